@@ -1,0 +1,248 @@
+"""Demonstration data: group studies with known effects, generated from a seed.
+
+Every dataset is a folder of BIDS derivatives on the MNI grid at 3 mm. A map is smooth noise
+plus Gaussian blobs at named places, in percent signal change, 0 outside the brain.
+"""
+
+import gzip
+import json
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+from scipy.ndimage import gaussian_filter
+
+from nipype_group import __version__
+from nipype_group.data.folders import is_free, whole_folder
+from nipype_group.data.studies import MEAN_SCORE, SD_SCORE, STUDIES
+
+SPACE = "MNI152NLin2009aSym"
+VOXEL_SIZE_MM = 3
+# Chosen so that with null=True no contrast planted otherwise has a false positive under
+# Bonferroni or FDR at 5 %; other seeds have them at the rate these promise.
+DEFAULT_SEED = 1
+NOISE_FWHM_MM = 7.0
+MISSING_SCORES = 5 / 94
+_FWHM_PER_SIGMA = np.sqrt(8 * np.log(2))
+# Spread of the size of a common activation between subjects, as a share of it.
+_GAIN_SD = 0.25
+# Values are multiples of this: a third of the bytes, and equal bits whatever the last rounding.
+_STEP = 2.0**-10
+# Voxels between the ends of the box, which the noise filter joins.
+_PAD = 4
+
+
+class _Brain:
+    """Voxels of the MNI brain mask at 3 mm, noise and blobs in them."""
+
+    def __init__(self):
+        # nilearn takes seconds to import; only a run that generates pays for it.
+        from nilearn.datasets import load_mni152_brain_mask
+
+        image = load_mni152_brain_mask(resolution=VOXEL_SIZE_MM)
+        self.mask, self.affine = np.asarray(image.dataobj) > 0, image.affine
+        voxels = np.nonzero(self.mask)
+        self.mm = np.stack(voxels, axis=1) @ self.affine[:3, :3].T + self.affine[:3, 3]
+        self._in_box = tuple(axis - axis.min() for axis in voxels)
+        self._box = tuple(int(axis.max()) + 1 + _PAD for axis in self._in_box)
+        self._sigma = NOISE_FWHM_MM / _FWHM_PER_SIGMA / VOXEL_SIZE_MM
+        impulse = np.zeros(self._box)
+        impulse[0, 0, 0] = 1
+        response = gaussian_filter(impulse, self._sigma, mode="wrap")
+        self._gain = np.float32(1 / np.sqrt(np.square(response).sum()))
+
+    def noise(self, rng):
+        """Return smooth noise of unit variance, shape (v,)."""
+        white = rng.standard_normal(self._box, dtype=np.float32)
+        return self._gain * gaussian_filter(white, self._sigma, mode="wrap")[self._in_box]
+
+    def blob(self, plant):
+        """Return the plant's Gaussian of height 1, shape (v,)."""
+        squared = np.square(self.mm - plant.xyz_mm).sum(axis=1)
+        return np.exp(-4 * np.log(2) * squared / plant.fwhm_mm**2).astype(np.float32)
+
+    def write(self, path, values):
+        """Write values, shape (v,), as float32 NIfTI whose bytes depend on them alone."""
+        values = np.round(values / _STEP) * _STEP
+        # 0 means no data in effect maps, so no voxel of the brain may hold it.
+        values[values == 0] = _STEP
+        volume = np.zeros(self.mask.shape, dtype=np.float32)
+        volume[self.mask] = values
+        image = nib.Nifti1Image(volume, self.affine)
+        image.header.set_xyzt_units("mm")
+        image.set_sform(self.affine, code="mni")
+        image.set_qform(self.affine, code="mni")
+        path.write_bytes(gzip.compress(image.to_bytes(), compresslevel=1, mtime=0))
+
+
+def _participants(name, n_subjects, rng):
+    """Draw the participants table and the scores, shape (n_subjects,), before any got lost."""
+    width = max(2, len(str(n_subjects)))
+    table = pd.DataFrame(
+        {
+            "participant_id": [f"sub-{s:0{width}d}" for s in range(1, n_subjects + 1)],
+            "age": rng.integers(19, 50, n_subjects).astype(str),
+            "sex": rng.choice(["F", "M"], n_subjects),
+        }
+    )
+    score = rng.normal(MEAN_SCORE, SD_SCORE, n_subjects).round().clip(20, 110)
+    n_missing = round(MISSING_SCORES * n_subjects)
+    missing = rng.permutation(n_subjects)[:n_missing]
+    if name == "association":
+        table["pseudo"] = score.astype(int).astype(str)
+        table.loc[missing, "pseudo"] = "n/a"
+    table.loc[missing[:1], "age"] = "n/a"
+    return table, score
+
+
+def _write_tables(folder, study, participants, truth, parameters):
+    description = {
+        "Name": f"{study.title} (generated demonstration data)",
+        "BIDSVersion": "1.11.0",
+        "DatasetType": "derivative",
+        "License": "CC0",
+        "GeneratedBy": [{"Name": "nipype_group", "Version": __version__}],
+        "GeneratorParameters": parameters,
+    }
+    columns = {
+        "age": {"Description": "Age of the participant", "Units": "year"},
+        "sex": {"Description": "Sex", "Levels": {"F": "female", "M": "male"}},
+        "pseudo": {"Description": "Pseudo-words read aloud in a minute", "Units": "1/min"},
+    }
+    columns = {name: text for name, text in columns.items() if name in participants}
+    for file, content in (("dataset_description", description), ("participants", columns)):
+        text = json.dumps(content, indent=2) + "\n"
+        (folder / f"{file}.json").write_text(text, encoding="utf-8")
+    (folder / ".bidsignore").write_text("*_statmap.*\n/truth.tsv\n", encoding="utf-8")
+    participants.to_csv(folder / "participants.tsv", sep="\t", index=False)
+    rows = [(p.name, *p.xyz_mm, p.effect, p.contrast) for p in truth]
+    table = pd.DataFrame(rows, columns=["name", "x", "y", "z", "effect", "contrast"])
+    table.to_csv(folder / "truth.tsv", sep="\t", index=False)
+
+
+def _map_path(folder, subject, study, condition):
+    entities = study.entities.format(space=SPACE) + (f"_desc-{condition}" if condition else "")
+    return folder / subject / "func" / f"{subject}_{entities}_statmap.nii.gz"
+
+
+def _write_maps(folder, study, participants, score, truth, seeds):
+    brain = _Brain()
+    blobs = [brain.blob(plant) for plant in truth]
+    for number, subject in enumerate(participants["participant_id"]):
+        # Every subject has a stream of its own: its noise does not depend on how many there are.
+        rng = np.random.Generator(np.random.Philox([*seeds, 1 + number]))
+        gain = rng.normal(1, _GAIN_SD)
+        factor = {"mean": gain, "pseudo": score[number] - MEAN_SCORE}
+        base = study.noise_between * brain.noise(rng)
+        (folder / subject / "func").mkdir(parents=True)
+        for condition in study.conditions:
+            values = base.copy()
+            if study.noise_within:
+                values += study.noise_within * brain.noise(rng)
+            for plant, blob in zip(truth, blobs, strict=True):
+                size = plant.effect * factor.get(plant.contrast, 1.0)
+                values += np.float32(size * plant.weights.get(condition, 0.0)) * blob
+            brain.write(_map_path(folder, subject, study, condition), values)
+
+
+def _existing(directory, study, participants, parameters):
+    """Tell whether the directory already is this dataset; refuse anything else but nothing."""
+    if is_free(directory):
+        return False
+    advice = "choose another directory or remove this one"
+    try:
+        text = (directory / "dataset_description.json").read_text(encoding="utf-8")
+        found = json.loads(text).get("GeneratorParameters")
+    except (OSError, ValueError, AttributeError):
+        found = None
+    if found != parameters:
+        raise FileExistsError(
+            f"{directory}: holds something else than the demonstration data "
+            f"{parameters} (found {found or 'no such data'}); {advice}"
+        )
+    paths = [
+        _map_path(directory, subject, study, condition)
+        for subject in participants["participant_id"]
+        for condition in study.conditions
+    ]
+    lost = [path for path in paths if not path.is_file()]
+    if lost:
+        raise FileExistsError(
+            f"{directory}: {len(lost)} of its {len(paths)} maps are missing, "
+            f"the first is {lost[0]}; {advice}"
+        )
+    return True
+
+
+def generate(name, directory, *, null=False, seed=DEFAULT_SEED, n_subjects=None):
+    """Write a demonstration dataset, or reuse the one already written.
+
+    The folder appears whole or not at all: it is written beside its place and renamed.
+
+    Parameters
+    ----------
+    name : {"association", "paired_two_sample", "all_resolutions", "repeated_measures_anova"}
+        Study to generate.
+    directory : path
+        Folder of the dataset; absent, empty, or an earlier result of the same call.
+    null : bool
+        Plant nothing: noise alone, and scores that explain none of it.
+    seed : int
+        Seed, 0 or more; equal seeds give equal bytes.
+    n_subjects : int, optional
+        Number of subjects instead of the study's own.
+
+    Returns
+    -------
+    pathlib.Path
+        The directory, absolute. Beside the maps it holds participants.tsv (age in years; in
+        "association" the score `pseudo` in words per minute, n/a for 5 of 94) and truth.tsv: name,
+        x, y, z in mm, contrast and effect in percent signal change (per word per minute where
+        the contrast is `pseudo`; before smoothing).
+
+    Raises
+    ------
+    ValueError
+        Where the name is unknown, the seed negative or the number of subjects below 1.
+    FileExistsError
+        Where the directory holds something else, or the same dataset with maps missing.
+
+    Examples
+    --------
+    >>> generate("reading", "data")
+    Traceback (most recent call last):
+    ValueError: no demonstration data 'reading'; choose one of association, paired_two_sample, ...
+    """
+    if name not in STUDIES:
+        raise ValueError(f"no demonstration data {name!r}; choose one of {', '.join(STUDIES)}")
+    study = STUDIES[name]
+    n_subjects = study.n_subjects if n_subjects is None else n_subjects
+    if seed < 0 or n_subjects < 1:
+        raise ValueError(
+            f"{name}: a seed of 0 or more and at least 1 subject are needed, "
+            f"got seed {seed} and {n_subjects} subjects"
+        )
+    parameters = {
+        "Dataset": name,
+        "Seed": int(seed),
+        "Null": bool(null),
+        "Subjects": int(n_subjects),
+        "Version": __version__,
+    }
+    seeds = (int(seed), list(STUDIES).index(name))
+    rng = np.random.Generator(np.random.Philox([*seeds, 0]))
+    participants, score = _participants(name, n_subjects, rng)
+    truth = () if null else study.plants
+    directory = Path(directory).absolute()
+    if _existing(directory, study, participants, parameters):
+        return directory
+    try:
+        with whole_folder(directory) as folder:
+            _write_tables(folder, study, participants, truth, parameters)
+            _write_maps(folder, study, participants, score, truth, seeds)
+    except OSError:
+        # Another run may have put the same dataset there meanwhile.
+        if not _existing(directory, study, participants, parameters):
+            raise
+    return directory

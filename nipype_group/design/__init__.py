@@ -1,0 +1,1 @@
+"""From a table of observations to a design matrix and contrasts."""

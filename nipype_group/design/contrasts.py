@@ -1,0 +1,232 @@
+"""Contrasts of a design: from expressions or weights, checked for estimability."""
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from nipype_group.design.expressions import parse_row, parse_weight_list
+from nipype_group.stats.glm import independent_rows
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """A hypothesis about the columns of a design.
+
+    Parameters
+    ----------
+    name : str
+        Name the user gave.
+    test : {"t", "F"}
+        One row with a sign, or several rows together.
+    weights : array, shape (r, p)
+        Rows over the columns.
+    expression : str
+        Text it came from.
+    """
+
+    name: str
+    test: str
+    weights: np.ndarray
+    expression: str
+
+    @property
+    def label(self):
+        """The name cleaned to letters and digits, as file names carry it."""
+        return contrast_label(self.name)
+
+
+def contrast_label(name):
+    """Clean a name to letters and digits in camel case.
+
+    Examples
+    --------
+    >>> contrast_label("vertical - horizontal"), contrast_label("age")
+    ('verticalHorizontal', 'age')
+    """
+    words = re.findall(r"[A-Za-z0-9]+", name)
+    return "".join(w if i == 0 else w[0].upper() + w[1:] for i, w in enumerate(words))
+
+
+def split_definition(text):
+    """Split ``NAME=EXPRESSION``.
+
+    Examples
+    --------
+    >>> split_definition("diff = a - b")
+    ('diff', 'a - b')
+    """
+    name, equals, expression = text.partition("=")
+    if not equals or not name.strip() or not expression.strip():
+        raise ValueError(f"contrast {text!r} is not of the form NAME=EXPRESSION")
+    return name.strip(), expression.strip()
+
+
+def contrast_test(text):
+    """Tell from the definition whether a contrast is a t or an F: a ``;`` makes an F.
+
+    Examples
+    --------
+    >>> contrast_test("main=a - b; b - c"), contrast_test("diff=a - b")
+    ('F', 't')
+    """
+    return "F" if ";" in split_definition(text)[1] else "t"
+
+
+def check_definitions(definitions):
+    """Refuse definitions without a usable or with a repeated name; returns the names.
+
+    Raises
+    ------
+    ValueError
+        Naming the contrasts.
+    """
+    names = [split_definition(text)[0] for text in definitions]
+    if not names:
+        raise ValueError("at least one contrast is needed, as NAME=EXPRESSION")
+    labels = {}
+    for name in names:
+        label = contrast_label(name)
+        if not label:
+            raise ValueError(f"contrast name {name!r} has no letter or digit")
+        if label in labels:
+            raise ValueError(
+                f"contrasts {labels[label]!r} and {name!r} would share the file name label "
+                f"{label!r}; rename one"
+            )
+        labels[label] = name
+    return names
+
+
+def build_contrasts(definitions, design):
+    """Build and check contrasts.
+
+    Parameters
+    ----------
+    definitions : sequence of str
+        ``NAME=EXPRESSION``; rows joined by ``;`` make an F contrast.
+    design : Design
+        Where the columns are.
+
+    Returns
+    -------
+    list of Contrast
+
+    Raises
+    ------
+    ValueError
+        Where a name is no column, or the design cannot estimate the contrast.
+    """
+    check_definitions(definitions)
+    contrasts, model = [], design.model
+    for definition in definitions:
+        name, expression = split_definition(definition)
+        weights = parse_weight_list(expression, len(design.columns))
+        if weights is None:
+            rows = [row for row in expression.split(";") if row.strip()]
+            weights = np.array([_weights(parse_row(row), design, name) for row in rows])
+        if not weights.size or not np.abs(weights).max() > 0:
+            raise ValueError(f"contrast {name!r}: every weight is 0")
+        model.check_estimable(weights, name)
+        contrasts.append(Contrast(name, contrast_test(definition), weights, expression))
+    return contrasts
+
+
+def _weights(terms, design, contrast):
+    """Turn weights of names into weights of columns."""
+    weights = dict.fromkeys(design.columns, 0.0)
+    by_factor = {}
+    for name, weight in terms.items():
+        column, factor, level = _resolve(name, design, contrast)
+        if factor is not None:
+            by_factor.setdefault(factor, {})
+            by_factor[factor][level] = by_factor[factor].get(level, 0.0) + weight
+        if column is not None:
+            weights[column] += weight
+    for factor, levels in by_factor.items():
+        reference = design.factors[factor]["reference"]
+        # The reference is the zero of its factor, which says something about differences alone.
+        if reference in levels and abs(sum(levels.values())) > 1e-9 * max(
+            map(abs, levels.values())
+        ):
+            raise ValueError(
+                f"contrast {contrast!r}: {reference} is the reference level of {factor} and has "
+                "no column of its own; compare levels (weights that sum to 0), or start the "
+                "formula with 0 + to give every level a column"
+            )
+    return [weights[c] for c in design.columns]
+
+
+def _resolve(name, design, contrast):
+    """Find the column, factor and level that a name means."""
+    meanings = [
+        (f"{factor}[{level}]", factor, level)
+        for factor, about in design.factors.items()
+        for level in about["levels"]
+        if name in (f"{factor}[{level}]", level)
+    ]
+    full = [m for m in meanings if m[0] == name]
+    if name in design.columns:
+        return (name, *full[0][1:]) if full else (name, None, None)
+    own = [c for c, source in design.sources.items() if source == name]
+    if own:
+        return own[0], None, None
+    meanings = full or meanings
+    if len(meanings) == 1:
+        column, factor, level = meanings[0]
+        if level == design.factors[factor]["reference"]:
+            return None, factor, level
+        if column in design.columns:
+            return column, factor, level
+    if len(meanings) > 1:
+        raise ValueError(
+            f"contrast {contrast!r}: {name} is a level of {', '.join(m[1] for m in meanings)}; "
+            f"write {meanings[0][0]}"
+        )
+    known = list(design.columns) + [
+        f"{factor}[{about['reference']}] (reference)"
+        for factor, about in design.factors.items()
+        if about["reference"]
+    ]
+    raise ValueError(f"contrast {contrast!r}: no column {name}; there are {', '.join(known)}")
+
+
+def write_contrasts(path, contrasts, columns):
+    """Write contrasts as JSON; returns the path."""
+    content = {
+        "Columns": list(columns),
+        "Contrasts": [
+            {
+                "Name": c.name,
+                "Label": c.label,
+                "Test": c.test,
+                "Weights": c.weights.tolist(),
+                "Rank": len(independent_rows(c.weights)),
+                "Expression": c.expression,
+            }
+            for c in contrasts
+        ],
+    }
+    path = Path(path).absolute()
+    path.write_text(json.dumps(content, indent=2) + "\n")
+    return str(path)
+
+
+def read_contrasts(path):
+    """Read contrasts that `write_contrasts` wrote.
+
+    Raises
+    ------
+    ValueError
+        Where the file is none.
+    """
+    try:
+        content = json.loads(Path(path).read_text())
+        return [
+            Contrast(c["Name"], c["Test"], np.array(c["Weights"], dtype=float), c["Expression"])
+            for c in content["Contrasts"]
+        ]
+    except (OSError, json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path}: no contrasts file ({error!r})") from error

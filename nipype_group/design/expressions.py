@@ -1,0 +1,169 @@
+"""Contrast expressions: a small grammar of linear combinations, parsed and never evaluated.
+
+Names of columns, numbers, ``+ - * / ( )``, and ``;`` between the rows of an F contrast.
+"""
+
+import re
+from dataclasses import dataclass
+
+import numpy as np
+
+_TOKEN = re.compile(
+    r"""\s*(?:
+      (?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?(?![\w\[]))
+    | `(?P<quoted>[^`]+)`
+    | (?P<name>(?:[^\W\d]\w*(?:\.\w+)*(?:\[[^\]]*\])?)(?::[^\W\d]\w*(?:\.\w+)*(?:\[[^\]]*\])?)*)
+    | (?P<operator>[-+*/()])
+    )""",
+    re.VERBOSE,
+)
+_WEIGHT_LIST = re.compile(r"\s*\[?[\s\d.,;/eE+-]+\]?\s*")
+
+
+@dataclass(frozen=True)
+class _Linear:
+    """A constant plus weights of names."""
+
+    constant: float
+    weights: dict
+
+    def combine(self, other, sign):
+        weights = dict(self.weights)
+        for name, weight in other.weights.items():
+            weights[name] = weights.get(name, 0.0) + sign * weight
+        return _Linear(self.constant + sign * other.constant, weights)
+
+    def scale(self, factor):
+        return _Linear(self.constant * factor, {n: w * factor for n, w in self.weights.items()})
+
+
+class _Parser:
+    """Recursive descent over one row of an expression."""
+
+    def __init__(self, text):
+        self.text, self.tokens, position = text, [], 0
+        while position < len(text.rstrip()):
+            match = _TOKEN.match(text, position)
+            if not match:
+                raise self.error(f"{text[position:].strip()[:20]!r} is not understood")
+            kind = match.lastgroup
+            self.tokens.append(("name" if kind == "quoted" else kind, match.group(kind)))
+            position = match.end()
+        self.at = 0
+
+    def error(self, what):
+        return ValueError(
+            f"contrast expression {self.text.strip()!r}: {what}. It takes column names (in "
+            "backticks where they hold other signs), numbers, + - * / and parentheses"
+        )
+
+    def peek(self):
+        return self.tokens[self.at][1] if self.at < len(self.tokens) else None
+
+    def take_operator(self, allowed):
+        if self.at < len(self.tokens):
+            kind, value = self.tokens[self.at]
+            if kind == "operator" and value in allowed:
+                self.at += 1
+                return value
+        return None
+
+    def parse(self):
+        if not self.tokens:
+            raise self.error("it is empty")
+        value = self.sum()
+        if self.at < len(self.tokens):
+            raise self.error(f"{self.peek()!r} was not expected")
+        return value
+
+    def sum(self):
+        value = self.product()
+        while operator := self.take_operator("+-"):
+            value = value.combine(self.product(), 1 if operator == "+" else -1)
+        return value
+
+    def product(self):
+        value = self.unary()
+        while operator := self.take_operator("*/"):
+            other = self.unary()
+            if operator == "/":
+                if other.weights:
+                    raise self.error("division by a column")
+                if other.constant == 0:
+                    raise self.error("division by 0")
+                value = value.scale(1 / other.constant)
+            elif value.weights and other.weights:
+                raise self.error("product of two columns")
+            elif other.weights:
+                value = other.scale(value.constant)
+            else:
+                value = value.scale(other.constant)
+        return value
+
+    def unary(self):
+        if operator := self.take_operator("+-"):
+            return self.unary().scale(1 if operator == "+" else -1)
+        if self.take_operator("("):
+            value = self.sum()
+            if not self.take_operator(")"):
+                raise self.error("a parenthesis is not closed")
+            return value
+        if self.at == len(self.tokens) or self.tokens[self.at][0] == "operator":
+            raise self.error(f"a name or number was expected before {self.peek() or 'the end'!r}")
+        kind, value = self.tokens[self.at]
+        self.at += 1
+        return _Linear(float(value), {}) if kind == "number" else _Linear(0.0, {value: 1.0})
+
+
+def parse_row(text):
+    """Parse one row into weights of names.
+
+    Raises
+    ------
+    ValueError
+        Saying what is not understood.
+
+    Examples
+    --------
+    >>> parse_row("0.5*a + 1/2*group[b] - `c d`")
+    {'a': 0.5, 'group[b]': 0.5, 'c d': -1.0}
+    """
+    parser = _Parser(text)
+    value = parser.parse()
+    if value.constant != 0:
+        raise parser.error(f"the number {value.constant:g} stands without a column")
+    return value.weights
+
+
+def parse_weight_list(text, n_columns):
+    """Parse ``[1, -1, 0]`` or several rows of it; None where the text is no list of numbers.
+
+    Raises
+    ------
+    ValueError
+        Where a row has another number of weights than the design has columns.
+
+    Examples
+    --------
+    >>> parse_weight_list("[1, -1/2, -1/2]", 3).tolist()
+    [[1.0, -0.5, -0.5]]
+    """
+    if not _WEIGHT_LIST.fullmatch(text) or not ("[" in text or "," in text):
+        return None
+    rows = [row for row in re.split(r";", text.strip().strip("[]")) if row.strip()]
+    weights = []
+    for row in rows:
+        values = []
+        for item in re.split(r"[,\s]+", row.strip(" ,[]")):
+            number, _, divisor = item.partition("/")
+            try:
+                values.append(float(number) / float(divisor or 1))
+            except (ValueError, ZeroDivisionError) as error:
+                raise ValueError(f"weight list {text!r}: {item!r} is no number") from error
+        if len(values) != n_columns:
+            raise ValueError(
+                f"weight list {text!r} has {len(values)} weights, the design has {n_columns} "
+                "columns"
+            )
+        weights.append(values)
+    return np.array(weights)

@@ -1,0 +1,263 @@
+"""Design matrices from formulas, built by formulaic after the text has been vetted.
+
+Nothing of a formula runs as Python beyond calls of the listed transforms on columns and literals.
+"""
+
+import ast
+import re
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from formulaic import Formula, ModelSpec
+from formulaic.errors import FormulaicError
+
+TRANSFORMS = (
+    "C", "I", "Q", "bs", "center", "cr", "cs", "exp", "log", "log10", "log2", "poly", "scale",
+    "standardize",
+)  # fmt: skip
+_OPERATORS = (ast.Add, ast.Sub, ast.Mult, ast.Div, ast.Pow)
+_BACKTICKS = re.compile(r"`([^`]+)`")
+
+
+@dataclass(frozen=True)
+class Coding:
+    """What a formula makes of a table.
+
+    Parameters
+    ----------
+    matrix : array, shape (n, p)
+        Design.
+    columns : list of str
+        ``intercept``, a covariate's own name, or ``factor[level]``.
+    factors : dict
+        Factor to its levels and, where one is coded as the zero of the others, the reference.
+    sources : dict
+        Column to the expression that it comes from, where its name does not say it.
+    """
+
+    matrix: np.ndarray
+    columns: list
+    factors: dict
+    sources: dict
+
+
+def _first_line(error):
+    """Return what formulaic says, without the coloured excerpt that it appends."""
+    return str(error).partition("\n")[0]
+
+
+def _parse(formula):
+    text = formula.strip().removeprefix("~").strip()
+    if not text:
+        raise ValueError("the formula is empty; a one-sample model is the formula 1")
+    try:
+        parsed = Formula(text)
+    except (FormulaicError, SyntaxError, ValueError) as error:
+        raise ValueError(f"formula {formula!r} is not understood: {_first_line(error)}") from error
+    try:
+        terms = list(parsed)
+        factors = [list(term.factors) for term in terms]
+    except (AttributeError, TypeError) as error:
+        raise ValueError(
+            f"formula {formula!r}: name the right-hand side alone; the maps are the left-hand side"
+        ) from error
+    return text, parsed, terms, factors
+
+
+def _names_in(factor, formula):
+    """Return the columns that a factor uses; refuse what is no listed transform."""
+    kind = factor.eval_method.value
+    if kind == "literal":
+        return []
+    if kind == "lookup":
+        return [factor.expr]
+    quoted = {}
+
+    def placeholder(match):
+        name = f"quoted_{len(quoted)}"
+        quoted[name] = match.group(1)
+        return name
+
+    expression = _BACKTICKS.sub(placeholder, factor.expr)
+    refusal = ValueError(
+        f"formula {formula!r}: {factor.expr!r} is not allowed. Columns, numbers and the "
+        f"transforms {', '.join(TRANSFORMS)} are"
+    )
+    try:
+        tree = ast.parse(expression, mode="eval").body
+    except SyntaxError as error:
+        raise refusal from error
+    names = []
+
+    def visit(node):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            if node.func.id not in TRANSFORMS:
+                raise refusal
+            quotes = node.func.id == "Q"
+            for argument in [*node.args, *(k.value for k in node.keywords)]:
+                if quotes and isinstance(argument, ast.Constant):
+                    names.append(str(argument.value))
+                else:
+                    visit(argument)
+        elif isinstance(node, ast.Name):
+            names.append(quoted.get(node.id, node.id))
+        elif isinstance(node, ast.Constant):
+            if not isinstance(node.value, (int, float, str, bool)):
+                raise refusal
+        elif isinstance(node, ast.BinOp) and isinstance(node.op, _OPERATORS):
+            visit(node.left)
+            visit(node.right)
+        elif isinstance(node, ast.UnaryOp) and isinstance(node.op, (ast.USub, ast.UAdd)):
+            visit(node.operand)
+        elif isinstance(node, (ast.List, ast.Tuple)):
+            for element in node.elts:
+                visit(element)
+        else:
+            raise refusal
+
+    visit(tree)
+    return names
+
+
+def formula_variables(formula):
+    """Return the columns that a formula uses, in order.
+
+    Raises
+    ------
+    ValueError
+        Where the text is no formula or asks for more than the listed transforms.
+
+    Examples
+    --------
+    >>> formula_variables("fluency + C(group):center(age)")
+    ['fluency', 'group', 'age']
+    >>> formula_variables("x + {__import__('os').getcwd()}")
+    Traceback (most recent call last):
+    ...
+    ValueError: formula "x + {__import__('os').getcwd()}": "__import__('os').getcwd()" is not
+    allowed. Columns, numbers and the transforms C, I, ... are
+    """
+    _, _, _, factors = _parse(formula)
+    names = [n for group in factors for factor in group for n in _names_in(factor, formula)]
+    return list(dict.fromkeys(names))
+
+
+def _prepare(table, names, categorical, formula):
+    """Return the used columns, text as categories; refuse missing, constant or unknown ones."""
+    unknown = [n for n in names if n not in table]
+    if unknown:
+        raise ValueError(
+            f"formula {formula!r}: no column {', '.join(unknown)}; there are "
+            f"{', '.join(map(str, table.columns))}"
+        )
+    data = table[names].copy()
+    for name in names:
+        missing = table.index[table[name].isna()]
+        if len(missing):
+            rows = ", ".join(str(table["participant_id"].get(i, i)) for i in missing[:10])
+            raise ValueError(f"column {name} has no value for {rows}; leave these rows out")
+        numeric = pd.api.types.is_numeric_dtype(data[name])
+        if numeric and name not in categorical and data[name].nunique() == 1:
+            raise ValueError(
+                f"covariate {name} is constant ({data[name].iloc[0]:g} in all {len(data)} maps): "
+                "it cannot be told from the intercept. Drop it"
+            )
+        if name in categorical or not numeric:
+            text = data[name].map(lambda v: f"{v:g}" if isinstance(v, float) else str(v))
+            levels = sorted(text.unique(), key=_natural)
+            if len(levels) == 1:
+                raise ValueError(f"factor {name} has the one level {levels[0]}. Drop it")
+            data[name] = pd.Categorical(text, categories=levels)
+    return data
+
+
+def _natural(text):
+    return [(0, int(p), "") if p.isdigit() else (1, 0, p) for p in re.split(r"(\d+)", text) if p]
+
+
+def code_formula(formula, table):
+    """Build the design of a formula.
+
+    Parameters
+    ----------
+    formula : str
+        Right-hand side, as ``fluency + C(group)``; ``0 +`` leaves the intercept out.
+    table : DataFrame
+        A row a map; text columns are factors.
+
+    Returns
+    -------
+    Coding
+
+    Raises
+    ------
+    ValueError
+        Naming the column that is unknown, constant or has missing values.
+
+    Examples
+    --------
+    >>> table = pd.DataFrame({"age": [20, 30, 40], "sex": ["f", "m", "f"]})
+    >>> code_formula("age + sex", table).columns
+    ['intercept', 'age', 'sex[m]']
+    >>> code_formula("0 + sex", table).columns
+    ['sex[f]', 'sex[m]']
+    """
+    text, parsed, terms, factors = _parse(formula)
+    used = {f.expr: _names_in(f, formula) for group in factors for f in group}
+    categorical = {
+        names[0] for expr, names in used.items() if re.match(r"C\(", expr) and names
+    }  # fmt: skip
+    names = list(dict.fromkeys(n for group in used.values() for n in group))
+    data = _prepare(table, names, categorical, formula)
+    data.index = range(len(data))
+    if not names:
+        data["__row__"] = np.zeros(len(data))
+    try:
+        built = parsed.get_model_matrix(data, context={}, na_action="raise")
+    except (FormulaicError, ValueError, TypeError, KeyError) as error:
+        raise ValueError(f"formula {formula!r} cannot be built: {_first_line(error)}") from error
+    matrix = np.asarray(built, dtype=float)
+    if not np.isfinite(matrix).all():
+        bad = [c for c, f in zip(built.columns, np.isfinite(matrix).all(axis=0)) if not f]
+        raise ValueError(f"formula {formula!r}: column {', '.join(bad)} is not finite in some row")
+    columns, sources = _rename(built.model_spec, used)
+    levels = {
+        name: list(data[name].cat.categories)
+        for name in names
+        if isinstance(data[name].dtype, pd.CategoricalDtype)
+    }
+    return Coding(matrix, columns, _factors(levels, columns), sources)
+
+
+def _rename(spec: ModelSpec, used):
+    """Give formulaic's columns the names of the field; keep the expression where it differs."""
+    structure = [(e.term, column) for e in spec.structure for column in e.columns]
+    short, sources = {}, {}
+    for expression, names in used.items():
+        if re.match(r"C\(|Q\(", expression) and names:
+            short[expression] = names[0]
+        elif (
+            len(names) == 1
+            and expression != names[0]
+            and sum(names[0] in others for others in used.values()) == 1
+            and not any(f"{expression}[" in column for _, column in structure)
+        ):
+            short[expression] = names[0]
+            sources[names[0]] = expression
+    columns = []
+    for term, column in structure:
+        for factor in term.factors:
+            column = column.replace(factor.expr, short.get(factor.expr, factor.expr))
+        columns.append("intercept" if column == "Intercept" else column.replace("[T.", "["))
+    return columns, {name: source for name, source in sources.items() if name in columns}
+
+
+def _factors(levels, columns):
+    factors = {}
+    for name, values in levels.items():
+        coded = [v for v in values if f"{name}[{v}]" in columns]
+        if coded:
+            left = [v for v in values if v not in coded]
+            factors[name] = {"levels": values, "reference": left[0] if len(left) == 1 else None}
+    return factors

@@ -1,0 +1,223 @@
+"""The design of a group model: regressors, the keys of its rows, and its files."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from nipype_group.design.formula import code_formula
+from nipype_group.design.fsl import read_fsl_matrix
+from nipype_group.design.observations import typed
+from nipype_group.design.sources import participant_label, read_tsv
+from nipype_group.stats.glm import LinearModel
+
+_KEYLIKE = ("map", "sha256", "variance")
+
+
+@dataclass(frozen=True)
+class Design:
+    """A design matrix whose rows are maps.
+
+    Parameters
+    ----------
+    keys : DataFrame
+        participant_id and condition columns of every row.
+    matrix : array, shape (n, p)
+        Regressors.
+    columns : tuple of str
+        Their names.
+    factors : dict
+        Factor to levels and reference level, where a formula made it.
+    sources : dict
+        Column to the expression that it comes from.
+    formula : str, optional
+        The formula.
+    """
+
+    keys: pd.DataFrame
+    matrix: np.ndarray
+    columns: tuple
+    factors: dict = field(default_factory=dict)
+    sources: dict = field(default_factory=dict)
+    formula: str | None = None
+
+    @property
+    def model(self):
+        """The `LinearModel` of the regressors."""
+        return LinearModel(self.matrix, self.columns)
+
+    @property
+    def participants(self):
+        """Participant of every row, a list of str."""
+        return [participant_label(v) for v in self.keys["participant_id"]]
+
+    @property
+    def participant_numbers(self):
+        """Number of the participant of every row, from 1 in order of appearance, shape (n, 1)."""
+        numbers = {label: i + 1 for i, label in enumerate(dict.fromkeys(self.participants))}
+        return np.array([[numbers[label]] for label in self.participants])
+
+    def describe(self):
+        """Return what the sidecar says: keys, columns, rank, dof and diagnostics."""
+        model = self.model
+        scaled = self.matrix / np.maximum(np.linalg.norm(self.matrix, axis=0), 1e-300)
+        singular = np.linalg.svd(scaled, compute_uv=False)[: model.rank]
+        leverage = np.square(model.basis).sum(axis=1)
+        return {
+            "Formula": self.formula,
+            "Keys": list(self.keys.columns),
+            "Columns": list(self.columns),
+            "Factors": self.factors,
+            "ColumnSources": self.sources,
+            "NumberOfMaps": len(self.matrix),
+            "NumberOfParticipants": len(set(self.participants)),
+            "Rank": model.rank,
+            "DegreesOfFreedom": model.dof,
+            "ConditionNumber": float(f"{singular[0] / singular[-1]:.6g}"),
+            "LargestLeverage": float(f"{leverage.max():.6g}"),
+        }
+
+    def write(self, directory):
+        """Write design.tsv and design.json; returns both paths."""
+        directory = Path(directory)
+        table = pd.concat(
+            [self.keys.reset_index(drop=True), pd.DataFrame(self.matrix, columns=self.columns)],
+            axis=1,
+        )
+        table_file, sidecar = directory / "design.tsv", directory / "design.json"
+        table.to_csv(table_file, sep="\t", index=False, na_rep="n/a", float_format="%.17g")
+        sidecar.write_text(json.dumps(self.describe(), indent=2) + "\n")
+        return str(table_file.absolute()), str(sidecar.absolute())
+
+
+def read_design(design_file, design_json):
+    """Read a design that `Design.write` wrote.
+
+    Raises
+    ------
+    ValueError
+        Where a file is not one, or they do not belong together.
+    """
+    table = read_tsv(design_file)
+    try:
+        about = json.loads(Path(design_json).read_text())
+        keys, columns = about["Keys"], about["Columns"]
+    except (OSError, json.JSONDecodeError, KeyError, TypeError) as error:
+        raise ValueError(f"{design_json}: no design description ({error!r})") from error
+    if list(table.columns) != [*keys, *columns]:
+        raise ValueError(
+            f"{design_file} has the columns {', '.join(table.columns)}, {design_json} names "
+            f"{', '.join([*keys, *columns])}"
+        )
+    return Design(
+        table[keys], _numbers(table[columns], design_file), tuple(columns),
+        about["Factors"], about["ColumnSources"], about["Formula"],
+    )  # fmt: skip
+
+
+def _numbers(table, where):
+    values = table.apply(pd.to_numeric, errors="coerce")
+    bad = [
+        f"{column} line {row + 2}"
+        for column in table
+        for row in np.flatnonzero(~np.isfinite(values[column].to_numpy(dtype=float)))
+    ]
+    if bad:
+        raise ValueError(f"{where}: no finite number in {', '.join(bad[:10])}")
+    return values.to_numpy(dtype=float)
+
+
+def design_from_formula(formula, observations, condition_columns=()):
+    """Build the design of a formula on an observations table (text, a row a map)."""
+    table = typed(observations, condition_columns)
+    coding = code_formula(formula, table.drop(columns=list(_KEYLIKE), errors="ignore"))
+    keys = observations[["participant_id", *condition_columns]]
+    return _checked(
+        Design(keys, coding.matrix, tuple(coding.columns), coding.factors, coding.sources, formula)
+    )
+
+
+def design_from_table(path, observations, condition_columns=(), excluded=None):
+    """Read a design table and bring its rows into the order of the maps.
+
+    Parameters
+    ----------
+    path : path
+        TSV with participant_id, condition columns and one column a regressor; or an FSL .mat,
+        whose rows are taken to be in the order of the maps.
+    observations : DataFrame
+        Text, a row a map.
+    condition_columns : sequence of str
+        Columns that tell a participant's maps apart.
+    excluded : DataFrame, optional
+        Rows left out; rows of the table for these are left out too.
+
+    Raises
+    ------
+    ValueError
+        Naming rows without a map, maps without a row, and columns that are no numbers.
+    """
+    keys = observations[["participant_id", *condition_columns]]
+    if Path(path).suffix == ".mat":
+        matrix = read_fsl_matrix(path)
+        if len(matrix) != len(keys):
+            raise ValueError(f"{path} has {len(matrix)} rows for {len(keys)} maps")
+        return _checked(Design(keys, matrix, tuple(f"ev{i + 1}" for i in range(matrix.shape[1]))))
+    table = read_tsv(path)
+    absent = [c for c in keys if c not in table]
+    if absent:
+        raise ValueError(
+            f"{path}: no column {', '.join(absent)} to tell whose row it is (columns: "
+            f"{', '.join(table.columns)})"
+        )
+    rows = _row_keys(table, keys.columns)
+    twice = sorted({" ".join(k) for k in rows if rows.count(k) > 1})
+    if twice:
+        raise ValueError(f"{path}: more than one row for {', '.join(twice[:10])}")
+    place = {key: i for i, key in enumerate(rows)}
+    wanted = _row_keys(keys, keys.columns)
+    without_row = [" ".join(k) for k in wanted if k not in place]
+    if without_row:
+        raise ValueError(f"{path}: no row for the map of {', '.join(without_row[:10])}")
+    left_out = set() if excluded is None else {participant_label(v) for v in excluded.iloc[:, 0]}
+    extra = [" ".join(k) for k in set(rows) - set(wanted) if k[0] not in left_out]
+    if extra:
+        raise ValueError(
+            f"{path}: no map for the row of {', '.join(sorted(extra)[:10])}; drop the row or "
+            "give the map"
+        )
+    table = table.iloc[[place[k] for k in wanted]].reset_index(drop=True)
+    regressors = [c for c in table if c not in keys.columns and c not in _KEYLIKE]
+    if not regressors:
+        raise ValueError(f"{path}: there is no column beside {', '.join(keys.columns)}")
+    matrix = _numbers(table[regressors], path)
+    empty = [c for c, column in zip(regressors, matrix.T, strict=True) if not column.any()]
+    if empty:
+        raise ValueError(f"{path}: column {', '.join(empty)} is 0 in every row; drop it")
+    return _checked(Design(keys, matrix, tuple(regressors)))
+
+
+def _row_keys(table, columns):
+    return [
+        (participant_label(row[0]), *map(str, row[1:]))
+        for row in table[list(columns)].itertuples(index=False)
+    ]
+
+
+def _checked(design):
+    twice = sorted({c for c in design.columns if design.columns.count(c) > 1})
+    if twice:
+        raise ValueError(f"two columns of the design are called {', '.join(twice)}; rename one")
+    constant = [
+        c for c, column in zip(design.columns, design.matrix.T, strict=True) if np.ptp(column) == 0
+    ]
+    if len(constant) > 1:
+        raise ValueError(
+            f"columns {', '.join(constant)} are constant: one of them is the intercept, drop the "
+            "others"
+        )
+    # Raises where no degree of freedom is left.
+    _ = design.model
+    return design

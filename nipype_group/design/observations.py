@@ -1,0 +1,242 @@
+"""Joining maps to participants: who is in, who is not, and why."""
+
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from nipype_group.images import MapError, array_sha256, file_sha256, read_map
+
+ON_BAD_MAP = ("error", "exclude")
+
+
+@dataclass(frozen=True)
+class Observations:
+    """Maps that enter the analysis, and what was left out.
+
+    Parameters
+    ----------
+    table : DataFrame
+        A row a map: participant_id, condition columns, covariates, map, sha256.
+    map_files : list of str
+        Absolute paths in the order of the rows.
+    variance_files : list of str
+        The same for variances; empty where there are none.
+    excluded : DataFrame
+        participant_id, condition columns, map, reason.
+    condition_columns : list of str
+        Columns that tell a participant's maps apart.
+    """
+
+    table: pd.DataFrame
+    map_files: list
+    variance_files: list
+    excluded: pd.DataFrame
+    condition_columns: list
+
+
+def collect(entries, participants=None, variables=(), on_bad_map="error"):
+    """Join maps to participants and check every map.
+
+    Parameters
+    ----------
+    entries : list of MapEntry
+        Maps found.
+    participants : DataFrame, optional
+        Result of `read_participants`; without it every participant with a map is in.
+    variables : sequence of str
+        Columns that the model uses; a row with a missing value in one is left out.
+    on_bad_map : {"error", "exclude"}
+        What happens to maps that are unreadable, empty, duplicate or on another grid, and to
+        maps without a participant.
+
+    Returns
+    -------
+    Observations
+
+    Raises
+    ------
+    ValueError
+        Naming all bad maps; a variable that is no column; or that nothing is left.
+    """
+    if on_bad_map not in ON_BAD_MAP:
+        raise ValueError(f"on_bad_map is error or exclude, got {on_bad_map!r}")
+    conditions = list(entries[0].conditions) if entries else []
+    rows = [_row(entry, participants, conditions) for entry in entries]
+    known = [c for row in rows for c in row]
+    _check_variables(variables, set(known) | set(_columns(participants)))
+
+    excluded, problems, candidates = [], [], []
+    for entry, row in zip(entries, rows, strict=True):
+        if participants is not None and entry.participant not in participants.index:
+            problems.append((entry, "no such participant in the participants table"))
+            continue
+        missing = [v for v in variables if pd.isna(row.get(v))]
+        if missing:
+            excluded.append((entry, f"n/a in {', '.join(missing)}"))
+            continue
+        candidates.append((entry, row))
+
+    twice = Counter((e.participant, *e.conditions.values()) for e, _ in candidates)
+    checked = []
+    for entry, row in candidates:
+        if twice[(entry.participant, *entry.conditions.values())] > 1:
+            problems.append((entry, "the participant has more than one such map"))
+        else:
+            checked.append((entry, row))
+    good, bad = _check_maps(checked)
+    problems += bad
+    if problems and on_bad_map == "error":
+        listing = "\n".join(f"  {e.path}: {reason}" for e, reason in problems)
+        raise ValueError(
+            f"{len(problems)} of {len(entries)} maps cannot be used:\n{listing}\n"
+            'Mend them, or leave them out with on_bad_map="exclude" (--on-bad-map exclude).'
+        )
+    excluded += problems
+    if not good:
+        reasons = Counter(reason for _, reason in excluded)
+        listing = "; ".join(f"{n} x {reason}" for reason, n in reasons.most_common())
+        raise ValueError(f"No map is left for the analysis: {listing or 'none was found'}")
+    if participants is not None:
+        rank = {label: i for i, label in enumerate(participants.index)}
+        good.sort(key=lambda item: rank[item[0].participant])
+    return _assemble(good, excluded, participants, conditions)
+
+
+def _columns(participants):
+    return [] if participants is None else participants.columns
+
+
+def _row(entry, participants, conditions):
+    """Merge what the map's table, its name and the participants table say."""
+    row = {"participant_id": f"sub-{entry.participant}", **entry.conditions, **entry.covariates}
+    if participants is None or entry.participant not in participants.index:
+        return row
+    for column, value in participants.loc[entry.participant].items():
+        if column == "participant_id":
+            row[column] = value
+        elif column in conditions:
+            raise ValueError(
+                f"column {column} of the participants table has the name of a condition of the "
+                "maps; rename it"
+            )
+        elif column in entry.covariates and str(entry.covariates[column]) != str(value):
+            raise ValueError(
+                f"column {column} says {entry.covariates[column]} in the table of maps and {value} "
+                f"in the participants table for participant {entry.participant}; keep one"
+            )
+        else:
+            row[column] = value
+    return row
+
+
+def _check_variables(variables, known):
+    unknown = [v for v in variables if v not in known]
+    if unknown:
+        raise ValueError(
+            f"no column {', '.join(unknown)} in the tables; there are {', '.join(sorted(known))}"
+        )
+
+
+def _check_maps(candidates):
+    """Read every map; return the good ones with their checksum, and the bad with a reason."""
+    read, bad, grids, contents = [], [], [], {}
+    for entry, row in candidates:
+        try:
+            values, grid = read_map(entry.path)
+            if entry.variance is not None:
+                _, variance_grid = read_map(entry.variance)
+                if not variance_grid.matches(grid):
+                    raise MapError(entry.variance, f"grid {variance_grid}, its map has {grid}")
+        except MapError as error:
+            bad.append((entry, error.reason))
+            continue
+        if np.isnan(values).all():
+            bad.append((entry, "the map is empty: every voxel is 0 or not finite"))
+            continue
+        read.append((entry, row, grid))
+        grids.append(grid)
+        contents.setdefault(array_sha256(values), []).append(entry)
+    # The grid that most maps share is the right one.
+    votes = [sum(grid.matches(other) for other in grids) for grid in grids]
+    majority = grids[int(np.argmax(votes))] if grids else None
+    copies = {id(e): group for group in contents.values() if len(group) > 1 for e in group}
+    good = []
+    for entry, row, grid in read:
+        if not grid.matches(majority):
+            bad.append((entry, f"another grid: {grid}; most maps have {majority}"))
+        elif id(entry) in copies:
+            others = ", ".join(e.name for e in copies[id(entry)] if e is not entry)
+            bad.append((entry, f"the same values as {others}"))
+        else:
+            good.append((entry, {**row, "map": entry.name, "sha256": file_sha256(entry.path)}))
+    return good, bad
+
+
+def _assemble(good, excluded, participants, conditions):
+    table = pd.DataFrame([row for _, row in good])
+    front = ["participant_id", *conditions]
+    back = ["map", "sha256"]
+    table = table[front + [c for c in table if c not in front + back] + back]
+    left_out = [
+        {"participant_id": f"sub-{e.participant}", **e.conditions, "map": e.name, "reason": reason}
+        for e, reason in excluded
+    ]
+    left_out += _without_map(good, excluded, participants, conditions)
+    variances = [e.variance for e, _ in good]
+    if any(variances) and not all(variances):
+        lacking = ", ".join(e.name for e, _ in good if e.variance is None)
+        raise ValueError(f"some maps have a variance map, these have none: {lacking}")
+    return Observations(
+        table,
+        [str(e.path.absolute()) for e, _ in good],
+        [str(v.absolute()) for v in variances if v is not None],
+        pd.DataFrame(left_out, columns=["participant_id", *conditions, "map", "reason"]),
+        conditions,
+    )
+
+
+def _without_map(good, excluded, participants, conditions):
+    """List participants without a map, and conditions that a participant lacks."""
+    entries = [e for e, _ in good] + [e for e, _ in excluded]
+    have = {(e.participant, *e.conditions.values()) for e in entries}
+    labels = {e.participant for e in entries}
+    lacking = []
+    if participants is not None:
+        lacking += [
+            {"participant_id": row["participant_id"], "reason": "no map was found"}
+            for label, row in participants.iterrows()
+            if label not in labels
+        ]
+    cells = sorted({tuple(e.conditions.values()) for e in entries})
+    lacking += [
+        {
+            "participant_id": f"sub-{label}",
+            **dict(zip(conditions, cell, strict=True)),
+            "reason": "no map was found for this condition; the participant's others are in",
+        }
+        for label in sorted(labels)
+        for cell in cells
+        if conditions and (label, *cell) not in have
+    ]
+    return lacking
+
+
+def typed(table, text_columns=()):
+    """Return a table of text with the columns that hold numbers throughout made numeric.
+
+    Identifiers and condition columns stay text.
+
+    Examples
+    --------
+    >>> t = pd.DataFrame({"participant_id": ["01"], "age": ["31"], "sex": ["f"]}, dtype=str)
+    >>> [k.dtype.kind for _, k in typed(t).items()][1]
+    'i'
+    """
+    table = table.copy()
+    for column in table.columns.difference(["participant_id", "map", "sha256", *text_columns]):
+        present = table[column].dropna()
+        if len(present) and pd.to_numeric(present, errors="coerce").notna().all():
+            table[column] = pd.to_numeric(table[column])
+    return table

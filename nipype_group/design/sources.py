@@ -1,0 +1,337 @@
+"""Finding maps: BIDS derivatives by entities, a glob with placeholders, or a table."""
+
+import os
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+
+from nipype_group.images import IMAGE_SUFFIXES
+
+# Long names that users of pybids know, for the entities of file names.
+ENTITY_ALIASES = {
+    "subject": "sub",
+    "session": "ses",
+    "acquisition": "acq",
+    "reconstruction": "rec",
+    "direction": "dir",
+    "description": "desc",
+    "resolution": "res",
+    "hemisphere": "hemi",
+}
+_NA_TEXTS = ("", "n/a", "N/A", "NA", "na", "NaN", "nan", "None", "null")
+_RESERVED = ("map", "variance", "sha256")
+
+
+@dataclass(frozen=True)
+class MapEntry:
+    """One map and what its name or row says about it.
+
+    Parameters
+    ----------
+    participant : str
+        Label without ``sub-``.
+    path : Path
+        The effect map.
+    name : str
+        Path as it is recorded: relative to the data set or table.
+    conditions : dict
+        Value of each condition column.
+    variance : Path, optional
+        Map of the effect's variance.
+    covariates : dict
+        Further columns of the table that lists the map.
+    """
+
+    participant: str
+    path: Path
+    name: str
+    conditions: dict = field(default_factory=dict)
+    variance: Path | None = None
+    covariates: dict = field(default_factory=dict)
+
+
+def participant_label(text):
+    """Strip ``sub-`` from an identifier.
+
+    Examples
+    --------
+    >>> participant_label("sub-01"), participant_label("01")
+    ('01', '01')
+    """
+    text = str(text).strip()
+    return text[4:] if text.startswith("sub-") else text
+
+
+def read_tsv(path):
+    """Read a tab-separated table as text; every spelling of a missing value becomes NaN.
+
+    Raises
+    ------
+    ValueError
+        Where the file is missing, not a table, or has a column twice.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"{path}: the table does not exist")
+    separator = "," if path.suffix == ".csv" else "\t"
+    try:
+        header = path.read_text(encoding="utf-8-sig").partition("\n")[0].rstrip("\r")
+        columns = [c.strip() for c in header.split(separator)]
+        table = pd.read_csv(
+            path, sep=separator, dtype=str, keep_default_na=False, na_values=list(_NA_TEXTS),
+            encoding="utf-8-sig",
+        )  # fmt: skip
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: cannot be read as a table ({error})") from error
+    repeated = sorted({c for c in columns if columns.count(c) > 1})
+    if repeated:
+        raise ValueError(f"{path}: column {', '.join(repeated)} stands twice")
+    table.columns = [str(c).strip() for c in table.columns]
+    return table
+
+
+def read_participants(path):
+    """Read participants.tsv, indexed by label.
+
+    Raises
+    ------
+    ValueError
+        Without a participant_id column, or with a participant in two rows.
+    """
+    table = read_tsv(path)
+    if "participant_id" not in table:
+        raise ValueError(f"{path}: no column participant_id (columns: {', '.join(table.columns)})")
+    labels = [participant_label(v) for v in table["participant_id"]]
+    twice = sorted({v for v in labels if labels.count(v) > 1})
+    if twice:
+        raise ValueError(f"{path}: participant {', '.join(twice)} stands in more than one row")
+    table = table.drop(columns=[c for c in _RESERVED if c in table])
+    return table.set_index(pd.Index(labels, name="label"))
+
+
+def parse_selection(items):
+    """Turn ``KEY=VALUE[,VALUE]`` items into a dictionary of entity to values.
+
+    Examples
+    --------
+    >>> parse_selection(["task=reading", "description=a,b"])
+    {'task': ['reading'], 'desc': ['a', 'b']}
+    """
+    selection = {}
+    for item in items:
+        key, equals, values = item.partition("=")
+        key = ENTITY_ALIASES.get(key.strip(), key.strip())
+        values = [v.strip() for v in values.split(",") if v.strip()]
+        if not equals or not key or not values:
+            raise ValueError(f"selection {item!r} is not of the form KEY=VALUE[,VALUE]")
+        if key in selection:
+            raise ValueError(f"selection names {key} twice; join the values with a comma")
+        selection[key] = values
+    return selection
+
+
+def parse_bids_name(name):
+    """Split a BIDS file name into entities, suffix and extension; None where it is none.
+
+    Examples
+    --------
+    >>> parse_bids_name("sub-01_task-rest_stat-effect_statmap.nii.gz")
+    {'sub': '01', 'task': 'rest', 'stat': 'effect', 'suffix': 'statmap', 'extension': '.nii.gz'}
+    """
+    stem, dot, extension = name.partition(".")
+    *pairs, suffix = stem.split("_")
+    entities = {}
+    for pair in pairs:
+        key, dash, value = pair.partition("-")
+        if not dash or not key.isalnum() or not value:
+            return None
+        entities[key] = value
+    if "sub" not in entities:
+        return None
+    return {**entities, "suffix": suffix, "extension": dot + extension}
+
+
+def find_bids_maps(bids_dir, selection):
+    """Find the images of a BIDS derivative tree whose entities have the selected values.
+
+    An entity selected with several values becomes a condition column.
+
+    Parameters
+    ----------
+    bids_dir : path
+        Top of the tree.
+    selection : dict
+        Entity (or ``suffix``, ``extension``) to allowed values.
+
+    Returns
+    -------
+    list of MapEntry
+
+    Raises
+    ------
+    ValueError
+        Where nothing matches, or a participant has two maps that the selection does not tell
+        apart; names what else differs.
+    """
+    bids_dir = Path(bids_dir)
+    entries, seen = [], {}
+    kept = {}
+    for folder, subfolders, files in os.walk(bids_dir):
+        subfolders.sort()
+        for name in sorted(files):
+            if not name.endswith(IMAGE_SUFFIXES):
+                continue
+            entities = parse_bids_name(name)
+            if entities is None:
+                continue
+            for key, value in entities.items():
+                seen.setdefault(key, set()).add(value)
+            if any(entities.get(k) not in values for k, values in selection.items()):
+                continue
+            path = Path(folder, name)
+            conditions = {
+                k: entities[k] for k, v in selection.items() if len(v) > 1 and k != "sub"
+            }
+            entry = MapEntry(
+                entities["sub"], path, path.relative_to(bids_dir).as_posix(), conditions
+            )
+            entries.append(entry)
+            kept.setdefault((entry.participant, *conditions.values()), []).append(entities)
+    if not entries:
+        known = "; ".join(
+            f"{k}: {', '.join(sorted(seen.get(k, ())))[:200] or 'never present'}"
+            for k in selection
+        )
+        raise ValueError(
+            f"{bids_dir}: no image has {_describe(selection)}. Values found: {known or 'none'}"
+        )
+    differing = sorted(
+        {
+            key
+            for group in kept.values()
+            if len(group) > 1
+            for key in set().union(*group)
+            if len({entities.get(key) for entities in group}) > 1
+        }
+    )
+    if differing:
+        label = next(label for (label, *_), group in kept.items() if len(group) > 1)
+        raise ValueError(
+            f"{bids_dir}: participant {label} has several maps with {_describe(selection)}; they "
+            f"differ in {', '.join(differing)}. Select one value of it (KEY=VALUE), or name "
+            "several to make it a condition (KEY=VALUE,VALUE)"
+        )
+    order = {k: {v: i for i, v in enumerate(values)} for k, values in selection.items()}
+    entries.sort(key=lambda e: (e.participant, [order[k][v] for k, v in e.conditions.items()]))
+    return entries
+
+
+def _describe(selection):
+    return " ".join(f"{k}={','.join(v)}" for k, v in selection.items()) or "a subject entity"
+
+
+def find_pattern_maps(pattern):
+    """Find maps by a glob in which ``{subject}`` stands for the participant.
+
+    Other names in braces become condition columns.
+
+    Raises
+    ------
+    ValueError
+        Where the pattern has no ``{subject}``, or no file matches.
+
+    Examples
+    --------
+    >>> find_pattern_maps("con_*.nii")
+    Traceback (most recent call last):
+    ...
+    ValueError: pattern 'con_*.nii' has no {subject} to read the participant from
+    """
+    names = re.findall(r"\{(\w+)\}", pattern)
+    if "subject" not in names:
+        raise ValueError(f"pattern {pattern!r} has no {{subject}} to read the participant from")
+    # The part before the first wildcard is a folder to search in.
+    fixed = re.split(r"[{*?\[]", pattern, maxsplit=1)[0]
+    root = Path(fixed[: fixed.rfind("/") + 1] or ".")
+    relative = pattern[len(fixed[: fixed.rfind("/") + 1]) :]
+    expression, used = "", set()
+    for token in re.findall(r"\{\w+\}|\*\*/|\*|\?|\[[^\]]+\]|[^{*?\[]+|.", relative):
+        if token.startswith("{") and token.endswith("}") and len(token) > 2:
+            name = token[1:-1]
+            expression += rf"(?P={name})" if name in used else rf"(?P<{name}>[^/]+?)"
+            used.add(name)
+        elif token.startswith("[") and len(token) > 1:
+            expression += "[" + token[1:-1].replace("!", "^", 1) + "]"
+        else:
+            expression += {"**/": "(?:.*/)?", "*": "[^/]*", "?": "[^/]"}.get(
+                token, re.escape(token)
+            )
+    matcher = re.compile(expression)
+    entries = []
+    for path in sorted(root.glob(re.sub(r"\{\w+\}", "*", relative))):
+        match = matcher.fullmatch(path.relative_to(root).as_posix())
+        # The header of an Analyze pair stands for the same map as its image.
+        if not match or not path.is_file() or path.suffix == ".hdr":
+            continue
+        groups = match.groupdict()
+        label = participant_label(groups.pop("subject"))
+        entries.append(MapEntry(label, path, path.relative_to(root).as_posix(), groups))
+    if not entries:
+        raise ValueError(f"no file matches {pattern!r}")
+    return entries
+
+
+def read_maps_table(path):
+    """Read a table with the columns participant_id, map and, optionally, variance.
+
+    Paths are relative to the table's folder. Other columns are covariates; where a participant
+    has several maps, the columns of text that tell them apart are conditions.
+
+    Returns
+    -------
+    list of MapEntry
+
+    Raises
+    ------
+    ValueError
+        Where a column or a path is missing.
+    """
+    table = read_tsv(path)
+    for column in ("participant_id", "map"):
+        if column not in table:
+            raise ValueError(f"{path}: no column {column} (columns: {', '.join(table.columns)})")
+        empty = [str(i + 2) for i in table.index[table[column].isna()]]
+        if empty:
+            raise ValueError(f"{path}: no {column} in line {', '.join(empty)}")
+    labels = table["participant_id"].map(participant_label)
+    others = [c for c in table if c not in ("participant_id", *_RESERVED)]
+    conditions = []
+    if labels.duplicated().any():
+        within = table[others].groupby(labels).nunique()
+        # A covariate that varies within participants, as reaction time, is no key.
+        conditions = [
+            c
+            for c in others
+            if (within[c] > 1).any()
+            and (
+                pd.to_numeric(table[c], errors="coerce").isna().any()
+                or table[c].nunique() <= within[c].max()
+            )
+        ]
+    folder = Path(path).parent
+    entries = []
+    for row, label in zip(table.to_dict("records"), labels, strict=True):
+        variance = row.get("variance")
+        entries.append(
+            MapEntry(
+                label,
+                folder / row["map"],
+                row["map"],
+                {c: str(row[c]) for c in conditions},
+                folder / variance if isinstance(variance, str) else None,
+                {c: row[c] for c in others if c not in conditions},
+            )
+        )
+    return entries

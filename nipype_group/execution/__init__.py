@@ -1,0 +1,1 @@
+"""Running workflows under any Nipype plugin."""

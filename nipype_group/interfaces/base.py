@@ -1,0 +1,123 @@
+"""What all interfaces share: inputs whose hash can be trusted, and a version.
+
+Nipype's own hash leaves out file names, the order of files of equal size and date, digits of
+floats, and the code; a group result could come from the cache although its inputs changed.
+"""
+
+import hashlib
+import os
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from nipype import logging
+from nipype.interfaces.base import (
+    BaseInterfaceInputSpec,
+    Directory,
+    File,
+    SimpleInterface,
+    isdefined,
+)
+from threadpoolctl import threadpool_limits
+
+from nipype_group._version import __version__
+from nipype_group.images import file_sha256
+
+LOGGER = logging.getLogger("nipype.interface")
+# Long work reports in the log each time this much more is done.
+_REPORT_STEP = 0.05
+
+
+@lru_cache(maxsize=4096)
+def _sha256_of_state(path, size, mtime_ns, inode):
+    return file_sha256(path)
+
+
+def file_identity(path):
+    """Return name and content of a file; content is read once for each state of the file."""
+    path = os.path.abspath(path)
+    state = Path(path).stat()
+    return (
+        Path(path).name,
+        _sha256_of_state(path, state.st_size, state.st_mtime_ns, state.st_ino),
+    )
+
+
+def _is_file_trait(trait):
+    handler = getattr(trait, "trait_type", trait)
+    if isinstance(handler, File):
+        return True
+    inner = handler.inner_traits() if hasattr(handler, "inner_traits") else ()
+    return any(_is_file_trait(t) for t in inner)
+
+
+def _canonical(value, is_file):
+    """Return text that differs wherever the value differs."""
+    if isinstance(value, (list, tuple)):
+        return [_canonical(v, is_file) for v in value]
+    if isinstance(value, dict):
+        return [(k, _canonical(v, is_file)) for k, v in sorted(value.items())]
+    if isinstance(value, (np.ndarray, np.generic)):
+        raise TypeError("arrays are no inputs of an interface: pass a file or a list")
+    if is_file and isinstance(value, (str, os.PathLike)) and Path(value).is_file():
+        return file_identity(os.fspath(value))
+    return repr(value)
+
+
+class GroupInputSpec(BaseInterfaceInputSpec):
+    """Inputs with a hash of names, order, content, exact numbers and a revision.
+
+    A subclass raises `revision` when the same inputs give another output than before.
+    """
+
+    revision = 1
+
+    def get_hashval(self, hash_method=None):
+        """Return the hashed inputs and their hash; `hash_method` is content, always."""
+        items = [("revision", self.revision), *self.hidden_inputs()]
+        for name, value in sorted(self.trait_get().items()):
+            if isdefined(value) and not self.has_metadata(name, "nohash", True):
+                items.append((name, _canonical(value, _is_file_trait(self.trait(name)))))
+        return items, hashlib.md5(repr(items).encode()).hexdigest()
+
+    def hidden_inputs(self):
+        """Return name and value of what else decides the outputs, as files found by a pattern."""
+        return []
+
+
+class GroupInterface(SimpleInterface):
+    """Base of all interfaces: the package's version in the provenance, one way to log progress."""
+
+    _version = __version__
+
+    @property
+    def version(self):
+        """Version of the package."""
+        return __version__
+
+    def _progress(self, what):
+        """Return a callable that logs the fraction done every few per cent."""
+        last = [0.0]
+
+        def report(fraction):
+            if fraction - last[0] >= _REPORT_STEP or fraction >= 1 > last[0]:
+                last[0] = fraction
+                LOGGER.info("%s: %d %%", what, round(100 * fraction))
+
+        return report
+
+    @staticmethod
+    def _one_blas_thread():
+        """Hold matrix products to one thread: their last bits depend on the number."""
+        return threadpool_limits(1, user_api="blas")
+
+
+__all__ = [
+    "LOGGER",
+    "Directory",
+    "File",
+    "GroupInputSpec",
+    "GroupInterface",
+    "file_identity",
+    "isdefined",
+]

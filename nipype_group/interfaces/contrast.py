@@ -1,0 +1,83 @@
+"""Contrast: effect, variance, statistic and effect size of every contrast."""
+
+from pathlib import Path
+
+from nipype.interfaces.base import OutputMultiObject, Str, TraitedSpec, traits
+
+from nipype_group.design.contrasts import read_contrasts
+from nipype_group.images import read_fit, write_volume
+from nipype_group.interfaces.base import File, GroupInputSpec, GroupInterface
+from nipype_group.stats.clusters import TAILS
+from nipype_group.stats.glm import contrast_maps
+
+MAPS = ("effect", "variance", "stat", "z", "p", "effect_size")
+
+
+class _EstimateContrastsInputSpec(GroupInputSpec):
+    model_file = File(exists=True, mandatory=True, desc="JSON from GroupGLM")
+    betas_file = File(exists=True, mandatory=True, desc="parameter estimates from GroupGLM")
+    residual_variance_file = File(exists=True, mandatory=True, desc="from GroupGLM")
+    mask_file = File(exists=True, mandatory=True, desc="voxels that were fitted")
+    contrasts_file = File(exists=True, mandatory=True, desc="JSON from ContrastSet")
+    tail = traits.Enum(*TAILS, usedefault=True, desc="side of the p values of t contrasts")
+
+
+class _EstimateContrastsOutputSpec(TraitedSpec):
+    contrast_names = traits.List(Str, desc="names, in the order of the files")
+    stat_types = traits.List(Str, desc="t or F of every contrast")
+    dofs = traits.List(
+        traits.List(traits.Int), desc="degrees of freedom: [residual] of t, [rank, residual] of F"
+    )
+    effect_files = OutputMultiObject(
+        File, desc="effect; of an F contrast the root mean square of its rows' effects"
+    )
+    variance_files = OutputMultiObject(
+        File, desc="variance of the effect; of an F contrast the residual variance"
+    )
+    stat_files = OutputMultiObject(File, desc="t or F")
+    z_files = OutputMultiObject(File, desc="z with the same upper tail as the statistic")
+    p_files = OutputMultiObject(File, desc="uncorrected p; of an F contrast the upper tail")
+    effect_size_files = OutputMultiObject(File, desc="Cohen's d of t, partial R2 of F")
+
+
+class EstimateContrasts(GroupInterface):
+    """Estimate all contrasts of one fit.
+
+    t = c'b / sqrt(s2 c'(X'X)+c); F over the independent rows of the contrast. z comes from the
+    logarithm of the tail, so it is exact far out and on both sides. Cohen's d is the effect over
+    the residual standard deviation, partial R2 is r F / (r F + dof).
+
+    Examples
+    --------
+    >>> from nipype_group.interfaces import EstimateContrasts
+    >>> EstimateContrasts().inputs.tail
+    'two-sided'
+    """
+
+    input_spec = _EstimateContrastsInputSpec
+    output_spec = _EstimateContrastsOutputSpec
+
+    def _run_interface(self, runtime):
+        inputs = self.inputs
+        fit = read_fit(
+            inputs.model_file, inputs.betas_file, inputs.residual_variance_file, inputs.mask_file
+        )
+        contrasts = read_contrasts(inputs.contrasts_file)
+        results = {f"{name}_files": [] for name in MAPS} | {"dofs": []}
+        for contrast in contrasts:
+            with self._one_blas_thread():
+                maps, dof = contrast_maps(
+                    contrast.weights, contrast.test, fit.betas, fit.residual_variance,
+                    fit.covariance, fit.dof, inputs.tail,
+                )  # fmt: skip
+            for name in MAPS:
+                path = Path(runtime.cwd, f"{contrast.label}_{name}.nii")
+                intent = {"stat": (f"{contrast.test} test", dof), "z": ("z score", ())}.get(name)
+                results[f"{name}_files"].append(
+                    write_volume(path, fit.unmask(maps[name]), fit.grid, intent=intent)
+                )
+            results["dofs"].append(list(dof))
+        self._results.update(results)
+        self._results["contrast_names"] = [c.name for c in contrasts]
+        self._results["stat_types"] = [c.test for c in contrasts]
+        return runtime

@@ -1,0 +1,123 @@
+"""Design: from observations to a design matrix and contrasts."""
+
+from pathlib import Path
+
+from nipype.interfaces.base import InputMultiObject, Str, TraitedSpec, traits
+
+from nipype_group.design.contrasts import build_contrasts, write_contrasts
+from nipype_group.design.fsl import write_fsl_contrasts, write_fsl_matrix
+from nipype_group.design.matrix import (
+    design_from_formula,
+    design_from_table,
+    read_design,
+)
+from nipype_group.design.sources import read_tsv
+from nipype_group.interfaces.base import (
+    LOGGER,
+    File,
+    GroupInputSpec,
+    GroupInterface,
+    isdefined,
+)
+
+
+class _DesignMatrixInputSpec(GroupInputSpec):
+    observations = File(exists=True, mandatory=True, desc="TSV, a row a map, from CollectMaps")
+    formula = Str(desc="right-hand side of the model, as fluency + C(group)")
+    design_table = File(
+        exists=True, desc="TSV with participant_id and a column a regressor, or an FSL .mat"
+    )
+    condition_columns = traits.List(Str, desc="columns that tell a participant's maps apart")
+    excluded = File(exists=True, desc="TSV of excluded rows, from CollectMaps")
+
+
+class _DesignMatrixOutputSpec(TraitedSpec):
+    design_file = File(desc="TSV: keys of the rows, then a column a regressor")
+    design_json = File(desc="columns, factors, rank, degrees of freedom, diagnostics")
+    fsl_design_file = File(desc="the regressors as FSL .mat")
+    fsl_groups_file = File(desc="exchangeability blocks as FSL .grp: a number a participant")
+
+
+class DesignMatrix(GroupInterface):
+    """Build the design of a group model from a formula, or read it from a table.
+
+    Columns are named ``intercept``, a covariate's own name, or ``factor[level]``. Rows follow the
+    maps; a table is matched by participant_id (and condition columns), whatever its order. The
+    formula is parsed, never run: columns and a list of transforms are all it may hold.
+
+    Examples
+    --------
+    >>> from nipype_group.interfaces import DesignMatrix
+    >>> DesignMatrix(formula="fluency + C(group)").inputs.formula
+    'fluency + C(group)'
+    """
+
+    input_spec = _DesignMatrixInputSpec
+    output_spec = _DesignMatrixOutputSpec
+
+    def _run_interface(self, runtime):
+        inputs = self.inputs
+        if isdefined(inputs.formula) == isdefined(inputs.design_table):
+            raise ValueError("give a formula or a design_table, one of the two")
+        observations = read_tsv(inputs.observations)
+        conditions = inputs.condition_columns if isdefined(inputs.condition_columns) else []
+        if isdefined(inputs.formula):
+            design = design_from_formula(inputs.formula, observations, conditions)
+        else:
+            excluded = read_tsv(inputs.excluded) if isdefined(inputs.excluded) else None
+            design = design_from_table(inputs.design_table, observations, conditions, excluded)
+        model = design.model
+        LOGGER.info("design: %d maps, rank %d, %d dof", len(design.matrix), model.rank, model.dof)
+        cwd = Path(runtime.cwd)
+        self._results["design_file"], self._results["design_json"] = design.write(cwd)
+        self._results["fsl_design_file"] = write_fsl_matrix(cwd / "design.mat", design.matrix)
+        self._results["fsl_groups_file"] = write_fsl_matrix(
+            cwd / "design.grp", design.participant_numbers
+        )
+        return runtime
+
+
+class _ContrastSetInputSpec(GroupInputSpec):
+    design_file = File(exists=True, mandatory=True, desc="design TSV")
+    design_json = File(exists=True, mandatory=True, desc="its description")
+    contrasts = InputMultiObject(
+        Str,
+        mandatory=True,
+        desc="NAME=EXPRESSION over columns, or NAME=[weights]; rows joined by ; make an F",
+    )
+
+
+class _ContrastSetOutputSpec(TraitedSpec):
+    contrasts_file = File(desc="JSON: name, test, weights, expression of every contrast")
+    fsl_contrasts_file = File(desc="rows as FSL .con")
+    fsl_f_tests_file = File(desc="which rows form which F contrast, as FSL .fts")
+
+
+class ContrastSet(GroupInterface):
+    """Turn expressions over column names into contrast weights, and check that they can be tested.
+
+    The grammar is ``+ - * / ( )``, numbers, ``;`` between rows of an F contrast; names with other
+    signs stand in backticks; a bare level stands for ``factor[level]`` where it is unique. A
+    contrast that the design does not determine is an error that names the columns (Searle 1971).
+
+    Examples
+    --------
+    >>> from nipype_group.interfaces import ContrastSet
+    >>> ContrastSet(contrasts="diff=vertical - horizontal").inputs.contrasts
+    ['diff=vertical - horizontal']
+    """
+
+    input_spec = _ContrastSetInputSpec
+    output_spec = _ContrastSetOutputSpec
+
+    def _run_interface(self, runtime):
+        design = read_design(self.inputs.design_file, self.inputs.design_json)
+        contrasts = build_contrasts(self.inputs.contrasts, design)
+        cwd = Path(runtime.cwd)
+        self._results["contrasts_file"] = write_contrasts(
+            cwd / "contrasts.json", contrasts, design.columns
+        )
+        self._results["fsl_contrasts_file"], self._results["fsl_f_tests_file"] = (
+            write_fsl_contrasts(cwd, contrasts)
+        )
+        return runtime

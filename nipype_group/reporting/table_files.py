@@ -1,0 +1,252 @@
+"""Columns of the tables of clusters, peaks and regions, and their files.
+
+The columns are fixed and always there: a number that was not computed is NaN in memory and n/a in
+the file, a table without clusters has a header only. Coordinates are mm, RAS+.
+"""
+
+import csv
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+_STAT = "unit of the statistic"
+_EFFECT = "unit of the effect"
+# Column: type, unit, description. Types: i integer, I integer or n/a, f float, s text.
+COLUMNS = {
+    "cluster_id": ("i", "", "value of the cluster in the label image"),
+    "peak_id": ("i", "", "number of the peak in its cluster, 1 is the main peak"),
+    "sign": ("s", "", "positive or negative: sign of the statistic at its largest magnitude"),
+    "atlas": ("s", "", "name of the atlas"),
+    "index": ("I", "", "value, or volume, of the region in the atlas; n/a for no_label"),
+    "name": ("s", "", "name of the region, no_label outside all regions"),
+    "n_voxels": ("i", "voxel", "number of voxels"),
+    "volume_mm3": ("f", "mm^3", "volume of the cluster"),
+    "n_resels": ("f", "resel", "volume of the cluster in resolution elements"),
+    "mass": ("f", _STAT, "sum of the magnitude of the statistic over the cluster"),
+    "peak_stat": ("f", _STAT, "statistic at the main peak"),
+    "peak_zscore": ("f", "z", "z score at the main peak"),
+    **{f"peak_{a}": ("f", "mm", f"{a} coordinate of the main peak, RAS+") for a in "xyz"},
+    **{
+        f"com_{a}": ("f", "mm", f"{a} coordinate of the centre of mass, RAS+, weighted by |stat|")
+        for a in "xyz"
+    },
+    "stat_mean": ("f", _STAT, "mean statistic of the cluster"),
+    "effect_mean": ("f", _EFFECT, "mean effect of the cluster"),
+    "effect_at_peak": ("f", _EFFECT, "effect at the main peak"),
+    **{a: ("f", "mm", f"{a} coordinate of the peak, RAS+") for a in "xyz"},
+    **{a: ("i", "voxel", f"{a} index of the peak in the image, from 0") for a in "ijk"},
+    "stat": ("f", _STAT, "statistic at the peak"),
+    "zscore": ("f", "z", "z score at the peak"),
+    "effect": ("f", _EFFECT, "effect at the peak"),
+    "standard_error": ("f", _EFFECT, "standard error of the effect at the peak"),
+    "p_unc": ("f", "", "uncorrected p value"),
+    "p_fwe": ("f", "", "p value corrected for the familywise error rate, as this table says"),
+    "p_fdr": ("f", "", "p value corrected for the false discovery rate"),
+    "p_fwe_rft": ("f", "", "familywise p value by random field theory"),
+    "p_fwe_extent": ("f", "", "familywise p value of the extent by permutation"),
+    "p_fwe_mass": ("f", "", "familywise p value of the mass by permutation"),
+    "p_fwe_tfce": ("f", "", "familywise p value of TFCE by permutation"),
+    "p_fwe_voxel": ("f", "", "familywise p value of the voxel by permutation"),
+    "tdp": ("f", "", "lower bound of the proportion of truly active voxels"),
+    "n_peaks": ("i", "", "number of rows of the cluster in the table of peaks"),
+    "distance_to_main_mm": ("f", "mm", "distance to the main peak of the cluster"),
+    "hemisphere": ("s", "", "left, right or midline (within 0.5 mm): side of the (main) peak"),
+    "tissue": ("s", "", "grey, white, csf or outside, in the MNI template at the peak"),
+    "label": ("s", "", "region of the first atlas with the largest share of the cluster"),
+    "label_percent": ("f", "%", "share of the cluster's voxels in that region"),
+    "percent_of_cluster": ("f", "%", "share of the cluster's voxels in the region"),
+    "percent_of_region": (
+        "f",
+        "%",
+        "share of the region's volume in the cluster; expected volumes in a probabilistic atlas",
+    ),
+    "mean_probability": ("f", "%", "mean probability of the region over its voxels here"),
+    "peak_stat_in_region": ("f", _STAT, "statistic of largest magnitude in the shared voxels"),
+}
+CLUSTER_COLUMNS = [
+    "cluster_id",
+    "sign",
+    "n_voxels",
+    "volume_mm3",
+    "n_resels",
+    "mass",
+    "peak_stat",
+    "peak_zscore",
+    "peak_x",
+    "peak_y",
+    "peak_z",
+    "com_x",
+    "com_y",
+    "com_z",
+    "stat_mean",
+    "effect_mean",
+    "effect_at_peak",
+    "p_unc",
+    "p_fwe",
+    "p_fdr",
+    "tdp",
+    "n_peaks",
+    "hemisphere",
+    "label",
+    "label_percent",
+]
+PEAK_COLUMNS = [
+    "cluster_id",
+    "peak_id",
+    "sign",
+    "x",
+    "y",
+    "z",
+    "i",
+    "j",
+    "k",
+    "stat",
+    "zscore",
+    "effect",
+    "standard_error",
+    "p_unc",
+    "p_fwe",
+    "p_fdr",
+    "distance_to_main_mm",
+    "hemisphere",
+    "tissue",
+]
+LABEL_COLUMNS = [
+    "cluster_id",
+    "atlas",
+    "index",
+    "name",
+    "n_voxels",
+    "percent_of_cluster",
+    "percent_of_region",
+    "mean_probability",
+    "peak_stat_in_region",
+]
+_DTYPES = {"i": "int64", "I": "Int64", "f": "float64", "s": "str"}
+MISSING = "n/a"
+
+
+def make_frame(rows, columns):
+    """Make a table of rows (dicts); what a row lacks is NaN, the types are those of the columns.
+
+    Examples
+    --------
+    >>> make_frame([], ["cluster_id", "mass"]).dtypes.astype(str).tolist()
+    ['int64', 'float64']
+    """
+    frame = pd.DataFrame(rows, columns=columns)
+    return frame.astype({column: _DTYPES[_kind(column)] for column in columns})
+
+
+def write_tables(directory, clusters, peaks, region_labels, settings):
+    """Write clusters.tsv, peaks.tsv and labels.tsv, each with a JSON dictionary of its columns.
+
+    Floats have six significant digits. A file is written under another name, then renamed.
+
+    Parameters
+    ----------
+    directory : path
+        Made if it doesn't exist.
+    clusters, peaks, region_labels : DataFrame
+        From `cluster_tables`.
+    settings : dict
+        How the tables came about: statistic, dof, threshold, tail, connectivity, atlases, ...
+
+    Returns
+    -------
+    dict of str to Path
+        Keys clusters, peaks, labels, clusters_json, peaks_json, labels_json.
+    """
+    directory = Path(directory).absolute()
+    directory.mkdir(parents=True, exist_ok=True)
+    paths = {}
+    for name, frame in (("clusters", clusters), ("peaks", peaks), ("labels", region_labels)):
+        columns = [_text(frame[column]) for column in frame.columns]
+        lines = ["\t".join(map(str, frame.columns)), *("\t".join(row) for row in zip(*columns))]
+        paths[name] = _replace(directory / f"{name}.tsv", "\n".join(lines) + "\n")
+        about = {column: _describe(column) for column in frame.columns}
+        about["TableSettings"] = _plain(settings)
+        text = json.dumps(about, indent=2, ensure_ascii=False, allow_nan=False)
+        paths[f"{name}_json"] = _replace(directory / f"{name}.json", text + "\n")
+    return paths
+
+
+def read_table(path):
+    """Read a table of `write_tables`, with the types `cluster_tables` gives its columns.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        There is no such file, it is no table of clusters, peaks or labels, or a number in it can't
+        be read.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"table {path} does not exist; write it with write_tables")
+    try:
+        frame = pd.read_csv(
+            path,
+            sep="\t",
+            dtype=str,
+            keep_default_na=False,
+            quoting=csv.QUOTE_NONE,
+            encoding="utf-8",
+        )
+    except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not a readable TSV file: {error}") from error
+    if "cluster_id" not in frame.columns:
+        raise ValueError(f"{path} has no column cluster_id: not a table of write_tables")
+    for column in frame.columns:
+        kind = _kind(column)
+        if kind != "s":
+            try:
+                numbers = pd.to_numeric(frame[column].where(frame[column] != MISSING))
+                # By way of Int64, which refuses 1.5 where int64 cuts it off.
+                whole = numbers if kind == "f" else numbers.astype("Int64")
+                frame[column] = whole.astype(_DTYPES[kind])
+            except (ValueError, TypeError) as error:
+                raise ValueError(f"{path}, column {column}: {error}; correct the file") from error
+    return frame.astype({c: "str" for c in frame.columns if _kind(c) == "s"})
+
+
+def _kind(column):
+    return COLUMNS[column][0] if column in COLUMNS else "s"
+
+
+def _text(column):
+    if pd.api.types.is_float_dtype(column):
+        return [MISSING if np.isnan(v) else f"{v + 0.0:.6g}" for v in column]
+    return [MISSING if pd.isna(v) else " ".join(str(v).split()) for v in column]
+
+
+def _describe(column):
+    if column not in COLUMNS:
+        return {"Description": f"label of the atlas {column} at the peak"}
+    _, unit, description = COLUMNS[column]
+    return {"Description": description} | ({"Units": unit} if unit else {})
+
+
+def _plain(value):
+    """Turn settings into what JSON holds; a number that is not finite becomes null."""
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, np.ndarray)):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, os.PathLike):
+        return str(value)
+    return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
+def _replace(path, text):
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        beside.write_text(text, encoding="utf-8", newline="\n")
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+    return path

@@ -1,0 +1,85 @@
+"""Which kind of shuffling tests a contrast, and whether any does."""
+
+import numpy as np
+
+from nipype_group.stats.partition import holds
+
+SHUFFLINGS = ("auto", "permute", "flip")
+
+
+def row_labels(matrix):
+    """Number the distinct rows of a design: maps with one label are exchangeable at no cost.
+
+    Examples
+    --------
+    >>> row_labels(np.array([[1.0, 0], [1, 0], [0, 1]]))
+    (1, 1, 0)
+    """
+    scale = np.abs(matrix).max(axis=0)
+    rounded = np.round(matrix / np.where(scale > 0, scale, 1), 9) + 0.0
+    return tuple(np.unique(rounded, axis=0, return_inverse=True)[1].ravel().tolist())
+
+
+def choose_shuffling(model, partition, blocks, requested, name):
+    """Choose permutation or sign flips for a contrast.
+
+    Permutation asks whether the order of the maps matters; where the model holds a constant and
+    the contrast tests it (one-sample, paired differences, an intercept beside covariates) the
+    order says nothing, and signs are flipped, which assumes symmetric errors (Winkler 2014).
+
+    Parameters
+    ----------
+    model : LinearModel
+        Design of n maps.
+    partition : Partition
+        Its split by the contrast.
+    blocks : array of int, shape (n,)
+        Participant of every map; shuffling stays within one where it has several maps.
+    requested : {"auto", "permute", "flip"}
+        What the user asks for.
+    name : str
+        Name of the contrast, for messages.
+
+    Returns
+    -------
+    {"permute", "flip"}
+
+    Raises
+    ------
+    ValueError
+        Where shuffling leaves the contrast as it is, or the blocks forbid it; says why.
+    """
+    if requested not in SHUFFLINGS:
+        raise ValueError(f"shuffling is one of {', '.join(SHUFFLINGS)}, got {requested!r}")
+    blocks = np.asarray(blocks)
+    repeated = len(np.unique(blocks)) < len(blocks)
+    if not repeated:
+        blocks = np.zeros(len(blocks), dtype=int)
+    indicator = np.equal.outer(blocks, np.unique(blocks)).astype(float)
+    ones = np.ones((len(blocks), 1))
+    tests_constant = holds(model.basis, ones) and not holds(partition.nuisance, ones)
+    unmoved = holds(np.linalg.qr(indicator)[0], partition.effect)
+    if repeated:
+        if requested == "flip":
+            raise ValueError(
+                f"contrast {name!r}: participants have several maps, whose signs cannot be "
+                "flipped one by one; use auto or permute, or one map a participant"
+            )
+        if unmoved or tests_constant:
+            raise ValueError(
+                f"contrast {name!r} cannot be tested by shuffling within participants: "
+                + (
+                    "it compares participants, not their maps. "
+                    if unmoved
+                    else "it tests a mean, which the order of a participant's maps leaves alone. "
+                )
+                + "Give one map a participant (a difference or a mean of its maps)"
+            )
+        return "permute"
+    if requested == "permute" and (unmoved or tests_constant):
+        raise ValueError(
+            f"contrast {name!r} tests a mean, which permutation leaves unchanged; use auto or flip"
+        )
+    if requested == "auto":
+        return "flip" if tests_constant else "permute"
+    return requested
