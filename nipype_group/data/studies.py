@@ -98,7 +98,7 @@ _READING = Study(
             ("left inferior frontal gyrus", (-47, 25, 12), 0.03),
             ("left precentral gyrus", (-44, -5, 48), 0.036),
             ("right cerebellum VI", (25, -65, -27), 0.036),
-            ("right angular gyrus", (46, -62, 36), -0.034),
+            ("right angular gyrus", (46, -62, 36), 0.034),
         ),
     )
     + _plants(

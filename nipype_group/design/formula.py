@@ -56,13 +56,12 @@ def _parse(formula):
     except (FormulaicError, SyntaxError, ValueError) as error:
         raise ValueError(f"formula {formula!r} is not understood: {_first_line(error)}") from error
     try:
-        terms = list(parsed)
-        factors = [list(term.factors) for term in terms]
+        factors = [list(term.factors) for term in parsed]
     except (AttributeError, TypeError) as error:
         raise ValueError(
             f"formula {formula!r}: name the right-hand side alone; the maps are the left-hand side"
         ) from error
-    return text, parsed, terms, factors
+    return parsed, factors
 
 
 def _names_in(factor, formula):
@@ -138,7 +137,7 @@ def formula_variables(formula):
     ValueError: formula "x + {__import__('os').getcwd()}": "__import__('os').getcwd()" is not
     allowed. Columns, numbers and the transforms C, I, ... are
     """
-    _, _, _, factors = _parse(formula)
+    _, factors = _parse(formula)
     names = [n for group in factors for factor in group for n in _names_in(factor, formula)]
     return list(dict.fromkeys(names))
 
@@ -158,7 +157,7 @@ def _prepare(table, names, categorical, formula):
             rows = ", ".join(str(table["participant_id"].get(i, i)) for i in missing[:10])
             raise ValueError(f"column {name} has no value for {rows}; leave these rows out")
         numeric = pd.api.types.is_numeric_dtype(data[name])
-        if numeric and name not in categorical and data[name].nunique() == 1:
+        if numeric and name not in categorical and np.ptp(data[name]) == 0:
             raise ValueError(
                 f"covariate {name} is constant ({data[name].iloc[0]:g} in all {len(data)} maps): "
                 "it cannot be told from the intercept. Drop it"
@@ -203,7 +202,7 @@ def code_formula(formula, table):
     >>> code_formula("0 + sex", table).columns
     ['sex[f]', 'sex[m]']
     """
-    text, parsed, terms, factors = _parse(formula)
+    parsed, factors = _parse(formula)
     used = {f.expr: _names_in(f, formula) for group in factors for f in group}
     categorical = {
         names[0] for expr, names in used.items() if re.match(r"C\(", expr) and names

@@ -123,8 +123,8 @@ def _row(entry, participants, conditions):
             )
         elif column in entry.covariates and str(entry.covariates[column]) != str(value):
             raise ValueError(
-                f"column {column} says {entry.covariates[column]} in the table of maps and {value} "
-                f"in the participants table for participant {entry.participant}; keep one"
+                f"column {column} says {entry.covariates[column]} in the table of maps and "
+                f"{value} in the participants table for participant {entry.participant}; keep one"
             )
         else:
             row[column] = value

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -47,12 +48,15 @@ class Plan:
         Shuffles asked for, beside the unshuffled one.
     n_shards : int, optional
         Shards asked for.
+    contrast_names : tuple of str
+        Contrasts tested, in the order they were given.
     """
 
     families: dict
     tail: str
     n_permutations: int
     n_shards: int | None = None
+    contrast_names: tuple = ()
 
     def n_shuffles(self, kind):
         """Return the number of shuffles of a family, the unshuffled one included."""
@@ -64,7 +68,7 @@ class Plan:
         total = self.n_shuffles(kind)
         size = SHARD_SIZE if self.n_shards is None else max(1, -(-(total - 1) // self.n_shards))
         edges = [0, *range(size + 1, total, size), total]
-        return list(zip(edges[:-1], edges[1:], strict=True))
+        return list(pairwise(edges))
 
     def smallest_p(self, kind):
         """Return the smallest p that a family can reach."""
@@ -93,8 +97,8 @@ class Plan:
             )  # fmt: skip
             sentences.append(
                 f"{names}: tested by {_WORDS[kind]}{within} of the residuals under the null "
-                f"hypothesis (Freedman-Lane), which takes {assumes}. There are {distinct} distinct "
-                f"{_WORDS[kind]}; {how}. The smallest p is {self.smallest_p(kind):.3g}."
+                f"hypothesis (Freedman-Lane), which takes {assumes}. There are {distinct} "
+                f"distinct {_WORDS[kind]}; {how}. The smallest p is {self.smallest_p(kind):.3g}."
             )
         sentences.append(f"The test is {self.tail}; the seed is {self.seed}.")
         return " ".join(sentences)
@@ -160,7 +164,7 @@ def make_plan(
         if scheme.n_distinct <= n_permutations + 1:
             scheme = ShufflingScheme(kind, scheme.labels, blocks, seed, exhaustive=True)
         families[kind] = Family(scheme, group)
-    return Plan(families, tail, n_permutations, n_shards)
+    return Plan(families, tail, n_permutations, n_shards, tuple(c.name for c in tested))
 
 
 def _number(value):
@@ -191,6 +195,7 @@ def write_plan(directory, plan):
     }
     about = {
         "Description": plan.describe(),
+        "Contrasts": plan.contrast_names,
         "NumberOfPermutations": plan.n_permutations,
         "RandomSeed": plan.seed,
         "Tail": plan.tail,

@@ -1,1 +1,19 @@
 """Running workflows under any Nipype plugin."""
+
+from nipype_group.execution.outputs import collect_outputs
+from nipype_group.execution.run import (
+    RunResult,
+    WorkflowError,
+    allowed_processors,
+    quiet_nipype,
+    run_workflow,
+)
+
+__all__ = [
+    "RunResult",
+    "WorkflowError",
+    "allowed_processors",
+    "collect_outputs",
+    "quiet_nipype",
+    "run_workflow",
+]

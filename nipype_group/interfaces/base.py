@@ -35,11 +35,11 @@ def _sha256_of_state(path, size, mtime_ns, inode):
 
 def file_identity(path):
     """Return name and content of a file; content is read once for each state of the file."""
-    path = os.path.abspath(path)
-    state = Path(path).stat()
+    path = Path(path).absolute()
+    state = path.stat()
     return (
-        Path(path).name,
-        _sha256_of_state(path, state.st_size, state.st_mtime_ns, state.st_ino),
+        path.name,
+        _sha256_of_state(str(path), state.st_size, state.st_mtime_ns, state.st_ino),
     )
 
 

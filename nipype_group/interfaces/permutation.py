@@ -190,17 +190,17 @@ class MergePermutations(GroupInterface):
         check_alpha(inputs.alpha)
         plan, (tail, families) = read_plan(inputs.plan_file), read_scheme(inputs.scheme_file)
         mask, grid = read_mask(inputs.mask_file)
-        results = {name: [] for name in _MergePermutationsOutputSpec().get()}
+        outputs = {}
         for kind, family in families.items():
-            merged = merge_shards(inputs.shard_files, kind, plan["Families"][kind]["Shuffles"])
+            about = {**plan["Families"][kind], "RandomSeed": plan["RandomSeed"]}
+            merged = merge_shards(inputs.shard_files, kind, about["Shuffles"])
             for contrast in family.contrasts:
-                outputs = _write_contrast(
-                    Path(runtime.cwd), contrast, merged[contrast.label], tail, mask, grid, inputs,
-                    {**plan["Families"][kind], "RandomSeed": plan["RandomSeed"]},
-                )  # fmt: skip
-                for name, value in outputs.items():
-                    results[name].append(value)
-        self._results.update(results)
+                result = merged[contrast.label]
+                outputs[contrast.name] = _write_contrast(
+                    Path(runtime.cwd), contrast, result, tail, mask, grid, inputs, about
+                )
+        for name in self.output_spec().get():
+            self._results[name] = [outputs[contrast][name] for contrast in plan["Contrasts"]]
         return runtime
 
 

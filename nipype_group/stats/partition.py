@@ -70,8 +70,8 @@ def partition(model, weights):
     q, r = np.linalg.qr(directions)
     effect = q * np.sign(np.diag(r))
     projected = model.basis - effect @ (effect.T @ model.basis)
-    u, s, _ = np.linalg.svd(projected, full_matrices=False)
-    return Partition(effect, u[:, : model.rank - effect.shape[1]], model.dof)
+    others = np.linalg.svd(projected, full_matrices=False)[0]
+    return Partition(effect, others[:, : model.rank - effect.shape[1]], model.dof)
 
 
 def holds(directions, vectors):

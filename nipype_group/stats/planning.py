@@ -8,7 +8,7 @@ SHUFFLINGS = ("auto", "permute", "flip")
 
 
 def row_labels(matrix):
-    """Number the distinct rows of a design: maps with one label are exchangeable at no cost.
+    """Give equal rows of a design one number: exchanging such maps changes nothing.
 
     Examples
     --------

@@ -45,11 +45,11 @@ def unrank_arrangement(counts, rank):
     counts = list(counts)
     total, remaining, arrangement = count_arrangements(counts), sum(counts), []
     while remaining:
-        for label, count in enumerate(counts):
-            share = total * count // remaining
-            if rank < share:
-                break
+        label, share = 0, total * counts[0] // remaining
+        while rank >= share:
             rank -= share
+            label += 1
+            share = total * counts[label] // remaining
         arrangement.append(label)
         counts[label] -= 1
         total, remaining = share, remaining - 1

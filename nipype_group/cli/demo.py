@@ -1,0 +1,52 @@
+"""``nipype-group demo``: the four analyses on demonstration data."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from nipype_group.cli import run
+from nipype_group.data.generate import generate
+from nipype_group.data.localizer import fetch_localizer
+from nipype_group.reporting.derivatives import check_output_dir
+from nipype_group.workflows.analyses import ANALYSES
+
+_REAL = ("association", "paired_two_sample")
+
+
+def add_parser(commands):
+    """Add the subcommand to the command's parser."""
+    listing = "\n".join(f"  {name:26}{a.title}" for name, a in ANALYSES.items())
+    parser = commands.add_parser(
+        "demo",
+        help="run a demonstration",
+        description=f"Make demonstration data and analyse it:\n\n{listing}",
+        formatter_class=run.argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("name", metavar="NAME", choices=list(ANALYSES), help=", ".join(ANALYSES))
+    parser.add_argument("output_dir", metavar="OUT", help="results; the data go to OUT/data")
+    parser.add_argument("--null", action="store_true", help="data without any effect")
+    parser.add_argument(
+        "--dataset", choices=("generated", "localizer"), default="generated",
+        help="made-up data (default), or real maps, downloaded (association, paired_two_sample)",
+    )  # fmt: skip
+    run.add_execution(parser)
+    parser.set_defaults(execute=execute)
+
+
+def execute(arguments):
+    """Make the data and run the analysis; returns the exit code."""
+    output_dir = Path(arguments.output_dir).absolute()
+    check_output_dir(output_dir)
+    if arguments.dataset == "localizer":
+        if arguments.name not in _REAL:
+            raise run.UsageError(f"--dataset localizer is for {' and '.join(_REAL)}")
+        if arguments.null:
+            raise run.UsageError("--null goes with --dataset generated")
+        data = fetch_localizer(arguments.name, output_dir / "data")
+    else:
+        data = generate(arguments.name, output_dir / "data", null=arguments.null)
+    analysis = ANALYSES[arguments.name]
+    settings = replace(
+        analysis.settings, figures=run.can_draw(), n_procs=run.processors(arguments)
+    )
+    files = {"bids_dir": str(data), "select": list(analysis.select)}
+    return run.analyse(settings, files, arguments)

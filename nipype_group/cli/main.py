@@ -1,0 +1,57 @@
+"""The command ``nipype-group``."""
+
+import argparse
+import os
+import sys
+
+# Nipype would look for a newer version over the network when its first interface is built.
+os.environ.setdefault("NO_ET", "1")
+
+from nipype_group._version import __version__
+from nipype_group.cli import demo, run
+
+
+def build_parser():
+    """Return the parser of the command and its subcommands."""
+    parser = argparse.ArgumentParser(
+        prog="nipype-group",
+        description="Group-level fMRI statistics: from one map per subject to a labelled result.",
+        epilog="nipype-group demo association results   shows a whole analysis on made-up data",
+    )
+    parser.add_argument("--version", action="version", version=f"nipype-group {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    run.add_parser(commands)
+    demo.add_parser(commands)
+    return parser
+
+
+def main(argv=None):
+    """Run the command; returns its exit code: 0 only when all results are there.
+
+    Parameters
+    ----------
+    argv : list of str, optional
+        Arguments; default: those of the process.
+
+    Returns
+    -------
+    int
+        0 where everything worked, 1 where the analysis failed, 2 where the arguments are wrong.
+    """
+    parser = build_parser()
+    arguments = parser.parse_args(argv)
+    try:
+        return arguments.execute(arguments)
+    except run.UsageError as error:
+        print(f"nipype-group {arguments.command}: {error}", file=sys.stderr)
+        return 2
+    except (ValueError, OSError, RuntimeError, ImportError) as error:
+        print(f"nipype-group {arguments.command}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from what is done", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

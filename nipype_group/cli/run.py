@@ -1,0 +1,248 @@
+"""``nipype-group run``: a group analysis from the command line."""
+
+import argparse
+import importlib.util
+import json
+from pathlib import Path
+
+from nipype_group.execution import allowed_processors, quiet_nipype, run_workflow
+from nipype_group.reporting.derivatives import check_output_dir
+from nipype_group.reporting.summary import summarise
+from nipype_group.stats.clusters import CONNECTIVITIES, TAILS
+from nipype_group.stats.multiple_testing import HEIGHT_CONTROLS
+from nipype_group.workflows import AnalysisSettings, init_group_wf
+
+_EPILOG = """\
+examples:
+  Correlation with a score, from BIDS derivatives, by FDR and by permutation:
+    nipype-group run results --bids derivatives --select stat=effect suffix=statmap \\
+        --formula "fluency + C(sex)" --contrast fluency=fluency --smooth 5 --permutations 5000
+
+  One-sample test of SPM contrast images:
+    nipype-group run results --pattern "first_level/{subject}/con_0001.nii" \\
+        --formula 1 --contrast mean=intercept
+
+  Two conditions within subjects, from a table with participant_id, condition and map:
+    nipype-group run results --maps maps.tsv --formula "C(condition) + C(participant_id)" \\
+        --contrast "difference=words - pictures" --height-control none --threshold-z 3.1
+
+A contrast is NAME=EXPRESSION over the columns of the design: intercept, a covariate's name,
+factor[level] or, where it is unique, the level alone. It takes + - * / ( ) and fractions; names
+with other signs stand in `backticks`. Rows joined by ; make an F contrast.
+The same command again goes on from what is done.
+"""
+
+
+class UsageError(ValueError):
+    """Arguments that contradict each other or are out of range."""
+
+
+def add_parser(commands):
+    """Add the subcommand to the command's parser."""
+    parser = commands.add_parser(
+        "run",
+        help="run a group analysis",
+        description="Run a group analysis: collect maps, fit, threshold, permute, report.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("output_dir", metavar="OUT", help="folder of the results, made if needed")
+    maps = parser.add_argument_group("maps (one of the three)")
+    source = maps.add_mutually_exclusive_group(required=True)
+    source.add_argument("--maps", metavar="TABLE", help="TSV with participant_id and map")
+    source.add_argument("--bids", metavar="DIR", help="BIDS derivatives, with --select")
+    source.add_argument("--pattern", metavar="GLOB", help="glob with {subject}, in quotes")
+    maps.add_argument(
+        "--select", metavar="KEY=VALUE[,VALUE]", nargs="+", action="extend", default=[],
+        help="entities of the maps in --bids; several values make a condition column",
+    )  # fmt: skip
+    maps.add_argument("--participants", metavar="TSV", help="table of participants")
+    maps.add_argument("--mask", metavar="NII", help="mask; default: voxels present in every map")
+    maps.add_argument("--smooth", metavar="MM", type=float, nargs="+", default=[], help="FWHM, mm")
+    maps.add_argument(
+        "--on-bad-map", choices=("error", "exclude"), default="error",
+        help="unusable maps are an error (default), or are left out and listed",
+    )  # fmt: skip
+    model = parser.add_argument_group("model")
+    design = model.add_mutually_exclusive_group(required=True)
+    design.add_argument("--formula", metavar="F", help='as "fluency + C(group)", or 1')
+    design.add_argument(
+        "--design", metavar="TABLE", help="TSV with a column a regressor, FSL .mat"
+    )
+    model.add_argument(
+        "--contrast", metavar="NAME=EXPR", action="append", required=True, help="repeatable"
+    )
+    add_inference(parser)
+    add_execution(parser)
+    parser.set_defaults(execute=execute)
+
+
+def add_inference(parser):
+    """Add the options of thresholds, permutation and reporting."""
+    inference = parser.add_argument_group("inference")
+    inference.add_argument("--tail", choices=TAILS, default="two-sided", help="side tested")
+    inference.add_argument(
+        "--height-control", choices=HEIGHT_CONTROLS, action="append",
+        help="repeatable; default fdr, or none with --threshold-z",
+    )  # fmt: skip
+    inference.add_argument("--alpha", metavar="A", type=float, default=0.05, help="default 0.05")
+    inference.add_argument(
+        "--threshold-z", metavar="Z", type=float, help="height with --height-control none"
+    )
+    inference.add_argument(
+        "--cluster-extent", metavar="K", type=int, default=0, help="smallest cluster, in voxels"
+    )
+    inference.add_argument(
+        "--connectivity", type=int, choices=sorted(CONNECTIVITIES), default=26,
+        help="neighbours of a voxel, default 26",
+    )  # fmt: skip
+    inference.add_argument(
+        "--permutations", metavar="N", type=int, default=0,
+        help="familywise error by permutation of the maximum t, N shuffles",
+    )  # fmt: skip
+    inference.add_argument("--shards", metavar="K", type=int, help="parts of the permutations")
+    inference.add_argument("--seed", metavar="S", type=int, default=0, help="of the shuffles")
+    report = parser.add_argument_group("report")
+    report.add_argument(
+        "--atlas", metavar="NAME|FILE", nargs="+", action="extend",
+        help="atlases of the tables; default AAL, Desikan-Killiany, Harvard-Oxford if installed",
+    )  # fmt: skip
+    report.add_argument("--space", metavar="S", help="space of the maps, for the file names")
+
+
+def add_execution(parser):
+    """Add the options of how it runs."""
+    execution = parser.add_argument_group("execution")
+    execution.add_argument(
+        "--plugin", metavar="NAME", default="MultiProc", help="Nipype plugin, default MultiProc"
+    )
+    execution.add_argument("--plugin-args", metavar="JSON", help="its arguments")
+    execution.add_argument("--work-dir", metavar="DIR", help="default OUT/work")
+    execution.add_argument(
+        "--n-procs", metavar="N", type=int, help="processors, default all that are allowed"
+    )
+    execution.add_argument("--verbose", action="store_true", help="show Nipype's log")
+
+
+def execute(arguments):
+    """Run the analysis that the arguments ask for; returns the exit code."""
+    try:
+        settings = _settings(arguments)
+    except ValueError as error:
+        raise UsageError(error) from error
+    files = {
+        "maps_table": arguments.maps,
+        "bids_dir": arguments.bids,
+        "participants": arguments.participants,
+        "mask_file": arguments.mask,
+        "design_table": arguments.design,
+    }
+    files = {name: _existing(path) for name, path in files.items() if path is not None}
+    if arguments.pattern:
+        files["pattern"] = str(Path(arguments.pattern).absolute())
+    if arguments.select:
+        if not arguments.bids:
+            raise UsageError("--select goes with --bids")
+        files["select"] = arguments.select
+    return analyse(settings, files, arguments)
+
+
+def _settings(arguments):
+    controls = arguments.height_control
+    if controls is None:
+        controls = ["none"] if arguments.threshold_z is not None else ["fdr"]
+    return AnalysisSettings(
+        contrasts=tuple(arguments.contrast),
+        formula=arguments.formula,
+        smoothing_fwhm_mm=tuple(arguments.smooth),
+        tail=arguments.tail,
+        height_controls=tuple(controls),
+        alpha=arguments.alpha,
+        threshold_z=arguments.threshold_z,
+        cluster_extent=arguments.cluster_extent,
+        connectivity=arguments.connectivity,
+        n_permutations=arguments.permutations,
+        n_shards=arguments.shards,
+        seed=arguments.seed,
+        atlases=None if arguments.atlas is None else tuple(arguments.atlas),
+        space=arguments.space,
+        on_bad_map=arguments.on_bad_map,
+        figures=can_draw(),
+        n_procs=processors(arguments),
+    )
+
+
+def can_draw():
+    """Tell whether figures can be drawn here."""
+    return importlib.util.find_spec("matplotlib") is not None
+
+
+def processors(arguments):
+    """Return the number of processors to use."""
+    if arguments.n_procs is not None and arguments.n_procs < 1:
+        raise ValueError(f"--n-procs is a number >= 1, got {arguments.n_procs}")
+    return arguments.n_procs or allowed_processors()
+
+
+def _existing(path):
+    path = Path(path).absolute()
+    if not path.exists():
+        raise UsageError(f"{path} does not exist")
+    return str(path)
+
+
+def analyse(settings, files, arguments):
+    """Run a group analysis and print where its results are.
+
+    Parameters
+    ----------
+    settings : AnalysisSettings
+        The analysis.
+    files : dict
+        Inputs of `init_group_wf`.
+    arguments : Namespace
+        output_dir and the options of `add_execution`.
+
+    Returns
+    -------
+    int
+        0 where all results are there.
+    """
+    output_dir = Path(arguments.output_dir).absolute()
+    check_output_dir(output_dir)
+    try:
+        plugin_args = json.loads(arguments.plugin_args or "{}")
+    except json.JSONDecodeError as error:
+        raise UsageError(f"--plugin-args is no JSON: {error}") from error
+    if not isinstance(plugin_args, dict):
+        raise UsageError(f"--plugin-args is a JSON object, got {arguments.plugin_args}")
+    if not arguments.verbose:
+        quiet_nipype()
+    workflow = init_group_wf(settings=settings)
+    workflow.inputs.inputnode.trait_set(output_dir=str(output_dir), **files)
+    work_dir = Path(arguments.work_dir or output_dir / "work").absolute()
+
+    def run():
+        return run_workflow(
+            workflow,
+            work_dir=work_dir,
+            plugin=arguments.plugin,
+            plugin_args=plugin_args,
+            n_procs=settings.n_procs,
+            progress=not arguments.verbose,
+        ).outputs.get("out_files", [])
+
+    written = run()
+    if any(not Path(path).exists() for path in written):
+        # The results were moved or deleted while the work folder says they are done.
+        for marker in (work_dir / workflow.name / "keep").glob("_0x*.json"):
+            marker.unlink()
+        written = run()
+    missing = [path for path in written if not Path(path).exists()]
+    if missing or not written:
+        print(f"results are missing: {', '.join(missing) or output_dir}")
+        return 1
+    print(summarise(output_dir, work_dir))
+    if not settings.figures:
+        print('No figures: matplotlib is not installed (pip install "nipype_group[report]")')
+    return 0

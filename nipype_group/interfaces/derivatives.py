@@ -1,0 +1,93 @@
+"""Keep: the results as BIDS derivatives."""
+
+from nipype.interfaces.base import InputMultiObject, OutputMultiObject, Str, TraitedSpec, traits
+
+from nipype_group.interfaces.base import File, GroupInputSpec, GroupInterface, isdefined
+from nipype_group.reporting.derivatives import DerivativeFolder
+from nipype_group.reporting.group_files import (
+    RunFacts,
+    add_contrasts,
+    add_permutations,
+    add_run,
+    add_thresholded,
+)
+
+
+def _files(desc):
+    return InputMultiObject(File(exists=True), desc=desc)
+
+
+class _GroupDerivativesInputSpec(GroupInputSpec):
+    output_dir = Str(mandatory=True, desc="top folder of the derivatives, made if needed")
+    task = Str(desc="task of the file names; default: that of the maps, where they share one")
+    space = Str(desc="space of the file names; default: that of the maps, where they share one")
+    parameters = Str(desc="JSON of the analysis' settings, kept in the sidecars")
+    observations = File(exists=True, mandatory=True, desc="who is in")
+    excluded = File(exists=True, mandatory=True, desc="who is not, and why")
+    design_file = File(exists=True, mandatory=True, desc="design TSV")
+    design_json = File(exists=True, mandatory=True, desc="its description")
+    contrasts_file = File(exists=True, mandatory=True, desc="contrasts")
+    mask_file = File(exists=True, mandatory=True, desc="voxels analysed")
+    coverage_file = File(exists=True, desc="maps with a value, a voxel")
+    r2_file = File(exists=True, desc="explained share of the sum of squares")
+    effect_files = _files("effect of every contrast")
+    variance_files = _files("its variance")
+    stat_files = _files("t or F")
+    z_files = _files("z")
+    p_files = _files("uncorrected p")
+    effect_size_files = _files("Cohen's d or partial R2")
+    results = traits.List(
+        Str, desc="contrast-<label>_desc-<threshold> of every thresholded map, in their order"
+    )
+    thresholded_files = _files("thresholded maps")
+    label_files = _files("cluster ids")
+    logp_files = _files("-log10 of the adjusted p")
+    summary_files = _files("JSON of every threshold")
+    clusters_files = _files("clusters of every thresholded map")
+    peaks_files = _files("peaks of every thresholded map")
+    labels_files = _files("regions of every thresholded map")
+    clusters_jsons = _files("their dictionaries")
+    peaks_jsons = _files("their dictionaries")
+    labels_jsons = _files("their dictionaries")
+    plan_file = File(exists=True, desc="plan of the permutations")
+    nulldist_files = _files("null distributions, in the order of permuted_contrasts")
+    logp_unc_files = _files("-log10 of the permutation's uncorrected p")
+    permuted_contrasts = traits.List(Str, desc="labels of the contrasts that were permuted")
+    figures = _files("PNG files")
+
+
+class _GroupDerivativesOutputSpec(TraitedSpec):
+    out_files = OutputMultiObject(File, desc="all files written")
+    group_dir = Str(desc="the folder group")
+
+
+class GroupDerivatives(GroupInterface):
+    """Write results as BIDS derivatives with JSON sidecars.
+
+    All files are first written beside their place, then the folder is renamed, so an interrupted
+    run leaves either the old results or the new ones. A folder that another program made is left
+    alone.
+
+    Examples
+    --------
+    >>> from nipype_group.interfaces import GroupDerivatives
+    >>> GroupDerivatives(output_dir="results", space="MNI152NLin2009cAsym").inputs.task
+    <undefined>
+    """
+
+    input_spec = _GroupDerivativesInputSpec
+    output_spec = _GroupDerivativesOutputSpec
+
+    def _run_interface(self, runtime):
+        given = {n: v for n, v in self.inputs.get().items() if isdefined(v)}
+        facts = RunFacts.read(given)
+        with DerivativeFolder(given["output_dir"], facts.entities) as folder:
+            add_run(folder, facts, given)
+            add_contrasts(folder, facts, given)
+            add_thresholded(folder, facts, given)
+            add_permutations(folder, facts, given)
+            for figure in given.get("figures", []):
+                folder.add_figure(figure)
+            self._results["out_files"] = folder.publish(facts.source)
+            self._results["group_dir"] = str(folder.top / "group")
+        return runtime

@@ -1,0 +1,160 @@
+"""Report: tables with region names, and figures."""
+
+import json
+from pathlib import Path
+
+import nibabel as nib
+from nipype.interfaces.base import InputMultiObject, OutputMultiObject, Str, TraitedSpec, traits
+
+from nipype_group.design.contrasts import read_contrasts
+from nipype_group.design.matrix import read_design
+from nipype_group.images import read_volume
+from nipype_group.interfaces.base import File, GroupInputSpec, GroupInterface, isdefined
+from nipype_group.reporting.atlas import find_atlases
+from nipype_group.reporting.figures import (
+    draw_contrast,
+    draw_design,
+    draw_glass_brain,
+    draw_slices,
+)
+from nipype_group.reporting.tables import cluster_tables, write_tables
+
+ADJUSTMENTS = ("none", "fwe", "fdr")
+
+
+class _AtlasReportInputSpec(GroupInputSpec):
+    stat_file = File(exists=True, mandatory=True, desc="statistic map, t or F")
+    label_file = File(exists=True, mandatory=True, desc="cluster ids from the step before")
+    z_file = File(exists=True, mandatory=True, desc="z map")
+    stat_type = traits.Enum("t", "F", usedefault=True, desc="what the statistic is")
+    effect_file = File(exists=True, desc="effect map, of t contrasts")
+    variance_file = File(exists=True, desc="variance of the effect, of t contrasts")
+    p_file = File(exists=True, desc="uncorrected p")
+    logp_file = File(exists=True, desc="-log10 of the adjusted p")
+    adjustment = traits.Enum(
+        *ADJUSTMENTS, usedefault=True, desc="what logp_file is adjusted for: nothing, FWE, FDR"
+    )
+    summary_file = File(exists=True, desc="JSON of the threshold, kept in the dictionaries")
+    atlases = InputMultiObject(
+        Str, desc="names or files; default: AAL, Desikan-Killiany, Harvard-Oxford where installed"
+    )
+    space = Str(desc="space of the maps; tissue is given in MNI spaces and where unknown")
+    min_distance_mm = traits.Float(8.0, usedefault=True, desc="mm between peaks of a cluster")
+    max_peaks = traits.Int(4, usedefault=True, desc="peaks listed of a cluster")
+
+
+class _AtlasReportOutputSpec(TraitedSpec):
+    clusters_file = File(desc="TSV, a row a cluster")
+    peaks_file = File(desc="TSV, a row a peak, with a column an atlas")
+    labels_file = File(desc="TSV, a row a cluster and region")
+    clusters_json = File(desc="columns and settings of the clusters")
+    peaks_json = File(desc="columns and settings of the peaks")
+    labels_json = File(desc="columns and settings of the regions")
+
+
+class AtlasReport(GroupInterface):
+    """Describe clusters: sizes, peaks and the regions they cover.
+
+    Peaks are local maxima (26 neighbours) more than `min_distance_mm` apart and always inside
+    their cluster. Regions are looked up at the centres of the cluster's voxels in the nearest
+    voxel of the atlas. Without an atlas, hemisphere and tissue class are given all the same.
+
+    Examples
+    --------
+    >>> from nipype_group.interfaces import AtlasReport
+    >>> AtlasReport(atlases=["aal"]).inputs.max_peaks
+    4
+    """
+
+    input_spec = _AtlasReportInputSpec
+    output_spec = _AtlasReportOutputSpec
+
+    def _run_interface(self, runtime):
+        inputs = self.inputs
+        stat, grid = read_volume(inputs.stat_file)
+        labels, own = read_volume(inputs.label_file)
+        if not own.matches(grid):
+            raise ValueError(f"{inputs.label_file} has the grid {own}, the statistic {grid}")
+        atlases = find_atlases(inputs.atlases if isdefined(inputs.atlases) else None)
+        names = (
+            ["p_file"] if inputs.stat_type == "F" else ["p_file", "effect_file", "variance_file"]
+        )
+        given = {n: read_volume(p)[0] for n in names if isdefined(p := getattr(inputs, n))}
+        if isdefined(inputs.logp_file) and inputs.adjustment != "none":
+            given[inputs.adjustment] = 10 ** -read_volume(inputs.logp_file)[0]
+        tables = cluster_tables(
+            stat, labels, grid.affine, zscore=read_volume(inputs.z_file)[0],
+            stat_type=inputs.stat_type, effect=given.get("effect_file"),
+            variance=given.get("variance_file"), p_unc=given.get("p_file"),
+            p_fwe=given.get("fwe"), p_fdr=given.get("fdr"), atlases=atlases,
+            min_distance_mm=inputs.min_distance_mm, max_peaks=inputs.max_peaks,
+            standard_space=not isdefined(inputs.space) or inputs.space.startswith("MNI"),
+        )  # fmt: skip
+        settings = {
+            **(_read_json(inputs.summary_file) if isdefined(inputs.summary_file) else {}),
+            "MinimumPeakDistanceMillimetres": inputs.min_distance_mm,
+            "MaximumPeaksPerCluster": inputs.max_peaks,
+            "Atlases": [atlas.describe() for atlas in atlases],
+        }
+        paths = write_tables(runtime.cwd, *tables, settings)
+        for table in ("clusters", "peaks", "labels"):
+            self._results[f"{table}_file"] = str(paths[table])
+            self._results[f"{table}_json"] = str(paths[f"{table}_json"])
+        return runtime
+
+
+def _read_json(path):
+    return json.loads(Path(path).read_text())
+
+
+class _PlotResultsInputSpec(GroupInputSpec):
+    thresholded_files = InputMultiObject(
+        File(exists=True), mandatory=True, desc="thresholded maps, 0 where nothing survives"
+    )
+    titles = InputMultiObject(Str, mandatory=True, desc="title of every map; names its figures")
+    units = InputMultiObject(Str, desc="symbol of the statistic of every map; default z")
+    design_file = File(exists=True, desc="design TSV, with design_json")
+    design_json = File(exists=True, desc="its description")
+    contrasts_file = File(exists=True, desc="JSON from ContrastSet, drawn with the design")
+
+
+class _PlotResultsOutputSpec(TraitedSpec):
+    glass_brain_files = OutputMultiObject(File, desc="PNG of every map as a glass brain")
+    slice_files = OutputMultiObject(File, desc="PNG of every map on axial slices")
+    design_figure = File(desc="PNG of the design matrix")
+    contrast_figures = OutputMultiObject(File, desc="PNG of every contrast's weights")
+
+
+class PlotResults(GroupInterface):
+    """Draw thresholded maps, the design and the contrasts as PNG files.
+
+    The left hemisphere is on the left, and L and R are printed. All maps are cut at the same z.
+
+    Examples
+    --------
+    >>> from nipype_group.interfaces import PlotResults
+    >>> PlotResults(titles=["reading, FDR"]).inputs.titles
+    ['reading, FDR']
+    """
+
+    input_spec = _PlotResultsInputSpec
+    output_spec = _PlotResultsOutputSpec
+
+    def _run_interface(self, runtime):
+        inputs, cwd = self.inputs, Path(runtime.cwd)
+        units = inputs.units if isdefined(inputs.units) else ["z"] * len(inputs.titles)
+        glass, slices = [], []
+        for path, title, unit in zip(inputs.thresholded_files, inputs.titles, units, strict=True):
+            image = nib.load(path)
+            glass.append(draw_glass_brain(cwd / f"{title}_glassbrain.png", image, title, unit))
+            slices.append(draw_slices(cwd / f"{title}_slices.png", image, title, unit))
+        self._results.update(glass_brain_files=glass, slice_files=slices)
+        if isdefined(inputs.design_file):
+            design = read_design(inputs.design_file, inputs.design_json)
+            self._results["design_figure"] = draw_design(cwd / "design.png", design)
+            if isdefined(inputs.contrasts_file):
+                self._results["contrast_figures"] = [
+                    draw_contrast(cwd / f"contrast-{c.label}_weights.png", c, design.columns)
+                    for c in read_contrasts(inputs.contrasts_file)
+                ]
+        return runtime

@@ -1,0 +1,243 @@
+"""Results as BIDS derivatives: names, sidecars, and a folder that is never half-written."""
+
+import gzip
+import json
+import os
+import shutil
+from pathlib import Path
+
+import nibabel as nib
+
+from nipype_group._version import __version__
+from nipype_group.design.sources import parse_bids_name, read_tsv
+
+BIDS_VERSION = "1.10.0"
+GENERATOR = "nipype_group"
+# Statistic maps are not in BIDS yet: without this the validator refuses them.
+_BIDSIGNORE = "/group\n/node-*\n*_statmap.*\n*.html\n/figures\n/work\n/data\n"
+_DESC = {"fpr": "unc", "bonferroni": "bonferroni", "fdr": "fdrBH", "permutation": "permVoxelFWE"}
+_SIDE = {"two-sided": "Both", "positive": "", "negative": "Neg"}
+_INTENT = {
+    "t": "t test",
+    "F": "f test",
+    "z": "z score",
+    "p": "p value",
+    "logp": "log10 p value",
+    "effect": "estimate",
+}
+DESCRIPTIONS = {
+    "effect": "Effect: weighted sum of the parameter estimates, in units of the input maps",
+    "variance": "Variance of the effect",
+    "t": "t statistic",
+    "F": "F statistic",
+    "z": "z with the same upper tail as the statistic",
+    "p": "Uncorrected p value",
+    "logp": "-log10 of the p value",
+    "cohensD": "Effect over the residual standard deviation",
+    "rSquare": "Share of the sum of squares that is explained",
+}
+
+
+def threshold_desc(control, tail, threshold_z=None):
+    """Return the ``desc`` of a thresholded map.
+
+    Examples
+    --------
+    >>> threshold_desc("fdr", "two-sided"), threshold_desc("none", "negative", 3.1)
+    ('fdrBHBoth', 'z3p1Neg')
+    """
+    name = f"z{threshold_z:g}".replace(".", "p") if control == "none" else _DESC[control]
+    return name + _SIDE[tail]
+
+
+def common_entities(map_names):
+    """Return ``task`` and ``space`` where all maps share one.
+
+    Examples
+    --------
+    >>> common_entities(["sub-1_task-a_statmap.nii", "sub-2_task-a_statmap.nii"])
+    {'task': 'a'}
+    """
+    parsed = [parse_bids_name(Path(name).name) or {} for name in map_names]
+    shared = {}
+    for key in ("task", "space"):
+        values = {entities.get(key) for entities in parsed}
+        if len(values) == 1 and None not in values:
+            shared[key] = values.pop()
+    return shared
+
+
+def file_name(entities, suffix):
+    """Return a file name of entities and suffix (with extension).
+
+    Examples
+    --------
+    >>> file_name({"task": "a", "contrast": "x", "desc": None}, "design.tsv")
+    'task-a_contrast-x_design.tsv'
+    """
+    return "_".join([*(f"{k}-{v}" for k, v in entities.items() if v), suffix])
+
+
+class DerivativeFolder:
+    """The ``group`` folder of a derivative data set, filled beside its place and then renamed.
+
+    Parameters
+    ----------
+    output_dir : path
+        Top of the data set.
+    entities : dict
+        task and space of all files, where known.
+
+    Raises
+    ------
+    ValueError
+        Where the place is taken by a file, or by a data set of another program.
+    """
+
+    def __init__(self, output_dir, entities):
+        self.top = Path(output_dir).absolute()
+        check_output_dir(self.top)
+        self.top.mkdir(parents=True, exist_ok=True)
+        self.entities = entities
+        self._staging = self.top / f".group-{os.getpid()}"
+        self._names = []
+
+    def __enter__(self):
+        for leftover in self.top.glob(".group-*"):
+            shutil.rmtree(leftover)
+        (self._staging / "figures").mkdir(parents=True)
+        return self
+
+    def __exit__(self, kind, error, trace):
+        shutil.rmtree(self._staging, ignore_errors=True)
+
+    def _place(self, suffix, **entities):
+        name = file_name({**self.entities, **entities}, suffix)
+        if name in self._names:
+            raise ValueError(f"two results would be written to {name}; rename a contrast")
+        self._names.append(name)
+        return self._staging / name
+
+    def add_map(self, source, sidecar, *, stat, dof=(), **entities):
+        """Add a map as compressed float32 with its NIfTI intent, and its sidecar."""
+        path = self._place("statmap.nii.gz", **_in_order(stat=stat, **entities))
+        image = nib.load(source)
+        if stat in _INTENT:
+            image.header.set_intent(_INTENT[stat], tuple(dof) if stat in ("t", "F") else ())
+        path.write_bytes(gzip.compress(image.to_bytes(), compresslevel=6, mtime=0))
+        self._write_json(path, {"Description": DESCRIPTIONS.get(stat), "MapType": stat, **sidecar})
+
+    def add_image(self, source, suffix, sidecar=None, **entities):
+        """Add an image of integers (mask, labels, counts) as it is, compressed."""
+        path = self._place(f"{suffix}.nii.gz", **_in_order(**entities))
+        content = Path(source).read_bytes()
+        if not str(source).endswith(".gz"):
+            content = gzip.compress(content, compresslevel=6, mtime=0)
+        path.write_bytes(content)
+        if sidecar:
+            self._write_json(path, sidecar)
+
+    def add_file(self, source, suffix, **entities):
+        """Add a table or JSON file as it is."""
+        shutil.copyfile(source, self._place(suffix, **_in_order(**entities)))
+
+    def add_text(self, text, suffix, **entities):
+        """Add a text file."""
+        self._place(suffix, **_in_order(**entities)).write_text(text)
+
+    def add_figure(self, source):
+        """Add a figure under its own name."""
+        name = f"figures/{file_name(self.entities, Path(source).name)}"
+        self._names.append(name)
+        shutil.copyfile(source, self._staging / name)
+
+    def _write_json(self, path, content):
+        path = path.with_name(path.name.partition(".")[0] + ".json")
+        self._names.append(path.name)
+        content = {k: v for k, v in content.items() if v is not None}
+        path.write_text(json.dumps(content, indent=2) + "\n")
+
+    def publish(self, source_maps):
+        """Rename the filled folder into place; returns the paths of all files.
+
+        Parameters
+        ----------
+        source_maps : str
+            What the maps came from, for the data set's description.
+        """
+        place, old = self.top / "group", self.top / f".group-old-{os.getpid()}"
+        if place.exists():
+            place.rename(old)
+        self._staging.rename(place)
+        shutil.rmtree(old, ignore_errors=True)
+        top = {
+            "dataset_description.json": json.dumps(_description(source_maps), indent=2) + "\n",
+            "README": _README,
+            ".bidsignore": _BIDSIGNORE,
+        }
+        for name, text in top.items():
+            temporary = self.top / f".{os.getpid()}-{name}"
+            temporary.write_text(text)
+            temporary.replace(self.top / name)
+        return [str(self.top / n) for n in top] + [str(place / n) for n in self._names]
+
+
+def _in_order(contrast=None, stat=None, **others):
+    return {"contrast": contrast, "stat": stat, **others}
+
+
+def check_output_dir(output_dir):
+    """Refuse an output folder that cannot be made or that belongs to something else.
+
+    Raises
+    ------
+    ValueError
+        Naming the file in its place, or the program whose data set it is.
+    """
+    top = Path(output_dir).absolute()
+    for place in (top, *top.parents):
+        if place.exists():
+            if not place.is_dir():
+                raise ValueError(f"{top} cannot be made: {place} is a file")
+            if not os.access(place, os.W_OK):
+                raise ValueError(f"{top} cannot be written: no permission to write to {place}")
+            break
+    description = top / "dataset_description.json"
+    if description.exists():
+        try:
+            by = json.loads(description.read_text()).get("GeneratedBy", [{}])[0].get("Name")
+        except (json.JSONDecodeError, AttributeError, IndexError, TypeError) as error:
+            raise ValueError(f"{description} cannot be read; choose another folder") from error
+        if by != GENERATOR:
+            raise ValueError(
+                f"{top} is a data set of {by or 'another program'} ({description}); choose a new "
+                "folder for the results"
+            )
+    elif (top / "group").exists():
+        raise ValueError(f"{top / 'group'} exists and is not ours; choose a new folder")
+
+
+def _description(source_maps):
+    return {
+        "Name": "Group-level results",
+        "BIDSVersion": BIDS_VERSION,
+        "DatasetType": "derivative",
+        "GeneratedBy": [{"Name": GENERATOR, "Version": __version__}],
+        "SourceDatasets": [{"URL": source_maps}],
+    }
+
+
+_README = f"""Group-level results of {GENERATOR} {__version__}
+
+group/ holds, for each contrast, the effect, its variance, the statistic, z, p and the effect
+size; thresholded maps with their cluster images and tables (clusters, peaks, labels); who is in
+(observations), who is not and why (excluded), the design and the contrasts; and figures/.
+Each map has a JSON file that says what it is. Names follow BIDS derivatives:
+contrast-<name>_stat-<what>_desc-<threshold>_statmap.nii.gz
+"""
+
+
+def number_of_rows(path):
+    """Return rows and distinct participants of an observations table."""
+    table = read_tsv(path)
+    return len(table), table["participant_id"].nunique()

@@ -1,0 +1,217 @@
+"""Which files of a group analysis go where in the derivatives, and what their sidecars say."""
+
+import json
+import platform
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from nipype_group._version import __version__
+from nipype_group.design.contrasts import read_contrasts
+from nipype_group.design.sources import read_tsv
+from nipype_group.reporting.derivatives import common_entities, number_of_rows
+
+_PACKAGES = ("numpy", "scipy", "nibabel", "nipype", "pandas", "numba")
+_TABLES = ("clusters", "peaks", "labels")
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """What all sidecars of a run share.
+
+    Parameters
+    ----------
+    entities : dict
+        task and space of the file names.
+    contrasts : list of Contrast
+        In the order of the maps.
+    common : dict
+        Entries of every sidecar.
+    dof : int
+        Residual degrees of freedom.
+    ranks : list of int
+        Numerator degrees of freedom of every contrast.
+    source : str
+        Where the maps came from.
+    """
+
+    entities: dict
+    contrasts: list
+    common: dict
+    dof: int
+    ranks: list
+    source: str
+
+    @classmethod
+    def read(cls, given):
+        """Read the facts from the files and settings given to the derivatives."""
+        names = read_tsv(given["observations"])["map"].tolist()
+        entities = common_entities(names)
+        entities |= {k: given[k] for k in ("task", "space") if k in given}
+        parameters = json.loads(given.get("parameters", "{}"))
+        about = json.loads(Path(given["design_json"]).read_text())
+        n_maps, n_participants = number_of_rows(given["observations"])
+        listed = json.loads(Path(given["contrasts_file"]).read_text())["Contrasts"]
+        common = {
+            "AnalysisLevel": "G",
+            "Sources": ["bids::group/" + _named(entities, "observations.tsv")],
+            "SpatialReference": entities.get("space"),
+            "Estimator": "OLS",
+            "DegreesOfFreedom": about["DegreesOfFreedom"],
+            "NumberOfSubjects": n_participants,
+            "NumberOfInputs": n_maps,
+            "Formula": about["Formula"],
+            "Parameters": parameters,
+            "SmoothingFWHM": parameters.get("smoothing_fwhm_mm"),
+            "SoftwareVersions": {
+                "nipype_group": __version__,
+                "python": platform.python_version(),
+                **{name: version(name) for name in _PACKAGES},
+            },
+        }
+        return cls(
+            {k: entities[k] for k in ("task", "space") if k in entities},
+            read_contrasts(given["contrasts_file"]),
+            common,
+            about["DegreesOfFreedom"],
+            [c["Rank"] for c in listed],
+            "bids::",
+        )
+
+    def of(self, contrast, rank):
+        """Return the sidecar entries of a contrast."""
+        return {
+            **self.common,
+            "Contrast": contrast.name,
+            "ContrastExpression": contrast.expression,
+            "StatisticType": contrast.test,
+            "DegreesOfFreedom": self.dof if contrast.test == "t" else [rank, self.dof],
+        }
+
+
+def _named(entities, suffix):
+    return "_".join([*(f"{k}-{v}" for k, v in entities.items()), suffix])
+
+
+def add_run(folder, facts, given):
+    """Add what belongs to the run: observations, design, contrasts, mask."""
+    for name in ("observations", "excluded"):
+        folder.add_file(given[name], f"{name}.tsv")
+    folder.add_file(given["design_file"], "design.tsv")
+    folder.add_file(given["design_json"], "design.json")
+    folder.add_file(given["contrasts_file"], "contrasts.json")
+    folder.add_image(
+        given["mask_file"], "mask", {"Description": "Voxels analysed", "Type": "Brain"},
+        desc="group",
+    )  # fmt: skip
+    if "coverage_file" in given:
+        about = {"Description": "Number of maps with a value, before masking"}
+        folder.add_image(given["coverage_file"], "statmap", about, desc="coverage")
+    if "r2_file" in given:
+        folder.add_map(given["r2_file"], facts.common, stat="rSquare", desc="model")
+
+
+def add_contrasts(folder, facts, given):
+    """Add the unthresholded maps of every contrast."""
+    for index, (contrast, rank) in enumerate(zip(facts.contrasts, facts.ranks, strict=True)):
+        sidecar = facts.of(contrast, rank)
+        dof = (facts.dof,) if contrast.test == "t" else (rank, facts.dof)
+        stats = {
+            "effect": "effect_files",
+            "variance": "variance_files",
+            contrast.test: "stat_files",
+            "z": "z_files",
+            "p": "p_files",
+            "cohensD" if contrast.test == "t" else "rSquare": "effect_size_files",
+        }
+        for stat, name in stats.items():
+            if name not in given:
+                continue
+            about = dict(sidecar)
+            if contrast.test == "F" and stat in ("effect", "variance"):
+                about["Description"] = {
+                    "effect": "Root mean square of the effects of the contrast's rows",
+                    "variance": "Residual variance; F is effect squared over it",
+                }[stat]
+            folder.add_map(given[name][index], about, stat=stat, dof=dof, contrast=contrast.label)
+
+
+def add_thresholded(folder, facts, given):
+    """Add every thresholded map with its adjusted p, clusters and tables."""
+    by_label = {c.label: (c, r) for c, r in zip(facts.contrasts, facts.ranks, strict=True)}
+    for index, result in enumerate(given.get("results", [])):
+        label, desc = (part.partition("-")[2] for part in result.split("_"))
+        contrast, rank = by_label[label]
+        summary = json.loads(Path(given["summary_files"][index]).read_text())
+        permuted = summary["HeightControl"] == "permutation"
+        where = {"contrast": label, "desc": desc}
+        sidecar = {**facts.of(contrast, rank), **_threshold(summary)}
+        dof = (facts.dof,)
+        stat = "t" if permuted else "z"
+        folder.add_map(given["thresholded_files"][index], sidecar, stat=stat, dof=dof, **where)
+        folder.add_map(given["logp_files"][index], sidecar, stat="logp", **where)
+        clusters = {"contrast": label, "desc": f"{desc}Clusters"}
+        about = {"Description": "Cluster ids; the tables of the same desc describe them"}
+        folder.add_image(given["label_files"][index], "dseg", about, **clusters)
+        folder.add_text(_dseg_table(given["clusters_files"][index]), "dseg.tsv", **clusters)
+        for table in _TABLES:
+            folder.add_file(given[f"{table}_files"][index], f"{table}.tsv", **where)
+            folder.add_file(given[f"{table}_jsons"][index], f"{table}.json", **where)
+
+
+def _threshold(summary):
+    """Return the sidecar entries of a threshold."""
+    control = summary["HeightControl"]
+    entries = {
+        "Tail": summary["Tail"],
+        "ThresholdType": control,
+        "Alpha": summary["Alpha"],
+        "ThresholdValue": summary.get("ThresholdZ", summary.get("ThresholdT")),
+        "ThresholdUnit": "t" if control == "permutation" else "z",
+        "ClusterExtentVoxels": summary.get("ClusterExtentVoxels"),
+        "Connectivity": summary["Connectivity"],
+        "Correction": {
+            "none": "none",
+            "fpr": "none",
+            "bonferroni": "familywise error, Bonferroni",
+            "fdr": "false discovery rate, Benjamini-Hochberg",
+            "permutation": "familywise error, permutation of the maximum t",
+        }[control],
+        "SurvivingVoxels": summary["SurvivingVoxels"],
+    }
+    if control == "permutation":
+        entries |= {
+            "NumberOfPermutations": summary["Shuffles"] - 1,
+            "RandomSeed": summary["RandomSeed"],
+            "PermutationScheme": summary["Shuffling"],
+            "CriticalValue": summary["CriticalT"],
+        }
+    return entries
+
+
+def _dseg_table(clusters_file):
+    rows = read_tsv(clusters_file)
+    lines = ["index\tname"]
+    lines += [
+        f"{index}\t{sign} cluster {index}"
+        for index, sign in zip(rows["cluster_id"], rows["sign"], strict=True)
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def add_permutations(folder, facts, given):
+    """Add what only permutation gives: plan, null distributions, uncorrected p."""
+    if "plan_file" not in given:
+        return
+    folder.add_file(given["plan_file"], "permutations.json")
+    tests = {c.label: c for c in facts.contrasts}
+    plan = json.loads(Path(given["plan_file"]).read_text())
+    desc = "permVoxelUnc" + {"two-sided": "Both", "positive": "", "negative": "Neg"}[plan["Tail"]]
+    for label, null, logp in zip(
+        given["permuted_contrasts"], given["nulldist_files"], given["logp_unc_files"], strict=True
+    ):
+        folder.add_file(null, "nulldist.tsv", contrast=label)
+        folder.add_map(
+            logp, facts.of(tests[label], 1) | {"Tail": plan["Tail"]}, stat="logp",
+            contrast=label, desc=desc,
+        )  # fmt: skip

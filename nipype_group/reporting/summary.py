@@ -1,0 +1,67 @@
+"""What a run found, in a few lines for the end of a command."""
+
+import json
+from pathlib import Path
+
+from nipype_group.design.sources import read_tsv
+from nipype_group.reporting.table_files import read_table
+
+_SHOWN_PEAKS = 3
+
+
+def summarise(output_dir, work_dir):
+    """Return who was in, what survived, and where everything is.
+
+    Parameters
+    ----------
+    output_dir : path
+        Top of the derivatives.
+    work_dir : path
+        Work folder of the run.
+
+    Returns
+    -------
+    str
+    """
+    group = Path(output_dir) / "group"
+    observations = read_tsv(next(group.glob("*observations.tsv")))
+    excluded = read_tsv(next(group.glob("*excluded.tsv")))
+    lines = [
+        f"{len(observations)} maps of {observations['participant_id'].nunique()} participants are "
+        f"in, {len(excluded)} rows are out" + (" (see excluded.tsv)" if len(excluded) else "")
+    ]
+    for path in sorted(group.glob("*_clusters.tsv")):
+        lines += _result(path)
+    lines += [
+        f"Results   {group}",
+        f"Figures   {group / 'figures'}",
+        f"Work      {work_dir} (can be deleted)",
+    ]
+    return "\n".join(lines)
+
+
+def _result(path):
+    """Return one line on a thresholded map and one on each of its highest peaks."""
+    stem = path.name.removesuffix("_clusters.tsv")
+    name = " ".join(
+        part.partition("-")[2] for part in stem.split("_") if part[:5] in ("contr", "desc-")
+    )
+    clusters = read_table(path)
+    peaks = read_table(path.with_name(f"{stem}_peaks.tsv"))
+    if clusters.empty:
+        settings = json.loads(path.with_suffix(".json").read_text())["TableSettings"]
+        largest = settings.get("LargestZ", settings.get("LargestT"))
+        smallest = settings.get("SmallestZ", settings.get("SmallestT"))
+        symbol = "z" if "LargestZ" in settings else "t"
+        return [f"{name}: nothing survives ({symbol} between {smallest:.2f} and {largest:.2f})"]
+    lines = [f"{name}: {len(clusters)} clusters, {clusters['n_voxels'].sum()} voxels"]
+    main = peaks[peaks["peak_id"] == 1]
+    regions = clusters.set_index("cluster_id")["label"]
+    for _, peak in main.head(_SHOWN_PEAKS).iterrows():
+        lines.append(
+            f"    z {peak['zscore']:6.2f} at {peak['x']:4.0f} {peak['y']:4.0f} {peak['z']:4.0f} mm, "
+            f"{regions[peak['cluster_id']]}"
+        )
+    if len(main) > _SHOWN_PEAKS:
+        lines.append(f"    and {len(main) - _SHOWN_PEAKS} more")
+    return lines

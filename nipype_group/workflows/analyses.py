@@ -1,0 +1,98 @@
+"""The four group analyses that the field teaches: their settings, in one place.
+
+The scripts of the folder ``workflows`` and the demonstrations of the command line both run these.
+"""
+
+from dataclasses import dataclass
+
+from nipype_group.workflows.settings import AnalysisSettings
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """A ready-to-run analysis.
+
+    Parameters
+    ----------
+    title : str
+        What it asks.
+    select : tuple of str
+        Entities of its maps.
+    settings : AnalysisSettings
+        Model and inference.
+    """
+
+    title: str
+    select: tuple
+    settings: AnalysisSettings
+
+
+def _mean(*cells):
+    return f"({' + '.join(cells)}) / {len(cells)}"
+
+
+_CATEGORIES, _TASKS = ("faces", "houses", "tools"), ("Passive", "Oneback", "Naming")
+_CELLS = [category + task for category in _CATEGORIES for task in _TASKS]
+_INTERACTION = "; ".join(
+    f"{first}{task} - {first}{other} - {second}{task} + {second}{other}"
+    for first, second in (("faces", "houses"), ("houses", "tools"))
+    for task, other in (("Passive", "Oneback"), ("Oneback", "Naming"))
+)
+_EFFECTS = ("suffix=statmap", "stat=effect")
+
+ANALYSES = {
+    "association": Analysis(
+        "Where does activation grow with a reading score?",
+        _EFFECTS,
+        AnalysisSettings(
+            formula="pseudo",
+            contrasts=("pseudo=pseudo",),
+            smoothing_fwhm_mm=(5.0,),
+            tail="positive",
+            height_controls=("fdr", "bonferroni"),
+            n_permutations=10000,
+            seed=1,
+        ),
+    ),
+    "paired_two_sample": Analysis(
+        "Where do two conditions differ within subjects?",
+        (*_EFFECTS, "desc=vertical,horizontal"),
+        AnalysisSettings(
+            formula="C(desc) + C(participant_id)",
+            contrasts=("verticalVsHorizontal=vertical - horizontal",),
+            smoothing_fwhm_mm=(5.0,),
+            height_controls=("none",),
+            threshold_z=3.1,
+            n_permutations=5000,
+            seed=1,
+        ),
+    ),
+    "all_resolutions": Analysis(
+        "Where is there activation on average?",
+        _EFFECTS,
+        AnalysisSettings(
+            formula="1",
+            contrasts=("leftVsRightButtonPress=intercept",),
+            smoothing_fwhm_mm=(8.0,),
+            height_controls=("fdr", "bonferroni"),
+            n_permutations=5000,
+            seed=1,
+        ),
+    ),
+    "repeated_measures_anova": Analysis(
+        "Which main effects and interaction has a 3 x 3 design within subjects?",
+        (*_EFFECTS, f"desc={','.join(_CELLS)}"),
+        AnalysisSettings(
+            formula="0 + C(desc) + C(participant_id)",
+            contrasts=(
+                f"facesVsHouses={_mean(*_CELLS[0:3])} - {_mean(*_CELLS[3:6])}",
+                f"namingVsPassive={_mean(*_CELLS[2::3])} - {_mean(*_CELLS[0::3])}",
+                f"interaction={_INTERACTION}",
+            ),
+            smoothing_fwhm_mm=(5.0,),
+            height_controls=("fdr",),
+            n_permutations=2000,
+            seed=1,
+        ),
+    ),
+}

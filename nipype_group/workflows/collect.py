@@ -1,0 +1,140 @@
+"""From maps on disk to a checked, smoothed, masked stack."""
+
+import nipype.pipeline.engine as pe
+from nipype.interfaces.utility import IdentityInterface
+
+from nipype_group.interfaces import CollectMaps, GroupMask, SmoothMaps, StackMaps
+
+INPUTS = (
+    "bids_dir",
+    "select",
+    "pattern",
+    "maps_table",
+    "map_files",
+    "participant_ids",
+    "participants",
+    "mask_file",
+)
+OUTPUTS = (
+    "observations",
+    "excluded",
+    "condition_columns",
+    "map_files",
+    "variance_files",
+    "smoothed_files",
+    "mask_file",
+    "coverage_file",
+    "n_voxels",
+    "stack_file",
+)
+
+
+def init_collect_wf(
+    *,
+    variables: tuple = (),
+    smoothing_fwhm_mm: tuple = (),
+    on_bad_map: str = "error",
+    n_procs: int = 1,
+    name: str = "collect_wf",
+) -> pe.Workflow:
+    """Build the workflow that collects, smooths, masks and stacks maps.
+
+    Workflow Graph
+        .. workflow::
+
+            from nipype_group.workflows import init_collect_wf
+            wf = init_collect_wf(smoothing_fwhm_mm=(5.0,))
+
+    Parameters
+    ----------
+    variables : tuple of str
+        Columns that the model uses; rows with n/a in one are left out.
+    smoothing_fwhm_mm : tuple of float
+        One number or three, in mm; empty for no smoothing.
+    on_bad_map : {"error", "exclude"}
+        What happens to unusable maps.
+    n_procs : int
+        Threads of the smoothing.
+    name : str
+        Name of the workflow.
+
+    Inputs
+    ------
+    bids_dir
+        Top folder of BIDS derivatives, with ``select``; one source of maps is given.
+    select
+        KEY=VALUE[,VALUE] items.
+    pattern
+        Glob with ``{subject}``.
+    maps_table
+        TSV with participant_id and map.
+    map_files
+        Maps given directly, with ``participant_ids``.
+    participant_ids
+        Participant of each of ``map_files``.
+    participants
+        Table of participants.
+    mask_file
+        Explicit mask.
+
+    Outputs
+    -------
+    observations
+        TSV, a row a map.
+    excluded
+        TSV, what was left out and why.
+    condition_columns
+        Columns that tell a participant's maps apart.
+    map_files
+        Maps that are in, as they are on disk.
+    variance_files
+        Their variances, where a table lists them.
+    smoothed_files
+        Smoothed maps; the maps themselves where nothing is smoothed.
+    mask_file
+        Voxels that every map has.
+    coverage_file
+        Maps with a value, a voxel.
+    n_voxels
+        Voxels in the mask.
+    stack_file
+        4D maps inside the mask.
+    """
+    workflow = pe.Workflow(name=name)
+    inputnode = pe.Node(IdentityInterface(fields=list(INPUTS)), name="inputnode")
+    outputnode = pe.Node(IdentityInterface(fields=list(OUTPUTS)), name="outputnode")
+    collect = pe.Node(CollectMaps(on_bad_map=on_bad_map), name="collect", mem_gb=0.5)
+    if variables:
+        collect.inputs.variables = list(variables)
+    mask = pe.Node(GroupMask(), name="mask", mem_gb=0.5)
+    stack = pe.Node(StackMaps(), name="stack", mem_gb=0.5)
+    workflow.connect(
+        [
+            (inputnode, collect, [(f, f) for f in INPUTS if f != "mask_file"]),
+            (inputnode, mask, [("mask_file", "mask_file")]),
+            (collect, mask, [("map_files", "map_files")]),
+            (mask, stack, [("mask_file", "mask_file")]),
+            (collect, outputnode, [(f, f) for f in OUTPUTS[:5]]),
+            (mask, outputnode, [(f, f) for f in ("mask_file", "coverage_file", "n_voxels")]),
+            (stack, outputnode, [("stack_file", "stack_file")]),
+        ]
+    )
+    source, field = collect, "map_files"
+    if smoothing_fwhm_mm:
+        source, field = (
+            pe.Node(
+                SmoothMaps(fwhm_mm=list(smoothing_fwhm_mm)),
+                name="smooth",
+                n_procs=n_procs,
+                mem_gb=0.5,
+            ),
+            "smoothed_files",
+        )
+        workflow.connect(collect, "map_files", source, "in_files")
+    workflow.connect(
+        [
+            (source, stack, [(field, "map_files")]),
+            (source, outputnode, [(field, "smoothed_files")]),
+        ]
+    )
+    return workflow

@@ -1,0 +1,312 @@
+"""A whole group analysis: collect, model, infer, report, keep."""
+
+import json
+
+import nipype.pipeline.engine as pe
+from nipype.interfaces.utility import IdentityInterface, Merge, Select
+
+from nipype_group.design.contrasts import contrast_label, contrast_test, split_definition
+from nipype_group.design.formula import formula_variables
+from nipype_group.interfaces import GroupDerivatives
+from nipype_group.reporting.derivatives import threshold_desc
+from nipype_group.workflows import collect as collect_stage
+from nipype_group.workflows import model as model_stage
+from nipype_group.workflows import parametric as parametric_stage
+from nipype_group.workflows import permutation as permutation_stage
+from nipype_group.workflows import report as report_stage
+from nipype_group.workflows.settings import AnalysisSettings
+
+INPUTS = (*collect_stage.INPUTS, "design_table", "output_dir")
+OUTPUTS = (
+    "out_files",
+    "group_dir",
+    "observations",
+    "excluded",
+    "mask_file",
+    "stack_file",
+    "design_file",
+    "contrasts_file",
+    "model_file",
+    *model_stage.MAP_OUTPUTS,
+    "thresholded_files",
+    "label_files",
+    "clusters_files",
+    "peaks_files",
+    "labels_files",
+    "plan_file",
+    "logp_fwe_files",
+    "nulldist_files",
+)
+# Maps of a contrast that every thresholded map of it needs again.
+_REPEATED = ("stat_files", "z_files", "effect_files", "variance_files", "p_files")
+_JOINED = ("thresholded_files", "label_files", "logp_files", "summary_files")
+
+
+class _Results:
+    """Names and kinds of all thresholded maps of an analysis, known before it runs."""
+
+    def __init__(self, settings):
+        tests = [contrast_test(text) for text in settings.contrasts]
+        labels = [contrast_label(split_definition(text)[0]) for text in settings.contrasts]
+        made = [
+            (i, control, "positive" if tests[i] == "F" else settings.tail)
+            for control in settings.height_controls
+            for i in range(len(tests))
+        ]
+        if settings.n_permutations:
+            made += [(i, "permutation", settings.tail) for i in settings.t_contrasts]
+        kinds = {"bonferroni": "fwe", "permutation": "fwe", "fdr": "fdr"}
+        self.contrasts = [i for i, _, _ in made]
+        self.names = [
+            f"contrast-{labels[i]}_desc-{threshold_desc(control, tail, settings.threshold_z)}"
+            for i, control, tail in made
+        ]
+        self.stat_types = [tests[i] for i, _, _ in made]
+        self.adjustments = [kinds.get(control, "none") for _, control, _ in made]
+        self.units = ["t" if control == "permutation" else "z" for _, control, _ in made]
+        self.permuted = [labels[i] for i in settings.t_contrasts]
+
+
+def init_group_wf(*, settings: AnalysisSettings, name: str = "group_wf") -> pe.Workflow:
+    """Build a whole group analysis, from maps to BIDS derivatives.
+
+    Workflow Graph
+        .. workflow::
+
+            from nipype_group.workflows import AnalysisSettings, init_group_wf
+            settings = AnalysisSettings(("age=age",), formula="age", n_permutations=1000)
+            wf = init_group_wf(settings=settings)
+
+    Parameters
+    ----------
+    settings : AnalysisSettings
+        Model, contrasts, inference and reporting.
+    name : str
+        Name of the workflow.
+
+    Inputs
+    ------
+    bids_dir
+        Top folder of BIDS derivatives, with ``select``; one source of maps is given.
+    select
+        KEY=VALUE[,VALUE] items.
+    pattern
+        Glob with ``{subject}``.
+    maps_table
+        TSV with participant_id and map.
+    map_files
+        Maps given directly, with ``participant_ids``.
+    participant_ids
+        Participant of each of ``map_files``.
+    participants
+        Table of participants.
+    mask_file
+        Explicit mask.
+    design_table
+        Design, where the settings have no formula.
+    output_dir
+        Top folder of the derivatives.
+
+    Outputs
+    -------
+    out_files
+        All derivatives.
+    group_dir
+        Their folder.
+    observations
+        TSV, a row a map.
+    excluded
+        TSV, what was left out and why.
+    mask_file
+        Voxels analysed.
+    stack_file
+        4D maps inside the mask.
+    design_file
+        TSV of keys and regressors.
+    contrasts_file
+        Contrasts as JSON.
+    model_file
+        Description of the fit.
+    effect_files
+        Effect of every contrast.
+    variance_files
+        Its variance.
+    stat_files
+        t or F.
+    z_files
+        z.
+    p_files
+        Uncorrected p.
+    effect_size_files
+        Cohen's d or partial R2.
+    thresholded_files
+        Thresholded maps: by height control and contrast, then by permutation.
+    label_files
+        Their cluster ids.
+    clusters_files
+        Their clusters.
+    peaks_files
+        Their peaks.
+    labels_files
+        Their regions.
+    plan_file
+        Plan of the permutations; undefined without, as the next two.
+    logp_fwe_files
+        -log10 of the corrected p by permutation.
+    nulldist_files
+        Null distributions.
+    """
+    results = _Results(settings)
+    workflow = pe.Workflow(name=name)
+    inputnode = pe.Node(IdentityInterface(fields=list(INPUTS)), name="inputnode")
+    outputnode = pe.Node(IdentityInterface(fields=list(OUTPUTS)), name="outputnode")
+    collect_wf = collect_stage.init_collect_wf(
+        variables=tuple(_table_variables(settings.formula)),
+        smoothing_fwhm_mm=settings.smoothing_fwhm_mm if settings.smooths else (),
+        on_bad_map=settings.on_bad_map,
+        n_procs=settings.n_procs,
+    )
+    model_wf = model_stage.init_model_wf(
+        contrasts=settings.contrasts, formula=settings.formula, tail=settings.tail
+    )
+    parametric_wf = parametric_stage.init_parametric_wf(
+        contrasts=settings.contrasts,
+        height_controls=settings.height_controls,
+        alpha=settings.alpha,
+        threshold_z=settings.threshold_z,
+        tail=settings.tail,
+        cluster_extent=settings.cluster_extent,
+        connectivity=settings.connectivity,
+    )
+    report_wf = report_stage.init_report_wf(
+        results=tuple(results.names),
+        stat_types=tuple(results.stat_types),
+        adjustments=tuple(results.adjustments),
+        units=tuple(results.units),
+        atlases=settings.atlases,
+        space=settings.space,
+        figures=settings.figures,
+    )
+    keep = pe.Node(GroupDerivatives(results=results.names), name="keep", mem_gb=0.5)
+    keep.inputs.parameters = json.dumps(settings.as_parameters())
+    for field in ("task", "space"):
+        if getattr(settings, field) is not None:
+            setattr(keep.inputs, field, getattr(settings, field))
+    workflow.connect(
+        [
+            (inputnode, collect_wf, [(f, f"inputnode.{f}") for f in collect_stage.INPUTS]),
+            (inputnode, model_wf, [("design_table", "inputnode.design_table")]),
+            (inputnode, keep, [("output_dir", "output_dir")]),
+            (collect_wf, model_wf, _through(*model_stage.INPUTS, without=("design_table",))),
+            (collect_wf, parametric_wf, _through("mask_file")),
+            (model_wf, parametric_wf, _through("z_files")),
+            (model_wf, report_wf, _through(*report_stage.DESIGN)),
+            (collect_wf, keep, _out("observations", "excluded", "mask_file", "coverage_file")),
+            (model_wf, keep, _out(*report_stage.DESIGN, "r2_file", *model_stage.MAP_OUTPUTS)),
+            (collect_wf, outputnode, _out("observations", "excluded", "mask_file", "stack_file")),
+            (model_wf, outputnode, _out("design_file", "contrasts_file", "model_file")),
+            (model_wf, outputnode, _out(*model_stage.MAP_OUTPUTS)),
+            (report_wf, outputnode, _out("clusters_files", "peaks_files", "labels_files")),
+            (keep, outputnode, [(f, f) for f in ("out_files", "group_dir")]),
+        ]
+    )
+    _connect_tables(workflow, report_wf, keep, settings.figures)
+    sources = [(parametric_wf, {f: f for f in _JOINED})]
+    if settings.n_permutations:
+        permutation_wf = _add_permutation(workflow, settings, collect_wf, model_wf, keep, results)
+        workflow.connect(
+            permutation_wf,
+            "outputnode.plan_file",
+            outputnode,
+            "plan_file",
+        )
+        workflow.connect([(permutation_wf, outputnode, _out("logp_fwe_files", "nulldist_files"))])
+        sources.append(
+            (permutation_wf, {f: f for f in _JOINED} | {"logp_files": "logp_fwe_files"})
+        )
+    _join_results(workflow, sources, report_wf, keep, outputnode)
+    _repeat_contrast_maps(workflow, model_wf, report_wf, results.contrasts)
+    return workflow
+
+
+def _table_variables(formula):
+    """Return the columns of a formula that the tables give."""
+    names = [] if formula is None else formula_variables(formula)
+    return [name for name in names if name != "participant_id"]
+
+
+def _through(*fields, without=()):
+    """Connect a workflow's outputs to the inputs of the same name of the next."""
+    return [(f"outputnode.{f}", f"inputnode.{f}") for f in fields if f not in without]
+
+
+def _out(*fields):
+    """Connect a workflow's outputs to a node's inputs of the same name."""
+    return [(f"outputnode.{f}", f) for f in fields]
+
+
+def _connect_tables(workflow, report_wf, keep, figures):
+    tables = [f"{f}s" for f in (*report_stage.TABLES, *report_stage.DICTIONARIES)]
+    workflow.connect([(report_wf, keep, _out(*tables))])
+    if figures:
+        join = pe.Node(
+            Merge(len(report_stage.FIGURES)), name="join_figures", run_without_submitting=True
+        )
+        inputs = [(f"outputnode.{f}", f"in{i + 1}") for i, f in enumerate(report_stage.FIGURES)]
+        workflow.connect([(report_wf, join, inputs), (join, keep, [("out", "figures")])])
+
+
+def _add_permutation(workflow, settings, collect_wf, model_wf, keep, results):
+    permutation_wf = permutation_stage.init_permutation_wf(
+        n_permutations=settings.n_permutations,
+        seed=settings.seed,
+        tail=settings.tail,
+        shuffling=settings.shuffling,
+        alpha=settings.alpha,
+        connectivity=settings.connectivity,
+        n_shards=settings.n_shards,
+        n_procs=settings.n_procs,
+    )
+    keep.inputs.permuted_contrasts = results.permuted
+    workflow.connect(
+        [
+            (collect_wf, permutation_wf, _through("stack_file", "mask_file")),
+            (model_wf, permutation_wf, _through(*report_stage.DESIGN)),
+            (permutation_wf, keep, _out("plan_file", "nulldist_files", "logp_unc_files")),
+        ]
+    )
+    return permutation_wf
+
+
+def _join_results(workflow, sources, report_wf, keep, outputnode):
+    """Put the thresholded maps of all inferences into one list."""
+    for field in _JOINED:
+        join = pe.Node(
+            Merge(len(sources), ravel_inputs=True),
+            name=f"join_{field}",
+            run_without_submitting=True,
+        )
+        for number, (source, names) in enumerate(sources, start=1):
+            workflow.connect(source, f"outputnode.{names[field]}", join, f"in{number}")
+        workflow.connect(
+            [
+                (join, report_wf, [("out", f"inputnode.{field}")]),
+                (join, keep, [("out", field)]),
+            ]
+        )
+        if field in OUTPUTS:
+            workflow.connect(join, "out", outputnode, field)
+
+
+def _repeat_contrast_maps(workflow, model_wf, report_wf, contrasts):
+    """Give every thresholded map the maps of its contrast."""
+    for field in _REPEATED:
+        repeat = pe.Node(
+            Select(index=contrasts), name=f"repeat_{field}", run_without_submitting=True
+        )
+        workflow.connect(
+            [
+                (model_wf, repeat, [(f"outputnode.{field}", "inlist")]),
+                (repeat, report_wf, [("out", f"inputnode.{field}")]),
+            ]
+        )

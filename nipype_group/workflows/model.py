@@ -1,0 +1,144 @@
+"""From a stack and a table to effect, statistic and z of every contrast."""
+
+import nipype.pipeline.engine as pe
+from nipype.interfaces.utility import IdentityInterface
+
+from nipype_group.interfaces import ContrastSet, DesignMatrix, EstimateContrasts, GroupGLM
+
+INPUTS = (
+    "observations",
+    "excluded",
+    "condition_columns",
+    "design_table",
+    "stack_file",
+    "mask_file",
+)
+DESIGN_OUTPUTS = ("design_file", "design_json", "fsl_design_file", "fsl_groups_file")
+SET_OUTPUTS = ("contrasts_file", "fsl_contrasts_file", "fsl_f_tests_file")
+GLM_OUTPUTS = ("betas_file", "residual_variance_file", "r2_file", "model_file", "dof")
+MAP_OUTPUTS = (
+    "effect_files",
+    "variance_files",
+    "stat_files",
+    "z_files",
+    "p_files",
+    "effect_size_files",
+)
+CONTRAST_OUTPUTS = ("contrast_names", "stat_types", "dofs", *MAP_OUTPUTS)
+OUTPUTS = (*DESIGN_OUTPUTS, *SET_OUTPUTS, *GLM_OUTPUTS, *CONTRAST_OUTPUTS)
+
+
+def init_model_wf(
+    *,
+    contrasts: tuple,
+    formula: str | None = None,
+    tail: str = "two-sided",
+    name: str = "model_wf",
+) -> pe.Workflow:
+    """Build the workflow that makes the design, fits it and estimates the contrasts.
+
+    Workflow Graph
+        .. workflow::
+
+            from nipype_group.workflows import init_model_wf
+            wf = init_model_wf(formula="age", contrasts=("age=age",))
+
+    Parameters
+    ----------
+    contrasts : tuple of str
+        ``NAME=EXPRESSION``.
+    formula : str, optional
+        Model; without it ``design_table`` is the model.
+    tail : {"two-sided", "positive", "negative"}
+        Side of the p values.
+    name : str
+        Name of the workflow.
+
+    Inputs
+    ------
+    observations
+        TSV, a row a map.
+    excluded
+        TSV of rows left out.
+    condition_columns
+        Columns that tell a participant's maps apart.
+    design_table
+        TSV or FSL .mat with the regressors, where there is no formula.
+    stack_file
+        4D maps.
+    mask_file
+        Voxels fitted.
+
+    Outputs
+    -------
+    design_file
+        TSV of keys and regressors.
+    design_json
+        Its description.
+    fsl_design_file
+        Regressors as FSL .mat.
+    fsl_groups_file
+        Participants as FSL .grp.
+    contrasts_file
+        Contrasts as JSON.
+    fsl_contrasts_file
+        Their rows as FSL .con.
+    fsl_f_tests_file
+        F contrasts as FSL .fts.
+    betas_file
+        Parameter estimates.
+    residual_variance_file
+        Residual variance.
+    r2_file
+        Explained share of the sum of squares.
+    model_file
+        Description of the fit.
+    dof
+        Residual degrees of freedom.
+    contrast_names
+        Names of the contrasts.
+    stat_types
+        t or F.
+    dofs
+        Degrees of freedom of every statistic.
+    effect_files
+        Effects.
+    variance_files
+        Variances of the effects.
+    stat_files
+        Statistics.
+    z_files
+        z maps.
+    p_files
+        Uncorrected p.
+    effect_size_files
+        Cohen's d or partial R2.
+    """
+    workflow = pe.Workflow(name=name)
+    inputnode = pe.Node(IdentityInterface(fields=list(INPUTS)), name="inputnode")
+    outputnode = pe.Node(IdentityInterface(fields=list(OUTPUTS)), name="outputnode")
+    design = pe.Node(DesignMatrix(), name="design", mem_gb=0.1)
+    if formula is not None:
+        design.inputs.formula = formula
+    contrast_set = pe.Node(ContrastSet(contrasts=list(contrasts)), name="contrast_set", mem_gb=0.1)
+    glm = pe.Node(GroupGLM(), name="glm", mem_gb=1)
+    estimate = pe.Node(EstimateContrasts(tail=tail), name="estimate", mem_gb=1)
+    keys = ("observations", "excluded", "condition_columns", "design_table")
+    files = ("design_file", "design_json")
+    fit = ("model_file", "betas_file", "residual_variance_file")
+    workflow.connect(
+        [
+            (inputnode, design, [(f, f) for f in keys if f != "design_table" or formula is None]),
+            (design, contrast_set, [(f, f) for f in files]),
+            (design, glm, [(f, f) for f in files]),
+            (inputnode, glm, [(f, f) for f in ("stack_file", "mask_file")]),
+            (glm, estimate, [(f, f) for f in fit]),
+            (inputnode, estimate, [("mask_file", "mask_file")]),
+            (contrast_set, estimate, [("contrasts_file", "contrasts_file")]),
+            (design, outputnode, [(f, f) for f in DESIGN_OUTPUTS]),
+            (contrast_set, outputnode, [(f, f) for f in SET_OUTPUTS]),
+            (glm, outputnode, [(f, f) for f in GLM_OUTPUTS]),
+            (estimate, outputnode, [(f, f) for f in CONTRAST_OUTPUTS]),
+        ]
+    )
+    return workflow

@@ -1,0 +1,74 @@
+"""What all tests share: small images made here, and the real maps where they are."""
+
+import os
+
+os.environ.setdefault("NO_ET", "1")
+
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+from nipype import config, logging
+
+AFFINE = np.diag([3.0, 3.0, 3.0, 1.0])
+AFFINE[:3, 3] = (-12, -15, -9)
+SHAPE = (9, 10, 8)
+
+
+@pytest.fixture(autouse=True)
+def quiet_nipype():
+    """Keep nipype's own settings and logs out of the tests' way."""
+    config.set("execution", "crashfile_format", "txt")
+    for name in ("nipype.workflow", "nipype.interface", "nipype.utils"):
+        logging.getLogger(name).setLevel("ERROR")
+
+
+@pytest.fixture(scope="session")
+def shared():
+    """Return the folder of real maps and oracle results; its absence fails where it is set."""
+    folder = os.environ.get("NIPYPE_GROUP_SHARED")
+    if not folder:
+        pytest.skip("NIPYPE_GROUP_SHARED does not name the folder of real maps and oracles")
+    folder = Path(folder)
+    assert (folder / "oracles").is_dir(), f"{folder} has no oracles"
+    return folder
+
+
+@pytest.fixture
+def write_map(tmp_path):
+    """Return a function that writes an array as an image and gives its path."""
+
+    def write(name, values, affine=AFFINE, image=nib.Nifti1Image):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        nib.save(image(np.asarray(values), affine), path)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def small_study(write_map, tmp_path):
+    """Write twelve maps in two groups with an age effect at one voxel, and participants.tsv."""
+    rng = np.random.default_rng(7)
+    age = np.linspace(20, 60, 12)
+    rows = []
+    for i in range(12):
+        values = rng.standard_normal(SHAPE).astype(np.float32) + 3
+        values[4, 5, 3] += 0.5 * (age[i] - age.mean())
+        values[0] = 0
+        name = f"sub-{i + 1:02d}/sub-{i + 1:02d}_task-rest_space-MNI_stat-effect_statmap.nii.gz"
+        write_map(f"study/{name}", values)
+        rows.append(
+            {
+                "participant_id": f"sub-{i + 1:02d}",
+                "age": f"{age[i]:.4f}",
+                "group": "patient" if i % 2 else "control",
+                "score": "n/a" if i == 3 else str(i),
+            }
+        )
+    study = tmp_path / "study"
+    pd.DataFrame(rows).to_csv(study / "participants.tsv", sep="\t", index=False)
+    return study
