@@ -158,14 +158,16 @@ def _cause(lines):
     """Return the message of the last exception of a traceback, over all its lines."""
     for at in range(len(lines) - 1, -1, -1):
         if re.match(r"\s*(\w+\.)*\w*(Error|Exception|Interrupt|Exit)\b.*:", lines[at]):
-            return "\n".join(line.strip() for line in lines[at:])
+            message = "\n".join(line.strip() for line in lines[at:])
+            # Our own messages say what is wrong without the name of a class.
+            return re.sub(r"^(\w+\.)*(ValueError|MapError): ", "", message)
     return lines[-1].strip() if lines else "no traceback"
 
 
 def quiet_nipype():
-    """Keep Nipype's log to warnings, for a command line with a progress bar."""
+    """Silence Nipype's log for a command line: errors reach it as `WorkflowError`."""
     for name in ("nipype.workflow", "nipype.interface", "nipype.utils"):
-        logging.getLogger(name).setLevel("WARNING")
+        logging.getLogger(name).setLevel("CRITICAL")
 
 
 __all__ = ["RunResult", "WorkflowError", "allowed_processors", "quiet_nipype", "run_workflow"]

@@ -72,9 +72,9 @@ class EstimateContrasts(GroupInterface):
                 )  # fmt: skip
             for name in MAPS:
                 path = Path(runtime.cwd, f"{contrast.label}_{name}.nii")
-                intent = {"stat": (f"{contrast.test} test", dof), "z": ("z score", ())}.get(name)
+                intents = {"stat": (f"{contrast.test.lower()} test", dof), "z": ("z score", ())}
                 results[f"{name}_files"].append(
-                    write_volume(path, fit.unmask(maps[name]), fit.grid, intent=intent)
+                    write_volume(path, fit.unmask(maps[name]), fit.grid, intent=intents.get(name))
                 )
             results["dofs"].append(list(dof))
         self._results.update(results)

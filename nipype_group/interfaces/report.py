@@ -107,11 +107,16 @@ def _read_json(path):
     return json.loads(Path(path).read_text())
 
 
+def _title(name):
+    """Turn contrast-reading_desc-fdrBH into "reading, fdrBH"."""
+    return ", ".join(part.partition("-")[2] or part for part in name.split("_"))
+
+
 class _PlotResultsInputSpec(GroupInputSpec):
     thresholded_files = InputMultiObject(
         File(exists=True), mandatory=True, desc="thresholded maps, 0 where nothing survives"
     )
-    titles = InputMultiObject(Str, mandatory=True, desc="title of every map; names its figures")
+    names = InputMultiObject(Str, mandatory=True, desc="name of every map and of its figures")
     units = InputMultiObject(Str, desc="symbol of the statistic of every map; default z")
     design_file = File(exists=True, desc="design TSV, with design_json")
     design_json = File(exists=True, desc="its description")
@@ -133,8 +138,8 @@ class PlotResults(GroupInterface):
     Examples
     --------
     >>> from nipype_group.interfaces import PlotResults
-    >>> PlotResults(titles=["reading, FDR"]).inputs.titles
-    ['reading, FDR']
+    >>> PlotResults(names=["contrast-reading_desc-fdrBH"]).inputs.names
+    ['contrast-reading_desc-fdrBH']
     """
 
     input_spec = _PlotResultsInputSpec
@@ -142,12 +147,12 @@ class PlotResults(GroupInterface):
 
     def _run_interface(self, runtime):
         inputs, cwd = self.inputs, Path(runtime.cwd)
-        units = inputs.units if isdefined(inputs.units) else ["z"] * len(inputs.titles)
+        units = inputs.units if isdefined(inputs.units) else ["z"] * len(inputs.names)
         glass, slices = [], []
-        for path, title, unit in zip(inputs.thresholded_files, inputs.titles, units, strict=True):
-            image = nib.load(path)
-            glass.append(draw_glass_brain(cwd / f"{title}_glassbrain.png", image, title, unit))
-            slices.append(draw_slices(cwd / f"{title}_slices.png", image, title, unit))
+        for path, name, unit in zip(inputs.thresholded_files, inputs.names, units, strict=True):
+            image, title = nib.load(path), _title(name)
+            glass.append(draw_glass_brain(cwd / f"{name}_glassbrain.png", image, title, unit))
+            slices.append(draw_slices(cwd / f"{name}_slices.png", image, title, unit))
         self._results.update(glass_brain_files=glass, slice_files=slices)
         if isdefined(inputs.design_file):
             design = read_design(inputs.design_file, inputs.design_json)

@@ -52,7 +52,7 @@ _UNDECLARED = {"marsatlas": {255}}
 class Atlas:
     """A checked atlas.
 
-    Attributes
+    Parameters
     ----------
     name : str
         Column of peaks.tsv and value of ``atlas`` in labels.tsv.

@@ -61,7 +61,7 @@ def entities(stem):
 class FslAtlas:
     """What an XML file of FSL says.
 
-    Attributes
+    Parameters
     ----------
     name : str
         Title of the atlas, with underscores for spaces.

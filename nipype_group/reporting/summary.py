@@ -58,10 +58,13 @@ def _result(path):
     main = peaks[peaks["peak_id"] == 1]
     regions = clusters.set_index("cluster_id")["label"]
     for _, peak in main.head(_SHOWN_PEAKS).iterrows():
-        lines.append(
-            f"    z {peak['zscore']:6.2f} at {peak['x']:4.0f} {peak['y']:4.0f} {peak['z']:4.0f} mm, "
-            f"{regions[peak['cluster_id']]}"
-        )
+        place = " ".join(f"{peak[axis]:4.0f}" for axis in "xyz")
+        region = regions[peak["cluster_id"]]
+        lines.append(f"    z {peak['zscore']:6.2f} at {place} mm" + _known(region))
     if len(main) > _SHOWN_PEAKS:
         lines.append(f"    and {len(main) - _SHOWN_PEAKS} more")
     return lines
+
+
+def _known(region):
+    return "" if region == "n/a" else f", {region}"

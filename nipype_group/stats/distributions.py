@@ -88,8 +88,11 @@ def log_sf_t(t, dof):
     True
     """
     t = np.asarray(t, dtype=float)
-    # In dof / (dof + t^2) a tiny t^2 is lost; beyond overflow of t^2 hypot keeps its logarithm.
-    both = _log_betainc(dof / 2, 0.5, np.square(np.sqrt(dof) / np.hypot(np.sqrt(dof), t)))
+    # hypot keeps the logarithm where t^2 overflows; near 0 the complement keeps a tiny t^2.
+    length = np.hypot(np.sqrt(dof), t)
+    both = _log_betainc(dof / 2, 0.5, np.square(np.sqrt(dof) / length))
+    inner = special.betainc(0.5, dof / 2, np.square(t / length))
+    both = np.where(inner < 0.5, np.log1p(-np.minimum(inner, 0.5)), both)
     upper = both - np.log(2)
     return np.where(t >= 0, upper, np.log1p(-np.exp(upper)))
 

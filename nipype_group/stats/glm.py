@@ -119,9 +119,10 @@ class LinearModel:
             Residual sum of squares. Set to 0 where it is no more than rounding.
         """
         betas = self.inverse @ data
-        residuals = data - self.matrix @ betas
+        # The basis keeps its digits where columns are nearly collinear, betas do not.
+        residuals = data - self.basis @ (self.basis.T @ data)
         residual_ss = np.square(residuals).sum(axis=0)
-        rounding = np.square(len(data) * np.finfo(float).eps) * np.square(data).sum(axis=0)
+        rounding = np.square(10 * len(data) * np.finfo(float).eps) * np.square(data).sum(axis=0)
         residual_ss[residual_ss <= rounding] = 0.0
         return betas, residual_ss
 

@@ -1,8 +1,8 @@
 """Maximum-statistic permutation inference for t contrasts.
 
 For a shuffle P, effect direction x, nuisance basis Q and residuals E = R_Z Y (Freedman and Lane
-1983) scaled to unit length, the partial correlation is rho = x'PE / sqrt(1 - |Q'PE|^2) and
-t = rho sqrt(dof / (1 - rho^2)). t is monotone in rho, so maxima and counts are taken on rho.
+1983) scaled to unit length, the partial correlation is ``rho = x'PE / sqrt(1 - |Q'PE|^2)`` and
+``t = rho sqrt(dof / (1 - rho^2))``. t is monotone in rho, so maxima and counts are taken on rho.
 
 Matrix products run in float32 over tiles of shuffles and voxels. They only find candidates: what
 is kept (maxima, comparisons near a tie) is computed again in float64, summed in the order of the
@@ -75,6 +75,43 @@ def _exact_rhos(rows, shuffle, residuals):
     return rho
 
 
+# Minimum and maximum do not depend on the order of comparisons, so these may run in vectors.
+@numba.njit(nogil=True, cache=True, fastmath={"nnan", "nsz", "reassoc"})
+def _range_of(values):
+    """Return the smallest and largest value."""
+    low, high = values[0], values[0]
+    for value in values:
+        low = min(low, value)
+        high = max(high, value)
+    return low, high
+
+
+@numba.njit(nogil=True, cache=True, fastmath={"nnan", "nsz", "reassoc"})
+def _partial_correlations(products, shuffle, n_real):
+    """Turn products of one shuffle into rho, in place; return the smallest 1 - |Q'PE|^2."""
+    smallest = np.float32(1.0)
+    for v in range(n_real):
+        rest = np.float32(1.0)
+        for i in range(1, products.shape[0]):
+            rest -= products[i, shuffle, v] * products[i, shuffle, v]
+        smallest = min(smallest, rest)
+        products[0, shuffle, v] /= np.sqrt(max(rest, np.float32(1e-12)))
+    return smallest
+
+
+@numba.njit(nogil=True, cache=True)
+def _count(values, lower, upper, counts):
+    """Count values surely above the reference; return how many are too near to tell."""
+    # All in 32 bits, or the loop would not run in vectors.
+    near, zero, one = np.int32(0), np.int32(0), np.int32(1)
+    for v in range(len(values)):
+        surely = one if values[v] > upper[v] else zero
+        perhaps = one if values[v] >= lower[v] else zero
+        counts[v] = np.int32(counts[v] + surely)
+        near = np.int32(near + np.int32(perhaps - surely))
+    return near
+
+
 @numba.njit(nogil=True, cache=True)
 def _scan_tile(products, rows, residuals, observed, side, tie, error, counts, highest, lowest):
     """Update counts and extremes from one tile of float32 products.
@@ -95,36 +132,24 @@ def _scan_tile(products, rows, residuals, observed, side, tie, error, counts, hi
         Relative tolerance of a tie.
     error : float
         Bound on the float32 error of one product of unit vectors.
-    counts : int64 array, shape (v,)
+    counts : int32 array, shape (v,)
     highest, lowest : float64 arrays, shape (shuffles,)
     """
-    n_parts, n_shuffles, n_voxels = products.shape
+    n_parts, n_shuffles, _ = products.shape
     n_real = observed.shape[0]
-    reference = np.empty(n_real)
-    upper = np.empty(n_voxels, dtype=np.float32)
-    lower = np.empty(n_voxels, dtype=np.float32)
-    for v in range(n_real):
-        value = abs(observed[v]) if side == 0 else side * observed[v]
-        reference[v] = value - tie * abs(value)
+    reference = np.abs(observed) if side == 0 else side * observed
+    reference = reference - tie * np.abs(reference)
+    upper, lower = np.empty(n_real, dtype=np.float32), np.empty(n_real, dtype=np.float32)
+    values = np.empty(n_real, dtype=np.float32)
     for s in range(n_shuffles):
-        rho = products[0, s]
         bound = error
         if n_parts > 1:
-            smallest = np.float32(1.0)
-            for v in range(n_real):
-                rest = np.float32(1.0)
-                for i in range(1, n_parts):
-                    rest -= products[i, s, v] * products[i, s, v]
-                smallest = min(smallest, rest)
-                rho[v] = rho[v] / np.sqrt(max(rest, np.float32(1e-12)))
+            smallest = _partial_correlations(products, s, n_real)
             # d rho <= error (1 + sqrt(q)) / rest, by the first-order expansion of rho; near
             # rest = 0 every voxel is computed again.
             bound = error * (1 + np.sqrt(n_parts - 1.0)) / max(smallest - 4 * error, 1e-12)
-        top = np.float32(-2.0)
-        bottom = np.float32(2.0)
-        for v in range(n_real):
-            top = max(top, rho[v])
-            bottom = min(bottom, rho[v])
+        rho = products[0, s, :n_real]
+        bottom, top = _range_of(rho)
         if top + bound >= highest[s]:
             for v in range(n_real):
                 if rho[v] >= top - 2 * bound:
@@ -134,25 +159,22 @@ def _scan_tile(products, rows, residuals, observed, side, tie, error, counts, hi
                 if rho[v] <= bottom + 2 * bound:
                     lowest[s] = min(lowest[s], _exact_rho(rows, s, residuals, v))
         if s == 0 or n_parts > 1:
+            # Rounding to float32 moves the limits by less than 1e-7.
+            upper[:] = reference + (bound + 1e-7)
+            lower[:] = reference - (bound + 1e-7)
+        if side == 0:
             for v in range(n_real):
-                upper[v] = reference[v] + bound + 1e-7
-                lower[v] = reference[v] - bound - 1e-7
-        above = 0
-        near = 0
+                values[v] = abs(rho[v])
+        else:
+            for v in range(n_real):
+                values[v] = np.float32(side) * rho[v]
+        if _count(values, lower, upper, counts) == 0:
+            continue
         for v in range(n_real):
-            value = abs(rho[v]) if side == 0 else side * rho[v]
-            surely = np.int64(value > upper[v])
-            counts[v] += surely
-            above += surely
-            near += np.int64(value >= lower[v])
-        if near > above:
-            for v in range(n_real):
-                value = abs(rho[v]) if side == 0 else side * rho[v]
-                if lower[v] <= value <= upper[v]:
-                    exact = _exact_rho(rows, s, residuals, v)
-                    exact = abs(exact) if side == 0 else side * exact
-                    if exact >= reference[v]:
-                        counts[v] += 1
+            if lower[v] <= values[v] <= upper[v]:
+                exact = _exact_rho(rows, s, residuals, v)
+                exact = abs(exact) if side == 0 else side * exact
+                counts[v] += np.int32(exact >= reference[v])
 
 
 def float32_error(n_maps):
@@ -200,13 +222,18 @@ def _voxel_tile(data, partition, rows, rows32, side, tie, error):
     padded = np.zeros((n_maps, VOXELS_PER_TILE), dtype=np.float32)
     padded[:, :n_real] = residuals
     observed = _exact_rhos(rows, 0, residuals)
-    counts = np.zeros(n_real, dtype=np.int64)
+    counts = np.zeros(n_real, dtype=np.int32)
     highest, lowest = np.full(n_shuffles - 1, -2.0), np.full(n_shuffles - 1, 2.0)
+    # One buffer for all products: fresh memory for each would cost more than the products.
+    buffer = np.empty(n_parts * SHUFFLES_PER_TILE * VOXELS_PER_TILE, dtype=np.float32)
     # Row 0 is the unshuffled design, kept for the observed value.
     for start in range(1, n_shuffles, SHUFFLES_PER_TILE):
         stop = min(start + SHUFFLES_PER_TILE, n_shuffles)
-        block = rows32[:, start:stop]
-        products = (block.reshape(-1, n_maps) @ padded).reshape(n_parts, stop - start, -1)
+        shape = (n_parts, stop - start, VOXELS_PER_TILE)
+        # Contiguous, so that the scan runs in vectors.
+        products = buffer[: np.prod(shape)].reshape(shape)
+        for part in range(n_parts):
+            np.matmul(rows32[part, start:stop], padded, out=products[part])
         span = slice(start - 1, stop - 1)
         _scan_tile(
             products, rows[start:stop], residuals, observed, side, tie, error,

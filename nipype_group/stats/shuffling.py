@@ -155,7 +155,7 @@ class ShufflingScheme:
 
     @property
     def sampling(self):
-        """How shuffle k is found: "enumerated", "without repeats" or "counter"."""
+        """Return how shuffle k is found, "enumerated", "without repeats" or "counter"."""
         if self.exhaustive:
             return "enumerated"
         return "without repeats" if self.n_distinct < _RANKED_LIMIT else "counter"

@@ -139,7 +139,7 @@ def init_report_wf(
     )
     if figures:
         plot = pe.Node(
-            PlotResults(titles=list(results), units=list(units)), name="plot", mem_gb=0.8
+            PlotResults(names=list(results), units=list(units)), name="plot", mem_gb=0.8
         )
         workflow.connect(
             [

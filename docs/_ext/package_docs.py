@@ -1,0 +1,198 @@
+"""Directives that take what they show from the package, so that pages cannot drift from it."""
+
+import json
+import os
+import shutil
+import tempfile
+import textwrap
+from pathlib import Path
+from unittest import mock
+
+from docutils import nodes
+from docutils.statemachine import StringList
+from nipype.interfaces.base import Directory, File, traits
+from sphinx.ext.graphviz import graphviz
+from sphinx.util import logging
+from sphinx.util.docutils import SphinxDirective
+
+LOGGER = logging.getLogger(__name__)
+HELP_COLUMNS = "100"
+
+
+class _Generated(SphinxDirective):
+    """A directive that parses lines of reStructuredText made by `lines`."""
+
+    def run(self):
+        container = nodes.container()
+        self.state.nested_parse(StringList(self.lines(), "generated"), 0, container)
+        return container.children
+
+
+def list_table(header, rows, widths):
+    """Return the lines of a list-table."""
+    lines = [".. list-table::", "   :header-rows: 1", f"   :widths: {' '.join(map(str, widths))}"]
+    lines.append("")
+    for row in [header, *rows]:
+        lines += [f"   {'*' if i == 0 else ' '} - {cell}" for i, cell in enumerate(row)]
+    return [*lines, ""]
+
+
+class CommandHelp(SphinxDirective):
+    """The help of the command, or of one of its subcommands."""
+
+    optional_arguments = 1
+
+    def run(self):
+        """Return the help as a literal block."""
+        from nipype_group.cli.main import build_parser
+
+        parser = build_parser()
+        if self.arguments:
+            subcommands = next(a for a in parser._actions if hasattr(a, "_name_parser_map"))
+            parser = subcommands.choices[self.arguments[0]]
+        with mock.patch.dict(os.environ, {"COLUMNS": HELP_COLUMNS, "NO_COLOR": "1"}):
+            text = parser.format_help()
+        return [nodes.literal_block(text, text, language="none")]
+
+
+def type_text(trait):
+    """Return the type of a trait in a few words."""
+    handler = getattr(trait, "trait_type", trait)
+    if isinstance(handler, traits.List):
+        return f"list of {type_text(handler.inner_traits()[0])}"
+    if isinstance(handler, traits.Enum):
+        return ", ".join(f"``{v}``" for v in handler.values)
+    if isinstance(handler, (File, Directory)):
+        return "file" if isinstance(handler, File) else "folder"
+    names = {"Int": "integer", "Float": "number", "Bool": "true or false", "Str": "text"}
+    return names.get(type(handler).__name__, type(handler).__name__.lower())
+
+
+class InterfaceFields(_Generated):
+    """Tables of the inputs and outputs of an interface."""
+
+    required_arguments = 1
+
+    def lines(self):
+        """Return one table of the inputs and one of the outputs."""
+        from nipype_group import interfaces
+
+        interface = getattr(interfaces, self.arguments[0])()
+        inputs = []
+        for name, trait in sorted(
+            interface.inputs.traits(transient=None).items(), key=lambda item: not item[1].mandatory
+        ):
+            if trait.mandatory:
+                note = " (mandatory)"
+            else:
+                note = f" (default ``{trait.default}``)" if trait.usedefault else ""
+            inputs.append([f"``{name}``", type_text(trait), trait.desc + note])
+        outputs = [
+            [f"``{name}``", type_text(trait), trait.desc]
+            for name, trait in interface.output_spec().traits(transient=None).items()
+        ]
+        return [
+            *list_table(["Input", "Type", "What it is"], inputs, (20, 20, 60)),
+            *list_table(["Output", "Type", "What it is"], outputs, (20, 20, 60)),
+        ]
+
+
+class TableColumns(_Generated):
+    """Columns of clusters.tsv, peaks.tsv or labels.tsv."""
+
+    required_arguments = 1
+
+    def lines(self):
+        """Return a table of name, unit and description."""
+        from nipype_group.reporting import table_files
+
+        names = getattr(table_files, f"{self.arguments[0]}_COLUMNS")
+        kinds = {"i": "integer", "I": "integer", "f": "number", "s": "text"}
+        rows = []
+        for name in names:
+            kind, unit, text = table_files.COLUMNS[name]
+            rows.append([f"``{name}``", kinds[kind], unit, text.replace("|stat|", "abs(stat)")])
+        return list_table(["Column", "Type", "Unit", "What it is"], rows, (20, 10, 20, 50))
+
+
+class AtlasTable(_Generated):
+    """Atlases that are known by name, with space and licence."""
+
+    def lines(self):
+        """Return a table of name, space and licence."""
+        from nipype_group.reporting import atlas_files
+
+        rows = []
+        for name, space in atlas_files._SPACES.items():
+            key = name.replace("_", "")
+            licence = [text for part, text in atlas_files._LICENCES.items() if part in key]
+            default = "yes" if name in atlas_files.DEFAULT_ATLASES else ""
+            rows.append([f"``{name}``", space, (licence or ["unstated"])[0], default])
+        return list_table(["Name", "Space", "Licence", "Default"], rows, (30, 30, 25, 15))
+
+
+class BenchmarkTable(_Generated):
+    """The measurements of docs/benchmarks.json, where there are any."""
+
+    def lines(self):
+        """Return where and on what it was measured, and a row a measurement."""
+        path = Path(self.env.srcdir, "benchmarks.json")
+        self.env.note_dependency(str(path))
+        if not path.is_file():
+            return ["No measurements are stored; run the command above."]
+        measured = json.loads(path.read_text(encoding="utf-8"))
+        machine = "; ".join(f"{k}: {v}" for k, v in measured["machine"].items())
+        rows = [
+            [
+                row["work"],
+                *(_number(row.get(key)) for key in ("ours_cpu_s", "nilearn_cpu_s", "ratio")),
+                str(row.get("threads", "")),
+                row.get("note") or "",
+            ]
+            for row in measured["rows"]
+        ]
+        header = ["Work", "Ours, CPU s", "nilearn, CPU s", "Ratio", "Threads", "Note"]
+        return [
+            f"Commit ``{measured['commit']}``. Machine: {machine}.",
+            "",
+            *list_table(header, rows, (30, 12, 14, 10, 10, 24)),
+        ]
+
+
+def _number(value):
+    return "" if value is None else f"{value:.3g}"
+
+
+class WorkflowGraph(SphinxDirective):
+    """The graph of the workflow that the content calls ``wf``; needs graphviz's dot."""
+
+    has_content = True
+
+    def run(self):
+        """Return the code and the picture, or the code alone where there is no dot."""
+        code = textwrap.dedent("\n".join(self.content))
+        block = nodes.literal_block(code, code, language="python")
+        if shutil.which("dot") is None:
+            LOGGER.info("no graph of a workflow in %s: dot is not installed", self.env.docname)
+            return [block]
+        names = {}
+        exec(code, names)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "graph.dot")
+            names["wf"].write_hierarchical_dotfile(
+                dotfilename=str(path), colored=True, simple_form=True
+            )
+            source = path.read_text()
+        picture = graphviz(code=source, options={"docname": self.env.docname}, alt="graph")
+        return [block, picture]
+
+
+def setup(app):
+    """Add the directives."""
+    app.add_directive("command-help", CommandHelp)
+    app.add_directive("interface-fields", InterfaceFields)
+    app.add_directive("table-columns", TableColumns)
+    app.add_directive("atlas-table", AtlasTable)
+    app.add_directive("benchmark-table", BenchmarkTable)
+    app.add_directive("workflow", WorkflowGraph)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

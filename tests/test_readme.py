@@ -1,0 +1,54 @@
+"""The README's Python blocks and its command on one's own data run as they stand."""
+
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+
+from nipype_group.cli.main import build_parser, main
+
+README = Path(__file__).parents[1] / "README.rst"
+
+
+def blocks(language):
+    text = README.read_text()
+    found = re.findall(rf"^\.\. code-block:: {language}\n\n((?:    .*\n|\n)+)", text, re.MULTILINE)
+    return [re.sub(r"^    ", "", block, flags=re.MULTILINE) for block in found]
+
+
+def commands():
+    lines = [block.replace("\\\n", " ") for block in blocks("bash")]
+    return [shlex.split(line) for line in lines if line.startswith("nipype-group")]
+
+
+@pytest.fixture
+def derivatives(small_study, tmp_path, monkeypatch):
+    folder = tmp_path / "here"
+    folder.mkdir()
+    shutil.copytree(small_study, folder / "derivatives")
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def test_interfaces_block_prints_the_contrast(derivatives, capsys):
+    exec(compile(blocks("python")[0], README, "exec"), {})
+    assert '"Expression": "age"' in capsys.readouterr().out
+
+
+def test_workflow_block_writes_results(derivatives):
+    exec(compile(blocks("python")[1], README, "exec"), {})
+    assert list((derivatives / "results/group").glob("*desc-permVoxelFWEBoth_peaks.tsv"))
+
+
+def test_own_data_command_writes_results(derivatives, capsys):
+    own, _ = commands()
+    assert main([*own[1:], "--plugin", "Linear"]) == 0
+    assert "12 maps of 12 participants are in" in capsys.readouterr().out
+    assert list((derivatives / "results/group").glob("*contrast-difference_stat-t_statmap.nii.gz"))
+
+
+def test_cluster_command_is_understood():
+    arguments = build_parser().parse_args(commands()[1][1:])
+    assert (arguments.plugin, arguments.shards) == ("SLURM", 8)
