@@ -27,6 +27,7 @@ default_role = "code"
 highlight_language = "none"
 
 html_theme = "alabaster"
+html_static_path = ["_static"]
 html_theme_options = {
     "description": "Group-level fMRI statistics on Nipype",
     "fixed_sidebar": True,

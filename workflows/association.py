@@ -1,56 +1,23 @@
 """Association of activation with a behavioural score, one map a subject.
 
-Maps are smoothed by 5 mm and regressed on the score. The effect is tested on the positive side by
+Maps are smoothed by 5 mm and regressed on the score. The effect is tested on its positive side by
 the false discovery rate, by Bonferroni (-log10 p) and by permutation of the maximum t (-log10 p).
 
     python workflows/association.py OUT [--bids DIR]
 
-Without --bids it runs on the generated demonstration data, as the command line's demo does.
+The settings stand in nipype_group.workflows.analyses, the workflow is that of
+nipype_group.workflows.init_group_wf. Without --bids it runs on generated data, as the command
+``nipype-group demo association`` does.
 """
 
-import argparse
-import os
 import sys
-from dataclasses import replace
-from pathlib import Path
 
-os.environ.setdefault("NO_ET", "1")
-
-from nipype_group.data.generate import generate
-from nipype_group.execution import allowed_processors, quiet_nipype, run_workflow
-from nipype_group.workflows import init_group_wf
-from nipype_group.workflows.analyses import ANALYSES
+from nipype_group.cli.demo import run_script
 
 
 def main(argv=None):
     """Run the analysis; returns the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("output_dir", type=Path, help="folder of the results")
-    parser.add_argument("--bids", type=Path, help="BIDS derivatives; default: generated data")
-    parser.add_argument("--plugin", default="MultiProc", help="Nipype plugin")
-    parser.add_argument("--work-dir", type=Path, help="default OUT/work")
-    parser.add_argument("--n-procs", type=int, default=allowed_processors())
-    arguments = parser.parse_args(argv)
-    output_dir = arguments.output_dir.absolute()
-    analysis = ANALYSES["association"]
-    data = arguments.bids or generate("association", output_dir / "data")
-
-    workflow = init_group_wf(settings=replace(analysis.settings, n_procs=arguments.n_procs))
-    workflow.inputs.inputnode.bids_dir = str(Path(data).absolute())
-    workflow.inputs.inputnode.select = list(analysis.select)
-    workflow.inputs.inputnode.output_dir = str(output_dir)
-    quiet_nipype()
-    result = run_workflow(
-        workflow,
-        work_dir=arguments.work_dir or output_dir / "work",
-        plugin=arguments.plugin,
-        n_procs=arguments.n_procs,
-        progress=True,
-    )
-    for path in result.outputs["peaks_files"]:
-        print(path)
-    print(f"-log10 p by permutation: {result.outputs['logp_fwe_files'][0]}")
-    return 0
+    return run_script("association", __doc__, argv)
 
 
 if __name__ == "__main__":

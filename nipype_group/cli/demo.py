@@ -1,5 +1,6 @@
 """``nipype-group demo``: the four analyses on demonstration data."""
 
+import argparse
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +20,7 @@ def add_parser(commands):
         "demo",
         help="run a demonstration",
         description=f"Make demonstration data and analyse it:\n\n{listing}",
-        formatter_class=run.argparse.RawDescriptionHelpFormatter,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("name", metavar="NAME", choices=list(ANALYSES), help=", ".join(ANALYSES))
     parser.add_argument("output_dir", metavar="OUT", help="results; the data go to OUT/data")
@@ -44,7 +45,45 @@ def execute(arguments):
         data = fetch_localizer(arguments.name, output_dir / "data")
     else:
         data = generate(arguments.name, output_dir / "data", null=arguments.null)
-    analysis = ANALYSES[arguments.name]
+    return _analyse(arguments.name, data, arguments)
+
+
+def run_script(name, description, argv=None):
+    """Run one of the analyses as a script: on generated data, or on BIDS derivatives.
+
+    Parameters
+    ----------
+    name : str
+        Name of the analysis.
+    description : str
+        What the script's help says.
+    argv : list of str, optional
+        Arguments; default: those of the process.
+
+    Returns
+    -------
+    int
+        Exit code.
+    """
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("output_dir", metavar="OUT", help="folder of the results")
+    parser.add_argument("--bids", metavar="DIR", help="BIDS derivatives; default: generated data")
+    run.add_execution(parser)
+
+    def execute(arguments):
+        output_dir = Path(arguments.output_dir).absolute()
+        check_output_dir(output_dir)
+        data = arguments.bids or generate(name, output_dir / "data")
+        return _analyse(name, Path(data).absolute(), arguments)
+
+    parser.set_defaults(execute=execute)
+    return run.guarded(name, parser.parse_args(argv))
+
+
+def _analyse(name, data, arguments):
+    analysis = ANALYSES[name]
     settings = replace(
         analysis.settings, figures=run.can_draw(), n_procs=run.processors(arguments)
     )

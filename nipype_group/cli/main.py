@@ -38,19 +38,8 @@ def main(argv=None):
     int
         0 where everything worked, 1 where the analysis failed, 2 where the arguments are wrong.
     """
-    parser = build_parser()
-    arguments = parser.parse_args(argv)
-    try:
-        return arguments.execute(arguments)
-    except run.UsageError as error:
-        print(f"nipype-group {arguments.command}: {error}", file=sys.stderr)
-        return 2
-    except (ValueError, OSError, RuntimeError, ImportError) as error:
-        print(f"nipype-group {arguments.command}: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on from what is done", file=sys.stderr)
-        return 130
+    arguments = build_parser().parse_args(argv)
+    return run.guarded(f"nipype-group {arguments.command}", arguments)
 
 
 if __name__ == "__main__":

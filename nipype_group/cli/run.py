@@ -3,6 +3,7 @@
 import argparse
 import importlib.util
 import json
+import sys
 from pathlib import Path
 
 from nipype_group.execution import allowed_processors, quiet_nipype, run_workflow
@@ -35,6 +36,35 @@ The same command again goes on from what is done.
 
 class UsageError(ValueError):
     """Arguments that contradict each other or are out of range."""
+
+
+def guarded(command, arguments):
+    """Execute parsed arguments; errors become one message and an exit code.
+
+    Parameters
+    ----------
+    command : str
+        What the message starts with.
+    arguments : Namespace
+        With the function `execute`.
+
+    Returns
+    -------
+    int
+        0 where everything worked, 1 where the analysis failed, 2 where the arguments are wrong,
+        130 where the user interrupted it.
+    """
+    try:
+        return arguments.execute(arguments)
+    except UsageError as error:
+        print(f"{command}: {error}", file=sys.stderr)
+        return 2
+    except (ValueError, OSError, RuntimeError, ImportError) as error:
+        print(f"{command}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from what is done", file=sys.stderr)
+        return 130
 
 
 def add_parser(commands):
