@@ -10,7 +10,12 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import settings
 from nipype import config, logging
+
+# How long one example takes says more about the machine than about the package.
+settings.register_profile("nipype_group", deadline=None)
+settings.load_profile("nipype_group")
 
 AFFINE = np.diag([3.0, 3.0, 3.0, 1.0])
 AFFINE[:3, 3] = (-12, -15, -9)

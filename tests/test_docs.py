@@ -104,6 +104,12 @@ def test_python_blocks_are_python(page):
         compile(re.sub(r"^ {3,4}", "", block, flags=re.MULTILINE), str(page), "exec")
 
 
+def test_files_that_pages_name_exist():
+    named = {n for p in PAGES for n in re.findall(r"\btests/[\w/]+\.py", p.read_text("utf-8"))}
+    assert {name for name in named if not (ROOT / name).is_file()} == set()
+    assert len(named) > 4
+
+
 def test_worked_example_runs(small_study, tmp_path):
     maps = sorted(small_study.glob("sub-*/*.nii.gz"))
     items = [f"{path.parent.name}={path}" for path in maps]

@@ -17,6 +17,14 @@ TRANSFORMS = (
     "standardize",
 )  # fmt: skip
 _OPERATORS = (ast.Add, ast.Sub, ast.Mult, ast.Div, ast.Pow)
+# A covariate keeps its own name where a transform only moves or scales it.
+_UNIT_CHANGES = re.compile(r"(center|scale|standardize)\([^()]*\)$")
+# The last four are formulaic's own stumbles over text such as "[)".
+_PARSER_ERRORS = (
+    FormulaicError, SyntaxError, ValueError,
+    AttributeError, LookupError, TypeError, RecursionError,
+)  # fmt: skip
+_LARGEST_POWER = 10
 _BACKTICKS = re.compile(r"`([^`]+)`")
 
 
@@ -53,7 +61,7 @@ def _parse(formula):
         raise ValueError("the formula is empty; a one-sample model is the formula 1")
     try:
         parsed = Formula(text)
-    except (FormulaicError, SyntaxError, ValueError) as error:
+    except _PARSER_ERRORS as error:
         raise ValueError(f"formula {formula!r} is not understood: {_first_line(error)}") from error
     try:
         factors = [list(term.factors) for term in parsed]
@@ -105,6 +113,12 @@ def _names_in(factor, formula):
             if not isinstance(node.value, (int, float, str, bool)):
                 raise refusal
         elif isinstance(node, ast.BinOp) and isinstance(node.op, _OPERATORS):
+            sides = (node.left, node.right)
+            if any(isinstance(s, ast.Constant) and isinstance(s.value, str) for s in sides):
+                raise refusal
+            # A power of constants alone can take all time and memory.
+            if isinstance(node.op, ast.Pow) and not _is_small_power(node):
+                raise refusal
             visit(node.left)
             visit(node.right)
         elif isinstance(node, ast.UnaryOp) and isinstance(node.op, (ast.USub, ast.UAdd)):
@@ -140,6 +154,16 @@ def formula_variables(formula):
     _, factors = _parse(formula)
     names = [n for group in factors for factor in group for n in _names_in(factor, formula)]
     return list(dict.fromkeys(names))
+
+
+def _is_small_power(node):
+    exponent = node.right.operand if isinstance(node.right, ast.UnaryOp) else node.right
+    return (
+        isinstance(exponent, ast.Constant)
+        and isinstance(exponent.value, (int, float))
+        and abs(exponent.value) <= _LARGEST_POWER
+        and any(isinstance(n, ast.Name) for n in ast.walk(node.left))
+    )
 
 
 def _prepare(table, names, categorical, formula):
@@ -237,8 +261,8 @@ def _rename(spec: ModelSpec, used):
         if re.match(r"C\(|Q\(", expression) and names:
             short[expression] = names[0]
         elif (
-            len(names) == 1
-            and expression != names[0]
+            re.match(_UNIT_CHANGES, expression)
+            and len(names) == 1
             and sum(names[0] in others for others in used.values()) == 1
             and not any(f"{expression}[" in column for _, column in structure)
         ):

@@ -243,7 +243,7 @@ def read_scheme(path):
             for kind, f in content["Families"].items()
         }
         return content["Tail"], families
-    except (OSError, json.JSONDecodeError, KeyError, TypeError) as error:
+    except (OSError, json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path}: no permutation scheme ({error!r})") from error
 
 

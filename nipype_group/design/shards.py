@@ -43,7 +43,7 @@ def write_shard(path, family, first, last, results):
 
 def _read_shard(path):
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with Path(path).open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
     except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
         raise ValueError(f"{path}: no shard of permutations ({error})") from error

@@ -85,6 +85,12 @@ def read_tsv(path):
         )  # fmt: skip
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: cannot be read as a table ({error})") from error
+    # pandas would take the first columns for row names and shift the others.
+    if not isinstance(table.index, pd.RangeIndex):
+        raise ValueError(
+            f"{path}: the first row has more values than the header has columns "
+            f"({', '.join(columns)}); is there a separator too many at the end of the rows?"
+        )
     repeated = sorted({c for c in columns if columns.count(c) > 1})
     if repeated:
         raise ValueError(f"{path}: column {', '.join(repeated)} stands twice")

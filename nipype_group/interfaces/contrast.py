@@ -29,7 +29,7 @@ class _EstimateContrastsOutputSpec(TraitedSpec):
         traits.List(traits.Int), desc="degrees of freedom: [residual] of t, [rank, residual] of F"
     )
     effect_files = OutputMultiObject(
-        File, desc="effect; of an F contrast the root mean square of its rows' effects"
+        File, desc="effect; of an F contrast the square root of the numerator's mean square"
     )
     variance_files = OutputMultiObject(
         File, desc="variance of the effect; of an F contrast the residual variance"

@@ -21,6 +21,7 @@ class _GroupDerivativesInputSpec(GroupInputSpec):
     output_dir = Str(mandatory=True, desc="top folder of the derivatives, made if needed")
     task = Str(desc="task of the file names; default: that of the maps, where they share one")
     space = Str(desc="space of the file names; default: that of the maps, where they share one")
+    source_dir = Str(desc="data set that the maps came from")
     parameters = Str(desc="JSON of the analysis' settings, kept in the sidecars")
     observations = File(exists=True, mandatory=True, desc="who is in")
     excluded = File(exists=True, mandatory=True, desc="who is not, and why")

@@ -148,6 +148,11 @@ class PlotResults(GroupInterface):
     def _run_interface(self, runtime):
         inputs, cwd = self.inputs, Path(runtime.cwd)
         units = inputs.units if isdefined(inputs.units) else ["z"] * len(inputs.names)
+        if not len(inputs.thresholded_files) == len(inputs.names) == len(units):
+            raise ValueError(
+                f"{len(inputs.thresholded_files)} maps, {len(inputs.names)} names and "
+                f"{len(units)} units; give one each"
+            )
         glass, slices = [], []
         for path, name, unit in zip(inputs.thresholded_files, inputs.names, units, strict=True):
             image, title = nib.load(path), _title(name)

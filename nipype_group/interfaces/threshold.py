@@ -20,7 +20,10 @@ class _ThresholdMapInputSpec(GroupInputSpec):
     contrast_name = Str(desc="name of the contrast, kept in the summary")
     stat_type = traits.Enum("t", "F", usedefault=True, desc="F is tested on its upper side")
     height_control = traits.Enum(
-        *HEIGHT_CONTROLS, usedefault=True, desc="fixed z, uncorrected p, Bonferroni, FDR"
+        "fdr",
+        HEIGHT_CONTROLS,
+        usedefault=True,
+        desc="fixed z (none), uncorrected p (fpr), Bonferroni, FDR",
     )
     alpha = traits.Float(0.05, usedefault=True, desc="error rate of the height control")
     threshold_z = traits.Float(desc="height in z, with height control none")

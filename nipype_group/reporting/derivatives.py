@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import nibabel as nib
+import numpy as np
 
 from nipype_group._version import __version__
 from nipype_group.design.sources import parse_bids_name, read_tsv
@@ -122,6 +123,8 @@ class DerivativeFolder:
         """Add a map as compressed float32 with its NIfTI intent, and its sidecar."""
         path = self._place("statmap.nii.gz", **_in_order(stat=stat, **entities))
         image = nib.load(source)
+        image = nib.Nifti1Image(np.asarray(image.dataobj, np.float32), None, image.header)
+        image.set_data_dtype(np.float32)
         if stat in _INTENT:
             image.header.set_intent(_INTENT[stat], tuple(dof) if stat in ("t", "F") else ())
         path.write_bytes(gzip.compress(image.to_bytes(), compresslevel=6, mtime=0))
@@ -157,13 +160,13 @@ class DerivativeFolder:
         content = {k: v for k, v in content.items() if v is not None}
         path.write_text(json.dumps(content, indent=2) + "\n")
 
-    def publish(self, source_maps):
+    def publish(self, source_maps=None):
         """Rename the filled folder into place; returns the paths of all files.
 
         Parameters
         ----------
-        source_maps : str
-            What the maps came from, for the data set's description.
+        source_maps : path, optional
+            Data set that the maps came from; its place relative to the results is recorded.
         """
         place, old = self.top / "group", self.top / f".group-old-{os.getpid()}"
         if place.exists():
@@ -171,7 +174,7 @@ class DerivativeFolder:
         self._staging.rename(place)
         shutil.rmtree(old, ignore_errors=True)
         top = {
-            "dataset_description.json": json.dumps(_description(source_maps), indent=2) + "\n",
+            "dataset_description.json": json.dumps(self._description(source_maps), indent=2) + "\n",
             "README": _README,
             ".bidsignore": _BIDSIGNORE,
         }
@@ -180,6 +183,19 @@ class DerivativeFolder:
             temporary.write_text(text)
             temporary.replace(self.top / name)
         return [str(self.top / n) for n in top] + [str(place / n) for n in self._names]
+
+
+    def _description(self, source_maps):
+        description = {
+            "Name": "Group-level results",
+            "BIDSVersion": BIDS_VERSION,
+            "DatasetType": "derivative",
+            "GeneratedBy": [{"Name": GENERATOR, "Version": __version__}],
+        }
+        if source_maps is not None:
+            relative = os.path.relpath(source_maps, self.top)
+            description["SourceDatasets"] = [{"URL": Path(relative).as_posix()}]
+        return description
 
 
 def _in_order(contrast=None, stat=None, **others):
@@ -215,16 +231,6 @@ def check_output_dir(output_dir):
             )
     elif (top / "group").exists():
         raise ValueError(f"{top / 'group'} exists and is not ours; choose a new folder")
-
-
-def _description(source_maps):
-    return {
-        "Name": "Group-level results",
-        "BIDSVersion": BIDS_VERSION,
-        "DatasetType": "derivative",
-        "GeneratedBy": [{"Name": GENERATOR, "Version": __version__}],
-        "SourceDatasets": [{"URL": source_maps}],
-    }
 
 
 _README = f"""Group-level results of {GENERATOR} {__version__}

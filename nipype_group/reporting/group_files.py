@@ -31,8 +31,8 @@ class RunFacts:
         Residual degrees of freedom.
     ranks : list of int
         Numerator degrees of freedom of every contrast.
-    source : str
-        Where the maps came from.
+    source : str or None
+        Folder of the data set that the maps came from.
     """
 
     entities: dict
@@ -75,7 +75,7 @@ class RunFacts:
             common,
             about["DegreesOfFreedom"],
             [c["Rank"] for c in listed],
-            "bids::",
+            given.get("source_dir"),
         )
 
     def of(self, contrast, rank):
@@ -128,9 +128,10 @@ def add_contrasts(folder, facts, given):
             if name not in given:
                 continue
             about = dict(sidecar)
-            if contrast.test == "F" and stat in ("effect", "variance"):
+            if contrast.test == "F" and stat in ("effect", "variance", "rSquare"):
                 about["Description"] = {
-                    "effect": "Root mean square of the effects of the contrast's rows",
+                    "rSquare": "Partial R2: share of what the rest of the model leaves",
+                    "effect": "Square root of the mean square that the contrast explains",
                     "variance": "Residual variance; F is effect squared over it",
                 }[stat]
             folder.add_map(given[name][index], about, stat=stat, dof=dof, contrast=contrast.label)

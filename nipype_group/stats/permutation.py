@@ -195,13 +195,18 @@ def rho_to_t(rho, dof):
 
 
 def _unit_residuals(data, partition):
-    """Residualise on the nuisance and scale to unit length; constant voxels become 0."""
+    """Residualise on the nuisance and scale to unit length.
+
+    Voxels that the nuisance explains whole, or the model (a constant under a tested mean), become
+    0: they have no residual variance, and so no statistic, as in the GLM.
+    """
     residuals = data - partition.nuisance @ (partition.nuisance.T @ data)
     # One more projection removes what rounding left of large nuisance effects.
     residuals -= partition.nuisance @ (partition.nuisance.T @ residuals)
     length = np.sqrt(np.square(residuals).sum(axis=0))
-    rounding = len(data) * np.finfo(float).eps * np.sqrt(np.square(data).sum(axis=0))
-    alive = length > rounding
+    unexplained = residuals - partition.effect @ (partition.effect.T @ residuals)
+    rounding = 10 * len(data) * np.finfo(float).eps * np.sqrt(np.square(data).sum(axis=0))
+    alive = np.sqrt(np.square(unexplained).sum(axis=0)) > rounding
     return np.divide(residuals, length, out=np.zeros_like(residuals), where=alive)
 
 

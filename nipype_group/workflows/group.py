@@ -196,7 +196,7 @@ def init_group_wf(*, settings: AnalysisSettings, name: str = "group_wf") -> pe.W
         [
             (inputnode, collect_wf, [(f, f"inputnode.{f}") for f in collect_stage.INPUTS]),
             (inputnode, model_wf, [("design_table", "inputnode.design_table")]),
-            (inputnode, keep, [("output_dir", "output_dir")]),
+            (inputnode, keep, [("output_dir", "output_dir"), ("bids_dir", "source_dir")]),
             (collect_wf, model_wf, _through(*model_stage.INPUTS, without=("design_table",))),
             (collect_wf, parametric_wf, _through("mask_file")),
             (model_wf, parametric_wf, _through("z_files")),

@@ -97,6 +97,8 @@ class AnalysisSettings:
             if value not in allowed:
                 raise ValueError(f"{name} is one of {', '.join(map(str, allowed))}, got {value!r}")
         check_alpha(self.alpha)
+        if not self.height_controls:
+            raise ValueError(f"height_controls names at least one of {', '.join(HEIGHT_CONTROLS)}")
         if len(set(self.height_controls)) < len(self.height_controls):
             raise ValueError(f"height_controls names one twice: {', '.join(self.height_controls)}")
         if "none" in self.height_controls:

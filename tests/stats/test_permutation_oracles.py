@@ -49,7 +49,6 @@ def run(data, matrix, weights, scheme, n_shuffles):
 
 EXHAUSTIVE = {
     "exh1s10_ext": (10, "x_ones10", [1], "flip", 1024),
-    "exh1s10_mass": (10, "x_ones10", [1], "flip", 1024),
     "exh2g10": (10, "x_2g10", [1, -1], "permute", 252),
     "exhreg6": (6, "x_reg6", [1, 0], "permute", 720),
 }
@@ -132,7 +131,6 @@ def test_corrected_p_at_the_ten_highest_peaks_agrees_with_palm_and_fsl(
         p = (ours + theirs)[at] / 2
         error = np.sqrt(p * (1 - p) * 2 / N_SAMPLED)
         assert (np.abs(ours - theirs)[at] <= 4 * error + 1 / N_SAMPLED).all()
-        assert p.min() < 0.1
 
 
 def test_sampled_uncorrected_p_agree_with_palm_in_all_voxels(inside, wager, shared):

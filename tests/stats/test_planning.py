@@ -107,3 +107,12 @@ def test_labels_do_not_depend_on_the_units_of_a_column():
 
 def test_minus_zero_is_zero():
     assert len(set(row_labels(np.array([[0.0, 1], [-0.0, 1], [0.0, -1]])))) == 2
+
+
+def test_a_covariate_between_participants_is_refused_where_a_map_is_missing_too():
+    blocks = np.repeat(np.arange(10), 2)[:-1]
+    condition = np.tile([0.0, 1.0], 10)[:-1]
+    iq = np.random.default_rng(1).standard_normal(10)[blocks]
+    with pytest.raises(ValueError, match="compares participants"):
+        choose([np.ones(19), condition, iq], [0, 0, 1], blocks)
+    assert choose([np.ones(19), condition, iq], [0, 1, 0], blocks) == "permute"

@@ -89,7 +89,7 @@ def test_nothing_survives_fdr(mask):
         ({"control": "fdr", "threshold_z": 3.1}, "goes with height control none, not with fdr"),
         ({"control": "fdr", "alpha": 3.1}, "looks like a z"),
         ({"control": "fpr", "alpha": 0}, "between 0 and 1"),
-        ({"control": "holm"}, "height control is one of"),
+        ({"control": "tukey"}, "height control is one of"),
         ({"control": "fpr", "extent": -1}, "number of voxels >= 0, got -1"),
         ({"control": "fpr", "connectivity": 4}, "6, 18 or 26, got 4"),
         ({"control": "fpr", "tail": "left"}, "tail is"),

@@ -1,0 +1,117 @@
+"""``nipype-group demo``: what was planted is found, and nothing where nothing was."""
+
+import importlib.util
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+
+from nipype_group.interfaces import report as report_module
+from nipype_group.reporting.tables import read_table
+from nipype_group.workflows.analyses import ANALYSES
+
+SCRIPTS = Path(__file__).resolve().parents[2] / "workflows"
+# Twice the voxel size: noise moves a peak of 11 mm width by about a voxel.
+NEAR_MM = 6
+
+
+def test_association_finds_every_planted_place(command, tmp_path):
+    code, out, err = command("demo", "association", tmp_path, "--n-procs", "2")
+    assert code == 0, err
+    assert out.startswith("89 maps of 89 participants are in, 5 rows are out")
+    truth = pd.read_csv(tmp_path / "data" / "truth.tsv", sep="\t")
+    places = truth[truth["contrast"] == "pseudo"]
+    assert len(places) == 6
+    (peaks_file,) = (tmp_path / "group").glob("*_contrast-pseudo_desc-permVoxelFWE_peaks.tsv")
+    peaks = read_table(peaks_file)
+    found = peaks[["x", "y", "z"]].to_numpy(dtype=float)
+    for name, *place in places[["name", "x", "y", "z"]].itertuples(index=False):
+        distance = np.linalg.norm(found - np.array(place, dtype=float), axis=1).min()
+        assert distance <= NEAR_MM, name
+    assert (peaks["p_fwe"] <= 0.05).all()
+    # Every cluster is one of the places: none is made up.
+    main = peaks[peaks["peak_id"] == 1][["x", "y", "z"]].to_numpy(dtype=float)
+    planted = places[["x", "y", "z"]].to_numpy(dtype=float)
+    for peak in main:
+        assert np.linalg.norm(planted - peak, axis=1).min() <= 15
+    assert list((tmp_path / "group" / "figures").glob("*_glassbrain.png"))
+
+
+def test_association_without_effect_finds_nothing(command, tmp_path):
+    code, out, err = command("demo", "association", tmp_path, "--null", "--n-procs", "2")
+    assert code == 0, err
+    assert re.search(r"^pseudo permVoxelFWE: nothing survives", out, re.MULTILINE)
+    (clusters,) = (tmp_path / "group").glob("*_desc-permVoxelFWE_clusters.tsv")
+    assert read_table(clusters).empty
+    (thresholded,) = (tmp_path / "group").glob("*_stat-t_desc-permVoxelFWE_statmap.nii.gz")
+    assert not np.asarray(nib.load(thresholded).dataobj).any()
+
+
+def load_script(name):
+    spec = importlib.util.spec_from_file_location(f"script_{name}", SCRIPTS / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_script_and_demonstration_give_the_same_bits(command, tmp_path, monkeypatch, no_figures):
+    # Region names and figures have tests of their own; here they would cost most of the time.
+    monkeypatch.setattr(report_module, "find_atlases", lambda names: [])
+    analysis = ANALYSES["paired_two_sample"]
+    plain = replace(analysis, settings=replace(analysis.settings, figures=False))
+    monkeypatch.setitem(ANALYSES, "paired_two_sample", plain)
+    by_demo, by_script = tmp_path / "demo", tmp_path / "script"
+    run = ("--n-procs", "2", "--plugin", "Linear")
+    code, _, err = command("demo", "paired_two_sample", by_demo, *run)
+    assert code == 0, err
+    script = load_script("paired_two_sample")
+    assert script.main([str(by_script), "--bids", str(by_demo / "data"), *run]) == 0
+    maps = sorted(p.name for p in (by_demo / "group").glob("*.nii.gz"))
+    assert len(maps) > 8
+    assert maps == sorted(p.name for p in (by_script / "group").glob("*.nii.gz"))
+    for name in maps:
+        one, other = (nib.load(folder / "group" / name) for folder in (by_demo, by_script))
+        np.testing.assert_array_equal(np.asarray(one.dataobj), np.asarray(other.dataobj))
+    for path in (by_demo / "group").glob("*.tsv"):
+        assert path.read_bytes() == (by_script / "group" / path.name).read_bytes()
+
+
+@pytest.mark.parametrize("path", sorted(SCRIPTS.glob("*.py")), ids=lambda p: p.stem)
+def test_scripts_show_help(path, capsys):
+    with pytest.raises(SystemExit) as stop:
+        load_script(path.stem).main(["--help"])
+    assert stop.value.code == 0
+    assert "--bids" in capsys.readouterr().out
+
+
+def test_there_is_a_script_for_every_demonstration():
+    assert {p.stem for p in SCRIPTS.glob("*.py")} == set(ANALYSES)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("reading",), "invalid choice"),
+        (("all_resolutions", "--dataset", "localizer"), "--dataset localizer is for"),
+        (("association", "--dataset", "localizer", "--null"), "--null goes with"),
+    ],
+)
+def test_bad_arguments_make_no_data(command, tmp_path, arguments, says):
+    name, *options = arguments
+    code, _, err = command("demo", name, tmp_path / "out", *options)
+    assert code == 2
+    assert says in err
+    assert not (tmp_path / "out").exists()
+
+
+def test_occupied_data_folder_is_refused(command, tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "mine.txt").write_text("mine")
+    code, _, err = command("demo", "association", tmp_path)
+    assert code == 1
+    assert str(tmp_path / "data") in err
+    assert not (tmp_path / "group").exists()

@@ -1,0 +1,180 @@
+"""Contrasts: names of columns and levels become weights, or a message that helps."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from nipype_group.design.contrasts import (
+    build_contrasts,
+    check_definitions,
+    contrast_label,
+    contrast_test,
+    read_contrasts,
+    split_definition,
+    write_contrasts,
+)
+from nipype_group.design.matrix import design_from_formula
+
+N = 12
+
+
+@pytest.fixture
+def observations():
+    rng = np.random.default_rng(0)
+    return pd.DataFrame(
+        {
+            "participant_id": [f"sub-{i:02d}" for i in range(N)],
+            "age": [f"{v:.3f}" for v in rng.uniform(20, 60, N)],
+            "group": ["control", "patient", "relative"] * 4,
+            "hand": ["left", "right", "left", "right"] * 3,
+            "site": ["control", "other"] * 6,
+            "reaction time": [f"{v:.3f}" for v in rng.uniform(0, 1, N)],
+        },
+        dtype=str,
+    )
+
+
+def weights(observations, formula, expression):
+    design = design_from_formula(formula, observations)
+    (contrast,) = build_contrasts([f"c={expression}"], design)
+    found = [dict(zip(design.columns, row, strict=True)) for row in contrast.weights]
+    return [{c: w for c, w in row.items() if w} for row in found]
+
+
+@pytest.mark.parametrize(
+    ("formula", "expression", "expected"),
+    [
+        ("age", "age", {"age": 1}),
+        ("age", "intercept", {"intercept": 1}),
+        ("age", "intercept + 40*age", {"intercept": 1, "age": 40}),
+        ("center(age)", "age", {"age": 1}),
+        ("center(age)", "`center(age)`", {"age": 1}),
+        ("`reaction time`", "-2*`reaction time`", {"reaction time": -2}),
+        # With every level a column, levels stand for themselves.
+        ("0 + group", "patient - control", {"group[patient]": 1, "group[control]": -1}),
+        ("0 + group", "group[relative]", {"group[relative]": 1}),
+        ("0 + group", "(patient + relative)/2 - control",
+         {"group[patient]": 0.5, "group[relative]": 0.5, "group[control]": -1}),
+        # Beside an intercept the reference level is the zero of its factor.
+        ("group", "patient - control", {"group[patient]": 1}),
+        ("group", "control - patient", {"group[patient]": -1}),
+        ("group", "group[patient] - group[relative]",
+         {"group[patient]": 1, "group[relative]": -1}),
+        ("group", "(patient + relative)/2 - control",
+         {"group[patient]": 0.5, "group[relative]": 0.5}),
+        ("group", "group[patient]", {"group[patient]": 1}),
+        ("group + hand", "right - left", {"hand[right]": 1}),
+        ("hand * age", "`hand[right]:age`", {"hand[right]:age": 1}),
+        ("hand * age", "hand[right]:age", {"hand[right]:age": 1}),
+        ("age + hand", "[0, 1, -1/2]", {"age": -0.5, "hand[right]": 1}),
+    ],
+)  # fmt: skip
+def test_expressions_become_weights_of_columns(observations, formula, expression, expected):
+    if expression.startswith("["):
+        columns = design_from_formula(formula, observations).columns
+        expected = dict(zip(columns, [0, 1, -0.5], strict=True))
+        expected = {c: w for c, w in expected.items() if w}
+    assert weights(observations, formula, expression) == [expected]
+
+
+def test_rows_of_an_f_contrast(observations):
+    rows = weights(observations, "group", "patient - control; relative - control")
+    assert rows == [{"group[patient]": 1}, {"group[relative]": 1}]
+    rows = weights(observations, "0 + group", "[1, -1, 0; 0, 1, -1]")
+    assert [sorted(r.values()) for r in rows] == [[-1, 1], [-1, 1]]
+
+
+def test_a_bare_reference_level_is_refused_with_a_way_out(observations):
+    for expression in ("control", "patient + control", "control - 2*patient"):
+        with pytest.raises(ValueError, match="control is the reference level of group") as error:
+            weights(observations, "group", expression)
+        assert "start the formula with 0 +" in str(error.value)
+
+
+def test_a_level_of_two_factors_needs_its_factor(observations):
+    with pytest.raises(ValueError, match=r"control is a level of group, site; write group\[con"):
+        weights(observations, "0 + group + site", "control - patient")
+    assert weights(observations, "0 + group + site", "group[control] - group[patient]") == [
+        {"group[control]": 1, "group[patient]": -1}
+    ]
+
+
+def test_an_unknown_name_lists_the_columns(observations):
+    with pytest.raises(ValueError, match="contrast 'c': no column agee; there are intercept, age"):
+        weights(observations, "age + group", "agee")
+    with pytest.raises(ValueError, match=r"group\[control\] \(reference\)"):
+        weights(observations, "age + group", "agee")
+
+
+def test_what_the_design_cannot_estimate_names_the_columns(observations):
+    observations["twin"] = observations["age"]
+    with pytest.raises(ValueError, match="'c' cannot be estimated.* age, twin|determine age"):
+        weights(observations, "age + twin", "age")
+    assert weights(observations, "age + twin", "age + twin") == [{"age": 1, "twin": 1}]
+
+
+def test_weights_that_are_all_0_are_refused(observations):
+    for expression in ("age - age", "[0, 0]", "0*age"):
+        with pytest.raises(ValueError, match="contrast 'c': every weight is 0"):
+            weights(observations, "age", expression)
+
+
+def test_a_wrong_number_of_weights_is_refused(observations):
+    with pytest.raises(ValueError, match="has 3 weights, the design has 2 columns"):
+        weights(observations, "age", "[1, 0, 0]")
+
+
+@pytest.mark.parametrize("text", ["age", "=age", "name=", " = "])
+def test_definitions_without_a_name_or_expression_are_refused(text):
+    with pytest.raises(ValueError, match="NAME=EXPRESSION"):
+        split_definition(text)
+
+
+def test_names_that_share_a_file_label_are_refused():
+    with pytest.raises(ValueError, match="'a-b' and 'a b' would share the file name label 'aB'"):
+        check_definitions(["a-b=x", "a b=y"])
+    with pytest.raises(ValueError, match="no letter or digit"):
+        check_definitions(["--=x"])
+    with pytest.raises(ValueError, match="at least one contrast"):
+        check_definitions([])
+    assert check_definitions(["a=x", "B=y"]) == ["a", "B"]
+
+
+@pytest.mark.parametrize(
+    ("name", "label"),
+    [("patients > controls", "patientsControls"), ("2back", "2back"), ("_x_", "x")],
+)
+def test_labels_hold_letters_and_digits(name, label):
+    assert contrast_label(name) == label
+
+
+def test_a_semicolon_makes_an_f_contrast():
+    assert contrast_test("a=b; c") == "F"
+    assert contrast_test("a=b - c") == "t"
+
+
+def test_contrasts_on_disk_round_trip(observations, tmp_path):
+    design = design_from_formula("age + group", observations)
+    contrasts = build_contrasts(
+        ["slope=age/3", "any=patient - control; relative - control; patient - relative"], design
+    )
+    path = write_contrasts(tmp_path / "c.json", contrasts, design.columns)
+    again = read_contrasts(path)
+    for one, two in zip(contrasts, again, strict=True):
+        assert (one.name, one.test, one.expression) == (two.name, two.test, two.expression)
+        np.testing.assert_array_equal(one.weights, two.weights)
+    content = json.loads((tmp_path / "c.json").read_text())
+    assert content["Columns"] == list(design.columns)
+    assert [c["Rank"] for c in content["Contrasts"]] == [1, 2]
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"Contrasts": [{"Name": "a"}]}'])
+def test_files_that_hold_no_contrasts_are_refused(tmp_path, text):
+    path = tmp_path / "c.json"
+    path.write_text(text)
+    with pytest.raises(ValueError, match="c.json: no contrasts file"):
+        read_contrasts(path)
+    with pytest.raises(ValueError, match=r"none.json: no contrasts file"):
+        read_contrasts(tmp_path / "none.json")

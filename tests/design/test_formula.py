@@ -1,0 +1,229 @@
+"""Formulas: what they become, and that none of their text ever runs."""
+
+import formulaic
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from nipype_group.design.formula import code_formula, formula_variables
+
+
+@pytest.fixture
+def table():
+    return pd.DataFrame(
+        {
+            "participant_id": [f"sub-{i}" for i in range(6)],
+            "age": [20, 31, 42, 53, 64, 75],
+            "sex": ["f", "m", "f", "m", "f", "m"],
+            "site": [1, 2, 10, 1, 2, 10],
+            "reaction time": [0.5, 0.7, 0.6, 0.8, 0.9, 0.4],
+        }
+    )
+
+
+ATTACKS = [
+    "{{open('{0}', 'w')}}",
+    "age + {{__import__('os').system('touch {0}')}}",
+    "I(open('{0}', 'w'))",
+    "C(open('{0}', 'w'))",
+    "center(__import__('pathlib').Path('{0}').touch())",
+    "I(age.to_csv('{0}'))",
+    "I([open('{0}', 'w') for _ in range(1)][0])",
+    "I((lambda: open('{0}', 'w'))())",
+    "poly(age, degree=open('{0}', 'w'))",
+    "Q(open('{0}', 'w'))",
+    "I(age if open('{0}', 'w') else age)",
+    "I(f\"{{open('{0}', 'w')}}\")",
+    "I(age := open('{0}', 'w'))",
+    "np.log(age) + open('{0}', 'w')",
+    "log(age, where=open('{0}', 'w'))",
+    "I(age @ open('{0}', 'w'))",
+    "`age` + {{open('{0}', 'w').write(`age`)}}",
+    "center(age)(open('{0}', 'w'))",
+    "I(`a`.__class__.__init__.__globals__['open']('{0}', 'w'))",
+    "[open('{0}', 'w') ~ age]",
+    "{{open('{0}', 'w')}} ~ age",
+    "age ~ {{open('{0}', 'w')}}",
+    "age + (1 | {{open('{0}', 'w')}})",
+]
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_formula_text_never_runs_as_python(attack, table, tmp_path):
+    touched = tmp_path / "touched"
+    formula = attack.format(touched)
+    for use in (formula_variables, lambda f: code_formula(f, table)):
+        with pytest.raises(ValueError, match="formula"):
+            use(formula)
+    assert not touched.exists()
+
+
+def test_the_trap_works_where_formulaic_runs_the_text_itself(table, tmp_path):
+    touched = tmp_path / "touched"
+    attack = f"{{__import__('pathlib').Path('{touched}').touch() or age}}"
+    formulaic.model_matrix(attack, table)
+    assert touched.exists()
+    with pytest.raises(ValueError, match="is not allowed"):
+        code_formula(attack, table)
+
+
+@settings(max_examples=150)
+@example("[)")
+@example("{0}")
+@example("(" * 300)
+@example("`" * 3)
+@example("I(1)(2)")
+@example("1 + [")
+@example("\\")
+@given(st.text(alphabet="abe1 +-*:/^~()[]{}`'\".,|%@=C I\n\t0", max_size=25))
+def test_any_text_is_a_formula_or_a_value_error(text):
+    table = pd.DataFrame({"participant_id": ["x", "y", "z"], "a": [1, 2, 4], "b": ["u", "v", "u"]})
+    try:
+        coding = code_formula(text, table)
+    except ValueError:
+        return
+    assert coding.matrix.shape == (3, len(coding.columns))
+    assert np.isfinite(coding.matrix).all()
+
+
+def test_one_sample(table):
+    coding = code_formula("1", table)
+    assert coding.columns == ["intercept"]
+    np.testing.assert_array_equal(coding.matrix, np.ones((6, 1)))
+
+
+def test_text_is_a_factor_with_its_first_level_as_reference(table):
+    coding = code_formula("age + sex", table)
+    assert coding.columns == ["intercept", "age", "sex[m]"]
+    np.testing.assert_array_equal(coding.matrix[:, 1], table["age"])
+    np.testing.assert_array_equal(coding.matrix[:, 2], table["sex"] == "m")
+    assert coding.factors == {"sex": {"levels": ["f", "m"], "reference": "f"}}
+
+
+def test_without_intercept_every_level_has_a_column(table):
+    coding = code_formula("0 + sex + age", table)
+    assert coding.columns == ["sex[f]", "sex[m]", "age"]
+    assert coding.factors["sex"]["reference"] is None
+
+
+def test_numbers_made_a_factor_are_ordered_as_numbers(table):
+    coding = code_formula("C(site)", table)
+    assert coding.columns == ["intercept", "site[2]", "site[10]"]
+    assert coding.factors == {"site": {"levels": ["1", "2", "10"], "reference": "1"}}
+    np.testing.assert_array_equal(coding.matrix[:, 2], table["site"] == 10)
+
+
+def test_interactions_of_a_factor_and_a_covariate(table):
+    coding = code_formula("sex * age", table)
+    assert coding.columns == ["intercept", "sex[m]", "age", "sex[m]:age"]
+    np.testing.assert_array_equal(coding.matrix[:, 3], (table["sex"] == "m") * table["age"])
+
+
+@pytest.mark.parametrize(
+    ("formula", "expected"),
+    [
+        ("center(age)", lambda a: a - a.mean()),
+        ("scale(age)", lambda a: (a - a.mean()) / a.std(ddof=1)),
+        ("standardize(age)", lambda a: (a - a.mean()) / a.std()),
+    ],
+)
+def test_a_covariate_moved_or_scaled_keeps_its_name(table, formula, expected):
+    coding = code_formula(formula, table)
+    assert coding.columns == ["intercept", "age"]
+    np.testing.assert_allclose(coding.matrix[:, 1], expected(table["age"].to_numpy(float)))
+    assert coding.sources == {"age": formula}
+
+
+@pytest.mark.parametrize(
+    ("formula", "expected"),
+    [
+        ("log(age)", np.log),
+        ("log10(age)", np.log10),
+        ("I(age ** 2)", np.square),
+        ("I((age - 20) / 10)", lambda a: (a - 20) / 10),
+        ("exp(age / 100)", lambda a: np.exp(a / 100)),
+    ],
+)
+def test_other_transforms_name_the_column_by_their_expression(table, formula, expected):
+    coding = code_formula(formula, table)
+    assert coding.columns == ["intercept", formula]
+    np.testing.assert_allclose(coding.matrix[:, 1], expected(table["age"].to_numpy(float)))
+
+
+def test_a_covariate_beside_its_square_keeps_both_names_apart(table):
+    columns = code_formula("age + I(age**2)", table).columns
+    assert len(set(columns)) == 3
+    assert columns[:2] == ["intercept", "age"]
+
+
+def test_names_with_spaces_in_backticks(table):
+    for formula in ("`reaction time`", "center(`reaction time`)"):
+        assert formula_variables(formula) == ["reaction time"]
+        coding = code_formula(formula, table)
+        assert coding.columns == ["intercept", "reaction time"]
+
+
+def test_variables_come_in_order_and_once():
+    formula = "b + log(a):C(d) + a + poly(e, degree=2)"
+    assert set(formula_variables(formula)) == {"a", "b", "d", "e"}
+    assert formula_variables("1") == []
+
+
+def test_an_unknown_column_is_named_with_those_there_are(table):
+    with pytest.raises(ValueError, match=r"no column agee; there are participant_id, age, sex"):
+        code_formula("agee + sex", table)
+
+
+def test_missing_values_name_the_participants(table):
+    table.loc[[2, 4], "reaction time"] = np.nan
+    with pytest.raises(ValueError, match="column reaction time has no value for sub-2, sub-4"):
+        code_formula("`reaction time`", table)
+    assert code_formula("age", table).matrix.shape == (6, 2)
+
+
+def test_constant_covariates_and_factors_of_one_level_are_refused(table):
+    table["dose"], table["arm"] = 5, "a"
+    with pytest.raises(ValueError, match=r"covariate dose is constant \(5 in all 6 maps\)"):
+        code_formula("dose", table)
+    with pytest.raises(ValueError, match="factor arm has the one level a"):
+        code_formula("arm", table)
+    with pytest.raises(ValueError, match="factor dose has the one level 5"):
+        code_formula("C(dose)", table)
+
+
+def test_values_that_a_transform_makes_infinite_are_refused(table):
+    table["age"] = table["age"] - 20
+    with pytest.raises(ValueError, match="column age is not finite in some row|age"):
+        code_formula("log(age)", table)
+
+
+@pytest.mark.parametrize("formula", ["", "  ", "~"])
+def test_an_empty_formula_is_refused(formula, table):
+    with pytest.raises(ValueError, match="the formula is empty; a one-sample model"):
+        code_formula(formula, table)
+
+
+def test_a_left_hand_side_is_refused(table):
+    with pytest.raises(ValueError, match="the maps are the left-hand side"):
+        code_formula("sex ~ age", table)
+
+
+def test_a_leading_tilde_is_allowed(table):
+    np.testing.assert_array_equal(
+        code_formula("~ age", table).matrix, code_formula("age", table).matrix
+    )
+
+
+def test_the_index_of_the_table_does_not_matter(table):
+    moved = table.set_index(pd.Index([9, 4, 4, 1, 0, 7]))
+    np.testing.assert_array_equal(
+        code_formula("age + sex", moved).matrix, code_formula("age + sex", table).matrix
+    )
+
+
+@pytest.mark.parametrize("text", ["I(9**9**9**9)", "I(age**99999)", "I('a' * 999999999)", "I(2**9)"])
+def test_arithmetic_that_could_take_all_memory_is_refused(text):
+    with pytest.raises(ValueError, match="is not allowed"):
+        formula_variables(f"age + {text}")

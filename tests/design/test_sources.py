@@ -1,0 +1,251 @@
+"""Finding maps by BIDS entities, by a pattern, or in a table."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from nipype_group.design.sources import (
+    find_bids_maps,
+    find_pattern_maps,
+    parse_bids_name,
+    parse_selection,
+    read_maps_table,
+    read_participants,
+    read_tsv,
+)
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """A derivative tree of three subjects, two contrasts and two statistics."""
+
+    def touch(name):
+        path = tmp_path / "bids" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+    for subject in ("03", "01", "10"):
+        for contrast in ("go", "stop"):
+            for stat in ("effect", "variance"):
+                stem = f"sub-{subject}_task-stop_contrast-{contrast}_stat-{stat}_statmap"
+                touch(f"sub-{subject}/func/{stem}.nii.gz")
+                touch(f"sub-{subject}/func/{stem}.json")
+        touch(f"sub-{subject}/anat/sub-{subject}_T1w.nii.gz")
+    touch("group/contrast-go_stat-effect_statmap.nii.gz")
+    touch("sub-01/notes.nii.gz")
+    return tmp_path / "bids"
+
+
+def test_one_value_an_entity_gives_one_map_a_subject(tree):
+    found = find_bids_maps(tree, parse_selection(["contrast=go", "stat=effect"]))
+    assert [e.participant for e in found] == ["01", "03", "10"]
+    assert found[0].name == "sub-01/func/sub-01_task-stop_contrast-go_stat-effect_statmap.nii.gz"
+    assert found[0].path == tree / found[0].name
+    assert all(e.conditions == {} for e in found)
+
+
+def test_several_values_make_a_condition_in_the_order_given(tree):
+    found = find_bids_maps(tree, {"contrast": ["stop", "go"], "stat": ["effect"]})
+    assert [(e.participant, e.conditions["contrast"]) for e in found] == [
+        (s, c) for s in ("01", "03", "10") for c in ("stop", "go")
+    ]
+
+
+def test_a_choice_of_subjects_is_no_condition(tree):
+    selection = parse_selection(["subject=01,10", "contrast=go", "stat=effect"])
+    found = find_bids_maps(tree, selection)
+    assert [e.participant for e in found] == ["01", "10"]
+    assert found[0].conditions == {}
+
+
+def test_an_ambiguous_selection_says_what_differs(tree):
+    with pytest.raises(ValueError, match="participant 01 has several maps") as error:
+        find_bids_maps(tree, {"stat": ["effect"]})
+    assert "differ in contrast. Select one value of it" in str(error.value)
+    with pytest.raises(ValueError, match="differ in contrast, stat, suffix, task"):
+        find_bids_maps(tree, {})
+
+
+def test_what_matches_nothing_lists_the_values_found(tree):
+    with pytest.raises(ValueError, match="no image has contrast=nogo stat=effect") as error:
+        find_bids_maps(tree, {"contrast": ["nogo"], "stat": ["effect"]})
+    assert "contrast: go, stop" in str(error.value)
+    with pytest.raises(ValueError, match="space: never present"):
+        find_bids_maps(tree, {"space": ["MNI"]})
+    with pytest.raises(ValueError, match="no image has"):
+        find_bids_maps(tree / "nowhere", {"stat": ["effect"]})
+
+
+def test_suffix_and_extension_select_too(tree):
+    assert len(find_bids_maps(tree, {"suffix": ["T1w"], "extension": [".nii.gz"]})) == 3
+
+
+@pytest.mark.parametrize(
+    ("items", "message"),
+    [
+        (["contrast"], "'contrast' is not of the form KEY=VALUE"),
+        (["=go"], "not of the form"),
+        (["contrast="], "not of the form"),
+        (["contrast= , "], "not of the form"),
+        (["desc=a", "description=b"], "names desc twice; join the values"),
+    ],
+)
+def test_selections_that_are_none_are_refused(items, message):
+    with pytest.raises(ValueError, match=message):
+        parse_selection(items)
+
+
+@pytest.mark.parametrize(
+    "name", ["notes.nii", "task-a_bold.nii", "sub-01_bold_extra.nii", "sub-_bold.nii", ".nii"]
+)
+def test_names_that_are_not_bids(name):
+    assert parse_bids_name(name) is None
+
+
+@pytest.fixture
+def folders(tmp_path):
+    for subject in ("01", "02"):
+        for condition in ("go", "stop"):
+            folder = tmp_path / f"sub-{subject}" / condition
+            folder.mkdir(parents=True)
+            (folder / f"con_{subject}.img").touch()
+            (folder / f"con_{subject}.hdr").touch()
+    return tmp_path
+
+
+def test_placeholders_of_a_pattern(folders):
+    found = find_pattern_maps(f"{folders}/sub-{{subject}}/{{condition}}/con_*.img")
+    assert [(e.participant, e.conditions) for e in found] == [
+        (s, {"condition": c}) for s in ("01", "02") for c in ("go", "stop")
+    ]
+    assert found[0].path.is_file()
+
+
+def test_a_repeated_placeholder_must_repeat_its_value(folders):
+    (folders / "sub-01/go/con_02.img").touch()
+    found = find_pattern_maps(f"{folders}/sub-{{subject}}/go/con_{{subject}}.img")
+    assert [e.path.name for e in found] == ["con_01.img", "con_02.img"]
+
+
+def test_an_analyze_pair_is_one_map(folders):
+    found = find_pattern_maps(f"{folders}/{{subject}}/go/con_*.*")
+    assert [e.path.suffix for e in found] == [".img", ".img"]
+    assert [e.participant for e in found] == ["01", "02"]
+
+
+def test_wildcards_of_a_pattern(folders):
+    assert len(find_pattern_maps(f"{folders}/**/con_{{subject}}.img")) == 4
+    assert len(find_pattern_maps(f"{folders}/sub-0[!1]/*/con_{{subject}}.img")) == 2
+    assert len(find_pattern_maps(f"{folders}/sub-0[1-2]/g?/con_{{subject}}.img")) == 2
+
+
+def test_patterns_may_be_relative_and_hold_signs_of_expressions(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a+b (1)").mkdir()
+    (tmp_path / "a+b (1)/s.01.nii").touch()
+    (tmp_path / "a+b (1)/sx02.nii").touch()
+    (found,) = find_pattern_maps("a+b (1)/s.{subject}.nii")
+    assert found.participant == "01"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "message"),
+    [("con_*.nii", r"has no \{subject\}"), ("/none/{subject}.nii", "no file matches")],
+)
+def test_patterns_without_subject_or_match_are_refused(pattern, message):
+    with pytest.raises(ValueError, match=message):
+        find_pattern_maps(pattern)
+
+
+def write(path, text):
+    path.write_text(text)
+    return path
+
+
+def test_tables_are_read_as_text_with_missing_values(tmp_path):
+    path = write(tmp_path / "p.tsv", "\ufeffid\tage \r\n01\t031\r\n02\tn/a\r\n03\t\r\n04\tnan\r\n")
+    table = read_tsv(path)
+    assert list(table.columns) == ["id", "age"]
+    assert table["id"].tolist() == ["01", "02", "03", "04"]
+    assert table["age"][0] == "031"
+    assert table["age"].isna().tolist() == [False, True, True, True]
+    assert read_tsv(write(tmp_path / "p.csv", "a,b\n1,x y\n"))["b"].tolist() == ["x y"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a\tb\ta\n1\t2\t3\n", "column a stands twice"),
+        ("", "cannot be read as a table"),
+        ("a\tb\n1\t2\t\n1\t2\t\n", "a separator too many at the end of the rows"),
+        ("a\tb\n1\t2\t3\t4\n1\t2\n", "the first row has more values than the header"),
+        ("a\tb\n1\t2\n1\t2\t3\n", "cannot be read as a table.*line 3"),
+    ],
+)
+def test_text_that_is_no_table_is_refused(tmp_path, text, message):
+    with pytest.raises(ValueError, match=message):
+        read_tsv(write(tmp_path / "t.tsv", text))
+    with pytest.raises(ValueError, match="none.tsv: the table does not exist"):
+        read_tsv(tmp_path / "none.tsv")
+
+
+def test_bytes_that_are_no_text_are_refused(tmp_path):
+    path = tmp_path / "t.tsv"
+    path.write_bytes(b"a\tb\n\xff\xfe\t2\n")
+    with pytest.raises(ValueError, match="cannot be read as a table"):
+        read_tsv(path)
+
+
+def test_participants_are_indexed_by_label(tmp_path):
+    path = write(tmp_path / "p.tsv", "participant_id\tage\tmap\nsub-02\t3\tx\n01\t4\ty\n")
+    table = read_participants(path)
+    assert table.index.tolist() == ["02", "01"]
+    assert list(table.columns) == ["participant_id", "age"]
+
+
+def test_participants_without_identifier_or_twice_are_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"no column participant_id \(columns: id, age\)"):
+        read_participants(write(tmp_path / "a.tsv", "id\tage\n1\t2\n"))
+    with pytest.raises(ValueError, match="participant 01 stands in more than one row"):
+        read_participants(write(tmp_path / "b.tsv", "participant_id\n01\nsub-01\n02\n"))
+
+
+def maps_table(path, **columns):
+    pd.DataFrame(columns).to_csv(path, sep="\t", index=False, na_rep="n/a")
+    return path
+
+
+def test_a_table_of_maps_with_variances_and_covariates(tmp_path):
+    path = maps_table(
+        tmp_path / "m.tsv", participant_id=["sub-02", "01"], map=["b.nii", "/x/a.nii"],
+        variance=["vb.nii", np.nan], age=["30", "40"],
+    )  # fmt: skip
+    one, two = read_maps_table(path)
+    assert (one.participant, one.path, one.variance) == (
+        "02", tmp_path / "b.nii", tmp_path / "vb.nii")  # fmt: skip
+    assert (str(two.path), two.variance, two.covariates) == ("/x/a.nii", None, {"age": "40"})
+
+
+def test_columns_that_tell_a_subjects_maps_apart_are_conditions(tmp_path):
+    path = maps_table(
+        tmp_path / "m.tsv", participant_id=["01", "01", "02", "02"], map=list("abcd"),
+        visit=["1", "2", "1", "2"], drug=["p", "v", "v", "p"], age=["30", "30", "40", "40"],
+        rt=["0.51", "0.43", "0.62", "0.55"],
+    )  # fmt: skip
+    entries = read_maps_table(path)
+    assert entries[1].conditions == {"visit": "2", "drug": "v"}
+    assert entries[1].covariates == {"age": "30", "rt": "0.43"}
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"map": ["a"]}, "no column participant_id"),
+        ({"participant_id": ["01"]}, "no column map"),
+        ({"participant_id": ["01", "02"], "map": ["a", np.nan]}, "no map in line 3"),
+        ({"participant_id": [np.nan, "02"], "map": ["a", "b"]}, "no participant_id in line 2"),
+    ],
+)
+def test_maps_tables_that_lack_something_are_refused(tmp_path, columns, message):
+    with pytest.raises(ValueError, match=message):
+        read_maps_table(maps_table(tmp_path / "m.tsv", **columns))

@@ -1,0 +1,275 @@
+"""run_workflow, collect_outputs and the progress bar."""
+
+import copy
+import gc
+import os
+import pickle
+from pathlib import Path
+
+import pytest
+from nipype.interfaces.utility import Function, IdentityInterface
+from nipype.pipeline.engine import MapNode, Node, Workflow
+
+from nipype_group.execution import (
+    WorkflowError,
+    allowed_processors,
+    collect_outputs,
+    quiet_nipype,
+    run_workflow,
+)
+from nipype_group.execution import run as run_module
+from nipype_group.execution.progress import NodeProgress
+
+PLUGINS = ["Linear", "MultiProc"]
+
+
+def double(x):
+    """Write twice the number into a file, or fail for 13."""
+    from pathlib import Path
+
+    if x == 13:
+        raise ValueError("13 is unlucky\nand the message has two lines")
+    path = Path("doubled.txt").absolute()
+    path.write_text(str(2 * x))
+    return 2 * x, str(path)
+
+
+def total(numbers):
+    """Add up."""
+    return sum(numbers)
+
+
+def function_node(function, outputs, **node):
+    kind = MapNode if "iterfield" in node else Node
+    return kind(Function(function=function, output_names=outputs), **node)
+
+
+def make_workflow(x=1, numbers=(1, 2, 3)):
+    """Return a workflow of a node, a MapNode and an inner workflow."""
+    workflow, inner = Workflow("outer_wf"), Workflow("inner_wf")
+    inner_in = Node(IdentityInterface(fields=["numbers"]), name="inputnode")
+    inner_out = Node(IdentityInterface(fields=["total", "empty"]), name="outputnode")
+    several = function_node(double, ["y", "path"], iterfield=["x"], name="several")
+    add = function_node(total, ["total"], name="add")
+    inner.connect(
+        [
+            (inner_in, several, [("numbers", "x")]),
+            (several, add, [("y", "numbers")]),
+            (add, inner_out, [("total", "total")]),
+        ]
+    )
+    one = function_node(double, ["y", "path"], name="one")
+    one.inputs.x = x
+    outputnode = Node(
+        IdentityInterface(fields=["y", "path", "total", "paths", "empty", "unfed"]),
+        name="outputnode",
+    )
+    workflow.connect(
+        [
+            (one, outputnode, [("y", "y"), ("path", "path")]),
+            (inner, outputnode, [("outputnode.total", "total"), ("several.path", "paths")]),
+            (inner, outputnode, [("outputnode.empty", "empty")]),
+        ]
+    )
+    workflow.inputs.inner_wf.inputnode.numbers = list(numbers)
+    return workflow
+
+
+@pytest.mark.parametrize("plugin", PLUGINS)
+def test_outputs_by_field_of_the_outputnode(tmp_path, plugin):
+    result = run_workflow(make_workflow(), work_dir=tmp_path, plugin=plugin, n_procs=2)
+    assert result.work_dir == tmp_path
+    outputs = dict(result.outputs)
+    assert Path(outputs.pop("path")).read_text() == "2"
+    assert [Path(p).read_text() for p in outputs.pop("paths")] == ["2", "4", "6"]
+    # Fields that nothing feeds are left out.
+    assert outputs == {"y": 2, "total": 12}
+
+
+def test_outputs_of_a_workflow_without_outputnode(tmp_path):
+    workflow = Workflow("bare")
+    node = function_node(total, ["total"], name="add")
+    node.inputs.numbers = [1, 2]
+    workflow.add_nodes([node])
+    result = run_workflow(workflow, work_dir=tmp_path, plugin="Linear")
+    assert result.outputs == {}
+    assert collect_outputs(workflow, result.graph) == {}
+
+
+@pytest.mark.parametrize("plugin", PLUGINS)
+def test_changed_input_gives_no_stale_output(tmp_path, plugin):
+    run_workflow(make_workflow(), work_dir=tmp_path, plugin=plugin, n_procs=2)
+    again = run_workflow(make_workflow(5, (10, 20)), work_dir=tmp_path, plugin=plugin, n_procs=2)
+    assert again.outputs["y"] == 10
+    assert again.outputs["total"] == 60
+    assert len(again.outputs["paths"]) == 2
+
+
+@pytest.mark.parametrize("plugin", PLUGINS)
+def test_failure_after_a_good_run_is_no_stale_success(tmp_path, plugin):
+    run_workflow(make_workflow(), work_dir=tmp_path, plugin=plugin, n_procs=2)
+    with pytest.raises(WorkflowError, match="13 is unlucky"):
+        run_workflow(make_workflow(13), work_dir=tmp_path, plugin=plugin, n_procs=2)
+
+
+@pytest.mark.parametrize("plugin", PLUGINS)
+def test_error_names_node_cause_and_traceback(tmp_path, plugin):
+    with pytest.raises(WorkflowError) as caught:
+        run_workflow(make_workflow(13), work_dir=tmp_path, plugin=plugin, n_procs=2)
+    text = str(caught.value)
+    assert text.startswith("node outer_wf.one failed: ")
+    assert "13 is unlucky\nand the message has two lines" in text
+    crash = Path(text.rsplit("The traceback is in ", 1)[1])
+    assert crash.parent == tmp_path / "crash"
+    assert "ValueError" in crash.read_text()
+
+
+@pytest.mark.parametrize("plugin", PLUGINS)
+def test_error_in_an_item_of_a_map_node_is_named(tmp_path, plugin):
+    with pytest.raises(WorkflowError, match=r"several\S* failed: .*13 is unlucky"):
+        run_workflow(make_workflow(numbers=(1, 13)), work_dir=tmp_path, plugin=plugin, n_procs=2)
+
+
+def test_error_of_this_run_is_told_and_not_an_older_one(tmp_path):
+    with pytest.raises(WorkflowError, match=r"outer_wf\.one failed"):
+        run_workflow(make_workflow(13), work_dir=tmp_path, plugin="Linear")
+    with pytest.raises(WorkflowError, match=r"several\S* failed"):
+        run_workflow(make_workflow(1, (13,)), work_dir=tmp_path, plugin="Linear")
+
+
+def test_error_before_any_node_is_told(tmp_path):
+    with pytest.raises(WorkflowError, match="the workflow failed: .*NoSuchPlugin"):
+        run_workflow(make_workflow(), work_dir=tmp_path, plugin="NoSuchPlugin")
+
+
+def test_mended_run_goes_on(tmp_path):
+    with pytest.raises(WorkflowError):
+        run_workflow(make_workflow(13), work_dir=tmp_path, plugin="Linear")
+    assert run_workflow(make_workflow(4), work_dir=tmp_path, plugin="Linear").outputs["y"] == 8
+
+
+class Recorder:
+    """Stands for a plugin: keeps what it was given."""
+
+    def __init__(self, workflow, monkeypatch):
+        self.calls = []
+        monkeypatch.setattr(workflow, "run", self)
+
+    def __call__(self, plugin, plugin_args):
+        self.calls.append((plugin, plugin_args))
+
+
+@pytest.mark.parametrize(
+    ("plugin", "poll", "reports"),
+    [
+        ("Linear", 0.1, True),
+        ("MultiProc", 0.1, True),
+        ("SLURM", 5.0, True),
+        ("SGE", 5.0, True),
+        ("SLURMGraph", 5.0, False),
+    ],
+)
+def test_settings_of_a_run(tmp_path, monkeypatch, plugin, poll, reports):
+    workflow = make_workflow()
+    recorder = Recorder(workflow, monkeypatch)
+    run_workflow(workflow, work_dir=tmp_path / "work", plugin=plugin, n_procs=3)
+    config = workflow.config["execution"]
+    assert float(config["poll_sleep_duration"]) == poll
+    assert config["hash_method"] == "content"
+    assert config["crashdump_dir"] == str(tmp_path / "work" / "crash")
+    assert config["crashfile_format"] == "txt"
+    assert workflow.base_dir == str(tmp_path / "work")
+    ((used, arguments),) = recorder.calls
+    assert used == plugin
+    assert ("status_callback" in arguments) == reports
+    assert arguments.get("n_procs") == (3 if plugin == "MultiProc" else None)
+
+
+def test_plugin_arguments_of_the_caller_win(tmp_path, monkeypatch):
+    workflow, given = make_workflow(), {"n_procs": 7, "memory_gb": 1.5}
+    recorder = Recorder(workflow, monkeypatch)
+    run_workflow(workflow, work_dir=tmp_path, n_procs=2, plugin_args=given)
+    arguments = recorder.calls[0][1]
+    assert (arguments["n_procs"], arguments["memory_gb"]) == (7, 1.5)
+    assert arguments["raise_insufficient"] is False
+    assert given == {"n_procs": 7, "memory_gb": 1.5}
+
+
+def test_processors_by_default_are_those_allowed(tmp_path, monkeypatch):
+    workflow = make_workflow()
+    recorder = Recorder(workflow, monkeypatch)
+    run_workflow(workflow, work_dir=tmp_path)
+    assert recorder.calls[0][1]["n_procs"] == allowed_processors()
+    assert 0 < recorder.calls[0][1]["memory_gb"] < 10**5
+
+
+def test_allowed_processors_follow_the_affinity(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 5, 9}, raising=False)
+    assert allowed_processors() == 3
+    monkeypatch.delattr(os, "sched_getaffinity")
+    monkeypatch.setattr(os, "cpu_count", lambda: None)
+    assert allowed_processors() == 1
+
+
+def test_garbage_collection_is_as_before_a_failed_run(tmp_path):
+    before = gc.get_freeze_count()
+    with pytest.raises(WorkflowError):
+        run_workflow(make_workflow(13), work_dir=tmp_path, plugin="Linear")
+    assert gc.get_freeze_count() == before == 0
+
+
+class FakeNode:
+    """Has the names that the progress bar looks at."""
+
+    def __init__(self, fullname):
+        self.fullname, self.name = fullname, fullname.rsplit(".", 1)[-1]
+
+
+def test_progress_counts_every_node_once():
+    bar = NodeProgress({"wf.a", "wf.b"}, show=False)
+    for node, status in (("wf.a", "start"), ("wf.a", "end"), ("wf.a", "end"), ("wf.c", "end")):
+        bar(FakeNode(node), status)
+    assert bar._waiting == {"wf.b"}
+    bar(FakeNode("wf.b"), "exception")
+    assert bar._waiting == set()
+    bar.close()
+
+
+def test_progress_travels_as_nothing_and_copies_as_itself():
+    bar = NodeProgress({"wf.a"}, show=False)
+    assert copy.deepcopy(bar) is bar
+    travelled = pickle.loads(pickle.dumps({"status_callback": bar}))["status_callback"]
+    assert travelled(FakeNode("wf.a"), "end") is None
+    assert bar._waiting == {"wf.a"}
+    bar.close()
+
+
+@pytest.mark.parametrize("plugin", PLUGINS)
+def test_progress_reaches_the_end_of_a_run(tmp_path, monkeypatch, plugin):
+    made = []
+
+    class Kept(NodeProgress):
+        def __init__(self, names, show):
+            super().__init__(names, show)
+            made.append((self, set(names)))
+
+    monkeypatch.setattr(run_module, "NodeProgress", Kept)
+    run_workflow(make_workflow(), work_dir=tmp_path, plugin=plugin, n_procs=2)
+    ((bar, names),) = made
+    assert names == {"outer_wf.one", "outer_wf.inner_wf.several", "outer_wf.inner_wf.add"}
+    assert bar._waiting == set()
+
+
+def test_progress_bar_is_shown_on_request_only(tmp_path, capfd):
+    run_workflow(make_workflow(), work_dir=tmp_path, plugin="Linear", progress=True)
+    assert "node" in capfd.readouterr().err
+    run_workflow(make_workflow(2), work_dir=tmp_path, plugin="Linear")
+    assert "node/s" not in capfd.readouterr().err
+
+
+def test_quiet_nipype_says_nothing_of_nodes(tmp_path, capfd):
+    quiet_nipype()
+    run_workflow(make_workflow(), work_dir=tmp_path, plugin="Linear")
+    output = capfd.readouterr()
+    assert output.out == ""
+    assert "[Node]" not in output.err

@@ -1,0 +1,109 @@
+"""Dependencies point one way, and nothing runs what a file says."""
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+import nipype_group
+
+PACKAGE = Path(nipype_group.__file__).parent
+MODULES = sorted(p.relative_to(PACKAGE).as_posix() for p in PACKAGE.rglob("*.py"))
+# What each layer may use of the package beside itself, and of others where that is limited.
+ALLOWED = {
+    "stats": (),
+    "images": ("stats",),
+    "design": ("stats", "images"),
+    "reporting": ("stats", "images", "design"),
+    "data": (),
+    "interfaces": ("stats", "images", "design", "reporting"),
+    "workflows": ("stats", "images", "design", "reporting", "interfaces"),
+    "execution": ("stats", "images", "design", "reporting", "interfaces", "workflows"),
+    "cli": tuple(
+        ["stats", "images", "design", "reporting", "data", "interfaces", "workflows", "execution"]
+    ),
+}  # fmt: skip
+WITHOUT_NIPYPE = ("stats", "images", "design", "reporting", "data")
+STATS_MAY_IMPORT = {"numpy", "scipy", "numba", "nipype_group"}
+
+
+def tree_of(module):
+    return ast.parse((PACKAGE / module).read_text(encoding="utf-8"))
+
+
+def layer_of(module):
+    first = module.split("/")[0]
+    return first.removesuffix(".py")
+
+
+def imports_of(tree, module):
+    """Yield every imported name in full, wherever in the file the import stands."""
+    package = ["nipype_group", *module.split("/")[:-1]]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = ".".join(package[: len(package) + 1 - node.level]) if node.level else ""
+            source = ".".join(part for part in (base, node.module or "") if part)
+            yield from (f"{source}.{alias.name}" for alias in node.names)
+
+
+def own_layers(module):
+    names = [n.split(".") for n in imports_of(tree_of(module), module)]
+    layers = {n[1] for n in names if n[0] == "nipype_group" and len(n) > 1}
+    return layers - {"__version__", "_version", layer_of(module)}
+
+
+def test_every_layer_is_known():
+    layers = {layer_of(m) for m in MODULES}
+    assert layers - {"__init__", "_version"} == set(ALLOWED)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_modules_import_only_layers_below(module):
+    assert own_layers(module) <= set(ALLOWED.get(layer_of(module), ()))
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if layer_of(m) == "stats"])
+def test_statistics_use_numpy_scipy_and_numba_alone(module):
+    used = {n.split(".")[0] for n in imports_of(tree_of(module), module)}
+    assert used <= STATS_MAY_IMPORT | set(sys.stdlib_module_names)
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if layer_of(m) in WITHOUT_NIPYPE])
+def test_layers_below_the_interfaces_do_without_nipype(module):
+    used = {n.split(".")[0] for n in imports_of(tree_of(module), module)}
+    assert "nipype" not in used
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_nothing_is_evaluated_or_unpickled(module):
+    tree = tree_of(module)
+    used = {n.split(".")[0] for n in imports_of(tree, module)}
+    assert not used & {"pickle", "cPickle", "dill", "joblib", "shelve", "marshal"}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            name = getattr(node.func, "id", None)
+            assert name not in ("eval", "exec", "compile", "__import__"), node.lineno
+        if isinstance(node, ast.keyword) and node.arg == "allow_pickle":
+            assert getattr(node.value, "value", None) is False, node.value.lineno
+
+
+def test_numpy_files_are_loaded_with_pickle_refused():
+    for module in MODULES:
+        for node in ast.walk(tree_of(module)):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in ("np.load", "numpy.load"):
+                assert "allow_pickle" in {k.arg for k in node.keywords}, module
+
+
+def test_no_module_is_called_after_nothing():
+    vague = {"utils", "util", "helpers", "helper", "misc", "common", "tools"}
+    assert not {Path(m).stem for m in MODULES} & vague
+    assert not {part for m in MODULES for part in m.split("/")[:-1]} & vague
+
+
+def test_the_import_scan_sees_relative_and_nested_imports():
+    code = "def f():\n    from ..cli import run\n    import nipype.interfaces.base as b\n"
+    found = set(imports_of(ast.parse(code), "stats/clusters.py"))
+    assert found == {"nipype_group.cli.run", "nipype.interfaces.base"}

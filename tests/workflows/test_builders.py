@@ -1,0 +1,265 @@
+"""Every builder over its options: graphs expand, edges exist, docstrings are true."""
+
+import inspect
+import re
+import typing
+
+import pytest
+from nipype.interfaces.utility import IdentityInterface
+from nipype.pipeline.engine import MapNode, Node, Workflow
+
+from nipype_group import workflows
+from nipype_group.workflows import (
+    AnalysisSettings,
+    init_collect_wf,
+    init_group_wf,
+    init_model_wf,
+    init_parametric_wf,
+    init_permutation_wf,
+    init_report_wf,
+)
+from nipype_group.workflows.analyses import ANALYSES
+
+BUILDERS = [getattr(workflows, n) for n in workflows.__all__ if n.startswith("init_")]
+CONTRASTS = ("age=age", "diff=a - b", "main=a - b; b - c")
+REPORT = {
+    "results": ("contrast-age_desc-x", "contrast-main_desc-x"),
+    "stat_types": ("t", "F"),
+    "adjustments": ("fdr", "none"),
+    "units": ("z", "z"),
+}
+
+
+def group(**settings):
+    return init_group_wf(settings=AnalysisSettings(**{"contrasts": CONTRASTS} | settings))
+
+
+GRID = {
+    "collect": init_collect_wf,
+    "collect, variables": lambda: init_collect_wf(variables=("age",), on_bad_map="exclude"),
+    "collect, smooth": lambda: init_collect_wf(smoothing_fwhm_mm=(5.0,), n_procs=2),
+    "collect, smooth by axis": lambda: init_collect_wf(smoothing_fwhm_mm=(5.0, 6.0, 0.0)),
+    "model, formula": lambda: init_model_wf(contrasts=CONTRASTS, formula="age", tail="negative"),
+    "model, table": lambda: init_model_wf(contrasts=CONTRASTS[:1]),
+    "parametric": lambda: init_parametric_wf(contrasts=CONTRASTS),
+    "parametric, all controls": lambda: init_parametric_wf(
+        contrasts=CONTRASTS,
+        height_controls=("none", "fpr", "bonferroni", "fdr"),
+        threshold_z=3.1,
+        tail="positive",
+        cluster_extent=10,
+        connectivity=6,
+    ),
+    "permutation": init_permutation_wf,
+    "permutation, options": lambda: init_permutation_wf(
+        n_permutations=10, seed=3, tail="negative", shuffling="flip", n_shards=4, n_procs=2
+    ),
+    "report": lambda: init_report_wf(**REPORT),
+    "report, options": lambda: init_report_wf(
+        **REPORT, atlases=("aal",), space="MNI152", figures=False
+    ),
+    "group, formula": lambda: group(formula="age + C(group)"),
+    "group, table": group,
+    "group, one contrast": lambda: group(formula="1", contrasts=("mean=intercept",)),
+    "group, permutation": lambda: group(formula="age", n_permutations=10, n_shards=3, n_procs=2),
+    "group, no figures": lambda: group(formula="age", figures=False, n_permutations=5),
+    "group, F only": lambda: group(formula="age", contrasts=CONTRASTS[2:]),
+    "group, everything": lambda: group(
+        formula="age",
+        height_controls=("none", "fpr", "bonferroni", "fdr"),
+        threshold_z=3.1,
+        smoothing_fwhm_mm=(5.0,),
+        tail="positive",
+        cluster_extent=5,
+        connectivity=18,
+        n_permutations=10,
+        atlases=("aal",),
+        task="words",
+        space="MNI152",
+        on_bad_map="exclude",
+    ),
+    **{
+        f"analysis {name}": lambda a=analysis: init_group_wf(settings=a.settings)
+        for name, analysis in ANALYSES.items()
+    },
+}
+# Outputs that need an option; their docstrings say so.
+OPTIONAL = {
+    "group_wf": {"plan_file", "logp_fwe_files", "nulldist_files"},
+    "report_wf": {"glass_brain_files", "slice_files", "design_figure", "contrast_figures"},
+}
+
+
+def all_nodes(workflow):
+    for node in workflow._graph.nodes:
+        if isinstance(node, Workflow):
+            yield from all_nodes(node)
+        else:
+            yield node
+
+
+def undeclared_edges(workflow):
+    """Return connections from or to fields that the node at that end does not declare."""
+    found = []
+    for source, target, data in workflow._create_flat_graph().edges(data=True):
+        for out, into in data["connect"]:
+            out = out[0] if isinstance(out, tuple) else out
+            if out not in source.interface._outputs().copyable_trait_names():
+                found.append(f"{source}.{out} ->")
+            if into not in target.inputs.copyable_trait_names():
+                found.append(f"-> {target}.{into}")
+    return found
+
+
+def fed(workflow, node_name):
+    """Return the fields of a node that something feeds."""
+    node = workflow.get_node(node_name)
+    return {
+        into
+        for _, _, data in workflow._graph.in_edges(node, data=True)
+        for _, into in data["connect"]
+    }
+
+
+def used(workflow, node_name):
+    """Return the fields of a node that feed something."""
+    node = workflow.get_node(node_name)
+    return {
+        out
+        for _, _, data in workflow._graph.out_edges(node, data=True)
+        for out, _ in data["connect"]
+    }
+
+
+def documented(builder, section):
+    text = inspect.getdoc(builder)
+    body = re.search(rf"\n{section}\n-+\n(.*?)(?=\n\w[^\n]*\n-+\n|\Z)", text, re.DOTALL)
+    assert body, f"{builder.__name__} has no section {section}"
+    return [line for line in body.group(1).splitlines() if re.fullmatch(r"\w+", line)]
+
+
+def fields(workflow, node_name):
+    return set(workflow.get_node(node_name).inputs.copyable_trait_names())
+
+
+@pytest.mark.parametrize("case", GRID)
+def test_graph_expands_and_all_edges_are_declared(case, tmp_path):
+    workflow = GRID[case]()
+    workflow.base_dir = str(tmp_path)
+    assert undeclared_edges(workflow) == []
+    names = [node.fullname for node in workflow._create_flat_graph().nodes]
+    assert len(names) == len(set(names)) >= 3
+    assert workflow.name == workflow.name.removesuffix("_wf") + "_wf"
+
+
+def test_the_check_of_edges_finds_a_planted_fault():
+    workflow = Workflow("planted")
+    nodes = [Node(IdentityInterface(fields=["a"]), name=name) for name in ("one", "two")]
+    workflow.connect(nodes[0], "a", nodes[1], "b")
+    assert undeclared_edges(workflow) == ["-> planted.two.b"]
+
+
+@pytest.mark.parametrize("case", GRID)
+def test_documented_fields_are_those_of_the_nodes(case):
+    workflow = GRID[case]()
+    builder = getattr(workflows, f"init_{workflow.name}")
+    for section, node in (("Inputs", "inputnode"), ("Outputs", "outputnode")):
+        listed = documented(builder, section)
+        assert len(listed) == len(set(listed))
+        assert set(listed) == fields(workflow, node)
+
+
+@pytest.mark.parametrize("case", GRID)
+def test_documented_outputs_are_connected_and_inputs_are_used(case):
+    workflow = GRID[case]()
+    missing = fields(workflow, "outputnode") - fed(workflow, "outputnode")
+    assert missing <= OPTIONAL.get(workflow.name, set())
+    unused = fields(workflow, "inputnode") - used(workflow, "inputnode")
+    without_formula = {"design_table"} if workflow.name in ("group_wf", "model_wf") else set()
+    # A table of the design is an input where there is no formula; figures alone use the design.
+    design_of_figures = {"thresholded_files", "design_file", "design_json", "contrasts_file"}
+    assert unused <= without_formula | (design_of_figures if case == "report, options" else set())
+
+
+@pytest.mark.parametrize(
+    "case", ["group, permutation", "group, everything", "report", "group, no figures"]
+)
+def test_optional_outputs_are_connected_where_the_option_is_on(case):
+    workflow = GRID[case]()
+    assert fields(workflow, "outputnode") == fed(workflow, "outputnode")
+
+
+@pytest.mark.parametrize("case", ["group, everything", "collect, smooth", "model, table"])
+def test_nodes_state_their_memory_and_threads(case):
+    for node in all_nodes(GRID[case]()):
+        if node.interface.__class__.__module__.startswith("nipype_group"):
+            assert 0 < node.mem_gb <= 2, node
+            assert node.n_procs == 1 or node.name in ("smooth", "run")
+
+
+@pytest.mark.parametrize("builder", BUILDERS)
+def test_signature_is_keyword_only_and_typed(builder):
+    signature = inspect.signature(builder)
+    hints = typing.get_type_hints(builder)
+    kinds = {p.kind for p in signature.parameters.values()}
+    assert kinds == {inspect.Parameter.KEYWORD_ONLY}
+    assert hints["return"] is Workflow
+    assert set(signature.parameters) <= set(hints)
+    default = signature.parameters["name"].default
+    assert builder.__name__ == f"init_{default}"
+    parameters = re.findall(
+        r"^(\w+) : ", inspect.getdoc(builder).partition("\nInputs\n")[0], re.MULTILINE
+    )
+    assert parameters == list(signature.parameters)
+
+
+@pytest.mark.parametrize("builder", BUILDERS)
+def test_misspelt_option_is_refused(builder):
+    with pytest.raises(TypeError, match="unexpected keyword argument 'smoothng'"):
+        builder(smoothng=5)
+
+
+@pytest.mark.parametrize("builder", BUILDERS)
+def test_graph_of_the_docstring_builds(builder):
+    text = inspect.getdoc(builder)
+    code = text.partition(".. workflow::")[2].partition("\nParameters\n")[0]
+    namespace = {}
+    exec(inspect.cleandoc(code), namespace)
+    assert isinstance(namespace["wf"], Workflow)
+
+
+@pytest.mark.parametrize("builder", BUILDERS)
+def test_node_variables_are_named_after_their_nodes(builder):
+    source = inspect.getsource(inspect.getmodule(builder))
+    pairs = re.findall(
+        r"^ +(\w+) = pe\.(?:Map)?Node\((?:[^()]|\((?:[^()]|\([^()]*\))*\))*?name=\"(\w+)\"",
+        source,
+        re.MULTILINE,
+    )
+    pairs = [(variable, name) for variable, name in pairs if not name.startswith("join_")]
+    assert pairs
+    assert all(variable == name for variable, name in pairs), pairs
+
+
+def test_workflow_can_be_renamed_and_repeated_in_another():
+    outer = Workflow("outer")
+    inner = [init_collect_wf(name=f"{n}_wf") for n in ("first", "second")]
+    outer.add_nodes(inner)
+    names = {node.fullname for node in outer._create_flat_graph().nodes}
+    assert {"outer.first_wf.collect", "outer.second_wf.collect"} <= names
+
+
+def test_contrasts_and_controls_become_items_of_map_nodes():
+    workflow = GRID["parametric, all controls"]()
+    nodes = [n for n in all_nodes(workflow) if isinstance(n, MapNode)]
+    assert sorted(n.name for n in nodes) == [
+        "threshold_bonferroni",
+        "threshold_fdr",
+        "threshold_fpr",
+        "threshold_none",
+    ]
+    for node in nodes:
+        assert node.inputs.stat_type == ["t", "t", "F"]
+        assert node.inputs.contrast_name == ["age", "diff", "main"]
+        assert node.interface.inputs.connectivity == 6
+        assert node.interface.inputs.cluster_extent == 10
