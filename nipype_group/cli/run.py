@@ -135,7 +135,7 @@ def add_inference(parser):
     report = parser.add_argument_group("report")
     report.add_argument(
         "--atlas", metavar="NAME|FILE", nargs="+", action="extend",
-        help="atlases of the tables; default AAL, Desikan-Killiany, Harvard-Oxford if installed",
+        help="atlases of the tables, or none; default AAL, Desikan-Killiany, Harvard-Oxford",
     )  # fmt: skip
     report.add_argument("--space", metavar="S", help="space of the maps, for the file names")
 

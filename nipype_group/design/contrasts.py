@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nipype_group.design.expressions import parse_row, parse_weight_list
+from nipype_group.design.expressions import is_weight_list, parse_row, parse_weight_list
 from nipype_group.stats.glm import independent_rows
 
 
@@ -76,14 +76,18 @@ def contrast_test(text):
 
 
 def check_definitions(definitions):
-    """Refuse definitions without a usable or with a repeated name; returns the names.
+    """Refuse definitions that cannot be read or whose names collide; returns the names.
 
     Raises
     ------
     ValueError
         Naming the contrasts.
     """
-    names = [split_definition(text)[0] for text in definitions]
+    parts = [split_definition(text) for text in definitions]
+    names = [name for name, _ in parts]
+    for name, expression in parts:
+        if not is_weight_list(expression):
+            _rows(expression, name)
     if not names:
         raise ValueError("at least one contrast is needed, as NAME=EXPRESSION")
     labels = {}
@@ -98,6 +102,14 @@ def check_definitions(definitions):
             )
         labels[label] = name
     return names
+
+
+def _rows(expression, name):
+    """Parse the rows of an expression into weights of names."""
+    try:
+        return [parse_row(row) for row in expression.split(";") if row.strip()]
+    except ValueError as error:
+        raise ValueError(f"contrast {name!r}: {error}") from error
 
 
 def build_contrasts(definitions, design):
@@ -125,8 +137,7 @@ def build_contrasts(definitions, design):
         name, expression = split_definition(definition)
         weights = parse_weight_list(expression, len(design.columns))
         if weights is None:
-            rows = [row for row in expression.split(";") if row.strip()]
-            weights = np.array([_weights(parse_row(row), design, name) for row in rows])
+            weights = np.array([_weights(row, design, name) for row in _rows(expression, name)])
         if not weights.size or not np.abs(weights).max() > 0:
             raise ValueError(f"contrast {name!r}: every weight is 0")
         model.check_estimable(weights, name)

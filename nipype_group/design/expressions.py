@@ -53,7 +53,7 @@ class _Parser:
 
     def error(self, what):
         return ValueError(
-            f"contrast expression {self.text.strip()!r}: {what}. It takes column names (in "
+            f"expression {self.text.strip()!r}: {what}. It takes column names (in "
             "backticks where they hold other signs), numbers, + - * / and parentheses"
         )
 
@@ -135,6 +135,17 @@ def parse_row(text):
     return value.weights
 
 
+def is_weight_list(text):
+    """Tell whether an expression is a list of numbers.
+
+    Examples
+    --------
+    >>> is_weight_list("[1, -1]"), is_weight_list("a - b")
+    (True, False)
+    """
+    return bool(_WEIGHT_LIST.fullmatch(text)) and ("[" in text or "," in text)
+
+
 def parse_weight_list(text, n_columns):
     """Parse ``[1, -1, 0]`` or several rows of it; None where the text is no list of numbers.
 
@@ -148,7 +159,7 @@ def parse_weight_list(text, n_columns):
     >>> parse_weight_list("[1, -1/2, -1/2]", 3).tolist()
     [[1.0, -0.5, -0.5]]
     """
-    if not _WEIGHT_LIST.fullmatch(text) or not ("[" in text or "," in text):
+    if not is_weight_list(text):
         return None
     rows = [row for row in re.split(r";", text.strip().strip("[]")) if row.strip()]
     weights = []

@@ -26,7 +26,6 @@ class NodeProgress:
 
     def __init__(self, names, show):
         self._waiting = set(names)
-        self.executed = []
         self._bar = tqdm(total=len(names), unit="node", disable=not show, leave=False)
 
     def __reduce__(self):

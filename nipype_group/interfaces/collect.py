@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from nipype.interfaces.base import InputMultiObject, OutputMultiObject, Str, TraitedSpec, traits
+from nipype.interfaces.base import InputMultiObject, Str, TraitedSpec, traits
 
 from nipype_group.design.observations import ON_BAD_MAP, collect
 from nipype_group.design.sources import (
@@ -95,8 +95,8 @@ def _participants_file(inputs):
 
 class _CollectMapsOutputSpec(TraitedSpec):
     observations = File(desc="TSV, a row a map, in the order of map_files")
-    map_files = OutputMultiObject(File, desc="effect maps that are in")
-    variance_files = OutputMultiObject(File, desc="their variance maps, where a table lists them")
+    map_files = traits.List(File(), desc="effect maps that are in")
+    variance_files = traits.List(File(), desc="their variance maps, where a table lists them")
     excluded = File(desc="TSV of what was left out, with a reason a row")
     condition_columns = traits.List(Str, desc="columns that tell a participant's maps apart")
 

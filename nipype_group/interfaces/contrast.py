@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from nipype.interfaces.base import OutputMultiObject, Str, TraitedSpec, traits
+from nipype.interfaces.base import Str, TraitedSpec, traits
 
 from nipype_group.design.contrasts import read_contrasts
 from nipype_group.images import read_fit, write_volume
@@ -28,16 +28,16 @@ class _EstimateContrastsOutputSpec(TraitedSpec):
     dofs = traits.List(
         traits.List(traits.Int), desc="degrees of freedom: [residual] of t, [rank, residual] of F"
     )
-    effect_files = OutputMultiObject(
-        File, desc="effect; of an F contrast the square root of the numerator's mean square"
+    effect_files = traits.List(
+        File(), desc="effect; of an F contrast the square root of the numerator's mean square"
     )
-    variance_files = OutputMultiObject(
-        File, desc="variance of the effect; of an F contrast the residual variance"
+    variance_files = traits.List(
+        File(), desc="variance of the effect; of an F contrast the residual variance"
     )
-    stat_files = OutputMultiObject(File, desc="t or F")
-    z_files = OutputMultiObject(File, desc="z with the same upper tail as the statistic")
-    p_files = OutputMultiObject(File, desc="uncorrected p; of an F contrast the upper tail")
-    effect_size_files = OutputMultiObject(File, desc="Cohen's d of t, partial R2 of F")
+    stat_files = traits.List(File(), desc="t or F")
+    z_files = traits.List(File(), desc="z with the same upper tail as the statistic")
+    p_files = traits.List(File(), desc="uncorrected p; of an F contrast the upper tail")
+    effect_size_files = traits.List(File(), desc="Cohen's d of t, partial R2 of F")
 
 
 class EstimateContrasts(GroupInterface):

@@ -1,6 +1,6 @@
 """Keep: the results as BIDS derivatives."""
 
-from nipype.interfaces.base import InputMultiObject, OutputMultiObject, Str, TraitedSpec, traits
+from nipype.interfaces.base import InputMultiObject, Str, TraitedSpec, traits
 
 from nipype_group.interfaces.base import File, GroupInputSpec, GroupInterface, isdefined
 from nipype_group.reporting.derivatives import DerivativeFolder
@@ -58,7 +58,7 @@ class _GroupDerivativesInputSpec(GroupInputSpec):
 
 
 class _GroupDerivativesOutputSpec(TraitedSpec):
-    out_files = OutputMultiObject(File, desc="all files written")
+    out_files = traits.List(File(), desc="all files written")
     group_dir = Str(desc="the folder group")
 
 

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from nipype.interfaces.base import InputMultiObject, OutputMultiObject, Str, TraitedSpec, traits
+from nipype.interfaces.base import InputMultiObject, Str, TraitedSpec, traits
 
 from nipype_group.design.contrasts import read_contrasts
 from nipype_group.design.matrix import read_design
@@ -154,18 +154,18 @@ class _MergePermutationsInputSpec(GroupInputSpec):
 
 class _MergePermutationsOutputSpec(TraitedSpec):
     contrast_names = traits.List(Str, desc="names, in the order of the files")
-    stat_files = OutputMultiObject(File, desc="t of the data")
-    logp_unc_files = OutputMultiObject(File, desc="-log10 of the uncorrected p")
-    logp_fwe_files = OutputMultiObject(File, desc="-log10 of the familywise-error corrected p")
-    thresholded_files = OutputMultiObject(File, desc="t where the corrected p is <= alpha")
-    label_files = OutputMultiObject(File, desc="cluster ids of the survivors")
+    stat_files = traits.List(File(), desc="t of the data")
+    logp_unc_files = traits.List(File(), desc="-log10 of the uncorrected p")
+    logp_fwe_files = traits.List(File(), desc="-log10 of the familywise-error corrected p")
+    thresholded_files = traits.List(File(), desc="t where the corrected p is <= alpha")
+    label_files = traits.List(File(), desc="cluster ids of the survivors")
     threshold_stats = traits.List(
         traits.Float, desc="smallest surviving abs(t) of every contrast; inf where none survives"
     )
-    nulldist_files = OutputMultiObject(
-        File, desc="TSV: a row a shuffle in order, the largest t of each side"
+    nulldist_files = traits.List(
+        File(), desc="TSV: a row a shuffle in order, the largest t of each side"
     )
-    summary_files = OutputMultiObject(File, desc="JSON: plan, thresholds, survivors")
+    summary_files = traits.List(File(), desc="JSON: plan, thresholds, survivors")
 
 
 class MergePermutations(GroupInterface):

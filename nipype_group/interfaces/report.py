@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import nibabel as nib
-from nipype.interfaces.base import InputMultiObject, OutputMultiObject, Str, TraitedSpec, traits
+from nipype.interfaces.base import InputMultiObject, Str, TraitedSpec, traits
 
 from nipype_group.design.contrasts import read_contrasts
 from nipype_group.design.matrix import read_design
@@ -20,6 +20,8 @@ from nipype_group.reporting.figures import (
 from nipype_group.reporting.tables import cluster_tables, write_tables
 
 ADJUSTMENTS = ("none", "fwe", "fdr")
+# Stands for an empty list of atlases, which Nipype takes for one that was not given.
+NO_ATLAS = "none"
 
 
 class _AtlasReportInputSpec(GroupInputSpec):
@@ -36,7 +38,8 @@ class _AtlasReportInputSpec(GroupInputSpec):
     )
     summary_file = File(exists=True, desc="JSON of the threshold, kept in the dictionaries")
     atlases = InputMultiObject(
-        Str, desc="names or files; default: AAL, Desikan-Killiany, Harvard-Oxford where installed"
+        Str,
+        desc="names, files, or none; default: AAL, Desikan-Killiany, Harvard-Oxford if installed",
     )
     space = Str(desc="space of the maps; tissue is given in MNI spaces and where unknown")
     min_distance_mm = traits.Float(8.0, usedefault=True, desc="mm between peaks of a cluster")
@@ -75,7 +78,7 @@ class AtlasReport(GroupInterface):
         labels, own = read_volume(inputs.label_file)
         if not own.matches(grid):
             raise ValueError(f"{inputs.label_file} has the grid {own}, the statistic {grid}")
-        atlases = find_atlases(inputs.atlases if isdefined(inputs.atlases) else None)
+        atlases = _atlases(inputs.atlases)
         names = (
             ["p_file"] if inputs.stat_type == "F" else ["p_file", "effect_file", "variance_file"]
         )
@@ -103,6 +106,12 @@ class AtlasReport(GroupInterface):
         return runtime
 
 
+def _atlases(names):
+    if not isdefined(names):
+        return find_atlases()
+    return [] if names == [NO_ATLAS] else find_atlases(names)
+
+
 def _read_json(path):
     return json.loads(Path(path).read_text())
 
@@ -124,10 +133,10 @@ class _PlotResultsInputSpec(GroupInputSpec):
 
 
 class _PlotResultsOutputSpec(TraitedSpec):
-    glass_brain_files = OutputMultiObject(File, desc="PNG of every map as a glass brain")
-    slice_files = OutputMultiObject(File, desc="PNG of every map on axial slices")
+    glass_brain_files = traits.List(File(), desc="PNG of every map as a glass brain")
+    slice_files = traits.List(File(), desc="PNG of every map on axial slices")
     design_figure = File(desc="PNG of the design matrix")
-    contrast_figures = OutputMultiObject(File, desc="PNG of every contrast's weights")
+    contrast_figures = traits.List(File(), desc="PNG of every contrast's weights")
 
 
 class PlotResults(GroupInterface):

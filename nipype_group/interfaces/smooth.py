@@ -1,6 +1,6 @@
 """Smooth: Gaussian smoothing of maps."""
 
-from nipype.interfaces.base import InputMultiObject, OutputMultiObject, TraitedSpec, traits
+from nipype.interfaces.base import InputMultiObject, TraitedSpec, traits
 
 from nipype_group.images import smooth_maps
 from nipype_group.interfaces.base import File, GroupInputSpec, GroupInterface, isdefined
@@ -16,7 +16,7 @@ class _SmoothMapsInputSpec(GroupInputSpec):
 
 
 class _SmoothMapsOutputSpec(TraitedSpec):
-    smoothed_files = OutputMultiObject(File, desc="smoothed maps, in the order of in_files")
+    smoothed_files = traits.List(File(), desc="smoothed maps, in the order of in_files")
 
 
 class SmoothMaps(GroupInterface):

@@ -23,7 +23,7 @@ class _ThresholdMapInputSpec(GroupInputSpec):
         "fdr",
         HEIGHT_CONTROLS,
         usedefault=True,
-        desc="fixed z (none), uncorrected p (fpr), Bonferroni, FDR",
+        desc="fixed z (none), uncorrected p (fpr), or what is controlled over the mask",
     )
     alpha = traits.Float(0.05, usedefault=True, desc="error rate of the height control")
     threshold_z = traits.Float(desc="height in z, with height control none")
@@ -44,8 +44,9 @@ class _ThresholdMapOutputSpec(TraitedSpec):
 class ThresholdMap(GroupInterface):
     """Threshold a z map by height and cluster extent; inclusion is z >= threshold.
 
-    Height: a fixed z (none), uncorrected p (fpr), Bonferroni, or the false discovery rate of
-    Benjamini and Hochberg (1995) over the mask; one- or two-sided.
+    Height: a fixed z (none), uncorrected p (fpr), the familywise error (bonferroni, sidak, holm,
+    hommel) or the false discovery rate (fdr of Benjamini and Hochberg, fdr-by, fdr-bky,
+    fdr-storey) over the mask; one- or two-sided.
 
     Examples
     --------

@@ -16,7 +16,24 @@ BIDS_VERSION = "1.10.0"
 GENERATOR = "nipype_group"
 # Statistic maps are not in BIDS yet: without this the validator refuses them.
 _BIDSIGNORE = "/group\n/node-*\n*_statmap.*\n*.html\n/figures\n/work\n/data\n"
-_DESC = {"fpr": "unc", "bonferroni": "bonferroni", "fdr": "fdrBH", "permutation": "permVoxelFWE"}
+# Height control: desc, what it controls, and its name in a sidecar.
+CONTROLS = {
+    "none": ("", "none", "none"),
+    "fpr": ("unc", "none", "none"),
+    "bonferroni": ("bonferroni", "fwe", "familywise error, Bonferroni"),
+    "sidak": ("sidak", "fwe", "familywise error, Sidak"),
+    "holm": ("holm", "fwe", "familywise error, Holm"),
+    "hommel": ("hommel", "fwe", "familywise error, Hommel"),
+    "fdr": ("fdrBH", "fdr", "false discovery rate, Benjamini-Hochberg"),
+    "fdr-by": ("fdrBY", "fdr", "false discovery rate, Benjamini-Yekutieli"),
+    "fdr-bky": ("fdrBKY", "fdr", "false discovery rate, Benjamini-Krieger-Yekutieli"),
+    "fdr-storey": ("fdrStorey", "fdr", "false discovery rate, Storey"),
+    "permutation": (
+        "permVoxelFWE",
+        "fwe",
+        "familywise error, permutation of the maximum t",
+    ),
+}
 _SIDE = {"two-sided": "Both", "positive": "", "negative": "Neg"}
 _INTENT = {
     "t": "t test",
@@ -47,7 +64,7 @@ def threshold_desc(control, tail, threshold_z=None):
     >>> threshold_desc("fdr", "two-sided"), threshold_desc("none", "negative", 3.1)
     ('fdrBHBoth', 'z3p1Neg')
     """
-    name = f"z{threshold_z:g}".replace(".", "p") if control == "none" else _DESC[control]
+    name = f"z{threshold_z:g}".replace(".", "p") if control == "none" else CONTROLS[control][0]
     return name + _SIDE[tail]
 
 
@@ -104,6 +121,10 @@ class DerivativeFolder:
         self._names = []
 
     def __enter__(self):
+        for old in self.top.glob(".group-old-*"):
+            # A run was killed between its two renames.
+            if not (self.top / "group").exists():
+                old.rename(self.top / "group")
         for leftover in self.top.glob(".group-*"):
             shutil.rmtree(leftover)
         (self._staging / "figures").mkdir(parents=True)
@@ -174,7 +195,8 @@ class DerivativeFolder:
         self._staging.rename(place)
         shutil.rmtree(old, ignore_errors=True)
         top = {
-            "dataset_description.json": json.dumps(self._description(source_maps), indent=2) + "\n",
+            "dataset_description.json": json.dumps(self._description(source_maps), indent=2)
+            + "\n",
             "README": _README,
             ".bidsignore": _BIDSIGNORE,
         }
@@ -183,7 +205,6 @@ class DerivativeFolder:
             temporary.write_text(text)
             temporary.replace(self.top / name)
         return [str(self.top / n) for n in top] + [str(place / n) for n in self._names]
-
 
     def _description(self, source_maps):
         description = {
@@ -230,7 +251,10 @@ def check_output_dir(output_dir):
                 "folder for the results"
             )
     elif (top / "group").exists():
-        raise ValueError(f"{top / 'group'} exists and is not ours; choose a new folder")
+        raise ValueError(
+            f"{top / 'group'} exists, but no {description.name} says whose it is; move it away or "
+            "choose a new folder"
+        )
 
 
 _README = f"""Group-level results of {GENERATOR} {__version__}

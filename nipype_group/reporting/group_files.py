@@ -9,7 +9,7 @@ from pathlib import Path
 from nipype_group._version import __version__
 from nipype_group.design.contrasts import read_contrasts
 from nipype_group.design.sources import read_tsv
-from nipype_group.reporting.derivatives import common_entities, number_of_rows
+from nipype_group.reporting.derivatives import CONTROLS, common_entities, number_of_rows
 
 _PACKAGES = ("numpy", "scipy", "nibabel", "nipype", "pandas", "numba")
 _TABLES = ("clusters", "peaks", "labels")
@@ -171,13 +171,7 @@ def _threshold(summary):
         "ThresholdUnit": "t" if control == "permutation" else "z",
         "ClusterExtentVoxels": summary.get("ClusterExtentVoxels"),
         "Connectivity": summary["Connectivity"],
-        "Correction": {
-            "none": "none",
-            "fpr": "none",
-            "bonferroni": "familywise error, Bonferroni",
-            "fdr": "false discovery rate, Benjamini-Hochberg",
-            "permutation": "familywise error, permutation of the maximum t",
-        }[control],
+        "Correction": CONTROLS[control][2],
         "SurvivingVoxels": summary["SurvivingVoxels"],
     }
     if control == "permutation":

@@ -9,8 +9,13 @@ import numpy as np
 from scipy import ndimage
 
 from nipype_group.stats.clusters import label_clusters, neighbourhood, signs_of
-from nipype_group.stats.random_field import check_height, log_p_cluster, log_p_extent
-from nipype_group.stats.random_field import log_p_height, log_p_set
+from nipype_group.stats.random_field import (
+    check_height,
+    log_p_cluster,
+    log_p_extent,
+    log_p_height,
+    log_p_set,
+)
 from nipype_group.stats.resels import SearchVolume, cluster_resels, resel_counts
 from nipype_group.stats.topological import log_q_clusters, log_q_peaks
 
@@ -130,9 +135,7 @@ def infer_clusters(
         values = log_q_peaks((stat * sign)[peaks], height, field, volume)
         peak_log_q[peaks] = _doubled(values, both)
         count = int(mine.sum())
-        set_log_p.append(
-            float(log_p_set(count, 0.0, height, field, volume)) if count else 0.0
-        )
+        set_log_p.append(float(log_p_set(count, 0.0, height, field, volume)) if count else 0.0)
     inside = labels > 0
     peak_log_p = np.zeros(mask.shape)
     peak_log_p[inside] = _doubled(log_p_height(np.abs(stat[inside]), field, volume), both)

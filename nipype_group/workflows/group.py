@@ -8,7 +8,7 @@ from nipype.interfaces.utility import IdentityInterface, Merge, Select
 from nipype_group.design.contrasts import contrast_label, contrast_test, split_definition
 from nipype_group.design.formula import formula_variables
 from nipype_group.interfaces import GroupDerivatives
-from nipype_group.reporting.derivatives import threshold_desc
+from nipype_group.reporting.derivatives import CONTROLS, threshold_desc
 from nipype_group.workflows import collect as collect_stage
 from nipype_group.workflows import model as model_stage
 from nipype_group.workflows import parametric as parametric_stage
@@ -55,14 +55,13 @@ class _Results:
         ]
         if settings.n_permutations:
             made += [(i, "permutation", settings.tail) for i in settings.t_contrasts]
-        kinds = {"bonferroni": "fwe", "permutation": "fwe", "fdr": "fdr"}
         self.contrasts = [i for i, _, _ in made]
         self.names = [
             f"contrast-{labels[i]}_desc-{threshold_desc(control, tail, settings.threshold_z)}"
             for i, control, tail in made
         ]
         self.stat_types = [tests[i] for i, _, _ in made]
-        self.adjustments = [kinds.get(control, "none") for _, control, _ in made]
+        self.adjustments = [CONTROLS[control][1] for _, control, _ in made]
         self.units = ["t" if control == "permutation" else "z" for _, control, _ in made]
         self.permuted = [labels[i] for i in settings.t_contrasts]
 

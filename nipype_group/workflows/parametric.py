@@ -33,8 +33,8 @@ def init_parametric_wf(
     ----------
     contrasts : tuple of str
         ``NAME=EXPRESSION``, in the order of the maps.
-    height_controls : tuple of {"none", "fpr", "bonferroni", "fdr"}
-        Thresholds.
+    height_controls : tuple of str
+        Thresholds, from `HEIGHT_CONTROLS`.
     alpha : float
         Error rate.
     threshold_z : float, optional

@@ -4,6 +4,7 @@ import nipype.pipeline.engine as pe
 from nipype.interfaces.utility import IdentityInterface
 
 from nipype_group.interfaces import AtlasReport, PlotResults
+from nipype_group.interfaces.report import NO_ATLAS
 
 # Fields of every thresholded map, as inputs of the workflow and of AtlasReport.
 PER_RESULT = {
@@ -58,7 +59,7 @@ def init_report_wf(
     units : tuple of str
         Symbol of the thresholded values.
     atlases : tuple of str, optional
-        Names or files; None for the default ones, where installed.
+        Names or files; None for the default ones, where installed; empty for none.
     space : str, optional
         Space of the maps.
     figures : bool
@@ -128,7 +129,7 @@ def init_report_wf(
     )
     tables.inputs.stat_type, tables.inputs.adjustment = list(stat_types), list(adjustments)
     if atlases is not None:
-        tables.inputs.atlases = list(atlases)
+        tables.inputs.atlases = list(atlases) or [NO_ATLAS]
     if space is not None:
         tables.inputs.space = space
     workflow.connect(

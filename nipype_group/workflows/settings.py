@@ -28,8 +28,8 @@ class AnalysisSettings:
         One number or three; empty for no smoothing.
     tail : {"two-sided", "positive", "negative"}
         Side tested, for height, clusters and permutation alike.
-    height_controls : tuple of {"none", "fpr", "bonferroni", "fdr"}
-        Thresholds made of every contrast.
+    height_controls : tuple of str
+        Thresholds made of every contrast, from `HEIGHT_CONTROLS`.
     alpha : float
         Error rate of all of them, and of permutation.
     threshold_z : float, optional
@@ -47,7 +47,7 @@ class AnalysisSettings:
     shuffling : {"auto", "permute", "flip"}
         Kind of shuffling.
     atlases : tuple of str, optional
-        Names or files; None for the default ones, where installed.
+        Names or files; None for the default ones, where installed; empty for none.
     task, space : str, optional
         For file names; None for what the maps' names say.
     on_bad_map : {"error", "exclude"}

@@ -1,4 +1,4 @@
-"""The grammar of contrast expressions against evaluation with real numbers."""
+"""The grammar of expressions against evaluation with real numbers."""
 
 import numpy as np
 import pytest
@@ -132,7 +132,7 @@ def test_examples_of_the_grammar(text, expected):
 def test_what_is_no_expression_is_refused_with_the_reason(text, message):
     with pytest.raises(ValueError, match=message) as error:
         parse_row(text)
-    assert "contrast expression" in str(error.value)
+    assert "expression" in str(error.value)
 
 
 @settings(max_examples=200)

@@ -223,7 +223,9 @@ def test_the_index_of_the_table_does_not_matter(table):
     )
 
 
-@pytest.mark.parametrize("text", ["I(9**9**9**9)", "I(age**99999)", "I('a' * 999999999)", "I(2**9)"])
+@pytest.mark.parametrize(
+    "text", ["I(9**9**9**9)", "I(age**99999)", "I('a' * 999999999)", "I(2**9)"]
+)
 def test_arithmetic_that_could_take_all_memory_is_refused(text):
     with pytest.raises(ValueError, match="is not allowed"):
         formula_variables(f"age + {text}")

@@ -72,11 +72,16 @@ def test_clusters_get_the_names_of_an_atlas(write_brain, atlas):
 
 
 def test_tables_without_any_atlas(write_brain, monkeypatch):
-    monkeypatch.setattr(report_module, "find_atlases", lambda names: [])
+    monkeypatch.setattr(report_module, "find_atlases", lambda: [])
     outputs, clusters, _ = tables(write_brain)
     assert clusters["label"].tolist() == ["n/a", "n/a"]
     assert clusters["hemisphere"].tolist() == ["left", "right"]
     assert read_table(outputs.labels_file).empty
+
+
+def test_no_atlas_on_request(write_brain):
+    _, clusters, _ = tables(write_brain, atlases=["none"])
+    assert clusters["label"].tolist() == ["n/a", "n/a"]
 
 
 @pytest.mark.parametrize(("adjustment", "column"), [("fwe", "p_fwe"), ("fdr", "p_fdr")])
