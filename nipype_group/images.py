@@ -360,6 +360,34 @@ def unmask(values, mask):
     return flat.T.reshape((*mask.shape, len(values)), order="F")
 
 
+def read_dof(path, stat_type):
+    """Return the degrees of freedom that a statistic image's NIfTI intent states.
+
+    Parameters
+    ----------
+    path : path
+        Statistic image.
+    stat_type : {"t", "F"}
+        What it is taken for.
+
+    Returns
+    -------
+    tuple of float
+        (dof,) of t, (numerator, denominator) of F.
+
+    Raises
+    ------
+    MapError
+        Where the image does not state them.
+    """
+    intent, parameters, _ = nib.load(path).header.get_intent()
+    if intent != f"{stat_type.lower()} test":
+        raise MapError(
+            path, f"its intent is {intent!r}, not {stat_type} with degrees of freedom; give dof"
+        )
+    return tuple(float(v) for v in parameters)
+
+
 @dataclass(frozen=True)
 class Fit:
     """A fitted model inside a mask.
@@ -459,6 +487,19 @@ class MaskedStack:
     def read(self, start, stop):
         """Return voxels start to stop - 1 of the mask as float64, shape (n, stop - start)."""
         return self._maps[:, self._inside[start:stop]].astype(float)
+
+    def residuals(self, matrix, betas):
+        """Yield the residual volume of every map, one at a time.
+
+        Parameters
+        ----------
+        matrix : array, shape (n, p)
+            Design.
+        betas : array, shape (p, v)
+            Parameter estimates of the mask's voxels.
+        """
+        for row, values in zip(matrix, self._maps, strict=True):
+            yield self.unmask(values[self._inside].astype(float) - row @ betas)
 
     def unmask(self, values):
         """Put values of the mask's voxels back into volumes, see `unmask`."""

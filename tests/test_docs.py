@@ -6,6 +6,7 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
 
 import nibabel as nib
 import pytest
@@ -50,34 +51,49 @@ def test_build_without_warning(tmp_path):
     assert (tmp_path / "html" / "index.html").is_file()
 
 
-def test_benchmarks_are_drawn_from_their_file(tmp_path):
+@pytest.fixture
+def stored_table(tmp_path):
+    """Return a function that gives the text of a directive for what its file holds."""
     sys.path.insert(0, str(DOCS / "_ext"))
     try:
         import package_docs
     finally:
         sys.path.remove(str(DOCS / "_ext"))
 
-    class Directive(package_docs.BenchmarkTable):
-        def __init__(self, folder):
-            self.folder = folder
+    def text(name, rows=None, **more):
+        class Directive(getattr(package_docs, name)):
+            env = mock.Mock(srcdir=tmp_path)
 
-        @property
-        def env(self):
-            class Environment:
-                srcdir = self.folder
+            def __init__(self):
+                pass
 
-                def note_dependency(self, path):
-                    pass
+        if rows is not None:
+            stored = {"commit": "abc", "machine": {"processor": "x"}, "rows": rows, **more}
+            (tmp_path / Directive.file).write_text(json.dumps(stored))
+        return "\n".join(Directive().lines())
 
-            return Environment()
+    return text
 
-    assert "No measurements" in Directive(tmp_path).lines()[0]
+
+@pytest.mark.parametrize("name", ["BenchmarkTable", "NullTable"])
+def test_tables_of_nothing_say_so(stored_table, name):
+    assert "No measurements" in stored_table(name)
+    assert "Commit ``abc``. Machine: processor: x." in stored_table(name, [], fields=2)
+
+
+def test_benchmarks_are_drawn_from_their_file(stored_table):
     row = {"work": "fit", "ours_cpu_s": 0.5, "nilearn_cpu_s": 2, "ratio": 4.0, "threads": 1}
-    measured = {"commit": "abc", "machine": {"processor": "x"}, "rows": [{**row, "note": "n"}]}
-    (tmp_path / "benchmarks.json").write_text(json.dumps(measured))
-    text = "\n".join(Directive(tmp_path).lines())
-    assert "Commit ``abc``" in text
+    text = stored_table("BenchmarkTable", [{**row, "note": "n"}])
     assert "- fit\n     - 0.5\n     - 2\n     - 4\n     - 1\n     - n" in text
+
+
+def test_null_rates_are_drawn_from_their_file(stored_table):
+    row = {"test": "voxel", "statistic": "t", "rate": 0.05, "low": 0.041, "high": 0.0604}
+    rows = [{**row, "fwhm_voxels": 3}, {**row, "fwhm_voxels": 8, "rate": 0.045}]
+    text = stored_table("NullTable", rows, fields=2000)
+    assert "Percent of 2,000 fields" in text
+    assert "- Test\n     - FWHM 3 voxels\n     - FWHM 8 voxels" in text
+    assert "- voxel\n     - 5.0 (4.1 to 6.0)\n     - 4.5 (4.1 to 6.0)" in text
 
 
 def test_there_are_commands_to_check():

@@ -1,7 +1,8 @@
 """Average activation of a group, one map a subject.
 
 Maps are smoothed by 8 mm; the mean is tested on both sides by the false discovery rate, by
-Bonferroni and by sign flips.
+Bonferroni and by sign flips, and true discovery proportions are given for the clusters at z 3, 4
+and 5 and for atlas regions.
 
     python workflows/all_resolutions.py OUT [--bids DIR]
 

@@ -131,17 +131,29 @@ class AtlasTable(_Generated):
         return list_table(["Name", "Space", "Licence", "Default"], rows, (30, 30, 25, 15))
 
 
-class BenchmarkTable(_Generated):
-    """The measurements of docs/benchmarks.json, where there are any."""
+class _Stored(_Generated):
+    """A table of what a script has stored in a JSON file of this folder, where there is any."""
+
+    file = ""
 
     def lines(self):
-        """Return where and on what it was measured, and a row a measurement."""
-        path = Path(self.env.srcdir, "benchmarks.json")
+        """Return where and on what it was measured, and the table."""
+        path = Path(self.env.srcdir, self.file)
         self.env.note_dependency(str(path))
         if not path.is_file():
             return ["No measurements are stored; run the command above."]
-        measured = json.loads(path.read_text(encoding="utf-8"))
-        machine = "; ".join(f"{k}: {v}" for k, v in measured["machine"].items())
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        machine = "; ".join(f"{k}: {v}" for k, v in stored["machine"].items())
+        return [f"Commit ``{stored['commit']}``. Machine: {machine}.", "", *self.table(stored)]
+
+
+class BenchmarkTable(_Stored):
+    """The measurements of docs/benchmarks.json."""
+
+    file = "benchmarks.json"
+
+    def table(self, stored):
+        """Return a row a measurement."""
         rows = [
             [
                 row["work"],
@@ -149,13 +161,33 @@ class BenchmarkTable(_Generated):
                 str(row.get("threads", "")),
                 row.get("note") or "",
             ]
-            for row in measured["rows"]
+            for row in stored["rows"]
         ]
         header = ["Work", "Ours, CPU s", "nilearn, CPU s", "Ratio", "Threads", "Note"]
+        return list_table(header, rows, (30, 12, 14, 10, 10, 24))
+
+
+class NullTable(_Stored):
+    """The error rates of docs/random_field_null.json."""
+
+    file = "random_field_null.json"
+
+    def table(self, stored):
+        """Return a row a statistic and test, a column a smoothness."""
+        cells, smoothness = {}, {}
+        for row in stored["rows"]:
+            rate, low, high = (f"{100 * row[key]:.1f}" for key in ("rate", "low", "high"))
+            cell = f"{rate} ({low} to {high})"
+            cells.setdefault((row["statistic"], row["test"]), []).append(cell)
+            smoothness.setdefault(f"FWHM {row['fwhm_voxels']} voxels")
         return [
-            f"Commit ``{measured['commit']}``. Machine: {machine}.",
+            f"Percent of {stored['fields']:,} fields with an error, and 95 % interval:",
             "",
-            *list_table(header, rows, (30, 12, 14, 10, 10, 24)),
+            *list_table(
+                ["Statistic", "Test", *smoothness],
+                [[*key, *row] for key, row in cells.items()],
+                (10, 30, *[20] * len(smoothness)),
+            ),
         ]
 
 
@@ -194,5 +226,6 @@ def setup(app):
     app.add_directive("table-columns", TableColumns)
     app.add_directive("atlas-table", AtlasTable)
     app.add_directive("benchmark-table", BenchmarkTable)
+    app.add_directive("null-table", NullTable)
     app.add_directive("workflow", WorkflowGraph)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

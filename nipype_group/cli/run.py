@@ -10,7 +10,7 @@ from nipype_group.execution import allowed_processors, quiet_nipype, run_workflo
 from nipype_group.reporting.derivatives import check_output_dir
 from nipype_group.reporting.summary import summarise
 from nipype_group.stats.clusters import CONNECTIVITIES, TAILS
-from nipype_group.stats.multiple_testing import HEIGHT_CONTROLS
+from nipype_group.stats.thresholding import HEIGHT_CONTROLS
 from nipype_group.workflows import AnalysisSettings, init_group_wf
 
 _EPILOG = """\
@@ -88,6 +88,9 @@ def add_parser(commands):
     )  # fmt: skip
     maps.add_argument("--participants", metavar="TSV", help="table of participants")
     maps.add_argument("--mask", metavar="NII", help="mask; default: voxels present in every map")
+    maps.add_argument(
+        "--search-volume", metavar="MASK", help="mask of the voxels that inference searches"
+    )
     maps.add_argument("--smooth", metavar="MM", type=float, nargs="+", default=[], help="FWHM, mm")
     maps.add_argument(
         "--on-bad-map", choices=("error", "exclude"), default="error",
@@ -127,6 +130,19 @@ def add_inference(parser):
         help="neighbours of a voxel, default 26",
     )  # fmt: skip
     inference.add_argument(
+        "--cluster-control", choices=("rft",), help="clusters by random field theory of extent"
+    )
+    forming = inference.add_mutually_exclusive_group()
+    forming.add_argument("--cluster-forming-z", metavar="Z", type=float, help="of the clusters")
+    forming.add_argument("--cluster-forming-p", metavar="P", type=float, help="default .001")
+    inference.add_argument(
+        "--nonstationary", action="store_true", help="cluster extents in local resels"
+    )
+    inference.add_argument(
+        "--ari", metavar="Z[,Z...]", type=_heights, default=(),
+        help="true discovery proportions of the clusters at these heights in z",
+    )  # fmt: skip
+    inference.add_argument(
         "--permutations", metavar="N", type=int, default=0,
         help="familywise error by permutation of the maximum t, N shuffles",
     )  # fmt: skip
@@ -138,6 +154,10 @@ def add_inference(parser):
         help="atlases of the tables, or none; default AAL, Desikan-Killiany, Harvard-Oxford",
     )  # fmt: skip
     report.add_argument("--space", metavar="S", help="space of the maps, for the file names")
+
+
+def _heights(text):
+    return tuple(float(item) for item in text.split(","))
 
 
 def add_execution(parser):
@@ -165,6 +185,7 @@ def execute(arguments):
         "bids_dir": arguments.bids,
         "participants": arguments.participants,
         "mask_file": arguments.mask,
+        "search_volume": arguments.search_volume,
         "design_table": arguments.design,
     }
     files = {name: _existing(path) for name, path in files.items() if path is not None}
@@ -191,6 +212,11 @@ def _settings(arguments):
         threshold_z=arguments.threshold_z,
         cluster_extent=arguments.cluster_extent,
         connectivity=arguments.connectivity,
+        cluster_control=arguments.cluster_control,
+        cluster_forming_z=arguments.cluster_forming_z,
+        cluster_forming_p=arguments.cluster_forming_p,
+        nonstationary=arguments.nonstationary,
+        ari_thresholds_z=arguments.ari,
         n_permutations=arguments.permutations,
         n_shards=arguments.shards,
         seed=arguments.seed,

@@ -1,5 +1,7 @@
 """The stages of a group analysis as Nipype interfaces."""
 
+from nipype_group.interfaces.all_resolutions import AllResolutionsInference
+from nipype_group.interfaces.cluster import ClusterInference
 from nipype_group.interfaces.collect import CollectMaps
 from nipype_group.interfaces.contrast import EstimateContrasts
 from nipype_group.interfaces.derivatives import GroupDerivatives
@@ -16,7 +18,9 @@ from nipype_group.interfaces.smooth import SmoothMaps
 from nipype_group.interfaces.threshold import ThresholdMap
 
 __all__ = [
+    "AllResolutionsInference",
     "AtlasReport",
+    "ClusterInference",
     "CollectMaps",
     "ContrastSet",
     "DesignMatrix",

@@ -7,6 +7,7 @@ from nipype_group.reporting.derivatives import DerivativeFolder
 from nipype_group.reporting.group_files import (
     RunFacts,
     add_contrasts,
+    add_discoveries,
     add_permutations,
     add_run,
     add_thresholded,
@@ -29,6 +30,8 @@ class _GroupDerivativesInputSpec(GroupInputSpec):
     design_json = File(exists=True, mandatory=True, desc="its description")
     contrasts_file = File(exists=True, mandatory=True, desc="contrasts")
     mask_file = File(exists=True, mandatory=True, desc="voxels analysed")
+    search_mask_file = File(exists=True, desc="voxels that inference searched")
+    smoothness_file = File(exists=True, desc="FWHM and resels of the residuals")
     coverage_file = File(exists=True, desc="maps with a value, a voxel")
     r2_file = File(exists=True, desc="explained share of the sum of squares")
     effect_files = _files("effect of every contrast")
@@ -50,6 +53,10 @@ class _GroupDerivativesInputSpec(GroupInputSpec):
     clusters_jsons = _files("their dictionaries")
     peaks_jsons = _files("their dictionaries")
     labels_jsons = _files("their dictionaries")
+    tdp_files = _files("true discovery proportions of every contrast")
+    ari_clusters_files = _files("clusters at all heights")
+    ari_regions_files = _files("regions")
+    ari_summary_files = _files("JSON of all-resolutions inference")
     plan_file = File(exists=True, desc="plan of the permutations")
     nulldist_files = _files("null distributions, in the order of permuted_contrasts")
     logp_unc_files = _files("-log10 of the permutation's uncorrected p")
@@ -86,6 +93,7 @@ class GroupDerivatives(GroupInterface):
             add_run(folder, facts, given)
             add_contrasts(folder, facts, given)
             add_thresholded(folder, facts, given)
+            add_discoveries(folder, facts, given)
             add_permutations(folder, facts, given)
             for figure in given.get("figures", []):
                 folder.add_figure(figure)

@@ -8,8 +8,10 @@ from nipype.interfaces.base import TraitedSpec, traits
 
 from nipype_group.design.matrix import read_design
 from nipype_group.images import MaskedStack, write_volume
-from nipype_group.interfaces.base import File, GroupInputSpec, GroupInterface
+from nipype_group.interfaces.base import LOGGER, File, GroupInputSpec, GroupInterface
+from nipype_group.stats.cluster_inference import search_volume
 from nipype_group.stats.glm import fit_tiles
+from nipype_group.stats.smoothness import residual_smoothness
 
 
 class _GroupGLMInputSpec(GroupInputSpec):
@@ -17,6 +19,7 @@ class _GroupGLMInputSpec(GroupInputSpec):
     mask_file = File(exists=True, mandatory=True, desc="voxels that are fitted")
     design_file = File(exists=True, mandatory=True, desc="design TSV, a row a map")
     design_json = File(exists=True, mandatory=True, desc="its description")
+    edges = traits.Enum("valid", "spm", usedefault=True, desc="differences that smoothness uses")
 
 
 class _GroupGLMOutputSpec(TraitedSpec):
@@ -25,12 +28,16 @@ class _GroupGLMOutputSpec(TraitedSpec):
     r2_file = File(desc="share of the sum of squares that the model explains")
     model_file = File(desc="JSON: columns, rank, dof, covariance of the betas for unit variance")
     dof = traits.Int(desc="residual degrees of freedom, n - rank")
+    smoothness_file = File(desc="JSON: FWHM in voxels and mm, resels; null where not estimable")
+    rpv_file = File(desc="resels per voxel, NaN where a neighbour is missing")
 
 
 class GroupGLM(GroupInterface):
     """Fit a design to the maps by ordinary least squares, all contrasts from one fit.
 
     Betas are X+ y, the residual variance is RSS / (n - rank X). Tiles of voxels bound the memory.
+    Smoothness is that of the standardised residuals (Kiebel et al. 1999, NeuroImage 10:756); with
+    `edges="spm"` the zeros that SPM takes beyond the volume's faces enter it.
 
     Examples
     --------
@@ -65,4 +72,36 @@ class GroupGLM(GroupInterface):
         model_file = cwd / "model.json"
         model_file.write_text(json.dumps(about, indent=2) + "\n")
         self._results.update(model_file=str(model_file), dof=model.dof)
+        smoothness, rpv = _smoothness(stack, model, maps[0], self.inputs.edges)
+        path = cwd / "smoothness.json"
+        path.write_text(json.dumps(smoothness, indent=2) + "\n")
+        self._results["smoothness_file"] = str(path)
+        self._results["rpv_file"] = write_volume(cwd / "rpv.nii", rpv, stack.grid)
         return runtime
+
+
+def _smoothness(stack, model, betas, edges):
+    """Return the description of the smoothness and the map of resels per voxel.
+
+    A mask of a plane, or one so thin that no voxel has neighbours, has no estimate: the fit stands
+    all the same, and random field theory says why it does not.
+    """
+    try:
+        found = residual_smoothness(
+            stack.residuals(model.matrix, betas), stack.mask, model.dof, edges=edges
+        )
+    except ValueError as error:
+        LOGGER.warning("smoothness is not estimated: %s", error)
+        return {"FWHMVoxels": None, "Reason": str(error)}, np.full(stack.mask.shape, np.nan)
+    volume = search_volume(stack.mask, found.fwhm_voxels)
+    about = {
+        "FWHMVoxels": found.fwhm_voxels.tolist(),
+        "FWHMMillimetres": found.fwhm_mm(stack.grid.voxel_sizes_mm).tolist(),
+        "Resels": list(volume.resels),
+        "VoxelsPerResel": float(found.voxels_per_resel),
+        "DLH": float(found.dlh),
+        "Edges": edges,
+        "NumberOfVoxels": stack.n_voxels,
+        "DegreesOfFreedom": model.dof,
+    }
+    return about, found.resels_per_voxel

@@ -18,10 +18,12 @@ from nipype_group.interfaces.base import (
 class _GroupMaskInputSpec(GroupInputSpec):
     map_files = InputMultiObject(File(exists=True), mandatory=True, desc="maps of one grid")
     mask_file = File(exists=True, desc="explicit mask on the grid of the maps")
+    search_volume = File(exists=True, desc="mask of the voxels that inference searches")
 
 
 class _GroupMaskOutputSpec(TraitedSpec):
     mask_file = File(desc="voxels that are analysed")
+    search_mask_file = File(desc="those inside the search volume; all without one")
     coverage_file = File(desc="number of maps with a value, a voxel")
     n_voxels = traits.Int(desc="voxels in the mask")
 
@@ -47,6 +49,14 @@ class GroupMask(GroupInterface):
         self._results["mask_file"] = write_volume(cwd / "mask.nii.gz", mask, grid, np.uint8)
         self._results["coverage_file"] = write_volume(
             cwd / "coverage.nii.gz", counts, grid, np.int32
+        )
+        searched = mask
+        if isdefined(self.inputs.search_volume):
+            searched = mask & read_mask(self.inputs.search_volume, grid)[0]
+            if not searched.any():
+                raise ValueError(f"{self.inputs.search_volume} holds no voxel of the mask")
+        self._results["search_mask_file"] = write_volume(
+            cwd / "search_mask.nii.gz", searched, grid, np.uint8
         )
         self._results["n_voxels"] = int(mask.sum())
         return runtime

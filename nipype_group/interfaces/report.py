@@ -8,7 +8,7 @@ from nipype.interfaces.base import InputMultiObject, Str, TraitedSpec, traits
 
 from nipype_group.design.contrasts import read_contrasts
 from nipype_group.design.matrix import read_design
-from nipype_group.images import read_volume
+from nipype_group.images import read_mask, read_volume
 from nipype_group.interfaces.base import File, GroupInputSpec, GroupInterface, isdefined
 from nipype_group.reporting.atlas import find_atlases
 from nipype_group.reporting.figures import (
@@ -17,7 +17,14 @@ from nipype_group.reporting.figures import (
     draw_glass_brain,
     draw_slices,
 )
-from nipype_group.reporting.tables import cluster_tables, write_tables
+from nipype_group.reporting.tables import (
+    add_cluster_p,
+    add_peak_q,
+    cluster_tables,
+    write_tables,
+)
+from nipype_group.stats.all_resolutions import ari_regions
+from nipype_group.stats.clusters import TAILS
 
 ADJUSTMENTS = ("none", "fwe", "fdr")
 # Stands for an empty list of atlases, which Nipype takes for one that was not given.
@@ -37,6 +44,11 @@ class _AtlasReportInputSpec(GroupInputSpec):
         *ADJUSTMENTS, usedefault=True, desc="what logp_file is adjusted for: nothing, FWE, FDR"
     )
     summary_file = File(exists=True, desc="JSON of the threshold, kept in the dictionaries")
+    mask_file = File(exists=True, desc="voxels tested, with ari_alpha")
+    ari_alpha = traits.Float(
+        desc="give every cluster a true discovery proportion; probability that any bound fails"
+    )
+    tail = traits.Enum(*TAILS, usedefault=True, desc="side of the true discovery proportions")
     atlases = InputMultiObject(
         Str,
         desc="names, files, or none; default: AAL, Desikan-Killiany, Harvard-Oxford if installed",
@@ -93,8 +105,14 @@ class AtlasReport(GroupInterface):
             min_distance_mm=inputs.min_distance_mm, max_peaks=inputs.max_peaks,
             standard_space=not isdefined(inputs.space) or inputs.space.startswith("MNI"),
         )  # fmt: skip
+        summary = _read_json(inputs.summary_file) if isdefined(inputs.summary_file) else {}
+        clusters, peaks, _ = tables
+        add_cluster_p(clusters, summary.pop("ClusterTable", []))
+        add_peak_q(peaks, summary.pop("PeakFDR", []))
+        if isdefined(inputs.ari_alpha):
+            self._add_discoveries(clusters, labels)
         settings = {
-            **(_read_json(inputs.summary_file) if isdefined(inputs.summary_file) else {}),
+            **summary,
             "MinimumPeakDistanceMillimetres": inputs.min_distance_mm,
             "MaximumPeaksPerCluster": inputs.max_peaks,
             "Atlases": [atlas.describe() for atlas in atlases],
@@ -104,6 +122,14 @@ class AtlasReport(GroupInterface):
             self._results[f"{table}_file"] = str(paths[table])
             self._results[f"{table}_json"] = str(paths[f"{table}_json"])
         return runtime
+
+    def _add_discoveries(self, clusters, labels):
+        inputs = self.inputs
+        z, grid = read_volume(inputs.z_file)
+        mask, _ = read_mask(inputs.mask_file, grid)
+        tail = "positive" if inputs.stat_type == "F" else inputs.tail
+        regions = ari_regions(z, labels, mask=mask, alpha=inputs.ari_alpha, tail=tail)
+        clusters["tdp"] = clusters["cluster_id"].map({r.name: r.tdp for r in regions})
 
 
 def _atlases(names):

@@ -8,10 +8,10 @@ from nipype.interfaces.base import Str, TraitedSpec, traits
 
 from nipype_group.images import read_mask, read_volume, write_volume
 from nipype_group.interfaces.base import LOGGER, File, GroupInputSpec, GroupInterface, isdefined
+from nipype_group.interfaces.random_field import read_random_field
 from nipype_group.stats.clusters import TAILS
 from nipype_group.stats.distributions import minus_log10
-from nipype_group.stats.multiple_testing import HEIGHT_CONTROLS
-from nipype_group.stats.thresholding import threshold_map
+from nipype_group.stats.thresholding import HEIGHT_CONTROLS, threshold_map
 
 
 class _ThresholdMapInputSpec(GroupInputSpec):
@@ -27,6 +27,11 @@ class _ThresholdMapInputSpec(GroupInputSpec):
     )
     alpha = traits.Float(0.05, usedefault=True, desc="error rate of the height control")
     threshold_z = traits.Float(desc="height in z, with height control none")
+    stat_file = File(exists=True, desc="t or F map behind z, with height control rft")
+    smoothness_file = File(exists=True, desc="JSON from GroupGLM, with height control rft")
+    dof = traits.List(
+        traits.Float, desc="of stat_file; default: what its NIfTI intent states", maxlen=2
+    )
     tail = traits.Enum(*TAILS, usedefault=True, desc="side that counts")
     cluster_extent = traits.Int(0, usedefault=True, desc="smallest cluster kept, in voxels")
     connectivity = traits.Enum(26, 6, 18, usedefault=True, desc="neighbours of a voxel")
@@ -36,6 +41,7 @@ class _ThresholdMapOutputSpec(TraitedSpec):
     thresholded_file = File(desc="z where it survives, 0 elsewhere")
     label_file = File(desc="cluster ids: positive first, then by size")
     logp_file = File(desc="-log10 of p adjusted for the height control")
+    peak_logp_file = File(desc="the same: what the table of peaks lists")
     threshold_z = traits.Float(desc="height in z; inf where nothing could survive")
     n_survivors = traits.Int(desc="voxels that survive")
     summary_file = File(desc="JSON: settings, threshold, survivors")
@@ -45,8 +51,9 @@ class ThresholdMap(GroupInterface):
     """Threshold a z map by height and cluster extent; inclusion is z >= threshold.
 
     Height: a fixed z (none), uncorrected p (fpr), the familywise error (bonferroni, sidak, holm,
-    hommel) or the false discovery rate (fdr of Benjamini and Hochberg, fdr-by, fdr-bky,
-    fdr-storey) over the mask; one- or two-sided.
+    hommel, rft) or the false discovery rate (fdr of Benjamini and Hochberg, fdr-by, fdr-bky,
+    fdr-storey) over the mask; one- or two-sided. rft takes the smaller of the random field and
+    the Bonferroni threshold of the statistic.
 
     Examples
     --------
@@ -70,6 +77,8 @@ class ThresholdMap(GroupInterface):
             "extent": inputs.cluster_extent,
             "connectivity": inputs.connectivity,
         }
+        if inputs.height_control == "rft":
+            settings["random_field"] = read_random_field(inputs, mask)
         result = threshold_map(z, mask, inputs.height_control, **settings)
         kept = np.where(result.labels > 0, z, 0)
         logp = np.zeros(mask.shape)
@@ -79,6 +88,7 @@ class ThresholdMap(GroupInterface):
             cwd / "labels.nii", result.labels, grid, np.int32
         )
         self._results["logp_file"] = write_volume(cwd / "logp.nii", logp, grid)
+        self._results["peak_logp_file"] = self._results["logp_file"]
         self._results["threshold_z"] = float(result.threshold_z)
         self._results["n_survivors"] = int(np.count_nonzero(result.labels))
         summary = {

@@ -28,13 +28,15 @@ CONTROLS = {
     "fdr-by": ("fdrBY", "fdr", "false discovery rate, Benjamini-Yekutieli"),
     "fdr-bky": ("fdrBKY", "fdr", "false discovery rate, Benjamini-Krieger-Yekutieli"),
     "fdr-storey": ("fdrStorey", "fdr", "false discovery rate, Storey"),
+    "rft": ("rftVoxelFWE", "fwe", "familywise error, smaller of random field and Bonferroni"),
+    "rft-cluster": ("rftClusterFWE", "fwe", "familywise error, random field theory of extent"),
     "permutation": (
         "permVoxelFWE",
         "fwe",
         "familywise error, permutation of the maximum t",
     ),
 }
-_SIDE = {"two-sided": "Both", "positive": "", "negative": "Neg"}
+SIDES = {"two-sided": "Both", "positive": "", "negative": "Neg"}
 _INTENT = {
     "t": "t test",
     "F": "f test",
@@ -52,6 +54,7 @@ DESCRIPTIONS = {
     "p": "Uncorrected p value",
     "logp": "-log10 of the p value",
     "cohensD": "Effect over the residual standard deviation",
+    "tdp": "Lower bound of the proportion of true discoveries in the highest cluster here",
     "rSquare": "Share of the sum of squares that is explained",
 }
 
@@ -65,7 +68,7 @@ def threshold_desc(control, tail, threshold_z=None):
     ('fdrBHBoth', 'z3p1Neg')
     """
     name = f"z{threshold_z:g}".replace(".", "p") if control == "none" else CONTROLS[control][0]
-    return name + _SIDE[tail]
+    return name + SIDES[tail]
 
 
 def common_entities(map_names):

@@ -9,7 +9,12 @@ from pathlib import Path
 from nipype_group._version import __version__
 from nipype_group.design.contrasts import read_contrasts
 from nipype_group.design.sources import read_tsv
-from nipype_group.reporting.derivatives import CONTROLS, common_entities, number_of_rows
+from nipype_group.reporting.derivatives import (
+    CONTROLS,
+    SIDES,
+    common_entities,
+    number_of_rows,
+)
 
 _PACKAGES = ("numpy", "scipy", "nibabel", "nipype", "pandas", "numba")
 _TABLES = ("clusters", "peaks", "labels")
@@ -104,6 +109,11 @@ def add_run(folder, facts, given):
         given["mask_file"], "mask", {"Description": "Voxels analysed", "Type": "Brain"},
         desc="group",
     )  # fmt: skip
+    if "search_mask_file" in given:
+        about = {"Description": "Voxels that inference searches", "Type": "ROI"}
+        folder.add_image(given["search_mask_file"], "mask", about, desc="search")
+    if "smoothness_file" in given:
+        folder.add_file(given["smoothness_file"], "smoothness.json")
     if "coverage_file" in given:
         about = {"Description": "Number of maps with a value, before masking"}
         folder.add_image(given["coverage_file"], "statmap", about, desc="coverage")
@@ -160,6 +170,18 @@ def add_thresholded(folder, facts, given):
             folder.add_file(given[f"{table}_jsons"][index], f"{table}.json", **where)
 
 
+def add_discoveries(folder, facts, given):
+    """Add what all-resolutions inference gives for every contrast."""
+    for index, contrast in enumerate(facts.contrasts if "tdp_files" in given else ()):
+        summary = json.loads(Path(given["ari_summary_files"][index]).read_text())
+        desc = "ari" + SIDES[summary["Tail"]]
+        sidecar = facts.of(contrast, facts.ranks[index]) | summary
+        where = {"contrast": contrast.label, "desc": desc}
+        folder.add_map(given["tdp_files"][index], sidecar, stat="tdp", **where)
+        folder.add_file(given["ari_clusters_files"][index], "tdp.tsv", **where)
+        folder.add_file(given["ari_regions_files"][index], "regions.tsv", **where)
+
+
 def _threshold(summary):
     """Return the sidecar entries of a threshold."""
     control = summary["HeightControl"]
@@ -168,6 +190,10 @@ def _threshold(summary):
         "ThresholdType": control,
         "Alpha": summary["Alpha"],
         "ThresholdValue": summary.get("ThresholdZ", summary.get("ThresholdT")),
+        "ClusterFormingThreshold": summary.get("ClusterFormingZ"),
+        "SetLevelP": summary.get("SetLevelP"),
+        "FWHMVoxels": summary.get("FWHMVoxels"),
+        "Resels": summary.get("Resels"),
         "ThresholdUnit": "t" if control == "permutation" else "z",
         "ClusterExtentVoxels": summary.get("ClusterExtentVoxels"),
         "Connectivity": summary["Connectivity"],
@@ -201,7 +227,7 @@ def add_permutations(folder, facts, given):
     folder.add_file(given["plan_file"], "permutations.json")
     tests = {c.label: c for c in facts.contrasts}
     plan = json.loads(Path(given["plan_file"]).read_text())
-    desc = "permVoxelUnc" + {"two-sided": "Both", "positive": "", "negative": "Neg"}[plan["Tail"]]
+    desc = "permVoxelUnc" + SIDES[plan["Tail"]]
     for label, null, logp in zip(
         given["permuted_contrasts"], given["nulldist_files"], given["logp_unc_files"], strict=True
     ):

@@ -32,6 +32,8 @@ def summarise(output_dir, work_dir):
     ]
     for path in sorted(group.glob("*_clusters.tsv")):
         lines += _result(path)
+    for path in sorted(group.glob("*_tdp.tsv")):
+        lines.append(_discoveries(path))
     lines += [
         f"Results   {group}",
         f"Figures   {group / 'figures'}",
@@ -40,12 +42,28 @@ def summarise(output_dir, work_dir):
     return "\n".join(lines)
 
 
+def _name(path):
+    """Return contrast and desc of a file name."""
+    parts = [part.partition("-") for part in path.name.split("_")]
+    return " ".join(value for key, _, value in parts if key in ("contrast", "desc"))
+
+
+def _discoveries(path):
+    """Return one line on the true discovery proportions of a contrast."""
+    rows = read_tsv(path)
+    found = rows[rows["tdp"].astype(float) > 0]
+    if found.empty:
+        return f"{_name(path)}: no true discovery in {len(rows)} clusters"
+    best = found.loc[found["n_discoveries"].astype(int).idxmax()]
+    return (
+        f"{_name(path)}: true discoveries in {len(found)} of {len(rows)} clusters, most at z "
+        f"{best['threshold_z']}: at least {best['n_discoveries']} of {best['n_voxels']} voxels"
+    )
+
+
 def _result(path):
     """Return one line on a thresholded map and one on each of its highest peaks."""
-    stem = path.name.removesuffix("_clusters.tsv")
-    name = " ".join(
-        part.partition("-")[2] for part in stem.split("_") if part[:5] in ("contr", "desc-")
-    )
+    stem, name = path.name.removesuffix("_clusters.tsv"), _name(path)
     clusters = read_table(path)
     peaks = read_table(path.with_name(f"{stem}_peaks.tsv"))
     if clusters.empty:

@@ -15,7 +15,7 @@ from nipype_group.reporting.table_files import (
 )
 from nipype_group.stats.clusters import local_maxima
 
-__all__ = ["cluster_tables", "read_table", "write_tables"]
+__all__ = ["add_cluster_p", "add_peak_q", "cluster_tables", "read_table", "write_tables"]
 
 STAT_TYPES = ("t", "F", "z")
 
@@ -134,6 +134,25 @@ def cluster_tables(
         make_frame(peak_rows, PEAK_COLUMNS + [atlas.name for atlas in atlases]),
         make_frame(label_rows, LABEL_COLUMNS),
     )
+
+
+def add_cluster_p(clusters, rows):
+    """Fill extents and p of clusters, in place, from dictionaries with a cluster_id."""
+    table = clusters.set_index("cluster_id")
+    for row in rows:
+        for name, value in row.items():
+            if name != "cluster_id":
+                table.loc[row["cluster_id"], name] = value
+    for name in set().union(*rows) - {"cluster_id"} if rows else ():
+        clusters[name] = table[name].to_numpy()
+
+
+def add_peak_q(peaks, maxima):
+    """Fill the false discovery rate of peaks, in place, from [i, j, k, q] of local maxima."""
+    q_at = {tuple(at): q for *at, q in maxima}
+    if q_at:
+        places = zip(peaks["i"], peaks["j"], peaks["k"], strict=True)
+        peaks["p_fdr"] = np.array([q_at.get(place, np.nan) for place in places], dtype=float)
 
 
 def _check(stat_type, max_peaks, atlases):

@@ -6,9 +6,10 @@ Everything is one-sided by nature; a two-sided test looks at both signs and doub
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
+from scipy import ndimage, special, stats
 
 from nipype_group.stats.clusters import label_clusters, neighbourhood, signs_of
+from nipype_group.stats.multiple_testing import check_alpha
 from nipype_group.stats.random_field import (
     check_height,
     log_p_cluster,
@@ -21,6 +22,8 @@ from nipype_group.stats.topological import log_q_clusters, log_q_peaks
 
 # Neighbours among which SPM looks for maxima.
 _PEAK_CONNECTIVITY = 18
+# The distribution of extents holds for high thresholds only (Friston et al. 1994).
+_LARGEST_FORMING_P = 0.05
 
 
 @dataclass(frozen=True)
@@ -60,16 +63,108 @@ class ClusterInference:
     height: float
 
     def survivors(self, alpha):
-        """Return the label image of the clusters with familywise p <= alpha, numbered anew."""
+        """Keep the clusters with familywise p <= alpha.
+
+        Parameters
+        ----------
+        alpha : float
+            Familywise error rate, between 0 and 1.
+
+        Returns
+        -------
+        labels : int32 array, shape (x, y, z)
+            Clusters kept, numbered anew from 1.
+        kept : int array
+            Their positions in `n_voxels` and the other lists.
+
+        Raises
+        ------
+        ValueError
+            For an alpha that is no probability.
+        """
+        check_alpha(alpha)
         keep = self.log_p_fwe <= np.log(alpha)
         new_id = np.zeros(len(keep) + 1, dtype=np.int32)
         new_id[1:][keep] = np.arange(1, keep.sum() + 1)
         return new_id[self.labels], np.flatnonzero(keep)
 
+    def cluster_table(self, kept):
+        """Return a dictionary a kept cluster: its new id, extent and p."""
+        columns = {
+            "n_resels": self.n_resels,
+            "p_unc": np.exp(self.log_p_unc),
+            "p_fwe": np.exp(self.log_p_fwe),
+            "p_fdr": np.exp(self.log_q_fdr),
+        }
+        return [
+            {"cluster_id": i + 1, **{name: float(v[old]) for name, v in columns.items()}}
+            for i, old in enumerate(kept)
+        ]
+
+    def peak_table(self):
+        """Return [i, j, k, q] of every local maximum."""
+        where = np.argwhere(np.isfinite(self.peak_log_q))
+        return [[*at, float(np.exp(self.peak_log_q[tuple(at)]))] for at in where.tolist()]
+
+
+def forming_height(field, tail, *, z=None, p=None):
+    """Return a cluster-forming height in units of the statistic, and in z.
+
+    Parameters
+    ----------
+    field : StatField
+        The statistic.
+    tail : {"two-sided", "positive", "negative"}
+        A two-sided p is split between the sides.
+    z : float, optional
+        Height in z.
+    p : float, optional
+        Uncorrected p; .001 where neither is given.
+
+    Returns
+    -------
+    height, height_z : float
+
+    Raises
+    ------
+    ValueError
+        Where both are given, or one looks like the other.
+
+    Examples
+    --------
+    >>> from nipype_group.stats.euler import StatField
+    >>> [round(v, 4) for v in forming_height(StatField("t", 29), "positive", p=0.001)]
+    [3.3962, 3.0902]
+    """
+    if z is not None and p is not None:
+        raise ValueError("give a cluster-forming z or a cluster-forming p, not both")
+    if z is not None:
+        if z < 1:
+            raise ValueError(f"cluster-forming z {z:g} looks like a p; give it as the p")
+        return float(_height_of(special.ndtr(-z), field)), float(z)
+    p = 0.001 if p is None else p
+    if not 0 < p < 0.5:
+        raise ValueError(f"a cluster-forming p is between 0 and 0.5, got {p:g}; is it a z?")
+    if p > _LARGEST_FORMING_P:
+        raise ValueError(
+            f"a cluster-forming p of {p:g} is too lenient for random field theory; take "
+            f"{_LARGEST_FORMING_P} or less"
+        )
+    one_sided = p / len(signs_of(tail))
+    return float(_height_of(one_sided, field)), float(-special.ndtri(one_sided))
+
+
+def _height_of(p, field):
+    """Return the statistic with this upper tail."""
+    distribution = {"Z": stats.norm, "t": stats.t, "F": stats.f, "chi2": stats.chi2}[field.kind]
+    return distribution.isf(p, *field.dof)
+
 
 def search_volume(mask, fwhm_voxels):
     """Return the `SearchVolume` of a mask: its resels on the lattice and its voxels."""
-    return SearchVolume(resel_counts(mask, fwhm_voxels), int(mask.sum()), tuple(fwhm_voxels))
+    return SearchVolume(
+        resel_counts(mask, fwhm_voxels), int(np.count_nonzero(mask)), tuple(fwhm_voxels)
+    )
 
 
 def infer_clusters(
@@ -106,7 +201,9 @@ def infer_clusters(
     ValueError
         Where the height looks like a p, or the tail does not fit the statistic.
     """
-    check_height(height, field)
+    # In float32 a voxel at the height could pass here and lie below it in what follows.
+    stat, mask = np.asarray(stat, dtype=float), np.asarray(mask) != 0
+    height = float(check_height(height, field))
     if field.kind in ("F", "chi2") and tail != "positive":
         raise ValueError(f"a {field.kind} statistic is tested on its positive side, got {tail}")
     signs = signs_of(tail)
@@ -143,7 +240,7 @@ def infer_clusters(
         labels, n_voxels, n_resels,
         _doubled(log_p_extent(n_resels, height, field, volume), both),
         _doubled(log_p_cluster(n_resels, height, field, volume), both),
-        log_q, peak_log_p, peak_log_q, tuple(set_log_p), float(height),
+        log_q, peak_log_p, peak_log_q, tuple(set_log_p), height,
     )  # fmt: skip
 
 

@@ -73,7 +73,8 @@ def label_clusters(values, survives, connectivity=26, min_extent=0):
             continue
         index = np.arange(1, n_components + 1)
         sizes = np.bincount(found.ravel(), minlength=n_components + 1)[1:]
-        heights = np.asarray(ndimage.maximum(values * sign, found, index))
+        heights = np.zeros(n_components)
+        np.maximum.at(heights, found[side] - 1, values[side] * sign)
         order = np.lexsort((index, -heights, -sizes))
         order = order[sizes[order] >= max(min_extent, 1)]
         new_id = np.zeros(n_components + 1, dtype=np.int32)

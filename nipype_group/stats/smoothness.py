@@ -340,7 +340,7 @@ def z_smoothness(images, mask, dof=None, *, table="exact") -> Smoothness:
     """Estimate smoothness of a z field from one z map or from residuals, as FSL's smoothest.
 
     The correlation rho_i of voxels with their neighbour along axis i gives sigma_i^2 =
-    -1 / (4 ln |rho_i|), FWHM_i = sqrt(8 ln 2) sigma_i and DLH = 1 / sqrt(8 s_x^2 s_y^2 s_z^2)
+    -1 / (4 ln abs(rho_i)), FWHM_i = sqrt(8 ln 2) sigma_i and DLH = 1 / sqrt(8 s_x^2 s_y^2 s_z^2)
     (Flitney and Jenkinson 2000). From residuals, each voxel is demeaned and divided by its
     standard deviation first and DLH is multiplied by sqrt(`z_roughness`); FWHM are not.
 

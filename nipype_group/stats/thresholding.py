@@ -4,9 +4,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nipype_group.stats import multiple_testing, topological
 from nipype_group.stats.clusters import label_clusters, signs_of
-from nipype_group.stats.distributions import z_to_log_p
-from nipype_group.stats.multiple_testing import HEIGHT_CONTROLS, adjust, height_threshold
+from nipype_group.stats.distributions import f_to_z, t_to_z, z_to_log_p
+from nipype_group.stats.euler import StatField
+from nipype_group.stats.multiple_testing import adjust, check_alpha
+from nipype_group.stats.random_field import log_p_height
+from nipype_group.stats.resels import SearchVolume
+
+HEIGHT_CONTROLS = (*multiple_testing.HEIGHT_CONTROLS, "rft")
 
 
 @dataclass(frozen=True)
@@ -26,6 +32,41 @@ class Thresholded:
     labels: np.ndarray
     log_p: np.ndarray
     threshold_z: float
+
+
+@dataclass(frozen=True)
+class RandomField:
+    """A statistic as a random field in a search volume.
+
+    Parameters
+    ----------
+    stat : array, shape (x, y, z)
+        t or F.
+    field : StatField
+        Its distribution.
+    volume : SearchVolume
+        Resels of the mask.
+    """
+
+    stat: np.ndarray
+    field: StatField
+    volume: SearchVolume
+
+    def log_p(self, mask, tail):
+        """Return the log familywise p of the mask's voxels: the smaller of RFT and Bonferroni."""
+        values = self.stat[mask]
+        side = {"two-sided": np.abs(values), "positive": values, "negative": -values}[tail]
+        # Below 0 the expected Euler characteristic no longer bounds the p, which is 1 there.
+        log_p = log_p_height(np.maximum(side, 0.0), self.field, self.volume)
+        return np.minimum(log_p + np.log(len(signs_of(tail))), 0.0)
+
+    def height_z(self, alpha, tail):
+        """Return the z of the familywise threshold."""
+        check_alpha(alpha)
+        height = topological.height_threshold(alpha / len(signs_of(tail)), self.field, self.volume)
+        if self.field.kind == "t":
+            return float(t_to_z(height, *self.field.dof))
+        return float(f_to_z(height, *self.field.dof))
 
 
 def check_threshold_z(threshold_z):
@@ -50,7 +91,16 @@ def check_threshold_z(threshold_z):
 
 
 def threshold_map(
-    z, mask, control, *, alpha=0.05, threshold_z=None, tail="two-sided", extent=0, connectivity=26
+    z,
+    mask,
+    control,
+    *,
+    alpha=0.05,
+    threshold_z=None,
+    tail="two-sided",
+    extent=0,
+    connectivity=26,
+    random_field=None,
 ):
     """Threshold a z map.
 
@@ -60,8 +110,9 @@ def threshold_map(
         z values.
     mask : bool array, shape (x, y, z)
         Voxels tested.
-    control : {"none", "fpr", "bonferroni", "fdr"}
-        Height control: a fixed z, uncorrected p, familywise error, false discovery rate.
+    control : str
+        From `HEIGHT_CONTROLS`: a fixed z (none), uncorrected p (fpr), familywise error
+        (bonferroni, sidak, holm, hommel, rft), false discovery rate (fdr and its kin).
     alpha : float
         Error rate of the control.
     threshold_z : float
@@ -72,6 +123,8 @@ def threshold_map(
         Smallest number of voxels of a cluster that is kept.
     connectivity : {6, 18, 26}
         Which voxels are neighbours.
+    random_field : RandomField, optional
+        The statistic behind z and its search volume, needed by "rft".
 
     Returns
     -------
@@ -93,10 +146,15 @@ def threshold_map(
         height = threshold_z
     elif threshold_z is not None:
         raise ValueError(f"threshold_z goes with height control none, not with {control}")
+    elif control == "rft":
+        if random_field is None:
+            raise ValueError("height control rft needs the statistic and its smoothness")
+        height = random_field.height_z(alpha, tail)
     else:
-        height = height_threshold(values, log_p, control, alpha, tail)
+        height = multiple_testing.height_threshold(values, log_p, control, alpha, tail)
     survives = np.zeros(mask.shape, dtype=bool)
     for sign in signs_of(tail):
         survives |= mask & (z * sign >= height)
     labels = label_clusters(z, survives, connectivity, extent)
-    return Thresholded(labels, adjust(log_p, control), height)
+    adjusted = random_field.log_p(mask, tail) if control == "rft" else adjust(log_p, control)
+    return Thresholded(labels, adjusted, height)

@@ -75,6 +75,7 @@ ANALYSES = {
             contrasts=("leftVsRightButtonPress=intercept",),
             smoothing_fwhm_mm=(8.0,),
             height_controls=("fdr", "bonferroni"),
+            ari_thresholds_z=(3.0, 4.0, 5.0),
             n_permutations=5000,
             seed=1,
         ),

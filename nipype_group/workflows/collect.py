@@ -14,7 +14,10 @@ INPUTS = (
     "participant_ids",
     "participants",
     "mask_file",
+    "search_volume",
 )
+MASKS = ("mask_file", "search_mask_file", "coverage_file")
+_TO_MASK = ("mask_file", "search_volume")
 OUTPUTS = (
     "observations",
     "excluded",
@@ -23,6 +26,7 @@ OUTPUTS = (
     "variance_files",
     "smoothed_files",
     "mask_file",
+    "search_mask_file",
     "coverage_file",
     "n_voxels",
     "stack_file",
@@ -76,6 +80,8 @@ def init_collect_wf(
         Table of participants.
     mask_file
         Explicit mask.
+    search_volume
+        Mask of the voxels that inference searches.
 
     Outputs
     -------
@@ -93,6 +99,8 @@ def init_collect_wf(
         Smoothed maps; the maps themselves where nothing is smoothed.
     mask_file
         Voxels that every map has.
+    search_mask_file
+        Those inside the search volume; all without one.
     coverage_file
         Maps with a value, a voxel.
     n_voxels
@@ -110,12 +118,12 @@ def init_collect_wf(
     stack = pe.Node(StackMaps(), name="stack", mem_gb=0.5)
     workflow.connect(
         [
-            (inputnode, collect, [(f, f) for f in INPUTS if f != "mask_file"]),
-            (inputnode, mask, [("mask_file", "mask_file")]),
+            (inputnode, collect, [(f, f) for f in INPUTS if f not in _TO_MASK]),
+            (inputnode, mask, [(f, f) for f in _TO_MASK]),
             (collect, mask, [("map_files", "map_files")]),
             (mask, stack, [("mask_file", "mask_file")]),
             (collect, outputnode, [(f, f) for f in OUTPUTS[:5]]),
-            (mask, outputnode, [(f, f) for f in ("mask_file", "coverage_file", "n_voxels")]),
+            (mask, outputnode, [(f, f) for f in (*MASKS, "n_voxels")]),
             (stack, outputnode, [("stack_file", "stack_file")]),
         ]
     )

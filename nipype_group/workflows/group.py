@@ -8,6 +8,7 @@ from nipype.interfaces.utility import IdentityInterface, Merge, Select
 from nipype_group.design.contrasts import contrast_label, contrast_test, split_definition
 from nipype_group.design.formula import formula_variables
 from nipype_group.interfaces import GroupDerivatives
+from nipype_group.interfaces.all_resolutions import INSTALLED
 from nipype_group.reporting.derivatives import CONTROLS, threshold_desc
 from nipype_group.workflows import collect as collect_stage
 from nipype_group.workflows import model as model_stage
@@ -33,13 +34,22 @@ OUTPUTS = (
     "clusters_files",
     "peaks_files",
     "labels_files",
+    *parametric_stage.ARI_OUTPUTS,
     "plan_file",
     "logp_fwe_files",
     "nulldist_files",
 )
 # Maps of a contrast that every thresholded map of it needs again.
 _REPEATED = ("stat_files", "z_files", "effect_files", "variance_files", "p_files")
-_JOINED = ("thresholded_files", "label_files", "logp_files", "summary_files")
+_JOINED = (
+    "thresholded_files",
+    "label_files",
+    "logp_files",
+    "peak_logp_files",
+    "summary_files",
+)
+# Inference looks at the search volume alone.
+_SEARCHED = ("outputnode.search_mask_file", "inputnode.mask_file")
 
 
 class _Results:
@@ -53,6 +63,9 @@ class _Results:
             for control in settings.height_controls
             for i in range(len(tests))
         ]
+        if settings.cluster_control:
+            sides = ["positive" if test == "F" else settings.tail for test in tests]
+            made += [(i, "rft-cluster", side) for i, side in enumerate(sides)]
         if settings.n_permutations:
             made += [(i, "permutation", settings.tail) for i in settings.t_contrasts]
         self.contrasts = [i for i, _, _ in made]
@@ -101,6 +114,8 @@ def init_group_wf(*, settings: AnalysisSettings, name: str = "group_wf") -> pe.W
         Table of participants.
     mask_file
         Explicit mask.
+    search_volume
+        Mask of the voxels that inference searches.
     design_table
         Design, where the settings have no formula.
     output_dir
@@ -148,6 +163,14 @@ def init_group_wf(*, settings: AnalysisSettings, name: str = "group_wf") -> pe.W
         Their peaks.
     labels_files
         Their regions.
+    tdp_files
+        True discovery proportions of every contrast; undefined without, as the next three.
+    ari_clusters_files
+        Clusters at all heights.
+    ari_regions_files
+        Regions.
+    ari_summary_files
+        JSON of all-resolutions inference.
     plan_file
         Plan of the permutations; undefined without, as the next two.
     logp_fwe_files
@@ -176,6 +199,12 @@ def init_group_wf(*, settings: AnalysisSettings, name: str = "group_wf") -> pe.W
         tail=settings.tail,
         cluster_extent=settings.cluster_extent,
         connectivity=settings.connectivity,
+        cluster_control=settings.cluster_control,
+        cluster_forming_z=settings.cluster_forming_z,
+        cluster_forming_p=settings.cluster_forming_p,
+        nonstationary=settings.nonstationary,
+        ari_thresholds_z=settings.ari_thresholds_z,
+        ari_atlases=(INSTALLED,) if settings.atlases is None else settings.atlases,
     )
     report_wf = report_stage.init_report_wf(
         results=tuple(results.names),
@@ -184,6 +213,8 @@ def init_group_wf(*, settings: AnalysisSettings, name: str = "group_wf") -> pe.W
         units=tuple(results.units),
         atlases=settings.atlases,
         space=settings.space,
+        ari_alpha=settings.alpha if settings.ari_thresholds_z else None,
+        tail=settings.tail,
         figures=settings.figures,
     )
     keep = pe.Node(GroupDerivatives(results=results.names), name="keep", mem_gb=0.5)
@@ -197,11 +228,14 @@ def init_group_wf(*, settings: AnalysisSettings, name: str = "group_wf") -> pe.W
             (inputnode, model_wf, [("design_table", "inputnode.design_table")]),
             (inputnode, keep, [("output_dir", "output_dir"), ("bids_dir", "source_dir")]),
             (collect_wf, model_wf, _through(*model_stage.INPUTS, without=("design_table",))),
-            (collect_wf, parametric_wf, _through("mask_file")),
-            (model_wf, parametric_wf, _through("z_files")),
+            (collect_wf, parametric_wf, [_SEARCHED]),
+            (collect_wf, report_wf, [_SEARCHED]),
+            (model_wf, parametric_wf, _through("z_files", "stat_files")),
+            (model_wf, parametric_wf, _through("smoothness_file", "rpv_file")),
             (model_wf, report_wf, _through(*report_stage.DESIGN)),
-            (collect_wf, keep, _out("observations", "excluded", "mask_file", "coverage_file")),
-            (model_wf, keep, _out(*report_stage.DESIGN, "r2_file", *model_stage.MAP_OUTPUTS)),
+            (collect_wf, keep, _out("observations", "excluded", *collect_stage.MASKS)),
+            (model_wf, keep, _out(*report_stage.DESIGN, "r2_file", "smoothness_file")),
+            (model_wf, keep, _out(*model_stage.MAP_OUTPUTS)),
             (collect_wf, outputnode, _out("observations", "excluded", "mask_file", "stack_file")),
             (model_wf, outputnode, _out("design_file", "contrasts_file", "model_file")),
             (model_wf, outputnode, _out(*model_stage.MAP_OUTPUTS)),
@@ -210,19 +244,17 @@ def init_group_wf(*, settings: AnalysisSettings, name: str = "group_wf") -> pe.W
         ]
     )
     _connect_tables(workflow, report_wf, keep, settings.figures)
+    if settings.ari_thresholds_z:
+        outputs = _out(*parametric_stage.ARI_OUTPUTS)
+        workflow.connect([(parametric_wf, keep, outputs), (parametric_wf, outputnode, outputs)])
     sources = [(parametric_wf, {f: f for f in _JOINED})]
     if settings.n_permutations:
         permutation_wf = _add_permutation(workflow, settings, collect_wf, model_wf, keep, results)
-        workflow.connect(
-            permutation_wf,
-            "outputnode.plan_file",
-            outputnode,
-            "plan_file",
-        )
-        workflow.connect([(permutation_wf, outputnode, _out("logp_fwe_files", "nulldist_files"))])
-        sources.append(
-            (permutation_wf, {f: f for f in _JOINED} | {"logp_files": "logp_fwe_files"})
-        )
+        outputs = _out("plan_file", "logp_fwe_files", "nulldist_files")
+        workflow.connect([(permutation_wf, outputnode, outputs)])
+        names = {f: f for f in _JOINED}
+        names |= dict.fromkeys(("logp_files", "peak_logp_files"), "logp_fwe_files")
+        sources.append((permutation_wf, names))
     _join_results(workflow, sources, report_wf, keep, outputnode)
     _repeat_contrast_maps(workflow, model_wf, report_wf, results.contrasts)
     return workflow
@@ -269,7 +301,7 @@ def _add_permutation(workflow, settings, collect_wf, model_wf, keep, results):
     keep.inputs.permuted_contrasts = results.permuted
     workflow.connect(
         [
-            (collect_wf, permutation_wf, _through("stack_file", "mask_file")),
+            (collect_wf, permutation_wf, [*_through("stack_file"), _SEARCHED]),
             (model_wf, permutation_wf, _through(*report_stage.DESIGN)),
             (permutation_wf, keep, _out("plan_file", "nulldist_files", "logp_unc_files")),
         ]
@@ -287,12 +319,12 @@ def _join_results(workflow, sources, report_wf, keep, outputnode):
         )
         for number, (source, names) in enumerate(sources, start=1):
             workflow.connect(source, f"outputnode.{names[field]}", join, f"in{number}")
-        workflow.connect(
-            [
-                (join, report_wf, [("out", f"inputnode.{field}")]),
-                (join, keep, [("out", field)]),
-            ]
-        )
+        # Tables list the p of peaks, the maps that are kept show what the control is about.
+        if field != "logp_files":
+            to_report = field.removeprefix("peak_")
+            workflow.connect(join, "out", report_wf, f"inputnode.{to_report}")
+        if field != "peak_logp_files":
+            workflow.connect(join, "out", keep, field)
         if field in OUTPUTS:
             workflow.connect(join, "out", outputnode, field)
 

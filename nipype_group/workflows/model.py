@@ -15,7 +15,15 @@ INPUTS = (
 )
 DESIGN_OUTPUTS = ("design_file", "design_json", "fsl_design_file", "fsl_groups_file")
 SET_OUTPUTS = ("contrasts_file", "fsl_contrasts_file", "fsl_f_tests_file")
-GLM_OUTPUTS = ("betas_file", "residual_variance_file", "r2_file", "model_file", "dof")
+GLM_OUTPUTS = (
+    "betas_file",
+    "residual_variance_file",
+    "r2_file",
+    "model_file",
+    "dof",
+    "smoothness_file",
+    "rpv_file",
+)
 MAP_OUTPUTS = (
     "effect_files",
     "variance_files",
@@ -95,6 +103,10 @@ def init_model_wf(
         Description of the fit.
     dof
         Residual degrees of freedom.
+    smoothness_file
+        FWHM and resels of the residuals.
+    rpv_file
+        Resels per voxel.
     contrast_names
         Names of the contrasts.
     stat_types

@@ -4,10 +4,25 @@ import nipype.pipeline.engine as pe
 from nipype.interfaces.utility import IdentityInterface, Merge
 
 from nipype_group.design.contrasts import contrast_test, split_definition
-from nipype_group.interfaces import ThresholdMap
+from nipype_group.interfaces import AllResolutionsInference, ClusterInference, ThresholdMap
 
-INPUTS = ("z_files", "mask_file")
-OUTPUTS = ("thresholded_files", "label_files", "logp_files", "summary_files", "threshold_zs")
+INPUTS = ("z_files", "stat_files", "mask_file", "smoothness_file", "rpv_file")
+THRESHOLD_OUTPUTS = (
+    "thresholded_files",
+    "label_files",
+    "logp_files",
+    "peak_logp_files",
+    "summary_files",
+    "threshold_zs",
+)
+# Outputs of all-resolutions inference and the fields of its interface.
+ARI_OUTPUTS = {
+    "tdp_files": "tdp_file",
+    "ari_clusters_files": "clusters_file",
+    "ari_regions_files": "regions_file",
+    "ari_summary_files": "summary_file",
+}
+OUTPUTS = (*THRESHOLD_OUTPUTS, *ARI_OUTPUTS)
 
 
 def init_parametric_wf(
@@ -19,6 +34,12 @@ def init_parametric_wf(
     tail: str = "two-sided",
     cluster_extent: int = 0,
     connectivity: int = 26,
+    cluster_control: str | None = None,
+    cluster_forming_z: float | None = None,
+    cluster_forming_p: float | None = None,
+    nonstationary: bool = False,
+    ari_thresholds_z: tuple = (),
+    ari_atlases: tuple = (),
     name: str = "parametric_wf",
 ) -> pe.Workflow:
     """Build the workflow that thresholds every contrast by every height control.
@@ -45,6 +66,18 @@ def init_parametric_wf(
         Smallest cluster kept, in voxels.
     connectivity : {26, 18, 6}
         Neighbours of a voxel.
+    cluster_control : {"rft"}, optional
+        Familywise error of cluster extents by random field theory.
+    cluster_forming_z : float, optional
+        Cluster-forming threshold in z.
+    cluster_forming_p : float, optional
+        The same as uncorrected p; one of the two, default .001.
+    nonstationary : bool
+        Whether extents count local resels, for maps whose smoothness varies.
+    ari_thresholds_z : tuple of float
+        Heights of all-resolutions inference; empty for none.
+    ari_atlases : tuple of str
+        Atlases whose regions it bounds; ("default",) for the installed ones.
     name : str
         Name of the workflow.
 
@@ -52,36 +85,48 @@ def init_parametric_wf(
     ------
     z_files
         z map of every contrast.
+    stat_files
+        t or F map of every contrast, for random field theory.
     mask_file
         Voxels tested.
+    smoothness_file
+        FWHM of the residuals, for random field theory.
+    rpv_file
+        Resels per voxel, for extents in local resels.
 
     Outputs
     -------
     thresholded_files
-        z where it survives: all contrasts of the first control, then of the next.
+        z where it survives: all contrasts of the first control, then of the next, and last of
+        the cluster control.
     label_files
         Cluster ids.
     logp_files
         -log10 of the adjusted p.
+    peak_logp_files
+        -log10 of the adjusted p of heights; that of logp_files but for cluster control.
     summary_files
         JSON of every threshold.
     threshold_zs
         Heights in z.
+    tdp_files
+        True discovery proportions of every contrast; undefined without, as the next three.
+    ari_clusters_files
+        Clusters at all heights.
+    ari_regions_files
+        Regions.
+    ari_summary_files
+        JSON of all-resolutions inference.
     """
     workflow = pe.Workflow(name=name)
     inputnode = pe.Node(IdentityInterface(fields=list(INPUTS)), name="inputnode")
     outputnode = pe.Node(IdentityInterface(fields=list(OUTPUTS)), name="outputnode")
-    fields = [f.removesuffix("s") for f in OUTPUTS]
-    joins = {
-        field: pe.Node(
-            Merge(len(height_controls), ravel_inputs=True),
-            name=f"join_{field}",
-            run_without_submitting=True,
-        )
-        for field in fields
+    each = {
+        "stat_type": [contrast_test(text) for text in contrasts],
+        "contrast_name": [split_definition(text)[0] for text in contrasts],
     }
-    for number, control in enumerate(height_controls, start=1):
-        threshold = pe.MapNode(
+    nodes = [
+        pe.MapNode(
             ThresholdMap(
                 height_control=control,
                 alpha=alpha,
@@ -89,19 +134,65 @@ def init_parametric_wf(
                 cluster_extent=cluster_extent,
                 connectivity=connectivity,
             ),
-            iterfield=["z_file", "stat_type", "contrast_name"],
-            name=f"threshold_{control}",
+            iterfield=["z_file", "stat_file", *each],
+            name=f"threshold_{control.replace('-', '_')}",
             mem_gb=0.5,
         )
-        threshold.inputs.stat_type = [contrast_test(text) for text in contrasts]
-        threshold.inputs.contrast_name = [split_definition(text)[0] for text in contrasts]
+        for control in height_controls
+    ]
+    for node, control in zip(nodes, height_controls, strict=True):
         if control == "none":
-            threshold.inputs.threshold_z = threshold_z
+            node.inputs.threshold_z = threshold_z
+    if cluster_control is not None:
+        nodes.append(
+            pe.MapNode(
+                ClusterInference(alpha=alpha, tail=tail, connectivity=connectivity),
+                iterfield=["z_file", "stat_file", *each],
+                name="clusters_rft",
+                mem_gb=0.5,
+            )
+        )
+        forming = {"cluster_forming_z": cluster_forming_z, "cluster_forming_p": cluster_forming_p}
+        nodes[-1].inputs.trait_set(**{k: v for k, v in forming.items() if v is not None})
+        if nonstationary:
+            workflow.connect(inputnode, "rpv_file", nodes[-1], "rpv_file")
+    fields = [f.removesuffix("s") for f in THRESHOLD_OUTPUTS]
+    joins = {
+        field: pe.Node(
+            Merge(len(nodes), ravel_inputs=True), name=f"join_{field}", run_without_submitting=True
+        )
+        for field in fields
+    }
+    maps = [("z_files", "z_file"), ("stat_files", "stat_file")]
+    whole = [(f, f) for f in ("mask_file", "smoothness_file")]
+    for number, node in enumerate(nodes, start=1):
+        node.inputs.trait_set(**each)
         workflow.connect(
             [
-                (inputnode, threshold, [("z_files", "z_file"), ("mask_file", "mask_file")]),
-                *((threshold, joins[f], [(f, f"in{number}")]) for f in fields),
+                (inputnode, node, maps + whole),
+                *((node, joins[f], [(f, f"in{number}")]) for f in fields),
             ]
         )
     workflow.connect([(joins[f], outputnode, [("out", f"{f}s")]) for f in fields])
+    if ari_thresholds_z:
+        resolutions = pe.MapNode(
+            AllResolutionsInference(
+                thresholds_z=list(ari_thresholds_z),
+                alpha=alpha,
+                tail=tail,
+                connectivity=connectivity,
+            ),
+            iterfield=["z_file", "stat_type"],
+            name="resolutions",
+            mem_gb=0.5,
+        )
+        resolutions.inputs.stat_type = each["stat_type"]
+        if ari_atlases:
+            resolutions.inputs.atlases = list(ari_atlases)
+        workflow.connect(
+            [
+                (inputnode, resolutions, [("z_files", "z_file"), ("mask_file", "mask_file")]),
+                (resolutions, outputnode, [(f, o) for o, f in ARI_OUTPUTS.items()]),
+            ]
+        )
     return workflow

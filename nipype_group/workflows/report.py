@@ -18,7 +18,7 @@ PER_RESULT = {
     "summary_files": "summary_file",
 }
 DESIGN = ("design_file", "design_json", "contrasts_file")
-INPUTS = (*PER_RESULT, "thresholded_files", *DESIGN)
+INPUTS = (*PER_RESULT, "thresholded_files", "mask_file", *DESIGN)
 TABLES = ("clusters_file", "peaks_file", "labels_file")
 DICTIONARIES = ("clusters_json", "peaks_json", "labels_json")
 FIGURES = ("glass_brain_files", "slice_files", "design_figure", "contrast_figures")
@@ -32,6 +32,8 @@ def init_report_wf(
     units: tuple,
     atlases: tuple | None = None,
     space: str | None = None,
+    ari_alpha: float | None = None,
+    tail: str = "two-sided",
     figures: bool = True,
     name: str = "report_wf",
 ) -> pe.Workflow:
@@ -62,6 +64,10 @@ def init_report_wf(
         Names or files; None for the default ones, where installed; empty for none.
     space : str, optional
         Space of the maps.
+    ari_alpha : float, optional
+        Give every cluster a true discovery proportion, with this chance that any bound fails.
+    tail : {"two-sided", "positive", "negative"}
+        Side of the true discovery proportions.
     figures : bool
         Whether figures are drawn.
     name : str
@@ -87,6 +93,8 @@ def init_report_wf(
         JSON of its threshold.
     thresholded_files
         The maps.
+    mask_file
+        Voxels tested.
     design_file
         TSV of keys and regressors.
     design_json
@@ -132,9 +140,11 @@ def init_report_wf(
         tables.inputs.atlases = list(atlases) or [NO_ATLAS]
     if space is not None:
         tables.inputs.space = space
+    if ari_alpha is not None:
+        tables.inputs.trait_set(ari_alpha=ari_alpha, tail=tail)
     workflow.connect(
         [
-            (inputnode, tables, list(PER_RESULT.items())),
+            (inputnode, tables, [*PER_RESULT.items(), ("mask_file", "mask_file")]),
             (tables, outputnode, [(f, f"{f}s") for f in (*TABLES, *DICTIONARIES)]),
         ]
     )

@@ -5,10 +5,13 @@ from dataclasses import asdict, dataclass
 from nipype_group.design.contrasts import check_definitions, contrast_test
 from nipype_group.design.formula import formula_variables
 from nipype_group.design.observations import ON_BAD_MAP
+from nipype_group.stats.all_resolutions import check_thresholds_z
+from nipype_group.stats.cluster_inference import forming_height
 from nipype_group.stats.clusters import CONNECTIVITIES, TAILS
-from nipype_group.stats.multiple_testing import HEIGHT_CONTROLS, check_alpha
+from nipype_group.stats.euler import StatField
+from nipype_group.stats.multiple_testing import check_alpha
 from nipype_group.stats.planning import SHUFFLINGS
-from nipype_group.stats.thresholding import check_threshold_z
+from nipype_group.stats.thresholding import HEIGHT_CONTROLS, check_threshold_z
 
 # How the work is split changes no result, so it is no part of what sidecars record.
 _NOT_RESULTS = ("n_procs", "n_shards", "figures")
@@ -38,6 +41,14 @@ class AnalysisSettings:
         Smallest cluster kept by the height thresholds, in voxels.
     connectivity : {26, 18, 6}
         Neighbours of a voxel.
+    cluster_control : {"rft"}, optional
+        Familywise error of cluster extents by random field theory.
+    cluster_forming_z, cluster_forming_p : float, optional
+        Cluster-forming threshold, one of the two; default p .001.
+    nonstationary : bool
+        Whether cluster extents count local resels, for maps whose smoothness varies.
+    ari_thresholds_z : tuple of float
+        Heights of all-resolutions inference; empty for none.
     n_permutations : int
         Shuffles beside the unshuffled one; 0 for none.
     n_shards : int, optional
@@ -72,6 +83,11 @@ class AnalysisSettings:
     threshold_z: float | None = None
     cluster_extent: int = 0
     connectivity: int = 26
+    cluster_control: str | None = None
+    cluster_forming_z: float | None = None
+    cluster_forming_p: float | None = None
+    nonstationary: bool = False
+    ari_thresholds_z: tuple = ()
     n_permutations: int = 0
     n_shards: int | None = None
     seed: int = 0
@@ -105,6 +121,7 @@ class AnalysisSettings:
             check_threshold_z(self.threshold_z)
         elif self.threshold_z is not None:
             raise ValueError("threshold_z goes with the height control none")
+        self._check_clusters()
         for name, least in (("cluster_extent", 0), ("n_permutations", 0), ("n_procs", 1)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} is a number >= {least}, got {getattr(self, name)}")
@@ -117,6 +134,20 @@ class AnalysisSettings:
             raise ValueError(f"smoothing_fwhm_mm is one or three numbers of mm, got {fwhm}")
         if self.n_permutations and not self.t_contrasts:
             raise ValueError("permutation tests t contrasts, and all contrasts are F contrasts")
+
+    def _check_clusters(self):
+        if self.cluster_control not in (None, "rft"):
+            raise ValueError(f"cluster_control is rft or nothing, got {self.cluster_control!r}")
+        forming = {"z": self.cluster_forming_z, "p": self.cluster_forming_p}
+        given = self.nonstationary or any(v is not None for v in forming.values())
+        if self.cluster_control is None and given:
+            raise ValueError(
+                "a cluster-forming threshold and nonstationary go with the cluster control rft"
+            )
+        # Raises where both are given, or one looks like the other.
+        forming_height(StatField("Z"), self.tail, **forming)
+        if self.ari_thresholds_z:
+            check_thresholds_z(self.ari_thresholds_z)
 
     @property
     def t_contrasts(self):

@@ -9,6 +9,7 @@ from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline.engine import MapNode, Node, Workflow
 
 from nipype_group import workflows
+from nipype_group.stats.thresholding import HEIGHT_CONTROLS
 from nipype_group.workflows import (
     AnalysisSettings,
     init_collect_wf,
@@ -19,6 +20,7 @@ from nipype_group.workflows import (
     init_report_wf,
 )
 from nipype_group.workflows.analyses import ANALYSES
+from nipype_group.workflows.parametric import ARI_OUTPUTS
 
 BUILDERS = [getattr(workflows, n) for n in workflows.__all__ if n.startswith("init_")]
 CONTRASTS = ("age=age", "diff=a - b", "main=a - b; b - c")
@@ -44,11 +46,16 @@ GRID = {
     "parametric": lambda: init_parametric_wf(contrasts=CONTRASTS),
     "parametric, all controls": lambda: init_parametric_wf(
         contrasts=CONTRASTS,
-        height_controls=("none", "fpr", "bonferroni", "fdr"),
+        height_controls=HEIGHT_CONTROLS,
         threshold_z=3.1,
         tail="positive",
         cluster_extent=10,
         connectivity=6,
+        cluster_control="rft",
+        cluster_forming_p=0.01,
+        nonstationary=True,
+        ari_thresholds_z=(3.0, 4.0),
+        ari_atlases=("default",),
     ),
     "permutation": init_permutation_wf,
     "permutation, options": lambda: init_permutation_wf(
@@ -56,7 +63,7 @@ GRID = {
     ),
     "report": lambda: init_report_wf(**REPORT),
     "report, options": lambda: init_report_wf(
-        **REPORT, atlases=("aal",), space="MNI152", figures=False
+        **REPORT, atlases=("aal",), space="MNI152", ari_alpha=0.05, tail="positive", figures=False
     ),
     "group, formula": lambda: group(formula="age + C(group)"),
     "group, table": group,
@@ -66,8 +73,12 @@ GRID = {
     "group, F only": lambda: group(formula="age", contrasts=CONTRASTS[2:]),
     "group, everything": lambda: group(
         formula="age",
-        height_controls=("none", "fpr", "bonferroni", "fdr"),
+        height_controls=HEIGHT_CONTROLS,
         threshold_z=3.1,
+        cluster_control="rft",
+        cluster_forming_z=3.1,
+        nonstationary=True,
+        ari_thresholds_z=(3.0, 4.0),
         smoothing_fwhm_mm=(5.0,),
         tail="positive",
         cluster_extent=5,
@@ -85,7 +96,8 @@ GRID = {
 }
 # Outputs that need an option; their docstrings say so.
 OPTIONAL = {
-    "group_wf": {"plan_file", "logp_fwe_files", "nulldist_files"},
+    "group_wf": {"plan_file", "logp_fwe_files", "nulldist_files", *ARI_OUTPUTS},
+    "parametric_wf": set(ARI_OUTPUTS),
     "report_wf": {"glass_brain_files", "slice_files", "design_figure", "contrast_figures"},
 }
 
@@ -176,6 +188,7 @@ def test_documented_outputs_are_connected_and_inputs_are_used(case):
     assert missing <= OPTIONAL.get(workflow.name, set())
     unused = fields(workflow, "inputnode") - used(workflow, "inputnode")
     without_formula = {"design_table"} if workflow.name in ("group_wf", "model_wf") else set()
+    without_formula |= {"rpv_file"} if case == "parametric" else set()
     # A table of the design is an input where there is no formula; figures alone use the design.
     design_of_figures = {"thresholded_files", "design_file", "design_json", "contrasts_file"}
     assert unused <= without_formula | (design_of_figures if case == "report, options" else set())
@@ -186,7 +199,8 @@ def test_documented_outputs_are_connected_and_inputs_are_used(case):
 )
 def test_optional_outputs_are_connected_where_the_option_is_on(case):
     workflow = GRID[case]()
-    assert fields(workflow, "outputnode") == fed(workflow, "outputnode")
+    off = set() if "everything" in case or workflow.name != "group_wf" else set(ARI_OUTPUTS)
+    assert fields(workflow, "outputnode") - off == fed(workflow, "outputnode")
 
 
 @pytest.mark.parametrize("case", ["group, everything", "collect, smooth", "model, table"])
@@ -252,14 +266,11 @@ def test_workflow_can_be_renamed_and_repeated_in_another():
 def test_contrasts_and_controls_become_items_of_map_nodes():
     workflow = GRID["parametric, all controls"]()
     nodes = [n for n in all_nodes(workflow) if isinstance(n, MapNode)]
-    assert sorted(n.name for n in nodes) == [
-        "threshold_bonferroni",
-        "threshold_fdr",
-        "threshold_fpr",
-        "threshold_none",
-    ]
+    thresholds = {f"threshold_{control.replace('-', '_')}" for control in HEIGHT_CONTROLS}
+    assert {n.name for n in nodes} == thresholds | {"clusters_rft", "resolutions"}
     for node in nodes:
         assert node.inputs.stat_type == ["t", "t", "F"]
-        assert node.inputs.contrast_name == ["age", "diff", "main"]
         assert node.interface.inputs.connectivity == 6
+    for node in (n for n in nodes if n.name in thresholds):
+        assert node.inputs.contrast_name == ["age", "diff", "main"]
         assert node.interface.inputs.cluster_extent == 10

@@ -1,0 +1,33 @@
+"""What the interfaces of random field theory read: a statistic, its dof and its smoothness."""
+
+import json
+from pathlib import Path
+
+from nipype_group.images import read_dof, read_volume
+from nipype_group.interfaces.base import isdefined
+from nipype_group.stats.cluster_inference import search_volume
+from nipype_group.stats.euler import StatField
+from nipype_group.stats.thresholding import RandomField
+
+
+def read_random_field(inputs, mask):
+    """Return the `RandomField` of an interface's stat_file, dof and smoothness_file.
+
+    Raises
+    ------
+    ValueError
+        Where an input is missing, or the smoothness could not be estimated; says why.
+    """
+    if not isdefined(inputs.stat_file) or not isdefined(inputs.smoothness_file):
+        raise ValueError("random field theory needs stat_file and smoothness_file")
+    stat, _ = read_volume(inputs.stat_file)
+    dof = inputs.dof if isdefined(inputs.dof) else read_dof(inputs.stat_file, inputs.stat_type)
+    about = json.loads(Path(inputs.smoothness_file).read_text())
+    if about["FWHMVoxels"] is None:
+        raise ValueError(
+            f"random field theory needs the smoothness, and it was not estimated: "
+            f"{about['Reason']}. Use another height control, or permutation"
+        )
+    return RandomField(
+        stat, StatField(inputs.stat_type, dof), search_volume(mask, about["FWHMVoxels"])
+    )
