@@ -78,7 +78,9 @@ def stored_table(tmp_path):
 @pytest.mark.parametrize("name", ["BenchmarkTable", "NullTable"])
 def test_tables_of_nothing_say_so(stored_table, name):
     assert "No measurements" in stored_table(name)
-    assert "Commit ``abc``. Machine: processor: x." in stored_table(name, [], fields=2)
+    assert "Commit ``abc``. Machine: processor: x." in stored_table(
+        name, [], fields=2, averages=[]
+    )
 
 
 def test_benchmarks_are_drawn_from_their_file(stored_table):
@@ -90,9 +92,11 @@ def test_benchmarks_are_drawn_from_their_file(stored_table):
 def test_null_rates_are_drawn_from_their_file(stored_table):
     row = {"test": "voxel", "statistic": "t", "rate": 0.05, "low": 0.041, "high": 0.0604}
     rows = [{**row, "fwhm_voxels": 3}, {**row, "fwhm_voxels": 8, "rate": 0.045}]
-    text = stored_table("NullTable", rows, fields=2000)
+    means = {"estimated_fwhm_voxels": 3.156, "active_tdp_Z": 0.5, "active_tdp_t": 0.25}
+    text = stored_table("NullTable", rows, fields=2000, averages=[means, means])
     assert "Percent of 2,000 fields" in text
     assert "- Test\n     - FWHM 3 voxels\n     - FWHM 8 voxels" in text
+    assert "- Mean FWHM in voxels that the residuals give: 3.16, 3.16." in text
     assert "- voxel\n     - 5.0 (4.1 to 6.0)\n     - 4.5 (4.1 to 6.0)" in text
 
 

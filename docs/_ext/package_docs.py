@@ -188,7 +188,20 @@ class NullTable(_Stored):
                 [[*key, *row] for key, row in cells.items()],
                 (10, 30, *[20] * len(smoothness)),
             ),
+            *(_mean_line(text, key, stored["averages"]) for key, text in _NULL_AVERAGES.items()),
         ]
+
+
+_NULL_AVERAGES = {
+    "estimated_fwhm_voxels": "FWHM in voxels that the residuals give",
+    "active_tdp_Z": "lower bound of the proportion of true discoveries among active voxels, Z",
+    "active_tdp_t": "lower bound of the proportion of true discoveries among active voxels, t",
+}
+
+
+def _mean_line(text, key, averages):
+    """Return an item with the means of all columns."""
+    return f"- Mean {text}: {', '.join(f'{row[key]:.2f}' for row in averages)}."
 
 
 def _number(value):

@@ -8,6 +8,7 @@ from nipype.interfaces.base import InputMultiObject, Str, TraitedSpec, traits
 
 from nipype_group.images import read_mask, read_volume, write_volume
 from nipype_group.interfaces.base import LOGGER, File, GroupInputSpec, GroupInterface, isdefined
+from nipype_group.interfaces.report import NO_ATLAS
 from nipype_group.reporting.atlas import find_atlases
 from nipype_group.reporting.discoveries import atlas_regions, discovery_rows, write_discoveries
 from nipype_group.stats.all_resolutions import ari_clusters, ari_regions
@@ -27,7 +28,7 @@ class _AllResolutionsInferenceInputSpec(GroupInputSpec):
         File(exists=True), desc="label images or masks on the grid of the map, each value a region"
     )
     atlases = InputMultiObject(
-        Str, desc="names or files of atlases whose regions are bounded; or default"
+        Str, desc="names or files of atlases whose regions are bounded; or default, or none"
     )
     stat_type = traits.Enum("t", "F", usedefault=True, desc="F is tested on its upper side")
     alpha = traits.Float(0.05, usedefault=True, desc="probability that any bound fails")
@@ -99,7 +100,7 @@ class AllResolutionsInference(GroupInterface):
 
     def _atlases(self):
         names = self.inputs.atlases
-        if not isdefined(names):
+        if not isdefined(names) or names == [NO_ATLAS]:
             return []
         return find_atlases() if names == [INSTALLED] else find_atlases(names)
 

@@ -8,7 +8,7 @@ from nipype.interfaces.base import Str, TraitedSpec, traits
 
 from nipype_group.images import read_mask, read_volume, write_volume
 from nipype_group.interfaces.base import LOGGER, File, GroupInputSpec, GroupInterface, isdefined
-from nipype_group.interfaces.random_field import read_random_field
+from nipype_group.interfaces.random_field import read_on_grid, read_random_field
 from nipype_group.stats.cluster_inference import forming_height, infer_clusters
 from nipype_group.stats.clusters import TAILS
 from nipype_group.stats.distributions import minus_log10
@@ -69,7 +69,7 @@ class ClusterInference(GroupInterface):
         z, grid = read_volume(inputs.z_file)
         mask, _ = read_mask(inputs.mask_file, grid)
         tail = "positive" if inputs.stat_type == "F" else inputs.tail
-        random_field = read_random_field(inputs, mask)
+        random_field = read_random_field(inputs, mask, grid)
         height, threshold_z = forming_height(
             random_field.field,
             tail,
@@ -78,7 +78,7 @@ class ClusterInference(GroupInterface):
         )
         rpv = None
         if isdefined(inputs.rpv_file):
-            rpv, _ = read_volume(inputs.rpv_file)
+            rpv = read_on_grid(inputs.rpv_file, grid)
         found = infer_clusters(
             random_field.stat, mask, random_field.field, random_field.volume, height,
             tail=tail, connectivity=inputs.connectivity, rpv=rpv,

@@ -10,17 +10,26 @@ from nipype_group.stats.euler import StatField
 from nipype_group.stats.thresholding import RandomField
 
 
-def read_random_field(inputs, mask):
+def read_on_grid(path, grid):
+    """Return the values of an image on the grid of the z map; another grid is refused."""
+    values, own = read_volume(path)
+    if not own.matches(grid):
+        raise ValueError(f"{path} has the grid {own}, the z map {grid}")
+    return values
+
+
+def read_random_field(inputs, mask, grid):
     """Return the `RandomField` of an interface's stat_file, dof and smoothness_file.
 
     Raises
     ------
     ValueError
-        Where an input is missing, or the smoothness could not be estimated; says why.
+        Where an input is missing or on another grid, or the smoothness could not be estimated;
+        says why.
     """
     if not isdefined(inputs.stat_file) or not isdefined(inputs.smoothness_file):
         raise ValueError("random field theory needs stat_file and smoothness_file")
-    stat, _ = read_volume(inputs.stat_file)
+    stat = read_on_grid(inputs.stat_file, grid)
     dof = inputs.dof if isdefined(inputs.dof) else read_dof(inputs.stat_file, inputs.stat_type)
     about = json.loads(Path(inputs.smoothness_file).read_text())
     if about["FWHMVoxels"] is None:

@@ -78,7 +78,7 @@ class ThresholdMap(GroupInterface):
             "connectivity": inputs.connectivity,
         }
         if inputs.height_control == "rft":
-            settings["random_field"] = read_random_field(inputs, mask)
+            settings["random_field"] = read_random_field(inputs, mask, grid)
         result = threshold_map(z, mask, inputs.height_control, **settings)
         kept = np.where(result.labels > 0, z, 0)
         logp = np.zeros(mask.shape)

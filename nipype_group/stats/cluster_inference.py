@@ -103,7 +103,7 @@ class ClusterInference:
 
     def peak_table(self):
         """Return [i, j, k, q] of every local maximum."""
-        where = np.argwhere(np.isfinite(self.peak_log_q))
+        where = np.argwhere(~np.isnan(self.peak_log_q))
         return [[*at, float(np.exp(self.peak_log_q[tuple(at)]))] for at in where.tolist()]
 
 
@@ -139,7 +139,9 @@ def forming_height(field, tail, *, z=None, p=None):
     if z is not None and p is not None:
         raise ValueError("give a cluster-forming z or a cluster-forming p, not both")
     if z is not None:
-        if z < 1:
+        if z <= 0:
+            raise ValueError(f"a cluster-forming z is > 0, got {z:g}; the tail chooses the side")
+        if not z >= 1:
             raise ValueError(f"cluster-forming z {z:g} looks like a p; give it as the p")
         return float(_height_of(special.ndtr(-z), field)), float(z)
     p = 0.001 if p is None else p

@@ -1,11 +1,14 @@
 """The stages before the one that is tested, run on the small study."""
 
+import json
 from dataclasses import dataclass
 
 import nibabel as nib
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter
 
+from nipype_group.images import Grid, write_volume
 from nipype_group.interfaces import (
     CollectMaps,
     ContrastSet,
@@ -15,6 +18,9 @@ from nipype_group.interfaces import (
     GroupMask,
     StackMaps,
 )
+from nipype_group.stats.cluster_inference import search_volume
+from nipype_group.stats.distributions import f_to_z, t_to_z
+from nipype_group.stats.euler import StatField
 
 
 @dataclass
@@ -86,3 +92,57 @@ def stages(small_study, tmp_path, monkeypatch):
         return Stages(collect, mask, stack, design, made, glm, estimate)
 
     return run
+
+
+@dataclass
+class SmoothField:
+    """A smooth statistic map with what random field theory needs, as arrays and as files."""
+
+    stat: np.ndarray
+    z: np.ndarray
+    mask: np.ndarray
+    field: StatField
+    fwhm: list
+    grid: Grid
+    files: dict
+
+    @property
+    def volume(self):
+        return search_volume(self.mask, self.fwhm)
+
+    def write(self, path, values, dtype=np.float32, intent=None):
+        return write_volume(path, values, self.grid, dtype, intent)
+
+
+@pytest.fixture
+def smooth_field(tmp_path, monkeypatch):
+    """Return a function that writes a smooth t or F map with a large cluster on each side."""
+    monkeypatch.chdir(tmp_path)
+    shape, fwhm = (18, 17, 16), [2.6, 2.8, 3.0]
+    affine = np.diag([3.0, 3.0, 3.0, 1.0])
+    affine[:3, 3] = (-30, -20, -10)
+
+    def make(kind="t"):
+        rng = np.random.default_rng(11)
+        t = gaussian_filter(rng.standard_normal((2, *shape)), (0, 1.1, 1.1, 1.1))
+        t *= 1.2 / t.std()
+        t[0, 4:8, 4:8, 4:9] += 4.5
+        t[0, 10:14, 9:12, 9:12] -= 4.5
+        t[:, 0] = 30
+        stat = (t[0] if kind == "t" else np.square(t).mean(axis=0)).astype(np.float32)
+        field = StatField(kind, 20 if kind == "t" else (2, 20))
+        z = {"t": t_to_z, "F": f_to_z}[kind](stat.astype(float), *field.dof).astype(np.float32)
+        mask = np.ones(shape, dtype=bool)
+        mask[0] = False
+        made = SmoothField(stat, z, mask, field, fwhm, Grid(shape, affine), {})
+        smoothness = tmp_path / "smoothness.json"
+        smoothness.write_text(json.dumps({"FWHMVoxels": fwhm}))
+        made.files |= {
+            "stat_file": made.write("stat.nii", stat, intent=(f"{kind.lower()} test", field.dof)),
+            "z_file": made.write("z.nii", z),
+            "mask_file": made.write("mask.nii", mask, np.uint8),
+            "smoothness_file": str(smoothness),
+        }
+        return made
+
+    return make
