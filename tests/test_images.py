@@ -8,19 +8,15 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from nipype_group.images import (
-    Grid,
-    MapError,
+from nipype_group.images import Grid, MapError, read_map, read_mask, write_volume
+from nipype_group.stacks import (
     MaskedStack,
     count_coverage,
     group_mask,
     read_fit,
-    read_map,
-    read_mask,
     smooth_maps,
     unmask,
     write_stack,
-    write_volume,
 )
 
 SHAPE = (5, 6, 7)

@@ -13,18 +13,17 @@ MODULES = sorted(p.relative_to(PACKAGE).as_posix() for p in PACKAGE.rglob("*.py"
 # What each layer may use of the package beside itself, and of others where that is limited.
 ALLOWED = {
     "stats": (),
-    "images": ("stats",),
+    "images": (),
+    "stacks": ("stats", "images"),
     "design": ("stats", "images"),
     "reporting": ("stats", "images", "design"),
     "data": (),
-    "interfaces": ("stats", "images", "design", "reporting"),
-    "workflows": ("stats", "images", "design", "reporting", "interfaces"),
-    "execution": ("stats", "images", "design", "reporting", "interfaces", "workflows"),
-    "cli": tuple(
-        ["stats", "images", "design", "reporting", "data", "interfaces", "workflows", "execution"]
-    ),
-}  # fmt: skip
-WITHOUT_NIPYPE = ("stats", "images", "design", "reporting", "data")
+    "interfaces": ("stats", "images", "stacks", "design", "reporting"),
+    "workflows": ("stats", "design", "reporting", "interfaces"),
+    "execution": ("workflows",),
+    "cli": ("stats", "design", "reporting", "data", "workflows", "execution"),
+}
+WITHOUT_NIPYPE = ("stats", "images", "stacks", "design", "reporting", "data")
 STATS_MAY_IMPORT = {"numpy", "scipy", "numba", "nipype_group"}
 
 

@@ -5,8 +5,9 @@ from pathlib import Path
 from nipype.interfaces.base import Str, TraitedSpec, traits
 
 from nipype_group.design.contrasts import read_contrasts
-from nipype_group.images import read_fit, write_volume
+from nipype_group.images import write_volume
 from nipype_group.interfaces.base import File, GroupInputSpec, GroupInterface
+from nipype_group.stacks import read_fit
 from nipype_group.stats.clusters import TAILS
 from nipype_group.stats.glm import contrast_maps
 

@@ -7,8 +7,9 @@ import numpy as np
 from nipype.interfaces.base import TraitedSpec, traits
 
 from nipype_group.design.matrix import read_design
-from nipype_group.images import MaskedStack, write_volume
+from nipype_group.images import write_volume
 from nipype_group.interfaces.base import LOGGER, File, GroupInputSpec, GroupInterface
+from nipype_group.stacks import MaskedStack
 from nipype_group.stats.cluster_inference import search_volume
 from nipype_group.stats.glm import fit_tiles
 from nipype_group.stats.smoothness import residual_smoothness

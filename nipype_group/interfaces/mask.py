@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from nipype.interfaces.base import InputMultiObject, TraitedSpec, traits
 
-from nipype_group.images import group_mask, read_mask, write_stack, write_volume
+from nipype_group.images import read_mask, write_volume
 from nipype_group.interfaces.base import (
     LOGGER,
     File,
@@ -13,6 +13,7 @@ from nipype_group.interfaces.base import (
     GroupInterface,
     isdefined,
 )
+from nipype_group.stacks import group_mask, write_stack
 
 
 class _GroupMaskInputSpec(GroupInputSpec):

@@ -9,8 +9,9 @@ from nipype_group.design.contrasts import read_contrasts
 from nipype_group.design.matrix import read_design
 from nipype_group.design.plan import make_plan, read_plan, read_scheme, write_plan
 from nipype_group.design.shards import merge_shards, write_nulldist, write_shard
-from nipype_group.images import MaskedStack, read_mask, unmask, write_volume
+from nipype_group.images import read_mask, write_volume
 from nipype_group.interfaces.base import LOGGER, File, GroupInputSpec, GroupInterface, isdefined
+from nipype_group.stacks import MaskedStack, unmask
 from nipype_group.stats.clusters import TAILS, label_clusters
 from nipype_group.stats.distributions import minus_log10
 from nipype_group.stats.multiple_testing import check_alpha

@@ -31,12 +31,16 @@ def read_random_field(inputs, mask, grid):
         raise ValueError("random field theory needs stat_file and smoothness_file")
     stat = read_on_grid(inputs.stat_file, grid)
     dof = inputs.dof if isdefined(inputs.dof) else read_dof(inputs.stat_file, inputs.stat_type)
-    about = json.loads(Path(inputs.smoothness_file).read_text())
-    if about["FWHMVoxels"] is None:
+    try:
+        about = json.loads(Path(inputs.smoothness_file).read_text())
+        fwhm_voxels = about["FWHMVoxels"]
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{inputs.smoothness_file}: no smoothness as GroupGLM writes it ({error!r})"
+        ) from error
+    if fwhm_voxels is None:
         raise ValueError(
             f"random field theory needs the smoothness, and it was not estimated: "
             f"{about['Reason']}. Use another height control, or permutation"
         )
-    return RandomField(
-        stat, StatField(inputs.stat_type, dof), search_volume(mask, about["FWHMVoxels"])
-    )
+    return RandomField(stat, StatField(inputs.stat_type, dof), search_volume(mask, fwhm_voxels))

@@ -106,6 +106,9 @@ class ThresholdMap(GroupInterface):
             "LargestZ": float(z[mask].max()),
             "SmallestZ": float(z[mask].min()),
         }
+        if inputs.height_control == "rft":
+            volume = settings["random_field"].volume
+            summary |= {"FWHMVoxels": list(volume.fwhm_voxels), "Resels": list(volume.resels)}
         path = cwd / "summary.json"
         path.write_text(json.dumps(summary, indent=2) + "\n")
         self._results["summary_file"] = str(path)

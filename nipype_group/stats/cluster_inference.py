@@ -159,7 +159,13 @@ def forming_height(field, tail, *, z=None, p=None):
 def _height_of(p, field):
     """Return the statistic with this upper tail."""
     distribution = {"Z": stats.norm, "t": stats.t, "F": stats.f, "chi2": stats.chi2}[field.kind]
-    return distribution.isf(p, *field.dof)
+    height = distribution.isf(p, *field.dof)
+    if not np.isfinite(height):
+        raise ValueError(
+            f"no {field.kind} of dof {field.dof} has a tail of {p:g}; take a lower "
+            "cluster-forming threshold"
+        )
+    return height
 
 
 def search_volume(mask, fwhm_voxels):

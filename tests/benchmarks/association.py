@@ -28,7 +28,8 @@ from threadpoolctl import threadpool_limits
 
 from nipype_group.data.generate import generate
 from nipype_group.design.sources import read_tsv
-from nipype_group.images import MaskedStack, group_mask, smooth_maps, write_stack, write_volume
+from nipype_group.images import write_volume
+from nipype_group.stacks import MaskedStack, group_mask, smooth_maps, write_stack
 from nipype_group.stats.glm import LinearModel, contrast_maps, fit_tiles
 from nipype_group.stats.partition import partition
 from nipype_group.stats.permutation import run_shuffles

@@ -236,3 +236,12 @@ def test_nothing_survives_under_any_control(smooth_field, control):
     expected = None if np.isinf(outputs.threshold_z) else outputs.threshold_z
     assert summary["ThresholdZ"] == expected
     assert logp.max() < 3
+
+
+def test_random_field_needs_a_smoothness_file(smooth_field, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    other = tmp_path / "other.json"
+    other.write_text("{}")
+    files = smooth_field().files | {"smoothness_file": str(other)}
+    with pytest.raises(ValueError, match=r"other\.json: no smoothness"):
+        ThresholdMap(**files, height_control="rft").run()

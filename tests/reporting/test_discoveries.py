@@ -7,6 +7,7 @@ import pytest
 
 from nipype_group.reporting.atlas import find_atlases
 from nipype_group.reporting.discoveries import atlas_regions, discovery_rows, write_discoveries
+from nipype_group.reporting.summary import summarise
 from nipype_group.stats.all_resolutions import Region, ari_regions
 
 # Flipped, of unequal voxels, and off the centre.
@@ -112,3 +113,26 @@ def test_table_without_rows_has_a_header(tmp_path, monkeypatch):
     path = write_discoveries("none.tsv", [])
     assert path == str(tmp_path / "none.tsv")
     assert (tmp_path / "none.tsv").read_text() == "\t".join(COLUMNS) + "\n"
+
+
+@pytest.mark.parametrize(
+    ("bounds", "line"),
+    [
+        ([(3.1, 50, 4), (3.1, 9, 0), (4.0, 20, 11), (5.0, 6, 6)],
+         "x ari: true discoveries in 3 of 4 clusters, most at z 4: at least 11 of 20 voxels"),
+        ([(3.1, 50, 0), (4.0, 9, 0)], "x ari: no true discovery in 2 clusters"),
+        ([], "x ari: no true discovery in 0 clusters"),
+    ],
+)  # fmt: skip
+def test_summary_names_the_cluster_of_most_discoveries(tmp_path, bounds, line):
+    group = tmp_path / "group"
+    group.mkdir()
+    for name in ("observations", "excluded"):
+        (group / f"{name}.tsv").write_text("participant_id\n")
+    regions = [
+        Region(i, n, 0, found, found / n, (0, 0, 0), 6.0, height)
+        for i, (height, n, found) in enumerate(bounds, start=1)
+    ]
+    rows = discovery_rows(regions, "cluster", AFFINE)
+    write_discoveries(group / "contrast-x_desc-ari_tdp.tsv", rows)
+    assert line in summarise(tmp_path, tmp_path / "work").splitlines()

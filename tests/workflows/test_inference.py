@@ -16,6 +16,7 @@ from nipype_group.execution import run_workflow
 from nipype_group.reporting.derivatives import CONTROLS
 from nipype_group.reporting.table_files import CLUSTER_COLUMNS
 from nipype_group.reporting.tables import read_table
+from nipype_group.stats.all_resolutions import ari_regions
 from nipype_group.stats.thresholding import HEIGHT_CONTROLS
 from nipype_group.workflows import AnalysisSettings, init_group_wf
 
@@ -146,18 +147,20 @@ def tables(group, contrast, desc):
     return [read_table(group / f"{stem}_{name}") for name in ("clusters.tsv", "peaks.tsv")]
 
 
-def test_clusters_by_random_field_have_all_their_p(analysed):
-    for contrast, desc, least in (("age", "rftClusterFWEBoth", 2), ("ageAndGroup", "rftClusterFWE", 1)):  # fmt: skip  # noqa: E501
-        clusters, peaks = tables(analysed[1], contrast, desc)
-        assert len(clusters) >= least
-        filled = clusters[["n_resels", "p_unc", "p_fwe", "p_fdr", "tdp"]]
-        assert filled.notna().all(axis=None)
-        assert (clusters["p_fwe"] <= 0.05).all()
-        assert (clusters["p_unc"] <= clusters["p_fwe"]).all()
-        main = peaks[peaks["peak_id"] == 1]
-        assert main[["p_unc", "p_fwe", "p_fdr"]].notna().all(axis=None)
-        # The p of a peak is that of its height, not that of its cluster.
-        assert main["p_fwe"].tolist() != clusters["p_fwe"].tolist()
+@pytest.mark.parametrize(
+    ("contrast", "desc"), [("age", "rftClusterFWEBoth"), ("ageAndGroup", "rftClusterFWE")]
+)
+def test_clusters_by_random_field_have_all_their_p(analysed, contrast, desc):
+    clusters, peaks = tables(analysed[1], contrast, desc)
+    # Age goes up in one place and down in the other; F sees both.
+    assert len(clusters) >= 2
+    assert clusters[["n_resels", "p_unc", "p_fwe", "p_fdr", "tdp"]].notna().all(axis=None)
+    assert (clusters["p_fwe"] <= 0.05).all()
+    assert (clusters["p_unc"] <= clusters["p_fwe"]).all()
+    main = peaks[peaks["peak_id"] == 1]
+    assert main[["p_unc", "p_fwe", "p_fdr"]].notna().all(axis=None)
+    # The p of a peak is that of its height, not that of its cluster.
+    assert main["p_fwe"].tolist() != clusters["p_fwe"].tolist()
 
 
 def test_logp_of_clusters_is_that_of_their_table(analysed):
@@ -170,9 +173,7 @@ def test_logp_of_clusters_is_that_of_their_table(analysed):
         np.testing.assert_allclose(10.0 ** -logp[labels == row.cluster_id], row.p_fwe, rtol=1e-4)
     assert labels[UP].any()
     assert labels[DOWN].any()
-    about = json.loads(
-        (group / f"{stem}_stat-z_desc-rftClusterFWEBoth_statmap.json").read_text()
-    )
+    about = json.loads((group / f"{stem}_stat-z_desc-rftClusterFWEBoth_statmap.json").read_text())
     smoothness = json.loads((group / f"{STEM}_smoothness.json").read_text())
     assert about["FWHMVoxels"] == smoothness["FWHMVoxels"]
     assert about["ClusterFormingThreshold"] == pytest.approx(3.0902, abs=1e-4)
@@ -211,12 +212,20 @@ def test_true_discoveries_are_listed_at_all_heights_and_in_atlases(analysed, con
     assert (rows["n_discoveries"] > 0).any()
     regions = pd.read_csv(analysed[1] / f"{stem}_desc-{desc}_regions.tsv", sep="\t")
     assert set(regions["name"]) == {"left half", "right half"}
-    sidecar = json.loads(
-        (analysed[1] / f"{stem}_stat-tdp_desc-{desc}_statmap.json").read_text()
-    )
+    sidecar = json.loads((analysed[1] / f"{stem}_stat-tdp_desc-{desc}_statmap.json").read_text())
     assert sidecar["MapType"] == "tdp"
     assert sidecar["ThresholdsZ"] == list(HEIGHTS)
     assert sidecar["Contrast"] == {"age": "age", "ageAndGroup": "age and group"}[contrast]
+
+
+def proportions(group, contrast, desc, mask):
+    """Return the true discovery proportions of a table, and those of a family of voxels."""
+    stem = f"{STEM}_contrast-{contrast}"
+    z = read(group / f"{stem}_stat-z_statmap.nii.gz")
+    labels = read(group / f"{stem}_desc-{desc}Clusters_dseg.nii.gz")
+    tail = "two-sided" if contrast == "age" else "positive"
+    regions = ari_regions(z, labels, mask=mask, tail=tail)
+    return tables(group, contrast, desc)[0]["tdp"].tolist(), [r.tdp for r in regions]
 
 
 def test_plugins_change_no_byte(analysed, study):
@@ -225,6 +234,20 @@ def test_plugins_change_no_byte(analysed, study):
     assert len(expected) > 250
     assert set(found) == set(expected)
     assert [name for name in found if found[name] != expected[name]] == []
+
+
+def test_local_resels_count_on_request(analysed, study):
+    settings = replace(
+        study.settings, nonstationary=True, height_controls=("fdr",), threshold_z=None,
+        ari_thresholds_z=(), n_permutations=0,
+    )  # fmt: skip
+    _, group = study.analyse("local", settings=settings)
+    local, _ = tables(group, "age", "rftClusterFWEBoth")
+    even, _ = tables(analysed[1], "age", "rftClusterFWEBoth")
+    both = local.merge(even, on=["n_voxels", "peak_x", "peak_y", "peak_z"])
+    assert len(both) >= 2
+    assert not np.isclose(both["n_resels_x"], both["n_resels_y"], rtol=1e-3).any()
+    assert local["tdp"].isna().all()
 
 
 def test_search_volume_bounds_every_inference(analysed, study):
@@ -243,9 +266,19 @@ def test_search_volume_bounds_every_inference(analysed, study):
         assert kept[UP].any(), desc
         assert not kept[~inside].any(), desc
         assert not logp[~inside].any(), desc
-    assert not read(group / f"{STEM}_contrast-age_stat-tdp_desc-ariBoth_statmap.nii.gz")[~inside].any()  # fmt: skip  # noqa: E501
+    tdp = read(group / f"{STEM}_contrast-age_stat-tdp_desc-ariBoth_statmap.nii.gz")
+    assert tdp[UP].any()
+    assert not tdp[~inside].any()
     regions = pd.read_csv(group / f"{STEM}_contrast-age_desc-ariBoth_regions.tsv", sep="\t")
     assert regions["n_voxels"].sum() == inside.sum()
+    everything = read(group / f"{STEM}_desc-group_mask.nii.gz") > 0
+    differ = 0
+    for contrast, desc in results():
+        tdp, expected = proportions(group, contrast, desc, inside)
+        np.testing.assert_allclose(tdp, expected, rtol=1e-5)
+        differ += expected != proportions(group, contrast, desc, everything)[1]
+    # The family matters to the bounds.
+    assert differ > 0
     # The fit is that of the whole mask, so the smoothness is, too.
     whole = analysed[1]
     for name in ("smoothness.json", "contrast-age_stat-t_statmap.nii.gz"):
