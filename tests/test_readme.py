@@ -52,3 +52,9 @@ def test_own_data_command_writes_results(derivatives, capsys):
 def test_cluster_command_is_understood():
     arguments = build_parser().parse_args(commands()[1][1:])
     assert (arguments.plugin, arguments.shards) == ("SLURM", 8)
+
+
+def test_pictures_are_there():
+    pictures = re.findall(r"^\.\. image:: (\S+)$", README.read_text(), re.MULTILINE)
+    assert pictures
+    assert all((README.parent / picture).is_file() for picture in pictures)
