@@ -70,51 +70,58 @@ class ThresholdMap(GroupInterface):
         z, grid = read_volume(inputs.z_file)
         mask, _ = read_mask(inputs.mask_file, grid)
         tail = "positive" if inputs.stat_type == "F" else inputs.tail
-        settings = {
-            "alpha": inputs.alpha,
-            "threshold_z": inputs.threshold_z if isdefined(inputs.threshold_z) else None,
-            "tail": tail,
-            "extent": inputs.cluster_extent,
-            "connectivity": inputs.connectivity,
-        }
+        random_field = None
         if inputs.height_control == "rft":
-            settings["random_field"] = read_random_field(inputs, mask, grid)
-        result = threshold_map(z, mask, inputs.height_control, **settings)
-        kept = np.where(result.labels > 0, z, 0)
+            random_field = read_random_field(inputs, mask, grid)
+        result = threshold_map(
+            z, mask, inputs.height_control, alpha=inputs.alpha,
+            threshold_z=inputs.threshold_z if isdefined(inputs.threshold_z) else None, tail=tail,
+            extent=inputs.cluster_extent, connectivity=inputs.connectivity,
+            random_field=random_field,
+        )  # fmt: skip
         logp = np.zeros(mask.shape)
         logp[mask] = minus_log10(result.log_p)
-        self._results["thresholded_file"] = write_volume(cwd / "thresholded.nii", kept, grid)
-        self._results["label_file"] = write_volume(
-            cwd / "labels.nii", result.labels, grid, np.int32
-        )
-        self._results["logp_file"] = write_volume(cwd / "logp.nii", logp, grid)
-        self._results["peak_logp_file"] = self._results["logp_file"]
-        self._results["threshold_z"] = float(result.threshold_z)
-        self._results["n_survivors"] = int(np.count_nonzero(result.labels))
-        summary = {
-            "Contrast": inputs.contrast_name if isdefined(inputs.contrast_name) else None,
-            "StatisticType": inputs.stat_type,
-            "HeightControl": inputs.height_control,
-            "Alpha": None if inputs.height_control == "none" else inputs.alpha,
-            "ThresholdZ": result.threshold_z if np.isfinite(result.threshold_z) else None,
-            "Tail": tail,
-            "ClusterExtentVoxels": inputs.cluster_extent,
-            "Connectivity": inputs.connectivity,
-            "SearchVolumeVoxels": int(mask.sum()),
-            "SurvivingVoxels": self._results["n_survivors"],
-            "Clusters": int(result.labels.max()),
-            "LargestZ": float(z[mask].max()),
-            "SmallestZ": float(z[mask].min()),
-        }
-        if inputs.height_control == "rft":
-            volume = settings["random_field"].volume
-            summary |= {"FWHMVoxels": list(volume.fwhm_voxels), "Resels": list(volume.resels)}
+        for name, values, dtype in (
+            ("thresholded", np.where(result.labels > 0, z, 0), np.float32),
+            ("label", result.labels, np.int32),
+            ("logp", logp, np.float32),
+        ):
+            self._results[f"{name}_file"] = write_volume(cwd / f"{name}.nii", values, grid, dtype)
+        summary = _summary(inputs, tail, z[mask], result, random_field)
         path = cwd / "summary.json"
         path.write_text(json.dumps(summary, indent=2) + "\n")
-        self._results["summary_file"] = str(path)
-        LOGGER.info(
-            "%s: %d voxels in %d clusters reach z %.4g",
-            inputs.height_control, summary["SurvivingVoxels"], summary["Clusters"],
-            result.threshold_z,
-        )  # fmt: skip
+        self._results.update(
+            peak_logp_file=self._results["logp_file"],
+            threshold_z=float(result.threshold_z),
+            n_survivors=summary["SurvivingVoxels"],
+            summary_file=str(path),
+        )
         return runtime
+
+
+def _summary(inputs, tail, z, result, random_field):
+    """Return settings, threshold and survivors as the sidecar tells them, and log them."""
+    summary = {
+        "Contrast": inputs.contrast_name if isdefined(inputs.contrast_name) else None,
+        "StatisticType": inputs.stat_type,
+        "HeightControl": inputs.height_control,
+        "Alpha": None if inputs.height_control == "none" else inputs.alpha,
+        "ThresholdZ": result.threshold_z if np.isfinite(result.threshold_z) else None,
+        "Tail": tail,
+        "ClusterExtentVoxels": inputs.cluster_extent,
+        "Connectivity": inputs.connectivity,
+        "SearchVolumeVoxels": len(z),
+        "SurvivingVoxels": int(np.count_nonzero(result.labels)),
+        "Clusters": int(result.labels.max()),
+        "LargestZ": float(z.max()),
+        "SmallestZ": float(z.min()),
+    }
+    if random_field is not None:
+        volume = random_field.volume
+        summary |= {"FWHMVoxels": list(volume.fwhm_voxels), "Resels": list(volume.resels)}
+    LOGGER.info(
+        "%s: %d voxels in %d clusters reach z %.4g",
+        inputs.height_control, summary["SurvivingVoxels"], summary["Clusters"],
+        result.threshold_z,
+    )  # fmt: skip
+    return summary
