@@ -224,9 +224,12 @@ def add_permutations(folder, facts, given):
     """Add what only permutation gives: plan, null distributions, uncorrected p."""
     if "plan_file" not in given:
         return
-    folder.add_file(given["plan_file"], "permutations.json")
     tests = {c.label: c for c in facts.contrasts}
     plan = json.loads(Path(given["plan_file"]).read_text())
+    # How the work was split is no result: any number of shards gives the same files.
+    for family in plan["Families"].values():
+        del family["Shards"]
+    folder.add_text(json.dumps(plan, indent=2) + "\n", "permutations.json")
     desc = "permVoxelUnc" + SIDES[plan["Tail"]]
     for label, null, logp in zip(
         given["permuted_contrasts"], given["nulldist_files"], given["logp_unc_files"], strict=True

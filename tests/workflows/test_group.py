@@ -93,11 +93,7 @@ def test_plugins_and_shards_change_no_byte(analyse, settings):
         found = content(group)
         drawn = {n: v for n, v in expected.items() if changed.figures or "figures/" not in n}
         assert set(found) == set(drawn)
-        # The plan lists its shards; everything else is a result.
-        differing = {n for n in found if found[n] != expected[n]}
-        assert differing <= (
-            {"task-rest_space-MNI_permutations.json"} if name != "multi" else set()
-        )
+        assert not {n for n in found if found[n] != expected[n]}
 
 
 def test_planted_voxel_is_found_by_every_inference(analyse, settings):
