@@ -44,4 +44,6 @@ napoleon_use_rtype = False
 napoleon_use_ivar = True
 napoleon_custom_sections = [("Inputs", "params_style"), ("Outputs", "params_style")]
 # Classes of other packages; there is no need for the network to build these pages.
-nitpick_ignore_regex = [("py:.*", r"(nipype|traits|numpy|pandas|networkx|pathlib)\..*")]
+nitpick_ignore_regex = [
+    ("py:.*", r"(nipype|traits|numpy|pandas|networkx|pathlib|collections)\..*"),
+]

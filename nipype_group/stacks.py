@@ -4,6 +4,7 @@ import json
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import nibabel as nib
@@ -18,6 +19,7 @@ from nipype_group.images import (
     read_volume,
     write_volume,
 )
+from nipype_group.stats.glm import LinearModel, VoxelPatterns
 from nipype_group.stats.smoothing import VolumeSmoother
 
 _KEPT_WEIGHTS = 8
@@ -56,8 +58,29 @@ def count_coverage(paths):
     return counts, grid, own
 
 
-def group_mask(paths, mask_file=None):
-    """Return the voxels that every map has, inside an explicit mask where one is given.
+def maps_needed(n_maps, min_coverage):
+    """Return how many maps a share of them is, rounded up.
+
+    Raises
+    ------
+    ValueError
+        Where the share is not above 0 and up to 1.
+
+    Examples
+    --------
+    >>> maps_needed(12, 0.7), maps_needed(30, 0.1), maps_needed(5, 1.0)
+    (9, 3, 5)
+    """
+    if not 0 < min_coverage <= 1:
+        raise ValueError(
+            f"min_coverage is a share of the maps above 0 and up to 1, got {min_coverage:g}"
+        )
+    # 0.1 x 30 is a little more than 3.
+    return max(1, int(np.ceil(min_coverage * n_maps - 1e-9)))
+
+
+def group_mask(paths, mask_file=None, min_coverage=1.0):
+    """Return the voxels that enough maps have, inside an explicit mask where one is given.
 
     Parameters
     ----------
@@ -65,6 +88,8 @@ def group_mask(paths, mask_file=None):
         Maps of one grid.
     mask_file : path, optional
         Explicit mask on the same grid.
+    min_coverage : float
+        Share of the maps that must have a voxel, above 0 and up to 1.
 
     Returns
     -------
@@ -73,33 +98,51 @@ def group_mask(paths, mask_file=None):
         Maps with a value, everywhere.
     grid : Grid
     n_lost : int
-        Voxels of the explicit mask (without one: of any map) that some map lacks.
+        Voxels of the explicit mask (without one: of any map) that too few maps have.
 
     Raises
     ------
+    ValueError
+        Where the share is out of range.
     MapError
         Where no voxel is left, naming the map with the smallest coverage.
     """
+    needed = maps_needed(len(paths), min_coverage)
     counts, grid, own = count_coverage(paths)
     allowed = counts > 0 if mask_file is None else read_mask(mask_file, grid)[0]
-    mask = allowed & (counts == len(paths))
+    mask = allowed & (counts >= needed)
     if not mask.any():
         worst = int(np.argmin(own))
+        who = "every map" if needed == len(paths) else f"{needed} of the {len(paths)} maps"
         raise MapError(
             paths[worst],
-            f"no voxel {'of the mask ' if mask_file else ''}has a value in every map; this one "
+            f"no voxel {'of the mask ' if mask_file else ''}has a value in {who}; this one "
             f"has the smallest coverage, {own[worst]} voxels",
         )
     return mask, counts, grid, int(allowed.sum() - mask.sum())
 
 
-def write_stack(path, map_files, mask, grid):
+def write_stack(path, map_files, mask, grid, allow_missing=False):
     """Write maps as one uncompressed 4D float32 NIfTI, a map at a time; 0 outside the mask.
+
+    Parameters
+    ----------
+    path : path
+        Ending in .nii.
+    map_files : sequence of path
+        Maps of one grid.
+    mask : bool array, shape (x, y, z)
+        Voxels that are kept.
+    grid : Grid
+        Grid of the mask.
+    allow_missing : bool
+        Whether maps may lack voxels of the mask, where the stack is NaN.
 
     Raises
     ------
     MapError
-        Naming a map on another grid, or without a value inside the mask.
+        Naming a map on another grid, or without a value inside the mask: at any of its voxels,
+        or with `allow_missing` at all of them.
     """
     path = Path(path).absolute()
     header = nib.Nifti1Header()
@@ -119,9 +162,12 @@ def write_stack(path, map_files, mask, grid):
                 values, own = read_map(map_file)
                 if not own.matches(grid):
                     raise MapError(map_file, f"grid {own}; the mask has {grid}")
-                lacking = int(np.isnan(values[mask]).sum())
-                if lacking:
-                    raise MapError(map_file, f"no value at {lacking} voxels of the mask")
+                lacks = np.isnan(values[mask])
+                if lacks.any() and (lacks.all() or not allow_missing):
+                    all_of_them = ", all it has: leave the map out" if lacks.all() else ""
+                    raise MapError(
+                        map_file, f"no value at {lacks.sum()} voxels of the mask{all_of_them}"
+                    )
                 stream.write(np.where(mask, values, np.float32(0)).tobytes(order="F"))
         temporary.replace(path)
     finally:
@@ -179,6 +225,33 @@ def smooth_maps(paths, directory, fwhm_mm, mask_file=None, n_threads=1, report=N
     return results
 
 
+def variance_smoother(mask_file, fwhm_mm):
+    """Return a function that smooths maps of a mask's voxels inside the mask.
+
+    Parameters
+    ----------
+    mask_file : path
+        Voxels tested; what lies outside neither spreads nor shrinks.
+    fwhm_mm : float
+        Full width at half maximum.
+
+    Returns
+    -------
+    callable
+        Takes and gives arrays of shape (m, v).
+    """
+    mask, grid = read_mask(mask_file)
+    smoother = VolumeSmoother(grid.shape, grid.voxel_sizes_mm, [fwhm_mm] * 3)
+    weights = smoother.weights(mask)
+    inside = np.flatnonzero(mask.ravel(order="F"))
+
+    def smooth(maps):
+        volumes = (smoother(unmask(values, mask), mask, weights) for values in maps)
+        return np.array([volume.ravel(order="F")[inside] for volume in volumes], dtype=float)
+
+    return smooth
+
+
 def unmask(values, mask):
     """Put values of the mask's voxels, shape (v,) or (k, v), back into volumes; 0 elsewhere.
 
@@ -205,27 +278,39 @@ class Fit:
     betas : array, shape (p, v)
     residual_variance : array, shape (v,)
     covariance : array, shape (p, p)
-        Covariance of the betas for unit residual variance.
+        Covariance of the betas for unit residual variance; with `pattern` of shape (k, p, p).
     dof : int
-        Residual degrees of freedom.
+        Residual degrees of freedom; with `pattern` an array of shape (k,).
     mask : bool array, shape (x, y, z)
     grid : Grid
+    pattern : int array, shape (v,), optional
+        Which covariance and dof are those of a voxel, where maps lack voxels.
     """
 
     betas: np.ndarray
     residual_variance: np.ndarray
     covariance: np.ndarray
-    dof: int
+    dof: int | np.ndarray
     mask: np.ndarray
     grid: Grid
+    pattern: np.ndarray | None = None
 
     def unmask(self, values):
         """Put values of the mask's voxels back into a volume."""
         return unmask(values, self.mask)
 
 
-def read_fit(model_file, betas_file, residual_variance_file, mask_file):
+def read_fit(model_file, betas_file, residual_variance_file, mask_file, pattern_file=None):
     """Read what a GLM left on disk.
+
+    Parameters
+    ----------
+    model_file : path
+        JSON: covariance, dof and, where maps lack voxels, the design and the patterns.
+    betas_file, residual_variance_file, mask_file : path
+        Images of one grid.
+    pattern_file : path, optional
+        Number of every voxel's pattern; needed where maps lack voxels.
 
     Returns
     -------
@@ -240,6 +325,7 @@ def read_fit(model_file, betas_file, residual_variance_file, mask_file):
         about = json.loads(Path(model_file).read_text())
         covariance = np.array(about["Covariance"], dtype=float)
         dof = int(about["DegreesOfFreedom"])
+        lacking = _read_patterns(about)
     except (OSError, json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
         raise MapError(model_file, f"no model description ({error!r})") from error
     image = nib.load(betas_file)
@@ -250,7 +336,57 @@ def read_fit(model_file, betas_file, residual_variance_file, mask_file):
         raise MapError(betas_file, f"{betas.shape[1]} volumes for {len(covariance)} columns")
     variance, _ = read_volume(residual_variance_file)
     inside = np.flatnonzero(mask.ravel(order="F"))
-    return Fit(betas[inside].T, variance.ravel(order="F")[inside], covariance, dof, mask, grid)
+    pattern = None
+    if lacking is not None:
+        pattern = _read_numbers(pattern_file, mask, grid, len(lacking[1]), model_file)
+        patterns = VoxelPatterns.of(lacking[0], pattern, lacking[1])
+        covariance, dof = patterns.covariance, patterns.dof
+    return Fit(
+        betas[inside].T, variance.ravel(order="F")[inside], covariance, dof, mask, grid, pattern
+    )
+
+
+def describe_patterns(model, patterns):
+    """Return what `read_fit` needs of maps that lack voxels, for the model file."""
+    if len(patterns.missing) == 1:
+        return {}
+    return {
+        "Design": model.matrix.tolist(),
+        "MissingPatterns": [list(rows) for rows in patterns.missing],
+    }
+
+
+def _read_patterns(about):
+    """Return the model and the rows that every pattern lacks, None where no map lacks a voxel."""
+    if "MissingPatterns" not in about:
+        return None
+    matrix = np.array(about["Design"], dtype=float)
+    missing = tuple(tuple(rows) for rows in about["MissingPatterns"])
+    if matrix.ndim != 2 or matrix.shape[1] != len(about["Covariance"]):
+        raise ValueError(f"Design has the shape {matrix.shape}")
+    if not np.isfinite(matrix).all():
+        raise ValueError("Design holds values that are not finite")
+    for rows in missing:
+        if any(type(row) is not int or not 0 <= row < len(matrix) for row in rows):
+            raise ValueError(f"MissingPatterns are rows 0 to {len(matrix) - 1}, got {rows}")
+    if not missing or missing[0] or len(set(missing)) < len(missing):
+        raise ValueError("MissingPatterns start with [] and differ")
+    return LinearModel(matrix, tuple(map(str, about["Columns"]))), missing
+
+
+def _read_numbers(pattern_file, mask, grid, n_patterns, model_file):
+    """Return the number of the pattern of every voxel of the mask."""
+    if pattern_file is None:
+        raise MapError(model_file, "some maps lack voxels: the map of patterns is needed too")
+    values, own = read_volume(pattern_file)
+    if not own.matches(grid):
+        raise MapError(pattern_file, f"grid {own}; the betas have {grid}")
+    inside = values.ravel(order="F")[np.flatnonzero(mask.ravel(order="F"))]
+    if not np.isin(inside, np.arange(n_patterns)).all():
+        raise MapError(
+            pattern_file, f"holds other numbers than 0 to {n_patterns - 1}, those of {model_file}"
+        )
+    return inside.astype(np.int32)
 
 
 class MaskedStack:
@@ -292,9 +428,22 @@ class MaskedStack:
         """Number of voxels in the mask."""
         return len(self._inside)
 
+    @cached_property
+    def has_missing(self):
+        """Whether some map lacks a voxel of the mask; read a map at a time."""
+        return any(not np.isfinite(values[self._inside]).all() for values in self._maps)
+
     def read(self, start, stop):
-        """Return voxels start to stop - 1 of the mask as float64, shape (n, stop - start)."""
+        """Return voxels start to stop - 1 of the mask as float64, shape (n, stop - start).
+
+        Where a map lacks a voxel the value is NaN.
+        """
         return self._maps[:, self._inside[start:stop]].astype(float)
+
+    def read_some(self, n_voxels):
+        """Return about so many voxels, evenly spread over the mask, shape (n, k)."""
+        step = max(1, self.n_voxels // n_voxels)
+        return self._maps[:, self._inside[::step]].astype(float)
 
     def residuals(self, matrix, betas):
         """Yield the residual volume of every map, one at a time.

@@ -21,6 +21,9 @@ AFFINE = np.diag([3.0, 3.0, 3.0, 1.0])
 AFFINE[:3, 3] = (-12, -15, -9)
 SHAPE = (9, 10, 8)
 
+# Scripts, which import each other from their folder.
+collect_ignore_glob = ["benchmarks/*.py"]
+
 
 @pytest.fixture(autouse=True)
 def quiet_nipype():

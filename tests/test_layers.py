@@ -16,7 +16,7 @@ ALLOWED = {
     "images": (),
     "stacks": ("stats", "images"),
     "design": ("stats", "images"),
-    "reporting": ("stats", "images", "design"),
+    "reporting": ("stats", "images", "stacks", "design"),
     "data": (),
     "interfaces": ("stats", "images", "stacks", "design", "reporting"),
     "workflows": ("stats", "design", "reporting", "interfaces"),

@@ -157,14 +157,43 @@ class BenchmarkTable(_Stored):
         rows = [
             [
                 row["work"],
-                *(_number(row.get(key)) for key in ("ours_cpu_s", "nilearn_cpu_s", "ratio")),
+                *(_number(row.get(key)) for key in ("ours_cpu_ms", "nilearn_cpu_ms", "ratio")),
                 str(row.get("threads", "")),
                 row.get("note") or "",
             ]
             for row in stored["rows"]
         ]
-        header = ["Work", "Ours, CPU s", "nilearn, CPU s", "Ratio", "Threads", "Note"]
+        header = ["Work", "Ours, CPU ms", "nilearn, CPU ms", "Ratio", "Threads", "Note"]
         return list_table(header, rows, (30, 12, 14, 10, 10, 24))
+
+
+class ScalingTable(_Stored):
+    """The cost model of docs/scaling.json against measurements."""
+
+    file = "scaling.json"
+
+    def table(self, stored):
+        """Return the rates, then a row a size."""
+        rates = "; ".join(f"{name}: {value:.3g}" for name, value in stored["rates"].items())
+        rows = [
+            [
+                f"{row['maps']:,}",
+                f"{row['voxels']:,}",
+                str(1 + row["moved_nuisance"]),
+                f"{row['memory_gb']:g}",
+                f"{row['shuffles']:,}",
+                *(
+                    _number(row.get(key))
+                    for key in ("foreseen_cpu_s", "measured_cpu_s", "measured_over_foreseen")
+                ),
+            ]
+            for row in stored["rows"]
+        ]
+        header = [
+            "Maps", "Voxels", "Rows", "Memory, GB", "Shuffles", "Foreseen, CPU s",
+            "Measured, CPU s", "Ratio",
+        ]  # fmt: skip
+        return [f"Rates of the machine: {rates}.", "", *list_table(header, rows, (10,) * 8)]
 
 
 class NullTable(_Stored):
@@ -199,13 +228,50 @@ _NULL_AVERAGES = {
 }
 
 
+class PermutationNullTable(_Stored):
+    """The error rates of docs/permutation_null.json."""
+
+    file = "permutation_null.json"
+
+    def table(self, stored):
+        """Return a table of the rates that are to be alpha, and one of those that are not."""
+        limits = (
+            f"{100 * stored['bounds'][key] / stored['studies']:.1f}"
+            for key in ("fewest_errors", "most_errors")
+        )
+        return [
+            f"Percent of {stored['studies']:,} studies with an error, {stored['shuffles']} "
+            f"shuffles each. A true rate of 5 % gives {' to '.join(limits)} but for one count in "
+            "a thousand on each side. Permutation holds its rate in these studies:",
+            "",
+            *_rates_table([row for row in stored["rows"] if row["upper_bound"]]),
+            "It need not in these:",
+            "",
+            *_rates_table([row for row in stored["rows"] if not row["upper_bound"]]),
+        ]
+
+
+def _rates_table(rows):
+    """Return a row a scenario and side, a column a test."""
+    cells = {}
+    for row in rows:
+        rates = cells.setdefault((row["scenario"], row["side"]), {})
+        rates[row["test"]] = f"{100 * row['rate']:.1f}"
+    tests = list(next(iter(cells.values())))
+    return list_table(
+        ["Studies", "Side", *tests],
+        [[*key, *(rates.get(test, "") for test in tests)] for key, rates in cells.items()],
+        (35, 15, *[10] * len(tests)),
+    )
+
+
 def _mean_line(text, key, averages):
     """Return an item with the means of all columns."""
     return f"- Mean {text}: {', '.join(f'{row[key]:.2f}' for row in averages)}."
 
 
 def _number(value):
-    return "" if value is None else f"{value:.3g}"
+    return "" if value is None else f"{float(f'{value:.3g}'):,g}"
 
 
 class WorkflowGraph(SphinxDirective):
@@ -239,6 +305,8 @@ def setup(app):
     app.add_directive("table-columns", TableColumns)
     app.add_directive("atlas-table", AtlasTable)
     app.add_directive("benchmark-table", BenchmarkTable)
+    app.add_directive("scaling-table", ScalingTable)
     app.add_directive("null-table", NullTable)
+    app.add_directive("permutation-null-table", PermutationNullTable)
     app.add_directive("workflow", WorkflowGraph)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

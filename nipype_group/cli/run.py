@@ -10,6 +10,10 @@ from nipype_group.execution import allowed_processors, quiet_nipype, run_workflo
 from nipype_group.reporting.derivatives import check_output_dir
 from nipype_group.reporting.summary import summarise
 from nipype_group.stats.clusters import CONNECTIVITIES, TAILS
+from nipype_group.stats.permutation_p import APPROXIMATIONS
+from nipype_group.stats.planning import BLOCK_EXCHANGES, SHUFFLINGS
+from nipype_group.stats.shuffle_methods import METHODS
+from nipype_group.stats.shuffle_statistics import SCALES, STATISTICS
 from nipype_group.stats.thresholding import HEIGHT_CONTROLS
 from nipype_group.workflows import AnalysisSettings, init_group_wf
 
@@ -91,6 +95,10 @@ def add_parser(commands):
     maps.add_argument(
         "--search-volume", metavar="MASK", help="mask of the voxels that inference searches"
     )
+    maps.add_argument(
+        "--min-coverage", metavar="SHARE", type=float, default=1.0,
+        help="share of the maps that must have a voxel for it to be analysed; default 1: all",
+    )  # fmt: skip
     maps.add_argument("--smooth", metavar="MM", type=float, nargs="+", default=[], help="FWHM, mm")
     maps.add_argument(
         "--on-bad-map", choices=("error", "exclude"), default="error",
@@ -135,6 +143,10 @@ def add_inference(parser):
     forming = inference.add_mutually_exclusive_group()
     forming.add_argument("--cluster-forming-z", metavar="Z", type=float, help="of the clusters")
     forming.add_argument("--cluster-forming-p", metavar="P", type=float, help="default .001")
+    forming.add_argument(
+        "--cluster-forming-statistic", metavar="S", type=float,
+        help="in t, F or pseudo-t, of the clusters of permutations",
+    )  # fmt: skip
     inference.add_argument(
         "--nonstationary", action="store_true", help="cluster extents in local resels"
     )
@@ -142,12 +154,7 @@ def add_inference(parser):
         "--ari", metavar="Z[,Z...]", type=_heights, default=(),
         help="true discovery proportions of the clusters at these heights in z",
     )  # fmt: skip
-    inference.add_argument(
-        "--permutations", metavar="N", type=int, default=0,
-        help="familywise error by permutation of the maximum t, N shuffles",
-    )  # fmt: skip
-    inference.add_argument("--shards", metavar="K", type=int, help="parts of the permutations")
-    inference.add_argument("--seed", metavar="S", type=int, default=0, help="of the shuffles")
+    add_permutation(parser)
     report = parser.add_argument_group("report")
     report.add_argument(
         "--atlas", metavar="NAME|FILE", nargs="+", action="extend",
@@ -156,8 +163,71 @@ def add_inference(parser):
     report.add_argument("--space", metavar="S", help="space of the maps, for the file names")
 
 
+def add_permutation(parser):
+    """Add the options of permutation."""
+    group = parser.add_argument_group("permutation")
+    group.add_argument(
+        "--permutations", metavar="N", type=int, default=0,
+        help="familywise error by N shuffles; the same command with more extends a finished run",
+    )  # fmt: skip
+    group.add_argument(
+        "--statistics", metavar="NAME[,NAME...]", type=_names, default=("voxel",),
+        help=f"of every shuffle: {', '.join(STATISTICS)}; default voxel, which is always taken",
+    )  # fmt: skip
+    group.add_argument(
+        "--statistic-scale", choices=SCALES, default="statistic",
+        help="run cluster mass and TFCE on t and F (default) or on z",
+    )  # fmt: skip
+    group.add_argument("--shuffling", choices=SHUFFLINGS, default="auto", help="default auto")
+    group.add_argument(
+        "--shuffles", metavar="FILE", help="shuffles to use, a row each, as FSL's -P writes them"
+    )
+    group.add_argument("--method", choices=METHODS, default=METHODS[0], help="for the nuisance")
+    group.add_argument(
+        "--blocks", metavar="COLUMN[,COLUMN]|FILE", type=_names, default=(),
+        help="exchangeability blocks, outermost first, or a table as PALM's -eb",
+    )  # fmt: skip
+    group.add_argument(
+        "--block-exchange", choices=BLOCK_EXCHANGES, default=BLOCK_EXCHANGES[0],
+        help="exchange maps within blocks (default), blocks as wholes, or both",
+    )  # fmt: skip
+    group.add_argument(
+        "--variance-groups", metavar="COLUMN", help="groups with a variance of their own"
+    )
+    group.add_argument(
+        "--variance-smooth", metavar="MM", type=float, default=0.0,
+        help="smooth variances: pseudo-t, for few maps",
+    )  # fmt: skip
+    group.add_argument(
+        "--p-approximation", choices=APPROXIMATIONS, default=APPROXIMATIONS[0],
+        help="tail of the null distributions: counted (default), or a fitted curve",
+    )  # fmt: skip
+    group.add_argument(
+        "--early-stop", metavar="K", type=int, nargs="?", const=20, default=0,
+        help="stop a voxel once K shuffles reach it (20): uncorrected p and their FDR alone",
+    )  # fmt: skip
+    group.add_argument(
+        "--across-contrasts",
+        action="store_true",
+        help="correct for all contrasts that are shuffled alike together",
+    )
+    group.add_argument(
+        "--tdp-template", choices=("none", "simes", "learned"), default="none",
+        help="bound the true discoveries of --ari by a template that the shuffles calibrate",
+    )  # fmt: skip
+    group.add_argument("--shards", metavar="K", type=int, help="parts of the permutations")
+    group.add_argument("--seed", metavar="S", type=int, default=0, help="of the shuffles")
+    group.add_argument(
+        "--memory-gb", metavar="GB", type=float, default=1.0, help="of a shard, default 1"
+    )
+
+
 def _heights(text):
     return tuple(float(item) for item in text.split(","))
+
+
+def _names(text):
+    return tuple(item.strip() for item in text.split(","))
 
 
 def add_execution(parser):
@@ -187,10 +257,13 @@ def execute(arguments):
         "mask_file": arguments.mask,
         "search_volume": arguments.search_volume,
         "design_table": arguments.design,
+        "shuffles_file": arguments.shuffles,
     }
     files = {name: _existing(path) for name, path in files.items() if path is not None}
     if arguments.pattern:
         files["pattern"] = str(Path(arguments.pattern).absolute())
+    if arguments.shuffles and not settings.n_permutations:
+        raise UsageError("--shuffles goes with --permutations, how many of them to use")
     if arguments.select:
         if not arguments.bids:
             raise UsageError("--select goes with --bids")
@@ -215,17 +288,44 @@ def _settings(arguments):
         cluster_control=arguments.cluster_control,
         cluster_forming_z=arguments.cluster_forming_z,
         cluster_forming_p=arguments.cluster_forming_p,
+        cluster_forming_statistic=arguments.cluster_forming_statistic,
         nonstationary=arguments.nonstationary,
         ari_thresholds_z=arguments.ari,
         n_permutations=arguments.permutations,
         n_shards=arguments.shards,
         seed=arguments.seed,
+        statistics=_statistics(arguments.statistics),
+        statistic_scale=arguments.statistic_scale,
+        variance_fwhm_mm=arguments.variance_smooth,
+        shuffling=arguments.shuffling,
+        method=arguments.method,
+        blocks=_absolute(arguments.blocks),
+        block_exchange=arguments.block_exchange,
+        variance_groups=arguments.variance_groups,
+        p_approximation=arguments.p_approximation,
+        across_contrasts=arguments.across_contrasts,
+        tdp_template=arguments.tdp_template,
+        early_stop=arguments.early_stop,
+        memory_gb=arguments.memory_gb,
         atlases=None if arguments.atlas is None else tuple(arguments.atlas),
         space=arguments.space,
+        min_coverage=arguments.min_coverage,
         on_bad_map=arguments.on_bad_map,
         figures=can_draw(),
         n_procs=processors(arguments),
     )
+
+
+def _statistics(names):
+    """Put voxel first, which is always taken."""
+    return ("voxel", *(name for name in names if name != "voxel"))
+
+
+def _absolute(blocks):
+    """Give a file of blocks its absolute path; nodes run elsewhere."""
+    if len(blocks) == 1 and Path(blocks[0]).is_file():
+        return (str(Path(blocks[0]).absolute()),)
+    return blocks
 
 
 def can_draw():

@@ -1,21 +1,36 @@
 """The plan of a permutation test: what is shuffled how, how often, and in which shards."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
 from nipype_group.design.contrasts import Contrast
-from nipype_group.stats.clusters import TAILS
-from nipype_group.stats.partition import partition
-from nipype_group.stats.planning import choose_shuffling, row_labels
+from nipype_group.stats.aspin_welch import AspinWelch
+from nipype_group.stats.glm import independent_rows
+from nipype_group.stats.partition import holds, partition
+from nipype_group.stats.planning import Shuffling, choose_shuffling, row_labels
+from nipype_group.stats.shuffle_methods import METHODS, ShuffledContrast, shuffled_rows
+from nipype_group.stats.shuffle_statistics import ShuffleStatistics
 from nipype_group.stats.shuffling import ShufflingScheme
+from nipype_group.stats.tfce import Tfce
 
-# Shuffles of a shard where no number of shards is asked for: half a second and more of work.
-SHARD_SIZE = 2500
-_WORDS = {"permute": "permutations", "flip": "sign flips"}
+# Shuffles of a shard where no number of shards is asked for: a few seconds of work, of maxima and
+# clusters, or of what needs whole maps.
+SHARD_SIZE = 5000
+SHARD_SIZE_OF_MAPS = 1000
+_WORDS = {"permute": "permutations", "flip": "sign flips", "both": "permutations with sign flips"}
+_METHOD_WORDS = {
+    "freedman-lane": "residuals under the null hypothesis (Freedman-Lane)",
+    "ter-braak": "residuals of the whole model (ter Braak)",
+    "draper-stoneman": "tested regressors (Draper-Stoneman)",
+    "manly": "maps (Manly)",
+    "dekker": "tested regressors, residualised on the rest (Dekker)",
+    "kennedy": "residuals under the null hypothesis, fitted without nuisance (Kennedy)",
+    "huh-jhun": "independent residuals under the null hypothesis (Huh-Jhun)",
+}
 
 
 @dataclass(frozen=True)
@@ -27,11 +42,70 @@ class Family:
     scheme : ShufflingScheme
         What shuffle k is.
     contrasts : list of Contrast
-        t contrasts.
     """
 
     scheme: ShufflingScheme
     contrasts: list
+
+
+@dataclass(frozen=True)
+class ContrastTest:
+    """How contrasts are tested, whatever is shuffled.
+
+    Parameters
+    ----------
+    statistics : ShuffleStatistics
+        What is taken from every shuffle.
+    method : str
+        What a shuffle does to the nuisance, from `METHODS`.
+    variance_groups : tuple of int
+        Variance group of every map; empty where all maps have one variance.
+    variance_fwhm_mm : float
+        FWHM by which variance maps are smoothed, which makes pseudo-t; 0 for none.
+    early_stop : int
+        Shuffles at least as extreme after which a voxel stops; 0 for never.
+    varying_dof : bool
+        Whether maps lack voxels of the mask.
+    """
+
+    statistics: ShuffleStatistics = field(default_factory=ShuffleStatistics)
+    method: str = "freedman-lane"
+    variance_groups: tuple = ()
+    variance_fwhm_mm: float = 0.0
+    early_stop: int = 0
+    varying_dof: bool = False
+
+    @property
+    def needs_maps(self):
+        """Whether a shuffle takes a whole map, and not only products."""
+        return bool(
+            "tfce" in self.statistics.names
+            or self.statistics.n_top
+            or self.variance_groups
+            or self.variance_fwhm_mm
+            or self.varying_dof
+        )
+
+    def shuffled(self, model, contrast, scheme, smooth_variance=None):
+        """Return the `ShuffledContrast` of a contrast.
+
+        Parameters
+        ----------
+        model : LinearModel
+        contrast : Contrast
+        scheme : ShufflingScheme
+        smooth_variance : callable, optional
+            Smooths variance maps, needed where `variance_fwhm_mm` is not 0.
+        """
+        weights, welch = independent_rows(contrast.weights), None
+        if contrast.test == "t":
+            weights = contrast.weights
+        if self.variance_groups:
+            welch = AspinWelch(model, weights, np.array(self.variance_groups))
+        return ShuffledContrast(
+            partition(model, weights), scheme, self.method, welch,
+            smooth_variance if self.variance_fwhm_mm else None, self.varying_dof,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -41,67 +115,86 @@ class Plan:
     Parameters
     ----------
     families : dict
-        Kind of shuffling to `Family`.
-    tail : {"two-sided", "positive", "negative"}
-        Side tested.
+        Name of the shuffling to `Family`.
+    test : ContrastTest
+        How contrasts are tested.
     n_permutations : int
         Shuffles asked for, beside the unshuffled one.
     n_shards : int, optional
         Shards asked for.
     contrast_names : tuple of str
         Contrasts tested, in the order they were given.
+    warnings : tuple of str
+        Where the data put the assumption of the test in doubt.
     """
 
     families: dict
-    tail: str
+    test: ContrastTest
     n_permutations: int
     n_shards: int | None = None
     contrast_names: tuple = ()
+    warnings: tuple = ()
 
-    def n_shuffles(self, kind):
+    def n_shuffles(self, name):
         """Return the number of shuffles of a family, the unshuffled one included."""
-        scheme = self.families[kind].scheme
-        return scheme.n_distinct if scheme.exhaustive else self.n_permutations + 1
+        scheme = self.families[name].scheme
+        if scheme.exhaustive:
+            return scheme.n_distinct
+        if scheme.given is not None:
+            return min(scheme.n_distinct, self.n_permutations + 1)
+        return self.n_permutations + 1
 
-    def shards(self, kind):
+    def shards(self, name):
         """Return (first, last) of every shard; boundaries are multiples of one size, plus 1."""
-        total = self.n_shuffles(kind)
-        size = SHARD_SIZE if self.n_shards is None else max(1, -(-(total - 1) // self.n_shards))
+        total = self.n_shuffles(name)
+        size = SHARD_SIZE_OF_MAPS if self.test.needs_maps else SHARD_SIZE
+        if self.n_shards is not None:
+            size = max(1, -(-(total - 1) // self.n_shards))
         edges = [0, *range(size + 1, total, size), total]
         return list(pairwise(edges))
 
-    def smallest_p(self, kind):
+    def smallest_p(self, name):
         """Return the smallest p that a family can reach."""
-        return 1 / self.n_shuffles(kind)
+        return 1 / self.n_shuffles(name)
 
     def describe(self):
         """Return the plan as sentences."""
-        sentences = []
-        for kind, family in self.families.items():
-            scheme, total = family.scheme, self.n_shuffles(kind)
-            names = ", ".join(c.name for c in family.contrasts)
-            n_blocks = len(set(scheme.blocks))
-            within = f" within each of {n_blocks} participants" if n_blocks > 1 else ""
-            distinct = f"{scheme.n_distinct:,}" if scheme.n_distinct < 10**9 else (
-                f"about 10^{len(str(scheme.n_distinct)) - 1}"
-            )  # fmt: skip
-            how = {
-                "enumerated": f"all {total:,} are used",
-                "without repeats": f"{total - 1:,} are drawn without repeats",
-                "counter": f"{total - 1:,} are drawn; the chance that any two are equal is below "
-                f"{max(scheme.chance_of_repeat(total - 1), 1e-12):.1g}",
-            }[scheme.sampling]
-            assumes = (
-                "errors symmetric around 0" if kind == "flip" else "errors exchangeable"
-                + (" within a participant" if n_blocks > 1 else " between maps")
-            )  # fmt: skip
-            sentences.append(
-                f"{names}: tested by {_WORDS[kind]}{within} of the residuals under the null "
-                f"hypothesis (Freedman-Lane), which takes {assumes}. There are {distinct} "
-                f"distinct {_WORDS[kind]}; {how}. The smallest p is {self.smallest_p(kind):.3g}."
-            )
-        sentences.append(f"The test is {self.tail}; the seed is {self.seed}.")
-        return " ".join(sentences)
+        sentences = [self._describe_family(name) for name in self.families]
+        sentences.append(_describe_statistics(self.test))
+        sentences.append(f"The seed is {self.seed}.")
+        return " ".join([*sentences, *(f"{warning}." for warning in self.warnings)])
+
+    def _describe_family(self, name):
+        family, total = self.families[name], self.n_shuffles(name)
+        scheme = family.scheme
+        names = ", ".join(c.name for c in family.contrasts)
+        words = _WORDS[scheme.kind]
+        distinct = f"{scheme.n_distinct:,}" if scheme.n_distinct < 10**9 else (
+            f"about 10^{len(str(scheme.n_distinct)) - 1}"
+        )  # fmt: skip
+        how = {
+            "given": f"{total - 1:,} of the given ones are used",
+            "enumerated": f"all {total:,} are used",
+            "without repeats": f"{total - 1:,} are drawn without repeats",
+            "counter": f"{total - 1:,} are drawn; the chance that any two are equal is below "
+            f"{max(scheme.chance_of_repeat(total - 1), 1e-12):.1g}",
+        }[scheme.sampling]
+        place, between = _describe_blocks(name, scheme)
+        assumes = {
+            "flip": "errors symmetric around 0",
+            "permute": f"errors exchangeable {between}",
+            "both": f"errors exchangeable {between} and symmetric around 0",
+        }[scheme.kind]
+        return (
+            f"{names}: tested by {words}{place} of the {_METHOD_WORDS[self.test.method]}, which "
+            f"takes {assumes}. There are {distinct} distinct {words}; {how}. The smallest p is "
+            f"{self.smallest_p(name):.3g}."
+        )
+
+    @property
+    def tail(self):
+        """Side tested."""
+        return self.test.statistics.tail
 
     @property
     def seed(self):
@@ -109,23 +202,76 @@ class Plan:
         return next(iter(self.families.values())).scheme.seed
 
 
+def _describe_blocks(name, scheme):
+    """Return where maps are shuffled, and between what their errors are exchangeable."""
+    if name.endswith("-within-participants"):
+        n_participants = len({row[1] for row in scheme.blocks})
+        return f" within each of {n_participants} participants", "within a participant"
+    if name.endswith("-participants"):
+        return " of whole participants", "between participants"
+    if scheme.blocks:
+        return " that the exchangeability blocks allow", "as the blocks say"
+    return "", "between maps"
+
+
+def _describe_statistics(test):
+    settings = test.statistics
+    names = {
+        "voxel": "voxels",
+        "extent": "cluster extents",
+        "mass": "cluster masses",
+        "tfce": "threshold-free cluster enhancement",
+    }
+    text = f"The test is {settings.tail}, of " + ", ".join(names[n] for n in settings.names)
+    if settings.forms_clusters:
+        text += f"; clusters form at {_forming_words(settings)}"
+    if test.varying_dof:
+        text += "; some maps lack voxels, so statistics are z of each voxel's degrees of freedom"
+    if test.early_stop:
+        text += f"; a voxel stops once {test.early_stop} shuffles reach it (Besag and Clifford)"
+    if test.variance_fwhm_mm:
+        text += f"; variances are smoothed by {test.variance_fwhm_mm:g} mm (pseudo-t)"
+    if test.variance_groups:
+        n_groups = len(set(test.variance_groups))
+        text += f"; {n_groups} groups have their own variance (Aspin-Welch)"
+    return text + "."
+
+
+def _forming_words(settings):
+    if settings.cluster_forming_z is not None:
+        return f"z {settings.cluster_forming_z:g}"
+    if settings.cluster_forming_statistic is not None:
+        return f"{settings.cluster_forming_statistic:g} of the statistic"
+    return f"p {0.001 if settings.cluster_forming_p is None else settings.cluster_forming_p:g}"
+
+
 def make_plan(
-    design, contrasts, n_permutations, seed, tail="two-sided", shuffling="auto", n_shards=None
-):
-    """Plan the permutation test of the t contrasts of a design.
+    design, contrasts, n_permutations, seed, test=None, *, shuffling="auto", blocks=(),
+    given=None, n_shards=None, warn=None,
+):  # fmt: skip
+    """Plan the permutation test of the contrasts of a design.
 
     Parameters
     ----------
     design : Design
         Rows keyed by participant.
     contrasts : list of Contrast
-        F contrasts are left out.
     n_permutations : int
         Shuffles beside the unshuffled one.
     seed : int
         Key of the sampling.
-    tail, shuffling, n_shards
-        As in `Plan` and `choose_shuffling`.
+    test : ContrastTest, optional
+        How contrasts are tested.
+    shuffling : {"auto", "permute", "flip", "both"}
+        As in `choose_shuffling`.
+    blocks : tuple, optional
+        Exchangeability blocks, as `block_tree` takes them; by default participants.
+    given : tuple, optional
+        Kind and table of given shuffles, see `read_shuffles`.
+    n_shards : int, optional
+        As in `Plan`.
+    warn : callable, optional
+        ``warn(split, kind, name)`` gives warnings from the data.
 
     Returns
     -------
@@ -134,37 +280,99 @@ def make_plan(
     Raises
     ------
     ValueError
-        Where a number is out of range, no t contrast is given, or a contrast cannot be tested.
+        Where a number is out of range, no contrast is given, or a contrast cannot be tested.
     """
+    test = ContrastTest() if test is None else test
+    _check_early_stop(test, n_permutations)
     if n_permutations < 1:
         raise ValueError(f"permutations is a number of shuffles >= 1, got {n_permutations}")
     if n_shards is not None and n_shards < 1:
         raise ValueError(f"shards is a number >= 1, got {n_shards}")
-    if tail not in TAILS:
-        raise ValueError(f"tail is one of {', '.join(TAILS)}, got {tail!r}")
-    tested = [c for c in contrasts if c.test == "t"]
-    if not tested:
-        raise ValueError("permutation tests t contrasts, and there is none")
-    model, numbers = design.model, design.participant_numbers.ravel()
-    repeated = len(set(numbers.tolist())) < len(numbers)
-    members = {}
-    for contrast in tested:
-        split = partition(model, contrast.weights)
-        kind = choose_shuffling(model, split, numbers, shuffling, contrast.name)
-        members.setdefault(kind, []).append(contrast)
-    blocks = tuple(numbers.tolist()) if repeated else (1,) * len(numbers)
-    families = {}
-    for kind, group in members.items():
-        scheme = ShufflingScheme(kind, row_labels(design.matrix), blocks, seed)
-        if scheme.n_distinct < 2:
-            raise ValueError(
-                f"contrast {group[0].name!r}: every shuffle leaves the design as it is, so "
-                "nothing can be tested"
+    if test.method not in METHODS:
+        raise ValueError(f"method is one of {', '.join(METHODS)}, got {test.method!r}")
+    if not contrasts:
+        raise ValueError("permutation tests contrasts, and there is none")
+    if test.method == "huh-jhun" and (blocks or given):
+        raise ValueError("huh-jhun shuffles combinations of maps, which have no blocks")
+    model = design.model
+    participants = design.participant_numbers.ravel()
+    places = _places(design)
+    families, warnings = {}, []
+    for contrast in contrasts:
+        split = partition(model, independent_rows(contrast.weights))
+        if given is None:
+            chosen = choose_shuffling(
+                model, split, shuffling, contrast.name, participants, places, blocks
             )
-        if scheme.n_distinct <= n_permutations + 1:
-            scheme = ShufflingScheme(kind, scheme.labels, blocks, seed, exhaustive=True)
-        families[kind] = Family(scheme, group)
-    return Plan(families, tail, n_permutations, n_shards, tuple(c.name for c in tested))
+        else:
+            chosen = Shuffling(given[0], given[0])
+        if warn is not None:
+            warnings += warn(split, chosen.kind, contrast.name)
+        scheme = _scheme(design, split, test.method, chosen, seed, given, contrast.name)
+        if not scheme.exhaustive and given is None and scheme.n_distinct <= n_permutations + 1:
+            scheme = replace(scheme, exhaustive=True)
+        _check_test(test, test.shuffled(model, contrast, scheme, _unsmoothed))
+        name = chosen.name
+        if test.method == "huh-jhun":
+            name += f"-{scheme.n_maps}"
+        families.setdefault(name, Family(scheme, [])).contrasts.append(contrast)
+    names = tuple(c.name for c in contrasts)
+    return Plan(families, test, n_permutations, n_shards, names, tuple(warnings))
+
+
+def _check_early_stop(test, n_permutations):
+    if not 0 <= test.early_stop <= n_permutations:
+        raise ValueError(
+            f"early_stop is a number of shuffles from 0 to {n_permutations}, got {test.early_stop}"
+        )
+    alone = test.statistics.names == ("voxel",) and not test.statistics.n_top
+    if test.early_stop and (not alone or test.needs_maps):
+        raise ValueError(
+            "early_stop gives uncorrected p of voxels and their false discovery rate: take it "
+            "without clusters, TFCE, templates, variance groups, smoothed variances and voxels "
+            "that maps lack"
+        )
+
+
+def _unsmoothed(variance):
+    return variance
+
+
+def _check_test(test, contrast):
+    """Refuse thresholds and scales that the statistic of a contrast does not have."""
+    if test.statistics.forms_clusters:
+        test.statistics.forming_statistic(contrast)
+    if test.statistics.statistic_scale == "z":
+        contrast.z(np.zeros(1))
+
+
+def _places(design):
+    """Return the place of every map among its participant's; equal conditions have one place."""
+    conditions = design.keys.drop(columns="participant_id").astype(str)
+    if conditions.shape[1] == 0:
+        return design.keys.groupby("participant_id").cumcount().to_numpy()
+    names = conditions.to_numpy(dtype=str)
+    return np.unique(names, axis=0, return_inverse=True)[1].ravel()
+
+
+def _scheme(design, split, method, chosen, seed, given, name):
+    """Return the scheme of a contrast, enumeration undecided."""
+    labels = row_labels(design.matrix)
+    if method == "huh-jhun":
+        if chosen.blocks:
+            raise ValueError("huh-jhun shuffles combinations of maps; take one map a participant")
+        labels = tuple(range(shuffled_rows(split, method)))
+    scheme = ShufflingScheme(
+        chosen.kind, labels, chosen.blocks, seed, given=None if given is None else given[1]
+    )
+    # A table may list shuffles that all leave the contrast alone.
+    idle = given is not None and holds(scheme.fixed_directions(), split.effect)
+    if scheme.n_distinct < 2 or idle:
+        raise ValueError(
+            f"contrast {name!r}: every shuffle leaves the design as it is, so nothing can be "
+            "tested"
+        )
+    return scheme
 
 
 def _number(value):
@@ -178,39 +386,55 @@ def write_plan(directory, plan):
     """Write plan.json, scheme.json (all that decides shuffle k and no more) and plan.txt."""
     directory = Path(directory).absolute()
     scheme = {
-        "Tail": plan.tail,
+        "Statistics": asdict(plan.test.statistics),
+        "Method": plan.test.method,
+        "VarianceGroups": plan.test.variance_groups,
+        "VarianceSmoothingFWHM": plan.test.variance_fwhm_mm,
+        "EarlyStop": plan.test.early_stop,
+        "VaryingDegreesOfFreedom": plan.test.varying_dof,
         "Families": {
-            kind: {
+            name: {
+                "Kind": family.scheme.kind,
                 "Labels": family.scheme.labels,
                 "Blocks": family.scheme.blocks,
                 "Seed": family.scheme.seed,
                 "Exhaustive": family.scheme.exhaustive,
+                "Given": family.scheme.given is not None,
                 "Contrasts": [
-                    {"Name": c.name, "Weights": c.weights.tolist(), "Expression": c.expression}
+                    {
+                        "Name": c.name,
+                        "Test": c.test,
+                        "Weights": c.weights.tolist(),
+                        "Expression": c.expression,
+                    }
                     for c in family.contrasts
                 ],
             }
-            for kind, family in plan.families.items()
+            for name, family in plan.families.items()
         },
     }
     about = {
         "Description": plan.describe(),
+        "Warnings": plan.warnings,
         "Contrasts": plan.contrast_names,
         "NumberOfPermutations": plan.n_permutations,
         "RandomSeed": plan.seed,
         "Tail": plan.tail,
+        "Method": plan.test.method,
+        "Statistics": plan.test.statistics.names,
+        "EarlyStop": plan.test.early_stop,
         "Families": {
-            kind: {
+            name: {
                 "Contrasts": [c.name for c in family.contrasts],
-                "Shuffling": _WORDS[kind],
+                "Shuffling": _WORDS[family.scheme.kind],
                 "DistinctShufflings": _number(family.scheme.n_distinct),
                 "Sampling": family.scheme.sampling,
-                "ChanceOfRepeat": family.scheme.chance_of_repeat(plan.n_shuffles(kind) - 1),
-                "Shuffles": plan.n_shuffles(kind),
-                "SmallestP": plan.smallest_p(kind),
-                "Shards": plan.shards(kind),
+                "ChanceOfRepeat": family.scheme.chance_of_repeat(plan.n_shuffles(name) - 1),
+                "Shuffles": plan.n_shuffles(name),
+                "SmallestP": plan.smallest_p(name),
+                "Shards": plan.shards(name),
             }
-            for kind, family in plan.families.items()
+            for name, family in plan.families.items()
         },
     }
     paths = directory / "plan.json", directory / "scheme.json", directory / "plan.txt"
@@ -220,31 +444,64 @@ def write_plan(directory, plan):
     return tuple(str(p) for p in paths)
 
 
-def read_scheme(path):
-    """Read scheme.json; returns the tail and a dictionary of kind to `Family`.
+def read_scheme(path, given=None):
+    """Read scheme.json.
+
+    Parameters
+    ----------
+    path : path
+        File from `write_plan`.
+    given : int array, shape (N, n), optional
+        Table of given shuffles, where the plan has one.
+
+    Returns
+    -------
+    test : ContrastTest
+    families : dict
+        Name of the shuffling to `Family`.
 
     Raises
     ------
     ValueError
-        Where the file is none.
+        Where the file is none, or needs a table of shuffles.
     """
     try:
         content = json.loads(Path(path).read_text())
+        settings = dict(content["Statistics"])
+        settings |= {"names": tuple(settings["names"]), "tfce": Tfce(**settings["tfce"])}
+        test = ContrastTest(
+            ShuffleStatistics(**settings),
+            content["Method"],
+            tuple(content["VarianceGroups"]),
+            content["VarianceSmoothingFWHM"],
+            content["EarlyStop"],
+            content["VaryingDegreesOfFreedom"],
+        )
         families = {
-            kind: Family(
-                ShufflingScheme(
-                    kind, tuple(f["Labels"]), tuple(f["Blocks"]), f["Seed"], f["Exhaustive"]
-                ),
-                [
-                    Contrast(c["Name"], "t", np.array(c["Weights"], dtype=float), c["Expression"])
-                    for c in f["Contrasts"]
-                ],
-            )
-            for kind, f in content["Families"].items()
+            name: Family(_read_family(f, given), [_read_contrast(c) for c in f["Contrasts"]])
+            for name, f in content["Families"].items()
         }
-        return content["Tail"], families
     except (OSError, json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path}: no permutation scheme ({error!r})") from error
+    if given is None and any(f["Given"] for f in content["Families"].values()):
+        raise ValueError(f"{path} is of given shuffles: their file is needed too")
+    return test, families
+
+
+def _read_family(content, given):
+    return ShufflingScheme(
+        content["Kind"],
+        tuple(content["Labels"]),
+        tuple(tuple(row) for row in content["Blocks"]),
+        content["Seed"],
+        content["Exhaustive"],
+        given if content["Given"] else None,
+    )
+
+
+def _read_contrast(content):
+    weights = np.array(content["Weights"], dtype=float)
+    return Contrast(content["Name"], content["Test"], weights, content["Expression"])
 
 
 def read_plan(path):

@@ -1,5 +1,6 @@
 """The stages of a group analysis as Nipype interfaces."""
 
+from nipype_group.interfaces.across import CorrectAcrossMaps
 from nipype_group.interfaces.all_resolutions import AllResolutionsInference
 from nipype_group.interfaces.cluster import ClusterInference
 from nipype_group.interfaces.collect import CollectMaps
@@ -23,6 +24,7 @@ __all__ = [
     "ClusterInference",
     "CollectMaps",
     "ContrastSet",
+    "CorrectAcrossMaps",
     "DesignMatrix",
     "EstimateContrasts",
     "GroupDerivatives",

@@ -11,6 +11,7 @@ from nipype_group.interfaces.base import LOGGER, File, GroupInputSpec, GroupInte
 from nipype_group.interfaces.report import NO_ATLAS
 from nipype_group.reporting.atlas import find_atlases
 from nipype_group.reporting.discoveries import atlas_regions, discovery_rows, write_discoveries
+from nipype_group.reporting.permutation_maps import read_template
 from nipype_group.stats.all_resolutions import ari_clusters, ari_regions
 from nipype_group.stats.clusters import TAILS
 
@@ -34,6 +35,17 @@ class _AllResolutionsInferenceInputSpec(GroupInputSpec):
     alpha = traits.Float(0.05, usedefault=True, desc="probability that any bound fails")
     tail = traits.Enum(*TAILS, usedefault=True, desc="side that counts")
     connectivity = traits.Enum(26, 6, 18, usedefault=True, desc="neighbours of a voxel")
+    template_file = File(
+        exists=True, desc="template that shuffles calibrated, for the same voxels, tail and alpha"
+    )
+
+
+def _bounds(hommel, template):
+    """Return what the summary says of where the bounds come from."""
+    if template is None:
+        return {"HommelH": int(hommel.h)}
+    about = template.as_dict()
+    return {"Template": {k: v for k, v in about.items() if not isinstance(v, list)}}
 
 
 class _AllResolutionsInferenceOutputSpec(TraitedSpec):
@@ -41,7 +53,7 @@ class _AllResolutionsInferenceOutputSpec(TraitedSpec):
     label_files = traits.List(File(), desc="cluster ids at every height, ascending")
     clusters_file = File(desc="TSV, a row a height and cluster: size, discoveries, proportion")
     regions_file = File(desc="TSV, a row a region; header only without region_files and atlases")
-    summary_file = File(desc="JSON: settings and Hommel's h")
+    summary_file = File(desc="JSON: settings, and Hommel's h or the template")
 
 
 class AllResolutionsInference(GroupInterface):
@@ -49,8 +61,10 @@ class AllResolutionsInference(GroupInterface):
 
     Closed testing with Simes' test gives lower bounds of the proportion of truly active voxels
     that hold at once for all clusters, heights and regions, also for those chosen after a look at
-    the map (Rosenblatt et al. 2018, NeuroImage 181:786). Where clusters of several heights hold a
-    voxel, the map shows the proportion of the one at the greatest height.
+    the map (Rosenblatt et al. 2018, NeuroImage 181:786). A template that shuffles calibrated
+    (MergePermutations) bounds without assuming how voxels depend on each other. Where clusters
+    of several heights hold a voxel, the map shows the proportion of the one at the greatest
+    height.
 
     Examples
     --------
@@ -68,6 +82,8 @@ class AllResolutionsInference(GroupInterface):
         mask, _ = read_mask(inputs.mask_file, grid)
         tail = "positive" if inputs.stat_type == "F" else inputs.tail
         how = {"mask": mask, "alpha": inputs.alpha, "tail": tail}
+        if isdefined(inputs.template_file):
+            how["template"] = read_template(inputs.template_file)
         found = ari_clusters(z, inputs.thresholds_z, connectivity=inputs.connectivity, **how)
         rows = [
             row
@@ -89,7 +105,7 @@ class AllResolutionsInference(GroupInterface):
             "Tail": tail,
             "Connectivity": inputs.connectivity,
             "SearchVolumeVoxels": int(mask.sum()),
-            "HommelH": int(found.hommel.h),
+            **_bounds(found.hommel, how.get("template")),
             "ClustersAtThresholds": [len(clusters) for clusters in found.clusters],
         }
         path = cwd / "summary.json"

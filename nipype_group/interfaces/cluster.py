@@ -24,6 +24,7 @@ class _ClusterInferenceInputSpec(GroupInputSpec):
     dof = traits.List(
         traits.Float, desc="of stat_file; default: what its NIfTI intent states", maxlen=2
     )
+    dof_file = File(exists=True, desc="dof of every voxel from GroupGLM, where maps lack voxels")
     contrast_name = Str(desc="name of the contrast, kept in the summary")
     stat_type = traits.Enum("t", "F", usedefault=True, desc="F is tested on its upper side")
     cluster_forming_z = traits.Float(desc="cluster-forming threshold in z; this or the p")
@@ -51,7 +52,8 @@ class ClusterInference(GroupInterface):
     extent, and a false discovery rate (Friston et al. 1994, HBM 1:210; Chumbley and Friston 2009,
     NeuroImage 44:62); peaks get a familywise p of their height and a false discovery rate. With
     `rpv_file` extents count local resels (Hayasaka et al. 2004, NeuroImage 22:676). Two-sided
-    tests look at both sides and double each p.
+    tests look at both sides and double each p. With `dof_file` voxels that maps lack count with
+    the statistic that has their z at the dof of voxels that every map has.
 
     Examples
     --------
@@ -69,7 +71,7 @@ class ClusterInference(GroupInterface):
         z, grid = read_volume(inputs.z_file)
         mask, _ = read_mask(inputs.mask_file, grid)
         tail = "positive" if inputs.stat_type == "F" else inputs.tail
-        random_field = read_random_field(inputs, mask, grid)
+        random_field = read_random_field(inputs, z, mask, grid)
         height, threshold_z = forming_height(
             random_field.field,
             tail,

@@ -6,7 +6,7 @@ from nipype.interfaces.base import Str, TraitedSpec, traits
 
 from nipype_group.design.contrasts import read_contrasts
 from nipype_group.images import write_volume
-from nipype_group.interfaces.base import File, GroupInputSpec, GroupInterface
+from nipype_group.interfaces.base import File, GroupInputSpec, GroupInterface, isdefined
 from nipype_group.stacks import read_fit
 from nipype_group.stats.clusters import TAILS
 from nipype_group.stats.glm import contrast_maps
@@ -19,6 +19,7 @@ class _EstimateContrastsInputSpec(GroupInputSpec):
     betas_file = File(exists=True, mandatory=True, desc="parameter estimates from GroupGLM")
     residual_variance_file = File(exists=True, mandatory=True, desc="from GroupGLM")
     mask_file = File(exists=True, mandatory=True, desc="voxels that were fitted")
+    pattern_file = File(exists=True, desc="from GroupGLM, where maps lack voxels of the mask")
     contrasts_file = File(exists=True, mandatory=True, desc="JSON from ContrastSet")
     tail = traits.Enum(*TAILS, usedefault=True, desc="side of the p values of t contrasts")
 
@@ -27,7 +28,8 @@ class _EstimateContrastsOutputSpec(TraitedSpec):
     contrast_names = traits.List(Str, desc="names, in the order of the files")
     stat_types = traits.List(Str, desc="t or F of every contrast")
     dofs = traits.List(
-        traits.List(traits.Int), desc="degrees of freedom: [residual] of t, [rank, residual] of F"
+        traits.List(traits.Int),
+        desc="degrees of freedom with all maps: [residual] of t, [rank, residual] of F",
     )
     effect_files = traits.List(
         File(), desc="effect; of an F contrast the square root of the numerator's mean square"
@@ -46,7 +48,9 @@ class EstimateContrasts(GroupInterface):
 
     t = c'b / sqrt(s2 c'(X'X)+c); F over the independent rows of the contrast. z comes from the
     logarithm of the tail, so it is exact far out and on both sides. Cohen's d is the effect over
-    the residual standard deviation, partial R2 is r F / (r F + dof).
+    the residual standard deviation, partial R2 is r F / (r F + dof). Where maps lack a
+    voxel, X and dof are those of the maps that have it; the dof that the header of a statistic
+    states are those of voxels that every map has, so z, not the statistic, compares voxels.
 
     Examples
     --------
@@ -61,15 +65,16 @@ class EstimateContrasts(GroupInterface):
     def _run_interface(self, runtime):
         inputs = self.inputs
         fit = read_fit(
-            inputs.model_file, inputs.betas_file, inputs.residual_variance_file, inputs.mask_file
-        )
+            inputs.model_file, inputs.betas_file, inputs.residual_variance_file, inputs.mask_file,
+            inputs.pattern_file if isdefined(inputs.pattern_file) else None,
+        )  # fmt: skip
         contrasts = read_contrasts(inputs.contrasts_file)
         results = {f"{name}_files": [] for name in MAPS} | {"dofs": []}
         for contrast in contrasts:
             with self._one_blas_thread():
                 maps, dof = contrast_maps(
                     contrast.weights, contrast.test, fit.betas, fit.residual_variance,
-                    fit.covariance, fit.dof, inputs.tail,
+                    fit.covariance, fit.dof, inputs.tail, fit.pattern,
                 )  # fmt: skip
             for name in MAPS:
                 path = Path(runtime.cwd, f"{contrast.label}_{name}.nii")

@@ -9,9 +9,9 @@ from nipype.interfaces.base import TraitedSpec, traits
 from nipype_group.design.matrix import read_design
 from nipype_group.images import write_volume
 from nipype_group.interfaces.base import LOGGER, File, GroupInputSpec, GroupInterface
-from nipype_group.stacks import MaskedStack
+from nipype_group.stacks import MaskedStack, describe_patterns
 from nipype_group.stats.cluster_inference import search_volume
-from nipype_group.stats.glm import fit_tiles
+from nipype_group.stats.glm import fit_by_pattern
 from nipype_group.stats.smoothness import residual_smoothness
 
 
@@ -28,7 +28,9 @@ class _GroupGLMOutputSpec(TraitedSpec):
     residual_variance_file = File(desc="residual sum of squares over dof")
     r2_file = File(desc="share of the sum of squares that the model explains")
     model_file = File(desc="JSON: columns, rank, dof, covariance of the betas for unit variance")
-    dof = traits.Int(desc="residual degrees of freedom, n - rank")
+    dof = traits.Int(desc="residual degrees of freedom with all maps, n - rank")
+    dof_file = File(desc="residual degrees of freedom of every voxel; 0 without a statistic")
+    pattern_file = File(desc="number of a voxel's pattern of missing maps; 0 where all have it")
     smoothness_file = File(desc="JSON: FWHM in voxels and mm, resels; null where not estimable")
     rpv_file = File(desc="resels per voxel, NaN where a neighbour is missing")
 
@@ -37,7 +39,10 @@ class GroupGLM(GroupInterface):
     """Fit a design to the maps by ordinary least squares, all contrasts from one fit.
 
     Betas are X+ y, the residual variance is RSS / (n - rank X). Tiles of voxels bound the memory.
-    Smoothness is that of the standardised residuals (Kiebel et al. 1999, NeuroImage 10:756); with
+    A voxel that some maps lack (NaN in the stack) is fitted with the rows of the others; where
+    these leave no degree of freedom, or tell fewer columns apart than all maps do, betas, variance
+    and dof are 0. Smoothness is that of the standardised residuals (Kiebel et al. 1999, NeuroImage
+    10:756) of the voxels that every map has, whose residuals are those of one model; with
     `edges="spm"` the zeros that SPM takes beyond the volume's faces enter it.
 
     Examples
@@ -59,21 +64,27 @@ class GroupGLM(GroupInterface):
             )
         model, cwd = design.model, Path(runtime.cwd)
         with self._one_blas_thread():
-            maps = fit_tiles(model, stack.read, stack.n_voxels)
+            *maps, patterns = fit_by_pattern(model, stack.read, stack.n_voxels)
         for name, values in zip(("betas", "residual_variance", "r2"), maps, strict=True):
             self._results[f"{name}_file"] = write_volume(
                 cwd / f"{name}.nii", stack.unmask(values), stack.grid, np.float64
             )
+        for name, values in (("dof", patterns.voxel_dof), ("pattern", patterns.number)):
+            self._results[f"{name}_file"] = write_volume(
+                cwd / f"{name}.nii", stack.unmask(values), stack.grid, np.int32
+            )
+        _log(patterns)
         about = {
             "Estimator": "OLS",
             **design.describe(),
             "Covariance": model.covariance.tolist(),
             "NumberOfVoxels": stack.n_voxels,
+            **describe_patterns(model, patterns),
         }
         model_file = cwd / "model.json"
         model_file.write_text(json.dumps(about, indent=2) + "\n")
         self._results.update(model_file=str(model_file), dof=model.dof)
-        smoothness, rpv = _smoothness(stack, model, maps[0], self.inputs.edges)
+        smoothness, rpv = _smoothness(stack, model, maps[0], patterns, self.inputs.edges)
         path = cwd / "smoothness.json"
         path.write_text(json.dumps(smoothness, indent=2) + "\n")
         self._results["smoothness_file"] = str(path)
@@ -81,16 +92,36 @@ class GroupGLM(GroupInterface):
         return runtime
 
 
-def _smoothness(stack, model, betas, edges):
+def _log(patterns):
+    """Say what is missing."""
+    dof = patterns.voxel_dof
+    if not patterns.complete.all():
+        LOGGER.info(
+            "some map lacks %d of %d voxels, in %d patterns; degrees of freedom are %d to %d",
+            (~patterns.complete).sum(), len(dof), len(patterns.missing) - 1,
+            dof[dof > 0].min(initial=patterns.dof[0]), dof.max(),
+        )  # fmt: skip
+    if not dof.all():
+        LOGGER.warning(
+            "%d voxels have no statistic: the maps that have them do not determine the design",
+            (dof == 0).sum(),
+        )
+
+
+def _smoothness(stack, model, betas, patterns, edges):
     """Return the description of the smoothness and the map of resels per voxel.
 
     A mask of a plane, or one so thin that no voxel has neighbours, has no estimate: the fit stands
-    all the same, and random field theory says why it does not.
+    all the same, and random field theory says why it does not. Voxels that some map lacks have
+    other degrees of freedom and residuals of fewer maps, so the others alone are looked at.
     """
     try:
+        if not patterns.complete.any():
+            raise ValueError("every voxel of the mask is missing in some map")
         found = residual_smoothness(
-            stack.residuals(model.matrix, betas), stack.mask, model.dof, edges=edges
-        )
+            stack.residuals(model.matrix, betas), stack.unmask(patterns.complete), model.dof,
+            edges=edges,
+        )  # fmt: skip
     except ValueError as error:
         LOGGER.warning("smoothness is not estimated: %s", error)
         return {"FWHMVoxels": None, "Reason": str(error)}, np.full(stack.mask.shape, np.nan)
@@ -103,6 +134,7 @@ def _smoothness(stack, model, betas, edges):
         "DLH": float(found.dlh),
         "Edges": edges,
         "NumberOfVoxels": stack.n_voxels,
+        "NumberOfCompleteVoxels": int(patterns.complete.sum()),
         "DegreesOfFreedom": model.dof,
     }
     return about, found.resels_per_voxel

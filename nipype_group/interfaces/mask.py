@@ -1,4 +1,4 @@
-"""Mask: voxels that every map has, and the maps as one stack."""
+"""Mask: voxels that enough maps have, and the maps as one stack."""
 
 from pathlib import Path
 
@@ -20,6 +20,9 @@ class _GroupMaskInputSpec(GroupInputSpec):
     map_files = InputMultiObject(File(exists=True), mandatory=True, desc="maps of one grid")
     mask_file = File(exists=True, desc="explicit mask on the grid of the maps")
     search_volume = File(exists=True, desc="mask of the voxels that inference searches")
+    min_coverage = traits.Float(
+        1.0, usedefault=True, desc="share of the maps that must have a voxel, above 0 and up to 1"
+    )
 
 
 class _GroupMaskOutputSpec(TraitedSpec):
@@ -30,7 +33,10 @@ class _GroupMaskOutputSpec(TraitedSpec):
 
 
 class GroupMask(GroupInterface):
-    """Find the voxels with a value in every map, inside an explicit mask where one is given.
+    """Find the voxels with a value in enough maps, inside an explicit mask where one is given.
+
+    By default every map must have a voxel. With a lower `min_coverage` maps may lack voxels of the
+    mask; the model of such a voxel is fitted to the maps that have it.
 
     Examples
     --------
@@ -44,8 +50,13 @@ class GroupMask(GroupInterface):
 
     def _run_interface(self, runtime):
         explicit = self.inputs.mask_file if isdefined(self.inputs.mask_file) else None
-        mask, counts, grid, n_lost = group_mask(self.inputs.map_files, explicit)
-        LOGGER.info("%d voxels in the mask; some map lacks %d others", mask.sum(), n_lost)
+        mask, counts, grid, n_lost = group_mask(
+            self.inputs.map_files, explicit, self.inputs.min_coverage
+        )
+        LOGGER.info(
+            "%d voxels in the mask, %d of which some map lacks; too few maps have %d others",
+            mask.sum(), (counts[mask] < len(self.inputs.map_files)).sum(), n_lost,
+        )  # fmt: skip
         cwd = Path(runtime.cwd)
         self._results["mask_file"] = write_volume(cwd / "mask.nii.gz", mask, grid, np.uint8)
         self._results["coverage_file"] = write_volume(
@@ -66,6 +77,9 @@ class GroupMask(GroupInterface):
 class _StackMapsInputSpec(GroupInputSpec):
     map_files = InputMultiObject(File(exists=True), mandatory=True, desc="maps, in row order")
     mask_file = File(exists=True, mandatory=True, desc="voxels that are kept")
+    allow_missing = traits.Bool(
+        False, usedefault=True, desc="maps may lack voxels of the mask; the stack is NaN there"
+    )
 
 
 class _StackMapsOutputSpec(TraitedSpec):
@@ -74,6 +88,9 @@ class _StackMapsOutputSpec(TraitedSpec):
 
 class StackMaps(GroupInterface):
     """Write maps as one 4D file that later stages map into memory instead of loading it.
+
+    A map that lacks voxels of the mask is an error; with `allow_missing` the stack is NaN there,
+    and only a map without any voxel of the mask is one.
 
     Examples
     --------
@@ -88,6 +105,7 @@ class StackMaps(GroupInterface):
     def _run_interface(self, runtime):
         mask, grid = read_mask(self.inputs.mask_file)
         self._results["stack_file"] = write_stack(
-            Path(runtime.cwd, "stack.nii"), self.inputs.map_files, mask, grid
-        )
+            Path(runtime.cwd, "stack.nii"), self.inputs.map_files, mask, grid,
+            self.inputs.allow_missing,
+        )  # fmt: skip
         return runtime

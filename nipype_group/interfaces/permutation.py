@@ -1,56 +1,126 @@
 """Permutation: plan, run shards, merge."""
 
 import json
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 from nipype.interfaces.base import InputMultiObject, Str, TraitedSpec, traits
 
+from nipype_group.design.blocks import read_blocks, read_variance_groups
 from nipype_group.design.contrasts import read_contrasts
 from nipype_group.design.matrix import read_design
-from nipype_group.design.plan import make_plan, read_plan, read_scheme, write_plan
-from nipype_group.design.shards import merge_shards, write_nulldist, write_shard
-from nipype_group.images import read_mask, write_volume
-from nipype_group.interfaces.base import LOGGER, File, GroupInputSpec, GroupInterface, isdefined
-from nipype_group.stacks import MaskedStack, unmask
-from nipype_group.stats.clusters import TAILS, label_clusters
-from nipype_group.stats.distributions import minus_log10
+from nipype_group.design.plan import ContrastTest, make_plan, read_plan, read_scheme, write_plan
+from nipype_group.design.shards import merge_shards, read_stopped_shards, write_shard
+from nipype_group.design.shuffle_table import read_shuffles
+from nipype_group.images import file_sha256, read_mask
+from nipype_group.interfaces.base import (
+    LOGGER,
+    File,
+    GroupInputSpec,
+    GroupInterface,
+    file_identity,
+    isdefined,
+)
+from nipype_group.reporting.permutation_maps import (
+    TEMPLATES,
+    MergedContrast,
+    correct_contrasts,
+    write_contrast,
+    write_stopped_contrast,
+    write_template,
+)
+from nipype_group.stacks import MaskedStack, variance_smoother
+from nipype_group.stats.clusters import TAILS
+from nipype_group.stats.early_stopping import run_until_stopped
 from nipype_group.stats.multiple_testing import check_alpha
-from nipype_group.stats.partition import partition
-from nipype_group.stats.permutation import fwe_survivors, run_shuffles
-from nipype_group.stats.planning import SHUFFLINGS
+from nipype_group.stats.permutation import run_shuffles
+from nipype_group.stats.permutation_p import APPROXIMATIONS
+from nipype_group.stats.planning import BLOCK_EXCHANGES, SHUFFLINGS, assumption_warnings
+from nipype_group.stats.shuffle_methods import METHODS
+from nipype_group.stats.shuffle_statistics import SCALES, STATISTICS, ShuffleStatistics
+from nipype_group.stats.tfce import STEPS, Tfce
+
+# Voxels, evenly spread, by which the plan looks at the assumptions of a test.
+_SAMPLED_VOXELS = 2000
 
 
 class _PlanPermutationsInputSpec(GroupInputSpec):
     design_file = File(exists=True, mandatory=True, desc="design TSV")
     design_json = File(exists=True, mandatory=True, desc="its description")
     contrasts_file = File(exists=True, mandatory=True, desc="JSON from ContrastSet")
+    observations = File(exists=True, desc="TSV, a row a map, for blocks and variance groups")
+    stack_file = File(exists=True, desc="4D maps; with them the plan warns of doubtful tests")
+    mask_file = File(exists=True, desc="voxels tested, with stack_file")
     n_permutations = traits.Int(
         5000, usedefault=True, desc="shuffles beside the unshuffled one; fewer if fewer exist"
     )
     seed = traits.Int(0, usedefault=True, desc="decides which shuffles are drawn")
-    tail = traits.Enum(*TAILS, usedefault=True, desc="side tested")
+    tail = traits.Enum(*TAILS, usedefault=True, desc="side tested; F on its upper side")
     shuffling = traits.Enum(
         *SHUFFLINGS, usedefault=True, desc="permutation, sign flips, or what the contrast demands"
     )
-    n_shards = traits.Int(desc="shards of each family; default: shards of 2500 shuffles")
+    method = traits.Enum(*METHODS, usedefault=True, desc="what a shuffle does to the nuisance")
+    statistics = InputMultiObject(
+        traits.Enum(*STATISTICS), desc="taken of every shuffle, voxel among them; default voxel"
+    )
+    cluster_forming_z = traits.Float(desc="cluster-forming threshold as z")
+    cluster_forming_p = traits.Float(desc="the same as p of the tail; default .001")
+    cluster_forming_statistic = traits.Float(desc="the same in units of t, F or pseudo-t")
+    connectivity = traits.Enum(26, 6, 18, usedefault=True, desc="neighbours in a cluster")
+    statistic_scale = traits.Enum(
+        *SCALES, usedefault=True, desc="whether mass and TFCE run on the statistic or its z"
+    )
+    mass_excess = traits.Bool(False, usedefault=True, desc="mass sums what exceeds the threshold")
+    tfce_extent_power = traits.Float(0.5, usedefault=True, desc="E")
+    tfce_height_power = traits.Float(2.0, usedefault=True, desc="H")
+    tfce_connectivity = traits.Enum(6, 18, 26, usedefault=True, desc="neighbours in TFCE")
+    tfce_steps = traits.Enum(*STEPS, desc="sum steps as this program does; default: exact")
+    variance_fwhm_mm = traits.Float(
+        0.0, usedefault=True, desc="smooth variance maps by this FWHM in mm: pseudo-t"
+    )
+    early_stop = traits.Int(
+        0, usedefault=True, desc="stop a voxel once so many shuffles reach it; 0 for never"
+    )
+    varying_dof = traits.Bool(
+        False, usedefault=True, desc="maps lack voxels: test on z; on where stack_file has gaps"
+    )
+    n_top = traits.Int(
+        0, usedefault=True, desc="most extreme voxels kept of a shuffle, for templates"
+    )
+    blocks = InputMultiObject(
+        Str, desc="columns of the observations, outermost first, or a table as PALM's -eb"
+    )
+    block_exchange = traits.Enum(
+        *BLOCK_EXCHANGES, usedefault=True, desc="exchange maps within blocks, whole blocks, both"
+    )
+    variance_groups = Str(desc="column of the observations: groups with a variance of their own")
+    shuffles_file = File(exists=True, desc="shuffles to use, a row each, as FSL's -P writes them")
+    n_shards = traits.Int(desc="shards of each family; default: shards of a fixed size")
+
+    def hidden_inputs(self):
+        """Return name and content of a file of blocks, which is given as text."""
+        blocks = self.blocks if isdefined(self.blocks) else []
+        return [("block_files", [file_identity(b) for b in blocks if Path(b).is_file()])]
 
 
 class _PlanPermutationsOutputSpec(TraitedSpec):
     plan_file = File(desc="JSON: numbers of shufflings, smallest p, shards, in words too")
     scheme_file = File(desc="JSON: what shuffle k is; does not change with the number of shuffles")
     text_file = File(desc="the plan as a paragraph")
-    families = traits.List(Str, desc="kind of shuffling of every shard")
+    families = traits.List(Str, desc="family of contrasts of every shard")
     firsts = traits.List(traits.Int, desc="first shuffle of every shard")
     lasts = traits.List(traits.Int, desc="shuffle after the last one of every shard")
 
 
 class PlanPermutations(GroupInterface):
-    """Plan the permutation test of the t contrasts of a design.
+    """Plan the permutation test of the contrasts of a design.
 
     Chooses permutation or sign flips by the contrast (Winkler et al. 2014, NeuroImage 92:381),
-    keeps shuffling within participants that have several maps, counts the distinct shufflings,
-    takes all where they are few, states the smallest p, and splits the work into shards. A
-    contrast that no shuffle changes is refused.
+    keeps to exchangeability blocks (Winkler et al. 2015, NeuroImage 123:253), by default to
+    participants that have several maps, counts the distinct shufflings, takes all where they are
+    few, states the smallest p, and splits the work into shards. A contrast that no shuffle
+    changes is refused; doubtful symmetry or variances are warned of.
 
     Examples
     --------
@@ -64,46 +134,122 @@ class PlanPermutations(GroupInterface):
 
     def _run_interface(self, runtime):
         inputs = self.inputs
+        design = read_design(inputs.design_file, inputs.design_json)
+        given = None
+        if isdefined(inputs.shuffles_file):
+            given = _read_shuffles(inputs.shuffles_file, len(design.matrix))
+        if given is not None and (isdefined(inputs.blocks) or inputs.shuffling != "auto"):
+            raise ValueError(
+                "shuffles_file alone decides what is shuffled: leave blocks and shuffling out"
+            )
+        blocks, groups = (), ()
+        if isdefined(inputs.blocks) or isdefined(inputs.variance_groups):
+            _need(inputs, "observations", "blocks and variance_groups")
+        if isdefined(inputs.blocks):
+            blocks = read_blocks(inputs.observations, inputs.blocks, inputs.block_exchange)
+        if isdefined(inputs.variance_groups):
+            groups = read_variance_groups(inputs.observations, inputs.variance_groups)
+        stack = self._stack()
+        test = ContrastTest(
+            _statistics(inputs), inputs.method, groups, inputs.variance_fwhm_mm, inputs.early_stop,
+            inputs.varying_dof or (stack is not None and stack.has_missing),
+        )  # fmt: skip
         plan = make_plan(
-            read_design(inputs.design_file, inputs.design_json),
-            read_contrasts(inputs.contrasts_file),
-            inputs.n_permutations,
-            inputs.seed,
-            inputs.tail,
-            inputs.shuffling,
-            inputs.n_shards if isdefined(inputs.n_shards) else None,
-        )
+            design, read_contrasts(inputs.contrasts_file), inputs.n_permutations, inputs.seed,
+            test, shuffling=inputs.shuffling, blocks=blocks, given=given,
+            n_shards=_given(inputs.n_shards), warn=_doubts(stack, design.model),
+        )  # fmt: skip
         LOGGER.info("%s", plan.describe())
         names = ("plan_file", "scheme_file", "text_file")
         self._results.update(zip(names, write_plan(runtime.cwd, plan), strict=True))
         shards = [(kind, *span) for kind in plan.families for span in plan.shards(kind)]
+        # A larger number then appends shards, and those that are done keep their places.
+        shards.sort(key=lambda shard: shard[1])
         for name, column in zip(("families", "firsts", "lasts"), zip(*shards), strict=True):
             self._results[name] = list(column)
         return runtime
 
+    def _stack(self):
+        if not isdefined(self.inputs.stack_file):
+            return None
+        _need(self.inputs, "mask_file", "stack_file")
+        return MaskedStack(self.inputs.stack_file, self.inputs.mask_file)
+
+
+def _doubts(stack, model):
+    """Return what warns of assumptions that a sample of the data puts in doubt."""
+    if stack is None:
+        return None
+    sample = stack.read_some(_SAMPLED_VOXELS)
+    return partial(assumption_warnings, sample[:, np.isfinite(sample).all(axis=0)], model)
+
+
+def _read_shuffles(path, n_maps):
+    kind, table = read_shuffles(path)
+    if table.shape[1] != n_maps:
+        raise ValueError(
+            f"{path} lists shuffles of {table.shape[1]} maps; the analysis has {n_maps}"
+        )
+    return kind, table
+
+
+def _given(value):
+    return value if isdefined(value) else None
+
+
+def _need(inputs, name, with_what):
+    if not isdefined(getattr(inputs, name)):
+        raise ValueError(f"{name} is needed with {with_what}")
+
+
+def _statistics(inputs):
+    """Return what the inputs ask to be taken from every shuffle."""
+    return ShuffleStatistics(
+        tuple(inputs.statistics) if isdefined(inputs.statistics) else ("voxel",),
+        inputs.tail,
+        _given(inputs.cluster_forming_z),
+        _given(inputs.cluster_forming_p),
+        _given(inputs.cluster_forming_statistic),
+        inputs.connectivity,
+        inputs.statistic_scale,
+        inputs.mass_excess,
+        Tfce(
+            inputs.tfce_extent_power,
+            inputs.tfce_height_power,
+            inputs.tfce_connectivity,
+            _given(inputs.tfce_steps),
+        ),
+        inputs.n_top,
+    )
+
 
 class _RunPermutationsInputSpec(GroupInputSpec):
     scheme_file = File(exists=True, mandatory=True, desc="JSON from PlanPermutations")
+    shuffles_file = File(exists=True, desc="given shuffles, where the plan has them")
     design_file = File(exists=True, mandatory=True, desc="design TSV")
     design_json = File(exists=True, mandatory=True, desc="its description")
     stack_file = File(exists=True, mandatory=True, desc="4D maps from StackMaps")
     mask_file = File(exists=True, mandatory=True, desc="voxels tested")
-    family = Str(mandatory=True, desc="kind of shuffling: permute or flip")
+    family = Str(mandatory=True, desc="family of contrasts, from PlanPermutations")
     first = traits.Int(mandatory=True, desc="first shuffle of the shard")
     last = traits.Int(mandatory=True, desc="shuffle after the last one")
-    num_threads = traits.Int(1, usedefault=True, nohash=True, desc="threads over voxels")
+    memory_gb = traits.Float(
+        1.0, usedefault=True, nohash=True, desc="10^9 bytes for data kept between shuffles"
+    )
+    num_threads = traits.Int(1, usedefault=True, nohash=True, desc="threads over shuffles")
 
 
 class _RunPermutationsOutputSpec(TraitedSpec):
-    shard_file = File(desc="NPZ: counts a voxel, extreme t a shuffle, for every contrast")
+    shard_file = File(desc="NPZ: counts a voxel, extreme values a shuffle, of every contrast")
 
 
 class RunPermutations(GroupInterface):
     """Compute shuffles first to last - 1 of a plan.
 
-    Residuals under the null hypothesis are shuffled (Freedman and Lane 1983) and t is taken at
-    every voxel; kept are the extremes of every shuffle and, for every voxel, how many shuffles
-    reach its t. Both are the same for any shard, thread or machine.
+    Residuals under the null hypothesis are shuffled (Freedman and Lane 1983, or another method
+    of the plan) and the statistic is taken at every voxel; kept are the extremes of every shuffle
+    and, for every voxel, how many shuffles reach its statistic. Both are the same for any shard,
+    thread or memory.
 
     Examples
     --------
@@ -117,64 +263,117 @@ class RunPermutations(GroupInterface):
 
     def _run_interface(self, runtime):
         inputs = self.inputs
-        tail, families = read_scheme(inputs.scheme_file)
-        if inputs.family not in families:
-            raise ValueError(
-                f"{inputs.scheme_file} has no family {inputs.family!r}, only {', '.join(families)}"
-            )
-        family = families[inputs.family]
-        design = read_design(inputs.design_file, inputs.design_json)
+        test, family, contrasts = _read_family(inputs)
         stack = MaskedStack(inputs.stack_file, inputs.mask_file)
-        if stack.n_maps != family.scheme.n_maps:
+        n_maps = len(read_design(inputs.design_file, inputs.design_json).matrix)
+        if stack.n_maps != n_maps:
             raise ValueError(
-                f"{inputs.stack_file} has {stack.n_maps} maps, the plan is for "
-                f"{family.scheme.n_maps}"
+                f"{inputs.stack_file} has {stack.n_maps} maps, the plan is for {n_maps}"
             )
-        results = {}
+        names = ", ".join(c.name for c in family.contrasts)
+        how = {
+            "n_threads": inputs.num_threads,
+            "memory_gb": inputs.memory_gb,
+            "report": self._progress(f"{names}, shuffles {inputs.first} to {inputs.last - 1}"),
+        }
+        what = stack.read, stack.mask, contrasts, test.statistics
+        span = inputs.first, inputs.last
         with self._one_blas_thread():
-            for contrast in family.contrasts:
-                results[contrast.label] = run_shuffles(
-                    stack.read, stack.n_voxels, partition(design.model, contrast.weights),
-                    family.scheme, inputs.first, inputs.last, tail, inputs.num_threads,
-                    self._progress(f"{contrast.name}, shuffles {inputs.first} to {inputs.last}"),
-                )  # fmt: skip
+            if test.early_stop:
+                results = run_until_stopped(*what, test.early_stop, *span, **how)
+            else:
+                results = run_shuffles(*what, *span, **how)
+        labels = [c.label for c in family.contrasts]
         path = Path(runtime.cwd, "shard.npz")
-        write_shard(path, inputs.family, inputs.first, inputs.last, results)
+        results = dict(zip(labels, results, strict=True))
+        scheme = _scheme_identity(inputs)
+        write_shard(path, inputs.family, inputs.first, inputs.last, results, scheme)
         self._results["shard_file"] = str(path)
         return runtime
+
+
+def _scheme_identity(inputs):
+    """Return what tells shards of one plan from those of another."""
+    files = [inputs.scheme_file]
+    if isdefined(inputs.shuffles_file):
+        files.append(inputs.shuffles_file)
+    return " ".join(file_sha256(path) for path in files)
+
+
+def _read_family(inputs, name=None):
+    """Return how a family is tested, the family, and its contrasts under their shuffling."""
+    name = inputs.family if name is None else name
+    table = read_shuffles(inputs.shuffles_file)[1] if isdefined(inputs.shuffles_file) else None
+    test, families = read_scheme(inputs.scheme_file, table)
+    if name not in families:
+        raise ValueError(
+            f"{inputs.scheme_file} has no family {name!r}, only {', '.join(families)}"
+        )
+    model = read_design(inputs.design_file, inputs.design_json).model
+    smooth = None
+    if test.variance_fwhm_mm:
+        smooth = variance_smoother(inputs.mask_file, test.variance_fwhm_mm)
+    family = families[name]
+    contrasts = [test.shuffled(model, c, family.scheme, smooth) for c in family.contrasts]
+    return test, family, contrasts
 
 
 class _MergePermutationsInputSpec(GroupInputSpec):
     plan_file = File(exists=True, mandatory=True, desc="JSON from PlanPermutations")
     scheme_file = File(exists=True, mandatory=True, desc="JSON from PlanPermutations")
+    shuffles_file = File(exists=True, desc="given shuffles, where the plan has them")
+    design_file = File(exists=True, mandatory=True, desc="design TSV")
+    design_json = File(exists=True, mandatory=True, desc="its description")
     shard_files = InputMultiObject(File(exists=True), mandatory=True, desc="all shards, any order")
     mask_file = File(exists=True, mandatory=True, desc="voxels tested")
     alpha = traits.Float(0.05, usedefault=True, desc="familywise error rate of the masked maps")
-    connectivity = traits.Enum(26, 6, 18, usedefault=True, desc="neighbours of a voxel")
+    p_approximation = traits.Enum(
+        *APPROXIMATIONS, usedefault=True, desc="tail of the nulls: counted, or a fitted curve"
+    )
+    across_contrasts = traits.Bool(
+        False, usedefault=True, desc="correct for all contrasts of a family together"
+    )
+    template = traits.Enum(
+        "none", *TEMPLATES, usedefault=True, desc="calibrate a template of true discoveries"
+    )
 
 
 class _MergePermutationsOutputSpec(TraitedSpec):
-    contrast_names = traits.List(Str, desc="names, in the order of the files")
-    stat_files = traits.List(File(), desc="t of the data")
-    logp_unc_files = traits.List(File(), desc="-log10 of the uncorrected p")
-    logp_fwe_files = traits.List(File(), desc="-log10 of the familywise-error corrected p")
-    thresholded_files = traits.List(File(), desc="t where the corrected p is <= alpha")
+    contrast_names = traits.List(Str, desc="contrast of every result: statistic by statistic")
+    statistics = traits.List(Str, desc="statistic of every result")
+    logp_fwe_files = traits.List(
+        File(), desc="-log10 of the familywise-error corrected p; not with early_stop"
+    )
+    peak_logp_files = traits.List(
+        File(), desc="the same of single voxels: TFCE for TFCE, else the largest voxel"
+    )
+    thresholded_files = traits.List(File(), desc="statistic where the corrected p is <= alpha")
     label_files = traits.List(File(), desc="cluster ids of the survivors")
     threshold_stats = traits.List(
-        traits.Float, desc="smallest surviving abs(t) of every contrast; inf where none survives"
+        traits.Float,
+        desc="smallest surviving voxel, extent, mass or TFCE; inf where none survives",
     )
+    summary_files = traits.List(File(), desc="JSON: plan, thresholds, survivors, precision")
+    stat_files = traits.List(File(), desc="statistic of the data, of every contrast")
+    logp_unc_files = traits.List(File(), desc="-log10 of its uncorrected p")
+    logp_fdr_files = traits.List(File(), desc="-log10 of its false discovery rate")
+    tfce_files = traits.List(File(), desc="TFCE of the data, the negative side below 0")
+    tfce_logp_unc_files = traits.List(File(), desc="-log10 of its uncorrected p")
+    tfce_logp_fdr_files = traits.List(File(), desc="-log10 of its false discovery rate")
     nulldist_files = traits.List(
-        File(), desc="TSV: a row a shuffle in order, the largest t of each side"
+        File(), desc="TSV: a row a shuffle in order, a column a statistic and side"
     )
-    summary_files = traits.List(File(), desc="JSON: plan, thresholds, survivors")
+    template_files = traits.List(
+        File(), desc="JSON of every contrast, for AllResolutionsInference"
+    )
 
 
 class MergePermutations(GroupInterface):
     """Add up shards: corrected and uncorrected p, null distributions, the map that survives.
 
     p = share of shuffles, the unshuffled one included, that reach the observed value; for the
-    corrected p with their maximum over voxels (Westfall and Young 1993; Nichols and Holmes 2002,
-    HBM 15:1). Missing, repeated or foreign shards are errors.
+    corrected p with their maximum over voxels or clusters (Westfall and Young 1993; Nichols and
+    Holmes 2002, HBM 15:1). Missing, repeated or foreign shards are errors.
 
     Examples
     --------
@@ -187,65 +386,90 @@ class MergePermutations(GroupInterface):
     output_spec = _MergePermutationsOutputSpec
 
     def _run_interface(self, runtime):
-        inputs = self.inputs
+        inputs, cwd = self.inputs, Path(runtime.cwd)
         check_alpha(inputs.alpha)
-        plan, (tail, families) = read_plan(inputs.plan_file), read_scheme(inputs.scheme_file)
-        mask, grid = read_mask(inputs.mask_file)
-        outputs = {}
-        for kind, family in families.items():
-            about = {**plan["Families"][kind], "RandomSeed": plan["RandomSeed"]}
-            merged = merge_shards(inputs.shard_files, kind, about["Shuffles"])
-            for contrast in family.contrasts:
-                result = merged[contrast.label]
-                outputs[contrast.name] = _write_contrast(
-                    Path(runtime.cwd), contrast, result, tail, mask, grid, inputs, about
-                )
-        for name in self.output_spec().get():
-            self._results[name] = [outputs[contrast][name] for contrast in plan["Contrasts"]]
+        plan = read_plan(inputs.plan_file)
+        of_contrasts, results = {}, {}
+        for name in plan["Families"]:
+            about = _about(plan, name)
+            write = self._write_stopped if plan["EarlyStop"] else self._write_family
+            for contrast, written in write(cwd, name, about).items():
+                of_contrasts[contrast], results[contrast] = written
+                LOGGER.info("%s: %s", contrast, _found(results[contrast]))
+        self._list_outputs_by_contrast(plan["Contrasts"], of_contrasts, results)
         return runtime
 
+    def _write_family(self, cwd, name, about):
+        """Write all of a family's contrasts, corrected for their families of tests."""
+        inputs, written = self.inputs, {}
+        merged = _merged(inputs, name, about["Shuffles"], merge_shards)
+        corrected, contrast_p = correct_contrasts(
+            merged, inputs.alpha, inputs.p_approximation, inputs.across_contrasts
+        )
+        for one, own, p in zip(merged, corrected, contrast_p, strict=True):
+            of_contrast, results = write_contrast(cwd, one, own, {"ContrastP": p, **about})
+            if inputs.template != "none":
+                path = cwd / f"{one.label}_template.json"
+                of_contrast["template_files"] = write_template(
+                    path, one, inputs.template, inputs.alpha
+                )
+            written[one.name] = of_contrast, results
+        return written
 
-def _write_contrast(cwd, contrast, result, tail, mask, grid, inputs, about):
-    """Write the maps, null distribution and summary of one contrast; returns the outputs."""
-    survivors = fwe_survivors(result, tail, inputs.alpha)
-    kept = unmask(survivors.statistic, mask)
-    labels = label_clusters(kept, kept != 0, inputs.connectivity)
+    def _write_stopped(self, cwd, name, about):
+        """Write all of a family's contrasts, whose voxels stopped early."""
+        inputs, stop = self.inputs, about["EarlyStop"]
+        unused = [n for n in ("p_approximation", "template") if getattr(inputs, n) != "none"]
+        if unused or inputs.across_contrasts:
+            raise ValueError(
+                f"{', '.join(unused or ['across_contrasts'])} needs the maximum of every "
+                "shuffle, which early stopping does not know"
+            )
+        merged = _merged(inputs, name, about["Shuffles"], read_stopped_shards)
+        return {
+            one.name: write_stopped_contrast(cwd, one, stop, inputs.alpha, about) for one in merged
+        }
 
-    def write(name, values, **how):
-        return write_volume(cwd / f"{contrast.label}_{name}.nii", values, grid, **how)
+    def _list_outputs_by_contrast(self, contrasts, of_contrasts, results):
+        """Put outputs in order: results statistic by statistic, the rest contrast by contrast."""
+        in_order = [row for rows in zip(*(results[c] for c in contrasts)) for row in rows]
+        for name in in_order[0]:
+            self._results[name] = [row[name] for row in in_order]
+        for name in of_contrasts[contrasts[0]]:
+            self._results[name] = [of_contrasts[contrast][name] for contrast in contrasts]
 
-    summary = {
-        "Contrast": contrast.name,
-        "StatisticType": "t",
-        "HeightControl": "permutation",
-        "Alpha": inputs.alpha,
-        "ThresholdT": survivors.threshold if survivors.any else None,
-        "CriticalT": survivors.critical,
-        "Tail": tail,
-        "Connectivity": inputs.connectivity,
-        "SearchVolumeVoxels": int(mask.sum()),
-        "SurvivingVoxels": int((labels > 0).sum()),
-        "Clusters": int(labels.max()),
-        "LargestT": float(result.observed.max()),
-        "SmallestT": float(result.observed.min()),
-        "SmallestCorrectedP": float(survivors.p.min()),
-        **{k: about[k] for k in ("Shuffling", "DistinctShufflings", "Shuffles", "SmallestP")},
-        "RandomSeed": about["RandomSeed"],
-    }
-    summary_file = cwd / f"{contrast.label}_summary.json"
-    summary_file.write_text(json.dumps(summary, indent=2) + "\n")
-    LOGGER.info(
-        "%s: %d voxels have corrected p <= %g", contrast.name, summary["SurvivingVoxels"],
-        inputs.alpha,
-    )  # fmt: skip
+
+def _about(plan, family):
+    """Return what the summaries of a family say about the plan."""
+    about = plan["Families"][family]
+    names = ("Shuffling", "DistinctShufflings", "Shuffles", "SmallestP")
     return {
-        "contrast_names": contrast.name,
-        "stat_files": write("t", unmask(result.observed, mask)),
-        "logp_unc_files": write("logp_unc", unmask(minus_log10(survivors.log_p_unc), mask)),
-        "logp_fwe_files": write("logp_fwe", unmask(minus_log10(survivors.log_p), mask)),
-        "thresholded_files": write("thresholded", kept),
-        "label_files": write("labels", labels, dtype="int32"),
-        "threshold_stats": survivors.threshold,
-        "nulldist_files": write_nulldist(cwd / f"{contrast.label}_nulldist.tsv", result),
-        "summary_files": str(summary_file),
+        **{name: about[name] for name in names},
+        "Method": plan["Method"],
+        "EarlyStop": plan["EarlyStop"],
+        "RandomSeed": plan["RandomSeed"],
+        "Warnings": plan["Warnings"],
     }
+
+
+def _merged(inputs, name, n_shuffles, read):
+    test, family, contrasts = _read_family(inputs, name)
+    results = read(inputs.shard_files, name, n_shuffles, _scheme_identity(inputs))
+    mask, grid = read_mask(inputs.mask_file)
+    # Contrasts that are corrected together and have different statistics compare as z.
+    as_z = inputs.across_contrasts and len({c.stat_type for c in contrasts}) > 1
+    return [
+        MergedContrast(
+            c.name, c.label, shuffled, test.statistics, results[c.label], mask, grid, as_z
+        )
+        for c, shuffled in zip(family.contrasts, contrasts, strict=True)
+    ]
+
+
+def _found(results):
+    """Say how much of a contrast survives."""
+    counts = [json.loads(Path(r["summary_files"]).read_text()) for r in results]
+    return ", ".join(
+        f"{c['SurvivingVoxels']} voxels by {r['statistics']}"
+        for r, c in zip(results, counts, strict=True)
+    )

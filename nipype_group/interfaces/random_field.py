@@ -7,7 +7,7 @@ from nipype_group.images import read_dof, read_volume
 from nipype_group.interfaces.base import isdefined
 from nipype_group.stats.cluster_inference import search_volume
 from nipype_group.stats.euler import StatField
-from nipype_group.stats.thresholding import RandomField
+from nipype_group.stats.thresholding import RandomField, at_dof_of_field
 
 
 def read_on_grid(path, grid):
@@ -18,8 +18,8 @@ def read_on_grid(path, grid):
     return values
 
 
-def read_random_field(inputs, mask, grid):
-    """Return the `RandomField` of an interface's stat_file, dof and smoothness_file.
+def read_random_field(inputs, z, mask, grid):
+    """Return the `RandomField` of an interface's stat_file, dof, dof_file and smoothness_file.
 
     Raises
     ------
@@ -43,4 +43,7 @@ def read_random_field(inputs, mask, grid):
             f"random field theory needs the smoothness, and it was not estimated: "
             f"{about['Reason']}. Use another height control, or permutation"
         )
-    return RandomField(stat, StatField(inputs.stat_type, dof), search_volume(mask, fwhm_voxels))
+    field = StatField(inputs.stat_type, dof)
+    if isdefined(inputs.dof_file):
+        stat = at_dof_of_field(stat, z, read_on_grid(inputs.dof_file, grid), field)
+    return RandomField(stat, field, search_volume(mask, fwhm_voxels))

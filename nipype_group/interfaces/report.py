@@ -17,6 +17,7 @@ from nipype_group.reporting.figures import (
     draw_glass_brain,
     draw_slices,
 )
+from nipype_group.reporting.permutation_maps import read_template
 from nipype_group.reporting.tables import (
     add_cluster_p,
     add_peak_q,
@@ -32,10 +33,10 @@ NO_ATLAS = "none"
 
 
 class _AtlasReportInputSpec(GroupInputSpec):
-    stat_file = File(exists=True, mandatory=True, desc="statistic map, t or F")
+    stat_file = File(exists=True, mandatory=True, desc="statistic map: t, F or z")
     label_file = File(exists=True, mandatory=True, desc="cluster ids from the step before")
     z_file = File(exists=True, mandatory=True, desc="z map")
-    stat_type = traits.Enum("t", "F", usedefault=True, desc="what the statistic is")
+    stat_type = traits.Enum("t", "F", "z", usedefault=True, desc="what the statistic is")
     effect_file = File(exists=True, desc="effect map, of t contrasts")
     variance_file = File(exists=True, desc="variance of the effect, of t contrasts")
     p_file = File(exists=True, desc="uncorrected p")
@@ -49,6 +50,7 @@ class _AtlasReportInputSpec(GroupInputSpec):
         desc="give every cluster a true discovery proportion; probability that any bound fails"
     )
     tail = traits.Enum(*TAILS, usedefault=True, desc="side of the true discovery proportions")
+    template_file = File(exists=True, desc="calibrated template that bounds them")
     atlases = InputMultiObject(
         Str,
         desc="names, files, or none; default: AAL, Desikan-Killiany, Harvard-Oxford if installed",
@@ -128,7 +130,12 @@ class AtlasReport(GroupInterface):
         z, grid = read_volume(inputs.z_file)
         mask, _ = read_mask(inputs.mask_file, grid)
         tail = "positive" if inputs.stat_type == "F" else inputs.tail
-        regions = ari_regions(z, labels, mask=mask, alpha=inputs.ari_alpha, tail=tail)
+        template = None
+        if isdefined(inputs.template_file):
+            template = read_template(inputs.template_file)
+        regions = ari_regions(
+            z, labels, mask=mask, alpha=inputs.ari_alpha, tail=tail, template=template
+        )
         clusters["tdp"] = clusters["cluster_id"].map({r.name: r.tdp for r in regions})
 
 

@@ -32,6 +32,7 @@ class _ThresholdMapInputSpec(GroupInputSpec):
     dof = traits.List(
         traits.Float, desc="of stat_file; default: what its NIfTI intent states", maxlen=2
     )
+    dof_file = File(exists=True, desc="dof of every voxel from GroupGLM, where maps lack voxels")
     tail = traits.Enum(*TAILS, usedefault=True, desc="side that counts")
     cluster_extent = traits.Int(0, usedefault=True, desc="smallest cluster kept, in voxels")
     connectivity = traits.Enum(26, 6, 18, usedefault=True, desc="neighbours of a voxel")
@@ -53,7 +54,8 @@ class ThresholdMap(GroupInterface):
     Height: a fixed z (none), uncorrected p (fpr), the familywise error (bonferroni, sidak, holm,
     hommel, rft) or the false discovery rate (fdr of Benjamini and Hochberg, fdr-by, fdr-bky,
     fdr-storey) over the mask; one- or two-sided. rft takes the smaller of the random field and
-    the Bonferroni threshold of the statistic.
+    the Bonferroni threshold of the statistic. With `dof_file` voxels that maps lack count with
+    the statistic that has their z at the dof of voxels that every map has.
 
     Examples
     --------
@@ -72,7 +74,7 @@ class ThresholdMap(GroupInterface):
         tail = "positive" if inputs.stat_type == "F" else inputs.tail
         random_field = None
         if inputs.height_control == "rft":
-            random_field = read_random_field(inputs, mask, grid)
+            random_field = read_random_field(inputs, z, mask, grid)
         result = threshold_map(
             z, mask, inputs.height_control, alpha=inputs.alpha,
             threshold_z=inputs.threshold_z if isdefined(inputs.threshold_z) else None, tail=tail,

@@ -30,10 +30,26 @@ CONTROLS = {
     "fdr-storey": ("fdrStorey", "fdr", "false discovery rate, Storey"),
     "rft": ("rftVoxelFWE", "fwe", "familywise error, smaller of random field and Bonferroni"),
     "rft-cluster": ("rftClusterFWE", "fwe", "familywise error, random field theory of extent"),
-    "permutation": (
-        "permVoxelFWE",
+    "permutation": ("permVoxelFWE", "fwe", "familywise error, permutation of the largest voxel"),
+    "permutation-fdr": (
+        "permVoxelFDR",
+        "fdr",
+        "false discovery rate, Benjamini-Hochberg of permutation p",
+    ),
+    "permutation-extent": (
+        "permExtentFWE",
         "fwe",
-        "familywise error, permutation of the maximum t",
+        "familywise error, permutation of the largest cluster extent",
+    ),
+    "permutation-mass": (
+        "permMassFWE",
+        "fwe",
+        "familywise error, permutation of the largest cluster mass",
+    ),
+    "permutation-tfce": (
+        "permTfceFWE",
+        "fwe",
+        "familywise error, permutation of the largest threshold-free cluster enhancement",
     ),
 }
 SIDES = {"two-sided": "Both", "positive": "", "negative": "Neg"}
@@ -56,6 +72,8 @@ DESCRIPTIONS = {
     "cohensD": "Effect over the residual standard deviation",
     "tdp": "Lower bound of the proportion of true discoveries in the highest cluster here",
     "rSquare": "Share of the sum of squares that is explained",
+    "tfce": "Threshold-free cluster enhancement; the negative side is below 0",
+    "pseudoT": "Effect over the root of its smoothed variance",
 }
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from nipype_group._version import __version__
 from nipype_group.design.contrasts import read_contrasts
 from nipype_group.design.sources import read_tsv
+from nipype_group.images import read_mask, read_volume
 from nipype_group.reporting.derivatives import (
     CONTROLS,
     SIDES,
@@ -18,6 +19,14 @@ from nipype_group.reporting.derivatives import (
 
 _PACKAGES = ("numpy", "scipy", "nibabel", "nipype", "pandas", "numba")
 _TABLES = ("clusters", "peaks", "labels")
+# Maps of a whole contrast that permutation gives: what they hold, and their desc.
+_PERMUTATION_MAPS = {
+    "logp_unc_files": ("logp", "permVoxelUnc"),
+    "logp_fdr_files": ("logp", "permVoxelFDR"),
+    "tfce_files": ("tfce", "perm"),
+    "tfce_logp_unc_files": ("logp", "permTfceUnc"),
+    "tfce_logp_fdr_files": ("logp", "permTfceFDR"),
+}
 
 
 @dataclass(frozen=True)
@@ -57,12 +66,16 @@ class RunFacts:
         about = json.loads(Path(given["design_json"]).read_text())
         n_maps, n_participants = number_of_rows(given["observations"])
         listed = json.loads(Path(given["contrasts_file"]).read_text())["Contrasts"]
+        dof_map = "bids::group/" + _named(entities, "stat-dof_desc-model_statmap.nii.gz")
         common = {
             "AnalysisLevel": "G",
             "Sources": ["bids::group/" + _named(entities, "observations.tsv")],
             "SpatialReference": entities.get("space"),
             "Estimator": "OLS",
             "DegreesOfFreedom": about["DegreesOfFreedom"],
+            "DegreesOfFreedomMap": (
+                dof_map if _dof_vary(given, about["DegreesOfFreedom"]) else None
+            ),
             "NumberOfSubjects": n_participants,
             "NumberOfInputs": n_maps,
             "Formula": about["Formula"],
@@ -94,6 +107,14 @@ class RunFacts:
         }
 
 
+def _dof_vary(given, dof_of_all):
+    """Tell whether voxels have other degrees of freedom than the design with all maps."""
+    if "dof_file" not in given:
+        return False
+    dof, grid = read_volume(given["dof_file"])
+    return bool((dof[read_mask(given["mask_file"], grid)[0]] != dof_of_all).any())
+
+
 def _named(entities, suffix):
     return "_".join([*(f"{k}-{v}" for k, v in entities.items()), suffix])
 
@@ -105,10 +126,9 @@ def add_run(folder, facts, given):
     folder.add_file(given["design_file"], "design.tsv")
     folder.add_file(given["design_json"], "design.json")
     folder.add_file(given["contrasts_file"], "contrasts.json")
-    folder.add_image(
-        given["mask_file"], "mask", {"Description": "Voxels analysed", "Type": "Brain"},
-        desc="group",
-    )  # fmt: skip
+    coverage = {"MinimumCoverage": facts.common["Parameters"].get("min_coverage", 1.0)}
+    about = {"Description": "Voxels analysed: this share of the maps has them", "Type": "Brain"}
+    folder.add_image(given["mask_file"], "mask", about | coverage, desc="group")
     if "search_mask_file" in given:
         about = {"Description": "Voxels that inference searches", "Type": "ROI"}
         folder.add_image(given["search_mask_file"], "mask", about, desc="search")
@@ -116,9 +136,12 @@ def add_run(folder, facts, given):
         folder.add_file(given["smoothness_file"], "smoothness.json")
     if "coverage_file" in given:
         about = {"Description": "Number of maps with a value, before masking"}
-        folder.add_image(given["coverage_file"], "statmap", about, desc="coverage")
+        folder.add_image(given["coverage_file"], "statmap", about | coverage, desc="coverage")
     if "r2_file" in given:
         folder.add_map(given["r2_file"], facts.common, stat="rSquare", desc="model")
+    if facts.common["DegreesOfFreedomMap"]:
+        about = {"Description": "Residual degrees of freedom; 0 where there is no statistic"}
+        folder.add_map(given["dof_file"], facts.common | about, stat="dof", desc="model")
 
 
 def add_contrasts(folder, facts, given):
@@ -154,11 +177,12 @@ def add_thresholded(folder, facts, given):
         label, desc = (part.partition("-")[2] for part in result.split("_"))
         contrast, rank = by_label[label]
         summary = json.loads(Path(given["summary_files"][index]).read_text())
-        permuted = summary["HeightControl"] == "permutation"
         where = {"contrast": label, "desc": desc}
         sidecar = {**facts.of(contrast, rank), **_threshold(summary)}
-        dof = (facts.dof,)
-        stat = "t" if permuted else "z"
+        permuted = summary["HeightControl"].startswith("permutation")
+        stat = summary["StatisticType"] if permuted else "z"
+        sidecar["StatisticType"], stat = stat, stat.replace("pseudo-t", "pseudoT")
+        dof = (facts.dof,) if contrast.test == "t" else (rank, facts.dof)
         folder.add_map(given["thresholded_files"][index], sidecar, stat=stat, dof=dof, **where)
         folder.add_map(given["logp_files"][index], sidecar, stat="logp", **where)
         clusters = {"contrast": label, "desc": f"{desc}Clusters"}
@@ -189,23 +213,27 @@ def _threshold(summary):
         "Tail": summary["Tail"],
         "ThresholdType": control,
         "Alpha": summary["Alpha"],
-        "ThresholdValue": summary.get("ThresholdZ", summary.get("ThresholdT")),
+        "ThresholdValue": summary.get("ThresholdZ", summary.get("Threshold")),
         "ClusterFormingThreshold": summary.get("ClusterFormingZ"),
         "SetLevelP": summary.get("SetLevelP"),
         "FWHMVoxels": summary.get("FWHMVoxels"),
         "Resels": summary.get("Resels"),
-        "ThresholdUnit": "t" if control == "permutation" else "z",
+        "ThresholdUnit": summary.get("ThresholdUnit", "z"),
         "ClusterExtentVoxels": summary.get("ClusterExtentVoxels"),
         "Connectivity": summary["Connectivity"],
         "Correction": CONTROLS[control][2],
         "SurvivingVoxels": summary["SurvivingVoxels"],
     }
-    if control == "permutation":
+    if control.startswith("permutation"):
         entries |= {
             "NumberOfPermutations": summary["Shuffles"] - 1,
             "RandomSeed": summary["RandomSeed"],
             "PermutationScheme": summary["Shuffling"],
-            "CriticalValue": summary["CriticalT"],
+            "PermutationMethod": summary["Method"],
+            "CriticalValue": summary["CriticalValue"],
+            "ContrastP": summary.get("ContrastP"),
+            "EarlyStop": summary["EarlyStop"] or None,
+            "PApproximation": summary.get("Approximation"),
         }
     return entries
 
@@ -224,18 +252,27 @@ def add_permutations(folder, facts, given):
     """Add what only permutation gives: plan, null distributions, uncorrected p."""
     if "plan_file" not in given:
         return
-    tests = {c.label: c for c in facts.contrasts}
     plan = json.loads(Path(given["plan_file"]).read_text())
     # How the work was split is no result: any number of shards gives the same files.
     for family in plan["Families"].values():
         del family["Shards"]
     folder.add_text(json.dumps(plan, indent=2) + "\n", "permutations.json")
-    desc = "permVoxelUnc" + SIDES[plan["Tail"]]
-    for label, null, logp in zip(
-        given["permuted_contrasts"], given["nulldist_files"], given["logp_unc_files"], strict=True
-    ):
-        folder.add_file(null, "nulldist.tsv", contrast=label)
-        folder.add_map(
-            logp, facts.of(tests[label], 1) | {"Tail": plan["Tail"]}, stat="logp",
-            contrast=label, desc=desc,
-        )  # fmt: skip
+    by_label = {c.label: (c, r) for c, r in zip(facts.contrasts, facts.ranks, strict=True)}
+    for index, label in enumerate(given["permuted_contrasts"]):
+        contrast, rank = by_label[label]
+        tail = plan["Tail"] if contrast.test == "t" else "positive"
+        sidecar = facts.of(contrast, rank) | {"Tail": tail}
+        if "nulldist_files" in given:
+            folder.add_file(given["nulldist_files"][index], "nulldist.tsv", contrast=label)
+        if "template_files" in given:
+            folder.add_file(given["template_files"][index], "template.json", contrast=label)
+        if "permuted_stat_files" in given:
+            stat = json.loads(Path(given["summary_files"][-1]).read_text())["StatisticType"]
+            about = sidecar | {"StatisticType": stat}
+            stat = stat.replace("pseudo-t", "pseudoT")
+            where = {"contrast": label, "desc": "perm"}
+            folder.add_map(given["permuted_stat_files"][index], about, stat=stat, **where)
+        for name, (stat, desc) in _PERMUTATION_MAPS.items():
+            if name in given and not (name == "logp_fdr_files" and "nulldist_files" not in given):
+                desc = desc + SIDES[tail]
+                folder.add_map(given[name][index], sidecar, stat=stat, contrast=label, desc=desc)

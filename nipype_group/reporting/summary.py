@@ -68,9 +68,9 @@ def _result(path):
     peaks = read_table(path.with_name(f"{stem}_peaks.tsv"))
     if clusters.empty:
         settings = json.loads(path.with_suffix(".json").read_text())["TableSettings"]
-        largest = settings.get("LargestZ", settings.get("LargestT"))
-        smallest = settings.get("SmallestZ", settings.get("SmallestT"))
-        symbol = "z" if "LargestZ" in settings else "t"
+        largest = settings.get("LargestZ", settings.get("LargestStatistic"))
+        smallest = settings.get("SmallestZ", settings.get("SmallestStatistic"))
+        symbol = "z" if "LargestZ" in settings else settings["StatisticType"]
         return [f"{name}: nothing survives ({symbol} between {smallest:.2f} and {largest:.2f})"]
     lines = [f"{name}: {len(clusters)} clusters, {clusters['n_voxels'].sum()} voxels"]
     main = peaks[peaks["peak_id"] == 1]

@@ -143,8 +143,10 @@ def add_cluster_p(clusters, rows):
         for name, value in row.items():
             if name != "cluster_id":
                 table.loc[row["cluster_id"], name] = value
-    for name in set().union(*rows) - {"cluster_id"} if rows else ():
-        clusters[name] = table[name].to_numpy()
+    # In the order of the rows: a set would give the columns another order in every process.
+    for name in dict.fromkeys(name for row in rows for name in row):
+        if name != "cluster_id":
+            clusters[name] = table[name].to_numpy()
 
 
 def add_peak_q(peaks, maxima):

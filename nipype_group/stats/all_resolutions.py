@@ -4,7 +4,7 @@ Closed testing with the test of Simes bounds the number of true discoveries of e
 voxels at once: with probability 1 - alpha all bounds hold, whichever regions are looked at,
 however many, and also when the map itself suggested them (Rosenblatt et al. 2018; Goeman et al.
 2019). It needs the inequality of Simes, which holds for independent and positively dependent
-tests.
+tests. A template calibrated by shuffles of the same data needs none, and bounds in its place.
 
 Regions may overlap. Their discoveries are then partly the same ones, so their bounds do not add
 up; a region that holds another has at least its bound. Bounds of disjoint regions may be added,
@@ -20,6 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
+from nipype_group.stats.calibrated_templates import Template, false_discovery_bound
 from nipype_group.stats.closed_testing import (
     Hommel,
     concentration_set,
@@ -29,6 +30,7 @@ from nipype_group.stats.closed_testing import (
 )
 from nipype_group.stats.clusters import label_clusters
 from nipype_group.stats.distributions import z_to_log_p
+from nipype_group.stats.multiple_testing import check_log_p
 
 __all__ = [
     "Hommel", "Region", "Resolutions", "ari_clusters", "ari_regions", "check_thresholds_z",
@@ -77,8 +79,8 @@ class Resolutions:
 
     Parameters
     ----------
-    hommel : Hommel
-        The family.
+    hommel : Hommel or None
+        The family; None where a template bounds.
     thresholds_z : tuple of float
         Heights, ascending.
     labels : tuple of int32 array
@@ -90,7 +92,7 @@ class Resolutions:
         0 outside clusters.
     """
 
-    hommel: Hommel
+    hommel: Hommel | None
     thresholds_z: tuple
     labels: tuple
     clusters: tuple
@@ -101,24 +103,44 @@ def _strength(z, tail):
     return {"two-sided": np.abs(z), "positive": z, "negative": -z}[tail]
 
 
-def _family(z, mask, tail, alpha):
-    """Return z, mask, log p (shaped as z, 0 outside the mask) and Hommel's value."""
+def _check_template(template, n_voxels, tail, alpha):
+    """Refuse a template that was calibrated for another family."""
+    for what, own, asked in (
+        ("voxels", template.n_voxels, n_voxels),
+        ("tail", template.tail, tail),
+        ("alpha", template.alpha, alpha),
+    ):
+        if own != asked:
+            raise ValueError(f"the template was calibrated for {what} {own}, the map has {asked}")
+
+
+def _family(z, mask, tail, alpha, template):
+    """Return z, mask, log p (shaped as z, 0 outside the mask) and what bounds the regions."""
     z = np.asarray(z, dtype=float)
     mask = np.ones(z.shape, dtype=bool) if mask is None else np.asarray(mask, dtype=bool)
     if mask.shape != z.shape:
         raise ValueError(f"the mask has shape {mask.shape}, the map {z.shape}")
     log_p = np.zeros(z.shape)
     log_p[mask] = z_to_log_p(z[mask], tail)
-    return z, mask, log_p, hommel_value(log_p[mask], alpha)
+    if template is None:
+        return z, mask, log_p, hommel_value(log_p[mask], alpha)
+    _check_template(template, check_log_p(log_p[mask]).size, tail, alpha)
+    return z, mask, log_p, template
 
 
-def _region(name, members, z, mask, log_p, hommel, tail, threshold_z=np.nan):
+def _discoveries(log_p, family):
+    if isinstance(family, Template):
+        return log_p.size - false_discovery_bound(log_p, family)
+    return true_discoveries(log_p, family)
+
+
+def _region(name, members, z, mask, log_p, family, tail, threshold_z=np.nan):
     """Bound one region, given the flat indices of its voxels."""
     tested = members[mask.flat[members]]
     n_outside = members.size - tested.size
     if tested.size == 0:
         return Region(name, 0, n_outside, 0, np.nan, (), np.nan, threshold_z)
-    found = true_discoveries(log_p.flat[tested], hommel)
+    found = _discoveries(log_p.flat[tested], family)
     peak = tested[np.argmax(_strength(z.flat[tested], tail))]
     where = tuple(int(i) for i in np.unravel_index(peak, z.shape))
     return Region(
@@ -140,7 +162,7 @@ def _whole(values):
     return bool((np.isfinite(values) & (values == np.trunc(values))).all())
 
 
-def ari_regions(z, regions, *, mask=None, alpha=0.05, tail="two-sided"):
+def ari_regions(z, regions, *, mask=None, alpha=0.05, tail="two-sided", template=None):
     """Bound the true discoveries of regions that the user names.
 
     Parameters
@@ -155,6 +177,9 @@ def ari_regions(z, regions, *, mask=None, alpha=0.05, tail="two-sided"):
         Probability that any bound fails.
     tail : {"two-sided", "positive", "negative"}
         Side that counts; two-sided counts discoveries of both signs together.
+    template : Template, optional
+        Bounds by this template, calibrated for the same voxels, tail and alpha, in place of
+        closed testing.
 
     Returns
     -------
@@ -164,7 +189,8 @@ def ari_regions(z, regions, *, mask=None, alpha=0.05, tail="two-sided"):
     Raises
     ------
     ValueError
-        Where shapes differ, z in the mask is NaN, or labels are no whole numbers.
+        Where shapes differ, z in the mask is NaN, labels are no whole numbers, or the template
+        is of another family.
 
     Examples
     --------
@@ -173,7 +199,7 @@ def ari_regions(z, regions, *, mask=None, alpha=0.05, tail="two-sided"):
     >>> [(r.name, r.n_discoveries, r.n_voxels) for r in ari_regions(z, labels)]
     [(1, 2, 3), (2, 1, 3)]
     """
-    z, mask, log_p, hommel = _family(z, mask, tail, alpha)
+    z, mask, log_p, family = _family(z, mask, tail, alpha, template)
     named = regions.items() if isinstance(regions, Mapping) else [("labels", regions)]
     rows = []
     for name, region in named:
@@ -186,7 +212,7 @@ def ari_regions(z, regions, *, mask=None, alpha=0.05, tail="two-sided"):
             raise ValueError("a label image holds whole numbers, got fractions or NaN")
         else:
             found = _members(region.astype(np.int64))
-        rows += [_region(key, members, z, mask, log_p, hommel, tail) for key, members in found]
+        rows += [_region(key, members, z, mask, log_p, family, tail) for key, members in found]
     return tuple(rows)
 
 
@@ -256,8 +282,9 @@ def check_thresholds_z(thresholds_z):
 
 
 def ari_clusters(
-    z, thresholds_z, *, mask=None, edges=None, alpha=0.05, tail="two-sided", connectivity=26
-):
+    z, thresholds_z, *, mask=None, edges=None, alpha=0.05, tail="two-sided", connectivity=26,
+    template=None,
+):  # fmt: skip
     """Bound the true discoveries of the clusters above several heights.
 
     A cluster is a connected set of voxels of one sign with abs(z) >= height. Heights may be
@@ -279,6 +306,9 @@ def ari_clusters(
         Side that counts. Two-sided p are twice the one-sided ones; clusters form on each side.
     connectivity : {6, 18, 26}
         Neighbours in a volume.
+    template : Template, optional
+        Bounds by this template, calibrated for the same voxels, tail and alpha, in place of
+        closed testing.
 
     Returns
     -------
@@ -287,7 +317,8 @@ def ari_clusters(
     Raises
     ------
     ValueError
-        Where a setting is out of range, shapes differ, or z in the mask is NaN.
+        Where a setting is out of range, shapes differ, z in the mask is NaN, or the template is
+        of another family.
 
     Examples
     --------
@@ -300,7 +331,7 @@ def ari_clusters(
     [1.0, 1.0, 0.0, 1.0, 0.5, 1.0]
     """
     heights = check_thresholds_z(thresholds_z)
-    z, mask, log_p, hommel = _family(z, mask, tail, alpha)
+    z, mask, log_p, family = _family(z, mask, tail, alpha, template)
     if z.ndim != (3 if edges is None else 1):
         raise ValueError(f"a volume has 3 axes, a graph 1 and edges; got a map of {z.ndim} axes")
     strength = np.where(mask, _strength(z, tail), -np.inf)
@@ -313,10 +344,11 @@ def ari_clusters(
         else:
             labels = label_graph_clusters(np.where(mask, z, 0), survives, edges)
         clusters = tuple(
-            _region(name, members, z, mask, log_p, hommel, tail, height)
+            _region(name, members, z, mask, log_p, family, tail, height)
             for name, members in _members(labels)
         )
         tdp_map = np.where(labels > 0, np.r_[0, [c.tdp for c in clusters]][labels], tdp_map)
         all_labels.append(labels)
         all_clusters.append(clusters)
+    hommel = family if template is None else None
     return Resolutions(hommel, heights, tuple(all_labels), tuple(all_clusters), tdp_map)

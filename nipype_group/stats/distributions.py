@@ -4,11 +4,16 @@ Everything goes through the logarithm of the regularised incomplete beta functio
 1e-500 has a finite z and neither tail is clipped.
 """
 
+from functools import lru_cache
+
+import numba
 import numpy as np
 from scipy import special
 
 # Below this the direct incomplete beta function loses digits to denormal numbers.
 _DIRECT_FLOOR = 1e-280
+# Nodes of the table of z.
+_U_STEP, _U_NODES, _INVERSE_NODES = 1 / 64, 1601, 257
 
 
 def _beta_fraction(a, b, x, n_terms=200):
@@ -115,6 +120,78 @@ def t_to_z(t, dof):
     t = np.asarray(t, dtype=float)
     upper = np.minimum(log_sf_t(np.abs(t), dof), np.log(0.5))
     return np.sign(t) * np.abs(special.ndtri_exp(upper))
+
+
+@lru_cache(maxsize=1)
+def _z_table():
+    """Return z over u = sqrt(dof log(1 + t^2 / dof)), which is nearly z, and 1 / sqrt(dof)."""
+    u = np.arange(_U_NODES)[:, None] * _U_STEP
+    dof = ((_INVERSE_NODES - 1) / np.arange(1, _INVERSE_NODES)) ** 2
+    table = np.empty((_U_NODES, _INVERSE_NODES))
+    # With infinite dof, t is z.
+    table[:, :1] = u
+    table[:, 1:] = t_to_z(np.sqrt(dof * np.expm1(np.square(u) / dof)), dof)
+    return table
+
+
+@numba.njit(nogil=True, cache=True)
+def _cubic_weights(position, size):
+    """Return the first of four nodes around a position, and their weights (Lagrange)."""
+    first = min(max(int(position) - 1, 0), size - 4)
+    x = position - first
+    return first, (
+        -(x - 1) * (x - 2) * (x - 3) / 6,
+        x * (x - 2) * (x - 3) / 2,
+        -x * (x - 1) * (x - 3) / 2,
+        x * (x - 1) * (x - 2) / 6,
+    )
+
+
+@numba.njit(nogil=True, cache=True)
+def _look_up_z(u, inverse, table, z):
+    """Fill z by cubic interpolation in both directions; NaN beyond the table."""
+    n_u, n_inverse = table.shape
+    for i in range(len(u)):
+        position = u[i] / _U_STEP
+        if not position <= n_u - 1:
+            z[i] = np.nan
+            continue
+        row, row_weights = _cubic_weights(position, n_u)
+        column, weights = _cubic_weights(inverse[i] * (n_inverse - 1), n_inverse)
+        total = 0.0
+        for a in range(4):
+            inner = 0.0
+            for b in range(4):
+                inner += weights[b] * table[row + a, column + b]
+            total += row_weights[a] * inner
+        z[i] = total
+
+
+def interpolated_t_to_z(t, dof):
+    """Return z of t from a table, for maps by the thousand: within 1e-8 of `t_to_z`.
+
+    Parameters
+    ----------
+    t : array
+        t statistic.
+    dof : float or array of the shape of t
+        Degrees of freedom, at least 1.
+
+    Examples
+    --------
+    >>> t = np.array([-4.0, 0.5, 30.0])
+    >>> bool(np.abs(interpolated_t_to_z(t, 12) / t_to_z(t, 12) - 1).max() < 1e-8)
+    True
+    """
+    t = np.asarray(t, dtype=float)
+    dof = np.broadcast_to(np.asarray(dof, dtype=float), t.shape)
+    u = np.sqrt(dof * np.log1p(np.square(t) / dof)).ravel()
+    z = np.empty(t.size)
+    _look_up_z(u, 1 / np.sqrt(dof.ravel()), _z_table(), z)
+    beyond = np.isnan(z)
+    if beyond.any():
+        z[beyond] = t_to_z(np.abs(t.ravel()[beyond]), dof.ravel()[beyond])
+    return np.copysign(z.reshape(t.shape), t)
 
 
 def f_to_z(f, dof_num, dof_den):

@@ -1,7 +1,7 @@
 """Ordinary least squares for many voxels at once, and t and F contrasts of it."""
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 
@@ -104,6 +104,26 @@ class LinearModel:
                 "Test a difference that the design does determine, or drop a redundant column."
             )
 
+    def without(self, missing):
+        """Return the model of the other maps.
+
+        Parameters
+        ----------
+        missing : sequence of int
+            Rows that are left out.
+
+        Returns
+        -------
+        LinearModel or None
+            None where the maps that are left tell fewer columns apart than all maps do, or leave
+            no residual degree of freedom.
+        """
+        rows = np.delete(self.matrix, list(missing), axis=0)
+        if len(rows) <= self.rank:
+            return None
+        model = LinearModel(rows, self.columns)
+        return model if model.rank == self.rank else None
+
     def fit(self, data):
         """Fit the model to maps.
 
@@ -156,7 +176,7 @@ def _ratio(numerator, denominator):
     )
 
 
-def t_contrast(weights, betas, residual_variance, covariance):
+def t_contrast(weights, betas, residual_variance, covariance, pattern=None):
     """Return effect, its variance and t of one contrast row.
 
     Parameters
@@ -167,8 +187,10 @@ def t_contrast(weights, betas, residual_variance, covariance):
         Parameter estimates.
     residual_variance : array, shape (v,)
         Residual sum of squares over dof.
-    covariance : array, shape (p, p)
+    covariance : array, shape (p, p), or (k, p, p) with `pattern`
         Covariance of the betas for unit residual variance.
+    pattern : int array, shape (v,), optional
+        Which of the k covariances is that of a voxel, where maps lack voxels.
 
     Returns
     -------
@@ -176,11 +198,12 @@ def t_contrast(weights, betas, residual_variance, covariance):
         t is 0 where the variance is 0.
     """
     effect = weights @ betas
-    variance = residual_variance * (weights @ covariance @ weights)
+    unit = weights @ covariance @ weights
+    variance = residual_variance * (unit if pattern is None else unit[pattern])
     return effect, variance, _ratio(effect, np.sqrt(variance))
 
 
-def f_contrast(weights, betas, residual_variance, covariance):
+def f_contrast(weights, betas, residual_variance, covariance, pattern=None):
     """Return the root mean square of the effect, the residual variance and F of several rows.
 
     F = effect^2 / variance, as t = effect / sqrt(variance); effect^2 is the numerator's mean
@@ -190,7 +213,7 @@ def f_contrast(weights, betas, residual_variance, covariance):
     ----------
     weights : array, shape (r, p)
         Contrast rows.
-    betas, residual_variance, covariance
+    betas, residual_variance, covariance, pattern
         As for `t_contrast`.
 
     Returns
@@ -201,20 +224,44 @@ def f_contrast(weights, betas, residual_variance, covariance):
     """
     rows = independent_rows(weights)
     estimates = rows @ betas
-    middle = np.linalg.inv(rows @ covariance @ rows.T)
-    mean_square = np.einsum("iv,ij,jv->v", estimates, middle, estimates) / len(rows)
-    mean_square = np.maximum(mean_square, 0.0)
+    unit = rows @ covariance @ rows.T
+    if pattern is None:
+        square = _squares(estimates, unit)
+    else:
+        square = np.zeros(len(residual_variance))
+        for own, voxels in zip(unit, _members(pattern, len(unit)), strict=True):
+            # Patterns without a statistic have no covariance.
+            if own.any() and len(voxels):
+                square[voxels] = _squares(estimates[:, voxels], own)
+    mean_square = np.maximum(square / len(rows), 0.0)
     f = _ratio(mean_square, residual_variance)
     return np.sqrt(mean_square), residual_variance.copy(), f, len(rows)
+
+
+def _squares(estimates, covariance):
+    """Return the squared length of estimates in units of their covariance, shape (v,)."""
+    return np.einsum("iv,ij,jv->v", estimates, np.linalg.inv(covariance), estimates)
+
+
+def _members(numbers, n_groups):
+    """Return the positions of every number below `n_groups`."""
+    order = np.argsort(numbers, kind="stable")
+    bounds = np.searchsorted(numbers[order], np.arange(1, n_groups))
+    return np.split(order, bounds)
 
 
 # Voxels fitted at once: bounds memory and fixes the shape of every matrix product, so results do
 # not depend on who reads how much.
 VOXELS_PER_TILE = 4096
+# Neighbours mostly lack the same maps; more than these models take memory.
+_KEPT_MODELS = 256
 
 
 def fit_tiles(model, read, n_voxels):
     """Fit a model to all voxels, a tile at a time.
+
+    A voxel that some map lacks (NaN) has betas and a residual variance of NaN: see
+    `fit_by_pattern`.
 
     Parameters
     ----------
@@ -234,8 +281,7 @@ def fit_tiles(model, read, n_voxels):
     """
     betas = np.empty((model.matrix.shape[1], n_voxels))
     residual_variance, r_square = np.empty(n_voxels), np.empty(n_voxels)
-    for start in range(0, n_voxels, VOXELS_PER_TILE):
-        span = slice(start, min(start + VOXELS_PER_TILE, n_voxels))
+    for span in _tiles(n_voxels):
         data = read(span.start, span.stop)
         betas[:, span], residual_ss = model.fit(data)
         residual_variance[span] = residual_ss / model.dof
@@ -244,7 +290,125 @@ def fit_tiles(model, read, n_voxels):
     return betas, residual_variance, r_square
 
 
-def contrast_maps(weights, test, betas, residual_variance, covariance, dof, tail):
+def _tiles(n_voxels):
+    for start in range(0, n_voxels, VOXELS_PER_TILE):
+        yield slice(start, min(start + VOXELS_PER_TILE, n_voxels))
+
+
+@dataclass(frozen=True)
+class VoxelPatterns:
+    """Which maps the voxels lack, and what the design is without these maps.
+
+    Parameters
+    ----------
+    number : int array, shape (v,)
+        Pattern of every voxel; 0 where no map is missing.
+    missing : tuple of tuple of int
+        Rows of the maps that each of k patterns lacks; the first is empty.
+    covariance : array, shape (k, p, p)
+        Covariance of the betas for unit residual variance; 0 where there is no statistic.
+    dof : int array, shape (k,)
+        Residual degrees of freedom; 0 where there is no statistic.
+    """
+
+    number: np.ndarray
+    missing: tuple
+    covariance: np.ndarray
+    dof: np.ndarray
+
+    @classmethod
+    def of(cls, model, number, missing):
+        """Find covariance and dof of every pattern of a model's maps.
+
+        Examples
+        --------
+        >>> model = LinearModel(np.column_stack([np.ones(5), [0, 0, 0, 0, 1]]), ("one", "last"))
+        >>> patterns = VoxelPatterns.of(model, np.array([0, 0, 1, 2]), ((), (0, 1), (4,)))
+        >>> patterns.dof.tolist(), patterns.voxel_dof.tolist()
+        ([3, 1, 0], [3, 3, 1, 0])
+        """
+        n_columns = model.matrix.shape[1]
+        covariance = np.zeros((len(missing), n_columns, n_columns))
+        dof = np.zeros(len(missing), dtype=int)
+        for index, rows in enumerate(missing):
+            own = model.without(rows)
+            if own is not None:
+                covariance[index], dof[index] = own.covariance, own.dof
+        return cls(number, tuple(missing), covariance, dof)
+
+    @property
+    def voxel_dof(self):
+        """Residual degrees of freedom of every voxel, shape (v,)."""
+        return self.dof[self.number]
+
+    @property
+    def complete(self):
+        """Voxels that every map has, bool array of shape (v,)."""
+        return self.number == 0
+
+
+def fit_by_pattern(model, read, n_voxels):
+    """Fit a model to all voxels, each with the maps that have it.
+
+    Voxels that lack the same maps are fitted together, with the design's rows of the other maps:
+    a complete-case analysis of each voxel. It assumes that whether a map has a voxel says nothing
+    about its value there beyond what the design says.
+
+    Parameters
+    ----------
+    model, read, n_voxels
+        As for `fit_tiles`; the data are NaN where a map lacks the voxel.
+
+    Returns
+    -------
+    betas : array, shape (p, n_voxels)
+    residual_variance, r_square : arrays, shape (n_voxels,)
+        As of `fit_tiles`; all are 0 where the maps that have the voxel leave no residual degree
+        of freedom, or tell fewer columns of the design apart than all maps do.
+    patterns : VoxelPatterns
+        Numbered as the voxels first show them.
+
+    Examples
+    --------
+    >>> data = np.array([[1.0, np.nan], [2.0, 4.0], [3.0, 6.0], [2.0, 5.0]])
+    >>> mean = LinearModel(np.ones((4, 1)), ("mean",))
+    >>> betas, variance, _, patterns = fit_by_pattern(mean, lambda a, b: data[:, a:b], 2)
+    >>> betas.round(6).tolist(), variance.round(3).tolist(), patterns.voxel_dof.tolist()
+    ([[2.0, 5.0]], [0.667, 1.0], [3, 2])
+    """
+    betas, residual_variance, r_square = fit_tiles(model, read, n_voxels)
+    numbers, number = {(): 0}, np.zeros(n_voxels, dtype=np.int32)
+    without = lru_cache(_KEPT_MODELS)(model.without)
+    for span in _tiles(n_voxels):
+        incomplete = np.flatnonzero(~np.isfinite(residual_variance[span]))
+        if not incomplete.size:
+            continue
+        data = read(span.start, span.stop)[:, incomplete]
+        for missing, members in _by_missing(data).items():
+            voxels = span.start + incomplete[members]
+            number[voxels] = numbers.setdefault(missing, len(numbers))
+            present = np.delete(data[:, members], missing, axis=0)
+            fit = _fit_present(without(missing), present)
+            betas[:, voxels], residual_variance[voxels], r_square[voxels] = fit
+    return betas, residual_variance, r_square, VoxelPatterns.of(model, number, tuple(numbers))
+
+
+def _fit_present(model, data):
+    """Return what `fit_tiles` returns for voxels without gaps, zeros where there is no model."""
+    if model is None:
+        return 0.0, 0.0, 0.0
+    return fit_tiles(model, lambda start, stop: data[:, start:stop], data.shape[1])
+
+
+def _by_missing(data):
+    """Return the columns of data by the rows that they lack, in order of appearance."""
+    groups = {}
+    for column, lacks in enumerate(~np.isfinite(data.T)):
+        groups.setdefault(tuple(np.flatnonzero(lacks).tolist()), []).append(column)
+    return groups
+
+
+def contrast_maps(weights, test, betas, residual_variance, covariance, dof, tail, pattern=None):
     """Compute all maps of a contrast.
 
     Parameters
@@ -255,10 +419,12 @@ def contrast_maps(weights, test, betas, residual_variance, covariance, dof, tail
         One signed row, or all rows together.
     betas, residual_variance, covariance
         As for `t_contrast`.
-    dof : int
+    dof : int, or int array of shape (k,) with `pattern`
         Residual degrees of freedom.
     tail : {"two-sided", "positive", "negative"}
         Side of the p values of a t contrast; F is tested on its upper side.
+    pattern : int array, shape (v,), optional
+        Which of k covariances and dof are those of a voxel, where maps lack voxels.
 
     Returns
     -------
@@ -266,22 +432,27 @@ def contrast_maps(weights, test, betas, residual_variance, covariance, dof, tail
         effect, variance, stat, z, p, effect_size (Cohen's d of t, partial R2 of F). Voxels
         without residual variance have statistic 0, z 0 and p 1.
     dof : tuple of int
-        (dof,) of t, (rank, dof) of F.
+        (dof,) of t, (rank, dof) of F; with `pattern` that of the first, which lacks no map.
     """
     dead = residual_variance <= 0
+    fit = betas, residual_variance, covariance, pattern
+    stated = dof if pattern is None else int(dof[0])
+    if pattern is not None:
+        # Voxels without dof are dead: any number keeps their p from being NaN.
+        dof = np.maximum(dof, 1)[pattern]
     if test == "t":
-        effect, variance, stat = t_contrast(weights[0], betas, residual_variance, covariance)
+        effect, variance, stat = t_contrast(weights[0], *fit)
         z = t_to_z(stat, dof)
         side = {"two-sided": np.abs(stat), "positive": stat, "negative": -stat}[tail]
         p = np.exp(log_sf_t(side, dof)) * (2 if tail == "two-sided" else 1)
         size = _ratio(effect, np.sqrt(residual_variance))
-        dofs = (dof,)
+        dofs = (stated,)
     else:
-        effect, variance, stat, rank = f_contrast(weights, betas, residual_variance, covariance)
+        effect, variance, stat, rank = f_contrast(weights, *fit)
         z = f_to_z(stat, rank, dof)
         p = np.exp(log_sf_f(stat, rank, dof))
         size = rank * stat / (rank * stat + dof)
-        dofs = (rank, dof)
+        dofs = (rank, stated)
     z[dead], p[dead] = 0.0, 1.0
     maps = {"effect": effect, "variance": variance, "stat": stat, "z": z, "p": p}
     return maps | {"effect_size": size}, dofs

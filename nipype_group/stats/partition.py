@@ -21,33 +21,40 @@ class Partition:
         Orthonormal basis of all model predictions for which the contrast is 0.
     dof : int
         Residual degrees of freedom.
+    tested : array, shape (n, r), optional
+        The tested regressors before they are residualised (Ridgway); by default `effect`.
     """
 
     effect: np.ndarray
     nuisance: np.ndarray
     dof: int
+    tested: np.ndarray | None = None
 
-    def moved_nuisance(self, fixed):
-        """Return the nuisance directions that a shuffle can move out of their span.
+    @property
+    def rank(self):
+        """Number of tested directions."""
+        return self.effect.shape[1]
+
+    def split_nuisance(self, fixed):
+        """Split the nuisance by whether a shuffle can move it out of its span.
 
         Parameters
         ----------
         fixed : array, shape (n, b)
-            Directions that every shuffle leaves as they are: block indicators under permutation
-            within blocks, none under sign flips.
+            Orthonormal directions that every shuffle leaves as they are: block indicators under
+            permutation within blocks, none under sign flips.
 
         Returns
         -------
-        array, shape (n, q')
-            Orthonormal; the other nuisance directions contribute exactly 0 to every shuffle.
+        moved, still : arrays, shapes (n, q'), (n, q - q')
+            Orthonormal; the directions that stay contribute exactly 0 to every shuffle.
         """
         if fixed.shape[1] == 0 or self.nuisance.shape[1] == 0:
-            return self.nuisance
-        basis = np.linalg.qr(fixed)[0]
-        _, cosines, vt = np.linalg.svd(basis.T @ self.nuisance, full_matrices=True)
-        still = np.zeros(len(vt), dtype=bool)
-        still[: len(cosines)] = cosines > 1 - _SAME_SPACE
-        return self.nuisance @ vt[~still].T
+            return self.nuisance, self.nuisance[:, :0]
+        _, cosines, vt = np.linalg.svd(fixed.T @ self.nuisance, full_matrices=True)
+        stays = np.zeros(len(vt), dtype=bool)
+        stays[: len(cosines)] = cosines > 1 - _SAME_SPACE
+        return self.nuisance @ vt[~stays].T, self.nuisance @ vt[stays].T
 
 
 def partition(model, weights):
@@ -64,14 +71,16 @@ def partition(model, weights):
     -------
     Partition
     """
+    weights = np.atleast_2d(weights)
     # The estimate of a row is w'y with w in the column space; w is orthogonal to every
     # prediction for which the contrast vanishes.
-    directions = (np.atleast_2d(weights) @ model.inverse).T
+    directions = (weights @ model.inverse).T
     q, r = np.linalg.qr(directions)
     effect = q * np.sign(np.diag(r))
     projected = model.basis - effect @ (effect.T @ model.basis)
     others = np.linalg.svd(projected, full_matrices=False)[0]
-    return Partition(effect, others[:, : model.rank - effect.shape[1]], model.dof)
+    tested = model.matrix @ np.linalg.pinv(weights)
+    return Partition(effect, others[:, : model.rank - effect.shape[1]], model.dof, tested)
 
 
 def holds(directions, vectors):

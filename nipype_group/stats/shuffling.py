@@ -4,100 +4,78 @@ Shuffle k depends on the scheme and k alone, so any range of shuffles can be com
 Shuffle 0 leaves the data as they are.
 """
 
-import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
-from math import comb, factorial, prod
+from math import comb
 
 import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
-KINDS = ("permute", "flip")
-# Up to here ranks fit 64-bit integers and are drawn without repeats.
-_RANKED_LIMIT = 2**63
+from nipype_group.stats.arrangements import RANKED_LIMIT
+from nipype_group.stats.exchangeability import block_tree
+
+KINDS = ("permute", "flip", "both")
+# Shuffles are drawn by a counter in blocks of this many, or fewer where there are many maps: a
+# block holds at most about so many keys. Other values give other shuffles.
+_BLOCK_SHUFFLES = 256
+_BLOCK_KEYS = 2**22
+# Four rounds of random functions are enough in theory (Luby and Rackoff 1988); the rest is for
+# ranges so small that a round has but a few bits to work on.
+_ROUNDS = 12
+# Increment and factors of splitmix64 (Steele, Lea and Flood 2014).
+_GOLDEN = 0x9E3779B97F4A7C15
+_FACTORS = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
 
 
-def count_arrangements(counts):
-    """Return the number of distinct orders of a multiset.
-
-    Examples
-    --------
-    >>> count_arrangements([5, 5])
-    252
-    """
-    return factorial(sum(counts)) // prod(factorial(c) for c in counts)
+def _mixed(words):
+    """Return well mixed 64-bit words: the finaliser of splitmix64."""
+    words = (words ^ (words >> np.uint64(30))) * _FACTORS[0]
+    words = (words ^ (words >> np.uint64(27))) * _FACTORS[1]
+    return words ^ (words >> np.uint64(31))
 
 
-def unrank_arrangement(counts, rank):
-    """Return the arrangement of a multiset with this lexicographic rank.
+def keyed_permutation(values, size, seed):
+    """Map [0, size) onto itself by a pseudo-random permutation.
+
+    A Feistel network whose halves differ by at most a bit, walked along its cycles until the
+    value is in range (Black and Rogaway 2002).
 
     Parameters
     ----------
-    counts : list of int
-        How often each label 0, 1, ... occurs.
-    rank : int
-        From 0 to `count_arrangements(counts)` - 1.
+    values : int array, shape (m,)
+        From 0 to `size` - 1.
+    size : int
+        At most 2^63.
+    seed : int
+        Key, 0 to 2^64 - 1.
+
+    Returns
+    -------
+    int64 array, shape (m,)
+        The values that they are mapped to.
 
     Examples
     --------
-    >>> [unrank_arrangement([2, 1], r) for r in range(3)]
-    [[0, 0, 1], [0, 1, 0], [1, 0, 0]]
-    """
-    counts = list(counts)
-    total, remaining, arrangement = count_arrangements(counts), sum(counts), []
-    while remaining:
-        label, share = 0, total * counts[0] // remaining
-        while rank >= share:
-            rank -= share
-            label += 1
-            share = total * counts[label] // remaining
-        arrangement.append(label)
-        counts[label] -= 1
-        total, remaining = share, remaining - 1
-    return arrangement
-
-
-def rank_arrangement(arrangement, n_labels):
-    """Return the lexicographic rank of an arrangement; the inverse of `unrank_arrangement`.
-
-    Examples
-    --------
-    >>> [rank_arrangement(a, 2) for a in ([0, 0, 1], [0, 1, 0], [1, 0, 0])]
-    [0, 1, 2]
-    """
-    counts = np.bincount(arrangement, minlength=n_labels).tolist()
-    total, remaining, rank = count_arrangements(counts), sum(counts), 0
-    for label in arrangement:
-        rank += sum(total * count // remaining for count in counts[:label])
-        total = total * counts[label] // remaining
-        counts[label] -= 1
-        remaining -= 1
-    return rank
-
-
-def keyed_permutation(value, size, seed):
-    """Map [0, size) onto itself by a pseudo-random permutation.
-
-    A balanced Feistel network of eight rounds, walked along its cycles until the value is in
-    range (Black and Rogaway 2002).
-
-    Examples
-    --------
-    >>> sorted(keyed_permutation(v, 100, seed=3) for v in range(100)) == list(range(100))
+    >>> sorted(keyed_permutation(np.arange(100), 100, seed=3)) == list(range(100))
     True
     """
-    half = max((size - 1).bit_length() + 1, 2) // 2
-    mask = (1 << half) - 1
-    key = int(seed).to_bytes(8, "little")
-    while True:
-        left, right = value >> half, value & mask
-        for step in range(8):
-            digest = hashlib.blake2b(
-                right.to_bytes(8, "little") + bytes([step]), digest_size=8, key=key
-            ).digest()
-            left, right = right, left ^ (int.from_bytes(digest, "little") & mask)
-        value = (left << half) | right
-        if value < size:
-            return value
+    values = np.array(values, dtype=np.uint64)
+    bits = max((size - 1).bit_length(), 2)
+    low = np.uint64(bits // 2)
+    high = np.uint64(bits) - low
+    seeds = [(seed + (i + 1) * _GOLDEN) % 2**64 for i in range(_ROUNDS)]
+    keys = _mixed(np.array(seeds, dtype=np.uint64))
+    beyond = np.arange(len(values))
+    while len(beyond):
+        left = values[beyond] >> low
+        right = values[beyond] & np.uint64((1 << int(low)) - 1)
+        for step in range(0, _ROUNDS, 2):
+            left ^= _mixed(right ^ keys[step]) >> (np.uint64(64) - high)
+            right ^= _mixed(left ^ keys[step + 1]) >> (np.uint64(64) - low)
+        values[beyond] = (left << low) | right
+        beyond = beyond[values[beyond] >= np.uint64(size)]
+    return values.astype(np.int64)
 
 
 @dataclass(frozen=True)
@@ -106,31 +84,58 @@ class ShufflingScheme:
 
     Parameters
     ----------
-    kind : {"permute", "flip"}
-        Reorder maps within blocks, or flip their signs.
+    kind : {"permute", "flip", "both"}
+        Reorder maps, flip their signs, or both.
     labels : tuple of int
         Maps with one label have equal rows in the design: exchanging them changes nothing.
-    blocks : tuple of int
-        Permutation stays within a block.
+    blocks : tuple of tuple of int
+        Rows of the exchangeability blocks, as in `block_tree`; none lets all maps change
+        places.
     seed : int
         Key of the sampling, 0 to 2^64 - 1.
     exhaustive : bool
-        Shuffle k is the k-th of all distinct shufflings.
+        Shuffle k is the k-th of all distinct shuffles.
+    given : int array, shape (N, n), optional
+        The shuffles themselves, a row each, instead of any of the above: all 1 and -1 for
+        "flip", all permutations of 1 to n for "permute"; row 0 leaves the data as they are.
+
+    Raises
+    ------
+    ValueError
+        Where these do not fit each other.
+
+    Examples
+    --------
+    >>> scheme = ShufflingScheme("permute", (0, 0, 1, 1), exhaustive=True)
+    >>> scheme.n_distinct
+    6
+    >>> scheme.draw(0, 3)[0]
+    array([[0, 1, 2, 3],
+           [0, 2, 1, 3],
+           [0, 2, 3, 1]], dtype=int32)
     """
 
     kind: str
     labels: tuple
-    blocks: tuple
-    seed: int
+    blocks: tuple = ()
+    seed: int = 0
     exhaustive: bool = False
+    given: np.ndarray | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self):
         if self.kind not in KINDS:
             raise ValueError(f"shuffling is one of {', '.join(KINDS)}, got {self.kind!r}")
-        if len(self.labels) != len(self.blocks):
-            raise ValueError(f"{len(self.labels)} labels but {len(self.blocks)} blocks")
+        if not self.labels:
+            raise ValueError("there are no maps to shuffle")
+        if self.blocks and len(self.labels) != len(self.blocks):
+            raise ValueError(f"{len(self.labels)} labels but {len(self.blocks)} rows of blocks")
         if not 0 <= self.seed < 2**64:
             raise ValueError(f"seed is an integer from 0 to 2^64 - 1, got {self.seed}")
+        if self.given is not None:
+            _check_given(self.kind, np.asarray(self.given), self.n_maps)
+        elif self.blocks:
+            # Blocks that make no tree are refused here.
+            _ = self.tree
 
     @property
     def n_maps(self):
@@ -138,27 +143,37 @@ class ShufflingScheme:
         return len(self.labels)
 
     @cached_property
-    def _block_members(self):
-        """Row numbers of each block, and the label of each row counted within the block."""
-        blocks, labels = np.asarray(self.blocks), np.asarray(self.labels)
-        members = [np.flatnonzero(blocks == b) for b in np.unique(blocks)]
-        return [(rows, np.unique(labels[rows], return_inverse=True)[1]) for rows in members]
+    def tree(self):
+        """Tree of the exchangeability blocks."""
+        return block_tree(self.blocks or np.ones((self.n_maps, 1)))
 
     @cached_property
-    def _block_sizes(self):
-        return [count_arrangements(np.bincount(own).tolist()) for _, own in self._block_members]
+    def n_flip_units(self):
+        """Number of groups of maps that keep one common sign."""
+        return int(self.tree.flip_units.max()) + 1
+
+    @cached_property
+    def _n_orders(self):
+        return 1 if self.kind == "flip" else self.tree.count(self.labels)
 
     @cached_property
     def n_distinct(self):
-        """Number of shufflings that the design can tell apart, an exact integer."""
-        return 2**self.n_maps if self.kind == "flip" else prod(self._block_sizes)
+        """Number of shuffles that the design can tell apart, an exact integer.
+
+        Of given shuffles, their number.
+        """
+        if self.given is not None:
+            return len(self.given)
+        return self._n_orders * (1 if self.kind == "permute" else 2**self.n_flip_units)
 
     @property
     def sampling(self):
-        """Return how shuffle k is found, "enumerated", "without repeats" or "counter"."""
+        """How shuffle k is found, "given", "enumerated", "without repeats" or "counter"."""
+        if self.given is not None:
+            return "given"
         if self.exhaustive:
             return "enumerated"
-        return "without repeats" if self.n_distinct < _RANKED_LIMIT else "counter"
+        return "without repeats" if self.n_distinct < RANKED_LIMIT else "counter"
 
     def chance_of_repeat(self, n_shuffles):
         """Return the chance that any two of the shuffles are equal (birthday bound)."""
@@ -166,57 +181,134 @@ class ShufflingScheme:
             return 0.0
         return min(1.0, comb(n_shuffles + 1, 2) / self.n_distinct)
 
-    def draw(self, k):
-        """Return shuffle k.
+    def draw(self, first, last):
+        """Return shuffles first to last - 1.
 
         Parameters
         ----------
-        k : int
-            Number of the shuffle; 0 is the identity.
+        first, last : int
+            Numbers of shuffles; 0 is the identity. Counted sampling computes the blocks of up
+            to 256 shuffles that they are in, so a range costs less than its shuffles one by one.
 
         Returns
         -------
-        order : int array, shape (n,)
+        orders : int32 array, shape (m, n)
             Row r of the shuffled design is row order[r].
-        signs : int8 array, shape (n,)
-            Factor of each map.
+        signs : int8 array, shape (m, n)
+            Factor of each row of the shuffled design.
+
+        Raises
+        ------
+        ValueError
+            Where there are no such shuffles.
         """
-        if self.sampling == "counter" and k > 0:
-            return self._from_counter(k)
-        size = self.n_distinct
-        if not 0 <= k < size:
-            raise ValueError(f"shuffle {k} of {size} distinct ones")
-        rank = (
-            k if self.exhaustive or k == 0 else 1 + keyed_permutation(k - 1, size - 1, self.seed)
+        if not 0 <= first <= last:
+            raise ValueError(f"shuffles {first} to {last}: numbers count up from 0")
+        if self.sampling == "counter":
+            return self._from_counter(first, last)
+        if self.given is None and self.n_distinct >= RANKED_LIMIT:
+            raise ValueError("2^63 distinct shuffles or more cannot be enumerated")
+        if last > self.n_distinct:
+            raise ValueError(f"shuffle {last - 1} of {self.n_distinct} distinct ones")
+        numbers = np.arange(first, last, dtype=np.int64)
+        if self.given is not None:
+            return self._from_table(numbers)
+        if not self.exhaustive:
+            later = numbers > 0
+            numbers[later] = 1 + keyed_permutation(
+                numbers[later] - 1, self.n_distinct - 1, self.seed
+            )
+        return self._from_ranks(numbers)
+
+    def fixed_directions(self):
+        """Return an orthonormal basis of the vectors that every shuffle leaves as they are.
+
+        Returns
+        -------
+        array, shape (n, b)
+            For permutations, a column for each set of maps that change places with each other,
+            constant on it; nothing survives flips.
+        """
+        if self.kind != "permute":
+            return np.zeros((self.n_maps, 0))
+        orbits = self.tree.orbits if self.given is None else self._given_orbits()
+        basis = np.zeros((self.n_maps, orbits.max() + 1))
+        basis[np.arange(self.n_maps), orbits] = 1 / np.sqrt(np.bincount(orbits)[orbits])
+        return basis
+
+    def _given_orbits(self):
+        n = self.n_maps
+        exchanged = np.unique(np.arange(n) * n + np.asarray(self.given, dtype=np.int64) - 1)
+        links = coo_array((np.ones(len(exchanged)), np.divmod(exchanged, n)), shape=(n, n))
+        return connected_components(links, directed=False)[1]
+
+    def _unshuffled(self, m):
+        """Return m times the identity."""
+        orders = np.tile(np.arange(self.n_maps, dtype=np.int32), (m, 1))
+        return orders, np.ones((m, self.n_maps), dtype=np.int8)
+
+    def _from_table(self, numbers):
+        orders, signs = self._unshuffled(len(numbers))
+        rows = np.asarray(self.given)[numbers]
+        if self.kind == "flip":
+            return orders, rows.astype(np.int8)
+        return (rows - 1).astype(np.int32), signs
+
+    def _from_ranks(self, ranks):
+        orders, signs = self._unshuffled(len(ranks))
+        ranks, rank_of_order = np.divmod(ranks, self._n_orders)
+        if self.kind != "flip":
+            orders = self.tree.unrank(self.labels, rank_of_order)
+        if self.kind != "permute":
+            flipped = ranks[:, None] >> self.tree.flip_units & 1
+            signs -= 2 * flipped.astype(np.int8)
+        return orders, signs
+
+    def _from_counter(self, first, last):
+        """Fill in the absolute blocks that the range meets."""
+        orders, signs = self._unshuffled(last - first)
+        size = _BLOCK_SHUFFLES
+        while size > 1 and size * self.n_maps > _BLOCK_KEYS:
+            size //= 2
+        for block in range(first // size, -(-last // size)):
+            begin, end = max(first, block * size), min(last, (block + 1) * size)
+            here = slice(begin - first, end - first)
+            own = slice(begin - block * size, end - block * size)
+            if self.kind != "flip":
+                words = self._words("permute", block, (size, self.tree.n_keys))
+                orders[here] = self.tree.shuffled(words[own])
+            if self.kind != "permute":
+                words = self._words("flip", block, (size, -(-self.n_flip_units // 64)))
+                octets = words[own].astype("<u8").view(np.uint8)
+                flipped = np.unpackbits(octets, axis=1, bitorder="little").view(np.int8)
+                signs[here] -= 2 * flipped.take(self.tree.flip_units, axis=1)
+        if first == 0 < last:
+            orders[0], signs[0] = np.arange(self.n_maps), 1
+        return orders, signs
+
+    def _words(self, purpose, block, shape):
+        """Return the random 64-bit words of a block, by (seed, purpose, block) alone."""
+        generator = np.random.Philox(
+            key=self.seed | KINDS.index(purpose) << 64,
+            counter=[0, block % 2**64, block >> 64, 0],
         )
-        return self._from_rank(rank)
+        return generator.random_raw(shape[0] * shape[1]).reshape(shape)
 
-    def _from_counter(self, k):
-        n = self.n_maps
-        generator = np.random.Philox(key=self.seed, counter=[0, k & (2**64 - 1), k >> 64, 0])
-        if self.kind == "flip":
-            words = generator.random_raw((n + 63) // 64)
-            bits = np.unpackbits(words.astype("<u8").view(np.uint8), bitorder="little")[:n]
-            return np.arange(n), 1 - 2 * bits.astype(np.int8)
-        keys = generator.random_raw(n)
-        home = np.argsort(self.blocks, kind="stable")
-        order = np.empty(n, dtype=np.intp)
-        order[home] = np.lexsort((keys, self.blocks))
-        return order, np.ones(n, dtype=np.int8)
 
-    def _from_rank(self, rank):
-        n = self.n_maps
-        order, signs = np.arange(n), np.ones(n, dtype=np.int8)
-        if self.kind == "flip":
-            for row in range(n):
-                signs[row] -= 2 * (rank >> row & 1)
-            return order, signs
-        for (rows, own), size in zip(self._block_members, self._block_sizes, strict=True):
-            rank, digit = divmod(rank, size)
-            counts = np.bincount(own).tolist()
-            # Ranks count from the order that the data came in, so rank 0 changes nothing.
-            home = rank_arrangement(own.tolist(), len(counts))
-            arrangement = unrank_arrangement(counts, (digit + home) % size)
-            waiting = [list(rows[own == label]) for label in range(len(counts))]
-            order[rows] = [waiting[label].pop(0) for label in arrangement]
-        return order, signs
+def _check_given(kind, table, n_maps):
+    """Refuse a table that does not hold shuffles of this kind, the identity first."""
+    if table.ndim != 2 or table.shape[1] != n_maps or not len(table):
+        raise ValueError(f"given shuffles: rows of {n_maps} integers, got shape {table.shape}")
+    if kind == "flip":
+        identity, right = np.ones(n_maps), np.abs(table) == 1
+    elif kind == "permute":
+        identity = np.arange(1, n_maps + 1)
+        right = np.sort(table, axis=1) == identity
+    else:
+        raise ValueError(f"given shuffles are permutations or flips, not {kind!r}")
+    wrong = np.flatnonzero(~right.all(axis=1))
+    if len(wrong):
+        wanted = "1 and -1" if kind == "flip" else f"a permutation of 1 to {n_maps}"
+        raise ValueError(f"given shuffles: row {wrong[0]} is not {wanted}")
+    if (table[0] != identity).any():
+        raise ValueError("given shuffles: row 0 is not the identity")

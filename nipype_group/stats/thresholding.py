@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import special
 
 from nipype_group.stats import multiple_testing, topological
 from nipype_group.stats.clusters import label_clusters, signs_of
@@ -67,6 +68,62 @@ class RandomField:
         if self.field.kind == "t":
             return float(t_to_z(height, *self.field.dof))
         return float(f_to_z(height, *self.field.dof))
+
+
+# p of 1e-138, which gives a finite statistic whatever the dof.
+_LARGEST_Z = 25.0
+
+
+def at_dof_of_field(stat, z, dof, field):
+    """Bring a t or F whose degrees of freedom vary by voxel to those of one field.
+
+    A voxel with other dof gets the statistic that has its z at the dof of the field, so p of its
+    height stays what it is. Random field theory takes the result for a field of one kind.
+
+    Parameters
+    ----------
+    stat, z : array, shape (x, y, z)
+        t or F, and its z.
+    dof : array, shape (x, y, z)
+        Residual degrees of freedom; 0 where there is no statistic.
+    field : StatField
+        t or F, with the dof of the result.
+
+    Returns
+    -------
+    array, shape (x, y, z)
+        `stat` itself where all dof are those of the field.
+
+    Examples
+    --------
+    >>> from nipype_group.stats.distributions import t_to_z
+    >>> t, dof = np.array([3.0, 3.0]), np.array([29, 9])
+    >>> at_dof_of_field(t, t_to_z(t, dof), dof, StatField("t", 29)).round(4).tolist()
+    [3.0, 2.5872]
+    """
+    # A statistic of 0 is that of a voxel without variance, or has no better place.
+    other = (dof > 0) & (dof != field.dof[-1]) & (stat != 0)
+    if not other.any():
+        return stat
+    stat = np.array(stat, dtype=float)
+    height = np.clip(z[other], -_LARGEST_Z, _LARGEST_Z)
+    if field.kind == "t":
+        outside, inside = (
+            2 * special.ndtr(-np.abs(height)),
+            special.erf(np.abs(height) / np.sqrt(2)),
+        )
+        stat[other] = np.copysign(np.sqrt(_f_of(outside, inside, 1, *field.dof)), height)
+    else:
+        stat[other] = _f_of(special.ndtr(-height), special.ndtr(height), *field.dof)
+    return stat
+
+
+def _f_of(upper, lower, dof_num, dof_den):
+    """Return the F with these tails, from the smaller of the two, which has more digits."""
+    from_upper = special.betaincinv(dof_den / 2, dof_num / 2, np.minimum(upper, 0.5))
+    from_lower = special.betaincinv(dof_num / 2, dof_den / 2, np.minimum(lower, 0.5))
+    odds = np.where(upper < lower, (1 - from_upper) / from_upper, from_lower / (1 - from_lower))
+    return odds * dof_den / dof_num
 
 
 def check_threshold_z(threshold_z):

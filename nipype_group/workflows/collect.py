@@ -37,6 +37,7 @@ def init_collect_wf(
     *,
     variables: tuple = (),
     smoothing_fwhm_mm: tuple = (),
+    min_coverage: float = 1.0,
     on_bad_map: str = "error",
     n_procs: int = 1,
     name: str = "collect_wf",
@@ -55,6 +56,8 @@ def init_collect_wf(
         Columns that the model uses; rows with n/a in one are left out.
     smoothing_fwhm_mm : tuple of float
         One number or three, in mm; empty for no smoothing.
+    min_coverage : float
+        Share of the maps that must have a voxel for it to be analysed.
     on_bad_map : {"error", "exclude"}
         What happens to unusable maps.
     n_procs : int
@@ -98,7 +101,7 @@ def init_collect_wf(
     smoothed_files
         Smoothed maps; the maps themselves where nothing is smoothed.
     mask_file
-        Voxels that every map has.
+        Voxels that enough maps have.
     search_mask_file
         Those inside the search volume; all without one.
     coverage_file
@@ -106,7 +109,7 @@ def init_collect_wf(
     n_voxels
         Voxels in the mask.
     stack_file
-        4D maps inside the mask.
+        4D maps inside the mask; NaN where a map lacks a voxel.
     """
     workflow = pe.Workflow(name=name)
     inputnode = pe.Node(IdentityInterface(fields=list(INPUTS)), name="inputnode")
@@ -114,8 +117,8 @@ def init_collect_wf(
     collect = pe.Node(CollectMaps(on_bad_map=on_bad_map), name="collect", mem_gb=0.5)
     if variables:
         collect.inputs.variables = list(variables)
-    mask = pe.Node(GroupMask(), name="mask", mem_gb=0.5)
-    stack = pe.Node(StackMaps(), name="stack", mem_gb=0.5)
+    mask = pe.Node(GroupMask(min_coverage=min_coverage), name="mask", mem_gb=0.5)
+    stack = pe.Node(StackMaps(allow_missing=min_coverage < 1), name="stack", mem_gb=0.5)
     workflow.connect(
         [
             (inputnode, collect, [(f, f) for f in INPUTS if f not in _TO_MASK]),

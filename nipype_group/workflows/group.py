@@ -1,15 +1,17 @@
 """A whole group analysis: collect, model, infer, report, keep."""
 
 import json
+from pathlib import Path
 
 import nipype.pipeline.engine as pe
 from nipype.interfaces.utility import IdentityInterface, Merge, Select
 
-from nipype_group.design.contrasts import contrast_label, contrast_test, split_definition
+from nipype_group.design.contrasts import contrast_label, split_definition
 from nipype_group.design.formula import formula_variables
 from nipype_group.interfaces import GroupDerivatives
 from nipype_group.interfaces.all_resolutions import INSTALLED
 from nipype_group.reporting.derivatives import CONTROLS, threshold_desc
+from nipype_group.reporting.permutation_maps import CONTROL_NAMES
 from nipype_group.workflows import collect as collect_stage
 from nipype_group.workflows import model as model_stage
 from nipype_group.workflows import parametric as parametric_stage
@@ -17,7 +19,7 @@ from nipype_group.workflows import permutation as permutation_stage
 from nipype_group.workflows import report as report_stage
 from nipype_group.workflows.settings import AnalysisSettings
 
-INPUTS = (*collect_stage.INPUTS, "design_table", "output_dir")
+INPUTS = (*collect_stage.INPUTS, "design_table", "shuffles_file", "output_dir")
 OUTPUTS = (
     "out_files",
     "group_dir",
@@ -48,6 +50,9 @@ _JOINED = (
     "peak_logp_files",
     "summary_files",
 )
+# Files of the model itself that the derivatives keep.
+_OF_MODEL = ("r2_file", "smoothness_file", "dof_file")
+_SHUFFLES = ("shuffles_file", "inputnode.shuffles_file")
 # Inference looks at the search volume alone.
 _SEARCHED = ("outputnode.search_mask_file", "inputnode.mask_file")
 
@@ -56,7 +61,7 @@ class _Results:
     """Names and kinds of all thresholded maps of an analysis, known before it runs."""
 
     def __init__(self, settings):
-        tests = [contrast_test(text) for text in settings.contrasts]
+        tests = settings.tests
         labels = [contrast_label(split_definition(text)[0]) for text in settings.contrasts]
         made = [
             (i, control, "positive" if tests[i] == "F" else settings.tail)
@@ -66,17 +71,35 @@ class _Results:
         if settings.cluster_control:
             sides = ["positive" if test == "F" else settings.tail for test in tests]
             made += [(i, "rft-cluster", side) for i, side in enumerate(sides)]
+        permuted = [CONTROL_NAMES[name] for name in settings.statistics]
+        if settings.early_stop:
+            permuted = ["permutation-fdr"]
         if settings.n_permutations:
-            made += [(i, "permutation", settings.tail) for i in settings.t_contrasts]
+            made += [
+                (i, control, "positive" if tests[i] == "F" else settings.tail)
+                for control in permuted
+                for i in range(len(tests))
+            ]
         self.contrasts = [i for i, _, _ in made]
         self.names = [
             f"contrast-{labels[i]}_desc-{threshold_desc(control, tail, settings.threshold_z)}"
             for i, control, tail in made
         ]
-        self.stat_types = [tests[i] for i, _, _ in made]
+        # Smoothed variances or variance groups make another statistic than the model's.
+        own = [settings.own_statistic and control in permuted for _, control, _ in made]
+        symbol = "t" if settings.variance_fwhm_mm else "z"
+        self.stat_types = [
+            symbol if other else tests[i] for (i, _, _), other in zip(made, own, strict=True)
+        ]
+        self.stat_positions = [
+            i + len(tests) * other for (i, _, _), other in zip(made, own, strict=True)
+        ]
         self.adjustments = [CONTROLS[control][1] for _, control, _ in made]
-        self.units = ["t" if control == "permutation" else "z" for _, control, _ in made]
-        self.permuted = [labels[i] for i in settings.t_contrasts]
+        self.units = [
+            kind if control in permuted else "z"
+            for kind, (_, control, _) in zip(self.stat_types, made, strict=True)
+        ]
+        self.permuted = labels
 
 
 def init_group_wf(*, settings: AnalysisSettings, name: str = "group_wf") -> pe.Workflow:
@@ -118,6 +141,8 @@ def init_group_wf(*, settings: AnalysisSettings, name: str = "group_wf") -> pe.W
         Mask of the voxels that inference searches.
     design_table
         Design, where the settings have no formula.
+    shuffles_file
+        Shuffles that permutation uses, a row each.
     output_dir
         Top folder of the derivatives.
 
@@ -183,8 +208,9 @@ def init_group_wf(*, settings: AnalysisSettings, name: str = "group_wf") -> pe.W
     inputnode = pe.Node(IdentityInterface(fields=list(INPUTS)), name="inputnode")
     outputnode = pe.Node(IdentityInterface(fields=list(OUTPUTS)), name="outputnode")
     collect_wf = collect_stage.init_collect_wf(
-        variables=tuple(_table_variables(settings.formula)),
+        variables=tuple(_table_variables(settings)),
         smoothing_fwhm_mm=settings.smoothing_fwhm_mm if settings.smooths else (),
+        min_coverage=settings.min_coverage,
         on_bad_map=settings.on_bad_map,
         n_procs=settings.n_procs,
     )
@@ -205,6 +231,7 @@ def init_group_wf(*, settings: AnalysisSettings, name: str = "group_wf") -> pe.W
         nonstationary=settings.nonstationary,
         ari_thresholds_z=settings.ari_thresholds_z,
         ari_atlases=(INSTALLED,) if settings.atlases is None else settings.atlases,
+        ari_templates=settings.tdp_template != "none",
     )
     report_wf = report_stage.init_report_wf(
         results=tuple(results.names),
@@ -215,6 +242,7 @@ def init_group_wf(*, settings: AnalysisSettings, name: str = "group_wf") -> pe.W
         space=settings.space,
         ari_alpha=settings.alpha if settings.ari_thresholds_z else None,
         tail=settings.tail,
+        templates=settings.tdp_template != "none",
         figures=settings.figures,
     )
     keep = pe.Node(GroupDerivatives(results=results.names), name="keep", mem_gb=0.5)
@@ -231,10 +259,10 @@ def init_group_wf(*, settings: AnalysisSettings, name: str = "group_wf") -> pe.W
             (collect_wf, parametric_wf, [_SEARCHED]),
             (collect_wf, report_wf, [_SEARCHED]),
             (model_wf, parametric_wf, _through("z_files", "stat_files")),
-            (model_wf, parametric_wf, _through("smoothness_file", "rpv_file")),
+            (model_wf, parametric_wf, _through("smoothness_file", "rpv_file", "dof_file")),
             (model_wf, report_wf, _through(*report_stage.DESIGN)),
             (collect_wf, keep, _out("observations", "excluded", *collect_stage.MASKS)),
-            (model_wf, keep, _out(*report_stage.DESIGN, "r2_file", "smoothness_file")),
+            (model_wf, keep, _out(*report_stage.DESIGN, *_OF_MODEL)),
             (model_wf, keep, _out(*model_stage.MAP_OUTPUTS)),
             (collect_wf, outputnode, _out("observations", "excluded", "mask_file", "stack_file")),
             (model_wf, outputnode, _out("design_file", "contrasts_file", "model_file")),
@@ -250,20 +278,31 @@ def init_group_wf(*, settings: AnalysisSettings, name: str = "group_wf") -> pe.W
     sources = [(parametric_wf, {f: f for f in _JOINED})]
     if settings.n_permutations:
         permutation_wf = _add_permutation(workflow, settings, collect_wf, model_wf, keep, results)
-        outputs = _out("plan_file", "logp_fwe_files", "nulldist_files")
-        workflow.connect([(permutation_wf, outputnode, outputs)])
-        names = {f: f for f in _JOINED}
-        names |= dict.fromkeys(("logp_files", "peak_logp_files"), "logp_fwe_files")
+        workflow.connect([(inputnode, permutation_wf, [_SHUFFLES])])
+        outputs, names = ["plan_file"], {f: f for f in _JOINED}
+        if settings.early_stop:
+            names |= dict.fromkeys(("logp_files", "peak_logp_files"), "logp_fdr_files")
+        else:
+            outputs += ["logp_fwe_files", "nulldist_files"]
+            names["logp_files"] = "logp_fwe_files"
+        workflow.connect([(permutation_wf, outputnode, _out(*outputs))])
         sources.append((permutation_wf, names))
+        if settings.tdp_template != "none":
+            _use_templates(workflow, permutation_wf, parametric_wf, report_wf, results.contrasts)
     _join_results(workflow, sources, report_wf, keep, outputnode)
-    _repeat_contrast_maps(workflow, model_wf, report_wf, results.contrasts)
+    own_statistic = None
+    if settings.n_permutations and settings.own_statistic:
+        own_statistic = permutation_wf
+    _repeat_contrast_maps(workflow, model_wf, report_wf, results, own_statistic)
     return workflow
 
 
-def _table_variables(formula):
-    """Return the columns of a formula that the tables give."""
-    names = [] if formula is None else formula_variables(formula)
-    return [name for name in names if name != "participant_id"]
+def _table_variables(settings):
+    """Return the columns of the tables that the model, blocks and variance groups use."""
+    names = [] if settings.formula is None else formula_variables(settings.formula)
+    names += [name for name in settings.blocks if not Path(name).is_absolute()]
+    names += [] if settings.variance_groups is None else [settings.variance_groups]
+    return [name for name in dict.fromkeys(names) if name != "participant_id"]
 
 
 def _through(*fields, without=()):
@@ -288,25 +327,65 @@ def _connect_tables(workflow, report_wf, keep, figures):
 
 
 def _add_permutation(workflow, settings, collect_wf, model_wf, keep, results):
+    clusters = "extent" in settings.statistics or "mass" in settings.statistics
     permutation_wf = permutation_stage.init_permutation_wf(
         n_permutations=settings.n_permutations,
         seed=settings.seed,
         tail=settings.tail,
-        shuffling=settings.shuffling,
-        alpha=settings.alpha,
+        statistics=settings.statistics,
+        cluster_forming_z=settings.cluster_forming_z if clusters else None,
+        cluster_forming_p=settings.cluster_forming_p if clusters else None,
+        cluster_forming_statistic=settings.cluster_forming_statistic,
         connectivity=settings.connectivity,
+        statistic_scale=settings.statistic_scale,
+        variance_fwhm_mm=settings.variance_fwhm_mm,
+        shuffling=settings.shuffling,
+        method=settings.method,
+        blocks=settings.blocks,
+        block_exchange=settings.block_exchange,
+        variance_groups=settings.variance_groups,
+        alpha=settings.alpha,
+        p_approximation=settings.p_approximation,
+        across_contrasts=settings.across_contrasts,
+        template=settings.tdp_template,
+        early_stop=settings.early_stop,
+        varying_dof=settings.min_coverage < 1,
         n_shards=settings.n_shards,
         n_procs=settings.n_procs,
+        memory_gb=settings.memory_gb,
     )
     keep.inputs.permuted_contrasts = results.permuted
+    kept = ["plan_file", "logp_unc_files", "logp_fdr_files"]
+    if not settings.early_stop:
+        kept.append("nulldist_files")
+    if "tfce" in settings.statistics:
+        kept += ["tfce_files", "tfce_logp_unc_files", "tfce_logp_fdr_files"]
+    if settings.tdp_template != "none":
+        kept.append("template_files")
+    if settings.own_statistic:
+        workflow.connect(permutation_wf, "outputnode.stat_files", keep, "permuted_stat_files")
     workflow.connect(
         [
-            (collect_wf, permutation_wf, [*_through("stack_file"), _SEARCHED]),
+            (collect_wf, permutation_wf, [*_through("stack_file", "observations"), _SEARCHED]),
             (model_wf, permutation_wf, _through(*report_stage.DESIGN)),
-            (permutation_wf, keep, _out("plan_file", "nulldist_files", "logp_unc_files")),
+            (permutation_wf, keep, _out(*kept)),
         ]
     )
     return permutation_wf
+
+
+def _use_templates(workflow, permutation_wf, parametric_wf, report_wf, contrasts):
+    """Let calibrated templates bound the true discoveries, of clusters in the tables too."""
+    repeat_templates = pe.Node(
+        Select(index=contrasts), name="repeat_templates", run_without_submitting=True
+    )
+    workflow.connect(
+        [
+            (permutation_wf, parametric_wf, _through("template_files")),
+            (permutation_wf, repeat_templates, [("outputnode.template_files", "inlist")]),
+            (repeat_templates, report_wf, [("out", "inputnode.template_files")]),
+        ]
+    )
 
 
 def _join_results(workflow, sources, report_wf, keep, outputnode):
@@ -329,15 +408,23 @@ def _join_results(workflow, sources, report_wf, keep, outputnode):
             workflow.connect(join, "out", outputnode, field)
 
 
-def _repeat_contrast_maps(workflow, model_wf, report_wf, contrasts):
-    """Give every thresholded map the maps of its contrast."""
+def _repeat_contrast_maps(workflow, model_wf, report_wf, results, own_statistic):
+    """Give every thresholded map the maps of its contrast.
+
+    Where permutation has a statistic of its own, its maps come after those of the model.
+    """
     for field in _REPEATED:
-        repeat = pe.Node(
-            Select(index=contrasts), name=f"repeat_{field}", run_without_submitting=True
-        )
+        index = results.stat_positions if field == "stat_files" else results.contrasts
+        repeat = pe.Node(Select(index=index), name=f"repeat_{field}", run_without_submitting=True)
+        source, out = model_wf, f"outputnode.{field}"
+        if field == "stat_files" and own_statistic is not None:
+            all_stats = pe.Node(Merge(2), name="all_stats", run_without_submitting=True)
+            workflow.connect(model_wf, out, all_stats, "in1")
+            workflow.connect(own_statistic, out, all_stats, "in2")
+            source, out = all_stats, "out"
         workflow.connect(
             [
-                (model_wf, repeat, [(f"outputnode.{field}", "inlist")]),
+                (source, repeat, [(out, "inlist")]),
                 (repeat, report_wf, [("out", f"inputnode.{field}")]),
             ]
         )

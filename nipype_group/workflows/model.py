@@ -21,6 +21,8 @@ GLM_OUTPUTS = (
     "r2_file",
     "model_file",
     "dof",
+    "dof_file",
+    "pattern_file",
     "smoothness_file",
     "rpv_file",
 )
@@ -102,7 +104,11 @@ def init_model_wf(
     model_file
         Description of the fit.
     dof
-        Residual degrees of freedom.
+        Residual degrees of freedom with all maps.
+    dof_file
+        Residual degrees of freedom of every voxel.
+    pattern_file
+        Number of every voxel's pattern of missing maps.
     smoothness_file
         FWHM and resels of the residuals.
     rpv_file
@@ -137,7 +143,7 @@ def init_model_wf(
     estimate = pe.Node(EstimateContrasts(tail=tail), name="estimate", mem_gb=1)
     keys = ("observations", "excluded", "condition_columns", "design_table")
     files = ("design_file", "design_json")
-    fit = ("model_file", "betas_file", "residual_variance_file")
+    fit = ("model_file", "betas_file", "residual_variance_file", "pattern_file")
     workflow.connect(
         [
             (inputnode, design, [(f, f) for f in keys if f != "design_table" or formula is None]),

@@ -6,7 +6,15 @@ from nipype.interfaces.utility import IdentityInterface, Merge
 from nipype_group.design.contrasts import contrast_test, split_definition
 from nipype_group.interfaces import AllResolutionsInference, ClusterInference, ThresholdMap
 
-INPUTS = ("z_files", "stat_files", "mask_file", "smoothness_file", "rpv_file")
+INPUTS = (
+    "z_files",
+    "stat_files",
+    "mask_file",
+    "smoothness_file",
+    "rpv_file",
+    "dof_file",
+    "template_files",
+)
 THRESHOLD_OUTPUTS = (
     "thresholded_files",
     "label_files",
@@ -40,6 +48,7 @@ def init_parametric_wf(
     nonstationary: bool = False,
     ari_thresholds_z: tuple = (),
     ari_atlases: tuple = (),
+    ari_templates: bool = False,
     name: str = "parametric_wf",
 ) -> pe.Workflow:
     """Build the workflow that thresholds every contrast by every height control.
@@ -78,6 +87,8 @@ def init_parametric_wf(
         Heights of all-resolutions inference; empty for none.
     ari_atlases : tuple of str
         Atlases whose regions it bounds; ("default",) for the installed ones.
+    ari_templates : bool
+        Whether calibrated templates bound in place of closed testing.
     name : str
         Name of the workflow.
 
@@ -93,6 +104,10 @@ def init_parametric_wf(
         FWHM of the residuals, for random field theory.
     rpv_file
         Resels per voxel, for extents in local resels.
+    dof_file
+        Degrees of freedom of every voxel.
+    template_files
+        Template of every contrast, with ``ari_templates``.
 
     Outputs
     -------
@@ -164,7 +179,7 @@ def init_parametric_wf(
         for field in fields
     }
     maps = [("z_files", "z_file"), ("stat_files", "stat_file")]
-    whole = [(f, f) for f in ("mask_file", "smoothness_file")]
+    whole = [(f, f) for f in ("mask_file", "smoothness_file", "dof_file")]
     for number, node in enumerate(nodes, start=1):
         node.inputs.trait_set(**each)
         workflow.connect(
@@ -182,11 +197,13 @@ def init_parametric_wf(
                 tail=tail,
                 connectivity=connectivity,
             ),
-            iterfield=["z_file", "stat_type"],
+            iterfield=["z_file", "stat_type", *(["template_file"] if ari_templates else [])],
             name="resolutions",
             mem_gb=0.5,
         )
         resolutions.inputs.stat_type = each["stat_type"]
+        if ari_templates:
+            workflow.connect(inputnode, "template_files", resolutions, "template_file")
         if ari_atlases:
             resolutions.inputs.atlases = list(ari_atlases)
         workflow.connect(

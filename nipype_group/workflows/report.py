@@ -18,7 +18,7 @@ PER_RESULT = {
     "summary_files": "summary_file",
 }
 DESIGN = ("design_file", "design_json", "contrasts_file")
-INPUTS = (*PER_RESULT, "thresholded_files", "mask_file", *DESIGN)
+INPUTS = (*PER_RESULT, "thresholded_files", "mask_file", "template_files", *DESIGN)
 TABLES = ("clusters_file", "peaks_file", "labels_file")
 DICTIONARIES = ("clusters_json", "peaks_json", "labels_json")
 FIGURES = ("glass_brain_files", "slice_files", "design_figure", "contrast_figures")
@@ -34,6 +34,7 @@ def init_report_wf(
     space: str | None = None,
     ari_alpha: float | None = None,
     tail: str = "two-sided",
+    templates: bool = False,
     figures: bool = True,
     name: str = "report_wf",
 ) -> pe.Workflow:
@@ -54,7 +55,7 @@ def init_report_wf(
     ----------
     results : tuple of str
         Name of every thresholded map.
-    stat_types : tuple of {"t", "F"}
+    stat_types : tuple of {"t", "F", "z"}
         Statistic of every thresholded map.
     adjustments : tuple of {"none", "fwe", "fdr"}
         What its adjusted p controls.
@@ -68,6 +69,8 @@ def init_report_wf(
         Give every cluster a true discovery proportion, with this chance that any bound fails.
     tail : {"two-sided", "positive", "negative"}
         Side of the true discovery proportions.
+    templates : bool
+        Whether calibrated templates bound them.
     figures : bool
         Whether figures are drawn.
     name : str
@@ -95,6 +98,8 @@ def init_report_wf(
         The maps.
     mask_file
         Voxels tested.
+    template_files
+        Template of every thresholded map, with ``templates``.
     design_file
         TSV of keys and regressors.
     design_json
@@ -131,7 +136,12 @@ def init_report_wf(
     outputnode = pe.Node(IdentityInterface(fields=outputs), name="outputnode")
     tables = pe.MapNode(
         AtlasReport(),
-        iterfield=[*PER_RESULT.values(), "stat_type", "adjustment"],
+        iterfield=[
+            *PER_RESULT.values(),
+            "stat_type",
+            "adjustment",
+            *(["template_file"] if templates else []),
+        ],
         name="tables",
         mem_gb=1.2,
     )
@@ -140,6 +150,8 @@ def init_report_wf(
         tables.inputs.atlases = list(atlases) or [NO_ATLAS]
     if space is not None:
         tables.inputs.space = space
+    if templates:
+        workflow.connect(inputnode, "template_files", tables, "template_file")
     if ari_alpha is not None:
         tables.inputs.trait_set(ari_alpha=ari_alpha, tail=tail)
     workflow.connect(

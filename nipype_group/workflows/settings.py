@@ -1,6 +1,7 @@
 """The settings of a group analysis, checked before anything runs."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 
 from nipype_group.design.contrasts import check_definitions, contrast_test
 from nipype_group.design.formula import formula_variables
@@ -10,11 +11,31 @@ from nipype_group.stats.cluster_inference import forming_height
 from nipype_group.stats.clusters import CONNECTIVITIES, TAILS
 from nipype_group.stats.euler import StatField
 from nipype_group.stats.multiple_testing import check_alpha
-from nipype_group.stats.planning import SHUFFLINGS
+from nipype_group.stats.permutation_p import APPROXIMATIONS
+from nipype_group.stats.planning import BLOCK_EXCHANGES, SHUFFLINGS
+from nipype_group.stats.shuffle_methods import METHODS
+from nipype_group.stats.shuffle_statistics import SCALES, ShuffleStatistics
 from nipype_group.stats.thresholding import HEIGHT_CONTROLS, check_threshold_z
 
 # How the work is split changes no result, so it is no part of what sidecars record.
-_NOT_RESULTS = ("n_procs", "n_shards", "figures")
+_NOT_RESULTS = ("n_procs", "n_shards", "memory_gb", "figures")
+# Settings of permutation that name one of a few ways.
+_PERMUTATION_CHOICES = {
+    "shuffling": SHUFFLINGS,
+    "method": METHODS,
+    "statistic_scale": SCALES,
+    "block_exchange": BLOCK_EXCHANGES,
+    "p_approximation": APPROXIMATIONS,
+    "tdp_template": ("none", "simes", "learned"),
+}
+_PERMUTATION_OPTIONS = (
+    "statistics",
+    "variance_fwhm_mm",
+    "blocks",
+    "variance_groups",
+    "across_contrasts",
+    "early_stop",
+)
 
 
 @dataclass(frozen=True)
@@ -45,6 +66,8 @@ class AnalysisSettings:
         Familywise error of cluster extents by random field theory.
     cluster_forming_z, cluster_forming_p : float, optional
         Cluster-forming threshold, one of the two; default p .001.
+    cluster_forming_statistic : float, optional
+        The same in units of t, F or pseudo-t, for the clusters of permutations.
     nonstationary : bool
         Whether cluster extents count local resels, for maps whose smoothness varies.
     ari_thresholds_z : tuple of float
@@ -55,14 +78,41 @@ class AnalysisSettings:
         Shards of each family of contrasts.
     seed : int
         Decides which shuffles are drawn.
-    shuffling : {"auto", "permute", "flip"}
-        Kind of shuffling.
+    statistics : tuple of str
+        Taken of every shuffle: voxel, and any of extent, mass, tfce.
+    statistic_scale : {"statistic", "z"}
+        Whether cluster mass and TFCE run on the statistic or its z.
+    variance_fwhm_mm : float
+        FWHM by which variance maps are smoothed (pseudo-t); 0 for none.
+    shuffling : {"auto", "permute", "flip", "both"}
+        Kind of shuffling; "auto" takes what each contrast demands.
+    method : str
+        What a shuffle does to the nuisance, from `METHODS`.
+    blocks : tuple of str
+        Exchangeability blocks: columns of the tables, outermost first, or a file as PALM's -eb.
+    block_exchange : {"within", "whole", "both"}
+        Whether maps exchange within blocks, blocks as wholes, or both.
+    variance_groups : str, optional
+        Column of groups that have a variance of their own.
+    p_approximation : {"none", "gpd", "gamma"}
+        Tail of the null distributions: counted, or a fitted curve.
+    across_contrasts : bool
+        Whether permutation corrects for all contrasts that are shuffled alike together.
+    tdp_template : {"none", "simes", "learned"}
+        Bounds true discovery proportions by a template that the shuffles calibrate.
+    early_stop : int
+        Stop a voxel once so many shuffles reach it: uncorrected p and their false discovery rate
+        alone; 0 for never.
+    memory_gb : float
+        10^9 bytes of a shard for data kept between shuffles.
     atlases : tuple of str, optional
         Names or files; None for the default ones, where installed; empty for none.
     task, space : str, optional
         For file names; None for what the maps' names say.
     on_bad_map : {"error", "exclude"}
         What happens to unusable maps.
+    min_coverage : float
+        Share of the maps that must have a voxel for it to be analysed.
     figures : bool
         Whether figures are drawn.
     n_procs : int
@@ -86,16 +136,30 @@ class AnalysisSettings:
     cluster_control: str | None = None
     cluster_forming_z: float | None = None
     cluster_forming_p: float | None = None
+    cluster_forming_statistic: float | None = None
     nonstationary: bool = False
     ari_thresholds_z: tuple = ()
     n_permutations: int = 0
     n_shards: int | None = None
     seed: int = 0
+    statistics: tuple = ("voxel",)
+    statistic_scale: str = "statistic"
+    variance_fwhm_mm: float = 0.0
     shuffling: str = "auto"
+    method: str = "freedman-lane"
+    blocks: tuple = ()
+    block_exchange: str = "within"
+    variance_groups: str | None = None
+    p_approximation: str = "none"
+    across_contrasts: bool = False
+    tdp_template: str = "none"
+    early_stop: int = 0
+    memory_gb: float = 1.0
     atlases: tuple | None = None
     task: str | None = None
     space: str | None = None
     on_bad_map: str = "error"
+    min_coverage: float = 1.0
     figures: bool = True
     n_procs: int = 1
 
@@ -106,7 +170,7 @@ class AnalysisSettings:
         for name, value, allowed in (
             ("tail", self.tail, TAILS),
             ("connectivity", self.connectivity, CONNECTIVITIES),
-            ("shuffling", self.shuffling, SHUFFLINGS),
+            *((n, getattr(self, n), allowed) for n, allowed in _PERMUTATION_CHOICES.items()),
             ("on_bad_map", self.on_bad_map, ON_BAD_MAP),
             *(("height_controls", control, HEIGHT_CONTROLS) for control in self.height_controls),
         ):
@@ -129,30 +193,87 @@ class AnalysisSettings:
             raise ValueError(f"n_shards is a number >= 1, got {self.n_shards}")
         if not 0 <= self.seed < 2**63:
             raise ValueError(f"seed is an integer from 0 to 2^63 - 1, got {self.seed}")
+        if not 0 < self.min_coverage <= 1:
+            raise ValueError(
+                f"min_coverage is a share above 0 and up to 1, got {self.min_coverage}"
+            )
         fwhm = self.smoothing_fwhm_mm
         if len(fwhm) not in (0, 1, 3) or any(not 0 <= v < 100 for v in fwhm):
             raise ValueError(f"smoothing_fwhm_mm is one or three numbers of mm, got {fwhm}")
-        if self.n_permutations and not self.t_contrasts:
-            raise ValueError("permutation tests t contrasts, and all contrasts are F contrasts")
+        self._check_permutation()
+
+    def _check_permutation(self):
+        defaults = {f.name: f.default for f in fields(self)}
+        options = (*_PERMUTATION_CHOICES, *_PERMUTATION_OPTIONS)
+        changed = [name for name in options if getattr(self, name) != defaults[name]]
+        if changed and not self.n_permutations:
+            raise ValueError(f"{', '.join(changed)}: goes with a number of permutations")
+        if not self.memory_gb > 0:
+            raise ValueError(f"memory_gb is a number > 0, got {self.memory_gb}")
+        if not 0 <= self.variance_fwhm_mm < 100:
+            raise ValueError(f"variance_fwhm_mm is a number of mm, got {self.variance_fwhm_mm}")
+        if self.tdp_template != "none" and not self.ari_thresholds_z:
+            raise ValueError("tdp_template goes with heights in ari_thresholds_z")
+        if self.early_stop < 0 or (
+            self.early_stop
+            and (
+                len(self.statistics) > 1
+                or self.tdp_template != "none"
+                or self.own_statistic
+                or self.across_contrasts
+                or self.p_approximation != "none"
+            )
+        ):
+            raise ValueError(
+                "early_stop is a number of shuffles, without extent, mass, tfce, tdp_template, "
+                "variance_groups, variance_fwhm_mm, across_contrasts and p_approximation"
+            )
+        if self.tdp_template != "none" and (self.variance_groups or self.variance_fwhm_mm):
+            raise ValueError(
+                "tdp_template takes t and F: no variance groups or smoothed variances"
+            )
+        # Raises for statistics that do not exist or do not go with the rest.
+        if ShuffleStatistics(self.statistics, self.tail).forms_clusters:
+            ShuffleStatistics(
+                self.statistics,
+                self.tail,
+                self.cluster_forming_z,
+                self.cluster_forming_p,
+                self.cluster_forming_statistic,
+            )
+        elif self.cluster_forming_statistic is not None:
+            raise ValueError("cluster_forming_statistic goes with the statistics extent or mass")
 
     def _check_clusters(self):
         if self.cluster_control not in (None, "rft"):
             raise ValueError(f"cluster_control is rft or nothing, got {self.cluster_control!r}")
         forming = {"z": self.cluster_forming_z, "p": self.cluster_forming_p}
-        given = self.nonstationary or any(v is not None for v in forming.values())
-        if self.cluster_control is None and given:
-            raise ValueError(
-                "a cluster-forming threshold and nonstationary go with the cluster control rft"
-            )
-        # Raises where both are given, or one looks like the other.
-        forming_height(StatField("Z"), self.tail, **forming)
+        if self.cluster_control is None:
+            if self.nonstationary:
+                raise ValueError("nonstationary goes with the cluster control rft")
+            permuted = "extent" in self.statistics or "mass" in self.statistics
+            if any(v is not None for v in forming.values()) and not permuted:
+                raise ValueError(
+                    "a cluster-forming threshold goes with the cluster control rft, or with "
+                    "extent or mass among the statistics of permutations"
+                )
+        else:
+            # Raises where both are given, or one looks like the other.
+            forming_height(StatField("Z"), self.tail, **forming)
         if self.ari_thresholds_z:
             check_thresholds_z(self.ari_thresholds_z)
 
     @property
-    def t_contrasts(self):
-        """Positions of the t contrasts."""
-        return [i for i, text in enumerate(self.contrasts) if contrast_test(text) == "t"]
+    def own_statistic(self):
+        """Whether permutation has another statistic than the model's t and F."""
+        return (
+            self.variance_groups is not None or self.variance_fwhm_mm > 0 or self.min_coverage < 1
+        )
+
+    @property
+    def tests(self):
+        """Test of every contrast, t or F."""
+        return [contrast_test(text) for text in self.contrasts]
 
     @property
     def smooths(self):
@@ -161,4 +282,6 @@ class AnalysisSettings:
 
     def as_parameters(self):
         """Return what decides the results, for sidecars."""
-        return {k: v for k, v in asdict(self).items() if k not in _NOT_RESULTS}
+        parameters = {k: v for k, v in asdict(self).items() if k not in _NOT_RESULTS}
+        # Where a file lies decides nothing.
+        return parameters | {"blocks": tuple(Path(name).name for name in self.blocks)}

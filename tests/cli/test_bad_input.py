@@ -162,7 +162,6 @@ def test_data_set_of_another_program_in_the_place_of_the_results(refused, tmp_pa
         (("--contrast", "a b=age", "--contrast", "aB=age"), ["'a b'", "'aB'", "rename one"]),
         (("--contrast", "age"), ["'age' is not of the form NAME=EXPRESSION"]),
         (("--contrast", "?=age"), ["no letter or digit"]),
-        (("--contrast", "f=age; intercept", "--permutations", "10"), ["all contrasts are F"]),
         (("--n-procs", "0"), ["--n-procs is a number >= 1"]),
         (("--permutations", "-5"), ["n_permutations is a number >= 0"]),
         (("--shards", "0"), ["n_shards is a number >= 1"]),
@@ -228,3 +227,149 @@ def test_failed_run_leaves_earlier_results_alone(analyse, small_study, tmp_path)
     assert analyse()[0] == 1
     assert {p.name: p.read_bytes() for p in group.iterdir() if p.is_file()} == before
     assert not pd.DataFrame(before.items()).empty
+
+
+PERMUTE = ("--permutations", "20")
+CLUSTERS = ("--statistics", "voxel,extent")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ((*PERMUTE, "--statistics", "voxel,volume"), ["statistics is one of", "'volume'"]),
+        ((*PERMUTE, "--statistics", "mass,mass"), ["each once", "mass"]),
+        ((*PERMUTE, "--statistics", ""), ["statistics is one of", "extent"]),
+        (
+            (*PERMUTE, *CLUSTERS, "--cluster-forming-z", "3", "--cluster-forming-p", "0.01"),
+            ["--cluster-forming-p", "not allowed with", "--cluster-forming-z"],
+        ),
+        (
+            (*PERMUTE, *CLUSTERS, "--cluster-forming-z", "0.001"),
+            ["cluster_forming_z is at least 0.5, got 0.001; is it a p?"],
+        ),
+        (
+            (*PERMUTE, *CLUSTERS, "--cluster-forming-p", "3.1"),
+            ["cluster_forming_p lies between 0 and .5, got 3.1; is it a z?"],
+        ),
+        (
+            (*PERMUTE, "--cluster-forming-z", "3.1"),
+            ["goes with the cluster control rft, or", "extent or mass"],
+        ),
+        ((*PERMUTE, "--tdp-template", "simes"), ["tdp_template goes with", "ari_thresholds_z"]),
+        (
+            (*PERMUTE, "--ari", "3", "--tdp-template", "simes", "--variance-groups", "group"),
+            ["tdp_template takes t and F", "variance groups"],
+        ),
+        (("--statistics", "voxel,tfce"), ["statistics", "goes with a number of permutations"]),
+        (("--shuffling", "flip"), ["shuffling", "goes with a number of permutations"]),
+        (("--method", "dekker"), ["method", "goes with a number of permutations"]),
+        (("--blocks", "group"), ["blocks", "goes with a number of permutations"]),
+        (("--variance-groups", "group"), ["variance_groups", "number of permutations"]),
+        (("--variance-smooth", "8"), ["variance_fwhm_mm", "number of permutations"]),
+        (("--p-approximation", "gpd"), ["p_approximation", "number of permutations"]),
+        (("--across-contrasts",), ["across_contrasts", "number of permutations"]),
+        ((*PERMUTE, "--variance-smooth", "-1"), ["variance_fwhm_mm is a number of mm, got -1"]),
+        ((*PERMUTE, "--memory-gb", "0"), ["memory_gb is a number > 0, got 0"]),
+        ((*PERMUTE, "--shuffles", "nowhere.txt"), ["nowhere.txt does not exist"]),
+        ((*PERMUTE, "--shuffling", "swap"), ["--shuffling", "'swap'"]),
+        ((*PERMUTE, "--method", "still-white"), ["--method", "'still-white'"]),
+    ],
+)
+def test_options_of_permutation_that_can_only_be_a_mix_up(refused, arguments, says):
+    refused(*arguments, says=says, code=2)
+
+
+def test_shuffles_without_permutations(refused, tmp_path):
+    path = tmp_path / "shuffles.txt"
+    path.write_text("1 -1 " * 6 + "\n")
+    refused("--shuffles", path, says=["--shuffles goes with --permutations"], code=2)
+
+
+F_TEST = ("--contrast", "both=age; patient - control")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("--blocks", "family"), ["no column family", "group"]),
+        (("--blocks", "participant_id"), ["'age' is left as it is", "the blocks allow"]),
+        (("--blocks", "group", "--block-exchange", "whole"), ["'age'"]),
+        (("--blocks", "group,site", "--block-exchange", "whole"), ["blocks group, site"]),
+        (("--blocks", "site", "--block-exchange", "whole"), ["blocks site: "]),
+        (("--blocks", "group", "--method", "huh-jhun"), ["huh-jhun", "no blocks"]),
+        (("--variance-groups", "scanner"), ["no column scanner", "there are"]),
+        (("--variance-groups", "group", "--method", "manly"), ["freedman-lane, not manly"]),
+        (
+            ("--variance-groups", "alone", "--contrast", "age=age"),
+            ["alone", "one map with the value x"],
+        ),
+        (("--variance-smooth", "8", *F_TEST), ["smoothed variance goes with t contrasts"]),
+        (("--variance-smooth", "8", "--statistic-scale", "z"), ["a pseudo-t has no z"]),
+        (("--variance-smooth", "8", *CLUSTERS), ["a pseudo-t has no p"]),
+        (("--p-approximation", "gamma"), ["at least 100", "ask for more shuffles"]),
+        (
+            (*F_TEST, "--contrast", "age=age", "--across-contrasts", "--statistics", "tfce"),
+            ["t and F contrasts compare on the scale of z", "statistic_scale z"],
+        ),
+        (("--shuffling", "permute", "--contrast", "mean=intercept"), ["'mean'", "auto or flip"]),
+    ],
+)
+def test_permutation_that_cannot_be_done(refused, small_study, arguments, says):
+    path = small_study / "participants.tsv"
+    table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
+    table["site"], table["alone"] = list("aaaabbbccccc"), ["x"] + ["y"] * 11
+    table["first"] = ["1"] + ["0"] * 11
+    table.to_csv(path, sep="\t", index=False)
+    model = "age + C(group)" + (" + first" if "alone" in arguments else "")
+    refused(*PERMUTE, *arguments, says=says, code=1, model=("--formula", model))
+
+
+@pytest.mark.parametrize(
+    ("rows", "says"),
+    [
+        (["1"] * 11, ["eb.txt has 11 rows of blocks", "12 maps"]),
+        (["1 1"] * 11 + ["1 0"], ["eb.txt: exchangeability blocks are integers other than 0"]),
+        (["1 1"] * 11 + ["1"], ["eb.txt: rows have different numbers of columns"]),
+    ],
+)
+def test_table_that_is_no_blocks(refused, tmp_path, rows, says):
+    path = tmp_path / "eb.txt"
+    path.write_text("\n".join(rows) + "\n")
+    refused(*PERMUTE, "--blocks", path, says=says, code=1)
+
+
+@pytest.mark.parametrize(
+    ("rows", "says"),
+    [
+        (["1 -1 " * 5], ["lists shuffles of 10 maps; the analysis has 12"]),
+        (["1 -1 " * 6, "1 " * 11 + "2"], ["row 2 is neither all 1 and -1 nor a permutation"]),
+        (["1 -1 " * 6, "1 2 3 4 5 6 7 8 9 10 11 12"], ["row 2 is a permutation, row 1 is sign"]),
+        (["1 2 3 4 5 6 7 8 9 10 11 11"], ["row 1 is neither"]),
+        ([], ["the file is empty"]),
+    ],
+)
+def test_file_that_is_no_shuffles(refused, tmp_path, rows, says):
+    path = tmp_path / "shuffles.txt"
+    path.write_text("\n".join(rows) + "\n")
+    refused(*PERMUTE, "--shuffles", path, says=["shuffles.txt", *says], code=1)
+
+
+def test_failed_permutation_leaves_earlier_results_alone(analyse, tmp_path):
+    assert analyse(*PERMUTE)[0] == 0
+    group = tmp_path / "out" / "group"
+    before = {p.name: p.read_bytes() for p in group.iterdir() if p.is_file()}
+    code, _, err = analyse(*PERMUTE, "--blocks", "participant_id")
+    assert code == 1
+    assert "'age' is left as it is" in err
+    assert {p.name: p.read_bytes() for p in group.iterdir() if p.is_file()} == before
+
+
+def test_damaged_shard_is_named(analyse, tmp_path):
+    assert analyse(*PERMUTE)[0] == 0
+    work = tmp_path / "out" / "work"
+    for path in work.rglob("shard.npz"):
+        path.write_bytes(path.read_bytes()[:100])
+    code, _, err = analyse(*PERMUTE, "--alpha", "0.1")
+    assert code == 1
+    assert "shard.npz: no shard of permutations" in err
+    assert "Traceback" not in err

@@ -1,6 +1,7 @@
 """The plan of a permutation test: kinds of shuffling, numbers, shards and files."""
 
 import json
+from dataclasses import fields, replace
 
 import numpy as np
 import pandas as pd
@@ -10,11 +11,17 @@ from nipype_group.design.contrasts import build_contrasts
 from nipype_group.design.matrix import design_from_formula
 from nipype_group.design.plan import (
     SHARD_SIZE,
+    ContrastTest,
     make_plan,
     read_plan,
     read_scheme,
     write_plan,
 )
+from nipype_group.stats.planning import nested_blocks
+from nipype_group.stats.shuffle_statistics import ShuffleStatistics
+from nipype_group.stats.tfce import Tfce
+
+# Not a class of tests.
 
 
 def design_of(formula, n=10, repeated=False):
@@ -28,12 +35,15 @@ def design_of(formula, n=10, repeated=False):
         }
         conditions = ("task",)
     table |= {"age": [f"{v:.4f}" for v in rng.random(n)], "group": ["x", "y"] * (n // 2)}
+    table |= {"iq": [f"{v:.4f}" for v in np.repeat(rng.random(n // 2), 2)]}
     return design_from_formula(formula, pd.DataFrame(table, dtype=str), conditions)
 
 
 def plan_of(formula, contrasts, n_permutations, n=10, repeated=False, **kwargs):
     design = design_of(formula, n, repeated)
-    return make_plan(design, build_contrasts(contrasts, design), n_permutations, 7, **kwargs)
+    names = {field.name for field in fields(ContrastTest)} & set(kwargs)
+    test = ContrastTest(**{name: kwargs.pop(name) for name in names})
+    return make_plan(design, build_contrasts(contrasts, design), n_permutations, 7, test, **kwargs)
 
 
 def test_contrasts_of_one_kind_of_shuffling_are_one_family():
@@ -42,9 +52,16 @@ def test_contrasts_of_one_kind_of_shuffling_are_one_family():
     )
     assert {k: [c.name for c in f.contrasts] for k, f in plan.families.items()} == {
         "flip": ["mean"],
-        "permute": ["slope", "diff"],
+        "permute": ["slope", "diff", "f"],
     }
-    assert plan.contrast_names == ("mean", "slope", "diff")
+    assert plan.contrast_names == ("mean", "slope", "diff", "f")
+
+
+@pytest.mark.parametrize("kind", ["flip", "both"])
+def test_a_kind_that_is_asked_for_is_taken_for_all(kind):
+    plan = plan_of("age", ["mean=intercept", "slope=age"], 500, shuffling=kind)
+    assert list(plan.families) == [kind]
+    assert plan.families[kind].scheme.kind == kind
 
 
 def test_no_more_distinct_shufflings_than_asked_for_means_all_of_them():
@@ -65,10 +82,90 @@ def test_exchangeable_maps_are_those_with_equal_rows():
 
 def test_repeated_maps_are_shuffled_within_participants():
     plan = plan_of("participant_id + task", ["d=b - a"], 5000, repeated=True)
-    scheme = plan.families["permute"].scheme
-    assert scheme.blocks == (1, 1, 2, 2, 3, 3, 4, 4, 5, 5)
-    assert scheme.n_distinct == plan.n_shuffles("permute") == 32
+    scheme = plan.families["permute-within-participants"].scheme
+    assert scheme.blocks == tuple((-1, p, place) for p in range(1, 6) for place in (1, 2))
+    assert scheme.n_distinct == plan.n_shuffles("permute-within-participants") == 32
     assert "within each of 5 participants" in plan.describe()
+
+
+def test_contrasts_between_and_over_repeated_maps_shuffle_whole_participants():
+    plan = plan_of("task + iq", ["d=b - a", "slope=iq", "m=intercept"], 5000, repeated=True)
+    assert {k: [c.name for c in f.contrasts] for k, f in plan.families.items()} == {
+        "permute-within-participants": ["d"],
+        "permute-participants": ["slope"],
+        "flip-participants": ["m"],
+    }
+    assert [plan.n_shuffles(name) for name in plan.families] == [32, 120, 32]
+    text = plan.describe()
+    assert "slope: tested by permutations of whole participants of the residuals" in text
+    assert "m: tested by sign flips of whole participants" in text
+    assert "errors symmetric around 0. There" in text
+
+
+def test_conditions_in_another_order_of_rows_keep_their_places():
+    design = design_of("task + iq", repeated=True)
+    keys = design.keys.assign(iq=np.repeat(["1", "5", "2", "9", "4"], 2))
+    order = [1, 0, 2, 3, 5, 4, 6, 7, 8, 9]
+    design = design_from_formula("task + iq", keys.iloc[order], ("task",))
+    plan = make_plan(design, build_contrasts(["s=iq"], design), 5000, 0)
+    tasks = design.keys["task"].to_numpy()
+    for moved in plan.families["permute-participants"].scheme.draw(0, 120)[0]:
+        assert (tasks[moved] == tasks).all()
+
+
+def test_unequal_numbers_of_maps_between_participants_are_refused():
+    design = design_of("task + iq", repeated=True)
+    keys = design.keys.assign(iq=np.repeat(["1", "5", "2", "9", "4"], 2)).iloc[:-1]
+    design = design_from_formula("task + iq", keys, ("task",))
+    assert list(make_plan(design, build_contrasts(["d=b - a"], design), 9, 0).families) == [
+        "permute-within-participants"
+    ]
+    with pytest.raises(ValueError, match="'slope' cannot .*numbers of maps or their conditions"):
+        make_plan(design, build_contrasts(["slope=iq"], design), 100, 0)
+
+
+def test_blocks_of_the_user_decide():
+    blocks = nested_blocks([list("babababbba")], "within")
+    plan = plan_of("age", ["s=age", "m=intercept"], 10**6, blocks=blocks)
+    assert {name: f.scheme.blocks for name, f in plan.families.items()} == {
+        "permute": blocks,
+        "flip": blocks,
+    }
+    assert plan.n_shuffles("permute") == 24 * 720
+    assert "permutations that the exchangeability blocks allow" in plan.describe()
+
+
+def test_given_shuffles_are_used_as_they_stand():
+    table = np.vstack([np.ones((1, 10), int), np.random.default_rng(0).choice([-1, 1], (60, 10))])
+    for asked, used in ((20, 21), (500, 61)):
+        plan = plan_of("age", ["m=intercept", "s=age"], asked, given=("flip", table))
+        assert list(plan.families) == ["flip"]
+        assert plan.n_shuffles("flip") == used
+        assert not plan.families["flip"].scheme.exhaustive
+        assert f"{used - 1} of the given ones are used" in plan.describe()
+        np.testing.assert_array_equal(plan.families["flip"].scheme.draw(0, used)[1], table[:used])
+    with pytest.raises(ValueError, match="'m': every shuffle leaves the design as it is"):
+        plan_of("1", ["m=intercept"], 5, given=("flip", table[:1]))
+    with pytest.raises(ValueError, match="given shuffles: rows of 10 integers"):
+        plan_of("1", ["m=intercept"], 5, given=("flip", table[:, :9]))
+
+
+def test_huh_and_jhun_have_a_family_for_each_number_of_rows():
+    names = ["m=intercept", "s=age", "d=y - x", "f=age; y - x"]
+    plan = plan_of("age + group", names, 300, method="huh-jhun")
+    # Ten maps less two, or, beside two rows, less one direction of nuisance.
+    assert {k: [c.name for c in f.contrasts] for k, f in plan.families.items()} == {
+        "flip-8": ["m"],
+        "permute-8": ["s", "d"],
+        "permute-9": ["f"],
+    }
+    assert plan.families["permute-9"].scheme.labels == tuple(range(9))
+    assert plan.n_shuffles("flip-8") == 256
+    assert "(Huh-Jhun)" in plan.describe()
+    with pytest.raises(ValueError, match="huh-jhun shuffles combinations of maps; take one map"):
+        plan_of("task", ["d=b - a"], 20, repeated=True, method="huh-jhun")
+    with pytest.raises(ValueError, match="huh-jhun shuffles combinations of maps, which have no"):
+        plan_of("1", ["m=intercept"], 20, method="huh-jhun", blocks=((-1, 1),) * 10)
 
 
 @pytest.mark.parametrize("n_shards", [None, 1, 3, 7, 999, 100000])
@@ -81,94 +178,169 @@ def test_shards_cover_every_shuffle_once(n_shards):
 
 
 def test_a_larger_number_adds_shards_and_changes_none():
-    few, many = (plan_of("1", ["m=intercept"], n, n=20).shards("flip") for n in (5000, 12500))
+    few, many = (
+        plan_of("1", ["m=intercept"], n * SHARD_SIZE, n=30).shards("flip") for n in (5, 13)
+    )
     assert few == many[: len(few)]
-    assert few == [(0, SHARD_SIZE + 1), (SHARD_SIZE + 1, 5001)]
+    assert few[0] == (0, SHARD_SIZE + 1)
+    assert few[-1] == (4 * SHARD_SIZE + 1, 5 * SHARD_SIZE + 1)
 
 
 @pytest.mark.parametrize(
     ("kwargs", "message"),
     [
         ({"n_permutations": 0}, "number of shuffles >= 1, got 0"),
-        ({"n_permutations": 9, "n_shards": 0}, "shards is a number >= 1"),
-        ({"n_permutations": 9, "tail": "left"}, "tail is one of"),
-        ({"n_permutations": 9, "shuffling": "swap"}, "shuffling is one of"),
-        ({"n_permutations": 9, "shuffling": "permute"}, "'m' tests a mean"),
-        ({"n_permutations": 9, "contrasts": ["f=intercept;"]}, "there is none"),
+        ({"n_shards": 0}, "shards is a number >= 1"),
+        ({"shuffling": "swap"}, "shuffling is one of auto, permute, flip, both, got 'swap'"),
+        ({"shuffling": "permute"}, "'m' tests a mean"),
+        ({"method": "smith"}, "method is one of freedman-lane"),
+        ({"contrasts": []}, "at least one contrast|there is none"),
+        ({"variance_groups": (1,) * 9 + (2,), "formula": "group"}, "."),
+        ({"variance_groups": (1,) * 10, "method": "manly"}, "variance groups go with freedman"),
+        ({"variance_fwhm_mm": 8.0, "method": "dekker"}, "smoothed variance goes with t"),
+        ({"variance_fwhm_mm": 8.0, "statistics": ShuffleStatistics(("voxel", "mass"))},
+         "pseudo-t has no p: give cluster_forming_statistic"),
+        ({"variance_fwhm_mm": 8.0,
+          "statistics": ShuffleStatistics(("voxel", "tfce"), statistic_scale="z")},
+         "pseudo-t has no z"),
     ],
-)
+)  # fmt: skip
 def test_plans_that_cannot_be_made_are_refused(kwargs, message):
+    kwargs = {"formula": "1", "contrasts": ["m=intercept"], "n_permutations": 9} | kwargs
+    if kwargs["formula"] == "group":
+        # The last map is alone in its variance group, and a column of its own fits it.
+        design = design_of("1")
+        matrix = np.column_stack([np.ones(10), np.arange(10) == 9]).astype(float)
+        design = replace(design, matrix=matrix, columns=("intercept", "last"))
+        with pytest.raises(ValueError, match="Variance group 2 .1 map. has no residual"):
+            make_plan(design, build_contrasts(["m=intercept"], design), 9, 7,
+                      ContrastTest(variance_groups=kwargs["variance_groups"]))  # fmt: skip
+        return
     with pytest.raises(ValueError, match=message):
-        plan_of(**({"formula": "1", "contrasts": ["m=intercept"]} | kwargs))
+        plan_of(**kwargs)
 
 
-def test_between_participants_with_repeated_maps_is_refused():
-    design = design_of("1", repeated=True)
-    ages = np.repeat(np.random.default_rng(1).random(5), 2)
-    keys = design.keys.assign(iq=[f"{v:.5f}" for v in ages])
-    design = design_from_formula("task + iq", keys, ("task",))
-    with pytest.raises(ValueError, match="'slope'.*compares participants"):
-        make_plan(design, build_contrasts(["slope=iq"], design), 100, 0)
-
-
-def test_a_contrast_that_no_shuffle_touches_is_refused():
-    design = design_of("participant_id + task", repeated=True)
-    contrasts = build_contrasts(["between=participant_id[sub-01]"], design)
-    with pytest.raises(ValueError, match="compares participants"):
-        make_plan(design, contrasts, 100, 0)
+def test_no_contrasts_are_no_plan():
+    with pytest.raises(ValueError, match="and there is none"):
+        make_plan(design_of("1"), [], 100, 0)
 
 
 def test_the_sentences_say_numbers_assumptions_tail_and_seed():
     text = plan_of("age", ["m=intercept", "s=age"], 2000, n=20).describe()
     for part in (
-        "m: tested by sign flips of the residuals",
+        "m: tested by sign flips of the residuals under the null hypothesis (Freedman-Lane)",
         "errors symmetric around 0. There are 1,048,576 distinct sign flips",
         "2,000 are drawn without repeats",
         "s: tested by permutations",
         "errors exchangeable between maps. There are about 10^18",
         "The smallest p is 0.0005",
-        "The test is two-sided; the seed is 7.",
+        "The test is two-sided, of voxels. The seed is 7.",
     ):
         assert part in text
     text = plan_of("1", ["m=intercept"], 5000).describe()
     assert "There are 1,024 distinct sign flips; all 1,024 are used" in text
-    text = plan_of("age", ["s=age"], 5000, n=40).describe()
-    assert "about 10^47" in text
+    text = plan_of("age", ["s=age"], 5000, n=40, shuffling="both").describe()
+    assert "permutations with sign flips" in text
+    assert "errors exchangeable and symmetric around 0" in text
+    assert "about 10^59" in text
     assert "the chance that any two are equal is below" in text
 
 
-def test_scheme_files_round_trip(tmp_path):
-    plan = plan_of("age + group", ["mean=intercept", "d=y - x"], 500, tail="negative")
-    _, scheme_file, _ = write_plan(tmp_path, plan)
-    tail, families = read_scheme(scheme_file)
-    assert tail == "negative"
+def test_the_sentences_say_what_is_taken_from_every_shuffle():
+    statistics = ShuffleStatistics(
+        ("voxel", "extent", "mass", "tfce"), "negative", cluster_forming_z=2.3
+    )
+    text = plan_of("1", ["m=intercept"], 50, statistics=statistics, method="manly").describe()
+    assert "The test is negative, of voxels, cluster extents, cluster masses, threshold-" in text
+    assert "clusters form at z 2.3." in text
+    assert "sign flips of the maps (Manly)" in text
+    for kwargs, words in (({}, "p 0.001"), ({"cluster_forming_p": 0.01}, "p 0.01"),
+                          ({"cluster_forming_statistic": 3}, "3 of the statistic")):  # fmt: skip
+        chosen = ShuffleStatistics(("voxel", "extent"), **kwargs)
+        text = plan_of("1", ["m=intercept"], 50, statistics=chosen).describe()
+        assert f"clusters form at {words}" in text
+    text = plan_of("group", ["d=y - x"], 50, variance_groups=(1, 2) * 5).describe()
+    assert "2 groups have their own variance (Aspin-Welch)" in text
+    text = plan_of("1", ["m=intercept"], 50, variance_fwhm_mm=8.0).describe()
+    assert "variances are smoothed by 8 mm (pseudo-t)" in text
+
+
+def test_what_the_data_say_of_every_contrast_is_part_of_the_plan():
+    asked = []
+
+    def warn(split, kind, name):
+        asked.append((split.rank, kind, name))
+        return [f"{name} is in doubt"] if kind == "flip" else []
+
+    plan = plan_of("age + group", ["m=intercept", "f=age; y - x"], 50, warn=warn)
+    assert asked == [(1, "flip", "m"), (2, "permute", "f")]
+    assert plan.warnings == ("m is in doubt",)
+    assert plan.describe().endswith("The seed is 7. m is in doubt.")
+
+
+PLANS = {
+    "plain": {},
+    "statistics": {
+        "statistics": ShuffleStatistics(
+            ("voxel", "mass", "tfce"), "negative", cluster_forming_p=0.01, connectivity=18,
+            statistic_scale="z", mass_excess=True, tfce=Tfce(1.0, 2.0, 26, "palm"), n_top=50)},
+    "method": {"method": "draper-stoneman"},
+    "huh-jhun": {"method": "huh-jhun"},
+    "variance groups": {"variance_groups": (1, 2) * 5},
+    "pseudo-t": {"variance_fwhm_mm": 6.5},
+    "blocks": {"blocks": nested_blocks([list("aaaaabbbbb")], "both")},
+    "exhaustive": {"n_permutations": 10**7},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_scheme_files_round_trip(tmp_path, name):
+    kwargs = {"n_permutations": 500} | PLANS[name]
+    plan = plan_of("age + group", ["mean=intercept", "d=y - x"], **kwargs)
+    scheme_file = write_plan(tmp_path, plan)[1]
+    test, families = read_scheme(scheme_file)
+    assert test == plan.test
     assert {k: f.scheme for k, f in families.items()} == {
         k: f.scheme for k, f in plan.families.items()
     }
     for kind, family in families.items():
         for one, two in zip(family.contrasts, plan.families[kind].contrasts, strict=True):
-            assert one.name == two.name
+            assert (one.name, one.test, one.expression) == (two.name, two.test, two.expression)
             np.testing.assert_array_equal(one.weights, two.weights)
 
 
+def test_schemes_of_given_shuffles_need_their_file(tmp_path):
+    table = np.array([np.arange(10), np.roll(np.arange(10), 1)]) + 1
+    plan = plan_of("age", ["s=age"], 500, given=("permute", table))
+    scheme_file = write_plan(tmp_path, plan)[1]
+    with pytest.raises(ValueError, match="of given shuffles: their file is needed too"):
+        read_scheme(scheme_file)
+    _, families = read_scheme(scheme_file, table)
+    np.testing.assert_array_equal(families["permute"].scheme.draw(0, 2)[0], table - 1)
+
+
 def test_the_scheme_file_does_not_depend_on_the_number_of_shuffles_or_shards(tmp_path):
-    texts = []
     for i, (n, shards) in enumerate(((300, None), (900, 5))):
-        folder = tmp_path / str(i)
-        folder.mkdir()
-        plan = plan_of("1", ["m=intercept"], n, n_shards=shards)
-        texts.append((folder, write_plan(folder, plan)))
-    one, two = ((folder / "scheme.json").read_bytes() for folder, _ in texts)
+        (tmp_path / str(i)).mkdir()
+        write_plan(tmp_path / str(i), plan_of("1", ["m=intercept"], n, n_shards=shards))
+    one, two = ((tmp_path / name / "scheme.json").read_bytes() for name in "01")
     assert one == two
 
 
 def test_the_plan_file_lists_what_will_run(tmp_path):
-    plan = plan_of("age", ["m=intercept", "s=age"], 600, n=60, n_shards=4)
+    plan = plan_of(
+        "age", ["m=intercept", "s=age"], 600, n=60, n_shards=4, method="ter-braak",
+        statistics=ShuffleStatistics(("voxel", "tfce"), "positive"),
+    )  # fmt: skip
+    plan = replace(plan, warnings=("beware",))
     plan_file, _, text_file = write_plan(tmp_path, plan)
     about = read_plan(plan_file)
     assert about["NumberOfPermutations"] == 600
     assert about["RandomSeed"] == 7
     assert about["Contrasts"] == ["m", "s"]
+    assert (about["Tail"], about["Method"]) == ("positive", "ter-braak")
+    assert about["Statistics"] == ["voxel", "tfce"]
+    assert about["Warnings"] == ["beware"]
     flips = about["Families"]["flip"]
     assert flips["DistinctShufflings"] == 2**60
     assert flips["Sampling"] == "without repeats"
@@ -189,8 +361,8 @@ def test_numbers_too_large_for_json_readers_become_text(tmp_path):
     ("read", "text"),
     [
         *((read, text) for read in (read_scheme, read_plan) for text in ("", "{}", "[1]")),
-        (read_scheme, '{"Tail": "x", "Families": 3}'),
-        (read_scheme, '{"Tail": "x", "Families": {"flip": {}}}'),
+        (read_scheme, '{"Statistics": {}, "Families": 3}'),
+        (read_scheme, '{"Statistics": {"names": ["voxel"], "tfce": {}}, "Families": {"f": {}}}'),
     ],
 )
 def test_files_that_are_no_plan_are_refused(tmp_path, read, text):

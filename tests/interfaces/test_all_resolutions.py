@@ -8,10 +8,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from nipype_group.interfaces import AllResolutionsInference
+from nipype_group.interfaces import AllResolutionsInference, AtlasReport
 from nipype_group.interfaces import all_resolutions as module
+from nipype_group.reporting.tables import read_table
 from nipype_group.stats.all_resolutions import ari_clusters, ari_regions
+from nipype_group.stats.calibrated_templates import simes_template
 from nipype_group.stats.clusters import label_clusters
+from nipype_group.stats.distributions import z_to_log_p
 
 HEIGHTS = [2.5, 3.1, 4.0]
 COLUMNS = [
@@ -232,3 +235,103 @@ def test_voxels_outside_the_mask_are_not_of_the_family(made):
     assert not read(outputs.tdp_file)[~made.mask].any()
     assert clusters["peak_z"].abs().max() == pytest.approx(abs(made.z[made.mask]).max(), rel=1e-5)
     assert abs(made.z[~made.mask]).max() > 5
+
+
+@pytest.fixture
+def template(made, tmp_path):
+    """Return a function that calibrates a template of the map; gives it and its file."""
+
+    def calibrate(alpha=0.05, tail="two-sided", lacking=0):
+        rng = np.random.default_rng(2)
+        n_voxels = int(made.mask.sum()) - lacking
+        # The extremes of shuffles whose voxels go up and down together.
+        z = np.abs(rng.standard_normal((60, 40)) * 0.5 + rng.standard_normal((60, 1)))
+        log_p = np.sort(z_to_log_p(z, tail), axis=1)
+        found = simes_template(log_p, n_voxels, alpha, tail)
+        path = tmp_path / "template.json"
+        path.write_text(json.dumps(found.as_dict()))
+        return found, str(path)
+
+    return calibrate
+
+
+@pytest.mark.parametrize("tail", ["two-sided", "negative"])
+def test_template_bounds_in_place_of_hommel(made, template, tail):
+    found, path = template(tail=tail)
+    outputs, clusters, _, summary = infer(made, template_file=path, tail=tail)
+    expected = ari_clusters(made.z, HEIGHTS, mask=made.mask, tail=tail, template=found)
+    flat = [region for at_height in expected.clusters for region in at_height]
+    assert_rows(clusters, flat, "cluster", made.grid.affine)
+    np.testing.assert_allclose(read(outputs.tdp_file), expected.tdp_map, rtol=1e-6)
+    assert "HommelH" not in summary
+    assert summary["Template"] == {
+        "Kind": "simes",
+        "Tail": tail,
+        "Alpha": 0.05,
+        "SearchVolumeVoxels": int(made.mask.sum()),
+        "CalibrationShuffles": 60,
+        "TrainingShuffles": 0,
+        "Level": pytest.approx(found.level),
+    }
+    _, without, _, _ = infer(made, tail=tail)
+    assert (clusters["n_discoveries"] != without["n_discoveries"]).any()
+
+
+def test_template_bounds_regions_too(made, template, atlas):
+    found, path = template()
+    _, _, regions, _ = infer(made, template_file=path, atlases=[atlas])
+    lower = np.indices(made.mask.shape)[0] < 9
+    halves = {"lower half": lower & made.mask, "upper half": ~lower & made.mask}
+    expected = ari_regions(made.z, halves, mask=made.mask, template=found)
+    (source,) = set(regions["source"])
+    assert_rows(regions.sort_values("name", ignore_index=True), expected, source, made.grid.affine)
+
+
+MISMATCHES = {
+    "voxels": {"lacking": 7},
+    "alpha": {"alpha": 0.1},
+    "tail": {"tail": "positive"},
+}
+
+
+@pytest.mark.parametrize("what", MISMATCHES)
+def test_template_of_another_family_is_refused(made, template, what):
+    _, path = template(**MISMATCHES[what])
+    with pytest.raises(ValueError, match=f"the template was calibrated for {what} .*the map has"):
+        infer(made, template_file=path)
+
+
+def test_damaged_templates_are_named(made, template, tmp_path):
+    _, path = template()
+    right = json.loads(Path(path).read_text())
+    texts = ["", "[1]", "{}", json.dumps(right | {"Alpha": 5}), json.dumps(right)[:-20]]
+    texts.append(json.dumps(right | {"LogThresholds": right["LogThresholds"][::-1]}))
+    for text in texts:
+        Path(path).write_text(text)
+        with pytest.raises(ValueError, match=r"template\.json: no calibrated template"):
+            infer(made, template_file=path)
+
+
+def report(made, labels, **inputs):
+    files = {name: made.files[name] for name in ("stat_file", "z_file", "mask_file")}
+    inputs = {"atlases": ["none"], "ari_alpha": 0.05} | files | inputs
+    outputs = AtlasReport(label_file=labels, **inputs).run().outputs
+    return read_table(outputs.clusters_file)
+
+
+def test_tables_of_clusters_take_the_template(made, template):
+    found, path = template()
+    labels = label_clusters(made.z, made.mask & (abs(made.z) >= 3), 26)
+    label_file = made.write("labels.nii", labels, np.int32)
+    clusters = report(made, label_file, template_file=path)
+    expected = [r.tdp for r in ari_regions(made.z, labels, mask=made.mask, template=found)]
+    np.testing.assert_allclose(clusters["tdp"], expected, rtol=1e-5)
+    plain = report(made, label_file)
+    assert not np.allclose(plain["tdp"], clusters["tdp"])
+    for wrong in ({"alpha": 0.1}, {"lacking": 3}, {"tail": "negative"}):
+        _, path = template(**wrong)
+        with pytest.raises(ValueError, match="the template was calibrated for"):
+            report(made, label_file, template_file=path)
+    Path(path).write_text("{}")
+    with pytest.raises(ValueError, match=r"template\.json: no calibrated template"):
+        report(made, label_file, template_file=path)

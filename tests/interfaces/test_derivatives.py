@@ -148,7 +148,7 @@ def test_sidecar_of_a_permuted_map_says_how(keep):
     assert sidecar["RandomSeed"] == 4
     assert sidecar["PermutationScheme"] == "permutations"
     assert sidecar["Tail"] == "two-sided"
-    assert "permutation of the maximum t" in sidecar["Correction"]
+    assert "permutation of the largest voxel" in sidecar["Correction"]
     rows = (group / f"{PREFIX}_contrast-age_nulldist.tsv").read_text().splitlines()
     assert len(rows) == 62
 

@@ -1,5 +1,10 @@
 """Extents and p of clusters, and q of peaks, that inference adds to the tables."""
 
+import json
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -104,3 +109,46 @@ def test_tables_without_clusters_take_maxima_of_what_did_not_survive(tmp_path):
     paths = write_tables(tmp_path, clusters, peaks, regions, {})
     assert paths["peaks"].read_text().count("\n") == 1
     assert list(read_table(paths["clusters"]).columns) == list(clusters.columns)
+
+
+PERMUTED = [
+    {"cluster_id": 9, "p_fwe": 0.5, "p_fwe_voxel": 0.5, "p_fwe_extent": 0.02, "p_fwe_tfce": 0.04},
+    {"cluster_id": 4, "p_fwe": 0.1, "p_fwe_voxel": 0.1, "p_fwe_extent": 0.3, "p_fwe_tfce": 0.2},
+]
+
+
+def test_p_of_further_statistics_are_columns_in_their_order(frames, tmp_path):
+    clusters, peaks, regions = frames
+    before = list(clusters.columns)
+    add_cluster_p(clusters, PERMUTED)
+    assert list(clusters.columns) == [*before, "p_fwe_voxel", "p_fwe_extent", "p_fwe_tfce"]
+    assert clusters["p_fwe_extent"].tolist() == [0.3, 0.02]
+    paths = write_tables(tmp_path, clusters, peaks, regions, {})
+    assert read_table(paths["clusters"])["p_fwe_tfce"].tolist() == [0.2, 0.04]
+    about = json.loads(paths["clusters_json"].read_text())
+    assert about["p_fwe_extent"]["Description"].endswith("extent by permutation")
+
+
+def test_order_of_columns_does_not_depend_on_the_hash_of_their_names():
+    """A set of names would have another order in every process."""
+    code = (
+        "import numpy as np\n"
+        "from nipype_group.reporting.tables import add_cluster_p, cluster_tables\n"
+        "stat = np.zeros((4, 4, 4)); stat[1, 1, 1] = 5\n"
+        "labels = (stat > 0).astype(int)\n"
+        "made = cluster_tables(stat, labels, np.eye(4), zscore=stat, standard_space=False)[0]\n"
+        "names = ['p_fwe_' + n for n in ('voxel', 'extent', 'mass', 'tfce')]\n"
+        "add_cluster_p(made, [{'cluster_id': 1, **dict.fromkeys(names, 0.5)}])\n"
+        "print(*made.columns[-4:])\n"
+    )
+    printed = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "PYTHONHASHSEED": seed, "NO_ET": "1"},
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout.split("\n")[0]
+        for seed in ("1", "2", "3")
+    }
+    assert printed == {"p_fwe_voxel p_fwe_extent p_fwe_mass p_fwe_tfce"}

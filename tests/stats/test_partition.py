@@ -74,40 +74,65 @@ def test_f_of_the_partition_is_f_of_the_glm():
     np.testing.assert_allclose(explained / (ss / model.dof), expected, rtol=1e-9)
 
 
-def test_nuisance_that_every_shuffle_leaves_alone_is_dropped():
+def test_nuisance_that_every_shuffle_leaves_alone_is_split_off():
     rng = np.random.default_rng(5)
     model = LinearModel(
         np.column_stack([np.ones(N), rng.standard_normal((N, 2))]), ("i", "a", "b")
     )
     split = partition(model, np.array([[0.0, 1, 0]]))
-    moved = split.moved_nuisance(np.ones((N, 1)))
-    assert moved.shape == (N, 1)
+    moved, still = split.split_nuisance(np.ones((N, 1)) / np.sqrt(N))
+    assert moved.shape == still.shape == (N, 1)
     np.testing.assert_allclose(moved.T @ np.ones(N), 0, atol=1e-12)
-    together = np.hstack([moved, np.ones((N, 1)) / np.sqrt(N)])
+    np.testing.assert_allclose(np.abs(still), 1 / np.sqrt(N), atol=1e-12)
     np.testing.assert_allclose(
-        together @ together.T, split.nuisance @ split.nuisance.T, atol=1e-12
+        moved @ moved.T + still @ still.T, split.nuisance @ split.nuisance.T, atol=1e-12
     )
 
 
 def test_subject_columns_are_all_left_alone_by_shuffles_within_subjects():
     subjects = np.kron(np.eye(N // 2), np.ones((2, 1)))
     condition = np.tile([1.0, -1], N // 2)
-    columns = ("condition", *(f"s{i}" for i in range(N // 2)))
-    model = LinearModel(np.column_stack([condition, subjects]), columns)
+    columns = ("condition", "age", *(f"s{i}" for i in range(N // 2)))
+    age = np.random.default_rng(6).standard_normal(N)
+    model = LinearModel(np.column_stack([condition, age, subjects]), columns)
     split = partition(model, np.eye(len(columns))[:1])
-    assert split.nuisance.shape == (N, 6)
-    assert split.moved_nuisance(subjects).shape == (N, 0)
+    assert split.nuisance.shape == (N, 7)
+    moved, still = split.split_nuisance(subjects / np.sqrt(2))
+    assert (moved.shape, still.shape) == ((N, 1), (N, 6))
+    np.testing.assert_allclose(subjects.T @ moved, 0, atol=1e-12)
+    np.testing.assert_allclose(still @ still.T @ subjects, subjects, atol=1e-12)
 
 
 def test_flips_move_all_of_the_nuisance():
     split = partition(model_of(6), np.array([[1.0, -1, 0, 0]]))
-    assert split.moved_nuisance(np.empty((N, 0))) is split.nuisance
+    moved, still = split.split_nuisance(np.empty((N, 0)))
+    np.testing.assert_array_equal(moved, split.nuisance)
+    assert still.shape == (N, 0)
 
 
 def test_without_nuisance_none_is_moved():
     split = partition(LinearModel(np.ones((N, 1)), ("i",)), np.eye(1))
     assert split.nuisance.shape == (N, 0)
-    assert split.moved_nuisance(np.ones((N, 1))).shape == (N, 0)
+    moved, still = split.split_nuisance(np.ones((N, 1)) / np.sqrt(N))
+    assert moved.shape == still.shape == (N, 0)
+
+
+@pytest.mark.parametrize(("deficient", "weights"), CASES)
+def test_the_tested_regressors_and_the_nuisance_make_the_same_model(deficient, weights):
+    # Ridgway: data = tested psi + nuisance gamma, with psi the contrast of the estimates.
+    model = model_of(7, deficient)
+    rows = np.array(weights, float) if len(weights) == 1 else independent_rows(np.array(weights))
+    split = partition(model, rows)
+    assert split.tested.shape == (N, len(rows))
+    data = np.random.default_rng(8).standard_normal((N, 5))
+    design = np.hstack([split.tested, split.nuisance])
+    together = np.linalg.lstsq(design, data, rcond=None)[0]
+    np.testing.assert_allclose(together[: len(rows)], rows @ model.inverse @ data, atol=1e-10)
+    np.testing.assert_allclose(design @ together, model.basis @ (model.basis.T @ data), atol=1e-10)
+    null = split.tested - split.nuisance @ (split.nuisance.T @ split.tested)
+    np.testing.assert_allclose(split.effect @ (split.effect.T @ null), null, atol=1e-10)
+    if len(rows) == 1:
+        assert (split.effect.T @ split.tested).item() > 0
 
 
 def test_holds_tells_membership_of_a_space():

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from nipype_group.stats.thresholding import check_threshold_z, threshold_map
+from nipype_group.stats.distributions import f_to_z, log_sf_f, log_sf_t, t_to_z
+from nipype_group.stats.euler import StatField
+from nipype_group.stats.thresholding import at_dof_of_field, check_threshold_z, threshold_map
 
 SHAPE = (10, 9, 8)
 
@@ -102,3 +104,54 @@ def test_settings_that_are_out_of_range_or_mixed_up_are_refused(z, mask, setting
 
 def test_smallest_plausible_height_passes():
     assert check_threshold_z(1) is None
+
+
+@pytest.mark.parametrize("kind", ["t", "F"])
+def test_statistic_at_the_dof_of_a_field_keeps_its_p(kind):
+    rng = np.random.default_rng(1)
+    dof = rng.integers(3, 31, 500)
+    field = StatField("t", 30) if kind == "t" else StatField("F", (3, 30))
+    if kind == "t":
+        stat = rng.standard_t(dof) * 3
+        z = t_to_z(stat, dof)
+        found = at_dof_of_field(stat, z, dof, field)
+        np.testing.assert_allclose(stats.t.sf(found, 30), stats.t.sf(stat, dof), rtol=1e-9)
+    else:
+        stat = rng.f(3, dof) * 3
+        z = f_to_z(stat, 3, dof)
+        found = at_dof_of_field(stat, z, dof, field)
+        np.testing.assert_allclose(stats.f.sf(found, 3, 30), stats.f.sf(stat, 3, dof), rtol=1e-8)
+    same = dof == 30
+    assert same.any()
+    np.testing.assert_array_equal(found[same], stat[same])
+    assert (abs(found) <= abs(stat))[z > 2].all()
+
+
+def test_statistics_that_are_none_stay_0_and_far_ones_stay_finite():
+    stat = np.array([0.0, 0.0, 1e30, 4.0])
+    z = np.array([0.0, 0.0, 60.0, 3.0])
+    dof = np.array([0, 5, 5, 20])
+    for field in (StatField("t", 20), StatField("F", (2, 20))):
+        found = at_dof_of_field(stat, z, dof, field)
+        assert found[[0, 1, 3]].tolist() == [0, 0, 4]
+        assert 1e3 < found[2] < np.inf
+    assert at_dof_of_field(-stat, -z, dof, StatField("t", 20))[2] < -1e3
+
+
+@pytest.mark.parametrize("full_dof", [2, 9, 400])
+def test_far_statistics_keep_the_log_of_their_p(full_dof):
+    t = np.array([-1e40, -40.0, -1e-5, 1e-5, 0.1, 12.0, 1e8])
+    dof = np.array([2, 9, 5, 5, 5, 30, 6]) + 1
+    found = at_dof_of_field(t, t_to_z(t, dof), dof, StatField("t", full_dof))
+    np.testing.assert_allclose(log_sf_t(abs(found), full_dof), log_sf_t(abs(t), dof), rtol=1e-9)
+    f = np.square(t)
+    found = at_dof_of_field(f, f_to_z(f, 2, dof), dof, StatField("F", (2, full_dof)))
+    np.testing.assert_allclose(
+        log_sf_f(found, 2, full_dof), log_sf_f(f, 2, dof), rtol=1e-9, atol=1e-13
+    )
+
+
+def test_statistic_of_one_dof_is_left_as_it_is():
+    stat = np.array([1.0, -2.0])
+    dof = np.array([12, 12])
+    assert at_dof_of_field(stat, None, dof, StatField("t", 12)) is stat

@@ -41,6 +41,7 @@ GRID = {
     "collect, variables": lambda: init_collect_wf(variables=("age",), on_bad_map="exclude"),
     "collect, smooth": lambda: init_collect_wf(smoothing_fwhm_mm=(5.0,), n_procs=2),
     "collect, smooth by axis": lambda: init_collect_wf(smoothing_fwhm_mm=(5.0, 6.0, 0.0)),
+    "collect, coverage": lambda: init_collect_wf(min_coverage=0.7),
     "model, formula": lambda: init_model_wf(contrasts=CONTRASTS, formula="age", tail="negative"),
     "model, table": lambda: init_model_wf(contrasts=CONTRASTS[:1]),
     "parametric": lambda: init_parametric_wf(contrasts=CONTRASTS),
@@ -57,18 +58,59 @@ GRID = {
         ari_thresholds_z=(3.0, 4.0),
         ari_atlases=("default",),
     ),
+    "parametric, templates": lambda: init_parametric_wf(
+        contrasts=CONTRASTS, ari_thresholds_z=(3.0,), ari_templates=True
+    ),
     "permutation": init_permutation_wf,
     "permutation, options": lambda: init_permutation_wf(
         n_permutations=10, seed=3, tail="negative", shuffling="flip", n_shards=4, n_procs=2
+    ),
+    "permutation, everything": lambda: init_permutation_wf(
+        statistics=("voxel", "extent", "mass", "tfce"),
+        cluster_forming_p=0.01,
+        connectivity=18,
+        statistic_scale="z",
+        method="dekker",
+        blocks=("site", "family"),
+        block_exchange="both",
+        p_approximation="gpd",
+        across_contrasts=True,
+        template="learned",
+        memory_gb=0.5,
+    ),
+    "permutation, own statistic": lambda: init_permutation_wf(
+        variance_groups="group", shuffling="permute"
     ),
     "report": lambda: init_report_wf(**REPORT),
     "report, options": lambda: init_report_wf(
         **REPORT, atlases=("aal",), space="MNI152", ari_alpha=0.05, tail="positive", figures=False
     ),
+    "report, templates": lambda: init_report_wf(**REPORT, ari_alpha=0.05, templates=True),
     "group, formula": lambda: group(formula="age + C(group)"),
     "group, table": group,
     "group, one contrast": lambda: group(formula="1", contrasts=("mean=intercept",)),
     "group, permutation": lambda: group(formula="age", n_permutations=10, n_shards=3, n_procs=2),
+    "group, all statistics": lambda: group(
+        formula="age",
+        n_permutations=10,
+        statistics=("voxel", "extent", "mass", "tfce"),
+        cluster_forming_z=3.1,
+        statistic_scale="z",
+        blocks=("site",),
+        block_exchange="both",
+        ari_thresholds_z=(3.0,),
+        tdp_template="simes",
+        across_contrasts=True,
+        p_approximation="gamma",
+    ),
+    "group, variance groups": lambda: group(
+        formula="age", n_permutations=10, variance_groups="group"
+    ),
+    "group, early stop": lambda: group(formula="age", n_permutations=10, early_stop=5),
+    "group, pseudo-t": lambda: group(
+        formula="age", contrasts=CONTRASTS[:1], n_permutations=10, variance_fwhm_mm=8.0
+    ),
+    "group, coverage": lambda: group(formula="age", min_coverage=0.7),
     "group, no figures": lambda: group(formula="age", figures=False, n_permutations=5),
     "group, F only": lambda: group(formula="age", contrasts=CONTRASTS[2:]),
     "group, everything": lambda: group(
@@ -94,6 +136,8 @@ GRID = {
         for name, analysis in ANALYSES.items()
     },
 }
+# Workflows that take templates where they are asked to.
+TABLED = ("parametric_wf", "report_wf")
 # Outputs that need an option; their docstrings say so.
 OPTIONAL = {
     "group_wf": {"plan_file", "logp_fwe_files", "nulldist_files", *ARI_OUTPUTS},
@@ -188,7 +232,11 @@ def test_documented_outputs_are_connected_and_inputs_are_used(case):
     assert missing <= OPTIONAL.get(workflow.name, set())
     unused = fields(workflow, "inputnode") - used(workflow, "inputnode")
     without_formula = {"design_table"} if workflow.name in ("group_wf", "model_wf") else set()
-    without_formula |= {"rpv_file"} if case == "parametric" else set()
+    without_formula |= {"rpv_file"} if case in ("parametric", "parametric, templates") else set()
+    if "templates" not in case:
+        without_formula |= {"template_files"} if workflow.name in TABLED else set()
+    if workflow.name == "group_wf" and "plan_file" not in fed(workflow, "outputnode"):
+        without_formula |= {"shuffles_file"}
     # A table of the design is an input where there is no formula; figures alone use the design.
     design_of_figures = {"thresholded_files", "design_file", "design_json", "contrasts_file"}
     assert unused <= without_formula | (design_of_figures if case == "report, options" else set())
@@ -274,3 +322,10 @@ def test_contrasts_and_controls_become_items_of_map_nodes():
     for node in (n for n in nodes if n.name in thresholds):
         assert node.inputs.contrast_name == ["age", "diff", "main"]
         assert node.interface.inputs.cluster_extent == 10
+
+
+@pytest.mark.parametrize("share", [1.0, 0.7])
+def test_stack_may_lack_voxels_only_where_the_mask_allows_it(share):
+    workflow = init_collect_wf(min_coverage=share)
+    assert workflow.get_node("mask").inputs.min_coverage == share
+    assert workflow.get_node("stack").inputs.allow_missing == (share < 1)

@@ -122,9 +122,9 @@ def test_outputs_are_those_documented(analyse, settings):
     assert outputs["group_dir"] == str(group)
     assert all(Path(p).is_file() for p in outputs["out_files"])
     assert len(outputs["z_files"]) == 3
-    # Three contrasts by FDR, two t contrasts by permutation.
-    assert len(outputs["thresholded_files"]) == len(outputs["peaks_files"]) == 5
-    assert len(outputs["logp_fwe_files"]) == len(outputs["nulldist_files"]) == 2
+    # Three contrasts by FDR and by permutation.
+    assert len(outputs["thresholded_files"]) == len(outputs["peaks_files"]) == 6
+    assert len(outputs["logp_fwe_files"]) == len(outputs["nulldist_files"]) == 3
     without, _ = analyse(replace(settings, n_permutations=0), "without", work="w2")
     assert "plan_file" not in without.outputs
     assert len(without.outputs["thresholded_files"]) == 3
@@ -147,7 +147,7 @@ def test_changed_alpha_runs_thresholds_and_what_follows_only(analyse, settings, 
     again = ran_again(before, run_times(tmp_path / "work"))
     assert {"threshold_fdr", "merge", "keep"} <= again
     assert again <= {"threshold_fdr", *(f"_threshold_fdr{i}" for i in range(3)), "merge", "keep",
-                     "tables", *(f"_tables{i}" for i in range(5))}  # fmt: skip
+                     "tables", *(f"_tables{i}" for i in range(6))}  # fmt: skip
 
 
 def test_more_permutations_keep_the_fit(analyse, settings, tmp_path):

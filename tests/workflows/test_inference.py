@@ -42,7 +42,7 @@ SETTINGS = AnalysisSettings(
 # Descs of the contrast "age", two-sided, and of the F contrast.
 HEIGHT_DESCS = ["z3p1", *(CONTROLS[c][0] for c in HEIGHT_CONTROLS if c != "none")]
 T_DESCS = [f"{d}Both" for d in (*HEIGHT_DESCS, "rftClusterFWE", "permVoxelFWE")]
-F_DESCS = [*HEIGHT_DESCS, "rftClusterFWE"]
+F_DESCS = [*HEIGHT_DESCS, "rftClusterFWE", "permVoxelFWE"]
 TABLES = ("clusters.tsv", "peaks.tsv", "labels.tsv")
 
 
@@ -114,7 +114,8 @@ def test_every_inference_leaves_its_files(analysed):
     result, group = analysed
     expected = {f"{STEM}_smoothness.json", f"{STEM}_desc-search_mask.nii.gz"}
     for contrast, desc in results():
-        stat = "t" if desc.startswith("perm") else "z"
+        own = "t" if contrast == "age" else "F"
+        stat = own if desc.startswith("perm") else "z"
         stem = f"{STEM}_contrast-{contrast}"
         maps = [f"{stem}_stat-{s}_desc-{desc}_statmap" for s in (stat, "logp")]
         expected |= {f"{name}{end}" for name in maps for end in (".nii.gz", ".json")}
@@ -128,7 +129,11 @@ def test_every_inference_leaves_its_files(analysed):
     found = {p.name for p in group.iterdir()}
     assert expected <= found
     # No threshold has left files but those.
-    logp = {n for n in found if "_stat-logp_" in n and "permVoxelUnc" not in n}
+    logp = {
+        n
+        for n in found
+        if "_stat-logp_" in n and "permVoxelUnc" not in n and "permVoxelFDR" not in n
+    }
     assert logp == {n for n in expected if "_stat-logp_" in n}
     assert len(result.outputs["thresholded_files"]) == len(results())
     assert len(result.outputs["tdp_files"]) == len(result.outputs["ari_regions_files"]) == 2
@@ -259,7 +264,8 @@ def test_search_volume_bounds_every_inference(analysed, study):
     inside = (searched > 0) & (read(group / f"{STEM}_desc-group_mask.nii.gz") > 0)
     np.testing.assert_array_equal(read(group / f"{STEM}_desc-search_mask.nii.gz") > 0, inside)
     for contrast, desc in results():
-        stat = "t" if desc.startswith("perm") else "z"
+        own = "t" if contrast == "age" else "F"
+        stat = own if desc.startswith("perm") else "z"
         stem = f"{STEM}_contrast-{contrast}"
         kept = read(group / f"{stem}_stat-{stat}_desc-{desc}_statmap.nii.gz")
         logp = read(group / f"{stem}_stat-logp_desc-{desc}_statmap.nii.gz")

@@ -1,0 +1,95 @@
+"""Whole statistic maps of shuffles, in float64, with the same bits however shuffles are split."""
+
+import numpy as np
+
+from nipype_group.stats.shuffle_tiles import VOXELS_PER_TILE
+
+# Products of every block have one shape, with shuffle k in row ``k mod SHUFFLES_PER_BLOCK``: the
+# last bits of a matrix product may depend on both.
+SHUFFLES_PER_BLOCK = 32
+
+
+def statistic_maps(tiles, first, last, observed=None):
+    """Return the statistic maps of shuffles first to last - 1.
+
+    Parameters
+    ----------
+    tiles : Tiles
+    first, last : int
+        Range of shuffles.
+    observed : float64 array, shape (v,), optional
+        Statistic of the data as they are; with variance groups, a voxel without one (0) has none
+        in any shuffle.
+
+    Returns
+    -------
+    float64 array, shape (last - first, v)
+    """
+    contrast = tiles.contrast
+    if contrast.welch is not None:
+        orders, signs = contrast.scheme.draw(first, last)
+        maps = np.hstack([contrast.welch_maps(tile.real, orders, signs) for tile in tiles])
+        if observed is not None:
+            # Shuffling would mix a group's constant with other groups' values.
+            maps[:, observed == 0] = 0.0
+        return maps
+    if contrast.smooth_variance is not None:
+        return _pseudo_t_maps(tiles, first, last)
+    maps = np.empty((last - first, tiles.n_voxels))
+    for tile, shuffles, effect, left in _products(tiles, first, last):
+        # In pieces that stay in the cache.
+        maps[shuffles, tile.span] = contrast.statistic(_ratio(effect, np.sqrt(left)).clip(-1, 1))
+    if contrast.varying_dof:
+        maps = contrast.z_of_plain(maps)
+        for voxels, z in tiles.incomplete.maps(first, last):
+            maps[:, voxels] = z
+    return maps
+
+
+def _pseudo_t_maps(tiles, first, last):
+    """Return effects over the root of their smoothed variances, shape (last - first, v)."""
+    contrast = tiles.contrast
+    effects, variances = np.empty((2, last - first, tiles.n_voxels))
+    for tile, shuffles, effect, left in _products(tiles, first, last):
+        effects[shuffles, tile.span] = effect * tile.length
+        residual = (left - np.square(effect)) * np.square(tile.length)
+        variances[shuffles, tile.span] = residual / contrast.dof
+    return _ratio(effects, np.sqrt(contrast.smooth_variance(variances)))
+
+
+def _products(tiles, first, last):
+    """Yield tile, shuffles, and their products with it.
+
+    Yields
+    ------
+    tile : Tile
+    shuffles : slice
+        Rows of a range of maps that starts with shuffle `first`.
+    effect : float64 array, shape (m, v)
+        Product of effect and series; its length where the contrast has several rows.
+    left : float64 array, shape (m, v)
+        1 - |products of the nuisance|^2.
+    """
+    rank, rows = tiles.contrast.rank, tiles.contrast.rows(first, last)
+    place = first % SHUFFLES_PER_BLOCK
+    n_blocks = -(-(place + len(rows)) // SHUFFLES_PER_BLOCK)
+    padded = np.zeros((n_blocks * SHUFFLES_PER_BLOCK, *rows.shape[1:]))
+    padded[place : place + len(rows)] = rows
+    blocks = padded.reshape(n_blocks, SHUFFLES_PER_BLOCK, *rows.shape[1:])
+    # Block, part, shuffle, map.
+    blocks = np.ascontiguousarray(blocks.transpose(0, 2, 1, 3))
+    products = np.empty((rows.shape[1], SHUFFLES_PER_BLOCK, VOXELS_PER_TILE))
+    for tile in tiles:
+        for number, parts in enumerate(blocks):
+            for part, product in zip(parts, products, strict=True):
+                np.matmul(part, tile.series.T, out=product)
+            begin = number * SHUFFLES_PER_BLOCK - place
+            start, stop = max(begin, 0), min(begin + SHUFFLES_PER_BLOCK, len(rows))
+            mine = products[:, start - begin : stop - begin, : tile.n_real]
+            effect = mine[0] if rank == 1 else np.sqrt(np.square(mine[:rank]).sum(axis=0))
+            left = np.maximum(1 - np.square(mine[rank:]).sum(axis=0), 0)
+            yield tile, slice(start, stop), effect, left
+
+
+def _ratio(numerator, denominator):
+    return np.divide(numerator, denominator, out=np.zeros_like(numerator), where=denominator > 0)

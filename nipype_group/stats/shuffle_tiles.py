@@ -1,0 +1,138 @@
+"""Voxels of a contrast in tiles of one shape, kept between shuffles where memory suffices."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from nipype_group.stats.correlation_scan import exact_correlations
+from nipype_group.stats.missing_voxels import IncompleteVoxels
+
+VOXELS_PER_TILE = 1024
+# Shuffles x voxels of a tile: their float32 products stay in a second-level cache.
+SHUFFLES_PER_BATCH = 256
+# Shuffles after which the maps are read again where they are not kept; more save little.
+_MOST_SHUFFLES = 4096
+# Bytes of a value of the series, and of a value of a design row: each in float64 and float32.
+_BYTES = 12
+
+
+@dataclass(frozen=True)
+class Tile:
+    """Voxels ``first`` to ``first + n_real - 1`` of a contrast, padded to a full tile.
+
+    Parameters
+    ----------
+    first, n_real : int
+        First voxel, and how many there are.
+    series : float64 array, shape (VOXELS_PER_TILE, n)
+        Of unit length; 0 where a voxel has no residual variance, and beyond the real voxels.
+    series32 : float32 array, shape (n, VOXELS_PER_TILE)
+        The same, as matrix products want it.
+    observed : float64 array, shape (n_real,)
+        Partial correlation of the data as they are.
+    length : float64 array, shape (n_real,)
+        Length of the residuals under the null hypothesis, 0 where the series is.
+    """
+
+    first: int
+    n_real: int
+    series: np.ndarray
+    series32: np.ndarray
+    observed: np.ndarray
+    length: np.ndarray
+
+    @property
+    def real(self):
+        """Series of the real voxels."""
+        return self.series[: self.n_real]
+
+    @property
+    def span(self):
+        """Where the voxels stand in a map."""
+        return slice(self.first, self.first + self.n_real)
+
+
+class Tiles:
+    """Tiles of a contrast, by number; made from the maps again where memory does not suffice.
+
+    Parameters
+    ----------
+    contrast : ShuffledContrast
+    read : callable
+        ``read(start, stop)`` gives the float64 data of voxels start to stop - 1, shape (n, v).
+    n_voxels : int
+        Voxels tested.
+    memory_bytes : float
+        What may be kept.
+    """
+
+    def __init__(self, contrast, read, n_voxels, memory_bytes):
+        self.contrast, self.n_voxels = contrast, n_voxels
+        self.incomplete = IncompleteVoxels(contrast, n_voxels)
+        self._read = read
+        self._starts = range(0, n_voxels, VOXELS_PER_TILE)
+        self.kept = keeps_series(contrast.scheme.n_maps, n_voxels, memory_bytes)
+        self._tiles = {}
+
+    def __len__(self):
+        return len(self._starts)
+
+    def __getitem__(self, index):
+        if index in self._tiles:
+            return self._tiles[index]
+        tile = self._make(self._starts[index])
+        if self.kept:
+            self._tiles[index] = tile
+        return tile
+
+    def __iter__(self):
+        return (self[index] for index in range(len(self)))
+
+    def _data(self, start):
+        return self._read(start, min(start + VOXELS_PER_TILE, self.n_voxels))
+
+    def _make(self, start):
+        data = self._data(start)
+        missing = np.isnan(data).any(axis=0)
+        if missing.any():
+            if not self.contrast.varying_dof:
+                raise ValueError(
+                    "some maps lack voxels of the mask, and the plan does not expect it"
+                )
+            # They are looked at apart.
+            data = np.where(missing, 0.0, data)
+        series, plain, length = self.contrast.series(data)
+        padded = np.zeros((VOXELS_PER_TILE, series.shape[1]))
+        padded[: len(series)] = series
+        observed = exact_correlations(self.contrast.plain_rows, self.contrast.rank, plain)
+        return Tile(start, len(series), padded, padded.T.astype(np.float32), observed, length)
+
+    def find_incomplete(self):
+        """Set the voxels apart that some map lacks."""
+        for start in self._starts:
+            self.incomplete.add(start, self._data(start))
+
+
+def keeps_series(n_maps, n_voxels, memory_bytes):
+    """Tell whether the series of all voxels fit in memory."""
+    return n_voxels * n_maps * _BYTES <= memory_bytes
+
+
+def shuffles_per_pass(n_maps, n_rows, n_voxels, memory_bytes):
+    """Return how many shuffles go over the tiles together, a multiple of a batch.
+
+    Where the series are kept, a batch is enough; else every pass makes them from the maps again,
+    and takes as many shuffles as their design rows find room.
+    """
+    if keeps_series(n_maps, n_voxels, memory_bytes):
+        return SHUFFLES_PER_BATCH
+    room = int(min(memory_bytes / (n_maps * n_rows * _BYTES), _MOST_SHUFFLES))
+    return max(room // SHUFFLES_PER_BATCH, 1) * SHUFFLES_PER_BATCH
+
+
+def passes_over_maps(n_maps, n_rows, n_voxels, n_shuffles, memory_bytes):
+    """Return how often the series are made from the maps for so many shuffles."""
+    if keeps_series(n_maps, n_voxels, memory_bytes):
+        return 1
+    # The first pass finds the observed statistics.
+    return 1 - (-n_shuffles // shuffles_per_pass(n_maps, n_rows, n_voxels, memory_bytes))

@@ -1,0 +1,147 @@
+"""Check a cost model of the permutation engine against measurements, and say what it foresees.
+
+    python tests/benchmarks/scaling.py [--output FILE]
+
+A shuffle of n maps and v voxels with r + q design rows costs ``v (n (r + q) / rate + scan)``
+seconds, and a pass over the maps, once a shard where they fit in memory and once a batch where
+they do not, ``n v series``. TFCE adds ``v tfce`` for each side and float64 products. The rate is
+that of float32 matrix products; scan, series and tfce are measured at one size each, and the
+model then has to foresee the other sizes.
+"""
+
+import argparse
+import json
+import subprocess
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from association import machine, matrix_rate, measure
+from scipy.ndimage import gaussian_filter
+from threadpoolctl import threadpool_limits
+
+from nipype_group.stats import permutation
+from nipype_group.stats.glm import LinearModel
+from nipype_group.stats.partition import partition
+from nipype_group.stats.shuffle_methods import ShuffledContrast
+from nipype_group.stats.shuffle_statistics import ShuffleStatistics
+from nipype_group.stats.shuffle_tiles import passes_over_maps
+from nipype_group.stats.shuffling import ShufflingScheme
+
+# Maps, voxels, nuisance regressors that shuffles move, memory for what is kept, in 10^9 bytes.
+MEASURED = (
+    (20, 70000, 0, 1.0),
+    (89, 20000, 0, 1.0),
+    (89, 235000, 0, 1.0),
+    (89, 70000, 3, 1.0),
+    (500, 70000, 0, 1.0),
+    (2000, 20000, 0, 1.0),
+    (2000, 20000, 3, 1.0),
+    (2000, 20000, 0, 0.1),
+    (8000, 20000, 0, 1.0),
+)
+REFERENCE = (89, 70000, 0, 1.0)
+FORESEEN = ((1000, 235000, 3, 4.0), (5000, 235000, 3, 4.0), (40000, 70000, 3, 4.0))
+
+
+def study(n_maps, n_voxels, folder):
+    """Write maps on disk, memory-mapped as a stack is; returns a reader and a mask."""
+    maps = np.memmap(folder / "maps", np.float32, "w+", shape=(n_maps, n_voxels))
+    rng = np.random.default_rng(0)
+    for values in maps:
+        values[:] = gaussian_filter(rng.standard_normal(n_voxels), 2)
+    side = round(n_voxels ** (1 / 3)) + 1
+    mask = np.zeros((side, side, side), dtype=bool)
+    mask.ravel(order="K")[:n_voxels] = True
+    return lambda start, stop: maps[:, start:stop].astype(float), mask.T
+
+
+def contrast_of(n_maps, n_nuisance):
+    """Return a covariate beside an intercept and further covariates."""
+    rng = np.random.default_rng(1)
+    matrix = np.column_stack([np.ones(n_maps), rng.standard_normal((n_maps, 1 + n_nuisance))])
+    model = LinearModel(matrix, tuple(f"c{i}" for i in range(matrix.shape[1])))
+    weights = np.eye(matrix.shape[1])[1:2]
+    scheme = ShufflingScheme("permute", tuple(range(n_maps)), seed=1)
+    return ShuffledContrast(partition(model, weights), scheme)
+
+
+def run(read, mask, contrast, n_shuffles, memory_gb, names=("voxel",)):
+    """Return CPU seconds of shuffles 1 to n_shuffles."""
+    with threadpool_limits(1, "blas"):
+        return measure(
+            lambda: permutation.run_shuffles(
+                read, mask, [contrast], ShuffleStatistics(names, "positive"), 1, 1 + n_shuffles,
+                memory_gb=memory_gb,
+            )
+        )[0]  # fmt: skip
+
+
+class CostModel:
+    """Seconds of CPU time, from this machine's rates at the reference size."""
+
+    def __init__(self):
+        n_maps, n_voxels, _, memory_gb = REFERENCE
+        self.rate = matrix_rate(n_maps)
+        with tempfile.TemporaryDirectory() as folder:
+            read, mask = study(n_maps, n_voxels, Path(folder))
+            contrast = contrast_of(n_maps, 0)
+            run(read, mask, contrast, 10, memory_gb, ("voxel", "tfce"))
+            few, many = (run(read, mask, contrast, n, memory_gb) for n in (256, 2560))
+            tfce = run(read, mask, contrast, 64, memory_gb, ("voxel", "tfce"))
+        shuffle = (many - few) / (2560 - 256)
+        self.scan = max(shuffle / n_voxels - n_maps / self.rate, 0.0)
+        self.series = (few - 256 * shuffle) / (n_maps * n_voxels)
+        self.tfce = (tfce - few) / 64 / n_voxels + 256 / 64 * shuffle / n_voxels
+
+    def seconds(self, n_maps, n_voxels, n_nuisance, memory_gb, n_shuffles):
+        """Foresee CPU seconds of shuffles of one shard."""
+        products = n_maps * (1 + n_nuisance) / self.rate
+        scan = self.scan * (1 + n_nuisance)
+        passes = passes_over_maps(n_maps, 1 + n_nuisance, n_voxels, n_shuffles, memory_gb * 1e9)
+        return n_voxels * (n_shuffles * (products + scan) + passes * n_maps * self.series)
+
+
+def main(argv=None):
+    """Measure, compare, foresee, and write the figures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--output", type=Path, default=Path("docs/scaling.json"))
+    arguments = parser.parse_args(argv)
+    model, rows = CostModel(), []
+    for n_maps, n_voxels, n_nuisance, memory_gb in MEASURED:
+        n_shuffles = 512 if n_maps * n_voxels > 3e7 else 2048
+        with tempfile.TemporaryDirectory() as folder:
+            read, mask = study(n_maps, n_voxels, Path(folder))
+            contrast = contrast_of(n_maps, n_nuisance)
+            measured = run(read, mask, contrast, n_shuffles, memory_gb)
+        size = (n_maps, n_voxels, n_nuisance, memory_gb)
+        foreseen = model.seconds(*size, n_shuffles)
+        rows.append(_row(size, n_shuffles, foreseen, measured))
+        print(rows[-1], flush=True)
+    rows += [_row(size, 10000, model.seconds(*size, 10000)) for size in FORESEEN]
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
+    ).stdout.strip()
+    rates = {
+        "float32 multiply-adds a second": model.rate,
+        "scan, seconds a voxel": model.scan,
+        "series, seconds a value": model.series,
+        "TFCE, seconds a voxel and side": model.tfce,
+    }
+    rates = {name: float(f"{value:.3g}") for name, value in rates.items()}
+    content = {"commit": commit, "machine": machine(), "rates": rates, "rows": rows}
+    arguments.output.write_text(json.dumps(content, indent=2) + "\n")
+
+
+def _row(size, n_shuffles, foreseen, measured=None):
+    names = ("maps", "voxels", "moved_nuisance", "memory_gb")
+    row = dict(zip(names, size, strict=True)) | {"shuffles": n_shuffles}
+    row["foreseen_cpu_s"] = float(f"{foreseen:.3g}")
+    if measured is not None:
+        row["measured_cpu_s"] = float(f"{measured:.3g}")
+        row["measured_over_foreseen"] = float(f"{measured / foreseen:.3g}")
+    return row
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,142 @@
+"""Voxels that some maps lack: shuffles against refits of the maps that are there."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from nipype_group.stats.distributions import f_to_z, t_to_z
+from nipype_group.stats.glm import LinearModel
+from nipype_group.stats.partition import partition
+from nipype_group.stats.permutation import run_shuffles
+from nipype_group.stats.shuffle_methods import ShuffledContrast
+from nipype_group.stats.shuffle_statistics import ShuffleStatistics
+from nipype_group.stats.shuffling import ShufflingScheme
+
+N_MAPS, MASK = 16, np.ones((12, 12, 10), dtype=bool)
+RNG = np.random.default_rng(3)
+DATA = RNG.standard_normal((N_MAPS, MASK.size))
+# A few patterns: one map lacks an edge, another one too, and a corner has few maps.
+DATA[3, :300] = np.nan
+DATA[7, 200:500] = np.nan
+DATA[5:14, 600:620] = np.nan
+DATA[:13, 700:705] = np.nan
+GROUP = np.repeat([0.0, 1], [7, 9])
+AGE = np.linspace(-1, 1, N_MAPS) ** 3
+ONES = np.ones(N_MAPS)
+DESIGNS = {
+    "one sample": ([ONES], [1], "flip"),
+    "mean beside age": ([ONES, AGE], [1, 0], "flip"),
+    "two groups": ([GROUP, 1 - GROUP], [1, -1], "permute"),
+    "groups and age": ([GROUP, 1 - GROUP, AGE], [1, -1, 0], "permute"),
+    "F": ([ONES, GROUP, AGE], [[0, 1, 0], [0, 0, 1]], "permute"),
+}
+
+
+def contrast_of(name, seed=4):
+    columns, weights, kind = DESIGNS[name]
+    matrix = np.column_stack(columns)
+    model = LinearModel(matrix, tuple(f"c{i}" for i in range(matrix.shape[1])))
+    weights = np.atleast_2d(np.array(weights, float))
+    scheme = ShufflingScheme(kind, tuple(range(N_MAPS)), seed=seed)
+    contrast = ShuffledContrast(partition(model, weights), scheme, varying_dof=True)
+    return contrast, model, weights
+
+
+def read(start, stop):
+    return DATA[:, start:stop]
+
+
+def run(contrast, first=0, last=40, names=("voxel",), **how):
+    statistics = ShuffleStatistics(names)
+    return run_shuffles(read, MASK, [contrast], statistics, first, last, **how)[0]
+
+
+def refitted(contrast, model, weights, k, voxel):
+    """Return z of one shuffle at one voxel: nuisance residuals, then the shuffled design."""
+    orders, signs = contrast.scheme.draw(k, k + 1)
+    there = np.isfinite(DATA[:, voxel])
+    nuisance = contrast.partition.nuisance[there]
+    y = DATA[there, voxel]
+    if nuisance.shape[1]:
+        y = y - nuisance @ np.linalg.lstsq(nuisance, y, rcond=None)[0]
+    design = (model.matrix[orders[0]] * signs[0][:, None])[there]
+    dof = there.sum() - np.linalg.matrix_rank(model.matrix[there])
+    if np.linalg.matrix_rank(model.matrix[there]) < model.rank:
+        return 0.0
+    if np.linalg.matrix_rank(design) < model.rank:
+        return None
+    betas, *_ = np.linalg.lstsq(design, y, rcond=None)
+    variance = np.square(y - design @ betas).sum() / dof
+    effect = weights @ betas
+    covariance = weights @ np.linalg.inv(design.T @ design) @ weights.T
+    if len(weights) == 1:
+        return float(t_to_z(effect[0] / np.sqrt(variance * covariance[0, 0]), dof))
+    f = effect @ np.linalg.solve(covariance, effect) / len(weights) / variance
+    return float(f_to_z(f, len(weights), dof))
+
+
+@pytest.mark.parametrize("name", DESIGNS)
+def test_every_voxel_equals_a_refit_of_the_maps_that_it_has(name):
+    contrast, model, weights = contrast_of(name)
+    voxels = [0, 150, 250, 350, 499, 550, 605, 619, 702, 900]
+    observed = run(contrast, last=1).observed["voxel"]
+    expected = [refitted(contrast, model, weights, 0, v) for v in voxels]
+    np.testing.assert_allclose(observed[voxels], expected, rtol=1e-8, atol=1e-10)
+    maps = []
+    for k in range(1, 4):
+        one = DATA.copy()
+        # One voxel at a time shows its value as the largest of the map.
+        for voxel in voxels:
+            alone = np.zeros_like(one)
+            alone[:, voxel] = one[:, voxel]
+            found = run_shuffles(
+                lambda a, b, alone=alone: alone[:, a:b], MASK, [contrast], ShuffleStatistics(),
+                k, k + 1,
+            )[0]  # fmt: skip
+            value = found.nulls["voxel_positive"][0]
+            theirs = refitted(contrast, model, weights, k, voxel)
+            if theirs is not None and (theirs > 0 or contrast.signed):
+                maps.append((value, max(theirs, 0.0) if contrast.signed else theirs))
+    ours, theirs = np.array(maps).T
+    assert len(ours) > 10
+    np.testing.assert_allclose(ours, theirs, rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["mean beside age", "groups and age", "F"])
+def test_ranges_threads_and_memory_change_no_bit(name):
+    contrast, *_ = contrast_of(name)
+    names = ("voxel", "extent", "mass", "tfce")
+    whole = run(contrast, 0, 60, names)
+    parts = [run(contrast, a, b, names, n_threads=2, memory_gb=1e-9)
+             for a, b in ((0, 1), (1, 33), (33, 60))]  # fmt: skip
+    for key, null in whole.nulls.items():
+        joined = np.concatenate([part.nulls[key] for part in parts])
+        assert joined.tobytes() == null.tobytes()
+    for key in whole.counts:
+        np.testing.assert_array_equal(sum(p.counts[key] for p in parts), whole.counts[key])
+
+
+def test_complete_data_give_the_z_of_the_usual_statistic():
+    contrast, *_ = contrast_of("groups and age")
+    data = np.nan_to_num(DATA)
+    found = run_shuffles(
+        lambda a, b: data[:, a:b], MASK, [contrast, replace(contrast, varying_dof=False)],
+        ShuffleStatistics(), 0, 50,
+    )  # fmt: skip
+    z, t = found
+    for name in ("voxel_positive", "voxel_negative"):
+        np.testing.assert_allclose(z.nulls[name], t_to_z(t.nulls[name], contrast.dof), rtol=1e-9)
+    np.testing.assert_array_equal(z.counts["voxel"], t.counts["voxel"])
+
+
+def test_gaps_that_the_plan_does_not_expect_are_refused():
+    contrast, *_ = contrast_of("two groups")
+    with pytest.raises(ValueError, match="some maps lack voxels of the mask"):
+        run(replace(contrast, varying_dof=False))
+
+
+def test_other_methods_are_refused():
+    contrast, *_ = contrast_of("groups and age")
+    with pytest.raises(ValueError, match="freedman-lane"):
+        replace(contrast, method="dekker")
