@@ -33,9 +33,9 @@ def test_help_names_all_inferences(command):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (("--cluster-forming-z", "3.1"), ["go with the cluster control rft"]),
-        (("--cluster-forming-p", "0.001"), ["go with the cluster control rft"]),
-        (("--nonstationary",), ["nonstationary", "go with the cluster control rft"]),
+        (("--cluster-forming-z", "3.1"), ["goes with the cluster control rft"]),
+        (("--cluster-forming-p", "0.001"), ["goes with the cluster control rft"]),
+        (("--nonstationary",), ["nonstationary", "goes with the cluster control rft"]),
         (
             (*CLUSTERS, "--cluster-forming-z", "3.1", "--cluster-forming-p", "0.001"),
             ["--cluster-forming-p", "not allowed with", "--cluster-forming-z"],

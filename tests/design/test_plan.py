@@ -241,7 +241,7 @@ def test_the_sentences_say_numbers_assumptions_tail_and_seed():
     assert "There are 1,024 distinct sign flips; all 1,024 are used" in text
     text = plan_of("age", ["s=age"], 5000, n=40, shuffling="both").describe()
     assert "permutations with sign flips" in text
-    assert "errors exchangeable and symmetric around 0" in text
+    assert "errors exchangeable between maps and symmetric around 0" in text
     assert "about 10^59" in text
     assert "the chance that any two are equal is below" in text
 

@@ -26,8 +26,8 @@ SHUFFLING = {
     "one sample": "flip",
     "two groups": "permute",
     "regression": "permute",
-    "pairs": "permute",
-    "3 conditions of 16 participants, within": "permute",
+    "pairs": "permute-within-participants",
+    "3 conditions of 16 participants, within": "permute-within-participants",
     BETWEEN: "permute-participants",
     "three groups": "permute",
 }
