@@ -7,6 +7,8 @@ from nipype_group.design.sources import read_tsv
 from nipype_group.reporting.table_files import read_table
 
 _SHOWN_PEAKS = 3
+# Of the p whose interval holds alpha; one line says what more shuffles would settle.
+_SHOWN_ADVICE = 1
 
 
 def summarise(output_dir, work_dir):
@@ -34,6 +36,8 @@ def summarise(output_dir, work_dir):
         lines += _result(path)
     for path in sorted(group.glob("*_tdp.tsv")):
         lines.append(_discoveries(path))
+    for path in group.glob("*permutations.json"):
+        lines += [f"Warning: {text}" for text in json.loads(path.read_text())["Warnings"]]
     lines += [
         f"Results   {group}",
         f"Figures   {group / 'figures'}",
@@ -66,12 +70,14 @@ def _result(path):
     stem, name = path.name.removesuffix("_clusters.tsv"), _name(path)
     clusters = read_table(path)
     peaks = read_table(path.with_name(f"{stem}_peaks.tsv"))
+    settings = json.loads(path.with_suffix(".json").read_text())["TableSettings"]
+    near = [f"    {row['Advice']}" for row in settings.get("NearAlpha", [])[:_SHOWN_ADVICE]]
     if clusters.empty:
-        settings = json.loads(path.with_suffix(".json").read_text())["TableSettings"]
         largest = settings.get("LargestZ", settings.get("LargestStatistic"))
         smallest = settings.get("SmallestZ", settings.get("SmallestStatistic"))
         symbol = "z" if "LargestZ" in settings else settings["StatisticType"]
-        return [f"{name}: nothing survives ({symbol} between {smallest:.2f} and {largest:.2f})"]
+        found = f"{name}: nothing survives ({symbol} between {smallest:.2f} and {largest:.2f})"
+        return [found, *near]
     lines = [f"{name}: {len(clusters)} clusters, {clusters['n_voxels'].sum()} voxels"]
     main = peaks[peaks["peak_id"] == 1]
     regions = clusters.set_index("cluster_id")["label"]
@@ -81,7 +87,7 @@ def _result(path):
         lines.append(f"    z {peak['zscore']:6.2f} at {place} mm" + _known(region))
     if len(main) > _SHOWN_PEAKS:
         lines.append(f"    and {len(main) - _SHOWN_PEAKS} more")
-    return lines
+    return lines + near
 
 
 def _known(region):
