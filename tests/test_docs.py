@@ -84,9 +84,19 @@ def test_tables_of_nothing_say_so(stored_table, name):
 
 
 def test_benchmarks_are_drawn_from_their_file(stored_table):
-    row = {"work": "fit", "ours_cpu_s": 0.5, "nilearn_cpu_s": 2, "ratio": 4.0, "threads": 1}
+    row = {"work": "fit", "ours_cpu_ms": 0.5, "nilearn_cpu_ms": 2000, "ratio": 4.0, "threads": 1}
     text = stored_table("BenchmarkTable", [{**row, "note": "n"}])
-    assert "- fit\n     - 0.5\n     - 2\n     - 4\n     - 1\n     - n" in text
+    assert "- fit\n     - 0.5\n     - 2,000\n     - 4\n     - 1\n     - n" in text
+
+
+def test_the_cost_model_is_drawn_from_its_file(stored_table):
+    row = {"maps": 89, "voxels": 70000, "moved_nuisance": 3, "memory_gb": 1.0, "shuffles": 10000}
+    rows = [{**row, "foreseen_cpu_s": 4, "measured_cpu_s": 5, "measured_over_foreseen": 1.25}]
+    text = stored_table("ScalingTable", [*rows, row | {"foreseen_cpu_s": 4620}], rates={"a": 1e-9})
+    assert "Rates of the machine: a: 1e-09." in text
+    lines = "89\n     - 70,000\n     - 4\n     - 1\n     - 10,000\n"
+    assert f"- {lines}     - 4\n     - 5\n     - 1.25" in text
+    assert f"- {lines}     - 4,620\n     -" in text
 
 
 def test_null_rates_are_drawn_from_their_file(stored_table):
