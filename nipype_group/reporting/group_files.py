@@ -267,12 +267,17 @@ def add_permutations(folder, facts, given):
         if "template_files" in given:
             folder.add_file(given["template_files"][index], "template.json", contrast=label)
         if "permuted_stat_files" in given:
+            # The results of permutation come last, all of one statistic.
             stat = json.loads(Path(given["summary_files"][-1]).read_text())["StatisticType"]
             about = sidecar | {"StatisticType": stat}
             stat = stat.replace("pseudo-t", "pseudoT")
             where = {"contrast": label, "desc": "perm"}
             folder.add_map(given["permuted_stat_files"][index], about, stat=stat, **where)
-        for name, (stat, desc) in _PERMUTATION_MAPS.items():
-            if name in given and not (name == "logp_fdr_files" and "nulldist_files" not in given):
+        maps = dict(_PERMUTATION_MAPS)
+        if "nulldist_files" not in given:
+            # Where voxels stop early, a thresholded map has brought its false discovery rate.
+            del maps["logp_fdr_files"]
+        for name, (stat, desc) in maps.items():
+            if name in given:
                 desc = desc + SIDES[tail]
                 folder.add_map(given[name][index], sidecar, stat=stat, contrast=label, desc=desc)

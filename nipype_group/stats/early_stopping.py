@@ -14,10 +14,9 @@ import numpy as np
 
 from nipype_group.stats.permutation_precision import negative_binomial_p
 from nipype_group.stats.shuffle_methods import TIE_TOLERANCE
-from nipype_group.stats.shuffle_tiles import Tiles
+from nipype_group.stats.shuffle_tiles import Tiles, shuffles_per_pass
 
-# Shuffles whose rows are held at once, and those that pass between two looks at who is done.
-_SHUFFLES_PER_PASS = 4096
+# Shuffles between two looks at which voxels are done.
 _SHUFFLES_PER_LOOK = 64
 
 
@@ -66,29 +65,29 @@ def run_until_stopped(
     if not 0 <= first < last:
         raise ValueError(f"shuffles {first} to {last} are no range")
     if any(contrast.needs_maps for contrast in contrasts):
-        raise ValueError("early stopping goes with neither variance groups nor smoothed variance")
+        raise ValueError(
+            "early stopping goes with neither variance groups nor smoothed variance, nor with "
+            "voxels that some maps lack; leave early_stop out"
+        )
     n_voxels = int(np.count_nonzero(mask))
-    spans = [
-        (start, min(start + _SHUFFLES_PER_PASS, last))
-        for start in range(max(first, 1), last, _SHUFFLES_PER_PASS)
-    ]
-    results, done = [], 0
-    for contrast in contrasts:
-        tiles = Tiles(contrast, read, n_voxels, memory_gb * 1e9 / len(contrasts))
+    memory_bytes = memory_gb * 1e9 / len(contrasts)
+    results = []
+    for number, contrast in enumerate(contrasts):
+        tiles = Tiles(contrast, read, n_voxels, memory_bytes)
+        n_rows, n_maps = contrast.plain_rows.shape
+        size = shuffles_per_pass(n_maps, n_rows, n_voxels, memory_bytes)
         counts = np.zeros(n_voxels, np.int64)
         numbers = np.zeros((n_required, n_voxels), np.int64)
         observed = np.empty(n_voxels)
         for tile in tiles:
             observed[tile.span] = tile.observed
-        for span in spans:
-            rows = contrast.rows(*span)
-
+        for start in range(max(first, 1), last, size):
+            stop = min(start + size, last)
+            state = statistics, contrast.rows(start, stop), start, n_required, counts, numbers
             with ThreadPoolExecutor(n_threads) as pool:
-                state = statistics, rows, span[0], n_required, counts, numbers
                 list(pool.map(partial(_advance, tiles, *state), range(len(tiles))))
-            done += 1
             if report is not None:
-                report(done / (len(spans) * len(contrasts)))
+                report((number + (stop - first) / (last - first)) / len(contrasts))
         results.append(StoppedResult(contrast.statistic(observed), counts, numbers))
     return results
 

@@ -21,16 +21,10 @@ class IncompleteVoxels:
     ----------
     contrast : ShuffledContrast
         Shuffled by Freedman-Lane.
-    n_voxels : int
-        Voxels tested, complete ones included.
     """
 
-    def __init__(self, contrast, n_voxels):
-        self._contrast, self._n_voxels = contrast, n_voxels
-        self._patterns = {}
-
-    def __bool__(self):
-        return bool(self._patterns)
+    def __init__(self, contrast):
+        self._contrast, self._patterns = contrast, {}
 
     def add(self, first, data):
         """Take in the incomplete voxels of a tile.

@@ -136,11 +136,13 @@ def advice(name, p, count, n_shuffles, alpha, confidence=0.95, exhaustive=False)
 
     Examples
     --------
-    >>> advice("cluster 2", 0.048, 240, 5000, 0.05)
-    'cluster 2: p .048, 95 % interval .0421 to .0541 includes .05; about 47,000 shuffles would settle it'
+    >>> for part in advice("cluster 2", 0.048, 240, 5000, 0.05).split("; "):
+    ...     print(part)
+    cluster 2: p .048, 95 % interval .0421 to .0541 includes .05
+    about 47,000 shuffles would settle it
     >>> advice("cluster 1", 0.001, 5, 5000, 0.05) is None
     True
-    """  # noqa: E501
+    """
     lower, upper = p_interval(count, n_shuffles, confidence, exhaustive)
     if exhaustive or not lower <= alpha <= upper:
         return None

@@ -167,7 +167,7 @@ class ShuffledContrast:
         return np.linalg.qr(nuisance, mode="complete")[0][:, nuisance.shape[1] :]
 
     def series(self, data):
-        """Return what is shuffled and the correlation of the data as they are.
+        """Return what is shuffled, and what the data as they are correlate by.
 
         Voxels that the model explains whole (a constant under a tested mean) become 0: they have
         no residual variance, and so no statistic, as in the GLM.

@@ -68,7 +68,7 @@ class Tiles:
 
     def __init__(self, contrast, read, n_voxels, memory_bytes):
         self.contrast, self.n_voxels = contrast, n_voxels
-        self.incomplete = IncompleteVoxels(contrast, n_voxels)
+        self.incomplete = IncompleteVoxels(contrast)
         self._read = read
         self._starts = range(0, n_voxels, VOXELS_PER_TILE)
         self.kept = keeps_series(contrast.scheme.n_maps, n_voxels, memory_bytes)

@@ -94,7 +94,10 @@ def test_a_map_without_survivors_has_no_clusters(mask):
 def test_extents_and_masses_equal_those_of_fsl(shared):
     folder = shared / "oracles/fsl"
     mask = nib.load(shared / "data/wager2008/mask.nii.gz").get_fdata() > 0
-    read = lambda kind: nib.load(folder / f"one_xcC2000_{kind}tstat1.nii.gz").get_fdata()  # noqa: E731
+
+    def read(kind):
+        return nib.load(folder / f"one_xcC2000_{kind}tstat1.nii.gz").get_fdata()
+
     voxels, heights = survivors(read(""), mask, 3.1)
     neighbours = neighbour_list(mask, 26)
     scratch = np.full(len(neighbours), -1, dtype=np.int32)

@@ -61,11 +61,15 @@ def problem(name, seed=1):
     return contrast, x, z, data
 
 
+def reader(data):
+    """Return a function that reads voxels a to b - 1."""
+    return lambda a, b: data[:, a:b]
+
+
 def run(contrast, data, first=0, last=400, tail="two-sided", mask=None, statistics=None, **kwargs):
     mask = np.ones((data.shape[1], 1, 1), bool) if mask is None else mask
     statistics = ShuffleStatistics(tail=tail) if statistics is None else statistics
-    read = lambda a, b: data[:, a:b]  # noqa: E731
-    return run_shuffles(read, mask, [contrast], statistics, first, last, **kwargs)[0]
+    return run_shuffles(reader(data), mask, [contrast], statistics, first, last, **kwargs)[0]
 
 
 def on_side(t, tail, signed=True):
@@ -215,7 +219,7 @@ def test_contrasts_together_are_what_each_is_alone(smooth_data):
     contrasts = [problem(name)[0] for name in names]
     contrasts = [ShuffledContrast(c.partition, contrasts[0].scheme) for c in contrasts]
     data = smooth_data(N, BIG, 3)
-    read = lambda a, b: data[:, a:b]  # noqa: E731
+    read = reader(data)
     with threadpool_limits(1, "blas"):
         together = run_shuffles(read, BIG, contrasts, EVERYTHING, 0, 90, n_threads=2)
         alone = [run(c, data, 0, 90, mask=BIG, statistics=EVERYTHING) for c in contrasts]

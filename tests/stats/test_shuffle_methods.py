@@ -70,8 +70,8 @@ def reduction_of(contrast):
 
 def run(contrast, data, tail="two-sided", last=N_SHUFFLES, names=("voxel",)):
     mask = np.ones((data.shape[1], 1, 1), bool)
-    read = lambda a, b: data[:, a:b]  # noqa: E731
-    (result,) = run_shuffles(read, mask, [contrast], ShuffleStatistics(names, tail), 0, last)
+    statistics = ShuffleStatistics(names, tail)
+    (result,) = run_shuffles(lambda a, b: data[:, a:b], mask, [contrast], statistics, 0, last)
     return result
 
 
