@@ -7,6 +7,7 @@ from nipype_group.interfaces.collect import CollectMaps
 from nipype_group.interfaces.contrast import EstimateContrasts
 from nipype_group.interfaces.derivatives import GroupDerivatives
 from nipype_group.interfaces.design import ContrastSet, DesignMatrix
+from nipype_group.interfaces.figures import PlotResults
 from nipype_group.interfaces.glm import GroupGLM
 from nipype_group.interfaces.mask import GroupMask, StackMaps
 from nipype_group.interfaces.permutation import (
@@ -14,8 +15,8 @@ from nipype_group.interfaces.permutation import (
     PlanPermutations,
     RunPermutations,
 )
-from nipype_group.interfaces.report import AtlasReport, PlotResults
 from nipype_group.interfaces.smooth import SmoothMaps
+from nipype_group.interfaces.tables import AtlasReport
 from nipype_group.interfaces.threshold import ThresholdMap
 
 __all__ = [

@@ -8,7 +8,7 @@ from nipype.interfaces.base import InputMultiObject, Str, TraitedSpec, traits
 
 from nipype_group.images import read_mask, read_volume, write_volume
 from nipype_group.interfaces.base import LOGGER, File, GroupInputSpec, GroupInterface, isdefined
-from nipype_group.interfaces.report import NO_ATLAS
+from nipype_group.interfaces.tables import NO_ATLAS
 from nipype_group.reporting.atlas import find_atlases
 from nipype_group.reporting.discoveries import atlas_regions, discovery_rows, write_discoveries
 from nipype_group.reporting.permutation_maps import read_template

@@ -4,7 +4,7 @@ import nipype.pipeline.engine as pe
 from nipype.interfaces.utility import IdentityInterface
 
 from nipype_group.interfaces import AtlasReport, PlotResults
-from nipype_group.interfaces.report import NO_ATLAS
+from nipype_group.interfaces.tables import NO_ATLAS
 
 # Fields of every thresholded map, as inputs of the workflow and of AtlasReport.
 PER_RESULT = {
