@@ -16,7 +16,8 @@ with zipfile.ZipFile(wheel) as archive:
 with tarfile.open(source) as archive:
     in_source = [name.partition("/")[2] for name in archive.getnames()]
 modules = [p.as_posix() for p in Path("nipype_group").rglob("*.py")]
-missing = [m for m in [*modules, "nipype_group/py.typed"] if m not in in_wheel]
+data = [p.as_posix() for p in Path("nipype_group/data").iterdir() if p.is_file()]
+missing = [m for m in [*modules, *data, "nipype_group/py.typed"] if m not in in_wheel]
 foreign = [n for n in in_wheel if not n.startswith("nipype_group")]
 wanted = ["setup.cfg", "README.rst", "CHANGES.rst", "LICENSE", "workflows/association.py"]
 wanted += ["docs/conf.py", "tests/conftest.py", *modules]

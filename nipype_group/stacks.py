@@ -25,37 +25,119 @@ from nipype_group.stats.smoothing import VolumeSmoother
 _KEPT_WEIGHTS = 8
 
 
-def count_coverage(paths):
-    """Count, for every voxel, the maps that have a value there.
+@dataclass(frozen=True)
+class Coverage:
+    """Where maps have values.
+
+    Parameters
+    ----------
+    counts : int32 array, shape (x, y, z)
+        Maps with a value.
+    grid : Grid
+    own : int array, shape (n,)
+        Voxels with a value in each map, of `within` where it is given.
+    lacking : int64 array, shape (x, y, z)
+        Sum of the numbers (from 0) of the maps without a value: where one map alone has none, its
+        number.
+    within : bool array, shape (x, y, z), or None
+        Explicit mask.
+    """
+
+    counts: np.ndarray
+    grid: Grid
+    own: np.ndarray
+    lacking: np.ndarray
+    within: np.ndarray | None = None
+
+    @property
+    def allowed(self):
+        """Voxels of the explicit mask, without one those of any map; bool array (x, y, z)."""
+        return self.counts > 0 if self.within is None else self.within
+
+    def missing(self):
+        """Return how many of the allowed voxels each map lacks, int array of shape (n,)."""
+        return int(self.allowed.sum()) - self.own
+
+    def removed_alone(self, mask):
+        """Return how many allowed voxels outside a mask each map lacks that all others have.
+
+        Parameters
+        ----------
+        mask : bool array, shape (x, y, z)
+
+        Returns
+        -------
+        int array, shape (n,)
+        """
+        n_maps = len(self.own)
+        alone = self.allowed & ~mask & (self.counts == n_maps - 1)
+        return np.bincount(self.lacking[alone], minlength=n_maps)
+
+
+def count_coverage(paths, mask_file=None):
+    """Count, for every voxel, the maps that have a value there; a map in memory at a time.
 
     Parameters
     ----------
     paths : sequence of path
         Maps of one grid.
+    mask_file : path, optional
+        Explicit mask on the same grid.
 
     Returns
     -------
-    counts : int array, shape (x, y, z)
-    grid : Grid
-    own : list of int
-        Voxels with a value in each map.
+    Coverage
 
     Raises
     ------
     MapError
-        Naming the map that is on another grid than the first.
+        Naming the map that is on another grid than the first, or the mask that is.
     """
-    counts, grid, own = None, None, []
-    for path in paths:
+    counts, grid, own, within = None, None, [], None
+    for number, path in enumerate(paths):
         values, its_grid = read_map(path)
         present = np.isfinite(values)
         if grid is None:
             counts, grid = np.zeros(values.shape, dtype=np.int32), its_grid
+            lacking = np.zeros(values.shape, dtype=np.int64)
+            within = None if mask_file is None else read_mask(mask_file, grid)[0]
         elif not its_grid.matches(grid):
             raise MapError(path, f"grid {its_grid}; the first map has {grid}")
         counts += present
-        own.append(int(present.sum()))
-    return counts, grid, own
+        np.add(lacking, number, out=lacking, where=~present)
+        own.append(np.count_nonzero(present if within is None else present & within))
+    return Coverage(counts, grid, np.array(own), lacking, within)
+
+
+def write_map_coverage(path, map_files, coverage, mask):
+    """Write what each map has and what it costs the mask, a row a map.
+
+    Parameters
+    ----------
+    path : path
+        Ending in .tsv.
+    map_files : sequence of path
+        Maps that were counted, in order.
+    coverage : Coverage
+    mask : bool array, shape (x, y, z)
+        Voxels that are analysed.
+
+    Returns
+    -------
+    str
+    """
+    path = Path(path).absolute()
+    columns = coverage.own, coverage.missing(), coverage.removed_alone(mask)
+    rows = zip((Path(f).name for f in map_files), *columns, strict=True)
+    lines = ["map\tn_voxels\tn_missing\tn_removed_alone"]
+    lines += ["\t".join(map(str, row)) for row in rows]
+    temporary = path.with_name(f".{os.getpid()}-{path.name}")
+    try:
+        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return str(path)
 
 
 def maps_needed(n_maps, min_coverage):
@@ -94,11 +176,8 @@ def group_mask(paths, mask_file=None, min_coverage=1.0):
     Returns
     -------
     mask : bool array, shape (x, y, z)
-    counts : int array, shape (x, y, z)
-        Maps with a value, everywhere.
-    grid : Grid
-    n_lost : int
-        Voxels of the explicit mask (without one: of any map) that too few maps have.
+    coverage : Coverage
+        Of the explicit mask (without one: of the voxels of any map).
 
     Raises
     ------
@@ -108,18 +187,17 @@ def group_mask(paths, mask_file=None, min_coverage=1.0):
         Where no voxel is left, naming the map with the smallest coverage.
     """
     needed = maps_needed(len(paths), min_coverage)
-    counts, grid, own = count_coverage(paths)
-    allowed = counts > 0 if mask_file is None else read_mask(mask_file, grid)[0]
-    mask = allowed & (counts >= needed)
+    coverage = count_coverage(paths, mask_file)
+    mask = coverage.allowed & (coverage.counts >= needed)
     if not mask.any():
-        worst = int(np.argmin(own))
+        worst = int(np.argmin(coverage.own))
         who = "every map" if needed == len(paths) else f"{needed} of the {len(paths)} maps"
         raise MapError(
             paths[worst],
             f"no voxel {'of the mask ' if mask_file else ''}has a value in {who}; this one "
-            f"has the smallest coverage, {own[worst]} voxels",
+            f"has the smallest coverage, {coverage.own[worst]} voxels",
         )
-    return mask, counts, grid, int(allowed.sum() - mask.sum())
+    return mask, coverage
 
 
 def write_stack(path, map_files, mask, grid, allow_missing=False):
@@ -444,6 +522,17 @@ class MaskedStack:
         """Return about so many voxels, evenly spread over the mask, shape (n, k)."""
         step = max(1, self.n_voxels // n_voxels)
         return self._maps[:, self._inside[::step]].astype(float)
+
+    def maps(self, rows=None):
+        """Yield the mask's voxels of every map as float64, shape (v,), one map at a time.
+
+        Parameters
+        ----------
+        rows : sequence of int, optional
+            These maps, in this order.
+        """
+        for row in range(self.n_maps) if rows is None else rows:
+            yield self._maps[row][self._inside].astype(float)
 
     def residuals(self, matrix, betas):
         """Yield the residual volume of every map, one at a time.

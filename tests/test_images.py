@@ -174,19 +174,20 @@ def maps(write_map):
 
 def test_group_mask_is_what_every_map_has(maps, write_map):
     arrays, paths = maps
-    mask, counts, grid, n_lost = group_mask(paths)
+    mask, coverage = group_mask(paths)
     expected = np.ones(SHAPE, bool)
     expected[0] = False
     expected[4, 5, 5:] = False
     np.testing.assert_array_equal(mask, expected)
-    np.testing.assert_array_equal(counts, sum((np.nan_to_num(a) != 0).astype(int) for a in arrays))
-    assert n_lost == 42 + 2
-    assert grid.matches(GRID)
+    expected_counts = sum((np.nan_to_num(a) != 0).astype(int) for a in arrays)
+    np.testing.assert_array_equal(coverage.counts, expected_counts)
+    assert coverage.allowed.sum() - mask.sum() == 42 + 2
+    assert coverage.grid.matches(GRID)
     explicit = np.zeros(SHAPE, np.uint8)
     explicit[:2] = 1
-    inside, _, _, n_lost = group_mask(paths, write_map("m.nii", explicit, AFFINE))
+    inside, coverage = group_mask(paths, write_map("m.nii", explicit, AFFINE))
     np.testing.assert_array_equal(inside, expected & (explicit == 1))
-    assert n_lost == 42
+    assert coverage.allowed.sum() - inside.sum() == 42
 
 
 def test_group_mask_without_a_voxel_names_the_worst_map(maps, write_map):

@@ -42,7 +42,8 @@ def present(arrays):
 def stack(maps, tmp_path):
     """A stack of the voxels that seven of the ten maps have."""
     arrays, paths = maps
-    mask, _, grid, _ = group_mask(paths, min_coverage=0.7)
+    mask, coverage = group_mask(paths, min_coverage=0.7)
+    grid = coverage.grid
     mask_file = write_volume(tmp_path / "mask.nii", mask, grid, np.uint8)
     stack_file = write_stack(tmp_path / "stack.nii", paths, mask, grid, allow_missing=True)
     return MaskedStack(stack_file, mask_file)
@@ -53,11 +54,11 @@ def stack(maps, tmp_path):
 )
 def test_mask_is_where_enough_maps_have_a_value(maps, share, needed):
     arrays, paths = maps
-    mask, counts, _, n_lost = group_mask(paths, min_coverage=share)
+    mask, coverage = group_mask(paths, min_coverage=share)
     expected = present(arrays).sum(axis=0) >= needed
     np.testing.assert_array_equal(mask, expected)
-    np.testing.assert_array_equal(counts, present(arrays).sum(axis=0))
-    assert n_lost == (~expected).sum()
+    np.testing.assert_array_equal(coverage.counts, present(arrays).sum(axis=0))
+    assert coverage.allowed.sum() - mask.sum() == (~expected).sum()
     assert maps_needed(N, share) == needed
 
 
@@ -100,6 +101,12 @@ def test_stack_is_nan_where_a_map_lacks_a_voxel_of_the_mask(maps, stack):
     assert stack.has_missing
 
 
+def test_maps_are_read_one_at_a_time_in_any_order(stack):
+    data = stack.read(0, stack.n_voxels)
+    np.testing.assert_array_equal(np.array(list(stack.maps())), data)
+    np.testing.assert_array_equal(np.array(list(stack.maps([7, 2]))), data[[7, 2]])
+
+
 def test_stack_has_nothing_outside_its_mask(stack, tmp_path):
     values = np.asarray(nib.load(tmp_path / "stack.nii").dataobj)
     assert not values[~stack.mask].any()
@@ -107,7 +114,8 @@ def test_stack_has_nothing_outside_its_mask(stack, tmp_path):
 
 def test_stack_of_complete_maps_has_the_same_bytes_either_way(maps, tmp_path):
     _, paths = maps
-    mask, _, grid, _ = group_mask(paths)
+    mask, coverage = group_mask(paths)
+    grid = coverage.grid
     mask_file = write_volume(tmp_path / "mask.nii", mask, grid, np.uint8)
     files = [
         write_stack(tmp_path / f"{allow}.nii", paths, mask, grid, allow_missing=allow)
@@ -119,7 +127,8 @@ def test_stack_of_complete_maps_has_the_same_bytes_either_way(maps, tmp_path):
 
 def test_one_missing_value_in_the_last_map_is_found(maps, tmp_path):
     arrays, paths = maps
-    mask, _, grid, _ = group_mask(paths[4:7] + paths[9:])
+    mask, coverage = group_mask(paths[4:7] + paths[9:])
+    grid = coverage.grid
     mask[1, 1, 1] = True
     mask_file = write_volume(tmp_path / "mask.nii", mask, grid, np.uint8)
     last = write_stack(tmp_path / "s.nii", [paths[4], paths[7]], mask, grid, allow_missing=True)

@@ -120,14 +120,12 @@ class AtlasTable(_Generated):
 
     def lines(self):
         """Return a table of name, space and licence."""
-        from nipype_group.reporting import atlas_files
+        from nipype_group.reporting import atlas_files, atlas_spaces
 
         rows = []
-        for name, space in atlas_files._SPACES.items():
-            key = name.replace("_", "")
-            licence = [text for part, text in atlas_files._LICENCES.items() if part in key]
+        for name, space in atlas_spaces.SPACES.items():
             default = "yes" if name in atlas_files.DEFAULT_ATLASES else ""
-            rows.append([f"``{name}``", space, (licence or ["unstated"])[0], default])
+            rows.append([f"``{name}``", space, atlas_spaces.licence_of(name), default])
         return list_table(["Name", "Space", "Licence", "Default"], rows, (30, 30, 25, 15))
 
 

@@ -8,7 +8,7 @@ import sys
 os.environ.setdefault("NO_ET", "1")
 
 from nipype_group._version import __version__
-from nipype_group.cli import demo, run
+from nipype_group.cli import demo, nidm, run
 
 
 def build_parser():
@@ -22,6 +22,7 @@ def build_parser():
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     run.add_parser(commands)
     demo.add_parser(commands)
+    nidm.add_parser(commands)
     return parser
 
 

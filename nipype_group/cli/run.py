@@ -9,6 +9,7 @@ from pathlib import Path
 from nipype_group.execution import allowed_processors, quiet_nipype, run_workflow
 from nipype_group.reporting.derivatives import check_output_dir
 from nipype_group.reporting.summary import summarise
+from nipype_group.reporting.table_views import CONVENTIONS
 from nipype_group.stats.clusters import CONNECTIVITIES, TAILS
 from nipype_group.stats.permutation_p import APPROXIMATIONS
 from nipype_group.stats.planning import BLOCK_EXCHANGES, SHUFFLINGS
@@ -161,6 +162,18 @@ def add_inference(parser):
         help="atlases of the tables, or none; default AAL, Desikan-Killiany, Harvard-Oxford",
     )  # fmt: skip
     report.add_argument("--space", metavar="S", help="space of the maps, for the file names")
+    report.add_argument(
+        "--no-regions", action="store_true", help="fit no models to the means of atlas regions"
+    )
+    report.add_argument(
+        "--table-view", metavar="NAME[,NAME...]", type=_names, default=(),
+        help=f"tables also as {', '.join(CONVENTIONS)} lay them out",
+    )  # fmt: skip
+    report.add_argument("--nidm", action="store_true", help="write a NIDM-Results pack too")
+    report.add_argument(
+        "--viewer", action="store_true",
+        help="embed an interactive viewer in the report, 0.7 MB a contrast",
+    )  # fmt: skip
 
 
 def add_permutation(parser):
@@ -310,6 +323,10 @@ def _settings(arguments):
         atlases=None if arguments.atlas is None else tuple(arguments.atlas),
         space=arguments.space,
         min_coverage=arguments.min_coverage,
+        regions=not arguments.no_regions,
+        table_views=arguments.table_view,
+        nidm=arguments.nidm,
+        viewer=arguments.viewer,
         on_bad_map=arguments.on_bad_map,
         figures=can_draw(),
         n_procs=processors(arguments),

@@ -105,6 +105,7 @@ class ContrastTest:
         return ShuffledContrast(
             partition(model, weights), scheme, self.method, welch,
             smooth_variance if self.variance_fwhm_mm else None, self.varying_dof,
+            unsigned=contrast.test == "F",
         )  # fmt: skip
 
 

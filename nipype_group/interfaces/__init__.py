@@ -10,11 +10,15 @@ from nipype_group.interfaces.design import ContrastSet, DesignMatrix
 from nipype_group.interfaces.figures import PlotResults
 from nipype_group.interfaces.glm import GroupGLM
 from nipype_group.interfaces.mask import GroupMask, StackMaps
+from nipype_group.interfaces.nidm import NIDMResults
 from nipype_group.interfaces.permutation import (
     MergePermutations,
     PlanPermutations,
     RunPermutations,
 )
+from nipype_group.interfaces.quality import MapQuality
+from nipype_group.interfaces.regions import RegionModels
+from nipype_group.interfaces.report import GroupReport
 from nipype_group.interfaces.smooth import SmoothMaps
 from nipype_group.interfaces.tables import AtlasReport
 from nipype_group.interfaces.threshold import ThresholdMap
@@ -31,9 +35,13 @@ __all__ = [
     "GroupDerivatives",
     "GroupGLM",
     "GroupMask",
+    "GroupReport",
+    "MapQuality",
     "MergePermutations",
+    "NIDMResults",
     "PlanPermutations",
     "PlotResults",
+    "RegionModels",
     "RunPermutations",
     "SmoothMaps",
     "StackMaps",

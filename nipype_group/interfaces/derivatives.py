@@ -1,5 +1,7 @@
 """Keep: the results as BIDS derivatives."""
 
+from functools import partial
+
 from nipype.interfaces.base import InputMultiObject, Str, TraitedSpec, traits
 
 from nipype_group.interfaces.base import File, GroupInputSpec, GroupInterface, isdefined
@@ -9,9 +11,12 @@ from nipype_group.reporting.group_files import (
     add_contrasts,
     add_discoveries,
     add_permutations,
+    add_report,
     add_run,
     add_thresholded,
 )
+from nipype_group.reporting.html_report import write_report
+from nipype_group.reporting.nidm import write_nidm_pack
 
 
 def _files(desc):
@@ -19,6 +24,7 @@ def _files(desc):
 
 
 class _GroupDerivativesInputSpec(GroupInputSpec):
+    revision = 2
     output_dir = Str(mandatory=True, desc="top folder of the derivatives, made if needed")
     task = Str(desc="task of the file names; default: that of the maps, where they share one")
     space = Str(desc="space of the file names; default: that of the maps, where they share one")
@@ -68,7 +74,21 @@ class _GroupDerivativesInputSpec(GroupInputSpec):
     tfce_logp_fdr_files = _files("-log10 of its false discovery rate")
     template_files = _files("calibrated templates of true discovery proportions")
     permuted_contrasts = traits.List(Str, desc="labels of the contrasts that were permuted")
-    figures = _files("PNG files")
+    view_files = _files("tables as views lay them out: all views of a map, then of the next")
+    views = traits.List(Str, desc="packages whose layout view_files follow")
+    quality_file = File(exists=True, desc="quality of every map")
+    quality_json = File(exists=True, desc="its dictionary")
+    regions_files = _files("models of atlas regions, of every contrast")
+    regions_jsons = _files("their dictionaries")
+    values_files = _files("means of the regions of every atlas in every map")
+    values_jsons = _files("their dictionaries")
+    atlas_names = traits.List(Str, desc="atlases of values_files")
+    peak_values_files = _files("values of all maps at peaks, named after their result")
+    figure_files = _files("PNG files")
+    figure_indexes = _files("JSON: kind, alternative text and caption of figure_files")
+    nidm = traits.Bool(False, usedefault=True, desc="write a NIDM-Results pack too")
+    no_report = traits.Bool(False, usedefault=True, desc="leave out the HTML report")
+    viewer = traits.Bool(False, usedefault=True, desc="embed an interactive viewer in the report")
 
 
 class _GroupDerivativesOutputSpec(TraitedSpec):
@@ -77,7 +97,7 @@ class _GroupDerivativesOutputSpec(TraitedSpec):
 
 
 class GroupDerivatives(GroupInterface):
-    """Write results as BIDS derivatives with JSON sidecars.
+    """Write results as BIDS derivatives with JSON sidecars, and their report.
 
     All files are first written beside their place, then the folder is renamed, so an interrupted
     run leaves either the old results or the new ones. A folder that another program made is left
@@ -102,8 +122,11 @@ class GroupDerivatives(GroupInterface):
             add_thresholded(folder, facts, given)
             add_discoveries(folder, facts, given)
             add_permutations(folder, facts, given)
-            for figure in given.get("figures", []):
-                folder.add_figure(figure)
+            add_report(folder, given)
+            if given["nidm"]:
+                folder.add_made(write_nidm_pack)
+            if not given["no_report"]:
+                folder.add_made(partial(write_report, viewer=given["viewer"]))
             self._results["out_files"] = folder.publish(facts.source)
             self._results["group_dir"] = str(folder.top / "group")
         return runtime

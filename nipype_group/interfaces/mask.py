@@ -13,10 +13,11 @@ from nipype_group.interfaces.base import (
     GroupInterface,
     isdefined,
 )
-from nipype_group.stacks import group_mask, write_stack
+from nipype_group.stacks import group_mask, write_map_coverage, write_stack
 
 
 class _GroupMaskInputSpec(GroupInputSpec):
+    revision = 2
     map_files = InputMultiObject(File(exists=True), mandatory=True, desc="maps of one grid")
     mask_file = File(exists=True, desc="explicit mask on the grid of the maps")
     search_volume = File(exists=True, desc="mask of the voxels that inference searches")
@@ -29,6 +30,9 @@ class _GroupMaskOutputSpec(TraitedSpec):
     mask_file = File(desc="voxels that are analysed")
     search_mask_file = File(desc="those inside the search volume; all without one")
     coverage_file = File(desc="number of maps with a value, a voxel")
+    map_coverage_file = File(
+        desc="TSV, a row a map: voxels present, missing, and removed from the mask by it alone"
+    )
     n_voxels = traits.Int(desc="voxels in the mask")
 
 
@@ -36,7 +40,10 @@ class GroupMask(GroupInterface):
     """Find the voxels with a value in enough maps, inside an explicit mask where one is given.
 
     By default every map must have a voxel. With a lower `min_coverage` maps may lack voxels of the
-    mask; the model of such a voxel is fitted to the maps that have it.
+    mask; the model of such a voxel is fitted to the maps that have it. `map_coverage_file` says
+    what each map costs: `n_missing` counts the voxels of the explicit mask (without one: of any
+    map) that it lacks, `n_removed_alone` those that all other maps have and that are out of the
+    mask for want of this one.
 
     Examples
     --------
@@ -50,17 +57,20 @@ class GroupMask(GroupInterface):
 
     def _run_interface(self, runtime):
         explicit = self.inputs.mask_file if isdefined(self.inputs.mask_file) else None
-        mask, counts, grid, n_lost = group_mask(
-            self.inputs.map_files, explicit, self.inputs.min_coverage
-        )
+        paths = self.inputs.map_files
+        mask, coverage = group_mask(paths, explicit, self.inputs.min_coverage)
+        grid, n_lost = coverage.grid, coverage.allowed.sum() - mask.sum()
         LOGGER.info(
             "%d voxels in the mask, %d of which some map lacks; too few maps have %d others",
-            mask.sum(), (counts[mask] < len(self.inputs.map_files)).sum(), n_lost,
+            mask.sum(), (coverage.counts[mask] < len(paths)).sum(), n_lost,
         )  # fmt: skip
         cwd = Path(runtime.cwd)
+        self._results["map_coverage_file"] = write_map_coverage(
+            cwd / "map_coverage.tsv", paths, coverage, mask
+        )
         self._results["mask_file"] = write_volume(cwd / "mask.nii.gz", mask, grid, np.uint8)
         self._results["coverage_file"] = write_volume(
-            cwd / "coverage.nii.gz", counts, grid, np.int32
+            cwd / "coverage.nii.gz", coverage.counts, grid, np.int32
         )
         searched = mask
         if isdefined(self.inputs.search_volume):

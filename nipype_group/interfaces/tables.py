@@ -1,19 +1,24 @@
 """Tables of clusters, peaks and regions."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 from nipype.interfaces.base import InputMultiObject, Str, TraitedSpec, traits
 
-from nipype_group.images import read_mask, read_volume
-from nipype_group.interfaces.base import File, GroupInputSpec, GroupInterface, isdefined
-from nipype_group.reporting.atlas import find_atlases
-from nipype_group.reporting.permutation_maps import read_template
+from nipype_group.images import read_mask, read_volume, write_volume
+from nipype_group.interfaces.base import LOGGER, File, GroupInputSpec, GroupInterface, isdefined
+from nipype_group.reporting.atlas import find_atlases, space_warning
+from nipype_group.reporting.permutation_maps import CONTROL_NAMES, read_template
+from nipype_group.reporting.table_files import write_tables
+from nipype_group.reporting.table_views import CONVENTIONS, PEAK_RULES, table_view, write_view
 from nipype_group.reporting.tables import (
     add_cluster_p,
+    add_inference_p,
     add_peak_q,
     cluster_tables,
-    write_tables,
+    inference_positions,
+    label_map,
 )
 from nipype_group.stats.all_resolutions import ari_regions
 from nipype_group.stats.clusters import TAILS
@@ -21,12 +26,26 @@ from nipype_group.stats.clusters import TAILS
 ADJUSTMENTS = ("none", "fwe", "fdr")
 # Stands for an empty list of atlases, which Nipype takes for one that was not given.
 NO_ATLAS = "none"
+# Column of p of the inference that a summary tells of.
+_OWN_COLUMN = {control: f"p_fwe_{name}" for name, control in CONTROL_NAMES.items()}
 
 
 class _AtlasReportInputSpec(GroupInputSpec):
+    # Columns of further inferences have a fixed place.
+    revision = 2
+
     stat_file = File(exists=True, mandatory=True, desc="statistic map: t, F or z")
-    label_file = File(exists=True, mandatory=True, desc="cluster ids from the step before")
-    z_file = File(exists=True, mandatory=True, desc="z map")
+    label_file = File(
+        exists=True, desc="cluster ids from the step before; this or threshold_statistic"
+    )
+    threshold_statistic = traits.Float(
+        desc="bare maps: height in units of the statistic at which clusters form; inclusion is >="
+    )
+    cluster_extent = traits.Int(0, usedefault=True, desc="bare maps: smallest cluster, in voxels")
+    connectivity = traits.Enum(26, 6, 18, usedefault=True, desc="bare maps: neighbours of a voxel")
+    z_file = File(
+        exists=True, desc="z map, whose height chooses the peaks; default: the statistic does"
+    )
     stat_type = traits.Enum("t", "F", "z", usedefault=True, desc="what the statistic is")
     effect_file = File(exists=True, desc="effect map, of t contrasts")
     variance_file = File(exists=True, desc="variance of the effect, of t contrasts")
@@ -35,12 +54,24 @@ class _AtlasReportInputSpec(GroupInputSpec):
     adjustment = traits.Enum(
         *ADJUSTMENTS, usedefault=True, desc="what logp_file is adjusted for: nothing, FWE, FDR"
     )
+    inference_logp_files = InputMultiObject(
+        File(exists=True), desc="-log10 of the familywise p of all results of the run"
+    )
+    inferences = traits.List(
+        Str,
+        desc="COLUMN=POSITION, as p_fwe_voxel=2: the inferences on this contrast, columns of p, "
+        "and which of inference_logp_files each is, from 0",
+    )
     summary_file = File(exists=True, desc="JSON of the threshold, kept in the dictionaries")
-    mask_file = File(exists=True, desc="voxels tested, with ari_alpha")
+    mask_file = File(exists=True, desc="voxels tested, with ari_alpha and for bare maps")
     ari_alpha = traits.Float(
         desc="give every cluster a true discovery proportion; probability that any bound fails"
     )
-    tail = traits.Enum(*TAILS, usedefault=True, desc="side of the true discovery proportions")
+    tail = traits.Enum(
+        *TAILS,
+        usedefault=True,
+        desc="side of the clusters of bare maps and of the true discovery proportions",
+    )
     template_file = File(exists=True, desc="calibrated template that bounds them")
     atlases = InputMultiObject(
         Str,
@@ -49,6 +80,9 @@ class _AtlasReportInputSpec(GroupInputSpec):
     space = Str(desc="space of the maps; tissue is given in MNI spaces and where unknown")
     min_distance_mm = traits.Float(8.0, usedefault=True, desc="mm between peaks of a cluster")
     max_peaks = traits.Int(4, usedefault=True, desc="peaks listed of a cluster")
+    views = InputMultiObject(
+        traits.Enum(*CONVENTIONS), desc="also lay the tables out as these packages do"
+    )
 
 
 class _AtlasReportOutputSpec(TraitedSpec):
@@ -58,6 +92,8 @@ class _AtlasReportOutputSpec(TraitedSpec):
     clusters_json = File(desc="columns and settings of the clusters")
     peaks_json = File(desc="columns and settings of the peaks")
     labels_json = File(desc="columns and settings of the regions")
+    label_file = File(desc="cluster ids: the image given, or that of a bare map")
+    view_files = traits.List(File, desc="TSV of every view, in the order of views")
 
 
 class AtlasReport(GroupInterface):
@@ -66,6 +102,7 @@ class AtlasReport(GroupInterface):
     Peaks are local maxima (26 neighbours) more than `min_distance_mm` apart and always inside
     their cluster. Regions are looked up at the centres of the cluster's voxels in the nearest
     voxel of the atlas. Without an atlas, hemisphere and tissue class are given all the same.
+    Clusters come labelled from the step before, or form at `threshold_statistic` in a bare map.
 
     Examples
     --------
@@ -78,47 +115,104 @@ class AtlasReport(GroupInterface):
     output_spec = _AtlasReportOutputSpec
 
     def _run_interface(self, runtime):
-        inputs = self.inputs
+        inputs, cwd = self.inputs, Path(runtime.cwd)
         stat, grid = read_volume(inputs.stat_file)
-        labels, own = read_volume(inputs.label_file)
-        if not own.matches(grid):
-            raise ValueError(f"{inputs.label_file} has the grid {own}, the statistic {grid}")
+        labels, settings = self._labels(stat, grid, cwd)
         atlases = _atlases(inputs.atlases)
-        names = (
-            ["p_file"] if inputs.stat_type == "F" else ["p_file", "effect_file", "variance_file"]
-        )
-        given = {n: read_volume(p)[0] for n in names if isdefined(p := getattr(inputs, n))}
-        if isdefined(inputs.logp_file) and inputs.adjustment != "none":
-            given[inputs.adjustment] = 10 ** -read_volume(inputs.logp_file)[0]
-        tables = cluster_tables(
-            stat, labels, grid.affine, zscore=read_volume(inputs.z_file)[0],
-            stat_type=inputs.stat_type, effect=given.get("effect_file"),
-            variance=given.get("variance_file"), p_unc=given.get("p_file"),
-            p_fwe=given.get("fwe"), p_fdr=given.get("fdr"), atlases=atlases,
-            min_distance_mm=inputs.min_distance_mm, max_peaks=inputs.max_peaks,
+        volumes = self._volumes(stat, grid)
+        summary = _read_json(inputs.summary_file) if isdefined(inputs.summary_file) else {}
+        describe = partial(
+            _tables, stat, labels, grid.affine, stat_type=inputs.stat_type, **volumes,
+            inferences=self._inferences(grid), columns=_own_columns(summary),
+            cluster_rows=summary.pop("ClusterTable", []), maxima=summary.pop("PeakFDR", []),
+        )  # fmt: skip
+        tables = describe(
+            atlases=atlases, min_distance_mm=inputs.min_distance_mm, max_peaks=inputs.max_peaks,
             standard_space=not isdefined(inputs.space) or inputs.space.startswith("MNI"),
         )  # fmt: skip
-        summary = _read_json(inputs.summary_file) if isdefined(inputs.summary_file) else {}
-        clusters, peaks, _ = tables
-        add_cluster_p(clusters, summary.pop("ClusterTable", []))
-        add_peak_q(peaks, summary.pop("PeakFDR", []))
         if isdefined(inputs.ari_alpha):
-            self._add_discoveries(clusters, labels)
-        settings = {
+            self._add_discoveries(tables[0], labels, volumes["zscore"], grid)
+        settings |= {
             **summary,
             "MinimumPeakDistanceMillimetres": inputs.min_distance_mm,
             "MaximumPeaksPerCluster": inputs.max_peaks,
             "Atlases": [atlas.describe() for atlas in atlases],
+            "AtlasWarnings": _warnings(atlases, inputs.space),
         }
-        paths = write_tables(runtime.cwd, *tables, settings)
+        paths = write_tables(cwd, *tables, settings)
         for table in ("clusters", "peaks", "labels"):
             self._results[f"{table}_file"] = str(paths[table])
             self._results[f"{table}_json"] = str(paths[f"{table}_json"])
+        self._write_views(describe, stat, labels, grid, volumes, summary, cwd)
         return runtime
 
-    def _add_discoveries(self, clusters, labels):
+    def _labels(self, stat, grid, cwd):
+        """Return the label image, given or made here, and what made it."""
         inputs = self.inputs
-        z, grid = read_volume(inputs.z_file)
+        if isdefined(inputs.label_file) == isdefined(inputs.threshold_statistic):
+            raise ValueError(
+                f"{inputs.stat_file}: give either label_file, the clusters of the step before, or "
+                "threshold_statistic, which forms them here"
+            )
+        if isdefined(inputs.label_file):
+            self._results["label_file"] = str(Path(inputs.label_file).absolute())
+            return _read_on(inputs.label_file, grid), {}
+        tail = "positive" if inputs.stat_type == "F" else inputs.tail
+        mask = read_mask(inputs.mask_file, grid)[0] if isdefined(inputs.mask_file) else None
+        labels = label_map(
+            stat, inputs.threshold_statistic, tail=tail, extent=inputs.cluster_extent,
+            connectivity=inputs.connectivity, mask=mask,
+        )  # fmt: skip
+        self._results["label_file"] = write_volume(cwd / "label.nii", labels, grid, "int32")
+        LOGGER.info("%d clusters at %g", labels.max(initial=0), inputs.threshold_statistic)
+        return labels, {
+            "StatisticType": inputs.stat_type,
+            "HeightControl": "none",
+            "ThresholdStatistic": inputs.threshold_statistic,
+            "Tail": tail,
+            "ClusterExtentVoxels": inputs.cluster_extent,
+            "Connectivity": inputs.connectivity,
+            "SurvivingVoxels": int((labels > 0).sum()),
+            "Clusters": int(labels.max(initial=0)),
+        }
+
+    def _volumes(self, stat, grid):
+        """Return the volumes of the peaks by their argument of `cluster_tables`."""
+        inputs = self.inputs
+        names = {"zscore": "z_file", "p_unc": "p_file"}
+        if inputs.stat_type != "F":
+            names |= {"effect": "effect_file", "variance": "variance_file"}
+        paths = {volume: getattr(inputs, name) for volume, name in names.items()}
+        given = {volume: _read_on(p, grid) for volume, p in paths.items() if isdefined(p)}
+        given.setdefault("zscore", stat if inputs.stat_type == "z" else None)
+        if isdefined(inputs.logp_file) and inputs.adjustment != "none":
+            given[f"p_{inputs.adjustment}"] = 10 ** -_read_on(inputs.logp_file, grid)
+        return given
+
+    def _inferences(self, grid):
+        """Return the maps of -log10 p of the inferences on this contrast by column."""
+        inputs = self.inputs
+        files = inputs.inference_logp_files if isdefined(inputs.inference_logp_files) else []
+        listed = inputs.inferences if isdefined(inputs.inferences) else []
+        positions = inference_positions(listed, len(files))
+        return {column: _read_on(files[i], grid) for column, i in positions.items()}
+
+    def _write_views(self, describe, stat, labels, grid, volumes, summary, cwd):
+        paths = []
+        for convention in self.inputs.views if isdefined(self.inputs.views) else []:
+            clusters, peaks, _ = describe(**PEAK_RULES[convention], standard_space=False)
+            view = table_view(
+                clusters, peaks, convention, stat_type=self.inputs.stat_type, stat=stat,
+                labels=labels, affine=grid.affine, zscore=volumes["zscore"],
+                effect=volumes.get("effect"), set_level=_set_level(summary),
+            )  # fmt: skip
+            paths.append(str(write_view(cwd, view, convention)))
+        self._results["view_files"] = paths
+
+    def _add_discoveries(self, clusters, labels, z, grid):
+        inputs = self.inputs
+        if z is None:
+            raise ValueError(f"{inputs.stat_file}: ari_alpha needs the z_file of the statistic")
         mask, _ = read_mask(inputs.mask_file, grid)
         tail = "positive" if inputs.stat_type == "F" else inputs.tail
         template = None
@@ -128,6 +222,43 @@ class AtlasReport(GroupInterface):
             z, labels, mask=mask, alpha=inputs.ari_alpha, tail=tail, template=template
         )
         clusters["tdp"] = clusters["cluster_id"].map({r.name: r.tdp for r in regions})
+
+
+def _warnings(atlases, space):
+    """Return, and log, what does not match between the spaces of the maps and the atlases."""
+    space = space if isdefined(space) else None
+    found = [text for atlas in atlases if (text := space_warning(atlas, space)) is not None]
+    for text in found:
+        LOGGER.warning("%s", text)
+    return found
+
+
+def _tables(stat, labels, affine, *, inferences, columns, cluster_rows, maxima, **how):
+    """Make the tables with the p of every inference; that of exact clusters wins."""
+    clusters, peaks, regions = cluster_tables(stat, labels, affine, **how)
+    add_inference_p(clusters, peaks, labels, inferences)
+    add_cluster_p(clusters, cluster_rows, columns)
+    add_peak_q(peaks, maxima)
+    return clusters, peaks, regions
+
+
+def _own_columns(summary):
+    """Return the columns of p that are there even where no cluster survives."""
+    column = _OWN_COLUMN.get(summary.get("HeightControl"))
+    return [] if column is None else [column]
+
+
+def _set_level(summary):
+    """Return p and number of clusters where one side was tested."""
+    p = summary.get("SetLevelP", [])
+    return (p[0], summary["ClustersBeforeCorrection"]) if len(p) == 1 else None
+
+
+def _read_on(path, grid):
+    values, own = read_volume(path)
+    if not own.matches(grid):
+        raise ValueError(f"{path} has the grid {own}, the statistic {grid}")
+    return values
 
 
 def _atlases(names):

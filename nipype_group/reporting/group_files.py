@@ -7,7 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from nipype_group._version import __version__
-from nipype_group.design.contrasts import read_contrasts
+from nipype_group.design.contrasts import contrast_label, read_contrasts
 from nipype_group.design.sources import read_tsv
 from nipype_group.images import read_mask, read_volume
 from nipype_group.reporting.derivatives import (
@@ -16,6 +16,7 @@ from nipype_group.reporting.derivatives import (
     common_entities,
     number_of_rows,
 )
+from nipype_group.reporting.neurovault import image_fields
 
 _PACKAGES = ("numpy", "scipy", "nibabel", "nipype", "pandas", "numba")
 _TABLES = ("clusters", "peaks", "labels")
@@ -47,6 +48,8 @@ class RunFacts:
         Numerator degrees of freedom of every contrast.
     source : str or None
         Folder of the data set that the maps came from.
+    fwhm_mm : list of float or None
+        Smoothness of the residuals.
     """
 
     entities: dict
@@ -55,6 +58,7 @@ class RunFacts:
     dof: int
     ranks: list
     source: str
+    fwhm_mm: list
 
     @classmethod
     def read(cls, given):
@@ -94,6 +98,7 @@ class RunFacts:
             about["DegreesOfFreedom"],
             [c["Rank"] for c in listed],
             given.get("source_dir"),
+            _fwhm_mm(given),
         )
 
     def of(self, contrast, rank):
@@ -113,6 +118,12 @@ def _dof_vary(given, dof_of_all):
         return False
     dof, grid = read_volume(given["dof_file"])
     return bool((dof[read_mask(given["mask_file"], grid)[0]] != dof_of_all).any())
+
+
+def _fwhm_mm(given):
+    if "smoothness_file" not in given:
+        return None
+    return json.loads(Path(given["smoothness_file"]).read_text()).get("FWHMMillimetres")
 
 
 def _named(entities, suffix):
@@ -144,6 +155,13 @@ def add_run(folder, facts, given):
         folder.add_map(given["dof_file"], facts.common | about, stat="dof", desc="model")
 
 
+def _add_unthresholded(folder, facts, source, sidecar, *, stat, dof=(), **where):
+    """Add a map, and beside it what NeuroVault asks of it."""
+    name = folder.add_map(source, sidecar, stat=stat, dof=dof, **where)
+    fields = image_fields(sidecar, stat, name, facts.fwhm_mm)
+    folder.add_text(json.dumps(fields, indent=2) + "\n", "neurovault.json", stat=stat, **where)
+
+
 def add_contrasts(folder, facts, given):
     """Add the unthresholded maps of every contrast."""
     for index, (contrast, rank) in enumerate(zip(facts.contrasts, facts.ranks, strict=True)):
@@ -167,7 +185,10 @@ def add_contrasts(folder, facts, given):
                     "effect": "Square root of the mean square that the contrast explains",
                     "variance": "Residual variance; F is effect squared over it",
                 }[stat]
-            folder.add_map(given[name][index], about, stat=stat, dof=dof, contrast=contrast.label)
+            _add_unthresholded(
+                folder, facts, given[name][index], about,
+                stat=stat, dof=dof, contrast=contrast.label,
+            )  # fmt: skip
 
 
 def add_thresholded(folder, facts, given):
@@ -272,7 +293,8 @@ def add_permutations(folder, facts, given):
             about = sidecar | {"StatisticType": stat}
             stat = stat.replace("pseudo-t", "pseudoT")
             where = {"contrast": label, "desc": "perm"}
-            folder.add_map(given["permuted_stat_files"][index], about, stat=stat, **where)
+            source = given["permuted_stat_files"][index]
+            _add_unthresholded(folder, facts, source, about, stat=stat, **where)
         maps = dict(_PERMUTATION_MAPS)
         if "nulldist_files" not in given:
             # Where voxels stop early, a thresholded map has brought its false discovery rate.
@@ -280,4 +302,29 @@ def add_permutations(folder, facts, given):
         for name, (stat, desc) in maps.items():
             if name in given:
                 desc = desc + SIDES[tail]
-                folder.add_map(given[name][index], sidecar, stat=stat, contrast=label, desc=desc)
+                where = {"contrast": label, "desc": desc}
+                _add_unthresholded(folder, facts, given[name][index], sidecar, stat=stat, **where)
+
+
+def add_report(folder, given):
+    """Add quality, region models, views of the tables, values at peaks and figures."""
+    for name, suffix in (("quality_file", "quality.tsv"), ("quality_json", "quality.json")):
+        if name in given:
+            folder.add_file(given[name], suffix)
+    contrasts = read_contrasts(given["contrasts_file"])
+    for kind, suffix in (("files", "regions.tsv"), ("jsons", "regions.json")):
+        for contrast, path in zip(contrasts, given.get(f"regions_{kind}", [])):
+            folder.add_file(path, suffix, contrast=contrast.label, desc="model")
+        for atlas, path in zip(given.get("atlas_names", []), given.get(f"values_{kind}", [])):
+            desc = contrast_label(atlas)
+            folder.add_file(path, suffix.replace("regions", "regionvalues"), desc=desc)
+    n_views = len(given.get("views", []))
+    for index, path in enumerate(given.get("view_files", [])):
+        where = dict(part.split("-", 1) for part in given["results"][index // n_views].split("_"))
+        folder.add_file(path, f"{given['views'][index % n_views]}.tsv", **where)
+    for path in given.get("peak_values_files", []):
+        name = Path(path).name.removesuffix("_values.tsv")
+        where = dict(part.split("-", 1) for part in name.split("_"))
+        folder.add_file(path, "peakvalues.tsv", **where)
+    if "figure_indexes" in given:
+        folder.add_figures(given["figure_files"], given["figure_indexes"])

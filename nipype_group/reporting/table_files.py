@@ -4,7 +4,6 @@ The columns are fixed and always there: a number that was not computed is NaN in
 the file, a table without clusters has a header only. Coordinates are mm, RAS+.
 """
 
-import csv
 import json
 import os
 from pathlib import Path
@@ -125,6 +124,8 @@ LABEL_COLUMNS = [
     "mean_probability",
     "peak_stat_in_region",
 ]
+# Columns of clusters and peaks that are there where these inferences ran, after p_fdr.
+INFERENCE_COLUMNS = ["p_fwe_rft", "p_fwe_extent", "p_fwe_mass", "p_fwe_tfce", "p_fwe_voxel"]
 _DTYPES = {"i": "int64", "I": "Int64", "f": "float64", "s": "str"}
 MISSING = "n/a"
 
@@ -137,8 +138,7 @@ def make_frame(rows, columns):
     >>> make_frame([], ["cluster_id", "mass"]).dtypes.astype(str).tolist()
     ['int64', 'float64']
     """
-    frame = pd.DataFrame(rows, columns=columns)
-    return frame.astype({column: _DTYPES[_kind(column)] for column in columns})
+    return pd.DataFrame(rows, columns=columns).astype(column_types(columns))
 
 
 def write_tables(directory, clusters, peaks, region_labels, settings):
@@ -164,14 +164,33 @@ def write_tables(directory, clusters, peaks, region_labels, settings):
     directory.mkdir(parents=True, exist_ok=True)
     paths = {}
     for name, frame in (("clusters", clusters), ("peaks", peaks), ("labels", region_labels)):
-        columns = [_text(frame[column]) for column in frame.columns]
-        lines = ["\t".join(map(str, frame.columns)), *("\t".join(row) for row in zip(*columns))]
-        paths[name] = _replace(directory / f"{name}.tsv", "\n".join(lines) + "\n")
-        about = {column: _describe(column) for column in frame.columns}
+        columns = [column_text(frame[column]) for column in frame.columns]
+        paths[name] = write_lines(directory / f"{name}.tsv", frame.columns, columns)
+        about = {column: _describe(column, name) for column in frame.columns}
         about["TableSettings"] = _plain(settings)
         text = json.dumps(about, indent=2, ensure_ascii=False, allow_nan=False)
         paths[f"{name}_json"] = _replace(directory / f"{name}.json", text + "\n")
     return paths
+
+
+def write_lines(path, header, columns):
+    """Write a header and columns of text as tab-separated lines; returns the path."""
+    lines = ["\t".join(map(str, header)), *("\t".join(row) for row in zip(*columns))]
+    return _replace(path, "\n".join(lines) + "\n")
+
+
+def column_types(columns):
+    """Return the types of columns, as `pandas.read_csv` takes them.
+
+    With them tables that hold no cluster, or nothing but n/a in a column, have the types of full
+    ones.
+
+    Examples
+    --------
+    >>> column_types(["cluster_id", "mass", "aal"])
+    {'cluster_id': 'int64', 'mass': 'float64', 'aal': 'str'}
+    """
+    return {column: _DTYPES[_kind(column)] for column in columns}
 
 
 def read_table(path):
@@ -192,7 +211,6 @@ def read_table(path):
             sep="\t",
             dtype=str,
             keep_default_na=False,
-            quoting=csv.QUOTE_NONE,
             encoding="utf-8",
         )
     except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as error:
@@ -216,16 +234,25 @@ def _kind(column):
     return COLUMNS[column][0] if column in COLUMNS else "s"
 
 
-def _text(column):
+def column_text(column, missing=MISSING):
+    """Return the cells of a column as text; floats have six significant digits."""
     if pd.api.types.is_float_dtype(column):
-        return [MISSING if np.isnan(v) else f"{v + 0.0:.6g}" for v in column]
-    return [MISSING if pd.isna(v) else " ".join(str(v).split()) for v in column]
+        return [missing if np.isnan(v) else f"{v + 0.0:.6g}" for v in column]
+    return [missing if pd.isna(v) else _cell(str(v)) for v in column]
 
 
-def _describe(column):
+def _cell(text):
+    text = " ".join(text.split())
+    # A quote at the start of a cell opens one for readers of CSV; elsewhere it is a character.
+    return '"' + text.replace('"', '""') + '"' if text.startswith('"') else text
+
+
+def _describe(column, table):
     if column not in COLUMNS:
         return {"Description": f"label of the atlas {column} at the peak"}
     _, unit, description = COLUMNS[column]
+    if table == "clusters" and column in INFERENCE_COLUMNS:
+        description += "; smallest of the cluster's voxels"
     return {"Description": description} | ({"Units": unit} if unit else {})
 
 

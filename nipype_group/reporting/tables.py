@@ -1,11 +1,13 @@
 """Tables of clusters, of their peaks and of the regions that they cover."""
 
 import numpy as np
+from scipy import ndimage
 
 from nipype_group.reporting import atlas as atlas_names
 from nipype_group.reporting.table_files import (
     CLUSTER_COLUMNS,
     COLUMNS,
+    INFERENCE_COLUMNS,
     LABEL_COLUMNS,
     MISSING,
     PEAK_COLUMNS,
@@ -13,9 +15,18 @@ from nipype_group.reporting.table_files import (
     read_table,
     write_tables,
 )
-from nipype_group.stats.clusters import local_maxima
+from nipype_group.stats.clusters import label_clusters, local_maxima, signs_of
 
-__all__ = ["add_cluster_p", "add_peak_q", "cluster_tables", "read_table", "write_tables"]
+__all__ = [
+    "add_cluster_p",
+    "add_inference_p",
+    "add_peak_q",
+    "cluster_tables",
+    "inference_positions",
+    "label_map",
+    "read_table",
+    "write_tables",
+]
 
 STAT_TYPES = ("t", "F", "z")
 
@@ -35,6 +46,7 @@ def cluster_tables(
     atlases=(),
     min_distance_mm=8.0,
     max_peaks=4,
+    peak_connectivity=26,
     standard_space=True,
 ):
     """Describe the clusters of a label image.
@@ -42,7 +54,8 @@ def cluster_tables(
     The main peak of a cluster is its voxel with the largest z score (statistic where `zscore` is
     None) in the direction of the cluster's sign; z scores compare voxels whose degrees of freedom
     differ. On a plateau the voxel nearest to its centre stands for it. Further peaks are local
-    maxima (26 neighbours) farther than `min_distance_mm` from every higher peak listed.
+    maxima among `peak_connectivity` neighbours, farther than `min_distance_mm` from every higher
+    peak listed.
 
     Parameters
     ----------
@@ -62,6 +75,8 @@ def cluster_tables(
         mm.
     max_peaks : int
         Largest number of peaks listed of a cluster, the main peak included.
+    peak_connectivity : {6, 18, 26}
+        Neighbours that a further peak is as high as.
     standard_space : bool
         False where the images are not in MNI space: the tissue of the peaks is then "n/a".
 
@@ -86,7 +101,7 @@ def cluster_tables(
         volumes["variance"] = variance
     stat, labels, volumes = _checked_arrays(stat, labels, volumes, stat_type)
     affine = np.asarray(affine, dtype=float)
-    spread = (min_distance_mm, max_peaks)
+    spread = (min_distance_mm, max_peaks, peak_connectivity)
     voxel_mm3 = abs(np.linalg.det(affine[:3, :3]))
 
     voxels = np.argwhere(labels > 0)
@@ -136,17 +151,166 @@ def cluster_tables(
     )
 
 
-def add_cluster_p(clusters, rows):
-    """Fill extents and p of clusters, in place, from dictionaries with a cluster_id."""
-    table = clusters.set_index("cluster_id")
-    for row in rows:
-        for name, value in row.items():
-            if name != "cluster_id":
-                table.loc[row["cluster_id"], name] = value
+def label_map(stat, threshold, *, tail="two-sided", extent=0, connectivity=26, mask=None):
+    """Form the clusters of a map at a height of its statistic; inclusion is >=.
+
+    Parameters
+    ----------
+    stat : array, shape (x, y, z)
+        Statistic; voxels that are NaN belong to no cluster.
+    threshold : float
+        Height in units of the statistic, > 0; the tail chooses the side.
+    tail : {"two-sided", "positive", "negative"}
+    extent : int
+        Smallest number of voxels of a cluster.
+    connectivity : {6, 18, 26}
+        Neighbours of a voxel.
+    mask : bool array, shape (x, y, z), optional
+        Voxels that can belong to a cluster.
+
+    Returns
+    -------
+    int32 array, shape (x, y, z)
+        Ids as `label_clusters` gives them, 0 outside.
+
+    Raises
+    ------
+    ValueError
+        For a threshold that is no height, a negative extent, an unknown tail or connectivity.
+
+    Examples
+    --------
+    >>> z = np.array([-4.0, 0, 3, 5, np.nan])[:, None, None]
+    >>> label_map(z, 3, tail="positive")[:, 0, 0].tolist()
+    [0, 0, 1, 1, 0]
+    """
+    if not 0 < threshold < np.inf:
+        raise ValueError(f"a threshold is a height > 0, got {threshold:g}; the tail is the side")
+    if extent < 0:
+        raise ValueError(f"a cluster extent is a number of voxels from 0, got {extent}")
+    survives = np.zeros(stat.shape, dtype=bool)
+    for sign in signs_of(tail):
+        survives |= stat * sign >= threshold
+    if mask is not None:
+        survives &= mask
+    return label_clusters(stat, survives, connectivity, extent)
+
+
+def inference_positions(inferences, n_maps):
+    """Read which map belongs to which column of p.
+
+    Parameters
+    ----------
+    inferences : sequence of str
+        COLUMN=POSITION, positions from 0.
+    n_maps : int
+        Number of maps.
+
+    Returns
+    -------
+    dict of str to int
+
+    Raises
+    ------
+    ValueError
+        A column is unknown or given twice, or a position is none of a map.
+
+    Examples
+    --------
+    >>> inference_positions(["p_fwe_voxel=2", "p_fwe_rft=0"], 3)
+    {'p_fwe_voxel': 2, 'p_fwe_rft': 0}
+    """
+    positions = {}
+    for text in inferences:
+        column, _, position = (part.strip() for part in text.partition("="))
+        if column not in INFERENCE_COLUMNS:
+            raise ValueError(
+                f"inference {text!r} is for no known column; COLUMN=POSITION has one of "
+                f"{', '.join(INFERENCE_COLUMNS)}"
+            )
+        if column in positions:
+            raise ValueError(f"two inferences are for the column {column}; give one")
+        if not position.isdecimal() or int(position) >= n_maps:
+            raise ValueError(
+                f"inference {text!r} is none of the {n_maps} maps of -log10 p; positions count "
+                "from 0"
+            )
+        positions[column] = int(position)
+    return positions
+
+
+def add_inference_p(clusters, peaks, labels, logp):
+    """Add the p of other inferences on the same contrast, in place.
+
+    A peak gets the p of its voxel, a cluster the smallest p of its voxels.
+
+    Parameters
+    ----------
+    clusters, peaks : DataFrame
+        From `cluster_tables`.
+    labels : int array, shape (x, y, z)
+        Cluster of each voxel.
+    logp : dict of str to array, shape (x, y, z)
+        Column of p to -log10 of the p; 0 (p = 1) where a voxel was not tested.
+
+    Raises
+    ------
+    ValueError
+        A column is unknown, a map has another shape or is no -log10 p inside the clusters.
+    """
+    inside = labels > 0
+    ids = clusters["cluster_id"].to_numpy()
+    at = tuple(peaks[axis].to_numpy() for axis in "ijk")
+    for name, volume in logp.items():
+        if volume.shape != labels.shape:
+            raise ValueError(f"{name} has shape {volume.shape}, the labels {labels.shape}")
+        if not np.all(volume[inside] >= 0):
+            raise ValueError(f"{name} is no map of -log10 p: it is negative or NaN in clusters")
+        largest = ndimage.maximum(volume, labels, ids) if len(ids) else np.empty(0)
+        _set_p(clusters, name, 10.0 ** -np.asarray(largest))
+        _set_p(peaks, name, 10.0 ** -volume[at])
+
+
+def add_cluster_p(clusters, rows, columns=()):
+    """Fill extents and p of clusters, in place.
+
+    Parameters
+    ----------
+    clusters : DataFrame
+        From `cluster_tables`.
+    rows : list of dict
+        A cluster each, by its cluster_id; what they hold replaces what was there.
+    columns : sequence of str
+        Columns of p that are there even if no row has them.
+
+    Raises
+    ------
+    ValueError
+        A row is for no cluster of the table, or has an unknown column.
+    """
+    by_id = {row["cluster_id"]: row for row in rows}
+    ids = clusters["cluster_id"].tolist()
+    absent = sorted(set(by_id) - set(ids))
+    if absent:
+        raise ValueError(f"p of the clusters {absent}, which are not in the label image")
     # In the order of the rows: a set would give the columns another order in every process.
-    for name in dict.fromkeys(name for row in rows for name in row):
+    for name in dict.fromkeys([*columns, *(name for row in rows for name in row)]):
         if name != "cluster_id":
-            clusters[name] = table[name].to_numpy()
+            old = clusters[name].tolist() if name in clusters else [np.nan] * len(ids)
+            _set_p(clusters, name, [by_id.get(i, {}).get(name, v) for i, v in zip(ids, old)])
+
+
+def _set_p(frame, name, values):
+    """Set a column; columns of further inferences stand after p_fdr, in their fixed order."""
+    values = np.asarray(values, dtype=float)
+    if name in frame:
+        frame[name] = values
+        return
+    if name not in INFERENCE_COLUMNS:
+        raise ValueError(f"{name} is no column of p; there are {', '.join(INFERENCE_COLUMNS)}")
+    earlier = INFERENCE_COLUMNS[: INFERENCE_COLUMNS.index(name)]
+    before = ["p_fdr", *(column for column in earlier if column in frame)][-1]
+    frame.insert(frame.columns.get_loc(before) + 1, name, values)
 
 
 def add_peak_q(peaks, maxima):
@@ -193,7 +357,7 @@ def _checked_arrays(stat, labels, volumes, stat_type):
     return stat, labels, volumes
 
 
-def _peaks(voxels, heights, xyz, min_distance_mm, max_peaks):
+def _peaks(voxels, heights, xyz, min_distance_mm, max_peaks, connectivity):
     """Return rows of the highest maxima of a cluster that are far enough from each other."""
     corner = voxels.min(axis=0)
     at = tuple((voxels - corner).T)
@@ -203,7 +367,7 @@ def _peaks(voxels, heights, xyz, min_distance_mm, max_peaks):
     box = np.zeros(shape)
     box[at] = heights
     kept = []
-    for row in row_of[tuple(local_maxima(box, row_of >= 0).T)]:
+    for row in row_of[tuple(local_maxima(box, row_of >= 0, connectivity).T)]:
         if np.all(np.linalg.norm(xyz[kept] - xyz[row], axis=1) > min_distance_mm):
             kept.append(row)
         if len(kept) == max_peaks:

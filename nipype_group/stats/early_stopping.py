@@ -120,10 +120,10 @@ def _advance(tiles, statistics, rows, first, n_required, counts, numbers, index)
 def _correlations(rows, contrast, series):
     """Return the partial correlation of some shuffles at some voxels, shape (m, v)."""
     products = np.ascontiguousarray(rows.transpose(1, 0, 2)) @ series.T
-    rest = 1 - np.square(products[contrast.rank :]).sum(axis=0)
+    rest = 1 - np.square(products[contrast.effect_rows :]).sum(axis=0)
     effect = products[0]
     if not contrast.signed:
-        effect = np.sqrt(np.square(products[: contrast.rank]).sum(axis=0))
+        effect = np.sqrt(np.square(products[: contrast.effect_rows]).sum(axis=0))
     return np.divide(effect, np.sqrt(rest), out=np.zeros_like(effect), where=rest > 0)
 
 

@@ -84,8 +84,8 @@ class IncompleteVoxels:
         products = rows @ series
         rest = 1 - np.square(products[:, :n_nuisance]).sum(axis=1)
         effect = products[:, n_nuisance:]
-        rank = effect.shape[1]
-        if rank == 1:
+        rank, signed = effect.shape[1], self._contrast.signed
+        if signed:
             value = effect[:, 0]
         else:
             value = np.sqrt(np.square(effect).sum(axis=1))
@@ -93,7 +93,7 @@ class IncompleteVoxels:
                           where=rest > 0)  # fmt: skip
         value = value.clip(-1, 1)
         with np.errstate(divide="ignore"):
-            if rank == 1:
+            if signed:
                 return interpolated_t_to_z(value * np.sqrt(dof / (1 - np.square(value))), dof)
             square = np.square(value)
             return f_to_z(square / (1 - square) * dof / rank, rank, dof)

@@ -70,7 +70,7 @@ def _products(tiles, first, last):
     left : float64 array, shape (m, v)
         1 - |products of the nuisance|^2.
     """
-    rank, rows = tiles.contrast.rank, tiles.contrast.rows(first, last)
+    rank, rows = tiles.contrast.effect_rows, tiles.contrast.rows(first, last)
     place = first % SHUFFLES_PER_BLOCK
     n_blocks = -(-(place + len(rows)) // SHUFFLES_PER_BLOCK)
     padded = np.zeros((n_blocks * SHUFFLES_PER_BLOCK, *rows.shape[1:]))

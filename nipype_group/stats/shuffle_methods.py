@@ -3,7 +3,7 @@
 Every method comes down to the same numbers. A source S holds, for every voxel, a series of unit
 length; a shuffle P gives a few rows over the maps, r for the effect and q for the nuisance. The
 partial correlation is ``R = |effect rows S| / sqrt(1 - |nuisance rows S|^2)``, signed where the
-contrast has one row, and t or F follow from R and the residual degrees of freedom.
+contrast is a t, and t or F follow from R and the residual degrees of freedom.
 """
 
 from collections.abc import Callable
@@ -60,6 +60,8 @@ class ShuffledContrast:
         of its smoothed variance (Nichols and Holmes 2002, HBM 15:1), which has no z.
     varying_dof : bool
         Whether maps lack voxels, so that dof vary by voxel: the statistic is the z of t (or F).
+    unsigned : bool
+        Whether a contrast of one row is an F, which has no sign, as those of several rows are.
 
     Raises
     ------
@@ -74,6 +76,7 @@ class ShuffledContrast:
     welch: AspinWelch | None = None
     smooth_variance: Callable | None = None
     varying_dof: bool = False
+    unsigned: bool = False
 
     def __post_init__(self):
         if self.method not in METHODS:
@@ -110,7 +113,12 @@ class ShuffledContrast:
     @property
     def signed(self):
         """Whether the statistic is t; F otherwise."""
-        return self.rank == 1
+        return self.rank == 1 and not self.unsigned
+
+    @property
+    def effect_rows(self):
+        """Number of rows of a shuffle that are the effect's; one row alone has a sign."""
+        return self.rank if self.signed else max(self.rank, 2)
 
     @property
     def needs_own_maps(self):
@@ -212,7 +220,7 @@ class ShuffledContrast:
 
     @property
     def plain_rows(self):
-        """Rows of the data as they are, shape (r + q', n)."""
+        """Rows of the data as they are, shape (effect rows + q', n)."""
         return self.rows(0, 1)[0]
 
     def rows(self, first, last):
@@ -225,9 +233,16 @@ class ShuffledContrast:
 
         Returns
         -------
-        float64 array, shape (last - first, r + q', n)
-            Effect rows, then the nuisance rows that the shuffle can move.
+        float64 array, shape (last - first, effect rows + q', n)
+            Effect rows, then the nuisance rows that the shuffle can move. The one row of an F is
+            followed by a row of zeros.
         """
+        rows = self._rows(first, last)
+        if self.effect_rows == self.rank:
+            return rows
+        return np.insert(rows, self.rank, 0.0, axis=1)
+
+    def _rows(self, first, last):
         split = self.partition
         orders, signs = self.scheme.draw(first, last)
         if self._way in ("dekker", "draper-stoneman"):
@@ -291,7 +306,8 @@ class ShuffledContrast:
         statistic, dof = self.welch.shuffled(series.T, orders, signs)
         if self.signed:
             return interpolated_t_to_z(statistic, dof)
-        return f_to_z(statistic, self.rank, dof)
+        # Of one row AspinWelch gives v, whose square is G.
+        return f_to_z(np.square(statistic) if self.rank == 1 else statistic, self.rank, dof)
 
 
 def shuffled_rows(partition, method):

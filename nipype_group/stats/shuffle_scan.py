@@ -64,7 +64,7 @@ class _Batch:
         for rows, product in zip(self._rows32, products, strict=True):
             np.matmul(rows, tile.series32, out=product)
         if len(products) > 1:
-            to_correlations(products, contrast.rank, tile.n_real, self._smallest_rest)
+            to_correlations(products, contrast.effect_rows, tile.n_real, self._smallest_rest)
         observed = tile.observed
         reference = np.abs(observed) if self._tail_sign == 0 else self._tail_sign * observed
         # Whole numbers and the like tie up to the rounding of a product of unit vectors.
@@ -75,7 +75,7 @@ class _Batch:
         correlations = products[0]
         scan_tile(
             correlations, correlations.view(np.int32), correlations.view(np.uint32),
-            self._smallest_rest, self._rows, contrast.rank, tile.real, reference, reference32,
+            self._smallest_rest, self._rows, contrast.effect_rows, tile.real, reference, reference32,
             self._tail_sign, self._error, self._forming, tile.first, counts, self._highest,
             self._lowest, self._survivors.with_room(),
         )  # fmt: skip

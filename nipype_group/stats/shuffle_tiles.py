@@ -104,7 +104,8 @@ class Tiles:
         series, plain, length = self.contrast.series(data)
         padded = np.zeros((VOXELS_PER_TILE, series.shape[1]))
         padded[: len(series)] = series
-        observed = exact_correlations(self.contrast.plain_rows, self.contrast.rank, plain)
+        rows = self.contrast.plain_rows
+        observed = exact_correlations(rows, self.contrast.effect_rows, plain)
         return Tile(start, len(series), padded, padded.T.astype(np.float32), observed, length)
 
     def find_incomplete(self):

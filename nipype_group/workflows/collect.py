@@ -28,6 +28,7 @@ OUTPUTS = (
     "mask_file",
     "search_mask_file",
     "coverage_file",
+    "map_coverage_file",
     "n_voxels",
     "stack_file",
 )
@@ -106,6 +107,8 @@ def init_collect_wf(
         Those inside the search volume; all without one.
     coverage_file
         Maps with a value, a voxel.
+    map_coverage_file
+        What every map has, and what it alone takes from the mask.
     n_voxels
         Voxels in the mask.
     stack_file
@@ -126,7 +129,7 @@ def init_collect_wf(
             (collect, mask, [("map_files", "map_files")]),
             (mask, stack, [("mask_file", "mask_file")]),
             (collect, outputnode, [(f, f) for f in OUTPUTS[:5]]),
-            (mask, outputnode, [(f, f) for f in (*MASKS, "n_voxels")]),
+            (mask, outputnode, [(f, f) for f in (*MASKS, "map_coverage_file", "n_voxels")]),
             (stack, outputnode, [("stack_file", "stack_file")]),
         ]
     )

@@ -10,7 +10,8 @@ from nipype_group.design.contrasts import contrast_label, split_definition
 from nipype_group.design.formula import formula_variables
 from nipype_group.interfaces import GroupDerivatives
 from nipype_group.interfaces.all_resolutions import INSTALLED
-from nipype_group.reporting.derivatives import CONTROLS, threshold_desc
+from nipype_group.interfaces.tables import NO_ATLAS
+from nipype_group.reporting.derivatives import CONTROLS, STRICTEST_FIRST, threshold_desc
 from nipype_group.reporting.permutation_maps import CONTROL_NAMES
 from nipype_group.workflows import collect as collect_stage
 from nipype_group.workflows import model as model_stage
@@ -52,7 +53,15 @@ _JOINED = (
 )
 # Files of the model itself that the derivatives keep.
 _OF_MODEL = ("r2_file", "smoothness_file", "dof_file")
+# Column of p of a table, and the control whose p it holds.
+_FWE_COLUMNS = {
+    "p_fwe_rft": "rft",
+    **{f"p_fwe_{name}": control for name, control in CONTROL_NAMES.items()},
+}
 _SHUFFLES = ("shuffles_file", "inputnode.shuffles_file")
+_CONTRAST_MAPS = [
+    (f"outputnode.{field}", f"inputnode.contrast_{field}") for field in ("z_files", "effect_files")
+]
 # Inference looks at the search volume alone.
 _SEARCHED = ("outputnode.search_mask_file", "inputnode.mask_file")
 
@@ -81,6 +90,7 @@ class _Results:
                 for i in range(len(tests))
             ]
         self.contrasts = [i for i, _, _ in made]
+        self.controls = [control for _, control, _ in made]
         self.names = [
             f"contrast-{labels[i]}_desc-{threshold_desc(control, tail, settings.threshold_z)}"
             for i, control, tail in made
@@ -100,6 +110,25 @@ class _Results:
             for kind, (_, control, _) in zip(self.stat_types, made, strict=True)
         ]
         self.permuted = labels
+
+    @property
+    def inferences(self):
+        """COLUMN=POSITION of the familywise inferences on every map's contrast."""
+        return tuple(
+            tuple(
+                f"{column}={position}"
+                for column, control in _FWE_COLUMNS.items()
+                for position, its in enumerate(self.contrasts)
+                if its == contrast and self.controls[position] == control
+            )
+            for contrast in self.contrasts
+        )
+
+    @property
+    def strictest_first(self):
+        """Names of all maps, those of the strictest control first."""
+        ranks = map(STRICTEST_FIRST.index, self.controls)
+        return tuple(name for _, name in sorted(zip(ranks, self.names, strict=True)))
 
 
 def init_group_wf(*, settings: AnalysisSettings, name: str = "group_wf") -> pe.Workflow:
@@ -238,14 +267,29 @@ def init_group_wf(*, settings: AnalysisSettings, name: str = "group_wf") -> pe.W
         stat_types=tuple(results.stat_types),
         adjustments=tuple(results.adjustments),
         units=tuple(results.units),
+        inferences=results.inferences,
+        detailed=results.strictest_first,
         atlases=settings.atlases,
         space=settings.space,
-        ari_alpha=settings.alpha if settings.ari_thresholds_z else None,
+        alpha=settings.alpha,
+        ari=bool(settings.ari_thresholds_z),
         tail=settings.tail,
         templates=settings.tdp_template != "none",
+        permuted=bool(settings.n_permutations) and not settings.early_stop,
+        regions=_region_settings(settings),
+        views=settings.table_views,
         figures=settings.figures,
     )
-    keep = pe.Node(GroupDerivatives(results=results.names), name="keep", mem_gb=0.5)
+    keep = pe.Node(
+        GroupDerivatives(
+            results=results.names,
+            views=list(settings.table_views),
+            viewer=settings.viewer,
+            nidm=settings.nidm,
+        ),
+        name="keep",
+        mem_gb=0.5,
+    )
     keep.inputs.parameters = json.dumps(settings.as_parameters())
     for field in ("task", "space"):
         if getattr(settings, field) is not None:
@@ -261,6 +305,9 @@ def init_group_wf(*, settings: AnalysisSettings, name: str = "group_wf") -> pe.W
             (model_wf, parametric_wf, _through("z_files", "stat_files")),
             (model_wf, parametric_wf, _through("smoothness_file", "rpv_file", "dof_file")),
             (model_wf, report_wf, _through(*report_stage.DESIGN)),
+            (collect_wf, report_wf, _through(*report_stage.MAPS, *report_stage.COVERAGE)),
+            (collect_wf, report_wf, [("outputnode.mask_file", "inputnode.model_mask_file")]),
+            (model_wf, report_wf, _CONTRAST_MAPS),
             (collect_wf, keep, _out("observations", "excluded", *collect_stage.MASKS)),
             (model_wf, keep, _out(*report_stage.DESIGN, *_OF_MODEL)),
             (model_wf, keep, _out(*model_stage.MAP_OUTPUTS)),
@@ -271,20 +318,24 @@ def init_group_wf(*, settings: AnalysisSettings, name: str = "group_wf") -> pe.W
             (keep, outputnode, [(f, f) for f in ("out_files", "group_dir")]),
         ]
     )
-    _connect_tables(workflow, report_wf, keep, settings.figures)
+    _connect_report(workflow, report_wf, keep, settings)
     if settings.ari_thresholds_z:
         outputs = _out(*parametric_stage.ARI_OUTPUTS)
         workflow.connect([(parametric_wf, keep, outputs), (parametric_wf, outputnode, outputs)])
     sources = [(parametric_wf, {f: f for f in _JOINED})]
     if settings.n_permutations:
         permutation_wf = _add_permutation(workflow, settings, collect_wf, model_wf, keep, results)
-        workflow.connect([(inputnode, permutation_wf, [_SHUFFLES])])
+        workflow.connect(
+            [(inputnode, permutation_wf, [_SHUFFLES]), (inputnode, report_wf, [_SHUFFLES])]
+        )
         outputs, names = ["plan_file"], {f: f for f in _JOINED}
         if settings.early_stop:
             names |= dict.fromkeys(("logp_files", "peak_logp_files"), "logp_fdr_files")
         else:
             outputs += ["logp_fwe_files", "nulldist_files"]
             names["logp_files"] = "logp_fwe_files"
+            nulls = ("outputnode.nulldist_files", "inputnode.nulldist_files")
+            workflow.connect([(permutation_wf, report_wf, [nulls])])
         workflow.connect([(permutation_wf, outputnode, _out(*outputs))])
         sources.append((permutation_wf, names))
         if settings.tdp_template != "none":
@@ -315,15 +366,40 @@ def _out(*fields):
     return [(f"outputnode.{f}", f) for f in fields]
 
 
-def _connect_tables(workflow, report_wf, keep, figures):
-    tables = [f"{f}s" for f in (*report_stage.TABLES, *report_stage.DICTIONARIES)]
-    workflow.connect([(report_wf, keep, _out(*tables))])
-    if figures:
-        join = pe.Node(
-            Merge(len(report_stage.FIGURES)), name="join_figures", run_without_submitting=True
+def _region_settings(settings):
+    """Return the inputs of RegionModels, None where no models of regions are made."""
+    if not settings.regions or settings.atlases in ((), (NO_ATLAS,)):
+        return None
+    atlases = None if settings.atlases is None else list(settings.atlases)
+    chosen = {
+        "atlases": atlases,
+        "n_permutations": (
+            0 if settings.own_statistic or settings.early_stop else settings.n_permutations
+        ),
+        "seed": settings.seed,
+        "shuffling": settings.shuffling,
+        "blocks": list(settings.blocks) or None,
+        "block_exchange": settings.block_exchange,
+    }
+    return {name: value for name, value in chosen.items() if value is not None}
+
+
+def _connect_report(workflow, report_wf, keep, settings):
+    fields = [f"{f}s" for f in (*report_stage.TABLES, *report_stage.DICTIONARIES)]
+    fields += report_stage.QUALITY
+    if _region_settings(settings) is not None:
+        fields += report_stage.REGIONS
+    if settings.figures:
+        fields += ["figure_files", "figure_indexes", "peak_values_files"]
+    workflow.connect([(report_wf, keep, _out(*fields))])
+    if settings.table_views:
+        join = pe.Node(Merge(1, ravel_inputs=True), name="join_views", run_without_submitting=True)
+        workflow.connect(
+            [
+                (report_wf, join, [("outputnode.view_files", "in1")]),
+                (join, keep, [("out", "view_files")]),
+            ]
         )
-        inputs = [(f"outputnode.{f}", f"in{i + 1}") for i, f in enumerate(report_stage.FIGURES)]
-        workflow.connect([(report_wf, join, inputs), (join, keep, [("out", "figures")])])
 
 
 def _add_permutation(workflow, settings, collect_wf, model_wf, keep, results):
@@ -399,7 +475,9 @@ def _join_results(workflow, sources, report_wf, keep, outputnode):
         for number, (source, names) in enumerate(sources, start=1):
             workflow.connect(source, f"outputnode.{names[field]}", join, f"in{number}")
         # Tables list the p of peaks, the maps that are kept show what the control is about.
-        if field != "logp_files":
+        if field == "logp_files":
+            workflow.connect(join, "out", report_wf, "inputnode.inference_logp_files")
+        else:
             to_report = field.removeprefix("peak_")
             workflow.connect(join, "out", report_wf, f"inputnode.{to_report}")
         if field != "peak_logp_files":

@@ -1,9 +1,9 @@
-"""From thresholded maps to tables with region names, and figures."""
+"""From thresholded maps to tables with region names, region models, quality and figures."""
 
 import nipype.pipeline.engine as pe
-from nipype.interfaces.utility import IdentityInterface
+from nipype.interfaces.utility import IdentityInterface, Merge
 
-from nipype_group.interfaces import AtlasReport, PlotResults
+from nipype_group.interfaces import AtlasReport, MapQuality, PlotResults, RegionModels
 from nipype_group.interfaces.tables import NO_ATLAS
 
 # Fields of every thresholded map, as inputs of the workflow and of AtlasReport.
@@ -18,10 +18,41 @@ PER_RESULT = {
     "summary_files": "summary_file",
 }
 DESIGN = ("design_file", "design_json", "contrasts_file")
-INPUTS = (*PER_RESULT, "thresholded_files", "mask_file", "template_files", *DESIGN)
+# Maps of every contrast, as inputs of the workflow and of PlotResults.
+PER_CONTRAST = {
+    "contrast_z_files": "z_files",
+    "contrast_effect_files": "effect_files",
+    "nulldist_files": "nulldist_files",
+}
+MAPS = ("stack_file", "observations")
+COVERAGE = ("coverage_file", "map_coverage_file")
+INPUTS = (
+    *PER_RESULT,
+    "inference_logp_files",
+    "thresholded_files",
+    "mask_file",
+    "model_mask_file",
+    "template_files",
+    *PER_CONTRAST,
+    *MAPS,
+    *COVERAGE,
+    *DESIGN,
+    "shuffles_file",
+)
 TABLES = ("clusters_file", "peaks_file", "labels_file")
 DICTIONARIES = ("clusters_json", "peaks_json", "labels_json")
-FIGURES = ("glass_brain_files", "slice_files", "design_figure", "contrast_figures")
+QUALITY = ("quality_file", "quality_json")
+REGIONS = ("regions_files", "regions_jsons", "atlas_names", "values_files", "values_jsons")
+_QUALITY_FIGURES = ("strip_figure", "coverage_figure", "outlier_figure")
+OUTPUTS = (
+    *(f"{f}s" for f in (*TABLES, *DICTIONARIES)),
+    "view_files",
+    *QUALITY,
+    *REGIONS,
+    "peak_values_files",
+    "figure_files",
+    "figure_indexes",
+)
 
 
 def init_report_wf(
@@ -30,15 +61,21 @@ def init_report_wf(
     stat_types: tuple,
     adjustments: tuple,
     units: tuple,
+    inferences: tuple = (),
+    detailed: tuple = (),
     atlases: tuple | None = None,
     space: str | None = None,
-    ari_alpha: float | None = None,
+    alpha: float = 0.05,
+    ari: bool = False,
     tail: str = "two-sided",
     templates: bool = False,
+    permuted: bool = False,
+    regions: dict | None = None,
+    views: tuple = (),
     figures: bool = True,
     name: str = "report_wf",
 ) -> pe.Workflow:
-    """Build the workflow that makes tables and figures of thresholded maps.
+    """Build the workflow that makes tables and figures of the maps, the model and the results.
 
     Workflow Graph
         .. workflow::
@@ -61,16 +98,29 @@ def init_report_wf(
         What its adjusted p controls.
     units : tuple of str
         Symbol of the thresholded values.
+    inferences : tuple of tuple of str
+        COLUMN=POSITION of the familywise inferences on the contrast of every map.
+    detailed : tuple of str
+        Names of the maps that may be drawn in detail, strictest first: of a contrast the first
+        where anything survives.
     atlases : tuple of str, optional
         Names or files; None for the default ones, where installed; empty for none.
     space : str, optional
         Space of the maps.
-    ari_alpha : float, optional
-        Give every cluster a true discovery proportion, with this chance that any bound fails.
+    alpha : float
+        Error rate of critical values, and of true discovery proportions.
+    ari : bool
+        Whether clusters get a true discovery proportion.
     tail : {"two-sided", "positive", "negative"}
-        Side of the true discovery proportions.
+        Side tested.
     templates : bool
-        Whether calibrated templates bound them.
+        Whether calibrated templates bound true discovery proportions.
+    permuted : bool
+        Whether there are null distributions.
+    regions : dict, optional
+        Inputs of RegionModels, by name; None for no models of regions.
+    views : tuple of str
+        Packages as whose tables those of clusters and peaks are laid out too.
     figures : bool
         Whether figures are drawn.
     name : str
@@ -94,18 +144,38 @@ def init_report_wf(
         -log10 of its adjusted p.
     summary_files
         JSON of its threshold.
+    inference_logp_files
+        -log10 of the p of all results, which ``inferences`` counts.
     thresholded_files
         The maps.
     mask_file
         Voxels tested.
+    model_mask_file
+        Voxels analysed, over which the quality of the maps is told.
     template_files
         Template of every thresholded map, with ``templates``.
+    contrast_z_files
+        z of every contrast.
+    contrast_effect_files
+        Its effect.
+    nulldist_files
+        Null distributions of every contrast, with ``permuted``.
+    stack_file
+        4D maps.
+    observations
+        TSV, a row a map.
+    coverage_file
+        Maps with a value, a voxel.
+    map_coverage_file
+        What every map has.
     design_file
         TSV of keys and regressors.
     design_json
         Its description.
     contrasts_file
         Contrasts.
+    shuffles_file
+        Shuffles that permutation of regions uses, a row each.
 
     Outputs
     -------
@@ -121,53 +191,123 @@ def init_report_wf(
         Dictionary of the peaks.
     labels_jsons
         Dictionary of the regions.
-    glass_brain_files
-        Figures as glass brains; undefined without figures, as those below.
-    slice_files
-        Figures on slices.
-    design_figure
-        Figure of the design.
-    contrast_figures
-        Figures of the contrasts.
+    view_files
+        Tables of every thresholded map as other packages lay them out.
+    quality_file
+        Quality of every map.
+    quality_json
+        Its dictionary.
+    regions_files
+        Models of regions, of every contrast; undefined without, as the next four.
+    regions_jsons
+        Their dictionaries.
+    atlas_names
+        Atlases of the values.
+    values_files
+        Values of the regions in every map, of every atlas.
+    values_jsons
+        Their dictionaries.
+    peak_values_files
+        Values of all maps at the peaks; undefined without figures, as the next two.
+    figure_files
+        All figures.
+    figure_indexes
+        JSON of kind, alternative text and caption of the figures.
     """
     workflow = pe.Workflow(name=name)
     inputnode = pe.Node(IdentityInterface(fields=list(INPUTS)), name="inputnode")
-    outputs = [f"{f}s" for f in (*TABLES, *DICTIONARIES)] + list(FIGURES)
-    outputnode = pe.Node(IdentityInterface(fields=outputs), name="outputnode")
+    outputnode = pe.Node(IdentityInterface(fields=list(OUTPUTS)), name="outputnode")
     tables = pe.MapNode(
         AtlasReport(),
         iterfield=[
             *PER_RESULT.values(),
             "stat_type",
             "adjustment",
+            "inferences",
             *(["template_file"] if templates else []),
         ],
         name="tables",
         mem_gb=1.2,
     )
     tables.inputs.stat_type, tables.inputs.adjustment = list(stat_types), list(adjustments)
+    tables.inputs.inferences = [list(i) for i in inferences] or [[]] * len(results)
+    if views:
+        tables.inputs.views = list(views)
     if atlases is not None:
         tables.inputs.atlases = list(atlases) or [NO_ATLAS]
     if space is not None:
         tables.inputs.space = space
     if templates:
         workflow.connect(inputnode, "template_files", tables, "template_file")
-    if ari_alpha is not None:
-        tables.inputs.trait_set(ari_alpha=ari_alpha, tail=tail)
+    if ari:
+        tables.inputs.trait_set(ari_alpha=alpha, tail=tail)
+    quality = pe.Node(MapQuality(no_figures=not figures), name="quality", mem_gb=0.8)
+    whole = [(f, f) for f in ("mask_file", "inference_logp_files")]
     workflow.connect(
         [
-            (inputnode, tables, [*PER_RESULT.items(), ("mask_file", "mask_file")]),
+            (inputnode, tables, [*PER_RESULT.items(), *whole]),
             (tables, outputnode, [(f, f"{f}s") for f in (*TABLES, *DICTIONARIES)]),
+            (tables, outputnode, [("view_files", "view_files")]),
+            (inputnode, quality, [(f, f) for f in (*MAPS, *COVERAGE, *DESIGN[:2])]),
+            (inputnode, quality, [("model_mask_file", "mask_file")]),
+            (quality, outputnode, [(f, f) for f in QUALITY]),
         ]
     )
+    if regions is not None:
+        _add_regions(workflow, regions, tail, alpha, ari)
     if figures:
         plot = pe.Node(
-            PlotResults(names=list(results), units=list(units)), name="plot", mem_gb=0.8
+            PlotResults(
+                names=list(results),
+                units=list(units),
+                detailed=list(detailed or results),
+                detail_first=bool(detailed),
+                tail=tail,
+                alpha=alpha,
+            ),
+            name="plot",
+            mem_gb=1.0,
         )
-        workflow.connect(
-            [
-                (inputnode, plot, [(f, f) for f in ("thresholded_files", *DESIGN)]),
-                (plot, outputnode, [(f, f) for f in FIGURES]),
-            ]
-        )
+        if space is not None:
+            plot.inputs.space = space
+        _add_figures(workflow, plot, permuted)
     return workflow
+
+
+def _add_regions(workflow, settings, tail, alpha, ari):
+    """Add the models of regions."""
+    inputnode, outputnode = workflow.get_node("inputnode"), workflow.get_node("outputnode")
+    regions = pe.Node(RegionModels(tail=tail, alpha=alpha, **settings), name="regions", mem_gb=1.2)
+    if ari:
+        regions.inputs.ari_alpha = alpha
+        workflow.connect(inputnode, "contrast_z_files", regions, "z_files")
+    given = [(f, f) for f in ("mask_file", "shuffles_file", *MAPS, *DESIGN)]
+    workflow.connect(
+        [(inputnode, regions, given), (regions, outputnode, [(f, f) for f in REGIONS])]
+    )
+
+
+def _add_figures(workflow, plot, permuted):
+    """Add the figures of results and model, and join them with those of quality."""
+    names = ("inputnode", "outputnode", "tables", "quality")
+    inputnode, outputnode, tables, quality = map(workflow.get_node, names)
+    join_figures = pe.Node(
+        Merge(1 + len(_QUALITY_FIGURES)), name="join_figures", run_without_submitting=True
+    )
+    join_indexes = pe.Node(Merge(2), name="join_indexes", run_without_submitting=True)
+    of_contrast = {k: v for k, v in PER_CONTRAST.items() if permuted or k != "nulldist_files"}
+    drawn = [(f, f"in{i}") for i, f in enumerate(_QUALITY_FIGURES, start=2)]
+    workflow.connect(
+        [
+            (inputnode, plot, [(f, f) for f in ("thresholded_files", "mask_file", *MAPS)]),
+            (inputnode, plot, [(f, f) for f in DESIGN] + list(of_contrast.items())),
+            (tables, plot, [(f, f"{f}s") for f in ("clusters_file", "peaks_file")]),
+            (plot, outputnode, [("peak_values_files", "peak_values_files")]),
+            (plot, join_figures, [("figure_files", "in1")]),
+            (quality, join_figures, drawn),
+            (plot, join_indexes, [("index_file", "in1")]),
+            (quality, join_indexes, [("index_file", "in2")]),
+            (join_figures, outputnode, [("out", "figure_files")]),
+            (join_indexes, outputnode, [("out", "figure_indexes")]),
+        ]
+    )

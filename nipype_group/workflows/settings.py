@@ -6,6 +6,7 @@ from pathlib import Path
 from nipype_group.design.contrasts import check_definitions, contrast_test
 from nipype_group.design.formula import formula_variables
 from nipype_group.design.observations import ON_BAD_MAP
+from nipype_group.reporting.table_views import CONVENTIONS
 from nipype_group.stats.all_resolutions import check_thresholds_z
 from nipype_group.stats.cluster_inference import forming_height
 from nipype_group.stats.clusters import CONNECTIVITIES, TAILS
@@ -18,7 +19,10 @@ from nipype_group.stats.shuffle_statistics import SCALES, ShuffleStatistics
 from nipype_group.stats.thresholding import HEIGHT_CONTROLS, check_threshold_z
 
 # How the work is split changes no result, so it is no part of what sidecars record.
-_NOT_RESULTS = ("n_procs", "n_shards", "memory_gb", "figures")
+_NOT_RESULTS = (
+    *("n_procs", "n_shards", "memory_gb"),
+    *("figures", "table_views", "nidm", "viewer"),
+)
 # Settings of permutation that name one of a few ways.
 _PERMUTATION_CHOICES = {
     "shuffling": SHUFFLINGS,
@@ -113,6 +117,15 @@ class AnalysisSettings:
         What happens to unusable maps.
     min_coverage : float
         Share of the maps that must have a voxel for it to be analysed.
+    regions : bool
+        Whether the design is fitted to the means of atlas regions too.
+    table_views : tuple of str
+        Packages as whose tables those of clusters and peaks are laid out too, from
+        `CONVENTIONS`.
+    nidm : bool
+        Whether a NIDM-Results pack is written.
+    viewer : bool
+        Whether the report holds an interactive viewer of every contrast, 0.7 MB each.
     figures : bool
         Whether figures are drawn.
     n_procs : int
@@ -160,6 +173,10 @@ class AnalysisSettings:
     space: str | None = None
     on_bad_map: str = "error"
     min_coverage: float = 1.0
+    regions: bool = True
+    table_views: tuple = ()
+    nidm: bool = False
+    viewer: bool = False
     figures: bool = True
     n_procs: int = 1
 
@@ -173,14 +190,17 @@ class AnalysisSettings:
             *((n, getattr(self, n), allowed) for n, allowed in _PERMUTATION_CHOICES.items()),
             ("on_bad_map", self.on_bad_map, ON_BAD_MAP),
             *(("height_controls", control, HEIGHT_CONTROLS) for control in self.height_controls),
+            *(("table_views", view, CONVENTIONS) for view in self.table_views),
         ):
             if value not in allowed:
                 raise ValueError(f"{name} is one of {', '.join(map(str, allowed))}, got {value!r}")
         check_alpha(self.alpha)
         if not self.height_controls:
             raise ValueError(f"height_controls names at least one of {', '.join(HEIGHT_CONTROLS)}")
-        if len(set(self.height_controls)) < len(self.height_controls):
-            raise ValueError(f"height_controls names one twice: {', '.join(self.height_controls)}")
+        for name in ("height_controls", "table_views"):
+            named = getattr(self, name)
+            if len(set(named)) < len(named):
+                raise ValueError(f"{name} names one twice: {', '.join(named)}")
         if "none" in self.height_controls:
             check_threshold_z(self.threshold_z)
         elif self.threshold_z is not None:
@@ -284,4 +304,7 @@ class AnalysisSettings:
         """Return what decides the results, for sidecars."""
         parameters = {k: v for k, v in asdict(self).items() if k not in _NOT_RESULTS}
         # Where a file lies decides nothing.
-        return parameters | {"blocks": tuple(Path(name).name for name in self.blocks)}
+        for name in ("blocks", "atlases"):
+            if parameters[name] is not None:
+                parameters[name] = tuple(Path(item).name for item in parameters[name])
+        return parameters

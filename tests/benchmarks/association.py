@@ -60,7 +60,8 @@ def prepare(folder):
     table = read_tsv(data / "participants.tsv").dropna(subset=["pseudo"])
     maps = [next(data.glob(f"{label}/**/*statmap.nii.gz")) for label in table["participant_id"]]
     smoothed = smooth_maps(maps, folder, [5.0], n_threads=2)
-    mask, _, grid, _ = group_mask(smoothed)
+    mask, coverage = group_mask(smoothed)
+    grid = coverage.grid
     stack_file = write_stack(folder / "stack.nii", smoothed, mask, grid)
     mask_file = write_volume(folder / "mask.nii.gz", mask, grid, np.uint8)
     images = [

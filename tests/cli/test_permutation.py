@@ -16,7 +16,7 @@ PLANTED = (4, 5, 3)
 STEM = "task-rest_space-MNI_contrast-age"
 ALL = ("--statistics", "voxel,extent,mass,tfce", "--cluster-forming-z", "1.5")
 SIDES = ("positive", "negative")
-P_COLUMNS = ["p_fwe_voxel", "p_fwe_extent", "p_fwe_mass", "p_fwe_tfce"]
+P_COLUMNS = ["p_fwe_extent", "p_fwe_mass", "p_fwe_tfce", "p_fwe_voxel"]
 DESCS = {
     "voxel": "permVoxelFWEBoth",
     "extent": "permExtentFWEBoth",

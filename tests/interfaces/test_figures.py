@@ -1,11 +1,14 @@
 """PlotResults: figures."""
 
+import json
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.image import imread
+from PIL import Image
 
 from nipype_group.interfaces import PlotResults
 
@@ -50,7 +53,8 @@ def drawn(tmp_path_factory):
     for name, (values, affine) in maps.items():
         paths.append(str(folder / f"{name}.nii"))
         nib.save(nib.Nifti1Image(values, affine), paths[-1])
-    plot = PlotResults(thresholded_files=paths, names=[f"contrast-{n}_desc-x" for n in maps])
+    names = [f"contrast-{n}_desc-x" for n in maps]
+    plot = PlotResults(thresholded_files=paths, names=names, detailed=[])
     outputs = plot.run(cwd=str(folder)).outputs
     files = list(zip(outputs.glass_brain_files, outputs.slice_files, strict=True))
     images = [[imread(p)[..., :3].astype(float) for p in pair] for pair in files]
@@ -139,5 +143,192 @@ def test_design_and_contrasts_are_drawn_where_given(stages, write_brain):
 
 
 def test_number_of_names_must_match_the_maps(write_brain):
-    with pytest.raises(ValueError, match="1 maps, 2 names and 2 units; give one each"):
+    with pytest.raises(ValueError, match="1 maps, 2 names; give one each"):
         PlotResults(thresholded_files=[write_brain("a.nii", blob(1))], names=["a", "b"]).run()
+
+
+def tables(folder, name, peaks):
+    """Write clusters and peaks of (x, y, z, z value) rows; returns both paths."""
+    columns = {"cluster_id": range(1, len(peaks) + 1), "sign": "positive"}
+    n_voxels = [len(peaks) - i for i in range(len(peaks))]
+    x, y, z, height = (list(v) for v in zip(*peaks, strict=True)) if peaks else ([],) * 4
+    clusters = pd.DataFrame(
+        {**columns, "n_voxels": n_voxels, "peak_stat": height, "peak_zscore": height,
+         "peak_x": x, "peak_y": y, "peak_z": z, "label": "n/a"}
+    )  # fmt: skip
+    main = pd.DataFrame(
+        {**columns, "peak_id": 1, "x": x, "y": y, "z": z, "stat": height, "zscore": height}
+    )
+    paths = []
+    for kind, table in (("clusters", clusters), ("peaks", main)):
+        paths.append(str(folder / f"{name}_{kind}.tsv"))
+        table.to_csv(paths[-1], sep="\t", index=False)
+    return paths
+
+
+@pytest.fixture
+def complete(stages, tmp_path):
+    """Return all inputs of a t and an F contrast of the small study."""
+    ran = stages("age + C(group)", ["age=age", "all=age; patient - control"])
+    folder = tmp_path / "inputs"
+    folder.mkdir()
+    image = nib.load(ran.stack.stack_file)
+    stack = np.asarray(image.dataobj).copy()
+    stack[4, 5, 3, 2] = np.nan
+    nib.save(nib.Nifti1Image(stack, image.affine), folder / "stack.nii")
+    at = (*(image.affine[:3, :3] @ (4, 5, 3) + image.affine[:3, 3]).tolist(), 4.5)
+    z = [nib.load(p) for p in ran.estimate.z_files]
+    kept = [np.where(np.asarray(i.dataobj) > 2, np.asarray(i.dataobj), 0) for i in z]
+    kept.append(np.zeros_like(kept[0]))
+    names = ["contrast-age_desc-fdrBH", "contrast-all_desc-fdrBH", "contrast-age_desc-holm"]
+    paths, found = [], []
+    for name, values in zip(names, kept, strict=True):
+        paths.append(str(folder / f"{name}.nii"))
+        nib.save(nib.Nifti1Image(values.astype(np.float32), image.affine), paths[-1])
+        found.append(tables(folder, name, [at] if values.any() else []))
+    maxima = pd.DataFrame(np.random.default_rng(0).gamma(5, 1, (200, 2)),
+                          columns=["voxel_positive", "voxel_negative"])  # fmt: skip
+    maxima.to_csv(folder / "nulldist.tsv", sep="\t", index=False)
+    return {
+        "thresholded_files": paths,
+        "names": names,
+        "clusters_files": [pair[0] for pair in found],
+        "peaks_files": [pair[1] for pair in found],
+        "contrasts_file": ran.contrasts.contrasts_file,
+        **ran.design_files,
+        "z_files": ran.estimate.z_files,
+        "effect_files": ran.estimate.effect_files,
+        "nulldist_files": [str(folder / "nulldist.tsv")] * 2,
+        "stack_file": str(folder / "stack.nii"),
+        "observations": ran.collect.observations,
+        "mask_file": ran.mask.mask_file,
+    }
+
+
+def test_everything_is_drawn_indexed_and_equal_the_next_time(complete, tmp_path):
+    (tmp_path / "again").mkdir()
+    outputs = PlotResults(**complete).run().outputs
+    # The second map has all kinds of pictures that results have.
+    per_map = ("thresholded_files", "names", "clusters_files", "peaks_files")
+    again = complete | {name: complete[name][1:2] for name in per_map}
+    del again["design_file"], again["design_json"], again["stack_file"], again["observations"]
+    again = PlotResults(**again).run(cwd=str(tmp_path / "again")).outputs
+    index = json.loads(Path(outputs.index_file).read_text())
+    assert [entry["File"] for entry in index] == [Path(p).name for p in outputs.figure_files]
+    files = {Path(p).name for p in outputs.figure_files}
+    detail = ("mosaic", "surface", "cluster-1", "peaks", "values")
+    expected = {"design.png", "correlation.png"}
+    for label in ("age", "all"):
+        stem = f"contrast-{label}"
+        kinds = ("unthresholded", "effectsize", "zdistribution", "nulldist", "weights")
+        expected |= {f"{stem}_{kind}.png" for kind in kinds}
+        expected |= {f"{stem}_desc-fdrBH_{k}.png" for k in ("glassbrain", "slices", *detail)}
+    # Nothing survives in the third map: no more than that is shown.
+    expected |= {f"contrast-age_desc-holm_{kind}.png" for kind in ("glassbrain", "slices")}
+    assert files == expected
+    assert {entry["Kind"] for entry in index} == {
+        "glassbrain", "slices", "mosaic", "surface", "cluster", "peaks", "values", "design",
+        "unthresholded", "effectsize", "zdistribution", "weights", "correlation", "nulldist",
+    }  # fmt: skip
+    assert all(entry["Alt"] and entry["Caption"].endswith(".") for entry in index)
+    by_file = {entry["File"]: entry for entry in index}
+    cluster = by_file["contrast-age_desc-fdrBH_cluster-1.png"]
+    assert (cluster["Contrast"], cluster["Desc"], cluster["Cluster"]) == ("age", "fdrBH", 1)
+    assert "slope" in by_file["contrast-age_desc-fdrBH_values.png"]["Alt"]
+    assert "1 map without a value" in by_file["contrast-age_desc-fdrBH_values.png"]["Alt"]
+    assert "fitted" in by_file["contrast-all_desc-fdrBH_values.png"]["Alt"]
+    assert "voxel, positive" in by_file["contrast-all_nulldist.png"]["Alt"]
+    assert "voxel, two-sided" in by_file["contrast-age_nulldist.png"]["Alt"]
+    assert "nothing survives" in by_file["contrast-age_desc-holm_slices.png"]["Alt"]
+    first = {Path(p).name: Path(p) for p in outputs.figure_files}
+    assert len(again.figure_files) == 2 + len(detail) - 1 + 2 * 4
+    for path in map(Path, again.figure_files):
+        assert path.read_bytes() == first[path.name].read_bytes()
+    for path in first.values():
+        with Image.open(path) as image:
+            assert (image.mode, image.info) == ("P", {})
+            assert image.width <= 900
+    values = pd.read_csv(outputs.peak_values_files[0], sep="\t")
+    assert Path(outputs.peak_values_files[0]).name == "contrast-age_desc-fdrBH_values.tsv"
+    assert len(outputs.peak_values_files) == 2
+    assert next(iter(values)) == "participant_id"
+    assert list(values)[1].startswith("cluster 1 peak 1 (")
+    assert np.flatnonzero(values.iloc[:, 1].isna()).tolist() == [2]
+    stack = np.asarray(nib.load(complete["stack_file"]).dataobj)[4, 5, 3]
+    np.testing.assert_allclose(values.iloc[:, 1], stack, rtol=1e-6)
+
+
+def test_other_spaces_have_no_template_and_few_details(complete):
+    complete["names"] = complete["names"][:1]
+    for name in ("thresholded_files", "clusters_files", "peaks_files"):
+        complete[name] = complete[name][:1]
+    for name in ("nulldist_files", "effect_files", "z_files"):
+        del complete[name]
+    outputs = PlotResults(space="T1w", n_peaks=0, **complete).run().outputs
+    kinds = [e["Kind"] for e in json.loads(Path(outputs.index_file).read_text())]
+    assert kinds == ["slices", "mosaic", "cluster", "design", "correlation", "weights", "weights"]
+    assert outputs.glass_brain_files == []
+    assert all(ink(imread(p)[..., :3]) > 0.02 for p in outputs.figure_files)
+
+
+def test_ten_of_thirty_clusters_are_drawn_the_largest_first(write_brain, tmp_path):
+    values = np.zeros(SHAPE, dtype=np.float32)
+    peaks = []
+    for i in range(30):
+        voxel = (4 + 4 * (i % 6), 6 + 4 * (i // 6), 12)
+        values[voxel] = 3 + i / 10
+        peaks.append((*(BRAIN[:3, :3] @ voxel + BRAIN[:3, 3]).tolist(), 3 + i / 10))
+    clusters, peak_file = tables(tmp_path, "many", peaks)
+    outputs = PlotResults(
+        thresholded_files=[write_brain("many.nii", values)],
+        names=["contrast-x_desc-y"],
+        clusters_files=[clusters],
+        peaks_files=[peak_file],
+        n_peaks=2,
+    )
+    index = json.loads(Path(outputs.run().outputs.index_file).read_text())
+    drawn_clusters = [e["Cluster"] for e in index if e["Kind"] == "cluster"]
+    assert drawn_clusters == list(range(1, 11))
+    # The highest peaks are in the smallest clusters here.
+    text = next(e["Alt"] for e in index if e["Kind"] == "peaks")
+    assert "2 highest peaks" in text
+    assert text.index("z 5.9") < text.index("z 5.8")
+    assert not any(e["Kind"] == "values" for e in index)
+
+
+def test_detail_is_for_the_maps_asked_for(write_brain):
+    inputs = {
+        "thresholded_files": [
+            write_brain("none.nii", np.zeros(SHAPE, dtype=np.float32)),
+            write_brain("a.nii", blob(-48)),
+            write_brain("b.nii", blob(48)),
+        ],
+        "names": ["contrast-x_desc-none", "contrast-x_desc-a", "contrast-x_desc-b"],
+        "mask_file": write_brain("mask.nii", blob(0, 1.0)),
+        # Without a template there is less to draw.
+        "space": "T1w",
+    }
+
+    def mosaics(**more):
+        files = PlotResults(**inputs, **more).run().outputs.figure_files
+        return [Path(p).name for p in files if p.endswith("mosaic.png")]
+
+    assert mosaics(detailed=["contrast-x_desc-b"]) == ["contrast-x_desc-b_mosaic.png"]
+    assert mosaics(detail_first=True) == ["contrast-x_desc-a_mosaic.png"]
+    with pytest.raises(ValueError, match="detailed has nobody, which is no name of a map"):
+        PlotResults(**inputs, detailed=["nobody"]).run()
+
+
+def test_files_that_do_not_belong_together_are_refused(complete, tmp_path):
+    with pytest.raises(ValueError, match="1 z_files for 2 contrasts"):
+        PlotResults(**(complete | {"z_files": complete["z_files"][:1]})).run()
+    with pytest.raises(ValueError, match="3 maps, 3 names, 3 clusters_files, 2 peaks_files; give"):
+        PlotResults(**(complete | {"peaks_files": complete["peaks_files"][:2]})).run()
+    table = pd.read_csv(complete["observations"], sep="\t", dtype=str)
+    table.iloc[[1, 0, *range(2, len(table))]].to_csv(tmp_path / "o.tsv", sep="\t", index=False)
+    with pytest.raises(ValueError, match="row 1 is .* that of the design is"):
+        PlotResults(**(complete | {"observations": str(tmp_path / "o.tsv")})).run()
+    short = nib.load(complete["stack_file"]).slicer[..., :4]
+    nib.save(short, tmp_path / "short.nii")
+    with pytest.raises(ValueError, match="has 4 maps, the design 12 rows"):
+        PlotResults(**(complete | {"stack_file": str(tmp_path / "short.nii")})).run()

@@ -38,6 +38,40 @@ def test_mask_is_where_every_map_has_a_value(maps):
     assert nib.load(outputs.mask_file).get_data_dtype() == np.uint8
 
 
+def test_each_map_is_told_what_it_costs_the_mask(maps, write_map):
+    paths, arrays = maps
+    has = np.array([np.isfinite(a) & (a != 0) for a in arrays])
+
+    def expected(allowed, mask):
+        rows = []
+        for i, own in enumerate(has):
+            others = np.delete(has, i, axis=0).all(axis=0)
+            alone = (allowed & ~mask & ~own & others).sum()
+            rows.append([(allowed & own).sum(), (allowed & ~own).sum(), alone])
+        return rows
+
+    def table(outputs):
+        lines = Path(outputs.map_coverage_file).read_text().splitlines()
+        assert lines[0] == "map\tn_voxels\tn_missing\tn_removed_alone"
+        names, *columns = zip(*(line.split("\t") for line in lines[1:]), strict=True)
+        assert list(names) == [Path(path).name for path in paths]
+        return [list(map(int, row)) for row in zip(*columns, strict=True)]
+
+    found = table(GroupMask(map_files=paths).run().outputs)
+    assert found == expected(has.any(axis=0), has.all(axis=0))
+    assert found[0][2] > found[1][2] > found[2][2] == 0
+    # A mask of fewer voxels, some of which no map has.
+    allowed = np.zeros(SHAPE, dtype=bool)
+    allowed[:5] = True
+    mask_file = str(write_map("mask.nii", allowed.astype(np.uint8)))
+    outputs = GroupMask(map_files=paths, mask_file=mask_file).run().outputs
+    assert table(outputs) == expected(allowed, allowed & has.all(axis=0))
+    # Where two of three maps suffice no map takes a voxel away alone.
+    outputs = GroupMask(map_files=paths, min_coverage=0.6).run().outputs
+    assert table(outputs) == expected(has.any(axis=0), has.sum(axis=0) >= 2)
+    assert [row[2] for row in table(outputs)] == [0, 0, 0]
+
+
 def test_explicit_mask_is_cut_to_what_every_map_has(maps, write_map):
     paths, arrays = maps
     allowed = np.zeros(SHAPE, dtype=np.uint8)

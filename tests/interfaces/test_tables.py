@@ -1,14 +1,20 @@
 """AtlasReport: tables with region names."""
 
 import json
+import logging
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
+from nipype_group.images import read_volume
 from nipype_group.interfaces import AtlasReport
 from nipype_group.interfaces import tables as tables_module
+from nipype_group.reporting.table_files import INFERENCE_COLUMNS
+from nipype_group.reporting.table_views import read_view, view_columns
 from nipype_group.reporting.tables import read_table
+from nipype_group.stats.clusters import label_clusters
 
 # A 6 mm grid around the brain, stored from left to right.
 SHAPE = (27, 32, 27)
@@ -118,3 +124,154 @@ def test_labels_on_another_grid_are_refused(write_brain, atlas):
 def test_unknown_atlas_is_named(write_brain):
     with pytest.raises(FileNotFoundError, match="no atlas named 'phrenology'"):
         tables(write_brain, atlases=["phrenology"])
+
+
+def test_p_of_other_inferences_are_columns(write_brain):
+    maps = [np.full(SHAPE, v, dtype=np.float32) for v in (1, 2, 3)]
+    maps[2][blob(-48) != 0] = 4
+    maps[2][0, 0, 0] = 9
+    given = {
+        "inference_logp_files": [write_brain(f"logp{i}.nii", m) for i, m in enumerate(maps)],
+        "atlases": ["none"],
+    }
+    listed = ["p_fwe_voxel=2", "p_fwe_rft=0"]
+    outputs, clusters, peaks = tables(write_brain, inferences=listed, **given)
+    for table in (clusters, peaks):
+        found = [column for column in table.columns if column in INFERENCE_COLUMNS]
+        assert found == ["p_fwe_rft", "p_fwe_voxel"]
+        assert table["p_fwe_rft"].tolist() == pytest.approx([0.1] * 2)
+        assert table["p_fwe_voxel"].tolist() == pytest.approx([1e-4, 1e-3])
+    about = json.loads(Path(outputs.clusters_json).read_text())
+    assert "smallest of the cluster's voxels" in about["p_fwe_voxel"]["Description"]
+    with pytest.raises(ValueError, match="'p_fwe_rft=3' is none of the 3 maps"):
+        tables(write_brain, inferences=["p_fwe_rft=3"], **given)
+    with pytest.raises(ValueError, match="two inferences are for the column p_fwe_rft"):
+        tables(write_brain, inferences=["p_fwe_rft=0", "p_fwe_rft=1"], **given)
+    given["inference_logp_files"][0] = write_brain("small.nii", np.zeros((3, 3, 3)))
+    with pytest.raises(ValueError, match=r"small\.nii has the grid 3 x 3 x 3"):
+        tables(write_brain, inferences=listed, **given)
+
+
+def test_columns_of_all_inferences_without_clusters(write_brain, tmp_path):
+    summary = tmp_path / "summary.json"
+    about = {"HeightControl": "permutation-extent", "Alpha": 0.05, "ClusterTable": []}
+    summary.write_text(json.dumps(about))
+    given = {
+        "stat_file": write_brain("t.nii", blob(-48)),
+        "z_file": write_brain("z.nii", blob(-48)),
+        "label_file": write_brain("labels.nii", np.zeros(SHAPE, dtype=np.int32)),
+        "inference_logp_files": [write_brain("logp.nii", np.zeros(SHAPE, dtype=np.float32))],
+        "inferences": ["p_fwe_rft=0"],
+        "summary_file": str(summary),
+    }
+    outputs = AtlasReport(atlases=["none"], **given).run().outputs
+    clusters = read_table(outputs.clusters_file)
+    assert clusters.empty
+    assert {"p_fwe_rft", "p_fwe_extent"} <= set(clusters.columns)
+    assert clusters["p_fwe_extent"].dtype == float
+
+
+def bare(write_brain, **inputs):
+    stat = blob(-48, 6.0) + blob(30, -4.0)
+    stat[3, 3, 3], stat[:2, 0, 0] = 3.5, 5
+    return AtlasReport(stat_file=write_brain("t.nii", stat), **inputs), stat
+
+
+def test_bare_maps_are_labelled(write_brain):
+    report, stat = bare(write_brain, threshold_statistic=3.5, cluster_extent=2, atlases=["none"])
+    outputs = report.run().outputs
+    labels, grid = read_volume(outputs.label_file)
+    np.testing.assert_array_equal(labels, label_clusters(stat, np.abs(stat) >= 3.5, 26, 2))
+    np.testing.assert_allclose(grid.affine, BRAIN)
+    clusters, peaks = (read_table(f) for f in (outputs.clusters_file, outputs.peaks_file))
+    assert clusters["cluster_id"].tolist() == [1, 2, 3]
+    assert clusters["sign"].tolist() == ["positive", "positive", "negative"]
+    assert clusters["peak_stat"].tolist() == [6, 5, -4]
+    assert clusters["peak_zscore"].isna().all()
+    assert peaks["zscore"].isna().all()
+    settings = json.loads(Path(outputs.clusters_json).read_text())["TableSettings"]
+    assert settings["ThresholdStatistic"] == 3.5
+    assert settings["Tail"] == "two-sided"
+    assert settings["ClusterExtentVoxels"] == 2
+    assert settings["Connectivity"] == 26
+    assert settings["Clusters"] == 3
+
+
+def test_options_of_bare_maps(write_brain):
+    mask = np.ones(SHAPE, dtype=np.uint8)
+    mask[:2] = 0
+    given = {"threshold_statistic": 3.5, "atlases": ["none"], "stat_type": "z", "tail": "positive"}
+    report, _ = bare(write_brain, mask_file=write_brain("mask.nii", mask), **given)
+    clusters = read_table(report.run().outputs.clusters_file)
+    assert clusters["peak_stat"].tolist() == [6, 3.5]
+    # A z map is its own z score.
+    assert clusters["peak_zscore"].tolist() == [6, 3.5]
+    # F has an upper side only.
+    report, _ = bare(write_brain, threshold_statistic=3.5, atlases=["none"], stat_type="F")
+    clusters = read_table(report.run().outputs.clusters_file)
+    assert clusters["peak_stat"].tolist() == [6, 5, 3.5]
+
+
+def test_labels_and_threshold_together_or_neither(write_brain):
+    labels = write_brain("labels.nii", np.zeros(SHAPE, dtype=np.int32))
+    for given in ({}, {"label_file": labels, "threshold_statistic": 3.0}):
+        with pytest.raises(ValueError, match=r"t\.nii: give either label_file.* or threshold"):
+            bare(write_brain, **given)[0].run()
+    with pytest.raises(ValueError, match="a threshold is a height > 0"):
+        bare(write_brain, threshold_statistic=0.0)[0].run()
+
+
+def test_given_labels_are_handed_on(write_brain):
+    outputs, _, _ = tables(write_brain, atlases=["none"])
+    assert Path(outputs.label_file).name == "labels.nii"
+    assert outputs.view_files == []
+
+
+def test_discovery_proportions_need_z(write_brain):
+    mask = write_brain("mask.nii", np.ones(SHAPE, dtype=np.uint8))
+    report, _ = bare(write_brain, threshold_statistic=3.0, ari_alpha=0.05, mask_file=mask)
+    with pytest.raises(ValueError, match=r"t\.nii: ari_alpha needs the z_file"):
+        report.run()
+
+
+def test_views_beside_the_tables(write_brain):
+    given = {"threshold_statistic": 3.5, "stat_type": "z", "atlases": ["none"], "max_peaks": 1}
+    names = ["nilearn", "fsl", "spm", "afni"]
+    report, stat = bare(write_brain, views=names, **given)
+    outputs = report.run().outputs
+    assert [Path(f).name for f in outputs.view_files] == [f"{n}_view.tsv" for n in names]
+    views = {n: read_view(f) for n, f in zip(names, outputs.view_files)}
+    for name, view in views.items():
+        assert list(view.columns) == view_columns(name, "z")
+    assert views["fsl"]["Voxels"].sum() == (np.abs(stat) >= 3.5).sum()
+    assert views["afni"]["Volume"].tolist() == views["fsl"]["Voxels"].tolist()
+    assert views["spm"]["peak Z"].dropna().tolist()[0] == 6
+    assert views["nilearn"]["Peak Stat"].tolist()[0] == 6
+    report, _ = bare(write_brain, views=["fsl"], **(given | {"stat_type": "t"}))
+    with pytest.raises(ValueError, match="the fsl view needs zscore"):
+        report.run()
+
+
+def test_set_level_of_a_one_sided_inference_is_in_the_view_of_spm(write_brain, tmp_path):
+    path = tmp_path / "summary.json"
+    for p, expected in (([0.25], [0.25, 5]), ([0.25, 1.0], [None, 2])):
+        path.write_text(json.dumps({"SetLevelP": p, "ClustersBeforeCorrection": 5}))
+        outputs, _, _ = tables(
+            write_brain, atlases=["none"], views=["spm"], summary_file=str(path)
+        )
+        row = read_view(outputs.view_files[0]).loc[0, ["set p", "set c"]]
+        assert [None if pd.isna(v) else v for v in row] == expected
+
+
+def test_atlases_of_another_space_are_warned_of(write_brain, atlas, monkeypatch, caplog):
+    def warn(atlas, space):
+        return f"{atlas.name} is not in {space}" if space else None
+
+    monkeypatch.setattr(tables_module, "space_warning", warn)
+    monkeypatch.setattr(tables_module.LOGGER, "propagate", True)
+    monkeypatch.setattr(tables_module.LOGGER, "level", logging.WARNING)
+    for inputs, expected in (({"space": "Talairach"}, ["halves is not in Talairach"]), ({}, [])):
+        outputs, _, _ = tables(write_brain, atlases=[atlas], **inputs)
+        settings = json.loads(Path(outputs.clusters_json).read_text())["TableSettings"]
+        assert settings["AtlasWarnings"] == expected
+    assert [r.getMessage() for r in caplog.records] == ["halves is not in Talairach"]

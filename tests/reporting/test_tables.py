@@ -12,7 +12,7 @@ from scipy import ndimage
 
 from nipype_group.reporting import atlas as at
 from nipype_group.reporting import table_files
-from nipype_group.reporting.tables import cluster_tables, read_table, write_tables
+from nipype_group.reporting.tables import cluster_tables, label_map, read_table, write_tables
 from nipype_group.stats.clusters import label_clusters
 
 AFFINE = np.array([[-3.0, 0, 0, 30], [0, 3, 0, -30], [0, 0, 3, -30], [0, 0, 0, 1]])
@@ -156,18 +156,22 @@ def test_outside_is_named_no_label(atlases):
     assert regions["percent_of_region"].isna().all()
 
 
-@given(
-    stat=hnp.arrays(
-        np.float64, SHAPE, elements=st.sampled_from([-3.0, -2.5, 0.0, 0.0, 0.0, 2.0, 2.5, 4.0])
-    ),
-    connectivity=st.sampled_from([6, 18, 26]),
+VOLUMES = hnp.arrays(
+    np.float64, SHAPE, elements=st.sampled_from([-3.0, -2.5, 0.0, 0.0, 0.0, 2.0, 2.5, 4.0])
 )
+
+
+@given(stat=VOLUMES, connectivity=st.sampled_from([6, 18, 26]), among=st.sampled_from([6, 18, 26]))
 @settings(max_examples=25, deadline=None)
-def test_tables_are_consistent(atlases, stat, connectivity):
+def test_tables_are_consistent(atlases, stat, connectivity, among):
     labels = label_clusters(stat, stat != 0, connectivity)
-    clusters, peaks, regions = tables(stat, labels, atlases)
-    assert clusters["cluster_id"].tolist() == list(range(1, labels.max() + 1))
-    assert clusters["n_voxels"].sum() == (labels > 0).sum()
+    # Ids with gaps, as those of clusters that survive.
+    labels = np.array([0, *range(2, 2 * labels.max() + 1, 2)])[labels]
+    clusters, peaks, regions = tables(stat, labels, atlases, peak_connectivity=among)
+    ids, sizes = np.unique(labels[labels > 0], return_counts=True)
+    assert clusters["cluster_id"].tolist() == ids.tolist()
+    assert clusters["n_voxels"].tolist() == sizes.tolist()
+    assert clusters["volume_mm3"].to_numpy() == pytest.approx(27 * sizes)
     assert clusters["mass"].sum() == pytest.approx(np.abs(stat).sum())
     ijk = tuple(peaks[["i", "j", "k"]].to_numpy().T)
     assert (labels[ijk] == peaks["cluster_id"]).all()
@@ -179,12 +183,63 @@ def test_tables_are_consistent(atlases, stat, connectivity):
     others = peaks[peaks["peak_id"] > 1]
     assert (others["distance_to_main_mm"] > 8).all()
     assert (peaks.groupby("cluster_id").size() == clusters.set_index("cluster_id").n_peaks).all()
+    assert set(regions["cluster_id"]) == set(ids)
     if len(clusters):
         by = regions.groupby(["cluster_id", "atlas"])
+        # With the row of what no region covers.
         assert by["percent_of_cluster"].sum().to_numpy() == pytest.approx(100)
-        sizes = regions.pivot_table("n_voxels", index="cluster_id", columns="atlas", aggfunc="sum")
-        assert (sizes.to_numpy() == clusters[["n_voxels"]].to_numpy()).all()
+        assert by.ngroups == len(ids) * len(atlases)
+        sums = regions.pivot_table("n_voxels", index="cluster_id", columns="atlas", aggfunc="sum")
+        assert (sums.to_numpy() == clusters[["n_voxels"]].to_numpy()).all()
         assert regions["percent_of_region"].dropna().between(0, 100).all()
+
+
+def test_peaks_among_fewer_neighbours():
+    stat = np.zeros(SHAPE)
+    stat[2:8, 2:8, 2:5] = 1
+    # The second is beside the first by a corner only.
+    stat[3, 3, 3], stat[4, 4, 4] = 5, 4
+    labels = (stat > 0).astype(int)
+    for among, heights in ((6, [5, 4]), (18, [5, 4]), (26, [5])):
+        _, peaks, _ = tables(stat, labels, peak_connectivity=among, min_distance_mm=0)
+        assert peaks["stat"].tolist() == heights
+
+
+@given(
+    stat=VOLUMES,
+    threshold=st.sampled_from([2.0, 2.25, 2.5, 4.0, 9.0]),
+    tail=st.sampled_from(["two-sided", "positive", "negative"]),
+    extent=st.integers(0, 4),
+    connectivity=st.sampled_from([6, 18, 26]),
+)
+@settings(max_examples=25, deadline=None)
+def test_labels_of_bare_maps(stat, threshold, tail, extent, connectivity):
+    labels = label_map(stat, threshold, tail=tail, extent=extent, connectivity=connectivity)
+    structure = ndimage.generate_binary_structure(3, {6: 1, 18: 2, 26: 3}[connectivity])
+    expected = 0
+    for sign in {"two-sided": (1, -1), "positive": (1,), "negative": (-1,)}[tail]:
+        found, n = ndimage.label(sign * stat >= threshold, structure)
+        for one in range(1, n + 1):
+            if (found == one).sum() >= extent:
+                expected += 1
+                (own,) = np.unique(labels[found == one])
+                assert own > 0
+                assert (labels == own).sum() == (found == one).sum()
+    assert len(np.unique(labels)) - (0 in labels) == labels.max() == expected
+
+
+def test_bare_maps_leave_out_what_is_missing_or_masked():
+    stat = np.array([3.0, np.nan, 4, 4, 5, -9])[:, None, None]
+    assert label_map(stat, 3, tail="positive")[:, 0, 0].tolist() == [2, 0, 1, 1, 1, 0]
+    mask = np.array([1, 1, 0, 1, 1, 1], dtype=bool)[:, None, None]
+    assert label_map(stat, 3, mask=mask)[:, 0, 0].tolist() == [2, 0, 0, 1, 1, 3]
+    for threshold in (0, -3, np.nan, np.inf):
+        with pytest.raises(ValueError, match="a threshold is a height > 0"):
+            label_map(stat, threshold)
+    with pytest.raises(ValueError, match="a cluster extent is a number of voxels from 0, got -1"):
+        label_map(stat, 3, extent=-1)
+    with pytest.raises(ValueError, match="tail is one of"):
+        label_map(stat, 3, tail="upper")
 
 
 def same(left, right):
@@ -226,6 +281,31 @@ def test_types_are_those_of_full_tables(example, atlases):
         assert full.dtypes.to_dict() == empty.dtypes.to_dict()
 
 
+def plain(path, **types):
+    return pd.read_csv(path, sep="\t", na_values="n/a", **types)
+
+
+def test_plain_readers_get_the_same_types(tmp_path, example, atlases):
+    stat, labels = example
+    for name, n in (("full", 1), ("empty", 0)):
+        frames = tables(stat, labels * n, atlases, p_unc=np.full(SHAPE, 0.5))
+        paths = write_tables(tmp_path / name, *frames, {})
+        for table, frame in zip(("clusters", "peaks", "labels"), frames):
+            types = table_files.column_types(frame.columns)
+            assert plain(paths[table], dtype=types).dtypes.to_dict() == frame.dtypes.to_dict()
+            untyped = plain(paths[table])
+            assert list(untyped.columns) == list(frame.columns)
+            for column in frame.columns if n else ():
+                # Text that is n/a throughout is empty, a whole number with gaps is a float.
+                known = untyped[column].dropna()
+                if pd.api.types.is_numeric_dtype(frame[column]):
+                    assert pd.api.types.is_numeric_dtype(untyped[column])
+                    expected = frame[column].dropna().astype(float)
+                    assert known.to_numpy() == pytest.approx(expected.to_numpy(), rel=1e-5)
+                else:
+                    assert known.tolist() == [v for v in frame[column] if v != "n/a"]
+
+
 def test_text_of_the_file(tmp_path, example):
     clusters, peaks, regions = tables(*example)
     clusters.loc[0, "mass"] = 1234567.0
@@ -237,11 +317,13 @@ def test_text_of_the_file(tmp_path, example):
     assert (cells["p_fwe"], cells["label"]) == ("n/a", "n/a")
 
 
-def test_quotes_and_accents_in_a_name(tmp_path, example, atlases):
+@pytest.mark.parametrize("name", ['gyrus "é" rostral', '"gyrus" rostral', '"', '""', "it's #1"])
+def test_quotes_and_accents_in_a_name(tmp_path, example, atlases, name):
     frames = tables(*example, atlases)
-    frames[2].loc[0, "name"] = 'gyrus "é"\trostral'
+    frames[2].loc[0, "name"] = name.replace(" ", "\t")
     path = write_tables(tmp_path, *frames, {})["labels"]
-    assert read_table(path).loc[0, "name"] == 'gyrus "é" rostral'
+    assert read_table(path).loc[0, "name"] == plain(path).loc[0, "name"] == name
+    assert len(read_table(path)) == len(frames[2])
 
 
 def test_a_failed_write_leaves_the_old_table(tmp_path, example, monkeypatch):

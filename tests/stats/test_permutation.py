@@ -1,6 +1,7 @@
 """Shuffles of a run: refits, near ties, and bits that no split of the work may change."""
 
 import sys
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise, product
 
@@ -655,3 +656,23 @@ def test_exact_correlations_are_those_of_numpy(rank):
     # All in the nuisance; all in the effect.
     ends = correlation_scan.exact_correlations(rows, rank, rows[[rank, 0]])
     np.testing.assert_allclose(ends, [0, 1], atol=1e-7)
+
+
+@pytest.mark.parametrize("tail", TAILS)
+def test_f_of_one_row_is_the_square_of_both_sides_of_t(tail):
+    """Whatever the tail, an F is tested on its upper side, maps, clusters and TFCE alike."""
+    contrast, _, _, data = problem("within subjects beside a covariate that varies")
+    assert contrast.signed
+    of_f = replace(contrast, unsigned=True)
+    mask = np.ones((data.shape[1], 1, 1), bool)
+    t = run(contrast, data, tail="two-sided")
+    f = run(of_f, data, tail=tail)
+    np.testing.assert_allclose(f.observed["voxel"], np.square(t.observed["voxel"]), rtol=1e-9)
+    np.testing.assert_array_equal(f.counts["voxel"], t.counts["voxel"])
+    largest = np.maximum(t.nulls["voxel_positive"], t.nulls["voxel_negative"])
+    np.testing.assert_allclose(f.nulls["voxel_positive"], np.square(largest), rtol=1e-9)
+    assert "voxel_negative" not in f.nulls
+    full = ShuffleStatistics(("voxel", "extent", "tfce"), tail, cluster_forming_statistic=2.0)
+    found = run(of_f, data, last=50, statistics=full, mask=mask)
+    assert found.observed["tfce"].min() >= 0
+    np.testing.assert_allclose(found.observed["voxel"], f.observed["voxel"], rtol=1e-9)

@@ -1,0 +1,219 @@
+"""Quality: who is in, and how their maps look beside the others."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from nipype.interfaces.base import TraitedSpec, traits
+
+from nipype_group.design.matrix import read_design
+from nipype_group.design.sources import read_tsv
+from nipype_group.images import read_volume
+from nipype_group.interfaces.base import LOGGER, File, GroupInputSpec, GroupInterface, isdefined
+from nipype_group.reporting.described_tables import write_described_table
+from nipype_group.reporting.figures import write_index
+from nipype_group.reporting.quality_figures import (
+    MOST_SLICES,
+    draw_coverage,
+    draw_outliers,
+    draw_strip,
+)
+from nipype_group.stacks import MaskedStack
+from nipype_group.stats.map_quality import (
+    LARGE_RESIDUAL,
+    MAD_TO_SD,
+    ROBUST_SD_BELOW,
+    TIMES_MEAN_LEVERAGE,
+    map_quality,
+)
+
+_UNIT = "unit of the maps"
+COLUMNS = {
+    "participant_id": "participant",
+    "map": "map that was read",
+    "n_voxels": (
+        "voxels with a value: in the explicit mask, without one anywhere; without a table of "
+        "coverage, in the mask",
+        "voxel",
+    ),
+    "n_missing": ("voxels of the explicit mask, without one of any map, that it lacks", "voxel"),
+    "n_removed_alone": (
+        "voxels that all other maps have and that are out of the mask for want of this one",
+        "voxel",
+    ),
+    "mean": ("mean of its values in the mask", _UNIT),
+    "sd": ("standard deviation of its values in the mask", _UNIT),
+    "median": ("median of its values in the mask", _UNIT),
+    "correlation": "Pearson correlation, over the mask, with the mean of the other maps",
+    "leverage": "diagonal of the hat matrix of the design (Hoaglin and Welsch 1978)",
+    "residual_rms": (
+        "root mean square over the mask of the internally studentised residuals; 1 is expected"
+    ),
+    "large_residuals": (
+        "share of the mask's voxels with an externally studentised residual beyond the threshold"
+    ),
+    "flags": "low_correlation, high_leverage, both, or n/a",
+}
+
+
+class _MapQualityInputSpec(GroupInputSpec):
+    stack_file = File(exists=True, mandatory=True, desc="4D maps from StackMaps")
+    mask_file = File(exists=True, mandatory=True, desc="voxels that are looked at")
+    observations = File(exists=True, mandatory=True, desc="TSV, a row a map, from CollectMaps")
+    design_file = File(exists=True, mandatory=True, desc="design TSV, a row a map")
+    design_json = File(exists=True, mandatory=True, desc="its description")
+    map_coverage_file = File(exists=True, desc="TSV of what each map has, from GroupMask")
+    coverage_file = File(
+        exists=True, desc="maps with a value, a voxel, from GroupMask; default: those of the stack"
+    )
+    no_figures = traits.Bool(False, usedefault=True, desc="write the table alone")
+
+
+class _MapQualityOutputSpec(TraitedSpec):
+    quality_file = File(desc="TSV, a row a map: coverage, values, likeness, leverage, flags")
+    quality_json = File(desc="its columns, units, rules and thresholds")
+    strip_figure = File(desc="PNG of one slice of every map, or of the most deviating ones")
+    coverage_figure = File(desc="PNG of the number of maps with a value, on slices")
+    outlier_figure = File(desc="PNG of correlation against leverage, flagged maps named")
+    index_file = File(desc="JSON: File, Kind, Alt and Caption of every figure")
+
+
+class MapQuality(GroupInterface):
+    """Describe every map beside the others: coverage, values, likeness, leverage, residuals.
+
+    The correlation of a map is that with the mean of the others. It is flagged as low below
+    median - 3 x 1.4826 MAD of all correlations (Leys et al. 2013, J Exp Soc Psychol 49:764); a
+    leverage is flagged as high above 3 rank / n, three times its mean. Studentised residuals
+    (Luo and Nichols 2003, NeuroImage 19:1014) are summed up over the mask. A flag asks to look at
+    a map, it leaves none out.
+
+    Examples
+    --------
+    >>> from nipype_group.interfaces import MapQuality
+    >>> MapQuality().inputs.map_coverage_file
+    <undefined>
+    """
+
+    input_spec = _MapQualityInputSpec
+    output_spec = _MapQualityOutputSpec
+
+    def _run_interface(self, runtime):
+        inputs, cwd = self.inputs, Path(runtime.cwd)
+        stack = MaskedStack(inputs.stack_file, inputs.mask_file)
+        design = read_design(inputs.design_file, inputs.design_json)
+        observations = matching_rows(inputs.observations, design, stack.n_maps)
+        with self._one_blas_thread():
+            quality, counts = map_quality(design.model, stack.read, stack.maps(), stack.n_voxels)
+        table = _table(design, observations, self._map_coverage(stack), quality)
+        written = write_described_table(
+            cwd / "quality.tsv", table, _columns(table), _settings(quality)
+        )
+        self._results["quality_file"], self._results["quality_json"] = written
+        flagged = quality.low_correlation | quality.high_leverage
+        LOGGER.info("%d of %d maps are flagged", flagged.sum(), len(flagged))
+        if inputs.no_figures:
+            return runtime
+        figures = self._draw(cwd, stack, quality, counts, _labels(design))
+        for figure, name in zip(figures, ("strip", "coverage", "outlier"), strict=True):
+            self._results[f"{name}_figure"] = figure.file
+        self._results["index_file"] = write_index(cwd / "quality_figures.json", figures)
+        return runtime
+
+    def _draw(self, cwd, stack, quality, counts, labels):
+        rows = quality.most_deviating(MOST_SLICES)
+        flagged = quality.low_correlation | quality.high_leverage
+        place = stack.mask, stack.grid.affine
+        strip = draw_strip(
+            cwd / "strip.png", stack.maps(rows), [labels[i] for i in rows], *place,
+            flagged=flagged[rows], of=len(labels) if len(rows) < len(labels) else None,
+        )  # fmt: skip
+        volume = stack.unmask(counts)
+        if isdefined(self.inputs.coverage_file):
+            volume, grid = read_volume(self.inputs.coverage_file)
+            if not grid.matches(stack.grid):
+                raise ValueError(
+                    f"{self.inputs.coverage_file} has the grid {grid}, the maps {stack.grid}"
+                )
+        coverage = draw_coverage(
+            cwd / "coverage.png", volume.astype(int), *place, n_maps=len(labels)
+        )
+        return strip, coverage, draw_outliers(cwd / "outliers.png", quality, labels)
+
+    def _map_coverage(self, stack):
+        """Return what each map has, from the mask step or from the stack."""
+        path = self.inputs.map_coverage_file
+        if not isdefined(path):
+            return {"n_voxels": [int(np.isfinite(values).sum()) for values in stack.maps()]}
+        table = read_tsv(path)
+        if len(table) != stack.n_maps:
+            raise ValueError(f"{path} has {len(table)} rows for {stack.n_maps} maps")
+        return {c: table[c].astype(int).tolist() for c in table if c.startswith("n_")}
+
+
+def matching_rows(path, design, n_maps):
+    """Return the observations as text.
+
+    Raises
+    ------
+    ValueError
+        Where rows are not those of the design, or not as many as the maps.
+    """
+    table = read_tsv(path)
+    if not len(table) == len(design.matrix) == n_maps:
+        raise ValueError(
+            f"{path} has {len(table)} rows, the design {len(design.matrix)}, the stack "
+            f"{n_maps} maps"
+        )
+    keys = design.keys.astype(str).to_numpy()
+    absent = [c for c in design.keys if c not in table]
+    if absent or (table[list(design.keys)].astype(str).to_numpy() != keys).any():
+        raise ValueError(f"{path} and the design list other maps, or list them in another order")
+    return table
+
+
+def _labels(design):
+    """Return the name of every map in the figures: its participant and conditions."""
+    conditions = design.keys.drop(columns="participant_id").astype(str)
+    return [
+        " ".join([name, *row])
+        for name, row in zip(design.participants, conditions.to_numpy().tolist(), strict=True)
+    ]
+
+
+def _table(design, observations, coverage, quality):
+    """Return the table of all figures, a row a map."""
+    # A condition may have the name of a figure.
+    table = design.keys.reset_index(drop=True).rename(
+        columns={c: f"condition_{c}" for c in set(COLUMNS) - {"participant_id"}}
+    )
+    if "map" in observations:
+        table = table.assign(map=observations["map"])
+    names = ("mean", "sd", "median", "correlation", "leverage", "residual_rms", "large_residuals")
+    figures = {name: getattr(quality, name) for name in names}
+    flags = [
+        ", ".join(n for n, on in zip(("low_correlation", "high_leverage"), row) if on)
+        for row in zip(quality.low_correlation, quality.high_leverage, strict=True)
+    ]
+    return pd.concat([table, pd.DataFrame(coverage | figures | {"flags": flags})], axis=1)
+
+
+def _columns(table):
+    return {column: COLUMNS.get(column, "condition of the map") for column in table}
+
+
+def _settings(quality):
+    """Return rules and thresholds."""
+    return {
+        "NumberOfMaps": len(quality.leverage),
+        "LowCorrelationRule": f"below median - {ROBUST_SD_BELOW:g} x {MAD_TO_SD} MAD of all maps "
+        "(Leys et al. 2013)",
+        "LowCorrelationThreshold": quality.correlation_limit,
+        "HighLeverageRule": f"above {TIMES_MEAN_LEVERAGE:g} rank / n, that many times its mean; "
+        "2 rank / n (Belsley, Kuh and Welsch 1980) names too many of a few maps",
+        "HighLeverageThreshold": quality.leverage_limit,
+        "LargeResidualThreshold": LARGE_RESIDUAL,
+        "LargeResidualsExpected": quality.expected_large,
+        "Rank": quality.rank,
+        "DegreesOfFreedom": quality.dof,
+        "FlaggedMaps": int((quality.low_correlation | quality.high_leverage).sum()),
+    }

@@ -1,0 +1,283 @@
+"""Regions: means of atlas regions, and the group model of them."""
+
+from pathlib import Path
+
+import numpy as np
+from nipype.interfaces.base import InputMultiObject, Str, TraitedSpec, traits
+
+from nipype_group.design.blocks import read_blocks
+from nipype_group.design.contrasts import contrast_label, read_contrasts
+from nipype_group.design.matrix import read_design
+from nipype_group.design.plan import ContrastTest, make_plan
+from nipype_group.design.shuffle_table import read_shuffles
+from nipype_group.images import read_volume
+from nipype_group.interfaces.base import (
+    LOGGER,
+    File,
+    GroupInputSpec,
+    GroupInterface,
+    file_identity,
+    isdefined,
+)
+from nipype_group.interfaces.quality import matching_rows
+from nipype_group.interfaces.tables import NO_ATLAS
+from nipype_group.reporting.atlas import find_atlases
+from nipype_group.reporting.regions import (
+    MaskRegions,
+    region_table,
+    write_regions,
+    write_values,
+)
+from nipype_group.stacks import MaskedStack
+from nipype_group.stats.clusters import TAILS
+from nipype_group.stats.glm import independent_rows
+from nipype_group.stats.multiple_testing import check_alpha
+from nipype_group.stats.planning import BLOCK_EXCHANGES, SHUFFLINGS
+from nipype_group.stats.region_means import ADJUSTED, MIN_SHARE, fit_regions, region_means
+from nipype_group.stats.shuffle_statistics import ShuffleStatistics
+
+
+class _RegionModelsInputSpec(GroupInputSpec):
+    stack_file = File(exists=True, mandatory=True, desc="4D maps from StackMaps")
+    mask_file = File(exists=True, mandatory=True, desc="voxels tested, which make up the regions")
+    observations = File(exists=True, mandatory=True, desc="TSV, a row a map, from CollectMaps")
+    design_file = File(exists=True, mandatory=True, desc="design TSV, a row a map")
+    design_json = File(exists=True, mandatory=True, desc="its description")
+    contrasts_file = File(exists=True, mandatory=True, desc="JSON from ContrastSet")
+    atlases = InputMultiObject(
+        Str,
+        desc="names, files, or none; default: AAL, Desikan-Killiany, Harvard-Oxford if installed",
+    )
+    tail = traits.Enum(*TAILS, usedefault=True, desc="side tested of t contrasts")
+    alpha = traits.Float(
+        0.05, usedefault=True, desc="error rate at which the dictionary counts regions"
+    )
+    min_voxels = traits.Int(
+        5, usedefault=True, desc="voxels of the mask that a region needs to be tested"
+    )
+    n_permutations = traits.Int(
+        0, usedefault=True, desc="shuffles beside the unshuffled one; 0 for no permutation"
+    )
+    seed = traits.Int(0, usedefault=True, desc="decides which shuffles are drawn")
+    shuffling = traits.Enum(
+        *SHUFFLINGS, usedefault=True, desc="permutation, sign flips, or what the contrast demands"
+    )
+    blocks = InputMultiObject(
+        Str, desc="columns of the observations, outermost first, or a table as PALM's -eb"
+    )
+    block_exchange = traits.Enum(
+        *BLOCK_EXCHANGES, usedefault=True, desc="exchange maps within blocks, whole blocks, both"
+    )
+    shuffles_file = File(exists=True, desc="shuffles to use, a row each, as FSL's -P writes them")
+    z_files = InputMultiObject(
+        File(exists=True), desc="voxelwise z of every contrast: peaks and true discoveries"
+    )
+    ari_alpha = traits.Float(
+        0.05, usedefault=True, desc="with z_files: probability that any bound of a map fails"
+    )
+    num_threads = traits.Int(1, usedefault=True, nohash=True, desc="threads over shuffles")
+
+    def hidden_inputs(self):
+        """Return name and content of a file of blocks, which is given as text."""
+        blocks = self.blocks if isdefined(self.blocks) else []
+        return [("block_files", [file_identity(b) for b in blocks if Path(b).is_file()])]
+
+
+class _RegionModelsOutputSpec(TraitedSpec):
+    contrast_names = traits.List(Str, desc="names, in the order of the tables of regions")
+    regions_files = traits.List(File(), desc="TSV of every contrast, a row a region of an atlas")
+    regions_jsons = traits.List(File(), desc="their columns, units and settings")
+    atlas_names = traits.List(Str, desc="atlases, in the order of the tables of values")
+    values_files = traits.List(
+        File(), desc="TSV of every atlas, a row a map and a column a region: means of its voxels"
+    )
+    values_jsons = traits.List(File(), desc="their columns and settings")
+
+
+class RegionModels(GroupInterface):
+    """Fit the design to the mean of every atlas region, and test all contrasts.
+
+    A region is the set of voxels of the mask that lie in it, in a probabilistic atlas those whose
+    most probable label it is, with at least 5 %; its value in a map is the unweighted mean over
+    them. Regions with fewer than `min_voxels` voxels are not tested; a map counts where it has
+    that many and half of the region. Fit and contrasts are those of voxels (GroupGLM,
+    EstimateContrasts). The regions of an atlas with a statistic are one family of tests: p of the
+    false discovery rate, of Bonferroni and Holm and, with `n_permutations`, of the largest
+    statistic of every shuffle (Westfall and Young 1993). With `z_files` regions get their
+    voxelwise peak and the proportion of true discoveries among their voxels (Rosenblatt et al.
+    2018, NeuroImage 181:786), bounds that hold for all regions of a contrast at once.
+
+    Examples
+    --------
+    >>> from nipype_group.interfaces import RegionModels
+    >>> RegionModels(atlases=["aal"], n_permutations=5000).inputs.min_voxels
+    5
+    """
+
+    input_spec = _RegionModelsInputSpec
+    output_spec = _RegionModelsOutputSpec
+
+    def _run_interface(self, runtime):
+        inputs, cwd = self.inputs, Path(runtime.cwd)
+        check_alpha(inputs.alpha)
+        stack = MaskedStack(inputs.stack_file, inputs.mask_file)
+        design = read_design(inputs.design_file, inputs.design_json)
+        matching_rows(inputs.observations, design, stack.n_maps)
+        contrasts = read_contrasts(inputs.contrasts_file)
+        self._check_z_files(contrasts)
+        place = stack.mask, stack.grid.affine
+        regions = [MaskRegions.of(atlas, *place) for atlas in _atlases(inputs.atlases)]
+        means = region_means(stack.maps(), [r.numbers for r in regions], inputs.min_voxels)
+        means = [r.spread(values) for r, values in zip(regions, means, strict=True)]
+        with self._one_blas_thread():
+            fits = [fit_regions(design.model, values) for values in means]
+            permuted = self._permute(design, contrasts, fits)
+            tables = [self._test(c, fits, permuted.get(c.name)) for c in contrasts]
+        self._add_voxelwise(contrasts, tables, regions, stack)
+        self._write_contrasts(cwd, contrasts, tables, regions, design, permuted)
+        self._write_values(cwd, regions, means, design)
+        return runtime
+
+    def _check_z_files(self, contrasts):
+        files = self.inputs.z_files
+        if isdefined(files) and len(files) != len(contrasts):
+            raise ValueError(f"{len(files)} z_files for {len(contrasts)} contrasts; give one each")
+
+    def _permute(self, design, contrasts, fits):
+        """Return p of every atlas, and what the settings say, by contrast; nothing without."""
+        inputs = self.inputs
+        if not inputs.n_permutations or not fits:
+            return {}
+        blocks = ()
+        if isdefined(inputs.blocks):
+            blocks = read_blocks(inputs.observations, inputs.blocks, inputs.block_exchange)
+        test = ContrastTest(
+            ShuffleStatistics(tail=inputs.tail), varying_dof=any(fit.has_missing for fit in fits)
+        )
+        plan = make_plan(
+            design, contrasts, inputs.n_permutations, inputs.seed, test,
+            shuffling=inputs.shuffling, blocks=blocks,
+            given=read_shuffles(inputs.shuffles_file) if isdefined(inputs.shuffles_file) else None,
+        )  # fmt: skip
+        LOGGER.info("%s", plan.describe())
+        found = {}
+        for name, family in plan.families.items():
+            shuffled = [test.shuffled(design.model, c, family.scheme) for c in family.contrasts]
+            how = shuffled, plan.n_shuffles(name), inputs.tail
+            p = [fit.permutation_p(*how, n_threads=inputs.num_threads) for fit in fits]
+            about = {
+                "Shuffles": plan.n_shuffles(name),
+                "SmallestP": plan.smallest_p(name),
+                "RandomSeed": plan.seed,
+                "Shuffling": family.scheme.kind,
+            }
+            for index, contrast in enumerate(family.contrasts):
+                found[contrast.name] = [own[index] for own in p], about
+        return found
+
+    def _test(self, contrast, fits, permuted):
+        """Return the columns of a contrast, a dictionary an atlas."""
+        results = []
+        for index, fit in enumerate(fits):
+            result = fit.contrast(contrast.weights, contrast.test, self.inputs.tail)
+            variance = result.pop("variance")
+            if contrast.test == "t":
+                result["standard_error"] = np.sqrt(variance)
+            if permuted is not None:
+                result["p_fwe_perm"] = permuted[0][index]
+            results.append(result)
+        return results
+
+    def _add_voxelwise(self, contrasts, tables, regions, stack):
+        """Add what voxelwise z say of every region."""
+        inputs = self.inputs
+        if not isdefined(inputs.z_files):
+            return
+        for path, contrast, results in zip(inputs.z_files, contrasts, tables, strict=True):
+            z, grid = read_volume(path)
+            if not grid.matches(stack.grid):
+                raise ValueError(f"{path} has the grid {grid}, the maps {stack.grid}")
+            how = stack.mask, grid.affine, inputs.ari_alpha, _tail(contrast, inputs.tail)
+            for own, result in zip(regions, results, strict=True):
+                result.update(own.voxelwise(z, *how))
+
+    def _write_contrasts(self, cwd, contrasts, tables, regions, design, permuted):
+        written, inputs = [], self.inputs
+        for contrast, results in zip(contrasts, tables, strict=True):
+            table = region_table(regions, results)
+            settings = {
+                "Contrast": contrast.name,
+                "ContrastExpression": contrast.expression,
+                "StatisticType": contrast.test,
+                "NumeratorDegreesOfFreedom": (
+                    len(independent_rows(contrast.weights)) if contrast.test == "F" else None
+                ),
+                "DegreesOfFreedom": design.model.dof,
+                "Tail": _tail(contrast, inputs.tail),
+                **self._about_values(regions, design),
+                "Permutation": permuted[contrast.name][1] if permuted else None,
+                "TrueDiscoveryAlpha": inputs.ari_alpha if isdefined(inputs.z_files) else None,
+                "Alpha": inputs.alpha,
+                "Families": _families(table, inputs.alpha),
+            }
+            path = cwd / f"contrast-{contrast.label}_regions.tsv"
+            written.append(write_regions(path, table, settings))
+            LOGGER.info(
+                "%s: %d of %d regions at false discovery rate %g", contrast.name,
+                (table["p_fdr"] <= inputs.alpha).sum(), table["p_fdr"].notna().sum(), inputs.alpha,
+            )  # fmt: skip
+        self._results["contrast_names"] = [c.name for c in contrasts]
+        self._results["regions_files"] = [table for table, _ in written]
+        self._results["regions_jsons"] = [about for _, about in written]
+
+    def _write_values(self, cwd, regions, means, design):
+        settings = self._about_values(regions, design)
+        del settings["Atlases"]
+        written = [
+            write_values(cwd / f"atlas-{label}_values.tsv", design.keys, own, values, settings)
+            for label, own, values in zip(_labels(regions), regions, means, strict=True)
+        ]
+        self._results["atlas_names"] = [own.atlas.name for own in regions]
+        self._results["values_files"] = [table for table, _ in written]
+        self._results["values_jsons"] = [about for _, about in written]
+
+    def _about_values(self, regions, design):
+        return {
+            "NumberOfMaps": len(design.matrix),
+            "MinimumVoxels": self.inputs.min_voxels,
+            "MinimumShareOfRegion": MIN_SHARE,
+            "Atlases": [own.atlas.describe() for own in regions],
+        }
+
+
+def _atlases(names):
+    if not isdefined(names):
+        return find_atlases()
+    return [] if names == [NO_ATLAS] else find_atlases(names)
+
+
+def _labels(regions):
+    """Return the name of every atlas as file names carry it, unlike the others."""
+    labels = [contrast_label(own.atlas.name) for own in regions]
+    if all(labels) and len(set(labels)) == len(labels):
+        return labels
+    return [f"{label}{number}" for number, label in enumerate(labels, start=1)]
+
+
+def _tail(contrast, tail):
+    return "positive" if contrast.test == "F" else tail
+
+
+def _families(table, alpha):
+    """Return how many regions of every atlas are tested, and reach alpha by each p."""
+    columns = ["p_unc", *ADJUSTED, "p_fwe_perm"]
+    return {
+        atlas: {
+            "Regions": len(own),
+            "TestedRegions": int(own["p_unc"].notna().sum()),
+            "RegionsAtAlpha": {
+                c: int((own[c] <= alpha).sum()) for c in columns if own[c].notna().any()
+            },
+        }
+        for atlas, own in table.groupby("atlas", sort=False)
+    }

@@ -1,0 +1,556 @@
+"""One HTML page of a group folder: nothing outside it is loaded, so it can be mailed.
+
+Figures are embedded, tables sort and download in the page, and its content security policy
+forbids every request.
+"""
+
+import base64
+import json
+import os
+import re
+import warnings
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+import jinja2
+import numpy as np
+import pandas as pd
+from markupsafe import Markup
+
+from nipype_group._version import __version__
+from nipype_group.reporting import wording
+from nipype_group.reporting.group_folder import GroupFolder
+from nipype_group.reporting.methods_text import bibtex, cite, methods_text, references
+from nipype_group.reporting.table_files import COLUMNS, MISSING
+
+# Rows of a table that a page shows; the file beside it has all.
+_MAX_ROWS = 500
+_REGION_ROWS = 40
+_THUMBNAILS = 10
+# Columns of the tables that the page shows, where they hold anything; downloads have all.
+_CLUSTER_COLUMNS = (
+    "cluster_id", "sign", "n_voxels", "volume_mm3", "peak_stat", "peak_zscore", "peak_x", "peak_y",
+    "peak_z", "effect_at_peak", "p_unc", "p_fwe", "p_fdr", "p_fwe_rft", "p_fwe_voxel",
+    "p_fwe_extent", "p_fwe_mass", "p_fwe_tfce", "tdp", "hemisphere", "label", "label_percent",
+)  # fmt: skip
+_STATISTICS = ("stat", "zscore", "z", "peak_stat", "peak_zscore", "peak_z", "stat_mean")
+_REGION_COLUMNS = (
+    "atlas", "name", "n_voxels", "effect", "standard_error", "stat", "zscore", "p_unc", "p_fdr",
+    "p_holm", "p_fwe_perm", "tdp",
+)  # fmt: skip
+_HIDDEN_PEAK_COLUMNS = ("sign", "i", "j", "k", "distance_to_main_mm")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell of a table: what is shown, and what it sorts and downloads as."""
+
+    shown: str
+    value: str
+
+    @property
+    def is_number(self):
+        """Whether it stands to the right."""
+        return self.value == MISSING or _float(self.value) is not None
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of the page.
+
+    Parameters
+    ----------
+    name : str
+        File name of its download.
+    caption : str
+    columns : list of (name, title)
+        The title explains the name.
+    rows : list of list of Cell
+    download : str
+        The whole file as a link holds it.
+    note : str
+        What the page leaves out.
+    """
+
+    name: str
+    caption: str
+    columns: list
+    rows: list
+    download: str
+    note: str = ""
+
+
+def write_report(group_dir, path=None, viewer=False):
+    """Write the report of a group folder as one HTML page.
+
+    Parameters
+    ----------
+    group_dir : path
+        Folder of results, or the data set that holds it.
+    path : path, optional
+        Where to; default: ``<task and space>_report.html`` in the folder.
+    viewer : bool
+        Whether an interactive viewer of each contrast is embedded, about 0.7 MB each.
+
+    Returns
+    -------
+    str
+        Path of the page.
+
+    Raises
+    ------
+    FileNotFoundError
+        Where the folder holds no group results.
+    """
+    folder = GroupFolder(group_dir)
+    if path is None:
+        stem = "_".join([*(f"{k}-{v}" for k, v in folder.entities.items()), "report.html"])
+        path = folder.path / stem
+    path = Path(path).absolute()
+    page = _environment().get_template("report.html.jinja").render(**_context(folder, viewer))
+    beside = path.with_name(f".{os.getpid()}-{path.name}")
+    try:
+        beside.write_text(page, encoding="utf-8", newline="\n")
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+    return str(path)
+
+
+def _environment():
+    data = files("nipype_group.data")
+    environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(lambda name: data.joinpath(name).read_text("utf-8")),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals["include_raw"] = lambda name: Markup(
+        data.joinpath(name).read_text("utf-8")
+    )
+    return environment
+
+
+def _context(folder, viewer):
+    contrasts = [_contrast(folder, contrast, viewer) for contrast in folder.contrasts]
+    sentences, keys = methods_text(folder)
+    known = references()
+    return {
+        "title": "Group analysis: " + ", ".join(c.name for c in folder.contrasts),
+        "facts": _facts(folder),
+        "participants": _participants(folder),
+        "quality": _quality(folder),
+        "design": _design(folder),
+        "contrasts": contrasts,
+        "methods": sentences,
+        "references": [cite(known[key]) for key in keys],
+        "bibtex": _link(bibtex(keys), "application/x-bibtex"),
+        "parameters": _parameters(folder),
+        "versions": _pairs(folder.about.get("SoftwareVersions", {})),
+        "notes": folder.about.get("Notes", []),
+        "generator": f"nipype_group {__version__}",
+    }
+
+
+def _facts(folder):
+    about, facts = folder.about, []
+    if "NumberOfSubjects" in about:
+        facts.append(("Participants", f"{about['NumberOfSubjects']:,}"))
+        facts.append(("Maps", f"{about['NumberOfInputs']:,}"))
+    excluded = folder.read_rows("excluded")
+    if excluded is not None:
+        facts.append(("Left out", f"{len(excluded):,}"))
+    if about.get("Formula"):
+        facts.append(("Model", about["Formula"]))
+    facts += [(key.capitalize(), value) for key, value in folder.entities.items()]
+    if any(about.get("SmoothingFWHM") or []):
+        fwhm = " x ".join(f"{v:g}" for v in about["SmoothingFWHM"])
+        facts.append(("Smoothing", f"{fwhm} mm FWHM"))
+    return facts
+
+
+def _participants(folder):
+    observations, excluded = folder.read_rows("observations"), folder.read_rows("excluded")
+    if observations is None:
+        return None
+    inside = observations["participant_id"].nunique()
+    return {
+        "sentence": f"{wording.count(len(observations), 'map')} of "
+        f"{wording.count(inside, 'participant')} {'is' if len(observations) == 1 else 'are'} in; "
+        + (
+            f"{wording.count(len(excluded), 'row is', 'rows are')} out, for the reasons listed."
+            if len(excluded)
+            else "nobody is left out."
+        ),
+        "excluded": _file_table(
+            folder.find("excluded", ".tsv"), "Left out, and why", _map_last(excluded)
+        )
+        if len(excluded)
+        else None,
+        "observations": _file_table(
+            folder.find("observations", ".tsv"), "Maps in the analysis", _map_last(observations)
+        ),
+    }
+
+
+def _map_last(frame):
+    """Put the long paths at the end, without checksums."""
+    frame = frame.drop(columns=["sha256"], errors="ignore")
+    return frame[[c for c in frame if c != "map"] + ["map"]]
+
+
+def _quality(folder):
+    rows = folder.read_rows("quality")
+    figures = [
+        image
+        for kind in ("strip", "coverage", "outliers")
+        for image in _images(folder, folder.figures_of(kind))
+    ]
+    if rows is None and not figures:
+        return None
+    about = folder.read_json("quality")
+    titles = {k: v.get("Description", "") for k, v in about.items() if isinstance(v, dict)}
+    table = None
+    if rows is not None:
+        path = folder.find("quality", ".tsv")
+        rows = _typed(rows.drop(columns=["map"], errors="ignore"))
+        table = _file_table(path, "Quality of every map", rows, titles)
+    return {"figures": figures, "table": table}
+
+
+def _design(folder):
+    design = folder.design
+    if design is None:
+        return None
+    about = folder.read_json("design")
+    diagnostics = [
+        ("Maps", f"{about['NumberOfMaps']:,}"),
+        ("Columns", f"{len(about['Columns'])}"),
+        ("Rank", f"{about['Rank']}"),
+        ("Residual degrees of freedom", f"{about['DegreesOfFreedom']:,}"),
+        ("Condition number", f"{about['ConditionNumber']:.3g}"),
+        ("Largest leverage", f"{about['LargestLeverage']:.3g}"),
+    ]
+    reference = [
+        f"{factor}: levels {wording.listing(map(str, each['levels']))}"
+        + (f", reference {each['reference']}" if each["reference"] else "")
+        for factor, each in design.factors.items()
+        if len(each["levels"]) <= 12
+    ]
+    figures = [
+        image
+        for kind in ("design", "correlation")
+        for image in _images(folder, folder.figures_of(kind))
+    ]
+    return {"diagnostics": diagnostics, "factors": reference, "figures": figures}
+
+
+def _contrast(folder, contrast, viewer):
+    label = contrast.label
+    results = folder.results(label)
+    lead = results[0] if results else None
+    tail = lead.settings["Tail"] if lead else "two-sided"
+    images = {
+        kind: _images(folder, folder.figures_of(kind, Contrast=label))
+        for kind in ("weights", "unthresholded", "effectsize", "zdistribution", "nulldist")
+    }
+    return {
+        "name": contrast.name,
+        "label": label,
+        "test": contrast.test,
+        "expression": contrast.expression,
+        "question": wording.contrast_question(contrast, folder.design, tail),
+        "answer": wording.result_sentence(lead) if lead else "No threshold was applied.",
+        "images": images,
+        "corrections": _corrections(results),
+        "results": [_result(folder, result, result is lead) for result in results],
+        "discoveries": _discoveries(folder, label),
+        "regions": _regions(folder, label),
+        "permutation": _permutation(folder, contrast, results),
+        "footer": _footer(folder, label, results),
+        "viewer": _viewer(folder, lead) if viewer and lead else None,
+    }
+
+
+def _corrections(results):
+    """Make the table of all corrections side by side."""
+    rows = []
+    for result in results:
+        settings = result.settings
+        alpha = settings.get("Alpha")
+        smallest = settings.get("SmallestCorrectedP")
+        texts = (
+            result.desc,
+            result.correction if result.control not in ("none", "fpr") else "uncorrected",
+            MISSING if alpha is None else f"{alpha:g}",
+            settings["Tail"],
+            wording.critical_value(settings) or MISSING,
+            f"{settings['SurvivingVoxels']}",
+            f"{settings['Clusters']}",
+            wording.number(settings.get("LargestZ", settings.get("LargestStatistic"))),
+            wording.number(settings.get("SmallestZ", settings.get("SmallestStatistic"))),
+            MISSING if smallest is None else f"{smallest:.3g}",
+        )
+        rows.append([Cell(text, text) for text in texts])
+    columns = (
+        ("desc", "label of the result in the file names"),
+        ("controls", "error rate that is controlled"),
+        ("alpha", "level of the error rate"),
+        ("tail", "sides tested"),
+        ("critical value", "what a voxel or cluster has to reach"),
+        ("voxels", "voxels that survive"),
+        ("clusters", "clusters that survive"),
+        ("largest", "largest statistic of all voxels"),
+        ("smallest", "smallest statistic of all voxels"),
+        ("smallest p", "smallest corrected p"),
+    )
+    lines = [[name for name, _ in columns], *([cell.value for cell in row] for row in rows)]
+    return Table(
+        "corrections.tsv",
+        "All corrections side by side",
+        list(columns),
+        rows,
+        _link("\n".join("\t".join(line) for line in lines) + "\n", "text/tab-separated-values"),
+    )
+
+
+def _result(folder, result, leads):
+    about = {"Contrast": result.contrast, "Desc": result.desc}
+    tables = []
+    for name, path in result.tables.items():
+        frame = result.table(name)
+        if name == "clusters":
+            frame = frame[[c for c in _CLUSTER_COLUMNS if c in frame]]
+        elif name == "peaks":
+            frame = frame.drop(columns=list(_HIDDEN_PEAK_COLUMNS))
+        if len(frame):
+            frame = frame.drop(columns=[c for c in frame if _empty(frame[c])])
+            titles = _column_titles(path)
+            tables.append(_file_table(path, name.capitalize(), frame, titles))
+    # The page is small enough to be mailed: other results show one picture.
+    kinds = ("glassbrain", "slices", "mosaic", "surface", "peaks", "values") if leads else (
+        "glassbrain" if folder.figures_of("glassbrain", **about) else "slices",
+    )  # fmt: skip
+    settings = result.settings
+    return {
+        "desc": result.desc,
+        "title": result.correction.capitalize() if result.control != "none" else "Fixed height",
+        "leads": leads,
+        "sentence": wording.result_sentence(result),
+        "images": [i for k in kinds for i in _images(folder, folder.figures_of(k, **about))],
+        "thumbnails": _images(folder, folder.figures_of("cluster", **about))[:_THUMBNAILS],
+        "tables": tables,
+        "advice": [row["Advice"] for row in settings.get("NearAlpha", [])[:1]],
+        "warnings": settings.get("AtlasWarnings", []),
+    }
+
+
+def _discoveries(folder, label):
+    tables = []
+    for suffix, caption in (("tdp", "clusters"), ("regions", "regions")):
+        for file in folder.files:
+            own = file.entities
+            if (
+                file.suffix == suffix
+                and file.path.suffix == ".tsv"
+                and own.get("contrast") == label
+                and own.get("desc", "").startswith("ari")
+            ):
+                frame = _typed(folder.read_rows(suffix, contrast=label, desc=own["desc"]))
+                if len(frame):
+                    title = f"True discovery proportions of {caption}"
+                    tables.append(_file_table(file.path, title, frame))
+    return tables
+
+
+def _regions(folder, label):
+    """Make the table of the region models of a contrast."""
+    frame = folder.read_rows("regions", contrast=label, desc="model")
+    if frame is None or not len(frame):
+        return None
+    about = folder.read_json("regions", contrast=label, desc="model")
+    titles = {k: v.get("Description", "") for k, v in about.items() if isinstance(v, dict)}
+    frame = _typed(frame)
+    frame = frame[[c for c in _REGION_COLUMNS if c in frame and not _empty(frame[c])]]
+    path = folder.find("regions", ".tsv", contrast=label, desc="model")
+    title = "Models of atlas regions, those of the smallest p first"
+    return _file_table(path, title, frame.sort_values("p_unc"), titles, _REGION_ROWS)
+
+
+def _permutation(folder, contrast, results):
+    plan = folder.read_json("permutations")
+    if contrast.name not in plan.get("Contrasts", []):
+        return None
+    family = next(f for f in plan["Families"].values() if contrast.name in f["Contrasts"])
+    distinct = family["DistinctShufflings"]
+    facts = [
+        ("Shuffles", f"{family['Shuffles']:,} with the unshuffled one, {family['Shuffling']}"),
+        ("Distinct", f"{distinct:,}" if distinct < 1e6 else f"{distinct:.2g}"),
+        ("Smallest p", f"{family['SmallestP']:.2g}"),
+        ("Seed", f"{plan['RandomSeed']}"),
+    ]
+    of_all = [r.settings["ContrastP"] for r in results if r.settings.get("ContrastP") is not None]
+    if of_all:
+        facts.append(("p of an effect anywhere", f"{of_all[0]:.3g}"))
+    advice = [row["Advice"] for r in results for row in r.settings.get("NearAlpha", [])]
+    return {
+        "text": plan["Description"],
+        "facts": facts,
+        "warnings": plan["Warnings"],
+        "advice": advice,
+    }
+
+
+def _footer(folder, label, results):
+    """Say what SPM's footers say: dof, smoothness, search volume, critical values."""
+    items, smoothness = [], folder.read_json("smoothness")
+    about = folder.read_json("statmap", contrast=label, stat="z") or folder.about
+    dof = about.get("DegreesOfFreedom")
+    if dof is not None:
+        shown = ", ".join(f"{d:g}" for d in np.atleast_1d(dof))
+        items.append(("Degrees of freedom", shown))
+    if smoothness:
+        mm, voxels = smoothness["FWHMMillimetres"], smoothness["FWHMVoxels"]
+        items += [
+            ("FWHM", f"{_triple(mm)} mm; {_triple(voxels)} voxels"),
+            (
+                "Volume",
+                f"{smoothness['NumberOfVoxels']:,} voxels, {smoothness['Resels'][-1]:.1f} resels "
+                f"({smoothness['VoxelsPerResel']:.1f} voxels a resel)",
+            ),
+        ]
+    searched = {r.settings.get("SearchVolumeVoxels") for r in results} - {None}
+    if searched:
+        items.append(("Search volume", f"{max(searched):,} voxels"))
+    for result in results:
+        value = wording.critical_value(result.settings)
+        if value:
+            items.append((f"Critical value, {result.desc}", value))
+    return items
+
+
+def _triple(values):
+    return " x ".join(f"{v:.1f}" for v in values)
+
+
+def _viewer(folder, lead):
+    """Return the page of an interactive viewer of the leading result, None without survivors."""
+    from nilearn import plotting  # here, as it takes seconds and is rarely wanted
+
+    found = [
+        file.path
+        for file in folder.files
+        if file.suffix == "statmap"
+        and file.path.name.endswith(".nii.gz")
+        and file.entities.get("desc") == lead.desc
+        and file.entities.get("contrast") == lead.contrast
+        and file.entities.get("stat") != "logp"
+    ]
+    if not found or not lead.survives:
+        return None
+    with warnings.catch_warnings():
+        # numpy's median of the masked template inside nilearn.
+        warnings.filterwarnings("ignore", message=".*'partition' will ignore the 'mask'")
+        title = f"{lead.contrast} {lead.desc}"
+        page = plotting.view_img(str(found[0]), threshold=1e-6, title=title).get_standalone()
+    # Its icon would be fetched from the network.
+    return re.sub(r"<link[^>]*icon[^>]*>", "", page)
+
+
+def _parameters(folder):
+    pairs = _pairs(folder.about.get("Parameters", {}))
+    return [(name.replace("_", " "), text) for name, text in pairs]
+
+
+def _pairs(content):
+    return [
+        (name, value if isinstance(value, str) else json.dumps(value))
+        for name, value in content.items()
+        if value not in (None, [], "")
+    ]
+
+
+def _images(folder, entries):
+    """Embed figures; one whose file is gone is left out."""
+    images = []
+    for entry in entries:
+        path = folder.path / "figures" / entry["File"]
+        if path.is_file():
+            content = base64.b64encode(path.read_bytes()).decode("ascii")
+            images.append(
+                {
+                    "source": f"data:image/png;base64,{content}",
+                    "alt": entry["Alt"],
+                    "caption": entry.get("Caption", ""),
+                    "kind": entry["Kind"],
+                }
+            )
+    return images
+
+
+def _link(text, kind):
+    """Return text as a link that holds it."""
+    return f"data:{kind};base64,{base64.b64encode(text.encode()).decode('ascii')}"
+
+
+def _column_titles(path):
+    about = json.loads(path.with_suffix(".json").read_text())
+    titles = {}
+    for name, entry in about.items():
+        if name != "TableSettings":
+            unit = f", {entry['Units']}" if "Units" in entry else ""
+            titles[name] = entry["Description"] + unit
+    return titles
+
+
+def _file_table(path, caption, frame, titles=None, max_rows=_MAX_ROWS):
+    """Make a table of the page: a file, and the frame that is shown of it."""
+    titles, shown = titles or {}, frame.head(max_rows)
+    columns = [(str(c), titles.get(c, "")) for c in frame.columns]
+    cells = [[_cell(value, c) for value in shown[c]] for c in frame.columns]
+    note = ""
+    text = path.read_text(encoding="utf-8")
+    if len(frame) > max_rows:
+        note = f"The first {max_rows} of {len(frame):,} rows; {path.name} has all."
+        text = shown.to_csv(sep="\t", index=False, na_rep=MISSING)
+    link = _link(text, "text/tab-separated-values")
+    return Table(path.name, caption, columns, [list(row) for row in zip(*cells)], link, note)
+
+
+def _cell(value, column):
+    if pd.isna(value):
+        return Cell(MISSING, MISSING)
+    if isinstance(value, (float, np.floating)):
+        exact = f"{value + 0.0:.6g}"
+        if column.startswith("p_"):
+            return Cell(wording.p_value(value), exact)
+        if COLUMNS.get(column, ("", ""))[1] in ("mm", "mm^3"):
+            return Cell(f"{value + 0.0:.0f}", exact)
+        if column in _STATISTICS:
+            return Cell(f"{value + 0.0:.2f}", exact)
+        return Cell(f"{value + 0.0:.3g}", exact)
+    text = " ".join(str(value).split())
+    return Cell(text.replace("_", " ") if column in ("label", "name") else text, text)
+
+
+def _empty(column):
+    return bool((column.isna() | (column.astype(str) == MISSING)).all())
+
+
+def _typed(frame):
+    """Give the columns of a table read as text their types."""
+    frame = frame.copy()
+    for column in frame:
+        numbers = pd.to_numeric(frame[column], errors="coerce")
+        if numbers.notna().sum() == frame[column].notna().sum():
+            frame[column] = numbers
+    return frame
+
+
+def _float(text):
+    try:
+        return float(text)
+    except ValueError:
+        return None

@@ -1,0 +1,144 @@
+"""What is known of a statistic that another package left on disk, before its values are read."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from nipype_group.images import IMAGE_SUFFIXES
+
+# Columns of corrected p, by the name that FSL and PALM share for what is corrected.
+CORRECTED_COLUMNS = {
+    "vox": "p_fwe_voxel",
+    "clustere": "p_fwe_extent",
+    "clusterm": "p_fwe_mass",
+    "tfce": "p_fwe_tfce",
+}
+
+
+@dataclass(frozen=True)
+class FoundStatistic:
+    """One statistic map and the files that belong to it.
+
+    Parameters
+    ----------
+    name : str
+        The contrast.
+    package : str
+        What made it: FSL, SPM, PALM, AFNI, or what a data set says of itself.
+    stat_type : {"t", "F", "z"}
+        Statistic of the map.
+    stat_file : Path
+        The map.
+    volume : int, optional
+        Volume of the map where its file holds several.
+    dof : tuple of float
+        (dof,) of t, (numerator, denominator) of F; empty where unknown, and of z.
+    dof_file : Path, optional
+        Map of the degrees of freedom, where they vary by voxel.
+    z_file : Path, optional
+        z of the statistic as the package computed it.
+    effect_file, variance_file : Path, optional
+        Effect of a t contrast and its variance, in the units of the input maps.
+    effect_volume : int, optional
+        Volume of the effect where its file holds several.
+    mask_file : Path, optional
+        Voxels analysed.
+    corrected : dict
+        Column (``p_fwe_voxel``, ``p_fwe_extent``, ``p_fwe_mass``, ``p_fwe_tfce``) to the file of
+        corrected p and its scale (``1-p``, ``p`` or ``-log10 p``).
+    smoothness : dict
+        What was found of: ``fwhm_mm`` and ``fwhm_voxels`` (three each), ``resels`` (R of
+        dimension 0 to 3), ``dlh`` (per voxel), ``resel_voxels`` (voxels a resel), ``voxels``.
+    notes : tuple of str
+        What one has to know to read it.
+    """
+
+    name: str
+    package: str
+    stat_type: str
+    stat_file: Path
+    volume: int | None = None
+    dof: tuple = ()
+    dof_file: Path | None = None
+    z_file: Path | None = None
+    effect_file: Path | None = None
+    effect_volume: int | None = None
+    variance_file: Path | None = None
+    mask_file: Path | None = None
+    corrected: dict = field(default_factory=dict)
+    smoothness: dict = field(default_factory=dict)
+    notes: tuple = ()
+
+
+@dataclass(frozen=True)
+class FoundResults:
+    """The statistics of one analysis and what its files say of the model.
+
+    Parameters
+    ----------
+    package : str
+        What made them.
+    statistics : tuple of FoundStatistic
+        At least one.
+    design : tuple, optional
+        Column names, and the matrix, shape (n, p).
+    contrasts : dict, optional
+        Name to weights, shape (k, p).
+    n_maps : int, optional
+        Maps that went in.
+    notes : tuple of str
+        Plain sentences on conventions and on what could not be taken.
+    """
+
+    package: str
+    statistics: tuple
+    design: tuple | None = None
+    contrasts: dict | None = None
+    n_maps: int | None = None
+    notes: tuple = ()
+
+
+def images_in(folder, start=""):
+    """Return the images of a folder by name without suffix, sorted; .nii before .nii.gz.
+
+    Parameters
+    ----------
+    folder : path
+        Where to look; an absent folder holds none.
+    start : str
+        How names begin.
+
+    Returns
+    -------
+    dict of str to Path
+    """
+    folder, found = Path(folder), {}
+    for suffix in IMAGE_SUFFIXES:
+        for path in folder.glob(f"*{suffix}"):
+            if path.name.startswith(start):
+                found.setdefault(path.name.removesuffix(suffix), path)
+    return dict(sorted(found.items()))
+
+
+def residual_dof(matrix):
+    """Return the residual degrees of freedom of a design as a tuple; empty where there is none.
+
+    Examples
+    --------
+    >>> residual_dof(np.ones((30, 1)))
+    (29.0,)
+    >>> residual_dof(None)
+    ()
+    """
+    if matrix is None:
+        return ()
+    return (float(len(matrix) - np.linalg.matrix_rank(matrix)),)
+
+
+def numbers_in(path):
+    """Return the numbers of a text file, one array; None where it is absent or holds others."""
+    try:
+        return np.array(Path(path).read_text().replace(",", " ").split(), dtype=float)
+    except (OSError, ValueError):
+        return None

@@ -1,0 +1,428 @@
+"""Group results that other packages left on disk: what is there, and its maps of z and p.
+
+Files are recognised by the names and headers that their packages give them; nothing is run and
+nothing is unpickled. What each package's files mean is in the documentation, page Results of other
+packages.
+"""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import nibabel as nib
+import numpy as np
+from nibabel.filebasedimages import ImageFileError
+
+from nipype_group.images import IMAGE_SUFFIXES, Grid, MapError, read_mask
+from nipype_group.reporting import peer_afni, peer_bids, peer_fsl, peer_palm, peer_spm
+from nipype_group.reporting.peer_found import FoundResults, FoundStatistic
+from nipype_group.stats.distributions import f_to_z, minus_log10, t_to_z, z_to_log_p
+
+__all__ = [
+    "FoundResults",
+    "FoundStatistic",
+    "StatisticMaps",
+    "corrected_logp",
+    "find_results",
+    "read_map_volume",
+    "read_statistic",
+    "statistic_of_file",
+]
+
+_FINDERS = {
+    "FSL": (peer_fsl.find_fsl, peer_fsl.LOOKED_FOR),
+    "SPM": (peer_spm.find_spm, peer_spm.LOOKED_FOR),
+    "PALM": (peer_palm.find_palm, peer_palm.LOOKED_FOR),
+    "nilearn": (peer_bids.find_bids, peer_bids.LOOKED_FOR),
+    "AFNI": (peer_afni.find_afni, peer_afni.LOOKED_FOR),
+}
+_N_DOF = {"t": 1, "F": 2, "z": 0}
+_INTENTS = {"t test": "t", "f test": "F", "z score": "z"}
+_NO_STATISTIC = (
+    "p value", "log p value", "log10 p value", "label", "neuronames", "estimate", "correlation",
+)  # fmt: skip
+# What names of single files say; zfstat has one side only and is none of them.
+_NAMES = (
+    (r"stat-(?P<stat>[tFz])_statmap", None),
+    (r"spmT_\d+", "t"),
+    (r"spmF_\d+", "F"),
+    (r"(?:.*[_-])?(?:tstat\d*|tmap|t_map)(?:_c\d+)?", "t"),
+    (r"(?:.*[_-])?(?:fstat\d*|fmap|f_map)(?:_c\d+)?", "F"),
+    (r"(?:.*[_-])?(?:zstat\d*|zmap|z_map|z_score|zscore)", "z"),
+)
+# So many values of t, F or z never lie in [0, 1] all together.
+_ENOUGH_VOXELS = 100
+# The nearest that float32 comes to p 0: from 1-p, and itself.
+_SMALLEST = {"1-p": 2.0**-24, "p": float(np.finfo(np.float32).tiny)}
+
+
+class StatisticMaps(NamedTuple):
+    """The maps of one statistic; outside the mask they are NaN.
+
+    Parameters
+    ----------
+    stat, z : arrays, shape (x, y, z)
+        The statistic, and the z with the same upper tail.
+    p : array, shape (x, y, z)
+        Uncorrected p: two-sided of t and z, of the upper tail of F.
+    mask : bool array, shape (x, y, z)
+        Voxels with a statistic.
+    grid : Grid
+        Place of the voxels.
+    """
+
+    stat: np.ndarray
+    z: np.ndarray
+    p: np.ndarray
+    mask: np.ndarray
+    grid: Grid
+
+
+def find_results(path, package=None, dof=None):
+    """Find the group results of FSL, SPM, PALM, nilearn, FitLins or AFNI.
+
+    Parameters
+    ----------
+    path : path
+        Folder of results, or the start of their names in it, as ``randomise -o`` and ``palm -o``
+        take it; an SPM.mat stands for its folder, a .HEAD and a NIfTI file of AFNI for itself.
+    package : str, optional
+        One of FSL, SPM, PALM, nilearn, FitLins and AFNI; needed where a folder has results of
+        several.
+    dof : float or sequence of float, optional
+        Degrees of freedom for the statistics whose files do not state them: one number for t, two
+        for F.
+
+    Returns
+    -------
+    FoundResults
+
+    Raises
+    ------
+    FileNotFoundError
+        Where nothing has this path or start of a name.
+    ValueError
+        Where no result is recognised, or those of several packages are; says what was looked for.
+    """
+    folder, start = _place(Path(path))
+    names = {name.lower(): name for name in _FINDERS} | {"fitlins": "nilearn"}
+    if package is not None and package.lower() not in names:
+        raise ValueError(f"package is one of {', '.join((*_FINDERS, 'FitLins'))}, got {package!r}")
+    wanted = [names[package.lower()]] if package is not None else list(_FINDERS)
+    found = {name: _FINDERS[name][0](folder, start) for name in wanted}
+    found = {name: results for name, results in found.items() if results is not None}
+    if not found:
+        looked = "; ".join(_FINDERS[name][1] for name in wanted)
+        raise ValueError(f"{path}: no group results of another package. Looked for {looked}")
+    if len(found) > 1:
+        raise ValueError(
+            f"{path}: results of {' and '.join(r.package for r in found.values())} lie in one "
+            "place; say which with package, or name the start of their names"
+        )
+    (results,) = found.values()
+    statistics = tuple(_with_dof(s, dof) for s in results.statistics)
+    return replace(results, statistics=statistics, notes=results.notes + _other_sides(results))
+
+
+def _place(path):
+    """Return the folder to look into, and how the names begin."""
+    if path.is_dir():
+        return path, ""
+    if path.is_file():
+        if path.name == "SPM.mat":
+            return path.parent, ""
+        if path.suffix == ".HEAD" or peer_afni.afni_header(path):
+            return path.parent, path.name
+        raise ValueError(
+            f"{path}: is one file, and none of AFNI's; its statistic type and dof have to be given"
+        )
+    if path.parent.is_dir() and any(p.name.startswith(path.name) for p in path.parent.iterdir()):
+        return path.parent, path.name
+    raise FileNotFoundError(f"{path}: no such folder, and no file whose name starts like this")
+
+
+def _with_dof(found, dof):
+    """Give degrees of freedom to a statistic that has none and is of their number."""
+    given = () if dof is None else tuple(float(v) for v in np.atleast_1d(dof))
+    if found.dof or found.dof_file or len(given) != _N_DOF[found.stat_type]:
+        return found
+    return replace(found, dof=given)
+
+
+def _other_sides(results):
+    """Say which t contrasts are the negative of one another."""
+    weights = [
+        (s.name, results.contrasts[s.name])
+        for s in results.statistics
+        if s.stat_type != "F" and s.name in (results.contrasts or {})
+    ]
+    return tuple(
+        f"{other} is the other side of {name}."
+        for i, (name, first) in enumerate(weights)
+        for other, second in weights[i + 1 :]
+        if first.shape == second.shape
+        and first.any()
+        and np.allclose(first, -second)
+        # Before the colon is the analysis, where there are several.
+        and name.rpartition(": ")[0] == other.rpartition(": ")[0]
+    )
+
+
+def statistic_of_file(path, stat_type=None, dof=None):
+    """Take one image for a statistic, by what its header, its name and the caller say.
+
+    Parameters
+    ----------
+    path : path
+        NIfTI, Analyze or AFNI (.HEAD, with one statistic) image of one volume.
+    stat_type : {"t", "F", "z"}, optional
+        Needed where neither the header (NIfTI intent, SPM's description) nor the name says it.
+    dof : float or sequence of float, optional
+        One number for t, numerator and denominator for F; needed where the header does not say.
+
+    Returns
+    -------
+    FoundStatistic
+
+    Raises
+    ------
+    FileNotFoundError
+        Where there is no such file.
+    ValueError
+        Where the type or dof is unknown, or what is given contradicts the header.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp(), "tstat1.nii.gz")
+    >>> image = nib.Nifti1Image(np.full((2, 2, 2), 7.25473, np.float32), np.eye(4))
+    >>> nib.save(image, path)
+    >>> found = statistic_of_file(path, dof=29)
+    >>> found.stat_type, found.dof, float(read_statistic(found).z.max().round(4))
+    ('t', (29.0,), 5.4354)
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file")
+    given = () if dof is None else tuple(float(v) for v in np.atleast_1d(dof))
+    if stat_type not in (None, "t", "F", "z"):
+        raise ValueError(f"the type of a statistic is t, F or z, got {stat_type!r}")
+    found = _headed(path)
+    if stat_type is not None and found.stat_type not in (None, stat_type):
+        raise ValueError(f"{path}: its header says {found.stat_type}, you say {stat_type}")
+    known = stat_type or found.stat_type or _type_by_name(path)
+    if known is None:
+        raise ValueError(
+            f"{path}: neither its header nor its name says what statistic it holds; give its type "
+            "(t, F or z)"
+        )
+    if given and found.dof and not np.allclose(given, found.dof):
+        raise ValueError(f"{path}: its header says {found.dof} dof, you say {given}")
+    dof = given or found.dof
+    needed = _N_DOF[known]
+    if len(dof) != needed or not all(v > 0 for v in dof):
+        wanted = {"t": "one number", "F": "two: numerator, denominator", "z": "none"}[known]
+        raise ValueError(
+            f"{path}: {known} needs degrees of freedom ({wanted}), got {dof or 'none'}"
+        )
+    return replace(found, stat_type=known, dof=dof)
+
+
+def _headed(path):
+    """Return what the header of one image says; its type is None where it says nothing."""
+    if path.suffix == ".HEAD":
+        statistics = peer_afni.afni_statistics(path)
+        if len(statistics) != 1:
+            raise ValueError(
+                f"{path}: holds {len(statistics)} statistics; one is expected here "
+                f"({', '.join(s.name for s in statistics) or 'no sub-brick is marked as one'})"
+            )
+        return statistics[0]
+    name = path.name
+    for suffix in IMAGE_SUFFIXES:
+        name = name.removesuffix(suffix)
+    try:
+        header = nib.load(path).header
+        stat_type, dof, title = peer_spm.spm_description(path)
+    except (OSError, EOFError, ImageFileError) as error:
+        raise MapError(path, f"cannot be read as an image ({error})") from error
+    if stat_type is None and hasattr(header, "get_intent"):
+        intent, parameters, _ = header.get_intent()
+        if intent in _NO_STATISTIC:
+            raise MapError(path, f"its intent is {intent!r}, which is no t, F or z")
+        stat_type = _INTENTS.get(intent)
+        # FSL sets the intent and leaves the parameters 0.
+        dof = tuple(float(v) for v in parameters) if stat_type in ("t", "F") else ()
+        dof = dof if all(v > 0 for v in dof) else ()
+    package = "SPM" if title or name.startswith(("spmT_", "spmF_")) else "unknown"
+    return FoundStatistic(title or name, package, stat_type, path, dof=dof)
+
+
+def _type_by_name(path):
+    name = path.name
+    for suffix in IMAGE_SUFFIXES:
+        name = name.removesuffix(suffix)
+    for pattern, stat_type in _NAMES:
+        match = re.search(pattern, name) if stat_type is None else re.fullmatch(pattern, name)
+        if match:
+            return stat_type or match["stat"]
+    return None
+
+
+def read_statistic(found):
+    """Read a statistic with its z and p.
+
+    z is the package's own where a file of it was found; otherwise it is computed from t or F by
+    the logarithm of their tails. The mask is that of the package, without voxels that have no
+    value; else all finite voxels that are not 0.
+
+    Parameters
+    ----------
+    found : FoundStatistic
+        As `find_results` and `statistic_of_file` give it.
+
+    Returns
+    -------
+    StatisticMaps
+
+    Raises
+    ------
+    MapError
+        Where a file cannot be read, is on another grid, has no voxel, or holds no such statistic.
+    ValueError
+        Where the degrees of freedom are needed and unknown.
+    """
+    stat, grid = read_map_volume(found.stat_file, found.volume)
+    mask = _mask_of(found, stat, grid)
+    _check_values(found, stat[mask])
+    z = np.full(grid.shape, np.nan)
+    z[mask] = _z_of(found, stat[mask], mask, grid)
+    if np.isnan(z[mask]).any():
+        raise MapError(found.z_file or found.stat_file, "z is missing in voxels of the mask")
+    p = np.exp(z_to_log_p(z, "positive" if found.stat_type == "F" else "two-sided"))
+    return StatisticMaps(np.where(mask, stat, np.nan), z, p, mask, grid)
+
+
+def _z_of(found, stat, mask, grid):
+    """Return z of the statistic's values in the mask."""
+    if found.stat_type == "z":
+        return stat
+    if found.z_file is not None:
+        return read_map_volume(found.z_file, None, grid)[0][mask]
+    if found.stat_type == "t" and found.dof_file is not None:
+        return t_to_z(stat, read_map_volume(found.dof_file, None, grid)[0][mask])
+    if len(found.dof) != _N_DOF[found.stat_type]:
+        raise ValueError(
+            f"{found.stat_file}: the degrees of freedom of this {found.stat_type} are unknown; "
+            "give them"
+        )
+    return t_to_z(stat, *found.dof) if found.stat_type == "t" else f_to_z(stat, *found.dof)
+
+
+def corrected_logp(found, column, grid):
+    """Return -log10 of a corrected p; NaN outside the mask.
+
+    Parameters
+    ----------
+    found : FoundStatistic
+        A statistic with corrected p.
+    column : str
+        One of ``found.corrected``.
+    grid : Grid
+        That of the statistic.
+
+    Returns
+    -------
+    array, shape (x, y, z)
+
+    Raises
+    ------
+    ValueError
+        Where there is no such column.
+    MapError
+        Where the map is on another grid, or its values are not of the scale it is taken for.
+    """
+    if column not in found.corrected:
+        raise ValueError(
+            f"{found.stat_file}: no {column}; there are {', '.join(found.corrected) or 'none'}"
+        )
+    path, scale = found.corrected[column]
+    values = read_map_volume(path, None, grid)[0]
+    stat, _ = read_map_volume(found.stat_file, found.volume, grid)
+    mask = _mask_of(found, stat, grid)
+    inside = values[mask]
+    if not np.isfinite(inside).all():
+        raise MapError(path, "is missing in voxels of the statistic")
+    if inside.min() < 0 or (scale != "-log10 p" and inside.max() > 1):
+        raise MapError(
+            path, f"has values from {inside.min():.4g} to {inside.max():.4g}, which are no {scale}"
+        )
+    logp = np.full(grid.shape, np.nan)
+    if scale == "-log10 p":
+        logp[mask] = inside
+    else:
+        p = 1 - inside if scale == "1-p" else inside
+        logp[mask] = minus_log10(np.log(np.maximum(p, _SMALLEST[scale])))
+    return logp
+
+
+def read_map_volume(path, volume=None, grid=None):
+    """Read one volume of a file, as of an effect: values as they are, and their grid.
+
+    Parameters
+    ----------
+    path : path
+        Image.
+    volume : int, optional
+        Which volume, where it holds several.
+    grid : Grid, optional
+        The grid that it has to have.
+
+    Returns
+    -------
+    values : float64 array, shape (x, y, z)
+    grid : Grid
+
+    Raises
+    ------
+    MapError
+        Where the file cannot be read, holds several volumes, or is on another grid.
+    """
+    try:
+        image = nib.load(path)
+        data = image.dataobj
+        if volume is not None and len(image.shape) > 3:
+            data = data[..., volume]
+        values = np.asarray(data, dtype=float)
+    except (OSError, EOFError, ImageFileError, ValueError) as error:
+        raise MapError(path, f"cannot be read as an image ({error})") from error
+    while values.ndim > 3 and values.shape[-1] == 1:
+        values = values[..., 0]
+    if values.ndim != 3:
+        raise MapError(path, f"holds an array of shape {values.shape}, one volume is expected")
+    own = Grid(values.shape, np.asarray(image.affine, dtype=float))
+    if grid is not None and not own.matches(grid):
+        raise MapError(path, f"its grid is {own}, that of the statistic is {grid}")
+    return values, own
+
+
+def _mask_of(found, stat, grid):
+    if found.mask_file is None:
+        mask = np.isfinite(stat) & (stat != 0)
+    else:
+        mask = read_mask(found.mask_file, grid)[0] & np.isfinite(stat)
+    if not mask.any():
+        raise MapError(found.stat_file, "has no voxel that is finite, not 0 and in the mask")
+    return mask
+
+
+def _check_values(found, values):
+    """Refuse values that cannot be of the statistic: negative F, and p taken for a statistic."""
+    if found.stat_type == "F" and values.min() < 0:
+        raise MapError(found.stat_file, f"F is never negative, the least is {values.min():.4g}")
+    if len(values) >= _ENOUGH_VOXELS and values.min() >= 0 and values.max() <= 1:
+        raise MapError(
+            found.stat_file,
+            f"all {len(values)} values are in [0, 1], like p or 1-p: this is no {found.stat_type}",
+        )

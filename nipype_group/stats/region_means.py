@@ -1,0 +1,229 @@
+"""Means of regions, a value a map and region, and the group model of these values.
+
+A region is fitted and tested as a voxel is, by the same functions; the regions of one atlas are a
+family of tests.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from nipype_group.stats.glm import VoxelPatterns, contrast_maps, fit_by_pattern
+from nipype_group.stats.multiple_testing import adjust
+from nipype_group.stats.permutation import run_shuffles
+from nipype_group.stats.permutation_p import fwe_p, null_of_maxima
+from nipype_group.stats.shuffle_statistics import ShuffleStatistics
+
+# Share of a region that a map has to have: the mean of a corner is not that of the region.
+MIN_SHARE = 0.5
+# Adjusted p of the regions of an atlas, and the height control that gives them.
+ADJUSTED = {"p_fdr": "fdr", "p_bonferroni": "bonferroni", "p_holm": "holm"}
+
+
+def region_means(maps, families, min_voxels=1):
+    """Average every map over regions.
+
+    Parameters
+    ----------
+    maps : iterable of array, shape (v,)
+        Values of the mask's voxels, a map at a time; NaN where a map lacks the voxel.
+    families : sequence of int array, shape (v,)
+        Region of every voxel from 0, -1 outside all of them; an array an atlas.
+    min_voxels : int
+        Voxels that a region needs.
+
+    Returns
+    -------
+    list of array, shape (n, k)
+        A column a region of the atlas, k being its largest number plus 1. NaN where the region
+        has, or the map has of it, fewer voxels than `min_voxels`, or the map has less than half
+        of the region.
+
+    Raises
+    ------
+    ValueError
+        Where `min_voxels` is below 1.
+
+    Examples
+    --------
+    >>> maps = np.array([[1.0, 3, 5, 7], [2, 2, np.nan, 8]])
+    >>> region_means(maps, [np.array([0, 0, 1, 1]), np.array([-1, 0, 0, 0])])[1].tolist()
+    [[5.0], [5.0]]
+    >>> region_means(maps, [np.array([0, 0, 1, 1])], min_voxels=2)[0].tolist()
+    [[2.0, 6.0], [2.0, nan]]
+    """
+    if min_voxels < 1:
+        raise ValueError(f"min_voxels is a number of voxels >= 1, got {min_voxels}")
+    families = [_Members(numbers, min_voxels) for numbers in families]
+    rows = [[family.means(values) for family in families] for values in maps]
+    return [np.array(column) for column in zip(*rows, strict=True)]
+
+
+class _Members:
+    """Which voxels lie in which region of an atlas."""
+
+    def __init__(self, numbers, min_voxels):
+        self._inside = np.flatnonzero(numbers >= 0)
+        self._numbers = numbers[self._inside]
+        self._n_regions = int(numbers.max(initial=-1)) + 1
+        sizes = self._count(self._numbers)
+        self._needed = np.maximum(min_voxels, np.ceil(MIN_SHARE * sizes))
+
+    def _count(self, numbers):
+        return np.bincount(numbers, minlength=self._n_regions)
+
+    def means(self, values):
+        """Return the mean of every region; sums run in the order of the voxels."""
+        values, numbers = values[self._inside], self._numbers
+        present = np.isfinite(values)
+        if not present.all():
+            values, numbers = values[present], numbers[present]
+        counts = self._count(numbers)
+        sums = np.bincount(numbers, weights=values, minlength=self._n_regions)
+        enough = counts >= self._needed
+        return np.divide(sums, counts, out=np.full(self._n_regions, np.nan), where=enough)
+
+
+@dataclass(frozen=True)
+class RegionFit:
+    """A model fitted to the regions of one atlas.
+
+    Parameters
+    ----------
+    data : array, shape (n, m)
+        Means of the regions that some map has.
+    betas : array, shape (p, m)
+    residual_variance : array, shape (m,)
+    patterns : VoxelPatterns
+        Which maps lack which region.
+    covariance : array, shape (p, p)
+        Covariance of the betas for unit residual variance, with all maps.
+    dof : int
+        Residual degrees of freedom with all maps.
+    fitted : bool array, shape (k,)
+        Which of all k regions the m are.
+    """
+
+    data: np.ndarray
+    betas: np.ndarray
+    residual_variance: np.ndarray
+    patterns: VoxelPatterns
+    covariance: np.ndarray
+    dof: int
+    fitted: np.ndarray
+
+    @property
+    def has_missing(self):
+        """Whether some map lacks a region that others have."""
+        return len(self.patterns.missing) > 1
+
+    @property
+    def _tested(self):
+        return self.patterns.voxel_dof > 0
+
+    def _spread(self, values):
+        """Put values of the tested regions in the places of all, NaN elsewhere."""
+        everywhere = np.full(len(self.fitted), np.nan)
+        everywhere[np.flatnonzero(self.fitted)[self._tested]] = values
+        return everywhere
+
+    def contrast(self, weights, test, tail):
+        """Estimate and test a contrast at every region.
+
+        Parameters
+        ----------
+        weights, test, tail
+            As for `contrast_maps`.
+
+        Returns
+        -------
+        dict of array, shape (k,)
+            effect, variance, stat, dof, zscore, p_unc, effect_size, and the adjusted p of
+            `ADJUSTED`; NaN where a region has no statistic, which is no test of the family.
+        """
+        fit = self.betas, self.residual_variance
+        how = self.covariance, self.dof, tail
+        if self.has_missing:
+            how = self.patterns.covariance, self.patterns.dof, tail, self.patterns.number
+        maps, _ = contrast_maps(weights, test, *fit, *how)
+        maps = {name: values[self._tested] for name, values in maps.items()}
+        p = np.minimum(maps.pop("p"), 1.0)
+        maps |= {"zscore": maps.pop("z"), "p_unc": p, "dof": self.patterns.voxel_dof[self._tested]}
+        if p.size:
+            # A p that no float64 holds stays 0.
+            with np.errstate(divide="ignore"):
+                log_p = np.log(p)
+            maps |= {name: np.exp(adjust(log_p, how)) for name, how in ADJUSTED.items()}
+        else:
+            maps |= dict.fromkeys(ADJUSTED, p)
+        return {name: self._spread(values) for name, values in maps.items()}
+
+    def permutation_p(self, contrasts, n_shuffles, tail, *, n_threads=1):
+        """Return familywise p by the largest statistic of every shuffle over the regions.
+
+        Westfall and Young 1993; Nichols and Holmes 2002, HBM 15:1.
+
+        Parameters
+        ----------
+        contrasts : list of ShuffledContrast
+            That share a scheme; with `varying_dof` where some map lacks a region.
+        n_shuffles : int
+            The unshuffled one included.
+        tail : {"two-sided", "positive", "negative"}
+            Side tested; F on its upper side.
+        n_threads : int
+            Threads over shuffles; the result does not depend on it.
+
+        Returns
+        -------
+        list of array, shape (k,)
+            A contrast each; NaN where a region has no statistic.
+        """
+        if not self._tested.any():
+            return [self._spread([]) for _ in contrasts]
+        data, statistics = self.data[:, self._tested], ShuffleStatistics(tail=tail)
+        results = run_shuffles(
+            lambda start, stop: data[:, start:stop], np.ones((data.shape[1], 1, 1), dtype=bool),
+            contrasts, statistics, 0, n_shuffles, n_threads=n_threads,
+        )  # fmt: skip
+        found = []
+        for contrast, result in zip(contrasts, results, strict=True):
+            heights = statistics.heights(result.observed["voxel"], contrast.signed)
+            null = null_of_maxima(result.nulls, "voxel", statistics.signs(contrast.signed))
+            found.append(self._spread(fwe_p(heights, null)))
+        return found
+
+
+def fit_regions(model, means):
+    """Fit a model to the means of the regions of one atlas.
+
+    A region that some maps lack is fitted with the others, as `fit_by_pattern` does with voxels.
+
+    Parameters
+    ----------
+    model : LinearModel
+        Design of n maps.
+    means : array, shape (n, k)
+        From `region_means`.
+
+    Returns
+    -------
+    RegionFit
+
+    Examples
+    --------
+    >>> from nipype_group.stats.glm import LinearModel
+    >>> means = np.array([[1.0, np.nan, 4], [2, np.nan, 4], [3, np.nan, 7], [2, np.nan, 5]])
+    >>> fit = fit_regions(LinearModel(np.ones((4, 1)), ("mean",)), means)
+    >>> found = fit.contrast(np.array([[1.0]]), "t", "two-sided")
+    >>> found["effect"].tolist(), found["stat"].round(3).tolist()
+    ([2.0, nan, 5.0], [4.899, nan, 7.071])
+    >>> found["p_unc"].round(4).tolist(), found["p_bonferroni"].round(4).tolist()
+    ([0.0163, nan, 0.0058], [0.0326, nan, 0.0116])
+    """
+    fitted = np.isfinite(means).any(axis=0)
+    data = means[:, fitted]
+    betas, residual_variance, _, patterns = fit_by_pattern(
+        model, lambda start, stop: data[:, start:stop], data.shape[1]
+    )
+    return RegionFit(data, betas, residual_variance, patterns, model.covariance, model.dof, fitted)
