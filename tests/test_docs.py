@@ -122,7 +122,7 @@ def test_command_is_understood(words):
         # --help and --version end well.
         assert end.code == 0
         return
-    assert isinstance(json.loads(arguments.plugin_args or "{}"), dict)
+    assert isinstance(json.loads(getattr(arguments, "plugin_args", None) or "{}"), dict)
     if arguments.command == "run":
         assert run._settings(arguments).contrasts
 

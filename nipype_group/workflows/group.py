@@ -21,6 +21,7 @@ from nipype_group.workflows import report as report_stage
 from nipype_group.workflows.settings import AnalysisSettings
 
 INPUTS = (*collect_stage.INPUTS, "design_table", "shuffles_file", "output_dir")
+_TABLE_OUTPUTS = ("clusters_files", "peaks_files", "labels_files")
 OUTPUTS = (
     "out_files",
     "group_dir",
@@ -34,13 +35,14 @@ OUTPUTS = (
     *model_stage.MAP_OUTPUTS,
     "thresholded_files",
     "label_files",
-    "clusters_files",
-    "peaks_files",
-    "labels_files",
+    *_TABLE_OUTPUTS,
     *parametric_stage.ARI_OUTPUTS,
     "plan_file",
     "logp_fwe_files",
     "nulldist_files",
+    "quality_file",
+    *report_stage.REGION_TABLES,
+    "figure_files",
 )
 # Maps of a contrast that every thresholded map of it needs again.
 _REPEATED = ("stat_files", "z_files", "effect_files", "variance_files", "p_files")
@@ -231,6 +233,14 @@ def init_group_wf(*, settings: AnalysisSettings, name: str = "group_wf") -> pe.W
         -log10 of the corrected p by permutation.
     nulldist_files
         Null distributions.
+    quality_file
+        Quality of every map.
+    regions_files
+        Models of atlas regions, of every contrast; undefined without, as the next.
+    values_files
+        Means of the regions in every map, of every atlas.
+    figure_files
+        All figures; undefined without.
     """
     results = _Results(settings)
     workflow = pe.Workflow(name=name)
@@ -314,7 +324,7 @@ def init_group_wf(*, settings: AnalysisSettings, name: str = "group_wf") -> pe.W
             (collect_wf, outputnode, _out("observations", "excluded", "mask_file", "stack_file")),
             (model_wf, outputnode, _out("design_file", "contrasts_file", "model_file")),
             (model_wf, outputnode, _out(*model_stage.MAP_OUTPUTS)),
-            (report_wf, outputnode, _out("clusters_files", "peaks_files", "labels_files")),
+            (report_wf, outputnode, _out(*_TABLE_OUTPUTS)),
             (keep, outputnode, [(f, f) for f in ("out_files", "group_dir")]),
         ]
     )
@@ -391,7 +401,9 @@ def _connect_report(workflow, report_wf, keep, settings):
         fields += report_stage.REGIONS
     if settings.figures:
         fields += ["figure_files", "figure_indexes", "peak_values_files"]
-    workflow.connect([(report_wf, keep, _out(*fields))])
+    shown = [f for f in fields if f in OUTPUTS and f not in _TABLE_OUTPUTS]
+    outputnode = workflow.get_node("outputnode")
+    workflow.connect([(report_wf, keep, _out(*fields)), (report_wf, outputnode, _out(*shown))])
     if settings.table_views:
         join = pe.Node(Merge(1, ravel_inputs=True), name="join_views", run_without_submitting=True)
         workflow.connect(

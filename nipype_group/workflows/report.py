@@ -43,6 +43,7 @@ TABLES = ("clusters_file", "peaks_file", "labels_file")
 DICTIONARIES = ("clusters_json", "peaks_json", "labels_json")
 QUALITY = ("quality_file", "quality_json")
 REGIONS = ("regions_files", "regions_jsons", "atlas_names", "values_files", "values_jsons")
+REGION_TABLES = ("regions_files", "values_files")
 _QUALITY_FIGURES = ("strip_figure", "coverage_figure", "outlier_figure")
 OUTPUTS = (
     *(f"{f}s" for f in (*TABLES, *DICTIONARIES)),

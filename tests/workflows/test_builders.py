@@ -21,6 +21,7 @@ from nipype_group.workflows import (
 )
 from nipype_group.workflows.analyses import ANALYSES
 from nipype_group.workflows.parametric import ARI_OUTPUTS
+from nipype_group.workflows.report import PER_CONTRAST, REGION_TABLES, REGIONS
 
 BUILDERS = [getattr(workflows, n) for n in workflows.__all__ if n.startswith("init_")]
 CONTRASTS = ("age=age", "diff=a - b", "main=a - b; b - c")
@@ -83,9 +84,18 @@ GRID = {
     ),
     "report": lambda: init_report_wf(**REPORT),
     "report, options": lambda: init_report_wf(
-        **REPORT, atlases=("aal",), space="MNI152", ari_alpha=0.05, tail="positive", figures=False
+        **REPORT, atlases=("aal",), space="MNI152", ari=True, tail="positive", figures=False
     ),
-    "report, templates": lambda: init_report_wf(**REPORT, ari_alpha=0.05, templates=True),
+    "report, templates": lambda: init_report_wf(**REPORT, ari=True, templates=True),
+    "report, everything": lambda: init_report_wf(
+        **REPORT,
+        inferences=(("p_fwe_rft=0",),),
+        detailed=REPORT["results"],
+        ari=True,
+        permuted=True,
+        regions={"n_permutations": 100, "seed": 1},
+        views=("fsl", "spm"),
+    ),
     "group, formula": lambda: group(formula="age + C(group)"),
     "group, table": group,
     "group, one contrast": lambda: group(formula="1", contrasts=("mean=intercept",)),
@@ -140,9 +150,12 @@ GRID = {
 TABLED = ("parametric_wf", "report_wf")
 # Outputs that need an option; their docstrings say so.
 OPTIONAL = {
-    "group_wf": {"plan_file", "logp_fwe_files", "nulldist_files", *ARI_OUTPUTS},
+    "group_wf": {
+        *("plan_file", "logp_fwe_files", "nulldist_files", *ARI_OUTPUTS),
+        *(*REGION_TABLES, "figure_files"),
+    },
     "parametric_wf": set(ARI_OUTPUTS),
-    "report_wf": {"glass_brain_files", "slice_files", "design_figure", "contrast_figures"},
+    "report_wf": {*REGIONS, "peak_values_files", "figure_files", "figure_indexes"},
 }
 
 
@@ -237,17 +250,20 @@ def test_documented_outputs_are_connected_and_inputs_are_used(case):
         without_formula |= {"template_files"} if workflow.name in TABLED else set()
     if workflow.name == "group_wf" and "plan_file" not in fed(workflow, "outputnode"):
         without_formula |= {"shuffles_file"}
-    # A table of the design is an input where there is no formula; figures alone use the design.
-    design_of_figures = {"thresholded_files", "design_file", "design_json", "contrasts_file"}
-    assert unused <= without_formula | (design_of_figures if case == "report, options" else set())
+    if workflow.name == "report_wf" and case != "report, everything":
+        without_formula |= {"shuffles_file", "nulldist_files"}
+    # A table of the design is an input where there is no formula; figures alone use these.
+    of_figures = {"thresholded_files", "contrasts_file", *PER_CONTRAST}
+    assert unused <= without_formula | (of_figures if case == "report, options" else set())
 
 
 @pytest.mark.parametrize(
-    "case", ["group, permutation", "group, everything", "report", "group, no figures"]
+    "case", ["group, permutation", "group, everything", "report, everything", "group, no figures"]
 )
 def test_optional_outputs_are_connected_where_the_option_is_on(case):
     workflow = GRID[case]()
     off = set() if "everything" in case or workflow.name != "group_wf" else set(ARI_OUTPUTS)
+    off |= {"figure_files"} if case == "group, no figures" else set()
     assert fields(workflow, "outputnode") - off == fed(workflow, "outputnode")
 
 
