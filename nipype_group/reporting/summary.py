@@ -38,6 +38,7 @@ def summarise(output_dir, work_dir):
         lines.append(_discoveries(path))
     for path in group.glob("*permutations.json"):
         lines += [f"Warning: {text}" for text in json.loads(path.read_text())["Warnings"]]
+    lines += [f"Report    {path}" for path in group.glob("*report.html")]
     lines += [
         f"Results   {group}",
         f"Figures   {group / 'figures'}",

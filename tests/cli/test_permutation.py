@@ -188,6 +188,25 @@ def test_f_contrasts_have_one_side(analyse, tmp_path, group):
     assert "both permVoxelFWE: 1 clusters, 1 voxels" in out
 
 
+@pytest.mark.parametrize("more", [(), ("--variance-groups", "group")])
+def test_f_of_one_independent_row_is_no_t(analyse, group, more):
+    """Rows that say the same test one thing, on the upper side of F whatever the tail."""
+    model = ("--formula", "age + C(group)")
+    same = ("--contrast", "same=control - patient; patient - control")
+    how = ("--contrast", "t=patient - control", "--tail", "two-sided", "--permutations", "40")
+    code, _, err = analyse(*same, *how, *ALL, *more, model=model, out=group.parent)
+    assert code == 0, err
+    start = STEM.replace("age", "")
+    logp = {
+        name: read(group / f"{start}{name}_stat-logp_desc-permVoxel{desc}_statmap.nii.gz")
+        for name, desc in (("same", "FWE"), ("t", "FWEBoth"))
+    }
+    np.testing.assert_allclose(logp["same"], logp["t"], atol=1e-6)
+    stat = "z" if more else "F"
+    values = read(group / f"{start}same_stat-{stat}_desc-permVoxelFWE_statmap.nii.gz")
+    assert values.shape == logp["t"].shape
+
+
 def test_forming_threshold_as_p(analyse, group):
     forming = ("--statistics", "extent", "--cluster-forming-p", "0.05")
     assert analyse("--permutations", "40", *forming)[0] == 0
