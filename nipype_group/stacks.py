@@ -253,6 +253,45 @@ def write_stack(path, map_files, mask, grid, allow_missing=False):
     return str(path)
 
 
+def write_volumes(path, volumes, n_volumes, grid):
+    """Write volumes as one uncompressed 4D float64 NIfTI, a volume in memory at a time.
+
+    Parameters
+    ----------
+    path : path
+        Ending in .nii.
+    volumes : iterable of array, shape (x, y, z)
+    n_volumes : int
+        How many they are.
+    grid : Grid
+
+    Returns
+    -------
+    str
+        The path, absolute; its bytes are those that `write_volume` writes of all volumes.
+    """
+    path = Path(path).absolute()
+    # An array of one number, for the header alone.
+    empty = np.broadcast_to(np.float64(0), (*grid.shape, n_volumes))
+    image = nib.Nifti1Image(empty, grid.affine)
+    image.header.set_xyzt_units("mm")
+    image.header.set_sform(grid.affine, code="mni")
+    image.header.set_qform(grid.affine, code="mni")
+    image.header["vox_offset"], image.header["magic"] = 352, b"n+1"
+    image.header.set_slope_inter(1, 0)
+    temporary = path.with_name(f".{os.getpid()}-{path.name}")
+    try:
+        with temporary.open("wb") as stream:
+            stream.write(image.header.binaryblock)
+            stream.write(b"\0" * (352 - stream.tell()))
+            for volume in volumes:
+                stream.write(np.asarray(volume, dtype=float).tobytes(order="F"))
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return str(path)
+
+
 def smooth_maps(paths, directory, fwhm_mm, mask_file=None, n_threads=1, report=None):
     """Smooth maps of one grid and write them as float32 .nii.
 

@@ -15,6 +15,7 @@ from nipype_group.stacks import (
     maps_needed,
     read_fit,
     write_stack,
+    write_volumes,
 )
 from nipype_group.stats.glm import LinearModel, fit_by_pattern
 
@@ -240,3 +241,15 @@ def test_complete_fit_describes_no_patterns(fit):
     model = LinearModel(np.ones((4, 1)), ("one",))
     data = np.random.default_rng(1).standard_normal((4, 6))
     assert describe_patterns(model, fit_by_pattern(model, lambda a, b: data[:, a:b], 6)[3]) == {}
+
+
+@pytest.mark.parametrize("n_volumes", [1, 3])
+def test_volumes_one_by_one_make_the_file_of_all(n_volumes, tmp_path):
+    affine = np.diag([2.0, 3, 4, 1])
+    affine[:3, 3] = (-5, 7, 1.5)
+    grid = Grid(SHAPE, affine)
+    values = np.random.default_rng(5).standard_normal((*SHAPE, n_volumes))
+    expected = write_volume(tmp_path / "all.nii", values, grid, np.float64)
+    found = write_volumes(tmp_path / "each.nii", iter(np.moveaxis(values, 3, 0)), n_volumes, grid)
+    assert Path(found).read_bytes() == Path(expected).read_bytes()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["all.nii", "each.nii"]

@@ -194,6 +194,72 @@ class ScalingTable(_Stored):
         return [f"Rates of the machine: {rates}.", "", *list_table(header, rows, (10,) * 8)]
 
 
+class StagesTable(_Stored):
+    """Time and memory of every stage, of docs/stages.json."""
+
+    file = "stages.json"
+
+    def table(self, stored):
+        """Return a table of the studies, and one of the stages."""
+        studies = stored["studies"]
+        totals = [
+            [
+                f"{study['maps']:,}",
+                f"{study['voxel_mm']:g} mm, {' x '.join(map(str, study['shape']))}",
+                *(_number(study[key]) for key in ("wall_s", "again_s")),
+                f"{max(row['memory_gib'] for row in study['stages']):.2g}",
+                *(_number(study[key]) for key in ("input_gb", "work_gb", "results_gb")),
+            ]
+            for study in studies
+        ]
+        header = [
+            "Maps", "Grid", "Run, s", "Again, s", "Memory, GiB", "Maps, GB", "Work folder, GB",
+            "Results, GB",
+        ]  # fmt: skip
+        names = [f"{s['maps']:,} maps, {s['voxel_mm']:g} mm" for s in studies]
+        cells = {}
+        for number, study in enumerate(studies):
+            for row in study["stages"]:
+                cell = f"{_number(row['wall_s'])} s; {row['memory_gib']:.2f} of "
+                cells.setdefault(row["stage"], [""] * len(studies))[number] = (
+                    f"{cell}{row['declared_gib']:.2f} GiB"
+                )
+        stages = [[stage, *found] for stage, found in cells.items()]
+        return [
+            *list_table(header, totals, (10, 24, *[11] * 6)),
+            "Seconds of every stage, and its peak of memory beside what is declared for it:",
+            "",
+            *list_table(["Stage", *names], stages, (24, *[19] * len(names))),
+        ]
+
+
+class CostsTable(_Stored):
+    """The costs of every stage that docs/stages.json holds, and what they foresee."""
+
+    file = "stages.json"
+
+    def table(self, stored):
+        """Return a row a stage."""
+        further = [f"{f['maps']:,} maps, {f['voxel_mm']:g} mm, CPU s" for f in stored["foreseen"]]
+        header = ["Stage", "Fixed, s", "A map, ms", "A value, ns", "Measured / model", *further]
+        rows = [
+            [
+                row["stage"],
+                _number(row["fixed_s"]),
+                _number(1e3 * row["per_map_s"]),
+                _number(1e9 * row["per_value_s"]),
+                " to ".join(f"{ratio:.2g}" for ratio in row["measured_over_foreseen"]),
+                *map(_number, row["foreseen_cpu_s"]),
+            ]
+            for row in stored["costs"]
+        ]
+        totals = [
+            sum(t) for t in zip(*(r["foreseen_cpu_s"] for r in stored["costs"]), strict=True)
+        ]
+        rows.append(["All", "", "", "", "", *map(_number, totals)])
+        return list_table(header, rows, (24, 10, 12, 12, 14, *[14] * len(further)))
+
+
 class NullTable(_Stored):
     """The error rates of docs/random_field_null.json."""
 
@@ -304,6 +370,8 @@ def setup(app):
     app.add_directive("atlas-table", AtlasTable)
     app.add_directive("benchmark-table", BenchmarkTable)
     app.add_directive("scaling-table", ScalingTable)
+    app.add_directive("stages-table", StagesTable)
+    app.add_directive("costs-table", CostsTable)
     app.add_directive("null-table", NullTable)
     app.add_directive("permutation-null-table", PermutationNullTable)
     app.add_directive("workflow", WorkflowGraph)

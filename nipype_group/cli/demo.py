@@ -1,10 +1,12 @@
 """``nipype-group demo``: the four analyses on demonstration data."""
 
 import argparse
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 from nipype_group.cli import run
+from nipype_group.cli.origin import add_provenance
 from nipype_group.data.generate import generate
 from nipype_group.data.localizer import fetch_localizer
 from nipype_group.reporting.derivatives import check_output_dir
@@ -30,7 +32,8 @@ def add_parser(commands):
         help="made-up data (default), or real maps, downloaded (association, paired_two_sample)",
     )  # fmt: skip
     run.add_execution(parser)
-    parser.set_defaults(execute=execute)
+    add_provenance(parser)
+    parser.set_defaults(execute=execute, parser=parser)
 
 
 def execute(arguments):
@@ -71,6 +74,7 @@ def run_script(name, description, argv=None):
     parser.add_argument("output_dir", metavar="OUT", help="folder of the results")
     parser.add_argument("--bids", metavar="DIR", help="BIDS derivatives; default: generated data")
     run.add_execution(parser)
+    add_provenance(parser)
 
     def execute(arguments):
         output_dir = Path(arguments.output_dir).absolute()
@@ -78,7 +82,8 @@ def run_script(name, description, argv=None):
         data = arguments.bids or generate(name, output_dir / "data")
         return _analyse(name, Path(data).absolute(), arguments)
 
-    parser.set_defaults(execute=execute)
+    command_line = [parser.prog, *(sys.argv[1:] if argv is None else argv)]
+    parser.set_defaults(execute=execute, parser=parser, command_line=command_line)
     return run.guarded(name, parser.parse_args(argv))
 
 

@@ -8,7 +8,7 @@ import sys
 os.environ.setdefault("NO_ET", "1")
 
 from nipype_group._version import __version__
-from nipype_group.cli import demo, nidm, run
+from nipype_group.cli import demo, diff, nidm, replay, report, run
 
 
 def build_parser():
@@ -22,7 +22,10 @@ def build_parser():
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     run.add_parser(commands)
     demo.add_parser(commands)
+    report.add_parser(commands)
     nidm.add_parser(commands)
+    replay.add_parser(commands)
+    diff.add_parser(commands)
     return parser
 
 
@@ -40,6 +43,7 @@ def main(argv=None):
         0 where everything worked, 1 where the analysis failed, 2 where the arguments are wrong.
     """
     arguments = build_parser().parse_args(argv)
+    arguments.command_line = ["nipype-group", *(sys.argv[1:] if argv is None else argv)]
     return run.guarded(f"nipype-group {arguments.command}", arguments)
 
 

@@ -6,7 +6,16 @@ import json
 import sys
 from pathlib import Path
 
-from nipype_group.execution import allowed_processors, quiet_nipype, run_workflow
+from nipype_group.cli.origin import Origin, add_provenance
+from nipype_group.design.extent import study_extent
+from nipype_group.design.fsl import fsl_contrast_definitions, fsl_f_definitions
+from nipype_group.execution import (
+    FolderLock,
+    allowed_processors,
+    quiet_nipype,
+    run_workflow,
+)
+from nipype_group.execution.memory import StudySize, check_memory, declare_memory
 from nipype_group.reporting.derivatives import check_output_dir
 from nipype_group.reporting.summary import summarise
 from nipype_group.reporting.table_views import CONVENTIONS
@@ -37,6 +46,9 @@ factor[level] or, where it is unique, the level alone. It takes + - * / ( ) and 
 with other signs stand in `backticks`. Rows joined by ; make an F contrast.
 The same command again goes on from what is done.
 """
+
+
+NO_FIGURES = 'No figures: matplotlib is not installed (pip install "nipype_group[report]")'
 
 
 class UsageError(ValueError):
@@ -82,16 +94,19 @@ def add_parser(commands):
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("output_dir", metavar="OUT", help="folder of the results, made if needed")
-    maps = parser.add_argument_group("maps (one of the three)")
+    maps = parser.add_argument_group("maps (one of the four)")
     source = maps.add_mutually_exclusive_group(required=True)
     source.add_argument("--maps", metavar="TABLE", help="TSV with participant_id and map")
     source.add_argument("--bids", metavar="DIR", help="BIDS derivatives, with --select")
     source.add_argument("--pattern", metavar="GLOB", help="glob with {subject}, in quotes")
+    source.add_argument("--stack", metavar="4D", help="4D image, a map a volume")
     maps.add_argument(
         "--select", metavar="KEY=VALUE[,VALUE]", nargs="+", action="extend", default=[],
         help="entities of the maps in --bids; several values make a condition column",
     )  # fmt: skip
-    maps.add_argument("--participants", metavar="TSV", help="table of participants")
+    maps.add_argument(
+        "--participants", metavar="TSV", help="table of participants; with --stack a row a volume"
+    )
     maps.add_argument("--mask", metavar="NII", help="mask; default: voxels present in every map")
     maps.add_argument(
         "--search-volume", metavar="MASK", help="mask of the voxels that inference searches"
@@ -112,15 +127,17 @@ def add_parser(commands):
         "--design", metavar="TABLE", help="TSV with a column a regressor, FSL .mat"
     )
     model.add_argument(
-        "--contrast", metavar="NAME=EXPR", action="append", required=True, help="repeatable"
-    )
+        "--contrast", metavar="NAME=EXPR|FILE", action="append", required=True,
+        help="repeatable; an FSL .con stands for its contrasts, a .fts after it for its F tests",
+    )  # fmt: skip
     add_inference(parser)
     add_execution(parser)
-    parser.set_defaults(execute=execute)
+    add_provenance(parser)
+    parser.set_defaults(execute=execute, parser=parser)
 
 
-def add_inference(parser):
-    """Add the options of thresholds, permutation and reporting."""
+def add_thresholds(parser):
+    """Add the options of thresholds; returns their group, and that of forming heights."""
     inference = parser.add_argument_group("inference")
     inference.add_argument("--tail", choices=TAILS, default="two-sided", help="side tested")
     inference.add_argument(
@@ -144,18 +161,15 @@ def add_inference(parser):
     forming = inference.add_mutually_exclusive_group()
     forming.add_argument("--cluster-forming-z", metavar="Z", type=float, help="of the clusters")
     forming.add_argument("--cluster-forming-p", metavar="P", type=float, help="default .001")
-    forming.add_argument(
-        "--cluster-forming-statistic", metavar="S", type=float,
-        help="in t, F or pseudo-t, of the clusters of permutations",
-    )  # fmt: skip
-    inference.add_argument(
-        "--nonstationary", action="store_true", help="cluster extents in local resels"
-    )
     inference.add_argument(
         "--ari", metavar="Z[,Z...]", type=_heights, default=(),
         help="true discovery proportions of the clusters at these heights in z",
     )  # fmt: skip
-    add_permutation(parser)
+    return inference, forming
+
+
+def add_tables(parser):
+    """Add the options of tables and report; returns their group."""
     report = parser.add_argument_group("report")
     report.add_argument(
         "--atlas", metavar="NAME|FILE", nargs="+", action="extend",
@@ -163,17 +177,32 @@ def add_inference(parser):
     )  # fmt: skip
     report.add_argument("--space", metavar="S", help="space of the maps, for the file names")
     report.add_argument(
-        "--no-regions", action="store_true", help="fit no models to the means of atlas regions"
-    )
-    report.add_argument(
         "--table-view", metavar="NAME[,NAME...]", type=_names, default=(),
         help=f"tables also as {', '.join(CONVENTIONS)} lay them out",
     )  # fmt: skip
-    report.add_argument("--nidm", action="store_true", help="write a NIDM-Results pack too")
     report.add_argument(
         "--viewer", action="store_true",
         help="embed an interactive viewer in the report, 0.7 MB a contrast",
     )  # fmt: skip
+    return report
+
+
+def add_inference(parser):
+    """Add the options of thresholds, permutation and reporting."""
+    inference, forming = add_thresholds(parser)
+    forming.add_argument(
+        "--cluster-forming-statistic", metavar="S", type=float,
+        help="in t, F or pseudo-t, of the clusters of permutations",
+    )  # fmt: skip
+    inference.add_argument(
+        "--nonstationary", action="store_true", help="cluster extents in local resels"
+    )
+    add_permutation(parser)
+    report = add_tables(parser)
+    report.add_argument(
+        "--no-regions", action="store_true", help="fit no models to the means of atlas regions"
+    )
+    report.add_argument("--nidm", action="store_true", help="write a NIDM-Results pack too")
 
 
 def add_permutation(parser):
@@ -243,14 +272,14 @@ def _names(text):
     return tuple(item.strip() for item in text.split(","))
 
 
-def add_execution(parser):
-    """Add the options of how it runs."""
+def add_execution(parser, work_dir="default OUT/work"):
+    """Add the options of how it runs; `work_dir` is what the help says of that option."""
     execution = parser.add_argument_group("execution")
     execution.add_argument(
         "--plugin", metavar="NAME", default="MultiProc", help="Nipype plugin, default MultiProc"
     )
     execution.add_argument("--plugin-args", metavar="JSON", help="its arguments")
-    execution.add_argument("--work-dir", metavar="DIR", help="default OUT/work")
+    execution.add_argument("--work-dir", metavar="DIR", help=work_dir)
     execution.add_argument(
         "--n-procs", metavar="N", type=int, help="processors, default all that are allowed"
     )
@@ -260,19 +289,21 @@ def add_execution(parser):
 def execute(arguments):
     """Run the analysis that the arguments ask for; returns the exit code."""
     try:
+        arguments.contrast = _contrast_definitions(arguments.contrast)
         settings = _settings(arguments)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         raise UsageError(error) from error
     files = {
         "maps_table": arguments.maps,
         "bids_dir": arguments.bids,
+        "stack_file": arguments.stack,
         "participants": arguments.participants,
         "mask_file": arguments.mask,
         "search_volume": arguments.search_volume,
         "design_table": arguments.design,
         "shuffles_file": arguments.shuffles,
     }
-    files = {name: _existing(path) for name, path in files.items() if path is not None}
+    files = {name: existing(path) for name, path in files.items() if path is not None}
     if arguments.pattern:
         files["pattern"] = str(Path(arguments.pattern).absolute())
     if arguments.shuffles and not settings.n_permutations:
@@ -282,6 +313,23 @@ def execute(arguments):
             raise UsageError("--select goes with --bids")
         files["select"] = arguments.select
     return analyse(settings, files, arguments)
+
+
+def _contrast_definitions(items):
+    """Put the contrasts of FSL's files in the place of the files."""
+    definitions, con_file = [], None
+    for item in items:
+        suffix = "" if "=" in item else Path(item).suffix
+        if suffix == ".con":
+            con_file = item
+            definitions += fsl_contrast_definitions(item)
+        elif suffix == ".fts":
+            if con_file is None:
+                raise ValueError(f"--contrast {item} goes behind the --contrast FILE.con it is of")
+            definitions += fsl_f_definitions(item, con_file)
+        else:
+            definitions.append(item)
+    return definitions
 
 
 def _settings(arguments):
@@ -357,7 +405,8 @@ def processors(arguments):
     return arguments.n_procs or allowed_processors()
 
 
-def _existing(path):
+def existing(path):
+    """Return a path as an absolute one; a missing one is an error."""
     path = Path(path).absolute()
     if not path.exists():
         raise UsageError(f"{path} does not exist")
@@ -381,17 +430,65 @@ def analyse(settings, files, arguments):
     int
         0 where all results are there.
     """
-    output_dir = Path(arguments.output_dir).absolute()
-    check_output_dir(output_dir)
+    check_output_dir(arguments.output_dir)
+    workflow = init_group_wf(settings=settings)
+    _foresee_memory(workflow, settings, files, arguments)
+    origin = Origin(settings, files, arguments)
+    origin.tell(workflow)
+    code = carry_out(workflow, files, arguments, settings.n_procs, origin.record)
+    if code == 0 and not settings.figures:
+        print(NO_FIGURES)
+    return code
+
+
+def plugin_arguments(arguments):
+    """Return the arguments of the plugin, read from JSON."""
     try:
         plugin_args = json.loads(arguments.plugin_args or "{}")
     except json.JSONDecodeError as error:
         raise UsageError(f"--plugin-args is no JSON: {error}") from error
     if not isinstance(plugin_args, dict):
         raise UsageError(f"--plugin-args is a JSON object, got {arguments.plugin_args}")
+    return plugin_args
+
+
+def _foresee_memory(workflow, settings, files, arguments):
+    """Declare the memory of all nodes, by the headers of the maps; too little is an error."""
+    try:
+        extent = study_extent(files, settings.formula)
+    except (ValueError, LookupError, OSError):
+        # The run says it better, of all maps.
+        return
+    declared = declare_memory(workflow, StudySize(*extent, n_contrasts=len(settings.contrasts)))
+    if arguments.plugin == "MultiProc":
+        check_memory(declared, plugin_arguments(arguments).get("memory_gb"))
+
+
+def carry_out(workflow, files, arguments, n_procs, finish=None):
+    """Run a workflow that keeps derivatives, and print what it found and where they are.
+
+    Parameters
+    ----------
+    workflow : Workflow
+        Its node keep writes the derivatives.
+    files : dict
+        Inputs of its inputnode.
+    arguments : Namespace
+        output_dir and the options of `add_execution`.
+    n_procs : int
+        Processors to use.
+    finish : callable, optional
+        Takes the `RunResult` once all results are there.
+
+    Returns
+    -------
+    int
+        0 where all results are there.
+    """
+    output_dir = Path(arguments.output_dir).absolute()
+    plugin_args = plugin_arguments(arguments)
     if not arguments.verbose:
         quiet_nipype()
-    workflow = init_group_wf(settings=settings)
     workflow.inputs.inputnode.trait_set(output_dir=str(output_dir), **files)
     work_dir = Path(arguments.work_dir or output_dir / "work").absolute()
 
@@ -401,21 +498,24 @@ def analyse(settings, files, arguments):
             work_dir=work_dir,
             plugin=arguments.plugin,
             plugin_args=plugin_args,
-            n_procs=settings.n_procs,
+            n_procs=n_procs,
             progress=not arguments.verbose,
-        ).outputs.get("out_files", [])
+        )
 
-    written = run()
-    if any(not Path(path).exists() for path in written):
-        # The results were moved or deleted while the work folder says they are done.
-        for marker in (work_dir / workflow.name / "keep").glob("_0x*.json"):
-            marker.unlink()
-        written = run()
-    missing = [path for path in written if not Path(path).exists()]
-    if missing or not written:
-        print(f"results are missing: {', '.join(missing) or output_dir}")
-        return 1
+    with FolderLock(output_dir, "output folder"):
+        result = run()
+        written = result.outputs.get("out_files", [])
+        if any(not Path(path).exists() for path in written):
+            # The results were moved or deleted while the work folder says they are done.
+            for marker in (work_dir / workflow.name / "keep").glob("_0x*.json"):
+                marker.unlink()
+            result = run()
+            written = result.outputs.get("out_files", [])
+        missing = [path for path in written if not Path(path).exists()]
+        if missing or not written:
+            print(f"results are missing: {', '.join(missing) or output_dir}")
+            return 1
+        if finish is not None:
+            finish(result)
     print(summarise(output_dir, work_dir))
-    if not settings.figures:
-        print('No figures: matplotlib is not installed (pip install "nipype_group[report]")')
     return 0

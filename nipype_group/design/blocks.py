@@ -18,8 +18,8 @@ def read_blocks(observations, names, exchange="within"):
         TSV, a row a map.
     names : list of str
         Columns of it, from the outermost to the innermost level, or one file: a table of signed
-        integers, a row a map in the order of the observations, as PALM's -eb. Columns of signed
-        integers of which the first is constant are taken as they are.
+        integers, a row a map in the order of the observations, as PALM's -eb or an FSL .grp.
+        Columns of signed integers of which the first is constant are taken as they are.
     exchange : {"within", "whole", "both"}
         For other columns, and for a file of one column: whether maps exchange within the
         innermost blocks, those blocks as wholes, or both.
@@ -87,11 +87,10 @@ def _column(table, name, where):
 
 
 def _read_table(path, n_maps):
-    rows = [
-        line.replace(",", " ").split()
-        for line in Path(path).read_text().splitlines()
-        if line.strip()
-    ]
+    header, matrix, text = Path(path).read_text().partition("/Matrix")
+    # FSL puts a header in front, PALM does not.
+    lines = (text if matrix else header).splitlines()
+    rows = [line.replace(",", " ").split() for line in lines if line.strip()]
     if len(rows) != n_maps:
         raise ValueError(f"{path} has {len(rows)} rows of blocks; the analysis has {n_maps} maps")
     if len({len(row) for row in rows}) != 1:

@@ -22,20 +22,23 @@ class Contrast:
     test : {"t", "F"}
         One row with a sign, or several rows together.
     weights : array, shape (r, p)
-        Rows over the columns.
+        Rows over the columns; empty where another package's are unknown.
     expression : str
         Text it came from.
+    given_label : str, optional
+        Label, where names of another package give no label of their own.
     """
 
     name: str
     test: str
     weights: np.ndarray
     expression: str
+    given_label: str | None = None
 
     @property
     def label(self):
         """The name cleaned to letters and digits, as file names carry it."""
-        return contrast_label(self.name)
+        return self.given_label or contrast_label(self.name)
 
 
 def contrast_label(name):
@@ -226,7 +229,7 @@ def write_contrasts(path, contrasts, columns):
 
 
 def read_contrasts(path):
-    """Read contrasts that `write_contrasts` wrote.
+    """Read contrasts that `write_contrasts` wrote, or those of another package.
 
     Raises
     ------
@@ -236,7 +239,13 @@ def read_contrasts(path):
     try:
         content = json.loads(Path(path).read_text())
         return [
-            Contrast(c["Name"], c["Test"], np.array(c["Weights"], dtype=float), c["Expression"])
+            Contrast(
+                c["Name"],
+                c["Test"],
+                np.array(c["Weights"], dtype=float),
+                c["Expression"],
+                c.get("Label"),
+            )
             for c in content["Contrasts"]
         ]
     except (OSError, json.JSONDecodeError, KeyError, TypeError, ValueError) as error:

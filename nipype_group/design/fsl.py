@@ -1,8 +1,11 @@
 """FSL's text matrices: designs, groups, contrasts and F tests."""
 
+import re
 from pathlib import Path
 
 import numpy as np
+
+from nipype_group.design.contrasts import contrast_label
 
 
 def read_fsl_matrix(path):
@@ -26,6 +29,93 @@ def read_fsl_matrix(path):
     if matrix.ndim != 2:
         raise ValueError(f"{path}: the matrix is empty")
     return matrix
+
+
+def read_contrast_names(path):
+    """Return the names of the contrasts of an FSL .con file, number (from 1) to name.
+
+    Contrasts without a name are left out.
+    """
+    text = Path(path).read_text()
+    found = re.findall(r"^\s*/ContrastName(\d+)[ \t]+(\S.*)$", text, re.MULTILINE)
+    names = {int(number): name.strip().strip('"').strip() for number, name in found}
+    return {number: name for number, name in names.items() if name}
+
+
+def fsl_contrast_definitions(con_file):
+    """Turn FSL's contrasts into definitions NAME=[weights].
+
+    A contrast keeps its name; one without a name is called c1, c2, ..., and where a name cannot be
+    told from an earlier one by its letters and digits, this is put behind it.
+
+    Parameters
+    ----------
+    con_file : path
+        .con, a row a t contrast.
+
+    Returns
+    -------
+    list of str
+
+    Raises
+    ------
+    ValueError
+        Where the file is none.
+    """
+    names = read_contrast_names(con_file)
+    found = {}
+    for number, text in enumerate(_weight_lists(con_file), start=1):
+        # What follows = is the expression.
+        name = " ".join(names.get(number, "").replace("=", " ").split())
+        found[_free_name(name, f"c{number}", found)] = text
+    return [f"{name}=[{text}]" for name, text in found.items()]
+
+
+def fsl_f_definitions(fts_file, con_file):
+    """Turn FSL's F tests into definitions f1=[weights; weights], f2=...
+
+    Parameters
+    ----------
+    fts_file : path
+        .fts, a row an F test: 1 for each contrast that is in it.
+    con_file : path
+        The contrasts.
+
+    Returns
+    -------
+    list of str
+
+    Raises
+    ------
+    ValueError
+        Where a file is none, or the F tests are over another number of contrasts.
+    """
+    tests, weights, definitions = read_fsl_matrix(fts_file), _weight_lists(con_file), []
+    if tests.shape[1] != len(weights):
+        raise ValueError(
+            f"{fts_file} is over {tests.shape[1]} contrasts, {con_file} has {len(weights)}"
+        )
+    for number, members in enumerate(tests, start=1):
+        own = [weights[i] for i in np.flatnonzero(members)]
+        if not own:
+            raise ValueError(f"{fts_file}: F test {number} has no contrast")
+        # The ; behind a single row makes it an F test too.
+        text = "; ".join(own) + (";" if len(own) == 1 else "")
+        definitions.append(f"f{number}=[{text}]")
+    return definitions
+
+
+def _weight_lists(con_file):
+    return [", ".join(f"{v:.16g}" for v in row) for row in read_fsl_matrix(con_file)]
+
+
+def _free_name(name, number, others):
+    """Return a name whose letters and digits are those of none of the others."""
+    used = {"", *map(contrast_label, others)}
+    name = name or number
+    while contrast_label(name) in used:
+        name = f"{name} {number}"
+    return name
 
 
 def write_fsl_matrix(path, matrix):

@@ -1,6 +1,7 @@
 """The design of a group model: regressors, the keys of its rows, and its files."""
 
 import json
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -65,6 +66,8 @@ class Design:
         scaled = self.matrix / np.maximum(np.linalg.norm(self.matrix, axis=0), 1e-300)
         singular = np.linalg.svd(scaled, compute_uv=False)[: model.rank]
         leverage = np.square(model.basis).sum(axis=1)
+        # As another package's design.
+        no_keys = self.keys.columns.empty
         return {
             "Formula": self.formula,
             "Keys": list(self.keys.columns),
@@ -72,7 +75,7 @@ class Design:
             "Factors": self.factors,
             "ColumnSources": self.sources,
             "NumberOfMaps": len(self.matrix),
-            "NumberOfParticipants": len(set(self.participants)),
+            "NumberOfParticipants": None if no_keys else len(set(self.participants)),
             "Rank": model.rank,
             "DegreesOfFreedom": model.dof,
             "ConditionNumber": float(f"{singular[0] / singular[-1]:.6g}"),
@@ -173,7 +176,7 @@ def design_from_table(path, observations, condition_columns=(), excluded=None):
             f"{', '.join(table.columns)})"
         )
     rows = _row_keys(table, keys.columns)
-    twice = sorted({" ".join(k) for k in rows if rows.count(k) > 1})
+    twice = sorted(" ".join(k) for k, n in Counter(rows).items() if n > 1)
     if twice:
         raise ValueError(f"{path}: more than one row for {', '.join(twice[:10])}")
     place = {key: i for i, key in enumerate(rows)}

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from nipype_group.design.first_level import of_other_contrasts, registered_elsewhere
 from nipype_group.images import MapError, array_sha256, file_sha256, read_map
 
 ON_BAD_MAP = ("error", "exclude")
@@ -36,7 +37,7 @@ class Observations:
     condition_columns: list
 
 
-def collect(entries, participants=None, variables=(), on_bad_map="error"):
+def collect(entries, participants=None, variables=(), on_bad_map="error", listed=False):
     """Join maps to participants and check every map.
 
     Parameters
@@ -48,8 +49,10 @@ def collect(entries, participants=None, variables=(), on_bad_map="error"):
     variables : sequence of str
         Columns that the model uses; a row with a missing value in one is left out.
     on_bad_map : {"error", "exclude"}
-        What happens to maps that are unreadable, empty, duplicate or on another grid, and to
-        maps without a participant.
+        What happens to maps that are unreadable, empty, duplicate, on another grid or of another
+        contrast, and to maps without a participant.
+    listed : bool
+        Whether the maps were listed one by one, so that those of several contrasts are meant.
 
     Returns
     -------
@@ -79,8 +82,13 @@ def collect(entries, participants=None, variables=(), on_bad_map="error"):
         candidates.append((entry, row))
 
     twice = Counter((e.participant, *e.conditions.values()) for e, _ in candidates)
+    others = [] if listed else of_other_contrasts([e for e, _ in candidates])
+    problems += others
+    strange = {id(e) for e, _ in others}
     checked = []
     for entry, row in candidates:
+        if id(entry) in strange:
+            continue
         if twice[(entry.participant, *entry.conditions.values())] > 1:
             problems.append((entry, "the participant has more than one such map"))
         else:
@@ -88,7 +96,7 @@ def collect(entries, participants=None, variables=(), on_bad_map="error"):
     good, bad = _check_maps(checked)
     problems += bad
     if problems and on_bad_map == "error":
-        listing = "\n".join(f"  {e.path}: {reason}" for e, reason in problems)
+        listing = "\n".join(f"  {_shown(e)}: {reason}" for e, reason in problems)
         raise ValueError(
             f"{len(problems)} of {len(entries)} maps cannot be used:\n{listing}\n"
             'Mend them, or leave them out with on_bad_map="exclude" (--on-bad-map exclude).'
@@ -106,6 +114,12 @@ def collect(entries, participants=None, variables=(), on_bad_map="error"):
 
 def _columns(participants):
     return [] if participants is None else participants.columns
+
+
+def _shown(entry):
+    """Return what a user knows the map by: its path, and the volume of a 4D image it was."""
+    own = entry.path.as_posix().endswith(entry.name)
+    return str(entry.path) if own else f"{entry.name} ({entry.path})"
 
 
 def _row(entry, participants, conditions):
@@ -158,20 +172,31 @@ def _check_maps(candidates):
         read.append((entry, row, grid))
         grids.append(grid)
         contents.setdefault(array_sha256(values), []).append(entry)
-    # The grid that most maps share is the right one.
-    votes = [sum(grid.matches(other) for other in grids) for grid in grids]
-    majority = grids[int(np.argmax(votes))] if grids else None
+    majority = _most_common_grid(grids)
     copies = {id(e): group for group in contents.values() if len(group) > 1 for e in group}
     good = []
     for entry, row, grid in read:
         if not grid.matches(majority):
-            bad.append((entry, f"another grid: {grid}; most maps have {majority}"))
+            hint = registered_elsewhere(entry.path)
+            bad.append((entry, f"another grid: {grid}; most maps have {majority}{hint}"))
         elif id(entry) in copies:
             others = ", ".join(e.name for e in copies[id(entry)] if e is not entry)
             bad.append((entry, f"the same values as {others}"))
         else:
             good.append((entry, {**row, "map": entry.name, "sha256": file_sha256(entry.path)}))
     return good, bad
+
+
+def _most_common_grid(grids):
+    """Return the grid that most maps share, the right one; None without a map."""
+    # Most headers are alike to the last bit, so few pairs are compared, of however many maps.
+    kinds = Counter((grid.shape, grid.affine.tobytes()) for grid in grids)
+    first = {(grid.shape, grid.affine.tobytes()): grid for grid in reversed(grids)}
+    votes = {
+        kind: sum(n for other, n in kinds.items() if first[kind].matches(first[other]))
+        for kind in kinds
+    }
+    return first[max(votes, key=votes.get)] if votes else None
 
 
 def _assemble(good, excluded, participants, conditions):

@@ -86,6 +86,29 @@ class ContrastTest:
             or self.varying_dof
         )
 
+    def check_voxel_shards(self):
+        """Refuse shards of some voxels where a shuffle takes more than the maximum over voxels.
+
+        Raises
+        ------
+        ValueError
+            Saying what needs whole maps.
+        """
+        statistics = self.statistics
+        reasons = {
+            f"clusters and TFCE ({', '.join(statistics.names[1:])})": len(statistics.names) > 1,
+            "templates of true discoveries": bool(statistics.n_top),
+            "smoothed variances": bool(self.variance_fwhm_mm),
+            "voxels that maps lack": self.varying_dof,
+            "early stopping": bool(self.early_stop),
+        }
+        needed = [reason for reason, on in reasons.items() if on]
+        if needed:
+            raise ValueError(
+                f"voxel shards hold the largest voxel of a shuffle alone; {', '.join(needed)} "
+                "look at all voxels together: leave them or voxel shards out"
+            )
+
     def shuffled(self, model, contrast, scheme, smooth_variance=None):
         """Return the `ShuffledContrast` of a contrast.
 

@@ -13,9 +13,10 @@ from nipype_group.stats.permutation import ShuffleResult
 
 _GROUPS = ("observed", "counts", "nulls")
 _STOPPED = fields(StoppedResult)
+_OTHER_PLANS = "{} and {} hold other contrasts or statistics: they are of other plans"
 
 
-def write_shard(path, family, first, last, results, scheme=""):
+def write_shard(path, family, first, last, results, scheme="", voxels=None):
     """Write the results of shuffles first to last - 1.
 
     Parameters
@@ -30,9 +31,13 @@ def write_shard(path, family, first, last, results, scheme=""):
         Label of a contrast to `ShuffleResult` or `StoppedResult`.
     scheme : str
         Identity of what decides the shuffles.
+    voxels : tuple of int, optional
+        First voxel and the one after the last, where the shard has not all of the mask.
     """
     arrays = {"family": np.array(family), "span": np.array([first, last])}
     arrays["scheme"] = np.array(scheme)
+    if voxels is not None:
+        arrays["voxels"] = np.array(voxels)
     for label, result in results.items():
         if isinstance(result, StoppedResult):
             arrays |= {f"{label}.stopped.{f.name}": getattr(result, f.name) for f in _STOPPED}
@@ -53,10 +58,12 @@ def write_shard(path, family, first, last, results, scheme=""):
     temporary.replace(path)
 
 
-def _read_shard(path):
+def _read_shard(path, about=False):
+    """Return the arrays of a shard; of `about` those alone that say what it is."""
     try:
         with Path(path).open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
-            shard = {name: archive[name] for name in archive.files}
+            names = [name for name in archive.files if not about or "." not in name]
+            shard = {name: archive[name] for name in names}
             _ = shard["family"], shard["span"], shard["scheme"]
     except (OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError) as error:
         raise ValueError(f"{path}: no shard of permutations ({error})") from error
@@ -64,9 +71,10 @@ def _read_shard(path):
 
 
 def merge_shards(paths, family, n_shuffles, scheme=""):
-    """Merge the shards of a family.
+    """Merge the shards of a family, one in memory at a time.
 
-    Counts add up, null distributions are put in the order of the shuffles.
+    Counts add up, null distributions are put in the order of the shuffles. Of shards of some
+    voxels the maps are put side by side, and the maximum of a shuffle is the largest of theirs.
 
     Parameters
     ----------
@@ -89,9 +97,12 @@ def merge_shards(paths, family, n_shuffles, scheme=""):
     ValueError
         Where shards are missing, overlap, or come from another plan or other data.
     """
-    shards = _in_order(paths, family, n_shuffles, scheme)
-    labels = [name.removesuffix(".tops") for name in shards[0][1] if name.endswith(".tops")]
-    return {label: _merge(label, shards) for label in labels}
+    ranges = _by_voxels(paths, family, n_shuffles, scheme)
+    parts = [_add_up(own) for own in ranges]
+    if len(parts) == 1:
+        return parts[0]
+    _check_alike(ranges, parts)
+    return {label: _side_by_side([part[label] for part in parts]) for label in parts[0]}
 
 
 def read_stopped_shards(paths, family, n_shuffles, scheme=""):
@@ -104,9 +115,15 @@ def read_stopped_shards(paths, family, n_shuffles, scheme=""):
     dict
         Label of a contrast to its `StoppedResult` of every shard, in their order.
     """
-    shards, end = _in_order(paths, family, n_shuffles, scheme), ".stopped.observed"
+    ranges = _by_voxels(paths, family, n_shuffles, scheme)
+    shards = [(path, _read_shard(path)) for path in ranges[0]]
+    end = ".stopped.observed"
     labels = [name.removesuffix(end) for name in shards[0][1] if name.endswith(end)]
-    _check_same_data(shards, [f"{label}{end}" for label in labels])
+    (first_path, first), *others = shards
+    for path, shard in others:
+        for label in labels:
+            if not np.array_equal(shard.get(f"{label}{end}"), first[f"{label}{end}"]):
+                raise ValueError(f"{path} and {first_path} come from different data")
     return {
         label: [
             StoppedResult(*(shard[f"{label}.stopped.{f.name}"] for f in _STOPPED))
@@ -116,63 +133,115 @@ def read_stopped_shards(paths, family, n_shuffles, scheme=""):
     }
 
 
-def _in_order(paths, family, n_shuffles, scheme):
-    """Return path and content of the shards of a family, which follow each other."""
-    shards = [(path, _read_shard(path)) for path in paths]
+def _by_voxels(paths, family, n_shuffles, scheme):
+    """Return the shards of every range of voxels, in order of the voxels and of the shuffles."""
+    shards = [(path, _read_shard(path, about=True)) for path in paths]
     for path, shard in shards:
         if str(shard["scheme"]) != scheme:
             raise ValueError(f"{path} is a shard of another plan; run the shards of this one")
-    shards = [(path, s) for path, s in shards if str(s["family"]) == family]
-    shards.sort(key=lambda item: item[1]["span"][0])
-    expected = 0
+    ranges = {}
     for path, shard in shards:
-        first, last = (int(v) for v in shard["span"])
+        if str(shard["family"]) == family:
+            voxels = tuple(map(int, shard["voxels"])) if "voxels" in shard else (0, 0)
+            span = tuple(map(int, shard["span"]))
+            ranges.setdefault(voxels, []).append((span, path))
+    ranges = ranges or {(0, 0): []}
+    whole = ranges.get((0, 0))
+    if whole is not None and len(ranges) > 1:
+        raise ValueError(
+            f"{whole[0][1]} holds all voxels, other shards of {family} some: they are of two plans"
+        )
+    if whole is None:
+        _check_chain([(voxels, own[0][1]) for voxels, own in ranges.items()], "voxels", family)
+    for own in ranges.values():
+        _check_chain(own, "shuffles", family, n_shuffles)
+    return [[path for _, path in sorted(ranges[voxels])] for voxels in sorted(ranges)]
+
+
+def _check_chain(spans, what, family, total=None):
+    """Refuse ranges that do not follow each other from 0 to a total, where that is known."""
+    expected = 0
+    for (first, last), path in sorted(spans):
         if first != expected:
             raise ValueError(
-                f"{path} holds shuffles {first} to {last - 1}; shuffle {expected} was expected: a "
-                "shard is missing or given twice"
+                f"{path} holds {what} {first} to {last - 1}; {what[:-1]} {expected} was expected: "
+                "a shard is missing or given twice"
             )
         expected = last
-    if expected != n_shuffles:
-        raise ValueError(
-            f"the shards of {family} end at shuffle {expected}, the plan has {n_shuffles}"
+    if total is not None and expected != total:
+        raise ValueError(f"the shards of {family} end at shuffle {expected}, the plan has {total}")
+
+
+def _results(shard):
+    """Return label to `ShuffleResult` of a shard's arrays."""
+    found = {}
+    for name in shard:
+        label, _, group = name.rpartition(".")
+        if group == "tops":
+            named = {
+                group: {
+                    key.removeprefix(f"{label}.{group}."): array
+                    for key, array in shard.items()
+                    if key.startswith(f"{label}.{group}.")
+                }
+                for group in _GROUPS
+            }
+            found[label] = ShuffleResult(**named, tops=shard[name])
+    return found
+
+
+def _names(results):
+    return {
+        label: [sorted(getattr(result, group)) for group in _GROUPS]
+        for label, result in results.items()
+    }
+
+
+def _add_up(paths):
+    """Merge shards of the same voxels; return label to `ShuffleResult`."""
+    first = _results(_read_shard(paths[0]))
+    parts = {label: [(result.nulls, result.tops)] for label, result in first.items()}
+    for path in paths[1:]:
+        more = _results(_read_shard(path))
+        if _names(more) != _names(first):
+            raise ValueError(_OTHER_PLANS.format(paths[0], path))
+        for label, result in more.items():
+            own = first[label]
+            for name, observed in own.observed.items():
+                if not np.array_equal(result.observed[name], observed):
+                    raise ValueError(f"{path} and {paths[0]} come from different data")
+            for name, counts in own.counts.items():
+                counts += result.counts[name]
+            parts[label].append((result.nulls, result.tops))
+    return {
+        label: ShuffleResult(
+            own.observed,
+            own.counts,
+            {name: np.concatenate([n[name] for n, _ in parts[label]]) for name in own.nulls},
+            np.concatenate([tops for _, tops in parts[label]]),
         )
-    return shards
+        for label, own in first.items()
+    }
 
 
-def _check_same_data(shards, keys):
-    (first_path, first), *others = shards
-    for path, shard in others:
-        for key in keys:
-            if not np.array_equal(shard.get(key), first[key]):
-                raise ValueError(f"{path} and {first_path} come from different data")
+def _check_alike(ranges, parts):
+    for own, part in zip(ranges, parts, strict=True):
+        if _names(part) != _names(parts[0]):
+            raise ValueError(_OTHER_PLANS.format(ranges[0][0], own[0]))
 
 
-def _merge(label, shards):
-    first_path, first = shards[0]
+def _side_by_side(results):
+    """Merge results of the same shuffles at voxels that follow each other."""
 
-    def names(group):
-        start = f"{label}.{group}."
-        return [name.removeprefix(start) for name in first if name.startswith(start)]
+    def joined(group):
+        named = [getattr(result, group) for result in results]
+        return {name: np.concatenate([one[name] for one in named]) for name in named[0]}
 
-    try:
-        _check_same_data(shards, [f"{label}.observed.{name}" for name in names("observed")])
-        return ShuffleResult(
-            {name: first[f"{label}.observed.{name}"] for name in names("observed")},
-            {
-                name: sum(shard[f"{label}.counts.{name}"] for _, shard in shards)
-                for name in names("counts")
-            },
-            {
-                name: np.concatenate([shard[f"{label}.nulls.{name}"] for _, shard in shards])
-                for name in names("nulls")
-            },
-            np.concatenate([shard[f"{label}.tops"] for _, shard in shards]),
-        )
-    except KeyError as error:
-        raise ValueError(
-            f"{first_path}: other shards lack {error}: they are of other plans"
-        ) from error
+    nulls = {
+        name: np.max([result.nulls[name] for result in results], axis=0)
+        for name in results[0].nulls
+    }
+    return ShuffleResult(joined("observed"), joined("counts"), nulls, results[0].tops)
 
 
 def write_nulldist(path, nulls):

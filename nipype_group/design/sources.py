@@ -2,7 +2,8 @@
 
 import os
 import re
-from dataclasses import dataclass, field
+from collections import Counter
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pandas as pd
@@ -110,7 +111,7 @@ def read_participants(path):
     if "participant_id" not in table:
         raise ValueError(f"{path}: no column participant_id (columns: {', '.join(table.columns)})")
     labels = [participant_label(v) for v in table["participant_id"]]
-    twice = sorted({v for v in labels if labels.count(v) > 1})
+    twice = sorted(v for v, n in Counter(labels).items() if n > 1)
     if twice:
         raise ValueError(f"{path}: participant {', '.join(twice)} stands in more than one row")
     table = table.drop(columns=[c for c in _RESERVED if c in table])
@@ -162,7 +163,8 @@ def parse_bids_name(name):
 def find_bids_maps(bids_dir, selection):
     """Find the images of a BIDS derivative tree whose entities have the selected values.
 
-    An entity selected with several values becomes a condition column.
+    An entity selected with several values becomes a condition column. A folder ``node-<name>``, as
+    FitLins makes one for each level of a model, counts as an entity ``node`` of what is in it.
 
     Parameters
     ----------
@@ -192,6 +194,7 @@ def find_bids_maps(bids_dir, selection):
             entities = parse_bids_name(name)
             if entities is None:
                 continue
+            entities = {**_node(folder, bids_dir), **entities}
             for key, value in entities.items():
                 seen.setdefault(key, set()).add(value)
             if any(entities.get(k) not in values for k, values in selection.items()):
@@ -232,6 +235,13 @@ def find_bids_maps(bids_dir, selection):
     order = {k: {v: i for i, v in enumerate(values)} for k, values in selection.items()}
     entries.sort(key=lambda e: (e.participant, [order[k][v] for k, v in e.conditions.items()]))
     return entries
+
+
+def _node(folder, bids_dir):
+    """Return the innermost node-<name> of a folder's path as an entity."""
+    parts = Path(folder).relative_to(bids_dir).parts
+    names = [part.removeprefix("node-") for part in parts if part.startswith("node-")]
+    return {"node": names[-1]} if names else {}
 
 
 def _describe(selection):
@@ -289,6 +299,45 @@ def find_pattern_maps(pattern):
     return entries
 
 
+def with_variances(entries, variances):
+    """Give every map the variance map of the same participant and conditions.
+
+    Parameters
+    ----------
+    entries, variances : sequence of MapEntry
+        Effects, and variances as they are found in the same way.
+
+    Returns
+    -------
+    list of MapEntry
+        Where a map has no variance its entry has none.
+
+    Raises
+    ------
+    ValueError
+        Where a map has two, or none of the maps has one.
+    """
+    found = {}
+    for entry in variances:
+        first = found.setdefault(_key(entry), entry)
+        if first is not entry:
+            raise ValueError(
+                f"participant {entry.participant} has two variance maps, {first.path} and "
+                f"{entry.path}"
+            )
+    joined = [replace(e, variance=found[_key(e)].path) if _key(e) in found else e for e in entries]
+    if entries and not any(e.variance for e in joined):
+        raise ValueError(
+            "no variance map is of the participant and conditions of a map: "
+            f"{variances[0].path if variances else 'there are none'}"
+        )
+    return joined
+
+
+def _key(entry):
+    return entry.participant, frozenset(entry.conditions.items())
+
+
 def read_maps_table(path):
     """Read a table with the columns participant_id, map and, optionally, variance.
 
@@ -311,6 +360,52 @@ def read_maps_table(path):
         empty = [str(i + 2) for i in table.index[table[column].isna()]]
         if empty:
             raise ValueError(f"{path}: no {column} in line {', '.join(empty)}")
+    folder = Path(path).parent
+    entries = []
+    for row, (label, conditions, covariates) in zip(
+        table.to_dict("records"), _described(table), strict=True
+    ):
+        variance = row.get("variance")
+        entries.append(
+            MapEntry(
+                label,
+                folder / row["map"],
+                row["map"],
+                conditions,
+                folder / variance if isinstance(variance, str) else None,
+                covariates,
+            )
+        )
+    return entries
+
+
+def read_volumes_table(path):
+    """Read the table of the volumes of a 4D image, a row a volume, in their order.
+
+    Other columns than participant_id are conditions and covariates, as `read_maps_table` tells
+    them apart.
+
+    Returns
+    -------
+    list of (str, dict, dict)
+        Participant, conditions and covariates of every row.
+
+    Raises
+    ------
+    ValueError
+        Without a participant_id in every row.
+    """
+    table = read_tsv(path)
+    if "participant_id" not in table:
+        raise ValueError(f"{path}: no column participant_id (columns: {', '.join(table.columns)})")
+    empty = [str(i + 2) for i in table.index[table["participant_id"].isna()]]
+    if empty:
+        raise ValueError(f"{path}: no participant_id in line {', '.join(empty)}")
+    return _described(table)
+
+
+def _described(table):
+    """Return participant, conditions and covariates of every row of a table of maps."""
     labels = table["participant_id"].map(participant_label)
     others = [c for c in table if c not in ("participant_id", *_RESERVED)]
     conditions = []
@@ -326,18 +421,11 @@ def read_maps_table(path):
                 or table[c].nunique() <= within[c].max()
             )
         ]
-    folder = Path(path).parent
-    entries = []
-    for row, label in zip(table.to_dict("records"), labels, strict=True):
-        variance = row.get("variance")
-        entries.append(
-            MapEntry(
-                label,
-                folder / row["map"],
-                row["map"],
-                {c: str(row[c]) for c in conditions},
-                folder / variance if isinstance(variance, str) else None,
-                {c: row[c] for c in others if c not in conditions},
-            )
+    return [
+        (
+            label,
+            {c: str(row[c]) for c in conditions},
+            {c: row[c] for c in others if c not in conditions},
         )
-    return entries
+        for row, label in zip(table.to_dict("records"), labels, strict=True)
+    ]

@@ -1,5 +1,6 @@
 """Running workflows under any Nipype plugin."""
 
+from nipype_group.execution.lock import FolderInUseError, FolderLock
 from nipype_group.execution.outputs import collect_outputs
 from nipype_group.execution.run import (
     RunResult,
@@ -10,6 +11,8 @@ from nipype_group.execution.run import (
 )
 
 __all__ = [
+    "FolderInUseError",
+    "FolderLock",
     "RunResult",
     "WorkflowError",
     "allowed_processors",

@@ -1,20 +1,43 @@
-"""A progress bar over the nodes of a run."""
+"""What is shown and kept of a run while it goes on."""
 
 from tqdm import tqdm
 
+from nipype_group.execution.loop import node_name
+
 
 class _Nothing:
-    """What a worker process sees of the bar; called, it does nothing."""
+    """What a worker process sees of an observer; called, it does nothing."""
 
-    def __call__(self, node, status):
+    def __call__(self, *event):
         pass
 
 
-class NodeProgress:
-    """A bar that Nipype's status callback moves.
+class _StaysHere:
+    """Mixin: Nipype pickles its status callback with the items of a MapNode and copies it with
+    nodes; the observer stays in this process and travels as nothing.
+    """  # noqa: D205
 
-    Nipype pickles the callback with the items of a MapNode and copies it with the nodes, so the
-    bar stays in this process and travels as nothing.
+    def __reduce__(self):
+        return (_Nothing, ())
+
+    def __deepcopy__(self, memo):
+        return self
+
+
+class _Bar(tqdm):
+    """A bar without a thread of its own, beside which processes could not be forked safely."""
+
+    monitor_interval = 0
+
+
+def _shuffles(node):
+    """Return how many shuffles an item of a MapNode computes, 0 where it is none of a plan."""
+    first, last = (getattr(node.inputs, name, None) for name in ("first", "last"))
+    return last - first if isinstance(first, int) and isinstance(last, int) else 0
+
+
+class NodeProgress(_StaysHere):
+    """A bar over nodes, with the items of the MapNodes that run and the shuffles they do.
 
     Parameters
     ----------
@@ -26,23 +49,86 @@ class NodeProgress:
 
     def __init__(self, names, show):
         self._waiting = set(names)
-        self._bar = tqdm(total=len(names), unit="node", disable=not show, leave=False)
-
-    def __reduce__(self):
-        return (_Nothing, ())
-
-    def __deepcopy__(self, memo):
-        return self
+        self._items = {}
+        self._bar = _Bar(total=len(names), unit="node", disable=not show, leave=False)
 
     def __call__(self, node, status):
         """Take one event of one node."""
         name = node.fullname
         if status == "start":
-            self._bar.set_postfix_str(node.name.lstrip("_"), refresh=True)
+            self._tell(self._items[id(node)][0] if id(node) in self._items else node.name)
+        elif id(node) in self._items:
+            group, shuffles = self._items.pop(id(node))
+            group["items"][0] += 1
+            group["shuffles"][0] += shuffles
+            self._tell(group)
         elif name in self._waiting:
             self._waiting.discard(name)
             self._bar.update()
 
+    def expanded(self, node, items):
+        """Take the items of a MapNode that begins."""
+        shuffles = [_shuffles(item) for item in items]
+        group = {"name": node.name, "items": [0, len(items)], "shuffles": [0, sum(shuffles)]}
+        self._items.update((id(i), (group, n)) for i, n in zip(items, shuffles, strict=True))
+
+    def _tell(self, what):
+        self._bar.set_postfix_str(describe_items(what) if isinstance(what, dict) else what)
+
     def close(self):
         """Take the bar away."""
         self._bar.close()
+
+
+def describe_items(group):
+    """Return how far a MapNode is.
+
+    Examples
+    --------
+    >>> describe_items({"name": "run", "items": [3, 20], "shuffles": [15000, 100000]})
+    'run 3/20, 15,000 of 100,000 shuffles'
+    """
+    text = f"{group['name']} {group['items'][0]}/{group['items'][1]}"
+    if group["shuffles"][1]:
+        done, of = group["shuffles"]
+        text += f", {done:,} of {of:,} shuffles"
+    return text
+
+
+class RunEvents(_StaysHere):
+    """Passes what happens to nodes on to the bar and the record.
+
+    Parameters
+    ----------
+    bar : NodeProgress
+        What is shown.
+    record : RunRecord
+        What is kept.
+    root : path
+        Work folder, from which nodes have their names.
+    """
+
+    def __init__(self, bar, record, root):
+        self._bar, self._record, self._root = bar, record, root
+
+    def __call__(self, node, status):
+        """Take Nipype's event of a node: start, end or exception."""
+        self._bar(node, status)
+        if type(node.interface).__name__ != "IdentityInterface":
+            self._record.event(node_name(node, self._root), status)
+
+    def expanded(self, node, items):
+        """Take the items of a MapNode."""
+        self._bar.expanded(node, items)
+
+    def cached(self, node):
+        """Take a node whose result is valid."""
+        self._record.event(node_name(node, self._root), "cached")
+
+    def job(self, node, job_id):
+        """Take the scheduler's id of a job."""
+        self._record.job(node_name(node, self._root), job_id)
+
+    def host(self, node, host):
+        """Take the machine where a node ran."""
+        self._record.host(node_name(node, self._root), host)

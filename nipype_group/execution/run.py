@@ -3,23 +3,44 @@
 import gc
 import os
 import re
+import signal
+import threading
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from nipype import logging
 
+from nipype_group.execution.cluster_plugins import (
+    SGEGraphPlugin,
+    SGEPlugin,
+    SLURMGraphPlugin,
+    SLURMPlugin,
+    cancel_left_jobs,
+)
+from nipype_group.execution.failures import NodeFailure, WorkflowError, last_message, tell
+from nipype_group.execution.lock import FolderInUseError, FolderLock
+from nipype_group.execution.multiproc import MultiProcPlugin
 from nipype_group.execution.outputs import collect_outputs
-from nipype_group.execution.progress import NodeProgress
+from nipype_group.execution.progress import NodeProgress, RunEvents
+from nipype_group.execution.record import RECORD_NAME, RunRecord, read_record
+from nipype_group.execution.work_folder import keep_to_version
 
 # Seconds between looks at running jobs; Nipype's own two seconds are longer than most nodes.
 LOCAL_POLL_SECONDS = 0.1
 CLUSTER_POLL_SECONDS = 5.0
 _LOCAL_PLUGINS = ("Linear", "MultiProc", "LegacyMultiProc")
+# Used in place of Nipype's plugins of the same name, whose faults settings cannot avoid.
+_OWN_PLUGINS = {
+    "MultiProc": MultiProcPlugin,
+    "SLURM": SLURMPlugin,
+    "SGE": SGEPlugin,
+    "SLURMGraph": SLURMGraphPlugin,
+    "SGEGraph": SGEGraphPlugin,
+}
+# Others that send a callback to nobody, or pickle it.
+_WITH_CALLBACK = ("Linear", "LegacyMultiProc", "PBS", "LSF", "OAR")
 _MEMORY_SHARE = 0.9
-
-
-class WorkflowError(RuntimeError):
-    """A node failed; the message names it, the cause and where the details are."""
 
 
 @dataclass(frozen=True)
@@ -34,11 +55,14 @@ class RunResult:
         The nodes that ran, with their results.
     work_dir : Path
         Where they ran.
+    record : Path
+        JSON: plugin, versions, and of every node state, times, machine and jobs.
     """
 
     outputs: dict
     graph: object
     work_dir: Path
+    record: Path
 
 
 def allowed_processors():
@@ -64,12 +88,16 @@ def run_workflow(
     plugin="MultiProc",
     plugin_args=None,
     n_procs=None,
+    poll_seconds=None,
     progress=False,
 ):
     """Run a workflow and return its results.
 
     Files are compared by content, so an unchanged analysis recomputes nothing and a changed file
-    is noticed. Crash files are text in ``crash`` under the work folder.
+    is noticed. Where a node fails the others go on as far as they can; the same call again goes
+    on from what is done. Results of another version of the package or of Nipype are moved aside.
+    The work folder is locked, what happens is recorded in its ``run.json``, and crash files are
+    text in its ``crash``.
 
     Parameters
     ----------
@@ -78,11 +106,14 @@ def run_workflow(
     work_dir : path
         Work folder, kept for the next run.
     plugin : str
-        Nipype execution plugin.
+        Nipype execution plugin. MultiProc, SLURM, SGE, SLURMGraph and SGEGraph are those of this
+        package, which take the same arguments.
     plugin_args : dict, optional
         Its arguments.
     n_procs : int, optional
         Processes of MultiProc; default: the processors this process may use.
+    poll_seconds : float, optional
+        Seconds between looks at running jobs; default 0.1 on one machine, 5 on a cluster.
     progress : bool
         Whether a progress bar is drawn.
 
@@ -93,23 +124,11 @@ def run_workflow(
     Raises
     ------
     WorkflowError
-        Naming the node that failed and why.
+        Naming the nodes that failed and why.
+    FolderInUseError
+        Where another run uses the work folder.
     """
     work_dir = Path(work_dir).absolute()
-    work_dir.mkdir(parents=True, exist_ok=True)
-    crash_dir = work_dir / "crash"
-    before = set(crash_dir.glob("crash-*"))
-    workflow.base_dir = str(work_dir)
-    local = plugin in _LOCAL_PLUGINS
-    workflow.config["execution"].update(
-        {
-            "hash_method": "content",
-            "poll_sleep_duration": str(LOCAL_POLL_SECONDS if local else CLUSTER_POLL_SECONDS),
-            "crashdump_dir": str(crash_dir),
-            "crashfile_format": "txt",
-            "stop_on_first_crash": "true",
-        }
-    )
     arguments = dict(plugin_args or {})
     if plugin == "MultiProc":
         arguments = {
@@ -117,51 +136,112 @@ def run_workflow(
             "memory_gb": _memory_gb(),
             "raise_insufficient": False,
         } | arguments
+    if poll_seconds is None:
+        poll_seconds = LOCAL_POLL_SECONDS if plugin in _LOCAL_PLUGINS else CLUSTER_POLL_SECONDS
+    _configure(workflow, work_dir, poll_seconds)
+    with FolderLock(work_dir, "work folder"), _termination_unwinds():
+        earlier = read_record(work_dir / RECORD_NAME)
+        cancel_left_jobs(earlier, work_dir)
+        keep_to_version(work_dir / workflow.name)
+        record = RunRecord(work_dir / RECORD_NAME, workflow.name, plugin, arguments, earlier)
+        state = "interrupted"
+        try:
+            graph = _run(workflow, plugin, arguments, record, progress)
+            state = "done"
+        except Exception:
+            state = "failed"
+            raise
+        finally:
+            record.end(state)
+    outputs = collect_outputs(workflow, graph) if graph is not None else {}
+    return RunResult(outputs, graph, work_dir, record.path)
+
+
+def _configure(workflow, work_dir, poll_seconds):
+    workflow.base_dir = str(work_dir)
+    workflow.config["execution"].update(
+        {
+            "hash_method": "content",
+            "local_hash_check": "true",
+            "poll_sleep_duration": str(poll_seconds),
+            "crashdump_dir": str(work_dir / "crash"),
+            "crashfile_format": "txt",
+            "stop_on_first_crash": "false",
+        }
+    )
+
+
+def _run(workflow, plugin, arguments, record, progress):
+    """Run a workflow that is configured; return the graph that ran."""
+    crash_dir = Path(workflow.config["execution"]["crashdump_dir"])
+    before = set(crash_dir.glob("crash-*"))
     bar = NodeProgress(
         {node.fullname for node in workflow._create_flat_graph().nodes if _computes(node)},
         progress,
     )
-    if plugin in (*_LOCAL_PLUGINS, "SLURM", "SGE"):
-        arguments["status_callback"] = bar
+    events = RunEvents(bar, record, workflow.base_dir)
     # Each poll collects garbage; what exists now need not be looked at every time.
     gc.collect()
     gc.freeze()
     try:
-        graph = workflow.run(plugin=plugin, plugin_args=arguments)
+        if plugin in _OWN_PLUGINS:
+            runner = _OWN_PLUGINS[plugin](plugin_args=arguments)
+            runner.events = events
+            return workflow.run(plugin=runner)
+        if plugin in _WITH_CALLBACK:
+            arguments = {**arguments, "status_callback": events}
+        return workflow.run(plugin=plugin, plugin_args=arguments)
+    except WorkflowError:
+        raise
     except Exception as error:
         raise _explain(error, sorted(set(crash_dir.glob("crash-*")) - before)) from error
     finally:
         gc.unfreeze()
         bar.close()
-    outputs = collect_outputs(workflow, graph) if graph is not None else {}
-    return RunResult(outputs, graph, work_dir)
 
 
 def _computes(node):
     return type(node.interface).__name__ != "IdentityInterface"
 
 
+@contextmanager
+def _termination_unwinds():
+    """Let a termination end the run in order: jobs cancelled, workers ended, record closed."""
+
+    def leave(number, frame):
+        raise SystemExit(128 + number)
+
+    ours = [
+        number
+        for number in (signal.SIGTERM, signal.SIGHUP)
+        if threading.current_thread() is threading.main_thread()
+        and signal.getsignal(number) is signal.SIG_DFL
+    ]
+    for number in ours:
+        signal.signal(number, leave)
+    try:
+        yield
+    finally:
+        for number in ours:
+            signal.signal(number, signal.SIG_DFL)
+
+
 def _explain(error, crash_files):
-    """Turn Nipype's error and its crash files into one message."""
+    """Turn the error of one of Nipype's own plugins and its crash files into one message."""
     if not crash_files:
         return WorkflowError(f"the workflow failed: {error}")
-    text = crash_files[0].read_text(errors="replace")
-    node = re.search(r"^Node: (\S+)", text, re.MULTILINE)
-    lines = text.rstrip().splitlines()
-    return WorkflowError(
-        f"node {node.group(1) if node else 'unknown'} failed: {_cause(lines)}\n"
-        f"The traceback is in {crash_files[0]}"
-    )
-
-
-def _cause(lines):
-    """Return the message of the last exception of a traceback, over all its lines."""
-    for at in range(len(lines) - 1, -1, -1):
-        if re.match(r"\s*(\w+\.)*\w*(Error|Exception|Interrupt|Exit)\b.*:", lines[at]):
-            message = "\n".join(line.strip() for line in lines[at:])
-            # Our own messages say what is wrong without the name of a class.
-            return re.sub(r"^(\w+\.)*(ValueError|MapError): ", "", message)
-    return lines[-1].strip() if lines else "no traceback"
+    failures = []
+    for path in crash_files:
+        text = path.read_text(errors="replace")
+        node = re.search(r"^Node: (\S+)", text, re.MULTILINE)
+        failures.append(
+            NodeFailure(
+                node.group(1) if node else "unknown",
+                last_message(text.rstrip().splitlines()),
+                str(path),
+            )
+        )
+    return WorkflowError(tell(failures), failures)
 
 
 def quiet_nipype():
@@ -170,4 +250,11 @@ def quiet_nipype():
         logging.getLogger(name).setLevel("CRITICAL")
 
 
-__all__ = ["RunResult", "WorkflowError", "allowed_processors", "quiet_nipype", "run_workflow"]
+__all__ = [
+    "FolderInUseError",
+    "RunResult",
+    "WorkflowError",
+    "allowed_processors",
+    "quiet_nipype",
+    "run_workflow",
+]

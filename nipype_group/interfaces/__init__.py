@@ -11,6 +11,7 @@ from nipype_group.interfaces.figures import PlotResults
 from nipype_group.interfaces.glm import GroupGLM
 from nipype_group.interfaces.mask import GroupMask, StackMaps
 from nipype_group.interfaces.nidm import NIDMResults
+from nipype_group.interfaces.peer import PeerResults, ThresholdCorrected
 from nipype_group.interfaces.permutation import (
     MergePermutations,
     PlanPermutations,
@@ -39,11 +40,13 @@ __all__ = [
     "MapQuality",
     "MergePermutations",
     "NIDMResults",
+    "PeerResults",
     "PlanPermutations",
     "PlotResults",
     "RegionModels",
     "RunPermutations",
     "SmoothMaps",
     "StackMaps",
+    "ThresholdCorrected",
     "ThresholdMap",
 ]

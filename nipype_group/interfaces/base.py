@@ -28,7 +28,12 @@ LOGGER = logging.getLogger("nipype.interface")
 _REPORT_STEP = 0.05
 
 
-@lru_cache(maxsize=4096)
+# Files whose checksums are kept, half a kB each: with fewer than a study has, every hash of a node
+# would read all of its maps again.
+_KEPT_CHECKSUMS = 2**18
+
+
+@lru_cache(maxsize=_KEPT_CHECKSUMS)
 def _sha256_of_state(path, size, mtime_ns, inode):
     return file_sha256(path)
 

@@ -16,7 +16,7 @@ from nipype_group.stats.multiple_testing import check_alpha
 
 
 class _ClusterInferenceInputSpec(GroupInputSpec):
-    stat_file = File(exists=True, mandatory=True, desc="t or F map")
+    stat_file = File(exists=True, mandatory=True, desc="t, F or z map")
     z_file = File(exists=True, mandatory=True, desc="its z map, which the thresholded map shows")
     mask_file = File(exists=True, mandatory=True, desc="search volume")
     smoothness_file = File(exists=True, mandatory=True, desc="JSON from GroupGLM")
@@ -26,7 +26,9 @@ class _ClusterInferenceInputSpec(GroupInputSpec):
     )
     dof_file = File(exists=True, desc="dof of every voxel from GroupGLM, where maps lack voxels")
     contrast_name = Str(desc="name of the contrast, kept in the summary")
-    stat_type = traits.Enum("t", "F", usedefault=True, desc="F is tested on its upper side")
+    stat_type = traits.Enum(
+        "t", "F", "z", usedefault=True, desc="of stat_file; F is tested on its upper side"
+    )
     cluster_forming_z = traits.Float(desc="cluster-forming threshold in z; this or the p")
     cluster_forming_p = traits.Float(
         desc="cluster-forming threshold as uncorrected p under the tail; default .001"

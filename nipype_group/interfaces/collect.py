@@ -4,6 +4,7 @@ from pathlib import Path
 
 from nipype.interfaces.base import InputMultiObject, Str, TraitedSpec, traits
 
+from nipype_group.design.first_level import find_merged_maps, of_other_contrasts
 from nipype_group.design.observations import ON_BAD_MAP, collect
 from nipype_group.design.sources import (
     MapEntry,
@@ -13,6 +14,7 @@ from nipype_group.design.sources import (
     participant_label,
     read_maps_table,
     read_participants,
+    with_variances,
 )
 from nipype_group.interfaces.base import (
     LOGGER,
@@ -24,32 +26,81 @@ from nipype_group.interfaces.base import (
     isdefined,
 )
 
-_SOURCES = ("bids_dir", "pattern", "maps_table", "map_files")
+# Every source, and the inputs that go with it alone.
+_SOURCES = {
+    "bids_dir": ("select", "variance_select"),
+    "pattern": ("variance_pattern",),
+    "maps_table": (),
+    "map_files": ("participant_ids", "variance_files"),
+    "stack_file": ("variance_stack_file",),
+}
+# Of these the user gives every map.
+_LISTED = ("maps_table", "map_files", "stack_file")
 
 
-def _entries(inputs):
-    """Return the maps that the one given source names."""
+def _source(inputs):
+    """Return the name of the one source that is given."""
     given = [s for s in _SOURCES if isdefined(getattr(inputs, s))]
     if len(given) != 1:
         raise ValueError(
-            f"give one source of maps: bids_dir (with select), pattern, maps_table or map_files; "
-            f"got {', '.join(given) or 'none'}"
+            "give one source of maps: bids_dir (with select), pattern, maps_table, map_files or "
+            f"stack_file; got {', '.join(given) or 'none'}"
         )
-    if given == ["bids_dir"]:
-        selection = parse_selection(inputs.select if isdefined(inputs.select) else [])
-        return find_bids_maps(inputs.bids_dir, selection)
-    if given == ["pattern"]:
-        return find_pattern_maps(inputs.pattern)
-    if given == ["maps_table"]:
+    for source, companions in _SOURCES.items():
+        strange = [c for c in companions if isdefined(getattr(inputs, c))]
+        if strange and source != given[0]:
+            raise ValueError(f"{strange[0]} goes with {source}, not with {given[0]}")
+    return given[0]
+
+
+def _entries(inputs, directory):
+    """Return the maps that the one given source names; volumes of a 4D image go to `directory`."""
+    source = _source(inputs)
+    if source == "bids_dir":
+        return _bids_entries(inputs)
+    if source == "pattern":
+        entries = find_pattern_maps(inputs.pattern)
+        if not isdefined(inputs.variance_pattern):
+            return entries
+        return with_variances(entries, find_pattern_maps(inputs.variance_pattern))
+    if source == "maps_table":
         return read_maps_table(inputs.maps_table)
-    labels = inputs.participant_ids if isdefined(inputs.participant_ids) else []
-    if len(labels) != len(inputs.map_files):
-        raise ValueError(
-            f"{len(inputs.map_files)} map_files but {len(labels)} participant_ids; give one each"
+    if source == "stack_file":
+        variance = inputs.variance_stack_file
+        return find_merged_maps(
+            inputs.stack_file,
+            directory,
+            _participants_file(inputs),
+            variance if isdefined(variance) else None,
         )
+    return _given_entries(inputs)
+
+
+def _bids_entries(inputs):
+    selection = parse_selection(inputs.select if isdefined(inputs.select) else [])
+    entries = find_bids_maps(inputs.bids_dir, selection)
+    if not isdefined(inputs.variance_select):
+        return entries
+    selection = {**selection, **parse_selection(inputs.variance_select)}
+    return with_variances(entries, find_bids_maps(inputs.bids_dir, selection))
+
+
+def _given_entries(inputs):
+    n_maps = len(inputs.map_files)
+    labels = inputs.participant_ids if isdefined(inputs.participant_ids) else []
+    if len(labels) != n_maps:
+        raise ValueError(f"{n_maps} map_files but {len(labels)} participant_ids; give one each")
+    variances = inputs.variance_files if isdefined(inputs.variance_files) else [None] * n_maps
+    if len(variances) != n_maps:
+        raise ValueError(f"{n_maps} map_files but {len(variances)} variance_files; give one each")
     return [
-        MapEntry(participant_label(label), Path(path), Path(path).name)
-        for label, path in zip(labels, inputs.map_files, strict=True)
+        MapEntry(
+            participant_label(label),
+            Path(path),
+            Path(path).name,
+            variance=None if variance is None else Path(variance),
+        )
+        for label, path, variance in zip(labels, inputs.map_files, variances, strict=True)
     ]
 
 
@@ -62,8 +113,23 @@ class _CollectMapsInputSpec(GroupInputSpec):
     maps_table = File(exists=True, desc="TSV with participant_id, map and covariates, a row a map")
     map_files = InputMultiObject(File(exists=True), desc="maps given directly")
     participant_ids = InputMultiObject(Str, desc="with map_files: the participant of each map")
+    stack_file = File(
+        exists=True, desc="4D image, a map a volume; participants is then the table of the volumes"
+    )
     participants = File(
-        exists=True, desc="participants.tsv; default with bids_dir: the one at its top, if any"
+        exists=True,
+        desc="participants.tsv; default with bids_dir: the one at its top, if any; with "
+        "stack_file: a row a volume, without it they are numbered",
+    )
+    variance_select = InputMultiObject(
+        Str, desc="with bids_dir: KEY=VALUE that tell the effects' variances, as stat=variance"
+    )
+    variance_pattern = Str(desc="with pattern: the same for the effects' variances")
+    variance_files = InputMultiObject(
+        File(exists=True), desc="with map_files: variance of each effect"
+    )
+    variance_stack_file = File(
+        exists=True, desc="with stack_file: 4D image of the effects' variances"
     )
     variables = InputMultiObject(
         Str, desc="columns that the model uses: rows with n/a in one are left out"
@@ -77,9 +143,16 @@ class _CollectMapsInputSpec(GroupInputSpec):
     def hidden_inputs(self):
         """Return the files that the source stands for today."""
         try:
-            found = [(e.participant, *file_identity(e.path)) for e in _entries(self)]
+            # The content of a 4D image is hashed as an input.
+            entries = [] if _source(self) == "stack_file" else _entries(self, None)
+            found = [(e.participant, *file_identity(e.path)) for e in entries]
+            variances = [file_identity(e.variance) for e in entries if e.variance is not None]
             table = _participants_file(self)
-            return [("found", found), ("table", table and file_identity(table))]
+            return [
+                ("found", found),
+                ("variances", variances),
+                ("table", table and file_identity(table)),
+            ]
         except (ValueError, OSError) as error:
             # The node runs and raises this error itself.
             return [("found", str(error))]
@@ -96,7 +169,7 @@ def _participants_file(inputs):
 class _CollectMapsOutputSpec(TraitedSpec):
     observations = File(desc="TSV, a row a map, in the order of map_files")
     map_files = traits.List(File(), desc="effect maps that are in")
-    variance_files = traits.List(File(), desc="their variance maps, where a table lists them")
+    variance_files = traits.List(File(), desc="their variance maps, where they are given")
     excluded = File(desc="TSV of what was left out, with a reason a row")
     condition_columns = traits.List(Str, desc="columns that tell a participant's maps apart")
 
@@ -105,8 +178,10 @@ class CollectMaps(GroupInterface):
     """Find one effect map per subject (and condition) and join it to the subjects' table.
 
     Every map is read: unreadable, truncated, empty or duplicate maps, maps on another grid than
-    most, and maps without a participant are errors that name all of them, or are listed as
-    excluded (`on_bad_map`). Rows with ``n/a`` in a used variable are left out and listed.
+    most, of another contrast than most by what SPM's header or FEAT's design.con says (a warning
+    where the maps are listed one by one), and maps without a participant are errors that name all
+    of them, or are listed as excluded (`on_bad_map`). Rows with ``n/a`` in a used variable are
+    left out and listed. Volumes of a 4D image are written as maps into the node's folder.
 
     Examples
     --------
@@ -121,12 +196,17 @@ class CollectMaps(GroupInterface):
 
     def _run_interface(self, runtime):
         inputs, table = self.inputs, _participants_file(self.inputs)
+        source, entries = _source(inputs), _entries(inputs, runtime.cwd)
         result = collect(
-            _entries(inputs),
-            read_participants(table) if table else None,
+            entries,
+            read_participants(table) if table and source != "stack_file" else None,
             inputs.variables if isdefined(inputs.variables) else (),
             inputs.on_bad_map,
+            listed=source in _LISTED,
         )
+        if source in _LISTED:
+            for entry, reason in of_other_contrasts(entries):
+                LOGGER.warning("%s: %s", entry.path, reason)
         for name, rows in (("observations", result.table), ("excluded", result.excluded)):
             path = Path(runtime.cwd, f"{name}.tsv")
             rows.to_csv(path, sep="\t", index=False, na_rep="n/a")

@@ -24,20 +24,24 @@ def _files(desc):
 
 
 class _GroupDerivativesInputSpec(GroupInputSpec):
-    revision = 2
+    revision = 3
     output_dir = Str(mandatory=True, desc="top folder of the derivatives, made if needed")
     task = Str(desc="task of the file names; default: that of the maps, where they share one")
     space = Str(desc="space of the file names; default: that of the maps, where they share one")
     source_dir = Str(desc="data set that the maps came from")
     parameters = Str(desc="JSON of the analysis' settings, kept in the sidecars")
-    observations = File(exists=True, mandatory=True, desc="who is in")
-    excluded = File(exists=True, mandatory=True, desc="who is not, and why")
-    design_file = File(exists=True, mandatory=True, desc="design TSV")
-    design_json = File(exists=True, mandatory=True, desc="its description")
+    command = Str(desc="command of the run without places, kept in the sidecars")
+    inputs_sha256 = Str(desc="SHA-256 over all inputs of the run, kept in the sidecars")
+    observations = File(exists=True, desc="who is in; of a run, as the next")
+    excluded = File(exists=True, desc="who is not, and why")
+    design_file = File(exists=True, desc="design TSV; may lack where peer_file is given")
+    design_json = File(exists=True, desc="its description")
+    peer_file = File(exists=True, desc="JSON from PeerResults: results are another package's")
     contrasts_file = File(exists=True, mandatory=True, desc="contrasts")
     mask_file = File(exists=True, mandatory=True, desc="voxels analysed")
     search_mask_file = File(exists=True, desc="voxels that inference searched")
     smoothness_file = File(exists=True, desc="FWHM and resels of the residuals")
+    smoothness_files = _files("the same of every contrast of another package")
     coverage_file = File(exists=True, desc="maps with a value, a voxel")
     r2_file = File(exists=True, desc="explained share of the sum of squares")
     dof_file = File(exists=True, desc="degrees of freedom of every voxel; kept where they vary")
@@ -116,7 +120,8 @@ class GroupDerivatives(GroupInterface):
     def _run_interface(self, runtime):
         given = {n: v for n, v in self.inputs.get().items() if isdefined(v)}
         facts = RunFacts.read(given)
-        with DerivativeFolder(given["output_dir"], facts.entities) as folder:
+        of_all = {"Command": given.get("command"), "InputsSHA256": given.get("inputs_sha256")}
+        with DerivativeFolder(given["output_dir"], facts.entities, of_all) as folder:
             add_run(folder, facts, given)
             add_contrasts(folder, facts, given)
             add_thresholded(folder, facts, given)

@@ -9,7 +9,7 @@ from nipype.interfaces.base import TraitedSpec, traits
 from nipype_group.design.matrix import read_design
 from nipype_group.images import write_volume
 from nipype_group.interfaces.base import LOGGER, File, GroupInputSpec, GroupInterface
-from nipype_group.stacks import MaskedStack, describe_patterns
+from nipype_group.stacks import MaskedStack, describe_patterns, write_volumes
 from nipype_group.stats.cluster_inference import search_volume
 from nipype_group.stats.glm import fit_by_pattern
 from nipype_group.stats.smoothness import residual_smoothness
@@ -65,7 +65,12 @@ class GroupGLM(GroupInterface):
         model, cwd = design.model, Path(runtime.cwd)
         with self._one_blas_thread():
             *maps, patterns = fit_by_pattern(model, stack.read, stack.n_voxels)
-        for name, values in zip(("betas", "residual_variance", "r2"), maps, strict=True):
+        betas, *others = maps
+        # A column a participant makes more volumes than memory holds.
+        self._results["betas_file"] = write_volumes(
+            cwd / "betas.nii", map(stack.unmask, betas), len(betas), stack.grid
+        )
+        for name, values in zip(("residual_variance", "r2"), others, strict=True):
             self._results[f"{name}_file"] = write_volume(
                 cwd / f"{name}.nii", stack.unmask(values), stack.grid, np.float64
             )
@@ -84,7 +89,7 @@ class GroupGLM(GroupInterface):
         model_file = cwd / "model.json"
         model_file.write_text(json.dumps(about, indent=2) + "\n")
         self._results.update(model_file=str(model_file), dof=model.dof)
-        smoothness, rpv = _smoothness(stack, model, maps[0], patterns, self.inputs.edges)
+        smoothness, rpv = _smoothness(stack, model, betas, patterns, self.inputs.edges)
         path = cwd / "smoothness.json"
         path.write_text(json.dumps(smoothness, indent=2) + "\n")
         self._results["smoothness_file"] = str(path)

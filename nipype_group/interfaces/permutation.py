@@ -39,10 +39,12 @@ from nipype_group.stats.permutation_p import APPROXIMATIONS
 from nipype_group.stats.planning import BLOCK_EXCHANGES, SHUFFLINGS, assumption_warnings
 from nipype_group.stats.shuffle_methods import METHODS
 from nipype_group.stats.shuffle_statistics import SCALES, STATISTICS, ShuffleStatistics
+from nipype_group.stats.shuffle_tiles import VOXELS_PER_TILE, voxel_shards
 from nipype_group.stats.tfce import STEPS, Tfce
 
-# Voxels, evenly spread, by which the plan looks at the assumptions of a test.
-_SAMPLED_VOXELS = 2000
+# Voxels, evenly spread, by which the plan looks at the assumptions of a test: fewer of more than
+# 2097 maps, so that the values of all maps at them are a bounded number.
+_SAMPLED_VOXELS, _SAMPLED_VALUES = 2000, 2**22
 
 
 class _PlanPermutationsInputSpec(GroupInputSpec):
@@ -97,6 +99,9 @@ class _PlanPermutationsInputSpec(GroupInputSpec):
     variance_groups = Str(desc="column of the observations: groups with a variance of their own")
     shuffles_file = File(exists=True, desc="shuffles to use, a row each, as FSL's -P writes them")
     n_shards = traits.Int(desc="shards of each family; default: shards of a fixed size")
+    n_voxel_shards = traits.Int(
+        desc="parts of the mask that each of these is split into; needs mask_file; default: none"
+    )
 
     def hidden_inputs(self):
         """Return name and content of a file of blocks, which is given as text."""
@@ -111,6 +116,10 @@ class _PlanPermutationsOutputSpec(TraitedSpec):
     families = traits.List(Str, desc="family of contrasts of every shard")
     firsts = traits.List(traits.Int, desc="first shuffle of every shard")
     lasts = traits.List(traits.Int, desc="shuffle after the last one of every shard")
+    first_voxels = traits.List(traits.Int, desc="first voxel of every shard")
+    last_voxels = traits.List(
+        traits.Int, desc="voxel after the last one of every shard; 0 for all voxels"
+    )
 
 
 class PlanPermutations(GroupInterface):
@@ -154,6 +163,7 @@ class PlanPermutations(GroupInterface):
             _statistics(inputs), inputs.method, groups, inputs.variance_fwhm_mm, inputs.early_stop,
             inputs.varying_dof or (stack is not None and stack.has_missing),
         )  # fmt: skip
+        ranges = self._voxel_shards(test)
         plan = make_plan(
             design, read_contrasts(inputs.contrasts_file), inputs.n_permutations, inputs.seed,
             test, shuffling=inputs.shuffling, blocks=blocks, given=given,
@@ -162,12 +172,31 @@ class PlanPermutations(GroupInterface):
         LOGGER.info("%s", plan.describe())
         names = ("plan_file", "scheme_file", "text_file")
         self._results.update(zip(names, write_plan(runtime.cwd, plan), strict=True))
-        shards = [(kind, *span) for kind in plan.families for span in plan.shards(kind)]
+        self._list_shards(plan, ranges)
+        return runtime
+
+    def _list_shards(self, plan, ranges):
+        """List every shard of shuffles with every range of voxels."""
+        shards = [
+            (kind, *span, *voxels)
+            for kind in plan.families
+            for span in plan.shards(kind)
+            for voxels in ranges
+        ]
         # A larger number then appends shards, and those that are done keep their places.
         shards.sort(key=lambda shard: shard[1])
-        for name, column in zip(("families", "firsts", "lasts"), zip(*shards), strict=True):
+        names = ("families", "firsts", "lasts", "first_voxels", "last_voxels")
+        for name, column in zip(names, zip(*shards), strict=True):
             self._results[name] = list(column)
-        return runtime
+
+    def _voxel_shards(self, test):
+        """Return (first, last) of the ranges of voxels."""
+        if not isdefined(self.inputs.n_voxel_shards):
+            return [(0, 0)]
+        test.check_voxel_shards()
+        _need(self.inputs, "mask_file", "n_voxel_shards")
+        n_voxels = int(read_mask(self.inputs.mask_file)[0].sum())
+        return voxel_shards(n_voxels, self.inputs.n_voxel_shards)
 
     def _stack(self):
         if not isdefined(self.inputs.stack_file):
@@ -180,7 +209,7 @@ def _doubts(stack, model):
     """Return what warns of assumptions that a sample of the data puts in doubt."""
     if stack is None:
         return None
-    sample = stack.read_some(_SAMPLED_VOXELS)
+    sample = stack.read_some(min(_SAMPLED_VOXELS, max(_SAMPLED_VALUES // stack.n_maps, 1)))
     return partial(assumption_warnings, sample[:, np.isfinite(sample).all(axis=0)], model)
 
 
@@ -233,6 +262,10 @@ class _RunPermutationsInputSpec(GroupInputSpec):
     family = Str(mandatory=True, desc="family of contrasts, from PlanPermutations")
     first = traits.Int(mandatory=True, desc="first shuffle of the shard")
     last = traits.Int(mandatory=True, desc="shuffle after the last one")
+    first_voxel = traits.Int(
+        0, usedefault=True, desc="first voxel of the mask, from PlanPermutations"
+    )
+    last_voxel = traits.Int(0, usedefault=True, desc="voxel after the last one; 0 for all voxels")
     memory_gb = traits.Float(
         1.0, usedefault=True, nohash=True, desc="10^9 bytes for data kept between shuffles"
     )
@@ -276,7 +309,8 @@ class RunPermutations(GroupInterface):
             "memory_gb": inputs.memory_gb,
             "report": self._progress(f"{names}, shuffles {inputs.first} to {inputs.last - 1}"),
         }
-        what = stack.read, stack.mask, contrasts, test.statistics
+        read, mask, voxels = self._voxels(stack, test)
+        what = read, mask, contrasts, test.statistics
         span = inputs.first, inputs.last
         with self._one_blas_thread():
             if test.early_stop:
@@ -287,9 +321,27 @@ class RunPermutations(GroupInterface):
         path = Path(runtime.cwd, "shard.npz")
         results = dict(zip(labels, results, strict=True))
         scheme = _scheme_identity(inputs)
-        write_shard(path, inputs.family, inputs.first, inputs.last, results, scheme)
+        write_shard(path, inputs.family, inputs.first, inputs.last, results, scheme, voxels)
         self._results["shard_file"] = str(path)
         return runtime
+
+    def _voxels(self, stack, test):
+        """Return the reader and mask of the shard's voxels, and their range, None for all."""
+        first, last = self.inputs.first_voxel, self.inputs.last_voxel
+        if not first and not last:
+            return stack.read, stack.mask, None
+        test.check_voxel_shards()
+        if first % VOXELS_PER_TILE or not first < last <= stack.n_voxels:
+            raise ValueError(
+                f"voxels {first} to {last} are no range of the mask's {stack.n_voxels} that "
+                f"starts with a multiple of {VOXELS_PER_TILE}"
+            )
+
+        def read(start, stop):
+            return stack.read(first + start, first + stop)
+
+        # Where the voxels lie matters to clusters alone.
+        return read, np.ones((last - first, 1, 1), dtype=bool), (first, last)
 
 
 def _scheme_identity(inputs):
@@ -456,6 +508,12 @@ def _merged(inputs, name, n_shuffles, read):
     test, family, contrasts = _read_family(inputs, name)
     results = read(inputs.shard_files, name, n_shuffles, _scheme_identity(inputs))
     mask, grid = read_mask(inputs.mask_file)
+    if read is merge_shards:
+        n_voxels = len(next(iter(results.values())).observed["voxel"])
+        if n_voxels != mask.sum():
+            raise ValueError(
+                f"the shards of {name} hold {n_voxels} voxels, {inputs.mask_file} has {mask.sum()}"
+            )
     # Contrasts that are corrected together and have different statistics compare as z.
     as_z = inputs.across_contrasts and len({c.stat_type for c in contrasts}) > 1
     return [

@@ -30,7 +30,10 @@ def read_random_field(inputs, z, mask, grid):
     if not isdefined(inputs.stat_file) or not isdefined(inputs.smoothness_file):
         raise ValueError("random field theory needs stat_file and smoothness_file")
     stat = read_on_grid(inputs.stat_file, grid)
-    dof = inputs.dof if isdefined(inputs.dof) else read_dof(inputs.stat_file, inputs.stat_type)
+    field = StatField("Z")
+    if inputs.stat_type != "z":
+        dof = inputs.dof if isdefined(inputs.dof) else read_dof(inputs.stat_file, inputs.stat_type)
+        field = StatField(inputs.stat_type, dof)
     try:
         about = json.loads(Path(inputs.smoothness_file).read_text())
         fwhm_voxels = about["FWHMVoxels"]
@@ -43,7 +46,6 @@ def read_random_field(inputs, z, mask, grid):
             f"random field theory needs the smoothness, and it was not estimated: "
             f"{about['Reason']}. Use another height control, or permutation"
         )
-    field = StatField(inputs.stat_type, dof)
     if isdefined(inputs.dof_file):
         stat = at_dof_of_field(stat, z, read_on_grid(inputs.dof_file, grid), field)
     return RandomField(stat, field, search_volume(mask, fwhm_voxels))

@@ -18,7 +18,9 @@ class _ThresholdMapInputSpec(GroupInputSpec):
     z_file = File(exists=True, mandatory=True, desc="z map")
     mask_file = File(exists=True, mandatory=True, desc="voxels tested")
     contrast_name = Str(desc="name of the contrast, kept in the summary")
-    stat_type = traits.Enum("t", "F", usedefault=True, desc="F is tested on its upper side")
+    stat_type = traits.Enum(
+        "t", "F", "z", usedefault=True, desc="of stat_file; F is tested on its upper side"
+    )
     height_control = traits.Enum(
         "fdr",
         HEIGHT_CONTROLS,
@@ -27,7 +29,7 @@ class _ThresholdMapInputSpec(GroupInputSpec):
     )
     alpha = traits.Float(0.05, usedefault=True, desc="error rate of the height control")
     threshold_z = traits.Float(desc="height in z, with height control none")
-    stat_file = File(exists=True, desc="t or F map behind z, with height control rft")
+    stat_file = File(exists=True, desc="t or F map behind z, or z, with height control rft")
     smoothness_file = File(exists=True, desc="JSON from GroupGLM, with height control rft")
     dof = traits.List(
         traits.Float, desc="of stat_file; default: what its NIfTI intent states", maxlen=2

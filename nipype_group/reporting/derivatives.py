@@ -16,7 +16,10 @@ BIDS_VERSION = "1.10.0"
 GENERATOR = "nipype_group"
 FIGURE_INDEX = "figures.json"
 # Statistic maps are not in BIDS yet: without this the validator refuses them.
-_BIDSIGNORE = "/group\n/node-*\n*_statmap.*\n*.html\n/figures\n/work\n/data\n"
+_BIDSIGNORE = (
+    "/group\n/node-*\n*_statmap.*\n*.html\n/figures\n/work\n/data\n"
+    "/provenance\n/provenance.json\n/ro-crate-metadata.json\n"
+)
 # Height control: desc, what it controls, and its name in a sidecar.
 CONTROLS = {
     "none": ("", "none", "none"),
@@ -151,6 +154,8 @@ class DerivativeFolder:
         Top of the data set.
     entities : dict
         task and space of all files, where known.
+    of_all : dict, optional
+        Entries of every sidecar of an image.
 
     Raises
     ------
@@ -158,11 +163,12 @@ class DerivativeFolder:
         Where the place is taken by a file, or by a data set of another program.
     """
 
-    def __init__(self, output_dir, entities):
+    def __init__(self, output_dir, entities, of_all=None):
         self.top = Path(output_dir).absolute()
         check_output_dir(self.top)
         self.top.mkdir(parents=True, exist_ok=True)
         self.entities = entities
+        self._of_all = of_all or {}
         self._staging = self.top / f".group-{os.getpid()}"
         self._names = []
 
@@ -242,7 +248,7 @@ class DerivativeFolder:
     def _write_json(self, path, content):
         path = path.with_name(path.name.partition(".")[0] + ".json")
         self._names.append(path.name)
-        content = {k: v for k, v in content.items() if v is not None}
+        content = {k: v for k, v in (content | self._of_all).items() if v is not None}
         path.write_text(json.dumps(content, indent=2) + "\n")
 
     def publish(self, source_maps=None):
@@ -328,6 +334,9 @@ size; thresholded maps with their cluster images and tables (clusters, peaks, la
 (observations), who is not and why (excluded), the design and the contrasts; and figures/.
 Each map has a JSON file that says what it is. Names follow BIDS derivatives:
 contrast-<name>_stat-<what>_desc-<threshold>_statmap.nii.gz
+
+Where provenance.json stands here, it says which command made group/ from which files, and
+"nipype-group replay ." makes it again and compares bit for bit.
 """
 
 

@@ -7,11 +7,12 @@ from importlib.metadata import version
 from pathlib import Path
 
 from nipype_group._version import __version__
-from nipype_group.design.contrasts import contrast_label, read_contrasts
+from nipype_group.design.contrasts import Contrast, contrast_label, read_contrasts
 from nipype_group.design.sources import read_tsv
 from nipype_group.images import read_mask, read_volume
 from nipype_group.reporting.derivatives import (
     CONTROLS,
+    GENERATOR,
     SIDES,
     common_entities,
     number_of_rows,
@@ -31,85 +32,162 @@ _PERMUTATION_MAPS = {
 
 
 @dataclass(frozen=True)
+class ContrastFacts:
+    """What the files of one contrast share.
+
+    Parameters
+    ----------
+    contrast : Contrast
+    stat_type : {"t", "F", "z"}
+        Its statistic.
+    dof : tuple
+        (residual,) of t, (numerator, residual) of F; empty of z, and where unknown.
+    sidecar : dict
+        Entries of every sidecar.
+    fwhm_mm : list of float or None
+        Smoothness of the residuals.
+    absent : tuple of str
+        Maps that another package has not.
+    """
+
+    contrast: Contrast
+    stat_type: str
+    dof: tuple
+    sidecar: dict
+    fwhm_mm: list | None = None
+    absent: tuple = ()
+
+    @property
+    def label(self):
+        """Label of the file names."""
+        return self.contrast.label
+
+
+@dataclass(frozen=True)
 class RunFacts:
-    """What all sidecars of a run share.
+    """What all sidecars of a run, or of the results of another package, share.
 
     Parameters
     ----------
     entities : dict
         task and space of the file names.
-    contrasts : list of Contrast
+    contrasts : list of ContrastFacts
         In the order of the maps.
     common : dict
         Entries of every sidecar.
-    dof : int
-        Residual degrees of freedom.
-    ranks : list of int
-        Numerator degrees of freedom of every contrast.
     source : str or None
         Folder of the data set that the maps came from.
-    fwhm_mm : list of float or None
-        Smoothness of the residuals.
     """
 
     entities: dict
     contrasts: list
     common: dict
-    dof: int
-    ranks: list
-    source: str
-    fwhm_mm: list
+    source: str | None = None
 
     @classmethod
     def read(cls, given):
-        """Read the facts from the files and settings given to the derivatives."""
+        """Read the facts from the files and settings given to the derivatives.
+
+        Raises
+        ------
+        ValueError
+            Where neither a run nor another package is described.
+        """
+        if "peer_file" in given:
+            return cls._read_peer(given)
+        absent = [n for n in ("observations", "excluded", "design_json") if n not in given]
+        if absent:
+            raise ValueError(f"derivatives of a run need {', '.join(absent)}, or give peer_file")
         names = read_tsv(given["observations"])["map"].tolist()
-        entities = common_entities(names)
-        entities |= {k: given[k] for k in ("task", "space") if k in given}
+        entities = _in_order(common_entities(names) | given)
         parameters = json.loads(given.get("parameters", "{}"))
         about = json.loads(Path(given["design_json"]).read_text())
         n_maps, n_participants = number_of_rows(given["observations"])
-        listed = json.loads(Path(given["contrasts_file"]).read_text())["Contrasts"]
+        dof = about["DegreesOfFreedom"]
         dof_map = "bids::group/" + _named(entities, "stat-dof_desc-model_statmap.nii.gz")
         common = {
             "AnalysisLevel": "G",
             "Sources": ["bids::group/" + _named(entities, "observations.tsv")],
             "SpatialReference": entities.get("space"),
             "Estimator": "OLS",
-            "DegreesOfFreedom": about["DegreesOfFreedom"],
-            "DegreesOfFreedomMap": (
-                dof_map if _dof_vary(given, about["DegreesOfFreedom"]) else None
-            ),
+            "DegreesOfFreedom": dof,
+            "DegreesOfFreedomMap": dof_map if _dof_vary(given, dof) else None,
             "NumberOfSubjects": n_participants,
             "NumberOfInputs": n_maps,
             "Formula": about["Formula"],
             "Parameters": parameters,
             "SmoothingFWHM": parameters.get("smoothing_fwhm_mm"),
-            "SoftwareVersions": {
-                "nipype_group": __version__,
-                "python": platform.python_version(),
-                **{name: version(name) for name in _PACKAGES},
-            },
+            "SoftwareVersions": _software_versions(),
         }
-        return cls(
-            {k: entities[k] for k in ("task", "space") if k in entities},
-            read_contrasts(given["contrasts_file"]),
-            common,
-            about["DegreesOfFreedom"],
-            [c["Rank"] for c in listed],
-            given.get("source_dir"),
-            _fwhm_mm(given),
-        )
+        listed = json.loads(Path(given["contrasts_file"]).read_text())["Contrasts"]
+        fwhm_mm = _fwhm_mm(given.get("smoothness_file"))
+        contrasts = [
+            _facts_of(contrast, contrast.test, [dof] if contrast.test == "t" else [c["Rank"], dof],
+                      common, fwhm_mm)
+            for contrast, c in zip(read_contrasts(given["contrasts_file"]), listed, strict=True)
+        ]  # fmt: skip
+        return cls(entities, contrasts, common, given.get("source_dir"))
 
-    def of(self, contrast, rank):
-        """Return the sidecar entries of a contrast."""
-        return {
-            **self.common,
-            "Contrast": contrast.name,
-            "ContrastExpression": contrast.expression,
-            "StatisticType": contrast.test,
-            "DegreesOfFreedom": self.dof if contrast.test == "t" else [rank, self.dof],
+    @classmethod
+    def _read_peer(cls, given):
+        """Read the facts of another package's results."""
+        entities = _in_order(given)
+        about = json.loads(Path(given["peer_file"]).read_text())
+        ours = "z and p where it stores none, thresholds, tables, figures, report"
+        common = {
+            "AnalysisLevel": "G",
+            "SpatialReference": entities.get("space"),
+            "GeneratedBy": [
+                {"Name": about["Package"] or "unknown", "Description": "model and statistic"},
+                {"Name": GENERATOR, "Version": __version__, "Description": ours},
+            ],
+            "NumberOfInputs": about["NumberOfMaps"],
+            "Parameters": json.loads(given.get("parameters", "{}")),
+            "SoftwareVersions": _software_versions(),
+            "Notes": about["Notes"],
         }
+        listed = json.loads(Path(given["contrasts_file"]).read_text())["Contrasts"]
+        smoothness = given.get("smoothness_files", [None] * len(listed))
+        contrasts = []
+        for contrast, entry, file in zip(
+            read_contrasts(given["contrasts_file"]), listed, smoothness, strict=True
+        ):
+            own = about["Contrasts"][contrast.label]
+            absent = [kind for kind in ("effect", "variance") if kind not in own["Maps"]]
+            contrasts.append(
+                _facts_of(contrast, entry["StatisticType"], entry["DegreesOfFreedom"],
+                          common | {"Sources": own["Sources"]}, _fwhm_mm(file), absent)
+            )  # fmt: skip
+        return cls(entities, contrasts, common)
+
+    def of_label(self, label):
+        """Return the facts of the contrast with this label."""
+        return next(c for c in self.contrasts if c.label == label)
+
+
+def _facts_of(contrast, stat_type, dof, common, fwhm_mm, absent=()):
+    """Return the `ContrastFacts` with the entries that its sidecars share."""
+    sidecar = {
+        **common,
+        "Contrast": contrast.name,
+        "ContrastExpression": contrast.expression,
+        "StatisticType": stat_type,
+        # Of t it is a number, of F a list of two.
+        "DegreesOfFreedom": (dof[0] if len(dof) == 1 else list(dof)) if dof else None,
+    }
+    return ContrastFacts(contrast, stat_type, tuple(dof), sidecar, fwhm_mm, tuple(absent))
+
+
+def _in_order(entities):
+    return {k: entities[k] for k in ("task", "space") if k in entities}
+
+
+def _software_versions():
+    return {
+        "nipype_group": __version__,
+        "python": platform.python_version(),
+        **{name: version(name) for name in _PACKAGES},
+    }
 
 
 def _dof_vary(given, dof_of_all):
@@ -120,10 +198,8 @@ def _dof_vary(given, dof_of_all):
     return bool((dof[read_mask(given["mask_file"], grid)[0]] != dof_of_all).any())
 
 
-def _fwhm_mm(given):
-    if "smoothness_file" not in given:
-        return None
-    return json.loads(Path(given["smoothness_file"]).read_text()).get("FWHMMillimetres")
+def _fwhm_mm(path):
+    return None if path is None else json.loads(Path(path).read_text()).get("FWHMMillimetres")
 
 
 def _named(entities, suffix):
@@ -132,13 +208,21 @@ def _named(entities, suffix):
 
 def add_run(folder, facts, given):
     """Add what belongs to the run: observations, design, contrasts, mask."""
-    for name in ("observations", "excluded"):
-        folder.add_file(given[name], f"{name}.tsv")
-    folder.add_file(given["design_file"], "design.tsv")
-    folder.add_file(given["design_json"], "design.json")
-    folder.add_file(given["contrasts_file"], "contrasts.json")
+    of_run = {
+        "observations.tsv": "observations",
+        "excluded.tsv": "excluded",
+        "design.tsv": "design_file",
+        "design.json": "design_json",
+        "contrasts.json": "contrasts_file",
+    }
+    for suffix, name in of_run.items():
+        if name in given:
+            folder.add_file(given[name], suffix)
     coverage = {"MinimumCoverage": facts.common["Parameters"].get("min_coverage", 1.0)}
     about = {"Description": "Voxels analysed: this share of the maps has them", "Type": "Brain"}
+    if "peer_file" in given:
+        about, coverage = {"Description": "Voxels with a statistic", "Type": "Brain"}, {}
+        _add_smoothness(folder, facts, given.get("smoothness_files", []))
     folder.add_image(given["mask_file"], "mask", about | coverage, desc="group")
     if "search_mask_file" in given:
         about = {"Description": "Voxels that inference searches", "Type": "ROI"}
@@ -150,61 +234,71 @@ def add_run(folder, facts, given):
         folder.add_image(given["coverage_file"], "statmap", about | coverage, desc="coverage")
     if "r2_file" in given:
         folder.add_map(given["r2_file"], facts.common, stat="rSquare", desc="model")
-    if facts.common["DegreesOfFreedomMap"]:
+    if facts.common.get("DegreesOfFreedomMap"):
         about = {"Description": "Residual degrees of freedom; 0 where there is no statistic"}
         folder.add_map(given["dof_file"], facts.common | about, stat="dof", desc="model")
 
 
-def _add_unthresholded(folder, facts, source, sidecar, *, stat, dof=(), **where):
+def _add_smoothness(folder, facts, files):
+    """Add the smoothness that a package states: once where all contrasts share it."""
+    texts = [Path(path).read_text() for path in files]
+    known = [text for text in texts if json.loads(text)["FWHMVoxels"] is not None]
+    if known and len(set(texts)) == 1:
+        folder.add_text(known[0], "smoothness.json")
+    elif known:
+        for each, text in zip(facts.contrasts, texts, strict=True):
+            if text in known:
+                folder.add_text(text, "smoothness.json", contrast=each.label)
+
+
+def _add_unthresholded(folder, each, source, sidecar, *, stat, dof=(), **where):
     """Add a map, and beside it what NeuroVault asks of it."""
+    where["contrast"] = each.label
     name = folder.add_map(source, sidecar, stat=stat, dof=dof, **where)
-    fields = image_fields(sidecar, stat, name, facts.fwhm_mm)
+    fields = image_fields(sidecar, stat, name, each.fwhm_mm)
     folder.add_text(json.dumps(fields, indent=2) + "\n", "neurovault.json", stat=stat, **where)
 
 
 def add_contrasts(folder, facts, given):
     """Add the unthresholded maps of every contrast."""
-    for index, (contrast, rank) in enumerate(zip(facts.contrasts, facts.ranks, strict=True)):
-        sidecar = facts.of(contrast, rank)
-        dof = (facts.dof,) if contrast.test == "t" else (rank, facts.dof)
+    for index, each in enumerate(facts.contrasts):
+        is_f = each.contrast.test == "F"
         stats = {
             "effect": "effect_files",
             "variance": "variance_files",
-            contrast.test: "stat_files",
+            each.stat_type: "stat_files",
+            # Of a z the statistic is all there is.
             "z": "z_files",
             "p": "p_files",
-            "cohensD" if contrast.test == "t" else "rSquare": "effect_size_files",
+            "rSquare" if is_f else "cohensD": "effect_size_files",
         }
         for stat, name in stats.items():
-            if name not in given:
+            if name not in given or stat in each.absent:
                 continue
-            about = dict(sidecar)
-            if contrast.test == "F" and stat in ("effect", "variance", "rSquare"):
+            about = dict(each.sidecar)
+            if is_f and stat in ("effect", "variance", "rSquare"):
                 about["Description"] = {
                     "rSquare": "Partial R2: share of what the rest of the model leaves",
                     "effect": "Square root of the mean square that the contrast explains",
                     "variance": "Residual variance; F is effect squared over it",
                 }[stat]
-            _add_unthresholded(
-                folder, facts, given[name][index], about,
-                stat=stat, dof=dof, contrast=contrast.label,
-            )  # fmt: skip
+            _add_unthresholded(folder, each, given[name][index], about, stat=stat, dof=each.dof)
 
 
 def add_thresholded(folder, facts, given):
     """Add every thresholded map with its adjusted p, clusters and tables."""
-    by_label = {c.label: (c, r) for c, r in zip(facts.contrasts, facts.ranks, strict=True)}
     for index, result in enumerate(given.get("results", [])):
         label, desc = (part.partition("-")[2] for part in result.split("_"))
-        contrast, rank = by_label[label]
+        each = facts.of_label(label)
         summary = json.loads(Path(given["summary_files"][index]).read_text())
         where = {"contrast": label, "desc": desc}
-        sidecar = {**facts.of(contrast, rank), **_threshold(summary)}
+        sidecar = {**each.sidecar, **_threshold(summary)}
         permuted = summary["HeightControl"].startswith("permutation")
         stat = summary["StatisticType"] if permuted else "z"
         sidecar["StatisticType"], stat = stat, stat.replace("pseudo-t", "pseudoT")
-        dof = (facts.dof,) if contrast.test == "t" else (rank, facts.dof)
-        folder.add_map(given["thresholded_files"][index], sidecar, stat=stat, dof=dof, **where)
+        folder.add_map(
+            given["thresholded_files"][index], sidecar, stat=stat, dof=each.dof, **where
+        )
         folder.add_map(given["logp_files"][index], sidecar, stat="logp", **where)
         clusters = {"contrast": label, "desc": f"{desc}Clusters"}
         about = {"Description": "Cluster ids; the tables of the same desc describe them"}
@@ -217,12 +311,11 @@ def add_thresholded(folder, facts, given):
 
 def add_discoveries(folder, facts, given):
     """Add what all-resolutions inference gives for every contrast."""
-    for index, contrast in enumerate(facts.contrasts if "tdp_files" in given else ()):
+    for index, each in enumerate(facts.contrasts if "tdp_files" in given else ()):
         summary = json.loads(Path(given["ari_summary_files"][index]).read_text())
         desc = "ari" + SIDES[summary["Tail"]]
-        sidecar = facts.of(contrast, facts.ranks[index]) | summary
-        where = {"contrast": contrast.label, "desc": desc}
-        folder.add_map(given["tdp_files"][index], sidecar, stat="tdp", **where)
+        where = {"contrast": each.label, "desc": desc}
+        folder.add_map(given["tdp_files"][index], each.sidecar | summary, stat="tdp", **where)
         folder.add_file(given["ari_clusters_files"][index], "tdp.tsv", **where)
         folder.add_file(given["ari_regions_files"][index], "regions.tsv", **where)
 
@@ -245,7 +338,9 @@ def _threshold(summary):
         "Correction": CONTROLS[control][2],
         "SurvivingVoxels": summary["SurvivingVoxels"],
     }
-    if control.startswith("permutation"):
+    if "CorrectedBy" in summary:
+        entries |= {k: summary[k] for k in ("CorrectedBy", "SmallestCorrectedP")}
+    elif control.startswith("permutation"):
         entries |= {
             "NumberOfPermutations": summary["Shuffles"] - 1,
             "RandomSeed": summary["RandomSeed"],
@@ -278,11 +373,10 @@ def add_permutations(folder, facts, given):
     for family in plan["Families"].values():
         del family["Shards"]
     folder.add_text(json.dumps(plan, indent=2) + "\n", "permutations.json")
-    by_label = {c.label: (c, r) for c, r in zip(facts.contrasts, facts.ranks, strict=True)}
     for index, label in enumerate(given["permuted_contrasts"]):
-        contrast, rank = by_label[label]
-        tail = plan["Tail"] if contrast.test == "t" else "positive"
-        sidecar = facts.of(contrast, rank) | {"Tail": tail}
+        each = facts.of_label(label)
+        tail = plan["Tail"] if each.contrast.test == "t" else "positive"
+        sidecar = each.sidecar | {"Tail": tail}
         if "nulldist_files" in given:
             folder.add_file(given["nulldist_files"][index], "nulldist.tsv", contrast=label)
         if "template_files" in given:
@@ -292,18 +386,16 @@ def add_permutations(folder, facts, given):
             stat = json.loads(Path(given["summary_files"][-1]).read_text())["StatisticType"]
             about = sidecar | {"StatisticType": stat}
             stat = stat.replace("pseudo-t", "pseudoT")
-            where = {"contrast": label, "desc": "perm"}
             source = given["permuted_stat_files"][index]
-            _add_unthresholded(folder, facts, source, about, stat=stat, **where)
+            _add_unthresholded(folder, each, source, about, stat=stat, desc="perm")
         maps = dict(_PERMUTATION_MAPS)
         if "nulldist_files" not in given:
             # Where voxels stop early, a thresholded map has brought its false discovery rate.
             del maps["logp_fdr_files"]
         for name, (stat, desc) in maps.items():
             if name in given:
-                desc = desc + SIDES[tail]
-                where = {"contrast": label, "desc": desc}
-                _add_unthresholded(folder, facts, given[name][index], sidecar, stat=stat, **where)
+                source, desc = given[name][index], desc + SIDES[tail]
+                _add_unthresholded(folder, each, source, sidecar, stat=stat, desc=desc)
 
 
 def add_report(folder, given):

@@ -104,6 +104,12 @@ class GroupFolder:
                 f"{path} holds no *contrasts.json: no group results of this package"
             )
         self.contrasts = read_contrasts(contrasts)
+        listed = json.loads(contrasts.read_text())["Contrasts"]
+        # z maps of another package are tested as t are, and are no t.
+        self.stat_types = {
+            contrast.label: entry.get("StatisticType", contrast.test)
+            for contrast, entry in zip(self.contrasts, listed, strict=True)
+        }
         self.entities = {
             key: value
             for key, value in Named.of(contrasts).entities.items()
@@ -136,13 +142,23 @@ class GroupFolder:
 
     @cached_property
     def about(self):
-        """Sidecar of the first unthresholded map: what all maps of the run share."""
+        """Return the sidecar of the first unthresholded map, which all maps of the run share."""
         for file in self.files:
             if file.suffix == "statmap" and file.path.name.endswith(".json"):
                 content = json.loads(file.path.read_text())
                 if content.get("AnalysisLevel") == "G":
                     return content
         return {}
+
+    @property
+    def package(self):
+        """Name of the other package whose results these are, None where they are a run's."""
+        makers = self.about.get("GeneratedBy")
+        return makers[0]["Name"] if makers else None
+
+    def smoothness(self, contrast):
+        """Return the smoothness of a contrast's label as its JSON has it, {} where unknown."""
+        return self.read_json("smoothness", contrast=contrast) or self.read_json("smoothness")
 
     @cached_property
     def figures(self):

@@ -156,8 +156,11 @@ def _context(folder, viewer):
 
 def _facts(folder):
     about, facts = folder.about, []
+    if folder.package is not None:
+        facts.append(("Statistics by", _known_package(folder)))
     if "NumberOfSubjects" in about:
         facts.append(("Participants", f"{about['NumberOfSubjects']:,}"))
+    if "NumberOfInputs" in about:
         facts.append(("Maps", f"{about['NumberOfInputs']:,}"))
     excluded = folder.read_rows("excluded")
     if excluded is not None:
@@ -169,6 +172,10 @@ def _facts(folder):
         fwhm = " x ".join(f"{v:g}" for v in about["SmoothingFWHM"])
         facts.append(("Smoothing", f"{fwhm} mm FWHM"))
     return facts
+
+
+def _known_package(folder):
+    return "another program" if folder.package == "unknown" else folder.package
 
 
 def _participants(folder):
@@ -259,7 +266,7 @@ def _contrast(folder, contrast, viewer):
     return {
         "name": contrast.name,
         "label": label,
-        "test": contrast.test,
+        "test": folder.stat_types[label],
         "expression": contrast.expression,
         "question": wording.contrast_question(contrast, folder.design, tail),
         "answer": wording.result_sentence(lead) if lead else "No threshold was applied.",
@@ -405,13 +412,13 @@ def _permutation(folder, contrast, results):
 
 def _footer(folder, label, results):
     """Say what SPM's footers say: dof, smoothness, search volume, critical values."""
-    items, smoothness = [], folder.read_json("smoothness")
+    items, smoothness = [], folder.smoothness(label)
     about = folder.read_json("statmap", contrast=label, stat="z") or folder.about
     dof = about.get("DegreesOfFreedom")
     if dof is not None:
         shown = ", ".join(f"{d:g}" for d in np.atleast_1d(dof))
         items.append(("Degrees of freedom", shown))
-    if smoothness:
+    if smoothness.get("FWHMMillimetres"):
         mm, voxels = smoothness["FWHMMillimetres"], smoothness["FWHMVoxels"]
         items += [
             ("FWHM", f"{_triple(mm)} mm; {_triple(voxels)} voxels"),

@@ -77,10 +77,13 @@ def methods_text(folder):
         References, in the order of their numbers.
     """
     text, about = _Text(), folder.about
-    _maps(text, folder, about)
-    _model(text, folder, about)
+    if folder.package is None:
+        _maps(text, folder, about)
+        _model(text, folder, about)
+    else:
+        _peer(text, folder, about)
     results = [result for c in folder.contrasts for result in folder.results(c.label)]
-    _inference(text, results)
+    _inference(text, results, folder.package)
     _permutation(text, folder.read_json("permutations"))
     _discoveries(text, folder)
     atlases = {a["Name"]: a for r in results for a in r.settings.get("Atlases", [])}
@@ -93,7 +96,8 @@ def methods_text(folder):
     versions = about.get("SoftwareVersions", {})
     if versions:
         text.add(
-            f"The analysis ran in nipype_group {versions['nipype_group']} on Nipype "
+            f"{'The analysis' if folder.package is None else 'All else'} ran in nipype_group "
+            f"{versions['nipype_group']} on Nipype "
             f"{versions['nipype']}",
             "gorgolewski2011",
         )
@@ -146,7 +150,27 @@ def _model(text, folder, about):
     text.add(f"Contrasts were {tests}")
 
 
-def _inference(text, results):
+def _peer(text, folder, about):
+    """Say what another package computed, and what was taken of it."""
+    package = "another program" if folder.package == "unknown" else folder.package
+    n_maps = about.get("NumberOfInputs")
+    of_maps = "" if n_maps is None else f" of {count(n_maps, 'map')}"
+    text.add(
+        f"The model{of_maps} was fitted by {package}, whose statistic maps were taken as they "
+        "are; nothing was estimated anew"
+    )
+    tests = []
+    for contrast in folder.contrasts:
+        kind = folder.stat_types[contrast.label]
+        sidecar = folder.read_json("statmap", contrast=contrast.label, stat=kind)
+        dof = sidecar.get("DegreesOfFreedom")
+        dof = ", ".join(f"{v:g}" for v in (dof if isinstance(dof, list) else [dof]) if v)
+        tests.append(f"{contrast.name} ({kind}{f', {dof} degrees of freedom' if dof else ''})")
+    text.add(f"Contrasts were {listing(tests)}")
+    text.add("Where the package stores no z, it was computed from the tail of the statistic")
+
+
+def _inference(text, results, package=None):
     seen = set()
     for result in results:
         settings = result.settings
@@ -156,6 +180,10 @@ def _inference(text, results):
         seen.add(key)
         forming = settings.get("ClusterFormingZ")
         sentence, keys = _CONTROL_TEXT[result.control]
+        if "CorrectedBy" in settings:
+            # How clusters formed is not in the package's files.
+            by = settings["CorrectedBy"] or package
+            sentence = f"{sentence.partition(', with clusters')[0]} in {by}"
         sentence = sentence.format(
             alpha=settings.get("Alpha") or 0.0,
             height=f"{settings.get('ThresholdZ') or 0:.3g}",

@@ -22,7 +22,7 @@ def image_fields(sidecar, stat, name, fwhm_mm=None):
     Parameters
     ----------
     sidecar : dict
-        Of the map, as `RunFacts.of` gives it.
+        Of the map, as `ContrastFacts` has it.
     stat : str
         What the map holds, as its name has it.
     name : str
@@ -45,7 +45,7 @@ def image_fields(sidecar, stat, name, fwhm_mm=None):
     >>> fields["modality"], fields["target_template_image"]
     ('fMRI-BOLD', 'GenericMNI')
     """
-    dof = sidecar["DegreesOfFreedom"]
+    dof = sidecar.get("DegreesOfFreedom")
     space = sidecar.get("SpatialReference") or ""
     map_type = _MAP_TYPES.get(stat, _OTHER)
     if stat == "effect" and isinstance(dof, list):
@@ -56,7 +56,7 @@ def image_fields(sidecar, stat, name, fwhm_mm=None):
         "description": _description(sidecar, stat, dof),
         "map_type": map_type,
         "analysis_level": "G",
-        "number_of_subjects": sidecar["NumberOfSubjects"],
+        "number_of_subjects": sidecar.get("NumberOfSubjects"),
         # Names have a task where people did one in the scanner.
         "modality": "fMRI-BOLD" if name.startswith("task-") else _OTHER,
         "contrast_definition": sidecar["ContrastExpression"][:_LONGEST],
@@ -77,7 +77,11 @@ def image_fields(sidecar, stat, name, fwhm_mm=None):
 
 
 def _description(sidecar, stat, dof):
-    freedom = ", ".join(map(str, dof if isinstance(dof, list) else [dof]))
     what = sidecar.get("Description") or DESCRIPTIONS[stat]
-    model = sidecar.get("Formula") or "a design table"
-    return f"{what}. Model: {model}, ordinary least squares; degrees of freedom {freedom}."
+    model = f"Model: {sidecar.get('Formula') or 'a design table'}, ordinary least squares"
+    if "GeneratedBy" in sidecar:
+        model = f"Model and statistic: {sidecar['GeneratedBy'][0]['Name']}"
+    if dof is None:
+        return f"{what}. {model}."
+    freedom = ", ".join(map(str, dof if isinstance(dof, list) else [dof]))
+    return f"{what}. {model}; degrees of freedom {freedom}."

@@ -64,9 +64,14 @@ def write_nidm_pack(group_dir, out_dir=None, *, contrast=None, desc=None, out_fi
     FileNotFoundError
         Where the folder or a map that the pack needs does not exist.
     ValueError
-        Where no contrast or threshold has that name.
+        Where no contrast or threshold has that name, or the results are another package's.
     """
     folder = GroupFolder(group_dir)
+    if folder.package is not None:
+        raise ValueError(
+            f"{folder.path} holds results of another package: a NIDM-Results pack describes a "
+            "model that was fitted here"
+        )
     prefix = folder.find("contrasts", ".json").name.removesuffix("contrasts.json")
     chosen = _contrasts(folder, contrast)
     results = _results(folder, chosen, desc)

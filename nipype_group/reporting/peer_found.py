@@ -47,6 +47,8 @@ class FoundStatistic:
     corrected : dict
         Column (``p_fwe_voxel``, ``p_fwe_extent``, ``p_fwe_mass``, ``p_fwe_tfce``) to the file of
         corrected p and its scale (``1-p``, ``p`` or ``-log10 p``).
+    corrected_tail : {"positive", "two-sided"}
+        Sides that the corrected p look at.
     smoothness : dict
         What was found of: ``fwhm_mm`` and ``fwhm_voxels`` (three each), ``resels`` (R of
         dimension 0 to 3), ``dlh`` (per voxel), ``resel_voxels`` (voxels a resel), ``voxels``.
@@ -67,6 +69,7 @@ class FoundStatistic:
     variance_file: Path | None = None
     mask_file: Path | None = None
     corrected: dict = field(default_factory=dict)
+    corrected_tail: str = "positive"
     smoothness: dict = field(default_factory=dict)
     notes: tuple = ()
 

@@ -99,8 +99,9 @@ def _statistic(folder, images, match, options):
         notes.append(f"Nothing beside {match.string} gives its degrees of freedom: give them.")
     about["corrected"], more = _corrected(images, match, options)
     if stat != "fstat" and about["corrected"]:
-        two = "PALM's corrected p are two-sided."
-        notes.append(two if options and "-twotail" in options else _ONE_SIDED)
+        two_sided = bool(options) and "-twotail" in options
+        about["corrected_tail"] = "two-sided" if two_sided else "positive"
+        notes.append("PALM's corrected p are two-sided." if two_sided else _ONE_SIDED)
     return FoundStatistic(**about), matrix, notes + more
 
 

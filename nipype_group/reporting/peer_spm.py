@@ -140,8 +140,8 @@ def _contrasts(structures):
         if name is not None and np.size(name):
             about["name"] = str(name)
         if weights is not None and np.size(weights):
-            # SPM's contrasts are columns.
-            weights = np.asarray(weights, dtype=float)
+            # SPM's contrasts are columns; squeezing makes a number of a one-column design's.
+            weights = np.atleast_1d(np.asarray(weights, dtype=float))
             about["weights"] = weights[None] if weights.ndim < 2 else weights.T
         if eidf is not None and np.size(eidf) == 1:
             about["eidf"] = round(float(eidf), 6)

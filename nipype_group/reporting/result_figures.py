@@ -205,7 +205,8 @@ def draw_contrast(
         ("effectsize", effect, "effect", "effect" if signed else "root mean square effect"),
     )
     for kind, volume, unit, what in kinds:
-        if volume is None:
+        # A contrast without the map has one without values.
+        if volume is None or not np.any(volume.values):
             continue
         inside = Volume(volume.values != 0, volume.affine) if mask is None else mask
         inside = Volume((inside.values > 0).astype(np.uint8), inside.affine)
@@ -235,7 +236,8 @@ def draw_model(directory, design, contrasts=()):
         draw_design(Path(directory, "design.png"), design),
         draw_correlation(Path(directory, "correlation.png"), design),
     ]
-    for contrast in contrasts:
+    # Another package may not tell the weights.
+    for contrast in (c for c in contrasts if c.weights.size):
         path = Path(directory, f"contrast-{contrast.label}_weights.png")
         pictures.append(draw_weights(path, contrast, design.columns))
     return [picture for picture in pictures if picture is not None]

@@ -26,12 +26,15 @@ def summarise(output_dir, work_dir):
     str
     """
     group = Path(output_dir) / "group"
-    observations = read_tsv(next(group.glob("*observations.tsv")))
-    excluded = read_tsv(next(group.glob("*excluded.tsv")))
-    lines = [
-        f"{len(observations)} maps of {observations['participant_id'].nunique()} participants are "
-        f"in, {len(excluded)} rows are out" + (" (see excluded.tsv)" if len(excluded) else "")
-    ]
+    lines = []
+    for path in group.glob("*observations.tsv"):
+        observations = read_tsv(path)
+        excluded = read_tsv(next(group.glob("*excluded.tsv")))
+        lines.append(
+            f"{len(observations)} maps of {observations['participant_id'].nunique()} participants "
+            f"are in, {len(excluded)} rows are out"
+            + (" (see excluded.tsv)" if len(excluded) else "")
+        )
     for path in sorted(group.glob("*_clusters.tsv")):
         lines += _result(path)
     for path in sorted(group.glob("*_tdp.tsv")):

@@ -94,7 +94,8 @@ def contrast_question(contrast, design, tail):
         if design is not None and name in _covariates(design):
             change = {"positive": "grow", "negative": "fall"}.get(tail, "change")
             return f"Does the effect {change} with {name}{others}?"
-        what = "the mean effect" if name == "intercept" else f"the effect of {name}"
+        is_mean = name == "intercept" or (design is not None and name in _means(design))
+        what = "the mean effect" if is_mean else f"the effect of {name}"
         return f"Is {what} {verb[tail]} 0{others}?"
     up = [name for name, weight in terms.items() if weight > 0]
     down = [name for name, weight in terms.items() if weight < 0]
@@ -108,7 +109,7 @@ def contrast_question(contrast, design, tail):
 
 def _terms(contrast, design):
     """Return the names and weights a contrast was written in."""
-    if is_weight_list(contrast.expression) and design is not None:
+    if contrast.weights.size and is_weight_list(contrast.expression) and design is not None:
         weights = zip(design.columns, contrast.weights[0].tolist(), strict=True)
         return {name: weight for name, weight in weights if weight}
     try:
@@ -122,7 +123,13 @@ def _terms(contrast, design):
 def _covariates(design):
     levels = {f"{f}[{level}]" for f, about in design.factors.items() for level in about["levels"]}
     sources = set(design.sources.values())
-    return (set(design.columns) | sources) - levels - {"intercept"}
+    return (set(design.columns) | sources) - levels - _means(design)
+
+
+def _means(design):
+    """Return the columns that are the same for all maps."""
+    constant = zip(design.columns, (np.ptp(design.matrix, axis=0) == 0).tolist(), strict=True)
+    return {"intercept"} | {column for column, same in constant if same}
 
 
 def _others(design, name):
@@ -152,11 +159,12 @@ def result_sentence(result):
     str
     """
     settings = result.settings
-    how = f"{result.correction}, {_rate(result)}".lstrip(", ")
     if result.control == "none":
         how = f"z beyond {number(settings['ThresholdZ'])}, no correction"
     elif result.control == "fpr":
         how = f"p at most {settings['Alpha']:g}, no correction"
+    else:
+        how = f"{result.correction}, at {settings['Alpha']:g}, {_SIDES[settings['Tail']]}"
     if not result.survives:
         return f"Nothing survives ({how}): {largest(settings)}{_critical(settings)}."
     clusters, peaks = result.table("clusters"), result.table("peaks")
@@ -172,10 +180,6 @@ def result_sentence(result):
         + (f", {region.replace('_', ' ')}" if region not in (MISSING, "no_label") else "")
         + "."
     )
-
-
-def _rate(result):
-    return f"at {result.settings['Alpha']:g}, {_SIDES[result.settings['Tail']]}"
 
 
 def symbol(settings):
@@ -220,6 +224,8 @@ def critical_value(settings):
 
 def _critical(settings):
     value = critical_value(settings)
+    if "CorrectedBy" in settings:
+        return f"; the smallest corrected p is {p_value(settings['SmallestCorrectedP'])}"
     if value is None:
         if settings["HeightControl"] == "rft-cluster":
             return _forming(settings)

@@ -253,6 +253,9 @@ def _members(numbers, n_groups):
 # Voxels fitted at once: bounds memory and fixes the shape of every matrix product, so results do
 # not depend on who reads how much.
 VOXELS_PER_TILE = 4096
+# Maps x voxels of a tile, 64 MiB of float64: more than 2048 maps have narrower tiles.
+VALUES_PER_TILE = 2**23
+_FEWEST_VOXELS = 64
 # Neighbours mostly lack the same maps; more than these models take memory.
 _KEPT_MODELS = 256
 
@@ -279,9 +282,10 @@ def fit_tiles(model, read, n_voxels):
     r_square : array, shape (n_voxels,)
         Share of the sum of squares that the model explains.
     """
-    betas = np.empty((model.matrix.shape[1], n_voxels))
+    n_maps, n_columns = model.matrix.shape
+    betas = np.empty((n_columns, n_voxels))
     residual_variance, r_square = np.empty(n_voxels), np.empty(n_voxels)
-    for span in _tiles(n_voxels):
+    for span in tiles(n_voxels, n_maps):
         data = read(span.start, span.stop)
         betas[:, span], residual_ss = model.fit(data)
         residual_variance[span] = residual_ss / model.dof
@@ -290,9 +294,32 @@ def fit_tiles(model, read, n_voxels):
     return betas, residual_variance, r_square
 
 
-def _tiles(n_voxels):
-    for start in range(0, n_voxels, VOXELS_PER_TILE):
-        yield slice(start, min(start + VOXELS_PER_TILE, n_voxels))
+def tiles(n_voxels, n_maps, most_voxels=VOXELS_PER_TILE):
+    """Yield the slices of voxels that are held at once, however many maps there are.
+
+    Parameters
+    ----------
+    n_voxels : int
+        Voxels in the mask.
+    n_maps : int
+        Maps; all of them are held at the voxels of a slice.
+    most_voxels : int
+        Voxels of a slice, where the maps are few.
+
+    Yields
+    ------
+    slice
+
+    Examples
+    --------
+    >>> [(s.start, s.stop) for s in tiles(10000, 100)]
+    [(0, 4096), (4096, 8192), (8192, 10000)]
+    >>> next(tiles(10000, 40000)).stop
+    209
+    """
+    step = min(most_voxels, max(VALUES_PER_TILE // n_maps, _FEWEST_VOXELS))
+    for start in range(0, n_voxels, step):
+        yield slice(start, min(start + step, n_voxels))
 
 
 @dataclass(frozen=True)
@@ -379,7 +406,7 @@ def fit_by_pattern(model, read, n_voxels):
     betas, residual_variance, r_square = fit_tiles(model, read, n_voxels)
     numbers, number = {(): 0}, np.zeros(n_voxels, dtype=np.int32)
     without = lru_cache(_KEPT_MODELS)(model.without)
-    for span in _tiles(n_voxels):
+    for span in tiles(n_voxels, len(model.matrix)):
         incomplete = np.flatnonzero(~np.isfinite(residual_variance[span]))
         if not incomplete.size:
             continue

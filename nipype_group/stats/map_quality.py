@@ -9,7 +9,7 @@ from functools import lru_cache
 import numpy as np
 from scipy import stats
 
-from nipype_group.stats.glm import VOXELS_PER_TILE
+from nipype_group.stats.glm import VOXELS_PER_TILE, tiles
 
 # Studentised residuals beyond it are large: 3 in 1000 of a normal voxel.
 LARGE_RESIDUAL = 3.0
@@ -195,8 +195,7 @@ def _over_tiles(model, read, n_voxels):
     total, counts = np.empty(n_voxels), np.empty(n_voxels, dtype=int)
     sums = np.zeros((3, n_maps))
     without = lru_cache(_KEPT_MODELS)(model.without)
-    for start in range(0, n_voxels, VOXELS_PER_TILE):
-        span = slice(start, min(start + VOXELS_PER_TILE, n_voxels))
+    for span in tiles(n_voxels, n_maps, VOXELS_PER_TILE):
         data = read(span.start, span.stop)
         present = np.isfinite(data)
         counts[span] = present.sum(axis=0)

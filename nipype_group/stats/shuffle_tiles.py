@@ -114,6 +114,22 @@ class Tiles:
             self.incomplete.add(start, self._data(start))
 
 
+def voxel_shards(n_voxels, n_shards):
+    """Return (first, last) of ranges of voxels, whole tiles but for the last.
+
+    Tiles of a range are those of all voxels, so what shuffles give at a voxel has the same bits.
+
+    Examples
+    --------
+    >>> voxel_shards(5000, 2), voxel_shards(900, 3)
+    ([(0, 3072), (3072, 5000)], [(0, 900)])
+    """
+    if n_shards < 1:
+        raise ValueError(f"voxel shards is a number >= 1, got {n_shards}")
+    size = VOXELS_PER_TILE * -(-n_voxels // (VOXELS_PER_TILE * n_shards))
+    return [(first, min(first + size, n_voxels)) for first in range(0, n_voxels, size)]
+
+
 def keeps_series(n_maps, n_voxels, memory_bytes):
     """Tell whether the series of all voxels fit in memory."""
     return n_voxels * n_maps * _BYTES <= memory_bytes

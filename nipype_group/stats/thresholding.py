@@ -42,7 +42,7 @@ class RandomField:
     Parameters
     ----------
     stat : array, shape (x, y, z)
-        t or F.
+        t, F or Z.
     field : StatField
         Its distribution.
     volume : SearchVolume
@@ -65,6 +65,8 @@ class RandomField:
         """Return the z of the familywise threshold."""
         check_alpha(alpha)
         height = topological.height_threshold(alpha / len(signs_of(tail)), self.field, self.volume)
+        if self.field.kind == "Z":
+            return float(height)
         if self.field.kind == "t":
             return float(t_to_z(height, *self.field.dof))
         return float(f_to_z(height, *self.field.dof))

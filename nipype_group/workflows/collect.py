@@ -12,7 +12,12 @@ INPUTS = (
     "maps_table",
     "map_files",
     "participant_ids",
+    "stack_file",
     "participants",
+    "variance_select",
+    "variance_pattern",
+    "variance_files",
+    "variance_stack_file",
     "mask_file",
     "search_volume",
 )
@@ -80,8 +85,18 @@ def init_collect_wf(
         Maps given directly, with ``participant_ids``.
     participant_ids
         Participant of each of ``map_files``.
+    stack_file
+        4D image, a map a volume.
     participants
-        Table of participants.
+        Table of participants; with ``stack_file`` a row a volume.
+    variance_select
+        With ``bids_dir``: KEY=VALUE that tell the effects' variances.
+    variance_pattern
+        With ``pattern``: the same for the effects' variances.
+    variance_files
+        With ``map_files``: variance of each effect.
+    variance_stack_file
+        With ``stack_file``: 4D image of the effects' variances.
     mask_file
         Explicit mask.
     search_volume
@@ -98,7 +113,7 @@ def init_collect_wf(
     map_files
         Maps that are in, as they are on disk.
     variance_files
-        Their variances, where a table lists them.
+        Their variances, where they are given.
     smoothed_files
         Smoothed maps; the maps themselves where nothing is smoothed.
     mask_file

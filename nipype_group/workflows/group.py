@@ -164,8 +164,18 @@ def init_group_wf(*, settings: AnalysisSettings, name: str = "group_wf") -> pe.W
         Maps given directly, with ``participant_ids``.
     participant_ids
         Participant of each of ``map_files``.
+    stack_file
+        4D image, a map a volume.
     participants
-        Table of participants.
+        Table of participants; with ``stack_file`` a row a volume.
+    variance_select
+        With ``bids_dir``: KEY=VALUE that tell the effects' variances.
+    variance_pattern
+        With ``pattern``: the same for the effects' variances.
+    variance_files
+        With ``map_files``: variance of each effect.
+    variance_stack_file
+        With ``stack_file``: 4D image of the effects' variances.
     mask_file
         Explicit mask.
     search_volume

@@ -36,6 +36,9 @@ OUTPUTS = (*THRESHOLD_OUTPUTS, *ARI_OUTPUTS)
 def init_parametric_wf(
     *,
     contrasts: tuple,
+    stat_types: tuple | None = None,
+    tails: tuple | None = None,
+    each_volume: bool = False,
     height_controls: tuple = ("fdr",),
     alpha: float = 0.05,
     threshold_z: float | None = None,
@@ -62,7 +65,13 @@ def init_parametric_wf(
     Parameters
     ----------
     contrasts : tuple of str
-        ``NAME=EXPRESSION``, in the order of the maps.
+        ``NAME=EXPRESSION``, in the order of the maps; names alone with ``stat_types``.
+    stat_types : tuple of {"t", "F", "z"}, optional
+        Statistic of every contrast, where its expression does not tell.
+    tails : tuple of {"two-sided", "positive", "negative"}, optional
+        Side of every contrast; with ``stat_types``, default ``tail``.
+    each_volume : bool
+        Whether every contrast has a mask and a smoothness of its own.
     height_controls : tuple of str
         Thresholds, from `HEIGHT_CONTROLS`.
     alpha : float
@@ -99,7 +108,7 @@ def init_parametric_wf(
     stat_files
         t or F map of every contrast, for random field theory.
     mask_file
-        Voxels tested.
+        Voxels tested; with ``each_volume`` a list, as the next.
     smoothness_file
         FWHM of the residuals, for random field theory.
     rpv_file
@@ -137,19 +146,20 @@ def init_parametric_wf(
     inputnode = pe.Node(IdentityInterface(fields=list(INPUTS)), name="inputnode")
     outputnode = pe.Node(IdentityInterface(fields=list(OUTPUTS)), name="outputnode")
     each = {
-        "stat_type": [contrast_test(text) for text in contrasts],
-        "contrast_name": [split_definition(text)[0] for text in contrasts],
+        "stat_type": list(stat_types or map(contrast_test, contrasts)),
+        "contrast_name": [name if stat_types else split_definition(name)[0] for name in contrasts],
+        "tail": list(tails or [tail] * len(contrasts)),
     }
+    volumes = ["mask_file", "smoothness_file"] if each_volume else []
     nodes = [
         pe.MapNode(
             ThresholdMap(
                 height_control=control,
                 alpha=alpha,
-                tail=tail,
                 cluster_extent=cluster_extent,
                 connectivity=connectivity,
             ),
-            iterfield=["z_file", "stat_file", *each],
+            iterfield=["z_file", "stat_file", *each, *volumes],
             name=f"threshold_{control.replace('-', '_')}",
             mem_gb=0.5,
         )
@@ -161,8 +171,8 @@ def init_parametric_wf(
     if cluster_control is not None:
         nodes.append(
             pe.MapNode(
-                ClusterInference(alpha=alpha, tail=tail, connectivity=connectivity),
-                iterfield=["z_file", "stat_file", *each],
+                ClusterInference(alpha=alpha, connectivity=connectivity),
+                iterfield=["z_file", "stat_file", *each, *volumes],
                 name="clusters_rft",
                 mem_gb=0.5,
             )
@@ -192,16 +202,19 @@ def init_parametric_wf(
     if ari_thresholds_z:
         resolutions = pe.MapNode(
             AllResolutionsInference(
-                thresholds_z=list(ari_thresholds_z),
-                alpha=alpha,
-                tail=tail,
-                connectivity=connectivity,
+                thresholds_z=list(ari_thresholds_z), alpha=alpha, connectivity=connectivity
             ),
-            iterfield=["z_file", "stat_type", *(["template_file"] if ari_templates else [])],
+            iterfield=[
+                *("z_file", "stat_type", "tail"),
+                *(["template_file"] if ari_templates else []),
+                *volumes[:1],
+            ],
             name="resolutions",
             mem_gb=0.5,
         )
-        resolutions.inputs.stat_type = each["stat_type"]
+        resolutions.inputs.tail = each["tail"]
+        # Of signs it knows those of t, which z has too.
+        resolutions.inputs.stat_type = ["F" if s == "F" else "t" for s in each["stat_type"]]
         if ari_templates:
             workflow.connect(inputnode, "template_files", resolutions, "template_file")
         if ari_atlases:

@@ -61,6 +61,7 @@ def init_permutation_wf(
     early_stop: int = 0,
     varying_dof: bool = False,
     n_shards: int | None = None,
+    n_voxel_shards: int | None = None,
     n_procs: int = 1,
     memory_gb: float = 1.0,
     name: str = "permutation_wf",
@@ -120,6 +121,8 @@ def init_permutation_wf(
         Whether maps lack voxels of the mask: everything is tested on z.
     n_shards : int, optional
         Shards of each family; default: shards of a fixed size.
+    n_voxel_shards : int, optional
+        Parts of the mask that each of these is split into, where voxels alone are tested.
     n_procs : int
         Threads of a shard.
     memory_gb : float
@@ -214,11 +217,12 @@ def init_permutation_wf(
         "blocks": list(blocks) or None,
         "variance_groups": variance_groups,
         "n_shards": n_shards,
+        "n_voxel_shards": n_voxel_shards,
     }
     plan.inputs.trait_set(**{k: v for k, v in optional.items() if v is not None})
     run = pe.MapNode(
         RunPermutations(memory_gb=memory_gb),
-        iterfield=["family", "first", "last"],
+        iterfield=["family", "first", "last", "first_voxel", "last_voxel"],
         name="run",
         n_procs=n_procs,
         mem_gb=0.5 + memory_gb,
@@ -236,6 +240,7 @@ def init_permutation_wf(
     files = ("design_file", "design_json", "mask_file", "shuffles_file")
     plans = ("plan_file", "scheme_file")
     shard = [("families", "family"), ("firsts", "first"), ("lasts", "last")]
+    shard += [("first_voxels", "first_voxel"), ("last_voxels", "last_voxel")]
     of_plan = (*files, "contrasts_file", "stack_file", "observations")
     workflow.connect(
         [

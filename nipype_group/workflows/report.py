@@ -74,6 +74,10 @@ def init_report_wf(
     regions: dict | None = None,
     views: tuple = (),
     figures: bool = True,
+    maps: bool = True,
+    design: bool = True,
+    effects: bool = True,
+    each_mask: bool = False,
     name: str = "report_wf",
 ) -> pe.Workflow:
     """Build the workflow that makes tables and figures of the maps, the model and the results.
@@ -124,6 +128,14 @@ def init_report_wf(
         Packages as whose tables those of clusters and peaks are laid out too.
     figures : bool
         Whether figures are drawn.
+    maps : bool
+        Whether there are the maps of the subjects: quality and values at peaks are theirs.
+    design : bool
+        Whether there are a design and the weights of all contrasts, to be drawn.
+    effects : bool
+        Whether there is the effect of every contrast, to be drawn.
+    each_mask : bool
+        Whether every thresholded map has a mask of its own.
     name : str
         Name of the workflow.
 
@@ -150,9 +162,9 @@ def init_report_wf(
     thresholded_files
         The maps.
     mask_file
-        Voxels tested.
+        Voxels tested; with ``each_mask`` a list, an image a thresholded map.
     model_mask_file
-        Voxels analysed, over which the quality of the maps is told.
+        Voxels analysed, over which the quality of the maps is told; with ``each_mask`` drawn.
     template_files
         Template of every thresholded map, with ``templates``.
     contrast_z_files
@@ -195,7 +207,7 @@ def init_report_wf(
     view_files
         Tables of every thresholded map as other packages lay them out.
     quality_file
-        Quality of every map.
+        Quality of every map; undefined without ``maps``, as the next.
     quality_json
         Its dictionary.
     regions_files
@@ -226,6 +238,7 @@ def init_report_wf(
             "adjustment",
             "inferences",
             *(["template_file"] if templates else []),
+            *(["mask_file"] if each_mask else []),
         ],
         name="tables",
         mem_gb=1.2,
@@ -242,18 +255,16 @@ def init_report_wf(
         workflow.connect(inputnode, "template_files", tables, "template_file")
     if ari:
         tables.inputs.trait_set(ari_alpha=alpha, tail=tail)
-    quality = pe.Node(MapQuality(no_figures=not figures), name="quality", mem_gb=0.8)
     whole = [(f, f) for f in ("mask_file", "inference_logp_files")]
     workflow.connect(
         [
             (inputnode, tables, [*PER_RESULT.items(), *whole]),
             (tables, outputnode, [(f, f"{f}s") for f in (*TABLES, *DICTIONARIES)]),
             (tables, outputnode, [("view_files", "view_files")]),
-            (inputnode, quality, [(f, f) for f in (*MAPS, *COVERAGE, *DESIGN[:2])]),
-            (inputnode, quality, [("model_mask_file", "mask_file")]),
-            (quality, outputnode, [(f, f) for f in QUALITY]),
         ]
     )
+    if maps:
+        _add_quality(workflow, figures)
     if regions is not None:
         _add_regions(workflow, regions, tail, alpha, ari)
     if figures:
@@ -271,8 +282,30 @@ def init_report_wf(
         )
         if space is not None:
             plot.inputs.space = space
-        _add_figures(workflow, plot, permuted)
+        left_out = set() if permuted else {"nulldist_files"}
+        left_out |= set() if effects else {"contrast_effect_files"}
+        shown = ["thresholded_files", *(MAPS if maps else ())]
+        shown += DESIGN if design else DESIGN[2:]
+        drawn = [
+            *((f, f) for f in shown),
+            *((f, name) for f, name in PER_CONTRAST.items() if f not in left_out),
+            ("model_mask_file" if each_mask else "mask_file", "mask_file"),
+        ]
+        _add_figures(workflow, plot, drawn, maps)
     return workflow
+
+
+def _add_quality(workflow, figures):
+    """Add the quality of the subjects' maps."""
+    inputnode, outputnode = workflow.get_node("inputnode"), workflow.get_node("outputnode")
+    quality = pe.Node(MapQuality(no_figures=not figures), name="quality", mem_gb=0.8)
+    workflow.connect(
+        [
+            (inputnode, quality, [(f, f) for f in (*MAPS, *COVERAGE, *DESIGN[:2])]),
+            (inputnode, quality, [("model_mask_file", "mask_file")]),
+            (quality, outputnode, [(f, f) for f in QUALITY]),
+        ]
+    )
 
 
 def _add_regions(workflow, settings, tail, alpha, ari):
@@ -288,22 +321,33 @@ def _add_regions(workflow, settings, tail, alpha, ari):
     )
 
 
-def _add_figures(workflow, plot, permuted):
+def _add_figures(workflow, plot, drawn, maps):
     """Add the figures of results and model, and join them with those of quality."""
-    names = ("inputnode", "outputnode", "tables", "quality")
-    inputnode, outputnode, tables, quality = map(workflow.get_node, names)
+    inputnode, outputnode, tables = map(workflow.get_node, ("inputnode", "outputnode", "tables"))
+    workflow.connect(
+        [
+            (inputnode, plot, drawn),
+            (tables, plot, [(f, f"{f}s") for f in ("clusters_file", "peaks_file")]),
+            (plot, outputnode, [("peak_values_files", "peak_values_files")]),
+        ]
+    )
+    if maps:
+        _join_figures(workflow, plot)
+        return
+    own = [("figure_files", "figure_files"), ("index_file", "figure_indexes")]
+    workflow.connect([(plot, outputnode, own)])
+
+
+def _join_figures(workflow, plot):
+    """Put the figures of results and of quality into one list."""
+    quality, outputnode = workflow.get_node("quality"), workflow.get_node("outputnode")
     join_figures = pe.Node(
         Merge(1 + len(_QUALITY_FIGURES)), name="join_figures", run_without_submitting=True
     )
     join_indexes = pe.Node(Merge(2), name="join_indexes", run_without_submitting=True)
-    of_contrast = {k: v for k, v in PER_CONTRAST.items() if permuted or k != "nulldist_files"}
     drawn = [(f, f"in{i}") for i, f in enumerate(_QUALITY_FIGURES, start=2)]
     workflow.connect(
         [
-            (inputnode, plot, [(f, f) for f in ("thresholded_files", "mask_file", *MAPS)]),
-            (inputnode, plot, [(f, f) for f in DESIGN] + list(of_contrast.items())),
-            (tables, plot, [(f, f"{f}s") for f in ("clusters_file", "peaks_file")]),
-            (plot, outputnode, [("peak_values_files", "peak_values_files")]),
             (plot, join_figures, [("figure_files", "in1")]),
             (quality, join_figures, drawn),
             (plot, join_indexes, [("index_file", "in1")]),

@@ -13,6 +13,7 @@ import pytest
 
 from nipype_group._version import __version__
 from nipype_group.design.sources import read_tsv
+from nipype_group.execution import FolderLock
 
 T_MAP = "contrast-age_stat-t_statmap.nii.gz"
 
@@ -218,3 +219,14 @@ def test_multiproc_with_plugin_arguments(analyse, tmp_path, plugin_args):
     code, _, err = analyse("--plugin", "MultiProc", "--plugin-args", plugin_args, "--n-procs", "2")
     assert code == 0, err
     assert t_map(tmp_path).any()
+
+
+def test_two_runs_on_one_output_are_kept_apart(analyse, tmp_path):
+    with FolderLock(tmp_path / "out", "output folder"):
+        code, _, err = analyse()
+        assert code == 1
+        assert f"{tmp_path / 'out'}" in err
+        assert "in use" in err
+        assert not (tmp_path / "out" / "group").exists()
+    assert analyse()[0] == 0
+    assert not list((tmp_path / "out").glob("*.lock"))

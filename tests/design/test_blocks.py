@@ -88,6 +88,12 @@ def test_a_file_of_one_column_holds_names_of_blocks(observations, block_file, ex
     assert read_blocks(observations, [path], exchange) == nested_blocks([list("112212")], exchange)
 
 
+def test_the_header_of_a_grp_file_is_no_block(observations, block_file):
+    header = "/NumWaves\t1\n/NumPoints\t6\n\n/Matrix\n"
+    path = block_file(header + "1\n1\n2\n2\n1\n2\n", "design.grp")
+    assert read_blocks(observations, [path]) == nested_blocks([list("112212")], "within")
+
+
 def test_a_column_comes_before_a_file_of_its_name(observations, block_file, monkeypatch, tmp_path):
     block_file("1\n" * 6, "family")
     monkeypatch.chdir(tmp_path)

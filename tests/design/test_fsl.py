@@ -3,8 +3,15 @@
 import numpy as np
 import pytest
 
-from nipype_group.design.contrasts import Contrast
-from nipype_group.design.fsl import read_fsl_matrix, write_fsl_contrasts, write_fsl_matrix
+from nipype_group.design.contrasts import Contrast, check_definitions, contrast_test
+from nipype_group.design.expressions import parse_weight_list
+from nipype_group.design.fsl import (
+    fsl_contrast_definitions,
+    fsl_f_definitions,
+    read_fsl_matrix,
+    write_fsl_contrasts,
+    write_fsl_matrix,
+)
 
 
 def header(path):
@@ -66,3 +73,67 @@ def test_contrast_rows_and_the_f_tests_that_join_them(tmp_path):
         "up", "any row 1", "any row 2", "down"]  # fmt: skip
     assert header(tmp_path / "design.fts")["/NumWaves"] == "4"
     assert header(tmp_path / "design.fts")["/NumContrasts"] == "1"
+
+
+def con_file(tmp_path, names, rows=((1, 0), (0, 1), (0, -1))):
+    """Write a .con as FEAT does."""
+    titles = "".join(f"/ContrastName{i + 1}\t{n}\n" for i, n in enumerate(names) if n is not None)
+    body = "".join(" ".join(f"{v:.6e}" for v in row) + " \n" for row in rows)
+    path = tmp_path / "design.con"
+    path.write_text(
+        f"{titles}/NumWaves\t{len(rows[0])}\n/NumContrasts\t{len(rows)}\n"
+        f"/PPheights\t\t1.0\t1.0\t1.0\n/RequiredEffect\t\t1.2\t1.2\t1.2\n\n/Matrix\n{body}"
+    )
+    return path
+
+
+def fts_file(tmp_path, rows):
+    path = tmp_path / "design.fts"
+    body = "".join(" ".join(map(str, row)) + "\n" for row in rows)
+    path.write_text(f"/NumWaves\t{len(rows[0])}\n/NumContrasts\t{len(rows)}\n\n/Matrix\n{body}")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["mean", "age", "-age"], ["mean", "age", "-age c3"]),
+        ([None, None, None], ["c1", "c2", "c3"]),
+        (["", '"a = b"', ">"], ["c1", "a b", "> c3"]),
+        (["c2", None, "A>B"], ["c2", "c2 c2", "A>B"]),
+    ],
+)
+def test_contrasts_keep_their_names_where_labels_tell_them_apart(tmp_path, names, expected):
+    definitions = fsl_contrast_definitions(con_file(tmp_path, names))
+    weights = ["[1, 0]", "[0, 1]", "[0, -1]"]
+    assert definitions == [f"{n}={w}" for n, w in zip(expected, weights, strict=True)]
+    assert check_definitions(definitions) == expected
+
+
+def test_f_tests_join_their_contrasts(tmp_path):
+    con = con_file(tmp_path, [None] * 3)
+    definitions = fsl_f_definitions(fts_file(tmp_path, [(1, 1, 0), (0, 0, 1)]), con)
+    assert definitions == ["f1=[1, 0; 0, 1]", "f2=[0, -1;]"]
+    assert [contrast_test(text) for text in definitions] == ["F", "F"]
+    one_row = parse_weight_list(definitions[1].partition("=")[2], 2)
+    np.testing.assert_array_equal(one_row, [[0, -1]])
+
+
+def test_f_tests_that_do_not_fit_are_refused(tmp_path):
+    con = con_file(tmp_path, [None] * 3)
+    with pytest.raises(ValueError, match=r"design.fts is over 2 contrasts, .*design.con has 3"):
+        fsl_f_definitions(fts_file(tmp_path, [(1, 1)]), con)
+    with pytest.raises(ValueError, match=r"design.fts: F test 2 has no contrast"):
+        fsl_f_definitions(fts_file(tmp_path, [(1, 1, 0), (0, 0, 0)]), con)
+
+
+def test_what_is_written_is_read_again(tmp_path):
+    contrasts = [
+        Contrast("up", "t", np.array([[1.0, 0, 1 / 3]]), "a"),
+        Contrast("any", "F", np.array([[0.0, 1, 0], [0, 0, 1e-9]]), "b; c"),
+    ]
+    con, fts = write_fsl_contrasts(tmp_path, contrasts)
+    found = [*fsl_contrast_definitions(con), *fsl_f_definitions(fts, con)]
+    assert [text.partition("=")[0] for text in found] == ["up", "any row 1", "any row 2", "f1"]
+    rows = parse_weight_list(found[-1].partition("=")[2], 3)
+    np.testing.assert_array_equal(rows, contrasts[1].weights)

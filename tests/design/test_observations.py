@@ -5,9 +5,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from nipype_group.design.observations import collect, typed
+from nipype_group.design.observations import _most_common_grid, collect, typed
 from nipype_group.design.sources import MapEntry, find_bids_maps, read_participants
-from nipype_group.images import file_sha256
+from nipype_group.images import Grid, file_sha256
 
 SHAPE = (4, 5, 6)
 SHIFTED = np.diag([3.0, 3, 3, 1]) + np.pad([[7.0]], ((0, 3), (3, 0)))
@@ -150,6 +150,30 @@ def test_the_grid_of_most_maps_is_the_right_one_even_if_the_first_differs(entry)
     found = collect(entries, on_bad_map="exclude")
     assert found.table["participant_id"].tolist() == ["sub-02", "sub-03"]
     assert list(reasons(found)) == ["maps/01.nii.gz"]
+
+
+def test_the_grid_of_most_maps_counts_those_that_match_but_for_rounding(entry):
+    nudged = [np.diag([3.0, 3, 3, 1]) + 1e-6 * k * np.eye(4, k=3) for k in range(3)]
+    entries = [entry(f"0{i}", affine=SHIFTED) for i in range(2)]
+    entries += [entry(f"1{i}", affine=affine) for i, affine in enumerate(nudged)]
+    found = collect(entries, on_bad_map="exclude")
+    assert found.table["participant_id"].tolist() == ["sub-10", "sub-11", "sub-12"]
+
+
+def test_grids_are_compared_by_kind_and_not_by_map(monkeypatch):
+    grids = [Grid(SHAPE, np.diag([3.0, 3, 3, 1])) for _ in range(300)]
+    grids[7] = Grid(SHAPE, SHIFTED)
+    compared, matches = [], Grid.matches
+
+    def counted(self, other):
+        compared.append(other)
+        return matches(self, other)
+
+    monkeypatch.setattr(Grid, "matches", counted)
+    assert _most_common_grid(grids) is grids[0]
+    assert len(compared) == 4
+    assert _most_common_grid(grids[6:9][::-1]) is grids[8]
+    assert _most_common_grid([]) is None
 
 
 def test_maps_that_differ_where_both_have_no_value_are_still_copies(entry):

@@ -370,3 +370,19 @@ def test_files_that_are_no_plan_are_refused(tmp_path, read, text):
     path.write_text(text)
     with pytest.raises(ValueError, match="plan.json: no permutation"):
         read(path)
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"statistics": ShuffleStatistics(("voxel", "mass", "tfce"))}, r"TFCE \(mass, tfce\)"),
+        ({"statistics": ShuffleStatistics(n_top=5)}, "templates of true discoveries"),
+        ({"variance_fwhm_mm": 6.0}, "smoothed variances"),
+        ({"varying_dof": True}, "voxels that maps lack"),
+        ({"early_stop": 5}, "early stopping"),
+    ],
+)
+def test_voxel_shards_are_refused_where_a_shuffle_needs_all_voxels(options, reason):
+    ContrastTest(variance_groups=(0, 0, 1, 1)).check_voxel_shards()
+    with pytest.raises(ValueError, match=f"{reason} look at all voxels together"):
+        ContrastTest(**options).check_voxel_shards()

@@ -105,9 +105,10 @@ def test_shards_of_other_data_are_refused(shards):
 @pytest.mark.parametrize(
     ("part", "message"),
     [
-        ("contrast", "come from different data"),
-        ("statistic", "come from different data"),
-        ("null", "other shards lack .*: they are of other plans"),
+        ("contrast", "other contrasts or statistics: they are of other plans"),
+        ("statistic", "other contrasts or statistics: they are of other plans"),
+        ("null", "other contrasts or statistics: they are of other plans"),
+        ("value", "come from different data"),
     ],
 )
 def test_shards_of_other_plans_are_refused(shards, part, message):
@@ -117,6 +118,8 @@ def test_shards_of_other_plans_are_refused(shards, part, message):
         del own["b"]
     elif part == "null":
         del a.nulls["mass_positive"]
+    elif part == "value":
+        a.observed["voxel"][7] += 1e-12
     else:
         del a.observed["tfce"], a.counts["tfce"]
     write_shard(shards[0], "flip", 41, 77, own)
@@ -179,3 +182,69 @@ def test_the_null_distribution_has_a_row_a_shuffle(tmp_path):
     for column, name in zip(table.T, SIDES, strict=True):
         np.testing.assert_allclose(column, nulls[name], rtol=1e-9)
     assert (tmp_path / "null.tsv").read_text().splitlines()[0].split("\t") == list(SIDES)
+
+
+def of_voxels(whole, first, last, highest):
+    """Return the part of a result that some voxels give."""
+    cut = slice(first, last)
+    return ShuffleResult(
+        {name: values[cut] for name, values in whole.observed.items()},
+        {name: values[cut] for name, values in whole.counts.items()},
+        highest,
+    )
+
+
+@pytest.fixture
+def voxel_shards(tmp_path):
+    """Two ranges of shuffles of three ranges of voxels, in mixed order, and their whole."""
+    whole, rng, paths = result(0, 100, n_top=0), np.random.default_rng(3), []
+    edges = [(0, 11), (11, 20), (20, V)]
+    # Each shuffle has its maximum in one of the ranges.
+    where = rng.integers(0, 3, 100)
+    for number, (a, b) in enumerate(edges):
+        lower = rng.exponential(size=100) * (where != number)
+        nulls = {name: values - lower for name, values in whole.nulls.items()}
+        for first, last in ((0, 41), (41, 100)):
+            span = slice(first, last)
+            counts = result(first, last, n_top=0).counts
+            part = ShuffleResult(whole.observed, counts, {})
+            own = of_voxels(part, a, b, {name: n[span] for name, n in nulls.items()})
+            paths.append(tmp_path / f"shard-{a}-{first}.npz")
+            write_shard(paths[-1], "flip", first, last, {"a": own}, voxels=(a, b))
+    return [paths[i] for i in (4, 1, 5, 0, 3, 2)], whole
+
+
+def test_ranges_of_voxels_are_put_side_by_side(voxel_shards):
+    paths, whole = voxel_shards
+    assert_equal(merge_shards(paths, "flip", 100)["a"], whole)
+
+
+@pytest.mark.parametrize(
+    ("left_out", "message"),
+    [
+        (("shard-11-0", "shard-11-41"), "voxels 20 to 29; voxel 11 was expected"),
+        (("shard-0-0", "shard-0-41"), "voxels 11 to 19; voxel 0 was expected"),
+        (("shard-11-0",), "shuffles 41 to 99; shuffle 0 was expected"),
+        (("shard-20-41",), "end at shuffle 41, the plan has 100"),
+    ],
+)
+def test_a_missing_range_of_voxels_is_refused(voxel_shards, left_out, message):
+    paths = [p for p in voxel_shards[0] if p.stem not in left_out]
+    with pytest.raises(ValueError, match=message):
+        merge_shards(paths, "flip", 100)
+
+
+def test_ranges_of_voxels_and_all_voxels_do_not_go_together(voxel_shards, tmp_path):
+    paths, whole = voxel_shards
+    write_shard(tmp_path / "whole.npz", "flip", 0, 100, {"a": whole})
+    with pytest.raises(ValueError, match=r"whole.npz holds all voxels, other shards of flip some"):
+        merge_shards([*paths, tmp_path / "whole.npz"], "flip", 100)
+
+
+def test_ranges_of_voxels_of_other_plans_are_refused(voxel_shards):
+    paths, whole = voxel_shards
+    for path, span in ((paths[0], (0, 41)), (paths[2], (41, 100))):
+        own = of_voxels(whole, 20, V, {"voxel_positive": whole.nulls["voxel_positive"][:41]})
+        write_shard(path, "flip", *span, {"a": own}, voxels=(20, V))
+    with pytest.raises(ValueError, match="hold other contrasts or statistics"):
+        merge_shards(paths, "flip", 100)

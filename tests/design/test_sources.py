@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from nipype_group.design.sources import (
+    MapEntry,
     find_bids_maps,
     find_pattern_maps,
     parse_bids_name,
@@ -12,6 +13,8 @@ from nipype_group.design.sources import (
     read_maps_table,
     read_participants,
     read_tsv,
+    read_volumes_table,
+    with_variances,
 )
 
 
@@ -249,3 +252,101 @@ def test_columns_that_tell_a_subjects_maps_apart_are_conditions(tmp_path):
 def test_maps_tables_that_lack_something_are_refused(tmp_path, columns, message):
     with pytest.raises(ValueError, match=message):
         read_maps_table(maps_table(tmp_path / "m.tsv", **columns))
+
+
+@pytest.fixture
+def fitlins(tmp_path):
+    """A FitLins tree: run and subject level, two contrasts, effect and variance, reports."""
+
+    def touch(name):
+        path = tmp_path / "fitlins" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+    for sub in ("sub-01", "sub-02"):
+        for contrast in ("go", "stop"):
+            for stat in ("effect", "variance", "t", "z", "p"):
+                end = f"contrast-{contrast}_stat-{stat}_statmap.nii.gz"
+                for run in (1, 2):
+                    stem = f"{sub}_task-stop_run-{run}_space-MNI152NLin2009cAsym"
+                    touch(f"node-runLevel/{sub}/{stem}_{end}")
+                touch(f"node-subjectLevel/{sub}/{sub}_{end}")
+            touch(f"node-runLevel/{sub}/{sub}_task-stop_run-1_contrast-{contrast}_ortho.png")
+    touch("node-datasetLevel/contrast-go_stat-effect_statmap.nii.gz")
+    touch("reports/model-stop.html")
+    touch("reports/sub-01/figures/sub-01_contrast-go_stat-effect_statmap.svg")
+    return tmp_path / "fitlins"
+
+
+def test_levels_of_fitlins_are_an_entity(fitlins):
+    selection = parse_selection(["node=subjectLevel", "contrast=go", "stat=effect"])
+    found = find_bids_maps(fitlins, selection)
+    assert [e.name for e in found] == [
+        f"node-subjectLevel/sub-0{i}/sub-0{i}_contrast-go_stat-effect_statmap.nii.gz"
+        for i in (1, 2)
+    ]
+    assert [e.conditions for e in found] == [{}, {}]
+
+
+def test_levels_that_are_not_told_apart_are_named(fitlins):
+    with pytest.raises(ValueError, match=r"differ in node, run, space, task\. Select one"):
+        find_bids_maps(fitlins, parse_selection(["contrast=go", "stat=effect"]))
+
+
+def test_one_level_of_fitlins_is_a_tree_of_its_own(fitlins):
+    selection = parse_selection(["contrast=stop,go", "stat=effect"])
+    found = find_bids_maps(fitlins / "node-subjectLevel", selection)
+    assert [(e.participant, e.conditions) for e in found] == [
+        (s, {"contrast": c}) for s in ("01", "02") for c in ("stop", "go")
+    ]
+
+
+def entry(participant, path, **conditions):
+    return MapEntry(participant, path, str(path), conditions)
+
+
+def test_variances_go_to_the_map_of_their_participant_and_conditions():
+    effects = [entry(s, f"e{s}{c}", a=c, b="x") for s in "12" for c in "pq"]
+    variances = [entry(s, f"v{s}{c}", b="x", a=c) for c in "qp" for s in "213"]
+    joined = with_variances(effects, variances)
+    assert [e.variance for e in joined] == ["v1p", "v1q", "v2p", "v2q"]
+    assert [e.path for e in joined] == [e.path for e in effects]
+    assert with_variances(effects, variances[:1])[0].variance is None
+
+
+def test_variances_that_fit_no_map_or_twice_are_refused():
+    effects = [entry("1", "e1"), entry("2", "e2")]
+    with pytest.raises(ValueError, match=r"no variance map is of .* of a map: v3"):
+        with_variances(effects, [entry("3", "v3")])
+    with pytest.raises(ValueError, match="participant 1 has two variance maps, v1 and w1"):
+        with_variances(effects, [entry("1", "v1"), entry("1", "w1")])
+
+
+def test_volumes_table_needs_participants(tmp_path):
+    path = tmp_path / "volumes.tsv"
+    path.write_text("subject\tage\na\t1\n")
+    with pytest.raises(ValueError, match=r"no column participant_id \(columns: subject, age\)"):
+        read_volumes_table(path)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "label"),
+    [
+        ("fsl/{subject}.feat/reg_standard/stats/cope1.nii.gz", "01"),
+        ("fsl/{subject}.feat/stats/cope1.nii.gz", "01"),
+        ("fsl/{subject}.gfeat/cope2.feat/stats/cope1.nii.gz", "01"),
+        ("sink/first_level/_participant_id_{subject}/effect.nii", "01"),
+        ("sink/{subject}/first_level/effect.nii", "01"),
+        ("spm/{subject}/con_0001.nii", "01"),
+        ("spm/{subject}/1st level/con_0001.img", "01"),
+    ],
+)
+def test_patterns_of_what_first_levels_leave(tmp_path, monkeypatch, pattern, label):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / pattern.replace("{subject}", "sub-01")
+    path.parent.mkdir(parents=True)
+    path.touch()
+    if path.suffix == ".img":
+        path.with_suffix(".hdr").touch()
+    (found,) = find_pattern_maps(pattern)
+    assert (found.participant, found.path.absolute()) == (label, path)

@@ -2,15 +2,21 @@
 
 import copy
 import gc
+import json
 import os
 import pickle
+import signal
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from nipype.interfaces.utility import Function, IdentityInterface
 from nipype.pipeline.engine import MapNode, Node, Workflow
 
 from nipype_group.execution import (
+    FolderInUseError,
+    FolderLock,
     WorkflowError,
     allowed_processors,
     collect_outputs,
@@ -155,21 +161,15 @@ class Recorder:
         self.calls = []
         monkeypatch.setattr(workflow, "run", self)
 
-    def __call__(self, plugin, plugin_args):
-        self.calls.append((plugin, plugin_args))
+    def __call__(self, plugin, plugin_args=None):
+        self.calls.append((plugin, plugin_args or plugin.plugin_args))
 
 
 @pytest.mark.parametrize(
-    ("plugin", "poll", "reports"),
-    [
-        ("Linear", 0.1, True),
-        ("MultiProc", 0.1, True),
-        ("SLURM", 5.0, True),
-        ("SGE", 5.0, True),
-        ("SLURMGraph", 5.0, False),
-    ],
+    ("plugin", "poll"),
+    [("Linear", 0.1), ("MultiProc", 0.1), ("SLURM", 5.0), ("SGEGraph", 5.0), ("PBS", 5.0)],
 )
-def test_settings_of_a_run(tmp_path, monkeypatch, plugin, poll, reports):
+def test_settings_of_a_run(tmp_path, monkeypatch, plugin, poll):
     workflow = make_workflow()
     recorder = Recorder(workflow, monkeypatch)
     run_workflow(workflow, work_dir=tmp_path / "work", plugin=plugin, n_procs=3)
@@ -180,9 +180,20 @@ def test_settings_of_a_run(tmp_path, monkeypatch, plugin, poll, reports):
     assert config["crashfile_format"] == "txt"
     assert workflow.base_dir == str(tmp_path / "work")
     ((used, arguments),) = recorder.calls
-    assert used == plugin
-    assert ("status_callback" in arguments) == reports
+    if isinstance(used, str):
+        assert used == plugin
+        assert "status_callback" in arguments
+    else:
+        assert type(used).__module__.startswith("nipype_group")
+        assert type(used).__name__ == f"{plugin}Plugin"
+        assert used.events is not None
     assert arguments.get("n_procs") == (3 if plugin == "MultiProc" else None)
+
+
+def test_poll_of_the_caller(tmp_path):
+    workflow = make_workflow()
+    run_workflow(workflow, work_dir=tmp_path, plugin="Linear", poll_seconds=0.5)
+    assert float(workflow.config["execution"]["poll_sleep_duration"]) == 0.5
 
 
 def test_plugin_arguments_of_the_caller_win(tmp_path, monkeypatch):
@@ -211,6 +222,66 @@ def test_allowed_processors_follow_the_affinity(monkeypatch):
     assert allowed_processors() == 1
 
 
+def test_other_branches_go_on_and_all_failures_are_told(tmp_path):
+    with pytest.raises(WorkflowError) as caught:
+        run_workflow(make_workflow(13, (1, 13, 2)), work_dir=tmp_path, n_procs=2)
+    names = {failure.node for failure in caught.value.failures}
+    assert names == {"outer_wf.one", "outer_wf.inner_wf.several[1]"}
+    assert str(caught.value).startswith("2 nodes failed: ")
+    assert "1 node that needs them did not run" in str(caught.value)
+    nodes = json.loads((tmp_path / "run.json").read_text())["nodes"]
+    states = {name.rpartition(".")[2]: about["state"] for name, about in nodes.items()}
+    assert states["several[0]"] == states["several[2]"] == "done"
+    assert states["several[1]"] == states["one"] == "failed"
+    assert "add" not in states
+
+
+@pytest.mark.parametrize("plugin", PLUGINS)
+def test_record_of_a_run(tmp_path, plugin):
+    result = run_workflow(make_workflow(), work_dir=tmp_path, plugin=plugin, n_procs=2)
+    record = json.loads(result.record.read_text())
+    assert result.record == tmp_path / "run.json"
+    assert (record["plugin"], record["state"]) == (plugin, "done")
+    assert record["versions"]["nipype"]
+    assert record["nodes"]["outer_wf.inner_wf.add"]["state"] == "done"
+    assert record["nodes"]["outer_wf.inner_wf.add"]["seconds"] < record["seconds"]
+
+
+def test_record_of_a_failed_run(tmp_path):
+    with pytest.raises(WorkflowError):
+        run_workflow(make_workflow(13), work_dir=tmp_path, plugin="Linear")
+    assert json.loads((tmp_path / "run.json").read_text())["state"] == "failed"
+
+
+def test_work_folder_in_use_is_left_alone(tmp_path):
+    with FolderLock(tmp_path), pytest.raises(FolderInUseError, match="work folder"):
+        run_workflow(make_workflow(), work_dir=tmp_path, plugin="Linear")
+    assert not (tmp_path / "run.json").exists()
+
+
+def test_results_of_another_version_are_moved_aside(tmp_path):
+    run_workflow(make_workflow(), work_dir=tmp_path, plugin="Linear")
+    marker = tmp_path / "outer_wf" / "nipype_group.json"
+    versions = json.loads(marker.read_text())
+    marker.write_text(json.dumps({**versions, "nipype-group": "0.0.1"}))
+    run_workflow(make_workflow(), work_dir=tmp_path, plugin="Linear")
+    assert (tmp_path / "outer_wf.of-version-0.0.1" / "one").is_dir()
+    # All ran again: nothing in the new folder is older than the marker.
+    assert json.loads(marker.read_text()) == versions
+    results = list((tmp_path / "outer_wf").rglob("result_*.pklz"))
+    assert len(results) == 6
+    assert min(path.stat().st_mtime_ns for path in results) > marker.stat().st_mtime_ns
+
+
+def test_termination_unwinds_and_is_as_before_after_it(tmp_path):
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit) as caught, run_module._termination_unwinds():
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(5)
+    assert caught.value.code == 128 + signal.SIGTERM
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
 def test_garbage_collection_is_as_before_a_failed_run(tmp_path):
     before = gc.get_freeze_count()
     with pytest.raises(WorkflowError):
@@ -232,6 +303,32 @@ def test_progress_counts_every_node_once():
     assert bar._waiting == {"wf.b"}
     bar(FakeNode("wf.b"), "exception")
     assert bar._waiting == set()
+    bar.close()
+
+
+class Item(FakeNode):
+    """An item of a MapNode that computes shuffles."""
+
+    def __init__(self, first, last):
+        super().__init__("_run0")
+        self.inputs = SimpleNamespace(first=first, last=last)
+
+
+def test_progress_over_items_and_shuffles():
+    bar, told = NodeProgress({"wf.run"}, show=False), []
+    bar._bar.set_postfix_str = told.append
+    items = [Item(0, 1000), Item(1000, 5000)]
+    bar.expanded(FakeNode("wf.run"), items)
+    for item in items:
+        bar(item, "start")
+        bar(item, "end")
+    assert told[-3:] == [
+        "run 1/2, 1,000 of 5,000 shuffles",
+        "run 1/2, 1,000 of 5,000 shuffles",
+        "run 2/2, 5,000 of 5,000 shuffles",
+    ]
+    # Items are no nodes of the bar.
+    assert bar._waiting == {"wf.run"}
     bar.close()
 
 

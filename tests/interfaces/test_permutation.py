@@ -4,6 +4,7 @@ import gzip
 import json
 from itertools import pairwise, permutations, product
 from pathlib import Path
+from types import SimpleNamespace
 
 import nibabel as nib
 import numpy as np
@@ -13,6 +14,7 @@ from scipy import ndimage, stats
 from traits.api import TraitError
 
 from nipype_group.design import plan as plan_module
+from nipype_group.images import Grid, write_volume
 from nipype_group.interfaces import (
     CorrectAcrossMaps,
     MergePermutations,
@@ -20,6 +22,7 @@ from nipype_group.interfaces import (
     RunPermutations,
 )
 from nipype_group.stats.shuffle_methods import METHODS
+from nipype_group.stats.shuffle_tiles import VOXELS_PER_TILE
 
 MAP_FIELDS = (
     "stat_files",
@@ -70,8 +73,11 @@ def permute(tmp_path, monkeypatch):
         given = {k: v for k, v in plan_inputs.items() if k == "shuffles_file"}
         plan = plan.run().outputs
         shards = []
-        spans = zip(plan.families, plan.firsts, plan.lasts, strict=True)
-        for number, (family, first, last) in enumerate(spans):
+        spans = zip(
+            *(plan.families, plan.firsts, plan.lasts, plan.first_voxels, plan.last_voxels),
+            strict=True,
+        )
+        for number, (family, first, last, first_voxel, last_voxel) in enumerate(spans):
             at("run", str(number))
             shard = RunPermutations(
                 scheme_file=plan.scheme_file,
@@ -83,7 +89,7 @@ def permute(tmp_path, monkeypatch):
                 num_threads=num_threads,
                 **ran.design_files,
                 **given,
-                **(run or {}),
+                **({"first_voxel": first_voxel, "last_voxel": last_voxel} | (run or {})),
             )
             shards.append(shard.run().outputs.shard_file)
         at("merge")
@@ -133,6 +139,66 @@ def test_shards_change_no_bit(stages, permute):
         for a, b in zip(expected["nulldist_files"], found["nulldist_files"], strict=True):
             pd.testing.assert_frame_equal(a, b, check_exact=True)
         assert found["summary_files"] == expected["summary_files"]
+
+
+@pytest.fixture
+def wide(stages, tmp_path):
+    """The stages with noise in a mask of several tiles of voxels, most of it in half of them."""
+    ran = stages("age + C(group)", [*CONTRASTS, "both=age; control - patient"])
+    shape, rng = (15, 16, 14), np.random.default_rng(4)
+    mask = rng.random(shape) < 0.9
+    n_maps = read(ran.stack.stack_file).shape[3]
+    values = rng.standard_normal((*shape, n_maps)) * mask[..., None]
+    values[:, :3, :2] += 0.5
+    grid = Grid(shape, np.diag([3.0, 3, 3, 1]))
+    ran.mask = SimpleNamespace(mask_file=write_volume(tmp_path / "wide.nii", mask, grid, np.uint8))
+    ran.stack = SimpleNamespace(
+        stack_file=write_volume(tmp_path / "stack.nii", values * mask[..., None], grid)
+    )
+    return ran
+
+
+def test_voxel_shards_change_no_bit(wide, permute):
+    options = {"n_permutations": 60, "n_shards": 2}
+    plan, merged = permute(wide, "whole", **options)
+    n_voxels = int(read(wide.mask.mask_file).sum())
+    assert n_voxels > 2 * VOXELS_PER_TILE
+    assert set(plan.last_voxels) == {0}
+    expected = results(merged)
+    for n_voxel_shards, n_ranges in ((2, 2), (50, 3)):
+        name = f"v{n_voxel_shards}"
+        plan, merged = permute(
+            wide, name, n_voxel_shards=n_voxel_shards, **options, run={"memory_gb": 1e-9}
+        )
+        ranges = sorted(set(zip(plan.first_voxels, plan.last_voxels, strict=True)))
+        assert len(ranges) == n_ranges
+        assert ranges[-1][1] == n_voxels
+        found = results(merged)
+        for field in MAP_FIELDS:
+            for a, b in zip(expected[field], found[field], strict=True):
+                assert a.tobytes() == b.tobytes()
+        for a, b in zip(expected["nulldist_files"], found["nulldist_files"], strict=True):
+            pd.testing.assert_frame_equal(a, b, check_exact=True)
+
+
+def test_voxel_shards_that_are_not_all_there_are_refused(wide, permute):
+    options = {"n_permutations": 20, "n_shards": 1, "n_voxel_shards": 3}
+    # Shards come range by range, of every family.
+    with pytest.raises(ValueError, match=r"the shards of \S+ hold \d+ voxels, .*wide.nii has \d+"):
+        permute(
+            wide, keep=lambda shards: [s for i, s in enumerate(shards) if i % 3 < 2], **options
+        )
+
+
+def test_voxel_shards_are_for_the_largest_voxel_alone(wide, permute):
+    with pytest.raises(ValueError, match=r"clusters and TFCE \(extent\) look at all voxels"):
+        permute(wide, n_permutations=20, n_voxel_shards=2, statistics=["voxel", "extent"])
+
+
+def test_a_range_of_voxels_starts_with_a_tile(wide, permute):
+    for run in ({"first_voxel": 100, "last_voxel": 2048}, {"last_voxel": 10**6}):
+        with pytest.raises(ValueError, match="no range of the mask's"):
+            permute(wide, f"{len(run)}", n_permutations=20, run=run)
 
 
 def test_more_permutations_extend_the_same_sequence(stages, permute):

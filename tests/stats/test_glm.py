@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from nipype_group.stats import glm
 from nipype_group.stats.glm import (
     LinearModel,
     contrast_maps,
@@ -230,6 +231,32 @@ def test_tiles_give_what_one_fit_gives():
     expected, residual_ss = model.fit(data)
     np.testing.assert_allclose(betas, expected, rtol=1e-10, atol=1e-13)
     np.testing.assert_allclose(variance, residual_ss / model.dof, rtol=1e-11)
+
+
+def test_tiles_of_many_maps_are_narrower_and_give_the_same(monkeypatch):
+    model, _ = study()
+    data = np.random.default_rng(4).standard_normal((N, 5000))
+    spans = []
+
+    def read(start, stop):
+        spans.append(stop - start)
+        return data[:, start:stop]
+
+    monkeypatch.setattr(glm, "VALUES_PER_TILE", 100 * N + N // 2)
+    betas, variance, _ = fit_tiles(model, read, data.shape[1])
+    assert set(spans) == {100}
+    expected, residual_ss = model.fit(data)
+    np.testing.assert_allclose(betas, expected, rtol=1e-10, atol=1e-13)
+    np.testing.assert_allclose(variance, residual_ss / model.dof, rtol=1e-11)
+
+
+@pytest.mark.parametrize("n_maps", [1, 2048, 2049, 40_000, 500_000])
+def test_tiles_cover_every_voxel_once_in_bounded_memory(n_maps):
+    spans = list(glm.tiles(9001, n_maps))
+    assert [i for span in spans for i in range(span.start, span.stop)] == list(range(9001))
+    widest = max(span.stop - span.start for span in spans)
+    assert widest <= 4096
+    assert widest * n_maps <= 2**23 or widest == 64
 
 
 @given(SEEDS, st.floats(1e-6, 1e6), st.booleans())

@@ -9,6 +9,7 @@ from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline.engine import MapNode, Node, Workflow
 
 from nipype_group import workflows
+from nipype_group.reporting.peer_files import PeerContrast
 from nipype_group.stats.thresholding import HEIGHT_CONTROLS
 from nipype_group.workflows import (
     AnalysisSettings,
@@ -16,6 +17,7 @@ from nipype_group.workflows import (
     init_group_wf,
     init_model_wf,
     init_parametric_wf,
+    init_peer_wf,
     init_permutation_wf,
     init_report_wf,
 )
@@ -31,6 +33,12 @@ REPORT = {
     "adjustments": ("fdr", "none"),
     "units": ("z", "z"),
 }
+
+PEERS = (
+    PeerContrast("a > b", "aB", "t", "z", ("p_fwe_voxel", "p_fwe_tfce"), has_weights=True),
+    PeerContrast("any", "any", "F", "z", ("p_fwe_voxel",), "two-sided"),
+    PeerContrast("map", "map", "z", "z", has_effect=True, is_smooth=True),
+)
 
 
 def group(**settings):
@@ -141,6 +149,22 @@ GRID = {
         space="MNI152",
         on_bad_map="exclude",
     ),
+    "peer": lambda: init_peer_wf(contrasts=PEERS[:1]),
+    "peer, everything": lambda: init_peer_wf(
+        contrasts=PEERS,
+        package="FSL",
+        has_design=True,
+        height_controls=HEIGHT_CONTROLS,
+        threshold_z=3.1,
+        cluster_control="rft",
+        cluster_forming_z=3.1,
+        ari_thresholds_z=(3.0,),
+        atlases=("aal",),
+        space="MNI152",
+        table_views=("fsl",),
+        viewer=True,
+    ),
+    "peer, no figures": lambda: init_peer_wf(contrasts=PEERS[1:], figures=False),
     **{
         f"analysis {name}": lambda a=analysis: init_group_wf(settings=a.settings)
         for name, analysis in ANALYSES.items()
@@ -155,6 +179,7 @@ OPTIONAL = {
         *(*REGION_TABLES, "figure_files"),
     },
     "parametric_wf": set(ARI_OUTPUTS),
+    "peer_wf": {*ARI_OUTPUTS, "figure_files"},
     "report_wf": {*REGIONS, "peak_values_files", "figure_files", "figure_indexes"},
 }
 

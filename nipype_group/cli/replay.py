@@ -1,0 +1,173 @@
+"""``nipype-group replay``: make results again from their record, and compare bit for bit."""
+
+import shutil
+import tempfile
+from dataclasses import fields, replace
+from pathlib import Path
+
+from nipype_group.cli import run
+from nipype_group.cli.origin import tell_origin
+from nipype_group.execution import quiet_nipype, run_workflow
+from nipype_group.reporting.file_comparison import compare_files, difference_text
+from nipype_group.reporting.provenance_record import (
+    PROVENANCE_NAME,
+    ProvenanceRecord,
+    stage_inputs,
+)
+from nipype_group.reporting.run_inputs import digest, find_inputs
+from nipype_group.workflows import AnalysisSettings, init_group_wf
+
+# A result lies in group or in its folder figures.
+_LEVELS = 3
+_MOST_NAMED = 20
+
+
+def add_parser(commands):
+    """Add the subcommand to the command's parser."""
+    parser = commands.add_parser(
+        "replay",
+        help="make results again and compare them bit for bit",
+        description="Make results again from provenance.json of their data set, in a temporary "
+        "folder, and compare them bit for bit. Inputs must have the SHA-256 that is recorded. "
+        "The exit code is 0 only where all is equal.",
+    )
+    parser.add_argument(
+        "results", metavar="SIDECAR|DIR", help="one result, or all results of a run"
+    )
+    parser.add_argument(
+        "--inputs", metavar="DIR", nargs="+", action="extend", default=[],
+        help="where to look for inputs that were moved; they are known by their SHA-256",
+    )  # fmt: skip
+    parser.add_argument(
+        "--output", metavar="DIR", help="keep what is made again in this new folder"
+    )
+    run.add_execution(
+        parser, work_dir="where the temporary folder is made; on a cluster one that all see"
+    )
+    parser.set_defaults(execute=execute)
+
+
+def execute(arguments):
+    """Replay and print what is equal and what is not; returns the exit code."""
+    record, wanted = _wanted(Path(arguments.results).absolute())
+    output = None if arguments.output is None else Path(arguments.output).absolute()
+    if output is not None and output.exists():
+        raise run.UsageError(f"{output} exists; name a new folder")
+    inputs = find_inputs(record.inputs, [run.existing(folder) for folder in arguments.inputs])
+    print(f"{len(inputs)} inputs are what they were")
+    for note in _notes(record):
+        print(note)
+    if arguments.work_dir is not None:
+        Path(arguments.work_dir).mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix="nipype-group-replay-", dir=arguments.work_dir))
+    try:
+        _recompute(record, inputs, folder.absolute(), arguments)
+        equal = _compare(record, wanted, folder / "results")
+        if output is not None:
+            shutil.move(folder / "results", output)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return 0 if equal else 1
+
+
+def _wanted(path):
+    """Return the record, and the names of the results asked for; None for all."""
+    if not path.exists() and not path.parent.is_dir():
+        raise run.UsageError(f"{path} does not exist")
+    if path.is_dir():
+        inside = path.name == "group" and not (path / PROVENANCE_NAME).is_file()
+        return ProvenanceRecord.read(path.parent if inside else path), None
+    tops = [p for p in path.parents[:_LEVELS] if (p / PROVENANCE_NAME).is_file()]
+    record = ProvenanceRecord.read(tops[0] if tops else path.parent.parent)
+    stem = _stem(path.relative_to(record.top).as_posix())
+    wanted = [name for name in record.content["Outputs"] if _stem(name) == stem]
+    if not wanted:
+        raise run.UsageError(f"{path} is no result of the run that {PROVENANCE_NAME} records")
+    return record, wanted
+
+
+def _stem(name):
+    folder, slash, file = name.rpartition("/")
+    return folder + slash + file.partition(".")[0]
+
+
+def _notes(record):
+    """Yield what is not as it was then, and may change results."""
+    versions = record.other_versions()
+    if versions:
+        words = ", ".join(
+            f"{name} {then or 'none'} -> {now or 'none'}" for name, (then, now) in versions.items()
+        )
+        yield f"Other versions than then: {words}. Differences may come from that"
+    for name in record.other_atlases():
+        yield f"The atlas {name} is not installed here, or is another version of it"
+
+
+def _recompute(record, inputs, folder, arguments):
+    files, values = stage_inputs(record, inputs, folder / "inputs")
+    known = {field.name for field in fields(AnalysisSettings)}
+    strange = sorted(set(values) - known)
+    if strange:
+        raise ValueError(
+            f"{record.top / PROVENANCE_NAME} has settings that this version does not know: "
+            f"{', '.join(strange)}; replay with the version "
+            f"{record.content['SoftwareVersions'].get('nipype_group')}"
+        )
+    settings = replace(AnalysisSettings(**values), n_procs=run.processors(arguments))
+    if settings.figures and not run.can_draw():
+        print(run.NO_FIGURES)
+        settings = replace(settings, figures=False)
+    workflow = init_group_wf(settings=settings)
+    tell_origin(workflow, record.content["Command"], digest(inputs))
+    workflow.inputs.inputnode.trait_set(output_dir=str(folder / "results"), **files)
+    if not arguments.verbose:
+        quiet_nipype()
+    run_workflow(
+        workflow,
+        work_dir=folder / "work",
+        plugin=arguments.plugin,
+        plugin_args=run.plugin_arguments(arguments),
+        n_procs=settings.n_procs,
+        progress=not arguments.verbose,
+    )
+
+
+def _compare(record, wanted, replayed):
+    """Print what differs and how much is equal; tell whether all is."""
+    recorded = record.content["Outputs"]
+    names = list(recorded) if wanted is None else wanted
+    states = {name: _state(record.top / name, replayed / name) for name in names}
+    later = []
+    if wanted is None:
+        made = _files(replayed)
+        states |= {name: "only in the replay" for name in made if name not in recorded}
+        later = [n for n in _files(record.top) if n not in recorded and n not in states]
+    width = max(map(len, states))
+    for name, state in states.items():
+        if state != "equal" or wanted is not None:
+            print(f"{name:{width}}  {state}{_since(record, name) if state != 'equal' else ''}")
+    n_equal = sum(state == "equal" for state in states.values())
+    print(f"{n_equal} of {len(states)} files are equal bit for bit")
+    for name in later[:_MOST_NAMED]:
+        print(f"{name} was not made by the run; it is not compared")
+    return n_equal == len(states)
+
+
+def _files(top):
+    files = sorted(path for path in (top / "group").rglob("*") if path.is_file())
+    return [path.relative_to(top).as_posix() for path in files]
+
+
+def _state(path, again):
+    if not path.is_file():
+        return "missing"
+    if not again.is_file():
+        return "not made again"
+    difference = compare_files(path, again)
+    return "equal" if difference is None else f"differs: {difference_text(difference)}"
+
+
+def _since(record, name):
+    """Tell whether a file was changed after the run wrote it."""
+    changed = (record.top / name).is_file() and not record.is_as_written(name)
+    return " (changed since the run)" if changed and name in record.content["Outputs"] else ""

@@ -1,0 +1,303 @@
+"""``nipype-group report``: the report of results, ours or those of another package."""
+
+import argparse
+import json
+from pathlib import Path
+
+from nipype_group.cli import run
+from nipype_group.reporting.derivatives import GENERATOR, check_output_dir
+from nipype_group.reporting.html_report import write_report
+from nipype_group.reporting.peer_files import look_up, peer_contrasts
+from nipype_group.workflows import AnalysisSettings, init_peer_wf
+
+_USAGE = """\
+nipype-group report DIR [--viewer] [--output FILE]
+       nipype-group report DIR OUT [options]
+       nipype-group report --stat-map NII OUT [options]"""
+_EPILOG = """\
+examples:
+  The page of a finished run again, with interactive viewers:
+    nipype-group report results --viewer
+
+  Results of SPM, thresholded by random field theory:
+    nipype-group report spm_results report --height-control rft --cluster-control rft
+
+  Results of randomise -o rand/age: its corrected p beside the false discovery rate:
+    nipype-group report rand/age report --tail positive
+
+  One map:
+    nipype-group report --stat-map tmap.nii.gz report --stat-type t --dof 28
+
+Results of FSL (FEAT, flameo, randomise), SPM, PALM, nilearn, FitLins and AFNI are recognised.
+"""
+# Options of one map: the inputs of the workflow and the arguments of `look_up` that they are.
+_OF_SINGLE = {
+    "stat_type": ("stat_type", "stat_type"),
+    "mask": ("mask_file", "mask"),
+    "effect_map": ("effect_file", "effect"),
+    "variance_map": ("variance_file", "variance"),
+    "design": ("design_table", "design"),
+    "name": ("contrast_name", "name"),
+}
+# All that a report of a finished run takes.
+_OF_OWN = ("results", "output_dir", "output", "viewer")
+
+
+def add_parser(commands):
+    """Add the subcommand to the command's parser."""
+    parser = commands.add_parser(
+        "report",
+        help="report results of a run, or of another package",
+        description="Write the report of a finished run again; or make thresholds, tables, "
+        "figures and the report of results of another package in the folder OUT.",
+        usage=_USAGE,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "results", metavar="DIR", nargs="?",
+        help="results of a run; or of another package, or the start of their names in a folder",
+    )  # fmt: skip
+    parser.add_argument(
+        "output_dir", metavar="OUT", nargs="?",
+        help="of another package: folder of the report, a new data set",
+    )  # fmt: skip
+    parser.add_argument(
+        "--output", metavar="FILE", help="of a run: the page; default *_report.html in its folder"
+    )
+    peer = parser.add_argument_group("results of another package")
+    peer.add_argument("--stat-map", metavar="NII", help="one statistic map, in the place of DIR")
+    peer.add_argument(
+        "--package", metavar="P",
+        help="FSL, SPM, PALM, nilearn, FitLins or AFNI, where a folder has results of several",
+    )  # fmt: skip
+    peer.add_argument(
+        "--dof", metavar="DOF[,DOF]", type=_numbers,
+        help="degrees of freedom that files do not state: one number for t, two for F",
+    )  # fmt: skip
+    single = parser.add_argument_group("with --stat-map")
+    single.add_argument("--stat-type", choices=("t", "F", "z"), help="where its header is silent")
+    single.add_argument("--mask", metavar="NII", help="voxels analysed; default: not 0 or NaN")
+    single.add_argument("--effect-map", metavar="NII", help="effect, of t and z")
+    single.add_argument("--variance-map", metavar="NII", help="its variance")
+    single.add_argument(
+        "--design", metavar="TABLE", help="FSL .mat, or TSV with a column a regressor"
+    )
+    single.add_argument("--name", metavar="C", help="name of the contrast")
+    run.add_thresholds(parser)
+    run.add_tables(parser)
+    run.add_execution(parser)
+    defaults = vars(parser.parse_args([]))
+    parser.set_defaults(execute=execute, defaults=defaults)
+
+
+def _numbers(text):
+    return tuple(float(item) for item in text.split(","))
+
+
+def execute(arguments):
+    """Write the report that the arguments ask for; returns the exit code."""
+    if arguments.stat_map is not None:
+        if arguments.output_dir is not None:
+            raise run.UsageError(
+                f"give either --stat-map {arguments.stat_map} or DIR ({arguments.results})"
+            )
+        # The only place is that of the report.
+        arguments.results, arguments.output_dir = arguments.stat_map, arguments.results
+        if arguments.output_dir is None:
+            raise run.UsageError("--stat-map goes with OUT, the folder of the report")
+        return report_peer(arguments)
+    if arguments.results is None:
+        raise run.UsageError("give DIR, the folder of results, or --stat-map")
+    ours = own_results(arguments.results)
+    if ours and arguments.output_dir is not None:
+        raise run.UsageError(
+            f"{Path(arguments.results).absolute()} holds results of {GENERATOR}, whose report "
+            "lies beside them: leave OUT out, or give --output FILE"
+        )
+    return report_own(arguments) if ours else report_peer(arguments)
+
+
+def own_results(path):
+    """Tell whether a folder, or the data set around it, is one of ours."""
+    path = Path(path).absolute()
+    if _maker(path) == GENERATOR:
+        return True
+    return _maker(path.parent) == GENERATOR and any(path.glob("*contrasts.json"))
+
+
+def _maker(folder):
+    """Return what a data set says made it, None where it does not."""
+    try:
+        about = json.loads((folder / "dataset_description.json").read_text())
+        return about["GeneratedBy"][0]["Name"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
+
+
+def report_own(arguments):
+    """Write the page of a finished run; returns the exit code."""
+    changed = _changed(arguments, without=_OF_OWN)
+    if changed:
+        raise run.UsageError(
+            f"{', '.join(changed)}: goes with results of another package; a run is thresholded by "
+            "nipype-group run"
+        )
+    path = None if arguments.output is None else Path(arguments.output).absolute()
+    if path is not None and not path.parent.is_dir():
+        raise run.UsageError(f"{path.parent} does not exist")
+    print(f"Report    {write_report(arguments.results, path, arguments.viewer)}")
+    return 0
+
+
+def _changed(arguments, without):
+    """Return the options that are not at their defaults, as they are typed."""
+    return [
+        f"--{name.replace('_', '-')}"
+        for name, default in arguments.defaults.items()
+        if name not in without and getattr(arguments, name) != default
+    ]
+
+
+def report_peer(arguments):
+    """Report results of another package; returns the exit code."""
+    single = arguments.stat_map is not None
+    _check_options(arguments, single)
+    inputs = _inputs(arguments, single)
+    found = _find(arguments, inputs, single)
+    if arguments.output_dir is None:
+        raise run.UsageError(
+            f"{Path(arguments.results).absolute()} holds results of {found.package}: say where "
+            "the report goes, as nipype-group report DIR OUT"
+        )
+    _check_place(arguments)
+    check_output_dir(arguments.output_dir)
+    contrasts = peer_contrasts(found)
+    settings = _settings(arguments, contrasts)
+    _check_smoothness(settings, contrasts, found)
+    figures = run.can_draw()
+    workflow = init_peer_wf(
+        contrasts=contrasts,
+        package=None if found.package == "unknown" else found.package,
+        has_design=found.design is not None,
+        height_controls=settings.height_controls,
+        alpha=settings.alpha,
+        threshold_z=settings.threshold_z,
+        tail=settings.tail,
+        cluster_extent=settings.cluster_extent,
+        connectivity=settings.connectivity,
+        cluster_control=settings.cluster_control,
+        cluster_forming_z=settings.cluster_forming_z,
+        cluster_forming_p=settings.cluster_forming_p,
+        ari_thresholds_z=settings.ari_thresholds_z,
+        atlases=settings.atlases,
+        space=settings.space,
+        table_views=settings.table_views,
+        viewer=settings.viewer,
+        figures=figures,
+    )
+    code = run.carry_out(workflow, inputs, arguments, settings.n_procs)
+    if code == 0:
+        for note in found.notes:
+            print(f"Note      {note}")
+        if not figures:
+            print(run.NO_FIGURES)
+    return code
+
+
+def _check_options(arguments, single):
+    if arguments.output is not None:
+        raise run.UsageError(
+            "--output is of a finished run; the report of another package's results lies in OUT"
+        )
+    if not single:
+        of_single = [n for n in _OF_SINGLE if getattr(arguments, n) is not None]
+        if of_single:
+            names = ", ".join(f"--{n.replace('_', '-')}" for n in of_single)
+            raise run.UsageError(f"{names}: goes with --stat-map")
+    elif arguments.package is not None:
+        raise run.UsageError("--package goes with DIR, not with --stat-map")
+
+
+def _inputs(arguments, single):
+    """Return the inputs of the workflow that say what is read."""
+    inputs = {"path": str(Path(arguments.results).absolute()), "single": single}
+    for option, (name, _) in _OF_SINGLE.items():
+        value = getattr(arguments, option)
+        if value is not None:
+            is_text = option in ("stat_type", "name")
+            inputs[name] = value if is_text else run.existing(value)
+    if arguments.package is not None:
+        inputs["package"] = arguments.package
+    if arguments.dof is not None:
+        inputs["dof"] = list(arguments.dof)
+    return inputs
+
+
+def _find(arguments, inputs, single):
+    """Find the results before anything runs."""
+    given = {key: inputs[name] for name, key in _OF_SINGLE.values() if name in inputs}
+    try:
+        return look_up(
+            inputs["path"], single=single, package=arguments.package, dof=arguments.dof, **given
+        )
+    except (ValueError, FileNotFoundError) as error:
+        hint = ""
+        if single and "degrees of freedom" in str(error):
+            hint = " (--dof)"
+        elif single and "give its type" in str(error):
+            hint = " (--stat-type)"
+        raise run.UsageError(f"{error}{hint}") from error
+
+
+def _check_place(arguments):
+    """Refuse a report inside the results that it is about."""
+    results, output = Path(arguments.results).absolute(), Path(arguments.output_dir).absolute()
+    folder = results if results.is_dir() else results.parent
+    inside = results.is_dir() and folder.resolve() in output.resolve().parents
+    if inside or output.resolve() == folder.resolve():
+        raise run.UsageError(
+            f"{output} is a place among the results of the other package ({folder}): choose a "
+            "folder of its own for the report"
+        )
+
+
+def _settings(arguments, contrasts):
+    """Return the settings, checked as those of a run are."""
+    controls = arguments.height_control
+    if controls is None:
+        controls = ["none"] if arguments.threshold_z is not None else ["fdr"]
+    try:
+        return AnalysisSettings(
+            contrasts=tuple(f"{c.label}=`{c.label}`" for c in contrasts),
+            tail=arguments.tail,
+            height_controls=tuple(controls),
+            alpha=arguments.alpha,
+            threshold_z=arguments.threshold_z,
+            cluster_extent=arguments.cluster_extent,
+            connectivity=arguments.connectivity,
+            cluster_control=arguments.cluster_control,
+            cluster_forming_z=arguments.cluster_forming_z,
+            cluster_forming_p=arguments.cluster_forming_p,
+            ari_thresholds_z=arguments.ari,
+            atlases=None if arguments.atlas is None else tuple(arguments.atlas),
+            space=arguments.space,
+            table_views=arguments.table_view,
+            viewer=arguments.viewer,
+            n_procs=run.processors(arguments),
+        )
+    except ValueError as error:
+        raise run.UsageError(error) from error
+
+
+def _check_smoothness(settings, contrasts, found):
+    """Refuse random field theory where the files do not tell what it needs."""
+    if "rft" not in settings.height_controls and settings.cluster_control is None:
+        return
+    rough = [c.name for c in contrasts if not c.is_smooth]
+    if rough:
+        raise run.UsageError(
+            "random field theory needs the smoothness of the residuals, which the files of "
+            f"{found.package} do not state for {', '.join(rough)}; take another --height-control, "
+            "as fdr or bonferroni"
+        )

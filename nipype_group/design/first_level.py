@@ -1,0 +1,214 @@
+"""Files as first levels leave them: maps merged in one 4D image, and what a map says it is."""
+
+import re
+import zlib
+from collections import Counter
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+from nibabel.filebasedimages import ImageFileError
+
+from nipype_group.design.fsl import read_contrast_names
+from nipype_group.design.sources import MapEntry, read_volumes_table
+from nipype_group.images import Grid, MapError, write_volume
+
+# As spm_contrasts describes its images: "SPM contrast - 1: faces > houses", "Contrast 1: ...",
+# "SPM{T_[190.0]} - contrast 1: ...".
+_SPM_CONTRAST = re.compile(r"contrast\s*-?\s*\d+\s*:\s*(.*\S)", re.IGNORECASE)
+# What SPM's smoothing puts behind.
+_SPM_SMOOTHED = re.compile(r"\s*-\s*s?conv\s*\(.*$", re.IGNORECASE)
+_ALL_SESSIONS = " - all sessions"
+
+
+def split_merged(path, directory, stem="vol"):
+    """Write every volume of a 4D image as a map of its own.
+
+    Parameters
+    ----------
+    path : path
+        4D image, a map a volume, as ``fslmerge -t`` makes it for flameo and randomise.
+    directory : path
+        Where the maps go: vol0000.nii, vol0001.nii, ... (float32, values as they are).
+    stem : str
+        How their names start.
+
+    Returns
+    -------
+    list of str
+
+    Raises
+    ------
+    MapError
+        Where the image is unreadable or not 4D.
+    """
+    try:
+        # A compressed file is read through once, not from its start for every volume.
+        image = nib.load(path, keep_file_open=True)
+        if len(image.shape) != 4:
+            raise MapError(path, f"its shape is {image.shape}; 4D is expected, a map a volume")
+        grid = Grid(image.shape[:3], np.asarray(image.affine, dtype=float))
+        return [
+            write_volume(Path(directory, f"{stem}{i:04d}.nii"), image.dataobj[..., i], grid)
+            for i in range(image.shape[3])
+        ]
+    except MapError:
+        raise
+    except (OSError, EOFError, zlib.error, ImageFileError, ValueError) as error:
+        raise MapError(
+            path, f"cannot be read as an image, it may be truncated ({error})"
+        ) from error
+
+
+def find_merged_maps(path, directory, table=None, variance_file=None):
+    """Take the volumes of a 4D image for maps.
+
+    Parameters
+    ----------
+    path : path
+        4D image of effects.
+    directory : path
+        Where the volumes go as maps.
+    table : path, optional
+        Table of the volumes, see `read_volumes_table`; without it they are numbered from 1.
+    variance_file : path, optional
+        4D image of the effects' variances.
+
+    Returns
+    -------
+    list of MapEntry
+
+    Raises
+    ------
+    ValueError
+        Where the images and the table have different numbers of volumes.
+    """
+    maps = split_merged(path, directory)
+    variances = [None] * len(maps)
+    if variance_file is not None:
+        variances = [Path(v) for v in split_merged(variance_file, directory, "variance")]
+        if len(variances) != len(maps):
+            raise MapError(
+                variance_file, f"{len(variances)} volumes of variances for {len(maps)} of {path}"
+            )
+    if table is None:
+        width = len(str(len(maps)))
+        rows = [(f"{i + 1:0{width}d}", {}, {}) for i in range(len(maps))]
+    else:
+        rows = read_volumes_table(table)
+    if len(rows) != len(maps):
+        raise MapError(path, f"{len(maps)} volumes; {table} has {len(rows)} rows, not one each")
+    return [
+        MapEntry(label, Path(a_map), f"{Path(path).name}[{i}]", conditions, variance, covariates)
+        for i, (a_map, variance, (label, conditions, covariates)) in enumerate(
+            zip(maps, variances, rows, strict=True)
+        )
+    ]
+
+
+def contrast_name(path):
+    """Return the first level's name of the contrast that a map is of, None where none is told.
+
+    SPM writes it into the header of con and spmT images. FEAT writes it beside its copes: into
+    design.con of the folder, and, where that is of a second level, design.lev.
+
+    Examples
+    --------
+    >>> contrast_name("sub-01/effect.nii.gz") is None
+    True
+    """
+    path = Path(path)
+    return _feat_contrast(path) or _spm_contrast(path)
+
+
+def _spm_contrast(path):
+    try:
+        described = nib.load(path).header["descrip"].item()
+    except (OSError, EOFError, zlib.error, ImageFileError, ValueError, KeyError, TypeError):
+        # An unreadable map is found where its values are read.
+        return None
+    found = _SPM_CONTRAST.search(described.decode("latin-1"))
+    return _SPM_SMOOTHED.sub("", found.group(1)).strip() or None if found else None
+
+
+def registered_elsewhere(path):
+    """Return a hint where a map is a cope that FEAT has not registered, else nothing.
+
+    Examples
+    --------
+    >>> registered_elsewhere("sub-01.feat/stats/cope1.nii.gz")
+    "; FEAT's copes in standard space are those in reg_standard/stats"
+    >>> registered_elsewhere("sub-01.feat/reg_standard/stats/cope1.nii.gz")
+    ''
+    """
+    folder, _ = _feat_cope(Path(path))
+    if folder is None or folder.name == "reg_standard":
+        return ""
+    return "; FEAT's copes in standard space are those in reg_standard/stats"
+
+
+def _feat_cope(path):
+    """Return the folder whose stats a cope is in, and its number; None of other maps."""
+    number = re.match(r"cope(\d+)\.(?:nii|img|hdr)", path.name)
+    if not number or path.parent.name != "stats":
+        return None, None
+    return path.parent.parent, int(number.group(1))
+
+
+def _feat_contrast(path):
+    folder, number = _feat_cope(path)
+    if folder is None:
+        return None
+    folder = folder.parent if folder.name == "reg_standard" else folder
+    try:
+        name = read_contrast_names(folder / "design.con").get(number)
+        lower = folder / "design.lev"
+        return ": ".join([lower.read_text().strip(), name]) if name and lower.is_file() else name
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+def of_other_contrasts(entries):
+    """Find maps that are of another contrast than most of their condition.
+
+    Names count as one where they differ in case, spaces, or SPM's "- All Sessions" alone. Maps
+    that do not tell their contrast are left alone.
+
+    Parameters
+    ----------
+    entries : sequence of MapEntry
+
+    Returns
+    -------
+    list of (MapEntry, str)
+        The maps, and what they are of; all maps that tell where no name is that of most.
+    """
+    cells = {}
+    for entry in entries:
+        name = contrast_name(entry.path)
+        if name is not None:
+            cells.setdefault(tuple(entry.conditions.values()), []).append((entry, name))
+    return [found for named in cells.values() for found in _minority(named)]
+
+
+def _minority(named):
+    keys = [_comparable(name) for _, name in named]
+    counts = Counter(keys)
+    if len(counts) == 1:
+        return []
+    most, n_most = counts.most_common(1)[0]
+    if 2 * n_most <= len(keys):
+        return [
+            (entry, f"its contrast is {name!r}; no contrast is that of most maps")
+            for entry, name in named
+        ]
+    usual = named[keys.index(most)][1]
+    return [
+        (entry, f"its contrast is {name!r}, that of most maps is {usual!r}")
+        for (entry, name), key in zip(named, keys, strict=True)
+        if key != most
+    ]
+
+
+def _comparable(name):
+    return "".join(name.casefold().removesuffix(_ALL_SESSIONS).split())

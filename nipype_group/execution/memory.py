@@ -1,0 +1,237 @@
+"""Memory of every node, from the headers of the maps, before anything runs.
+
+Nipype's plugins take a number of GiB for each node: MultiProc runs together what fits, a cluster
+ends a job that takes more. The numbers here bound the anonymous memory of a process that runs the
+node alone; what it maps of the stack is the system's to take back. They count every voxel of the
+grid, since the mask is not known yet, so a usual brain takes a third to a half of them.
+"""
+
+from dataclasses import dataclass
+
+from nipype_group.execution.run import _memory_gb
+
+_GIB = 2**30
+# Interpreter, this package and what it rests on; and what figures add to it.
+_LIBRARIES = 0.25 * _GIB
+_FIGURES = 0.3 * _GIB
+# Bytes of a value, and arrays of a volume at once where one is read, checked and written: bytes of
+# the file, what they unpack to, float64 if scaled, float32 copies.
+_FLOAT = 8
+_READING = 40
+# Row of a table of maps, with paths and checksums, in several copies.
+_ROW = 8_000
+# Values of a tile of the model and arrays of them at once, see `stats.glm.tiles`.
+_TILE_VALUES, _TILE_VOXELS = 2**23, 4096
+_TILE_COPIES = 5
+# The same of a permutation, see `stats.shuffle_tiles`.
+_SHUFFLED_VOXELS, _BATCH, _SERIES = 1024, 256, 12
+_SHUFFLED_COPIES = 5
+# Atlases that are held, see `reporting.atlas_images`, and regions of all of them.
+_ATLASES = 0.4 * _GIB
+_REGIONS = 1000
+
+
+@dataclass(frozen=True)
+class StudySize:
+    """What decides the memory of a study.
+
+    Parameters
+    ----------
+    n_maps : int
+        Maps.
+    shape : tuple of int
+        Voxels of their grid along the three axes.
+    n_columns : int
+        Columns of the design.
+    n_contrasts : int
+        Contrasts.
+    """
+
+    n_maps: int
+    shape: tuple
+    n_columns: int = 1
+    n_contrasts: int = 1
+
+    @property
+    def volume(self):
+        """Bytes of a volume of float64."""
+        return _FLOAT * self.shape[0] * self.shape[1] * self.shape[2]
+
+    @property
+    def reading(self):
+        """Bytes while a map is read, or an image written."""
+        return _READING / _FLOAT * self.volume
+
+    @property
+    def rows(self):
+        """Bytes of a table of the maps and of the design."""
+        return self.n_maps * (_ROW + 4 * _FLOAT * self.n_columns)
+
+    @property
+    def tile(self):
+        """Bytes of a tile of voxels of all maps in a fit."""
+        values = min(_TILE_VOXELS * self.n_maps, max(_TILE_VALUES, 64 * self.n_maps))
+        return _TILE_COPIES * _FLOAT * values
+
+    @property
+    def estimates(self):
+        """Bytes of the parameter estimates and a copy; they are written a volume at a time."""
+        return 2 * self.n_columns * self.volume
+
+
+def _collect(size, node):
+    return size.rows + size.reading
+
+
+def _mask(size, node):
+    return size.rows + size.reading + 4 * size.volume
+
+
+def _smooth(size, node):
+    # Shares of the kernel of up to eight patterns are kept.
+    return size.rows + (node.n_procs or 1) * 2 * size.reading + 4 * size.volume
+
+
+def _design(size, node):
+    return 2 * size.rows
+
+
+def _glm(size, node):
+    return size.rows + size.tile + size.estimates + 60 * size.volume
+
+
+def _estimate(size, node):
+    return size.rows + size.estimates + 30 * size.volume
+
+
+def _threshold(size, node):
+    return 25 * size.volume
+
+
+def _resolutions(size, node):
+    # Neighbours of every voxel among them.
+    return 45 * size.volume
+
+
+def _plan(size, node):
+    sample = 6 * _FLOAT * min(2000 * size.n_maps, 2**22)
+    return 2 * size.rows + sample + size.reading
+
+
+def _permutations(size, node):
+    threads = node.n_procs or 1
+    series = _SERIES * size.n_maps * size.volume / _FLOAT * size.n_contrasts
+    kept = min(node.interface.inputs.memory_gb * 1e9, series)
+    tile = _SHUFFLED_COPIES * _FLOAT * _SHUFFLED_VOXELS * size.n_maps
+    rows = 3 * _FLOAT * _BATCH * size.n_maps * (1 + size.n_columns)
+    maps = 10 * size.volume * size.n_contrasts + 20 * size.volume
+    return size.rows + kept + threads * (tile + rows + 4 * size.volume) + maps
+
+
+def _merge(size, node):
+    return size.rows + (40 + 20 * size.n_contrasts) * size.volume
+
+
+def _tables(size, node):
+    return _ATLASES + 20 * size.volume
+
+
+def _quality(size, node):
+    return _FIGURES + size.rows + size.tile + 12 * size.volume
+
+
+def _regions(size, node):
+    values = _FLOAT * size.n_maps * _REGIONS
+    tile = _SHUFFLED_COPIES * _FLOAT * _SHUFFLED_VOXELS * size.n_maps
+    return _ATLASES + size.rows + 4 * values + tile + 20 * size.volume
+
+
+def _figures(size, node):
+    return _FIGURES + 2 * size.rows + 30 * size.volume
+
+
+def _keep(size, node):
+    return _FIGURES + 4 * size.rows + 15 * size.volume
+
+
+# By the name of the interface; what is not named works on tables alone.
+_WORK = {
+    "CollectMaps": _collect,
+    "GroupMask": _mask,
+    "SmoothMaps": _smooth,
+    "StackMaps": _collect,
+    "DesignMatrix": _design,
+    "ContrastSet": _design,
+    "GroupGLM": _glm,
+    "EstimateContrasts": _estimate,
+    "ThresholdMap": _threshold,
+    "ClusterInference": _threshold,
+    "AllResolutionsInference": _resolutions,
+    "PlanPermutations": _plan,
+    "RunPermutations": _permutations,
+    "MergePermutations": _merge,
+    "AtlasReport": _tables,
+    "MapQuality": _quality,
+    "RegionModels": _regions,
+    "PlotResults": _figures,
+    "GroupDerivatives": _keep,
+}
+
+
+def declare_memory(workflow, size):
+    """Declare the memory of all nodes of a workflow.
+
+    Parameters
+    ----------
+    workflow : Workflow
+        Of `init_group_wf` or its parts; its nodes are changed.
+    size : StudySize
+
+    Returns
+    -------
+    dict
+        Full name of a node to GiB, of those that compute.
+
+    Examples
+    --------
+    >>> from nipype_group.workflows import init_model_wf
+    >>> wf = init_model_wf(formula="age", contrasts=("age=age",))
+    >>> declared = declare_memory(wf, StudySize(200, (97, 115, 97), n_columns=2))
+    >>> declared["model_wf.glm"] == wf.get_node("glm").mem_gb
+    True
+    """
+    declared = {}
+    for name in workflow.list_node_names():
+        node = workflow.get_node(name)
+        work = _WORK.get(type(node.interface).__name__)
+        if work is not None:
+            # Nipype has no other way to change what a builder said.
+            node._mem_gb = round((_LIBRARIES + work(size, node)) / _GIB, 2)
+            declared[f"{workflow.name}.{name}"] = node.mem_gb
+    return declared
+
+
+def check_memory(declared, memory_gb=None):
+    """Refuse nodes that need more memory than there is.
+
+    Parameters
+    ----------
+    declared : dict
+        From `declare_memory`.
+    memory_gb : float, optional
+        GiB there are; default: nine tenths of what this machine allows.
+
+    Raises
+    ------
+    ValueError
+        Naming the nodes, and what to do.
+    """
+    memory_gb = _memory_gb() if memory_gb is None else memory_gb
+    short = {name: need for name, need in declared.items() if need > memory_gb}
+    if short:
+        listing = ", ".join(f"{name} {need:.2g} GB" for name, need in short.items())
+        raise ValueError(
+            f"there are {memory_gb:.2g} GB of memory, and nodes may need more: {listing}. Lower "
+            "--memory-gb or --n-procs, take maps of larger voxels, or give another machine; what "
+            "is foreseen is a bound, and --plugin-args '{\"memory_gb\": N}' says to try with N"
+        )

@@ -1,0 +1,181 @@
+"""MultiProc that outlives the death of a worker.
+
+Nipype's own MultiProc never learns that a worker was killed and waits for ever; the same where
+the result of a node cannot travel. Here each worker has a pipe of its own, whose end is noticed.
+"""
+
+import os
+import signal
+import threading
+import time
+import warnings
+from contextlib import suppress
+from multiprocessing import connection, get_context, parent_process
+from traceback import format_exception
+
+from nipype.pipeline.plugins.multiproc import MultiProcPlugin as NipypeMultiProcPlugin
+from threadpoolctl import threadpool_limits
+
+from nipype_group.execution.failures import cause_of_exit
+from nipype_group.execution.loop import NodeLoop
+from nipype_group.execution.requests import thread_limits
+
+_SECONDS_TO_END = 5.0
+_END, _NODE = "end", "node"
+
+
+def _die_with_parent():
+    """End this process when the one that started it ends, however that ends."""
+
+    def watch():
+        connection.wait([parent_process().sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _run(pipe):
+    """Take a node and run it; return the lines of a traceback, None where all went well."""
+    try:
+        node, updatehash = pipe.recv()
+        os.environ.update(thread_limits(node.n_procs))
+        with threadpool_limits(node.n_procs):
+            node.run(updatehash=updatehash)
+    except BaseException as error:
+        return format_exception(error)
+    return None
+
+
+def _serve(pipe, folder):
+    """Run nodes that come through a pipe."""
+    # What the run does when it is asked to stop is not for its workers.
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        signal.signal(number, signal.SIG_DFL)
+    _die_with_parent()
+    os.chdir(folder)
+    os.environ["NIPYPE_NO_ET"] = "1"
+    while True:
+        # A word of its own comes first: a node may fail to arrive.
+        if pipe.recv() == _END:
+            return
+        pipe.send(_run(pipe))
+
+
+class _Worker:
+    """A process that runs one node at a time."""
+
+    def __init__(self, context, folder):
+        self.pipe, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(theirs, folder))
+        with warnings.catch_warnings():
+            # Python warns of forking beside threads; those of BLAS rest here.
+            warnings.filterwarnings("ignore", ".*fork.*", DeprecationWarning)
+            self._process.start()
+        theirs.close()
+        self.taskid = None
+
+    def is_alive(self):
+        return self._process.is_alive()
+
+    @property
+    def sentinel(self):
+        return self._process.sentinel
+
+    def end(self):
+        """End the process, whatever it does; return how it ended."""
+        if self.taskid is not None:
+            self._process.terminate()
+        with suppress(OSError):
+            self.pipe.send(_END)
+        self.pipe.close()
+        self._process.join(_SECONDS_TO_END)
+        if self._process.is_alive():
+            self._process.kill()
+            self._process.join()
+        return self._process.exitcode
+
+
+class MultiProcPlugin(NodeLoop, NipypeMultiProcPlugin):
+    """Run nodes in processes of this machine; a killed one costs its node only.
+
+    Parameters
+    ----------
+    plugin_args : dict, optional
+        Those of Nipype's MultiProc.
+    """
+
+    def __init__(self, plugin_args=None):
+        super().__init__(plugin_args=plugin_args)
+        self.pool.shutdown()
+        self._context = get_context(self.plugin_args.get("mp_context"))
+        self._workers, self._results = [], {}
+
+    def _submit_job(self, node, updatehash=False):
+        # Output that streams would mix with that of other nodes.
+        if getattr(node.interface, "terminal_output", "") == "stream":
+            node.interface.terminal_output = "allatonce"
+        self._taskid += 1
+        worker = next((w for w in self._workers if w.taskid is None and w.is_alive()), None)
+        if worker is None:
+            worker = _Worker(self._context, self._cwd)
+            self._workers.append(worker)
+        worker.taskid = self._taskid
+        try:
+            worker.pipe.send(_NODE)
+            worker.pipe.send((node, updatehash))
+        except OSError:
+            # It died just now, which the next look tells.
+            return self._taskid
+        except Exception as error:
+            # A node that cannot travel: the worker, which waits for it, goes too.
+            self._workers.remove(worker)
+            worker.end()
+            self._results[self._taskid] = format_exception(error)
+        return self._taskid
+
+    def _look(self):
+        for worker in [w for w in self._workers if w.taskid is not None]:
+            # Looked at in this order: what a worker sent before its death counts.
+            alive = worker.is_alive()
+            try:
+                if worker.pipe.poll():
+                    self._results[worker.taskid] = worker.pipe.recv()
+                    worker.taskid = None
+                    continue
+            except (EOFError, OSError):
+                alive = False
+            if not alive:
+                self._bury(worker)
+
+    def _bury(self, worker):
+        self._workers.remove(worker)
+        taskid, worker.taskid = worker.taskid, None
+        cause = f"its process {cause_of_exit(worker.end())}"
+        if "SIGKILL" in cause:
+            cause += (
+                ": give the node more memory (mem_gb, --memory-gb) or run fewer at once (n_procs)"
+            )
+        self._results[taskid] = {"cause": cause}
+
+    def _get_result(self, taskid):
+        if taskid not in self._results:
+            return None
+        found = self._results[taskid]
+        if isinstance(found, dict):
+            return {"traceback": [f"The node ended without a result: {found['cause']}\n"], **found}
+        return {"traceback": found}
+
+    def _clear_task(self, taskid):
+        del self._results[taskid]
+
+    def _wait(self, seconds):
+        busy = [w for w in self._workers if w.taskid is not None]
+        if busy:
+            connection.wait([end for w in busy for end in (w.pipe, w.sentinel)], seconds)
+        else:
+            time.sleep(seconds)
+
+    def _close(self):
+        for worker in self._workers:
+            worker.end()
+        self._workers = []

@@ -1,0 +1,139 @@
+"""The record of a run: what ran where, as which job, for how long."""
+
+import json
+import os
+import platform
+import socket
+import time
+from datetime import datetime, timezone
+from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+RECORD_NAME = "run.json"
+# A record of many nodes need not be written at each event; a job is always written at once.
+_SECONDS_BETWEEN_WRITES = 1.0
+_PACKAGES = ("nipype-group", "nipype", "numpy", "scipy", "numba", "nibabel")
+
+
+def _now():
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+@lru_cache
+def versions():
+    """Return the versions of Python, the package and what its results rest on."""
+    return {"python": platform.python_version(), **{name: _version(name) for name in _PACKAGES}}
+
+
+def _version(package):
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "unknown"
+
+
+class RunRecord:
+    """A JSON file that tells how a run goes on, written as it goes.
+
+    Parameters
+    ----------
+    path : path
+        The file, replaced as a whole at each writing.
+    workflow, plugin : str
+        Their names.
+    arguments : dict
+        Arguments of the plugin.
+    earlier : dict, optional
+        Record of the run before: what is known of a node stays while its result is valid.
+    """
+
+    def __init__(self, path, workflow, plugin, arguments, earlier=None):
+        self.path = Path(path)
+        self._earlier = (earlier or {}).get("nodes", {})
+        self._written = -_SECONDS_BETWEEN_WRITES
+        self._starts = {}
+        self._began = time.monotonic()
+        self._data = {
+            "workflow": workflow,
+            "plugin": plugin,
+            "arguments": {k: v for k, v in arguments.items() if k != "status_callback"},
+            "state": "running",
+            "started": _now(),
+            "ended": None,
+            "seconds": None,
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "versions": versions(),
+            "nodes": {},
+        }
+        self._write()
+
+    def _node(self, name):
+        return self._data["nodes"].setdefault(
+            name, {"state": "waiting", "started": None, "seconds": None, "host": None, "jobs": []}
+        )
+
+    def event(self, name, status):
+        """Take an event of a node: start, cached, end or exception."""
+        node = self._node(name)
+        if status == "start":
+            self._starts[name] = time.monotonic()
+            node.update(state="running", started=_now(), seconds=None, host=None)
+        elif status == "exception":
+            node["state"] = "failed"
+        elif status == "cached":
+            self._starts.pop(name, None)
+            node.update(self._earlier.get(name, {"started": None}), state="cached")
+        elif node["state"] not in ("failed", "cached"):
+            node["state"] = "done"
+        if status in ("end", "exception") and name in self._starts:
+            node["seconds"] = round(time.monotonic() - self._starts[name], 2)
+        if time.monotonic() - self._written >= _SECONDS_BETWEEN_WRITES:
+            self._write()
+
+    def job(self, name, job_id):
+        """Take the scheduler's id of a node's job; it is on disk when this returns."""
+        self._node(name)["jobs"].append(job_id)
+        self._write()
+
+    def host(self, name, host):
+        """Take the machine where a node ran."""
+        self._node(name)["host"] = host
+
+    def end(self, state):
+        """Close the record with the state of the run: done, failed or interrupted."""
+        self._data.update(
+            state=state, ended=_now(), seconds=round(time.monotonic() - self._began, 2)
+        )
+        self._write()
+
+    def _write(self):
+        beside = self.path.with_name(f"{self.path.name}.tmp")
+        beside.write_text(json.dumps(self._data, indent=1, default=str) + "\n", encoding="utf-8")
+        beside.replace(self.path)
+        self._written = time.monotonic()
+
+
+def read_record(path):
+    """Return the record of an earlier run, None where there is none that can be read."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def open_jobs(record):
+    """Return the ids of jobs whose end an earlier run did not see.
+
+    Parameters
+    ----------
+    record : dict or None
+        From `read_record`.
+
+    Returns
+    -------
+    list of int
+    """
+    nodes = (record or {}).get("nodes", {}).values()
+    return [n["jobs"][-1] for n in nodes if n["jobs"] and n["state"] in ("waiting", "running")]

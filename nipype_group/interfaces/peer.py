@@ -1,0 +1,223 @@
+"""Peers: results that other packages left on disk, as the stages of a run take them."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+from nipype.interfaces.base import Str, TraitedSpec, traits
+
+from nipype_group.images import read_mask, read_volume, write_volume
+from nipype_group.interfaces.base import (
+    LOGGER,
+    File,
+    GroupInputSpec,
+    GroupInterface,
+    file_identity,
+    isdefined,
+)
+from nipype_group.reporting.peer_files import look_up, write_peer
+from nipype_group.reporting.permutation_maps import CONTROL_NAMES
+from nipype_group.stats.clusters import TAILS, label_clusters
+from nipype_group.stats.multiple_testing import check_alpha
+
+# p of permutation are multiples of a step; 1-p in single precision is off by 6e-8.
+_LOGP_TOLERANCE = 1e-6
+# Inputs of `single_result`.
+_OF_SINGLE = {
+    "stat_type": "stat_type",
+    "mask": "mask_file",
+    "effect": "effect_file",
+    "variance": "variance_file",
+    "design": "design_table",
+    "name": "contrast_name",
+}
+
+
+def _files(desc):
+    return traits.List(File(), desc=desc)
+
+
+class _PeerResultsInputSpec(GroupInputSpec):
+    path = Str(
+        mandatory=True,
+        desc="folder of results, the start of their names in it, or with single one image",
+    )
+    package = Str(desc="FSL, SPM, PALM, nilearn, FitLins or AFNI, where several lie in a place")
+    dof = traits.List(
+        traits.Float,
+        desc="degrees of freedom where files do not state them: one of t, two of F",
+        maxlen=2,
+    )
+    tail = traits.Enum(*TAILS, usedefault=True, desc="side of the uncorrected p of t and z")
+    single = traits.Bool(False, usedefault=True, desc="path is one statistic map")
+    stat_type = traits.Enum("t", "F", "z", desc="single: where header and name do not say it")
+    mask_file = File(exists=True, desc="single: voxels analysed; default: finite and not 0")
+    effect_file = File(exists=True, desc="single: effect, of t and z")
+    variance_file = File(exists=True, desc="single: its variance")
+    design_table = File(exists=True, desc="single: FSL .mat, or TSV with a column a regressor")
+    contrast_name = Str(desc="single: name of the contrast; default: that of the file")
+
+    def hidden_inputs(self):
+        """Return what is found and the contents of its files."""
+        try:
+            found = look_up_inputs(self)
+        except (ValueError, OSError):
+            # Running says what is wrong.
+            return []
+        statistics = found.statistics
+        files = [v for s in statistics for v in vars(s).values() if isinstance(v, Path)]
+        files += [path for s in statistics for path, _ in s.corrected.values()]
+        model = [] if found.design is None else [found.design[0], found.design[1].tolist()]
+        weights = {name: rows.tolist() for name, rows in (found.contrasts or {}).items()}
+        about = repr((statistics, model, weights, found.n_maps, found.notes))
+        return [about, *(file_identity(f) for f in files)]
+
+
+def look_up_inputs(inputs):
+    """Find the results that the inputs name."""
+    given = {}
+    if inputs.single:
+        values = {key: getattr(inputs, name) for key, name in _OF_SINGLE.items()}
+        given = {key: value for key, value in values.items() if isdefined(value)}
+    return look_up(
+        inputs.path,
+        single=inputs.single,
+        package=inputs.package if isdefined(inputs.package) else None,
+        dof=inputs.dof if isdefined(inputs.dof) and len(inputs.dof) else None,
+        **given,
+    )
+
+
+class _PeerResultsOutputSpec(TraitedSpec):
+    contrast_names = traits.List(Str, desc="names, in the order of the files")
+    stat_types = traits.List(Str, desc="t, F or z of every contrast")
+    stat_files = _files("statistic, as the package has it")
+    field_files = _files("the same, or z where degrees of freedom vary by voxel or are unknown")
+    z_files = _files("z, the package's own where it is there")
+    p_files = _files("uncorrected p")
+    effect_files = _files("effect; NaN where there is none")
+    variance_files = _files("variance of the effect; NaN where there is none")
+    mask_files = _files("voxels analysed, of every contrast")
+    mask_file = File(desc="voxels that any contrast has")
+    smoothness_files = _files("JSON of FWHM and resels of every contrast, or why there are none")
+    corrected_logp_files = _files("-log10 of the package's corrected p: all of a contrast, next")
+    contrasts_file = File(desc="JSON of the contrasts, with the weights that are known")
+    design_file = File(desc="TSV of the regressors; undefined where unknown, as the next")
+    design_json = File(desc="its description")
+    peer_file = File(desc="JSON: package, notes, sources")
+
+
+class PeerResults(GroupInterface):
+    """Read group results of FSL, SPM, PALM, nilearn, FitLins or AFNI, or one statistic map.
+
+    Statistics are read, never computed anew; z and p follow from them where the package stores
+    none. Files have the form that the stages of a run give theirs.
+
+    Examples
+    --------
+    >>> from nipype_group.interfaces import PeerResults
+    >>> PeerResults(path="stats", package="SPM").inputs.tail
+    'two-sided'
+    """
+
+    input_spec = _PeerResultsInputSpec
+    output_spec = _PeerResultsOutputSpec
+
+    def _run_interface(self, runtime):
+        found = look_up_inputs(self.inputs)
+        for note in found.notes:
+            LOGGER.info("%s", note)
+        self._results.update(
+            write_peer(runtime.cwd, found, self.inputs.path, self.inputs.tail),
+            contrast_names=[s.name for s in found.statistics],
+            stat_types=[s.stat_type for s in found.statistics],
+        )
+        return runtime
+
+
+class _ThresholdCorrectedInputSpec(GroupInputSpec):
+    stat_file = File(exists=True, mandatory=True, desc="statistic map; its sign is the side")
+    logp_file = File(exists=True, mandatory=True, desc="-log10 of the corrected p")
+    mask_file = File(exists=True, mandatory=True, desc="voxels tested")
+    control = traits.Enum(
+        *CONTROL_NAMES.values(), usedefault=True, desc="what the p are corrected for"
+    )
+    stat_type = traits.Enum("t", "F", "z", usedefault=True, desc="what the statistic is")
+    contrast_name = Str(desc="name of the contrast, kept in the summary")
+    package = Str(desc="what corrected the p, kept in the summary")
+    alpha = traits.Float(0.05, usedefault=True, desc="familywise error rate")
+    tail = traits.Enum(*TAILS, usedefault=True, desc="side that the p look at")
+    connectivity = traits.Enum(26, 6, 18, usedefault=True, desc="neighbours of a voxel")
+
+
+class _ThresholdCorrectedOutputSpec(TraitedSpec):
+    thresholded_file = File(desc="statistic where the corrected p is at most alpha, 0 elsewhere")
+    label_file = File(desc="cluster ids: positive first, then by size")
+    summary_file = File(desc="JSON: settings, survivors, p of every cluster")
+
+
+class ThresholdCorrected(GroupInterface):
+    """Threshold a statistic by corrected p that are there already; inclusion is p <= alpha.
+
+    The p are those of another package's permutations: of voxels, cluster extents, cluster masses
+    or TFCE. Connected survivors become clusters, and a cluster has the smallest p of its voxels.
+
+    Examples
+    --------
+    >>> from nipype_group.interfaces import ThresholdCorrected
+    >>> ThresholdCorrected(control="permutation-tfce").inputs.alpha
+    0.05
+    """
+
+    input_spec = _ThresholdCorrectedInputSpec
+    output_spec = _ThresholdCorrectedOutputSpec
+
+    def _run_interface(self, runtime):
+        inputs, cwd = self.inputs, Path(runtime.cwd)
+        check_alpha(inputs.alpha)
+        stat, grid = read_volume(inputs.stat_file)
+        mask, _ = read_mask(inputs.mask_file, grid)
+        logp, own = read_volume(inputs.logp_file)
+        if not own.matches(grid):
+            raise ValueError(f"{inputs.logp_file} has the grid {own}, the statistic {grid}")
+        survives = mask & (logp >= -np.log10(inputs.alpha) - _LOGP_TOLERANCE)
+        tail = "positive" if inputs.stat_type == "F" else inputs.tail
+        if tail != "two-sided":
+            survives &= (stat > 0) if tail == "positive" else (stat < 0)
+        labels = label_clusters(stat, survives, inputs.connectivity)
+        for name, values, dtype in (
+            ("thresholded", np.where(labels > 0, stat, 0), np.float32),
+            ("label", labels, np.int32),
+        ):
+            self._results[f"{name}_file"] = write_volume(cwd / f"{name}.nii", values, grid, dtype)
+        summary = _summary(inputs, tail, stat[mask], logp[mask], labels[mask])
+        path = cwd / "summary.json"
+        path.write_text(json.dumps(summary, indent=2) + "\n")
+        self._results["summary_file"] = str(path)
+        return runtime
+
+
+def _summary(inputs, tail, stat, logp, labels):
+    """Return settings, survivors and p as the sidecar tells them."""
+    column = {v: f"p_fwe_{k}" for k, v in CONTROL_NAMES.items()}[inputs.control]
+    rows = []
+    for cluster in range(1, int(labels.max(initial=0)) + 1):
+        p = float(10.0 ** -logp[labels == cluster].max())
+        rows.append({"cluster_id": cluster, "p_fwe": p, column: p})
+    return {
+        "Contrast": inputs.contrast_name if isdefined(inputs.contrast_name) else None,
+        "StatisticType": inputs.stat_type,
+        "HeightControl": inputs.control,
+        "CorrectedBy": inputs.package if isdefined(inputs.package) else None,
+        "Alpha": inputs.alpha,
+        "Tail": tail,
+        "ThresholdUnit": inputs.stat_type,
+        "Connectivity": inputs.connectivity,
+        "SearchVolumeVoxels": len(stat),
+        "SurvivingVoxels": int(np.count_nonzero(labels)),
+        "Clusters": len(rows),
+        "LargestStatistic": float(stat.max()),
+        "SmallestStatistic": float(stat.min()),
+        "SmallestCorrectedP": float(10.0 ** -logp.max()),
+        "ClusterTable": rows,
+    }

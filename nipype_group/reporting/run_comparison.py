@@ -1,0 +1,283 @@
+"""What tells two runs apart: inputs, parameters, versions, design, voxels, rows."""
+
+import json
+from pathlib import Path
+
+from nipype_group.images import IMAGE_SUFFIXES
+from nipype_group.reporting.file_comparison import (
+    changed_keys,
+    compare_files,
+    difference_text,
+    short,
+)
+from nipype_group.reporting.group_folder import GroupFolder
+from nipype_group.reporting.provenance_record import HOW_SPLIT, ProvenanceRecord
+
+# Told once for the whole run; every sidecar repeats them.
+_OF_THE_RUN = ("Parameters", "SoftwareVersions", "Command", "InputsSHA256")
+_NO_RECORD = {"Inputs": [], "SoftwareVersions": {}, "Settings": {}}
+_OTHER_ROLES = ("map", "variance")
+# Longer lists of names hide what one looks for; --json holds all.
+_MOST_NAMED = 20
+
+
+def compare_runs(first, second):
+    """Compare the results of two runs.
+
+    Parameters
+    ----------
+    first, second : path
+        Folders of results, or their folders ``group``.
+
+    Returns
+    -------
+    dict
+        Only what differs, so {} where nothing does: Inputs (OnlyFirst, OnlySecond, Changed,
+        Renamed, Reordered, Covariates, Files), Excluded, Parameters, Versions, Design,
+        Contrasts, Maps, Tables, Others, OnlyFirst, OnlySecond (files).
+
+    Raises
+    ------
+    ValueError, FileNotFoundError
+        Where one of them holds no group results.
+    """
+    folders = GroupFolder(first), GroupFolder(second)
+    records = [_record(folder) for folder in folders]
+    found = {
+        "Inputs": _inputs(folders, records),
+        "Excluded": _excluded(folders),
+        "Parameters": _parameters(folders, records),
+        "Versions": _versions(folders, records),
+        "Design": _design(folders),
+        "Contrasts": _contrasts(folders),
+        **_files(folders),
+    }
+    return {section: what for section, what in found.items() if what}
+
+
+def _record(folder):
+    try:
+        return ProvenanceRecord.read(folder.path.parent).content
+    except ValueError:
+        return _NO_RECORD
+
+
+def _filled(**entries):
+    return {name: value for name, value in entries.items() if value}
+
+
+def _rows(folder, name):
+    table = folder.read_rows(name)
+    return [] if table is None else table.fillna("n/a").to_dict("records")
+
+
+def _inputs(folders, records):
+    """Tell maps by participant and name, and covariates of the maps that are in both."""
+    tables = [_rows(folder, "observations") for folder in folders]
+    keyed = [{(r["participant_id"], r["map"]): r for r in table} for table in tables]
+    one, other = keyed
+    lost, gained = [k for k in one if k not in other], [k for k in other if k not in one]
+    # The same content under another name is no other map.
+    names = {(k[0], other[k].get("sha256")): k for k in gained}
+    renamed = {k: names[key] for k in lost if (key := (k[0], one[k].get("sha256"))) in names}
+    common = [k for k in one if k in other]
+    covariates = {}
+    for key in common:
+        for column, value in one[key].items():
+            if column != "sha256" and other[key].get(column, "n/a") != value:
+                change = [key[0], value, other[key].get(column, "n/a")]
+                covariates.setdefault(column, []).append(change)
+    return _filled(
+        OnlyFirst=[k[1] for k in lost if k not in renamed],
+        OnlySecond=[k[1] for k in gained if k not in renamed.values()],
+        Changed=[k[1] for k in common if one[k].get("sha256") != other[k].get("sha256")],
+        Renamed=[[k[1], name[1]] for k, name in renamed.items()],
+        Reordered=common != [k for k in other if k in one],
+        Covariates=covariates,
+        Files=_other_files(records),
+    )
+
+
+def _other_files(records):
+    """Return the inputs beside maps whose content differs: role to both names."""
+    roles = [
+        {i["Role"]: (i["Name"], i["SHA256"]) for i in r["Inputs"] if i["Role"] not in _OTHER_ROLES}
+        for r in records
+    ]
+    if not all(r["Inputs"] for r in records):
+        return {}
+    nothing = (None, None)
+    return {
+        role: [roles[0].get(role, nothing)[0], roles[1].get(role, nothing)[0]]
+        for role in dict.fromkeys((*roles[0], *roles[1]))
+        if roles[0].get(role, nothing)[1] != roles[1].get(role, nothing)[1]
+    }
+
+
+def _excluded(folders):
+    rows = [
+        {" ".join(f"{v}" for v in r.values()) for r in _rows(folder, "excluded")}
+        for folder in folders
+    ]
+    return _filled(OnlyFirst=sorted(rows[0] - rows[1]), OnlySecond=sorted(rows[1] - rows[0]))
+
+
+def _parameters(folders, records):
+    """Compare settings: of the sidecars, and of the records what sidecars leave out."""
+    told = [folder.about.get("Parameters", {}) for folder in folders]
+    changed = changed_keys(*told)
+    if all(record["Settings"] for record in records):
+        settings = changed_keys(*(record["Settings"] for record in records))
+        told_already = (*changed, *HOW_SPLIT)
+        changed |= {k: v for k, v in settings.items() if k not in told_already}
+    return changed
+
+
+def _versions(folders, records):
+    changed = changed_keys(*(folder.about.get("SoftwareVersions", {}) for folder in folders))
+    if all(record["SoftwareVersions"] for record in records):
+        changed |= changed_keys(*(record["SoftwareVersions"] for record in records))
+    return changed
+
+
+def _design(folders):
+    tables = [folder.read_rows("design") for folder in folders]
+    about = [folder.read_json("design") for folder in folders]
+    if any(table is None for table in tables):
+        return {}
+    one, other = tables
+    common = [c for c in one if c in other]
+    differing = [c for c in common if one[c].tolist() != other[c].tolist()]
+    return _filled(
+        OnlyFirst=[c for c in one if c not in other],
+        OnlySecond=[c for c in other if c not in one],
+        Changed=[c for c in differing if c not in ("participant_id", "map", "sha256")],
+        Rows=[len(one), len(other)] if len(one) != len(other) else None,
+        DegreesOfFreedom=_apart([a.get("DegreesOfFreedom") for a in about]),
+    )
+
+
+def _apart(values):
+    return values if values[0] != values[1] else None
+
+
+def _contrasts(folders):
+    one, other = ({c.name: c for c in folder.contrasts} for folder in folders)
+    return _filled(
+        OnlyFirst=[name for name in one if name not in other],
+        OnlySecond=[name for name in other if name not in one],
+        Changed={
+            name: [one[name].expression, other[name].expression]
+            for name in one
+            if name in other and _essence(one[name]) != _essence(other[name])
+        },
+    )
+
+
+def _essence(contrast):
+    return contrast.expression, contrast.test, str(contrast.weights)
+
+
+def _files(folders):
+    """Compare all files of one name."""
+    listed = [
+        {p.relative_to(f.path).as_posix(): p for p in sorted(f.path.rglob("*")) if p.is_file()}
+        for f in folders
+    ]
+    found = {"Maps": {}, "Tables": {}, "Others": {}}
+    for name, path in listed[0].items():
+        if name not in listed[1]:
+            continue
+        difference = compare_files(path, listed[1][name])
+        if difference is not None and not _repeats(difference):
+            found[_section(name)][name] = difference
+    found["OnlyFirst"] = [name for name in listed[0] if name not in listed[1]]
+    found["OnlySecond"] = [name for name in listed[1] if name not in listed[0]]
+    return found
+
+
+def _section(name):
+    if name.endswith(IMAGE_SUFFIXES):
+        return "Maps"
+    return "Tables" if name.endswith(".tsv") else "Others"
+
+
+def _repeats(difference):
+    """Tell whether a JSON file differs in nothing but what is told of the run."""
+    keys = difference.get("Keys")
+    return bool(keys) and all(key.partition(".")[0] in _OF_THE_RUN for key in keys)
+
+
+def comparison_text(found):
+    """Return what `compare_runs` found, in lines; "" where nothing differs.
+
+    Parameters
+    ----------
+    found : dict
+        From `compare_runs`.
+
+    Returns
+    -------
+    str
+    """
+    writers = {"Inputs": _input_lines, "Design": _list_lines, "Excluded": _list_lines}
+    lines = []
+    for section, what in found.items():
+        if section in ("OnlyFirst", "OnlySecond"):
+            lines.append(f"Files only in the {section.removeprefix('Only').lower()}")
+            lines += _named(what)
+        elif section in writers:
+            lines += [section, *writers[section](what)]
+        elif section == "Contrasts":
+            changed = {k: v for k, v in what.items() if k != "Changed"}
+            lines += [section, *_list_lines(changed), *_changes(what.get("Changed", {}))]
+        elif section in ("Parameters", "Versions"):
+            lines += [section, *_changes(what)]
+        else:
+            lines.append(f"{section} that differ")
+            lines += [f"  {name}: {difference_text(d)}" for name, d in what.items()]
+    return "\n".join(lines)
+
+
+def _changes(changed):
+    return [f"  {name}: {short(a)} -> {short(b)}" for name, (a, b) in changed.items()]
+
+
+def _named(names, word=""):
+    lines = [f"  {word}{name}" for name in names[:_MOST_NAMED]]
+    return lines + ([f"  and {len(names) - _MOST_NAMED} more"] if names[_MOST_NAMED:] else [])
+
+
+_WORDS = {
+    "OnlyFirst": "only in the first: ",
+    "OnlySecond": "only in the second: ",
+    "Changed": "changed: ",
+}
+
+
+def _list_lines(what):
+    lines = []
+    for name, value in what.items():
+        if name in _WORDS:
+            lines += _named(value, _WORDS[name])
+        else:
+            lines.append(f"  {name}: {value[0]} -> {value[1]}")
+    return lines
+
+
+def _input_lines(what):
+    lines = _list_lines({k: v for k, v in what.items() if k in _WORDS})
+    lines += _named([f"{a} -> {b}" for a, b in what.get("Renamed", ())], "renamed: ")
+    if "Reordered" in what:
+        lines.append("  the maps come in another order")
+    for column, changes in what.get("Covariates", {}).items():
+        values = [f"{who} {a} -> {b}" for who, a, b in changes]
+        lines += _named(values, f"{column}: ")
+    for role, (one, other) in what.get("Files", {}).items():
+        lines.append(f"  {role}: {short(one)} -> {short(other)}, other content")
+    return lines
+
+
+def write_comparison(found, path):
+    """Write what `compare_runs` found as JSON."""
+    Path(path).write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")

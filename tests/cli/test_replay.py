@@ -1,0 +1,275 @@
+"""``nipype-group replay``: the same bits from the record, and what is said where they are not."""
+
+import json
+import shutil
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from nipype_group.cli import replay as replay_module
+
+STEM = "task-rest_space-MNI"
+T_MAP = f"{STEM}_contrast-age_stat-t_statmap"
+
+
+@pytest.fixture(scope="module")
+def kept_run(tmp_path_factory):
+    """Give a folder that holds one finished run for all tests."""
+    return tmp_path_factory.mktemp("run") / "out"
+
+
+@pytest.fixture
+def finished(analyse, kept_run, tmp_path):
+    """Give the top of the results of a small analysis, with its inputs beside it."""
+    if not kept_run.exists():
+        code, _, err = analyse("--height-control", "bonferroni", "--no-regions")
+        assert code == 0, err
+        shutil.rmtree(tmp_path / "out" / "work")
+        shutil.copytree(tmp_path / "out", kept_run)
+    # The small study is the same in every test; places in the record are relative.
+    shutil.copytree(kept_run, tmp_path / "out", dirs_exist_ok=True)
+    return tmp_path / "out"
+
+
+@pytest.fixture
+def remade(monkeypatch, finished, kept_run):
+    """Take the kept run for what a replay makes again; gives the results."""
+
+    def copy(record, inputs, folder, arguments):
+        shutil.copytree(kept_run, folder / "results")
+
+    monkeypatch.setattr(replay_module, "_recompute", copy)
+    return finished
+
+
+@pytest.fixture
+def replay(command):
+    """Return a function that replays in this process."""
+
+    def run(*arguments):
+        return command("replay", *arguments, "--plugin", "Linear")
+
+    return run
+
+
+def edit_json(path, **changes):
+    content = json.loads(path.read_text())
+    content.update(changes)
+    path.write_text(json.dumps(content))
+
+
+def test_every_file_of_a_run_with_all_inferences_is_equal(analyse, replay, tmp_path):
+    code, _, err = analyse(
+        "--permutations", "30", "--statistics", "extent,mass,tfce", "--cluster-forming-p", ".01",
+        "--cluster-control", "rft", "--ari", "3", "--height-control", "rft", "--smooth", "6",
+        "--nidm", "--table-view", "fsl", "--seed", "5", model=("--formula", "age + C(group)"),
+    )  # fmt: skip
+    assert code == 0, err
+    out = tmp_path / "out"
+    n_files = sum(p.is_file() for p in (out / "group").rglob("*"))
+    assert n_files > 60
+    code, text, err = replay(out)
+    assert f"{n_files} of {n_files} files are equal bit for bit" in text, text + err
+    assert "differs" not in text
+    assert code == 0
+    assert "15 inputs are what they were" in text  # maps, participants, atlas and its labels
+
+
+@pytest.mark.parametrize("name", [f"{T_MAP}.json", f"{T_MAP}.nii.gz", f"{STEM}_design.json"])
+def test_one_result_is_enough(remade, replay, name):
+    code, text, err = replay(remade / "group" / name)
+    assert code == 0, text + err
+    stem = name.partition(".")[0]
+    rows = [line.split() for line in text.splitlines() if line.startswith("group/")]
+    assert len(rows) == 2
+    assert all(row[0].startswith(f"group/{stem}.") and row[1] == "equal" for row in rows)
+
+
+def test_where_the_inputs_lie_does_not_matter(finished, replay, small_study, tmp_path):
+    elsewhere = tmp_path / "moved" / "deep"
+    elsewhere.mkdir(parents=True)
+    for i, path in enumerate(sorted(p for p in small_study.rglob("*") if p.is_file())):
+        shutil.move(path, elsewhere / f"file{i}{''.join(path.suffixes)}")
+    code, text, err = replay(finished)
+    assert code == 1
+    assert "13 of 15 inputs are not what the results were made from" in err
+    assert f"{small_study / 'participants.tsv'} (participants): missing" in err
+    assert "--inputs" in err
+    code, text, err = replay(finished, "--inputs", tmp_path / "moved")
+    assert code == 0, text + err
+
+
+def test_results_may_move_with_their_inputs(finished, replay, tmp_path):
+    moved = tmp_path / "elsewhere"
+    moved.mkdir()
+    for name in ("out", "study", "atlas"):
+        shutil.move(tmp_path / name, moved / name)
+    code, text, err = replay(moved / "out" / "group")
+    assert code == 0, text + err
+
+
+def test_a_new_participant_is_not_taken_in(finished, replay, small_study):
+    first = small_study / "sub-01" / f"sub-01_{STEM}_stat-effect_statmap.nii.gz"
+    other = small_study / "sub-99" / f"sub-99_{STEM}_stat-effect_statmap.nii.gz"
+    other.parent.mkdir()
+    shutil.copy(first, other)
+    code, text, err = replay(finished)
+    assert code == 0, text + err
+
+
+def test_a_changed_input_is_named(finished, replay, small_study):
+    path = sorted(small_study.rglob("sub-03*.nii.gz"))[0]
+    path.write_bytes(path.read_bytes() + b"\0")
+    code, text, err = replay(finished)
+    assert code == 1
+    assert "1 of 15 inputs" in err
+    assert f"{path} (map): another SHA-256 than the recorded" in err
+    assert "equal" not in text
+
+
+def test_a_changed_voxel_shows_with_its_size(remade, replay):
+    path = remade / "group" / f"{T_MAP}.nii.gz"
+    image = nib.load(path)
+    values = image.get_fdata(dtype=np.float32).copy()
+    values[4, 5, 3] += 0.5
+    nib.save(nib.Nifti1Image(values, None, image.header), path)
+    code, text, _ = replay(path.with_name(f"{T_MAP}.json"))
+    assert code == 1
+    assert "differs: 1 voxels, by up to 0.5, r 1.0000 (changed since the run)" in text
+    assert "1 of 2 files are equal bit for bit" in text
+
+
+def test_one_changed_byte_shows(remade, replay):
+    path = remade / "group" / f"{T_MAP}.nii.gz"
+    content = bytearray(path.read_bytes())
+    content[9] ^= 1  # operating system in the header of gzip: the image is the same
+    path.write_bytes(content)
+    code, text, _ = replay(remade)
+    assert code == 1
+    assert f"{T_MAP}.nii.gz" in text
+    assert "differs: same voxels, another header or compression (changed since the run)" in text
+
+
+def test_a_changed_parameter_in_the_sidecar_shows(remade, replay):
+    path = remade / "group" / f"{T_MAP}.json"
+    parameters = json.loads(path.read_text())["Parameters"]
+    edit_json(path, Parameters={**parameters, "alpha": 0.01})
+    code, text, _ = replay(path)
+    assert code == 1
+    assert "Parameters.alpha: 0.01 -> 0.05" in text
+    assert "1 of 2 files are equal" in text
+
+
+def test_a_changed_setting_in_the_record_changes_results(finished, replay):
+    record = finished / "provenance.json"
+    settings = json.loads(record.read_text())["Settings"]
+    edit_json(record, Settings={**settings, "smoothing_fwhm_mm": [6.0]})
+    code, text, _ = replay(finished)
+    assert code == 1
+    line = next(x for x in text.splitlines() if x.startswith(f"group/{T_MAP}.nii.gz"))
+    assert "differs" in line
+    assert "changed since" not in line
+
+
+def test_a_missing_result_is_told(remade, replay):
+    (remade / "group" / f"{T_MAP}.nii.gz").unlink()
+    code, text, _ = replay(remade / "group" / f"{T_MAP}.json")
+    assert code == 1
+    assert any(f"{T_MAP}.nii.gz" in x and x.endswith("missing") for x in text.splitlines())
+
+
+def test_a_later_file_is_told_and_does_not_count(remade, replay):
+    (remade / "group" / "notes.txt").write_text("mine")
+    code, text, _ = replay(remade)
+    assert code == 0
+    assert "group/notes.txt was not made by the run" in text
+
+
+def test_other_versions_are_told(remade, replay):
+    record = remade / "provenance.json"
+    versions = json.loads(record.read_text())["SoftwareVersions"]
+    edit_json(record, SoftwareVersions={**versions, "numpy": "1.0"})
+    code, text, _ = replay(remade)
+    assert code == 0
+    assert "Other versions than then: numpy 1.0 -> " in text
+
+
+def test_results_of_a_table_with_mask_blocks_and_design_replay(
+    analyse, replay, maps_table, write_map, small_study, tmp_path
+):
+    table, write = maps_table
+    here = tmp_path / "tables" / "deep"
+    here.mkdir(parents=True)
+    table["map"] = [f"../../study/{p.split('study/')[1]}" for p in table["map"]]
+    write(table).rename(here / "maps.tsv")
+    volume = np.zeros((9, 10, 8), np.uint8)
+    volume[2:8, 2:8, 2:7] = 1
+    mask = write_map("masks/mask.nii.gz", volume)
+    blocks = tmp_path / "blocks.txt"
+    blocks.write_text("".join(f"{1 + i % 3}\n" for i in range(12)))
+    code, _, err = analyse(
+        "--mask", mask, "--blocks", blocks, "--permutations", "20",
+        source=("--maps", here / "maps.tsv"),
+    )  # fmt: skip
+    assert code == 0, err
+    moved = tmp_path / "moved"
+    moved.mkdir()
+    for name in ("tables", "study", "masks", "blocks.txt"):
+        shutil.move(tmp_path / name, moved / name)
+    code, text, err = replay(tmp_path / "out", "--inputs", moved)
+    assert code == 0, text + err
+
+
+def test_results_of_a_pattern_replay(analyse, replay, small_study, tmp_path):
+    source = ("--pattern", f"{small_study}/{{subject}}/*_statmap.nii.gz")
+    participants = ("--participants", small_study / "participants.tsv")
+    both = ("--contrast", "both=age; group[patient]")
+    model = ("--formula", "age + C(group)")
+    assert analyse(*participants, *both, source=source, model=model)[0] == 0
+    small_study.rename(tmp_path / "renamed")
+    code, text, err = replay(tmp_path / "out", "--inputs", tmp_path / "renamed")
+    assert code == 0, text + err
+
+
+def test_what_is_made_again_can_be_kept(remade, replay, tmp_path):
+    kept = tmp_path / "kept"
+    assert replay(remade, "--output", kept, "--work-dir", tmp_path / "w")[0] == 0
+    assert (kept / "group" / f"{T_MAP}.nii.gz").is_file()
+    assert list((tmp_path / "w").iterdir()) == []
+    code, _, err = replay(remade, "--output", kept)
+    assert code == 2
+    assert "exists; name a new folder" in err
+
+
+@pytest.mark.parametrize(
+    ("place", "code", "words"),
+    [
+        ("nowhere/x.json", 2, "does not exist"),
+        ("out/provenance.json", 2, "is no result of the run"),
+        ("study", 1, "provenance.json does not exist"),
+    ],
+)
+def test_what_is_no_result_is_refused(finished, replay, tmp_path, place, code, words):
+    found, _, err = replay(tmp_path / place)
+    assert found == code
+    assert words in err
+    assert "Traceback" not in err
+
+
+def test_a_damaged_record_is_named(finished, replay):
+    (finished / "provenance.json").write_text("{")
+    code, _, err = replay(finished)
+    assert code == 1
+    assert "provenance.json cannot be read" in err
+    (finished / "provenance.json").write_text("{}")
+    assert "has no Settings, Source" in replay(finished)[2]
+
+
+def test_settings_of_another_version_are_named(finished, replay):
+    record = finished / "provenance.json"
+    settings = json.loads(record.read_text())["Settings"]
+    edit_json(record, Settings={**settings, "of_tomorrow": 1})
+    code, _, err = replay(finished)
+    assert code == 1
+    assert "settings that this version does not know: of_tomorrow" in err

@@ -1,0 +1,108 @@
+"""The size of a study from tables and headers."""
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+
+from nipype_group.design.extent import study_extent
+
+
+def write(path, shape):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nib.Nifti1Image(np.ones(shape, np.float32), np.diag([3.0, 3, 3, 1])).to_filename(path)
+    return path
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """BIDS derivatives of six maps, one of another grid, one unreadable."""
+    for label in "abcdef":
+        name = f"sub-{label}/func/sub-{label}_stat-effect_statmap.nii.gz"
+        write(tmp_path / name, (4, 5, 7) if label == "c" else (4, 5, 6))
+    (tmp_path / "sub-e/func/sub-e_stat-effect_statmap.nii.gz").write_bytes(b"no image")
+    table = pd.DataFrame(
+        {
+            "participant_id": [f"sub-{s}" for s in "abcdef"],
+            "age": [20, 30, "n/a", 50, 60, 70],
+            "site": list("xyzxyz"),
+            "other": ["n/a"] * 5 + ["1"],
+        }
+    )
+    table.to_csv(tmp_path / "participants.tsv", sep="\t", index=False)
+    return tmp_path
+
+
+def test_of_a_bids_tree(tree):
+    files = {"bids_dir": str(tree), "select": ["stat=effect"]}
+    # Intercept, age, and two of three sites; the site of the map without age is still seen.
+    assert study_extent(files, "age + C(site)") == (6, (4, 5, 7), 4)
+    assert study_extent(files, "1")[2] == 1
+    assert study_extent(files, "0 + C(participant_id)")[2] == 6
+
+
+def test_of_conditions(tree):
+    for label in "abcdef":
+        write(tree / f"sub-{label}/func/sub-{label}_stat-other_statmap.nii.gz", (4, 5, 6))
+    files = {"bids_dir": str(tree), "select": ["stat=effect,other"]}
+    assert study_extent(files, "C(stat) + C(participant_id)") == (12, (4, 5, 7), 7)
+
+
+def test_of_a_pattern_and_a_table_of_participants(tree):
+    files = {"pattern": str(tree / "sub-{subject}/func/*effect*.nii.gz")}
+    assert study_extent(files, "1") == (6, (4, 5, 7), 1)
+    files["participants"] = str(tree / "participants.tsv")
+    assert study_extent(files, "site")[2] == 3
+
+
+def test_of_a_table_of_maps(tree):
+    table = pd.read_csv(tree / "participants.tsv", sep="\t")
+    table["map"] = [f"sub-{s}/func/sub-{s}_stat-effect_statmap.nii.gz" for s in "abcdef"]
+    path = tree / "maps.tsv"
+    table.to_csv(path, sep="\t", index=False, na_rep="n/a")
+    assert study_extent({"maps_table": str(path)}, "age + site") == (6, (4, 5, 7), 4)
+
+
+def test_of_a_merged_image(tree):
+    files = {"stack_file": str(write(tree / "merged.nii", (3, 4, 5, 6)))}
+    assert study_extent(files, "1") == (6, (3, 4, 5), 1)
+    files["participants"] = str(tree / "participants.tsv")
+    assert study_extent(files, "age + site") == (6, (3, 4, 5), 4)
+
+
+def test_of_a_design_table(tree):
+    files = {"bids_dir": str(tree), "select": ["stat=effect"]}
+    path = tree / "design.tsv"
+    path.write_text("participant_id\tone\ttwo\n" + "".join(f"sub-{s}\t1\t2\n" for s in "abcdef"))
+    # The column of keys counts: a bound.
+    assert study_extent(files | {"design_table": str(path)})[2] == 3
+    path = tree / "design.mat"
+    path.write_text("/NumWaves 2\n/NumPoints 3\n/Matrix\n1 2\n1 3\n1 5\n")
+    assert study_extent(files | {"design_table": str(path)})[2] == 2
+
+
+def test_headers_are_looked_at_all_over_the_study(tmp_path):
+    for number in range(120):
+        write(tmp_path / f"s{number:03d}_con.nii", (2, 2, 3 if number >= 60 else 2))
+    found = study_extent({"pattern": str(tmp_path / "s{subject}_con.nii")}, "1")
+    assert found == (120, (2, 2, 3), 1)
+
+
+@pytest.mark.parametrize(
+    ("files", "formula"),
+    [
+        ({"select": ["stat=never"]}, "1"),
+        ({"select": ["stat=effect"]}, "weight"),
+        ({"select": ["stat=effect"]}, "age +"),
+    ],
+)
+def test_what_the_run_will_refuse_is_refused(tree, files, formula):
+    with pytest.raises((ValueError, KeyError)):
+        study_extent({"bids_dir": str(tree), **files}, formula)
+
+
+def test_images_without_headers_are_refused(tree):
+    for path in tree.rglob("*.nii.gz"):
+        path.write_bytes(b"no image")
+    with pytest.raises(ValueError, match="no map has a header"):
+        study_extent({"bids_dir": str(tree), "select": ["stat=effect"]}, "1")
