@@ -241,12 +241,16 @@ class CostsTable(_Stored):
     def table(self, stored):
         """Return a row a stage."""
         further = [f"{f['maps']:,} maps, {f['voxel_mm']:g} mm, CPU s" for f in stored["foreseen"]]
-        header = ["Stage", "Fixed, s", "A map, ms", "A value, ns", "Measured / model", *further]
+        header = [
+            "Stage", "Fixed, s", "A map, ms", "A voxel, µs", "A value, ns", "Measured / model",
+            *further,
+        ]  # fmt: skip
         rows = [
             [
                 row["stage"],
                 _number(row["fixed_s"]),
                 _number(1e3 * row["per_map_s"]),
+                _number(1e6 * row["per_voxel_s"]),
                 _number(1e9 * row["per_value_s"]),
                 " to ".join(f"{ratio:.2g}" for ratio in row["measured_over_foreseen"]),
                 *map(_number, row["foreseen_cpu_s"]),
@@ -256,8 +260,8 @@ class CostsTable(_Stored):
         totals = [
             sum(t) for t in zip(*(r["foreseen_cpu_s"] for r in stored["costs"]), strict=True)
         ]
-        rows.append(["All", "", "", "", "", *map(_number, totals)])
-        return list_table(header, rows, (24, 10, 12, 12, 14, *[14] * len(further)))
+        rows.append(["All", *[""] * 5, *map(_number, totals)])
+        return list_table(header, rows, (24, *[10] * 4, 14, *[14] * len(further)))
 
 
 class NullTable(_Stored):

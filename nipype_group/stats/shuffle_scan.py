@@ -76,8 +76,8 @@ class _Batch:
         scan_tile(
             correlations, correlations.view(np.int32), correlations.view(np.uint32),
             self._smallest_rest, self._rows, contrast.effect_rows, tile.real, reference,
-            reference32, self._tail_sign, self._error, self._forming, tile.first, counts, self._highest,
-            self._lowest, self._survivors.with_room(),
+            reference32, self._tail_sign, self._error, self._forming, tile.first, counts,
+            self._highest, self._lowest, self._survivors.with_room(),
         )  # fmt: skip
 
     def nulls(self, neighbours):
