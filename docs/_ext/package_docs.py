@@ -289,6 +289,17 @@ class NullTable(_Stored):
         ]
 
 
+class FaultsTable(_Stored):
+    """What docs/faults.json says of runs that were disturbed."""
+
+    file = "faults.json"
+
+    def table(self, stored):
+        """Return a row a fault."""
+        rows = [[row["fault"], str(row["times"]), row["found"]] for row in stored["rows"]]
+        return list_table(["Fault", "Times", "What came of it"], rows, (28, 8, 64))
+
+
 _NULL_AVERAGES = {
     "estimated_fwhm_voxels": "FWHM in voxels that the residuals give",
     "active_tdp_Z": "lower bound of the proportion of true discoveries among active voxels, Z",
@@ -378,5 +389,6 @@ def setup(app):
     app.add_directive("costs-table", CostsTable)
     app.add_directive("null-table", NullTable)
     app.add_directive("permutation-null-table", PermutationNullTable)
+    app.add_directive("faults-table", FaultsTable)
     app.add_directive("workflow", WorkflowGraph)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -7,7 +7,7 @@ from pathlib import Path
 # How and where it runs decides no result.
 _EXECUTION = (
     *("help", "plugin", "plugin_args", "work_dir", "n_procs", "verbose", "provenance"),
-    *("shards", "memory_gb"),
+    *("shards", "voxel_shards", "memory_gb"),
 )
 _PLACES = (
     *("output_dir", "maps", "bids", "pattern", "stack", "participants", "mask"),

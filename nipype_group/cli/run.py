@@ -258,6 +258,10 @@ def add_permutation(parser):
         help="bound the true discoveries of --ari by a template that the shuffles calibrate",
     )  # fmt: skip
     group.add_argument("--shards", metavar="K", type=int, help="parts of the permutations")
+    group.add_argument(
+        "--voxel-shards", metavar="K", type=int, default=1,
+        help="ranges of voxels of every shard, for thousands of maps; voxels alone",
+    )  # fmt: skip
     group.add_argument("--seed", metavar="S", type=int, default=0, help="of the shuffles")
     group.add_argument(
         "--memory-gb", metavar="GB", type=float, default=1.0, help="of a shard, default 1"
@@ -354,6 +358,7 @@ def _settings(arguments):
         ari_thresholds_z=arguments.ari,
         n_permutations=arguments.permutations,
         n_shards=arguments.shards,
+        n_voxel_shards=arguments.voxel_shards,
         seed=arguments.seed,
         statistics=_statistics(arguments.statistics),
         statistic_scale=arguments.statistic_scale,
@@ -368,7 +373,7 @@ def _settings(arguments):
         tdp_template=arguments.tdp_template,
         early_stop=arguments.early_stop,
         memory_gb=arguments.memory_gb,
-        atlases=None if arguments.atlas is None else tuple(arguments.atlas),
+        atlases=_atlases(arguments.atlas),
         space=arguments.space,
         min_coverage=arguments.min_coverage,
         regions=not arguments.no_regions,
@@ -391,6 +396,17 @@ def _absolute(blocks):
     if len(blocks) == 1 and Path(blocks[0]).is_file():
         return (str(Path(blocks[0]).absolute()),)
     return blocks
+
+
+def _atlases(names):
+    """Give files of atlases, which have a suffix, their absolute path."""
+    if names is None:
+        return None
+    files = (Path(name) for name in names)
+    return tuple(
+        str(file.absolute()) if file.suffix and file.is_file() else name
+        for file, name in zip(files, names, strict=True)
+    )
 
 
 def can_draw():

@@ -91,10 +91,17 @@ class FolderLock:
             "since": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         }
         try:
-            with self._path.open("x", encoding="utf-8") as file:
-                json.dump(about, file)
+            file = self._path.open("x", encoding="utf-8")
         except FileExistsError:
             return False
+        try:
+            with file:
+                json.dump(about, file)
+        except OSError as error:
+            # On a full disk: a lock that names no process would keep the next run waiting.
+            self._path.unlink(missing_ok=True)
+            error.filename = str(self._path)
+            raise
         return True
 
     def _owner(self):

@@ -146,6 +146,14 @@ class NodeLoop:
             self.events.cached(self.procs[jobid])
         super()._task_finished_cb(jobid, cached=cached)
 
+    def _report_crash(self, node, result=None):
+        try:
+            return super()._report_crash(node, result)
+        except OSError as error:
+            # On a full disk there is no report; the failure is told, and others go on.
+            LOGGER.warning("no crash file of node %s: %s", node.fullname, error)
+            return ""
+
     def _clean_queue(self, jobid, graph, result=None):
         """Take a failed node and what needs it out of the graph."""
         if result is None:

@@ -10,6 +10,9 @@ from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from nipype import logging
+
+LOGGER = logging.getLogger("nipype.workflow")
 RECORD_NAME = "run.json"
 # A record of many nodes need not be written at each event; a job is always written at once.
 _SECONDS_BETWEEN_WRITES = 1.0
@@ -90,7 +93,7 @@ class RunRecord:
         if status in ("end", "exception") and name in self._starts:
             node["seconds"] = round(time.monotonic() - self._starts[name], 2)
         if time.monotonic() - self._written >= _SECONDS_BETWEEN_WRITES:
-            self._write()
+            self._write_if_possible()
 
     def job(self, name, job_id):
         """Take the scheduler's id of a node's job; it is on disk when this returns."""
@@ -106,7 +109,14 @@ class RunRecord:
         self._data.update(
             state=state, ended=_now(), seconds=round(time.monotonic() - self._began, 2)
         )
-        self._write()
+        self._write_if_possible()
+
+    def _write_if_possible(self):
+        """Write, or leave it on a full disk: nodes that fail there are what is to be told."""
+        try:
+            self._write()
+        except OSError as error:
+            LOGGER.warning("%s is not up to date: %s", self.path, error)
 
     def _write(self):
         beside = self.path.with_name(f"{self.path.name}.tmp")

@@ -260,20 +260,21 @@ class DerivativeFolder:
             Data set that the maps came from; its place relative to the results is recorded.
         """
         place, old = self.top / "group", self.top / f".group-old-{os.getpid()}"
-        if place.exists():
-            place.rename(old)
-        self._staging.rename(place)
-        shutil.rmtree(old, ignore_errors=True)
         top = {
             "dataset_description.json": json.dumps(self._description(source_maps), indent=2)
             + "\n",
             "README": _README,
             ".bidsignore": _BIDSIGNORE,
         }
+        # First, so that no group stands without the word whose it is, wherever this is stopped.
         for name, text in top.items():
-            temporary = self.top / f".{os.getpid()}-{name}"
+            temporary = self._staging / name
             temporary.write_text(text)
             temporary.replace(self.top / name)
+        if place.exists():
+            place.rename(old)
+        self._staging.rename(place)
+        shutil.rmtree(old, ignore_errors=True)
         return [str(self.top / n) for n in top] + [str(place / n) for n in self._names]
 
     def _description(self, source_maps):

@@ -115,6 +115,8 @@ def difference_text(difference):
         keys = difference["Keys"]
         if not keys:
             return "written otherwise"
+        if "" in keys:
+            return "other entries"
         return "; ".join(f"{k}: {short(a)} -> {short(b)}" for k, (a, b) in keys.items())
     if "Unreadable" in difference:
         return f"cannot be read: {difference['Unreadable']}"

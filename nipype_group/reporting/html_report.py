@@ -392,9 +392,11 @@ def _permutation(folder, contrast, results):
         return None
     family = next(f for f in plan["Families"].values() if contrast.name in f["Contrasts"])
     distinct = family["DistinctShufflings"]
+    if not isinstance(distinct, str):  # text beyond what a float holds
+        distinct = f"{distinct:,}" if distinct < 1e6 else f"{distinct:.2g}"
     facts = [
         ("Shuffles", f"{family['Shuffles']:,} with the unshuffled one, {family['Shuffling']}"),
-        ("Distinct", f"{distinct:,}" if distinct < 1e6 else f"{distinct:.2g}"),
+        ("Distinct", distinct),
         ("Smallest p", f"{family['SmallestP']:.2g}"),
         ("Seed", f"{plan['RandomSeed']}"),
     ]

@@ -26,7 +26,7 @@ from nipype_group.reporting.run_inputs import (
 
 PROVENANCE_NAME = "provenance.json"
 # Settings of how the work is split: they change no result.
-HOW_SPLIT = ("n_procs", "n_shards", "memory_gb")
+HOW_SPLIT = ("n_procs", "n_shards", "n_voxel_shards", "memory_gb")
 # Where maps come from, and how they are chosen there.
 _SOURCES = ("bids_dir", "pattern", "variance_pattern", "maps_table")
 _SELECTIONS = ("select", "variance_select")

@@ -147,7 +147,9 @@ def _design(folders):
         return {}
     one, other = tables
     common = [c for c in one if c in other]
-    differing = [c for c in common if one[c].tolist() != other[c].tolist()]
+    # Of other rows the values are others too.
+    alike = len(one) == len(other)
+    differing = [c for c in common if alike and one[c].tolist() != other[c].tolist()]
     return _filled(
         OnlyFirst=[c for c in one if c not in other],
         OnlySecond=[c for c in other if c not in one],

@@ -449,6 +449,7 @@ def _add_permutation(workflow, settings, collect_wf, model_wf, keep, results):
         early_stop=settings.early_stop,
         varying_dof=settings.min_coverage < 1,
         n_shards=settings.n_shards,
+        n_voxel_shards=settings.n_voxel_shards if settings.n_voxel_shards > 1 else None,
         n_procs=settings.n_procs,
         memory_gb=settings.memory_gb,
     )

@@ -20,7 +20,7 @@ from nipype_group.stats.thresholding import HEIGHT_CONTROLS, check_threshold_z
 
 # How the work is split changes no result, so it is no part of what sidecars record.
 _NOT_RESULTS = (
-    *("n_procs", "n_shards", "memory_gb"),
+    *("n_procs", "n_shards", "n_voxel_shards", "memory_gb"),
     *("figures", "table_views", "nidm", "viewer"),
 )
 # Settings of permutation that name one of a few ways.
@@ -80,6 +80,8 @@ class AnalysisSettings:
         Shuffles beside the unshuffled one; 0 for none.
     n_shards : int, optional
         Shards of each family of contrasts.
+    n_voxel_shards : int
+        Ranges of voxels that every shard is split into, for thousands of maps.
     seed : int
         Decides which shuffles are drawn.
     statistics : tuple of str
@@ -154,6 +156,7 @@ class AnalysisSettings:
     ari_thresholds_z: tuple = ()
     n_permutations: int = 0
     n_shards: int | None = None
+    n_voxel_shards: int = 1
     seed: int = 0
     statistics: tuple = ("voxel",)
     statistic_scale: str = "statistic"
@@ -209,6 +212,8 @@ class AnalysisSettings:
         for name, least in (("cluster_extent", 0), ("n_permutations", 0), ("n_procs", 1)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} is a number >= {least}, got {getattr(self, name)}")
+        if self.n_voxel_shards < 1:
+            raise ValueError(f"n_voxel_shards is a number >= 1, got {self.n_voxel_shards}")
         if self.n_shards is not None and self.n_shards < 1:
             raise ValueError(f"n_shards is a number >= 1, got {self.n_shards}")
         if not 0 <= self.seed < 2**63:

@@ -42,11 +42,11 @@ from nipype_group.cli import run as run_module
 from nipype_group.cli.main import main as command
 
 # Maps and voxel size in mm, of a box of this size around the brain.
-STUDIES = ((2000, 6), (200, 2), (200, 6), (20, 2))
+STUDIES = ((2000, 6), (200, 2), (200, 6), (20, 2), (50, 4))
 SMALL = (12, 16)
 # Sizes whose time the costs of the others foresee.
 FORESEEN = ((2000, 2), (40000, 2))
-COSTS = ("fixed_s", "per_map_s", "per_value_s")
+COSTS = ("fixed_s", "per_map_s", "per_voxel_s", "per_value_s")
 BOX_MM = (194, 230, 194)
 SPACE = "MNI152NLin2009aSym"
 N_PERMUTATIONS = 500
@@ -235,8 +235,14 @@ def measure_study(folder, n_maps, voxel_mm, more=(), figures=True):
     }
 
 
+def _amounts(n_maps, shape):
+    """Return how much of each of `COSTS` a study has."""
+    n_voxels = float(np.prod(shape))
+    return [1.0, n_maps, n_voxels, n_maps * n_voxels]
+
+
 def cost_model(studies):
-    """Fit CPU seconds of every stage: fixed + maps x per_map + maps x voxels x per_value.
+    """Fit CPU seconds of every stage: a fixed part, one a map, one a voxel, one a map and voxel.
 
     Costs are not negative; residuals count relative to what was measured.
 
@@ -245,8 +251,8 @@ def cost_model(studies):
     list of dict
         A row a stage, with the CPU seconds that the model foresees for `FORESEEN`.
     """
-    sizes = np.array([[1, s["maps"], s["maps"] * np.prod(s["shape"])] for s in studies], float)
-    further = np.array([[1, n, n * np.prod(grid_of(mm)[0])] for n, mm in FORESEEN], float)
+    sizes = np.array([_amounts(s["maps"], s["shape"]) for s in studies])
+    further = np.array([_amounts(n, grid_of(mm)[0]) for n, mm in FORESEEN])
     rows = []
     for stage in (row["stage"] for row in studies[0]["stages"]):
         seconds = np.array(

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 
 import nibabel as nib
 import numpy as np
@@ -172,6 +173,40 @@ def test_shards_and_memory_change_no_file(analyse, tmp_path):
     one, other = content(tmp_path / "out" / "group"), content(tmp_path / "many" / "group")
     assert set(one) == set(other)
     assert [name for name in one if one[name] != other[name]] == []
+
+
+def test_shards_of_voxels_change_no_file(analyse, tmp_path):
+    for name, more in (("one", ()), ("many", ("--voxel-shards", "3", "--shards", "2"))):
+        code, _, err = analyse("--permutations", "40", *more, out=tmp_path / name)
+        assert code == 0, err
+    one, many = (content(tmp_path / name / "group") for name in ("one", "many"))
+    assert {name for name in one if one[name] != many[name]} == set()
+    assert set(one) == set(many)
+    code, _, err = analyse("--permutations", "40", "--voxel-shards", "2", *ALL)
+    assert code != 0
+    assert "voxel" in err
+
+
+def test_more_maps_than_a_float_has_permutations_of(analyse, maps_table, tmp_path):
+    """The number of permutations of 200 maps is beyond a float; the report has it all the same."""
+    table, write = maps_table
+    many = pd.concat([table] * 17, ignore_index=True)
+    many["participant_id"] = [f"sub-{i:03d}" for i in range(len(many))]
+    many["age"] = np.arange(len(many))
+    many["map"] = [
+        shutil.copy(path, tmp_path / f"map-{i}.nii.gz") for i, path in enumerate(many["map"])
+    ]
+    for i, path in enumerate(many["map"]):
+        image = nib.load(path)
+        values = np.asarray(image.dataobj)
+        nib.save(nib.Nifti1Image((values + 0.01 * i * (values != 0)).astype(np.float32),
+                                 image.affine), path)  # fmt: skip
+    code, _, err = analyse(
+        "--permutations", "20", source=("--maps", write(many[["participant_id", "age", "map"]]))
+    )
+    assert code == 0, err
+    (page,) = (tmp_path / "out" / "group").glob("*report.html")
+    assert "10^3" in page.read_text()
 
 
 def test_f_contrasts_have_one_side(analyse, tmp_path, group):

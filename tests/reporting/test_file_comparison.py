@@ -79,6 +79,7 @@ def test_keys(pair):
     assert found["Keys"] == {"a.b": [1, 2]}
     assert text == "a.b: 1 -> 2"
     assert pair("b.json", b'{"a": 1}', b'{"a":1}')[1] == "written otherwise"
+    assert pair("c.json", b"[1]", b"[2]")[1] == "other entries"
 
 
 def test_other_and_damaged_files(pair):

@@ -79,8 +79,10 @@ def test_stored_memory_is_below_what_is_declared_now(stored):
         for row in study["stages"]:
             name = "group_wf." + row["stage"].replace(": ", "_wf.")
             assert row["memory_gib"] <= now[name], (study["maps"], row)
-            # A bound counts all voxels of the grid and what may be installed.
-            assert now[name] < 4 * row["memory_gib"] + 0.6, (study["maps"], row)
+            # A bound counts all voxels of the grid, what may be installed, and --memory-gb, which
+            # permutation leaves free where it does not suffice for all series.
+            spare = 1.6 if row["stage"] == "permutation: run" else 0.6
+            assert now[name] < 4 * row["memory_gib"] + spare, (study["maps"], row)
 
 
 def test_costs_foresee_what_was_measured(stored):
@@ -88,11 +90,12 @@ def test_costs_foresee_what_was_measured(stored):
         low, high = row["measured_over_foreseen"]
         assert 0 < low <= 1.0001
         assert high >= 0.9999
-        costs = [row[name] for name in ("fixed_s", "per_map_s", "per_value_s")]
+        names = ("fixed_s", "per_map_s", "per_voxel_s", "per_value_s")
+        costs = [row[name] for name in names]
         for size, seconds in zip(stored["foreseen"], row["foreseen_cpu_s"], strict=True):
             n_maps, voxel = size["maps"], size["voxel_mm"]
             n_voxels = np.prod([edge // voxel for edge in (194, 230, 194)])
-            expected = costs @ np.array([1, n_maps, n_maps * n_voxels])
+            expected = costs @ np.array([1, n_maps, n_voxels, n_maps * n_voxels])
             assert seconds == pytest.approx(expected, rel=0.01)
 
 
@@ -101,11 +104,13 @@ def test_costs_are_found_where_they_are_known():
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
     studies = []
-    for n_maps, edge in ((2000, 32), (200, 97), (200, 32), (20, 97)):
-        seconds = 0.5 + 2e-3 * n_maps + 3e-8 * n_maps * edge**3
+    for n_maps, edge in ((2000, 32), (200, 97), (200, 32), (20, 97), (50, 48)):
+        seconds = 0.5 + 2e-3 * n_maps + 4e-6 * edge**3 + 3e-8 * n_maps * edge**3
         rows = [{"stage": "a", "cpu_s": seconds}, {"stage": "b", "cpu_s": 4.0}]
         studies.append({"maps": n_maps, "shape": [edge] * 3, "stages": rows})
     first, second = script.cost_model(studies)
-    assert [first[name] for name in script.COSTS] == pytest.approx([0.5, 2e-3, 3e-8], rel=0.01)
+    assert [first[name] for name in script.COSTS] == pytest.approx(
+        [0.5, 2e-3, 4e-6, 3e-8], rel=0.01
+    )
     assert first["measured_over_foreseen"] == [1.0, 1.0]
-    assert [second[name] for name in script.COSTS] == pytest.approx([4.0, 0, 0])
+    assert [second[name] for name in script.COSTS] == pytest.approx([4.0, 0, 0, 0], abs=1e-9)
