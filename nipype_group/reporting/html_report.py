@@ -343,7 +343,12 @@ def _result(folder, result, leads):
     settings = result.settings
     return {
         "desc": result.desc,
-        "title": result.correction.capitalize() if result.control != "none" else "Fixed height",
+        # No capitalize(): it would take the capitals of names away.
+        "title": (
+            "Fixed height"
+            if result.control == "none"
+            else result.correction[:1].upper() + result.correction[1:]
+        ),
         "leads": leads,
         "sentence": wording.result_sentence(result),
         "images": [i for k in kinds for i in _images(folder, folder.figures_of(k, **about))],

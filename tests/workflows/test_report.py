@@ -134,6 +134,7 @@ def test_report_of_everything(analyse, tmp_path):
     )
     assert "were bounded for all of them at once" in page.words
     assert "Rosenblatt, J. D." in page.words
+    assert "False discovery rate, Benjamini-Hochberg" in page.words
 
     downloads = page.downloads()
     tables = [n for n in downloads if n.endswith(("_clusters.tsv", "_peaks.tsv", "_labels.tsv"))]
