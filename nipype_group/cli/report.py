@@ -280,7 +280,7 @@ def _settings(arguments, contrasts):
             cluster_forming_z=arguments.cluster_forming_z,
             cluster_forming_p=arguments.cluster_forming_p,
             ari_thresholds_z=arguments.ari,
-            atlases=None if arguments.atlas is None else tuple(arguments.atlas),
+            atlases=run.atlas_names(arguments.atlas),
             space=arguments.space,
             table_views=arguments.table_view,
             viewer=arguments.viewer,

@@ -373,7 +373,7 @@ def _settings(arguments):
         tdp_template=arguments.tdp_template,
         early_stop=arguments.early_stop,
         memory_gb=arguments.memory_gb,
-        atlases=_atlases(arguments.atlas),
+        atlases=atlas_names(arguments.atlas),
         space=arguments.space,
         min_coverage=arguments.min_coverage,
         regions=not arguments.no_regions,
@@ -398,7 +398,7 @@ def _absolute(blocks):
     return blocks
 
 
-def _atlases(names):
+def atlas_names(names):
     """Give files of atlases, which have a suffix, their absolute path."""
     if names is None:
         return None

@@ -13,9 +13,10 @@ class _Nothing:
 
 
 class _StaysHere:
-    """Mixin: Nipype pickles its status callback with the items of a MapNode and copies it with
-    nodes; the observer stays in this process and travels as nothing.
-    """  # noqa: D205
+    """Mixin of an observer that stays in this process and travels as nothing.
+
+    Nipype pickles its status callback with the items of a MapNode and copies it with nodes.
+    """
 
     def __reduce__(self):
         return (_Nothing, ())

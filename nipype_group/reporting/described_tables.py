@@ -1,13 +1,12 @@
 """Tables with a JSON dictionary beside them: what columns mean, and how the table came about."""
 
 import json
-import os
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-MISSING = "n/a"
+from nipype_group.reporting.table_files import MISSING, plain_settings, replace_text
 
 
 def write_described_table(path, table, columns, settings, digits=6):
@@ -36,11 +35,11 @@ def write_described_table(path, table, columns, settings, digits=6):
     cells = [[_cell(value, digits) for value in table[column]] for column in table]
     lines = ["\t".join(map(str, table.columns)), *("\t".join(row) for row in zip(*cells))]
     about = {column: _describe(columns[column]) for column in table if column in columns}
-    about["TableSettings"] = _plain(settings)
+    about["TableSettings"] = plain_settings(settings)
     text = json.dumps(about, indent=2, ensure_ascii=False, allow_nan=False)
     json_file = path.with_suffix(".json")
-    _replace(json_file, text + "\n")
-    return _replace(path, "\n".join(lines) + "\n"), str(json_file)
+    replace_text(json_file, text + "\n")
+    return str(replace_text(path, "\n".join(lines) + "\n")), str(json_file)
 
 
 def _cell(value, digits):
@@ -57,23 +56,3 @@ def _describe(entry):
         return entry
     description, unit = entry if isinstance(entry, tuple) else (entry, "")
     return {"Description": description} | ({"Units": unit} if unit else {})
-
-
-def _plain(value):
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple, np.ndarray)):
-        return [_plain(item) for item in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    return None if isinstance(value, float) and not np.isfinite(value) else value
-
-
-def _replace(path, text):
-    beside = path.with_name(f".{os.getpid()}-{path.name}")
-    try:
-        beside.write_text(text, encoding="utf-8", newline="\n")
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
-    return str(path)

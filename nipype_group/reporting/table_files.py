@@ -167,16 +167,16 @@ def write_tables(directory, clusters, peaks, region_labels, settings):
         columns = [column_text(frame[column]) for column in frame.columns]
         paths[name] = write_lines(directory / f"{name}.tsv", frame.columns, columns)
         about = {column: _describe(column, name) for column in frame.columns}
-        about["TableSettings"] = _plain(settings)
+        about["TableSettings"] = plain_settings(settings)
         text = json.dumps(about, indent=2, ensure_ascii=False, allow_nan=False)
-        paths[f"{name}_json"] = _replace(directory / f"{name}.json", text + "\n")
+        paths[f"{name}_json"] = replace_text(directory / f"{name}.json", text + "\n")
     return paths
 
 
 def write_lines(path, header, columns):
     """Write a header and columns of text as tab-separated lines; returns the path."""
     lines = ["\t".join(map(str, header)), *("\t".join(row) for row in zip(*columns))]
-    return _replace(path, "\n".join(lines) + "\n")
+    return replace_text(path, "\n".join(lines) + "\n")
 
 
 def column_types(columns):
@@ -256,12 +256,12 @@ def _describe(column, table):
     return {"Description": description} | ({"Units": unit} if unit else {})
 
 
-def _plain(value):
+def plain_settings(value):
     """Turn settings into what JSON holds; a number that is not finite becomes null."""
     if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain_settings(item) for key, item in value.items()}
     if isinstance(value, (list, tuple, np.ndarray)):
-        return [_plain(item) for item in value]
+        return [plain_settings(item) for item in value]
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, os.PathLike):
@@ -269,7 +269,8 @@ def _plain(value):
     return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
-def _replace(path, text):
+def replace_text(path, text):
+    """Write a file under another name, then rename it; returns the path."""
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         beside.write_text(text, encoding="utf-8", newline="\n")

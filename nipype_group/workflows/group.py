@@ -11,7 +11,7 @@ from nipype_group.design.formula import formula_variables
 from nipype_group.interfaces import GroupDerivatives
 from nipype_group.interfaces.all_resolutions import INSTALLED
 from nipype_group.interfaces.tables import NO_ATLAS
-from nipype_group.reporting.derivatives import CONTROLS, STRICTEST_FIRST, threshold_desc
+from nipype_group.reporting.derivatives import CONTROLS, threshold_desc
 from nipype_group.reporting.permutation_maps import CONTROL_NAMES
 from nipype_group.workflows import collect as collect_stage
 from nipype_group.workflows import model as model_stage
@@ -55,11 +55,6 @@ _JOINED = (
 )
 # Files of the model itself that the derivatives keep.
 _OF_MODEL = ("r2_file", "smoothness_file", "dof_file")
-# Column of p of a table, and the control whose p it holds.
-_FWE_COLUMNS = {
-    "p_fwe_rft": "rft",
-    **{f"p_fwe_{name}": control for name, control in CONTROL_NAMES.items()},
-}
 _SHUFFLES = ("shuffles_file", "inputnode.shuffles_file")
 _CONTRAST_MAPS = [
     (f"outputnode.{field}", f"inputnode.contrast_{field}") for field in ("z_files", "effect_files")
@@ -112,25 +107,6 @@ class _Results:
             for kind, (_, control, _) in zip(self.stat_types, made, strict=True)
         ]
         self.permuted = labels
-
-    @property
-    def inferences(self):
-        """COLUMN=POSITION of the familywise inferences on every map's contrast."""
-        return tuple(
-            tuple(
-                f"{column}={position}"
-                for column, control in _FWE_COLUMNS.items()
-                for position, its in enumerate(self.contrasts)
-                if its == contrast and self.controls[position] == control
-            )
-            for contrast in self.contrasts
-        )
-
-    @property
-    def strictest_first(self):
-        """Names of all maps, those of the strictest control first."""
-        ranks = map(STRICTEST_FIRST.index, self.controls)
-        return tuple(name for _, name in sorted(zip(ranks, self.names, strict=True)))
 
 
 def init_group_wf(*, settings: AnalysisSettings, name: str = "group_wf") -> pe.Workflow:
@@ -287,8 +263,8 @@ def init_group_wf(*, settings: AnalysisSettings, name: str = "group_wf") -> pe.W
         stat_types=tuple(results.stat_types),
         adjustments=tuple(results.adjustments),
         units=tuple(results.units),
-        inferences=results.inferences,
-        detailed=results.strictest_first,
+        inferences=report_stage.fwe_inferences(results.contrasts, results.controls),
+        detailed=report_stage.strictest_first(results.names, results.controls),
         atlases=settings.atlases,
         space=settings.space,
         alpha=settings.alpha,
@@ -409,19 +385,13 @@ def _connect_report(workflow, report_wf, keep, settings):
     fields += report_stage.QUALITY
     if _region_settings(settings) is not None:
         fields += report_stage.REGIONS
+    if settings.table_views:
+        fields.append("view_files")
     if settings.figures:
         fields += ["figure_files", "figure_indexes", "peak_values_files"]
     shown = [f for f in fields if f in OUTPUTS and f not in _TABLE_OUTPUTS]
     outputnode = workflow.get_node("outputnode")
     workflow.connect([(report_wf, keep, _out(*fields)), (report_wf, outputnode, _out(*shown))])
-    if settings.table_views:
-        join = pe.Node(Merge(1, ravel_inputs=True), name="join_views", run_without_submitting=True)
-        workflow.connect(
-            [
-                (report_wf, join, [("outputnode.view_files", "in1")]),
-                (join, keep, [("out", "view_files")]),
-            ]
-        )
 
 
 def _add_permutation(workflow, settings, collect_wf, model_wf, keep, results):

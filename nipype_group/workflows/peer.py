@@ -7,7 +7,7 @@ from nipype.interfaces.utility import IdentityInterface, Merge, Select
 
 from nipype_group.interfaces import GroupDerivatives, PeerResults, ThresholdCorrected
 from nipype_group.interfaces.all_resolutions import INSTALLED
-from nipype_group.reporting.derivatives import CONTROLS, STRICTEST_FIRST, threshold_desc
+from nipype_group.reporting.derivatives import CONTROLS, threshold_desc
 from nipype_group.reporting.peer_files import PeerContrast
 from nipype_group.reporting.permutation_maps import CONTROL_NAMES
 from nipype_group.workflows import parametric as parametric_stage
@@ -69,26 +69,6 @@ class _Results:
         # Of the package's corrected p the maps hold the package's statistic.
         self.units = ["z"] * n_own + self.stat_types[n_own:]
         self.adjustments = [CONTROLS[control][1] for control in self.controls]
-
-    @property
-    def inferences(self):
-        """COLUMN=POSITION of the familywise inferences on every map's contrast."""
-        columns = {"p_fwe_rft": "rft", **_CONTROL_OF_COLUMN}
-        return tuple(
-            tuple(
-                f"{column}={position}"
-                for column, control in columns.items()
-                for position, its in enumerate(self.contrasts)
-                if its == contrast and self.controls[position] == control
-            )
-            for contrast in self.contrasts
-        )
-
-    @property
-    def strictest_first(self):
-        """Names of all maps, those of the strictest control first."""
-        ranks = map(STRICTEST_FIRST.index, self.controls)
-        return tuple(name for _, name in sorted(zip(ranks, self.names, strict=True)))
 
 
 def init_peer_wf(
@@ -265,8 +245,8 @@ def init_peer_wf(
         stat_types=tuple(results.stat_types),
         adjustments=tuple(results.adjustments),
         units=tuple(results.units),
-        inferences=results.inferences,
-        detailed=results.strictest_first,
+        inferences=report_stage.fwe_inferences(results.contrasts, results.controls),
+        detailed=report_stage.strictest_first(results.names, results.controls),
         atlases=atlases,
         space=space,
         alpha=alpha,
@@ -337,15 +317,9 @@ def _connect_report(workflow, report_wf, figures, table_views):
     if figures:
         kept += ["figure_files", "figure_indexes"]
         workflow.connect([(report_wf, outputnode, _out("figure_files"))])
-    workflow.connect([(report_wf, keep, _out(*kept))])
     if table_views:
-        join = pe.Node(Merge(1, ravel_inputs=True), name="join_views", run_without_submitting=True)
-        workflow.connect(
-            [
-                (report_wf, join, [("outputnode.view_files", "in1")]),
-                (join, keep, [("out", "view_files")]),
-            ]
-        )
+        kept.append("view_files")
+    workflow.connect([(report_wf, keep, _out(*kept))])
 
 
 def _add_corrected(workflow, contrasts, corrected, package, alpha, connectivity):

@@ -5,6 +5,8 @@ from nipype.interfaces.utility import IdentityInterface, Merge
 
 from nipype_group.interfaces import AtlasReport, MapQuality, PlotResults, RegionModels
 from nipype_group.interfaces.tables import NO_ATLAS
+from nipype_group.reporting.derivatives import STRICTEST_FIRST
+from nipype_group.reporting.permutation_maps import CONTROL_NAMES
 
 # Fields of every thresholded map, as inputs of the workflow and of AtlasReport.
 PER_RESULT = {
@@ -54,6 +56,55 @@ OUTPUTS = (
     "figure_files",
     "figure_indexes",
 )
+
+
+# Column of p of a table, and the control whose p it holds.
+_FWE_COLUMNS = {
+    "p_fwe_rft": "rft",
+    **{f"p_fwe_{name}": control for name, control in CONTROL_NAMES.items()},
+}
+
+
+def fwe_inferences(contrasts, controls):
+    """Return COLUMN=POSITION of the familywise inferences on every map's contrast.
+
+    Parameters
+    ----------
+    contrasts : list of int
+        Number of the contrast of every thresholded map.
+    controls : list of str
+        Its control.
+
+    Returns
+    -------
+    tuple of tuple of str
+
+    Examples
+    --------
+    >>> fwe_inferences([0, 1, 0], ["fdr", "rft", "permutation"])
+    (('p_fwe_voxel=2',), ('p_fwe_rft=1',), ('p_fwe_voxel=2',))
+    """
+    return tuple(
+        tuple(
+            f"{column}={position}"
+            for column, control in _FWE_COLUMNS.items()
+            for position, its in enumerate(contrasts)
+            if its == contrast and controls[position] == control
+        )
+        for contrast in contrasts
+    )
+
+
+def strictest_first(names, controls):
+    """Return the names of thresholded maps, those of the strictest control first.
+
+    Examples
+    --------
+    >>> strictest_first(["a", "b"], ["fdr", "permutation"])
+    ('b', 'a')
+    """
+    ranks = map(STRICTEST_FIRST.index, controls)
+    return tuple(name for _, name in sorted(zip(ranks, names, strict=True)))
 
 
 def init_report_wf(
@@ -205,7 +256,7 @@ def init_report_wf(
     labels_jsons
         Dictionary of the regions.
     view_files
-        Tables of every thresholded map as other packages lay them out.
+        Tables as other packages lay them out: all of a thresholded map, then of the next.
     quality_file
         Quality of every map; undefined without ``maps``, as the next.
     quality_json
@@ -255,12 +306,16 @@ def init_report_wf(
         workflow.connect(inputnode, "template_files", tables, "template_file")
     if ari:
         tables.inputs.trait_set(ari_alpha=alpha, tail=tail)
+    join_views = pe.Node(
+        Merge(1, ravel_inputs=True), name="join_views", run_without_submitting=True
+    )
     whole = [(f, f) for f in ("mask_file", "inference_logp_files")]
     workflow.connect(
         [
             (inputnode, tables, [*PER_RESULT.items(), *whole]),
             (tables, outputnode, [(f, f"{f}s") for f in (*TABLES, *DICTIONARIES)]),
-            (tables, outputnode, [("view_files", "view_files")]),
+            (tables, join_views, [("view_files", "in1")]),
+            (join_views, outputnode, [("out", "view_files")]),
         ]
     )
     if maps:

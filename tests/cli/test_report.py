@@ -90,6 +90,22 @@ def test_one_map(command, stat_map, write, tmp_path, no_figures):
     assert peaks["effect"].tolist() == [2]
 
 
+def test_atlas_of_a_relative_path(command, stat_map, write, tmp_path, no_figures, monkeypatch):
+    """Nodes run elsewhere than the command."""
+    labels = np.ones(nib.load(stat_map).shape, dtype=np.uint8)
+    write("brain.nii.gz", labels)
+    (tmp_path / "brain.csv").write_text("index,name\n1,brain\n")
+    monkeypatch.chdir(tmp_path)
+    how = ("--stat-type", "t", "--dof", "20", "--height-control", "none", "--threshold-z", "2")
+    code, _, err = command(
+        "report", "--stat-map", stat_map, "out", *how, "--atlas", "brain.nii.gz",
+        "--plugin", "Linear",
+    )  # fmt: skip
+    assert code == 0, err
+    (table,) = (tmp_path / "out" / "group").glob("*_clusters.tsv")
+    assert "brain" in table.read_text()
+
+
 def test_grids_that_differ_fail(command, stat_map, write, tmp_path, no_figures):
     other = write("other.nii.gz", np.ones((3, 3, 3)))
     for option in ("--mask", "--effect-map", "--variance-map"):

@@ -21,14 +21,14 @@ QUIETLY = "import faulthandler; faulthandler.disable(); "
 
 def work(x, control):
     """Double, unless a file of the number's name says how to end."""
-    import os  # noqa: F401
+    import os
     from pathlib import Path
 
     with Path(control, "log").open("a") as log:
         log.write(f"{x}\n")
     told = Path(control, str(x))
     if told.exists():
-        exec(told.read_text())
+        exec(told.read_text(), {"os": os, "Path": Path})
     return 2 * x
 
 

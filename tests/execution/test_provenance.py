@@ -4,6 +4,7 @@ import hashlib
 import os
 import platform
 import uuid
+from pathlib import Path
 
 import nipype.pipeline.engine as pe
 import prov.model as pm
@@ -46,10 +47,9 @@ class Append(SimpleInterface):
     output_spec = _AppendOutputSpec
 
     def _run_interface(self, runtime):
-        path = os.path.join(runtime.cwd, "out.txt")  # noqa: PTH118
-        with open(self.inputs.in_file) as text, open(path, "w") as out:  # noqa: PTH123
-            out.write(text.read() + self.inputs.more)
-        self._results["out_file"] = path
+        path = Path(runtime.cwd, "out.txt")
+        path.write_text(Path(self.inputs.in_file).read_text() + self.inputs.more)
+        self._results["out_file"] = str(path)
         return runtime
 
 

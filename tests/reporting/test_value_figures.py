@@ -1,5 +1,7 @@
 """Values at peaks: what is shown equals what the model estimates."""
 
+from pathlib import Path
+
 import nibabel as nib
 import numpy as np
 import pandas as pd
@@ -215,8 +217,7 @@ def test_table_of_values(tmp_path):
 
 
 def open_lines(path):
-    with open(path, encoding="utf-8") as stream:  # noqa: PTH123
-        return stream.read().splitlines()
+    return Path(path).read_text(encoding="utf-8").splitlines()
 
 
 def paired(observations):
