@@ -19,7 +19,7 @@ from nipype_group.images import (
     read_volume,
     write_volume,
 )
-from nipype_group.stats.glm import LinearModel, VoxelPatterns
+from nipype_group.stats.glm import LinearModel, VoxelPatterns, missing_rows
 from nipype_group.stats.smoothing import VolumeSmoother
 
 _KEPT_WEIGHTS = 8
@@ -469,7 +469,7 @@ def describe_patterns(model, patterns):
         return {}
     return {
         "Design": model.matrix.tolist(),
-        "MissingPatterns": [list(rows) for rows in patterns.missing],
+        "MissingPatterns": [packed.hex() for packed in patterns.missing],
     }
 
 
@@ -478,16 +478,18 @@ def _read_patterns(about):
     if "MissingPatterns" not in about:
         return None
     matrix = np.array(about["Design"], dtype=float)
-    missing = tuple(tuple(rows) for rows in about["MissingPatterns"])
+    missing = tuple(map(bytes.fromhex, about["MissingPatterns"]))
     if matrix.ndim != 2 or matrix.shape[1] != len(about["Covariance"]):
         raise ValueError(f"Design has the shape {matrix.shape}")
     if not np.isfinite(matrix).all():
         raise ValueError("Design holds values that are not finite")
-    for rows in missing:
-        if any(type(row) is not int or not 0 <= row < len(matrix) for row in rows):
-            raise ValueError(f"MissingPatterns are rows 0 to {len(matrix) - 1}, got {rows}")
-    if not missing or missing[0] or len(set(missing)) < len(missing):
-        raise ValueError("MissingPatterns start with [] and differ")
+    n_maps = len(matrix)
+    for packed in missing:
+        lacks = np.isin(np.arange(n_maps), missing_rows(packed, n_maps))
+        if np.packbits(lacks).tobytes() != packed:
+            raise ValueError(f"MissingPatterns have a bit for each of {n_maps} maps, got {packed}")
+    if not missing or any(missing[0]) or len(set(missing)) < len(missing):
+        raise ValueError("MissingPatterns start with one that lacks no map, and differ")
     return LinearModel(matrix, tuple(map(str, about["Columns"]))), missing
 
 

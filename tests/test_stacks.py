@@ -212,6 +212,11 @@ def test_map_of_patterns_must_belong_to_the_model(fit, tmp_path):
             read(pattern_file=path)
 
 
+def packed(*rows):
+    """Return the maps that are missing as the model file has them, two bytes for N maps."""
+    return np.packbits(np.isin(np.arange(16), rows)).tobytes().hex()
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -221,12 +226,14 @@ def test_map_of_patterns_must_belong_to_the_model(fit, tmp_path):
         {"Design": [[1.0, float("nan")]] * N},
         {"Design": [[1.0, 0.5]]},
         {"MissingPatterns": []},
-        {"MissingPatterns": [[0], []]},
-        {"MissingPatterns": [[], [N]]},
-        {"MissingPatterns": [[], [-1]]},
-        {"MissingPatterns": [[], [1.5]]},
-        {"MissingPatterns": [[], ["1"]]},
-        {"MissingPatterns": [[], [1], [1]]},
+        {"MissingPatterns": [packed(0), packed()]},
+        {"MissingPatterns": [packed(), packed(N)]},
+        {"MissingPatterns": [packed(), packed(1) + "00"]},
+        {"MissingPatterns": [packed(), packed(1)[:-2]]},
+        {"MissingPatterns": [packed(), "no"]},
+        {"MissingPatterns": [packed(), 1]},
+        {"MissingPatterns": [packed(), [1]]},
+        {"MissingPatterns": [packed(), packed(1), packed(1)]},
         {"MissingPatterns": 3},
     ],
 )

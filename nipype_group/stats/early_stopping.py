@@ -13,6 +13,7 @@ from functools import partial
 import numpy as np
 
 from nipype_group.stats.permutation_precision import negative_binomial_p
+from nipype_group.stats.shuffle_maps import partial_correlations
 from nipype_group.stats.shuffle_methods import TIE_TOLERANCE
 from nipype_group.stats.shuffle_tiles import Tiles, shuffles_per_pass
 
@@ -103,9 +104,8 @@ def _advance(tiles, statistics, rows, first, n_required, counts, numbers, index)
         if len(active) == 0:
             return
         look = rows[start : start + _SHUFFLES_PER_LOOK]
-        heights = statistics.heights(
-            _correlations(look, contrast, tile.series[active]), contrast.signed
-        )
+        products = np.ascontiguousarray(look.transpose(1, 0, 2)) @ tile.series[active].T
+        heights = statistics.heights(partial_correlations(products, contrast), contrast.signed)
         voxels, shuffles = np.nonzero((heights >= reference[active]).T)
         # Position of each hit among those of its voxel, after what was counted before.
         begins = np.searchsorted(voxels, np.arange(len(active)))
@@ -115,16 +115,6 @@ def _advance(tiles, statistics, rows, first, n_required, counts, numbers, index)
         hits = np.bincount(voxels, minlength=len(active))
         counts[active] = np.minimum(counts[active] + hits, n_required)
         active = active[counts[active] < n_required]
-
-
-def _correlations(rows, contrast, series):
-    """Return the partial correlation of some shuffles at some voxels, shape (m, v)."""
-    products = np.ascontiguousarray(rows.transpose(1, 0, 2)) @ series.T
-    rest = 1 - np.square(products[contrast.effect_rows :]).sum(axis=0)
-    effect = products[0]
-    if not contrast.signed:
-        effect = np.sqrt(np.square(products[: contrast.effect_rows]).sum(axis=0))
-    return np.divide(effect, np.sqrt(rest), out=np.zeros_like(effect), where=rest > 0)
 
 
 def stopped_p(results, n_required, n_shuffles):

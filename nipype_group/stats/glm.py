@@ -330,8 +330,8 @@ class VoxelPatterns:
     ----------
     number : int array, shape (v,)
         Pattern of every voxel; 0 where no map is missing.
-    missing : tuple of tuple of int
-        Rows of the maps that each of k patterns lacks; the first is empty.
+    missing : tuple of bytes
+        Maps that each of k patterns lacks, a bit a map (see `missing_rows`); the first lacks none.
     covariance : array, shape (k, p, p)
         Covariance of the betas for unit residual variance; 0 where there is no statistic.
     dof : int array, shape (k,)
@@ -345,20 +345,23 @@ class VoxelPatterns:
 
     @classmethod
     def of(cls, model, number, missing):
-        """Find covariance and dof of every pattern of a model's maps.
+        r"""Find covariance and dof of every pattern of a model's maps.
 
         Examples
         --------
         >>> model = LinearModel(np.column_stack([np.ones(5), [0, 0, 0, 0, 1]]), ("one", "last"))
-        >>> patterns = VoxelPatterns.of(model, np.array([0, 0, 1, 2]), ((), (0, 1), (4,)))
+        >>> missing = (b"\x00", b"\xc0", b"\x08")
+        >>> [missing_rows(packed, 5).tolist() for packed in missing]
+        [[], [0, 1], [4]]
+        >>> patterns = VoxelPatterns.of(model, np.array([0, 0, 1, 2]), missing)
         >>> patterns.dof.tolist(), patterns.voxel_dof.tolist()
         ([3, 1, 0], [3, 3, 1, 0])
         """
         n_columns = model.matrix.shape[1]
         covariance = np.zeros((len(missing), n_columns, n_columns))
         dof = np.zeros(len(missing), dtype=int)
-        for index, rows in enumerate(missing):
-            own = model.without(rows)
+        for index, packed in enumerate(missing):
+            own = model.without(missing_rows(packed, len(model.matrix)))
             if own is not None:
                 covariance[index], dof[index] = own.covariance, own.dof
         return cls(number, tuple(missing), covariance, dof)
@@ -404,18 +407,19 @@ def fit_by_pattern(model, read, n_voxels):
     ([[2.0, 5.0]], [0.667, 1.0], [3, 2])
     """
     betas, residual_variance, r_square = fit_tiles(model, read, n_voxels)
-    numbers, number = {(): 0}, np.zeros(n_voxels, dtype=np.int32)
-    without = lru_cache(_KEPT_MODELS)(model.without)
-    for span in tiles(n_voxels, len(model.matrix)):
+    n_maps, number = len(model.matrix), np.zeros(n_voxels, dtype=np.int32)
+    numbers = {bytes(-(-n_maps // 8)): 0}
+    without = lru_cache(_KEPT_MODELS)(lambda packed: model.without(missing_rows(packed, n_maps)))
+    for span in tiles(n_voxels, n_maps):
         incomplete = np.flatnonzero(~np.isfinite(residual_variance[span]))
         if not incomplete.size:
             continue
         data = read(span.start, span.stop)[:, incomplete]
-        for missing, members in _by_missing(data).items():
+        for packed, members in by_missing(~np.isfinite(data)).items():
             voxels = span.start + incomplete[members]
-            number[voxels] = numbers.setdefault(missing, len(numbers))
-            present = np.delete(data[:, members], missing, axis=0)
-            fit = _fit_present(without(missing), present)
+            number[voxels] = numbers.setdefault(packed, len(numbers))
+            present = np.delete(data[:, members], missing_rows(packed, n_maps), axis=0)
+            fit = _fit_present(without(packed), present)
             betas[:, voxels], residual_variance[voxels], r_square[voxels] = fit
     return betas, residual_variance, r_square, VoxelPatterns.of(model, number, tuple(numbers))
 
@@ -427,12 +431,34 @@ def _fit_present(model, data):
     return fit_tiles(model, lambda start, stop: data[:, start:stop], data.shape[1])
 
 
-def _by_missing(data):
-    """Return the columns of data by the rows that they lack, in order of appearance."""
+def by_missing(lacks):
+    """Return the voxels of every set of missing maps, in order of appearance.
+
+    Parameters
+    ----------
+    lacks : bool array, shape (n, v)
+        Whether a map lacks a voxel.
+
+    Returns
+    -------
+    dict
+        The missing maps, packed as `missing_rows` takes them, to a list of voxels.
+    """
     groups = {}
-    for column, lacks in enumerate(~np.isfinite(data.T)):
-        groups.setdefault(tuple(np.flatnonzero(lacks).tolist()), []).append(column)
+    for voxel, packed in enumerate(np.packbits(lacks.T, axis=1)):
+        groups.setdefault(packed.tobytes(), []).append(voxel)
     return groups
+
+
+def missing_rows(packed, n_maps):
+    """Return the maps that are missing, of a bit each, the first map's the highest of its byte.
+
+    Examples
+    --------
+    >>> missing_rows(bytes.fromhex("2040"), 10).tolist()
+    [2, 9]
+    """
+    return np.flatnonzero(np.unpackbits(np.frombuffer(packed, np.uint8), count=n_maps))
 
 
 def contrast_maps(weights, test, betas, residual_variance, covariance, dof, tail, pattern=None):

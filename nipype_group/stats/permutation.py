@@ -71,8 +71,6 @@ class _ContrastRun:
 
     def observe(self, pool):
         """Compute the statistics of the data as they are."""
-        if self.contrast.varying_dof:
-            self._tiles.find_incomplete()
         observed = pool.map(lambda index: self._tiles[index].observed, range(len(self._tiles)))
         statistic = self.contrast.statistic(np.concatenate(list(observed)))
         if self.contrast.needs_maps:

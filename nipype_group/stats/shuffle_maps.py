@@ -35,14 +35,17 @@ def statistic_maps(tiles, first, last, observed=None):
         return maps
     if contrast.smooth_variance is not None:
         return _pseudo_t_maps(tiles, first, last)
-    maps = np.empty((last - first, tiles.n_voxels))
-    for tile, shuffles, effect, left in _products(tiles, first, last):
+    maps, incomplete = np.empty((last - first, tiles.n_voxels)), []
+    for tile, shuffles, rows, products in _products(tiles, first, last):
         # In pieces that stay in the cache.
-        maps[shuffles, tile.span] = contrast.statistic(_ratio(effect, np.sqrt(left)).clip(-1, 1))
+        maps[shuffles, tile.span] = contrast.statistic(partial_correlations(products, contrast))
+        if tile.incomplete is not None:
+            z = tile.incomplete.z(rows, products, tile.real)
+            incomplete.append((shuffles, tile.first + tile.incomplete.places, z))
     if contrast.varying_dof:
         maps = contrast.z_of_plain(maps)
-        for voxels, z in tiles.incomplete.maps(first, last):
-            maps[:, voxels] = z
+    for shuffles, voxels, z in incomplete:
+        maps[shuffles, voxels] = z
     return maps
 
 
@@ -50,7 +53,8 @@ def _pseudo_t_maps(tiles, first, last):
     """Return effects over the root of their smoothed variances, shape (last - first, v)."""
     contrast = tiles.contrast
     effects, variances = np.empty((2, last - first, tiles.n_voxels))
-    for tile, shuffles, effect, left in _products(tiles, first, last):
+    for tile, shuffles, _, products in _products(tiles, first, last):
+        effect, left = _effect_and_left(products, contrast)
         effects[shuffles, tile.span] = effect * tile.length
         residual = (left - np.square(effect)) * np.square(tile.length)
         variances[shuffles, tile.span] = residual / contrast.dof
@@ -65,12 +69,12 @@ def _products(tiles, first, last):
     tile : Tile
     shuffles : slice
         Rows of a range of maps that starts with shuffle `first`.
-    effect : float64 array, shape (m, v)
-        Product of effect and series; its length where the contrast has several rows.
-    left : float64 array, shape (m, v)
-        1 - |products of the nuisance|^2.
+    rows : float64 array, shape (r + q, m, n)
+        Rows of these shuffles.
+    products : float64 array, shape (r + q, m, v)
+        Of rows and series; overwritten by the next.
     """
-    rank, rows = tiles.contrast.effect_rows, tiles.contrast.rows(first, last)
+    rows = tiles.contrast.rows(first, last)
     place = first % SHUFFLES_PER_BLOCK
     n_blocks = -(-(place + len(rows)) // SHUFFLES_PER_BLOCK)
     padded = np.zeros((n_blocks * SHUFFLES_PER_BLOCK, *rows.shape[1:]))
@@ -85,10 +89,28 @@ def _products(tiles, first, last):
                 np.matmul(part, tile.series.T, out=product)
             begin = number * SHUFFLES_PER_BLOCK - place
             start, stop = max(begin, 0), min(begin + SHUFFLES_PER_BLOCK, len(rows))
-            mine = products[:, start - begin : stop - begin, : tile.n_real]
-            effect = mine[0] if rank == 1 else np.sqrt(np.square(mine[:rank]).sum(axis=0))
-            left = np.maximum(1 - np.square(mine[rank:]).sum(axis=0), 0)
-            yield tile, slice(start, stop), effect, left
+            mine = slice(start - begin, stop - begin)
+            yield tile, slice(start, stop), parts[:, mine], products[:, mine, : tile.n_real]
+
+
+def partial_correlations(products, contrast):
+    """Return partial correlations, shape (m, v), of products of rows and series.
+
+    Parameters
+    ----------
+    products : float64 array, shape (r + q, m, v)
+        Of the rows of `contrast` and the series of voxels.
+    contrast : ShuffledContrast
+    """
+    effect, left = _effect_and_left(products, contrast)
+    return _ratio(effect, np.sqrt(left)).clip(-1, 1)
+
+
+def _effect_and_left(products, contrast):
+    """Return the length of the effect (with its sign, if it has one) and 1 - |nuisance|^2."""
+    rank = contrast.effect_rows
+    effect = products[0] if rank == 1 else np.sqrt(np.square(products[:rank]).sum(axis=0))
+    return effect, np.maximum(1 - np.square(products[rank:]).sum(axis=0), 0)
 
 
 def _ratio(numerator, denominator):

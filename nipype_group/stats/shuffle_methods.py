@@ -155,6 +155,9 @@ class ShuffledContrast:
 
     @cached_property
     def _moved(self):
+        if self.varying_dof:
+            # What a shuffle leaves alone on all maps, it moves on those that have a voxel.
+            return self.partition.nuisance
         return self.partition.split_nuisance(self.scheme.fixed_directions())[0]
 
     @cached_property

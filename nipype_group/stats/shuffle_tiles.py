@@ -32,6 +32,8 @@ class Tile:
         Partial correlation of the data as they are.
     length : float64 array, shape (n_real,)
         Length of the residuals under the null hypothesis, 0 where the series is.
+    incomplete : IncompleteVoxels, optional
+        The voxels that some map lacks; their observed correlation and length are 0.
     """
 
     first: int
@@ -40,6 +42,7 @@ class Tile:
     series32: np.ndarray
     observed: np.ndarray
     length: np.ndarray
+    incomplete: IncompleteVoxels | None = None
 
     @property
     def real(self):
@@ -68,7 +71,6 @@ class Tiles:
 
     def __init__(self, contrast, read, n_voxels, memory_bytes):
         self.contrast, self.n_voxels = contrast, n_voxels
-        self.incomplete = IncompleteVoxels(contrast)
         self._read = read
         self._starts = range(0, n_voxels, VOXELS_PER_TILE)
         self.kept = keeps_series(contrast.scheme.n_maps, n_voxels, memory_bytes)
@@ -88,30 +90,25 @@ class Tiles:
     def __iter__(self):
         return (self[index] for index in range(len(self)))
 
-    def _data(self, start):
-        return self._read(start, min(start + VOXELS_PER_TILE, self.n_voxels))
-
     def _make(self, start):
-        data = self._data(start)
-        missing = np.isnan(data).any(axis=0)
+        data = self._read(start, min(start + VOXELS_PER_TILE, self.n_voxels))
+        incomplete, missing = None, np.isnan(data).any(axis=0)
         if missing.any():
             if not self.contrast.varying_dof:
                 raise ValueError(
                     "some maps lack voxels of the mask, and the plan does not expect it"
                 )
-            # They are looked at apart.
+            incomplete, own = IncompleteVoxels.of(self.contrast, data)
             data = np.where(missing, 0.0, data)
         series, plain, length = self.contrast.series(data)
+        if incomplete is not None:
+            series[incomplete.places] = own
         padded = np.zeros((VOXELS_PER_TILE, series.shape[1]))
         padded[: len(series)] = series
         rows = self.contrast.plain_rows
         observed = exact_correlations(rows, self.contrast.effect_rows, plain)
-        return Tile(start, len(series), padded, padded.T.astype(np.float32), observed, length)
-
-    def find_incomplete(self):
-        """Set the voxels apart that some map lacks."""
-        for start in self._starts:
-            self.incomplete.add(start, self._data(start))
+        series32 = padded.T.astype(np.float32)
+        return Tile(start, len(series), padded, series32, observed, length, incomplete)
 
 
 def voxel_shards(n_voxels, n_shards):

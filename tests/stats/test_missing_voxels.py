@@ -5,12 +5,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from nipype_group.stats import missing_voxels
 from nipype_group.stats.distributions import f_to_z, t_to_z
 from nipype_group.stats.glm import LinearModel
 from nipype_group.stats.partition import partition
 from nipype_group.stats.permutation import run_shuffles
+from nipype_group.stats.shuffle_maps import statistic_maps
 from nipype_group.stats.shuffle_methods import ShuffledContrast
 from nipype_group.stats.shuffle_statistics import ShuffleStatistics
+from nipype_group.stats.shuffle_tiles import Tiles, voxel_shards
 from nipype_group.stats.shuffling import ShufflingScheme
 
 N_MAPS, MASK = 16, np.ones((12, 12, 10), dtype=bool)
@@ -140,3 +143,56 @@ def test_other_methods_are_refused():
     contrast, *_ = contrast_of("groups and age")
     with pytest.raises(ValueError, match="freedman-lane"):
         replace(contrast, method="dekker")
+
+
+def test_directions_that_nearly_vanish_are_fitted_exactly(monkeypatch):
+    """A regressor of three maps: in many shuffles a voxel has one of them, or none."""
+    n_maps = 60
+    rng = np.random.default_rng(8)
+    rare = np.zeros(n_maps)
+    rare[:3] = 1, 0.03, 0.01
+    matrix = np.column_stack([np.ones(n_maps), rare, rng.standard_normal(n_maps)])
+    model = LinearModel(matrix, ("one", "rare", "age"))
+    weights = np.array([[0.0, 1, 0]])
+    scheme = ShufflingScheme("permute", tuple(range(n_maps)), seed=2)
+    contrast = ShuffledContrast(partition(model, weights), scheme, varying_dof=True)
+    data = rng.standard_normal((n_maps, 30))
+    data[rng.random(data.shape) < 0.3] = np.nan
+    exact = []
+    fit = missing_voxels._orthonormal
+    monkeypatch.setattr(
+        missing_voxels, "_orthonormal", lambda *given: exact.append(0) or fit(*given)
+    )
+    maps = statistic_maps(Tiles(contrast, lambda a, b: data[:, a:b], 30, 1e9), 1, 40)
+    orders, _ = scheme.draw(1, 40)
+    compared = 0
+    for k, order in enumerate(orders):
+        for voxel in range(30):
+            there = np.isfinite(data[:, voxel])
+            shuffled = matrix[order][there]
+            if not model.without(np.flatnonzero(~there)):
+                assert maps[k, voxel] == 0
+                continue
+            if np.linalg.svd(shuffled, compute_uv=False)[-1] < 1e-5:
+                continue
+            nuisance = contrast.partition.nuisance[there]
+            y = data[there, voxel] - nuisance @ np.linalg.lstsq(nuisance, data[there, voxel])[0]
+            own = LinearModel(shuffled, model.columns)
+            beta, residual_ss = own.fit(y[:, None])
+            t = beta[1, 0] / np.sqrt(residual_ss[0] / own.dof * own.covariance[1, 1])
+            np.testing.assert_allclose(maps[k, voxel], t_to_z(t, own.dof), rtol=1e-8, atol=1e-10)
+            compared += 1
+    assert compared > 500
+    assert len(exact) > 10
+
+
+def test_a_range_of_voxels_has_the_bits_of_all():
+    contrast, *_ = contrast_of("groups and age")
+    data = np.hstack([DATA, DATA])
+    whole = Tiles(contrast, lambda a, b: data[:, a:b], data.shape[1], 1e9)
+    first, last = voxel_shards(data.shape[1], 3)[1]
+    assert first > 0
+    part = Tiles(contrast, lambda a, b: data[:, first + a : first + b], last - first, 1e9)
+    assert np.isnan(data[:, first:last]).any()
+    expected = statistic_maps(whole, 5, 45)[:, first:last]
+    assert statistic_maps(part, 5, 45).tobytes() == np.ascontiguousarray(expected).tobytes()
