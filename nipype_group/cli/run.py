@@ -471,11 +471,14 @@ def plugin_arguments(arguments):
 def _foresee_memory(workflow, settings, files, arguments):
     """Declare the memory of all nodes, by the headers of the maps; too little is an error."""
     try:
-        extent = study_extent(files, settings.formula)
+        n_maps, shape, n_columns, n_voxels = study_extent(
+            files, settings.formula, settings.min_coverage
+        )
     except (ValueError, LookupError, OSError):
         # The run says it better, of all maps.
         return
-    declared = declare_memory(workflow, StudySize(*extent, n_contrasts=len(settings.contrasts)))
+    size = StudySize(n_maps, shape, n_columns, len(settings.contrasts), n_voxels)
+    declared = declare_memory(workflow, size)
     if arguments.plugin == "MultiProc":
         check_memory(declared, plugin_arguments(arguments).get("memory_gb"))
 

@@ -1,8 +1,9 @@
-"""How large a study is: from tables and the headers of images, before any map is read."""
+"""How large a study is: from tables, the headers of images and a few of them, before it runs."""
 
 from pathlib import Path
 
 import nibabel as nib
+import numpy as np
 import pandas as pd
 from nibabel.filebasedimages import ImageFileError
 
@@ -20,12 +21,15 @@ from nipype_group.design.sources import (
 
 # Headers that are looked at, evenly spread: the maps of a study have one grid.
 _MOST_HEADERS = 50
+# Maps whose voxels are counted, so that an unusable one does not decide.
+_MAPS_READ = 3
 
 
-def study_extent(files, formula=None):
-    """Return the number of maps, the voxels of their grid and the columns of the design.
+def study_extent(files, formula=None, min_coverage=1.0):
+    """Return the number of maps, the voxels of their grid, the design's columns, voxels analysed.
 
-    All three are bounds: maps that are unusable or lack a covariate count.
+    All are bounds: maps that are unusable or lack a covariate count, and of the maps that share a
+    voxel some are looked at.
 
     Parameters
     ----------
@@ -33,6 +37,8 @@ def study_extent(files, formula=None):
         Inputs of `init_group_wf`: one source of maps, and the tables.
     formula : str, optional
         Model, where there is no ``design_table``.
+    min_coverage : float
+        Share of the maps that must have a voxel.
 
     Returns
     -------
@@ -40,6 +46,9 @@ def study_extent(files, formula=None):
     shape : tuple of int
         Voxels along the three axes, of the largest grid seen.
     n_columns : int
+    n_voxels : int
+        Of the mask; without one, what the largest of a few maps has over `min_coverage`, since
+        maps of so many voxels cannot share more.
 
     Raises
     ------
@@ -50,14 +59,36 @@ def study_extent(files, formula=None):
     if "stack_file" in files:
         shape = _shape(files["stack_file"])
         entries, n_maps, shapes = [], shape[3] if len(shape) > 3 else 1, [shape]
+        counts = [_count(files["stack_file"], v) for v in _spread(range(n_maps), _MAPS_READ)]
     else:
         entries = _entries(files)
-        n_maps, step = len(entries), -(-len(entries) // _MOST_HEADERS)
-        shapes = [shape for e in entries[::step] if (shape := _shape(e.path)) is not None]
+        n_maps, paths = len(entries), [e.path for e in entries]
+        shapes = [s for path in _spread(paths, _MOST_HEADERS) if (s := _shape(path)) is not None]
+        counts = [_count(path) for path in _spread(paths, _MAPS_READ)]
     if not any(shapes):
         raise ValueError("no map has a header that can be read")
     largest = max((shape[:3] for shape in shapes if shape), key=lambda s: s[0] * s[1] * s[2])
-    return n_maps, largest, _n_columns(files, formula, entries)
+    n_voxels = int(np.prod(largest))
+    if "mask_file" in files:
+        counts, min_coverage = [_count(files["mask_file"])], 1.0
+    if max(counts):
+        n_voxels = min(n_voxels, int(np.ceil(max(counts) / min_coverage)))
+    return n_maps, largest, _n_columns(files, formula, entries), n_voxels
+
+
+def _spread(items, most):
+    """Return at most so many items, evenly spread."""
+    return items[:: -(-len(items) // most)] if len(items) else items
+
+
+def _count(path, volume=None):
+    """Return how many voxels of an image, or of one of its volumes, have a value."""
+    try:
+        values = nib.load(path).dataobj
+        values = np.asarray(values if volume is None else values[..., volume])
+    except (OSError, EOFError, ImageFileError, ValueError, IndexError):
+        return 0
+    return np.count_nonzero(np.nan_to_num(values))
 
 
 def _entries(files):

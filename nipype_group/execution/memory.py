@@ -2,11 +2,13 @@
 
 Nipype's plugins take a number of GiB for each node: MultiProc runs together what fits, a cluster
 ends a job that takes more. The numbers here bound the anonymous memory of a process that runs the
-node alone; what it maps of the stack is the system's to take back. They count every voxel of the
-grid, since the mask is not known yet, so a usual brain takes a third to a half of them.
+node alone; what it maps of the stack is the system's to take back. Where images are held they
+count every voxel of the grid, so a usual brain takes a third to a half of them.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+from nipype.interfaces.base import isdefined
 
 from nipype_group.execution.run import _memory_gb
 
@@ -26,6 +28,11 @@ _TILE_COPIES = 5
 # The same of a permutation, see `stats.shuffle_tiles`.
 _SHUFFLED_VOXELS, _BATCH, _SERIES = 1024, 256, 12
 _SHUFFLED_COPIES = 5
+# Maps of a block of shuffles where these give whole maps, and arrays of them at once: maps, both
+# sides enhanced and what is made of one side.
+_MAPS_AT_ONCE = 32 * 3.5
+# Values of floats a pattern of missing maps takes for each pair of columns, and bytes besides.
+_PATTERN_COPIES, _PATTERN = 3, 300
 # Atlases that are held, see `reporting.atlas_images`, and regions of all of them.
 _ATLASES = 0.4 * _GIB
 _REGIONS = 1000
@@ -45,12 +52,33 @@ class StudySize:
         Columns of the design.
     n_contrasts : int
         Contrasts.
+    n_voxels : int, optional
+        Voxels that are analysed at most; default: all of the grid.
+    gaps, whole_maps : bool
+        Whether maps may lack voxels that are analysed, and whether shuffles give whole maps (TFCE,
+        statistics of their own). `declare_memory` sees both in the workflow.
     """
 
     n_maps: int
     shape: tuple
     n_columns: int = 1
     n_contrasts: int = 1
+    n_voxels: int | None = None
+    gaps: bool = False
+    whole_maps: bool = False
+
+    @property
+    def values(self):
+        """Bytes of a value a voxel that is analysed."""
+        return self.volume if self.n_voxels is None else _FLOAT * self.n_voxels
+
+    @property
+    def patterns(self):
+        """Bytes where every voxel lacks other maps, see `stats.glm.VoxelPatterns`."""
+        if not self.gaps:
+            return 0
+        of_columns = _PATTERN_COPIES * _FLOAT * self.n_columns**2
+        return self.values / _FLOAT * (self.n_maps + _PATTERN + of_columns)
 
     @property
     def volume(self):
@@ -97,11 +125,11 @@ def _design(size, node):
 
 
 def _glm(size, node):
-    return size.rows + size.tile + size.estimates + 60 * size.volume
+    return size.rows + size.tile + size.estimates + 60 * size.volume + size.patterns
 
 
 def _estimate(size, node):
-    return size.rows + size.estimates + 30 * size.volume
+    return size.rows + size.estimates + 30 * size.volume + size.patterns
 
 
 def _threshold(size, node):
@@ -125,6 +153,9 @@ def _permutations(size, node):
     tile = _SHUFFLED_COPIES * _FLOAT * _SHUFFLED_VOXELS * size.n_maps
     rows = 3 * _FLOAT * _BATCH * size.n_maps * (1 + size.n_columns)
     maps = 10 * size.volume * size.n_contrasts + 20 * size.volume
+    if size.whole_maps:
+        # Neighbours of every voxel too.
+        rows, maps = rows + _MAPS_AT_ONCE * size.values, maps + 15 * size.values
     return size.rows + kept + threads * (tile + rows + 4 * size.volume) + maps
 
 
@@ -201,14 +232,31 @@ def declare_memory(workflow, size):
     True
     """
     declared = {}
-    for name in workflow.list_node_names():
-        node = workflow.get_node(name)
+    nodes = {name: workflow.get_node(name) for name in workflow.list_node_names()}
+    for interface in (node.interface for node in nodes.values()):
+        name = type(interface).__name__
+        if name == "GroupMask" and interface.inputs.min_coverage < 1:
+            size = replace(size, gaps=True)
+        elif name == "PlanPermutations" and _takes_whole_maps(interface.inputs):
+            size = replace(size, whole_maps=True)
+    for name, node in nodes.items():
         work = _WORK.get(type(node.interface).__name__)
         if work is not None:
             # Nipype has no other way to change what a builder said.
             node._mem_gb = round((_LIBRARIES + work(size, node)) / _GIB, 2)
             declared[f"{workflow.name}.{name}"] = node.mem_gb
     return declared
+
+
+def _takes_whole_maps(inputs):
+    """Tell whether planned permutations give whole maps."""
+    return (
+        "tfce" in inputs.statistics
+        or inputs.varying_dof
+        or inputs.variance_fwhm_mm > 0
+        or inputs.n_top > 0
+        or isdefined(inputs.variance_groups)
+    )
 
 
 def check_memory(declared, memory_gb=None):

@@ -150,16 +150,23 @@ def _at_least(maps, observed, statistics, signed):
     """Count the maps that reach the observed value, on the side of the tail."""
     reference = statistics.heights(observed, signed)
     reference = reference - TIE_TOLERANCE * np.abs(reference)
-    return (statistics.heights(maps, signed) >= reference).sum(axis=0)
+    counts = np.zeros(len(reference), np.int64)
+    # One by one: a copy of all maps would be as large as they are.
+    for values in maps:
+        counts += statistics.heights(values, signed) >= reference
+    return counts
 
 
 def _most_extreme(maps, statistics, signed):
     """Return the largest heights of every map, descending, shape (m, n_top)."""
-    heights = statistics.heights(maps, signed)
+    n_voxels = maps.shape[1]
     # Beyond a tenth of the voxels the most extreme ones are the rule.
-    n_top = min(statistics.n_top, max(heights.shape[1] // 10, 1))
-    top = np.partition(heights, heights.shape[1] - n_top, axis=1)[:, -n_top:]
-    return -np.sort(-top, axis=1).astype(np.float32)
+    n_top = min(statistics.n_top, max(n_voxels // 10, 1))
+    top = np.empty((len(maps), n_top), np.float32)
+    for values, highest in zip(maps, top, strict=True):
+        heights = statistics.heights(values, signed)
+        highest[:] = -np.sort(-np.partition(heights, n_voxels - n_top)[-n_top:])
+    return top
 
 
 def _put_together(parts):

@@ -35,17 +35,15 @@ def statistic_maps(tiles, first, last, observed=None):
         return maps
     if contrast.smooth_variance is not None:
         return _pseudo_t_maps(tiles, first, last)
-    maps, incomplete = np.empty((last - first, tiles.n_voxels)), []
+    maps = np.empty((last - first, tiles.n_voxels))
     for tile, shuffles, rows, products in _products(tiles, first, last):
         # In pieces that stay in the cache.
-        maps[shuffles, tile.span] = contrast.statistic(partial_correlations(products, contrast))
+        values = contrast.statistic(partial_correlations(products, contrast))
+        if contrast.varying_dof:
+            values = contrast.z_of_plain(values)
         if tile.incomplete is not None:
-            z = tile.incomplete.z(rows, products, tile.real)
-            incomplete.append((shuffles, tile.first + tile.incomplete.places, z))
-    if contrast.varying_dof:
-        maps = contrast.z_of_plain(maps)
-    for shuffles, voxels, z in incomplete:
-        maps[shuffles, voxels] = z
+            values[:, tile.incomplete.places] = tile.incomplete.z(rows, products, tile.real)
+        maps[shuffles, tile.span] = values
     return maps
 
 

@@ -31,8 +31,6 @@ METHODS = (
 TIE_TOLERANCE = 1e-9
 # A shuffled effect of which less than this share lies outside the nuisance tests nothing.
 _NOTHING_LEFT = 1e-9
-# Arrays up to this size are converted one by one.
-_FEW = 1000
 # Share of a sum of squares below which a difference of squares has lost too many digits.
 _CANCELLED = 1e-6
 
@@ -287,10 +285,10 @@ class ShuffledContrast:
         return statistic if self._is_z else self.z_of_plain(statistic)
 
     def z_of_plain(self, statistic):
-        """Return the z of the t or F of complete voxels, arrays from a table."""
+        """Return the z of the t or F of complete voxels, arrays of any size from one table."""
         if not self.signed:
             return f_to_z(statistic, self.rank, self.dof)
-        if np.size(statistic) > _FEW:
+        if np.ndim(statistic):
             return interpolated_t_to_z(statistic, self.dof)
         return t_to_z(statistic, self.dof)
 

@@ -36,7 +36,7 @@ def tree(tmp_path):
 def test_of_a_bids_tree(tree):
     files = {"bids_dir": str(tree), "select": ["stat=effect"]}
     # Intercept, age, and two of three sites; the site of the map without age is still seen.
-    assert study_extent(files, "age + C(site)") == (6, (4, 5, 7), 4)
+    assert study_extent(files, "age + C(site)")[:3] == (6, (4, 5, 7), 4)
     assert study_extent(files, "1")[2] == 1
     assert study_extent(files, "0 + C(participant_id)")[2] == 6
 
@@ -45,12 +45,12 @@ def test_of_conditions(tree):
     for label in "abcdef":
         write(tree / f"sub-{label}/func/sub-{label}_stat-other_statmap.nii.gz", (4, 5, 6))
     files = {"bids_dir": str(tree), "select": ["stat=effect,other"]}
-    assert study_extent(files, "C(stat) + C(participant_id)") == (12, (4, 5, 7), 7)
+    assert study_extent(files, "C(stat) + C(participant_id)")[:3] == (12, (4, 5, 7), 7)
 
 
 def test_of_a_pattern_and_a_table_of_participants(tree):
     files = {"pattern": str(tree / "sub-{subject}/func/*effect*.nii.gz")}
-    assert study_extent(files, "1") == (6, (4, 5, 7), 1)
+    assert study_extent(files, "1")[:3] == (6, (4, 5, 7), 1)
     files["participants"] = str(tree / "participants.tsv")
     assert study_extent(files, "site")[2] == 3
 
@@ -60,14 +60,14 @@ def test_of_a_table_of_maps(tree):
     table["map"] = [f"sub-{s}/func/sub-{s}_stat-effect_statmap.nii.gz" for s in "abcdef"]
     path = tree / "maps.tsv"
     table.to_csv(path, sep="\t", index=False, na_rep="n/a")
-    assert study_extent({"maps_table": str(path)}, "age + site") == (6, (4, 5, 7), 4)
+    assert study_extent({"maps_table": str(path)}, "age + site")[:3] == (6, (4, 5, 7), 4)
 
 
 def test_of_a_merged_image(tree):
     files = {"stack_file": str(write(tree / "merged.nii", (3, 4, 5, 6)))}
-    assert study_extent(files, "1") == (6, (3, 4, 5), 1)
+    assert study_extent(files, "1")[:3] == (6, (3, 4, 5), 1)
     files["participants"] = str(tree / "participants.tsv")
-    assert study_extent(files, "age + site") == (6, (3, 4, 5), 4)
+    assert study_extent(files, "age + site")[:3] == (6, (3, 4, 5), 4)
 
 
 def test_of_a_design_table(tree):
@@ -85,7 +85,36 @@ def test_headers_are_looked_at_all_over_the_study(tmp_path):
     for number in range(120):
         write(tmp_path / f"s{number:03d}_con.nii", (2, 2, 3 if number >= 60 else 2))
     found = study_extent({"pattern": str(tmp_path / "s{subject}_con.nii")}, "1")
-    assert found == (120, (2, 2, 3), 1)
+    assert found == (120, (2, 2, 3), 1, 12)
+
+
+def test_voxels_are_those_of_the_largest_of_some_maps(tmp_path):
+    values = np.zeros((5, 4, 6), np.float32)
+    for number, n_voxels in enumerate((0, 70, 60)):
+        values.flat[:n_voxels] = 1.5
+        values.flat[-1] = np.nan
+        image = nib.Nifti1Image(values, np.diag([3.0, 3, 3, 1]))
+        image.to_filename(tmp_path / f"s{number}_con.nii.gz")
+    files = {"pattern": str(tmp_path / "s{subject}_con.nii.gz")}
+    assert study_extent(files, "1")[3] == 70
+    # Two maps of 70 voxels can have half of 140 in common, and the grid has 120.
+    assert study_extent(files, "1", 0.5)[3] == 120
+    assert study_extent(files, "1", 0.9)[3] == 78
+    mask = nib.Nifti1Image((np.arange(120) < 7).astype(np.uint8).reshape(5, 4, 6), np.eye(4))
+    mask.to_filename(tmp_path / "mask.nii")
+    assert study_extent(files | {"mask_file": str(tmp_path / "mask.nii")}, "1", 0.5)[3] == 7
+    # Nothing is known of maps that are all bad.
+    (tmp_path / "s1_con.nii.gz").write_bytes(b"no image")
+    values[:] = 0
+    nib.Nifti1Image(values, np.diag([3.0, 3, 3, 1])).to_filename(tmp_path / "s2_con.nii.gz")
+    assert study_extent(files, "1")[3] == 120
+
+
+def test_voxels_of_a_stack(tmp_path):
+    values = np.zeros((3, 3, 3, 9), np.float32)
+    values[..., 6].flat[:13] = 1
+    nib.Nifti1Image(values, np.diag([3.0, 3, 3, 1])).to_filename(tmp_path / "all.nii.gz")
+    assert study_extent({"stack_file": str(tmp_path / "all.nii.gz")}, "1") == (9, (3, 3, 3), 1, 13)
 
 
 @pytest.mark.parametrize(

@@ -142,6 +142,58 @@ def test_interfaces_stay_below_what_is_declared(n_maps, shape, tmp_path, monkeyp
         assert bounds[name] - fixed < 12 * gib + 0.03, name
 
 
+@pytest.mark.parametrize("statistics", [("voxel",), ("voxel", "extent"), ("voxel", "tfce")])
+@pytest.mark.parametrize("gaps", [False, True])
+def test_permutation_stays_below_what_is_declared(statistics, gaps, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    n_maps, shape = 24, (32, 32, 32)
+    values = np.random.default_rng(0).standard_normal((*shape, n_maps), dtype=np.float32)
+    if gaps:
+        # Every voxel of a slab lacks maps of its own.
+        values[:2][np.random.default_rng(1).random((2, *shape[1:], n_maps)) < 0.3] = np.nan
+    affine = np.diag([3.0, 3, 3, 1])
+    nib.Nifti1Image(values, affine).to_filename("stack.nii")
+    nib.Nifti1Image(np.ones(shape, np.uint8), affine).to_filename("mask.nii")
+    table = tmp_path / "table.tsv"
+    table.write_text("participant_id\tage\n" + "".join(f"s{i}\t{i % 7}\n" for i in range(n_maps)))
+    design = interfaces.DesignMatrix(observations=str(table), formula="age").run().outputs
+    files = {"design_file": design.design_file, "design_json": design.design_json}
+    contrasts = interfaces.ContrastSet(contrasts=["age=age"], **files).run().outputs
+    maps = {name: str(tmp_path / f"{name}.nii") for name in ("stack", "mask")}
+    maps = {"stack_file": maps["stack"], "mask_file": maps["mask"]}
+    plan = interfaces.PlanPermutations(
+        **files, contrasts_file=contrasts.contrasts_file, n_permutations=70, n_shards=1,
+        statistics=list(statistics), varying_dof=gaps,
+    )  # fmt: skip
+    plan = plan.run().outputs
+    run = interfaces.RunPermutations(
+        scheme_file=plan.scheme_file, family=plan.families[0], first=plan.firsts[0],
+        last=plan.lasts[0], memory_gb=0.02, **maps, **files,
+    )  # fmt: skip
+    found = {"run": peak_gib(run)[0]}
+    size = StudySize(n_maps, shape, n_columns=2)
+    how = {"n_procs": 1, "memory_gb": 0.02, "statistics": statistics}
+    bounds = declared(size, **how, min_coverage=0.5 if gaps else 1.0)
+    fixed = memory._LIBRARIES / 2**30
+    assert found["run"] < bounds["run"] - fixed + 0.01
+    assert bounds["run"] - fixed < 6 * found["run"]
+    few = declared(replace(size, n_voxels=1000), **how, min_coverage=0.5 if gaps else 1.0)
+    assert (few["run"] < bounds["run"]) == (gaps or "tfce" in statistics)
+    glm = interfaces.GroupGLM(**files, **maps)
+    found["glm"], glm = peak_gib(glm)
+    estimate = interfaces.EstimateContrasts(
+        model_file=glm.model_file,
+        betas_file=glm.betas_file,
+        residual_variance_file=glm.residual_variance_file,
+        mask_file=maps["mask_file"],
+        contrasts_file=contrasts.contrasts_file,
+        **({"pattern_file": glm.pattern_file} if gaps else {}),
+    )
+    found["estimate"], _ = peak_gib(estimate)
+    for name, gib in found.items():
+        assert gib < bounds[name] - fixed + 0.01, name
+
+
 def test_a_column_a_participant_makes_no_copies_of_all_estimates(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     n_maps, shape = 160, (16, 16, 16)
