@@ -153,6 +153,20 @@ def test_pieces_put_together_are_the_whole_bit_for_bit(whole, edges, n_threads):
             np.testing.assert_array_equal(values, result.observed[name])
 
 
+def test_pieces_on_the_scale_of_z_are_the_whole_bit_for_bit(smooth_data):
+    contrast, x, _, _ = problem("regression beside nuisance")
+    data = smooth_data(N, BIG, 2, x[:, 0])
+    statistics = replace(EVERYTHING, statistic_scale="z")
+    with threadpool_limits(1, "blas"):
+        result = run(contrast, data, 0, 300, mask=BIG, statistics=statistics)
+        # Few and many heights are converted alike.
+        parts = [
+            run(contrast, data, a, b, mask=BIG, statistics=statistics)
+            for a, b in pairwise([0, 7, 8, 33, 300])
+        ]
+    assert_same_bits(joined(parts), result)
+
+
 def test_series_made_again_change_no_bit(whole):
     contrast, data, result = whole
     reads = []
