@@ -38,6 +38,17 @@ def _process_space():
     return space
 
 
+def _write_new(path, about):
+    file = path.open("x", encoding="utf-8")
+    try:
+        with file:
+            json.dump(about, file)
+    except OSError:
+        # On a full disk: a lock that names no process would keep the next run waiting.
+        path.unlink(missing_ok=True)
+        raise
+
+
 class FolderLock:
     """Keeps a second run out of a folder, as a context manager.
 
@@ -90,18 +101,25 @@ class FolderLock:
             "process_space": _process_space(),
             "since": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         }
+        # Under its name the lock is whole from the start: one that a kill leaves names its process.
+        beside = self._folder / f"{LOCK_NAME}.{self._token}"
         try:
-            file = self._path.open("x", encoding="utf-8")
+            _write_new(beside, about)
+            try:
+                os.link(beside, self._path)
+            except FileExistsError:
+                # Over a network the answer to a link that was made can be lost.
+                return beside.stat().st_nlink > 1
+            except OSError:
+                # A file system without hard links.
+                _write_new(self._path, about)
         except FileExistsError:
             return False
-        try:
-            with file:
-                json.dump(about, file)
         except OSError as error:
-            # On a full disk: a lock that names no process would keep the next run waiting.
-            self._path.unlink(missing_ok=True)
             error.filename = str(self._path)
             raise
+        finally:
+            beside.unlink(missing_ok=True)
         return True
 
     def _owner(self):

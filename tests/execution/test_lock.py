@@ -71,6 +71,42 @@ def test_elsewhere_the_heartbeat_tells(tmp_path, changes):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_lock_is_never_there_without_its_owner(tmp_path, monkeypatch):
+    written, dump = [], json.dump
+
+    def look(about, file):
+        assert not (tmp_path / LOCK_NAME).exists()
+        written.append(about)
+        dump(about, file)
+
+    monkeypatch.setattr(lock_module.json, "dump", look)
+    with FolderLock(tmp_path):
+        assert owner(tmp_path) == written[0]
+        assert os.listdir(tmp_path) == [LOCK_NAME]
+
+
+def test_lock_works_without_hard_links(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise PermissionError("no links on this disk")
+
+    monkeypatch.setattr(lock_module.os, "link", refuse)
+    with FolderLock(tmp_path), pytest.raises(FolderInUseError), FolderLock(tmp_path):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_link_whose_answer_was_lost_is_ours(tmp_path, monkeypatch):
+    link = os.link
+
+    def lose(*paths):
+        link(*paths)
+        raise FileExistsError("answer lost, asked again")
+
+    monkeypatch.setattr(lock_module.os, "link", lose)
+    with FolderLock(tmp_path):
+        assert owner(tmp_path)["pid"] == os.getpid()
+
+
 def test_half_written_lock_holds_until_its_heartbeat_stops(tmp_path):
     path = tmp_path / LOCK_NAME
     path.write_text("{")
