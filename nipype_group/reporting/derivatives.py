@@ -11,6 +11,8 @@ import numpy as np
 
 from nipype_group._version import __version__
 from nipype_group.design.sources import parse_bids_name, read_tsv
+from nipype_group.reporting.provenance_record import PROVENANCE_NAME
+from nipype_group.reporting.ro_crate import CRATE_NAME
 
 BIDS_VERSION = "1.10.0"
 GENERATOR = "nipype_group"
@@ -18,7 +20,7 @@ FIGURE_INDEX = "figures.json"
 # Statistic maps are not in BIDS yet: without this the validator refuses them.
 _BIDSIGNORE = (
     "/group\n/node-*\n*_statmap.*\n*.html\n/figures\n/work\n/data\n"
-    "/provenance\n/provenance.json\n/ro-crate-metadata.json\n"
+    f"/provenance\n/{PROVENANCE_NAME}\n/{CRATE_NAME}\n"
 )
 # Height control: desc, what it controls, and its name in a sidecar.
 CONTROLS = {
@@ -271,6 +273,9 @@ class DerivativeFolder:
             temporary = self._staging / name
             temporary.write_text(text)
             temporary.replace(self.top / name)
+        for name in (PROVENANCE_NAME, CRATE_NAME):
+            # They tell of the earlier results; the command writes those of the new ones after this.
+            (self.top / name).unlink(missing_ok=True)
         if place.exists():
             place.rename(old)
         self._staging.rename(place)

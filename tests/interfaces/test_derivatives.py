@@ -224,8 +224,11 @@ def test_new_results_replace_all_old_ones(keep):
     group, _ = keep()
     stray = group / "task-old_design.tsv"
     stray.write_text("old")
+    records = [group.parent / name for name in ("provenance.json", "ro-crate-metadata.json")]
+    for record in records:
+        record.write_text("of the old results")
     keep()
-    assert not stray.exists()
+    assert not any(path.exists() for path in (stray, *records))
     assert not list(group.parent.glob(".group-*"))
 
 
