@@ -179,6 +179,12 @@ class GridEngine:
     arguments_key = "qsub_args"
     job_id_pattern = r"Your job (\d+)"
 
+    # Numbers of qacct's "failed" of a script that a signal ended; what it runs has 0 there.
+    _CAUSES = {
+        "37": "it went over a limit of the job (h_rt, h_cpu or h_vmem): give it more",
+        "100": "it was deleted (qdel), or went over a limit of the job or the queue (h_rt, h_vmem)",
+    }
+
     def __init__(self, parallel_environment="smp"):
         self._parallel_environment = parallel_environment
 
@@ -248,7 +254,9 @@ class GridEngine:
         status = re.match(r"\d+", said.get("exit_status", ""))
         status = int(status.group()) if status else 0
         failed = said.get("failed", "0")
-        cause = "it was deleted (qdel)" if said.get("deleted_by", "NONE") != "NONE" else ""
+        cause = self._CAUSES.get(failed.partition(":")[0].strip(), "") if status > 128 else ""
+        if said.get("deleted_by", "NONE") != "NONE":
+            cause = "it was deleted (qdel)"
         words = f"failed {failed}, exit status {status}"
         if "maxvmem" in said:
             words += f", maxvmem {said['maxvmem']}"

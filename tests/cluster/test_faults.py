@@ -109,7 +109,7 @@ def test_running_shard_cancelled_with_changed_inputs(plugin, tmp_path, control):
     thread.join()
     text = str(caught.value)
     assert text.startswith("node sums.shards[1] failed: ")
-    assert ("cancelled" if plugin == "SLURM" else "killed by SIGKILL") in text
+    assert ("cancelled" if plugin == "SLURM" else "deleted (qdel)") in text
     nodes = record_of(work)["nodes"]
     assert nodes["sums.shards[1]"]["state"] == "failed"
     assert nodes["sums.beside"]["state"] == nodes["sums.shards[2]"]["state"] == "done"
@@ -181,6 +181,19 @@ def test_out_of_memory(plugin, tmp_path, control):
     (failure,) = caught.value.failures
     assert failure.node == "sums.shards[1]"
     assert "memory" in failure.cause.lower()
+
+
+@WITH_SHARDS
+def test_time_limit(plugin, tmp_path, control):
+    (control / "2").write_text("wait")
+    # Slurm counts in minutes.
+    limit = {"sbatch_args": "--time=1"} if plugin == "SLURM" else {"qsub_args": "-l h_rt=15"}
+    with pytest.raises(WorkflowError) as caught:
+        sums.run(sums.make_workflow(control), plugin, tmp_path, **limit)
+    (failure,) = caught.value.failures
+    assert failure.node == "sums.shards[1]"
+    assert ("time limit" if plugin == "SLURM" else "h_rt") in failure.cause
+    assert record_of(tmp_path)["nodes"]["sums.beside"]["state"] == "done"
 
 
 @WITH_SHARDS

@@ -177,6 +177,12 @@ def test_stock_sge_cannot_read_the_books(fake, no_waiting):
         ("SLURM", "JobId=101 JobState=FAILED Reason=None ExitCode=137:0", "killed by SIGKILL"),
         ("SGE", "failed       0\nexit_status  137\nmaxvmem 3.1GB", "killed by SIGKILL"),
         ("SGE", "failed 100 : assumedly after job\nexit_status  3", "exit status 3"),
+        (
+            "SGE",
+            "failed 100 : assumedly after job\nexit_status  137 (Killed)",
+            "was deleted .qdel",
+        ),
+        ("SGE", "failed 37 : qmaster enforced h_rt\nexit_status  137 (Killed)", "over a limit of"),
     ],
 )
 def test_death_of_a_job_is_explained(plugin, books, cause, fake, tmp_path):
