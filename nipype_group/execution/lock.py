@@ -101,7 +101,7 @@ class FolderLock:
             "process_space": _process_space(),
             "since": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         }
-        # Under its name the lock is whole from the start: one that a kill leaves names its process.
+        # Whole from the start: a lock that a kill leaves names its process.
         beside = self._folder / f"{LOCK_NAME}.{self._token}"
         try:
             _write_new(beside, about)

@@ -182,7 +182,7 @@ class GridEngine:
     # Numbers of qacct's "failed" of a script that a signal ended; what it runs has 0 there.
     _CAUSES = {
         "37": "it went over a limit of the job (h_rt, h_cpu or h_vmem): give it more",
-        "100": "it was deleted (qdel), or went over a limit of the job or the queue (h_rt, h_vmem)",
+        "100": "it was deleted (qdel), or went over a limit of job or queue (h_rt, h_vmem)",
     }
 
     def __init__(self, parallel_environment="smp"):

@@ -274,7 +274,7 @@ class DerivativeFolder:
             temporary.write_text(text)
             temporary.replace(self.top / name)
         for name in (PROVENANCE_NAME, CRATE_NAME):
-            # They tell of the earlier results; the command writes those of the new ones after this.
+            # They tell of the earlier results; the command then writes those of the new ones.
             (self.top / name).unlink(missing_ok=True)
         if place.exists():
             place.rename(old)

@@ -82,7 +82,7 @@ def test_lock_is_never_there_without_its_owner(tmp_path, monkeypatch):
     monkeypatch.setattr(lock_module.json, "dump", look)
     with FolderLock(tmp_path):
         assert owner(tmp_path) == written[0]
-        assert os.listdir(tmp_path) == [LOCK_NAME]
+        assert [path.name for path in tmp_path.iterdir()] == [LOCK_NAME]
 
 
 def test_lock_works_without_hard_links(tmp_path, monkeypatch):
