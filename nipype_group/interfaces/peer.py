@@ -17,11 +17,9 @@ from nipype_group.interfaces.base import (
 )
 from nipype_group.reporting.peer_files import look_up, write_peer
 from nipype_group.reporting.permutation_maps import CONTROL_NAMES
-from nipype_group.stats.clusters import TAILS, label_clusters
-from nipype_group.stats.multiple_testing import check_alpha
+from nipype_group.stats.clusters import TAILS
+from nipype_group.stats.thresholding import threshold_adjusted
 
-# p of permutation are multiples of a step; 1-p in single precision is off by 6e-8.
-_LOGP_TOLERANCE = 1e-6
 # Inputs of `single_result`.
 _OF_SINGLE = {
     "stat_type": "stat_type",
@@ -174,36 +172,34 @@ class ThresholdCorrected(GroupInterface):
 
     def _run_interface(self, runtime):
         inputs, cwd = self.inputs, Path(runtime.cwd)
-        check_alpha(inputs.alpha)
         stat, grid = read_volume(inputs.stat_file)
         mask, _ = read_mask(inputs.mask_file, grid)
         logp, own = read_volume(inputs.logp_file)
         if not own.matches(grid):
             raise ValueError(f"{inputs.logp_file} has the grid {own}, the statistic {grid}")
-        survives = mask & (logp >= -np.log10(inputs.alpha) - _LOGP_TOLERANCE)
         tail = "positive" if inputs.stat_type == "F" else inputs.tail
-        if tail != "two-sided":
-            survives &= (stat > 0) if tail == "positive" else (stat < 0)
-        labels = label_clusters(stat, survives, inputs.connectivity)
+        labels, p = threshold_adjusted(
+            stat, logp, mask, alpha=inputs.alpha, tail=tail, connectivity=inputs.connectivity
+        )
         for name, values, dtype in (
             ("thresholded", np.where(labels > 0, stat, 0), np.float32),
             ("label", labels, np.int32),
         ):
             self._results[f"{name}_file"] = write_volume(cwd / f"{name}.nii", values, grid, dtype)
-        summary = _summary(inputs, tail, stat[mask], logp[mask], labels[mask])
+        summary = _summary(inputs, tail, stat[mask], logp[mask], labels[mask], p)
         path = cwd / "summary.json"
         path.write_text(json.dumps(summary, indent=2) + "\n")
         self._results["summary_file"] = str(path)
         return runtime
 
 
-def _summary(inputs, tail, stat, logp, labels):
+def _summary(inputs, tail, stat, logp, labels, cluster_p):
     """Return settings, survivors and p as the sidecar tells them."""
     column = {v: f"p_fwe_{k}" for k, v in CONTROL_NAMES.items()}[inputs.control]
-    rows = []
-    for cluster in range(1, int(labels.max(initial=0)) + 1):
-        p = float(10.0 ** -logp[labels == cluster].max())
-        rows.append({"cluster_id": cluster, "p_fwe": p, column: p})
+    rows = [
+        {"cluster_id": cluster, "p_fwe": p, column: p}
+        for cluster, p in enumerate(cluster_p, start=1)
+    ]
     return {
         "Contrast": inputs.contrast_name if isdefined(inputs.contrast_name) else None,
         "StatisticType": inputs.stat_type,

@@ -4,28 +4,30 @@ Figures are embedded, tables sort and download in the page, and its content secu
 forbids every request.
 """
 
-import base64
 import json
 import os
 import re
 import warnings
-from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
 import jinja2
 import numpy as np
-import pandas as pd
 from markupsafe import Markup
 
 from nipype_group._version import __version__
 from nipype_group.reporting import wording
 from nipype_group.reporting.group_folder import GroupFolder
 from nipype_group.reporting.methods_text import bibtex, cite, methods_text, references
-from nipype_group.reporting.table_files import COLUMNS, MISSING
+from nipype_group.reporting.page_tables import (
+    column_titles,
+    corrections_table,
+    embedded,
+    file_table,
+    is_empty,
+    typed,
+)
 
-# Rows of a table that a page shows; the file beside it has all.
-_MAX_ROWS = 500
 _REGION_ROWS = 40
 _THUMBNAILS = 10
 # Columns of the tables that the page shows, where they hold anything; downloads have all.
@@ -34,51 +36,11 @@ _CLUSTER_COLUMNS = (
     "peak_z", "effect_at_peak", "p_unc", "p_fwe", "p_fdr", "p_fwe_rft", "p_fwe_voxel",
     "p_fwe_extent", "p_fwe_mass", "p_fwe_tfce", "tdp", "hemisphere", "label", "label_percent",
 )  # fmt: skip
-_STATISTICS = ("stat", "zscore", "z", "peak_stat", "peak_zscore", "peak_z", "stat_mean")
 _REGION_COLUMNS = (
     "atlas", "name", "n_voxels", "effect", "standard_error", "stat", "zscore", "p_unc", "p_fdr",
     "p_holm", "p_fwe_perm", "tdp",
 )  # fmt: skip
 _HIDDEN_PEAK_COLUMNS = ("sign", "i", "j", "k", "distance_to_main_mm")
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A cell of a table: what is shown, and what it sorts and downloads as."""
-
-    shown: str
-    value: str
-
-    @property
-    def is_number(self):
-        """Whether it stands to the right."""
-        return self.value == MISSING or _float(self.value) is not None
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table of the page.
-
-    Parameters
-    ----------
-    name : str
-        File name of its download.
-    caption : str
-    columns : list of (name, title)
-        The title explains the name.
-    rows : list of list of Cell
-    download : str
-        The whole file as a link holds it.
-    note : str
-        What the page leaves out.
-    """
-
-    name: str
-    caption: str
-    columns: list
-    rows: list
-    download: str
-    note: str = ""
 
 
 def write_report(group_dir, path=None, viewer=False):
@@ -146,7 +108,7 @@ def _context(folder, viewer):
         "contrasts": contrasts,
         "methods": sentences,
         "references": [cite(known[key]) for key in keys],
-        "bibtex": _link(bibtex(keys), "application/x-bibtex"),
+        "bibtex": embedded(bibtex(keys), "application/x-bibtex"),
         "parameters": _parameters(folder),
         "versions": _pairs(folder.about.get("SoftwareVersions", {})),
         "notes": folder.about.get("Notes", []),
@@ -191,12 +153,12 @@ def _participants(folder):
             if len(excluded)
             else "nobody is left out."
         ),
-        "excluded": _file_table(
+        "excluded": file_table(
             folder.find("excluded", ".tsv"), "Left out, and why", _map_last(excluded)
         )
         if len(excluded)
         else None,
-        "observations": _file_table(
+        "observations": file_table(
             folder.find("observations", ".tsv"), "Maps in the analysis", _map_last(observations)
         ),
     }
@@ -222,8 +184,8 @@ def _quality(folder):
     table = None
     if rows is not None:
         path = folder.find("quality", ".tsv")
-        rows = _typed(rows.drop(columns=["map"], errors="ignore"))
-        table = _file_table(path, "Quality of every map", rows, titles)
+        rows = typed(rows.drop(columns=["map"], errors="ignore"))
+        table = file_table(path, "Quality of every map", rows, titles)
     return {"figures": figures, "table": table}
 
 
@@ -271,7 +233,7 @@ def _contrast(folder, contrast, viewer):
         "question": wording.contrast_question(contrast, folder.design, tail),
         "answer": wording.result_sentence(lead) if lead else "No threshold was applied.",
         "images": images,
-        "corrections": _corrections(results),
+        "corrections": corrections_table(results),
         "results": [_result(folder, result, result is lead) for result in results],
         "discoveries": _discoveries(folder, label),
         "regions": _regions(folder, label),
@@ -279,48 +241,6 @@ def _contrast(folder, contrast, viewer):
         "footer": _footer(folder, label, results),
         "viewer": _viewer(folder, lead) if viewer and lead else None,
     }
-
-
-def _corrections(results):
-    """Make the table of all corrections side by side."""
-    rows = []
-    for result in results:
-        settings = result.settings
-        alpha = settings.get("Alpha")
-        smallest = settings.get("SmallestCorrectedP")
-        texts = (
-            result.desc,
-            result.correction if result.control not in ("none", "fpr") else "uncorrected",
-            MISSING if alpha is None else f"{alpha:g}",
-            settings["Tail"],
-            wording.critical_value(settings) or MISSING,
-            f"{settings['SurvivingVoxels']}",
-            f"{settings['Clusters']}",
-            wording.number(settings.get("LargestZ", settings.get("LargestStatistic"))),
-            wording.number(settings.get("SmallestZ", settings.get("SmallestStatistic"))),
-            MISSING if smallest is None else f"{smallest:.3g}",
-        )
-        rows.append([Cell(text, text) for text in texts])
-    columns = (
-        ("desc", "label of the result in the file names"),
-        ("controls", "error rate that is controlled"),
-        ("alpha", "level of the error rate"),
-        ("tail", "sides tested"),
-        ("critical value", "what a voxel or cluster has to reach"),
-        ("voxels", "voxels that survive"),
-        ("clusters", "clusters that survive"),
-        ("largest", "largest statistic of all voxels"),
-        ("smallest", "smallest statistic of all voxels"),
-        ("smallest p", "smallest corrected p"),
-    )
-    lines = [[name for name, _ in columns], *([cell.value for cell in row] for row in rows)]
-    return Table(
-        "corrections.tsv",
-        "All corrections side by side",
-        list(columns),
-        rows,
-        _link("\n".join("\t".join(line) for line in lines) + "\n", "text/tab-separated-values"),
-    )
 
 
 def _result(folder, result, leads):
@@ -333,9 +253,9 @@ def _result(folder, result, leads):
         elif name == "peaks":
             frame = frame.drop(columns=list(_HIDDEN_PEAK_COLUMNS))
         if len(frame):
-            frame = frame.drop(columns=[c for c in frame if _empty(frame[c])])
-            titles = _column_titles(path)
-            tables.append(_file_table(path, name.capitalize(), frame, titles))
+            frame = frame.drop(columns=[c for c in frame if is_empty(frame[c])])
+            titles = column_titles(path)
+            tables.append(file_table(path, name.capitalize(), frame, titles))
     # The page is small enough to be mailed: other results show one picture.
     kinds = ("glassbrain", "slices", "mosaic", "surface", "peaks", "values") if leads else (
         "glassbrain" if folder.figures_of("glassbrain", **about) else "slices",
@@ -370,10 +290,10 @@ def _discoveries(folder, label):
                 and own.get("contrast") == label
                 and own.get("desc", "").startswith("ari")
             ):
-                frame = _typed(folder.read_rows(suffix, contrast=label, desc=own["desc"]))
+                frame = typed(folder.read_rows(suffix, contrast=label, desc=own["desc"]))
                 if len(frame):
                     title = f"True discovery proportions of {caption}"
-                    tables.append(_file_table(file.path, title, frame))
+                    tables.append(file_table(file.path, title, frame))
     return tables
 
 
@@ -384,11 +304,11 @@ def _regions(folder, label):
         return None
     about = folder.read_json("regions", contrast=label, desc="model")
     titles = {k: v.get("Description", "") for k, v in about.items() if isinstance(v, dict)}
-    frame = _typed(frame)
-    frame = frame[[c for c in _REGION_COLUMNS if c in frame and not _empty(frame[c])]]
+    frame = typed(frame)
+    frame = frame[[c for c in _REGION_COLUMNS if c in frame and not is_empty(frame[c])]]
     path = folder.find("regions", ".tsv", contrast=label, desc="model")
     title = "Models of atlas regions, those of the smallest p first"
-    return _file_table(path, title, frame.sort_values("p_unc"), titles, _REGION_ROWS)
+    return file_table(path, title, frame.sort_values("p_unc"), titles, _REGION_ROWS)
 
 
 def _permutation(folder, contrast, results):
@@ -492,79 +412,12 @@ def _images(folder, entries):
     for entry in entries:
         path = folder.path / "figures" / entry["File"]
         if path.is_file():
-            content = base64.b64encode(path.read_bytes()).decode("ascii")
             images.append(
                 {
-                    "source": f"data:image/png;base64,{content}",
+                    "source": embedded(path.read_bytes(), "image/png"),
                     "alt": entry["Alt"],
                     "caption": entry.get("Caption", ""),
                     "kind": entry["Kind"],
                 }
             )
     return images
-
-
-def _link(text, kind):
-    """Return text as a link that holds it."""
-    return f"data:{kind};base64,{base64.b64encode(text.encode()).decode('ascii')}"
-
-
-def _column_titles(path):
-    about = json.loads(path.with_suffix(".json").read_text())
-    titles = {}
-    for name, entry in about.items():
-        if name != "TableSettings":
-            unit = f", {entry['Units']}" if "Units" in entry else ""
-            titles[name] = entry["Description"] + unit
-    return titles
-
-
-def _file_table(path, caption, frame, titles=None, max_rows=_MAX_ROWS):
-    """Make a table of the page: a file, and the frame that is shown of it."""
-    titles, shown = titles or {}, frame.head(max_rows)
-    columns = [(str(c), titles.get(c, "")) for c in frame.columns]
-    cells = [[_cell(value, c) for value in shown[c]] for c in frame.columns]
-    note = ""
-    text = path.read_text(encoding="utf-8")
-    if len(frame) > max_rows:
-        note = f"The first {max_rows} of {len(frame):,} rows; {path.name} has all."
-        text = shown.to_csv(sep="\t", index=False, na_rep=MISSING)
-    link = _link(text, "text/tab-separated-values")
-    return Table(path.name, caption, columns, [list(row) for row in zip(*cells)], link, note)
-
-
-def _cell(value, column):
-    if pd.isna(value):
-        return Cell(MISSING, MISSING)
-    if isinstance(value, (float, np.floating)):
-        exact = f"{value + 0.0:.6g}"
-        if column.startswith("p_"):
-            return Cell(wording.p_value(value), exact)
-        if COLUMNS.get(column, ("", ""))[1] in ("mm", "mm^3"):
-            return Cell(f"{value + 0.0:.0f}", exact)
-        if column in _STATISTICS:
-            return Cell(f"{value + 0.0:.2f}", exact)
-        return Cell(f"{value + 0.0:.3g}", exact)
-    text = " ".join(str(value).split())
-    return Cell(text.replace("_", " ") if column in ("label", "name") else text, text)
-
-
-def _empty(column):
-    return bool((column.isna() | (column.astype(str) == MISSING)).all())
-
-
-def _typed(frame):
-    """Give the columns of a table read as text their types."""
-    frame = frame.copy()
-    for column in frame:
-        numbers = pd.to_numeric(frame[column], errors="coerce")
-        if numbers.notna().sum() == frame[column].notna().sum():
-            frame[column] = numbers
-    return frame
-
-
-def _float(text):
-    try:
-        return float(text)
-    except ValueError:
-        return None

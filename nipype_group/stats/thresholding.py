@@ -14,6 +14,8 @@ from nipype_group.stats.random_field import log_p_height
 from nipype_group.stats.resels import SearchVolume
 
 HEIGHT_CONTROLS = (*multiple_testing.HEIGHT_CONTROLS, "rft")
+# p of permutation are multiples of a step; 1-p in single precision is off by 6e-8.
+_LOGP_TOLERANCE = 1e-6
 
 
 @dataclass(frozen=True)
@@ -126,6 +128,47 @@ def _f_of(upper, lower, dof_num, dof_den):
     from_lower = special.betaincinv(dof_num / 2, dof_den / 2, np.minimum(lower, 0.5))
     odds = np.where(upper < lower, (1 - from_upper) / from_upper, from_lower / (1 - from_lower))
     return odds * dof_den / dof_num
+
+
+def threshold_adjusted(stat, logp, mask, *, alpha=0.05, tail="two-sided", connectivity=26):
+    """Threshold a statistic by adjusted p that are there already; inclusion is p <= alpha.
+
+    Parameters
+    ----------
+    stat : array, shape (x, y, z)
+        Its sign is that of the effect.
+    logp : array, shape (x, y, z)
+        -log10 of the adjusted p, of voxels or of the clusters that they are in.
+    mask : bool array, shape (x, y, z)
+        Voxels tested.
+    alpha : float
+        Error rate.
+    tail : {"two-sided", "positive", "negative"}
+        Side that counts.
+    connectivity : {6, 18, 26}
+        Which voxels are neighbours.
+
+    Returns
+    -------
+    labels : int32 array, shape (x, y, z)
+        Clusters of the survivors.
+    p : list of float
+        Smallest p of the voxels of every cluster.
+
+    Examples
+    --------
+    >>> stat, logp = np.array([[[4.0, 3.0, 0.1, -5.0]]]), np.array([[[2.0, 1.5, 0.0, 3.0]]])
+    >>> labels, p = threshold_adjusted(stat, logp, stat != 0)
+    >>> labels.tolist(), [round(value, 6) for value in p]
+    ([[[1, 1, 0, 2]]], [0.01, 0.001])
+    """
+    check_alpha(alpha)
+    survives = mask & (logp >= -np.log10(alpha) - _LOGP_TOLERANCE)
+    if tail != "two-sided":
+        survives &= (stat > 0) if tail == "positive" else (stat < 0)
+    labels = label_clusters(stat, survives, connectivity)
+    clusters = range(1, int(labels.max(initial=0)) + 1)
+    return labels, [float(10.0 ** -logp[labels == cluster].max()) for cluster in clusters]
 
 
 def check_threshold_z(threshold_z):
