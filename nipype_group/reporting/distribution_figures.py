@@ -203,6 +203,7 @@ def draw_nulldist(path, nulls, contrast):
     caption = (
         "Largest value over all voxels or clusters in every shuffle, the unshuffled data "
         "included. p is the share of shuffles that reach the observed value; survivors exceed "
-        "the critical value."
+        "the critical value. Both are counted for this contrast alone: what a fitted tail or a "
+        "correction across contrasts gives is in the table of corrections."
     )
     return Picture(save(made, path), "nulldist", alt, caption, {"Contrast": contrast.label})
