@@ -18,9 +18,16 @@ def blocks(language):
     return [re.sub(r"^    ", "", block, flags=re.MULTILINE) for block in found]
 
 
-def commands():
-    lines = [block.replace("\\\n", " ") for block in blocks("bash")]
-    return [shlex.split(line) for line in lines if line.startswith("nipype-group")]
+def command_with(word):
+    """Return the arguments of the one command that has a word."""
+    lines = [
+        line
+        for block in blocks("bash")
+        for line in block.replace("\\\n", " ").splitlines()
+        if line.startswith("nipype-group") and word in line
+    ]
+    assert len(lines) == 1
+    return shlex.split(lines[0])[1:]
 
 
 @pytest.fixture
@@ -43,14 +50,23 @@ def test_workflow_block_writes_results(derivatives):
 
 
 def test_own_data_command_writes_results(derivatives, capsys):
-    own = commands()[0]
-    assert main([*own[1:], "--plugin", "Linear"]) == 0
+    assert main([*command_with("--height-control fdr --permutations"), "--plugin", "Linear"]) == 0
     assert "12 maps of 12 participants are in" in capsys.readouterr().out
     assert list((derivatives / "results/group").glob("*contrast-difference_stat-t_statmap.nii.gz"))
 
 
+def test_commands_of_a_year_later(derivatives, capsys):
+    run = ["run", "results", "--bids", "derivatives", "--select", "stat=effect", "--atlas", "none"]
+    run += ["--formula", "age", "--contrast", "age=age", "--plugin", "Linear"]
+    assert main(run) == 0
+    assert main([*command_with("replay"), "--plugin", "Linear"]) == 0
+    assert "equal bit for bit" in capsys.readouterr().out
+    shutil.copytree("results", "other_results")
+    assert main(command_with("other_results")) == 0
+
+
 def test_cluster_command_is_understood():
-    arguments = build_parser().parse_args(commands()[-1][1:])
+    arguments = build_parser().parse_args(command_with("SLURM"))
     assert (arguments.plugin, arguments.shards) == ("SLURM", 8)
 
 

@@ -3,6 +3,7 @@
 import math
 import re
 from dataclasses import replace
+from xml.sax.saxutils import unescape
 
 import nibabel as nib
 from nibabel.brikhead import AFNIHeaderError, AFNIImageError
@@ -11,7 +12,10 @@ from nibabel.filebasedimages import ImageFileError
 from nipype_group.images import MapError
 from nipype_group.reporting.peer_found import FoundResults, FoundStatistic
 
-LOOKED_FOR = "AFNI: NAME+tlrc.HEAD (or +orig) with sub-bricks marked as t, F or z"
+LOOKED_FOR = (
+    "AFNI: NAME+tlrc.HEAD (or +orig) with sub-bricks marked as t, F or z; a NIfTI file of AFNI is "
+    "given itself"
+)
 _NIFTI_EXTENSION = 4
 # AFNI's codes of the distributions that have a z here, and how many parameters each has.
 _CODES = {3: ("t", 1), 4: ("F", 2), 5: ("z", 0)}
@@ -19,6 +23,7 @@ _SYMBOLS = {"Ttest": ("t", 1), "Ftest": ("F", 2), "Zscore": ("z", 0)}
 _ATTRIBUTE = re.compile(
     r'atr_name="(BRICK_LABS|BRICK_STATAUX|BRICK_STATSYM)"[^>]*>(.*?)</AFNI_atr>', re.DOTALL
 )
+_ESCAPED = {"&quot;": '"', "&apos;": "'"}
 _STATISTIC_LABEL = re.compile(r"[_:# ]+(?:Tstat|Zscr|Fstat|[tTZF])$")
 
 _EFFECT_LABEL = re.compile(r"[_:# ]+(?:mean|Coef|b)$")
@@ -124,7 +129,7 @@ def afni_header(path):
             content = extension.get_content()
             text = content.decode("latin-1") if isinstance(content, bytes) else str(content)
             for name, value in _ATTRIBUTE.findall(text):
-                info[name] = value.strip().strip('"')
+                info[name] = unescape(value.strip().strip('"'), _ESCAPED)
     if "BRICK_STATAUX" in info:
         info["BRICK_STATAUX"] = [float(v) for v in info["BRICK_STATAUX"].split()]
     return info
@@ -135,19 +140,25 @@ def _marked(info, n_volumes):
     found, values = {}, list(_as_list(info.get("BRICK_STATAUX")))
     while len(values) >= 3:
         volume, code, n = (int(v) for v in values[:3])
-        parameters, values = tuple(float(v) for v in values[3 : 3 + n]), values[3 + n :]
+        parameters, values = values[3 : 3 + n], values[3 + n :]
         stat_type, expected = _CODES.get(code, (None, None))
         if stat_type and volume < n_volumes:
-            found[volume] = (stat_type, parameters if n == expected else ())
+            found[volume] = (stat_type, _dof(parameters, expected))
     if found:
         return found
     for volume, text in enumerate(str(info.get("BRICK_STATSYM", "")).split(";")[:n_volumes]):
         match = re.fullmatch(r"(\w+)\((.*)\)", text.strip())
         if match and match[1] in _SYMBOLS:
             stat_type, expected = _SYMBOLS[match[1]]
-            parameters = tuple(float(v) for v in match[2].split(",") if v.strip())
-            found[volume] = (stat_type, parameters if len(parameters) == expected else ())
+            parameters = [v for v in match[2].split(",") if v.strip()]
+            found[volume] = (stat_type, _dof(parameters, expected))
     return found
+
+
+def _dof(parameters, expected):
+    """Return degrees of freedom; empty where they are not of the number expected or not above 0."""
+    dof = tuple(float(v) for v in parameters)
+    return dof if len(dof) == expected and all(v > 0 for v in dof) else ()
 
 
 def _as_list(value):

@@ -30,13 +30,17 @@ def find_bids(folder, start=""):
     Parameters
     ----------
     folder : Path
-        Where they are, or the data set: its group/ and node-*/ are looked into.
+        Where they are, or the data set: its group/ and node-*/ are looked into, and in these the
+        ses-*/ of models of a session each.
     start : str
         How names begin; if given, only the folder itself is looked into.
     """
     top = Path(folder)
-    folders = [top] if start else [top, top / "group", *sorted(top.glob("node-*"))]
-    groups, package = {}, None
+    folders = [top]
+    if not start:
+        folders += [top / "group", *sorted(top.glob("node-*"))]
+        folders += [inner for outer in folders for inner in sorted(outer.glob("ses-*"))]
+    groups = {}
     for inner in folders:
         for stem in images_in(inner, start):
             match = _NAME.fullmatch(stem)
@@ -47,17 +51,12 @@ def find_bids(folder, start=""):
     if not groups:
         return None
     package = _package(top)
-    statistics, designs, notes = [], [], []
+    statistics, designs = [], []
     for (inner, before, contrast), stats in sorted(groups.items(), key=str):
         columns, matrix = _read_design(inner, before)
         found = _statistic(inner, before, contrast, stats, matrix)
         statistics.append(replace(found, package=package))
         designs.append((columns, matrix))
-        if not found.dof and found.stat_type != "z":
-            notes.append(
-                f"The degrees of freedom of {found.stat_file.name} are unknown; its z is "
-                f"{'that of the package' if found.z_file else 'unknown'}."
-            )
     first = designs[0]
     same = first[1] is not None and all(np.array_equal(first[1], d[1]) for d in designs)
     return FoundResults(
@@ -65,7 +64,6 @@ def find_bids(folder, start=""):
         statistics=_distinct(statistics, top),
         design=first if same else None,
         n_maps=len(first[1]) if same else None,
-        notes=tuple(notes),
     )
 
 
@@ -120,14 +118,19 @@ def _read_design(folder, before):
 
 def _package(folder):
     """Return the name that the data set gives its maker."""
-    for place in (folder, folder.parent):
-        makers = _read_json(place / "dataset_description.json").get("GeneratedBy")
+    data_set = folder
+    while data_set.name.startswith(("node-", "ses-")):
+        data_set = data_set.parent
+    for place in dict.fromkeys((folder, folder.parent, data_set)):
+        about = _read_json(place / "dataset_description.json")
+        # FitLins names itself by the key of BIDS before 1.4.
+        makers = about.get("GeneratedBy", about.get("PipelineDescription"))
         makers = makers if isinstance(makers, list) else [makers]
         for maker in makers:
             if isinstance(maker, dict) and isinstance(maker.get("Name"), str):
                 return {"fitlins": "FitLins"}.get(maker["Name"].lower(), maker["Name"])
-    nodes = any(p.name.startswith("node-") for p in (folder, *folder.glob("node-*")))
-    return "FitLins" if nodes else "nilearn"
+    folders = (folder, folder.parent, *folder.glob("node-*"))
+    return "FitLins" if any(p.name.startswith("node-") for p in folders) else "nilearn"
 
 
 def _read_json(path):

@@ -184,6 +184,8 @@ def single_result(
             raise FileNotFoundError(f"{place}: no such file")
     if found.stat_type == "F" and len(given.keys() - {"mask_file"}):
         raise ValueError(f"{path}: an F has no effect map and no variance map")
+    if effect is not None:
+        found = replace(found, effect_volume=None)
     found = replace(found, **given, **({} if name is None else {"name": name}))
     n_maps = None if design is None else len(columns_and_matrix[1])
     return FoundResults(found.package, (found,), columns_and_matrix, None, n_maps)

@@ -53,6 +53,9 @@ _NAMES = (
 )
 # So many values of t, F or z never lie in [0, 1] all together.
 _ENOUGH_VOXELS = 100
+# Where z tells one number of degrees of freedom from another, and what rounding makes of it.
+_Z_CHECKED = (1.0, 6.0)
+_Z_TOLERANCE = 0.01
 # The nearest that float32 comes to p 0: from 1-p, and itself.
 _SMALLEST = {"1-p": 2.0**-24, "p": float(np.finfo(np.float32).tiny)}
 
@@ -86,7 +89,8 @@ def find_results(path, package=None, dof=None):
     ----------
     path : path
         Folder of results, or the start of their names in it, as ``randomise -o`` and ``palm -o``
-        take it; an SPM.mat stands for its folder, a .HEAD and a NIfTI file of AFNI for itself.
+        take it; an SPM.mat stands for its folder, a .HEAD, its .BRIK and a NIfTI file of AFNI for
+        themselves.
     package : str, optional
         One of FSL, SPM, PALM, nilearn, FitLins and AFNI; needed where a folder has results of
         several.
@@ -104,7 +108,9 @@ def find_results(path, package=None, dof=None):
         Where nothing has this path or start of a name.
     ValueError
         Where no result is recognised, or those of several packages are; says what was looked for.
+        Where `dof` is no degrees of freedom, or contradicts the files.
     """
+    given = _given_dof(dof)
     folder, start = _place(Path(path))
     names = {name.lower(): name for name in _FINDERS} | {"fitlins": "nilearn"}
     if package is not None and package.lower() not in names:
@@ -121,14 +127,23 @@ def find_results(path, package=None, dof=None):
             "place; say which with package, or name the start of their names"
         )
     (results,) = found.values()
-    statistics = tuple(_with_dof(s, dof) for s in results.statistics)
-    return replace(results, statistics=statistics, notes=results.notes + _other_sides(results))
+    statistics = tuple(_with_dof(s, given) for s in results.statistics)
+    if given and not any(s.dof == given for s in statistics):
+        stated = sorted({s.dof for s in statistics if s.dof})
+        raise ValueError(
+            f"{path}: you say {_numbers(given)} degrees of freedom, which no statistic here takes"
+            + (f"; the files state {' and '.join(map(_numbers, stated))}" if stated else "")
+        )
+    notes = results.notes + _of_package_only(statistics) + _other_sides(results)
+    return replace(results, statistics=statistics, notes=notes)
 
 
 def _place(path):
     """Return the folder to look into, and how the names begin."""
     if path.is_dir():
         return path, ""
+    if re.search(r"\.BRIK(\.gz)?$", path.name):
+        path = path.with_name(path.name.partition(".BRIK")[0] + ".HEAD")
     if path.is_file():
         if path.name == "SPM.mat":
             return path.parent, ""
@@ -142,12 +157,53 @@ def _place(path):
     raise FileNotFoundError(f"{path}: no such folder, and no file whose name starts like this")
 
 
-def _with_dof(found, dof):
-    """Give degrees of freedom to a statistic that has none and is of their number."""
+def _given_dof(dof):
+    """Return degrees of freedom as a tuple, empty where none are given."""
     given = () if dof is None else tuple(float(v) for v in np.atleast_1d(dof))
-    if found.dof or found.dof_file or len(given) != _N_DOF[found.stat_type]:
+    if len(given) > 2 or not all(0 < v < np.inf for v in given):
+        raise ValueError(
+            "degrees of freedom are one positive number for t, two for F, got "
+            f"{_numbers(given)}"
+        )
+    return given
+
+
+def _numbers(values):
+    return ", ".join(f"{v:g}" for v in values)
+
+
+def _with_dof(found, given):
+    """Give degrees of freedom to a statistic that has none and is of their number."""
+    if found.dof or found.dof_file or not given or len(given) != _N_DOF[found.stat_type]:
         return found
-    return replace(found, dof=given)
+    found = replace(found, dof=given)
+    if found.z_file is not None and found.package != "FSL":
+        _check_z(found)
+    return found
+
+
+def _check_z(found):
+    """Refuse degrees of freedom that do not lead from the statistic to the package's z."""
+    stat, grid = read_map_volume(found.stat_file, found.volume)
+    z = read_map_volume(found.z_file, None, grid)[0]
+    near = np.isfinite(stat) & (np.abs(z) > _Z_CHECKED[0]) & (np.abs(z) < _Z_CHECKED[1])
+    transform = t_to_z if found.stat_type == "t" else f_to_z
+    off = np.abs(transform(stat[near], *found.dof) - z[near])
+    if off.size and np.median(off) > _Z_TOLERANCE:
+        raise MapError(
+            found.z_file,
+            f"is z of other degrees of freedom than the {_numbers(found.dof)} that you say: a "
+            f"median of {np.median(off):.2g} off",
+        )
+
+
+def _of_package_only(statistics):
+    """Say whose z stands alone, since its degrees of freedom are unknown."""
+    return tuple(
+        f"The degrees of freedom of {s.stat_file.name} are unknown; its z is that of the package."
+        for s in statistics
+        if s.z_file is not None and not s.dof and s.dof_file is None
+    )
 
 
 def _other_sides(results):
@@ -205,7 +261,7 @@ def statistic_of_file(path, stat_type=None, dof=None):
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file")
-    given = () if dof is None else tuple(float(v) for v in np.atleast_1d(dof))
+    given = _given_dof(dof)
     if stat_type not in (None, "t", "F", "z"):
         raise ValueError(f"the type of a statistic is t, F or z, got {stat_type!r}")
     found = _headed(path)
@@ -231,14 +287,16 @@ def statistic_of_file(path, stat_type=None, dof=None):
 
 def _headed(path):
     """Return what the header of one image says; its type is None where it says nothing."""
-    if path.suffix == ".HEAD":
+    if path.suffix == ".HEAD" or peer_afni.afni_header(path):
         statistics = peer_afni.afni_statistics(path)
-        if len(statistics) != 1:
+        # An image of another package that AFNI wrote anew has its header and no statistic.
+        if len(statistics) != 1 and (statistics or path.suffix == ".HEAD"):
             raise ValueError(
                 f"{path}: holds {len(statistics)} statistics; one is expected here "
                 f"({', '.join(s.name for s in statistics) or 'no sub-brick is marked as one'})"
             )
-        return statistics[0]
+        if statistics:
+            return statistics[0]
     name = path.name
     for suffix in IMAGE_SUFFIXES:
         name = name.removesuffix(suffix)
@@ -315,7 +373,7 @@ def _z_of(found, stat, mask, grid):
     if len(found.dof) != _N_DOF[found.stat_type]:
         raise ValueError(
             f"{found.stat_file}: the degrees of freedom of this {found.stat_type} are unknown; "
-            "give them"
+            "give them as dof"
         )
     return t_to_z(stat, *found.dof) if found.stat_type == "t" else f_to_z(stat, *found.dof)
 
