@@ -156,7 +156,7 @@ def _marked(info, n_volumes):
 
 
 def _dof(parameters, expected):
-    """Return degrees of freedom; empty where they are not of the number expected or not above 0."""
+    """Return degrees of freedom; empty where they are not as many as expected or not above 0."""
     dof = tuple(float(v) for v in parameters)
     return dof if len(dof) == expected and all(v > 0 for v in dof) else ()
 

@@ -118,10 +118,7 @@ def _read_design(folder, before):
 
 def _package(folder):
     """Return the name that the data set gives its maker."""
-    data_set = folder
-    while data_set.name.startswith(("node-", "ses-")):
-        data_set = data_set.parent
-    for place in dict.fromkeys((folder, folder.parent, data_set)):
+    for place in (folder, folder.parent):
         about = _read_json(place / "dataset_description.json")
         # FitLins names itself by the key of BIDS before 1.4.
         makers = about.get("GeneratedBy", about.get("PipelineDescription"))

@@ -128,12 +128,7 @@ def find_results(path, package=None, dof=None):
         )
     (results,) = found.values()
     statistics = tuple(_with_dof(s, given) for s in results.statistics)
-    if given and not any(s.dof == given for s in statistics):
-        stated = sorted({s.dof for s in statistics if s.dof})
-        raise ValueError(
-            f"{path}: you say {_numbers(given)} degrees of freedom, which no statistic here takes"
-            + (f"; the files state {' and '.join(map(_numbers, stated))}" if stated else "")
-        )
+    _check_taken(path, given, statistics)
     notes = results.notes + _of_package_only(statistics) + _other_sides(results)
     return replace(results, statistics=statistics, notes=notes)
 
@@ -162,8 +157,7 @@ def _given_dof(dof):
     given = () if dof is None else tuple(float(v) for v in np.atleast_1d(dof))
     if len(given) > 2 or not all(0 < v < np.inf for v in given):
         raise ValueError(
-            "degrees of freedom are one positive number for t, two for F, got "
-            f"{_numbers(given)}"
+            f"degrees of freedom are one positive number for t, two for F, got {_numbers(given)}"
         )
     return given
 
@@ -180,6 +174,22 @@ def _with_dof(found, given):
     if found.z_file is not None and found.package != "FSL":
         _check_z(found)
     return found
+
+
+def _check_taken(path, given, statistics):
+    """Refuse degrees of freedom that no statistic takes."""
+    # Where one still lacks its own, reading it says what it needs.
+    if not given or any(s.dof == given or (_lacks_dof(s) and not s.z_file) for s in statistics):
+        return
+    stated = sorted({s.dof for s in statistics if s.dof})
+    raise ValueError(
+        f"{path}: you say {_numbers(given)} degrees of freedom, which no statistic here takes"
+        + (f"; the files state {' and '.join(map(_numbers, stated))}" if stated else "")
+    )
+
+
+def _lacks_dof(found):
+    return found.stat_type != "z" and not found.dof and found.dof_file is None
 
 
 def _check_z(found):
@@ -202,7 +212,7 @@ def _of_package_only(statistics):
     return tuple(
         f"The degrees of freedom of {s.stat_file.name} are unknown; its z is that of the package."
         for s in statistics
-        if s.z_file is not None and not s.dof and s.dof_file is None
+        if s.z_file is not None and _lacks_dof(s)
     )
 
 
@@ -261,7 +271,7 @@ def statistic_of_file(path, stat_type=None, dof=None):
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file")
-    given = _given_dof(dof)
+    given = () if dof is None else tuple(float(v) for v in np.atleast_1d(dof))
     if stat_type not in (None, "t", "F", "z"):
         raise ValueError(f"the type of a statistic is t, F or z, got {stat_type!r}")
     found = _headed(path)

@@ -114,6 +114,7 @@ class IncompleteVoxels:
         own = np.ascontiguousarray(products[order][:, :, self.places].transpose(1, 2, 0))
         correlation = np.empty(own.shape[:2])
         _restrict(design, own, self.missing, self.starts, n_nuisance, self.signed, correlation)
+        correlation[:, self.dof == 0] = 0.0
         for voxel in np.flatnonzero(np.isnan(correlation).any(axis=0)):
             shuffles = np.isnan(correlation[:, voxel])
             present = np.ones(design.shape[1], bool)

@@ -10,19 +10,20 @@ same again with smooth noise of 235,000 voxels.
 import argparse
 import json
 import os
-import platform
 import subprocess
+import sys
 import tempfile
 import time
 import warnings
-from importlib.metadata import version
 from pathlib import Path
 
 os.environ.setdefault("NO_ET", "1")
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import nibabel as nib
 import numpy as np
 import pandas as pd
+from measured_on import machine
 from nilearn.glm import threshold_stats_img
 from nilearn.glm.second_level import SecondLevelModel, non_parametric_inference
 from scipy.ndimage import gaussian_filter
@@ -123,24 +124,6 @@ def matrix_rate(n_maps, repeats=5):
     return 200 * 256 * n_maps * 1024 / seconds
 
 
-def machine():
-    """Describe where the figures come from."""
-    model = next(
-        (
-            line.partition(":")[2].strip()
-            for line in Path("/proc/cpuinfo").read_text().splitlines()
-            if line.startswith("model name")
-        ),
-        platform.processor(),
-    )
-    return {
-        "processor": model,
-        "cores": len(os.sched_getaffinity(0)),
-        "python": platform.python_version(),
-        **{name: version(name) for name in ("numpy", "scipy", "numba", "nilearn")},
-    }
-
-
 # Statistics of a shuffle, our names for them, nilearn's options, and how many shuffles each side
 # runs: enough for a second of work or more.
 STATISTICS = {
@@ -237,7 +220,8 @@ def main(argv=None):
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
     ).stdout.strip()
-    about = machine() | {"float32 multiply-adds a second": float(f"{rate:.3g}")}
+    rate = {"float32 multiply-adds a second": float(f"{rate:.3g}")}
+    about = machine("numpy", "scipy", "numba", "nilearn", **rate)
     content = {"commit": commit, "machine": about, "rows": rows}
     arguments.output.write_text(json.dumps(content, indent=2) + "\n")
 

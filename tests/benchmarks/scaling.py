@@ -16,7 +16,8 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from association import machine, matrix_rate, measure
+from association import matrix_rate, measure
+from measured_on import machine
 from scipy.ndimage import gaussian_filter
 from threadpoolctl import threadpool_limits
 
@@ -129,7 +130,12 @@ def main(argv=None):
         "TFCE, seconds a voxel and side": model.tfce,
     }
     rates = {name: float(f"{value:.3g}") for name, value in rates.items()}
-    content = {"commit": commit, "machine": machine(), "rates": rates, "rows": rows}
+    content = {
+        "commit": commit,
+        "machine": machine("numpy", "numba"),
+        "rates": rates,
+        "rows": rows,
+    }
     arguments.output.write_text(json.dumps(content, indent=2) + "\n")
 
 

@@ -16,22 +16,22 @@ import gzip
 import io
 import json
 import os
-import platform
 import resource
 import subprocess
 import sys
 import tempfile
 import time
 import traceback
-from importlib.metadata import version
 from pathlib import Path
 from unittest import mock
 
 os.environ.setdefault("NO_ET", "1")
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import nibabel as nib
 import numpy as np
 import pandas as pd
+from measured_on import machine
 from nipype.pipeline import plugins
 from nipype.pipeline.engine.utils import topological_sort
 from nipype.pipeline.plugins.linear import LinearPlugin
@@ -165,19 +165,6 @@ def _anonymous_kb(process):
     return next((int(words[1]) for words in lines if words[0] == "RssAnon:"), 0)
 
 
-def machine():
-    """Describe where the figures come from."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    models = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return {
-        "processor": next(models, platform.processor()),
-        "cores": len(os.sched_getaffinity(0)),
-        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30),
-        "python": platform.python_version(),
-        **{name: version(name) for name in ("numpy", "scipy", "numba", "nipype", "nibabel")},
-    }
-
-
 def size_gb(folder):
     """Return what the files below a folder take, in 10^9 bytes, and how many there are."""
     files = [path.stat().st_size for path in Path(folder).rglob("*") if path.is_file()]
@@ -292,7 +279,11 @@ def main(argv=None):
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
     ).stdout.strip()
-    content = {"commit": commit, "machine": machine(), "studies": studies}
+    content = {
+        "commit": commit,
+        "machine": machine("numpy", "scipy", "numba", "nipype", "nibabel"),
+        "studies": studies,
+    }
     if len(studies) > len(COSTS):
         foreseen = [{"maps": n, "voxel_mm": mm} for n, mm in FORESEEN]
         content |= {"foreseen": foreseen, "costs": cost_model(studies)}

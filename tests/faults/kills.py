@@ -11,7 +11,6 @@ import argparse
 import hashlib
 import json
 import os
-import platform
 import random
 import re
 import shutil
@@ -26,10 +25,12 @@ from functools import cache
 from pathlib import Path
 
 os.environ.setdefault("NO_ET", "1")
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import nibabel as nib
 import numpy as np
 import pandas as pd
+from measured_on import machine
 
 SHAPE = (9, 10, 8)
 N_MAPS = 12
@@ -507,15 +508,6 @@ FAULTS = {
 _MOUNTS = ("disk full", "read-only output")
 
 
-def machine():
-    """Return what the runs ran on."""
-    return {
-        "system": platform.system(),
-        "python": platform.python_version(),
-        "processors": len(os.sched_getaffinity(0)),
-    }
-
-
 def try_fault(name, seed):
     """Try one fault; return its row."""
     if name in _MOUNTS and not can_mount():
@@ -535,7 +527,9 @@ def try_fault(name, seed):
 def main(argv=None):
     """Try faults and write what was found."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("faults", metavar="FAULT", nargs="*", help=", ".join(FAULTS))
+    parser.add_argument(
+        "faults", metavar="FAULT", nargs="*", help=", ".join(FAULTS).replace("%", "%%")
+    )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--output", type=Path, default=Path("docs/faults.json"))
     arguments = parser.parse_args(argv)
@@ -551,7 +545,7 @@ def main(argv=None):
         rows[name] = try_fault(name, arguments.seed)
         content = {
             "commit": commit,
-            "machine": machine(),
+            "machine": machine("nipype"),
             "seed": arguments.seed,
             "rows": [rows[name] for name in FAULTS if name in rows],
         }

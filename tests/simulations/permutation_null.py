@@ -9,20 +9,21 @@ follow from the number of the study, so the number of processes changes nothing.
 import argparse
 import json
 import os
-import platform
 import subprocess
+import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cache, partial
-from importlib.metadata import version
 from multiprocessing import get_context
 from pathlib import Path
 
 os.environ.setdefault("NO_ET", "1")
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import numpy as np
 import pandas as pd
+from measured_on import machine
 from scipy import stats
 from threadpoolctl import threadpool_limits
 
@@ -341,19 +342,6 @@ def _row(name, side, test, count, n_studies):
     }
 
 
-def machine(processes):
-    """Describe where the figures come from."""
-    path = Path("/proc/cpuinfo")
-    lines = path.read_text().splitlines() if path.is_file() else []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return {
-        "processor": (models or [platform.processor()])[0],
-        "processes": processes,
-        "python": platform.python_version(),
-        **{name: version(name) for name in ("numpy", "scipy", "numba")},
-    }
-
-
 def main(argv=None):
     """Run the simulation and write its rates."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -373,7 +361,7 @@ def main(argv=None):
     fewest, most = bounds(arguments.studies)
     content = {
         "commit": commit,
-        "machine": machine(arguments.processes),
+        "machine": machine("numpy", "scipy", "numba", processes=arguments.processes),
         "studies": arguments.studies,
         "shuffles": arguments.shuffles,
         "settings": {

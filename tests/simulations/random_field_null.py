@@ -10,18 +10,19 @@ changes nothing.
 import argparse
 import json
 import os
-import platform
 import subprocess
+import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 from functools import cache, partial
-from importlib.metadata import version
 from multiprocessing import get_context
 from pathlib import Path
 
 os.environ.setdefault("NO_ET", "1")
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import numpy as np
+from measured_on import machine
 from scipy import stats
 from threadpoolctl import threadpool_limits
 
@@ -227,19 +228,6 @@ def simulate(n_fields, processes=1, fwhm_voxels=FWHM_VOXELS):
     return rows, averages
 
 
-def machine(processes):
-    """Describe where the figures come from."""
-    path = Path("/proc/cpuinfo")
-    lines = path.read_text().splitlines() if path.is_file() else []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return {
-        "processor": (models or [platform.processor()])[0],
-        "processes": processes,
-        "python": platform.python_version(),
-        **{name: version(name) for name in ("numpy", "scipy")},
-    }
-
-
 def main(argv=None):
     """Run the simulation and write its rates."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -255,7 +243,7 @@ def main(argv=None):
     ).stdout.strip()
     content = {
         "commit": commit,
-        "machine": machine(arguments.processes),
+        "machine": machine("numpy", "scipy", processes=arguments.processes),
         "fields": arguments.fields,
         "seconds": seconds,
         "rows": rows,

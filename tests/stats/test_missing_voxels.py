@@ -186,6 +186,19 @@ def test_directions_that_nearly_vanish_are_fitted_exactly(monkeypatch):
     assert len(exact) > 10
 
 
+@pytest.mark.parametrize("name", DESIGNS)
+def test_voxels_of_too_few_maps_have_no_statistic(name):
+    contrast, model, _ = contrast_of(name)
+    data = np.random.default_rng(0).standard_normal((N_MAPS, N_MAPS + 1))
+    for n_present in range(N_MAPS):
+        data[n_present:, n_present] = np.nan
+    maps = statistic_maps(Tiles(contrast, lambda a, b: data[:, a:b], N_MAPS + 1, 1e9), 0, 40)
+    enough = [model.without(np.flatnonzero(np.isnan(row))) is not None for row in data.T]
+    assert not enough[model.rank]
+    assert enough[-2:] == [True, True]
+    np.testing.assert_array_equal((maps != 0).any(axis=0), enough)
+
+
 def test_a_range_of_voxels_has_the_bits_of_all():
     contrast, *_ = contrast_of("groups and age")
     data = np.hstack([DATA, DATA])
