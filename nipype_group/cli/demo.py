@@ -39,6 +39,8 @@ def add_parser(commands):
 def execute(arguments):
     """Make the data and run the analysis; returns the exit code."""
     output_dir = Path(arguments.output_dir).absolute()
+    # Before data are made.
+    run.plugin_arguments(arguments)
     check_output_dir(output_dir)
     if arguments.dataset == "localizer":
         if arguments.name not in _REAL:
@@ -78,6 +80,7 @@ def run_script(name, description, argv=None):
 
     def execute(arguments):
         output_dir = Path(arguments.output_dir).absolute()
+        run.plugin_arguments(arguments)
         check_output_dir(output_dir)
         data = arguments.bids or generate(name, output_dir / "data")
         return _analyse(name, Path(data).absolute(), arguments)

@@ -4,11 +4,9 @@ from pathlib import Path
 
 from nipype_group.cli.command_text import command_text
 from nipype_group.execution.provenance import write_prov
-from nipype_group.reporting.provenance_record import write_provenance
+from nipype_group.reporting.provenance_record import PROV_FOLDER, write_provenance
 from nipype_group.reporting.ro_crate import write_ro_crate
 from nipype_group.reporting.run_inputs import digest, record_inputs
-
-PROV_FOLDER = "provenance"
 
 
 def add_provenance(parser):
@@ -73,8 +71,9 @@ class Origin:
                 "Processors": self._settings.n_procs,
             },
         )
-        write_ro_crate(top)
         if arguments.provenance and result.graph is not None:
             places = {"work": result.work_dir, "results": top}
             places |= {i: self._files[i] for i in ("bids_dir",) if i in self._files}
             write_prov(result.graph, top / PROV_FOLDER, places)
+        # Last, as it lists what lies beside it.
+        write_ro_crate(top)

@@ -72,15 +72,20 @@ def execute(arguments):
 
 def _wanted(path):
     """Return the record, and the names of the results asked for; None for all."""
-    if not path.exists() and not path.parent.is_dir():
-        raise run.UsageError(f"{path} does not exist")
+    if path.name == PROVENANCE_NAME and path.is_file():
+        path = path.parent
     if path.is_dir():
         inside = path.name == "group" and not (path / PROVENANCE_NAME).is_file()
         return ProvenanceRecord.read(path.parent if inside else path), None
     tops = [p for p in path.parents[:_LEVELS] if (p / PROVENANCE_NAME).is_file()]
+    # One that is lost may still be recorded.
+    if not tops and not path.exists():
+        raise run.UsageError(f"{path} does not exist")
     record = ProvenanceRecord.read(tops[0] if tops else path.parent.parent)
     stem = _stem(path.relative_to(record.top).as_posix())
     wanted = [name for name in record.content["Outputs"] if _stem(name) == stem]
+    if not wanted and not path.exists():
+        raise run.UsageError(f"{path} does not exist")
     if not wanted:
         raise run.UsageError(f"{path} is no result of the run that {PROVENANCE_NAME} records")
     return record, wanted

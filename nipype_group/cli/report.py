@@ -286,7 +286,7 @@ def _settings(arguments, contrasts):
             viewer=arguments.viewer,
             n_procs=run.processors(arguments),
         )
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         raise run.UsageError(error) from error
 
 

@@ -16,6 +16,7 @@ from nipype_group.execution import (
     run_workflow,
 )
 from nipype_group.execution.memory import StudySize, check_memory, declare_memory
+from nipype_group.execution.plugin_arguments import check_plugin
 from nipype_group.reporting.derivatives import check_output_dir
 from nipype_group.reporting.summary import summarise
 from nipype_group.reporting.table_views import CONVENTIONS
@@ -69,7 +70,7 @@ def guarded(command, arguments):
     -------
     int
         0 where everything worked, 1 where the analysis failed, 2 where the arguments are wrong,
-        130 where the user interrupted it.
+        130 where the user interrupted it, 128 and the number of the signal that terminated it.
     """
     try:
         return arguments.execute(arguments)
@@ -82,6 +83,9 @@ def guarded(command, arguments):
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from what is done", file=sys.stderr)
         return 130
+    except SystemExit as error:
+        print("terminated; the same command goes on from what is done", file=sys.stderr)
+        return error.code
 
 
 def add_parser(commands):
@@ -446,6 +450,8 @@ def analyse(settings, files, arguments):
     int
         0 where all results are there.
     """
+    # Raises before files are read.
+    plugin_arguments(arguments)
     check_output_dir(arguments.output_dir)
     workflow = init_group_wf(settings=settings)
     _foresee_memory(workflow, settings, files, arguments)
@@ -458,13 +464,17 @@ def analyse(settings, files, arguments):
 
 
 def plugin_arguments(arguments):
-    """Return the arguments of the plugin, read from JSON."""
+    """Return the arguments of the plugin, read from JSON and checked."""
     try:
         plugin_args = json.loads(arguments.plugin_args or "{}")
     except json.JSONDecodeError as error:
         raise UsageError(f"--plugin-args is no JSON: {error}") from error
     if not isinstance(plugin_args, dict):
         raise UsageError(f"--plugin-args is a JSON object, got {arguments.plugin_args}")
+    try:
+        check_plugin(arguments.plugin, plugin_args)
+    except ValueError as error:
+        raise UsageError(error) from error
     return plugin_args
 
 
@@ -510,9 +520,8 @@ def carry_out(workflow, files, arguments, n_procs, finish=None):
         quiet_nipype()
     workflow.inputs.inputnode.trait_set(output_dir=str(output_dir), **files)
     work_dir = Path(arguments.work_dir or output_dir / "work").absolute()
-
-    def run():
-        return run_workflow(
+    with FolderLock(output_dir, "output folder"):
+        result = run_workflow(
             workflow,
             work_dir=work_dir,
             plugin=arguments.plugin,
@@ -520,16 +529,7 @@ def carry_out(workflow, files, arguments, n_procs, finish=None):
             n_procs=n_procs,
             progress=not arguments.verbose,
         )
-
-    with FolderLock(output_dir, "output folder"):
-        result = run()
         written = result.outputs.get("out_files", [])
-        if any(not Path(path).exists() for path in written):
-            # The results were moved or deleted while the work folder says they are done.
-            for marker in (work_dir / workflow.name / "keep").glob("_0x*.json"):
-                marker.unlink()
-            result = run()
-            written = result.outputs.get("out_files", [])
         missing = [path for path in written if not Path(path).exists()]
         if missing or not written:
             print(f"results are missing: {', '.join(missing) or output_dir}")

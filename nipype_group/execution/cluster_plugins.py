@@ -27,6 +27,7 @@ from nipype.pipeline.plugins.base import SGELikeBatchManagerBase
 from nipype.pipeline.plugins.tools import create_pyscript
 from nipype.utils.filemanip import loadpkl
 
+from nipype_group.execution.done_nodes import finished_markers
 from nipype_group.execution.failures import (
     WorkflowError,
     cause_in_log,
@@ -65,18 +66,12 @@ class _Job:
     refusal: str = ""
 
 
-def _finished_markers(node):
-    """Return the files that a node writes when it has ended well."""
-    markers = Path(node.output_dir()).glob("_0x*.json")
-    return [m for m in markers if not m.name.endswith("_unfinished.json")]
-
-
 def _result_file(node):
     return Path(node.output_dir(), f"result_{node.name}.pklz")
 
 
 def _remove_result(node):
-    for path in (_result_file(node), *_finished_markers(node)):
+    for path in (_result_file(node), *finished_markers(node.output_dir())):
         path.unlink(missing_ok=True)
 
 
@@ -231,7 +226,7 @@ class SchedulerPlugin(NodeLoop, SGELikeBatchManagerBase):
             # What it holds is an exception, and no result for a later run.
             path.replace(path.with_name("crashstore.pklz"))
             return {"traceback": result["traceback"], "hostname": result["hostname"]}
-        if result is not None and _finished_markers(job.node):
+        if result is not None and finished_markers(job.node.output_dir()):
             host = getattr(getattr(result, "runtime", None), "hostname", None)
             return {"traceback": None, "hostname": host}
         if job.crash_dump.exists():

@@ -107,16 +107,20 @@ class RunEvents(_StaysHere):
         What is kept.
     root : path
         Work folder, from which nodes have their names.
+    raise_if_stopped : callable, optional
+        Called after each event; raises where a signal has stopped the run.
     """
 
-    def __init__(self, bar, record, root):
+    def __init__(self, bar, record, root, raise_if_stopped=lambda: None):
         self._bar, self._record, self._root = bar, record, root
+        self._raise_if_stopped = raise_if_stopped
 
     def __call__(self, node, status):
         """Take Nipype's event of a node: start, end or exception."""
         self._bar(node, status)
         if type(node.interface).__name__ != "IdentityInterface":
             self._record.event(node_name(node, self._root), status)
+        self._raise_if_stopped()
 
     def expanded(self, node, items):
         """Take the items of a MapNode."""

@@ -88,8 +88,11 @@ class RunRecord:
         elif status == "cached":
             self._starts.pop(name, None)
             node.update(self._earlier.get(name, {"started": None}), state="cached")
-        elif node["state"] not in ("failed", "cached"):
+        elif node["state"] == "running":
+            # Nipype's own serial plugin tells the end of nodes that never ran, too.
             node["state"] = "done"
+            if not node["jobs"]:
+                node["host"] = node["host"] or self._data["host"]
         if status in ("end", "exception") and name in self._starts:
             node["seconds"] = round(time.monotonic() - self._starts[name], 2)
         if time.monotonic() - self._written >= _SECONDS_BETWEEN_WRITES:

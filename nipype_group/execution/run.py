@@ -6,10 +6,12 @@ import re
 import signal
 import threading
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 
 from nipype import logging
+from nipype.pipeline.engine.utils import generate_expanded_graph
 
 from nipype_group.execution.cluster_plugins import (
     SGEGraphPlugin,
@@ -18,10 +20,12 @@ from nipype_group.execution.cluster_plugins import (
     SLURMPlugin,
     cancel_left_jobs,
 )
+from nipype_group.execution.done_nodes import check_places, forget_spoiled
 from nipype_group.execution.failures import NodeFailure, WorkflowError, last_message, tell
 from nipype_group.execution.lock import FolderInUseError, FolderLock
 from nipype_group.execution.multiproc import MultiProcPlugin
 from nipype_group.execution.outputs import collect_outputs
+from nipype_group.execution.plugin_arguments import check_plugin
 from nipype_group.execution.progress import NodeProgress, RunEvents
 from nipype_group.execution.record import RECORD_NAME, RunRecord, read_record
 from nipype_group.execution.work_folder import keep_to_version
@@ -95,7 +99,8 @@ def run_workflow(
 
     Files are compared by content, so an unchanged analysis recomputes nothing and a changed file
     is noticed. Where a node fails the others go on as far as they can; the same call again goes
-    on from what is done. Results of another version of the package or of Nipype are moved aside.
+    on from what is done. Nodes of this package whose files are gone or were changed run again;
+    results of other versions of the packages that decide them are moved aside.
     The work folder is locked, what happens is recorded in its ``run.json``, and crash files are
     text in its ``crash``.
 
@@ -127,9 +132,13 @@ def run_workflow(
         Naming the nodes that failed and why.
     FolderInUseError
         Where another run uses the work folder.
+    ValueError
+        Where the plugin or an argument of it is unknown, an input is a relative path, two analyses
+        write to one folder, or the work folder's name has a sign of patterns.
     """
     work_dir = Path(work_dir).absolute()
     arguments = dict(plugin_args or {})
+    check_plugin(plugin, arguments)
     if plugin == "MultiProc":
         arguments = {
             "n_procs": n_procs or allowed_processors(),
@@ -139,14 +148,16 @@ def run_workflow(
     if poll_seconds is None:
         poll_seconds = LOCAL_POLL_SECONDS if plugin in _LOCAL_PLUGINS else CLUSTER_POLL_SECONDS
     _configure(workflow, work_dir, poll_seconds)
-    with FolderLock(work_dir, "work folder"), _termination_unwinds():
+    check_places(generate_expanded_graph(deepcopy(workflow._create_flat_graph())), work_dir)
+    with FolderLock(work_dir, "work folder"), _termination_unwinds() as raise_if_stopped:
         earlier = read_record(work_dir / RECORD_NAME)
         cancel_left_jobs(earlier, work_dir)
         keep_to_version(work_dir / workflow.name)
+        forget_spoiled(work_dir / workflow.name)
         record = RunRecord(work_dir / RECORD_NAME, workflow.name, plugin, arguments, earlier)
         state = "interrupted"
         try:
-            graph = _run(workflow, plugin, arguments, record, progress)
+            graph = _run(workflow, plugin, arguments, record, progress, raise_if_stopped)
             state = "done"
         except Exception:
             state = "failed"
@@ -171,7 +182,7 @@ def _configure(workflow, work_dir, poll_seconds):
     )
 
 
-def _run(workflow, plugin, arguments, record, progress):
+def _run(workflow, plugin, arguments, record, progress, raise_if_stopped):
     """Run a workflow that is configured; return the graph that ran."""
     crash_dir = Path(workflow.config["execution"]["crashdump_dir"])
     before = set(crash_dir.glob("crash-*"))
@@ -179,7 +190,7 @@ def _run(workflow, plugin, arguments, record, progress):
         {node.fullname for node in workflow._create_flat_graph().nodes if _computes(node)},
         progress,
     )
-    events = RunEvents(bar, record, workflow.base_dir)
+    events = RunEvents(bar, record, workflow.base_dir, raise_if_stopped)
     # Each poll collects garbage; what exists now need not be looked at every time.
     gc.collect()
     gc.freeze()
@@ -206,24 +217,33 @@ def _computes(node):
 
 @contextmanager
 def _termination_unwinds():
-    """Let a termination end the run in order: jobs cancelled, workers ended, record closed."""
+    """Let a termination end the run in order: jobs cancelled, workers ended, record closed.
+
+    Yields a function that raises again what has stopped the run: Nipype takes what is raised in
+    a node of this process, whatever it is, for the failure of that node.
+    """
+    caught = []
+
+    def raise_if_stopped():
+        if caught:
+            raise KeyboardInterrupt if caught[0] == signal.SIGINT else SystemExit(128 + caught[0])
 
     def leave(number, frame):
-        raise SystemExit(128 + number)
+        caught.append(number)
+        raise_if_stopped()
 
-    ours = [
-        number
-        for number in (signal.SIGTERM, signal.SIGHUP)
-        if threading.current_thread() is threading.main_thread()
-        and signal.getsignal(number) is signal.SIG_DFL
-    ]
+    ours = {}
+    if threading.current_thread() is threading.main_thread():
+        found = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+        usual = (signal.SIG_DFL, signal.default_int_handler)
+        ours = {number: handler for number, handler in found.items() if handler in usual}
     for number in ours:
         signal.signal(number, leave)
     try:
-        yield
+        yield raise_if_stopped
     finally:
-        for number in ours:
-            signal.signal(number, signal.SIG_DFL)
+        for number, handler in ours.items():
+            signal.signal(number, handler)
 
 
 def _explain(error, crash_files):

@@ -100,7 +100,7 @@ class Slurm:
 
     def request(self, template, n_procs, mem_gb, fill):
         """Return the options that ask for processors and memory."""
-        return fill(template or self.request_template, n_procs, mem_gb)
+        return fill(self.request_template if template is None else template, n_procs, mem_gb)
 
     def submit_command(self, script, job_name, log, request, arguments, after):
         """Return the command that submits a script; the caller's own arguments win."""

@@ -1,24 +1,23 @@
 """The folder of a workflow's nodes: whose version it is of."""
 
 import json
+import logging
 import shutil
 from pathlib import Path
 
-from nipype import logging
-
 from nipype_group.execution.record import versions
 
-LOGGER = logging.getLogger("nipype.workflow")
+# Not Nipype's, which the command silences: that all runs again is to be seen.
+LOGGER = logging.getLogger("nipype_group")
 MARKER_NAME = "nipype_group.json"
-# Another version of these may give another output of the same inputs.
-_DECIDING = ("nipype-group", "nipype")
 
 
 def keep_to_version(folder):
     """See that a workflow's folder holds nothing of another version.
 
-    Results of another version, or of one that is not known, are moved beside the folder, where
-    they can be deleted: nothing is taken from them.
+    Results of another version of Python, the package or what its results rest on, or of one that
+    is not known, are moved beside the folder, where they can be deleted: nothing is taken from
+    them.
 
     Parameters
     ----------
@@ -31,7 +30,7 @@ def keep_to_version(folder):
         Where older results are now.
     """
     folder = Path(folder)
-    now = {name: found for name, found in versions().items() if name in _DECIDING}
+    now = versions()
     moved = None
     if folder.is_dir() and any(folder.iterdir()):
         before = _versions_of(folder)
@@ -46,8 +45,8 @@ def keep_to_version(folder):
             "%s holds results of other versions (%s; now %s): all nodes run again. "
             "The older ones are in %s, which can be deleted",
             folder,
-            _words(before),
-            _words(now),
+            _words(before, now),
+            _words(now, before),
             moved,
         )
     folder.mkdir(parents=True, exist_ok=True)
@@ -59,10 +58,14 @@ def keep_to_version(folder):
 
 def _versions_of(folder):
     try:
-        return json.loads((folder / MARKER_NAME).read_text(encoding="utf-8"))
+        found = json.loads((folder / MARKER_NAME).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
+    return found if isinstance(found, dict) else None
 
 
-def _words(found):
-    return ", ".join(f"{k} {v}" for k, v in found.items()) if found else "unknown"
+def _words(found, other):
+    """Name the versions of which another is found."""
+    if not found or not other:
+        return "unknown" if not found else f"nipype-group {found['nipype-group']}"
+    return ", ".join(f"{k} {v}" for k, v in found.items() if other.get(k) != v)

@@ -108,7 +108,7 @@ def find_atlases(names=None):
         names = [names]
     atlases = []
     for name in names:
-        atlas = _from_path(Path(name) if _is_path(name) else locate(name))
+        atlas = _from_path(atlas_file(name))
         same = [other for other in atlases if other.name == atlas.name]
         if same:
             raise ValueError(
@@ -117,6 +117,24 @@ def find_atlases(names=None):
             )
         atlases.append(atlas)
     return atlases
+
+
+def atlas_file(name):
+    """Return the image or XML file of an atlas by name or path; nothing is read.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such file, or no atlas of that name is installed.
+    ValueError
+        Several atlases can be meant.
+    """
+    if not _is_path(name):
+        return locate(name)
+    path = Path(name)
+    if not path.is_file():
+        raise FileNotFoundError(f"atlas {path} does not exist; check the path. {INSTALL}")
+    return path
 
 
 def _is_path(name):
@@ -128,8 +146,6 @@ def _is_path(name):
 
 def _from_path(path):
     """Make the Atlas of an image with labels beside it, or of an XML file."""
-    if not path.is_file():
-        raise FileNotFoundError(f"atlas {path} does not exist; check the path. {INSTALL}")
     if path.suffix == ".xml":
         return _from_xml(path, read_xml(path))
     if path.name.endswith(_PICKLED):

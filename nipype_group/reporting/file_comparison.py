@@ -9,6 +9,9 @@ import numpy as np
 
 from nipype_group.images import IMAGE_SUFFIXES
 
+# Last part of the names of images whose values are names, not sizes.
+_LABEL_IMAGES = ("dseg", "mask")
+
 
 def compare_files(first, second):
     """Compare two files of one name byte for byte, and tell what differs.
@@ -22,8 +25,9 @@ def compare_files(first, second):
     -------
     dict or None
         None where all bytes are equal. Else Kind (map, table, json or other) and, of maps,
-        Voxels, LargestDifference and Correlation (or Shapes); of tables Rows, OnlyFirst,
-        OnlySecond and Columns; of JSON files Keys with both values; of others Bytes.
+        Voxels, LargestDifference and Correlation (of masks and labels Voxels alone, of other
+        grids Shapes); of tables Rows, OnlyFirst, OnlySecond and Columns; of JSON files Keys with
+        both values; of others Bytes.
     """
     first, second = Path(first), Path(second)
     contents = first.read_bytes(), second.read_bytes()
@@ -46,12 +50,15 @@ def _lines(content):
 
 
 def _compare_images(first, second):
-    values = [np.asanyarray(nib.load(path).dataobj).astype(float) for path in (first, second)]
+    stored = [np.asanyarray(nib.load(path).dataobj) for path in (first, second)]
+    values = [array.astype(float) for array in stored]
     shapes = [list(v.shape) for v in values]
     if shapes[0] != shapes[1]:
         return {"Shapes": shapes}
     one, other = values
     same = (one == other) | (np.isnan(one) & np.isnan(other))
+    if _is_labels(first.name, stored):
+        return {"Voxels": int((~same).sum())}
     apart = np.abs(one - other)[~same]
     # A voxel that is missing in one has no difference in numbers.
     largest = np.max(apart, initial=0.0, where=~np.isnan(apart))
@@ -61,6 +68,13 @@ def _compare_images(first, second):
         "LargestDifference": float(largest),
         "Correlation": _correlation(one[held], other[held]),
     }
+
+
+def _is_labels(name, stored):
+    """Tell whether the values of images are labels; integers of a statmap are counts."""
+    suffix = name.partition(".")[0].rpartition("_")[2]
+    integers = all(array.dtype.kind in "iub" for array in stored)
+    return suffix in _LABEL_IMAGES or (integers and suffix != "statmap")
 
 
 def _correlation(one, other):
@@ -129,6 +143,8 @@ def _map_text(difference):
         return "shape {} -> {}".format(*difference["Shapes"])
     if not difference["Voxels"]:
         return "same voxels, another header or compression"
+    if "Correlation" not in difference:
+        return f"{difference['Voxels']} voxels"
     r = difference["Correlation"]
     return (
         f"{difference['Voxels']} voxels, by up to {difference['LargestDifference']:.3g}, "

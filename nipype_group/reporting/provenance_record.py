@@ -8,6 +8,7 @@ in this file alone; maps, tables, sidecars and report are the same wherever the 
 import json
 import os
 import platform
+import re
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path, PurePosixPath
@@ -25,6 +26,8 @@ from nipype_group.reporting.run_inputs import (
 )
 
 PROVENANCE_NAME = "provenance.json"
+# W3C PROV of every step lies in it.
+PROV_FOLDER = "provenance"
 # Settings of how the work is split: they change no result.
 HOW_SPLIT = ("n_procs", "n_shards", "n_voxel_shards", "memory_gb")
 # Where maps come from, and how they are chosen there.
@@ -71,9 +74,9 @@ def write_provenance(
     command : str
         The command without places, as sidecars have it.
     command_line : list of str
-        The command as it was given.
+        The command as it was given; absolute paths in it are written relative to the results.
     execution : dict
-        Plugin and its arguments.
+        Plugin and its arguments, which are written as they are.
 
     Returns
     -------
@@ -92,7 +95,7 @@ def write_provenance(
     record = {
         "Description": "What group/ was made from; nipype-group replay makes it again from this",
         "Command": command,
-        "CommandLine": list(command_line),
+        "CommandLine": [_relative_token(token, top) for token in command_line],
         "Execution": execution,
         "SoftwareVersions": software_versions(),
         "Settings": values,
@@ -126,6 +129,12 @@ def _relative(path, top):
         return Path(os.path.relpath(path, top)).as_posix()
     except ValueError:  # another drive
         return Path(path).as_posix()
+
+
+def _relative_token(token, top):
+    """Return a word of a command, PATH or NAME=PATH, with an absolute path made relative."""
+    names, place = re.fullmatch(r"((?:[\w.-]+=)*)(.*)", token, re.DOTALL).groups()
+    return names + _relative(place, top) if Path(place).is_absolute() else token
 
 
 def _installed(atlases):

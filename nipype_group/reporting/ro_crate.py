@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 from nipype_group.reporting.provenance_record import (
     HOW_SPLIT,
+    PROV_FOLDER,
     PROVENANCE_NAME,
     ProvenanceRecord,
 )
@@ -28,6 +29,9 @@ _FORMATS = {
     ".png": "image/png",
     ".zip": "application/zip",
     ".txt": "text/plain",
+    "README": "text/plain",
+    ".provn": "text/provenance-notation",
+    ".trig": "application/trig",
 }
 _NAMES = {"nipype_group": "nipype-group"}
 
@@ -116,7 +120,10 @@ def crate_entities(record, date):
         {**_file(name, None), "name": title}
         for name, title in (
             ("dataset_description.json", "Description of the data set"),
+            ("README", "What lies where"),
             (PROVENANCE_NAME, "Record of the run: command, inputs, settings, versions"),
+            (f"{PROV_FOLDER}/workflow.provn", "W3C PROV of every step, as PROV-N"),
+            (f"{PROV_FOLDER}/workflow.trig", "W3C PROV of every step, as RDF"),
         )
         if (record.top / name).is_file()
     ]

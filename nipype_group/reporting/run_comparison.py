@@ -34,7 +34,8 @@ def compare_runs(first, second):
     dict
         Only what differs, so {} where nothing does: Inputs (OnlyFirst, OnlySecond, Changed,
         Renamed, Reordered, Covariates, Files), Excluded, Parameters, Versions, Design,
-        Contrasts, Maps, Tables, Others, OnlyFirst, OnlySecond (files).
+        Contrasts, Entities (in the names of one run alone; its files are compared to those
+        that are named alike otherwise), Maps, Tables, Others, OnlyFirst, OnlySecond (files).
 
     Raises
     ------
@@ -50,6 +51,7 @@ def compare_runs(first, second):
         "Versions": _versions(folders, records),
         "Design": _design(folders),
         "Contrasts": _contrasts(folders),
+        "Entities": _entities(folders),
         **_files(folders),
     }
     return {section: what for section, what in found.items() if what}
@@ -164,26 +166,50 @@ def _apart(values):
 
 
 def _contrasts(folders):
-    one, other = ({c.name: c for c in folder.contrasts} for folder in folders)
+    one, other = (_readable(folder) for folder in folders)
     return _filled(
         OnlyFirst=[name for name in one if name not in other],
         OnlySecond=[name for name in other if name not in one],
         Changed={
-            name: [one[name].expression, other[name].expression]
+            name: next([a, b] for a, b in zip(one[name], other[name], strict=True) if a != b)
             for name in one
-            if name in other and _essence(one[name]) != _essence(other[name])
+            if name in other and one[name] != other[name]
         },
     )
 
 
-def _essence(contrast):
-    return contrast.expression, contrast.test, str(contrast.weights)
+def _readable(folder):
+    """Return of each contrast its expression, its weights by column, and its test."""
+    columns = folder.read_json("contrasts").get("Columns", [])
+    return {
+        c.name: (
+            c.expression,
+            [{name: w for name, w in zip(columns, row) if w} for row in c.weights.tolist()],
+            c.test,
+        )
+        for c in folder.contrasts
+    }
+
+
+def _entities(folders):
+    """Return the entities that the names of one run have and those of the other lack."""
+    one, other = (folder.entities for folder in folders)
+    return {
+        key: [one.get(key), other.get(key)]
+        for key in dict.fromkeys((*one, *other))
+        if (key in one) != (key in other)
+    }
 
 
 def _files(folders):
-    """Compare all files of one name."""
+    """Compare all files of one name, but for entities that one run alone has."""
+    entities = _entities(folders)
     listed = [
-        {p.relative_to(f.path).as_posix(): p for p in sorted(f.path.rglob("*")) if p.is_file()}
+        {
+            _name_without(entities, p.relative_to(f.path)): p
+            for p in sorted(f.path.rglob("*"))
+            if p.is_file()
+        }
         for f in folders
     ]
     found = {"Maps": {}, "Tables": {}, "Others": {}}
@@ -193,9 +219,17 @@ def _files(folders):
         difference = compare_files(path, listed[1][name])
         if difference is not None and not _repeats(difference):
             found[_section(name)][name] = difference
-    found["OnlyFirst"] = [name for name in listed[0] if name not in listed[1]]
-    found["OnlySecond"] = [name for name in listed[1] if name not in listed[0]]
+    for i, section in enumerate(("OnlyFirst", "OnlySecond")):
+        alone = [path for name, path in listed[i].items() if name not in listed[1 - i]]
+        found[section] = [path.relative_to(folders[i].path).as_posix() for path in alone]
     return found
+
+
+def _name_without(entities, path):
+    """Return the name of a file without some entities."""
+    parts = path.name.split("_")
+    kept = "_".join(part for part in parts if part.partition("-")[0] not in entities)
+    return path.with_name(kept).as_posix()
 
 
 def _section(name):
@@ -232,7 +266,9 @@ def comparison_text(found):
             lines += [section, *writers[section](what)]
         elif section == "Contrasts":
             changed = {k: v for k, v in what.items() if k != "Changed"}
-            lines += [section, *_list_lines(changed), *_changes(what.get("Changed", {}))]
+            lines += [section, *_list_lines(changed), *_contrast_lines(what.get("Changed", {}))]
+        elif section == "Entities":
+            lines += ["Entities in the names of one run alone", *_changes(what)]
         elif section in ("Parameters", "Versions"):
             lines += [section, *_changes(what)]
         else:
@@ -243,6 +279,18 @@ def comparison_text(found):
 
 def _changes(changed):
     return [f"  {name}: {short(a)} -> {short(b)}" for name, (a, b) in changed.items()]
+
+
+def _contrast_lines(changed):
+    return [f"  {name}: {_sense(a)} -> {_sense(b)}" for name, (a, b) in changed.items()]
+
+
+def _sense(told):
+    """Return an expression or a test as it is, weights in words."""
+    if isinstance(told, str):
+        return told
+    rows = "; ".join(", ".join(f"{w:.12g} {column}" for column, w in row.items()) for row in told)
+    return f"weights {rows or 'unknown'}"
 
 
 def _named(names, word=""):

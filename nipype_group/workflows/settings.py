@@ -6,6 +6,9 @@ from pathlib import Path
 from nipype_group.design.contrasts import check_definitions, contrast_test
 from nipype_group.design.formula import formula_variables
 from nipype_group.design.observations import ON_BAD_MAP
+from nipype_group.design.plan import ContrastTest
+from nipype_group.interfaces.tables import NO_ATLAS
+from nipype_group.reporting.atlas_files import atlas_file
 from nipype_group.reporting.table_views import CONVENTIONS
 from nipype_group.stats.all_resolutions import check_thresholds_z
 from nipype_group.stats.cluster_inference import forming_height
@@ -112,7 +115,7 @@ class AnalysisSettings:
     memory_gb : float
         10^9 bytes of a shard for data kept between shuffles.
     atlases : tuple of str, optional
-        Names or files; None for the default ones, where installed; empty for none.
+        Names or files; None for the default ones, where installed; empty, or "none", for none.
     task, space : str, optional
         For file names; None for what the maps' names say.
     on_bad_map : {"error", "exclude"}
@@ -136,7 +139,9 @@ class AnalysisSettings:
     Raises
     ------
     ValueError
-        Naming the setting that is out of range or looks like another.
+        Naming the setting that is out of range, looks like another or contradicts one.
+    FileNotFoundError
+        Where an atlas is neither a file nor installed.
     """
 
     contrasts: tuple
@@ -226,6 +231,7 @@ class AnalysisSettings:
         if len(fwhm) not in (0, 1, 3) or any(not 0 <= v < 100 for v in fwhm):
             raise ValueError(f"smoothing_fwhm_mm is one or three numbers of mm, got {fwhm}")
         self._check_permutation()
+        self._check_atlases()
 
     def _check_permutation(self):
         defaults = {f.name: f.default for f in fields(self)}
@@ -268,6 +274,29 @@ class AnalysisSettings:
             )
         elif self.cluster_forming_statistic is not None:
             raise ValueError("cluster_forming_statistic goes with the statistics extent or mass")
+        if self.n_voxel_shards > 1:
+            self._check_voxel_shards()
+
+    def _check_voxel_shards(self):
+        ContrastTest(
+            # How many voxels a template keeps of every shuffle, the mask says later.
+            ShuffleStatistics(self.statistics, n_top=int(self.tdp_template != "none")),
+            variance_fwhm_mm=self.variance_fwhm_mm,
+            early_stop=self.early_stop,
+            varying_dof=self.min_coverage < 1,
+        ).check_voxel_shards()
+
+    def _check_atlases(self):
+        names = self.atlases or ()
+        if NO_ATLAS in names:
+            if len(names) > 1:
+                raise ValueError(
+                    f"atlases names {NO_ATLAS} beside others: {', '.join(map(str, names))}"
+                )
+            return
+        for name in names:
+            # Raises where there is none of that name.
+            atlas_file(name)
 
     def _check_clusters(self):
         if self.cluster_control not in (None, "rft"):

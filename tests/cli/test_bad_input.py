@@ -159,6 +159,26 @@ def test_data_set_of_another_program_in_the_place_of_the_results(refused, tmp_pa
         (("--height-control", "fdr", "--height-control", "fdr"), ["names one twice"]),
         (("--plugin-args", "{n_procs: 2}"), ["--plugin-args is no JSON"]),
         (("--plugin-args", "[2]"), ["--plugin-args is a JSON object"]),
+        (("--plugin", "multiproc"), ["no plugin 'multiproc'", "Did you mean MultiProc?"]),
+        (
+            ("--plugin", "MultiProc", "--plugin-args", '{"nprocs": 2}'),
+            ["MultiProc has no argument 'nprocs'", "Did you mean n_procs?", "memory_gb"],
+        ),
+        (
+            ("--plugin", "MultiProc", "--plugin-args", '{"memory_gb": "8"}'),
+            ["memory_gb of the plugin MultiProc is a number > 0, got '8'"],
+        ),
+        (
+            ("--plugin", "SLURM", "--plugin-args", '{"max_jobs": 0}'),
+            ["max_jobs of the plugin SLURM is a whole number >= 1, got 0"],
+        ),
+        (
+            ("--plugin", "SGEGraph", "--plugin-args", '{"sbatch_args": ""}'),
+            ["SGEGraph has no argument 'sbatch_args'", "qsub_args"],
+        ),
+        (("--atlas", "phrenology"), ["no atlas named 'phrenology'", "installed:"]),
+        (("--atlas", "nowhere.nii"), ["atlas nowhere.nii does not exist"]),
+        (("--atlas", "none"), ["atlases names none beside others"]),
         (("--contrast", "a b=age", "--contrast", "aB=age"), ["'a b'", "'aB'", "rename one"]),
         (("--contrast", "age"), ["'age' is not of the form NAME=EXPRESSION"]),
         (("--contrast", "?=age"), ["no letter or digit"]),
@@ -216,7 +236,13 @@ def test_mask_on_another_grid(refused, write_map):
 
 
 def test_unknown_plugin(refused):
-    refused("--plugin", "Slurmy", says=["Slurmy"])
+    message = refused("--plugin", "Slurmy", says=["Slurmy", "There are", "MultiProc"], code=2)
+    assert "Did you mean SLURM?" in message
+
+
+def test_plugin_is_looked_at_before_any_folder_is_made(refused, tmp_path):
+    refused("--plugin", "Slurmy", says=["Slurmy"], code=2)
+    assert not (tmp_path / "out").exists()
 
 
 def test_failed_run_leaves_earlier_results_alone(analyse, small_study, tmp_path):
@@ -256,6 +282,18 @@ CLUSTERS = ("--statistics", "voxel,extent")
             ["goes with the cluster control rft, or", "extent or mass"],
         ),
         ((*PERMUTE, "--tdp-template", "simes"), ["tdp_template goes with", "ari_thresholds_z"]),
+        (
+            (*PERMUTE, "--voxel-shards", "2", "--statistics", "tfce"),
+            ["voxel shards hold the largest voxel of a shuffle alone", "TFCE (tfce)"],
+        ),
+        (
+            (*PERMUTE, "--voxel-shards", "2", "--early-stop", "--min-coverage", "1"),
+            ["early stopping look at all voxels together"],
+        ),
+        (
+            (*PERMUTE, "--voxel-shards", "2", "--min-coverage", "0.9"),
+            ["voxels that maps lack look at all voxels together"],
+        ),
         (
             (*PERMUTE, "--ari", "3", "--tdp-template", "simes", "--variance-groups", "group"),
             ["tdp_template takes t and F", "variance groups"],

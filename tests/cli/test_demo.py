@@ -98,6 +98,7 @@ def test_there_is_a_script_for_every_demonstration():
         (("reading",), "invalid choice"),
         (("all_resolutions", "--dataset", "localizer"), "--dataset localizer is for"),
         (("association", "--dataset", "localizer", "--null"), "--null goes with"),
+        (("association", "--plugin", "multiproc"), "Did you mean MultiProc?"),
     ],
 )
 def test_bad_arguments_make_no_data(command, tmp_path, arguments, says):

@@ -178,6 +178,43 @@ def test_contrasts_of_one_name_and_another_sense_are_told(command, analyse, firs
     assert "Contrasts\n  age: age -> 2 * age\n" in text
 
 
+def test_other_weights_of_one_expression_are_told(command, first, second):
+    (path,) = (second / "group").glob("*_contrasts.json")
+    (contrast,) = json.loads(path.read_text())["Contrasts"]
+    edit(path, Contrasts=[contrast | {"Weights": [[0.5, 1.0]]}])
+    _, text, _ = command("diff", first, second)
+    assert "Contrasts\n  age: weights 1 age -> weights 0.5 intercept, 1 age\n" in text
+
+
+def test_a_column_of_no_weight_makes_no_other_contrast(command, first, second):
+    (path,) = (second / "group").glob("*_contrasts.json")
+    (contrast,) = json.loads(path.read_text())["Contrasts"]
+    columns = ["intercept", "score", "age"]
+    edit(path, Columns=columns, Contrasts=[contrast | {"Weights": [[0.0, 0.0, 1.0]]}])
+    assert "Contrasts\n" not in command("diff", first, second)[1]
+
+
+def test_masks_are_counted_alone(command, first, second):
+    path = second / "group" / f"{STEM}_desc-group_mask.nii.gz"
+    image = nib.load(path)
+    values = np.asanyarray(image.dataobj).copy()
+    values[0, 0, :3] = 1 - values[0, 0, :3]
+    nib.save(nib.Nifti1Image(values, None, image.header), path)
+    _, text, _ = command("diff", first, second)
+    assert text == f"Maps that differ\n  {path.name}: 3 voxels\n"
+
+
+def test_files_are_paired_without_an_entity_of_one_run(command, first, second):
+    for path in [p for p in (second / "group").rglob("*_space-MNI*") if p.is_file()]:
+        path.rename(path.with_name(path.name.replace("_space-MNI", "")))
+    told = "Entities in the names of one run alone\n  space: MNI -> n/a\n"
+    assert command("diff", first, second) == (1, told, "")
+    name = T_MAP.replace("_space-MNI", "")
+    (second / "group" / name).unlink()
+    assert command("diff", first, second)[1] == f"{told}Files only in the first\n  {T_MAP}\n"
+    assert command("diff", second, first)[1].endswith(f"Files only in the second\n  {T_MAP}\n")
+
+
 def test_files_of_one_run_alone_are_named(command, first, second):
     (second / "group" / T_MAP).unlink()
     code, text, _ = command("diff", first, second)

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 
+import numpy as np
 import pytest
 
 
@@ -61,9 +62,40 @@ def test_the_record_is_whole(quick, small_study, tmp_path):
     assert places["participants"] == "../study/participants.tsv"
     assert record["Source"] == {"bids_dir": "../study", "select": ["stat=effect"]}
     assert record["Settings"]["formula"] == "age"
-    assert record["CommandLine"][:3] == ["nipype-group", "run", str(tmp_path / "out")]
+    assert record["CommandLine"][:3] == ["nipype-group", "run", "."]
     assert record["Execution"]["Plugin"] == "Linear"
     assert record["SoftwareVersions"]["numpy"]
+
+
+def test_no_login_of_absolute_arguments_is_recorded(quick, small_study, tmp_path, write_map):
+    home = tmp_path / "home" / "somebody-here"
+    shutil.copytree(small_study, home / "study")
+    mask = home / "mask.nii.gz"
+    shutil.copy(write_map("mask.nii.gz", np.ones((9, 10, 8), np.uint8)), mask)
+    table = home / "study" / "participants.tsv"
+    quick(
+        f"--mask={mask}", "--participants", table, "--contrast", "age=2/3 * age",
+        source=("--pattern", home / "study" / "{subject}" / "*_stat-effect_statmap.nii.gz"),
+        out=home / "out", more=("--work-dir", home / "work"),
+    )  # fmt: skip
+    text = (home / "out" / "provenance.json").read_text()
+    assert "somebody-here" not in text
+    assert str(tmp_path) not in text
+    words = json.loads(text)["CommandLine"]
+    assert words[:5] == [
+        *("nipype-group", "run", ".", "--pattern"),
+        "../study/{subject}/*_stat-effect_statmap.nii.gz",
+    ]
+    assert "--mask=../mask.nii.gz" in words
+    assert {"../study/participants.tsv", "age=2/3 * age", "../work", "age"} <= set(words)
+
+
+def test_plugin_arguments_are_recorded_as_given(quick, tmp_path):
+    given = '{"args": "--chdir=/scratch/here"}'
+    quick("--plugin-args", given)
+    record = json.loads((tmp_path / "out" / "provenance.json").read_text())
+    assert record["Execution"]["PluginArguments"] == given
+    assert given in record["CommandLine"]
 
 
 def test_the_same_run_again_changes_no_byte(quick, tmp_path):
@@ -97,6 +129,9 @@ def test_prov_on_request(quick, tmp_path, monkeypatch):
     quick("--provenance")
     found = content(tmp_path / "out" / "provenance")
     assert set(found) == {"workflow.provn", "workflow.trig"}
+    graph = json.loads((tmp_path / "out" / "ro-crate-metadata.json").read_text())["@graph"]
+    parts = {part["@id"] for part in next(e for e in graph if e["@id"] == "./")["hasPart"]}
+    assert {"provenance/workflow.provn", "provenance/workflow.trig", "README"} < parts
     values = [v.encode() for v in os.environ.values() if len(v) > 6]
     for text in found.values():
         assert b"GroupDerivatives_keep" in text

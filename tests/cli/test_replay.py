@@ -179,6 +179,20 @@ def test_a_missing_result_is_told(remade, replay):
     assert any(f"{T_MAP}.nii.gz" in x and x.endswith("missing") for x in text.splitlines())
 
 
+def test_a_missing_result_may_be_asked_for(remade, replay):
+    path = remade / "group" / f"{T_MAP}.nii.gz"
+    path.unlink()
+    code, text, _ = replay(path)
+    assert code == 1
+    assert "1 of 2 files are equal" in text
+
+
+def test_the_record_stands_for_its_results(remade, replay):
+    code, text, err = replay(remade / "provenance.json")
+    assert (code, text) == replay(remade)[:2], err
+    assert code == 0
+
+
 def test_a_later_file_is_told_and_does_not_count(remade, replay):
     (remade / "group" / "notes.txt").write_text("mine")
     code, text, _ = replay(remade)
@@ -246,7 +260,10 @@ def test_what_is_made_again_can_be_kept(remade, replay, tmp_path):
     ("place", "code", "words"),
     [
         ("nowhere/x.json", 2, "does not exist"),
-        ("out/provenance.json", 2, "is no result of the run"),
+        ("nosuch", 2, "nosuch does not exist"),
+        ("study/provenance.json", 2, "study/provenance.json does not exist"),
+        ("out/group/nosuch.json", 2, "group/nosuch.json does not exist"),
+        ("out/README", 2, "is no result of the run"),
         ("study", 1, "provenance.json does not exist"),
     ],
 )
@@ -255,6 +272,7 @@ def test_what_is_no_result_is_refused(finished, replay, tmp_path, place, code, w
     assert found == code
     assert words in err
     assert "Traceback" not in err
+    assert ("older version" in err) == (place == "study")
 
 
 def test_a_damaged_record_is_named(finished, replay):

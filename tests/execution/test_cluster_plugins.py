@@ -106,7 +106,7 @@ def test_result_counts_with_the_marker_of_its_end_only(plugin, fake, done):
     node.config = {"execution": {"parameterize_dirs": "true"}}
     job = own._Job(node, None, None, None, crash_dump=done / "none")
     assert plugin_class._result_of(job)["traceback"] is None
-    for marker in own._finished_markers(node):
+    for marker in own.finished_markers(node.output_dir()):
         marker.rename(marker.with_name(marker.name.replace(".json", "_unfinished.json")))
     assert plugin_class._result_of(job) is None
 

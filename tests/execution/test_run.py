@@ -143,9 +143,13 @@ def test_error_of_this_run_is_told_and_not_an_older_one(tmp_path):
         run_workflow(make_workflow(1, (13,)), work_dir=tmp_path, plugin="Linear")
 
 
-def test_error_before_any_node_is_told(tmp_path):
-    with pytest.raises(WorkflowError, match="the workflow failed: .*NoSuchPlugin"):
-        run_workflow(make_workflow(), work_dir=tmp_path, plugin="NoSuchPlugin")
+def test_error_before_any_node_is_told(tmp_path, monkeypatch):
+    def fail(self, graph, config, updatehash=False):
+        raise OSError("no queue here")
+
+    monkeypatch.setattr("nipype.pipeline.plugins.LinearPlugin.run", fail)
+    with pytest.raises(WorkflowError, match="the workflow failed: no queue here"):
+        run_workflow(make_workflow(), work_dir=tmp_path, plugin="Linear")
 
 
 def test_mended_run_goes_on(tmp_path):

@@ -55,6 +55,19 @@ def test_missing_voxels_count_and_have_no_size(pair):
     assert pair("b.nii", other, other.copy())[0] is None
 
 
+@pytest.mark.parametrize("name", ["x_desc-a_dseg.nii", "mask.nii.gz", "labels.nii"])
+def test_labels_have_no_size(pair, name):
+    one = np.arange(8, dtype=np.int32).reshape(2, 2, 2)
+    found, text = pair(name, one, one[::-1])
+    assert found == {"Kind": "map", "Voxels": 8}
+    assert text == "8 voxels"
+
+
+def test_counts_have_a_size(pair):
+    one = np.arange(8, dtype=np.int32).reshape(2, 2, 2)
+    assert pair("desc-coverage_statmap.nii", one, one + 2)[1] == "8 voxels, by up to 2, r 1.0000"
+
+
 def test_shapes(pair):
     _, text = pair("a.nii", np.ones((2, 2, 2)), np.ones((2, 2, 3)))
     assert text == "shape [2, 2, 2] -> [2, 2, 3]"

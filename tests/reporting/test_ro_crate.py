@@ -42,6 +42,7 @@ def results(small_study, write_map, tmp_path, monkeypatch):
         path.write_text(name)
         outputs.append(path)
     (top / "dataset_description.json").write_text('{"Name": "Reading"}')
+    (top / "README").write_text("What lies where")
     inner = top / "data" / "mask.nii.gz"
     inner.parent.mkdir()
     inner.write_bytes(b"m")
@@ -106,6 +107,24 @@ def test_files_have_hash_and_format(entities, results):
         assert entities[name]["encodingFormat"] == encoding
         assert entities[name]["sha256"] == hashlib.sha256(content).hexdigest()
         assert {"@id": name} in entities["./"]["hasPart"]
+
+
+def test_what_lies_at_the_top_is_listed(entities, results):
+    def parts(graph):
+        listed = {part["@id"] for part in graph["./"]["hasPart"]}
+        assert all(graph[part]["@type"] == "File" for part in listed)
+        return listed
+
+    before = parts(entities)
+    assert {"README", "dataset_description.json", "provenance.json"} < before
+    assert entities["README"]["encodingFormat"] == "text/plain"
+    (results / "provenance").mkdir()
+    for name in ("workflow.provn", "workflow.trig"):
+        (results / "provenance" / name).write_text("x")
+    graph = json.loads(write_ro_crate(results).read_text())["@graph"]
+    after = {entity["@id"]: entity for entity in graph}
+    assert parts(after) - before == {"provenance/workflow.provn", "provenance/workflow.trig"}
+    assert after["provenance/workflow.trig"]["encodingFormat"] == "application/trig"
 
 
 def test_inputs_are_parts_only_where_they_lie_inside(entities, small_study):
