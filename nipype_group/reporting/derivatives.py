@@ -11,7 +11,7 @@ import numpy as np
 
 from nipype_group._version import __version__
 from nipype_group.design.sources import parse_bids_name, read_tsv
-from nipype_group.reporting.provenance_record import PROV_FOLDER, PROVENANCE_NAME
+from nipype_group.reporting.provenance_record import PROV_FILES, PROVENANCE_NAME
 from nipype_group.reporting.ro_crate import CRATE_NAME
 
 BIDS_VERSION = "1.10.0"
@@ -274,9 +274,8 @@ class DerivativeFolder:
             temporary.write_text(text)
             temporary.replace(self.top / name)
         # They tell of the earlier results; the command then writes those of the new ones.
-        for name in (PROVENANCE_NAME, CRATE_NAME):
+        for name in (PROVENANCE_NAME, CRATE_NAME, *PROV_FILES):
             (self.top / name).unlink(missing_ok=True)
-        shutil.rmtree(self.top / PROV_FOLDER, ignore_errors=True)
         if place.exists():
             place.rename(old)
         self._staging.rename(place)

@@ -28,6 +28,7 @@ from nipype_group.reporting.run_inputs import (
 PROVENANCE_NAME = "provenance.json"
 # W3C PROV of every step lies in it.
 PROV_FOLDER = "provenance"
+PROV_FILES = (f"{PROV_FOLDER}/workflow.provn", f"{PROV_FOLDER}/workflow.trig")
 # Settings of how the work is split: they change no result.
 HOW_SPLIT = ("n_procs", "n_shards", "n_voxel_shards", "memory_gb")
 # Where maps come from, and how they are chosen there.

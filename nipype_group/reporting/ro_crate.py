@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from nipype_group.reporting.provenance_record import (
     HOW_SPLIT,
-    PROV_FOLDER,
+    PROV_FILES,
     PROVENANCE_NAME,
     ProvenanceRecord,
 )
@@ -34,6 +34,7 @@ _FORMATS = {
     ".trig": "application/trig",
 }
 _NAMES = {"nipype_group": "nipype-group"}
+_PROV_TITLES = ("W3C PROV of every step, as PROV-N", "W3C PROV of every step, as RDF")
 
 
 def write_ro_crate(output_dir):
@@ -122,8 +123,7 @@ def crate_entities(record, date):
             ("dataset_description.json", "Description of the data set"),
             ("README", "What lies where"),
             (PROVENANCE_NAME, "Record of the run: command, inputs, settings, versions"),
-            (f"{PROV_FOLDER}/workflow.provn", "W3C PROV of every step, as PROV-N"),
-            (f"{PROV_FOLDER}/workflow.trig", "W3C PROV of every step, as RDF"),
+            *zip(PROV_FILES, _PROV_TITLES, strict=True),
         )
         if (record.top / name).is_file()
     ]
