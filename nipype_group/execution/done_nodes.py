@@ -38,31 +38,58 @@ def forget_spoiled(folder):
     list of Path
         Folders of these nodes.
     """
-    spoiled = []
-    for record in sorted(Path(folder).rglob("result_*.pklz")):
-        markers = finished_markers(record.parent)
-        if not markers or not _is_spoiled(record):
-            continue
-        for marker in markers:
-            marker.unlink()
-        spoiled.append(record.parent)
+    spoiled = _forget(folder, _is_spoiled)
     if spoiled:
         names = ", ".join(str(place.relative_to(folder)) for place in spoiled)
         LOGGER.warning("files of these nodes are gone or were changed; they run again: %s", names)
     return spoiled
 
 
-def _is_spoiled(record):
+def forget_own(folder):
+    """Let all nodes of this package run again; others keep what they have.
+
+    Parameters
+    ----------
+    folder : path
+        The workflow's folder in the work folder.
+
+    Returns
+    -------
+    list of Path
+        Folders of these nodes.
+    """
+    return _forget(folder, lambda record, outputs: True)
+
+
+def _forget(folder, which):
+    """Take away the markers of the package's own nodes that `which` picks."""
+    forgotten = []
+    for record in sorted(Path(folder).rglob("result_*.pklz")):
+        markers = finished_markers(record.parent)
+        outputs = _own_outputs(record) if markers else None
+        if outputs is None or not which(record, outputs):
+            continue
+        for marker in markers:
+            marker.unlink()
+        forgotten.append(record.parent)
+    return forgotten
+
+
+def _own_outputs(record):
+    """Return the outputs of a node of this package as a dict, None of another's."""
     try:
         result = load_resultfile(record)
         # Those of a MapNode are a Bunch.
         outputs = getattr(result.outputs, "dictcopy", result.outputs.get)()
     except Exception:
         # Nipype says what is wrong with it.
-        return False
+        return None
     interfaces = result.interface if isinstance(result.interface, list) else [result.interface]
-    if not any(getattr(i, "__module__", "").startswith("nipype_group.") for i in interfaces):
-        return False
+    own = any(getattr(i, "__module__", "").startswith("nipype_group.") for i in interfaces)
+    return outputs if own else None
+
+
+def _is_spoiled(record, outputs):
     places = [record.parent, *(Path(p) for p in _texts(outputs.get("group_dir")))]
     written = record.stat().st_mtime_ns
     paths = (Path(text) for text in _texts(list(outputs.values())) if Path(text).is_absolute())

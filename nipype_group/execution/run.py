@@ -99,10 +99,10 @@ def run_workflow(
 
     Files are compared by content, so an unchanged analysis recomputes nothing and a changed file
     is noticed. Where a node fails the others go on as far as they can; the same call again goes
-    on from what is done. Nodes of this package whose files are gone or were changed run again;
-    results of other versions of the packages that decide them are moved aside.
-    The work folder is locked, what happens is recorded in its ``run.json``, and crash files are
-    text in its ``crash``.
+    on from what is done. Nodes of this package run again where their files are gone or were
+    changed, or were made with another numpy or the like; results of another version of the package
+    or of Nipype are moved aside. The work folder is locked, what happens is recorded in its
+    ``run.json``, and crash files are text in its ``crash``.
 
     Parameters
     ----------

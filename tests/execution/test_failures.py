@@ -2,8 +2,12 @@
 
 import json
 
+import numpy as np
 import pytest
+from nipype.interfaces.utility import Rename
+from nipype.pipeline.engine import Node, Workflow
 
+from nipype_group.execution.done_nodes import finished_markers, forget_spoiled
 from nipype_group.execution.failures import (
     NodeFailure,
     cause_in_log,
@@ -13,6 +17,7 @@ from nipype_group.execution.failures import (
 )
 from nipype_group.execution.record import RunRecord, open_jobs, read_record
 from nipype_group.execution.work_folder import keep_to_version
+from nipype_group.interfaces import DesignMatrix
 
 
 @pytest.mark.parametrize(
@@ -113,6 +118,27 @@ def test_folder_of_unknown_version_is_moved_aside_once(tmp_path):
     assert keep_to_version(folder) == moved
     assert (moved / "other").is_dir()
     assert not (moved / "node").exists()
+
+
+def test_with_another_numpy_the_package_s_own_nodes_run_again(tmp_path):
+    folder = tmp_path / "wf"
+    workflow = Workflow("wf", base_dir=str(tmp_path))
+    table = tmp_path / "table.tsv"
+    table.write_text("participant_id\tage\n" + "".join(f"s{i}\t{i % 7}\n" for i in range(9)))
+    own = Node(DesignMatrix(observations=str(table), formula="age"), name="own")
+    other = Node(Rename(format_string="other.tsv", in_file=str(table)), name="other")
+    workflow.add_nodes([own, other])
+    keep_to_version(folder)
+    workflow.run()
+    assert forget_spoiled(folder) == []
+    assert keep_to_version(folder) is None
+    assert finished_markers(folder / "own")
+    marker = folder / "nipype_group.json"
+    marker.write_text(json.dumps({**json.loads(marker.read_text()), "numpy": "1.0"}))
+    assert keep_to_version(folder) is None
+    assert not finished_markers(folder / "own")
+    assert finished_markers(folder / "other")
+    assert json.loads(marker.read_text())["numpy"] == np.__version__
 
 
 def test_folder_of_another_nipype_is_moved_aside(tmp_path):
