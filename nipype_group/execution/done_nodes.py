@@ -5,12 +5,13 @@ a file that a scratch disk purged would stop every later run, a damaged one woul
 """
 
 import glob
+import logging
 from pathlib import Path
 
-from nipype import logging
 from nipype.pipeline.engine.utils import load_resultfile
 
-LOGGER = logging.getLogger("nipype.workflow")
+# Not Nipype's, which the command silences: that results were damaged is to be seen.
+LOGGER = logging.getLogger("nipype_group")
 # Made again of what is there by `nipype-group report`, and no result of a node.
 _REMADE = "_report.html"
 
