@@ -53,17 +53,12 @@ def forget_own(folder):
     ----------
     folder : path
         The workflow's folder in the work folder.
-
-    Returns
-    -------
-    list of Path
-        Folders of these nodes.
     """
-    return _forget(folder, lambda record, outputs: True)
+    _forget(folder, lambda record, outputs: True)
 
 
 def _forget(folder, which):
-    """Take away the markers of the package's own nodes that `which` picks."""
+    """Take the markers of own nodes that `which` picks away; return the folders of these nodes."""
     forgotten = []
     for record in sorted(Path(folder).rglob("result_*.pklz")):
         markers = finished_markers(record.parent)
