@@ -69,6 +69,28 @@ def file_sha256(path):
     return digest.hexdigest()
 
 
+def file_state(path):
+    """Return what tells a file on the disk from any other, and from itself after a change.
+
+    Parameters
+    ----------
+    path : path
+
+    Returns
+    -------
+    list of int
+        Size in bytes, inode, and the times of the last change of its content and of anything
+        about it, in ns. The last one cannot be set back.
+
+    Raises
+    ------
+    OSError
+        Where there is none.
+    """
+    found = Path(path).stat()
+    return [found.st_size, found.st_ino, found.st_mtime_ns, found.st_ctime_ns]
+
+
 def array_sha256(array):
     """Return the SHA-256 of an array's values and shape as hexadecimal text."""
     contiguous = np.ascontiguousarray(array)

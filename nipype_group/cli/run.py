@@ -280,7 +280,7 @@ def _names(text):
     return tuple(item.strip() for item in text.split(","))
 
 
-def add_execution(parser, work_dir="default OUT/work"):
+def add_execution(parser, work_dir="default OUT-work"):
     """Add the options of how it runs; `work_dir` is what the help says of that option."""
     execution = parser.add_argument_group("execution")
     execution.add_argument(
@@ -519,7 +519,9 @@ def carry_out(workflow, files, arguments, n_procs, finish=None):
     if not arguments.verbose:
         quiet_nipype()
     workflow.inputs.inputnode.trait_set(output_dir=str(output_dir), **files)
-    work_dir = Path(arguments.work_dir or output_dir / "work").absolute()
+    work_dir = arguments.work_dir or output_dir.with_name(f"{output_dir.name}-work")
+    if (output_dir / "work").is_dir():
+        print(f"{output_dir / 'work'} is of an older version and not used; it can be deleted")
     with FolderLock(output_dir, "output folder"):
         result = run_workflow(
             workflow,
@@ -536,5 +538,5 @@ def carry_out(workflow, files, arguments, n_procs, finish=None):
             return 1
         if finish is not None:
             finish(result)
-    print(summarise(output_dir, work_dir))
+    print(summarise(output_dir, result.work_dir))
     return 0

@@ -5,15 +5,15 @@ a file that a scratch disk purged would stop every later run, a damaged one woul
 """
 
 import glob
+import json
 import logging
 from pathlib import Path
 
-from nipype.pipeline.engine.utils import load_resultfile
+from nipype_group.execution.nodes import STATES_NAME
+from nipype_group.images import file_state
 
 # Not Nipype's, which the command silences: that results were damaged is to be seen.
 LOGGER = logging.getLogger("nipype_group")
-# Made again of what is there by `nipype-group report`, and no result of a node.
-_REMADE = "_report.html"
 
 
 def finished_markers(folder):
@@ -23,11 +23,11 @@ def finished_markers(folder):
 
 
 def forget_spoiled(folder):
-    """Let nodes run again whose results are no longer what they wrote.
+    """Let nodes run again whose files are no longer what they wrote.
 
-    A file is missing, or newer than the node's record of its results. Looked at are the package's
-    own nodes, and of their files those in the node's folder and the derivatives. A file that was
-    changed without a trace in its date is not noticed.
+    Looked at are the files that `nodes.write_states` records: those in the node's folder and the
+    derivatives. One that is missing, or was written, replaced, copied or renamed since is noticed
+    whatever its date says.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ def forget_spoiled(folder):
     list of Path
         Folders of these nodes.
     """
-    spoiled = _forget(folder, _is_spoiled)
+    spoiled = _forget(folder, _has_changed_files)
     if spoiled:
         names = ", ".join(str(place.relative_to(folder)) for place in spoiled)
         LOGGER.warning("files of these nodes are gone or were changed; they run again: %s", names)
@@ -54,63 +54,39 @@ def forget_own(folder):
     folder : path
         The workflow's folder in the work folder.
     """
-    _forget(folder, lambda record, outputs: True)
+    _forget(folder, lambda about: about["Own"])
 
 
 def _forget(folder, which):
-    """Take the markers of own nodes that `which` picks away; return the folders of these nodes."""
+    """Take the markers of nodes that `which` picks away; return the folders of these nodes."""
     forgotten = []
-    for record in sorted(Path(folder).rglob("result_*.pklz")):
-        markers = finished_markers(record.parent)
-        outputs = _own_outputs(record) if markers else None
-        if outputs is None or not which(record, outputs):
+    for path in sorted(Path(folder).rglob(STATES_NAME)):
+        markers = finished_markers(path.parent)
+        if not markers or not which(_read_states(path)):
             continue
         for marker in markers:
             marker.unlink()
-        forgotten.append(record.parent)
+        forgotten.append(path.parent)
     return forgotten
 
 
-def _own_outputs(record):
-    """Return the outputs of a node of this package as a dict, None of another's."""
+def _read_states(path):
     try:
-        result = load_resultfile(record)
-        # Those of a MapNode are a Bunch.
-        outputs = getattr(result.outputs, "dictcopy", result.outputs.get)()
-    except Exception:
-        # Nipype says what is wrong with it.
-        return None
-    interfaces = result.interface if isinstance(result.interface, list) else [result.interface]
-    own = any(getattr(i, "__module__", "").startswith("nipype_group.") for i in interfaces)
-    return outputs if own else None
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        # Whatever it held, the node makes it again.
+        return {"Own": True, "Files": {str(path): []}}
 
 
-def _is_spoiled(record, outputs):
-    places = [record.parent, *(Path(p) for p in _texts(outputs.get("group_dir")))]
-    written = record.stat().st_mtime_ns
-    paths = (Path(text) for text in _texts(list(outputs.values())) if Path(text).is_absolute())
-    return any(
-        _changed_since(written, path)
-        for path in paths
-        if path not in places and any(path.is_relative_to(place) for place in places)
-    )
+def _has_changed_files(about):
+    return any(_is_changed(path, state) for path, state in about["Files"].items())
 
 
-def _texts(value):
-    """Return all text in nested lists."""
-    if isinstance(value, str):
-        return [value]
-    if isinstance(value, (list, tuple)):
-        return [text for item in value for text in _texts(item)]
-    return []
-
-
-def _changed_since(written, path):
+def _is_changed(path, state):
     try:
-        changed = path.stat().st_mtime_ns
+        return file_state(path) != state
     except OSError:
         return True
-    return changed > written and not path.name.endswith(_REMADE)
 
 
 def check_places(graph, work_dir):

@@ -24,11 +24,12 @@ from nipype_group.execution.done_nodes import check_places, forget_spoiled
 from nipype_group.execution.failures import NodeFailure, WorkflowError, last_message, tell
 from nipype_group.execution.lock import FolderInUseError, FolderLock
 from nipype_group.execution.multiproc import MultiProcPlugin
+from nipype_group.execution.nodes import trust
 from nipype_group.execution.outputs import collect_outputs
 from nipype_group.execution.plugin_arguments import check_plugin
 from nipype_group.execution.progress import NodeProgress, RunEvents
 from nipype_group.execution.record import RECORD_NAME, RunRecord, read_record
-from nipype_group.execution.work_folder import keep_to_version
+from nipype_group.execution.work_folder import claim_work_folder, keep_to_version
 
 # Seconds between looks at running jobs; Nipype's own two seconds are longer than most nodes.
 LOCAL_POLL_SECONDS = 0.1
@@ -97,19 +98,21 @@ def run_workflow(
 ):
     """Run a workflow and return its results.
 
-    Files are compared by content, so an unchanged analysis recomputes nothing and a changed file
-    is noticed. Where a node fails the others go on as far as they can; the same call again goes
-    on from what is done. Nodes of this package run again where their files are gone or were
-    changed, or were made with another numpy or the like; results of another version of the package
-    or of Nipype are moved aside. The work folder is locked, what happens is recorded in its
-    ``run.json``, and crash files are text in its ``crash``.
+    Files are compared by place and content, so an unchanged analysis recomputes nothing and a
+    changed file is noticed. Where a node fails the others go on as far as they can; the same call
+    again goes on from what is done. Nodes run again where their files are gone or were changed,
+    nodes of this package also where they were made with another numpy or the like; results of
+    another version of the package or of Nipype are moved aside. The work folder is locked, what
+    happens is recorded in its ``run.json``, and crash files are text in its ``crash``. Nipype's
+    own nodes in the workflow become those of `nipype_group.execution.nodes`.
 
     Parameters
     ----------
     workflow : Workflow
         With an outputnode.
     work_dir : path
-        Work folder, kept for the next run.
+        Work folder, kept for the next run. Where it is not one that this user made at this place,
+        it is left alone and another one beside it is taken.
     plugin : str
         Nipype execution plugin. MultiProc, SLURM, SGE, SLURMGraph and SGEGraph are those of this
         package, which take the same arguments.
@@ -136,7 +139,6 @@ def run_workflow(
         Where the plugin or an argument of it is unknown, an input is a relative path, two analyses
         write to one folder, or the work folder's name has a sign of patterns.
     """
-    work_dir = Path(work_dir).absolute()
     arguments = dict(plugin_args or {})
     check_plugin(plugin, arguments)
     if plugin == "MultiProc":
@@ -147,8 +149,12 @@ def run_workflow(
         } | arguments
     if poll_seconds is None:
         poll_seconds = LOCAL_POLL_SECONDS if plugin in _LOCAL_PLUGINS else CLUSTER_POLL_SECONDS
+    trust(workflow)
+    work_dir = Path(work_dir).absolute()
     _configure(workflow, work_dir, poll_seconds)
     check_places(generate_expanded_graph(deepcopy(workflow._create_flat_graph())), work_dir)
+    work_dir = claim_work_folder(work_dir)
+    _configure(workflow, work_dir, poll_seconds)
     with FolderLock(work_dir, "work folder"), _termination_unwinds() as raise_if_stopped:
         earlier = read_record(work_dir / RECORD_NAME)
         cancel_left_jobs(earlier, work_dir)
@@ -178,6 +184,8 @@ def _configure(workflow, work_dir, poll_seconds):
             "crashdump_dir": str(work_dir / "crash"),
             "crashfile_format": "txt",
             "stop_on_first_crash": "false",
+            # Nipype's report of a node shows all variables of the environment.
+            "create_report": "false",
         }
     )
 

@@ -1,8 +1,15 @@
-"""The folder of a workflow's nodes: whose version it is of."""
+"""The work folder: whose it is, and of which version the nodes in it are.
+
+Results of nodes are pickles: to load one is to run what it says. A work folder is used where this
+user has made it at this place, and nobody else can write into it.
+"""
 
 import json
 import logging
+import os
 import shutil
+import stat
+import uuid
 from pathlib import Path
 
 from nipype_group.execution.done_nodes import forget_own
@@ -14,6 +21,110 @@ _DECIDING = ("nipype-group", "nipype")
 # Not Nipype's, which the command silences: that all runs again is to be seen.
 LOGGER = logging.getLogger("nipype_group")
 MARKER_NAME = "nipype_group.json"
+# At the top of a work folder: where it was made.
+MARK_NAME = "work_folder.json"
+_MOST_TRIED = 1000
+
+
+def claim_work_folder(folder):
+    """Return a work folder that can be trusted: this one, or a new one beside it.
+
+    Results of nodes hold absolute paths, so a folder that was copied or moved points to files of
+    another analysis. Such a folder, one of another user, one that others can write to, and one
+    that was not made as a work folder are left as they are, and the screen says so. One that is
+    empty is taken.
+
+    Parameters
+    ----------
+    folder : path
+        Made where missing, for this user alone.
+
+    Returns
+    -------
+    Path
+        ``folder``, or the first of ``folder-2``, ``folder-3``... that can be used.
+
+    Raises
+    ------
+    ValueError
+        Where none can be made.
+    """
+    folder = Path(folder).absolute()
+    for number in range(1, _MOST_TRIED):
+        place = folder if number == 1 else folder.with_name(f"{folder.name}-{number}")
+        try:
+            if _make(place) or (reason := _why_not(place)) is None:
+                return place
+        except OSError as error:
+            raise ValueError(
+                f"the work folder {place} cannot be made ({error.strerror}); name another one"
+            ) from error
+        LOGGER.warning(
+            "%s is not used as work folder: %s. It stays as it is; %s is taken instead",
+            place,
+            reason,
+            folder.with_name(f"{folder.name}-{number + 1}"),
+        )
+    raise ValueError(f"{folder} and {_MOST_TRIED} folders beside it are in use; name another one")
+
+
+def _make(place):
+    """Make a work folder with its mark, whole from the start; tell whether it was made."""
+    if os.path.lexists(place):
+        if not _is_empty_and_ours(place):
+            return False
+        _mark(place, place)
+        return True
+    place.parent.mkdir(parents=True, exist_ok=True)
+    beside = place.with_name(f".{place.name}-{uuid.uuid4().hex}")
+    beside.mkdir(mode=0o700)
+    try:
+        _mark(beside, place)
+        # Fails where another run has made one in the meantime.
+        beside.rename(place)
+    except OSError:
+        shutil.rmtree(beside)
+        if not os.path.lexists(place):
+            raise
+        return False
+    return True
+
+
+def _mark(folder, place):
+    about = {"Place": os.path.realpath(place), "Inode": folder.stat().st_ino}
+    (folder / MARK_NAME).write_text(json.dumps(about) + "\n", encoding="utf-8")
+
+
+def _is_empty_and_ours(place):
+    return _whose(place) is None and not any(place.iterdir())
+
+
+def _whose(place):
+    """Tell who else has a say in a folder; None where nobody has."""
+    if not place.is_dir():
+        return "it is no folder"
+    link, found = place.lstat(), place.stat()
+    if {link.st_uid, found.st_uid} != {os.geteuid()}:
+        return "it belongs to another user"
+    if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        return "others can write into it"
+    return None
+
+
+def _why_not(place):
+    """Tell why a folder that exists is no work folder of this user's at this place."""
+    try:
+        if (reason := _whose(place)) is not None:
+            return reason
+        mark = json.loads((place / MARK_NAME).read_text(encoding="utf-8"))
+        inode = place.stat().st_ino
+    except FileNotFoundError:
+        return "it was not made as a work folder by this version"
+    except (OSError, ValueError):
+        return "its mark cannot be read"
+    if mark == {"Place": os.path.realpath(place), "Inode": inode}:
+        return None
+    return "it was copied or moved here, and its results name files of the other place"
 
 
 def keep_to_version(folder):

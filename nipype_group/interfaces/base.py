@@ -1,11 +1,12 @@
 """What all interfaces share: inputs whose hash can be trusted, and a version.
 
-Nipype's own hash leaves out file names, the order of files of equal size and date, digits of
+Nipype's own hash leaves out where files lie, the order of files of equal size and date, digits of
 floats, and the code; a group result could come from the cache although its inputs changed.
 """
 
 import hashlib
 import os
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
@@ -21,11 +22,13 @@ from nipype.interfaces.base import (
 from threadpoolctl import threadpool_limits
 
 from nipype_group._version import __version__
-from nipype_group.images import file_sha256
+from nipype_group.images import file_sha256, file_state
 
 LOGGER = logging.getLogger("nipype.interface")
 # Long work reports in the log each time this much more is done.
 _REPORT_STEP = 0.05
+# Of the hash of the inputs, in the name of a folder.
+_HASH_LETTERS = 12
 
 
 # Files whose checksums are kept, half a kB each: with fewer than a study has, every hash of a node
@@ -34,18 +37,27 @@ _KEPT_CHECKSUMS = 2**18
 
 
 @lru_cache(maxsize=_KEPT_CHECKSUMS)
-def _sha256_of_state(path, size, mtime_ns, inode):
+def _sha256_of_state(path, *state):
     return file_sha256(path)
 
 
 def file_identity(path):
-    """Return name and content of a file; content is read once for each state of the file."""
-    path = Path(path).absolute()
-    state = path.stat()
-    return (
-        path.name,
-        _sha256_of_state(str(path), state.st_size, state.st_mtime_ns, state.st_ino),
-    )
+    """Return place and content of a file; content is read once for each state of the file.
+
+    The place belongs to it: an interface may pass paths on, or take them from a table.
+
+    Parameters
+    ----------
+    path : path
+
+    Returns
+    -------
+    place : str
+        Absolute.
+    sha256 : str
+    """
+    place = str(Path(path).absolute())
+    return place, _sha256_of_state(place, *file_state(place))
 
 
 def _is_file_trait(trait):
@@ -70,7 +82,7 @@ def _canonical(value, is_file):
 
 
 class GroupInputSpec(BaseInterfaceInputSpec):
-    """Inputs with a hash of names, order, content, exact numbers and a revision.
+    """Inputs with a hash of places, order, content, exact numbers and a revision.
 
     A subclass raises `revision` when the same inputs give another output than before.
     """
@@ -91,9 +103,32 @@ class GroupInputSpec(BaseInterfaceInputSpec):
 
 
 class GroupInterface(SimpleInterface):
-    """Base of all interfaces: the package's version in the provenance, one way to log progress."""
+    """Base of all interfaces: where they write, their version, one way to log progress.
+
+    A node has a folder of its own. An interface that runs without one writes into a folder that
+    its name and its inputs name, so that several in one place keep what each has made.
+    """
 
     _version = __version__
+
+    def run(self, cwd=None, ignore_exception=None, **inputs):
+        """Run the interface; see `nipype.interfaces.base.BaseInterface.run`."""
+        place = Path(cwd or Path.cwd()).absolute()
+        if not any(place.glob("_0x*_unfinished.json")):
+            self.inputs.trait_set(**inputs)
+            self._check_mandatory_inputs()
+            _, inputs_hash = self.inputs.get_hashval()
+            place = place / f"{type(self).__name__}-{inputs_hash[:_HASH_LETTERS]}"
+        place.mkdir(parents=True, exist_ok=True)
+        try:
+            result = super().run(cwd=place, ignore_exception=ignore_exception, **inputs)
+        finally:
+            # One that writes elsewhere, or fails before it writes.
+            with suppress(OSError):
+                place.rmdir()
+        # Nipype keeps all variables of the environment with each result.
+        result.runtime.environ = {}
+        return result
 
     @property
     def version(self):

@@ -19,7 +19,7 @@ GENERATOR = "nipype_group"
 FIGURE_INDEX = "figures.json"
 # Statistic maps are not in BIDS yet: without this the validator refuses them.
 _BIDSIGNORE = (
-    "/group\n/node-*\n*_statmap.*\n*.html\n/figures\n/work\n/data\n"
+    "/group\n/node-*\n*_statmap.*\n*.html\n/figures\n/data\n"
     f"/provenance\n/{PROVENANCE_NAME}\n/{CRATE_NAME}\n"
 )
 # Height control: desc, what it controls, and its name in a sidecar.

@@ -4,12 +4,13 @@ import json
 from pathlib import Path
 
 import nipype.pipeline.engine as pe
-from nipype.interfaces.utility import IdentityInterface, Merge, Select
+from nipype.interfaces.utility import IdentityInterface
 
 from nipype_group.design.contrasts import contrast_label, split_definition
 from nipype_group.design.formula import formula_variables
 from nipype_group.interfaces import GroupDerivatives
 from nipype_group.interfaces.all_resolutions import INSTALLED
+from nipype_group.interfaces.routing import JoinLists, PickItems
 from nipype_group.interfaces.tables import NO_ATLAS
 from nipype_group.reporting.derivatives import CONTROLS, threshold_desc
 from nipype_group.reporting.permutation_maps import CONTROL_NAMES
@@ -446,7 +447,7 @@ def _add_permutation(workflow, settings, collect_wf, model_wf, keep, results):
 def _use_templates(workflow, permutation_wf, parametric_wf, report_wf, contrasts):
     """Let calibrated templates bound the true discoveries, of clusters in the tables too."""
     repeat_templates = pe.Node(
-        Select(index=contrasts), name="repeat_templates", run_without_submitting=True
+        PickItems(index=contrasts), name="repeat_templates", run_without_submitting=True
     )
     workflow.connect(
         [
@@ -461,7 +462,7 @@ def _join_results(workflow, sources, report_wf, keep, outputnode):
     """Put the thresholded maps of all inferences into one list."""
     for field in _JOINED:
         join = pe.Node(
-            Merge(len(sources), ravel_inputs=True),
+            JoinLists(len(sources), ravel_inputs=True),
             name=f"join_{field}",
             run_without_submitting=True,
         )
@@ -486,10 +487,12 @@ def _repeat_contrast_maps(workflow, model_wf, report_wf, results, own_statistic)
     """
     for field in _REPEATED:
         index = results.stat_positions if field == "stat_files" else results.contrasts
-        repeat = pe.Node(Select(index=index), name=f"repeat_{field}", run_without_submitting=True)
+        repeat = pe.Node(
+            PickItems(index=index), name=f"repeat_{field}", run_without_submitting=True
+        )
         source, out = model_wf, f"outputnode.{field}"
         if field == "stat_files" and own_statistic is not None:
-            all_stats = pe.Node(Merge(2), name="all_stats", run_without_submitting=True)
+            all_stats = pe.Node(JoinLists(2), name="all_stats", run_without_submitting=True)
             workflow.connect(model_wf, out, all_stats, "in1")
             workflow.connect(own_statistic, out, all_stats, "in2")
             source, out = all_stats, "out"

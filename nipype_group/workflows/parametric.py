@@ -1,10 +1,11 @@
 """From z maps to thresholded maps, for every contrast and height control."""
 
 import nipype.pipeline.engine as pe
-from nipype.interfaces.utility import IdentityInterface, Merge
+from nipype.interfaces.utility import IdentityInterface
 
 from nipype_group.design.contrasts import contrast_test, split_definition
 from nipype_group.interfaces import AllResolutionsInference, ClusterInference, ThresholdMap
+from nipype_group.interfaces.routing import JoinLists
 
 INPUTS = (
     "z_files",
@@ -184,7 +185,9 @@ def init_parametric_wf(
     fields = [f.removesuffix("s") for f in THRESHOLD_OUTPUTS]
     joins = {
         field: pe.Node(
-            Merge(len(nodes), ravel_inputs=True), name=f"join_{field}", run_without_submitting=True
+            JoinLists(len(nodes), ravel_inputs=True),
+            name=f"join_{field}",
+            run_without_submitting=True,
         )
         for field in fields
     }

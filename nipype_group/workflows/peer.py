@@ -3,10 +3,11 @@
 import json
 
 import nipype.pipeline.engine as pe
-from nipype.interfaces.utility import IdentityInterface, Merge, Select
+from nipype.interfaces.utility import IdentityInterface
 
 from nipype_group.interfaces import GroupDerivatives, PeerResults, ThresholdCorrected
 from nipype_group.interfaces.all_resolutions import INSTALLED
+from nipype_group.interfaces.routing import JoinLists, PickItems
 from nipype_group.reporting.derivatives import CONTROLS, threshold_desc
 from nipype_group.reporting.peer_files import PeerContrast
 from nipype_group.reporting.permutation_maps import CONTROL_NAMES
@@ -341,7 +342,7 @@ def _add_corrected(workflow, contrasts, corrected, package, alpha, connectivity)
     if package is not None:
         threshold_corrected.inputs.package = package
     for field in ("stat_file", "mask_file"):
-        pick = pe.Node(Select(index=index), name=f"pick_{field}s", run_without_submitting=True)
+        pick = pe.Node(PickItems(index=index), name=f"pick_{field}s", run_without_submitting=True)
         workflow.connect(
             [
                 (read, pick, [(f"{field}s", "inlist")]),
@@ -358,7 +359,7 @@ def _join_results(workflow, sources, report_wf):
     read, keep, outputnode = map(workflow.get_node, ("read", "keep", "outputnode"))
     for field in _JOINED:
         join = pe.Node(
-            Merge(len(sources), ravel_inputs=True),
+            JoinLists(len(sources), ravel_inputs=True),
             name=f"join_{field}",
             run_without_submitting=True,
         )
@@ -382,7 +383,7 @@ def _repeat_contrast_maps(workflow, report_wf, contrasts):
     into = {f: f for f in CONTRAST_OUTPUTS} | {"mask_files": "mask_file"}
     for field, name in into.items():
         repeat = pe.Node(
-            Select(index=contrasts), name=f"repeat_{field}", run_without_submitting=True
+            PickItems(index=contrasts), name=f"repeat_{field}", run_without_submitting=True
         )
         workflow.connect(
             [

@@ -1,9 +1,10 @@
 """From thresholded maps to tables with region names, region models, quality and figures."""
 
 import nipype.pipeline.engine as pe
-from nipype.interfaces.utility import IdentityInterface, Merge
+from nipype.interfaces.utility import IdentityInterface
 
 from nipype_group.interfaces import AtlasReport, MapQuality, PlotResults, RegionModels
+from nipype_group.interfaces.routing import JoinLists
 from nipype_group.interfaces.tables import NO_ATLAS
 from nipype_group.reporting.derivatives import STRICTEST_FIRST
 from nipype_group.reporting.permutation_maps import CONTROL_NAMES
@@ -307,7 +308,7 @@ def init_report_wf(
     if ari:
         tables.inputs.trait_set(ari_alpha=alpha, tail=tail)
     join_views = pe.Node(
-        Merge(1, ravel_inputs=True), name="join_views", run_without_submitting=True
+        JoinLists(1, ravel_inputs=True), name="join_views", run_without_submitting=True
     )
     whole = [(f, f) for f in ("mask_file", "inference_logp_files")]
     workflow.connect(
@@ -397,9 +398,9 @@ def _join_figures(workflow, plot):
     """Put the figures of results and of quality into one list."""
     quality, outputnode = workflow.get_node("quality"), workflow.get_node("outputnode")
     join_figures = pe.Node(
-        Merge(1 + len(_QUALITY_FIGURES)), name="join_figures", run_without_submitting=True
+        JoinLists(1 + len(_QUALITY_FIGURES)), name="join_figures", run_without_submitting=True
     )
-    join_indexes = pe.Node(Merge(2), name="join_indexes", run_without_submitting=True)
+    join_indexes = pe.Node(JoinLists(2), name="join_indexes", run_without_submitting=True)
     drawn = [(f, f"in{i}") for i, f in enumerate(_QUALITY_FIGURES, start=2)]
     workflow.connect(
         [

@@ -24,7 +24,6 @@ def first(analyse, kept_run, tmp_path):
     if not kept_run.exists():
         code, _, err = analyse("--no-regions", out=kept_run)
         assert code == 0, err
-        shutil.rmtree(kept_run / "work")
     shutil.copytree(kept_run, tmp_path / "first")
     return tmp_path / "first"
 

@@ -152,10 +152,10 @@ def test_same_command_with_a_larger_number_extends(analyse, group, tmp_path, mon
     monkeypatch.setattr(plan_module, "SHARD_SIZE_OF_MAPS", 20)
     assert analyse("--permutations", "40", *ALL)[0] == 0
     few = pd.read_csv(group / f"{STEM}_nulldist.tsv", sep="\t")
-    shards = {p: p.stat().st_mtime_ns for p in (tmp_path / "out" / "work").rglob("shard.npz")}
+    shards = {p: p.stat().st_mtime_ns for p in (tmp_path / "out-work").rglob("shard.npz")}
     assert len(shards) == 2
     assert analyse("--permutations", "120", *ALL)[0] == 0
-    now = {p: p.stat().st_mtime_ns for p in (tmp_path / "out" / "work").rglob("shard.npz")}
+    now = {p: p.stat().st_mtime_ns for p in (tmp_path / "out-work").rglob("shard.npz")}
     assert len(now) == 6
     assert {p: now[p] for p in shards} == shards
     more = pd.read_csv(group / f"{STEM}_nulldist.tsv", sep="\t")

@@ -25,7 +25,7 @@ def finished(analyse, kept_run, tmp_path):
     if not kept_run.exists():
         code, _, err = analyse("--height-control", "bonferroni", "--no-regions")
         assert code == 0, err
-        shutil.rmtree(tmp_path / "out" / "work")
+        shutil.rmtree(tmp_path / "out-work")
         shutil.copytree(tmp_path / "out", kept_run)
     # The small study is the same in every test; places in the record are relative.
     shutil.copytree(kept_run, tmp_path / "out", dirs_exist_ok=True)

@@ -121,7 +121,7 @@ def test_design_table_gives_the_same_as_its_formula(analyse, small_study, tmp_pa
 
 def test_fsl_design_of_a_run_gives_the_same_again(analyse, tmp_path):
     assert analyse()[0] == 0
-    (matrix,) = (tmp_path / "out" / "work").rglob("design.mat")
+    (matrix,) = (tmp_path / "out-work").rglob("design.mat")
     code, _, err = analyse(
         "--contrast", "age=ev2", out=tmp_path / "fsl", model=("--design", matrix)
     )
@@ -207,7 +207,7 @@ def test_deleted_results_are_written_again(analyse, tmp_path):
 def test_moved_results_are_written_to_the_new_place_only(analyse, tmp_path):
     work = ("--work-dir", tmp_path / "elsewhere")
     assert analyse(more=work)[0] == 0
-    assert not (tmp_path / "out" / "work").exists()
+    assert not (tmp_path / "out-work").exists()
     shutil.rmtree(tmp_path / "out")
     assert analyse(out=tmp_path / "second", more=work)[0] == 0
     assert not (tmp_path / "out").exists()

@@ -15,6 +15,7 @@ from nipype_group.execution.failures import (
     tail_of,
     tell,
 )
+from nipype_group.execution.nodes import trust
 from nipype_group.execution.record import RunRecord, open_jobs, read_record
 from nipype_group.execution.work_folder import keep_to_version
 from nipype_group.interfaces import DesignMatrix
@@ -128,6 +129,7 @@ def test_with_another_numpy_the_package_s_own_nodes_run_again(tmp_path):
     own = Node(DesignMatrix(observations=str(table), formula="age"), name="own")
     other = Node(Rename(format_string="other.tsv", in_file=str(table)), name="other")
     workflow.add_nodes([own, other])
+    trust(workflow)
     keep_to_version(folder)
     workflow.run()
     assert forget_spoiled(folder) == []

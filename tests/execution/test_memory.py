@@ -12,6 +12,7 @@ from nipype_group import interfaces
 from nipype_group.cli.main import main
 from nipype_group.execution import memory
 from nipype_group.execution.memory import StudySize, check_memory, declare_memory
+from nipype_group.interfaces.base import GroupInterface
 from nipype_group.workflows import AnalysisSettings, init_group_wf
 
 SETTINGS = AnalysisSettings(
@@ -37,7 +38,7 @@ def test_every_node_that_works_on_maps_is_declared():
     found = declare_memory(workflow, SIZE)
     for name in workflow.list_node_names():
         node = workflow.get_node(name)
-        if type(node.interface).__module__.startswith("nipype_group"):
+        if isinstance(node.interface, GroupInterface):
             assert found[f"group_wf.{name}"] == node.mem_gb >= 0.25
     # In the graph that a plugin gets too, and in every item of a MapNode.
     graph = {node.fullname: node.mem_gb for node in workflow._create_flat_graph().nodes}

@@ -25,6 +25,7 @@ from nipype_group.execution import (
 )
 from nipype_group.execution import run as run_module
 from nipype_group.execution.progress import NodeProgress
+from nipype_group.execution.work_folder import claim_work_folder
 
 PLUGINS = ["Linear", "MultiProc"]
 
@@ -258,6 +259,7 @@ def test_record_of_a_failed_run(tmp_path):
 
 
 def test_work_folder_in_use_is_left_alone(tmp_path):
+    claim_work_folder(tmp_path)
     with FolderLock(tmp_path), pytest.raises(FolderInUseError, match="work folder"):
         run_workflow(make_workflow(), work_dir=tmp_path, plugin="Linear")
     assert not (tmp_path / "run.json").exists()

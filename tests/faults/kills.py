@@ -118,6 +118,11 @@ class Analysis:
         return code, messages(output)
 
 
+def work_of(output):
+    """Return the work folder of a run."""
+    return output.with_name(f"{output.name}-work")
+
+
 def messages(output):
     """Return what the last run into a folder said."""
     return output.with_name(f"{output.name}.log").read_text(errors="replace").split("\r")[-1]
@@ -128,9 +133,7 @@ def results(output):
     return {
         str(path.relative_to(output)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(output.rglob("*"))
-        if path.is_file()
-        and path.relative_to(output).parts[0] != "work"
-        and path.name not in RUN_RECORDS
+        if path.is_file() and path.name not in RUN_RECORDS
     }
 
 
@@ -143,7 +146,7 @@ def markers(output):
     """Return the node folders that are done with the time they were, and those that are begun."""
     done, begun = {}, set()
     # Folders come and go while a run is watched, which os.walk passes over.
-    for folder, _, names in os.walk(output / "work"):
+    for folder, _, names in os.walk(work_of(output)):
         for name in names:
             if not (name.startswith("_0x") and name.endswith(".json")):
                 continue
@@ -267,7 +270,7 @@ def killed_in_publication(analysis, rng, times=10):
     left = []
     for i in range(times):
         # The results of the kill before stay in their place, and are written again.
-        shutil.rmtree(output / "work" / "group_wf" / "keep", ignore_errors=True)
+        shutil.rmtree(work_of(output) / "group_wf" / "keep", ignore_errors=True)
         before = changed(description)
         run = analysis.start(output)
         check(wait_until(lambda: list(output.glob(".group-*")), run), messages(output))
@@ -385,7 +388,7 @@ def deleted_map(analysis, rng):
     path = sorted(analysis.study.rglob("*.nii"))[5]
     content, aside = path.read_bytes(), path.with_suffix(".aside")
     run = analysis.start(output)
-    collect = output / "work" / "group_wf" / "collect_wf" / "collect"
+    collect = work_of(output) / "group_wf" / "collect_wf" / "collect"
     check(wait_until(lambda: collect in markers(output)[0], run), messages(output))
     path.rename(aside)
     code = run.wait(SECONDS_OF_A_RUN)

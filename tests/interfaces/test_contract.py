@@ -152,7 +152,7 @@ def test_nipypecli_runs_an_interface(small_study, tmp_path, monkeypatch):
     arguments = ["run", "nipype_group.interfaces", "GroupMask", *maps]
     result = CliRunner().invoke(cli, arguments)
     assert result.exception is None or isinstance(result.exception, SystemExit), result.output
-    assert (tmp_path / "mask.nii.gz").is_file()
+    assert len(list(tmp_path.glob("GroupMask-*/mask.nii.gz"))) == 1
 
 
 @pytest.mark.parametrize("name", NAMES)

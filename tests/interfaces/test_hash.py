@@ -70,10 +70,17 @@ def test_file_name_counts(files, tmp_path):
     assert hash_of(files=[files[0]]) != hash_of(files=[renamed])
 
 
-def test_folder_of_a_file_does_not_count(files, tmp_path):
+def test_folder_of_a_file_counts(files, tmp_path):
     (tmp_path / "other").mkdir()
     moved = shutil.copy2(files[0], tmp_path / "other" / "a.txt")
-    assert hash_of(files=[files[0]]) == hash_of(files=[str(moved)])
+    assert hash_of(files=[files[0]]) != hash_of(files=[str(moved)])
+
+
+def test_content_of_equal_size_and_date_counts(files):
+    before, dates = hash_of(files=files), Path(files[1]).stat()
+    Path(files[1]).write_text("Content b")
+    os.utime(files[1], ns=(dates.st_atime_ns, dates.st_mtime_ns))
+    assert hash_of(files=files) != before
 
 
 def test_content_of_equal_size_counts(files):

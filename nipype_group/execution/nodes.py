@@ -1,0 +1,185 @@
+"""Nodes whose cache can be trusted.
+
+Nipype takes a node's results for valid by a hash that leaves out the names of files, digits of
+numbers and most of an array: a node that passes paths on then gives those of an earlier run,
+whatever lies there now. It never looks at what became of a node's own files, and it keeps the
+whole environment with every result.
+
+`trust` gives the nodes of a workflow the classes of this module, which all plugins then run. A
+node's hash holds the path and the content of each file that it takes; what it wrote is recorded
+with its state on the disk, and the environment is not kept.
+"""
+
+import hashlib
+import json
+import os
+import pickle
+from contextlib import suppress
+from pathlib import Path
+
+import nipype.pipeline.engine as pe
+import numpy as np
+from nipype.interfaces.base import isdefined
+from nipype.utils.filemanip import loadpkl, savepkl
+
+from nipype_group.images import file_state
+from nipype_group.interfaces.base import GroupInterface, file_identity
+
+STATES_NAME = "states.json"
+
+
+def trust(workflow):
+    """Give the nodes of a workflow the classes of this module.
+
+    A node of a class that is neither Nipype's nor this module's keeps it.
+
+    Parameters
+    ----------
+    workflow : Workflow
+        Its nodes are changed in place.
+    """
+    for node in workflow._get_all_nodes():
+        _trust_node(node)
+
+
+def _trust_node(node):
+    node.__class__ = _TRUSTED.get(type(node), type(node))
+    return node
+
+
+def exact_text(value):
+    """Return text that differs wherever an input of a node differs.
+
+    Parameters
+    ----------
+    value : object
+        Text that names a file stands for the path and the content of the file.
+
+    Returns
+    -------
+    str
+    """
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(map(exact_text, value))}]"
+    if isinstance(value, dict):
+        return f"{{{', '.join(sorted(f'{k!r}: {exact_text(v)}' for k, v in value.items()))}}}"
+    if isinstance(value, (set, frozenset)):
+        return f"{{{', '.join(sorted(map(exact_text, value)))}}}"
+    if isinstance(value, (str, os.PathLike)):
+        with suppress(OSError, ValueError):
+            if Path(value).is_file():
+                return repr(file_identity(value))
+        return repr(value)
+    if value is None or isinstance(value, (bool, int, float, complex, bytes, np.generic)):
+        return repr(value)
+    # Of an array or a table repr shows the ends alone.
+    return hashlib.sha256(pickle.dumps(value)).hexdigest()
+
+
+class _Trusted:
+    """Mixin over a node of Nipype."""
+
+    def _get_hashval(self):
+        known = self._hashvalue is not None and self._hashed_inputs is not None
+        items, value = super()._get_hashval()
+        if not known and not _is_own(self._interface):
+            given = [
+                (name, exact_text(v))
+                for name, v in sorted(self.inputs.trait_get().items())
+                if isdefined(v) and not self.inputs.has_metadata(name, "nohash", True)
+            ]
+            self._hashvalue = hashlib.md5(f"{value}{given}".encode()).hexdigest()
+        return items, self._hashvalue
+
+    def _run_interface(self, execute=True, updatehash=False):
+        result = super()._run_interface(execute=execute, updatehash=updatehash)
+        if execute:
+            # Before the marker of its end: a node that has one has these.
+            write_states(self, result)
+        return result
+
+    def run(self, updatehash=False):
+        """Run the node; see `nipype.pipeline.engine.Node.run`."""
+        try:
+            return super().run(updatehash=updatehash)
+        finally:
+            if not isinstance(self._interface, GroupInterface):
+                _forget_environment(Path(self.output_dir(), f"result_{self.name}.pklz"))
+
+
+class TrustedNode(_Trusted, pe.Node):
+    """A node; see `trust`."""
+
+
+class TrustedJoinNode(_Trusted, pe.JoinNode):
+    """A node that joins iterations; see `trust`."""
+
+
+class TrustedMapNode(_Trusted, pe.MapNode):
+    """A node over lists; see `trust`."""
+
+    def _make_nodes(self, cwd=None):
+        for number, node in super()._make_nodes(cwd):
+            yield number, _trust_node(node)
+
+
+_TRUSTED = {
+    pe.Node: TrustedNode,
+    pe.JoinNode: TrustedJoinNode,
+    pe.MapNode: TrustedMapNode,
+}
+
+
+def _is_own(interface):
+    return type(interface).__module__.startswith("nipype_group.")
+
+
+def _forget_environment(path):
+    """Take the environment out of a result; interfaces of this package keep none."""
+    if not path.exists():
+        return
+    result = loadpkl(str(path))
+    found = getattr(result, "runtime", None)
+    held = [r for r in (found if isinstance(found, list) else [found]) if hasattr(r, "environ")]
+    if any(runtime.environ for runtime in held):
+        for runtime in held:
+            runtime.environ = {}
+        savepkl(str(path), result)
+
+
+def write_states(node, result):
+    """Record the files that a node has written: those in its folder and the derivatives.
+
+    Parameters
+    ----------
+    node : Node
+    result : InterfaceResult
+        Of the node.
+    """
+    folder = Path(node.output_dir())
+    # Those of a MapNode are a Bunch; some nodes have none.
+    read = "dictcopy" if hasattr(result.outputs, "dictcopy") else "trait_get"
+    values = getattr(result.outputs, read, dict)()
+    places = [folder, *(Path(text).parent for text in texts(values.get("group_dir")))]
+    files = (Path(text) for text in texts(list(values.values())) if Path(text).is_absolute())
+    written = [f for f in files if any(f.is_relative_to(p) for p in places) and f.is_file()]
+    about = {
+        "Own": _is_own(node.interface),
+        "Files": {str(path): file_state(path) for path in dict.fromkeys(written)},
+    }
+    (folder / STATES_NAME).write_text(json.dumps(about) + "\n", encoding="utf-8")
+
+
+def texts(value):
+    """Return all text in nested lists.
+
+    Examples
+    --------
+    >>> texts(["a", [1, ("b",)]])
+    ['a', 'b']
+    """
+    if isinstance(value, str):
+        return [value]
+    if isinstance(value, (list, tuple)):
+        return [text for item in value for text in texts(item)]
+    return []
