@@ -1218,7 +1218,8 @@ def test_shard_of_another_plan_is_refused(stages, permute, tmp_path):
     for i, other in enumerate(OTHER_PLANS):
         permute(ran, f"first{i}", **plan, **other)
         (stray,) = map(str, (tmp_path / f"first{i}" / "run" / "1").rglob("shard.npz"))
-        with pytest.raises(ValueError, match=r"1/RunPermutations-\w+/shard\.npz is a shard of another plan"):
+        of_another = r"1/RunPermutations-\w+/shard\.npz is a shard of another plan"
+        with pytest.raises(ValueError, match=of_another):
             permute(ran, f"second{i}", keep=lambda s, stray=stray: [s[0], stray], **plan)
 
 
