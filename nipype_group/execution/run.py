@@ -28,6 +28,7 @@ from nipype_group.execution.outputs import collect_outputs
 from nipype_group.execution.plugin_arguments import check_plugin
 from nipype_group.execution.progress import NodeProgress, RunEvents
 from nipype_group.execution.record import RECORD_NAME, RunRecord, read_record
+from nipype_group.execution.script_paths import check_script_paths
 from nipype_group.execution.work_folder import keep_to_version
 
 # Seconds between looks at running jobs; Nipype's own two seconds are longer than most nodes.
@@ -139,6 +140,7 @@ def run_workflow(
     work_dir = Path(work_dir).absolute()
     arguments = dict(plugin_args or {})
     check_plugin(plugin, arguments)
+    check_script_paths(plugin, plugin in _OWN_PLUGINS, work_dir)
     if plugin == "MultiProc":
         arguments = {
             "n_procs": n_procs or allowed_processors(),
