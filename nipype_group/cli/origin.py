@@ -1,7 +1,7 @@
 """What results are made from: told to the sidecars before a run, recorded beside them after.
 
-Between the two the inputs stay what they were. Results that stand there already are those of the same
-selection of maps, or are replaced on request.
+Between the two the inputs stay what they were. Results that stand there already are those of the
+same selection of maps, or are replaced on request.
 """
 
 import os
