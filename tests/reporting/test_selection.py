@@ -104,7 +104,9 @@ def swapped(study):
 
 def renamed(study):
     for path in study.glob("sub-*/*go*"):
-        path.rename(path.with_name(f"{path.parent.name}_contrast-go_run-1_stat-effect_statmap.nii"))
+        path.rename(
+            path.with_name(f"{path.parent.name}_contrast-go_run-1_stat-effect_statmap.nii")
+        )
     table = study / "go.tsv"
     table.write_text(table.read_text().replace("contrast-go_", "contrast-go_run-1_"))
 
