@@ -184,6 +184,19 @@ def file_name(entities, suffix):
     return "_".join([*(f"{k}-{v}" for k, v in entities.items() if v), suffix])
 
 
+def entities_of_file(of_all, contrast):
+    """Return the entities that a file has of those of all files.
+
+    A file of a contrast that is named after that of the maps has it once.
+
+    Examples
+    --------
+    >>> entities_of_file({"task": "a", "input": "go"}, "go")
+    {'task': 'a'}
+    """
+    return {k: v for k, v in of_all.items() if (k, v) != ("input", contrast)}
+
+
 class DerivativeFolder:
     """The ``group`` folder of a derivative data set, filled beside its place and then renamed.
 
@@ -225,7 +238,8 @@ class DerivativeFolder:
         shutil.rmtree(self._staging, ignore_errors=True)
 
     def _place(self, suffix, **entities):
-        name = file_name({**self.entities, **entities}, suffix)
+        of_all = entities_of_file(self.entities, entities.get("contrast"))
+        name = file_name({**of_all, **entities}, suffix)
         if name in self._names:
             raise ValueError(f"two results would be written to {name}; rename a contrast")
         self._names.append(name)
@@ -273,7 +287,8 @@ class DerivativeFolder:
         by_name = {Path(source).name: source for source in sources}
         for entry in entries:
             source = by_name[entry["File"]]
-            entry["File"] = file_name(self.entities, entry["File"])
+            contrast = entry["File"].partition("_")[0].removeprefix("contrast-")
+            entry["File"] = file_name(entities_of_file(self.entities, contrast), entry["File"])
             self._names.append(f"figures/{entry['File']}")
             shutil.copyfile(source, self._staging / "figures" / entry["File"])
         self._names.append(f"figures/{FIGURE_INDEX}")

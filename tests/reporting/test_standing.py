@@ -4,7 +4,11 @@ import json
 
 import pytest
 
-from nipype_group.reporting.derivatives import common_entities, is_threshold_desc
+from nipype_group.reporting.derivatives import (
+    common_entities,
+    entities_of_file,
+    is_threshold_desc,
+)
 from nipype_group.reporting.standing import (
     keep_foreign,
     names_that_go,
@@ -142,6 +146,12 @@ def test_what_results_have_of_their_own_is_joined(entities, found):
     names = [f"sub-{i}_{entities}_statmap.nii.gz" for i in (1, 2)]
     assert common_entities(names) == found
     assert list(common_entities(names)) == list(found)
+
+
+def test_a_contrast_named_after_that_of_the_maps_stands_once():
+    of_all = {"task": "t", "input": "go"}
+    assert entities_of_file(of_all, "go") == {"task": "t"}
+    assert entities_of_file(of_all, "mean") == entities_of_file(of_all, None) == of_all
 
 
 @pytest.mark.parametrize("names", [[], ["con_0001.nii"], ["sub-1_task-t_x.nii", "con_0001.nii"]])
