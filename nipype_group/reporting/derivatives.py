@@ -403,8 +403,8 @@ size; thresholded maps with their cluster images and tables (clusters, peaks, la
 Each map has a JSON file that says what it is. Names follow BIDS derivatives:
 contrast-<name>_stat-<what>_desc-<threshold>_statmap.nii.gz
 
-Where provenance.json stands here, it says which command made group/ from which files, and
-"nipype-group replay ." makes it again and compares bit for bit.
+Where provenance.json stands here, it says which command made group/ from which files. What
+nipype-group run made, "nipype-group replay ." makes again and compares bit for bit.
 """
 
 
