@@ -100,8 +100,8 @@ def file_state(path):
 def is_settled(state):
     """Tell whether a file that is written now would show another state.
 
-    The clock of a file system has ticks, of two seconds at most: what is written twice in one looks
-    as if it had been written once.
+    The clock of a file system has ticks, of two seconds at most: what is written twice in one
+    looks as if it had been written once.
     """
     return time.time_ns() - state[3] > LONGEST_TICK_NS
 

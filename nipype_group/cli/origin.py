@@ -9,8 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from nipype_group.cli.command_text import command_text
-from nipype_group.execution.changed_inputs import may_be_mixed, run_all_again
-from nipype_group.execution.lock import FolderInUseError
+from nipype_group.execution.changed_inputs import forget_run
 from nipype_group.execution.provenance import write_prov
 from nipype_group.reporting.derivatives import is_threshold_desc
 from nipype_group.reporting.input_watch import InputsChangedError, InputWatch
@@ -81,6 +80,11 @@ class Origin:
         )
         self._own, self._going = standing_files(self._top)[0], []
 
+    @property
+    def input_paths(self):
+        """Paths of all inputs."""
+        return [i.path for i in (*self._watch.inputs, *self._watch.installed)]
+
     def refusal(self):
         """Return why the results that stand there are not to be replaced unasked, else None."""
         if getattr(self._arguments, "replace", False) or self._watch.error:
@@ -100,7 +104,7 @@ class Origin:
             )
 
     @contextmanager
-    def watched(self, workflow, work_dir):
+    def watched(self, workflow):
         """Keep an eye on the inputs while the workflow runs and until the results are recorded.
 
         Raises
@@ -111,23 +115,14 @@ class Origin:
         path, before = self._top / _WATCH_NAME.format(os.getpid()), _identity(self._top)
         for left in self._top.glob(_WATCH_NAME.format("*")):
             left.unlink()
-        files = (*self._watch.inputs, *self._watch.installed)
-        if may_be_mixed(work_dir, (i.path for i in files)):
-            print(
-                "An earlier run was killed, and inputs were changed after its start: nothing of "
-                "it is used"
-            )
-            run_all_again(Path(work_dir) / workflow.name)
         try:
             self._watch.write(path)
             workflow.get_node("keep").inputs.inputs_file = str(path)
             yield
         except BaseException as error:
-            if isinstance(error, FolderInUseError):
-                raise
             changes = self._watch.changes()
             if isinstance(error, InputsChangedError) or changes:
-                run_all_again(Path(workflow.base_dir or work_dir) / workflow.name)
+                forget_run(workflow)
                 if _identity(self._top) != before:
                     remove_own(self._top)
             if changes and isinstance(error, Exception):

@@ -548,6 +548,7 @@ def carry_out(workflow, files, arguments, n_procs, origin):
             plugin_args=plugin_args,
             n_procs=n_procs,
             progress=not arguments.verbose,
+            inputs=origin.input_paths,
         )
         written = result.outputs.get("out_files", [])
         missing = [path for path in written if not Path(path).exists()]

@@ -150,9 +150,9 @@ def test_a_change_within_a_tick_of_the_clock_is_seen(study, monkeypatch):
     item = watch.inputs[0]
     rewritten(item.path)
     # As where both were written in one tick.
-    state = type(item.state).of(item.path)
+    state = images_module.file_state(item.path)
     for i in watch.inputs:
-        object.__setattr__(i, "state", type(i.state).of(i.path))
+        object.__setattr__(i, "state", images_module.file_state(i.path))
     assert watch.inputs[0].state == state
     with pytest.raises(InputsChangedError, match="has another content"):
         watch.check()
