@@ -3,8 +3,10 @@
 import gzip
 import hashlib
 import os
+import time
 import zlib
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import nibabel as nib
@@ -15,6 +17,10 @@ IMAGE_SUFFIXES = (".nii", ".nii.gz", ".img", ".img.gz")
 # Grids are one where no corner is off by more than this share of a voxel.
 _CORNER_TOLERANCE = 0.01
 _CHUNK_BYTES = 1 << 20
+# Files whose checksums are kept, half a kB each: with fewer than a study has, every look at its
+# maps would read all of them again.
+_KEPT_CHECKSUMS = 2**18
+LONGEST_TICK_NS = 2 * 10**9
 
 
 class MapError(ValueError):
@@ -89,6 +95,27 @@ def file_state(path):
     """
     found = Path(path).stat()
     return [found.st_size, found.st_ino, found.st_mtime_ns, found.st_ctime_ns]
+
+
+def is_settled(state):
+    """Tell whether a file that is written now would show another state.
+
+    The clock of a file system has ticks, of two seconds at most: what is written twice in one
+    looks as if it had been written once.
+    """
+    return time.time_ns() - state[3] > LONGEST_TICK_NS
+
+
+@lru_cache(maxsize=_KEPT_CHECKSUMS)
+def _sha256_of_state(path, *state):
+    return file_sha256(path)
+
+
+def content_sha256(path):
+    """Return the SHA-256 of a file's bytes, which are read once for each state of the file."""
+    path = str(Path(path).absolute())
+    state = file_state(path)
+    return _sha256_of_state(path, *state) if is_settled(state) else file_sha256(path)
 
 
 def array_sha256(array):

@@ -7,11 +7,12 @@ from pathlib import Path
 # How and where it runs decides no result.
 _EXECUTION = (
     *("help", "plugin", "plugin_args", "work_dir", "n_procs", "verbose", "provenance"),
-    *("shards", "voxel_shards", "memory_gb"),
+    *("shards", "voxel_shards", "memory_gb", "replace"),
 )
 _PLACES = (
     *("output_dir", "maps", "bids", "pattern", "stack", "participants", "mask"),
     *("search_volume", "design", "shuffles"),
+    *("results", "stat_map", "effect_map", "variance_map"),
 )
 
 

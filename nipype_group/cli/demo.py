@@ -6,12 +6,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from nipype_group.cli import run
-from nipype_group.cli.origin import add_provenance
+from nipype_group.cli.origin import add_provenance, add_replace
+from nipype_group.data.folders import is_free
 from nipype_group.data.generate import generate
 from nipype_group.data.localizer import fetch_localizer
+from nipype_group.execution.lock import LOCK_NAME
 from nipype_group.reporting.derivatives import check_output_dir
 from nipype_group.workflows.analyses import ANALYSES
 
+_MOST_NAMED = 3
 _REAL = ("association", "paired_two_sample")
 
 
@@ -41,7 +44,7 @@ def execute(arguments):
     output_dir = Path(arguments.output_dir).absolute()
     # Before data are made.
     run.plugin_arguments(arguments)
-    check_output_dir(output_dir)
+    _check_place(output_dir)
     if arguments.dataset == "localizer":
         if arguments.name not in _REAL:
             raise run.UsageError(f"--dataset localizer is for {' and '.join(_REAL)}")
@@ -77,17 +80,43 @@ def run_script(name, description, argv=None):
     parser.add_argument("--bids", metavar="DIR", help="BIDS derivatives; default: generated data")
     run.add_execution(parser)
     add_provenance(parser)
+    add_replace(parser)
 
     def execute(arguments):
         output_dir = Path(arguments.output_dir).absolute()
         run.plugin_arguments(arguments)
-        check_output_dir(output_dir)
+        if arguments.bids:
+            check_output_dir(output_dir)
+        else:
+            _check_place(output_dir)
         data = arguments.bids or generate(name, output_dir / "data")
         return _analyse(name, Path(data).absolute(), arguments)
 
     command_line = [parser.prog, *(sys.argv[1:] if argv is None else argv)]
     parser.set_defaults(execute=execute, parser=parser, command_line=command_line)
     return run.guarded(name, parser.parse_args(argv))
+
+
+def _check_place(output_dir):
+    """Refuse a folder with other data: a demonstration takes a new one, or an earlier one of it.
+
+    Whether the data of an earlier one are those of this one is seen where they are made.
+    """
+    check_output_dir(output_dir)
+    if not is_free(output_dir / "data") or not output_dir.is_dir():
+        return
+    others = sorted(
+        path.name
+        for path in output_dir.iterdir()
+        # The last are of a demonstration that was killed while it made its data.
+        if path.name not in ("data", LOCK_NAME) and not path.name.startswith(".data-")
+    )
+    if others:
+        more = ", ..." if len(others) > _MOST_NAMED else ""
+        raise run.UsageError(
+            f"{output_dir} holds other data ({', '.join(others[:_MOST_NAMED])}{more}): give a new "
+            "or empty folder for the demonstration"
+        )
 
 
 def _analyse(name, data, arguments):

@@ -1,12 +1,29 @@
-"""What results were made from: told to the sidecars before a run, recorded beside them after."""
+"""What results are made from: told to the sidecars before a run, recorded beside them after.
 
+Between the two the inputs stay what they were. Results that stand there already are those of the
+same selection of maps, or are replaced on request.
+"""
+
+import os
+from contextlib import contextmanager
 from pathlib import Path
 
 from nipype_group.cli.command_text import command_text
+from nipype_group.execution.changed_inputs import forget_run
 from nipype_group.execution.provenance import write_prov
-from nipype_group.reporting.provenance_record import PROV_FOLDER, write_provenance
+from nipype_group.reporting.derivatives import is_threshold_desc
+from nipype_group.reporting.input_watch import InputsChangedError, InputWatch
+from nipype_group.reporting.provenance_record import (
+    PROV_FOLDER,
+    installed_images,
+    write_provenance,
+)
 from nipype_group.reporting.ro_crate import write_ro_crate
-from nipype_group.reporting.run_inputs import digest, record_inputs
+from nipype_group.reporting.run_inputs import digest
+from nipype_group.reporting.selection import other_selection
+from nipype_group.reporting.standing import names_that_go, remove_own, standing_files
+
+_WATCH_NAME = ".inputs-{}.json"
 
 
 def add_provenance(parser):
@@ -14,6 +31,14 @@ def add_provenance(parser):
     parser.add_argument(
         "--provenance", action="store_true",
         help=f"write W3C PROV of every step to OUT/{PROV_FOLDER} too; takes some seconds",
+    )  # fmt: skip
+
+
+def add_replace(parser):
+    """Add the option that lets results of other maps be replaced."""
+    parser.add_argument(
+        "--replace", action="store_true",
+        help="replace results of another selection of maps that stand in OUT",
     )  # fmt: skip
 
 
@@ -25,29 +50,86 @@ def tell_origin(workflow, command, inputs_sha256):
 
 
 class Origin:
-    """Command and inputs of a run.
+    """Command and inputs of a run, and the results that stand where its own go.
 
     Parameters
     ----------
     settings : AnalysisSettings
     files : dict
-        Inputs of `init_group_wf`.
+        Inputs of `init_group_wf` or `init_peer_wf`.
     arguments : Namespace
         Of the command, with its parser.
+
+    Raises
+    ------
+    ValueError
+        Where an input is written to while it is read.
     """
 
     def __init__(self, settings, files, arguments):
         self._settings, self._files, self._arguments = settings, files, arguments
+        self._top = Path(arguments.output_dir).absolute()
         self._command = command_text(arguments.parser, arguments)
         try:
-            self._inputs = record_inputs(files, blocks=settings.blocks, atlases=settings.atlases)
+            images = installed_images(settings.atlases)
         except (ValueError, OSError):
             # The run will say what is wrong with them.
-            self._inputs = []
+            images = {}
+        self._watch = InputWatch.start(
+            files, blocks=settings.blocks, atlases=settings.atlases, installed=images
+        )
+        self._own, self._going = standing_files(self._top)[0], []
+
+    @property
+    def input_paths(self):
+        """Paths of all inputs."""
+        return [i.path for i in (*self._watch.inputs, *self._watch.installed)]
+
+    def refusal(self):
+        """Return why the results that stand there are not to be replaced unasked, else None."""
+        if getattr(self._arguments, "replace", False) or self._watch.error:
+            return None
+        inputs = self._watch.inputs
+        return other_selection(self._top, self._files, inputs, self._command, digest(inputs))
 
     def tell(self, workflow):
-        """Tell the workflow, before it runs."""
-        tell_origin(workflow, self._command, digest(self._inputs))
+        """Tell the workflow before it runs, and the screen what goes once it has run."""
+        tell_origin(workflow, self._command, digest(self._watch.inputs))
+        results = workflow.get_node("keep").inputs.results
+        self._going = names_that_go(self._own, results, is_threshold_desc)
+        if self._going:
+            print(
+                f"{self._top} holds other results than will be made. These go once the new ones "
+                f"are there:\n{_listed(self._going)}"
+            )
+
+    @contextmanager
+    def watched(self, workflow):
+        """Keep an eye on the inputs while the workflow runs and until the results are recorded.
+
+        Raises
+        ------
+        InputsChangedError
+            Where one changed. Nothing that was made of it stays.
+        """
+        path, before = self._top / _WATCH_NAME.format(os.getpid()), _identity(self._top)
+        for left in self._top.glob(_WATCH_NAME.format("*")):
+            left.unlink()
+        try:
+            self._watch.write(path)
+            workflow.get_node("keep").inputs.inputs_file = str(path)
+            yield
+        except BaseException as error:
+            changes = self._watch.changes()
+            if isinstance(error, InputsChangedError) or changes:
+                forget_run(workflow)
+                if _identity(self._top) != before:
+                    remove_own(self._top)
+            if changes and isinstance(error, Exception):
+                raise InputsChangedError(changes) from error
+            raise
+        finally:
+            path.unlink(missing_ok=True)
 
     def record(self, result):
         """Write the records at the top of the derivatives, after the run.
@@ -55,13 +137,19 @@ class Origin:
         Parameters
         ----------
         result : RunResult
+
+        Raises
+        ------
+        InputsChangedError
+            Where an input is no longer what it was at the start.
         """
-        arguments, top = self._arguments, Path(self._arguments.output_dir).absolute()
+        self._watch.check()
+        arguments, top = self._arguments, self._top
         write_provenance(
             top,
             settings=self._settings,
             files=self._files,
-            inputs=self._inputs,
+            inputs=self._watch.inputs,
             outputs=result.outputs["out_files"],
             command=self._command,
             command_line=arguments.command_line,
@@ -70,10 +158,34 @@ class Origin:
                 "PluginArguments": arguments.plugin_args,
                 "Processors": self._settings.n_procs,
             },
+            installed={i.name: i.sha256 for i in self._watch.installed},
         )
-        if arguments.provenance and result.graph is not None:
+        if getattr(arguments, "provenance", False) and result.graph is not None:
             places = {"work": result.work_dir, "results": top}
             places |= {i: self._files[i] for i in ("bids_dir",) if i in self._files}
             write_prov(result.graph, top / PROV_FOLDER, places)
         # Last, as it lists what lies beside it.
         write_ro_crate(top)
+        self._tell_what_went()
+
+    def _tell_what_went(self):
+        own, foreign = standing_files(self._top)
+        gone = sorted(set(self._own) - set(own) - set(self._going))
+        if gone:
+            print(f"These earlier results are gone, the new ones have none of the name:\n"
+                  f"{_listed(gone)}")  # fmt: skip
+        if foreign:
+            print(f"These files were not written by a run and stay:\n{_listed(foreign)}")
+
+
+def _listed(names):
+    return "\n".join(f"  group/{name}" for name in names)
+
+
+def _identity(top):
+    """Return what tells a folder of results from the one that takes its place."""
+    try:
+        found = (top / "group").stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino

@@ -50,6 +50,11 @@ def add_parser(commands):
 def execute(arguments):
     """Replay and print what is equal and what is not; returns the exit code."""
     record, wanted = _wanted(Path(arguments.results).absolute())
+    if record.is_report:
+        raise run.UsageError(
+            f"{record.top} is a report on results of another package, which nipype-group report "
+            f"makes again: {record.content['Command']}"
+        )
     output = None if arguments.output is None else Path(arguments.output).absolute()
     if output is not None and output.exists():
         raise run.UsageError(f"{output} exists; name a new folder")

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 from nipype_group.cli import run
+from nipype_group.cli.origin import add_replace
 from nipype_group.reporting.derivatives import GENERATOR, check_output_dir
 from nipype_group.reporting.html_report import write_report
 from nipype_group.reporting.peer_files import look_up, peer_contrasts
@@ -87,8 +88,9 @@ def add_parser(commands):
     run.add_thresholds(parser)
     run.add_tables(parser)
     run.add_execution(parser)
+    add_replace(parser)
     defaults = vars(parser.parse_args([]))
-    parser.set_defaults(execute=execute, defaults=defaults)
+    parser.set_defaults(execute=execute, defaults=defaults, parser=parser)
 
 
 def _numbers(text):
@@ -196,7 +198,9 @@ def report_peer(arguments):
         viewer=settings.viewer,
         figures=figures,
     )
-    code = run.carry_out(workflow, inputs, arguments, settings.n_procs)
+    origin = run.origin_of(settings, inputs, arguments)
+    origin.tell(workflow)
+    code = run.carry_out(workflow, inputs, arguments, settings.n_procs, origin)
     if code == 0:
         for note in found.notes:
             print(f"Note      {note}")

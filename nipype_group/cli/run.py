@@ -6,7 +6,7 @@ import json
 import sys
 from pathlib import Path
 
-from nipype_group.cli.origin import Origin, add_provenance
+from nipype_group.cli.origin import Origin, add_provenance, add_replace
 from nipype_group.design.extent import study_extent
 from nipype_group.design.fsl import fsl_contrast_definitions, fsl_f_definitions
 from nipype_group.execution import (
@@ -137,6 +137,7 @@ def add_parser(commands):
     add_inference(parser)
     add_execution(parser)
     add_provenance(parser)
+    add_replace(parser)
     parser.set_defaults(execute=execute, parser=parser)
 
 
@@ -455,12 +456,29 @@ def analyse(settings, files, arguments):
     check_output_dir(arguments.output_dir)
     workflow = init_group_wf(settings=settings)
     _foresee_memory(workflow, settings, files, arguments)
-    origin = Origin(settings, files, arguments)
+    origin = origin_of(settings, files, arguments)
     origin.tell(workflow)
-    code = carry_out(workflow, files, arguments, settings.n_procs, origin.record)
+    code = carry_out(workflow, files, arguments, settings.n_procs, origin)
     if code == 0 and not settings.figures:
         print(NO_FIGURES)
     return code
+
+
+def origin_of(settings, files, arguments):
+    """Record what results are made from.
+
+    Raises
+    ------
+    UsageError
+        Where results of another selection of maps stand in the output folder.
+    """
+    origin = Origin(settings, files, arguments)
+    if reason := origin.refusal():
+        way = ", or give --replace" if hasattr(arguments, "replace") else ""
+        raise UsageError(
+            f"{Path(arguments.output_dir).absolute()} holds {reason}; take another OUT{way}"
+        )
+    return origin
 
 
 def plugin_arguments(arguments):
@@ -493,7 +511,7 @@ def _foresee_memory(workflow, settings, files, arguments):
         check_memory(declared, plugin_arguments(arguments).get("memory_gb"))
 
 
-def carry_out(workflow, files, arguments, n_procs, finish=None):
+def carry_out(workflow, files, arguments, n_procs, origin):
     """Run a workflow that keeps derivatives, and print what it found and where they are.
 
     Parameters
@@ -506,8 +524,8 @@ def carry_out(workflow, files, arguments, n_procs, finish=None):
         output_dir and the options of `add_execution`.
     n_procs : int
         Processors to use.
-    finish : callable, optional
-        Takes the `RunResult` once all results are there.
+    origin : Origin
+        Of the results; it records what they were made from.
 
     Returns
     -------
@@ -522,7 +540,7 @@ def carry_out(workflow, files, arguments, n_procs, finish=None):
     work_dir = arguments.work_dir or output_dir.with_name(f"{output_dir.name}-work")
     if (output_dir / "work").is_dir():
         print(f"{output_dir / 'work'} is of an older version and not used; it can be deleted")
-    with FolderLock(output_dir, "output folder"):
+    with FolderLock(output_dir, "output folder"), origin.watched(workflow):
         result = run_workflow(
             workflow,
             work_dir=work_dir,
@@ -530,13 +548,13 @@ def carry_out(workflow, files, arguments, n_procs, finish=None):
             plugin_args=plugin_args,
             n_procs=n_procs,
             progress=not arguments.verbose,
+            inputs=origin.input_paths,
         )
         written = result.outputs.get("out_files", [])
         missing = [path for path in written if not Path(path).exists()]
         if missing or not written:
             print(f"results are missing: {', '.join(missing) or output_dir}")
             return 1
-        if finish is not None:
-            finish(result)
+        origin.record(result)
     print(summarise(output_dir, result.work_dir))
     return 0

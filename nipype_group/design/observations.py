@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from nipype_group.design.first_level import of_other_contrasts, registered_elsewhere
-from nipype_group.images import MapError, array_sha256, file_sha256, read_map
+from nipype_group.images import MapError, array_sha256, content_sha256, read_map
 
 ON_BAD_MAP = ("error", "exclude")
 
@@ -183,7 +183,7 @@ def _check_maps(candidates):
             others = ", ".join(e.name for e in copies[id(entry)] if e is not entry)
             bad.append((entry, f"the same values as {others}"))
         else:
-            good.append((entry, {**row, "map": entry.name, "sha256": file_sha256(entry.path)}))
+            good.append((entry, {**row, "map": entry.name, "sha256": content_sha256(entry.path)}))
     return good, bad
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from nipype import logging
 from nipype.pipeline.engine.utils import generate_expanded_graph
 
+from nipype_group.execution.changed_inputs import forget_mixed
 from nipype_group.execution.cluster_plugins import (
     SGEGraphPlugin,
     SGEPlugin,
@@ -96,6 +97,7 @@ def run_workflow(
     n_procs=None,
     poll_seconds=None,
     progress=False,
+    inputs=(),
 ):
     """Run a workflow and return its results.
 
@@ -125,6 +127,9 @@ def run_workflow(
         Seconds between looks at running jobs; default 0.1 on one machine, 5 on a cluster.
     progress : bool
         Whether a progress bar is drawn.
+    inputs : sequence of path
+        Files that the workflow reads. Where the run before was killed and one of them was changed
+        after its start, its nodes may have read either content: all run again.
 
     Returns
     -------
@@ -162,6 +167,7 @@ def run_workflow(
         cancel_left_jobs(earlier, work_dir)
         keep_to_version(work_dir / workflow.name)
         forget_spoiled(work_dir / workflow.name)
+        forget_mixed(work_dir / workflow.name, earlier, inputs)
         record = RunRecord(work_dir / RECORD_NAME, workflow.name, plugin, arguments, earlier)
         state = "interrupted"
         try:

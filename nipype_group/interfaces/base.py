@@ -7,7 +7,6 @@ floats, and the code; a group result could come from the cache although its inpu
 import hashlib
 import os
 from contextlib import suppress
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -22,23 +21,13 @@ from nipype.interfaces.base import (
 from threadpoolctl import threadpool_limits
 
 from nipype_group._version import __version__
-from nipype_group.images import file_sha256, file_state
+from nipype_group.images import content_sha256
 
 LOGGER = logging.getLogger("nipype.interface")
 # Long work reports in the log each time this much more is done.
 _REPORT_STEP = 0.05
 # Of the hash of the inputs, in the name of a folder.
 _HASH_LETTERS = 12
-
-
-# Files whose checksums are kept, half a kB each: with fewer than a study has, every hash of a node
-# would read all of its maps again.
-_KEPT_CHECKSUMS = 2**18
-
-
-@lru_cache(maxsize=_KEPT_CHECKSUMS)
-def _sha256_of_state(path, *state):
-    return file_sha256(path)
 
 
 def file_identity(path):
@@ -57,7 +46,7 @@ def file_identity(path):
     sha256 : str
     """
     place = str(Path(path).absolute())
-    return place, _sha256_of_state(place, *file_state(place))
+    return place, content_sha256(place)
 
 
 def _is_file_trait(trait):

@@ -16,6 +16,7 @@ from nipype_group.reporting.group_files import (
     add_thresholded,
 )
 from nipype_group.reporting.html_report import write_report
+from nipype_group.reporting.input_watch import InputWatch
 from nipype_group.reporting.nidm import write_nidm_pack
 
 
@@ -24,7 +25,7 @@ def _files(desc):
 
 
 class _GroupDerivativesInputSpec(GroupInputSpec):
-    revision = 3
+    revision = 4
     output_dir = Str(mandatory=True, desc="top folder of the derivatives, made if needed")
     task = Str(desc="task of the file names; default: that of the maps, where they share one")
     space = Str(desc="space of the file names; default: that of the maps, where they share one")
@@ -32,6 +33,11 @@ class _GroupDerivativesInputSpec(GroupInputSpec):
     parameters = Str(desc="JSON of the analysis' settings, kept in the sidecars")
     command = Str(desc="command of the run without places, kept in the sidecars")
     inputs_sha256 = Str(desc="SHA-256 over all inputs of the run, kept in the sidecars")
+    inputs_file = File(
+        nohash=True,
+        desc="JSON of the inputs in the state in which they were recorded (InputWatch): nothing "
+        "is published where one has changed",
+    )
     observations = File(exists=True, desc="who is in; of a run, as the next")
     excluded = File(exists=True, desc="who is not, and why")
     design_file = File(exists=True, desc="design TSV; may lack where peer_file is given")
@@ -105,7 +111,7 @@ class GroupDerivatives(GroupInterface):
 
     All files are first written beside their place, then the folder is renamed, so an interrupted
     run leaves either the old results or the new ones. A folder that another program made is left
-    alone.
+    alone, and files in it that no run wrote are kept.
 
     Examples
     --------
@@ -132,6 +138,11 @@ class GroupDerivatives(GroupInterface):
                 folder.add_made(write_nidm_pack)
             if not given["no_report"]:
                 folder.add_made(partial(write_report, viewer=given["viewer"]))
+            if "inputs_file" in given:
+                watch = InputWatch.read(given["inputs_file"])
+                watch.check()
+                if "observations" in given:
+                    watch.check_read(given["observations"])
             self._results["out_files"] = folder.publish(facts.source)
             self._results["group_dir"] = str(folder.top / "group")
         return runtime

@@ -15,20 +15,10 @@ from nipype_group.interfaces.base import (
     file_identity,
     isdefined,
 )
-from nipype_group.reporting.peer_files import look_up, write_peer
+from nipype_group.reporting.peer_files import SINGLE_INPUTS, look_up, write_peer
 from nipype_group.reporting.permutation_maps import CONTROL_NAMES
 from nipype_group.stats.clusters import TAILS
 from nipype_group.stats.thresholding import threshold_adjusted
-
-# Inputs of `single_result`.
-_OF_SINGLE = {
-    "stat_type": "stat_type",
-    "mask": "mask_file",
-    "effect": "effect_file",
-    "variance": "variance_file",
-    "design": "design_table",
-    "name": "contrast_name",
-}
 
 
 def _files(desc):
@@ -75,7 +65,7 @@ def look_up_inputs(inputs):
     """Find the results that the inputs name."""
     given = {}
     if inputs.single:
-        values = {key: getattr(inputs, name) for key, name in _OF_SINGLE.items()}
+        values = {key: getattr(inputs, name) for key, name in SINGLE_INPUTS.items()}
         given = {key: value for key, value in values.items() if isdefined(value)}
     return look_up(
         inputs.path,

@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -13,10 +14,18 @@ from nipype_group._version import __version__
 from nipype_group.design.sources import parse_bids_name, read_tsv
 from nipype_group.reporting.provenance_record import PROV_FILES, PROVENANCE_NAME
 from nipype_group.reporting.ro_crate import CRATE_NAME
+from nipype_group.reporting.standing import FIGURE_INDEX, keep_foreign
 
 BIDS_VERSION = "1.10.0"
 GENERATOR = "nipype_group"
-FIGURE_INDEX = "figures.json"
+# Entities of file names in the order of BIDS; others follow.
+_ORDER = (
+    *("ses", "sample", "task", "tracksys", "acq", "nuc", "voi", "ce", "trc", "stain", "rec"),
+    *("dir", "run", "mod", "echo", "flip", "inv", "mt", "part", "proc", "hemi", "space"),
+    *("split", "recording", "chunk", "atlas", "seg", "scale", "res", "den", "label"),
+)
+# What names of results have of their own: that of the maps stands in the entity input.
+_OF_RESULTS = ("input", "contrast", "stat", "desc")
 # Statistic maps are not in BIDS yet: without this the validator refuses them.
 _BIDSIGNORE = (
     "/group\n/node-*\n*_statmap.*\n*.html\n/figures\n/data\n"
@@ -120,20 +129,48 @@ def threshold_desc(control, tail, threshold_z=None):
 
 
 def common_entities(map_names):
-    """Return ``task`` and ``space`` where all maps share one.
+    """Return the entities that all maps share: they tell results of other maps apart.
+
+    Those of which results have their own (contrast, stat and desc) are joined in one, ``input``;
+    ``stat-effect`` is what a group analysis is made of, and is left out.
+
+    Parameters
+    ----------
+    map_names : sequence of str
+        Paths or names; where one is no BIDS name there are none.
+
+    Returns
+    -------
+    dict
+        In the order of file names.
 
     Examples
     --------
     >>> common_entities(["sub-1_task-a_statmap.nii", "sub-2_task-a_statmap.nii"])
     {'task': 'a'}
+    >>> common_entities(["sub-1_task-a_run-2_contrast-go_stat-effect_desc-smooth_statmap.nii"])
+    {'task': 'a', 'run': '2', 'input': 'goSmooth'}
     """
     parsed = [parse_bids_name(Path(name).name) or {} for name in map_names]
-    shared = {}
-    for key in ("task", "space"):
-        values = {entities.get(key) for entities in parsed}
-        if len(values) == 1 and None not in values:
-            shared[key] = values.pop()
-    return shared
+    shared = dict(parsed[0]) if parsed else {}
+    for entities in parsed[1:]:
+        shared = {k: v for k, v in shared.items() if entities.get(k) == v}
+    own = [
+        value
+        for key in _OF_RESULTS
+        if (value := shared.pop(key, None)) is not None and (key, value) != ("stat", "effect")
+    ]
+    for key in ("sub", "suffix", "extension"):
+        shared.pop(key, None)
+    if own:
+        shared["input"] = own[0] + "".join(value[0].upper() + value[1:] for value in own[1:])
+    return in_order(shared)
+
+
+def in_order(entities):
+    """Return entities in the order of BIDS, then others as they are, then ``input``."""
+    places = {key: place for place, key in enumerate(_ORDER)} | {"input": len(_ORDER) + 1}
+    return dict(sorted(entities.items(), key=lambda item: places.get(item[0], len(_ORDER))))
 
 
 def file_name(entities, suffix):
@@ -147,6 +184,19 @@ def file_name(entities, suffix):
     return "_".join([*(f"{k}-{v}" for k, v in entities.items() if v), suffix])
 
 
+def entities_of_file(of_all, contrast):
+    """Return the entities that a file has of those of all files.
+
+    A file of a contrast that is named after that of the maps has it once.
+
+    Examples
+    --------
+    >>> entities_of_file({"task": "a", "input": "go"}, "go")
+    {'task': 'a'}
+    """
+    return {k: v for k, v in of_all.items() if (k, v) != ("input", contrast)}
+
+
 class DerivativeFolder:
     """The ``group`` folder of a derivative data set, filled beside its place and then renamed.
 
@@ -155,7 +205,7 @@ class DerivativeFolder:
     output_dir : path
         Top of the data set.
     entities : dict
-        task and space of all files, where known.
+        Entities of all files, in their order.
     of_all : dict, optional
         Entries of every sidecar of an image.
 
@@ -188,7 +238,8 @@ class DerivativeFolder:
         shutil.rmtree(self._staging, ignore_errors=True)
 
     def _place(self, suffix, **entities):
-        name = file_name({**self.entities, **entities}, suffix)
+        of_all = entities_of_file(self.entities, entities.get("contrast"))
+        name = file_name({**of_all, **entities}, suffix)
         if name in self._names:
             raise ValueError(f"two results would be written to {name}; rename a contrast")
         self._names.append(name)
@@ -236,7 +287,8 @@ class DerivativeFolder:
         by_name = {Path(source).name: source for source in sources}
         for entry in entries:
             source = by_name[entry["File"]]
-            entry["File"] = file_name(self.entities, entry["File"])
+            contrast = entry["File"].partition("_")[0].removeprefix("contrast-")
+            entry["File"] = file_name(entities_of_file(self.entities, contrast), entry["File"])
             self._names.append(f"figures/{entry['File']}")
             shutil.copyfile(source, self._staging / "figures" / entry["File"])
         self._names.append(f"figures/{FIGURE_INDEX}")
@@ -256,12 +308,20 @@ class DerivativeFolder:
     def publish(self, source_maps=None):
         """Rename the filled folder into place; returns the paths of all files.
 
+        What stands there and was not written by a run is kept.
+
         Parameters
         ----------
         source_maps : path, optional
             Data set that the maps came from; its place relative to the results is recorded.
+
+        Raises
+        ------
+        ValueError
+            Where a result has the name of such a file.
         """
         place, old = self.top / "group", self.top / f".group-old-{os.getpid()}"
+        keep_foreign(self.top, self._staging, self._names)
         top = {
             "dataset_description.json": json.dumps(self._description(source_maps), indent=2)
             + "\n",
@@ -326,11 +386,13 @@ def check_output_dir(output_dir):
                 f"{top} is a data set of {by or 'another program'} ({description}); choose a new "
                 "folder for the results"
             )
-    elif (top / "group").exists():
-        raise ValueError(
-            f"{top / 'group'} exists, but no {description.name} says whose it is; move it away or "
-            "choose a new folder"
-        )
+    else:
+        for name in ("group", "README", ".bidsignore", PROVENANCE_NAME, CRATE_NAME):
+            if (top / name).exists():
+                raise ValueError(
+                    f"{top / name} exists, but no {description.name} says whose it is; move it "
+                    "away or choose a new folder"
+                )
 
 
 _README = f"""Group-level results of {GENERATOR} {__version__}
@@ -341,9 +403,22 @@ size; thresholded maps with their cluster images and tables (clusters, peaks, la
 Each map has a JSON file that says what it is. Names follow BIDS derivatives:
 contrast-<name>_stat-<what>_desc-<threshold>_statmap.nii.gz
 
-Where provenance.json stands here, it says which command made group/ from which files, and
-"nipype-group replay ." makes it again and compares bit for bit.
+Where provenance.json stands here, it says which command made group/ from which files. What
+nipype-group run made, "nipype-group replay ." makes again and compares bit for bit.
 """
+
+
+def is_threshold_desc(desc):
+    """Tell whether a ``desc`` is that of a thresholded map.
+
+    Examples
+    --------
+    >>> is_threshold_desc("fdrBHBoth"), is_threshold_desc("z3p1"), is_threshold_desc("model")
+    (True, True, False)
+    """
+    names = "|".join(name for name, _, _ in CONTROLS.values() if name)
+    sides = "|".join(SIDES.values())
+    return re.fullmatch(rf"(?:{names}|z-?\d+(?:p\d+)?)(?:{sides})", desc) is not None
 
 
 def number_of_rows(path):

@@ -15,6 +15,7 @@ from nipype_group.reporting.derivatives import (
     GENERATOR,
     SIDES,
     common_entities,
+    in_order,
     number_of_rows,
 )
 from nipype_group.reporting.neurovault import image_fields
@@ -70,7 +71,7 @@ class RunFacts:
     Parameters
     ----------
     entities : dict
-        task and space of the file names.
+        Entities of all file names, in their order.
     contrasts : list of ContrastFacts
         In the order of the maps.
     common : dict
@@ -99,7 +100,8 @@ class RunFacts:
         if absent:
             raise ValueError(f"derivatives of a run need {', '.join(absent)}, or give peer_file")
         names = read_tsv(given["observations"])["map"].tolist()
-        entities = _in_order(common_entities(names) | given)
+        of_maps = common_entities(names)
+        entities = in_order(of_maps | _given_entities(given))
         parameters = json.loads(given.get("parameters", "{}"))
         about = json.loads(Path(given["design_json"]).read_text())
         n_maps, n_participants = number_of_rows(given["observations"])
@@ -131,7 +133,7 @@ class RunFacts:
     @classmethod
     def _read_peer(cls, given):
         """Read the facts of another package's results."""
-        entities = _in_order(given)
+        entities = _given_entities(given)
         about = json.loads(Path(given["peer_file"]).read_text())
         ours = "z and p where it stores none, thresholds, tables, figures, report"
         common = {
@@ -178,8 +180,8 @@ def _facts_of(contrast, stat_type, dof, common, fwhm_mm, absent=()):
     return ContrastFacts(contrast, stat_type, tuple(dof), sidecar, fwhm_mm, tuple(absent))
 
 
-def _in_order(entities):
-    return {k: entities[k] for k in ("task", "space") if k in entities}
+def _given_entities(given):
+    return {k: given[k] for k in ("task", "space") if k in given}
 
 
 def _software_versions():

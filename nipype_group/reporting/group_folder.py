@@ -98,28 +98,27 @@ class GroupFolder:
             raise FileNotFoundError(f"{path} does not exist; give the folder of results")
         self.path = path
         self.files = [Named.of(p) for p in sorted(path.iterdir()) if p.is_file()]
-        contrasts = self.find("contrasts", ".json")
+        contrasts = next(
+            (f for f in self.files if f.suffix == "contrasts" and f.path.suffix == ".json"), None
+        )
         if contrasts is None:
             raise FileNotFoundError(
                 f"{path} holds no *contrasts.json: no group results of this package"
             )
-        self.contrasts = read_contrasts(contrasts)
-        listed = json.loads(contrasts.read_text())["Contrasts"]
+        # What all files of a run share, as task and space.
+        self.entities = contrasts.entities
+        self.contrasts = read_contrasts(contrasts.path)
+        listed = json.loads(contrasts.path.read_text())["Contrasts"]
         # z maps of another package are tested as t are, and are no t.
         self.stat_types = {
             contrast.label: entry.get("StatisticType", contrast.test)
             for contrast, entry in zip(self.contrasts, listed, strict=True)
         }
-        self.entities = {
-            key: value
-            for key, value in Named.of(contrasts).entities.items()
-            if key in ("task", "space")
-        }
 
     def find(self, suffix, extension, **entities):
-        """Return the file of these entities and no others than task and space, or None."""
+        """Return the file of these entities beside those of all files, or None."""
         for file in self.files:
-            own = {k: v for k, v in file.entities.items() if k not in ("task", "space")}
+            own = {k: v for k, v in file.entities.items() if k not in self.entities}
             if file.suffix == suffix and file.path.name.endswith(extension) and own == entities:
                 return file.path
         return None

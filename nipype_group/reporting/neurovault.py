@@ -6,11 +6,14 @@ Atlas paradigm) is left to the person who uploads.
 """
 
 import math
+import re
 
 from nipype_group.reporting.derivatives import DESCRIPTIONS
 
 _MAP_TYPES = {"t": "T", "F": "F", "z": "Z", "p": "P", "effect": "U", "variance": "V"}
 _OTHER = "Other"
+# Names have a task where people did one in the scanner.
+_OF_TASK = re.compile(r"(?:[A-Za-z]+-[^_]+_)*task-")
 # Templates with a name of their own there; other MNI spaces are one.
 _TEMPLATES = ("MNI152NLin2009cAsym",)
 _LONGEST = 200
@@ -57,8 +60,7 @@ def image_fields(sidecar, stat, name, fwhm_mm=None):
         "map_type": map_type,
         "analysis_level": "G",
         "number_of_subjects": sidecar.get("NumberOfSubjects"),
-        # Names have a task where people did one in the scanner.
-        "modality": "fMRI-BOLD" if name.startswith("task-") else _OTHER,
+        "modality": "fMRI-BOLD" if _OF_TASK.match(name) else _OTHER,
         "contrast_definition": sidecar["ContrastExpression"][:_LONGEST],
         "statistic_parameters": dof if stat == "t" else None,
         "smoothness_fwhm": None,

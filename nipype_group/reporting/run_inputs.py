@@ -3,7 +3,7 @@
 import hashlib
 import os
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from nipype_group.design.sources import (
@@ -13,10 +13,17 @@ from nipype_group.design.sources import (
     read_maps_table,
     with_variances,
 )
-from nipype_group.images import file_sha256
+from nipype_group.images import IMAGE_SUFFIXES, content_sha256, file_sha256, file_state
 from nipype_group.reporting.atlas_beside import labels_beside, xml_beside
 from nipype_group.reporting.atlas_labels import read_xml
+from nipype_group.reporting.peer_files import SINGLE_INPUTS, look_up
 
+# What says beside a statistic what it is of.
+_MODEL_SUFFIXES = (
+    *(".mat", ".con", ".fts", ".grp", ".fsf", ".lev"),
+    *(".csv", ".tsv", ".json", ".HEAD"),
+)
+_MODEL_NAMES = ("dof", "smoothness")
 # Inputs of the group workflow that are one file each.
 SINGLE_FILES = (
     *("stack_file", "variance_stack_file"),
@@ -35,44 +42,111 @@ class InputFile:
     Parameters
     ----------
     role : str
-        map, variance, participants, maps_table, one of `SINGLE_FILES`, blocks, or ``atlas N``
-        for the files of the N-th atlas, from 1.
+        map, variance, participants, maps_table, one of `SINGLE_FILES`, blocks, ``atlas N`` for
+        the files of the N-th atlas, from 1, or installed atlas; of another package's results
+        statistic, effect_file, variance_file, design_table, or model for what lies beside them.
     name : str
         Path relative to the data set, table or atlas it belongs to; else the file's name.
     path : Path
         Where it lies.
     sha256 : str
         Of its content.
+    state : list of int, optional
+        As `file_state` gives it, in which it had this content; no part of what it is.
     """
 
     role: str
     name: str
     path: Path
     sha256: str
+    state: list | None = field(default=None, compare=False, repr=False)
+
+
+class UnsteadyFileError(ValueError):
+    """A file that is written to while it is read."""
+
+
+def record_file(role, name, path):
+    """Read a file and return it as an input in its state.
+
+    Raises
+    ------
+    UnsteadyFileError
+        Where it changes meanwhile.
+    OSError
+        Where it cannot be read.
+    """
+    state = file_state(path)
+    sha256 = content_sha256(path)
+    if file_state(path) != state:
+        raise UnsteadyFileError(f"{path} changes while it is read; run again once it is whole")
+    return InputFile(role, name, path, sha256, state)
 
 
 def record_inputs(files, *, blocks=(), atlases=()):
     """List the files that an analysis reads, with their SHA-256.
 
+    Parameters are those of `list_inputs`.
+
+    Returns
+    -------
+    list of InputFile
+        Maps in the order in which they are found, then the others. A file that cannot be read is
+        left out: the analysis leaves it out too, or fails.
+
+    Raises
+    ------
+    ValueError, OSError
+        As collecting the maps does; where a file changes while it is read.
+    """
+    return record_listed(list_inputs(files, blocks=blocks, atlases=atlases))[0]
+
+
+def record_listed(listed):
+    """Read what `list_inputs` gives.
+
+    Returns
+    -------
+    inputs : list of InputFile
+    unreadable : list of Path
+    """
+    inputs, unreadable = [], []
+    for (role, name), path in listed.items():
+        recorded = _record_readable(role, name, path)
+        (unreadable if recorded is None else inputs).append(recorded or path)
+    return inputs, unreadable
+
+
+def _record_readable(role, name, path):
+    try:
+        return record_file(role, name, path)
+    except OSError:
+        return None
+
+
+def list_inputs(files, *, blocks=(), atlases=()):
+    """Find the files that an analysis reads.
+
     Parameters
     ----------
     files : dict
         Inputs of the group workflow: one of bids_dir (with select), pattern, maps_table and
-        stack_file, with what goes with it, and `SINGLE_FILES`.
+        stack_file, with what goes with it, and `SINGLE_FILES`. Or those of the workflow of another
+        package's results: path, single, and what goes with them.
     blocks, atlases : tuple of str, optional
         Of the settings; those that are files are listed.
 
     Returns
     -------
-    list of InputFile
-        Maps in the order in which they are found, then the others.
+    dict
+        (role, name) to absolute path.
 
     Raises
     ------
     ValueError, OSError
         As collecting the maps does.
     """
-    found = [*_maps(files), *_tables(files)]
+    found = list(_peer_files(files)) if "path" in files else [*_maps(files), *_tables(files)]
     found += [
         (role, Path(files[role]).name, files[role]) for role in SINGLE_FILES if role in files
     ]
@@ -81,8 +155,35 @@ def record_inputs(files, *, blocks=(), atlases=()):
         if Path(atlas).is_file():
             found += _atlas(f"atlas {number}", Path(atlas).absolute())
     # Maps of one folder share what lies beside them.
-    distinct = {(role, name): Path(path).absolute() for role, name, path in found}
-    return [InputFile(*key, path, file_sha256(path)) for key, path in distinct.items()]
+    return {(role, name): Path(path).absolute() for role, name, path in found}
+
+
+def _peer_files(files):
+    """Give the images of another package's results, and what lies beside and describes them."""
+    place, single = Path(files["path"]), files["single"]
+    given = {key: files[name] for key, name in SINGLE_INPUTS.items() if name in files}
+    found = look_up(
+        place, single=single, package=files.get("package"), dof=files.get("dof"), **given
+    )
+    top = place if place.is_dir() else place.parent
+    images = [
+        path
+        for statistic in found.statistics
+        for path in (
+            *(value for value in vars(statistic).values() if isinstance(value, Path)),
+            *(path for path, _ in statistic.corrected.values()),
+        )
+    ]
+    for path in dict.fromkeys(map(Path, images)):
+        name = Path(os.path.relpath(path, top)).as_posix()
+        yield from _with_companions("statistic", name, path)
+    folders = set() if single else {top, *(path.absolute().parent for path in images)}
+    for folder in sorted(folders):
+        # Of FEAT the design lies above the statistics.
+        for path in sorted([*folder.iterdir(), *folder.parent.glob("design.*")]):
+            known = path.suffix in _MODEL_SUFFIXES or path.name in _MODEL_NAMES
+            if known and not path.name.endswith(IMAGE_SUFFIXES) and path.is_file():
+                yield "model", Path(os.path.relpath(path, top)).as_posix(), path
 
 
 def _maps(files):
@@ -127,11 +228,13 @@ def pattern_root(pattern):
 
 
 def _with_companions(role, name, path):
-    """Give an image and what is read beside it: the rest of an Analyze image, FEAT's contrasts."""
+    """Give an image and what is read beside it: the rest of it, FEAT's contrasts."""
     yield role, name, path
     beside = []
     if path.suffix == ".img":
         beside = [path.with_suffix(suffix) for suffix in (".hdr", ".mat")]
+    if path.suffix == ".HEAD":
+        beside = [path.with_suffix(suffix) for suffix in (".BRIK", ".BRIK.gz")]
     if path.name.startswith("cope"):
         folders = (path.parent.parent, path.parent.parent.parent)
         beside += [folder / f"design.{end}" for folder in folders for end in ("con", "lev")]

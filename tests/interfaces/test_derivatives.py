@@ -12,6 +12,7 @@ import pytest
 from nipype_group.execution import run_workflow
 from nipype_group.interfaces import GroupDerivatives
 from nipype_group.interfaces import derivatives as derivatives_module
+from nipype_group.reporting.input_watch import InputsChangedError, InputWatch
 from nipype_group.workflows import AnalysisSettings, init_group_wf
 
 SETTINGS = AnalysisSettings(
@@ -230,6 +231,66 @@ def test_new_results_replace_all_old_ones(keep):
     keep()
     assert not any(path.exists() for path in (stray, *records))
     assert not list(group.parent.glob(".group-*"))
+
+
+def test_files_that_no_run_wrote_are_kept(keep):
+    group, _ = keep()
+    for name in ("notes.txt", "figures/mine.png"):
+        (group / name).write_text("mine")
+    _, outputs = keep(task="words")
+    assert (group / "notes.txt").read_text() == (group / "figures" / "mine.png").read_text()
+    assert not [p for p in outputs.out_files if p.endswith(("notes.txt", "mine.png"))]
+    assert not list(group.glob("task-rest*"))
+
+
+@pytest.mark.parametrize("name", ["README", ".bidsignore"])
+def test_a_folder_with_a_readme_of_its_own_is_left_alone(keep, tmp_path, name):
+    place = tmp_path / "project" / name
+    place.parent.mkdir()
+    place.write_text("mine")
+    with pytest.raises(ValueError, match=f"{name} exists, but no dataset_description.json"):
+        keep(tmp_path / "project")
+    assert place.read_text() == "mine"
+    assert list((tmp_path / "project").iterdir()) == [place]
+
+
+@pytest.mark.parametrize("changed", [False, True])
+def test_nothing_is_published_where_an_input_changed(keep, analysed, tmp_path, changed):
+    group, _ = keep()
+    before = content_of(group.parent)
+    folder = tmp_path / "study"
+    shutil.copytree(analysed["source_dir"], folder, ignore=shutil.ignore_patterns("work", "first"))
+    watch = InputWatch.start({"bids_dir": str(folder), "select": ["stat=effect"]})
+    watch.write(tmp_path / "inputs.json")
+    if changed:
+        path = next(folder.glob("*.nii.gz"))
+        path.write_bytes(path.read_bytes() + b"more")
+        with pytest.raises(InputsChangedError, match=path.name):
+            keep(task="words", inputs_file=str(tmp_path / "inputs.json"))
+        assert content_of(group.parent) == before
+    else:
+        keep(task="words", inputs_file=str(tmp_path / "inputs.json"))
+        assert list(group.glob("task-words*"))
+
+
+def test_nothing_is_published_of_maps_that_were_others_when_read(keep, analysed, tmp_path):
+    folder = tmp_path / "study"
+    shutil.copytree(analysed["source_dir"], folder, ignore=shutil.ignore_patterns("work", "first"))
+    path = next(folder.glob("*.nii.gz"))
+    path.write_bytes(path.read_bytes() + b"more")
+    watch = InputWatch.start({"bids_dir": str(folder), "select": ["stat=effect"]})
+    watch.write(tmp_path / "inputs.json")
+    with pytest.raises(InputsChangedError, match="had another content"):
+        keep(inputs_file=str(tmp_path / "inputs.json"))
+    assert not (tmp_path / "out" / "group").exists()
+
+
+def test_where_the_inputs_are_watched_is_no_input(analysed):
+    one, other = (
+        GroupDerivatives(output_dir="/out", inputs_file=path, **analysed).inputs.get_hashval()[1]
+        for path in ("/a", "/b")
+    )
+    assert one == other
 
 
 @pytest.mark.parametrize("stage", ["add_run", "add_contrasts", "add_thresholded"])
