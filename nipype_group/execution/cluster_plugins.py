@@ -16,7 +16,6 @@ import itertools
 import os
 import re
 import shlex
-import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,7 +23,6 @@ from pathlib import Path
 import networkx as nx
 from nipype import logging
 from nipype.pipeline.plugins.base import SGELikeBatchManagerBase
-from nipype.pipeline.plugins.tools import create_pyscript
 from nipype.utils.filemanip import loadpkl
 
 from nipype_group.execution.done_nodes import finished_markers
@@ -36,6 +34,7 @@ from nipype_group.execution.failures import (
     tail_of,
     tell,
 )
+from nipype_group.execution.job import JobFiles, job_command, write_job
 from nipype_group.execution.loop import NodeLoop, node_name
 from nipype_group.execution.record import open_jobs
 from nipype_group.execution.requests import batch_script, fill_request
@@ -56,10 +55,7 @@ class _Job:
     """A submitted node."""
 
     node: object
-    script: Path
-    log: Path
-    exit_file: Path
-    crash_dump: Path
+    files: JobFiles
     left_at: float | None = None
     end: JobEnd = field(default_factory=JobEnd)
     asked_at: float | None = None
@@ -114,29 +110,21 @@ class SchedulerPlugin(NodeLoop, SGELikeBatchManagerBase):
         return template
 
     def _write_job(self, node, updatehash):
-        """Write the script of a job."""
-        python_script = Path(create_pyscript(node, updatehash=updatehash))
-        name = python_script.stem.removeprefix("pyscript_")
-        folder = python_script.parent
-        job = _Job(
-            node,
-            script=folder / f"batchscript_{name}.sh",
-            log=folder / f"{name}.log",
-            exit_file=folder / f"{name}.exit",
-            crash_dump=folder / f"crashdump_{name}.pklz",
-        )
-        for path in (job.log, job.exit_file, job.crash_dump):
+        """Write the files of a job."""
+        files = write_job(node, updatehash=updatehash)
+        for path in (files.log, files.exit_status, files.crash_dump):
             path.unlink(missing_ok=True)
-        job.script.write_text(
-            batch_script(
-                self._header(node),
-                [sys.executable, python_script],
-                node.n_procs,
-                job.exit_file,
-                self._setting(node, "activate", ""),
-            )
+        script = batch_script(
+            self._header(node),
+            job_command(files),
+            node.n_procs,
+            files.exit_status,
+            self._setting(node, "activate", ""),
+            folder=Path.cwd() if self._scheduler.starts_at_log(files.log) else None,
         )
-        return job
+        # A path need not be text.
+        files.script.write_bytes(os.fsencode(script))
+        return _Job(node, files)
 
     def _submit_job(self, node, updatehash=False, after=()):
         if not updatehash:
@@ -162,7 +150,7 @@ class SchedulerPlugin(NodeLoop, SGELikeBatchManagerBase):
         name = re.sub(r"[^\w.\[\]-]", "_", node_name(node, self._root))
         name = name.replace("[", "_").replace("]", "")
         command = self._scheduler.submit_command(
-            job.script, name, job.log, request, self._arguments(node), after
+            job.files.script, name, job.files.log, request, self._arguments(node), after
         )
         tries = int(self.plugin_args.get("max_tries", 2))
         for attempt in range(tries + 1):
@@ -229,9 +217,9 @@ class SchedulerPlugin(NodeLoop, SGELikeBatchManagerBase):
         if result is not None and finished_markers(job.node.output_dir()):
             host = getattr(getattr(result, "runtime", None), "hostname", None)
             return {"traceback": None, "hostname": host}
-        if job.crash_dump.exists():
+        if job.files.crash_dump.exists():
             # Written where the node could not even be loaded.
-            dump = loadpkl(str(job.crash_dump))
+            dump = loadpkl(str(job.files.crash_dump))
             lines = "".join(dump["traceback"]).rstrip().splitlines()
             cause = cause_in_log(lines) or last_message(lines)
             return {"traceback": dump["traceback"], "hostname": dump["hostname"], "cause": cause}
@@ -255,12 +243,12 @@ class SchedulerPlugin(NodeLoop, SGELikeBatchManagerBase):
     def _exit_status(job):
         """Return the exit status that the script left, None where it left none."""
         try:
-            return int(job.exit_file.read_text())
+            return int(job.files.exit_status.read_text())
         except (OSError, ValueError):
             return None
 
     def _explain(self, taskid, job):
-        tail = tail_of(job.log)
+        tail = tail_of(job.files.log)
         status = self._exit_status(job) or job.end.exit_status
         cause = job.end.cause or cause_in_log(tail)
         if not cause:
@@ -270,7 +258,7 @@ class SchedulerPlugin(NodeLoop, SGELikeBatchManagerBase):
         return {
             "traceback": [f"The job ended without a result: {cause}\n", *(f"{t}\n" for t in tail)],
             "cause": cause,
-            "log": str(job.log),
+            "log": str(job.files.log),
             "tail": tail,
         }
 

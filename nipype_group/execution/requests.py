@@ -80,7 +80,7 @@ def fill_request(template, n_procs, mem_gb, **names):
         ) from error
 
 
-def batch_script(header, command, n_procs, exit_file, activate=""):
+def batch_script(header, command, n_procs, exit_file, activate="", folder=None):
     """Return the script of a job.
 
     Parameters
@@ -95,6 +95,8 @@ def batch_script(header, command, n_procs, exit_file, activate=""):
         Where the exit status of the command is written: a job that is killed leaves none.
     activate : str or sequence of str
         Shell lines before the command, such as the activation of an environment.
+    folder : path, optional
+        Where all that runs; default: where the scheduler starts the job.
 
     Returns
     -------
@@ -102,6 +104,10 @@ def batch_script(header, command, n_procs, exit_file, activate=""):
     """
     lines = [activate] if isinstance(activate, str) else list(activate)
     limits = [f"export {name}={value}" for name, value in thread_limits(n_procs).items()]
+    # Nipype's reports of its use: none from jobs, unless they are asked for.
+    limits.append('export NIPYPE_NO_ET="${NIPYPE_NO_ET-1}"')
+    if folder is not None:
+        lines.insert(0, f"cd {shlex.quote(str(folder))}")
     return "\n".join(
         [
             header.strip("\n"),

@@ -29,6 +29,7 @@ from nipype_group.execution.outputs import collect_outputs
 from nipype_group.execution.plugin_arguments import check_plugin
 from nipype_group.execution.progress import NodeProgress, RunEvents
 from nipype_group.execution.record import RECORD_NAME, RunRecord, read_record
+from nipype_group.execution.script_paths import check_script_paths
 from nipype_group.execution.work_folder import claim_work_folder, keep_to_version
 
 # Seconds between looks at running jobs; Nipype's own two seconds are longer than most nodes.
@@ -151,6 +152,7 @@ def run_workflow(
         poll_seconds = LOCAL_POLL_SECONDS if plugin in _LOCAL_PLUGINS else CLUSTER_POLL_SECONDS
     trust(workflow)
     work_dir = Path(work_dir).absolute()
+    check_script_paths(plugin, plugin in _OWN_PLUGINS, work_dir)
     _configure(workflow, work_dir, poll_seconds)
     check_places(generate_expanded_graph(deepcopy(workflow._create_flat_graph())), work_dir)
     work_dir = claim_work_folder(work_dir)

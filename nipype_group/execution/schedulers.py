@@ -102,16 +102,31 @@ class Slurm:
         """Return the options that ask for processors and memory."""
         return fill(self.request_template if template is None else template, n_procs, mem_gb)
 
+    @staticmethod
+    def starts_at_log(log):
+        """Tell whether a job starts in the folder of its log and not in the current one."""
+        return False
+
     def submit_command(self, script, job_name, log, request, arguments, after):
         """Return the command that submits a script; the caller's own arguments win."""
         if any(argument.startswith("--mem") for argument in arguments):
             # Slurm refuses two ways of asking for memory.
             request = [option for option in request if not option.startswith("--mem")]
-        command = ["sbatch", *request, "-J", job_name, "-o", str(log)]
+        command = ["sbatch", *request, "-J", job_name, "-o", self._literal(str(log))]
         if after:
             ids = ":".join(map(str, after))
             command += [f"--dependency=afterok:{ids}", "--kill-on-invalid-dep=yes"]
         return [*command, *arguments, str(script)]
+
+    @staticmethod
+    def _literal(path):
+        """Write a path in which sbatch replaces nothing.
+
+        It replaces signs like %j, where the path has no backslash; else it takes those out.
+        """
+        if "\\" in path:
+            return path.replace("\\", "\\\\")
+        return path.replace("%", "%%")
 
     def active(self):
         """Return the user's jobs in the queue as id to None, or to why one never ends."""
@@ -141,7 +156,9 @@ class Slurm:
         try:
             # Without accounting only the controller knows, for some minutes.
             text = ask(["scontrol", "show", "job", str(job_id), "-o"])
-            said = dict(re.findall(r"(JobState|Reason|ExitCode)=(\S+)", text))
+            found = re.findall(r"(JobState|Reason|ExitCode)=(\S+)", text)
+            # The first of a name is the state; paths, which may hold the same, come later.
+            said = dict(reversed(found))
             state, status = said.get("JobState", ""), said.get("ExitCode", "")
         except SchedulerError:
             state, status = self._accounted(job_id)
@@ -194,11 +211,23 @@ class GridEngine:
             template = self._single_template if n_procs == 1 else self.request_template
         return fill(template, n_procs, mem_gb, parallel_environment=self._parallel_environment)
 
+    @staticmethod
+    def starts_at_log(log):
+        """Tell whether a job starts in the folder of its log and not in the current one.
+
+        For qsub a comma in the path of a log parts two logs, and a colon ends the name of a
+        machine; only the name of a file has none.
+        """
+        return "," in str(log) or ":" in str(log)
+
     def submit_command(self, script, job_name, log, request, arguments, after):
         """Return the command that submits a script; the caller's own arguments win."""
         # The environment travels, as with sbatch. Names begin with a letter.
-        command = ["qsub", "-V", "-cwd", *request, "-N", re.sub(r"^[^A-Za-z]", "J", job_name)]
-        command += ["-j", "y", "-o", str(log)]
+        command = ["qsub", "-V", *request, "-N", re.sub(r"^[^A-Za-z]", "J", job_name), "-j", "y"]
+        if self.starts_at_log(log):
+            command += ["-wd", str(log.parent), "-o", log.name]
+        else:
+            command += ["-cwd", "-o", str(log)]
         if after:
             command += ["-hold_jid", ",".join(map(str, after))]
         return [*command, *arguments, str(script)]

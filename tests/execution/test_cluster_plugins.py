@@ -2,7 +2,6 @@
 
 import json
 import time
-from types import SimpleNamespace
 
 import pytest
 from nipype.interfaces.utility import Function, IdentityInterface
@@ -104,7 +103,7 @@ def test_result_counts_with_the_marker_of_its_end_only(plugin, fake, done):
     (node,) = (n for n in make_workflow()._create_flat_graph().nodes if n.name == "first")
     node.base_dir = str(done)
     node.config = {"execution": {"parameterize_dirs": "true"}}
-    job = own._Job(node, None, None, None, crash_dump=done / "none")
+    job = own._Job(node, own.JobFiles(done, "none"))
     assert plugin_class._result_of(job)["traceback"] is None
     for marker in own.finished_markers(node.output_dir()):
         marker.rename(marker.with_name(marker.name.replace(".json", "_unfinished.json")))
@@ -215,7 +214,7 @@ def test_log_explains_where_the_books_are_silent(plugin, fake, tmp_path):
 @BOTH
 def test_exit_status_explains_where_books_and_log_are_silent(plugin, fake, tmp_path, monkeypatch):
     fake.tell(run="")
-    monkeypatch.setattr(own, "sys", SimpleNamespace(executable=fake.folder / "dies"))
+    monkeypatch.setattr("sys.executable", str(fake.folder / "dies"))
     (fake.folder / "dies").write_text("#!/bin/sh\nkill -SEGV $$\n")
     (fake.folder / "dies").chmod(0o755)
     with pytest.raises(WorkflowError, match="(killed by SIGSEGV|segmentation fault)"):
@@ -374,7 +373,7 @@ def test_script_of_a_job(plugin, fake, tmp_path):
     assert lines[0] == "#!/bin/bash"
     assert "export OMP_NUM_THREADS=2" in lines
     assert lines.index("module load x") + 1 == lines.index("source env")
-    assert "pyscript" in lines[lines.index("source env") + 1]
+    assert "run_job" in lines[lines.index("source env") + 1]
 
 
 @BOTH
