@@ -1,5 +1,6 @@
 """Maps as one stack: the mask they share, smoothing, and a fitted model in that mask."""
 
+import csv
 import json
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -129,11 +130,13 @@ def write_map_coverage(path, map_files, coverage, mask):
     path = Path(path).absolute()
     columns = coverage.own, coverage.missing(), coverage.removed_alone(mask)
     rows = zip((Path(f).name for f in map_files), *columns, strict=True)
-    lines = ["map\tn_voxels\tn_missing\tn_removed_alone"]
-    lines += ["\t".join(map(str, row)) for row in rows]
     temporary = path.with_name(f".{os.getpid()}-{path.name}")
     try:
-        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        with temporary.open("w", encoding="utf-8", newline="") as file:
+            # With marks of quotation around names that have one.
+            writer = csv.writer(file, delimiter="\t", lineterminator="\n")
+            writer.writerow(["map", "n_voxels", "n_missing", "n_removed_alone"])
+            writer.writerows(rows)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -33,6 +33,29 @@ def quiet_nipype():
         logging.getLogger(name).setLevel("ERROR")
 
 
+# Names that a shell, Python, a scheduler, a table, a page or a format takes for more than a name.
+# Where code in one runs it leaves a file called canary.
+HOSTILE_NAMES = {
+    "python": "x'); open('canary', 'w') #",
+    "shell": 'it\'s "so" `touch canary` $(touch canary)',
+    "separators": "a;touch canary&touch canary|touch canary>canary #",
+    "formats": "100%j %(x)s %s {x} {0} {{",
+    "variables": "~ $HOME $JOB_ID ${x}",
+    "backslash": "back\\slash \\n%j",
+    "lines": "new\nline\ttab\n#$ -N x\n#SBATCH --nodes=99",
+    "lists": "2024-01-01T10:00:00,b",
+    "option": "-rf -é漢字",
+    "page": "<script>document.title='canary'<!-- &lt; $a$ $\\frac$",
+    "state": '"JobState=FAILED ExitCode=3:0 ',
+}
+
+
+@pytest.fixture(params=HOSTILE_NAMES.values(), ids=HOSTILE_NAMES)
+def hostile_name(request):
+    """Return a name of a file or folder that is taken for code where it is not taken as data."""
+    return request.param
+
+
 @pytest.fixture(scope="session")
 def shared():
     """Return the folder of real maps and oracle results; its absence fails where it is set."""

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import pandas as pd
 import pytest
 
 from nipype_group.images import Grid, MapError, write_volume
@@ -14,6 +15,7 @@ from nipype_group.stacks import (
     group_mask,
     maps_needed,
     read_fit,
+    write_map_coverage,
     write_stack,
     write_volumes,
 )
@@ -260,3 +262,13 @@ def test_volumes_one_by_one_make_the_file_of_all(n_volumes, tmp_path):
     found = write_volumes(tmp_path / "each.nii", iter(np.moveaxis(values, 3, 0)), n_volumes, grid)
     assert Path(found).read_bytes() == Path(expected).read_bytes()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["all.nii", "each.nii"]
+
+
+def test_table_of_coverage_holds_maps_of_any_name(write_map, tmp_path):
+    names = ['"a" b.nii', '"unclosed.nii', "it's $(x).nii"]
+    files = [write_map(name, np.ones(SHAPE, np.float32), AFFINE) for name in names]
+    mask, coverage = group_mask(files)
+    path = write_map_coverage(tmp_path / "coverage.tsv", files, coverage, mask)
+    table = pd.read_csv(path, sep="\t")
+    assert table["map"].tolist() == names
+    assert table["n_voxels"].tolist() == [210] * 3

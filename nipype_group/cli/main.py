@@ -44,6 +44,12 @@ def main(argv=None):
     """
     arguments = build_parser().parse_args(argv)
     arguments.command_line = ["nipype-group", *(sys.argv[1:] if argv is None else argv)]
+    for text in arguments.command_line:
+        # As bytes of a file's name that are no text come here.
+        if any("\ud800" <= sign <= "\udfff" for sign in text):
+            said = f"{text!r} is no text in UTF-8, in which records are written; rename it"
+            print(f"nipype-group {arguments.command}: {said}", file=sys.stderr)
+            return 2
     return run.guarded(f"nipype-group {arguments.command}", arguments)
 
 

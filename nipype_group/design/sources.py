@@ -1,7 +1,9 @@
 """Finding maps: BIDS derivatives by entities, a glob with placeholders, or a table."""
 
+import fnmatch
 import os
 import re
+import unicodedata
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -51,6 +53,14 @@ class MapEntry:
     conditions: dict = field(default_factory=dict)
     variance: Path | None = None
     covariates: dict = field(default_factory=dict)
+
+    def __post_init__(self):
+        # Names stand in tables of lines, in UTF-8.
+        if any(unicodedata.category(sign) in ("Cc", "Cs") for sign in self.name):
+            raise ValueError(
+                f"the name of the map {str(self.path)!r} has a line break, another control "
+                "character, or is no text in UTF-8; rename the file"
+            )
 
 
 def participant_label(text):
@@ -273,18 +283,24 @@ def find_pattern_maps(pattern):
     root = Path(fixed[: fixed.rfind("/") + 1] or ".")
     relative = pattern[len(fixed[: fixed.rfind("/") + 1]) :]
     expression, used = "", set()
-    for token in re.findall(r"\{\w+\}|\*\*/|\*|\?|\[[^\]]+\]|[^{*?\[]+|.", relative):
+    tokens = r"\{\w+\}|\*\*/|\*|\?|\[!?\]?[^\]]*\]|[^{*?\[]+|."
+    for token in re.findall(tokens, relative, re.DOTALL):
         if token.startswith("{") and token.endswith("}") and len(token) > 2:
             name = token[1:-1]
+            if not name.isidentifier():
+                raise ValueError(
+                    f"pattern {pattern!r}: {{{name}}} is no name of a column; begin with a letter"
+                )
             expression += rf"(?P={name})" if name in used else rf"(?P<{name}>[^/]+?)"
             used.add(name)
         elif token.startswith("[") and len(token) > 1:
-            expression += "[" + token[1:-1].replace("!", "^", 1) + "]"
+            # As the search by glob takes it: a set of signs, of which none has another meaning.
+            expression += fnmatch.translate(token).removeprefix("(?s:").rpartition(")")[0]
         else:
             expression += {"**/": "(?:.*/)?", "*": "[^/]*", "?": "[^/]"}.get(
                 token, re.escape(token)
             )
-    matcher = re.compile(expression)
+    matcher = re.compile(expression, re.DOTALL)
     entries = []
     for path in sorted(root.glob(re.sub(r"\{\w+\}", "*", relative))):
         match = matcher.fullmatch(path.relative_to(root).as_posix())

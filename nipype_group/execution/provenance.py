@@ -131,6 +131,13 @@ class _Renaming:
         folders = {os.fspath(Path(path).absolute()): name for name, path in places.items()}
         # Inner folders before those around them.
         self._places = sorted((folders | {sys.prefix: "python"}).items(), reverse=True)
+        # Known places may have signs that elsewhere end a place.
+        spaced = [path for path, _ in self._places if not re.fullmatch(f"(?:{_NAME})+", path)]
+        ahead = r"(?=[/\s\"',:;\\\]\[(){}]|$)"
+        self._spaced = None
+        if spaced:
+            known = "|".join(map(re.escape, spaced))
+            self._spaced = re.compile(rf"(?:file://[^/\s\"']*)?(?:{known}){ahead}")
         hosts = {platform.node(), platform.node().lower(), socket.gethostname()}
         self._words = {host: "host" for host in hosts if len(host) > 1}
         self._words |= {home: "~" for home in {os.fspath(Path.home())} if len(home) > 1}
@@ -158,6 +165,8 @@ class _Renaming:
         """Replace the places in a text by names relative to known folders."""
         if not isinstance(text, str):
             return text
+        if self._spaced is not None:
+            text = self._spaced.sub(self._place, text)
         text = _PLACE.sub(self._place, text)
         for word, instead in self._words.items():
             text = text.replace(word, instead)

@@ -15,7 +15,7 @@ _PLAIN = re.compile(r"[\w./+@=-]+")
 
 
 def check_script_paths(plugin, own, work_dir):
-    """Refuse a work folder that the scripts of a plugin's jobs would take for something else.
+    """Refuse a work folder that nodes or the scripts of their jobs would take for something else.
 
     Parameters
     ----------
@@ -40,9 +40,18 @@ def check_script_paths(plugin, own, work_dir):
     ValueError: the plugin PBS writes the path of the work folder into programs, where ...
     """
     paths = {"work folder": str(work_dir), "Python interpreter": sys.executable}
+    _refuse(paths, _is_text, "the path of the {what} is no text in UTF-8")
+    here = {"current folder": str(Path.cwd())}
+    if own and plugin.startswith(("SLURM", "SGE")):
+        _refuse(
+            here,
+            lambda path: len(path.splitlines()) == 1,
+            "jobs start in the {what}, and Nipype cannot be imported where its path has a line "
+            "break",
+        )
     if own and plugin.startswith("SGE"):
         _refuse(
-            {**paths, "current folder": str(Path.cwd())},
+            paths | here,
             lambda path: not _OF_GRID_ENGINE.search(path),
             "Grid Engine cannot take the path of the {what}, which may have no line break and "
             "none of its variables, such as $HOME or $JOB_ID",
@@ -54,6 +63,15 @@ def check_script_paths(plugin, own, work_dir):
             f"the plugin {plugin} writes the path of the {{what}} into programs, where a name may "
             "have letters, digits and . _ - + = @ alone",
         )
+
+
+def _is_text(path):
+    """Tell whether a path can be written in UTF-8, as Nipype does."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _writes_scripts(plugin):

@@ -208,6 +208,8 @@ def _checked(name, image, labels, labels_file, space, licence=""):
         present = set(counts) - {0} - _UNDECLARED.get(name, set())
         names = _names_of_values(labels, present, image, labels_file)
     known = licence_of(f"{name} {image.name}")
+    # It heads a column of tables, which a tab or line end in the name of a file would break.
+    name = " ".join(name.split())
     return Atlas(
         name,
         Path(image),

@@ -6,7 +6,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from nipype_group.reporting.table_files import MISSING, plain_settings, replace_text
+from nipype_group.reporting.table_files import (
+    MISSING,
+    cell_text,
+    plain_settings,
+    replace_text,
+)
 
 
 def write_described_table(path, table, columns, settings, digits=6):
@@ -33,7 +38,10 @@ def write_described_table(path, table, columns, settings, digits=6):
     """
     path = Path(path).absolute()
     cells = [[_cell(value, digits) for value in table[column]] for column in table]
-    lines = ["\t".join(map(str, table.columns)), *("\t".join(row) for row in zip(*cells))]
+    lines = [
+        "\t".join(cell_text(str(name)) for name in table.columns),
+        *("\t".join(row) for row in zip(*cells)),
+    ]
     about = {column: _describe(columns[column]) for column in table if column in columns}
     about["TableSettings"] = plain_settings(settings)
     text = json.dumps(about, indent=2, ensure_ascii=False, allow_nan=False)
@@ -48,7 +56,7 @@ def _cell(value, digits):
     if isinstance(value, (float, np.floating)):
         # A minus before 0 says nothing.
         return f"{value + 0.0:.{digits}g}"
-    return " ".join(str(value).split()) or MISSING
+    return cell_text(str(value)) or MISSING
 
 
 def _describe(entry):

@@ -91,7 +91,14 @@ def figure(width_px, height_px):
 
 def save(made, path):
     """Write a figure as PNG of at most 256 colours; returns the path, absolute."""
-    made.canvas.draw()
+    from matplotlib import rc_context
+    from matplotlib.text import Text
+
+    # A name with two dollar signs is no formula; what is no formula either would be an error.
+    with rc_context({"text.parse_math": False}):
+        for text in made.findobj(Text):
+            text.set_parse_math(False)
+        made.canvas.draw()
     pixels = np.asarray(made.canvas.buffer_rgba())[..., :3].copy()
     # Figure and canvas hold each other; without their artists they take no memory.
     made.clear()

@@ -182,13 +182,15 @@ def _inference(text, results, package=None):
         sentence, keys = _CONTROL_TEXT[result.control]
         if "CorrectedBy" in settings:
             # How clusters formed is not in the package's files.
-            by = settings["CorrectedBy"] or package
-            sentence = f"{sentence.partition(', with clusters')[0]} in {by}"
+            sentence = sentence.partition(", with clusters")[0]
         sentence = sentence.format(
             alpha=settings.get("Alpha") or 0.0,
             height=f"{settings.get('ThresholdZ') or 0:.3g}",
             forming="n/a" if forming is None else f"{forming:.3g}",
         )
+        if "CorrectedBy" in settings:
+            # As it is: what a file says is no format.
+            sentence += f" in {settings['CorrectedBy'] or package}"
         level = "" if result.control in ("none", "fpr") else f" at {settings['Alpha']:g}"
         verb = "was thresholded" if result.control in ("none", "fpr") else "was corrected"
         sides = "two-sided" if settings["Tail"] == "two-sided" else f"{settings['Tail']} side"

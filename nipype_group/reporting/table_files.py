@@ -175,7 +175,10 @@ def write_tables(directory, clusters, peaks, region_labels, settings):
 
 def write_lines(path, header, columns):
     """Write a header and columns of text as tab-separated lines; returns the path."""
-    lines = ["\t".join(map(str, header)), *("\t".join(row) for row in zip(*columns))]
+    lines = [
+        "\t".join(cell_text(str(name)) for name in header),
+        *("\t".join(row) for row in zip(*columns)),
+    ]
     return replace_text(path, "\n".join(lines) + "\n")
 
 
@@ -238,10 +241,17 @@ def column_text(column, missing=MISSING):
     """Return the cells of a column as text; floats have six significant digits."""
     if pd.api.types.is_float_dtype(column):
         return [missing if np.isnan(v) else f"{v + 0.0:.6g}" for v in column]
-    return [missing if pd.isna(v) else _cell(str(v)) for v in column]
+    return [missing if pd.isna(v) else cell_text(str(v)) for v in column]
 
 
-def _cell(text):
+def cell_text(text):
+    r"""Return a text as one cell of tab-separated lines.
+
+    Examples
+    --------
+    >>> cell_text("V1\tleft")
+    'V1 left'
+    """
     text = " ".join(text.split())
     # A quote at the start of a cell opens one for readers of CSV; elsewhere it is a character.
     return '"' + text.replace('"', '""') + '"' if text.startswith('"') else text

@@ -1,5 +1,7 @@
 """Finding maps by BIDS entities, by a pattern, or in a table."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -350,3 +352,47 @@ def test_patterns_of_what_first_levels_leave(tmp_path, monkeypatch, pattern, lab
         path.with_suffix(".hdr").touch()
     (found,) = find_pattern_maps(pattern)
     assert (found.participant, found.path.absolute()) == (label, path)
+
+
+def test_patterns_in_folders_of_any_name(hostile_name, tmp_path):
+    """Signs of patterns stand in brackets, as for glob; all others are signs."""
+    folder = tmp_path / hostile_name / "b]c\\d^e&&f~~g--h"
+    folder.mkdir(parents=True)
+    file = folder / "s-01.nii"
+    file.touch()
+    escaped = "".join(f"[{sign}]" if sign in "[*?{" else sign for sign in str(folder))
+    (found,) = find_pattern_maps(f"{escaped}/s-{{subject}}.nii")
+    assert (found.participant, found.path) == ("01", file)
+    if "\n" in hostile_name:
+        with pytest.raises(ValueError, match="name of the map .* has a line break"):
+            find_pattern_maps(f"{tmp_path}/**/s-{{subject}}.nii")
+    else:
+        (found,) = find_pattern_maps(f"{tmp_path}/**/s-{{subject}}.nii")
+        assert found.path == file
+
+
+@pytest.mark.parametrize(
+    ("sign", "pattern"),
+    [
+        ("\\", "[\\]"), ("[", "[[]"), ("]", "[]]"), ("d", "[\\d]"), ("&", "[&&x]"), ("^", "[x^]"),
+        ("x", "[!]^]"), ("{", "[{]"), ("b", "[a-c]"),
+    ],
+)  # fmt: skip
+def test_sets_of_a_pattern_are_those_of_glob(sign, pattern, tmp_path):
+    (tmp_path / f"01{sign}.nii").touch()
+    (found,) = find_pattern_maps(f"{tmp_path}/{{subject}}{pattern}.nii")
+    assert found.participant == "01"
+
+
+def test_placeholders_that_are_no_names_are_refused(tmp_path):
+    (tmp_path / "01_2.nii").touch()
+    with pytest.raises(ValueError, match=r"\{2\} is no name of a column"):
+        find_pattern_maps(f"{tmp_path}/{{subject}}_{{2}}.nii")
+
+
+@pytest.mark.parametrize("sign", ["\n", "\t", "\r", "\x1b", "\udcff", "\x85"])
+def test_names_that_are_no_line_of_text_are_refused(sign):
+    with pytest.raises(ValueError, match="rename the file") as caught:
+        MapEntry("01", Path(f"/data/a{sign}.nii"), f"a{sign}.nii")
+    assert len(str(caught.value).splitlines()) == 1
+    MapEntry("01", Path("/data/\n/a é\xa0.nii"), "a é\xa0.nii")

@@ -40,3 +40,12 @@ def test_digits_and_no_rows(tmp_path):
     assert Path(path).read_text() == "value\n3.14159265\n"
     path, _ = write_described_table(tmp_path / "t.tsv", table[:0], {}, {})
     assert Path(path).read_text() == "value\n"
+
+
+def test_names_of_any_signs_come_back(tmp_path):
+    names = ['"V1" left', '"unclosed', 'mid"dle', "$(x) {y} %s"]
+    table = pd.DataFrame({'"atlas"\tof mine': names, "count": range(4)})
+    path, _ = write_described_table(tmp_path / "t.tsv", table, {}, {})
+    again = pd.read_csv(path, sep="\t")
+    assert again.columns.tolist() == ['"atlas" of mine', "count"]
+    assert again['"atlas" of mine'].tolist() == names

@@ -120,3 +120,18 @@ def test_index_lists_pictures_in_order(tmp_path):
         {"File": "b.png", "Kind": "cluster", "Cluster": 3, "Alt": "Alt", "Caption": "Cap"},
         {"File": "a.png", "Kind": "design", "Alt": "Größe", "Caption": "Cap"},
     ]
+
+
+@pytest.mark.parametrize("name", ["$\\frac$", "costs $a$ and $b$", "{x} %s $"])
+def test_names_are_no_formulas(name, tmp_path):
+    """A name is drawn sign by sign: as a formula it would be an error, or lose signs."""
+
+    def drawn(file, **how):
+        made = figure(300, 200)
+        axes = made.add_axes((0.5, 0.2, 0.4, 0.4))
+        axes.set_title(name, **how)
+        axes.set_xticks([0, 1], labels=[name, "b"], **how)
+        made.text(0.1, 0.9, name, **how)
+        return Path(save(made, tmp_path / file)).read_bytes()
+
+    assert drawn("a.png") == drawn("b.png", parse_math=False)
