@@ -7,7 +7,7 @@ import numpy as np
 
 from nipype_group.stats.decompositions import decompose, inverse
 from nipype_group.stats.distributions import f_to_z, log_sf_f, log_sf_t, t_to_z
-from nipype_group.stats.matrix_products import multiply, residuals_of
+from nipype_group.stats.matrix_products import multiply, residuals_of, sum_of_squares
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class LinearModel:
     @cached_property
     def _scale(self):
         # Columns in units of their own length, so that the rank does not depend on units.
-        scale = np.sqrt(np.square(self.matrix).sum(axis=0))
+        scale = np.sqrt(sum_of_squares(self.matrix))
         return np.where(scale > 0, scale, 1.0)
 
     @cached_property
@@ -141,8 +141,8 @@ class LinearModel:
         betas = multiply(self.inverse, data)
         # The basis keeps its digits where columns are nearly collinear, betas do not.
         residuals = residuals_of(self.basis, data)
-        residual_ss = np.square(residuals).sum(axis=0)
-        rounding = np.square(10 * len(data) * np.finfo(float).eps) * np.square(data).sum(axis=0)
+        residual_ss = sum_of_squares(residuals)
+        rounding = np.square(10 * len(data) * np.finfo(float).eps) * sum_of_squares(data)
         residual_ss[residual_ss <= rounding] = 0.0
         return betas, residual_ss
 
@@ -154,7 +154,7 @@ class LinearModel:
         ones = np.ones(len(data))
         if np.square(residuals_of(self.basis, ones)).sum() < 1e-16 * len(data):
             data = data - data.mean(axis=0)
-        return np.square(data).sum(axis=0)
+        return sum_of_squares(data)
 
 
 def independent_rows(weights):

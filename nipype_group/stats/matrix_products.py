@@ -126,3 +126,29 @@ def residuals_of(basis, data):
     float64 array of the shape of data
     """
     return data - multiply(basis, multiply(basis.T, data))
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def _add_squares(values, total):
+    for i in range(len(values)):
+        row = values[i]
+        for v in range(len(total)):
+            total[v] += row[v] * row[v]
+
+
+def sum_of_squares(values):
+    """Return the sum of squares of every column, rows in ascending order.
+
+    Unlike `numpy.sum`, whose order depends on the number of columns.
+
+    Parameters
+    ----------
+    values : array, shape (n, v)
+
+    Returns
+    -------
+    float64 array, shape (v,)
+    """
+    total = np.zeros(values.shape[1])
+    _add_squares(np.ascontiguousarray(values, dtype=float), total)
+    return total
