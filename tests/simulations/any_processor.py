@@ -44,7 +44,7 @@ _EQUAL = re.compile(r"(\d+) of (\d+) files are equal bit for bit")
 
 
 def as_processors():
-    """Return the environments of the replays: one for each kernel that is loaded, and a Nehalem."""
+    """Return the environments of the replays: one a kernel that is loaded, and a Nehalem."""
     found, seen = {}, set()
     for name, variables in environments().items():
         if name.startswith("kernel"):

@@ -85,7 +85,6 @@ def test_shards_of_two_kernels_merge_to_the_bits_of_one_run():
     for one, (first, second) in zip(whole, parts, strict=True):
         assert one["observed"] == first["observed"] == second["observed"]
         assert one["tops"] == first["tops"] + second["tops"]
-    XX
         assert len(one["nulls"]) >= 4
         for name, null in one["nulls"].items():
             assert null == first["nulls"][name] + second["nulls"][name]
