@@ -21,6 +21,7 @@ from nipype_group.images import (
     write_volume,
 )
 from nipype_group.stats.glm import LinearModel, VoxelPatterns, missing_rows
+from nipype_group.stats.matrix_products import multiply
 from nipype_group.stats.smoothing import VolumeSmoother
 
 _KEPT_WEIGHTS = 8
@@ -589,7 +590,7 @@ class MaskedStack:
             Parameter estimates of the mask's voxels.
         """
         for row, values in zip(matrix, self._maps, strict=True):
-            yield self.unmask(values[self._inside].astype(float) - row @ betas)
+            yield self.unmask(values[self._inside].astype(float) - multiply(row, betas))
 
     def unmask(self, values):
         """Put values of the mask's voxels back into volumes, see `unmask`."""

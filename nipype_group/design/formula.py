@@ -240,10 +240,12 @@ def code_formula(formula, table):
         built = parsed.get_model_matrix(data, context={}, na_action="raise")
     except (FormulaicError, ValueError, TypeError, KeyError) as error:
         raise ValueError(f"formula {formula!r} cannot be built: {_first_line(error)}") from error
-    matrix = np.asarray(built, dtype=float)
+    matrix = np.array(built, dtype=float)
     if not np.isfinite(matrix).all():
         bad = [c for c, f in zip(built.columns, np.isfinite(matrix).all(axis=0)) if not f]
         raise ValueError(f"formula {formula!r}: column {', '.join(bad)} is not finite in some row")
+    constrained = [i for i, column in enumerate(built.columns) if "constraints" in column]
+    matrix[:, constrained] = _rounded(matrix[:, constrained])
     columns, sources = _rename(built.model_spec, used)
     levels = {
         name: list(data[name].cat.categories)
@@ -251,6 +253,16 @@ def code_formula(formula, table):
         if isinstance(data[name].dtype, pd.CategoricalDtype)
     }
     return Coding(matrix, columns, _factors(levels, columns), sources)
+
+
+def _rounded(matrix):
+    """Round columns to ten digits.
+
+    formulaic lets the matrix library work the constraints of a spline in; the last digits of what
+    it gives depend on the processor.
+    """
+    scale = np.exp2(np.ceil(np.log2(np.abs(matrix).max(axis=0))))
+    return np.round(matrix / scale, 10) * scale
 
 
 def _rename(spec: ModelSpec, used):

@@ -13,6 +13,7 @@ from nipype_group.design.fsl import read_fsl_matrix
 from nipype_group.design.observations import typed
 from nipype_group.design.sources import participant_label, read_tsv
 from nipype_group.stats.glm import LinearModel
+from nipype_group.stats.matrix_products import sum_of_squares
 
 _KEYLIKE = ("map", "sha256", "variance")
 
@@ -63,7 +64,8 @@ class Design:
     def describe(self):
         """Return what the sidecar says: keys, columns, rank, dof and diagnostics."""
         model = self.model
-        scaled = self.matrix / np.maximum(np.linalg.norm(self.matrix, axis=0), 1e-300)
+        scaled = self.matrix / np.maximum(np.sqrt(sum_of_squares(self.matrix)), 1e-300)
+        # The matrix library's, whose last bits depend on the processor: six digits are kept.
         singular = np.linalg.svd(scaled, compute_uv=False)[: model.rank]
         leverage = np.square(model.basis).sum(axis=1)
         # As another package's design.

@@ -7,6 +7,7 @@ import functools
 
 import numpy as np
 
+from nipype_group.images import to_voxels, voxel_volume_mm3
 from nipype_group.reporting.atlas_files import (
     DEFAULT_ATLASES,
     NO_LABEL,
@@ -159,7 +160,7 @@ def sample(atlas, xyz_mm):
         raise ValueError(f"points are finite, of shape (n, 3) in mm; got shape {points.shape}")
     path = atlas.image_file
     image = load_image(path)
-    voxel_mm3 = abs(np.linalg.det(image.affine[:3, :3]))
+    voxel_mm3 = voxel_volume_mm3(image.affine)
     flat, inside = _nearest(image.affine, image.shape[:3], points)
     if atlas.probabilistic:
         percent, totals = read_percent(path, flat)
@@ -274,8 +275,7 @@ def _nearest(affine, shape, points):
     """Return flat indices (first axis fastest) of the points inside a grid, and which are."""
     # Rounding first keeps ties (a point between two voxels) free of floating noise; rint then
     # sends them to the even voxel, to no side on the whole.
-    voxels = (points - affine[:3, 3]) @ np.linalg.inv(affine[:3, :3]).T
-    voxels = np.rint(np.round(voxels, 6))
+    voxels = np.rint(np.round(to_voxels(points, affine), 6))
     inside = ((voxels >= 0) & (voxels < shape)).all(axis=1)
     ijk = voxels[inside].astype(np.intp)
     return np.ravel_multi_index(tuple(ijk.T), shape, order="F"), inside

@@ -13,6 +13,8 @@ import nibabel as nib
 import numpy as np
 from scipy import sparse
 
+from nipype_group.images import voxel_volume_mm3
+
 # Bytes. The three default atlases take 60 MB; a dense atlas beyond the first limit is read anew
 # at every call, and what was used least recently makes way beyond the second.
 _MOST_OF_ONE = 200_000_000
@@ -56,7 +58,7 @@ def load_image(path):
         raise ValueError(f"{path} is not a readable NIfTI image: {error}") from error
     if len(image.shape) not in (3, 4) or 0 in image.shape:
         raise ValueError(f"{path} has shape {image.shape}; an atlas is a 3D or a 4D image")
-    if not np.isfinite(image.affine).all() or abs(np.linalg.det(image.affine)) < 1e-12:
+    if not np.isfinite(image.affine).all() or voxel_volume_mm3(image.affine) < 1e-12:
         raise ValueError(f"{path} has an affine that cannot be inverted; write it again")
     return image
 
@@ -68,7 +70,7 @@ def n_volumes(path):
 
 def voxel_volume(path):
     """Return the volume of a voxel in mm3."""
-    return abs(np.linalg.det(load_image(path).affine[:3, :3]))
+    return voxel_volume_mm3(load_image(path).affine)
 
 
 def read_labels(path):

@@ -11,6 +11,8 @@ import nibabel as nib
 import numpy as np
 from scipy.ndimage import binary_erosion, map_coordinates
 
+from nipype_group.images import to_mm, to_voxels
+
 # Slices at these z in mm for every map in MNI space, so that contrasts can be compared.
 CUTS_MM = (-30, -15, 0, 15, 30, 45, 60)
 # The mosaic: every 4 mm, so that every voxel of at least 4 mm is seen.
@@ -64,9 +66,8 @@ class Volume:
         order : {0, 1}
             The nearest voxel, or linear between voxels.
         """
-        inverse = np.linalg.inv(self.affine)
         # Points between two voxels go to the same one, however the image is stored.
-        voxels = (points + _NUDGE_MM) @ inverse[:3, :3].T + inverse[:3, 3]
+        voxels = to_voxels(points + _NUDGE_MM, self.affine)
         return map_coordinates(self.values, np.moveaxis(voxels, -1, 0), order=order, cval=0.0)
 
 
@@ -148,7 +149,7 @@ def own_background(volume):
     corners = np.argwhere(inside)
     ends = np.array([corners.min(axis=0), corners.max(axis=0)])
     ends = np.array([[ends[i, 0], ends[j, 1], ends[k, 2]] for i, j, k in np.ndindex(2, 2, 2)])
-    ends = ends @ volume.affine[:3, :3].T + volume.affine[:3, 3]
+    ends = to_mm(ends, volume.affine)
     lows, highs = ends.min(axis=0) - _MARGIN_MM, ends.max(axis=0) + _MARGIN_MM
     box = tuple((float(a), float(b)) for a, b in zip(lows, highs, strict=True))
     within = [np.linspace(*box[2], n + 2)[1:-1].round(1) for n in (len(CUTS_MM), len(MOSAIC_MM))]

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from nipype_group.images import to_mm
 from nipype_group.reporting.atlas import region_shares, sample
 
 _COLUMNS = (
@@ -40,7 +41,7 @@ def atlas_regions(atlas, mask, affine):
         Name of the region to a bool array of the shape of the mask.
     """
     voxels = np.argwhere(mask)
-    values, _ = sample(atlas, voxels @ affine[:3, :3].T + affine[:3, 3])
+    values, _ = sample(atlas, to_mm(voxels, affine))
     regions = {}
     for index, name, *_, here in region_shares(atlas, values):
         if index is None:
@@ -57,7 +58,7 @@ def discovery_rows(regions, source, affine):
     for region in regions:
         at = np.full(3, np.nan)
         if region.peak:
-            at = affine[:3, :3] @ region.peak + affine[:3, 3]
+            at = to_mm(region.peak, affine)
         rows.append(
             {
                 "threshold_z": region.threshold_z,

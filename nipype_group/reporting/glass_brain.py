@@ -10,6 +10,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from nipype_group.images import to_mm
 from nipype_group.reporting.figures import BAR_PX, WIDTH_PX, figure
 
 _HEIGHT_PX = 225
@@ -74,7 +75,7 @@ def glass_brain(volume, scale):
     values = volume.values[tuple(voxels.T)]
     # Painted from the smallest to the largest magnitude: the last one stays.
     order = np.argsort(np.abs(values), kind="stable")
-    points = voxels[order] @ volume.affine[:3, :3].T + volume.affine[:3, 3]
+    points = to_mm(voxels[order], volume.affine)
     # Extent of a voxel along the world axes.
     size = np.abs(volume.affine[:3, :3]).sum(axis=1)
     for view, (along, up) in _VIEWS.items():

@@ -14,6 +14,8 @@ from nipype_group.reporting.figures import (
     save,
     shorten,
 )
+from nipype_group.stats.decompositions import decompose
+from nipype_group.stats.matrix_products import multiply, sum_of_squares
 
 # More columns than these have no room for names, or for numbers in the cells.
 _NAMED_COLUMNS = 45
@@ -88,16 +90,15 @@ def column_correlations(matrix):
     ([1, 2], [[1.0, 0.0], [0.0, 1.0]], [1.0, 1.0])
     """
     centred = matrix - matrix.mean(axis=0)
-    length = np.linalg.norm(centred, axis=0)
-    varying = np.flatnonzero(length > 1e-9 * np.maximum(np.linalg.norm(matrix, axis=0), 1e-300))
+    length = np.sqrt(sum_of_squares(centred))
+    whole = np.sqrt(sum_of_squares(matrix))
+    varying = np.flatnonzero(length > 1e-9 * np.maximum(whole, 1e-300))
     unit = centred[:, varying] / length[varying]
-    correlations = unit.T @ unit
-    # The diagonal of the inverse, which columns that depend on each other do not have.
-    sizes, vectors = np.linalg.eigh(correlations)
-    kept = sizes > 1e-10 * max(sizes.max(initial=0.0), 1e-300)
-    squares = np.square(vectors[:, kept])
-    inflation = (squares / sizes[kept]).sum(axis=1)
-    inflation[squares.sum(axis=1) < 1 - 1e-8] = np.inf
+    correlations = multiply(unit.T, unit)
+    # The diagonal of their inverse, which columns that depend on each other do not have.
+    found = decompose(unit, 1e-5)
+    inflation = np.square(found.inverse).sum(axis=1)
+    inflation[sum_of_squares(found.rows) < 1 - 1e-8] = np.inf
     return varying, np.clip(correlations, -1, 1), inflation
 
 

@@ -10,6 +10,7 @@ from rdflib import Literal
 from nipype_group.images import read_volume
 from nipype_group.reporting.nidm_document import described, iri, real, whole
 from nipype_group.reporting.nidm_terms import STATISTICS, coordinate_system
+from nipype_group.stats.matrix_products import multiply
 
 _NOT_KEPT = (
     "GrandMeanMap: left out; the results keep no mean of the input maps.",
@@ -187,8 +188,8 @@ def _describe_residual(doc, folder, prefix):
                 "the contrasts do not give it."
             )
             return None
-        x = folder.design.matrix
-        factor = float((contrast.weights @ np.linalg.pinv(x.T @ x) @ contrast.weights.T).item())
+        weights, covariance = contrast.weights[0], folder.design.model.covariance
+        factor = multiply(multiply(weights, covariance), weights)
     image = nib.load(needed(folder, "statmap", contrast=contrast.label, stat="variance"))
     name = f"{prefix}stat-residualMeanSquares_statmap.nii.gz"
     values = np.asarray(image.dataobj, dtype=float) / factor

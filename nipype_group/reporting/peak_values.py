@@ -7,8 +7,10 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 
+from nipype_group.images import to_voxels
 from nipype_group.reporting.brain_figures import peak_name
 from nipype_group.stats.glm import independent_rows
+from nipype_group.stats.matrix_products import multiply, residuals_of
 from nipype_group.stats.partition import holds, partition
 
 _OUTLYING = 3.0
@@ -67,9 +69,8 @@ def values_at(stack_file, peaks):
         Where a peak lies outside the image.
     """
     image = nib.load(stack_file)
-    inverse = np.linalg.inv(image.affine)
     points = peaks[["x", "y", "z"]].to_numpy(dtype=float)
-    voxels = np.round(points @ inverse[:3, :3].T + inverse[:3, 3]).astype(int)
+    voxels = np.round(to_voxels(points, image.affine)).astype(int)
     outside = (voxels < 0).any(axis=1) | (voxels >= image.shape[:3]).any(axis=1)
     if outside.any():
         raise ValueError(
@@ -119,7 +120,7 @@ def studentised_residuals(model, data):
     model : LinearModel
     data : array, shape (n,)
     """
-    residual = data - model.basis @ (model.basis.T @ data)
+    residual = residuals_of(model.basis, data)
     free = 1 - np.square(model.basis).sum(axis=1)
     squares = np.divide(np.square(residual), free, out=np.zeros_like(free), where=free > 1e-10)
     without = (np.square(residual).sum() - squares) / max(model.dof - 1, 1)
@@ -203,7 +204,7 @@ def view_peak(design, contrast, values):
     outliers = [int(rows[i]) for i in order if student[i] > _OUTLYING]
     estimate = np.nan
     if len(contrast.weights) == 1:
-        estimate = float(contrast.weights[0] @ model.inverse @ data)
+        estimate = multiply(multiply(contrast.weights[0], model.inverse), data)
     shared = {"rows": rows, "estimate": estimate, "outliers": outliers}
     groups = contrast_groups(design, contrast)
     if groups is not None:
@@ -245,7 +246,7 @@ def _adjusted(design, model, data, rows, tested, at_mean):
     columns = model.matrix[:, others]
     if at_mean:
         columns = columns - columns.mean(axis=0)
-    return data - columns @ (model.inverse @ data)[others], ", adjusted"
+    return data - multiply(columns, multiply(model.inverse, data)[others]), ", adjusted"
 
 
 def _marks_participant(design, column):
@@ -257,9 +258,9 @@ def _marks_participant(design, column):
 
 def _added_variable(design, model, contrast, data, shared):
     split = partition(model, contrast.weights)
-    direction = contrast.weights[0] @ model.inverse
-    x = split.effect[:, 0] / np.linalg.norm(direction)
-    y = data - split.nuisance @ (split.nuisance.T @ data)
+    direction = multiply(contrast.weights[0], model.inverse)
+    x = split.effect[:, 0] / np.sqrt(np.square(direction).sum())
+    y = residuals_of(split.nuisance, data)
     weighed = np.flatnonzero(contrast.weights[0])
     label = "covariate of the contrast"
     moved = (0.0, 0.0)
@@ -280,8 +281,8 @@ def _added_variable(design, model, contrast, data, shared):
 def _fitted(model, contrast, data, shared):
     split = partition(model, independent_rows(contrast.weights))
     mean = data.mean() * holds(split.nuisance, np.ones((len(data), 1)))
-    fitted = split.effect @ (split.effect.T @ data)
-    residual = data - model.basis @ (model.basis.T @ data)
+    fitted = multiply(split.effect, multiply(split.effect.T, data))
+    residual = residuals_of(model.basis, data)
     return PeakView("fitted", x=fitted + mean, y=fitted + residual + mean, groups=(),
                     x_label="fitted by the contrast", y_label="map value, adjusted",
                     line=(0.0, 1.0), **shared)  # fmt: skip

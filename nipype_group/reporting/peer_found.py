@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from nipype_group.images import IMAGE_SUFFIXES
+from nipype_group.stats.decompositions import decompose
 
 # Columns of corrected p, by the name that FSL and PALM share for what is corrected.
 CORRECTED_COLUMNS = {
@@ -136,7 +137,7 @@ def residual_dof(matrix):
     """
     if matrix is None:
         return ()
-    return (float(len(matrix) - np.linalg.matrix_rank(matrix)),)
+    return (float(len(matrix) - decompose(matrix).rank),)
 
 
 def numbers_in(path):

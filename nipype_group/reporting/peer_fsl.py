@@ -15,6 +15,7 @@ from nipype_group.reporting.peer_found import (
     numbers_in,
     residual_dof,
 )
+from nipype_group.stats.decompositions import decompose
 
 LOOKED_FOR = (
     "FSL: cope*.feat/stats/tstat1, stats/tstat1, tstat1 or zstat1 (FEAT, flameo), "
@@ -67,7 +68,7 @@ class _Model:
         if kind == "t" or not residual:
             return residual
         rows = self.rows(kind, number)
-        return () if rows is None else (float(np.linalg.matrix_rank(rows)), *residual)
+        return () if rows is None else (float(decompose(rows).rank), *residual)
 
 
 def find_fsl(folder, start=""):

@@ -5,6 +5,7 @@ Slices are axial, the left hemisphere on the left, the front at the top.
 
 import numpy as np
 
+from nipype_group.images import to_mm
 from nipype_group.reporting.brain_slices import Volume, own_background
 from nipype_group.reporting.figures import (
     BLUE,
@@ -111,7 +112,7 @@ def _cell_width(n_maps, background):
 
 def _largest_slice(background, mask, affine, width_px):
     """Return z of the slice with most voxels, and the mm of its pixels."""
-    height = np.round(np.argwhere(mask) @ affine[2, :3] + affine[2, 3], 1)
+    height = np.round(to_mm(np.argwhere(mask), affine)[:, 2], 1)
     levels, counts = np.unique(height, return_counts=True)
     z_mm = float(levels[counts.argmax()])
     mm_per_px = np.ptp(background.box[0]) / width_px

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from nipype_group.images import to_mm, voxel_volume_mm3
 from nipype_group.reporting.atlas import MIN_PERCENT, Atlas, region_shares, sample
 from nipype_group.reporting.described_tables import write_described_table
 from nipype_group.stacks import unmask
@@ -84,7 +85,7 @@ class MaskRegions:
         """
         inside = np.flatnonzero(mask.ravel(order="F"))
         voxels = np.column_stack(np.unravel_index(inside, mask.shape, order="F"))
-        values, volumes = sample(atlas, voxels @ affine[:3, :3].T + affine[:3, 3])
+        values, volumes = sample(atlas, to_mm(voxels, affine))
         # Value 0 of a label image is what lies between the regions, even where it has a name.
         indices = sorted(i for i in atlas.names if i != 0 or atlas.probabilistic)
         place = {index: number for number, index in enumerate(indices)}
@@ -96,7 +97,7 @@ class MaskRegions:
                     probability / 100 if atlas.probabilistic else 1
                 )
         whole = np.array([volumes.get(index, 0.0) for index in indices])
-        voxel_mm3 = abs(np.linalg.det(affine[:3, :3]))
+        voxel_mm3 = voxel_volume_mm3(affine)
         percent = np.divide(
             100 * covered * voxel_mm3, whole, out=np.zeros(len(indices)), where=whole > 0
         )
@@ -157,7 +158,7 @@ class MaskRegions:
         sums = np.bincount(labels[mask], weights=z[mask], minlength=len(self.indices) + 1)[1:]
         for region in ari_regions(z, labels, mask=mask, alpha=alpha, tail=tail):
             place = region.name - 1
-            at = affine[:3, :3] @ region.peak + affine[:3, 3]
+            at = to_mm(region.peak, affine)
             row = sums[place] / region.n_voxels, region.peak_z, *at, region.tdp
             for name, value in zip(names, row, strict=True):
                 found[name][place] = value

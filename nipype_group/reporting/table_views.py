@@ -13,6 +13,7 @@ from string import ascii_lowercase
 import numpy as np
 import pandas as pd
 
+from nipype_group.images import to_mm
 from nipype_group.reporting.table_files import column_text, write_lines
 
 CONVENTIONS = ("nilearn", "fsl", "spm", "afni")
@@ -215,7 +216,7 @@ def _peaks_of(cluster, peaks, convention):
     for peak in own.to_dict("records"):
         near = kept[-1:] if convention == "nilearn" else kept
         places = [[other[a] - peak[a] for a in "xyz"] for other in near]
-        if all(np.linalg.norm(place) > _PEAK_DISTANCE_MM for place in places):
+        if all(np.sqrt(np.square(place).sum()) > _PEAK_DISTANCE_MM for place in places):
             kept.append(peak)
         if len(kept) == _PEAKS_LISTED[convention]:
             break
@@ -257,7 +258,7 @@ def _voxels(clusters, labels, affine):
     bounds = zip(np.searchsorted(owner, ids, "left"), np.searchsorted(owner, ids, "right"))
     for start, stop in bounds:
         voxels = inside[start:stop]
-        yield tuple(voxels.T), voxels @ affine[:3, :3].T + affine[:3, 3]
+        yield tuple(voxels.T), to_mm(voxels, affine)
 
 
 def _largest_first(clusters):

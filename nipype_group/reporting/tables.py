@@ -3,6 +3,7 @@
 import numpy as np
 from scipy import ndimage
 
+from nipype_group.images import to_mm, voxel_volume_mm3
 from nipype_group.reporting import atlas as atlas_names
 from nipype_group.reporting.table_files import (
     CLUSTER_COLUMNS,
@@ -102,13 +103,13 @@ def cluster_tables(
     stat, labels, volumes = _checked_arrays(stat, labels, volumes, stat_type)
     affine = np.asarray(affine, dtype=float)
     spread = (min_distance_mm, max_peaks, peak_connectivity)
-    voxel_mm3 = abs(np.linalg.det(affine[:3, :3]))
+    voxel_mm3 = voxel_volume_mm3(affine)
 
     voxels = np.argwhere(labels > 0)
     owner = labels[labels > 0]
     order = np.argsort(owner, kind="stable")
     voxels, owner = voxels[order], owner[order]
-    xyz = voxels @ affine[:3, :3].T + affine[:3, 3]
+    xyz = to_mm(voxels, affine)
     heights = stat[tuple(voxels.T)].astype(float)
     ranks = volumes.get("zscore", stat)[tuple(voxels.T)].astype(float)
     ids, first = np.unique(owner, return_index=True)
@@ -128,7 +129,7 @@ def cluster_tables(
             at["standard_error"] = np.sqrt(at.pop("variance", np.nan))
             peak = {**common, "peak_id": peak_id, **at, "stat": heights[row]}
             peak |= dict(zip("ijk", voxels[row].tolist())) | dict(zip("xyz", xyz[row]))
-            peak["distance_to_main_mm"] = np.linalg.norm(xyz[row] - xyz[chosen[0]])
+            peak["distance_to_main_mm"] = np.sqrt(np.square(xyz[row] - xyz[chosen[0]]).sum())
             peak["hemisphere"] = atlas_names.hemisphere(xyz[row, 0])
             peak |= {a.name: atlas_names.peak_text(a, found[row]) for a, found, _ in samples}
             peaks.append(peak)
@@ -368,7 +369,7 @@ def _peaks(voxels, heights, xyz, min_distance_mm, max_peaks, connectivity):
     box[at] = heights
     kept = []
     for row in row_of[tuple(local_maxima(box, row_of >= 0, connectivity).T)]:
-        if np.all(np.linalg.norm(xyz[kept] - xyz[row], axis=1) > min_distance_mm):
+        if np.all(np.sqrt(np.square(xyz[kept] - xyz[row]).sum(axis=1)) > min_distance_mm):
             kept.append(row)
         if len(kept) == max_peaks:
             break

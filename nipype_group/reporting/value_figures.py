@@ -17,6 +17,7 @@ from nipype_group.reporting.figures import (
     shorten,
 )
 from nipype_group.reporting.peak_values import view_peak
+from nipype_group.stats.map_quality import correlation
 
 _PER_ROW = 3
 _PANEL_PX = 300
@@ -124,7 +125,7 @@ def _in_words(peak, view, design):
     elif view.kind == "strip":
         text += f"mean {number(view.y.mean())}"
     else:
-        explained = np.corrcoef(view.x, view.y)[0, 1] if np.ptp(view.x) else 0.0
+        explained = np.nan_to_num(correlation(view.x, view.y))
         text += f"correlation of fitted and observed {number(explained)}"
     missing = len(design.participants) - len(view.rows)
     text += f", {plural(missing, 'map')} without a value" if missing else ""

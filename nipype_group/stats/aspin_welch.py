@@ -29,7 +29,9 @@ from functools import cached_property
 import numba
 import numpy as np
 
+from nipype_group.stats.decompositions import complement, decompose, qr
 from nipype_group.stats.glm import LinearModel
+from nipype_group.stats.matrix_products import multiply
 
 # Voxels whose sums are held at once: they stay in a first-level cache.
 VOXELS_PER_BLOCK = 256
@@ -282,10 +284,10 @@ def _split_basis(basis, groups, n_groups):
     own, shared = [], basis
     for g in range(n_groups):
         outside = np.where((groups == g)[:, None], 0.0, shared)
-        _, sines, vt = np.linalg.svd(outside, full_matrices=False)
-        whole = sines < _INSIDE
-        own.append(np.where((groups == g)[:, None], shared @ vt[whole].T, 0.0))
-        shared = shared @ vt[~whole].T
+        reaching = decompose(outside, _INSIDE).rows.T
+        inside = multiply(shared, complement(reaching))
+        own.append(np.where((groups == g)[:, None], inside, 0.0))
+        shared = multiply(shared, reaching)
     return np.hstack([*own, shared])
 
 
@@ -333,8 +335,7 @@ class AspinWelch:
         shape, n_columns = np.shape(self.weights), self.model.matrix.shape[1]
         if len(shape) != 2 or shape[1] != n_columns or shape[0] == 0:
             raise ValueError(f"contrast rows have shape {shape}, the design {n_columns} columns")
-        directions = self.weights @ self.model.inverse
-        if np.linalg.matrix_rank(directions) < shape[0]:
+        if decompose(multiply(self.weights, self.model.inverse)).rank < shape[0]:
             raise ValueError(f"the {shape[0]} contrast rows are not independent in this design")
 
     @cached_property
@@ -343,14 +344,15 @@ class AspinWelch:
         _, groups = np.unique(self.groups, return_inverse=True)
         n_groups = groups.max() + 1
         basis = np.ascontiguousarray(_split_basis(self.model.basis, groups, n_groups))
-        contrast = self.weights @ self.model.inverse @ basis
+        contrast = multiply(multiply(self.weights, self.model.inverse), basis)
         members = [basis[groups == g] for g in range(n_groups)]
-        grams = np.array([rows.T @ rows for rows in members])
-        sizes = np.array([len(rows) for rows in members], dtype=float)
-        group_dof = sizes - np.trace(grams, axis1=1, axis2=2)
-        parts = np.array([contrast @ gram @ contrast.T for gram in grams])
-        values, vectors = np.linalg.eigh(parts)
-        roots = vectors * np.sqrt(np.maximum(values, 0.0))[:, None, :]
+        group_dof = np.array([len(rows) - np.square(rows).sum() for rows in members])
+        shares = [multiply(rows, contrast.T) for rows in members]
+        parts = np.array([multiply(share.T, share) for share in shares])
+        roots = np.zeros(parts.shape)
+        for root, share in zip(roots, shares, strict=True):
+            triangle = qr(share)[1]
+            root[:, : len(triangle)] = triangle.T
         return basis, groups, contrast, roots, parts, group_dof, float(self.model.dof)
 
     def statistic(self, data):

@@ -65,6 +65,24 @@ def exact_correlations(rows, n_effect, series):
     return values
 
 
+@numba.njit(nogil=True, cache=True)
+def exact_correlations_of(rows, n_effect, series, shuffles, voxels):
+    """Return the partial correlations of pairs of a shuffle and a voxel.
+
+    Parameters
+    ----------
+    rows : float64 array, shape (m, r + q, n)
+    n_effect : int
+        r.
+    series : float64 array, shape (v, n)
+    shuffles, voxels : int arrays, shape (k,)
+    """
+    values = np.empty(len(shuffles))
+    for k in range(len(shuffles)):
+        values[k] = exact_correlation(rows[shuffles[k]], n_effect, series[voxels[k]])
+    return values
+
+
 # Each loop below gives the same for any order of its steps, or its rounding is covered by the
 # bound on float32, so it may run in vectors.
 @numba.njit(nogil=True, cache=True, fastmath={"nnan", "nsz", "reassoc"})

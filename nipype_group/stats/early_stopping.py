@@ -12,8 +12,9 @@ from functools import partial
 
 import numpy as np
 
+from nipype_group.stats.correlation_scan import exact_correlations_of
 from nipype_group.stats.permutation_precision import negative_binomial_p
-from nipype_group.stats.shuffle_maps import partial_correlations
+from nipype_group.stats.shuffle_maps import effect_and_left, partial_correlations
 from nipype_group.stats.shuffle_methods import TIE_TOLERANCE
 from nipype_group.stats.shuffle_tiles import Tiles, shuffles_per_pass
 
@@ -104,9 +105,8 @@ def _advance(tiles, statistics, rows, first, n_required, counts, numbers, index)
         if len(active) == 0:
             return
         look = rows[start : start + _SHUFFLES_PER_LOOK]
-        products = np.ascontiguousarray(look.transpose(1, 0, 2)) @ tile.series[active].T
-        heights = statistics.heights(partial_correlations(products, contrast), contrast.signed)
-        voxels, shuffles = np.nonzero((heights >= reference[active]).T)
+        reached = _reached(look, tile.series[active], reference[active], statistics, contrast)
+        voxels, shuffles = np.nonzero(reached.T)
         # Position of each hit among those of its voxel, after what was counted before.
         begins = np.searchsorted(voxels, np.arange(len(active)))
         place = np.arange(len(voxels)) - begins[voxels] + counts[active][voxels]
@@ -115,6 +115,25 @@ def _advance(tiles, statistics, rows, first, n_required, counts, numbers, index)
         hits = np.bincount(voxels, minlength=len(active))
         counts[active] = np.minimum(counts[active] + hits, n_required)
         active = active[counts[active] < n_required]
+
+
+def _reached(rows, series, reference, statistics, contrast):
+    """Tell which shuffles reach the reference of which voxels, bool array of shape (m, v).
+
+    The matrix library's products, whose last bits depend on the processor, decide what is clear;
+    what lies within their rounding of the reference is computed again in a fixed order.
+    """
+    products = np.ascontiguousarray(rows.transpose(1, 0, 2)) @ series.T
+    heights = statistics.heights(partial_correlations(products, contrast), contrast.signed)
+    left = effect_and_left(products, contrast)[1]
+    rounding = rows.shape[2] * np.finfo(float).eps
+    # To first order the rounding of a correlation is that of a product over what is left.
+    bound = 2 * rounding * rows.shape[1] / np.maximum(left - 4 * rounding, rounding)
+    near = np.nonzero((np.abs(heights - reference) <= bound) | (left < np.sqrt(rounding)))
+    exact = exact_correlations_of(rows, contrast.effect_rows, series, *near)
+    reached = heights >= reference
+    reached[near] = statistics.heights(exact, contrast.signed) >= reference[near[1]]
+    return reached
 
 
 def stopped_p(results, n_required, n_shuffles):

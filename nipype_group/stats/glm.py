@@ -5,7 +5,9 @@ from functools import cached_property, lru_cache
 
 import numpy as np
 
+from nipype_group.stats.decompositions import decompose, inverse
 from nipype_group.stats.distributions import f_to_z, log_sf_f, log_sf_t, t_to_z
+from nipype_group.stats.matrix_products import multiply, residuals_of, sum_of_squares
 
 
 @dataclass(frozen=True)
@@ -40,18 +42,19 @@ class LinearModel:
             )
 
     @cached_property
-    def _svd(self):
+    def _scale(self):
         # Columns in units of their own length, so that the rank does not depend on units.
-        scale = np.linalg.norm(self.matrix, axis=0)
-        scale = np.where(scale > 0, scale, 1.0)
-        u, s, vt = np.linalg.svd(self.matrix / scale, full_matrices=False)
-        keep = s > max(self.matrix.shape) * np.finfo(float).eps * max(s.max(initial=0), 1)
-        return u[:, keep], s[keep], vt[keep] / scale, vt[keep]
+        scale = np.sqrt(sum_of_squares(self.matrix))
+        return np.where(scale > 0, scale, 1.0)
+
+    @cached_property
+    def _decomposition(self):
+        return decompose(self.matrix / self._scale)
 
     @property
     def rank(self):
         """Number of independent columns."""
-        return len(self._svd[1])
+        return self._decomposition.rank
 
     @property
     def dof(self):
@@ -61,18 +64,17 @@ class LinearModel:
     @property
     def basis(self):
         """Orthonormal basis of the column space, shape (n, rank)."""
-        return self._svd[0]
+        return self._decomposition.basis
 
     @cached_property
     def inverse(self):
         """Generalised inverse of the design, shape (p, n)."""
-        u, s, vt_scaled, _ = self._svd
-        return (vt_scaled.T / s) @ u.T
+        return self._decomposition.inverse / self._scale[:, None]
 
     @cached_property
     def covariance(self):
         """Covariance of the betas for unit residual variance, shape (p, p)."""
-        return self.inverse @ self.inverse.T
+        return multiply(self.inverse, self.inverse.T)
 
     def check_estimable(self, weights, name):
         """Refuse contrast rows that the design cannot estimate (Searle 1971).
@@ -89,13 +91,11 @@ class LinearModel:
         ValueError
             Naming the columns that the data cannot tell apart.
         """
-        scale = np.linalg.norm(self.matrix, axis=0)
-        scale = np.where(scale > 0, scale, 1.0)
-        vt = self._svd[3]
-        scaled = weights / scale
-        lost = scaled - scaled @ vt.T @ vt
+        rows = self._decomposition.rows
+        scaled = weights / self._scale
+        lost = residuals_of(rows.T, scaled.T)
         if np.abs(lost).max() > 1e-8 * max(np.abs(scaled).max(), 1e-300):
-            null_space = np.abs(np.eye(len(scale)) - vt.T @ vt).max(axis=0) > 1e-8
+            null_space = np.abs(residuals_of(rows.T, np.eye(rows.shape[1]))).max(axis=0) > 1e-8
             used = (np.abs(weights) > 0).any(axis=0) & null_space
             names = [c for c, u in zip(self.columns, used, strict=True) if u]
             raise ValueError(
@@ -138,11 +138,11 @@ class LinearModel:
         residual_ss : array, shape (v,)
             Residual sum of squares. Set to 0 where it is no more than rounding.
         """
-        betas = self.inverse @ data
+        betas = multiply(self.inverse, data)
         # The basis keeps its digits where columns are nearly collinear, betas do not.
-        residuals = data - self.basis @ (self.basis.T @ data)
-        residual_ss = np.square(residuals).sum(axis=0)
-        rounding = np.square(10 * len(data) * np.finfo(float).eps) * np.square(data).sum(axis=0)
+        residuals = residuals_of(self.basis, data)
+        residual_ss = sum_of_squares(residuals)
+        rounding = np.square(10 * len(data) * np.finfo(float).eps) * sum_of_squares(data)
         residual_ss[residual_ss <= rounding] = 0.0
         return betas, residual_ss
 
@@ -152,9 +152,9 @@ class LinearModel:
         Around the mean where the design holds a constant, around 0 where it does not.
         """
         ones = np.ones(len(data))
-        if np.linalg.norm(ones - self.basis @ (self.basis.T @ ones)) < 1e-8 * np.sqrt(len(data)):
+        if np.square(residuals_of(self.basis, ones)).sum() < 1e-16 * len(data):
             data = data - data.mean(axis=0)
-        return np.square(data).sum(axis=0)
+        return sum_of_squares(data)
 
 
 def independent_rows(weights):
@@ -165,8 +165,9 @@ def independent_rows(weights):
     >>> independent_rows(np.array([[1.0, -1, 0], [0, 1, -1], [1, 0, -1]])).shape
     (2, 3)
     """
-    _, s, vt = np.linalg.svd(np.asarray(weights, dtype=float), full_matrices=False)
-    return vt[s > 1e-10 * s.max()]
+    weights = np.asarray(weights, dtype=float)
+    longest = np.sqrt(np.square(weights).sum(axis=0).max())
+    return decompose(weights, 1e-10 * longest).rows
 
 
 def _ratio(numerator, denominator):
@@ -197,8 +198,8 @@ def t_contrast(weights, betas, residual_variance, covariance, pattern=None):
     effect, variance, t : arrays, shape (v,)
         t is 0 where the variance is 0.
     """
-    effect = weights @ betas
-    unit = weights @ covariance @ weights
+    effect = multiply(weights, betas)
+    unit = _quadratic(weights[None], covariance)[..., 0, 0]
     variance = residual_variance * (unit if pattern is None else unit[pattern])
     return effect, variance, _ratio(effect, np.sqrt(variance))
 
@@ -223,8 +224,8 @@ def f_contrast(weights, betas, residual_variance, covariance, pattern=None):
         Degrees of freedom of the numerator.
     """
     rows = independent_rows(weights)
-    estimates = rows @ betas
-    unit = rows @ covariance @ rows.T
+    estimates = multiply(rows, betas)
+    unit = _quadratic(rows, covariance)
     if pattern is None:
         square = _squares(estimates, unit)
     else:
@@ -238,9 +239,16 @@ def f_contrast(weights, betas, residual_variance, covariance, pattern=None):
     return np.sqrt(mean_square), residual_variance.copy(), f, len(rows)
 
 
+def _quadratic(rows, covariance):
+    """Return rows x covariance x rows', shape (r, r), of each covariance where there are more."""
+    if covariance.ndim == 3:
+        return np.array([_quadratic(rows, own) for own in covariance])
+    return multiply(multiply(rows, covariance), rows.T)
+
+
 def _squares(estimates, covariance):
     """Return the squared length of estimates in units of their covariance, shape (v,)."""
-    return np.einsum("iv,ij,jv->v", estimates, np.linalg.inv(covariance), estimates)
+    return (estimates * multiply(inverse(covariance), estimates)).sum(axis=0)
 
 
 def _members(numbers, n_groups):
@@ -250,8 +258,7 @@ def _members(numbers, n_groups):
     return np.split(order, bounds)
 
 
-# Voxels fitted at once: bounds memory and fixes the shape of every matrix product, so results do
-# not depend on who reads how much.
+# Voxels fitted at once: bounds memory.
 VOXELS_PER_TILE = 4096
 # Maps x voxels of a tile, 64 MiB of float64: more than 2048 maps have narrower tiles.
 VALUES_PER_TILE = 2**23

@@ -10,6 +10,7 @@ import numpy as np
 from scipy import stats
 
 from nipype_group.stats.glm import VOXELS_PER_TILE, tiles
+from nipype_group.stats.matrix_products import residuals_of
 
 # Studentised residuals beyond it are large: 3 in 1000 of a normal voxel.
 LARGE_RESIDUAL = 3.0
@@ -170,15 +171,15 @@ def _values(one, total, counts):
     shared = present & (counts > 1)
     others = (total[shared] - one[shared]) / (counts[shared] - 1)
     sd = own.std(ddof=1) if own.size > 1 else np.nan
-    return own.mean(), sd, np.median(own), _correlation(one[shared], others)
+    return own.mean(), sd, np.median(own), correlation(one[shared], others)
 
 
-def _correlation(a, b):
-    """Return Pearson's correlation, NaN where there is none."""
+def correlation(a, b):
+    """Return Pearson's correlation of two arrays of shape (v,), NaN where one is constant."""
     if len(a) < 2 or np.ptp(a) == 0 or np.ptp(b) == 0:
         return np.nan
     a, b = a - a.mean(), b - b.mean()
-    return (a @ b) / np.sqrt((a @ a) * (b @ b))
+    return (a * b).sum() / np.sqrt(np.square(a).sum() * np.square(b).sum())
 
 
 def _over_tiles(model, read, n_voxels):
@@ -233,7 +234,7 @@ def _studentised_sums(model, data):
     free = left > 1 - _FITTED_WHOLE
     alive = residual_ss > 0
     data = data[:, alive]
-    residuals = data - model.basis @ (model.basis.T @ data)
+    residuals = residuals_of(model.basis, data)
     variance = residual_ss[alive] / model.dof
     sums = np.zeros((3, len(data)))
     squares = np.square(residuals[free]) / (variance * left[free, None])

@@ -15,8 +15,10 @@ from dataclasses import dataclass
 import numba
 import numpy as np
 
+from nipype_group.stats.decompositions import decompose, qr
 from nipype_group.stats.distributions import f_to_z, interpolated_t_to_z
 from nipype_group.stats.glm import by_missing
+from nipype_group.stats.matrix_products import multiply, residuals_of, sum_of_squares
 
 # Directions shorter than this share of a unit vector lie in the span of others.
 _DEPENDENT = 1e-7
@@ -120,7 +122,8 @@ class IncompleteVoxels:
             present = np.ones(design.shape[1], bool)
             present[self.missing[self.starts[voxel] : self.starts[voxel + 1]]] = False
             basis = _orthonormal(design[shuffles][:, present], n_nuisance)
-            coefficients = basis @ series[self.places[voxel], present]
+            own = series[self.places[voxel], present]
+            coefficients = multiply(basis.reshape(-1, len(own)), own).reshape(basis.shape[:2])
             correlation[shuffles, voxel] = self._correlation(coefficients)
         return np.where(self.dof > 0, self._z(correlation.clip(-1, 1)), 0.0)
 
@@ -141,14 +144,14 @@ class IncompleteVoxels:
 
 def _residuals(design, data, n_nuisance):
     """Return residuals of unit length, None where the maps do not determine the contrast."""
-    if len(design) <= design.shape[1] or np.linalg.matrix_rank(design) < design.shape[1]:
+    if len(design) <= design.shape[1] or decompose(design).rank < design.shape[1]:
         return None
-    basis = np.linalg.qr(design)[0]
-    residuals = data - basis[:, :n_nuisance] @ (basis[:, :n_nuisance].T @ data)
-    unexplained = data - basis @ (basis.T @ data)
-    size = np.sqrt(np.square(data).sum(axis=0))
-    alive = np.sqrt(np.square(unexplained).sum(axis=0)) > 1e-12 * len(data) * size
-    length = np.sqrt(np.square(residuals).sum(axis=0))
+    basis = qr(design)[0]
+    residuals = residuals_of(basis[:, :n_nuisance], data)
+    unexplained = residuals_of(basis, data)
+    size = np.sqrt(sum_of_squares(data))
+    alive = np.sqrt(sum_of_squares(unexplained)) > 1e-12 * len(data) * size
+    length = np.sqrt(sum_of_squares(residuals))
     return np.divide(residuals, length, out=np.zeros_like(residuals), where=alive)
 
 
@@ -220,20 +223,15 @@ def _orthonormal(design, n_nuisance):
     -------
     float64 array, shape (m, p, n)
     """
-    columns, triangle = np.linalg.qr(design)
-    weight = np.diagonal(triangle, axis1=1, axis2=2)
-    rows = (columns * np.where(weight < 0, -1.0, 1.0)[:, None]).transpose(0, 2, 1).copy()
-    for m in np.flatnonzero((np.abs(weight) < _DEPENDENT).any(axis=1)):
-        rows[m] = 0
-        u, s, _ = np.linalg.svd(design[m, :, :n_nuisance], full_matrices=False)
-        basis = u[:, s > _DEPENDENT]
-        rows[m, : basis.shape[1]] = basis.T
-        left = design[m, :, n_nuisance:]
-        left = left - basis @ (basis.T @ left)
-        u, s, vt = np.linalg.svd(left, full_matrices=False)
-        kept = s > _DEPENDENT
-        effect = u[:, kept]
-        if left.shape[1] == 1 and kept.any():
-            effect = effect * np.sign(vt[0, 0])
-        rows[m, n_nuisance : n_nuisance + effect.shape[1]] = effect.T
+    rows = np.zeros((len(design), design.shape[2], design.shape[1]))
+    for own, found in zip(design, rows, strict=True):
+        nuisance = decompose(own[:, :n_nuisance], _DEPENDENT).basis
+        left = residuals_of(nuisance, own[:, n_nuisance:])
+        split = decompose(left, _DEPENDENT)
+        effect = split.basis
+        if left.shape[1] == 1 and split.rank:
+            # One direction keeps the sign of the contrast.
+            effect = left / np.sqrt(sum_of_squares(left))
+        found[: nuisance.shape[1]] = nuisance.T
+        found[n_nuisance : n_nuisance + effect.shape[1]] = effect.T
     return rows

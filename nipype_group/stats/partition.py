@@ -4,8 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# Cosines closer to 1 than this count as lying in the same space.
-_SAME_SPACE = 1e-9
+from nipype_group.stats.decompositions import complement, decompose, qr
+from nipype_group.stats.matrix_products import multiply, residuals_of
+
+# A unit vector of which less than this is left outside a space lies in it.
+_SAME_SPACE = 1e-5
 
 
 @dataclass(frozen=True)
@@ -51,10 +54,8 @@ class Partition:
         """
         if fixed.shape[1] == 0 or self.nuisance.shape[1] == 0:
             return self.nuisance, self.nuisance[:, :0]
-        _, cosines, vt = np.linalg.svd(fixed.T @ self.nuisance, full_matrices=True)
-        stays = np.zeros(len(vt), dtype=bool)
-        stays[: len(cosines)] = cosines > 1 - _SAME_SPACE
-        return self.nuisance @ vt[~stays].T, self.nuisance @ vt[stays].T
+        moving = decompose(residuals_of(fixed, self.nuisance), _SAME_SPACE).rows.T
+        return multiply(self.nuisance, moving), multiply(self.nuisance, complement(moving))
 
 
 def partition(model, weights):
@@ -74,13 +75,11 @@ def partition(model, weights):
     weights = np.atleast_2d(weights)
     # The estimate of a row is w'y with w in the column space; w is orthogonal to every
     # prediction for which the contrast vanishes.
-    directions = (weights @ model.inverse).T
-    q, r = np.linalg.qr(directions)
-    effect = q * np.sign(np.diag(r))
-    projected = model.basis - effect @ (effect.T @ model.basis)
-    others = np.linalg.svd(projected, full_matrices=False)[0]
-    tested = model.matrix @ np.linalg.pinv(weights)
-    return Partition(effect, others[:, : model.rank - effect.shape[1]], model.dof, tested)
+    effect, _ = qr(multiply(weights, model.inverse).T)
+    # Directions of the model are unit vectors within the nuisance, or nothing is left of them.
+    nuisance = decompose(residuals_of(effect, model.basis), _SAME_SPACE).basis
+    tested = multiply(model.matrix, decompose(weights).inverse)
+    return Partition(effect, nuisance, model.dof, tested)
 
 
 def holds(directions, vectors):
@@ -97,5 +96,5 @@ def holds(directions, vectors):
     -------
     bool
     """
-    rest = vectors - directions @ (directions.T @ vectors)
-    return bool(np.all(np.linalg.norm(rest, axis=0) < 1e-8 * np.linalg.norm(vectors, axis=0)))
+    rest = np.square(residuals_of(directions, vectors)).sum(axis=0)
+    return bool(np.all(rest < 1e-16 * np.square(vectors).sum(axis=0)))

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
+from nipype_group.stats.matrix_products import multiply, residuals_of
 from nipype_group.stats.partition import holds
 from nipype_group.stats.shuffling import ShufflingScheme
 
@@ -165,7 +166,8 @@ def _moved_share(split, blocks):
     """Return the share of what a contrast tests that permutation moves."""
     labels = tuple(range(len(split.effect)))
     fixed = ShufflingScheme("permute", labels, blocks).fixed_directions()
-    return 1 - np.square(fixed.T @ split.effect).sum() / np.square(split.effect).sum()
+    kept = np.square(multiply(fixed.T, split.effect)).sum()
+    return 1 - kept / np.square(split.effect).sum()
 
 
 def _refusal(name, requested, tests_mean, repeated, has_blocks, wholes):
@@ -208,7 +210,7 @@ def assumption_warnings(data, model, split, kind, name):
     list of str
     """
     warnings = []
-    residuals = data - model.basis @ (model.basis.T @ data)
+    residuals = residuals_of(model.basis, data)
     variance = np.square(residuals).mean(axis=0)
     rounding = np.square(10 * len(data) * np.finfo(float).eps) * np.square(data).mean(axis=0)
     alive = variance > rounding

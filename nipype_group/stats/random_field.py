@@ -44,7 +44,8 @@ def _scaled_ec(u, field, volume):
     logs = log_ec_densities(u, field)[: volume.n_dims + 1]
     top = logs.max(axis=0)
     finite = np.where(np.isneginf(top), 0.0, top)
-    return finite, np.tensordot(np.asarray(volume.resels), np.exp(logs - finite), axes=1)
+    densities = zip(volume.resels, np.exp(logs - finite), strict=True)
+    return finite, sum(resels * density for resels, density in densities)
 
 
 def expected_ec(u, field, volume):

@@ -9,6 +9,8 @@ from itertools import combinations
 
 import numpy as np
 
+from nipype_group.stats.matrix_products import multiply
+
 # Parts of the lattice resels that add up to a volume between voxels and cubes (SPM12).
 _EXTENT_WEIGHTS = np.array([1 / 2, 2 / 3, 2 / 3, 1])
 
@@ -217,7 +219,7 @@ def cluster_resels(labels, rpv, fwhm_voxels):
     n_known = np.bincount(labels[known], minlength=n_labels + 1)[1:]
     total = np.bincount(labels[known], weights=rpv[known], minlength=n_labels + 1)[1:]
     mean = np.where(n_known > 0, total / np.maximum(n_known, 1), 1 / np.prod(fwhm))
-    return _lattice_resels(labels, n_labels, np.ones(3)) @ _EXTENT_WEIGHTS * mean
+    return multiply(_lattice_resels(labels, n_labels, np.ones(3)), _EXTENT_WEIGHTS) * mean
 
 
 def sphere_resels(radius_mm, fwhm_mm):

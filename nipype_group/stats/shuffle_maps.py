@@ -2,10 +2,9 @@
 
 import numpy as np
 
-from nipype_group.stats.shuffle_tiles import VOXELS_PER_TILE
+from nipype_group.stats.matrix_products import multiply
 
-# Products of every block have one shape, with shuffle k in row ``k mod SHUFFLES_PER_BLOCK``: the
-# last bits of a matrix product may depend on both.
+# Shuffles whose products with a tile are held at once: they stay in the cache.
 SHUFFLES_PER_BLOCK = 32
 
 
@@ -52,7 +51,7 @@ def _pseudo_t_maps(tiles, first, last):
     contrast = tiles.contrast
     effects, variances = np.empty((2, last - first, tiles.n_voxels))
     for tile, shuffles, _, products in _products(tiles, first, last):
-        effect, left = _effect_and_left(products, contrast)
+        effect, left = effect_and_left(products, contrast)
         effects[shuffles, tile.span] = effect * tile.length
         residual = (left - np.square(effect)) * np.square(tile.length)
         variances[shuffles, tile.span] = residual / contrast.dof
@@ -70,25 +69,16 @@ def _products(tiles, first, last):
     rows : float64 array, shape (r + q, m, n)
         Rows of these shuffles.
     products : float64 array, shape (r + q, m, v)
-        Of rows and series; overwritten by the next.
+        Of rows and series.
     """
-    rows = tiles.contrast.rows(first, last)
-    place = first % SHUFFLES_PER_BLOCK
-    n_blocks = -(-(place + len(rows)) // SHUFFLES_PER_BLOCK)
-    padded = np.zeros((n_blocks * SHUFFLES_PER_BLOCK, *rows.shape[1:]))
-    padded[place : place + len(rows)] = rows
-    blocks = padded.reshape(n_blocks, SHUFFLES_PER_BLOCK, *rows.shape[1:])
-    # Block, part, shuffle, map.
-    blocks = np.ascontiguousarray(blocks.transpose(0, 2, 1, 3))
-    products = np.empty((rows.shape[1], SHUFFLES_PER_BLOCK, VOXELS_PER_TILE))
+    rows = np.ascontiguousarray(tiles.contrast.rows(first, last).transpose(1, 0, 2))
     for tile in tiles:
-        for number, parts in enumerate(blocks):
-            for part, product in zip(parts, products, strict=True):
-                np.matmul(part, tile.series.T, out=product)
-            begin = number * SHUFFLES_PER_BLOCK - place
-            start, stop = max(begin, 0), min(begin + SHUFFLES_PER_BLOCK, len(rows))
-            mine = slice(start - begin, stop - begin)
-            yield tile, slice(start, stop), parts[:, mine], products[:, mine, : tile.n_real]
+        series = np.ascontiguousarray(tile.real.T)
+        for start in range(0, rows.shape[1], SHUFFLES_PER_BLOCK):
+            shuffles = slice(start, min(start + SHUFFLES_PER_BLOCK, rows.shape[1]))
+            own = rows[:, shuffles]
+            products = multiply(own.reshape(-1, own.shape[2]), series)
+            yield tile, shuffles, own, products.reshape(*own.shape[:2], tile.n_real)
 
 
 def partial_correlations(products, contrast):
@@ -100,11 +90,11 @@ def partial_correlations(products, contrast):
         Of the rows of `contrast` and the series of voxels.
     contrast : ShuffledContrast
     """
-    effect, left = _effect_and_left(products, contrast)
+    effect, left = effect_and_left(products, contrast)
     return _ratio(effect, np.sqrt(left)).clip(-1, 1)
 
 
-def _effect_and_left(products, contrast):
+def effect_and_left(products, contrast):
     """Return the length of the effect (with its sign, if it has one) and 1 - |nuisance|^2."""
     rank = contrast.effect_rows
     effect = products[0] if rank == 1 else np.sqrt(np.square(products[:rank]).sum(axis=0))

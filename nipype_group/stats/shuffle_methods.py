@@ -14,7 +14,9 @@ import numpy as np
 from scipy import stats
 
 from nipype_group.stats.aspin_welch import AspinWelch
+from nipype_group.stats.decompositions import complement, decompose
 from nipype_group.stats.distributions import f_to_z, interpolated_t_to_z, t_to_z
+from nipype_group.stats.matrix_products import multiply, residuals_of, sum_of_squares
 from nipype_group.stats.partition import Partition
 from nipype_group.stats.shuffling import ShufflingScheme
 
@@ -173,7 +175,7 @@ class ShuffledContrast:
     def _reduced(self):
         """Orthonormal basis of what the nuisance leaves, shape (n, n - q), for huh-jhun."""
         nuisance = self.partition.nuisance
-        return np.linalg.qr(nuisance, mode="complete")[0][:, nuisance.shape[1] :]
+        return complement(nuisance)
 
     def series(self, data):
         """Return what is shuffled, and what the data as they are correlate by.
@@ -196,13 +198,13 @@ class ShuffledContrast:
         """
         split = self.partition
         residuals = _without(split.nuisance, data)
-        length = np.sqrt(_sum_of_squares(residuals))
+        length = np.sqrt(sum_of_squares(residuals))
         alive = self._has_residuals(data, residuals, length)
         source = residuals
         if self._way in ("manly", "ter-braak"):
             source = _without(self._removed, data)
         elif self._way == "huh-jhun":
-            source = self._reduced.T @ residuals
+            source = multiply(self._reduced.T, residuals)
         series = plain = _of_unit_length(source, alive)
         if self._way == "ter-braak":
             plain = _of_unit_length(residuals, alive)
@@ -211,13 +213,12 @@ class ShuffledContrast:
     def _has_residuals(self, data, residuals, length):
         """Tell which voxels the model does not explain whole."""
         effect = self.partition.effect
-        left = np.square(length) - np.square(effect.T @ residuals).sum(axis=0)
+        left = np.square(length) - sum_of_squares(multiply(effect.T, residuals))
         doubtful = np.flatnonzero(left <= _CANCELLED * np.square(length))
         # Differences of squares lose the digits that count where little is left.
-        rest = residuals[:, doubtful] - effect @ (effect.T @ residuals[:, doubtful])
-        left[doubtful] = _sum_of_squares(rest)
+        left[doubtful] = sum_of_squares(residuals_of(effect, residuals[:, doubtful]))
         rounding = 10 * len(data) * np.finfo(float).eps
-        return left > np.square(rounding) * _sum_of_squares(data)
+        return left > np.square(rounding) * sum_of_squares(data)
 
     @property
     def plain_rows(self):
@@ -250,7 +251,7 @@ class ShuffledContrast:
             tested = split.effect if self._way == "dekker" else split.tested
             return _outside(split.nuisance, _shuffled(tested, orders, signs))
         if self._way == "huh-jhun":
-            return _shuffled(self._reduced.T @ split.effect, orders, signs)
+            return _shuffled(multiply(self._reduced.T, split.effect), orders, signs)
         if self._way == "kennedy":
             return _shuffled(split.effect, orders, signs)
         return _shuffled(np.hstack([split.effect, self._moved]), orders, signs)
@@ -318,18 +319,12 @@ def shuffled_rows(partition, method):
 
 
 def _without(directions, data):
-    residuals = data - directions @ (directions.T @ data)
-    # One more projection removes what rounding left of large nuisance effects.
-    residuals -= directions @ (directions.T @ residuals)
-    return residuals
-
-
-def _sum_of_squares(values):
-    return np.einsum("nv,nv->v", values, values)
+    # The second projection removes what rounding left of large nuisance effects.
+    return residuals_of(directions, residuals_of(directions, data))
 
 
 def _of_unit_length(values, alive):
-    length = np.sqrt(_sum_of_squares(values))
+    length = np.sqrt(sum_of_squares(values))
     alive = alive & (length > 0)
     unit = np.divide(values, length, out=np.zeros_like(values), where=alive)
     return np.ascontiguousarray(unit.T)
@@ -345,12 +340,16 @@ def _shuffled(directions, orders, signs):
 
 def _outside(nuisance, rows):
     """Residualise rows on the nuisance and make them orthonormal within each shuffle."""
-    left = rows - np.einsum("nq,mkq->mkn", nuisance, np.einsum("mkn,nq->mkq", rows, nuisance))
+    columns = rows.reshape(-1, rows.shape[2]).T
+    left = np.ascontiguousarray(residuals_of(nuisance, columns).T).reshape(rows.shape)
     size = np.sqrt(np.square(rows).sum(axis=2, keepdims=True))
     share = np.sqrt(np.square(left).sum(axis=2, keepdims=True))
     left = np.where(share > _NOTHING_LEFT * size, left, 0.0)
     if rows.shape[1] == 1:
         return np.divide(left, share, out=np.zeros_like(left), where=left != 0)
     # Columns that depend on each other leave fewer directions, whichever columns they are.
-    _, shares, directions = np.linalg.svd(left / size, full_matrices=False)
-    return np.where(shares[:, :, None] > _NOTHING_LEFT, directions, 0.0)
+    directions = np.zeros_like(left)
+    for own, found in zip(left / size, directions, strict=True):
+        basis = decompose(own.T, _NOTHING_LEFT).basis
+        found[: basis.shape[1]] = basis.T
+    return directions

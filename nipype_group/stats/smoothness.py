@@ -246,7 +246,7 @@ def residual_smoothness(
     # Grouped so that a repeated plane gives exactly 0.
     roughness = (second[1:, 1:] - second[1:, :1]) + (second[0, 0] - second[:1, 1:])
     roughness *= n_maps / (n_images * dof)
-    determinant = np.maximum(np.linalg.det(np.moveaxis(roughness, -1, 0)), 0.0)
+    determinant = np.maximum(_determinant(roughness), 0.0)
     resels = np.sqrt(determinant / _FOUR_LN2**3)
     axes = np.sqrt(np.maximum(np.einsum("iiv->iv", roughness), 0.0) / _FOUR_LN2).mean(axis=1)
     # Rounding leaves about 1e-16 of a field that does not vary along some axis.
@@ -266,6 +266,12 @@ def residual_smoothness(
         n_voxels=len(resels),
         dof=dof,
     )
+
+
+def _determinant(matrices):
+    """Return the determinants of symmetric matrices, shape (3, 3, v)."""
+    (xx, xy, xz), (_, yy, yz), (_, _, zz) = matrices
+    return xx * (yy * zz - yz * yz) - xy * (xy * zz - yz * xz) + xz * (xy * yz - yy * xz)
 
 
 def z_roughness(dof, table="exact"):

@@ -1,0 +1,242 @@
+"""Compute with all of the package's numerics and print a checksum of every result, as JSON.
+
+    python tests/stats/numerics.py [FIRST LAST]
+
+With a range of shuffles print what these give instead. What it prints is the same on any
+processor; `test_any_processor.py` runs it as several.
+"""
+
+import hashlib
+import json
+import sys
+import warnings
+from itertools import product
+
+import numpy as np
+import pandas as pd
+from scipy import ndimage
+
+from nipype_group.design.formula import code_formula
+from nipype_group.reporting.model_figures import column_correlations
+from nipype_group.reporting.peak_values import studentised_residuals
+from nipype_group.stats import glm, random_field
+from nipype_group.stats.all_resolutions import ari_clusters
+from nipype_group.stats.aspin_welch import AspinWelch
+from nipype_group.stats.early_stopping import run_until_stopped
+from nipype_group.stats.euler import StatField
+from nipype_group.stats.map_quality import map_quality
+from nipype_group.stats.partition import partition
+from nipype_group.stats.permutation import run_shuffles
+from nipype_group.stats.planning import assumption_warnings, row_labels
+from nipype_group.stats.region_means import fit_regions, region_means
+from nipype_group.stats.resels import SearchVolume
+from nipype_group.stats.shuffle_methods import METHODS, ShuffledContrast, shuffled_rows
+from nipype_group.stats.shuffle_statistics import ShuffleStatistics
+from nipype_group.stats.shuffling import ShufflingScheme
+from nipype_group.stats.smoothing import VolumeSmoother
+from nipype_group.stats.smoothness import residual_smoothness, z_smoothness
+from nipype_group.stats.tail_approximation import approximate_p
+
+SHAPE, N = (13, 11, 9), 21
+MASK = np.ones(SHAPE, dtype=bool)
+RNG = np.random.default_rng(12)
+AGE = RNG.uniform(20, 80, N)
+IQ = 0.3 * AGE + RNG.standard_normal(N) * 9
+GROUP = (np.arange(N) % 3 == 0).astype(float)
+DESIGNS = {
+    "slope": (np.column_stack([np.ones(N), AGE, IQ, GROUP]), [[0, 1, 0, 0]]),
+    "F": (np.column_stack([np.ones(N), AGE, IQ, GROUP]), [[0, 1, 0, 0], [0, 0, 1, 0.3]]),
+    "groups": (np.column_stack([GROUP, 1 - GROUP]), [[1, -1]]),
+    "rank-deficient": (np.column_stack([np.ones(N), GROUP, 1 - GROUP, IQ]), [[0, 1, -1, 0]]),
+}
+EVERYTHING = ShuffleStatistics(
+    ("voxel", "extent", "mass", "tfce"), cluster_forming_p=0.05, n_top=9
+)
+
+
+def maps():
+    """Return smooth maps, shape (n, voxels), with effects of age and group."""
+    noise = ndimage.gaussian_filter(RNG.standard_normal((N, *SHAPE)), (0, 1, 1, 1))
+    noise[:, 2:7, 2:6, 2:5] += 0.004 * (AGE - 50)[:, None, None, None]
+    return noise.reshape(N, -1)
+
+
+def with_gaps(data):
+    """Return maps of which some lack voxels."""
+    gaps = data.copy()
+    gaps[3, :300] = gaps[7, 200:500] = gaps[11, 250:900] = np.nan
+    gaps[5:20, 600:620] = np.nan
+    return gaps
+
+
+def model_of(name):
+    """Return the model and the contrast rows of a design."""
+    matrix, weights = DESIGNS[name]
+    columns = tuple(f"c{i}" for i in range(matrix.shape[1]))
+    return glm.LinearModel(matrix, columns), np.array(weights, dtype=float)
+
+
+def contrast_of(name, method="freedman-lane", kind="permute", **how):
+    """Return a shuffled contrast of a design."""
+    model, weights = model_of(name)
+    split = partition(model, weights)
+    n_rows = shuffled_rows(split, method)
+    labels = row_labels(model.matrix) if n_rows == N else tuple(range(n_rows))
+    return ShuffledContrast(split, ShufflingScheme(kind, labels, seed=3), method, **how)
+
+
+def shuffle(contrast, data, first=0, last=40, statistics=EVERYTHING):
+    """Run shuffles of one contrast; returns their result."""
+    (result,) = run_shuffles(lambda a, b: data[:, a:b], MASK, [contrast], statistics, first, last)
+    return result
+
+
+def arrays_of(result):
+    """Return the arrays of a result of shuffles."""
+    parts = [result.observed, result.counts, result.nulls]
+    return [*(array for part in parts for array in part.values()), result.tops]
+
+
+def shard(first, last):
+    """Return what shuffles of two contrasts give, as numbers that JSON holds whole."""
+    data = maps()
+    cases = (contrast_of("F"), data), (contrast_of("slope", varying_dof=True), with_gaps(data))
+    results = [shuffle(*case, first, last) for case in cases]
+    return [
+        {name: {n: a.tolist() for n, a in getattr(result, name).items()} for name in
+         ("observed", "counts", "nulls")} | {"tops": result.tops.tolist()}
+        for result in results
+    ]  # fmt: skip
+
+
+def smoothed():
+    """Yield results of smoothing."""
+    values = RNG.standard_normal(SHAPE).astype(np.float32)
+    present = values > -1
+    for fwhm in ([5, 5, 5], [0, 7, 4]):
+        yield f"smoothing {fwhm}", [VolumeSmoother(SHAPE, [3, 2, 2.5], fwhm)(values, present)]
+
+
+def fitted(data, gaps):
+    """Yield fits, contrasts, qualities and smoothness."""
+    for (name, which), one in product([*((n, "t") for n in DESIGNS), ("F", "F")], (data, gaps)):
+        model, weights = model_of(name)
+        whole = bool(np.isfinite(one).all())
+        label = f"{name} {which} {'whole' if whole else 'gaps'}"
+        read = lambda a, b, one=one: one[:, a:b]  # noqa: E731
+        betas, variance, r2, patterns = glm.fit_by_pattern(model, read, one.shape[1])
+        found, _ = glm.contrast_maps(
+            weights, which, betas, variance, patterns.covariance, patterns.dof, "two-sided",
+            patterns.number,
+        )  # fmt: skip
+        yield f"fit {label}", [betas, variance, r2, patterns.covariance, *found.values()]
+        quality, _ = map_quality(model, read, one, one.shape[1])
+        yield f"quality {label}", [quality.correlation, quality.residual_rms, quality.leverage]
+        if whole:
+            fitted_values = sum(c[:, None] * b for c, b in zip(model.matrix.T, betas, strict=True))
+            residuals = (data - fitted_values).reshape(-1, *SHAPE)
+            smoothness = residual_smoothness(residuals, MASK, model.dof)
+            yield (
+                f"smoothness {label}",
+                [smoothness.fwhm_voxels, smoothness.resels_per_voxel, smoothness.dlh],
+            )
+            yield f"smoothest {label}", [z_smoothness(residuals, MASK, model.dof).fwhm_voxels]
+        yield f"studentised {label}", [studentised_residuals(model, data[:, 7])]
+
+
+def of_regions(data, gaps):
+    """Yield the model and the permutation p of the means of regions."""
+    numbers = RNG.integers(-1, 12, data.shape[1])
+    for label, one in (("whole", data), ("gaps", gaps)):
+        (means,) = region_means(one, [numbers])
+        model, weights = model_of("slope")
+        regions = fit_regions(model, means)
+        contrast = contrast_of("slope", varying_dof=regions.has_missing)
+        p = regions.permutation_p([contrast], 50, "two-sided")
+        yield (
+            f"regions {label}",
+            [means, *regions.contrast(weights, "t", "two-sided").values(), *p],
+        )
+
+
+def shuffled(data, gaps):
+    """Yield results of permutation."""
+    for name, method in product(("slope", "F"), METHODS):
+        yield f"shuffles {name} {method}", arrays_of(shuffle(contrast_of(name, method), data))
+    yield "flips", arrays_of(shuffle(contrast_of("slope", kind="flip"), data))
+    on_z = ShuffleStatistics(("voxel", "mass", "tfce"), statistic_scale="z")
+    yield "z", arrays_of(shuffle(contrast_of("slope"), data, statistics=on_z))
+    for name in ("slope", "F"):
+        yield f"gaps {name}", arrays_of(shuffle(contrast_of(name, varying_dof=True), gaps))
+        model, weights = model_of(name)
+        welch = AspinWelch(model, weights, GROUP.astype(int))
+        yield f"variance groups {name}", arrays_of(shuffle(contrast_of(name, welch=welch), data))
+    smoother = VolumeSmoother(SHAPE, [2, 2, 2], [6, 6, 6])
+
+    def smooth(variances):
+        return np.array([smoother(v.reshape(SHAPE), MASK).ravel() for v in variances], dtype=float)
+
+    by_height = ShuffleStatistics(("voxel", "mass", "tfce"), cluster_forming_statistic=2.0)
+    pseudo_t = contrast_of("slope", smooth_variance=smooth)
+    yield "pseudo-t", arrays_of(shuffle(pseudo_t, data, statistics=by_height))
+    (stopped,) = run_until_stopped(
+        lambda a, b: data[:, a:b], MASK, [contrast_of("slope")], ShuffleStatistics(), 5, 0, 90
+    )
+    yield "early stop", [stopped.observed, stopped.counts, stopped.numbers]
+
+
+def inferred():
+    """Yield random field theory, fitted tails and true discoveries."""
+    volume = SearchVolume([1, 12.3, 80.1, 301.7], n_voxels=9000, fwhm_voxels=[2.2, 2.1, 2.3])
+    heights = np.linspace(1.5, 9, 50)
+    for field in (StatField("t", 17), StatField("F", (2, 17)), StatField("Z")):
+        p = random_field.log_p_height(heights, field, volume, "rft")
+        yield f"random field {field.kind}", [p, random_field.expected_extent(3.1, field, volume)]
+    null = np.sort(RNG.gumbel(3, 0.5, 500))
+    for method in ("gpd", "gamma"):
+        yield f"tail {method}", [approximate_p(null, np.linspace(2, 8, 30), method).log_p]
+    z = ndimage.gaussian_filter(RNG.standard_normal(SHAPE), 1) * 12
+    found = ari_clusters(z, (2.0, 3.0), mask=MASK)
+    yield "ari", [np.array([c.tdp for clusters in found.clusters for c in clusters])]
+
+
+def designed():
+    """Yield designs of formulas and what is said of them."""
+    table = pd.DataFrame({"age": AGE, "iq": IQ, "group": np.where(GROUP > 0, "a", "b")})
+    for formula in (
+        "age * group", "poly(age, 3)", "bs(age, df=5)", "cr(iq, df=4)",
+        "scale(age) + log(iq + 99)", "cr(iq, df=4, constraints='center')",
+    ):  # fmt: skip
+        matrix = code_formula(formula, table).matrix
+        yield f"design {formula}", [matrix, *column_correlations(matrix)[1:]]
+    model, weights = model_of("groups")
+    said = assumption_warnings(maps() ** 3, model, partition(model, weights), "permute", "x")
+    yield "warnings", [np.frombuffer(" ".join(said).encode(), np.uint8)]
+
+
+def results():
+    """Yield all results, a name and arrays each."""
+    data = maps()
+    gaps = with_gaps(data)
+    yield from smoothed()
+    yield from fitted(data, gaps)
+    yield from of_regions(data, gaps)
+    yield from shuffled(data, gaps)
+    yield from inferred()
+    yield from designed()
+
+
+def checksum(arrays):
+    """Return a checksum of the bytes of arrays."""
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()[:16]
+
+
+if __name__ == "__main__":
+    warnings.simplefilter("ignore")
+    if sys.argv[1:]:
+        print(json.dumps(shard(*map(int, sys.argv[1:]))))
+    else:
+        print(json.dumps({name: checksum(arrays) for name, arrays in results()}))
