@@ -10,6 +10,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
 
 IMAGE_SUFFIXES = (".nii", ".nii.gz", ".img", ".img.gz")
 # Grids are one where no corner is off by more than this share of a voxel.
@@ -102,7 +103,10 @@ def read_map(path):
     try:
         image = nib.load(path)
         values = np.asarray(image.dataobj, dtype=np.float32)
-    except (OSError, EOFError, zlib.error, ImageFileError, ValueError) as error:
+    except (
+        *(OSError, EOFError, zlib.error, ImageFileError, HeaderDataError, ValueError),
+        *(MemoryError, OverflowError),
+    ) as error:
         raise MapError(
             path, f"cannot be read as an image, it may be truncated ({error})"
         ) from error

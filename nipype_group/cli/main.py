@@ -9,6 +9,7 @@ os.environ.setdefault("NO_ET", "1")
 
 from nipype_group._version import __version__
 from nipype_group.cli import demo, diff, nidm, replay, report, run
+from nipype_group.cli.screen import plain_output
 
 
 def build_parser():
@@ -42,9 +43,10 @@ def main(argv=None):
     int
         0 where everything worked, 1 where the analysis failed, 2 where the arguments are wrong.
     """
-    arguments = build_parser().parse_args(argv)
-    arguments.command_line = ["nipype-group", *(sys.argv[1:] if argv is None else argv)]
-    return run.guarded(f"nipype-group {arguments.command}", arguments)
+    with plain_output():
+        arguments = build_parser().parse_args(argv)
+        arguments.command_line = ["nipype-group", *(sys.argv[1:] if argv is None else argv)]
+        return run.guarded(f"nipype-group {arguments.command}", arguments)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,14 @@
 """``nipype-group report``: the report of results, ours or those of another package."""
 
 import argparse
-import json
 from pathlib import Path
 
 from nipype_group.cli import run
 from nipype_group.reporting.derivatives import GENERATOR, check_output_dir
 from nipype_group.reporting.html_report import write_report
 from nipype_group.reporting.peer_files import look_up, peer_contrasts
+from nipype_group.reporting.result_forms import DATA_SET
+from nipype_group.whole_files import read_json
 from nipype_group.workflows import AnalysisSettings, init_peer_wf
 
 _USAGE = """\
@@ -123,16 +124,16 @@ def own_results(path):
     path = Path(path).absolute()
     if _maker(path) == GENERATOR:
         return True
-    return _maker(path.parent) == GENERATOR and any(path.glob("*contrasts.json"))
+    return any(path.glob("*contrasts.json")) and _maker(path.parent) == GENERATOR
 
 
 def _maker(folder):
     """Return what a data set says made it, None where it does not."""
-    try:
-        about = json.loads((folder / "dataset_description.json").read_text())
-        return about["GeneratedBy"][0]["Name"]
-    except (OSError, ValueError, LookupError, TypeError):
+    path = folder / "dataset_description.json"
+    if not path.exists():
         return None
+    makers = read_json(path, DATA_SET, folder).get("GeneratedBy")
+    return makers[0].get("Name") if makers else None
 
 
 def report_own(arguments):

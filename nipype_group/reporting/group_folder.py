@@ -1,6 +1,6 @@
 """The files of a finished group folder, found by what their names say."""
 
-import json
+import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -8,8 +8,32 @@ from pathlib import Path
 from nipype_group.design.contrasts import read_contrasts
 from nipype_group.design.matrix import read_design
 from nipype_group.design.sources import read_tsv
+from nipype_group.images import IMAGE_SUFFIXES
 from nipype_group.reporting.derivatives import CONTROLS, FIGURE_INDEX, STRICTEST_FIRST
+from nipype_group.reporting.result_forms import FIGURES, THRESHOLDED, form_of
 from nipype_group.reporting.table_files import read_table
+from nipype_group.whole_files import (
+    UnusableFileError,
+    check_regular,
+    check_shape,
+    inside,
+    read_bytes,
+    read_json,
+)
+
+# Columns that the page and its sentences are made of.
+_NEEDED_COLUMNS = {
+    "clusters": ("cluster_id", "n_voxels", "volume_mm3", "label"),
+    "peaks": (
+        *("cluster_id", "peak_id", "sign", "x", "y", "z", "i", "j", "k", "stat", "zscore"),
+        "distance_to_main_mm",
+    ),
+    "labels": ("cluster_id",),
+    "observations": ("participant_id", "map"),
+    "excluded": ("map",),
+    "regions": (),
+}
+_PNG = b"\x89PNG\r\n\x1a\n"
 
 
 @dataclass(frozen=True)
@@ -73,7 +97,7 @@ class ThresholdedResult:
 
     def table(self, name):
         """Read clusters, peaks or labels."""
-        return read_table(self.tables[name])
+        return _with_columns(read_table(self.tables[name]), self.tables[name], name)
 
 
 class GroupFolder:
@@ -88,14 +112,17 @@ class GroupFolder:
     ------
     FileNotFoundError
         Where there is no such folder, or no contrast in it.
+    UnusableFileError
+        Where something in it leads out of what was given, is no file, or is of another form.
     """
 
     def __init__(self, path):
-        path = Path(path).absolute()
+        given = path = Path(path).absolute()
         if (path / "group").is_dir():
-            path = path / "group"
+            path = inside(path / "group", given)
         if not path.is_dir():
             raise FileNotFoundError(f"{path} does not exist; give the folder of results")
+        check_results(path, given)
         self.path = path
         self.files = [Named.of(p) for p in sorted(path.iterdir()) if p.is_file()]
         contrasts = self.find("contrasts", ".json")
@@ -104,7 +131,12 @@ class GroupFolder:
                 f"{path} holds no *contrasts.json: no group results of this package"
             )
         self.contrasts = read_contrasts(contrasts)
-        listed = json.loads(contrasts.read_text())["Contrasts"]
+        content = read_json(contrasts, form_of("contrasts"))
+        listed = content["Contrasts"]
+        n_columns = len(content.get("Columns", ()))
+        weights = [row for each in listed for row in each["Weights"]]
+        if "Columns" in content and any(len(row) != n_columns for row in weights):
+            raise UnusableFileError(contrasts, "has weights for another number of columns")
         # z maps of another package are tested as t are, and are no t.
         self.stat_types = {
             contrast.label: entry.get("StatisticType", contrast.test)
@@ -127,12 +159,12 @@ class GroupFolder:
     def read_json(self, suffix, **entities):
         """Return the content of a JSON file, {} where there is none."""
         path = self.find(suffix, ".json", **entities)
-        return {} if path is None else json.loads(path.read_text())
+        return {} if path is None else read_json(path, form_of(suffix))
 
     def read_rows(self, suffix, **entities):
         """Return a table as text, None where there is none."""
         path = self.find(suffix, ".tsv", **entities)
-        return None if path is None else read_tsv(path)
+        return None if path is None else _with_columns(read_tsv(path), path, suffix)
 
     @cached_property
     def design(self):
@@ -145,7 +177,7 @@ class GroupFolder:
         """Return the sidecar of the first unthresholded map, which all maps of the run share."""
         for file in self.files:
             if file.suffix == "statmap" and file.path.name.endswith(".json"):
-                content = json.loads(file.path.read_text())
+                content = read_json(file.path, form_of("statmap"))
                 if content.get("AnalysisLevel") == "G":
                     return content
         return {}
@@ -164,7 +196,7 @@ class GroupFolder:
     def figures(self):
         """Entries of all figures, as their indexes describe them."""
         index = self.path / "figures" / FIGURE_INDEX
-        return json.loads(index.read_text()) if index.is_file() else []
+        return read_json(index, FIGURES) if index.exists() else []
 
     def figure(self, kind, **about):
         """Return the first figure of a kind, None where there is none."""
@@ -178,6 +210,17 @@ class GroupFolder:
             if entry["Kind"] == kind and all(entry.get(k) == v for k, v in about.items())
         ]
 
+    def picture(self, entry):
+        """Return the bytes of a figure, a PNG image; None where its file is gone."""
+        folder = self.path / "figures"
+        path = inside(folder / entry["File"], folder, folder / FIGURE_INDEX)
+        if not path.exists():
+            return None
+        content = read_bytes(path)
+        if not content.startswith(_PNG):
+            raise UnusableFileError(path, "is no PNG image, as which figures.json names it")
+        return content
+
     def results(self, contrast):
         """Return the thresholded results of a contrast's label, the leading one first.
 
@@ -190,14 +233,61 @@ class GroupFolder:
                 and file.path.suffix == ".tsv"
                 and file.entities.get("contrast") == contrast
             ):
-                settings = json.loads(file.path.with_suffix(".json").read_text())
+                about = file.path.with_suffix(".json")
+                settings = _settings(about)
                 stem = file.path.name.removesuffix("clusters.tsv")
                 tables = {
                     name: self.path / f"{stem}{name}.tsv"
                     for name in ("clusters", "peaks", "labels")
                 }
-                desc = file.entities["desc"]
-                found.append(ThresholdedResult(contrast, desc, tables, settings["TableSettings"]))
+                desc = file.entities.get("desc", "")
+                found.append(ThresholdedResult(contrast, desc, tables, settings))
         return sorted(
             found, key=lambda r: (not r.survives, STRICTEST_FIRST.index(r.control), r.desc)
         )
+
+
+def check_results(path, folder):
+    """See that nothing below a path leads out of a folder, and that all are folders and files.
+
+    Parameters
+    ----------
+    path : path
+        Part of a folder of results.
+    folder : path
+        What was given.
+
+    Raises
+    ------
+    UnusableFileError
+        Naming the first that is a link out, a pipe, a device, a table that is too large to be one,
+        or a folder in the place of a file.
+    """
+    for place, folders, files in os.walk(path):
+        for name in sorted((*folders, *files)):
+            own = Path(place, name)
+            if own.is_symlink():
+                inside(own, folder)
+            if own.is_dir() and not (own.suffix and Named.of(own).entities):
+                continue
+            if own.exists() and not (own.is_file() and name.endswith(IMAGE_SUFFIXES)):
+                check_regular(own, own.stat())
+
+
+def _settings(path):
+    """Return how a thresholded map came about, from the dictionary of its clusters."""
+    if not path.exists():
+        raise UnusableFileError(path, "is missing; its table stands beside it")
+    settings = read_json(path, THRESHOLDED)["TableSettings"]
+    check_shape(
+        settings["HeightControl"], frozenset(CONTROLS), path, "TableSettings.HeightControl"
+    )
+    return settings
+
+
+def _with_columns(table, path, kind):
+    """Return a table that has the columns of its kind."""
+    absent = [c for c in _NEEDED_COLUMNS.get(kind, ()) if c not in table]
+    if absent:
+        raise UnusableFileError(path, f"has no column {', '.join(absent)}; make it again")
+    return table
