@@ -16,6 +16,11 @@ IMAGE_SUFFIXES = (".nii", ".nii.gz", ".img", ".img.gz")
 # Grids are one where no corner is off by more than this share of a voxel.
 _CORNER_TOLERANCE = 0.01
 _CHUNK_BYTES = 1 << 20
+# What reading an image raises that is damaged, or whose header declares more than there is.
+UNREADABLE = (
+    *(OSError, EOFError, zlib.error, ImageFileError, HeaderDataError, ValueError),
+    *(MemoryError, OverflowError),
+)
 
 
 class MapError(ValueError):
@@ -103,10 +108,7 @@ def read_map(path):
     try:
         image = nib.load(path)
         values = np.asarray(image.dataobj, dtype=np.float32)
-    except (
-        *(OSError, EOFError, zlib.error, ImageFileError, HeaderDataError, ValueError),
-        *(MemoryError, OverflowError),
-    ) as error:
+    except UNREADABLE as error:
         raise MapError(
             path, f"cannot be read as an image, it may be truncated ({error})"
         ) from error
@@ -119,10 +121,24 @@ def read_map(path):
     return values, Grid(values.shape, np.asarray(image.affine, dtype=float))
 
 
+def load_values(path):
+    """Load an image; returns it with its values as float64.
+
+    Raises
+    ------
+    MapError
+        Where the file is missing, unreadable, truncated, or declares more than memory holds.
+    """
+    try:
+        image = nib.load(path)
+        return image, np.asarray(image.dataobj, dtype=float)
+    except UNREADABLE as error:
+        raise MapError(path, f"cannot be read as an image ({error or 'too large'})") from error
+
+
 def read_volume(path):
     """Read one volume as float64, values as they are; returns the array and its `Grid`."""
-    image = nib.load(path)
-    values = np.asarray(image.dataobj, dtype=float)
+    image, values = load_values(path)
     values = values.reshape(values.shape[:3])
     return values, Grid(values.shape, np.asarray(image.affine, dtype=float))
 

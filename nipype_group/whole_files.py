@@ -15,6 +15,7 @@ from pathlib import Path
 # Files that are read whole are tables, records and figures; a larger one is none of them.
 LARGEST_BYTES = 1 << 28
 NUMBER = (int, float)
+_DEEPEST = 50
 _REMEDY = "put it back as it was written, or make it again"
 _WORDS = {
     str: "text",
@@ -134,8 +135,10 @@ def read_bytes(path, folder=None):
             about = os.fstat(number)
             check_regular(path, about)
             return stream.read()
-    except FileNotFoundError:
-        raise
+    except FileNotFoundError as error:
+        if not Path(path).is_symlink():
+            raise
+        raise UnusableFileError(path, "is a link to nothing; put the file there") from error
     except OSError as error:
         raise UnusableFileError(path, f"cannot be read ({error.strerror or error})") from error
 
@@ -224,6 +227,8 @@ def _parsed(path, text):
             parse_float=finite,
             parse_int=whole,
         )
+        if _is_deep(content):
+            raise RecursionError
         if re.search(r"\\u[dD]", text):
             # Half of a pair of escapes is no character, and could not be written.
             json.dumps(content, ensure_ascii=False).encode()
@@ -234,6 +239,17 @@ def _parsed(path, text):
         raise UnusableFileError(path, f"is nested too deeply; {_REMEDY}") from error
     except ValueError as error:
         raise UnusableFileError(path, f"is no JSON ({error}); {_REMEDY}") from error
+
+
+def _is_deep(content):
+    """Tell whether a value is nested more deeply than what walks through it may be."""
+    level = [content]
+    for _ in range(_DEEPEST):
+        containers = [value for value in level if isinstance(value, (dict, list))]
+        if not containers:
+            return False
+        level = [v for c in containers for v in (c.values() if isinstance(c, dict) else c)]
+    return True
 
 
 def check_shape(value, shape, path, where=""):

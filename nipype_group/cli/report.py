@@ -8,7 +8,7 @@ from nipype_group.reporting.derivatives import GENERATOR, check_output_dir
 from nipype_group.reporting.html_report import write_report
 from nipype_group.reporting.peer_files import look_up, peer_contrasts
 from nipype_group.reporting.result_forms import DATA_SET
-from nipype_group.whole_files import read_json
+from nipype_group.whole_files import UnusableFileError, read_json
 from nipype_group.workflows import AnalysisSettings, init_peer_wf
 
 _USAGE = """\
@@ -124,13 +124,22 @@ def own_results(path):
     path = Path(path).absolute()
     if _maker(path) == GENERATOR:
         return True
-    return any(path.glob("*contrasts.json")) and _maker(path.parent) == GENERATOR
+    inside_group = any(path.glob("*contrasts.json"))
+    if inside_group and _maker(path.parent) == GENERATOR:
+        return True
+    if inside_group or any(path.glob("group/*contrasts.json")):
+        description = (path.parent if inside_group else path) / "dataset_description.json"
+        raise UnusableFileError(
+            description,
+            f"does not say that {GENERATOR} made the results beside it; put it back as it was",
+        )
+    return False
 
 
 def _maker(folder):
     """Return what a data set says made it, None where it does not."""
     path = folder / "dataset_description.json"
-    if not path.exists():
+    if not path.exists() and not path.is_symlink():
         return None
     makers = read_json(path, DATA_SET, folder).get("GeneratedBy")
     return makers[0].get("Name") if makers else None

@@ -123,33 +123,41 @@ class FolderLock:
     def __exit__(self, kind, error, trace):
         self._released.set()
         self._heart.join()
-        if self._is_held():
+        lost = self._loss()
+        if lost is None:
             self._path.unlink(missing_ok=True)
         elif kind is None or issubclass(kind, Exception):
             # Whatever failed, this is why.
-            raise FolderLostError(self._loss()) from error
+            raise FolderLostError(lost) from error
 
     def check(self):
         """Raise `FolderLostError` where the folder is no longer the one that was locked."""
-        if not self._is_held():
-            raise FolderLostError(self._loss())
+        lost = self._loss()
+        if lost is not None:
+            raise FolderLostError(lost)
+
+    def _loss(self):
+        """Return what became of the folder, None where this run still has it."""
+        if self._is_held() and os.access(self._folder, os.W_OK):
+            return None
+        if not self._folder.exists():
+            what = "is gone"
+        elif not self._folder.is_dir():
+            what = "was replaced by a file"
+        elif self._is_held():
+            what = "can no longer be written to"
+        else:
+            what = f"was replaced, or its lock {LOCK_NAME} was"
+        return (
+            f"the {self._what} {self._folder} {what}: it changed while the run went on, which is "
+            "stopped; run the same command again"
+        )
 
     def _is_held(self):
         try:
             return (self._owner() or {}).get("token") == self._token
         except (OSError, ValueError):
             return False
-
-    def _loss(self):
-        what = "is gone"
-        if self._folder.is_dir():
-            what = f"was replaced, or its lock {LOCK_NAME} was,"
-        elif self._folder.exists():
-            what = "was replaced by a file"
-        return (
-            f"the {self._what} {self._folder} {what} while the run went on, which is stopped; run "
-            "the same command again"
-        )
 
     def _create(self):
         about = {

@@ -322,7 +322,7 @@ def check_output_dir(output_dir):
             break
     _check_places_in(top)
     description = top / "dataset_description.json"
-    if description.exists():
+    if description.exists() or description.is_symlink():
         makers = read_json(description, DATA_SET, top).get("GeneratedBy")
         by = makers[0].get("Name") if makers else None
         if by != GENERATOR:

@@ -60,6 +60,12 @@ class Named:
         keyed = (pair.partition("-") for pair in pairs)
         return cls(path, {key: value for key, dash, value in keyed if dash}, suffix)
 
+    def check_labels(self):
+        """Refuse labels that are more than letters and digits, as those of all results are."""
+        for key in ("task", "space", "contrast", "stat", "desc"):
+            if not self.entities.get(key, "a").isalnum():
+                raise UnusableFileError(self.path, f"its {key} is no label; rename the file")
+
 
 @dataclass(frozen=True)
 class ThresholdedResult:
@@ -125,6 +131,8 @@ class GroupFolder:
         check_results(path, given)
         self.path = path
         self.files = [Named.of(p) for p in sorted(path.iterdir()) if p.is_file()]
+        for file in self.files:
+            file.check_labels()
         contrasts = self.find("contrasts", ".json")
         if contrasts is None:
             raise FileNotFoundError(
@@ -268,6 +276,8 @@ def check_results(path, folder):
             own = Path(place, name)
             if own.is_symlink():
                 inside(own, folder)
+                if not own.exists():
+                    raise UnusableFileError(own, "is a link to nothing; put the file there")
             if own.is_dir() and not (own.suffix and Named.of(own).entities):
                 continue
             if own.exists() and not (own.is_file() and name.endswith(IMAGE_SUFFIXES)):

@@ -195,7 +195,7 @@ def _matrix_in(path, folder):
     """Return the matrix of a file; None where it is none, or lies elsewhere."""
     try:
         text = text_of(path, folder)
-        if text is None:
+        if text is None or not text.strip():
             return None
         if path.suffix == ".csv":
             return np.loadtxt(io.StringIO(text), delimiter=",", ndmin=2)

@@ -49,7 +49,7 @@ RUN_SIDECAR = {
     "NumberOfInputs": int,
 }
 # A table's columns, and how a thresholded map came about.
-DICTIONARY = {"TableSettings?": dict, str: _COLUMNS}
+DICTIONARY = {"TableSettings": dict, str: _COLUMNS}
 THRESHOLDED = {
     "TableSettings": {
         "HeightControl": str,
@@ -92,7 +92,7 @@ _FORMS = {
         "LargestLeverage": NUMBER,
     },
     "smoothness": {
-        "FWHMVoxels?": _NUMBERS,
+        "FWHMVoxels": _NUMBERS,
         "FWHMMillimetres?": _NUMBERS,
         "Resels?": _NUMBERS,
         "VoxelsPerResel?": _NUMBER,
