@@ -1,6 +1,7 @@
 """The files of a finished group folder, found by what their names say."""
 
 import os
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -61,9 +62,9 @@ class Named:
         return cls(path, {key: value for key, dash, value in keyed if dash}, suffix)
 
     def check_labels(self):
-        """Refuse labels that are more than letters and digits, as those of all results are."""
+        """Refuse labels with signs that a page or a graph would take for their own."""
         for key in ("task", "space", "contrast", "stat", "desc"):
-            if not self.entities.get(key, "a").isalnum():
+            if not re.fullmatch(r"[\w+.-]*", self.entities.get(key, "")):
                 raise UnusableFileError(self.path, f"its {key} is no label; rename the file")
 
 
