@@ -12,6 +12,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
 
 IMAGE_SUFFIXES = (".nii", ".nii.gz", ".img", ".img.gz")
 # Grids are one where no corner is off by more than this share of a voxel.
@@ -21,6 +22,11 @@ _CHUNK_BYTES = 1 << 20
 # maps would read all of them again.
 _KEPT_CHECKSUMS = 2**18
 LONGEST_TICK_NS = 2 * 10**9
+# What reading an image raises that is damaged, or whose header declares more than there is.
+UNREADABLE = (
+    *(OSError, EOFError, zlib.error, ImageFileError, HeaderDataError, ValueError),
+    *(MemoryError, OverflowError),
+)
 
 
 class MapError(ValueError):
@@ -199,7 +205,7 @@ def read_map(path):
     try:
         image = nib.load(path)
         values = np.asarray(image.dataobj, dtype=np.float32)
-    except (OSError, EOFError, zlib.error, ImageFileError, ValueError) as error:
+    except UNREADABLE as error:
         raise MapError(
             path, f"cannot be read as an image, it may be truncated ({error})"
         ) from error
@@ -212,10 +218,24 @@ def read_map(path):
     return values, Grid(values.shape, np.asarray(image.affine, dtype=float))
 
 
+def load_values(path):
+    """Load an image; returns it with its values as float64.
+
+    Raises
+    ------
+    MapError
+        Where the file is missing, unreadable, truncated, or declares more than memory holds.
+    """
+    try:
+        image = nib.load(path)
+        return image, np.asarray(image.dataobj, dtype=float)
+    except UNREADABLE as error:
+        raise MapError(path, f"cannot be read as an image ({error or 'too large'})") from error
+
+
 def read_volume(path):
     """Read one volume as float64, values as they are; returns the array and its `Grid`."""
-    image = nib.load(path)
-    values = np.asarray(image.dataobj, dtype=float)
+    image, values = load_values(path)
     values = values.reshape(values.shape[:3])
     return values, Grid(values.shape, np.asarray(image.affine, dtype=float))
 

@@ -1,7 +1,6 @@
 """Maps as one stack: the mask they share, smoothing, and a fitted model in that mask."""
 
 import csv
-import json
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from nipype_group.images import (
 from nipype_group.stats.glm import LinearModel, VoxelPatterns, missing_rows
 from nipype_group.stats.matrix_products import multiply
 from nipype_group.stats.smoothing import VolumeSmoother
+from nipype_group.whole_files import read_json
 
 _KEPT_WEIGHTS = 8
 
@@ -443,11 +443,11 @@ def read_fit(model_file, betas_file, residual_variance_file, mask_file, pattern_
         Where the model file is none, or the files do not belong together.
     """
     try:
-        about = json.loads(Path(model_file).read_text())
+        about = read_json(model_file)
         covariance = np.array(about["Covariance"], dtype=float)
         dof = int(about["DegreesOfFreedom"])
         lacking = _read_patterns(about)
-    except (OSError, json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+    except (OSError, TypeError, ValueError) as error:
         raise MapError(model_file, f"no model description ({error!r})") from error
     image = nib.load(betas_file)
     grid = Grid(image.shape[:3], np.asarray(image.affine, dtype=float))

@@ -12,18 +12,19 @@ PACKAGE = Path(nipype_group.__file__).parent
 MODULES = sorted(p.relative_to(PACKAGE).as_posix() for p in PACKAGE.rglob("*.py"))
 # What each layer may use of the package beside itself, and of others where that is limited.
 ALLOWED = {
+    "whole_files": (),
     "stats": (),
     "images": (),
-    "stacks": ("stats", "images"),
-    "design": ("stats", "images"),
-    "reporting": ("stats", "images", "stacks", "design"),
-    "data": (),
-    "interfaces": ("stats", "images", "stacks", "design", "reporting"),
+    "stacks": ("whole_files", "stats", "images"),
+    "design": ("whole_files", "stats", "images"),
+    "reporting": ("whole_files", "stats", "images", "stacks", "design"),
+    "data": ("whole_files",),
+    "interfaces": ("whole_files", "stats", "images", "stacks", "design", "reporting"),
     "workflows": ("stats", "design", "reporting", "interfaces"),
-    "execution": ("workflows",),
-    "cli": ("stats", "design", "reporting", "data", "workflows", "execution"),
+    "execution": ("whole_files", "workflows"),
+    "cli": ("whole_files", "stats", "design", "reporting", "data", "workflows", "execution"),
 }
-WITHOUT_NIPYPE = ("stats", "images", "stacks", "design", "reporting", "data")
+WITHOUT_NIPYPE = ("whole_files", "stats", "images", "stacks", "design", "reporting", "data")
 STATS_MAY_IMPORT = {"numpy", "scipy", "numba", "nipype_group"}
 
 

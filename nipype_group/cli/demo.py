@@ -7,6 +7,7 @@ from pathlib import Path
 
 from nipype_group.cli import run
 from nipype_group.cli.origin import add_provenance, add_replace
+from nipype_group.cli.screen import plain_output
 from nipype_group.data.folders import is_free
 from nipype_group.data.generate import generate
 from nipype_group.data.localizer import fetch_localizer
@@ -94,7 +95,8 @@ def run_script(name, description, argv=None):
 
     command_line = [parser.prog, *(sys.argv[1:] if argv is None else argv)]
     parser.set_defaults(execute=execute, parser=parser, command_line=command_line)
-    return run.guarded(name, parser.parse_args(argv))
+    with plain_output():
+        return run.guarded(name, parser.parse_args(argv))
 
 
 def _check_place(output_dir):

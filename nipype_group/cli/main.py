@@ -9,6 +9,7 @@ os.environ.setdefault("NO_ET", "1")
 
 from nipype_group._version import __version__
 from nipype_group.cli import demo, diff, nidm, replay, report, run
+from nipype_group.cli.screen import plain_output
 
 
 def build_parser():
@@ -42,15 +43,16 @@ def main(argv=None):
     int
         0 where everything worked, 1 where the analysis failed, 2 where the arguments are wrong.
     """
-    arguments = build_parser().parse_args(argv)
-    arguments.command_line = ["nipype-group", *(sys.argv[1:] if argv is None else argv)]
-    for text in arguments.command_line:
-        # As bytes of a file's name that are no text come here.
-        if any("\ud800" <= sign <= "\udfff" for sign in text):
-            said = f"{text!r} is no text in UTF-8, in which records are written; rename it"
-            print(f"nipype-group {arguments.command}: {said}", file=sys.stderr)
-            return 2
-    return run.guarded(f"nipype-group {arguments.command}", arguments)
+    with plain_output():
+        arguments = build_parser().parse_args(argv)
+        arguments.command_line = ["nipype-group", *(sys.argv[1:] if argv is None else argv)]
+        for text in arguments.command_line:
+            # As bytes of a file's name that are no text come here.
+            if any("\ud800" <= sign <= "\udfff" for sign in text):
+                said = f"{text!r} is no text in UTF-8, in which records are written; rename it"
+                print(f"nipype-group {arguments.command}: {said}", file=sys.stderr)
+                return 2
+        return run.guarded(f"nipype-group {arguments.command}", arguments)
 
 
 if __name__ == "__main__":

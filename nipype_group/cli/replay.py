@@ -123,7 +123,13 @@ def _recompute(record, inputs, folder, arguments):
             f"{', '.join(strange)}; replay with the version "
             f"{record.content['SoftwareVersions'].get('nipype_group')}"
         )
-    settings = replace(AnalysisSettings(**values), n_procs=run.processors(arguments))
+    try:
+        settings = AnalysisSettings(**values)
+    except (TypeError, ValueError, AttributeError) as error:
+        raise ValueError(
+            f"{record.top / PROVENANCE_NAME}: its Settings are no analysis ({error})"
+        ) from error
+    settings = replace(settings, n_procs=run.processors(arguments))
     if settings.figures and not run.can_draw():
         print(run.NO_FIGURES)
         settings = replace(settings, figures=False)

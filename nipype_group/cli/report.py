@@ -1,7 +1,6 @@
 """``nipype-group report``: the report of results, ours or those of another package."""
 
 import argparse
-import json
 from pathlib import Path
 
 from nipype_group.cli import run
@@ -9,6 +8,8 @@ from nipype_group.cli.origin import add_replace
 from nipype_group.reporting.derivatives import GENERATOR, check_output_dir
 from nipype_group.reporting.html_report import write_report
 from nipype_group.reporting.peer_files import look_up, peer_contrasts
+from nipype_group.reporting.result_forms import DATA_SET
+from nipype_group.whole_files import UnusableFileError, read_json
 from nipype_group.workflows import AnalysisSettings, init_peer_wf
 
 _USAGE = """\
@@ -125,16 +126,25 @@ def own_results(path):
     path = Path(path).absolute()
     if _maker(path) == GENERATOR:
         return True
-    return _maker(path.parent) == GENERATOR and any(path.glob("*contrasts.json"))
+    inside_group = any(path.glob("*contrasts.json"))
+    if inside_group and _maker(path.parent) == GENERATOR:
+        return True
+    if inside_group or any(path.glob("group/*contrasts.json")):
+        description = (path.parent if inside_group else path) / "dataset_description.json"
+        raise UnusableFileError(
+            description,
+            f"does not say that {GENERATOR} made the results beside it; put it back as it was",
+        )
+    return False
 
 
 def _maker(folder):
     """Return what a data set says made it, None where it does not."""
-    try:
-        about = json.loads((folder / "dataset_description.json").read_text())
-        return about["GeneratedBy"][0]["Name"]
-    except (OSError, ValueError, LookupError, TypeError):
+    path = folder / "dataset_description.json"
+    if not path.exists() and not path.is_symlink():
         return None
+    makers = read_json(path, DATA_SET, folder).get("GeneratedBy")
+    return makers[0].get("Name") if makers else None
 
 
 def report_own(arguments):

@@ -2,8 +2,9 @@
 
 import argparse
 import importlib.util
-import json
 import sys
+import tempfile
+import traceback
 from pathlib import Path
 
 from nipype_group.cli.origin import Origin, add_provenance, add_replace
@@ -26,6 +27,7 @@ from nipype_group.stats.planning import BLOCK_EXCHANGES, SHUFFLINGS
 from nipype_group.stats.shuffle_methods import METHODS
 from nipype_group.stats.shuffle_statistics import SCALES, STATISTICS
 from nipype_group.stats.thresholding import HEIGHT_CONTROLS
+from nipype_group.whole_files import parse_json
 from nipype_group.workflows import AnalysisSettings, init_group_wf
 
 _EPILOG = """\
@@ -77,6 +79,9 @@ def guarded(command, arguments):
     except UsageError as error:
         print(f"{command}: {error}", file=sys.stderr)
         return 2
+    except RecursionError as error:
+        print(f"{command}: {_unforeseen(error)}", file=sys.stderr)
+        return 1
     except (ValueError, OSError, RuntimeError, ImportError) as error:
         print(f"{command}: {error}", file=sys.stderr)
         return 1
@@ -86,6 +91,23 @@ def guarded(command, arguments):
     except SystemExit as error:
         print("terminated; the same command goes on from what is done", file=sys.stderr)
         return error.code
+    except Exception as error:
+        print(f"{command}: {_unforeseen(error)}", file=sys.stderr)
+        return 1
+
+
+def _unforeseen(error):
+    """Return one line on an error that nobody foresaw, whose traceback is kept in a file."""
+    what = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(": ")
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="nipype-group-", suffix=".txt", delete=False, encoding="utf-8",
+            errors="backslashreplace",
+        ) as file:  # fmt: skip
+            file.writelines(traceback.format_exception(error))
+    except OSError as unwritten:
+        return f"{what} (unforeseen; its traceback cannot be kept: {unwritten})"
+    return f"{what} (unforeseen; its traceback is in {file.name}, please report it)"
 
 
 def add_parser(commands):
@@ -484,9 +506,9 @@ def origin_of(settings, files, arguments):
 def plugin_arguments(arguments):
     """Return the arguments of the plugin, read from JSON and checked."""
     try:
-        plugin_args = json.loads(arguments.plugin_args or "{}")
-    except json.JSONDecodeError as error:
-        raise UsageError(f"--plugin-args is no JSON: {error}") from error
+        plugin_args = parse_json(arguments.plugin_args or "{}", "--plugin-args")
+    except ValueError as error:
+        raise UsageError(error) from error
     if not isinstance(plugin_args, dict):
         raise UsageError(f"--plugin-args is a JSON object, got {arguments.plugin_args}")
     try:

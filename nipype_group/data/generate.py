@@ -16,6 +16,7 @@ from scipy.ndimage import gaussian_filter
 from nipype_group import __version__
 from nipype_group.data.folders import is_free, whole_folder
 from nipype_group.data.studies import MEAN_SCORE, SD_SCORE, STUDIES
+from nipype_group.whole_files import read_json
 
 SPACE = "MNI152NLin2009aSym"
 VOXEL_SIZE_MM = 3
@@ -152,9 +153,8 @@ def _existing(directory, study, participants, parameters):
         return False
     advice = "choose another directory or remove this one"
     try:
-        text = (directory / "dataset_description.json").read_text(encoding="utf-8")
-        found = json.loads(text).get("GeneratorParameters")
-    except (OSError, ValueError, AttributeError):
+        found = read_json(directory / "dataset_description.json", dict).get("GeneratorParameters")
+    except (OSError, ValueError):
         found = None
     if found != parameters:
         raise FileExistsError(

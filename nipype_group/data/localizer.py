@@ -8,6 +8,7 @@ import pandas as pd
 
 from nipype_group import __version__
 from nipype_group.data.folders import is_free, whole_folder
+from nipype_group.whole_files import read_json
 
 # The maps were made with SPM, whose template is the linear MNI one.
 SPACE = "MNI152Lin"
@@ -140,9 +141,9 @@ def _refuse_content(directory):
 def _is_fetched(directory, name):
     """Tell whether the directory is an earlier result for this dataset."""
     try:
-        text = (directory / "dataset_description.json").read_text(encoding="utf-8")
-        return json.loads(text).get("LocalizerDataset") == name
-    except (OSError, ValueError, AttributeError):
+        about = read_json(directory / "dataset_description.json", dict)
+        return about.get("LocalizerDataset") == name
+    except (OSError, ValueError):
         return False
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from nipype_group.design.expressions import is_weight_list, parse_row, parse_weight_list
 from nipype_group.stats.glm import independent_rows
+from nipype_group.whole_files import UnusableFileError, read_json
 
 
 @dataclass(frozen=True)
@@ -237,7 +238,7 @@ def read_contrasts(path):
         Where the file is none.
     """
     try:
-        content = json.loads(Path(path).read_text())
+        content = read_json(path)
         return [
             Contrast(
                 c["Name"],
@@ -248,5 +249,7 @@ def read_contrasts(path):
             )
             for c in content["Contrasts"]
         ]
-    except (OSError, json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path}: no contrasts file ({error!r})") from error
+    except UnusableFileError:
+        raise
+    except (OSError, TypeError, AttributeError, ValueError) as error:
+        raise UnusableFileError(path, f"no contrasts file ({error!r})") from error

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from nipype_group.design.contrasts import contrast_label
+from nipype_group.whole_files import read_text
 
 
 def read_fsl_matrix(path):
@@ -16,7 +17,7 @@ def read_fsl_matrix(path):
     ValueError
         Where the file holds no rectangular matrix after a line /Matrix.
     """
-    lines = Path(path).read_text().splitlines()
+    lines = read_text(path).splitlines()
     try:
         start = next(i for i, line in enumerate(lines) if line.strip() == "/Matrix")
         matrix = np.array(
@@ -36,7 +37,7 @@ def read_contrast_names(path):
 
     Contrasts without a name are left out.
     """
-    text = Path(path).read_text()
+    text = read_text(path)
     found = re.findall(r"^\s*/ContrastName(\d+)[ \t]+(\S.*)$", text, re.MULTILINE)
     names = {int(number): name.strip().strip('"').strip() for number, name in found}
     return {number: name for number, name in names.items() if name}

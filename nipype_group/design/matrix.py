@@ -14,7 +14,15 @@ from nipype_group.design.observations import typed
 from nipype_group.design.sources import participant_label, read_tsv
 from nipype_group.stats.glm import LinearModel
 from nipype_group.stats.matrix_products import sum_of_squares
+from nipype_group.whole_files import read_json
 
+_FORM = {
+    "Keys": [str],
+    "Columns": [str],
+    "Factors": {str: {"levels": list, "reference": object}},
+    "ColumnSources": {str: str},
+    "Formula": (str, type(None)),
+}
 _KEYLIKE = ("map", "sha256", "variance")
 
 
@@ -107,10 +115,10 @@ def read_design(design_file, design_json):
     """
     table = read_tsv(design_file)
     try:
-        about = json.loads(Path(design_json).read_text())
-        keys, columns = about["Keys"], about["Columns"]
-    except (OSError, json.JSONDecodeError, KeyError, TypeError) as error:
+        about = read_json(design_json, _FORM)
+    except OSError as error:
         raise ValueError(f"{design_json}: no design description ({error!r})") from error
+    keys, columns = about["Keys"], about["Columns"]
     if list(table.columns) != [*keys, *columns]:
         raise ValueError(
             f"{design_file} has the columns {', '.join(table.columns)}, {design_json} names "

@@ -16,6 +16,7 @@ from nipype_group.stats.shuffle_methods import METHODS, ShuffledContrast, shuffl
 from nipype_group.stats.shuffle_statistics import ShuffleStatistics
 from nipype_group.stats.shuffling import ShufflingScheme
 from nipype_group.stats.tfce import Tfce
+from nipype_group.whole_files import UnusableFileError, read_json
 
 # Shuffles of a shard where no number of shards is asked for: a few seconds of work, of maxima and
 # clusters, or of what needs whole maps.
@@ -490,7 +491,7 @@ def read_scheme(path, given=None):
         Where the file is none, or needs a table of shuffles.
     """
     try:
-        content = json.loads(Path(path).read_text())
+        content = read_json(path)
         settings = dict(content["Statistics"])
         settings |= {"names": tuple(settings["names"]), "tfce": Tfce(**settings["tfce"])}
         test = ContrastTest(
@@ -505,7 +506,9 @@ def read_scheme(path, given=None):
             name: Family(_read_family(f, given), [_read_contrast(c) for c in f["Contrasts"]])
             for name, f in content["Families"].items()
         }
-    except (OSError, json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+    except UnusableFileError:
+        raise
+    except (OSError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path}: no permutation scheme ({error!r})") from error
     if given is None and any(f["Given"] for f in content["Families"].values()):
         raise ValueError(f"{path} is of given shuffles: their file is needed too")
@@ -531,8 +534,10 @@ def _read_contrast(content):
 def read_plan(path):
     """Read plan.json as a dictionary."""
     try:
-        content = json.loads(Path(path).read_text())
+        content = read_json(path)
         _ = content["Families"], content["Tail"]
-    except (OSError, json.JSONDecodeError, KeyError, TypeError) as error:
+    except UnusableFileError:
+        raise
+    except (OSError, TypeError) as error:
         raise ValueError(f"{path}: no permutation plan ({error!r})") from error
     return content

@@ -1,6 +1,7 @@
 """A folder that one run at a time uses."""
 
 import json
+import logging
 import os
 import socket
 import threading
@@ -9,14 +10,31 @@ from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
 
+from nipype_group.whole_files import check_regular, read_json
+
 LOCK_NAME = ".nipype_group.lock"
 # The heartbeat tells other machines that the run lives; ten missed ones mean that it does not.
 HEARTBEAT_SECONDS = 30.0
 STALE_SECONDS = 10 * HEARTBEAT_SECONDS
 
 
+_OWNER = {
+    "token": str,
+    "host": str,
+    "pid": int,
+    "process_start?": (str, type(None)),
+    "process_space": [str],
+    "since": str,
+}
+LOGGER = logging.getLogger("nipype_group")
+
+
 class FolderInUseError(RuntimeError):
     """Another run uses the folder."""
+
+
+class FolderLostError(RuntimeError):
+    """The folder was deleted or replaced while a run used it."""
 
 
 def _start_of(pid):
@@ -49,6 +67,16 @@ def _write_new(path, about):
         raise
 
 
+def _read(path):
+    """Return what a lock says; {} where that is not what this package writes."""
+    # A folder or a pipe is no lock that could be taken over.
+    check_regular(path, path.stat())
+    try:
+        return read_json(path, _OWNER)
+    except ValueError:
+        return {}
+
+
 class FolderLock:
     """Keeps a second run out of a folder, as a context manager.
 
@@ -66,6 +94,10 @@ class FolderLock:
     ------
     FolderInUseError
         On entry, where a live run uses the folder.
+    FolderLostError
+        On leaving, and when `check` is called, where the folder was deleted or replaced.
+    UnusableFileError
+        On entry, where a folder, pipe or the like is in the place of the lock.
     """
 
     def __init__(self, folder, what="folder"):
@@ -82,15 +114,50 @@ class FolderLock:
             if owner is not None:
                 if self._is_live(owner):
                     raise FolderInUseError(self._message(owner))
+                if not owner:
+                    LOGGER.warning("%s cannot be read and is old: it is replaced", self._path)
                 self._remove(owner)
         self._heart.start()
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, kind, error, trace):
         self._released.set()
         self._heart.join()
-        if (self._owner() or {}).get("token") == self._token:
+        lost = self._loss()
+        if lost is None:
             self._path.unlink(missing_ok=True)
+        elif kind is None or issubclass(kind, Exception):
+            # Whatever failed, this is why.
+            raise FolderLostError(lost) from error
+
+    def check(self):
+        """Raise `FolderLostError` where the folder is no longer the one that was locked."""
+        lost = self._loss()
+        if lost is not None:
+            raise FolderLostError(lost)
+
+    def _loss(self):
+        """Return what became of the folder, None where this run still has it."""
+        if self._is_held() and os.access(self._folder, os.W_OK):
+            return None
+        if not self._folder.exists():
+            what = "is gone"
+        elif not self._folder.is_dir():
+            what = "was replaced by a file"
+        elif self._is_held():
+            what = "can no longer be written to"
+        else:
+            what = f"was replaced, or its lock {LOCK_NAME} was"
+        return (
+            f"the {self._what} {self._folder} {what}: it changed while the run went on, which is "
+            "stopped; run the same command again"
+        )
+
+    def _is_held(self):
+        try:
+            return (self._owner() or {}).get("token") == self._token
+        except (OSError, ValueError):
+            return False
 
     def _create(self):
         about = {
@@ -123,12 +190,11 @@ class FolderLock:
         return True
 
     def _owner(self):
+        """Return what the lock says; {} where it cannot be read, None where there is none."""
         try:
-            return json.loads(self._path.read_text(encoding="utf-8"))
+            return _read(self._path)
         except FileNotFoundError:
             return None
-        except ValueError:
-            return {}
 
     def _is_live(self, owner):
         if owner.get("process_space") == _process_space() and owner.get("process_start"):
@@ -154,15 +220,20 @@ class FolderLock:
         except FileNotFoundError:
             return
         try:
-            same = json.loads(aside.read_text(encoding="utf-8")) == owner
-        except ValueError:
-            same = owner == {}
+            same = _read(aside) == owner
+        except OSError:
+            same = False
         if not same:
             with suppress(OSError):
                 os.link(aside, self._path)
         aside.unlink()
 
     def _message(self, owner):
+        if not owner:
+            return (
+                f"the {self._what} {self._folder} may be in use: its lock {self._path} cannot be "
+                "read. Where no run uses the folder, delete the lock"
+            )
         where = f"process {owner.get('pid')} on {owner.get('host')} since {owner.get('since')}"
         return (
             f"the {self._what} {self._folder} is in use by another run ({where}). "

@@ -1,5 +1,7 @@
 """What is shown and kept of a run while it goes on."""
 
+import sys
+
 from tqdm import tqdm
 
 from nipype_group.execution.loop import node_name
@@ -51,7 +53,9 @@ class NodeProgress(_StaysHere):
     def __init__(self, names, show):
         self._waiting = set(names)
         self._items = {}
-        self._bar = _Bar(total=len(names), unit="node", disable=not show, leave=False)
+        # The command shows what moves the cursor as text, but for this bar, which has to.
+        stream = getattr(sys.stderr, "raw_text", sys.stderr)
+        self._bar = _Bar(total=len(names), unit="node", disable=not show, leave=False, file=stream)
 
     def __call__(self, node, status):
         """Take one event of one node."""

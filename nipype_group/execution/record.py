@@ -1,6 +1,7 @@
 """The record of a run: what ran where, as which job, for how long."""
 
 import json
+import logging
 import os
 import platform
 import socket
@@ -10,12 +11,22 @@ from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from nipype import logging
+from nipype import logging as nipype_logging
 
-LOGGER = logging.getLogger("nipype.workflow")
+from nipype_group.whole_files import NUMBER, read_json
+
+LOGGER = nipype_logging.getLogger("nipype.workflow")
 RECORD_NAME = "run.json"
 # A record of many nodes need not be written at each event; a job is always written at once.
 _SECONDS_BETWEEN_WRITES = 1.0
+# Not Nipype's, which the command silences.
+_SCREEN = logging.getLogger("nipype_group")
+_FORM = {
+    "nodes": {
+        str: {"state": str, "jobs": [int], "started?": (str, type(None)),
+              "seconds?": (*NUMBER, type(None)), "host?": (str, type(None))}
+    }
+}  # fmt: skip
 _PACKAGES = ("nipype-group", "nipype", "numpy", "scipy", "numba", "nibabel")
 
 
@@ -131,8 +142,11 @@ class RunRecord:
 def read_record(path):
     """Return the record of an earlier run, None where there is none that can be read."""
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return read_json(path, _FORM)
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        _SCREEN.warning("%s. The run goes on without what it told of an earlier one", error)
         return None
 
 

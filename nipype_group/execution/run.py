@@ -162,7 +162,12 @@ def run_workflow(
     check_places(generate_expanded_graph(deepcopy(workflow._create_flat_graph())), work_dir)
     work_dir = claim_work_folder(work_dir)
     _configure(workflow, work_dir, poll_seconds)
-    with FolderLock(work_dir, "work folder"), _termination_unwinds() as raise_if_stopped:
+    with FolderLock(work_dir, "work folder") as lock, _termination_unwinds() as raise_if_stopped:
+
+        def raise_if_over():
+            raise_if_stopped()
+            lock.check()
+
         earlier = read_record(work_dir / RECORD_NAME)
         cancel_left_jobs(earlier, work_dir)
         keep_to_version(work_dir / workflow.name)
@@ -171,7 +176,7 @@ def run_workflow(
         record = RunRecord(work_dir / RECORD_NAME, workflow.name, plugin, arguments, earlier)
         state = "interrupted"
         try:
-            graph = _run(workflow, plugin, arguments, record, progress, raise_if_stopped)
+            graph = _run(workflow, plugin, arguments, record, progress, raise_if_over)
             state = "done"
         except Exception:
             state = "failed"

@@ -1,6 +1,5 @@
 """Permutation: plan, run shards, merge."""
 
-import json
 from functools import partial
 from pathlib import Path
 
@@ -41,6 +40,7 @@ from nipype_group.stats.shuffle_methods import METHODS
 from nipype_group.stats.shuffle_statistics import SCALES, STATISTICS, ShuffleStatistics
 from nipype_group.stats.shuffle_tiles import VOXELS_PER_TILE, voxel_shards
 from nipype_group.stats.tfce import STEPS, Tfce
+from nipype_group.whole_files import read_json
 
 # Voxels, evenly spread, by which the plan looks at the assumptions of a test: fewer of more than
 # 2097 maps, so that the values of all maps at them are a bounded number.
@@ -526,7 +526,7 @@ def _merged(inputs, name, n_shuffles, read):
 
 def _found(results):
     """Say how much of a contrast survives."""
-    counts = [json.loads(Path(r["summary_files"]).read_text()) for r in results]
+    counts = [read_json(r["summary_files"]) for r in results]
     return ", ".join(
         f"{c['SurvivingVoxels']} voxels by {r['statistics']}"
         for r, c in zip(results, counts, strict=True)

@@ -1,13 +1,11 @@
 """What the interfaces of random field theory read: a statistic, its dof and its smoothness."""
 
-import json
-from pathlib import Path
-
 from nipype_group.images import read_dof, read_volume
 from nipype_group.interfaces.base import isdefined
 from nipype_group.stats.cluster_inference import search_volume
 from nipype_group.stats.euler import StatField
 from nipype_group.stats.thresholding import RandomField, at_dof_of_field
+from nipype_group.whole_files import read_json
 
 
 def read_on_grid(path, grid):
@@ -35,9 +33,9 @@ def read_random_field(inputs, z, mask, grid):
         dof = inputs.dof if isdefined(inputs.dof) else read_dof(inputs.stat_file, inputs.stat_type)
         field = StatField(inputs.stat_type, dof)
     try:
-        about = json.loads(Path(inputs.smoothness_file).read_text())
+        about = read_json(inputs.smoothness_file)
         fwhm_voxels = about["FWHMVoxels"]
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
+    except (ValueError, TypeError) as error:
         raise ValueError(
             f"{inputs.smoothness_file}: no smoothness as GroupGLM writes it ({error!r})"
         ) from error

@@ -1,6 +1,5 @@
 """Tables of clusters, peaks and regions."""
 
-import json
 from functools import partial
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from nipype_group.reporting.tables import (
 )
 from nipype_group.stats.all_resolutions import ari_regions
 from nipype_group.stats.clusters import TAILS
+from nipype_group.whole_files import read_json
 
 ADJUSTMENTS = ("none", "fwe", "fdr")
 # Stands for an empty list of atlases, which Nipype takes for one that was not given.
@@ -268,4 +268,4 @@ def _atlases(names):
 
 
 def _read_json(path):
-    return json.loads(Path(path).read_text())
+    return read_json(path)

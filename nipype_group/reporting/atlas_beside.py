@@ -1,11 +1,11 @@
 """Which file holds the labels of an image: by BIDS, by name, or because an XML file names it."""
 
-import json
 import os
 import re
 from pathlib import Path
 
 from nipype_group.reporting.atlas_labels import LABEL_SUFFIXES, read_xml
+from nipype_group.whole_files import read_json
 
 IMAGE_SUFFIXES = (".nii.gz", ".nii", ".mgz")
 # Parts of a file name that say what it holds, not which atlas it belongs to.
@@ -123,7 +123,7 @@ def _usable(files):
 
 def _has_labels(path):
     try:
-        content = json.loads(path.read_bytes())
+        content = read_json(path)
     except (ValueError, OSError):
         return False
     return isinstance(content, list) or (isinstance(content, dict) and "LabelMap" in content)

@@ -5,12 +5,13 @@ entities that expand without end, is refused.
 """
 
 import csv
-import json
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from xml.etree import ElementTree
 from xml.parsers import expat
+
+from nipype_group.whole_files import read_json
 
 LABEL_SUFFIXES = (".tsv", ".csv", ".txt", ".json", ".xml")
 _WHOLE = re.compile(r"[+-]?\d+(\.0*)?")
@@ -224,10 +225,7 @@ def _indexed(lines, split):
 
 def _read_json(path):
     """Read a list of names, a LabelMap of BIDS, or an object of indices and names."""
-    try:
-        content = json.loads(_text(path))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is not readable JSON: {error}") from error
+    content = read_json(path)
     if isinstance(content, dict):
         content = content.get("LabelMap", content)
     if isinstance(content, list) and all(isinstance(name, str) for name in content):

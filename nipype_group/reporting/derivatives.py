@@ -13,8 +13,10 @@ import numpy as np
 from nipype_group._version import __version__
 from nipype_group.design.sources import parse_bids_name, read_tsv
 from nipype_group.reporting.provenance_record import PROV_FILES, PROVENANCE_NAME
+from nipype_group.reporting.result_forms import DATA_SET
 from nipype_group.reporting.ro_crate import CRATE_NAME
 from nipype_group.reporting.standing import FIGURE_INDEX, keep_foreign
+from nipype_group.whole_files import read_json
 
 BIDS_VERSION = "1.10.0"
 GENERATOR = "nipype_group"
@@ -87,6 +89,8 @@ STRICTEST_FIRST = (
     "fpr",
     "none",
 )
+# Beside the results, of the run that made them.
+_RECORDS = (PROVENANCE_NAME, CRATE_NAME, *PROV_FILES)
 SIDES = {"two-sided": "Both", "positive": "", "negative": "Neg"}
 _INTENT = {
     "t": "t test",
@@ -283,7 +287,7 @@ class DerivativeFolder:
 
     def add_figures(self, sources, indexes):
         """Add figures under their own names, and one index of what they show."""
-        entries = [entry for index in indexes for entry in json.loads(Path(index).read_text())]
+        entries = [entry for index in indexes for entry in read_json(index)]
         by_name = {Path(source).name: source for source in sources}
         for entry in entries:
             source = by_name[entry["File"]]
@@ -334,7 +338,7 @@ class DerivativeFolder:
             temporary.write_text(text)
             temporary.replace(self.top / name)
         # They tell of the earlier results; the command then writes those of the new ones.
-        for name in (PROVENANCE_NAME, CRATE_NAME, *PROV_FILES):
+        for name in _RECORDS:
             (self.top / name).unlink(missing_ok=True)
         if place.exists():
             place.rename(old)
@@ -369,18 +373,18 @@ def check_output_dir(output_dir):
     """
     top = Path(output_dir).absolute()
     for place in (top, *top.parents):
-        if place.exists():
+        if place.exists() or place.is_symlink():
             if not place.is_dir():
-                raise ValueError(f"{top} cannot be made: {place} is a file")
+                what = "a file" if place.exists() else "a link that leads nowhere"
+                raise ValueError(f"{top} cannot be made: {place} is {what}")
             if not os.access(place, os.W_OK):
                 raise ValueError(f"{top} cannot be written: no permission to write to {place}")
             break
+    _check_places_in(top)
     description = top / "dataset_description.json"
-    if description.exists():
-        try:
-            by = json.loads(description.read_text()).get("GeneratedBy", [{}])[0].get("Name")
-        except (json.JSONDecodeError, AttributeError, IndexError, TypeError) as error:
-            raise ValueError(f"{description} cannot be read; choose another folder") from error
+    if description.exists() or description.is_symlink():
+        makers = read_json(description, DATA_SET, top).get("GeneratedBy")
+        by = makers[0].get("Name") if makers else None
         if by != GENERATOR:
             raise ValueError(
                 f"{top} is a data set of {by or 'another program'} ({description}); choose a new "
@@ -393,6 +397,18 @@ def check_output_dir(output_dir):
                     f"{top / name} exists, but no {description.name} says whose it is; move it "
                     "away or choose a new folder"
                 )
+
+
+def _check_places_in(top):
+    """Refuse what would be in the way of the results, or lead them elsewhere."""
+    group = top / "group"
+    if group.is_symlink() or (group.exists() and not group.is_dir()):
+        raise ValueError(f"{group} is a link or a file, not a folder of results; move it away")
+    for name in ("dataset_description.json", "README", ".bidsignore", *_RECORDS):
+        if (top / name).is_dir():
+            raise ValueError(
+                f"{top / name} is a folder, its place is that of a file; move it away"
+            )
 
 
 _README = f"""Group-level results of {GENERATOR} {__version__}

@@ -7,7 +7,8 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from nipype_group.images import IMAGE_SUFFIXES
+from nipype_group.images import IMAGE_SUFFIXES, UNREADABLE
+from nipype_group.whole_files import parse_json
 
 # Last part of the names of images whose values are names, not sizes.
 _LABEL_IMAGES = ("dseg", "mask")
@@ -29,7 +30,7 @@ def compare_files(first, second):
         grids Shapes); of tables Rows, OnlyFirst, OnlySecond and Columns; of JSON files Keys with
         both values; of others Bytes.
     """
-    first, second = Path(first), Path(second)
+    first, second = paths = Path(first), Path(second)
     contents = first.read_bytes(), second.read_bytes()
     if contents[0] == contents[1]:
         return None
@@ -39,10 +40,14 @@ def compare_files(first, second):
         if first.suffix == ".tsv":
             return {"Kind": "table", **_compare_tables(*map(_lines, contents))}
         if first.suffix == ".json":
-            return {"Kind": "json", "Keys": changed_keys(*map(json.loads, contents))}
-    except (ValueError, OSError, EOFError, nib.filebasedimages.ImageFileError) as error:
+            return {"Kind": "json", "Keys": changed_keys(*map(_parsed, contents, paths))}
+    except UNREADABLE as error:
         return {"Kind": "other", "Bytes": [len(c) for c in contents], "Unreadable": str(error)}
     return {"Kind": "other", "Bytes": [len(c) for c in contents]}
+
+
+def _parsed(content, path):
+    return parse_json(content.decode("utf-8"), path)
 
 
 def _lines(content):

@@ -19,6 +19,7 @@ from nipype_group.reporting.derivatives import (
     number_of_rows,
 )
 from nipype_group.reporting.neurovault import image_fields
+from nipype_group.whole_files import read_json, read_text
 
 _PACKAGES = ("numpy", "scipy", "nibabel", "nipype", "pandas", "numba")
 _TABLES = ("clusters", "peaks", "labels")
@@ -103,7 +104,7 @@ class RunFacts:
         of_maps = common_entities(names)
         entities = in_order(of_maps | _given_entities(given))
         parameters = json.loads(given.get("parameters", "{}"))
-        about = json.loads(Path(given["design_json"]).read_text())
+        about = read_json(given["design_json"])
         n_maps, n_participants = number_of_rows(given["observations"])
         dof = about["DegreesOfFreedom"]
         dof_map = "bids::group/" + _named(entities, "stat-dof_desc-model_statmap.nii.gz")
@@ -121,7 +122,7 @@ class RunFacts:
             "SmoothingFWHM": parameters.get("smoothing_fwhm_mm"),
             "SoftwareVersions": _software_versions(),
         }
-        listed = json.loads(Path(given["contrasts_file"]).read_text())["Contrasts"]
+        listed = read_json(given["contrasts_file"])["Contrasts"]
         fwhm_mm = _fwhm_mm(given.get("smoothness_file"))
         contrasts = [
             _facts_of(contrast, contrast.test, [dof] if contrast.test == "t" else [c["Rank"], dof],
@@ -134,7 +135,7 @@ class RunFacts:
     def _read_peer(cls, given):
         """Read the facts of another package's results."""
         entities = _given_entities(given)
-        about = json.loads(Path(given["peer_file"]).read_text())
+        about = read_json(given["peer_file"])
         ours = "z and p where it stores none, thresholds, tables, figures, report"
         common = {
             "AnalysisLevel": "G",
@@ -148,7 +149,7 @@ class RunFacts:
             "SoftwareVersions": _software_versions(),
             "Notes": about["Notes"],
         }
-        listed = json.loads(Path(given["contrasts_file"]).read_text())["Contrasts"]
+        listed = read_json(given["contrasts_file"])["Contrasts"]
         smoothness = given.get("smoothness_files", [None] * len(listed))
         contrasts = []
         for contrast, entry, file in zip(
@@ -201,7 +202,7 @@ def _dof_vary(given, dof_of_all):
 
 
 def _fwhm_mm(path):
-    return None if path is None else json.loads(Path(path).read_text()).get("FWHMMillimetres")
+    return None if path is None else read_json(path).get("FWHMMillimetres")
 
 
 def _named(entities, suffix):
@@ -243,8 +244,12 @@ def add_run(folder, facts, given):
 
 def _add_smoothness(folder, facts, files):
     """Add the smoothness that a package states: once where all contrasts share it."""
-    texts = [Path(path).read_text() for path in files]
-    known = [text for text in texts if json.loads(text)["FWHMVoxels"] is not None]
+    texts = [read_text(path) for path in files]
+    known = [
+        text
+        for text, path in zip(texts, files, strict=True)
+        if read_json(path)["FWHMVoxels"] is not None
+    ]
     if known and len(set(texts)) == 1:
         folder.add_text(known[0], "smoothness.json")
     elif known:
@@ -292,7 +297,7 @@ def add_thresholded(folder, facts, given):
     for index, result in enumerate(given.get("results", [])):
         label, desc = (part.partition("-")[2] for part in result.split("_"))
         each = facts.of_label(label)
-        summary = json.loads(Path(given["summary_files"][index]).read_text())
+        summary = read_json(given["summary_files"][index])
         where = {"contrast": label, "desc": desc}
         sidecar = {**each.sidecar, **_threshold(summary)}
         permuted = summary["HeightControl"].startswith("permutation")
@@ -314,7 +319,7 @@ def add_thresholded(folder, facts, given):
 def add_discoveries(folder, facts, given):
     """Add what all-resolutions inference gives for every contrast."""
     for index, each in enumerate(facts.contrasts if "tdp_files" in given else ()):
-        summary = json.loads(Path(given["ari_summary_files"][index]).read_text())
+        summary = read_json(given["ari_summary_files"][index])
         desc = "ari" + SIDES[summary["Tail"]]
         where = {"contrast": each.label, "desc": desc}
         folder.add_map(given["tdp_files"][index], each.sidecar | summary, stat="tdp", **where)
@@ -370,7 +375,7 @@ def add_permutations(folder, facts, given):
     """Add what only permutation gives: plan, null distributions, uncorrected p."""
     if "plan_file" not in given:
         return
-    plan = json.loads(Path(given["plan_file"]).read_text())
+    plan = read_json(given["plan_file"])
     # How the work was split is no result: any number of shards gives the same files.
     for family in plan["Families"].values():
         del family["Shards"]
@@ -385,7 +390,7 @@ def add_permutations(folder, facts, given):
             folder.add_file(given["template_files"][index], "template.json", contrast=label)
         if "permuted_stat_files" in given:
             # The results of permutation come last, all of one statistic.
-            stat = json.loads(Path(given["summary_files"][-1]).read_text())["StatisticType"]
+            stat = read_json(given["summary_files"][-1])["StatisticType"]
             about = sidecar | {"StatisticType": stat}
             stat = stat.replace("pseudo-t", "pseudoT")
             source = given["permuted_stat_files"][index]

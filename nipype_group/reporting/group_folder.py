@@ -1,6 +1,7 @@
 """The files of a finished group folder, found by what their names say."""
 
-import json
+import os
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -8,8 +9,32 @@ from pathlib import Path
 from nipype_group.design.contrasts import read_contrasts
 from nipype_group.design.matrix import read_design
 from nipype_group.design.sources import read_tsv
+from nipype_group.images import IMAGE_SUFFIXES
 from nipype_group.reporting.derivatives import CONTROLS, FIGURE_INDEX, STRICTEST_FIRST
+from nipype_group.reporting.result_forms import FIGURES, THRESHOLDED, form_of
 from nipype_group.reporting.table_files import read_table
+from nipype_group.whole_files import (
+    UnusableFileError,
+    check_regular,
+    check_shape,
+    inside,
+    read_bytes,
+    read_json,
+)
+
+# Columns that the page and its sentences are made of.
+_NEEDED_COLUMNS = {
+    "clusters": ("cluster_id", "n_voxels", "volume_mm3", "label"),
+    "peaks": (
+        *("cluster_id", "peak_id", "sign", "x", "y", "z", "i", "j", "k", "stat", "zscore"),
+        "distance_to_main_mm",
+    ),
+    "labels": ("cluster_id",),
+    "observations": ("participant_id", "map"),
+    "excluded": ("map",),
+    "regions": (),
+}
+_PNG = b"\x89PNG\r\n\x1a\n"
 
 
 @dataclass(frozen=True)
@@ -35,6 +60,12 @@ class Named:
         *pairs, suffix = path.name.partition(".")[0].split("_")
         keyed = (pair.partition("-") for pair in pairs)
         return cls(path, {key: value for key, dash, value in keyed if dash}, suffix)
+
+    def check_labels(self):
+        """Refuse labels with signs that a page or a graph would take for their own."""
+        for key in ("task", "space", "contrast", "stat", "desc"):
+            if not re.fullmatch(r"[\w+.-]*", self.entities.get(key, "")):
+                raise UnusableFileError(self.path, f"its {key} is no label; rename the file")
 
 
 @dataclass(frozen=True)
@@ -73,7 +104,7 @@ class ThresholdedResult:
 
     def table(self, name):
         """Read clusters, peaks or labels."""
-        return read_table(self.tables[name])
+        return _with_columns(read_table(self.tables[name]), self.tables[name], name)
 
 
 class GroupFolder:
@@ -88,16 +119,21 @@ class GroupFolder:
     ------
     FileNotFoundError
         Where there is no such folder, or no contrast in it.
+    UnusableFileError
+        Where something in it leads out of what was given, is no file, or is of another form.
     """
 
     def __init__(self, path):
-        path = Path(path).absolute()
+        given = path = Path(path).absolute()
         if (path / "group").is_dir():
-            path = path / "group"
+            path = inside(path / "group", given)
         if not path.is_dir():
             raise FileNotFoundError(f"{path} does not exist; give the folder of results")
+        check_results(path, given)
         self.path = path
         self.files = [Named.of(p) for p in sorted(path.iterdir()) if p.is_file()]
+        for file in self.files:
+            file.check_labels()
         contrasts = next(
             (f for f in self.files if f.suffix == "contrasts" and f.path.suffix == ".json"), None
         )
@@ -108,7 +144,12 @@ class GroupFolder:
         # What all files of a run share, as task and space.
         self.entities = contrasts.entities
         self.contrasts = read_contrasts(contrasts.path)
-        listed = json.loads(contrasts.path.read_text())["Contrasts"]
+        content = read_json(contrasts.path, form_of("contrasts"))
+        listed = content["Contrasts"]
+        n_columns = len(content.get("Columns", ()))
+        weights = [row for each in listed for row in each["Weights"]]
+        if "Columns" in content and any(len(row) != n_columns for row in weights):
+            raise UnusableFileError(contrasts.path, "has weights for another number of columns")
         # z maps of another package are tested as t are, and are no t.
         self.stat_types = {
             contrast.label: entry.get("StatisticType", contrast.test)
@@ -126,12 +167,12 @@ class GroupFolder:
     def read_json(self, suffix, **entities):
         """Return the content of a JSON file, {} where there is none."""
         path = self.find(suffix, ".json", **entities)
-        return {} if path is None else json.loads(path.read_text())
+        return {} if path is None else read_json(path, form_of(suffix))
 
     def read_rows(self, suffix, **entities):
         """Return a table as text, None where there is none."""
         path = self.find(suffix, ".tsv", **entities)
-        return None if path is None else read_tsv(path)
+        return None if path is None else _with_columns(read_tsv(path), path, suffix)
 
     @cached_property
     def design(self):
@@ -144,7 +185,7 @@ class GroupFolder:
         """Return the sidecar of the first unthresholded map, which all maps of the run share."""
         for file in self.files:
             if file.suffix == "statmap" and file.path.name.endswith(".json"):
-                content = json.loads(file.path.read_text())
+                content = read_json(file.path, form_of("statmap"))
                 if content.get("AnalysisLevel") == "G":
                     return content
         return {}
@@ -163,7 +204,7 @@ class GroupFolder:
     def figures(self):
         """Entries of all figures, as their indexes describe them."""
         index = self.path / "figures" / FIGURE_INDEX
-        return json.loads(index.read_text()) if index.is_file() else []
+        return read_json(index, FIGURES) if index.exists() else []
 
     def figure(self, kind, **about):
         """Return the first figure of a kind, None where there is none."""
@@ -177,6 +218,17 @@ class GroupFolder:
             if entry["Kind"] == kind and all(entry.get(k) == v for k, v in about.items())
         ]
 
+    def picture(self, entry):
+        """Return the bytes of a figure, a PNG image; None where its file is gone."""
+        folder = self.path / "figures"
+        path = inside(folder / entry["File"], folder, folder / FIGURE_INDEX)
+        if not path.exists():
+            return None
+        content = read_bytes(path)
+        if not content.startswith(_PNG):
+            raise UnusableFileError(path, "is no PNG image, as which figures.json names it")
+        return content
+
     def results(self, contrast):
         """Return the thresholded results of a contrast's label, the leading one first.
 
@@ -189,14 +241,63 @@ class GroupFolder:
                 and file.path.suffix == ".tsv"
                 and file.entities.get("contrast") == contrast
             ):
-                settings = json.loads(file.path.with_suffix(".json").read_text())
+                about = file.path.with_suffix(".json")
+                settings = _settings(about)
                 stem = file.path.name.removesuffix("clusters.tsv")
                 tables = {
                     name: self.path / f"{stem}{name}.tsv"
                     for name in ("clusters", "peaks", "labels")
                 }
-                desc = file.entities["desc"]
-                found.append(ThresholdedResult(contrast, desc, tables, settings["TableSettings"]))
+                desc = file.entities.get("desc", "")
+                found.append(ThresholdedResult(contrast, desc, tables, settings))
         return sorted(
             found, key=lambda r: (not r.survives, STRICTEST_FIRST.index(r.control), r.desc)
         )
+
+
+def check_results(path, folder):
+    """See that nothing below a path leads out of a folder, and that all are folders and files.
+
+    Parameters
+    ----------
+    path : path
+        Part of a folder of results.
+    folder : path
+        What was given.
+
+    Raises
+    ------
+    UnusableFileError
+        Naming the first that is a link out, a pipe, a device, a table that is too large to be one,
+        or a folder in the place of a file.
+    """
+    for place, folders, files in os.walk(path):
+        for name in sorted((*folders, *files)):
+            own = Path(place, name)
+            if own.is_symlink():
+                inside(own, folder)
+                if not own.exists():
+                    raise UnusableFileError(own, "is a link to nothing; put the file there")
+            if own.is_dir() and not (own.suffix and Named.of(own).entities):
+                continue
+            if own.exists() and not (own.is_file() and name.endswith(IMAGE_SUFFIXES)):
+                check_regular(own, own.stat())
+
+
+def _settings(path):
+    """Return how a thresholded map came about, from the dictionary of its clusters."""
+    if not path.exists():
+        raise UnusableFileError(path, "is missing; its table stands beside it")
+    settings = read_json(path, THRESHOLDED)["TableSettings"]
+    check_shape(
+        settings["HeightControl"], frozenset(CONTROLS), path, "TableSettings.HeightControl"
+    )
+    return settings
+
+
+def _with_columns(table, path, kind):
+    """Return a table that has the columns of its kind."""
+    absent = [c for c in _NEEDED_COLUMNS.get(kind, ()) if c not in table]
+    if absent:
+        raise UnusableFileError(path, f"has no column {', '.join(absent)}; make it again")
+    return table

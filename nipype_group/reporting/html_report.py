@@ -387,7 +387,8 @@ def _viewer(folder, lead):
     with warnings.catch_warnings():
         # numpy's median of the masked template inside nilearn.
         warnings.filterwarnings("ignore", message=".*'partition' will ignore the 'mask'")
-        title = f"{lead.contrast} {lead.desc}"
+        # nilearn writes the title into a script as it is; labels are letters and digits.
+        title = re.sub(r"[^\w ]", "", f"{lead.contrast} {lead.desc}")
         page = plotting.view_img(str(found[0]), threshold=1e-6, title=title).get_standalone()
     # Its icon would be fetched from the network.
     return re.sub(r"<link[^>]*icon[^>]*>", "", page)
@@ -410,11 +411,11 @@ def _images(folder, entries):
     """Embed figures; one whose file is gone is left out."""
     images = []
     for entry in entries:
-        path = folder.path / "figures" / entry["File"]
-        if path.is_file():
+        content = folder.picture(entry)
+        if content is not None:
             images.append(
                 {
-                    "source": embedded(path.read_bytes(), "image/png"),
+                    "source": embedded(content, "image/png"),
                     "alt": entry["Alt"],
                     "caption": entry.get("Caption", ""),
                     "kind": entry["Kind"],

@@ -3,7 +3,9 @@
 import json
 from importlib.resources import files
 
+from nipype_group.reporting.result_forms import form_of
 from nipype_group.reporting.wording import count, listing
+from nipype_group.whole_files import read_json
 
 # Height or cluster control: sentence and references. {alpha}, {tail} and the like are filled in.
 _CONTROL_TEXT = {
@@ -214,7 +216,7 @@ def _permutation(text, plan):
 
 def _discoveries(text, folder):
     found = [
-        json.loads(file.path.read_text())
+        read_json(file.path, form_of("statmap"))
         for file in folder.files
         if file.entities.get("stat") == "tdp" and file.path.suffix == ".json"
     ]

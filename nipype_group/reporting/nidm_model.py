@@ -3,11 +3,10 @@
 import json
 from dataclasses import dataclass
 
-import nibabel as nib
 import numpy as np
 from rdflib import Literal
 
-from nipype_group.images import read_volume
+from nipype_group.images import load_values, read_volume
 from nipype_group.reporting.nidm_document import described, iri, real, whole
 from nipype_group.reporting.nidm_terms import STATISTICS, coordinate_system
 from nipype_group.stats.matrix_products import multiply
@@ -190,9 +189,10 @@ def _describe_residual(doc, folder, prefix):
             return None
         weights, covariance = contrast.weights[0], folder.design.model.covariance
         factor = multiply(multiply(weights, covariance), weights)
-    image = nib.load(needed(folder, "statmap", contrast=contrast.label, stat="variance"))
+    path = needed(folder, "statmap", contrast=contrast.label, stat="variance")
+    image, values = load_values(path)
     name = f"{prefix}stat-residualMeanSquares_statmap.nii.gz"
-    values = np.asarray(image.dataobj, dtype=float) / factor
+    values = values / factor
     return doc.state(
         "residual_mean_squares", ("prov:Entity", "ResidualMeanSquaresMap"),
         {"rdfs:label": "Residual Mean Squares Map", "inCoordinateSpace": doc.node(
@@ -254,18 +254,18 @@ def _describe_effect(doc, folder, prefix, contrast, made):
     label = contrast.label
     effect = needed(folder, "statmap", contrast=label, stat="effect")
     if contrast.test == "F":
-        image = nib.load(effect)
+        image, values = load_values(effect)
         name = f"{prefix}contrast-{label}_stat-meanSquare_statmap.nii.gz"
-        about = doc.add_derived_map(name, image, np.square(np.asarray(image.dataobj, float)))
+        about = doc.add_derived_map(name, image, np.square(values))
         title = f"Contrast Explained Mean Square Map: {contrast.name}"
         types = ("prov:Entity", "ContrastExplainedMeanSquareMap")
         doc.state(f"mean_square_{label}", types, {"rdfs:label": title} | made | about)
         return
     title = {"rdfs:label": f"Contrast Map: {contrast.name}", "contrastName": contrast.name}
     add_map(doc, folder, f"contrast_map_{label}", ["ContrastMap"], effect, made | title)
-    image = nib.load(needed(folder, "statmap", contrast=label, stat="variance"))
+    image, values = load_values(needed(folder, "statmap", contrast=label, stat="variance"))
     name = f"{prefix}contrast-{label}_stat-standardError_statmap.nii.gz"
-    about = doc.add_derived_map(name, image, np.sqrt(np.asarray(image.dataobj, float)))
+    about = doc.add_derived_map(name, image, np.sqrt(values))
     title = {"rdfs:label": f"Contrast Standard Error Map: {contrast.name}"}
     types = ("prov:Entity", "ContrastStandardErrorMap")
     doc.state(f"standard_error_{label}", types, title | made | about)

@@ -1,14 +1,15 @@
 """Tables of the report's page: cells, and the file that a table can be downloaded as."""
 
 import base64
-import json
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from nipype_group.reporting import wording
+from nipype_group.reporting.result_forms import DICTIONARY
 from nipype_group.reporting.table_files import COLUMNS, MISSING
+from nipype_group.whole_files import read_json, read_text
 
 # Rows of a table that a page shows; the file beside it has all.
 _MAX_ROWS = 500
@@ -127,7 +128,7 @@ def embedded(content, kind):
 
 def column_titles(path):
     """Return what the columns of a table mean, from the dictionary beside it."""
-    about = json.loads(path.with_suffix(".json").read_text())
+    about = read_json(path.with_suffix(".json"), DICTIONARY)
     titles = {}
     for name, entry in about.items():
         if name != "TableSettings":
@@ -159,7 +160,7 @@ def file_table(path, caption, frame, titles=None, max_rows=_MAX_ROWS):
     columns = [(str(c), titles.get(c, "")) for c in frame.columns]
     cells = [[_cell(value, c) for value in shown[c]] for c in frame.columns]
     note = ""
-    text = path.read_text(encoding="utf-8")
+    text = read_text(path)
     if len(frame) > max_rows:
         note = f"The first {max_rows} of {len(frame):,} rows; {path.name} has all."
         text = shown.to_csv(sep="\t", index=False, na_rep=MISSING)

@@ -8,15 +8,21 @@ from xml.sax.saxutils import unescape
 import nibabel as nib
 from nibabel.brikhead import AFNIHeaderError, AFNIImageError
 from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
 
 from nipype_group.images import MapError
-from nipype_group.reporting.peer_found import FoundResults, FoundStatistic
+from nipype_group.reporting.peer_found import FoundResults, FoundStatistic, own_image
 
 LOOKED_FOR = (
     "AFNI: NAME+tlrc.HEAD (or +orig) with sub-bricks marked as t, F or z; a NIfTI file of AFNI is "
     "given itself"
 )
 _NIFTI_EXTENSION = 4
+# What reading a damaged header raises.
+_UNREADABLE = (
+    *(OSError, EOFError, AFNIHeaderError, AFNIImageError, ImageFileError, HeaderDataError),
+    *(ValueError, TypeError, LookupError, AttributeError, OverflowError, MemoryError),
+)
 # AFNI's codes of the distributions that have a z here, and how many parameters each has.
 _CODES = {3: ("t", 1), 4: ("F", 2), 5: ("z", 0)}
 _SYMBOLS = {"Ttest": ("t", 1), "Ftest": ("F", 2), "Zscore": ("z", 0)}
@@ -43,6 +49,7 @@ def find_afni(folder, start=""):
     named = folder / start
     paths = [named] if start and named.is_file() else sorted(folder.glob("*.HEAD"))
     for path in paths:
+        own_image(path, folder)
         if path.name.startswith(start) and (path.suffix == ".HEAD" or afni_header(path)):
             found = afni_statistics(path)
             heads += bool(found)
@@ -78,12 +85,12 @@ def afni_statistics(path):
     try:
         image = nib.load(path)
         info = image.header.info if path.suffix == ".HEAD" else afni_header(path)
-    except (OSError, AFNIHeaderError, AFNIImageError, KeyError, ValueError) as error:
+        n_volumes = math.prod(image.shape[3:])
+        labels = str(info.get("BRICK_LABS", "")).split("~")[:n_volumes]
+        labels += [f"#{i}" for i in range(len(labels), n_volumes)]
+        marked = _marked(info, n_volumes)
+    except _UNREADABLE as error:
         raise MapError(path, f"cannot be read as an AFNI data set ({error})") from error
-    n_volumes = math.prod(image.shape[3:])
-    labels = str(info.get("BRICK_LABS", "")).split("~")[:n_volumes]
-    labels += [f"#{i}" for i in range(len(labels), n_volumes)]
-    marked = _marked(info, n_volumes)
     found = []
     for volume, (stat_type, dof) in sorted(marked.items()):
         name = _STATISTIC_LABEL.sub("", labels[volume]) or labels[volume]
@@ -121,7 +128,7 @@ def afni_header(path):
     """
     try:
         extensions = getattr(nib.load(path).header, "extensions", ())
-    except (OSError, EOFError, ImageFileError):
+    except (OSError, EOFError, ImageFileError, HeaderDataError, ValueError):
         return {}
     info = {}
     for extension in extensions:

@@ -1,6 +1,5 @@
 """Group results named as BIDS derivatives: those of nilearn and FitLins."""
 
-import json
 import re
 from collections import Counter
 from dataclasses import replace
@@ -16,6 +15,7 @@ from nipype_group.reporting.peer_found import (
     images_in,
     residual_dof,
 )
+from nipype_group.whole_files import inside, read_json
 
 LOOKED_FOR = "nilearn, FitLins: contrast-NAME_stat-t_statmap (or stat-F, stat-z) without sub-"
 _NAME = re.compile(
@@ -42,7 +42,7 @@ def find_bids(folder, start=""):
         folders += [inner for outer in folders for inner in sorted(outer.glob("ses-*"))]
     groups = {}
     for inner in folders:
-        for stem in images_in(inner, start):
+        for stem in images_in(inner, top, start):
             match = _NAME.fullmatch(stem)
             # A sub- marks the maps of one subject; a desc-, thresholded maps, does not match.
             if match and not re.search(r"(?:^|_)sub-", stem):
@@ -53,8 +53,8 @@ def find_bids(folder, start=""):
     package = _package(top)
     statistics, designs = [], []
     for (inner, before, contrast), stats in sorted(groups.items(), key=str):
-        columns, matrix = _read_design(inner, before)
-        found = _statistic(inner, before, contrast, stats, matrix)
+        columns, matrix = _read_design(inner, top, before)
+        found = _statistic(inner, top, before, contrast, stats, matrix)
         statistics.append(replace(found, package=package))
         designs.append((columns, matrix))
     first = designs[0]
@@ -67,12 +67,12 @@ def find_bids(folder, start=""):
     )
 
 
-def _statistic(folder, before, contrast, stats, matrix):
+def _statistic(folder, top, before, contrast, stats, matrix):
     """Return what belongs to one contrast; the statistic itself goes before its z."""
-    images, stem = images_in(folder), f"{before}contrast-{contrast}_stat-"
+    images, stem = images_in(folder, top), f"{before}contrast-{contrast}_stat-"
     stat = next(s for s in ("t", "F", "z") if s in stats)
     path = images[f"{stem}{stat}_statmap"]
-    dof = () if stat == "z" else _stated_dof(path, stat)
+    dof = () if stat == "z" else _stated_dof(path, top, stat)
     if stat == "t":
         dof = dof or residual_dof(matrix)
     masks = (f"{before}{name}" for name in ("mask", "desc-search_mask", "desc-group_mask"))
@@ -89,12 +89,12 @@ def _statistic(folder, before, contrast, stats, matrix):
     )
 
 
-def _stated_dof(path, stat):
+def _stated_dof(path, top, stat):
     """Return the degrees of freedom of the sidecar; empty where it has none."""
     name = path.name
     for suffix in IMAGE_SUFFIXES:
         name = name.removesuffix(suffix)
-    about = _read_json(path.with_name(f"{name}.json"))
+    about = _read_json(path.with_name(f"{name}.json"), top)
     value = next((about[key] for key in _DOF_KEYS if key in about), None)
     try:
         dof = tuple(float(v) for v in (value if isinstance(value, list) else [value]))
@@ -103,9 +103,9 @@ def _stated_dof(path, stat):
     return dof if len(dof) == {"t": 1, "F": 2}[stat] else ()
 
 
-def _read_design(folder, before):
+def _read_design(folder, top, before):
     """Return the columns and matrix of design.tsv; (None, None) where it is not all numbers."""
-    path = folder / f"{before}design.tsv"
+    path = inside(folder / f"{before}design.tsv", top)
     if not path.is_file():
         return None, None
     try:
@@ -119,7 +119,7 @@ def _read_design(folder, before):
 def _package(folder):
     """Return the name that the data set gives its maker."""
     for place in (folder, folder.parent):
-        about = _read_json(place / "dataset_description.json")
+        about = _read_json(place / "dataset_description.json", place)
         # FitLins names itself by the key of BIDS before 1.4.
         makers = about.get("GeneratedBy", about.get("PipelineDescription"))
         makers = makers if isinstance(makers, list) else [makers]
@@ -130,12 +130,8 @@ def _package(folder):
     return "FitLins" if any(p.name.startswith("node-") for p in folders) else "nilearn"
 
 
-def _read_json(path):
-    try:
-        about = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return {}
-    return about if isinstance(about, dict) else {}
+def _read_json(path, top):
+    return read_json(path, dict, top) if path.exists() else {}
 
 
 def _distinct(statistics, top):

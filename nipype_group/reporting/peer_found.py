@@ -1,5 +1,6 @@
 """What is known of a statistic that another package left on disk, before its values are read."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -7,6 +8,10 @@ import numpy as np
 
 from nipype_group.images import IMAGE_SUFFIXES
 from nipype_group.stats.decompositions import decompose
+from nipype_group.whole_files import UnusableFileError, inside, read_bytes
+
+# Analyze and AFNI keep header and values in two files.
+_OTHER_HALVES = {".img": (".hdr",), ".HEAD": (".BRIK", ".BRIK.gz")}
 
 # Columns of corrected p, by the name that FSL and PALM share for what is corrected.
 CORRECTED_COLUMNS = {
@@ -103,26 +108,68 @@ class FoundResults:
     notes: tuple = ()
 
 
-def images_in(folder, start=""):
+class Images(Mapping):
+    """Images of a folder of results by name; one that is asked for is seen to lie inside.
+
+    Images that no result is made of may lie elsewhere.
+
+    Parameters
+    ----------
+    paths : dict of str to Path
+    root : path
+        The folder of results, which they must not lead out of.
+    """
+
+    def __init__(self, paths, root):
+        self._paths, self._root = paths, root
+
+    def __getitem__(self, name):
+        return own_image(self._paths[name], self._root)
+
+    def __iter__(self):
+        return iter(self._paths)
+
+    def __len__(self):
+        return len(self._paths)
+
+
+def own_image(path, root):
+    """Return the path of an image, whose files are files and stay inside a folder of results.
+
+    Raises
+    ------
+    UnusableFileError
+        Naming the file of it that leads out or is none.
+    """
+    beside = (path.with_suffix(suffix) for suffix in _OTHER_HALVES.get(path.suffix, ()))
+    for file in (path, *beside):
+        if not inside(file, root).is_file() and (file == path or file.exists()):
+            raise UnusableFileError(file, "is no file; move it away")
+    return path
+
+
+def images_in(folder, root, start=""):
     """Return the images of a folder by name without suffix, sorted; .nii before .nii.gz.
 
     Parameters
     ----------
     folder : path
         Where to look; an absent folder holds none.
+    root : path
+        The folder of results that was given.
     start : str
         How names begin.
 
     Returns
     -------
-    dict of str to Path
+    Images
     """
     folder, found = Path(folder), {}
     for suffix in IMAGE_SUFFIXES:
         for path in folder.glob(f"*{suffix}"):
             if path.name.startswith(start):
                 found.setdefault(path.name.removesuffix(suffix), path)
-    return dict(sorted(found.items()))
+    return Images(dict(sorted(found.items())), root)
 
 
 def residual_dof(matrix):
@@ -140,9 +187,25 @@ def residual_dof(matrix):
     return (float(len(matrix) - decompose(matrix).rank),)
 
 
-def numbers_in(path):
+def numbers_in(path, root):
     """Return the numbers of a text file, one array; None where it is absent or holds others."""
+    text = text_of(path, root)
     try:
-        return np.array(Path(path).read_text().replace(",", " ").split(), dtype=float)
-    except (OSError, ValueError):
+        return None if text is None else np.array(text.replace(",", " ").split(), dtype=float)
+    except ValueError:
         return None
+
+
+def text_of(path, root):
+    """Return the text of a file of results that were left on disk; None where it is absent.
+
+    Packages write UTF-8, Latin-1 or what the machine was set to: what is no UTF-8 is Latin-1.
+    """
+    try:
+        content = read_bytes(path, root)
+    except FileNotFoundError:
+        return None
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return content.decode("latin-1")

@@ -14,8 +14,10 @@ from nipype_group.reporting.peer_found import (
     images_in,
     numbers_in,
     residual_dof,
+    text_of,
 )
 from nipype_group.stats.decompositions import decompose
+from nipype_group.whole_files import inside
 
 LOOKED_FOR = (
     "FSL: cope*.feat/stats/tstat1, stats/tstat1, tstat1 or zstat1 (FEAT, flameo), "
@@ -34,16 +36,17 @@ _SMOOTHNESS = {
 class _Model:
     """Design, contrasts and F tests that lie beside results; what is absent is None."""
 
-    def __init__(self, mat):
+    def __init__(self, mat, root):
         folder, stem = Path(mat).parent, Path(mat).stem
         self.titles = {}
-        self.matrix = _read_matrix(Path(mat))
+        self.matrix = _read_matrix(Path(mat), root)
         con, fts = folder / f"{stem}.con", folder / f"{stem}.fts"
-        self.weights = _read_matrix(con)
+        self.weights = _read_matrix(con, root)
         if self.weights is not None:
-            titles = re.findall(r"^/ContrastName(\d+)[ \t]+(.*\S)", con.read_text(), re.MULTILINE)
+            text = text_of(con, root)
+            titles = re.findall(r"^/ContrastName(\d+)[ \t]+(.*\S)", text, re.MULTILINE)
             self.titles = {int(number): title.strip('"') for number, title in titles}
-        self.tests = _read_matrix(fts)
+        self.tests = _read_matrix(fts, root)
 
     def name(self, kind, number):
         """Return the title of a t contrast, or the number."""
@@ -81,7 +84,9 @@ def find_fsl(folder, start=""):
     start : str
         How names begin, of the results of randomise.
     """
-    parts, notes = _parts(folder, start)
+    # Of the stats of a FEAT, what lies above them belongs to the same results.
+    root = folder.parent if folder.name == "stats" else folder
+    parts, notes = _parts(folder, root, start)
     if not parts:
         return None
     if len(parts) == 1:
@@ -98,48 +103,49 @@ def find_fsl(folder, start=""):
     return FoundResults(
         package="FSL",
         statistics=tuple(statistics),
-        design=(_column_names(folder, matrix.shape[1]), matrix) if same else None,
+        design=(_column_names(folder, root, matrix.shape[1]), matrix) if same else None,
         contrasts=known or None,
         n_maps=len(matrix) if same else None,
         notes=tuple(dict.fromkeys(notes)),
     )
 
 
-def _parts(folder, start):
+def _parts(folder, top, start):
     """Return (label, model, statistics) of every folder of FEAT and prefix of randomise; notes."""
     notes, parts = [], []
     feats = sorted(folder.glob("cope*.feat"), key=lambda p: (len(p.name), p.name))
     places = [(p, p / "stats") for p in feats] or [(folder, folder / "stats")]
     places.append((folder.parent if folder.name == "stats" else folder, folder))
     for root, stats in [] if start else places:
-        model = _Model(root / "design.mat")
-        found = _feat_statistics(root, stats, model, notes)
-        label = f"{_lower_contrast(root)}: " if len(feats) > 1 else ""
+        model = _Model(root / "design.mat", top)
+        found = _feat_statistics(root, stats, top, model, notes)
+        label = f"{_lower_contrast(root, top)}: " if len(feats) > 1 else ""
         parts.append((label, model, found))
-    for prefix, names in _randomise_prefixes(folder, start).items():
-        model = _Model(_design_of(folder, prefix))
-        found = _randomise_statistics(images_in(folder), names, model)
+    for prefix, names in _randomise_prefixes(folder, top, start).items():
+        model = _Model(_design_of(folder, prefix), top)
+        found = _randomise_statistics(images_in(folder, top), names, model)
         parts.append((f"{prefix}: ", model, found))
         notes += _randomise_notes(prefix, model)
-    notes += _level_note([root for root, _ in places])
+    notes += _level_note([root for root, _ in places], top)
     return [part for part in parts if part[2]], notes
 
 
-def _read_matrix(path):
+def _read_matrix(path, root):
     """Return the matrix of a file; None where there is none, as in a .mat of MATLAB."""
+    inside(path, root)
     try:
         return read_fsl_matrix(path)
     except (OSError, ValueError):
         return None
 
 
-def _feat_statistics(root, stats, model, notes):
+def _feat_statistics(root, stats, top, model, notes):
     """Return kind, number and facts of every statistic of a stats folder."""
-    images = images_in(stats)
-    mask = images_in(root).get("mask") or images.get("mask")
-    residual = numbers_in(stats / "dof")
+    images = images_in(stats, top)
+    mask = images_in(root, top).get("mask") or images.get("mask")
+    residual = numbers_in(stats / "dof", top)
     residual = (float(residual[0]),) if residual is not None and residual.size == 1 else None
-    common = {"mask_file": mask, "smoothness": _smoothness(stats / "smoothness")}
+    common = {"mask_file": mask, "smoothness": _smoothness(stats / "smoothness", top)}
     found = []
     numbers = {
         (m[1] or "t", int(m[2]))
@@ -180,10 +186,10 @@ def _t_dof(dof_file, dof):
     return {"dof": (), "dof_file": dof_file}
 
 
-def _smoothness(path):
+def _smoothness(path, root):
     """Return what smoothest wrote."""
     found = {}
-    for line in path.read_text().splitlines() if path.is_file() else ():
+    for line in (text_of(path, root) or "").splitlines():
         key, *values = line.split()[:4] or [""]
         try:
             values = tuple(float(v) for v in values)
@@ -194,35 +200,34 @@ def _smoothness(path):
     return found
 
 
-def _lower_contrast(root):
+def _lower_contrast(root, top):
     """Return the name of the lower level's contrast that a cope folder is about."""
-    path = root / "design.lev"
-    return (path.read_text().strip() if path.is_file() else "") or root.stem
+    return (text_of(root / "design.lev", top) or "").strip() or root.stem
 
 
-def _level_note(roots):
+def _level_note(roots, top):
     for root in roots:
-        path = root / "design.fsf"
-        if path.is_file() and re.search(r"^set fmri\(level\) 1\b", path.read_text(), re.MULTILINE):
+        setup = text_of(root / "design.fsf", top) or ""
+        if re.search(r"^set fmri\(level\) 1\b", setup, re.MULTILINE):
             return [f"{root.name} is a first-level analysis: its result is of one subject."]
     return []
 
 
-def _column_names(folder, n_columns):
+def _column_names(folder, top, n_columns):
     """Return the titles that the setup file gives the columns, or EV1, EV2, ..."""
     titles = {}
-    for root in (folder, folder.parent, *folder.glob("cope1.feat")):
-        path = root / "design.fsf"
-        if path.is_file() and not titles:
-            text = re.findall(r'^set fmri\(evtitle(\d+)\) "(.*)"', path.read_text(), re.MULTILINE)
+    for root in dict.fromkeys((folder, top, *folder.glob("cope1.feat"))):
+        setup = text_of(root / "design.fsf", top)
+        if setup is not None and not titles:
+            text = re.findall(r'^set fmri\(evtitle(\d+)\) "(.*)"', setup, re.MULTILINE)
             titles = {int(number): title for number, title in text if title}
     return tuple(titles.get(i + 1, f"EV{i + 1}") for i in range(n_columns))
 
 
-def _randomise_prefixes(folder, start):
+def _randomise_prefixes(folder, top, start):
     """Return what belongs to each prefix: (stat, number, unit or None, p or None) to the name."""
     prefixes = {}
-    for stem in images_in(folder, start):
+    for stem in images_in(folder, top, start):
         match = _RANDOMISE.fullmatch(stem)
         if match:
             key = (match["stat"], int(match["number"]), match["unit"], match["p"])

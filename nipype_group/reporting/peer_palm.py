@@ -1,5 +1,6 @@
 """Results of PALM."""
 
+import io
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from nipype_group.reporting.peer_found import (
     images_in,
     numbers_in,
     residual_dof,
+    text_of,
 )
 
 LOOKED_FOR = "PALM: PREFIX_vox_tstat or PREFIX_vox_tstat_c1 and the like"
@@ -40,7 +42,7 @@ def find_palm(folder, start=""):
     start : str
         How names begin.
     """
-    images = images_in(folder, start)
+    images = images_in(folder, folder, start)
     matches = [m for m in map(_NAME.fullmatch, images) if m]
     matches.sort(key=lambda m: (m["prefix"], [int(n) for n in re.findall(r"\d+", m["parts"])]))
     statistics, notes, designs = [], [], []
@@ -50,7 +52,7 @@ def find_palm(folder, start=""):
         if match["stat"] not in _TYPES:
             notes.append(f"{match.string} is not taken: only t, F and v have z here.")
             continue
-        options = _read_options(folder / f"{match['prefix']}_palmconfig.txt")
+        options = _read_options(folder / f"{match['prefix']}_palmconfig.txt", folder)
         found, matrix, more = _statistic(folder, images, match, options)
         statistics.append(found)
         designs.append(matrix)
@@ -88,6 +90,11 @@ def _statistic(folder, images, match, options):
     label = parts.strip("_").replace("_", " ") or "c1"
     about["name"] = f"{prefix}: {label}" + (" F" if stat == "fstat" else "")
     matrix = _read_design(folder, options, parts)
+    if matrix is None and "-d" in (options or {}):
+        notes.append(
+            f"The design {options['-d'][0]} is not read: no such table of numbers lies in "
+            f"{folder.name}, where a copy of it can be put."
+        )
     if _TYPES[stat] == "t":
         about["effect_file"] = images.get(f"{prefix}_vox_cope{parts}")
         about["variance_file"] = images.get(f"{prefix}_vox_varcope{parts}")
@@ -149,19 +156,20 @@ def _scale(path, own_statistic, options):
 def _dof(folder, stem, parts, stat, matrix):
     """Return the degrees of freedom that -savedof wrote, or those of the design."""
     for name in (f"{stem}_dof{parts}.txt", f"{stem}{parts}.dof"):
-        numbers = numbers_in(folder / name)
+        numbers = numbers_in(folder / name, folder)
         if numbers is not None and numbers.size == 2:
             # The first is 0 for t.
             return (float(numbers[1]),) if stat == "tstat" else tuple(map(float, numbers))
     return residual_dof(matrix) if stat == "tstat" else ()
 
 
-def _read_options(path):
+def _read_options(path, root):
     """Return the options of a run by name, with the values of each; None without the file."""
-    if not path.is_file():
+    text = text_of(path, root)
+    if text is None:
         return None
     options = {}
-    for line in path.read_text().splitlines():
+    for line in text.splitlines():
         words = line.split()
         if words and re.match(r"-[A-Za-z]", words[0]):
             options.setdefault(words[0], []).append(" ".join(words[1:]))
@@ -175,14 +183,22 @@ def _read_design(folder, options, parts):
     index = int(number[1]) - 1 if number else 0
     if index >= len(given):
         return None
-    for path in (Path(given[index]), folder / given[index], folder / Path(given[index]).name):
-        if path.is_file():
-            try:
-                if path.suffix == ".csv":
-                    matrix = np.loadtxt(path, delimiter=",", ndmin=2)
-                else:
-                    matrix = read_fsl_matrix(path)
-            except ValueError:
-                continue
-            return matrix
-    return None
+    # Where it ran from is unknown, and what lies elsewhere may be anybody's.
+    found = (
+        _matrix_in(path, folder)
+        for path in (folder / given[index], folder / Path(given[index]).name)
+    )
+    return next((matrix for matrix in found if matrix is not None), None)
+
+
+def _matrix_in(path, folder):
+    """Return the matrix of a file; None where it is none, or lies elsewhere."""
+    try:
+        text = text_of(path, folder)
+        if text is None or not text.strip():
+            return None
+        if path.suffix == ".csv":
+            return np.loadtxt(io.StringIO(text), delimiter=",", ndmin=2)
+        return read_fsl_matrix(path)
+    except ValueError:
+        return None

@@ -12,9 +12,8 @@ from typing import NamedTuple
 
 import nibabel as nib
 import numpy as np
-from nibabel.filebasedimages import ImageFileError
 
-from nipype_group.images import IMAGE_SUFFIXES, Grid, MapError, read_mask
+from nipype_group.images import IMAGE_SUFFIXES, UNREADABLE, Grid, MapError, read_mask
 from nipype_group.reporting import peer_afni, peer_bids, peer_fsl, peer_palm, peer_spm
 from nipype_group.reporting.peer_found import FoundResults, FoundStatistic
 from nipype_group.stats.distributions import f_to_z, minus_log10, t_to_z, z_to_log_p
@@ -313,7 +312,7 @@ def _headed(path):
     try:
         header = nib.load(path).header
         stat_type, dof, title = peer_spm.spm_description(path)
-    except (OSError, EOFError, ImageFileError) as error:
+    except UNREADABLE as error:
         raise MapError(path, f"cannot be read as an image ({error})") from error
     if stat_type is None and hasattr(header, "get_intent"):
         intent, parameters, _ = header.get_intent()
@@ -463,7 +462,7 @@ def read_map_volume(path, volume=None, grid=None):
         if volume is not None and len(image.shape) > 3:
             data = data[..., volume]
         values = np.asarray(data, dtype=float)
-    except (OSError, EOFError, ImageFileError, ValueError) as error:
+    except UNREADABLE as error:
         raise MapError(path, f"cannot be read as an image ({error})") from error
     while values.ndim > 3 and values.shape[-1] == 1:
         values = values[..., 0]

@@ -10,8 +10,14 @@ from scipy.io.matlab import MatReadError
 
 from nipype_group.images import MapError
 from nipype_group.reporting.peer_found import FoundResults, FoundStatistic, images_in
+from nipype_group.whole_files import inside
 
 LOOKED_FOR = "SPM: spmT_0001 or spmF_0001"
+# What reading a damaged or foreign file of MATLAB raises.
+_UNREADABLE = (
+    *(MatReadError, OSError, EOFError, ValueError, TypeError, LookupError, AttributeError),
+    *(OverflowError, MemoryError, zlib.error),
+)
 _DESCRIPTION = re.compile(
     r"SPM\{(?P<stat>[TF])_\[(?P<first>[\d.]+)(?:,\s*(?P<second>[\d.]+))?\]\}"
     r"(?:\s*-\s*(?:contrast\s*\d+\s*:\s*)?(?P<name>.*\S))?"
@@ -44,7 +50,7 @@ def spm_description(path):
 
 def find_spm(folder, start=""):
     """Find the results of SPM in a folder; None where there are none."""
-    images = images_in(folder)
+    images = images_in(folder, folder)
     stems = [s for s in images if re.fullmatch(r"spm[TF]_\d{4}", s) and s.startswith(start)]
     if not stems:
         return None
@@ -103,14 +109,19 @@ def _read_spm_mat(path):
 
     Only arrays, text and structures of MATLAB files up to version 7 are read; nothing is run.
     """
-    if not path.is_file():
+    if not inside(path, path.parent).is_file():
         return {}, ["There is no SPM.mat: the design and the smoothness are unknown."]
     try:
         spm = loadmat(path, squeeze_me=True, struct_as_record=False, variable_names=["SPM"])["SPM"]
+        return _model_of(spm), []
     except NotImplementedError:
         return {}, ["SPM.mat is of MATLAB version 7.3, which is not read; headers are used alone."]
-    except (MatReadError, ValueError, TypeError, KeyError, OSError, zlib.error) as error:
+    except _UNREADABLE as error:
         return {}, [f"SPM.mat cannot be read ({error}); headers are used alone."]
+
+
+def _model_of(spm):
+    """Return design, degrees of freedom, smoothness and contrasts of the structure SPM."""
     found = {}
     matrix, columns = _get(spm, "xX", "X"), _get(spm, "xX", "name")
     if matrix is not None:
@@ -128,7 +139,7 @@ def _read_spm_mat(path):
         if value is not None and np.size(value) == size:
             found[key] = tuple(float(v) for v in value)
     found["contrasts"] = _contrasts(_get(spm, "xCon"))
-    return found, []
+    return found
 
 
 def _contrasts(structures):

@@ -32,6 +32,7 @@ from nipype_group.stats.permutation_p import (
 )
 from nipype_group.stats.shuffle_methods import ShuffledContrast
 from nipype_group.stats.shuffle_statistics import ShuffleStatistics
+from nipype_group.whole_files import read_json
 
 # How the inference on each statistic is named beside other height controls.
 CONTROL_NAMES = {
@@ -364,6 +365,6 @@ def read_template(path):
         Where the file is none.
     """
     try:
-        return Template.from_dict(json.loads(Path(path).read_text()))
-    except (OSError, json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+        return Template.from_dict(read_json(path))
+    except (OSError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: no calibrated template ({error})") from error

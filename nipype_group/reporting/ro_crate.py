@@ -16,6 +16,8 @@ from nipype_group.reporting.provenance_record import (
     PROVENANCE_NAME,
     ProvenanceRecord,
 )
+from nipype_group.reporting.result_forms import DATA_SET
+from nipype_group.whole_files import read_json, read_text
 
 CRATE_NAME = "ro-crate-metadata.json"
 CONTEXT = "https://w3id.org/ro/crate/1.2/context"
@@ -63,7 +65,7 @@ def write_ro_crate(output_dir):
     path = record.top / CRATE_NAME
     earlier = _date_of(path)
     text = _crate_text(record, earlier or _today())
-    if not path.is_file() or path.read_text(encoding="utf-8") != text:
+    if earlier is None or read_text(path) != text:
         temporary = path.with_name(f".{os.getpid()}-{path.name}")
         temporary.write_text(_crate_text(record, _today()), encoding="utf-8")
         temporary.replace(path)
@@ -85,9 +87,10 @@ def _today():
 def _date_of(path):
     """Return the date of a crate that is there, None where it has none."""
     try:
-        graph = json.loads(path.read_text(encoding="utf-8"))["@graph"]
+        graph = read_json(path, {"@graph": [{"@id": str, "datePublished?": str}]})["@graph"]
         return next(e["datePublished"] for e in graph if e["@id"] == "./")
-    except (OSError, ValueError, KeyError, TypeError, StopIteration):
+    except (OSError, ValueError, StopIteration):
+        # It is written anew.
         return None
 
 
@@ -157,10 +160,8 @@ def crate_entities(record, date):
 
 
 def _description(top):
-    try:
-        return json.loads((top / "dataset_description.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
+    path = top / "dataset_description.json"
+    return read_json(path, DATA_SET, top) if path.exists() else {}
 
 
 def _references(entities):

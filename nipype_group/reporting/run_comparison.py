@@ -11,7 +11,11 @@ from nipype_group.reporting.file_comparison import (
     short,
 )
 from nipype_group.reporting.group_folder import GroupFolder
-from nipype_group.reporting.provenance_record import HOW_SPLIT, ProvenanceRecord
+from nipype_group.reporting.provenance_record import (
+    HOW_SPLIT,
+    PROVENANCE_NAME,
+    ProvenanceRecord,
+)
 
 # Told once for the whole run; every sidecar repeats them.
 _OF_THE_RUN = ("Parameters", "SoftwareVersions", "Command", "InputsSHA256")
@@ -58,10 +62,9 @@ def compare_runs(first, second):
 
 
 def _record(folder):
-    try:
-        return ProvenanceRecord.read(folder.path.parent).content
-    except ValueError:
+    if not (folder.path.parent / PROVENANCE_NAME).exists():
         return _NO_RECORD
+    return ProvenanceRecord.read(folder.path.parent).content
 
 
 def _filled(**entries):

@@ -1,10 +1,11 @@
 """What a run found, in a few lines for the end of a command."""
 
-import json
 from pathlib import Path
 
 from nipype_group.design.sources import read_tsv
+from nipype_group.reporting.result_forms import THRESHOLDED, form_of
 from nipype_group.reporting.table_files import read_table
+from nipype_group.whole_files import read_json
 
 _SHOWN_PEAKS = 3
 # Of the p whose interval holds alpha; one line says what more shuffles would settle.
@@ -40,7 +41,9 @@ def summarise(output_dir, work_dir):
     for path in sorted(group.glob("*_tdp.tsv")):
         lines.append(_discoveries(path))
     for path in group.glob("*permutations.json"):
-        lines += [f"Warning: {text}" for text in json.loads(path.read_text())["Warnings"]]
+        lines += [
+            f"Warning: {text}" for text in read_json(path, form_of("permutations"))["Warnings"]
+        ]
     lines += [f"Report    {path}" for path in group.glob("*report.html")]
     lines += [
         f"Results   {group}",
@@ -74,7 +77,7 @@ def _result(path):
     stem, name = path.name.removesuffix("_clusters.tsv"), _name(path)
     clusters = read_table(path)
     peaks = read_table(path.with_name(f"{stem}_peaks.tsv"))
-    settings = json.loads(path.with_suffix(".json").read_text())["TableSettings"]
+    settings = read_json(path.with_suffix(".json"), THRESHOLDED)["TableSettings"]
     near = [f"    {row['Advice']}" for row in settings.get("NearAlpha", [])[:_SHOWN_ADVICE]]
     if clusters.empty:
         largest = settings.get("LargestZ", settings.get("LargestStatistic"))

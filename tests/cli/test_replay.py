@@ -279,7 +279,7 @@ def test_a_damaged_record_is_named(finished, replay):
     (finished / "provenance.json").write_text("{")
     code, _, err = replay(finished)
     assert code == 1
-    assert "provenance.json cannot be read" in err
+    assert "provenance.json: is no JSON" in err
     (finished / "provenance.json").write_text("{}")
     assert "has no Settings, Source" in replay(finished)[2]
 

@@ -10,7 +10,7 @@ import pytest
 
 from nipype_group.execution import FolderInUseError, FolderLock
 from nipype_group.execution import lock as lock_module
-from nipype_group.execution.lock import LOCK_NAME
+from nipype_group.execution.lock import LOCK_NAME, FolderLostError
 
 
 def owner(folder):
@@ -137,5 +137,16 @@ def test_lock_of_another_run_is_not_removed(tmp_path):
     # One that saw the stale lock just before another run took it over.
     FolderLock(tmp_path)._remove(stale)
     assert owner(tmp_path)["token"] == "another"
-    first.__exit__(None, None, None)
+    with pytest.raises(FolderLostError, match="was replaced, or its lock"):
+        first.__exit__(None, None, None)
     assert owner(tmp_path)["token"] == "another"
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path, monkeypatch):
+    with pytest.raises(FolderLostError) as caught, FolderLock(tmp_path, "work folder") as lock:
+        lock.check()
+        # Permissions do not hold for root.
+        monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path)
+        raise OSError("no space")
+    assert str(caught.value).startswith(f"the work folder {tmp_path} can no longer be written to")
+    assert "no space" in str(caught.value.__cause__)

@@ -16,6 +16,7 @@ from nipype_group.reporting.peer_results import (
     read_statistic,
     statistic_of_file,
 )
+from nipype_group.whole_files import UnusableFileError
 
 AFFINE = np.diag([3.0, 3.0, 3.0, 1.0])
 SHAPE = (6, 7, 5)
@@ -537,9 +538,13 @@ def test_fitlins(tmp_path):
 def test_bids_dof_of_sidecars(tmp_path):
     statmaps(tmp_path, "task-x_", ("t",))
     sidecar = tmp_path / "task-x_contrast-age_stat-t_statmap.json"
-    for content, dof in (({"DegreesOfFreedom": 18}, (18.0,)), ({"dof": "many"}, ()), ([], ())):
+    for content, dof in (({"DegreesOfFreedom": 18}, (18.0,)), ({"dof": "many"}, ())):
         sidecar.write_text(json.dumps(content))
         assert find_results(tmp_path).statistics[0].dof == dof
+    sidecar.write_text("[]")
+    with pytest.raises(UnusableFileError, match="stat-t_statmap.json: its content is a list"):
+        find_results(tmp_path)
+    sidecar.unlink()
     (tmp_path / "task-x_design.tsv").write_text("mean\tgroup\n" + "1\ta\n" * 20)
     assert find_results(tmp_path).design is None
     rows = "".join(f"1\t{i}\n" for i in range(20))

@@ -1,0 +1,148 @@
+"""Which form the JSON files of a group folder have, as `nipype_group.whole_files` checks it."""
+
+from nipype_group.whole_files import NUMBER
+
+_NUMBER = (*NUMBER, type(None))
+_NUMBERS = ([NUMBER], type(None))
+_TEXT = (str, type(None))
+_VERSIONS = {str: _TEXT}
+_COLUMNS = {"Description?": str, "Units?": str}
+
+CONTRASTS = {
+    "Columns?": [str],
+    "Contrasts": [
+        {
+            "Name": str,
+            "Label?": _TEXT,
+            "Test": frozenset({"t", "F"}),
+            "StatisticType?": frozenset({"t", "F", "z"}),
+            "Weights": [[NUMBER]],
+            "Rank?": int,
+            "Expression": str,
+        }
+    ],
+}
+FIGURES = [{"File": str, "Kind": str, "Alt": str, "Caption?": str, "Contrast?": str, "Desc?": str}]
+# Of every map; what an export needs beside is checked there.
+SIDECAR = {
+    "AnalysisLevel?": str,
+    "SpatialReference?": _TEXT,
+    "DegreesOfFreedom?": (*_NUMBER, [NUMBER]),
+    "DegreesOfFreedomMap?": _TEXT,
+    "NumberOfSubjects?": int,
+    "NumberOfInputs?": (int, type(None)),
+    "Formula?": _TEXT,
+    "Parameters?": {"min_coverage?": NUMBER},
+    "SmoothingFWHM?": _NUMBERS,
+    "SoftwareVersions?": _VERSIONS,
+    "GeneratedBy?": [{"Name": str}],
+    "Notes?": [str],
+    # Of true discovery proportions.
+    "ThresholdsZ?": [NUMBER],
+    "Alpha?": _NUMBER,
+    "Template?": {"Kind": str},
+}
+# What the export of a run says of it.
+RUN_SIDECAR = {
+    "SoftwareVersions": {"nipype_group": str},
+    "NumberOfSubjects": int,
+    "NumberOfInputs": int,
+}
+# A table's columns, and how a thresholded map came about.
+DICTIONARY = {"TableSettings": dict, str: _COLUMNS}
+THRESHOLDED = {
+    "TableSettings": {
+        "HeightControl": str,
+        "StatisticType": str,
+        "Tail": frozenset({"two-sided", "positive", "negative"}),
+        "SurvivingVoxels": int,
+        "Clusters": int,
+        "Connectivity?": int,
+        "SearchVolumeVoxels?": int,
+        "ThresholdUnit?": _TEXT,
+        "CorrectedBy?": _TEXT,
+        "Shuffling?": _TEXT,
+        "FWHMVoxels?": _NUMBERS,
+        "Resels?": _NUMBERS,
+        "SetLevelP?": (*_NUMBER, [_NUMBER]),
+        "NearAlpha?": [{"Advice": str}],
+        "AtlasWarnings?": [str],
+        "ClustersBeforeCorrection?": (int, type(None)),
+        "ClusterExtentVoxels?": _NUMBER,
+        **{
+            f"{name}?": _NUMBER
+            for name in (
+                *("Alpha", "ThresholdZ", "CriticalValue", "ClusterFormingZ", "ContrastP"),
+                *("SmallestCorrectedP", "LargestZ", "SmallestZ", "LargestStatistic"),
+                *("SmallestStatistic", "MinimumPeakDistanceMillimetres"),
+                "MaximumPeaksPerCluster",
+            )
+        },
+    },
+    str: _COLUMNS,
+}
+_FORMS = {
+    "contrasts": CONTRASTS,
+    "design": {
+        "NumberOfMaps": int,
+        "Columns": [str],
+        "Rank": int,
+        "DegreesOfFreedom": int,
+        "ConditionNumber": NUMBER,
+        "LargestLeverage": NUMBER,
+    },
+    "smoothness": {
+        "FWHMVoxels": _NUMBERS,
+        "FWHMMillimetres?": _NUMBERS,
+        "Resels?": _NUMBERS,
+        "VoxelsPerResel?": _NUMBER,
+        "NumberOfVoxels?": (int, type(None)),
+    },
+    "permutations": {
+        "Description": str,
+        "Warnings": [str],
+        "Contrasts": [str],
+        "RandomSeed": int,
+        "Method": str,
+        "EarlyStop": (int, bool),
+        "Families": {
+            str: {
+                "Contrasts": [str],
+                "Shuffling": str,
+                "DistinctShufflings": (str, *NUMBER),
+                "Shuffles": int,
+                "SmallestP": NUMBER,
+            }
+        },
+    },
+    "statmap": SIDECAR,
+    "clusters": THRESHOLDED,
+    "quality": DICTIONARY,
+    "regions": DICTIONARY,
+}
+PROVENANCE = {
+    "Command": str,
+    "Settings": {
+        "contrasts": [str],
+        "blocks": [str],
+        "atlases": ([str], type(None)),
+        str: object,
+    },
+    "Source": {
+        **dict.fromkeys(("bids_dir?", "pattern?", "variance_pattern?", "maps_table?"), str),
+        "select?": [str],
+        "variance_select?": [str],
+        "participants?": bool,
+    },
+    "Inputs": [{"Role": str, "Name": str, "Path": str, "SHA256": str}],
+    "Outputs": {str: str},
+    "SoftwareVersions": _VERSIONS,
+    "InstalledAtlases?": {str: str},
+}
+# Data sets before BIDS 1.4 name their maker in another way, and peers' in any.
+DATA_SET = {"GeneratedBy?": [{"Name?": object}], "Name?": str, "License?": str}
+
+
+def form_of(suffix):
+    """Return the form of the JSON files of a suffix."""
+    return _FORMS.get(suffix, dict)
