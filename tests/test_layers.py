@@ -14,16 +14,17 @@ MODULES = sorted(p.relative_to(PACKAGE).as_posix() for p in PACKAGE.rglob("*.py"
 ALLOWED = {
     "stats": (),
     "images": (),
+    "processor": (),
     "stacks": ("stats", "images"),
     "design": ("stats", "images"),
-    "reporting": ("stats", "images", "stacks", "design"),
+    "reporting": ("stats", "images", "processor", "stacks", "design"),
     "data": (),
     "interfaces": ("stats", "images", "stacks", "design", "reporting"),
     "workflows": ("stats", "design", "reporting", "interfaces"),
-    "execution": ("workflows",),
+    "execution": ("processor", "workflows"),
     "cli": ("stats", "design", "reporting", "data", "workflows", "execution"),
 }
-WITHOUT_NIPYPE = ("stats", "images", "stacks", "design", "reporting", "data")
+WITHOUT_NIPYPE = ("stats", "images", "processor", "stacks", "design", "reporting", "data")
 STATS_MAY_IMPORT = {"numpy", "scipy", "numba", "nipype_group"}
 
 

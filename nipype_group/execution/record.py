@@ -12,6 +12,8 @@ from pathlib import Path
 
 from nipype import logging
 
+from nipype_group.processor import processor
+
 LOGGER = logging.getLogger("nipype.workflow")
 RECORD_NAME = "run.json"
 # A record of many nodes need not be written at each event; a job is always written at once.
@@ -68,6 +70,7 @@ class RunRecord:
             "host": socket.gethostname(),
             "pid": os.getpid(),
             "versions": versions(),
+            "processor": processor(),
             "nodes": {},
         }
         self._write()
