@@ -15,9 +15,10 @@ from nipype_group.reporting.document_comparison import document_difference, with
 from nipype_group.reporting.image_comparison import compare_figures, compare_maps
 from nipype_group.reporting.rounding import ROUNDING, VERSIONS, state_of
 
+_TEXTS = (".tsv", ".json", ".html")
 _UNREADABLE = (
-    *(ValueError, OSError, EOFError, SyntaxError, struct.error, zlib.error, zipfile.BadZipFile),
-    *(nib.filebasedimages.ImageFileError, nib.spatialimages.HeaderDataError),
+    *(ValueError, OSError, EOFError, RecursionError, struct.error, zlib.error),
+    *(zipfile.BadZipFile, nib.filebasedimages.ImageFileError, nib.spatialimages.HeaderDataError),
 )
 
 
@@ -62,9 +63,11 @@ def compare_files(first, second, *, alpha=None):
             return {"Kind": "figure", **found} if found else sizes
         if first.suffix == ".zip":
             return {"Kind": "pack", **_compare_packs(first, second, alpha)}
-        if b"\0" in contents[0]:
-            return sizes
-        return _compare_texts(first, [content.decode("utf-8") for content in contents], alpha)
+        texts = [content.decode("utf-8") for content in contents]
+        found = _compare_texts(first, texts, alpha)
+        return found if "Kind" in found else sizes | found
+    except UnicodeDecodeError as error:
+        return {**sizes, "Unreadable": str(error)} if first.suffix in _TEXTS else sizes
     except _UNREADABLE as error:
         return {**sizes, "Unreadable": str(error)}
 
@@ -76,14 +79,10 @@ def _compare_texts(path, texts, alpha):
     else:
         found = state_of(document_difference(path.name, one, other, alpha=alpha))
     if path.suffix == ".tsv":
-        return {
-            "Kind": "table",
-            **found,
-            **_compare_tables(*(text.splitlines() for text in texts)),
-        }
+        return found | {"Kind": "table", **_compare_tables(*map(str.splitlines, texts))}
     if path.suffix == ".json":
-        return {"Kind": "json", **found, "Keys": changed_keys(*map(json.loads, texts))}
-    return {"Kind": "other", "Bytes": [len(text.encode()) for text in texts], **found}
+        return found | {"Kind": "json", "Keys": changed_keys(*map(json.loads, texts))}
+    return found
 
 
 def _compare_packs(first, second, alpha):
