@@ -70,6 +70,8 @@ def other_processor(then, now):
     >>> other_processor(one, other)
     ['BLAS openblas Haswell -> openblas Zen']
     """
+    if not (isinstance(then, dict) and isinstance(now, dict)):
+        return []
     words = {"Model": "processor", "NumbaTarget": "target of numba", "BLAS": "BLAS"}
     told = [(words[key], _told(then.get(key)), _told(now.get(key))) for key in words]
     return [f"{word} {a} -> {b}" for word, a, b in told if a and b and a != b]

@@ -21,7 +21,8 @@ from nipype_group.workflows import AnalysisSettings, init_group_wf
 # A result lies in group or in its folder figures.
 _LEVELS = 3
 _MOST_NAMED = 20
-EQUAL = "equal"
+# How two files compare, beside what is equal but for something.
+EQUAL, DIFFERENT, MISSING = "equal", "different", "missing"
 
 
 def add_parser(commands):
@@ -150,7 +151,7 @@ def _compare(record, wanted, replayed):
     later = []
     if wanted is None:
         made = _files(replayed)
-        files |= {n: _Outcome("only in the replay") for n in made if n not in recorded}
+        files |= {n: _Outcome("only in the replay", MISSING) for n in made if n not in recorded}
         later = [n for n in _files(record.top) if n not in recorded and n not in files]
     width = max(map(len, files))
     for name, outcome in files.items():
@@ -175,8 +176,9 @@ class _Outcome:
     """How a result compares to what was made again, in words."""
 
     words: str
-    state: str = "different"
-    relative: float = 0.0
+    state: str
+    # Largest distance of numbers; of figures there is none.
+    relative: float | None = None
     # Whether the run is known to have written other bytes than now stand there.
     changed_since: bool = False
 
@@ -184,33 +186,39 @@ class _Outcome:
     def of(cls, record, name, replayed, alpha):
         path, again = record.top / name, replayed / name
         if not path.is_file():
-            return cls("missing")
+            return cls("missing", MISSING)
         if not again.is_file():
-            return cls("not made again")
+            return cls("not made again", MISSING)
         found = compare_files(path, again, alpha=alpha)
         if found is None:
             return cls(EQUAL, EQUAL)
         changed = name in record.content["Outputs"] and not record.is_as_written(name)
         since = " (changed since the run)" if changed else ""
-        text, relative = difference_text(found), found.get("Relative") or 0.0
-        if found.get("State") == VERSIONS:
+        text, state, relative = difference_text(found), found.get("State"), found.get("Relative")
+        if state == VERSIONS:
             words = "equal but for versions"
-        elif found.get("State") is None or (changed and found.get("Relative") == 0):
-            words = f"differs: {text}"
+        elif state is None or (changed and relative == 0):
+            # No other version of Python compressed what was changed by hand.
+            words, state = f"differs: {text}", DIFFERENT
+        elif relative == 0:
+            words = f"equal in content: {text}"
         else:
             words = f"equal but for rounding: {text}"
-        return cls(words + since, found.get("State", "different"), relative, changed)
+        return cls(words + since, state, relative, changed)
 
 
 def _summary(record, outcomes):
     """Yield in lines what is set aside, what is rounding, and what either may come from."""
     n_versions = sum(outcome.state == VERSIONS for outcome in outcomes)
-    rounding = [outcome.relative for outcome in outcomes if outcome.state == ROUNDING]
+    n_packed = sum(outcome.state == ROUNDING and outcome.relative == 0 for outcome in outcomes)
+    rounding = [o.relative or 0.0 for o in outcomes if o.state == ROUNDING and o.relative != 0]
     if n_versions:
         yield (
             f"{_files_are(n_versions)} equal but for versions of software that they name, "
             "which are not compared"
         )
+    if n_packed:
+        yield f"{_files_are(n_packed)} equal in content and written or compressed otherwise"
     if rounding:
         yield (
             f"{_files_are(len(rounding))} equal but for rounding, by up to "
@@ -218,7 +226,7 @@ def _summary(record, outcomes):
             f"{'it' if len(rounding) == 1 else 'them'} are the same"
         )
     # Where a file was changed by hand nothing else is the cause.
-    apart = [o for o in outcomes if o.state not in (EQUAL, VERSIONS) and not o.changed_since]
+    apart = [o for o in outcomes if o.state in (ROUNDING, DIFFERENT) and not o.changed_since]
     causes = record.other_processor()
     if apart and causes:
         yield f"Likely cause, another processor or BLAS than then: {'; '.join(causes)}"

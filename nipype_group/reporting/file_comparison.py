@@ -50,6 +50,8 @@ def compare_files(first, second, *, alpha=None):
         OnlyFirst, OnlySecond and Columns; of JSON files Keys with both values; of figures Pixels
         and Levels, or Shapes; of packs Members; of others Bytes.
     """
+    if not (isinstance(alpha, float) and 0 < alpha < 1):
+        alpha = None
     first, second = Path(first), Path(second)
     contents = first.read_bytes(), second.read_bytes()
     if contents[0] == contents[1]:

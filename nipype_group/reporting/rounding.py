@@ -89,7 +89,7 @@ def largest_difference(one, other, *, kind="value", alpha=None, bound=BOUND, zer
         return 0.0
     if kind == "p" and (one > 0).all() and (other > 0).all():
         one, other, kind = -np.log10(one), -np.log10(other), "logp"
-    if kind == "logp" and alpha:
+    if kind == "logp" and alpha is not None:
         level = -np.log10(alpha)
         if ((one >= level) != (other >= level)).any():
             return None
