@@ -15,16 +15,20 @@ ALLOWED = {
     "whole_files": (),
     "stats": (),
     "images": (),
+    "processor": (),
     "stacks": ("whole_files", "stats", "images"),
     "design": ("whole_files", "stats", "images"),
-    "reporting": ("whole_files", "stats", "images", "stacks", "design"),
+    "reporting": ("whole_files", "stats", "images", "processor", "stacks", "design"),
     "data": ("whole_files",),
     "interfaces": ("whole_files", "stats", "images", "stacks", "design", "reporting"),
     "workflows": ("stats", "design", "reporting", "interfaces"),
-    "execution": ("whole_files", "workflows"),
+    "execution": ("whole_files", "processor", "workflows"),
     "cli": ("whole_files", "stats", "design", "reporting", "data", "workflows", "execution"),
 }
-WITHOUT_NIPYPE = ("whole_files", "stats", "images", "stacks", "design", "reporting", "data")
+WITHOUT_NIPYPE = (
+    *("whole_files", "processor", "stats", "images"),
+    *("stacks", "design", "reporting", "data"),
+)
 STATS_MAY_IMPORT = {"numpy", "scipy", "numba", "nipype_group"}
 
 

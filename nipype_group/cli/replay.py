@@ -2,7 +2,7 @@
 
 import shutil
 import tempfile
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from nipype_group.cli import run
@@ -14,12 +14,15 @@ from nipype_group.reporting.provenance_record import (
     ProvenanceRecord,
     stage_inputs,
 )
+from nipype_group.reporting.rounding import ROUNDING, VERSIONS
 from nipype_group.reporting.run_inputs import digest, find_inputs
 from nipype_group.workflows import AnalysisSettings, init_group_wf
 
 # A result lies in group or in its folder figures.
 _LEVELS = 3
 _MOST_NAMED = 20
+# How two files compare, beside what is equal but for something.
+EQUAL, DIFFERENT, MISSING = "equal", "different", "missing"
 
 
 def add_parser(commands):
@@ -29,7 +32,9 @@ def add_parser(commands):
         help="make results again and compare them bit for bit",
         description="Make results again from provenance.json of their data set, in a temporary "
         "folder, and compare them bit for bit. Inputs must have the SHA-256 that is recorded. "
-        "The exit code is 0 only where all is equal.",
+        "Versions of software that files name are set aside and told once. What is equal but for "
+        "rounding is told apart from what differs. The exit code is 0 only where all is equal "
+        "bit for bit.",
     )
     parser.add_argument(
         "results", metavar="SIDECAR|DIR", help="one result, or all results of a run"
@@ -152,21 +157,24 @@ def _compare(record, wanted, replayed):
     """Print what differs and how much is equal; tell whether all is."""
     recorded = record.content["Outputs"]
     names = list(recorded) if wanted is None else wanted
-    states = {name: _state(record.top / name, replayed / name) for name in names}
+    alpha = record.content["Settings"].get("alpha")
+    files = {name: _Outcome.of(record, name, replayed, alpha) for name in names}
     later = []
     if wanted is None:
         made = _files(replayed)
-        states |= {name: "only in the replay" for name in made if name not in recorded}
-        later = [n for n in _files(record.top) if n not in recorded and n not in states]
-    width = max(map(len, states))
-    for name, state in states.items():
-        if state != "equal" or wanted is not None:
-            print(f"{name:{width}}  {state}{_since(record, name) if state != 'equal' else ''}")
-    n_equal = sum(state == "equal" for state in states.values())
-    print(f"{n_equal} of {len(states)} files are equal bit for bit")
+        files |= {n: _Outcome("only in the replay", MISSING) for n in made if n not in recorded}
+        later = [n for n in _files(record.top) if n not in recorded and n not in files]
+    width = max(map(len, files))
+    for name, outcome in files.items():
+        if wanted is not None or outcome.state not in (EQUAL, VERSIONS):
+            print(f"{name:{width}}  {outcome.words}")
     for name in later[:_MOST_NAMED]:
         print(f"{name} was not made by the run; it is not compared")
-    return n_equal == len(states)
+    for line in _summary(record, list(files.values())):
+        print(line)
+    n_equal = sum(outcome.state in (EQUAL, VERSIONS) for outcome in files.values())
+    print(f"{n_equal} of {len(files)} files are equal bit for bit")
+    return n_equal == len(files)
 
 
 def _files(top):
@@ -174,16 +182,66 @@ def _files(top):
     return [path.relative_to(top).as_posix() for path in files]
 
 
-def _state(path, again):
-    if not path.is_file():
-        return "missing"
-    if not again.is_file():
-        return "not made again"
-    difference = compare_files(path, again)
-    return "equal" if difference is None else f"differs: {difference_text(difference)}"
+@dataclass(frozen=True)
+class _Outcome:
+    """How a result compares to what was made again, in words."""
+
+    words: str
+    state: str
+    # Largest distance of numbers; of figures there is none.
+    relative: float | None = None
+    # Whether the run is known to have written other bytes than now stand there.
+    changed_since: bool = False
+
+    @classmethod
+    def of(cls, record, name, replayed, alpha):
+        path, again = record.top / name, replayed / name
+        if not path.is_file():
+            return cls("missing", MISSING)
+        if not again.is_file():
+            return cls("not made again", MISSING)
+        found = compare_files(path, again, alpha=alpha)
+        if found is None:
+            return cls(EQUAL, EQUAL)
+        changed = name in record.content["Outputs"] and not record.is_as_written(name)
+        since = " (changed since the run)" if changed else ""
+        text, state, relative = difference_text(found), found.get("State"), found.get("Relative")
+        if state == VERSIONS:
+            words = "equal but for versions"
+        elif state is None or (changed and relative == 0):
+            # No other version of Python compressed what was changed by hand.
+            words, state = f"differs: {text}", DIFFERENT
+        elif relative == 0:
+            words = f"equal in content: {text}"
+        else:
+            words = f"equal but for rounding: {text}"
+        return cls(words + since, state, relative, changed)
 
 
-def _since(record, name):
-    """Tell whether a file was changed after the run wrote it."""
-    changed = (record.top / name).is_file() and not record.is_as_written(name)
-    return " (changed since the run)" if changed and name in record.content["Outputs"] else ""
+def _summary(record, outcomes):
+    """Yield in lines what is set aside, what is rounding, and what either may come from."""
+    n_versions = sum(outcome.state == VERSIONS for outcome in outcomes)
+    n_packed = sum(outcome.state == ROUNDING and outcome.relative == 0 for outcome in outcomes)
+    rounding = [o.relative or 0.0 for o in outcomes if o.state == ROUNDING and o.relative != 0]
+    if n_versions:
+        yield (
+            f"{_files_are(n_versions)} equal but for versions of software that they name, "
+            "which are not compared"
+        )
+    if n_packed:
+        yield f"{_files_are(n_packed)} equal in content and written or compressed otherwise"
+    if rounding:
+        yield (
+            f"{_files_are(len(rounding))} equal but for rounding, by up to "
+            f"{max(rounding):.2g} of their values; survivors, clusters, peaks and decisions in "
+            f"{'it' if len(rounding) == 1 else 'them'} are the same"
+        )
+    # Where a file was changed by hand nothing else is the cause.
+    apart = [o for o in outcomes if o.state in (ROUNDING, DIFFERENT) and not o.changed_since]
+    causes = record.other_processor()
+    if apart and causes:
+        yield f"Likely cause, another processor or BLAS than then: {'; '.join(causes)}"
+
+
+def _files_are(number):
+    return "1 file is" if number == 1 else f"{number} files are"

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from nipype import logging as nipype_logging
 
+from nipype_group.processor import processor
 from nipype_group.whole_files import NUMBER, read_json
 
 LOGGER = nipype_logging.getLogger("nipype.workflow")
@@ -79,6 +80,7 @@ class RunRecord:
             "host": socket.gethostname(),
             "pid": os.getpid(),
             "versions": versions(),
+            "processor": processor(),
             "nodes": {},
         }
         self._write()

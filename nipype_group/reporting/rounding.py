@@ -1,0 +1,131 @@
+"""What passes for rounding: how far two numbers of the same quantity may be apart.
+
+Sums in another order, by another BLAS or compiler, move the last bits of single precision.
+A number that is a difference of larger ones, as an effect near zero, moves by as much as those
+do, so the distance is measured against the middle size of the same map or column where a number
+is smaller than that. Of p the ratio counts however small they are, and it grows with -log p: they
+are compared as -log10 p. Where p is corrected for up to a hundred thousand tests, -log10 p is that
+of one test less 5, and moves as the larger of both; so 5 takes the place of the middle size.
+"""
+
+import re
+
+import numpy as np
+
+# What differs in two files of which all else is equal bit for bit.
+VERSIONS, ROUNDING = "versions", "rounding"
+# About sixteen units in the last place of single precision.
+BOUND = 2e-6
+_LOG10_TESTS = 5.0
+# Tables print six digits or more: the last of these may be one up or down.
+PRINTED_BOUND = 1e-5 * (1 + 1e-6)
+_WHOLE = re.compile(r"[-+]?\d+")
+_P_NAME = re.compile(r"p|p[^a-z].*|.*[^a-z]p|.*p[ _-]?values?", re.IGNORECASE)
+
+
+def state_of(largest):
+    """Return the state of two files from the largest distance of their numbers; {} of None."""
+    if largest is None:
+        return {}
+    return {"State": ROUNDING, "Relative": largest}
+
+
+def is_p(name):
+    """Tell whether a column or key of this name holds p.
+
+    Examples
+    --------
+    >>> [is_p(n) for n in ("p_fwe", "p", "P", "FWEc_p", "p(FWE-corr)", "peak_x", "percent", "tdp")]
+    [True, True, True, True, True, False, False, False]
+    """
+    return _P_NAME.fullmatch(name) is not None
+
+
+def largest_difference(one, other, *, kind="value", alpha=None, bound=BOUND, zeros=True):
+    """Return how far numbers are apart where it passes for rounding.
+
+    Parameters
+    ----------
+    one, other : array
+        The same quantity at the same places; real numbers of one shape.
+    kind : {'value', 'p', 'logp'}
+        p, and -log10 of p, are compared as the second.
+    alpha : float, optional
+        Level that p are compared with: one may not be at most alpha and the other above.
+    bound : float
+        Largest distance that passes.
+    zeros : bool
+        Whether zero stands for a voxel that is out, as in maps, and not for a size. Of p zero is
+        never a size, of -log10 p it always is.
+
+    Returns
+    -------
+    float or None
+        Largest distance as a part of the larger of both numbers, or of the middle size (median)
+        of those that are not zero where they are smaller. None where it is no rounding: one is
+        missing, infinite or zero and the other is not, a decision differs, or the distance is more
+        than the bound.
+
+    Examples
+    --------
+    >>> largest_difference([1.0, 0.0], [1.0 + 1e-7, 0.0]) < 1.1e-7
+    True
+    >>> largest_difference([1.0, 0.0], [1.0, 1e-30]) is None
+    True
+    >>> largest_difference([0.05], [0.05 + 1e-9], kind="p", alpha=0.05) is None
+    True
+    """
+    one, other = np.asarray(one, float).ravel(), np.asarray(other, float).ravel()
+    held = np.isfinite(one)
+    same_kind = np.array_equal(one[~held], other[~held], equal_nan=True)
+    if not same_kind or not np.isfinite(other[held]).all():
+        return None
+    one, other = one[held], other[held]
+    if (zeros or kind == "p") and kind != "logp" and ((one == 0) != (other == 0)).any():
+        return None
+    held = (one != 0) | (other != 0)
+    one, other = one[held], other[held]
+    if not one.size or (one == other).all():
+        return 0.0
+    if kind == "p" and (one > 0).all() and (other > 0).all():
+        one, other, kind = -np.log10(one), -np.log10(other), "logp"
+    if kind == "logp" and alpha is not None:
+        level = -np.log10(alpha)
+        if ((one >= level) != (other >= level)).any():
+            return None
+    size = np.fmax(np.abs(one), np.abs(other))
+    apart = np.abs(one - other) / np.fmax(
+        size, _LOG10_TESTS if kind == "logp" else np.median(size)
+    )
+    return float(apart.max()) if apart.max() <= bound else None
+
+
+def printed_difference(one, other, *, kind="value", alpha=None):
+    """Return how far printed numbers are apart, as `largest_difference` does.
+
+    Whole numbers are counts or names: they have no rounding.
+
+    Parameters
+    ----------
+    one, other : list of str
+        The same quantity at the same places.
+
+    Returns
+    -------
+    float or None
+
+    Examples
+    --------
+    >>> printed_difference(["0.123456", "12"], ["0.123457", "12"]) < 1e-5
+    True
+    >>> printed_difference(["12"], ["13"]) is None
+    True
+    >>> printed_difference(["0.5"], ["0.6"]) is None
+    True
+    """
+    pairs = list(zip(one, other, strict=True))
+    if any(a != b and _WHOLE.fullmatch(a) and _WHOLE.fullmatch(b) for a, b in pairs):
+        return None
+    bound = BOUND if kind == "p" else PRINTED_BOUND
+    values = np.array([float(a) for a in one]), np.array([float(b) for b in other])
+    return largest_difference(*values, kind=kind, alpha=alpha, bound=bound, zeros=False)
