@@ -7,7 +7,7 @@ import zipfile
 from collections import Counter
 from pathlib import Path
 
-from nipype_group.images import IMAGE_SUFFIXES
+from nipype_group.images import IMAGE_SUFFIXES, UNREADABLE
 from nipype_group.reporting.document_comparison import document_difference, without_versions
 from nipype_group.reporting.image_comparison import compare_figures, compare_maps
 from nipype_group.reporting.rounding import ROUNDING, VERSIONS, state_of
