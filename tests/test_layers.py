@@ -22,7 +22,7 @@ ALLOWED = {
     "data": ("whole_files",),
     "interfaces": ("whole_files", "stats", "images", "stacks", "design", "reporting"),
     "workflows": ("stats", "design", "reporting", "interfaces"),
-    "execution": ("whole_files", "processor", "workflows"),
+    "execution": ("whole_files", "processor", "images", "interfaces", "workflows"),
     "cli": ("whole_files", "stats", "design", "reporting", "data", "workflows", "execution"),
 }
 WITHOUT_NIPYPE = (

@@ -106,6 +106,31 @@ def find_merged_maps(path, directory, table=None, variance_file=None):
     ]
 
 
+def files_beside(path):
+    """Return what is read beside a map: the other half of its image, the contrasts of FEAT.
+
+    Parameters
+    ----------
+    path : path
+        The map.
+
+    Returns
+    -------
+    list of Path
+        Those that exist.
+    """
+    path = Path(path)
+    beside = []
+    if path.suffix == ".img":
+        beside = [path.with_suffix(suffix) for suffix in (".hdr", ".mat")]
+    if path.suffix == ".HEAD":
+        beside = [path.with_suffix(suffix) for suffix in (".BRIK", ".BRIK.gz")]
+    if path.name.startswith("cope"):
+        folders = (path.parent.parent, path.parent.parent.parent)
+        beside += [folder / f"design.{end}" for folder in folders for end in ("con", "lev")]
+    return [file for file in beside if file.is_file()]
+
+
 def contrast_name(path):
     """Return the first level's name of the contrast that a map is of, None where none is told.
 

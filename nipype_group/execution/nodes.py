@@ -13,12 +13,12 @@ with its state on the disk, and the environment is not kept.
 import hashlib
 import json
 import os
-import pickle
 from contextlib import suppress
 from pathlib import Path
 
 import nipype.pipeline.engine as pe
 import numpy as np
+import pandas as pd
 from nipype.interfaces.base import isdefined
 from nipype.utils.filemanip import loadpkl, savepkl
 
@@ -70,10 +70,12 @@ def exact_text(value):
             if Path(value).is_file():
                 return repr(file_identity(value))
         return repr(value)
-    if value is None or isinstance(value, (bool, int, float, complex, bytes, np.generic)):
-        return repr(value)
     # Of an array or a table repr shows the ends alone.
-    return hashlib.sha256(pickle.dumps(value)).hexdigest()
+    if isinstance(value, np.ndarray):
+        return f"{value.dtype.str}{exact_text(value.tolist())}"
+    if isinstance(value, (pd.DataFrame, pd.Series)):
+        return repr(value.to_csv())
+    return repr(value)
 
 
 class _Trusted:

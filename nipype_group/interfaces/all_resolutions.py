@@ -7,19 +7,16 @@ import numpy as np
 from nipype.interfaces.base import InputMultiObject, Str, TraitedSpec, traits
 
 from nipype_group.images import read_mask, read_volume, write_volume
-from nipype_group.interfaces.base import LOGGER, File, GroupInputSpec, GroupInterface, isdefined
-from nipype_group.interfaces.tables import NO_ATLAS
-from nipype_group.reporting.atlas import find_atlases
+from nipype_group.interfaces.atlas_inputs import NO_ATLAS, AtlasInputSpec
+from nipype_group.interfaces.base import LOGGER, File, GroupInterface, isdefined
 from nipype_group.reporting.discoveries import atlas_regions, discovery_rows, write_discoveries
 from nipype_group.reporting.permutation_maps import read_template
 from nipype_group.stats.all_resolutions import ari_clusters, ari_regions
 from nipype_group.stats.clusters import TAILS
 
-# Stands for the default atlases, as far as they are installed.
-INSTALLED = "default"
 
-
-class _AllResolutionsInferenceInputSpec(GroupInputSpec):
+class _AllResolutionsInferenceInputSpec(AtlasInputSpec):
+    without = (NO_ATLAS,)
     z_file = File(exists=True, mandatory=True, desc="z map")
     mask_file = File(exists=True, mandatory=True, desc="voxels tested: the family")
     thresholds_z = InputMultiObject(
@@ -114,12 +111,6 @@ class AllResolutionsInference(GroupInterface):
         LOGGER.info("%d clusters at %d heights", len(rows), len(found.thresholds_z))
         return runtime
 
-    def _atlases(self):
-        names = self.inputs.atlases
-        if not isdefined(names) or names == [NO_ATLAS]:
-            return []
-        return find_atlases() if names == [INSTALLED] else find_atlases(names)
-
     def _regions(self, z, grid, how):
         """Return the rows of all regions that were asked for."""
         rows, inputs = [], self.inputs
@@ -130,7 +121,7 @@ class AllResolutionsInference(GroupInterface):
                     f"{path} has the grid {own}, the map {grid}; resample the regions"
                 )
             rows += discovery_rows(ari_regions(z, labels, **how), Path(path).name, grid.affine)
-        for atlas in self._atlases():
+        for atlas in self.inputs.find_atlases():
             regions = atlas_regions(atlas, how["mask"], grid.affine)
             rows += discovery_rows(ari_regions(z, regions, **how), atlas.name, grid.affine)
         return rows

@@ -21,6 +21,7 @@ from nipype.interfaces.base import (
 from threadpoolctl import threadpool_limits
 
 from nipype_group._version import __version__
+from nipype_group.design.first_level import files_beside
 from nipype_group.images import content_sha256
 
 LOGGER = logging.getLogger("nipype.interface")
@@ -33,7 +34,8 @@ _HASH_LETTERS = 12
 def file_identity(path):
     """Return place and content of a file; content is read once for each state of the file.
 
-    The place belongs to it: an interface may pass paths on, or take them from a table.
+    The place belongs to it: an interface may pass paths on, or take them from a table. So do the
+    files that are read beside it.
 
     Parameters
     ----------
@@ -41,32 +43,28 @@ def file_identity(path):
 
     Returns
     -------
-    place : str
-        Absolute.
-    sha256 : str
+    tuple of str
+        Absolute path and SHA-256, of it and of each file beside it.
     """
-    place = str(Path(path).absolute())
-    return place, content_sha256(place)
+    place = Path(path).absolute()
+    files = [place, *files_beside(place)]
+    return tuple(text for file in files for text in (str(file), content_sha256(file)))
 
 
-def _is_file_trait(trait):
-    handler = getattr(trait, "trait_type", trait)
-    if isinstance(handler, File):
-        return True
-    inner = handler.inner_traits() if hasattr(handler, "inner_traits") else ()
-    return any(_is_file_trait(t) for t in inner)
-
-
-def _canonical(value, is_file):
-    """Return text that differs wherever the value differs."""
+def _canonical(value):
+    """Return text that differs wherever the value differs, or the file that it names."""
     if isinstance(value, (list, tuple)):
-        return [_canonical(v, is_file) for v in value]
+        return [_canonical(v) for v in value]
     if isinstance(value, dict):
-        return [(k, _canonical(v, is_file)) for k, v in sorted(value.items())]
+        return [(k, _canonical(v)) for k, v in sorted(value.items())]
     if isinstance(value, (np.ndarray, np.generic)):
         raise TypeError("arrays are no inputs of an interface: pass a file or a list")
-    if is_file and isinstance(value, (str, os.PathLike)) and Path(value).is_file():
-        return file_identity(os.fspath(value))
+    # Blocks and atlases are names or files, which is text. A relative path is another file in
+    # the folder of a node.
+    if isinstance(value, (str, os.PathLike)) and Path(value).is_absolute():
+        with suppress(OSError, ValueError):
+            if Path(value).is_file():
+                return file_identity(value)
     return repr(value)
 
 
@@ -83,7 +81,7 @@ class GroupInputSpec(BaseInterfaceInputSpec):
         items = [("revision", self.revision), *self.hidden_inputs()]
         for name, value in sorted(self.trait_get().items()):
             if isdefined(value) and not self.has_metadata(name, "nohash", True):
-                items.append((name, _canonical(value, _is_file_trait(self.trait(name)))))
+                items.append((name, _canonical(value)))
         return items, hashlib.md5(repr(items).encode()).hexdigest()
 
     def hidden_inputs(self):

@@ -18,7 +18,6 @@ from nipype_group.interfaces.base import (
     File,
     GroupInputSpec,
     GroupInterface,
-    file_identity,
     isdefined,
 )
 from nipype_group.reporting.permutation_maps import (
@@ -102,11 +101,6 @@ class _PlanPermutationsInputSpec(GroupInputSpec):
     n_voxel_shards = traits.Int(
         desc="parts of the mask that each of these is split into; needs mask_file; default: none"
     )
-
-    def hidden_inputs(self):
-        """Return name and content of a file of blocks, which is given as text."""
-        blocks = self.blocks if isdefined(self.blocks) else []
-        return [("block_files", [file_identity(b) for b in blocks if Path(b).is_file()])]
 
 
 class _PlanPermutationsOutputSpec(TraitedSpec):

@@ -11,17 +11,14 @@ from nipype_group.design.matrix import read_design
 from nipype_group.design.plan import ContrastTest, make_plan
 from nipype_group.design.shuffle_table import read_shuffles
 from nipype_group.images import read_volume
+from nipype_group.interfaces.atlas_inputs import AtlasInputSpec
 from nipype_group.interfaces.base import (
     LOGGER,
     File,
-    GroupInputSpec,
     GroupInterface,
-    file_identity,
     isdefined,
 )
 from nipype_group.interfaces.quality import matching_rows
-from nipype_group.interfaces.tables import NO_ATLAS
-from nipype_group.reporting.atlas import find_atlases
 from nipype_group.reporting.regions import (
     MaskRegions,
     region_table,
@@ -37,7 +34,7 @@ from nipype_group.stats.region_means import ADJUSTED, MIN_SHARE, fit_regions, re
 from nipype_group.stats.shuffle_statistics import ShuffleStatistics
 
 
-class _RegionModelsInputSpec(GroupInputSpec):
+class _RegionModelsInputSpec(AtlasInputSpec):
     stack_file = File(exists=True, mandatory=True, desc="4D maps from StackMaps")
     mask_file = File(exists=True, mandatory=True, desc="voxels tested, which make up the regions")
     observations = File(exists=True, mandatory=True, desc="TSV, a row a map, from CollectMaps")
@@ -76,11 +73,6 @@ class _RegionModelsInputSpec(GroupInputSpec):
         0.05, usedefault=True, desc="with z_files: probability that any bound of a map fails"
     )
     num_threads = traits.Int(1, usedefault=True, nohash=True, desc="threads over shuffles")
-
-    def hidden_inputs(self):
-        """Return name and content of a file of blocks, which is given as text."""
-        blocks = self.blocks if isdefined(self.blocks) else []
-        return [("block_files", [file_identity(b) for b in blocks if Path(b).is_file()])]
 
 
 class _RegionModelsOutputSpec(TraitedSpec):
@@ -126,7 +118,7 @@ class RegionModels(GroupInterface):
         contrasts = read_contrasts(inputs.contrasts_file)
         self._check_z_files(contrasts)
         place = stack.mask, stack.grid.affine
-        regions = [MaskRegions.of(atlas, *place) for atlas in _atlases(inputs.atlases)]
+        regions = [MaskRegions.of(atlas, *place) for atlas in inputs.find_atlases()]
         means = region_means(stack.maps(), [r.numbers for r in regions], inputs.min_voxels)
         means = [r.spread(values) for r, values in zip(regions, means, strict=True)]
         with self._one_blas_thread():
@@ -248,12 +240,6 @@ class RegionModels(GroupInterface):
             "MinimumShareOfRegion": MIN_SHARE,
             "Atlases": [own.atlas.describe() for own in regions],
         }
-
-
-def _atlases(names):
-    if not isdefined(names):
-        return find_atlases()
-    return [] if names == [NO_ATLAS] else find_atlases(names)
 
 
 def _labels(regions):

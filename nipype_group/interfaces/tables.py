@@ -6,8 +6,9 @@ from pathlib import Path
 from nipype.interfaces.base import InputMultiObject, Str, TraitedSpec, traits
 
 from nipype_group.images import read_mask, read_volume, write_volume
-from nipype_group.interfaces.base import LOGGER, File, GroupInputSpec, GroupInterface, isdefined
-from nipype_group.reporting.atlas import find_atlases, space_warning
+from nipype_group.interfaces.atlas_inputs import AtlasInputSpec
+from nipype_group.interfaces.base import LOGGER, File, GroupInterface, isdefined
+from nipype_group.reporting.atlas import space_warning
 from nipype_group.reporting.permutation_maps import CONTROL_NAMES, read_template
 from nipype_group.reporting.table_files import write_tables
 from nipype_group.reporting.table_views import CONVENTIONS, PEAK_RULES, table_view, write_view
@@ -24,13 +25,11 @@ from nipype_group.stats.clusters import TAILS
 from nipype_group.whole_files import read_json
 
 ADJUSTMENTS = ("none", "fwe", "fdr")
-# Stands for an empty list of atlases, which Nipype takes for one that was not given.
-NO_ATLAS = "none"
 # Column of p of the inference that a summary tells of.
 _OWN_COLUMN = {control: f"p_fwe_{name}" for name, control in CONTROL_NAMES.items()}
 
 
-class _AtlasReportInputSpec(GroupInputSpec):
+class _AtlasReportInputSpec(AtlasInputSpec):
     # Columns of further inferences have a fixed place.
     revision = 2
 
@@ -118,7 +117,7 @@ class AtlasReport(GroupInterface):
         inputs, cwd = self.inputs, Path(runtime.cwd)
         stat, grid = read_volume(inputs.stat_file)
         labels, settings = self._labels(stat, grid, cwd)
-        atlases = _atlases(inputs.atlases)
+        atlases = inputs.find_atlases()
         volumes = self._volumes(stat, grid)
         summary = _read_json(inputs.summary_file) if isdefined(inputs.summary_file) else {}
         describe = partial(
@@ -259,12 +258,6 @@ def _read_on(path, grid):
     if not own.matches(grid):
         raise ValueError(f"{path} has the grid {own}, the statistic {grid}")
     return values
-
-
-def _atlases(names):
-    if not isdefined(names):
-        return find_atlases()
-    return [] if names == [NO_ATLAS] else find_atlases(names)
 
 
 def _read_json(path):

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
+from nipype_group.design.first_level import files_beside
 from nipype_group.design.sources import (
     find_bids_maps,
     find_pattern_maps,
@@ -153,7 +154,11 @@ def list_inputs(files, *, blocks=(), atlases=()):
     found += [("blocks", Path(b).name, b) for b in blocks if Path(b).is_file()]
     for number, atlas in enumerate(atlases or (), 1):
         if Path(atlas).is_file():
-            found += _atlas(f"atlas {number}", Path(atlas).absolute())
+            path = Path(atlas).absolute()
+            found += [
+                (f"atlas {number}", Path(os.path.relpath(file, path.parent)).as_posix(), file)
+                for file in atlas_files(path)
+            ]
     # Maps of one folder share what lies beside them.
     return {(role, name): Path(path).absolute() for role, name, path in found}
 
@@ -230,18 +235,9 @@ def pattern_root(pattern):
 def _with_companions(role, name, path):
     """Give an image and what is read beside it: the rest of it, FEAT's contrasts."""
     yield role, name, path
-    beside = []
-    if path.suffix == ".img":
-        beside = [path.with_suffix(suffix) for suffix in (".hdr", ".mat")]
-    if path.suffix == ".HEAD":
-        beside = [path.with_suffix(suffix) for suffix in (".BRIK", ".BRIK.gz")]
-    if path.name.startswith("cope"):
-        folders = (path.parent.parent, path.parent.parent.parent)
-        beside += [folder / f"design.{end}" for folder in folders for end in ("con", "lev")]
-    for file in beside:
-        if file.is_file():
-            relative = os.path.relpath(file, path.parent)
-            yield role, os.path.normpath(PurePosixPath(name).parent / relative), file
+    for file in files_beside(path):
+        relative = os.path.relpath(file, path.parent)
+        yield role, os.path.normpath(PurePosixPath(name).parent / relative), file
 
 
 def _tables(files):
@@ -254,8 +250,19 @@ def _tables(files):
         yield "participants", Path(table).name, table
 
 
-def _atlas(role, path):
-    """Give the files of an atlas, the one that was named first."""
+def atlas_files(path):
+    """Return the files of an atlas, the one that was named first.
+
+    Parameters
+    ----------
+    path : path
+        Image, or FSL's XML.
+
+    Returns
+    -------
+    list of Path
+    """
+    path = Path(path)
     files, labels = [path], None if path.suffix == ".xml" else labels_beside(path)
     if path.suffix == ".xml":
         described = read_xml(path)
@@ -264,8 +271,7 @@ def _atlas(role, path):
         files.append(labels)
     elif (named_by := xml_beside(path)) is not None:
         files.append(named_by[0])
-    for file in dict.fromkeys(files):
-        yield role, Path(os.path.relpath(file, path.parent)).as_posix(), file
+    return list(dict.fromkeys(files))
 
 
 def digest(inputs):

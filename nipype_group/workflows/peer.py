@@ -6,7 +6,7 @@ import nipype.pipeline.engine as pe
 from nipype.interfaces.utility import IdentityInterface
 
 from nipype_group.interfaces import GroupDerivatives, PeerResults, ThresholdCorrected
-from nipype_group.interfaces.all_resolutions import INSTALLED
+from nipype_group.interfaces.atlas_inputs import INSTALLED
 from nipype_group.interfaces.routing import JoinLists, PickItems
 from nipype_group.reporting.derivatives import CONTROLS, threshold_desc
 from nipype_group.reporting.peer_files import PeerContrast

@@ -4,8 +4,8 @@ import nipype.pipeline.engine as pe
 from nipype.interfaces.utility import IdentityInterface
 
 from nipype_group.interfaces import AtlasReport, MapQuality, PlotResults, RegionModels
+from nipype_group.interfaces.atlas_inputs import NO_ATLAS
 from nipype_group.interfaces.routing import JoinLists
-from nipype_group.interfaces.tables import NO_ATLAS
 from nipype_group.reporting.derivatives import STRICTEST_FIRST
 from nipype_group.reporting.permutation_maps import CONTROL_NAMES
 

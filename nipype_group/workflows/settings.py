@@ -7,7 +7,7 @@ from nipype_group.design.contrasts import check_definitions, contrast_test
 from nipype_group.design.formula import formula_variables
 from nipype_group.design.observations import ON_BAD_MAP
 from nipype_group.design.plan import ContrastTest
-from nipype_group.interfaces.tables import NO_ATLAS
+from nipype_group.interfaces.atlas_inputs import NO_ATLAS
 from nipype_group.reporting.atlas_files import atlas_file
 from nipype_group.reporting.table_views import CONVENTIONS
 from nipype_group.stats.all_resolutions import check_thresholds_z

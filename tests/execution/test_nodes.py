@@ -7,6 +7,7 @@ from pathlib import Path
 
 import nipype.pipeline.engine as pe
 import numpy as np
+import pandas as pd
 import pytest
 from nipype.interfaces.base import CommandLine
 from nipype.interfaces.utility import Function, IdentityInterface, Merge, Rename, Select
@@ -184,6 +185,10 @@ def test_a_file_of_another_s_node_that_was_changed_is_made_again(tmp_path):
         ({"a": 1}, {"a": 2}),
         ({1, 2}, {1, 3}),
         (np.arange(2000), np.arange(2000)[::-1]),
+        (np.ones(2000), np.where(np.arange(2000) == 1000, 1 + 1e-15, 1.0)),
+        (np.ones(3, np.float32), np.ones(3)),
+        (pd.DataFrame({"a": np.ones(500)}), pd.DataFrame({"a": np.arange(500) == 250})),
+        (pd.Series(np.ones(500)), pd.Series(np.where(np.arange(500) == 250, 1 + 1e-15, 1.0))),
         (1.0, 1.0 + 1e-12),
         ("1", 1),
         (b"1", "1"),

@@ -4,13 +4,24 @@ import os
 import shutil
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
 from nipype.interfaces.base import File, InputMultiObject, Str, TraitedSpec, traits
 from nipype.pipeline.engine import MapNode, Node
 
-from nipype_group.interfaces import CollectMaps, RunPermutations, SmoothMaps, ThresholdMap
+from nipype_group.interfaces import (
+    AllResolutionsInference,
+    AtlasReport,
+    CollectMaps,
+    PlanPermutations,
+    RegionModels,
+    RunPermutations,
+    SmoothMaps,
+    ThresholdMap,
+    atlas_inputs,
+)
 from nipype_group.interfaces.base import GroupInputSpec, GroupInterface
 
 
@@ -228,3 +239,74 @@ def test_collect_notices_a_changed_file_behind_a_table(small_study, write_map, t
 def test_hash_of_a_source_that_cannot_be_read_is_its_error(tmp_path):
     items, _ = CollectMaps(pattern=str(tmp_path / "{subject}.nii")).inputs.get_hashval()
     assert "no file matches" in dict(items)["found"]
+
+
+def edited(path):
+    """Change one byte of a file and put its date back."""
+    dates, content = path.stat(), path.read_bytes()
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    os.utime(path, ns=(dates.st_atime_ns, dates.st_mtime_ns))
+
+
+def pair(tmp_path, write_map):
+    path = write_map("m.img", np.ones((3, 3, 3), np.float32), image=nib.Nifti1Pair)
+    return path, [path.with_suffix(".hdr")]
+
+
+def pair_with_matrix(tmp_path, write_map):
+    path, beside = pair(tmp_path, write_map)
+    path.with_suffix(".mat").write_bytes(b"a matrix")
+    return path, [*beside, path.with_suffix(".mat")]
+
+
+def afni(tmp_path, write_map):
+    head, brik = tmp_path / "m+tlrc.HEAD", tmp_path / "m+tlrc.BRIK"
+    head.write_text("a header")
+    brik.write_bytes(b"values")
+    return head, [brik]
+
+
+def feat(tmp_path, write_map):
+    path = write_map("s.feat/stats/cope1.nii.gz", np.ones((3, 3, 3), np.float32))
+    beside = [tmp_path / "s.feat" / f"design.{end}" for end in ("con", "lev")]
+    for file in beside:
+        file.write_text("/ContrastName1 go\n")
+    return path, beside
+
+
+@pytest.mark.parametrize("kind", [pair, pair_with_matrix, afni, feat])
+def test_what_is_read_beside_a_file_counts(tmp_path, write_map, kind):
+    path, beside = kind(tmp_path, write_map)
+    for file in (path, *beside):
+        before = hash_of(files=[str(path)])
+        edited(file)
+        assert hash_of(files=[str(path)]) != before, file.name
+
+
+@pytest.mark.parametrize(
+    ("interface", "name"),
+    [
+        (AtlasReport, "atlases"),
+        (RegionModels, "atlases"),
+        (AllResolutionsInference, "atlases"),
+        (RegionModels, "blocks"),
+        (PlanPermutations, "blocks"),
+    ],
+)
+def test_files_that_are_named_as_text_count(tmp_path, write_map, interface, name):
+    path = write_map("atlas.nii.gz", np.ones((3, 3, 3), np.int16))
+    labels = tmp_path / "atlas.tsv"
+    labels.write_text("index\tname\n1\tone\n")
+    for file in (path, labels) if name == "atlases" else (path,):
+        before = hash_of(interface, **{name: [str(path)]})
+        assert hash_of(interface, **{name: [str(path)]}) == before
+        edited(file)
+        assert hash_of(interface, **{name: [str(path)]}) != before, file.name
+
+
+def test_installed_atlases_count(monkeypatch, tmp_path, write_map):
+    before = hash_of(AtlasReport)
+    path = write_map("atlas.nii.gz", np.ones((3, 3, 3), np.int16))
+    monkeypatch.setattr(atlas_inputs, "installed_images", lambda names: {"aal": path})
+    assert hash_of(AtlasReport) != before
+    assert hash_of(AtlasReport, atlases=["aal"]) != hash_of(AtlasReport, atlases=["none"])

@@ -1,0 +1,51 @@
+"""Atlases as inputs of an interface: names of installed ones, or files."""
+
+from pathlib import Path
+
+from nipype_group.interfaces.base import GroupInputSpec, file_identity, isdefined
+from nipype_group.reporting.atlas import find_atlases
+from nipype_group.reporting.provenance_record import installed_images
+from nipype_group.reporting.run_inputs import atlas_files
+
+# Stands for an empty list of atlases, which Nipype takes for one that was not given.
+NO_ATLAS = "none"
+# Stands for the default atlases, as far as they are installed.
+INSTALLED = "default"
+
+
+class AtlasInputSpec(GroupInputSpec):
+    """Inputs with the trait `atlases`, whose hash holds the files of the atlases."""
+
+    # What no list of atlases stands for.
+    without = (INSTALLED,)
+
+    def _chosen(self):
+        given = self.atlases if isdefined(self.atlases) else self.without
+        return None if tuple(given) == (INSTALLED,) else [n for n in given if n != NO_ATLAS]
+
+    def hidden_inputs(self):
+        """Return the files of the atlases: images, labels, descriptions."""
+        names = self._chosen()
+        try:
+            found = [Path(name) for name in names or () if Path(name).is_file()]
+            found += installed_images(names).values()
+            files = [file for path in found for file in atlas_files(path)]
+            return [("atlas_files", [file_identity(file) for file in files])]
+        except (ValueError, OSError):
+            # Running says what is wrong with them.
+            return []
+
+    def find_atlases(self):
+        """Return the atlases.
+
+        Returns
+        -------
+        list of Atlas
+        """
+        names = self._chosen()
+        if names is None:
+            return find_atlases()
+        return find_atlases(names) if names else []
+
+
+__all__ = ["INSTALLED", "NO_ATLAS", "AtlasInputSpec"]
