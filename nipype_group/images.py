@@ -18,6 +18,8 @@ IMAGE_SUFFIXES = (".nii", ".nii.gz", ".img", ".img.gz")
 # Grids are one where no corner is off by more than this share of a voxel.
 _CORNER_TOLERANCE = 0.01
 _CHUNK_BYTES = 1 << 20
+# RFC 1952: the tenth byte of a gzip file names the operating system; 255 is unknown.
+_GZIP_SYSTEM, _UNKNOWN_SYSTEM = 9, 255
 # Files whose checksums are kept, half a kB each: with fewer than a study has, every look at its
 # maps would read all of them again.
 _KEPT_CHECKSUMS = 2**18
@@ -259,6 +261,21 @@ def read_mask(path, grid=None):
     return mask, own
 
 
+def compressed(content, level=6):
+    """Return bytes as a gzip file that is the same of every version of Python.
+
+    The header tells no time, and no operating system: some versions write one, others none.
+
+    Examples
+    --------
+    >>> gzip.decompress(compressed(b"voxels"))
+    b'voxels'
+    """
+    packed = bytearray(gzip.compress(content, compresslevel=level, mtime=0))
+    packed[_GZIP_SYSTEM] = _UNKNOWN_SYSTEM
+    return bytes(packed)
+
+
 def write_volume(path, values, grid, dtype=np.float32, intent=None):
     """Write an image beside its place, then rename it.
 
@@ -290,7 +307,7 @@ def write_volume(path, values, grid, dtype=np.float32, intent=None):
     temporary = path.with_name(f".{os.getpid()}-{path.name}")
     content = image.to_bytes()
     if path.name.endswith(".gz"):
-        content = gzip.compress(content, compresslevel=6, mtime=0)
+        content = compressed(content)
     try:
         temporary.write_bytes(content)
         temporary.replace(path)

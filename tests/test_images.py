@@ -8,7 +8,14 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from nipype_group.images import Grid, MapError, read_map, read_mask, write_volume
+from nipype_group.images import (
+    Grid,
+    MapError,
+    compressed,
+    read_map,
+    read_mask,
+    write_volume,
+)
 from nipype_group.stacks import (
     MaskedStack,
     count_coverage,
@@ -292,3 +299,13 @@ def test_a_model_file_that_is_none_is_named(tmp_path, write_map, values):
     path.write_text(json.dumps({"Covariance": np.eye(2).tolist(), "DegreesOfFreedom": 5}))
     with pytest.raises(MapError, match="1 volumes for 2 columns"):
         read_fit(path, volume, volume, volume)
+
+
+@pytest.mark.parametrize("level", [1, 6])
+def test_compressed_files_name_no_time_and_no_system(level):
+    packed = compressed(b"voxels" * 1000, level)
+    # Magic number, deflate, no flags; no time; no mark of the effort, but of the fastest; unknown.
+    assert packed[:4] == b"\x1f\x8b\x08\x00"
+    assert packed[4:8] == bytes(4)
+    assert packed[9] == 255
+    assert gzip.decompress(packed) == b"voxels" * 1000

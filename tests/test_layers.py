@@ -19,7 +19,7 @@ ALLOWED = {
     "stacks": ("whole_files", "stats", "images"),
     "design": ("whole_files", "stats", "images"),
     "reporting": ("whole_files", "stats", "images", "processor", "stacks", "design"),
-    "data": ("whole_files",),
+    "data": ("whole_files", "images"),
     "interfaces": ("whole_files", "stats", "images", "stacks", "design", "reporting"),
     "workflows": ("stats", "design", "reporting", "interfaces"),
     "execution": ("whole_files", "processor", "images", "interfaces", "workflows"),

@@ -209,7 +209,7 @@ class _Outcome:
         if state == VERSIONS:
             words = "equal but for versions"
         elif state is None or (changed and relative == 0):
-            # No other version of Python compressed what was changed by hand.
+            # No other version of zlib compressed what was changed by hand.
             words, state = f"differs: {text}", DIFFERENT
         elif relative == 0:
             words = f"equal in content: {text}"

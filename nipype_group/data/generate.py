@@ -4,7 +4,6 @@ Every dataset is a folder of BIDS derivatives on the MNI grid at 3 mm. A map is 
 plus Gaussian blobs at named places, in percent signal change, 0 outside the brain.
 """
 
-import gzip
 import json
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from scipy.ndimage import gaussian_filter
 from nipype_group import __version__
 from nipype_group.data.folders import is_free, whole_folder
 from nipype_group.data.studies import MEAN_SCORE, SD_SCORE, STUDIES
+from nipype_group.images import compressed
 from nipype_group.whole_files import read_json
 
 SPACE = "MNI152NLin2009aSym"
@@ -74,7 +74,7 @@ class _Brain:
         image.header.set_xyzt_units("mm")
         image.set_sform(self.affine, code="mni")
         image.set_qform(self.affine, code="mni")
-        path.write_bytes(gzip.compress(image.to_bytes(), compresslevel=1, mtime=0))
+        path.write_bytes(compressed(image.to_bytes(), level=1))
 
 
 def _participants(name, n_subjects, rng):

@@ -1,6 +1,5 @@
 """Results as BIDS derivatives: names, sidecars, and a folder that is never half-written."""
 
-import gzip
 import json
 import os
 import re
@@ -12,6 +11,7 @@ import numpy as np
 
 from nipype_group._version import __version__
 from nipype_group.design.sources import parse_bids_name, read_tsv
+from nipype_group.images import compressed
 from nipype_group.reporting.provenance_record import PROV_FILES, PROVENANCE_NAME
 from nipype_group.reporting.result_forms import DATA_SET
 from nipype_group.reporting.ro_crate import CRATE_NAME
@@ -263,7 +263,7 @@ class DerivativeFolder:
         image.set_data_dtype(np.float32)
         if stat in _INTENT:
             image.header.set_intent(_INTENT[stat], tuple(dof) if stat in ("t", "F") else ())
-        path.write_bytes(gzip.compress(image.to_bytes(), compresslevel=6, mtime=0))
+        path.write_bytes(compressed(image.to_bytes()))
         self._write_json(path, {"Description": DESCRIPTIONS.get(stat), "MapType": stat, **sidecar})
         return path.name
 
@@ -272,7 +272,7 @@ class DerivativeFolder:
         path = self._place(f"{suffix}.nii.gz", **_in_order(**entities))
         content = Path(source).read_bytes()
         if not str(source).endswith(".gz"):
-            content = gzip.compress(content, compresslevel=6, mtime=0)
+            content = compressed(content)
         path.write_bytes(content)
         if sidecar:
             self._write_json(path, sidecar)

@@ -14,7 +14,10 @@ from nipype_group.reporting.rounding import ROUNDING, VERSIONS, state_of
 from nipype_group.whole_files import parse_json
 
 _TEXTS = (".tsv", ".json", ".html")
-_UNREADABLE = (*UNREADABLE, RecursionError, struct.error, zipfile.BadZipFile)
+# zipfile raises RuntimeError where a pack is encrypted, Python where nesting is too deep.
+_UNREADABLE = (*UNREADABLE, RuntimeError, struct.error, zipfile.BadZipFile)
+# No pack of results is larger; what only claims to be small would fill the disk.
+_LARGEST_PACK_BYTES = 1 << 32
 
 
 def compare_files(first, second, *, alpha=None):
@@ -91,6 +94,8 @@ def _compare_packs(first, second, alpha):
         folders = [Path(place, name) for name in ("first", "second")]
         for path, folder in zip((first, second), folders, strict=True):
             with zipfile.ZipFile(path) as pack:
+                if sum(member.file_size for member in pack.infolist()) > _LARGEST_PACK_BYTES:
+                    raise ValueError("too large to be unpacked")
                 pack.extractall(folder)
         one, other = (
             sorted(p.relative_to(f).as_posix() for p in f.rglob("*") if p.is_file())

@@ -1,6 +1,5 @@
 """The graph of a NIDM-Results pack and the files it speaks of, in bytes that depend on content."""
 
-import gzip
 import hashlib
 import io
 import os
@@ -12,6 +11,7 @@ import nibabel as nib
 import numpy as np
 from rdflib import RDF, XSD, Graph, Literal, URIRef
 
+from nipype_group.images import compressed
 from nipype_group.reporting.nidm_terms import NIIRI, PREFIXES, TERM_PREFIXES, TERMS
 
 _FORMATS = {
@@ -110,7 +110,7 @@ class Document:
         made = nib.Nifti1Image(np.asarray(values, np.float32), None, image.header)
         made.set_data_dtype(np.float32)
         made.header.set_intent("estimate")
-        return self.add_file(name, gzip.compress(made.to_bytes(), compresslevel=6, mtime=0))
+        return self.add_file(name, compressed(made.to_bytes()))
 
     def turtle(self):
         """Return the graph as Turtle, each key replaced by an UUID that depends on the graph."""

@@ -68,7 +68,7 @@ def test_the_record_is_whole(quick, small_study, tmp_path):
     assert record["SoftwareVersions"]["zlib"]
     assert {"Library", "Version", "Architecture"} == set(record["Processor"]["BLAS"][0])
     assert record["Processor"]["Model"]
-    run = json.loads((tmp_path / "out" / "work" / "run.json").read_text())
+    run = json.loads((tmp_path / "out-work" / "run.json").read_text())
     assert run["processor"] == record["Processor"]
 
 

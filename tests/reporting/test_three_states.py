@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from nipype_group.reporting import file_comparison
 from nipype_group.reporting.document_comparison import without_versions
 from nipype_group.reporting.file_comparison import compare_files, difference_text
 from nipype_group.reporting.rounding import BOUND, largest_difference
@@ -301,6 +302,20 @@ def test_each_kind_and_change(case, tmp_path):
         if found is not None:
             json.dumps(found)
             assert difference_text(found)
+
+
+def test_a_pack_that_cannot_be_opened_is_told(tmp_path, monkeypatch):
+    first = next(one for name, one, *_ in packs())
+    locked = bytearray(first)
+    for mark, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        locked[first.index(mark) + offset] |= 1  # encrypted
+    for name, content in (("a", first), ("b", bytes(locked))):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "desc-fdr_nidm.zip").write_bytes(content)
+    paths = [tmp_path / name / "desc-fdr_nidm.zip" for name in "ab"]
+    assert "encrypted" in compare_files(*paths)["Unreadable"]
+    monkeypatch.setattr(file_comparison, "_LARGEST_PACK_BYTES", 10)
+    assert compare_files(*paths)["Unreadable"] == "too large to be unpacked"
 
 
 def test_the_largest_distance_is_told(tmp_path):
