@@ -5,12 +5,12 @@ a file that a scratch disk purged would stop every later run, a damaged one woul
 """
 
 import glob
-import json
 import logging
 from pathlib import Path
 
 from nipype_group.execution.nodes import STATES_NAME
 from nipype_group.images import file_state
+from nipype_group.whole_files import read_json
 
 # Not Nipype's, which the command silences: that results were damaged is to be seen.
 LOGGER = logging.getLogger("nipype_group")
@@ -72,7 +72,7 @@ def _forget(folder, which):
 
 def _read_states(path):
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return read_json(path, {"Own": bool, "Files": {str: list}})
     except (OSError, ValueError):
         # Whatever it held, the node makes it again.
         return {"Own": True, "Files": {str(path): []}}

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from nipype_group.execution.done_nodes import forget_own
 from nipype_group.execution.record import versions
+from nipype_group.whole_files import read_json
 
 # With another version of these, no result in the folder can be trusted; with another one of what
 # numbers rest on, that of this package's nodes.
@@ -116,7 +117,7 @@ def _why_not(place):
     try:
         if (reason := _whose(place)) is not None:
             return reason
-        mark = json.loads((place / MARK_NAME).read_text(encoding="utf-8"))
+        mark = read_json(place / MARK_NAME)
         inode = place.stat().st_ino
     except FileNotFoundError:
         return "it was not made as a work folder by this version"
@@ -180,10 +181,9 @@ def _move_aside(folder, before):
 
 def _versions_of(folder):
     try:
-        found = json.loads((folder / MARKER_NAME).read_text(encoding="utf-8"))
+        return read_json(folder / MARKER_NAME, {"nipype-group": str, str: str})
     except (OSError, ValueError):
         return None
-    return found if isinstance(found, dict) else None
 
 
 def _words(found, other):

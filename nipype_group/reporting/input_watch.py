@@ -21,6 +21,7 @@ from nipype_group.reporting.run_inputs import (
     record_file,
     record_listed,
 )
+from nipype_group.whole_files import read_json
 
 _MOST_NAMED = 10
 
@@ -192,7 +193,7 @@ class InputWatch:
     @classmethod
     def read(cls, path):
         """Read what `write` wrote."""
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        content = read_json(path, dict)
         for name in ("inputs", "installed"):
             content[name] = [
                 InputFile(role, file_name, Path(place), sha256, state)

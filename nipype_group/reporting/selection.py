@@ -5,7 +5,6 @@ package) from the same place, whatever became of the files meanwhile. Where the 
 one, as after a move, and where the choice is put in other words, content decides.
 """
 
-import json
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -16,6 +15,7 @@ from nipype_group.reporting.provenance_record import (
     source_path_sha256,
 )
 from nipype_group.reporting.run_inputs import pattern_root
+from nipype_group.whole_files import read_json
 
 _OF_MAPS = ("map", "stack_file", "statistic")
 
@@ -143,7 +143,6 @@ def _told_by_sidecars(top):
 
 def _read_sidecar(path):
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        return read_json(path, dict, path.parent)
     except (OSError, ValueError):
         return {}
-    return content if isinstance(content, dict) else {}

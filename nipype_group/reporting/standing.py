@@ -1,13 +1,14 @@
 """Files that stand in the folder of results: those that a run wrote, and somebody's own."""
 
-import json
 import os
 import re
 import shutil
 from pathlib import Path
 
 from nipype_group.reporting.provenance_record import PROVENANCE_NAME, ProvenanceRecord
+from nipype_group.reporting.result_forms import FIGURES
 from nipype_group.reporting.table_views import CONVENTIONS
+from nipype_group.whole_files import read_json
 
 FIGURE_INDEX = "figures.json"
 _SUFFIXES = (
@@ -58,9 +59,9 @@ def _recorded(top):
 
 def _indexed(folder):
     try:
-        entries = json.loads((folder / FIGURE_INDEX).read_text(encoding="utf-8"))
+        entries = read_json(folder / FIGURE_INDEX, FIGURES, folder)
         return [entry["File"] for entry in entries]
-    except (OSError, ValueError, LookupError, TypeError):
+    except (OSError, ValueError):
         return []
 
 
