@@ -13,6 +13,7 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import traceback
@@ -28,6 +29,8 @@ from nipype_group.cli.main import main as nipype_group
 _RECORDS = ("provenance.json", "ro-crate-metadata.json", "dataset_description.json")
 _LOCK = ".nipype_group.lock"
 _MOST_TOLD = 8
+# Exit codes of a run that a signal stops.
+_STOPPED = (130, 128 + signal.SIGTERM, 128 + signal.SIGHUP)
 
 
 class Difference(AssertionError):
@@ -267,6 +270,9 @@ def run_command(words, folder):
             code = stop.code
         except Exception as error:
             code = "".join(traceback.format_exception_only(error)).strip()
+    if code in _STOPPED:
+        # Whoever stops these tests does not mean the run alone.
+        raise KeyboardInterrupt
     os.chdir(folder)
     told = re.search(r"^Work      (.*) \(can be deleted\)$", out.getvalue(), re.MULTILINE)
     # Progress bars write over themselves.
