@@ -295,12 +295,11 @@ def sha256(path):
 
 
 def snapshot(analysis):
-    """Return what an output folder holds but for lock and work folder, as `Outcome` has it."""
+    """Return what an output folder holds but for the lock, as `Outcome` has it."""
     found = {}
     for path in sorted(analysis.output.rglob("*")):
         name = path.relative_to(analysis.output).as_posix()
-        in_work = analysis.work is not None and path.is_relative_to(analysis.work)
-        if in_work or name == _LOCK or name.split("/")[0] == "work":
+        if name == _LOCK:
             continue
         if path.is_dir():
             found[f"{name}/"] = ""
