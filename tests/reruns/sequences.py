@@ -88,7 +88,8 @@ class Bench:
     def __init__(self, folder, fresh=None):
         self.folder = Path(folder).resolve()
         self._fresh = self.folder / "fresh-runs" if fresh is None else Path(fresh)
-        self._fresh.mkdir(parents=True, exist_ok=True)
+        for made in (self.folder, self._fresh):
+            made.mkdir(parents=True, exist_ok=True)
         self._date = _FIRST_DATE
         self._finished = {}
         self.kinds, self.reruns, self.fresh_runs = Counter(), 0, 0
