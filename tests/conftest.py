@@ -22,7 +22,7 @@ AFFINE[:3, 3] = (-12, -15, -9)
 SHAPE = (9, 10, 8)
 
 # Scripts, which import each other from their folder.
-collect_ignore_glob = ["benchmarks/*.py"]
+collect_ignore_glob = ["benchmarks/*.py", "reruns/[!t]*.py"]
 
 
 @pytest.fixture(autouse=True)

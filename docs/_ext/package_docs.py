@@ -300,6 +300,25 @@ class FaultsTable(_Stored):
         return list_table(["Fault", "Times", "What came of it"], rows, (28, 8, 64))
 
 
+class RerunsTable(_Stored):
+    """What docs/reruns.json says of runs after edits."""
+
+    file = "reruns.json"
+
+    def table(self, stored):
+        """Return the totals, then a row a kind of edit."""
+        differences = len(stored["differences"])
+        rows = [[kind, f"{times:,}"] for kind, times in stored["edits"].items()]
+        return [
+            f"{stored['sequences']:,} sequences in {stored['seconds'] / 60:,.0f} minutes: "
+            f"{stored['reruns']:,} reruns were compared "
+            f"with {stored['fresh_runs']:,} fresh runs. Sequences with a difference: "
+            f"{differences or 'none'}.",
+            "",
+            *list_table(["Edit", "Times"], rows, (80, 20)),
+        ]
+
+
 _NULL_AVERAGES = {
     "estimated_fwhm_voxels": "FWHM in voxels that the residuals give",
     "active_tdp_Z": "lower bound of the proportion of true discoveries among active voxels, Z",
@@ -390,5 +409,6 @@ def setup(app):
     app.add_directive("null-table", NullTable)
     app.add_directive("permutation-null-table", PermutationNullTable)
     app.add_directive("faults-table", FaultsTable)
+    app.add_directive("reruns-table", RerunsTable)
     app.add_directive("workflow", WorkflowGraph)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
