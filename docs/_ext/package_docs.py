@@ -264,6 +264,45 @@ class CostsTable(_Stored):
         return list_table(header, rows, (24, *[10] * 4, 14, *[14] * len(further)))
 
 
+class FixedOrderTable(_Stored):
+    """What sums in a fixed order cost, of docs/fixed_order.json."""
+
+    file = "fixed_order.json"
+
+    def table(self, stored):
+        """Return a row a stage and what it is compared with."""
+        rows = [
+            [row["work"], row["against"], *map(_number, (row[key] for key in _COST_KEYS))]
+            for row in stored["rows"]
+        ]
+        header = ["Work", "Against", "Ours, CPU ms", "The other, CPU ms", "Ratio"]
+        return list_table(header, rows, (30, 30, 12, 14, 10))
+
+
+_COST_KEYS = ("ours_cpu_ms", "other_cpu_ms", "ratio")
+
+
+class ProcessorsTable(_Stored):
+    """How many files replays as other processors give again, of docs/any_processor.json."""
+
+    file = "any_processor.json"
+
+    def table(self, stored):
+        """Return a row an analysis, a column a processor."""
+        cells = {}
+        for row in stored["replays"]:
+            cell = f"{row['equal']} of {row['files']}"
+            cells.setdefault(row["analysis"], {})[row["as"]] = cell
+        columns = list(dict.fromkeys(name for row in cells.values() for name in row))
+        rows = [[name, *(row.get(c, "") for c in columns)] for name, row in cells.items()]
+        absent = ", ".join(stored["kernels_that_do_not"]) or "none"
+        return [
+            f"Kernels that this processor cannot run: {absent}.",
+            "",
+            *list_table(["Analysis", *columns], rows, (24, *[14] * len(columns))),
+        ]
+
+
 class NullTable(_Stored):
     """The error rates of docs/random_field_null.json."""
 
@@ -406,6 +445,8 @@ def setup(app):
     app.add_directive("scaling-table", ScalingTable)
     app.add_directive("stages-table", StagesTable)
     app.add_directive("costs-table", CostsTable)
+    app.add_directive("fixed-order-table", FixedOrderTable)
+    app.add_directive("processors-table", ProcessorsTable)
     app.add_directive("null-table", NullTable)
     app.add_directive("permutation-null-table", PermutationNullTable)
     app.add_directive("faults-table", FaultsTable)

@@ -117,7 +117,7 @@ def _mask(size, node):
 
 def _smooth(size, node):
     # Shares of the kernel of up to eight patterns are kept.
-    return size.rows + (node.n_procs or 1) * 2 * size.reading + 4 * size.volume
+    return size.rows + (node.n_procs or 1) * 2 * size.reading + 8 * size.volume
 
 
 def _design(size, node):

@@ -22,7 +22,7 @@ def add_product(factor, values, total):
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
-def _add_four(factors, values, total):
+def add_four(factors, values, total):
     """Add four products to total, one after the other: a quarter of the traffic of the sum."""
     a, b, c, d = factors
     first, second, third, fourth = values
@@ -32,7 +32,7 @@ def _add_four(factors, values, total):
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
 def _add_four_to_two(factors, other_factors, values, total, other_total):
-    """Do as `_add_four` for two sums of the same values, which are loaded once."""
+    """Do as `add_four` for two sums of the same values, which are loaded once."""
     a, b, c, d = factors
     e, f, g, h = other_factors
     first, second, third, fourth = values
@@ -69,7 +69,7 @@ def _multiply(left, right, result):
                             _four(left[i], k), _four(left[i + 1], k), values, total, other
                         )
                     else:
-                        _add_four(_four(left[i], k), values, total)
+                        add_four(_four(left[i], k), values, total)
                 for k in range(whole, last):
                     add_product(left[i, k], right[k, start:stop], total)
                     if i + 1 < n_rows:

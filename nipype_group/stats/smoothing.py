@@ -5,7 +5,7 @@ import math
 import numba
 import numpy as np
 
-from nipype_group.stats.matrix_products import add_product
+from nipype_group.stats.matrix_products import add_four, add_product
 
 # FWHM = sqrt(8 ln 2) sigma of a Gaussian.
 FWHM_PER_SIGMA = np.sqrt(8 * np.log(2))
@@ -50,7 +50,16 @@ def _sum_shifted(values, kernel, stride, result):
         stop = min(start + _VOXELS_PER_BLOCK, len(result))
         total = result[start:stop]
         total[:] = 0.0
-        for k in range(len(kernel)):
+        whole = len(kernel) - len(kernel) % 4
+        for k in range(0, whole, 4):
+            shifted = (
+                values[start + k * stride : stop + k * stride],
+                values[start + (k + 1) * stride : stop + (k + 1) * stride],
+                values[start + (k + 2) * stride : stop + (k + 2) * stride],
+                values[start + (k + 3) * stride : stop + (k + 3) * stride],
+            )
+            add_four((kernel[k], kernel[k + 1], kernel[k + 2], kernel[k + 3]), shifted, total)
+        for k in range(whole, len(kernel)):
             add_product(kernel[k], values[start + k * stride : stop + k * stride], total)
 
 

@@ -109,7 +109,7 @@ def main(argv=None):
     arguments = parser.parse_args(argv)
     folder = arguments.folder or Path(tempfile.mkdtemp(prefix="any-processor-"))
     folder.mkdir(parents=True, exist_ok=True)
-    rows, found = [], as_processors()
+    found, rows = as_processors(), []
     for name in arguments.only or (*DEMONSTRATIONS, ALL_INFERENCES):
         out = analyse(name, folder)
         for number, (label, variables) in enumerate(found.items()):
@@ -121,22 +121,25 @@ def main(argv=None):
             row = {"analysis": name, "as": label, "threads": n_procs}
             rows.append(row | {"files": files, "equal": equal})
             print(*rows[-1].values(), flush=True)
+            write(arguments.output, found, rows)
+
+
+def write(path, found, rows):
+    """Write what the replays gave so far."""
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
     ).stdout.strip()
+    packages = ("numpy", "scipy", "numba", "nilearn", "matplotlib")
+    running = {name: loaded_kernel({"OPENBLAS_CORETYPE": name}) for name in kernels()}
     content = {
         "commit": commit,
-        "machine": machine(
-            "numpy", "scipy", "numba", "nilearn", "matplotlib", own_kernel=loaded_kernel({})
-        ),
-        "kernels_that_run": {
-            name: loaded_kernel({"OPENBLAS_CORETYPE": name}) for name in kernels()
-        },
-        "kernels_that_do_not": [name for name in KERNELS if name not in kernels()],
+        "machine": machine(*packages, own_kernel=loaded_kernel({})),
+        "kernels_that_run": running,
+        "kernels_that_do_not": [name for name in KERNELS if name not in running],
         "processors": found,
         "replays": rows,
     }
-    arguments.output.write_text(json.dumps(content, indent=2) + "\n")
+    path.write_text(json.dumps(content, indent=2) + "\n")
 
 
 if __name__ == "__main__":
