@@ -110,6 +110,11 @@ def test_a_difference_is_told_by_the_edits_it_needs(bench, monkeypatch):
     assert difference == "wrong"
 
 
+def test_a_bench_makes_its_folders(tmp_path):
+    sequences.Bench(tmp_path / "a" / "of one", tmp_path / "b" / "of all")
+    assert (tmp_path / "a" / "of one").is_dir() and (tmp_path / "b" / "of all").is_dir()
+
+
 def test_draws_stay_within_what_there_is():
     assert [Draws([n]).of("abc") for n in (0, 33, 34, 99)] == ["a", "a", "b", "c"]
     assert {Draws([n, m]).two(3) for n in range(100) for m in range(100)} == {

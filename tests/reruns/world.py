@@ -180,7 +180,11 @@ class World:
         return shlex.join(["nipype-group", *self.words_of(analysis, more)])
 
     def selection(self, analysis):
-        """Return which maps the command of an analysis takes, wherever the study lies."""
+        """Return which maps the command of an analysis takes, wherever the study lies.
+
+        Edits leave more than half of the images of a study as they are, so that a study that is
+        copied or moved stays the same selection.
+        """
         words = self.study.selection(analysis.settings, analysis.data)
         return tuple(word.replace(str(analysis.data), "DATA") for word in words)
 
@@ -314,6 +318,7 @@ def record_text(path, analysis):
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError:
         return path.read_text(errors="replace")
+    content.pop("SourcePathSHA256", None)
     words = content.get("CommandLine", [])
     if "--work-dir" in words:
         at = words.index("--work-dir")
