@@ -427,7 +427,7 @@ def test_a_damaged_record_is_named(finished, replay):
     assert code == 1
     assert "provenance.json: is no JSON" in err
     (finished / "provenance.json").write_text("{}")
-    assert "has no Settings, Source" in replay(finished)[2]
+    assert "provenance.json: has no Command" in replay(finished)[2]
 
 
 def test_settings_of_another_version_are_named(finished, replay):
