@@ -380,7 +380,7 @@ def outside(tmp_path):
     image.header["descrip"] = f"SPM{{T_[93.0]}} - contrast 1: {SECRET}"
     nib.save(image, folder / "secret.nii.gz")
     nib.save(image, folder / "secret.nii")
-    spm = {"xX": {"X": np.full((93, 1), 1.0937), "name": SECRET, "erdf": 92.0}}
+    spm = {"xX": {"X": np.full((93, 1), 1.09375), "name": SECRET, "erdf": 92.0}}
     savemat(folder / "SPM.mat", {"SPM": spm})
     before = {p.name: p.read_bytes() for p in folder.iterdir()}
     yield folder
@@ -587,6 +587,7 @@ def test_peers_made_to_deceive(no_figures, outside, tmp_path, capsys, monkeypatc
         assert not (out / "group").exists()
         # Where no design tells them.
         code, _ = command(capsys, "report", folder, out, *options, "--dof", "19")
+    assert code or "linked out" not in name
     if code:
         assert not (out / "group").exists()
     for path in out.rglob("*"):

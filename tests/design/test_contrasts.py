@@ -174,7 +174,7 @@ def test_contrasts_on_disk_round_trip(observations, tmp_path):
 def test_files_that_hold_no_contrasts_are_refused(tmp_path, text):
     path = tmp_path / "c.json"
     path.write_text(text)
-    with pytest.raises(ValueError, match="c.json: no contrasts file"):
+    with pytest.raises(ValueError, match="c.json: (no contrasts file|is no JSON|has no )"):
         read_contrasts(path)
     with pytest.raises(ValueError, match=r"none.json: no contrasts file"):
         read_contrasts(tmp_path / "none.json")

@@ -194,7 +194,7 @@ def test_design_files_that_do_not_belong_together_are_refused(tmp_path, observat
     with pytest.raises(ValueError, match="design.tsv has the columns .*age.*names .*iq"):
         read_design(table, tmp_path / "other.json")
     (tmp_path / "no.json").write_text("{}")
-    with pytest.raises(ValueError, match="no.json: no design description"):
+    with pytest.raises(ValueError, match="no.json: has no Keys"):
         read_design(table, tmp_path / "no.json")
     with pytest.raises(ValueError, match="the table does not exist"):
         read_design(tmp_path / "none.tsv", sidecar)

@@ -368,7 +368,7 @@ def test_numbers_too_large_for_json_readers_become_text(tmp_path):
 def test_files_that_are_no_plan_are_refused(tmp_path, read, text):
     path = tmp_path / "plan.json"
     path.write_text(text)
-    with pytest.raises(ValueError, match="plan.json: no permutation"):
+    with pytest.raises(ValueError, match="plan.json: (no permutation|is no JSON|has no )"):
         read(path)
 
 
