@@ -133,7 +133,11 @@ PROVENANCE = {
         "select?": [str],
         "variance_select?": [str],
         "participants?": bool,
+        # Of a report on results of another package.
+        **dict.fromkeys(("results?", "stat_map?", "package?"), str),
+        "dof?": [NUMBER],
     },
+    "SourcePathSHA256?": str,
     "Inputs": [{"Role": str, "Name": str, "Path": str, "SHA256": str}],
     "Outputs": {str: str},
     "SoftwareVersions": _VERSIONS,

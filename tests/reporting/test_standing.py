@@ -36,14 +36,20 @@ def top(tmp_path):
         path = tmp_path / "group" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(name)
-    index = [{"File": "task-a_contrast-x_glassbrain.png"}]
+    index = [{"File": "task-a_contrast-x_glassbrain.png", "Kind": "glassbrain", "Alt": "x"}]
     (tmp_path / "group" / "figures" / "figures.json").write_text(json.dumps(index))
     return tmp_path
 
 
 def record(top, outputs):
-    content = {key: {} for key in ("Settings", "Source", "Inputs", "SoftwareVersions")}
-    content["Outputs"] = {f"group/{name}": "" for name in outputs}
+    content = {
+        "Command": "run it",
+        "Settings": {"contrasts": [], "blocks": [], "atlases": None},
+        "Source": {},
+        "Inputs": [],
+        "SoftwareVersions": {},
+        "Outputs": {f"group/{name}": "" for name in outputs},
+    }
     (top / "provenance.json").write_text(json.dumps(content))
 
 
