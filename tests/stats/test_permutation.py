@@ -195,9 +195,7 @@ def test_more_shuffles_leave_the_first_ones_as_they_were(whole):
 @pytest.mark.parametrize(
     ("shuffles", "voxels", "maps"), [(64, 1024, 32), (300, 256, 32), (256, 4096, 8), (7, 104, 5)]
 )
-def test_sizes_of_batches_and_tiles_change_no_bit(
-    whole, monkeypatch, shuffles, voxels, maps
-):
+def test_sizes_of_batches_and_tiles_change_no_bit(whole, monkeypatch, shuffles, voxels, maps):
     contrast, data, result = whole
     sizes = {
         "SHUFFLES_PER_BATCH": shuffles,
