@@ -100,6 +100,17 @@ def test_the_cost_model_is_drawn_from_its_file(stored_table):
     assert f"- {lines}     - 4,620\n     -" in text
 
 
+def test_reruns_are_drawn_from_their_file(stored_table):
+    stored = {"sequences": 1300, "seconds": 7260, "reruns": 5000, "fresh_runs": 2000}
+    stored["edits"] = {"work copied": 1100}
+    text = stored_table("RerunsTable", [], **stored, differences=[])
+    assert "1,300 sequences in 121 minutes: 5,000 reruns were compared with 2,000 fresh" in text
+    assert "Sequences with a difference: none." in text
+    assert "- work copied\n     - 1,100" in text
+    text = stored_table("RerunsTable", [], **stored, differences=[{"number": 7}])
+    assert "Sequences with a difference: 1." in text
+
+
 def test_null_rates_are_drawn_from_their_file(stored_table):
     row = {"test": "voxel", "statistic": "t", "rate": 0.05, "low": 0.041, "high": 0.0604}
     rows = [{**row, "fwhm_voxels": 3}, {**row, "fwhm_voxels": 8, "rate": 0.045}]

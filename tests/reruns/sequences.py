@@ -47,13 +47,14 @@ _FIRST_DATE = 1_700_000_000
 _SEQUENCES_OF_A_PROCESS = 70
 
 
-def sequence_of(number):
+def sequence_of(number, most_edits=MOST_EDITS):
     """Return a sequence of edits.
 
     Parameters
     ----------
     number : int
         Decides it; edits take turns as the first one.
+    most_edits : int, optional
 
     Returns
     -------
@@ -63,7 +64,7 @@ def sequence_of(number):
     rng = random.Random(f"edits {number}")
     first = list(EDITS)[number % len(EDITS)]
     study = rng.choice([study for study in STUDIES.values() if first in edits_of(study)])
-    others = rng.choices(edits_of(study), k=rng.randint(FEWEST_EDITS, MOST_EDITS) - 1)
+    others = rng.choices(edits_of(study), k=rng.randint(FEWEST_EDITS, most_edits) - 1)
     edits = [[name, *rng.choices(range(100), k=N_DRAWS)] for name in (first, *others)]
     return {"study": study.name, "edits": edits}
 
