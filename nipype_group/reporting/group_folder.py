@@ -22,18 +22,6 @@ from nipype_group.whole_files import (
     read_json,
 )
 
-# Columns that the page and its sentences are made of.
-_NEEDED_COLUMNS = {
-    "clusters": ("cluster_id", "n_voxels", "volume_mm3", "label"),
-    "peaks": (
-        *("cluster_id", "peak_id", "sign", "x", "y", "z", "i", "j", "k", "stat", "zscore"),
-        "distance_to_main_mm",
-    ),
-    "labels": ("cluster_id",),
-    "observations": ("participant_id", "map"),
-    "excluded": ("map",),
-    "regions": (),
-}
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -102,9 +90,14 @@ class ThresholdedResult:
         """Whether any voxel does."""
         return self.settings["SurvivingVoxels"] > 0
 
-    def table(self, name):
-        """Read clusters, peaks or labels."""
-        return _with_columns(read_table(self.tables[name]), self.tables[name], name)
+    def table(self, name, needed=()):
+        """Read clusters, peaks or labels, which have the columns that are needed."""
+        path = self.tables[name]
+        table = _with_columns(read_table(path), path, needed)
+        known = read_table(self.tables["clusters"])["cluster_id"]
+        if not table["cluster_id"].isin(known).all():
+            raise UnusableFileError(path, "is of clusters that the table of clusters has not")
+        return table
 
 
 class GroupFolder:
@@ -169,10 +162,10 @@ class GroupFolder:
         path = self.find(suffix, ".json", **entities)
         return {} if path is None else read_json(path, form_of(suffix))
 
-    def read_rows(self, suffix, **entities):
-        """Return a table as text, None where there is none."""
+    def read_rows(self, suffix, needed=(), **entities):
+        """Return a table as text, which has the columns needed; None where there is none."""
         path = self.find(suffix, ".tsv", **entities)
-        return None if path is None else _with_columns(read_tsv(path), path, suffix)
+        return None if path is None else _with_columns(read_tsv(path), path, needed)
 
     @cached_property
     def design(self):
@@ -295,9 +288,9 @@ def _settings(path):
     return settings
 
 
-def _with_columns(table, path, kind):
-    """Return a table that has the columns of its kind."""
-    absent = [c for c in _NEEDED_COLUMNS.get(kind, ()) if c not in table]
+def _with_columns(table, path, needed):
+    """Return a table that has the columns that are needed, or no rows."""
+    absent = [column for column in needed if len(table) and column not in table]
     if absent:
         raise UnusableFileError(path, f"has no column {', '.join(absent)}; make it again")
     return table

@@ -141,7 +141,8 @@ def _known_package(folder):
 
 
 def _participants(folder):
-    observations, excluded = folder.read_rows("observations"), folder.read_rows("excluded")
+    observations = folder.read_rows("observations", ("participant_id", "map"))
+    excluded = folder.read_rows("excluded", ("map",))
     if observations is None:
         return None
     inside = observations["participant_id"].nunique()
@@ -251,7 +252,7 @@ def _result(folder, result, leads):
         if name == "clusters":
             frame = frame[[c for c in _CLUSTER_COLUMNS if c in frame]]
         elif name == "peaks":
-            frame = frame.drop(columns=list(_HIDDEN_PEAK_COLUMNS))
+            frame = frame.drop(columns=list(_HIDDEN_PEAK_COLUMNS), errors="ignore")
         if len(frame):
             frame = frame.drop(columns=[c for c in frame if is_empty(frame[c])])
             titles = column_titles(path)
@@ -299,7 +300,7 @@ def _discoveries(folder, label):
 
 def _regions(folder, label):
     """Make the table of the region models of a contrast."""
-    frame = folder.read_rows("regions", contrast=label, desc="model")
+    frame = folder.read_rows("regions", ("p_unc",), contrast=label, desc="model")
     if frame is None or not len(frame):
         return None
     about = folder.read_json("regions", contrast=label, desc="model")

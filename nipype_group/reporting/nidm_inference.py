@@ -18,6 +18,14 @@ _THRESHOLDS = {
     "fdr": ("qvalue", "FDR-corrected"),
     "none": ("PValueUncorrected", "uncorrected"),
 }
+_CLUSTER_COLUMNS = (
+    *("cluster_id", "n_voxels", "n_resels", "com_x", "com_y", "com_z"),
+    *("p_unc", "p_fwe", "p_fdr"),
+)
+_PEAK_COLUMNS = (
+    *("cluster_id", "peak_id", *"xyz", *"ijk", "stat", "zscore"),
+    *("p_unc", "p_fwe", "p_fdr"),
+)
 _CLUSTER_CONTROLS = ("rft-cluster", "permutation-extent", "permutation-mass")
 _SHUFFLED = {
     "permutations": ("NonParametricDistribution", "ExchangeableError"),
@@ -309,7 +317,7 @@ def _describe_clusters(found):
     control, doc = found.result.control, found.doc
     own_p = not found.permuted or control in _CLUSTER_CONTROLS
     nodes = {}
-    for row in found.result.table("clusters").to_dict("records"):
+    for row in found.result.table("clusters", _CLUSTER_COLUMNS).to_dict("records"):
         number = row["cluster_id"]
         p = {
             "pValueUncorrected": real(row["p_unc"]),
@@ -338,7 +346,7 @@ def _describe_peaks(found, clusters):
     """Add the peaks. Permutation of clusters gives peaks no p of their own."""
     own_p = not (found.permuted and found.result.control in _CLUSTER_CONTROLS)
     value = "zscore" if found.stat == "z" else "stat"
-    for row in found.result.table("peaks").to_dict("records"):
+    for row in found.result.table("peaks", _PEAK_COLUMNS).to_dict("records"):
         name = f"{row['cluster_id']:04d}_{row['peak_id']}"
         key = found.key(f"peak_{name}")
         place, voxel = [row[c] for c in "xyz"], [row[c] for c in "ijk"]

@@ -88,14 +88,14 @@ def _filled(**entries):
     return {name: value for name, value in entries.items() if value}
 
 
-def _rows(folder, name):
-    table = folder.read_rows(name)
+def _rows(folder, name, needed=()):
+    table = folder.read_rows(name, needed)
     return [] if table is None else table.fillna("n/a").to_dict("records")
 
 
 def _inputs(folders, records):
     """Tell maps by participant and name, and covariates of the maps that are in both."""
-    tables = [_rows(folder, "observations") for folder in folders]
+    tables = [_rows(folder, "observations", ("participant_id", "map")) for folder in folders]
     keyed = [{(r["participant_id"], r["map"]): r for r in table} for table in tables]
     one, other = keyed
     lost, gained = [k for k in one if k not in other], [k for k in other if k not in one]

@@ -167,7 +167,8 @@ def result_sentence(result):
         how = f"{result.correction}, at {settings['Alpha']:g}, {_SIDES[settings['Tail']]}"
     if not result.survives:
         return f"Nothing survives ({how}): {largest(settings)}{_critical(settings)}."
-    clusters, peaks = result.table("clusters"), result.table("peaks")
+    clusters = result.table("clusters", ("cluster_id", "volume_mm3", "label"))
+    peaks = result.table("peaks", ("cluster_id", "peak_id", "zscore", "stat", *"xyz"))
     main = peaks.loc[peaks["peak_id"] == 1]
     best = main.loc[main["zscore"].abs().fillna(main["stat"].abs()).idxmax()]
     region = clusters.set_index("cluster_id").loc[best["cluster_id"], "label"]

@@ -290,6 +290,9 @@ OWN = {
     "script in cells": table("*_observations.tsv", "sub-01\t", f"{SCRIPT}\t"),
     "script in a file name": renamed("desc-fdrBHBoth", "desc-<img src=x onerror=alert(1)>"),
     "script in the space": renamed("space-MNI", "space-<svg onload=alert(1)>"),
+    "peaks of other clusters": table("*desc-fdrBHBoth_peaks.tsv", "\n1\t", "\n77\t"),
+    "peaks without a column": table("*desc-fdrBHBoth_peaks.tsv", "zscore", "z"),
+    "observations without maps": table("*_observations.tsv", "\tmap", "\tmaps"),
     "escapes in a contrast": set_in("*_contrasts.json", "Contrasts", 0, "Name", value=ESCAPE),
     "escapes in a test": set_in("*_contrasts.json", "Contrasts", 0, "Test", value=ESCAPE),
     "escapes in a column": table(

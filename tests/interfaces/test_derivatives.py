@@ -207,7 +207,7 @@ def test_file_in_the_place_of_the_folder_is_refused(keep, tmp_path):
     [
         ("dataset_description.json", '{"GeneratedBy": [{"Name": "fMRIPrep"}]}', "of fMRIPrep"),
         ("dataset_description.json", '{"Name": "raw"}', "of another program"),
-        ("dataset_description.json", "{", "cannot be read"),
+        ("dataset_description.json", "{", "is no JSON"),
         ("group/notes.txt", "mine", "exists, but no"),
     ],
 )
