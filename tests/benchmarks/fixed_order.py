@@ -3,9 +3,9 @@
     python tests/benchmarks/fixed_order.py [--small] [--output FILE]
 
 The same code runs twice in one run: as it is, and with the products of `stats.matrix_products`
-replaced by numpy's; early stopping once more without its second look. Smoothing is compared with products of band matrices in float32, and with
-scipy's filter in float64. Times are CPU seconds of one thread, the smallest of some repetitions;
-the ratio is ours over the other's.
+replaced by numpy's; early stopping once more without its second look. Smoothing is compared with
+products of band matrices in float32, and with scipy's filter in float64. Times are CPU seconds of
+one thread, the smallest of some repetitions; the ratio is ours over the other's.
 """
 
 import argparse
