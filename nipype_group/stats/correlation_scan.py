@@ -65,22 +65,48 @@ def exact_correlations(rows, n_effect, series):
     return values
 
 
-@numba.njit(nogil=True, cache=True)
-def exact_correlations_of(rows, n_effect, series, shuffles, voxels):
-    """Return the partial correlations of pairs of a shuffle and a voxel.
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def reaches(products, rows, n_effect, series, reference, tail_sign, reached):
+    """Tell which shuffles reach the reference of which voxels.
+
+    What lies within the rounding of a float64 product of the reference is computed again.
 
     Parameters
     ----------
+    products : float64 array, shape (r + q, m, v)
+        Of rows and series, summed in any order.
     rows : float64 array, shape (m, r + q, n)
     n_effect : int
-        r.
+        r; correlations are signed where it is 1.
     series : float64 array, shape (v, n)
-    shuffles, voxels : int arrays, shape (k,)
+        Of unit length, or 0.
+    reference : float64 array, shape (v,)
+        On the side of the tail.
+    tail_sign : int
+        1, -1, or 0 for absolute values.
+    reached : bool array, shape (m, v)
+        Gets the answers.
     """
-    values = np.empty(len(shuffles))
-    for k in range(len(shuffles)):
-        values[k] = exact_correlation(rows[shuffles[k]], n_effect, series[voxels[k]])
-    return values
+    n_parts, n_shuffles, n_voxels = products.shape
+    rounding = rows.shape[2] * 2.0**-52
+    for s in range(n_shuffles):
+        for v in range(n_voxels):
+            rest, square = 1.0, 0.0
+            for i in range(n_effect, n_parts):
+                rest -= products[i, s, v] * products[i, s, v]
+            for i in range(n_effect):
+                square += products[i, s, v] * products[i, s, v]
+            value = np.sqrt(square / max(rest, rounding))
+            if tail_sign != 0 and n_effect == 1 and products[0, s, v] < 0.0:
+                value = -value
+            if tail_sign < 0:
+                value = -value
+            above = min(max(value, -1.0), 1.0) - reference[v]
+            # To first order a correlation is off by the rounding of a product over what is left.
+            if abs(above) * max(rest - 4.0 * rounding, rounding) <= 2.0 * rounding * n_parts:
+                exact = exact_correlation(rows[s], n_effect, series[v])
+                above = (abs(exact) if tail_sign == 0 else tail_sign * exact) - reference[v]
+            reached[s, v] = above >= 0.0
 
 
 # Each loop below gives the same for any order of its steps, or its rounding is covered by the

@@ -12,10 +12,10 @@ from functools import partial
 
 import numpy as np
 
-from nipype_group.stats.correlation_scan import exact_correlations_of
+from nipype_group.stats.correlation_scan import reaches
 from nipype_group.stats.permutation_precision import negative_binomial_p
-from nipype_group.stats.shuffle_maps import effect_and_left, partial_correlations
 from nipype_group.stats.shuffle_methods import TIE_TOLERANCE
+from nipype_group.stats.shuffle_scan import TAIL_SIGNS
 from nipype_group.stats.shuffle_tiles import Tiles, shuffles_per_pass
 
 # Shuffles between two looks at which voxels are done.
@@ -124,15 +124,9 @@ def _reached(rows, series, reference, statistics, contrast):
     what lies within their rounding of the reference is computed again in a fixed order.
     """
     products = np.ascontiguousarray(rows.transpose(1, 0, 2)) @ series.T
-    heights = statistics.heights(partial_correlations(products, contrast), contrast.signed)
-    left = effect_and_left(products, contrast)[1]
-    rounding = rows.shape[2] * np.finfo(float).eps
-    # To first order the rounding of a correlation is that of a product over what is left.
-    bound = 2 * rounding * rows.shape[1] / np.maximum(left - 4 * rounding, rounding)
-    near = np.nonzero((np.abs(heights - reference) <= bound) | (left < np.sqrt(rounding)))
-    exact = exact_correlations_of(rows, contrast.effect_rows, series, *near)
-    reached = heights >= reference
-    reached[near] = statistics.heights(exact, contrast.signed) >= reference[near[1]]
+    reached = np.empty(products.shape[1:], dtype=bool)
+    tail_sign = TAIL_SIGNS[statistics.tail] if contrast.signed else 1
+    reaches(products, rows, contrast.effect_rows, series, reference, tail_sign, reached)
     return reached
 
 

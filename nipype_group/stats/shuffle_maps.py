@@ -51,7 +51,7 @@ def _pseudo_t_maps(tiles, first, last):
     contrast = tiles.contrast
     effects, variances = np.empty((2, last - first, tiles.n_voxels))
     for tile, shuffles, _, products in _products(tiles, first, last):
-        effect, left = effect_and_left(products, contrast)
+        effect, left = _effect_and_left(products, contrast)
         effects[shuffles, tile.span] = effect * tile.length
         residual = (left - np.square(effect)) * np.square(tile.length)
         variances[shuffles, tile.span] = residual / contrast.dof
@@ -90,11 +90,11 @@ def partial_correlations(products, contrast):
         Of the rows of `contrast` and the series of voxels.
     contrast : ShuffledContrast
     """
-    effect, left = effect_and_left(products, contrast)
+    effect, left = _effect_and_left(products, contrast)
     return _ratio(effect, np.sqrt(left)).clip(-1, 1)
 
 
-def effect_and_left(products, contrast):
+def _effect_and_left(products, contrast):
     """Return the length of the effect (with its sign, if it has one) and 1 - |nuisance|^2."""
     rank = contrast.effect_rows
     effect = products[0] if rank == 1 else np.sqrt(np.square(products[:rank]).sum(axis=0))

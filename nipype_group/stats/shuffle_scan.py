@@ -6,7 +6,8 @@ from nipype_group.stats.correlation_scan import float32_error, scan_tile, to_cor
 from nipype_group.stats.shuffle_statistics import largest_on_side
 from nipype_group.stats.shuffle_tiles import SHUFFLES_PER_BATCH, VOXELS_PER_TILE
 
-_TAIL_SIGNS = {"positive": 1, "negative": -1, "two-sided": 0}
+# Sign of the side that counts; 0 for both.
+TAIL_SIGNS = {"positive": 1, "negative": -1, "two-sided": 0}
 # Below every correlation: each shuffle counts.
 _EVERY_SHUFFLE = -10.0
 # Above every correlation: no voxel reaches it.
@@ -48,7 +49,7 @@ class _Batch:
         self._rows, self._contrast, self._statistics = rows, contrast, statistics
         self._rows32 = np.ascontiguousarray(rows.transpose(1, 0, 2), dtype=np.float32)
         self._error = float32_error(n_maps)
-        self._tail_sign = _TAIL_SIGNS[statistics.tail] if contrast.signed else 1
+        self._tail_sign = TAIL_SIGNS[statistics.tail] if contrast.signed else 1
         self._forming = _NO_THRESHOLD
         if statistics.forms_clusters:
             self._forming = contrast.correlation(statistics.forming_statistic(contrast))
