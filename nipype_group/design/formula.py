@@ -245,7 +245,8 @@ def code_formula(formula, table):
         bad = [c for c, f in zip(built.columns, np.isfinite(matrix).all(axis=0)) if not f]
         raise ValueError(f"formula {formula!r}: column {', '.join(bad)} is not finite in some row")
     constrained = [i for i, column in enumerate(built.columns) if "constraints" in column]
-    matrix[:, constrained] = _rounded(matrix[:, constrained])
+    if constrained and len(matrix):
+        matrix[:, constrained] = _rounded(matrix[:, constrained])
     columns, sources = _rename(built.model_spec, used)
     levels = {
         name: list(data[name].cat.categories)
@@ -261,7 +262,8 @@ def _rounded(matrix):
     formulaic lets the matrix library work the constraints of a spline in; the last digits of what
     it gives depend on the processor.
     """
-    scale = np.exp2(np.ceil(np.log2(np.abs(matrix).max(axis=0))))
+    largest = np.abs(matrix).max(axis=0)
+    scale = np.exp2(np.ceil(np.log2(np.where(largest > 0, largest, 1.0))))
     return np.round(matrix / scale, 10) * scale
 
 

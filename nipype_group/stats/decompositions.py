@@ -238,7 +238,7 @@ def inverse(matrix):
     >>> inverse(np.array([[2.0, 0], [0, 4]])).tolist()
     [[0.5, 0.0], [0.0, 0.25]]
     """
-    found = decompose(matrix)
+    found = decompose(matrix, 0.0)
     if found.rank < len(matrix):
         raise ValueError("a singular matrix has no inverse")
     return found.inverse

@@ -248,7 +248,11 @@ def _quadratic(rows, covariance):
 
 def _squares(estimates, covariance):
     """Return the squared length of estimates in units of their covariance, shape (v,)."""
-    return (estimates * multiply(inverse(covariance), estimates)).sum(axis=0)
+    # In units of their own error, as columns on scales far apart leave no digits of the smaller.
+    error = np.sqrt(np.diagonal(covariance))
+    estimates = estimates / error[:, None]
+    weighted = multiply(inverse(covariance / (error * error[:, None])), estimates)
+    return (estimates * weighted).sum(axis=0)
 
 
 def _members(numbers, n_groups):
