@@ -26,7 +26,7 @@ ALLOWED = {
     # Six digits are kept.
     "design/matrix.py": ["linalg.svd"],
     # Printed alone.
-    "reporting/file_comparison.py": ["corrcoef"],
+    "reporting/image_comparison.py": ["corrcoef"],
 }
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 import importlib.util
+import json
 import sys
 import tempfile
 import traceback
@@ -27,7 +28,6 @@ from nipype_group.stats.planning import BLOCK_EXCHANGES, SHUFFLINGS
 from nipype_group.stats.shuffle_methods import METHODS
 from nipype_group.stats.shuffle_statistics import SCALES, STATISTICS
 from nipype_group.stats.thresholding import HEIGHT_CONTROLS
-from nipype_group.whole_files import parse_json
 from nipype_group.workflows import AnalysisSettings, init_group_wf
 
 _EPILOG = """\
@@ -506,9 +506,9 @@ def origin_of(settings, files, arguments):
 def plugin_arguments(arguments):
     """Return the arguments of the plugin, read from JSON and checked."""
     try:
-        plugin_args = parse_json(arguments.plugin_args or "{}", "--plugin-args")
-    except ValueError as error:
-        raise UsageError(error) from error
+        plugin_args = json.loads(arguments.plugin_args or "{}")
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"--plugin-args is no JSON: {error}") from error
     if not isinstance(plugin_args, dict):
         raise UsageError(f"--plugin-args is a JSON object, got {arguments.plugin_args}")
     try:

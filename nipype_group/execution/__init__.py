@@ -1,6 +1,6 @@
 """Running workflows under any Nipype plugin."""
 
-from nipype_group.execution.lock import FolderInUseError, FolderLock
+from nipype_group.execution.lock import FolderInUseError, FolderLock, FolderLostError
 from nipype_group.execution.outputs import collect_outputs
 from nipype_group.execution.run import (
     RunResult,
@@ -13,6 +13,7 @@ from nipype_group.execution.run import (
 __all__ = [
     "FolderInUseError",
     "FolderLock",
+    "FolderLostError",
     "RunResult",
     "WorkflowError",
     "allowed_processors",

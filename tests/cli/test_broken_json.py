@@ -119,11 +119,15 @@ BREAKS = {
 }
 
 
+# These write JSON of another content, unless there is none of the kind.
+_CHANGES_OF_VALUES = ("no keys", "numbers for text", "text for numbers", "nulls")
+
+
 def break_in(way, path):
     """Break a file; skip the test where that way does not change it."""
     before = path.read_bytes()
     BREAKS[way](path)
-    if path.is_file() and path.stat().st_size == len(before) and path.read_bytes() == before:
+    if way in _CHANGES_OF_VALUES and json.loads(path.read_bytes()) == json.loads(before):
         pytest.skip(f"{path.name} holds nothing that this would change")
 
 

@@ -1204,7 +1204,9 @@ def test_damaged_plans_are_named(stages, permute, tmp_path):
         right = path.read_text()
         for text in ("", "{}", "[1]", '{"Families": 3}'):
             path.write_text(text)
-            with pytest.raises(ValueError, match=rf"{path.name}: no permutation {what}"):
+            with pytest.raises(
+                ValueError, match=rf"{path.name}: (no permutation {what}|is no JSON|has no|holds)"
+            ):
                 merge.run()
         path.write_text(right)
     assert merge.run().outputs.contrast_names == ["age"]
