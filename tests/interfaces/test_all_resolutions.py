@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from nipype_group.interfaces import AllResolutionsInference, AtlasReport
-from nipype_group.interfaces import all_resolutions as module
+from nipype_group.interfaces import atlas_inputs as module
 from nipype_group.reporting.tables import read_table
 from nipype_group.stats.all_resolutions import ari_clusters, ari_regions
 from nipype_group.stats.calibrated_templates import simes_template
