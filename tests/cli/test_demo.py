@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from nipype_group.interfaces import tables as tables_module
+from nipype_group.interfaces import atlas_inputs
 from nipype_group.reporting.tables import read_table
 from nipype_group.workflows.analyses import ANALYSES
 
@@ -60,7 +60,7 @@ def load_script(name):
 
 def test_script_and_demonstration_give_the_same_bits(command, tmp_path, monkeypatch, no_figures):
     # Region names and figures have tests of their own; here they would cost most of the time.
-    monkeypatch.setattr(tables_module, "find_atlases", lambda *names: [])
+    monkeypatch.setattr(atlas_inputs, "find_atlases", lambda *names: [])
     analysis = ANALYSES["paired_two_sample"]
     plain = replace(analysis, settings=replace(analysis.settings, figures=False))
     monkeypatch.setitem(ANALYSES, "paired_two_sample", plain)

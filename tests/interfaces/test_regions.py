@@ -12,8 +12,7 @@ import statsmodels.api as sm
 from nipype.interfaces.base import Undefined
 
 from nipype_group.design.matrix import read_design
-from nipype_group.interfaces import GroupMask, RegionModels, StackMaps
-from nipype_group.interfaces import regions as module
+from nipype_group.interfaces import GroupMask, RegionModels, StackMaps, atlas_inputs
 from nipype_group.reporting.described_tables import write_described_table
 from nipype_group.stats.all_resolutions import ari_regions
 
@@ -244,7 +243,7 @@ def test_no_atlas_gives_tables_without_rows(stages, atlas, monkeypatch):
     outputs = fitted(ran, "none", n_permutations=100)
     assert [len(table) for table in tables_of(outputs.regions_files)] == [0]
     assert (outputs.values_files, outputs.atlas_names) == ([], [])
-    monkeypatch.setattr(module, "find_atlases", lambda: [])
+    monkeypatch.setattr(atlas_inputs, "find_atlases", lambda: [])
     outputs = fitted(ran, atlas, atlases=Undefined)
     assert settings(outputs.regions_jsons[0])["Families"] == {}
 

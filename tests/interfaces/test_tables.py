@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from nipype_group.images import read_volume
-from nipype_group.interfaces import AtlasReport
+from nipype_group.interfaces import AtlasReport, atlas_inputs
 from nipype_group.interfaces import tables as tables_module
 from nipype_group.reporting.table_files import INFERENCE_COLUMNS
 from nipype_group.reporting.table_views import read_view, view_columns
@@ -76,7 +76,7 @@ def test_clusters_get_the_names_of_an_atlas(write_brain, atlas):
 
 
 def test_tables_without_any_atlas(write_brain, monkeypatch):
-    monkeypatch.setattr(tables_module, "find_atlases", lambda: [])
+    monkeypatch.setattr(atlas_inputs, "find_atlases", lambda: [])
     outputs, clusters, _ = tables(write_brain)
     assert clusters["label"].tolist() == ["n/a", "n/a"]
     assert clusters["hemisphere"].tolist() == ["left", "right"]

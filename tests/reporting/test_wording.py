@@ -95,7 +95,7 @@ class Result:
         self.survives = settings["SurvivingVoxels"] > 0
         self._tables = {"clusters": clusters, "peaks": peaks}
 
-    def table(self, name):
+    def table(self, name, needed=()):
         return self._tables[name]
 
 
