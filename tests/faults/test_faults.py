@@ -127,7 +127,7 @@ class Steps:
 def test_results_are_never_without_the_word_whose_they_are(tmp_path, monkeypatch, earlier):
     def publish():
         with DerivativeFolder(tmp_path, {}) as folder:
-            folder.add_text("new", "note.txt")
+            folder.add_text("new", "excluded.tsv")
             folder.publish()
 
     if earlier:
@@ -145,7 +145,7 @@ def test_results_are_never_without_the_word_whose_they_are(tmp_path, monkeypatch
         else:
             break
     assert 5 < last < 49
-    assert (tmp_path / "group" / "note.txt").read_text() == "new"
+    assert (tmp_path / "group" / "excluded.tsv").read_text() == "new"
     assert not list(tmp_path.glob(".group*"))
 
 
