@@ -98,24 +98,32 @@ class GroupInterface(SimpleInterface):
 
     _version = __version__
 
+    _own_folder = None
+
     def run(self, cwd=None, ignore_exception=None, **inputs):
         """Run the interface; see `nipype.interfaces.base.BaseInterface.run`."""
-        place = Path(cwd or Path.cwd()).absolute()
-        if not any(place.glob("_0x*_unfinished.json")):
-            self.inputs.trait_set(**inputs)
-            self._check_mandatory_inputs()
-            _, inputs_hash = self.inputs.get_hashval()
-            place = place / f"{type(self).__name__}-{inputs_hash[:_HASH_LETTERS]}"
-        place.mkdir(parents=True, exist_ok=True)
         try:
-            result = super().run(cwd=place, ignore_exception=ignore_exception, **inputs)
+            result = super().run(cwd=cwd, ignore_exception=ignore_exception, **inputs)
         finally:
-            # One that writes elsewhere, or fails before it writes.
-            with suppress(OSError):
-                place.rmdir()
+            if self._own_folder is not None:
+                # That of one that writes elsewhere, or fails before it writes.
+                with suppress(OSError):
+                    self._own_folder.rmdir()
+                self._own_folder = None
         # Nipype keeps all variables of the environment with each result.
         result.runtime.environ = {}
         return result
+
+    def _pre_run_hook(self, runtime):
+        # The current folder stays: relative paths of inputs start there.
+        place = Path(runtime.cwd).absolute()
+        if not any(place.glob("_0x*_unfinished.json")):
+            _, inputs_hash = self.inputs.get_hashval()
+            place = place / f"{type(self).__name__}-{inputs_hash[:_HASH_LETTERS]}"
+            place.mkdir(exist_ok=True)
+            self._own_folder = place
+        runtime.cwd = str(place)
+        return runtime
 
     @property
     def version(self):

@@ -109,6 +109,7 @@ def test_the_same_call_again_makes_the_same_files(chain, tmp_path):
 
 def test_a_folder_that_is_named_is_shared_as_well(small_study, tmp_path):
     maps = sorted(str(path) for path in small_study.rglob("*.nii.gz"))
+    (tmp_path / "here").mkdir()
     made = [GroupMask(map_files=maps[:n]).run(cwd=str(tmp_path / "here")) for n in (3, 4)]
     folders = {Path(result.outputs.mask_file).parent for result in made}
     assert len(folders) == 2
@@ -127,3 +128,11 @@ def test_a_node_writes_into_its_own_folder(small_study, tmp_path):
     maps = sorted(str(path) for path in small_study.rglob("*.nii.gz"))
     node = Node(GroupMask(map_files=maps), name="mask", base_dir=str(tmp_path))
     assert Path(node.run().outputs.mask_file).parent == tmp_path / "mask"
+
+
+def test_relative_paths_start_in_the_folder_of_the_call(small_study, monkeypatch):
+    monkeypatch.chdir(small_study.parent)
+    made = CollectMaps(bids_dir=small_study.name, select=["stat=effect"]).run().outputs
+    mask = GroupMask(map_files=[str(Path(p).relative_to(Path.cwd())) for p in made.map_files])
+    assert len(made.map_files) == 12
+    assert Path(mask.run().outputs.mask_file).is_absolute()
