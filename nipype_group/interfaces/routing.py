@@ -31,7 +31,9 @@ class JoinLists(Merge):
     Examples
     --------
     >>> from nipype_group.interfaces.routing import JoinLists
-    >>> JoinLists(2, ravel_inputs=True, in1=["a"], in2=["b", "c"]).run().outputs.out
+    >>> join = JoinLists(2)
+    >>> join.inputs.in1, join.inputs.in2 = ["a"], ["b", "c"]
+    >>> join.run().outputs.out
     ['a', 'b', 'c']
     """
 

@@ -32,7 +32,7 @@ def gaussian_kernel(sigma):
     Examples
     --------
     >>> gaussian_kernel(0.5).round(3).tolist()
-    [0.0, 0.106, 0.786, 0.106, 0.0]
+    [0.0, 0.106, 0.787, 0.106, 0.0]
     """
     radius = int(TRUNCATE * sigma + 0.5)
     kernel = np.exp(-0.5 * np.square(np.arange(-radius, radius + 1) / sigma))

@@ -223,7 +223,7 @@ def test_no_variable_of_the_environment_is_kept(tmp_path, monkeypatch, plugin):
             [
                 pe.Node(CommandLine(command="true"), name="command"),
                 pe.Node(function(one), name="function"),
-                pe.Node(JoinLists(1, in1=["a"]), name="join"),
+                pe.Node(JoinLists(1), name="join"),
                 items,
             ]
         )
