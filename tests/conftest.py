@@ -4,6 +4,7 @@ import os
 
 os.environ.setdefault("NO_ET", "1")
 
+import logging
 from pathlib import Path
 
 import nibabel as nib
@@ -11,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import settings
-from nipype import config, logging
+from nipype import config
 
 # How long one example takes says more about the machine than about the package.
 settings.register_profile("nipype_group", deadline=None)
@@ -27,10 +28,14 @@ collect_ignore_glob = ["benchmarks/*.py", "reruns/[!t]*.py"]
 
 @pytest.fixture(autouse=True)
 def quiet_nipype():
-    """Keep nipype's own settings and logs out of the tests' way."""
+    """Keep nipype's own settings and logs out of the tests' way, and the project's log whole."""
     config.set("execution", "crashfile_format", "txt")
     for name in ("nipype.workflow", "nipype.interface", "nipype.utils"):
         logging.getLogger(name).setLevel("ERROR")
+    own = logging.getLogger("nipype_group")
+    before = own.level, own.propagate, own.disabled
+    yield
+    assert (own.level, own.propagate, own.disabled) == before, "the test changes the project's log"
 
 
 # Names that a shell, Python, a scheduler, a table, a page or a format takes for more than a name.

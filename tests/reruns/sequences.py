@@ -193,14 +193,18 @@ def failure_text(sequence, difference, log):
 def as_in_tests():
     """Leave out figures, silence Nipype, and turn warnings into errors."""
     can_draw, run_module.can_draw = run_module.can_draw, lambda: False
-    for name in ("nipype.workflow", "nipype.interface", "nipype.utils", "nipype_group"):
-        logging.getLogger(name).setLevel("CRITICAL")
+    names = ("nipype.workflow", "nipype.interface", "nipype.utils", "nipype_group")
+    levels = {logging.getLogger(name): logging.getLogger(name).level for name in names}
+    for logger in levels:
+        logger.setLevel("CRITICAL")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             yield
     finally:
         run_module.can_draw = can_draw
+        for logger, level in levels.items():
+            logger.setLevel(level)
 
 
 def _open_bench(folder):
