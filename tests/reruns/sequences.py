@@ -194,7 +194,7 @@ def as_in_tests():
     """Leave out figures, silence Nipype, and turn warnings into errors."""
     can_draw, run_module.can_draw = run_module.can_draw, lambda: False
     names = ("nipype.workflow", "nipype.interface", "nipype.utils", "nipype_group")
-    levels = {logging.getLogger(name): logging.getLogger(name).level for name in names}
+    levels = {logger: logger.level for logger in map(logging.getLogger, names)}
     for logger in levels:
         logger.setLevel("CRITICAL")
     try:
