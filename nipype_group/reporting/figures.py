@@ -7,6 +7,7 @@ equal bytes.
 
 import io
 import json
+import math
 import os
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -84,9 +85,24 @@ def figure(width_px, height_px):
         from matplotlib.figure import Figure
     except ImportError as error:
         raise ImportError('figures need matplotlib: pip install "nipype_group[report]"') from error
-    made = Figure(figsize=(width_px / _DPI, height_px / _DPI), dpi=_DPI, facecolor="white")
+    made = Figure(figsize=(inches(width_px), inches(height_px)), dpi=_DPI, facecolor="white")
     FigureCanvasAgg(made)
     return made
+
+
+def inches(pixels):
+    """Return the length that matplotlib draws as so many pixels.
+
+    Its releases before 3.11 drop what a product of inches and resolution has beyond a whole
+    pixel, and the product may lie just below the number that is meant.
+
+    Examples
+    --------
+    >>> all(int(inches(n) * _DPI) == n for n in range(1, 5000))
+    True
+    """
+    length = pixels / _DPI
+    return length if int(length * _DPI) == pixels else math.nextafter(length, math.inf)
 
 
 def save(made, path):

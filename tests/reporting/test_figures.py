@@ -22,6 +22,13 @@ def read(path):
     return np.asarray(Image.open(path).convert("RGB")).astype(int)
 
 
+def test_a_canvas_has_the_pixels_that_are_asked_for():
+    """Releases of matplotlib before 3.11 cut off what inches make of them."""
+    for n in range(20, 1500):
+        renderer = figure(n, 30).canvas.get_renderer()
+        assert (renderer.width, renderer.height) == (n, 30)
+
+
 def test_few_colours_stay_exact(tmp_path):
     rng = np.random.default_rng(0)
     colours = rng.integers(0, 256, (200, 3)).astype(np.uint8)
