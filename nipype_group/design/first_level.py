@@ -106,6 +106,11 @@ def find_merged_maps(path, directory, table=None, variance_file=None):
     ]
 
 
+# Suffixes of the files that are one image, and of compressed ones.
+_PARTS_OF_IMAGES = ((".img", ".hdr", ".mat"), (".head", ".brik"))
+_PACKED = (".gz", ".bz2")
+
+
 def files_beside(path):
     """Return what is read beside a map: the other half of its image, the contrasts of FEAT.
 
@@ -120,15 +125,26 @@ def files_beside(path):
         Those that exist.
     """
     path = Path(path)
-    beside = []
-    if path.suffix == ".img":
-        beside = [path.with_suffix(suffix) for suffix in (".hdr", ".mat")]
-    if path.suffix == ".HEAD":
-        beside = [path.with_suffix(suffix) for suffix in (".BRIK", ".BRIK.gz")]
+    beside = list(_other_parts(path))
     if path.name.startswith("cope"):
         folders = (path.parent.parent, path.parent.parent.parent)
         beside += [folder / f"design.{end}" for folder in folders for end in ("con", "lev")]
     return [file for file in beside if file.is_file()]
+
+
+def _other_parts(path):
+    """Give where the other files of an image may lie, however their names are spelled."""
+    packed = path.suffix.lower() in _PACKED
+    bare = path.with_suffix("") if packed else path
+    for parts in _PARTS_OF_IMAGES:
+        if bare.suffix.lower() in parts:
+            for part in parts:
+                for suffix in (part, part.upper()):
+                    for end in ("", *_PACKED):
+                        other = bare.with_suffix(suffix)
+                        other = other.with_name(f"{other.name}{end}")
+                        if other != path:
+                            yield other
 
 
 def contrast_name(path):

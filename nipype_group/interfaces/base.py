@@ -51,20 +51,24 @@ def file_identity(path):
     return tuple(text for file in files for text in (str(file), content_sha256(file)))
 
 
-def _canonical(value):
-    """Return text that differs wherever the value differs, or the file that it names."""
+def _canonical(value, folder=None):
+    """Return text that differs wherever the value differs, or the file that it names.
+
+    Without a folder that relative paths start from, they are text.
+    """
     if isinstance(value, (list, tuple)):
-        return [_canonical(v) for v in value]
+        return [_canonical(v, folder) for v in value]
     if isinstance(value, dict):
-        return [(k, _canonical(v)) for k, v in sorted(value.items())]
+        return [(k, _canonical(v, folder)) for k, v in sorted(value.items())]
     if isinstance(value, (np.ndarray, np.generic)):
         raise TypeError("arrays are no inputs of an interface: pass a file or a list")
     # Blocks and atlases are names or files, which is text. A relative path is another file in
     # the folder of a node.
-    if isinstance(value, (str, os.PathLike)) and Path(value).is_absolute():
+    if isinstance(value, (str, os.PathLike)) and (folder or Path(value).is_absolute()):
         with suppress(OSError, ValueError):
-            if Path(value).is_file():
-                return file_identity(value)
+            path = Path(folder or "", value)
+            if path.is_file():
+                return file_identity(path)
     return repr(value)
 
 
@@ -78,10 +82,27 @@ class GroupInputSpec(BaseInterfaceInputSpec):
 
     def get_hashval(self, hash_method=None):
         """Return the hashed inputs and their hash; `hash_method` is content, always."""
+        return self._hashed()
+
+    def hash_in(self, folder):
+        """Return the hash of the inputs, with the content of files by relative paths too.
+
+        Parameters
+        ----------
+        folder : path
+            Where relative paths start.
+
+        Returns
+        -------
+        str
+        """
+        return self._hashed(folder)[1]
+
+    def _hashed(self, folder=None):
         items = [("revision", self.revision), *self.hidden_inputs()]
         for name, value in sorted(self.trait_get().items()):
             if isdefined(value) and not self.has_metadata(name, "nohash", True):
-                items.append((name, _canonical(value)))
+                items.append((name, _canonical(value, folder)))
         return items, hashlib.md5(repr(items).encode()).hexdigest()
 
     def hidden_inputs(self):
@@ -118,7 +139,7 @@ class GroupInterface(SimpleInterface):
         # The current folder stays: relative paths of inputs start there.
         place = Path(runtime.cwd).absolute()
         if not any(place.glob("_0x*_unfinished.json")):
-            _, inputs_hash = self.inputs.get_hashval()
+            inputs_hash = self.inputs.hash_in(Path.cwd())
             place = place / f"{type(self).__name__}-{inputs_hash[:_HASH_LETTERS]}"
             place.mkdir(exist_ok=True)
             self._own_folder = place

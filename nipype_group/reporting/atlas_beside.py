@@ -66,6 +66,23 @@ def labels_beside(image, files=None):
     return found or _look_up_table(files, stem)
 
 
+def images_of(xml, atlas):
+    """List the images of an XML file: those that it names, without any those of its own name.
+
+    Parameters
+    ----------
+    xml : Path
+    atlas : XmlAtlas
+        What `read_xml` makes of it.
+
+    Returns
+    -------
+    list of Path
+    """
+    named = [*atlas.images, *atlas.summaries]
+    return named or [f for s in IMAGE_SUFFIXES if (f := xml.with_suffix(s)).is_file()]
+
+
 def xml_beside(image):
     """Find the FSL or SPM file that names an image, in its folder or the one above.
 

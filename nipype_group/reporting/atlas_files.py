@@ -12,6 +12,7 @@ from nipype_group.reporting.atlas_beside import (
     IMAGE_SUFFIXES,
     entities,
     image_stem,
+    images_of,
     labels_beside,
     xml_beside,
 )
@@ -180,9 +181,7 @@ def _from_path(path):
 
 def _from_xml(xml, atlas, image=None):
     """Make the Atlas of an XML file, by default of the finest image it names."""
-    beside = [xml.with_suffix(suffix) for suffix in IMAGE_SUFFIXES]
-    files = [image] if image is not None else atlas.images or atlas.summaries
-    files = files or [file for file in beside if file.is_file()]
+    files = [image] if image is not None else atlas.images or images_of(xml, atlas)
     if not files:
         raise FileNotFoundError(
             f"none of the images that {xml} names exists; keep it beside their folder, as in FSL"

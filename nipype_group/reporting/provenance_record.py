@@ -309,10 +309,12 @@ def stage_inputs(record, inputs, folder):
     by_role = {}
     for item in inputs:
         by_role.setdefault(item.role, []).append(item)
-    files = {role: by_role[role][0] for role in SINGLE_FILES if role in by_role}
+    single = [role for role in SINGLE_FILES if role in by_role]
     if "participants" in source:
-        files["participants"] = by_role["participants"][0]
-    files = {role: _link(item, folder / role, folder) for role, item in files.items()}
+        single.append("participants")
+    links = {r: [_link(item, folder / r, folder) for item in by_role[r]] for r in single}
+    # The first is the one that was named, the others are read beside it.
+    files = {role: places[0] for role, places in links.items()}
     files |= _stage_maps(source, by_role, folder)
     if "blocks" in by_role:
         settings["blocks"] = (_link(by_role["blocks"][0], folder / "blocks", folder),)

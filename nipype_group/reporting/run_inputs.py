@@ -14,8 +14,8 @@ from nipype_group.design.sources import (
     read_maps_table,
     with_variances,
 )
-from nipype_group.images import IMAGE_SUFFIXES, content_sha256, file_sha256, file_state
-from nipype_group.reporting.atlas_beside import labels_beside, xml_beside
+from nipype_group.images import content_sha256, file_sha256, file_state
+from nipype_group.reporting.atlas_beside import images_of, labels_beside, xml_beside
 from nipype_group.reporting.atlas_labels import read_xml
 from nipype_group.reporting.peer_files import SINGLE_INPUTS, look_up
 
@@ -24,7 +24,10 @@ _MODEL_SUFFIXES = (
     *(".mat", ".con", ".fts", ".grp", ".fsf", ".lev"),
     *(".csv", ".tsv", ".json", ".HEAD"),
 )
-_MODEL_NAMES = ("dof", "smoothness")
+# Degrees of freedom of FSL, as an image too, and of PALM, whose settings are a text.
+_MODEL_NAMES = re.compile(
+    r"dof|smoothness|.*palmconfig\.txt|.*dof.*\.txt|t?dof.*\.(nii|img|hdr)(\.gz)?"
+)
 # Inputs of the group workflow that are one file each.
 SINGLE_FILES = (
     *("stack_file", "variance_stack_file"),
@@ -148,9 +151,9 @@ def list_inputs(files, *, blocks=(), atlases=()):
         As collecting the maps does.
     """
     found = list(_peer_files(files)) if "path" in files else [*_maps(files), *_tables(files)]
-    found += [
-        (role, Path(files[role]).name, files[role]) for role in SINGLE_FILES if role in files
-    ]
+    for role in SINGLE_FILES:
+        if role in files:
+            found += _with_companions(role, Path(files[role]).name, Path(files[role]))
     found += [("blocks", Path(b).name, b) for b in blocks if Path(b).is_file()]
     for number, atlas in enumerate(atlases or (), 1):
         if Path(atlas).is_file():
@@ -185,9 +188,10 @@ def _peer_files(files):
     folders = set() if single else {top, *(path.absolute().parent for path in images)}
     for folder in sorted(folders):
         # Of FEAT the design lies above the statistics.
-        for path in sorted([*folder.iterdir(), *folder.parent.glob("design.*")]):
-            known = path.suffix in _MODEL_SUFFIXES or path.name in _MODEL_NAMES
-            if known and not path.name.endswith(IMAGE_SUFFIXES) and path.is_file():
+        above = [*folder.parent.glob("design.*"), folder.parent / "dataset_description.json"]
+        for path in sorted([*folder.iterdir(), *above]):
+            known = path.suffix in _MODEL_SUFFIXES or _MODEL_NAMES.fullmatch(path.name)
+            if known and path.is_file():
                 yield "model", Path(os.path.relpath(path, top)).as_posix(), path
 
 
@@ -263,15 +267,13 @@ def atlas_files(path):
     list of Path
     """
     path = Path(path)
-    files, labels = [path], None if path.suffix == ".xml" else labels_beside(path)
     if path.suffix == ".xml":
-        described = read_xml(path)
-        files += [*described.images, *described.summaries]
-    elif labels is not None and labels.suffix != ".xml":
-        files.append(labels)
-    elif (named_by := xml_beside(path)) is not None:
-        files.append(named_by[0])
-    return list(dict.fromkeys(files))
+        return list(dict.fromkeys([path, *images_of(path, read_xml(path))]))
+    labels = labels_beside(path)
+    if labels is None or labels.suffix == ".xml":
+        named_by = xml_beside(path)
+        labels = labels if named_by is None else named_by[0]
+    return [path] if labels is None else [path, labels]
 
 
 def digest(inputs):

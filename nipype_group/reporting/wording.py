@@ -20,9 +20,10 @@ def number(value, digits=2):
     >>> number(5.0512), number(-0.031), number(None), number(float("inf"))
     ('5.05', '-0.03', 'n/a', 'n/a')
     """
-    if value is None or not np.isfinite(value):
+    # A whole number may be longer than numpy's.
+    if value is None or not np.isfinite(float(value)):
         return MISSING
-    return f"{value:.{digits}f}"
+    return f"{float(value):.{digits}f}"
 
 
 def p_value(value):

@@ -1,0 +1,165 @@
+"""Every file of a study that a command opens is recorded as its input, and so watched and hashed."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+
+SHAPE = (7, 8, 9)
+AFFINE = np.array([[-3.0, 0, 0, 9], [0, 3, 0, -12], [0, 0, 3, -6], [0, 0, 0, 1]])
+N = 8
+XML = """<?xml version="1.0"?>
+<atlas version="2.0"><header><name>Own</name></header><data>
+<label><index>1</index><name>First</name></label>
+<label><index>2</index><name>Second</name></label></data></atlas>
+"""
+# Runs a command and writes down what it opens in a folder.
+WATCHED = """
+import json, os, sys
+top, log = sys.argv[1:3]
+opened = set()
+def watch(event, arguments):
+    if event == "open" and isinstance(arguments[0], (str, bytes)):
+        path = os.path.abspath(os.fsdecode(arguments[0]))
+        if path.startswith(top + os.sep) and os.path.isfile(path):
+            opened.add(path)
+sys.addaudithook(watch)
+from nipype_group.cli.main import main
+code = main(sys.argv[3:])
+with open(log, "w") as file:
+    json.dump(sorted(opened), file)
+sys.exit(code)
+"""
+
+
+@pytest.fixture
+def watched(tmp_path):
+    """Return a function that runs a command on a study; gives files opened and files recorded."""
+    top = tmp_path / "study"
+    top.mkdir()
+
+    def run(*words):
+        words = [*words, "--no-figures"] if words[0] in ("run", "report") else words
+        done = subprocess.run(
+            [sys.executable, "-c", WATCHED, top, tmp_path / "log", *map(str, words)],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+        )
+        assert done.returncode == 0, done.stderr
+        record = json.loads((tmp_path / "out" / "provenance.json").read_text())
+        opened = {os.path.realpath(p) for p in json.loads((tmp_path / "log").read_text())}
+        return opened, {os.path.realpath(i["Path"]) for i in record["Inputs"]}
+
+    run.top = top
+    return run
+
+
+def volume(seed):
+    return (1 + np.random.default_rng(seed).standard_normal(SHAPE)).astype(np.float32)
+
+
+def save(values, path, image=nib.Nifti1Pair):
+    """Save an image; a name in capitals has its parts in capitals."""
+    path.parent.mkdir(exist_ok=True)
+    if path.suffix == ".IMG":
+        nib.save(image(values, AFFINE), path.with_suffix(".img"))
+        for suffix in (".img", ".hdr"):
+            path.with_suffix(suffix).rename(path.with_suffix(suffix.upper()))
+    else:
+        nib.save(image(values, AFFINE), path)
+
+
+def listed(top, suffix, named=None):
+    """Make a study of pairs; `named` is the suffix that its table names."""
+    paths = [top / "maps" / f"s{i}{suffix}" for i in range(N)]
+    for seed, path in enumerate(paths):
+        save(volume(seed), path)
+    names = [str(p).removesuffix(suffix) + (named or suffix) for p in paths]
+    rows = {"participant_id": [f"s{i}" for i in range(N)], "map": names, "age": range(20, 20 + N)}
+    pd.DataFrame(rows).to_csv(top / "maps.tsv", sep="\t", index=False)
+    return ["run", "out", "--maps", top / "maps.tsv", "--formula", "age", "--contrast", "age=age",
+            "--atlas", "none"]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("suffix", "named"),
+    [
+        *((".nii", None), (".nii.gz", None), (".img", None), (".img", ".hdr")),
+        *((".img.gz", None), (".img.gz", ".hdr.gz"), (".IMG", None), (".IMG", ".HDR")),
+    ],
+)
+def test_both_parts_of_maps(watched, suffix, named):
+    kind = nib.Nifti1Image if ".nii" in suffix else nib.Nifti1Pair
+    words = listed(watched.top, suffix, named)
+    if kind is nib.Nifti1Image:
+        for i in range(N):
+            save(volume(i), watched.top / "maps" / f"s{i}{suffix}", kind)
+    opened, recorded = watched(*words)
+    assert opened == recorded
+    assert len(recorded) == 1 + N * (1 if ".nii" in suffix else 2)
+
+
+@pytest.mark.parametrize("option", ["--mask", "--search-volume"])
+@pytest.mark.parametrize("suffix", [".nii.gz", ".img", ".img.gz"])
+def test_both_parts_of_a_mask_which_is_replayed(watched, tmp_path, option, suffix):
+    kind = nib.Nifti1Image if ".nii" in suffix else nib.Nifti1Pair
+    save(np.ones(SHAPE, np.uint8), watched.top / f"mask{suffix}", kind)
+    words = listed(watched.top, ".img")
+    opened, recorded = watched(*words, option, watched.top / f"mask{suffix}")
+    assert opened == recorded
+    command = [sys.executable, "-m", "nipype_group.cli.main", "replay", "out"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("named", ["own.nii.gz", "own.xml"])
+@pytest.mark.parametrize("peer", [True, False])
+def test_an_atlas_with_the_xml_of_its_name(watched, named, peer):
+    labels = np.zeros(SHAPE, np.uint8)
+    labels[:3], labels[3:] = 1, 2
+    save(labels, watched.top / "own.nii.gz", nib.Nifti1Image)
+    (watched.top / "own.xml").write_text(XML)
+    if peer:
+        save(volume(0) * 3, watched.top / "tmap.img.gz")
+        words = ["report", "out", "--stat-map", watched.top / "tmap.img.gz", "--stat-type", "t",
+                 "--dof", "11", "--atlas"]  # fmt: skip
+    else:
+        words = listed(watched.top, ".img")[:-1]
+    opened, recorded = watched(*words, watched.top / named)
+    assert opened == recorded
+    assert {"own.nii.gz", "own.xml"} <= {Path(p).name for p in recorded}
+
+
+@pytest.mark.parametrize(
+    "option", [("--mask",), ("--effect-map",), ("--variance-map",), ("--mask", "--effect-map")]
+)
+def test_both_parts_of_what_goes_with_a_statistic(watched, option):
+    top = watched.top
+    save(volume(0) * 3, top / "tmap.hdr")
+    words = ["report", "out", "--stat-map", top / "tmap.hdr", "--stat-type", "t", "--dof", "11",
+             "--atlas", "none"]  # fmt: skip
+    for number, name in enumerate(option):
+        mask = name == "--mask"
+        save(np.ones(SHAPE, np.uint8) if mask else np.abs(volume(1)), top / f"o{number}.img")
+        words += [name, top / f"o{number}.img"]
+    opened, recorded = watched(*words)
+    assert opened == recorded
+
+
+def test_texts_beside_the_results_of_palm(watched):
+    top = watched.top
+    for name in ("p_vox_tstat", "p_vox_tstat_fwep"):
+        values = volume(3) * 3 if name.endswith("tstat") else np.clip(np.abs(volume(4)) / 9, 0, 1)
+        save(values.astype(np.float32), top / f"{name}.nii.gz", nib.Nifti1Image)
+    (top / "p_palmconfig.txt").write_text("-n 100\n-o p\n")
+    (top / "p_vox_tstat_dof.txt").write_text("11\n")
+    opened, recorded = watched("report", top, "out", "--package", "PALM", "--atlas", "none")
+    assert opened <= recorded
+    assert len(opened) == 4
