@@ -1,4 +1,4 @@
-"""Every file of a study that a command opens is recorded as its input, and so watched and hashed."""
+"""Every file of a study that a command opens is recorded as its input: watched and hashed."""
 
 import json
 import os
