@@ -56,7 +56,7 @@ def watched(tmp_path):
         assert done.returncode == 0, done.stderr
         record = json.loads((tmp_path / "out" / "provenance.json").read_text())
         opened = {os.path.realpath(p) for p in json.loads((tmp_path / "log").read_text())}
-        return opened, {os.path.realpath(i["Path"]) for i in record["Inputs"]}
+        return opened, {os.path.realpath(tmp_path / "out" / i["Path"]) for i in record["Inputs"]}
 
     run.top = top
     return run
