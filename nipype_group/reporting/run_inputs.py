@@ -21,13 +21,11 @@ from nipype_group.reporting.peer_files import SINGLE_INPUTS, look_up
 
 # What says beside a statistic what it is of.
 _MODEL_SUFFIXES = (
-    *(".mat", ".con", ".fts", ".grp", ".fsf", ".lev"),
+    *(".mat", ".con", ".fts", ".grp", ".fsf", ".lev", ".dof", ".txt"),
     *(".csv", ".tsv", ".json", ".HEAD"),
 )
-# Degrees of freedom of FSL, as an image too, and of PALM, whose settings are a text.
-_MODEL_NAMES = re.compile(
-    r"dof|smoothness|.*palmconfig\.txt|.*dof.*\.txt|t?dof.*\.(nii|img|hdr)(\.gz)?"
-)
+# FSL's degrees of freedom, which may be an image, and smoothness.
+_MODEL_NAMES = re.compile(r"dof|smoothness|t?dof.*\.(nii|img|hdr)(\.gz)?")
 # Inputs of the group workflow that are one file each.
 SINGLE_FILES = (
     *("stack_file", "variance_stack_file"),

@@ -19,6 +19,8 @@ def number(value, digits=2):
     --------
     >>> number(5.0512), number(-0.031), number(None), number(float("inf"))
     ('5.05', '-0.03', 'n/a', 'n/a')
+    >>> number(10**20, digits=0)
+    '100000000000000000000'
     """
     # A whole number may be longer than numpy's.
     if value is None or not np.isfinite(float(value)):

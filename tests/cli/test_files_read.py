@@ -154,13 +154,25 @@ def test_both_parts_of_what_goes_with_a_statistic(watched, option):
     assert opened == recorded
 
 
-def test_texts_beside_the_results_of_palm(watched):
+@pytest.mark.parametrize(
+    ("dof", "design"),
+    [
+        *(("p_vox_tstat_dof.txt", "design.csv"), ("p_vox_tstat.dof", "design.txt")),
+        *((None, "design.csv"), (None, "design.mat")),
+    ],
+)
+def test_texts_beside_the_results_of_palm(watched, dof, design):
     top = watched.top
-    for name in ("p_vox_tstat", "p_vox_tstat_fwep"):
-        values = volume(3) * 3 if name.endswith("tstat") else np.clip(np.abs(volume(4)) / 9, 0, 1)
-        save(values.astype(np.float32), top / f"{name}.nii.gz", nib.Nifti1Image)
-    (top / "p_palmconfig.txt").write_text("-n 100\n-o p\n")
-    (top / "p_vox_tstat_dof.txt").write_text("11\n")
+    save(volume(3) * 3, top / "p_vox_tstat.nii.gz", nib.Nifti1Image)
+    p = np.clip(np.abs(volume(4)) / 9, 0, 1)
+    save(p.astype(np.float32), top / "p_vox_tstat_fwep.nii.gz", nib.Nifti1Image)
+    (top / "p_palmconfig.txt").write_text(f"-n 100\n-o p\n-d {design}\n")
+    matrix = "/NumWaves 1\n/NumPoints 20\n/Matrix\n" if design.endswith(".mat") else ""
+    (top / design).write_text(matrix + "1\n" * 20)
+    expected = {"p_vox_tstat.nii.gz", "p_vox_tstat_fwep.nii.gz", "p_palmconfig.txt", design}
+    if dof:
+        (top / dof).write_text("0\n11\n")
+        expected.add(dof)
     opened, recorded = watched("report", top, "out", "--package", "PALM", "--atlas", "none")
-    assert opened <= recorded
-    assert len(opened) == 4
+    assert opened == recorded
+    assert {Path(path).name for path in recorded} == expected

@@ -310,3 +310,44 @@ def test_installed_atlases_count(monkeypatch, tmp_path, write_map):
     monkeypatch.setattr(atlas_inputs, "installed_images", lambda names: {"aal": path})
     assert hash_of(AtlasReport) != before
     assert hash_of(AtlasReport, atlases=["aal"]) != hash_of(AtlasReport, atlases=["none"])
+
+
+@pytest.mark.parametrize(
+    ("named", "other"),
+    [
+        *((".img", ".hdr"), (".img", ".mat"), (".hdr", ".img"), (".img.gz", ".hdr.gz")),
+        *((".hdr.gz", ".img.gz"), (".img.gz", ".hdr"), (".IMG", ".HDR"), (".HDR", ".IMG")),
+        *((".HEAD", ".BRIK"), (".BRIK", ".HEAD"), (".HEAD", ".BRIK.gz"), (".BRIK.gz", ".HEAD")),
+    ],
+)
+def test_a_change_of_the_other_part_of_an_image_is_noticed(tmp_path, named, other):
+    path, beside = tmp_path / f"map{named}", tmp_path / f"map{other}"
+    path.write_text("voxels")
+    beside.write_text("a header")
+    first = hash_of(files=[str(path)])
+    assert hash_of(files=[str(path)]) == first
+    beside.write_text("one other")
+    assert hash_of(files=[str(path)]) != first
+    (tmp_path / f"another{other}").write_text("of another image")
+    changed = hash_of(files=[str(path)])
+    (tmp_path / f"another{other}").unlink()
+    assert hash_of(files=[str(path)]) == changed
+
+
+@pytest.mark.parametrize("edited", ["own.xml", "own.nii.gz"])
+@pytest.mark.parametrize("named", ["own.xml", "own.nii.gz"])
+def test_an_atlas_and_the_xml_of_its_name_are_one(tmp_path, named, edited):
+    labels = np.ones((2, 2, 2), np.uint8)
+    nib.save(nib.Nifti1Image(labels, np.eye(4)), tmp_path / "own.nii.gz")
+    xml = (
+        '<atlas version="2.0"><header><name>Own</name></header><data>'
+        "<label><index>1</index><name>{}</name></label></data></atlas>"
+    )
+    (tmp_path / "own.xml").write_text(xml.format("First"))
+    first = hash_of(AtlasReport, atlases=[str(tmp_path / named)])
+    if edited == "own.xml":
+        (tmp_path / edited).write_text(xml.format("Second"))
+    else:
+        labels[0] = 0
+        nib.save(nib.Nifti1Image(labels, np.eye(4)), tmp_path / edited)
+    assert hash_of(AtlasReport, atlases=[str(tmp_path / named)]) != first

@@ -136,3 +136,15 @@ def test_relative_paths_start_in_the_folder_of_the_call(small_study, monkeypatch
     mask = GroupMask(map_files=[str(Path(p).relative_to(Path.cwd())) for p in made.map_files])
     assert len(made.map_files) == 12
     assert Path(mask.run().outputs.mask_file).is_absolute()
+
+
+def test_another_content_by_the_same_relative_path_takes_another_folder(chain, tmp_path):
+    rows = chain()["CollectMaps"].observations
+    table = Path("rows.tsv")
+    table.write_bytes(Path(rows).read_bytes())
+    first = DesignMatrix(observations=str(table), formula="age").run().outputs
+    before = contents(Path(first.design_file).parent)
+    table.write_text("\n".join(table.read_text().splitlines()[:-1]) + "\n")
+    second = DesignMatrix(observations=str(table), formula="age").run().outputs
+    assert Path(second.design_file) != Path(first.design_file)
+    assert contents(Path(first.design_file).parent) == before
