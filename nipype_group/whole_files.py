@@ -215,9 +215,10 @@ def _parsed(path, text):
         return value
 
     def whole(text):
-        # What a float cannot hold cannot be written as a number either.
-        finite(text)
-        return int(text)
+        # What a float cannot hold cannot be written as a number either, and what 64 bits cannot
+        # hold is no count.
+        value = finite(text)
+        return int(text) if abs(value) < 2**63 else value
 
     try:
         content = json.loads(
@@ -315,7 +316,7 @@ def _is_of(value, shape):
     if isinstance(shape, tuple):
         return any(_is_of(value, one) for one in shape)
     if isinstance(shape, frozenset):
-        return isinstance(value, str) and value in shape
+        return type(value) in (str, int) and value in shape
     if isinstance(shape, (list, dict)):
         return False
     # To Python, true is a whole number.
@@ -326,7 +327,7 @@ def _expected(shape):
     if isinstance(shape, tuple):
         return " or ".join(dict.fromkeys(map(_expected, shape)))
     if isinstance(shape, frozenset):
-        return f"one of {', '.join(sorted(shape))}"
+        return f"one of {', '.join(map(str, sorted(shape)))}"
     if isinstance(shape, (list, dict)):
         return _WORDS[type(shape)]
     return _WORDS[shape]

@@ -2,12 +2,14 @@
 
 import shutil
 import tempfile
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from nipype_group.cli import run
 from nipype_group.cli.origin import tell_origin
-from nipype_group.execution import quiet_nipype, run_workflow
+from nipype_group.execution import WorkflowError, quiet_nipype, run_workflow
+from nipype_group.execution.failures import tell
 from nipype_group.reporting.file_comparison import compare_files, difference_text
 from nipype_group.reporting.provenance_record import (
     PROVENANCE_NAME,
@@ -69,15 +71,31 @@ def execute(arguments):
         print(note)
     if arguments.work_dir is not None:
         Path(arguments.work_dir).mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix="nipype-group-replay-", dir=arguments.work_dir))
-    try:
-        _recompute(record, inputs, folder.absolute(), arguments)
+    with _temporary_folder(arguments.work_dir) as folder:
+        _recompute(record, inputs, folder, arguments)
         equal = _compare(record, wanted, folder / "results")
         if output is not None:
             shutil.move(folder / "results", output)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
     return 0 if equal else 1
+
+
+@contextmanager
+def _temporary_folder(parent):
+    """Give a folder that goes afterwards, but for one whose crash files an error names."""
+    folder = Path(tempfile.mkdtemp(prefix="nipype-group-replay-", dir=parent)).absolute()
+    kept = False
+    try:
+        yield folder
+    except WorkflowError as error:
+        kept = bool(error.failures)
+        if not kept:
+            raise
+        # Another replay makes all of it again, so no work goes on from there.
+        said = f"{tell(error.failures)}\n{folder} is kept; delete it once this is read"
+        raise WorkflowError(said, error.failures) from error
+    finally:
+        if not kept:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _wanted(path):

@@ -11,6 +11,7 @@ from pathlib import Path
 from nipype_group.cli.origin import Origin, add_provenance, add_replace
 from nipype_group.design.extent import study_extent
 from nipype_group.design.fsl import fsl_contrast_definitions, fsl_f_definitions
+from nipype_group.design.sources import escape_pattern
 from nipype_group.execution import (
     FolderLock,
     allowed_processors,
@@ -336,7 +337,7 @@ def execute(arguments):
     }
     files = {name: existing(path) for name, path in files.items() if path is not None}
     if arguments.pattern:
-        files["pattern"] = str(Path(arguments.pattern).absolute())
+        files["pattern"] = str(Path(escape_pattern(Path.cwd()), arguments.pattern))
     if arguments.shuffles and not settings.n_permutations:
         raise UsageError("--shuffles goes with --permutations, how many of them to use")
     if arguments.select:

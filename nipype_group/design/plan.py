@@ -22,6 +22,8 @@ from nipype_group.whole_files import UnusableFileError, read_json
 # clusters, or of what needs whole maps.
 SHARD_SIZE = 5000
 SHARD_SIZE_OF_MAPS = 1000
+# Smaller p values than these give come from a fitted tail.
+MOST_PERMUTATIONS = 10**8
 _WORDS = {"permute": "permutations", "flip": "sign flips", "both": "permutations with sign flips"}
 _METHOD_WORDS = {
     "freedman-lane": "residuals under the null hypothesis (Freedman-Lane)",
@@ -309,8 +311,11 @@ def make_plan(
     """
     test = ContrastTest() if test is None else test
     _check_early_stop(test, n_permutations)
-    if n_permutations < 1:
-        raise ValueError(f"permutations is a number of shuffles >= 1, got {n_permutations}")
+    if not 1 <= n_permutations <= MOST_PERMUTATIONS:
+        raise ValueError(
+            f"permutations is a number of shuffles from 1 to {MOST_PERMUTATIONS}, got "
+            f"{n_permutations}"
+        )
     if n_shards is not None and n_shards < 1:
         raise ValueError(f"shards is a number >= 1, got {n_shards}")
     if test.method not in METHODS:

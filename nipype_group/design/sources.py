@@ -25,6 +25,9 @@ ENTITY_ALIASES = {
 }
 _NA_TEXTS = ("", "n/a", "N/A", "NA", "na", "NaN", "nan", "None", "null")
 _RESERVED = ("map", "variance", "sha256")
+_WILDCARDS = re.compile(r"([*?\[{])")
+_NO_WILDCARD = re.compile(r"(?:[^*?\[{]|\[[*?\[{]\])*")
+_ESCAPED = re.compile(r"\[([*?\[{])\]")
 
 
 @dataclass(frozen=True)
@@ -258,6 +261,33 @@ def _describe(selection):
     return " ".join(f"{k}={','.join(v)}" for k, v in selection.items()) or "a subject entity"
 
 
+def escape_pattern(path):
+    """Return the pattern of a path itself, whatever signs of patterns it has.
+
+    Examples
+    --------
+    >>> escape_pattern("maps {a}/sub*")
+    'maps [{]a}/sub[*]'
+    """
+    return _WILDCARDS.sub(r"[\1]", str(path))
+
+
+def split_pattern(pattern):
+    """Return the folder before a pattern's first wildcard, and the pattern in that folder.
+
+    Names of maps are relative to the folder.
+
+    Examples
+    --------
+    >>> split_pattern("first_level/{subject}/con_0001.nii")
+    ('first_level/', '{subject}/con_0001.nii')
+    >>> split_pattern("maps [{]a}/{subject}.nii")
+    ('maps {a}/', '{subject}.nii')
+    """
+    at = _NO_WILDCARD.match(pattern).group().rfind("/") + 1
+    return _ESCAPED.sub(r"\1", pattern[:at]), pattern[at:]
+
+
 def find_pattern_maps(pattern):
     """Find maps by a glob in which ``{subject}`` stands for the participant.
 
@@ -275,13 +305,10 @@ def find_pattern_maps(pattern):
     ...
     ValueError: pattern 'con_*.nii' has no {subject} to read the participant from
     """
-    names = re.findall(r"\{(\w+)\}", pattern)
-    if "subject" not in names:
+    folder, relative = split_pattern(pattern)
+    if "subject" not in re.findall(r"\{(\w+)\}", relative):
         raise ValueError(f"pattern {pattern!r} has no {{subject}} to read the participant from")
-    # The part before the first wildcard is a folder to search in.
-    fixed = re.split(r"[{*?\[]", pattern, maxsplit=1)[0]
-    root = Path(fixed[: fixed.rfind("/") + 1] or ".")
-    relative = pattern[len(fixed[: fixed.rfind("/") + 1]) :]
+    root = Path(folder or ".")
     expression, used = "", set()
     tokens = r"\{\w+\}|\*\*/|\*|\?|\[!?\]?[^\]]*\]|[^{*?\[]+|."
     for token in re.findall(tokens, relative, re.DOTALL):

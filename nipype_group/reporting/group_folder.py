@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
+
 from nipype_group.design.contrasts import read_contrasts
 from nipype_group.design.matrix import read_design
 from nipype_group.design.sources import read_tsv
@@ -13,6 +15,7 @@ from nipype_group.images import IMAGE_SUFFIXES
 from nipype_group.reporting.derivatives import CONTROLS, FIGURE_INDEX, STRICTEST_FIRST
 from nipype_group.reporting.result_forms import FIGURES, THRESHOLDED, form_of
 from nipype_group.reporting.table_files import read_table
+from nipype_group.reporting.wording import count
 from nipype_group.whole_files import (
     UnusableFileError,
     check_regular,
@@ -143,6 +146,11 @@ class GroupFolder:
         weights = [row for each in listed for row in each["Weights"]]
         if "Columns" in content and any(len(row) != n_columns for row in weights):
             raise UnusableFileError(contrasts.path, "has weights for another number of columns")
+        for contrast in self.contrasts:
+            if not np.any(contrast.weights):
+                raise UnusableFileError(
+                    contrasts.path, f"has no weight but 0 for contrast {contrast.name}"
+                )
         # z maps of another package are tested as t are, and are no t.
         self.stat_types = {
             contrast.label: entry.get("StatisticType", contrast.test)
@@ -241,6 +249,13 @@ class GroupFolder:
                     name: self.path / f"{stem}{name}.tsv"
                     for name in ("clusters", "peaks", "labels")
                 }
+                n_clusters, n_voxels = len(read_table(file.path)), settings["SurvivingVoxels"]
+                if (n_clusters > 0) != (n_voxels > 0):
+                    raise UnusableFileError(
+                        about,
+                        f"has {n_voxels} SurvivingVoxels, and {file.path.name} has "
+                        f"{count(n_clusters, 'cluster')}",
+                    )
                 desc = file.entities.get("desc", "")
                 found.append(ThresholdedResult(contrast, desc, tables, settings))
         return sorted(

@@ -16,6 +16,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path, PurePosixPath
 
 from nipype_group._version import __version__
+from nipype_group.design.sources import escape_pattern, split_pattern
 from nipype_group.images import file_sha256
 from nipype_group.processor import other_processor, processor
 from nipype_group.reporting.atlas_files import DEFAULT_ATLASES
@@ -26,7 +27,6 @@ from nipype_group.reporting.run_inputs import (
     InputFile,
     InputsError,
     digest,
-    pattern_root,
 )
 from nipype_group.whole_files import UnusableFileError, inside, read_json
 
@@ -37,7 +37,8 @@ PROV_FILES = (f"{PROV_FOLDER}/workflow.provn", f"{PROV_FOLDER}/workflow.trig")
 # Settings of how the work is split: they change no result.
 HOW_SPLIT = ("n_procs", "n_shards", "n_voxel_shards", "memory_gb")
 # Where maps come from, and how they are chosen there.
-_SOURCES = ("bids_dir", "pattern", "variance_pattern", "maps_table")
+_SOURCES = ("bids_dir", "maps_table")
+_PATTERNS = ("pattern", "variance_pattern")
 _SELECTIONS = ("select", "variance_select")
 # Inputs of the workflows of which one says where the maps, or another package's results, are.
 PLACES = ("bids_dir", "pattern", "maps_table", "stack_file", "path")
@@ -113,6 +114,7 @@ def write_provenance(
         found = installed_images(settings.atlases)
         installed = {name: file_sha256(path) for name, path in found.items()}
     source = {name: _relative(files[name], top) for name in _SOURCES if name in files}
+    source |= {name: _relative_pattern(files[name], top) for name in _PATTERNS if name in files}
     if "path" in files:
         source["stat_map" if files["single"] else "results"] = _relative(files["path"], top)
         source |= {name: files[name] for name in ("package", "dof") if name in files}
@@ -151,6 +153,11 @@ def _without_place(item):
     return Path(item).name if Path(item).is_file() else item
 
 
+def _relative_pattern(pattern, top):
+    folder, below = split_pattern(pattern)
+    return f"{escape_pattern(_relative(folder or '.', top))}/{below}"
+
+
 def _relative(path, top):
     """Return a path relative to the results where there is a way, else the path itself."""
     try:
@@ -180,7 +187,7 @@ def source_path_sha256(files):
     str
     """
     kind = next(name for name in PLACES if name in files)
-    place = pattern_root(files[kind]) if kind == "pattern" else files[kind]
+    place = split_pattern(files[kind])[0] if kind == "pattern" else files[kind]
     return hashlib.sha256(os.fsencode(os.path.realpath(place))).hexdigest()
 
 
@@ -346,10 +353,9 @@ def _stage_maps(source, by_role, folder):
     places = {"pattern": place, "variance_pattern": place}
     if "variance_pattern" in source:
         places["variance_pattern"] = folder / "variances" / place.relative_to(folder)
-    for name in ("pattern", "variance_pattern"):
+    for name in _PATTERNS:
         if name in source:
-            below = source[name].removeprefix(pattern_root(source[name]))
-            files[name] = f"{places[name]}/{below}"
+            files[name] = f"{escape_pattern(places[name])}/{split_pattern(source[name])[1]}"
     for item in maps:
         _link(item, place, folder)
     for item in variances:
@@ -364,9 +370,8 @@ def _check_named(record):
     lacking = [role for role in ("participants", "maps_table") if role in source.keys() - roles]
     if lacking:
         raise UnusableFileError(path, f"has no {' and no '.join(lacking)} among its Inputs")
-    for name in ("pattern", "variance_pattern"):
-        below = source.get(name, "").removeprefix(pattern_root(source.get(name, "")))
-        if ".." in PurePosixPath(below).parts:
+    for name in _PATTERNS:
+        if ".." in PurePosixPath(split_pattern(source.get(name, ""))[1]).parts:
             raise UnusableFileError(path, f"has the {name} {source[name]}, which leads upwards")
     settings = record.content["Settings"]
     named = [

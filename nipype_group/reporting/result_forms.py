@@ -1,5 +1,6 @@
 """Which form the JSON files of a group folder have, as `nipype_group.whole_files` checks it."""
 
+from nipype_group.stats.clusters import CONNECTIVITIES
 from nipype_group.whole_files import NUMBER
 
 _NUMBER = (*NUMBER, type(None))
@@ -57,7 +58,7 @@ THRESHOLDED = {
         "Tail": frozenset({"two-sided", "positive", "negative"}),
         "SurvivingVoxels": int,
         "Clusters": int,
-        "Connectivity?": int,
+        "Connectivity?": frozenset(CONNECTIVITIES),
         "SearchVolumeVoxels?": int,
         "ThresholdUnit?": _TEXT,
         "CorrectedBy?": _TEXT,

@@ -12,6 +12,7 @@ from nipype_group.design.sources import (
     find_pattern_maps,
     parse_selection,
     read_maps_table,
+    split_pattern,
     with_variances,
 )
 from nipype_group.images import content_sha256, file_sha256, file_state
@@ -218,20 +219,8 @@ def _entries(files):
         entries, variances = find_pattern_maps(files["pattern"]), files.get("variance_pattern", "")
         if variances:
             entries = with_variances(entries, find_pattern_maps(variances))
-        return entries, pattern_root(variances) or "."
+        return entries, split_pattern(variances)[0] or "."
     return read_maps_table(files["maps_table"]), Path(files["maps_table"]).parent
-
-
-def pattern_root(pattern):
-    """Return the part of a pattern before its first wildcard: names are relative to it.
-
-    Examples
-    --------
-    >>> pattern_root("first_level/{subject}/con_0001.nii")
-    'first_level/'
-    """
-    fixed = re.split(r"[{*?\[]", pattern, maxsplit=1)[0]
-    return fixed[: fixed.rfind("/") + 1]
 
 
 def _with_companions(role, name, path):

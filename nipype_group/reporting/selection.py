@@ -8,13 +8,12 @@ one, as after a move, and where the choice is put in other words, content decide
 from collections import Counter
 from dataclasses import dataclass, field
 
-from nipype_group.design.sources import parse_selection
+from nipype_group.design.sources import parse_selection, split_pattern
 from nipype_group.reporting.provenance_record import (
     PLACES,
     ProvenanceRecord,
     source_path_sha256,
 )
-from nipype_group.reporting.run_inputs import pattern_root
 from nipype_group.whole_files import read_json
 
 _OF_MAPS = ("map", "stack_file", "statistic")
@@ -91,7 +90,7 @@ def _choice(kind, files):
         entities = parse_selection(files.get("select", []))
         return {key: sorted(values) for key, values in entities.items()}
     if kind == "pattern":
-        return files["pattern"].removeprefix(pattern_root(files["pattern"]))
+        return split_pattern(files["pattern"])[1]
     if kind == "path":
         return files.get("package")
     return files[kind].rpartition("/")[2]

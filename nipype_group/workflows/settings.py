@@ -6,7 +6,7 @@ from pathlib import Path
 from nipype_group.design.contrasts import check_definitions, contrast_test
 from nipype_group.design.formula import formula_variables
 from nipype_group.design.observations import ON_BAD_MAP
-from nipype_group.design.plan import ContrastTest
+from nipype_group.design.plan import MOST_PERMUTATIONS, ContrastTest
 from nipype_group.interfaces.atlas_inputs import NO_ATLAS
 from nipype_group.reporting.atlas_files import atlas_file
 from nipype_group.reporting.table_views import CONVENTIONS
@@ -34,6 +34,14 @@ _PERMUTATION_CHOICES = {
     "block_exchange": BLOCK_EXCHANGES,
     "p_approximation": APPROXIMATIONS,
     "tdp_template": ("none", "simes", "learned"),
+}
+# The least and the most: what no study needs would keep a computer busy for ever.
+_COUNTS = {
+    "cluster_extent": (0, 10**9),
+    "n_permutations": (0, MOST_PERMUTATIONS),
+    "n_procs": (1, 100_000),
+    "n_voxel_shards": (1, 100_000),
+    "n_shards": (1, 100_000),
 }
 _PERMUTATION_OPTIONS = (
     "statistics",
@@ -214,13 +222,10 @@ class AnalysisSettings:
         elif self.threshold_z is not None:
             raise ValueError("threshold_z goes with the height control none")
         self._check_clusters()
-        for name, least in (("cluster_extent", 0), ("n_permutations", 0), ("n_procs", 1)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} is a number >= {least}, got {getattr(self, name)}")
-        if self.n_voxel_shards < 1:
-            raise ValueError(f"n_voxel_shards is a number >= 1, got {self.n_voxel_shards}")
-        if self.n_shards is not None and self.n_shards < 1:
-            raise ValueError(f"n_shards is a number >= 1, got {self.n_shards}")
+        for name, (least, most) in _COUNTS.items():
+            value = getattr(self, name)
+            if value is not None and not least <= value <= most:
+                raise ValueError(f"{name} is a number from {least} to {most}, got {value}")
         if not 0 <= self.seed < 2**63:
             raise ValueError(f"seed is an integer from 0 to 2^63 - 1, got {self.seed}")
         if not 0 < self.min_coverage <= 1:
@@ -245,7 +250,7 @@ class AnalysisSettings:
             raise ValueError(f"variance_fwhm_mm is a number of mm, got {self.variance_fwhm_mm}")
         if self.tdp_template != "none" and not self.ari_thresholds_z:
             raise ValueError("tdp_template goes with heights in ari_thresholds_z")
-        if self.early_stop < 0 or (
+        if not 0 <= self.early_stop <= self.n_permutations or (
             self.early_stop
             and (
                 len(self.statistics) > 1
@@ -256,8 +261,9 @@ class AnalysisSettings:
             )
         ):
             raise ValueError(
-                "early_stop is a number of shuffles, without extent, mass, tfce, tdp_template, "
-                "variance_groups, variance_fwhm_mm, across_contrasts and p_approximation"
+                f"early_stop is a number of shuffles up to {self.n_permutations}, without extent, "
+                "mass, tfce, tdp_template, variance_groups, variance_fwhm_mm, across_contrasts "
+                "and p_approximation"
             )
         if self.tdp_template != "none" and (self.variance_groups or self.variance_fwhm_mm):
             raise ValueError(

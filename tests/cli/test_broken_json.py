@@ -201,6 +201,47 @@ def test_a_broken_file_is_named_or_changes_nothing(
             assert made is None
 
 
+@pytest.mark.parametrize("value", [10**18, 0])
+@pytest.mark.parametrize("kind", KINDS)
+def test_numbers_that_cannot_be_are_shown_or_named(finished_study, tmp_path, capsys, kind, value):
+    results = copied(finished_study / "out", tmp_path / "broken")
+    path = find(results, kind)
+    content = json.loads(path.read_text())
+    changed = _with_leaves(content, lambda v: value if _is_number(v) else v)
+    if changed == content:
+        pytest.skip(f"{path.name} holds no number")
+    path.write_text(json.dumps(changed))
+    capsys.readouterr()
+    for name in COMMANDS:
+        code, made = made_by(name, results, finished_study / "out", tmp_path)
+        out, err = capsys.readouterr()
+        # What differs is no error.
+        if err or code not in (0, 1):
+            checked_message(code, out, err, path)
+            assert made is None
+
+
+@pytest.mark.parametrize("value", [10**40, -1])
+def test_replay_starts_with_no_numbers_that_cannot_be(finished_study, tmp_path, capsys, value):
+    results = copied(finished_study / "out", finished_study / "broken")
+    path = results / "provenance.json"
+    content = json.loads(path.read_text())
+    for name, usual in content["Settings"].items():
+        if not _is_number(usual):
+            continue
+        settings = {**content["Settings"], name: value}
+        path.write_text(json.dumps({**content, "Settings": settings}))
+        capsys.readouterr()
+        # Any seed is one up to 2^63, any memory bounds a shard.
+        if name == "memory_gb" and value > 0:
+            continue
+        code = main(["replay", str(results), "--plugin", "Linear", "--work-dir", str(tmp_path)])
+        out, err = capsys.readouterr()
+        checked_message(code, out, err.rpartition("\r")[2], path)
+        assert name in err
+    assert list(tmp_path.glob("nipype-group-replay-*")) == []
+
+
 @pytest.mark.parametrize("way", BREAKS)
 @pytest.mark.parametrize("kind", ["provenance.json"])
 def test_replay_names_a_broken_record(finished_study, tmp_path, capsys, kind, way):

@@ -103,6 +103,23 @@ def test_tables_and_maps(hostile_name, run_in, kept, tmp_path):
     assert not list(tmp_path.rglob("canary*"))
 
 
+@pytest.mark.parametrize("name", ["{subject} {x}", "[ab]*"])
+def test_a_pattern_starts_in_the_folder_of_any_name(
+    small_study, tmp_path, command, no_figures, monkeypatch, name
+):
+    pattern = "study/**/sub-{subject}_*stat-effect_statmap.nii.gz"
+    options = ["--pattern", pattern, "--formula", "1", "--contrast", "m=intercept", "--atlas",
+               "none", "--plugin", "Linear"]  # fmt: skip
+    for work, place in (("w1", tmp_path / "plain"), ("w2", tmp_path / name)):
+        shutil.copytree(small_study, place / "study")
+        monkeypatch.chdir(place)
+        code, _, err = command("run", "out", *options, "--work-dir", tmp_path / work)
+        assert code == 0, err
+    made = tmp_path / name / "out"
+    assert values(made) == values(tmp_path / "plain" / "out")
+    assert command("replay", made)[0] == 0
+
+
 def test_processes(run_in, tmp_path):
     name = "it's `touch canary` $(touch canary) {x} 100%s"
     plain = run_in(tmp_path / "plain", "plain")

@@ -3,7 +3,9 @@
 import gzip
 import hashlib
 import json
+import re
 import shutil
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -428,6 +430,21 @@ def test_a_damaged_record_is_named(finished, replay):
     assert "provenance.json: is no JSON" in err
     (finished / "provenance.json").write_text("{}")
     assert "provenance.json: has no Command" in replay(finished)[2]
+
+
+def test_crash_files_of_a_failed_replay_are_there(finished, replay, tmp_path):
+    record = finished / "provenance.json"
+    settings = json.loads(record.read_text())["Settings"]
+    edit_json(record, Settings={**settings, "formula": "1 + nosuch"})
+    code, _, err = replay(finished, "--work-dir", tmp_path / "w")
+    assert code == 1
+    assert "nosuch" in err
+    assert "the same command goes on" not in err
+    (crash,) = re.findall(r"traceback is in (.*)", err)
+    (kept,) = (tmp_path / "w").iterdir()
+    assert Path(crash).is_relative_to(kept)
+    assert Path(crash).is_file()
+    assert f"{kept} is kept" in err
 
 
 def test_settings_of_another_version_are_named(finished, replay):

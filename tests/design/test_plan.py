@@ -189,7 +189,7 @@ def test_a_larger_number_adds_shards_and_changes_none():
 @pytest.mark.parametrize(
     ("kwargs", "message"),
     [
-        ({"n_permutations": 0}, "number of shuffles >= 1, got 0"),
+        ({"n_permutations": 0}, "number of shuffles from 1 to 100000000, got 0"),
         ({"n_shards": 0}, "shards is a number >= 1"),
         ({"shuffling": "swap"}, "shuffling is one of auto, permute, flip, both, got 'swap'"),
         ({"shuffling": "permute"}, "'m' tests a mean"),

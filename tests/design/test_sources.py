@@ -8,6 +8,7 @@ import pytest
 
 from nipype_group.design.sources import (
     MapEntry,
+    escape_pattern,
     find_bids_maps,
     find_pattern_maps,
     parse_bids_name,
@@ -16,6 +17,7 @@ from nipype_group.design.sources import (
     read_participants,
     read_tsv,
     read_volumes_table,
+    split_pattern,
     with_variances,
 )
 
@@ -396,3 +398,29 @@ def test_names_that_are_no_line_of_text_are_refused(sign):
         MapEntry("01", Path(f"/data/a{sign}.nii"), f"a{sign}.nii")
     assert len(str(caught.value).splitlines()) == 1
     MapEntry("01", Path("/data/\n/a é\xa0.nii"), "a é\xa0.nii")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "folder", "below"),
+    [
+        ("a/b/{subject}/c.nii", "a/b/", "{subject}/c.nii"),
+        ("a/sub-{subject}.nii", "a/", "sub-{subject}.nii"),
+        ("{subject}.nii", "", "{subject}.nii"),
+        ("/a/*/{subject}.nii", "/a/", "*/{subject}.nii"),
+        ("a[{]b}/[*]/s[ab]/{subject}", "a{b}/*/", "s[ab]/{subject}"),
+        ("a[[]b]/{subject}", "a[b]/", "{subject}"),
+    ],
+)
+def test_a_pattern_has_a_folder_before_its_first_wildcard(pattern, folder, below):
+    assert split_pattern(pattern) == (folder, below)
+
+
+@pytest.mark.parametrize("name", ["{subject}", "{0}", "[a]", "*", "a?", "[!b]{x}", "[[]", "]["])
+def test_a_folder_of_any_name_is_found_by_its_escaped_pattern(tmp_path, name):
+    for folder in (name, "other"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "s1.nii").touch()
+    pattern = f"{escape_pattern(tmp_path / name)}/{{subject}}.nii"
+    assert split_pattern(pattern)[0] == f"{tmp_path / name}/"
+    (entry,) = find_pattern_maps(pattern)
+    assert (entry.path, entry.name) == (tmp_path / name / "s1.nii", "s1.nii")

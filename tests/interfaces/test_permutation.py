@@ -315,7 +315,7 @@ def test_contrast_that_no_shuffle_changes_is_refused(stages, permute):
 @pytest.mark.parametrize(
     ("inputs", "message"),
     [
-        ({"n_permutations": 0}, "number of shuffles >= 1, got 0"),
+        ({"n_permutations": 0}, "number of shuffles from 1 to 100000000, got 0"),
         ({"n_permutations": 10, "n_shards": 0}, "shards is a number >= 1"),
         ({"n_permutations": 10, "alpha": 5.0}, "alpha"),
     ],

@@ -10,7 +10,6 @@ from nipype_group.reporting.run_inputs import (
     InputsError,
     digest,
     find_inputs,
-    pattern_root,
     record_inputs,
 )
 
@@ -114,16 +113,3 @@ def test_moved_files_are_found_by_content_and_others_named(small_study, tmp_path
     shutil.copy(inputs[2].path, away / "same.gz")
     with pytest.raises(InputsError, match=r"sub-02.*missing"):
         find_inputs(inputs, [away])
-
-
-@pytest.mark.parametrize(
-    ("pattern", "root"),
-    [
-        ("a/b/{subject}/c.nii", "a/b/"),
-        ("a/sub-{subject}.nii", "a/"),
-        ("{subject}.nii", ""),
-        ("/a/*/{subject}.nii", "/a/"),
-    ],
-)
-def test_pattern_root(pattern, root):
-    assert pattern_root(pattern) == root
