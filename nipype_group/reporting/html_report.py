@@ -391,6 +391,9 @@ def _viewer(folder, lead):
         # nilearn writes the title into a script as it is; labels are letters and digits.
         title = re.sub(r"[^\w ]", "", f"{lead.contrast} {lead.desc}")
         page = plotting.view_img(str(found[0]), threshold=1e-6, title=title).get_standalone()
+    # A viewer has a frame of its own, where its names need no random part, which would be another
+    # one in every page.
+    page = re.sub(r"-[0-9a-f]{32}\b", "", page)
     # Its icon would be fetched from the network.
     return re.sub(r"<link[^>]*icon[^>]*>", "", page)
 

@@ -191,6 +191,8 @@ def test_report_with_viewer(analyse, tmp_path):
     source = report_of(group).read_text()
     assert "Interactive viewer of age" in source
     assert "brainsprite" in source
+    # Nothing in it is random.
+    assert source == Path(write_report(group, tmp_path / "again.html", viewer=True)).read_text()
     _, console, requests = browse(report_of(group), tmp_path)
     assert (console, requests) == ([], [])
 
