@@ -2,7 +2,7 @@
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -77,6 +77,7 @@ class ThresholdedResult:
     desc: str
     tables: dict
     settings: dict
+    _read: dict = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def control(self):
@@ -95,12 +96,13 @@ class ThresholdedResult:
 
     def table(self, name, needed=()):
         """Read clusters, peaks or labels, which have the columns that are needed."""
-        path = self.tables[name]
-        table = _with_columns(read_table(path), path, needed)
-        known = read_table(self.tables["clusters"])["cluster_id"]
-        if not table["cluster_id"].isin(known).all():
-            raise UnusableFileError(path, "is of clusters that the table of clusters has not")
-        return table
+        if name not in self._read:
+            path = self.tables[name]
+            self._read[name] = table = read_table(path)
+            known = table if name == "clusters" else self.table("clusters")
+            if not set(table["cluster_id"]) <= set(known["cluster_id"]):
+                raise UnusableFileError(path, "is of clusters that the table of clusters has not")
+        return _with_columns(self._read[name].copy(), self.tables[name], needed)
 
 
 class GroupFolder:
@@ -126,7 +128,7 @@ class GroupFolder:
         if not path.is_dir():
             raise FileNotFoundError(f"{path} does not exist; give the folder of results")
         check_results(path, given)
-        self.path = path
+        self.path, self._results = path, {}
         self.files = [Named.of(p) for p in sorted(path.iterdir()) if p.is_file()]
         for file in self.files:
             file.check_labels()
@@ -147,7 +149,7 @@ class GroupFolder:
         if "Columns" in content and any(len(row) != n_columns for row in weights):
             raise UnusableFileError(contrasts.path, "has weights for another number of columns")
         for contrast in self.contrasts:
-            if not np.any(contrast.weights):
+            if contrast.weights.size and not np.any(contrast.weights):
                 raise UnusableFileError(
                     contrasts.path, f"has no weight but 0 for contrast {contrast.name}"
                 )
@@ -235,6 +237,11 @@ class GroupFolder:
 
         The strictest control at which anything survives leads; where nothing does, the strictest.
         """
+        if contrast not in self._results:
+            self._results[contrast] = self._read_results(contrast)
+        return self._results[contrast]
+
+    def _read_results(self, contrast):
         found = []
         for file in self.files:
             if (
@@ -249,15 +256,16 @@ class GroupFolder:
                     name: self.path / f"{stem}{name}.tsv"
                     for name in ("clusters", "peaks", "labels")
                 }
-                n_clusters, n_voxels = len(read_table(file.path)), settings["SurvivingVoxels"]
+                desc = file.entities.get("desc", "")
+                result = ThresholdedResult(contrast, desc, tables, settings)
+                found.append(result)
+                n_clusters, n_voxels = len(result.table("clusters")), settings["SurvivingVoxels"]
                 if (n_clusters > 0) != (n_voxels > 0):
                     raise UnusableFileError(
                         about,
                         f"has {n_voxels} SurvivingVoxels, and {file.path.name} has "
                         f"{count(n_clusters, 'cluster')}",
                     )
-                desc = file.entities.get("desc", "")
-                found.append(ThresholdedResult(contrast, desc, tables, settings))
         return sorted(
             found, key=lambda r: (not r.survives, STRICTEST_FIRST.index(r.control), r.desc)
         )
