@@ -4,6 +4,7 @@ import os
 
 os.environ.setdefault("NO_ET", "1")
 
+import gzip
 import logging
 from pathlib import Path
 
@@ -36,6 +37,23 @@ def quiet_nipype():
     before = own.level, own.propagate, own.disabled
     yield
     assert (own.level, own.propagate, own.disabled) == before, "the test changes the project's log"
+
+
+@pytest.fixture
+def held_in():
+    """Return a function that names the files below a folder that hold a text, unpacked."""
+
+    def find(folder, secret):
+        found = []
+        for path in filter(Path.is_file, Path(folder).rglob("*")):
+            content = path.read_bytes()
+            if content.startswith(b"\x1f\x8b"):
+                content = gzip.decompress(content)
+            if secret.encode() in content:
+                found.append(path.name)
+        return found
+
+    return find
 
 
 # Names that a shell, Python, a scheduler, a table, a page or a format takes for more than a name.

@@ -203,8 +203,8 @@ def read_table(path):
     Raises
     ------
     FileNotFoundError, ValueError
-        There is no such file, it is no table of clusters, peaks or labels, or a number in it can't
-        be read.
+        There is no such file, it is no table of clusters, peaks or labels, two columns have one
+        name, a row is shorter or longer than the header, or a number can't be read.
     """
     path = Path(path)
     if not path.is_file():
@@ -212,12 +212,24 @@ def read_table(path):
     try:
         with path.open(encoding="utf-8", newline="") as stream:
             rows = [row for row in csv.reader(stream, delimiter="\t", strict=True) if row]
-        columns = {name: [row[i] for row in rows[1:]] for i, name in enumerate(rows[0])}
-    except (csv.Error, UnicodeDecodeError, IndexError) as error:
+    except (csv.Error, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not a readable TSV file: {error}") from error
-    if "cluster_id" not in columns:
+    header = rows[0] if rows else []
+    if "cluster_id" not in header:
         raise ValueError(f"{path} has no column cluster_id: not a table of write_tables")
-    return pd.DataFrame({name: _read_column(path, name, cells) for name, cells in columns.items()})
+    twice = next((name for name in header if header.count(name) > 1), None)
+    if twice is not None:
+        raise ValueError(f"{path} has two columns {twice}; correct the file")
+    for number, row in enumerate(rows[1:], start=1):
+        if len(row) != len(header):
+            raise ValueError(
+                f"{path}, row {number} has {len(row)} cells, the header {len(header)}; "
+                "correct the file"
+            )
+    columns = zip(*rows[1:]) if rows[1:] else [()] * len(header)
+    return pd.DataFrame(
+        {name: _read_column(path, name, cells) for name, cells in zip(header, columns)}
+    )
 
 
 def _read_column(path, name, cells):
@@ -230,7 +242,7 @@ def _read_column(path, name, cells):
 def _converted(cells, kind):
     """Return cells as a column of a kind, faster than pandas does small ones."""
     if kind == "s":
-        return pd.Series(cells, dtype="str")
+        return pd.Series(list(cells), dtype="str")
     numbers = [np.nan if cell == MISSING else float(cell) for cell in cells]
     if kind == "f":
         return np.array(numbers, dtype=float)

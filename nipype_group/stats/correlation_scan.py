@@ -8,26 +8,12 @@ depend on tiles, shards, threads or the matrix library.
 import numba
 import numpy as np
 
+from nipype_group.stats.matrix_products import dot
+
 
 def float32_error(n_maps):
     """Bound the error of a float32 product of two unit vectors of n_maps elements."""
     return max(1e-5, n_maps * 2.0**-24 + 2.0**-22)
-
-
-@numba.njit(nogil=True, cache=True)
-def _dot(left, right):
-    """Return the product of two vectors, summed in four strands for speed, in a fixed order."""
-    a, b, c, d = 0.0, 0.0, 0.0, 0.0
-    n = len(left)
-    whole = n - n % 4
-    for i in range(0, whole, 4):
-        a += left[i] * right[i]
-        b += left[i + 1] * right[i + 1]
-        c += left[i + 2] * right[i + 2]
-        d += left[i + 3] * right[i + 3]
-    for i in range(whole, n):
-        a += left[i] * right[i]
-    return (a + b) + (c + d)
 
 
 @numba.njit(nogil=True, cache=True)
@@ -45,10 +31,10 @@ def exact_correlation(rows, n_effect, series):
     """
     rest, square, product = 1.0, 0.0, 0.0
     for i in range(n_effect):
-        product = _dot(rows[i], series)
+        product = dot(rows[i], series)
         square += product * product
     for i in range(n_effect, rows.shape[0]):
-        nuisance = _dot(rows[i], series)
+        nuisance = dot(rows[i], series)
         rest -= nuisance * nuisance
     if rest <= 0.0:
         return 0.0

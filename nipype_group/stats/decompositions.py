@@ -11,31 +11,15 @@ from dataclasses import dataclass
 import numba
 import numpy as np
 
-from nipype_group.stats.matrix_products import multiply
+from nipype_group.stats.matrix_products import dot, multiply
 
 _EPS = np.finfo(float).eps
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
-def _dot(left, right, start):
-    """Return the product of two vectors from an element on, in four strands for speed."""
-    a, b, c, d = 0.0, 0.0, 0.0, 0.0
-    n = len(left)
-    whole = n - (n - start) % 4
-    for i in range(start, whole, 4):
-        a += left[i] * right[i]
-        b += left[i + 1] * right[i + 1]
-        c += left[i + 2] * right[i + 2]
-        d += left[i + 3] * right[i + 3]
-    for i in range(whole, n):
-        a += left[i] * right[i]
-    return (a + b) + (c + d)
-
-
-@numba.njit(nogil=True, cache=True, error_model="numpy")
 def _take_out(vector, row, start):
     """Reflect a row by 1 - v v', where v is 0 before an element."""
-    factor = _dot(vector, row, start)
+    factor = dot(vector, row, start)
     for i in range(start, len(row)):
         row[i] -= factor * vector[i]
 
@@ -45,7 +29,7 @@ def _bring_largest(rows, order, k):
     """Exchange row k with the one that is longest from element k on; return its length."""
     longest, at = -1.0, k
     for j in range(k, len(rows)):
-        square = _dot(rows[j], rows[j], k)
+        square = dot(rows[j], rows[j], k)
         if square > longest:
             longest, at = square, j
     if at != k:
@@ -76,13 +60,13 @@ def _reflect(rows, vectors, order, tolerance):
             if not length > tolerance:
                 return k
         else:
-            length = np.sqrt(_dot(rows[k], rows[k], k))
+            length = np.sqrt(dot(rows[k], rows[k], k))
         vector, row = vectors[k], rows[k]
         if length > 0.0:
             for i in range(k, len(row)):
                 vector[i] = row[i]
             vector[k] += length if row[k] >= 0.0 else -length
-            factor = np.sqrt(2.0 / _dot(vector, vector, k))
+            factor = np.sqrt(2.0 / dot(vector, vector, k))
             for i in range(k, len(row)):
                 vector[i] *= factor
             for j in range(k, len(rows)):

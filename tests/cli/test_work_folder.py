@@ -1,6 +1,5 @@
 """The work folder of the command: where it is, what it holds, and what becomes of old ones."""
 
-import gzip
 import shutil
 import stat
 
@@ -11,23 +10,10 @@ import pytest
 SECRET = "a-secret-of-the-environment"
 
 
-def held_in(folder, secret):
-    """Return the files below a folder that hold a text, compressed ones too."""
-    found = []
-    for path in folder.rglob("*"):
-        if path.is_file():
-            content = path.read_bytes()
-            if content.startswith(b"\x1f\x8b"):
-                content = gzip.decompress(content)
-            if secret.encode() in content:
-                found.append(path.name)
-    return found
-
-
 @pytest.mark.parametrize("plugin", ["Linear", "MultiProc"])
 @pytest.mark.parametrize("wrong", [False, True])
 def test_no_variable_of_the_environment_is_in_any_file(
-    analyse, tmp_path, monkeypatch, plugin, wrong
+    analyse, tmp_path, monkeypatch, plugin, wrong, held_in
 ):
     monkeypatch.setenv("A_TOKEN", SECRET)
     # In the second case a node fails, which leaves a crash file.
