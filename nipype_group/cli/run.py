@@ -83,7 +83,10 @@ def guarded(command, arguments):
     except RecursionError as error:
         print(f"{command}: {_unforeseen(error)}", file=sys.stderr)
         return 1
-    except (ValueError, OSError, RuntimeError, ImportError) as error:
+    except OSError as error:
+        print(f"{command}: {_with_place(error, arguments)}", file=sys.stderr)
+        return 1
+    except (ValueError, RuntimeError, ImportError) as error:
         print(f"{command}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -95,6 +98,17 @@ def guarded(command, arguments):
     except Exception as error:
         print(f"{command}: {_unforeseen(error)}", file=sys.stderr)
         return 1
+
+
+def _with_place(error, arguments):
+    """Return the message of a system's error; one that names no file gets the folder written to.
+
+    A disk that fills up while a file is written names none.
+    """
+    output = getattr(arguments, "output_dir", None)
+    if error.errno is None or error.filename is not None or output is None:
+        return str(error)
+    return f"{error}, writing to {output} or beside it"
 
 
 def _unforeseen(error):

@@ -1,5 +1,7 @@
 """Work and results folders that are deleted or replaced while a run goes on."""
 
+import errno
+import os
 import shutil
 
 import pytest
@@ -60,3 +62,25 @@ def test_a_folder_that_is_lost_is_named_in_one_line(
     for text in (out, err):
         assert "Traceback" not in text
         assert "unforeseen" not in text
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        "nipype_group.execution.lock.json.dump",
+        "nipype_group.execution.work_folder.json.dumps",
+        "nipype_group.cli.origin.standing_files",
+    ],
+)
+def test_a_disk_that_is_full_before_the_first_node_is_told_with_the_folder(
+    analyse, monkeypatch, tmp_path, step
+):
+    def no_space(*_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(step, no_space)
+    code, _, err = analyse()
+    assert code == 1
+    (said,) = err.rpartition("\r")[2].strip().splitlines()
+    assert "No space left" in said
+    assert str(tmp_path / "out") in said
