@@ -14,6 +14,7 @@ from nipype_group.images import (
     Grid,
     MapError,
     array_sha256,
+    open_image,
     read_map,
     read_mask,
     read_volume,
@@ -449,10 +450,10 @@ def read_fit(model_file, betas_file, residual_variance_file, mask_file, pattern_
         lacking = _read_patterns(about)
     except (OSError, TypeError, ValueError) as error:
         raise MapError(model_file, f"no model description ({error!r})") from error
-    image = nib.load(betas_file)
-    grid = Grid(image.shape[:3], np.asarray(image.affine, dtype=float))
+    image = open_image(betas_file)
+    grid = image.grid
     mask, _ = read_mask(mask_file, grid)
-    betas = np.asarray(image.dataobj, dtype=float).reshape(mask.size, -1, order="F")
+    betas = image.values().reshape(mask.size, -1, order="F")
     if betas.shape[1] != len(covariance):
         raise MapError(betas_file, f"{betas.shape[1]} volumes for {len(covariance)} columns")
     variance, _ = read_volume(residual_variance_file)
@@ -529,14 +530,12 @@ class MaskedStack:
     """
 
     def __init__(self, stack_file, mask_file):
-        image = nib.load(stack_file)
-        if image.ndim != 4 or not str(stack_file).endswith(".nii"):
+        image = open_image(stack_file)
+        if len(image.shape) != 4 or not str(stack_file).endswith(".nii"):
             raise MapError(stack_file, f"an uncompressed 4D .nii is expected, got {image.shape}")
-        self.grid = Grid(image.shape[:3], np.asarray(image.affine, dtype=float))
+        self.grid = image.grid
         self.mask, _ = read_mask(mask_file, self.grid)
-        data = image.dataobj.get_unscaled() if image.dataobj.slope == 1 else None
-        if data is None:
-            raise MapError(stack_file, "a scaled stack cannot be memory-mapped")
+        data = image.memory_map()
         # In the file the map index runs slowest, so this is a view.
         self._maps = data.reshape(-1, image.shape[3], order="F").T
         self._inside = np.flatnonzero(self.mask.ravel(order="F"))

@@ -2,10 +2,8 @@
 
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 import pandas as pd
-from nibabel.filebasedimages import ImageFileError
 
 from nipype_group.design.formula import code_formula, formula_variables
 from nipype_group.design.fsl import read_fsl_matrix
@@ -18,6 +16,7 @@ from nipype_group.design.sources import (
     read_participants,
     read_tsv,
 )
+from nipype_group.images import MapError, open_image
 
 # Headers that are looked at, evenly spread: the maps of a study have one grid.
 _MOST_HEADERS = 50
@@ -84,9 +83,8 @@ def _spread(items, most):
 def _count(path, volume=None):
     """Return how many voxels of an image, or of one of its volumes, have a value."""
     try:
-        values = nib.load(path).dataobj
-        values = np.asarray(values if volume is None else values[..., volume])
-    except (OSError, EOFError, ImageFileError, ValueError, IndexError):
+        values = open_image(path).values(volume)
+    except MapError:
         return 0
     return np.count_nonzero(np.nan_to_num(values))
 
@@ -102,10 +100,9 @@ def _entries(files):
 def _shape(path):
     """Return the shape that a header says, with three axes or more; None without a header."""
     try:
-        shape = nib.load(path).shape
-    except (OSError, EOFError, ImageFileError, ValueError):
+        return open_image(path).shape
+    except MapError:
         return None
-    return tuple(int(n) for n in shape) + (1,) * (3 - len(shape))
 
 
 def _n_columns(files, formula, entries):

@@ -1,17 +1,14 @@
 """Files as first levels leave them: maps merged in one 4D image, and what a map says it is."""
 
 import re
-import zlib
 from collections import Counter
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
-from nibabel.filebasedimages import ImageFileError
 
 from nipype_group.design.fsl import read_contrast_names
 from nipype_group.design.sources import MapEntry, read_volumes_table
-from nipype_group.images import Grid, MapError, write_volume
+from nipype_group.images import MapError, open_image, write_volume
 
 # As spm_contrasts describes its images: "SPM contrast - 1: faces > houses", "Contrast 1: ...",
 # "SPM{T_[190.0]} - contrast 1: ...".
@@ -42,22 +39,15 @@ def split_merged(path, directory, stem="vol"):
     MapError
         Where the image is unreadable or not 4D.
     """
-    try:
-        # A compressed file is read through once, not from its start for every volume.
-        image = nib.load(path, keep_file_open=True)
-        if len(image.shape) != 4:
-            raise MapError(path, f"its shape is {image.shape}; 4D is expected, a map a volume")
-        grid = Grid(image.shape[:3], np.asarray(image.affine, dtype=float))
-        return [
-            write_volume(Path(directory, f"{stem}{i:04d}.nii"), image.dataobj[..., i], grid)
-            for i in range(image.shape[3])
-        ]
-    except MapError:
-        raise
-    except (OSError, EOFError, zlib.error, ImageFileError, ValueError) as error:
-        raise MapError(
-            path, f"cannot be read as an image, it may be truncated ({error})"
-        ) from error
+    image = open_image(path)
+    if len(image.shape) != 4:
+        raise MapError(path, f"its shape is {image.shape}; 4D is expected, a map a volume")
+    return [
+        write_volume(
+            Path(directory, f"{stem}{i:04d}.nii"), image.values(i, np.float32), image.grid
+        )
+        for i in range(image.shape[3])
+    ]
 
 
 def find_merged_maps(path, directory, table=None, variance_file=None):
@@ -164,8 +154,8 @@ def contrast_name(path):
 
 def _spm_contrast(path):
     try:
-        described = nib.load(path).header["descrip"].item()
-    except (OSError, EOFError, zlib.error, ImageFileError, ValueError, KeyError, TypeError):
+        described = open_image(path, positioned=False).header["descrip"].item()
+    except (MapError, KeyError, ValueError, TypeError):
         # An unreadable map is found where its values are read.
         return None
     found = _SPM_CONTRAST.search(described.decode("latin-1"))

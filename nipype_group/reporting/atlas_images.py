@@ -5,15 +5,13 @@ read stays: labels in the type of the file, probabilities as a sparse matrix, si
 file that changes (path, time of change, size) is read again.
 """
 
-import zlib
 from collections import OrderedDict
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 from scipy import sparse
 
-from nipype_group.images import voxel_volume_mm3
+from nipype_group.images import file_state, open_image, voxel_volume_mm3
 
 # Bytes. The three default atlases take 60 MB; a dense atlas beyond the first limit is read anew
 # at every call, and what was used least recently makes way beyond the second.
@@ -32,8 +30,8 @@ def load_image(path):
 
     Returns
     -------
-    image
-        Of nibabel: shape (x, y, z) or (x, y, z, labels).
+    OpenImage
+        Of shape (x, y, z) or (x, y, z, labels).
 
     Raises
     ------
@@ -42,24 +40,9 @@ def load_image(path):
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"atlas image {path} does not exist; check the path")
-    try:
-        # One handle moves forward through a compressed file: 4D atlases are read volume by volume.
-        # No memory map, as what is held must not change with the file.
-        image = nib.load(path, mmap=False, keep_file_open=True)
-    except (
-        nib.filebasedimages.ImageFileError,
-        nib.spatialimages.HeaderDataError,
-        nib.wrapstruct.WrapStructError,
-        OSError,
-        EOFError,
-        ValueError,
-        zlib.error,
-    ) as error:
-        raise ValueError(f"{path} is not a readable NIfTI image: {error}") from error
+    image = open_image(path)
     if len(image.shape) not in (3, 4) or 0 in image.shape:
         raise ValueError(f"{path} has shape {image.shape}; an atlas is a 3D or a 4D image")
-    if not np.isfinite(image.affine).all() or voxel_volume_mm3(image.affine) < 1e-12:
-        raise ValueError(f"{path} has an affine that cannot be inverted; write it again")
     return image
 
 
@@ -92,7 +75,7 @@ def read_labels(path):
     key = _identity(path)
     held = _recall(key)
     if held is None:
-        values = _whole_numbers(_read(image, path), path)
+        values = _whole_numbers(_read(image), path)
         held = values, _count(values)
         _remember(key, held, values.nbytes)
     return held
@@ -132,7 +115,7 @@ def read_percent(path, flat):
     lowest = highest = n_bytes = 0
     for volume in range(image.shape[3]):
         # One volume in memory at a time.
-        values = _read(image, path, volume)
+        values = _read(image, volume)
         if values.dtype.kind == "f":
             values = np.nan_to_num(values)
         if values.dtype.kind != "u":
@@ -154,13 +137,9 @@ def read_percent(path, flat):
     return _scaled(np.stack(at_points, axis=1), scale), totals
 
 
-def _read(image, path, volume=None):
+def _read(image, volume=None):
     """Read the voxels of a 3D image or of one volume, first axis fastest, in their own type."""
-    try:
-        voxels = image.dataobj if volume is None else image.dataobj[..., volume]
-        return np.asanyarray(voxels).ravel(order="F")
-    except (OSError, EOFError, ValueError, MemoryError, zlib.error) as error:
-        raise ValueError(f"{path} is truncated or damaged, fetch it again: {error}") from error
+    return image.values(volume, dtype=None).ravel(order="F")
 
 
 def _whole_numbers(values, path):
@@ -210,8 +189,7 @@ def _by_voxel(columns, n_voxels):
 
 
 def _identity(path):
-    stat = Path(path).stat()
-    return Path(path).absolute(), stat.st_mtime_ns, stat.st_size
+    return Path(path).absolute(), *file_state(path)
 
 
 def _recall(key):

@@ -11,7 +11,7 @@ import numpy as np
 
 from nipype_group._version import __version__
 from nipype_group.design.sources import parse_bids_name, read_tsv
-from nipype_group.images import compressed
+from nipype_group.images import compressed, open_image
 from nipype_group.reporting.provenance_record import PROV_FILES, PROVENANCE_NAME
 from nipype_group.reporting.result_forms import DATA_SET
 from nipype_group.reporting.ro_crate import CRATE_NAME
@@ -258,8 +258,8 @@ class DerivativeFolder:
             Name of the map's file.
         """
         path = self._place("statmap.nii.gz", **_in_order(stat=stat, **entities))
-        image = nib.load(source)
-        image = nib.Nifti1Image(np.asarray(image.dataobj, np.float32), None, image.header)
+        image = open_image(source)
+        image = nib.Nifti1Image(image.values(dtype=np.float32), None, image.header)
         image.set_data_dtype(np.float32)
         if stat in _INTENT:
             image.header.set_intent(_INTENT[stat], tuple(dof) if stat in ("t", "F") else ())

@@ -3,9 +3,9 @@
 import io
 import struct
 
-import nibabel as nib
 import numpy as np
 
+from nipype_group.images import open_image
 from nipype_group.reporting.rounding import ROUNDING, largest_difference, state_of
 
 # Last part of the names of images whose values are names, not sizes.
@@ -29,8 +29,8 @@ def compare_maps(first, second, alpha=None):
     dict
         As `nipype_group.reporting.file_comparison.compare_files` returns, without Kind.
     """
-    images = [nib.load(path) for path in (first, second)]
-    stored = [np.asanyarray(image.dataobj) for image in images]
+    images = [open_image(path, positioned=False) for path in (first, second)]
+    stored = [image.values(dtype=None) for image in images]
     one, other = (array.astype(float) for array in stored)
     if one.shape != other.shape:
         return {"Shapes": [list(v.shape) for v in (one, other)]}

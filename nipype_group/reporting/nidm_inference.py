@@ -3,11 +3,11 @@
 import json
 from dataclasses import dataclass
 
-import nibabel as nib
 import numpy as np
 from rdflib import Literal
 from scipy.stats import norm
 
+from nipype_group.images import open_image
 from nipype_group.reporting.derivatives import CONTROLS
 from nipype_group.reporting.nidm_document import iri, real, whole
 from nipype_group.reporting.nidm_model import add_map, needed
@@ -253,7 +253,7 @@ def _describe_search(found):
     folder, settings = found.folder, found.settings
     path = folder.find("mask", ".nii.gz", desc="search") or needed(folder, "mask", desc="group")
     smoothness = folder.read_json("smoothness")
-    sizes = np.asarray(nib.load(path).header.get_zooms()[:3], dtype=float)
+    sizes = open_image(path).grid.voxel_sizes_mm
     n_voxels = settings["SearchVolumeVoxels"]
     about = {
         "prov:wasGeneratedBy": found.node("inference"),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from rdflib import Literal
 
-from nipype_group.images import load_values, read_volume
+from nipype_group.images import open_image, read_volume
 from nipype_group.reporting.nidm_document import described, iri, real, whole
 from nipype_group.reporting.nidm_terms import STATISTICS, coordinate_system
 from nipype_group.stats.matrix_products import multiply
@@ -190,7 +190,8 @@ def _describe_residual(doc, folder, prefix):
         weights, covariance = contrast.weights[0], folder.design.model.covariance
         factor = multiply(multiply(weights, covariance), weights)
     path = needed(folder, "statmap", contrast=contrast.label, stat="variance")
-    image, values = load_values(path)
+    image = open_image(path)
+    values = image.values()
     name = f"{prefix}stat-residualMeanSquares_statmap.nii.gz"
     values = values / factor
     return doc.state(
@@ -254,7 +255,8 @@ def _describe_effect(doc, folder, prefix, contrast, made):
     label = contrast.label
     effect = needed(folder, "statmap", contrast=label, stat="effect")
     if contrast.test == "F":
-        image, values = load_values(effect)
+        image = open_image(effect)
+        values = image.values()
         name = f"{prefix}contrast-{label}_stat-meanSquare_statmap.nii.gz"
         about = doc.add_derived_map(name, image, np.square(values))
         title = f"Contrast Explained Mean Square Map: {contrast.name}"
@@ -263,7 +265,8 @@ def _describe_effect(doc, folder, prefix, contrast, made):
         return
     title = {"rdfs:label": f"Contrast Map: {contrast.name}", "contrastName": contrast.name}
     add_map(doc, folder, f"contrast_map_{label}", ["ContrastMap"], effect, made | title)
-    image, values = load_values(needed(folder, "statmap", contrast=label, stat="variance"))
+    image = open_image(needed(folder, "statmap", contrast=label, stat="variance"))
+    values = image.values()
     name = f"{prefix}contrast-{label}_stat-standardError_statmap.nii.gz"
     about = doc.add_derived_map(name, image, np.sqrt(values))
     title = {"rdfs:label": f"Contrast Standard Error Map: {contrast.name}"}

@@ -3,11 +3,10 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 import pandas as pd
 
-from nipype_group.images import to_voxels
+from nipype_group.images import open_image, to_voxels
 from nipype_group.reporting.brain_figures import peak_name
 from nipype_group.stats.glm import independent_rows
 from nipype_group.stats.matrix_products import multiply, residuals_of
@@ -68,7 +67,7 @@ def values_at(stack_file, peaks):
     ValueError
         Where a peak lies outside the image.
     """
-    image = nib.load(stack_file)
+    image = open_image(stack_file)
     points = peaks[["x", "y", "z"]].to_numpy(dtype=float)
     voxels = np.round(to_voxels(points, image.affine)).astype(int)
     outside = (voxels < 0).any(axis=1) | (voxels >= image.shape[:3]).any(axis=1)
@@ -77,7 +76,7 @@ def values_at(stack_file, peaks):
             f"{stack_file}: the peak at {points[outside][0].tolist()} mm lies outside the image"
         )
     # Slices of the file, not the whole of it.
-    columns = [np.asarray(image.dataobj[i, j, k], dtype=float).ravel() for i, j, k in voxels]
+    columns = [np.asarray(image.data[i, j, k], dtype=float).ravel() for i, j, k in voxels]
     return np.array(columns).T
 
 

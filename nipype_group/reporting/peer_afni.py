@@ -1,16 +1,14 @@
 """Results of AFNI: sub-bricks of a data set that its header marks as statistics."""
 
-import math
 import re
 from dataclasses import replace
 from xml.sax.saxutils import unescape
 
-import nibabel as nib
 from nibabel.brikhead import AFNIHeaderError, AFNIImageError
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 
-from nipype_group.images import MapError
+from nipype_group.images import MapError, open_image
 from nipype_group.reporting.peer_found import FoundResults, FoundStatistic, own_image
 
 LOOKED_FOR = (
@@ -83,9 +81,9 @@ def afni_statistics(path):
         Where the header or the data cannot be read.
     """
     try:
-        image = nib.load(path)
+        image = open_image(path)
         info = image.header.info if path.suffix == ".HEAD" else afni_header(path)
-        n_volumes = math.prod(image.shape[3:])
+        n_volumes = image.n_volumes
         labels = str(info.get("BRICK_LABS", "")).split("~")[:n_volumes]
         labels += [f"#{i}" for i in range(len(labels), n_volumes)]
         marked = _marked(info, n_volumes)
@@ -127,8 +125,8 @@ def afni_header(path):
         BRICK_LABS, BRICK_STATAUX and BRICK_STATSYM, as in a .HEAD.
     """
     try:
-        extensions = getattr(nib.load(path).header, "extensions", ())
-    except (OSError, EOFError, ImageFileError, HeaderDataError, ValueError):
+        extensions = getattr(open_image(path, positioned=False).header, "extensions", ())
+    except MapError:
         return {}
     info = {}
     for extension in extensions:

@@ -10,10 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-import nibabel as nib
 import numpy as np
 
-from nipype_group.images import IMAGE_SUFFIXES, UNREADABLE, Grid, MapError, read_mask
+from nipype_group.images import IMAGE_SUFFIXES, Grid, MapError, open_image, read_mask
 from nipype_group.reporting import peer_afni, peer_bids, peer_fsl, peer_palm, peer_spm
 from nipype_group.reporting.peer_found import FoundResults, FoundStatistic
 from nipype_group.stats.distributions import f_to_z, minus_log10, t_to_z, z_to_log_p
@@ -309,11 +308,8 @@ def _headed(path):
     name = path.name
     for suffix in IMAGE_SUFFIXES:
         name = name.removesuffix(suffix)
-    try:
-        header = nib.load(path).header
-        stat_type, dof, title = peer_spm.spm_description(path)
-    except UNREADABLE as error:
-        raise MapError(path, f"cannot be read as an image ({error})") from error
+    header = open_image(path, positioned=False).header
+    stat_type, dof, title = peer_spm.spm_description(path)
     if stat_type is None and hasattr(header, "get_intent"):
         intent, parameters, _ = header.get_intent()
         if intent in _NO_STATISTIC:
@@ -456,19 +452,14 @@ def read_map_volume(path, volume=None, grid=None):
     MapError
         Where the file cannot be read, holds several volumes, or is on another grid.
     """
-    try:
-        image = nib.load(path)
-        data = image.dataobj
-        if volume is not None and len(image.shape) > 3:
-            data = data[..., volume]
-        values = np.asarray(data, dtype=float)
-    except UNREADABLE as error:
-        raise MapError(path, f"cannot be read as an image ({error})") from error
-    while values.ndim > 3 and values.shape[-1] == 1:
-        values = values[..., 0]
-    if values.ndim != 3:
-        raise MapError(path, f"holds an array of shape {values.shape}, one volume is expected")
-    own = Grid(values.shape, np.asarray(image.affine, dtype=float))
+    image = open_image(path)
+    if volume is not None and len(image.shape) > 3:
+        values = image.values(volume)
+    elif image.n_volumes == 1:
+        values = image.values().reshape(image.shape[:3])
+    else:
+        raise MapError(path, f"holds an array of shape {image.shape}, one volume is expected")
+    own = image.grid
     if grid is not None and not own.matches(grid):
         raise MapError(path, f"its grid is {own}, that of the statistic is {grid}")
     return values, own

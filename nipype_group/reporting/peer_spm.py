@@ -3,12 +3,11 @@
 import re
 import zlib
 
-import nibabel as nib
 import numpy as np
 from scipy.io import loadmat
 from scipy.io.matlab import MatReadError
 
-from nipype_group.images import MapError
+from nipype_group.images import MapError, open_image
 from nipype_group.reporting.peer_found import FoundResults, FoundStatistic, images_in
 from nipype_group.whole_files import inside
 
@@ -37,7 +36,7 @@ def spm_description(path):
     tuple
         (stat_type, dof, name), or (None, (), None) where it does not read so.
     """
-    header = nib.load(path).header
+    header = open_image(path, positioned=False).header
     text = header["descrip"].item() if "descrip" in header else b""
     match = _DESCRIPTION.match(text.decode("latin-1").rstrip("\0 "))
     if match is None:
@@ -89,7 +88,7 @@ def _statistic(images, stem, spm):
         dof = (spm["erdf"],) if stat_type == "t" else (contrast["eidf"], spm["erdf"])
     smoothness = {k: spm[k] for k in ("fwhm_voxels", "resels", "voxels") if k in spm}
     if "fwhm_voxels" in spm:
-        sizes = nib.affines.voxel_sizes(nib.load(images[stem]).affine)
+        sizes = open_image(images[stem]).grid.voxel_sizes_mm
         smoothness["fwhm_mm"] = tuple(float(v) for v in sizes * spm["fwhm_voxels"])
     found = FoundStatistic(
         name=name,

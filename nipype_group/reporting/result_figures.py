@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 
 from nipype_group.design.matrix import Design
 from nipype_group.design.sources import participant_label, read_tsv
+from nipype_group.images import open_image
 from nipype_group.reporting.brain_figures import (
     draw_cluster,
     draw_glass_brain,
@@ -56,7 +56,7 @@ class Subjects:
     contrasts: dict
 
     def __post_init__(self):
-        n_maps = nib.load(self.stack_file).shape[3]
+        n_maps = open_image(self.stack_file).n_volumes
         if n_maps != len(self.design.matrix):
             raise ValueError(
                 f"{self.stack_file} has {n_maps} maps, the design {len(self.design.matrix)} rows"
@@ -106,8 +106,9 @@ def choose_background(space=None, stack_file=None, mask_file=None):
         if mask is None:
             raise ValueError(f"figures in the space {space} need stack_file or mask_file")
         return own_background(mask)
-    image = nib.load(stack_file)
-    maps = np.asarray(image.dataobj[..., :_AVERAGED_MAPS], dtype=float)
+    image = open_image(stack_file)
+    n_averaged = min(image.n_volumes, _AVERAGED_MAPS)
+    maps = np.stack([image.values(volume) for volume in range(n_averaged)], axis=-1)
     present = np.isfinite(maps) & (maps != 0)
     count = present.sum(axis=-1)
     mean = np.where(present, maps, 0).sum(axis=-1) / np.maximum(count, 1)

@@ -62,8 +62,8 @@ def test_scaled_integers_are_scaled(tmp_path, values):
     np.testing.assert_allclose(read_map(tmp_path / "a.nii.gz")[0], values, atol=step)
 
 
-@pytest.mark.parametrize("kind", [nib.Spm99AnalyzeImage, nib.AnalyzeImage, nib.Nifti1Pair])
-def test_analyze_pairs(write_map, values, kind):
+@pytest.mark.parametrize("kind", [nib.Spm99AnalyzeImage, nib.Spm2AnalyzeImage, nib.Nifti1Pair])
+def test_pairs_of_header_and_image(write_map, values, kind):
     path = write_map("a.img", values, np.diag([2.0, 2, 2, 1]), image=kind)
     assert path.with_suffix(".hdr").exists()
     np.testing.assert_array_equal(read_map(path)[0], values)
@@ -72,7 +72,7 @@ def test_analyze_pairs(write_map, values, kind):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda b: b[: len(b) // 2], "cannot be read as an image, it may be truncated"),
+        (lambda b: b[: len(b) // 2], "cannot be read as an image|more than the file holds"),
         (lambda b: b[:100], "cannot be read as an image"),
         (lambda b: b"", "cannot be read as an image"),
         (lambda b: b"hello", "cannot be read as an image"),
@@ -97,7 +97,7 @@ def test_files_that_are_absent_or_hold_several_volumes_are_refused(write_map, tm
         read_map(tmp_path / "none.nii")
     with pytest.raises(MapError, match=r"shape \(2, 3, 4, 2\), one volume is expected"):
         read_map(write_map("a.nii", np.ones((2, 3, 4, 2), np.float32)))
-    with pytest.raises(MapError, match="one volume is expected"):
+    with pytest.raises(MapError, match="a volume is expected"):
         read_map(write_map("b.nii", np.ones((2, 3), np.float32)))
 
 
@@ -259,7 +259,7 @@ def test_stacks_that_cannot_be_mapped_are_refused(tmp_path, write_map, values):
     image = nib.Nifti1Image(four, AFFINE)
     image.set_data_dtype(np.int16)
     nib.save(image, tmp_path / "scaled.nii")
-    with pytest.raises(MapError, match="a scaled stack cannot be memory-mapped"):
+    with pytest.raises(MapError, match="cannot be mapped into memory"):
         MaskedStack(tmp_path / "scaled.nii", mask)
 
 
