@@ -18,6 +18,7 @@ from nipype_group.images import (
     read_map,
     read_mask,
     read_volume,
+    set_place,
     write_volume,
 )
 from nipype_group.stats.glm import LinearModel, VoxelPatterns, missing_rows
@@ -77,7 +78,7 @@ class Coverage:
         return np.bincount(self.lacking[alone], minlength=n_maps)
 
 
-def count_coverage(paths, mask_file=None):
+def count_coverage(paths, mask_file=None, mask_threshold=None, zero_is_value=False):
     """Count, for every voxel, the maps that have a value there; a map in memory at a time.
 
     Parameters
@@ -86,6 +87,10 @@ def count_coverage(paths, mask_file=None):
         Maps of one grid.
     mask_file : path, optional
         Explicit mask on the same grid.
+    mask_threshold : float, optional
+        The least value inside it, see `nipype_group.images.read_mask`.
+    zero_is_value : bool, optional
+        Whether a voxel of 0 has a value.
 
     Returns
     -------
@@ -98,12 +103,13 @@ def count_coverage(paths, mask_file=None):
     """
     counts, grid, own, within = None, None, [], None
     for number, path in enumerate(paths):
-        values, its_grid = read_map(path)
+        values, its_grid = read_map(path, zero_is_value)
         present = np.isfinite(values)
         if grid is None:
             counts, grid = np.zeros(values.shape, dtype=np.int32), its_grid
             lacking = np.zeros(values.shape, dtype=np.int64)
-            within = None if mask_file is None else read_mask(mask_file, grid)[0]
+            if mask_file is not None:
+                within, _ = read_mask(mask_file, grid, mask_threshold)
         elif not its_grid.matches(grid):
             raise MapError(path, f"grid {its_grid}; the first map has {grid}")
         counts += present
@@ -166,7 +172,7 @@ def maps_needed(n_maps, min_coverage):
     return max(1, int(np.ceil(min_coverage * n_maps - 1e-9)))
 
 
-def group_mask(paths, mask_file=None, min_coverage=1.0):
+def group_mask(paths, mask_file=None, min_coverage=1.0, mask_threshold=None, zero_is_value=False):
     """Return the voxels that enough maps have, inside an explicit mask where one is given.
 
     Parameters
@@ -177,6 +183,10 @@ def group_mask(paths, mask_file=None, min_coverage=1.0):
         Explicit mask on the same grid.
     min_coverage : float
         Share of the maps that must have a voxel, above 0 and up to 1.
+    mask_threshold : float, optional
+        The least value inside the explicit mask, see `nipype_group.images.read_mask`.
+    zero_is_value : bool, optional
+        Whether a voxel of 0 has a value.
 
     Returns
     -------
@@ -192,7 +202,7 @@ def group_mask(paths, mask_file=None, min_coverage=1.0):
         Where no voxel is left, naming the map with the smallest coverage.
     """
     needed = maps_needed(len(paths), min_coverage)
-    coverage = count_coverage(paths, mask_file)
+    coverage = count_coverage(paths, mask_file, mask_threshold, zero_is_value)
     mask = coverage.allowed & (coverage.counts >= needed)
     if not mask.any():
         worst = int(np.argmin(coverage.own))
@@ -205,7 +215,7 @@ def group_mask(paths, mask_file=None, min_coverage=1.0):
     return mask, coverage
 
 
-def write_stack(path, map_files, mask, grid, allow_missing=False):
+def write_stack(path, map_files, mask, grid, allow_missing=False, zero_is_value=False):
     """Write maps as one uncompressed 4D float32 NIfTI, a map at a time; 0 outside the mask.
 
     Parameters
@@ -220,6 +230,8 @@ def write_stack(path, map_files, mask, grid, allow_missing=False):
         Grid of the mask.
     allow_missing : bool
         Whether maps may lack voxels of the mask, where the stack is NaN.
+    zero_is_value : bool
+        Whether a voxel of 0 has a value.
 
     Raises
     ------
@@ -231,9 +243,7 @@ def write_stack(path, map_files, mask, grid, allow_missing=False):
     header = nib.Nifti1Header()
     header.set_data_dtype(np.float32)
     header.set_data_shape((*grid.shape, len(map_files)))
-    header.set_xyzt_units("mm")
-    header.set_sform(grid.affine, code="mni")
-    header.set_qform(grid.affine, code="mni")
+    set_place(header, grid)
     header["vox_offset"], header["magic"] = 352, b"n+1"
     header.set_slope_inter(1, 0)
     temporary = path.with_name(f".{os.getpid()}-{path.name}")
@@ -242,7 +252,7 @@ def write_stack(path, map_files, mask, grid, allow_missing=False):
             stream.write(header.binaryblock)
             stream.write(b"\0" * (352 - stream.tell()))
             for map_file in map_files:
-                values, own = read_map(map_file)
+                values, own = read_map(map_file, zero_is_value)
                 if not own.matches(grid):
                     raise MapError(map_file, f"grid {own}; the mask has {grid}")
                 lacks = np.isnan(values[mask])
@@ -279,9 +289,7 @@ def write_volumes(path, volumes, n_volumes, grid):
     # An array of one number, for the header alone.
     empty = np.broadcast_to(np.float64(0), (*grid.shape, n_volumes))
     image = nib.Nifti1Image(empty, grid.affine)
-    image.header.set_xyzt_units("mm")
-    image.header.set_sform(grid.affine, code="mni")
-    image.header.set_qform(grid.affine, code="mni")
+    set_place(image.header, grid)
     image.header["vox_offset"], image.header["magic"] = 352, b"n+1"
     image.header.set_slope_inter(1, 0)
     temporary = path.with_name(f".{os.getpid()}-{path.name}")
@@ -297,7 +305,9 @@ def write_volumes(path, volumes, n_volumes, grid):
     return str(path)
 
 
-def smooth_maps(paths, directory, fwhm_mm, mask_file=None, n_threads=1, report=None):
+def smooth_maps(
+    paths, directory, fwhm_mm, mask_file=None, n_threads=1, report=None, zero_is_value=False
+):
     """Smooth maps of one grid and write them as float32 .nii.
 
     Parameters
@@ -314,6 +324,8 @@ def smooth_maps(paths, directory, fwhm_mm, mask_file=None, n_threads=1, report=N
         Threads over maps.
     report : callable, optional
         Called with the fraction done.
+    zero_is_value : bool, optional
+        Whether a voxel of 0 has a value.
 
     Returns
     -------
@@ -326,7 +338,7 @@ def smooth_maps(paths, directory, fwhm_mm, mask_file=None, n_threads=1, report=N
     weights_of = {}
 
     def smooth(index):
-        values, own = read_map(paths[index])
+        values, own = read_map(paths[index], zero_is_value)
         if not own.matches(grid):
             raise MapError(paths[index], f"grid {own}; the first map has {grid}")
         present = np.isfinite(values) if mask is None else np.isfinite(values) & mask

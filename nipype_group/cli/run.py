@@ -153,6 +153,15 @@ def add_parser(commands):
         "--search-volume", metavar="MASK", help="mask of the voxels that inference searches"
     )
     maps.add_argument(
+        "--mask-threshold", metavar="VALUE", type=float,
+        help="least value inside the mask and the search volume, where they hold probabilities",
+    )  # fmt: skip
+    maps.add_argument(
+        "--zero-is-value", action="store_true",
+        help="voxels of 0 have that value, as in maps of lesions or of accuracy above chance, and "
+        "NaN alone is missing; default: 0 is missing too",
+    )  # fmt: skip
+    maps.add_argument(
         "--min-coverage", metavar="SHARE", type=float, default=1.0,
         help="share of the maps that must have a voxel for it to be analysed; default 1: all",
     )  # fmt: skip
@@ -418,6 +427,8 @@ def _settings(arguments):
         atlases=atlas_names(arguments.atlas),
         space=arguments.space,
         min_coverage=arguments.min_coverage,
+        mask_threshold=arguments.mask_threshold,
+        zero_is_value=arguments.zero_is_value,
         regions=not arguments.no_regions,
         table_views=arguments.table_view,
         nidm=arguments.nidm,

@@ -37,7 +37,14 @@ class Observations:
     condition_columns: list
 
 
-def collect(entries, participants=None, variables=(), on_bad_map="error", listed=False):
+def collect(
+    entries,
+    participants=None,
+    variables=(),
+    on_bad_map="error",
+    listed=False,
+    zero_is_value=False,
+):
     """Join maps to participants and check every map.
 
     Parameters
@@ -53,6 +60,8 @@ def collect(entries, participants=None, variables=(), on_bad_map="error", listed
         contrast, and to maps without a participant.
     listed : bool
         Whether the maps were listed one by one, so that those of several contrasts are meant.
+    zero_is_value : bool
+        Whether a voxel of 0 has a value.
 
     Returns
     -------
@@ -93,7 +102,7 @@ def collect(entries, participants=None, variables=(), on_bad_map="error", listed
             problems.append((entry, "the participant has more than one such map"))
         else:
             checked.append((entry, row))
-    good, bad = _check_maps(checked)
+    good, bad = _check_maps(checked, zero_is_value)
     problems += bad
     if problems and on_bad_map == "error":
         listing = "\n".join(f"  {_shown(e)}: {reason}" for e, reason in problems)
@@ -153,12 +162,12 @@ def _check_variables(variables, known):
         )
 
 
-def _check_maps(candidates):
+def _check_maps(candidates, zero_is_value):
     """Read every map; return the good ones with their checksum, and the bad with a reason."""
     read, bad, grids, contents = [], [], [], {}
     for entry, row in candidates:
         try:
-            values, grid = read_map(entry.path)
+            values, grid = read_map(entry.path, zero_is_value)
             if entry.variance is not None:
                 _, variance_grid = read_map(entry.variance)
                 if not variance_grid.matches(grid):
@@ -167,7 +176,8 @@ def _check_maps(candidates):
             bad.append((entry, error.reason))
             continue
         if np.isnan(values).all():
-            bad.append((entry, "the map is empty: every voxel is 0 or not finite"))
+            zero = "" if zero_is_value else "0 or "
+            bad.append((entry, f"the map is empty: every voxel is {zero}not finite"))
             continue
         read.append((entry, row, grid))
         grids.append(grid)

@@ -17,6 +17,7 @@ from nipype_group.images.volumes import (
     read_map,
     read_mask,
     read_volume,
+    set_place,
     write_volume,
 )
 
@@ -38,6 +39,7 @@ __all__ = [
     "read_map",
     "read_mask",
     "read_volume",
+    "set_place",
     "to_mm",
     "to_voxels",
     "voxel_volume_mm3",

@@ -14,13 +14,15 @@ IMAGE_SUFFIXES = (".nii", ".nii.gz", ".img", ".img.gz")
 _GZIP_SYSTEM, _UNKNOWN_SYSTEM = 9, 255
 
 
-def read_map(path):
+def read_map(path, zero_is_value=False):
     """Read one volume.
 
     Parameters
     ----------
     path : path
         Image; trailing dimensions of length 1 are dropped, scaling is applied.
+    zero_is_value : bool, optional
+        Whether a voxel of 0 has that value; most packages write 0 where there is none.
 
     Returns
     -------
@@ -34,7 +36,8 @@ def read_map(path):
         Where the file cannot be opened (see `open_image`) or is not one volume.
     """
     values, grid = _one_volume(path, np.float32)
-    return np.where(np.isfinite(values) & (values != 0), values, np.float32(np.nan)), grid
+    present = np.isfinite(values) & (zero_is_value | (values != 0))
+    return np.where(present, values, np.float32(np.nan)), grid
 
 
 def read_volume(path):
@@ -49,23 +52,55 @@ def _one_volume(path, dtype):
     return image.values(dtype=dtype).reshape(image.shape[:3]), image.grid
 
 
-def read_mask(path, grid=None):
-    """Read a mask: voxels that are finite and not 0.
+def read_mask(path, grid=None, threshold=None):
+    """Read a mask.
+
+    Parameters
+    ----------
+    path : path
+        Image of 0, or NaN, outside and one other value inside.
+    grid : Grid, optional
+        What the mask has to lie on.
+    threshold : float, optional
+        For an image of probabilities: the least value inside.
+
+    Returns
+    -------
+    mask : bool array, shape (x, y, z)
+    grid : Grid
 
     Raises
     ------
     MapError
-        Where the mask cannot be read, is empty, or is not on `grid`.
+        Where the mask cannot be read, holds more than two values and no threshold is given, is
+        empty, or is not on `grid`.
     """
-    values, own = read_map(path)
+    values, own = read_volume(path)
     if grid is not None and not own.matches(grid):
         raise MapError(
             path, f"the mask's grid is {own}, that of the maps is {grid}; resample the mask"
         )
-    mask = np.isfinite(values)
+    values = np.where(np.isfinite(values), values, 0.0)
+    if threshold is None:
+        _check_two_values(path, values)
+        mask = values != 0
+    else:
+        mask = values >= threshold
     if not mask.any():
-        raise MapError(path, "the mask is empty")
+        above = "" if threshold is None else f", no value reaches {threshold:g}"
+        raise MapError(path, f"the mask is empty{above}")
     return mask, own
+
+
+def _check_two_values(path, values):
+    low, high = values.min(), values.max()
+    between = (values != low) & (values != high)
+    if between.any() or (low != high and 0 not in (low, high)):
+        raise MapError(
+            path,
+            f"is no mask: it holds values from {low:.6g} to {high:.6g}, not 0 and one other; "
+            "name the least value inside as the mask's threshold",
+        )
 
 
 def compressed(content, level=6):
@@ -106,9 +141,7 @@ def write_volume(path, values, grid, dtype=np.float32, intent=None):
     """
     path = Path(path).absolute()
     image = nib.Nifti1Image(np.asarray(values, dtype=dtype), grid.affine)
-    image.header.set_xyzt_units("mm")
-    image.header.set_sform(grid.affine, code=grid.space)
-    image.header.set_qform(grid.affine, code=grid.space)
+    set_place(image.header, grid)
     if intent is not None:
         image.header.set_intent(*intent)
     temporary = path.with_name(f".{os.getpid()}-{path.name}")
@@ -121,6 +154,13 @@ def write_volume(path, values, grid, dtype=np.float32, intent=None):
     finally:
         temporary.unlink(missing_ok=True)
     return str(path)
+
+
+def set_place(header, grid):
+    """Let a NIfTI header say where the voxels of a grid lie."""
+    header.set_xyzt_units("mm")
+    header.set_sform(grid.affine, code=grid.space)
+    header.set_qform(grid.affine, code=grid.space)
 
 
 def read_dof(path, stat_type):

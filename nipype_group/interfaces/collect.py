@@ -134,6 +134,9 @@ class _CollectMapsInputSpec(GroupInputSpec):
     variables = InputMultiObject(
         Str, desc="columns that the model uses: rows with n/a in one are left out"
     )
+    zero_is_value = traits.Bool(
+        False, usedefault=True, desc="a voxel of 0 has that value: NaN alone is missing"
+    )
     on_bad_map = traits.Enum(
         *ON_BAD_MAP,
         usedefault=True,
@@ -203,6 +206,7 @@ class CollectMaps(GroupInterface):
             inputs.variables if isdefined(inputs.variables) else (),
             inputs.on_bad_map,
             listed=source in _LISTED,
+            zero_is_value=inputs.zero_is_value,
         )
         if source in _LISTED:
             for entry, reason in of_other_contrasts(entries):

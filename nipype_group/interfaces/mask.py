@@ -17,10 +17,16 @@ from nipype_group.stacks import group_mask, write_map_coverage, write_stack
 
 
 class _GroupMaskInputSpec(GroupInputSpec):
-    revision = 2
+    revision = 3
     map_files = InputMultiObject(File(exists=True), mandatory=True, desc="maps of one grid")
     mask_file = File(exists=True, desc="explicit mask on the grid of the maps")
     search_volume = File(exists=True, desc="mask of the voxels that inference searches")
+    mask_threshold = traits.Float(
+        desc="least value inside the mask and the search volume, where they hold probabilities"
+    )
+    zero_is_value = traits.Bool(
+        False, usedefault=True, desc="a voxel of 0 has that value: NaN alone is missing"
+    )
     min_coverage = traits.Float(
         1.0, usedefault=True, desc="share of the maps that must have a voxel, above 0 and up to 1"
     )
@@ -58,7 +64,10 @@ class GroupMask(GroupInterface):
     def _run_interface(self, runtime):
         explicit = self.inputs.mask_file if isdefined(self.inputs.mask_file) else None
         paths = self.inputs.map_files
-        mask, coverage = group_mask(paths, explicit, self.inputs.min_coverage)
+        threshold = self.inputs.mask_threshold if isdefined(self.inputs.mask_threshold) else None
+        mask, coverage = group_mask(
+            paths, explicit, self.inputs.min_coverage, threshold, self.inputs.zero_is_value
+        )
         grid, n_lost = coverage.grid, coverage.allowed.sum() - mask.sum()
         LOGGER.info(
             "%d voxels in the mask, %d of which some map lacks; too few maps have %d others",
@@ -74,7 +83,7 @@ class GroupMask(GroupInterface):
         )
         searched = mask
         if isdefined(self.inputs.search_volume):
-            searched = mask & read_mask(self.inputs.search_volume, grid)[0]
+            searched = mask & read_mask(self.inputs.search_volume, grid, threshold)[0]
             if not searched.any():
                 raise ValueError(f"{self.inputs.search_volume} holds no voxel of the mask")
         self._results["search_mask_file"] = write_volume(
@@ -89,6 +98,9 @@ class _StackMapsInputSpec(GroupInputSpec):
     mask_file = File(exists=True, mandatory=True, desc="voxels that are kept")
     allow_missing = traits.Bool(
         False, usedefault=True, desc="maps may lack voxels of the mask; the stack is NaN there"
+    )
+    zero_is_value = traits.Bool(
+        False, usedefault=True, desc="a voxel of 0 has that value: NaN alone is missing"
     )
 
 
@@ -116,6 +128,6 @@ class StackMaps(GroupInterface):
         mask, grid = read_mask(self.inputs.mask_file)
         self._results["stack_file"] = write_stack(
             Path(runtime.cwd, "stack.nii"), self.inputs.map_files, mask, grid,
-            self.inputs.allow_missing,
+            self.inputs.allow_missing, self.inputs.zero_is_value,
         )  # fmt: skip
         return runtime

@@ -12,6 +12,9 @@ class _SmoothMapsInputSpec(GroupInputSpec):
         traits.Float, mandatory=True, desc="full width at half maximum in mm, one number or three"
     )
     mask_file = File(exists=True, desc="values outside count as missing")
+    zero_is_value = traits.Bool(
+        False, usedefault=True, desc="a voxel of 0 has that value: NaN alone is missing"
+    )
     num_threads = traits.Int(1, usedefault=True, nohash=True, desc="threads over maps")
 
 
@@ -20,7 +23,7 @@ class _SmoothMapsOutputSpec(TraitedSpec):
 
 
 class SmoothMaps(GroupInterface):
-    """Smooth maps by a Gaussian; missing voxels (NaN or 0) neither spread nor shrink.
+    """Smooth maps by a Gaussian; missing voxels (NaN, or 0) neither spread nor shrink.
 
     The value of a voxel is the Gaussian average over the voxels that have a value (normalised
     convolution, Knutsson and Westin 1993, CVPR); where all neighbours have one this is the plain
@@ -45,5 +48,6 @@ class SmoothMaps(GroupInterface):
                 self.inputs.mask_file if isdefined(self.inputs.mask_file) else None,
                 self.inputs.num_threads,
                 self._progress("smoothing"),
+                self.inputs.zero_is_value,
             )
         return runtime

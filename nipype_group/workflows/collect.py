@@ -44,6 +44,8 @@ def init_collect_wf(
     variables: tuple = (),
     smoothing_fwhm_mm: tuple = (),
     min_coverage: float = 1.0,
+    mask_threshold: float | None = None,
+    zero_is_value: bool = False,
     on_bad_map: str = "error",
     n_procs: int = 1,
     name: str = "collect_wf",
@@ -64,6 +66,10 @@ def init_collect_wf(
         One number or three, in mm; empty for no smoothing.
     min_coverage : float
         Share of the maps that must have a voxel for it to be analysed.
+    mask_threshold : float, optional
+        Least value inside the mask and the search volume, where they hold probabilities.
+    zero_is_value : bool
+        Whether a voxel of 0 has a value, so that NaN alone is missing.
     on_bad_map : {"error", "exclude"}
         What happens to unusable maps.
     n_procs : int
@@ -132,11 +138,14 @@ def init_collect_wf(
     workflow = pe.Workflow(name=name)
     inputnode = pe.Node(IdentityInterface(fields=list(INPUTS)), name="inputnode")
     outputnode = pe.Node(IdentityInterface(fields=list(OUTPUTS)), name="outputnode")
-    collect = pe.Node(CollectMaps(on_bad_map=on_bad_map), name="collect", mem_gb=0.5)
+    zeros = {"zero_is_value": zero_is_value}
+    collect = pe.Node(CollectMaps(on_bad_map=on_bad_map, **zeros), name="collect", mem_gb=0.5)
     if variables:
         collect.inputs.variables = list(variables)
-    mask = pe.Node(GroupMask(min_coverage=min_coverage), name="mask", mem_gb=0.5)
-    stack = pe.Node(StackMaps(allow_missing=min_coverage < 1), name="stack", mem_gb=0.5)
+    mask = pe.Node(GroupMask(min_coverage=min_coverage, **zeros), name="mask", mem_gb=0.5)
+    if mask_threshold is not None:
+        mask.inputs.mask_threshold = mask_threshold
+    stack = pe.Node(StackMaps(allow_missing=min_coverage < 1, **zeros), name="stack", mem_gb=0.5)
     workflow.connect(
         [
             (inputnode, collect, [(f, f) for f in INPUTS if f not in _TO_MASK]),
@@ -152,7 +161,7 @@ def init_collect_wf(
     if smoothing_fwhm_mm:
         source, field = (
             pe.Node(
-                SmoothMaps(fwhm_mm=list(smoothing_fwhm_mm)),
+                SmoothMaps(fwhm_mm=list(smoothing_fwhm_mm), **zeros),
                 name="smooth",
                 n_procs=n_procs,
                 mem_gb=0.5,

@@ -236,6 +236,8 @@ def init_group_wf(*, settings: AnalysisSettings, name: str = "group_wf") -> pe.W
         variables=tuple(_table_variables(settings)),
         smoothing_fwhm_mm=settings.smoothing_fwhm_mm if settings.smooths else (),
         min_coverage=settings.min_coverage,
+        mask_threshold=settings.mask_threshold,
+        zero_is_value=settings.zero_is_value,
         on_bad_map=settings.on_bad_map,
         n_procs=settings.n_procs,
     )

@@ -130,6 +130,10 @@ class AnalysisSettings:
         What happens to unusable maps.
     min_coverage : float
         Share of the maps that must have a voxel for it to be analysed.
+    mask_threshold : float, optional
+        Least value inside the mask and the search volume, where they hold probabilities.
+    zero_is_value : bool
+        Whether a voxel of 0 has a value, so that NaN alone is missing.
     regions : bool
         Whether the design is fitted to the means of atlas regions too.
     table_views : tuple of str
@@ -189,6 +193,8 @@ class AnalysisSettings:
     space: str | None = None
     on_bad_map: str = "error"
     min_coverage: float = 1.0
+    mask_threshold: float | None = None
+    zero_is_value: bool = False
     regions: bool = True
     table_views: tuple = ()
     nidm: bool = False
