@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nipype_group.design.sources import read_tsv
+from nipype_group.design.tables import read_tsv
 from nipype_group.stats.exchangeability import block_tree
 from nipype_group.stats.planning import nested_blocks
 

@@ -7,15 +7,14 @@ import pandas as pd
 
 from nipype_group.design.formula import code_formula, formula_variables
 from nipype_group.design.fsl import read_fsl_matrix
-from nipype_group.design.observations import typed
 from nipype_group.design.sources import (
     find_bids_maps,
     find_pattern_maps,
     parse_selection,
     read_maps_table,
     read_participants,
-    read_tsv,
 )
+from nipype_group.design.tables import read_tsv, typed
 from nipype_group.images import MapError, open_image
 
 # Headers that are looked at, evenly spread: the maps of a study have one grid.

@@ -12,6 +12,8 @@ import pandas as pd
 from formulaic import Formula, ModelSpec
 from formulaic.errors import FormulaicError
 
+from nipype_group.design.tables import check_levels, doubts
+
 TRANSFORMS = (
     "C", "I", "Q", "bs", "center", "cr", "cs", "exp", "log", "log10", "log2", "poly", "scale",
     "standardize",
@@ -42,12 +44,15 @@ class Coding:
         Factor to its levels and, where one is coded as the zero of the others, the reference.
     sources : dict
         Column to the expression that it comes from, where its name does not say it.
+    notes : tuple of str
+        What is odd about the table.
     """
 
     matrix: np.ndarray
     columns: list
     factors: dict
     sources: dict
+    notes: tuple = ()
 
 
 def _first_line(error):
@@ -181,13 +186,20 @@ def _prepare(table, names, categorical, formula):
             rows = ", ".join(str(table["participant_id"].get(i, i)) for i in missing[:10])
             raise ValueError(f"column {name} has no value for {rows}; leave these rows out")
         numeric = pd.api.types.is_numeric_dtype(data[name])
+        meant = name in categorical or isinstance(data[name].dtype, pd.CategoricalDtype)
+        if not numeric and not meant:
+            check_levels(data[name], table.get("participant_id", table.index).map(str))
         if numeric and name not in categorical and np.ptp(data[name]) == 0:
             raise ValueError(
                 f"covariate {name} is constant ({data[name].iloc[0]:g} in all {len(data)} maps): "
                 "it cannot be told from the intercept. Drop it"
             )
         if name in categorical or not numeric:
-            text = data[name].map(lambda v: f"{v:g}" if isinstance(v, float) else str(v))
+            text = (
+                data[name]
+                .astype(object)
+                .map(lambda v: f"{v:g}" if isinstance(v, float) else str(v))
+            )
             levels = sorted(text.unique(), key=_natural)
             if len(levels) == 1:
                 raise ValueError(f"factor {name} has the one level {levels[0]}. Drop it")
@@ -253,7 +265,8 @@ def code_formula(formula, table):
         for name in names
         if isinstance(data[name].dtype, pd.CategoricalDtype)
     }
-    return Coding(matrix, columns, _factors(levels, columns), sources)
+    notes = tuple(note for name in names for note in doubts(table[name]))
+    return Coding(matrix, columns, _factors(levels, columns), sources, notes)
 
 
 def _rounded(matrix):

@@ -10,8 +10,8 @@ import pandas as pd
 
 from nipype_group.design.formula import code_formula
 from nipype_group.design.fsl import read_fsl_matrix
-from nipype_group.design.observations import typed
-from nipype_group.design.sources import participant_label, read_tsv
+from nipype_group.design.sources import participant_label
+from nipype_group.design.tables import read_tsv, typed
 from nipype_group.stats.glm import LinearModel
 from nipype_group.stats.matrix_products import sum_of_squares
 from nipype_group.whole_files import read_json
@@ -21,6 +21,7 @@ _FORM = {
     "Columns": [str],
     "Factors": {str: {"levels": list, "reference": object}},
     "ColumnSources": {str: str},
+    "Notes?": [str],
     "Formula": (str, type(None)),
 }
 _KEYLIKE = ("map", "sha256", "variance")
@@ -44,6 +45,8 @@ class Design:
         Column to the expression that it comes from.
     formula : str, optional
         The formula.
+    notes : tuple of str
+        What a user is told: what is odd about the table, or the model.
     """
 
     keys: pd.DataFrame
@@ -52,6 +55,7 @@ class Design:
     factors: dict = field(default_factory=dict)
     sources: dict = field(default_factory=dict)
     formula: str | None = None
+    notes: tuple = ()
 
     @property
     def model(self):
@@ -84,6 +88,7 @@ class Design:
             "Columns": list(self.columns),
             "Factors": self.factors,
             "ColumnSources": self.sources,
+            "Notes": list(self.notes),
             "NumberOfMaps": len(self.matrix),
             "NumberOfParticipants": None if no_keys else len(set(self.participants)),
             "Rank": model.rank,
@@ -126,7 +131,7 @@ def read_design(design_file, design_json):
         )
     return Design(
         table[keys], _numbers(table[columns], design_file), tuple(columns),
-        about["Factors"], about["ColumnSources"], about["Formula"],
+        about["Factors"], about["ColumnSources"], about["Formula"], tuple(about.get("Notes", ())),
     )  # fmt: skip
 
 
@@ -148,7 +153,15 @@ def design_from_formula(formula, observations, condition_columns=()):
     coding = code_formula(formula, table.drop(columns=list(_KEYLIKE), errors="ignore"))
     keys = observations[["participant_id", *condition_columns]]
     return _checked(
-        Design(keys, coding.matrix, tuple(coding.columns), coding.factors, coding.sources, formula)
+        Design(
+            keys,
+            coding.matrix,
+            tuple(coding.columns),
+            coding.factors,
+            coding.sources,
+            formula,
+            coding.notes,
+        )
     )
 
 

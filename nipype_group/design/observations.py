@@ -256,22 +256,3 @@ def _without_map(good, excluded, participants, conditions):
         if conditions and (label, *cell) not in have
     ]
     return lacking
-
-
-def typed(table, text_columns=()):
-    """Return a table of text with the columns that hold numbers throughout made numeric.
-
-    Identifiers and condition columns stay text.
-
-    Examples
-    --------
-    >>> t = pd.DataFrame({"participant_id": ["01"], "age": ["31"], "sex": ["f"]}, dtype=str)
-    >>> [k.dtype.kind for _, k in typed(t).items()][1]
-    'i'
-    """
-    table = table.copy()
-    for column in table.columns.difference(["participant_id", "map", "sha256", *text_columns]):
-        present = table[column].dropna()
-        if len(present) and pd.to_numeric(present, errors="coerce").notna().all():
-            table[column] = pd.to_numeric(table[column])
-    return table

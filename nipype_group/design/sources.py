@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from nipype_group.design.tables import read_tsv
 from nipype_group.images import IMAGE_SUFFIXES
 
 # Long names that users of pybids know, for the entities of file names.
@@ -23,7 +24,6 @@ ENTITY_ALIASES = {
     "resolution": "res",
     "hemisphere": "hemi",
 }
-_NA_TEXTS = ("", "n/a", "N/A", "NA", "na", "NaN", "nan", "None", "null")
 _RESERVED = ("map", "variance", "sha256")
 _WILDCARDS = re.compile(r"([*?\[{])")
 _NO_WILDCARD = re.compile(r"(?:[^*?\[{]|\[[*?\[{]\])*")
@@ -76,40 +76,6 @@ def participant_label(text):
     """
     text = str(text).strip()
     return text[4:] if text.startswith("sub-") else text
-
-
-def read_tsv(path):
-    """Read a tab-separated table as text; every spelling of a missing value becomes NaN.
-
-    Raises
-    ------
-    ValueError
-        Where the file is missing, not a table, or has a column twice.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise ValueError(f"{path}: the table does not exist")
-    separator = "," if path.suffix == ".csv" else "\t"
-    try:
-        header = path.read_text(encoding="utf-8-sig").partition("\n")[0].rstrip("\r")
-        columns = [c.strip() for c in header.split(separator)]
-        table = pd.read_csv(
-            path, sep=separator, dtype=str, keep_default_na=False, na_values=list(_NA_TEXTS),
-            encoding="utf-8-sig",
-        )  # fmt: skip
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: cannot be read as a table ({error})") from error
-    # pandas would take the first columns for row names and shift the others.
-    if not isinstance(table.index, pd.RangeIndex):
-        raise ValueError(
-            f"{path}: the first row has more values than the header has columns "
-            f"({', '.join(columns)}); is there a separator too many at the end of the rows?"
-        )
-    repeated = sorted({c for c in columns if columns.count(c) > 1})
-    if repeated:
-        raise ValueError(f"{path}: column {', '.join(repeated)} stands twice")
-    table.columns = [str(c).strip() for c in table.columns]
-    return table
 
 
 def read_participants(path):
@@ -400,7 +366,7 @@ def read_maps_table(path):
     for column in ("participant_id", "map"):
         if column not in table:
             raise ValueError(f"{path}: no column {column} (columns: {', '.join(table.columns)})")
-        empty = [str(i + 2) for i in table.index[table[column].isna()]]
+        empty = _lines(table, table[column].isna())
         if empty:
             raise ValueError(f"{path}: no {column} in line {', '.join(empty)}")
     folder = Path(path).parent
@@ -441,10 +407,14 @@ def read_volumes_table(path):
     table = read_tsv(path)
     if "participant_id" not in table:
         raise ValueError(f"{path}: no column participant_id (columns: {', '.join(table.columns)})")
-    empty = [str(i + 2) for i in table.index[table["participant_id"].isna()]]
+    empty = _lines(table, table["participant_id"].isna())
     if empty:
         raise ValueError(f"{path}: no participant_id in line {', '.join(empty)}")
     return _described(table)
+
+
+def _lines(table, rows):
+    return [str(line) for line, row in zip(table.attrs["lines"], rows, strict=True) if row]
 
 
 def _described(table):

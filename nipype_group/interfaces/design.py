@@ -11,7 +11,7 @@ from nipype_group.design.matrix import (
     design_from_table,
     read_design,
 )
-from nipype_group.design.sources import read_tsv
+from nipype_group.design.tables import read_tsv
 from nipype_group.interfaces.base import (
     LOGGER,
     File,
@@ -67,6 +67,8 @@ class DesignMatrix(GroupInterface):
             excluded = read_tsv(inputs.excluded) if isdefined(inputs.excluded) else None
             design = design_from_table(inputs.design_table, observations, conditions, excluded)
         model = design.model
+        for note in design.notes:
+            LOGGER.warning("%s", note)
         LOGGER.info("design: %d maps, rank %d, %d dof", len(design.matrix), model.rank, model.dof)
         cwd = Path(runtime.cwd)
         self._results["design_file"], self._results["design_json"] = design.write(cwd)

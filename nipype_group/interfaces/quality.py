@@ -7,7 +7,7 @@ import pandas as pd
 from nipype.interfaces.base import TraitedSpec, traits
 
 from nipype_group.design.matrix import read_design
-from nipype_group.design.sources import read_tsv
+from nipype_group.design.tables import read_tsv
 from nipype_group.images import read_volume
 from nipype_group.interfaces.base import LOGGER, File, GroupInputSpec, GroupInterface, isdefined
 from nipype_group.reporting.described_tables import write_described_table

@@ -10,7 +10,8 @@ import nibabel as nib
 import numpy as np
 
 from nipype_group._version import __version__
-from nipype_group.design.sources import parse_bids_name, read_tsv
+from nipype_group.design.sources import parse_bids_name
+from nipype_group.design.tables import read_tsv
 from nipype_group.images import compressed, open_image
 from nipype_group.reporting.provenance_record import PROV_FILES, PROVENANCE_NAME
 from nipype_group.reporting.result_forms import DATA_SET

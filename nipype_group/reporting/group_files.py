@@ -8,7 +8,7 @@ from pathlib import Path
 
 from nipype_group._version import __version__
 from nipype_group.design.contrasts import Contrast, contrast_label, read_contrasts
-from nipype_group.design.sources import read_tsv
+from nipype_group.design.tables import read_tsv
 from nipype_group.images import read_mask, read_volume
 from nipype_group.reporting.derivatives import (
     CONTROLS,

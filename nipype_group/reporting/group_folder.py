@@ -10,7 +10,7 @@ import numpy as np
 
 from nipype_group.design.contrasts import read_contrasts
 from nipype_group.design.matrix import read_design
-from nipype_group.design.sources import read_tsv
+from nipype_group.design.tables import read_tsv
 from nipype_group.images import IMAGE_SUFFIXES
 from nipype_group.reporting.derivatives import CONTROLS, FIGURE_INDEX, STRICTEST_FIRST
 from nipype_group.reporting.result_forms import FIGURES, THRESHOLDED, form_of

@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from nipype_group.design.sources import read_tsv
+from nipype_group.design.tables import read_tsv
 from nipype_group.images import LONGEST_TICK_NS, file_sha256, file_state
 from nipype_group.reporting.run_inputs import (
     InputFile,

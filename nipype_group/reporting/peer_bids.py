@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nipype_group.design.sources import read_tsv
+from nipype_group.design.tables import read_tsv
 from nipype_group.images import IMAGE_SUFFIXES
 from nipype_group.reporting.peer_found import (
     FoundResults,

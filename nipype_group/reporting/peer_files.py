@@ -14,7 +14,7 @@ import pandas as pd
 from nipype_group.design.contrasts import contrast_label
 from nipype_group.design.fsl import read_fsl_matrix
 from nipype_group.design.matrix import Design
-from nipype_group.design.sources import read_tsv
+from nipype_group.design.tables import read_tsv
 from nipype_group.images import MapError, write_volume
 from nipype_group.reporting.peer_found import FoundResults, residual_dof
 from nipype_group.reporting.peer_results import (

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from nipype_group.design.matrix import Design
-from nipype_group.design.sources import participant_label, read_tsv
+from nipype_group.design.sources import participant_label
+from nipype_group.design.tables import read_tsv
 from nipype_group.images import open_image
 from nipype_group.reporting.brain_figures import (
     draw_cluster,

@@ -87,6 +87,7 @@ _FORMS = {
     "design": {
         "NumberOfMaps": int,
         "Columns": [str],
+        "Notes?": [str],
         "Rank": int,
         "DegreesOfFreedom": int,
         "ConditionNumber": NUMBER,

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from nipype_group.design.sources import read_tsv
+from nipype_group.design.tables import read_tsv
 from nipype_group.reporting.result_forms import THRESHOLDED, form_of
 from nipype_group.reporting.table_files import read_table
 from nipype_group.whole_files import read_json
@@ -36,6 +36,8 @@ def summarise(output_dir, work_dir):
             f"are in, {len(excluded)} rows are out"
             + (" (see excluded.tsv)" if len(excluded) else "")
         )
+    for path in sorted(group.glob("*_design.json")):
+        lines += [f"Warning: {t}" for t in read_json(path, form_of("design")).get("Notes", ())]
     for path in sorted(group.glob("*_clusters.tsv")):
         lines += _result(path)
     for path in sorted(group.glob("*_tdp.tsv")):

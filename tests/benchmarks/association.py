@@ -30,7 +30,7 @@ from scipy.ndimage import gaussian_filter
 from threadpoolctl import threadpool_limits
 
 from nipype_group.data.generate import generate
-from nipype_group.design.sources import read_tsv
+from nipype_group.design.tables import read_tsv
 from nipype_group.images import Grid, write_volume
 from nipype_group.stacks import MaskedStack, group_mask, smooth_maps, write_stack
 from nipype_group.stats.glm import LinearModel, contrast_maps, fit_tiles

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from nipype_group._version import __version__
-from nipype_group.design.sources import read_tsv
+from nipype_group.design.tables import read_tsv
 from nipype_group.execution import FolderLock
 
 T_MAP = "contrast-age_stat-t_statmap.nii.gz"

@@ -5,8 +5,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from nipype_group.design.observations import _most_common_grid, collect, typed
+from nipype_group.design.observations import _most_common_grid, collect
 from nipype_group.design.sources import MapEntry, find_bids_maps, read_participants
+from nipype_group.design.tables import typed
 from nipype_group.images import Grid, file_sha256
 
 SHAPE = (4, 5, 6)
@@ -106,7 +107,7 @@ def bad(entry, tmp_path):
     add("the map is empty", "13", np.zeros(SHAPE))
     add("another grid: 4 x 5 x 6 voxels", "14", affine=SHIFTED)
     add("another grid: 5 x 5 x 5 voxels", "15", np.ones((5, 5, 5)))
-    add("it may be truncated", "16")
+    add("it may be damaged or truncated", "16")
     entries[-1].path.write_bytes(entries[-1].path.read_bytes()[:-40])
     add("cannot be read as an image", "17")
     entries[-1].path.write_bytes(b"this is no image")

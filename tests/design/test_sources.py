@@ -15,7 +15,6 @@ from nipype_group.design.sources import (
     parse_selection,
     read_maps_table,
     read_participants,
-    read_tsv,
     read_volumes_table,
     split_pattern,
     with_variances,
@@ -167,40 +166,6 @@ def test_patterns_without_subject_or_match_are_refused(pattern, message):
 def write(path, text):
     path.write_text(text)
     return path
-
-
-def test_tables_are_read_as_text_with_missing_values(tmp_path):
-    path = write(tmp_path / "p.tsv", "\ufeffid\tage \r\n01\t031\r\n02\tn/a\r\n03\t\r\n04\tnan\r\n")
-    table = read_tsv(path)
-    assert list(table.columns) == ["id", "age"]
-    assert table["id"].tolist() == ["01", "02", "03", "04"]
-    assert table["age"][0] == "031"
-    assert table["age"].isna().tolist() == [False, True, True, True]
-    assert read_tsv(write(tmp_path / "p.csv", "a,b\n1,x y\n"))["b"].tolist() == ["x y"]
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("a\tb\ta\n1\t2\t3\n", "column a stands twice"),
-        ("", "cannot be read as a table"),
-        ("a\tb\n1\t2\t\n1\t2\t\n", "a separator too many at the end of the rows"),
-        ("a\tb\n1\t2\t3\t4\n1\t2\n", "the first row has more values than the header"),
-        ("a\tb\n1\t2\n1\t2\t3\n", "cannot be read as a table.*line 3"),
-    ],
-)
-def test_text_that_is_no_table_is_refused(tmp_path, text, message):
-    with pytest.raises(ValueError, match=message):
-        read_tsv(write(tmp_path / "t.tsv", text))
-    with pytest.raises(ValueError, match="none.tsv: the table does not exist"):
-        read_tsv(tmp_path / "none.tsv")
-
-
-def test_bytes_that_are_no_text_are_refused(tmp_path):
-    path = tmp_path / "t.tsv"
-    path.write_bytes(b"a\tb\n\xff\xfe\t2\n")
-    with pytest.raises(ValueError, match="cannot be read as a table"):
-        read_tsv(path)
 
 
 def test_participants_are_indexed_by_label(tmp_path):

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from nipype_group.design.sources import read_tsv
+from nipype_group.design.tables import read_tsv
 from nipype_group.interfaces import CollectMaps
 
 

@@ -12,7 +12,7 @@ from nipype.interfaces.utility import Function, IdentityInterface
 from nipype.pipeline.engine import Node, Workflow
 from scipy import stats
 
-from nipype_group.design.sources import read_tsv
+from nipype_group.design.tables import read_tsv
 from nipype_group.execution import run_workflow
 from nipype_group.workflows import AnalysisSettings, init_collect_wf, init_group_wf
 
