@@ -148,6 +148,10 @@ def add_parser(commands):
     maps.add_argument(
         "--participants", metavar="TSV", help="table of participants; with --stack a row a volume"
     )
+    maps.add_argument(
+        "--ids-as-numbers", action="store_true",
+        help="take participants whose labels are the same number, as 1 and 01, for the same",
+    )  # fmt: skip
     maps.add_argument("--mask", metavar="NII", help="mask; default: voxels present in every map")
     maps.add_argument(
         "--search-volume", metavar="MASK", help="mask of the voxels that inference searches"
@@ -429,6 +433,7 @@ def _settings(arguments):
         min_coverage=arguments.min_coverage,
         mask_threshold=arguments.mask_threshold,
         zero_is_value=arguments.zero_is_value,
+        ids_as_numbers=arguments.ids_as_numbers,
         regions=not arguments.no_regions,
         table_views=arguments.table_view,
         nidm=arguments.nidm,

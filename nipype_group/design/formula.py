@@ -12,6 +12,7 @@ import pandas as pd
 from formulaic import Formula, ModelSpec
 from formulaic.errors import FormulaicError
 
+from nipype_group.design.folders import natural_key
 from nipype_group.design.tables import check_levels, doubts
 
 TRANSFORMS = (
@@ -200,15 +201,11 @@ def _prepare(table, names, categorical, formula):
                 .astype(object)
                 .map(lambda v: f"{v:g}" if isinstance(v, float) else str(v))
             )
-            levels = sorted(text.unique(), key=_natural)
+            levels = sorted(text.unique(), key=natural_key)
             if len(levels) == 1:
                 raise ValueError(f"factor {name} has the one level {levels[0]}. Drop it")
             data[name] = pd.Categorical(text, categories=levels)
     return data
-
-
-def _natural(text):
-    return [(0, int(p), "") if p.isdigit() else (1, 0, p) for p in re.split(r"(\d+)", text) if p]
 
 
 def code_formula(formula, table):

@@ -24,6 +24,8 @@ _FORM = {
     "Notes?": [str],
     "Formula": (str, type(None)),
 }
+# At either end of a list.
+_SHOWN_ROWS = 6
 _KEYLIKE = ("map", "sha256", "variance")
 
 
@@ -190,7 +192,8 @@ def design_from_table(path, observations, condition_columns=(), excluded=None):
         matrix = read_fsl_matrix(path)
         if len(matrix) != len(keys):
             raise ValueError(f"{path} has {len(matrix)} rows for {len(keys)} maps")
-        return _checked(Design(keys, matrix, tuple(f"ev{i + 1}" for i in range(matrix.shape[1]))))
+        names = tuple(f"ev{i + 1}" for i in range(matrix.shape[1]))
+        return _checked(Design(keys, matrix, names, notes=(_rows_met(path, keys),)))
     table = read_tsv(path)
     absent = [c for c in keys if c not in table]
     if absent:
@@ -223,6 +226,18 @@ def design_from_table(path, observations, condition_columns=(), excluded=None):
     if empty:
         raise ValueError(f"{path}: column {', '.join(empty)} is 0 in every row; drop it")
     return _checked(Design(keys, matrix, tuple(regressors)))
+
+
+def _rows_met(path, keys):
+    """Say which row of an FSL matrix was taken for whose."""
+    whose = [" ".join(key) for key in _row_keys(keys, keys.columns)]
+    shown = [f"{row} {who}" for row, who in enumerate(whose, 1)]
+    if len(shown) > 2 * _SHOWN_ROWS:
+        shown[_SHOWN_ROWS:-_SHOWN_ROWS] = ["..."]
+    return (
+        f"{Path(path).name} names nobody: its rows were taken in the order of the maps, "
+        f"{', '.join(shown)}"
+    )
 
 
 def _row_keys(table, columns):

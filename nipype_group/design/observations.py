@@ -1,7 +1,7 @@
 """Joining maps to participants: who is in, who is not, and why."""
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -44,6 +44,8 @@ def collect(
     on_bad_map="error",
     listed=False,
     zero_is_value=False,
+    ids_as_numbers=False,
+    not_taken=None,
 ):
     """Join maps to participants and check every map.
 
@@ -62,6 +64,10 @@ def collect(
         Whether the maps were listed one by one, so that those of several contrasts are meant.
     zero_is_value : bool
         Whether a voxel of 0 has a value.
+    ids_as_numbers : bool
+        Whether a map of 1 belongs to the participant 01, where none is called 1.
+    not_taken : dict of str to str, optional
+        Participants that have other maps alone, and why these were not taken.
 
     Returns
     -------
@@ -74,6 +80,8 @@ def collect(
     """
     if on_bad_map not in ON_BAD_MAP:
         raise ValueError(f"on_bad_map is error or exclude, got {on_bad_map!r}")
+    if ids_as_numbers and participants is not None:
+        entries = _renamed(entries, participants)
     conditions = list(entries[0].conditions) if entries else []
     rows = [_row(entry, participants, conditions) for entry in entries]
     known = [c for row in rows for c in row]
@@ -82,7 +90,9 @@ def collect(
     excluded, problems, candidates = [], [], []
     for entry, row in zip(entries, rows, strict=True):
         if participants is not None and entry.participant not in participants.index:
-            problems.append((entry, "no such participant in the participants table"))
+            same = [] if ids_as_numbers else _same_numbers(entry.participant, participants)
+            hint = f"; it has {', '.join(same)}: --ids-as-numbers takes both for one" * bool(same)
+            problems.append((entry, f"no such participant in the participants table{hint}"))
             continue
         missing = [v for v in variables if pd.isna(row.get(v))]
         if missing:
@@ -118,7 +128,34 @@ def collect(
     if participants is not None:
         rank = {label: i for i, label in enumerate(participants.index)}
         good.sort(key=lambda item: rank[item[0].participant])
-    return _assemble(good, excluded, participants, conditions)
+    return _assemble(good, excluded, participants, conditions, not_taken or {})
+
+
+def _same_numbers(label, participants):
+    """Return the participants of a table whose label is the same number."""
+    if not label.isdecimal():
+        return []
+    return [t for t in participants.index if t.isdecimal() and int(t) == int(label)]
+
+
+def _renamed(entries, participants):
+    """Give maps the participant of the table whose label is the same number.
+
+    Raises
+    ------
+    ValueError
+        Where the table has several, or maps of two labels would be one participant's.
+    """
+    renamed, meant = [], {}
+    for entry in entries:
+        label, same = entry.participant, _same_numbers(entry.participant, participants)
+        if label not in participants.index and len(same) > 1:
+            raise ValueError(f"participant {label} of the maps may be {' or '.join(same)}")
+        new = same[0] if same and label not in participants.index else label
+        if meant.setdefault(new, label) != label:
+            raise ValueError(f"maps of {meant[new]} and of {label} would be those of {new}")
+        renamed.append(replace(entry, participant=new))
+    return renamed
 
 
 def _columns(participants):
@@ -209,7 +246,7 @@ def _most_common_grid(grids):
     return first[max(votes, key=votes.get)] if votes else None
 
 
-def _assemble(good, excluded, participants, conditions):
+def _assemble(good, excluded, participants, conditions, not_taken):
     table = pd.DataFrame([row for _, row in good])
     front = ["participant_id", *conditions]
     back = ["map", "sha256"]
@@ -218,7 +255,7 @@ def _assemble(good, excluded, participants, conditions):
         {"participant_id": f"sub-{e.participant}", **e.conditions, "map": e.name, "reason": reason}
         for e, reason in excluded
     ]
-    left_out += _without_map(good, excluded, participants, conditions)
+    left_out += _without_map(good, excluded, participants, conditions, not_taken)
     variances = [e.variance for e, _ in good]
     if any(variances) and not all(variances):
         lacking = ", ".join(e.name for e, _ in good if e.variance is None)
@@ -232,7 +269,7 @@ def _assemble(good, excluded, participants, conditions):
     )
 
 
-def _without_map(good, excluded, participants, conditions):
+def _without_map(good, excluded, participants, conditions, not_taken):
     """List participants without a map, and conditions that a participant lacks."""
     entries = [e for e, _ in good] + [e for e, _ in excluded]
     have = {(e.participant, *e.conditions.values()) for e in entries}
@@ -240,10 +277,19 @@ def _without_map(good, excluded, participants, conditions):
     lacking = []
     if participants is not None:
         lacking += [
-            {"participant_id": row["participant_id"], "reason": "no map was found"}
+            {
+                "participant_id": row["participant_id"],
+                "reason": not_taken.get(label, "no map was found"),
+            }
             for label, row in participants.iterrows()
             if label not in labels
         ]
+    known = labels if participants is None else labels | set(participants.index)
+    lacking += [
+        {"participant_id": f"sub-{label}", "reason": reason}
+        for label, reason in not_taken.items()
+        if label not in known
+    ]
     cells = sorted({tuple(e.conditions.values()) for e in entries})
     lacking += [
         {

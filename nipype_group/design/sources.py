@@ -1,7 +1,6 @@
 """Finding maps: BIDS derivatives by entities, a glob with placeholders, or a table."""
 
 import fnmatch
-import os
 import re
 import unicodedata
 from collections import Counter
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from nipype_group.design.folders import natural_key, walk
 from nipype_group.design.tables import read_tsv
 from nipype_group.images import IMAGE_SUFFIXES
 
@@ -24,6 +24,8 @@ ENTITY_ALIASES = {
     "resolution": "res",
     "hemisphere": "hemi",
 }
+# Values of these are numbers: run-1 is run-01.
+_INDEXES = ("run", "echo", "flip", "inv", "split", "chunk")
 _RESERVED = ("map", "variance", "sha256")
 _WILDCARDS = re.compile(r"([*?\[{])")
 _NO_WILDCARD = re.compile(r"(?:[^*?\[{]|\[[*?\[{]\])*")
@@ -144,6 +146,7 @@ def find_bids_maps(bids_dir, selection):
 
     An entity selected with several values becomes a condition column. A folder ``node-<name>``, as
     FitLins makes one for each level of a model, counts as an entity ``node`` of what is in it.
+    Linked folders belong to the tree; indexes, as ``run``, are compared as numbers.
 
     Parameters
     ----------
@@ -155,46 +158,104 @@ def find_bids_maps(bids_dir, selection):
     Returns
     -------
     list of MapEntry
+        By participant in natural order, then by conditions in the order of the selection.
 
     Raises
     ------
     ValueError
-        Where nothing matches, or a participant has two maps that the selection does not tell
-        apart; names what else differs.
+        Where nothing matches, or not one of the values of an entity; or where a participant has
+        two maps that the selection does not tell apart; names what else differs.
     """
-    bids_dir = Path(bids_dir)
-    entries, seen = [], {}
-    kept = {}
-    for folder, subfolders, files in os.walk(bids_dir):
-        subfolders.sort()
-        for name in sorted(files):
-            if not name.endswith(IMAGE_SUFFIXES):
-                continue
-            entities = parse_bids_name(name)
-            if entities is None:
-                continue
-            entities = {**_node(folder, bids_dir), **entities}
-            for key, value in entities.items():
-                seen.setdefault(key, set()).add(value)
-            if any(entities.get(k) not in values for k, values in selection.items()):
-                continue
-            path = Path(folder, name)
-            conditions = {
-                k: entities[k] for k, v in selection.items() if len(v) > 1 and k != "sub"
-            }
-            entry = MapEntry(
-                entities["sub"], path, path.relative_to(bids_dir).as_posix(), conditions
-            )
-            entries.append(entry)
-            kept.setdefault((entry.participant, *conditions.values()), []).append(entities)
+    bids_dir, entries, seen, kept = Path(bids_dir), [], {}, {}
+    taken = {key: set() for key in selection}
+    for path, entities in bids_images(bids_dir):
+        for key, value in entities.items():
+            seen.setdefault(key, set()).add(value)
+        chosen = {key: _chosen(key, entities, values) for key, values in selection.items()}
+        if None in chosen.values():
+            continue
+        for key, value in chosen.items():
+            taken[key].add(value)
+        conditions = {k: chosen[k] for k, v in selection.items() if len(v) > 1 and k != "sub"}
+        entry = MapEntry(entities["sub"], path, path.relative_to(bids_dir).as_posix(), conditions)
+        entries.append(entry)
+        kept.setdefault((entry.participant, *conditions.values()), []).append(entities)
     if not entries:
-        known = "; ".join(
-            f"{k}: {', '.join(sorted(seen.get(k, ())))[:200] or 'never present'}"
-            for k in selection
-        )
         raise ValueError(
-            f"{bids_dir}: no image has {_describe(selection)}. Values found: {known or 'none'}"
+            f"{bids_dir}: no image has {_describe(selection)}. Values found: "
+            f"{'; '.join(_values_found(k, seen) for k in selection) or 'none'}"
         )
+    for key, values in selection.items():
+        idle = [value for value in values if value not in taken[key]]
+        if idle:
+            raise ValueError(
+                f"{bids_dir}: no image that the rest of the selection takes has {key}="
+                f"{','.join(idle)}; leave it out. Values found: {_values_found(key, seen)}"
+            )
+    _check_apart(bids_dir, selection, kept)
+    order = {k: {v: i for i, v in enumerate(values)} for k, values in selection.items()}
+    entries.sort(
+        key=lambda e: (natural_key(e.participant), [order[k][v] for k, v in e.conditions.items()])
+    )
+    return entries
+
+
+def bids_images(bids_dir):
+    """Yield path and entities of the images below a folder that have a name of BIDS."""
+    for path in walk(bids_dir):
+        entities = parse_bids_name(path.name) if path.name.endswith(IMAGE_SUFFIXES) else None
+        if entities is not None:
+            yield path, {**_node(path.parent, bids_dir), **entities}
+
+
+def not_taken(bids_dir, selection, entries):
+    """Return the participants of a tree that have images and none that is selected, and why.
+
+    Parameters
+    ----------
+    bids_dir, selection
+        As `find_bids_maps` takes them.
+    entries : list of MapEntry
+        What it found.
+
+    Returns
+    -------
+    dict of str to str
+        Participant to the reason.
+    """
+    inside, lacking = {e.participant for e in entries}, {}
+    for _, entities in bids_images(bids_dir):
+        label = entities["sub"]
+        if label in inside or ("sub" in selection and label not in selection["sub"]):
+            continue
+        wrong = [k for k, values in selection.items() if _chosen(k, entities, values) is None]
+        # The image that comes closest tells best what is amiss.
+        best = min(lacking.get(label, wrong), wrong, key=len)
+        lacking[label] = best
+    return {
+        label: f"no image has {_describe({k: selection[k] for k in wrong})} and the rest of the "
+        "selection"
+        for label, wrong in lacking.items()
+    }
+
+
+def _chosen(key, entities, values):
+    """Return the selected value that an image has, None where it has none of them."""
+    value = entities.get(key)
+    if value in values or value is None:
+        return value
+    if key in _INDEXES and value.isdecimal():
+        return next((v for v in values if v.isdecimal() and int(v) == int(value)), None)
+    return None
+
+
+def _values_found(key, seen):
+    values = sorted(seen.get(key, ()), key=natural_key)
+    return f"{key}: {', '.join(values)[:200] or 'never present'}"
+
+
+def _check_apart(bids_dir, selection, kept):
+    """See that the selection tells the maps of a participant apart."""
     differing = sorted(
         {
             key
@@ -204,16 +265,14 @@ def find_bids_maps(bids_dir, selection):
             if len({entities.get(key) for entities in group}) > 1
         }
     )
-    if differing:
-        label = next(label for (label, *_), group in kept.items() if len(group) > 1)
+    label = next((label for (label, *_), group in kept.items() if len(group) > 1), None)
+    if label is not None:
+        apart = ", ".join(differing) or "no entity, but in their folders"
         raise ValueError(
             f"{bids_dir}: participant {label} has several maps with {_describe(selection)}; they "
-            f"differ in {', '.join(differing)}. Select one value of it (KEY=VALUE), or name "
-            "several to make it a condition (KEY=VALUE,VALUE)"
+            f"differ in {apart}. Select one value of it (KEY=VALUE), or name several to make it a "
+            "condition (KEY=VALUE,VALUE)"
         )
-    order = {k: {v: i for i, v in enumerate(values)} for k, values in selection.items()}
-    entries.sort(key=lambda e: (e.participant, [order[k][v] for k, v in e.conditions.items()]))
-    return entries
 
 
 def _node(folder, bids_dir):
@@ -295,17 +354,39 @@ def find_pattern_maps(pattern):
             )
     matcher = re.compile(expression, re.DOTALL)
     entries = []
-    for path in sorted(root.glob(re.sub(r"\{\w+\}", "*", relative))):
+    for path in walk(root, _folders_of(relative)):
         match = matcher.fullmatch(path.relative_to(root).as_posix())
         # The header of an Analyze pair stands for the same map as its image.
-        if not match or not path.is_file() or path.suffix == ".hdr":
+        if not match or path.suffix == ".hdr" or _is_hidden(path, relative):
             continue
         groups = match.groupdict()
         label = participant_label(groups.pop("subject"))
         entries.append(MapEntry(label, path, path.relative_to(root).as_posix(), groups))
     if not entries:
         raise ValueError(f"no file matches {pattern!r}")
-    return entries
+    return sorted(entries, key=lambda entry: natural_key(entry.name))
+
+
+def _folders_of(relative):
+    """Return which folders may hold what a pattern means, as `walk` asks."""
+    segments = re.sub(r"\{\w+\}", "*", relative).split("/")[:-1]
+
+    def enters(names):
+        for name, segment in zip(names, segments, strict=False):
+            if segment == "**":
+                return not names[-1].startswith(".")
+            if not fnmatch.fnmatchcase(name, segment):
+                return False
+            # As in a shell, a wildcard stands for no hidden name.
+            if name.startswith(".") and not segment.startswith("."):
+                return False
+        return len(names) <= len(segments)
+
+    return enters
+
+
+def _is_hidden(path, relative):
+    return path.name.startswith(".") and not relative.rpartition("/")[2].startswith(".")
 
 
 def with_variances(entries, variances):

@@ -10,6 +10,7 @@ from nipype_group.design.sources import (
     MapEntry,
     find_bids_maps,
     find_pattern_maps,
+    not_taken,
     parse_selection,
     participant_label,
     read_maps_table,
@@ -85,6 +86,11 @@ def _bids_entries(inputs):
     return with_variances(entries, find_bids_maps(inputs.bids_dir, selection))
 
 
+def _not_taken(inputs, entries):
+    selection = parse_selection(inputs.select if isdefined(inputs.select) else [])
+    return not_taken(inputs.bids_dir, selection, entries)
+
+
 def _given_entries(inputs):
     n_maps = len(inputs.map_files)
     labels = inputs.participant_ids if isdefined(inputs.participant_ids) else []
@@ -136,6 +142,11 @@ class _CollectMapsInputSpec(GroupInputSpec):
     )
     zero_is_value = traits.Bool(
         False, usedefault=True, desc="a voxel of 0 has that value: NaN alone is missing"
+    )
+    ids_as_numbers = traits.Bool(
+        False,
+        usedefault=True,
+        desc="participants whose labels differ by zeros before a number are the same, as 1 and 01",
     )
     on_bad_map = traits.Enum(
         *ON_BAD_MAP,
@@ -207,6 +218,8 @@ class CollectMaps(GroupInterface):
             inputs.on_bad_map,
             listed=source in _LISTED,
             zero_is_value=inputs.zero_is_value,
+            ids_as_numbers=inputs.ids_as_numbers,
+            not_taken=_not_taken(inputs, entries) if source == "bids_dir" else None,
         )
         if source in _LISTED:
             for entry, reason in of_other_contrasts(entries):

@@ -1,5 +1,6 @@
 """What a run found, in a few lines for the end of a command."""
 
+from collections import Counter
 from pathlib import Path
 
 from nipype_group.design.tables import read_tsv
@@ -8,6 +9,7 @@ from nipype_group.reporting.table_files import read_table
 from nipype_group.whole_files import read_json
 
 _SHOWN_PEAKS = 3
+_SHOWN_REASONS = 3
 # Of the p whose interval holds alpha; one line says what more shuffles would settle.
 _SHOWN_ADVICE = 1
 
@@ -34,7 +36,7 @@ def summarise(output_dir, work_dir):
         lines.append(
             f"{len(observations)} maps of {observations['participant_id'].nunique()} participants "
             f"are in, {len(excluded)} rows are out"
-            + (" (see excluded.tsv)" if len(excluded) else "")
+            + (f" (see excluded.tsv): {_reasons(excluded)}" if len(excluded) else "")
         )
     for path in sorted(group.glob("*_design.json")):
         lines += [f"Warning: {t}" for t in read_json(path, form_of("design")).get("Notes", ())]
@@ -53,6 +55,13 @@ def summarise(output_dir, work_dir):
         f"Work      {work_dir} (can be deleted)",
     ]
     return "\n".join(lines)
+
+
+def _reasons(excluded):
+    """Return why rows are out, the most frequent reasons first."""
+    reasons = Counter(map(str, excluded["reason"])).most_common()
+    more = f"; and {len(reasons) - _SHOWN_REASONS} more reasons" * (len(reasons) > _SHOWN_REASONS)
+    return "; ".join(f"{n} x {reason}" for reason, n in reasons[:_SHOWN_REASONS]) + more
 
 
 def _name(path):

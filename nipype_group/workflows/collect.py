@@ -46,6 +46,7 @@ def init_collect_wf(
     min_coverage: float = 1.0,
     mask_threshold: float | None = None,
     zero_is_value: bool = False,
+    ids_as_numbers: bool = False,
     on_bad_map: str = "error",
     n_procs: int = 1,
     name: str = "collect_wf",
@@ -70,6 +71,8 @@ def init_collect_wf(
         Least value inside the mask and the search volume, where they hold probabilities.
     zero_is_value : bool
         Whether a voxel of 0 has a value, so that NaN alone is missing.
+    ids_as_numbers : bool
+        Whether participants whose labels are the same number, as 1 and 01, are the same.
     on_bad_map : {"error", "exclude"}
         What happens to unusable maps.
     n_procs : int
@@ -139,7 +142,11 @@ def init_collect_wf(
     inputnode = pe.Node(IdentityInterface(fields=list(INPUTS)), name="inputnode")
     outputnode = pe.Node(IdentityInterface(fields=list(OUTPUTS)), name="outputnode")
     zeros = {"zero_is_value": zero_is_value}
-    collect = pe.Node(CollectMaps(on_bad_map=on_bad_map, **zeros), name="collect", mem_gb=0.5)
+    collect = pe.Node(
+        CollectMaps(on_bad_map=on_bad_map, ids_as_numbers=ids_as_numbers, **zeros),
+        name="collect",
+        mem_gb=0.5,
+    )
     if variables:
         collect.inputs.variables = list(variables)
     mask = pe.Node(GroupMask(min_coverage=min_coverage, **zeros), name="mask", mem_gb=0.5)

@@ -238,6 +238,7 @@ def init_group_wf(*, settings: AnalysisSettings, name: str = "group_wf") -> pe.W
         min_coverage=settings.min_coverage,
         mask_threshold=settings.mask_threshold,
         zero_is_value=settings.zero_is_value,
+        ids_as_numbers=settings.ids_as_numbers,
         on_bad_map=settings.on_bad_map,
         n_procs=settings.n_procs,
     )

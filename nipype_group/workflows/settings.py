@@ -134,6 +134,8 @@ class AnalysisSettings:
         Least value inside the mask and the search volume, where they hold probabilities.
     zero_is_value : bool
         Whether a voxel of 0 has a value, so that NaN alone is missing.
+    ids_as_numbers : bool
+        Whether participants whose labels are the same number, as 1 and 01, are the same.
     regions : bool
         Whether the design is fitted to the means of atlas regions too.
     table_views : tuple of str
@@ -195,6 +197,7 @@ class AnalysisSettings:
     min_coverage: float = 1.0
     mask_threshold: float | None = None
     zero_is_value: bool = False
+    ids_as_numbers: bool = False
     regions: bool = True
     table_views: tuple = ()
     nidm: bool = False

@@ -1,0 +1,70 @@
+"""Files below a folder, in natural order; linked folders are gone into, loops are not."""
+
+import os
+import re
+from pathlib import Path
+
+from nipype_group.images import IMAGE_SUFFIXES
+
+
+def natural_key(text):
+    """Return a key that sorts numbers within text by their value.
+
+    Examples
+    --------
+    >>> sorted(["sub-10", "sub-2", "sub-1"], key=natural_key)
+    ['sub-1', 'sub-2', 'sub-10']
+    """
+    parts = re.split(r"([0-9]+)", str(text))
+    # Equal numbers, as 1 and 01, are told apart by their digits.
+    return [(p if i % 2 == 0 else "", int(p) if i % 2 else 0) for i, p in enumerate(parts)], text
+
+
+def walk(top, enters=None):
+    """Yield the files below a folder; also what has the name of an image and is none.
+
+    A link to a folder is gone into where that folder is not met under its own name, so that loops
+    end. Links to nowhere, pipes and devices are yielded as files are, for whoever opens them to
+    refuse.
+
+    Parameters
+    ----------
+    top : path
+        The folder.
+    enters : callable, optional
+        Of the names of folders below the top, the last one that of the folder in question:
+        whether it is gone into. Default: all that are not hidden.
+
+    Yields
+    ------
+    Path
+    """
+    enters = enters or (lambda names: not names[-1].startswith("."))
+    links, seen = [], set()
+
+    def is_new(path):
+        about = Path(path).stat()
+        known = len(seen)
+        seen.add((about.st_dev, about.st_ino))
+        return len(seen) > known
+
+    def descend(folder, names):
+        for entry in sorted(os.scandir(folder), key=lambda e: natural_key(e.name)):
+            below = (*names, entry.name)
+            if not entry.is_dir() or entry.name.endswith(IMAGE_SUFFIXES):
+                yield Path(entry.path)
+            if not entry.is_dir() or not enters(below):
+                continue
+            if entry.is_symlink():
+                links.append((entry.path, below))
+            elif is_new(entry.path):
+                yield from descend(entry.path, below)
+
+    if not Path(top).is_dir():
+        return
+    is_new(top)
+    yield from descend(top, ())
+    while links:
+        path, names = links.pop(0)
+        if is_new(path):
+            yield from descend(path, names)
