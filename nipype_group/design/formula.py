@@ -201,7 +201,11 @@ def _prepare(table, names, categorical, formula):
                 .astype(object)
                 .map(lambda v: f"{v:g}" if isinstance(v, float) else str(v))
             )
-            levels = sorted(text.unique(), key=natural_key)
+            present = set(text)
+            if isinstance(data[name].dtype, pd.CategoricalDtype):
+                levels = [level for level in data[name].cat.categories if level in present]
+            else:
+                levels = sorted(present, key=natural_key)
             if len(levels) == 1:
                 raise ValueError(f"factor {name} has the one level {levels[0]}. Drop it")
             data[name] = pd.Categorical(text, categories=levels)

@@ -99,7 +99,8 @@ def _rows(text, separator, path):
 def typed(table, text_columns=()):
     """Return a table of text with the columns that hold numbers throughout made numeric.
 
-    Identifiers stay text; condition columns are categories, whatever their values look like.
+    Identifiers stay text. Condition columns are categories, whatever their values look like, in
+    the order of the maps of a participant who has most.
 
     Examples
     --------
@@ -114,8 +115,17 @@ def typed(table, text_columns=()):
             table[column] = pd.to_numeric(table[column])
     for column in text_columns:
         if column in table:
-            table[column] = table[column].astype("category")
+            table[column] = pd.Categorical(table[column], categories=_in_order(table, column))
     return table
+
+
+def _in_order(table, column):
+    present = table.dropna(subset=[column])
+    if present.empty:
+        return []
+    most = present.groupby("participant_id")[column].nunique().idxmax()
+    first = present.loc[present["participant_id"] == most, column]
+    return list(dict.fromkeys([*first, *present[column]]))
 
 
 def check_levels(column, rows):

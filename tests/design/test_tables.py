@@ -3,7 +3,8 @@
 import pandas as pd
 import pytest
 
-from nipype_group.design.tables import check_levels, doubts, read_tsv
+from nipype_group.design.formula import code_formula
+from nipype_group.design.tables import check_levels, doubts, read_tsv, typed
 
 HEADER = "participant_id\tage\tgroup\n"
 ROWS = "sub-01\t31\ta\nsub-02\t25\tb\n"
@@ -173,3 +174,21 @@ def test_numbers_among_their_like_are_no_sentinels(values):
 )
 def test_levels_alike_but_for_case_are_told(levels, n):
     assert len(list(doubts(pd.Series(levels, name="group")))) == n
+
+
+def test_levels_of_a_condition_stand_in_the_order_of_the_maps():
+    rows = [("1", "go"), ("2", "stop"), ("2", "go"), ("3", "stop"), ("3", "go"), ("4", "wait")]
+    table = pd.DataFrame(rows, columns=["participant_id", "desc"])
+    assert list(typed(table, ["desc"])["desc"].cat.categories) == ["stop", "go", "wait"]
+    assert code_formula("desc", typed(table, ["desc"])).columns == [
+        "intercept", "desc[go]", "desc[wait]"
+    ]  # fmt: skip
+
+
+def test_numbers_are_names_in_a_condition():
+    table = pd.DataFrame(
+        {"participant_id": ["1", "1", "2"], "run": ["2", "10", "x1"]}, dtype=object
+    )
+    assert code_formula("0 + run", typed(table, ["run"])).columns == [
+        "run[2]", "run[10]", "run[x1]"
+    ]  # fmt: skip
