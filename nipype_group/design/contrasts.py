@@ -7,9 +7,17 @@ from pathlib import Path
 
 import numpy as np
 
-from nipype_group.design.expressions import is_weight_list, parse_row, parse_weight_list
+from nipype_group.design.expressions import (
+    LONGEST,
+    is_weight_list,
+    parse_row,
+    parse_weight_list,
+)
 from nipype_group.stats.glm import independent_rows
 from nipype_group.whole_files import UnusableFileError, read_json
+
+# Powers of two by which weights may differ from 1: an effect's unit stays one of float32.
+_FARTHEST = 64
 
 
 @dataclass(frozen=True)
@@ -28,6 +36,8 @@ class Contrast:
         Text it came from.
     given_label : str, optional
         Label, where names of another package give no label of their own.
+    notes : tuple of str
+        What a user is told about it.
     """
 
     name: str
@@ -35,6 +45,7 @@ class Contrast:
     weights: np.ndarray
     expression: str
     given_label: str | None = None
+    notes: tuple = ()
 
     @property
     def label(self):
@@ -87,6 +98,11 @@ def check_definitions(definitions):
     ValueError
         Naming the contrasts.
     """
+    for text in definitions:
+        if len(text) > LONGEST:
+            raise ValueError(
+                f"contrast {text[:40]!r}... has {len(text)} signs; {LONGEST} are the most"
+            )
     parts = [split_definition(text) for text in definitions]
     names = [name for name, _ in parts]
     for name, expression in parts:
@@ -142,11 +158,31 @@ def build_contrasts(definitions, design):
         weights = parse_weight_list(expression, len(design.columns))
         if weights is None:
             weights = np.array([_weights(row, design, name) for row in _rows(expression, name)])
-        if not weights.size or not np.abs(weights).max() > 0:
+        if not weights.any():
             raise ValueError(f"contrast {name!r}: every weight is 0")
+        weights, notes = _within_reach(weights, name)
         model.check_estimable(weights, name)
-        contrasts.append(Contrast(name, contrast_test(definition), weights, expression))
+        test = contrast_test(definition)
+        contrasts.append(Contrast(name, test, weights, expression, notes=notes))
     return contrasts
+
+
+def _within_reach(weights, contrast):
+    """Divide rows whose weights take effects out of the reach of float32 by a power of two.
+
+    Returns the weights, and what was done. A statistic does not depend on the scale of a row.
+    """
+    if not np.isfinite(weights).all():
+        raise ValueError(f"contrast {contrast!r}: a weight is beyond the largest number there is")
+    largest = np.abs(weights).max(axis=1)
+    exponent = np.frexp(largest)[1]
+    far = (np.abs(exponent) > _FARTHEST) & (largest > 0)
+    notes = tuple(
+        f"contrast {contrast}: weights of up to {largest[row]:.3g} are divided by "
+        f"2^{exponent[row]}, and so is the effect; statistics stay as they are"
+        for row in np.flatnonzero(far)
+    )
+    return np.ldexp(weights, -np.where(far, exponent, 0)[:, None]), notes
 
 
 def _weights(terms, design, contrast):
@@ -220,6 +256,7 @@ def write_contrasts(path, contrasts, columns):
                 "Weights": c.weights.tolist(),
                 "Rank": len(independent_rows(c.weights)),
                 "Expression": c.expression,
+                **({"Notes": list(c.notes)} if c.notes else {}),
             }
             for c in contrasts
         ],
@@ -246,6 +283,7 @@ def read_contrasts(path):
                 np.array(c["Weights"], dtype=float),
                 c["Expression"],
                 c.get("Label"),
+                tuple(c.get("Notes", ())),
             )
             for c in content["Contrasts"]
         ]

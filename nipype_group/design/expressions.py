@@ -3,6 +3,7 @@
 Names of columns, numbers, ``+ - * / ( )``, and ``;`` between the rows of an F contrast.
 """
 
+import math
 import re
 from dataclasses import dataclass
 
@@ -17,7 +18,9 @@ _TOKEN = re.compile(
     )""",
     re.VERBOSE,
 )
-_WEIGHT_LIST = re.compile(r"\s*\[?[\s\d.,;/eE+-]+\]?\s*")
+_WEIGHT_LIST = re.compile(r"[\s\d.,;/eE+-]+")
+# Digits of a number beyond a double's are noise, and text of any length takes any time.
+LONGEST = 10_000
 
 
 @dataclass(frozen=True)
@@ -130,6 +133,8 @@ def parse_row(text):
     """
     parser = _Parser(text)
     value = parser.parse()
+    if not all(map(math.isfinite, (value.constant, *value.weights.values()))):
+        raise parser.error("a weight is beyond the largest number there is")
     if value.constant != 0:
         raise parser.error(f"the number {value.constant:g} stands without a column")
     return value.weights
@@ -140,10 +145,19 @@ def is_weight_list(text):
 
     Examples
     --------
-    >>> is_weight_list("[1, -1]"), is_weight_list("a - b")
-    (True, False)
+    >>> is_weight_list("[1, -1]"), is_weight_list("[1, 0]; [0, 1]"), is_weight_list("a - b")
+    (True, True, False)
     """
-    return bool(_WEIGHT_LIST.fullmatch(text)) and ("[" in text or "," in text)
+    rows = [row.strip() for row in text.strip().split(";")]
+    whole = text.strip()
+    if whole.startswith("[") and whole.endswith("]") and whole.count("[") == 1:
+        rows = [whole[1:-1]]
+    elif any(row.startswith("[") for row in rows):
+        # Each row has brackets of its own.
+        if not all(row.startswith("[") and row.endswith("]") for row in rows if row):
+            return False
+        rows = [row[1:-1] for row in rows if row]
+    return all(_WEIGHT_LIST.fullmatch(row) for row in rows) and ("[" in text or "," in text)
 
 
 def parse_weight_list(text, n_columns):
@@ -161,11 +175,11 @@ def parse_weight_list(text, n_columns):
     """
     if not is_weight_list(text):
         return None
-    rows = [row for row in re.split(r";", text.strip().strip("[]")) if row.strip()]
+    rows = [row for row in re.sub(r"[\[\]]", " ", text).split(";") if row.strip()]
     weights = []
     for row in rows:
         values = []
-        for item in re.split(r"[,\s]+", row.strip(" ,[]")):
+        for item in re.split(r"[,\s]+", row.strip(" ,")):
             number, _, divisor = item.partition("/")
             try:
                 values.append(float(number) / float(divisor or 1))

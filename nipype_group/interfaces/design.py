@@ -115,6 +115,9 @@ class ContrastSet(GroupInterface):
     def _run_interface(self, runtime):
         design = read_design(self.inputs.design_file, self.inputs.design_json)
         contrasts = build_contrasts(self.inputs.contrasts, design)
+        for contrast in contrasts:
+            for note in contrast.notes:
+                LOGGER.warning("%s", note)
         cwd = Path(runtime.cwd)
         self._results["contrasts_file"] = write_contrasts(
             cwd / "contrasts.json", contrasts, design.columns

@@ -111,7 +111,11 @@ def _context(folder, viewer):
         "bibtex": embedded(bibtex(keys), "application/x-bibtex"),
         "parameters": _parameters(folder),
         "versions": _pairs(folder.about.get("SoftwareVersions", {})),
-        "notes": [*folder.about.get("Notes", []), *folder.read_json("design").get("Notes", [])],
+        "notes": [
+            *folder.about.get("Notes", []),
+            *folder.read_json("design").get("Notes", []),
+            *(note for contrast in folder.contrasts for note in contrast.notes),
+        ],
         "generator": f"nipype_group {__version__}",
     }
 

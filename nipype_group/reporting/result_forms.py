@@ -20,6 +20,7 @@ CONTRASTS = {
             "Weights": [[NUMBER]],
             "Rank?": int,
             "Expression": str,
+            "Notes?": [str],
         }
     ],
 }

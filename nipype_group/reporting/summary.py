@@ -38,8 +38,7 @@ def summarise(output_dir, work_dir):
             f"are in, {len(excluded)} rows are out"
             + (f" (see excluded.tsv): {_reasons(excluded)}" if len(excluded) else "")
         )
-    for path in sorted(group.glob("*_design.json")):
-        lines += [f"Warning: {t}" for t in read_json(path, form_of("design")).get("Notes", ())]
+    lines += [f"Warning: {note}" for note in _notes(group)]
     for path in sorted(group.glob("*_clusters.tsv")):
         lines += _result(path)
     for path in sorted(group.glob("*_tdp.tsv")):
@@ -55,6 +54,15 @@ def summarise(output_dir, work_dir):
         f"Work      {work_dir} (can be deleted)",
     ]
     return "\n".join(lines)
+
+
+def _notes(group):
+    """Yield what the files of the model tell beside their numbers."""
+    for path in sorted(group.glob("*_design.json")):
+        yield from read_json(path, form_of("design")).get("Notes", ())
+    for path in sorted(group.glob("*_contrasts.json")):
+        for contrast in read_json(path, form_of("contrasts"))["Contrasts"]:
+            yield from contrast.get("Notes", ())
 
 
 def _reasons(excluded):

@@ -15,7 +15,7 @@ from nipype_group.design.contrasts import (
     split_definition,
     write_contrasts,
 )
-from nipype_group.design.matrix import design_from_formula
+from nipype_group.design.matrix import Design, design_from_formula
 
 N = 12
 
@@ -178,3 +178,49 @@ def test_files_that_hold_no_contrasts_are_refused(tmp_path, text):
         read_contrasts(path)
     with pytest.raises(ValueError, match=r"none.json: no contrasts file"):
         read_contrasts(tmp_path / "none.json")
+
+
+def two_groups():
+    keys = pd.DataFrame({"participant_id": list("wxyz")})
+    return Design(keys, np.array([[1.0, 0], [1, 0], [0, 1], [0, 1]]), ("a", "b"))
+
+
+@pytest.mark.parametrize("scale", ["1e308", "1e200", "1e-200", "1e-300", "1e25"])
+def test_weights_of_any_scale_are_one_hypothesis(scale):
+    design = two_groups()
+    (usual,) = build_contrasts(["d=a - b"], design)
+    (scaled,) = build_contrasts([f"d={scale}*a - {scale}*b"], design)
+    assert 0.4 < np.abs(scaled.weights).max() <= 1
+    assert np.array_equal(scaled.weights / np.abs(scaled.weights).max(), usual.weights)
+    assert "statistics stay as they are" in scaled.notes[0]
+
+
+@pytest.mark.parametrize("weights", ["[1e999, 0]", "[-1e400, 1]", "[1e308, 1]; [1e309, 0]"])
+def test_weights_beyond_all_numbers_are_refused(weights):
+    with pytest.raises(ValueError, match="beyond the largest number"):
+        build_contrasts([f"d={weights}"], two_groups())
+
+
+def test_products_beyond_all_numbers_are_refused():
+    with pytest.raises(ValueError, match="beyond the largest number"):
+        build_contrasts(["d=1e308*10*a - b"], two_groups())
+
+
+@pytest.mark.parametrize(
+    "text", ["[1, 0]; [0, 1]", "[1,0];[0,1]", "[1 0]; [0 1];", "1, 0; 0, 1", "[1, 0; 0, 1]"]
+)
+def test_rows_with_brackets_of_their_own(text):
+    (contrast,) = build_contrasts([f"f={text}"], two_groups())
+    assert contrast.test == "F"
+    assert contrast.weights.tolist() == [[1, 0], [0, 1]]
+
+
+@pytest.mark.parametrize("text", ["[1, 0]; 0, 1", "[1, 0; [0, 1]", "[[1, 0]; [0, 1]]", "[1, 0]]"])
+def test_brackets_that_do_not_pair_are_refused(text):
+    with pytest.raises(ValueError, match="contrast 'f'|weight list"):
+        build_contrasts([f"f={text}"], two_groups())
+
+
+def test_a_contrast_of_any_length_is_refused_at_once():
+    with pytest.raises(ValueError, match="has 50004 signs"):
+        check_definitions(["d=a*" + "9" * 50_000])
