@@ -95,7 +95,7 @@ def add_parser(commands):
 
 
 def _numbers(text):
-    return tuple(float(item) for item in text.split(","))
+    return tuple(run.finite(item) for item in text.split(","))
 
 
 def execute(arguments):

@@ -3,6 +3,7 @@
 import argparse
 import importlib.util
 import json
+import math
 import sys
 import tempfile
 import traceback
@@ -157,7 +158,7 @@ def add_parser(commands):
         "--search-volume", metavar="MASK", help="mask of the voxels that inference searches"
     )
     maps.add_argument(
-        "--mask-threshold", metavar="VALUE", type=float,
+        "--mask-threshold", metavar="VALUE", type=finite,
         help="least value inside the mask and the search volume, where they hold probabilities",
     )  # fmt: skip
     maps.add_argument(
@@ -166,10 +167,12 @@ def add_parser(commands):
         "NaN alone is missing; default: 0 is missing too",
     )  # fmt: skip
     maps.add_argument(
-        "--min-coverage", metavar="SHARE", type=float, default=1.0,
+        "--min-coverage", metavar="SHARE", type=finite, default=1.0,
         help="share of the maps that must have a voxel for it to be analysed; default 1: all",
     )  # fmt: skip
-    maps.add_argument("--smooth", metavar="MM", type=float, nargs="+", default=[], help="FWHM, mm")
+    maps.add_argument(
+        "--smooth", metavar="MM", type=finite, nargs="+", default=[], help="FWHM, mm"
+    )
     maps.add_argument(
         "--on-bad-map", choices=("error", "exclude"), default="error",
         help="unusable maps are an error (default), or are left out and listed",
@@ -199,9 +202,9 @@ def add_thresholds(parser):
         "--height-control", choices=HEIGHT_CONTROLS, action="append",
         help="repeatable; default fdr, or none with --threshold-z",
     )  # fmt: skip
-    inference.add_argument("--alpha", metavar="A", type=float, default=0.05, help="default 0.05")
+    inference.add_argument("--alpha", metavar="A", type=finite, default=0.05, help="default 0.05")
     inference.add_argument(
-        "--threshold-z", metavar="Z", type=float, help="height with --height-control none"
+        "--threshold-z", metavar="Z", type=finite, help="height with --height-control none"
     )
     inference.add_argument(
         "--cluster-extent", metavar="K", type=int, default=0, help="smallest cluster, in voxels"
@@ -214,8 +217,8 @@ def add_thresholds(parser):
         "--cluster-control", choices=("rft",), help="clusters by random field theory of extent"
     )
     forming = inference.add_mutually_exclusive_group()
-    forming.add_argument("--cluster-forming-z", metavar="Z", type=float, help="of the clusters")
-    forming.add_argument("--cluster-forming-p", metavar="P", type=float, help="default .001")
+    forming.add_argument("--cluster-forming-z", metavar="Z", type=finite, help="of the clusters")
+    forming.add_argument("--cluster-forming-p", metavar="P", type=finite, help="default .001")
     inference.add_argument(
         "--ari", metavar="Z[,Z...]", type=_heights, default=(),
         help="true discovery proportions of the clusters at these heights in z",
@@ -246,7 +249,7 @@ def add_inference(parser):
     """Add the options of thresholds, permutation and reporting."""
     inference, forming = add_thresholds(parser)
     forming.add_argument(
-        "--cluster-forming-statistic", metavar="S", type=float,
+        "--cluster-forming-statistic", metavar="S", type=finite,
         help="in t, F or pseudo-t, of the clusters of permutations",
     )  # fmt: skip
     inference.add_argument(
@@ -292,7 +295,7 @@ def add_permutation(parser):
         "--variance-groups", metavar="COLUMN", help="groups with a variance of their own"
     )
     group.add_argument(
-        "--variance-smooth", metavar="MM", type=float, default=0.0,
+        "--variance-smooth", metavar="MM", type=finite, default=0.0,
         help="smooth variances: pseudo-t, for few maps",
     )  # fmt: skip
     group.add_argument(
@@ -319,12 +322,20 @@ def add_permutation(parser):
     )  # fmt: skip
     group.add_argument("--seed", metavar="S", type=int, default=0, help="of the shuffles")
     group.add_argument(
-        "--memory-gb", metavar="GB", type=float, default=1.0, help="of a shard, default 1"
+        "--memory-gb", metavar="GB", type=finite, default=1.0, help="of a shard, default 1"
     )
 
 
+def finite(text):
+    """Return the number that an option names."""
+    value = float(text)
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"{text!r} is no finite number")
+    return value
+
+
 def _heights(text):
-    return tuple(float(item) for item in text.split(","))
+    return tuple(finite(item) for item in text.split(","))
 
 
 def _names(text):

@@ -5,6 +5,7 @@ floats, and the code; a group result could come from the cache although its inpu
 """
 
 import hashlib
+import math
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -72,6 +73,14 @@ def _canonical(value, folder=None):
     return repr(value)
 
 
+def _check_finite(name, value):
+    if isinstance(value, (list, tuple)):
+        for item in value:
+            _check_finite(name, item)
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{name} is {value}; give a finite number")
+
+
 class GroupInputSpec(BaseInterfaceInputSpec):
     """Inputs with a hash of places, order, content, exact numbers and a revision.
 
@@ -136,6 +145,8 @@ class GroupInterface(SimpleInterface):
         return result
 
     def _pre_run_hook(self, runtime):
+        for name, value in self.inputs.trait_get().items():
+            _check_finite(name, value)
         # The current folder stays: relative paths of inputs start there.
         place = Path(runtime.cwd).absolute()
         if not any(place.glob("_0x*_unfinished.json")):

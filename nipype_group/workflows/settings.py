@@ -1,5 +1,6 @@
 """The settings of a group analysis, checked before anything runs."""
 
+import math
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -219,6 +220,11 @@ class AnalysisSettings:
         ):
             if value not in allowed:
                 raise ValueError(f"{name} is one of {', '.join(map(str, allowed))}, got {value!r}")
+        for field in fields(self):
+            value = getattr(self, field.name)
+            for number in value if isinstance(value, tuple) else (value,):
+                if isinstance(number, float) and not math.isfinite(number):
+                    raise ValueError(f"{field.name} is {number}; give a finite number")
         check_alpha(self.alpha)
         if not self.height_controls:
             raise ValueError(f"height_controls names at least one of {', '.join(HEIGHT_CONTROLS)}")
