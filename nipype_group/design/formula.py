@@ -6,11 +6,13 @@ Nothing of a formula runs as Python beyond calls of the listed transforms on col
 import ast
 import re
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 from formulaic import Formula, ModelSpec
 from formulaic.errors import FormulaicError
+from formulaic.transforms.contrasts import TreatmentContrasts
 
 from nipype_group.design.folders import natural_key
 from nipype_group.design.tables import check_levels, doubts
@@ -19,6 +21,8 @@ TRANSFORMS = (
     "C", "I", "Q", "bs", "center", "cr", "cs", "exp", "log", "log10", "log2", "poly", "scale",
     "standardize",
 )  # fmt: skip
+# The second argument of C names the reference level, as patsy and as formulaic write it.
+_REFERENCES = ("Treatment", "contr.treatment")
 _OPERATORS = (ast.Add, ast.Sub, ast.Mult, ast.Div, ast.Pow)
 # A covariate keeps its own name where a transform only moves or scales it.
 _UNIT_CHANGES = re.compile(r"(center|scale|standardize)\([^()]*\)$")
@@ -28,6 +32,10 @@ _PARSER_ERRORS = (
     AttributeError, LookupError, TypeError, RecursionError,
 )  # fmt: skip
 _LARGEST_POWER = 10
+# What a model of maps may need at most; more takes memory and time before anything can be said.
+_MOST_TERMS, _MOST_POWER, _MOST_PRODUCTS, _MOST_DF, _MOST_CELLS = 4096, 10, 50_000, 100, 2.5e8
+# Text, names and other signs of a formula.
+_TOKENS = re.compile(r"`[^`]*`|'[^']*'|\"[^\"]*\"|\*\*|[^\W\d]\w*(?:\.\w+)*|\d+|\S")
 _BACKTICKS = re.compile(r"`([^`]+)`")
 
 
@@ -65,6 +73,7 @@ def _parse(formula):
     text = formula.strip().removeprefix("~").strip()
     if not text:
         raise ValueError("the formula is empty; a one-sample model is the formula 1")
+    _check_size(text, formula)
     try:
         parsed = Formula(text)
     except _PARSER_ERRORS as error:
@@ -76,6 +85,31 @@ def _parse(formula):
             f"formula {formula!r}: name the right-hand side alone; the maps are the left-hand side"
         ) from error
     return parsed, factors
+
+
+def _check_size(text, formula):
+    """Refuse what stands for more terms than any model has, before it is expanded."""
+    tokens, depth, products, power, calls = _TOKENS.findall(text), 0, 0, 1, []
+    for before, token in zip(["", *tokens], tokens, strict=False):
+        if token == "(":
+            calls.append(before.isidentifier())
+            depth += calls[-1]
+        elif token == ")" and calls:
+            depth -= calls.pop()
+        elif depth:
+            continue
+        elif token == "*":
+            products += 1
+        elif before in ("**", "^") and token.isdecimal():
+            power = max(power, int(token[:4]))
+    n_names = sum(token.isidentifier() or token.startswith("`") for token in tokens)
+    # A power is expanded term by term before equal ones are joined.
+    large = power > 1 and (power > _MOST_POWER or n_names**power > _MOST_PRODUCTS)
+    if large or 2**products > _MOST_TERMS:
+        raise ValueError(
+            f"formula {formula[:80]!r} stands for too many terms; name the interactions that "
+            "matter, as a:b"
+        )
 
 
 def _names_in(factor, formula):
@@ -107,11 +141,12 @@ def _names_in(factor, formula):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
             if node.func.id not in TRANSFORMS:
                 raise refusal
+            _check_df(node, formula)
             quotes = node.func.id == "Q"
             for argument in [*node.args, *(k.value for k in node.keywords)]:
                 if quotes and isinstance(argument, ast.Constant):
                     names.append(str(argument.value))
-                else:
+                elif not (node.func.id == "C" and _is_reference(argument)):
                     visit(argument)
         elif isinstance(node, ast.Name):
             names.append(quoted.get(node.id, node.id))
@@ -137,6 +172,27 @@ def _names_in(factor, formula):
 
     visit(tree)
     return names
+
+
+def _check_df(call, formula):
+    """Refuse splines and polynomials of more columns than any model has."""
+    sizes = [*call.args[1:], *(k.value for k in call.keywords if k.arg in ("df", "degree"))]
+    for size in sizes:
+        value = size.value if isinstance(size, ast.Constant) else 0
+        if isinstance(value, (int, float)) and not value <= _MOST_DF:
+            name = call.func.id
+            raise ValueError(
+                f"formula {formula!r}: {name} takes up to {_MOST_DF} columns, got {value:g}"
+            )
+
+
+def _is_reference(node):
+    return (
+        isinstance(node, ast.Call)
+        and ast.unparse(node.func) in _REFERENCES
+        and all(isinstance(a, ast.Constant) for a in node.args)
+        and all(isinstance(k.value, ast.Constant) for k in node.keywords)
+    )
 
 
 def formula_variables(formula):
@@ -209,7 +265,49 @@ def _prepare(table, names, categorical, formula):
             if len(levels) == 1:
                 raise ValueError(f"factor {name} has the one level {levels[0]}. Drop it")
             data[name] = pd.Categorical(text, categories=levels)
+    n_levels = sum(len(data[n].cat.categories) for n in names if _is_factor(data[n]))
+    if n_levels * len(data) > _MOST_CELLS:
+        raise ValueError(
+            f"formula {formula!r}: its factors have {n_levels} levels in {len(data)} maps; name "
+            "factors of fewer levels"
+        )
     return data
+
+
+def _is_factor(column):
+    return isinstance(column.dtype, pd.CategoricalDtype)
+
+
+def _treatment(base=None, reference=None):
+    """Return the contrasts of a factor whose reference level is named, whatever its type."""
+    level = base if reference is None else reference
+    return TreatmentContrasts(base=f"{level:g}" if isinstance(level, float) else str(level))
+
+
+_CONTEXT = {"Treatment": _treatment, "contr": SimpleNamespace(treatment=_treatment)}
+
+
+def _without_clashes(formula, names):
+    """Give columns that are called as a transform another name within the formula.
+
+    Returns the formula, and the other names by those of the columns.
+    """
+    back = {n: f"column_{n}_" for n in names if n in (*TRANSFORMS, "Treatment", "contr")}
+    spans = [(m.group(), m.start(), m.end()) for m in _TOKENS.finditer(formula)]
+    parts, done = [], 0
+    for i, (token, start, end) in enumerate(spans):
+        follows = spans[i + 1][0] if i + 1 < len(spans) else ""
+        quoted = token[1:-1] if token[0] in "`'\"" else None
+        in_q = i > 1 and spans[i - 2][0] == "Q" and spans[i - 1][0] == "("
+        if quoted in back and (token[0] == "`" or in_q):
+            new = token[0] + back[quoted] + token[0]
+        elif token in back and follows not in ("(", "="):
+            new = back[token]
+        else:
+            new = token
+        parts += [formula[done:start], new]
+        done = end
+    return "".join([*parts, formula[done:]]), back
 
 
 def code_formula(formula, table):
@@ -247,13 +345,21 @@ def code_formula(formula, table):
     names = list(dict.fromkeys(n for group in used.values() for n in group))
     data = _prepare(table, names, categorical, formula)
     data.index = range(len(data))
+    levels = {n: list(data[n].cat.categories) for n in names if _is_factor(data[n])}
+    text, aliases = _without_clashes(formula, names)
+    if aliases:
+        parsed, factors = _parse(text)
+        used = {f.expr: _names_in(f, text) for group in factors for f in group}
+        data = data.rename(columns=aliases)
     if not names:
         data["__row__"] = np.zeros(len(data))
     try:
-        built = parsed.get_model_matrix(data, context={}, na_action="raise")
+        built = parsed.get_model_matrix(data, context=_CONTEXT, na_action="raise")
     except (FormulaicError, ValueError, TypeError, KeyError) as error:
         raise ValueError(f"formula {formula!r} cannot be built: {_first_line(error)}") from error
     matrix = np.array(built, dtype=float)
+    if not matrix.shape[1]:
+        raise ValueError(f"formula {formula!r} leaves no column; a one-sample model is 1")
     if not np.isfinite(matrix).all():
         bad = [c for c, f in zip(built.columns, np.isfinite(matrix).all(axis=0)) if not f]
         raise ValueError(f"formula {formula!r}: column {', '.join(bad)} is not finite in some row")
@@ -261,13 +367,16 @@ def code_formula(formula, table):
     if constrained and len(matrix):
         matrix[:, constrained] = _rounded(matrix[:, constrained])
     columns, sources = _rename(built.model_spec, used)
-    levels = {
-        name: list(data[name].cat.categories)
-        for name in names
-        if isinstance(data[name].dtype, pd.CategoricalDtype)
-    }
+    columns = [_unaliased(column, aliases) for column in columns]
+    sources = {_unaliased(k, aliases): _unaliased(v, aliases) for k, v in sources.items()}
     notes = tuple(note for name in names for note in doubts(table[name]))
     return Coding(matrix, columns, _factors(levels, columns), sources, notes)
+
+
+def _unaliased(text, aliases):
+    for name, alias in aliases.items():
+        text = text.replace(alias, name)
+    return text
 
 
 def _rounded(matrix):

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -251,8 +251,11 @@ def _checked(design):
     twice = sorted({c for c in design.columns if design.columns.count(c) > 1})
     if twice:
         raise ValueError(f"two columns of the design are called {', '.join(twice)}; rename one")
+    # A column of zeros is that of a cell without maps, which no contrast can be about.
     constant = [
-        c for c, column in zip(design.columns, design.matrix.T, strict=True) if np.ptp(column) == 0
+        c
+        for c, column in zip(design.columns, design.matrix.T, strict=True)
+        if np.ptp(column) == 0 and column.any()
     ]
     if len(constant) > 1:
         raise ValueError(
@@ -260,5 +263,10 @@ def _checked(design):
             "others"
         )
     # Raises where no degree of freedom is left.
-    _ = design.model
-    return design
+    if design.model.holds_constant:
+        return design
+    note = (
+        "the design holds no constant (intercept): the mean of the maps is not taken out, and "
+        "counts as an effect or as noise"
+    )
+    return replace(design, notes=(*design.notes, note))

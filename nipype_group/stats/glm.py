@@ -146,13 +146,18 @@ class LinearModel:
         residual_ss[residual_ss <= rounding] = 0.0
         return betas, residual_ss
 
+    @property
+    def holds_constant(self):
+        """Whether some combination of the columns is the same for all maps."""
+        ones = np.ones(len(self.matrix))
+        return bool(np.square(residuals_of(self.basis, ones)).sum() < 1e-16 * len(ones))
+
     def total_ss(self, data):
         """Return the sum of squares that R2 refers to.
 
         Around the mean where the design holds a constant, around 0 where it does not.
         """
-        ones = np.ones(len(data))
-        if np.square(residuals_of(self.basis, ones)).sum() < 1e-16 * len(data):
+        if self.holds_constant:
             data = data - data.mean(axis=0)
         return sum_of_squares(data)
 

@@ -1,5 +1,7 @@
 """Formulas: what they become, and that none of their text ever runs."""
 
+import re
+
 import formulaic
 import numpy as np
 import pandas as pd
@@ -229,3 +231,110 @@ def test_the_index_of_the_table_does_not_matter(table):
 def test_arithmetic_that_could_take_all_memory_is_refused(text):
     with pytest.raises(ValueError, match="is not allowed"):
         formula_variables(f"age + {text}")
+
+
+CALLED = ["C", "I", "Q", "bs", "center", "cr", "cs", "exp", "log", "log10", "poly", "scale",
+          "standardize", "Treatment", "contr"]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CALLED)
+@pytest.mark.parametrize(
+    ("formula", "plain"),
+    [
+        ("age + {}", "age + x"),
+        ("{} + age", "x + age"),
+        ("center(age) + C(group) + {}", "center(age) + C(group) + x"),
+        ("log(age) + scale({})", "log(age) + scale(x)"),
+        ("`{}`:C(group) + poly(age, 2)", "x:C(group) + poly(age, 2)"),
+        ("Q('{}') + I(age**2)", "x + I(age**2)"),
+        ("scale(age, center=True) + {}", "scale(age, center=True) + x"),
+    ],
+)
+def test_a_column_may_be_called_as_a_transform_is(name, formula, plain):
+    numbers = np.random.default_rng(3).normal(size=12)
+    table = pd.DataFrame({"age": np.arange(20.0, 32), "group": list("ab") * 6})
+    coding = code_formula(formula.format(name), table.assign(**{name: numbers}))
+    known = code_formula(plain, table.assign(x=numbers))
+    order = [known.columns.index(_as_x(c, name, known.columns)) for c in coding.columns]
+    assert np.array_equal(coding.matrix, known.matrix[:, order])
+    assert name in coding.columns or any(name in column for column in coding.columns)
+
+
+def _as_x(column, name, known):
+    """Return a column's name with the name of the covariate as it is in the other formula."""
+    spellings = [column, *(column[: m.start()] + "x" + column[m.end() :]
+                           for m in re.finditer(rf"(?<!\w){name}(?!\w|\()", column))]  # fmt: skip
+    return next(s for s in spellings if s in known)
+
+
+@pytest.mark.parametrize(
+    ("formula", "reference"),
+    [
+        ("C(group, Treatment('b'))", "b"),
+        ("C(group, Treatment(reference='c'))", "c"),
+        ('C(group, contr.treatment("b"))', "b"),
+        ("C(visit, Treatment(2))", "2"),
+        ("C(group) + age", "a"),
+    ],
+)
+def test_the_reference_of_a_factor_can_be_named(formula, reference):
+    table = pd.DataFrame(
+        {"group": list("abc") * 3, "visit": [1, 2, 3] * 3, "age": np.arange(9.0) ** 2}
+    )
+    (factor,) = code_formula(formula, table).factors.values()
+    assert factor["reference"] == reference
+
+
+@pytest.mark.parametrize(
+    "argument",
+    ["Treatment('x')", "Treatment(age)", "Treatment(open('f'))", "contr.sum", "os.x('a')"],
+)
+def test_other_references_are_refused(argument):
+    table = pd.DataFrame({"group": list("abc") * 3, "age": np.arange(9.0)})
+    with pytest.raises(ValueError, match="not among|is not allowed"):
+        code_formula(f"C(group, {argument})", table)
+
+
+@pytest.mark.parametrize("formula", ["0", "-1", "0 + 0", "1 - 1"])
+def test_a_formula_without_columns_is_refused(formula):
+    with pytest.raises(ValueError, match="leaves no column; a one-sample model is 1"):
+        code_formula(formula, pd.DataFrame({"age": [1.0, 2, 3]}))
+
+
+@pytest.mark.parametrize(
+    ("formula", "message"),
+    [
+        ("(age + C(group))**99999999999", "too many terms"),
+        ("(age + C(group))**20", "too many terms"),
+        ("*".join("abcdefghijklmnop"), "too many terms"),
+        ("(" + "+".join("abcdefghijklmnopqrst") + ")**10", "too many terms"),
+        ("bs(age, df=1e7)", "bs takes up to 100 columns"),
+        ("cr(age, 100000)", "cr takes up to 100 columns"),
+        ("poly(age, degree=1000)", "poly takes up to 100 columns"),
+    ],
+)
+def test_what_would_take_all_memory_is_refused_at_once(formula, message):
+    with pytest.raises(ValueError, match=message):
+        formula_variables(formula)
+
+
+def test_factors_of_too_many_levels_are_refused_before_they_are_coded(monkeypatch):
+    monkeypatch.setattr("nipype_group.design.formula._MOST_CELLS", 20)
+    table = pd.DataFrame({"group": list("abcdef")})
+    with pytest.raises(ValueError, match="6 levels in 6 maps"):
+        code_formula("C(group)", table)
+
+
+def test_powers_that_stay_small_are_taken():
+    table = pd.DataFrame({"age": np.arange(9.0), "group": list("ab") * 4 + ["a"]})
+    assert code_formula("(age + C(group))**4", table).columns == [
+        "intercept", "age", "group[b]", "age:group[b]"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "levels", [["²", "³"], ["\u0661", "\u0662"], ["½", "a"], ["é", "ü"], ["a b", "c:d"]]
+)
+def test_levels_of_any_signs(levels):
+    coding = code_formula("0 + C(group)", pd.DataFrame({"group": levels * 3}))
+    assert sorted(coding.columns) == sorted(f"group[{level}]" for level in levels)
