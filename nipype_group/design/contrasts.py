@@ -2,6 +2,7 @@
 
 import json
 import re
+import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,8 +17,12 @@ from nipype_group.design.expressions import (
 from nipype_group.stats.glm import independent_rows
 from nipype_group.whole_files import UnusableFileError, read_json
 
+# Of the Unicode names of letters that have a sound of their own.
+_LETTER = re.compile(r"(?:(LATIN|GREEK|CYRILLIC) (SMALL|CAPITAL) LETTER (\w+)(?= WITH|$))?")
 # Powers of two by which weights may differ from 1: an effect's unit stays one of float32.
 _FARTHEST = 64
+# A name of a file has up to 255 bytes, of which other entities take more than half.
+_LONGEST_LABEL = 100
 
 
 @dataclass(frozen=True)
@@ -58,11 +63,27 @@ def contrast_label(name):
 
     Examples
     --------
-    >>> contrast_label("vertical - horizontal"), contrast_label("age")
-    ('verticalHorizontal', 'age')
+    >>> contrast_label("vertical - horizontal"), contrast_label("âge²"), contrast_label("β, 年")
+    ('verticalHorizontal', 'age2', 'betaU5e74')
     """
-    words = re.findall(r"[A-Za-z0-9]+", name)
+    text = "".join(map(_in_ascii, unicodedata.normalize("NFKD", name)))
+    words = re.findall(r"[A-Za-z0-9]+", text)
     return "".join(w if i == 0 else w[0].upper() + w[1:] for i, w in enumerate(words))
+
+
+def _in_ascii(sign):
+    """Return a sign of any script in letters that a file name may have."""
+    if sign.isascii():
+        return sign
+    if not sign.isalnum():
+        # An accent belongs to its letter; other signs part words.
+        return "" if unicodedata.combining(sign) else " "
+    if sign in "ßẞ":
+        return "ss"
+    script, case, letter = _LETTER.match(unicodedata.name(sign, "")).groups(default="")
+    if script == "LATIN" and len(letter) <= 2:
+        return letter if case == "CAPITAL" else letter.lower()
+    return f" {letter.lower()} " if letter and script != "LATIN" else f" u{ord(sign):x} "
 
 
 def split_definition(text):
@@ -115,6 +136,11 @@ def check_definitions(definitions):
         label = contrast_label(name)
         if not label:
             raise ValueError(f"contrast name {name!r} has no letter or digit")
+        if len(label) > _LONGEST_LABEL:
+            raise ValueError(
+                f"contrast name {name[:40]!r}... makes names of files of {len(label)} letters; "
+                f"{_LONGEST_LABEL} are the most: shorten it"
+            )
         if label in labels:
             raise ValueError(
                 f"contrasts {labels[label]!r} and {name!r} would share the file name label "

@@ -140,11 +140,25 @@ def test_names_that_share_a_file_label_are_refused():
     with pytest.raises(ValueError, match="at least one contrast"):
         check_definitions([])
     assert check_definitions(["a=x", "B=y"]) == ["a", "B"]
+    with pytest.raises(ValueError, match="makes names of files of 101 letters; 100 are the most"):
+        check_definitions(["x" * 101 + "=x"])
 
 
 @pytest.mark.parametrize(
     ("name", "label"),
-    [("patients > controls", "patientsControls"), ("2back", "2back"), ("_x_", "x")],
+    [
+        ("patients > controls", "patientsControls"),
+        ("2back", "2back"),
+        ("_x_", "x"),
+        ("âge²", "age2"),
+        ("e\u0301t\u00e9", "ete"),
+        ("βage", "betaAge"),
+        ("a\u2013b", "aB"),
+        ("straße", "strasse"),
+        ("Łódź", "Lodz"),
+        ("年齢", "u5e74U9f62"),
+        ("年龄", "u5e74U9f84"),
+    ],
 )
 def test_labels_hold_letters_and_digits(name, label):
     assert contrast_label(name) == label
