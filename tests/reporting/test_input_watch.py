@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from nipype_group import images as images_module
+from nipype_group.images import checksums as images_module
 from nipype_group.reporting import input_watch as watch_module
 from nipype_group.reporting import run_inputs as inputs_module
 from nipype_group.reporting.input_watch import InputsChangedError, InputWatch
