@@ -188,6 +188,7 @@ def build_contrasts(definitions, design):
             raise ValueError(f"contrast {name!r}: every weight is 0")
         weights, notes = _within_reach(weights, name)
         model.check_estimable(weights, name)
+        notes += _dependence(weights, design, name)
         test = contrast_test(definition)
         contrasts.append(Contrast(name, test, weights, expression, notes=notes))
     return contrasts
@@ -209,6 +210,28 @@ def _within_reach(weights, contrast):
         for row in np.flatnonzero(far)
     )
     return np.ldexp(weights, -np.where(far, exponent, 0)[:, None]), notes
+
+
+def _dependence(weights, design, contrast):
+    """Say where least squares take maps of a participant for independent and they are not.
+
+    The effect weights the maps. Where the weights of a participant's maps sum to 0, what these
+    maps share is no part of it; elsewhere its error is that between participants.
+    """
+    if design.keys.columns.empty:
+        return ()
+    numbers = design.participant_numbers.ravel() - 1
+    of_maps = weights @ design.model.inverse
+    sums = np.array([np.bincount(numbers, weights=row) for row in of_maps])
+    several = np.bincount(numbers) > 1
+    if not (np.abs(sums[:, several]) > 1e-8 * np.abs(of_maps).max()).any():
+        return ()
+    return (
+        f"contrast {contrast} is between participants, who have several maps: least squares take "
+        "maps of a participant for independent, so that noise passes thresholds far more often "
+        "than alpha. Give one map a participant (a mean or a difference of theirs), or shuffle "
+        "whole participants (--permutations)",
+    )
 
 
 def _weights(terms, design, contrast):

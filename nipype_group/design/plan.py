@@ -187,7 +187,8 @@ class Plan:
     def describe(self):
         """Return the plan as sentences."""
         sentences = [self._describe_family(name) for name in self.families]
-        sentences.append(_describe_statistics(self.test))
+        tests = {c.test for family in self.families.values() for c in family.contrasts}
+        sentences.append(_describe_statistics(self.test, tests))
         sentences.append(f"The seed is {self.seed}.")
         return " ".join([*sentences, *(f"{warning}." for warning in self.warnings)])
 
@@ -241,15 +242,19 @@ def _describe_blocks(name, scheme):
     return "", "between maps"
 
 
-def _describe_statistics(test):
+def _describe_statistics(test, tests):
     settings = test.statistics
+    start = {
+        ("t",): f"The test is {settings.tail}, of ",
+        ("F",): "F has no side; the test is of ",
+    }.get(tuple(tests), f"The test of t is {settings.tail}, F has no side; both are of ")
     names = {
         "voxel": "voxels",
         "extent": "cluster extents",
         "mass": "cluster masses",
         "tfce": "threshold-free cluster enhancement",
     }
-    text = f"The test is {settings.tail}, of " + ", ".join(names[n] for n in settings.names)
+    text = start + ", ".join(names[n] for n in settings.names)
     if settings.forms_clusters:
         text += f"; clusters form at {_forming_words(settings)}"
     if test.varying_dof:
@@ -337,7 +342,8 @@ def make_plan(
         else:
             chosen = Shuffling(given[0], given[0])
         if warn is not None:
-            warnings += warn(split, chosen.kind, contrast.name)
+            own_variances = bool(test.variance_groups)
+            warnings += warn(split, chosen.kind, contrast.name, own_variances=own_variances)
         scheme = _scheme(design, split, test.method, chosen, seed, given, contrast.name)
         if not scheme.exhaustive and given is None and scheme.n_distinct <= n_permutations + 1:
             scheme = replace(scheme, exhaustive=True)

@@ -196,6 +196,8 @@ def _inference(text, results, package=None):
         level = "" if result.control in ("none", "fpr") else f" at {settings['Alpha']:g}"
         verb = "was thresholded" if result.control in ("none", "fpr") else "was corrected"
         sides = "two-sided" if settings["Tail"] == "two-sided" else f"{settings['Tail']} side"
+        if settings.get("StatisticType") == "F":
+            sides = "F has no side"
         if settings.get("ExtentsInLocalResels"):
             keys = (*keys, "hayasaka2004")
         text.add(f"The statistic {verb} {sentence}{level} ({sides})", *keys)

@@ -50,7 +50,7 @@ def summarise(output_dir, work_dir):
     lines += [f"Report    {path}" for path in group.glob("*report.html")]
     lines += [
         f"Results   {group}",
-        f"Figures   {group / 'figures'}",
+        *([f"Figures   {group / 'figures'}"] if (group / "figures").is_dir() else []),
         f"Work      {work_dir} (can be deleted)",
     ]
     return "\n".join(lines)

@@ -188,7 +188,7 @@ def _refusal(name, requested, tests_mean, repeated, has_blocks, wholes):
     return f"{what}: no permutation of the maps changes it; use auto or flip"
 
 
-def assumption_warnings(data, model, split, kind, name):
+def assumption_warnings(data, model, split, kind, name, own_variances=False):
     """Say where a sample of the data puts the assumption of a test in doubt.
 
     Sign flips assume errors symmetric around 0. Permutation assumes errors that are distributed
@@ -204,6 +204,8 @@ def assumption_warnings(data, model, split, kind, name):
     kind : {"permute", "flip", "both"}
     name : str
         Name of the contrast.
+    own_variances : bool
+        Whether groups have a variance of their own in the test.
 
     Returns
     -------
@@ -225,7 +227,8 @@ def assumption_warnings(data, model, split, kind, name):
             "than alpha"
         )
     values = np.round(split.tested[:, 0] / np.abs(split.tested[:, 0]).max(), 9)
-    if kind == "permute" and split.rank == 1 and len(np.unique(values)) == 2:
+    two_groups = split.rank == 1 and len(np.unique(values)) == 2
+    if kind == "permute" and two_groups and not own_variances:
         first, second = (values == v for v in np.unique(values))
         free = 1 - np.square(model.basis).sum(axis=1)
         # A small group's squares, and even more their logarithms, are small of themselves; a

@@ -238,3 +238,49 @@ def test_brackets_that_do_not_pair_are_refused(text):
 def test_a_contrast_of_any_length_is_refused_at_once():
     with pytest.raises(ValueError, match="has 50004 signs"):
         check_definitions(["d=a*" + "9" * 50_000])
+
+
+@pytest.fixture
+def visits():
+    """Four participants of two groups, two visits each, the last one visit alone."""
+    rows = [(p, v, "ab"[p % 2], 20 + p * p) for p in range(5) for v in ("one", "two")][:-1]
+    columns = ["participant_id", "visit", "group", "age"]
+    table = pd.DataFrame([(f"sub-{p}", v, g, str(a)) for p, v, g, a in rows], columns=columns)
+    return table.assign(map=[f"{i}.nii" for i in range(len(table))], sha256="0")
+
+
+@pytest.mark.parametrize(
+    ("formula", "expression", "between"),
+    [
+        ("C(group) + C(visit)", "b - a", True),
+        ("1", "intercept", True),
+        ("age + C(visit)", "age", True),
+        ("C(group) * C(visit)", "group[b]", True),
+        ("C(visit)", "two - one", True),
+        ("C(visit) + C(participant_id)", "two - one", False),
+        ("0 + C(visit) + C(participant_id)", "visit[one]", True),
+        ("C(visit) + C(participant_id)", "intercept", True),
+        (
+            "C(group):C(visit) + C(participant_id)",
+            "group[a]:visit[one] - group[a]:visit[two]",
+            False,
+        ),
+        ("C(visit) + C(participant_id)", "two - one; intercept", True),
+    ],
+)
+def test_contrasts_between_participants_with_several_maps_are_told(
+    visits, formula, expression, between
+):
+    design = design_from_formula(formula, visits, ["visit"])
+    notes = build_contrasts([f"x={expression}"], design)[0].notes
+    assert any("between participants, who have several maps" in note for note in notes) == between
+    # In halves that hold one map a participant nothing depends.
+    alone = visits[visits["visit"] == "one"]
+    if "visit" not in formula:
+        design = design_from_formula(formula, alone.reset_index(drop=True), ["visit"])
+        assert build_contrasts([f"x={expression}"], design)[0].notes == ()
+
+
+def test_a_visit_of_all_participants_is_a_difference_within(visits):
+    design = design_from_formula("C(visit)", visits[:-1].reset_index(drop=True), ["visit"])
+    assert build_contrasts(["x=two - one"], design)[0].notes == ()

@@ -261,6 +261,10 @@ def test_the_sentences_say_what_is_taken_from_every_shuffle():
         assert f"clusters form at {words}" in text
     text = plan_of("group", ["d=y - x"], 50, variance_groups=(1, 2) * 5).describe()
     assert "2 groups have their own variance (Aspin-Welch)" in text
+    text = plan_of("age + group", ["f=age; y - x"], 50).describe()
+    assert "F has no side; the test is of voxels." in text
+    text = plan_of("age + group", ["m=intercept", "f=age; y - x"], 50).describe()
+    assert "The test of t is two-sided, F has no side; both are of voxels." in text
     text = plan_of("1", ["m=intercept"], 50, variance_fwhm_mm=8.0).describe()
     assert "variances are smoothed by 8 mm (pseudo-t)" in text
 
@@ -268,7 +272,8 @@ def test_the_sentences_say_what_is_taken_from_every_shuffle():
 def test_what_the_data_say_of_every_contrast_is_part_of_the_plan():
     asked = []
 
-    def warn(split, kind, name):
+    def warn(split, kind, name, own_variances):
+        assert not own_variances
         asked.append((split.rank, kind, name))
         return [f"{name} is in doubt"] if kind == "flip" else []
 

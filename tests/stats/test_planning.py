@@ -253,10 +253,10 @@ def test_minus_zero_is_zero():
     assert len(set(row_labels(np.array([[0.0, 1], [-0.0, 1], [0.0, -1]])))) == 2
 
 
-def look(data, columns, weights, kind):
+def look(data, columns, weights, kind, **how):
     model = model_of(columns)
     split = partition(model, np.atleast_2d(np.array(weights, float)))
-    return assumption_warnings(data, model, split, kind, "my")
+    return assumption_warnings(data, model, split, kind, "my", **how)
 
 
 @pytest.mark.parametrize("kind", ["flip", "both"])
@@ -295,6 +295,7 @@ def groups_of(first, second, ratio, seed=3):
 )  # fmt: skip
 def test_unequal_groups_of_unequal_variance_warn_of_permutation(sizes, ratio, how):
     data, columns = groups_of(*sizes, ratio)
+    assert look(data, columns, [1, -1, 0], "permute", own_variances=True) == []
     (warning,) = look(data, columns, [1, -1, 0], "permute")
     assert f"permutation then errs {how} often than alpha" in warning
     assert "Variance groups help" in warning
