@@ -27,6 +27,8 @@ from nipype_group.stats.smoothing import VolumeSmoother
 from nipype_group.whole_files import read_json
 
 _KEPT_WEIGHTS = 8
+# Share of the voxels of any map that a mask may lack before that is told.
+_MANY_LOST = 0.2
 
 
 @dataclass(frozen=True)
@@ -213,6 +215,44 @@ def group_mask(paths, mask_file=None, min_coverage=1.0, mask_threshold=None, zer
             f"has the smallest coverage, {coverage.own[worst]} voxels",
         )
     return mask, coverage
+
+
+def mask_notes(mask, coverage, paths, zero_is_value=False):
+    """Return what is odd about a mask: it fills the image, or maps cost it many voxels.
+
+    Parameters
+    ----------
+    mask : bool array, shape (x, y, z)
+        Voxels that are analysed.
+    coverage : Coverage
+        Of the maps.
+    paths : sequence of path
+        The maps.
+    zero_is_value : bool, optional
+        Whether a voxel of 0 has a value.
+
+    Returns
+    -------
+    list of str
+    """
+    notes = []
+    if mask.all():
+        notes.append(
+            f"the mask fills the whole image, {mask.size} voxels: the maps have a value outside "
+            "the brain too; a mask of the brain (--mask) leaves that out"
+        )
+    n_allowed, n_inside = int(coverage.allowed.sum()), int(mask.sum())
+    if n_allowed - n_inside >= _MANY_LOST * n_allowed:
+        worst = int(np.argmin(coverage.own))
+        absent, remedy = "not finite", ""
+        if not zero_is_value:
+            absent, remedy = "0 or not finite", "; where 0 is a value, --zero-is-value"
+        notes.append(
+            f"{n_allowed - n_inside} of {n_allowed} voxels are out of the mask, as maps are "
+            f"{absent} there, most often {Path(paths[worst]).name}; --min-coverage keeps voxels "
+            f"that some maps lack{remedy}"
+        )
+    return notes
 
 
 def write_stack(path, map_files, mask, grid, allow_missing=False, zero_is_value=False):

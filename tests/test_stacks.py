@@ -14,6 +14,7 @@ from nipype_group.stacks import (
     describe_patterns,
     group_mask,
     maps_needed,
+    mask_notes,
     read_fit,
     write_map_coverage,
     write_stack,
@@ -272,3 +273,43 @@ def test_table_of_coverage_holds_maps_of_any_name(write_map, tmp_path):
     table = pd.read_csv(path, sep="\t")
     assert table["map"].tolist() == names
     assert table["n_voxels"].tolist() == [210] * 3
+
+
+def maps_of(folder, arrays):
+    paths = []
+    for number, values in enumerate(arrays):
+        path = folder / f"m{number}.nii.gz"
+        nib.save(nib.Nifti1Image(values.astype(np.float32), np.diag([2.0, 2, 2, 1])), path)
+        paths.append(path)
+    return paths
+
+
+def test_a_mask_that_fills_the_image_is_told(tmp_path):
+    paths = maps_of(tmp_path, np.random.default_rng(0).normal(size=(3, 4, 5, 6)))
+    mask, coverage = group_mask(paths)
+    (note,) = mask_notes(mask, coverage, paths)
+    assert "fills the whole image, 120 voxels" in note
+
+
+@pytest.mark.parametrize("zero_is_value", [False, True])
+def test_voxels_lost_to_zeros_are_told(tmp_path, zero_is_value):
+    maps = np.random.default_rng(0).normal(size=(3, 4, 5, 6)) + 5
+    maps[:, 0] = np.nan
+    maps[1, 1:, :3] = 0
+    paths = maps_of(tmp_path, maps)
+    mask, coverage = group_mask(paths, zero_is_value=zero_is_value)
+    notes = mask_notes(mask, coverage, paths, zero_is_value)
+    if zero_is_value:
+        assert notes == []
+        return
+    assert "54 of 90 voxels are out" in notes[0]
+    assert "most often m1.nii.gz" in notes[0]
+    assert "--zero-is-value" in notes[0]
+
+
+def test_a_mask_of_almost_all_that_maps_have_is_no_matter(tmp_path):
+    maps = np.random.default_rng(0).normal(size=(3, 4, 5, 6)) + 5
+    maps[:, 0] = 0
+    maps[1, 1, :2] = 0
+    paths = maps_of(tmp_path, maps)
+    assert mask_notes(*group_mask(paths), paths) == []

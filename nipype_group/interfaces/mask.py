@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import numpy as np
-from nipype.interfaces.base import InputMultiObject, TraitedSpec, traits
+from nipype.interfaces.base import InputMultiObject, Str, TraitedSpec, traits
 
 from nipype_group.images import read_mask, write_volume
 from nipype_group.interfaces.base import (
@@ -13,7 +13,7 @@ from nipype_group.interfaces.base import (
     GroupInterface,
     isdefined,
 )
-from nipype_group.stacks import group_mask, write_map_coverage, write_stack
+from nipype_group.stacks import group_mask, mask_notes, write_map_coverage, write_stack
 
 
 class _GroupMaskInputSpec(GroupInputSpec):
@@ -40,6 +40,7 @@ class _GroupMaskOutputSpec(TraitedSpec):
         desc="TSV, a row a map: voxels present, missing, and removed from the mask by it alone"
     )
     n_voxels = traits.Int(desc="voxels in the mask")
+    mask_notes = traits.List(Str, desc="what is odd about the mask")
 
 
 class GroupMask(GroupInterface):
@@ -90,6 +91,10 @@ class GroupMask(GroupInterface):
             cwd / "search_mask.nii.gz", searched, grid, np.uint8
         )
         self._results["n_voxels"] = int(mask.sum())
+        notes = mask_notes(mask, coverage, paths, self.inputs.zero_is_value)
+        for note in notes:
+            LOGGER.warning("%s", note)
+        self._results["mask_notes"] = notes
         return runtime
 
 

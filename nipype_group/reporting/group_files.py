@@ -225,6 +225,8 @@ def add_run(folder, facts, given):
     about = {"Description": "Voxels analysed: this share of the maps has them", "Type": "Brain"}
     if "peer_file" in given:
         about, coverage = {"Description": "Voxels with a statistic", "Type": "Brain"}, {}
+    if given.get("mask_notes"):
+        about |= {"Notes": list(given["mask_notes"])}
         _add_smoothness(folder, facts, given.get("smoothness_files", []))
     folder.add_image(given["mask_file"], "mask", about | coverage, desc="group")
     if "search_mask_file" in given:

@@ -114,6 +114,7 @@ def _context(folder, viewer):
         "notes": [
             *folder.about.get("Notes", []),
             *folder.read_json("design").get("Notes", []),
+            *folder.read_json("mask", desc="group").get("Notes", []),
             *(note for contrast in folder.contrasts for note in contrast.notes),
         ],
         "generator": f"nipype_group {__version__}",

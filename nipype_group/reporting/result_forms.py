@@ -119,6 +119,7 @@ _FORMS = {
         },
     },
     "statmap": SIDECAR,
+    "mask": {"Notes?": [str], str: object},
     "clusters": THRESHOLDED,
     "quality": DICTIONARY,
     "regions": DICTIONARY,

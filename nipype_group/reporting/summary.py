@@ -60,6 +60,8 @@ def _notes(group):
     """Yield what the files of the model tell beside their numbers."""
     for path in sorted(group.glob("*_design.json")):
         yield from read_json(path, form_of("design")).get("Notes", ())
+    for path in sorted(group.glob("*_desc-group_mask.json")):
+        yield from read_json(path, form_of("mask")).get("Notes", ())
     for path in sorted(group.glob("*_contrasts.json")):
         for contrast in read_json(path, form_of("contrasts"))["Contrasts"]:
             yield from contrast.get("Notes", ())

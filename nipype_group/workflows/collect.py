@@ -22,6 +22,7 @@ INPUTS = (
     "search_volume",
 )
 MASKS = ("mask_file", "search_mask_file", "coverage_file")
+_OF_MASK = ("map_coverage_file", "n_voxels", "mask_notes")
 _TO_MASK = ("mask_file", "search_volume")
 OUTPUTS = (
     "observations",
@@ -35,6 +36,7 @@ OUTPUTS = (
     "coverage_file",
     "map_coverage_file",
     "n_voxels",
+    "mask_notes",
     "stack_file",
 )
 
@@ -135,6 +137,8 @@ def init_collect_wf(
         What every map has, and what it alone takes from the mask.
     n_voxels
         Voxels in the mask.
+    mask_notes
+        What is odd about the mask, in sentences.
     stack_file
         4D maps inside the mask; NaN where a map lacks a voxel.
     """
@@ -160,7 +164,7 @@ def init_collect_wf(
             (collect, mask, [("map_files", "map_files")]),
             (mask, stack, [("mask_file", "mask_file")]),
             (collect, outputnode, [(f, f) for f in OUTPUTS[:5]]),
-            (mask, outputnode, [(f, f) for f in (*MASKS, "map_coverage_file", "n_voxels")]),
+            (mask, outputnode, [(f, f) for f in (*MASKS, *_OF_MASK)]),
             (stack, outputnode, [("stack_file", "stack_file")]),
         ]
     )

@@ -307,7 +307,11 @@ def init_group_wf(*, settings: AnalysisSettings, name: str = "group_wf") -> pe.W
             (collect_wf, report_wf, _through(*report_stage.MAPS, *report_stage.COVERAGE)),
             (collect_wf, report_wf, [("outputnode.mask_file", "inputnode.model_mask_file")]),
             (model_wf, report_wf, _CONTRAST_MAPS),
-            (collect_wf, keep, _out("observations", "excluded", *collect_stage.MASKS)),
+            (
+                collect_wf,
+                keep,
+                _out("observations", "excluded", "mask_notes", *collect_stage.MASKS),
+            ),
             (model_wf, keep, _out(*report_stage.DESIGN, *_OF_MODEL)),
             (model_wf, keep, _out(*model_stage.MAP_OUTPUTS)),
             (collect_wf, outputnode, _out("observations", "excluded", "mask_file", "stack_file")),
