@@ -12,7 +12,12 @@ from pathlib import Path
 from nipype_group.cli.origin import Origin, add_provenance, add_replace
 from nipype_group.design.extent import study_extent
 from nipype_group.design.fsl import fsl_contrast_definitions, fsl_f_definitions
-from nipype_group.design.sources import escape_pattern
+from nipype_group.design.sources import (
+    escape_pattern,
+    find_bids_maps,
+    not_taken,
+    parse_selection,
+)
 from nipype_group.execution import (
     FolderLock,
     allowed_processors,
@@ -53,6 +58,8 @@ The same command again goes on from what is done.
 """
 
 
+# Of the participants that are named in a line.
+_SHOWN = 10
 NO_FIGURES = 'No figures: matplotlib is not installed (pip install "nipype_group[report]")'
 
 
@@ -382,7 +389,29 @@ def execute(arguments):
         if not arguments.bids:
             raise UsageError("--select goes with --bids")
         files["select"] = arguments.select
+    for line in _not_taken(files):
+        print(line)
     return analyse(settings, files, arguments)
+
+
+def _not_taken(files):
+    """Yield who lies in a data set and is not taken, and why."""
+    if "bids_dir" not in files:
+        return
+    try:
+        selection = parse_selection(files.get("select", []))
+        entries = find_bids_maps(files["bids_dir"], selection)
+    except (ValueError, OSError):
+        # The run says what is wrong.
+        return
+    by_reason = {}
+    for label, reason in not_taken(files["bids_dir"], selection, entries).items():
+        by_reason.setdefault(reason, []).append(label)
+    for reason, labels in by_reason.items():
+        more = f" and {len(labels) - _SHOWN} more" if len(labels) > _SHOWN else ""
+        what = "participant is" if len(labels) == 1 else "participants are"
+        named = ", ".join(labels[:_SHOWN])
+        yield f"{len(labels)} {what} in the folder and not taken, {named}{more}: {reason}"
 
 
 def _contrast_definitions(items):

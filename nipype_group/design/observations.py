@@ -45,7 +45,6 @@ def collect(
     listed=False,
     zero_is_value=False,
     ids_as_numbers=False,
-    not_taken=None,
 ):
     """Join maps to participants and check every map.
 
@@ -66,8 +65,6 @@ def collect(
         Whether a voxel of 0 has a value.
     ids_as_numbers : bool
         Whether a map of 1 belongs to the participant 01, where none is called 1.
-    not_taken : dict of str to str, optional
-        Participants that have other maps alone, and why these were not taken.
 
     Returns
     -------
@@ -128,7 +125,7 @@ def collect(
     if participants is not None:
         rank = {label: i for i, label in enumerate(participants.index)}
         good.sort(key=lambda item: rank[item[0].participant])
-    return _assemble(good, excluded, participants, conditions, not_taken or {})
+    return _assemble(good, excluded, participants, conditions)
 
 
 def _same_numbers(label, participants):
@@ -246,7 +243,7 @@ def _most_common_grid(grids):
     return first[max(votes, key=votes.get)] if votes else None
 
 
-def _assemble(good, excluded, participants, conditions, not_taken):
+def _assemble(good, excluded, participants, conditions):
     table = pd.DataFrame([row for _, row in good])
     front = ["participant_id", *conditions]
     back = ["map", "sha256"]
@@ -255,7 +252,7 @@ def _assemble(good, excluded, participants, conditions, not_taken):
         {"participant_id": f"sub-{e.participant}", **e.conditions, "map": e.name, "reason": reason}
         for e, reason in excluded
     ]
-    left_out += _without_map(good, excluded, participants, conditions, not_taken)
+    left_out += _without_map(good, excluded, participants, conditions)
     variances = [e.variance for e, _ in good]
     if any(variances) and not all(variances):
         lacking = ", ".join(e.name for e, _ in good if e.variance is None)
@@ -269,7 +266,7 @@ def _assemble(good, excluded, participants, conditions, not_taken):
     )
 
 
-def _without_map(good, excluded, participants, conditions, not_taken):
+def _without_map(good, excluded, participants, conditions):
     """List participants without a map, and conditions that a participant lacks."""
     entries = [e for e, _ in good] + [e for e, _ in excluded]
     have = {(e.participant, *e.conditions.values()) for e in entries}
@@ -277,19 +274,10 @@ def _without_map(good, excluded, participants, conditions, not_taken):
     lacking = []
     if participants is not None:
         lacking += [
-            {
-                "participant_id": row["participant_id"],
-                "reason": not_taken.get(label, "no map was found"),
-            }
+            {"participant_id": row["participant_id"], "reason": "no map was found"}
             for label, row in participants.iterrows()
             if label not in labels
         ]
-    known = labels if participants is None else labels | set(participants.index)
-    lacking += [
-        {"participant_id": f"sub-{label}", "reason": reason}
-        for label, reason in not_taken.items()
-        if label not in known
-    ]
     cells = sorted({tuple(e.conditions.values()) for e in entries})
     lacking += [
         {

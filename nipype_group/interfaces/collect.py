@@ -10,7 +10,6 @@ from nipype_group.design.sources import (
     MapEntry,
     find_bids_maps,
     find_pattern_maps,
-    not_taken,
     parse_selection,
     participant_label,
     read_maps_table,
@@ -86,11 +85,6 @@ def _bids_entries(inputs):
     return with_variances(entries, find_bids_maps(inputs.bids_dir, selection))
 
 
-def _not_taken(inputs, entries):
-    selection = parse_selection(inputs.select if isdefined(inputs.select) else [])
-    return not_taken(inputs.bids_dir, selection, entries)
-
-
 def _given_entries(inputs):
     n_maps = len(inputs.map_files)
     labels = inputs.participant_ids if isdefined(inputs.participant_ids) else []
@@ -111,6 +105,7 @@ def _given_entries(inputs):
 
 
 class _CollectMapsInputSpec(GroupInputSpec):
+    revision = 2
     bids_dir = Directory(exists=True, desc="top folder of BIDS derivatives")
     select = InputMultiObject(
         Str, desc="with bids_dir: KEY=VALUE[,VALUE] entities; several values make a condition"
@@ -219,7 +214,6 @@ class CollectMaps(GroupInterface):
             listed=source in _LISTED,
             zero_is_value=inputs.zero_is_value,
             ids_as_numbers=inputs.ids_as_numbers,
-            not_taken=_not_taken(inputs, entries) if source == "bids_dir" else None,
         )
         if source in _LISTED:
             for entry, reason in of_other_contrasts(entries):

@@ -22,6 +22,7 @@ from nipype_group.interfaces.base import (
 
 
 class _DesignMatrixInputSpec(GroupInputSpec):
+    revision = 2
     observations = File(exists=True, mandatory=True, desc="TSV, a row a map, from CollectMaps")
     formula = Str(desc="right-hand side of the model, as fluency + C(group)")
     design_table = File(
@@ -80,6 +81,7 @@ class DesignMatrix(GroupInterface):
 
 
 class _ContrastSetInputSpec(GroupInputSpec):
+    revision = 2
     design_file = File(exists=True, mandatory=True, desc="design TSV")
     design_json = File(exists=True, mandatory=True, desc="its description")
     contrasts = InputMultiObject(

@@ -17,7 +17,7 @@ from nipype_group.stacks import group_mask, mask_notes, write_map_coverage, writ
 
 
 class _GroupMaskInputSpec(GroupInputSpec):
-    revision = 3
+    revision = 4
     map_files = InputMultiObject(File(exists=True), mandatory=True, desc="maps of one grid")
     mask_file = File(exists=True, desc="explicit mask on the grid of the maps")
     search_volume = File(exists=True, desc="mask of the voxels that inference searches")

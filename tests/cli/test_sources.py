@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import nibabel as nib
@@ -160,3 +161,17 @@ def test_a_pattern_without_a_subject(command, tmp_path):
     code, _, err = command("run", tmp_path / "out", "--pattern", pattern, *model)
     assert code == 1
     assert "has no {subject} to read the participant from" in err
+
+
+def test_who_lies_in_the_folder_and_is_not_taken_is_said(small_study, tmp_path, command):
+    for label in ("90", "91"):
+        other = small_study / f"sub-{label}" / f"sub-{label}_T1w.nii.gz"
+        other.parent.mkdir()
+        shutil.copy(next(small_study.rglob("*statmap.nii.gz")), other)
+    code, out, err = command(
+        "run", tmp_path / "out", "--bids", small_study, "--select", "stat=effect", "--formula",
+        "1", "--contrast", "m=intercept", "--plugin", "Linear", "--atlas", "none",
+    )  # fmt: skip
+    assert code == 0, err
+    line = "2 participants are in the folder and not taken, 90, 91: no image has stat=effect"
+    assert line in out
