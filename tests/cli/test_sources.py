@@ -175,3 +175,18 @@ def test_who_lies_in_the_folder_and_is_not_taken_is_said(small_study, tmp_path, 
     assert code == 0, err
     line = "2 participants are in the folder and not taken, 90, 91: no image has stat=effect"
     assert line in out
+
+
+def test_participants_whose_numbers_have_other_zeros(small_study, tmp_path, command):
+    table = pd.read_csv(small_study / "participants.tsv", sep="\t", dtype=str)
+    table["participant_id"] = [str(int(p.removeprefix("sub-"))) for p in table["participant_id"]]
+    table.to_csv(small_study / "participants.tsv", sep="\t", index=False)
+    options = ("--bids", small_study, "--select", "stat=effect", "--formula", "age", "--contrast",
+               "a=age", "--plugin", "Linear", "--atlas", "none")  # fmt: skip
+    code, _, err = command("run", tmp_path / "out", *options)
+    assert code == 1
+    assert "no such participant in the participants table; it has 1: --ids-as-numbers" in err
+    code, out, err = command("run", tmp_path / "out", *options, "--ids-as-numbers")
+    assert code == 0, err
+    observations = pd.read_csv(next((tmp_path / "out/group").glob("*observations.tsv")), sep="\t")
+    assert observations["participant_id"].astype(str).tolist() == table["participant_id"].tolist()
