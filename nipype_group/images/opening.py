@@ -11,6 +11,7 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+from nibabel.brikhead import AFNIImage
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError, SpatialImage
 from nibabel.volumeutils import apply_read_scaling
@@ -107,7 +108,7 @@ class OpenImage:
         Parameters
         ----------
         volume : int, optional
-            Index of a volume of an image with four axes; without it, all are read.
+            Index of a volume of an image with more than three axes; without it, all are read.
         dtype : dtype, optional
             Of the result; None is the type of the file, or float64 where the file scales.
 
@@ -122,7 +123,10 @@ class OpenImage:
         MapError
             Where the file is damaged or truncated, or a value has no place in `dtype`.
         """
-        part = () if volume is None else (..., volume)
+        part = ()
+        if volume is not None and len(self.shape) > 3:
+            # AFNI and FreeSurfer have volumes along the fifth axis.
+            part = (..., *np.unravel_index(volume, self.shape[3:], order="F"))
         try:
             with np.errstate(all="ignore"):
                 values = np.asarray(self.data[part])
@@ -329,7 +333,7 @@ def _position(image):
         matrix = image.file_map.get("mat")
         has_matrix = matrix is not None and Path(matrix.filename).exists()
         return ("aligned" if has_origin or has_matrix else None), 1.0
-    if isinstance(image, nib.AFNIImage):
+    if isinstance(image, AFNIImage):
         return _SPACE_OF_AFNI.get(image.header.get_space(), "aligned"), 1.0
     return "scanner", 1.0
 

@@ -78,7 +78,7 @@ def _check_finite(name, value):
         for item in value:
             _check_finite(name, item)
     elif isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"{name} is {value}; give a finite number")
+        raise ValueError(f"{name} is a finite number, got {value}")
 
 
 class GroupInputSpec(BaseInterfaceInputSpec):

@@ -120,7 +120,7 @@ def test_heights_are_sorted_and_taken_once(made):
     [
         ({"thresholds_z": [3.1, 0.001]}, "0.001 looks like a p value"),
         ({"thresholds_z": [3.1, -2.3]}, "heights > 0"),
-        ({"thresholds_z": [float("nan")]}, "heights > 0"),
+        ({"thresholds_z": [float("nan")]}, "thresholds_z is a finite number, got nan"),
         ({"alpha": 5.0}, "or a percentage"),
         ({"alpha": 0.0}, "alpha is a probability"),
     ],

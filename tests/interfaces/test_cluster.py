@@ -161,7 +161,7 @@ def test_smoothness_that_was_not_estimated_is_refused_with_its_reason(smooth_fie
         ({"cluster_forming_p": 0.2}, "0.2 is too lenient"),
         ({"cluster_forming_z": 0.001}, "z 0.001 looks like a p"),
         ({"cluster_forming_z": -3.1}, "got -3.1; the tail chooses the side"),
-        ({"cluster_forming_z": float("nan")}, "cluster-forming z nan"),
+        ({"cluster_forming_z": float("nan")}, "cluster_forming_z is a finite number, got nan"),
         ({"alpha": 5.0}, "looks like a z .* or a percentage"),
         ({"alpha": -0.05}, "alpha is a probability"),
     ],
