@@ -127,9 +127,10 @@ class OpenImage:
         if volume is not None and len(self.shape) > 3:
             # AFNI and FreeSurfer have volumes along the fifth axis.
             part = (..., *np.unravel_index(volume, self.shape[3:], order="F"))
+        data = self.data
         try:
             with np.errstate(all="ignore"):
-                values = np.asarray(self.data[part])
+                values = np.asarray(data[part])
                 values = self._background_as_zero(values)
                 result = values if dtype is None else values.astype(dtype, copy=False)
         except UNREADABLE as error:

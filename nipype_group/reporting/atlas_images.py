@@ -41,7 +41,7 @@ def load_image(path):
     if not Path(path).is_file():
         raise FileNotFoundError(f"atlas image {path} does not exist; check the path")
     image = open_image(path)
-    if len(image.shape) not in (3, 4) or 0 in image.shape:
+    if len(image.shape) > 4:
         raise ValueError(f"{path} has shape {image.shape}; an atlas is a 3D or a 4D image")
     return image
 

@@ -80,8 +80,8 @@ def afni_statistics(path):
     MapError
         Where the header or the data cannot be read.
     """
+    image = open_image(path)
     try:
-        image = open_image(path)
         info = image.header.info if path.suffix == ".HEAD" else afni_header(path)
         n_volumes = image.n_volumes
         labels = str(info.get("BRICK_LABS", "")).split("~")[:n_volumes]

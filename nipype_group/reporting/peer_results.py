@@ -259,6 +259,7 @@ def statistic_of_file(path, stat_type=None, dof=None):
     Examples
     --------
     >>> import tempfile
+    >>> import nibabel as nib
     >>> path = Path(tempfile.mkdtemp(), "tstat1.nii.gz")
     >>> image = nib.Nifti1Image(np.full((2, 2, 2), 7.25473, np.float32), np.eye(4))
     >>> nib.save(image, path)

@@ -499,8 +499,8 @@ def of_other_grid(folder):
 @pytest.mark.parametrize(
     ("change", "options", "expected", "message"),
     [
-        (no_brik, (), 1, "ttest+tlrc.HEAD: cannot be read as an image"),
-        (short_brik, (), 1, "ttest+tlrc.HEAD: cannot be read as an image"),
+        (no_brik, (), 2, "ttest+tlrc.HEAD: cannot be read as an image"),
+        (short_brik, (), 2, "ttest+tlrc.HEAD: its header declares 76800 bytes of voxels"),
         (header_with(" 1 3 1 11", " 1 3 1 0"), (), 1, "this t are unknown; give them as dof"),
         (header_with(" 1 3 1 11", " 1 2 1 11"), (), 2, "no group results of another package"),
         (of_other_grid, (), 1, "its grid is "),

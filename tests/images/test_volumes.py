@@ -297,8 +297,9 @@ def test_a_model_file_that_is_none_is_named(tmp_path, write_map, values):
         with pytest.raises(MapError, match=r"model.json: no model description"):
             read_fit(path, volume, volume, volume)
     path.write_text(json.dumps({"Covariance": np.eye(2).tolist(), "DegreesOfFreedom": 5}))
+    mask = write_map("mask.nii", (values > 0).astype(np.uint8), AFFINE)
     with pytest.raises(MapError, match="1 volumes for 2 columns"):
-        read_fit(path, volume, volume, volume)
+        read_fit(path, volume, volume, mask)
 
 
 @pytest.mark.parametrize("level", [1, 6])

@@ -220,10 +220,10 @@ def test_damaged_image(tmp_path):
     noise = np.random.default_rng(0).integers(1, 3, (20, 20, 20)).astype(np.uint8)
     save(image, noise)
     image.write_bytes(image.read_bytes()[:1000])
-    with pytest.raises(ValueError, match=r"halves\.nii\.gz is truncated or damaged"):
+    with pytest.raises(ValueError, match=r"halves\.nii\.gz: cannot be read .* truncated \(Comp"):
         at.find_atlases(image)
     image.write_bytes(gzip.compress(b"no image"))
-    with pytest.raises(ValueError, match=r"halves\.nii\.gz is not a readable NIfTI"):
+    with pytest.raises(ValueError, match=r"halves\.nii\.gz: cannot be read as an image"):
         at.find_atlases(image)
 
 

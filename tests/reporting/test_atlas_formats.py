@@ -239,11 +239,14 @@ def test_pickles_are_not_loaded(tmp_path):
         at.find_atlases(str(path))
 
 
-@pytest.mark.parametrize("shape", [(2, 2), (2, 2, 2, 1, 3)])
-def test_images_of_other_dimensions(tmp_path, shape):
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [((2, 2), "an array of shape"), ((2, 2, 2, 1, 3), r"has shape .*3D or a 4D image")],
+)
+def test_images_of_other_dimensions(tmp_path, shape, message):
     path = save(tmp_path / "a.nii.gz", np.ones(shape, dtype=np.uint8))
     (tmp_path / "a.txt").write_text("A\n")
-    with pytest.raises(ValueError, match=r"a\.nii\.gz has shape .*3D or a 4D image"):
+    with pytest.raises(ValueError, match=rf"a\.nii\.gz.*{message}"):
         at.find_atlases(path)
 
 
@@ -258,7 +261,7 @@ def test_image_without_content_or_affine(tmp_path):
     image.header.set_sform(affine, 1)
     image.header.set_qform(None, 0)
     nib.save(nib.Nifti1Image(image.dataobj, None, image.header), path)
-    with pytest.raises(ValueError, match="affine that cannot be inverted"):
+    with pytest.raises(ValueError, match="affine cannot be inverted"):
         at.find_atlases(path)
 
 
@@ -267,10 +270,10 @@ def test_header_alone(tmp_path):
     (tmp_path / "a.txt").write_text("A\nB\nC\n")
     whole = path.read_bytes()
     path.write_bytes(whole[:200])
-    with pytest.raises(ValueError, match=r"a\.nii is not a readable NIfTI image"):
+    with pytest.raises(ValueError, match=r"a\.nii: cannot be read as an image"):
         at.find_atlases(path)
     path.write_bytes(whole[:353])
-    with pytest.raises(ValueError, match=r"a\.nii is truncated or damaged"):
+    with pytest.raises(ValueError, match=r"a\.nii: .*more than the file holds"):
         at.find_atlases(path)
 
 

@@ -686,7 +686,7 @@ def test_afni_several_data_sets_and_none_marked(tmp_path):
     with pytest.raises(ValueError, match="no group results of another package"):
         find_results(tmp_path)
     (tmp_path / "broken+tlrc.HEAD").write_text("type = nonsense\n")
-    with pytest.raises(MapError, match="cannot be read as an AFNI data set"):
+    with pytest.raises(MapError, match="cannot be read as an image"):
         find_results(tmp_path)
 
 

@@ -232,10 +232,10 @@ def test_paired_values_are_raw_and_joined_by_lines(observations, tmp_path):
     values = np.tile(rng.normal(size=N) * 3, 2) + rng.normal(size=2 * N) * 0.3
     values[:N] += 1
     view = view_peak(design, contrast, values)
-    assert view.groups == ("after", "before")
+    assert view.groups == ("before", "after")
     np.testing.assert_array_equal(view.y, values)
     means = [view.y[view.x == i].mean() for i in (0, 1)]
-    assert means[1] - means[0] == pytest.approx(estimate(design, contrast, values), rel=1e-6)
+    assert means[0] - means[1] == pytest.approx(estimate(design, contrast, values), rel=1e-6)
     picture = draw(tmp_path, design, contrast, values)
     joined = pixels(picture)
     assert "Lines join the maps of a participant" in picture.caption
