@@ -9,11 +9,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+# A column, as formulas name it: age, group[b], log(age), poly(age, degree=2)[1].
+_COLUMN = r"[^\W\d]\w*(?:\.\w+)*(?:\((?:[^()`]|\([^()`]*\))*\))?(?:\[[^\]]*\])?"
 _TOKEN = re.compile(
-    r"""\s*(?:
+    rf"""\s*(?:
       (?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?(?![\w\[]))
     | `(?P<quoted>[^`]+)`
-    | (?P<name>(?:[^\W\d]\w*(?:\.\w+)*(?:\[[^\]]*\])?)(?::[^\W\d]\w*(?:\.\w+)*(?:\[[^\]]*\])?)*)
+    | (?P<name>{_COLUMN}(?::{_COLUMN})*)
     | (?P<operator>[-+*/()])
     )""",
     re.VERBOSE,

@@ -50,7 +50,7 @@ def summarise(output_dir, work_dir):
     lines += [f"Report    {path}" for path in group.glob("*report.html")]
     lines += [
         f"Results   {group}",
-        *([f"Figures   {group / 'figures'}"] if (group / "figures").is_dir() else []),
+        *([f"Figures   {group / 'figures'}"] if any(group.glob("figures/*.png")) else []),
         f"Work      {work_dir} (can be deleted)",
     ]
     return "\n".join(lines)
@@ -58,11 +58,11 @@ def summarise(output_dir, work_dir):
 
 def _notes(group):
     """Yield what the files of the model tell beside their numbers."""
-    for path in sorted(group.glob("*_design.json")):
+    for path in sorted(group.glob("*design.json")):
         yield from read_json(path, form_of("design")).get("Notes", ())
-    for path in sorted(group.glob("*_desc-group_mask.json")):
+    for path in sorted(group.glob("*desc-group_mask.json")):
         yield from read_json(path, form_of("mask")).get("Notes", ())
-    for path in sorted(group.glob("*_contrasts.json")):
+    for path in sorted(group.glob("*contrasts.json")):
         for contrast in read_json(path, form_of("contrasts"))["Contrasts"]:
             yield from contrast.get("Notes", ())
 
