@@ -21,7 +21,7 @@ from nipype_group.images import (
     set_place,
     write_volume,
 )
-from nipype_group.stats.glm import LinearModel, VoxelPatterns, missing_rows
+from nipype_group.stats.glm import LinearModel, VoxelPatterns, contrast_maps, missing_rows
 from nipype_group.stats.matrix_products import multiply
 from nipype_group.stats.smoothing import VolumeSmoother
 from nipype_group.whole_files import read_json
@@ -452,12 +452,12 @@ class Fit:
     betas : array, shape (p, v)
     residual_variance : array, shape (v,)
     covariance : array, shape (p, p)
-        Covariance of the betas for unit residual variance; with `pattern` of shape (k, p, p).
+        Covariance of the betas for unit residual variance; with `patterns` of shape (k, p, p).
     dof : int
-        Residual degrees of freedom; with `pattern` an array of shape (k,).
+        Residual degrees of freedom; with `patterns` an array of shape (k,).
     mask : bool array, shape (x, y, z)
     grid : Grid
-    pattern : int array, shape (v,), optional
+    patterns : VoxelPatterns, optional
         Which covariance and dof are those of a voxel, where maps lack voxels.
     """
 
@@ -467,11 +467,18 @@ class Fit:
     dof: int | np.ndarray
     mask: np.ndarray
     grid: Grid
-    pattern: np.ndarray | None = None
+    patterns: VoxelPatterns | None = None
 
     def unmask(self, values):
         """Put values of the mask's voxels back into a volume."""
         return unmask(values, self.mask)
+
+    def contrast_maps(self, weights, test, tail):
+        """Compute all maps of a contrast, as `nipype_group.stats.glm.contrast_maps` does."""
+        fit = self.betas, self.residual_variance, self.covariance, self.dof, tail
+        if self.patterns is not None:
+            fit += self.patterns.number, self.patterns.determine(weights)
+        return contrast_maps(weights, test, *fit)
 
 
 def read_fit(model_file, betas_file, residual_variance_file, mask_file, pattern_file=None):
@@ -510,13 +517,13 @@ def read_fit(model_file, betas_file, residual_variance_file, mask_file, pattern_
         raise MapError(betas_file, f"{betas.shape[1]} volumes for {len(covariance)} columns")
     variance, _ = read_volume(residual_variance_file)
     inside = np.flatnonzero(mask.ravel(order="F"))
-    pattern = None
+    patterns = None
     if lacking is not None:
         pattern = _read_numbers(pattern_file, mask, grid, len(lacking[1]), model_file)
         patterns = VoxelPatterns.of(lacking[0], pattern, lacking[1])
         covariance, dof = patterns.covariance, patterns.dof
     return Fit(
-        betas[inside].T, variance.ravel(order="F")[inside], covariance, dof, mask, grid, pattern
+        betas[inside].T, variance.ravel(order="F")[inside], covariance, dof, mask, grid, patterns
     )
 
 

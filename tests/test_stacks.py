@@ -191,7 +191,7 @@ def test_fit_of_patterns_is_read_as_it_was_written(fit):
     found = read()
     np.testing.assert_array_equal(found.betas, betas)
     np.testing.assert_array_equal(found.residual_variance, variance)
-    np.testing.assert_array_equal(found.pattern, patterns.number)
+    np.testing.assert_array_equal(found.patterns.number, patterns.number)
     np.testing.assert_array_equal(found.covariance, patterns.covariance)
     np.testing.assert_array_equal(found.dof, patterns.dof)
     assert sorted(set(found.dof.tolist())) == [5, 6, 7, 8]

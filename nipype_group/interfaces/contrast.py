@@ -2,24 +2,28 @@
 
 from pathlib import Path
 
+import numpy as np
 from nipype.interfaces.base import Str, TraitedSpec, traits
 
 from nipype_group.design.contrasts import read_contrasts
-from nipype_group.images import write_volume
+from nipype_group.images import read_mask, write_volume
 from nipype_group.interfaces.base import File, GroupInputSpec, GroupInterface, isdefined
 from nipype_group.stacks import read_fit
 from nipype_group.stats.clusters import TAILS
-from nipype_group.stats.glm import contrast_maps
 
 MAPS = ("effect", "variance", "stat", "z", "p", "effect_size")
 
 
 class _EstimateContrastsInputSpec(GroupInputSpec):
+    revision = 2
     model_file = File(exists=True, mandatory=True, desc="JSON from GroupGLM")
     betas_file = File(exists=True, mandatory=True, desc="parameter estimates from GroupGLM")
     residual_variance_file = File(exists=True, mandatory=True, desc="from GroupGLM")
     mask_file = File(exists=True, mandatory=True, desc="voxels that were fitted")
     pattern_file = File(exists=True, desc="from GroupGLM, where maps lack voxels of the mask")
+    search_mask_file = File(
+        exists=True, desc="voxels that inference searches; default: all fitted"
+    )
     contrasts_file = File(exists=True, mandatory=True, desc="JSON from ContrastSet")
     tail = traits.Enum(*TAILS, usedefault=True, desc="side of the p values of t contrasts")
 
@@ -41,6 +45,10 @@ class _EstimateContrastsOutputSpec(TraitedSpec):
     z_files = traits.List(File(), desc="z with the same upper tail as the statistic")
     p_files = traits.List(File(), desc="uncorrected p; of an F contrast the upper tail")
     effect_size_files = traits.List(File(), desc="Cohen's d of t, partial R2 of F")
+    search_mask_files = traits.List(
+        File(), desc="voxels searched of every contrast: those that have a statistic"
+    )
+    notes = traits.List(Str, desc="contrasts that lack a statistic at some voxels, and how many")
 
 
 class EstimateContrasts(GroupInterface):
@@ -51,6 +59,8 @@ class EstimateContrasts(GroupInterface):
     the residual standard deviation, partial R2 is r F / (r F + dof). Where maps lack a
     voxel, X and dof are those of the maps that have it; the dof that the header of a statistic
     states are those of voxels that every map has, so z, not the statistic, compares voxels.
+    Where these maps do not determine a contrast (a site without a map, a participant without
+    one), this contrast alone has no statistic, and its inference does not search the voxel.
 
     Examples
     --------
@@ -69,13 +79,11 @@ class EstimateContrasts(GroupInterface):
             inputs.pattern_file if isdefined(inputs.pattern_file) else None,
         )  # fmt: skip
         contrasts = read_contrasts(inputs.contrasts_file)
-        results = {f"{name}_files": [] for name in MAPS} | {"dofs": []}
+        results = {f"{name}_files": [] for name in (*MAPS, "search_mask")}
+        results |= {"dofs": [], "notes": []}
         for contrast in contrasts:
             with self._one_blas_thread():
-                maps, dof = contrast_maps(
-                    contrast.weights, contrast.test, fit.betas, fit.residual_variance,
-                    fit.covariance, fit.dof, inputs.tail, fit.pattern,
-                )  # fmt: skip
+                maps, dof = fit.contrast_maps(contrast.weights, contrast.test, inputs.tail)
             for name in MAPS:
                 path = Path(runtime.cwd, f"{contrast.label}_{name}.nii")
                 intents = {"stat": (f"{contrast.test.lower()} test", dof), "z": ("z score", ())}
@@ -83,7 +91,32 @@ class EstimateContrasts(GroupInterface):
                     write_volume(path, fit.unmask(maps[name]), fit.grid, intent=intents.get(name))
                 )
             results["dofs"].append(list(dof))
+            mask, notes = self._searched(contrast.name, fit, maps["variance"])
+            path = Path(runtime.cwd, f"{contrast.label}_mask.nii")
+            results["search_mask_files"].append(write_volume(path, mask, fit.grid, np.uint8))
+            results["notes"] += notes
         self._results.update(results)
         self._results["contrast_names"] = [c.name for c in contrasts]
         self._results["stat_types"] = [c.test for c in contrasts]
         return runtime
+
+    def _searched(self, name, fit, variance):
+        """Return where a contrast is searched, and what it lacks where maps lack voxels."""
+        mask = fit.mask
+        if isdefined(self.inputs.search_mask_file):
+            mask = read_mask(self.inputs.search_mask_file, fit.grid)[0]
+        if fit.patterns is None:
+            return mask, []
+        searched = mask & (fit.unmask(variance > 0) > 0)
+        if not searched.any():
+            raise ValueError(
+                f"no voxel has maps that determine the contrast {name}: raise min_coverage, or "
+                "leave the contrast out"
+            )
+        lost = int(mask.sum()) - int(searched.sum())
+        if not lost:
+            return searched, []
+        return searched, [
+            f"{lost} of {mask.sum()} voxels have no statistic of {name} and are not searched: the "
+            "maps that have them do not determine it, or are all alike"
+        ]

@@ -46,6 +46,7 @@ class _GroupDerivativesInputSpec(GroupInputSpec):
     contrasts_file = File(exists=True, mandatory=True, desc="contrasts")
     mask_file = File(exists=True, mandatory=True, desc="voxels analysed")
     mask_notes = traits.List(Str, desc="what is odd about the mask, kept in its sidecar")
+    statistic_notes = traits.List(Str, desc="what contrasts lack voxels of it, kept there too")
     search_mask_file = File(exists=True, desc="voxels that inference searched")
     smoothness_file = File(exists=True, desc="FWHM and resels of the residuals")
     smoothness_files = _files("the same of every contrast of another package")

@@ -16,6 +16,7 @@ from nipype_group.stats.smoothness import residual_smoothness
 
 
 class _GroupGLMInputSpec(GroupInputSpec):
+    revision = 2
     stack_file = File(exists=True, mandatory=True, desc="4D maps from StackMaps")
     mask_file = File(exists=True, mandatory=True, desc="voxels that are fitted")
     design_file = File(exists=True, mandatory=True, desc="design TSV, a row a map")
@@ -40,10 +41,10 @@ class GroupGLM(GroupInterface):
 
     Betas are X+ y, the residual variance is RSS / (n - rank X). Tiles of voxels bound the memory.
     A voxel that some maps lack (NaN in the stack) is fitted with the rows of the others; where
-    these leave no degree of freedom, or tell fewer columns apart than all maps do, betas, variance
-    and dof are 0. Smoothness is that of the standardised residuals (Kiebel et al. 1999, NeuroImage
-    10:756) of the voxels that every map has, whose residuals are those of one model; with
-    `edges="spm"` the zeros that SPM takes beyond the volume's faces enter it.
+    these leave no degree of freedom, betas, variance and dof are 0. Smoothness is that of the
+    standardised residuals (Kiebel et al. 1999, NeuroImage 10:756) of the voxels that every map
+    has, whose residuals are those of one model; with `edges="spm"` the zeros that SPM takes beyond
+    the volume's faces enter it.
 
     Examples
     --------
@@ -108,7 +109,7 @@ def _log(patterns):
         )  # fmt: skip
     if not dof.all():
         LOGGER.warning(
-            "%d voxels have no statistic: the maps that have them do not determine the design",
+            "%d voxels have no statistic: the maps that have them leave no residual",
             (dof == 0).sum(),
         )
 

@@ -35,6 +35,7 @@ from nipype_group.stats.shuffle_statistics import ShuffleStatistics
 
 
 class _RegionModelsInputSpec(AtlasInputSpec):
+    revision = 2
     stack_file = File(exists=True, mandatory=True, desc="4D maps from StackMaps")
     mask_file = File(exists=True, mandatory=True, desc="voxels tested, which make up the regions")
     observations = File(exists=True, mandatory=True, desc="TSV, a row a map, from CollectMaps")
@@ -154,17 +155,23 @@ class RegionModels(GroupInterface):
         LOGGER.info("%s", plan.describe())
         found = {}
         for name, family in plan.families.items():
-            shuffled = [test.shuffled(design.model, c, family.scheme) for c in family.contrasts]
-            how = shuffled, plan.n_shuffles(name), inputs.tail
-            p = [fit.permutation_p(*how, n_threads=inputs.num_threads) for fit in fits]
+            how = plan.n_shuffles(name), inputs.tail
             about = {
                 "Shuffles": plan.n_shuffles(name),
                 "SmallestP": plan.smallest_p(name),
                 "RandomSeed": plan.seed,
                 "Shuffling": family.scheme.kind,
             }
-            for index, contrast in enumerate(family.contrasts):
-                found[contrast.name] = [own[index] for own in p], about
+            for contrast in family.contrasts:
+                of_contrast = (
+                    contrast.weights,
+                    test.shuffled(design.model, contrast, family.scheme),
+                )
+                p = [
+                    fit.permutation_p(*of_contrast, *how, n_threads=inputs.num_threads)
+                    for fit in fits
+                ]
+                found[contrast.name] = p, about
         return found
 
     def _test(self, contrast, fits, permuted):

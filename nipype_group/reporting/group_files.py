@@ -225,9 +225,9 @@ def add_run(folder, facts, given):
     about = {"Description": "Voxels analysed: this share of the maps has them", "Type": "Brain"}
     if "peer_file" in given:
         about, coverage = {"Description": "Voxels with a statistic", "Type": "Brain"}, {}
-    if given.get("mask_notes"):
-        about |= {"Notes": list(given["mask_notes"])}
         _add_smoothness(folder, facts, given.get("smoothness_files", []))
+    if notes := [*given.get("mask_notes", []), *given.get("statistic_notes", [])]:
+        about |= {"Notes": notes}
     folder.add_image(given["mask_file"], "mask", about | coverage, desc="group")
     if "search_mask_file" in given:
         about = {"Description": "Voxels that inference searches", "Type": "ROI"}
@@ -240,7 +240,9 @@ def add_run(folder, facts, given):
     if "r2_file" in given:
         folder.add_map(given["r2_file"], facts.common, stat="rSquare", desc="model")
     if facts.common.get("DegreesOfFreedomMap"):
-        about = {"Description": "Residual degrees of freedom; 0 where there is no statistic"}
+        about = {
+            "Description": "Residual degrees of freedom; 0 where there is no statistic of any contrast"
+        }
         folder.add_map(given["dof_file"], facts.common | about, stat="dof", desc="model")
 
 

@@ -66,6 +66,11 @@ class LinearModel:
         """Orthonormal basis of the column space, shape (n, rank)."""
         return self._decomposition.basis
 
+    @property
+    def row_space(self):
+        """Contrasts that the design determines."""
+        return RowSpace(self._decomposition.rows, self._scale)
+
     @cached_property
     def inverse(self):
         """Generalised inverse of the design, shape (p, n)."""
@@ -91,10 +96,8 @@ class LinearModel:
         ValueError
             Naming the columns that the data cannot tell apart.
         """
-        rows = self._decomposition.rows
-        scaled = weights / self._scale
-        lost = residuals_of(rows.T, scaled.T)
-        if np.abs(lost).max() > 1e-8 * max(np.abs(scaled).max(), 1e-300):
+        if not self.row_space.holds(weights):
+            rows = self.row_space.rows
             null_space = np.abs(residuals_of(rows.T, np.eye(rows.shape[1]))).max(axis=0) > 1e-8
             used = (np.abs(weights) > 0).any(axis=0) & null_space
             names = [c for c, u in zip(self.columns, used, strict=True) if u]
@@ -105,7 +108,7 @@ class LinearModel:
             )
 
     def without(self, missing):
-        """Return the model of the other maps.
+        """Return the model of the other maps, which may tell fewer columns apart.
 
         Parameters
         ----------
@@ -115,14 +118,13 @@ class LinearModel:
         Returns
         -------
         LinearModel or None
-            None where the maps that are left tell fewer columns apart than all maps do, or leave
-            no residual degree of freedom.
+            None where the maps that are left leave no residual degree of freedom.
         """
         rows = np.delete(self.matrix, list(missing), axis=0)
-        if len(rows) <= self.rank:
+        try:
+            return LinearModel(rows, self.columns) if len(rows) else None
+        except ValueError:
             return None
-        model = LinearModel(rows, self.columns)
-        return model if model.rank == self.rank else None
 
     def fit(self, data):
         """Fit the model to maps.
@@ -160,6 +162,28 @@ class LinearModel:
         if self.holds_constant:
             data = data - data.mean(axis=0)
         return sum_of_squares(data)
+
+
+@dataclass(frozen=True)
+class RowSpace:
+    """The contrasts that a design determines (Searle 1971).
+
+    Parameters
+    ----------
+    rows : array, shape (rank, p)
+        Orthonormal rows that span them, of columns of unit length.
+    scale : array, shape (p,)
+        Length of the columns.
+    """
+
+    rows: np.ndarray
+    scale: np.ndarray
+
+    def holds(self, weights):
+        """Return whether all rows of a contrast, shape (r, p), are determined."""
+        scaled = weights / self.scale
+        lost = residuals_of(self.rows.T, scaled.T)
+        return bool(np.abs(lost).max() <= 1e-8 * max(np.abs(scaled).max(), 1e-300))
 
 
 def independent_rows(weights):
@@ -349,15 +373,18 @@ class VoxelPatterns:
     missing : tuple of bytes
         Maps that each of k patterns lacks, a bit a map (see `missing_rows`); the first lacks none.
     covariance : array, shape (k, p, p)
-        Covariance of the betas for unit residual variance; 0 where there is no statistic.
+        Covariance of the betas for unit residual variance; 0 where there are no residuals.
     dof : int array, shape (k,)
-        Residual degrees of freedom; 0 where there is no statistic.
+        Residual degrees of freedom; 0 where there are no residuals.
+    row_spaces : dict of int to RowSpace
+        What is determined by patterns whose maps tell fewer columns apart than all maps do.
     """
 
     number: np.ndarray
     missing: tuple
     covariance: np.ndarray
     dof: np.ndarray
+    row_spaces: dict
 
     @classmethod
     def of(cls, model, number, missing):
@@ -371,16 +398,47 @@ class VoxelPatterns:
         [[], [0, 1], [4]]
         >>> patterns = VoxelPatterns.of(model, np.array([0, 0, 1, 2]), missing)
         >>> patterns.dof.tolist(), patterns.voxel_dof.tolist()
-        ([3, 1, 0], [3, 3, 1, 0])
+        ([3, 1, 3], [3, 3, 1, 3])
         """
         n_columns = model.matrix.shape[1]
         covariance = np.zeros((len(missing), n_columns, n_columns))
-        dof = np.zeros(len(missing), dtype=int)
+        dof, row_spaces = np.zeros(len(missing), dtype=int), {}
         for index, packed in enumerate(missing):
             own = model.without(missing_rows(packed, len(model.matrix)))
-            if own is not None:
-                covariance[index], dof[index] = own.covariance, own.dof
-        return cls(number, tuple(missing), covariance, dof)
+            if own is None:
+                continue
+            covariance[index], dof[index] = own.covariance, own.dof
+            if own.rank < model.rank:
+                row_spaces[index] = own.row_space
+        return cls(number, tuple(missing), covariance, dof, row_spaces)
+
+    def determine(self, weights):
+        r"""Return which patterns give a contrast a statistic.
+
+        Parameters
+        ----------
+        weights : array, shape (r, p)
+            Rows that all maps determine.
+
+        Returns
+        -------
+        bool array, shape (k,)
+
+        Examples
+        --------
+        >>> groups = LinearModel(np.repeat(np.eye(3), 2, axis=0), ("a", "b", "c"))
+        >>> patterns = VoxelPatterns.of(groups, np.array([0, 1]), (b"\x00", b"\x0c"))
+        >>> patterns.dof.tolist()
+        [3, 2]
+        >>> patterns.determine(np.array([[1.0, -1, 0]])).tolist()
+        [True, True]
+        >>> patterns.determine(np.array([[1.0, 0, -1]])).tolist()
+        [True, False]
+        """
+        found = self.dof > 0
+        for index, space in self.row_spaces.items():
+            found[index] = space.holds(weights)
+        return found
 
     @property
     def voxel_dof(self):
@@ -410,7 +468,8 @@ def fit_by_pattern(model, read, n_voxels):
     betas : array, shape (p, n_voxels)
     residual_variance, r_square : arrays, shape (n_voxels,)
         As of `fit_tiles`; all are 0 where the maps that have the voxel leave no residual degree
-        of freedom, or tell fewer columns of the design apart than all maps do.
+        of freedom. Where they tell fewer columns apart than all maps do, contrasts that they
+        determine have their estimates (see `VoxelPatterns.determine`), single betas may not.
     patterns : VoxelPatterns
         Numbered as the voxels first show them.
 
@@ -477,7 +536,9 @@ def missing_rows(packed, n_maps):
     return np.flatnonzero(np.unpackbits(np.frombuffer(packed, np.uint8), count=n_maps))
 
 
-def contrast_maps(weights, test, betas, residual_variance, covariance, dof, tail, pattern=None):
+def contrast_maps(
+    weights, test, betas, residual_variance, covariance, dof, tail, pattern=None, determined=None
+):
     """Compute all maps of a contrast.
 
     Parameters
@@ -494,21 +555,27 @@ def contrast_maps(weights, test, betas, residual_variance, covariance, dof, tail
         Side of the p values of a t contrast; F is tested on its upper side.
     pattern : int array, shape (v,), optional
         Which of k covariances and dof are those of a voxel, where maps lack voxels.
+    determined : bool array, shape (k,), with `pattern`
+        Patterns that determine the contrast.
 
     Returns
     -------
     maps : dict of arrays, shape (v,)
         effect, variance, stat, z, p, effect_size (Cohen's d of t, partial R2 of F). Voxels
-        without residual variance have statistic 0, z 0 and p 1.
+        without residual variance have variance 0, statistic 0, z 0 and p 1, as have those whose
+        maps do not determine the contrast, whose effect is 0 too.
     dof : tuple of int
         (dof,) of t, (rank, dof) of F; with `pattern` that of the first, which lacks no map.
     """
-    dead = residual_variance <= 0
-    fit = betas, residual_variance, covariance, pattern
     stated = dof if pattern is None else int(dof[0])
     if pattern is not None:
         # Voxels without dof are dead: any number keeps their p from being NaN.
         dof = np.maximum(dof, 1)[pattern]
+        covariance = np.where(determined[:, None, None], covariance, 0.0)
+        residual_variance = np.where(determined[pattern], residual_variance, 0.0)
+        betas = np.where(determined[pattern], betas, 0.0)
+    dead = residual_variance <= 0
+    fit = betas, residual_variance, covariance, pattern
     if test == "t":
         effect, variance, stat = t_contrast(weights[0], *fit)
         z = t_to_z(stat, dof)

@@ -8,6 +8,9 @@ to be exchangeable together with what they lack.
 A shuffle exchanges rows of the design or flips their signs, so the cross products of its
 orthonormal columns stay the identity; over the maps that a voxel has they are the identity less
 the rows that fell to the others. A Cholesky factor of this small matrix restricts the design.
+Where the maps of a voxel say nothing of some directions of the nuisance (a participant or a site
+that has no map there), these are left out as long as shuffles keep them out, as those within
+participants do.
 """
 
 from dataclasses import dataclass
@@ -15,15 +18,59 @@ from dataclasses import dataclass
 import numba
 import numpy as np
 
-from nipype_group.stats.decompositions import decompose, qr
+from nipype_group.stats.decompositions import complement, decompose
 from nipype_group.stats.distributions import f_to_z, interpolated_t_to_z
 from nipype_group.stats.glm import by_missing
 from nipype_group.stats.matrix_products import multiply, residuals_of, sum_of_squares
 
 # Directions shorter than this share of a unit vector lie in the span of others.
 _DEPENDENT = 1e-7
+# Square of what a shuffle may bring of them to the maps that a voxel has.
+_BROUGHT = 1e-12
 # Below this square of what is left of a direction, its cross products have lost too many digits.
 _DOUBTFUL = 1e-3
+
+
+@dataclass(frozen=True)
+class _ReducedVoxels:
+    """Voxels whose maps say nothing of some directions of the nuisance.
+
+    Parameters
+    ----------
+    voxels : int array, shape (g,)
+        Which of the incomplete voxels; they lack the same maps.
+    missing : int array, shape (k,)
+        Maps that they lack.
+    kept, lost : float64 arrays, shapes (q, q'), (q, q - q')
+        Orthonormal combinations of the nuisance that their maps have, and that they do not.
+    """
+
+    voxels: np.ndarray
+    missing: np.ndarray
+    kept: np.ndarray
+    lost: np.ndarray
+
+    def correlations(self, design, products, n_nuisance, signed):
+        """Return partial correlations, shape (s, g), and the s shuffles that keep `lost` out."""
+        n_shuffles, n_missing = len(design), len(self.missing)
+        rows = np.ascontiguousarray(design[:, self.missing])
+        nuisance = rows[..., :n_nuisance].reshape(-1, n_nuisance)
+        held = np.square(multiply(nuisance, self.lost))
+        held = held.reshape(n_shuffles, n_missing * self.lost.shape[1]).sum(axis=1)
+        shuffles = np.flatnonzero(self.lost.shape[1] - held < _BROUGHT)
+        directions = np.zeros((design.shape[2], self.kept.shape[1] + design.shape[2] - n_nuisance))
+        directions[:n_nuisance, : self.kept.shape[1]] = self.kept
+        directions[n_nuisance:, self.kept.shape[1] :] = np.eye(design.shape[2] - n_nuisance)
+        rows, own = rows[shuffles], products[shuffles][:, self.voxels]
+        rows = multiply(rows.reshape(-1, len(directions)), directions)
+        rows = rows.reshape(len(shuffles), n_missing, directions.shape[1])
+        own = multiply(own.reshape(-1, len(directions)), directions)
+        own = own.reshape(len(shuffles), len(self.voxels), directions.shape[1])
+        missing = np.tile(np.arange(n_missing, dtype=np.int32), len(self.voxels))
+        starts = np.arange(len(self.voxels) + 1) * n_missing
+        correlation = np.empty(own.shape[:2])
+        _restrict(rows, own, missing, starts, self.kept.shape[1], signed, correlation)
+        return correlation, shuffles
 
 
 @dataclass(frozen=True)
@@ -44,6 +91,8 @@ class IncompleteVoxels:
         Directions of the nuisance and of the effect.
     signed : bool
         Whether the statistic is a t; F otherwise.
+    reduced : tuple of _ReducedVoxels
+        Those whose maps say nothing of some directions of the nuisance.
     """
 
     places: np.ndarray
@@ -53,6 +102,7 @@ class IncompleteVoxels:
     n_nuisance: int
     rank: int
     signed: bool
+    reduced: tuple
 
     @classmethod
     def of(cls, contrast, data):
@@ -78,19 +128,25 @@ class IncompleteVoxels:
         split = contrast.partition
         design, n_nuisance = np.hstack([split.nuisance, split.effect]), split.nuisance.shape[1]
         dof, series = np.zeros(len(places), int), np.zeros((len(places), len(data)))
+        reduced = []
         for members in by_missing(lacks).values():
             present = ~lacks[:, members[0]]
             own = data[np.ix_(present, places[members])]
             rows = np.flatnonzero(present)
-            found = _residuals(design[present], own, n_nuisance)
-            if found is not None:
-                dof[members] = len(rows) - design.shape[1]
-                series[np.ix_(members, rows)] = found.T
+            kept = _kept(design[present], n_nuisance)
+            if kept is None:
+                continue
+            residuals, dof[members] = _residuals(design[present], own, n_nuisance)
+            series[np.ix_(members, rows)] = residuals.T
+            if kept.shape[1] < n_nuisance:
+                absent = np.flatnonzero(~present)
+                reduced.append(_ReducedVoxels(np.array(members), absent, kept, complement(kept)))
         voxel, missing = np.nonzero(lacks.T)
         starts = np.searchsorted(voxel, np.arange(len(places) + 1))
         self = cls(
-            places, dof, missing.astype(np.int32), starts, n_nuisance, split.rank, contrast.signed
-        )
+            places, dof, missing.astype(np.int32), starts, n_nuisance, split.rank,
+            contrast.signed, tuple(reduced),
+        )  # fmt: skip
         return self, series
 
     def z(self, rows, products, series):
@@ -116,6 +172,12 @@ class IncompleteVoxels:
         own = np.ascontiguousarray(products[order][:, :, self.places].transpose(1, 2, 0))
         correlation = np.empty(own.shape[:2])
         _restrict(design, own, self.missing, self.starts, n_nuisance, self.signed, correlation)
+        n_present = design.shape[1] - np.diff(self.starts)
+        dof = np.tile(n_present - design.shape[2], (len(design), 1))
+        for group in self.reduced:
+            found, shuffles = group.correlations(design, own, n_nuisance, self.signed)
+            correlation[np.ix_(shuffles, group.voxels)] = found
+            dof[np.ix_(shuffles, group.voxels)] = self.dof[group.voxels]
         correlation[:, self.dof == 0] = 0.0
         for voxel in np.flatnonzero(np.isnan(correlation).any(axis=0)):
             shuffles = np.isnan(correlation[:, voxel])
@@ -125,7 +187,10 @@ class IncompleteVoxels:
             own = series[self.places[voxel], present]
             coefficients = multiply(basis.reshape(-1, len(own)), own).reshape(basis.shape[:2])
             correlation[shuffles, voxel] = self._correlation(coefficients)
-        return np.where(self.dof > 0, self._z(correlation.clip(-1, 1)), 0.0)
+            # Shuffles may leave these maps fewer or more directions than they have unshuffled.
+            dof[shuffles, voxel] = n_present[voxel] - basis.any(axis=2).sum(axis=1)
+        dof *= self.dof > 0
+        return np.where(dof > 0, self._z(correlation.clip(-1, 1), dof), 0.0)
 
     def _correlation(self, coefficients):
         rest = 1 - np.square(coefficients[:, : self.n_nuisance]).sum(axis=1)
@@ -134,25 +199,36 @@ class IncompleteVoxels:
         root = np.sqrt(np.maximum(rest, 0))
         return np.divide(value, root, out=np.zeros_like(value), where=rest > 0)
 
-    def _z(self, correlation):
-        dof, square = np.maximum(self.dof, 1), np.square(correlation)
+    def _z(self, correlation, dof):
+        dof, square = np.maximum(dof, 1), np.square(correlation)
         with np.errstate(divide="ignore"):
             if self.signed:
                 return interpolated_t_to_z(correlation * np.sqrt(dof / (1 - square)), dof)
             return f_to_z(square / (1 - square) * (dof / self.rank), self.rank, dof)
 
 
+def _kept(design, n_nuisance):
+    """Return the combinations of the nuisance, shape (q, q'), that some maps have.
+
+    None where these maps do not determine the contrast, or leave no residual.
+    """
+    rows = decompose(design[:, :n_nuisance], _DEPENDENT).rows
+    rank = decompose(design, _DEPENDENT).rank
+    n_effect = design.shape[1] - n_nuisance
+    return rows.T if rank - len(rows) == n_effect and rank < len(design) else None
+
+
 def _residuals(design, data, n_nuisance):
-    """Return residuals of unit length, None where the maps do not determine the contrast."""
-    if len(design) <= design.shape[1] or decompose(design).rank < design.shape[1]:
-        return None
-    basis = qr(design)[0]
-    residuals = residuals_of(basis[:, :n_nuisance], data)
+    """Return residuals of unit length and their degrees of freedom."""
+    nuisance = decompose(design[:, :n_nuisance], _DEPENDENT).basis
+    basis = decompose(design, _DEPENDENT).basis
+    residuals = residuals_of(nuisance, data)
     unexplained = residuals_of(basis, data)
     size = np.sqrt(sum_of_squares(data))
     alive = np.sqrt(sum_of_squares(unexplained)) > 1e-12 * len(data) * size
     length = np.sqrt(sum_of_squares(residuals))
-    return np.divide(residuals, length, out=np.zeros_like(residuals), where=alive)
+    unit = np.divide(residuals, length, out=np.zeros_like(residuals), where=alive)
+    return unit, len(design) - basis.shape[1]
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")

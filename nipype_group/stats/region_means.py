@@ -117,14 +117,13 @@ class RegionFit:
         """Whether some map lacks a region that others have."""
         return len(self.patterns.missing) > 1
 
-    @property
-    def _tested(self):
-        return self.patterns.voxel_dof > 0
+    def _tested(self, weights):
+        return self.patterns.determine(weights)[self.patterns.number]
 
-    def _spread(self, values):
+    def _spread(self, values, tested):
         """Put values of the tested regions in the places of all, NaN elsewhere."""
         everywhere = np.full(len(self.fitted), np.nan)
-        everywhere[np.flatnonzero(self.fitted)[self._tested]] = values
+        everywhere[np.flatnonzero(self.fitted)[tested]] = values
         return everywhere
 
     def contrast(self, weights, test, tail):
@@ -145,10 +144,12 @@ class RegionFit:
         how = self.covariance, self.dof, tail
         if self.has_missing:
             how = self.patterns.covariance, self.patterns.dof, tail, self.patterns.number
+            how += (self.patterns.determine(weights),)
         maps, _ = contrast_maps(weights, test, *fit, *how)
-        maps = {name: values[self._tested] for name, values in maps.items()}
+        tested = self._tested(weights)
+        maps = {name: values[tested] for name, values in maps.items()}
         p = np.minimum(maps.pop("p"), 1.0)
-        maps |= {"zscore": maps.pop("z"), "p_unc": p, "dof": self.patterns.voxel_dof[self._tested]}
+        maps |= {"zscore": maps.pop("z"), "p_unc": p, "dof": self.patterns.voxel_dof[tested]}
         if p.size:
             # A p that no float64 holds stays 0.
             with np.errstate(divide="ignore"):
@@ -156,17 +157,19 @@ class RegionFit:
             maps |= {name: np.exp(adjust(log_p, how)) for name, how in ADJUSTED.items()}
         else:
             maps |= dict.fromkeys(ADJUSTED, p)
-        return {name: self._spread(values) for name, values in maps.items()}
+        return {name: self._spread(values, tested) for name, values in maps.items()}
 
-    def permutation_p(self, contrasts, n_shuffles, tail, *, n_threads=1):
+    def permutation_p(self, weights, contrast, n_shuffles, tail, *, n_threads=1):
         """Return familywise p by the largest statistic of every shuffle over the regions.
 
         Westfall and Young 1993; Nichols and Holmes 2002, HBM 15:1.
 
         Parameters
         ----------
-        contrasts : list of ShuffledContrast
-            That share a scheme; with `varying_dof` where some map lacks a region.
+        weights : array, shape (r, p)
+            Contrast rows over the columns.
+        contrast : ShuffledContrast
+            The same contrast; with `varying_dof` where some map lacks a region.
         n_shuffles : int
             The unshuffled one included.
         tail : {"two-sided", "positive", "negative"}
@@ -176,22 +179,20 @@ class RegionFit:
 
         Returns
         -------
-        list of array, shape (k,)
-            A contrast each; NaN where a region has no statistic.
+        array, shape (k,)
+            NaN where a region has no statistic.
         """
-        if not self._tested.any():
-            return [self._spread([]) for _ in contrasts]
-        data, statistics = self.data[:, self._tested], ShuffleStatistics(tail=tail)
-        results = run_shuffles(
+        tested = self._tested(weights)
+        if not tested.any():
+            return self._spread([], tested)
+        data, statistics = self.data[:, tested], ShuffleStatistics(tail=tail)
+        (result,) = run_shuffles(
             lambda start, stop: data[:, start:stop], np.ones((data.shape[1], 1, 1), dtype=bool),
-            contrasts, statistics, 0, n_shuffles, n_threads=n_threads,
+            [contrast], statistics, 0, n_shuffles, n_threads=n_threads,
         )  # fmt: skip
-        found = []
-        for contrast, result in zip(contrasts, results, strict=True):
-            heights = statistics.heights(result.observed["voxel"], contrast.signed)
-            null = null_of_maxima(result.nulls, "voxel", statistics.signs(contrast.signed))
-            found.append(self._spread(fwe_p(heights, null)))
-        return found
+        heights = statistics.heights(result.observed["voxel"], contrast.signed)
+        null = null_of_maxima(result.nulls, "voxel", statistics.signs(contrast.signed))
+        return self._spread(fwe_p(heights, null), tested)
 
 
 def fit_regions(model, means):

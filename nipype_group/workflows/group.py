@@ -260,6 +260,7 @@ def init_group_wf(*, settings: AnalysisSettings, name: str = "group_wf") -> pe.W
         ari_thresholds_z=settings.ari_thresholds_z,
         ari_atlases=(INSTALLED,) if settings.atlases is None else settings.atlases,
         ari_templates=settings.tdp_template != "none",
+        each_mask=settings.min_coverage < 1,
     )
     report_wf = report_stage.init_report_wf(
         results=tuple(results.names),
@@ -278,6 +279,7 @@ def init_group_wf(*, settings: AnalysisSettings, name: str = "group_wf") -> pe.W
         regions=_region_settings(settings),
         views=settings.table_views,
         figures=settings.figures,
+        each_mask=settings.min_coverage < 1,
     )
     keep = pe.Node(
         GroupDerivatives(
@@ -299,7 +301,6 @@ def init_group_wf(*, settings: AnalysisSettings, name: str = "group_wf") -> pe.W
             (inputnode, model_wf, [("design_table", "inputnode.design_table")]),
             (inputnode, keep, [("output_dir", "output_dir"), ("bids_dir", "source_dir")]),
             (collect_wf, model_wf, _through(*model_stage.INPUTS, without=("design_table",))),
-            (collect_wf, parametric_wf, [_SEARCHED]),
             (collect_wf, report_wf, [_SEARCHED]),
             (model_wf, parametric_wf, _through("z_files", "stat_files")),
             (model_wf, parametric_wf, _through("smoothness_file", "rpv_file", "dof_file")),
@@ -314,6 +315,7 @@ def init_group_wf(*, settings: AnalysisSettings, name: str = "group_wf") -> pe.W
             ),
             (model_wf, keep, _out(*report_stage.DESIGN, *_OF_MODEL)),
             (model_wf, keep, _out(*model_stage.MAP_OUTPUTS)),
+            (model_wf, keep, [("outputnode.notes", "statistic_notes")]),
             (collect_wf, outputnode, _out("observations", "excluded", "mask_file", "stack_file")),
             (model_wf, outputnode, _out("design_file", "contrasts_file", "model_file")),
             (model_wf, outputnode, _out(*model_stage.MAP_OUTPUTS)),
@@ -321,6 +323,13 @@ def init_group_wf(*, settings: AnalysisSettings, name: str = "group_wf") -> pe.W
             (keep, outputnode, [(f, f) for f in ("out_files", "group_dir")]),
         ]
     )
+    if settings.min_coverage < 1:
+        # Maps that lack a voxel may determine one contrast and not another.
+        workflow.connect(
+            [(model_wf, parametric_wf, [("outputnode.search_mask_files", "inputnode.mask_file")])]
+        )
+    else:
+        workflow.connect([(collect_wf, parametric_wf, [_SEARCHED])])
     _connect_report(workflow, report_wf, keep, settings)
     if settings.ari_thresholds_z:
         outputs = _out(*parametric_stage.ARI_OUTPUTS)
@@ -348,6 +357,16 @@ def init_group_wf(*, settings: AnalysisSettings, name: str = "group_wf") -> pe.W
     if settings.n_permutations and settings.own_statistic:
         own_statistic = permutation_wf
     _repeat_contrast_maps(workflow, model_wf, report_wf, results, own_statistic)
+    if settings.min_coverage < 1:
+        masks = pe.Node(
+            PickItems(index=results.contrasts), name="repeat_masks", run_without_submitting=True
+        )
+        workflow.connect(
+            [
+                (model_wf, masks, [("outputnode.search_mask_files", "inlist")]),
+                (masks, report_wf, [("out", "inputnode.mask_files")]),
+            ]
+        )
     return workflow
 
 

@@ -12,6 +12,7 @@ INPUTS = (
     "design_table",
     "stack_file",
     "mask_file",
+    "search_mask_file",
 )
 DESIGN_OUTPUTS = ("design_file", "design_json", "fsl_design_file", "fsl_groups_file")
 SET_OUTPUTS = ("contrasts_file", "fsl_contrasts_file", "fsl_f_tests_file")
@@ -34,7 +35,10 @@ MAP_OUTPUTS = (
     "p_files",
     "effect_size_files",
 )
-CONTRAST_OUTPUTS = ("contrast_names", "stat_types", "dofs", *MAP_OUTPUTS)
+CONTRAST_OUTPUTS = (
+    *("contrast_names", "stat_types", "dofs", *MAP_OUTPUTS),
+    *("search_mask_files", "notes"),
+)
 OUTPUTS = (*DESIGN_OUTPUTS, *SET_OUTPUTS, *GLM_OUTPUTS, *CONTRAST_OUTPUTS)
 
 
@@ -78,6 +82,8 @@ def init_model_wf(
         4D maps.
     mask_file
         Voxels fitted.
+    search_mask_file
+        Voxels that inference searches; all that are fitted without.
 
     Outputs
     -------
@@ -131,6 +137,10 @@ def init_model_wf(
         Uncorrected p.
     effect_size_files
         Cohen's d or partial R2.
+    search_mask_files
+        Voxels searched of every contrast.
+    notes
+        Contrasts that lack a statistic at some voxels.
     """
     workflow = pe.Workflow(name=name)
     inputnode = pe.Node(IdentityInterface(fields=list(INPUTS)), name="inputnode")
@@ -151,7 +161,7 @@ def init_model_wf(
             (design, glm, [(f, f) for f in files]),
             (inputnode, glm, [(f, f) for f in ("stack_file", "mask_file")]),
             (glm, estimate, [(f, f) for f in fit]),
-            (inputnode, estimate, [("mask_file", "mask_file")]),
+            (inputnode, estimate, [(f, f) for f in ("mask_file", "search_mask_file")]),
             (contrast_set, estimate, [("contrasts_file", "contrasts_file")]),
             (design, outputnode, [(f, f) for f in DESIGN_OUTPUTS]),
             (contrast_set, outputnode, [(f, f) for f in SET_OUTPUTS]),

@@ -39,6 +39,7 @@ def init_parametric_wf(
     contrasts: tuple,
     stat_types: tuple | None = None,
     tails: tuple | None = None,
+    each_mask: bool = False,
     each_volume: bool = False,
     height_controls: tuple = ("fdr",),
     alpha: float = 0.05,
@@ -71,6 +72,8 @@ def init_parametric_wf(
         Statistic of every contrast, where its expression does not tell.
     tails : tuple of {"two-sided", "positive", "negative"}, optional
         Side of every contrast; with ``stat_types``, default ``tail``.
+    each_mask : bool
+        Whether every contrast has a mask of its own.
     each_volume : bool
         Whether every contrast has a mask and a smoothness of its own.
     height_controls : tuple of str
@@ -109,7 +112,7 @@ def init_parametric_wf(
     stat_files
         t or F map of every contrast, for random field theory.
     mask_file
-        Voxels tested; with ``each_volume`` a list, as the next.
+        Voxels tested; with ``each_mask`` or ``each_volume`` a list, with this as the next.
     smoothness_file
         FWHM of the residuals, for random field theory.
     rpv_file
@@ -151,7 +154,8 @@ def init_parametric_wf(
         "contrast_name": [name if stat_types else split_definition(name)[0] for name in contrasts],
         "tail": list(tails or [tail] * len(contrasts)),
     }
-    volumes = ["mask_file", "smoothness_file"] if each_volume else []
+    volumes = ["mask_file"] if each_mask or each_volume else []
+    volumes += ["smoothness_file"] if each_volume else []
     nodes = [
         pe.MapNode(
             ThresholdMap(

@@ -282,7 +282,7 @@ def init_peer_wf(
             (read, parametric_wf, [("mask_files", "inputnode.mask_file")]),
             (read, parametric_wf, [("smoothness_files", "inputnode.smoothness_file")]),
             (read, report_wf, [(f, f"inputnode.{f}") for f in described]),
-            (read, report_wf, [("mask_file", "inputnode.model_mask_file")]),
+            (read, report_wf, [("mask_file", "inputnode.mask_file")]),
             (read, report_wf, [("z_files", "inputnode.contrast_z_files")]),
             (read, report_wf, [("effect_files", "inputnode.contrast_effect_files")]),
             (read, keep, [(f, f) for f in (*CONTRAST_OUTPUTS, *described, "mask_file")]),
@@ -380,15 +380,14 @@ def _join_results(workflow, sources, report_wf):
 def _repeat_contrast_maps(workflow, report_wf, contrasts):
     """Give every thresholded map the maps of its contrast."""
     read = workflow.get_node("read")
-    into = {f: f for f in CONTRAST_OUTPUTS} | {"mask_files": "mask_file"}
-    for field, name in into.items():
+    for field in (*CONTRAST_OUTPUTS, "mask_files"):
         repeat = pe.Node(
             PickItems(index=contrasts), name=f"repeat_{field}", run_without_submitting=True
         )
         workflow.connect(
             [
                 (read, repeat, [(field, "inlist")]),
-                (repeat, report_wf, [("out", f"inputnode.{name}")]),
+                (repeat, report_wf, [("out", f"inputnode.{field}")]),
             ]
         )
 

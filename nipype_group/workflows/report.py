@@ -34,6 +34,7 @@ INPUTS = (
     "inference_logp_files",
     "thresholded_files",
     "mask_file",
+    "mask_files",
     "model_mask_file",
     "template_files",
     *PER_CONTRAST,
@@ -214,9 +215,11 @@ def init_report_wf(
     thresholded_files
         The maps.
     mask_file
-        Voxels tested; with ``each_mask`` a list, an image a thresholded map.
+        Voxels tested.
+    mask_files
+        Voxels tested of every thresholded map, with ``each_mask``.
     model_mask_file
-        Voxels analysed, over which the quality of the maps is told; with ``each_mask`` drawn.
+        Voxels analysed, over which the quality of the maps is told.
     template_files
         Template of every thresholded map, with ``templates``.
     contrast_z_files
@@ -310,10 +313,11 @@ def init_report_wf(
     join_views = pe.Node(
         JoinLists(1, ravel_inputs=True), name="join_views", run_without_submitting=True
     )
-    whole = [(f, f) for f in ("mask_file", "inference_logp_files")]
+    whole = [("inference_logp_files", "inference_logp_files")]
+    searched = [("mask_files" if each_mask else "mask_file", "mask_file")]
     workflow.connect(
         [
-            (inputnode, tables, [*PER_RESULT.items(), *whole]),
+            (inputnode, tables, [*PER_RESULT.items(), *whole, *searched]),
             (tables, outputnode, [(f, f"{f}s") for f in (*TABLES, *DICTIONARIES)]),
             (tables, join_views, [("view_files", "in1")]),
             (join_views, outputnode, [("out", "view_files")]),
@@ -345,7 +349,7 @@ def init_report_wf(
         drawn = [
             *((f, f) for f in shown),
             *((f, name) for f, name in PER_CONTRAST.items() if f not in left_out),
-            ("model_mask_file" if each_mask else "mask_file", "mask_file"),
+            ("mask_file", "mask_file"),
         ]
         _add_figures(workflow, plot, drawn, maps)
     return workflow

@@ -1,9 +1,11 @@
 """``nipype-group run --min-coverage``: maps with different edges of the brain."""
 
 import json
+from itertools import product
 
 import nibabel as nib
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 
@@ -74,7 +76,7 @@ def test_sidecars_say_the_rule_and_where_the_dof_are(analyse, edges, tmp_path):
         assert about["DegreesOfFreedom"] == 10
         assert about["DegreesOfFreedomMap"] == where
         assert about["Parameters"]["min_coverage"] == 0.7
-    assert "no statistic" in sidecar("stat-dof_desc-model_statmap")["Description"]
+    assert "no contrast has a statistic" in sidecar("stat-dof_desc-model_statmap")["Description"]
 
 
 def test_maps_are_smoothed_without_their_missing_voxels(analyse, edges, tmp_path):
@@ -140,3 +142,92 @@ def test_map_without_a_voxel_of_the_mask_is_named(analyse, edges, write_map, tmp
     assert code == 1
     assert "sub-01_task-rest" in err
     assert "leave the map out" in err
+
+
+def test_each_contrast_is_searched_where_the_maps_determine_it(
+    analyse, small_study, write_map, tmp_path
+):
+    """A third group without a corner of the brain takes nothing from the other two."""
+    table = pd.read_csv(small_study / "participants.tsv", sep="\t")
+    table["site"] = np.repeat(["north", "south", "west"], 4)
+    table.to_csv(small_study / "participants.tsv", sep="\t", index=False)
+    arrays = []
+    for site, path in zip(table["site"], sorted(small_study.rglob("*.nii.gz")), strict=True):
+        image = nib.load(path)
+        values = np.asarray(image.dataobj).copy()
+        values[:, :3] = 0 if site == "west" else values[:, :3]
+        nib.save(nib.Nifti1Image(values, image.affine), path)
+        arrays.append(np.where(values == 0, np.nan, values))
+    arrays = np.array(arrays, dtype=float)
+    code, out, err = analyse(
+        *("--min-coverage", "0.6", "--contrast", "ns=north - south", "--contrast"),
+        *("nw=north - west", "--contrast", "any=north - south; north - west"),
+        *("--permutations", "20", "--ari", "2", "--height-control", "fdr"),
+        *("--cluster-control", "rft"),
+        model=("--formula", "C(site)"),
+    )
+    assert code == 0, err
+    group = tmp_path / "out" / "group"
+    mask = read(group / f"{STEM}_desc-group_mask.nii.gz") > 0
+    corner = mask & np.isnan(arrays[-1])
+    assert corner.sum() == 8 * 3 * 8
+    maps = {
+        name: read(next(group.glob(f"{STEM}_contrast-{name}_stat-{stat}_statmap.nii.gz")))
+        for name, stat in (("ns", "t"), ("nw", "t"), ("any", "F"))
+    }
+    alone = stats.ttest_ind(arrays[:4, corner], arrays[4:8, corner])
+    np.testing.assert_allclose(maps["ns"][corner], alone.statistic, rtol=1e-5)
+    for name in ("nw", "any"):
+        assert not maps[name][corner].any()
+        said = f"Warning: {corner.sum()} of {mask.sum()} voxels have no statistic of {name}"
+        assert said in out
+    assert "no statistic of ns" not in out
+    page = next(group.glob("*report.html")).read_text()
+    about = (group / f"{STEM}_desc-group_mask.json").read_text()
+    for text in (page, about):
+        assert f"{corner.sum()} of {mask.sum()} voxels have no statistic of nw" in text
+    searched = {
+        name: json.loads(next(group.glob(f"*contrast-{name}_*fdrBH*_clusters.json")).read_text())
+        for name in maps
+    }
+    counts = {n: about["TableSettings"]["SearchVolumeVoxels"] for n, about in searched.items()}
+    everywhere, left = int(mask.sum()), int(mask.sum() - corner.sum())
+    assert counts == {"ns": everywhere, "nw": left, "any": left}
+    p = read(group / f"{STEM}_contrast-nw_stat-p_statmap.nii.gz")[mask & ~corner]
+    logp = next(group.glob(f"{STEM}_contrast-nw_stat-logp_desc-fdrBH*statmap.nii.gz"))
+    q = stats.false_discovery_control(p)
+    np.testing.assert_allclose(read(logp)[mask & ~corner], -np.log10(q), rtol=1e-4)
+
+
+def test_a_participant_without_a_voxel_leaves_the_others_their_difference(
+    analyse, small_study, tmp_path
+):
+    rows, arrays = [], []
+    for i, path in enumerate(sorted(small_study.rglob("*.nii.gz"))):
+        image = nib.load(path)
+        values = np.asarray(image.dataobj).copy()
+        # The first participant lacks a corner in both conditions.
+        values[:, :3] = 0 if i < 2 else values[:, :3]
+        nib.save(nib.Nifti1Image(values, image.affine), path)
+        rows.append(
+            {"participant_id": f"sub-{i // 2}", "when": ["pre", "post"][i % 2], "map": path}
+        )
+        arrays.append(values)
+    pd.DataFrame(rows).to_csv(tmp_path / "maps.tsv", sep="\t", index=False)
+    code, _, err = analyse(
+        *("--min-coverage", "0.6", "--contrast", "change=post - pre", "--permutations", "64"),
+        model=("--formula", "C(when) + C(participant_id)"),
+        source=("--maps", tmp_path / "maps.tsv"),
+    )
+    assert code == 0, err
+    group = tmp_path / "out" / "group"
+    t = read(next(group.glob("*contrast-change_stat-t_statmap.nii.gz")))[1:, :3]
+    pre, post = np.array(arrays[2::2]), np.array(arrays[3::2])
+    expected = stats.ttest_rel(post[:, 1:, :3], pre[:, 1:, :3]).statistic
+    np.testing.assert_allclose(t, expected, rtol=1e-5)
+    # All 32 flips of the five differences, of which the observed is one.
+    p = 10 ** -read(next(group.glob("*contrast-change_*stat-logp_desc-permVoxelUnc*.nii.gz")))
+    difference = post[:, 4, 1, 3] - pre[:, 4, 1, 3]
+    flips = np.array(list(product((1, -1), repeat=5))) * difference
+    flipped = np.abs(stats.ttest_1samp(flips, 0, axis=1).statistic)
+    assert p[4, 1, 3] == pytest.approx((flipped >= flipped[0] * (1 - 1e-9)).mean(), rel=1e-5)

@@ -20,6 +20,7 @@ N = 16
 # An alternating group, a covariate, and a site that the last three maps alone have.
 COLUMNS = ("intercept", "group", "age", "site")
 T, F = np.array([[0.0, 1, -0.5, 0]]), np.array([[0.0, 1, 0, 0], [0, 0, 1, 0], [0, 1, 1, 0]])
+SITE = np.array([[0.0, 0, 0, 1]])
 TAILS = ("two-sided", "positive", "negative")
 
 
@@ -48,63 +49,72 @@ def fitted(model, data):
 def maps_of(model, data, weights, test, tail="two-sided"):
     betas, variance, _, patterns = fitted(model, data)
     fit = betas, variance, patterns.covariance, patterns.dof
-    return contrast_maps(weights, test, *fit, tail, patterns.number)
+    return contrast_maps(weights, test, *fit, tail, patterns.number, patterns.determine(weights))
 
 
-def alone(model, values):
-    """Fit one voxel to the maps it has with numpy; None where they do not determine the model."""
+def alone(model, values, weights):
+    """Fit one voxel to the maps it has with numpy; None where they do not determine a contrast."""
     has = np.isfinite(values)
     matrix, y = model.matrix[has], values[has]
     rank = np.linalg.matrix_rank(matrix)
-    if rank < model.matrix.shape[1] or has.sum() <= rank:
+    if has.sum() <= rank or np.linalg.matrix_rank(np.vstack([matrix, weights])) > rank:
         return None
-    betas, (ss,), _, _ = np.linalg.lstsq(matrix, y, rcond=None)
-    dof = len(y) - rank
+    betas, *_ = np.linalg.lstsq(matrix, y, rcond=None)
+    ss, dof = np.square(y - matrix @ betas).sum(), len(y) - rank
     total = np.square(y - y.mean()).sum()
-    return betas, ss / dof, 1 - ss / total, dof, np.linalg.inv(matrix.T @ matrix)
+    return betas, ss / dof, 1 - ss / total, dof, np.linalg.pinv(matrix.T @ matrix)
 
 
-def each(model, data):
+def each(model, data, weights):
     """Yield the number of every voxel and its own fit."""
     for voxel, values in enumerate(data.T):
-        yield voxel, alone(model, values)
+        yield voxel, alone(model, values, weights)
 
 
 def test_every_voxel_is_fitted_to_the_maps_it_has():
-    model, data = study()
+    model, data = study(share=0.6)
     betas, variance, r2, patterns = fitted(model, data)
-    dead = 0
-    for voxel, expected in each(model, data):
+    dead = lost = 0
+    for voxel, expected in each(model, data, np.zeros((1, 4))):
         if expected is None:
             dead += 1
             assert not betas[:, voxel].any()
             assert variance[voxel] == r2[voxel] == patterns.voxel_dof[voxel] == 0
             continue
         own_betas, own_variance, own_r2, dof, covariance = expected
-        np.testing.assert_allclose(betas[:, voxel], own_betas, rtol=1e-9, atol=1e-12)
-        np.testing.assert_allclose(variance[voxel], own_variance, rtol=1e-10)
+        np.testing.assert_allclose(variance[voxel], own_variance, rtol=1e-9)
         np.testing.assert_allclose(r2[voxel], own_r2, rtol=1e-9)
         assert patterns.voxel_dof[voxel] == dof
+        matrix = model.matrix[np.isfinite(data[:, voxel])]
+        np.testing.assert_allclose(matrix @ betas[:, voxel], matrix @ own_betas, atol=1e-9)
+        if len(matrix) - dof < 4:
+            lost += 1
+            continue
+        np.testing.assert_allclose(betas[:, voxel], own_betas, rtol=1e-9, atol=1e-12)
         own = patterns.covariance[patterns.number[voxel]]
         np.testing.assert_allclose(own, covariance, rtol=1e-9, atol=1e-12)
     assert 0 < dead < 50
+    assert lost > 5
     assert len(set(patterns.voxel_dof)) > 4
 
 
 @pytest.mark.parametrize("tail", TAILS)
-def test_t_contrast_of_every_voxel(tail):
-    model, data = study()
-    maps, dof = maps_of(model, data, T, "t", tail)
+@pytest.mark.parametrize("weights", [T, SITE], ids=["group and age", "site"])
+def test_t_contrast_of_every_voxel_whose_maps_determine_it(tail, weights):
+    model, data = study(share=0.5)
+    maps, dof = maps_of(model, data, weights, "t", tail)
     assert dof == (N - 4,)
-    for voxel, expected in each(model, data):
+    undetermined = 0
+    for voxel, expected in each(model, data, weights):
         found = {name: values[voxel] for name, values in maps.items()}
         if expected is None:
+            undetermined += 1
             assert found.pop("p") == 1
             assert set(found.values()) == {0.0}
             continue
         betas, variance, _, dof, covariance = expected
-        effect = T[0] @ betas
-        of_effect = variance * (T[0] @ covariance @ T[0])
+        effect = weights[0] @ betas
+        of_effect = variance * (weights[0] @ covariance @ weights[0])
         t = effect / np.sqrt(of_effect)
         p = {
             "two-sided": 2 * stats.t.sf(abs(t), dof),
@@ -116,13 +126,14 @@ def test_t_contrast_of_every_voxel(tail):
         own["effect_size"] = effect / np.sqrt(variance)
         for name, value in own.items():
             np.testing.assert_allclose(found[name], value, rtol=1e-7, atol=1e-12, err_msg=name)
+    assert (undetermined > 10) == (weights is SITE)
 
 
 def test_f_contrast_of_every_voxel():
     model, data = study()
     maps, dof = maps_of(model, data, F, "F")
     assert dof == (2, N - 4)
-    for voxel, expected in each(model, data):
+    for voxel, expected in each(model, data, F):
         if expected is None:
             assert maps["stat"][voxel] == maps["z"][voxel] == maps["effect_size"][voxel] == 0
             assert maps["p"][voxel] == 1
@@ -155,7 +166,7 @@ def test_one_sample_t_equals_scipy_without_the_missing():
     np.testing.assert_allclose(maps["p"], expected.pvalue, rtol=1e-9)
 
 
-def test_voxels_of_too_few_maps_or_of_lost_columns_have_no_statistic():
+def test_voxels_of_too_few_maps_or_of_lost_columns_of_the_contrast_have_no_statistic():
     model, data = study()
     data[:] = np.random.default_rng(1).standard_normal(data.shape)
     few, many = np.arange(N) < N - 5, np.arange(N) < N - 4
@@ -166,13 +177,13 @@ def test_voxels_of_too_few_maps_or_of_lost_columns_have_no_statistic():
     data[::2, 4] = np.nan  # one group only
     data[:, 5] = np.nan
     _, variance, _, patterns = fitted(model, data)
-    assert patterns.voxel_dof[:7].tolist() == [1, 1, 0, 0, 0, 0, N - 4]
+    assert patterns.voxel_dof[:7].tolist() == [1, 1, 0, N - 6, N // 2 - 3, 0, N - 4]
     assert ((variance > 0) == (patterns.voxel_dof > 0)).all()
-    for weights, test in ((T, "t"), (F, "F")):
+    for weights, test, dead in ((T, "t", (2, 4, 5)), (F, "F", (2, 4, 5)), (SITE, "t", (2, 3, 5))):
         maps, _ = maps_of(model, data, weights, test)
         for name in ("effect", "variance", "stat", "z", "effect_size"):
-            assert (maps[name][:7] == 0).tolist() == [False, False, True, True, True, True, False]
-        assert (maps["p"][2:6] == 1).all()
+            assert np.flatnonzero(maps[name][:7] == 0).tolist() == list(dead)
+        assert (maps["p"][list(dead)] == 1).all()
 
 
 def test_constant_voxels_have_no_statistic_whatever_they_lack():
@@ -296,7 +307,7 @@ def test_statistics_of_patterns_are_those_of_each_pattern_alone():
     args = betas, variance
     t = t_contrast(T[0], *args, patterns.covariance, patterns.number)[2]
     f = f_contrast(F, *args, patterns.covariance, patterns.number)[2]
-    for index in np.flatnonzero(patterns.dof):
+    for index in np.flatnonzero(patterns.determine(np.vstack([T, F]))):
         voxels = patterns.number == index
         own = betas[:, voxels], variance[voxels], patterns.covariance[index]
         np.testing.assert_allclose(t[voxels], t_contrast(T[0], *own)[2], rtol=1e-12)
@@ -317,5 +328,6 @@ def test_model_without_maps():
     np.testing.assert_array_equal(smaller.matrix, np.delete(model.matrix, (0, 4), axis=0))
     assert (smaller.columns, smaller.dof) == (COLUMNS, 10)
     assert model.without(range(N)) is None
-    assert model.without((13, 14, 15)) is None
+    assert model.without((13, 14, 15)).rank == 3
+    assert model.without(range(12)) is None
     np.testing.assert_array_equal(model.without(()).covariance, model.covariance)

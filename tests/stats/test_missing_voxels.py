@@ -7,7 +7,7 @@ import pytest
 
 from nipype_group.stats import missing_voxels
 from nipype_group.stats.distributions import f_to_z, t_to_z
-from nipype_group.stats.glm import LinearModel
+from nipype_group.stats.glm import LinearModel, VoxelPatterns
 from nipype_group.stats.partition import partition
 from nipype_group.stats.permutation import run_shuffles
 from nipype_group.stats.shuffle_maps import statistic_maps
@@ -27,13 +27,30 @@ DATA[:13, 700:705] = np.nan
 GROUP = np.repeat([0.0, 1], [7, 9])
 AGE = np.linspace(-1, 1, N_MAPS) ** 3
 ONES = np.ones(N_MAPS)
+SITES = np.repeat([0, 1, 2], [6, 6, 4])
+DATA[12:, 800:850] = np.nan
+DATA[12:15, 850:870] = np.nan
+CONDITION, PARTICIPANTS = np.tile([0.0, 1], 8), np.repeat(np.eye(8), 2, axis=0).T
+# A participant lacks both conditions, and one of them.
+DATA[4:6, 880:920] = np.nan
+DATA[7, 900:940] = np.nan
 DESIGNS = {
     "one sample": ([ONES], [1], "flip"),
     "mean beside age": ([ONES, AGE], [1, 0], "flip"),
     "two groups": ([GROUP, 1 - GROUP], [1, -1], "permute"),
     "groups and age": ([GROUP, 1 - GROUP, AGE], [1, -1, 0], "permute"),
     "F": ([ONES, GROUP, AGE], [[0, 1, 0], [0, 0, 1]], "permute"),
+    # A corner lacks all maps of the third site, another all but one.
+    "sites": ([SITES == 0, SITES == 1, SITES == 2], [1, -1, 0], "permute"),
+    "condition within participants": ([CONDITION, *PARTICIPANTS], [1] + [0] * 8, "within"),
 }
+
+
+def scheme_of(kind, seed):
+    if kind == "within":
+        blocks = tuple((-1, i // 2 + 1, i % 2 + 1) for i in range(N_MAPS))
+        return ShufflingScheme("permute", tuple(range(N_MAPS)), blocks, seed=seed)
+    return ShufflingScheme(kind, tuple(range(N_MAPS)), seed=seed)
 
 
 def contrast_of(name, seed=4):
@@ -41,8 +58,7 @@ def contrast_of(name, seed=4):
     matrix = np.column_stack(columns)
     model = LinearModel(matrix, tuple(f"c{i}" for i in range(matrix.shape[1])))
     weights = np.atleast_2d(np.array(weights, float))
-    scheme = ShufflingScheme(kind, tuple(range(N_MAPS)), seed=seed)
-    contrast = ShuffledContrast(partition(model, weights), scheme, varying_dof=True)
+    contrast = ShuffledContrast(partition(model, weights), scheme_of(kind, seed), varying_dof=True)
     return contrast, model, weights
 
 
@@ -64,15 +80,15 @@ def refitted(contrast, model, weights, k, voxel):
     if nuisance.shape[1]:
         y = y - nuisance @ np.linalg.lstsq(nuisance, y, rcond=None)[0]
     design = (model.matrix[orders[0]] * signs[0][:, None])[there]
-    dof = there.sum() - np.linalg.matrix_rank(model.matrix[there])
-    if np.linalg.matrix_rank(model.matrix[there]) < model.rank:
-        return 0.0
-    if np.linalg.matrix_rank(design) < model.rank:
-        return None
+    for matrix in (model.matrix[there], design):
+        rank = np.linalg.matrix_rank(matrix)
+        dof = there.sum() - rank
+        if dof < 1 or np.linalg.matrix_rank(np.vstack([matrix, weights])) > rank:
+            return 0.0 if matrix is not design else None
     betas, *_ = np.linalg.lstsq(design, y, rcond=None)
     variance = np.square(y - design @ betas).sum() / dof
     effect = weights @ betas
-    covariance = weights @ np.linalg.inv(design.T @ design) @ weights.T
+    covariance = weights @ np.linalg.pinv(design.T @ design) @ weights.T
     if len(weights) == 1:
         return float(t_to_z(effect[0] / np.sqrt(variance * covariance[0, 0]), dof))
     f = effect @ np.linalg.solve(covariance, effect) / len(weights) / variance
@@ -82,7 +98,7 @@ def refitted(contrast, model, weights, k, voxel):
 @pytest.mark.parametrize("name", DESIGNS)
 def test_every_voxel_equals_a_refit_of_the_maps_that_it_has(name):
     contrast, model, weights = contrast_of(name)
-    voxels = [0, 150, 250, 350, 499, 550, 605, 619, 702, 900]
+    voxels = [0, 150, 250, 350, 499, 550, 605, 619, 702, 820, 860, 890, 910, 930, 1000]
     observed = run(contrast, last=1).observed["voxel"]
     expected = [refitted(contrast, model, weights, 0, v) for v in voxels]
     np.testing.assert_allclose(observed[voxels], expected, rtol=1e-8, atol=1e-10)
@@ -170,7 +186,7 @@ def test_directions_that_nearly_vanish_are_fitted_exactly(monkeypatch):
         for voxel in range(30):
             there = np.isfinite(data[:, voxel])
             shuffled = matrix[order][there]
-            if not model.without(np.flatnonzero(~there)):
+            if not VoxelPatterns.of(model, 0, (np.packbits(~there),)).determine(weights)[0]:
                 assert maps[k, voxel] == 0
                 continue
             if np.linalg.svd(shuffled, compute_uv=False)[-1] < 1e-5:
@@ -188,14 +204,15 @@ def test_directions_that_nearly_vanish_are_fitted_exactly(monkeypatch):
 
 @pytest.mark.parametrize("name", DESIGNS)
 def test_voxels_of_too_few_maps_have_no_statistic(name):
-    contrast, model, _ = contrast_of(name)
+    contrast, model, weights = contrast_of(name)
     data = np.random.default_rng(0).standard_normal((N_MAPS, N_MAPS + 1))
     for n_present in range(N_MAPS):
         data[n_present:, n_present] = np.nan
     maps = statistic_maps(Tiles(contrast, lambda a, b: data[:, a:b], N_MAPS + 1, 1e9), 0, 40)
-    enough = [model.without(np.flatnonzero(np.isnan(row))) is not None for row in data.T]
-    assert not enough[model.rank]
-    assert enough[-2:] == [True, True]
+    missing = tuple(packed.tobytes() for packed in np.packbits(np.isnan(data.T), axis=1))
+    enough = VoxelPatterns.of(model, np.arange(N_MAPS + 1), missing).determine(weights)
+    assert not enough[:2].any()
+    assert enough[-2:].all()
     np.testing.assert_array_equal((maps != 0).any(axis=0), enough)
 
 

@@ -143,7 +143,10 @@ def test_regions_of_one_voxel_are_the_voxels(matrix, maps, gaps):
     betas, variance, _, patterns = fit_by_pattern(model, lambda a, b: maps[:, a:b], V)
     fit = fit_regions(model, means)
     for weights, test in ((np.array([[0, 1.0, 0]]), "t"), (np.eye(3)[1:], "F")):
-        how = (patterns.covariance, patterns.dof, "two-sided", patterns.number) if gaps else (
+        how = (
+            patterns.covariance, patterns.dof, "two-sided", patterns.number,
+            patterns.determine(weights),
+        ) if gaps else (
             model.covariance, model.dof, "two-sided"
         )  # fmt: skip
         voxels, _ = contrast_maps(weights, test, betas, variance, *how)
@@ -186,8 +189,8 @@ def test_permutation_p_is_that_of_all_sign_flips(tail):
     assert plan.n_shuffles(name) == 2**9
     means = np.insert(data, 2, np.nan, axis=1)
     fit = fit_regions(design.model, means)
-    shuffled = [test.shuffled(design.model, contrast, family.scheme)]
-    (p,) = fit.permutation_p(shuffled, plan.n_shuffles(name), tail)
+    shuffled = test.shuffled(design.model, contrast, family.scheme)
+    p = fit.permutation_p(contrast.weights, shuffled, plan.n_shuffles(name), tail)
     observed, maxima = flipped_maxima(data, tail)
     expected = (maxima[:, None] >= observed - 1e-9).mean(axis=0)
     np.testing.assert_allclose(np.delete(p, 2), expected, rtol=1e-12)
@@ -204,7 +207,7 @@ def test_an_atlas_outside_the_mask_has_no_tests(matrix, maps):
             found = fit.contrast(weights, test, "two-sided")
             assert {values.size for values in found.values()} == {means.shape[1]}
             assert all(np.isnan(values).all() for values in found.values())
-        assert np.isnan(fit.permutation_p([None], 10, "two-sided")[0]).all()
+        assert np.isnan(fit.permutation_p(np.eye(3)[:1], None, 10, "two-sided")).all()
 
 
 def test_a_region_without_a_group_has_no_statistic_and_is_no_test(matrix, maps, numbers):
