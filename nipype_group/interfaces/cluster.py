@@ -35,6 +35,7 @@ class _ClusterInferenceInputSpec(GroupInputSpec):
     )
     alpha = traits.Float(0.05, usedefault=True, desc="familywise error rate of clusters")
     tail = traits.Enum(*TAILS, usedefault=True, desc="side that counts")
+    cluster_extent = traits.Int(0, usedefault=True, desc="smallest cluster kept, in voxels")
     connectivity = traits.Enum(26, 6, 18, usedefault=True, desc="neighbours of a voxel")
 
 
@@ -87,7 +88,7 @@ class ClusterInference(GroupInterface):
             random_field.stat, mask, random_field.field, random_field.volume, height,
             tail=tail, connectivity=inputs.connectivity, rpv=rpv,
         )  # fmt: skip
-        labels, kept = found.survivors(inputs.alpha)
+        labels, kept = found.survivors(inputs.alpha, inputs.cluster_extent)
         cluster_logp = np.r_[0.0, minus_log10(found.log_p_fwe)][found.labels]
         for name, values, dtype in (
             ("thresholded", np.where(labels > 0, z, 0), np.float32),
@@ -104,6 +105,7 @@ class ClusterInference(GroupInterface):
             "ClusterFormingZ": threshold_z,
             "ClusterFormingStatistic": height,
             "Tail": tail,
+            "ClusterExtentVoxels": inputs.cluster_extent,
             "Connectivity": inputs.connectivity,
             "SearchVolumeVoxels": int(mask.sum()),
             "FWHMVoxels": list(random_field.volume.fwhm_voxels),

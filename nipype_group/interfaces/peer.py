@@ -135,6 +135,7 @@ class _ThresholdCorrectedInputSpec(GroupInputSpec):
     package = Str(desc="what corrected the p, kept in the summary")
     alpha = traits.Float(0.05, usedefault=True, desc="familywise error rate")
     tail = traits.Enum(*TAILS, usedefault=True, desc="side that the p look at")
+    cluster_extent = traits.Int(0, usedefault=True, desc="smallest cluster kept, in voxels")
     connectivity = traits.Enum(26, 6, 18, usedefault=True, desc="neighbours of a voxel")
 
 
@@ -169,8 +170,9 @@ class ThresholdCorrected(GroupInterface):
             raise ValueError(f"{inputs.logp_file} has the grid {own}, the statistic {grid}")
         tail = "positive" if inputs.stat_type == "F" else inputs.tail
         labels, p = threshold_adjusted(
-            stat, logp, mask, alpha=inputs.alpha, tail=tail, connectivity=inputs.connectivity
-        )
+            stat, logp, mask, alpha=inputs.alpha, tail=tail, connectivity=inputs.connectivity,
+            min_extent=inputs.cluster_extent,
+        )  # fmt: skip
         for name, values, dtype in (
             ("thresholded", np.where(labels > 0, stat, 0), np.float32),
             ("label", labels, np.int32),
@@ -198,6 +200,7 @@ def _summary(inputs, tail, stat, logp, labels, cluster_p):
         "Alpha": inputs.alpha,
         "Tail": tail,
         "ThresholdUnit": inputs.stat_type,
+        "ClusterExtentVoxels": inputs.cluster_extent,
         "Connectivity": inputs.connectivity,
         "SearchVolumeVoxels": len(stat),
         "SurvivingVoxels": int(np.count_nonzero(labels)),

@@ -381,6 +381,7 @@ class _MergePermutationsInputSpec(GroupInputSpec):
     across_contrasts = traits.Bool(
         False, usedefault=True, desc="correct for all contrasts of a family together"
     )
+    cluster_extent = traits.Int(0, usedefault=True, desc="smallest cluster kept, in voxels")
     template = traits.Enum(
         "none", *TEMPLATES, usedefault=True, desc="calibrate a template of true discoveries"
     )
@@ -514,7 +515,15 @@ def _merged(inputs, name, n_shuffles, read):
     as_z = inputs.across_contrasts and len({c.stat_type for c in contrasts}) > 1
     return [
         MergedContrast(
-            c.name, c.label, shuffled, test.statistics, results[c.label], mask, grid, as_z
+            c.name,
+            c.label,
+            shuffled,
+            test.statistics,
+            results[c.label],
+            mask,
+            grid,
+            as_z,
+            inputs.cluster_extent,
         )
         for c, shuffled in zip(family.contrasts, contrasts, strict=True)
     ]

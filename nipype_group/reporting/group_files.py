@@ -240,9 +240,7 @@ def add_run(folder, facts, given):
     if "r2_file" in given:
         folder.add_map(given["r2_file"], facts.common, stat="rSquare", desc="model")
     if facts.common.get("DegreesOfFreedomMap"):
-        about = {
-            "Description": "Residual degrees of freedom; 0 where there is no statistic of any contrast"
-        }
+        about = {"Description": "Residual degrees of freedom; 0 where no contrast has a statistic"}
         folder.add_map(given["dof_file"], facts.common | about, stat="dof", desc="model")
 
 

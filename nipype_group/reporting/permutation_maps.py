@@ -60,6 +60,8 @@ class MergedContrast:
     grid : Grid
     as_z : bool
         Whether voxels compare on the scale of z, with those of contrasts of another statistic.
+    min_extent : int
+        Smallest number of voxels of a cluster that is kept.
 
     Raises
     ------
@@ -75,6 +77,7 @@ class MergedContrast:
     mask: np.ndarray
     grid: Grid
     as_z: bool = False
+    min_extent: int = 0
 
     def __post_init__(self):
         scaled = self.statistics.statistic_scale == "z"
@@ -242,12 +245,12 @@ def _write_map(directory, merged, name, values, **how):
 def _write_result(directory, merged, observed, name, corrected, about):
     """Write thresholded map, clusters and summary of one statistic."""
     own = corrected[name]
-    kept = np.where(own.survives, observed, 0.0)
     labels = label_clusters(
-        unmask(kept, merged.mask), unmask(own.survives, merged.mask) > 0,
-        merged.statistics.connectivity,
+        unmask(observed, merged.mask), unmask(own.survives, merged.mask) > 0,
+        merged.statistics.connectivity, merged.min_extent,
     )  # fmt: skip
     flat = labels.ravel(order="F")[np.flatnonzero(merged.mask.ravel(order="F"))]
+    kept = np.where(flat > 0, observed, 0.0)
     summary = {
         "Contrast": merged.name,
         "StatisticType": merged.contrast.stat_type,
@@ -257,6 +260,7 @@ def _write_result(directory, merged, observed, name, corrected, about):
         "CriticalValue": own.critical,
         "ThresholdUnit": _unit(name, merged),
         "Tail": merged.tail,
+        "ClusterExtentVoxels": merged.min_extent,
         "Connectivity": merged.statistics.connectivity,
         **_forming(merged),
         "SearchVolumeVoxels": int(merged.mask.sum()),

@@ -62,13 +62,15 @@ class ClusterInference:
     set_log_p: tuple
     height: float
 
-    def survivors(self, alpha):
+    def survivors(self, alpha, min_extent=0):
         """Keep the clusters with familywise p <= alpha.
 
         Parameters
         ----------
         alpha : float
             Familywise error rate, between 0 and 1.
+        min_extent : int
+            Smallest number of voxels of a cluster that is kept.
 
         Returns
         -------
@@ -83,7 +85,7 @@ class ClusterInference:
             For an alpha that is no probability.
         """
         check_alpha(alpha)
-        keep = self.log_p_fwe <= np.log(alpha)
+        keep = (self.log_p_fwe <= np.log(alpha)) & (np.asarray(self.n_voxels) >= min_extent)
         new_id = np.zeros(len(keep) + 1, dtype=np.int32)
         new_id[1:][keep] = np.arange(1, keep.sum() + 1)
         return new_id[self.labels], np.flatnonzero(keep)

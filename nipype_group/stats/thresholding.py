@@ -130,7 +130,9 @@ def _f_of(upper, lower, dof_num, dof_den):
     return odds * dof_den / dof_num
 
 
-def threshold_adjusted(stat, logp, mask, *, alpha=0.05, tail="two-sided", connectivity=26):
+def threshold_adjusted(
+    stat, logp, mask, *, alpha=0.05, tail="two-sided", connectivity=26, min_extent=0
+):
     """Threshold a statistic by adjusted p that are there already; inclusion is p <= alpha.
 
     Parameters
@@ -147,6 +149,8 @@ def threshold_adjusted(stat, logp, mask, *, alpha=0.05, tail="two-sided", connec
         Side that counts.
     connectivity : {6, 18, 26}
         Which voxels are neighbours.
+    min_extent : int
+        Smallest number of voxels of a cluster that is kept.
 
     Returns
     -------
@@ -166,7 +170,7 @@ def threshold_adjusted(stat, logp, mask, *, alpha=0.05, tail="two-sided", connec
     survives = mask & (logp >= -np.log10(alpha) - _LOGP_TOLERANCE)
     if tail != "two-sided":
         survives &= (stat > 0) if tail == "positive" else (stat < 0)
-    labels = label_clusters(stat, survives, connectivity)
+    labels = label_clusters(stat, survives, connectivity, min_extent)
     clusters = range(1, int(labels.max(initial=0)) + 1)
     return labels, [float(10.0 ** -logp[labels == cluster].max()) for cluster in clusters]
 

@@ -430,6 +430,7 @@ def _add_permutation(workflow, settings, collect_wf, model_wf, keep, results):
         cluster_forming_z=settings.cluster_forming_z if clusters else None,
         cluster_forming_p=settings.cluster_forming_p if clusters else None,
         cluster_forming_statistic=settings.cluster_forming_statistic,
+        cluster_extent=settings.cluster_extent,
         connectivity=settings.connectivity,
         statistic_scale=settings.statistic_scale,
         variance_fwhm_mm=settings.variance_fwhm_mm,

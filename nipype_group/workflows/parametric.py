@@ -176,7 +176,9 @@ def init_parametric_wf(
     if cluster_control is not None:
         nodes.append(
             pe.MapNode(
-                ClusterInference(alpha=alpha, connectivity=connectivity),
+                ClusterInference(
+                    alpha=alpha, cluster_extent=cluster_extent, connectivity=connectivity
+                ),
                 iterfield=["z_file", "stat_file", *each, *volumes],
                 name="clusters_rft",
                 mem_gb=0.5,

@@ -298,9 +298,8 @@ def init_peer_wf(
         workflow.connect([(parametric_wf, keep, outputs), (parametric_wf, outputnode, outputs)])
     sources = [(parametric_wf, {f: f"outputnode.{f}" for f in _JOINED})]
     if results.corrected:
-        sources.append(
-            _add_corrected(workflow, contrasts, results.corrected, package, alpha, connectivity)
-        )
+        kept = {n: inference[n] for n in ("alpha", "cluster_extent", "connectivity")}
+        sources.append(_add_corrected(workflow, contrasts, results.corrected, package, kept))
     _join_results(workflow, sources, report_wf)
     _repeat_contrast_maps(workflow, report_wf, results.contrasts)
     return workflow
@@ -323,7 +322,7 @@ def _connect_report(workflow, report_wf, figures, table_views):
     workflow.connect([(report_wf, keep, _out(*kept))])
 
 
-def _add_corrected(workflow, contrasts, corrected, package, alpha, connectivity):
+def _add_corrected(workflow, contrasts, corrected, package, kept):
     """Threshold by the package's corrected p; returns a source of `_join_results`."""
     read, index = workflow.get_node("read"), [i for i, _, _ in corrected]
     each = {
@@ -333,7 +332,7 @@ def _add_corrected(workflow, contrasts, corrected, package, alpha, connectivity)
         "contrast_name": [contrasts[i].name for i in index],
     }
     threshold_corrected = pe.MapNode(
-        ThresholdCorrected(alpha=alpha, connectivity=connectivity),
+        ThresholdCorrected(**kept),
         iterfield=["stat_file", "mask_file", "logp_file", *each],
         name="threshold_corrected",
         mem_gb=0.5,

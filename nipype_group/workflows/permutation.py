@@ -46,6 +46,7 @@ def init_permutation_wf(
     cluster_forming_z: float | None = None,
     cluster_forming_p: float | None = None,
     cluster_forming_statistic: float | None = None,
+    cluster_extent: int = 0,
     connectivity: int = 26,
     statistic_scale: str = "statistic",
     variance_fwhm_mm: float = 0.0,
@@ -90,6 +91,8 @@ def init_permutation_wf(
         The same as p of the tail; default .001.
     cluster_forming_statistic : float, optional
         The same in units of t, F or pseudo-t; one of the three.
+    cluster_extent : int
+        Smallest cluster kept, in voxels.
     connectivity : {26, 18, 6}
         Neighbours in a cluster.
     statistic_scale : {"statistic", "z"}
@@ -232,6 +235,7 @@ def init_permutation_wf(
             alpha=alpha,
             p_approximation=p_approximation,
             across_contrasts=across_contrasts,
+            cluster_extent=cluster_extent,
             template=template,
         ),
         name="merge",

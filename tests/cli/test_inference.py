@@ -176,3 +176,41 @@ def test_search_volume_lowers_the_threshold(analyse, write_map, tmp_path):
         heights.append(json.loads(sidecar.read_text())["ThresholdValue"])
     # Familywise over 8 x 10 x 8 and over 3 x 3 x 3 voxels, two-sided.
     assert heights == pytest.approx([3.9501, 3.1130], abs=1e-4)
+
+
+ALL_CONTROLS = (
+    *("--height-control", "fdr", "--height-control", "none", "--threshold-z", "1.5"),
+    *("--cluster-control", "rft", "--cluster-forming-p", "0.01", "--permutations", "20"),
+    *("--statistics", "extent,mass,tfce"),
+)
+
+
+@pytest.mark.parametrize("options", [ALL_CONTROLS, ("--permutations", "60", "--early-stop", "10")])
+def test_the_smallest_cluster_counts_for_every_inference(analyse, tmp_path, options):
+    """Each table with an extent is that without, less the smaller clusters."""
+    tables = {}
+    for extent in (0, 3):
+        out = tmp_path / f"out{extent}"
+        code, _, err = analyse(
+            *options, "--alpha", "0.5", "--cluster-extent", extent, "--table-view", "fsl", out=out
+        )
+        assert code == 0, err
+        for path in sorted((out / "group").glob("*_clusters.tsv")):
+            name = path.name.partition("desc-")[2]
+            table = pd.read_csv(path, sep="\t", na_values="n/a")
+            tables.setdefault(name, {})[extent] = table.drop(columns="cluster_id")
+            about = json.loads(path.with_suffix(".json").read_text())["TableSettings"]
+            assert about["ClusterExtentVoxels"] == extent
+            stem = path.name.removesuffix("_clusters.tsv")
+            labels = np.asarray(nib.load(path.with_name(f"{stem}Clusters_dseg.nii.gz")).dataobj)
+            (kept,) = path.parent.glob(
+                stem.replace("_desc", "_stat-[tz]_desc") + "_statmap.nii.gz"
+            )
+            np.testing.assert_array_equal(np.asarray(nib.load(kept).dataobj) != 0, labels > 0)
+            assert labels.max() == len(table)
+    assert len(tables) == (7 if options is ALL_CONTROLS else 2)
+    for found in tables.values():
+        whole = found[0]
+        expected = whole[whole["n_voxels"] >= 3].reset_index(drop=True)
+        pd.testing.assert_frame_equal(found[3], expected, check_dtype=False)
+    assert sum(len(found[0]) - len(found[3]) for found in tables.values()) > 1
