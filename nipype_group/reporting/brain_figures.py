@@ -12,7 +12,6 @@ from nipype_group.reporting.figures import (
     Sheet,
     number,
     plural,
-    shorten,
 )
 from nipype_group.reporting.glass_brain import glass_brain
 
@@ -233,9 +232,3 @@ def draw_peaks(path, result, background, peaks):
 def peak_name(peak):
     """Return the cluster and the number of a peak, of a row of the peaks table."""
     return f"cluster {int(peak['cluster_id'])} peak {int(peak['peak_id'])}"
-
-
-def region_text(row):
-    """Return the region of a table's row after a comma, nothing where none is known."""
-    label = str(row.get("label", "n/a"))
-    return "" if label in ("n/a", "no_label", "nan") else f", {shorten(label, 40)}"

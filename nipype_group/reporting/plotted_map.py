@@ -6,9 +6,10 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from nipype_group.reporting.brain_figures import region_text, survivors_text
+from nipype_group.reporting.brain_figures import survivors_text
 from nipype_group.reporting.brain_slices import Volume
 from nipype_group.reporting.figures import Scale, number, shorten
+from nipype_group.reporting.table_files import peak_region
 
 
 @dataclass(frozen=True)
@@ -75,9 +76,15 @@ class PlottedMap:
         return zscore if self.unit == "z" and np.isfinite(zscore) else float(row[f"{prefix}stat"])
 
     def peak_text(self, row, prefix=""):
-        """Return height, place and region of a peak, in words."""
+        """Return height, place and region of a peak, in words; of a cluster its main peak."""
         place = ", ".join(number(float(row[f"{prefix}{axis}"])) for axis in "xyz")
-        return f"{self.unit} {number(self.height(row, prefix))} at ({place}) mm{region_text(row)}"
+        peak = row
+        if "peak_id" not in row.index:
+            of_cluster = self.peaks["cluster_id"] == row["cluster_id"]
+            peak = self.peaks[of_cluster & (self.peaks["peak_id"] == 1)].iloc[0]
+        region = peak_region(peak)
+        where = "" if region is None else f", {shorten(region, 40)}"
+        return f"{self.unit} {number(self.height(row, prefix))} at ({place}) mm{where}"
 
     def highest_peaks(self, count):
         """Return the rows of the highest peaks, in either direction."""

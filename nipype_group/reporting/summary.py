@@ -5,7 +5,7 @@ from pathlib import Path
 
 from nipype_group.design.tables import read_tsv
 from nipype_group.reporting.result_forms import THRESHOLDED, form_of
-from nipype_group.reporting.table_files import read_table
+from nipype_group.reporting.table_files import peak_region, read_table
 from nipype_group.whole_files import read_json
 
 _SHOWN_PEAKS = 3
@@ -108,15 +108,11 @@ def _result(path):
         return [found, *near]
     lines = [f"{name}: {len(clusters)} clusters, {clusters['n_voxels'].sum()} voxels"]
     main = peaks[peaks["peak_id"] == 1]
-    regions = clusters.set_index("cluster_id")["label"]
     for _, peak in main.head(_SHOWN_PEAKS).iterrows():
         place = " ".join(f"{peak[axis]:4.0f}" for axis in "xyz")
-        region = regions[peak["cluster_id"]]
-        lines.append(f"    z {peak['zscore']:6.2f} at {place} mm" + _known(region))
+        region = peak_region(peak)
+        where = "" if region is None else f", {region}"
+        lines.append(f"    z {peak['zscore']:6.2f} at {place} mm{where}")
     if len(main) > _SHOWN_PEAKS:
         lines.append(f"    and {len(main) - _SHOWN_PEAKS} more")
     return lines + near
-
-
-def _known(region):
-    return "" if region == "n/a" else f", {region}"

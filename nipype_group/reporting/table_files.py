@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from nipype_group.reporting.atlas_files import NO_LABEL
+
 _STAT = "unit of the statistic"
 _EFFECT = "unit of the effect"
 # Column: type, unit, description. Types: i integer, I integer or n/a, f float, s text.
@@ -230,6 +232,28 @@ def read_table(path):
     return pd.DataFrame(
         {name: _read_column(path, name, cells) for name, cells in zip(header, columns)}
     )
+
+
+def peak_region(peak):
+    """Return the region of a peak: what the first atlas that has one there calls its voxel.
+
+    Parameters
+    ----------
+    peak : Series
+        Row of the peaks table.
+
+    Returns
+    -------
+    str or None
+        None where no atlas has a region there.
+
+    Examples
+    --------
+    >>> peak_region(pd.Series({"x": 2.0, "aal": "no_label", "harvard": "40% Left Amygdala"}))
+    '40% Left Amygdala'
+    """
+    names = (str(peak[column]) for column in peak.index if column not in COLUMNS)
+    return next((name for name in names if name not in (MISSING, NO_LABEL, "nan")), None)
 
 
 def _read_column(path, name, cells):

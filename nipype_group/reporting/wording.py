@@ -3,7 +3,7 @@
 import numpy as np
 
 from nipype_group.design.expressions import is_weight_list, parse_row
-from nipype_group.reporting.table_files import MISSING
+from nipype_group.reporting.table_files import MISSING, peak_region
 
 _SIDES = {
     "two-sided": "both sides",
@@ -170,18 +170,18 @@ def result_sentence(result):
         how = f"{result.correction}, at {settings['Alpha']:g}, {_SIDES[settings['Tail']]}"
     if not result.survives:
         return f"Nothing survives ({how}): {largest(settings)}{_critical(settings)}."
-    clusters = result.table("clusters", ("cluster_id", "volume_mm3", "label"))
+    clusters = result.table("clusters", ("cluster_id", "volume_mm3"))
     peaks = result.table("peaks", ("cluster_id", "peak_id", "zscore", "stat", *"xyz"))
     main = peaks.loc[peaks["peak_id"] == 1]
     best = main.loc[main["zscore"].abs().fillna(main["stat"].abs()).idxmax()]
-    region = clusters.set_index("cluster_id").loc[best["cluster_id"], "label"]
+    region = peak_region(best)
     place = ", ".join(f"{best[axis]:.0f}" for axis in "xyz")
     volume_cm3 = clusters["volume_mm3"].sum() / 1000
     return (
         f"{count(len(clusters), 'cluster')} of {count(settings['SurvivingVoxels'], 'voxel')} "
         f"({volume_cm3:.1f} cm³) in all {'survives' if len(clusters) == 1 else 'survive'} "
         f"({how}). The strongest peak, z {number(best['zscore'])}, lies at ({place}) mm"
-        + (f", {region.replace('_', ' ')}" if region not in (MISSING, "no_label") else "")
+        + (f", {region.replace('_', ' ')}" if region is not None else "")
         + "."
     )
 

@@ -51,7 +51,8 @@ def turned(values):
 
 def table(*peaks):
     rows = [
-        {"cluster_id": i + 1, "peak_id": 1, "n_voxels": 33 - i, "label": "Region_L",
+        {"cluster_id": i + 1, "peak_id": 1, "n_voxels": 33 - i, "label": "Cluster_L",
+         "atlas one": "no_label", "atlas two": "Region_L",
          "zscore": z, "stat": z, "peak_zscore": z, "peak_stat": z,
          **dict(zip(("x", "y", "z"), at, strict=True)),
          **dict(zip(("peak_x", "peak_y", "peak_z"), at, strict=True))}

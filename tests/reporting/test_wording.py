@@ -168,12 +168,13 @@ def test_the_strongest_peak_is_the_one_of_largest_magnitude():
             "z": [36.0, 30, 0],
             "stat": [7.0, 5, -6],
             "zscore": [6.5, 4.8, -5.2],
+            "aal": ["Lingual_L", "Angular_L", "no_label"],
         }
     )
     settings = NOTHING | {"SurvivingVoxels": 31}
     text = result_sentence(Result(settings, clusters, peaks))
     assert text.startswith("2 clusters of 31 voxels (0.8 cm³) in all survive (familywise")
-    assert text.endswith("The strongest peak, z 6.50, lies at (-42, -60, 36) mm, Angular L.")
+    assert text.endswith("The strongest peak, z 6.50, lies at (-42, -60, 36) mm, Lingual L.")
     one = Result(settings | {"SurvivingVoxels": 1}, clusters.tail(1), peaks.tail(1))
     assert result_sentence(one).startswith("1 cluster of 1 voxel (0.0 cm³) in all survives")
     assert result_sentence(one).endswith("lies at (30, 0, 0) mm.")
