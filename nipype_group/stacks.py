@@ -1,7 +1,7 @@
 """Maps as one stack: the mask they share, smoothing, and a fitted model in that mask."""
 
 import csv
-import os
+import io
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,7 +24,7 @@ from nipype_group.images import (
 from nipype_group.stats.glm import LinearModel, VoxelPatterns, contrast_maps, missing_rows
 from nipype_group.stats.matrix_products import multiply
 from nipype_group.stats.smoothing import VolumeSmoother
-from nipype_group.whole_files import read_json
+from nipype_group.whole_files import read_json, replace_text, replacing
 
 _KEPT_WEIGHTS = 8
 # Share of the voxels of any map that a mask may lack before that is told.
@@ -140,17 +140,12 @@ def write_map_coverage(path, map_files, coverage, mask):
     path = Path(path).absolute()
     columns = coverage.own, coverage.missing(), coverage.removed_alone(mask)
     rows = zip((Path(f).name for f in map_files), *columns, strict=True)
-    temporary = path.with_name(f".{os.getpid()}-{path.name}")
-    try:
-        with temporary.open("w", encoding="utf-8", newline="") as file:
-            # With marks of quotation around names that have one.
-            writer = csv.writer(file, delimiter="\t", lineterminator="\n")
-            writer.writerow(["map", "n_voxels", "n_missing", "n_removed_alone"])
-            writer.writerows(rows)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return str(path)
+    text = io.StringIO()
+    # With marks of quotation around names that have one.
+    writer = csv.writer(text, delimiter="\t", lineterminator="\n")
+    writer.writerow(["map", "n_voxels", "n_missing", "n_removed_alone"])
+    writer.writerows(rows)
+    return str(replace_text(path, text.getvalue()))
 
 
 def maps_needed(n_maps, min_coverage):
@@ -286,25 +281,20 @@ def write_stack(path, map_files, mask, grid, allow_missing=False, zero_is_value=
     set_place(header, grid)
     header["vox_offset"], header["magic"] = 352, b"n+1"
     header.set_slope_inter(1, 0)
-    temporary = path.with_name(f".{os.getpid()}-{path.name}")
-    try:
-        with temporary.open("wb") as stream:
-            stream.write(header.binaryblock)
-            stream.write(b"\0" * (352 - stream.tell()))
-            for map_file in map_files:
-                values, own = read_map(map_file, zero_is_value)
-                if not own.matches(grid):
-                    raise MapError(map_file, f"grid {own}; the mask has {grid}")
-                lacks = np.isnan(values[mask])
-                if lacks.any() and (lacks.all() or not allow_missing):
-                    all_of_them = ", all it has: leave the map out" if lacks.all() else ""
-                    raise MapError(
-                        map_file, f"no value at {lacks.sum()} voxels of the mask{all_of_them}"
-                    )
-                stream.write(np.where(mask, values, np.float32(0)).tobytes(order="F"))
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path) as stream:
+        stream.write(header.binaryblock)
+        stream.write(b"\0" * (352 - stream.tell()))
+        for map_file in map_files:
+            values, own = read_map(map_file, zero_is_value)
+            if not own.matches(grid):
+                raise MapError(map_file, f"grid {own}; the mask has {grid}")
+            lacks = np.isnan(values[mask])
+            if lacks.any() and (lacks.all() or not allow_missing):
+                all_of_them = ", all it has: leave the map out" if lacks.all() else ""
+                raise MapError(
+                    map_file, f"no value at {lacks.sum()} voxels of the mask{all_of_them}"
+                )
+            stream.write(np.where(mask, values, np.float32(0)).tobytes(order="F"))
     return str(path)
 
 
@@ -332,16 +322,11 @@ def write_volumes(path, volumes, n_volumes, grid):
     set_place(image.header, grid)
     image.header["vox_offset"], image.header["magic"] = 352, b"n+1"
     image.header.set_slope_inter(1, 0)
-    temporary = path.with_name(f".{os.getpid()}-{path.name}")
-    try:
-        with temporary.open("wb") as stream:
-            stream.write(image.header.binaryblock)
-            stream.write(b"\0" * (352 - stream.tell()))
-            for volume in volumes:
-                stream.write(np.asarray(volume, dtype=float).tobytes(order="F"))
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path) as stream:
+        stream.write(image.header.binaryblock)
+        stream.write(b"\0" * (352 - stream.tell()))
+        for volume in volumes:
+            stream.write(np.asarray(volume, dtype=float).tobytes(order="F"))
     return str(path)
 
 

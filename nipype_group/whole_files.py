@@ -1,7 +1,8 @@
-"""Reading small files whole: text, JSON, and places that files name.
+"""Files read and written whole: text, JSON, and places that files name.
 
 What lies in a folder of results may have been made by anybody. Here is decided what is read of it:
-regular files of a bearable size that stay inside the folder, and JSON of the expected form.
+regular files of a bearable size that stay inside the folder, and JSON of the expected form. And
+what is written there: new files under names that nobody can know, which then take their place.
 """
 
 import json
@@ -9,7 +10,9 @@ import math
 import os
 import re
 import stat
+import uuid
 from collections import Counter
+from contextlib import contextmanager
 from pathlib import Path
 
 # Files that are read whole are tables, records and figures; a larger one is none of them.
@@ -338,3 +341,54 @@ def _short(value):
         return _WORDS[list if isinstance(value, list) else dict]
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+
+
+@contextmanager
+def replacing(path):
+    """Open a new file beside a path, which takes its place once it is whole.
+
+    Nothing that lies there is written to, or through: a link at the path is replaced itself.
+
+    Parameters
+    ----------
+    path : path
+
+    Yields
+    ------
+    binary file
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp(), "table.tsv")
+    >>> with replacing(path) as stream:
+    ...     _ = stream.write(b"1")
+    >>> path.read_bytes(), len(list(path.parent.iterdir()))
+    (b'1', 1)
+    """
+    path = Path(path).absolute()
+    beside = path.with_name(f".{uuid.uuid4().hex}")
+    only_new = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+    try:
+        number = os.open(beside, only_new, 0o666)
+    except OSError as error:
+        # The name that is wanted, not that of a moment.
+        raise type(error)(error.errno, error.strerror, str(path)) from error
+    try:
+        with os.fdopen(number, "wb") as stream:
+            yield stream
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def replace_bytes(path, content):
+    """Write a file whole in the place of what is there; returns the path."""
+    with replacing(path) as stream:
+        stream.write(content)
+    return Path(path)
+
+
+def replace_text(path, text):
+    """Write a text in UTF-8 as `replace_bytes` does; lines end with a line feed."""
+    return replace_bytes(path, text.encode("utf-8"))

@@ -1,7 +1,6 @@
 """The design of a group model: regressors, the keys of its rows, and its files."""
 
 import json
-from collections import Counter
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import pandas as pd
 from nipype_group.design.formula import code_formula
 from nipype_group.design.fsl import read_fsl_matrix
 from nipype_group.design.sources import participant_label
-from nipype_group.design.tables import read_tsv, typed
+from nipype_group.design.tables import read_tsv, repeated, typed
 from nipype_group.stats.glm import LinearModel
 from nipype_group.stats.matrix_products import sum_of_squares
 from nipype_group.whole_files import read_json
@@ -202,8 +201,7 @@ def design_from_table(path, observations, condition_columns=(), excluded=None):
             f"{', '.join(table.columns)})"
         )
     rows = _row_keys(table, keys.columns)
-    twice = sorted(" ".join(k) for k, n in Counter(rows).items() if n > 1)
-    if twice:
+    if twice := repeated(" ".join(key) for key in rows):
         raise ValueError(f"{path}: more than one row for {', '.join(twice[:10])}")
     place = {key: i for i, key in enumerate(rows)}
     wanted = _row_keys(keys, keys.columns)
@@ -248,8 +246,7 @@ def _row_keys(table, columns):
 
 
 def _checked(design):
-    twice = sorted({c for c in design.columns if design.columns.count(c) > 1})
-    if twice:
+    if twice := repeated(design.columns):
         raise ValueError(f"two columns of the design are called {', '.join(twice)}; rename one")
     # A column of zeros is that of a cell without maps, which no contrast can be about.
     constant = [

@@ -3,14 +3,13 @@
 import fnmatch
 import re
 import unicodedata
-from collections import Counter
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pandas as pd
 
 from nipype_group.design.folders import natural_key, walk
-from nipype_group.design.tables import read_tsv
+from nipype_group.design.tables import read_tsv, repeated
 from nipype_group.images import IMAGE_SUFFIXES
 
 # Long names that users of pybids know, for the entities of file names.
@@ -92,8 +91,7 @@ def read_participants(path):
     if "participant_id" not in table:
         raise ValueError(f"{path}: no column participant_id (columns: {', '.join(table.columns)})")
     labels = [participant_label(v) for v in table["participant_id"]]
-    twice = sorted(v for v, n in Counter(labels).items() if n > 1)
-    if twice:
+    if twice := repeated(labels):
         raise ValueError(f"{path}: participant {', '.join(twice)} stands in more than one row")
     table = table.drop(columns=[c for c in _RESERVED if c in table])
     return table.set_index(pd.Index(labels, name="label"))

@@ -3,6 +3,7 @@
 import csv
 import io
 import re
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,17 @@ NA_TEXTS = ("", "n/a", "N/A", "NA", "na", "NaN", "nan", "None", "null")
 _SENTINELS = {9, 99, 999, 9999, 99999, 777, 888, 7777, 8888}
 _DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
 _SHOWN_CELLS = 5
+
+
+def repeated(names):
+    """Return the names that stand more than once, in order of the alphabet.
+
+    Examples
+    --------
+    >>> repeated(["b", "a", "b"])
+    ['b']
+    """
+    return sorted(name for name, n in Counter(names).items() if n > 1)
 
 
 def read_tsv(path):
@@ -57,9 +69,8 @@ def read_tsv(path):
     unnamed = [str(i + 1) for i, name in enumerate(columns) if not name]
     if unnamed:
         raise ValueError(f"{path}: column {', '.join(unnamed)} has no name in the first line")
-    repeated = sorted({c for c in columns if columns.count(c) > 1})
-    if repeated:
-        raise ValueError(f"{path}: column {', '.join(repeated)} stands twice")
+    if twice := repeated(columns):
+        raise ValueError(f"{path}: column {', '.join(twice)} stands twice")
     table = pd.DataFrame(
         {
             name: [np.nan if row[i] in NA_TEXTS else row[i] for row in cells]

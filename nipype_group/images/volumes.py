@@ -1,13 +1,13 @@
 """Volumes on disk as arrays: maps and masks."""
 
 import gzip
-import os
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 
 from nipype_group.images.opening import MapError, open_image
+from nipype_group.whole_files import replace_bytes
 
 IMAGE_SUFFIXES = (".nii", ".nii.gz", ".img", ".img.gz")
 # RFC 1952: the tenth byte of a gzip file names the operating system; 255 is unknown.
@@ -144,16 +144,10 @@ def write_volume(path, values, grid, dtype=np.float32, intent=None):
     set_place(image.header, grid)
     if intent is not None:
         image.header.set_intent(*intent)
-    temporary = path.with_name(f".{os.getpid()}-{path.name}")
     content = image.to_bytes()
     if path.name.endswith(".gz"):
         content = compressed(content)
-    try:
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return str(path)
+    return str(replace_bytes(path, content))
 
 
 def set_place(header, grid):

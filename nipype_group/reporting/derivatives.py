@@ -230,12 +230,16 @@ class DerivativeFolder:
         self._names = []
 
     def __enter__(self):
+        for left in self.top.glob(".group-*"):
+            if left.is_symlink() or not left.is_dir():
+                # No run leaves these, and a link may lead anywhere.
+                left.unlink()
         for old in self.top.glob(".group-old-*"):
             # A run was killed between its two renames.
             if not (self.top / "group").exists():
                 old.rename(self.top / "group")
-        for leftover in self.top.glob(".group-*"):
-            shutil.rmtree(leftover)
+        for left in self.top.glob(".group-*"):
+            shutil.rmtree(left)
         (self._staging / "figures").mkdir(parents=True)
         return self
 

@@ -10,8 +10,8 @@ from nipype_group.reporting.table_files import (
     MISSING,
     cell_text,
     plain_settings,
-    replace_text,
 )
+from nipype_group.whole_files import replace_text
 
 
 def write_described_table(path, table, columns, settings, digits=6):

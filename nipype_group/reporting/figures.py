@@ -8,12 +8,13 @@ equal bytes.
 import io
 import json
 import math
-import os
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+
+from nipype_group.whole_files import replace_bytes
 
 WIDTH_PX = 900
 # Room for the colour bar at the right, and for the title.
@@ -126,13 +127,7 @@ def save_pixels(pixels, path):
     path = Path(path).absolute()
     stream = io.BytesIO()
     _palette_image(pixels).save(stream, format="PNG", optimize=True)
-    temporary = path.with_name(f".{os.getpid()}-{path.name}")
-    try:
-        temporary.write_bytes(stream.getvalue())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return str(path)
+    return str(replace_bytes(path, stream.getvalue()))
 
 
 def _palette_image(pixels):

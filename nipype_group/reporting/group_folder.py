@@ -25,6 +25,8 @@ from nipype_group.whole_files import (
     read_json,
 )
 
+# Columns that tell the rows of a table of results apart.
+_ROW_KEYS = {"clusters": ["cluster_id"], "peaks": ["cluster_id", "peak_id"]}
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -99,6 +101,8 @@ class ThresholdedResult:
         if name not in self._read:
             path = self.tables[name]
             self._read[name] = table = read_table(path)
+            if name in _ROW_KEYS and table.duplicated(_ROW_KEYS[name]).any():
+                raise UnusableFileError(path, f"has one of the {name} in two rows; make it again")
             known = table if name == "clusters" else self.table("clusters")
             if not set(table["cluster_id"]) <= set(known["cluster_id"]):
                 raise UnusableFileError(path, "is of clusters that the table of clusters has not")

@@ -5,7 +5,6 @@ forbids every request.
 """
 
 import json
-import os
 import re
 import warnings
 from importlib.resources import files
@@ -27,6 +26,7 @@ from nipype_group.reporting.page_tables import (
     is_empty,
     typed,
 )
+from nipype_group.whole_files import replace_text
 
 _REGION_ROWS = 40
 _THUMBNAILS = 10
@@ -71,13 +71,7 @@ def write_report(group_dir, path=None, viewer=False):
         path = folder.path / stem
     path = Path(path).absolute()
     page = _environment().get_template("report.html.jinja").render(**_context(folder, viewer))
-    beside = path.with_name(f".{os.getpid()}-{path.name}")
-    try:
-        beside.write_text(page, encoding="utf-8", newline="\n")
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
-    return str(path)
+    return str(replace_text(path, page))
 
 
 def _environment():
@@ -310,11 +304,11 @@ def _regions(folder, label):
         return None
     about = folder.read_json("regions", contrast=label, desc="model")
     titles = {k: v.get("Description", "") for k, v in about.items() if isinstance(v, dict)}
-    frame = typed(frame)
+    frame = typed(frame).sort_values("p_unc")
     frame = frame[[c for c in _REGION_COLUMNS if c in frame and not is_empty(frame[c])]]
     path = folder.find("regions", ".tsv", contrast=label, desc="model")
     title = "Models of atlas regions, those of the smallest p first"
-    return file_table(path, title, frame.sort_values("p_unc"), titles, _REGION_ROWS)
+    return file_table(path, title, frame, titles, _REGION_ROWS)
 
 
 def _permutation(folder, contrast, results):

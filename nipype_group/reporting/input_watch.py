@@ -21,7 +21,7 @@ from nipype_group.reporting.run_inputs import (
     record_file,
     record_listed,
 )
-from nipype_group.whole_files import read_json
+from nipype_group.whole_files import read_json, replace_text
 
 _MOST_NAMED = 10
 
@@ -188,7 +188,7 @@ class InputWatch:
                 [i.role, i.name, str(i.path), i.sha256, i.state] for i in getattr(self, name)
             ]
         content["unreadable"] = list(map(str, self.unreadable))
-        Path(path).write_text(json.dumps(content, default=str), encoding="utf-8")
+        replace_text(path, json.dumps(content, default=str))
 
     @classmethod
     def read(cls, path):

@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import os
 import uuid
 import zipfile
 from pathlib import Path
@@ -13,6 +12,7 @@ from rdflib import RDF, XSD, Graph, Literal, URIRef
 
 from nipype_group.images import compressed
 from nipype_group.reporting.nidm_terms import NIIRI, PREFIXES, TERM_PREFIXES, TERMS
+from nipype_group.whole_files import replace_bytes
 
 _FORMATS = {
     ".nii.gz": "image/nifti",
@@ -140,13 +140,7 @@ class Document:
                 if not name.endswith(_STORED):
                     entry.compress_type = zipfile.ZIP_DEFLATED
                 pack.writestr(entry, data)
-        temporary = path.with_name(f".{os.getpid()}-{path.name}")
-        try:
-            temporary.write_bytes(content.getvalue())
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-        return path
+        return replace_bytes(path, content.getvalue())
 
 
 def described(name, content):

@@ -8,6 +8,7 @@ from nibabel.brikhead import AFNIHeaderError, AFNIImageError
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 
+from nipype_group.design.tables import repeated
 from nipype_group.images import MapError, open_image
 from nipype_group.reporting.peer_found import FoundResults, FoundStatistic, own_image
 
@@ -105,10 +106,8 @@ def afni_statistics(path):
                 effect_volume=effect if stat_type != "F" else None,
             )
         )
-    names = [s.name for s in found]
-    return [
-        s if names.count(s.name) == 1 else replace(s, name=labels[s.volume or 0]) for s in found
-    ]
+    shared = set(repeated(s.name for s in found))
+    return [replace(s, name=labels[s.volume or 0]) if s.name in shared else s for s in found]
 
 
 def afni_header(path):

@@ -286,6 +286,10 @@ def write_peer(directory, found, path, tail="two-sided"):
         Where a map cannot be read, or is on another grid.
     """
     directory, contrasts = Path(directory), peer_contrasts(found)
+    if found.design is not None and not np.any(found.design[1]):
+        raise MapError(
+            path, "its design holds nothing but 0: correct it, or leave it out and give the dof"
+        )
     outputs = {f"{kind}_files": [] for kind in MAPS}
     outputs |= {"smoothness_files": [], "corrected_logp_files": []}
     grid, union = None, None

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from nipype_group.design.fsl import read_fsl_matrix
+from nipype_group.design.tables import repeated
 from nipype_group.images import read_volume
 from nipype_group.reporting.peer_found import (
     CORRECTED_COLUMNS,
@@ -51,7 +52,7 @@ class _Model:
     def name(self, kind, number):
         """Return the title of a t contrast, or the number."""
         title = self.titles.get(number) if kind == "t" else None
-        if title and list(self.titles.values()).count(title) > 1:
+        if title in repeated(self.titles.values()):
             return f"{title} ({number})"
         return title or f"{'contrast' if kind == 't' else 'F test'} {number}"
 

@@ -7,6 +7,7 @@ import numpy as np
 from scipy.io import loadmat
 from scipy.io.matlab import MatReadError
 
+from nipype_group.design.tables import repeated
 from nipype_group.images import MapError, open_image
 from nipype_group.reporting.peer_found import FoundResults, FoundStatistic, images_in
 from nipype_group.whole_files import inside
@@ -155,9 +156,9 @@ def _contrasts(structures):
             about["weights"] = weights[None] if weights.ndim < 2 else weights.T
         if eidf is not None and np.size(eidf) == 1:
             about["eidf"] = round(float(eidf), 6)
-    names = [about.get("name") for about in found.values()]
+    shared = set(repeated(about["name"] for about in found.values() if "name" in about))
     for number, about in found.items():
-        if "name" in about and names.count(about["name"]) > 1:
+        if about.get("name") in shared:
             about["name"] += f" ({number})"
     return found
 

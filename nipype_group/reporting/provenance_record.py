@@ -28,7 +28,7 @@ from nipype_group.reporting.run_inputs import (
     InputsError,
     digest,
 )
-from nipype_group.whole_files import UnusableFileError, inside, read_json
+from nipype_group.whole_files import UnusableFileError, inside, read_json, replace_text
 
 PROVENANCE_NAME = "provenance.json"
 # W3C PROV of every step lies in it.
@@ -142,11 +142,7 @@ def write_provenance(
             if path.is_relative_to(top / "group")
         },
     }
-    path = top / PROVENANCE_NAME
-    temporary = path.with_name(f".{os.getpid()}-{path.name}")
-    temporary.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    temporary.replace(path)
-    return path
+    return replace_text(top / PROVENANCE_NAME, json.dumps(record, indent=1) + "\n")
 
 
 def _without_place(item):

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from nipype_group.design.tables import repeated
 from nipype_group.images import to_mm, voxel_volume_mm3
 from nipype_group.reporting.atlas import MIN_PERCENT, Atlas, region_shares, sample
 from nipype_group.reporting.described_tables import write_described_table
@@ -113,8 +114,9 @@ class MaskRegions:
     def columns(self):
         """Name of every region, made unique by its index where two share one."""
         names = [" ".join(str(self.atlas.names[i]).split()) for i in self.indices]
+        shared = set(repeated(names))
         return [
-            name if names.count(name) == 1 else f"{name} ({index})"
+            f"{name} ({index})" if name in shared else name
             for name, index in zip(names, self.indices, strict=True)
         ]
 

@@ -17,7 +17,7 @@ from nipype_group.reporting.provenance_record import (
     ProvenanceRecord,
 )
 from nipype_group.reporting.result_forms import DATA_SET
-from nipype_group.whole_files import read_json, read_text
+from nipype_group.whole_files import read_json, read_text, replace_text
 
 CRATE_NAME = "ro-crate-metadata.json"
 CONTEXT = "https://w3id.org/ro/crate/1.2/context"
@@ -66,9 +66,7 @@ def write_ro_crate(output_dir):
     earlier = _date_of(path)
     text = _crate_text(record, earlier or _today())
     if earlier is None or read_text(path) != text:
-        temporary = path.with_name(f".{os.getpid()}-{path.name}")
-        temporary.write_text(_crate_text(record, _today()), encoding="utf-8")
-        temporary.replace(path)
+        replace_text(path, _crate_text(record, _today()))
     return path
 
 

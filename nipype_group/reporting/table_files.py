@@ -12,7 +12,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from nipype_group.design.tables import repeated
 from nipype_group.reporting.atlas_files import NO_LABEL
+from nipype_group.whole_files import replace_text
 
 _STAT = "unit of the statistic"
 _EFFECT = "unit of the effect"
@@ -219,9 +221,8 @@ def read_table(path):
     header = rows[0] if rows else []
     if "cluster_id" not in header:
         raise ValueError(f"{path} has no column cluster_id: not a table of write_tables")
-    twice = next((name for name in header if header.count(name) > 1), None)
-    if twice is not None:
-        raise ValueError(f"{path} has two columns {twice}; correct the file")
+    if twice := repeated(header):
+        raise ValueError(f"{path} has two columns {twice[0]}; correct the file")
     for number, row in enumerate(rows[1:], start=1):
         if len(row) != len(header):
             raise ValueError(
@@ -320,14 +321,3 @@ def plain_settings(value):
     if isinstance(value, os.PathLike):
         return str(value)
     return None if isinstance(value, float) and not np.isfinite(value) else value
-
-
-def replace_text(path, text):
-    """Write a file under another name, then rename it; returns the path."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        beside.write_text(text, encoding="utf-8", newline="\n")
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
-    return path

@@ -3,6 +3,7 @@
 import numpy as np
 from scipy import ndimage
 
+from nipype_group.design.tables import repeated
 from nipype_group.images import to_mm, voxel_volume_mm3
 from nipype_group.reporting import atlas as atlas_names
 from nipype_group.reporting.table_files import (
@@ -328,7 +329,7 @@ def _check(stat_type, max_peaks, atlases):
     if max_peaks < 1:
         raise ValueError(f"max_peaks is at least 1, the main peak, got {max_peaks}")
     names = [atlas.name for atlas in atlases]
-    taken = sorted(set(names) & set(COLUMNS) | {n for n in names if names.count(n) > 1})
+    taken = sorted(set(names) & set(COLUMNS) | set(repeated(names)))
     if taken:
         raise ValueError(
             f"atlas {', '.join(taken)} has the name of another column of the peaks: "

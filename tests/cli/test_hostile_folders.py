@@ -604,6 +604,35 @@ def test_peers_made_to_deceive(no_figures, outside, tmp_path, capsys, monkeypatc
     assert sorted(made) == before
 
 
+def test_a_rerun_writes_through_no_link(command_of, finished_study, outside, tmp_path, capsys):
+    """Links where a run may put a file for a moment, under any name that can be known."""
+    for place in ("study", "atlas"):
+        shutil.copytree(finished_study / place, tmp_path / place)
+    results = tmp_path / "out"
+    shutil.copytree(finished_study / "out", results)
+    precious = outside / "folder"
+    precious.mkdir()
+    (precious / "kept").write_text("kept")
+    names = ["dataset_description.json", "README", ".bidsignore", "provenance.json"]
+    names += ["ro-crate-metadata.json"]
+    pid = os.getpid()
+    for name in names:
+        for beside in (f".{pid}-{name}", f".{name}.{pid}"):
+            (results / beside).symlink_to(outside / "secret.txt")
+    (results / f".inputs-{pid}.json").symlink_to(outside / "secret.tsv")
+    for name in (f".group-{pid}", f".group-old-{pid}", ".group-old-1"):
+        (results / name).symlink_to(precious)
+    (results / "group").rename(tmp_path / "moved")
+    arguments = [*command_of(tmp_path, results), "--alpha", "0.02"]
+    code, shown = command(capsys, *arguments)
+    assert code == 0, shown
+    assert (precious / "kept").read_text() == "kept"
+    assert [p.name for p in precious.iterdir()] == ["kept"]
+    for name in (*names, "group"):
+        assert not (results / name).is_symlink()
+    shutil.rmtree(precious)
+
+
 def test_a_link_out_that_no_result_is_made_of_is_no_matter(no_figures, outside, tmp_path, capsys):
     folder = tmp_path / "peer"
     folder.mkdir()

@@ -33,6 +33,12 @@ def control(tmp_path):
     return folder
 
 
+@pytest.fixture
+def work(tmp_path):
+    """Return a work folder of its own: one that holds something else is left alone."""
+    return tmp_path / "work"
+
+
 def started(control):
     """Return number and job of the shards that have started, in order."""
     log = control / "log"
@@ -93,8 +99,7 @@ def test_results_record_and_a_second_run(plugin, tmp_path, control):
 
 
 @WITH_SHARDS
-def test_running_shard_cancelled_with_changed_inputs(plugin, tmp_path, control):
-    work = tmp_path / "work"
+def test_running_shard_cancelled_with_changed_inputs(plugin, work, control):
     sums.run(sums.make_workflow(control), plugin, work)
     (control / "2").write_text("wait")
     (control / "log").unlink()
@@ -122,8 +127,7 @@ def test_running_shard_cancelled_with_changed_inputs(plugin, tmp_path, control):
 
 
 @WITH_SHARDS
-def test_waiting_shard_cancelled_with_changed_inputs(plugin, tmp_path, control):
-    work = tmp_path / "work"
+def test_waiting_shard_cancelled_with_changed_inputs(plugin, work, control):
     sums.run(sums.make_workflow(control, n_procs=4), plugin, work)
     (control / "1").write_text("wait")
     (control / "2").write_text("wait")
@@ -149,60 +153,60 @@ def test_waiting_shard_cancelled_with_changed_inputs(plugin, tmp_path, control):
 
 
 @ALL
-def test_refused_submission(plugin, tmp_path, control):
+def test_refused_submission(plugin, work, control):
     key = "sbatch_args" if plugin.startswith("SLURM") else "qsub_args"
     option = "--partition=nowhere" if key == "sbatch_args" else "-q nowhere"
     with pytest.raises(WorkflowError, match="nowhere|Invalid partition") as caught:
-        sums.run(sums.make_workflow(control), plugin, tmp_path, **{key: option})
+        sums.run(sums.make_workflow(control), plugin, work, **{key: option})
     assert "sbatch failed" in str(caught.value) or "qsub failed" in str(caught.value)
     assert not started(control)
 
 
 @ALL
-def test_exception_leaves_the_rest_going(plugin, tmp_path, control):
+def test_exception_leaves_the_rest_going(plugin, work, control):
     (control / "2").write_text("raise")
     with pytest.raises(WorkflowError, match="2 is unlucky") as caught:
-        sums.run(sums.make_workflow(control), plugin, tmp_path)
+        sums.run(sums.make_workflow(control), plugin, work)
     (failure,) = caught.value.failures
     assert failure.node.startswith("sums.shards")
-    assert record_of(tmp_path)["nodes"]["sums.beside"]["state"] == "done"
+    assert record_of(work)["nodes"]["sums.beside"]["state"] == "done"
     assert "sums.total" not in str(caught.value)
     (control / "2").unlink()
-    assert sums.run(sums.make_workflow(control), plugin, tmp_path).outputs["total"] == 6
+    assert sums.run(sums.make_workflow(control), plugin, work).outputs["total"] == 6
     # The items that were done have run once.
     assert sorted(x for x, _ in started(control)) == [1, 2, 2, 3]
 
 
 @WITH_SHARDS
-def test_out_of_memory(plugin, tmp_path, control):
+def test_out_of_memory(plugin, work, control):
     (control / "2").write_text("eat")
     with pytest.raises(WorkflowError) as caught:
-        sums.run(sums.make_workflow(control), plugin, tmp_path)
+        sums.run(sums.make_workflow(control), plugin, work)
     (failure,) = caught.value.failures
     assert failure.node == "sums.shards[1]"
     assert "memory" in failure.cause.lower()
 
 
 @WITH_SHARDS
-def test_time_limit(plugin, tmp_path, control):
+def test_time_limit(plugin, work, control):
     (control / "2").write_text("wait")
     # Slurm counts in minutes.
     limit = {"sbatch_args": "--time=1"} if plugin == "SLURM" else {"qsub_args": "-l h_rt=15"}
     with pytest.raises(WorkflowError) as caught:
-        sums.run(sums.make_workflow(control), plugin, tmp_path, **limit)
+        sums.run(sums.make_workflow(control), plugin, work, **limit)
     (failure,) = caught.value.failures
     assert failure.node == "sums.shards[1]"
     assert ("time limit" if plugin == "SLURM" else "h_rt") in failure.cause
-    assert record_of(tmp_path)["nodes"]["sums.beside"]["state"] == "done"
+    assert record_of(work)["nodes"]["sums.beside"]["state"] == "done"
 
 
 @WITH_SHARDS
-def test_environment_that_cannot_be_made(plugin, tmp_path, control):
+def test_environment_that_cannot_be_made(plugin, work, control):
     with pytest.raises(WorkflowError) as caught:
         sums.run(
             sums.make_workflow(control),
             plugin,
-            tmp_path,
+            work,
             activate="no_such_module load x || exit 3",
         )
     text = str(caught.value)
@@ -226,16 +230,15 @@ class OnlyHere(SimpleInterface):
 
 
 @WITH_SHARDS
-def test_job_that_cannot_import_its_module(plugin, tmp_path):
+def test_job_that_cannot_import_its_module(plugin, work):
     workflow = Workflow("here")
     workflow.add_nodes([Node(OnlyHere(x=1), name="only_here")])
     with pytest.raises(WorkflowError, match="cannot import what it needs"):
-        sums.run(workflow, plugin, tmp_path)
+        sums.run(workflow, plugin, work)
 
 
 @ALL
-def test_killed_driver_and_a_run_at_once(plugin, tmp_path, control):
-    work = tmp_path / "work"
+def test_killed_driver_and_a_run_at_once(plugin, work, control):
     for x in (1, 2, 3):
         (control / str(x)).write_text("wait")
     command = [sys.executable, HERE / "sums.py", plugin, work, control, "1,2,3"]
@@ -253,39 +256,39 @@ def test_killed_driver_and_a_run_at_once(plugin, tmp_path, control):
 
 
 @ALL
-def test_terminated_driver_leaves_no_job(plugin, tmp_path, control):
+def test_terminated_driver_leaves_no_job(plugin, work, control):
     (control / "1").write_text("wait")
-    command = [sys.executable, HERE / "sums.py", plugin, tmp_path, control, "1"]
+    command = [sys.executable, HERE / "sums.py", plugin, work, control, "1"]
     driver = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     wait_for(lambda: started(control))
     driver.send_signal(signal.SIGTERM)
     assert driver.wait(timeout=60) == 128 + signal.SIGTERM
     assert not in_queue(plugin)
-    assert record_of(tmp_path)["state"] == "interrupted"
+    assert record_of(work)["state"] == "interrupted"
 
 
 @pytest.mark.parametrize("plugin", ["SGE"])
-def test_job_in_error_state(plugin, tmp_path, control):
+def test_job_in_error_state(plugin, work, control):
     with pytest.raises(WorkflowError, match="state of error.*nowhere") as caught:
-        sums.run(sums.make_workflow(control), plugin, tmp_path, qsub_args="-o /nowhere/at/all")
+        sums.run(sums.make_workflow(control), plugin, work, qsub_args="-o /nowhere/at/all")
     assert len(caught.value.failures) == 4
     assert not in_queue(plugin)
 
 
 @pytest.mark.parametrize("plugin", ["SLURM"])
-def test_query_that_fails_for_a_while(plugin, tmp_path, control, monkeypatch):
+def test_query_that_fails_for_a_while(plugin, work, control, monkeypatch):
     """A controller that does not answer is not the end of its jobs."""
     real = subprocess.run(["which", "squeue"], capture_output=True, text=True).stdout.strip()
-    fake = tmp_path / "bin" / "squeue"
+    fake = work / "bin" / "squeue"
     fake.parent.mkdir()
     fake.write_text(
-        f"#!/bin/sh\nif [ -e {tmp_path}/down ]; then echo 'Unable to contact' >&2; exit 1; fi\n"
+        f"#!/bin/sh\nif [ -e {work}/down ]; then echo 'Unable to contact' >&2; exit 1; fi\n"
         f'exec {real} "$@"\n'
     )
     fake.chmod(0o755)
     monkeypatch.setenv("PATH", f"{fake.parent}{os.pathsep}{os.environ['PATH']}")
-    (tmp_path / "down").touch()
-    thread = meanwhile(lambda: (time.sleep(6), (tmp_path / "down").unlink()))
-    result = sums.run(sums.make_workflow(control), plugin, tmp_path / "work")
+    (work / "down").touch()
+    thread = meanwhile(lambda: (time.sleep(6), (work / "down").unlink()))
+    result = sums.run(sums.make_workflow(control), plugin, work / "work")
     thread.join()
     assert result.outputs["total"] == 6

@@ -1,0 +1,73 @@
+"""Files that are written whole: new ones under names that nobody can know."""
+
+import os
+import uuid
+
+import numpy as np
+import pytest
+
+from nipype_group.images import Grid, write_volume
+from nipype_group.reporting.figures import save_pixels
+from nipype_group.reporting.table_files import write_lines
+from nipype_group.stacks import write_volumes
+from nipype_group.whole_files import replace_bytes, replace_text, replacing
+
+GRID = Grid((2, 2, 2), np.eye(4))
+VALUES = np.zeros((2, 2, 2))
+WRITERS = {
+    "bytes": lambda path: replace_bytes(path, b"new"),
+    "text": lambda path: replace_text(path, "new"),
+    "table": lambda path: write_lines(path, ["a"], [["1"]]),
+    "volume": lambda path: write_volume(path.with_suffix(".nii"), VALUES, GRID),
+    "volumes": lambda path: write_volumes(path.with_suffix(".nii"), [VALUES], 1, GRID),
+    "picture": lambda path: save_pixels(np.zeros((2, 2, 3), np.uint8), path.with_suffix(".png")),
+}
+
+
+@pytest.mark.parametrize("write", WRITERS.values(), ids=WRITERS)
+def test_a_link_is_replaced_and_not_written_through(tmp_path, write):
+    outside, folder = tmp_path / "outside", tmp_path / "folder"
+    outside.write_text("kept")
+    folder.mkdir()
+    for suffix in ("", ".nii", ".png"):
+        (folder / f"a{suffix}").symlink_to(outside)
+    write(folder / "a")
+    assert outside.read_text() == "kept"
+    assert sum(p.is_symlink() for p in folder.iterdir()) == 2
+    assert len(list(folder.iterdir())) == 3
+
+
+@pytest.mark.parametrize("write", WRITERS.values(), ids=WRITERS)
+def test_a_name_of_a_moment_that_is_taken_is_not_written_to(tmp_path, monkeypatch, write):
+    outside, folder = tmp_path / "outside", tmp_path / "folder"
+    outside.write_text("kept")
+    folder.mkdir()
+    monkeypatch.setattr(uuid, "uuid4", lambda: uuid.UUID(int=7))
+    (folder / f".{uuid.UUID(int=7).hex}").symlink_to(outside)
+    with pytest.raises(FileExistsError, match="/folder/a"):
+        write(folder / "a")
+    assert outside.read_text() == "kept"
+
+
+def test_nothing_is_left_of_a_file_that_is_not_finished(tmp_path):
+    path = tmp_path / "a"
+    path.write_text("old")
+    with pytest.raises(KeyError), replacing(path) as stream:
+        stream.write(b"half")
+        raise KeyError
+    assert [p.name for p in tmp_path.iterdir()] == ["a"]
+    assert path.read_text() == "old"
+
+
+def test_who_may_read_it_is_what_the_user_has_set(tmp_path):
+    before = os.umask(0o027)
+    try:
+        path = replace_text(tmp_path / "a", "text")
+    finally:
+        os.umask(before)
+    assert path.stat().st_mode & 0o777 == 0o640
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="none/a'"):
+        replace_text(tmp_path / "none" / "a", "text")
