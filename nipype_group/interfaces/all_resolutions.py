@@ -16,6 +16,7 @@ from nipype_group.stats.clusters import TAILS
 
 
 class _AllResolutionsInferenceInputSpec(AtlasInputSpec):
+    revision = 2
     without = (NO_ATLAS,)
     z_file = File(exists=True, mandatory=True, desc="z map")
     mask_file = File(exists=True, mandatory=True, desc="voxels tested: the family")

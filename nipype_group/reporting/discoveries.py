@@ -15,7 +15,7 @@ _COLUMNS = (
     "n_voxels",
     "n_discoveries",
     "tdp",
-    "peak_z",
+    "peak_zscore",
     "x",
     "y",
     "z",
@@ -67,7 +67,7 @@ def discovery_rows(regions, source, affine):
                 "n_voxels": region.n_voxels,
                 "n_discoveries": region.n_discoveries,
                 "tdp": region.tdp,
-                "peak_z": region.peak_z,
+                "peak_zscore": region.peak_z,
                 **dict(zip("xyz", at, strict=True)),
             }
         )

@@ -14,7 +14,7 @@ from nipype_group.whole_files import read_json, read_text
 # Rows of a table that a page shows; the file beside it has all.
 _MAX_ROWS = 500
 _TSV = "text/tab-separated-values"
-_STATISTICS = ("stat", "zscore", "z", "peak_stat", "peak_zscore", "peak_z", "stat_mean")
+_STATISTICS = ("stat", "zscore", "z", "peak_stat", "peak_zscore", "stat_mean")
 
 
 @dataclass(frozen=True)

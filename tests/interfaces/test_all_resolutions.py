@@ -18,7 +18,7 @@ from nipype_group.stats.distributions import z_to_log_p
 
 HEIGHTS = [2.5, 3.1, 4.0]
 COLUMNS = [
-    "threshold_z", "source", "name", "n_voxels", "n_discoveries", "tdp", "peak_z", "x", "y", "z",
+    "threshold_z", "source", "name", "n_voxels", "n_discoveries", "tdp", "peak_zscore", "x", "y", "z",
 ]  # fmt: skip
 
 
@@ -59,7 +59,7 @@ def assert_rows(table, regions, source, affine):
     assert table["n_discoveries"].tolist() == [r.n_discoveries for r in regions]
     assert set(table["source"]) == {source}
     np.testing.assert_allclose(table["tdp"], [r.tdp for r in regions], rtol=1e-5)
-    np.testing.assert_allclose(table["peak_z"], [r.peak_z for r in regions], rtol=1e-5)
+    np.testing.assert_allclose(table["peak_zscore"], [r.peak_z for r in regions], rtol=1e-5)
     places = nib.affines.apply_affine(affine, [r.peak for r in regions])
     np.testing.assert_allclose(table[["x", "y", "z"]], places)
 
@@ -137,7 +137,7 @@ def test_f_is_tested_on_its_upper_side(smooth_field):
     flat = [region for at_height in expected.clusters for region in at_height]
     assert_rows(clusters, flat, "cluster", made.grid.affine)
     assert summary["Tail"] == "positive"
-    assert (clusters["peak_z"] > 0).all()
+    assert (clusters["peak_zscore"] > 0).all()
     np.testing.assert_allclose(read(outputs.tdp_file), expected.tdp_map, rtol=1e-6)
 
 
@@ -162,7 +162,7 @@ def test_region_outside_the_mask_has_no_bound(made):
     outside[0] = 1
     _, _, regions, _ = infer(made, region_files=[made.write("out.nii", outside, np.uint8)])
     assert regions[["n_voxels", "n_discoveries"]].to_numpy().tolist() == [[0, 0]]
-    assert regions[["tdp", "peak_z", "x", "y", "z"]].isna().all(axis=None)
+    assert regions[["tdp", "peak_zscore", "x", "y", "z"]].isna().all(axis=None)
 
 
 def test_regions_of_atlases_have_their_names(made, atlas):
@@ -233,7 +233,7 @@ def test_voxels_outside_the_mask_are_not_of_the_family(made):
     outputs, clusters, _, summary = infer(made, thresholds_z=[2.5])
     assert summary["SearchVolumeVoxels"] == made.mask.sum()
     assert not read(outputs.tdp_file)[~made.mask].any()
-    assert clusters["peak_z"].abs().max() == pytest.approx(abs(made.z[made.mask]).max(), rel=1e-5)
+    assert clusters["peak_zscore"].abs().max() == pytest.approx(abs(made.z[made.mask]).max(), rel=1e-5)
     assert abs(made.z[~made.mask]).max() > 5
 
 

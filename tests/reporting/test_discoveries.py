@@ -14,7 +14,7 @@ from nipype_group.stats.all_resolutions import Region, ari_regions
 AFFINE = np.array([[-3.0, 0, 0, 30], [0, 2, 0, -12], [0, 0, 4, -8], [0, 0, 0, 1]])
 SHAPE = (8, 9, 5)
 COLUMNS = [
-    "threshold_z", "source", "name", "n_voxels", "n_discoveries", "tdp", "peak_z", "x", "y", "z",
+    "threshold_z", "source", "name", "n_voxels", "n_discoveries", "tdp", "peak_zscore", "x", "y", "z",
 ]  # fmt: skip
 
 
@@ -79,7 +79,7 @@ def test_row_has_the_bound_and_the_place_of_the_peak():
     first, second = discovery_rows(regions, "parts.nii", AFFINE)
     assert list(first) == COLUMNS
     assert (second["name"], second["source"], second["n_voxels"]) == (7, "parts.nii", 45)
-    assert (second["n_discoveries"], second["peak_z"]) == (2, -6.5)
+    assert (second["n_discoveries"], second["peak_zscore"]) == (2, -6.5)
     assert second["tdp"] == pytest.approx(2 / 45)
     assert [second[a] for a in "xyz"] == [30 - 12, -12 + 4, -8 + 12]
     assert [first[a] for a in "xyz"] == [30, -12, -8]
@@ -89,7 +89,7 @@ def test_row_has_the_bound_and_the_place_of_the_peak():
 def test_region_without_voxels_has_no_place():
     empty = Region("gone", 0, 12, 0, np.nan, (), np.nan)
     (row,) = discovery_rows([empty], "atlas", AFFINE)
-    assert np.isnan([row["tdp"], row["peak_z"], *(row[a] for a in "xyz")]).all()
+    assert np.isnan([row["tdp"], row["peak_zscore"], *(row[a] for a in "xyz")]).all()
     assert (row["n_voxels"], row["n_discoveries"]) == (0, 0)
 
 
