@@ -509,7 +509,7 @@ def _described(table):
             for c in others
             if (within[c] > 1).any()
             and (
-                pd.to_numeric(table[c], errors="coerce").isna().any()
+                pd.to_numeric(table[c].dropna(), errors="coerce").isna().any()
                 or table[c].nunique() <= within[c].max()
             )
         ]

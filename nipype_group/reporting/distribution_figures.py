@@ -184,7 +184,7 @@ def draw_nulldist(path, nulls, contrast):
     for axes in panels[len(nulls) :]:
         axes.set_axis_off()
     for axes, null in zip(panels, nulls, strict=False):
-        axes.hist(null.maxima, bins=60, color="#bdbdbd")
+        axes.hist(null.maxima[np.isfinite(null.maxima)], bins=60, color="#bdbdbd")
         axes.axvline(
             null.maxima[0], ymax=0.8, color=ORANGE, label=f"observed {number(null.maxima[0])}"
         )

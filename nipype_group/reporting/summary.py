@@ -3,6 +3,8 @@
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
+
 from nipype_group.design.tables import read_tsv
 from nipype_group.reporting.result_forms import THRESHOLDED, form_of
 from nipype_group.reporting.table_files import peak_region, read_table
@@ -108,6 +110,8 @@ def _result(path):
         return [found, *near]
     lines = [f"{name}: {len(clusters)} clusters, {clusters['n_voxels'].sum()} voxels"]
     main = peaks[peaks["peak_id"] == 1]
+    heights = main["zscore"].fillna(main["stat"]).abs()
+    main = main.iloc[np.argsort(-heights.to_numpy(), kind="stable")]
     for _, peak in main.head(_SHOWN_PEAKS).iterrows():
         place = " ".join(f"{peak[axis]:4.0f}" for axis in "xyz")
         region = peak_region(peak)

@@ -67,13 +67,20 @@ def fwe_p(heights, null):
 def critical_value(null, alpha):
     """Return the height that every height with p <= alpha exceeds; None where no p is so small.
 
+    A shuffle without a residual has an infinite statistic, which nothing exceeds.
+
     Examples
     --------
     >>> critical_value(np.array([3.0, 1.0, 2.0, 0.5]), 0.5)
     1.0
+    >>> critical_value(np.array([3.0, np.inf, np.inf, 0.5]), 0.25) is None
+    True
     """
     n_allowed = int(np.floor(alpha * len(null) * (1 + _ROUNDING)))
-    return float(np.sort(null)[::-1][n_allowed]) if 0 < n_allowed < len(null) else None
+    if not 0 < n_allowed < len(null):
+        return None
+    height = float(np.sort(null)[::-1][n_allowed])
+    return height if np.isfinite(height) else None
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,8 @@
 import json
 import re
 import shutil
+import warnings
+from itertools import combinations
 
 import nibabel as nib
 import numpy as np
@@ -435,3 +437,40 @@ def test_voxels_that_stop_early_leave_uncorrected_p_and_their_rate(analyse, tmp_
     assert difference.max() < 1
     about = json.loads((stopped / f"{STEM}_stat-t_desc-permVoxelFDRBoth_statmap.json").read_text())
     assert (about["ThresholdType"], about["EarlyStop"]) == ("permutation-fdr", 8)
+
+
+def test_a_shuffle_that_is_explained_without_residual_is_the_largest(
+    command, write_map, tmp_path, no_figures
+):
+    """Lesions of 0 and 1: some splits separate them exactly, with an infinite t."""
+    rng = np.random.default_rng(35)
+    lesions = (rng.random((8, 4, 4, 4)) < 0.4).astype(np.float32)
+    rows = [
+        {"participant_id": f"s{i}", "group": "aaaabbbb"[i], "map": write_map(f"{i}.nii", values)}
+        for i, values in enumerate(lesions)
+    ]
+    pd.DataFrame(rows).to_csv(tmp_path / "maps.tsv", sep="\t", index=False)
+    mask = write_map("mask.nii", np.ones((4, 4, 4), np.uint8))
+    code, _, err = command(
+        *("run", tmp_path / "out", "--maps", tmp_path / "maps.tsv", "--formula", "C(group)"),
+        *("--contrast", "d=b - a", "--zero-is-value", "--mask", mask, "--permutations", "100"),
+        *("--statistics", "extent,mass,tfce", "--cluster-forming-p", "0.01", "--atlas", "none"),
+        *("--plugin", "Linear"),
+    )
+    assert code == 0, err
+    group = tmp_path / "out" / "group"
+    splits = [list(c) for c in combinations(range(8), 4)]
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        flat = lesions.reshape(8, -1).astype(float)
+        t = np.array([
+            stats.ttest_ind(flat[np.setdiff1d(range(8), c)], flat[c]).statistic for c in splits
+        ])  # fmt: skip
+    maxima = np.nanmax(np.abs(t), axis=1)
+    assert np.isinf(maxima).any()
+    observed = np.abs(np.nan_to_num(t[0], nan=0.0))
+    expected = (maxima[:, None] >= observed * (1 - 1e-9)).mean(axis=0)
+    (logp,) = group.glob("*_stat-logp_desc-permVoxelFWE*_statmap.nii.gz")
+    found = 10 ** -np.asarray(nib.load(logp).dataobj).ravel()
+    finite = np.isfinite(t[0])
+    np.testing.assert_allclose(found[finite], expected[finite], rtol=1e-5)

@@ -198,15 +198,18 @@ def test_a_table_of_maps_with_variances_and_covariates(tmp_path):
     assert (str(two.path), two.variance, two.covariates) == ("/x/a.nii", None, {"age": "40"})
 
 
-def test_columns_that_tell_a_subjects_maps_apart_are_conditions(tmp_path):
+@pytest.mark.parametrize("rt", ["0.43", np.nan])
+def test_columns_that_tell_a_subjects_maps_apart_are_conditions(tmp_path, rt):
     path = maps_table(
         tmp_path / "m.tsv", participant_id=["01", "01", "02", "02"], map=list("abcd"),
         visit=["1", "2", "1", "2"], drug=["p", "v", "v", "p"], age=["30", "30", "40", "40"],
-        rt=["0.51", "0.43", "0.62", "0.55"],
+        rt=["0.51", rt, "0.62", "0.55"],
     )  # fmt: skip
     entries = read_maps_table(path)
     assert entries[1].conditions == {"visit": "2", "drug": "v"}
-    assert entries[1].covariates == {"age": "30", "rt": "0.43"}
+    # A number that is missing makes no condition of a covariate.
+    assert entries[0].conditions == {"visit": "1", "drug": "p"}
+    assert entries[1].covariates == {"age": "30", "rt": rt}
 
 
 @pytest.mark.parametrize(

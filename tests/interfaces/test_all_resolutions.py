@@ -18,7 +18,8 @@ from nipype_group.stats.distributions import z_to_log_p
 
 HEIGHTS = [2.5, 3.1, 4.0]
 COLUMNS = [
-    "threshold_z", "source", "name", "n_voxels", "n_discoveries", "tdp", "peak_zscore", "x", "y", "z",
+    "threshold_z", "source", "name", "n_voxels", "n_discoveries", "tdp", "peak_zscore",
+    "x", "y", "z",
 ]  # fmt: skip
 
 
@@ -233,7 +234,9 @@ def test_voxels_outside_the_mask_are_not_of_the_family(made):
     outputs, clusters, _, summary = infer(made, thresholds_z=[2.5])
     assert summary["SearchVolumeVoxels"] == made.mask.sum()
     assert not read(outputs.tdp_file)[~made.mask].any()
-    assert clusters["peak_zscore"].abs().max() == pytest.approx(abs(made.z[made.mask]).max(), rel=1e-5)
+    assert clusters["peak_zscore"].abs().max() == pytest.approx(
+        abs(made.z[made.mask]).max(), rel=1e-5
+    )
     assert abs(made.z[~made.mask]).max() > 5
 
 

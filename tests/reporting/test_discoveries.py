@@ -14,7 +14,8 @@ from nipype_group.stats.all_resolutions import Region, ari_regions
 AFFINE = np.array([[-3.0, 0, 0, 30], [0, 2, 0, -12], [0, 0, 4, -8], [0, 0, 0, 1]])
 SHAPE = (8, 9, 5)
 COLUMNS = [
-    "threshold_z", "source", "name", "n_voxels", "n_discoveries", "tdp", "peak_zscore", "x", "y", "z",
+    "threshold_z", "source", "name", "n_voxels", "n_discoveries", "tdp", "peak_zscore",
+    "x", "y", "z",
 ]  # fmt: skip
 
 
