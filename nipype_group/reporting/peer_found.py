@@ -40,6 +40,8 @@ class FoundStatistic:
         Volume of the map where its file holds several.
     dof : tuple of float
         (dof,) of t, (numerator, denominator) of F; empty where unknown, and of z.
+    denominator_dof : float, optional
+        The second of them, where the first is unknown.
     dof_file : Path, optional
         Map of the degrees of freedom, where they vary by voxel.
     z_file : Path, optional
@@ -68,6 +70,7 @@ class FoundStatistic:
     stat_file: Path
     volume: int | None = None
     dof: tuple = ()
+    denominator_dof: float | None = None
     dof_file: Path | None = None
     z_file: Path | None = None
     effect_file: Path | None = None

@@ -1,13 +1,10 @@
 """Results of PALM."""
 
-import io
 import re
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
-from nipype_group.design.fsl import read_fsl_matrix
 from nipype_group.images import read_volume
 from nipype_group.reporting.peer_found import (
     CORRECTED_COLUMNS,
@@ -16,7 +13,11 @@ from nipype_group.reporting.peer_found import (
     images_in,
     numbers_in,
     residual_dof,
-    text_of,
+)
+from nipype_group.reporting.peer_palm_model import (
+    rank_of_contrast,
+    read_options,
+    read_palm_design,
 )
 
 LOOKED_FOR = "PALM: PREFIX_vox_tstat or PREFIX_vox_tstat_c1 and the like"
@@ -29,6 +30,10 @@ _ONE_SIDED = "PALM's corrected p are one-sided: of the positive side of each t c
 _V_DOF = (
     "The degrees of freedom that PALM saves with an Aspin-Welch v are a third of "
     "Welch-Satterthwaite's in the version compared; they are not taken: give them."
+)
+_NO_RANK = (
+    "The files give {name} {dof:g} denominator degrees of freedom and no numerator: that is the "
+    "rank of its contrast, read where the files of -t and -f lie in the folder of the results."
 )
 
 
@@ -52,7 +57,7 @@ def find_palm(folder, start=""):
         if match["stat"] not in _TYPES:
             notes.append(f"{match.string} is not taken: only t, F and v have z here.")
             continue
-        options = _read_options(folder / f"{match['prefix']}_palmconfig.txt", folder)
+        options = read_options(folder / f"{match['prefix']}_palmconfig.txt", folder)
         found, matrix, more = _statistic(folder, images, match, options)
         statistics.append(found)
         designs.append(matrix)
@@ -89,7 +94,7 @@ def _statistic(folder, images, match, options):
     about = {"package": "PALM", "stat_type": _TYPES[stat], "stat_file": images[match.string]}
     label = parts.strip("_").replace("_", " ") or "c1"
     about["name"] = f"{prefix}: {label}" + (" F" if stat == "fstat" else "")
-    matrix = _read_design(folder, options, parts)
+    matrix = read_palm_design(folder, options, parts)
     if matrix is None and "-d" in (options or {}):
         notes.append(
             f"The design {options['-d'][0]} is not read: no such table of numbers lies in "
@@ -98,10 +103,17 @@ def _statistic(folder, images, match, options):
     if _TYPES[stat] == "t":
         about["effect_file"] = images.get(f"{prefix}_vox_cope{parts}")
         about["variance_file"] = images.get(f"{prefix}_vox_varcope{parts}")
-    if stat in ("tstat", "fstat"):
-        about["dof"] = _dof(folder, stem, parts, stat, matrix)
+    residual = _residual_dof(folder, stem, parts) or residual_dof(matrix)
+    if stat == "tstat":
+        about["dof"] = residual
+    elif stat == "fstat":
+        rank = _saved_rank(folder, stem, parts) or rank_of_contrast(folder, options, parts, matrix)
+        about["dof"] = (float(rank), *residual) if rank and residual else ()
+        about["denominator_dof"] = residual[0] if residual else None
     if stat == "vstat":
         notes.append(_V_DOF)
+    elif stat == "fstat" and residual and not about["dof"]:
+        notes.append(_NO_RANK.format(name=match.string, dof=residual[0]))
     elif _TYPES[stat] != "z" and not about["dof"]:
         notes.append(f"Nothing beside {match.string} gives its degrees of freedom: give them.")
     about["corrected"], more = _corrected(images, match, options)
@@ -153,52 +165,24 @@ def _scale(path, own_statistic, options):
     return "p" if at_peak == values[inside].min() < values[inside].max() else None
 
 
-def _dof(folder, stem, parts, stat, matrix):
-    """Return the degrees of freedom that -savedof wrote, or those of the design."""
-    for name in (f"{stem}_dof{parts}.txt", f"{stem}{parts}.dof"):
+def _saved_dof(folder, stem, parts):
+    """Return the two numbers that -savedof wrote; empty where it did not.
+
+    The first is the rank of the contrast, or 0: of t always, and of F in versions that have
+    begun to turn it to z by then. The second are the residual degrees of freedom.
+    """
+    for name in (f"{stem}_dof{parts}.txt", f"{stem}{parts}_dof.txt", f"{stem}{parts}.dof"):
         numbers = numbers_in(folder / name, folder)
-        if numbers is not None and numbers.size == 2:
-            # The first is 0 for t.
-            return (float(numbers[1]),) if stat == "tstat" else tuple(map(float, numbers))
-    return residual_dof(matrix) if stat == "tstat" else ()
+        if numbers is not None and numbers.size == 2 and np.isfinite(numbers).all():
+            return tuple(map(float, numbers))
+    return ()
 
 
-def _read_options(path, root):
-    """Return the options of a run by name, with the values of each; None without the file."""
-    text = text_of(path, root)
-    if text is None:
-        return None
-    options = {}
-    for line in text.splitlines():
-        words = line.split()
-        if words and re.match(r"-[A-Za-z]", words[0]):
-            options.setdefault(words[0], []).append(" ".join(words[1:]))
-    return options
+def _residual_dof(folder, stem, parts):
+    saved = _saved_dof(folder, stem, parts)
+    return saved[1:] if saved and saved[1] > 0 else ()
 
 
-def _read_design(folder, options, parts):
-    """Return the design, where the file that the options name is found; else None."""
-    given = (options or {}).get("-d", [])
-    number = re.search(r"_d(\d+)", parts)
-    index = int(number[1]) - 1 if number else 0
-    if index >= len(given):
-        return None
-    # Where it ran from is unknown, and what lies elsewhere may be anybody's.
-    found = (
-        _matrix_in(path, folder)
-        for path in (folder / given[index], folder / Path(given[index]).name)
-    )
-    return next((matrix for matrix in found if matrix is not None), None)
-
-
-def _matrix_in(path, folder):
-    """Return the matrix of a file; None where it is none, or lies elsewhere."""
-    try:
-        text = text_of(path, folder)
-        if text is None or not text.strip():
-            return None
-        if path.suffix == ".csv":
-            return np.loadtxt(io.StringIO(text), delimiter=",", ndmin=2)
-        return read_fsl_matrix(path)
-    except ValueError:
-        return None
+def _saved_rank(folder, stem, parts):
+    saved = _saved_dof(folder, stem, parts)
+    return saved[0] if saved and saved[0] > 0 else None
