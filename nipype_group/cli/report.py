@@ -8,6 +8,7 @@ from nipype_group.cli.origin import add_replace
 from nipype_group.reporting.derivatives import GENERATOR, check_output_dir
 from nipype_group.reporting.html_report import write_report
 from nipype_group.reporting.peer_files import look_up, peer_contrasts
+from nipype_group.reporting.peer_results import lacking_dof
 from nipype_group.reporting.result_forms import DATA_SET
 from nipype_group.whole_files import UnusableFileError, read_json
 from nipype_group.workflows import AnalysisSettings, init_peer_wf
@@ -74,8 +75,9 @@ def add_parser(commands):
         help="FSL, SPM, PALM, nilearn, FitLins or AFNI, where a folder has results of several",
     )  # fmt: skip
     peer.add_argument(
-        "--dof", metavar="DOF[,DOF]", type=_numbers,
-        help="degrees of freedom that files do not state: one number for t, two for F",
+        "--dof", metavar="DOF[,DOF]", type=_numbers, action="append",
+        help="degrees of freedom that files do not state: one number for t, two for F; once for "
+        "each where a folder has both",
     )  # fmt: skip
     single = parser.add_argument_group("with --stat-map")
     single.add_argument("--stat-type", choices=("t", "F", "z"), help="where its header is silent")
@@ -182,6 +184,9 @@ def report_peer(arguments):
             f"{Path(arguments.results).absolute()} holds results of {found.package}: say where "
             "the report goes, as nipype-group report DIR OUT"
         )
+    lacking = lacking_dof(found.statistics, "by --dof {}")
+    if lacking:
+        raise run.UsageError(lacking)
     _check_place(arguments)
     check_output_dir(arguments.output_dir)
     contrasts = peer_contrasts(found)
@@ -244,7 +249,9 @@ def _inputs(arguments, single):
     if arguments.package is not None:
         inputs["package"] = arguments.package
     if arguments.dof is not None:
-        inputs["dof"] = list(arguments.dof)
+        # One statement stays flat: numbers of t or of F.
+        every = [list(numbers) for numbers in arguments.dof]
+        inputs["dof"] = every[0] if len(every) == 1 else every
     return inputs
 
 
@@ -253,7 +260,11 @@ def _find(arguments, inputs, single):
     given = {key: inputs[name] for name, key in _OF_SINGLE.values() if name in inputs}
     try:
         return look_up(
-            inputs["path"], single=single, package=arguments.package, dof=arguments.dof, **given
+            inputs["path"],
+            single=single,
+            package=arguments.package,
+            dof=inputs.get("dof"),
+            **given,
         )
     except (ValueError, FileNotFoundError) as error:
         hint = ""

@@ -32,9 +32,9 @@ class _PeerResultsInputSpec(GroupInputSpec):
     )
     package = Str(desc="FSL, SPM, PALM, nilearn, FitLins or AFNI, where several lie in a place")
     dof = traits.List(
-        traits.Float,
-        desc="degrees of freedom where files do not state them: one of t, two of F",
-        maxlen=2,
+        traits.Either(traits.Float(), traits.List(traits.Float())),
+        desc="degrees of freedom where files do not state them: one number of t, two of F, or a "
+        "list of each, as [[28], [2, 28]]",
     )
     tail = traits.Enum(*TAILS, usedefault=True, desc="side of the uncorrected p of t and z")
     single = traits.Bool(False, usedefault=True, desc="path is one statistic map")

@@ -246,8 +246,8 @@ def look_up(path, *, single=False, package=None, dof=None, **given):
         Whether it is one image.
     package : str, optional
         Which package's results.
-    dof : sequence of float, optional
-        Degrees of freedom where files do not state them.
+    dof : sequence of float, or sequence of such sequences, optional
+        Degrees of freedom where files do not state them: one number of t, two of F, or both.
     **given
         Arguments of `single_result`.
 

@@ -23,6 +23,7 @@ __all__ = [
     "StatisticMaps",
     "corrected_logp",
     "find_results",
+    "lacking_dof",
     "read_map_volume",
     "read_statistic",
     "statistic_of_file",
@@ -92,9 +93,9 @@ def find_results(path, package=None, dof=None):
     package : str, optional
         One of FSL, SPM, PALM, nilearn, FitLins and AFNI; needed where a folder has results of
         several.
-    dof : float or sequence of float, optional
+    dof : float, sequence of float, or sequence of such sequences, optional
         Degrees of freedom for the statistics whose files do not state them: one number for t, two
-        for F.
+        for F, or both, as ``[[28], [2, 28]]``.
 
     Returns
     -------
@@ -151,12 +152,31 @@ def _place(path):
 
 
 def _given_dof(dof):
-    """Return degrees of freedom as a tuple, empty where none are given."""
-    given = () if dof is None else tuple(float(v) for v in np.atleast_1d(dof))
-    if len(given) > 2 or not all(0 < v < np.inf for v in given):
-        raise ValueError(
-            f"degrees of freedom are one positive number for t, two for F, got {_numbers(given)}"
-        )
+    """Return the degrees of freedom by how many they are: 1 of t, 2 of F; each at most once.
+
+    Examples
+    --------
+    >>> _given_dof(28), _given_dof([2, 28]), _given_dof([[2, 28], 30])
+    ({1: (28.0,)}, {2: (2.0, 28.0)}, {2: (2.0, 28.0), 1: (30.0,)})
+    """
+    several = isinstance(dof, (list, tuple)) and any(isinstance(v, (list, tuple)) for v in dof)
+    each = dof if several else [] if dof is None else [dof]
+    given = {}
+    for one in each:
+        one = tuple(float(v) for v in np.atleast_1d(one))
+        if len(one) not in (1, 2) or not all(0 < v < np.inf for v in one):
+            raise ValueError(
+                "degrees of freedom are one positive number for t, two for F, got "
+                f"{_numbers(one) or 'none'}"
+            )
+        if len(one) in given:
+            kind = {1: "t", 2: "F"}[len(one)]
+            raise ValueError(
+                f"degrees of freedom are one number for all t and two for all F, got "
+                f"{_numbers(given[len(one)])} and {_numbers(one)} for {kind}; report such "
+                "contrasts one by one, as single maps"
+            )
+        given[len(one)] = one
     return given
 
 
@@ -166,9 +186,18 @@ def _numbers(values):
 
 def _with_dof(found, given):
     """Give degrees of freedom to a statistic that has none and is of their number."""
-    if found.dof or found.dof_file or not given or len(given) != _N_DOF[found.stat_type]:
+    if not all(v > 0 for v in found.dof):
+        found = replace(found, dof=())
+    own = given.get(_N_DOF[found.stat_type])
+    if found.dof or found.dof_file or own is None:
         return found
-    found = replace(found, dof=given)
+    stated = found.denominator_dof
+    if stated is not None and not np.isclose(own[1], stated):
+        raise ValueError(
+            f"{found.stat_file}: you say {own[1]:g} denominator degrees of freedom, its files "
+            f"state {stated:g}"
+        )
+    found = replace(found, dof=own)
     if found.z_file is not None and found.package != "FSL":
         _check_z(found)
     return found
@@ -176,13 +205,51 @@ def _with_dof(found, given):
 
 def _check_taken(path, given, statistics):
     """Refuse degrees of freedom that no statistic takes."""
-    # Where one still lacks its own, reading it says what it needs.
-    if not given or any(s.dof == given or (_lacks_dof(s) and not s.z_file) for s in statistics):
+    # Where one still lacks its own, what is said of it is more to the point.
+    if any(_lacks_dof(s) and not s.z_file for s in statistics):
         return
-    stated = sorted({s.dof for s in statistics if s.dof})
-    raise ValueError(
-        f"{path}: you say {_numbers(given)} degrees of freedom, which no statistic here takes"
-        + (f"; the files state {' and '.join(map(_numbers, stated))}" if stated else "")
+    for own in given.values():
+        if any(s.dof == own for s in statistics):
+            continue
+        stated = sorted({s.dof for s in statistics if s.dof})
+        raise ValueError(
+            f"{path}: you say {_numbers(own)} degrees of freedom, which no statistic here takes"
+            + (f"; the files state {' and '.join(map(_numbers, stated))}" if stated else "")
+        )
+
+
+def lacking_dof(statistics, ask="as dof {}"):
+    """Say which statistics need degrees of freedom that nothing gives, in one sentence.
+
+    Parameters
+    ----------
+    statistics : sequence of FoundStatistic
+    ask : str
+        How they are given.
+
+    Returns
+    -------
+    str or None
+        The files and what is to be given; None where nothing is lacking.
+
+    Examples
+    --------
+    >>> lacking_dof([FoundStatistic("a", "PALM", "F", Path("a.nii"), denominator_dof=57.0)])
+    'a.nii: the degrees of freedom of this F are unknown; give them as dof NUMERATOR,57'
+    """
+    lacking = [s for s in statistics if _lacks_dof(s) and s.z_file is None]
+    if not lacking:
+        return None
+    files = dict.fromkeys(s.stat_file for s in lacking)
+    names = ", ".join(file.name if i else str(file) for i, file in enumerate(files))
+    kinds = sorted({s.stat_type for s in lacking}, reverse=True)
+    stated = {s.denominator_dof for s in lacking if s.stat_type == "F"}
+    known = stated.pop() if len(stated) == 1 else None
+    wanted = {"t": "N", "F": f"NUMERATOR,{'DENOMINATOR' if known is None else f'{known:g}'}"}
+    return (
+        f"{names}: the degrees of freedom of {'this' if len(lacking) == 1 else 'these'} "
+        f"{' and '.join(kinds)} are unknown; give them "
+        f"{' and '.join(ask.format(wanted[k]) for k in kinds)}"
     )
 
 
@@ -242,7 +309,7 @@ def statistic_of_file(path, stat_type=None, dof=None):
         NIfTI, Analyze or AFNI (.HEAD, with one statistic) image of one volume.
     stat_type : {"t", "F", "z"}, optional
         Needed where neither the header (NIfTI intent, SPM's description) nor the name says it.
-    dof : float or sequence of float, optional
+    dof : float, sequence of float, or sequence of one such sequence, optional
         One number for t, numerator and denominator for F; needed where the header does not say.
 
     Returns
@@ -270,7 +337,7 @@ def statistic_of_file(path, stat_type=None, dof=None):
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file")
-    given = () if dof is None else tuple(float(v) for v in np.atleast_1d(dof))
+    given = _single_dof(path, dof)
     if stat_type not in (None, "t", "F", "z"):
         raise ValueError(f"the type of a statistic is t, F or z, got {stat_type!r}")
     found = _headed(path)
@@ -292,6 +359,15 @@ def statistic_of_file(path, stat_type=None, dof=None):
             f"{path}: {known} needs degrees of freedom ({wanted}), got {dof or 'none'}"
         )
     return replace(found, stat_type=known, dof=dof)
+
+
+def _single_dof(path, dof):
+    """Return degrees of freedom of one statistic as a tuple, empty where none are given."""
+    if isinstance(dof, (list, tuple)) and any(isinstance(v, (list, tuple)) for v in dof):
+        if len(dof) > 1:
+            raise ValueError(f"{path}: one map has degrees of freedom once, got them twice")
+        (dof,) = dof
+    return () if dof is None else tuple(float(v) for v in np.atleast_1d(dof))
 
 
 def _headed(path):
@@ -377,10 +453,7 @@ def _z_of(found, stat, mask, grid):
     if found.stat_type == "t" and found.dof_file is not None:
         return t_to_z(stat, read_map_volume(found.dof_file, None, grid)[0][mask])
     if len(found.dof) != _N_DOF[found.stat_type]:
-        raise ValueError(
-            f"{found.stat_file}: the degrees of freedom of this {found.stat_type} are unknown; "
-            "give them as dof"
-        )
+        raise ValueError(lacking_dof([found]))
     return t_to_z(stat, *found.dof) if found.stat_type == "t" else f_to_z(stat, *found.dof)
 
 

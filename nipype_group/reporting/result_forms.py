@@ -139,7 +139,7 @@ PROVENANCE = {
         "participants?": bool,
         # Of a report on results of another package.
         **dict.fromkeys(("results?", "stat_map?", "package?"), str),
-        "dof?": [NUMBER],
+        "dof?": [(*NUMBER, [NUMBER])],
     },
     "SourcePathSHA256?": str,
     "Inputs": [{"Role": str, "Name": str, "Path": str, "SHA256": str}],

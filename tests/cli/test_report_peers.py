@@ -268,7 +268,7 @@ def cut(tree):
     ("change", "options", "expected", "message"),
     [
         (lose("tz"), (), 2, "no group results of another package. Looked for FSL"),
-        (lose("z"), (), 1, "the degrees of freedom of this t are unknown; give them as dof"),
+        (lose("z"), (), 2, "the degrees of freedom of this t are unknown; give them by --dof N"),
         (shift("z"), (), 1, "stat-z_statmap.nii.gz: its grid is 5 x 6 x 7 voxels"),
         (shift("effect"), (), 1, "stat-effect_statmap.nii.gz: its grid is 5 x 6 x 7 voxels"),
         (cut, (), 1, "stat-t_statmap.nii.gz: cannot be read as an image"),
@@ -501,7 +501,7 @@ def of_other_grid(folder):
     [
         (no_brik, (), 2, "ttest+tlrc.HEAD: cannot be read as an image"),
         (short_brik, (), 2, "ttest+tlrc.HEAD: its header declares 76800 bytes of voxels"),
-        (header_with(" 1 3 1 11", " 1 3 1 0"), (), 1, "this t are unknown; give them as dof"),
+        (header_with(" 1 3 1 11", " 1 3 1 0"), (), 2, "t are unknown; give them by --dof N"),
         (header_with(" 1 3 1 11", " 1 2 1 11"), (), 2, "no group results of another package"),
         (of_other_grid, (), 1, "its grid is "),
         (lambda folder: None, ("--dof", "28"), 2, "you say 28 degrees of freedom, which no "

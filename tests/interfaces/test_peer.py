@@ -249,6 +249,22 @@ def test_degrees_of_freedom_that_vary_make_a_z_field(read, tmp_path):
     assert "FSL" in about["Reason"]
 
 
+def test_degrees_of_freedom_of_t_and_of_f(read, tmp_path):
+    save(tmp_path / "in/x_tstat1.nii.gz", T)
+    save(tmp_path / "in/x_fstat1.nii.gz", T**2)
+    outputs = read(tmp_path / "in", dof=[[20.0], [2.0, 20.0]])
+    assert outputs.stat_types == ["t", "F"]
+    entries = json.loads(Path(outputs.contrasts_file).read_text())["Contrasts"]
+    assert [e["DegreesOfFreedom"] for e in entries] == [[20], [2, 20]]
+    t, f = T.astype(np.float32), (T**2).astype(np.float32)
+    np.testing.assert_allclose(
+        values_of(outputs.p_files[0]), 2 * stats.t.sf(np.abs(t), 20), rtol=1e-5
+    )
+    np.testing.assert_allclose(values_of(outputs.p_files[1]), stats.f.sf(f, 2, 20), rtol=1e-5)
+    with pytest.raises(ValueError, match="this F are unknown; give them as dof NUMERATOR"):
+        read(tmp_path / "in", dof=[20.0])
+
+
 def test_expressions_are_read_back_as_their_weights(tmp_path):
     path, rng = save(tmp_path / "t.nii", T), np.random.default_rng(1)
     columns = ("mean", "group {1}", "group {1}")

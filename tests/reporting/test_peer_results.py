@@ -12,6 +12,7 @@ from nipype_group.images import MapError
 from nipype_group.reporting.peer_results import (
     corrected_logp,
     find_results,
+    lacking_dof,
     read_map_volume,
     read_statistic,
     statistic_of_file,
@@ -499,6 +500,133 @@ def test_palm_parts_and_what_is_left_out(tmp_path):
     text = " ".join(results.notes)
     assert "rstat_m1_d1_c1 is not taken" in text
     assert "cfwep" in text
+
+
+F = RNG.f(2, 57, SHAPE).astype(np.float32)
+# Rows of -t; the F of -f take the first two, then all three, of which two are independent.
+ROWS = [[1, 0, 0, 0], [0, 1, 0, 0], [1, 1, 0, 0]]
+TESTS = [[1, 1, 0], [1, 1, 1]]
+
+
+def palm_f_folder(folder, options, number=4, saved="0\n57\n", matrices=True):
+    """Write an F map of PALM, whose -savedof has no rank in some versions."""
+    part = "" if number is None else f"_c{number}"
+    save(folder / f"out_vox_fstat{part}.nii.gz", F)
+    if saved is not None:
+        (folder / f"out_vox_fstat{part}_dof.txt").write_text(saved)
+    (folder / "out_palmconfig.txt").write_text("# comment\n\n-i x.nii\n" + options)
+    if matrices:
+        for name, rows in (("c", ROWS), ("f", TESTS)):
+            np.savetxt(folder / f"{name}.csv", rows, delimiter=",", fmt="%g")
+        write_vest(folder / "d.mat", np.c_[np.eye(4)[np.arange(61) % 4]])
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("options", "number", "saved"),
+    [
+        # Rows of -t have the first numbers.
+        ("-t there/c.csv\n-f there/f.csv\n", 4, "0\n57\n"),
+        ("-t c.csv\n-f f.csv\n", 5, "0\n57\n"),
+        ("-t c.csv\n-f f.csv\n-fonly\n", 2, "0\n57\n"),
+        ("-t c.csv\n-f f.csv\n-conskipcount 10\n", 14, "0\n57\n"),
+        # The F of the second design belongs to the second -t.
+        ("-t f.csv\n-t c.csv\n-f f.csv\n-d a\n-d b\n", "4_d2", "0\n57\n"),
+        # What is saved goes first, and what is not follows from the design.
+        ("", 4, "2\n57\n"),
+        ("-t c.csv\n-f f.csv\n-d d.mat\n", 4, None),
+        ("-t c.csv\n-f f.csv\n-d d.mat\n", 4, "0\nnan\n"),
+    ],
+)
+def test_palm_rank_of_f_is_its_numerator(tmp_path, options, number, saved):
+    part = f"d2_c{number[0]}" if isinstance(number, str) else f"c{number}"
+    palm_f_folder(tmp_path, options, number, saved)
+    if isinstance(number, str):
+        for path in tmp_path.glob("out_vox_fstat_c*"):
+            path.rename(tmp_path / path.name.replace(f"_c{number}", f"_{part}"))
+    (found,) = find_results(tmp_path).statistics
+    assert (found.stat_type, found.dof) == ("F", (2.0, 57.0))
+    maps = read_statistic(found)
+    np.testing.assert_allclose(maps.p, stats.f.sf(F, 2, 57), rtol=1e-6)
+    np.testing.assert_allclose(maps.z, stats.norm.isf(stats.f.sf(F, 2, 57)), atol=1e-6)
+
+
+def test_palm_f_of_all_columns_has_no_contrasts(tmp_path):
+    palm_f_folder(tmp_path, "-d d.mat\n", None)
+    assert find_results(tmp_path).statistics[0].dof == (4.0, 57.0)
+
+
+@pytest.mark.parametrize(
+    ("options", "number", "matrices"),
+    [
+        ("-t c.csv\n-f f.csv\n", 4, False),
+        ("-t c.csv\n-f f.csv\n", 9, True),
+        ("-t c.csv\n-f f.csv\n", None, True),
+        ("-t c.csv\n-f f.csv\n", 2, True),
+        ("-t c.csv\n", 4, True),
+        ("-t f.csv\n-f f.csv\n", 4, True),
+        ("-con c.mset\n", 4, True),
+        ("-t ../c.csv\n-f f.csv\n-conlist l.txt\n", 4, True),
+        ("", 4, True),
+    ],
+)
+def test_palm_f_without_a_rank_asks_for_it(tmp_path, options, number, matrices):
+    folder = palm_f_folder(tmp_path / "in", options, number, matrices=matrices)
+    results = find_results(folder)
+    (found,) = results.statistics
+    assert (found.dof, found.denominator_dof) == ((), 57.0)
+    assert any("57 denominator degrees of freedom and no numerator" in n for n in results.notes)
+    with pytest.raises(ValueError, match=r"fstat.*this F are unknown; .* as dof NUMERATOR,57"):
+        read_statistic(found)
+    assert find_results(folder, dof=(3, 57)).statistics[0].dof == (3.0, 57.0)
+    with pytest.raises(ValueError, match=r"you say 55 denominator .*, its files state 57"):
+        find_results(folder, dof=(2, 55))
+
+
+def test_degrees_of_freedom_of_t_and_f_together(tmp_path):
+    save(tmp_path / "x_tstat1.nii.gz", T)
+    save(tmp_path / "x_fstat1.nii.gz", F)
+    for dof in ([[28], [2, 28]], [[2, 28], 28], [28, (2, 28)]):
+        t, f = find_results(tmp_path, dof=dof).statistics
+        assert (t.dof, f.dof) == ((28.0,), (2.0, 28.0))
+    t, f = find_results(tmp_path, dof=28).statistics
+    assert (t.dof, f.dof) == ((28.0,), ())
+    assert lacking_dof((t, f)).endswith(
+        "this F are unknown; give them as dof NUMERATOR,DENOMINATOR"
+    )
+    none = find_results(tmp_path).statistics
+    assert lacking_dof(none).endswith(
+        "x_tstat1.nii.gz, x_fstat1.nii.gz: the degrees of freedom of these t and F are unknown; "
+        "give them as dof N and as dof NUMERATOR,DENOMINATOR"
+    )
+    assert lacking_dof(find_results(tmp_path, dof=[[28], [2, 28]]).statistics) is None
+    (tmp_path / "x_fstat1.nii.gz").unlink()
+    with pytest.raises(ValueError, match="you say 2, 28 degrees of freedom, which no statistic"):
+        find_results(tmp_path, dof=[[28], [2, 28]])
+
+
+@pytest.mark.parametrize(
+    ("dof", "message"),
+    [
+        ([[28], [30]], "got 28 and 30 for t; report such contrasts one by one"),
+        ([[2, 28], [3, 28]], "got 2, 28 and 3, 28 for F"),
+        ([[28], []], "two for F, got none"),
+        ([[28], [0, 28]], "two for F, got 0, 28"),
+        ([1, 2, 3], "two for F, got 1, 2, 3"),
+        ([[28], [2, np.nan]], "two for F, got 2, nan"),
+    ],
+)
+def test_degrees_of_freedom_that_are_none(tmp_path, dof, message):
+    save(tmp_path / "x_tstat1.nii.gz", T)
+    with pytest.raises(ValueError, match=message):
+        find_results(tmp_path, dof=dof)
+
+
+def test_one_map_has_degrees_of_freedom_once(tmp_path):
+    path = save(tmp_path / "tstat1.nii", T)
+    assert statistic_of_file(path, dof=[[28]]).dof == (28.0,)
+    with pytest.raises(ValueError, match="one map has degrees of freedom once"):
+        statistic_of_file(path, dof=[[28], [2, 28]])
 
 
 def test_palm_two_tailed_is_said(tmp_path):
