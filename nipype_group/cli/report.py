@@ -7,7 +7,7 @@ from nipype_group.cli import run
 from nipype_group.cli.origin import add_replace
 from nipype_group.reporting.derivatives import GENERATOR, check_output_dir
 from nipype_group.reporting.html_report import write_report
-from nipype_group.reporting.peer_files import look_up, peer_contrasts
+from nipype_group.reporting.peer_files import look_up, notes_of, peer_contrasts
 from nipype_group.reporting.peer_results import lacking_dof
 from nipype_group.reporting.result_forms import DATA_SET
 from nipype_group.whole_files import UnusableFileError, read_json
@@ -31,7 +31,8 @@ examples:
   One map:
     nipype-group report --stat-map tmap.nii.gz report --stat-type t --dof 28
 
-Results of FSL (FEAT, flameo, randomise), SPM, PALM, nilearn, FitLins and AFNI are recognised.
+Results of FSL (FEAT, flameo, randomise), SPM, PALM, nilearn, FitLins, HALFpipe and AFNI are
+recognised.
 """
 # Options of one map: the inputs of the workflow and the arguments of `look_up` that they are.
 _OF_SINGLE = {
@@ -72,7 +73,8 @@ def add_parser(commands):
     peer.add_argument("--stat-map", metavar="NII", help="one statistic map, in the place of DIR")
     peer.add_argument(
         "--package", metavar="P",
-        help="FSL, SPM, PALM, nilearn, FitLins or AFNI, where a folder has results of several",
+        help="FSL, SPM, PALM, nilearn, FitLins, HALFpipe or AFNI, where a folder has results of "
+        "several",
     )  # fmt: skip
     peer.add_argument(
         "--dof", metavar="DOF[,DOF]", type=_numbers, action="append",
@@ -217,7 +219,7 @@ def report_peer(arguments):
     origin.tell(workflow)
     code = run.carry_out(workflow, inputs, arguments, settings.n_procs, origin)
     if code == 0:
-        for note in found.notes:
+        for note in notes_of(found):
             print(f"Note      {note}")
         if not figures:
             print(run.NO_FIGURES)

@@ -15,7 +15,7 @@ from nipype_group.interfaces.base import (
     file_identity,
     isdefined,
 )
-from nipype_group.reporting.peer_files import SINGLE_INPUTS, look_up, write_peer
+from nipype_group.reporting.peer_files import SINGLE_INPUTS, look_up, notes_of, write_peer
 from nipype_group.reporting.permutation_maps import CONTROL_NAMES
 from nipype_group.stats.clusters import TAILS
 from nipype_group.stats.thresholding import threshold_adjusted
@@ -30,7 +30,9 @@ class _PeerResultsInputSpec(GroupInputSpec):
         mandatory=True,
         desc="folder of results, the start of their names in it, or with single one image",
     )
-    package = Str(desc="FSL, SPM, PALM, nilearn, FitLins or AFNI, where several lie in a place")
+    package = Str(
+        desc="FSL, SPM, PALM, nilearn, FitLins, HALFpipe or AFNI, where several lie in a place"
+    )
     dof = traits.List(
         traits.Either(traits.Float(), traits.List(traits.Float())),
         desc="degrees of freedom where files do not state them: one number of t, two of F, or a "
@@ -96,7 +98,7 @@ class _PeerResultsOutputSpec(TraitedSpec):
 
 
 class PeerResults(GroupInterface):
-    """Read group results of FSL, SPM, PALM, nilearn, FitLins or AFNI, or one statistic map.
+    """Read group results of FSL, SPM, PALM, nilearn, FitLins, HALFpipe or AFNI, or one map.
 
     Statistics are read, never computed anew; z and p follow from them where the package stores
     none. Files have the form that the stages of a run give theirs.
@@ -113,7 +115,7 @@ class PeerResults(GroupInterface):
 
     def _run_interface(self, runtime):
         found = look_up_inputs(self.inputs)
-        for note in found.notes:
+        for note in notes_of(found):
             LOGGER.info("%s", note)
         self._results.update(
             write_peer(runtime.cwd, found, self.inputs.path, self.inputs.tail),

@@ -15,6 +15,7 @@ from nipype_group.reporting.peer_found import (
     images_in,
     residual_dof,
 )
+from nipype_group.reporting.peer_halfpipe import is_halfpipe
 from nipype_group.whole_files import inside, read_json
 
 LOOKED_FOR = "nilearn, FitLins: contrast-NAME_stat-t_statmap (or stat-F, stat-z) without sub-"
@@ -45,7 +46,7 @@ def find_bids(folder, start=""):
         for stem in images_in(inner, top, start):
             match = _NAME.fullmatch(stem)
             # A sub- marks the maps of one subject; a desc-, thresholded maps, does not match.
-            if match and not re.search(r"(?:^|_)sub-", stem):
+            if match and not re.search(r"(?:^|_)sub-", stem) and not is_halfpipe(stem):
                 key = (inner, match["before"], match["contrast"])
                 groups.setdefault(key, set()).add(match["stat"])
     if not groups:

@@ -462,6 +462,21 @@ def _expression(weights, columns):
     return "; ".join(rows)
 
 
+def notes_of(found):
+    """Return all notes: those of the results, and of each statistic after its name.
+
+    Parameters
+    ----------
+    found : FoundResults
+
+    Returns
+    -------
+    list of str
+    """
+    own = [f"{s.name}: {note}" for s in found.statistics for note in s.notes]
+    return list(dict.fromkeys((*found.notes, *own)))
+
+
 def _write_about(directory, found, contrasts, path):
     """Write what sidecars say of the package: name, notes, maps that went in, sources."""
     of_contrasts = {}
@@ -474,13 +489,10 @@ def _write_about(directory, found, contrasts, path):
             "Sources": [_relative(f, path) for f in dict.fromkeys(files) if f is not None],
             "Maps": [kind for kind in own if getattr(statistic, f"{kind}_file") is not None],
         }
-    notes = list(found.notes)
-    for statistic in found.statistics:
-        notes += [f"{statistic.name}: {note}" for note in statistic.notes]
     about = {
         "Package": None if found.package == "unknown" else found.package,
         "NumberOfMaps": found.n_maps,
-        "Notes": list(dict.fromkeys(notes)),
+        "Notes": notes_of(found),
         "Contrasts": of_contrasts,
     }
     return _write_json(directory / "peer.json", about)

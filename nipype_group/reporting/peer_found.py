@@ -39,11 +39,12 @@ class FoundStatistic:
     volume : int, optional
         Volume of the map where its file holds several.
     dof : tuple of float
-        (dof,) of t, (numerator, denominator) of F; empty where unknown, and of z.
+        (dof,) of t, (numerator, denominator) of F; empty where unknown. Of z, those of the t that
+        it was made of, or none.
     denominator_dof : float, optional
         The second of them, where the first is unknown.
     dof_file : Path, optional
-        Map of the degrees of freedom, where they vary by voxel.
+        Map of the degrees of freedom, where they vary by voxel; of F two volumes.
     z_file : Path, optional
         z of the statistic as the package computed it.
     effect_file, variance_file : Path, optional

@@ -13,7 +13,14 @@ from typing import NamedTuple
 import numpy as np
 
 from nipype_group.images import IMAGE_SUFFIXES, Grid, MapError, open_image, read_mask
-from nipype_group.reporting import peer_afni, peer_bids, peer_fsl, peer_palm, peer_spm
+from nipype_group.reporting import (
+    peer_afni,
+    peer_bids,
+    peer_fsl,
+    peer_halfpipe,
+    peer_palm,
+    peer_spm,
+)
 from nipype_group.reporting.peer_found import FoundResults, FoundStatistic
 from nipype_group.stats.distributions import f_to_z, minus_log10, t_to_z, z_to_log_p
 
@@ -34,6 +41,7 @@ _FINDERS = {
     "SPM": (peer_spm.find_spm, peer_spm.LOOKED_FOR),
     "PALM": (peer_palm.find_palm, peer_palm.LOOKED_FOR),
     "nilearn": (peer_bids.find_bids, peer_bids.LOOKED_FOR),
+    "HALFpipe": (peer_halfpipe.find_halfpipe, peer_halfpipe.LOOKED_FOR),
     "AFNI": (peer_afni.find_afni, peer_afni.LOOKED_FOR),
 }
 _N_DOF = {"t": 1, "F": 2, "z": 0}
@@ -82,7 +90,7 @@ class StatisticMaps(NamedTuple):
 
 
 def find_results(path, package=None, dof=None):
-    """Find the group results of FSL, SPM, PALM, nilearn, FitLins or AFNI.
+    """Find the group results of FSL, SPM, PALM, nilearn, FitLins, HALFpipe or AFNI.
 
     Parameters
     ----------
@@ -91,8 +99,8 @@ def find_results(path, package=None, dof=None):
         take it; an SPM.mat stands for its folder, a .HEAD, its .BRIK and a NIfTI file of AFNI for
         themselves.
     package : str, optional
-        One of FSL, SPM, PALM, nilearn, FitLins and AFNI; needed where a folder has results of
-        several.
+        One of FSL, SPM, PALM, nilearn, FitLins, HALFpipe and AFNI; needed where a folder has
+        results of several.
     dof : float, sequence of float, or sequence of such sequences, optional
         Degrees of freedom for the statistics whose files do not state them: one number for t, two
         for F, or both, as ``[[28], [2, 28]]``.
@@ -450,8 +458,14 @@ def _z_of(found, stat, mask, grid):
         return stat
     if found.z_file is not None:
         return read_map_volume(found.z_file, None, grid)[0][mask]
-    if found.stat_type == "t" and found.dof_file is not None:
-        return t_to_z(stat, read_map_volume(found.dof_file, None, grid)[0][mask])
+    if found.dof_file is not None:
+        dof = [
+            read_map_volume(found.dof_file, volume, grid)[0][mask]
+            for volume in ((None,) if found.stat_type == "t" else (0, 1))
+        ]
+        if not all((v > 0).all() for v in dof):
+            raise MapError(found.dof_file, "has voxels of the mask without degrees of freedom")
+        return t_to_z(stat, *dof) if found.stat_type == "t" else f_to_z(stat, *dof)
     if len(found.dof) != _N_DOF[found.stat_type]:
         raise ValueError(lacking_dof([found]))
     return t_to_z(stat, *found.dof) if found.stat_type == "t" else f_to_z(stat, *found.dof)

@@ -25,8 +25,8 @@ _MODEL_SUFFIXES = (
     *(".mat", ".con", ".fts", ".grp", ".fsf", ".lev", ".dof", ".txt"),
     *(".csv", ".tsv", ".json", ".HEAD"),
 )
-# FSL's degrees of freedom, which may be an image, and smoothness.
-_MODEL_NAMES = re.compile(r"dof|smoothness|t?dof.*\.(nii|img|hdr)(\.gz)?")
+# Degrees of freedom of FSL and HALFpipe, which may be an image, and smoothness.
+_MODEL_NAMES = re.compile(r"dof|smoothness|(t?dof.*|.*_stat-dof_statmap)\.(nii|img|hdr)(\.gz)?")
 # Inputs of the group workflow that are one file each.
 SINGLE_FILES = (
     *("stack_file", "variance_stack_file"),
