@@ -1,0 +1,192 @@
+"""Values of statistics that other packages left on disk: z, p and corrected p as maps."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from nipype_group.images import Grid, MapError, open_image, read_mask
+from nipype_group.reporting.peer_dof import N_DOF, lacking_dof
+from nipype_group.stats.distributions import f_to_z, minus_log10, t_to_z, z_to_log_p
+
+# So many values of t, F or z never lie in [0, 1] all together.
+_ENOUGH_VOXELS = 100
+# The nearest that float32 comes to p 0: from 1-p, and itself.
+_SMALLEST = {"1-p": 2.0**-24, "p": float(np.finfo(np.float32).tiny)}
+
+
+class StatisticMaps(NamedTuple):
+    """The maps of one statistic; outside the mask they are NaN.
+
+    Parameters
+    ----------
+    stat, z : arrays, shape (x, y, z)
+        The statistic, and the z with the same upper tail.
+    p : array, shape (x, y, z)
+        Uncorrected p: two-sided of t and z, of the upper tail of F.
+    mask : bool array, shape (x, y, z)
+        Voxels with a statistic.
+    grid : Grid
+        Place of the voxels.
+    """
+
+    stat: np.ndarray
+    z: np.ndarray
+    p: np.ndarray
+    mask: np.ndarray
+    grid: Grid
+
+
+def read_statistic(found):
+    """Read a statistic with its z and p.
+
+    z is the package's own where a file of it was found; otherwise it is computed from t or F by
+    the logarithm of their tails. The mask is that of the package, without voxels that have no
+    value; else all finite voxels that are not 0.
+
+    Parameters
+    ----------
+    found : FoundStatistic
+        As `find_results` and `statistic_of_file` give it.
+
+    Returns
+    -------
+    StatisticMaps
+
+    Raises
+    ------
+    MapError
+        Where a file cannot be read, is on another grid, has no voxel, or holds no such statistic.
+    ValueError
+        Where the degrees of freedom are needed and unknown.
+    """
+    stat, grid = read_map_volume(found.stat_file, found.volume)
+    mask = _mask_of(found, stat, grid)
+    _check_values(found, stat[mask])
+    z = np.full(grid.shape, np.nan)
+    z[mask] = _z_of(found, stat[mask], mask, grid)
+    if np.isnan(z[mask]).any():
+        raise MapError(found.z_file or found.stat_file, "z is missing in voxels of the mask")
+    p = np.exp(z_to_log_p(z, "positive" if found.stat_type == "F" else "two-sided"))
+    return StatisticMaps(np.where(mask, stat, np.nan), z, p, mask, grid)
+
+
+def _z_of(found, stat, mask, grid):
+    """Return z of the statistic's values in the mask."""
+    if found.stat_type == "z":
+        return stat
+    if found.z_file is not None:
+        return read_map_volume(found.z_file, None, grid)[0][mask]
+    if found.dof_file is not None:
+        dof = [
+            read_map_volume(found.dof_file, volume, grid)[0][mask]
+            for volume in ((None,) if found.stat_type == "t" else (0, 1))
+        ]
+        if not all((v > 0).all() for v in dof):
+            raise MapError(found.dof_file, "has voxels of the mask without degrees of freedom")
+        return t_to_z(stat, *dof) if found.stat_type == "t" else f_to_z(stat, *dof)
+    if len(found.dof) != N_DOF[found.stat_type]:
+        raise ValueError(lacking_dof([found]))
+    return t_to_z(stat, *found.dof) if found.stat_type == "t" else f_to_z(stat, *found.dof)
+
+
+def corrected_logp(found, column, grid):
+    """Return -log10 of a corrected p; NaN outside the mask.
+
+    Parameters
+    ----------
+    found : FoundStatistic
+        A statistic with corrected p.
+    column : str
+        One of ``found.corrected``.
+    grid : Grid
+        That of the statistic.
+
+    Returns
+    -------
+    array, shape (x, y, z)
+
+    Raises
+    ------
+    ValueError
+        Where there is no such column.
+    MapError
+        Where the map is on another grid, or its values are not of the scale it is taken for.
+    """
+    if column not in found.corrected:
+        raise ValueError(
+            f"{found.stat_file}: no {column}; there are {', '.join(found.corrected) or 'none'}"
+        )
+    path, scale = found.corrected[column]
+    values = read_map_volume(path, None, grid)[0]
+    stat, _ = read_map_volume(found.stat_file, found.volume, grid)
+    mask = _mask_of(found, stat, grid)
+    inside = values[mask]
+    if not np.isfinite(inside).all():
+        raise MapError(path, "is missing in voxels of the statistic")
+    if inside.min() < 0 or (scale != "-log10 p" and inside.max() > 1):
+        raise MapError(
+            path, f"has values from {inside.min():.4g} to {inside.max():.4g}, which are no {scale}"
+        )
+    logp = np.full(grid.shape, np.nan)
+    if scale == "-log10 p":
+        logp[mask] = inside
+    else:
+        p = 1 - inside if scale == "1-p" else inside
+        logp[mask] = minus_log10(np.log(np.maximum(p, _SMALLEST[scale])))
+    return logp
+
+
+def read_map_volume(path, volume=None, grid=None):
+    """Read one volume of a file, as of an effect: values as they are, and their grid.
+
+    Parameters
+    ----------
+    path : path
+        Image.
+    volume : int, optional
+        Which volume, where it holds several.
+    grid : Grid, optional
+        The grid that it has to have.
+
+    Returns
+    -------
+    values : float64 array, shape (x, y, z)
+    grid : Grid
+
+    Raises
+    ------
+    MapError
+        Where the file cannot be read, holds several volumes, or is on another grid.
+    """
+    image = open_image(path)
+    if volume is not None and len(image.shape) > 3:
+        values = image.values(volume)
+    elif image.n_volumes == 1:
+        values = image.values().reshape(image.shape[:3])
+    else:
+        raise MapError(path, f"holds an array of shape {image.shape}, one volume is expected")
+    own = image.grid
+    if grid is not None and not own.matches(grid):
+        raise MapError(path, f"its grid is {own}, that of the statistic is {grid}")
+    return values, own
+
+
+def _mask_of(found, stat, grid):
+    if found.mask_file is None:
+        mask = np.isfinite(stat) & (stat != 0)
+    else:
+        mask = read_mask(found.mask_file, grid)[0] & np.isfinite(stat)
+    if not mask.any():
+        raise MapError(found.stat_file, "has no voxel that is finite, not 0 and in the mask")
+    return mask
+
+
+def _check_values(found, values):
+    """Refuse values that cannot be of the statistic: negative F, and p taken for a statistic."""
+    if found.stat_type == "F" and values.min() < 0:
+        raise MapError(found.stat_file, f"F is never negative, the least is {values.min():.4g}")
+    if len(values) >= _ENOUGH_VOXELS and values.min() >= 0 and values.max() <= 1:
+        raise MapError(
+            found.stat_file,
+            f"all {len(values)} values are in [0, 1], like p or 1-p: this is no {found.stat_type}",
+        )
