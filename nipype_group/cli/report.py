@@ -7,9 +7,18 @@ from nipype_group.cli import run
 from nipype_group.cli.origin import add_replace
 from nipype_group.reporting.derivatives import GENERATOR, check_output_dir
 from nipype_group.reporting.html_report import write_report
-from nipype_group.reporting.peer_files import look_up, notes_of, peer_contrasts
+from nipype_group.reporting.peer_files import (
+    SINGLE_INPUTS,
+    check_tail,
+    look_up,
+    notes_of,
+    peer_contrasts,
+)
+from nipype_group.reporting.peer_found import CORRECTED_COLUMNS
 from nipype_group.reporting.peer_results import lacking_dof
+from nipype_group.reporting.peer_single import STAT_TYPES
 from nipype_group.reporting.result_forms import DATA_SET
+from nipype_group.stats.map_conversions import SIDES
 from nipype_group.whole_files import UnusableFileError, read_json
 from nipype_group.workflows import AnalysisSettings, init_peer_wf
 
@@ -34,14 +43,33 @@ examples:
 Results of FSL (FEAT, flameo, randomise), SPM, PALM, nilearn, FitLins, HALFpipe and AFNI are
 recognised.
 """
-# Options of one map: the inputs of the workflow and the arguments of `look_up` that they are.
+# Options of one map, and the inputs of the workflow that they are.
 _OF_SINGLE = {
-    "stat_type": ("stat_type", "stat_type"),
-    "mask": ("mask_file", "mask"),
-    "effect_map": ("effect_file", "effect"),
-    "variance_map": ("variance_file", "variance"),
-    "design": ("design_table", "design"),
-    "name": ("contrast_name", "name"),
+    "stat_type": "stat_type",
+    "p_sides": "p_sides",
+    "sign_map": "sign_file",
+    "group_sizes": "group_sizes",
+    "corrected_p": "corrected_files",
+    "corrected_scale": "corrected_scale",
+    "mask": "mask_file",
+    "effect_map": "effect_file",
+    "variance_map": "variance_file",
+    "design": "design_table",
+    "name": "contrast_name",
+}
+_FILES = ("sign_map", "mask", "effect_map", "variance_map", "design")
+# What errors about one map say, and the option that they are about.
+_HINTS = {
+    "degrees of freedom": "(--dof)",
+    "give its type": "(--stat-type)",
+    "give the sides of p": "(--p-sides)",
+    "needs group sizes": "(--group-sizes)",
+    "takes no group sizes": "(--group-sizes)",
+    "has no sides of p": "(--p-sides)",
+    "map of its sign": "(--sign-map)",
+    "corrected p by its name": "(--stat-map, --corrected-p)",
+    "with its kind": "(--corrected-p KIND=FILE)",
+    "scale of corrected p": "(--corrected-scale)",
 }
 # All that a report of a finished run takes.
 _OF_OWN = ("results", "output_dir", "output", "viewer")
@@ -82,7 +110,32 @@ def add_parser(commands):
         "each where a folder has both",
     )  # fmt: skip
     single = parser.add_argument_group("with --stat-map")
-    single.add_argument("--stat-type", choices=("t", "F", "z"), help="where its header is silent")
+    single.add_argument(
+        "--stat-type", choices=STAT_TYPES, metavar="TYPE",
+        help="where its header is silent: t, F or z; r, a correlation (with --dof); d, Cohen's "
+        "(with --group-sizes); p, 1-p or logp, which is -log10 p, uncorrected (with --p-sides)",
+    )  # fmt: skip
+    single.add_argument(
+        "--p-sides", choices=SIDES,
+        help="sides that p looks at: one, that above 0, or two; of --corrected-p default one",
+    )  # fmt: skip
+    single.add_argument(
+        "--sign-map", metavar="NII",
+        help="map whose sign the z of two-sided p takes; default: that of --effect-map",
+    )  # fmt: skip
+    single.add_argument(
+        "--group-sizes", metavar="N[,N]", type=_whole_numbers,
+        help="of d: number of maps, or of those of both groups",
+    )  # fmt: skip
+    single.add_argument(
+        "--corrected-p", metavar="[KIND=]NII", action="append",
+        help="familywise p of the statistic, shown and thresholded at --alpha; KIND is vox, tfce, "
+        "clustere or clusterm, where the name does not say it",
+    )  # fmt: skip
+    single.add_argument(
+        "--corrected-scale", choices=("1-p", "p", "logp"),
+        help="what it holds; default 1-p where the name has corrp, as FSL's",
+    )  # fmt: skip
     single.add_argument("--mask", metavar="NII", help="voxels analysed; default: not 0 or NaN")
     single.add_argument("--effect-map", metavar="NII", help="effect, of t and z")
     single.add_argument("--variance-map", metavar="NII", help="its variance")
@@ -100,6 +153,10 @@ def add_parser(commands):
 
 def _numbers(text):
     return tuple(run.finite(item) for item in text.split(","))
+
+
+def _whole_numbers(text):
+    return tuple(int(item) for item in text.split(","))
 
 
 def execute(arguments):
@@ -189,6 +246,10 @@ def report_peer(arguments):
     lacking = lacking_dof(found.statistics, "by --dof {}")
     if lacking:
         raise run.UsageError(lacking)
+    try:
+        check_tail(found, arguments.tail)
+    except ValueError as error:
+        raise run.UsageError(f"{error} (--effect-map, --sign-map)") from error
     _check_place(arguments)
     check_output_dir(arguments.output_dir)
     contrasts = peer_contrasts(found)
@@ -243,11 +304,14 @@ def _check_options(arguments, single):
 def _inputs(arguments, single):
     """Return the inputs of the workflow that say what is read."""
     inputs = {"path": str(Path(arguments.results).absolute()), "single": single}
-    for option, (name, _) in _OF_SINGLE.items():
+    for option, name in _OF_SINGLE.items():
         value = getattr(arguments, option)
-        if value is not None:
-            is_text = option in ("stat_type", "name")
-            inputs[name] = value if is_text else run.existing(value)
+        if option == "corrected_p" and value is not None:
+            inputs |= _corrected(value)
+        elif value is not None:
+            inputs[name] = run.existing(value) if option in _FILES else value
+    if "group_sizes" in inputs:
+        inputs["group_sizes"] = list(inputs["group_sizes"])
     if arguments.package is not None:
         inputs["package"] = arguments.package
     if arguments.dof is not None:
@@ -257,9 +321,28 @@ def _inputs(arguments, single):
     return inputs
 
 
+def _corrected(texts):
+    """Return files of corrected p, and their kinds where these are given with them."""
+    kinds, files = [], []
+    for text in texts:
+        kind, _, file = text.partition("=")
+        if kind not in CORRECTED_COLUMNS:
+            # A name may have the sign too.
+            if "=" in text and not Path(text).exists():
+                raise run.UsageError(
+                    f"--corrected-p {text}: the kind is one of {', '.join(CORRECTED_COLUMNS)}"
+                )
+            kind, file = None, text
+        kinds.append(kind)
+        files.append(run.existing(file))
+    if None in kinds and any(kinds):
+        raise run.UsageError("--corrected-p: give every file with its kind, as tfce=FILE, or none")
+    return {"corrected_files": files} | ({"corrected_kinds": kinds} if kinds[0] else {})
+
+
 def _find(arguments, inputs, single):
     """Find the results before anything runs."""
-    given = {key: inputs[name] for name, key in _OF_SINGLE.values() if name in inputs}
+    given = {key: inputs[name] for key, name in SINGLE_INPUTS.items() if name in inputs}
     try:
         return look_up(
             inputs["path"],
@@ -269,12 +352,8 @@ def _find(arguments, inputs, single):
             **given,
         )
     except (ValueError, FileNotFoundError) as error:
-        hint = ""
-        if single and "degrees of freedom" in str(error):
-            hint = " (--dof)"
-        elif single and "give its type" in str(error):
-            hint = " (--stat-type)"
-        raise run.UsageError(f"{error}{hint}") from error
+        hints = [hint for words, hint in _HINTS.items() if single and words in str(error)]
+        raise run.UsageError(" ".join([str(error), *hints[:1]])) from error
 
 
 def _check_place(arguments):

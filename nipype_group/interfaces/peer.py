@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import numpy as np
-from nipype.interfaces.base import Str, TraitedSpec, traits
+from nipype.interfaces.base import InputMultiObject, Str, TraitedSpec, traits
 
 from nipype_group.images import read_mask, read_volume, write_volume
 from nipype_group.interfaces.base import (
@@ -16,8 +16,11 @@ from nipype_group.interfaces.base import (
     isdefined,
 )
 from nipype_group.reporting.peer_files import SINGLE_INPUTS, look_up, notes_of, write_peer
+from nipype_group.reporting.peer_found import CORRECTED_COLUMNS
+from nipype_group.reporting.peer_single import STAT_TYPES
 from nipype_group.reporting.permutation_maps import CONTROL_NAMES
 from nipype_group.stats.clusters import TAILS
+from nipype_group.stats.map_conversions import SIDES
 from nipype_group.stats.thresholding import threshold_adjusted
 
 
@@ -40,10 +43,34 @@ class _PeerResultsInputSpec(GroupInputSpec):
     )
     tail = traits.Enum(*TAILS, usedefault=True, desc="side of the uncorrected p of t and z")
     single = traits.Bool(False, usedefault=True, desc="path is one statistic map")
-    stat_type = traits.Enum("t", "F", "z", desc="single: where header and name do not say it")
+    stat_type = traits.Enum(
+        *STAT_TYPES,
+        desc="single: where header and name do not say it; r is a correlation, d Cohen's, logp "
+        "-log10 p",
+    )
+    p_sides = traits.Enum(
+        *SIDES, desc="single: sides that p looks at; of corrected p the default is one"
+    )
+    sign_file = File(
+        exists=True,
+        desc="single, two-sided p: map with the sign of the effect; default: the effect",
+    )
+    group_sizes = traits.List(
+        traits.Int, desc="single, d: number of maps, or of those of both groups", maxlen=2
+    )
     mask_file = File(exists=True, desc="single: voxels analysed; default: finite and not 0")
     effect_file = File(exists=True, desc="single: effect, of t and z")
     variance_file = File(exists=True, desc="single: its variance")
+    corrected_files = InputMultiObject(
+        File(exists=True), desc="single: corrected p of the statistic, which stay as they are"
+    )
+    corrected_kinds = traits.List(
+        traits.Enum(*CORRECTED_COLUMNS),
+        desc="single: what corrected_files are corrected for; default: as their names say",
+    )
+    corrected_scale = traits.Enum(
+        "1-p", "p", "logp", desc="single: what they hold; default: 1-p of names with corrp"
+    )
     design_table = File(exists=True, desc="single: FSL .mat, or TSV with a column a regressor")
     contrast_name = Str(desc="single: name of the contrast; default: that of the file")
 
@@ -68,7 +95,8 @@ def look_up_inputs(inputs):
     given = {}
     if inputs.single:
         values = {key: getattr(inputs, name) for key, name in SINGLE_INPUTS.items()}
-        given = {key: value for key, value in values.items() if isdefined(value)}
+        # A list that nobody set is empty.
+        given = {k: v for k, v in values.items() if isdefined(v) and v != []}
     return look_up(
         inputs.path,
         single=inputs.single,

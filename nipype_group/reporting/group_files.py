@@ -159,7 +159,8 @@ class RunFacts:
             absent = [kind for kind in ("effect", "variance") if kind not in own["Maps"]]
             contrasts.append(
                 _facts_of(contrast, entry["StatisticType"], entry["DegreesOfFreedom"],
-                          common | {"Sources": own["Sources"]}, _fwhm_mm(file), absent)
+                          common | {k: own.get(k) for k in ("Sources", "ConvertedFrom")},
+                          _fwhm_mm(file), absent)
             )  # fmt: skip
         return cls(entities, contrasts, common)
 

@@ -8,6 +8,14 @@ from nipype_group.reporting.wording import count, listing
 from nipype_group.whole_files import read_json
 
 # Height or cluster control: sentence and references. {alpha}, {tail} and the like are filled in.
+# What maps held of which t or z was made.
+_CONVERTED = {
+    "r": "the correlation",
+    "d": "Cohen's d",
+    "p": "uncorrected p",
+    "1-p": "uncorrected 1-p",
+    "logp": "-log10 of uncorrected p",
+}
 _CONTROL_TEXT = {
     "none": ("at a fixed height of z {height}, uncorrected", ()),
     "fpr": ("at p {alpha:g}, uncorrected", ()),
@@ -157,17 +165,20 @@ def _peer(text, folder, about):
     package = "another program" if folder.package == "unknown" else folder.package
     n_maps = about.get("NumberOfInputs")
     of_maps = "" if n_maps is None else f" of {count(n_maps, 'map')}"
-    text.add(
-        f"The model{of_maps} was fitted by {package}, whose statistic maps were taken as they "
-        "are; nothing was estimated anew"
-    )
-    tests = []
+    tests, converted = [], []
     for contrast in folder.contrasts:
         kind = folder.stat_types[contrast.label]
         sidecar = folder.read_json("statmap", contrast=contrast.label, stat=kind)
         dof = sidecar.get("DegreesOfFreedom")
         dof = ", ".join(f"{v:g}" for v in (dof if isinstance(dof, list) else [dof]) if v)
+        if sidecar.get("ConvertedFrom"):
+            source = _CONVERTED.get(sidecar["ConvertedFrom"], sidecar["ConvertedFrom"])
+            converted.append(f"{kind} was computed from {source}")
         tests.append(f"{contrast.name} ({kind}{f', {dof} degrees of freedom' if dof else ''})")
+    taken = listing(converted) if converted else "statistic maps were taken as they are"
+    text.add(
+        f"The model{of_maps} was fitted by {package}, whose {taken}; nothing was estimated anew"
+    )
     text.add(f"Contrasts were {listing(tests)}")
     text.add("Where the package stores no z, it was computed from the tail of the statistic")
 

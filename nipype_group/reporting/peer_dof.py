@@ -2,8 +2,8 @@
 
 import numpy as np
 
-# How many a statistic has.
-N_DOF = {"t": 1, "F": 2, "z": 0}
+# How many a statistic has; r has those of its t.
+N_DOF = {"t": 1, "F": 2, "z": 0, "r": 1, "p": 0, "1-p": 0, "logp": 0}
 
 
 def given_dof(dof):

@@ -17,13 +17,14 @@ from nipype_group.design.matrix import Design
 from nipype_group.design.tables import read_tsv
 from nipype_group.images import MapError, write_volume
 from nipype_group.reporting.peer_found import FoundResults, residual_dof
-from nipype_group.reporting.peer_results import (
+from nipype_group.reporting.peer_maps import (
+    conversion_notes,
     corrected_logp,
-    find_results,
     read_map_volume,
     read_statistic,
-    statistic_of_file,
 )
+from nipype_group.reporting.peer_results import find_results
+from nipype_group.reporting.peer_single import corrected_maps, statistic_of_file
 from nipype_group.stats.cluster_inference import search_volume
 from nipype_group.stats.distributions import z_to_log_p
 
@@ -33,8 +34,14 @@ _DLH_PER_RESEL = (4 * math.log(2)) ** 1.5
 SINGLE_INPUTS = {
     "stat_type": "stat_type",
     "mask": "mask_file",
+    "p_sides": "p_sides",
+    "sign": "sign_file",
+    "group_sizes": "group_sizes",
     "effect": "effect_file",
     "variance": "variance_file",
+    "corrected": "corrected_files",
+    "corrected_kinds": "corrected_kinds",
+    "corrected_scale": "corrected_scale",
     "design": "design_table",
     "name": "contrast_name",
 }
@@ -142,8 +149,14 @@ def single_result(
     dof=None,
     *,
     mask=None,
+    p_sides=None,
+    sign=None,
+    group_sizes=None,
     effect=None,
     variance=None,
+    corrected=(),
+    corrected_kinds=None,
+    corrected_scale=None,
     design=None,
     name=None,
 ):
@@ -152,13 +165,21 @@ def single_result(
     Parameters
     ----------
     path : path
-        Map of t, F or z.
-    stat_type : {"t", "F", "z"}, optional
+        Map of t, F or z; of a correlation, Cohen's d or uncorrected p, which become t or z.
+    stat_type : {"t", "F", "z", "r", "d", "p", "1-p", "logp"}, optional
         Where neither header nor name says it.
     dof : float or sequence of float, optional
-        Where neither header nor, of t, the design says them.
+        Where neither header nor, of t and r, the design says them.
+    p_sides : {"one", "two"}, optional
+        Sides that p looks at; of corrected p the default is one.
+    sign : path, optional
+        With two-sided p: map with the sign of the effect; default: the effect.
+    group_sizes : int or sequence of int, optional
+        With d: number of maps, or of those of both groups.
     mask, effect, variance : path, optional
         Voxels analysed; effect and its variance, of t and z.
+    corrected, corrected_kinds, corrected_scale : optional
+        Corrected p of the statistic, as `corrected_maps` takes them.
     design : path, optional
         FSL .mat, or a TSV with a column a regressor; participant_id is no regressor.
     name : str, optional
@@ -176,17 +197,26 @@ def single_result(
         Where the type or dof is unknown, or the design is none.
     """
     columns_and_matrix = None if design is None else read_peer_design(design)
+    about = {"p_sides": p_sides, "group_sizes": group_sizes}
     try:
-        found = statistic_of_file(path, stat_type, dof)
+        found = statistic_of_file(path, stat_type, dof, **about)
     except MapError:
         raise
-    except ValueError:
+    except ValueError as error:
         # The design knows the degrees of freedom of a t that has none.
         implied = residual_dof(None if design is None else columns_and_matrix[1])
         if dof is not None or not implied:
             raise
-        found = statistic_of_file(path, stat_type, implied)
-    given = {"mask_file": mask, "effect_file": effect, "variance_file": variance}
+        try:
+            found = statistic_of_file(path, stat_type, implied, **about)
+        except ValueError:
+            raise error from None
+    if p_sides is not None and not (found.p_sides or corrected):
+        raise ValueError(f"{path}: {found.stat_type} has no sides of p, p has")
+    if sign is not None and found.p_sides != "two":
+        raise ValueError(f"{path}: only two-sided p takes a map of its sign")
+    given = {"mask_file": mask, "sign_file": sign}
+    given |= {"effect_file": effect, "variance_file": variance}
     given = {key: Path(value) for key, value in given.items() if value is not None}
     for place in given.values():
         if not place.is_file():
@@ -195,8 +225,15 @@ def single_result(
         raise ValueError(f"{path}: an F has no effect map and no variance map")
     if effect is not None:
         found = replace(found, effect_volume=None)
+    if corrected:
+        found = replace(
+            found,
+            corrected=corrected_maps(corrected, corrected_kinds, corrected_scale),
+            corrected_tail="two-sided" if p_sides == "two" else "positive",
+        )
     found = replace(found, **given, **({} if name is None else {"name": name}))
-    n_maps = None if design is None else len(columns_and_matrix[1])
+    n_maps = sum(found.group_sizes) or None
+    n_maps = n_maps if design is None else len(columns_and_matrix[1])
     return FoundResults(found.package, (found,), columns_and_matrix, None, n_maps)
 
 
@@ -260,6 +297,28 @@ def look_up(path, *, single=False, package=None, dof=None, **given):
     return find_results(path, package, dof)
 
 
+def check_tail(found, tail):
+    """Refuse one side of a z that has no sign.
+
+    Parameters
+    ----------
+    found : FoundResults
+    tail : {"two-sided", "positive", "negative"}
+
+    Raises
+    ------
+    ValueError
+        Where z is that of a two-sided p without a sign, and `tail` is one side.
+    """
+    for statistic in found.statistics:
+        signed = statistic.p_sides != "two" or statistic.sign_file or statistic.effect_file
+        if tail != "two-sided" and not signed:
+            raise ValueError(
+                f"{statistic.stat_file}: two-sided p have no {tail} side without a sign; give an "
+                "effect map or a map of its sign"
+            )
+
+
 def write_peer(directory, found, path, tail="two-sided"):
     """Write maps, contrasts, design and smoothness of another package's results.
 
@@ -284,7 +343,10 @@ def write_peer(directory, found, path, tail="two-sided"):
     ------
     MapError
         Where a map cannot be read, or is on another grid.
+    ValueError
+        As `check_tail`.
     """
+    check_tail(found, tail)
     directory, contrasts = Path(directory), peer_contrasts(found)
     if found.design is not None and not np.any(found.design[1]):
         raise MapError(
@@ -473,7 +535,9 @@ def notes_of(found):
     -------
     list of str
     """
-    own = [f"{s.name}: {note}" for s in found.statistics for note in s.notes]
+    own = [
+        f"{s.name}: {note}" for s in found.statistics for note in (*conversion_notes(s), *s.notes)
+    ]
     return list(dict.fromkeys((*found.notes, *own)))
 
 
@@ -483,10 +547,11 @@ def _write_about(directory, found, contrasts, path):
     for statistic, contrast in zip(found.statistics, contrasts, strict=True):
         own = ("effect", "variance")
         files = [statistic.stat_file, statistic.z_file, statistic.dof_file]
-        files += [getattr(statistic, f"{kind}_file") for kind in (*own, "mask")]
+        files += [getattr(statistic, f"{kind}_file") for kind in ("sign", *own, "mask")]
         files += [file for file, _ in statistic.corrected.values()]
         of_contrasts[contrast.label] = {
             "Sources": [_relative(f, path) for f in dict.fromkeys(files) if f is not None],
+            "ConvertedFrom": statistic.converted_from or None,
             "Maps": [kind for kind in own if getattr(statistic, f"{kind}_file") is not None],
         }
     about = {

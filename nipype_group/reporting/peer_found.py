@@ -47,6 +47,14 @@ class FoundStatistic:
         Map of the degrees of freedom, where they vary by voxel; of F two volumes.
     z_file : Path, optional
         z of the statistic as the package computed it.
+    converted_from : {"", "r", "d", "p", "1-p", "logp"}
+        What the map holds, where t (of a correlation, of Cohen's d) or z (of p) follow from it.
+    p_sides : {"", "one", "two"}
+        Of z of p: sides that p looks at; the one is that above 0.
+    sign_file : Path, optional
+        Of z of a two-sided p: map with the sign of the effect; else that of the effect.
+    group_sizes : tuple of int
+        Of t of d: number of maps, or of those of both groups.
     effect_file, variance_file : Path, optional
         Effect of a t contrast and its variance, in the units of the input maps.
     effect_volume : int, optional
@@ -74,6 +82,10 @@ class FoundStatistic:
     denominator_dof: float | None = None
     dof_file: Path | None = None
     z_file: Path | None = None
+    converted_from: str = ""
+    p_sides: str = ""
+    sign_file: Path | None = None
+    group_sizes: tuple = ()
     effect_file: Path | None = None
     effect_volume: int | None = None
     variance_file: Path | None = None

@@ -7,11 +7,14 @@ import numpy as np
 from nipype_group.images import Grid, MapError, open_image, read_mask
 from nipype_group.reporting.peer_dof import N_DOF, lacking_dof
 from nipype_group.stats.distributions import f_to_z, minus_log10, t_to_z, z_to_log_p
+from nipype_group.stats.map_conversions import d_to_t, log_p_to_z, r_to_t
 
 # So many values of t, F or z never lie in [0, 1] all together.
 _ENOUGH_VOXELS = 100
 # The nearest that float32 comes to p 0: from 1-p, and itself.
 _SMALLEST = {"1-p": 2.0**-24, "p": float(np.finfo(np.float32).tiny)}
+# What correlations and p may be; other values are of another scale.
+_BOUNDS = {"r": (-1, 1), "p": (0, 1), "1-p": (0, 1), "logp": (0, np.inf)}
 
 
 class StatisticMaps(NamedTuple):
@@ -62,12 +65,87 @@ def read_statistic(found):
     stat, grid = read_map_volume(found.stat_file, found.volume)
     mask = _mask_of(found, stat, grid)
     _check_values(found, stat[mask])
+    if found.converted_from:
+        stat[mask] = _converted(found, stat[mask], mask, grid)
     z = np.full(grid.shape, np.nan)
     z[mask] = _z_of(found, stat[mask], mask, grid)
     if np.isnan(z[mask]).any():
         raise MapError(found.z_file or found.stat_file, "z is missing in voxels of the mask")
     p = np.exp(z_to_log_p(z, "positive" if found.stat_type == "F" else "two-sided"))
     return StatisticMaps(np.where(mask, stat, np.nan), z, p, mask, grid)
+
+
+def _converted(found, values, mask, grid):
+    """Return t of r or d, or z of p, in the mask."""
+    source = found.converted_from
+    if source == "r":
+        return r_to_t(values, found.dof[0])
+    if source == "d":
+        return d_to_t(values, found.group_sizes)
+    log_p = _log_p(values, source)
+    if found.p_sides == "one":
+        # p of 1 has no z; the other side ends where its 1-p would.
+        end = max(np.log1p(-_SMALLEST["1-p"]), log_p[log_p < 0].max(initial=-np.inf))
+        return log_p_to_z(np.minimum(log_p, end), "one")
+    sign_file = found.sign_file or found.effect_file
+    if sign_file is None:
+        return log_p_to_z(log_p, "two")
+    volume = None if found.sign_file else found.effect_volume
+    sign = np.sign(read_map_volume(sign_file, volume, grid)[0][mask])
+    lacking = int(np.count_nonzero(~(np.abs(sign) > 0) & (log_p < 0)))
+    if lacking:
+        raise MapError(
+            sign_file, f"has no sign in {lacking} voxels with p below 1; give a mask without them"
+        )
+    return log_p_to_z(log_p, "two", np.nan_to_num(sign))
+
+
+def _log_p(values, scale):
+    """Return the logarithm of p; p of 0 is the least that the scale holds, or that is there."""
+    if scale == "logp":
+        return -np.log(10) * values
+    p = 1 - values if scale == "1-p" else values
+    return np.log(np.where(p > 0, p, min(_SMALLEST[scale], p[p > 0].min(initial=1))))
+
+
+def conversion_notes(found):
+    """Say from what the statistic was computed, where its map holds something else.
+
+    Parameters
+    ----------
+    found : FoundStatistic
+
+    Returns
+    -------
+    tuple of str
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from nipype_group.reporting.peer_found import FoundStatistic
+    >>> found = FoundStatistic("a", "", "t", Path("r.nii"), dof=(28.0,), converted_from="r")
+    >>> conversion_notes(found)
+    ('t is computed from r with 28 degrees of freedom.',)
+    """
+    source = found.converted_from
+    if not source:
+        return ()
+    if source == "r":
+        return (f"t is computed from r with {found.dof[0]:g} degrees of freedom.",)
+    if source == "d":
+        sizes = " and ".join(f"{n:g}" for n in found.group_sizes)
+        groups = "" if len(found.group_sizes) == 1 else "two groups of "
+        return (f"t is computed from Cohen's d of {groups}{sizes} maps.",)
+    name = "-log10 p" if source == "logp" else source
+    if found.p_sides == "one":
+        return (f"z is computed from one-sided {name}, of the side above 0.",)
+    sign_file = found.sign_file or found.effect_file
+    if sign_file is None:
+        return (
+            f"z is computed from two-sided {name}, which has no sign: it is above 0 everywhere, "
+            "where the effect may be below. An effect map or a map of its sign tells it.",
+        )
+    return (f"z is computed from two-sided {name}; its sign is that of {sign_file.name}.",)
 
 
 def _z_of(found, stat, mask, grid):
@@ -183,10 +261,23 @@ def _mask_of(found, stat, grid):
 
 def _check_values(found, values):
     """Refuse values that cannot be of the statistic: negative F, and p taken for a statistic."""
+    source = found.converted_from
+    if source:
+        low, high = _BOUNDS.get(source, (-np.inf, np.inf))
+        if values.min() < low or values.max() > high:
+            raise MapError(
+                found.stat_file,
+                f"holds {values.min():.4g} to {values.max():.4g}, {source} lies between {low:g} "
+                f"and {high:g}",
+            )
+        if source == "r" and np.abs(values).max() == 1:
+            raise MapError(found.stat_file, "has r of 1 or -1, which has no t; leave it out")
+        return
     if found.stat_type == "F" and values.min() < 0:
         raise MapError(found.stat_file, f"F is never negative, the least is {values.min():.4g}")
     if len(values) >= _ENOUGH_VOXELS and values.min() >= 0 and values.max() <= 1:
         raise MapError(
             found.stat_file,
-            f"all {len(values)} values are in [0, 1], like p or 1-p: this is no {found.stat_type}",
+            f"all {len(values)} values are in [0, 1], like p or 1-p: this is no "
+            f"{found.stat_type}; give its type",
         )

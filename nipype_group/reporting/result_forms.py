@@ -31,6 +31,7 @@ SIDECAR = {
     "SpatialReference?": _TEXT,
     "DegreesOfFreedom?": (*_NUMBER, [NUMBER]),
     "DegreesOfFreedomMap?": _TEXT,
+    "ConvertedFrom?": _TEXT,
     "NumberOfSubjects?": int,
     "NumberOfInputs?": (int, type(None)),
     "Formula?": _TEXT,

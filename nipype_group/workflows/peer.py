@@ -21,8 +21,14 @@ READ = (
     "single",
     "stat_type",
     "mask_file",
+    "p_sides",
+    "sign_file",
+    "group_sizes",
     "effect_file",
     "variance_file",
+    "corrected_files",
+    "corrected_kinds",
+    "corrected_scale",
     "design_table",
     "contrast_name",
 )
@@ -161,13 +167,25 @@ def init_peer_wf(
     single
         Whether ``path`` is one statistic map.
     stat_type
-        Its type, t, F or z.
+        Its type, t, F, z, or r, d, p, 1-p, logp.
     mask_file
         Its mask.
+    p_sides
+        Sides of p, one or two.
+    sign_file
+        Sign of two-sided p.
+    group_sizes
+        Maps of d, or of both groups.
     effect_file
         Its effect.
     variance_file
         Variance of the effect.
+    corrected_files
+        Corrected p of the statistic.
+    corrected_kinds
+        What they are corrected for.
+    corrected_scale
+        What they hold, p, 1-p or logp.
     design_table
         Its design.
     contrast_name

@@ -139,7 +139,10 @@ def test_grids_that_differ_fail(command, stat_map, write, tmp_path, no_figures):
         (("--stat-map", "result.nii.gz"), "goes with OUT"),
         (("spm", "r", "--stat-map", "result.nii.gz"), "give either --stat-map"),
         (("--stat-map", "none.nii.gz", "r"), "none.nii.gz: no such file"),
-        (("--stat-map", "result.nii.gz", "r"), "give its type (t, F or z) (--stat-type)"),
+        (
+            ("--stat-map", "result.nii.gz", "r"),
+            "give its type (t, F, z, r, d, p, 1-p, logp) (--stat-type)",
+        ),
         (("--stat-map", "result.nii.gz", "r", "--stat-type", "t"), "got none (--dof)"),
         (("--stat-map", "result.nii.gz", "r", "--package", "SPM"), "--package goes with DIR"),
         (
