@@ -234,7 +234,10 @@ def single_result(
     found = replace(found, **given, **({} if name is None else {"name": name}))
     n_maps = sum(found.group_sizes) or None
     n_maps = n_maps if design is None else len(columns_and_matrix[1])
-    return FoundResults(found.package, (found,), columns_and_matrix, None, n_maps)
+    notes = ()
+    if corrected and found.stat_type != "F" and p_sides is None:
+        notes = ("Corrected p are taken for those of the side above 0, as no sides are given.",)
+    return FoundResults(found.package, (found,), columns_and_matrix, None, n_maps, notes)
 
 
 def read_peer_design(path):
@@ -551,9 +554,10 @@ def _write_about(directory, found, contrasts, path):
         files += [file for file, _ in statistic.corrected.values()]
         of_contrasts[contrast.label] = {
             "Sources": [_relative(f, path) for f in dict.fromkeys(files) if f is not None],
-            "ConvertedFrom": statistic.converted_from or None,
             "Maps": [kind for kind in own if getattr(statistic, f"{kind}_file") is not None],
         }
+        if statistic.converted_from:
+            of_contrasts[contrast.label]["ConvertedFrom"] = statistic.converted_from
     about = {
         "Package": None if found.package == "unknown" else found.package,
         "NumberOfMaps": found.n_maps,

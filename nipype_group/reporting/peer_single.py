@@ -111,6 +111,11 @@ def statistic_of_file(path, stat_type=None, dof=None, *, p_sides=None, group_siz
         raise ValueError(
             f"{path}: {known} needs degrees of freedom ({wanted}), got {dof or 'none'}"
         )
+    if sizes and dof[0] > sum(sizes) - len(sizes):
+        raise ValueError(
+            f"{path}: {sum(sizes)} maps leave at most {sum(sizes) - len(sizes)} degrees of "
+            f"freedom, you say {numbers_text(dof)}"
+        )
     return replace(
         found,
         stat_type=STAT_TYPES[known],
@@ -123,11 +128,20 @@ def statistic_of_file(path, stat_type=None, dof=None, *, p_sides=None, group_siz
 
 def _check_uncorrected(path):
     """Refuse what is corrected p by its name: it has no z."""
-    if _CORRECTED.search(path.name):
-        raise ValueError(
-            f"{path}: is corrected p by its name, which has no z; give the statistic that it is "
-            "of, and this beside it as corrected p"
-        )
+    if not _CORRECTED.search(path.name):
+        return
+    # FSL: x_tfce_corrp_tstat1 of x_tstat1; PALM: x_tfce_tstat_fwep_c1 of x_vox_tstat_c1.
+    kinds = "|".join(CORRECTED_COLUMNS)
+    names = (
+        re.sub(rf"_(?:{kinds})_corrp_", "_", path.name),
+        re.sub(r"_[mc]{0,2}fwep", "", re.sub(rf"_(?:{kinds})_", "_vox_", path.name)),
+    )
+    beside = [n for n in names if n != path.name and path.with_name(n).is_file()]
+    which = f", {beside[0]} beside it" if beside else ""
+    raise ValueError(
+        f"{path}: is corrected p by its name, which has no z; give the statistic that it is "
+        f"of{which}, and this as its corrected p"
+    )
 
 
 def corrected_maps(files, kinds=None, scale=None):
@@ -235,6 +249,9 @@ def _headed(path):
         stat_type = _INTENTS.get(intent)
         # FSL sets the intent and leaves the parameters 0.
         dof = tuple(float(v) for v in parameters) if stat_type in ("t", "F", "r") else ()
+        if stat_type == "r" and peer_afni.afni_header(path):
+            # AFNI counts samples and regressors, where the intent has degrees of freedom.
+            dof = ()
         dof = dof if all(v > 0 for v in dof) else ()
     package = "SPM" if title or name.startswith(("spmT_", "spmF_")) else "unknown"
     return FoundStatistic(title or name, package, stat_type, path, dof=dof)

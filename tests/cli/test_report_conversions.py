@@ -119,7 +119,7 @@ STAT = ("--stat-map", "t.nii", "r", "--stat-type", "t", "--dof", "20")
         ((*STAT, "--corrected-p", "vox=no.nii"), "no.nii does not exist"),
         ((*STAT, "--corrected-p", "vox=mine.nii", "--corrected-p", "p.nii"), "give every file"),
         (("--stat-map", "x_tfce_corrp_tstat1.nii", "r"), "is corrected p by its name, which has "
-         "no z; give the statistic that it is of, and this beside it as corrected p (--stat-map, "
+         "no z; give the statistic that it is of, and this as its corrected p (--stat-map, "
          "--corrected-p)"),
         (("--stat-map", "x_tfce_corrp_tstat1.nii", "r", "--stat-type", "1-p", "--p-sides", "one"),
          "is corrected p by its name"),

@@ -7,6 +7,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from nipype.interfaces.base import traits
 from scipy import io, stats
 
 from nipype_group.design.contrasts import read_contrasts
@@ -263,6 +264,49 @@ def test_degrees_of_freedom_of_t_and_of_f(read, tmp_path):
     np.testing.assert_allclose(values_of(outputs.p_files[1]), stats.f.sf(f, 2, 20), rtol=1e-5)
     with pytest.raises(ValueError, match="this F are unknown; give them as dof NUMERATOR"):
         read(tmp_path / "in", dof=[20.0])
+
+
+def test_r_and_p_alone(read, tmp_path):
+    r = save(tmp_path / "r.nii", T / np.sqrt(20 + T**2))
+    outputs = read(r, single=True, stat_type="r", dof=[20.0])
+    assert outputs.stat_types == ["t"]
+    assert nib.load(outputs.stat_files[0]).header.get_intent()[:2] == ("t test", (20.0,))
+    np.testing.assert_allclose(values_of(outputs.stat_files[0]), T, rtol=1e-4)
+    about = json.loads(Path(outputs.peer_file).read_text())
+    assert about["Notes"] == ["r: t is computed from r with 20 degrees of freedom."]
+    p, sign = save(tmp_path / "p.nii", 2 * stats.t.sf(np.abs(T), 20)), save(tmp_path / "t.nii", T)
+    outputs = read(
+        p, single=True, stat_type="p", p_sides="two", sign_file=str(sign),
+        corrected_files=str(p), corrected_kinds=["vox"], corrected_scale="p",
+    )  # fmt: skip
+    assert outputs.stat_types == ["z"]
+    expected = stats.norm.isf(stats.t.sf(T, 20))
+    np.testing.assert_allclose(values_of(outputs.z_files[0]), expected, atol=1e-4)
+    (logp,) = outputs.corrected_logp_files
+    expected = -np.log10(2 * stats.t.sf(np.abs(T), 20))
+    np.testing.assert_allclose(values_of(logp), expected, rtol=1e-4, atol=1e-6)
+    about = json.loads(Path(outputs.peer_file).read_text())["Contrasts"]["p"]
+    assert about["Sources"] == ["p.nii", "t.nii"]
+    with pytest.raises(ValueError, match="two-sided p have no negative side"):
+        read(p, single=True, stat_type="p", p_sides="two", tail="negative")
+
+
+def test_hash_knows_the_sign_and_corrected_p(tmp_path):
+    p, sign = save(tmp_path / "p.nii", np.full(SHAPE, 0.5)), save(tmp_path / "t.nii", T)
+    corrected = save(tmp_path / "vox_corrp.nii", np.full(SHAPE, 0.5))
+    inputs = PeerResults(
+        path=str(p), single=True, stat_type="p", p_sides="two", sign_file=str(sign),
+        corrected_files=[str(corrected)],
+    ).inputs  # fmt: skip
+    hashes = [inputs.get_hashval()[1]]
+    save(sign, -T)
+    hashes.append(inputs.get_hashval()[1])
+    save(corrected, np.full(SHAPE, 0.6))
+    hashes.append(inputs.get_hashval()[1])
+    inputs.p_sides = "one"
+    inputs.sign_file = traits.Undefined
+    hashes.append(inputs.get_hashval()[1])
+    assert len(set(hashes)) == 4
 
 
 def test_expressions_are_read_back_as_their_weights(tmp_path):

@@ -163,6 +163,7 @@ def test_values_of_another_scale(tmp_path, values, given, message):
         ({"stat_type": "r", "dof": (2, 20)}, "r needs degrees of freedom"),
         ({"stat_type": "d"}, "d needs group sizes: .* got none"),
         ({"stat_type": "d", "group_sizes": (1, 2, 3)}, "got 1, 2, 3"),
+        ({"stat_type": "d", "group_sizes": (9, 9), "dof": 17}, "18 maps leave at most 16 degrees"),
         ({"stat_type": "d", "group_sizes": 1}, "d needs group sizes"),
         ({"stat_type": "d", "group_sizes": (20, -3)}, "got 20, -3"),
         ({"stat_type": "t", "dof": 9, "group_sizes": 9}, "t takes no group sizes, d does"),
@@ -204,6 +205,35 @@ def test_corrected_p_has_no_z(tmp_path, name):
             statistic_of_file(path, **given)
 
 
+def test_maps_of_palm_that_are_one_statistic(shared):
+    """PALM's t, its p of one side and its Cohen's d of thirty maps have the same z."""
+    stem = shared / "oracles/palm/a_vox/a_vox_vox"
+    t = read_statistic(statistic_of_file(f"{stem}_tstat.nii.gz", "t", 29))
+    d = read_statistic(statistic_of_file(f"{stem}_cohen.nii.gz", "d", group_sizes=30))
+    p = read_statistic(statistic_of_file(f"{stem}_tstat_uncparap.nii.gz", "p", p_sides="one"))
+    for maps in (d, p):
+        np.testing.assert_array_equal(maps.mask, t.mask)
+    np.testing.assert_allclose(d.z[t.mask], t.z[t.mask], atol=1e-6)
+    # Near 1, single precision holds few digits of p.
+    high = t.mask & (t.z > -2)
+    np.testing.assert_allclose(p.z[high], t.z[high], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "statistic"),
+    [
+        ("x_tfce_corrp_tstat1.nii.gz", "x_tstat1.nii.gz"),
+        ("x_clustere_tstat_fwep_m1_c2.nii", "x_vox_tstat_m1_c2.nii"),
+        ("x_vox_tstat_mcfwep_c1.nii", "x_vox_tstat_c1.nii"),
+    ],
+)
+def test_the_statistic_beside_corrected_p_is_named(tmp_path, name, statistic):
+    path = save(tmp_path / name, TWO)
+    save(tmp_path / statistic, T)
+    with pytest.raises(ValueError, match=f"statistic that it is of, {statistic} beside it, and"):
+        statistic_of_file(path)
+
+
 @pytest.mark.parametrize("sides", [None, "two"])
 def test_corrected_p_beside_its_statistic(tmp_path, sides):
     path, p = save(tmp_path / "t.nii", T), np.clip(TWO * 40, 0, 1)
@@ -211,6 +241,7 @@ def test_corrected_p_beside_its_statistic(tmp_path, sides):
     other = save(tmp_path / "my_map.nii", p)
     found = single_result(path, "t", 20, corrected=[fsl], p_sides=sides)
     statistic, maps = read(found)
+    assert any("side above 0" in note for note in notes_of(found)) == (sides is None)
     assert statistic.corrected == {"p_fwe_tfce": (fsl, "1-p")}
     assert statistic.corrected_tail == ("two-sided" if sides else "positive")
     # The statistic is as it was.
