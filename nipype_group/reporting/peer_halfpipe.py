@@ -211,5 +211,13 @@ def _weights(table, before):
 
 
 def _plain(name):
-    """Return letters and digits of a name, which is all that HALFpipe keeps in those of files."""
+    """Return letters and digits of a name, which is all that HALFpipe keeps in those of files.
+
+    Examples
+    --------
+    >>> _plain("patient > control_2"), _plain("patientGtControl2")
+    ('patientgtcontrol2', 'patientgtcontrol2')
+    """
+    for sign, word in (("<>", "vs"), (">", "gt"), ("<", "lt")):
+        name = name.replace(sign, word)
     return re.sub(r"[\W_]+", "", name).lower()
