@@ -374,6 +374,10 @@ class _MergePermutationsInputSpec(GroupInputSpec):
     design_json = File(exists=True, mandatory=True, desc="its description")
     shard_files = InputMultiObject(File(exists=True), mandatory=True, desc="all shards, any order")
     mask_file = File(exists=True, mandatory=True, desc="voxels tested")
+    search_mask_files = InputMultiObject(
+        File(exists=True),
+        desc="those of every contrast of the plan, in order, that have a statistic; default: all",
+    )
     alpha = traits.Float(0.05, usedefault=True, desc="familywise error rate of the masked maps")
     p_approximation = traits.Enum(
         *APPROXIMATIONS, usedefault=True, desc="tail of the nulls: counted, or a fitted curve"
@@ -524,9 +528,24 @@ def _merged(inputs, name, n_shuffles, read):
             grid,
             as_z,
             inputs.cluster_extent,
+            _searched(inputs, c.name, mask, grid),
         )
         for c, shuffled in zip(family.contrasts, contrasts, strict=True)
     ]
+
+
+def _searched(inputs, name, mask, grid):
+    """Return which voxels of the mask have a statistic of a contrast; None for all."""
+    if not isdefined(inputs.search_mask_files):
+        return None
+    names = read_plan(inputs.plan_file)["Contrasts"]
+    if len(inputs.search_mask_files) != len(names):
+        raise ValueError(
+            f"{len(inputs.search_mask_files)} search_mask_files for {len(names)} contrasts; give "
+            "one each"
+        )
+    own, _ = read_mask(inputs.search_mask_files[names.index(name)], grid)
+    return own.ravel(order="F")[np.flatnonzero(mask.ravel(order="F"))]
 
 
 def _found(results):

@@ -18,7 +18,6 @@ from nipype_group.stats.calibrated_templates import (
 from nipype_group.stats.clusters import label_clusters
 from nipype_group.stats.distributions import minus_log10, z_to_log_p
 from nipype_group.stats.early_stopping import stopped_p
-from nipype_group.stats.multiple_testing import adjust_fdr
 from nipype_group.stats.neighbours import neighbour_list
 from nipype_group.stats.permutation import ShuffleResult
 from nipype_group.stats.permutation_p import (
@@ -62,6 +61,8 @@ class MergedContrast:
         Whether voxels compare on the scale of z, with those of contrasts of another statistic.
     min_extent : int
         Smallest number of voxels of a cluster that is kept.
+    searched : bool array, shape (v,), optional
+        Voxels of the mask that have a statistic, where some may not.
 
     Raises
     ------
@@ -78,6 +79,7 @@ class MergedContrast:
     grid: Grid
     as_z: bool = False
     min_extent: int = 0
+    searched: np.ndarray | None = None
 
     def __post_init__(self):
         scaled = self.statistics.statistic_scale == "z"
@@ -91,6 +93,11 @@ class MergedContrast:
     def tail(self):
         """Side tested; F is tested on the positive one."""
         return self.statistics.tail if self.contrast.signed else "positive"
+
+    @property
+    def family(self):
+        """Index of the voxels whose tests are corrected for one another."""
+        return slice(None) if self.searched is None else self.searched
 
     @property
     def exhaustive(self):
@@ -185,7 +192,7 @@ def write_contrast(directory, merged, corrected, about):
     n_shuffles = len(result.nulls["voxel_positive"])
     for name, counts in result.counts.items():
         prefix = "" if name == "voxel" else f"{name}_"
-        log_p, log_q = uncorrected(counts, n_shuffles)
+        log_p, log_q = uncorrected(counts, n_shuffles, merged.family)
         of_contrast[f"{prefix}logp_unc_files"] = write(f"{prefix}logp_unc", minus_log10(log_p))
         of_contrast[f"{prefix}logp_fdr_files"] = write(f"{prefix}logp_fdr", minus_log10(log_q))
     results = [
@@ -220,8 +227,7 @@ def write_stopped_contrast(directory, merged, n_required, alpha, about):
     directory, observed = Path(directory), merged.result[0].observed
     write = partial(_write_map, directory, merged)
     p, taken = stopped_p(merged.result, n_required, about["Shuffles"] - 1)
-    log_p = np.log(p)
-    log_q = adjust_fdr(log_p)
+    log_p, log_q = uncorrected(p, 1, merged.family)
     heights = merged.statistics.heights(observed, merged.contrast.signed)
     own = Corrected("voxel", heights, np.exp(log_q), log_q, np.empty(0), alpha)
     about = about | {
@@ -263,7 +269,7 @@ def _write_result(directory, merged, observed, name, corrected, about):
         "ClusterExtentVoxels": merged.min_extent,
         "Connectivity": merged.statistics.connectivity,
         **_forming(merged),
-        "SearchVolumeVoxels": int(merged.mask.sum()),
+        "SearchVolumeVoxels": len(observed[merged.family]),
         "SurvivingVoxels": int((flat > 0).sum()),
         "Clusters": int(flat.max(initial=0)),
         "LargestStatistic": float(observed.max()),

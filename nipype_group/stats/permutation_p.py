@@ -233,7 +233,7 @@ def cluster_heights(statistic, statistics, contrast, neighbours):
     return found
 
 
-def uncorrected(counts, n_shuffles):
+def uncorrected(counts, n_shuffles, searched=slice(None)):
     """Return natural logarithms of the uncorrected p and of its false discovery rate.
 
     Parameters
@@ -242,9 +242,13 @@ def uncorrected(counts, n_shuffles):
         Shuffles at least as extreme, the unshuffled one included.
     n_shuffles : int
         All shuffles, the unshuffled one included.
+    searched : bool array, shape (v,), optional
+        Voxels among which discoveries are counted; the rate of the others is 1.
     """
     log_p = np.log(counts / n_shuffles)
-    return log_p, adjust_fdr(log_p)
+    log_q = np.zeros(len(log_p))
+    log_q[searched] = adjust_fdr(log_p[searched])
+    return log_p, log_q
 
 
 def stepped_down(maxima, nulls):

@@ -340,6 +340,8 @@ def init_group_wf(*, settings: AnalysisSettings, name: str = "group_wf") -> pe.W
         workflow.connect(
             [(inputnode, permutation_wf, [_SHUFFLES]), (inputnode, report_wf, [_SHUFFLES])]
         )
+        if settings.min_coverage < 1:
+            workflow.connect([(model_wf, permutation_wf, _through("search_mask_files"))])
         outputs, names = ["plan_file"], {f: f for f in _JOINED}
         if settings.early_stop:
             names |= dict.fromkeys(("logp_files", "peak_logp_files"), "logp_fdr_files")

@@ -13,6 +13,7 @@ INPUTS = (
     "mask_file",
     "observations",
     "shuffles_file",
+    "search_mask_files",
 )
 MERGE_OUTPUTS = (
     "contrast_names",
@@ -149,6 +150,8 @@ def init_permutation_wf(
         TSV, a row a map, for blocks and variance groups.
     shuffles_file
         Shuffles to use, a row each.
+    search_mask_files
+        Voxels of the mask that have a statistic, of every contrast; all without.
 
     Outputs
     -------
@@ -250,7 +253,7 @@ def init_permutation_wf(
         [
             (inputnode, plan, [(f, f) for f in of_plan]),
             (inputnode, run, [(f, f) for f in (*files, "stack_file")]),
-            (inputnode, merge, [(f, f) for f in files]),
+            (inputnode, merge, [(f, f) for f in (*files, "search_mask_files")]),
             (plan, run, [("scheme_file", "scheme_file"), *shard]),
             (plan, merge, [(f, f) for f in plans]),
             (run, merge, [("shard_file", "shard_files")]),

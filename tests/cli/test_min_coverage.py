@@ -197,6 +197,13 @@ def test_each_contrast_is_searched_where_the_maps_determine_it(
     logp = next(group.glob(f"{STEM}_contrast-nw_stat-logp_desc-fdrBH*statmap.nii.gz"))
     q = stats.false_discovery_control(p)
     np.testing.assert_allclose(read(logp)[mask & ~corner], -np.log10(q), rtol=1e-4)
+    p, q = (
+        10 ** -read(next(group.glob(f"{STEM}_contrast-nw_stat-logp_desc-permVoxel{kind}*.nii.gz")))
+        for kind in ("Unc", "FDR")
+    )
+    assert (p[corner] == 1).all()
+    expected = stats.false_discovery_control(p[mask & ~corner])
+    np.testing.assert_allclose(q[mask & ~corner], expected, rtol=1e-4)
 
 
 def test_a_participant_without_a_voxel_leaves_the_others_their_difference(
