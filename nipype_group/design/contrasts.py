@@ -15,6 +15,7 @@ from nipype_group.design.expressions import (
     parse_weight_list,
 )
 from nipype_group.stats.glm import independent_rows
+from nipype_group.stats.matrix_products import multiply
 from nipype_group.whole_files import UnusableFileError, read_json
 
 # Of the Unicode names of letters that have a sound of their own.
@@ -221,7 +222,7 @@ def _dependence(weights, design, contrast):
     if design.keys.columns.empty:
         return ()
     numbers = design.participant_numbers.ravel() - 1
-    of_maps = weights @ design.model.inverse
+    of_maps = multiply(weights, design.model.inverse)
     sums = np.array([np.bincount(numbers, weights=row) for row in of_maps])
     several = np.bincount(numbers) > 1
     if not (np.abs(sums[:, several]) > 1e-8 * np.abs(of_maps).max()).any():

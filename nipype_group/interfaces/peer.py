@@ -36,8 +36,8 @@ class _PeerResultsInputSpec(GroupInputSpec):
     package = Str(
         desc="FSL, SPM, PALM, nilearn, FitLins, HALFpipe or AFNI, where several lie in a place"
     )
-    dof = traits.List(
-        traits.Either(traits.Float(), traits.List(traits.Float())),
+    dof = InputMultiObject(
+        traits.List(traits.Float),
         desc="degrees of freedom where files do not state them: one number of t, two of F, or a "
         "list of each, as [[28], [2, 28]]",
     )

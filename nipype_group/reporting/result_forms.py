@@ -120,7 +120,7 @@ _FORMS = {
         },
     },
     "statmap": SIDECAR,
-    "mask": {"Notes?": [str], str: object},
+    "mask": {"Description": str, "Notes?": [str], str: object},
     "clusters": THRESHOLDED,
     "quality": DICTIONARY,
     "regions": DICTIONARY,

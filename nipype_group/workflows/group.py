@@ -360,13 +360,13 @@ def init_group_wf(*, settings: AnalysisSettings, name: str = "group_wf") -> pe.W
         own_statistic = permutation_wf
     _repeat_contrast_maps(workflow, model_wf, report_wf, results, own_statistic)
     if settings.min_coverage < 1:
-        masks = pe.Node(
+        repeat_masks = pe.Node(
             PickItems(index=results.contrasts), name="repeat_masks", run_without_submitting=True
         )
         workflow.connect(
             [
-                (model_wf, masks, [("outputnode.search_mask_files", "inlist")]),
-                (masks, report_wf, [("out", "inputnode.mask_files")]),
+                (model_wf, repeat_masks, [("outputnode.search_mask_files", "inlist")]),
+                (repeat_masks, report_wf, [("out", "inputnode.mask_files")]),
             ]
         )
     return workflow

@@ -127,7 +127,7 @@ def fitted(data, gaps):
         betas, variance, r2, patterns = glm.fit_by_pattern(model, read, one.shape[1])
         found, _ = glm.contrast_maps(
             weights, which, betas, variance, patterns.covariance, patterns.dof, "two-sided",
-            patterns.number,
+            patterns.number, patterns.determine(weights),
         )  # fmt: skip
         yield f"fit {label}", [betas, variance, r2, patterns.covariance, *found.values()]
         quality, _ = map_quality(model, read, one, one.shape[1])
@@ -152,10 +152,10 @@ def of_regions(data, gaps):
         model, weights = model_of("slope")
         regions = fit_regions(model, means)
         contrast = contrast_of("slope", varying_dof=regions.has_missing)
-        p = regions.permutation_p([contrast], 50, "two-sided")
+        p = regions.permutation_p(weights, contrast, 50, "two-sided")
         yield (
             f"regions {label}",
-            [means, *regions.contrast(weights, "t", "two-sided").values(), *p],
+            [means, *regions.contrast(weights, "t", "two-sided").values(), p],
         )
 
 
