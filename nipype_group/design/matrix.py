@@ -10,7 +10,7 @@ import pandas as pd
 from nipype_group.design.formula import code_formula
 from nipype_group.design.fsl import read_fsl_matrix
 from nipype_group.design.sources import participant_label
-from nipype_group.design.tables import read_tsv, repeated, typed
+from nipype_group.design.tables import numbers_of, read_tsv, repeated, typed
 from nipype_group.stats.glm import LinearModel
 from nipype_group.stats.matrix_products import sum_of_squares
 from nipype_group.whole_files import read_json
@@ -137,7 +137,7 @@ def read_design(design_file, design_json):
 
 
 def _numbers(table, where):
-    values = table.apply(pd.to_numeric, errors="coerce")
+    values = table.apply(numbers_of)
     bad = [
         f"{column} line {row + 2}"
         for column in table

@@ -107,6 +107,26 @@ def _rows(text, separator, path):
     return lines, rows
 
 
+def numbers_of(column):
+    """Return a column of text as numbers, NaN where a cell is none.
+
+    Decimals are the nearest float64, from which those of pandas before 3 differ by a bit.
+
+    Examples
+    --------
+    >>> numbers_of(pd.Series(["0.1", "n/a"])).tolist()
+    [0.1, nan]
+    """
+    found = pd.to_numeric(column, errors="coerce")
+    if found.dtype.kind != "f":
+        return found
+    exact = [
+        float(cell) if isinstance(cell, str) and not np.isnan(number) else number
+        for cell, number in zip(column, found, strict=True)
+    ]
+    return pd.Series(exact, index=column.index, name=column.name, dtype=float)
+
+
 def typed(table, text_columns=()):
     """Return a table of text with the columns that hold numbers throughout made numeric.
 
@@ -123,7 +143,7 @@ def typed(table, text_columns=()):
     for column in table.columns.difference(["participant_id", "map", "sha256", *text_columns]):
         present = table[column].dropna()
         if len(present) and pd.to_numeric(present, errors="coerce").notna().all():
-            table[column] = pd.to_numeric(table[column])
+            table[column] = numbers_of(table[column])
     for column in text_columns:
         if column in table:
             table[column] = pd.Categorical(table[column], categories=_in_order(table, column))

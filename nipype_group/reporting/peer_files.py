@@ -14,7 +14,7 @@ import pandas as pd
 from nipype_group.design.contrasts import contrast_label
 from nipype_group.design.fsl import read_fsl_matrix
 from nipype_group.design.matrix import Design
-from nipype_group.design.tables import read_tsv
+from nipype_group.design.tables import numbers_of, read_tsv
 from nipype_group.images import MapError, write_volume
 from nipype_group.reporting.peer_found import FoundResults, residual_dof
 from nipype_group.reporting.peer_maps import (
@@ -266,7 +266,7 @@ def read_peer_design(path):
             raise ValueError(f"{path}: cannot be read as an FSL design ({error})") from error
         return tuple(f"EV{i + 1}" for i in range(matrix.shape[1])), matrix
     table = read_tsv(path).drop(columns=["participant_id"], errors="ignore")
-    values = table.apply(pd.to_numeric, errors="coerce")
+    values = table.apply(numbers_of)
     bad = [c for c in values if not np.isfinite(values[c].to_numpy(dtype=float)).all()]
     if bad or not values.size:
         raise ValueError(

@@ -1,5 +1,6 @@
 """Tables as people write them: read as they are meant, or refused by name."""
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -192,3 +193,9 @@ def test_numbers_are_names_in_a_condition():
     assert code_formula("0 + run", typed(table, ["run"])).columns == [
         "run[2]", "run[10]", "run[x1]"
     ]  # fmt: skip
+
+
+def test_decimals_are_the_nearest_numbers():
+    values = np.random.default_rng(0).random(2000) * 10.0 ** np.arange(-10, 10).repeat(100)
+    table = pd.DataFrame({"participant_id": "01", "age": [repr(float(v)) for v in values]})
+    np.testing.assert_array_equal(typed(table)["age"].to_numpy(), values)
