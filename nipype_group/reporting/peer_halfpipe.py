@@ -113,7 +113,7 @@ def _entities(before):
     return {key: value for key, dash, value in pairs if dash}
 
 
-def _names(befores):
+def _names(stems):
     """Name contrasts by themselves, after the values of the entities in which they differ.
 
     Examples
@@ -121,7 +121,7 @@ def _names(befores):
     >>> _names(["task-a_model-m_contrast-age", "task-b_model-m_contrast-age"])
     ['a: age', 'b: age']
     """
-    every = [_entities(before) for before in befores]
+    every = [_entities(before) for before in stems]
     keys = [key for key in dict.fromkeys(k for e in every for k in e) if key != "contrast"]
     differ = [key for key in keys if len({e.get(key) for e in every}) > 1]
     return [

@@ -194,8 +194,8 @@ def test_labels_are_no_numbers(tmp_path):
 
 def test_a_value_that_matches_nothing_is_named_with_what_there_is(tmp_path):
     put(tmp_path, *(f"sub-01/sub-01_desc-{d}_stat-effect_statmap.nii.gz" for d in ("go", "stop")))
-    with pytest.raises(ValueError, match=r"desc=stpo; leave it out. Values found: desc: go, stop"):
-        by_bids(tmp_path, desc="go,stpo")
+    with pytest.raises(ValueError, match=r"desc=halt; leave it out. Values found: desc: go, stop"):
+        by_bids(tmp_path, desc="go,halt")
     assert by_bids(tmp_path, desc="go,stop") == ["01", "01"]
 
 
