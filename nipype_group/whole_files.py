@@ -371,15 +371,17 @@ def replacing(path):
     only_new = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
     try:
         number = os.open(beside, only_new, 0o666)
+        try:
+            with os.fdopen(number, "wb") as stream:
+                yield stream
+            beside.replace(path)
+        finally:
+            beside.unlink(missing_ok=True)
     except OSError as error:
-        # The name that is wanted, not that of a moment.
+        if error.errno is None or error.filename not in (None, str(beside)):
+            raise
+        # The name that is wanted: not that of a moment, nor none, as where the disk is full.
         raise type(error)(error.errno, error.strerror, str(path)) from error
-    try:
-        with os.fdopen(number, "wb") as stream:
-            yield stream
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def replace_bytes(path, content):

@@ -1,5 +1,6 @@
 """Files that are written whole: new ones under names that nobody can know."""
 
+import errno
 import os
 import uuid
 
@@ -57,6 +58,12 @@ def test_nothing_is_left_of_a_file_that_is_not_finished(tmp_path):
         raise KeyError
     assert [p.name for p in tmp_path.iterdir()] == ["a"]
     assert path.read_text() == "old"
+
+
+def test_a_disk_that_fills_up_is_told_with_the_file(tmp_path):
+    with pytest.raises(OSError, match="No space left.*/a'"), replacing(tmp_path / "a"):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert not list(tmp_path.iterdir())
 
 
 def test_who_may_read_it_is_what_the_user_has_set(tmp_path):
