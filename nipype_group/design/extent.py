@@ -59,7 +59,7 @@ def study_extent(files, formula=None, min_coverage=1.0):
         entries, n_maps, shapes = [], shape[3] if len(shape) > 3 else 1, [shape]
         counts = [_count(files["stack_file"], v) for v in _spread(range(n_maps), _MAPS_READ)]
     else:
-        entries = _entries(files)
+        entries = _entries(files, formula)
         n_maps, paths = len(entries), [e.path for e in entries]
         shapes = [s for path in _spread(paths, _MOST_HEADERS) if (s := _shape(path)) is not None]
         counts = [_count(path) for path in _spread(paths, _MAPS_READ)]
@@ -88,12 +88,13 @@ def _count(path, volume=None):
     return np.count_nonzero(np.nan_to_num(values))
 
 
-def _entries(files):
+def _entries(files, formula):
     if "bids_dir" in files:
         return find_bids_maps(files["bids_dir"], parse_selection(files.get("select", [])))
     if "pattern" in files:
         return find_pattern_maps(files["pattern"])
-    return read_maps_table(files["maps_table"])
+    variables = None if formula is None else formula_variables(formula)
+    return read_maps_table(files["maps_table"], variables)
 
 
 def _shape(path):

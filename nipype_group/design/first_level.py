@@ -50,7 +50,7 @@ def split_merged(path, directory, stem="vol"):
     ]
 
 
-def find_merged_maps(path, directory, table=None, variance_file=None):
+def find_merged_maps(path, directory, table=None, variance_file=None, variables=None):
     """Take the volumes of a 4D image for maps.
 
     Parameters
@@ -63,6 +63,8 @@ def find_merged_maps(path, directory, table=None, variance_file=None):
         Table of the volumes, see `read_volumes_table`; without it they are numbered from 1.
     variance_file : path, optional
         4D image of the effects' variances.
+    variables : sequence of str, optional
+        Columns of the table that the model uses; without it it may use all.
 
     Returns
     -------
@@ -85,7 +87,7 @@ def find_merged_maps(path, directory, table=None, variance_file=None):
         width = len(str(len(maps)))
         rows = [(f"{i + 1:0{width}d}", {}, {}) for i in range(len(maps))]
     else:
-        rows = read_volumes_table(table)
+        rows = read_volumes_table(table, variables)
     if len(rows) != len(maps):
         raise MapError(path, f"{len(maps)} volumes; {table} has {len(rows)} rows, not one each")
     return [

@@ -106,7 +106,7 @@ def collect(
         if id(entry) in strange:
             continue
         if twice[(entry.participant, *entry.conditions.values())] > 1:
-            problems.append((entry, "the participant has more than one such map"))
+            problems.append((entry, _not_told_apart(entry)))
         else:
             checked.append((entry, row))
     good, bad = _check_maps(checked, zero_is_value)
@@ -125,7 +125,7 @@ def collect(
     if participants is not None:
         rank = {label: i for i, label in enumerate(participants.index)}
         good.sort(key=lambda item: rank[item[0].participant])
-    return _assemble(good, excluded, participants, conditions)
+    return _assemble(good, excluded, participants, conditions, listed)
 
 
 def _same_numbers(label, participants):
@@ -188,6 +188,13 @@ def _row(entry, participants, conditions):
     return row
 
 
+def _not_told_apart(entry):
+    """Say that the participant of a map has another one that is called the same."""
+    called = " ".join(f"{column}={value}" for column, value in entry.conditions.items())
+    which = f"one map with {called}" if called else "one map"
+    return f"the participant has more than {which}, and no condition tells them apart"
+
+
 def _check_variables(variables, known):
     unknown = [v for v in variables if v not in known]
     if unknown:
@@ -243,7 +250,7 @@ def _most_common_grid(grids):
     return first[max(votes, key=votes.get)] if votes else None
 
 
-def _assemble(good, excluded, participants, conditions):
+def _assemble(good, excluded, participants, conditions, listed):
     table = pd.DataFrame([row for _, row in good])
     front = ["participant_id", *conditions]
     back = ["map", "sha256"]
@@ -252,7 +259,7 @@ def _assemble(good, excluded, participants, conditions):
         {"participant_id": f"sub-{e.participant}", **e.conditions, "map": e.name, "reason": reason}
         for e, reason in excluded
     ]
-    left_out += _without_map(good, excluded, participants, conditions)
+    left_out += _without_map(good, excluded, participants, conditions, listed)
     variances = [e.variance for e, _ in good]
     if any(variances) and not all(variances):
         lacking = ", ".join(e.name for e, _ in good if e.variance is None)
@@ -266,11 +273,16 @@ def _assemble(good, excluded, participants, conditions):
     )
 
 
-def _without_map(good, excluded, participants, conditions):
-    """List participants without a map, and conditions that a participant lacks."""
+def _without_map(good, excluded, participants, conditions, listed):
+    """List participants without a map, and conditions that a participant lacks.
+
+    Of maps that are listed one by one the conditions that most participants have are expected.
+    """
     entries = [e for e, _ in good] + [e for e, _ in excluded]
-    have = {(e.participant, *e.conditions.values()) for e in entries}
+    have = {(e.participant, tuple(e.conditions.values())) for e in entries}
     labels = {e.participant for e in entries}
+    n_have = Counter(cell for _, cell in have if None not in cell)
+    cells = sorted(cell for cell, n in n_have.items() if not listed or 2 * n > len(labels))
     lacking = []
     if participants is not None:
         lacking += [
@@ -278,7 +290,6 @@ def _without_map(good, excluded, participants, conditions):
             for label, row in participants.iterrows()
             if label not in labels
         ]
-    cells = sorted({tuple(e.conditions.values()) for e in entries})
     lacking += [
         {
             "participant_id": f"sub-{label}",
@@ -287,6 +298,6 @@ def _without_map(good, excluded, participants, conditions):
         }
         for label in sorted(labels)
         for cell in cells
-        if conditions and (label, *cell) not in have
+        if conditions and (label, cell) not in have
     ]
     return lacking

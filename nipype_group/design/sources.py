@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from nipype_group.design.folders import natural_key, walk
-from nipype_group.design.tables import read_tsv, repeated
+from nipype_group.design.tables import numbers_of, read_tsv, repeated
 from nipype_group.images import IMAGE_SUFFIXES
 
 # Long names that users of pybids know, for the entities of file names.
@@ -426,11 +426,18 @@ def _key(entry):
     return entry.participant, frozenset(entry.conditions.items())
 
 
-def read_maps_table(path):
+def read_maps_table(path, variables=None):
     """Read a table with the columns participant_id, map and, optionally, variance.
 
-    Paths are relative to the table's folder. Other columns are covariates; where a participant
-    has several maps, the columns of text that tell them apart are conditions.
+    Paths are relative to the table's folder. Other columns are covariates, or conditions where a
+    participant has several maps: the columns of names that the model uses and that differ within
+    participants, and as many of the others as tell the maps of a participant apart.
+
+    Parameters
+    ----------
+    path : path
+    variables : sequence of str, optional
+        Columns that the model uses; without it it may use all.
 
     Returns
     -------
@@ -451,7 +458,7 @@ def read_maps_table(path):
     folder = Path(path).parent
     entries = []
     for row, (label, conditions, covariates) in zip(
-        table.to_dict("records"), _described(table), strict=True
+        table.to_dict("records"), _described(table, variables), strict=True
     ):
         variance = row.get("variance")
         entries.append(
@@ -467,11 +474,17 @@ def read_maps_table(path):
     return entries
 
 
-def read_volumes_table(path):
+def read_volumes_table(path, variables=None):
     """Read the table of the volumes of a 4D image, a row a volume, in their order.
 
     Other columns than participant_id are conditions and covariates, as `read_maps_table` tells
     them apart.
+
+    Parameters
+    ----------
+    path : path
+    variables : sequence of str, optional
+        As `read_maps_table` takes them.
 
     Returns
     -------
@@ -489,35 +502,42 @@ def read_volumes_table(path):
     empty = _lines(table, table["participant_id"].isna())
     if empty:
         raise ValueError(f"{path}: no participant_id in line {', '.join(empty)}")
-    return _described(table)
+    return _described(table, variables)
 
 
 def _lines(table, rows):
     return [str(line) for line, row in zip(table.attrs["lines"], rows, strict=True) if row]
 
 
-def _described(table):
+def _described(table, variables):
     """Return participant, conditions and covariates of every row of a table of maps."""
     labels = table["participant_id"].map(participant_label)
-    others = [c for c in table if c not in ("participant_id", *_RESERVED)]
-    conditions = []
-    if labels.duplicated().any():
-        within = table[others].groupby(labels).nunique()
-        # A covariate that varies within participants, as reaction time, is no key.
-        conditions = [
-            c
-            for c in others
-            if (within[c] > 1).any()
-            and (
-                pd.to_numeric(table[c].dropna(), errors="coerce").isna().any()
-                or table[c].nunique() <= within[c].max()
-            )
-        ]
+    others = table[[c for c in table if c not in ("participant_id", *_RESERVED)]]
+    conditions = _conditions(others, labels, others.columns if variables is None else variables)
     return [
         (
             label,
-            {c: str(row[c]) for c in conditions},
-            {c: row[c] for c in others if c not in conditions},
+            {c: None if pd.isna(row[c]) else row[c] for c in conditions},
+            {c: value for c, value in row.items() if c not in conditions},
         )
-        for row, label in zip(table.to_dict("records"), labels, strict=True)
+        for row, label in zip(others.to_dict("records"), labels, strict=True)
     ]
+
+
+def _conditions(table, labels, variables):
+    """Return the columns, in their order, that are conditions of a participant's maps."""
+    within = table.groupby(labels).nunique()
+    varying = [c for c in table if (within[c] > 1).any()]
+    # All the values that there are can be those of a participant.
+    few = [c for c in varying if table[c].nunique() <= within[c].max()]
+    # A covariate that varies within participants, as reaction time, is no key.
+    names = [c for c in varying if c in few or numbers_of(table[c].dropna()).isna().any()]
+    chosen = [c for c in names if c in variables]
+
+    def n_apart(columns):
+        return len(table[columns].assign(participant_id=labels).drop_duplicates())
+
+    for column in [*few, *names]:
+        if column not in chosen and n_apart([*chosen, column]) > n_apart(chosen):
+            chosen.append(column)
+    return [c for c in table if c in chosen]

@@ -56,6 +56,7 @@ def _source(inputs):
 def _entries(inputs, directory):
     """Return the maps that the one given source names; volumes of a 4D image go to `directory`."""
     source = _source(inputs)
+    variables = inputs.variables if isdefined(inputs.variables) else None
     if source == "bids_dir":
         return _bids_entries(inputs)
     if source == "pattern":
@@ -64,7 +65,7 @@ def _entries(inputs, directory):
             return entries
         return with_variances(entries, find_pattern_maps(inputs.variance_pattern))
     if source == "maps_table":
-        return read_maps_table(inputs.maps_table)
+        return read_maps_table(inputs.maps_table, variables)
     if source == "stack_file":
         variance = inputs.variance_stack_file
         return find_merged_maps(
@@ -72,6 +73,7 @@ def _entries(inputs, directory):
             directory,
             _participants_file(inputs),
             variance if isdefined(variance) else None,
+            variables,
         )
     return _given_entries(inputs)
 
@@ -105,7 +107,7 @@ def _given_entries(inputs):
 
 
 class _CollectMapsInputSpec(GroupInputSpec):
-    revision = 2
+    revision = 3
     bids_dir = Directory(exists=True, desc="top folder of BIDS derivatives")
     select = InputMultiObject(
         Str, desc="with bids_dir: KEY=VALUE[,VALUE] entities; several values make a condition"
@@ -132,8 +134,10 @@ class _CollectMapsInputSpec(GroupInputSpec):
     variance_stack_file = File(
         exists=True, desc="with stack_file: 4D image of the effects' variances"
     )
-    variables = InputMultiObject(
-        Str, desc="columns that the model uses: rows with n/a in one are left out"
+    variables = traits.List(
+        Str,
+        desc="columns that the model uses: rows with n/a in one are left out; another of a table "
+        "of maps is a condition only where it has to tell a participant's maps apart",
     )
     zero_is_value = traits.Bool(
         False, usedefault=True, desc="a voxel of 0 has that value: NaN alone is missing"

@@ -35,9 +35,12 @@ def summarise(output_dir, work_dir):
     for path in group.glob("*observations.tsv"):
         observations = read_tsv(path)
         excluded = read_tsv(next(group.glob("*excluded.tsv")))
+        # A label that two people have makes a condition of what differs between them.
+        conditions = " and ".join(excluded.columns.drop(["participant_id", "map", "reason"]))
         lines.append(
             f"{len(observations)} maps of {observations['participant_id'].nunique()} participants "
-            f"are in, {len(excluded)} rows are out"
+            + f"(told apart by {conditions}) " * bool(conditions)
+            + f"are in, {len(excluded)} rows are out"
             + (f" (see excluded.tsv): {_reasons(excluded)}" if len(excluded) else "")
         )
     lines += [f"Warning: {note}" for note in _notes(group)]

@@ -43,7 +43,7 @@ OUTPUTS = (
 
 def init_collect_wf(
     *,
-    variables: tuple = (),
+    variables: tuple | None = None,
     smoothing_fwhm_mm: tuple = (),
     min_coverage: float = 1.0,
     mask_threshold: float | None = None,
@@ -63,8 +63,9 @@ def init_collect_wf(
 
     Parameters
     ----------
-    variables : tuple of str
-        Columns that the model uses; rows with n/a in one are left out.
+    variables : tuple of str, optional
+        Columns that the model uses; rows with n/a in one are left out. Without it it may use all
+        conditions of a table of maps.
     smoothing_fwhm_mm : tuple of float
         One number or three, in mm; empty for no smoothing.
     min_coverage : float
@@ -151,7 +152,7 @@ def init_collect_wf(
         name="collect",
         mem_gb=0.5,
     )
-    if variables:
+    if variables is not None:
         collect.inputs.variables = list(variables)
     mask = pe.Node(GroupMask(min_coverage=min_coverage, **zeros), name="mask", mem_gb=0.5)
     if mask_threshold is not None:

@@ -233,7 +233,7 @@ def init_group_wf(*, settings: AnalysisSettings, name: str = "group_wf") -> pe.W
     inputnode = pe.Node(IdentityInterface(fields=list(INPUTS)), name="inputnode")
     outputnode = pe.Node(IdentityInterface(fields=list(OUTPUTS)), name="outputnode")
     collect_wf = collect_stage.init_collect_wf(
-        variables=tuple(_table_variables(settings)),
+        variables=_table_variables(settings),
         smoothing_fwhm_mm=settings.smoothing_fwhm_mm if settings.smooths else (),
         min_coverage=settings.min_coverage,
         mask_threshold=settings.mask_threshold,
@@ -373,11 +373,13 @@ def init_group_wf(*, settings: AnalysisSettings, name: str = "group_wf") -> pe.W
 
 
 def _table_variables(settings):
-    """Return the columns of the tables that the model, blocks and variance groups use."""
+    """Return the columns of the tables that model, blocks and variance groups use, if known."""
     names = [] if settings.formula is None else formula_variables(settings.formula)
     names += [name for name in settings.blocks if not Path(name).is_absolute()]
     names += [] if settings.variance_groups is None else [settings.variance_groups]
-    return [name for name in dict.fromkeys(names) if name != "participant_id"]
+    if settings.formula is None and not names:
+        return None
+    return tuple(name for name in dict.fromkeys(names) if name != "participant_id")
 
 
 def _through(*fields, without=()):

@@ -74,7 +74,7 @@ def test_subject_with_two_maps(refused, maps_table):
     table, write = maps_table
     table.loc[7, "participant_id"] = "sub-03"
     table.loc[7, ["age", "group", "score"]] = table.loc[2, ["age", "group", "score"]]
-    says = ["sub-03", "the participant has more than one such map"]
+    says = ["sub-03", "the participant has more than one map, and"]
     refused(source=("--maps", write(table)), says=says)
 
 

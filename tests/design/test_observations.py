@@ -19,7 +19,7 @@ def entry(write_map):
     """Return a function that writes a map and describes it."""
 
     def make(label, values=None, affine=None, name=None, **kwargs):
-        name = name or f"{label}{''.join(kwargs.get('conditions', {}).values())}.nii.gz"
+        name = name or f"{label}{''.join(map(str, kwargs.get('conditions', {}).values()))}.nii.gz"
         if values is None:
             values = np.random.default_rng(list(name.encode())).random(SHAPE) + 1
         where = {} if affine is None else {"affine": affine}
@@ -115,8 +115,8 @@ def bad(entry, tmp_path):
     add("the file does not exist", "19")
     entries[-1].path.unlink()
     add("no such participant in the participants table", "99")
-    add("more than one such map", "20", name="20a.nii.gz")
-    add("more than one such map", "20", name="20b.nii.gz")
+    add("more than one map, and", "20", name="20a.nii.gz")
+    add("more than one map, and", "20", name="20b.nii.gz")
     return entries, people(*sorted({e.participant for e in entries} - {"99"})), broken
 
 
@@ -197,6 +197,30 @@ def test_conditions_key_the_rows_and_missing_ones_are_listed(entry):
     (row,) = found.excluded.to_dict("records")
     assert (row["participant_id"], row["task"]) == ("sub-03", "b")
     assert "the participant's others are in" in row["reason"]
+
+
+def test_a_map_whose_condition_is_missing_is_out_and_makes_no_condition(entry):
+    visits = (("01", "pre"), ("01", "post"), ("02", "pre"), ("02", None))
+    entries = [entry(label, conditions={"visit": visit}) for label, visit in visits]
+    found = collect(entries, variables=["visit"])
+    assert found.table["visit"].tolist() == ["pre", "post", "pre"]
+    assert found.excluded[["participant_id", "reason"]].to_numpy().tolist() == [
+        ["sub-02", "n/a in visit"],
+        ["sub-02", "no map was found for this condition; the participant's others are in"],
+    ]
+    # A column that the model does not use tells the maps apart where it has no value, too.
+    assert collect(entries).table["visit"].isna().tolist() == [False, False, False, True]
+
+
+def test_of_listed_maps_the_conditions_of_most_participants_are_expected(entry):
+    days = [("01", "a"), ("01", "b"), ("02", "a"), ("02", "c"), ("03", "a")]
+    entries = [entry(label, conditions={"day": day}) for label, day in days]
+    assert len(collect(entries).excluded) == 4
+    assert len(collect(entries, listed=True).excluded) == 0
+    (row,) = collect(
+        [*entries, entry("03", conditions={"day": "b"})], listed=True
+    ).excluded.to_dict("records")
+    assert (row["participant_id"], row["day"]) == ("sub-02", "b")
 
 
 def test_columns_that_say_two_things_are_refused(entry):

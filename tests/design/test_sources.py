@@ -213,6 +213,54 @@ def test_columns_that_tell_a_subjects_maps_apart_are_conditions(tmp_path, rt):
 
 
 @pytest.mark.parametrize(
+    ("variables", "conditions"),
+    [
+        # What the model uses and differs within participants, whatever else does.
+        (("visit",), ["visit"]),
+        (("visit", "age"), ["visit"]),
+        (("rater",), ["rater"]),
+        (("visit", "rater"), ["visit", "rater"]),
+        # A covariate stays one.
+        (("visit", "rt"), ["visit"]),
+        # Of what it does not use, what tells maps apart and has few values comes first.
+        ((), ["visit"]),
+        (("age",), ["visit"]),
+        (("rt",), ["visit"]),
+        (("group",), ["visit"]),
+    ],
+)
+def test_columns_that_the_model_does_not_use_are_conditions_only_where_needed(
+    tmp_path, variables, conditions
+):
+    path = maps_table(
+        tmp_path / "m.tsv", participant_id=["1", "1", "2", "2"], map=list("abcd"),
+        note=["tired", np.nan, "late", "moved"], group=list("ppcc"),
+        age=["30", "30", "40", "40"], visit=["1", "2", "1", "2"],
+        rater=["ann", "bob", "bob", "cid"], rt=["0.51", "0.52", "0.62", "0.55"],
+    )  # fmt: skip
+    entries = read_maps_table(path, variables)
+    assert list(entries[0].conditions) == conditions
+    assert [list(c) for _, c, _ in read_volumes_table(path, variables)] == [conditions] * 4
+
+
+def test_a_column_is_a_condition_where_no_other_tells_maps_apart(tmp_path):
+    path = maps_table(
+        tmp_path / "m.tsv", participant_id=["1", "1", "2", "2"], map=list("abcd"),
+        day=["mon", "tue", "wed", "fri"], run=["1", "1", "2", "2"],
+    )  # fmt: skip
+    assert [e.conditions["day"] for e in read_maps_table(path, ("run",))] == [
+        "mon", "tue", "wed", "fri"]  # fmt: skip
+
+
+def test_a_condition_that_is_missing_is_no_level(tmp_path):
+    path = maps_table(
+        tmp_path / "m.tsv", participant_id=["1", "1", "2", "2"], map=list("abcd"),
+        visit=["pre", "post", "pre", np.nan],
+    )  # fmt: skip
+    assert [e.conditions["visit"] for e in read_maps_table(path)] == ["pre", "post", "pre", None]
+
+
+@pytest.mark.parametrize(
     ("columns", "message"),
     [
         ({"map": ["a"]}, "no column participant_id"),
