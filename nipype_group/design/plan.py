@@ -11,7 +11,12 @@ from nipype_group.design.contrasts import Contrast
 from nipype_group.stats.aspin_welch import AspinWelch
 from nipype_group.stats.glm import independent_rows
 from nipype_group.stats.partition import holds, partition
-from nipype_group.stats.planning import Shuffling, choose_shuffling, row_labels
+from nipype_group.stats.planning import (
+    Shuffling,
+    choose_shuffling,
+    row_labels,
+    shuffles_reached,
+)
 from nipype_group.stats.shuffle_methods import METHODS, ShuffledContrast, shuffled_rows
 from nipype_group.stats.shuffle_statistics import ShuffleStatistics
 from nipype_group.stats.shuffling import ShufflingScheme
@@ -151,6 +156,9 @@ class Plan:
         Shards asked for.
     contrast_names : tuple of str
         Contrasts tested, in the order they were given.
+    n_reached : dict
+        Name of a contrast to the number of shuffles that give any data the statistic that they
+        have unshuffled: 1 or more, see `shuffles_reached`.
     warnings : tuple of str
         Where the data put the assumption of the test in doubt.
     """
@@ -160,6 +168,7 @@ class Plan:
     n_permutations: int
     n_shards: int | None = None
     contrast_names: tuple = ()
+    n_reached: dict = field(default_factory=dict)
     warnings: tuple = ()
 
     def n_shuffles(self, name):
@@ -181,8 +190,20 @@ class Plan:
         return list(pairwise(edges))
 
     def smallest_p(self, name):
-        """Return the smallest p that a family can reach."""
-        return 1 / self.n_shuffles(name)
+        """Return the smallest p that every contrast of a family can reach."""
+        total = self.n_shuffles(name)
+        return {c.name: self.n_reached[c.name] / total for c in self.families[name].contrasts}
+
+    def hopeless(self, alpha):
+        """Return a warning of every contrast that no data can make survive at a level."""
+        smallest = {k: p for name in self.families for k, p in self.smallest_p(name).items()}
+        return tuple(
+            f"contrast {name}: there are too few shuffles for a p of {alpha:g}, the smallest is "
+            f"{smallest[name]:.3g}, so nothing can survive; add maps, or permutations where there "
+            "are more"
+            for name in self.contrast_names
+            if smallest[name] > alpha
+        )
 
     def describe(self):
         """Return the plan as sentences."""
@@ -215,8 +236,8 @@ class Plan:
         }[scheme.kind]
         return (
             f"{names}: tested by {words}{place} of the {_METHOD_WORDS[self.test.method]}, which "
-            f"takes {assumes}. There are {distinct} distinct {words}; {how}. The smallest p is "
-            f"{self.smallest_p(name):.3g}."
+            f"takes {assumes}. There are {distinct} distinct {words}; {how}. "
+            f"{_describe_smallest(self.smallest_p(name))}."
         )
 
     @property
@@ -228,6 +249,16 @@ class Plan:
     def seed(self):
         """Seed of the sampling."""
         return next(iter(self.families.values())).scheme.seed
+
+
+def _describe_smallest(smallest):
+    """Return the smallest p of contrasts, said once where they share it."""
+    by_p = {}
+    for contrast, p in smallest.items():
+        by_p.setdefault(f"{p:.3g}", []).append(contrast)
+    if len(by_p) == 1:
+        return f"The smallest p is {next(iter(by_p))}"
+    return "The smallest p is " + ", ".join(f"{p} of {', '.join(c)}" for p, c in by_p.items())
 
 
 def _describe_blocks(name, scheme):
@@ -279,7 +310,7 @@ def _forming_words(settings):
 
 def make_plan(
     design, contrasts, n_permutations, seed, test=None, *, shuffling="auto", blocks=(),
-    given=None, n_shards=None, warn=None,
+    given=None, n_shards=None, warn=None, alpha=None,
 ):  # fmt: skip
     """Plan the permutation test of the contrasts of a design.
 
@@ -304,6 +335,8 @@ def make_plan(
         As in `Plan`.
     warn : callable, optional
         ``warn(split, kind, name)`` gives warnings from the data.
+    alpha : float, optional
+        Level below which a p survives; contrasts that cannot reach it are warned of.
 
     Returns
     -------
@@ -332,7 +365,7 @@ def make_plan(
     model = design.model
     participants = design.participant_numbers.ravel()
     places = _places(design)
-    families, warnings = {}, []
+    families, warnings, shuffled = {}, [], {}
     for contrast in contrasts:
         split = partition(model, independent_rows(contrast.weights))
         if given is None:
@@ -347,13 +380,21 @@ def make_plan(
         scheme = _scheme(design, split, test.method, chosen, seed, given, contrast.name)
         if not scheme.exhaustive and given is None and scheme.n_distinct <= n_permutations + 1:
             scheme = replace(scheme, exhaustive=True)
-        _check_test(test, test.shuffled(model, contrast, scheme, _unsmoothed))
+        shuffled[contrast.name] = test.shuffled(model, contrast, scheme, _unsmoothed)
+        _check_test(test, shuffled[contrast.name])
         name = chosen.name
         if test.method == "huh-jhun":
             name += f"-{scheme.n_maps}"
         families.setdefault(name, Family(scheme, [])).contrasts.append(contrast)
     names = tuple(c.name for c in contrasts)
-    return Plan(families, test, n_permutations, n_shards, names, tuple(warnings))
+    plan = Plan(families, test, n_permutations, n_shards, names, {}, tuple(warnings))
+    n_reached = {
+        c.name: shuffles_reached(shuffled[c.name], test.statistics, plan.n_shuffles(name))
+        for name, family in families.items()
+        for c in family.contrasts
+    }
+    plan = replace(plan, n_reached=n_reached)
+    return plan if alpha is None else replace(plan, warnings=(*warnings, *plan.hopeless(alpha)))
 
 
 def _check_early_stop(test, n_permutations):

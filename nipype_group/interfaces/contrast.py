@@ -101,22 +101,23 @@ class EstimateContrasts(GroupInterface):
         return runtime
 
     def _searched(self, name, fit, variance):
-        """Return where a contrast is searched, and what it lacks where maps lack voxels."""
+        """Return where a contrast is searched, and what is said of where it has no statistic."""
         mask = fit.mask
         if isdefined(self.inputs.search_mask_file):
             mask = read_mask(self.inputs.search_mask_file, fit.grid)[0]
-        if fit.patterns is None:
-            return mask, []
         searched = mask & (fit.unmask(variance > 0) > 0)
+        why = "the design fits their maps exactly, as maps that are all alike"
+        if fit.patterns is not None:
+            why = f"the maps that have them do not determine it, or {why}"
         if not searched.any():
             raise ValueError(
-                f"no voxel has maps that determine the contrast {name}: raise min_coverage, or "
-                "leave the contrast out"
+                f"no voxel has a statistic of the contrast {name} ({why}): leave the contrast "
+                "out, or raise min_coverage where maps lack voxels"
             )
         lost = int(mask.sum()) - int(searched.sum())
         if not lost:
             return searched, []
         return searched, [
-            f"{lost} of {mask.sum()} voxels have no statistic of {name} and are not searched: the "
-            "maps that have them do not determine it, or are all alike"
+            f"{lost} of {mask.sum()} voxels have no statistic of {name} and are not searched: "
+            f"{why}"
         ]

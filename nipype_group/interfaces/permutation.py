@@ -98,6 +98,7 @@ class _PlanPermutationsInputSpec(GroupInputSpec):
     )
     variance_groups = Str(desc="column of the observations: groups with a variance of their own")
     shuffles_file = File(exists=True, desc="shuffles to use, a row each, as FSL's -P writes them")
+    alpha = traits.Float(desc="level that p are compared with: what cannot reach it is warned of")
     n_shards = traits.Int(desc="shards of each family; default: shards of a fixed size")
     n_voxel_shards = traits.Int(
         desc="parts of the mask that each of these is split into; needs mask_file; default: none"
@@ -163,6 +164,7 @@ class PlanPermutations(GroupInterface):
             design, read_contrasts(inputs.contrasts_file), inputs.n_permutations, inputs.seed,
             test, shuffling=inputs.shuffling, blocks=blocks, given=given,
             n_shards=_given(inputs.n_shards), warn=_doubts(stack, design.model),
+            alpha=_given(inputs.alpha),
         )  # fmt: skip
         LOGGER.info("%s", plan.describe())
         names = ("plan_file", "scheme_file", "text_file")
@@ -444,23 +446,23 @@ class MergePermutations(GroupInterface):
         plan = read_plan(inputs.plan_file)
         of_contrasts, results = {}, {}
         for name in plan["Families"]:
-            about = _about(plan, name)
             write = self._write_stopped if plan["EarlyStop"] else self._write_family
-            for contrast, written in write(cwd, name, about).items():
+            for contrast, written in write(cwd, name, plan).items():
                 of_contrasts[contrast], results[contrast] = written
                 LOGGER.info("%s: %s", contrast, _found(results[contrast]))
         self._list_outputs_by_contrast(plan["Contrasts"], of_contrasts, results)
         return runtime
 
-    def _write_family(self, cwd, name, about):
+    def _write_family(self, cwd, name, plan):
         """Write all of a family's contrasts, corrected for their families of tests."""
         inputs, written = self.inputs, {}
-        merged = _merged(inputs, name, about["Shuffles"], merge_shards)
+        merged = _merged(inputs, name, plan["Families"][name]["Shuffles"], merge_shards)
         corrected, contrast_p = correct_contrasts(
             merged, inputs.alpha, inputs.p_approximation, inputs.across_contrasts
         )
         for one, own, p in zip(merged, corrected, contrast_p, strict=True):
-            of_contrast, results = write_contrast(cwd, one, own, {"ContrastP": p, **about})
+            about = {"ContrastP": p, **_about(plan, name, one.name)}
+            of_contrast, results = write_contrast(cwd, one, own, about)
             if inputs.template != "none":
                 path = cwd / f"{one.label}_template.json"
                 of_contrast["template_files"] = write_template(
@@ -469,18 +471,21 @@ class MergePermutations(GroupInterface):
             written[one.name] = of_contrast, results
         return written
 
-    def _write_stopped(self, cwd, name, about):
+    def _write_stopped(self, cwd, name, plan):
         """Write all of a family's contrasts, whose voxels stopped early."""
-        inputs, stop = self.inputs, about["EarlyStop"]
+        inputs, stop = self.inputs, plan["EarlyStop"]
         unused = [n for n in ("p_approximation", "template") if getattr(inputs, n) != "none"]
         if unused or inputs.across_contrasts:
             raise ValueError(
                 f"{', '.join(unused or ['across_contrasts'])} needs the maximum of every "
                 "shuffle, which early stopping does not know"
             )
-        merged = _merged(inputs, name, about["Shuffles"], read_stopped_shards)
+        n_shuffles = plan["Families"][name]["Shuffles"]
         return {
-            one.name: write_stopped_contrast(cwd, one, stop, inputs.alpha, about) for one in merged
+            one.name: write_stopped_contrast(
+                cwd, one, stop, inputs.alpha, _about(plan, name, one.name)
+            )
+            for one in _merged(inputs, name, n_shuffles, read_stopped_shards)
         }
 
     def _list_outputs_by_contrast(self, contrasts, of_contrasts, results):
@@ -492,12 +497,13 @@ class MergePermutations(GroupInterface):
             self._results[name] = [of_contrasts[contrast][name] for contrast in contrasts]
 
 
-def _about(plan, family):
-    """Return what the summaries of a family say about the plan."""
+def _about(plan, family, contrast):
+    """Return what the summaries of a contrast say about the plan."""
     about = plan["Families"][family]
-    names = ("Shuffling", "DistinctShufflings", "Shuffles", "SmallestP")
+    names = ("Shuffling", "DistinctShufflings", "Shuffles")
     return {
         **{name: about[name] for name in names},
+        "SmallestP": about["SmallestP"][contrast],
         "Method": plan["Method"],
         "EarlyStop": plan["EarlyStop"],
         "RandomSeed": plan["RandomSeed"],

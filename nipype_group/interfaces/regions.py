@@ -158,7 +158,6 @@ class RegionModels(GroupInterface):
             how = plan.n_shuffles(name), inputs.tail
             about = {
                 "Shuffles": plan.n_shuffles(name),
-                "SmallestP": plan.smallest_p(name),
                 "RandomSeed": plan.seed,
                 "Shuffling": family.scheme.kind,
             }
@@ -171,7 +170,8 @@ class RegionModels(GroupInterface):
                     fit.permutation_p(*of_contrast, *how, n_threads=inputs.num_threads)
                     for fit in fits
                 ]
-                found[contrast.name] = p, about
+                smallest = {"SmallestP": plan.smallest_p(name)[contrast.name]}
+                found[contrast.name] = p, about | smallest
         return found
 
     def _test(self, contrast, fits, permuted):

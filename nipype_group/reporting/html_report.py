@@ -322,7 +322,7 @@ def _permutation(folder, contrast, results):
     facts = [
         ("Shuffles", f"{family['Shuffles']:,} with the unshuffled one, {family['Shuffling']}"),
         ("Distinct", distinct),
-        ("Smallest p", f"{family['SmallestP']:.2g}"),
+        ("Smallest p", f"{family['SmallestP'][contrast.name]:.2g}"),
         ("Seed", f"{plan['RandomSeed']}"),
     ]
     of_all = [r.settings["ContrastP"] for r in results if r.settings.get("ContrastP") is not None]

@@ -115,7 +115,7 @@ _FORMS = {
                 "Shuffling": str,
                 "DistinctShufflings": (str, *NUMBER),
                 "Shuffles": int,
-                "SmallestP": NUMBER,
+                "SmallestP": {str: NUMBER},
             }
         },
     },

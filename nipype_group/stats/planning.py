@@ -1,12 +1,14 @@
 """Which shuffling tests a contrast, and what the data say about what it assumes."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import special
 
 from nipype_group.stats.matrix_products import multiply, residuals_of
 from nipype_group.stats.partition import holds
+from nipype_group.stats.shuffle_maps import statistic_maps
+from nipype_group.stats.shuffle_tiles import Tiles
 from nipype_group.stats.shuffling import ShufflingScheme
 
 SHUFFLINGS = ("auto", "permute", "flip", "both")
@@ -17,6 +19,8 @@ _MOSTLY, _SOMETHING = 0.5, 1e-6
 _SKEWNESS = 0.3
 _SIZE_RATIO = 1.5
 _VARIANCE_RATIO = 1.5
+# Bounds memory.
+_SHUFFLES_AT_ONCE = 4096
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,42 @@ def row_labels(matrix):
     scale = np.abs(matrix).max(axis=0)
     rounded = np.round(matrix / np.where(scale > 0, scale, 1), 9) + 0.0
     return tuple(np.unique(rounded, axis=0, return_inverse=True)[1].ravel().tolist())
+
+
+def shuffles_reached(contrast, statistics, n_shuffles):
+    """Count the shuffles that give any data the statistic that they have unshuffled.
+
+    Shuffles may mirror the design: all signs flipped, or two groups of one size exchanged, make t
+    to -t, and exchanged levels leave F as it is. No p is then below their share. Noise tells them
+    from the others, which give it another statistic.
+
+    Parameters
+    ----------
+    contrast : ShuffledContrast
+    statistics : ShuffleStatistics
+        Its tail decides whether -t is as extreme as t.
+    n_shuffles : int
+        Shuffles used, the unshuffled one included.
+
+    Returns
+    -------
+    int
+        At least 1; not counted, and 1, where shuffles are drawn of too many for a mirrored one to
+        be met.
+    """
+    if contrast.scheme.sampling == "counter":
+        return 1
+    noise = np.random.default_rng(0).standard_normal((len(contrast.partition.effect), 1))
+    # What smooths maps makes no shuffle of one voxel equal to another.
+    contrast = replace(contrast, smooth_variance=None)
+    tiles = Tiles(contrast, lambda start, stop: noise, 1, memory_bytes=1e9)
+    reached, own = 0, None
+    for first in range(0, n_shuffles, _SHUFFLES_AT_ONCE):
+        maps = statistic_maps(tiles, first, min(first + _SHUFFLES_AT_ONCE, n_shuffles))
+        heights = statistics.heights(maps[:, 0], contrast.signed)
+        own = heights[0] if own is None else own
+        reached += int(np.count_nonzero(np.isclose(heights, own, rtol=1e-9, atol=0.0)))
+    return reached
 
 
 def nested_blocks(columns, exchange, places=None):

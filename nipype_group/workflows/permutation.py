@@ -224,6 +224,8 @@ def init_permutation_wf(
         "variance_groups": variance_groups,
         "n_shards": n_shards,
         "n_voxel_shards": n_voxel_shards,
+        # A fitted tail reaches below the shuffles.
+        "alpha": alpha if p_approximation == "none" else None,
     }
     plan.inputs.trait_set(**{k: v for k, v in optional.items() if v is not None})
     run = pe.MapNode(

@@ -34,8 +34,9 @@ def design_of(formula, n=10, repeated=False):
             "task": ["a", "b"] * (n // 2),
         }
         conditions = ("task",)
-    table |= {"age": [f"{v:.4f}" for v in rng.random(n)], "group": ["x", "y"] * (n // 2)}
-    table |= {"iq": [f"{v:.4f}" for v in np.repeat(rng.random(n // 2), 2)]}
+    table |= {"age": [f"{v:.4f}" for v in rng.random(n)], "group": (["x", "y"] * n)[:n]}
+    table |= {"iq": [f"{v:.4f}" for v in np.repeat(rng.random(-(-n // 2)), 2)[:n]]}
+    table |= {"level": (["p", "q", "r"] * n)[:n]}
     return design_from_formula(formula, pd.DataFrame(table, dtype=str), conditions)
 
 
@@ -70,7 +71,56 @@ def test_no_more_distinct_shufflings_than_asked_for_means_all_of_them():
         assert plan.families["flip"].scheme.exhaustive == exhaustive
         assert plan.n_shuffles("flip") == (1024 if exhaustive else asked + 1)
     assert plan_of("group", ["d=y - x"], 251).n_shuffles("permute") == 252
-    assert plan.smallest_p("flip") == 1 / 1024
+
+
+@pytest.mark.parametrize(
+    ("formula", "contrast", "how", "expected"),
+    [
+        # Closed forms: shuffles that mirror the design, of all distinct ones.
+        ("1", "m=intercept", {"n": 5}, 2 / 2**5),
+        ("1", "m=intercept", {"n": 5, "tail": "positive"}, 1 / 2**5),
+        ("1", "m=intercept", {"n": 5, "tail": "negative"}, 1 / 2**5),
+        ("group", "d=y - x", {"n": 6}, 2 / 20),
+        ("group", "d=y - x", {"n": 6, "tail": "positive"}, 1 / 20),
+        ("group", "d=y - x", {"n": 6, "variance_groups": (0, 1, 0, 1, 0, 1)}, 2 / 20),
+        # Unequal groups, and a covariate, have no mirror.
+        ("group", "d=y - x", {"n": 7}, 1 / 35),
+        ("group + age", "d=y - x", {"n": 6}, 1 / 720),
+        # Three levels of two maps each change places in 3! ways.
+        ("C(level)", "f=q - p; r - p", {"n": 6}, 6 / 90),
+        # Pairs: all differences flipped.
+        ("participant_id + task", "d=b - a", {"n": 10, "repeated": True}, 2 / 2**5),
+        # Both together: every sign of one split, and the split exchanged.
+        ("group", "d=y - x", {"n": 4, "shuffling": "both"}, 4 / (6 * 2**4)),
+    ],
+)
+def test_the_smallest_p_counts_shuffles_that_mirror_the_design(formula, contrast, how, expected):
+    tail = how.pop("tail", "two-sided")
+    plan = plan_of(formula, [contrast], 10**4, statistics=ShuffleStatistics(tail=tail), **how)
+    (name,) = plan.families
+    (smallest,) = plan.smallest_p(name).values()
+    assert smallest == pytest.approx(expected, abs=1e-12)
+    assert f"The smallest p is {expected:.3g}." in plan.describe()
+    told = f"contrast {contrast[0]}: there are too few shuffles for a p of 0.05"
+    assert (told in str(plan.hopeless(0.05))) == (expected > 0.05)
+
+
+def test_drawn_shuffles_are_counted_where_a_mirrored_one_may_be_among_them():
+    # All but a few of 1024 sign flips: the flip of all maps is most likely among them.
+    reached = [plan_of("1", ["m=intercept"], n).n_reached["m"] for n in (3, 1020)]
+    assert reached == [1, 2]
+    assert plan_of("age", ["s=age"], 1000, n=40).n_reached == {"s": 1}
+
+
+def test_contrasts_of_one_family_may_have_smallest_p_of_their_own():
+    plan = plan_of("C(level)", ["f=q - p; r - p", "d=q - p"], 10**4, n=6)
+    assert plan.smallest_p("permute")["f"] == pytest.approx(6 / 90)
+    assert plan.smallest_p("permute")["d"] == pytest.approx(2 / 90)
+    assert "The smallest p is 0.0667 of f, 0.0222 of d." in plan.describe()
+    assert plan_of("C(level)", ["f=q - p; r - p", "d=q - p"], 10**4, n=6, alpha=0.05).warnings == (
+        "contrast f: there are too few shuffles for a p of 0.05, the smallest is 0.0667, so "
+        "nothing can survive; add maps, or permutations where there are more",
+    )
 
 
 def test_exchangeable_maps_are_those_with_equal_rows():
