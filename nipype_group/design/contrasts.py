@@ -14,6 +14,7 @@ from nipype_group.design.expressions import (
     parse_row,
     parse_weight_list,
 )
+from nipype_group.design.formula import puts_terms_in_order
 from nipype_group.stats.glm import independent_rows
 from nipype_group.stats.matrix_products import multiply
 from nipype_group.whole_files import UnusableFileError, read_json
@@ -24,6 +25,7 @@ _LETTER = re.compile(r"(?:(LATIN|GREEK|CYRILLIC) (SMALL|CAPITAL) LETTER (\w+)(?=
 _FARTHEST = 64
 # A name of a file has up to 255 bytes, of which other entities take more than half.
 _LONGEST_LABEL = 100
+_SHOWN_COLUMNS = 8
 
 
 @dataclass(frozen=True)
@@ -183,11 +185,14 @@ def build_contrasts(definitions, design):
     for definition in definitions:
         name, expression = split_definition(definition)
         weights = parse_weight_list(expression, len(design.columns))
-        if weights is None:
+        listed = weights is not None
+        if not listed:
             weights = np.array([_weights(row, design, name) for row in _rows(expression, name)])
         if not weights.any():
             raise ValueError(f"contrast {name!r}: every weight is 0")
         weights, notes = _within_reach(weights, name)
+        if listed and design.formula and puts_terms_in_order(design.formula):
+            notes += (_columns_meant(weights, design, name),)
         model.check_estimable(weights, name)
         notes += _dependence(weights, design, name)
         test = contrast_test(definition)
@@ -211,6 +216,17 @@ def _within_reach(weights, contrast):
         for row in np.flatnonzero(far)
     )
     return np.ldexp(weights, -np.where(far, exponent, 0)[:, None]), notes
+
+
+def _columns_meant(weights, design, contrast):
+    """Say which columns a list of weights meets where they are not in the formula's order."""
+    used = np.flatnonzero(weights.any(axis=0))
+    names = ", ".join(design.columns[i] for i in used[:_SHOWN_COLUMNS])
+    more = f" and {len(used) - _SHOWN_COLUMNS} more" * (len(used) > _SHOWN_COLUMNS)
+    return (
+        f"contrast {contrast}: columns of interactions stand behind those of main effects, "
+        f"wherever the formula names them; its list of weights is about {names}{more}"
+    )
 
 
 def _dependence(weights, design, contrast):

@@ -87,6 +87,20 @@ def _parse(formula):
     return parsed, factors
 
 
+def puts_terms_in_order(formula):
+    """Tell whether columns stand in another order than the terms of a formula: main effects first.
+
+    Examples
+    --------
+    >>> puts_terms_in_order("0 + C(drug):C(visit) + C(site)"), puts_terms_in_order("age * C(site)")
+    (True, False)
+    """
+    text = formula.strip().removeprefix("~").strip()
+    orders = (Formula(text), Formula(text, _ordering="none"))
+    as_columns, as_written = ([str(term) for term in order] for order in orders)
+    return as_columns != as_written
+
+
 def _check_size(text, formula):
     """Refuse what stands for more terms than any model has, before it is expanded."""
     tokens, depth, products, power, calls = _TOKENS.findall(text), 0, 0, 1, []

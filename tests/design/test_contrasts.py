@@ -115,6 +115,27 @@ def test_what_the_design_cannot_estimate_names_the_columns(observations):
     assert weights(observations, "age + twin", "age + twin") == [{"age": 1, "twin": 1}]
 
 
+@pytest.mark.parametrize(
+    ("formula", "expression", "told"),
+    [
+        ("0 + hand:age + group", "[1, -1, 0, 0, 0]", "group[control], group[patient]"),
+        ("hand:age + group", "[0, 1, 0, 0, 0]", "group[patient]"),
+        # Names mean their columns wherever these stand, and the others are in the formula's order.
+        ("0 + hand:age + group", "patient - control", None),
+        ("0 + group + hand:age", "[1, -1, 0, 0, 0]", None),
+        ("age * hand + hand:group", "[0, 1, 0, 0, 0, 0, 0, 0]", None),
+    ],
+)
+def test_a_list_of_weights_tells_its_columns_where_they_are_not_in_the_formulas_order(
+    observations, formula, expression, told
+):
+    design = design_from_formula(formula, observations)
+    (contrast,) = build_contrasts([f"c={expression}"], design)
+    assert any("its list of weights is about" in n for n in contrast.notes) == (told is not None)
+    if told is not None:
+        assert contrast.notes[0].endswith(f"its list of weights is about {told}")
+
+
 def test_weights_that_are_all_0_are_refused(observations):
     for expression in ("age - age", "[0, 0]", "0*age"):
         with pytest.raises(ValueError, match="contrast 'c': every weight is 0"):
