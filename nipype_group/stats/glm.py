@@ -9,6 +9,34 @@ from nipype_group.stats.decompositions import decompose, inverse
 from nipype_group.stats.distributions import f_to_z, log_sf_f, log_sf_t, t_to_z
 from nipype_group.stats.matrix_products import multiply, residuals_of, sum_of_squares
 
+# Values of maps are float32: what is less than a unit in their last place is none of theirs.
+_LAST_PLACE = 2.0**-23
+
+
+def is_rounding(residual_ss, data):
+    """Tell whether a residual sum of squares is no more than the rounding of the data.
+
+    Parameters
+    ----------
+    residual_ss : array, shape (v,)
+    data : array, shape (n, v)
+        Values of maps, and so of float32, whatever they are held in.
+
+    Returns
+    -------
+    bool array, shape (v,)
+        False where the data are NaN.
+
+    Examples
+    --------
+    >>> before = np.float32([0.1, 0.7, 0.3, 0.9])
+    >>> steps = np.float64(before + np.float32(1)) - before
+    >>> data = np.concatenate([before, before + 1])[:, None]
+    >>> is_rounding(np.square(steps - steps.mean()).sum(keepdims=True), data).tolist()
+    [True]
+    """
+    return residual_ss <= np.square(_LAST_PLACE) * sum_of_squares(data)
+
 
 @dataclass(frozen=True)
 class LinearModel:
@@ -144,8 +172,7 @@ class LinearModel:
         # The basis keeps its digits where columns are nearly collinear, betas do not.
         residuals = residuals_of(self.basis, data)
         residual_ss = sum_of_squares(residuals)
-        rounding = np.square(10 * len(data) * np.finfo(float).eps) * sum_of_squares(data)
-        residual_ss[residual_ss <= rounding] = 0.0
+        residual_ss[is_rounding(residual_ss, data)] = 0.0
         return betas, residual_ss
 
     @property

@@ -20,7 +20,7 @@ import numpy as np
 
 from nipype_group.stats.decompositions import complement, decompose
 from nipype_group.stats.distributions import f_to_z, interpolated_t_to_z
-from nipype_group.stats.glm import by_missing
+from nipype_group.stats.glm import by_missing, is_rounding
 from nipype_group.stats.matrix_products import multiply, residuals_of, sum_of_squares
 
 # Directions shorter than this share of a unit vector lie in the span of others.
@@ -223,9 +223,7 @@ def _residuals(design, data, n_nuisance):
     nuisance = decompose(design[:, :n_nuisance], _DEPENDENT).basis
     basis = decompose(design, _DEPENDENT).basis
     residuals = residuals_of(nuisance, data)
-    unexplained = residuals_of(basis, data)
-    size = np.sqrt(sum_of_squares(data))
-    alive = np.sqrt(sum_of_squares(unexplained)) > 1e-12 * len(data) * size
+    alive = ~is_rounding(sum_of_squares(residuals_of(basis, data)), data)
     length = np.sqrt(sum_of_squares(residuals))
     unit = np.divide(residuals, length, out=np.zeros_like(residuals), where=alive)
     return unit, len(design) - basis.shape[1]

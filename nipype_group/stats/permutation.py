@@ -73,21 +73,33 @@ class _ContrastRun:
         """Compute the statistics of the data as they are."""
         observed = pool.map(lambda index: self._tiles[index].observed, range(len(self._tiles)))
         statistic = self.contrast.statistic(np.concatenate(list(observed)))
-        if self.contrast.needs_maps:
-            statistic = statistic_maps(self._tiles, 0, 1)[0]
-        self.observed = {"voxel": statistic}
+        # Made as maps of shuffles are: one that mirrors the data then has the same bits, even where
+        # statistics are huge and their digits few.
+        whole = statistic_maps(self._tiles, 0, 1)[0] if self._takes_maps else None
+        self.observed = {"voxel": whole if self.contrast.needs_maps else statistic}
         if "tfce" in self._statistics.names:
-            scaled = self._statistics.scaled(self.contrast, statistic)
+            scaled = self._statistics.scaled(self.contrast, whole)
             self._highest = {1: scaled.max(), -1: -scaled.min()}
-            self.observed["tfce"] = self._enhanced(statistic[None])[0]
+            self.observed["tfce"] = self._enhanced(whole[None])[0]
+
+    @property
+    def _takes_maps(self):
+        return self.contrast.needs_maps or "tfce" in self._statistics.names
 
     def _enhanced(self, maps):
         neighbours = self._neighbours[self._statistics.tfce.connectivity]
         return enhanced_maps(maps, self._statistics, self.contrast, neighbours, self._highest)
 
+    def _largest_enhanced(self, enhanced):
+        return side_maxima("tfce", enhanced, self._statistics.signs(self.contrast.signed))
+
     def unshuffled(self):
         """Return what shuffle 0 gives."""
-        counts, nulls, tops = self._from_maps(self.observed["voxel"][None], self._statistics.names)
+        names = [name for name in self._statistics.names if name != "tfce"]
+        counts, nulls, tops = self._from_maps(self.observed["voxel"][None], names)
+        if "tfce" in self.observed:
+            counts["tfce"] = np.ones_like(counts["voxel"])
+            nulls |= self._largest_enhanced(self.observed["tfce"][None])
         # The data reach their own values, whatever the tolerance of a tie.
         return {name: np.ones_like(count) for name, count in counts.items()}, nulls, tops
 
@@ -127,7 +139,7 @@ class _ContrastRun:
             nulls |= largest_of_maps(maps, statistics, self.contrast, neighbours)
         if "tfce" in names:
             enhanced = self._enhanced(maps)
-            nulls |= side_maxima("tfce", enhanced, statistics.signs(signed))
+            nulls |= self._largest_enhanced(enhanced)
             counts["tfce"] = _at_least(enhanced, self.observed["tfce"], statistics, signed)
         tops = _most_extreme(maps, statistics, signed) if statistics.n_top else _NO_TOPS
         return counts, nulls, tops

@@ -16,6 +16,7 @@ from scipy import stats
 from nipype_group.stats.aspin_welch import AspinWelch
 from nipype_group.stats.decompositions import complement, decompose
 from nipype_group.stats.distributions import f_to_z, interpolated_t_to_z, t_to_z
+from nipype_group.stats.glm import is_rounding
 from nipype_group.stats.matrix_products import multiply, residuals_of, sum_of_squares
 from nipype_group.stats.partition import Partition
 from nipype_group.stats.shuffling import ShufflingScheme
@@ -218,8 +219,7 @@ class ShuffledContrast:
         doubtful = np.flatnonzero(left <= _CANCELLED * np.square(length))
         # Differences of squares lose the digits that count where little is left.
         left[doubtful] = sum_of_squares(residuals_of(effect, residuals[:, doubtful]))
-        rounding = 10 * len(data) * np.finfo(float).eps
-        return left > np.square(rounding) * sum_of_squares(data)
+        return ~is_rounding(left, data)
 
     @property
     def plain_rows(self):

@@ -173,6 +173,27 @@ def test_voxels_without_variance_get_statistic_0_z_0_and_p_1():
         assert all(np.isfinite(m).all() for m in maps.values())
 
 
+@pytest.mark.parametrize("spread", [1e-3, 1.0, 1e4])
+@pytest.mark.parametrize("step", [0.1, 1.0, 37.0])
+def test_what_rounding_to_float32_leaves_is_no_residual(spread, step):
+    rng = np.random.default_rng(3)
+    before = (spread * rng.standard_normal((9, 200))).astype(np.float32)
+    after = before + np.float32(step)
+    pairs = np.vstack([before, after]).astype(float)
+    design = np.column_stack([np.repeat([0.0, 1], 9), np.tile(np.eye(9), (2, 1))])
+    model = LinearModel(design, ("step", *map(str, range(9))))
+    assert (model.fit(pairs)[1] == 0).all()
+    # A change that float32 holds is a residual: some units in the last place of the largest value.
+    pairs[0] += 1e-5 * np.abs(pairs).max()
+    assert (model.fit(pairs)[1] > 0).all()
+
+
+def test_a_voxel_that_a_map_lacks_has_no_residual_sum_of_squares():
+    model, data = study()
+    data[4, 0] = np.nan
+    assert np.isnan(model.fit(data)[1]).tolist() == [True] + [False] * (data.shape[1] - 1)
+
+
 @pytest.mark.parametrize("tail", ["two-sided", "positive", "negative"])
 def test_maps_of_a_t_contrast_by_tail(tail):
     model, data = study()
