@@ -192,3 +192,22 @@ def test_f_has_no_negative_side(study, holey_mask):
     (result,) = run_shuffles(lambda a, b: data[:, a:b], holey_mask, [contrast], settings, 0, 2)
     sides = {"positive", "negative"} if contrast.signed else {"positive"}
     assert set(result.nulls) == {f"{name}_{side}" for name in STATISTICS for side in sides}
+
+
+@pytest.mark.parametrize("scale", ["statistic", "z"])
+@pytest.mark.parametrize("mean", [1e2, 1e4, 3e5])
+def test_a_mirrored_shuffle_reaches_statistics_of_any_size(holey_mask, smooth_data, mean, scale):
+    """All signs flipped give minus the map: two of 256 shuffles reach the largest value."""
+    data = smooth_data(8, holey_mask, 3, np.zeros(8))
+    spike = data.shape[1] // 2
+    data[:, spike] = mean + 0.1 * np.arange(8)
+    model = LinearModel(np.ones((8, 1)), ("mean",))
+    scheme = ShufflingScheme("flip", (0,) * 8, exhaustive=True)
+    contrast = ShuffledContrast(partition(model, np.ones((1, 1))), scheme)
+    settings = ShuffleStatistics(STATISTICS, statistic_scale=scale)
+    (result,) = run_shuffles(lambda a, b: data[:, a:b], holey_mask, [contrast], settings, 0, 256)
+    assert result.observed["voxel"][spike] > mean
+    for name in ("voxel", "tfce"):
+        heights = settings.heights(result.observed[name], contrast.signed)
+        null = null_of_maxima(result.nulls, name, settings.signs(contrast.signed))
+        assert correct(name, heights, null, 0.05).p[spike] == 2 / 256
