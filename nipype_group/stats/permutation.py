@@ -73,9 +73,11 @@ class _ContrastRun:
         """Compute the statistics of the data as they are."""
         observed = pool.map(lambda index: self._tiles[index].observed, range(len(self._tiles)))
         statistic = self.contrast.statistic(np.concatenate(list(observed)))
-        # Made as maps of shuffles are: one that mirrors the data then has the same bits, even where
-        # statistics are huge and their digits few.
-        whole = statistic_maps(self._tiles, 0, 1)[0] if self._takes_maps else None
+        # Made as maps of shuffles are, so that a mirrored one has the same bits, even where
+        # statistics are huge and have few digits.
+        whole = statistic
+        if self._takes_maps and self.contrast.starts_with_the_data:
+            whole = statistic_maps(self._tiles, 0, 1)[0]
         self.observed = {"voxel": whole if self.contrast.needs_maps else statistic}
         if "tfce" in self._statistics.names:
             scaled = self._statistics.scaled(self.contrast, whole)

@@ -73,9 +73,9 @@ def shuffles_reached(contrast, statistics, n_shuffles):
     -------
     int
         At least 1; not counted, and 1, where shuffles are drawn of too many for a mirrored one to
-        be met.
+        be met, or where shuffle 0 is not the data.
     """
-    if contrast.scheme.sampling == "counter":
+    if contrast.scheme.sampling == "counter" or not contrast.starts_with_the_data:
         return 1
     noise = np.random.default_rng(0).standard_normal((len(contrast.partition.effect), 1))
     # What smooths maps makes no shuffle of one voxel equal to another.

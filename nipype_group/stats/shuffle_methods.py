@@ -155,6 +155,11 @@ class ShuffledContrast:
         """The method; without nuisance all are one."""
         return self.method if self.partition.nuisance.shape[1] else "freedman-lane"
 
+    @property
+    def starts_with_the_data(self):
+        """Whether shuffle 0 gives the data; residuals of the whole model lack the effect."""
+        return self._way != "ter-braak"
+
     @cached_property
     def _moved(self):
         if self.varying_dof:
