@@ -16,7 +16,8 @@ from nipype_group.stats.clusters import TAILS
 
 
 class _AllResolutionsInferenceInputSpec(AtlasInputSpec):
-    revision = 2
+    # Tables have dictionaries, and what the atlases call the peaks.
+    revision = 3
     without = (NO_ATLAS,)
     z_file = File(exists=True, mandatory=True, desc="z map")
     mask_file = File(exists=True, mandatory=True, desc="voxels tested: the family")
@@ -27,7 +28,9 @@ class _AllResolutionsInferenceInputSpec(AtlasInputSpec):
         File(exists=True), desc="label images or masks on the grid of the map, each value a region"
     )
     atlases = InputMultiObject(
-        Str, desc="names or files of atlases whose regions are bounded; or default, or none"
+        Str,
+        desc="names or files of atlases whose regions are bounded and name the peaks; or default, "
+        "or none",
     )
     stat_type = traits.Enum("t", "F", usedefault=True, desc="F is tested on its upper side")
     alpha = traits.Float(0.05, usedefault=True, desc="probability that any bound fails")
@@ -50,7 +53,9 @@ class _AllResolutionsInferenceOutputSpec(TraitedSpec):
     tdp_file = File(desc="true discovery proportion of the highest cluster that holds the voxel")
     label_files = traits.List(File(), desc="cluster ids at every height, ascending")
     clusters_file = File(desc="TSV, a row a height and cluster: size, discoveries, proportion")
+    clusters_json = File(desc="its columns and settings")
     regions_file = File(desc="TSV, a row a region; header only without region_files and atlases")
+    regions_json = File(desc="its columns and settings")
     summary_file = File(desc="JSON: settings, and Hommel's h or the template")
 
 
@@ -82,16 +87,13 @@ class AllResolutionsInference(GroupInterface):
         how = {"mask": mask, "alpha": inputs.alpha, "tail": tail}
         if isdefined(inputs.template_file):
             how["template"] = read_template(inputs.template_file)
+        atlases = inputs.find_atlases()
         found = ari_clusters(z, inputs.thresholds_z, connectivity=inputs.connectivity, **how)
         rows = [
             row
             for clusters in found.clusters
             for row in discovery_rows(clusters, "cluster", grid.affine)
         ]
-        self._results["clusters_file"] = write_discoveries(cwd / "clusters.tsv", rows)
-        self._results["regions_file"] = write_discoveries(
-            cwd / "regions.tsv", self._regions(z, grid, how)
-        )
         self._results["tdp_file"] = write_volume(cwd / "tdp.nii", found.tdp_map, grid)
         self._results["label_files"] = [
             write_volume(cwd / f"labels_{i}.nii", labels, grid, np.int32)
@@ -109,10 +111,14 @@ class AllResolutionsInference(GroupInterface):
         path = cwd / "summary.json"
         path.write_text(json.dumps(summary, indent=2) + "\n")
         self._results["summary_file"] = str(path)
+        for name, own in (("clusters", rows), ("regions", self._regions(z, grid, how, atlases))):
+            settings = summary | {"Atlases": [atlas.describe() for atlas in atlases]}
+            written = write_discoveries(cwd / f"{name}.tsv", own, settings, atlases)
+            self._results[f"{name}_file"], self._results[f"{name}_json"] = written
         LOGGER.info("%d clusters at %d heights", len(rows), len(found.thresholds_z))
         return runtime
 
-    def _regions(self, z, grid, how):
+    def _regions(self, z, grid, how, atlases):
         """Return the rows of all regions that were asked for."""
         rows, inputs = [], self.inputs
         for path in inputs.region_files if isdefined(inputs.region_files) else []:
@@ -122,7 +128,7 @@ class AllResolutionsInference(GroupInterface):
                     f"{path} has the grid {own}, the map {grid}; resample the regions"
                 )
             rows += discovery_rows(ari_regions(z, labels, **how), Path(path).name, grid.affine)
-        for atlas in self.inputs.find_atlases():
+        for atlas in atlases:
             regions = atlas_regions(atlas, how["mask"], grid.affine)
             rows += discovery_rows(ari_regions(z, regions, **how), atlas.name, grid.affine)
         return rows

@@ -75,6 +75,8 @@ class _GroupDerivativesInputSpec(GroupInputSpec):
     tdp_files = _files("true discovery proportions of every contrast")
     ari_clusters_files = _files("clusters at all heights")
     ari_regions_files = _files("regions")
+    ari_clusters_jsons = _files("dictionaries of the clusters")
+    ari_regions_jsons = _files("dictionaries of the regions")
     ari_summary_files = _files("JSON of all-resolutions inference")
     plan_file = File(exists=True, desc="plan of the permutations")
     nulldist_files = _files("null distributions, in the order of permuted_contrasts")

@@ -32,8 +32,8 @@ COLUMNS = {
     "participant_id": "participant",
     "map": "map that was read",
     "n_voxels": (
-        "voxels with a value: in the explicit mask, without one anywhere; without a table of "
-        "coverage, in the mask",
+        "number of voxels; with a value, in the explicit mask, without one anywhere, without a "
+        "table of coverage in the mask",
         "voxel",
     ),
     "n_missing": ("voxels of the explicit mask, without one of any map, that it lacks", "voxel"),

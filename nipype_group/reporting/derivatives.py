@@ -286,9 +286,27 @@ class DerivativeFolder:
         """Add a table or JSON file as it is."""
         shutil.copyfile(source, self._place(suffix, **_in_order(**entities)))
 
+    def add_table(self, source, kind, columns, settings=None, **entities):
+        """Add a table as it is, and beside it the dictionary of its columns.
+
+        Parameters
+        ----------
+        source : path
+        kind : str
+            Suffix, without .tsv.
+        columns : dict
+            Column to its entry.
+        settings : dict, optional
+            How the table came about.
+        """
+        self.add_file(source, f"{kind}.tsv", **entities)
+        about = columns | ({} if settings is None else {"TableSettings": settings})
+        text = json.dumps(about, indent=2, ensure_ascii=False) + "\n"
+        self.add_text(text, f"{kind}.json", **entities)
+
     def add_text(self, text, suffix, **entities):
         """Add a text file."""
-        self._place(suffix, **_in_order(**entities)).write_text(text)
+        self._place(suffix, **_in_order(**entities)).write_text(text, encoding="utf-8")
 
     def add_figures(self, sources, indexes):
         """Add figures under their own names, and one index of what they show."""

@@ -1,12 +1,12 @@
 """Tables of true discovery proportions: clusters at several heights, atlas and user regions."""
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 
 from nipype_group.images import to_mm
-from nipype_group.reporting.atlas import region_shares, sample
+from nipype_group.reporting.atlas import peak_text, region_shares, sample
+from nipype_group.reporting.described_tables import write_described_table
+from nipype_group.reporting.table_files import MISSING, check_atlas_names, describe_column
 
 _COLUMNS = (
     "threshold_z",
@@ -20,6 +20,8 @@ _COLUMNS = (
     "y",
     "z",
 )
+# What single precision, which the map has, needs to be read back as it was.
+_DIGITS = 9
 
 
 def atlas_regions(atlas, mask, affine):
@@ -53,7 +55,16 @@ def atlas_regions(atlas, mask, affine):
 
 
 def discovery_rows(regions, source, affine):
-    """Return a dictionary a `Region`, with its peak in mm."""
+    """Return a dictionary a `Region`, with its peak in mm.
+
+    Parameters
+    ----------
+    regions : iterable of Region
+    source : str
+        ``cluster``, or the atlas or file that the regions are of.
+    affine : array, shape (4, 4)
+        Voxel indices to mm.
+    """
     rows = []
     for region in regions:
         at = np.full(3, np.nan)
@@ -74,9 +85,40 @@ def discovery_rows(regions, source, affine):
     return rows
 
 
-def write_discoveries(path, rows):
-    """Write rows as TSV, header only where there is none; returns the path."""
+def write_discoveries(path, rows, settings, atlases=()):
+    """Write rows as TSV, and under the same name the JSON of its columns.
+
+    Every atlas has a column, which says what it calls the voxel of the peak, as in the table of
+    peaks.
+
+    Parameters
+    ----------
+    path : path
+        Ending in .tsv.
+    rows : list of dict
+        From `discovery_rows`; without rows the table is a header.
+    settings : dict
+        How the bounds came about.
+    atlases : sequence of Atlas
+
+    Returns
+    -------
+    table_file, json_file : str
+
+    Raises
+    ------
+    ValueError
+        An atlas has the name of a column.
+    """
     table = pd.DataFrame(rows, columns=list(_COLUMNS))
-    path = Path(path).absolute()
-    table.to_csv(path, sep="\t", index=False, na_rep="n/a", float_format="%.6g")
-    return str(path)
+    check_atlas_names([atlas.name for atlas in atlases])
+    places = table[list("xyz")].to_numpy(dtype=float)
+    has_peak = np.isfinite(places).all(axis=1)
+    for atlas in atlases:
+        names = np.full(len(table), MISSING, dtype=object)
+        if has_peak.any():
+            values, _ = sample(atlas, places[has_peak])
+            names[has_peak] = [peak_text(atlas, value) for value in values]
+        table[atlas.name] = names
+    columns = {column: describe_column(column) for column in table}
+    return write_described_table(path, table, columns, settings, _DIGITS)

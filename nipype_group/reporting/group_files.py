@@ -10,6 +10,7 @@ from nipype_group._version import __version__
 from nipype_group.design.contrasts import Contrast, contrast_label, read_contrasts
 from nipype_group.design.tables import read_tsv
 from nipype_group.images import read_mask, read_volume
+from nipype_group.reporting import file_dictionaries
 from nipype_group.reporting.derivatives import (
     CONTROLS,
     GENERATOR,
@@ -19,6 +20,7 @@ from nipype_group.reporting.derivatives import (
     number_of_rows,
 )
 from nipype_group.reporting.neurovault import image_fields
+from nipype_group.reporting.table_views import describe_view
 from nipype_group.whole_files import read_json, read_text
 
 _PACKAGES = ("numpy", "scipy", "nibabel", "nipype", "pandas", "numba")
@@ -213,15 +215,22 @@ def _named(entities, suffix):
 def add_run(folder, facts, given):
     """Add what belongs to the run: observations, design, contrasts, mask."""
     of_run = {
-        "observations.tsv": "observations",
-        "excluded.tsv": "excluded",
         "design.tsv": "design_file",
-        "design.json": "design_json",
         "contrasts.json": "contrasts_file",
     }
     for suffix, name in of_run.items():
         if name in given:
             folder.add_file(given[name], suffix)
+    for kind in ("observations", "excluded"):
+        if kind in given:
+            columns = file_dictionaries.of_maps(read_tsv(given[kind]))
+            folder.add_table(given[kind], kind, columns)
+    if "design_json" in given:
+        about = read_json(given["design_json"])
+        columns = file_dictionaries.of_design(about["Keys"], about["Columns"])
+        # A column with the name of what the file says of the whole design is left without.
+        text = json.dumps(columns | about, indent=2, ensure_ascii=False)
+        folder.add_text(text + "\n", "design.json")
     coverage = {"MinimumCoverage": facts.common["Parameters"].get("min_coverage", 1.0)}
     about = {"Description": "Voxels analysed: this share of the maps has them", "Type": "Brain"}
     if "peer_file" in given:
@@ -312,6 +321,7 @@ def add_thresholded(folder, facts, given):
         folder.add_map(given["logp_files"][index], sidecar, stat="logp", **where)
         clusters = {"contrast": label, "desc": f"{desc}Clusters"}
         about = {"Description": "Cluster ids; the tables of the same desc describe them"}
+        about |= file_dictionaries.of_labels()
         folder.add_image(given["label_files"][index], "dseg", about, **clusters)
         folder.add_text(_dseg_table(given["clusters_files"][index]), "dseg.tsv", **clusters)
         for table in _TABLES:
@@ -326,8 +336,9 @@ def add_discoveries(folder, facts, given):
         desc = "ari" + SIDES[summary["Tail"]]
         where = {"contrast": each.label, "desc": desc}
         folder.add_map(given["tdp_files"][index], each.sidecar | summary, stat="tdp", **where)
-        folder.add_file(given["ari_clusters_files"][index], "tdp.tsv", **where)
-        folder.add_file(given["ari_regions_files"][index], "regions.tsv", **where)
+        for kind, name in (("tdp", "ari_clusters"), ("regions", "ari_regions")):
+            folder.add_file(given[f"{name}_files"][index], f"{kind}.tsv", **where)
+            folder.add_file(given[f"{name}_jsons"][index], f"{kind}.json", **where)
 
 
 def _threshold(summary):
@@ -364,6 +375,10 @@ def _threshold(summary):
     return entries
 
 
+def _header(path):
+    return read_text(path).partition("\n")[0].split("\t")
+
+
 def _dseg_table(clusters_file):
     rows = read_tsv(clusters_file)
     lines = ["index\tname"]
@@ -388,7 +403,9 @@ def add_permutations(folder, facts, given):
         tail = plan["Tail"] if each.contrast.test == "t" else "positive"
         sidecar = each.sidecar | {"Tail": tail}
         if "nulldist_files" in given:
-            folder.add_file(given["nulldist_files"][index], "nulldist.tsv", contrast=label)
+            path = given["nulldist_files"][index]
+            columns = file_dictionaries.of_null_distributions(_header(path))
+            folder.add_table(path, "nulldist", columns, contrast=label)
         if "template_files" in given:
             folder.add_file(given["template_files"][index], "template.json", contrast=label)
         if "permuted_stat_files" in given:
@@ -423,10 +440,13 @@ def add_report(folder, given):
     n_views = len(given.get("views", []))
     for index, path in enumerate(given.get("view_files", [])):
         where = dict(part.split("-", 1) for part in given["results"][index // n_views].split("_"))
-        folder.add_file(path, f"{given['views'][index % n_views]}.tsv", **where)
+        view = given["views"][index % n_views]
+        folder.add_table(path, view, describe_view(_header(path)), **where)
     for path in given.get("peak_values_files", []):
         name = Path(path).name.removesuffix("_values.tsv")
         where = dict(part.split("-", 1) for part in name.split("_"))
-        folder.add_file(path, "peakvalues.tsv", **where)
+        header, n_keys = _header(path), len(read_json(given["design_json"])["Keys"])
+        columns = file_dictionaries.of_peak_values(header[:n_keys], header[n_keys:])
+        folder.add_table(path, "peakvalues", columns, **where)
     if "figure_indexes" in given:
         folder.add_figures(given["figure_files"], given["figure_indexes"])

@@ -26,7 +26,8 @@ from nipype_group.reporting.page_tables import (
     is_empty,
     typed,
 )
-from nipype_group.whole_files import replace_text
+from nipype_group.reporting.result_forms import DICTIONARY
+from nipype_group.whole_files import read_json, replace_text
 
 _REGION_ROWS = 40
 _THUMBNAILS = 10
@@ -180,7 +181,7 @@ def _quality(folder):
     if rows is None and not figures:
         return None
     about = folder.read_json("quality")
-    titles = {k: v.get("Description", "") for k, v in about.items() if isinstance(v, dict)}
+    titles = column_titles(about)
     table = None
     if rows is not None:
         path = folder.find("quality", ".tsv")
@@ -254,7 +255,7 @@ def _result(folder, result, leads):
             frame = frame.drop(columns=list(_HIDDEN_PEAK_COLUMNS), errors="ignore")
         if len(frame):
             frame = frame.drop(columns=[c for c in frame if is_empty(frame[c])])
-            titles = column_titles(path)
+            titles = column_titles(read_json(path.with_suffix(".json"), DICTIONARY))
             tables.append(file_table(path, name.capitalize(), frame, titles))
     # The page is small enough to be mailed: other results show one picture.
     kinds = ("glassbrain", "slices", "mosaic", "surface", "peaks", "values") if leads else (
@@ -292,8 +293,10 @@ def _discoveries(folder, label):
             ):
                 frame = typed(folder.read_rows(suffix, contrast=label, desc=own["desc"]))
                 if len(frame):
+                    frame = frame.drop(columns=[c for c in frame if is_empty(frame[c])])
                     title = f"True discovery proportions of {caption}"
-                    tables.append(file_table(file.path, title, frame))
+                    about = folder.read_json(suffix, contrast=label, desc=own["desc"])
+                    tables.append(file_table(file.path, title, frame, column_titles(about)))
     return tables
 
 
@@ -303,7 +306,7 @@ def _regions(folder, label):
     if frame is None or not len(frame):
         return None
     about = folder.read_json("regions", contrast=label, desc="model")
-    titles = {k: v.get("Description", "") for k, v in about.items() if isinstance(v, dict)}
+    titles = column_titles(about)
     frame = typed(frame).sort_values("p_unc")
     frame = frame[[c for c in _REGION_COLUMNS if c in frame and not is_empty(frame[c])]]
     path = folder.find("regions", ".tsv", contrast=label, desc="model")

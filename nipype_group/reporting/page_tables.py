@@ -7,9 +7,8 @@ import numpy as np
 import pandas as pd
 
 from nipype_group.reporting import wording
-from nipype_group.reporting.result_forms import DICTIONARY
 from nipype_group.reporting.table_files import COLUMNS, MISSING
-from nipype_group.whole_files import read_json, read_text
+from nipype_group.whole_files import read_text
 
 # Rows of a table that a page shows; the file beside it has all.
 _MAX_ROWS = 500
@@ -126,15 +125,13 @@ def embedded(content, kind):
     return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
 
 
-def column_titles(path):
-    """Return what the columns of a table mean, from the dictionary beside it."""
-    about = read_json(path.with_suffix(".json"), DICTIONARY)
-    titles = {}
-    for name, entry in about.items():
-        if name != "TableSettings":
-            unit = f", {entry['Units']}" if "Units" in entry else ""
-            titles[name] = entry["Description"] + unit
-    return titles
+def column_titles(about):
+    """Return what the columns of a table mean, from its dictionary."""
+    entries = {k: v for k, v in about.items() if isinstance(v, dict) and "Description" in v}
+    return {
+        name: entry["Description"] + (f", {entry['Units']}" if "Units" in entry else "")
+        for name, entry in entries.items()
+    }
 
 
 def file_table(path, caption, frame, titles=None, max_rows=_MAX_ROWS):

@@ -13,28 +13,32 @@ from nipype_group.reporting.described_tables import write_described_table
 from nipype_group.stacks import unmask
 from nipype_group.stats.all_resolutions import ari_regions
 
+_STAT = "unit of the statistic"
 _EFFECT = "unit of the effect"
 # Columns of a table of regions, with their meaning and unit.
 COLUMNS = {
     "atlas": "name of the atlas",
-    "index": "value, or volume, of the region in the atlas",
+    "index": "value, or volume, of the region in the image",
     "name": "name of the region",
-    "n_voxels": ("voxels of the mask in the region", "voxel"),
+    "n_voxels": ("number of voxels; of the mask, in the region", "voxel"),
     "percent_of_region": (
-        "share of the region's volume in the mask; expected volumes in a probabilistic atlas",
+        "share of the region's volume; in the mask, expected volumes in a probabilistic atlas",
         "%",
     ),
     "effect": (
-        "effect on the region's mean, where no map lacks voxels the mean of the voxels' effects; "
-        "of an F contrast the square root of the numerator's mean square",
+        "effect of the contrast; on the region's mean, where no map lacks voxels the mean of the "
+        "voxels' effects, of an F contrast the square root of the numerator's mean square",
         _EFFECT,
     ),
     "standard_error": ("standard error of the effect; n/a for F", _EFFECT),
-    "stat": "t or F, as the settings say",
+    "stat": ("statistic; t or F, as the settings say", _STAT),
     "dof": "residual degrees of freedom of the maps that have the region",
-    "zscore": ("z with the same upper tail as the statistic", "z"),
+    "zscore": ("z score; with the same upper tail as the statistic", "z"),
     "p_unc": "uncorrected p value; of an F contrast the upper tail",
-    "p_fdr": "p value of the false discovery rate over the atlas (Benjamini and Hochberg 1995)",
+    "p_fdr": (
+        "p value corrected for the false discovery rate; over the atlas (Benjamini and Hochberg "
+        "1995)"
+    ),
     "p_bonferroni": "familywise p value over the regions of the atlas (Bonferroni)",
     "p_holm": "familywise p value over the regions of the atlas (Holm 1979)",
     "p_fwe_perm": (
@@ -42,9 +46,9 @@ COLUMNS = {
     ),
     "effect_size": "Cohen's d of t, partial R2 of F",
     "zscore_mean": ("mean voxelwise z", "z"),
-    "peak_zscore": ("voxelwise z that is most extreme on the side tested", "z"),
+    "peak_zscore": ("z score of the strongest voxel; on the side tested", "z"),
     **{f"peak_{a}": (f"{a} coordinate of that voxel, RAS+", "mm") for a in "xyz"},
-    "tdp": "lower bound of the proportion of truly active voxels (Rosenblatt et al. 2018)",
+    "tdp": "lower bound of the proportion of truly active voxels; by Rosenblatt et al. 2018",
 }
 _FLOATS = list(COLUMNS)[5:]
 

@@ -124,6 +124,7 @@ _FORMS = {
     "clusters": THRESHOLDED,
     "quality": DICTIONARY,
     "regions": DICTIONARY,
+    "tdp": DICTIONARY,
 }
 PROVENANCE = {
     "Command": str,

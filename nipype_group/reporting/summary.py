@@ -94,8 +94,16 @@ def _discoveries(path):
     best = found.loc[found["n_discoveries"].astype(int).idxmax()]
     return (
         f"{_name(path)}: true discoveries in {len(found)} of {len(rows)} clusters, most at z "
-        f"{best['threshold_z']}: at least {best['n_discoveries']} of {best['n_voxels']} voxels"
+        f"{best['threshold_z']}: at least {best['n_discoveries']} of {best['n_voxels']} voxels, "
+        f"z {float(best['peak_zscore']):.2f} at {_place(best)}"
     )
+
+
+def _place(peak):
+    """Return where a peak is, and the region that an atlas has there."""
+    place = " ".join(f"{float(peak[axis]):4.0f}" for axis in "xyz")
+    region = peak_region(peak)
+    return f"{place} mm" + ("" if region is None else f", {region}")
 
 
 def _result(path):
@@ -116,10 +124,7 @@ def _result(path):
     heights = main["zscore"].fillna(main["stat"]).abs()
     main = main.iloc[np.argsort(-heights.to_numpy(), kind="stable")]
     for _, peak in main.head(_SHOWN_PEAKS).iterrows():
-        place = " ".join(f"{peak[axis]:4.0f}" for axis in "xyz")
-        region = peak_region(peak)
-        where = "" if region is None else f", {region}"
-        lines.append(f"    z {peak['zscore']:6.2f} at {place} mm{where}")
+        lines.append(f"    z {peak['zscore']:6.2f} at {_place(peak)}")
     if len(main) > _SHOWN_PEAKS:
         lines.append(f"    and {len(main) - _SHOWN_PEAKS} more")
     return lines + near

@@ -18,21 +18,22 @@ from nipype_group.whole_files import replace_text
 
 _STAT = "unit of the statistic"
 _EFFECT = "unit of the effect"
-# Column: type, unit, description. Types: i integer, I integer or n/a, f float, s text.
+# Column: type, unit, description. Types: i integer, I integer or n/a, f float, s text. A name
+# means one thing in all tables of results; what one table adds to that stands after a semicolon.
 COLUMNS = {
     "cluster_id": ("i", "", "value of the cluster in the label image"),
     "peak_id": ("i", "", "number of the peak in its cluster, 1 is the main peak"),
-    "sign": ("s", "", "positive or negative: sign of the statistic at its largest magnitude"),
+    "sign": ("s", "", "sign of the statistic at its largest magnitude"),
     "atlas": ("s", "", "name of the atlas"),
-    "index": ("I", "", "value, or volume, of the region in the atlas; n/a for no_label"),
-    "name": ("s", "", "name of the region, no_label outside all regions"),
+    "index": ("I", "", "value, or volume, of the region in the image; n/a for no_label"),
+    "name": ("s", "", "name of the region; no_label outside all regions"),
     "n_voxels": ("i", "voxel", "number of voxels"),
     "volume_mm3": ("f", "mm^3", "volume of the cluster"),
     "n_resels": ("f", "resel", "volume of the cluster in resolution elements"),
     "mass": ("f", _STAT, "sum of the magnitude of the statistic over the cluster"),
     "peak_stat": ("f", _STAT, "statistic at the main peak"),
-    "peak_zscore": ("f", "z", "z score at the main peak"),
-    **{f"peak_{a}": ("f", "mm", f"{a} coordinate of the main peak, RAS+") for a in "xyz"},
+    "peak_zscore": ("f", "z", "z score of the strongest voxel; at the main peak of a cluster"),
+    **{f"peak_{a}": ("f", "mm", f"{a} coordinate of that voxel, RAS+") for a in "xyz"},
     **{
         f"com_{a}": ("f", "mm", f"{a} coordinate of the centre of mass, RAS+, weighted by |stat|")
         for a in "xyz"
@@ -42,10 +43,10 @@ COLUMNS = {
     "effect_at_peak": ("f", _EFFECT, "effect at the main peak"),
     **{a: ("f", "mm", f"{a} coordinate of the peak, RAS+") for a in "xyz"},
     **{a: ("i", "voxel", f"{a} index of the peak in the image, from 0") for a in "ijk"},
-    "stat": ("f", _STAT, "statistic at the peak"),
-    "zscore": ("f", "z", "z score at the peak"),
-    "effect": ("f", _EFFECT, "effect at the peak"),
-    "standard_error": ("f", _EFFECT, "standard error of the effect at the peak"),
+    "stat": ("f", _STAT, "statistic; at the peak"),
+    "zscore": ("f", "z", "z score; at the peak"),
+    "effect": ("f", _EFFECT, "effect of the contrast; at the peak"),
+    "standard_error": ("f", _EFFECT, "standard error of the effect; at the peak"),
     "p_unc": ("f", "", "uncorrected p value"),
     "p_fwe": ("f", "", "p value corrected for the familywise error rate, as this table says"),
     "p_fdr": ("f", "", "p value corrected for the false discovery rate"),
@@ -55,20 +56,34 @@ COLUMNS = {
     "p_fwe_tfce": ("f", "", "familywise p value of TFCE by permutation"),
     "p_fwe_voxel": ("f", "", "familywise p value of the voxel by permutation"),
     "tdp": ("f", "", "lower bound of the proportion of truly active voxels"),
+    "threshold_z": ("f", "z", "height that forms the clusters; n/a of regions"),
+    "source": ("s", "", "cluster, or the atlas or file that the region is of"),
+    "n_discoveries": ("i", "voxel", "lower bound of the number of truly active voxels"),
     "n_peaks": ("i", "", "number of rows of the cluster in the table of peaks"),
     "distance_to_main_mm": ("f", "mm", "distance to the main peak of the cluster"),
-    "hemisphere": ("s", "", "left, right or midline (within 0.5 mm): side of the (main) peak"),
-    "tissue": ("s", "", "grey, white, csf or outside, in the MNI template at the peak"),
+    "hemisphere": ("s", "", "side of the (main) peak"),
+    "tissue": ("s", "", "tissue at the peak, in the MNI template"),
     "label": ("s", "", "region of the first atlas with the largest share of the cluster"),
     "label_percent": ("f", "%", "share of the cluster's voxels in that region"),
     "percent_of_cluster": ("f", "%", "share of the cluster's voxels in the region"),
     "percent_of_region": (
         "f",
         "%",
-        "share of the region's volume in the cluster; expected volumes in a probabilistic atlas",
+        "share of the region's volume; in the cluster, expected volumes in a probabilistic atlas",
     ),
     "mean_probability": ("f", "%", "mean probability of the region over its voxels here"),
     "peak_stat_in_region": ("f", _STAT, "statistic of largest magnitude in the shared voxels"),
+}
+# Of columns of text that hold a few words: each and what it stands for.
+LEVELS = {
+    "sign": {"positive": "above 0", "negative": "below 0"},
+    "hemisphere": {"left": "x <= -0.5 mm", "right": "x >= 0.5 mm", "midline": "between"},
+    "tissue": {
+        "grey": "grey matter",
+        "white": "white matter",
+        "csf": "cerebrospinal fluid",
+        "outside": "outside the head's tissues",
+    },
 }
 CLUSTER_COLUMNS = [
     "cluster_id",
@@ -171,7 +186,7 @@ def write_tables(directory, clusters, peaks, region_labels, settings):
     for name, frame in (("clusters", clusters), ("peaks", peaks), ("labels", region_labels)):
         columns = [column_text(frame[column]) for column in frame.columns]
         paths[name] = write_lines(directory / f"{name}.tsv", frame.columns, columns)
-        about = {column: _describe(column, name) for column in frame.columns}
+        about = {column: describe_column(column, name) for column in frame.columns}
         about["TableSettings"] = plain_settings(settings)
         text = json.dumps(about, indent=2, ensure_ascii=False, allow_nan=False)
         paths[f"{name}_json"] = replace_text(directory / f"{name}.json", text + "\n")
@@ -301,13 +316,43 @@ def cell_text(text):
     return '"' + text.replace('"', '""') + '"' if text.startswith('"') else text
 
 
-def _describe(column, table):
+def check_atlas_names(names):
+    """Refuse atlases whose names can't be those of columns of their own.
+
+    Raises
+    ------
+    ValueError
+        A name is that of another column, or of two atlases.
+    """
+    taken = sorted(set(names) & set(COLUMNS) | set(repeated(names)))
+    if taken:
+        raise ValueError(
+            f"atlas {', '.join(taken)} has the name of another column of the peaks: "
+            "rename its files"
+        )
+
+
+def describe_column(column, table=None):
+    """Return what the dictionary of a table says of a column: meaning, unit and levels.
+
+    Parameters
+    ----------
+    column : str
+        Of `COLUMNS`, or the name of an atlas, whose column says what it calls the peak.
+    table : {"clusters", "peaks", "labels"}, optional
+
+    Examples
+    --------
+    >>> describe_column("peak_zscore")
+    {'Description': 'z score of the strongest voxel; at the main peak of a cluster', 'Units': 'z'}
+    """
     if column not in COLUMNS:
         return {"Description": f"label of the atlas {column} at the peak"}
     _, unit, description = COLUMNS[column]
     if table == "clusters" and column in INFERENCE_COLUMNS:
         description += "; smallest of the cluster's voxels"
-    return {"Description": description} | ({"Units": unit} if unit else {})
+    levels = {"Levels": LEVELS[column]} if column in LEVELS else {}
+    return {"Description": description} | ({"Units": unit} if unit else {}) | levels
 
 
 def plain_settings(value):

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from nipype_group.images import to_mm
-from nipype_group.reporting.table_files import column_text, write_lines
+from nipype_group.reporting.table_files import COLUMNS, column_text, write_lines
 
 CONVENTIONS = ("nilearn", "fsl", "spm", "afni")
 # Arguments of `cluster_tables` that list the peaks a view chooses from: all of them, or the main.
@@ -37,6 +37,54 @@ _NEEDED = {
 _AXES = "XYZ"
 _SIDES = (("positive", 1), ("negative", -1))
 _SPM_NAMES = {"t": "T", "F": "F", "z": "Z"}
+_RAI = {
+    "RL": "right to left, right is below 0",
+    "AP": "anterior to posterior, anterior is below 0",
+    "IS": "inferior to superior",
+}
+# Meaning and unit of the columns; `table_view` says which rows there are.
+_MEANINGS = {
+    "Cluster ID": ("number of the cluster; further peaks have a letter", ""),
+    **{a: (f"{a.lower()} coordinate of the peak, RAS+", "mm") for a in _AXES},
+    "Peak Stat": ("statistic; at the peak", COLUMNS["stat"][1]),
+    "Cluster Size (mm3)": ("volume of the cluster", "mm^3"),
+    "Cluster Index": ("number of the cluster, the largest has the highest", ""),
+    "Voxels": ("number of voxels", "voxel"),
+    "P": ("familywise p value of the cluster", ""),
+    "-log10(P)": ("-log10 of the familywise p value of the cluster", ""),
+    "Z-MAX": ("z score of the strongest voxel", "z"),
+    **{f"Z-MAX {a} (mm)": (f"{a.lower()} coordinate of that voxel, RAS+", "mm") for a in _AXES},
+    **{
+        f"Z-COG {a} (mm)": (f"{a.lower()} coordinate of the centre weighted by z, RAS+", "mm")
+        for a in _AXES
+    },
+    "COPE-MAX": ("largest effect on the cluster's side", COLUMNS["effect"][1]),
+    **{
+        f"COPE-MAX {a} (mm)": (f"{a.lower()} coordinate of the largest effect, RAS+", "mm")
+        for a in _AXES
+    },
+    "COPE-MEAN": ("mean effect of the cluster", COLUMNS["effect"][1]),
+    "set p": ("p value of as many clusters", ""),
+    "set c": ("number of clusters", ""),
+    "cluster p(FWE-corr)": ("familywise p value of the cluster", ""),
+    "cluster p(FDR-corr)": ("p value of the cluster corrected for the false discovery rate", ""),
+    "cluster equivk": ("number of voxels", "voxel"),
+    "cluster p(unc)": ("uncorrected p value of the cluster", ""),
+    "peak p(FWE-corr)": ("familywise p value of the peak", ""),
+    "peak p(FDR-corr)": ("p value of the peak corrected for the false discovery rate", ""),
+    **{f"peak {name}": ("statistic; at the peak", COLUMNS["stat"][1]) for name in "TFZ"},
+    "peak equivZ": ("z score; at the peak", "z"),
+    "peak p(unc)": ("uncorrected p value of the peak", ""),
+    **{a: (f"{a} coordinate of the peak, RAS+", "mm") for a in "xyz"},
+    "Volume": ("number of voxels", "voxel"),
+    **{f"CM {a}": (f"centre of mass, {name}", "mm") for a, name in _RAI.items()},
+    **{f"min{a}": (f"smallest coordinate, {name}", "mm") for a, name in _RAI.items()},
+    **{f"max{a}": (f"largest coordinate, {name}", "mm") for a, name in _RAI.items()},
+    "Mean": ("mean statistic of the cluster", COLUMNS["stat"][1]),
+    "SEM": ("standard error of that mean over the voxels", COLUMNS["stat"][1]),
+    "Max Int": ("statistic of largest magnitude", COLUMNS["stat"][1]),
+    **{f"MI {a}": (f"its place, {name}", "mm") for a, name in _RAI.items()},
+}
 _INTEGERS = {"Cluster Size (mm3)", "Cluster Index", "Voxels", "set c", "cluster equivk", "Volume"}
 
 
@@ -182,6 +230,21 @@ def write_view(directory, view, convention):
         header[0] = f"#{header[0]}"
     columns = [column_text(view[column], missing="") for column in view.columns]
     return write_lines(Path(directory).absolute() / f"{convention}_view.tsv", header, columns)
+
+
+def describe_view(columns):
+    """Return what the dictionary of a view says of its columns, named as in its file.
+
+    Examples
+    --------
+    >>> describe_view(["#Volume"])
+    {'#Volume': {'Description': 'number of voxels', 'Units': 'voxel'}}
+    """
+    found = {column: _MEANINGS[column.removeprefix("#")] for column in columns}
+    return {
+        column: {"Description": text} | ({"Units": unit} if unit else {})
+        for column, (text, unit) in found.items()
+    }
 
 
 def read_view(path):

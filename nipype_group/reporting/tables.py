@@ -3,16 +3,15 @@
 import numpy as np
 from scipy import ndimage
 
-from nipype_group.design.tables import repeated
 from nipype_group.images import to_mm, voxel_volume_mm3
 from nipype_group.reporting import atlas as atlas_names
 from nipype_group.reporting.table_files import (
     CLUSTER_COLUMNS,
-    COLUMNS,
     INFERENCE_COLUMNS,
     LABEL_COLUMNS,
     MISSING,
     PEAK_COLUMNS,
+    check_atlas_names,
     make_frame,
     read_table,
     write_tables,
@@ -328,13 +327,7 @@ def _check(stat_type, max_peaks, atlases):
         raise ValueError(f"stat_type is one of {', '.join(STAT_TYPES)}, got {stat_type!r}")
     if max_peaks < 1:
         raise ValueError(f"max_peaks is at least 1, the main peak, got {max_peaks}")
-    names = [atlas.name for atlas in atlases]
-    taken = sorted(set(names) & set(COLUMNS) | set(repeated(names)))
-    if taken:
-        raise ValueError(
-            f"atlas {', '.join(taken)} has the name of another column of the peaks: "
-            "rename its files"
-        )
+    check_atlas_names([atlas.name for atlas in atlases])
 
 
 def _checked_arrays(stat, labels, volumes, stat_type):

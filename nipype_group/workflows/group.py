@@ -206,11 +206,13 @@ def init_group_wf(*, settings: AnalysisSettings, name: str = "group_wf") -> pe.W
     labels_files
         Their regions.
     tdp_files
-        True discovery proportions of every contrast; undefined without, as the next three.
+        True discovery proportions of every contrast; undefined without, as the next five.
     ari_clusters_files
         Clusters at all heights.
     ari_regions_files
         Regions.
+    ari_clusters_jsons, ari_regions_jsons
+        Dictionaries of both tables.
     ari_summary_files
         JSON of all-resolutions inference.
     plan_file

@@ -29,6 +29,8 @@ ARI_OUTPUTS = {
     "tdp_files": "tdp_file",
     "ari_clusters_files": "clusters_file",
     "ari_regions_files": "regions_file",
+    "ari_clusters_jsons": "clusters_json",
+    "ari_regions_jsons": "regions_json",
     "ari_summary_files": "summary_file",
 }
 OUTPUTS = (*THRESHOLD_OUTPUTS, *ARI_OUTPUTS)
@@ -138,11 +140,13 @@ def init_parametric_wf(
     threshold_zs
         Heights in z.
     tdp_files
-        True discovery proportions of every contrast; undefined without, as the next three.
+        True discovery proportions of every contrast; undefined without, as the next five.
     ari_clusters_files
         Clusters at all heights.
     ari_regions_files
         Regions.
+    ari_clusters_jsons, ari_regions_jsons
+        Dictionaries of both tables.
     ari_summary_files
         JSON of all-resolutions inference.
     """

@@ -99,7 +99,8 @@ def test_summary_tells_true_discoveries(analyse, tmp_path):
     code, out, err = analyse("--ari", "4,3", "--contrast", "age=age")
     assert code == 0, err
     line = r"^age ariBoth: true discoveries in (\d+) of (\d+) clusters, most at z ([\d.]+): at "
-    found = re.search(line + r"least (\d+) of (\d+) voxels$", out, re.MULTILINE)
+    place = r", z -?[\d.]+ at [-\d ]+ mm, brain$"
+    found = re.search(line + r"least (\d+) of (\d+) voxels" + place, out, re.MULTILINE)
     assert found, out
     rows = pd.read_csv(only(group_of(tmp_path), "*_desc-ariBoth_tdp.tsv"), sep="\t")
     assert sorted(set(rows["threshold_z"])) == [3, 4]

@@ -49,12 +49,14 @@ def infer(made, **inputs):
     inputs = {"thresholds_z": HEIGHTS} | files | inputs
     outputs = AllResolutionsInference(**inputs).run().outputs
     tables = [pd.read_csv(p, sep="\t") for p in (outputs.clusters_file, outputs.regions_file)]
+    for table, name in zip(tables, (outputs.clusters_json, outputs.regions_json), strict=True):
+        assert list(json.loads(Path(name).read_text())) == [*table, "TableSettings"]
     return outputs, *tables, json.loads(Path(outputs.summary_file).read_text())
 
 
 def assert_rows(table, regions, source, affine):
     """Check the rows of a table against the bounds of the statistics."""
-    assert list(table.columns) == COLUMNS
+    assert list(table.columns)[: len(COLUMNS)] == COLUMNS
     assert table["name"].tolist() == [r.name for r in regions]
     assert table["n_voxels"].tolist() == [r.n_voxels for r in regions]
     assert table["n_discoveries"].tolist() == [r.n_discoveries for r in regions]

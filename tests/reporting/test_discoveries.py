@@ -1,5 +1,9 @@
 """Tables of true discovery proportions: regions of atlases, rows, and their file."""
 
+import dataclasses
+import json
+from pathlib import Path
+
 import nibabel as nib
 import numpy as np
 import pandas as pd
@@ -98,11 +102,11 @@ def test_table_survives_the_file(tmp_path):
     cluster = Region(3, 20, 0, 7, 0.35, (1, 2, 3), 4.123456789, 3.1)
     gone = Region("left, frontal", 0, 4, 0, np.nan, (), np.nan)
     rows = discovery_rows([cluster, gone], "cluster", AFFINE)
-    path = write_discoveries(tmp_path / "tdp.tsv", rows)
-    assert path == str(tmp_path / "tdp.tsv")
+    path, about = write_discoveries(tmp_path / "tdp.tsv", rows, {"Alpha": 0.05})
+    assert (path, about) == (str(tmp_path / "tdp.tsv"), str(tmp_path / "tdp.json"))
     lines = (tmp_path / "tdp.tsv").read_text().splitlines()
     assert lines[0].split("\t") == COLUMNS
-    assert lines[1] == "3.1\tcluster\t3\t20\t7\t0.35\t4.12346\t27\t-8\t4"
+    assert lines[1] == "3.1\tcluster\t3\t20\t7\t0.35\t4.12345679\t27\t-8\t4"
     assert lines[2] == "n/a\tcluster\tleft, frontal\t0\t0" + "\tn/a" * 5
     again = pd.read_csv(path, sep="\t")
     assert again["n_discoveries"].tolist() == [7, 0]
@@ -111,21 +115,44 @@ def test_table_survives_the_file(tmp_path):
 
 def test_table_without_rows_has_a_header(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    path = write_discoveries("none.tsv", [])
+    path, _ = write_discoveries("none.tsv", [], {})
     assert path == str(tmp_path / "none.tsv")
     assert (tmp_path / "none.tsv").read_text() == "\t".join(COLUMNS) + "\n"
+    about = json.loads((tmp_path / "none.json").read_text())
+    assert list(about) == [*COLUMNS, "TableSettings"]
+
+
+def test_every_atlas_names_the_voxel_of_the_peak(atlases, tmp_path):
+    values, *both = atlases
+    places = [(0, 0, 0), (4, 2, 3), (7, 8, 4)]
+    regions = [Region(i, 9, 0, 1, 1 / 9, at, 4.0) for i, at in enumerate(places)]
+    regions.append(Region("gone", 0, 4, 0, np.nan, (), np.nan))
+    rows = discovery_rows(regions, "cluster", AFFINE)
+    path, about = write_discoveries(tmp_path / "tdp.tsv", rows, {}, both)
+    table = pd.read_csv(path, sep="\t", keep_default_na=False)
+    assert [values[at] for at in places] == [2, 9, 0]
+    assert table["blocks"].tolist() == ["near", "far", "no_label", "n/a"]
+    assert table["chances"].tolist() == ["60% maybe", "30% perhaps", "no_label", "n/a"]
+    assert list(json.loads(Path(about).read_text())) == [*table, "TableSettings"]
+
+
+def test_atlas_with_the_name_of_a_column_is_refused(atlases, tmp_path):
+    atlas = dataclasses.replace(atlases[1], name="source")
+    with pytest.raises(ValueError, match="atlas source has the name of another column"):
+        write_discoveries(tmp_path / "tdp.tsv", [], {}, [atlas])
 
 
 @pytest.mark.parametrize(
     ("bounds", "line"),
     [
         ([(3.1, 50, 4), (3.1, 9, 0), (4.0, 20, 11), (5.0, 6, 6)],
-         "x ari: true discoveries in 3 of 4 clusters, most at z 4: at least 11 of 20 voxels"),
+         "x ari: true discoveries in 3 of 4 clusters, most at z 4: at least 11 of 20 voxels, "
+         "z 6.00 at   30  -12   -8 mm, near"),
         ([(3.1, 50, 0), (4.0, 9, 0)], "x ari: no true discovery in 2 clusters"),
         ([], "x ari: no true discovery in 0 clusters"),
     ],
 )  # fmt: skip
-def test_summary_names_the_cluster_of_most_discoveries(tmp_path, bounds, line):
+def test_summary_names_the_cluster_of_most_discoveries(atlases, tmp_path, bounds, line):
     group = tmp_path / "group"
     group.mkdir()
     for name in ("observations", "excluded"):
@@ -135,5 +162,5 @@ def test_summary_names_the_cluster_of_most_discoveries(tmp_path, bounds, line):
         for i, (height, n, found) in enumerate(bounds, start=1)
     ]
     rows = discovery_rows(regions, "cluster", AFFINE)
-    write_discoveries(group / "contrast-x_desc-ari_tdp.tsv", rows)
+    write_discoveries(group / "contrast-x_desc-ari_tdp.tsv", rows, {}, atlases[1:])
     assert line in summarise(tmp_path, tmp_path / "work").splitlines()
