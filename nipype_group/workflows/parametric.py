@@ -145,8 +145,10 @@ def init_parametric_wf(
         Clusters at all heights.
     ari_regions_files
         Regions.
-    ari_clusters_jsons, ari_regions_jsons
-        Dictionaries of both tables.
+    ari_clusters_jsons
+        Dictionary of the clusters.
+    ari_regions_jsons
+        Dictionary of the regions.
     ari_summary_files
         JSON of all-resolutions inference.
     """
