@@ -181,7 +181,7 @@ def parse_weight_list(text, n_columns):
     weights = []
     for row in rows:
         values = []
-        for item in re.split(r"[,\s]+", row.strip(" ,")):
+        for item in re.split(r"[,\s]+", row.strip(", \t\r\n")):
             number, _, divisor = item.partition("/")
             try:
                 values.append(float(number) / float(divisor or 1))

@@ -18,6 +18,7 @@ from nipype_group.design.tables import numbers_of, read_tsv
 from nipype_group.images import MapError, write_volume
 from nipype_group.reporting.peer_found import FoundResults, residual_dof
 from nipype_group.reporting.peer_maps import (
+    background_notes,
     conversion_notes,
     corrected_logp,
     read_map_volume,
@@ -539,7 +540,9 @@ def notes_of(found):
     list of str
     """
     own = [
-        f"{s.name}: {note}" for s in found.statistics for note in (*conversion_notes(s), *s.notes)
+        f"{s.name}: {note}"
+        for s in found.statistics
+        for note in (*conversion_notes(s), *background_notes(s), *s.notes)
     ]
     return list(dict.fromkeys((*found.notes, *own)))
 

@@ -3,9 +3,11 @@
 from typing import NamedTuple
 
 import numpy as np
+from scipy import ndimage
 
 from nipype_group.images import Grid, MapError, open_image, read_mask
 from nipype_group.reporting.peer_dof import N_DOF, lacking_dof
+from nipype_group.reporting.wording import count
 from nipype_group.stats.distributions import f_to_z, minus_log10, t_to_z, z_to_log_p
 from nipype_group.stats.map_conversions import d_to_t, log_p_to_z, r_to_t
 
@@ -44,7 +46,8 @@ def read_statistic(found):
 
     z is the package's own where a file of it was found; otherwise it is computed from t or F by
     the logarithm of their tails. The mask is that of the package, without voxels that have no
-    value; else all finite voxels that are not 0.
+    value; else all finite voxels that are not 0, of p that is 1 in all corners of the image those
+    that are not 1.
 
     Parameters
     ----------
@@ -249,9 +252,66 @@ def read_map_volume(path, volume=None, grid=None):
     return values, own
 
 
+def background_notes(found):
+    """Say which voxels of p are taken for the outside that might not be, and which have no z.
+
+    Parameters
+    ----------
+    found : FoundStatistic
+
+    Returns
+    -------
+    tuple of str
+        None of other statistics.
+
+    Raises
+    ------
+    MapError
+        Where a file cannot be read or has no voxel.
+    """
+    if found.converted_from not in ("p", "1-p"):
+        return ()
+    values, grid = read_map_volume(found.stat_file, found.volume)
+    inside, notes = values[_mask_of(found, values, grid)], []
+    enclosed = _enclosed(values == 0) if found.converted_from == "p" else 0
+    if found.mask_file is None and _background(found, values) == 1:
+        notes.append(
+            f"{count(np.count_nonzero(values == 1), 'voxel')} of 1, as all corners of the image "
+            "have, are taken for the outside; a mask says otherwise."
+        )
+    elif found.mask_file is None and enclosed:
+        notes.append(
+            f"{count(enclosed, 'voxel')} of p 0 amid others are taken for missing, as 0 is "
+            "outside; a mask says otherwise."
+        )
+    # Of two sides p of 1 has a z, which is 0.
+    without_z = (0, 1) if found.p_sides == "one" else (0 if found.converted_from == "p" else 1,)
+    if rounded := np.count_nonzero(np.isin(inside, without_z)):
+        notes.append(
+            f"{count(rounded, 'voxel')} with p of 0 or 1, to which numbers near them are rounded, "
+            "have the z of the nearest p that is neither."
+        )
+    return tuple(notes)
+
+
+def _enclosed(holes):
+    """Count voxels of holes that no border of the image is part of."""
+    labels, _ = ndimage.label(holes)
+    inner = labels[1:-1, 1:-1, 1:-1]
+    faces = np.ones(labels.shape, dtype=bool)
+    faces[1:-1, 1:-1, 1:-1] = False
+    return int(np.count_nonzero((inner > 0) & ~np.isin(inner, labels[faces])))
+
+
+def _background(found, stat):
+    """Return the value outside the brain: 1 of p that has it in all corners, else 0."""
+    corners = stat[np.ix_(*[[0, -1]] * 3)]
+    return float(found.converted_from in ("p", "1-p") and (corners == 1).all())
+
+
 def _mask_of(found, stat, grid):
     if found.mask_file is None:
-        mask = np.isfinite(stat) & (stat != 0)
+        mask = np.isfinite(stat) & (stat != _background(found, stat))
     else:
         mask = read_mask(found.mask_file, grid)[0] & np.isfinite(stat)
     if not mask.any():

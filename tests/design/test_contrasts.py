@@ -242,7 +242,11 @@ def test_products_beyond_all_numbers_are_refused():
 
 
 @pytest.mark.parametrize(
-    "text", ["[1, 0]; [0, 1]", "[1,0];[0,1]", "[1 0]; [0 1];", "1, 0; 0, 1", "[1, 0; 0, 1]"]
+    "text",
+    [
+        *("[1, 0]; [0, 1]", "[1,0];[0,1]", "[1 0]; [0 1];", "1, 0; 0, 1", "[1, 0; 0, 1]"),
+        *(" [1, 0] ;\n[0, 1] ", "[1, 0];\t[0, 1]", "1, 0;\r\n0, 1", "[\n1, 0;\n0, 1,\n]"),
+    ],
 )
 def test_rows_with_brackets_of_their_own(text):
     (contrast,) = build_contrasts([f"f={text}"], two_groups())

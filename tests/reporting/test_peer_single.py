@@ -122,6 +122,59 @@ def test_p_of_zero_is_the_least_that_its_scale_holds(tmp_path):
         np.testing.assert_allclose(maps.z[0, 0, 0], stats.norm.ppf(2.0**-24), rtol=1e-6)
 
 
+# A brain in the middle of the image: no corner is in it.
+BRAIN = np.zeros(SHAPE, dtype=bool)
+BRAIN[1:5, 1:6, 1:4] = True
+
+
+@pytest.mark.parametrize("sides", ["one", "two"])
+@pytest.mark.parametrize(
+    ("scale", "outside"),
+    [("p", 0), ("p", 1), ("p", np.nan), ("1-p", 0), ("1-p", 1), ("1-p", np.nan), ("logp", 0)],
+)
+def test_outside_of_p_is_no_brain(tmp_path, scale, outside, sides):
+    p = ONE if sides == "one" else TWO
+    path = save(tmp_path / "a.nii", np.where(BRAIN, SCALES[scale](p), outside))
+    found = single_result(path, scale, p_sides=sides)
+    _, maps = read(found)
+    np.testing.assert_array_equal(maps.mask, BRAIN)
+    expected = stats.norm.isf(ONE) if sides == "one" else stats.norm.isf(TWO / 2)
+    np.testing.assert_allclose(maps.z[BRAIN], expected[BRAIN], rtol=1e-5)
+    told = [note for note in notes_of(found) if "outside" in note]
+    n = np.count_nonzero(~BRAIN)
+    start = f"a: {n} voxels of 1, as all corners of the image have, are taken for the outside"
+    assert [note[: len(start)] for note in told] == ([start] if outside == 1 else [])
+
+
+def test_p_of_zero_in_the_brain_is_told(tmp_path):
+    inner = (3, 3, 2)
+    holed = ONE.copy()
+    holed[inner] = 0
+    # Outside is 0: the hole may be lack of a value.
+    path = save(tmp_path / "a.nii", np.where(BRAIN, holed, 0))
+    found = single_result(path, "p", p_sides="one")
+    assert not read(found)[1].mask[inner]
+    assert "a: 1 voxel of p 0 amid others are taken" in notes_of(found)[1]
+    # Outside is 1, or a mask says where the brain is: it is the strongest voxel.
+    mask = save(tmp_path / "mask.nii", BRAIN.astype(float))
+    other = save(tmp_path / "b.nii", np.where(BRAIN, holed, 1))
+    for given, name in ((single_result(path, "p", p_sides="one", mask=mask), "a"),
+                        (single_result(other, "p", p_sides="one"), "b")):  # fmt: skip
+        z = read(given)[1].z
+        assert np.nanargmax(z) == np.ravel_multi_index(inner, SHAPE)
+        assert notes_of(given)[-1].startswith(f"{name}: 1 voxel with p of 0 or 1, to which")
+
+
+@pytest.mark.parametrize(("scale", "strongest"), [("p", 0), ("1-p", 1)])
+def test_two_sided_p_of_one_has_a_z(tmp_path, scale, strongest):
+    values = SCALES[scale](TWO.copy())
+    values[1, 1, 1], values[2, 2, 2] = strongest, 1 - strongest
+    mask = save(tmp_path / "mask.nii", np.ones(SHAPE))
+    found = single_result(save(tmp_path / "a.nii", values), scale, p_sides="two", mask=mask)
+    assert read(found)[1].z[2, 2, 2] == 0
+    assert notes_of(found)[-1].startswith("a: 1 voxel with p of 0 or 1")
+
+
 def test_places_without_a_sign(tmp_path):
     path = save(tmp_path / "a.nii", TWO)
     sign = T.copy()
