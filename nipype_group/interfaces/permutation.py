@@ -87,6 +87,9 @@ class _PlanPermutationsInputSpec(GroupInputSpec):
     varying_dof = traits.Bool(
         False, usedefault=True, desc="maps lack voxels: test on z; on where stack_file has gaps"
     )
+    across_contrasts = traits.Bool(
+        False, usedefault=True, desc="contrasts that are shuffled alike are corrected together"
+    )
     n_top = traits.Int(
         0, usedefault=True, desc="most extreme voxels kept of a shuffle, for templates"
     )
@@ -166,6 +169,8 @@ class PlanPermutations(GroupInterface):
             n_shards=_given(inputs.n_shards), warn=_doubts(stack, design.model),
             alpha=_given(inputs.alpha),
         )  # fmt: skip
+        if inputs.across_contrasts:
+            _check_comparable(plan, test, design.model)
         LOGGER.info("%s", plan.describe())
         names = ("plan_file", "scheme_file", "text_file")
         self._results.update(zip(names, write_plan(runtime.cwd, plan), strict=True))
@@ -200,6 +205,14 @@ class PlanPermutations(GroupInterface):
             return None
         _need(self.inputs, "mask_file", "stack_file")
         return MaskedStack(self.inputs.stack_file, self.inputs.mask_file)
+
+
+def _check_comparable(plan, test, model):
+    """Refuse families whose statistics can't be compared, before they are shuffled."""
+    for family in plan.families.values():
+        shuffled = [test.shuffled(model, c, family.scheme) for c in family.contrasts]
+        if len({contrast.stat_type for contrast in shuffled}) > 1:
+            test.statistics.check_common_scale()
 
 
 def _doubts(stack, model):

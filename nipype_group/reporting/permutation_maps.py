@@ -82,12 +82,8 @@ class MergedContrast:
     searched: np.ndarray | None = None
 
     def __post_init__(self):
-        scaled = self.statistics.statistic_scale == "z"
-        if self.as_z and not scaled and {"mass", "tfce"} & set(self.statistics.names):
-            raise ValueError(
-                "masses and TFCE of t and F contrasts compare on the scale of z only: take "
-                "statistic_scale z, or correct every contrast alone"
-            )
+        if self.as_z:
+            self.statistics.check_common_scale()
 
     @property
     def tail(self):

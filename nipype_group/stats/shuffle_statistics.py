@@ -89,6 +89,20 @@ class ShuffleStatistics:
         if name != "cluster_forming_p" and not 0.5 <= value < np.inf:
             raise ValueError(f"{name} is at least 0.5, got {value}; is it a p?")
 
+    def check_common_scale(self):
+        """Refuse to compare different statistics, as t and F, where they have no common scale.
+
+        Raises
+        ------
+        ValueError
+            Where masses or TFCE would compare as t and F.
+        """
+        if self.statistic_scale != "z" and {"mass", "tfce"} & set(self.names):
+            raise ValueError(
+                "masses and TFCE of t and F contrasts compare on the scale of z only: take "
+                "statistic_scale z, or correct every contrast alone"
+            )
+
     @property
     def forms_clusters(self):
         """Whether a cluster-forming threshold is needed."""

@@ -212,6 +212,7 @@ def init_permutation_wf(
             n_top=_TEMPLATE_RANKS if template != "none" else 0,
             early_stop=early_stop,
             varying_dof=varying_dof,
+            across_contrasts=across_contrasts,
         ),
         name="plan",
         mem_gb=0.3,

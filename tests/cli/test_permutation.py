@@ -351,6 +351,17 @@ def test_fitted_tails_are_in_the_sidecar(analyse, group, method):
     assert logp[PLANTED] > np.log10(121)
 
 
+@pytest.mark.parametrize("statistics", ["voxel,mass", "voxel,tfce"])
+def test_what_does_not_compare_is_refused_before_it_is_shuffled(analyse, tmp_path, statistics):
+    code, _, err = analyse(
+        *("--contrast", "age=age", "--contrast", "any=age;", "--permutations", "10"),
+        *("--statistics", statistics, "--across-contrasts"),
+    )
+    assert code == 1
+    assert "permutation_wf.plan failed: masses and TFCE of t and F contrasts compare on" in err
+    assert not list((tmp_path / "out-work").rglob("*shard*"))
+
+
 def test_across_contrasts(analyse, tmp_path):
     contrasts = ("--contrast", "age=age", "--contrast", "drop=control - patient")
     model = ("--formula", "age + C(group)")
