@@ -36,6 +36,7 @@ class _AllResolutionsInferenceInputSpec(AtlasInputSpec):
     alpha = traits.Float(0.05, usedefault=True, desc="probability that any bound fails")
     tail = traits.Enum(*TAILS, usedefault=True, desc="side that counts")
     connectivity = traits.Enum(26, 6, 18, usedefault=True, desc="neighbours of a voxel")
+    cluster_extent = traits.Int(0, usedefault=True, desc="smallest cluster kept, in voxels")
     template_file = File(
         exists=True, desc="template that shuffles calibrated, for the same voxels, tail and alpha"
     )
@@ -88,7 +89,10 @@ class AllResolutionsInference(GroupInterface):
         if isdefined(inputs.template_file):
             how["template"] = read_template(inputs.template_file)
         atlases = inputs.find_atlases()
-        found = ari_clusters(z, inputs.thresholds_z, connectivity=inputs.connectivity, **how)
+        found = ari_clusters(
+            z, inputs.thresholds_z, connectivity=inputs.connectivity,
+            min_extent=inputs.cluster_extent, **how,
+        )  # fmt: skip
         rows = [
             row
             for clusters in found.clusters
@@ -104,6 +108,7 @@ class AllResolutionsInference(GroupInterface):
             "Alpha": inputs.alpha,
             "Tail": tail,
             "Connectivity": inputs.connectivity,
+            "ClusterExtentVoxels": inputs.cluster_extent,
             "SearchVolumeVoxels": int(mask.sum()),
             **_bounds(found.hommel, how.get("template")),
             "ClustersAtThresholds": [len(clusters) for clusters in found.clusters],

@@ -216,7 +216,7 @@ def ari_regions(z, regions, *, mask=None, alpha=0.05, tail="two-sided", template
     return tuple(rows)
 
 
-def label_graph_clusters(values, survives, edges):
+def label_graph_clusters(values, survives, edges, min_extent=0):
     """Label connected survivors of a graph, each sign apart, as label_clusters does volumes.
 
     Parameters
@@ -227,6 +227,8 @@ def label_graph_clusters(values, survives, edges):
         Nodes that pass the height threshold.
     edges : int array, shape (e, 2), or sparse array, shape (v, v)
         Neighbours, as pairs or as an adjacency matrix; one direction suffices.
+    min_extent : int
+        Smallest number of nodes of a cluster that is kept.
 
     Returns
     -------
@@ -265,7 +267,7 @@ def label_graph_clusters(values, survives, edges):
     sign = np.zeros(n_found)
     sign[found] = side
     order = np.lexsort((-heights, -sizes, -sign))
-    order = order[sizes[order] > 0]
+    order = order[sizes[order] >= max(min_extent, 1)]
     new_id = np.zeros(n_found, dtype=np.int32)
     new_id[order] = np.arange(1, order.size + 1)
     return np.where(side != 0, new_id[found], 0).astype(np.int32)
@@ -283,7 +285,7 @@ def check_thresholds_z(thresholds_z):
 
 def ari_clusters(
     z, thresholds_z, *, mask=None, edges=None, alpha=0.05, tail="two-sided", connectivity=26,
-    template=None,
+    min_extent=0, template=None,
 ):  # fmt: skip
     """Bound the true discoveries of the clusters above several heights.
 
@@ -306,6 +308,8 @@ def ari_clusters(
         Side that counts. Two-sided p are twice the one-sided ones; clusters form on each side.
     connectivity : {6, 18, 26}
         Neighbours in a volume.
+    min_extent : int
+        Smallest number of voxels of a cluster that is kept. Bounds are as without it.
     template : Template, optional
         Bounds by this template, calibrated for the same voxels, tail and alpha, in place of
         closed testing.
@@ -340,9 +344,9 @@ def ari_clusters(
     for height in heights:
         survives = strength >= height
         if edges is None:
-            labels = label_clusters(np.where(mask, z, 0), survives, connectivity)
+            labels = label_clusters(np.where(mask, z, 0), survives, connectivity, min_extent)
         else:
-            labels = label_graph_clusters(np.where(mask, z, 0), survives, edges)
+            labels = label_graph_clusters(np.where(mask, z, 0), survives, edges, min_extent)
         clusters = tuple(
             _region(name, members, z, mask, log_p, family, tail, height)
             for name, members in _members(labels)

@@ -217,7 +217,10 @@ def init_parametric_wf(
     if ari_thresholds_z:
         resolutions = pe.MapNode(
             AllResolutionsInference(
-                thresholds_z=list(ari_thresholds_z), alpha=alpha, connectivity=connectivity
+                thresholds_z=list(ari_thresholds_z),
+                alpha=alpha,
+                connectivity=connectivity,
+                cluster_extent=cluster_extent,
             ),
             iterfield=[
                 *("z_file", "stat_type", "tail"),

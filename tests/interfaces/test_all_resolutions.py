@@ -109,6 +109,26 @@ def test_map_shows_the_proportion_of_the_highest_cluster(made):
     assert len(np.unique(tdp)) > 2
 
 
+def test_smaller_clusters_are_left_out_and_bounds_stay(made):
+    _, every, _, _ = infer(made)
+    sizes = np.sort(every["n_voxels"].unique())
+    extent = int(sizes[len(sizes) // 2])
+    outputs, kept, _, summary = infer(made, cluster_extent=extent)
+    large = every[every["n_voxels"] >= extent]
+    assert 0 < len(kept) < len(every)
+    columns = [column for column in every if column != "name"]
+    pd.testing.assert_frame_equal(
+        kept[columns].reset_index(drop=True), large[columns].reset_index(drop=True)
+    )
+    assert summary["ClusterExtentVoxels"] == extent
+    expected = np.zeros(made.mask.shape)
+    for height, path in zip(HEIGHTS, outputs.label_files, strict=True):
+        ids, rows = read(path), kept[kept["threshold_z"] == height]
+        assert np.bincount(ids.ravel())[1:].tolist() == rows["n_voxels"].tolist()
+        expected = np.where(ids > 0, np.r_[0, rows["tdp"]][ids], expected)
+    np.testing.assert_allclose(read(outputs.tdp_file), expected, rtol=1e-5)
+
+
 def test_heights_are_sorted_and_taken_once(made):
     outputs, clusters, _, summary = infer(made, thresholds_z=[4.0, 2.5, 3.1, 4.0])
     ordered, same, _, other = infer(made)

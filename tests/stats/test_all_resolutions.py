@@ -422,3 +422,20 @@ def test_bounds_fail_at_most_as_often_as_alpha_over_the_worst_regions(signal, sm
     if not (signal or smooth):
         # Simes' test is exact for independent nulls, so the search must find that many.
         assert n_failed >= stats.binom.ppf(1e-4, n_studies, alpha)
+
+
+@pytest.mark.parametrize("extent", [0, 1, 2, 3, 5])
+def test_small_clusters_of_a_graph_are_left_out_as_in_a_volume(extent):
+    z = np.array([4.0, 4.5, 0.1, -3.3, 2.2, 3.9, 3.1, 0.0, -5.0, -4.0, 2.5])
+    path = [[i, i + 1] for i in range(len(z) - 1)]
+    graph = ari_clusters(z, [2, 3], edges=path, min_extent=extent)
+    volume = ari_clusters(z[:, None, None], [2, 3], connectivity=6, min_extent=extent)
+    assert graph.tdp_map.tolist() == volume.tdp_map.ravel().tolist()
+    for of_graph, of_volume in zip(graph.clusters, volume.clusters, strict=True):
+        found = [(c.name, c.n_voxels, c.n_discoveries) for c in of_graph]
+        assert found == [(c.name, c.n_voxels, c.n_discoveries) for c in of_volume]
+        assert all(n >= extent for _, n, _ in found)
+    every = ari_clusters(z, [2, 3], edges=path).clusters
+    assert [len(c) for c in graph.clusters] == [
+        sum(r.n_voxels >= extent for r in clusters) for clusters in every
+    ]
