@@ -263,8 +263,8 @@ def _randomise_notes(prefix, model):
     notes = ["FSL's corrected p are one-sided: of the positive side of each t contrast."]
     if model.matrix is None:
         notes.append(
-            f"No design ({prefix}.mat or design.mat) lies beside {prefix}: give the degrees of "
-            "freedom."
+            f"No design ({prefix}.mat or design.mat) lies beside {prefix}: the degrees of "
+            "freedom are those given."
         )
     else:
         notes.append(

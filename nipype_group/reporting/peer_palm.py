@@ -29,7 +29,7 @@ _TYPES = {"tstat": "t", "fstat": "F", "vstat": "t", "ztstat": "z", "zvstat": "z"
 _ONE_SIDED = "PALM's corrected p are one-sided: of the positive side of each t contrast."
 _V_DOF = (
     "The degrees of freedom that PALM saves with an Aspin-Welch v are a third of "
-    "Welch-Satterthwaite's in the version compared; they are not taken: give them."
+    "Welch-Satterthwaite's in the version compared; not these are taken but those given."
 )
 _NO_RANK = (
     "The files give {name} {dof:g} denominator degrees of freedom and no numerator: that is the "
@@ -115,7 +115,9 @@ def _statistic(folder, images, match, options):
     elif stat == "fstat" and residual and not about["dof"]:
         notes.append(_NO_RANK.format(name=match.string, dof=residual[0]))
     elif _TYPES[stat] != "z" and not about["dof"]:
-        notes.append(f"Nothing beside {match.string} gives its degrees of freedom: give them.")
+        notes.append(
+            f"Nothing beside {match.string} gives its degrees of freedom: they are those given."
+        )
     about["corrected"], more = _corrected(images, match, options)
     if stat != "fstat" and about["corrected"]:
         two_sided = bool(options) and "-twotail" in options

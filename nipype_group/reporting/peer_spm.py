@@ -62,7 +62,9 @@ def find_spm(folder, start=""):
         if rows is not None:
             contrasts[found.name] = rows
         if not found.dof:
-            notes.append(f"The header of {stem} states no degrees of freedom: give them.")
+            notes.append(
+                f"The header of {stem} states no degrees of freedom: they are those given."
+            )
     if "X" in spm:
         names = spm["columns"]
         if len(names) != spm["X"].shape[1]:

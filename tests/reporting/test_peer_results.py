@@ -351,7 +351,7 @@ def test_randomise_without_a_design_needs_dof(oracles, tmp_path):
     # A MATLAB file of this name is no design of FSL.
     (tmp_path / "design.mat").write_bytes(b"\xff\xfe\x00MATLAB")
     results = find_results(tmp_path)
-    assert any("give the degrees of freedom" in note for note in results.notes)
+    assert any("degrees of freedom are those given" in note for note in results.notes)
     with pytest.raises(ValueError, match="degrees of freedom of this t are unknown"):
         read_statistic(results.statistics[0])
     with_dof = find_results(tmp_path, dof=29).statistics[0]
