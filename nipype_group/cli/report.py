@@ -402,8 +402,13 @@ def _check_smoothness(settings, contrasts, found):
         return
     rough = [c.name for c in contrasts if not c.is_smooth]
     if rough:
+        of_package = "" if found.package == "unknown" else f" of {found.package}"
+        remedy = (
+            "leave out --cluster-control"
+            if "rft" not in settings.height_controls
+            else "take another --height-control, as fdr or bonferroni"
+        )
         raise run.UsageError(
-            "random field theory needs the smoothness of the residuals, which the files of "
-            f"{found.package} do not state for {', '.join(rough)}; take another --height-control, "
-            "as fdr or bonferroni"
+            "random field theory needs the smoothness of the residuals, which the "
+            f"files{of_package} do not state for {', '.join(rough)}; {remedy}"
         )

@@ -132,6 +132,7 @@ def test_grids_that_differ_fail(command, stat_map, write, tmp_path, no_figures):
         (("spm", "r", "--mask", "m.nii", "--name", "x"), "--mask, --name: goes with --stat-map"),
         (("spm", "r", "--output", "x.html"), "--output is of a finished run"),
         (("spm", "r", "--height-control", "rft"), "do not state for pos; take another"),
+        (("spm", "r", "--cluster-control", "rft"), "for pos; leave out --cluster-control"),
         (("spm", "r", "--cluster-control", "rft"), "random field theory needs the smoothness"),
         (("spm", "r", "--threshold-z", "0.01"), "looks like a p value"),
         (("spm", "r", "--alpha", "5"), "alpha"),
