@@ -134,7 +134,8 @@ def atlas_file(name):
         return locate(name)
     path = Path(name)
     if not path.is_file():
-        raise FileNotFoundError(f"atlas {path} does not exist; check the path. {INSTALL}")
+        what = "is no file" if os.path.lexists(path) else "does not exist"
+        raise FileNotFoundError(f"atlas {path} {what}; check the path. {INSTALL}")
     return path
 
 
