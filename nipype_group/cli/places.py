@@ -49,9 +49,9 @@ def check_places(arguments):
         raise PlaceError("--pattern is empty; give a glob with {subject}")
     blocks = given.get("blocks", ())
     # Else it is a column of that name.
-    if len(blocks) == 1 and (os.sep in blocks[0] or Path(blocks[0]).suffix):
-        if os.path.lexists(blocks[0]):
-            existing(blocks[0], FILE, "--blocks")
+    looks_so = len(blocks) == 1 and (os.sep in blocks[0] or Path(blocks[0]).suffix)
+    if looks_so and os.path.lexists(blocks[0]):
+        existing(blocks[0], FILE, "--blocks")
 
 
 def existing(text, what=FILE, option=None):
@@ -105,7 +105,7 @@ def _look(text, option):
         raise PlaceError(f"{option or 'a path'} is empty; name a file or folder")
     path = Path(text).absolute()
     try:
-        return path, kind_of(os.stat(path).st_mode)
+        return path, kind_of(path.stat().st_mode)
     except (FileNotFoundError, NotADirectoryError):
         return path, None
     except (OSError, ValueError) as error:
@@ -115,7 +115,7 @@ def _look(text, option):
 
 
 def _hint_of_link(path):
-    return f": it is a link to {os.readlink(path)}, which is missing" if path.is_symlink() else ""
+    return f": it is a link to {path.readlink()}, which is missing" if path.is_symlink() else ""
 
 
 def _option(name):

@@ -139,11 +139,10 @@ def check_definitions(definitions):
         label = contrast_label(name)
         if not label:
             raise ValueError(f"contrast name {name!r} has no letter or digit")
-        # A letter beyond ASCII has several bytes, and a name of a file 255 of them.
-        if len(label.encode()) > _LONGEST_LABEL:
+        if len(label) > _LONGEST_LABEL:
             raise ValueError(
-                f"contrast name {name[:40]!r}... makes names of files of {len(label.encode())} "
-                f"bytes; {_LONGEST_LABEL} are the most: shorten it"
+                f"contrast name {name[:40]!r}... makes names of files of {len(label)} letters; "
+                f"{_LONGEST_LABEL} are the most: shorten it"
             )
         if label in labels:
             raise ValueError(

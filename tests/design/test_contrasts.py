@@ -161,7 +161,7 @@ def test_names_that_share_a_file_label_are_refused():
     with pytest.raises(ValueError, match="at least one contrast"):
         check_definitions([])
     assert check_definitions(["a=x", "B=y"]) == ["a", "B"]
-    with pytest.raises(ValueError, match="makes names of files of 101 bytes; 100 are the most"):
+    with pytest.raises(ValueError, match="makes names of files of 101 letters; 100 are the most"):
         check_definitions(["x" * 101 + "=x"])
 
 
