@@ -146,6 +146,23 @@ def read_bytes(path, folder=None):
         raise UnusableFileError(path, f"cannot be read ({error.strerror or error})") from error
 
 
+def kind_of(mode):
+    """Return what something is, by the mode that `os.stat` gives.
+
+    Examples
+    --------
+    >>> kind_of(os.stat(os.devnull).st_mode)
+    'a device'
+    """
+    kinds = {
+        stat.S_IFREG: "a file",
+        stat.S_IFDIR: "a folder",
+        stat.S_IFIFO: "a pipe",
+        stat.S_IFSOCK: "a socket",
+    }
+    return kinds.get(stat.S_IFMT(mode), "a device")
+
+
 def check_regular(path, about):
     """Refuse what is no regular file or too large, by what `os.stat` says about it."""
     if stat.S_ISDIR(about.st_mode):

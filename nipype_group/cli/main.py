@@ -49,10 +49,19 @@ def main(argv=None):
         for text in arguments.command_line:
             # As bytes of a file's name that are no text come here.
             if any("\ud800" <= sign <= "\udfff" for sign in text):
-                said = f"{text!r} is no text in UTF-8, in which records are written; rename it"
+                said = _not_text(text)
                 print(f"nipype-group {arguments.command}: {said}", file=sys.stderr)
                 return 2
         return run.guarded(f"nipype-group {arguments.command}", arguments)
+
+
+def _not_text(text):
+    """Say why an argument that Python could not decode is refused."""
+    try:
+        meant = os.fsencode(text).decode("utf-8")
+    except UnicodeDecodeError:
+        return f"{text!r} is no text in UTF-8, in which records are written; rename it"
+    return f"the locale has no signs for {meant!a}; set LC_ALL=C.UTF-8 or PYTHONUTF8=1"
 
 
 if __name__ == "__main__":

@@ -65,7 +65,7 @@ def execute(arguments):
     output = None if arguments.output is None else Path(arguments.output).absolute()
     if output is not None and output.exists():
         raise run.UsageError(f"{output} exists; name a new folder")
-    inputs = find_inputs(record.inputs, [run.existing(folder) for folder in arguments.inputs])
+    inputs = find_inputs(record.inputs, [Path(folder).absolute() for folder in arguments.inputs])
     print(f"{len(inputs)} inputs are what they were")
     for note in _notes(record):
         print(note)

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from nipype_group.cli import run
 from nipype_group.cli.origin import add_replace
-from nipype_group.reporting.derivatives import GENERATOR, check_output_dir
+from nipype_group.cli.places import FILE, existing
+from nipype_group.reporting.derivatives import GENERATOR, check_name_lengths, check_output_dir
 from nipype_group.reporting.html_report import write_report
 from nipype_group.reporting.peer_files import (
     SINGLE_INPUTS,
@@ -255,6 +256,8 @@ def report_peer(arguments):
     contrasts = peer_contrasts(found)
     settings = _settings(arguments, contrasts)
     _check_smoothness(settings, contrasts, found)
+    settings.read_atlases()
+    check_name_lengths({"space": settings.space}, settings.contrast_labels)
     figures = run.can_draw()
     workflow = init_peer_wf(
         contrasts=contrasts,
@@ -309,7 +312,7 @@ def _inputs(arguments, single):
         if option == "corrected_p" and value is not None:
             inputs |= _corrected(value)
         elif value is not None:
-            inputs[name] = run.existing(value) if option in _FILES else value
+            inputs[name] = str(Path(value).absolute()) if option in _FILES else value
     if "group_sizes" in inputs:
         inputs["group_sizes"] = list(inputs["group_sizes"])
     if arguments.package is not None:
@@ -334,7 +337,7 @@ def _corrected(texts):
                 )
             kind, file = None, text
         kinds.append(kind)
-        files.append(run.existing(file))
+        files.append(existing(file, FILE, "--corrected-p"))
     if None in kinds and any(kinds):
         raise run.UsageError("--corrected-p: give every file with its kind, as tfce=FILE, or none")
     return {"corrected_files": files} | ({"corrected_kinds": kinds} if kinds[0] else {})

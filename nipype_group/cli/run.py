@@ -10,8 +10,10 @@ import traceback
 from pathlib import Path
 
 from nipype_group.cli.origin import Origin, add_provenance, add_replace
+from nipype_group.cli.places import PlaceError, check_places
 from nipype_group.design.extent import study_extent
 from nipype_group.design.fsl import fsl_contrast_definitions, fsl_f_definitions
+from nipype_group.design.inputs import check_inputs
 from nipype_group.design.sources import (
     escape_pattern,
     find_bids_maps,
@@ -26,7 +28,11 @@ from nipype_group.execution import (
 )
 from nipype_group.execution.memory import StudySize, check_memory, declare_memory
 from nipype_group.execution.plugin_arguments import check_plugin
-from nipype_group.reporting.derivatives import check_output_dir
+from nipype_group.reporting.derivatives import (
+    check_name_lengths,
+    check_output_dir,
+    common_entities,
+)
 from nipype_group.reporting.summary import summarise
 from nipype_group.reporting.table_views import CONVENTIONS
 from nipype_group.stats.clusters import CONNECTIVITIES, TAILS
@@ -84,8 +90,9 @@ def guarded(command, arguments):
         130 where the user interrupted it, 128 and the number of the signal that terminated it.
     """
     try:
+        check_places(arguments)
         return arguments.execute(arguments)
-    except UsageError as error:
+    except (UsageError, PlaceError) as error:
         print(f"{command}: {error}", file=sys.stderr)
         return 2
     except RecursionError as error:
@@ -380,7 +387,7 @@ def execute(arguments):
         "design_table": arguments.design,
         "shuffles_file": arguments.shuffles,
     }
-    files = {name: existing(path) for name, path in files.items() if path is not None}
+    files = {n: str(Path(path).absolute()) for n, path in files.items() if path is not None}
     if arguments.pattern:
         files["pattern"] = str(Path(escape_pattern(Path.cwd()), arguments.pattern))
     if arguments.shuffles and not settings.n_permutations:
@@ -519,14 +526,6 @@ def processors(arguments):
     return arguments.n_procs or allowed_processors()
 
 
-def existing(path):
-    """Return a path as an absolute one; a missing one is an error."""
-    path = Path(path).absolute()
-    if not path.exists():
-        raise UsageError(f"{path} does not exist")
-    return str(path)
-
-
 def analyse(settings, files, arguments):
     """Run a group analysis and print where its results are.
 
@@ -547,6 +546,10 @@ def analyse(settings, files, arguments):
     # Raises before files are read.
     plugin_arguments(arguments)
     check_output_dir(arguments.output_dir)
+    names = check_inputs(files, settings.variables)
+    own = {key: value for key in ("task", "space") if (value := getattr(settings, key))}
+    check_name_lengths(common_entities(names) | own, settings.contrast_labels)
+    settings.read_atlases()
     workflow = init_group_wf(settings=settings)
     _foresee_memory(workflow, settings, files, arguments)
     origin = origin_of(settings, files, arguments)
@@ -598,6 +601,12 @@ def _foresee_memory(workflow, settings, files, arguments):
     except (ValueError, LookupError, OSError):
         # The run says it better, of all maps.
         return
+    if min(shape) < 2 and settings.by_random_fields:
+        raise UsageError(
+            "random field theory needs two voxels or more along every axis, the maps have "
+            f"{' x '.join(map(str, shape))}; take another --height-control, as fdr, or "
+            "--permutations"
+        )
     size = StudySize(n_maps, shape, n_columns, len(settings.contrasts), n_voxels)
     declared = declare_memory(workflow, size)
     if arguments.plugin == "MultiProc":

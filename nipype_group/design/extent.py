@@ -59,7 +59,8 @@ def study_extent(files, formula=None, min_coverage=1.0):
         entries, n_maps, shapes = [], shape[3] if len(shape) > 3 else 1, [shape]
         counts = [_count(files["stack_file"], v) for v in _spread(range(n_maps), _MAPS_READ)]
     else:
-        entries = _entries(files, formula)
+        variables = None if formula is None else formula_variables(formula)
+        entries = listed_maps(files, variables)
         n_maps, paths = len(entries), [e.path for e in entries]
         shapes = [s for path in _spread(paths, _MOST_HEADERS) if (s := _shape(path)) is not None]
         counts = [_count(path) for path in _spread(paths, _MAPS_READ)]
@@ -88,12 +89,20 @@ def _count(path, volume=None):
     return np.count_nonzero(np.nan_to_num(values))
 
 
-def _entries(files, formula):
+def listed_maps(files, variables=None):
+    """Return the maps that a source other than a 4D image names; their content is not read.
+
+    Parameters
+    ----------
+    files : dict
+        Inputs of `init_group_wf`.
+    variables : sequence of str, optional
+        Columns that the model uses, as `read_maps_table` takes them.
+    """
     if "bids_dir" in files:
         return find_bids_maps(files["bids_dir"], parse_selection(files.get("select", [])))
     if "pattern" in files:
         return find_pattern_maps(files["pattern"])
-    variables = None if formula is None else formula_variables(formula)
     return read_maps_table(files["maps_table"], variables)
 
 
@@ -111,7 +120,7 @@ def _n_columns(files, formula, entries):
         if Path(path).suffix == ".mat":
             return read_fsl_matrix(path).shape[1]
         return len(read_tsv(path).columns)
-    table = _rows(entries, _participants(files))
+    table = _rows(entries, table_of_participants(files))
     conditions = sorted({c for e in entries for c in e.conditions})
     table = typed(table.dropna(subset=formula_variables(formula)), conditions)
     return code_formula(formula, table).matrix.shape[1]
@@ -131,7 +140,8 @@ def _rows(entries, participants):
     return table.join(others, how="inner").reset_index(drop=True)
 
 
-def _participants(files):
+def table_of_participants(files):
+    """Return the table of participants that is given or lies in the data set, else None."""
     path = files.get("participants")
     if path is None and "bids_dir" in files:
         path = Path(files["bids_dir"], "participants.tsv")

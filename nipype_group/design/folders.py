@@ -20,6 +20,25 @@ def natural_key(text):
     return [(p if i % 2 == 0 else "", int(p) if i % 2 else 0) for i, p in enumerate(parts)], text
 
 
+def _entries(folder):
+    try:
+        return list(os.scandir(folder))
+    except OSError as error:
+        # Maps in it would be missing without a word.
+        raise ValueError(
+            f"the folder {folder} cannot be read ({error.strerror}); make it readable, or move it "
+            "away"
+        ) from error
+
+
+def _is_folder(entry):
+    try:
+        return entry.is_dir()
+    except OSError:
+        # A link that leads to itself, or into a folder that may not be read.
+        return False
+
+
 def walk(top, enters=None):
     """Yield the files below a folder; also what has the name of an image and is none.
 
@@ -38,6 +57,11 @@ def walk(top, enters=None):
     Yields
     ------
     Path
+
+    Raises
+    ------
+    ValueError
+        Where a folder that is gone into cannot be read.
     """
     enters = enters or (lambda names: not names[-1].startswith("."))
     links, seen = [], set()
@@ -49,11 +73,11 @@ def walk(top, enters=None):
         return len(seen) > known
 
     def descend(folder, names):
-        for entry in sorted(os.scandir(folder), key=lambda e: natural_key(e.name)):
-            below = (*names, entry.name)
-            if not entry.is_dir() or entry.name.endswith(IMAGE_SUFFIXES):
+        for entry in sorted(_entries(folder), key=lambda e: natural_key(e.name)):
+            below, is_folder = (*names, entry.name), _is_folder(entry)
+            if not is_folder or entry.name.endswith(IMAGE_SUFFIXES):
                 yield Path(entry.path)
-            if not entry.is_dir() or not enters(below):
+            if not is_folder or not enters(below):
                 continue
             if entry.is_symlink():
                 links.append((entry.path, below))

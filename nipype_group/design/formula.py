@@ -15,7 +15,7 @@ from formulaic.errors import FormulaicError
 from formulaic.transforms.contrasts import TreatmentContrasts
 
 from nipype_group.design.folders import natural_key
-from nipype_group.design.tables import check_levels, doubts
+from nipype_group.design.tables import check_levels, check_magnitudes, doubts
 
 TRANSFORMS = (
     "C", "I", "Q", "bs", "center", "cr", "cs", "exp", "log", "log10", "log2", "poly", "scale",
@@ -260,6 +260,8 @@ def _prepare(table, names, categorical, formula):
         meant = name in categorical or isinstance(data[name].dtype, pd.CategoricalDtype)
         if not numeric and not meant:
             check_levels(data[name], table.get("participant_id", table.index).map(str))
+        if numeric and name not in categorical:
+            check_magnitudes([name], data[[name]].to_numpy())
         if numeric and name not in categorical and np.ptp(data[name]) == 0:
             raise ValueError(
                 f"covariate {name} is constant ({data[name].iloc[0]:g} in all {len(data)} maps): "

@@ -9,8 +9,14 @@ import pandas as pd
 
 from nipype_group.design.formula import code_formula
 from nipype_group.design.fsl import read_fsl_matrix
-from nipype_group.design.sources import participant_label
-from nipype_group.design.tables import numbers_of, read_tsv, repeated, typed
+from nipype_group.design.sources import RESERVED, participant_label
+from nipype_group.design.tables import (
+    check_magnitudes,
+    numbers_of,
+    read_tsv,
+    repeated,
+    typed,
+)
 from nipype_group.stats.glm import LinearModel
 from nipype_group.stats.matrix_products import sum_of_squares
 from nipype_group.whole_files import read_json
@@ -25,7 +31,6 @@ _FORM = {
 }
 # At either end of a list.
 _SHOWN_ROWS = 6
-_KEYLIKE = ("map", "sha256", "variance")
 
 
 @dataclass(frozen=True)
@@ -151,7 +156,7 @@ def _numbers(table, where):
 def design_from_formula(formula, observations, condition_columns=()):
     """Build the design of a formula on an observations table (text, a row a map)."""
     table = typed(observations, condition_columns)
-    coding = code_formula(formula, table.drop(columns=list(_KEYLIKE), errors="ignore"))
+    coding = code_formula(formula, table.drop(columns=list(RESERVED), errors="ignore"))
     keys = observations[["participant_id", *condition_columns]]
     return _checked(
         Design(
@@ -216,7 +221,13 @@ def design_from_table(path, observations, condition_columns=(), excluded=None):
             "give the map"
         )
     table = table.iloc[[place[k] for k in wanted]].reset_index(drop=True)
-    regressors = [c for c in table if c not in keys.columns and c not in _KEYLIKE]
+    reserved = [c for c in RESERVED if c in table and numbers_of(table[c]).notna().any()]
+    if reserved:
+        raise ValueError(
+            f"{path}: column {', '.join(reserved)} has a name that tables of maps have for their "
+            "own; rename it"
+        )
+    regressors = [c for c in table if c not in keys.columns and c not in RESERVED]
     if not regressors:
         raise ValueError(f"{path}: there is no column beside {', '.join(keys.columns)}")
     matrix = _numbers(table[regressors], path)
@@ -246,6 +257,7 @@ def _row_keys(table, columns):
 
 
 def _checked(design):
+    check_magnitudes(design.columns, design.matrix)
     if twice := repeated(design.columns):
         raise ValueError(f"two columns of the design are called {', '.join(twice)}; rename one")
     # A column of zeros is that of a cell without maps, which no contrast can be about.

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from nipype_group.design.first_level import of_other_contrasts, registered_elsewhere
+from nipype_group.design.sources import RESERVED
 from nipype_group.images import MapError, array_sha256, content_sha256, read_map
 
 ON_BAD_MAP = ("error", "exclude")
@@ -82,7 +83,7 @@ def collect(
     conditions = list(entries[0].conditions) if entries else []
     rows = [_row(entry, participants, conditions) for entry in entries]
     known = [c for row in rows for c in row]
-    _check_variables(variables, set(known) | set(_columns(participants)))
+    check_variables(variables, set(known) | set(_columns(participants)))
 
     excluded, problems, candidates = [], [], []
     for entry, row in zip(entries, rows, strict=True):
@@ -195,7 +196,20 @@ def _not_told_apart(entry):
     return f"the participant has more than {which}, and no condition tells them apart"
 
 
-def _check_variables(variables, known):
+def check_variables(variables, known):
+    """See that columns which a model uses are there.
+
+    Raises
+    ------
+    ValueError
+        Naming those that are not, or that have the name of a column which lists maps.
+    """
+    reserved = [v for v in variables if v in RESERVED]
+    if reserved:
+        raise ValueError(
+            f"a column of the model is called {', '.join(reserved)}: tables of maps have columns "
+            f"{', '.join(RESERVED)} of their own; rename it in the table and in the formula"
+        )
     unknown = [v for v in variables if v not in known]
     if unknown:
         raise ValueError(

@@ -25,7 +25,7 @@ ENTITY_ALIASES = {
 }
 # Values of these are numbers: run-1 is run-01.
 _INDEXES = ("run", "echo", "flip", "inv", "split", "chunk")
-_RESERVED = ("map", "variance", "sha256")
+RESERVED = ("map", "variance", "sha256")
 _WILDCARDS = re.compile(r"([*?\[{])")
 _NO_WILDCARD = re.compile(r"(?:[^*?\[{]|\[[*?\[{]\])*")
 _ESCAPED = re.compile(r"\[([*?\[{])\]")
@@ -93,7 +93,7 @@ def read_participants(path):
     labels = [participant_label(v) for v in table["participant_id"]]
     if twice := repeated(labels):
         raise ValueError(f"{path}: participant {', '.join(twice)} stands in more than one row")
-    table = table.drop(columns=[c for c in _RESERVED if c in table])
+    table = table.drop(columns=[c for c in RESERVED if c in table])
     return table.set_index(pd.Index(labels, name="label"))
 
 
@@ -341,6 +341,11 @@ def find_pattern_maps(pattern):
                 raise ValueError(
                     f"pattern {pattern!r}: {{{name}}} is no name of a column; begin with a letter"
                 )
+            if name in ("participant_id", *RESERVED):
+                raise ValueError(
+                    f"pattern {pattern!r}: a table of maps has a column {name} of its own; call "
+                    "the placeholder something else"
+                )
             expression += rf"(?P={name})" if name in used else rf"(?P<{name}>[^/]+?)"
             used.add(name)
         elif token.startswith("[") and len(token) > 1:
@@ -512,7 +517,7 @@ def _lines(table, rows):
 def _described(table, variables):
     """Return participant, conditions and covariates of every row of a table of maps."""
     labels = table["participant_id"].map(participant_label)
-    others = table[[c for c in table if c not in ("participant_id", *_RESERVED)]]
+    others = table[[c for c in table if c not in ("participant_id", *RESERVED)]]
     conditions = _conditions(others, labels, others.columns if variables is None else variables)
     return [
         (

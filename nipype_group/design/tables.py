@@ -15,6 +15,8 @@ NA_TEXTS = ("", "n/a", "N/A", "NA", "na", "NaN", "nan", "None", "null")
 _SENTINELS = {9, 99, 999, 9999, 99999, 777, 888, 7777, 8888}
 _DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
 _SHOWN_CELLS = 5
+# Largest absolute values of a column whose fourth powers float64 holds with room to spare.
+_SMALLEST, _LARGEST = 1e-30, 1e30
 
 
 def repeated(names):
@@ -196,6 +198,37 @@ def check_levels(column, rows):
         f"column {column.name} holds numbers but for {shown}: {remedy}, or take its values for "
         f"names by C({column.name})"
     )
+
+
+def check_magnitudes(names, values):
+    """See that squares of a model's numbers, and products of these, are numbers too.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Of the columns.
+    values : array, shape (n, k)
+        Numbers of a row a map.
+
+    Raises
+    ------
+    ValueError
+        Naming a column whose largest absolute value is above 1e30, or below 1e-30 and not 0.
+
+    Examples
+    --------
+    >>> check_magnitudes(["age", "dose"], np.array([[20, 1e-40], [30, 0]]))
+    Traceback (most recent call last):
+    ...
+    ValueError: column dose holds absolute values up to 1e-40: give it in another unit, so that ...
+    """
+    for name, column in zip(names, np.asarray(values, dtype=float).T, strict=True):
+        largest = np.abs(column).max(initial=0)
+        if largest and not _SMALLEST <= largest <= _LARGEST:
+            raise ValueError(
+                f"column {name} holds absolute values up to {largest:.3g}: give it in another "
+                f"unit, so that the largest lies between {_SMALLEST:g} and {_LARGEST:g}"
+            )
 
 
 def doubts(column):

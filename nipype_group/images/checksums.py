@@ -1,11 +1,15 @@
 """Checksums and states of files: what tells one content from another."""
 
+import errno
 import hashlib
+import stat
 import time
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+
+from nipype_group.whole_files import kind_of
 
 _CHUNK_BYTES = 1 << 20
 # Files whose checksums are kept, half a kB each: with fewer than a study has, every look at its
@@ -15,7 +19,16 @@ LONGEST_TICK_NS = 2 * 10**9
 
 
 def file_sha256(path):
-    """Return the SHA-256 of a file's bytes as hexadecimal text."""
+    """Return the SHA-256 of a file's bytes as hexadecimal text.
+
+    Raises
+    ------
+    OSError
+        Where there is none, or something else: a pipe never ends, nor does a device.
+    """
+    mode = Path(path).stat().st_mode
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.EINVAL, f"is {kind_of(mode)}, not a file", str(path))
     digest = hashlib.sha256()
     with Path(path).open("rb") as stream:
         while chunk := stream.read(_CHUNK_BYTES):

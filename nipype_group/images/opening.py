@@ -19,6 +19,7 @@ from nibabel.wrapstruct import WrapStructError
 
 from nipype_group.images.checksums import file_state
 from nipype_group.images.grid import DEFAULT_SPACE, Grid, voxel_volume_mm3
+from nipype_group.whole_files import kind_of
 
 # What reading an image raises that is damaged, or whose header declares more than there is.
 UNREADABLE = (
@@ -231,8 +232,7 @@ def _check_is_file(path):
     except (OSError, ValueError) as error:
         raise MapError(path, f"cannot be read ({error})") from error
     if not stat.S_ISREG(mode):
-        kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
-        raise MapError(path, f"is {kinds.get(stat.S_IFMT(mode), 'a device')}, not a file")
+        raise MapError(path, f"is {kind_of(mode)}, not a file")
 
 
 def _check_header(path, image):

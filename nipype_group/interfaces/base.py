@@ -45,11 +45,19 @@ def file_identity(path):
     Returns
     -------
     tuple of str
-        Absolute path and SHA-256, of it and of each file beside it.
+        Absolute path and SHA-256, of it and of each file beside it; the reason for what cannot be
+        read, as a link to nowhere among maps of which the others count.
     """
     place = Path(path).absolute()
     files = [place, *files_beside(place)]
-    return tuple(text for file in files for text in (str(file), content_sha256(file)))
+    return tuple(text for file in files for text in (str(file), _content_of(file)))
+
+
+def _content_of(file):
+    try:
+        return content_sha256(file)
+    except OSError as error:
+        return str(error)
 
 
 def _canonical(value, folder=None):

@@ -42,7 +42,7 @@ def read_random_field(inputs, z, mask, grid):
     if fwhm_voxels is None:
         raise ValueError(
             f"random field theory needs the smoothness, and it was not estimated: "
-            f"{about['Reason']}. Use another height control, or permutation"
+            f"{about['Reason'].removesuffix('.')}. Use another height control, or permutation"
         )
     if isdefined(inputs.dof_file):
         stat = at_dof_of_field(stat, z, read_on_grid(inputs.dof_file, grid), field)

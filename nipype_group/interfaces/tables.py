@@ -8,7 +8,7 @@ from nipype.interfaces.base import InputMultiObject, Str, TraitedSpec, traits
 from nipype_group.images import read_mask, read_volume, write_volume
 from nipype_group.interfaces.atlas_inputs import AtlasInputSpec
 from nipype_group.interfaces.base import LOGGER, File, GroupInterface, isdefined
-from nipype_group.reporting.atlas import space_warning
+from nipype_group.reporting.atlas import missed, space_warning
 from nipype_group.reporting.permutation_maps import CONTROL_NAMES, read_template
 from nipype_group.reporting.table_files import write_tables
 from nipype_group.reporting.table_views import CONVENTIONS, PEAK_RULES, table_view, write_view
@@ -30,8 +30,8 @@ _OWN_COLUMN = {control: f"p_fwe_{name}" for name, control in CONTROL_NAMES.items
 
 
 class _AtlasReportInputSpec(AtlasInputSpec):
-    # Columns of further inferences have a fixed place.
-    revision = 2
+    # Columns of further inferences have a fixed place; atlases that miss the mask are told.
+    revision = 3
 
     stat_file = File(exists=True, mandatory=True, desc="statistic map: t, F or z")
     label_file = File(
@@ -136,7 +136,7 @@ class AtlasReport(GroupInterface):
             "MinimumPeakDistanceMillimetres": inputs.min_distance_mm,
             "MaximumPeaksPerCluster": inputs.max_peaks,
             "Atlases": [atlas.describe() for atlas in atlases],
-            "AtlasWarnings": _warnings(atlases, inputs.space),
+            "AtlasWarnings": self._warnings(atlases, grid),
         }
         paths = write_tables(cwd, *tables, settings)
         for table in ("clusters", "peaks", "labels"):
@@ -144,6 +144,19 @@ class AtlasReport(GroupInterface):
             self._results[f"{table}_json"] = str(paths[f"{table}_json"])
         self._write_views(describe, stat, labels, grid, volumes, summary, cwd)
         return runtime
+
+    def _warnings(self, atlases, grid):
+        """Return, and log, where the atlases do not fit the maps: their space, the mask."""
+        inputs = self.inputs
+        space = inputs.space if isdefined(inputs.space) else None
+        found = [space_warning(atlas, space) for atlas in atlases]
+        if isdefined(inputs.mask_file):
+            mask, _ = read_mask(inputs.mask_file, grid)
+            found += [missed(atlas, mask, grid.affine) for atlas in atlases]
+        found = [text for text in found if text is not None]
+        for text in found:
+            LOGGER.warning("%s", text)
+        return found
 
     def _labels(self, stat, grid, cwd):
         """Return the label image, given or made here, and what made it."""
@@ -221,15 +234,6 @@ class AtlasReport(GroupInterface):
             z, labels, mask=mask, alpha=inputs.ari_alpha, tail=tail, template=template
         )
         clusters["tdp"] = clusters["cluster_id"].map({r.name: r.tdp for r in regions})
-
-
-def _warnings(atlases, space):
-    """Return, and log, what does not match between the spaces of the maps and the atlases."""
-    space = space if isdefined(space) else None
-    found = [text for atlas in atlases if (text := space_warning(atlas, space)) is not None]
-    for text in found:
-        LOGGER.warning("%s", text)
-    return found
 
 
 def _tables(stat, labels, affine, *, inferences, columns, cluster_rows, maxima, **how):

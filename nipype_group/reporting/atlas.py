@@ -7,7 +7,7 @@ import functools
 
 import numpy as np
 
-from nipype_group.images import to_voxels, voxel_volume_mm3
+from nipype_group.images import to_mm, to_voxels, voxel_volume_mm3
 from nipype_group.reporting.atlas_files import (
     DEFAULT_ATLASES,
     NO_LABEL,
@@ -34,6 +34,7 @@ __all__ = [
     "label_cluster",
     "label_peak",
     "lookup",
+    "missed",
     "peak_text",
     "region_shares",
     "sample",
@@ -46,6 +47,10 @@ __all__ = [
 MIDLINE_MM = 0.5
 _OUTSIDE = np.iinfo(np.int64).min
 _TISSUES = np.array(["outside", "grey", "white", "csf"])
+# Voxels that are looked up together: of a probabilistic atlas each has a number a region.
+_PART = 20_000
+# Share of a mask beyond the image of an atlas that is not worth a word.
+_BEYOND = 0.05
 
 
 def lookup(atlas, xyz_mm):
@@ -214,6 +219,47 @@ def region_shares(atlas, values):
             )
         )
     return sorted(shares, key=lambda share: (-share[2], share[0] is None))
+
+
+def missed(atlas, mask, affine):
+    """Say that an atlas has no region for voxels of a mask, or that they lie beyond its image.
+
+    Parameters
+    ----------
+    atlas : Atlas
+    mask : bool array, shape (x, y, z)
+    affine : array, shape (4, 4)
+        Voxel indices to mm, RAS+.
+
+    Returns
+    -------
+    str or None
+        None where some voxel has a region and at most 5 % lie beyond the image.
+    """
+    points = to_mm(np.argwhere(mask), affine)
+    if not len(points):
+        return None
+    parts = np.array_split(points, -(-len(points) // _PART))
+    if not any(_has_region(atlas, part) for part in parts):
+        return (
+            f"no voxel of the mask lies in a region of the atlas {atlas.name}: it may be of "
+            "another space"
+        )
+    image = load_image(atlas.image_file)
+    beyond = 1 - _nearest(image.affine, image.shape[:3], points)[1].mean()
+    if beyond <= _BEYOND:
+        return None
+    return (
+        f"{100 * beyond:.0f} % of the mask's voxels lie beyond the image of the atlas "
+        f"{atlas.name}, and have no region: it may be of another space"
+    )
+
+
+def _has_region(atlas, points):
+    values, _ = sample(atlas, points)
+    if atlas.probabilistic:
+        return bool((values >= MIN_PERCENT).any())
+    return bool(np.isin(values, [index for index in atlas.names if index != 0]).any())
 
 
 def hemisphere(x_mm):

@@ -134,7 +134,8 @@ def atlas_file(name):
         return locate(name)
     path = Path(name)
     if not path.is_file():
-        raise FileNotFoundError(f"atlas {path} does not exist; check the path. {INSTALL}")
+        what = "is no file" if os.path.lexists(path) else "does not exist"
+        raise FileNotFoundError(f"atlas {path} {what}; check the path. {INSTALL}")
     return path
 
 
@@ -244,7 +245,8 @@ def _names_of_values(labels, present, image, labels_file):
     _refuse(sorted(present - set(names)), "values", image, labels_file)
     last = max(present, default=0)
     most = last if labels.listed else _TOO_MANY * max(last, 4)
-    if present == set(range(1, last + 1)) or labels.listed:
+    # Ids of an ontology, as Allen's, reach 10^9: nothing as long as the largest is made.
+    if (len(present) == last and min(present, default=1) == 1) or labels.listed:
         beyond = sorted(index for index in names if index > most)
         if beyond:
             raise ValueError(

@@ -20,6 +20,9 @@ from nipype_group.reporting.standing import FIGURE_INDEX, keep_foreign
 from nipype_group.whole_files import read_json
 
 BIDS_VERSION = "1.10.0"
+# Bytes of the name of a file on every usual file system, and of it those that neither the entities
+# of all files nor the label of the contrast take.
+_LONGEST_NAME, _REST_OF_NAME = 255, 80
 GENERATOR = "nipype_group"
 # Entities of file names in the order of BIDS; others follow.
 _ORDER = (
@@ -187,6 +190,52 @@ def file_name(entities, suffix):
     'task-a_contrast-x_design.tsv'
     """
     return "_".join([*(f"{k}-{v}" for k, v in entities.items() if v), suffix])
+
+
+def check_entity(key, value):
+    """Refuse a value that cannot stand in names of files, of letters, digits, + and - alone.
+
+    Raises
+    ------
+    ValueError
+
+    Examples
+    --------
+    >>> check_entity("space", "../x")
+    Traceback (most recent call last):
+    ...
+    ValueError: space is '../x'; names of files hold letters, digits, + and - of it alone
+    """
+    if value is not None and not re.fullmatch(r"(?:[^\W_]|[+-])+", value):
+        raise ValueError(
+            f"{key} is {value[:40]!r}; names of files hold letters, digits, + and - of it alone"
+        )
+
+
+def check_name_lengths(entities, labels):
+    """Refuse entities and labels of contrasts that make names too long for a file system.
+
+    Parameters
+    ----------
+    entities : dict
+        Of all files, from `common_entities`.
+    labels : sequence of str
+        Of the contrasts.
+
+    Raises
+    ------
+    ValueError
+        Naming the longest of them.
+    """
+    of_all = {k: v for k, v in entities.items() if v}
+    n_bytes = len(file_name(of_all, "").encode()) + max(len(label.encode()) for label in labels)
+    if n_bytes > _LONGEST_NAME - _REST_OF_NAME:
+        parts = [*(f"{k}-{v}" for k, v in of_all.items()), *(f"contrast-{c}" for c in labels)]
+        longest = max(parts, key=lambda part: len(part.encode()))
+        raise ValueError(
+            f"names of results would be too long for files: {longest[:60]!r}... has "
+            f"{len(longest.encode())} bytes; shorten it in the names of the maps or the contrast"
+        )
 
 
 def entities_of_file(of_all, contrast):

@@ -203,6 +203,9 @@ class InputWatch:
 
 
 def _is_readable(path):
+    # A pipe would wait for its other end.
+    if not path.is_file():
+        return False
     try:
         with path.open("rb"):
             return True

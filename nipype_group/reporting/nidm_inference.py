@@ -252,7 +252,7 @@ def _describe_search(found):
     """Add the search space with the smoothness of the residuals, where that was estimated."""
     folder, settings = found.folder, found.settings
     path = folder.find("mask", ".nii.gz", desc="search") or needed(folder, "mask", desc="group")
-    smoothness = folder.read_json("smoothness")
+    smoothness = folder.read_json("smoothness") or {}
     sizes = open_image(path).grid.voxel_sizes_mm
     n_voxels = settings["SearchVolumeVoxels"]
     about = {
@@ -260,8 +260,11 @@ def _describe_search(found):
         "searchVolumeInVoxels": whole(n_voxels),
         "searchVolumeInUnits": real(n_voxels * sizes.prod()),
     }
-    if smoothness:
-        fwhm = settings.get("FWHMVoxels") or smoothness["FWHMVoxels"]
+    # A mask of a slice, or one as thin, has no smoothness in three dimensions.
+    fwhm = settings.get("FWHMVoxels") or smoothness.get("FWHMVoxels")
+    if fwhm is None:
+        found.doc.statements.append("Smoothness: left out; it could not be estimated.")
+    else:
         about |= {
             "noiseFWHMInVoxels": json.dumps(fwhm),
             "noiseFWHMInUnits": json.dumps((np.array(fwhm) * sizes).tolist()),
@@ -270,7 +273,7 @@ def _describe_search(found):
             "randomFieldStationarity": Literal(not settings.get("ExtentsInLocalResels", False)),
         }
         resels = settings.get("Resels")
-        if resels is None and smoothness["NumberOfVoxels"] == n_voxels:
+        if resels is None and smoothness.get("NumberOfVoxels") == n_voxels:
             resels = smoothness["Resels"]
         if resels is not None:
             about["searchVolumeInResels"] = real(resels[-1])

@@ -70,6 +70,12 @@ def _notes(group):
     for path in sorted(group.glob("*contrasts.json")):
         for contrast in read_json(path, form_of("contrasts"))["Contrasts"]:
             yield from contrast.get("Notes", ())
+    of_atlases = [
+        read_json(path, THRESHOLDED)["TableSettings"].get("AtlasWarnings", ())
+        for path in sorted(group.glob("*_clusters.json"))
+    ]
+    # Every table of clusters says them.
+    yield from dict.fromkeys(text for texts in of_atlases for text in texts)
 
 
 def _reasons(excluded):

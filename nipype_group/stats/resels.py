@@ -91,9 +91,10 @@ class SearchVolume:
         if self.fwhm_voxels is None:
             raise ValueError("fwhm_voxels is needed to turn voxels into resels")
         if self.n_dims != 3:
+            shape = ("a single voxel", "a line of voxels", "a plane of voxels")[self.n_dims]
             raise ValueError(
-                f"a volume in {self.n_dims} dimensions has no resels of voxels; give extents in "
-                "resels"
+                f"the search volume is {shape}, in which clusters have no extent in resels of "
+                "three dimensions; search a thicker volume, or control clusters by permutation"
             )
         return float(np.prod(self.fwhm_voxels))
 

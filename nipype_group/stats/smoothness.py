@@ -212,8 +212,9 @@ def residual_smoothness(
     used = (cube >= 0).all(axis=0)
     if not used.any():
         raise ValueError(
-            f"None of the mask's {mask.sum()} voxels has all its forward neighbours in the mask; "
-            "smoothness cannot be estimated."
+            f"None of the mask's {mask.sum()} voxels has all its forward neighbours in the mask "
+            "(a mask of one slice has no smoothness in three dimensions); smoothness cannot be "
+            "estimated."
         )
     cube = cube[:, used]
     # Corners of the cube are in the order of np.ndindex: 4 is the next voxel along x.

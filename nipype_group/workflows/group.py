@@ -1,13 +1,11 @@
 """A whole group analysis: collect, model, infer, report, keep."""
 
 import json
-from pathlib import Path
 
 import nipype.pipeline.engine as pe
 from nipype.interfaces.utility import IdentityInterface
 
 from nipype_group.design.contrasts import contrast_label, split_definition
-from nipype_group.design.formula import formula_variables
 from nipype_group.interfaces import GroupDerivatives
 from nipype_group.interfaces.atlas_inputs import INSTALLED, NO_ATLAS
 from nipype_group.interfaces.routing import JoinLists, PickItems
@@ -237,7 +235,7 @@ def init_group_wf(*, settings: AnalysisSettings, name: str = "group_wf") -> pe.W
     inputnode = pe.Node(IdentityInterface(fields=list(INPUTS)), name="inputnode")
     outputnode = pe.Node(IdentityInterface(fields=list(OUTPUTS)), name="outputnode")
     collect_wf = collect_stage.init_collect_wf(
-        variables=_table_variables(settings),
+        variables=settings.variables,
         smoothing_fwhm_mm=settings.smoothing_fwhm_mm if settings.smooths else (),
         min_coverage=settings.min_coverage,
         mask_threshold=settings.mask_threshold,
@@ -374,16 +372,6 @@ def init_group_wf(*, settings: AnalysisSettings, name: str = "group_wf") -> pe.W
             ]
         )
     return workflow
-
-
-def _table_variables(settings):
-    """Return the columns of the tables that model, blocks and variance groups use, if known."""
-    names = [] if settings.formula is None else formula_variables(settings.formula)
-    names += [name for name in settings.blocks if not Path(name).is_absolute()]
-    names += [] if settings.variance_groups is None else [settings.variance_groups]
-    if settings.formula is None and not names:
-        return None
-    return tuple(name for name in dict.fromkeys(names) if name != "participant_id")
 
 
 def _through(*fields, without=()):

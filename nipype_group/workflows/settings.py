@@ -4,12 +4,17 @@ import math
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from nipype_group.design.contrasts import check_definitions, contrast_test
+from nipype_group.design.contrasts import (
+    check_definitions,
+    contrast_label,
+    contrast_test,
+)
 from nipype_group.design.formula import formula_variables
 from nipype_group.design.observations import ON_BAD_MAP
 from nipype_group.design.plan import MOST_PERMUTATIONS, ContrastTest
 from nipype_group.interfaces.atlas_inputs import NO_ATLAS
-from nipype_group.reporting.atlas_files import atlas_file
+from nipype_group.reporting.atlas_files import atlas_file, find_atlases
+from nipype_group.reporting.derivatives import check_entity
 from nipype_group.reporting.table_views import CONVENTIONS
 from nipype_group.stats.all_resolutions import check_thresholds_z
 from nipype_group.stats.cluster_inference import forming_height
@@ -250,6 +255,8 @@ class AnalysisSettings:
         fwhm = self.smoothing_fwhm_mm
         if len(fwhm) not in (0, 1, 3) or any(not 0 <= v < 100 for v in fwhm):
             raise ValueError(f"smoothing_fwhm_mm is one or three numbers of mm, got {fwhm}")
+        for name in ("task", "space"):
+            check_entity(name, getattr(self, name))
         self._check_permutation()
         self._check_atlases()
 
@@ -339,11 +346,42 @@ class AnalysisSettings:
             check_thresholds_z(self.ari_thresholds_z)
 
     @property
+    def variables(self):
+        """Columns of the tables that model, blocks and variance groups use; None if unknown."""
+        names = [] if self.formula is None else formula_variables(self.formula)
+        names += [name for name in self.blocks if not Path(name).is_absolute()]
+        names += [] if self.variance_groups is None else [self.variance_groups]
+        if self.formula is None and not names:
+            return None
+        return tuple(name for name in dict.fromkeys(names) if name != "participant_id")
+
+    def read_atlases(self):
+        """Read the labels of the atlases that are named.
+
+        Raises
+        ------
+        ValueError, FileNotFoundError
+            Where an atlas is damaged, or its labels are missing or do not fit its image.
+        """
+        if self.atlases and NO_ATLAS not in self.atlases:
+            find_atlases(self.atlases)
+
+    @property
     def own_statistic(self):
         """Whether permutation has another statistic than the model's t and F."""
         return (
             self.variance_groups is not None or self.variance_fwhm_mm > 0 or self.min_coverage < 1
         )
+
+    @property
+    def by_random_fields(self):
+        """Whether height or clusters are controlled by random field theory."""
+        return "rft" in (*self.height_controls, self.cluster_control)
+
+    @property
+    def contrast_labels(self):
+        """Name of every contrast as names of files have it."""
+        return [contrast_label(name) for name in check_definitions(self.contrasts)]
 
     @property
     def tests(self):

@@ -134,8 +134,8 @@ def test_formula_that_calls_python_runs_nothing(refused, tmp_path):
 def test_file_in_the_place_of_the_results(refused, tmp_path):
     place = tmp_path / "results"
     place.write_text("mine")
-    refused(out=place, says=[f"{place} is a file"], code=1)
-    refused(out=place / "deeper", says=[f"{place} is a file"], code=1)
+    refused(out=place, says=[f"{place} is a file"], code=2)
+    refused(out=place / "deeper", says=[f"{place} is a file"], code=2)
     assert place.read_text() == "mine"
 
 
