@@ -6,8 +6,8 @@ dictionary along (`nipype_group.reporting.described_tables`).
 
 import pandas as pd
 
+from nipype_group.design.tables import typed
 from nipype_group.reporting import wording
-from nipype_group.reporting.page_tables import typed
 from nipype_group.reporting.table_files import COLUMNS
 from nipype_group.stats.shuffle_statistics import SIDE_NAMES
 
