@@ -7,7 +7,6 @@ from scipy import ndimage
 
 from nipype_group.images import Grid, MapError, open_image, read_mask
 from nipype_group.reporting.peer_dof import N_DOF, lacking_dof
-from nipype_group.reporting.wording import count
 from nipype_group.stats.distributions import f_to_z, minus_log10, t_to_z, z_to_log_p
 from nipype_group.stats.map_conversions import d_to_t, log_p_to_z, r_to_t
 
@@ -276,20 +275,20 @@ def background_notes(found):
     enclosed = _enclosed(values == 0) if found.converted_from == "p" else 0
     if found.mask_file is None and _background(found, values) == 1:
         notes.append(
-            f"{count(np.count_nonzero(values == 1), 'voxel')} of 1, as all corners of the image "
-            "have, are taken for the outside; a mask says otherwise."
+            f"{np.count_nonzero(values == 1):,} of the voxels are 1, as all corners of the image "
+            "are, and are taken for the outside; a mask says otherwise."
         )
     elif found.mask_file is None and enclosed:
         notes.append(
-            f"{count(enclosed, 'voxel')} of p 0 amid others are taken for missing, as 0 is "
-            "outside; a mask says otherwise."
+            f"{enclosed:,} of the voxels have a p of 0 amid others and are taken for missing, as "
+            "0 is outside; a mask says otherwise."
         )
     # Of two sides p of 1 has a z, which is 0.
     without_z = (0, 1) if found.p_sides == "one" else (0 if found.converted_from == "p" else 1,)
     if rounded := np.count_nonzero(np.isin(inside, without_z)):
         notes.append(
-            f"{count(rounded, 'voxel')} with p of 0 or 1, to which numbers near them are rounded, "
-            "have the z of the nearest p that is neither."
+            f"{rounded:,} of the voxels have a p of 0 or 1, to which numbers near them are "
+            "rounded, and take the z of the nearest p that is neither."
         )
     return tuple(notes)
 

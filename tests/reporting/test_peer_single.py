@@ -142,7 +142,7 @@ def test_outside_of_p_is_no_brain(tmp_path, scale, outside, sides):
     np.testing.assert_allclose(maps.z[BRAIN], expected[BRAIN], rtol=1e-5)
     told = [note for note in notes_of(found) if "outside" in note]
     n = np.count_nonzero(~BRAIN)
-    start = f"a: {n} voxels of 1, as all corners of the image have, are taken for the outside"
+    start = f"a: {n} of the voxels are 1, as all corners of the image are, and are taken for"
     assert [note[: len(start)] for note in told] == ([start] if outside == 1 else [])
 
 
@@ -154,7 +154,7 @@ def test_p_of_zero_in_the_brain_is_told(tmp_path):
     path = save(tmp_path / "a.nii", np.where(BRAIN, holed, 0))
     found = single_result(path, "p", p_sides="one")
     assert not read(found)[1].mask[inner]
-    assert "a: 1 voxel of p 0 amid others are taken" in notes_of(found)[1]
+    assert "a: 1 of the voxels have a p of 0 amid others" in notes_of(found)[1]
     # Outside is 1, or a mask says where the brain is: it is the strongest voxel.
     mask = save(tmp_path / "mask.nii", BRAIN.astype(float))
     other = save(tmp_path / "b.nii", np.where(BRAIN, holed, 1))
