@@ -162,7 +162,9 @@ def test_p_of_zero_in_the_brain_is_told(tmp_path):
                         (single_result(other, "p", p_sides="one"), "b")):  # fmt: skip
         z = read(given)[1].z
         assert np.nanargmax(z) == np.ravel_multi_index(inner, SHAPE)
-        assert notes_of(given)[-1].startswith(f"{name}: 1 voxel with p of 0 or 1, to which")
+        assert notes_of(given)[-1].startswith(
+            f"{name}: 1 of the voxels have a p of 0 or 1, to which"
+        )
 
 
 @pytest.mark.parametrize(("scale", "strongest"), [("p", 0), ("1-p", 1)])
@@ -172,7 +174,7 @@ def test_two_sided_p_of_one_has_a_z(tmp_path, scale, strongest):
     mask = save(tmp_path / "mask.nii", np.ones(SHAPE))
     found = single_result(save(tmp_path / "a.nii", values), scale, p_sides="two", mask=mask)
     assert read(found)[1].z[2, 2, 2] == 0
-    assert notes_of(found)[-1].startswith("a: 1 voxel with p of 0 or 1")
+    assert notes_of(found)[-1].startswith("a: 1 of the voxels have a p of 0 or 1")
 
 
 def test_places_without_a_sign(tmp_path):
