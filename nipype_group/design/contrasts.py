@@ -15,6 +15,7 @@ from nipype_group.design.expressions import (
     parse_weight_list,
 )
 from nipype_group.design.formula import puts_terms_in_order
+from nipype_group.stats.decompositions import qr
 from nipype_group.stats.glm import independent_rows
 from nipype_group.stats.matrix_products import multiply
 from nipype_group.whole_files import UnusableFileError, read_json
@@ -26,6 +27,8 @@ _FARTHEST = 64
 # A name of a file has up to 255 bytes, of which other entities take more than half.
 _LONGEST_LABEL = 100
 _SHOWN_COLUMNS = 8
+# F is off by rounding over the square of it: by 10^-6.
+_LEAST_APART = 1e-5
 
 
 @dataclass(frozen=True)
@@ -194,6 +197,7 @@ def build_contrasts(definitions, design):
         if listed and design.formula and puts_terms_in_order(design.formula):
             notes += (_columns_meant(weights, design, name),)
         model.check_estimable(weights, name)
+        _check_directions(weights, model, name)
         notes += _dependence(weights, design, name)
         test = contrast_test(definition)
         contrasts.append(Contrast(name, test, weights, expression, notes=notes))
@@ -216,6 +220,18 @@ def _within_reach(weights, contrast):
         for row in np.flatnonzero(far)
     )
     return np.ldexp(weights, -np.where(far, exponent, 0)[:, None]), notes
+
+
+def _check_directions(weights, model, contrast):
+    """Refuse rows that the design takes almost for one: F squares what tells them apart."""
+    of_maps = multiply(independent_rows(weights), model.inverse)
+    unit = of_maps / np.sqrt(np.square(of_maps).sum(axis=1))[:, None]
+    apart = np.abs(np.diagonal(qr(unit.T)[1])).min()
+    if apart < _LEAST_APART:
+        raise ValueError(
+            f"contrast {contrast!r}: in this design its rows differ by {apart:.1g} of their "
+            "length, which leaves F too few digits; center the covariates, as center(age)"
+        )
 
 
 def _columns_meant(weights, design, contrast):

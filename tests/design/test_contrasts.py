@@ -16,6 +16,7 @@ from nipype_group.design.contrasts import (
     write_contrasts,
 )
 from nipype_group.design.matrix import Design, design_from_formula
+from nipype_group.stats.glm import f_contrast
 
 N = 12
 
@@ -134,6 +135,25 @@ def test_a_list_of_weights_tells_its_columns_where_they_are_not_in_the_formulas_
     assert any("its list of weights is about" in n for n in contrast.notes) == (told is not None)
     if told is not None:
         assert contrast.notes[0].endswith(f"its list of weights is about {told}")
+
+
+@pytest.mark.parametrize("shift", [0, 1e2, 1e4, 1e7, 1e9])
+def test_f_has_digits_or_is_refused(observations, shift):
+    observations["age"] = [repr(float(v) + shift) for v in observations["age"]]
+    design = design_from_formula("age", observations)
+    build_contrasts(["t=age", "mean=intercept"], design)
+    if shift > 1e6:
+        with pytest.raises(ValueError, match=r"contrast 'f': in this design its rows differ by"):
+            build_contrasts(["f=age; intercept"], design)
+        return
+    (contrast,) = build_contrasts(["f=age; intercept"], design)
+    data = np.random.default_rng(0).standard_normal((N, 5)) + 1
+    betas, residual_ss = design.model.fit(data)
+    how = residual_ss / design.model.dof, design.model.covariance
+    f = f_contrast(contrast.weights, betas, *how)[2]
+    # Both columns are the whole model, whose space does not depend on the shift.
+    whole = (np.square(data).sum(axis=0) - residual_ss) / 2 / how[0]
+    np.testing.assert_allclose(f, whole, rtol=1e-6)
 
 
 def test_weights_that_are_all_0_are_refused(observations):
