@@ -97,11 +97,13 @@ def _stated_dof(path, top, stat):
         name = name.removesuffix(suffix)
     about = _read_json(path.with_name(f"{name}.json"), top)
     value = next((about[key] for key in _DOF_KEYS if key in about), None)
+    values = value if isinstance(value, list) else [value]
     try:
-        dof = tuple(float(v) for v in (value if isinstance(value, list) else [value]))
+        # To Python, true is 1.
+        dof = tuple(float("nan" if isinstance(v, bool) else v) for v in values)
     except (TypeError, ValueError):
         return ()
-    return dof if len(dof) == {"t": 1, "F": 2}[stat] else ()
+    return dof if len(dof) == {"t": 1, "F": 2}[stat] and np.isfinite(dof).all() else ()
 
 
 def _read_design(folder, top, before):

@@ -1,7 +1,7 @@
 """Every JSON file of results, broken in every way, under every command that reads it.
 
 A command that goes on all the same has to give what it gives of the whole results; one that does
-not says in a line which file it is.
+not says in a line which file it is. So does ``report`` on what other packages left.
 """
 
 import json
@@ -10,11 +10,15 @@ import os
 import re
 import shutil
 
+import nibabel as nib
+import numpy as np
 import pytest
 
 from nipype_group.cli.main import main
+from nipype_group.cli.report import own_results
 from nipype_group.execution.lock import LOCK_NAME
 from nipype_group.execution.record import RECORD_NAME, read_record
+from nipype_group.reporting.peer_results import find_results
 from nipype_group.reporting.ro_crate import CRATE_NAME, write_ro_crate
 
 # One file of each kind: the rest of its name, and whether it lies beside the folder group.
@@ -294,3 +298,95 @@ def test_a_broken_crate_is_written_anew(finished_study, tmp_path, way):
         for text in (before, (results / CRATE_NAME).read_text())
     ]
     assert dates[0] == dates[1]
+
+
+# Of other packages
+
+AFFINE = np.diag([3.0, 3.0, 3.0, 1.0])
+T = np.random.default_rng(5).standard_t(20, (6, 7, 5))
+FAST = ("--height-control", "bonferroni", "--atlas", "none", "--plugin", "Linear")
+# Of each package: where its map of t is below the data set, and what its description names.
+PACKAGES = {
+    "nilearn": ("contrast-age_stat-t_statmap", {"GeneratedBy": [{"Name": "nilearn"}]}),
+    "FitLins": (
+        "node-datasetLevel/contrast-age_stat-t_statmap",
+        {"PipelineDescription": {"Name": "FitLins"}},
+    ),
+    "HALFpipe": (
+        "grouplevel/func/model-m/task-a_feature-b_model-m_contrast-age_stat-t_statmap",
+        {"GeneratedBy": [{"Name": "HALFpipe"}]},
+    ),
+}
+# The one above is read where the data set has none.
+FILES = ("sidecar", "design", "description", "description above")
+
+
+@pytest.fixture
+def peer(tmp_path):
+    """Return a function that writes a data set; gives its folder and a JSON file of it."""
+
+    def write(package, kind):
+        stem, about = PACKAGES[package]
+        folder = tmp_path / "in" / "data"
+        path = folder / f"{stem}.nii.gz"
+        path.parent.mkdir(parents=True)
+        nib.save(nib.Nifti1Image(T, AFFINE), path)
+        if package == "HALFpipe":
+            dof = np.full(T.shape, 20.0)
+            nib.save(nib.Nifti1Image(dof, AFFINE), str(path).replace("stat-t", "stat-dof"))
+        about = {"Name": "of maps", "BIDSVersion": "1.9.0", **about}
+        contents = {
+            "sidecar": (folder / f"{stem}.json", {"DegreesOfFreedom": 20, "Sources": ["a", 1.5]}),
+            "design": (path.with_name("design.json"), {"age": {"Units": "years", "Levels": [1]}}),
+            "description": (folder / "dataset_description.json", about),
+            "description above": (folder.parent / "dataset_description.json", about),
+        }
+        for name, (file, content) in contents.items():
+            if (name, kind) != ("description", "description above"):
+                file.write_text(json.dumps(content))
+        return folder, contents[kind][0]
+
+    return write
+
+
+@pytest.mark.parametrize("way", BREAKS)
+@pytest.mark.parametrize("kind", FILES)
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_broken_file_of_another_package_is_named_or_passed_over(peer, package, kind, way):
+    folder, path = peer(package, kind)
+    break_in(way, path)
+    try:
+        assert not own_results(folder)
+        (found,) = find_results(folder).statistics
+    except ValueError as error:
+        assert str(path) in str(error)
+        assert "\n" not in str(error)
+    else:
+        # A sidecar of another content states none.
+        assert found.dof in ([(20.0,), ()] if kind == "sidecar" else [(20.0,)])
+        assert found.package in (package, "nilearn", "FitLins", "7")
+
+
+@pytest.mark.parametrize("way", ["a pipe", "no UTF-8", "list for object", "nulls", "a loop"])
+@pytest.mark.parametrize("kind", ["sidecar", "description", "description above"])
+def test_report_on_a_broken_file_of_another_package(
+    peer, command, tmp_path, no_figures, kind, way
+):
+    folder, path = peer("nilearn", kind)
+    break_in(way, path)
+    code, out, err = command("report", folder, tmp_path / "r", *FAST)
+    if code:
+        # Without degrees of freedom it is the map that the line is about.
+        checked_message(code, out, err, path.with_suffix("") if kind == "sidecar" else path)
+        assert not (tmp_path / "r").exists()
+    else:
+        assert list((tmp_path / "r").rglob("*_peaks.tsv"))
+
+
+@pytest.mark.parametrize(
+    "value", [True, "inf", "nan", "seven", -3, 0, None, [], {}, [20, 20], [[20]], [True], [None]]
+)
+def test_a_sidecar_with_what_are_no_degrees_of_freedom_states_none(peer, value):
+    folder, path = peer("nilearn", "sidecar")
+    path.write_text(json.dumps({"DegreesOfFreedom": value}))
+    assert find_results(folder).statistics[0].dof == ()
