@@ -109,6 +109,38 @@ def _strayed(path, named_in, reason):
     return UnusableFileError(named_in, f"names {path}, which {reason}")
 
 
+def why_undecoded(name):
+    r"""Say why Python holds a name or argument as bytes; None where all of it is text.
+
+    Parameters
+    ----------
+    name : str
+        As `os.fsdecode` makes it of bytes.
+
+    Returns
+    -------
+    str or None
+
+    Examples
+    --------
+    >>> why_undecoded("Müller.nii")
+    >>> why_undecoded("M\udcff.nii")
+    "'M\\udcff.nii' is no text in UTF-8, in which records are written; rename it"
+    """
+    if not re.search("[\ud800-\udfff]", name):
+        return None
+    try:
+        meant = os.fsencode(name).decode("utf-8")
+    except UnicodeError:
+        return f"{name!r} is no text in UTF-8, in which records are written; rename it"
+    return beyond_locale(meant)
+
+
+def beyond_locale(name):
+    """Say that the locale cannot hold a name, and which can."""
+    return f"the locale has no signs for {name!a}; set LC_ALL=C.UTF-8 or PYTHONUTF8=1"
+
+
 def read_bytes(path, folder=None):
     """Read a regular file whole.
 

@@ -2,12 +2,14 @@
 
 from pathlib import Path
 
+from nipype_group.whole_files import why_undecoded
+
 
 def _check_current_folder():
-    """Leave with one line where Nipype cannot be imported.
+    """Leave with one line where Nipype cannot be imported, or records could not be written.
 
-    It writes the path of the current folder into lines of settings, and looks for it even where
-    it is gone.
+    Nipype writes the path of the current folder into lines of settings, and looks for it even
+    where it is gone. Records hold it as text.
     """
     try:
         here = str(Path.cwd())
@@ -18,6 +20,8 @@ def _check_current_folder():
             f"nipype-group: the path of the current folder, {here!r}, has a line break, which "
             "Nipype cannot take; go to another folder"
         )
+    if reason := why_undecoded(here):
+        raise SystemExit(f"nipype-group: the current folder cannot be used: {reason}")
 
 
 _check_current_folder()

@@ -10,6 +10,7 @@ os.environ.setdefault("NO_ET", "1")
 from nipype_group._version import __version__
 from nipype_group.cli import demo, diff, nidm, replay, report, run
 from nipype_group.cli.screen import plain_output
+from nipype_group.whole_files import why_undecoded
 
 
 def build_parser():
@@ -48,20 +49,10 @@ def main(argv=None):
         arguments.command_line = ["nipype-group", *(sys.argv[1:] if argv is None else argv)]
         for text in arguments.command_line:
             # As bytes of a file's name that are no text come here.
-            if any("\ud800" <= sign <= "\udfff" for sign in text):
-                said = _not_text(text)
+            if said := why_undecoded(text):
                 print(f"nipype-group {arguments.command}: {said}", file=sys.stderr)
                 return 2
         return run.guarded(f"nipype-group {arguments.command}", arguments)
-
-
-def _not_text(text):
-    """Say why an argument that Python could not decode is refused."""
-    try:
-        meant = os.fsencode(text).decode("utf-8")
-    except UnicodeDecodeError:
-        return f"{text!r} is no text in UTF-8, in which records are written; rename it"
-    return f"the locale has no signs for {meant!a}; set LC_ALL=C.UTF-8 or PYTHONUTF8=1"
 
 
 if __name__ == "__main__":

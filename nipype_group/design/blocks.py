@@ -87,7 +87,7 @@ def _column(table, name, where):
 
 
 def _read_table(path, n_maps):
-    header, matrix, text = Path(path).read_text().partition("/Matrix")
+    header, matrix, text = Path(path).read_text(encoding="utf-8").partition("/Matrix")
     # FSL puts a header in front, PALM does not.
     lines = (text if matrix else header).splitlines()
     rows = [line.replace(",", " ").split() for line in lines if line.strip()]

@@ -1,6 +1,7 @@
 """Finding maps: BIDS derivatives by entities, a glob with placeholders, or a table."""
 
 import fnmatch
+import os
 import re
 import unicodedata
 from dataclasses import dataclass, field, replace
@@ -11,6 +12,7 @@ import pandas as pd
 from nipype_group.design.folders import natural_key, walk
 from nipype_group.design.tables import numbers_of, read_tsv, repeated
 from nipype_group.images import IMAGE_SUFFIXES
+from nipype_group.whole_files import beyond_locale, why_undecoded
 
 # Long names that users of pybids know, for the entities of file names.
 ENTITY_ALIASES = {
@@ -60,10 +62,18 @@ class MapEntry:
 
     def __post_init__(self):
         # Names stand in tables of lines, in UTF-8.
-        if any(unicodedata.category(sign) in ("Cc", "Cs") for sign in self.name):
+        try:
+            # A table, which is read in UTF-8, may name what the locale has no signs for.
+            os.fsencode(self.path)
+            reason = why_undecoded(self.name)
+        except UnicodeEncodeError:
+            reason = beyond_locale(str(self.path))
+        if reason:
+            raise ValueError(f"a map cannot be used: {reason}")
+        if any(unicodedata.category(sign) == "Cc" for sign in self.name):
             raise ValueError(
-                f"the name of the map {str(self.path)!r} has a line break, another control "
-                "character, or is no text in UTF-8; rename the file"
+                f"the name of the map {str(self.path)!r} has a line break or another control "
+                "character; rename the file"
             )
 
 

@@ -106,7 +106,7 @@ class SchedulerPlugin(NodeLoop, SGELikeBatchManagerBase):
     def _header(self, node):
         template = self._setting(node, "template", self._template)
         if "\n" not in template and Path(template).is_file():
-            template = Path(template).read_text()
+            template = Path(template).read_text(encoding="utf-8")
         return template
 
     def _write_job(self, node, updatehash):

@@ -125,6 +125,23 @@ def tell(failures, n_not_run=0):
     return "\n\n".join(parts)
 
 
+def write_crash(path, record):
+    """Write a crash file as Nipype's ``crash2txt`` does, in UTF-8 whatever the locale is.
+
+    A message with a sign that the locale lacks would end Nipype's file before the traceback.
+
+    Parameters
+    ----------
+    path : path
+    record : dict
+        With ``node`` and ``traceback``, a list of str.
+    """
+    node = record["node"]
+    head = f"Node: {node.fullname}\nWorking directory: {node.output_dir()}\n"
+    text = f"{head}\nNode inputs:\n{node.inputs}\n{''.join(record['traceback'])}"
+    Path(path).write_text(text, encoding="utf-8", errors="backslashreplace")
+
+
 def last_message(lines):
     r"""Return the message of the last exception of a traceback, over all its lines.
 

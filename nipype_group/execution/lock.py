@@ -40,7 +40,7 @@ class FolderLostError(RuntimeError):
 def _start_of(pid):
     """Return the kernel's start time of a live process, None where it cannot be known."""
     try:
-        text = Path(f"/proc/{pid}/stat").read_text()
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
     except OSError:
         return None
     fields = text.rpartition(")")[2].split()
@@ -51,7 +51,7 @@ def _process_space():
     """Return what tells apart processes with the same number: host, boot, container."""
     space = [socket.gethostname()]
     with suppress(OSError):
-        space.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
+        space.append(Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip())
         space.append(str(Path("/proc/self/ns/pid").readlink()))
     return space
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from nipype import logging
 from nipype.pipeline.engine.utils import generate_expanded_graph
+from nipype.pipeline.plugins import tools
 
 from nipype_group.execution.changed_inputs import forget_mixed
 from nipype_group.execution.cluster_plugins import (
@@ -22,7 +23,13 @@ from nipype_group.execution.cluster_plugins import (
     cancel_left_jobs,
 )
 from nipype_group.execution.done_nodes import check_places, forget_spoiled
-from nipype_group.execution.failures import NodeFailure, WorkflowError, last_message, tell
+from nipype_group.execution.failures import (
+    NodeFailure,
+    WorkflowError,
+    last_message,
+    tell,
+    write_crash,
+)
 from nipype_group.execution.lock import FolderInUseError, FolderLock
 from nipype_group.execution.multiproc import MultiProcPlugin
 from nipype_group.execution.nodes import trust
@@ -83,7 +90,7 @@ def allowed_processors():
 def _memory_gb():
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     limit = Path("/sys/fs/cgroup/memory.max")
-    if limit.is_file() and (text := limit.read_text().strip()).isdigit():
+    if limit.is_file() and (text := limit.read_text(encoding="utf-8").strip()).isdigit():
         total = min(total, int(text) / 2**30)
     return total * _MEMORY_SHARE
 
@@ -215,6 +222,7 @@ def _run(workflow, plugin, arguments, record, progress, raise_if_stopped):
     # Each poll collects garbage; what exists now need not be looked at every time.
     gc.collect()
     gc.freeze()
+    usual, tools.crash2txt = tools.crash2txt, write_crash
     try:
         if plugin in _OWN_PLUGINS:
             runner = _OWN_PLUGINS[plugin](plugin_args=arguments)
@@ -228,6 +236,7 @@ def _run(workflow, plugin, arguments, record, progress, raise_if_stopped):
     except Exception as error:
         raise _explain(error, sorted(set(crash_dir.glob("crash-*")) - before)) from error
     finally:
+        tools.crash2txt = usual
         gc.unfreeze()
         bar.close()
 
@@ -273,7 +282,7 @@ def _explain(error, crash_files):
         return WorkflowError(f"the workflow failed: {error}")
     failures = []
     for path in crash_files:
-        text = path.read_text(errors="replace")
+        text = path.read_text(encoding="utf-8", errors="replace")
         node = re.search(r"^Node: (\S+)", text, re.MULTILINE)
         failures.append(
             NodeFailure(

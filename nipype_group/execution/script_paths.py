@@ -7,6 +7,8 @@ from pathlib import Path
 from nipype.pipeline import plugins
 from nipype.pipeline.plugins.base import GraphPluginBase, SGELikeBatchManagerBase
 
+from nipype_group.whole_files import why_undecoded
+
 # Grid Engine replaces these in the paths that a job starts and writes in, as csh would, and keeps
 # such paths in files of lines.
 _OF_GRID_ENGINE = re.compile(r"\$(HOME|USER|JOB_ID|JOB_NAME|HOSTNAME|TASK_ID)|[\n\r]")
@@ -40,7 +42,9 @@ def check_script_paths(plugin, own, work_dir):
     ValueError: the plugin PBS writes the path of the work folder into programs, where ...
     """
     paths = {"work folder": str(work_dir), "Python interpreter": sys.executable}
-    _refuse(paths, _is_text, "the path of the {what} is no text in UTF-8")
+    for what, path in paths.items():
+        if reason := why_undecoded(path):
+            raise ValueError(f"the path of the {what} cannot be used: {reason}")
     here = {"current folder": str(Path.cwd())}
     if own and plugin.startswith(("SLURM", "SGE")):
         _refuse(
@@ -63,15 +67,6 @@ def check_script_paths(plugin, own, work_dir):
             f"the plugin {plugin} writes the path of the {{what}} into programs, where a name may "
             "have letters, digits and . _ - + = @ alone",
         )
-
-
-def _is_text(path):
-    """Tell whether a path can be written in UTF-8, as Nipype does."""
-    try:
-        path.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _writes_scripts(plugin):

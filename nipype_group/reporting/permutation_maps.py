@@ -354,7 +354,7 @@ def write_template(path, merged, kind, alpha):
     else:
         seed = merged.contrast.scheme.seed
         template = learned_template(log_p, n_voxels, alpha, merged.tail, seed)
-    Path(path).write_text(json.dumps(template.as_dict()) + "\n")
+    Path(path).write_text(json.dumps(template.as_dict()) + "\n", encoding="utf-8")
     return str(path)
 
 

@@ -136,7 +136,7 @@ def test_map_names_that_are_no_line_of_text(small_study, tmp_path, command, no_f
                                "stat=effect", "--formula", "1", "--contrast", "m=intercept",
                                "--plugin", "Linear", "--atlas", "none")  # fmt: skip
         assert code == 1
-        assert "has a line break, another control character" in err
+        assert "has a line break or another control character" in err
         assert repr(str(new)) in err
         new.rename(file)
 
@@ -169,3 +169,77 @@ def test_current_folders_of_the_command(name, says, tmp_path):
     assert done.returncode == (2 if says == "usage" else 1)
     assert says in done.stderr
     assert "Traceback" not in done.stderr
+
+
+ASCII = {
+    **{"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+    **{"PYTHONIOENCODING": "ascii", "NO_ET": "1"},
+}
+
+
+@pytest.fixture
+def in_ascii(tmp_path):
+    """Return a function that runs the command where the locale has the signs of ASCII alone."""
+
+    def run(*arguments, here=tmp_path):
+        program = "import sys; from nipype_group.cli.main import main; sys.exit(main())"
+        done = subprocess.run(
+            [sys.executable, "-c", program, *arguments, "--plugin", "Linear", "--atlas", "none"],
+            capture_output=True, text=True, encoding="ascii", cwd=here,
+            env={**os.environ, **ASCII},
+        )  # fmt: skip
+        assert "Traceback" not in done.stderr
+        return done.returncode, done.stderr.rpartition("\r")[2].splitlines()
+
+    return run
+
+
+@pytest.mark.parametrize("where", ["a map", "a folder", "a level", "a table", "here", "an option"])
+def test_names_beyond_the_locale_are_told_as_that(where, small_study, tmp_path, in_ascii):
+    study, sign, more, here = small_study, "Müller_Ω", (), tmp_path
+    pattern = "study/sub-{subject}/*.nii.gz"
+    table = pd.read_csv(study / "participants.tsv", sep="\t")
+    maps = sorted(study.rglob("*.nii.gz"))
+    if where in ("a map", "a level"):
+        maps = [p.rename(p.with_name(f"{p.name[:6]}_cond-{sign}_x.nii.gz")) for p in maps]
+        if where == "a level":
+            pattern = "study/sub-{subject}/*_cond-{cond}_x.nii.gz"
+    elif where == "a folder":
+        study.rename(tmp_path / sign)
+        pattern = "M*/sub-{subject}/*.nii.gz"
+    elif where == "here":
+        here = tmp_path / sign
+        here.mkdir()
+        pattern = f"{study}/sub-{{subject}}/*.nii.gz"
+    elif where == "an option":
+        more = ("--space", sign)
+    table.to_csv(tmp_path / "participants.tsv", sep="\t", index=False)
+    source = ("--pattern", pattern, "--participants", str(tmp_path / "participants.tsv"))
+    if where == "a table":
+        table["map"] = [f"{tmp_path}/{sign}/{p.name}" for p in maps]
+        table.to_csv(tmp_path / "maps.tsv", sep="\t", index=False)
+        source = ("--maps", "maps.tsv")
+    model = ("--formula", "age", "--contrast", "x=age")
+    code, (said,) = in_ascii("run", str(tmp_path / "out"), *source, *model, *more, here=here)
+    assert code in (1, 2)
+    assert "the locale has no signs for" in said
+    assert r"M\xfcller_\u03a9" in said
+    assert "set LC_ALL=C.UTF-8" in said
+    assert not (tmp_path / "out").exists()
+
+
+def test_levels_beyond_the_locale_in_a_table(small_study, tmp_path, in_ascii):
+    table = pd.read_csv(small_study / "participants.tsv", sep="\t")
+    table["team"] = ["Übung", "Ωmega"] * 6
+    table.to_csv(small_study / "participants.tsv", sep="\t", index=False)
+    given = ("--bids", str(small_study), "--select", "stat=effect", "--formula", "team + age")
+    code, said = in_ascii("run", "none", *given, "--contrast", "x=team")
+    # Names of columns stand in a crash file, which the cause is read from.
+    assert code == 1
+    assert r"contrast 'x': no column team; there are intercept, team[\u03a9mega]" in " ".join(said)
+    (crash,) = tmp_path.rglob("crash-*.txt")
+    assert "team[Ωmega]" in crash.read_text(encoding="utf-8")
+    code, said = in_ascii("run", "out", *given, "--contrast", "x=age")
+    assert code == 0, said
+    (design,) = (tmp_path / "out" / "group").glob("*_design.tsv")
+    assert "team[Ωmega]" in design.read_text(encoding="utf-8")

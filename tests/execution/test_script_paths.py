@@ -92,7 +92,7 @@ def test_the_current_folder_and_the_interpreter_count(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("plugin", ["Linear", "MultiProc", "SLURM", "SGE", "PBS"])
 def test_a_path_that_is_no_text_is_refused(plugin, tmp_path):
-    with pytest.raises(ValueError, match=r"path of the work folder is no text in UTF-8.*\\udcff"):
+    with pytest.raises(ValueError, match=r"cannot be used: .*\\udcff.* no text in UTF-8"):
         run_workflow(workflow_of_one(), work_dir=tmp_path / "\udcff", plugin=plugin)
     assert not list(tmp_path.iterdir())
 
