@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from nipype_group.cli import run as run_module
 from nipype_group.design.matrix import design_from_formula, design_from_table
 
 THINGS = {
@@ -79,6 +80,38 @@ def test_every_inference_on_images_as_thin_as_a_voxel(
     )
     assert code == 0, err
     assert list((tmp_path / "out" / "group").glob("*nidm.zip"))
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """Draw the figures, which the other tests here do without."""
+    monkeypatch.setattr(run_module, "can_draw", lambda: True)
+
+
+@pytest.mark.parametrize("shape", [(9, 10, 1), (9, 1, 8), (1, 10, 8), (1, 1, 1)], ids=str)
+def test_figures_of_images_as_thin_as_a_voxel(
+    analyse, small_study, write_map, tmp_path, drawn, shape
+):
+    for i, path in enumerate(sorted(small_study.rglob("*.nii.gz"))):
+        values = np.random.default_rng(i).standard_normal(shape) + 1 + i
+        write_map(path, values.astype(np.float32))
+    code, out, err = analyse("--height-control", "bonferroni")
+    assert code == 0, err
+    assert list((tmp_path / "out" / "group" / "figures").glob("*.png")), out
+
+
+@pytest.mark.parametrize("survives", [True, False])
+@pytest.mark.parametrize("shape", [*SHAPES, (9, 10, 1, 1)], ids=str)
+def test_report_on_one_map_as_thin_as_a_voxel(command, write_map, tmp_path, shape, survives):
+    values = np.random.default_rng(1).standard_t(20, shape)
+    values.flat[0] = 20 if survives else 0.5
+    path = write_map("tstat1.nii.gz", np.clip(values, -2, 20).astype(np.float32))
+    given = ("--stat-map", path, "--dof", "20", "--atlas", "none", "--plugin", "Linear")
+    code, out, err = command("report", tmp_path / "r", "--height-control", "bonferroni", *given)
+    assert code == 0, err
+    (peaks,) = (tmp_path / "r" / "group").glob("*_peaks.tsv")
+    assert len(peaks.read_text().splitlines()) == 1 + survives
+    assert list((tmp_path / "r" / "group" / "figures").glob("*.png")), out
 
 
 def test_clusters_in_a_search_volume_of_one_voxel(analyse, write_map):
