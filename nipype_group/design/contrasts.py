@@ -245,25 +245,35 @@ def _columns_meant(weights, design, contrast):
     )
 
 
-def _dependence(weights, design, contrast):
-    """Say where least squares take maps of a participant for independent and they are not.
+def is_between_participants(weights, design):
+    """Tell whether participants have several maps, and a contrast is about what these share.
 
     The effect weights the maps. Where the weights of a participant's maps sum to 0, what these
     maps share is no part of it; elsewhere its error is that between participants.
+
+    Parameters
+    ----------
+    weights : array, shape (r, p)
+    design : Design
     """
     if design.keys.columns.empty:
-        return ()
+        return False
     numbers = design.participant_numbers.ravel() - 1
     of_maps = multiply(weights, design.model.inverse)
     sums = np.array([np.bincount(numbers, weights=row) for row in of_maps])
     several = np.bincount(numbers) > 1
-    if not (np.abs(sums[:, several]) > 1e-8 * np.abs(of_maps).max()).any():
+    return bool((np.abs(sums[:, several]) > 1e-8 * np.abs(of_maps).max()).any())
+
+
+def _dependence(weights, design, contrast):
+    """Say where least squares take maps of a participant for independent and they are not."""
+    if not is_between_participants(weights, design):
         return ()
     return (
         f"contrast {contrast} is between participants, who have several maps: least squares take "
         "maps of a participant for independent, so that noise passes thresholds far more often "
-        "than alpha. Give one map a participant (a mean or a difference of theirs), or shuffle "
-        "whole participants (--permutations)",
+        "than alpha. Give one map a participant (a mean or a difference of theirs), or look at "
+        "results of permutations of whole participants (--permutations)",
     )
 
 
@@ -301,11 +311,15 @@ def _resolve(name, design, contrast):
         if name in (f"{factor}[{level}]", level)
     ]
     full = [m for m in meanings if m[0] == name]
-    if name in design.columns:
-        return (name, *full[0][1:]) if full else (name, None, None)
-    own = [c for c, source in design.sources.items() if source == name]
+    own = [name] if name in design.columns else []
+    own += [c for c, source in design.sources.items() if source == name]
+    if own and meanings and not full:
+        raise ValueError(
+            f"contrast {contrast!r}: {name} is the column {own[0]} and a level of "
+            f"{meanings[0][1]}; write {meanings[0][0]} for the level, or rename it"
+        )
     if own:
-        return own[0], None, None
+        return (own[0], *full[0][1:]) if full else (own[0], None, None)
     meanings = full or meanings
     if len(meanings) == 1:
         column, factor, level = meanings[0]

@@ -195,7 +195,9 @@ def design_from_table(path, observations, condition_columns=(), excluded=None):
     if Path(path).suffix == ".mat":
         matrix = read_fsl_matrix(path)
         if len(matrix) != len(keys):
-            raise ValueError(f"{path} has {len(matrix)} rows for {len(keys)} maps")
+            out = [] if excluded is None else dict.fromkeys(excluded.iloc[:, 0].astype(str))
+            left = f"; {', '.join(out)} is out (see excluded.tsv)" if out else ""
+            raise ValueError(f"{path} has {len(matrix)} rows for {len(keys)} maps{left}")
         names = tuple(f"ev{i + 1}" for i in range(matrix.shape[1]))
         return _checked(Design(keys, matrix, names, notes=(_rows_met(path, keys),)))
     table = read_tsv(path)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nipype_group.design.contrasts import Contrast
+from nipype_group.design.contrasts import Contrast, is_between_participants
 from nipype_group.stats.aspin_welch import AspinWelch
 from nipype_group.stats.glm import independent_rows
 from nipype_group.stats.partition import holds, partition
@@ -16,6 +16,7 @@ from nipype_group.stats.planning import (
     choose_shuffling,
     row_labels,
     shuffles_reached,
+    takes_apart,
 )
 from nipype_group.stats.shuffle_methods import METHODS, ShuffledContrast, shuffled_rows
 from nipype_group.stats.shuffle_statistics import ShuffleStatistics
@@ -29,6 +30,11 @@ SHARD_SIZE = 5000
 SHARD_SIZE_OF_MAPS = 1000
 # Smaller p values than these give come from a fitted tail.
 MOST_PERMUTATIONS = 10**8
+_TAKEN_APART = (
+    "contrast {} is between participants, who have several maps, and the shuffles asked for take "
+    "maps of a participant apart, so that noise passes far more often than alpha; name "
+    "participant_id last in --blocks, with --block-exchange whole"
+)
 _WORDS = {"permute": "permutations", "flip": "sign flips", "both": "permutations with sign flips"}
 _METHOD_WORDS = {
     "freedman-lane": "residuals under the null hypothesis (Freedman-Lane)",
@@ -380,6 +386,10 @@ def make_plan(
         scheme = _scheme(design, split, test.method, chosen, seed, given, contrast.name)
         if not scheme.exhaustive and given is None and scheme.n_distinct <= n_permutations + 1:
             scheme = replace(scheme, exhaustive=True)
+        asked = bool(blocks) or given is not None
+        between = asked and is_between_participants(contrast.weights, design)
+        if between and takes_apart(scheme, participants):
+            warnings.append(_TAKEN_APART.format(contrast.name))
         shuffled[contrast.name] = test.shuffled(model, contrast, scheme, _unsmoothed)
         _check_test(test, shuffled[contrast.name])
         name = chosen.name

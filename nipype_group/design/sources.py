@@ -30,6 +30,8 @@ _INDEXES = ("run", "echo", "flip", "inv", "split", "chunk")
 RESERVED = ("map", "variance", "sha256")
 _WILDCARDS = re.compile(r"([*?\[{])")
 _NO_WILDCARD = re.compile(r"(?:[^*?\[{]|\[[*?\[{]\])*")
+# As _ses- in what a pattern took for the label of a participant.
+_ENTITY_IN_LABEL = re.compile(r"_([a-z]+)-")
 _ESCAPED = re.compile(r"\[([*?\[{])\]")
 
 
@@ -377,7 +379,23 @@ def find_pattern_maps(pattern):
         entries.append(MapEntry(label, path, path.relative_to(root).as_posix(), groups))
     if not entries:
         raise ValueError(f"no file matches {pattern!r}")
+    _check_people(entries, pattern)
     return sorted(entries, key=lambda entry: natural_key(entry.name))
+
+
+def _check_people(entries, pattern):
+    """Refuse labels that take the sessions or runs of a participant for people."""
+    people = {}
+    for label in {entry.participant for entry in entries}:
+        person, *entity = _ENTITY_IN_LABEL.split(label, maxsplit=1)[:2]
+        people.setdefault(person, []).append((label, *entity))
+    for person, labels in people.items():
+        if len(labels) > 1:
+            (one, *_), (other, entity, *_) = sorted(labels)[:2]
+            raise ValueError(
+                f"pattern {pattern!r} takes {one} and {other} for two participants; write "
+                f"{{subject}}_{entity}-{{{entity}}} to make {entity} a condition of {person}"
+            )
 
 
 def _folders_of(relative):
@@ -446,7 +464,8 @@ def read_maps_table(path, variables=None):
 
     Paths are relative to the table's folder. Other columns are covariates, or conditions where a
     participant has several maps: the columns of names that the model uses and that differ within
-    participants, and as many of the others as tell the maps of a participant apart.
+    participants, and as many of the others, of few values, as tell the maps of a participant
+    apart.
 
     Parameters
     ----------
@@ -469,7 +488,10 @@ def read_maps_table(path, variables=None):
             raise ValueError(f"{path}: no column {column} (columns: {', '.join(table.columns)})")
         empty = _lines(table, table[column].isna())
         if empty:
-            raise ValueError(f"{path}: no {column} in line {', '.join(empty)}")
+            raise ValueError(
+                f"{path}: no {column} in line {', '.join(empty)} (empty, n/a, NA, nan, None and "
+                "null are missing)"
+            )
     folder = Path(path).parent
     entries = []
     for row, (label, conditions, covariates) in zip(
@@ -545,14 +567,15 @@ def _conditions(table, labels, variables):
     varying = [c for c in table if (within[c] > 1).any()]
     # All the values that there are can be those of a participant.
     few = [c for c in varying if table[c].nunique() <= within[c].max()]
-    # A covariate that varies within participants, as reaction time, is no key.
-    names = [c for c in varying if c in few or numbers_of(table[c].dropna()).isna().any()]
+    names = [c for c in varying if numbers_of(table[c].dropna()).isna().any()]
+    # Numbers are a covariate, as reaction time, but where it takes them to tell maps apart.
     chosen = [c for c in names if c in variables]
 
     def n_apart(columns):
         return len(table[columns].assign(participant_id=labels).drop_duplicates())
 
-    for column in [*few, *names]:
+    used = [c for c in few if c in variables]
+    for column in [*used, *few, *names]:
         if column not in chosen and n_apart([*chosen, column]) > n_apart(chosen):
             chosen.append(column)
     return [c for c in table if c in chosen]

@@ -55,7 +55,8 @@ def read_tsv(path):
         ) from error
     if "\0" in text:
         raise ValueError(f"{path}: cannot be read as a table (it holds binary data)")
-    lines, rows = _rows(text, "," if path.suffix == ".csv" else "\t", path)
+    separator, parted = (",", "commas") if path.suffix == ".csv" else ("\t", "tabs")
+    lines, rows = _rows(text, separator, path)
     if not rows:
         raise ValueError(f"{path}: cannot be read as a table (it is empty)")
     columns, lines, rows = rows[0], lines[1:], rows[1:]
@@ -63,7 +64,7 @@ def read_tsv(path):
         if len(row) > len(columns) and any(row[len(columns) :]):
             raise ValueError(
                 f"{path}: cannot be read as a table (line {line} has {len(row)} cells, the header "
-                f"has {len(columns)}: {', '.join(columns)})"
+                f"has {len(columns)}: {', '.join(columns)}); cells are parted by {parted}"
             )
     cells = [[*row, *[""] * (len(columns) - len(row))][: len(columns)] for row in rows]
     while columns and not columns[-1] and not any(row[len(columns) - 1] for row in cells):
@@ -213,7 +214,8 @@ def check_magnitudes(names, values):
     Raises
     ------
     ValueError
-        Naming a column whose largest absolute value is above 1e30, or below 1e-30 and not 0.
+        Naming a column with a value that is not finite, or whose largest absolute value is above
+        1e30, or below 1e-30 and not 0.
 
     Examples
     --------
@@ -223,6 +225,8 @@ def check_magnitudes(names, values):
     ValueError: column dose holds absolute values up to 1e-40: give it in another unit, so that ...
     """
     for name, column in zip(names, np.asarray(values, dtype=float).T, strict=True):
+        if not np.isfinite(column).all():
+            raise ValueError(f"column {name} holds a number that is not finite; write n/a")
         largest = np.abs(column).max(initial=0)
         if largest and not _SMALLEST <= largest <= _LARGEST:
             raise ValueError(

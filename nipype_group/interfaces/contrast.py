@@ -11,6 +11,8 @@ from nipype_group.interfaces.base import File, GroupInputSpec, GroupInterface, i
 from nipype_group.stacks import read_fit
 from nipype_group.stats.clusters import TAILS
 
+# Part of the betas that rounding leaves of an effect of 0.
+_ROUNDING = 1e-6
 MAPS = ("effect", "variance", "stat", "z", "p", "effect_size")
 
 
@@ -91,7 +93,7 @@ class EstimateContrasts(GroupInterface):
                     write_volume(path, fit.unmask(maps[name]), fit.grid, intent=intents.get(name))
                 )
             results["dofs"].append(list(dof))
-            mask, notes = self._searched(contrast.name, fit, maps["variance"])
+            mask, notes = self._searched(contrast.name, fit, maps)
             path = Path(runtime.cwd, f"{contrast.label}_mask.nii")
             results["search_mask_files"].append(write_volume(path, mask, fit.grid, np.uint8))
             results["notes"] += notes
@@ -100,12 +102,12 @@ class EstimateContrasts(GroupInterface):
         self._results["stat_types"] = [c.test for c in contrasts]
         return runtime
 
-    def _searched(self, name, fit, variance):
+    def _searched(self, name, fit, maps):
         """Return where a contrast is searched, and what is said of where it has no statistic."""
         mask = fit.mask
         if isdefined(self.inputs.search_mask_file):
             mask = read_mask(self.inputs.search_mask_file, fit.grid)[0]
-        searched = mask & (fit.unmask(variance > 0) > 0)
+        searched = mask & (fit.unmask(maps["variance"] > 0) > 0)
         why = "the design fits their maps exactly, as maps that are all alike"
         if fit.patterns is not None:
             why = f"the maps that have them do not determine it, or {why}"
@@ -117,6 +119,13 @@ class EstimateContrasts(GroupInterface):
         lost = int(mask.sum()) - int(searched.sum())
         if not lost:
             return searched, []
+        exact = (maps["variance"] == 0) & (
+            np.abs(maps["effect"]) > _ROUNDING * np.abs(fit.betas).max(axis=0)
+        )
+        if n_exact := np.count_nonzero(mask & (fit.unmask(exact) > 0)):
+            why += (
+                f"; {n_exact} of them have an effect, and no noise that it could be held against"
+            )
         return searched, [
             f"{lost} of {mask.sum()} voxels have no statistic of {name} and are not searched: "
             f"{why}"

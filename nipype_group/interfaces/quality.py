@@ -18,6 +18,7 @@ from nipype_group.reporting.quality_figures import (
     draw_outliers,
     draw_strip,
 )
+from nipype_group.reporting.table_files import MISSING
 from nipype_group.stacks import MaskedStack
 from nipype_group.stats.map_quality import (
     LARGE_RESIDUAL,
@@ -164,20 +165,24 @@ def matching_rows(path, design, n_maps):
             f"{path} has {len(table)} rows, the design {len(design.matrix)}, the stack "
             f"{n_maps} maps"
         )
-    keys = design.keys.astype(str).to_numpy()
     absent = [c for c in design.keys if c not in table]
-    if absent or (table[list(design.keys)].astype(str).to_numpy() != keys).any():
+    if absent or (_texts(table[list(design.keys)]) != _texts(design.keys)).any():
         raise ValueError(f"{path} and the design list other maps, or list them in another order")
     return table
 
 
 def _labels(design):
     """Return the name of every map in the figures: its participant and conditions."""
-    conditions = design.keys.drop(columns="participant_id").astype(str)
+    conditions = _texts(design.keys.drop(columns="participant_id"))
     return [
         " ".join([name, *row])
-        for name, row in zip(design.participants, conditions.to_numpy().tolist(), strict=True)
+        for name, row in zip(design.participants, conditions.tolist(), strict=True)
     ]
+
+
+def _texts(keys):
+    """Return keys as text; a condition that the model does not use may be missing."""
+    return keys.fillna(MISSING).astype(str).to_numpy()
 
 
 def _table(design, observations, coverage, quality):

@@ -21,6 +21,7 @@ _SIZE_RATIO = 1.5
 _VARIANCE_RATIO = 1.5
 # Bounds memory.
 _SHUFFLES_AT_ONCE = 4096
+_SHUFFLES_LOOKED_AT = 64
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,28 @@ def shuffles_reached(contrast, statistics, n_shuffles):
         own = heights[0] if own is None else own
         reached += int(np.count_nonzero(np.isclose(heights, own, rtol=1e-9, atol=0.0)))
     return reached
+
+
+def takes_apart(scheme, participants):
+    """Tell whether shuffles take the maps of a participant to several, or to other signs.
+
+    Parameters
+    ----------
+    scheme : ShufflingScheme
+    participants : int array, shape (n,)
+        Participant of every map.
+
+    Returns
+    -------
+    bool
+        By a number of shuffles, of which next to each takes maps apart where they may.
+    """
+    orders, signs = scheme.draw(0, min(scheme.n_distinct, _SHUFFLES_LOOKED_AT))
+    for rows in (np.flatnonzero(participants == p) for p in np.unique(participants)):
+        to, sign = participants[orders[:, rows]], signs[:, rows]
+        if (to != to[:, :1]).any() or (sign != sign[:, :1]).any():
+            return True
+    return False
 
 
 def nested_blocks(columns, exchange, places=None):

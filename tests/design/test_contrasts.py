@@ -156,6 +156,16 @@ def test_f_has_digits_or_is_refused(observations, shift):
     np.testing.assert_allclose(f, whole, rtol=1e-6)
 
 
+@pytest.mark.parametrize("formula", ["0 + group + age", "0 + group + center(age)"])
+def test_a_name_of_a_column_and_of_a_level_is_refused(observations, formula):
+    observations["group"] = ["age", "young", "old"] * 4
+    with pytest.raises(ValueError, match=r"age is the column .*age.* and a level of group; write"):
+        weights(observations, formula, "age - young")
+    assert weights(observations, formula, "group[age] - young") == [
+        {"group[age]": 1, "group[young]": -1}
+    ]
+
+
 def test_weights_that_are_all_0_are_refused(observations):
     for expression in ("age - age", "[0, 0]", "0*age"):
         with pytest.raises(ValueError, match="contrast 'c': every weight is 0"):

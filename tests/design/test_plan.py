@@ -123,6 +123,25 @@ def test_contrasts_of_one_family_may_have_smallest_p_of_their_own():
     )
 
 
+@pytest.mark.parametrize(
+    ("contrast", "exchange", "columns", "warned"),
+    [
+        ("s=iq", "within", ["site"], True),
+        ("s=iq", "whole", ["site", "participant"], False),
+        # What participants share is no part of a difference of their own maps.
+        ("d=b - a", "within", ["site"], False),
+        ("d=b - a", "within", ["site", "participant"], False),
+    ],
+)
+def test_blocks_that_take_participants_apart_are_warned_of(contrast, exchange, columns, warned):
+    formula = "iq + task"
+    design = design_of(formula, 24, repeated=True)
+    names = {"site": [i // 2 % 2 for i in range(24)], "participant": [i // 2 for i in range(24)]}
+    blocks = nested_blocks([names[c] for c in columns], exchange)
+    plan = make_plan(design, build_contrasts([contrast], design), 200, 0, blocks=blocks)
+    assert any("take maps of a participant apart" in w for w in plan.warnings) == warned
+
+
 def test_exchangeable_maps_are_those_with_equal_rows():
     plan = plan_of("group + age", ["d=y - x"], 100)
     assert len(set(plan.families["permute"].scheme.labels)) == 10

@@ -202,13 +202,13 @@ def test_a_table_of_maps_with_variances_and_covariates(tmp_path):
 def test_columns_that_tell_a_subjects_maps_apart_are_conditions(tmp_path, rt):
     path = maps_table(
         tmp_path / "m.tsv", participant_id=["01", "01", "02", "02"], map=list("abcd"),
-        visit=["1", "2", "1", "2"], drug=["p", "v", "v", "p"], age=["30", "30", "40", "40"],
+        visit=["a", "b", "a", "b"], drug=["p", "v", "v", "p"], age=["30", "30", "40", "40"],
         rt=["0.51", rt, "0.62", "0.55"],
     )  # fmt: skip
     entries = read_maps_table(path)
-    assert entries[1].conditions == {"visit": "2", "drug": "v"}
+    assert entries[1].conditions == {"visit": "b", "drug": "v"}
     # A number that is missing makes no condition of a covariate.
-    assert entries[0].conditions == {"visit": "1", "drug": "p"}
+    assert entries[0].conditions == {"visit": "a", "drug": "p"}
     assert entries[1].covariates == {"age": "30", "rt": rt}
 
 
@@ -219,9 +219,12 @@ def test_columns_that_tell_a_subjects_maps_apart_are_conditions(tmp_path, rt):
         (("visit",), ["visit"]),
         (("visit", "age"), ["visit"]),
         (("rater",), ["rater"]),
-        (("visit", "rater"), ["visit", "rater"]),
         # A covariate stays one.
         (("visit", "rt"), ["visit"]),
+        # So do numbers that any other column stands in for.
+        (("rater", "visit"), ["rater"]),
+        (("errors", "rater"), ["rater"]),
+        (("errors",), ["errors"]),
         # Of what it does not use, what tells maps apart and has few values comes first.
         ((), ["visit"]),
         (("age",), ["visit"]),
@@ -237,10 +240,34 @@ def test_columns_that_the_model_does_not_use_are_conditions_only_where_needed(
         note=["tired", np.nan, "late", "moved"], group=list("ppcc"),
         age=["30", "30", "40", "40"], visit=["1", "2", "1", "2"],
         rater=["ann", "bob", "bob", "cid"], rt=["0.51", "0.52", "0.62", "0.55"],
+        errors=["2", "1", "1", "2"],
     )  # fmt: skip
     entries = read_maps_table(path, variables)
     assert list(entries[0].conditions) == conditions
     assert [list(c) for _, c, _ in read_volumes_table(path, variables)] == [conditions] * 4
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (
+            ("sub-1_ses-1", "sub-1_ses-2"),
+            "1_ses-1 and 1_ses-2 for two participants; write {subject}_ses-{ses}",
+        ),
+        (("sub-1", "sub-1_run-2"), "takes 1 and 1_run-2 for two .* make run a condition of 1"),
+        (("sub-1_ses-1", "sub-2_ses-1"), None),
+        (("sub-1_a", "sub-1_b"), None),
+    ],
+)
+def test_sessions_are_not_taken_for_people(tmp_path, names, told):
+    for name in names:
+        (tmp_path / f"{name}_con.nii").touch()
+    pattern = f"{tmp_path}/{{subject}}_con.nii"
+    if told is None:
+        assert len(find_pattern_maps(pattern)) == 2
+        return
+    with pytest.raises(ValueError, match=told):
+        find_pattern_maps(pattern)
 
 
 def test_a_column_is_a_condition_where_no_other_tells_maps_apart(tmp_path):
@@ -410,7 +437,7 @@ def test_placeholders_that_are_no_names_are_refused(tmp_path):
 
 @pytest.mark.parametrize("sign", ["\n", "\t", "\r", "\x1b", "\udcff", "\x85"])
 def test_names_that_are_no_line_of_text_are_refused(sign):
-    with pytest.raises(ValueError, match="rename the file") as caught:
+    with pytest.raises(ValueError, match="rename") as caught:
         MapEntry("01", Path(f"/data/a{sign}.nii"), f"a{sign}.nii")
     assert len(str(caught.value).splitlines()) == 1
     MapEntry("01", Path("/data/\n/a é\xa0.nii"), "a é\xa0.nii")
