@@ -3,7 +3,8 @@
     python tests/reruns/sequences.py [--hours 2] [--processes 2] [--output docs/reruns.json]
     python tests/reruns/sequences.py --replay '{"study": ..., "edits": [...]}'
 
-A sequence follows from its number. After every edit the analysis that it is about runs again, at
+A sequence follows from its number; a run that goes on from those of the same commit in the output
+adds to them. After every edit the analysis that it is about runs again, at
 the end all of them. A sequence that shows a difference is made as short as it can be, and printed
 as what was done.
 """
@@ -260,6 +261,29 @@ def try_all(numbers, seconds, processes):
                 yield job.get()
 
 
+def joined(earlier, later):
+    """Add what was found to what earlier sequences of the same commit and machine found.
+
+    Returns the later alone where it does not go on from there.
+    """
+    goes_on = (
+        earlier is not None
+        and all(earlier[name] == later[name] for name in ("commit", "machine"))
+        and earlier["first"] + earlier["sequences"] == later["first"]
+    )
+    if not goes_on:
+        return later
+    sums = ("seconds", "sequences", "reruns", "fresh_runs")
+    edits = Counter(earlier["edits"]) + Counter(later["edits"])
+    return {
+        **later,
+        "first": earlier["first"],
+        **{name: earlier[name] + later[name] for name in sums},
+        "edits": dict(sorted(edits.items())),
+        "differences": earlier["differences"] + later["differences"],
+    }
+
+
 def main(argv=None):
     """Try sequences and write what was found."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -279,6 +303,7 @@ def main(argv=None):
         ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
     ).stdout.strip()
     began, kinds, totals, differences = time.monotonic(), Counter(), Counter(), []
+    earlier = json.loads(arguments.output.read_text()) if arguments.output.is_file() else None
     numbers = count(arguments.first)
     for row in try_all(numbers, 3600 * arguments.hours, arguments.processes):
         kinds += row["kinds"]
@@ -293,6 +318,7 @@ def main(argv=None):
             "edits": dict(sorted(kinds.items())),
             "differences": differences,
         }
+        content = joined(earlier, content)
         arguments.output.write_text(json.dumps(content, indent=1) + "\n")
     return int(bool(differences))
 

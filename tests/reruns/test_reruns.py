@@ -122,3 +122,19 @@ def test_draws_stay_within_what_there_is():
         (a, b) for a in range(3) for b in range(3) if a != b
     }
     assert [Draws([]).below(5), Draws([49]).chance(), Draws([50]).chance()] == [0, False, True]
+
+
+@pytest.mark.parametrize(
+    ("first", "commit", "expected"), [(3, "a", 5), (4, "a", 2), (3, "b", 2), (0, "a", 2)]
+)
+def test_a_run_adds_to_the_one_that_it_goes_on_from(first, commit, expected):
+    counts = {"seconds": 60, "reruns": 9, "fresh_runs": 4, "machine": {}, "differences": []}
+    earlier = {"commit": "a", "first": 0, "sequences": 3, "edits": {"x": 1, "y": 2}, **counts}
+    later = {"commit": commit, "first": first, "sequences": 2, "edits": {"y": 1}, **counts}
+    found = sequences.joined(earlier, later)
+    assert found["sequences"] == expected
+    if expected == 2:
+        assert found == later
+    else:
+        assert (found["first"], found["reruns"], found["edits"]) == (0, 18, {"x": 1, "y": 3})
+    assert sequences.joined(None, later) == later
