@@ -16,17 +16,17 @@ PRODUCTS = {
 # What is used, and why its bits do not end in a file.
 ALLOWED = {
     # A second look decides.
-    "stats/shuffle_scan.py": ["matmul"],
-    "stats/early_stopping.py": ["@"],
+    "stats/permutation/scan.py": ["matmul"],
+    "stats/permutation/early_stopping.py": ["@"],
     # Whole numbers.
     "data/generate.py": ["@"],
     "stats/neighbours.py": ["@"],
-    "reporting/figures.py": ["@"],
-    "reporting/surface_figures.py": ["linalg.norm", "@"],
+    "reporting/figures/canvas.py": ["@"],
+    "reporting/figures/cortex.py": ["linalg.norm", "@"],
     # Six digits are kept.
     "design/matrix.py": ["linalg.svd"],
     # Printed alone.
-    "reporting/image_comparison.py": ["corrcoef"],
+    "reporting/comparison/images.py": ["corrcoef"],
 }
 
 

@@ -2,6 +2,7 @@
 
 import ast
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -10,25 +11,46 @@ import nipype_group
 
 PACKAGE = Path(nipype_group.__file__).parent
 MODULES = sorted(p.relative_to(PACKAGE).as_posix() for p in PACKAGE.rglob("*.py"))
+# Layers of numbers and files, each above those before it.
+_FILES = ("whole_files", "stats", "images", "design", "permutation", "peers")
 # What each layer may use of the package beside itself, and of others where that is limited.
 ALLOWED = {
     "whole_files": (),
     "stats": (),
-    "images": ("whole_files",),
+    "images": ("whole_files", "stats"),
     "processor": (),
-    "stacks": ("whole_files", "stats", "images"),
     "design": ("whole_files", "stats", "images"),
-    "reporting": ("whole_files", "stats", "images", "processor", "stacks", "design"),
+    "permutation": ("whole_files", "stats", "images", "design"),
+    "peers": ("whole_files", "stats", "images", "design"),
+    "reporting": ("whole_files", "stats", "images", "processor", "design", "peers"),
     "data": ("whole_files", "images"),
-    "interfaces": ("whole_files", "stats", "images", "stacks", "design", "reporting"),
-    "workflows": ("stats", "design", "reporting", "interfaces"),
+    "interfaces": (*_FILES, "reporting"),
+    "workflows": (*_FILES, "reporting", "interfaces"),
     "execution": ("whole_files", "processor", "images", "interfaces", "workflows"),
-    "cli": ("whole_files", "stats", "design", "reporting", "data", "workflows", "execution"),
+    "cli": (*_FILES, "reporting", "data", "workflows", "execution"),
 }
-WITHOUT_NIPYPE = (
-    *("whole_files", "processor", "stats", "images"),
-    *("stacks", "design", "reporting", "data"),
-)
+# Within a layer of several folders, which of them a folder may use.
+FOLDERS = {
+    "stats": {
+        "linear": (),
+        "random_field": (),
+        "discoveries": (),
+        "permutation": ("linear",),
+    },
+    "reporting": {
+        "atlases": (),
+        "tables": ("atlases",),
+        "figures": ("tables",),
+        "records": ("atlases", "tables"),
+        "derivatives": ("records", "tables"),
+        "comparison": ("records", "derivatives"),
+        "page": ("derivatives", "tables"),
+        "nidm": ("derivatives",),
+    },
+}
+WITHOUT_NIPYPE = ("processor", *_FILES, "reporting", "data")
+# More modules than these side by side are no plan of a house.
+MOST_MODULES = 20
 STATS_MAY_IMPORT = {"numpy", "scipy", "numba", "nipype_group"}
 
 
@@ -67,6 +89,31 @@ def test_every_layer_is_known():
 @pytest.mark.parametrize("module", MODULES)
 def test_modules_import_only_layers_below(module):
     assert own_layers(module) <= set(ALLOWED.get(layer_of(module), ()))
+
+
+def folder_of(parts):
+    """Return the folder of a layer that a module lies in; None of one at its top."""
+    return parts[1] if len(parts) > 2 else None
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if layer_of(m) in FOLDERS])
+def test_folders_of_a_layer_use_one_another_one_way(module):
+    layer, own = layer_of(module), folder_of(module.split("/"))
+    if own is None:
+        return
+    names = [n.split(".")[1:] for n in imports_of(tree_of(module), module)]
+    used = {n[1] for n in names if n[:1] == [layer] and len(n) > 2 and n[1] in FOLDERS[layer]}
+    assert used - {own} <= set(FOLDERS[layer][own])
+
+
+def test_every_folder_of_a_layer_is_known_and_holds_few_modules():
+    modules = Counter(m.rpartition("/")[0] for m in MODULES if not m.endswith("__init__.py"))
+    for layer, folders in FOLDERS.items():
+        found = {m.split("/")[1] for m in MODULES if layer_of(m) == layer and m.count("/") > 1}
+        assert found == set(folders)
+    # Interfaces are one a stage.
+    del modules["interfaces"]
+    assert {f: n for f, n in modules.items() if n > MOST_MODULES} == {}
 
 
 @pytest.mark.parametrize("module", [m for m in MODULES if layer_of(m) == "stats"])

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from nipype_group.images import Grid, write_volume
-from nipype_group.reporting.figures import save_pixels
-from nipype_group.reporting.table_files import write_lines
-from nipype_group.stacks import write_volumes
+from nipype_group.images.stacks import write_volumes
+from nipype_group.reporting.figures.canvas import save_pixels
+from nipype_group.reporting.tables.columns import write_lines
 from nipype_group.whole_files import replace_bytes, replace_text, replacing
 
 GRID = Grid((2, 2, 2), np.eye(4))

@@ -104,7 +104,7 @@ class TableColumns(_Generated):
 
     def lines(self):
         """Return a table of name, unit and description."""
-        from nipype_group.reporting import table_files
+        from nipype_group.reporting.tables import columns as table_files
 
         names = getattr(table_files, f"{self.arguments[0]}_COLUMNS")
         kinds = {"i": "integer", "I": "integer", "f": "number", "s": "text"}
@@ -120,7 +120,8 @@ class AtlasTable(_Generated):
 
     def lines(self):
         """Return a table of name, space and licence."""
-        from nipype_group.reporting import atlas_files, atlas_spaces
+        from nipype_group.reporting.atlases import find as atlas_files
+        from nipype_group.reporting.atlases import spaces as atlas_spaces
 
         rows = []
         for name, space in atlas_spaces.SPACES.items():

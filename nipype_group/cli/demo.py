@@ -12,7 +12,7 @@ from nipype_group.data.folders import is_free
 from nipype_group.data.generate import generate
 from nipype_group.data.localizer import fetch_localizer
 from nipype_group.execution.lock import LOCK_NAME
-from nipype_group.reporting.derivatives import check_output_dir
+from nipype_group.reporting.derivatives.folder import check_output_dir
 from nipype_group.workflows.analyses import ANALYSES
 
 _MOST_NAMED = 3

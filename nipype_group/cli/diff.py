@@ -1,7 +1,7 @@
 """``nipype-group diff``: what tells two runs apart."""
 
 from nipype_group.cli import run
-from nipype_group.reporting.run_comparison import (
+from nipype_group.reporting.comparison.runs import (
     compare_runs,
     comparison_text,
     write_comparison,

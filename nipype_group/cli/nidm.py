@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from nipype_group.cli import run
-from nipype_group.reporting.nidm import write_nidm_pack
+from nipype_group.reporting.nidm.pack import write_nidm_pack
 
 
 def add_parser(commands):

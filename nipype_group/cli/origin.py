@@ -11,17 +11,17 @@ from pathlib import Path
 from nipype_group.cli.command_text import command_text
 from nipype_group.execution.changed_inputs import forget_run
 from nipype_group.execution.provenance import write_prov
-from nipype_group.reporting.derivatives import is_threshold_desc
-from nipype_group.reporting.input_watch import InputsChangedError, InputWatch
-from nipype_group.reporting.provenance_record import (
+from nipype_group.reporting.derivatives.folder import is_threshold_desc
+from nipype_group.reporting.records.inputs import digest
+from nipype_group.reporting.records.record import (
     PROV_FOLDER,
     installed_images,
     write_provenance,
 )
-from nipype_group.reporting.ro_crate import write_ro_crate
-from nipype_group.reporting.run_inputs import digest
-from nipype_group.reporting.selection import other_selection
-from nipype_group.reporting.standing import names_that_go, remove_own, standing_files
+from nipype_group.reporting.records.ro_crate import write_ro_crate
+from nipype_group.reporting.records.selection import other_selection
+from nipype_group.reporting.records.standing import names_that_go, remove_own, standing_files
+from nipype_group.reporting.records.watch import InputsChangedError, InputWatch
 
 _WATCH_NAME = ".inputs-{}.json"
 

@@ -10,14 +10,14 @@ from nipype_group.cli import run
 from nipype_group.cli.origin import tell_origin
 from nipype_group.execution import WorkflowError, quiet_nipype, run_workflow
 from nipype_group.execution.failures import tell
-from nipype_group.reporting.file_comparison import compare_files, difference_text
-from nipype_group.reporting.provenance_record import (
+from nipype_group.reporting.comparison.files import compare_files, difference_text
+from nipype_group.reporting.comparison.rounding import ROUNDING, VERSIONS
+from nipype_group.reporting.records.inputs import digest, find_inputs
+from nipype_group.reporting.records.record import (
     PROVENANCE_NAME,
     ProvenanceRecord,
     stage_inputs,
 )
-from nipype_group.reporting.rounding import ROUNDING, VERSIONS
-from nipype_group.reporting.run_inputs import digest, find_inputs
 from nipype_group.workflows import AnalysisSettings, init_group_wf
 
 # A result lies in group or in its folder figures.

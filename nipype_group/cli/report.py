@@ -6,19 +6,23 @@ from pathlib import Path
 from nipype_group.cli import run
 from nipype_group.cli.origin import add_replace
 from nipype_group.cli.places import FILE, existing
-from nipype_group.reporting.derivatives import GENERATOR, check_name_lengths, check_output_dir
-from nipype_group.reporting.html_report import write_report
-from nipype_group.reporting.peer_files import (
+from nipype_group.peers.files import (
     SINGLE_INPUTS,
     check_tail,
     look_up,
     notes_of,
     peer_contrasts,
 )
-from nipype_group.reporting.peer_found import CORRECTED_COLUMNS
-from nipype_group.reporting.peer_results import lacking_dof
-from nipype_group.reporting.peer_single import STAT_TYPES
-from nipype_group.reporting.result_forms import DATA_SET
+from nipype_group.peers.found import CORRECTED_COLUMNS
+from nipype_group.peers.results import lacking_dof
+from nipype_group.peers.single import STAT_TYPES
+from nipype_group.reporting.derivatives.folder import (
+    GENERATOR,
+    check_name_lengths,
+    check_output_dir,
+)
+from nipype_group.reporting.forms import DATA_SET
+from nipype_group.reporting.page.report import write_report
 from nipype_group.stats.map_conversions import SIDES
 from nipype_group.whole_files import UnusableFileError, read_json
 from nipype_group.workflows import AnalysisSettings, init_peer_wf

@@ -9,11 +9,11 @@ import tempfile
 import traceback
 from pathlib import Path
 
+from nipype_group.cli.inputs import check_inputs
 from nipype_group.cli.origin import Origin, add_provenance, add_replace
 from nipype_group.cli.places import PlaceError, check_places
 from nipype_group.design.extent import study_extent
 from nipype_group.design.fsl import fsl_contrast_definitions, fsl_f_definitions
-from nipype_group.design.inputs import check_inputs
 from nipype_group.design.sources import (
     escape_pattern,
     find_bids_maps,
@@ -28,18 +28,18 @@ from nipype_group.execution import (
 )
 from nipype_group.execution.memory import StudySize, check_memory, declare_memory
 from nipype_group.execution.plugin_arguments import check_plugin
-from nipype_group.reporting.derivatives import (
+from nipype_group.reporting.derivatives.folder import (
     check_name_lengths,
     check_output_dir,
     common_entities,
 )
-from nipype_group.reporting.summary import summarise
-from nipype_group.reporting.table_views import CONVENTIONS
+from nipype_group.reporting.page.summary import summarise
+from nipype_group.reporting.tables.views import CONVENTIONS
 from nipype_group.stats.clusters import CONNECTIVITIES, TAILS
-from nipype_group.stats.permutation_p import APPROXIMATIONS
-from nipype_group.stats.planning import BLOCK_EXCHANGES, SHUFFLINGS
-from nipype_group.stats.shuffle_methods import METHODS
-from nipype_group.stats.shuffle_statistics import SCALES, STATISTICS
+from nipype_group.stats.permutation.choice import BLOCK_EXCHANGES, SHUFFLINGS
+from nipype_group.stats.permutation.methods import METHODS
+from nipype_group.stats.permutation.p_values import APPROXIMATIONS
+from nipype_group.stats.permutation.statistics import SCALES, STATISTICS
 from nipype_group.stats.thresholding import HEIGHT_CONTROLS
 from nipype_group.workflows import AnalysisSettings, init_group_wf
 

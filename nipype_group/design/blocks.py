@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from nipype_group.design.tables import read_tsv
-from nipype_group.stats.exchangeability import block_tree
-from nipype_group.stats.planning import nested_blocks
+from nipype_group.stats.permutation.blocks import block_tree
+from nipype_group.stats.permutation.choice import nested_blocks
 
 
 def read_blocks(observations, names, exchange="within"):

@@ -16,7 +16,7 @@ from nipype_group.design.expressions import (
 )
 from nipype_group.design.formula import puts_terms_in_order
 from nipype_group.stats.decompositions import qr
-from nipype_group.stats.glm import independent_rows
+from nipype_group.stats.linear.least_squares import independent_rows
 from nipype_group.stats.matrix_products import multiply
 from nipype_group.whole_files import UnusableFileError, read_json
 

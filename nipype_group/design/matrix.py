@@ -17,7 +17,7 @@ from nipype_group.design.tables import (
     repeated,
     typed,
 )
-from nipype_group.stats.glm import LinearModel
+from nipype_group.stats.linear.least_squares import LinearModel
 from nipype_group.stats.matrix_products import sum_of_squares
 from nipype_group.whole_files import read_json
 

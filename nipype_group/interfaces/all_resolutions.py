@@ -9,10 +9,14 @@ from nipype.interfaces.base import InputMultiObject, Str, TraitedSpec, traits
 from nipype_group.images import read_mask, read_volume, write_volume
 from nipype_group.interfaces.atlas_inputs import NO_ATLAS, AtlasInputSpec
 from nipype_group.interfaces.base import LOGGER, File, GroupInterface, isdefined
-from nipype_group.reporting.discoveries import atlas_regions, discovery_rows, write_discoveries
-from nipype_group.reporting.permutation_maps import read_template
-from nipype_group.stats.all_resolutions import ari_clusters, ari_regions
+from nipype_group.permutation.maps import read_template
+from nipype_group.reporting.tables.discoveries import (
+    atlas_regions,
+    discovery_rows,
+    write_discoveries,
+)
 from nipype_group.stats.clusters import TAILS
+from nipype_group.stats.discoveries.all_resolutions import ari_clusters, ari_regions
 
 
 class _AllResolutionsInferenceInputSpec(AtlasInputSpec):

@@ -9,10 +9,10 @@ from nipype.interfaces.base import Str, TraitedSpec, traits
 from nipype_group.images import read_mask, read_volume, write_volume
 from nipype_group.interfaces.base import LOGGER, File, GroupInputSpec, GroupInterface, isdefined
 from nipype_group.interfaces.random_field import read_on_grid, read_random_field
-from nipype_group.stats.cluster_inference import forming_height, infer_clusters
 from nipype_group.stats.clusters import TAILS
 from nipype_group.stats.distributions import minus_log10
 from nipype_group.stats.multiple_testing import check_alpha
+from nipype_group.stats.random_field.clusters import forming_height, infer_clusters
 
 
 class _ClusterInferenceInputSpec(GroupInputSpec):

@@ -7,8 +7,8 @@ from nipype.interfaces.base import Str, TraitedSpec, traits
 
 from nipype_group.design.contrasts import read_contrasts
 from nipype_group.images import read_mask, write_volume
+from nipype_group.images.stacks import read_fit
 from nipype_group.interfaces.base import File, GroupInputSpec, GroupInterface, isdefined
-from nipype_group.stacks import read_fit
 from nipype_group.stats.clusters import TAILS
 
 # Part of the betas that rounding leaves of an effect of 0.

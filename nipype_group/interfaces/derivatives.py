@@ -5,8 +5,7 @@ from functools import partial
 from nipype.interfaces.base import InputMultiObject, Str, TraitedSpec, traits
 
 from nipype_group.interfaces.base import File, GroupInputSpec, GroupInterface, isdefined
-from nipype_group.reporting.derivatives import DerivativeFolder
-from nipype_group.reporting.group_files import (
+from nipype_group.reporting.derivatives.contents import (
     RunFacts,
     add_contrasts,
     add_discoveries,
@@ -15,9 +14,10 @@ from nipype_group.reporting.group_files import (
     add_run,
     add_thresholded,
 )
-from nipype_group.reporting.html_report import write_report
-from nipype_group.reporting.input_watch import InputWatch
-from nipype_group.reporting.nidm import write_nidm_pack
+from nipype_group.reporting.derivatives.folder import DerivativeFolder
+from nipype_group.reporting.nidm.pack import write_nidm_pack
+from nipype_group.reporting.page.report import write_report
+from nipype_group.reporting.records.watch import InputWatch
 
 
 def _files(desc):

@@ -9,17 +9,17 @@ from nipype.interfaces.base import InputMultiObject, Str, TraitedSpec, traits
 from nipype_group.design.contrasts import read_contrasts
 from nipype_group.design.matrix import read_design
 from nipype_group.interfaces.base import File, GroupInputSpec, GroupInterface, isdefined
-from nipype_group.reporting.brain_slices import Volume
-from nipype_group.reporting.figures import write_index
-from nipype_group.reporting.plotted_map import PlottedMap
-from nipype_group.reporting.result_figures import (
+from nipype_group.reporting.figures.canvas import write_index
+from nipype_group.reporting.figures.of_results import (
     Subjects,
     choose_background,
     draw_contrast,
     draw_model,
     draw_result,
 )
-from nipype_group.reporting.table_files import read_table
+from nipype_group.reporting.figures.plotted_map import PlottedMap
+from nipype_group.reporting.figures.slices import Volume
+from nipype_group.reporting.tables.columns import read_table
 from nipype_group.stats.clusters import TAILS
 
 _PER_RESULT = ("names", "units", "clusters_files", "peaks_files")

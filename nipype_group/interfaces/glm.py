@@ -8,11 +8,11 @@ from nipype.interfaces.base import TraitedSpec, traits
 
 from nipype_group.design.matrix import read_design
 from nipype_group.images import write_volume
+from nipype_group.images.stacks import MaskedStack, describe_patterns, write_volumes
 from nipype_group.interfaces.base import LOGGER, File, GroupInputSpec, GroupInterface
-from nipype_group.stacks import MaskedStack, describe_patterns, write_volumes
-from nipype_group.stats.cluster_inference import search_volume
-from nipype_group.stats.glm import fit_by_pattern
-from nipype_group.stats.smoothness import residual_smoothness
+from nipype_group.stats.linear.least_squares import fit_by_pattern
+from nipype_group.stats.random_field.clusters import search_volume
+from nipype_group.stats.random_field.smoothness import residual_smoothness
 
 
 class _GroupGLMInputSpec(GroupInputSpec):

@@ -6,6 +6,7 @@ import numpy as np
 from nipype.interfaces.base import InputMultiObject, Str, TraitedSpec, traits
 
 from nipype_group.images import read_mask, write_volume
+from nipype_group.images.stacks import group_mask, mask_notes, write_map_coverage, write_stack
 from nipype_group.interfaces.base import (
     LOGGER,
     File,
@@ -13,7 +14,6 @@ from nipype_group.interfaces.base import (
     GroupInterface,
     isdefined,
 )
-from nipype_group.stacks import group_mask, mask_notes, write_map_coverage, write_stack
 
 
 class _GroupMaskInputSpec(GroupInputSpec):

@@ -12,7 +12,7 @@ from nipype_group.interfaces.base import (
     file_identity,
     isdefined,
 )
-from nipype_group.reporting.nidm import write_nidm_pack
+from nipype_group.reporting.nidm.pack import write_nidm_pack
 
 
 class _NIDMResultsInputSpec(GroupInputSpec):

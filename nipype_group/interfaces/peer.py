@@ -15,10 +15,10 @@ from nipype_group.interfaces.base import (
     file_identity,
     isdefined,
 )
-from nipype_group.reporting.peer_files import SINGLE_INPUTS, look_up, notes_of, write_peer
-from nipype_group.reporting.peer_found import CORRECTED_COLUMNS
-from nipype_group.reporting.peer_single import STAT_TYPES
-from nipype_group.reporting.permutation_maps import CONTROL_NAMES
+from nipype_group.peers.files import SINGLE_INPUTS, look_up, notes_of, write_peer
+from nipype_group.peers.found import CORRECTED_COLUMNS
+from nipype_group.peers.single import STAT_TYPES
+from nipype_group.permutation.maps import CONTROL_NAMES
 from nipype_group.stats.clusters import TAILS
 from nipype_group.stats.map_conversions import SIDES
 from nipype_group.stats.thresholding import threshold_adjusted

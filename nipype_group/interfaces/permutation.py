@@ -9,10 +9,8 @@ from nipype.interfaces.base import InputMultiObject, Str, TraitedSpec, traits
 from nipype_group.design.blocks import read_blocks, read_variance_groups
 from nipype_group.design.contrasts import read_contrasts
 from nipype_group.design.matrix import read_design
-from nipype_group.design.plan import ContrastTest, make_plan, read_plan, read_scheme, write_plan
-from nipype_group.design.shards import merge_shards, read_stopped_shards, write_shard
-from nipype_group.design.shuffle_table import read_shuffles
 from nipype_group.images import file_sha256, read_mask
+from nipype_group.images.stacks import MaskedStack, variance_smoother
 from nipype_group.interfaces.base import (
     LOGGER,
     File,
@@ -20,7 +18,8 @@ from nipype_group.interfaces.base import (
     GroupInterface,
     isdefined,
 )
-from nipype_group.reporting.permutation_maps import (
+from nipype_group.permutation.given import read_shuffles
+from nipype_group.permutation.maps import (
     TEMPLATES,
     MergedContrast,
     correct_contrasts,
@@ -28,16 +27,23 @@ from nipype_group.reporting.permutation_maps import (
     write_stopped_contrast,
     write_template,
 )
-from nipype_group.stacks import MaskedStack, variance_smoother
+from nipype_group.permutation.plan import (
+    ContrastTest,
+    make_plan,
+    read_plan,
+    read_scheme,
+    write_plan,
+)
+from nipype_group.permutation.shards import merge_shards, read_stopped_shards, write_shard
 from nipype_group.stats.clusters import TAILS
-from nipype_group.stats.early_stopping import run_until_stopped
 from nipype_group.stats.multiple_testing import check_alpha
-from nipype_group.stats.permutation import run_shuffles
-from nipype_group.stats.permutation_p import APPROXIMATIONS
-from nipype_group.stats.planning import BLOCK_EXCHANGES, SHUFFLINGS, assumption_warnings
-from nipype_group.stats.shuffle_methods import METHODS
-from nipype_group.stats.shuffle_statistics import SCALES, STATISTICS, ShuffleStatistics
-from nipype_group.stats.shuffle_tiles import VOXELS_PER_TILE, voxel_shards
+from nipype_group.stats.permutation.choice import BLOCK_EXCHANGES, SHUFFLINGS, assumption_warnings
+from nipype_group.stats.permutation.early_stopping import run_until_stopped
+from nipype_group.stats.permutation.methods import METHODS
+from nipype_group.stats.permutation.p_values import APPROXIMATIONS
+from nipype_group.stats.permutation.run import run_shuffles
+from nipype_group.stats.permutation.statistics import SCALES, STATISTICS, ShuffleStatistics
+from nipype_group.stats.permutation.tiles import VOXELS_PER_TILE, voxel_shards
 from nipype_group.stats.tfce import STEPS, Tfce
 from nipype_group.whole_files import read_json
 

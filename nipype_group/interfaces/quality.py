@@ -9,18 +9,18 @@ from nipype.interfaces.base import TraitedSpec, traits
 from nipype_group.design.matrix import read_design
 from nipype_group.design.tables import read_tsv
 from nipype_group.images import read_volume
+from nipype_group.images.stacks import MaskedStack
 from nipype_group.interfaces.base import LOGGER, File, GroupInputSpec, GroupInterface, isdefined
-from nipype_group.reporting.described_tables import write_described_table
-from nipype_group.reporting.figures import write_index
-from nipype_group.reporting.quality_figures import (
+from nipype_group.reporting.figures.canvas import write_index
+from nipype_group.reporting.figures.quality import (
     MOST_SLICES,
     draw_coverage,
     draw_outliers,
     draw_strip,
 )
-from nipype_group.reporting.table_files import MISSING
-from nipype_group.stacks import MaskedStack
-from nipype_group.stats.map_quality import (
+from nipype_group.reporting.tables.columns import MISSING
+from nipype_group.reporting.tables.described import write_described_table
+from nipype_group.stats.linear.map_quality import (
     LARGE_RESIDUAL,
     MAD_TO_SD,
     ROBUST_SD_BELOW,

@@ -2,8 +2,8 @@
 
 from nipype_group.images import read_dof, read_volume
 from nipype_group.interfaces.base import isdefined
-from nipype_group.stats.cluster_inference import search_volume
-from nipype_group.stats.euler import StatField
+from nipype_group.stats.random_field.clusters import search_volume
+from nipype_group.stats.random_field.euler import StatField
 from nipype_group.stats.thresholding import RandomField, at_dof_of_field
 from nipype_group.whole_files import read_json
 

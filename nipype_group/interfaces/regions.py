@@ -8,9 +8,8 @@ from nipype.interfaces.base import InputMultiObject, Str, TraitedSpec, traits
 from nipype_group.design.blocks import read_blocks
 from nipype_group.design.contrasts import contrast_label, read_contrasts
 from nipype_group.design.matrix import read_design
-from nipype_group.design.plan import ContrastTest, make_plan
-from nipype_group.design.shuffle_table import read_shuffles
 from nipype_group.images import read_volume
+from nipype_group.images.stacks import MaskedStack
 from nipype_group.interfaces.atlas_inputs import AtlasInputSpec
 from nipype_group.interfaces.base import (
     LOGGER,
@@ -19,19 +18,20 @@ from nipype_group.interfaces.base import (
     isdefined,
 )
 from nipype_group.interfaces.quality import matching_rows
-from nipype_group.reporting.regions import (
+from nipype_group.permutation.given import read_shuffles
+from nipype_group.permutation.plan import ContrastTest, make_plan
+from nipype_group.reporting.tables.region_models import (
     MaskRegions,
     region_table,
     write_regions,
     write_values,
 )
-from nipype_group.stacks import MaskedStack
 from nipype_group.stats.clusters import TAILS
-from nipype_group.stats.glm import independent_rows
+from nipype_group.stats.linear.least_squares import independent_rows
 from nipype_group.stats.multiple_testing import check_alpha
-from nipype_group.stats.planning import BLOCK_EXCHANGES, SHUFFLINGS
+from nipype_group.stats.permutation.choice import BLOCK_EXCHANGES, SHUFFLINGS
+from nipype_group.stats.permutation.statistics import ShuffleStatistics
 from nipype_group.stats.region_means import ADJUSTED, MIN_SHARE, fit_regions, region_means
-from nipype_group.stats.shuffle_statistics import ShuffleStatistics
 
 
 class _RegionModelsInputSpec(AtlasInputSpec):

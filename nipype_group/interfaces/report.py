@@ -12,7 +12,7 @@ from nipype_group.interfaces.base import (
     file_identity,
     isdefined,
 )
-from nipype_group.reporting.html_report import write_report
+from nipype_group.reporting.page.report import write_report
 
 
 class _GroupReportInputSpec(GroupInputSpec):

@@ -2,8 +2,8 @@
 
 from nipype.interfaces.base import InputMultiObject, TraitedSpec, traits
 
+from nipype_group.images.stacks import smooth_maps
 from nipype_group.interfaces.base import File, GroupInputSpec, GroupInterface, isdefined
-from nipype_group.stacks import smooth_maps
 
 
 class _SmoothMapsInputSpec(GroupInputSpec):

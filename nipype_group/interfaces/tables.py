@@ -8,11 +8,9 @@ from nipype.interfaces.base import InputMultiObject, Str, TraitedSpec, traits
 from nipype_group.images import read_mask, read_volume, write_volume
 from nipype_group.interfaces.atlas_inputs import AtlasInputSpec
 from nipype_group.interfaces.base import LOGGER, File, GroupInterface, isdefined
-from nipype_group.reporting.atlas import missed, space_warning
-from nipype_group.reporting.permutation_maps import CONTROL_NAMES, read_template
-from nipype_group.reporting.table_files import write_tables
-from nipype_group.reporting.table_views import CONVENTIONS, PEAK_RULES, table_view, write_view
-from nipype_group.reporting.tables import (
+from nipype_group.permutation.maps import CONTROL_NAMES, read_template
+from nipype_group.reporting.atlases.lookup import missed, space_warning
+from nipype_group.reporting.tables.clusters import (
     add_cluster_p,
     add_inference_p,
     add_peak_q,
@@ -20,8 +18,10 @@ from nipype_group.reporting.tables import (
     inference_positions,
     label_map,
 )
-from nipype_group.stats.all_resolutions import ari_regions
+from nipype_group.reporting.tables.columns import write_tables
+from nipype_group.reporting.tables.views import CONVENTIONS, PEAK_RULES, table_view, write_view
 from nipype_group.stats.clusters import TAILS
+from nipype_group.stats.discoveries.all_resolutions import ari_regions
 from nipype_group.whole_files import read_json
 
 ADJUSTMENTS = ("none", "fwe", "fdr")

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nipype_group.stats.glm import VoxelPatterns, contrast_maps, fit_by_pattern
+from nipype_group.stats.linear.least_squares import VoxelPatterns, contrast_maps, fit_by_pattern
 from nipype_group.stats.multiple_testing import adjust
-from nipype_group.stats.permutation import run_shuffles
-from nipype_group.stats.permutation_p import fwe_p, null_of_maxima
-from nipype_group.stats.shuffle_statistics import ShuffleStatistics
+from nipype_group.stats.permutation.p_values import fwe_p, null_of_maxima
+from nipype_group.stats.permutation.run import run_shuffles
+from nipype_group.stats.permutation.statistics import ShuffleStatistics
 
 # Share of a region that a map has to have: the mean of a corner is not that of the region.
 MIN_SHARE = 0.5
@@ -213,7 +213,7 @@ def fit_regions(model, means):
 
     Examples
     --------
-    >>> from nipype_group.stats.glm import LinearModel
+    >>> from nipype_group.stats.linear.least_squares import LinearModel
     >>> means = np.array([[1.0, np.nan, 4], [2, np.nan, 4], [3, np.nan, 7], [2, np.nan, 5]])
     >>> fit = fit_regions(LinearModel(np.ones((4, 1)), ("mean",)), means)
     >>> found = fit.contrast(np.array([[1.0]]), "t", "two-sided")

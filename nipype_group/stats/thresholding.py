@@ -5,13 +5,14 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
-from nipype_group.stats import multiple_testing, topological
+from nipype_group.stats import multiple_testing
 from nipype_group.stats.clusters import label_clusters, signs_of
 from nipype_group.stats.distributions import f_to_z, t_to_z, z_to_log_p
-from nipype_group.stats.euler import StatField
 from nipype_group.stats.multiple_testing import adjust, check_alpha
-from nipype_group.stats.random_field import log_p_height
-from nipype_group.stats.resels import SearchVolume
+from nipype_group.stats.random_field import topological
+from nipype_group.stats.random_field.euler import StatField
+from nipype_group.stats.random_field.inference import log_p_height
+from nipype_group.stats.random_field.resels import SearchVolume
 
 HEIGHT_CONTROLS = (*multiple_testing.HEIGHT_CONTROLS, "rft")
 # p of permutation are multiples of a step; 1-p in single precision is off by 6e-8.

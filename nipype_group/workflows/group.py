@@ -9,8 +9,8 @@ from nipype_group.design.contrasts import contrast_label, split_definition
 from nipype_group.interfaces import GroupDerivatives
 from nipype_group.interfaces.atlas_inputs import INSTALLED, NO_ATLAS
 from nipype_group.interfaces.routing import JoinLists, PickItems
-from nipype_group.reporting.derivatives import CONTROLS, threshold_desc
-from nipype_group.reporting.permutation_maps import CONTROL_NAMES
+from nipype_group.permutation.maps import CONTROL_NAMES
+from nipype_group.reporting.derivatives.folder import CONTROLS, threshold_desc
 from nipype_group.workflows import collect as collect_stage
 from nipype_group.workflows import model as model_stage
 from nipype_group.workflows import parametric as parametric_stage

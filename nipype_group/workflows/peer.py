@@ -8,9 +8,9 @@ from nipype.interfaces.utility import IdentityInterface
 from nipype_group.interfaces import GroupDerivatives, PeerResults, ThresholdCorrected
 from nipype_group.interfaces.atlas_inputs import INSTALLED
 from nipype_group.interfaces.routing import JoinLists, PickItems
-from nipype_group.reporting.derivatives import CONTROLS, threshold_desc
-from nipype_group.reporting.peer_files import PeerContrast
-from nipype_group.reporting.permutation_maps import CONTROL_NAMES
+from nipype_group.peers.files import PeerContrast
+from nipype_group.permutation.maps import CONTROL_NAMES
+from nipype_group.reporting.derivatives.folder import CONTROLS, threshold_desc
 from nipype_group.workflows import parametric as parametric_stage
 from nipype_group.workflows import report as report_stage
 
@@ -108,7 +108,7 @@ def init_peer_wf(
     Workflow Graph
         .. workflow::
 
-            from nipype_group.reporting.peer_files import PeerContrast
+            from nipype_group.peers.files import PeerContrast
             from nipype_group.workflows import init_peer_wf
             wf = init_peer_wf(
                 contrasts=(PeerContrast("age", "age", "t", "t", ("p_fwe_voxel",)),),

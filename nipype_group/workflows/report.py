@@ -6,8 +6,8 @@ from nipype.interfaces.utility import IdentityInterface
 from nipype_group.interfaces import AtlasReport, MapQuality, PlotResults, RegionModels
 from nipype_group.interfaces.atlas_inputs import NO_ATLAS
 from nipype_group.interfaces.routing import JoinLists
-from nipype_group.reporting.derivatives import STRICTEST_FIRST
-from nipype_group.reporting.permutation_maps import CONTROL_NAMES
+from nipype_group.permutation.maps import CONTROL_NAMES
+from nipype_group.reporting.derivatives.folder import STRICTEST_FIRST
 
 # Fields of every thresholded map, as inputs of the workflow and of AtlasReport.
 PER_RESULT = {

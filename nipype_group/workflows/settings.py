@@ -11,20 +11,20 @@ from nipype_group.design.contrasts import (
 )
 from nipype_group.design.formula import formula_variables
 from nipype_group.design.observations import ON_BAD_MAP
-from nipype_group.design.plan import MOST_PERMUTATIONS, ContrastTest
 from nipype_group.interfaces.atlas_inputs import NO_ATLAS
-from nipype_group.reporting.atlas_files import atlas_file, find_atlases
-from nipype_group.reporting.derivatives import check_entity
-from nipype_group.reporting.table_views import CONVENTIONS
-from nipype_group.stats.all_resolutions import check_thresholds_z
-from nipype_group.stats.cluster_inference import forming_height
+from nipype_group.permutation.plan import MOST_PERMUTATIONS, ContrastTest
+from nipype_group.reporting.atlases.find import atlas_file, find_atlases
+from nipype_group.reporting.derivatives.folder import check_entity
+from nipype_group.reporting.tables.views import CONVENTIONS
 from nipype_group.stats.clusters import CONNECTIVITIES, TAILS
-from nipype_group.stats.euler import StatField
+from nipype_group.stats.discoveries.all_resolutions import check_thresholds_z
 from nipype_group.stats.multiple_testing import check_alpha
-from nipype_group.stats.permutation_p import APPROXIMATIONS
-from nipype_group.stats.planning import BLOCK_EXCHANGES, SHUFFLINGS
-from nipype_group.stats.shuffle_methods import METHODS
-from nipype_group.stats.shuffle_statistics import SCALES, ShuffleStatistics
+from nipype_group.stats.permutation.choice import BLOCK_EXCHANGES, SHUFFLINGS
+from nipype_group.stats.permutation.methods import METHODS
+from nipype_group.stats.permutation.p_values import APPROXIMATIONS
+from nipype_group.stats.permutation.statistics import SCALES, ShuffleStatistics
+from nipype_group.stats.random_field.clusters import forming_height
+from nipype_group.stats.random_field.euler import StatField
 from nipype_group.stats.thresholding import HEIGHT_CONTROLS, check_threshold_z
 
 # How the work is split changes no result, so it is no part of what sidecars record.

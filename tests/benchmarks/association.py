@@ -32,14 +32,14 @@ from threadpoolctl import threadpool_limits
 from nipype_group.data.generate import generate
 from nipype_group.design.tables import read_tsv
 from nipype_group.images import Grid, write_volume
-from nipype_group.stacks import MaskedStack, group_mask, smooth_maps, write_stack
-from nipype_group.stats.glm import LinearModel, contrast_maps, fit_tiles
-from nipype_group.stats.partition import partition
-from nipype_group.stats.permutation import run_shuffles
-from nipype_group.stats.planning import row_labels
-from nipype_group.stats.shuffle_methods import ShuffledContrast
-from nipype_group.stats.shuffle_statistics import ShuffleStatistics
-from nipype_group.stats.shuffling import ShufflingScheme
+from nipype_group.images.stacks import MaskedStack, group_mask, smooth_maps, write_stack
+from nipype_group.stats.linear.least_squares import LinearModel, contrast_maps, fit_tiles
+from nipype_group.stats.linear.partition import partition
+from nipype_group.stats.permutation.choice import row_labels
+from nipype_group.stats.permutation.methods import ShuffledContrast
+from nipype_group.stats.permutation.run import run_shuffles
+from nipype_group.stats.permutation.scheme import ShufflingScheme
+from nipype_group.stats.permutation.statistics import ShuffleStatistics
 from nipype_group.stats.thresholding import threshold_map
 
 WEIGHTS = np.array([0.0, 1.0])

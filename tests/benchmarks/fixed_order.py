@@ -25,17 +25,18 @@ from processors import loaded_kernel
 from scipy.ndimage import gaussian_filter
 from threadpoolctl import threadpool_limits
 
-from nipype_group.stats import early_stopping, glm
-from nipype_group.stats.early_stopping import run_until_stopped
-from nipype_group.stats.map_quality import map_quality
-from nipype_group.stats.partition import partition
-from nipype_group.stats.permutation import run_shuffles
-from nipype_group.stats.planning import row_labels
+from nipype_group.stats.linear import least_squares as glm
+from nipype_group.stats.linear.map_quality import map_quality
+from nipype_group.stats.linear.partition import partition
+from nipype_group.stats.permutation import early_stopping
+from nipype_group.stats.permutation.choice import row_labels
+from nipype_group.stats.permutation.early_stopping import run_until_stopped
+from nipype_group.stats.permutation.maps import partial_correlations
+from nipype_group.stats.permutation.methods import ShuffledContrast
+from nipype_group.stats.permutation.run import run_shuffles
+from nipype_group.stats.permutation.scheme import ShufflingScheme
+from nipype_group.stats.permutation.statistics import ShuffleStatistics
 from nipype_group.stats.region_means import fit_regions, region_means
-from nipype_group.stats.shuffle_maps import partial_correlations
-from nipype_group.stats.shuffle_methods import ShuffledContrast
-from nipype_group.stats.shuffle_statistics import ShuffleStatistics
-from nipype_group.stats.shuffling import ShufflingScheme
 from nipype_group.stats.smoothing import FWHM_PER_SIGMA, TRUNCATE, VolumeSmoother, gaussian_kernel
 
 N_MAPS, SHAPE, VOXEL_MM, FWHM_MM = 89, (60, 72, 60), 3.0, 5.0

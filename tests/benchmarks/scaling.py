@@ -21,13 +21,13 @@ from measured_on import machine
 from scipy.ndimage import gaussian_filter
 from threadpoolctl import threadpool_limits
 
-from nipype_group.stats import permutation
-from nipype_group.stats.glm import LinearModel
-from nipype_group.stats.partition import partition
-from nipype_group.stats.shuffle_methods import ShuffledContrast
-from nipype_group.stats.shuffle_statistics import ShuffleStatistics
-from nipype_group.stats.shuffle_tiles import passes_over_maps
-from nipype_group.stats.shuffling import ShufflingScheme
+from nipype_group.stats.linear.least_squares import LinearModel
+from nipype_group.stats.linear.partition import partition
+from nipype_group.stats.permutation import run as permutation
+from nipype_group.stats.permutation.methods import ShuffledContrast
+from nipype_group.stats.permutation.scheme import ShufflingScheme
+from nipype_group.stats.permutation.statistics import ShuffleStatistics
+from nipype_group.stats.permutation.tiles import passes_over_maps
 
 # Maps, voxels, nuisance regressors that shuffles move, memory for what is kept, in 10^9 bytes.
 MEASURED = (

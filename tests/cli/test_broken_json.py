@@ -18,8 +18,8 @@ from nipype_group.cli.main import main
 from nipype_group.cli.report import own_results
 from nipype_group.execution.lock import LOCK_NAME
 from nipype_group.execution.record import RECORD_NAME, read_record
-from nipype_group.reporting.peer_results import find_results
-from nipype_group.reporting.ro_crate import CRATE_NAME, write_ro_crate
+from nipype_group.peers.results import find_results
+from nipype_group.reporting.records.ro_crate import CRATE_NAME, write_ro_crate
 
 # One file of each kind: the rest of its name, and whether it lies beside the folder group.
 KINDS = {

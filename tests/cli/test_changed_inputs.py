@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from nipype_group.interfaces import CollectMaps, GroupDerivatives, PeerResults, StackMaps
-from nipype_group.reporting.derivatives import DerivativeFolder
+from nipype_group.reporting.derivatives.folder import DerivativeFolder
 
 FAST = ("--plugin", "Linear", "--no-regions")
 # The node that reads maps last, and the first and the last of a run.

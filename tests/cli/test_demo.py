@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from nipype_group.interfaces import atlas_inputs
-from nipype_group.reporting.tables import read_table
+from nipype_group.reporting.tables.clusters import read_table
 from nipype_group.workflows.analyses import ANALYSES
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "workflows"

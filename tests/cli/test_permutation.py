@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from nipype_group.design import plan as plan_module
-from nipype_group.reporting.tables import read_table
+from nipype_group.permutation import plan as plan_module
+from nipype_group.reporting.tables.clusters import read_table
 
 PLANTED = (4, 5, 3)
 STEM = "task-rest_space-MNI_contrast-age"

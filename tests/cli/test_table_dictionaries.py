@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from nipype_group.cli.main import main
-from nipype_group.reporting.table_files import COLUMNS, LEVELS
+from nipype_group.reporting.tables.columns import COLUMNS, LEVELS
 
 SHAPE = (9, 10, 8)
 AFFINE = np.array([[-3.0, 0, 0, 12], [0, 3, 0, -15], [0, 0, 3, -9], [0, 0, 0, 1]])

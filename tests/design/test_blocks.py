@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from nipype_group.design.blocks import read_blocks, read_variance_groups
-from nipype_group.stats.exchangeability import block_tree
-from nipype_group.stats.planning import nested_blocks
+from nipype_group.stats.permutation.blocks import block_tree
+from nipype_group.stats.permutation.choice import nested_blocks
 
 FAMILY = ["smith", "smith", "jones", "jones", "smith", "jones"]
 # Two families that change places, of three persons who do too; as PALM writes it.

@@ -16,7 +16,7 @@ from nipype_group.design.contrasts import (
     write_contrasts,
 )
 from nipype_group.design.matrix import Design, design_from_formula
-from nipype_group.stats.glm import f_contrast
+from nipype_group.stats.linear.least_squares import f_contrast
 
 N = 12
 

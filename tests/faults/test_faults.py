@@ -13,7 +13,7 @@ from nipype.pipeline.engine import Node, Workflow
 from nipype_group.execution import FolderLock, WorkflowError, run_workflow
 from nipype_group.execution.lock import LOCK_NAME
 from nipype_group.execution.record import RunRecord
-from nipype_group.reporting.derivatives import DerivativeFolder, check_output_dir
+from nipype_group.reporting.derivatives.folder import DerivativeFolder, check_output_dir
 
 SCRIPT = Path(__file__).with_name("kills.py")
 STORED = Path(__file__).parents[2] / "docs" / "faults.json"

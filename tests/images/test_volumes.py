@@ -16,7 +16,7 @@ from nipype_group.images import (
     read_mask,
     write_volume,
 )
-from nipype_group.stacks import (
+from nipype_group.images.stacks import (
     MaskedStack,
     count_coverage,
     group_mask,

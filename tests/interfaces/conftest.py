@@ -18,9 +18,9 @@ from nipype_group.interfaces import (
     GroupMask,
     StackMaps,
 )
-from nipype_group.stats.cluster_inference import search_volume
 from nipype_group.stats.distributions import f_to_z, t_to_z
-from nipype_group.stats.euler import StatField
+from nipype_group.stats.random_field.clusters import search_volume
+from nipype_group.stats.random_field.euler import StatField
 
 
 @dataclass

@@ -10,10 +10,10 @@ import pytest
 
 from nipype_group.interfaces import AllResolutionsInference, AtlasReport
 from nipype_group.interfaces import atlas_inputs as module
-from nipype_group.reporting.tables import read_table
-from nipype_group.stats.all_resolutions import ari_clusters, ari_regions
-from nipype_group.stats.calibrated_templates import simes_template
+from nipype_group.reporting.tables.clusters import read_table
 from nipype_group.stats.clusters import label_clusters
+from nipype_group.stats.discoveries.all_resolutions import ari_clusters, ari_regions
+from nipype_group.stats.discoveries.calibrated_templates import simes_template
 from nipype_group.stats.distributions import z_to_log_p
 
 HEIGHTS = [2.5, 3.1, 4.0]

@@ -10,9 +10,9 @@ from scipy import stats
 
 from nipype_group.images import MapError
 from nipype_group.interfaces import ClusterInference
-from nipype_group.stats.cluster_inference import infer_clusters
 from nipype_group.stats.clusters import label_clusters
-from nipype_group.stats.resels import cluster_resels
+from nipype_group.stats.random_field.clusters import infer_clusters
+from nipype_group.stats.random_field.resels import cluster_resels
 
 FILES = ("thresholded_file", "label_file", "logp_file", "peak_logp_file")
 # Maps are written as float32, computed as float64.

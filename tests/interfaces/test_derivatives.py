@@ -12,7 +12,7 @@ import pytest
 from nipype_group.execution import run_workflow
 from nipype_group.interfaces import GroupDerivatives
 from nipype_group.interfaces import derivatives as derivatives_module
-from nipype_group.reporting.input_watch import InputsChangedError, InputWatch
+from nipype_group.reporting.records.watch import InputsChangedError, InputWatch
 from nipype_group.workflows import AnalysisSettings, init_group_wf
 
 SETTINGS = AnalysisSettings(

@@ -21,7 +21,7 @@ from nipype_group.interfaces import (
     StackMaps,
     ThresholdMap,
 )
-from nipype_group.stats.smoothness import residual_smoothness
+from nipype_group.stats.random_field.smoothness import residual_smoothness
 
 CONTRASTS = ["age=age", "all=age; patient - control"]
 SHAPE = (9, 10, 8)

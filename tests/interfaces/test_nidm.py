@@ -17,7 +17,7 @@ from scipy.ndimage import gaussian_filter
 
 from nipype_group.execution import run_workflow
 from nipype_group.interfaces import NIDMResults
-from nipype_group.reporting.nidm_terms import PREFIXES, TERMS
+from nipype_group.reporting.nidm.terms import PREFIXES, TERMS
 from nipype_group.workflows import AnalysisSettings, init_group_wf
 
 PREFIX = "task-rest_space-MNI152NLin2009cAsym"

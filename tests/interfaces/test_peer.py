@@ -19,14 +19,14 @@ from nipype_group.interfaces import (
     ThresholdCorrected,
     ThresholdMap,
 )
-from nipype_group.reporting.peer_files import (
+from nipype_group.peers.files import (
     peer_contrasts,
     read_peer_design,
     single_result,
     write_peer,
 )
-from nipype_group.reporting.peer_found import FoundResults, FoundStatistic
-from nipype_group.reporting.peer_results import find_results
+from nipype_group.peers.found import FoundResults, FoundStatistic
+from nipype_group.peers.results import find_results
 
 AFFINE = np.diag([3.0, 3.0, 3.0, 1.0])
 SHAPE = (6, 7, 5)

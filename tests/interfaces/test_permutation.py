@@ -13,7 +13,6 @@ import pytest
 from scipy import ndimage, stats
 from traits.api import TraitError
 
-from nipype_group.design import plan as plan_module
 from nipype_group.images import Grid, write_volume
 from nipype_group.interfaces import (
     CorrectAcrossMaps,
@@ -21,8 +20,9 @@ from nipype_group.interfaces import (
     PlanPermutations,
     RunPermutations,
 )
-from nipype_group.stats.shuffle_methods import METHODS
-from nipype_group.stats.shuffle_tiles import VOXELS_PER_TILE
+from nipype_group.permutation import plan as plan_module
+from nipype_group.stats.permutation.methods import METHODS
+from nipype_group.stats.permutation.tiles import VOXELS_PER_TILE
 
 MAP_FIELDS = (
     "stat_files",

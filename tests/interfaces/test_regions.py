@@ -13,8 +13,8 @@ from nipype.interfaces.base import Undefined
 
 from nipype_group.design.matrix import read_design
 from nipype_group.interfaces import GroupMask, RegionModels, StackMaps, atlas_inputs
-from nipype_group.reporting.described_tables import write_described_table
-from nipype_group.stats.all_resolutions import ari_regions
+from nipype_group.reporting.tables.described import write_described_table
+from nipype_group.stats.discoveries.all_resolutions import ari_regions
 
 SHAPE = (9, 10, 8)
 CONTRASTS = ["age=age", "all=age; patient - control"]
@@ -74,7 +74,7 @@ def precise(monkeypatch):
     def write(path, table, columns, about, digits=17):
         return write_described_table(path, table, columns, about, digits=17)
 
-    monkeypatch.setattr("nipype_group.reporting.regions.write_described_table", write)
+    monkeypatch.setattr("nipype_group.reporting.tables.region_models.write_described_table", write)
 
 
 def test_tables_hold_the_models_of_the_means(stages, atlas, labels, precise):

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 from nipype_group.interfaces import ClusterInference, GroupGLM, GroupMask, StackMaps
-from nipype_group.stats.resels import resel_counts
-from nipype_group.stats.smoothness import residual_smoothness
+from nipype_group.stats.random_field.resels import resel_counts
+from nipype_group.stats.random_field.smoothness import residual_smoothness
 
 FORMULA = "age + C(group)"
 SHAPE = (9, 10, 8)

@@ -11,9 +11,9 @@ import pytest
 from nipype_group.images import read_volume
 from nipype_group.interfaces import AtlasReport, atlas_inputs
 from nipype_group.interfaces import tables as tables_module
-from nipype_group.reporting.table_files import INFERENCE_COLUMNS
-from nipype_group.reporting.table_views import read_view, view_columns
-from nipype_group.reporting.tables import read_table
+from nipype_group.reporting.tables.clusters import read_table
+from nipype_group.reporting.tables.columns import INFERENCE_COLUMNS
+from nipype_group.reporting.tables.views import read_view, view_columns
 from nipype_group.stats.clusters import label_clusters
 
 # A 6 mm grid around the brain, stored from left to right.

@@ -12,9 +12,9 @@ from statsmodels.stats.multitest import multipletests
 from nipype_group.interfaces import ThresholdMap
 from nipype_group.stats.clusters import TAILS
 from nipype_group.stats.distributions import f_to_z, t_to_z
-from nipype_group.stats.random_field import log_p_height
+from nipype_group.stats.random_field.inference import log_p_height
+from nipype_group.stats.random_field.topological import height_threshold
 from nipype_group.stats.thresholding import HEIGHT_CONTROLS
-from nipype_group.stats.topological import height_threshold
 
 SHAPE = (9, 8, 7)
 ALPHA = 0.04

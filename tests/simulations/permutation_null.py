@@ -29,10 +29,10 @@ from threadpoolctl import threadpool_limits
 
 from nipype_group.design.contrasts import build_contrasts
 from nipype_group.design.matrix import Design
-from nipype_group.design.plan import ContrastTest, make_plan
-from nipype_group.stats.permutation import run_shuffles
-from nipype_group.stats.permutation_p import fwe_p, null_of_maxima
-from nipype_group.stats.shuffle_statistics import ShuffleStatistics
+from nipype_group.permutation.plan import ContrastTest, make_plan
+from nipype_group.stats.permutation.p_values import fwe_p, null_of_maxima
+from nipype_group.stats.permutation.run import run_shuffles
+from nipype_group.stats.permutation.statistics import ShuffleStatistics
 
 ALPHA = 0.05
 # Chance that a count of errors leaves its bound on one side where the rate is alpha.

@@ -26,14 +26,14 @@ from measured_on import machine
 from scipy import stats
 from threadpoolctl import threadpool_limits
 
-from nipype_group.stats.all_resolutions import ari_clusters, true_discoveries
-from nipype_group.stats.cluster_inference import infer_clusters, search_volume
+from nipype_group.stats.discoveries.all_resolutions import ari_clusters, true_discoveries
 from nipype_group.stats.distributions import t_to_z, z_to_log_p
-from nipype_group.stats.euler import StatField
-from nipype_group.stats.glm import LinearModel, t_contrast
-from nipype_group.stats.random_field import log_p_height
+from nipype_group.stats.linear.least_squares import LinearModel, t_contrast
+from nipype_group.stats.random_field.clusters import infer_clusters, search_volume
+from nipype_group.stats.random_field.euler import StatField
+from nipype_group.stats.random_field.inference import log_p_height
+from nipype_group.stats.random_field.smoothness import residual_smoothness
 from nipype_group.stats.smoothing import FWHM_PER_SIGMA
-from nipype_group.stats.smoothness import residual_smoothness
 
 ALPHA = 0.05
 FWHM_VOXELS = (3, 5, 8)

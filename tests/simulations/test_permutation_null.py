@@ -13,9 +13,9 @@ import pytest
 from scipy import stats
 
 from nipype_group.stats.neighbours import neighbour_list
-from nipype_group.stats.permutation import run_shuffles
-from nipype_group.stats.permutation_p import cluster_heights, correct, null_of_maxima
-from nipype_group.stats.shuffle_statistics import ShuffleStatistics
+from nipype_group.stats.permutation.p_values import cluster_heights, correct, null_of_maxima
+from nipype_group.stats.permutation.run import run_shuffles
+from nipype_group.stats.permutation.statistics import ShuffleStatistics
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = Path(__file__).with_name("permutation_null.py")

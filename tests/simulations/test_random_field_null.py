@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from nipype_group.stats.closed_testing import hommel_value, true_discoveries
+from nipype_group.stats.discoveries.closed_testing import hommel_value, true_discoveries
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = Path(__file__).with_name("random_field_null.py")

@@ -17,25 +17,26 @@ import pandas as pd
 from scipy import ndimage
 
 from nipype_group.design.formula import code_formula
-from nipype_group.reporting.model_figures import column_correlations
-from nipype_group.reporting.peak_values import studentised_residuals
-from nipype_group.stats import glm, random_field
-from nipype_group.stats.all_resolutions import ari_clusters
-from nipype_group.stats.aspin_welch import AspinWelch
-from nipype_group.stats.early_stopping import run_until_stopped
-from nipype_group.stats.euler import StatField
-from nipype_group.stats.map_quality import map_quality
-from nipype_group.stats.partition import partition
-from nipype_group.stats.permutation import run_shuffles
-from nipype_group.stats.planning import assumption_warnings, row_labels
+from nipype_group.reporting.figures.model import column_correlations
+from nipype_group.reporting.figures.peak_values import studentised_residuals
+from nipype_group.stats.discoveries.all_resolutions import ari_clusters
+from nipype_group.stats.linear import least_squares as glm
+from nipype_group.stats.linear.aspin_welch import AspinWelch
+from nipype_group.stats.linear.map_quality import map_quality
+from nipype_group.stats.linear.partition import partition
+from nipype_group.stats.permutation.choice import assumption_warnings, row_labels
+from nipype_group.stats.permutation.early_stopping import run_until_stopped
+from nipype_group.stats.permutation.methods import METHODS, ShuffledContrast, shuffled_rows
+from nipype_group.stats.permutation.run import run_shuffles
+from nipype_group.stats.permutation.scheme import ShufflingScheme
+from nipype_group.stats.permutation.statistics import ShuffleStatistics
+from nipype_group.stats.permutation.tails import approximate_p
+from nipype_group.stats.random_field import inference as random_field
+from nipype_group.stats.random_field.euler import StatField
+from nipype_group.stats.random_field.resels import SearchVolume
+from nipype_group.stats.random_field.smoothness import residual_smoothness, z_smoothness
 from nipype_group.stats.region_means import fit_regions, region_means
-from nipype_group.stats.resels import SearchVolume
-from nipype_group.stats.shuffle_methods import METHODS, ShuffledContrast, shuffled_rows
-from nipype_group.stats.shuffle_statistics import ShuffleStatistics
-from nipype_group.stats.shuffling import ShufflingScheme
 from nipype_group.stats.smoothing import VolumeSmoother
-from nipype_group.stats.smoothness import residual_smoothness, z_smoothness
-from nipype_group.stats.tail_approximation import approximate_p
 
 SHAPE, N = (13, 11, 9), 21
 MASK = np.ones(SHAPE, dtype=bool)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from statsmodels.stats.multitest import multipletests
 
-from nipype_group.stats.closed_testing import hommel_value
+from nipype_group.stats.discoveries.closed_testing import hommel_value
 from nipype_group.stats.distributions import z_to_log_p
 from nipype_group.stats.multiple_testing import (
     HEIGHT_CONTROLS,

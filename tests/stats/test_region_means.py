@@ -10,10 +10,10 @@ from scipy import stats
 
 from nipype_group.design.contrasts import Contrast
 from nipype_group.design.matrix import Design
-from nipype_group.design.plan import ContrastTest, make_plan
-from nipype_group.stats.glm import LinearModel, contrast_maps, fit_by_pattern
+from nipype_group.permutation.plan import ContrastTest, make_plan
+from nipype_group.stats.linear.least_squares import LinearModel, contrast_maps, fit_by_pattern
+from nipype_group.stats.permutation.statistics import ShuffleStatistics
 from nipype_group.stats.region_means import fit_regions, region_means
-from nipype_group.stats.shuffle_statistics import ShuffleStatistics
 
 N, V, K = 12, 400, 23
 TAILS = ("two-sided", "positive", "negative")

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from nipype_group.stats.distributions import f_to_z, log_sf_f, log_sf_t, t_to_z
-from nipype_group.stats.euler import StatField
+from nipype_group.stats.random_field.euler import StatField
 from nipype_group.stats.thresholding import at_dof_of_field, check_threshold_z, threshold_map
 
 SHAPE = (10, 9, 8)

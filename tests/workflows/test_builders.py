@@ -9,7 +9,7 @@ from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline.engine import MapNode, Node, Workflow
 
 from nipype_group import workflows
-from nipype_group.reporting.peer_files import PeerContrast
+from nipype_group.peers.files import PeerContrast
 from nipype_group.stats.thresholding import HEIGHT_CONTROLS
 from nipype_group.workflows import (
     AnalysisSettings,

@@ -13,10 +13,10 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from nipype_group.execution import run_workflow
-from nipype_group.reporting.derivatives import CONTROLS
-from nipype_group.reporting.table_files import CLUSTER_COLUMNS
-from nipype_group.reporting.tables import read_table
-from nipype_group.stats.all_resolutions import ari_regions
+from nipype_group.reporting.derivatives.folder import CONTROLS
+from nipype_group.reporting.tables.clusters import read_table
+from nipype_group.reporting.tables.columns import CLUSTER_COLUMNS
+from nipype_group.stats.discoveries.all_resolutions import ari_regions
 from nipype_group.stats.thresholding import HEIGHT_CONTROLS
 from nipype_group.workflows import AnalysisSettings, init_group_wf
 

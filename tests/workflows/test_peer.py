@@ -11,8 +11,8 @@ import pytest
 from scipy import stats
 
 from nipype_group.execution import run_workflow
-from nipype_group.reporting.group_folder import GroupFolder
-from nipype_group.reporting.peer_files import look_up, peer_contrasts
+from nipype_group.peers.files import look_up, peer_contrasts
+from nipype_group.reporting.derivatives.read import GroupFolder
 from nipype_group.workflows import init_peer_wf
 
 AFFINE = np.diag([4.0, 4.0, 4.0, 1.0])

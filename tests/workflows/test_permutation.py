@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from nipype_group.design import plan as plan_module
 from nipype_group.execution import run_workflow
 from nipype_group.interfaces import (
     CollectMaps,
@@ -17,6 +16,7 @@ from nipype_group.interfaces import (
     GroupMask,
     StackMaps,
 )
+from nipype_group.permutation import plan as plan_module
 from nipype_group.workflows import init_permutation_wf
 from nipype_group.workflows.permutation import MERGE_OUTPUTS
 

@@ -15,7 +15,7 @@ import pytest
 
 from nipype_group.execution import run_workflow
 from nipype_group.interfaces import GroupReport
-from nipype_group.reporting.html_report import write_report
+from nipype_group.reporting.page.report import write_report
 from nipype_group.workflows import AnalysisSettings, init_group_wf
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")

@@ -4,7 +4,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from nipype_group.reporting import atlas_installed
+from nipype_group.reporting.atlases import installed as atlas_installed
 from nipype_group.workflows import AnalysisSettings
 
 

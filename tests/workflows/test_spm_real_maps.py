@@ -15,8 +15,8 @@ from scipy import ndimage, stats
 
 from nipype_group.cli import run as run_module
 from nipype_group.cli.main import main
-from nipype_group.reporting.tables import read_table
-from nipype_group.stats.euler import StatField
+from nipype_group.reporting.tables.clusters import read_table
+from nipype_group.stats.random_field.euler import StatField
 
 N_MAPS, N_VOXELS = 30, 75919
 

@@ -1,0 +1,56 @@
+"""What names, tables and headers tell about the inputs of an analysis before it runs."""
+
+from pathlib import Path
+
+from nipype_group.design.extent import listed_maps, table_of_participants
+from nipype_group.design.fsl import read_fsl_matrix
+from nipype_group.design.observations import check_variables
+from nipype_group.design.sources import read_volumes_table
+from nipype_group.design.tables import read_tsv
+from nipype_group.images import open_image
+from nipype_group.permutation.given import read_shuffles
+
+
+def check_inputs(files, variables=None):
+    """Refuse inputs of which names, tables and headers tell that the analysis cannot use them.
+
+    Parameters
+    ----------
+    files : dict
+        Inputs of `init_group_wf`.
+    variables : sequence of str, optional
+        Columns of the tables that the model uses, where they are known.
+
+    Returns
+    -------
+    list of str
+        Names of the maps; none of a 4D image.
+
+    Raises
+    ------
+    ValueError
+        Where the source names no map, a table or a header cannot be read, or a column is not
+        there; names the file.
+    """
+    known, names = {"participant_id"}, []
+    if "stack_file" in files:
+        open_image(files["stack_file"])
+        if "participants" in files:
+            for _, conditions, covariates in read_volumes_table(files["participants"], variables):
+                known |= {*conditions, *covariates}
+    else:
+        for entry in listed_maps(files, variables):
+            known |= {*entry.conditions, *entry.covariates}
+            names.append(entry.name)
+        participants = table_of_participants(files)
+        known |= set() if participants is None else set(participants.columns)
+    check_variables(variables or (), known)
+    for name in ("mask_file", "search_volume"):
+        if name in files:
+            open_image(files[name])
+    if "design_table" in files:
+        path = Path(files["design_table"])
+        (read_fsl_matrix if path.suffix == ".mat" else read_tsv)(path)
+    if "shuffles_file" in files:
+        read_shuffles(files["shuffles_file"])
+    return names

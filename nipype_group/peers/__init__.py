@@ -1,0 +1,1 @@
+"""Results that other packages left on disk."""

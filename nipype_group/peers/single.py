@@ -1,0 +1,269 @@
+"""One map that was given alone: what its header, its name and the caller say it is."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from nipype_group.images import IMAGE_SUFFIXES, MapError, open_image
+from nipype_group.peers import afni as peer_afni
+from nipype_group.peers import spm as peer_spm
+from nipype_group.peers.dof import N_DOF, numbers_text
+from nipype_group.peers.found import CORRECTED_COLUMNS, FoundStatistic
+from nipype_group.stats.map_conversions import SIDES
+
+# What a map may hold, and which statistic follows from it.
+STAT_TYPES = {
+    "t": "t", "F": "F", "z": "z", "r": "t", "d": "t", "p": "z", "1-p": "z", "logp": "z",
+}  # fmt: skip
+_INTENTS = {
+    "t test": "t", "f test": "F", "z score": "z", "correlation": "r", "p value": "p",
+    "log10 p value": "logp",
+}  # fmt: skip
+_NO_STATISTIC = ("log p value", "label", "neuronames", "estimate")
+_P_TYPES = ("p", "1-p", "logp")
+# Of randomise, PALM and others: p that is corrected for the number of tests.
+_CORRECTED = re.compile(
+    r"_corrp_|fwep|fdrp|fdr_?corr|_cfdr|fwe_?corr|qval|logp_max", re.IGNORECASE
+)
+# What names of single files say; zfstat has one side only and is none of them.
+_NAMES = (
+    (r"stat-(?P<stat>[tFz])_statmap", None),
+    (r"spmT_\d+", "t"),
+    (r"spmF_\d+", "F"),
+    (r"(?:.*[_-])?(?:tstat\d*|tmap|t_map)(?:_c\d+)?", "t"),
+    (r"(?:.*[_-])?(?:fstat\d*|fmap|f_map)(?:_c\d+)?", "F"),
+    (r"(?:.*[_-])?(?:zstat\d*|zmap|z_map|z_score|zscore)", "z"),
+)
+
+
+def statistic_of_file(path, stat_type=None, dof=None, *, p_sides=None, group_sizes=None):
+    """Take one image for a statistic, by what its header, its name and the caller say.
+
+    Parameters
+    ----------
+    path : path
+        NIfTI, Analyze or AFNI (.HEAD, with one statistic) image of one volume.
+    stat_type : {"t", "F", "z", "r", "d", "p", "1-p", "logp"}, optional
+        Needed where neither the header (NIfTI intent, SPM's description) nor the name says it.
+        r is a correlation, d is Cohen's, p is uncorrected, logp is -log10 p.
+    dof : float, sequence of float, or sequence of one such sequence, optional
+        One number for t and r, numerator and denominator for F; needed where the header does not
+        say. Of d, where it is not the number of maps less that of groups.
+    p_sides : {"one", "two"}, optional
+        Sides that p looks at; needed with p.
+    group_sizes : int or sequence of int, optional
+        With d: number of maps, or of those of both groups.
+
+    Returns
+    -------
+    FoundStatistic
+        Of t, F or z.
+
+    Raises
+    ------
+    FileNotFoundError
+        Where there is no such file.
+    ValueError
+        Where the type, dof, sides or group sizes are unknown, what is given contradicts the
+        header, or p is corrected.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import nibabel as nib
+    >>> from nipype_group.peers.maps import read_statistic
+    >>> path = Path(tempfile.mkdtemp(), "tstat1.nii.gz")
+    >>> image = nib.Nifti1Image(np.full((2, 2, 2), 7.25473, np.float32), np.eye(4))
+    >>> nib.save(image, path)
+    >>> found = statistic_of_file(path, dof=29)
+    >>> found.stat_type, found.dof, float(read_statistic(found).z.max().round(4))
+    ('t', (29.0,), 5.4354)
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file")
+    given = _single_dof(path, dof)
+    if stat_type not in (None, *STAT_TYPES):
+        raise ValueError(f"the type of a map is one of {', '.join(STAT_TYPES)}, got {stat_type!r}")
+    found = _headed(path)
+    if stat_type is not None and found.stat_type not in (None, stat_type):
+        raise ValueError(f"{path}: its header says {found.stat_type}, you say {stat_type}")
+    known = stat_type or found.stat_type or _type_by_name(path)
+    if known in _P_TYPES or not (stat_type or found.stat_type):
+        _check_uncorrected(path)
+    if known is None:
+        raise ValueError(
+            f"{path}: neither its header nor its name says what it holds; give its type "
+            f"({', '.join(STAT_TYPES)})"
+        )
+    if given and found.dof and not np.allclose(given, found.dof):
+        raise ValueError(f"{path}: its header says {found.dof} dof, you say {given}")
+    sizes = _sizes(path, known, group_sizes)
+    dof = given or found.dof or ((float(sum(sizes) - len(sizes)),) if sizes else ())
+    needed = N_DOF[STAT_TYPES[known] if known == "d" else known]
+    if dof and not needed:
+        raise ValueError(
+            f"{path}: {known} takes no degrees of freedom, got {numbers_text(dof)}; leave them out"
+        )
+    if len(dof) != needed or not all(v > 0 for v in dof):
+        wanted = {1: "one number", 2: "two: numerator, denominator"}[needed]
+        raise ValueError(
+            f"{path}: {known} needs degrees of freedom ({wanted}), got {dof or 'none'}"
+        )
+    if sizes and dof[0] > sum(sizes) - len(sizes):
+        raise ValueError(
+            f"{path}: {sum(sizes)} maps leave at most {sum(sizes) - len(sizes)} degrees of "
+            f"freedom, you say {numbers_text(dof)}"
+        )
+    return replace(
+        found,
+        stat_type=STAT_TYPES[known],
+        dof=dof,
+        converted_from=known if STAT_TYPES[known] != known else "",
+        p_sides=_sides(path, known, p_sides),
+        group_sizes=sizes,
+    )
+
+
+def _check_uncorrected(path):
+    """Refuse what is corrected p by its name: it has no z."""
+    if not _CORRECTED.search(path.name):
+        return
+    # FSL: x_tfce_corrp_tstat1 of x_tstat1; PALM: x_tfce_tstat_fwep_c1 of x_vox_tstat_c1.
+    kinds = "|".join(CORRECTED_COLUMNS)
+    names = (
+        re.sub(rf"_(?:{kinds})_corrp_", "_", path.name),
+        re.sub(r"_[mc]{0,2}fwep", "", re.sub(rf"_(?:{kinds})_", "_vox_", path.name)),
+    )
+    beside = [n for n in names if n != path.name and path.with_name(n).is_file()]
+    which = f", {beside[0]} beside it" if beside else ""
+    raise ValueError(
+        f"{path}: is corrected p by its name, which has no z; give the statistic that it is "
+        f"of{which}, and this as its corrected p"
+    )
+
+
+def corrected_maps(files, kinds=None, scale=None):
+    """Take images for corrected p of a statistic.
+
+    Parameters
+    ----------
+    files : sequence of path
+        Images on the grid of the statistic.
+    kinds : sequence of {"vox", "tfce", "clustere", "clusterm"}, optional
+        What each is corrected for; default: what its name says, as FSL and PALM have it.
+    scale : {"p", "1-p", "logp"}, optional
+        What they hold; default: 1-p where the name has ``corrp``, as FSL's.
+
+    Returns
+    -------
+    dict
+        As `FoundStatistic.corrected`.
+
+    Raises
+    ------
+    FileNotFoundError
+        Where there is no such file.
+    ValueError
+        Where nothing says what a file is corrected for or what it holds, or two are alike.
+    """
+    found = {}
+    for i, file in enumerate(map(Path, files)):
+        if not file.is_file():
+            raise FileNotFoundError(f"{file}: no such file")
+        named = re.search(rf"(?:^|_)({'|'.join(CORRECTED_COLUMNS)})_", file.name)
+        kind = kinds[i] if kinds else named and named[1]
+        if kind not in CORRECTED_COLUMNS:
+            raise ValueError(
+                f"{file}: nothing says what its p are corrected for; give it with its kind, one "
+                f"of {', '.join(CORRECTED_COLUMNS)}"
+            )
+        own = scale or ("1-p" if "corrp" in file.name else None)
+        if own not in _P_TYPES:
+            raise ValueError(
+                f"{file}: nothing says whether it holds p, 1-p or -log10 p; give the scale of "
+                f"corrected p ({', '.join(_P_TYPES)})"
+            )
+        column = CORRECTED_COLUMNS[kind]
+        if column in found:
+            raise ValueError(f"{file}: is of the kind {kind}, and so is {found[column][0]}")
+        found[column] = (file, "-log10 p" if own == "logp" else own)
+    return found
+
+
+def _sides(path, known, p_sides):
+    """Return the sides of p, empty where it is none."""
+    if p_sides not in (None, *SIDES):
+        raise ValueError(f"sides of p are one or two, got {p_sides!r}")
+    if known in _P_TYPES and p_sides is None:
+        raise ValueError(f"{path}: {known} is of one side or of two; give the sides of p")
+    return p_sides if known in _P_TYPES else ""
+
+
+def _sizes(path, known, group_sizes):
+    """Return the group sizes of d, empty where it is none."""
+    if known != "d":
+        if group_sizes is not None:
+            raise ValueError(f"{path}: {known} takes no group sizes, d does")
+        return ()
+    sizes = () if group_sizes is None else tuple(int(n) for n in np.atleast_1d(group_sizes))
+    if len(sizes) not in (1, 2) or not all(n > 0 for n in sizes) or sum(sizes) <= len(sizes):
+        raise ValueError(
+            f"{path}: d needs group sizes: the number of maps, or of those of both groups, got "
+            f"{', '.join(map(str, sizes)) or 'none'}"
+        )
+    return sizes
+
+
+def _single_dof(path, dof):
+    """Return degrees of freedom of one statistic as a tuple, empty where none are given."""
+    if isinstance(dof, (list, tuple)) and any(isinstance(v, (list, tuple)) for v in dof):
+        if len(dof) > 1:
+            raise ValueError(f"{path}: one map has degrees of freedom once, got them twice")
+        (dof,) = dof
+    return () if dof is None else tuple(float(v) for v in np.atleast_1d(dof))
+
+
+def _headed(path):
+    """Return what the header of one image says; its type is None where it says nothing."""
+    if path.suffix == ".HEAD" or peer_afni.afni_header(path):
+        statistics = peer_afni.afni_statistics(path)
+        # An image of another package that AFNI wrote anew has its header and no statistic.
+        if len(statistics) != 1 and (statistics or path.suffix == ".HEAD"):
+            raise ValueError(
+                f"{path}: holds {len(statistics)} statistics; one is expected here "
+                f"({', '.join(s.name for s in statistics) or 'no sub-brick is marked as one'})"
+            )
+        if statistics:
+            return statistics[0]
+    name = path.name
+    for suffix in IMAGE_SUFFIXES:
+        name = name.removesuffix(suffix)
+    header = open_image(path, positioned=False).header
+    stat_type, dof, title = peer_spm.spm_description(path)
+    if stat_type is None and hasattr(header, "get_intent"):
+        intent, parameters, _ = header.get_intent()
+        if intent in _NO_STATISTIC:
+            raise MapError(path, f"its intent is {intent!r}, which is no {', '.join(STAT_TYPES)}")
+        stat_type = _INTENTS.get(intent)
+        # FSL sets the intent and leaves the parameters 0.
+        dof = tuple(float(v) for v in parameters) if stat_type in ("t", "F", "r") else ()
+        if stat_type == "r" and peer_afni.afni_header(path):
+            # AFNI counts samples and regressors, where the intent has degrees of freedom.
+            dof = ()
+        dof = dof if all(v > 0 for v in dof) else ()
+    package = "SPM" if title or name.startswith(("spmT_", "spmF_")) else "unknown"
+    return FoundStatistic(title or name, package, stat_type, path, dof=dof)
+
+
+def _type_by_name(path):
+    name = path.name
+    for suffix in IMAGE_SUFFIXES:
+        name = name.removesuffix(suffix)
+    for pattern, stat_type in _NAMES:
+        match = re.search(pattern, name) if stat_type is None else re.fullmatch(pattern, name)
+        if match:
+            return stat_type or match["stat"]
+    return None

@@ -1,0 +1,1 @@
+"""Permutation tests from a design to files of shuffles and back."""

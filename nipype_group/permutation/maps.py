@@ -1,0 +1,376 @@
+"""Maps, null distributions and summaries of a permutation test, from its merged shuffles."""
+
+import json
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from nipype_group.images import Grid, write_volume
+from nipype_group.images.stacks import unmask
+from nipype_group.permutation.shards import write_nulldist
+from nipype_group.stats.clusters import label_clusters
+from nipype_group.stats.discoveries.calibrated_templates import (
+    Template,
+    learned_template,
+    simes_template,
+)
+from nipype_group.stats.distributions import minus_log10, z_to_log_p
+from nipype_group.stats.neighbours import neighbour_list
+from nipype_group.stats.permutation.early_stopping import stopped_p
+from nipype_group.stats.permutation.methods import ShuffledContrast
+from nipype_group.stats.permutation.p_values import (
+    Corrected,
+    cluster_heights,
+    correct,
+    fwe_p,
+    null_of_maxima,
+    stepped_down,
+    uncorrected,
+)
+from nipype_group.stats.permutation.run import ShuffleResult
+from nipype_group.stats.permutation.statistics import ShuffleStatistics
+from nipype_group.whole_files import read_json
+
+# How the inference on each statistic is named beside other height controls.
+CONTROL_NAMES = {
+    "voxel": "permutation",
+    "extent": "permutation-extent",
+    "mass": "permutation-mass",
+    "tfce": "permutation-tfce",
+}
+TEMPLATES = ("simes", "learned")
+
+
+@dataclass(frozen=True)
+class MergedContrast:
+    """All shuffles of one contrast.
+
+    Parameters
+    ----------
+    name, label : str
+        Name of the contrast, and the same cleaned for files.
+    contrast : ShuffledContrast
+    statistics : ShuffleStatistics
+    result : ShuffleResult or list of StoppedResult
+    mask : bool array, shape (x, y, z)
+        Voxels tested.
+    grid : Grid
+    as_z : bool
+        Whether voxels compare on the scale of z, with those of contrasts of another statistic.
+    min_extent : int
+        Smallest number of voxels of a cluster that is kept.
+    searched : bool array, shape (v,), optional
+        Voxels of the mask that have a statistic, where some may not.
+
+    Raises
+    ------
+    ValueError
+        Where masses or TFCE would have to compare so and are not on that scale.
+    """
+
+    name: str
+    label: str
+    contrast: ShuffledContrast
+    statistics: ShuffleStatistics
+    result: ShuffleResult | list
+    mask: np.ndarray
+    grid: Grid
+    as_z: bool = False
+    min_extent: int = 0
+    searched: np.ndarray | None = None
+
+    def __post_init__(self):
+        if self.as_z:
+            self.statistics.check_common_scale()
+
+    @property
+    def tail(self):
+        """Side tested; F is tested on the positive one."""
+        return self.statistics.tail if self.contrast.signed else "positive"
+
+    @property
+    def family(self):
+        """Index of the voxels whose tests are corrected for one another."""
+        return slice(None) if self.searched is None else self.searched
+
+    @property
+    def exhaustive(self):
+        """Whether the shuffles are all there are."""
+        return self.contrast.scheme.exhaustive
+
+    def heights(self):
+        """Return what is compared with the null of each statistic, a dict of arrays (v,)."""
+        observed, signed = self.result.observed, self.contrast.signed
+        found = {n: self.statistics.heights(v, signed) for n, v in observed.items()}
+        if self.statistics.forms_clusters:
+            neighbours = neighbour_list(self.mask, self.statistics.connectivity)
+            found |= cluster_heights(observed["voxel"], self.statistics, self.contrast, neighbours)
+        return self._on_scale({name: found[name] for name in self.statistics.names})
+
+    def nulls(self):
+        """Return the null of the maximum of each statistic over the sides tested."""
+        signs = self.statistics.signs(self.contrast.signed)
+        names = self.statistics.names
+        return self._on_scale({n: null_of_maxima(self.result.nulls, n, signs) for n in names})
+
+    def _on_scale(self, values):
+        return values | {"voxel": self.contrast.z(values["voxel"])} if self.as_z else values
+
+
+def correct_contrasts(merged, alpha, approximation="none", across=False):
+    """Correct every statistic of contrasts that share their shuffles.
+
+    Parameters
+    ----------
+    merged : list of MergedContrast
+        A family.
+    alpha : float
+        Familywise error rate.
+    approximation : {"none", "gpd", "gamma"}
+        Approximation of the nulls' tails.
+    across : bool
+        Whether the family of tests is that of all contrasts together; those of different
+        statistics are `as_z` then.
+
+    Returns
+    -------
+    corrected : list of dict
+        Name of the statistic to `Corrected`, a dict a contrast.
+    contrast_p : list of float
+        p that each contrast has an effect anywhere by its largest voxel: corrected for all
+        contrasts by stepping down where they are one family, else its own.
+    """
+    heights, nulls = [m.heights() for m in merged], [m.nulls() for m in merged]
+    shared = nulls
+    if across:
+        shared = [{n: np.max([own[n] for own in nulls], axis=0) for n in nulls[0]}] * len(merged)
+    corrected = [
+        {n: correct(n, own[n], null[n], alpha, approximation) for n in own}
+        for own, null in zip(heights, shared, strict=True)
+    ]
+    maxima = np.array([null["voxel"][0] for null in nulls])
+    if across:
+        contrast_p = stepped_down(maxima, np.array([null["voxel"] for null in nulls]))
+    else:
+        contrast_p = [fwe_p(top, n["voxel"]) for top, n in zip(maxima, nulls, strict=True)]
+    return corrected, [float(p) for p in contrast_p]
+
+
+def write_contrast(directory, merged, corrected, about):
+    """Write what belongs to a contrast as a whole; returns paths by output name.
+
+    Parameters
+    ----------
+    directory : path
+    merged : MergedContrast
+    corrected : dict
+        Name of the statistic to `Corrected`.
+    about : dict
+        Entries of every summary.
+
+    Returns
+    -------
+    contrast : dict
+        Output name to path: null distributions, uncorrected p and false discovery rates.
+    results : list of dict
+        A statistic each: output name to path or number.
+    """
+    directory, result = Path(directory), merged.result
+    write = partial(_write_map, directory, merged)
+    of_contrast = {
+        "nulldist_files": write_nulldist(directory / f"{merged.label}_nulldist.tsv", result.nulls),
+        "stat_files": write("stat", result.observed["voxel"]),
+    }
+    if "tfce" in result.observed:
+        of_contrast["tfce_files"] = write("tfce", result.observed["tfce"])
+    n_shuffles = len(result.nulls["voxel_positive"])
+    for name, counts in result.counts.items():
+        prefix = "" if name == "voxel" else f"{name}_"
+        log_p, log_q = uncorrected(counts, n_shuffles, merged.family)
+        of_contrast[f"{prefix}logp_unc_files"] = write(f"{prefix}logp_unc", minus_log10(log_p))
+        of_contrast[f"{prefix}logp_fdr_files"] = write(f"{prefix}logp_fdr", minus_log10(log_q))
+    results = [
+        {
+            **_write_result(directory, merged, result.observed["voxel"], name, corrected, about),
+            "logp_fwe_files": write(f"{name}_logp_fwe", minus_log10(own.log_p)),
+            "peak_logp_files": write(
+                f"{name}_peak_logp",
+                minus_log10(corrected["tfce" if name == "tfce" else "voxel"].log_p),
+            ),
+        }
+        for name, own in corrected.items()
+    ]
+    return of_contrast, results
+
+
+def write_stopped_contrast(directory, merged, n_required, alpha, about):
+    """Write a contrast whose voxels stopped early; returns paths as `write_contrast`.
+
+    Parameters
+    ----------
+    directory : path
+    merged : MergedContrast
+        With the results of all shards.
+    n_required : int
+        Shuffles at least as extreme after which a voxel stopped.
+    alpha : float
+        False discovery rate of the thresholded map.
+    about : dict
+        Entries of the summary.
+    """
+    directory, observed = Path(directory), merged.result[0].observed
+    write = partial(_write_map, directory, merged)
+    p, taken = stopped_p(merged.result, n_required, about["Shuffles"] - 1)
+    log_p, log_q = uncorrected(p, 1, merged.family)
+    heights = merged.statistics.heights(observed, merged.contrast.signed)
+    own = Corrected("voxel", heights, np.exp(log_q), log_q, np.empty(0), alpha)
+    about = about | {
+        "HeightControl": "permutation-fdr",
+        "MedianShufflesOfAVoxel": float(np.median(taken)),
+    }
+    of_contrast = {
+        "stat_files": write("stat", observed),
+        "logp_unc_files": write("logp_unc", minus_log10(log_p)),
+        "logp_fdr_files": write("logp_fdr", minus_log10(log_q)),
+    }
+    results = [_write_result(directory, merged, observed, "voxel", {"voxel": own}, about)]
+    return of_contrast, results
+
+
+def _write_map(directory, merged, name, values, **how):
+    path = directory / f"{merged.label}_{name}.nii"
+    return write_volume(path, unmask(values, merged.mask), merged.grid, **how)
+
+
+def _write_result(directory, merged, observed, name, corrected, about):
+    """Write thresholded map, clusters and summary of one statistic."""
+    own = corrected[name]
+    labels = label_clusters(
+        unmask(observed, merged.mask), unmask(own.survives, merged.mask) > 0,
+        merged.statistics.connectivity, merged.min_extent,
+    )  # fmt: skip
+    flat = labels.ravel(order="F")[np.flatnonzero(merged.mask.ravel(order="F"))]
+    kept = np.where(flat > 0, observed, 0.0)
+    summary = {
+        "Contrast": merged.name,
+        "StatisticType": merged.contrast.stat_type,
+        "HeightControl": CONTROL_NAMES[name],
+        "Alpha": own.alpha,
+        "Threshold": own.threshold if np.isfinite(own.threshold) else None,
+        "CriticalValue": own.critical,
+        "ThresholdUnit": _unit(name, merged),
+        "Tail": merged.tail,
+        "ClusterExtentVoxels": merged.min_extent,
+        "Connectivity": merged.statistics.connectivity,
+        **_forming(merged),
+        "SearchVolumeVoxels": len(observed[merged.family]),
+        "SurvivingVoxels": int((flat > 0).sum()),
+        "Clusters": int(flat.max(initial=0)),
+        "LargestStatistic": float(observed.max()),
+        "SmallestStatistic": float(observed.min()),
+        "SmallestCorrectedP": float(own.p.min()),
+        **about,
+        "NearAlpha": own.precision(merged.exhaustive),
+        "ClusterTable": [] if len(own.null) == 0 else _cluster_table(flat, corrected, own),
+    }
+    if own.fit is not None:
+        summary["Approximation"] = {
+            "Method": own.fit.method,
+            "Accepted": bool(own.fit.accepted),
+            "Parameters": {k: float(v) for k, v in own.fit.parameters.items()},
+            # JSON has no infinity, which a value beyond the curve's bound gives.
+            "GoodnessOfFit": {
+                k: float(v) if np.isfinite(v) else None for k, v in own.fit.goodness.items()
+            },
+        }
+    path = directory / f"{merged.label}_{name}_summary.json"
+    path.write_text(json.dumps(summary, indent=2) + "\n")
+    return {
+        "contrast_names": merged.name,
+        "statistics": name,
+        "thresholded_files": _write_map(directory, merged, f"{name}_thresholded", kept),
+        "label_files": _write_map(directory, merged, f"{name}_labels", flat, dtype="int32"),
+        "threshold_stats": own.threshold,
+        "summary_files": str(path),
+    }
+
+
+def _unit(name, merged):
+    as_z = merged.as_z if name == "voxel" else merged.statistics.statistic_scale == "z"
+    scale = "z" if as_z else merged.contrast.stat_type
+    return {"voxel": scale, "extent": "voxels", "mass": f"sum of {scale}", "tfce": "TFCE"}[name]
+
+
+def _forming(merged):
+    """Return the cluster-forming threshold as summaries have it."""
+    if not merged.statistics.forms_clusters:
+        return {}
+    height = merged.statistics.forming_statistic(merged.contrast)
+    entries = {"ClusterFormingStatistic": height}
+    if merged.contrast.smooth_variance is None:
+        entries["ClusterFormingZ"] = float(merged.contrast.z(np.float64(height)))
+    return entries
+
+
+def _cluster_table(labels, corrected, own):
+    """Return the corrected p of every cluster, by each statistic that ran.
+
+    The p of voxels and TFCE is that of the cluster's most significant voxel. The p of extent and
+    mass is that of the cluster at the cluster-forming threshold which holds this voxel.
+    """
+    rows = []
+    for cluster in range(1, int(labels.max(initial=0)) + 1):
+        members = np.flatnonzero(labels == cluster)
+        row = {"cluster_id": cluster, "p_fwe": float(own.p[members].min())}
+        for name, other in corrected.items():
+            row[f"p_fwe_{name}"] = float(other.p[members].min())
+        rows.append(row)
+    return rows
+
+
+def write_template(path, merged, kind, alpha):
+    """Calibrate a template of true discovery proportions and write it; returns the path.
+
+    Parameters
+    ----------
+    path : path
+        JSON file.
+    merged : MergedContrast
+        With the most extreme voxels of every shuffle.
+    kind : {"simes", "learned"}
+    alpha : float
+        Probability that any bound fails.
+    """
+    if not merged.result.tops.size:
+        raise ValueError("a template needs the most extreme voxels of every shuffle (n_top)")
+    z = merged.contrast.z(merged.result.tops.astype(float))
+    # Heights are on the side of the tail already: both sides together have twice the p.
+    log_p = z_to_log_p(z, "two-sided" if merged.tail == "two-sided" else "positive")
+    n_voxels = int(merged.mask.sum())
+    if kind == "simes":
+        template = simes_template(log_p, n_voxels, alpha, merged.tail)
+    else:
+        seed = merged.contrast.scheme.seed
+        template = learned_template(log_p, n_voxels, alpha, merged.tail, seed)
+    Path(path).write_text(json.dumps(template.as_dict()) + "\n", encoding="utf-8")
+    return str(path)
+
+
+def read_template(path):
+    """Read a template.
+
+    Returns
+    -------
+    Template
+
+    Raises
+    ------
+    ValueError
+        Where the file is none.
+    """
+    try:
+        return Template.from_dict(read_json(path))
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path}: no calibrated template ({error})") from error

@@ -1,0 +1,605 @@
+"""The plan of a permutation test: what is shuffled how, how often, and in which shards."""
+
+import json
+from dataclasses import asdict, dataclass, field, replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+from nipype_group.design.contrasts import Contrast, is_between_participants
+from nipype_group.stats.linear.aspin_welch import AspinWelch
+from nipype_group.stats.linear.least_squares import independent_rows
+from nipype_group.stats.linear.partition import holds, partition
+from nipype_group.stats.permutation.choice import (
+    Shuffling,
+    choose_shuffling,
+    row_labels,
+    shuffles_reached,
+    takes_apart,
+)
+from nipype_group.stats.permutation.methods import METHODS, ShuffledContrast, shuffled_rows
+from nipype_group.stats.permutation.scheme import ShufflingScheme
+from nipype_group.stats.permutation.statistics import ShuffleStatistics
+from nipype_group.stats.tfce import Tfce
+from nipype_group.whole_files import UnusableFileError, read_json
+
+# Shuffles of a shard where no number of shards is asked for: a few seconds of work, of maxima and
+# clusters, or of what needs whole maps.
+SHARD_SIZE = 5000
+SHARD_SIZE_OF_MAPS = 1000
+# Smaller p values than these give come from a fitted tail.
+MOST_PERMUTATIONS = 10**8
+_TAKEN_APART = (
+    "contrast {} is between participants, who have several maps, and the shuffles asked for take "
+    "maps of a participant apart, so that noise passes far more often than alpha; name "
+    "participant_id last in --blocks, with --block-exchange whole"
+)
+_WORDS = {"permute": "permutations", "flip": "sign flips", "both": "permutations with sign flips"}
+_METHOD_WORDS = {
+    "freedman-lane": "residuals under the null hypothesis (Freedman-Lane)",
+    "ter-braak": "residuals of the whole model (ter Braak)",
+    "draper-stoneman": "tested regressors (Draper-Stoneman)",
+    "manly": "maps (Manly)",
+    "dekker": "tested regressors, residualised on the rest (Dekker)",
+    "kennedy": "residuals under the null hypothesis, fitted without nuisance (Kennedy)",
+    "huh-jhun": "independent residuals under the null hypothesis (Huh-Jhun)",
+}
+
+
+@dataclass(frozen=True)
+class Family:
+    """Contrasts that share the kind of shuffling, and so the shuffles.
+
+    Parameters
+    ----------
+    scheme : ShufflingScheme
+        What shuffle k is.
+    contrasts : list of Contrast
+    """
+
+    scheme: ShufflingScheme
+    contrasts: list
+
+
+@dataclass(frozen=True)
+class ContrastTest:
+    """How contrasts are tested, whatever is shuffled.
+
+    Parameters
+    ----------
+    statistics : ShuffleStatistics
+        What is taken from every shuffle.
+    method : str
+        What a shuffle does to the nuisance, from `METHODS`.
+    variance_groups : tuple of int
+        Variance group of every map; empty where all maps have one variance.
+    variance_fwhm_mm : float
+        FWHM by which variance maps are smoothed, which makes pseudo-t; 0 for none.
+    early_stop : int
+        Shuffles at least as extreme after which a voxel stops; 0 for never.
+    varying_dof : bool
+        Whether maps lack voxels of the mask.
+    """
+
+    statistics: ShuffleStatistics = field(default_factory=ShuffleStatistics)
+    method: str = "freedman-lane"
+    variance_groups: tuple = ()
+    variance_fwhm_mm: float = 0.0
+    early_stop: int = 0
+    varying_dof: bool = False
+
+    @property
+    def needs_maps(self):
+        """Whether a shuffle takes a whole map, and not only products."""
+        return bool(
+            "tfce" in self.statistics.names
+            or self.statistics.n_top
+            or self.variance_groups
+            or self.variance_fwhm_mm
+            or self.varying_dof
+        )
+
+    def check_voxel_shards(self):
+        """Refuse shards of some voxels where a shuffle takes more than the maximum over voxels.
+
+        Raises
+        ------
+        ValueError
+            Saying what needs whole maps.
+        """
+        statistics = self.statistics
+        reasons = {
+            f"clusters and TFCE ({', '.join(statistics.names[1:])})": len(statistics.names) > 1,
+            "templates of true discoveries": bool(statistics.n_top),
+            "smoothed variances": bool(self.variance_fwhm_mm),
+            "voxels that maps lack": self.varying_dof,
+            "early stopping": bool(self.early_stop),
+        }
+        needed = [reason for reason, on in reasons.items() if on]
+        if needed:
+            raise ValueError(
+                f"voxel shards hold the largest voxel of a shuffle alone; {', '.join(needed)} "
+                "look at all voxels together: leave them or voxel shards out"
+            )
+
+    def shuffled(self, model, contrast, scheme, smooth_variance=None):
+        """Return the `ShuffledContrast` of a contrast.
+
+        Parameters
+        ----------
+        model : LinearModel
+        contrast : Contrast
+        scheme : ShufflingScheme
+        smooth_variance : callable, optional
+            Smooths variance maps, needed where `variance_fwhm_mm` is not 0.
+        """
+        weights, welch = independent_rows(contrast.weights), None
+        if contrast.test == "t":
+            weights = contrast.weights
+        if self.variance_groups:
+            welch = AspinWelch(model, weights, np.array(self.variance_groups))
+        return ShuffledContrast(
+            partition(model, weights), scheme, self.method, welch,
+            smooth_variance if self.variance_fwhm_mm else None, self.varying_dof,
+            unsigned=contrast.test == "F",
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A permutation test before it runs.
+
+    Parameters
+    ----------
+    families : dict
+        Name of the shuffling to `Family`.
+    test : ContrastTest
+        How contrasts are tested.
+    n_permutations : int
+        Shuffles asked for, beside the unshuffled one.
+    n_shards : int, optional
+        Shards asked for.
+    contrast_names : tuple of str
+        Contrasts tested, in the order they were given.
+    n_reached : dict
+        Name of a contrast to the number of shuffles that give any data the statistic that they
+        have unshuffled: 1 or more, see `shuffles_reached`.
+    warnings : tuple of str
+        Where the data put the assumption of the test in doubt.
+    """
+
+    families: dict
+    test: ContrastTest
+    n_permutations: int
+    n_shards: int | None = None
+    contrast_names: tuple = ()
+    n_reached: dict = field(default_factory=dict)
+    warnings: tuple = ()
+
+    def n_shuffles(self, name):
+        """Return the number of shuffles of a family, the unshuffled one included."""
+        scheme = self.families[name].scheme
+        if scheme.exhaustive:
+            return scheme.n_distinct
+        if scheme.given is not None:
+            return min(scheme.n_distinct, self.n_permutations + 1)
+        return self.n_permutations + 1
+
+    def shards(self, name):
+        """Return (first, last) of every shard; boundaries are multiples of one size, plus 1."""
+        total = self.n_shuffles(name)
+        size = SHARD_SIZE_OF_MAPS if self.test.needs_maps else SHARD_SIZE
+        if self.n_shards is not None:
+            size = max(1, -(-(total - 1) // self.n_shards))
+        edges = [0, *range(size + 1, total, size), total]
+        return list(pairwise(edges))
+
+    def smallest_p(self, name):
+        """Return the smallest p that every contrast of a family can reach."""
+        total = self.n_shuffles(name)
+        return {c.name: self.n_reached[c.name] / total for c in self.families[name].contrasts}
+
+    def hopeless(self, alpha):
+        """Return a warning of every contrast that no data can make survive at a level."""
+        smallest = {k: p for name in self.families for k, p in self.smallest_p(name).items()}
+        return tuple(
+            f"contrast {name}: there are too few shuffles for a p of {alpha:g}, the smallest is "
+            f"{smallest[name]:.3g}, so nothing can survive; add maps, or permutations where there "
+            "are more"
+            for name in self.contrast_names
+            if smallest[name] > alpha
+        )
+
+    def describe(self):
+        """Return the plan as sentences."""
+        sentences = [self._describe_family(name) for name in self.families]
+        tests = {c.test for family in self.families.values() for c in family.contrasts}
+        sentences.append(_describe_statistics(self.test, tests))
+        sentences.append(f"The seed is {self.seed}.")
+        return " ".join([*sentences, *(f"{warning}." for warning in self.warnings)])
+
+    def _describe_family(self, name):
+        family, total = self.families[name], self.n_shuffles(name)
+        scheme = family.scheme
+        names = ", ".join(c.name for c in family.contrasts)
+        words = _WORDS[scheme.kind]
+        distinct = f"{scheme.n_distinct:,}" if scheme.n_distinct < 10**9 else (
+            f"about 10^{len(str(scheme.n_distinct)) - 1}"
+        )  # fmt: skip
+        how = {
+            "given": f"{total - 1:,} of the given ones are used",
+            "enumerated": f"all {total:,} are used",
+            "without repeats": f"{total - 1:,} are drawn without repeats",
+            "counter": f"{total - 1:,} are drawn; the chance that any two are equal is below "
+            f"{max(scheme.chance_of_repeat(total - 1), 1e-12):.1g}",
+        }[scheme.sampling]
+        place, between = _describe_blocks(name, scheme)
+        assumes = {
+            "flip": "errors symmetric around 0",
+            "permute": f"errors exchangeable {between}",
+            "both": f"errors exchangeable {between} and symmetric around 0",
+        }[scheme.kind]
+        return (
+            f"{names}: tested by {words}{place} of the {_METHOD_WORDS[self.test.method]}, which "
+            f"takes {assumes}. There are {distinct} distinct {words}; {how}. "
+            f"{_describe_smallest(self.smallest_p(name))}."
+        )
+
+    @property
+    def tail(self):
+        """Side tested."""
+        return self.test.statistics.tail
+
+    @property
+    def seed(self):
+        """Seed of the sampling."""
+        return next(iter(self.families.values())).scheme.seed
+
+
+def _describe_smallest(smallest):
+    """Return the smallest p of contrasts, said once where they share it."""
+    by_p = {}
+    for contrast, p in smallest.items():
+        by_p.setdefault(f"{p:.3g}", []).append(contrast)
+    if len(by_p) == 1:
+        return f"The smallest p is {next(iter(by_p))}"
+    return "The smallest p is " + ", ".join(f"{p} of {', '.join(c)}" for p, c in by_p.items())
+
+
+def _describe_blocks(name, scheme):
+    """Return where maps are shuffled, and between what their errors are exchangeable."""
+    if name.endswith("-within-participants"):
+        n_participants = len({row[1] for row in scheme.blocks})
+        return f" within each of {n_participants} participants", "within a participant"
+    if name.endswith("-participants"):
+        return " of whole participants", "between participants"
+    if scheme.blocks:
+        return " that the exchangeability blocks allow", "as the blocks say"
+    return "", "between maps"
+
+
+def _describe_statistics(test, tests):
+    settings = test.statistics
+    start = {
+        ("t",): f"The test is {settings.tail}, of ",
+        ("F",): "F has no side; the test is of ",
+    }.get(tuple(tests), f"The test of t is {settings.tail}, F has no side; both are of ")
+    names = {
+        "voxel": "voxels",
+        "extent": "cluster extents",
+        "mass": "cluster masses",
+        "tfce": "threshold-free cluster enhancement",
+    }
+    text = start + ", ".join(names[n] for n in settings.names)
+    if settings.forms_clusters:
+        text += f"; clusters form at {_forming_words(settings)}"
+    if test.varying_dof:
+        text += "; some maps lack voxels, so statistics are z of each voxel's degrees of freedom"
+    if test.early_stop:
+        text += f"; a voxel stops once {test.early_stop} shuffles reach it (Besag and Clifford)"
+    if test.variance_fwhm_mm:
+        text += f"; variances are smoothed by {test.variance_fwhm_mm:g} mm (pseudo-t)"
+    if test.variance_groups:
+        n_groups = len(set(test.variance_groups))
+        text += f"; {n_groups} groups have their own variance (Aspin-Welch)"
+    return text + "."
+
+
+def _forming_words(settings):
+    if settings.cluster_forming_z is not None:
+        return f"z {settings.cluster_forming_z:g}"
+    if settings.cluster_forming_statistic is not None:
+        return f"{settings.cluster_forming_statistic:g} of the statistic"
+    return f"p {0.001 if settings.cluster_forming_p is None else settings.cluster_forming_p:g}"
+
+
+def make_plan(
+    design, contrasts, n_permutations, seed, test=None, *, shuffling="auto", blocks=(),
+    given=None, n_shards=None, warn=None, alpha=None,
+):  # fmt: skip
+    """Plan the permutation test of the contrasts of a design.
+
+    Parameters
+    ----------
+    design : Design
+        Rows keyed by participant.
+    contrasts : list of Contrast
+    n_permutations : int
+        Shuffles beside the unshuffled one.
+    seed : int
+        Key of the sampling.
+    test : ContrastTest, optional
+        How contrasts are tested.
+    shuffling : {"auto", "permute", "flip", "both"}
+        As in `choose_shuffling`.
+    blocks : tuple, optional
+        Exchangeability blocks, as `block_tree` takes them; by default participants.
+    given : tuple, optional
+        Kind and table of given shuffles, see `read_shuffles`.
+    n_shards : int, optional
+        As in `Plan`.
+    warn : callable, optional
+        ``warn(split, kind, name)`` gives warnings from the data.
+    alpha : float, optional
+        Level below which a p survives; contrasts that cannot reach it are warned of.
+
+    Returns
+    -------
+    Plan
+
+    Raises
+    ------
+    ValueError
+        Where a number is out of range, no contrast is given, or a contrast cannot be tested.
+    """
+    test = ContrastTest() if test is None else test
+    _check_early_stop(test, n_permutations)
+    if not 1 <= n_permutations <= MOST_PERMUTATIONS:
+        raise ValueError(
+            f"permutations is a number of shuffles from 1 to {MOST_PERMUTATIONS}, got "
+            f"{n_permutations}"
+        )
+    if n_shards is not None and n_shards < 1:
+        raise ValueError(f"shards is a number >= 1, got {n_shards}")
+    if test.method not in METHODS:
+        raise ValueError(f"method is one of {', '.join(METHODS)}, got {test.method!r}")
+    if not contrasts:
+        raise ValueError("permutation tests contrasts, and there is none")
+    if test.method == "huh-jhun" and (blocks or given):
+        raise ValueError("huh-jhun shuffles combinations of maps, which have no blocks")
+    model = design.model
+    participants = design.participant_numbers.ravel()
+    places = _places(design)
+    families, warnings, shuffled = {}, [], {}
+    for contrast in contrasts:
+        split = partition(model, independent_rows(contrast.weights))
+        if given is None:
+            chosen = choose_shuffling(
+                model, split, shuffling, contrast.name, participants, places, blocks
+            )
+        else:
+            chosen = Shuffling(given[0], given[0])
+        if warn is not None:
+            own_variances = bool(test.variance_groups)
+            warnings += warn(split, chosen.kind, contrast.name, own_variances=own_variances)
+        scheme = _scheme(design, split, test.method, chosen, seed, given, contrast.name)
+        if not scheme.exhaustive and given is None and scheme.n_distinct <= n_permutations + 1:
+            scheme = replace(scheme, exhaustive=True)
+        asked = bool(blocks) or given is not None
+        between = asked and is_between_participants(contrast.weights, design)
+        if between and takes_apart(scheme, participants):
+            warnings.append(_TAKEN_APART.format(contrast.name))
+        shuffled[contrast.name] = test.shuffled(model, contrast, scheme, _unsmoothed)
+        _check_test(test, shuffled[contrast.name])
+        name = chosen.name
+        if test.method == "huh-jhun":
+            name += f"-{scheme.n_maps}"
+        families.setdefault(name, Family(scheme, [])).contrasts.append(contrast)
+    names = tuple(c.name for c in contrasts)
+    plan = Plan(families, test, n_permutations, n_shards, names, {}, tuple(warnings))
+    n_reached = {
+        c.name: shuffles_reached(shuffled[c.name], test.statistics, plan.n_shuffles(name))
+        for name, family in families.items()
+        for c in family.contrasts
+    }
+    plan = replace(plan, n_reached=n_reached)
+    return plan if alpha is None else replace(plan, warnings=(*warnings, *plan.hopeless(alpha)))
+
+
+def _check_early_stop(test, n_permutations):
+    if not 0 <= test.early_stop <= n_permutations:
+        raise ValueError(
+            f"early_stop is a number of shuffles from 0 to {n_permutations}, got {test.early_stop}"
+        )
+    alone = test.statistics.names == ("voxel",) and not test.statistics.n_top
+    if test.early_stop and (not alone or test.needs_maps):
+        raise ValueError(
+            "early_stop gives uncorrected p of voxels and their false discovery rate: take it "
+            "without clusters, TFCE, templates, variance groups, smoothed variances and voxels "
+            "that maps lack"
+        )
+
+
+def _unsmoothed(variance):
+    return variance
+
+
+def _check_test(test, contrast):
+    """Refuse thresholds and scales that the statistic of a contrast does not have."""
+    if test.statistics.forms_clusters:
+        test.statistics.forming_statistic(contrast)
+    if test.statistics.statistic_scale == "z":
+        contrast.z(np.zeros(1))
+
+
+def _places(design):
+    """Return the place of every map among its participant's; equal conditions have one place."""
+    conditions = design.keys.drop(columns="participant_id").astype(str)
+    if conditions.shape[1] == 0:
+        return design.keys.groupby("participant_id").cumcount().to_numpy()
+    names = conditions.to_numpy(dtype=str)
+    return np.unique(names, axis=0, return_inverse=True)[1].ravel()
+
+
+def _scheme(design, split, method, chosen, seed, given, name):
+    """Return the scheme of a contrast, enumeration undecided."""
+    labels = row_labels(design.matrix)
+    if method == "huh-jhun":
+        if chosen.blocks:
+            raise ValueError("huh-jhun shuffles combinations of maps; take one map a participant")
+        labels = tuple(range(shuffled_rows(split, method)))
+    scheme = ShufflingScheme(
+        chosen.kind, labels, chosen.blocks, seed, given=None if given is None else given[1]
+    )
+    # A table may list shuffles that all leave the contrast alone.
+    idle = given is not None and holds(scheme.fixed_directions(), split.effect)
+    if scheme.n_distinct < 2 or idle:
+        raise ValueError(
+            f"contrast {name!r}: every shuffle leaves the design as it is, so nothing can be "
+            "tested"
+        )
+    return scheme
+
+
+def _number(value):
+    """Keep integers that JSON readers keep; larger ones as a float."""
+    if value < 2**53:
+        return value
+    return float(value) if value < 10**300 else f"10^{len(str(value)) - 1}"
+
+
+def write_plan(directory, plan):
+    """Write plan.json, scheme.json (all that decides shuffle k and no more) and plan.txt."""
+    directory = Path(directory).absolute()
+    scheme = {
+        "Statistics": asdict(plan.test.statistics),
+        "Method": plan.test.method,
+        "VarianceGroups": plan.test.variance_groups,
+        "VarianceSmoothingFWHM": plan.test.variance_fwhm_mm,
+        "EarlyStop": plan.test.early_stop,
+        "VaryingDegreesOfFreedom": plan.test.varying_dof,
+        "Families": {
+            name: {
+                "Kind": family.scheme.kind,
+                "Labels": family.scheme.labels,
+                "Blocks": family.scheme.blocks,
+                "Seed": family.scheme.seed,
+                "Exhaustive": family.scheme.exhaustive,
+                "Given": family.scheme.given is not None,
+                "Contrasts": [
+                    {
+                        "Name": c.name,
+                        "Test": c.test,
+                        "Weights": c.weights.tolist(),
+                        "Expression": c.expression,
+                    }
+                    for c in family.contrasts
+                ],
+            }
+            for name, family in plan.families.items()
+        },
+    }
+    about = {
+        "Description": plan.describe(),
+        "Warnings": plan.warnings,
+        "Contrasts": plan.contrast_names,
+        "NumberOfPermutations": plan.n_permutations,
+        "RandomSeed": plan.seed,
+        "Tail": plan.tail,
+        "Method": plan.test.method,
+        "Statistics": plan.test.statistics.names,
+        "EarlyStop": plan.test.early_stop,
+        "Families": {
+            name: {
+                "Contrasts": [c.name for c in family.contrasts],
+                "Shuffling": _WORDS[family.scheme.kind],
+                "DistinctShufflings": _number(family.scheme.n_distinct),
+                "Sampling": family.scheme.sampling,
+                "ChanceOfRepeat": family.scheme.chance_of_repeat(plan.n_shuffles(name) - 1),
+                "Shuffles": plan.n_shuffles(name),
+                "SmallestP": plan.smallest_p(name),
+                "Shards": plan.shards(name),
+            }
+            for name, family in plan.families.items()
+        },
+    }
+    paths = directory / "plan.json", directory / "scheme.json", directory / "plan.txt"
+    paths[0].write_text(json.dumps(about, indent=2) + "\n")
+    paths[1].write_text(json.dumps(scheme) + "\n")
+    paths[2].write_text(plan.describe() + "\n")
+    return tuple(str(p) for p in paths)
+
+
+def read_scheme(path, given=None):
+    """Read scheme.json.
+
+    Parameters
+    ----------
+    path : path
+        File from `write_plan`.
+    given : int array, shape (N, n), optional
+        Table of given shuffles, where the plan has one.
+
+    Returns
+    -------
+    test : ContrastTest
+    families : dict
+        Name of the shuffling to `Family`.
+
+    Raises
+    ------
+    ValueError
+        Where the file is none, or needs a table of shuffles.
+    """
+    try:
+        content = read_json(path)
+        settings = dict(content["Statistics"])
+        settings |= {"names": tuple(settings["names"]), "tfce": Tfce(**settings["tfce"])}
+        test = ContrastTest(
+            ShuffleStatistics(**settings),
+            content["Method"],
+            tuple(content["VarianceGroups"]),
+            content["VarianceSmoothingFWHM"],
+            content["EarlyStop"],
+            content["VaryingDegreesOfFreedom"],
+        )
+        families = {
+            name: Family(_read_family(f, given), [_read_contrast(c) for c in f["Contrasts"]])
+            for name, f in content["Families"].items()
+        }
+    except UnusableFileError:
+        raise
+    except (OSError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path}: no permutation scheme ({error!r})") from error
+    if given is None and any(f["Given"] for f in content["Families"].values()):
+        raise ValueError(f"{path} is of given shuffles: their file is needed too")
+    return test, families
+
+
+def _read_family(content, given):
+    return ShufflingScheme(
+        content["Kind"],
+        tuple(content["Labels"]),
+        tuple(tuple(row) for row in content["Blocks"]),
+        content["Seed"],
+        content["Exhaustive"],
+        given if content["Given"] else None,
+    )
+
+
+def _read_contrast(content):
+    weights = np.array(content["Weights"], dtype=float)
+    return Contrast(content["Name"], content["Test"], weights, content["Expression"])
+
+
+def read_plan(path):
+    """Read plan.json as a dictionary."""
+    try:
+        content = read_json(path)
+        _ = content["Families"], content["Tail"]
+    except UnusableFileError:
+        raise
+    except (OSError, TypeError) as error:
+        raise ValueError(f"{path}: no permutation plan ({error!r})") from error
+    return content

@@ -1,0 +1,1 @@
+"""Names for places: atlases found, checked and asked."""

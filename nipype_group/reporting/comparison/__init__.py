@@ -1,0 +1,1 @@
+"""What tells two runs, and two files of results, apart."""

@@ -1,0 +1,1 @@
+"""Results as BIDS derivatives: written, never half, and read again."""

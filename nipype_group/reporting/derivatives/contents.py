@@ -1,0 +1,452 @@
+"""Which files of a group analysis go where in the derivatives, and what their sidecars say."""
+
+import json
+import platform
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from nipype_group._version import __version__
+from nipype_group.design.contrasts import Contrast, contrast_label, read_contrasts
+from nipype_group.design.tables import read_tsv
+from nipype_group.images import read_mask, read_volume
+from nipype_group.reporting.derivatives.folder import (
+    CONTROLS,
+    GENERATOR,
+    SIDES,
+    common_entities,
+    in_order,
+    number_of_rows,
+)
+from nipype_group.reporting.derivatives.neurovault import image_fields
+from nipype_group.reporting.tables import dictionaries as file_dictionaries
+from nipype_group.reporting.tables.views import describe_view
+from nipype_group.whole_files import read_json, read_text
+
+_PACKAGES = ("numpy", "scipy", "nibabel", "nipype", "pandas", "numba")
+_TABLES = ("clusters", "peaks", "labels")
+# Maps of a whole contrast that permutation gives: what they hold, and their desc.
+_PERMUTATION_MAPS = {
+    "logp_unc_files": ("logp", "permVoxelUnc"),
+    "logp_fdr_files": ("logp", "permVoxelFDR"),
+    "tfce_files": ("tfce", "perm"),
+    "tfce_logp_unc_files": ("logp", "permTfceUnc"),
+    "tfce_logp_fdr_files": ("logp", "permTfceFDR"),
+}
+
+
+@dataclass(frozen=True)
+class ContrastFacts:
+    """What the files of one contrast share.
+
+    Parameters
+    ----------
+    contrast : Contrast
+    stat_type : {"t", "F", "z"}
+        Its statistic.
+    dof : tuple
+        (residual,) of t, (numerator, residual) of F; empty of z, and where unknown.
+    sidecar : dict
+        Entries of every sidecar.
+    fwhm_mm : list of float or None
+        Smoothness of the residuals.
+    absent : tuple of str
+        Maps that another package has not.
+    """
+
+    contrast: Contrast
+    stat_type: str
+    dof: tuple
+    sidecar: dict
+    fwhm_mm: list | None = None
+    absent: tuple = ()
+
+    @property
+    def label(self):
+        """Label of the file names."""
+        return self.contrast.label
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """What all sidecars of a run, or of the results of another package, share.
+
+    Parameters
+    ----------
+    entities : dict
+        Entities of all file names, in their order.
+    contrasts : list of ContrastFacts
+        In the order of the maps.
+    common : dict
+        Entries of every sidecar.
+    source : str or None
+        Folder of the data set that the maps came from.
+    """
+
+    entities: dict
+    contrasts: list
+    common: dict
+    source: str | None = None
+
+    @classmethod
+    def read(cls, given):
+        """Read the facts from the files and settings given to the derivatives.
+
+        Raises
+        ------
+        ValueError
+            Where neither a run nor another package is described.
+        """
+        if "peer_file" in given:
+            return cls._read_peer(given)
+        absent = [n for n in ("observations", "excluded", "design_json") if n not in given]
+        if absent:
+            raise ValueError(f"derivatives of a run need {', '.join(absent)}, or give peer_file")
+        names = read_tsv(given["observations"])["map"].tolist()
+        of_maps = common_entities(names)
+        entities = in_order(of_maps | _given_entities(given))
+        parameters = json.loads(given.get("parameters", "{}"))
+        about = read_json(given["design_json"])
+        n_maps, n_participants = number_of_rows(given["observations"])
+        dof = about["DegreesOfFreedom"]
+        dof_map = "bids::group/" + _named(entities, "stat-dof_desc-model_statmap.nii.gz")
+        common = {
+            "AnalysisLevel": "G",
+            "Sources": ["bids::group/" + _named(entities, "observations.tsv")],
+            "SpatialReference": entities.get("space"),
+            "Estimator": "OLS",
+            "DegreesOfFreedom": dof,
+            "DegreesOfFreedomMap": dof_map if _dof_vary(given, dof) else None,
+            "NumberOfSubjects": n_participants,
+            "NumberOfInputs": n_maps,
+            "Formula": about["Formula"],
+            "Parameters": parameters,
+            "SmoothingFWHM": parameters.get("smoothing_fwhm_mm"),
+            "SoftwareVersions": _software_versions(),
+        }
+        listed = read_json(given["contrasts_file"])["Contrasts"]
+        fwhm_mm = _fwhm_mm(given.get("smoothness_file"))
+        contrasts = [
+            _facts_of(contrast, contrast.test, [dof] if contrast.test == "t" else [c["Rank"], dof],
+                      common, fwhm_mm)
+            for contrast, c in zip(read_contrasts(given["contrasts_file"]), listed, strict=True)
+        ]  # fmt: skip
+        return cls(entities, contrasts, common, given.get("source_dir"))
+
+    @classmethod
+    def _read_peer(cls, given):
+        """Read the facts of another package's results."""
+        entities = _given_entities(given)
+        about = read_json(given["peer_file"])
+        ours = "z and p where it stores none, thresholds, tables, figures, report"
+        common = {
+            "AnalysisLevel": "G",
+            "SpatialReference": entities.get("space"),
+            "GeneratedBy": [
+                {"Name": about["Package"] or "unknown", "Description": "model and statistic"},
+                {"Name": GENERATOR, "Version": __version__, "Description": ours},
+            ],
+            "NumberOfInputs": about["NumberOfMaps"],
+            "Parameters": json.loads(given.get("parameters", "{}")),
+            "SoftwareVersions": _software_versions(),
+            "Notes": about["Notes"],
+        }
+        listed = read_json(given["contrasts_file"])["Contrasts"]
+        smoothness = given.get("smoothness_files", [None] * len(listed))
+        contrasts = []
+        for contrast, entry, file in zip(
+            read_contrasts(given["contrasts_file"]), listed, smoothness, strict=True
+        ):
+            own = about["Contrasts"][contrast.label]
+            absent = [kind for kind in ("effect", "variance") if kind not in own["Maps"]]
+            contrasts.append(
+                _facts_of(contrast, entry["StatisticType"], entry["DegreesOfFreedom"],
+                          common | {k: own.get(k) for k in ("Sources", "ConvertedFrom")},
+                          _fwhm_mm(file), absent)
+            )  # fmt: skip
+        return cls(entities, contrasts, common)
+
+    def of_label(self, label):
+        """Return the facts of the contrast with this label."""
+        return next(c for c in self.contrasts if c.label == label)
+
+
+def _facts_of(contrast, stat_type, dof, common, fwhm_mm, absent=()):
+    """Return the `ContrastFacts` with the entries that its sidecars share."""
+    sidecar = {
+        **common,
+        "Contrast": contrast.name,
+        "ContrastExpression": contrast.expression,
+        "StatisticType": stat_type,
+        # Of t it is a number, of F a list of two.
+        "DegreesOfFreedom": (dof[0] if len(dof) == 1 else list(dof)) if dof else None,
+    }
+    return ContrastFacts(contrast, stat_type, tuple(dof), sidecar, fwhm_mm, tuple(absent))
+
+
+def _given_entities(given):
+    return {k: given[k] for k in ("task", "space") if k in given}
+
+
+def _software_versions():
+    return {
+        "nipype_group": __version__,
+        "python": platform.python_version(),
+        **{name: version(name) for name in _PACKAGES},
+    }
+
+
+def _dof_vary(given, dof_of_all):
+    """Tell whether voxels have other degrees of freedom than the design with all maps."""
+    if "dof_file" not in given:
+        return False
+    dof, grid = read_volume(given["dof_file"])
+    return bool((dof[read_mask(given["mask_file"], grid)[0]] != dof_of_all).any())
+
+
+def _fwhm_mm(path):
+    return None if path is None else read_json(path).get("FWHMMillimetres")
+
+
+def _named(entities, suffix):
+    return "_".join([*(f"{k}-{v}" for k, v in entities.items()), suffix])
+
+
+def add_run(folder, facts, given):
+    """Add what belongs to the run: observations, design, contrasts, mask."""
+    of_run = {
+        "design.tsv": "design_file",
+        "contrasts.json": "contrasts_file",
+    }
+    for suffix, name in of_run.items():
+        if name in given:
+            folder.add_file(given[name], suffix)
+    for kind in ("observations", "excluded"):
+        if kind in given:
+            columns = file_dictionaries.of_maps(read_tsv(given[kind]))
+            folder.add_table(given[kind], kind, columns)
+    if "design_json" in given:
+        about = read_json(given["design_json"])
+        columns = file_dictionaries.of_design(about["Keys"], about["Columns"])
+        # A column with the name of what the file says of the whole design is left without.
+        text = json.dumps(columns | about, indent=2, ensure_ascii=False)
+        folder.add_text(text + "\n", "design.json")
+    coverage = {"MinimumCoverage": facts.common["Parameters"].get("min_coverage", 1.0)}
+    about = {"Description": "Voxels analysed: this share of the maps has them", "Type": "Brain"}
+    if "peer_file" in given:
+        about, coverage = {"Description": "Voxels with a statistic", "Type": "Brain"}, {}
+        _add_smoothness(folder, facts, given.get("smoothness_files", []))
+    if notes := [*given.get("mask_notes", []), *given.get("statistic_notes", [])]:
+        about |= {"Notes": notes}
+    folder.add_image(given["mask_file"], "mask", about | coverage, desc="group")
+    if "search_mask_file" in given:
+        about = {"Description": "Voxels that inference searches", "Type": "ROI"}
+        folder.add_image(given["search_mask_file"], "mask", about, desc="search")
+    if "smoothness_file" in given:
+        folder.add_file(given["smoothness_file"], "smoothness.json")
+    if "coverage_file" in given:
+        about = {"Description": "Number of maps with a value, before masking"}
+        folder.add_image(given["coverage_file"], "statmap", about | coverage, desc="coverage")
+    if "r2_file" in given:
+        folder.add_map(given["r2_file"], facts.common, stat="rSquare", desc="model")
+    if facts.common.get("DegreesOfFreedomMap"):
+        about = {"Description": "Residual degrees of freedom; 0 where no contrast has a statistic"}
+        folder.add_map(given["dof_file"], facts.common | about, stat="dof", desc="model")
+
+
+def _add_smoothness(folder, facts, files):
+    """Add the smoothness that a package states: once where all contrasts share it."""
+    texts = [read_text(path) for path in files]
+    known = [
+        text
+        for text, path in zip(texts, files, strict=True)
+        if read_json(path)["FWHMVoxels"] is not None
+    ]
+    if known and len(set(texts)) == 1:
+        folder.add_text(known[0], "smoothness.json")
+    elif known:
+        for each, text in zip(facts.contrasts, texts, strict=True):
+            if text in known:
+                folder.add_text(text, "smoothness.json", contrast=each.label)
+
+
+def _add_unthresholded(folder, each, source, sidecar, *, stat, dof=(), **where):
+    """Add a map, and beside it what NeuroVault asks of it."""
+    where["contrast"] = each.label
+    name = folder.add_map(source, sidecar, stat=stat, dof=dof, **where)
+    fields = image_fields(sidecar, stat, name, each.fwhm_mm)
+    folder.add_text(json.dumps(fields, indent=2) + "\n", "neurovault.json", stat=stat, **where)
+
+
+def add_contrasts(folder, facts, given):
+    """Add the unthresholded maps of every contrast."""
+    for index, each in enumerate(facts.contrasts):
+        is_f = each.contrast.test == "F"
+        stats = {
+            "effect": "effect_files",
+            "variance": "variance_files",
+            each.stat_type: "stat_files",
+            # Of a z the statistic is all there is.
+            "z": "z_files",
+            "p": "p_files",
+            "rSquare" if is_f else "cohensD": "effect_size_files",
+        }
+        for stat, name in stats.items():
+            if name not in given or stat in each.absent:
+                continue
+            about = dict(each.sidecar)
+            if is_f and stat in ("effect", "variance", "rSquare"):
+                about["Description"] = {
+                    "rSquare": "Partial R2: share of what the rest of the model leaves",
+                    "effect": "Square root of the mean square that the contrast explains",
+                    "variance": "Residual variance; F is effect squared over it",
+                }[stat]
+            _add_unthresholded(folder, each, given[name][index], about, stat=stat, dof=each.dof)
+
+
+def add_thresholded(folder, facts, given):
+    """Add every thresholded map with its adjusted p, clusters and tables."""
+    for index, result in enumerate(given.get("results", [])):
+        label, desc = (part.partition("-")[2] for part in result.split("_"))
+        each = facts.of_label(label)
+        summary = read_json(given["summary_files"][index])
+        where = {"contrast": label, "desc": desc}
+        sidecar = {**each.sidecar, **_threshold(summary)}
+        permuted = summary["HeightControl"].startswith("permutation")
+        stat = summary["StatisticType"] if permuted else "z"
+        sidecar["StatisticType"], stat = stat, stat.replace("pseudo-t", "pseudoT")
+        folder.add_map(
+            given["thresholded_files"][index], sidecar, stat=stat, dof=each.dof, **where
+        )
+        folder.add_map(given["logp_files"][index], sidecar, stat="logp", **where)
+        clusters = {"contrast": label, "desc": f"{desc}Clusters"}
+        about = {"Description": "Cluster ids; the tables of the same desc describe them"}
+        about |= file_dictionaries.of_labels()
+        folder.add_image(given["label_files"][index], "dseg", about, **clusters)
+        folder.add_text(_dseg_table(given["clusters_files"][index]), "dseg.tsv", **clusters)
+        for table in _TABLES:
+            folder.add_file(given[f"{table}_files"][index], f"{table}.tsv", **where)
+            folder.add_file(given[f"{table}_jsons"][index], f"{table}.json", **where)
+
+
+def add_discoveries(folder, facts, given):
+    """Add what all-resolutions inference gives for every contrast."""
+    for index, each in enumerate(facts.contrasts if "tdp_files" in given else ()):
+        summary = read_json(given["ari_summary_files"][index])
+        desc = "ari" + SIDES[summary["Tail"]]
+        where = {"contrast": each.label, "desc": desc}
+        folder.add_map(given["tdp_files"][index], each.sidecar | summary, stat="tdp", **where)
+        for kind, name in (("tdp", "ari_clusters"), ("regions", "ari_regions")):
+            folder.add_file(given[f"{name}_files"][index], f"{kind}.tsv", **where)
+            folder.add_file(given[f"{name}_jsons"][index], f"{kind}.json", **where)
+
+
+def _threshold(summary):
+    """Return the sidecar entries of a threshold."""
+    control = summary["HeightControl"]
+    entries = {
+        "Tail": summary["Tail"],
+        "ThresholdType": control,
+        "Alpha": summary["Alpha"],
+        "ThresholdValue": summary.get("ThresholdZ", summary.get("Threshold")),
+        "ClusterFormingThreshold": summary.get("ClusterFormingZ"),
+        "SetLevelP": summary.get("SetLevelP"),
+        "FWHMVoxels": summary.get("FWHMVoxels"),
+        "Resels": summary.get("Resels"),
+        "ThresholdUnit": summary.get("ThresholdUnit", "z"),
+        "ClusterExtentVoxels": summary.get("ClusterExtentVoxels"),
+        "Connectivity": summary["Connectivity"],
+        "Correction": CONTROLS[control][2],
+        "SurvivingVoxels": summary["SurvivingVoxels"],
+    }
+    if "CorrectedBy" in summary:
+        entries |= {k: summary[k] for k in ("CorrectedBy", "SmallestCorrectedP")}
+    elif control.startswith("permutation"):
+        entries |= {
+            "NumberOfPermutations": summary["Shuffles"] - 1,
+            "RandomSeed": summary["RandomSeed"],
+            "PermutationScheme": summary["Shuffling"],
+            "PermutationMethod": summary["Method"],
+            "CriticalValue": summary["CriticalValue"],
+            "ContrastP": summary.get("ContrastP"),
+            "EarlyStop": summary["EarlyStop"] or None,
+            "PApproximation": summary.get("Approximation"),
+        }
+    return entries
+
+
+def _header(path):
+    return read_text(path).partition("\n")[0].split("\t")
+
+
+def _dseg_table(clusters_file):
+    rows = read_tsv(clusters_file)
+    lines = ["index\tname"]
+    lines += [
+        f"{index}\t{sign} cluster {index}"
+        for index, sign in zip(rows["cluster_id"], rows["sign"], strict=True)
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def add_permutations(folder, facts, given):
+    """Add what only permutation gives: plan, null distributions, uncorrected p."""
+    if "plan_file" not in given:
+        return
+    plan = read_json(given["plan_file"])
+    # How the work was split is no result: any number of shards gives the same files.
+    for family in plan["Families"].values():
+        del family["Shards"]
+    folder.add_text(json.dumps(plan, indent=2) + "\n", "permutations.json")
+    for index, label in enumerate(given["permuted_contrasts"]):
+        each = facts.of_label(label)
+        tail = plan["Tail"] if each.contrast.test == "t" else "positive"
+        sidecar = each.sidecar | {"Tail": tail}
+        if "nulldist_files" in given:
+            path = given["nulldist_files"][index]
+            columns = file_dictionaries.of_null_distributions(_header(path))
+            folder.add_table(path, "nulldist", columns, contrast=label)
+        if "template_files" in given:
+            folder.add_file(given["template_files"][index], "template.json", contrast=label)
+        if "permuted_stat_files" in given:
+            # The results of permutation come last, all of one statistic.
+            stat = read_json(given["summary_files"][-1])["StatisticType"]
+            about = sidecar | {"StatisticType": stat}
+            stat = stat.replace("pseudo-t", "pseudoT")
+            source = given["permuted_stat_files"][index]
+            _add_unthresholded(folder, each, source, about, stat=stat, desc="perm")
+        maps = dict(_PERMUTATION_MAPS)
+        if "nulldist_files" not in given:
+            # Where voxels stop early, a thresholded map has brought its false discovery rate.
+            del maps["logp_fdr_files"]
+        for name, (stat, desc) in maps.items():
+            if name in given:
+                source, desc = given[name][index], desc + SIDES[tail]
+                _add_unthresholded(folder, each, source, sidecar, stat=stat, desc=desc)
+
+
+def add_report(folder, given):
+    """Add quality, region models, views of the tables, values at peaks and figures."""
+    for name, suffix in (("quality_file", "quality.tsv"), ("quality_json", "quality.json")):
+        if name in given:
+            folder.add_file(given[name], suffix)
+    contrasts = read_contrasts(given["contrasts_file"])
+    for kind, suffix in (("files", "regions.tsv"), ("jsons", "regions.json")):
+        for contrast, path in zip(contrasts, given.get(f"regions_{kind}", [])):
+            folder.add_file(path, suffix, contrast=contrast.label, desc="model")
+        for atlas, path in zip(given.get("atlas_names", []), given.get(f"values_{kind}", [])):
+            desc = contrast_label(atlas)
+            folder.add_file(path, suffix.replace("regions", "regionvalues"), desc=desc)
+    n_views = len(given.get("views", []))
+    for index, path in enumerate(given.get("view_files", [])):
+        where = dict(part.split("-", 1) for part in given["results"][index // n_views].split("_"))
+        view = given["views"][index % n_views]
+        folder.add_table(path, view, describe_view(_header(path)), **where)
+    for path in given.get("peak_values_files", []):
+        name = Path(path).name.removesuffix("_values.tsv")
+        where = dict(part.split("-", 1) for part in name.split("_"))
+        header, n_keys = _header(path), len(read_json(given["design_json"])["Keys"])
+        columns = file_dictionaries.of_peak_values(header[:n_keys], header[n_keys:])
+        folder.add_table(path, "peakvalues", columns, **where)
+    if "figure_indexes" in given:
+        folder.add_figures(given["figure_files"], given["figure_indexes"])

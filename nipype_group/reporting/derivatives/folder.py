@@ -1,0 +1,515 @@
+"""Results as BIDS derivatives: names, sidecars, and a folder that is never half-written."""
+
+import json
+import os
+import re
+import shutil
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+
+from nipype_group._version import __version__
+from nipype_group.design.sources import parse_bids_name
+from nipype_group.design.tables import read_tsv
+from nipype_group.images import compressed, open_image
+from nipype_group.reporting.forms import DATA_SET
+from nipype_group.reporting.records.record import PROV_FILES, PROVENANCE_NAME
+from nipype_group.reporting.records.ro_crate import CRATE_NAME
+from nipype_group.reporting.records.standing import FIGURE_INDEX, keep_foreign
+from nipype_group.whole_files import read_json
+
+BIDS_VERSION = "1.10.0"
+# Bytes of the name of a file on every usual file system, and of it those that neither the entities
+# of all files nor the label of the contrast take.
+_LONGEST_NAME, _REST_OF_NAME = 255, 80
+GENERATOR = "nipype_group"
+# Entities of file names in the order of BIDS; others follow.
+_ORDER = (
+    *("ses", "sample", "task", "tracksys", "acq", "nuc", "voi", "ce", "trc", "stain", "rec"),
+    *("dir", "run", "mod", "echo", "flip", "inv", "mt", "part", "proc", "hemi", "space"),
+    *("split", "recording", "chunk", "atlas", "seg", "scale", "res", "den", "label"),
+)
+# What names of results have of their own: that of the maps stands in the entity input.
+_OF_RESULTS = ("input", "contrast", "stat", "desc")
+# Statistic maps are not in BIDS yet: without this the validator refuses them.
+_BIDSIGNORE = (
+    "/group\n/node-*\n*_statmap.*\n*.html\n/figures\n/data\n"
+    f"/provenance\n/{PROVENANCE_NAME}\n/{CRATE_NAME}\n"
+)
+# Height control: desc, what it controls, and its name in a sidecar.
+CONTROLS = {
+    "none": ("", "none", "none"),
+    "fpr": ("unc", "none", "none"),
+    "bonferroni": ("bonferroni", "fwe", "familywise error, Bonferroni"),
+    "sidak": ("sidak", "fwe", "familywise error, Sidak"),
+    "holm": ("holm", "fwe", "familywise error, Holm"),
+    "hommel": ("hommel", "fwe", "familywise error, Hommel"),
+    "fdr": ("fdrBH", "fdr", "false discovery rate, Benjamini-Hochberg"),
+    "fdr-by": ("fdrBY", "fdr", "false discovery rate, Benjamini-Yekutieli"),
+    "fdr-bky": ("fdrBKY", "fdr", "false discovery rate, Benjamini-Krieger-Yekutieli"),
+    "fdr-storey": ("fdrStorey", "fdr", "false discovery rate, Storey"),
+    "rft": ("rftVoxelFWE", "fwe", "familywise error, smaller of random field and Bonferroni"),
+    "rft-cluster": ("rftClusterFWE", "fwe", "familywise error, random field theory of extent"),
+    "permutation": ("permVoxelFWE", "fwe", "familywise error, permutation of the largest voxel"),
+    "permutation-fdr": (
+        "permVoxelFDR",
+        "fdr",
+        "false discovery rate, Benjamini-Hochberg of permutation p",
+    ),
+    "permutation-extent": (
+        "permExtentFWE",
+        "fwe",
+        "familywise error, permutation of the largest cluster extent",
+    ),
+    "permutation-mass": (
+        "permMassFWE",
+        "fwe",
+        "familywise error, permutation of the largest cluster mass",
+    ),
+    "permutation-tfce": (
+        "permTfceFWE",
+        "fwe",
+        "familywise error, permutation of the largest threshold-free cluster enhancement",
+    ),
+}
+# Strictest first: which result a contrast is told by.
+STRICTEST_FIRST = (
+    "permutation",
+    "permutation-tfce",
+    "permutation-mass",
+    "permutation-extent",
+    "rft",
+    "rft-cluster",
+    "hommel",
+    "holm",
+    "bonferroni",
+    "sidak",
+    "fdr",
+    "fdr-bky",
+    "fdr-storey",
+    "fdr-by",
+    "permutation-fdr",
+    "fpr",
+    "none",
+)
+# Beside the results, of the run that made them.
+_RECORDS = (PROVENANCE_NAME, CRATE_NAME, *PROV_FILES)
+SIDES = {"two-sided": "Both", "positive": "", "negative": "Neg"}
+_INTENT = {
+    "t": "t test",
+    "F": "f test",
+    "z": "z score",
+    "p": "p value",
+    "logp": "log10 p value",
+    "effect": "estimate",
+    "variance": "estimate",
+    "cohensD": "estimate",
+    "rSquare": "estimate",
+    "tdp": "estimate",
+}
+DESCRIPTIONS = {
+    "effect": "Effect: weighted sum of the parameter estimates, in units of the input maps",
+    "variance": "Variance of the effect",
+    "t": "t statistic",
+    "F": "F statistic",
+    "z": "z with the same upper tail as the statistic",
+    "p": "Uncorrected p value",
+    "logp": "-log10 of the p value",
+    "cohensD": "Effect over the residual standard deviation",
+    "tdp": "Lower bound of the proportion of true discoveries in the highest cluster here",
+    "rSquare": "Share of the sum of squares that is explained",
+    "tfce": "Threshold-free cluster enhancement; the negative side is below 0",
+    "pseudoT": "Effect over the root of its smoothed variance",
+}
+
+
+def threshold_desc(control, tail, threshold_z=None):
+    """Return the ``desc`` of a thresholded map.
+
+    Examples
+    --------
+    >>> threshold_desc("fdr", "two-sided"), threshold_desc("none", "negative", 3.1)
+    ('fdrBHBoth', 'z3p1Neg')
+    """
+    name = f"z{threshold_z:g}".replace(".", "p") if control == "none" else CONTROLS[control][0]
+    return name + SIDES[tail]
+
+
+def common_entities(map_names):
+    """Return the entities that all maps share: they tell results of other maps apart.
+
+    Those of which results have their own (contrast, stat and desc) are joined in one, ``input``;
+    ``stat-effect`` is what a group analysis is made of, and is left out.
+
+    Parameters
+    ----------
+    map_names : sequence of str
+        Paths or names; where one is no BIDS name there are none.
+
+    Returns
+    -------
+    dict
+        In the order of file names.
+
+    Examples
+    --------
+    >>> common_entities(["sub-1_task-a_statmap.nii", "sub-2_task-a_statmap.nii"])
+    {'task': 'a'}
+    >>> common_entities(["sub-1_task-a_run-2_contrast-go_stat-effect_desc-smooth_statmap.nii"])
+    {'task': 'a', 'run': '2', 'input': 'goSmooth'}
+    """
+    parsed = [parse_bids_name(Path(name).name) or {} for name in map_names]
+    shared = dict(parsed[0]) if parsed else {}
+    for entities in parsed[1:]:
+        shared = {k: v for k, v in shared.items() if entities.get(k) == v}
+    own = [
+        value
+        for key in _OF_RESULTS
+        if (value := shared.pop(key, None)) is not None and (key, value) != ("stat", "effect")
+    ]
+    for key in ("sub", "suffix", "extension"):
+        shared.pop(key, None)
+    if own:
+        shared["input"] = own[0] + "".join(value[0].upper() + value[1:] for value in own[1:])
+    return in_order(shared)
+
+
+def in_order(entities):
+    """Return entities in the order of BIDS, then others as they are, then ``input``."""
+    places = {key: place for place, key in enumerate(_ORDER)} | {"input": len(_ORDER) + 1}
+    return dict(sorted(entities.items(), key=lambda item: places.get(item[0], len(_ORDER))))
+
+
+def file_name(entities, suffix):
+    """Return a file name of entities and suffix (with extension).
+
+    Examples
+    --------
+    >>> file_name({"task": "a", "contrast": "x", "desc": None}, "design.tsv")
+    'task-a_contrast-x_design.tsv'
+    """
+    return "_".join([*(f"{k}-{v}" for k, v in entities.items() if v), suffix])
+
+
+def check_entity(key, value):
+    """Refuse a value that cannot stand in names of files, of letters, digits, + and - alone.
+
+    Raises
+    ------
+    ValueError
+
+    Examples
+    --------
+    >>> check_entity("space", "../x")
+    Traceback (most recent call last):
+    ...
+    ValueError: space is '../x'; names of files hold letters, digits, + and - of it alone
+    """
+    if value is not None and not re.fullmatch(r"(?:[^\W_]|[+-])+", value):
+        raise ValueError(
+            f"{key} is {value[:40]!r}; names of files hold letters, digits, + and - of it alone"
+        )
+
+
+def check_name_lengths(entities, labels):
+    """Refuse entities and labels of contrasts that make names too long for a file system.
+
+    Parameters
+    ----------
+    entities : dict
+        Of all files, from `common_entities`.
+    labels : sequence of str
+        Of the contrasts.
+
+    Raises
+    ------
+    ValueError
+        Naming the longest of them.
+    """
+    of_all = {k: v for k, v in entities.items() if v}
+    n_bytes = len(file_name(of_all, "").encode()) + max(len(label.encode()) for label in labels)
+    if n_bytes > _LONGEST_NAME - _REST_OF_NAME:
+        parts = [*(f"{k}-{v}" for k, v in of_all.items()), *(f"contrast-{c}" for c in labels)]
+        longest = max(parts, key=lambda part: len(part.encode()))
+        raise ValueError(
+            f"names of results would be too long for files: {longest[:60]!r}... has "
+            f"{len(longest.encode())} bytes; shorten it in the names of the maps or the contrast"
+        )
+
+
+def entities_of_file(of_all, contrast):
+    """Return the entities that a file has of those of all files.
+
+    A file of a contrast that is named after that of the maps has it once.
+
+    Examples
+    --------
+    >>> entities_of_file({"task": "a", "input": "go"}, "go")
+    {'task': 'a'}
+    """
+    return {k: v for k, v in of_all.items() if (k, v) != ("input", contrast)}
+
+
+class DerivativeFolder:
+    """The ``group`` folder of a derivative data set, filled beside its place and then renamed.
+
+    Parameters
+    ----------
+    output_dir : path
+        Top of the data set.
+    entities : dict
+        Entities of all files, in their order.
+    of_all : dict, optional
+        Entries of every sidecar of an image.
+
+    Raises
+    ------
+    ValueError
+        Where the place is taken by a file, or by a data set of another program.
+    """
+
+    def __init__(self, output_dir, entities, of_all=None):
+        self.top = Path(output_dir).absolute()
+        check_output_dir(self.top)
+        self.top.mkdir(parents=True, exist_ok=True)
+        self.entities = entities
+        self._of_all = of_all or {}
+        self._staging = self.top / f".group-{os.getpid()}"
+        self._names = []
+
+    def __enter__(self):
+        for left in self.top.glob(".group-*"):
+            if left.is_symlink() or not left.is_dir():
+                # No run leaves these, and a link may lead anywhere.
+                left.unlink()
+        for old in self.top.glob(".group-old-*"):
+            # A run was killed between its two renames.
+            if not (self.top / "group").exists():
+                old.rename(self.top / "group")
+        for left in self.top.glob(".group-*"):
+            shutil.rmtree(left)
+        (self._staging / "figures").mkdir(parents=True)
+        return self
+
+    def __exit__(self, kind, error, trace):
+        shutil.rmtree(self._staging, ignore_errors=True)
+
+    def _place(self, suffix, **entities):
+        of_all = entities_of_file(self.entities, entities.get("contrast"))
+        name = file_name({**of_all, **entities}, suffix)
+        if name in self._names:
+            raise ValueError(f"two results would be written to {name}; rename a contrast")
+        self._names.append(name)
+        return self._staging / name
+
+    def add_map(self, source, sidecar, *, stat, dof=(), **entities):
+        """Add a map as compressed float32 with its NIfTI intent, and its sidecar.
+
+        Returns
+        -------
+        str
+            Name of the map's file.
+        """
+        path = self._place("statmap.nii.gz", **_in_order(stat=stat, **entities))
+        image = open_image(source)
+        image = nib.Nifti1Image(image.values(dtype=np.float32), None, image.header)
+        image.set_data_dtype(np.float32)
+        if stat in _INTENT:
+            image.header.set_intent(_INTENT[stat], tuple(dof) if stat in ("t", "F") else ())
+        path.write_bytes(compressed(image.to_bytes()))
+        self._write_json(path, {"Description": DESCRIPTIONS.get(stat), "MapType": stat, **sidecar})
+        return path.name
+
+    def add_image(self, source, suffix, sidecar=None, **entities):
+        """Add an image of integers (mask, labels, counts) as it is, compressed."""
+        path = self._place(f"{suffix}.nii.gz", **_in_order(**entities))
+        content = Path(source).read_bytes()
+        if not str(source).endswith(".gz"):
+            content = compressed(content)
+        path.write_bytes(content)
+        if sidecar:
+            self._write_json(path, sidecar)
+
+    def add_file(self, source, suffix, **entities):
+        """Add a table or JSON file as it is."""
+        shutil.copyfile(source, self._place(suffix, **_in_order(**entities)))
+
+    def add_table(self, source, kind, columns, settings=None, **entities):
+        """Add a table as it is, and beside it the dictionary of its columns.
+
+        Parameters
+        ----------
+        source : path
+        kind : str
+            Suffix, without .tsv.
+        columns : dict
+            Column to its entry.
+        settings : dict, optional
+            How the table came about.
+        """
+        self.add_file(source, f"{kind}.tsv", **entities)
+        about = columns | ({} if settings is None else {"TableSettings": settings})
+        text = json.dumps(about, indent=2, ensure_ascii=False) + "\n"
+        self.add_text(text, f"{kind}.json", **entities)
+
+    def add_text(self, text, suffix, **entities):
+        """Add a text file."""
+        self._place(suffix, **_in_order(**entities)).write_text(text, encoding="utf-8")
+
+    def add_figures(self, sources, indexes):
+        """Add figures under their own names, and one index of what they show."""
+        entries = [entry for index in indexes for entry in read_json(index)]
+        by_name = {Path(source).name: source for source in sources}
+        for entry in entries:
+            source = by_name[entry["File"]]
+            contrast = entry["File"].partition("_")[0].removeprefix("contrast-")
+            entry["File"] = file_name(entities_of_file(self.entities, contrast), entry["File"])
+            self._names.append(f"figures/{entry['File']}")
+            shutil.copyfile(source, self._staging / "figures" / entry["File"])
+        self._names.append(f"figures/{FIGURE_INDEX}")
+        text = json.dumps(entries, indent=2, ensure_ascii=False) + "\n"
+        (self._staging / "figures" / FIGURE_INDEX).write_text(text, encoding="utf-8")
+
+    def add_made(self, make):
+        """Add the file that a function makes of the folder as it is now."""
+        self._names.append(Path(make(self._staging)).name)
+
+    def _write_json(self, path, content):
+        path = path.with_name(path.name.partition(".")[0] + ".json")
+        self._names.append(path.name)
+        content = {k: v for k, v in (content | self._of_all).items() if v is not None}
+        path.write_text(json.dumps(content, indent=2) + "\n")
+
+    def publish(self, source_maps=None):
+        """Rename the filled folder into place; returns the paths of all files.
+
+        What stands there and was not written by a run is kept.
+
+        Parameters
+        ----------
+        source_maps : path, optional
+            Data set that the maps came from; its place relative to the results is recorded.
+
+        Raises
+        ------
+        ValueError
+            Where a result has the name of such a file.
+        """
+        place, old = self.top / "group", self.top / f".group-old-{os.getpid()}"
+        keep_foreign(self.top, self._staging, self._names)
+        top = {
+            "dataset_description.json": json.dumps(self._description(source_maps), indent=2)
+            + "\n",
+            "README": _README,
+            ".bidsignore": _BIDSIGNORE,
+        }
+        # First, so that no group stands without the word whose it is, wherever this is stopped.
+        for name, text in top.items():
+            temporary = self._staging / name
+            temporary.write_text(text)
+            temporary.replace(self.top / name)
+        # They tell of the earlier results; the command then writes those of the new ones.
+        for name in _RECORDS:
+            (self.top / name).unlink(missing_ok=True)
+        if place.exists():
+            place.rename(old)
+        self._staging.rename(place)
+        shutil.rmtree(old, ignore_errors=True)
+        return [str(self.top / n) for n in top] + [str(place / n) for n in self._names]
+
+    def _description(self, source_maps):
+        description = {
+            "Name": "Group-level results",
+            "BIDSVersion": BIDS_VERSION,
+            "DatasetType": "derivative",
+            "GeneratedBy": [{"Name": GENERATOR, "Version": __version__}],
+        }
+        if source_maps is not None:
+            relative = os.path.relpath(source_maps, self.top)
+            description["SourceDatasets"] = [{"URL": Path(relative).as_posix()}]
+        return description
+
+
+def _in_order(contrast=None, stat=None, **others):
+    return {"contrast": contrast, "stat": stat, **others}
+
+
+def check_output_dir(output_dir):
+    """Refuse an output folder that cannot be made or that belongs to something else.
+
+    Raises
+    ------
+    ValueError
+        Naming the file in its place, or the program whose data set it is.
+    """
+    top = Path(output_dir).absolute()
+    for place in (top, *top.parents):
+        if place.exists() or place.is_symlink():
+            if not place.is_dir():
+                what = "a file" if place.exists() else "a link that leads nowhere"
+                raise ValueError(f"{top} cannot be made: {place} is {what}")
+            if not os.access(place, os.W_OK):
+                raise ValueError(f"{top} cannot be written: no permission to write to {place}")
+            break
+    _check_places_in(top)
+    description = top / "dataset_description.json"
+    if description.exists() or description.is_symlink():
+        makers = read_json(description, DATA_SET, top).get("GeneratedBy")
+        by = makers[0].get("Name") if makers else None
+        if by != GENERATOR:
+            raise ValueError(
+                f"{top} is a data set of {by or 'another program'} ({description}); choose a new "
+                "folder for the results"
+            )
+    else:
+        for name in ("group", "README", ".bidsignore", PROVENANCE_NAME, CRATE_NAME):
+            if (top / name).exists():
+                raise ValueError(
+                    f"{top / name} exists, but no {description.name} says whose it is; move it "
+                    "away or choose a new folder"
+                )
+
+
+def _check_places_in(top):
+    """Refuse what would be in the way of the results, or lead them elsewhere."""
+    group = top / "group"
+    if group.is_symlink() or (group.exists() and not group.is_dir()):
+        raise ValueError(f"{group} is a link or a file, not a folder of results; move it away")
+    for name in ("dataset_description.json", "README", ".bidsignore", *_RECORDS):
+        if (top / name).is_dir():
+            raise ValueError(
+                f"{top / name} is a folder, its place is that of a file; move it away"
+            )
+
+
+_README = f"""Group-level results of {GENERATOR} {__version__}
+
+group/ holds, for each contrast, the effect, its variance, the statistic, z, p and the effect
+size; thresholded maps with their cluster images and tables (clusters, peaks, labels); who is in
+(observations), who is not and why (excluded), the design and the contrasts; and figures/.
+Each map has a JSON file that says what it is. Names follow BIDS derivatives:
+contrast-<name>_stat-<what>_desc-<threshold>_statmap.nii.gz
+
+Where provenance.json stands here, it says which command made group/ from which files. What
+nipype-group run made, "nipype-group replay ." makes again and compares bit for bit.
+"""
+
+
+def is_threshold_desc(desc):
+    """Tell whether a ``desc`` is that of a thresholded map.
+
+    Examples
+    --------
+    >>> is_threshold_desc("fdrBHBoth"), is_threshold_desc("z3p1"), is_threshold_desc("model")
+    (True, True, False)
+    """
+    names = "|".join(name for name, _, _ in CONTROLS.values() if name)
+    sides = "|".join(SIDES.values())
+    return re.fullmatch(rf"(?:{names}|z-?\d+(?:p\d+)?)(?:{sides})", desc) is not None
+
+
+def number_of_rows(path):
+    """Return rows and distinct participants of an observations table."""
+    table = read_tsv(path)
+    return len(table), table["participant_id"].nunique()

@@ -1,0 +1,1 @@
+"""Pictures of results, of the model and of the maps."""

@@ -1,0 +1,234 @@
+"""Maps on brains: glass brain, slices, mosaic, clusters and peaks."""
+
+import numpy as np
+
+from nipype_group.reporting.figures.canvas import (
+    BAR_PX,
+    TITLE_PX,
+    WIDTH_PX,
+    Picture,
+    Scale,
+    Sheet,
+    number,
+    plural,
+)
+from nipype_group.reporting.figures.glass_brain import glass_brain
+from nipype_group.reporting.figures.slices import draw_plane
+
+_LABEL_PX = 16
+_CLUSTER_MM_PER_PX = 1.3
+_GAP_PX = 8
+SIDES = "left hemisphere on the left"
+
+
+def survivors_text(values, unit, n_clusters=None):
+    """Say what survives in a thresholded map.
+
+    Examples
+    --------
+    >>> survivors_text(np.array([0, 3.5, 4.25]), "z", 1)
+    '1 cluster, 2 voxels, z from 3.5 to 4.25'
+    >>> survivors_text(np.zeros(3), "z")
+    'nothing survives'
+    """
+    present = values[values != 0]
+    if not present.size:
+        return "nothing survives"
+    clusters = "" if n_clusters is None else plural(n_clusters, "cluster") + ", "
+    size = plural(present.size, "voxel")
+    if present.size == 1:
+        return f"{clusters}{size}, {unit} {number(present[0])}"
+    return f"{clusters}{size}, {unit} from {number(present.min())} to {number(present.max())}"
+
+
+def draw_glass_brain(path, result):
+    """Draw a thresholded map as a glass brain seen from the left, behind, the right and above.
+
+    Parameters
+    ----------
+    path : path
+        PNG to write.
+    result : PlottedMap
+        The map, its scale and its name; in MNI space.
+
+    Returns
+    -------
+    Picture
+    """
+    brain = glass_brain(result.volume, result.scale)
+    sheet = Sheet(WIDTH_PX, TITLE_PX + len(brain), result.title(80))
+    sheet.paste(brain, 0, TITLE_PX)
+    sheet.colour_bar(result.scale, result.unit, TITLE_PX + 24, 160)
+    caption = (
+        f"Largest {result.unit} along the line of sight, from the left, behind, the right and "
+        f"above; {SIDES} from behind and above."
+    )
+    alt = f"Glass brain of {result.sentence}; {SIDES}"
+    return Picture(sheet.save(path), "glassbrain", alt, caption, result.about)
+
+
+def _axial_sheet(background, overlay, scale, unit, cuts_mm, per_row, title, inside=None):
+    """Return a sheet of axial planes, row by row."""
+    mm_per_px = np.ptp(background.box[0]) * per_row / (WIDTH_PX - BAR_PX)
+    rows, columns = background.shape(2, mm_per_px)
+    n_rows = -(-len(cuts_mm) // per_row)
+    cell = rows + _LABEL_PX
+    sheet = Sheet(WIDTH_PX, TITLE_PX + n_rows * cell + 4, title)
+    for i, z in enumerate(cuts_mm):
+        top, left = TITLE_PX + i // per_row * cell, i % per_row * columns
+        plane = draw_plane(background, overlay, scale, 2, z, mm_per_px, inside)
+        sheet.paste(plane, left, top + _LABEL_PX)
+        label = f"z = {number(z)}" + (" mm" if i == 0 else "")
+        sheet.write(left + columns / 2, top, label, ha="center")
+        if i % per_row == 0:
+            sheet.write(left + 3, top + _LABEL_PX, "L", size=10, weight="bold")
+            sheet.write(left + columns - 3, top + _LABEL_PX, "R", 10, ha="right", weight="bold")
+    bar_top = TITLE_PX + _LABEL_PX + 14
+    height = min(sheet.pixels.shape[0] - bar_top - 14, 160)
+    sheet.colour_bar(scale, unit, bar_top, height)
+    return sheet
+
+
+def draw_slices(path, result, background):
+    """Draw a thresholded map on axial slices, at the same z for every map; a `Picture`."""
+    cuts = background.cuts_mm
+    sheet = _axial_sheet(
+        background, result.volume, result.scale, result.unit, cuts, len(cuts), result.title(80)
+    )
+    caption = f"Axial slices at the same z for every map, {SIDES}. {_on(background)}"
+    alt = f"Axial slices of {result.sentence}; {SIDES}"
+    return Picture(sheet.save(path), "slices", alt, caption, result.about)
+
+
+def draw_mosaic(path, result, background):
+    """Draw a thresholded map on axial slices of the whole brain; a `Picture`."""
+    cuts = background.mosaic_mm
+    sheet = _axial_sheet(
+        background, result.volume, result.scale, result.unit, cuts, 7, result.title(80)
+    )
+    step = number(cuts[1] - cuts[0])
+    caption = (
+        f"Axial slices every {step} mm from z = {number(cuts[0])} to {number(cuts[-1])} mm, "
+        f"{SIDES}. {_on(background)}"
+    )
+    alt = f"Mosaic of {len(cuts)} axial slices of {result.sentence}; {SIDES}"
+    return Picture(sheet.save(path), "mosaic", alt, caption, result.about)
+
+
+def draw_unthresholded(path, kind, volume, inside, signed, unit, title, about, background):
+    """Draw a whole map on axial slices; a `Picture`.
+
+    Parameters
+    ----------
+    path : path
+        PNG to write.
+    kind : {"unthresholded", "effectsize"}
+    volume, inside : Volume
+        The map, and where it is one.
+    signed : bool
+        Whether values below 0 have a meaning.
+    unit, title : str
+        What the colours show, and of what.
+    about : dict
+        Contrast.
+    background : Background
+    """
+    values = volume.values[inside.values > 0]
+    scale = Scale.of_everything(values, signed)
+    cuts = background.cuts_mm
+    sheet = _axial_sheet(background, volume, scale, unit, cuts, len(cuts), title, inside)
+    lowest, highest = (number(v) for v in (values.min(initial=0), values.max(initial=0)))
+    caption = (
+        f"All {values.size:,} voxels tested; colours end at {number(scale.high)}, "
+        f"which 0.5 % of the voxels exceed. {SIDES.capitalize()}."
+    )
+    alt = f"Axial slices of {title}, not thresholded: {values.size:,} voxels, {unit} from "
+    alt += f"{lowest} to {highest}; {SIDES}"
+    return Picture(sheet.save(path), kind, alt, caption, about)
+
+
+def _on(background):
+    if background.is_mni:
+        return "Background: the ICBM 2009 template."
+    return "Background: the maps' own mean or mask."
+
+
+def draw_cluster(path, result, background, cluster):
+    """Draw sagittal, coronal and axial cuts through the main peak of a cluster; a `Picture`.
+
+    Parameters
+    ----------
+    path : path
+        PNG to write.
+    result : PlottedMap
+    background : Background
+    cluster : Series
+        Row of the clusters table.
+    """
+    at = [float(cluster[f"peak_{axis}"]) for axis in "xyz"]
+    shapes = [background.shape(axis, _CLUSTER_MM_PER_PX) for axis in range(3)]
+    width, height = sum(s[1] + _GAP_PX for s in shapes), max(s[0] for s in shapes)
+    sheet, left = Sheet(width, height + _LABEL_PX), 0
+    for axis, (rows, columns) in enumerate(shapes):
+        plane = draw_plane(
+            background, result.volume, result.scale, axis, at[axis], _CLUSTER_MM_PER_PX, cross=at
+        )
+        sheet.paste(plane, left, _LABEL_PX + (height - rows) // 2)
+        sheet.write(left + columns / 2, 1, f"{'xyz'[axis]} = {number(at[axis])}", ha="center")
+        if axis:
+            sheet.write(left + 2, 1, "L", weight="bold")
+            sheet.write(left + columns - 2, 1, "R", ha="right", weight="bold")
+        left += columns + _GAP_PX
+    number_of, peak = int(cluster["cluster_id"]), result.peak_text(cluster, "peak_")
+    size = plural(int(cluster["n_voxels"]), "voxel")
+    alt = f"Cluster {number_of} of {result.shown_name}: {size}, {peak}; "
+    alt += "sagittal, coronal and axial cut"
+    caption = f"Cluster {number_of}: {size}, {peak}. All survivors of the map are shown."
+    about = result.about | {"Cluster": number_of}
+    return Picture(sheet.save(path), "cluster", alt, caption, about)
+
+
+def draw_peaks(path, result, background, peaks):
+    """Draw three cuts through each of several peaks, a column a peak; a `Picture`.
+
+    Parameters
+    ----------
+    path : path
+        PNG to write.
+    result : PlottedMap
+    background : Background
+    peaks : DataFrame
+        Rows of the peaks table, at least one.
+    """
+    slots = max(len(peaks), 4)
+    column_px = (WIDTH_PX - BAR_PX) // slots
+    mm_per_px = np.ptp(background.box[1]) / (column_px - 4)
+    shapes = [background.shape(axis, mm_per_px) for axis in range(3)]
+    header = 48
+    sheet = Sheet(WIDTH_PX, header + sum(s[0] + 4 for s in shapes))
+    for i, (_, peak) in enumerate(peaks.iterrows()):
+        at, centre, top = [float(peak[axis]) for axis in "xyz"], (i + 0.5) * column_px, header
+        sheet.write(centre, 2, peak_name(peak), ha="center", weight="bold")
+        place = ", ".join(number(v) for v in at)
+        sheet.write(centre, 16, f"({place}) mm", ha="center")
+        sheet.write(centre, 30, f"{result.unit} {number(result.height(peak))}", ha="center")
+        for axis, (rows, columns) in enumerate(shapes):
+            left = int(centre - columns / 2)
+            plane = draw_plane(
+                background, result.volume, result.scale, axis, at[axis], mm_per_px, cross=at
+            )
+            sheet.paste(plane, left, top)
+            if axis:
+                sheet.write(left, top, "L", weight="bold")
+                sheet.write(left + columns, top, "R", weight="bold", ha="right")
+            top += rows + 4
+    sheet.colour_bar(result.scale, result.unit, header + 14, 160)
+    listed = "; ".join(result.peak_text(peak) for _, peak in peaks.iterrows())
+    alt = f"Cuts through the {plural(len(peaks), 'highest peak')} of {result.shown_name}: {listed}"
+    caption = f"Sagittal, coronal and axial cuts through the highest peaks, {SIDES}."
+    return Picture(sheet.save(path), "peaks", alt, caption, result.about)
+
+
+def peak_name(peak):
+    """Return the cluster and the number of a peak, of a row of the peaks table."""
+    return f"cluster {int(peak['cluster_id'])} peak {int(peak['peak_id'])}"

@@ -1,0 +1,209 @@
+"""Distributions: z over voxels against the standard normal, and maxima over shuffles."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import chi2, norm
+
+from nipype_group.reporting.figures.canvas import (
+    BLUE,
+    DARK,
+    ORANGE,
+    WIDTH_PX,
+    Picture,
+    figure,
+    number,
+    save,
+    shorten,
+)
+from nipype_group.stats.permutation.p_values import critical_value, fwe_p
+
+_QUANTILES = 400
+# Units of the statistics that shuffles are counted for.
+_MAXIMA = {
+    "voxel": "largest statistic",
+    "extent": "largest cluster, voxels",
+    "mass": "largest cluster mass",
+    "tfce": "largest TFCE",
+}
+
+
+def inflation(z):
+    """Return lambda, the median of z squared over that of the standard normal.
+
+    1 where z follows it (Devlin and Roeder 1999, Biometrics 55:997); a true effect in many
+    voxels raises it too.
+
+    Examples
+    --------
+    >>> round(inflation(norm.ppf((np.arange(2000) + 0.5) / 2000)), 3)
+    1.0
+    """
+    return float(np.median(np.square(z)) / chi2.ppf(0.5, 1))
+
+
+def draw_z_distribution(path, z, contrast):
+    """Draw histogram and quantiles of z with those of the standard normal.
+
+    Parameters
+    ----------
+    path : path
+        PNG to write.
+    z : array, shape (v,)
+        All voxels tested.
+    contrast : Contrast
+        Its name and label are used.
+
+    Returns
+    -------
+    Picture
+    """
+    made = figure(WIDTH_PX, 310)
+    margins = {"left": 0.065, "right": 0.99, "bottom": 0.16, "top": 0.91, "wspace": 0.16}
+    left, right = made.subplots(1, 2, gridspec_kw=margins)
+    low, high = min(z.min(), -4.0), max(z.max(), 4.0)
+    bins = np.linspace(low, high, 80)
+    left.hist(z, bins=bins, density=True, color="#9ecae1", label="voxels")
+    grid = np.linspace(low, high, 300)
+    left.plot(grid, norm.pdf(grid), color=DARK, label="standard normal")
+    median, lambda_ = float(np.median(z)), inflation(z)
+    left.axvline(median, ymax=0.76, color=ORANGE, linestyle="--", label=f"median {number(median)}")
+    left.set(xlabel="z", ylabel="density")
+    # Room above the curves, so that the legend covers nothing.
+    left.set_ylim(0, left.get_ylim()[1] * 1.35)
+    left.legend(fontsize=8.5, ncols=3, loc="upper center", frameon=False, columnspacing=1)
+    ordered = np.sort(z)
+    picked = np.unique(np.round(np.linspace(0, z.size - 1, _QUANTILES)).astype(int))
+    tails = np.arange(min(30, z.size))
+    picked = np.unique(np.concatenate([picked, tails, z.size - 1 - tails]))
+    expected = norm.ppf((picked + 0.5) / z.size)
+    right.plot(expected, expected, color=DARK, linewidth=1)
+    right.plot(expected, ordered[picked], ".", markersize=4, color=BLUE)
+    right.set(xlabel="expected z under the null hypothesis", ylabel="observed z")
+    right.set_title(f"lambda {number(lambda_)}", fontsize=10)
+    left.set_title(f"{shorten(contrast.name, 40)}: {z.size:,} voxels", fontsize=10)
+    for axes in (left, right):
+        axes.spines[["top", "right"]].set_visible(False)
+    alt = (
+        f"Distribution of z of {contrast.name} over {z.size:,} voxels: median {number(median)}, "
+        f"lambda {number(lambda_)}, from {number(z.min())} to {number(z.max())}"
+    )
+    caption = (
+        "Left: histogram of z and the standard normal. Right: its quantiles against the normal's; "
+        "the line is equality. lambda is the median of z squared over that of the normal: 1 under "
+        "the null hypothesis, more with effects in many voxels."
+    )
+    return Picture(save(made, path), "zdistribution", alt, caption, {"Contrast": contrast.label})
+
+
+@dataclass(frozen=True)
+class MaximumNull:
+    """Null distribution of one maximum.
+
+    Parameters
+    ----------
+    statistic : str
+        voxel, extent, mass or tfce.
+    side : str
+        Tested side.
+    maxima : array, shape (N + 1,)
+        A value a shuffle, the unshuffled one first.
+    alpha : float
+        Error rate of the critical value.
+    """
+
+    statistic: str
+    side: str
+    maxima: np.ndarray
+    alpha: float
+
+    @property
+    def p(self):
+        """Share of the shuffles, the first included, that reach the observed maximum."""
+        return float(fwe_p(self.maxima[:1], self.maxima)[0])
+
+    @property
+    def critical(self):
+        """Height that survivors exceed; None where no p can be so small."""
+        return critical_value(self.maxima, self.alpha)
+
+    @property
+    def sentence(self):
+        """Observed maximum, critical value and p in words."""
+        text = f"{self.statistic}, {self.side}: observed {number(self.maxima[0])}"
+        if self.critical is not None:
+            text += f", critical value {number(self.critical)}"
+        return f"{text}, p {self.p:.3g}"
+
+
+def nulls_of_sides(table, tail, alpha):
+    """Return the null of every statistic of a table of maxima, over the sides tested.
+
+    Parameters
+    ----------
+    table : DataFrame
+        A row a shuffle, a column a statistic and side, as ``voxel_positive``.
+    tail : {"two-sided", "positive", "negative"} or None
+        Sides tested; None for a null each side.
+    alpha : float
+
+    Returns
+    -------
+    list of MaximumNull
+    """
+    nulls = []
+    for statistic in dict.fromkeys(c.rpartition("_")[0] for c in table):
+        own = [c for c in table if c.rpartition("_")[0] == statistic]
+        sides = [c.rpartition("_")[2] for c in own]
+        if tail == "two-sided" and len(own) > 1:
+            nulls.append((statistic, "two-sided", table[own].max(axis=1)))
+        else:
+            wanted = [tail] if tail in sides else sides
+            nulls += [(statistic, s, table[f"{statistic}_{s}"]) for s in wanted]
+    return [MaximumNull(n, s, v.to_numpy(dtype=float), alpha) for n, s, v in nulls]
+
+
+def draw_nulldist(path, nulls, contrast):
+    """Draw histograms of maxima over shuffles, a panel a statistic; a `Picture`.
+
+    Parameters
+    ----------
+    path : path
+        PNG to write.
+    nulls : list of MaximumNull
+    contrast : Contrast
+        Its name and label are used.
+    """
+    per_row = min(len(nulls), 2)
+    n_rows = -(-len(nulls) // per_row)
+    width, height = WIDTH_PX if per_row > 1 else 600, 290 * n_rows
+    made = figure(width, height)
+    margins = {"left": 70 / width, "right": 1 - 12 / width, "wspace": 0.2}
+    margins |= {"bottom": 48 / height, "top": 1 - 28 / height, "hspace": 0.36}
+    panels = made.subplots(n_rows, per_row, squeeze=False, gridspec_kw=margins).ravel()
+    for axes in panels[len(nulls) :]:
+        axes.set_axis_off()
+    for axes, null in zip(panels, nulls, strict=False):
+        axes.hist(null.maxima[np.isfinite(null.maxima)], bins=60, color="#bdbdbd")
+        axes.axvline(
+            null.maxima[0], ymax=0.8, color=ORANGE, label=f"observed {number(null.maxima[0])}"
+        )
+        if null.critical is not None:
+            label = f"{null.alpha:g} critical value {number(null.critical)}"
+            axes.axvline(null.critical, ymax=0.8, color=BLUE, linestyle="--", label=label)
+        axes.set(xlabel=f"{_MAXIMA.get(null.statistic, null.statistic)}", ylabel="shuffles")
+        title = f"{shorten(contrast.name, 30)}, {null.statistic} {null.side}: p = {null.p:.3g}"
+        axes.set_title(title, fontsize=10)
+        axes.set_ylim(0, axes.get_ylim()[1] * 1.25)
+        axes.legend(fontsize=9, ncols=2, loc="upper center", frameon=False)
+        axes.spines[["top", "right"]].set_visible(False)
+    n_shuffles = len(nulls[0].maxima)
+    alt = f"Null distributions of {contrast.name} over {n_shuffles:,} shuffles: "
+    alt += "; ".join(null.sentence for null in nulls)
+    caption = (
+        "Largest value over all voxels or clusters in every shuffle, the unshuffled data "
+        "included. p is the share of shuffles that reach the observed value; survivors exceed "
+        "the critical value. Both are counted for this contrast alone: what a fitted tail or a "
+        "correction across contrasts gives is in the table of corrections."
+    )
+    return Picture(save(made, path), "nulldist", alt, caption, {"Contrast": contrast.label})

@@ -1,0 +1,173 @@
+"""The model: design matrix, correlation of its columns, weights of its contrasts."""
+
+import numpy as np
+
+from nipype_group.reporting.figures.canvas import (
+    BLUE,
+    MINUS,
+    ORANGE,
+    WIDTH_PX,
+    Picture,
+    figure,
+    number,
+    plural,
+    save,
+    shorten,
+)
+from nipype_group.stats.decompositions import decompose
+from nipype_group.stats.matrix_products import multiply, sum_of_squares
+
+# More columns than these have no room for names, or for numbers in the cells.
+_NAMED_COLUMNS = 45
+_NUMBERED_COLUMNS = 12
+
+
+def draw_design(path, design):
+    """Draw a design matrix: a row a map, each column in units of its largest magnitude.
+
+    Parameters
+    ----------
+    path : path
+        PNG to write.
+    design : Design
+
+    Returns
+    -------
+    Picture
+    """
+    matrix = design.matrix / np.maximum(np.abs(design.matrix).max(axis=0), 1e-300)
+    n_maps, n_columns = matrix.shape
+    made = figure(int(min(320 + 40 * n_columns, WIDTH_PX)), int(min(330 + 3 * n_maps, 700)))
+    made.set_layout_engine("constrained")
+    axes = made.subplots()
+    shown = axes.imshow(
+        matrix, aspect="auto", cmap="RdBu_r", vmin=-1, vmax=1, interpolation="nearest"
+    )
+    _name_columns(axes, design.columns)
+    axes.set_ylabel("map")
+    title = f"{plural(n_maps, 'map')}, {plural(design.model.dof, 'degree')} of freedom"
+    axes.set_title(title, fontsize=10.5)
+    made.colorbar(shown, ax=axes).set_label("value / largest magnitude of the column", fontsize=9)
+    names = ", ".join(shorten(c) for c in design.columns[:8]) + (", …" if n_columns > 8 else "")
+    alt = f"Design matrix of {title}, {plural(n_columns, 'column')}: {names}"
+    caption = "A row a map, in the order of the observations; a column a regressor."
+    return Picture(save(made, path), "design", alt, caption)
+
+
+def _name_columns(axes, columns, kept=None):
+    """Write the names of columns under an axis, of many columns only those kept."""
+    shown = range(len(columns))
+    if len(columns) > _NAMED_COLUMNS:
+        shown = [] if kept is None else np.flatnonzero(kept)[:_NAMED_COLUMNS].tolist()
+        axes.set_xlabel(plural(len(columns), "column"))
+    axes.set_xticks(list(shown), [shorten(columns[i]) for i in shown], rotation=90, fontsize=8.5)
+
+
+def column_correlations(matrix):
+    """Return correlations and variance inflation of the columns that vary.
+
+    The variance inflation of a column is 1 / (1 - R2) of its regression on the others and an
+    intercept (Marquardt 1970).
+
+    Parameters
+    ----------
+    matrix : array, shape (n, p)
+        Design.
+
+    Returns
+    -------
+    varying : int array, shape (k,)
+        Columns that vary.
+    correlations : array, shape (k, k)
+    inflation : array, shape (k,)
+        inf for a column that the others determine.
+
+    Examples
+    --------
+    >>> matrix = np.array([[1.0, 1, 1], [1, 2, -1], [1, 3, -1], [1, 4, 1]])
+    >>> varying, correlations, inflation = column_correlations(matrix)
+    >>> varying.tolist(), correlations.round(3).tolist(), inflation.round(3).tolist()
+    ([1, 2], [[1.0, 0.0], [0.0, 1.0]], [1.0, 1.0])
+    """
+    centred = matrix - matrix.mean(axis=0)
+    length = np.sqrt(sum_of_squares(centred))
+    whole = np.sqrt(sum_of_squares(matrix))
+    varying = np.flatnonzero(length > 1e-9 * np.maximum(whole, 1e-300))
+    unit = centred[:, varying] / length[varying]
+    correlations = multiply(unit.T, unit)
+    # The diagonal of their inverse, which columns that depend on each other do not have.
+    found = decompose(unit, 1e-5)
+    inflation = np.square(found.inverse).sum(axis=1)
+    inflation[sum_of_squares(found.rows) < 1 - 1e-8] = np.inf
+    return varying, np.clip(correlations, -1, 1), inflation
+
+
+def draw_correlation(path, design):
+    """Draw the correlation of the columns that vary; a `Picture`, None with fewer than two."""
+    varying, correlations, inflation = column_correlations(design.matrix)
+    n_columns = len(varying)
+    if n_columns < 2:
+        return None
+    names = [design.columns[i] for i in varying]
+    size = int(np.clip(300 + 46 * n_columns, 360, 780))
+    made = figure(min(size + 120, WIDTH_PX), size)
+    made.set_layout_engine("constrained")
+    axes = made.subplots()
+    shown = axes.imshow(correlations, cmap="RdBu_r", vmin=-1, vmax=1, interpolation="nearest")
+    _name_columns(axes, names)
+    numbered = n_columns <= _NUMBERED_COLUMNS
+    if n_columns <= _NAMED_COLUMNS:
+        texts = [
+            shorten(n) + (f"\nVIF {_inflation(v)}" if numbered else "")
+            for n, v in zip(names, inflation, strict=True)
+        ]
+        axes.set_yticks(range(n_columns), texts, fontsize=8.5)
+    else:
+        axes.set_yticks([])
+    for i, j in np.ndindex(*correlations.shape) if numbered else ():
+        light = abs(correlations[i, j]) > 0.6
+        text = f"{round(correlations[i, j], 2) + 0.0:.2f}".replace("-", MINUS)
+        axes.text(j, i, text, ha="center", va="center", fontsize=9, color="wk"[not light])
+    made.colorbar(shown, ax=axes, shrink=0.8).set_label("correlation", fontsize=9)
+    apart = np.abs(correlations - np.eye(n_columns))
+    i, j = np.unravel_index(apart.argmax(), apart.shape)
+    worst = int(inflation.argmax())
+    alt = (
+        f"Correlation of {n_columns} regressors: the largest is {number(correlations[i, j])} "
+        f"between {names[i]} and {names[j]}; the largest variance inflation is "
+        f"{_inflation(inflation[worst])} of {names[worst]}"
+    )
+    caption = (
+        "Pearson correlation over maps; constant columns are left out. VIF: variance inflation "
+        "of a column by all others."
+    )
+    return Picture(save(made, path), "correlation", alt, caption)
+
+
+def _inflation(value):
+    return "infinite" if np.isinf(value) else number(value)
+
+
+def draw_weights(path, contrast, columns):
+    """Draw the weights of a contrast over the columns, bars for each of its rows; a `Picture`."""
+    n_rows, n_columns = contrast.weights.shape
+    made = figure(int(min(320 + 40 * n_columns, WIDTH_PX)), min(190 + 90 * n_rows, 1200))
+    made.set_layout_engine("constrained")
+    rows = made.subplots(n_rows, 1, sharex=True, sharey=True, squeeze=False)[:, 0]
+    for axes, weights in zip(rows, contrast.weights, strict=True):
+        axes.bar(range(n_columns), weights, color=np.where(weights < 0, BLUE, ORANGE))
+        axes.axhline(0, color="black", linewidth=0.6)
+        axes.set_ylabel("weight", fontsize=9)
+        axes.spines[["top", "right"]].set_visible(False)
+    _name_columns(rows[-1], columns, (contrast.weights != 0).any(axis=0))
+    rows[0].set_title(f"{contrast.test} contrast {shorten(contrast.name, 40)}", fontsize=10.5)
+    listed = [
+        " ".join(f"{number(w)} {columns[i]}" for i, w in enumerate(row) if w)
+        for row in contrast.weights
+    ]
+    more = f"; and {n_rows - 4} more rows" if n_rows > 4 else ""
+    alt = f"Weights of the {contrast.test} contrast {contrast.name}: {'; '.join(listed[:4])}{more}"
+    caption = "Weight of every column; all columns that are not named have the weight 0."
+    if n_columns <= _NAMED_COLUMNS:
+        caption = "Weight of every column, a row of bars for each row of the contrast."
+    return Picture(save(made, path), "weights", alt, caption, {"Contrast": contrast.label})

@@ -1,0 +1,245 @@
+"""All pictures of a thresholded map, of a contrast and of a model."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from nipype_group.design.matrix import Design
+from nipype_group.design.sources import participant_label
+from nipype_group.design.tables import read_tsv
+from nipype_group.images import open_image
+from nipype_group.reporting.figures.brain import (
+    draw_cluster,
+    draw_glass_brain,
+    draw_mosaic,
+    draw_peaks,
+    draw_slices,
+    draw_unthresholded,
+)
+from nipype_group.reporting.figures.canvas import shorten
+from nipype_group.reporting.figures.cortex import draw_surface
+from nipype_group.reporting.figures.distributions import (
+    draw_nulldist,
+    draw_z_distribution,
+    nulls_of_sides,
+)
+from nipype_group.reporting.figures.model import draw_correlation, draw_design, draw_weights
+from nipype_group.reporting.figures.peak_values import values_at, write_peak_values
+from nipype_group.reporting.figures.slices import Volume, mni_background, own_background
+from nipype_group.reporting.figures.values import draw_values
+
+LARGEST_CLUSTERS = 10
+# Maps that the background of a space without a template is the mean of.
+_AVERAGED_MAPS = 20
+
+
+@dataclass(frozen=True)
+class Subjects:
+    """Where the values of single maps come from.
+
+    Parameters
+    ----------
+    stack_file : path
+        4D image, a volume a row of the design.
+    design : Design
+    contrasts : dict
+        Label to `Contrast`.
+
+    Raises
+    ------
+    ValueError
+        Where the stack has another number of maps than the design.
+    """
+
+    stack_file: str
+    design: Design
+    contrasts: dict
+
+    def __post_init__(self):
+        n_maps = open_image(self.stack_file).n_volumes
+        if n_maps != len(self.design.matrix):
+            raise ValueError(
+                f"{self.stack_file} has {n_maps} maps, the design {len(self.design.matrix)} rows"
+            )
+
+    def check_order(self, observations):
+        """Refuse observations of other participants, or of another order, than the design's.
+
+        Raises
+        ------
+        ValueError
+            Naming the first row that differs.
+        """
+        listed = [participant_label(v) for v in read_tsv(observations)["participant_id"]]
+        pairs = zip(listed, self.design.participants, strict=False)
+        for row, (one, other) in enumerate(pairs, start=1):
+            if one != other:
+                raise ValueError(
+                    f"{observations}: row {row} is {one}, that of the design is {other}; give the "
+                    "observations that the design was made of"
+                )
+        if len(listed) != len(self.design.matrix):
+            raise ValueError(
+                f"{observations} has {len(listed)} rows, the design {len(self.design.matrix)}"
+            )
+
+
+def choose_background(space=None, stack_file=None, mask_file=None):
+    """Return what maps are drawn on: the MNI template, or the maps' own mean or mask.
+
+    Parameters
+    ----------
+    space : str, optional
+        Space of the maps; MNI where it is unknown.
+    stack_file, mask_file : path, optional
+        4D maps, and the voxels tested; one is needed in other spaces.
+
+    Raises
+    ------
+    ValueError
+        Where neither is given and the space is another.
+    """
+    if space is None or space.startswith("MNI"):
+        return mni_background()
+    mask = None if mask_file is None else Volume.read(mask_file)
+    if stack_file is None:
+        if mask is None:
+            raise ValueError(f"figures in the space {space} need stack_file or mask_file")
+        return own_background(mask)
+    image = open_image(stack_file)
+    n_averaged = min(image.n_volumes, _AVERAGED_MAPS)
+    maps = np.stack([image.values(volume) for volume in range(n_averaged)], axis=-1)
+    present = np.isfinite(maps) & (maps != 0)
+    count = present.sum(axis=-1)
+    mean = np.where(present, maps, 0).sum(axis=-1) / np.maximum(count, 1)
+    if mask is not None and mask.values.shape == mean.shape:
+        mean = np.where(mask.values > 0, mean, 0)
+    return own_background(Volume(mean, image.affine))
+
+
+def draw_result(directory, result, background, detailed=True, n_peaks=5, subjects=None):
+    """Draw a thresholded map in all ways that its tables allow.
+
+    Parameters
+    ----------
+    directory : path
+        Where the files go.
+    result : PlottedMap
+    background : Background
+    detailed : bool
+        Whether more than glass brain and slices is drawn.
+    n_peaks : int
+        Peaks shown.
+    subjects : Subjects, optional
+        Source of the values at peaks.
+
+    Returns
+    -------
+    pictures : list of Picture
+    peak_values : str or None
+        TSV of the values at the peaks.
+    """
+
+    def path(suffix):
+        return Path(directory, f"{result.name}_{suffix}")
+
+    pictures, table = [], None
+    if background.is_mni:
+        pictures.append(draw_glass_brain(path("glassbrain.png"), result))
+    pictures.append(draw_slices(path("slices.png"), result, background))
+    if not detailed or not result.scale.sides:
+        return pictures, table
+    pictures.append(draw_mosaic(path("mosaic.png"), result, background))
+    if background.is_mni:
+        pictures.append(draw_surface(path("surface.png"), result))
+    if result.clusters is not None:
+        for _, cluster in result.largest_clusters(LARGEST_CLUSTERS).iterrows():
+            file = path(f"cluster-{int(cluster['cluster_id'])}.png")
+            pictures.append(draw_cluster(file, result, background, cluster))
+    if result.peaks is not None and len(result.peaks) and n_peaks:
+        peaks = result.highest_peaks(n_peaks)
+        pictures.append(draw_peaks(path("peaks.png"), result, background, peaks))
+        contrast = subjects and subjects.contrasts.get(result.about.get("Contrast"))
+        if contrast:
+            design, values = subjects.design, values_at(subjects.stack_file, peaks)
+            table = write_peak_values(path("values.tsv"), design.keys, peaks, values)
+            pictures.append(
+                draw_values(path("values.png"), result, design, contrast, peaks, values)
+            )
+    return [picture for picture in pictures if picture is not None], table
+
+
+def draw_contrast(
+    directory, contrast, background, z=None, effect=None, mask=None, maxima=None,
+    tail="two-sided", alpha=0.05,
+):  # fmt: skip
+    """Draw what belongs to a contrast as a whole.
+
+    Parameters
+    ----------
+    directory : path
+        Where the files go.
+    contrast : Contrast
+    background : Background
+    z, effect : Volume, optional
+        Unthresholded maps.
+    mask : Volume, optional
+        Voxels tested; without it those where a map is not 0.
+    maxima : DataFrame, optional
+        Maxima of every shuffle, from a permutation test.
+    tail : {"two-sided", "positive", "negative"}
+        Side tested; F is tested on the positive one.
+    alpha : float
+        Familywise error rate.
+
+    Returns
+    -------
+    list of Picture
+    """
+
+    def path(suffix):
+        return Path(directory, f"contrast-{contrast.label}_{suffix}")
+
+    pictures, signed = [], contrast.test == "t"
+    kinds = (
+        ("unthresholded", z, "z", "z"),
+        ("effectsize", effect, "effect", "effect" if signed else "root mean square effect"),
+    )
+    for kind, volume, unit, what in kinds:
+        # A contrast without the map has one without values.
+        if volume is None or not np.any(volume.values):
+            continue
+        inside = Volume(volume.values != 0, volume.affine) if mask is None else mask
+        inside = Volume((inside.values > 0).astype(np.uint8), inside.affine)
+        title = f"{what} of {shorten(contrast.name, 60)}"
+        about = {"Contrast": contrast.label}
+        file = path(f"{kind}.png")
+        pictures.append(
+            draw_unthresholded(file, kind, volume, inside, signed, unit, title, about, background)
+        )
+        if kind == "unthresholded" and inside.values.any():
+            tested = volume.values[inside.values > 0].astype(float)
+            pictures.append(draw_z_distribution(path("zdistribution.png"), tested, contrast))
+    if maxima is not None:
+        nulls = nulls_of_sides(maxima, tail if signed else "positive", alpha)
+        pictures.append(draw_nulldist(path("nulldist.png"), nulls, contrast))
+    return pictures
+
+
+def draw_model(directory, design, contrasts=()):
+    """Draw a design, the correlation of its columns, and the weights of its contrasts.
+
+    Returns
+    -------
+    list of Picture
+    """
+    pictures = [
+        draw_design(Path(directory, "design.png"), design),
+        draw_correlation(Path(directory, "correlation.png"), design),
+    ]
+    # Another package may not tell the weights.
+    for contrast in (c for c in contrasts if c.weights.size):
+        path = Path(directory, f"contrast-{contrast.label}_weights.png")
+        pictures.append(draw_weights(path, contrast, design.columns))
+    return [picture for picture in pictures if picture is not None]

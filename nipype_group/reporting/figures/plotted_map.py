@@ -1,0 +1,98 @@
+"""A thresholded map with its tables, as figures show and name it."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+
+from nipype_group.reporting.figures.brain import survivors_text
+from nipype_group.reporting.figures.canvas import Scale, number, shorten
+from nipype_group.reporting.figures.slices import Volume
+from nipype_group.reporting.tables.columns import peak_region
+
+
+@dataclass(frozen=True)
+class PlottedMap:
+    """A thresholded map.
+
+    Parameters
+    ----------
+    name : str
+        As ``contrast-reading_desc-fdrBH``; names its figures.
+    volume : Volume
+        Statistic, 0 where nothing survives.
+    unit : str
+        Symbol of the statistic.
+    signed : bool
+        Whether it has two sides; F has not.
+    clusters, peaks : DataFrame, optional
+        Its tables.
+    """
+
+    name: str
+    volume: Volume
+    unit: str = "z"
+    signed: bool = True
+    clusters: pd.DataFrame | None = None
+    peaks: pd.DataFrame | None = None
+
+    @cached_property
+    def about(self):
+        """Contrast and Desc of the name, where it has them."""
+        parts = [part.partition("-") for part in self.name.split("_")]
+        return {k.capitalize(): v for k, _, v in parts if k in ("contrast", "desc") and v}
+
+    @property
+    def shown_name(self):
+        """The name in words: fdrBH for reading."""
+        if set(self.about) == {"Contrast", "Desc"}:
+            return f"{self.about['Desc']} for {self.about['Contrast']}"
+        return next(iter(self.about.values()), self.name)
+
+    @cached_property
+    def scale(self):
+        """Colours of the survivors."""
+        return Scale.of_survivors(self.volume.values, self.signed)
+
+    @property
+    def found(self):
+        """What survives, in words."""
+        n_clusters = None if self.clusters is None else len(self.clusters)
+        return survivors_text(self.volume.values, self.unit, n_clusters)
+
+    @property
+    def sentence(self):
+        """Name and what survives."""
+        return f"{self.shown_name}: {self.found}"
+
+    def title(self, length):
+        """Return the sentence with a name of limited length."""
+        return f"{shorten(self.shown_name, length - len(self.found))}: {self.found}"
+
+    def height(self, row, prefix=""):
+        """Return the statistic that the map shows, at a peak of one of its tables."""
+        zscore = float(row[f"{prefix}zscore"])
+        return zscore if self.unit == "z" and np.isfinite(zscore) else float(row[f"{prefix}stat"])
+
+    def peak_text(self, row, prefix=""):
+        """Return height, place and region of a peak, in words; of a cluster its main peak."""
+        place = ", ".join(number(float(row[f"{prefix}{axis}"])) for axis in "xyz")
+        peak = row
+        if "peak_id" not in row.index:
+            of_cluster = self.peaks["cluster_id"] == row["cluster_id"]
+            peak = self.peaks[of_cluster & (self.peaks["peak_id"] == 1)].iloc[0]
+        region = peak_region(peak)
+        where = "" if region is None else f", {shorten(region, 40)}"
+        return f"{self.unit} {number(self.height(row, prefix))} at ({place}) mm{where}"
+
+    def highest_peaks(self, count):
+        """Return the rows of the highest peaks, in either direction."""
+        order = [-abs(self.height(row)) for _, row in self.peaks.iterrows()]
+        return self.peaks.iloc[np.argsort(order, kind="stable")[:count]]
+
+    def largest_clusters(self, count):
+        """Return the rows of the largest clusters, those of equal size as the table has them."""
+        return self.clusters.iloc[
+            np.argsort(-self.clusters["n_voxels"].to_numpy(dtype=float), kind="stable")[:count]
+        ]

@@ -1,0 +1,293 @@
+"""Figures of the maps of a group: a slice of each, how many have a voxel, which deviate.
+
+Slices are axial, the left hemisphere on the left, the front at the top.
+"""
+
+import numpy as np
+
+from nipype_group.images import to_mm
+from nipype_group.images.stacks import unmask
+from nipype_group.reporting.figures.canvas import (
+    BLUE,
+    DARK,
+    ORANGE,
+    WIDTH_PX,
+    Picture,
+    Scale,
+    figure,
+    number,
+    plural,
+    save,
+    shorten,
+)
+from nipype_group.reporting.figures.slices import Volume, own_background
+
+# More maps on one figure would be too small to see; the most deviating are drawn then.
+MOST_SLICES = 200
+# Pixels of all brains together that a file of about 100 kB holds: fewer of many maps, whose
+# slices have finer detail.
+_BRAIN_PX = 340_000
+_MAPS_OF_HALF = 300
+_CELL_PX = (26, 150)
+_GAP_PX = 4
+_LABEL_PX = 12
+_BAR_PX = 34
+_LETTER_PX = 4.6
+# Few colours make small files: steps from 0 to the end of the scale on each side.
+_STEPS = 8
+_LACKING = np.array([190, 190, 190], dtype=np.uint8)
+# Names beside points; more would lie on each other.
+_MOST_NAMES = 15
+_COVERAGE_MM_PER_PX = 1.5
+
+
+def draw_strip(path, maps, labels, mask, affine, *, flagged=(), of=None):
+    """Draw one slice of every map, in order, on a common scale.
+
+    Parameters
+    ----------
+    path : path
+        PNG to write.
+    maps : iterable of array, shape (v,)
+        Values of the mask's voxels, the first axis fastest; NaN where a map lacks one. At most
+        `MOST_SLICES`.
+    labels : sequence of str
+        Name of every map.
+    mask : bool array, shape (x, y, z)
+    affine : array, shape (4, 4)
+        Voxel indices to mm.
+    flagged : sequence of bool, optional
+        Maps whose name stands out.
+    of : int, optional
+        Maps there are, where those drawn are the most deviating of them.
+
+    Returns
+    -------
+    Picture
+    """
+    n_maps = len(labels)
+    background = own_background(Volume(mask.astype(np.float32), affine))
+    width = _cell_width(n_maps, background)
+    z_mm, points = _largest_slice(background, mask, affine, width)
+    voxels = unmask(np.arange(1, mask.sum() + 1), mask)
+    at = Volume(voxels, affine).at(points).astype(int) - 1
+    inside = at >= 0
+    slices = np.array([values[at[inside]] for values in maps])
+    known = np.abs(slices[np.isfinite(slices)])
+    scale = Scale(0.0, float(np.percentile(known, 99)) if known.any() else 1.0)
+    picture = _tile(
+        [_pixels(inside, values, scale) for values in slices], _GAP_PX, _LABEL_PX, _BAR_PX
+    )
+    made, axes = _pixel_axes(picture.pixels)
+    flagged = [False] * n_maps if not len(flagged) else flagged
+    for label, bad, (row, column) in zip(labels, flagged, picture.corners, strict=True):
+        axes.text(
+            column + width / 2, row - 1, shorten(label, max(int(width / _LETTER_PX), 3)),
+            ha="center", va="bottom", fontsize=5.5, color=ORANGE if bad else DARK,
+            weight="bold" if bad else "normal",
+        )  # fmt: skip
+    _signed_bar(axes, picture.pixels.shape, scale)
+    which = plural(n_maps, "map")
+    if of is not None:
+        which = f"the {n_maps} maps of {of} that correlate least with the mean of the others"
+    alt = f"One axial slice, at z = {number(z_mm)} mm, of {which}, side by side."
+    caption = (
+        f"The slice at z = {number(z_mm)} mm, where the mask is largest, of {which}, in the order "
+        f"of the observations. Colours have one scale, ±{number(scale.high)} (the 99th "
+        "percentile of the magnitudes shown); grey voxels have no value in that map. Left is left."
+    )
+    if any(flagged):
+        caption += " Names of maps that the rules of the quality table flag are orange."
+    return Picture(save(made, path), "strip", alt, caption)
+
+
+def _cell_width(n_maps, background):
+    """Return the width in pixels of a brain, so that all together have the room there is."""
+    (left, right), (back, front), _ = background.box
+    aspect = (front - back) / (right - left)
+    low, high = _CELL_PX
+    room = _BRAIN_PX / (1 + n_maps / _MAPS_OF_HALF)
+    return int(np.clip(np.sqrt(room / n_maps / aspect), low, high))
+
+
+def _largest_slice(background, mask, affine, width_px):
+    """Return z of the slice with most voxels, and the mm of its pixels."""
+    height = np.round(to_mm(np.argwhere(mask), affine)[:, 2], 1)
+    levels, counts = np.unique(height, return_counts=True)
+    z_mm = float(levels[counts.argmax()])
+    mm_per_px = np.ptp(background.box[0]) / width_px
+    return z_mm, background.points(2, z_mm, mm_per_px)
+
+
+def _pixels(inside, values, scale):
+    """Return the pixels of a slice of an unthresholded map."""
+    pixels = np.full((*inside.shape, 3), 255, dtype=np.uint8)
+    step = np.round(np.clip(values / scale.high, -1, 1) * _STEPS) / _STEPS
+    lacks = ~np.isfinite(values)
+    colours = scale.colours(np.where(lacks, 0.0, step) * scale.high)
+    colours[lacks] = _LACKING
+    pixels[inside] = colours
+    return pixels
+
+
+class _tile:
+    """Pictures of one size in rows that fill the page, with room for a name above each."""
+
+    def __init__(self, pictures, gap, label, foot):
+        rows, columns, _ = pictures[0].shape
+        across = max(min((WIDTH_PX - gap) // (columns + gap), len(pictures)), 1)
+        down = -(-len(pictures) // across)
+        height, width = rows + label + gap, columns + gap
+        self.pixels = np.full((down * height + foot, across * width + gap, 3), 255, np.uint8)
+        self.corners = []
+        for place, picture in enumerate(pictures):
+            top = place // across * height + label
+            left = place % across * width + gap
+            self.pixels[top : top + rows, left : left + columns] = picture
+            self.corners.append((top, left))
+
+
+def _pixel_axes(pixels, least_px=420):
+    """Return a figure of these pixels, one to one, and axes in units of them."""
+    height, width, _ = pixels.shape
+    if width < least_px:
+        wide = np.full((height, least_px, 3), 255, np.uint8)
+        wide[:, :width] = pixels
+        pixels, width = wide, least_px
+    made = figure(width, height)
+    axes = made.add_axes((0, 0, 1, 1))
+    axes.imshow(pixels, extent=(0, width, height, 0), interpolation="nearest", aspect="auto")
+    axes.set_axis_off()
+    return made, axes
+
+
+def _signed_bar(axes, shape, scale):
+    steps = np.arange(-_STEPS, _STEPS + 1) / _STEPS * scale.high
+    _bar(axes, shape, scale.colours(steps), (-scale.high, 0.0, scale.high))
+
+
+def _bar(axes, shape, colours, ticks):
+    """Draw a colour bar at the foot of a picture."""
+    bottom, left, width = shape[0] - 20, 30, 200
+    axes.imshow(
+        colours[None], extent=(left, left + width, bottom, bottom - 9), interpolation="nearest",
+        aspect="auto",
+    )  # fmt: skip
+    for tick, at in zip(ticks, np.linspace(left, left + width, len(ticks)), strict=True):
+        axes.text(at, bottom + 2, number(tick), ha="center", va="top", fontsize=7, color=DARK)
+    # A second picture would cut the axes to its own extent.
+    axes.set(xlim=(0, max(shape[1], 420)), ylim=(shape[0], 0))
+
+
+def draw_coverage(path, counts, mask, affine, n_maps):
+    """Draw the number of maps with a value on axial slices, the mask outlined.
+
+    Parameters
+    ----------
+    path : path
+        PNG to write.
+    counts : int array, shape (x, y, z)
+        Maps with a value.
+    mask : bool array, shape (x, y, z)
+        Voxels that are analysed.
+    affine : array, shape (4, 4)
+        Voxel indices to mm.
+    n_maps : int
+
+    Returns
+    -------
+    Picture
+    """
+    background = own_background(Volume((counts > 0).astype(np.float32), affine))
+    least = int(counts[counts > 0].min())
+    # Where all maps have all voxels there is one colour, the last.
+    scale = Scale(float(least if least < n_maps else 0), float(n_maps), signed=False)
+    count_volume, mask_volume = Volume(counts, affine), Volume(mask.astype(np.uint8), affine)
+    mm_per_px = max(_COVERAGE_MM_PER_PX, np.ptp(background.box[0]) / 210)
+    pictures = []
+    for z_mm in background.cuts_mm:
+        points = background.points(2, z_mm, mm_per_px)
+        found, inside = count_volume.at(points), mask_volume.at(points) > 0
+        pixels = np.full((*found.shape, 3), 255, dtype=np.uint8)
+        pixels[found > 0] = scale.colours(found[found > 0])
+        pixels[_edge(inside)] = 213, 94, 0
+        pictures.append(pixels)
+    picture = _tile(pictures, _GAP_PX, _LABEL_PX, _BAR_PX)
+    made, axes = _pixel_axes(picture.pixels)
+    for z_mm, (row, column) in zip(background.cuts_mm, picture.corners, strict=True):
+        axes.text(column + 2, row - 1, f"z = {number(z_mm)} mm", fontsize=6, color=DARK)
+    colours = scale.colours(np.linspace(scale.low, scale.high, 24))
+    _bar(axes, picture.pixels.shape, colours, (scale.low, scale.high))
+    n_complete = int((counts[mask] == n_maps).sum())
+    alt = (
+        f"Number of maps with a value, {least} to {n_maps}, on "
+        f"{plural(len(pictures), 'axial slice')} with the outline of the mask."
+    )
+    caption = (
+        f"How many of {plural(n_maps, 'map')} have a value in each voxel; where none has one it "
+        f"is white. The orange line bounds the mask of {plural(int(mask.sum()), 'voxel')}, "
+        f"{n_complete:,} of which all maps have. Left is left."
+    )
+    return Picture(save(made, path), "coverage", alt, caption)
+
+
+def _edge(inside):
+    """Return the pixels of an area that touch its outside."""
+    padded = np.pad(inside, 1)
+    core = padded[2:, 1:-1] & padded[:-2, 1:-1] & padded[1:-1, 2:] & padded[1:-1, :-2]
+    return inside & ~core
+
+
+def draw_outliers(path, quality, labels):
+    """Draw likeness to the other maps against leverage, maps that are flagged named.
+
+    Parameters
+    ----------
+    path : path
+        PNG to write.
+    quality : MapQuality
+        Of n maps.
+    labels : sequence of str
+        Their names.
+
+    Returns
+    -------
+    Picture
+    """
+    made = figure(640, 420)
+    made.set_layout_engine("constrained")
+    axes = made.subplots()
+    flagged = quality.low_correlation | quality.high_leverage
+    correlation = np.nan_to_num(quality.correlation)
+    for which, colour, size in ((~flagged, BLUE, 14), (flagged, ORANGE, 26)):
+        axes.scatter(quality.leverage[which], correlation[which], size, colour, linewidths=0)
+    if np.isfinite(quality.correlation_limit):
+        axes.axhline(quality.correlation_limit, color=DARK, linewidth=0.8, linestyle="--")
+    limit, highest = quality.leverage_limit, float(quality.leverage.max())
+    # A limit far beyond all maps would press them together.
+    if limit < 1.5 * highest:
+        axes.axvline(limit, color=DARK, linewidth=0.8, linestyle="--")
+    named = [i for i in quality.most_deviating(len(labels)).tolist() if flagged[i]]
+    named.sort(key=lambda i: (correlation[i] - quality.high_leverage[i], i))
+    for i in named[:_MOST_NAMES]:
+        axes.annotate(
+            shorten(labels[i]), (quality.leverage[i], correlation[i]), (5, 3),
+            textcoords="offset points", fontsize=7.5, color=DARK,
+        )  # fmt: skip
+    low, high = min(0.0, float(quality.leverage.min())), max(highest, 1e-6)
+    axes.set_xlim(low, high * 1.15)
+    axes.set_xlabel("leverage: how far the map's design row lies from the others", fontsize=9)
+    axes.set_ylabel("correlation with the mean of the others", fontsize=9)
+    axes.tick_params(labelsize=8)
+    names = ", ".join(labels[i] for i in named[:_MOST_NAMES])
+    if len(named) > _MOST_NAMES:
+        names += f" and {len(named) - _MOST_NAMES} more"
+    found = f"{len(named)} of {plural(len(labels), 'map')} flagged"
+    alt = f"Correlation of each map with the others against its leverage; {found}."
+    caption = (
+        f"A point a map. Below the dashed level, {number(quality.correlation_limit)} (three "
+        "robust SD below the median), a map is unlike the others; a leverage above "
+        f"{number(quality.leverage_limit)} (three times the mean) has much say in the fit. {found}"
+    )
+    caption += f": {names}." if named else "."
+    return Picture(save(made, path), "outliers", alt, caption)

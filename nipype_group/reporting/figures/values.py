@@ -1,0 +1,195 @@
+"""Values of the maps at the highest peaks of a result, a panel a peak."""
+
+import numpy as np
+from scipy.stats import t as student_t
+
+from nipype_group.reporting.figures.brain import peak_name
+from nipype_group.reporting.figures.canvas import (
+    BLUE,
+    DARK,
+    ORANGE,
+    WIDTH_PX,
+    Picture,
+    figure,
+    number,
+    plural,
+    save,
+    shorten,
+)
+from nipype_group.reporting.figures.peak_values import view_peak
+from nipype_group.stats.linear.map_quality import correlation
+
+_PER_ROW = 3
+_PANEL_PX = 300
+_JITTER = 0.32
+# Steps of this share of 1 fill an interval evenly, however many there are.
+_GOLDEN = 0.6180339887498949
+_CAPTIONS = {
+    "groups": "Points are maps; the bar is the mean of a group with its 95 % interval.",
+    "strip": "Points are maps; the bar is their mean with its 95 % interval.",
+    "covariate": "Added-variable plot: both axes are adjusted for the rest of the model, and the "
+    "slope of the line is the estimate of the contrast.",
+    "fitted": "What the contrast's columns fit, and the same with the residual; on the line both "
+    "are equal.",
+}
+
+
+def mean_interval(values):
+    """Return mean and half width of its 95 % interval, NaN for a single value.
+
+    Examples
+    --------
+    >>> [round(float(v), 3) for v in mean_interval(np.array([1.0, 2.0, 3.0]))]
+    [2.0, 2.484]
+    """
+    n = len(values)
+    if n < 2:
+        return float(values.mean()), np.nan
+    half = student_t.ppf(0.975, n - 1) * values.std(ddof=1) / np.sqrt(n)
+    return float(values.mean()), float(half)
+
+
+def draw_values(path, result, design, contrast, peaks, values):
+    """Draw the values of all maps at peaks.
+
+    Parameters
+    ----------
+    path : path
+        PNG to write.
+    result : PlottedMap
+    design : Design
+    contrast : Contrast
+    peaks : DataFrame
+        Rows of the peaks table, at least one.
+    values : array, shape (n, peaks)
+        NaN where a map has none.
+
+    Returns
+    -------
+    Picture
+    """
+    per_row = min(len(peaks), _PER_ROW)
+    n_rows = -(-len(peaks) // per_row)
+    width = max(WIDTH_PX // _PER_ROW * per_row, 420)
+    made = figure(width, _PANEL_PX * n_rows)
+    # Margins in pixels; a layout engine takes half of the time.
+    margins = {"left": 62 / width, "right": 1 - 10 / width, "wspace": 0.32}
+    height = _PANEL_PX * n_rows
+    margins |= {"bottom": 62 / height, "top": 1 - 56 / height, "hspace": 0.52}
+    panels = made.subplots(n_rows, per_row, squeeze=False, gridspec_kw=margins).ravel()
+    for axes in panels[len(peaks) :]:
+        axes.set_axis_off()
+    views, listed = [], []
+    for axes, (_, peak), own in zip(panels, peaks.iterrows(), values.T, strict=False):
+        view = view_peak(design, contrast, own)
+        found = f"{result.unit} {number(result.height(peak))}"
+        place = ", ".join(number(float(peak[axis])) for axis in "xyz")
+        axes.set_title(f"{peak_name(peak)}\n({place}) mm, {found}", fontsize=9.5)
+        if view is None:
+            axes.text(0.5, 0.5, "too few maps\nhave a value", ha="center", va="center")
+            axes.set_axis_off()
+            continue
+        _DRAW[view.kind](axes, view, design)
+        axes.set_ylabel(view.y_label, fontsize=9)
+        axes.tick_params(labelsize=8.5)
+        axes.spines[["top", "right"]].set_visible(False)
+        views.append(view)
+        listed.append(_in_words(peak, view, design))
+    alt = f"Values of {plural(len(values), 'map')} at the {plural(len(peaks), 'highest peak')} "
+    alt += f"of {result.shown_name}: " + "; ".join(listed or ["too few maps have a value"])
+    return Picture(save(made, path), "values", alt, _caption(views, design), result.about)
+
+
+def _caption(views, design):
+    notes = [_CAPTIONS[kind] for kind in dict.fromkeys(view.kind for view in views)]
+    by_group = any(view.kind in ("groups", "strip") for view in views)
+    if by_group and any(view.y_label.endswith("adjusted") for view in views):
+        notes.append("Adjusted: without what the other columns of the design explain.")
+    if by_group and len(set(design.participants)) < len(design.participants):
+        notes.append("Lines join the maps of a participant.")
+    if any(view.outliers for view in views):
+        notes.append("Named: studentised residual beyond 3.")
+    return " ".join(notes)
+
+
+def _in_words(peak, view, design):
+    text = f"{peak_name(peak)}, "
+    if view.kind == "groups":
+        text += ", ".join(
+            f"mean {number(view.y[view.x == i].mean())} in {name}"
+            for i, name in enumerate(view.groups)
+            if (view.x == i).any()
+        )
+    elif view.kind == "covariate":
+        text += f"slope {number(view.estimate)} against {view.x_label}"
+    elif view.kind == "strip":
+        text += f"mean {number(view.y.mean())}"
+    else:
+        explained = np.nan_to_num(correlation(view.x, view.y))
+        text += f"correlation of fitted and observed {number(explained)}"
+    missing = len(design.participants) - len(view.rows)
+    text += f", {plural(missing, 'map')} without a value" if missing else ""
+    names = [str(design.keys["participant_id"].iloc[row]) for row in view.outliers]
+    return text + (f", outlying {', '.join(dict.fromkeys(names))}" if names else "")
+
+
+def _name_outliers(axes, view, design, x):
+    middle = np.mean(axes.get_xlim())
+    for row in view.outliers:
+        at = int(np.flatnonzero(view.rows == row)[0])
+        left = x[at] <= middle
+        axes.annotate(
+            shorten(str(design.keys["participant_id"].iloc[row]), 14), (x[at], view.y[at]),
+            xytext=(5 if left else -5, 0), textcoords="offset points", fontsize=8,
+            ha="left" if left else "right", va="center", color=DARK,
+        )  # fmt: skip
+
+
+def _draw_groups(axes, view, design):
+    """Draw points of every group or of one strip, with mean and interval."""
+    names = view.groups or ("all maps",)
+    who = np.array(design.participants)[view.rows]
+    order = {name: i for i, name in enumerate(dict.fromkeys(who))}
+    steps = np.array([order[name] for name in who]) * _GOLDEN % 1
+    x = view.x + (steps - 0.5) * _JITTER
+    if len(order) < len(who):
+        for name in order:
+            own = np.flatnonzero(who == name)
+            own = own[np.argsort(x[own], kind="stable")]
+            axes.plot(x[own], view.y[own], color="#bbbbbb", linewidth=0.7, zorder=1)
+    axes.plot(x, view.y, "o", markersize=3.5, color=BLUE, alpha=0.65, markeredgewidth=0, zorder=2)
+    for i in range(len(names)):
+        own = view.y[view.x == i]
+        if len(own):
+            mean, half = mean_interval(own)
+            axes.plot([i - 0.28, i + 0.28], [mean, mean], color=ORANGE, linewidth=2.2, zorder=4)
+            axes.errorbar(i + 0.28, mean, half, color=ORANGE, capsize=4, linewidth=1.8, zorder=3)
+    labels = [
+        f"{shorten(name, 16)}\nn = {int((view.x == i).sum())}" for i, name in enumerate(names)
+    ]
+    axes.set_xticks(range(len(names)), labels)
+    if len(names) > 4:
+        axes.set_xticks(range(len(names)), [shorten(n, 16) for n in names], rotation=90)
+    axes.set_xlim(-0.6, len(names) - 0.4)
+    if view.kind == "strip" or view.y.min() < 0 < view.y.max():
+        axes.axhline(0, color=DARK, linewidth=0.8, linestyle=":", zorder=0)
+    _name_outliers(axes, view, design, x)
+
+
+def _draw_points(axes, view, design):
+    """Draw points against a covariate or fitted values, with the line."""
+    axes.plot(view.x, view.y, "o", markersize=3.5, color=BLUE, alpha=0.65, markeredgewidth=0)
+    ends = np.array([view.x.min(), view.x.max()])
+    axes.plot(ends, view.line[0] + view.line[1] * ends, color=ORANGE, linewidth=2)
+    axes.set_xlabel(shorten(view.x_label, 36), fontsize=9)
+    if view.kind == "covariate":
+        axes.set_title(f"{axes.get_title()}\nslope {number(view.line[1])}", fontsize=9.5)
+    _name_outliers(axes, view, design, view.x)
+
+
+_DRAW = {
+    "groups": _draw_groups,
+    "strip": _draw_groups,
+    "covariate": _draw_points,
+    "fitted": _draw_points,
+}

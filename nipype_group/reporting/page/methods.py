@@ -1,0 +1,289 @@
+"""The methods section that a run writes about itself, with references."""
+
+import json
+from importlib.resources import files
+
+from nipype_group.reporting.forms import form_of
+from nipype_group.reporting.wording import count, listing
+from nipype_group.whole_files import read_json
+
+# Height or cluster control: sentence and references. {alpha}, {tail} and the like are filled in.
+# What maps held of which t or z was made.
+_CONVERTED = {
+    "r": "the correlation",
+    "d": "Cohen's d",
+    "p": "uncorrected p",
+    "1-p": "uncorrected 1-p",
+    "logp": "-log10 of uncorrected p",
+}
+_CONTROL_TEXT = {
+    "none": ("at a fixed height of z {height}, uncorrected", ()),
+    "fpr": ("at p {alpha:g}, uncorrected", ()),
+    "bonferroni": ("for the familywise error by Bonferroni", ()),
+    "sidak": ("for the familywise error by Šidák", ("sidak1967",)),
+    "holm": ("for the familywise error by Holm", ("holm1979",)),
+    "hommel": ("for the familywise error by Hommel", ("hommel1988",)),
+    "fdr": ("for the false discovery rate", ("benjamini1995",)),
+    "fdr-by": ("for the false discovery rate under any dependence", ("benjamini2001",)),
+    "fdr-bky": ("for the false discovery rate, adaptively in two stages", ("benjamini2006",)),
+    "fdr-storey": ("for the false discovery rate, adaptively by Storey", ("storey2002",)),
+    "rft": (
+        "for the familywise error of voxels by the smaller of the thresholds of random field "
+        "theory and Bonferroni",
+        ("worsley1996",),
+    ),
+    "rft-cluster": (
+        "for the familywise error of cluster extents by random field theory, with clusters "
+        "formed at z {forming}",
+        ("friston1994", "chumbley2010"),
+    ),
+    "permutation": (
+        "for the familywise error of voxels by the permutation distribution of the largest "
+        "statistic",
+        ("nichols2002",),
+    ),
+    "permutation-fdr": ("for the false discovery rate of permutation p", ("benjamini1995",)),
+    "permutation-extent": (
+        "for the familywise error of cluster extents by permutation, with clusters formed at "
+        "z {forming}",
+        ("nichols2002",),
+    ),
+    "permutation-mass": (
+        "for the familywise error of cluster masses by permutation, with clusters formed at "
+        "z {forming}",
+        ("bullmore1999",),
+    ),
+    "permutation-tfce": (
+        "for the familywise error of threshold-free cluster enhancement by permutation",
+        ("smith2009",),
+    ),
+}
+
+
+class _Text:
+    """Sentences and the references they cite, numbered in the order of their first citation."""
+
+    def __init__(self):
+        self.sentences, self.keys = [], []
+
+    def add(self, sentence, *keys):
+        """Add a sentence; its references follow its last word."""
+        self.keys += [key for key in keys if key not in self.keys]
+        marks = ", ".join(str(self.keys.index(key) + 1) for key in keys)
+        self.sentences.append(f"{sentence}{f' [{marks}]' if marks else ''}.")
+
+
+def methods_text(folder):
+    """Write the methods of the analysis in a group folder.
+
+    Parameters
+    ----------
+    folder : GroupFolder
+
+    Returns
+    -------
+    sentences : list of str
+    keys : list of str
+        References, in the order of their numbers.
+    """
+    text, about = _Text(), folder.about
+    if folder.package is None:
+        _maps(text, folder, about)
+        _model(text, folder, about)
+    else:
+        _peer(text, folder, about)
+    results = [result for c in folder.contrasts for result in folder.results(c.label)]
+    _inference(text, results, folder.package)
+    _permutation(text, folder.read_json("permutations"))
+    _discoveries(text, folder)
+    atlases = {a["Name"]: a for r in results for a in r.settings.get("Atlases", [])}
+    if atlases:
+        named = listing(f"{name} (space {a['Space']})" for name, a in atlases.items())
+        text.add(
+            "Clusters were labelled by the share of their voxels in each region, peaks by the "
+            f"nearest voxel, of the atlases {named.replace('_', ' ')}"
+        )
+    versions = about.get("SoftwareVersions", {})
+    if versions:
+        text.add(
+            f"{'The analysis' if folder.package is None else 'All else'} ran in nipype_group "
+            f"{versions['nipype_group']} on Nipype "
+            f"{versions['nipype']}",
+            "gorgolewski2011",
+        )
+        text.add("Figures of brains were drawn with nilearn", "abraham2014")
+    return text.sentences, text.keys
+
+
+def _maps(text, folder, about):
+    n_maps, n_participants = about.get("NumberOfInputs"), about.get("NumberOfSubjects")
+    if n_maps is None:
+        return
+    space = about.get("SpatialReference")
+    who = count(n_participants, "participant")
+    maps = f"One effect map of each of {who}" if n_maps == n_participants else (
+        f"{n_maps:,} effect maps of {who}"
+    )  # fmt: skip
+    fwhm = [v for v in about.get("SmoothingFWHM") or [] if v]
+    smooth = f"smoothed with a Gaussian kernel of {' x '.join(f'{v:g}' for v in fwhm)} mm FWHM"
+    text.add(
+        f"{maps}{f' in the space {space}' if space else ''} "
+        f"{'were' if n_maps > n_participants else 'was'} {f'{smooth} and ' if fwhm else ''}"
+        f"analysed in {_voxels(folder, about)}"
+    )
+    excluded = folder.read_rows("excluded")
+    if excluded is not None and len(excluded):
+        text.add(f"{count(len(excluded), 'map was', 'maps were')} left out beforehand")
+
+
+def _voxels(folder, about):
+    smoothness = folder.read_json("smoothness")
+    coverage = about.get("Parameters", {}).get("min_coverage", 1.0)
+    which = "that every map covers" if coverage == 1 else f"that {coverage:.0%} of the maps cover"
+    n_voxels = smoothness.get("NumberOfVoxels")
+    return f"{'the voxels' if n_voxels is None else count(n_voxels, 'voxel')} {which}"
+
+
+def _model(text, folder, about):
+    if folder.design is None:
+        return
+    formula = about.get("Formula")
+    columns = folder.design.columns
+    shown = listing(columns) if len(columns) <= 8 else f"{len(columns)} columns"
+    text.add(
+        "At every voxel a linear model "
+        + (f"({formula}; columns {shown}) " if formula else f"with the columns {shown} ")
+        + f"was fitted by ordinary least squares, with {folder.design.model.dof} residual degrees "
+        "of freedom"
+    )
+    tests = listing(f"{c.name} ({c.test}: {c.expression})" for c in folder.contrasts)
+    text.add(f"Contrasts were {tests}")
+
+
+def _peer(text, folder, about):
+    """Say what another package computed, and what was taken of it."""
+    package = "another program" if folder.package == "unknown" else folder.package
+    n_maps = about.get("NumberOfInputs")
+    of_maps = "" if n_maps is None else f" of {count(n_maps, 'map')}"
+    tests, converted = [], []
+    for contrast in folder.contrasts:
+        kind = folder.stat_types[contrast.label]
+        sidecar = folder.read_json("statmap", contrast=contrast.label, stat=kind)
+        dof = sidecar.get("DegreesOfFreedom")
+        dof = ", ".join(f"{v:g}" for v in (dof if isinstance(dof, list) else [dof]) if v)
+        if sidecar.get("ConvertedFrom"):
+            source = _CONVERTED.get(sidecar["ConvertedFrom"], sidecar["ConvertedFrom"])
+            converted.append(f"{kind} was computed from {source}")
+        tests.append(f"{contrast.name} ({kind}{f', {dof} degrees of freedom' if dof else ''})")
+    taken = listing(converted) if converted else "statistic maps were taken as they are"
+    text.add(
+        f"The model{of_maps} was fitted by {package}, whose {taken}; nothing was estimated anew"
+    )
+    text.add(f"Contrasts were {listing(tests)}")
+    text.add("Where the package stores no z, it was computed from the tail of the statistic")
+
+
+def _inference(text, results, package=None):
+    seen = set()
+    for result in results:
+        settings = result.settings
+        key = (result.control, settings.get("Alpha"), settings["Tail"])
+        if key in seen:
+            continue
+        seen.add(key)
+        forming = settings.get("ClusterFormingZ")
+        sentence, keys = _CONTROL_TEXT[result.control]
+        if "CorrectedBy" in settings:
+            # How clusters formed is not in the package's files.
+            sentence = sentence.partition(", with clusters")[0]
+        sentence = sentence.format(
+            alpha=settings.get("Alpha") or 0.0,
+            height=f"{settings.get('ThresholdZ') or 0:.3g}",
+            forming="n/a" if forming is None else f"{forming:.3g}",
+        )
+        if "CorrectedBy" in settings:
+            # As it is: what a file says is no format.
+            sentence += f" in {settings['CorrectedBy'] or package}"
+        level = "" if result.control in ("none", "fpr") else f" at {settings['Alpha']:g}"
+        verb = "was thresholded" if result.control in ("none", "fpr") else "was corrected"
+        sides = "two-sided" if settings["Tail"] == "two-sided" else f"{settings['Tail']} side"
+        if settings.get("StatisticType") == "F":
+            sides = "F has no side"
+        if settings.get("ExtentsInLocalResels"):
+            keys = (*keys, "hayasaka2004")
+        text.add(f"The statistic {verb} {sentence}{level} ({sides})", *keys)
+
+
+def _permutation(text, plan):
+    if not plan:
+        return
+    keys = ["winkler2014"]
+    if plan["Method"] == "freedman-lane":
+        keys.insert(0, "freedman1983")
+    if "block" in plan["Description"]:
+        keys.append("winkler2015")
+    if plan["EarlyStop"]:
+        keys.append("besag1991")
+    text.add(plan["Description"].rstrip("."), *keys)
+
+
+def _discoveries(text, folder):
+    found = [
+        read_json(file.path, form_of("statmap"))
+        for file in folder.files
+        if file.entities.get("stat") == "tdp" and file.path.suffix == ".json"
+    ]
+    if found:
+        heights = listing(f"{z:g}" for z in found[0]["ThresholdsZ"])
+        keys = ["rosenblatt2018"]
+        if "Template" in found[0]:
+            keys.append(
+                "blain2022" if found[0]["Template"]["Kind"] == "learned" else "blanchard2020"
+            )
+        text.add(
+            f"Proportions of true discoveries of clusters at z {heights} were bounded for all of "
+            f"them at once, with a chance of {found[0]['Alpha']:g} that any bound fails",
+            *keys,
+        )
+
+
+def references():
+    """Return all references by key, as `references.json` holds them."""
+    return json.loads(files("nipype_group.data").joinpath("references.json").read_text("utf-8"))
+
+
+def cite(reference):
+    """Write a reference as a line of a bibliography.
+
+    Examples
+    --------
+    >>> cite({"author": ["Holm, S."], "title": "A test", "journal": "J", "year": 1979,
+    ...       "volume": "6", "pages": "65-70"})
+    'Holm, S. (1979). A test. J 6: 65-70.'
+    """
+    authors = ", ".join(reference["author"])
+    where = f"{reference['journal']} {reference['volume']}: {reference['pages']}."
+    doi = f" doi:{reference['doi']}" if "doi" in reference else ""
+    return f"{authors} ({reference['year']}). {reference['title']}. {where}{doi}"
+
+
+def bibtex(keys):
+    """Write references as BibTeX.
+
+    Examples
+    --------
+    >>> print(bibtex(["holm1979"]))  # doctest: +ELLIPSIS
+    @article{holm1979,
+      author = {Holm, S.},
+      title = {{A simple sequentially rejective multiple test procedure}},
+    ...
+    """
+    known, entries = references(), []
+    for key in keys:
+        fields = dict(known[key])
+        fields["author"] = " and ".join(fields["author"])
+        fields["title"] = f"{{{fields['title']}}}"
+        fields["pages"] = fields["pages"].replace("-", "--")
+        lines = [f"  {name} = {{{value}}}" for name, value in fields.items()]
+        entries.append(f"@article{{{key},\n" + ",\n".join(lines) + "\n}\n")
+    return "\n".join(entries)

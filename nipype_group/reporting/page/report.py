@@ -1,0 +1,430 @@
+"""One HTML page of a group folder: nothing outside it is loaded, so it can be mailed.
+
+Figures are embedded, tables sort and download in the page, and its content security policy
+forbids every request.
+"""
+
+import json
+import re
+import warnings
+from importlib.resources import files
+from pathlib import Path
+
+import jinja2
+import numpy as np
+from markupsafe import Markup
+
+from nipype_group._version import __version__
+from nipype_group.reporting import wording
+from nipype_group.reporting.derivatives.read import GroupFolder
+from nipype_group.reporting.forms import DICTIONARY
+from nipype_group.reporting.page.methods import bibtex, cite, methods_text, references
+from nipype_group.reporting.page.tables import (
+    column_titles,
+    corrections_table,
+    embedded,
+    file_table,
+    is_empty,
+    typed,
+)
+from nipype_group.whole_files import read_json, replace_text
+
+_REGION_ROWS = 40
+_THUMBNAILS = 10
+# Columns of the tables that the page shows, where they hold anything; downloads have all.
+_CLUSTER_COLUMNS = (
+    "cluster_id", "sign", "n_voxels", "volume_mm3", "peak_stat", "peak_zscore", "peak_x", "peak_y",
+    "peak_z", "effect_at_peak", "p_unc", "p_fwe", "p_fdr", "p_fwe_rft", "p_fwe_voxel",
+    "p_fwe_extent", "p_fwe_mass", "p_fwe_tfce", "tdp", "hemisphere", "label", "label_percent",
+)  # fmt: skip
+_REGION_COLUMNS = (
+    "atlas", "name", "n_voxels", "effect", "standard_error", "stat", "zscore", "p_unc", "p_fdr",
+    "p_holm", "p_fwe_perm", "tdp",
+)  # fmt: skip
+_HIDDEN_PEAK_COLUMNS = ("sign", "i", "j", "k", "distance_to_main_mm")
+
+
+def write_report(group_dir, path=None, viewer=False):
+    """Write the report of a group folder as one HTML page.
+
+    Parameters
+    ----------
+    group_dir : path
+        Folder of results, or the data set that holds it.
+    path : path, optional
+        Where to; default: ``<task and space>_report.html`` in the folder.
+    viewer : bool
+        Whether an interactive viewer of each contrast is embedded, about 0.7 MB each.
+
+    Returns
+    -------
+    str
+        Path of the page.
+
+    Raises
+    ------
+    FileNotFoundError
+        Where the folder holds no group results.
+    """
+    folder = GroupFolder(group_dir)
+    if path is None:
+        stem = "_".join([*(f"{k}-{v}" for k, v in folder.entities.items()), "report.html"])
+        path = folder.path / stem
+    path = Path(path).absolute()
+    page = _environment().get_template("report.html.jinja").render(**_context(folder, viewer))
+    return str(replace_text(path, page))
+
+
+def _environment():
+    data = files("nipype_group.data")
+    environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(lambda name: data.joinpath(name).read_text("utf-8")),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals["include_raw"] = lambda name: Markup(
+        data.joinpath(name).read_text("utf-8")
+    )
+    return environment
+
+
+def _context(folder, viewer):
+    contrasts = [_contrast(folder, contrast, viewer) for contrast in folder.contrasts]
+    sentences, keys = methods_text(folder)
+    known = references()
+    return {
+        "title": "Group analysis: " + ", ".join(c.name for c in folder.contrasts),
+        "facts": _facts(folder),
+        "participants": _participants(folder),
+        "quality": _quality(folder),
+        "design": _design(folder),
+        "contrasts": contrasts,
+        "methods": sentences,
+        "references": [cite(known[key]) for key in keys],
+        "bibtex": embedded(bibtex(keys), "application/x-bibtex"),
+        "parameters": _parameters(folder),
+        "versions": _pairs(folder.about.get("SoftwareVersions", {})),
+        "notes": [
+            *folder.about.get("Notes", []),
+            *folder.read_json("design").get("Notes", []),
+            *folder.read_json("mask", desc="group").get("Notes", []),
+            *(note for contrast in folder.contrasts for note in contrast.notes),
+        ],
+        "generator": f"nipype_group {__version__}",
+    }
+
+
+def _facts(folder):
+    about, facts = folder.about, []
+    if folder.package is not None:
+        facts.append(("Statistics by", _known_package(folder)))
+    if "NumberOfSubjects" in about:
+        facts.append(("Participants", f"{about['NumberOfSubjects']:,}"))
+    if "NumberOfInputs" in about:
+        facts.append(("Maps", f"{about['NumberOfInputs']:,}"))
+    excluded = folder.read_rows("excluded")
+    if excluded is not None:
+        facts.append(("Left out", f"{len(excluded):,}"))
+    if about.get("Formula"):
+        facts.append(("Model", about["Formula"]))
+    facts += [(key.capitalize(), value) for key, value in folder.entities.items()]
+    if any(about.get("SmoothingFWHM") or []):
+        fwhm = " x ".join(f"{v:g}" for v in about["SmoothingFWHM"])
+        facts.append(("Smoothing", f"{fwhm} mm FWHM"))
+    return facts
+
+
+def _known_package(folder):
+    return "another program" if folder.package == "unknown" else folder.package
+
+
+def _participants(folder):
+    observations = folder.read_rows("observations", ("participant_id", "map"))
+    excluded = folder.read_rows("excluded", ("map",))
+    if observations is None:
+        return None
+    inside = observations["participant_id"].nunique()
+    return {
+        "sentence": f"{wording.count(len(observations), 'map')} of "
+        f"{wording.count(inside, 'participant')} {'is' if len(observations) == 1 else 'are'} in; "
+        + (
+            f"{wording.count(len(excluded), 'row is', 'rows are')} out, for the reasons listed."
+            if len(excluded)
+            else "nobody is left out."
+        ),
+        "excluded": file_table(
+            folder.find("excluded", ".tsv"), "Left out, and why", _map_last(excluded)
+        )
+        if len(excluded)
+        else None,
+        "observations": file_table(
+            folder.find("observations", ".tsv"), "Maps in the analysis", _map_last(observations)
+        ),
+    }
+
+
+def _map_last(frame):
+    """Put the long paths at the end, without checksums."""
+    frame = frame.drop(columns=["sha256"], errors="ignore")
+    return frame[[c for c in frame if c != "map"] + ["map"]]
+
+
+def _quality(folder):
+    rows = folder.read_rows("quality")
+    figures = [
+        image
+        for kind in ("strip", "coverage", "outliers")
+        for image in _images(folder, folder.figures_of(kind))
+    ]
+    if rows is None and not figures:
+        return None
+    about = folder.read_json("quality")
+    titles = column_titles(about)
+    table = None
+    if rows is not None:
+        path = folder.find("quality", ".tsv")
+        rows = typed(rows.drop(columns=["map"], errors="ignore"))
+        table = file_table(path, "Quality of every map", rows, titles)
+    return {"figures": figures, "table": table}
+
+
+def _design(folder):
+    design = folder.design
+    if design is None:
+        return None
+    about = folder.read_json("design")
+    diagnostics = [
+        ("Maps", f"{about['NumberOfMaps']:,}"),
+        ("Columns", f"{len(about['Columns'])}"),
+        ("Rank", f"{about['Rank']}"),
+        ("Residual degrees of freedom", f"{about['DegreesOfFreedom']:,}"),
+        ("Condition number", f"{about['ConditionNumber']:.3g}"),
+        ("Largest leverage", f"{about['LargestLeverage']:.3g}"),
+    ]
+    reference = [
+        f"{factor}: levels {wording.listing(map(str, each['levels']))}"
+        + (f", reference {each['reference']}" if each["reference"] else "")
+        for factor, each in design.factors.items()
+        if len(each["levels"]) <= 12
+    ]
+    figures = [
+        image
+        for kind in ("design", "correlation")
+        for image in _images(folder, folder.figures_of(kind))
+    ]
+    return {"diagnostics": diagnostics, "factors": reference, "figures": figures}
+
+
+def _contrast(folder, contrast, viewer):
+    label = contrast.label
+    results = folder.results(label)
+    lead = results[0] if results else None
+    tail = lead.settings["Tail"] if lead else "two-sided"
+    images = {
+        kind: _images(folder, folder.figures_of(kind, Contrast=label))
+        for kind in ("weights", "unthresholded", "effectsize", "zdistribution", "nulldist")
+    }
+    return {
+        "name": contrast.name,
+        "label": label,
+        "test": folder.stat_types[label],
+        "expression": contrast.expression,
+        "question": wording.contrast_question(contrast, folder.design, tail),
+        "answer": wording.result_sentence(lead) if lead else "No threshold was applied.",
+        "images": images,
+        "corrections": corrections_table(results),
+        "results": [_result(folder, result, result is lead) for result in results],
+        "discoveries": _discoveries(folder, label),
+        "regions": _regions(folder, label),
+        "permutation": _permutation(folder, contrast, results),
+        "footer": _footer(folder, label, results),
+        "viewer": _viewer(folder, lead) if viewer and lead else None,
+    }
+
+
+def _result(folder, result, leads):
+    about = {"Contrast": result.contrast, "Desc": result.desc}
+    tables = []
+    for name, path in result.tables.items():
+        frame = result.table(name)
+        if name == "clusters":
+            frame = frame[[c for c in _CLUSTER_COLUMNS if c in frame]]
+        elif name == "peaks":
+            frame = frame.drop(columns=list(_HIDDEN_PEAK_COLUMNS), errors="ignore")
+        if len(frame):
+            frame = frame.drop(columns=[c for c in frame if is_empty(frame[c])])
+            titles = column_titles(read_json(path.with_suffix(".json"), DICTIONARY))
+            tables.append(file_table(path, name.capitalize(), frame, titles))
+    # The page is small enough to be mailed: other results show one picture.
+    kinds = ("glassbrain", "slices", "mosaic", "surface", "peaks", "values") if leads else (
+        "glassbrain" if folder.figures_of("glassbrain", **about) else "slices",
+    )  # fmt: skip
+    settings = result.settings
+    return {
+        "desc": result.desc,
+        # No capitalize(): it would take the capitals of names away.
+        "title": (
+            "Fixed height"
+            if result.control == "none"
+            else result.correction[:1].upper() + result.correction[1:]
+        ),
+        "leads": leads,
+        "sentence": wording.result_sentence(result),
+        "images": [i for k in kinds for i in _images(folder, folder.figures_of(k, **about))],
+        "thumbnails": _images(folder, folder.figures_of("cluster", **about))[:_THUMBNAILS],
+        "tables": tables,
+        "advice": [row["Advice"] for row in settings.get("NearAlpha", [])[:1]],
+        "warnings": settings.get("AtlasWarnings", []),
+    }
+
+
+def _discoveries(folder, label):
+    tables = []
+    for suffix, caption in (("tdp", "clusters"), ("regions", "regions")):
+        for file in folder.files:
+            own = file.entities
+            if (
+                file.suffix == suffix
+                and file.path.suffix == ".tsv"
+                and own.get("contrast") == label
+                and own.get("desc", "").startswith("ari")
+            ):
+                frame = typed(folder.read_rows(suffix, contrast=label, desc=own["desc"]))
+                if len(frame):
+                    frame = frame.drop(columns=[c for c in frame if is_empty(frame[c])])
+                    title = f"True discovery proportions of {caption}"
+                    about = folder.read_json(suffix, contrast=label, desc=own["desc"])
+                    tables.append(file_table(file.path, title, frame, column_titles(about)))
+    return tables
+
+
+def _regions(folder, label):
+    """Make the table of the region models of a contrast."""
+    frame = folder.read_rows("regions", ("p_unc",), contrast=label, desc="model")
+    if frame is None or not len(frame):
+        return None
+    about = folder.read_json("regions", contrast=label, desc="model")
+    titles = column_titles(about)
+    frame = typed(frame).sort_values("p_unc")
+    frame = frame[[c for c in _REGION_COLUMNS if c in frame and not is_empty(frame[c])]]
+    path = folder.find("regions", ".tsv", contrast=label, desc="model")
+    title = "Models of atlas regions, those of the smallest p first"
+    return file_table(path, title, frame, titles, _REGION_ROWS)
+
+
+def _permutation(folder, contrast, results):
+    plan = folder.read_json("permutations")
+    if contrast.name not in plan.get("Contrasts", []):
+        return None
+    family = next(f for f in plan["Families"].values() if contrast.name in f["Contrasts"])
+    distinct = family["DistinctShufflings"]
+    if not isinstance(distinct, str):  # text beyond what a float holds
+        distinct = f"{distinct:,}" if distinct < 1e6 else f"{distinct:.2g}"
+    facts = [
+        ("Shuffles", f"{family['Shuffles']:,} with the unshuffled one, {family['Shuffling']}"),
+        ("Distinct", distinct),
+        ("Smallest p", f"{family['SmallestP'][contrast.name]:.2g}"),
+        ("Seed", f"{plan['RandomSeed']}"),
+    ]
+    of_all = [r.settings["ContrastP"] for r in results if r.settings.get("ContrastP") is not None]
+    if of_all:
+        facts.append(("p of an effect anywhere", f"{of_all[0]:.3g}"))
+    advice = [row["Advice"] for r in results for row in r.settings.get("NearAlpha", [])]
+    return {
+        "text": plan["Description"],
+        "facts": facts,
+        "warnings": plan["Warnings"],
+        "advice": advice,
+    }
+
+
+def _footer(folder, label, results):
+    """Say what SPM's footers say: dof, smoothness, search volume, critical values."""
+    items, smoothness = [], folder.smoothness(label)
+    about = folder.read_json("statmap", contrast=label, stat="z") or folder.about
+    dof = about.get("DegreesOfFreedom")
+    if dof is not None:
+        shown = ", ".join(f"{d:g}" for d in np.atleast_1d(dof))
+        items.append(("Degrees of freedom", shown))
+    if smoothness.get("FWHMMillimetres"):
+        mm, voxels = smoothness["FWHMMillimetres"], smoothness["FWHMVoxels"]
+        items += [
+            ("FWHM", f"{_triple(mm)} mm; {_triple(voxels)} voxels"),
+            (
+                "Volume",
+                f"{smoothness['NumberOfVoxels']:,} voxels, {smoothness['Resels'][-1]:.1f} resels "
+                f"({smoothness['VoxelsPerResel']:.1f} voxels a resel)",
+            ),
+        ]
+    searched = {r.settings.get("SearchVolumeVoxels") for r in results} - {None}
+    if searched:
+        items.append(("Search volume", f"{max(searched):,} voxels"))
+    for result in results:
+        value = wording.critical_value(result.settings)
+        if value:
+            items.append((f"Critical value, {result.desc}", value))
+    return items
+
+
+def _triple(values):
+    return " x ".join(f"{v:.1f}" for v in values)
+
+
+def _viewer(folder, lead):
+    """Return the page of an interactive viewer of the leading result, None without survivors."""
+    from nilearn import plotting  # here, as it takes seconds and is rarely wanted
+
+    found = [
+        file.path
+        for file in folder.files
+        if file.suffix == "statmap"
+        and file.path.name.endswith(".nii.gz")
+        and file.entities.get("desc") == lead.desc
+        and file.entities.get("contrast") == lead.contrast
+        and file.entities.get("stat") != "logp"
+    ]
+    if not found or not lead.survives:
+        return None
+    with warnings.catch_warnings():
+        # numpy's median of the masked template inside nilearn.
+        warnings.filterwarnings("ignore", message=".*'partition' will ignore the 'mask'")
+        # nilearn writes the title into a script as it is; labels are letters and digits.
+        title = re.sub(r"[^\w ]", "", f"{lead.contrast} {lead.desc}")
+        page = plotting.view_img(str(found[0]), threshold=1e-6, title=title).get_standalone()
+    # A viewer has a frame of its own, where its names need no random part, which would be another
+    # one in every page.
+    page = re.sub(r"-[0-9a-f]{32}\b", "", page)
+    # Its icon would be fetched from the network.
+    return re.sub(r"<link[^>]*icon[^>]*>", "", page)
+
+
+def _parameters(folder):
+    pairs = _pairs(folder.about.get("Parameters", {}))
+    return [(name.replace("_", " "), text) for name, text in pairs]
+
+
+def _pairs(content):
+    return [
+        (name, value if isinstance(value, str) else json.dumps(value))
+        for name, value in content.items()
+        if value not in (None, [], "")
+    ]
+
+
+def _images(folder, entries):
+    """Embed figures; one whose file is gone is left out."""
+    images = []
+    for entry in entries:
+        content = folder.picture(entry)
+        if content is not None:
+            images.append(
+                {
+                    "source": embedded(content, "image/png"),
+                    "alt": entry["Alt"],
+                    "caption": entry.get("Caption", ""),
+                    "kind": entry["Kind"],
+                }
+            )
+    return images

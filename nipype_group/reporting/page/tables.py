@@ -1,0 +1,203 @@
+"""Tables of the report's page: cells, and the file that a table can be downloaded as."""
+
+import base64
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from nipype_group.reporting import wording
+from nipype_group.reporting.tables.columns import COLUMNS, MISSING
+from nipype_group.whole_files import read_text
+
+# Rows of a table that a page shows; the file beside it has all.
+_MAX_ROWS = 500
+_TSV = "text/tab-separated-values"
+_STATISTICS = ("stat", "zscore", "z", "peak_stat", "peak_zscore", "stat_mean")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell of a table: what is shown, and what it sorts and downloads as."""
+
+    shown: str
+    value: str
+
+    @property
+    def is_number(self):
+        """Whether it stands to the right."""
+        return self.value == MISSING or _float(self.value) is not None
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of the page.
+
+    Parameters
+    ----------
+    name : str
+        File name of its download.
+    caption : str
+    columns : list of (name, title)
+        The title explains the name.
+    rows : list of list of Cell
+    download : str
+        The whole file as a link holds it.
+    note : str
+        What the page leaves out.
+    """
+
+    name: str
+    caption: str
+    columns: list
+    rows: list
+    download: str
+    note: str = ""
+
+
+def corrections_table(results):
+    """Make the table of all corrections side by side.
+
+    Parameters
+    ----------
+    results : list of Result
+        Of one contrast, see `nipype_group.reporting.derivatives.read`.
+
+    Returns
+    -------
+    Table
+    """
+    rows = []
+    for result in results:
+        settings = result.settings
+        alpha = settings.get("Alpha")
+        smallest = settings.get("SmallestCorrectedP")
+        texts = (
+            result.desc,
+            result.correction if result.control not in ("none", "fpr") else "uncorrected",
+            MISSING if alpha is None else f"{alpha:g}",
+            settings["Tail"],
+            wording.critical_value(settings) or MISSING,
+            f"{settings['SurvivingVoxels']}",
+            f"{settings['Clusters']}",
+            wording.number(settings.get("LargestZ", settings.get("LargestStatistic"))),
+            wording.number(settings.get("SmallestZ", settings.get("SmallestStatistic"))),
+            MISSING if smallest is None else f"{smallest:.3g}",
+        )
+        rows.append([Cell(text, text) for text in texts])
+    columns = (
+        ("desc", "label of the result in the file names"),
+        ("controls", "error rate that is controlled"),
+        ("alpha", "level of the error rate"),
+        ("tail", "sides tested"),
+        ("critical value", "what a voxel or cluster has to reach"),
+        ("voxels", "voxels that survive"),
+        ("clusters", "clusters that survive"),
+        ("largest", "largest statistic of all voxels"),
+        ("smallest", "smallest statistic of all voxels"),
+        ("smallest p", "smallest corrected p"),
+    )
+    lines = [[name for name, _ in columns], *([cell.value for cell in row] for row in rows)]
+    return Table(
+        "corrections.tsv",
+        "All corrections side by side",
+        list(columns),
+        rows,
+        embedded("\n".join("\t".join(line) for line in lines) + "\n", _TSV),
+    )
+
+
+def embedded(content, kind):
+    """Return a link that holds content.
+
+    Parameters
+    ----------
+    content : str or bytes
+    kind : str
+        Media type.
+
+    Examples
+    --------
+    >>> embedded("a", "text/plain")
+    'data:text/plain;base64,YQ=='
+    """
+    content = content.encode() if isinstance(content, str) else content
+    return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
+
+
+def column_titles(about):
+    """Return what the columns of a table mean, from its dictionary."""
+    entries = {k: v for k, v in about.items() if isinstance(v, dict) and "Description" in v}
+    return {
+        name: entry["Description"] + (f", {entry['Units']}" if "Units" in entry else "")
+        for name, entry in entries.items()
+    }
+
+
+def file_table(path, caption, frame, titles=None, max_rows=_MAX_ROWS):
+    """Make a table of the page of a file.
+
+    Parameters
+    ----------
+    path : Path
+        The file, which the page embeds for download where it is not longer than `max_rows`.
+    caption : str
+    frame : DataFrame
+        What is shown of it.
+    titles : dict, optional
+        Column to what it means.
+    max_rows : int
+        Rows shown; more are left out, and said to be.
+
+    Returns
+    -------
+    Table
+    """
+    titles, shown = titles or {}, frame.head(max_rows)
+    columns = [(str(c), titles.get(c, "")) for c in frame.columns]
+    cells = [[_cell(value, c) for value in shown[c]] for c in frame.columns]
+    note = ""
+    text = read_text(path)
+    if len(frame) > max_rows:
+        note = f"The first {max_rows} of {len(frame):,} rows; {path.name} has all."
+        text = shown.to_csv(sep="\t", index=False, na_rep=MISSING)
+    link = embedded(text, _TSV)
+    return Table(path.name, caption, columns, [list(row) for row in zip(*cells)], link, note)
+
+
+def _cell(value, column):
+    if pd.isna(value):
+        return Cell(MISSING, MISSING)
+    if isinstance(value, (float, np.floating)):
+        exact = f"{value + 0.0:.6g}"
+        if column.startswith("p_"):
+            return Cell(wording.p_value(value), exact)
+        if COLUMNS.get(column, ("", ""))[1] in ("mm", "mm^3"):
+            return Cell(f"{value + 0.0:.0f}", exact)
+        if column in _STATISTICS:
+            return Cell(f"{value + 0.0:.2f}", exact)
+        return Cell(f"{value + 0.0:.3g}", exact)
+    text = " ".join(str(value).split())
+    return Cell(text.replace("_", " ") if column in ("label", "name") else text, text)
+
+
+def is_empty(column):
+    """Tell whether a column holds nothing but n/a."""
+    return bool((column.isna() | (column.astype(str) == MISSING)).all())
+
+
+def typed(frame):
+    """Give the columns of a table read as text their types."""
+    frame = frame.copy()
+    for column in frame:
+        numbers = pd.to_numeric(frame[column], errors="coerce")
+        if numbers.notna().sum() == frame[column].notna().sum():
+            frame[column] = numbers
+    return frame
+
+
+def _float(text):
+    try:
+        return float(text)
+    except ValueError:
+        return None

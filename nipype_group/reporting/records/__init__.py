@@ -1,0 +1,1 @@
+"""What results were made from, and which files are theirs."""

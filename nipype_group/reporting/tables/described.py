@@ -1,0 +1,66 @@
+"""Tables with a JSON dictionary beside them: what columns mean, and how the table came about."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from nipype_group.reporting.tables.columns import (
+    MISSING,
+    cell_text,
+    plain_settings,
+)
+from nipype_group.whole_files import replace_text
+
+
+def write_described_table(path, table, columns, settings, digits=6):
+    """Write a TSV and, under the same name, the JSON of its columns.
+
+    Parameters
+    ----------
+    path : path
+        Ending in .tsv.
+    table : DataFrame
+        What is missing is written as n/a.
+    columns : dict
+        Column to its description, or to (description, unit); columns that it does not name are
+        left without.
+    settings : dict
+        How the table came about, under ``TableSettings``; numbers that are not finite become null.
+    digits : int
+        Significant digits of floats.
+
+    Returns
+    -------
+    table_file, json_file : str
+        Absolute.
+    """
+    path = Path(path).absolute()
+    cells = [[_cell(value, digits) for value in table[column]] for column in table]
+    lines = [
+        "\t".join(cell_text(str(name)) for name in table.columns),
+        *("\t".join(row) for row in zip(*cells)),
+    ]
+    about = {column: _describe(columns[column]) for column in table if column in columns}
+    about["TableSettings"] = plain_settings(settings)
+    text = json.dumps(about, indent=2, ensure_ascii=False, allow_nan=False)
+    json_file = path.with_suffix(".json")
+    replace_text(json_file, text + "\n")
+    return str(replace_text(path, "\n".join(lines) + "\n")), str(json_file)
+
+
+def _cell(value, digits):
+    if pd.isna(value):
+        return MISSING
+    if isinstance(value, (float, np.floating)):
+        # A minus before 0 says nothing.
+        return f"{value + 0.0:.{digits}g}"
+    return cell_text(str(value)) or MISSING
+
+
+def _describe(entry):
+    if isinstance(entry, dict):
+        return entry
+    description, unit = entry if isinstance(entry, tuple) else (entry, "")
+    return {"Description": description} | ({"Units": unit} if unit else {})

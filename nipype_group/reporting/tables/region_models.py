@@ -1,0 +1,241 @@
+"""Regions of atlases inside a mask, and the tables of region-level group models."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from nipype_group.design.tables import repeated
+from nipype_group.images import to_mm, voxel_volume_mm3
+from nipype_group.images.stacks import unmask
+from nipype_group.reporting.atlases.lookup import MIN_PERCENT, Atlas, region_shares, sample
+from nipype_group.reporting.tables.described import write_described_table
+from nipype_group.stats.discoveries.all_resolutions import ari_regions
+
+_STAT = "unit of the statistic"
+_EFFECT = "unit of the effect"
+# Columns of a table of regions, with their meaning and unit.
+COLUMNS = {
+    "atlas": "name of the atlas",
+    "index": "value, or volume, of the region in the image",
+    "name": "name of the region",
+    "n_voxels": ("number of voxels; of the mask, in the region", "voxel"),
+    "percent_of_region": (
+        "share of the region's volume; in the mask, expected volumes in a probabilistic atlas",
+        "%",
+    ),
+    "effect": (
+        "effect of the contrast; on the region's mean, where no map lacks voxels the mean of the "
+        "voxels' effects, of an F contrast the square root of the numerator's mean square",
+        _EFFECT,
+    ),
+    "standard_error": ("standard error of the effect; n/a for F", _EFFECT),
+    "stat": ("statistic; t or F, as the settings say", _STAT),
+    "dof": "residual degrees of freedom of the maps that have the region",
+    "zscore": ("z score; with the same upper tail as the statistic", "z"),
+    "p_unc": "uncorrected p value; of an F contrast the upper tail",
+    "p_fdr": (
+        "p value corrected for the false discovery rate; over the atlas (Benjamini and Hochberg "
+        "1995)"
+    ),
+    "p_bonferroni": "familywise p value over the regions of the atlas (Bonferroni)",
+    "p_holm": "familywise p value over the regions of the atlas (Holm 1979)",
+    "p_fwe_perm": (
+        "familywise p value by the largest statistic of every shuffle over the atlas's regions"
+    ),
+    "effect_size": "Cohen's d of t, partial R2 of F",
+    "zscore_mean": ("mean voxelwise z", "z"),
+    "peak_zscore": ("z score of the strongest voxel; on the side tested", "z"),
+    **{f"peak_{a}": (f"{a} coordinate of that voxel, RAS+", "mm") for a in "xyz"},
+    "tdp": "lower bound of the proportion of truly active voxels; by Rosenblatt et al. 2018",
+}
+_FLOATS = list(COLUMNS)[5:]
+
+
+@dataclass(frozen=True)
+class MaskRegions:
+    """All regions of an atlas, and the voxels of a mask in them.
+
+    Parameters
+    ----------
+    atlas : Atlas
+    indices : list of int
+        Value, or volume, of the k regions of the atlas, ascending.
+    numbers : int array, shape (v,)
+        Position in `indices` of every voxel of the mask, -1 outside all regions; the first axis
+        of the volume runs fastest.
+    percent : array, shape (k,)
+        Share of a region's volume in the mask; expected volumes in a probabilistic atlas.
+    """
+
+    atlas: Atlas
+    indices: list
+    numbers: np.ndarray
+    percent: np.ndarray
+
+    @classmethod
+    def of(cls, atlas, mask, affine):
+        """Look the voxels of a mask up in an atlas.
+
+        A voxel belongs to the region of the nearest voxel of the atlas, of a probabilistic atlas
+        to the most probable one of at least 5 %. Value 0 of a label image is no region.
+
+        Parameters
+        ----------
+        atlas : Atlas
+        mask : bool array, shape (x, y, z)
+        affine : array, shape (4, 4)
+            Voxel indices to mm.
+        """
+        inside = np.flatnonzero(mask.ravel(order="F"))
+        voxels = np.column_stack(np.unravel_index(inside, mask.shape, order="F"))
+        values, volumes = sample(atlas, to_mm(voxels, affine))
+        # Value 0 of a label image is what lies between the regions, even where it has a name.
+        indices = sorted(i for i in atlas.names if i != 0 or atlas.probabilistic)
+        place = {index: number for number, index in enumerate(indices)}
+        numbers, covered = np.full(len(inside), -1), np.zeros(len(indices))
+        for index, _, n_voxels, _, probability, here in region_shares(atlas, values):
+            if index in place:
+                numbers[here] = place[index]
+                covered[place[index]] = n_voxels * (
+                    probability / 100 if atlas.probabilistic else 1
+                )
+        whole = np.array([volumes.get(index, 0.0) for index in indices])
+        voxel_mm3 = voxel_volume_mm3(affine)
+        percent = np.divide(
+            100 * covered * voxel_mm3, whole, out=np.zeros(len(indices)), where=whole > 0
+        )
+        # Grids differ, so the volumes of a region that is covered whole differ a little.
+        return cls(atlas, indices, numbers, np.minimum(percent, 100))
+
+    @property
+    def n_voxels(self):
+        """Voxels of the mask in every region, shape (k,)."""
+        return np.bincount(self.numbers[self.numbers >= 0], minlength=len(self.indices))
+
+    @property
+    def columns(self):
+        """Name of every region, made unique by its index where two share one."""
+        names = [" ".join(str(self.atlas.names[i]).split()) for i in self.indices]
+        shared = set(repeated(names))
+        return [
+            f"{name} ({index})" if name in shared else name
+            for name, index in zip(names, self.indices, strict=True)
+        ]
+
+    def spread(self, means):
+        """Put columns of the first regions, shape (n, m), beside NaN for the others, (n, k)."""
+        everywhere = np.full((len(means), len(self.indices)), np.nan)
+        everywhere[:, : means.shape[1]] = means
+        return everywhere
+
+    def rows(self):
+        """Return what a table says of every region whatever the contrast, a dict of lists."""
+        return {
+            "atlas": [self.atlas.name] * len(self.indices),
+            "index": self.indices,
+            "name": [self.atlas.names[index] for index in self.indices],
+            "n_voxels": self.n_voxels,
+            "percent_of_region": self.percent,
+        }
+
+    def voxelwise(self, z, mask, affine, alpha, tail):
+        """Describe the voxelwise z of every region.
+
+        Parameters
+        ----------
+        z : array, shape (x, y, z)
+        mask : bool array, shape (x, y, z)
+            Voxels tested.
+        affine : array, shape (4, 4)
+            Voxel indices to mm.
+        alpha, tail
+            As for `ari_regions`.
+
+        Returns
+        -------
+        dict of array, shape (k,)
+            zscore_mean, peak_zscore, peak_x, peak_y, peak_z, tdp; NaN without voxels.
+        """
+        names = ("zscore_mean", "peak_zscore", "peak_x", "peak_y", "peak_z", "tdp")
+        found = {name: np.full(len(self.indices), np.nan) for name in names}
+        labels = np.round(unmask(self.numbers + 1, mask)).astype(np.int32)
+        sums = np.bincount(labels[mask], weights=z[mask], minlength=len(self.indices) + 1)[1:]
+        for region in ari_regions(z, labels, mask=mask, alpha=alpha, tail=tail):
+            place = region.name - 1
+            at = to_mm(region.peak, affine)
+            row = sums[place] / region.n_voxels, region.peak_z, *at, region.tdp
+            for name, value in zip(names, row, strict=True):
+                found[name][place] = value
+        return found
+
+
+def region_table(atlases, results):
+    """Return the table of a contrast, the regions of every atlas in the order of their index.
+
+    Parameters
+    ----------
+    atlases : list of MaskRegions
+    results : list of dict
+        Column to array, shape (k,), an atlas each; columns that it lacks are NaN.
+
+    Returns
+    -------
+    DataFrame
+        With the columns of `COLUMNS`.
+    """
+    parts = [
+        pd.DataFrame(regions.rows() | result, columns=list(COLUMNS))
+        for regions, result in zip(atlases, results, strict=True)
+    ]
+    table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=list(COLUMNS))
+    return table.astype(dict.fromkeys(_FLOATS, float))
+
+
+def write_regions(path, table, settings):
+    """Write the table of a contrast and its dictionary; returns both paths.
+
+    Parameters
+    ----------
+    path : path
+        Ending in .tsv.
+    table : DataFrame
+        From `region_table`.
+    settings : dict
+        How it came about.
+    """
+    return write_described_table(Path(path), table, COLUMNS, settings)
+
+
+def write_values(path, keys, regions, means, settings):
+    """Write the means of an atlas, a row a map and a column a region; returns both paths.
+
+    Parameters
+    ----------
+    path : path
+        Ending in .tsv.
+    keys : DataFrame
+        Participant and conditions of every map.
+    regions : MaskRegions
+    means : array, shape (n, k)
+        NaN where a map, or the mask, has too little of a region.
+    settings : dict
+        How they came about.
+    """
+    names, sizes = regions.columns, regions.n_voxels.tolist()
+    # A condition may have the name of a region.
+    keys = keys.reset_index(drop=True).rename(columns={n: f"condition_{n}" for n in names})
+    table = pd.concat([keys, pd.DataFrame(means, columns=names)], axis=1)
+    about = {key: "condition of the map" for key in keys} | {"participant_id": "participant"}
+    for name, index, size in zip(names, regions.indices, sizes, strict=True):
+        about[name] = {
+            "Description": f"mean over the voxels of {name} in the mask",
+            "Units": "unit of the maps",
+            "AtlasIndex": index,
+            "NumberOfVoxels": size,
+        }
+    about_atlas = {"Atlas": regions.atlas.describe()}
+    if regions.atlas.probabilistic:
+        about_atlas["MinimumProbabilityPercent"] = MIN_PERCENT
+    return write_described_table(Path(path), table, about, about_atlas | settings, digits=9)

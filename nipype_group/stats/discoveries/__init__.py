@@ -1,0 +1,1 @@
+"""How many discoveries of any set are true, at least."""

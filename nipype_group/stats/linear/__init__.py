@@ -1,0 +1,1 @@
+"""Linear models of many voxels at once."""

@@ -1,0 +1,1 @@
+"""Shuffles, their statistics, and p values of them."""

@@ -1,0 +1,1 @@
+"""Random field theory: smoothness, search volume, inference."""

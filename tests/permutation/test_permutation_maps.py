@@ -1,0 +1,159 @@
+"""What the merged shuffles of a contrast say: heights, nulls, correction, files."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from scipy import stats
+
+from nipype_group.images import Grid
+from nipype_group.permutation.maps import (
+    MergedContrast,
+    correct_contrasts,
+    read_template,
+    write_contrast,
+    write_template,
+)
+from nipype_group.stats.linear.least_squares import LinearModel
+from nipype_group.stats.linear.partition import partition
+from nipype_group.stats.permutation.methods import ShuffledContrast
+from nipype_group.stats.permutation.run import run_shuffles
+from nipype_group.stats.permutation.scheme import ShufflingScheme
+from nipype_group.stats.permutation.statistics import ShuffleStatistics
+
+SHAPE = (5, 6, 4)
+GRID = Grid(SHAPE, np.diag([2.0, 2.0, 2.0, 1.0]))
+ABOUT = {"Shuffling": "permutations", "Shuffles": 120, "ContrastP": 0.5, "Method": "manly"}
+
+
+@pytest.fixture
+def family():
+    """Return a function that shuffles a t and an F contrast of 14 maps."""
+    rng = np.random.default_rng(4)
+    mask = np.ones(SHAPE, dtype=bool)
+    mask[0] = False
+    data = rng.standard_normal((14, mask.sum()))
+    matrix = np.column_stack([np.ones(14), np.arange(14.0), rng.standard_normal(14)])
+    data[:, 7] += matrix[:, 1]
+    model = LinearModel(matrix, ("intercept", "slope", "other"))
+    weights = {"slope": np.array([[0.0, 1, 0]]), "both": np.eye(3)[1:]}
+
+    def run(statistics, n_shuffles=120):
+        scheme = ShufflingScheme("permute", tuple(range(14)), seed=3)
+        contrasts = [ShuffledContrast(partition(model, w), scheme) for w in weights.values()]
+        results = run_shuffles(
+            lambda start, stop: data[:, start:stop], mask, contrasts, statistics, 0, n_shuffles
+        )
+        return [
+            MergedContrast(name, name, contrast, statistics, result, mask, GRID)
+            for name, contrast, result in zip(weights, contrasts, results, strict=True)
+        ]
+
+    return run
+
+
+def read(path):
+    return np.asarray(nib.load(path).dataobj)
+
+
+def test_heights_of_the_data_are_the_first_of_the_nulls(family):
+    statistics = ShuffleStatistics(("voxel", "extent", "mass", "tfce"), cluster_forming_z=1.0)
+    for merged in family(statistics):
+        heights, nulls = merged.heights(), merged.nulls()
+        assert list(heights) == list(nulls) == list(statistics.names)
+        for name in statistics.names:
+            assert heights[name].max() == pytest.approx(nulls[name][0])
+            assert len(nulls[name]) == 120
+        assert merged.tail == ("two-sided" if merged.name == "slope" else "positive")
+
+
+def test_contrasts_alone_have_their_own_nulls(family):
+    merged = family(ShuffleStatistics())
+    corrected, contrast_p = correct_contrasts(merged, 0.05)
+    for one, own, p in zip(merged, corrected, contrast_p, strict=True):
+        null = one.nulls()["voxel"]
+        expected = (null[:, None] >= one.heights()["voxel"] * (1 - 1e-9)).mean(axis=0)
+        np.testing.assert_allclose(own["voxel"].p, expected)
+        assert p == pytest.approx(expected.min())
+
+
+def test_t_and_f_share_a_null_on_the_scale_of_z(family):
+    merged = [replace(m, as_z=True) for m in family(ShuffleStatistics(tail="positive"))]
+    corrected, _ = correct_contrasts(merged, 0.05, across=True)
+    t, f = (m.result.nulls["voxel_positive"] for m in merged)
+    z = stats.norm.isf(stats.t.sf(t, 11)), stats.norm.isf(stats.f.sf(f, 2, 11))
+    for own, observed in zip(corrected, z, strict=True):
+        np.testing.assert_allclose(own["voxel"].null, np.maximum(*z), rtol=1e-8)
+        assert own["voxel"].heights.max() == pytest.approx(observed[0], rel=1e-8)
+
+
+def test_masses_of_t_and_f_compare_as_z_only(family):
+    mass = ShuffleStatistics(("voxel", "mass"), cluster_forming_z=1.0)
+    merged = family(mass, 5)
+    with pytest.raises(ValueError, match="take statistic_scale z, or correct every contrast"):
+        replace(merged[0], as_z=True)
+    scaled = replace(mass, statistic_scale="z")
+    assert replace(merged[0], statistics=scaled, as_z=True).as_z
+    # Extents count voxels whatever the statistic.
+    extent = ShuffleStatistics(("voxel", "extent"), cluster_forming_z=1.0)
+    assert replace(merged[0], statistics=extent, as_z=True).as_z
+
+
+@pytest.mark.parametrize("approximation", ["gpd", "gamma"])
+def test_summaries_are_json_without_infinity(family, tmp_path, approximation):
+    """A value beyond the bound of a fitted curve has an infinite distance from it."""
+    statistics = ShuffleStatistics(("voxel", "extent"), cluster_forming_z=1.0)
+    merged = family(statistics)
+    corrected, _ = correct_contrasts(merged, 0.05, approximation)
+    fit = replace(corrected[0]["voxel"].fit, goodness={"anderson_darling": np.inf, "other": 0.5})
+    corrected[0]["voxel"] = replace(corrected[0]["voxel"], fit=fit)
+    _, results = write_contrast(tmp_path, merged[0], corrected[0], ABOUT)
+    for result in results:
+        text = Path(result["summary_files"]).read_text()
+        about = json.loads(text, parse_constant=pytest.fail)
+        assert about["Approximation"]["Method"] == approximation
+    first = json.loads(Path(results[0]["summary_files"]).read_text())
+    assert first["Approximation"]["GoodnessOfFit"] == {"anderson_darling": None, "other": 0.5}
+
+
+def test_survivors_are_where_p_is_at_most_alpha(family, tmp_path):
+    merged = family(ShuffleStatistics(tail="negative"))[0]
+    (corrected, *_), _ = correct_contrasts([merged], 0.95)
+    _, (result,) = write_contrast(tmp_path, merged, corrected, ABOUT)
+    kept = read(result["thresholded_files"])[merged.mask]
+    p = corrected["voxel"].p.reshape(-1)
+    flat = np.flatnonzero(merged.mask.ravel(order="F"))
+    values = read(result["thresholded_files"]).ravel(order="F")[flat]
+    np.testing.assert_array_equal(values != 0, p <= 0.95)
+    assert (kept <= 0).all()
+    summary = json.loads(Path(result["summary_files"]).read_text())
+    assert summary["Threshold"] == pytest.approx(-values[values < 0].max(), rel=1e-6)
+    assert result["threshold_stats"] == summary["Threshold"]
+
+
+def test_no_survivor_has_no_threshold(family, tmp_path):
+    merged = family(ShuffleStatistics(), 10)[0]
+    (corrected, *_), _ = correct_contrasts([merged], 0.01)
+    _, (result,) = write_contrast(tmp_path, merged, corrected, ABOUT)
+    summary = json.loads(Path(result["summary_files"]).read_text(), parse_constant=pytest.fail)
+    assert (summary["Threshold"], summary["CriticalValue"]) == (None, None)
+    assert (summary["Clusters"], summary["ClusterTable"]) == (0, [])
+    assert result["threshold_stats"] == np.inf
+    assert not read(result["label_files"]).any()
+
+
+@pytest.mark.parametrize("kind", ["simes", "learned"])
+def test_template_round_trip(family, tmp_path, kind):
+    merged = family(ShuffleStatistics(n_top=30))[0]
+    path = write_template(tmp_path / "template.json", merged, kind, 0.2)
+    found = read_template(path)
+    assert (found.kind, found.alpha, found.tail) == (kind, 0.2, "two-sided")
+    assert (found.n_voxels, len(found.log_thresholds)) == (
+        merged.mask.sum(),
+        merged.mask.sum() // 10,
+    )
+    assert found.n_calibration + found.n_training == 120
+    json.loads(Path(path).read_text(), parse_constant=pytest.fail)
