@@ -10,6 +10,8 @@ from nipype_group.reporting.forms import THRESHOLDED, form_of
 from nipype_group.reporting.tables.columns import peak_region, read_table
 from nipype_group.whole_files import read_json
 
+# Columns of the table of those left out, beside conditions.
+_OF_EXCLUDED = ("participant_id", "map", "reason")
 _SHOWN_PEAKS = 3
 _SHOWN_REASONS = 3
 # Of the p whose interval holds alpha; one line says what more shuffles would settle.
@@ -36,7 +38,7 @@ def summarise(output_dir, work_dir):
         observations = read_tsv(path)
         excluded = read_tsv(next(group.glob("*excluded.tsv")))
         # A label that two people have makes a condition of what differs between them.
-        conditions = " and ".join(excluded.columns.drop(["participant_id", "map", "reason"]))
+        conditions = " and ".join(c for c in excluded if c not in _OF_EXCLUDED)
         lines.append(
             f"{len(observations)} maps of {observations['participant_id'].nunique()} participants "
             + f"(told apart by {conditions}) " * bool(conditions)
