@@ -257,4 +257,4 @@ def test_one_function_opens_image_files():
     opened = re.compile(r"\b(nib\.load|nibabel\.load|load_img|from_filename|check_niimg)\b")
     found = {p.name for p in package.rglob("*.py") if opened.search(p.read_text())}
     # The surfaces of the figures are those of the template that nilearn carries.
-    assert found == {"opening.py", "surface_figures.py"}
+    assert found == {"opening.py", "cortex.py"}
