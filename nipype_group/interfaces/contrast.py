@@ -17,7 +17,7 @@ MAPS = ("effect", "variance", "stat", "z", "p", "effect_size")
 
 
 class _EstimateContrastsInputSpec(GroupInputSpec):
-    revision = 2
+    revision = 3
     model_file = File(exists=True, mandatory=True, desc="JSON from GroupGLM")
     betas_file = File(exists=True, mandatory=True, desc="parameter estimates from GroupGLM")
     residual_variance_file = File(exists=True, mandatory=True, desc="from GroupGLM")

@@ -16,6 +16,7 @@ from nipype_group.reporting.nidm.pack import write_nidm_pack
 
 
 class _NIDMResultsInputSpec(GroupInputSpec):
+    revision = 2
     group_dir = Directory(exists=True, mandatory=True, desc="folder group of finished results")
     contrast = Str(desc="name of one contrast; default: all")
     threshold = Str(desc="desc of one threshold, as fdrBH; default: all")

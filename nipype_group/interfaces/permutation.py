@@ -53,7 +53,7 @@ _SAMPLED_VOXELS, _SAMPLED_VALUES = 2000, 2**22
 
 
 class _PlanPermutationsInputSpec(GroupInputSpec):
-    revision = 2
+    revision = 3
     design_file = File(exists=True, mandatory=True, desc="design TSV")
     design_json = File(exists=True, mandatory=True, desc="its description")
     contrasts_file = File(exists=True, mandatory=True, desc="JSON from ContrastSet")
@@ -269,7 +269,7 @@ def _statistics(inputs):
 
 
 class _RunPermutationsInputSpec(GroupInputSpec):
-    revision = 2
+    revision = 3
     scheme_file = File(exists=True, mandatory=True, desc="JSON from PlanPermutations")
     shuffles_file = File(exists=True, desc="given shuffles, where the plan has them")
     design_file = File(exists=True, mandatory=True, desc="design TSV")
