@@ -86,7 +86,7 @@ def study(small_study, write_map, tmp_path):
     blocks.write_text("1\n" * 12)
     order = np.random.default_rng(0)
     shuffles.write_text(
-        "".join(",".join(map(str, order.permutation(12) + 1)) + "\n" for _ in range(12))
+        "".join(" ".join(map(str, order.permutation(12) + 1)) + "\n" for _ in range(12))
     )
     bids = ("--bids", small_study, "--select", "stat=effect")
     formula = ("--formula", "age")

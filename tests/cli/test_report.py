@@ -129,7 +129,10 @@ def test_grids_that_differ_fail(command, stat_map, write, tmp_path, no_figures):
         (("spm", "r", "--package", "AFNI"), "no group results"),
         (("spm", "spm"), "choose a folder of its own"),
         (("spm", "spm/inner/report"), "choose a folder of its own"),
-        (("spm", "r", "--mask", "m.nii", "--name", "x"), "--mask, --name: goes with --stat-map"),
+        (
+            ("spm", "r", "--mask", "result.nii.gz", "--name", "x"),
+            "--mask, --name: goes with --stat-map",
+        ),
         (("spm", "r", "--output", "x.html"), "--output is of a finished run"),
         (("spm", "r", "--height-control", "rft"), "do not state for pos; take another"),
         (("spm", "r", "--cluster-control", "rft"), "for pos; leave out --cluster-control"),
@@ -139,7 +142,7 @@ def test_grids_that_differ_fail(command, stat_map, write, tmp_path, no_figures):
         (("spm", "r", "--plugin-args", "["), "no JSON"),
         (("--stat-map", "result.nii.gz"), "goes with OUT"),
         (("spm", "r", "--stat-map", "result.nii.gz"), "give either --stat-map"),
-        (("--stat-map", "none.nii.gz", "r"), "none.nii.gz: no such file"),
+        (("--stat-map", "none.nii.gz", "r"), "none.nii.gz does not exist"),
         (
             ("--stat-map", "result.nii.gz", "r"),
             "give its type (t, F, z, r, d, p, 1-p, logp) (--stat-type)",

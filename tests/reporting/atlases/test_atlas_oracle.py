@@ -132,7 +132,7 @@ from nilearn.datasets import load_sample_motor_activation_image
 image = nib.load(load_sample_motor_activation_image())
 z = image.get_fdata()
 xyz = np.argwhere(abs(z) >= 3.1) @ image.affine[:3, :3].T + image.affine[:3, 3]
-from nipype_group.reporting import atlas as at
+from nipype_group.reporting.atlases import lookup as at
 
 seconds = []
 for shift in (0, 3):

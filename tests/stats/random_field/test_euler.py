@@ -227,7 +227,7 @@ def test_search_volume_drops_dimensions_it_does_not_have():
     volume = SearchVolume([1, 5, 0, 0], fwhm_voxels=3)
     assert volume.resels == (1.0, 5.0)
     assert volume.n_dims == 1
-    with pytest.raises(ValueError, match="a volume in 1 dimensions"):
+    with pytest.raises(ValueError, match="the search volume is a line of voxels"):
         volume.to_resels(3)
     assert SearchVolume([-392, 3072, 1308, 38]).n_dims == 3
 
