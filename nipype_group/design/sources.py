@@ -30,8 +30,8 @@ _INDEXES = ("run", "echo", "flip", "inv", "split", "chunk")
 RESERVED = ("map", "variance", "sha256")
 _WILDCARDS = re.compile(r"([*?\[{])")
 _NO_WILDCARD = re.compile(r"(?:[^*?\[{]|\[[*?\[{]\])*")
-# As _ses- in what a pattern took for the label of a participant.
-_ENTITY_IN_LABEL = re.compile(r"_([a-z]+)-")
+# In what a pattern took for the label of a participant; other names are parts of labels.
+_ENTITY_IN_LABEL = re.compile(r"_(ses|run|task|acq|rec|dir|echo|space|res|desc|contrast|stat)-")
 _ESCAPED = re.compile(r"\[([*?\[{])\]")
 
 
@@ -563,6 +563,8 @@ def _described(table, variables):
 
 def _conditions(table, labels, variables):
     """Return the columns, in their order, that are conditions of a participant's maps."""
+    if not labels.duplicated().any():
+        return []
     within = table.groupby(labels).nunique()
     varying = [c for c in table if (within[c] > 1).any()]
     # All the values that there are can be those of a participant.

@@ -10,9 +10,8 @@ from nipype_group.images import read_mask, write_volume
 from nipype_group.images.stacks import read_fit
 from nipype_group.interfaces.base import File, GroupInputSpec, GroupInterface, isdefined
 from nipype_group.stats.clusters import TAILS
+from nipype_group.stats.linear.least_squares import effect_without_noise
 
-# Part of the betas that rounding leaves of an effect of 0.
-_ROUNDING = 1e-6
 MAPS = ("effect", "variance", "stat", "z", "p", "effect_size")
 
 
@@ -119,10 +118,8 @@ class EstimateContrasts(GroupInterface):
         lost = int(mask.sum()) - int(searched.sum())
         if not lost:
             return searched, []
-        exact = (maps["variance"] == 0) & (
-            np.abs(maps["effect"]) > _ROUNDING * np.abs(fit.betas).max(axis=0)
-        )
-        if n_exact := np.count_nonzero(mask & (fit.unmask(exact) > 0)):
+        noiseless = effect_without_noise(maps["effect"], maps["variance"], fit.betas)
+        if n_exact := np.count_nonzero(mask & (fit.unmask(noiseless) > 0)):
             why += (
                 f"; {n_exact} of them have an effect, and no noise that it could be held against"
             )

@@ -257,6 +257,8 @@ def test_columns_that_the_model_does_not_use_are_conditions_only_where_needed(
         (("sub-1", "sub-1_run-2"), "takes 1 and 1_run-2 for two .* make run a condition of 1"),
         (("sub-1_ses-1", "sub-2_ses-1"), None),
         (("sub-1_a", "sub-1_b"), None),
+        # Labels may hold a dash.
+        (("site_a-01", "site_a-02"), None),
     ],
 )
 def test_sessions_are_not_taken_for_people(tmp_path, names, told):

@@ -11,6 +11,8 @@ from nipype_group.stats.matrix_products import multiply, residuals_of, sum_of_sq
 
 # Values of maps are float32: what is less than a unit in their last place is none of theirs.
 _LAST_PLACE = 2.0**-23
+# Part of the betas that rounding leaves of an effect of 0.
+_NO_EFFECT = 1e-6
 
 
 def is_rounding(residual_ss, data):
@@ -258,6 +260,28 @@ def t_contrast(weights, betas, residual_variance, covariance, pattern=None):
     unit = _quadratic(weights[None], covariance)[..., 0, 0]
     variance = residual_variance * (unit if pattern is None else unit[pattern])
     return effect, variance, _ratio(effect, np.sqrt(variance))
+
+
+def effect_without_noise(effect, variance, betas):
+    """Tell where an effect is not 0 and has no variance: the design fits the maps exactly.
+
+    Parameters
+    ----------
+    effect, variance : arrays, shape (v,)
+    betas : array, shape (p, v)
+        What is left of them by rounding is no effect.
+
+    Returns
+    -------
+    bool array, shape (v,)
+
+    Examples
+    --------
+    >>> betas = np.array([[1.0, 1, 1], [1e-15, 2, 2]])
+    >>> effect_without_noise(betas[1], np.array([0.0, 0, 3]), betas).tolist()
+    [False, True, False]
+    """
+    return (variance == 0) & (np.abs(effect) > _NO_EFFECT * np.abs(betas).max(axis=0))
 
 
 def f_contrast(weights, betas, residual_variance, covariance, pattern=None):
