@@ -18,6 +18,8 @@ def write_study(folder, named, holes):
             values = rng.standard_normal((6, 7, 5)).astype(np.float32) + 3
             values[0] = 0
             values[1 : 1 + holes * (i == 2)] = 0
+            # The same in all maps, and in all of a group.
+            values[5, 6, 3:] = 2, 1 + i % 2
             name = f"sub-{i:02d}_ses-{ses}_task-rest_stat-effect_statmap.nii.gz"
             path = folder / f"sub-{i:02d}" / (name if named else f"{ses}.nii.gz")
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -34,6 +36,7 @@ def write_study(folder, named, holes):
 ODD = {
     "dependent maps": (0, (*FORMULA, "--contrast", "x=b - a"), "who have several maps"),
     "no constant": (0, ("--formula", "0 + sign", "--contrast", "x=sign"), "no constant"),
+    "no noise": (0, (*FORMULA, "--contrast", "x=b - a"), "1 of them have an effect, and no noise"),
     "lost voxels": (2, (*FORMULA, "--contrast", "x=post - pre"), "voxels are out of the mask"),
 }
 
