@@ -12,17 +12,20 @@ import nipype_group
 PACKAGE = Path(nipype_group.__file__).parent
 MODULES = sorted(p.relative_to(PACKAGE).as_posix() for p in PACKAGE.rglob("*.py"))
 # Layers of numbers and files, each above those before it.
-_FILES = ("whole_files", "stats", "images", "design", "permutation", "peers")
+_BASE = ("registry", "controls")
+_FILES = (*_BASE, "whole_files", "stats", "images", "design", "permutation", "peers")
 # What each layer may use of the package beside itself, and of others where that is limited.
 ALLOWED = {
+    "registry": (),
+    "controls": ("registry",),
     "whole_files": (),
-    "stats": (),
+    "stats": _BASE,
     "images": ("whole_files", "stats"),
     "processor": (),
     "design": ("whole_files", "stats", "images"),
-    "permutation": ("whole_files", "stats", "images", "design"),
+    "permutation": (*_BASE, "whole_files", "stats", "images", "design"),
     "peers": ("whole_files", "stats", "images", "design"),
-    "reporting": ("whole_files", "stats", "images", "processor", "design", "peers"),
+    "reporting": (*_BASE, "whole_files", "stats", "images", "processor", "design", "peers"),
     "data": ("whole_files", "images"),
     "interfaces": (*_FILES, "reporting"),
     "workflows": (*_FILES, "reporting", "interfaces"),

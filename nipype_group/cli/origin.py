@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from nipype_group.cli.command_text import command_text
+from nipype_group.controls import is_threshold_desc
 from nipype_group.execution.changed_inputs import forget_run
 from nipype_group.execution.provenance import write_prov
-from nipype_group.reporting.derivatives.folder import is_threshold_desc
 from nipype_group.reporting.records.inputs import digest
 from nipype_group.reporting.records.record import (
     PROV_FOLDER,

@@ -12,6 +12,7 @@ from pathlib import Path
 from nipype_group.cli.inputs import check_inputs
 from nipype_group.cli.origin import Origin, add_provenance, add_replace
 from nipype_group.cli.places import PlaceError, check_places
+from nipype_group.controls import TAILS, height_controls
 from nipype_group.design.extent import study_extent
 from nipype_group.design.fsl import fsl_contrast_definitions, fsl_f_definitions
 from nipype_group.design.sources import (
@@ -35,12 +36,11 @@ from nipype_group.reporting.derivatives.folder import (
 )
 from nipype_group.reporting.page.summary import summarise
 from nipype_group.reporting.tables.views import CONVENTIONS
-from nipype_group.stats.clusters import CONNECTIVITIES, TAILS
+from nipype_group.stats.clusters import CONNECTIVITIES
 from nipype_group.stats.permutation.choice import BLOCK_EXCHANGES, SHUFFLINGS
 from nipype_group.stats.permutation.methods import METHODS
 from nipype_group.stats.permutation.p_values import APPROXIMATIONS
 from nipype_group.stats.permutation.statistics import SCALES, STATISTICS
-from nipype_group.stats.thresholding import HEIGHT_CONTROLS
 from nipype_group.workflows import AnalysisSettings, init_group_wf
 
 _EPILOG = """\
@@ -213,7 +213,7 @@ def add_thresholds(parser):
     inference = parser.add_argument_group("inference")
     inference.add_argument("--tail", choices=TAILS, default="two-sided", help="side tested")
     inference.add_argument(
-        "--height-control", choices=HEIGHT_CONTROLS, action="append",
+        "--height-control", choices=height_controls(), action="append",
         help="repeatable; default fdr, or none with --threshold-z",
     )  # fmt: skip
     inference.add_argument("--alpha", metavar="A", type=finite, default=0.05, help="default 0.05")

@@ -6,11 +6,12 @@ from pathlib import Path
 import numpy as np
 from nipype.interfaces.base import InputMultiObject, Str, TraitedSpec, traits
 
+from nipype_group.controls import TAILS
 from nipype_group.images import read_mask, read_volume, write_volume
 from nipype_group.interfaces.base import LOGGER, File, GroupInputSpec, GroupInterface
 from nipype_group.permutation.plan import read_scheme
 from nipype_group.permutation.shards import read_nulldist
-from nipype_group.stats.clusters import TAILS, signs_of
+from nipype_group.stats.clusters import signs_of
 from nipype_group.stats.distributions import minus_log10
 from nipype_group.stats.multiple_testing import check_alpha
 from nipype_group.stats.permutation.p_values import correct, null_of_maxima, stepped_down

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from nipype.interfaces.base import InputMultiObject, Str, TraitedSpec, traits
 
+from nipype_group.controls import TAILS, tested_tail
 from nipype_group.images import read_mask, read_volume, write_volume
 from nipype_group.interfaces.atlas_inputs import NO_ATLAS, AtlasInputSpec
 from nipype_group.interfaces.base import LOGGER, File, GroupInterface, isdefined
@@ -15,7 +16,6 @@ from nipype_group.reporting.tables.discoveries import (
     discovery_rows,
     write_discoveries,
 )
-from nipype_group.stats.clusters import TAILS
 from nipype_group.stats.discoveries.all_resolutions import ari_clusters, ari_regions
 
 
@@ -88,7 +88,7 @@ class AllResolutionsInference(GroupInterface):
         inputs, cwd = self.inputs, Path(runtime.cwd)
         z, grid = read_volume(inputs.z_file)
         mask, _ = read_mask(inputs.mask_file, grid)
-        tail = "positive" if inputs.stat_type == "F" else inputs.tail
+        tail = tested_tail(inputs.tail, inputs.stat_type)
         how = {"mask": mask, "alpha": inputs.alpha, "tail": tail}
         if isdefined(inputs.template_file):
             how["template"] = read_template(inputs.template_file)

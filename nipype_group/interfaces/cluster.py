@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 from nipype.interfaces.base import Str, TraitedSpec, traits
 
+from nipype_group.controls import TAILS, tested_tail
 from nipype_group.images import read_mask, read_volume, write_volume
 from nipype_group.interfaces.base import LOGGER, File, GroupInputSpec, GroupInterface, isdefined
 from nipype_group.interfaces.random_field import read_on_grid, read_random_field
-from nipype_group.stats.clusters import TAILS
 from nipype_group.stats.distributions import minus_log10
 from nipype_group.stats.multiple_testing import check_alpha
 from nipype_group.stats.random_field.clusters import forming_height, infer_clusters
@@ -73,7 +73,7 @@ class ClusterInference(GroupInterface):
         check_alpha(inputs.alpha)
         z, grid = read_volume(inputs.z_file)
         mask, _ = read_mask(inputs.mask_file, grid)
-        tail = "positive" if inputs.stat_type == "F" else inputs.tail
+        tail = tested_tail(inputs.tail, inputs.stat_type)
         random_field = read_random_field(inputs, z, mask, grid)
         height, threshold_z = forming_height(
             random_field.field,

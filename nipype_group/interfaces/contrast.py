@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 from nipype.interfaces.base import Str, TraitedSpec, traits
 
+from nipype_group.controls import TAILS
 from nipype_group.design.contrasts import read_contrasts
 from nipype_group.images import read_mask, write_volume
 from nipype_group.images.stacks import read_fit
 from nipype_group.interfaces.base import File, GroupInputSpec, GroupInterface, isdefined
-from nipype_group.stats.clusters import TAILS
 from nipype_group.stats.linear.least_squares import effect_without_noise
 
 MAPS = ("effect", "variance", "stat", "z", "p", "effect_size")

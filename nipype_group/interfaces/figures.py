@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from nipype.interfaces.base import InputMultiObject, Str, TraitedSpec, traits
 
+from nipype_group.controls import TAILS
 from nipype_group.design.contrasts import read_contrasts
 from nipype_group.design.matrix import read_design
 from nipype_group.interfaces.base import File, GroupInputSpec, GroupInterface, isdefined
@@ -20,7 +21,6 @@ from nipype_group.reporting.figures.of_results import (
 from nipype_group.reporting.figures.plotted_map import PlottedMap
 from nipype_group.reporting.figures.slices import Volume
 from nipype_group.reporting.tables.columns import read_table
-from nipype_group.stats.clusters import TAILS
 
 _PER_RESULT = ("names", "units", "clusters_files", "peaks_files")
 _PER_CONTRAST = ("z_files", "effect_files", "nulldist_files")

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from nipype.interfaces.base import InputMultiObject, Str, TraitedSpec, traits
 
+from nipype_group.controls import CONTROLS, TAILS, tested_tail
 from nipype_group.images import read_mask, read_volume, write_volume
 from nipype_group.interfaces.base import (
     LOGGER,
@@ -18,8 +19,6 @@ from nipype_group.interfaces.base import (
 from nipype_group.peers.files import SINGLE_INPUTS, look_up, notes_of, write_peer
 from nipype_group.peers.found import CORRECTED_COLUMNS
 from nipype_group.peers.single import STAT_TYPES
-from nipype_group.permutation.maps import CONTROL_NAMES
-from nipype_group.stats.clusters import TAILS
 from nipype_group.stats.map_conversions import SIDES
 from nipype_group.stats.thresholding import threshold_adjusted
 
@@ -159,7 +158,9 @@ class _ThresholdCorrectedInputSpec(GroupInputSpec):
     logp_file = File(exists=True, mandatory=True, desc="-log10 of the corrected p")
     mask_file = File(exists=True, mandatory=True, desc="voxels tested")
     control = traits.Enum(
-        *CONTROL_NAMES.values(), usedefault=True, desc="what the p are corrected for"
+        *(c.name for c in CONTROLS.values() if c.kind == "permutation" and c.adjusts == "fwe"),
+        usedefault=True,
+        desc="what the p are corrected for",
     )
     stat_type = traits.Enum("t", "F", "z", usedefault=True, desc="what the statistic is")
     contrast_name = Str(desc="name of the contrast, kept in the summary")
@@ -199,7 +200,7 @@ class ThresholdCorrected(GroupInterface):
         logp, own = read_volume(inputs.logp_file)
         if not own.matches(grid):
             raise ValueError(f"{inputs.logp_file} has the grid {own}, the statistic {grid}")
-        tail = "positive" if inputs.stat_type == "F" else inputs.tail
+        tail = tested_tail(inputs.tail, inputs.stat_type)
         labels, p = threshold_adjusted(
             stat, logp, mask, alpha=inputs.alpha, tail=tail, connectivity=inputs.connectivity,
             min_extent=inputs.cluster_extent,
@@ -218,7 +219,7 @@ class ThresholdCorrected(GroupInterface):
 
 def _summary(inputs, tail, stat, logp, labels, cluster_p):
     """Return settings, survivors and p as the sidecar tells them."""
-    column = {v: f"p_fwe_{k}" for k, v in CONTROL_NAMES.items()}[inputs.control]
+    column = CONTROLS[inputs.control].column
     rows = [
         {"cluster_id": cluster, "p_fwe": p, column: p}
         for cluster, p in enumerate(cluster_p, start=1)

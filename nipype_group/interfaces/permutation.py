@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from nipype.interfaces.base import InputMultiObject, Str, TraitedSpec, traits
 
+from nipype_group.controls import TAILS
 from nipype_group.design.blocks import read_blocks, read_variance_groups
 from nipype_group.design.contrasts import read_contrasts
 from nipype_group.design.matrix import read_design
@@ -35,7 +36,6 @@ from nipype_group.permutation.plan import (
     write_plan,
 )
 from nipype_group.permutation.shards import merge_shards, read_stopped_shards, write_shard
-from nipype_group.stats.clusters import TAILS
 from nipype_group.stats.multiple_testing import check_alpha
 from nipype_group.stats.permutation.choice import BLOCK_EXCHANGES, SHUFFLINGS, assumption_warnings
 from nipype_group.stats.permutation.early_stopping import run_until_stopped

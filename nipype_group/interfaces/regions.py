@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 from nipype.interfaces.base import InputMultiObject, Str, TraitedSpec, traits
 
+from nipype_group.controls import TAILS, tested_tail
 from nipype_group.design.blocks import read_blocks
 from nipype_group.design.contrasts import contrast_label, read_contrasts
 from nipype_group.design.matrix import read_design
@@ -26,7 +27,6 @@ from nipype_group.reporting.tables.region_models import (
     write_regions,
     write_values,
 )
-from nipype_group.stats.clusters import TAILS
 from nipype_group.stats.linear.least_squares import independent_rows
 from nipype_group.stats.multiple_testing import check_alpha
 from nipype_group.stats.permutation.choice import BLOCK_EXCHANGES, SHUFFLINGS
@@ -258,7 +258,7 @@ def _labels(regions):
 
 
 def _tail(contrast, tail):
-    return "positive" if contrast.test == "F" else tail
+    return tested_tail(tail, contrast.test)
 
 
 def _families(table, alpha):

@@ -5,10 +5,11 @@ from pathlib import Path
 
 from nipype.interfaces.base import InputMultiObject, Str, TraitedSpec, traits
 
+from nipype_group.controls import CONTROLS, TAILS, tested_tail
 from nipype_group.images import read_mask, read_volume, write_volume
 from nipype_group.interfaces.atlas_inputs import AtlasInputSpec
 from nipype_group.interfaces.base import LOGGER, File, GroupInterface, isdefined
-from nipype_group.permutation.maps import CONTROL_NAMES, read_template
+from nipype_group.permutation.maps import read_template
 from nipype_group.reporting.atlases.lookup import missed, space_warning
 from nipype_group.reporting.tables.clusters import (
     add_cluster_p,
@@ -20,13 +21,10 @@ from nipype_group.reporting.tables.clusters import (
 )
 from nipype_group.reporting.tables.columns import write_tables
 from nipype_group.reporting.tables.views import CONVENTIONS, PEAK_RULES, table_view, write_view
-from nipype_group.stats.clusters import TAILS
 from nipype_group.stats.discoveries.all_resolutions import ari_regions
 from nipype_group.whole_files import read_json
 
 ADJUSTMENTS = ("none", "fwe", "fdr")
-# Column of p of the inference that a summary tells of.
-_OWN_COLUMN = {control: f"p_fwe_{name}" for name, control in CONTROL_NAMES.items()}
 
 
 class _AtlasReportInputSpec(AtlasInputSpec):
@@ -169,7 +167,7 @@ class AtlasReport(GroupInterface):
         if isdefined(inputs.label_file):
             self._results["label_file"] = str(Path(inputs.label_file).absolute())
             return _read_on(inputs.label_file, grid), {}
-        tail = "positive" if inputs.stat_type == "F" else inputs.tail
+        tail = tested_tail(inputs.tail, inputs.stat_type)
         mask = read_mask(inputs.mask_file, grid)[0] if isdefined(inputs.mask_file) else None
         labels = label_map(
             stat, inputs.threshold_statistic, tail=tail, extent=inputs.cluster_extent,
@@ -226,7 +224,7 @@ class AtlasReport(GroupInterface):
         if z is None:
             raise ValueError(f"{inputs.stat_file}: ari_alpha needs the z_file of the statistic")
         mask, _ = read_mask(inputs.mask_file, grid)
-        tail = "positive" if inputs.stat_type == "F" else inputs.tail
+        tail = tested_tail(inputs.tail, inputs.stat_type)
         template = None
         if isdefined(inputs.template_file):
             template = read_template(inputs.template_file)
@@ -247,8 +245,12 @@ def _tables(stat, labels, affine, *, inferences, columns, cluster_rows, maxima, 
 
 def _own_columns(summary):
     """Return the columns of p that are there even where no cluster survives."""
-    column = _OWN_COLUMN.get(summary.get("HeightControl"))
-    return [] if column is None else [column]
+    control = CONTROLS.get(summary.get("HeightControl"))
+    return (
+        [control.column]
+        if control is not None and control.kind == "permutation" and control.column
+        else []
+    )
 
 
 def _set_level(summary):

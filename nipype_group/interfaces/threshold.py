@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 from nipype.interfaces.base import Str, TraitedSpec, traits
 
+from nipype_group.controls import CONTROLS, TAILS, height_controls, tested_tail
 from nipype_group.images import read_mask, read_volume, write_volume
 from nipype_group.interfaces.base import LOGGER, File, GroupInputSpec, GroupInterface, isdefined
 from nipype_group.interfaces.random_field import read_random_field
-from nipype_group.stats.clusters import TAILS
 from nipype_group.stats.distributions import minus_log10
-from nipype_group.stats.thresholding import HEIGHT_CONTROLS, threshold_map
+from nipype_group.stats.thresholding import threshold_map
 
 
 class _ThresholdMapInputSpec(GroupInputSpec):
@@ -23,7 +23,7 @@ class _ThresholdMapInputSpec(GroupInputSpec):
     )
     height_control = traits.Enum(
         "fdr",
-        HEIGHT_CONTROLS,
+        height_controls(),
         usedefault=True,
         desc="fixed z (none), uncorrected p (fpr), or what is controlled over the mask",
     )
@@ -73,9 +73,9 @@ class ThresholdMap(GroupInterface):
         inputs, cwd = self.inputs, Path(runtime.cwd)
         z, grid = read_volume(inputs.z_file)
         mask, _ = read_mask(inputs.mask_file, grid)
-        tail = "positive" if inputs.stat_type == "F" else inputs.tail
+        tail = tested_tail(inputs.tail, inputs.stat_type)
         random_field = None
-        if inputs.height_control == "rft":
+        if CONTROLS[inputs.height_control].adjust is None:
             random_field = read_random_field(inputs, z, mask, grid)
         result = threshold_map(
             z, mask, inputs.height_control, alpha=inputs.alpha,

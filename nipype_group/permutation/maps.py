@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from nipype_group.controls import permutation_control
 from nipype_group.images import Grid, write_volume
 from nipype_group.images.stacks import unmask
 from nipype_group.permutation.shards import write_nulldist
@@ -33,13 +34,6 @@ from nipype_group.stats.permutation.run import ShuffleResult
 from nipype_group.stats.permutation.statistics import ShuffleStatistics
 from nipype_group.whole_files import read_json
 
-# How the inference on each statistic is named beside other height controls.
-CONTROL_NAMES = {
-    "voxel": "permutation",
-    "extent": "permutation-extent",
-    "mass": "permutation-mass",
-    "tfce": "permutation-tfce",
-}
 TEMPLATES = ("simes", "learned")
 
 
@@ -256,7 +250,7 @@ def _write_result(directory, merged, observed, name, corrected, about):
     summary = {
         "Contrast": merged.name,
         "StatisticType": merged.contrast.stat_type,
-        "HeightControl": CONTROL_NAMES[name],
+        "HeightControl": permutation_control(name).name,
         "Alpha": own.alpha,
         "Threshold": own.threshold if np.isfinite(own.threshold) else None,
         "CriticalValue": own.critical,

@@ -162,10 +162,10 @@ def result_sentence(result):
     str
     """
     settings = result.settings
-    if result.control == "none":
-        how = f"z beyond {number(settings['ThresholdZ'])}, no correction"
-    elif result.control == "fpr":
-        how = f"p at most {settings['Alpha']:g}, no correction"
+    if result.control.finding is not None:
+        how = result.control.finding.format(
+            height=number(settings.get("ThresholdZ")), alpha=settings.get("Alpha") or 0.0
+        )
     else:
         how = f"{result.correction}, at {settings['Alpha']:g}, {_SIDES[settings['Tail']]}"
     if not result.survives:

@@ -9,10 +9,8 @@ import numba
 import numpy as np
 from scipy import special
 
-HEIGHT_CONTROLS = (
-    "none", "fpr", "bonferroni", "sidak", "holm", "hommel",
-    "fdr", "fdr-by", "fdr-bky", "fdr-storey",
-)  # fmt: skip
+from nipype_group.controls import height_control
+from nipype_group.registry import loaded
 
 # p above it estimate the share of true nulls; 1/2 is the usual choice since Storey (2002).
 STOREY_LAMBDA = 0.5
@@ -282,14 +280,7 @@ def adjust_fdr_storey(log_p):
     return _in_order(adaptive)(log_p)
 
 
-_ADJUST = {
-    "none": check_log_p, "fpr": check_log_p, "bonferroni": adjust_bonferroni,
-    "sidak": adjust_sidak, "holm": adjust_holm, "hommel": adjust_hommel, "fdr": adjust_fdr,
-    "fdr-by": adjust_fdr_by, "fdr-bky": adjust_fdr_bky, "fdr-storey": adjust_fdr_storey,
-}  # fmt: skip
-
-
-def adjust(log_p, control, alpha=None):
+def adjust(log_p, control):
     """Return log adjusted p under a height control; "none" and "fpr" adjust nothing.
 
     Parameters
@@ -297,10 +288,7 @@ def adjust(log_p, control, alpha=None):
     log_p : array, shape (m,)
         Natural logarithm of the p values of all tests.
     control : str
-        One of HEIGHT_CONTROLS. Per family: bonferroni, sidak, holm, hommel. Share of false
-        discoveries: fdr (Benjamini-Hochberg), fdr-by, fdr-bky, fdr-storey.
-    alpha : float, optional
-        Asks for the p of fdr-bky that are valid at this alpha alone (adjust_fdr_bky).
+        Name of a height control but rft, which looks at a field.
 
     Returns
     -------
@@ -310,16 +298,24 @@ def adjust(log_p, control, alpha=None):
     Raises
     ------
     ValueError
-        Where the control is unknown, p are no logarithms or NaN, or alpha goes with another
-        control, which has no use for it.
+        Where the control is unknown, or p are no logarithms or NaN.
     """
-    if control not in HEIGHT_CONTROLS:
-        raise ValueError(f"height control is one of {', '.join(HEIGHT_CONTROLS)}, got {control!r}")
-    if alpha is None:
-        return _ADJUST[control](log_p)
-    if control != "fdr-bky":
-        raise ValueError(f"adjusted p of height control {control} do not depend on alpha")
-    return adjust_fdr_bky(log_p, alpha)
+    return loaded(height_control(control).adjust)(log_p)
+
+
+def uncorrected_level(alpha, n_tests):
+    """Return the p of a threshold that looks at every test alone."""
+    return alpha
+
+
+def bonferroni_level(alpha, n_tests):
+    """Return the p of Bonferroni's threshold (Dunn 1961)."""
+    return alpha / n_tests
+
+
+def sidak_level(alpha, n_tests):
+    """Return the p of the threshold that is exact for independent tests (Sidak 1967)."""
+    return -np.expm1(np.log1p(-alpha) / n_tests)
 
 
 def height_threshold(z, log_p, control, alpha, tail):
@@ -334,7 +330,7 @@ def height_threshold(z, log_p, control, alpha, tail):
     z, log_p : array, shape (m,)
         z values and the logarithm of their p values under the tail.
     control : str
-        One of HEIGHT_CONTROLS but none.
+        Name of a height control but none and rft.
     alpha : float
         Error rate, between 0 and 1.
     tail : {"two-sided", "positive", "negative"}
@@ -351,11 +347,10 @@ def height_threshold(z, log_p, control, alpha, tail):
     log_p = check_log_p(log_p)
     if control == "none":
         raise ValueError(f"height control {control!r} has no threshold that alpha decides")
-    if control in ("fpr", "bonferroni", "sidak"):
-        level = alpha if control == "fpr" else alpha / log_p.size
-        if control == "sidak":
-            level = -np.expm1(np.log1p(-alpha) / log_p.size)
-        return float(-special.ndtri(level / (2 if tail == "two-sided" else 1)))
+    level = height_control(control).level
+    if level is not None:
+        p = loaded(level)(alpha, log_p.size)
+        return float(-special.ndtri(p / (2 if tail == "two-sided" else 1)))
     survivors = z[adjust(log_p, control) <= np.log(alpha)]
     height = {"two-sided": np.abs(survivors), "positive": survivors, "negative": -survivors}[tail]
     return float(height.min()) if height.size else np.inf

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
+from nipype_group.controls import height_control
 from nipype_group.stats import multiple_testing
 from nipype_group.stats.clusters import label_clusters, signs_of
 from nipype_group.stats.distributions import f_to_z, t_to_z, z_to_log_p
@@ -14,7 +15,6 @@ from nipype_group.stats.random_field.euler import StatField
 from nipype_group.stats.random_field.inference import log_p_height
 from nipype_group.stats.random_field.resels import SearchVolume
 
-HEIGHT_CONTROLS = (*multiple_testing.HEIGHT_CONTROLS, "rft")
 # p of permutation are multiples of a step; 1-p in single precision is off by 6e-8.
 _LOGP_TOLERANCE = 1e-6
 
@@ -218,8 +218,8 @@ def threshold_map(
     mask : bool array, shape (x, y, z)
         Voxels tested.
     control : str
-        From `HEIGHT_CONTROLS`: a fixed z (none), uncorrected p (fpr), familywise error
-        (bonferroni, sidak, holm, hommel, rft), false discovery rate (fdr and its kin).
+        Name of a height control of `nipype_group.controls`: a fixed z (none), uncorrected p
+        (fpr), familywise error (as holm and rft), false discovery rate (fdr and its kin).
     alpha : float
         Error rate of the control.
     threshold_z : float
@@ -242,8 +242,7 @@ def threshold_map(
     ValueError
         Where a setting is out of range or looks like another.
     """
-    if control not in HEIGHT_CONTROLS:
-        raise ValueError(f"height control is one of {', '.join(HEIGHT_CONTROLS)}, got {control!r}")
+    of_heights = height_control(control)
     if extent < 0:
         raise ValueError(f"cluster extent is a number of voxels >= 0, got {extent}")
     values = z[mask]
@@ -253,9 +252,9 @@ def threshold_map(
         height = threshold_z
     elif threshold_z is not None:
         raise ValueError(f"threshold_z goes with height control none, not with {control}")
-    elif control == "rft":
+    elif of_heights.adjust is None:
         if random_field is None:
-            raise ValueError("height control rft needs the statistic and its smoothness")
+            raise ValueError(f"height control {control} needs the statistic and its smoothness")
         height = random_field.height_z(alpha, tail)
     else:
         height = multiple_testing.height_threshold(values, log_p, control, alpha, tail)
@@ -263,5 +262,6 @@ def threshold_map(
     for sign in signs_of(tail):
         survives |= mask & (z * sign >= height)
     labels = label_clusters(z, survives, connectivity, extent)
-    adjusted = random_field.log_p(mask, tail) if control == "rft" else adjust(log_p, control)
-    return Thresholded(labels, adjusted, height)
+    if of_heights.adjust is None:
+        return Thresholded(labels, random_field.log_p(mask, tail), height)
+    return Thresholded(labels, adjust(log_p, control), height)

@@ -5,12 +5,11 @@ import json
 import nipype.pipeline.engine as pe
 from nipype.interfaces.utility import IdentityInterface
 
+from nipype_group.controls import CONTROLS, permutation_control, tested_tail
 from nipype_group.design.contrasts import contrast_label, split_definition
 from nipype_group.interfaces import GroupDerivatives
 from nipype_group.interfaces.atlas_inputs import INSTALLED, NO_ATLAS
 from nipype_group.interfaces.routing import JoinLists, PickItems
-from nipype_group.permutation.maps import CONTROL_NAMES
-from nipype_group.reporting.derivatives.folder import CONTROLS, threshold_desc
 from nipype_group.workflows import collect as collect_stage
 from nipype_group.workflows import model as model_stage
 from nipype_group.workflows import parametric as parametric_stage
@@ -68,26 +67,29 @@ class _Results:
         tests = settings.tests
         labels = [contrast_label(split_definition(text)[0]) for text in settings.contrasts]
         made = [
-            (i, control, "positive" if tests[i] == "F" else settings.tail)
+            (i, control, tested_tail(settings.tail, tests[i]))
             for control in settings.height_controls
             for i in range(len(tests))
         ]
         if settings.cluster_control:
-            sides = ["positive" if test == "F" else settings.tail for test in tests]
-            made += [(i, "rft-cluster", side) for i, side in enumerate(sides)]
-        permuted = [CONTROL_NAMES[name] for name in settings.statistics]
+            made += [
+                (i, "rft-cluster", tested_tail(settings.tail, test))
+                for i, test in enumerate(tests)
+            ]
+        permuted = [permutation_control(name).name for name in settings.statistics]
         if settings.early_stop:
             permuted = ["permutation-fdr"]
         if settings.n_permutations:
             made += [
-                (i, control, "positive" if tests[i] == "F" else settings.tail)
+                (i, control, tested_tail(settings.tail, tests[i]))
                 for control in permuted
                 for i in range(len(tests))
             ]
         self.contrasts = [i for i, _, _ in made]
         self.controls = [control for _, control, _ in made]
         self.names = [
-            f"contrast-{labels[i]}_desc-{threshold_desc(control, tail, settings.threshold_z)}"
+            f"contrast-{labels[i]}_"
+            f"desc-{CONTROLS[control].result_desc(tail, settings.threshold_z)}"
             for i, control, tail in made
         ]
         # Smoothed variances or variance groups make another statistic than the model's.
@@ -99,7 +101,7 @@ class _Results:
         self.stat_positions = [
             i + len(tests) * other for (i, _, _), other in zip(made, own, strict=True)
         ]
-        self.adjustments = [CONTROLS[control][1] for _, control, _ in made]
+        self.adjustments = [CONTROLS[control].adjusts for _, control, _ in made]
         self.units = [
             kind if control in permuted else "z"
             for kind, (_, control, _) in zip(self.stat_types, made, strict=True)

@@ -79,7 +79,7 @@ def init_parametric_wf(
     each_volume : bool
         Whether every contrast has a mask and a smoothness of its own.
     height_controls : tuple of str
-        Thresholds, from `HEIGHT_CONTROLS`.
+        Thresholds, names of height controls.
     alpha : float
         Error rate.
     threshold_z : float, optional

@@ -5,12 +5,11 @@ import json
 import nipype.pipeline.engine as pe
 from nipype.interfaces.utility import IdentityInterface
 
+from nipype_group.controls import CONTROLS, tested_tail
 from nipype_group.interfaces import GroupDerivatives, PeerResults, ThresholdCorrected
 from nipype_group.interfaces.atlas_inputs import INSTALLED
 from nipype_group.interfaces.routing import JoinLists, PickItems
 from nipype_group.peers.files import PeerContrast
-from nipype_group.permutation.maps import CONTROL_NAMES
-from nipype_group.reporting.derivatives.folder import CONTROLS, threshold_desc
 from nipype_group.workflows import parametric as parametric_stage
 from nipype_group.workflows import report as report_stage
 
@@ -49,7 +48,8 @@ OUTPUTS = (
 )
 # Lists of all thresholded maps: those of thresholds made here, then of the package's corrected p.
 _JOINED = ("thresholded_files", "label_files", "logp_files", "peak_logp_files", "summary_files")
-_CONTROL_OF_COLUMN = {f"p_fwe_{name}": control for name, control in CONTROL_NAMES.items()}
+# Of p that a package corrected by permutation.
+_CONTROL_OF_COLUMN = {c.column: name for name, c in CONTROLS.items() if c.kind == "permutation"}
 
 
 class _Results:
@@ -57,7 +57,7 @@ class _Results:
 
     def __init__(self, contrasts, height_controls, cluster_control, tail, threshold_z):
         controls = [*height_controls, *(["rft-cluster"] if cluster_control else [])]
-        sides = ["positive" if c.stat_type == "F" else tail for c in contrasts]
+        sides = [tested_tail(tail, c.stat_type) for c in contrasts]
         made = [(i, control, side) for control in controls for i, side in enumerate(sides)]
         self.corrected = [
             (i, _CONTROL_OF_COLUMN[column], each.corrected_tail)
@@ -68,14 +68,15 @@ class _Results:
         self.contrasts = [i for i, _, _ in made]
         self.controls = [control for _, control, _ in made]
         self.names = [
-            f"contrast-{contrasts[i].label}_desc-{threshold_desc(control, side, threshold_z)}"
+            f"contrast-{contrasts[i].label}_"
+            f"desc-{CONTROLS[control].result_desc(side, threshold_z)}"
             for i, control, side in made
         ]
         self.stat_types = [contrasts[i].stat_type for i in self.contrasts]
         n_own = len(made) - len(self.corrected)
         # Of the package's corrected p the maps hold the package's statistic.
         self.units = ["z"] * n_own + self.stat_types[n_own:]
-        self.adjustments = [CONTROLS[control][1] for control in self.controls]
+        self.adjustments = [CONTROLS[control].adjusts for control in self.controls]
 
 
 def init_peer_wf(
@@ -124,7 +125,7 @@ def init_peer_wf(
     has_design : bool
         Whether the design is known.
     height_controls : tuple of str
-        Thresholds, from `HEIGHT_CONTROLS`; rft needs the smoothness.
+        Thresholds, names of height controls; rft needs the smoothness.
     alpha : float
         Error rate of all of them, and of the package's corrected p.
     threshold_z : float, optional
@@ -258,7 +259,7 @@ def init_peer_wf(
     parametric_wf = parametric_stage.init_parametric_wf(
         contrasts=tuple(c.name for c in contrasts),
         stat_types=tuple(c.field_type for c in contrasts),
-        tails=tuple("positive" if c.stat_type == "F" else tail for c in contrasts),
+        tails=tuple(tested_tail(tail, c.stat_type) for c in contrasts),
         each_volume=True,
         ari_atlases=(INSTALLED,) if atlases is None else atlases,
         **inference,

@@ -3,11 +3,10 @@
 import nipype.pipeline.engine as pe
 from nipype.interfaces.utility import IdentityInterface
 
+from nipype_group.controls import CONTROLS, strictness
 from nipype_group.interfaces import AtlasReport, MapQuality, PlotResults, RegionModels
 from nipype_group.interfaces.atlas_inputs import NO_ATLAS
 from nipype_group.interfaces.routing import JoinLists
-from nipype_group.permutation.maps import CONTROL_NAMES
-from nipype_group.reporting.derivatives.folder import STRICTEST_FIRST
 
 # Fields of every thresholded map, as inputs of the workflow and of AtlasReport.
 PER_RESULT = {
@@ -60,13 +59,6 @@ OUTPUTS = (
 )
 
 
-# Column of p of a table, and the control whose p it holds.
-_FWE_COLUMNS = {
-    "p_fwe_rft": "rft",
-    **{f"p_fwe_{name}": control for name, control in CONTROL_NAMES.items()},
-}
-
-
 def fwe_inferences(contrasts, controls):
     """Return COLUMN=POSITION of the familywise inferences on every map's contrast.
 
@@ -86,10 +78,11 @@ def fwe_inferences(contrasts, controls):
     >>> fwe_inferences([0, 1, 0], ["fdr", "rft", "permutation"])
     (('p_fwe_voxel=2',), ('p_fwe_rft=1',), ('p_fwe_voxel=2',))
     """
+    columns = {name: c.column for name, c in CONTROLS.items() if c.column is not None}
     return tuple(
         tuple(
             f"{column}={position}"
-            for column, control in _FWE_COLUMNS.items()
+            for control, column in columns.items()
             for position, its in enumerate(contrasts)
             if its == contrast and controls[position] == control
         )
@@ -105,7 +98,7 @@ def strictest_first(names, controls):
     >>> strictest_first(["a", "b"], ["fdr", "permutation"])
     ('b', 'a')
     """
-    ranks = map(STRICTEST_FIRST.index, controls)
+    ranks = map(strictness, controls)
     return tuple(name for _, name in sorted(zip(ranks, names, strict=True)))
 
 

@@ -4,6 +4,7 @@ import math
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
+from nipype_group.controls import TAILS, height_controls
 from nipype_group.design.contrasts import (
     check_definitions,
     contrast_label,
@@ -16,7 +17,7 @@ from nipype_group.permutation.plan import MOST_PERMUTATIONS, ContrastTest
 from nipype_group.reporting.atlases.find import atlas_file, find_atlases
 from nipype_group.reporting.derivatives.folder import check_entity
 from nipype_group.reporting.tables.views import CONVENTIONS
-from nipype_group.stats.clusters import CONNECTIVITIES, TAILS
+from nipype_group.stats.clusters import CONNECTIVITIES
 from nipype_group.stats.discoveries.all_resolutions import check_thresholds_z
 from nipype_group.stats.multiple_testing import check_alpha
 from nipype_group.stats.permutation.choice import BLOCK_EXCHANGES, SHUFFLINGS
@@ -25,7 +26,7 @@ from nipype_group.stats.permutation.p_values import APPROXIMATIONS
 from nipype_group.stats.permutation.statistics import SCALES, ShuffleStatistics
 from nipype_group.stats.random_field.clusters import forming_height
 from nipype_group.stats.random_field.euler import StatField
-from nipype_group.stats.thresholding import HEIGHT_CONTROLS, check_threshold_z
+from nipype_group.stats.thresholding import check_threshold_z
 
 # How the work is split changes no result, so it is no part of what sidecars record.
 _NOT_RESULTS = (
@@ -74,7 +75,7 @@ class AnalysisSettings:
     tail : {"two-sided", "positive", "negative"}
         Side tested, for height, clusters and permutation alike.
     height_controls : tuple of str
-        Thresholds made of every contrast, from `HEIGHT_CONTROLS`.
+        Thresholds made of every contrast, names of height controls.
     alpha : float
         Error rate of all of them, and of permutation.
     threshold_z : float, optional
@@ -220,7 +221,7 @@ class AnalysisSettings:
             ("connectivity", self.connectivity, CONNECTIVITIES),
             *((n, getattr(self, n), allowed) for n, allowed in _PERMUTATION_CHOICES.items()),
             ("on_bad_map", self.on_bad_map, ON_BAD_MAP),
-            *(("height_controls", control, HEIGHT_CONTROLS) for control in self.height_controls),
+            *(("height_controls", control, height_controls()) for control in self.height_controls),
             *(("table_views", view, CONVENTIONS) for view in self.table_views),
         ):
             if value not in allowed:
@@ -232,7 +233,9 @@ class AnalysisSettings:
                     raise ValueError(f"{field.name} is {number}; give a finite number")
         check_alpha(self.alpha)
         if not self.height_controls:
-            raise ValueError(f"height_controls names at least one of {', '.join(HEIGHT_CONTROLS)}")
+            raise ValueError(
+                f"height_controls names at least one of {', '.join(height_controls())}"
+            )
         for name in ("height_controls", "table_views"):
             named = getattr(self, name)
             if len(set(named)) < len(named):

@@ -9,12 +9,11 @@ import pytest
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
+from nipype_group.controls import TAILS, height_controls
 from nipype_group.interfaces import ThresholdMap
-from nipype_group.stats.clusters import TAILS
 from nipype_group.stats.distributions import f_to_z, t_to_z
 from nipype_group.stats.random_field.inference import log_p_height
 from nipype_group.stats.random_field.topological import height_threshold
-from nipype_group.stats.thresholding import HEIGHT_CONTROLS
 
 SHAPE = (9, 8, 7)
 ALPHA = 0.04
@@ -28,7 +27,7 @@ FIXED = {
     "bonferroni": lambda alpha, m: alpha / m,
     "sidak": lambda alpha, m: 1 - (1 - alpha) ** (1 / m),
 }
-ADJUSTING = tuple(c for c in HEIGHT_CONTROLS if c not in ("none", "rft"))
+ADJUSTING = tuple(c for c in height_controls() if c not in ("none", "rft"))
 
 
 def read(path):
@@ -199,7 +198,7 @@ def test_random_field_without_smoothness_says_why(smooth_field):
         threshold(made.files, "rft")
 
 
-@pytest.mark.parametrize("control", [c for c in HEIGHT_CONTROLS if c != "none"])
+@pytest.mark.parametrize("control", [c for c in height_controls() if c != "none"])
 @pytest.mark.parametrize(
     ("alpha", "message"),
     [
@@ -217,14 +216,14 @@ def test_alpha_in_another_unit_is_refused(smooth_field, control, alpha, message)
         threshold(made.files, control, alpha=alpha)
 
 
-@pytest.mark.parametrize("control", [c for c in HEIGHT_CONTROLS if c != "none"])
+@pytest.mark.parametrize("control", [c for c in height_controls() if c != "none"])
 def test_fixed_height_beside_another_control_is_refused(smooth_field, control):
     made = smooth_field()
     with pytest.raises(ValueError, match=f"height control none, not with {control}"):
         threshold(made.files, control, threshold_z=3.1)
 
 
-@pytest.mark.parametrize("control", HEIGHT_CONTROLS)
+@pytest.mark.parametrize("control", height_controls())
 def test_nothing_survives_under_any_control(smooth_field, control):
     made = smooth_field()
     quiet = {**made.files, "stat_file": made.write("q.nii", made.stat / 40)}

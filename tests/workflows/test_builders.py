@@ -9,8 +9,8 @@ from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline.engine import MapNode, Node, Workflow
 
 from nipype_group import workflows
+from nipype_group.controls import height_controls
 from nipype_group.peers.files import PeerContrast
-from nipype_group.stats.thresholding import HEIGHT_CONTROLS
 from nipype_group.workflows import (
     AnalysisSettings,
     init_collect_wf,
@@ -56,7 +56,7 @@ GRID = {
     "parametric": lambda: init_parametric_wf(contrasts=CONTRASTS),
     "parametric, all controls": lambda: init_parametric_wf(
         contrasts=CONTRASTS,
-        height_controls=HEIGHT_CONTROLS,
+        height_controls=height_controls(),
         threshold_z=3.1,
         tail="positive",
         cluster_extent=10,
@@ -133,7 +133,7 @@ GRID = {
     "group, F only": lambda: group(formula="age", contrasts=CONTRASTS[2:]),
     "group, everything": lambda: group(
         formula="age",
-        height_controls=HEIGHT_CONTROLS,
+        height_controls=height_controls(),
         threshold_z=3.1,
         cluster_control="rft",
         cluster_forming_z=3.1,
@@ -154,7 +154,7 @@ GRID = {
         contrasts=PEERS,
         package="FSL",
         has_design=True,
-        height_controls=HEIGHT_CONTROLS,
+        height_controls=height_controls(),
         threshold_z=3.1,
         cluster_control="rft",
         cluster_forming_z=3.1,
@@ -358,7 +358,7 @@ def test_workflow_can_be_renamed_and_repeated_in_another():
 def test_contrasts_and_controls_become_items_of_map_nodes():
     workflow = GRID["parametric, all controls"]()
     nodes = [n for n in all_nodes(workflow) if isinstance(n, MapNode)]
-    thresholds = {f"threshold_{control.replace('-', '_')}" for control in HEIGHT_CONTROLS}
+    thresholds = {f"threshold_{control.replace('-', '_')}" for control in height_controls()}
     assert {n.name for n in nodes} == thresholds | {"clusters_rft", "resolutions"}
     for node in nodes:
         assert node.inputs.stat_type == ["t", "t", "F"]

@@ -12,12 +12,11 @@ import pandas as pd
 import pytest
 from scipy.ndimage import gaussian_filter
 
+from nipype_group.controls import CONTROLS, height_controls
 from nipype_group.execution import run_workflow
-from nipype_group.reporting.derivatives.folder import CONTROLS
 from nipype_group.reporting.tables.clusters import read_table
 from nipype_group.reporting.tables.columns import CLUSTER_COLUMNS
 from nipype_group.stats.discoveries.all_resolutions import ari_regions
-from nipype_group.stats.thresholding import HEIGHT_CONTROLS
 from nipype_group.workflows import AnalysisSettings, init_group_wf
 
 SHAPE = (16, 15, 14)
@@ -29,7 +28,7 @@ HEIGHTS = (2.3, 3.1)
 SETTINGS = AnalysisSettings(
     contrasts=("age=age", "age and group=age; patient - control"),
     formula="age + C(group)",
-    height_controls=HEIGHT_CONTROLS,
+    height_controls=height_controls(),
     threshold_z=3.1,
     cluster_control="rft",
     cluster_forming_p=0.002,
@@ -40,7 +39,7 @@ SETTINGS = AnalysisSettings(
     figures=False,
 )
 # Descs of the contrast "age", two-sided, and of the F contrast.
-HEIGHT_DESCS = ["z3p1", *(CONTROLS[c][0] for c in HEIGHT_CONTROLS if c != "none")]
+HEIGHT_DESCS = ["z3p1", *(CONTROLS[c].desc for c in height_controls() if c != "none")]
 T_DESCS = [f"{d}Both" for d in (*HEIGHT_DESCS, "rftClusterFWE", "permVoxelFWE")]
 F_DESCS = [*HEIGHT_DESCS, "rftClusterFWE", "permVoxelFWE"]
 TABLES = ("clusters.tsv", "peaks.tsv", "labels.tsv")
@@ -185,15 +184,15 @@ def test_logp_of_clusters_is_that_of_their_table(analysed):
     assert len(about["SetLevelP"]) == 2
 
 
-@pytest.mark.parametrize("control", HEIGHT_CONTROLS)
+@pytest.mark.parametrize("control", height_controls())
 def test_peaks_have_the_p_that_the_control_adjusts(analysed, control):
-    desc = "z3p1" if control == "none" else CONTROLS[control][0]
+    desc = "z3p1" if control == "none" else CONTROLS[control].desc
     for contrast, side in (("age", "Both"), ("ageAndGroup", "")):
         clusters, peaks = tables(analysed[1], contrast, desc + side)
         assert len(peaks) > 0
         assert peaks["p_unc"].notna().all()
         assert clusters["tdp"].between(0, 1).all()
-        adjusted = {"none": [], "fwe": ["p_fwe"], "fdr": ["p_fdr"]}[CONTROLS[control][1]]
+        adjusted = {"none": [], "fwe": ["p_fwe"], "fdr": ["p_fdr"]}[CONTROLS[control].adjusts]
         for column in ("p_fwe", "p_fdr"):
             if column in adjusted:
                 assert (peaks[column] <= 0.05).all()

@@ -7,13 +7,12 @@ from importlib.metadata import version
 from pathlib import Path
 
 from nipype_group._version import __version__
+from nipype_group.controls import CONTROLS, SIDES
 from nipype_group.design.contrasts import Contrast, contrast_label, read_contrasts
 from nipype_group.design.tables import read_tsv
 from nipype_group.images import read_mask, read_volume
 from nipype_group.reporting.derivatives.folder import (
-    CONTROLS,
     GENERATOR,
-    SIDES,
     common_entities,
     in_order,
     number_of_rows,
@@ -312,7 +311,7 @@ def add_thresholded(folder, facts, given):
         summary = read_json(given["summary_files"][index])
         where = {"contrast": label, "desc": desc}
         sidecar = {**each.sidecar, **_threshold(summary)}
-        permuted = summary["HeightControl"].startswith("permutation")
+        permuted = CONTROLS[summary["HeightControl"]].kind == "permutation"
         stat = summary["StatisticType"] if permuted else "z"
         sidecar["StatisticType"], stat = stat, stat.replace("pseudo-t", "pseudoT")
         folder.add_map(
@@ -356,12 +355,12 @@ def _threshold(summary):
         "ThresholdUnit": summary.get("ThresholdUnit", "z"),
         "ClusterExtentVoxels": summary.get("ClusterExtentVoxels"),
         "Connectivity": summary["Connectivity"],
-        "Correction": CONTROLS[control][2],
+        "Correction": CONTROLS[control].words,
         "SurvivingVoxels": summary["SurvivingVoxels"],
     }
     if "CorrectedBy" in summary:
         entries |= {k: summary[k] for k in ("CorrectedBy", "SmallestCorrectedP")}
-    elif control.startswith("permutation"):
+    elif CONTROLS[control].kind == "permutation":
         entries |= {
             "NumberOfPermutations": summary["Shuffles"] - 1,
             "RandomSeed": summary["RandomSeed"],

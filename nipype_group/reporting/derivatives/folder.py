@@ -37,65 +37,8 @@ _BIDSIGNORE = (
     "/group\n/node-*\n*_statmap.*\n*.html\n/figures\n/data\n"
     f"/provenance\n/{PROVENANCE_NAME}\n/{CRATE_NAME}\n"
 )
-# Height control: desc, what it controls, and its name in a sidecar.
-CONTROLS = {
-    "none": ("", "none", "none"),
-    "fpr": ("unc", "none", "none"),
-    "bonferroni": ("bonferroni", "fwe", "familywise error, Bonferroni"),
-    "sidak": ("sidak", "fwe", "familywise error, Sidak"),
-    "holm": ("holm", "fwe", "familywise error, Holm"),
-    "hommel": ("hommel", "fwe", "familywise error, Hommel"),
-    "fdr": ("fdrBH", "fdr", "false discovery rate, Benjamini-Hochberg"),
-    "fdr-by": ("fdrBY", "fdr", "false discovery rate, Benjamini-Yekutieli"),
-    "fdr-bky": ("fdrBKY", "fdr", "false discovery rate, Benjamini-Krieger-Yekutieli"),
-    "fdr-storey": ("fdrStorey", "fdr", "false discovery rate, Storey"),
-    "rft": ("rftVoxelFWE", "fwe", "familywise error, smaller of random field and Bonferroni"),
-    "rft-cluster": ("rftClusterFWE", "fwe", "familywise error, random field theory of extent"),
-    "permutation": ("permVoxelFWE", "fwe", "familywise error, permutation of the largest voxel"),
-    "permutation-fdr": (
-        "permVoxelFDR",
-        "fdr",
-        "false discovery rate, Benjamini-Hochberg of permutation p",
-    ),
-    "permutation-extent": (
-        "permExtentFWE",
-        "fwe",
-        "familywise error, permutation of the largest cluster extent",
-    ),
-    "permutation-mass": (
-        "permMassFWE",
-        "fwe",
-        "familywise error, permutation of the largest cluster mass",
-    ),
-    "permutation-tfce": (
-        "permTfceFWE",
-        "fwe",
-        "familywise error, permutation of the largest threshold-free cluster enhancement",
-    ),
-}
-# Strictest first: which result a contrast is told by.
-STRICTEST_FIRST = (
-    "permutation",
-    "permutation-tfce",
-    "permutation-mass",
-    "permutation-extent",
-    "rft",
-    "rft-cluster",
-    "hommel",
-    "holm",
-    "bonferroni",
-    "sidak",
-    "fdr",
-    "fdr-bky",
-    "fdr-storey",
-    "fdr-by",
-    "permutation-fdr",
-    "fpr",
-    "none",
-)
 # Beside the results, of the run that made them.
 _RECORDS = (PROVENANCE_NAME, CRATE_NAME, *PROV_FILES)
-SIDES = {"two-sided": "Both", "positive": "", "negative": "Neg"}
 _INTENT = {
     "t": "t test",
     "F": "f test",
@@ -122,18 +65,6 @@ DESCRIPTIONS = {
     "tfce": "Threshold-free cluster enhancement; the negative side is below 0",
     "pseudoT": "Effect over the root of its smoothed variance",
 }
-
-
-def threshold_desc(control, tail, threshold_z=None):
-    """Return the ``desc`` of a thresholded map.
-
-    Examples
-    --------
-    >>> threshold_desc("fdr", "two-sided"), threshold_desc("none", "negative", 3.1)
-    ('fdrBHBoth', 'z3p1Neg')
-    """
-    name = f"z{threshold_z:g}".replace(".", "p") if control == "none" else CONTROLS[control][0]
-    return name + SIDES[tail]
 
 
 def common_entities(map_names):
@@ -494,19 +425,6 @@ contrast-<name>_stat-<what>_desc-<threshold>_statmap.nii.gz
 Where provenance.json stands here, it says which command made group/ from which files. What
 nipype-group run made, "nipype-group replay ." makes again and compares bit for bit.
 """
-
-
-def is_threshold_desc(desc):
-    """Tell whether a ``desc`` is that of a thresholded map.
-
-    Examples
-    --------
-    >>> is_threshold_desc("fdrBHBoth"), is_threshold_desc("z3p1"), is_threshold_desc("model")
-    (True, True, False)
-    """
-    names = "|".join(name for name, _, _ in CONTROLS.values() if name)
-    sides = "|".join(SIDES.values())
-    return re.fullmatch(rf"(?:{names}|z-?\d+(?:p\d+)?)(?:{sides})", desc) is not None
 
 
 def number_of_rows(path):

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
+from nipype_group.controls import CONTROLS, strictness
 from nipype_group.design.contrasts import read_contrasts
 from nipype_group.design.matrix import read_design
 from nipype_group.design.tables import read_tsv
 from nipype_group.images import IMAGE_SUFFIXES
-from nipype_group.reporting.derivatives.folder import CONTROLS, FIGURE_INDEX, STRICTEST_FIRST
+from nipype_group.reporting.derivatives.folder import FIGURE_INDEX
 from nipype_group.reporting.forms import FIGURES, THRESHOLDED, form_of
 from nipype_group.reporting.tables.columns import read_table
 from nipype_group.reporting.wording import count
@@ -83,13 +84,13 @@ class ThresholdedResult:
 
     @property
     def control(self):
-        """What the map controls, a key of `CONTROLS`."""
-        return self.settings["HeightControl"]
+        """Control of the map."""
+        return CONTROLS[self.settings["HeightControl"]]
 
     @property
     def correction(self):
         """What is controlled, in words."""
-        return CONTROLS[self.control][2]
+        return self.control.words
 
     @property
     def survives(self):
@@ -270,9 +271,7 @@ class GroupFolder:
                         f"has {n_voxels} SurvivingVoxels, and {file.path.name} has "
                         f"{count(n_clusters, 'cluster')}",
                     )
-        return sorted(
-            found, key=lambda r: (not r.survives, STRICTEST_FIRST.index(r.control), r.desc)
-        )
+        return sorted(found, key=lambda r: (not r.survives, strictness(r.control.name), r.desc))
 
 
 def check_results(path, folder):

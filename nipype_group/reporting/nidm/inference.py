@@ -8,7 +8,6 @@ from rdflib import Literal
 from scipy.stats import norm
 
 from nipype_group.images import open_image
-from nipype_group.reporting.derivatives.folder import CONTROLS
 from nipype_group.reporting.nidm.document import iri, real, whole
 from nipype_group.reporting.nidm.model import add_map, needed
 
@@ -26,7 +25,6 @@ _PEAK_COLUMNS = (
     *("cluster_id", "peak_id", *"xyz", *"ijk", "stat", "zscore"),
     *("p_unc", "p_fwe", "p_fdr"),
 )
-_CLUSTER_CONTROLS = ("rft-cluster", "permutation-extent", "permutation-mass")
 _SHUFFLED = {
     "permutations": ("NonParametricDistribution", "ExchangeableError"),
     "sign flips": ("NonParametricSymmetricDistribution", "IndependentError"),
@@ -36,16 +34,6 @@ _PERMUTED = (
     "p from permutation: the ontology has no terms for shuffles, their number and seed, which "
     "nipype_group.json has, nor for null distributions, which stay with the results"
 )
-_OTHER_STATISTIC = {
-    "permutation-tfce": (
-        "the height threshold is a corrected p of threshold-free cluster enhancement, not of the "
-        "statistic"
-    ),
-    "permutation-mass": (
-        "clusters survive by the corrected p of their mass, which no threshold of the ontology "
-        "bounds; the extent threshold is that of no cluster"
-    ),
-}
 
 
 @dataclass(frozen=True)
@@ -76,7 +64,7 @@ class Inference:
     @property
     def permuted(self):
         """Whether the p are from permutation."""
-        return self.result.control.startswith("permutation")
+        return self.result.control.kind == "permutation"
 
     @property
     def stat(self):
@@ -124,15 +112,15 @@ def describe_inference(doc, folder, model, contrast, result, statistics):
     if found.permuted:
         used.append(_describe_exchange(found))
         remarks = [_PERMUTED]
-        if result.control in _OTHER_STATISTIC:
-            remarks.append(_OTHER_STATISTIC[result.control])
+        if result.control.nidm_remark is not None:
+            remarks.append(result.control.nidm_remark)
     if found.settings["Tail"] == "negative":
         remarks.append("the negative side was tested: thresholds are magnitudes")
     doc.statements.extend(f"{found.name}: {remark}." for remark in remarks)
     tail = "TwoTailedTest" if found.settings["Tail"] == "two-sided" else "OneTailedTest"
     found.state(
         "inference", ("prov:Activity", "Inference"), f"Inference: {found.name}",
-        {"rdfs:comment": "; ".join([CONTROLS[result.control][2], *remarks]),
+        {"rdfs:comment": "; ".join([result.control.words, *remarks]),
          "hasAlternativeHypothesis": iri(tail), "prov:used": used,
          "prov:wasAssociatedWith": model.software},
     )  # fmt: skip
@@ -147,19 +135,19 @@ def _describe_height(found):
     """Add the height threshold: what was asked for, and what it is in the statistic."""
     settings, control = found.settings, found.result.control
     types = ("prov:Entity", "HeightThreshold")
-    if control in _CLUSTER_CONTROLS:
+    if control.of_clusters:
         forming = "ClusterFormingStatistic" if found.permuted else "ClusterFormingZ"
         return _at_statistic(found, "height", settings[forming], _p_of_z(found, settings))
-    if control == "none":
+    if control.name == "none":
         height = settings["ThresholdZ"]
         return _at_statistic(found, "height", height, _p_of_z(found, settings))
-    kind, correction = _THRESHOLDS[CONTROLS[control][1]]
+    kind, correction = _THRESHOLDS[control.adjusts]
     value = settings.get("CriticalValue" if found.permuted else "ThresholdZ")
     # That of TFCE is no value of the statistic.
     in_statistic = not found.permuted or settings["ThresholdUnit"] == found.stat
     equivalent = []
     if value is not None and np.isfinite(value) and in_statistic:
-        more = [] if control == "fpr" else _p_of_z(found, settings)
+        more = _p_of_z(found, settings) if control.corrects else []
         equivalent = [_at_statistic(found, "height_statistic", value, []), *more]
     alpha = settings["Alpha"]
     return found.state(
@@ -179,7 +167,7 @@ def _at_statistic(found, key, value, equivalent):
 def _p_of_z(found, settings):
     """Add the uncorrected p of a threshold in z, where there is one; returns a list."""
     z = settings.get("ClusterFormingZ", settings.get("ThresholdZ"))
-    if z is None or (found.permuted and found.result.control not in _CLUSTER_CONTROLS):
+    if z is None or (found.permuted and not found.result.control.of_clusters):
         return []
     p = float(norm.sf(z)) * (2 if settings["Tail"] == "two-sided" else 1)
     return [
@@ -194,7 +182,7 @@ def _describe_extent(found):
     """Add the extent threshold: a corrected p of extents, or a number of voxels."""
     settings, control = found.settings, found.result.control
     types = ("prov:Entity", "ExtentThreshold")
-    if control not in ("rft-cluster", "permutation-extent"):
+    if control.of != "extent":
         smallest = settings.get("ClusterExtentVoxels") or 0
         return found.state(
             "extent", (*types, "statistic"), f"Extent Threshold: k>={smallest}",
@@ -318,7 +306,7 @@ def _describe_clusters(found):
     gives a cluster that of its most significant voxel.
     """
     control, doc = found.result.control, found.doc
-    own_p = not found.permuted or control in _CLUSTER_CONTROLS
+    own_p = not found.permuted or control.of_clusters
     nodes = {}
     for row in found.result.table("clusters", _CLUSTER_COLUMNS).to_dict("records"):
         number = row["cluster_id"]
@@ -347,7 +335,7 @@ def _describe_clusters(found):
 
 def _describe_peaks(found, clusters):
     """Add the peaks. Permutation of clusters gives peaks no p of their own."""
-    own_p = not (found.permuted and found.result.control in _CLUSTER_CONTROLS)
+    own_p = not (found.permuted and found.result.control.of_clusters)
     value = "zscore" if found.stat == "z" else "stat"
     for row in found.result.table("peaks", _PEAK_COLUMNS).to_dict("records"):
         name = f"{row['cluster_id']:04d}_{row['peak_id']}"

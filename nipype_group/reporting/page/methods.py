@@ -7,7 +7,6 @@ from nipype_group.reporting.forms import form_of
 from nipype_group.reporting.wording import count, listing
 from nipype_group.whole_files import read_json
 
-# Height or cluster control: sentence and references. {alpha}, {tail} and the like are filled in.
 # What maps held of which t or z was made.
 _CONVERTED = {
     "r": "the correlation",
@@ -15,48 +14,6 @@ _CONVERTED = {
     "p": "uncorrected p",
     "1-p": "uncorrected 1-p",
     "logp": "-log10 of uncorrected p",
-}
-_CONTROL_TEXT = {
-    "none": ("at a fixed height of z {height}, uncorrected", ()),
-    "fpr": ("at p {alpha:g}, uncorrected", ()),
-    "bonferroni": ("for the familywise error by Bonferroni", ()),
-    "sidak": ("for the familywise error by Šidák", ("sidak1967",)),
-    "holm": ("for the familywise error by Holm", ("holm1979",)),
-    "hommel": ("for the familywise error by Hommel", ("hommel1988",)),
-    "fdr": ("for the false discovery rate", ("benjamini1995",)),
-    "fdr-by": ("for the false discovery rate under any dependence", ("benjamini2001",)),
-    "fdr-bky": ("for the false discovery rate, adaptively in two stages", ("benjamini2006",)),
-    "fdr-storey": ("for the false discovery rate, adaptively by Storey", ("storey2002",)),
-    "rft": (
-        "for the familywise error of voxels by the smaller of the thresholds of random field "
-        "theory and Bonferroni",
-        ("worsley1996",),
-    ),
-    "rft-cluster": (
-        "for the familywise error of cluster extents by random field theory, with clusters "
-        "formed at z {forming}",
-        ("friston1994", "chumbley2010"),
-    ),
-    "permutation": (
-        "for the familywise error of voxels by the permutation distribution of the largest "
-        "statistic",
-        ("nichols2002",),
-    ),
-    "permutation-fdr": ("for the false discovery rate of permutation p", ("benjamini1995",)),
-    "permutation-extent": (
-        "for the familywise error of cluster extents by permutation, with clusters formed at "
-        "z {forming}",
-        ("nichols2002",),
-    ),
-    "permutation-mass": (
-        "for the familywise error of cluster masses by permutation, with clusters formed at "
-        "z {forming}",
-        ("bullmore1999",),
-    ),
-    "permutation-tfce": (
-        "for the familywise error of threshold-free cluster enhancement by permutation",
-        ("smith2009",),
-    ),
 }
 
 
@@ -187,12 +144,12 @@ def _inference(text, results, package=None):
     seen = set()
     for result in results:
         settings = result.settings
-        key = (result.control, settings.get("Alpha"), settings["Tail"])
+        key = (result.control.name, settings.get("Alpha"), settings["Tail"])
         if key in seen:
             continue
         seen.add(key)
         forming = settings.get("ClusterFormingZ")
-        sentence, keys = _CONTROL_TEXT[result.control]
+        sentence, keys = result.control.method, result.control.references
         if "CorrectedBy" in settings:
             # How clusters formed is not in the package's files.
             sentence = sentence.partition(", with clusters")[0]
@@ -204,8 +161,8 @@ def _inference(text, results, package=None):
         if "CorrectedBy" in settings:
             # As it is: what a file says is no format.
             sentence += f" in {settings['CorrectedBy'] or package}"
-        level = "" if result.control in ("none", "fpr") else f" at {settings['Alpha']:g}"
-        verb = "was thresholded" if result.control in ("none", "fpr") else "was corrected"
+        level = f" at {settings['Alpha']:g}" if result.control.corrects else ""
+        verb = "was corrected" if result.control.corrects else "was thresholded"
         sides = "two-sided" if settings["Tail"] == "two-sided" else f"{settings['Tail']} side"
         if settings.get("StatisticType") == "F":
             sides = "F has no side"

@@ -267,7 +267,7 @@ def _result(folder, result, leads):
         # No capitalize(): it would take the capitals of names away.
         "title": (
             "Fixed height"
-            if result.control == "none"
+            if result.control.name == "none"
             else result.correction[:1].upper() + result.correction[1:]
         ),
         "leads": leads,

@@ -74,7 +74,7 @@ def corrections_table(results):
         smallest = settings.get("SmallestCorrectedP")
         texts = (
             result.desc,
-            result.correction if result.control not in ("none", "fpr") else "uncorrected",
+            result.correction if result.control.corrects else "uncorrected",
             MISSING if alpha is None else f"{alpha:g}",
             settings["Tail"],
             wording.critical_value(settings) or MISSING,

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nipype_group.stats.clusters import TAILS
+from nipype_group.controls import TAILS
 from nipype_group.stats.multiple_testing import check_alpha, check_log_p
 
 KINDS = ("simes", "learned")

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy import special
 
-from nipype_group.stats.clusters import CONNECTIVITIES, TAILS, signs_of
+from nipype_group.controls import TAILS
+from nipype_group.stats.clusters import CONNECTIVITIES, signs_of
 from nipype_group.stats.permutation.cluster_sizes import largest_clusters
 from nipype_group.stats.tfce import Tfce, enhance_maps
 

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from nipype_group.controls import CONTROLS
 from nipype_group.design.contrasts import Contrast, build_contrasts
 from nipype_group.design.matrix import design_from_formula
 from nipype_group.reporting.wording import (
@@ -91,7 +92,7 @@ class Result:
 
     def __init__(self, settings, clusters=None, peaks=None, correction="familywise error, X"):
         self.settings, self.correction = settings, correction
-        self.control = settings["HeightControl"]
+        self.control = CONTROLS[settings["HeightControl"]]
         self.survives = settings["SurvivingVoxels"] > 0
         self._tables = {"clusters": clusters, "peaks": peaks}
 

@@ -4,10 +4,10 @@ import json
 
 import pytest
 
+from nipype_group.controls import is_threshold_desc
 from nipype_group.reporting.derivatives.folder import (
     common_entities,
     entities_of_file,
-    is_threshold_desc,
 )
 from nipype_group.reporting.records.standing import (
     keep_foreign,

@@ -1,0 +1,320 @@
+"""Every correction once: what it is called, what it controls, and all that is said of it.
+
+A *control* decides which values of a statistic survive. Those of heights take a z map; the others
+belong to an inference that computes p of its own: random fields of cluster extents, permutation.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from nipype_group.registry import Registry
+
+# Sides that a test looks at, and how the names of files end.
+SIDES = {"two-sided": "Both", "positive": "", "negative": "Neg"}
+TAILS = tuple(SIDES)
+_PROCEDURES = "nipype_group.stats.multiple_testing"
+
+
+def tested_tail(tail, stat_type):
+    """Return the side of a statistic that is tested: an F has but its upper one.
+
+    Examples
+    --------
+    >>> tested_tail("two-sided", "F"), tested_tail("two-sided", "t")
+    ('positive', 'two-sided')
+    """
+    return "positive" if stat_type == "F" else tail
+
+
+@dataclass(frozen=True)
+class Control:
+    """A correction, or a threshold without one.
+
+    Parameters
+    ----------
+    name : str
+        As options and sidecars have it.
+    desc : str
+        In names of files, before the side; empty where the height stands there.
+    adjusts : {"none", "fwe", "fdr"}
+        What its adjusted p are corrected for.
+    words : str
+        In sidecars and tables.
+    method : str
+        In the methods section, after "was corrected" or "was thresholded". It may hold {alpha:g},
+        {height} and {forming}, the height at which clusters form.
+    references : tuple of str
+        Keys of the references that the methods section cites.
+    finding : str, optional
+        In a sentence about what survives, with {alpha:g} or {height}; default: the words, the
+        alpha and the side.
+    kind : {"height", "cluster", "permutation"}
+        Whether it thresholds z maps, or which inference gives its p.
+    of : {"voxel", "extent", "mass", "tfce"}
+        What its p are p of.
+    column : str, optional
+        Column of tables that lists its p of every cluster beside those of others.
+    adjust : str or callable, optional
+        Of heights: the function of log p that gives the log of adjusted p, or where it stands,
+        ``module:function``. Without it random field theory gives them.
+    level : str or callable, optional
+        The same of the function that gives the uncorrected p of the threshold by alpha and the
+        number of tests; without it the data decide.
+    nidm_remark : str, optional
+        What the ontology of NIDM-Results has no term for.
+    """
+
+    name: str
+    desc: str
+    adjusts: str
+    words: str
+    method: str
+    references: tuple = ()
+    finding: str | None = None
+    kind: str = "height"
+    of: str = "voxel"
+    column: str | None = None
+    adjust: Any = None
+    level: Any = None
+    nidm_remark: str | None = None
+
+    @property
+    def corrects(self):
+        """Whether p are corrected for their number."""
+        return self.adjusts != "none"
+
+    @property
+    def of_clusters(self):
+        """Whether its p are p of clusters."""
+        return self.of in ("extent", "mass")
+
+    def result_desc(self, tail, threshold_z=None):
+        """Return the ``desc`` of a map that it thresholds.
+
+        Examples
+        --------
+        >>> CONTROLS["fdr"].result_desc("two-sided"), CONTROLS["none"].result_desc("negative", 3.1)
+        ('fdrBHBoth', 'z3p1Neg')
+        """
+        return (self.desc or f"z{threshold_z:g}".replace(".", "p")) + SIDES[tail]
+
+
+def _height(name, desc, adjusts, words, method, references=(), **more):
+    """Return a control of heights whose p a function of its name adjusts."""
+    adjust = f"{_PROCEDURES}:adjust_{name.replace('-', '_')}"
+    return Control(name, desc, adjusts, words, method, references, adjust=adjust, **more)
+
+
+def _permutation(of, desc, words, method, references, **more):
+    name = "permutation" if of == "voxel" else f"permutation-{of}"
+    return Control(
+        name, desc, "fwe", f"familywise error, permutation of the largest {words}",
+        f"for the familywise error of {method}", references,
+        kind="permutation", of=of, column=f"p_fwe_{of}", **more,
+    )  # fmt: skip
+
+
+# Strictest first: the first at which anything survives leads what is told of a contrast.
+CONTROLS = Registry(
+    "nipype_group.controls",
+    "height control",
+    (
+        _permutation(
+            "voxel",
+            "permVoxelFWE",
+            "voxel",
+            "voxels by the permutation distribution of the largest statistic",
+            ("nichols2002",),
+        ),
+        _permutation(
+            "tfce",
+            "permTfceFWE",
+            "threshold-free cluster enhancement",
+            "threshold-free cluster enhancement by permutation",
+            ("smith2009",),
+            nidm_remark="the height threshold is a corrected p of threshold-free cluster "
+            "enhancement, not of the statistic",
+        ),
+        _permutation(
+            "mass",
+            "permMassFWE",
+            "cluster mass",
+            "cluster masses by permutation, with clusters formed at z {forming}",
+            ("bullmore1999",),
+            nidm_remark="clusters survive by the corrected p of their mass, which no threshold of "
+            "the ontology bounds; the extent threshold is that of no cluster",
+        ),
+        _permutation(
+            "extent",
+            "permExtentFWE",
+            "cluster extent",
+            "cluster extents by permutation, with clusters formed at z {forming}",
+            ("nichols2002",),
+        ),
+        Control(
+            "rft",
+            "rftVoxelFWE",
+            "fwe",
+            "familywise error, smaller of random field and Bonferroni",
+            "for the familywise error of voxels by the smaller of the thresholds of random field "
+            "theory and Bonferroni",
+            ("worsley1996",),
+            column="p_fwe_rft",
+        ),
+        Control(
+            "rft-cluster",
+            "rftClusterFWE",
+            "fwe",
+            "familywise error, random field theory of extent",
+            "for the familywise error of cluster extents by random field theory, with clusters "
+            "formed at z {forming}",
+            ("friston1994", "chumbley2010"),
+            kind="cluster",
+            of="extent",
+        ),
+        _height(
+            "hommel",
+            "hommel",
+            "fwe",
+            "familywise error, Hommel",
+            "for the familywise error by Hommel",
+            ("hommel1988",),
+        ),
+        _height(
+            "holm",
+            "holm",
+            "fwe",
+            "familywise error, Holm",
+            "for the familywise error by Holm",
+            ("holm1979",),
+        ),
+        _height(
+            "bonferroni",
+            "bonferroni",
+            "fwe",
+            "familywise error, Bonferroni",
+            "for the familywise error by Bonferroni",
+            level=f"{_PROCEDURES}:bonferroni_level",
+        ),
+        _height(
+            "sidak",
+            "sidak",
+            "fwe",
+            "familywise error, Sidak",
+            "for the familywise error by Šidák",
+            ("sidak1967",),
+            level=f"{_PROCEDURES}:sidak_level",
+        ),
+        _height(
+            "fdr",
+            "fdrBH",
+            "fdr",
+            "false discovery rate, Benjamini-Hochberg",
+            "for the false discovery rate",
+            ("benjamini1995",),
+        ),
+        _height(
+            "fdr-bky",
+            "fdrBKY",
+            "fdr",
+            "false discovery rate, Benjamini-Krieger-Yekutieli",
+            "for the false discovery rate, adaptively in two stages",
+            ("benjamini2006",),
+        ),
+        _height(
+            "fdr-storey",
+            "fdrStorey",
+            "fdr",
+            "false discovery rate, Storey",
+            "for the false discovery rate, adaptively by Storey",
+            ("storey2002",),
+        ),
+        _height(
+            "fdr-by",
+            "fdrBY",
+            "fdr",
+            "false discovery rate, Benjamini-Yekutieli",
+            "for the false discovery rate under any dependence",
+            ("benjamini2001",),
+        ),
+        Control(
+            "permutation-fdr",
+            "permVoxelFDR",
+            "fdr",
+            "false discovery rate, Benjamini-Hochberg of permutation p",
+            "for the false discovery rate of permutation p",
+            ("benjamini1995",),
+            kind="permutation",
+        ),
+        Control(
+            "fpr",
+            "unc",
+            "none",
+            "none",
+            "at p {alpha:g}, uncorrected",
+            finding="p at most {alpha:g}, no correction",
+            adjust=f"{_PROCEDURES}:check_log_p",
+            level=f"{_PROCEDURES}:uncorrected_level",
+        ),
+        Control(
+            "none",
+            "",
+            "none",
+            "none",
+            "at a fixed height of z {height}, uncorrected",
+            finding="z beyond {height}, no correction",
+            adjust=f"{_PROCEDURES}:check_log_p",
+        ),
+    ),
+)
+
+
+def height_controls():
+    """Return the names of the controls that threshold z maps, strictest first."""
+    return tuple(name for name, control in CONTROLS.items() if control.kind == "height")
+
+
+def height_control(name):
+    """Return a control that thresholds z maps.
+
+    Raises
+    ------
+    ValueError
+        Where there is none of that name.
+    """
+    names = height_controls()
+    if name not in names:
+        raise ValueError(f"height control is one of {', '.join(names)}, got {name!r}")
+    return CONTROLS[name]
+
+
+def permutation_control(of):
+    """Return the familywise control of a statistic that permutation takes of every shuffle.
+
+    Examples
+    --------
+    >>> permutation_control("voxel").name, permutation_control("tfce").name
+    ('permutation', 'permutation-tfce')
+    """
+    return next(
+        c for c in CONTROLS.values() if (c.kind, c.adjusts, c.of) == ("permutation", "fwe", of)
+    )
+
+
+def strictness(name):
+    """Return the place of a control in the order of strictness, 0 for the strictest."""
+    return list(CONTROLS).index(name)
+
+
+def is_threshold_desc(desc):
+    """Tell whether a ``desc`` is that of a thresholded map.
+
+    Examples
+    --------
+    >>> is_threshold_desc("fdrBHBoth"), is_threshold_desc("z3p1"), is_threshold_desc("model")
+    (True, True, False)
+    """
+    names = "|".join(re.escape(c.desc) for c in CONTROLS.values() if c.desc)
+    sides = "|".join(SIDES.values())
+    return re.fullmatch(rf"(?:{names}|z-?\d+(?:p\d+)?)(?:{sides})", desc) is not None

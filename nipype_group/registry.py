@@ -1,0 +1,89 @@
+"""Records by name: those of the package, then those that other packages bring."""
+
+from collections.abc import Mapping
+from importlib import import_module
+from importlib.metadata import entry_points
+
+
+class Registry(Mapping):
+    """Records of one kind by their name, in the order in which they are listed.
+
+    Other packages add theirs by an entry point whose group is `group`, which names the record.
+    So they are known in every process that a plugin starts.
+
+    Parameters
+    ----------
+    group : str
+        Group of entry points.
+    kind : str
+        What a record is, for messages.
+    records : iterable
+        Those of the package; each has a ``name``.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> shapes = Registry("made.up", "shape", [SimpleNamespace(name="cube")])
+    >>> list(shapes)
+    ['cube']
+    >>> shapes.of("ball")
+    Traceback (most recent call last):
+    ...
+    ValueError: shape is one of cube, got 'ball'
+    """
+
+    def __init__(self, group, kind, records):
+        self._group, self._kind = group, kind
+        self._own = {record.name: record for record in records}
+        self._all = None
+
+    def _records(self):
+        if self._all is None:
+            records = dict(self._own)
+            for point in entry_points(group=self._group):
+                record = point.load()
+                if record.name in records:
+                    raise ValueError(
+                        f"{point.value} brings the {self._kind} {record.name}, which there is "
+                        "already; remove that package or rename its record"
+                    )
+                records[record.name] = record
+            self._all = records
+        return self._all
+
+    def __getitem__(self, name):
+        return self._records()[name]
+
+    def __iter__(self):
+        return iter(self._records())
+
+    def __len__(self):
+        return len(self._records())
+
+    def of(self, name):
+        """Return a record.
+
+        Raises
+        ------
+        ValueError
+            Where there is none of that name; all that there are are listed.
+        """
+        if name not in self:
+            raise ValueError(f"{self._kind} is one of {', '.join(self)}, got {name!r}")
+        return self[name]
+
+
+def loaded(function):
+    """Return a function that is named as ``module:function``, or given itself.
+
+    Records that many modules read do not import what only a computation needs.
+
+    Examples
+    --------
+    >>> loaded("math:sqrt")(4), loaded(abs)(-1)
+    (2.0, 1)
+    """
+    if not isinstance(function, str):
+        return function
+    module, _, name = function.partition(":")
+    return getattr(import_module(module), name)
