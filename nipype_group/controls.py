@@ -16,12 +16,12 @@ TAILS = tuple(SIDES)
 _PROCEDURES = "nipype_group.stats.multiple_testing"
 
 
-def tested_tail(tail, stat_type):
+def side_tested(tail, stat_type):
     """Return the side of a statistic that is tested: an F has but its upper one.
 
     Examples
     --------
-    >>> tested_tail("two-sided", "F"), tested_tail("two-sided", "t")
+    >>> side_tested("two-sided", "F"), side_tested("two-sided", "t")
     ('positive', 'two-sided')
     """
     return "positive" if stat_type == "F" else tail

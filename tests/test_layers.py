@@ -24,7 +24,7 @@ ALLOWED = {
     "processor": (),
     "design": ("whole_files", "stats", "images"),
     "permutation": (*_BASE, "whole_files", "stats", "images", "design"),
-    "peers": ("whole_files", "stats", "images", "design"),
+    "peers": (*_BASE, "whole_files", "stats", "images", "design"),
     "reporting": (*_BASE, "whole_files", "stats", "images", "processor", "design", "peers"),
     "data": ("whole_files", "images"),
     "interfaces": (*_FILES, "reporting"),
@@ -35,6 +35,7 @@ ALLOWED = {
 # Within a layer of several folders, which of them a folder may use.
 FOLDERS = {
     "stats": {
+        "estimators": (),
         "linear": (),
         "random_field": (),
         "discoveries": (),

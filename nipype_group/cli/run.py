@@ -37,6 +37,7 @@ from nipype_group.reporting.derivatives.folder import (
 from nipype_group.reporting.page.summary import summarise
 from nipype_group.reporting.tables.views import CONVENTIONS
 from nipype_group.stats.clusters import CONNECTIVITIES
+from nipype_group.stats.estimators import DEFAULT, ESTIMATORS
 from nipype_group.stats.permutation.choice import BLOCK_EXCHANGES, SHUFFLINGS
 from nipype_group.stats.permutation.methods import METHODS
 from nipype_group.stats.permutation.p_values import APPROXIMATIONS
@@ -197,6 +198,10 @@ def add_parser(commands):
     design.add_argument(
         "--design", metavar="TABLE", help="TSV with a column a regressor, FSL .mat"
     )
+    model.add_argument(
+        "--estimator", choices=tuple(ESTIMATORS), default=DEFAULT,
+        help=f"what estimates the parameters, default {DEFAULT}",
+    )  # fmt: skip
     model.add_argument(
         "--contrast", metavar="NAME=EXPR|FILE", action="append", required=True,
         help="repeatable; an FSL .con stands for its contrasts, a .fts after it for its F tests",
@@ -445,6 +450,7 @@ def _settings(arguments):
     return AnalysisSettings(
         contrasts=tuple(arguments.contrast),
         formula=arguments.formula,
+        estimator=arguments.estimator,
         smoothing_fwhm_mm=tuple(arguments.smooth),
         tail=arguments.tail,
         height_controls=tuple(controls),

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from nipype.interfaces.base import InputMultiObject, Str, TraitedSpec, traits
 
-from nipype_group.controls import TAILS, tested_tail
+from nipype_group.controls import TAILS, side_tested
 from nipype_group.images import read_mask, read_volume, write_volume
 from nipype_group.interfaces.atlas_inputs import NO_ATLAS, AtlasInputSpec
 from nipype_group.interfaces.base import LOGGER, File, GroupInterface, isdefined
@@ -88,7 +88,7 @@ class AllResolutionsInference(GroupInterface):
         inputs, cwd = self.inputs, Path(runtime.cwd)
         z, grid = read_volume(inputs.z_file)
         mask, _ = read_mask(inputs.mask_file, grid)
-        tail = tested_tail(inputs.tail, inputs.stat_type)
+        tail = side_tested(inputs.tail, inputs.stat_type)
         how = {"mask": mask, "alpha": inputs.alpha, "tail": tail}
         if isdefined(inputs.template_file):
             how["template"] = read_template(inputs.template_file)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from nipype.interfaces.base import Str, TraitedSpec, traits
 
-from nipype_group.controls import TAILS, tested_tail
+from nipype_group.controls import TAILS, side_tested
 from nipype_group.images import read_mask, read_volume, write_volume
 from nipype_group.interfaces.base import LOGGER, File, GroupInputSpec, GroupInterface, isdefined
 from nipype_group.interfaces.random_field import read_on_grid, read_random_field
@@ -73,7 +73,7 @@ class ClusterInference(GroupInterface):
         check_alpha(inputs.alpha)
         z, grid = read_volume(inputs.z_file)
         mask, _ = read_mask(inputs.mask_file, grid)
-        tail = tested_tail(inputs.tail, inputs.stat_type)
+        tail = side_tested(inputs.tail, inputs.stat_type)
         random_field = read_random_field(inputs, z, mask, grid)
         height, threshold_z = forming_height(
             random_field.field,

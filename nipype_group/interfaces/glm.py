@@ -1,4 +1,4 @@
-"""GLM: ordinary least squares at every voxel."""
+"""GLM: the group model at every voxel."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,8 @@ from nipype_group.design.matrix import read_design
 from nipype_group.images import write_volume
 from nipype_group.images.stacks import MaskedStack, describe_patterns, write_volumes
 from nipype_group.interfaces.base import LOGGER, File, GroupInputSpec, GroupInterface
-from nipype_group.stats.linear.least_squares import fit_by_pattern
+from nipype_group.registry import loaded
+from nipype_group.stats.estimators import ESTIMATORS
 from nipype_group.stats.random_field.clusters import search_volume
 from nipype_group.stats.random_field.smoothness import residual_smoothness
 
@@ -21,6 +22,9 @@ class _GroupGLMInputSpec(GroupInputSpec):
     mask_file = File(exists=True, mandatory=True, desc="voxels that are fitted")
     design_file = File(exists=True, mandatory=True, desc="design TSV, a row a map")
     design_json = File(exists=True, mandatory=True, desc="its description")
+    estimator = traits.Enum(
+        *ESTIMATORS, usedefault=True, desc="what estimates the parameters; see the documentation"
+    )
     edges = traits.Enum("valid", "spm", usedefault=True, desc="differences that smoothness uses")
 
 
@@ -37,11 +41,12 @@ class _GroupGLMOutputSpec(TraitedSpec):
 
 
 class GroupGLM(GroupInterface):
-    """Fit a design to the maps by ordinary least squares, all contrasts from one fit.
+    """Fit a design to the maps, all contrasts from one fit.
 
-    Betas are X+ y, the residual variance is RSS / (n - rank X). Tiles of voxels bound the memory.
-    A voxel that some maps lack (NaN in the stack) is fitted with the rows of the others; where
-    these leave no degree of freedom, betas, variance and dof are 0. Smoothness is that of the
+    With ordinary least squares betas are X+ y, and the residual variance is RSS / (n - rank X).
+    Tiles of voxels bound the memory. A voxel that some maps lack (NaN in the stack) is fitted
+    with the rows of the others; where these leave no degree of freedom, betas, variance and dof
+    are 0. Smoothness is that of the
     standardised residuals (Kiebel et al. 1999, NeuroImage 10:756) of the voxels that every map
     has, whose residuals are those of one model; with `edges="spm"` the zeros that SPM takes beyond
     the volume's faces enter it.
@@ -65,7 +70,8 @@ class GroupGLM(GroupInterface):
             )
         model, cwd = design.model, Path(runtime.cwd)
         with self._one_blas_thread():
-            *maps, patterns = fit_by_pattern(model, stack.read, stack.n_voxels)
+            fit = loaded(ESTIMATORS[self.inputs.estimator].fit)
+            *maps, patterns = fit(model, stack.read, stack.n_voxels)
         betas, *others = maps
         # A column a participant makes more volumes than memory holds.
         self._results["betas_file"] = write_volumes(
@@ -81,7 +87,7 @@ class GroupGLM(GroupInterface):
             )
         _log(patterns)
         about = {
-            "Estimator": "OLS",
+            "Estimator": self.inputs.estimator,
             **design.describe(),
             "Covariance": model.covariance.tolist(),
             "NumberOfVoxels": stack.n_voxels,

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from nipype.interfaces.base import InputMultiObject, Str, TraitedSpec, traits
 
-from nipype_group.controls import CONTROLS, TAILS, tested_tail
+from nipype_group.controls import CONTROLS, TAILS, side_tested
 from nipype_group.images import read_mask, read_volume, write_volume
 from nipype_group.interfaces.base import (
     LOGGER,
@@ -200,7 +200,7 @@ class ThresholdCorrected(GroupInterface):
         logp, own = read_volume(inputs.logp_file)
         if not own.matches(grid):
             raise ValueError(f"{inputs.logp_file} has the grid {own}, the statistic {grid}")
-        tail = tested_tail(inputs.tail, inputs.stat_type)
+        tail = side_tested(inputs.tail, inputs.stat_type)
         labels, p = threshold_adjusted(
             stat, logp, mask, alpha=inputs.alpha, tail=tail, connectivity=inputs.connectivity,
             min_extent=inputs.cluster_extent,

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from nipype.interfaces.base import InputMultiObject, Str, TraitedSpec, traits
 
-from nipype_group.controls import TAILS, tested_tail
+from nipype_group.controls import TAILS, side_tested
 from nipype_group.design.blocks import read_blocks
 from nipype_group.design.contrasts import contrast_label, read_contrasts
 from nipype_group.design.matrix import read_design
@@ -258,7 +258,7 @@ def _labels(regions):
 
 
 def _tail(contrast, tail):
-    return tested_tail(tail, contrast.test)
+    return side_tested(tail, contrast.test)
 
 
 def _families(table, alpha):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from nipype.interfaces.base import InputMultiObject, Str, TraitedSpec, traits
 
-from nipype_group.controls import CONTROLS, TAILS, tested_tail
+from nipype_group.controls import CONTROLS, TAILS, side_tested
 from nipype_group.images import read_mask, read_volume, write_volume
 from nipype_group.interfaces.atlas_inputs import AtlasInputSpec
 from nipype_group.interfaces.base import LOGGER, File, GroupInterface, isdefined
@@ -167,7 +167,7 @@ class AtlasReport(GroupInterface):
         if isdefined(inputs.label_file):
             self._results["label_file"] = str(Path(inputs.label_file).absolute())
             return _read_on(inputs.label_file, grid), {}
-        tail = tested_tail(inputs.tail, inputs.stat_type)
+        tail = side_tested(inputs.tail, inputs.stat_type)
         mask = read_mask(inputs.mask_file, grid)[0] if isdefined(inputs.mask_file) else None
         labels = label_map(
             stat, inputs.threshold_statistic, tail=tail, extent=inputs.cluster_extent,
@@ -224,7 +224,7 @@ class AtlasReport(GroupInterface):
         if z is None:
             raise ValueError(f"{inputs.stat_file}: ari_alpha needs the z_file of the statistic")
         mask, _ = read_mask(inputs.mask_file, grid)
-        tail = tested_tail(inputs.tail, inputs.stat_type)
+        tail = side_tested(inputs.tail, inputs.stat_type)
         template = None
         if isdefined(inputs.template_file):
             template = read_template(inputs.template_file)

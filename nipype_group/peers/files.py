@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from nipype_group.controls import side_tested
 from nipype_group.design.contrasts import contrast_label
 from nipype_group.design.fsl import read_fsl_matrix
 from nipype_group.design.matrix import Design
@@ -104,7 +105,7 @@ def peer_contrasts(found):
             stat_type=s.stat_type,
             field_type=_field_type(s),
             corrected=tuple(s.corrected),
-            corrected_tail="positive" if s.stat_type == "F" else s.corrected_tail,
+            corrected_tail=side_tested(s.corrected_tail, s.stat_type),
             has_effect=s.effect_file is not None,
             is_smooth=_fwhm_voxels(s.smoothness, np.ones(3)) is not None,
             has_weights=_weights(found, s.name) is not None,
@@ -392,7 +393,7 @@ def _write_maps(directory, statistic, contrast, maps, tail):
     """Write the maps of one contrast; returns the file of each of `MAPS`."""
     grid, mask, kind = maps.grid, maps.mask, statistic.stat_type
     p = np.ones(grid.shape)
-    p[mask] = np.exp(z_to_log_p(maps.z[mask], "positive" if kind == "F" else tail))
+    p[mask] = np.exp(z_to_log_p(maps.z[mask], side_tested(tail, kind)))
     nothing = np.full(grid.shape, np.nan)
     volumes = {"stat": maps.stat, "z": maps.z, "p": p, "effect": nothing, "variance": nothing}
     if statistic.effect_file is not None:

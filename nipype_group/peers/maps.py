@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import ndimage
 
+from nipype_group.controls import side_tested
 from nipype_group.images import Grid, MapError, open_image, read_mask
 from nipype_group.peers.dof import N_DOF, lacking_dof
 from nipype_group.stats.distributions import f_to_z, minus_log10, t_to_z, z_to_log_p
@@ -73,7 +74,7 @@ def read_statistic(found):
     z[mask] = _z_of(found, stat[mask], mask, grid)
     if np.isnan(z[mask]).any():
         raise MapError(found.z_file or found.stat_file, "z is missing in voxels of the mask")
-    p = np.exp(z_to_log_p(z, "positive" if found.stat_type == "F" else "two-sided"))
+    p = np.exp(z_to_log_p(z, side_tested("two-sided", found.stat_type)))
     return StatisticMaps(np.where(mask, stat, np.nan), z, p, mask, grid)
 
 

@@ -1,6 +1,7 @@
 """Which form the JSON files of a group folder have, as `nipype_group.whole_files` checks it."""
 
 from nipype_group.stats.clusters import CONNECTIVITIES
+from nipype_group.stats.estimators import ESTIMATORS
 from nipype_group.whole_files import NUMBER
 
 _NUMBER = (*NUMBER, type(None))
@@ -35,6 +36,7 @@ SIDECAR = {
     "NumberOfSubjects?": int,
     "NumberOfInputs?": (int, type(None)),
     "Formula?": _TEXT,
+    "Estimator?": frozenset(ESTIMATORS),
     "Parameters?": {"min_coverage?": NUMBER},
     "SmoothingFWHM?": _NUMBERS,
     "SoftwareVersions?": _VERSIONS,

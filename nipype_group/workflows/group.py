@@ -5,7 +5,7 @@ import json
 import nipype.pipeline.engine as pe
 from nipype.interfaces.utility import IdentityInterface
 
-from nipype_group.controls import CONTROLS, permutation_control, tested_tail
+from nipype_group.controls import CONTROLS, permutation_control, side_tested
 from nipype_group.design.contrasts import contrast_label, split_definition
 from nipype_group.interfaces import GroupDerivatives
 from nipype_group.interfaces.atlas_inputs import INSTALLED, NO_ATLAS
@@ -67,13 +67,13 @@ class _Results:
         tests = settings.tests
         labels = [contrast_label(split_definition(text)[0]) for text in settings.contrasts]
         made = [
-            (i, control, tested_tail(settings.tail, tests[i]))
+            (i, control, side_tested(settings.tail, tests[i]))
             for control in settings.height_controls
             for i in range(len(tests))
         ]
         if settings.cluster_control:
             made += [
-                (i, "rft-cluster", tested_tail(settings.tail, test))
+                (i, "rft-cluster", side_tested(settings.tail, test))
                 for i, test in enumerate(tests)
             ]
         permuted = [permutation_control(name).name for name in settings.statistics]
@@ -81,7 +81,7 @@ class _Results:
             permuted = ["permutation-fdr"]
         if settings.n_permutations:
             made += [
-                (i, control, tested_tail(settings.tail, tests[i]))
+                (i, control, side_tested(settings.tail, tests[i]))
                 for control in permuted
                 for i in range(len(tests))
             ]
@@ -247,7 +247,10 @@ def init_group_wf(*, settings: AnalysisSettings, name: str = "group_wf") -> pe.W
         n_procs=settings.n_procs,
     )
     model_wf = model_stage.init_model_wf(
-        contrasts=settings.contrasts, formula=settings.formula, tail=settings.tail
+        contrasts=settings.contrasts,
+        formula=settings.formula,
+        estimator=settings.estimator,
+        tail=settings.tail,
     )
     parametric_wf = parametric_stage.init_parametric_wf(
         contrasts=settings.contrasts,

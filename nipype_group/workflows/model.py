@@ -4,6 +4,7 @@ import nipype.pipeline.engine as pe
 from nipype.interfaces.utility import IdentityInterface
 
 from nipype_group.interfaces import ContrastSet, DesignMatrix, EstimateContrasts, GroupGLM
+from nipype_group.stats.estimators import DEFAULT
 
 INPUTS = (
     "observations",
@@ -46,6 +47,7 @@ def init_model_wf(
     *,
     contrasts: tuple,
     formula: str | None = None,
+    estimator: str = DEFAULT,
     tail: str = "two-sided",
     name: str = "model_wf",
 ) -> pe.Workflow:
@@ -63,6 +65,8 @@ def init_model_wf(
         ``NAME=EXPRESSION``.
     formula : str, optional
         Model; without it ``design_table`` is the model.
+    estimator : str
+        What estimates its parameters, a name of `nipype_group.stats.estimators`.
     tail : {"two-sided", "positive", "negative"}
         Side of the p values.
     name : str
@@ -149,7 +153,7 @@ def init_model_wf(
     if formula is not None:
         design.inputs.formula = formula
     contrast_set = pe.Node(ContrastSet(contrasts=list(contrasts)), name="contrast_set", mem_gb=0.1)
-    glm = pe.Node(GroupGLM(), name="glm", mem_gb=1)
+    glm = pe.Node(GroupGLM(estimator=estimator), name="glm", mem_gb=1)
     estimate = pe.Node(EstimateContrasts(tail=tail), name="estimate", mem_gb=1)
     keys = ("observations", "excluded", "condition_columns", "design_table")
     files = ("design_file", "design_json")

@@ -5,7 +5,7 @@ import json
 import nipype.pipeline.engine as pe
 from nipype.interfaces.utility import IdentityInterface
 
-from nipype_group.controls import CONTROLS, tested_tail
+from nipype_group.controls import CONTROLS, side_tested
 from nipype_group.interfaces import GroupDerivatives, PeerResults, ThresholdCorrected
 from nipype_group.interfaces.atlas_inputs import INSTALLED
 from nipype_group.interfaces.routing import JoinLists, PickItems
@@ -57,7 +57,7 @@ class _Results:
 
     def __init__(self, contrasts, height_controls, cluster_control, tail, threshold_z):
         controls = [*height_controls, *(["rft-cluster"] if cluster_control else [])]
-        sides = [tested_tail(tail, c.stat_type) for c in contrasts]
+        sides = [side_tested(tail, c.stat_type) for c in contrasts]
         made = [(i, control, side) for control in controls for i, side in enumerate(sides)]
         self.corrected = [
             (i, _CONTROL_OF_COLUMN[column], each.corrected_tail)
@@ -259,7 +259,7 @@ def init_peer_wf(
     parametric_wf = parametric_stage.init_parametric_wf(
         contrasts=tuple(c.name for c in contrasts),
         stat_types=tuple(c.field_type for c in contrasts),
-        tails=tuple(tested_tail(tail, c.stat_type) for c in contrasts),
+        tails=tuple(side_tested(tail, c.stat_type) for c in contrasts),
         each_volume=True,
         ari_atlases=(INSTALLED,) if atlases is None else atlases,
         **inference,

@@ -19,6 +19,7 @@ from nipype_group.reporting.derivatives.folder import check_entity
 from nipype_group.reporting.tables.views import CONVENTIONS
 from nipype_group.stats.clusters import CONNECTIVITIES
 from nipype_group.stats.discoveries.all_resolutions import check_thresholds_z
+from nipype_group.stats.estimators import DEFAULT, ESTIMATORS
 from nipype_group.stats.multiple_testing import check_alpha
 from nipype_group.stats.permutation.choice import BLOCK_EXCHANGES, SHUFFLINGS
 from nipype_group.stats.permutation.methods import METHODS
@@ -70,6 +71,8 @@ class AnalysisSettings:
         ``NAME=EXPRESSION``; rows joined by ``;`` make an F contrast.
     formula : str, optional
         Model; without it the workflow takes a design table.
+    estimator : str
+        What estimates its parameters, a name of `nipype_group.stats.estimators`.
     smoothing_fwhm_mm : tuple of float
         One number or three; empty for no smoothing.
     tail : {"two-sided", "positive", "negative"}
@@ -167,6 +170,7 @@ class AnalysisSettings:
 
     contrasts: tuple
     formula: str | None = None
+    estimator: str = DEFAULT
     smoothing_fwhm_mm: tuple = ()
     tail: str = "two-sided"
     height_controls: tuple = ("fdr",)
@@ -217,6 +221,7 @@ class AnalysisSettings:
         if self.formula is not None:
             formula_variables(self.formula)
         for name, value, allowed in (
+            ("estimator", self.estimator, ESTIMATORS),
             ("tail", self.tail, TAILS),
             ("connectivity", self.connectivity, CONNECTIVITIES),
             *((n, getattr(self, n), allowed) for n, allowed in _PERMUTATION_CHOICES.items()),

@@ -20,6 +20,7 @@ from nipype_group.reporting.derivatives.folder import (
 from nipype_group.reporting.derivatives.neurovault import image_fields
 from nipype_group.reporting.tables import dictionaries as file_dictionaries
 from nipype_group.reporting.tables.views import describe_view
+from nipype_group.stats.estimators import estimator_of
 from nipype_group.whole_files import read_json, read_text
 
 _PACKAGES = ("numpy", "scipy", "nibabel", "nipype", "pandas", "numba")
@@ -27,7 +28,7 @@ _TABLES = ("clusters", "peaks", "labels")
 # Maps of a whole contrast that permutation gives: what they hold, and their desc.
 _PERMUTATION_MAPS = {
     "logp_unc_files": ("logp", "permVoxelUnc"),
-    "logp_fdr_files": ("logp", "permVoxelFDR"),
+    "logp_fdr_files": ("logp", CONTROLS["permutation-fdr"].desc),
     "tfce_files": ("tfce", "perm"),
     "tfce_logp_unc_files": ("logp", "permTfceUnc"),
     "tfce_logp_fdr_files": ("logp", "permTfceFDR"),
@@ -113,7 +114,7 @@ class RunFacts:
             "AnalysisLevel": "G",
             "Sources": ["bids::group/" + _named(entities, "observations.tsv")],
             "SpatialReference": entities.get("space"),
-            "Estimator": "OLS",
+            "Estimator": estimator_of(parameters).name,
             "DegreesOfFreedom": dof,
             "DegreesOfFreedomMap": dof_map if _dof_vary(given, dof) else None,
             "NumberOfSubjects": n_participants,

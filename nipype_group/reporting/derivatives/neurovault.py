@@ -9,6 +9,7 @@ import math
 import re
 
 from nipype_group.reporting.derivatives.folder import DESCRIPTIONS
+from nipype_group.stats.estimators import estimator_of
 
 _MAP_TYPES = {"t": "T", "F": "F", "z": "Z", "p": "P", "effect": "U", "variance": "V"}
 _OTHER = "Other"
@@ -80,9 +81,11 @@ def image_fields(sidecar, stat, name, fwhm_mm=None):
 
 def _description(sidecar, stat, dof):
     what = sidecar.get("Description") or DESCRIPTIONS[stat]
-    model = f"Model: {sidecar.get('Formula') or 'a design table'}, ordinary least squares"
     if "GeneratedBy" in sidecar:
         model = f"Model and statistic: {sidecar['GeneratedBy'][0]['Name']}"
+    else:
+        design, words = sidecar.get("Formula") or "a design table", estimator_of(sidecar).words
+        model = f"Model: {design}, {words}"
     if dof is None:
         return f"{what}. {model}."
     freedom = ", ".join(map(str, dof if isinstance(dof, list) else [dof]))

@@ -9,6 +9,7 @@ from rdflib import Literal
 from nipype_group.images import open_image, read_volume
 from nipype_group.reporting.nidm.document import described, iri, real, whole
 from nipype_group.reporting.nidm.terms import STATISTICS, coordinate_system
+from nipype_group.stats.estimators import estimator_of
 from nipype_group.stats.matrix_products import multiply
 
 _NOT_KEPT = (
@@ -90,7 +91,7 @@ def describe_model(doc, folder, prefix):
     doc.state(
         "model_parameter_estimation", ("prov:Activity", "ModelParameterEstimation"),
         {"rdfs:label": "Model parameters estimation",
-         "withEstimationMethod": iri("ordinaryleastsquaresestimation"),
+         "withEstimationMethod": iri(estimator_of(folder.about).nidm_term),
          "prov:wasAssociatedWith": software,
          "prov:used": [design, _describe_data(doc, folder), _describe_errors(doc)]},
     )  # fmt: skip

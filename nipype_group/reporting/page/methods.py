@@ -5,6 +5,7 @@ from importlib.resources import files
 
 from nipype_group.reporting.forms import form_of
 from nipype_group.reporting.wording import count, listing
+from nipype_group.stats.estimators import estimator_of
 from nipype_group.whole_files import read_json
 
 # What maps held of which t or z was made.
@@ -104,14 +105,15 @@ def _voxels(folder, about):
 def _model(text, folder, about):
     if folder.design is None:
         return
-    formula = about.get("Formula")
+    formula, estimator = about.get("Formula"), estimator_of(about)
     columns = folder.design.columns
     shown = listing(columns) if len(columns) <= 8 else f"{len(columns)} columns"
     text.add(
         "At every voxel a linear model "
         + (f"({formula}; columns {shown}) " if formula else f"with the columns {shown} ")
-        + f"was fitted by ordinary least squares, with {folder.design.model.dof} residual degrees "
-        "of freedom"
+        + f"was fitted by {estimator.words}, with {folder.design.model.dof} residual degrees "
+        "of freedom",
+        *estimator.references,
     )
     tests = listing(f"{c.name} ({c.test}: {c.expression})" for c in folder.contrasts)
     text.add(f"Contrasts were {tests}")

@@ -1,0 +1,64 @@
+"""Every estimator of the group model once: what it is called, needs and gives."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from nipype_group.registry import Registry
+
+
+@dataclass(frozen=True)
+class Estimator:
+    """A way to estimate the parameters of the group model at every voxel.
+
+    Parameters
+    ----------
+    name : str
+        As options and sidecars have it.
+    words : str
+        In sentences, as "ordinary least squares".
+    fit : str or callable
+        The function that fits all voxels, or where it stands, ``module:function``; it takes and
+        gives what `nipype_group.stats.linear.least_squares.fit_by_pattern` does.
+    references : tuple of str
+        Keys of the references that the methods section cites.
+    nidm_term : str
+        Term of the ontology of NIDM-Results.
+    needs : tuple of {"variances", "participants"}
+        What it takes beside the effects: their variances, or which maps are of one participant.
+    dof : {"number", "map"}
+        Whether the residual degrees of freedom of voxels that all maps have are one number.
+    """
+
+    name: str
+    words: str
+    fit: Any
+    references: tuple = ()
+    nidm_term: str = "ordinaryleastsquaresestimation"
+    needs: tuple = ()
+    dof: str = "number"
+
+
+ESTIMATORS = Registry(
+    "nipype_group.estimators",
+    "estimator",
+    (
+        Estimator(
+            "OLS",
+            "ordinary least squares",
+            "nipype_group.stats.linear.least_squares:fit_by_pattern",
+        ),
+    ),
+)
+# What fits where nothing else is asked for.
+DEFAULT = next(iter(ESTIMATORS))
+
+
+def estimator_of(described):
+    """Return the estimator that a sidecar, or the settings of an analysis, name.
+
+    Examples
+    --------
+    >>> estimator_of({"Estimator": "OLS"}).words, estimator_of({}).name
+    ('ordinary least squares', 'OLS')
+    """
+    return ESTIMATORS.of(described.get("Estimator") or described.get("estimator") or DEFAULT)

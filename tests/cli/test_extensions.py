@@ -1,0 +1,100 @@
+"""What another package brings by one entry point is found wherever ours is."""
+
+import json
+import os
+import subprocess
+import sys
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+MODULE = '''
+import numpy as np
+
+from nipype_group.controls import Control
+from nipype_group.stats.estimators import Estimator
+from nipype_group.stats.linear.least_squares import fit_by_pattern
+
+
+def twice(log_p):
+    """Return log adjusted p: twice p."""
+    return np.minimum(log_p + np.log(2), 0.0)
+
+
+def halved(model, read, n_voxels):
+    """Fit half the maps' values."""
+    return fit_by_pattern(model, lambda *span: read(*span) / 2, n_voxels)
+
+
+CONTROL = Control("twice", "madeUpTwice", "fwe", "made-up error, twice p", "for a made-up error",
+                  adjust=twice)
+ESTIMATOR = Estimator("HALF", "least squares of half the values", halved)
+'''
+ENTRY_POINTS = """\
+[nipype_group.controls]
+twice = made_up:CONTROL
+[nipype_group.estimators]
+half = made_up:ESTIMATOR
+"""
+
+
+@pytest.fixture
+def extended(tmp_path):
+    """Return a function that runs the command where a made-up package is installed."""
+    place = tmp_path / "site"
+    installed = place / "made_up-1.0.dist-info"
+    installed.mkdir(parents=True)
+    (place / "made_up.py").write_text(MODULE)
+    (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: made-up\nVersion: 1.0\n")
+    (installed / "entry_points.txt").write_text(ENTRY_POINTS)
+    path = os.pathsep.join(filter(None, (str(place), os.environ.get("PYTHONPATH"))))
+
+    def run(*arguments):
+        return subprocess.run(
+            [sys.executable, "-m", "nipype_group.cli.main", *map(str, arguments)],
+            env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True, check=False,
+            cwd=tmp_path,
+        )  # fmt: skip
+
+    return run
+
+
+def test_the_command_line_lists_what_another_package_brings(extended, command):
+    shown = extended("run", "--help").stdout
+    assert "twice" in shown and "HALF" in shown
+    _, own, _ = command("run", "--help")
+    assert "twice" not in own and "HALF" not in own
+
+
+def test_a_run_uses_it_and_says_so(extended, command, small_study, tmp_path):
+    inputs = (
+        *("--bids", small_study, "--select", "stat=effect", "--formula", "age"),
+        *("--contrast", "age=age", "--atlas", "none", "--n-procs", "2"),
+    )
+    ran = extended(
+        "run", tmp_path / "out", *inputs, "--estimator", "HALF",
+        "--height-control", "twice", "--height-control", "fdr", "--alpha", "0.2",
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stderr
+    assert command("run", tmp_path / "own", *inputs, "--height-control", "fpr", "--alpha", "0.1")[
+        0
+    ] == 0  # fmt: skip
+    group, own = tmp_path / "out" / "group", tmp_path / "own" / "group"
+    (thresholded,) = group.glob("*stat-z_desc-madeUpTwiceBoth_statmap.nii.gz")
+    (uncorrected,) = own.glob("*stat-z_desc-uncBoth_statmap.nii.gz")
+    # Twice p is at most .2 where p is at most .1.
+    np.testing.assert_array_equal(
+        nib.load(thresholded).get_fdata(), nib.load(uncorrected).get_fdata()
+    )
+    (effect,), (of_all,) = (f.glob("*stat-effect_statmap.nii.gz") for f in (group, own))
+    np.testing.assert_allclose(
+        2 * nib.load(effect).get_fdata(), nib.load(of_all).get_fdata(), rtol=1e-6
+    )
+    sidecar = json.loads(thresholded.with_name(thresholded.name[:-7] + ".json").read_text())
+    assert sidecar["Correction"] == "made-up error, twice p"
+    assert sidecar["Estimator"] == "HALF"
+    (page,) = group.glob("*_report.html")
+    page = page.read_text()
+    for said in ("least squares of half the values", "for a made-up error", "made-up error"):
+        assert said in page
