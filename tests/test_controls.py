@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import nipype_group
+from nipype_group.choices import STATISTICS
 from nipype_group.controls import (
     CONTROLS,
     SIDES,
@@ -19,7 +20,6 @@ from nipype_group.controls import (
 )
 from nipype_group.registry import Registry, loaded
 from nipype_group.reporting.page.methods import references
-from nipype_group.stats.permutation.statistics import STATISTICS
 
 PACKAGE = Path(nipype_group.__file__).parent
 LOG_P = np.log([0.001, 0.01, 0.02, 0.5])

@@ -12,17 +12,18 @@ import nipype_group
 PACKAGE = Path(nipype_group.__file__).parent
 MODULES = sorted(p.relative_to(PACKAGE).as_posix() for p in PACKAGE.rglob("*.py"))
 # Layers of numbers and files, each above those before it.
-_BASE = ("registry", "controls")
+_BASE = ("registry", "choices", "controls")
 _FILES = (*_BASE, "whole_files", "stats", "images", "design", "permutation", "peers")
 # What each layer may use of the package beside itself, and of others where that is limited.
 ALLOWED = {
     "registry": (),
+    "choices": (),
     "controls": ("registry",),
     "whole_files": (),
     "stats": _BASE,
     "images": ("whole_files", "stats"),
     "processor": (),
-    "design": ("whole_files", "stats", "images"),
+    "design": ("choices", "whole_files", "stats", "images"),
     "permutation": (*_BASE, "whole_files", "stats", "images", "design"),
     "peers": (*_BASE, "whole_files", "stats", "images", "design"),
     "reporting": (*_BASE, "whole_files", "stats", "images", "processor", "design", "peers"),

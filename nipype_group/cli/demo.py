@@ -6,7 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from nipype_group.cli import run
-from nipype_group.cli.origin import add_provenance, add_replace
+from nipype_group.cli.guard import UsageError, guarded
+from nipype_group.cli.options import add_execution, add_provenance, add_replace
 from nipype_group.cli.screen import plain_output
 from nipype_group.data.folders import is_free
 from nipype_group.data.generate import generate
@@ -19,27 +20,6 @@ _MOST_NAMED = 3
 _REAL = ("association", "paired_two_sample")
 
 
-def add_parser(commands):
-    """Add the subcommand to the command's parser."""
-    listing = "\n".join(f"  {name:26}{a.title}" for name, a in ANALYSES.items())
-    parser = commands.add_parser(
-        "demo",
-        help="run a demonstration",
-        description=f"Make demonstration data and analyse it:\n\n{listing}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("name", metavar="NAME", choices=list(ANALYSES), help=", ".join(ANALYSES))
-    parser.add_argument("output_dir", metavar="OUT", help="results; the data go to OUT/data")
-    parser.add_argument("--null", action="store_true", help="data without any effect")
-    parser.add_argument(
-        "--dataset", choices=("generated", "localizer"), default="generated",
-        help="made-up data (default), or real maps, downloaded (association, paired_two_sample)",
-    )  # fmt: skip
-    run.add_execution(parser)
-    add_provenance(parser)
-    parser.set_defaults(execute=execute, parser=parser)
-
-
 def execute(arguments):
     """Make the data and run the analysis; returns the exit code."""
     output_dir = Path(arguments.output_dir).absolute()
@@ -48,9 +28,9 @@ def execute(arguments):
     _check_place(output_dir)
     if arguments.dataset == "localizer":
         if arguments.name not in _REAL:
-            raise run.UsageError(f"--dataset localizer is for {' and '.join(_REAL)}")
+            raise UsageError(f"--dataset localizer is for {' and '.join(_REAL)}")
         if arguments.null:
-            raise run.UsageError("--null goes with --dataset generated")
+            raise UsageError("--null goes with --dataset generated")
         data = fetch_localizer(arguments.name, output_dir / "data")
     else:
         data = generate(arguments.name, output_dir / "data", null=arguments.null)
@@ -79,7 +59,7 @@ def run_script(name, description, argv=None):
     )
     parser.add_argument("output_dir", metavar="OUT", help="folder of the results")
     parser.add_argument("--bids", metavar="DIR", help="BIDS derivatives; default: generated data")
-    run.add_execution(parser)
+    add_execution(parser)
     add_provenance(parser)
     add_replace(parser)
 
@@ -96,7 +76,7 @@ def run_script(name, description, argv=None):
     command_line = [parser.prog, *(sys.argv[1:] if argv is None else argv)]
     parser.set_defaults(execute=execute, parser=parser, command_line=command_line)
     with plain_output():
-        return run.guarded(name, parser.parse_args(argv))
+        return guarded(name, parser.parse_args(argv))
 
 
 def _check_place(output_dir):
@@ -115,7 +95,7 @@ def _check_place(output_dir):
     )
     if others:
         more = ", ..." if len(others) > _MOST_NAMED else ""
-        raise run.UsageError(
+        raise UsageError(
             f"{output_dir} holds other data ({', '.join(others[:_MOST_NAMED])}{more}): give a new "
             "or empty folder for the demonstration"
         )

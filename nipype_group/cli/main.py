@@ -8,7 +8,8 @@ import sys
 os.environ.setdefault("NO_ET", "1")
 
 from nipype_group._version import __version__
-from nipype_group.cli import demo, diff, nidm, replay, report, run
+from nipype_group.cli import commands
+from nipype_group.cli.guard import guarded
 from nipype_group.cli.screen import plain_output
 from nipype_group.whole_files import why_undecoded
 
@@ -21,13 +22,13 @@ def build_parser():
         epilog="nipype-group demo association results   shows a whole analysis on made-up data",
     )
     parser.add_argument("--version", action="version", version=f"nipype-group {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    run.add_parser(commands)
-    demo.add_parser(commands)
-    report.add_parser(commands)
-    nidm.add_parser(commands)
-    replay.add_parser(commands)
-    diff.add_parser(commands)
+    subcommands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands.add_run(subcommands)
+    commands.add_demo(subcommands)
+    commands.add_report(subcommands)
+    commands.add_nidm(subcommands)
+    commands.add_replay(subcommands)
+    commands.add_diff(subcommands)
     return parser
 
 
@@ -52,7 +53,7 @@ def main(argv=None):
             if said := why_undecoded(text):
                 print(f"nipype-group {arguments.command}: {said}", file=sys.stderr)
                 return 2
-        return run.guarded(f"nipype-group {arguments.command}", arguments)
+        return guarded(f"nipype-group {arguments.command}", arguments)
 
 
 if __name__ == "__main__":

@@ -26,22 +26,6 @@ from nipype_group.reporting.records.watch import InputsChangedError, InputWatch
 _WATCH_NAME = ".inputs-{}.json"
 
 
-def add_provenance(parser):
-    """Add the option of W3C PROV."""
-    parser.add_argument(
-        "--provenance", action="store_true",
-        help=f"write W3C PROV of every step to OUT/{PROV_FOLDER} too; takes some seconds",
-    )  # fmt: skip
-
-
-def add_replace(parser):
-    """Add the option that lets results of other maps be replaced."""
-    parser.add_argument(
-        "--replace", action="store_true",
-        help="replace results of another selection of maps that stand in OUT",
-    )  # fmt: skip
-
-
 def tell_origin(workflow, command, inputs_sha256):
     """Give a group workflow what its sidecars say of command and inputs."""
     keep = workflow.get_node("keep")

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from nipype_group.cli import run
+from nipype_group.cli.guard import UsageError
 from nipype_group.cli.origin import tell_origin
 from nipype_group.execution import WorkflowError, quiet_nipype, run_workflow
 from nipype_group.execution.failures import tell
@@ -27,44 +28,17 @@ _MOST_NAMED = 20
 EQUAL, DIFFERENT, MISSING = "equal", "different", "missing"
 
 
-def add_parser(commands):
-    """Add the subcommand to the command's parser."""
-    parser = commands.add_parser(
-        "replay",
-        help="make results again and compare them bit for bit",
-        description="Make results again from provenance.json of their data set, in a temporary "
-        "folder, and compare them bit for bit. Inputs must have the SHA-256 that is recorded. "
-        "Versions of software that files name are set aside and told once. What is equal but for "
-        "rounding is told apart from what differs. The exit code is 0 only where all is equal "
-        "bit for bit.",
-    )
-    parser.add_argument(
-        "results", metavar="SIDECAR|DIR", help="one result, or all results of a run"
-    )
-    parser.add_argument(
-        "--inputs", metavar="DIR", nargs="+", action="extend", default=[],
-        help="where to look for inputs that were moved; they are known by their SHA-256",
-    )  # fmt: skip
-    parser.add_argument(
-        "--output", metavar="DIR", help="keep what is made again in this new folder"
-    )
-    run.add_execution(
-        parser, work_dir="where the temporary folder is made; on a cluster one that all see"
-    )
-    parser.set_defaults(execute=execute)
-
-
 def execute(arguments):
     """Replay and print what is equal and what is not; returns the exit code."""
     record, wanted = _wanted(Path(arguments.results).absolute())
     if record.is_report:
-        raise run.UsageError(
+        raise UsageError(
             f"{record.top} is a report on results of another package, which nipype-group report "
             f"makes again: {record.content['Command']}"
         )
     output = None if arguments.output is None else Path(arguments.output).absolute()
     if output is not None and output.exists():
-        raise run.UsageError(f"{output} exists; name a new folder")
+        raise UsageError(f"{output} exists; name a new folder")
     inputs = find_inputs(record.inputs, [Path(folder).absolute() for folder in arguments.inputs])
     print(f"{len(inputs)} inputs are what they were")
     for note in _notes(record):
@@ -108,14 +82,14 @@ def _wanted(path):
     tops = [p for p in path.parents[:_LEVELS] if (p / PROVENANCE_NAME).is_file()]
     # One that is lost may still be recorded.
     if not tops and not path.exists():
-        raise run.UsageError(f"{path} does not exist")
+        raise UsageError(f"{path} does not exist")
     record = ProvenanceRecord.read(tops[0] if tops else path.parent.parent)
     stem = _stem(path.relative_to(record.top).as_posix())
     wanted = [name for name in record.content["Outputs"] if _stem(name) == stem]
     if not wanted and not path.exists():
-        raise run.UsageError(f"{path} does not exist")
+        raise UsageError(f"{path} does not exist")
     if not wanted:
-        raise run.UsageError(f"{path} is no result of the run that {PROVENANCE_NAME} records")
+        raise UsageError(f"{path} is no result of the run that {PROVENANCE_NAME} records")
     return record, wanted
 
 

@@ -1,10 +1,9 @@
 """``nipype-group report``: the report of results, ours or those of another package."""
 
-import argparse
 from pathlib import Path
 
 from nipype_group.cli import run
-from nipype_group.cli.origin import add_replace
+from nipype_group.cli.guard import UsageError
 from nipype_group.cli.places import FILE, existing
 from nipype_group.peers.files import (
     SINGLE_INPUTS,
@@ -15,7 +14,6 @@ from nipype_group.peers.files import (
 )
 from nipype_group.peers.found import CORRECTED_COLUMNS
 from nipype_group.peers.results import lacking_dof
-from nipype_group.peers.single import STAT_TYPES
 from nipype_group.reporting.derivatives.folder import (
     GENERATOR,
     check_name_lengths,
@@ -23,31 +21,9 @@ from nipype_group.reporting.derivatives.folder import (
 )
 from nipype_group.reporting.forms import DATA_SET
 from nipype_group.reporting.page.report import write_report
-from nipype_group.stats.map_conversions import SIDES
 from nipype_group.whole_files import UnusableFileError, read_json
 from nipype_group.workflows import AnalysisSettings, init_peer_wf
 
-_USAGE = """\
-nipype-group report DIR [--viewer] [--output FILE]
-       nipype-group report DIR OUT [options]
-       nipype-group report --stat-map NII OUT [options]"""
-_EPILOG = """\
-examples:
-  The page of a finished run again, with interactive viewers:
-    nipype-group report results --viewer
-
-  Results of SPM, thresholded by random field theory:
-    nipype-group report spm_results report --height-control rft --cluster-control rft
-
-  Results of randomise -o rand/age: its corrected p beside the false discovery rate:
-    nipype-group report rand/age report --tail positive
-
-  One map:
-    nipype-group report --stat-map tmap.nii.gz report --stat-type t --dof 28
-
-Results of FSL (FEAT, flameo, randomise), SPM, PALM, nilearn, FitLins, HALFpipe and AFNI are
-recognised.
-"""
 # Options of one map, and the inputs of the workflow that they are.
 _OF_SINGLE = {
     "stat_type": "stat_type",
@@ -80,107 +56,23 @@ _HINTS = {
 _OF_OWN = ("results", "output_dir", "output", "viewer")
 
 
-def add_parser(commands):
-    """Add the subcommand to the command's parser."""
-    parser = commands.add_parser(
-        "report",
-        help="report results of a run, or of another package",
-        description="Write the report of a finished run again; or make thresholds, tables, "
-        "figures and the report of results of another package in the folder OUT.",
-        usage=_USAGE,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
-        "results", metavar="DIR", nargs="?",
-        help="results of a run; or of another package, or the start of their names in a folder",
-    )  # fmt: skip
-    parser.add_argument(
-        "output_dir", metavar="OUT", nargs="?",
-        help="of another package: folder of the report, a new data set",
-    )  # fmt: skip
-    parser.add_argument(
-        "--output", metavar="FILE", help="of a run: the page; default *_report.html in its folder"
-    )
-    peer = parser.add_argument_group("results of another package")
-    peer.add_argument("--stat-map", metavar="NII", help="one statistic map, in the place of DIR")
-    peer.add_argument(
-        "--package", metavar="P",
-        help="FSL, SPM, PALM, nilearn, FitLins, HALFpipe or AFNI, where a folder has results of "
-        "several",
-    )  # fmt: skip
-    peer.add_argument(
-        "--dof", metavar="DOF[,DOF]", type=_numbers, action="append",
-        help="degrees of freedom that files do not state: one number for t, two for F; once for "
-        "each where a folder has both",
-    )  # fmt: skip
-    single = parser.add_argument_group("with --stat-map")
-    single.add_argument(
-        "--stat-type", choices=STAT_TYPES, metavar="TYPE",
-        help="where its header is silent: t, F or z; r, a correlation (with --dof); d, Cohen's "
-        "(with --group-sizes); p, 1-p or logp, which is -log10 p, uncorrected (with --p-sides)",
-    )  # fmt: skip
-    single.add_argument(
-        "--p-sides", choices=SIDES,
-        help="sides that p looks at: one, that above 0, or two; of --corrected-p default one",
-    )  # fmt: skip
-    single.add_argument(
-        "--sign-map", metavar="NII",
-        help="map whose sign the z of two-sided p takes; default: that of --effect-map",
-    )  # fmt: skip
-    single.add_argument(
-        "--group-sizes", metavar="N[,N]", type=_whole_numbers,
-        help="of d: number of maps, or of those of both groups",
-    )  # fmt: skip
-    single.add_argument(
-        "--corrected-p", metavar="[KIND=]NII", action="append",
-        help="familywise p of the statistic, shown and thresholded at --alpha; KIND is vox, tfce, "
-        "clustere or clusterm, where the name does not say it",
-    )  # fmt: skip
-    single.add_argument(
-        "--corrected-scale", choices=("1-p", "p", "logp"),
-        help="what it holds; default 1-p where the name has corrp, as FSL's",
-    )  # fmt: skip
-    single.add_argument("--mask", metavar="NII", help="voxels analysed; default: not 0 or NaN")
-    single.add_argument("--effect-map", metavar="NII", help="effect, of t and z")
-    single.add_argument("--variance-map", metavar="NII", help="its variance")
-    single.add_argument(
-        "--design", metavar="TABLE", help="FSL .mat, or TSV with a column a regressor"
-    )
-    single.add_argument("--name", metavar="C", help="name of the contrast")
-    run.add_thresholds(parser)
-    run.add_tables(parser)
-    run.add_execution(parser)
-    add_replace(parser)
-    defaults = vars(parser.parse_args([]))
-    parser.set_defaults(execute=execute, defaults=defaults, parser=parser)
-
-
-def _numbers(text):
-    return tuple(run.finite(item) for item in text.split(","))
-
-
-def _whole_numbers(text):
-    return tuple(int(item) for item in text.split(","))
-
-
 def execute(arguments):
     """Write the report that the arguments ask for; returns the exit code."""
     if arguments.stat_map is not None:
         if arguments.output_dir is not None:
-            raise run.UsageError(
+            raise UsageError(
                 f"give either --stat-map {arguments.stat_map} or DIR ({arguments.results})"
             )
         # The only place is that of the report.
         arguments.results, arguments.output_dir = arguments.stat_map, arguments.results
         if arguments.output_dir is None:
-            raise run.UsageError("--stat-map goes with OUT, the folder of the report")
+            raise UsageError("--stat-map goes with OUT, the folder of the report")
         return report_peer(arguments)
     if arguments.results is None:
-        raise run.UsageError("give DIR, the folder of results, or --stat-map")
+        raise UsageError("give DIR, the folder of results, or --stat-map")
     ours = own_results(arguments.results)
     if ours and arguments.output_dir is not None:
-        raise run.UsageError(
+        raise UsageError(
             f"{Path(arguments.results).absolute()} holds results of {GENERATOR}, whose report "
             "lies beside them: leave OUT out, or give --output FILE"
         )
@@ -217,13 +109,13 @@ def report_own(arguments):
     """Write the page of a finished run; returns the exit code."""
     changed = _changed(arguments, without=_OF_OWN)
     if changed:
-        raise run.UsageError(
+        raise UsageError(
             f"{', '.join(changed)}: goes with results of another package; a run is thresholded by "
             "nipype-group run"
         )
     path = None if arguments.output is None else Path(arguments.output).absolute()
     if path is not None and not path.parent.is_dir():
-        raise run.UsageError(f"{path.parent} does not exist")
+        raise UsageError(f"{path.parent} does not exist")
     print(f"Report    {write_report(arguments.results, path, arguments.viewer)}")
     return 0
 
@@ -244,17 +136,17 @@ def report_peer(arguments):
     inputs = _inputs(arguments, single)
     found = _find(arguments, inputs, single)
     if arguments.output_dir is None:
-        raise run.UsageError(
+        raise UsageError(
             f"{Path(arguments.results).absolute()} holds results of {found.package}: say where "
             "the report goes, as nipype-group report DIR OUT"
         )
     lacking = lacking_dof(found.statistics, "by --dof {}")
     if lacking:
-        raise run.UsageError(lacking)
+        raise UsageError(lacking)
     try:
         check_tail(found, arguments.tail)
     except ValueError as error:
-        raise run.UsageError(f"{error} (--effect-map, --sign-map)") from error
+        raise UsageError(f"{error} (--effect-map, --sign-map)") from error
     _check_place(arguments)
     check_output_dir(arguments.output_dir)
     contrasts = peer_contrasts(found)
@@ -296,16 +188,16 @@ def report_peer(arguments):
 
 def _check_options(arguments, single):
     if arguments.output is not None:
-        raise run.UsageError(
+        raise UsageError(
             "--output is of a finished run; the report of another package's results lies in OUT"
         )
     if not single:
         of_single = [n for n in _OF_SINGLE if getattr(arguments, n) is not None]
         if of_single:
             names = ", ".join(f"--{n.replace('_', '-')}" for n in of_single)
-            raise run.UsageError(f"{names}: goes with --stat-map")
+            raise UsageError(f"{names}: goes with --stat-map")
     elif arguments.package is not None:
-        raise run.UsageError("--package goes with DIR, not with --stat-map")
+        raise UsageError("--package goes with DIR, not with --stat-map")
 
 
 def _inputs(arguments, single):
@@ -336,14 +228,14 @@ def _corrected(texts):
         if kind not in CORRECTED_COLUMNS:
             # A name may have the sign too.
             if "=" in text and not Path(text).exists():
-                raise run.UsageError(
+                raise UsageError(
                     f"--corrected-p {text}: the kind is one of {', '.join(CORRECTED_COLUMNS)}"
                 )
             kind, file = None, text
         kinds.append(kind)
         files.append(existing(file, FILE, "--corrected-p"))
     if None in kinds and any(kinds):
-        raise run.UsageError("--corrected-p: give every file with its kind, as tfce=FILE, or none")
+        raise UsageError("--corrected-p: give every file with its kind, as tfce=FILE, or none")
     return {"corrected_files": files} | ({"corrected_kinds": kinds} if kinds[0] else {})
 
 
@@ -360,7 +252,7 @@ def _find(arguments, inputs, single):
         )
     except (ValueError, FileNotFoundError) as error:
         hints = [hint for words, hint in _HINTS.items() if single and words in str(error)]
-        raise run.UsageError(" ".join([str(error), *hints[:1]])) from error
+        raise UsageError(" ".join([str(error), *hints[:1]])) from error
 
 
 def _check_place(arguments):
@@ -369,7 +261,7 @@ def _check_place(arguments):
     folder = results if results.is_dir() else results.parent
     inside = results.is_dir() and folder.resolve() in output.resolve().parents
     if inside or output.resolve() == folder.resolve():
-        raise run.UsageError(
+        raise UsageError(
             f"{output} is a place among the results of the other package ({folder}): choose a "
             "folder of its own for the report"
         )
@@ -400,7 +292,7 @@ def _settings(arguments, contrasts):
             n_procs=run.processors(arguments),
         )
     except (ValueError, OSError) as error:
-        raise run.UsageError(error) from error
+        raise UsageError(error) from error
 
 
 def _check_smoothness(settings, contrasts, found):
@@ -415,7 +307,7 @@ def _check_smoothness(settings, contrasts, found):
             if "rft" not in settings.height_controls
             else "take another --height-control, as fdr or bonferroni"
         )
-        raise run.UsageError(
+        raise UsageError(
             "random field theory needs the smoothness of the residuals, which the "
             f"files{of_package} do not state for {', '.join(rough)}; {remedy}"
         )

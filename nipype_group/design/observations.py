@@ -6,11 +6,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
+from nipype_group.choices import ON_BAD_MAP
 from nipype_group.design.first_level import of_other_contrasts, registered_elsewhere
 from nipype_group.design.sources import RESERVED
 from nipype_group.images import MapError, array_sha256, content_sha256, read_map
-
-ON_BAD_MAP = ("error", "exclude")
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,9 @@ from pathlib import Path
 
 from nipype.interfaces.base import InputMultiObject, Str, TraitedSpec, traits
 
+from nipype_group.choices import ON_BAD_MAP
 from nipype_group.design.first_level import find_merged_maps, of_other_contrasts
-from nipype_group.design.observations import ON_BAD_MAP, collect
+from nipype_group.design.observations import collect
 from nipype_group.design.sources import (
     MapEntry,
     find_bids_maps,

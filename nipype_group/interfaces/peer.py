@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from nipype.interfaces.base import InputMultiObject, Str, TraitedSpec, traits
 
+from nipype_group.choices import MAP_TYPES, P_SIDES
 from nipype_group.controls import CONTROLS, TAILS, side_tested
 from nipype_group.images import read_mask, read_volume, write_volume
 from nipype_group.interfaces.base import (
@@ -18,8 +19,6 @@ from nipype_group.interfaces.base import (
 )
 from nipype_group.peers.files import SINGLE_INPUTS, look_up, notes_of, write_peer
 from nipype_group.peers.found import CORRECTED_COLUMNS
-from nipype_group.peers.single import STAT_TYPES
-from nipype_group.stats.map_conversions import SIDES
 from nipype_group.stats.thresholding import threshold_adjusted
 
 
@@ -44,12 +43,12 @@ class _PeerResultsInputSpec(GroupInputSpec):
     tail = traits.Enum(*TAILS, usedefault=True, desc="side of the uncorrected p of t and z")
     single = traits.Bool(False, usedefault=True, desc="path is one statistic map")
     stat_type = traits.Enum(
-        *STAT_TYPES,
+        *MAP_TYPES,
         desc="single: where header and name do not say it; r is a correlation, d Cohen's, logp "
         "-log10 p",
     )
     p_sides = traits.Enum(
-        *SIDES, desc="single: sides that p looks at; of corrected p the default is one"
+        *P_SIDES, desc="single: sides that p looks at; of corrected p the default is one"
     )
     sign_file = File(
         exists=True,

@@ -6,6 +6,14 @@ from pathlib import Path
 import numpy as np
 from nipype.interfaces.base import InputMultiObject, Str, TraitedSpec, traits
 
+from nipype_group.choices import (
+    APPROXIMATIONS,
+    BLOCK_EXCHANGES,
+    METHODS,
+    SCALES,
+    SHUFFLINGS,
+    STATISTICS,
+)
 from nipype_group.controls import TAILS
 from nipype_group.design.blocks import read_blocks, read_variance_groups
 from nipype_group.design.contrasts import read_contrasts
@@ -37,12 +45,10 @@ from nipype_group.permutation.plan import (
 )
 from nipype_group.permutation.shards import merge_shards, read_stopped_shards, write_shard
 from nipype_group.stats.multiple_testing import check_alpha
-from nipype_group.stats.permutation.choice import BLOCK_EXCHANGES, SHUFFLINGS, assumption_warnings
+from nipype_group.stats.permutation.choice import assumption_warnings
 from nipype_group.stats.permutation.early_stopping import run_until_stopped
-from nipype_group.stats.permutation.methods import METHODS
-from nipype_group.stats.permutation.p_values import APPROXIMATIONS
 from nipype_group.stats.permutation.run import run_shuffles
-from nipype_group.stats.permutation.statistics import SCALES, STATISTICS, ShuffleStatistics
+from nipype_group.stats.permutation.statistics import ShuffleStatistics
 from nipype_group.stats.permutation.tiles import VOXELS_PER_TILE, voxel_shards
 from nipype_group.stats.tfce import STEPS, Tfce
 from nipype_group.whole_files import read_json

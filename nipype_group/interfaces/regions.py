@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 from nipype.interfaces.base import InputMultiObject, Str, TraitedSpec, traits
 
+from nipype_group.choices import BLOCK_EXCHANGES, SHUFFLINGS
 from nipype_group.controls import TAILS, side_tested
 from nipype_group.design.blocks import read_blocks
 from nipype_group.design.contrasts import contrast_label, read_contrasts
@@ -29,7 +30,6 @@ from nipype_group.reporting.tables.region_models import (
 )
 from nipype_group.stats.linear.least_squares import independent_rows
 from nipype_group.stats.multiple_testing import check_alpha
-from nipype_group.stats.permutation.choice import BLOCK_EXCHANGES, SHUFFLINGS
 from nipype_group.stats.permutation.statistics import ShuffleStatistics
 from nipype_group.stats.region_means import ADJUSTED, MIN_SHARE, fit_regions, region_means
 

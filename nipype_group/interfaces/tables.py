@@ -5,6 +5,7 @@ from pathlib import Path
 
 from nipype.interfaces.base import InputMultiObject, Str, TraitedSpec, traits
 
+from nipype_group.choices import CONVENTIONS
 from nipype_group.controls import CONTROLS, TAILS, side_tested
 from nipype_group.images import read_mask, read_volume, write_volume
 from nipype_group.interfaces.atlas_inputs import AtlasInputSpec
@@ -20,7 +21,7 @@ from nipype_group.reporting.tables.clusters import (
     label_map,
 )
 from nipype_group.reporting.tables.columns import write_tables
-from nipype_group.reporting.tables.views import CONVENTIONS, PEAK_RULES, table_view, write_view
+from nipype_group.reporting.tables.views import PEAK_RULES, table_view, write_view
 from nipype_group.stats.discoveries.all_resolutions import ari_regions
 from nipype_group.whole_files import read_json
 

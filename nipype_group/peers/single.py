@@ -6,17 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
+from nipype_group.choices import MAP_TYPES, P_SIDES
 from nipype_group.images import IMAGE_SUFFIXES, MapError, open_image
 from nipype_group.peers import afni as peer_afni
 from nipype_group.peers import spm as peer_spm
 from nipype_group.peers.dof import N_DOF, numbers_text
 from nipype_group.peers.found import CORRECTED_COLUMNS, FoundStatistic
-from nipype_group.stats.map_conversions import SIDES
 
 # What a map may hold, and which statistic follows from it.
-STAT_TYPES = {
-    "t": "t", "F": "F", "z": "z", "r": "t", "d": "t", "p": "z", "1-p": "z", "logp": "z",
-}  # fmt: skip
 _INTENTS = {
     "t test": "t", "f test": "F", "z score": "z", "correlation": "r", "p value": "p",
     "log10 p value": "logp",
@@ -85,8 +82,8 @@ def statistic_of_file(path, stat_type=None, dof=None, *, p_sides=None, group_siz
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file")
     given = _single_dof(path, dof)
-    if stat_type not in (None, *STAT_TYPES):
-        raise ValueError(f"the type of a map is one of {', '.join(STAT_TYPES)}, got {stat_type!r}")
+    if stat_type not in (None, *MAP_TYPES):
+        raise ValueError(f"the type of a map is one of {', '.join(MAP_TYPES)}, got {stat_type!r}")
     found = _headed(path)
     if stat_type is not None and found.stat_type not in (None, stat_type):
         raise ValueError(f"{path}: its header says {found.stat_type}, you say {stat_type}")
@@ -96,13 +93,13 @@ def statistic_of_file(path, stat_type=None, dof=None, *, p_sides=None, group_siz
     if known is None:
         raise ValueError(
             f"{path}: neither its header nor its name says what it holds; give its type "
-            f"({', '.join(STAT_TYPES)})"
+            f"({', '.join(MAP_TYPES)})"
         )
     if given and found.dof and not np.allclose(given, found.dof):
         raise ValueError(f"{path}: its header says {found.dof} dof, you say {given}")
     sizes = _sizes(path, known, group_sizes)
     dof = given or found.dof or ((float(sum(sizes) - len(sizes)),) if sizes else ())
-    needed = N_DOF[STAT_TYPES[known] if known == "d" else known]
+    needed = N_DOF[MAP_TYPES[known] if known == "d" else known]
     if dof and not needed:
         raise ValueError(
             f"{path}: {known} takes no degrees of freedom, got {numbers_text(dof)}; leave them out"
@@ -119,9 +116,9 @@ def statistic_of_file(path, stat_type=None, dof=None, *, p_sides=None, group_siz
         )
     return replace(
         found,
-        stat_type=STAT_TYPES[known],
+        stat_type=MAP_TYPES[known],
         dof=dof,
-        converted_from=known if STAT_TYPES[known] != known else "",
+        converted_from=known if MAP_TYPES[known] != known else "",
         p_sides=_sides(path, known, p_sides),
         group_sizes=sizes,
     )
@@ -195,7 +192,7 @@ def corrected_maps(files, kinds=None, scale=None):
 
 def _sides(path, known, p_sides):
     """Return the sides of p, empty where it is none."""
-    if p_sides not in (None, *SIDES):
+    if p_sides not in (None, *P_SIDES):
         raise ValueError(f"sides of p are one or two, got {p_sides!r}")
     if known in _P_TYPES and p_sides is None:
         raise ValueError(f"{path}: {known} is of one side or of two; give the sides of p")
@@ -246,7 +243,7 @@ def _headed(path):
     if stat_type is None and hasattr(header, "get_intent"):
         intent, parameters, _ = header.get_intent()
         if intent in _NO_STATISTIC:
-            raise MapError(path, f"its intent is {intent!r}, which is no {', '.join(STAT_TYPES)}")
+            raise MapError(path, f"its intent is {intent!r}, which is no {', '.join(MAP_TYPES)}")
         stat_type = _INTENTS.get(intent)
         # FSL sets the intent and leaves the parameters 0.
         dof = tuple(float(v) for v in parameters) if stat_type in ("t", "F", "r") else ()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from nipype_group.choices import METHODS
 from nipype_group.design.contrasts import Contrast, is_between_participants
 from nipype_group.stats.linear.aspin_welch import AspinWelch
 from nipype_group.stats.linear.least_squares import independent_rows
@@ -18,7 +19,7 @@ from nipype_group.stats.permutation.choice import (
     shuffles_reached,
     takes_apart,
 )
-from nipype_group.stats.permutation.methods import METHODS, ShuffledContrast, shuffled_rows
+from nipype_group.stats.permutation.methods import ShuffledContrast, shuffled_rows
 from nipype_group.stats.permutation.scheme import ShufflingScheme
 from nipype_group.stats.permutation.statistics import ShuffleStatistics
 from nipype_group.stats.tfce import Tfce

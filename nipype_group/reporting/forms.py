@@ -1,6 +1,6 @@
 """Which form the JSON files of a group folder have, as `nipype_group.whole_files` checks it."""
 
-from nipype_group.stats.clusters import CONNECTIVITIES
+from nipype_group.choices import CONNECTIVITIES
 from nipype_group.stats.estimators import ESTIMATORS
 from nipype_group.whole_files import NUMBER
 

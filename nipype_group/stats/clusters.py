@@ -7,9 +7,8 @@ Connectivity is 6 (faces), 18 (faces and edges) or 26 (faces, edges and corners)
 import numpy as np
 from scipy import ndimage
 
+from nipype_group.choices import CONNECTIVITIES
 from nipype_group.controls import TAILS
-
-CONNECTIVITIES = (6, 18, 26)
 
 
 def neighbourhood(connectivity):

@@ -3,8 +3,6 @@
 import numpy as np
 from scipy import special
 
-SIDES = ("one", "two")
-
 
 def r_to_t(r, dof):
     """Return the t of a correlation, simple or partial.

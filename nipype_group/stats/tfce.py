@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numba
 import numpy as np
 
-from nipype_group.stats.clusters import CONNECTIVITIES
+from nipype_group.choices import CONNECTIVITIES
 
 STEPS = ("fsl", "palm", "nilearn")
 _N_STEPS = 100

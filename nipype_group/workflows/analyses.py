@@ -1,5 +1,7 @@
 """The four group analyses that the field teaches: their settings, in one place.
 
+What they ask stands in `nipype_group.choices.QUESTIONS`.
+
 The scripts of the folder ``workflows`` and the demonstrations of the command line both run these.
 """
 
@@ -14,15 +16,12 @@ class Analysis:
 
     Parameters
     ----------
-    title : str
-        What it asks.
     select : tuple of str
         Entities of its maps.
     settings : AnalysisSettings
         Model and inference.
     """
 
-    title: str
     select: tuple
     settings: AnalysisSettings
 
@@ -42,7 +41,6 @@ _EFFECTS = ("suffix=statmap", "stat=effect")
 
 ANALYSES = {
     "association": Analysis(
-        "Where does activation grow with a reading score?",
         _EFFECTS,
         AnalysisSettings(
             formula="pseudo",
@@ -55,7 +53,6 @@ ANALYSES = {
         ),
     ),
     "paired_two_sample": Analysis(
-        "Where do two conditions differ within subjects?",
         (*_EFFECTS, "desc=vertical,horizontal"),
         AnalysisSettings(
             formula="C(desc) + C(participant_id)",
@@ -68,7 +65,6 @@ ANALYSES = {
         ),
     ),
     "all_resolutions": Analysis(
-        "Where is there activation on average?",
         _EFFECTS,
         AnalysisSettings(
             formula="1",
@@ -81,7 +77,6 @@ ANALYSES = {
         ),
     ),
     "repeated_measures_anova": Analysis(
-        "Which main effects and interaction has a 3 x 3 design within subjects?",
         (*_EFFECTS, f"desc={','.join(_CELLS)}"),
         AnalysisSettings(
             formula="0 + C(desc) + C(participant_id)",

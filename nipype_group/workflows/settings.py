@@ -4,6 +4,16 @@ import math
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
+from nipype_group.choices import (
+    APPROXIMATIONS,
+    BLOCK_EXCHANGES,
+    CONNECTIVITIES,
+    CONVENTIONS,
+    METHODS,
+    ON_BAD_MAP,
+    SCALES,
+    SHUFFLINGS,
+)
 from nipype_group.controls import TAILS, height_controls
 from nipype_group.design.contrasts import (
     check_definitions,
@@ -11,20 +21,14 @@ from nipype_group.design.contrasts import (
     contrast_test,
 )
 from nipype_group.design.formula import formula_variables
-from nipype_group.design.observations import ON_BAD_MAP
 from nipype_group.interfaces.atlas_inputs import NO_ATLAS
 from nipype_group.permutation.plan import MOST_PERMUTATIONS, ContrastTest
 from nipype_group.reporting.atlases.find import atlas_file, find_atlases
 from nipype_group.reporting.derivatives.folder import check_entity
-from nipype_group.reporting.tables.views import CONVENTIONS
-from nipype_group.stats.clusters import CONNECTIVITIES
 from nipype_group.stats.discoveries.all_resolutions import check_thresholds_z
 from nipype_group.stats.estimators import DEFAULT, ESTIMATORS
 from nipype_group.stats.multiple_testing import check_alpha
-from nipype_group.stats.permutation.choice import BLOCK_EXCHANGES, SHUFFLINGS
-from nipype_group.stats.permutation.methods import METHODS
-from nipype_group.stats.permutation.p_values import APPROXIMATIONS
-from nipype_group.stats.permutation.statistics import SCALES, ShuffleStatistics
+from nipype_group.stats.permutation.statistics import ShuffleStatistics
 from nipype_group.stats.random_field.clusters import forming_height
 from nipype_group.stats.random_field.euler import StatField
 from nipype_group.stats.thresholding import check_threshold_z

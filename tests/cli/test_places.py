@@ -16,7 +16,17 @@ from nipype_group.design.folders import walk
 # contrasts, and files with a kind before them.
 OTHER = {
     *("help", "verbose", "provenance", "replace", "viewer", "null", "nidm", "no_regions"),
-    *("select", "pattern", "formula", "contrast", "atlas", "blocks", "corrected_p", "name"),
+    *(
+        "select",
+        "pattern",
+        "formula",
+        "estimator",
+        "contrast",
+        "atlas",
+        "blocks",
+        "corrected_p",
+        "name",
+    ),
     *("ids_as_numbers", "mask_threshold", "zero_is_value", "min_coverage", "smooth", "on_bad_map"),
     *("tail", "height_control", "alpha", "threshold_z", "cluster_extent", "connectivity"),
     *("cluster_control", "cluster_forming_z", "cluster_forming_p", "cluster_forming_statistic"),

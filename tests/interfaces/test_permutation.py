@@ -13,6 +13,7 @@ import pytest
 from scipy import ndimage, stats
 from traits.api import TraitError
 
+from nipype_group.choices import METHODS
 from nipype_group.images import Grid, write_volume
 from nipype_group.interfaces import (
     CorrectAcrossMaps,
@@ -21,7 +22,6 @@ from nipype_group.interfaces import (
     RunPermutations,
 )
 from nipype_group.permutation import plan as plan_module
-from nipype_group.stats.permutation.methods import METHODS
 from nipype_group.stats.permutation.tiles import VOXELS_PER_TILE
 
 MAP_FIELDS = (

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 from scipy import ndimage
 
+from nipype_group.choices import METHODS
 from nipype_group.design.formula import code_formula
 from nipype_group.reporting.figures.model import column_correlations
 from nipype_group.reporting.figures.peak_values import studentised_residuals
@@ -26,7 +27,7 @@ from nipype_group.stats.linear.map_quality import map_quality
 from nipype_group.stats.linear.partition import partition
 from nipype_group.stats.permutation.choice import assumption_warnings, row_labels
 from nipype_group.stats.permutation.early_stopping import run_until_stopped
-from nipype_group.stats.permutation.methods import METHODS, ShuffledContrast, shuffled_rows
+from nipype_group.stats.permutation.methods import ShuffledContrast, shuffled_rows
 from nipype_group.stats.permutation.run import run_shuffles
 from nipype_group.stats.permutation.scheme import ShufflingScheme
 from nipype_group.stats.permutation.statistics import ShuffleStatistics

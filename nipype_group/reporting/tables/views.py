@@ -13,10 +13,10 @@ from string import ascii_lowercase
 import numpy as np
 import pandas as pd
 
+from nipype_group.choices import CONVENTIONS
 from nipype_group.images import to_mm
 from nipype_group.reporting.tables.columns import COLUMNS, column_text, write_lines
 
-CONVENTIONS = ("nilearn", "fsl", "spm", "afni")
 # Arguments of `cluster_tables` that list the peaks a view chooses from: all of them, or the main.
 _ALL = {"max_peaks": sys.maxsize, "min_distance_mm": 0.0}
 PEAK_RULES = {

@@ -5,14 +5,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import special
 
+from nipype_group.choices import BLOCK_EXCHANGES, SHUFFLINGS
 from nipype_group.stats.linear.partition import holds
 from nipype_group.stats.matrix_products import multiply, residuals_of
 from nipype_group.stats.permutation.maps import statistic_maps
 from nipype_group.stats.permutation.scheme import ShufflingScheme
 from nipype_group.stats.permutation.tiles import Tiles
 
-SHUFFLINGS = ("auto", "permute", "flip", "both")
-BLOCK_EXCHANGES = ("within", "whole", "both")
 # Share of a contrast that permutation moves, for it to test the contrast.
 _MOSTLY, _SOMETHING = 0.5, 1e-6
 # Where the assumption of a test is doubtful enough for a warning.

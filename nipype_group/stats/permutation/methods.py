@@ -13,6 +13,7 @@ from functools import cached_property
 import numpy as np
 from scipy import stats
 
+from nipype_group.choices import METHODS
 from nipype_group.stats.decompositions import complement, decompose
 from nipype_group.stats.distributions import f_to_z, interpolated_t_to_z, t_to_z
 from nipype_group.stats.linear.aspin_welch import AspinWelch
@@ -21,15 +22,6 @@ from nipype_group.stats.linear.partition import Partition
 from nipype_group.stats.matrix_products import multiply, residuals_of, sum_of_squares
 from nipype_group.stats.permutation.scheme import ShufflingScheme
 
-METHODS = (
-    "freedman-lane",
-    "ter-braak",
-    "draper-stoneman",
-    "manly",
-    "dekker",
-    "kennedy",
-    "huh-jhun",
-)
 # Equal shufflings reach equal statistics up to this relative error once nuisance is fitted: sums
 # of a thousand maps round by 1e-13, and differences from 8e-11 on are real ones.
 TIE_TOLERANCE = 1e-11

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nipype_group.choices import APPROXIMATIONS
 from nipype_group.stats.multiple_testing import adjust_fdr
 from nipype_group.stats.permutation.cluster_sizes import cluster_masses
 from nipype_group.stats.permutation.methods import TIE_TOLERANCE
@@ -11,7 +12,6 @@ from nipype_group.stats.permutation.precision import advice, p_interval
 from nipype_group.stats.permutation.statistics import SIDE_NAMES
 from nipype_group.stats.permutation.tails import TailFit, approximate_p
 
-APPROXIMATIONS = ("none", "gpd", "gamma")
 # Rounding of a p that equals alpha.
 _ROUNDING = 1e-12
 

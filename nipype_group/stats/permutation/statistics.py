@@ -5,13 +5,12 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy import special
 
+from nipype_group.choices import CONNECTIVITIES, SCALES, STATISTICS
 from nipype_group.controls import TAILS
-from nipype_group.stats.clusters import CONNECTIVITIES, signs_of
+from nipype_group.stats.clusters import signs_of
 from nipype_group.stats.permutation.cluster_sizes import largest_clusters
 from nipype_group.stats.tfce import Tfce, enhance_maps
 
-STATISTICS = ("voxel", "extent", "mass", "tfce")
-SCALES = ("statistic", "z")
 # Side of a statistic by its sign, as null distributions are named.
 SIDE_NAMES = {1: "positive", -1: "negative"}
 

@@ -9,6 +9,7 @@ import pytest
 from scipy import stats
 from scipy.special import ndtri
 
+from nipype_group.choices import CONVENTIONS
 from nipype_group.reporting.tables.clusters import (
     add_cluster_p,
     add_peak_q,
@@ -16,7 +17,6 @@ from nipype_group.reporting.tables.clusters import (
     label_map,
 )
 from nipype_group.reporting.tables.views import (
-    CONVENTIONS,
     PEAK_RULES,
     read_view,
     table_view,

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 from threadpoolctl import threadpool_limits
 
+from nipype_group.choices import STATISTICS
 from nipype_group.stats.linear.aspin_welch import AspinWelch
 from nipype_group.stats.linear.least_squares import LinearModel
 from nipype_group.stats.linear.partition import partition
@@ -20,7 +21,7 @@ from nipype_group.stats.permutation.choice import row_labels
 from nipype_group.stats.permutation.methods import ShuffledContrast
 from nipype_group.stats.permutation.run import ShuffleResult, run_shuffles
 from nipype_group.stats.permutation.scheme import ShufflingScheme
-from nipype_group.stats.permutation.statistics import STATISTICS, ShuffleStatistics
+from nipype_group.stats.permutation.statistics import ShuffleStatistics
 from nipype_group.stats.tfce import Tfce
 
 TAILS = ("two-sided", "positive", "negative")

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from nipype_group.choices import STATISTICS
 from nipype_group.stats.linear.least_squares import LinearModel
 from nipype_group.stats.linear.partition import partition
 from nipype_group.stats.neighbours import neighbour_list
@@ -14,7 +15,7 @@ from nipype_group.stats.permutation.methods import ShuffledContrast
 from nipype_group.stats.permutation.p_values import cluster_heights, correct, null_of_maxima
 from nipype_group.stats.permutation.run import run_shuffles
 from nipype_group.stats.permutation.scheme import ShufflingScheme
-from nipype_group.stats.permutation.statistics import STATISTICS, ShuffleStatistics
+from nipype_group.stats.permutation.statistics import ShuffleStatistics
 from nipype_group.stats.tfce import Tfce
 
 SIDES = {1: "positive", -1: "negative"}

@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from nipype_group.choices import METHODS
 from nipype_group.stats.linear.aspin_welch import AspinWelch
 from nipype_group.stats.linear.least_squares import LinearModel
 from nipype_group.stats.linear.partition import Partition, partition
 from nipype_group.stats.permutation.choice import row_labels
-from nipype_group.stats.permutation.methods import METHODS, ShuffledContrast, shuffled_rows
+from nipype_group.stats.permutation.methods import ShuffledContrast, shuffled_rows
 from nipype_group.stats.permutation.run import run_shuffles
 from nipype_group.stats.permutation.scheme import ShufflingScheme
 from nipype_group.stats.permutation.statistics import ShuffleStatistics

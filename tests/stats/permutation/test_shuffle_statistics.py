@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from nipype_group.choices import STATISTICS
 from nipype_group.stats.linear.least_squares import LinearModel
 from nipype_group.stats.linear.partition import partition
 from nipype_group.stats.neighbours import neighbour_list
 from nipype_group.stats.permutation.methods import ShuffledContrast
 from nipype_group.stats.permutation.scheme import ShufflingScheme
 from nipype_group.stats.permutation.statistics import (
-    STATISTICS,
     ShuffleStatistics,
     enhanced_maps,
     largest_of_maps,

@@ -1,0 +1,40 @@
+"""What a setting may be, where it is one of a few: every list of names once."""
+
+# The ready-to-run analyses, and what they ask.
+QUESTIONS = {
+    "association": "Where does activation grow with a reading score?",
+    "paired_two_sample": "Where do two conditions differ within subjects?",
+    "all_resolutions": "Where is there activation on average?",
+    "repeated_measures_anova": "Which main effects and interaction has a 3 x 3 design within "
+    "subjects?",
+}
+# What happens to a map that cannot be used.
+ON_BAD_MAP = ("error", "exclude")
+# Neighbours of a voxel: by faces, by edges too, by corners too.
+CONNECTIVITIES = (6, 18, 26)
+# What is taken of every shuffle; clusters and TFCE take the statistic or its z.
+STATISTICS = ("voxel", "extent", "mass", "tfce")
+SCALES = ("statistic", "z")
+SHUFFLINGS = ("auto", "permute", "flip", "both")
+BLOCK_EXCHANGES = ("within", "whole", "both")
+# What a shuffle does to the nuisance (Winkler et al. 2014, NeuroImage 92:381, table 2).
+METHODS = (
+    "freedman-lane",
+    "ter-braak",
+    "draper-stoneman",
+    "manly",
+    "dekker",
+    "kennedy",
+    "huh-jhun",
+)
+# Tail of a null distribution: counted, or a fitted curve.
+APPROXIMATIONS = ("none", "gpd", "gamma")
+# Packages as whose tables those of clusters and peaks are laid out too.
+CONVENTIONS = ("nilearn", "fsl", "spm", "afni")
+# What a map of another program holds, and the statistic that becomes of it.
+MAP_TYPES = {
+    **{"t": "t", "F": "F", "z": "z", "r": "t", "d": "t"},
+    **dict.fromkeys(("p", "1-p", "logp"), "z"),
+}
+# Sides that a p looks at.
+P_SIDES = ("one", "two")

@@ -1,0 +1,299 @@
+"""The subcommands: their arguments, and the functions that carry them out.
+
+A function is named, not imported: what it needs is loaded where it is used.
+"""
+
+import argparse
+
+from nipype_group.choices import MAP_TYPES, P_SIDES, QUESTIONS
+from nipype_group.cli.options import (
+    add_execution,
+    add_inference,
+    add_provenance,
+    add_replace,
+    add_tables,
+    add_thresholds,
+    finite,
+)
+from nipype_group.stats.estimators import DEFAULT, ESTIMATORS
+
+_RUN_EXAMPLES = """\
+examples:
+  Correlation with a score, from BIDS derivatives, by FDR and by permutation:
+    nipype-group run results --bids derivatives --select stat=effect suffix=statmap \\
+        --formula "fluency + C(sex)" --contrast fluency=fluency --smooth 5 --permutations 5000
+
+  One-sample test of SPM contrast images:
+    nipype-group run results --pattern "first_level/{subject}/con_0001.nii" \\
+        --formula 1 --contrast mean=intercept
+
+  Two conditions within subjects, from a table with participant_id, condition and map:
+    nipype-group run results --maps maps.tsv --formula "C(condition) + C(participant_id)" \\
+        --contrast "difference=words - pictures" --height-control none --threshold-z 3.1
+
+A contrast is NAME=EXPRESSION over the columns of the design: intercept, a covariate's name,
+factor[level] or, where it is unique, the level alone. It takes + - * / ( ) and fractions; names
+with other signs stand in `backticks`. Rows joined by ; make an F contrast.
+The same command again goes on from what is done.
+"""
+_REPORT_USAGE = """\
+nipype-group report DIR [--viewer] [--output FILE]
+       nipype-group report DIR OUT [options]
+       nipype-group report --stat-map NII OUT [options]"""
+_REPORT_EXAMPLES = """\
+examples:
+  The page of a finished run again, with interactive viewers:
+    nipype-group report results --viewer
+
+  Results of SPM, thresholded by random field theory:
+    nipype-group report spm_results report --height-control rft --cluster-control rft
+
+  Results of randomise -o rand/age: its corrected p beside the false discovery rate:
+    nipype-group report rand/age report --tail positive
+
+  One map:
+    nipype-group report --stat-map tmap.nii.gz report --stat-type t --dof 28
+
+Results of FSL (FEAT, flameo, randomise), SPM, PALM, nilearn, FitLins, HALFpipe and AFNI are
+recognised.
+"""
+
+
+def add_run(commands):
+    """Add the command that analyses."""
+    parser = commands.add_parser(
+        "run",
+        help="run a group analysis",
+        description="Run a group analysis: collect maps, fit, threshold, permute, report.",
+        epilog=_RUN_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("output_dir", metavar="OUT", help="folder of the results, made if needed")
+    maps = parser.add_argument_group("maps (one of the four)")
+    source = maps.add_mutually_exclusive_group(required=True)
+    source.add_argument("--maps", metavar="TABLE", help="TSV with participant_id and map")
+    source.add_argument("--bids", metavar="DIR", help="BIDS derivatives, with --select")
+    source.add_argument("--pattern", metavar="GLOB", help="glob with {subject}, in quotes")
+    source.add_argument("--stack", metavar="4D", help="4D image, a map a volume")
+    maps.add_argument(
+        "--select", metavar="KEY=VALUE[,VALUE]", nargs="+", action="extend", default=[],
+        help="entities of the maps in --bids; several values make a condition column",
+    )  # fmt: skip
+    maps.add_argument(
+        "--participants", metavar="TSV", help="table of participants; with --stack a row a volume"
+    )
+    maps.add_argument(
+        "--ids-as-numbers", action="store_true",
+        help="take participants whose labels are the same number, as 1 and 01, for the same",
+    )  # fmt: skip
+    maps.add_argument("--mask", metavar="NII", help="mask; default: voxels present in every map")
+    maps.add_argument(
+        "--search-volume", metavar="MASK", help="mask of the voxels that inference searches"
+    )
+    maps.add_argument(
+        "--mask-threshold", metavar="VALUE", type=finite,
+        help="least value inside the mask and the search volume, where they hold probabilities",
+    )  # fmt: skip
+    maps.add_argument(
+        "--zero-is-value", action="store_true",
+        help="voxels of 0 have that value, as in maps of lesions or of accuracy above chance, and "
+        "NaN alone is missing; default: 0 is missing too",
+    )  # fmt: skip
+    maps.add_argument(
+        "--min-coverage", metavar="SHARE", type=finite, default=1.0,
+        help="share of the maps that must have a voxel for it to be analysed; default 1: all",
+    )  # fmt: skip
+    maps.add_argument(
+        "--smooth", metavar="MM", type=finite, nargs="+", default=[], help="FWHM, mm"
+    )
+    maps.add_argument(
+        "--on-bad-map", choices=("error", "exclude"), default="error",
+        help="unusable maps are an error (default), or are left out and listed",
+    )  # fmt: skip
+    model = parser.add_argument_group("model")
+    design = model.add_mutually_exclusive_group(required=True)
+    design.add_argument("--formula", metavar="F", help='as "fluency + C(group)", or 1')
+    design.add_argument(
+        "--design", metavar="TABLE", help="TSV with a column a regressor, FSL .mat"
+    )
+    model.add_argument(
+        "--estimator", choices=tuple(ESTIMATORS), default=DEFAULT,
+        help=f"what estimates the parameters, default {DEFAULT}",
+    )  # fmt: skip
+    model.add_argument(
+        "--contrast", metavar="NAME=EXPR|FILE", action="append", required=True,
+        help="repeatable; an FSL .con stands for its contrasts, a .fts after it for its F tests",
+    )  # fmt: skip
+    add_inference(parser)
+    add_execution(parser)
+    add_provenance(parser)
+    add_replace(parser)
+    parser.set_defaults(execute="nipype_group.cli.run:execute", parser=parser)
+
+
+def add_demo(commands):
+    """Add the command that demonstrates."""
+    listing = "\n".join(f"  {name:26}{question}" for name, question in QUESTIONS.items())
+    parser = commands.add_parser(
+        "demo",
+        help="run a demonstration",
+        description=f"Make demonstration data and analyse it:\n\n{listing}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("name", metavar="NAME", choices=list(QUESTIONS), help=", ".join(QUESTIONS))
+    parser.add_argument("output_dir", metavar="OUT", help="results; the data go to OUT/data")
+    parser.add_argument("--null", action="store_true", help="data without any effect")
+    parser.add_argument(
+        "--dataset", choices=("generated", "localizer"), default="generated",
+        help="made-up data (default), or real maps, downloaded (association, paired_two_sample)",
+    )  # fmt: skip
+    add_execution(parser)
+    add_provenance(parser)
+    parser.set_defaults(execute="nipype_group.cli.demo:execute", parser=parser)
+
+
+def add_report(commands):
+    """Add the command that reports."""
+    parser = commands.add_parser(
+        "report",
+        help="report results of a run, or of another package",
+        description="Write the report of a finished run again; or make thresholds, tables, "
+        "figures and the report of results of another package in the folder OUT.",
+        usage=_REPORT_USAGE,
+        epilog=_REPORT_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "results", metavar="DIR", nargs="?",
+        help="results of a run; or of another package, or the start of their names in a folder",
+    )  # fmt: skip
+    parser.add_argument(
+        "output_dir", metavar="OUT", nargs="?",
+        help="of another package: folder of the report, a new data set",
+    )  # fmt: skip
+    parser.add_argument(
+        "--output", metavar="FILE", help="of a run: the page; default *_report.html in its folder"
+    )
+    peer = parser.add_argument_group("results of another package")
+    peer.add_argument("--stat-map", metavar="NII", help="one statistic map, in the place of DIR")
+    peer.add_argument(
+        "--package", metavar="P",
+        help="FSL, SPM, PALM, nilearn, FitLins, HALFpipe or AFNI, where a folder has results of "
+        "several",
+    )  # fmt: skip
+    peer.add_argument(
+        "--dof", metavar="DOF[,DOF]", type=_numbers, action="append",
+        help="degrees of freedom that files do not state: one number for t, two for F; once for "
+        "each where a folder has both",
+    )  # fmt: skip
+    single = parser.add_argument_group("with --stat-map")
+    single.add_argument(
+        "--stat-type", choices=tuple(MAP_TYPES), metavar="TYPE",
+        help="where its header is silent: t, F or z; r, a correlation (with --dof); d, Cohen's "
+        "(with --group-sizes); p, 1-p or logp, which is -log10 p, uncorrected (with --p-sides)",
+    )  # fmt: skip
+    single.add_argument(
+        "--p-sides", choices=P_SIDES,
+        help="sides that p looks at: one, that above 0, or two; of --corrected-p default one",
+    )  # fmt: skip
+    single.add_argument(
+        "--sign-map", metavar="NII",
+        help="map whose sign the z of two-sided p takes; default: that of --effect-map",
+    )  # fmt: skip
+    single.add_argument(
+        "--group-sizes", metavar="N[,N]", type=_whole_numbers,
+        help="of d: number of maps, or of those of both groups",
+    )  # fmt: skip
+    single.add_argument(
+        "--corrected-p", metavar="[KIND=]NII", action="append",
+        help="familywise p of the statistic, shown and thresholded at --alpha; KIND is vox, tfce, "
+        "clustere or clusterm, where the name does not say it",
+    )  # fmt: skip
+    single.add_argument(
+        "--corrected-scale", choices=("1-p", "p", "logp"),
+        help="what it holds; default 1-p where the name has corrp, as FSL's",
+    )  # fmt: skip
+    single.add_argument("--mask", metavar="NII", help="voxels analysed; default: not 0 or NaN")
+    single.add_argument("--effect-map", metavar="NII", help="effect, of t and z")
+    single.add_argument("--variance-map", metavar="NII", help="its variance")
+    single.add_argument(
+        "--design", metavar="TABLE", help="FSL .mat, or TSV with a column a regressor"
+    )
+    single.add_argument("--name", metavar="C", help="name of the contrast")
+    add_thresholds(parser)
+    add_tables(parser)
+    add_execution(parser)
+    add_replace(parser)
+    defaults = vars(parser.parse_args([]))
+    parser.set_defaults(
+        execute="nipype_group.cli.report:execute", defaults=defaults, parser=parser
+    )
+
+
+def _numbers(text):
+    return tuple(finite(item) for item in text.split(","))
+
+
+def _whole_numbers(text):
+    return tuple(int(item) for item in text.split(","))
+
+
+def add_nidm(commands):
+    """Add the command that exports NIDM-Results."""
+    parser = commands.add_parser(
+        "nidm",
+        help="export results as a NIDM-Results pack",
+        description="Write finished results as a NIDM-Results 1.3.0 pack, which NeuroVault and "
+        "other programs read.",
+    )
+    parser.add_argument("results", metavar="DIR", help="results of a run, or their folder group")
+    parser.add_argument("--contrast", metavar="C", help="one contrast; default: all")
+    parser.add_argument(
+        "--desc", metavar="D", help="one threshold, as file names have it: fdrBH; default: all"
+    )
+    parser.add_argument(
+        "--output", metavar="FILE", help="the pack; default: *_nidm.zip in the folder group"
+    )
+    parser.set_defaults(execute="nipype_group.cli.nidm:execute")
+
+
+def add_replay(commands):
+    """Add the command that makes results again."""
+    parser = commands.add_parser(
+        "replay",
+        help="make results again and compare them bit for bit",
+        description="Make results again from provenance.json of their data set, in a temporary "
+        "folder, and compare them bit for bit. Inputs must have the SHA-256 that is recorded. "
+        "Versions of software that files name are set aside and told once. What is equal but for "
+        "rounding is told apart from what differs. The exit code is 0 only where all is equal "
+        "bit for bit.",
+    )
+    parser.add_argument(
+        "results", metavar="SIDECAR|DIR", help="one result, or all results of a run"
+    )
+    parser.add_argument(
+        "--inputs", metavar="DIR", nargs="+", action="extend", default=[],
+        help="where to look for inputs that were moved; they are known by their SHA-256",
+    )  # fmt: skip
+    parser.add_argument(
+        "--output", metavar="DIR", help="keep what is made again in this new folder"
+    )
+    add_execution(
+        parser, work_dir="where the temporary folder is made; on a cluster one that all see"
+    )
+    parser.set_defaults(execute="nipype_group.cli.replay:execute")
+
+
+def add_diff(commands):
+    """Add the command that compares two runs."""
+    parser = commands.add_parser(
+        "diff",
+        help="tell two runs apart",
+        description="Compare the results of two runs: inputs, exclusions, parameters, versions, "
+        "design, contrasts, voxels, rows. Only what differs is printed. The exit code is 0 where "
+        "nothing differs, 1 where something does, 2 where they cannot be compared.",
+    )
+    parser.add_argument("first", metavar="A", help="results of a run, or their folder group")
+    parser.add_argument("second", metavar="B", help="the same of another run")
+    parser.add_argument("--json", metavar="FILE", help="write all differences as JSON too")
+    parser.set_defaults(execute="nipype_group.cli.diff:execute")
