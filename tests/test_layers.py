@@ -11,26 +11,30 @@ import nipype_group
 
 PACKAGE = Path(nipype_group.__file__).parent
 MODULES = sorted(p.relative_to(PACKAGE).as_posix() for p in PACKAGE.rglob("*.py"))
+# Files and what they hold, which all but the statistics may use.
+_BOTTOM = ("whole_files", "json_files", "tsv")
 # Layers of numbers and files, each above those before it.
 _BASE = ("registry", "choices", "controls")
-_FILES = (*_BASE, "whole_files", "stats", "images", "design", "permutation", "peers")
+_FILES = (*_BASE, *_BOTTOM, "stats", "images", "design", "permutation", "peers")
 # What each layer may use of the package beside itself, and of others where that is limited.
 ALLOWED = {
     "registry": (),
     "choices": (),
     "controls": ("registry",),
     "whole_files": (),
+    "json_files": ("whole_files",),
+    "tsv": ("whole_files",),
     "stats": _BASE,
-    "images": ("whole_files", "stats"),
+    "images": (*_BOTTOM, "stats"),
     "processor": (),
-    "design": ("choices", "whole_files", "stats", "images"),
-    "permutation": (*_BASE, "whole_files", "stats", "images", "design"),
-    "peers": (*_BASE, "whole_files", "stats", "images", "design"),
-    "reporting": (*_BASE, "whole_files", "stats", "images", "processor", "design", "peers"),
-    "data": ("whole_files", "images"),
+    "design": ("choices", *_BOTTOM, "stats", "images"),
+    "permutation": (*_BASE, *_BOTTOM, "stats", "images", "design"),
+    "peers": (*_BASE, *_BOTTOM, "stats", "images", "design"),
+    "reporting": (*_BASE, *_BOTTOM, "stats", "images", "processor", "design", "peers"),
+    "data": (*_BOTTOM, "images"),
     "interfaces": (*_FILES, "reporting"),
     "workflows": (*_FILES, "reporting", "interfaces"),
-    "execution": ("whole_files", "processor", "images", "interfaces", "workflows"),
+    "execution": (*_BOTTOM, "processor", "images", "interfaces", "workflows"),
     "cli": (*_FILES, "reporting", "data", "workflows", "execution"),
 }
 # Within a layer of several folders, which of them a folder may use.

@@ -1,6 +1,7 @@
 """Files that are written whole: new ones under names that nobody can know."""
 
 import errno
+import io
 import os
 import uuid
 
@@ -9,16 +10,18 @@ import pytest
 
 from nipype_group.images import Grid, write_volume
 from nipype_group.images.stacks import write_volumes
+from nipype_group.permutation.shards import write_shard
 from nipype_group.reporting.figures.canvas import save_pixels
-from nipype_group.reporting.tables.columns import write_lines
-from nipype_group.whole_files import replace_bytes, replace_text, replacing
+from nipype_group.tsv import write_tsv
+from nipype_group.whole_files import replace_bytes, replace_text, replacing, whole_folder
 
 GRID = Grid((2, 2, 2), np.eye(4))
 VALUES = np.zeros((2, 2, 2))
 WRITERS = {
     "bytes": lambda path: replace_bytes(path, b"new"),
     "text": lambda path: replace_text(path, "new"),
-    "table": lambda path: write_lines(path, ["a"], [["1"]]),
+    "table": lambda path: write_tsv(path, {"a": [1]}),
+    "shard": lambda path: write_shard(path, "all", 0, 1, {}),
     "volume": lambda path: write_volume(path.with_suffix(".nii"), VALUES, GRID),
     "volumes": lambda path: write_volumes(path.with_suffix(".nii"), [VALUES], 1, GRID),
     "picture": lambda path: save_pixels(np.zeros((2, 2, 3), np.uint8), path.with_suffix(".png")),
@@ -58,6 +61,45 @@ def test_nothing_is_left_of_a_file_that_is_not_finished(tmp_path):
         raise KeyError
     assert [p.name for p in tmp_path.iterdir()] == ["a"]
     assert path.read_text() == "old"
+
+
+@pytest.mark.parametrize("write", WRITERS.values(), ids=WRITERS)
+def test_a_disk_that_fills_up_leaves_the_old_file_alone(tmp_path, monkeypatch, write):
+    for suffix in ("", ".nii", ".png"):
+        (tmp_path / f"a{suffix}").write_text("old")
+
+    def full(number, *args, **kwargs):
+        class Full(io.FileIO):
+            def write(self, content):
+                super().write(bytes(content[:1]))
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        return Full(number, "wb")
+
+    monkeypatch.setattr(os, "fdopen", full)
+    with pytest.raises(OSError, match="No space left.*/a"):
+        write(tmp_path / "a")
+    assert {p.name: p.read_text() for p in tmp_path.iterdir()} == {
+        f"a{suffix}": "old" for suffix in ("", ".nii", ".png")
+    }
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_a_folder_appears_whole_or_not_at_all(tmp_path, there):
+    place = tmp_path / "top" / "a"
+    if there:
+        place.mkdir(parents=True)
+    with pytest.raises(KeyError), whole_folder(place) as folder:
+        (folder / "half").write_text("")
+        raise KeyError
+    assert [p.name for p in place.parent.iterdir()] == ["a"] * there
+    with whole_folder(place, mode=0o700) as folder:
+        (folder / "whole").write_text("")
+    assert [p.name for p in place.parent.rglob("*")] == ["a", "whole"]
+    assert place.stat().st_mode & 0o777 == 0o700
+    with pytest.raises(OSError), whole_folder(place) as folder:
+        (folder / "another").write_text("")
+    assert [p.name for p in place.parent.rglob("*")] == ["a", "whole"]
 
 
 def test_a_disk_that_fills_up_is_told_with_the_file(tmp_path):

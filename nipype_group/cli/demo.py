@@ -9,11 +9,11 @@ from nipype_group.cli import run
 from nipype_group.cli.guard import UsageError, guarded
 from nipype_group.cli.options import add_execution, add_provenance, add_replace
 from nipype_group.cli.screen import plain_output
-from nipype_group.data.folders import is_free
 from nipype_group.data.generate import generate
 from nipype_group.data.localizer import fetch_localizer
 from nipype_group.execution.lock import LOCK_NAME
 from nipype_group.reporting.derivatives.folder import check_output_dir
+from nipype_group.whole_files import is_free
 from nipype_group.workflows.analyses import ANALYSES
 
 _MOST_NAMED = 3

@@ -6,9 +6,9 @@ from nipype_group.design.extent import listed_maps, table_of_participants
 from nipype_group.design.fsl import read_fsl_matrix
 from nipype_group.design.observations import check_variables
 from nipype_group.design.sources import read_volumes_table
-from nipype_group.design.tables import read_tsv
 from nipype_group.images import open_image
 from nipype_group.permutation.given import read_shuffles
+from nipype_group.tsv import read_tsv
 
 
 def check_inputs(files, variables=None):

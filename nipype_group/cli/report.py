@@ -5,6 +5,7 @@ from pathlib import Path
 from nipype_group.cli import run
 from nipype_group.cli.guard import UsageError
 from nipype_group.cli.places import FILE, existing
+from nipype_group.json_files import read_json
 from nipype_group.peers.files import (
     SINGLE_INPUTS,
     check_tail,
@@ -21,7 +22,7 @@ from nipype_group.reporting.derivatives.folder import (
 )
 from nipype_group.reporting.forms import DATA_SET
 from nipype_group.reporting.page.report import write_report
-from nipype_group.whole_files import UnusableFileError, read_json
+from nipype_group.whole_files import UnusableFileError
 from nipype_group.workflows import AnalysisSettings, init_peer_wf
 
 # Options of one map, and the inputs of the workflow that they are.

@@ -13,10 +13,11 @@ import pandas as pd
 from scipy.ndimage import gaussian_filter
 
 from nipype_group import __version__
-from nipype_group.data.folders import is_free, whole_folder
 from nipype_group.data.studies import MEAN_SCORE, SD_SCORE, STUDIES
 from nipype_group.images import compressed
-from nipype_group.whole_files import read_json
+from nipype_group.json_files import read_json
+from nipype_group.tsv import write_tsv
+from nipype_group.whole_files import is_free, whole_folder
 
 SPACE = "MNI152NLin2009aSym"
 VOXEL_SIZE_MM = 3
@@ -116,10 +117,10 @@ def _write_tables(folder, study, participants, truth, parameters):
         text = json.dumps(content, indent=2) + "\n"
         (folder / f"{file}.json").write_text(text, encoding="utf-8")
     (folder / ".bidsignore").write_text("*_statmap.*\n/truth.tsv\n", encoding="utf-8")
-    participants.to_csv(folder / "participants.tsv", sep="\t", index=False)
+    write_tsv(folder / "participants.tsv", participants)
     rows = [(p.name, *p.xyz_mm, p.effect, p.contrast) for p in truth]
     table = pd.DataFrame(rows, columns=["name", "x", "y", "z", "effect", "contrast"])
-    table.to_csv(folder / "truth.tsv", sep="\t", index=False)
+    write_tsv(folder / "truth.tsv", table)
 
 
 def _map_path(folder, subject, study, condition):

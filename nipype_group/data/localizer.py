@@ -7,12 +7,12 @@ from pathlib import Path
 import pandas as pd
 
 from nipype_group import __version__
-from nipype_group.data.folders import is_free, whole_folder
-from nipype_group.whole_files import read_json
+from nipype_group.json_files import read_json
+from nipype_group.tsv import write_tsv
+from nipype_group.whole_files import is_free, whole_folder
 
 # The maps were made with SPM, whose template is the linear MNI one.
 SPACE = "MNI152Lin"
-_MISSING = "n/a"
 _COLUMNS = ("age", "sex", "pseudo")
 
 # Per dataset: subjects, and by `desc` label the contrast in nilearn's words and its BIDS label.
@@ -110,8 +110,7 @@ def write_localizer(name, bunches, directory):
                     f"{directory}: no row of the Localizer's participants table for "
                     f"{', '.join(unknown)}; remove nilearn's copy of the data and fetch again"
                 )
-        table = folder / "participants.tsv"
-        participants.to_csv(table, sep="\t", index=False, na_rep=_MISSING)
+        write_tsv(folder / "participants.tsv", participants)
         _write_description(folder, name)
     return directory
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
-from nipype_group.design.tables import read_tsv
 from nipype_group.stats.permutation.blocks import block_tree
 from nipype_group.stats.permutation.choice import nested_blocks
+from nipype_group.tsv import read_tsv
 
 
 def read_blocks(observations, names, exchange="within"):

@@ -15,10 +15,11 @@ from nipype_group.design.expressions import (
     parse_weight_list,
 )
 from nipype_group.design.formula import puts_terms_in_order
+from nipype_group.json_files import read_json
 from nipype_group.stats.decompositions import qr
 from nipype_group.stats.linear.least_squares import independent_rows
 from nipype_group.stats.matrix_products import multiply
-from nipype_group.whole_files import UnusableFileError, read_json
+from nipype_group.whole_files import UnusableFileError
 
 # Of the Unicode names of letters that have a sound of their own.
 _LETTER = re.compile(r"(?:(LATIN|GREEK|CYRILLIC) (SMALL|CAPITAL) LETTER (\w+)(?= WITH|$))?")

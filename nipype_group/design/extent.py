@@ -14,8 +14,9 @@ from nipype_group.design.sources import (
     read_maps_table,
     read_participants,
 )
-from nipype_group.design.tables import read_tsv, typed
+from nipype_group.design.tables import variables_of
 from nipype_group.images import MapError, open_image
+from nipype_group.tsv import read_tsv
 
 # Headers that are looked at, evenly spread: the maps of a study have one grid.
 _MOST_HEADERS = 50
@@ -122,7 +123,7 @@ def _n_columns(files, formula, entries):
         return len(read_tsv(path).columns)
     table = _rows(entries, table_of_participants(files))
     conditions = sorted({c for e in entries for c in e.conditions})
-    table = typed(table.dropna(subset=formula_variables(formula)), conditions)
+    table = variables_of(table.dropna(subset=formula_variables(formula)), conditions)
     return code_formula(formula, table).matrix.shape[1]
 
 

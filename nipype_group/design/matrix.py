@@ -10,16 +10,11 @@ import pandas as pd
 from nipype_group.design.formula import code_formula
 from nipype_group.design.fsl import read_fsl_matrix
 from nipype_group.design.sources import RESERVED, participant_label
-from nipype_group.design.tables import (
-    check_magnitudes,
-    numbers_of,
-    read_tsv,
-    repeated,
-    typed,
-)
+from nipype_group.design.tables import check_magnitudes, variables_of
+from nipype_group.json_files import read_json
 from nipype_group.stats.linear.least_squares import LinearModel
 from nipype_group.stats.matrix_products import sum_of_squares
-from nipype_group.whole_files import read_json
+from nipype_group.tsv import numbers_of, read_tsv, repeated, write_tsv
 
 _FORM = {
     "Keys": [str],
@@ -111,7 +106,7 @@ class Design:
             axis=1,
         )
         table_file, sidecar = directory / "design.tsv", directory / "design.json"
-        table.to_csv(table_file, sep="\t", index=False, na_rep="n/a", float_format="%.17g")
+        write_tsv(table_file, table, digits=17)
         sidecar.write_text(json.dumps(self.describe(), indent=2) + "\n")
         return str(table_file.absolute()), str(sidecar.absolute())
 
@@ -155,7 +150,7 @@ def _numbers(table, where):
 
 def design_from_formula(formula, observations, condition_columns=()):
     """Build the design of a formula on an observations table (text, a row a map)."""
-    table = typed(observations, condition_columns)
+    table = variables_of(observations, condition_columns)
     coding = code_formula(formula, table.drop(columns=list(RESERVED), errors="ignore"))
     keys = observations[["participant_id", *condition_columns]]
     return _checked(

@@ -10,6 +10,7 @@ from nipype_group.choices import ON_BAD_MAP
 from nipype_group.design.first_level import of_other_contrasts, registered_elsewhere
 from nipype_group.design.sources import RESERVED
 from nipype_group.images import MapError, array_sha256, content_sha256, read_map
+from nipype_group.tsv import one_line
 
 
 @dataclass(frozen=True)
@@ -269,7 +270,12 @@ def _assemble(good, excluded, participants, conditions, listed):
     back = ["map", "sha256"]
     table = table[front + [c for c in table if c not in front + back] + back]
     left_out = [
-        {"participant_id": f"sub-{e.participant}", **e.conditions, "map": e.name, "reason": reason}
+        {
+            "participant_id": f"sub-{e.participant}",
+            **e.conditions,
+            "map": e.name,
+            "reason": one_line(reason),
+        }
         for e, reason in excluded
     ]
     left_out += _without_map(good, excluded, participants, conditions, listed)

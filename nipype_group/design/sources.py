@@ -10,8 +10,8 @@ from pathlib import Path
 import pandas as pd
 
 from nipype_group.design.folders import natural_key, walk
-from nipype_group.design.tables import numbers_of, read_tsv, repeated
 from nipype_group.images import IMAGE_SUFFIXES
+from nipype_group.tsv import numbers_of, read_tsv, repeated
 from nipype_group.whole_files import beyond_locale, why_undecoded
 
 # Long names that users of pybids know, for the entities of file names.

@@ -1,16 +1,12 @@
-"""Tables of text: read to the last quotation mark, and their columns of numbers."""
+"""Columns of the tables that models are made of: what they hold, and what is odd about it."""
 
-import csv
-import io
 import re
-from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-# Spellings of a value that is missing.
-NA_TEXTS = ("", "n/a", "N/A", "NA", "na", "NaN", "nan", "None", "null")
+from nipype_group.tsv import typed
+
 # Numbers that stand for a missing value where a program had no n/a.
 _SENTINELS = {9, 99, 999, 9999, 99999, 777, 888, 7777, 8888}
 _DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
@@ -19,135 +15,31 @@ _SHOWN_CELLS = 5
 _SMALLEST, _LARGEST = 1e-30, 1e30
 
 
-def repeated(names):
-    """Return the names that stand more than once, in order of the alphabet.
+def variables_of(observations, condition_columns=()):
+    """Return a table of text as the variables of a model: numbers, and categories.
+
+    Condition columns are categories, whatever their values look like, in the order of the maps of
+    a participant who has most.
+
+    Parameters
+    ----------
+    observations : DataFrame
+        Text, a row a map.
+    condition_columns : sequence of str
+        Columns that tell a participant's maps apart.
+
+    Returns
+    -------
+    DataFrame
 
     Examples
     --------
-    >>> repeated(["b", "a", "b"])
-    ['b']
+    >>> t = pd.DataFrame({"participant_id": ["01", "01"], "run": ["2", "1"]}, dtype=object)
+    >>> variables_of(t, ["run"])["run"].cat.categories.tolist()
+    ['2', '1']
     """
-    return sorted(name for name, n in Counter(names).items() if n > 1)
-
-
-def read_tsv(path):
-    """Read a tab-separated table (.csv: by commas) as text.
-
-    Cells are stripped, every spelling of a missing value becomes NaN, and rows without any cell
-    are passed over. Line numbers of the rows are in ``attrs["lines"]``.
-
-    Raises
-    ------
-    ValueError
-        Where the file is missing, no UTF-8 text or no table; where a quotation mark is not
-        closed, a cell has a line break, a row has other cells than the header, or a column stands
-        twice.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise ValueError(f"{path}: the table does not exist")
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(
-            f"{path}: cannot be read as a table (it is no text in UTF-8: byte {error.start}); "
-            "save it as UTF-8"
-        ) from error
-    if "\0" in text:
-        raise ValueError(f"{path}: cannot be read as a table (it holds binary data)")
-    separator, parted = (",", "commas") if path.suffix == ".csv" else ("\t", "tabs")
-    lines, rows = _rows(text, separator, path)
-    if not rows:
-        raise ValueError(f"{path}: cannot be read as a table (it is empty)")
-    columns, lines, rows = rows[0], lines[1:], rows[1:]
-    for line, row in zip(lines, rows, strict=True):
-        if len(row) > len(columns) and any(row[len(columns) :]):
-            raise ValueError(
-                f"{path}: cannot be read as a table (line {line} has {len(row)} cells, the header "
-                f"has {len(columns)}: {', '.join(columns)}); cells are parted by {parted}"
-            )
-    cells = [[*row, *[""] * (len(columns) - len(row))][: len(columns)] for row in rows]
-    while columns and not columns[-1] and not any(row[len(columns) - 1] for row in cells):
-        columns = columns[:-1]
-    unnamed = [str(i + 1) for i, name in enumerate(columns) if not name]
-    if unnamed:
-        raise ValueError(f"{path}: column {', '.join(unnamed)} has no name in the first line")
-    if twice := repeated(columns):
-        raise ValueError(f"{path}: column {', '.join(twice)} stands twice")
-    table = pd.DataFrame(
-        {
-            name: [np.nan if row[i] in NA_TEXTS else row[i] for row in cells]
-            for i, name in enumerate(columns)
-        },
-        dtype=object,
-    )
-    table.attrs["lines"] = lines
-    return table
-
-
-def _rows(text, separator, path):
-    """Return the line on which each row begins, and the stripped cells of the rows."""
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
-    lines, rows, line = [], [], 1
-    try:
-        for row in reader:
-            broken = [cell for cell in row if "\n" in cell or "\r" in cell]
-            if broken:
-                raise ValueError(
-                    f"{path}: cannot be read as a table (a cell that begins in line {line} has a "
-                    f"line break: {broken[0][:20]!r}; is its quotation mark not closed?)"
-                )
-            cells = [cell.strip() for cell in row]
-            if any(cells):
-                lines.append(line)
-                rows.append(cells)
-            line = reader.line_num + 1
-    except csv.Error as error:
-        raise ValueError(
-            f"{path}: cannot be read as a table (a quotation mark in line {line} is not closed, "
-            f"or text follows one that closes: {error})"
-        ) from error
-    return lines, rows
-
-
-def numbers_of(column):
-    """Return a column of text as numbers, NaN where a cell is none.
-
-    Decimals are the nearest float64, from which those of pandas before 3 differ by a bit.
-
-    Examples
-    --------
-    >>> numbers_of(pd.Series(["0.1", "n/a"])).tolist()
-    [0.1, nan]
-    """
-    found = pd.to_numeric(column, errors="coerce")
-    if found.dtype.kind != "f":
-        return found
-    exact = [
-        float(cell) if isinstance(cell, str) and not np.isnan(number) else number
-        for cell, number in zip(column, found, strict=True)
-    ]
-    return pd.Series(exact, index=column.index, name=column.name, dtype=float)
-
-
-def typed(table, text_columns=()):
-    """Return a table of text with the columns that hold numbers throughout made numeric.
-
-    Identifiers stay text. Condition columns are categories, whatever their values look like, in
-    the order of the maps of a participant who has most.
-
-    Examples
-    --------
-    >>> t = pd.DataFrame({"participant_id": ["01"], "age": ["31"], "sex": ["f"]}, dtype=str)
-    >>> [k.dtype.kind for _, k in typed(t).items()][1]
-    'i'
-    """
-    table = table.copy()
-    for column in table.columns.difference(["participant_id", "map", "sha256", *text_columns]):
-        present = table[column].dropna()
-        if len(present) and pd.to_numeric(present, errors="coerce").notna().all():
-            table[column] = numbers_of(table[column])
-    for column in text_columns:
+    table = typed(observations, condition_columns)
+    for column in condition_columns:
         if column in table:
             table[column] = pd.Categorical(table[column], categories=_in_order(table, column))
     return table

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from nipype_group.execution.nodes import STATES_NAME
 from nipype_group.images import file_state
-from nipype_group.whole_files import read_json
+from nipype_group.json_files import read_json
 
 # Not Nipype's, which the command silences: that results were damaged is to be seen.
 LOGGER = logging.getLogger("nipype_group")

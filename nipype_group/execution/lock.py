@@ -10,7 +10,8 @@ from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
 
-from nipype_group.whole_files import check_regular, read_json
+from nipype_group.json_files import read_json
+from nipype_group.whole_files import check_regular
 
 LOCK_NAME = ".nipype_group.lock"
 # The heartbeat tells other machines that the run lives; ten missed ones mean that it does not.

@@ -13,8 +13,9 @@ from pathlib import Path
 
 from nipype import logging as nipype_logging
 
+from nipype_group.json_files import NUMBER, read_json
 from nipype_group.processor import processor
-from nipype_group.whole_files import NUMBER, read_json
+from nipype_group.whole_files import replace_text
 
 LOGGER = nipype_logging.getLogger("nipype.workflow")
 RECORD_NAME = "run.json"
@@ -135,9 +136,7 @@ class RunRecord:
             LOGGER.warning("%s is not up to date: %s", self.path, error)
 
     def _write(self):
-        beside = self.path.with_name(f"{self.path.name}.tmp")
-        beside.write_text(json.dumps(self._data, indent=1, default=str) + "\n", encoding="utf-8")
-        beside.replace(self.path)
+        replace_text(self.path, json.dumps(self._data, indent=1, default=str) + "\n")
         self._written = time.monotonic()
 
 

@@ -9,12 +9,12 @@ import logging
 import os
 import shutil
 import stat
-import uuid
 from pathlib import Path
 
 from nipype_group.execution.done_nodes import forget_own
 from nipype_group.execution.record import versions
-from nipype_group.whole_files import read_json
+from nipype_group.json_files import read_json
+from nipype_group.whole_files import replace_text, whole_folder
 
 # With another version of these, no result in the folder can be trusted; with another one of what
 # numbers rest on, that of this package's nodes.
@@ -76,15 +76,11 @@ def _make(place):
             return False
         _mark(place, place)
         return True
-    place.parent.mkdir(parents=True, exist_ok=True)
-    beside = place.with_name(f".{place.name}-{uuid.uuid4().hex}")
-    beside.mkdir(mode=0o700)
     try:
-        _mark(beside, place)
-        # Fails where another run has made one in the meantime.
-        beside.rename(place)
+        with whole_folder(place, mode=0o700) as beside:
+            _mark(beside, place)
     except OSError:
-        shutil.rmtree(beside)
+        # Another run has made one in the meantime.
         if not os.path.lexists(place):
             raise
         return False
@@ -165,9 +161,7 @@ def keep_to_version(folder):
             moved = _move_aside(folder, before)
             LOGGER.warning("the older ones are in %s, which can be deleted", moved)
     folder.mkdir(parents=True, exist_ok=True)
-    beside = folder / f"{MARKER_NAME}.tmp"
-    beside.write_text(json.dumps(now, indent=1) + "\n", encoding="utf-8")
-    beside.replace(folder / MARKER_NAME)
+    replace_text(folder / MARKER_NAME, json.dumps(now, indent=1) + "\n")
     return moved
 
 

@@ -1,7 +1,5 @@
 """Maps as one stack: the mask they share, smoothing, and a fitted model in that mask."""
 
-import csv
-import io
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,6 +19,7 @@ from nipype_group.images import (
     set_place,
     write_volume,
 )
+from nipype_group.json_files import read_json
 from nipype_group.stats.linear.least_squares import (
     LinearModel,
     VoxelPatterns,
@@ -29,7 +28,8 @@ from nipype_group.stats.linear.least_squares import (
 )
 from nipype_group.stats.matrix_products import multiply
 from nipype_group.stats.smoothing import VolumeSmoother
-from nipype_group.whole_files import read_json, replace_text, replacing
+from nipype_group.tsv import write_tsv
+from nipype_group.whole_files import replacing
 
 _KEPT_WEIGHTS = 8
 # Share of the voxels of any map that a mask may lack before that is told.
@@ -142,15 +142,13 @@ def write_map_coverage(path, map_files, coverage, mask):
     -------
     str
     """
-    path = Path(path).absolute()
-    columns = coverage.own, coverage.missing(), coverage.removed_alone(mask)
-    rows = zip((Path(f).name for f in map_files), *columns, strict=True)
-    text = io.StringIO()
-    # With marks of quotation around names that have one.
-    writer = csv.writer(text, delimiter="\t", lineterminator="\n")
-    writer.writerow(["map", "n_voxels", "n_missing", "n_removed_alone"])
-    writer.writerows(rows)
-    return str(replace_text(path, text.getvalue()))
+    table = {
+        "map": [Path(f).name for f in map_files],
+        "n_voxels": coverage.own,
+        "n_missing": coverage.missing(),
+        "n_removed_alone": coverage.removed_alone(mask),
+    }
+    return str(write_tsv(Path(path).absolute(), table))
 
 
 def maps_needed(n_maps, min_coverage):

@@ -21,7 +21,7 @@ from nipype_group.stats.discoveries.all_resolutions import ari_clusters, ari_reg
 
 class _AllResolutionsInferenceInputSpec(AtlasInputSpec):
     # Tables have dictionaries, and what the atlases call the peaks.
-    revision = 3
+    revision = 4
     without = (NO_ATLAS,)
     z_file = File(exists=True, mandatory=True, desc="z map")
     mask_file = File(exists=True, mandatory=True, desc="voxels tested: the family")

@@ -26,6 +26,7 @@ from nipype_group.interfaces.base import (
     file_identity,
     isdefined,
 )
+from nipype_group.tsv import write_tsv
 
 # Every source, and the inputs that go with it alone.
 _SOURCES = {
@@ -108,7 +109,7 @@ def _given_entries(inputs):
 
 
 class _CollectMapsInputSpec(GroupInputSpec):
-    revision = 3
+    revision = 4
     bids_dir = Directory(exists=True, desc="top folder of BIDS derivatives")
     select = InputMultiObject(
         Str, desc="with bids_dir: KEY=VALUE[,VALUE] entities; several values make a condition"
@@ -224,9 +225,7 @@ class CollectMaps(GroupInterface):
             for entry, reason in of_other_contrasts(entries):
                 LOGGER.warning("%s: %s", entry.path, reason)
         for name, rows in (("observations", result.table), ("excluded", result.excluded)):
-            path = Path(runtime.cwd, f"{name}.tsv")
-            rows.to_csv(path, sep="\t", index=False, na_rep="n/a")
-            self._results[name] = str(path)
+            self._results[name] = str(write_tsv(Path(runtime.cwd, f"{name}.tsv"), rows))
         LOGGER.info("%d maps are in, %d rows are out", len(result.table), len(result.excluded))
         self._results["map_files"] = result.map_files
         self._results["variance_files"] = result.variance_files

@@ -11,7 +11,6 @@ from nipype_group.design.matrix import (
     design_from_table,
     read_design,
 )
-from nipype_group.design.tables import read_tsv
 from nipype_group.interfaces.base import (
     LOGGER,
     File,
@@ -19,6 +18,7 @@ from nipype_group.interfaces.base import (
     GroupInterface,
     isdefined,
 )
+from nipype_group.tsv import read_tsv
 
 
 class _DesignMatrixInputSpec(GroupInputSpec):

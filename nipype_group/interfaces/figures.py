@@ -3,13 +3,13 @@
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from nipype.interfaces.base import InputMultiObject, Str, TraitedSpec, traits
 
 from nipype_group.controls import TAILS
 from nipype_group.design.contrasts import read_contrasts
 from nipype_group.design.matrix import read_design
 from nipype_group.interfaces.base import File, GroupInputSpec, GroupInterface, isdefined
+from nipype_group.permutation.shards import read_nulldist
 from nipype_group.reporting.figures.canvas import write_index
 from nipype_group.reporting.figures.of_results import (
     Subjects,
@@ -110,7 +110,7 @@ class PlotResults(GroupInterface):
             tables += [table] if table else []
         for i, contrast in enumerate(contrasts):
             maps = [_item(inputs, f"{name}_files", i, Volume.read) for name in ("z", "effect")]
-            maxima = _item(inputs, "nulldist_files", i, _read_maxima)
+            maxima = _item(inputs, "nulldist_files", i, read_nulldist)
             pictures += draw_contrast(
                 cwd, contrast, background, *maps, mask, maxima, inputs.tail, inputs.alpha
             )
@@ -153,10 +153,6 @@ def _read(inputs, name, reader):
 def _item(inputs, name, index, reader):
     files = _given(inputs)(name)
     return None if files is None else reader(files[index])
-
-
-def _read_maxima(path):
-    return pd.read_csv(path, sep="\t", dtype=float)
 
 
 def _check_numbers(inputs):

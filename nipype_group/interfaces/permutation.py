@@ -27,6 +27,7 @@ from nipype_group.interfaces.base import (
     GroupInterface,
     isdefined,
 )
+from nipype_group.json_files import read_json
 from nipype_group.permutation.given import read_shuffles
 from nipype_group.permutation.maps import (
     TEMPLATES,
@@ -51,7 +52,6 @@ from nipype_group.stats.permutation.run import run_shuffles
 from nipype_group.stats.permutation.statistics import ShuffleStatistics
 from nipype_group.stats.permutation.tiles import VOXELS_PER_TILE, voxel_shards
 from nipype_group.stats.tfce import STEPS, Tfce
-from nipype_group.whole_files import read_json
 
 # Voxels, evenly spread, by which the plan looks at the assumptions of a test: fewer of more than
 # 2097 maps, so that the values of all maps at them are a bounded number.

@@ -7,7 +7,6 @@ import pandas as pd
 from nipype.interfaces.base import TraitedSpec, traits
 
 from nipype_group.design.matrix import read_design
-from nipype_group.design.tables import read_tsv
 from nipype_group.images import read_volume
 from nipype_group.images.stacks import MaskedStack
 from nipype_group.interfaces.base import LOGGER, File, GroupInputSpec, GroupInterface, isdefined
@@ -18,7 +17,6 @@ from nipype_group.reporting.figures.quality import (
     draw_outliers,
     draw_strip,
 )
-from nipype_group.reporting.tables.columns import MISSING
 from nipype_group.reporting.tables.described import write_described_table
 from nipype_group.stats.linear.map_quality import (
     LARGE_RESIDUAL,
@@ -27,6 +25,7 @@ from nipype_group.stats.linear.map_quality import (
     TIMES_MEAN_LEVERAGE,
     map_quality,
 )
+from nipype_group.tsv import MISSING, read_tsv
 
 _UNIT = "unit of the maps"
 COLUMNS = {
@@ -58,6 +57,7 @@ COLUMNS = {
 
 
 class _MapQualityInputSpec(GroupInputSpec):
+    revision = 2
     stack_file = File(exists=True, mandatory=True, desc="4D maps from StackMaps")
     mask_file = File(exists=True, mandatory=True, desc="voxels that are looked at")
     observations = File(exists=True, mandatory=True, desc="TSV, a row a map, from CollectMaps")

@@ -2,10 +2,10 @@
 
 from nipype_group.images import read_dof, read_volume
 from nipype_group.interfaces.base import isdefined
+from nipype_group.json_files import read_json
 from nipype_group.stats.random_field.clusters import search_volume
 from nipype_group.stats.random_field.euler import StatField
 from nipype_group.stats.thresholding import RandomField, at_dof_of_field
-from nipype_group.whole_files import read_json
 
 
 def read_on_grid(path, grid):

@@ -35,7 +35,7 @@ from nipype_group.stats.region_means import ADJUSTED, MIN_SHARE, fit_regions, re
 
 
 class _RegionModelsInputSpec(AtlasInputSpec):
-    revision = 3
+    revision = 4
     stack_file = File(exists=True, mandatory=True, desc="4D maps from StackMaps")
     mask_file = File(exists=True, mandatory=True, desc="voxels tested, which make up the regions")
     observations = File(exists=True, mandatory=True, desc="TSV, a row a map, from CollectMaps")

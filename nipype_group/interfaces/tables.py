@@ -10,6 +10,7 @@ from nipype_group.controls import CONTROLS, TAILS, side_tested
 from nipype_group.images import read_mask, read_volume, write_volume
 from nipype_group.interfaces.atlas_inputs import AtlasInputSpec
 from nipype_group.interfaces.base import LOGGER, File, GroupInterface, isdefined
+from nipype_group.json_files import read_json
 from nipype_group.permutation.maps import read_template
 from nipype_group.reporting.atlases.lookup import missed, space_warning
 from nipype_group.reporting.tables.clusters import (
@@ -23,14 +24,13 @@ from nipype_group.reporting.tables.clusters import (
 from nipype_group.reporting.tables.columns import write_tables
 from nipype_group.reporting.tables.views import PEAK_RULES, table_view, write_view
 from nipype_group.stats.discoveries.all_resolutions import ari_regions
-from nipype_group.whole_files import read_json
 
 ADJUSTMENTS = ("none", "fwe", "fdr")
 
 
 class _AtlasReportInputSpec(AtlasInputSpec):
     # Columns of further inferences have a fixed place; atlases that miss the mask are told.
-    revision = 3
+    revision = 4
 
     stat_file = File(exists=True, mandatory=True, desc="statistic map: t, F or z")
     label_file = File(

@@ -8,9 +8,9 @@ from nibabel.brikhead import AFNIHeaderError, AFNIImageError
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 
-from nipype_group.design.tables import repeated
 from nipype_group.images import MapError, open_image
 from nipype_group.peers.found import FoundResults, FoundStatistic, own_image
+from nipype_group.tsv import repeated
 
 LOOKED_FOR = (
     "AFNI: NAME+tlrc.HEAD (or +orig) with sub-bricks marked as t, F or z; a NIfTI file of AFNI is "

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from nipype_group.design.tables import read_tsv
 from nipype_group.images import IMAGE_SUFFIXES
+from nipype_group.json_files import read_json
 from nipype_group.peers.found import (
     FoundResults,
     FoundStatistic,
@@ -16,7 +16,8 @@ from nipype_group.peers.found import (
     residual_dof,
 )
 from nipype_group.peers.halfpipe import is_halfpipe
-from nipype_group.whole_files import inside, read_json
+from nipype_group.tsv import read_tsv
+from nipype_group.whole_files import inside
 
 LOOKED_FOR = "nilearn, FitLins: contrast-NAME_stat-t_statmap (or stat-F, stat-z) without sub-"
 _NAME = re.compile(

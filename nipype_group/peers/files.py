@@ -15,7 +15,6 @@ from nipype_group.controls import side_tested
 from nipype_group.design.contrasts import contrast_label
 from nipype_group.design.fsl import read_fsl_matrix
 from nipype_group.design.matrix import Design
-from nipype_group.design.tables import numbers_of, read_tsv
 from nipype_group.images import MapError, write_volume
 from nipype_group.peers.found import FoundResults, residual_dof
 from nipype_group.peers.maps import (
@@ -29,6 +28,7 @@ from nipype_group.peers.results import find_results
 from nipype_group.peers.single import corrected_maps, statistic_of_file
 from nipype_group.stats.distributions import z_to_log_p
 from nipype_group.stats.random_field.clusters import search_volume
+from nipype_group.tsv import numbers_of, read_tsv
 
 # Roughness of a field is that of white noise smoothed with a Gaussian of this FWHM.
 _DLH_PER_RESEL = (4 * math.log(2)) ** 1.5

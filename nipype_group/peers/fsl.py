@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 
 from nipype_group.design.fsl import read_fsl_matrix
-from nipype_group.design.tables import repeated
 from nipype_group.images import read_volume
 from nipype_group.peers.found import (
     CORRECTED_COLUMNS,
@@ -18,6 +17,7 @@ from nipype_group.peers.found import (
     text_of,
 )
 from nipype_group.stats.decompositions import decompose
+from nipype_group.tsv import repeated
 from nipype_group.whole_files import inside
 
 LOOKED_FOR = (

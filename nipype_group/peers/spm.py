@@ -7,9 +7,9 @@ import numpy as np
 from scipy.io import loadmat
 from scipy.io.matlab import MatReadError
 
-from nipype_group.design.tables import repeated
 from nipype_group.images import MapError, open_image
 from nipype_group.peers.found import FoundResults, FoundStatistic, images_in
+from nipype_group.tsv import repeated
 from nipype_group.whole_files import inside
 
 LOOKED_FOR = "SPM: spmT_0001 or spmF_0001"

@@ -10,6 +10,7 @@ import numpy as np
 from nipype_group.controls import permutation_control
 from nipype_group.images import Grid, write_volume
 from nipype_group.images.stacks import unmask
+from nipype_group.json_files import read_json
 from nipype_group.permutation.shards import write_nulldist
 from nipype_group.stats.clusters import label_clusters
 from nipype_group.stats.discoveries.calibrated_templates import (
@@ -32,7 +33,6 @@ from nipype_group.stats.permutation.p_values import (
 )
 from nipype_group.stats.permutation.run import ShuffleResult
 from nipype_group.stats.permutation.statistics import ShuffleStatistics
-from nipype_group.whole_files import read_json
 
 TEMPLATES = ("simes", "learned")
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from nipype_group.choices import METHODS
 from nipype_group.design.contrasts import Contrast, is_between_participants
+from nipype_group.json_files import read_json
 from nipype_group.stats.linear.aspin_welch import AspinWelch
 from nipype_group.stats.linear.least_squares import independent_rows
 from nipype_group.stats.linear.partition import holds, partition
@@ -23,7 +24,7 @@ from nipype_group.stats.permutation.methods import ShuffledContrast, shuffled_ro
 from nipype_group.stats.permutation.scheme import ShufflingScheme
 from nipype_group.stats.permutation.statistics import ShuffleStatistics
 from nipype_group.stats.tfce import Tfce
-from nipype_group.whole_files import UnusableFileError, read_json
+from nipype_group.whole_files import UnusableFileError
 
 # Shuffles of a shard where no number of shards is asked for: a few seconds of work, of maxima and
 # clusters, or of what needs whole maps.

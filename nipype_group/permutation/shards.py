@@ -6,10 +6,11 @@ from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from nipype_group.stats.permutation.early_stopping import StoppedResult
 from nipype_group.stats.permutation.run import ShuffleResult
+from nipype_group.tsv import read_tsv, write_tsv
+from nipype_group.whole_files import replacing
 
 _GROUPS = ("observed", "counts", "nulls")
 _STOPPED = fields(StoppedResult)
@@ -46,8 +47,7 @@ def write_shard(path, family, first, last, results, scheme="", voxels=None):
             named = getattr(result, group)
             arrays |= {f"{label}.{group}.{name}": array for name, array in named.items()}
         arrays[f"{label}.tops"] = result.tops
-    temporary = Path(path).with_suffix(".partial")
-    with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
+    with replacing(path) as stream, zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, array in arrays.items():
             content = io.BytesIO()
             np.lib.format.write_array(content, array, allow_pickle=False)
@@ -55,7 +55,6 @@ def write_shard(path, family, first, last, results, scheme="", voxels=None):
             archive.writestr(
                 zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0)), content.getvalue()
             )
-    temporary.replace(path)
 
 
 def _read_shard(path, about=False):
@@ -250,8 +249,7 @@ def write_nulldist(path, nulls):
     A column is a statistic and side: ``voxel_positive`` holds the largest t over voxels,
     ``voxel_negative`` the largest -t, and so on.
     """
-    pd.DataFrame(nulls).to_csv(path, sep="\t", index=False, float_format="%.10g")
-    return str(path)
+    return str(write_tsv(path, nulls, digits=10))
 
 
 def read_nulldist(path):
@@ -262,8 +260,8 @@ def read_nulldist(path):
     ValueError
         Where the file is no table of numbers.
     """
+    table = read_tsv(path, own=True)
     try:
-        table = pd.read_csv(path, sep="\t", dtype=float)
-    except (OSError, ValueError) as error:
+        return {name: table[name].to_numpy(dtype=float) for name in table}
+    except ValueError as error:
         raise ValueError(f"{path}: no null distributions ({error})") from error
-    return {name: table[name].to_numpy() for name in table}

@@ -1,8 +1,8 @@
-"""Which form the JSON files of a group folder have, as `nipype_group.whole_files` checks it."""
+"""Which form the JSON files of a group folder have, as `nipype_group.json_files` checks it."""
 
 from nipype_group.choices import CONNECTIVITIES
+from nipype_group.json_files import NUMBER
 from nipype_group.stats.estimators import ESTIMATORS
-from nipype_group.whole_files import NUMBER
 
 _NUMBER = (*NUMBER, type(None))
 _NUMBERS = ([NUMBER], type(None))

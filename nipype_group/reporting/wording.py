@@ -3,7 +3,8 @@
 import numpy as np
 
 from nipype_group.design.expressions import is_weight_list, parse_row
-from nipype_group.reporting.tables.columns import MISSING, peak_region
+from nipype_group.reporting.tables.columns import peak_region
+from nipype_group.tsv import MISSING
 
 _SIDES = {
     "two-sided": "both sides",

@@ -30,7 +30,6 @@ from scipy.ndimage import gaussian_filter
 from threadpoolctl import threadpool_limits
 
 from nipype_group.data.generate import generate
-from nipype_group.design.tables import read_tsv
 from nipype_group.images import Grid, write_volume
 from nipype_group.images.stacks import MaskedStack, group_mask, smooth_maps, write_stack
 from nipype_group.stats.linear.least_squares import LinearModel, contrast_maps, fit_tiles
@@ -41,6 +40,7 @@ from nipype_group.stats.permutation.run import run_shuffles
 from nipype_group.stats.permutation.scheme import ShufflingScheme
 from nipype_group.stats.permutation.statistics import ShuffleStatistics
 from nipype_group.stats.thresholding import threshold_map
+from nipype_group.tsv import read_tsv
 
 WEIGHTS = np.array([0.0, 1.0])
 

@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 
 from nipype_group._version import __version__
-from nipype_group.design.tables import read_tsv
 from nipype_group.execution import FolderLock
+from nipype_group.tsv import read_tsv
 
 T_MAP = "contrast-age_stat-t_statmap.nii.gz"
 

@@ -7,7 +7,7 @@ import pytest
 
 from nipype_group.design.observations import _most_common_grid, collect
 from nipype_group.design.sources import MapEntry, find_bids_maps, read_participants
-from nipype_group.design.tables import typed
+from nipype_group.design.tables import variables_of
 from nipype_group.images import Grid, file_sha256
 
 SHAPE = (4, 5, 6)
@@ -253,7 +253,7 @@ def test_typed_leaves_identifiers_and_conditions_as_text():
         {"participant_id": ["01", "02"], "visit": ["1", "2"], "age": ["31", None],
          "sex": ["f", "2"], "map": ["1", "2"]}, dtype=str,
     )  # fmt: skip
-    result = typed(table, ["visit"])
+    result = variables_of(table, ["visit"])
     assert result["participant_id"].tolist() == ["01", "02"]
     assert result["visit"].tolist() == ["1", "2"]
     assert result["age"][0] == 31

@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 
 from nipype_group.design.formula import code_formula
-from nipype_group.design.tables import check_levels, doubts, read_tsv, typed
+from nipype_group.design.tables import check_levels, doubts, variables_of
+from nipype_group.tsv import read_tsv
 
 HEADER = "participant_id\tage\tgroup\n"
 ROWS = "sub-01\t31\ta\nsub-02\t25\tb\n"
@@ -180,8 +181,8 @@ def test_levels_alike_but_for_case_are_told(levels, n):
 def test_levels_of_a_condition_stand_in_the_order_of_the_maps():
     rows = [("1", "go"), ("2", "stop"), ("2", "go"), ("3", "stop"), ("3", "go"), ("4", "wait")]
     table = pd.DataFrame(rows, columns=["participant_id", "desc"])
-    assert list(typed(table, ["desc"])["desc"].cat.categories) == ["stop", "go", "wait"]
-    assert code_formula("desc", typed(table, ["desc"])).columns == [
+    assert list(variables_of(table, ["desc"])["desc"].cat.categories) == ["stop", "go", "wait"]
+    assert code_formula("desc", variables_of(table, ["desc"])).columns == [
         "intercept", "desc[go]", "desc[wait]"
     ]  # fmt: skip
 
@@ -190,7 +191,7 @@ def test_numbers_are_names_in_a_condition():
     table = pd.DataFrame(
         {"participant_id": ["1", "1", "2"], "run": ["2", "10", "x1"]}, dtype=object
     )
-    assert code_formula("0 + run", typed(table, ["run"])).columns == [
+    assert code_formula("0 + run", variables_of(table, ["run"])).columns == [
         "run[2]", "run[10]", "run[x1]"
     ]  # fmt: skip
 
@@ -198,4 +199,4 @@ def test_numbers_are_names_in_a_condition():
 def test_decimals_are_the_nearest_numbers():
     values = np.random.default_rng(0).random(2000) * 10.0 ** np.arange(-10, 10).repeat(100)
     table = pd.DataFrame({"participant_id": "01", "age": [repr(float(v)) for v in values]})
-    np.testing.assert_array_equal(typed(table)["age"].to_numpy(), values)
+    np.testing.assert_array_equal(variables_of(table)["age"].to_numpy(), values)

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from nipype_group.design.tables import read_tsv
 from nipype_group.interfaces import CollectMaps
+from nipype_group.tsv import read_tsv
 
 
 @pytest.fixture

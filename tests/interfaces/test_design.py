@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from nipype_group.design.tables import read_tsv
 from nipype_group.interfaces import ContrastSet, DesignMatrix
+from nipype_group.tsv import read_tsv
 
 AGE = [21.0, 35.5, 44.0, 52.25, 60.0, 28.0]
 GROUP = ["control", "patient"] * 3

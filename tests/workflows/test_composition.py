@@ -12,8 +12,8 @@ from nipype.interfaces.utility import Function, IdentityInterface
 from nipype.pipeline.engine import Node, Workflow
 from scipy import stats
 
-from nipype_group.design.tables import read_tsv
 from nipype_group.execution import run_workflow
+from nipype_group.tsv import read_tsv
 from nipype_group.workflows import AnalysisSettings, init_collect_wf, init_group_wf
 
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"

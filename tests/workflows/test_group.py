@@ -11,9 +11,9 @@ import pytest
 from nipype.interfaces.utility import Function, IdentityInterface
 from nipype.pipeline.engine import MapNode, Node, Workflow
 
-from nipype_group.design.tables import read_tsv
 from nipype_group.execution import run_workflow
 from nipype_group.reporting.tables.clusters import read_table
+from nipype_group.tsv import read_tsv
 from nipype_group.workflows import AnalysisSettings, init_collect_wf, init_group_wf
 
 PLANTED = (4, 5, 3)

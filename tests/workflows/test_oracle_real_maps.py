@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from nipype_group.cli.main import main
-from nipype_group.design.tables import read_tsv
+from nipype_group.tsv import read_tsv
 
 N_MAPS = 30
 N_PERMUTATIONS = 2000

@@ -4,8 +4,8 @@ import os
 import re
 from pathlib import Path
 
+from nipype_group.json_files import read_json
 from nipype_group.reporting.atlases.labels import LABEL_SUFFIXES, read_xml
-from nipype_group.whole_files import read_json
 
 IMAGE_SUFFIXES = (".nii.gz", ".nii", ".mgz")
 # Parts of a file name that say what it holds, not which atlas it belongs to.

@@ -11,7 +11,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 from xml.parsers import expat
 
-from nipype_group.whole_files import read_json
+from nipype_group.json_files import read_json
 
 LABEL_SUFFIXES = (".tsv", ".csv", ".txt", ".json", ".xml")
 _WHOLE = re.compile(r"[+-]?\d+(\.0*)?")

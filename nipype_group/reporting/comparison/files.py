@@ -8,10 +8,10 @@ from collections import Counter
 from pathlib import Path
 
 from nipype_group.images import IMAGE_SUFFIXES, UNREADABLE
+from nipype_group.json_files import parse_json
 from nipype_group.reporting.comparison.documents import document_difference, without_versions
 from nipype_group.reporting.comparison.images import compare_figures, compare_maps
 from nipype_group.reporting.comparison.rounding import ROUNDING, VERSIONS, state_of
-from nipype_group.whole_files import parse_json
 
 _TEXTS = (".tsv", ".json", ".html")
 # zipfile raises RuntimeError where a pack is encrypted, Python where nesting is too deep.

@@ -9,8 +9,8 @@ from pathlib import Path
 from nipype_group._version import __version__
 from nipype_group.controls import CONTROLS, SIDES
 from nipype_group.design.contrasts import Contrast, contrast_label, read_contrasts
-from nipype_group.design.tables import read_tsv
 from nipype_group.images import read_mask, read_volume
+from nipype_group.json_files import read_json
 from nipype_group.reporting.derivatives.folder import (
     GENERATOR,
     common_entities,
@@ -21,7 +21,8 @@ from nipype_group.reporting.derivatives.neurovault import image_fields
 from nipype_group.reporting.tables import dictionaries as file_dictionaries
 from nipype_group.reporting.tables.views import describe_view
 from nipype_group.stats.estimators import estimator_of
-from nipype_group.whole_files import read_json, read_text
+from nipype_group.tsv import read_tsv, tsv_text
+from nipype_group.whole_files import read_text
 
 _PACKAGES = ("numpy", "scipy", "nibabel", "nipype", "pandas", "numba")
 _TABLES = ("clusters", "peaks", "labels")
@@ -376,17 +377,13 @@ def _threshold(summary):
 
 
 def _header(path):
-    return read_text(path).partition("\n")[0].split("\t")
+    return list(read_tsv(path, own=True))
 
 
 def _dseg_table(clusters_file):
     rows = read_tsv(clusters_file)
-    lines = ["index\tname"]
-    lines += [
-        f"{index}\t{sign} cluster {index}"
-        for index, sign in zip(rows["cluster_id"], rows["sign"], strict=True)
-    ]
-    return "\n".join(lines) + "\n"
+    names = [f"{sign} cluster {i}" for i, sign in zip(rows["cluster_id"], rows["sign"])]
+    return tsv_text({"index": rows["cluster_id"], "name": names})
 
 
 def add_permutations(folder, facts, given):

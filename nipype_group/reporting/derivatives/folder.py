@@ -11,13 +11,14 @@ import numpy as np
 
 from nipype_group._version import __version__
 from nipype_group.design.sources import parse_bids_name
-from nipype_group.design.tables import read_tsv
 from nipype_group.images import compressed, open_image
+from nipype_group.json_files import read_json
 from nipype_group.reporting.forms import DATA_SET
 from nipype_group.reporting.records.record import PROV_FILES, PROVENANCE_NAME
 from nipype_group.reporting.records.ro_crate import CRATE_NAME
 from nipype_group.reporting.records.standing import FIGURE_INDEX, keep_foreign
-from nipype_group.whole_files import read_json
+from nipype_group.tsv import read_tsv
+from nipype_group.whole_files import replace_text
 
 BIDS_VERSION = "1.10.0"
 # Bytes of the name of a file on every usual file system, and of it those that neither the entities
@@ -337,9 +338,7 @@ class DerivativeFolder:
         }
         # First, so that no group stands without the word whose it is, wherever this is stopped.
         for name, text in top.items():
-            temporary = self._staging / name
-            temporary.write_text(text)
-            temporary.replace(self.top / name)
+            replace_text(self.top / name, text)
         # They tell of the earlier results; the command then writes those of the new ones.
         for name in _RECORDS:
             (self.top / name).unlink(missing_ok=True)

@@ -11,20 +11,14 @@ import numpy as np
 from nipype_group.controls import CONTROLS, strictness
 from nipype_group.design.contrasts import read_contrasts
 from nipype_group.design.matrix import read_design
-from nipype_group.design.tables import read_tsv
 from nipype_group.images import IMAGE_SUFFIXES
+from nipype_group.json_files import check_shape, read_json
 from nipype_group.reporting.derivatives.folder import FIGURE_INDEX
 from nipype_group.reporting.forms import FIGURES, THRESHOLDED, form_of
 from nipype_group.reporting.tables.columns import read_table
 from nipype_group.reporting.wording import count
-from nipype_group.whole_files import (
-    UnusableFileError,
-    check_regular,
-    check_shape,
-    inside,
-    read_bytes,
-    read_json,
-)
+from nipype_group.tsv import read_tsv
+from nipype_group.whole_files import UnusableFileError, check_regular, inside, read_bytes
 
 # Columns that tell the rows of a table of results apart.
 _ROW_KEYS = {"clusters": ["cluster_id"], "peaks": ["cluster_id", "peak_id"]}

@@ -141,8 +141,8 @@ def nulls_of_sides(table, tail, alpha):
 
     Parameters
     ----------
-    table : DataFrame
-        A row a shuffle, a column a statistic and side, as ``voxel_positive``.
+    table : dict of str to array, or DataFrame
+        Maxima of every shuffle by statistic and side, as ``voxel_positive``.
     tail : {"two-sided", "positive", "negative"} or None
         Sides tested; None for a null each side.
     alpha : float
@@ -156,11 +156,11 @@ def nulls_of_sides(table, tail, alpha):
         own = [c for c in table if c.rpartition("_")[0] == statistic]
         sides = [c.rpartition("_")[2] for c in own]
         if tail == "two-sided" and len(own) > 1:
-            nulls.append((statistic, "two-sided", table[own].max(axis=1)))
+            nulls.append((statistic, "two-sided", np.fmax.reduce([table[c] for c in own])))
         else:
             wanted = [tail] if tail in sides else sides
             nulls += [(statistic, s, table[f"{statistic}_{s}"]) for s in wanted]
-    return [MaximumNull(n, s, v.to_numpy(dtype=float), alpha) for n, s, v in nulls]
+    return [MaximumNull(n, s, np.asarray(v, dtype=float), alpha) for n, s, v in nulls]
 
 
 def draw_nulldist(path, nulls, contrast):

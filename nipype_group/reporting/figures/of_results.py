@@ -7,7 +7,6 @@ import numpy as np
 
 from nipype_group.design.matrix import Design
 from nipype_group.design.sources import participant_label
-from nipype_group.design.tables import read_tsv
 from nipype_group.images import open_image
 from nipype_group.reporting.figures.brain import (
     draw_cluster,
@@ -28,6 +27,7 @@ from nipype_group.reporting.figures.model import draw_correlation, draw_design, 
 from nipype_group.reporting.figures.peak_values import values_at, write_peak_values
 from nipype_group.reporting.figures.slices import Volume, mni_background, own_background
 from nipype_group.reporting.figures.values import draw_values
+from nipype_group.tsv import read_tsv
 
 LARGEST_CLUSTERS = 10
 # Maps that the background of a space without a template is the mean of.
@@ -186,7 +186,7 @@ def draw_contrast(
         Unthresholded maps.
     mask : Volume, optional
         Voxels tested; without it those where a map is not 0.
-    maxima : DataFrame, optional
+    maxima : dict of str to array, optional
         Maxima of every shuffle, from a permutation test.
     tail : {"two-sided", "positive", "negative"}
         Side tested; F is tested on the positive one.

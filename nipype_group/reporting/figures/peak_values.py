@@ -11,6 +11,7 @@ from nipype_group.reporting.figures.brain import peak_name
 from nipype_group.stats.linear.least_squares import independent_rows
 from nipype_group.stats.linear.partition import holds, partition
 from nipype_group.stats.matrix_products import multiply, residuals_of
+from nipype_group.tsv import write_tsv
 
 _OUTLYING = 3.0
 _NAMED_OUTLIERS = 5
@@ -101,12 +102,10 @@ def write_peak_values(path, keys, peaks, values):
         f"{peak_name(p)} ({', '.join(f'{p[axis]:g}' for axis in 'xyz')})"
         for _, p in peaks.iterrows()
     ]
-    path = Path(path).absolute()
     table = pd.concat(
         [keys.reset_index(drop=True), pd.DataFrame(values, columns=names)], axis="columns"
     )
-    table.to_csv(path, sep="\t", index=False, na_rep="n/a", float_format="%.9g")
-    return str(path)
+    return str(write_tsv(Path(path).absolute(), table, digits=9))
 
 
 def studentised_residuals(model, data):

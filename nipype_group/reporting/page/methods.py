@@ -3,10 +3,10 @@
 import json
 from importlib.resources import files
 
+from nipype_group.json_files import read_json
 from nipype_group.reporting.forms import form_of
 from nipype_group.reporting.wording import count, listing
 from nipype_group.stats.estimators import estimator_of
-from nipype_group.whole_files import read_json
 
 # What maps held of which t or z was made.
 _CONVERTED = {

@@ -15,6 +15,7 @@ import numpy as np
 from markupsafe import Markup
 
 from nipype_group._version import __version__
+from nipype_group.json_files import read_json
 from nipype_group.reporting import wording
 from nipype_group.reporting.derivatives.read import GroupFolder
 from nipype_group.reporting.forms import DICTIONARY
@@ -25,9 +26,9 @@ from nipype_group.reporting.page.tables import (
     embedded,
     file_table,
     is_empty,
-    typed,
 )
-from nipype_group.whole_files import read_json, replace_text
+from nipype_group.tsv import typed
+from nipype_group.whole_files import replace_text
 
 _REGION_ROWS = 40
 _THUMBNAILS = 10

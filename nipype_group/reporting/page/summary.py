@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from nipype_group.design.tables import read_tsv
+from nipype_group.json_files import read_json
 from nipype_group.reporting.forms import THRESHOLDED, form_of
 from nipype_group.reporting.tables.columns import peak_region, read_table
-from nipype_group.whole_files import read_json
+from nipype_group.tsv import read_tsv
 
 # Columns of the table of those left out, beside conditions.
 _OF_EXCLUDED = ("participant_id", "map", "reason")

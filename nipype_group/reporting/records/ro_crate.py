@@ -10,6 +10,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from urllib.parse import quote
 
+from nipype_group.json_files import read_json
 from nipype_group.reporting.forms import DATA_SET
 from nipype_group.reporting.records.record import (
     HOW_SPLIT,
@@ -17,7 +18,7 @@ from nipype_group.reporting.records.record import (
     PROVENANCE_NAME,
     ProvenanceRecord,
 )
-from nipype_group.whole_files import read_json, read_text, replace_text
+from nipype_group.whole_files import read_text, replace_text
 
 CRATE_NAME = "ro-crate-metadata.json"
 CONTEXT = "https://w3id.org/ro/crate/1.2/context"

@@ -9,12 +9,12 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from nipype_group.design.sources import parse_selection, split_pattern
+from nipype_group.json_files import read_json
 from nipype_group.reporting.records.record import (
     PLACES,
     ProvenanceRecord,
     source_path_sha256,
 )
-from nipype_group.whole_files import read_json
 
 _OF_MAPS = ("map", "stack_file", "statistic")
 

@@ -6,9 +6,9 @@ import shutil
 from pathlib import Path
 
 from nipype_group.choices import CONVENTIONS
+from nipype_group.json_files import read_json
 from nipype_group.reporting.forms import FIGURES
 from nipype_group.reporting.records.record import PROVENANCE_NAME, ProvenanceRecord
-from nipype_group.whole_files import read_json
 
 FIGURE_INDEX = "figures.json"
 _SUFFIXES = (

@@ -12,8 +12,8 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from nipype_group.design.tables import read_tsv
 from nipype_group.images import LONGEST_TICK_NS, file_sha256, file_state
+from nipype_group.json_files import read_json
 from nipype_group.reporting.records.inputs import (
     InputFile,
     UnsteadyFileError,
@@ -21,7 +21,8 @@ from nipype_group.reporting.records.inputs import (
     record_file,
     record_listed,
 )
-from nipype_group.whole_files import read_json, replace_text
+from nipype_group.tsv import read_tsv
+from nipype_group.whole_files import replace_text
 
 _MOST_NAMED = 10
 

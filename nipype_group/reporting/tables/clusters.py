@@ -9,7 +9,6 @@ from nipype_group.reporting.tables.columns import (
     CLUSTER_COLUMNS,
     INFERENCE_COLUMNS,
     LABEL_COLUMNS,
-    MISSING,
     PEAK_COLUMNS,
     check_atlas_names,
     make_frame,
@@ -17,6 +16,7 @@ from nipype_group.reporting.tables.columns import (
     write_tables,
 )
 from nipype_group.stats.clusters import label_clusters, local_maxima, signs_of
+from nipype_group.tsv import MISSING
 
 __all__ = [
     "add_cluster_p",

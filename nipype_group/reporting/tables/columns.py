@@ -4,7 +4,6 @@ The columns are fixed and always there: a number that was not computed is NaN in
 the file, a table without clusters has a header only. Coordinates are mm, RAS+.
 """
 
-import csv
 import json
 import os
 from pathlib import Path
@@ -12,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from nipype_group.design.tables import repeated
 from nipype_group.reporting.atlases.find import NO_LABEL
+from nipype_group.tsv import MISSING, one_line, read_tsv, repeated, write_tsv
 from nipype_group.whole_files import replace_text
 
 _STAT = "unit of the statistic"
@@ -147,7 +146,6 @@ LABEL_COLUMNS = [
 # Columns of clusters and peaks that are there where these inferences ran, after p_fdr.
 INFERENCE_COLUMNS = ["p_fwe_rft", "p_fwe_extent", "p_fwe_mass", "p_fwe_tfce", "p_fwe_voxel"]
 _DTYPES = {"i": "int64", "I": "Int64", "f": "float64", "s": "str"}
-MISSING = "n/a"
 
 
 def make_frame(rows, columns):
@@ -184,8 +182,7 @@ def write_tables(directory, clusters, peaks, region_labels, settings):
     directory.mkdir(parents=True, exist_ok=True)
     paths = {}
     for name, frame in (("clusters", clusters), ("peaks", peaks), ("labels", region_labels)):
-        columns = [column_text(frame[column]) for column in frame.columns]
-        paths[name] = write_lines(directory / f"{name}.tsv", frame.columns, columns)
+        paths[name] = write_tsv(directory / f"{name}.tsv", as_shown(frame), digits=6)
         about = {column: describe_column(column, name) for column in frame.columns}
         about["TableSettings"] = plain_settings(settings)
         text = json.dumps(about, indent=2, ensure_ascii=False, allow_nan=False)
@@ -193,13 +190,23 @@ def write_tables(directory, clusters, peaks, region_labels, settings):
     return paths
 
 
-def write_lines(path, header, columns):
-    """Write a header and columns of text as tab-separated lines; returns the path."""
-    lines = [
-        "\t".join(cell_text(str(name)) for name in header),
-        *("\t".join(row) for row in zip(*columns)),
-    ]
-    return replace_text(path, "\n".join(lines) + "\n")
+def as_shown(table):
+    """Return a table as files of results show it: text in one line, and no minus before 0.
+
+    Examples
+    --------
+    >>> as_shown(pd.DataFrame({"name": ["V1  left"], "x": [-0.0]})).to_numpy().tolist()
+    [['V1 left', 0.0]]
+    """
+    columns = [[_shown(value) for value in column] for _, column in table.items()]
+    shown = pd.DataFrame(dict(enumerate(columns)), dtype=object)
+    return shown.set_axis([one_line(str(name)) for name in table.columns], axis="columns")
+
+
+def _shown(value):
+    if isinstance(value, (float, np.floating)):
+        return value + 0.0
+    return value if pd.isna(value) else one_line(str(value))
 
 
 def column_types(columns):
@@ -228,26 +235,10 @@ def read_table(path):
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"table {path} does not exist; write it with write_tables")
-    try:
-        with path.open(encoding="utf-8", newline="") as stream:
-            rows = [row for row in csv.reader(stream, delimiter="\t", strict=True) if row]
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not a readable TSV file: {error}") from error
-    header = rows[0] if rows else []
-    if "cluster_id" not in header:
+    table = read_tsv(path, own=True)
+    if "cluster_id" not in table:
         raise ValueError(f"{path} has no column cluster_id: not a table of write_tables")
-    if twice := repeated(header):
-        raise ValueError(f"{path} has two columns {twice[0]}; correct the file")
-    for number, row in enumerate(rows[1:], start=1):
-        if len(row) != len(header):
-            raise ValueError(
-                f"{path}, row {number} has {len(row)} cells, the header {len(header)}; "
-                "correct the file"
-            )
-    columns = zip(*rows[1:]) if rows[1:] else [()] * len(header)
-    return pd.DataFrame(
-        {name: _read_column(path, name, cells) for name, cells in zip(header, columns)}
-    )
+    return pd.DataFrame({name: _read_column(path, name, table[name]) for name in table})
 
 
 def peak_region(peak):
@@ -282,8 +273,8 @@ def _read_column(path, name, cells):
 def _converted(cells, kind):
     """Return cells as a column of a kind, faster than pandas does small ones."""
     if kind == "s":
-        return pd.Series(list(cells), dtype="str")
-    numbers = [np.nan if cell == MISSING else float(cell) for cell in cells]
+        return cells.fillna(MISSING).astype("str")
+    numbers = [float(cell) for cell in cells]
     if kind == "f":
         return np.array(numbers, dtype=float)
     if any(number % 1 for number in numbers if not np.isnan(number)):
@@ -294,26 +285,6 @@ def _converted(cells, kind):
 
 def _kind(column):
     return COLUMNS[column][0] if column in COLUMNS else "s"
-
-
-def column_text(column, missing=MISSING):
-    """Return the cells of a column as text; floats have six significant digits."""
-    if pd.api.types.is_float_dtype(column):
-        return [missing if np.isnan(v) else f"{v + 0.0:.6g}" for v in column]
-    return [missing if pd.isna(v) else cell_text(str(v)) for v in column]
-
-
-def cell_text(text):
-    r"""Return a text as one cell of tab-separated lines.
-
-    Examples
-    --------
-    >>> cell_text("V1\tleft")
-    'V1 left'
-    """
-    text = " ".join(text.split())
-    # A quote at the start of a cell opens one for readers of CSV; elsewhere it is a character.
-    return '"' + text.replace('"', '""') + '"' if text.startswith('"') else text
 
 
 def check_atlas_names(names):

@@ -3,14 +3,8 @@
 import json
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
-
-from nipype_group.reporting.tables.columns import (
-    MISSING,
-    cell_text,
-    plain_settings,
-)
+from nipype_group.reporting.tables.columns import as_shown, plain_settings
+from nipype_group.tsv import write_tsv
 from nipype_group.whole_files import replace_text
 
 
@@ -37,26 +31,12 @@ def write_described_table(path, table, columns, settings, digits=6):
         Absolute.
     """
     path = Path(path).absolute()
-    cells = [[_cell(value, digits) for value in table[column]] for column in table]
-    lines = [
-        "\t".join(cell_text(str(name)) for name in table.columns),
-        *("\t".join(row) for row in zip(*cells)),
-    ]
     about = {column: _describe(columns[column]) for column in table if column in columns}
     about["TableSettings"] = plain_settings(settings)
     text = json.dumps(about, indent=2, ensure_ascii=False, allow_nan=False)
     json_file = path.with_suffix(".json")
     replace_text(json_file, text + "\n")
-    return str(replace_text(path, "\n".join(lines) + "\n")), str(json_file)
-
-
-def _cell(value, digits):
-    if pd.isna(value):
-        return MISSING
-    if isinstance(value, (float, np.floating)):
-        # A minus before 0 says nothing.
-        return f"{value + 0.0:.{digits}g}"
-    return cell_text(str(value)) or MISSING
+    return str(write_tsv(path, as_shown(table), digits)), str(json_file)
 
 
 def _describe(entry):

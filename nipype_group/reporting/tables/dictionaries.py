@@ -6,10 +6,10 @@ dictionary along (`nipype_group.reporting.tables.described`).
 
 import pandas as pd
 
-from nipype_group.design.tables import typed
 from nipype_group.reporting import wording
 from nipype_group.reporting.tables.columns import COLUMNS
 from nipype_group.stats.permutation.statistics import SIDE_NAMES
+from nipype_group.tsv import typed
 
 # More levels than these are the values of a variable, as names are.
 _MOST_LEVELS = 12

@@ -5,8 +5,9 @@ import pandas as pd
 
 from nipype_group.images import to_mm
 from nipype_group.reporting.atlases.lookup import peak_text, region_shares, sample
-from nipype_group.reporting.tables.columns import MISSING, check_atlas_names, describe_column
+from nipype_group.reporting.tables.columns import check_atlas_names, describe_column
 from nipype_group.reporting.tables.described import write_described_table
+from nipype_group.tsv import MISSING
 
 _COLUMNS = (
     "threshold_z",

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from nipype_group.design.tables import repeated
 from nipype_group.images import to_mm, voxel_volume_mm3
 from nipype_group.images.stacks import unmask
 from nipype_group.reporting.atlases.lookup import MIN_PERCENT, Atlas, region_shares, sample
 from nipype_group.reporting.tables.described import write_described_table
 from nipype_group.stats.discoveries.all_resolutions import ari_regions
+from nipype_group.tsv import repeated
 
 _STAT = "unit of the statistic"
 _EFFECT = "unit of the effect"

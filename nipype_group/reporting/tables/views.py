@@ -15,7 +15,8 @@ import pandas as pd
 
 from nipype_group.choices import CONVENTIONS
 from nipype_group.images import to_mm
-from nipype_group.reporting.tables.columns import COLUMNS, column_text, write_lines
+from nipype_group.reporting.tables.columns import COLUMNS, as_shown
+from nipype_group.tsv import numbers_of, read_tsv, write_tsv
 
 # Arguments of `cluster_tables` that list the peaks a view chooses from: all of them, or the main.
 _ALL = {"max_peaks": sys.maxsize, "min_distance_mm": 0.0}
@@ -225,11 +226,12 @@ def write_view(directory, view, convention):
     -------
     Path
     """
-    header = list(view.columns)
+    shown = as_shown(view)
     if convention == "afni":
-        header[0] = f"#{header[0]}"
-    columns = [column_text(view[column], missing="") for column in view.columns]
-    return write_lines(Path(directory).absolute() / f"{convention}_view.tsv", header, columns)
+        first, *others = shown
+        shown.columns = [f"#{first}", *others]
+    path = Path(directory).absolute() / f"{convention}_view.tsv"
+    return write_tsv(path, shown, digits=6, missing="")
 
 
 def describe_view(columns):
@@ -249,9 +251,10 @@ def describe_view(columns):
 
 def read_view(path):
     """Read a file of `write_view`, with the types of `table_view`."""
-    header = pd.read_csv(path, sep="\t", nrows=0).columns
-    names = [name.removeprefix("#") for name in header]
-    return pd.read_csv(path, sep="\t", header=0, names=names, dtype=_types(names))
+    table = read_tsv(path, own=True).rename(columns=lambda name: name.removeprefix("#"))
+    types = _types(table.columns)
+    numbers = {name: numbers_of(table[name]) for name in table if types[name] != "str"}
+    return table.assign(**numbers).astype(types)
 
 
 def _types(columns):

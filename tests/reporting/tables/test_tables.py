@@ -349,11 +349,11 @@ def test_a_failed_write_leaves_the_old_table(tmp_path, example, monkeypatch):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "has no column cluster_id"),
-        ('cluster_id\tmass\n1\t"2\n', "is not a readable TSV"),
-        ("cluster_id\tmass\n1\t2\n1\t2\t3\n", "row 2 has 3 cells, the header 2"),
-        ("cluster_id\tmass\n1\n", "row 1 has 1 cells, the header 2"),
-        ("cluster_id\tmass\tmass\n1\t2\t3\n", "has two columns mass"),
+        ("", "is empty"),
+        ('cluster_id\tmass\n1\t"2\n', "line 2 is not closed"),
+        ("cluster_id\tmass\n1\t2\n1\t2\t3\n", "line 3 has 3 cells, the header has 2"),
+        ("cluster_id\tmass\n1\n", "line 2 has 1 cells, the header has 2"),
+        ("cluster_id\tmass\tmass\n1\t2\t3\n", "column mass stands twice"),
         ("a\tb\n1\t2\n", "has no column cluster_id"),
         ("cluster_id\tmass\n1\tmuch\n", r"column mass: .*much"),
         ("cluster_id\n1.5\n", "column cluster_id"),
