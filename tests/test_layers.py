@@ -1,75 +1,22 @@
 """Dependencies point one way, and nothing runs what a file says."""
 
 import ast
+import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
 
-import pytest
-
 import nipype_group
 
+ROOT = Path(__file__).parents[1]
 PACKAGE = Path(nipype_group.__file__).parent
 MODULES = sorted(p.relative_to(PACKAGE).as_posix() for p in PACKAGE.rglob("*.py"))
-# Files and what they hold, which all but the statistics may use.
-_BOTTOM = ("whole_files", "json_files", "tsv")
-# Layers of numbers and files, each above those before it.
-_BASE = ("registry", "choices", "controls")
-_FILES = (*_BASE, *_BOTTOM, "stats", "images", "design", "permutation", "peers")
-# What each layer may use of the package beside itself, and of others where that is limited.
-ALLOWED = {
-    "registry": (),
-    "choices": (),
-    "controls": ("registry",),
-    "whole_files": (),
-    "json_files": ("whole_files",),
-    "tsv": ("whole_files",),
-    "stats": _BASE,
-    "images": (*_BOTTOM, "stats"),
-    "processor": (),
-    "design": ("choices", *_BOTTOM, "stats", "images"),
-    "permutation": (*_BASE, *_BOTTOM, "stats", "images", "design"),
-    "peers": (*_BASE, *_BOTTOM, "stats", "images", "design"),
-    "reporting": (*_BASE, *_BOTTOM, "stats", "images", "processor", "design", "peers"),
-    "data": (*_BOTTOM, "images"),
-    "interfaces": (*_FILES, "reporting"),
-    "workflows": (*_FILES, "reporting", "interfaces"),
-    "execution": (*_BOTTOM, "processor", "images", "interfaces", "workflows"),
-    "cli": (*_FILES, "reporting", "data", "workflows", "execution"),
-}
-# Within a layer of several folders, which of them a folder may use.
-FOLDERS = {
-    "stats": {
-        "estimators": (),
-        "linear": (),
-        "random_field": (),
-        "discoveries": (),
-        "permutation": ("linear",),
-    },
-    "reporting": {
-        "atlases": (),
-        "tables": ("atlases",),
-        "figures": ("tables",),
-        "records": ("atlases", "tables"),
-        "derivatives": ("records", "tables"),
-        "comparison": ("records", "derivatives"),
-        "page": ("derivatives", "tables"),
-        "nidm": ("derivatives",),
-    },
-}
-WITHOUT_NIPYPE = ("processor", *_FILES, "reporting", "data")
 # More modules than these side by side are no plan of a house.
 MOST_MODULES = 20
-STATS_MAY_IMPORT = {"numpy", "scipy", "numba", "nipype_group"}
 
 
 def tree_of(module):
     return ast.parse((PACKAGE / module).read_text(encoding="utf-8"))
-
-
-def layer_of(module):
-    first = module.split("/")[0]
-    return first.removesuffix(".py")
 
 
 def imports_of(tree, module):
@@ -84,70 +31,38 @@ def imports_of(tree, module):
             yield from (f"{source}.{alias.name}" for alias in node.names)
 
 
-def own_layers(module):
-    names = [n.split(".") for n in imports_of(tree_of(module), module)]
-    layers = {n[1] for n in names if n[0] == "nipype_group" and len(n) > 1}
-    return layers - {"__version__", "_version", layer_of(module)}
+def test_dependencies_point_one_way():
+    # The contracts stand in setup.cfg.
+    done = subprocess.run(
+        [
+            Path(sys.executable).with_name("lint-imports"),
+            *("--config", ROOT / "setup.cfg", "--no-cache"),
+        ],
+        capture_output=True, text=True, check=False, cwd=ROOT,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_every_layer_is_known():
-    layers = {layer_of(m) for m in MODULES}
-    assert layers - {"__init__", "_version"} == set(ALLOWED)
-
-
-@pytest.mark.parametrize("module", MODULES)
-def test_modules_import_only_layers_below(module):
-    assert own_layers(module) <= set(ALLOWED.get(layer_of(module), ()))
-
-
-def folder_of(parts):
-    """Return the folder of a layer that a module lies in; None of one at its top."""
-    return parts[1] if len(parts) > 2 else None
-
-
-@pytest.mark.parametrize("module", [m for m in MODULES if layer_of(m) in FOLDERS])
-def test_folders_of_a_layer_use_one_another_one_way(module):
-    layer, own = layer_of(module), folder_of(module.split("/"))
-    if own is None:
-        return
-    names = [n.split(".")[1:] for n in imports_of(tree_of(module), module)]
-    used = {n[1] for n in names if n[:1] == [layer] and len(n) > 2 and n[1] in FOLDERS[layer]}
-    assert used - {own} <= set(FOLDERS[layer][own])
-
-
-def test_every_folder_of_a_layer_is_known_and_holds_few_modules():
+def test_no_folder_holds_many_modules():
     modules = Counter(m.rpartition("/")[0] for m in MODULES if not m.endswith("__init__.py"))
-    for layer, folders in FOLDERS.items():
-        found = {m.split("/")[1] for m in MODULES if layer_of(m) == layer and m.count("/") > 1}
-        assert found == set(folders)
     # Interfaces are one a stage.
     del modules["interfaces"]
     assert {f: n for f, n in modules.items() if n > MOST_MODULES} == {}
 
 
-@pytest.mark.parametrize("module", [m for m in MODULES if layer_of(m) == "stats"])
-def test_statistics_use_numpy_scipy_and_numba_alone(module):
-    used = {n.split(".")[0] for n in imports_of(tree_of(module), module)}
-    assert used <= STATS_MAY_IMPORT | set(sys.stdlib_module_names)
-
-
-@pytest.mark.parametrize("module", [m for m in MODULES if layer_of(m) in WITHOUT_NIPYPE])
-def test_layers_below_the_interfaces_do_without_nipype(module):
-    used = {n.split(".")[0] for n in imports_of(tree_of(module), module)}
-    assert "nipype" not in used
-
-
-@pytest.mark.parametrize("module", MODULES)
-def test_nothing_is_evaluated_or_unpickled(module):
-    tree = tree_of(module)
-    used = {n.split(".")[0] for n in imports_of(tree, module)}
-    assert not used & {"pickle", "cPickle", "dill", "joblib", "shelve", "marshal"}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Call):
-            name = getattr(node.func, "id", None)
-            assert name not in ("eval", "exec", "compile", "__import__"), node.lineno
-        if isinstance(node, ast.keyword) and node.arg == "allow_pickle":
-            assert getattr(node.value, "value", None) is False, node.value.lineno
+def test_nothing_is_evaluated_or_unpickled():
+    for module in MODULES:
+        tree = tree_of(module)
+        used = {n.split(".")[0] for n in imports_of(tree, module)}
+        assert not used & {"pickle", "cPickle", "dill", "joblib", "shelve", "marshal"}, module
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call):
+                name = getattr(node.func, "id", None)
+                where = f"{module}:{node.lineno}"
+                assert name not in ("eval", "exec", "compile", "__import__"), where
+            if isinstance(node, ast.keyword) and node.arg == "allow_pickle":
+                where = f"{module}:{node.value.lineno}"
+                assert getattr(node.value, "value", None) is False, where
 
 
 def test_numpy_files_are_loaded_with_pickle_refused():

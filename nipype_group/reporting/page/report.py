@@ -20,6 +20,11 @@ from nipype_group.reporting import wording
 from nipype_group.reporting.derivatives.read import GroupFolder
 from nipype_group.reporting.forms import DICTIONARY
 from nipype_group.reporting.page.methods import bibtex, cite, methods_text, references
+from nipype_group.reporting.page.sentences import (
+    contrast_question,
+    critical_value,
+    result_sentence,
+)
 from nipype_group.reporting.page.tables import (
     column_titles,
     corrections_table,
@@ -232,8 +237,8 @@ def _contrast(folder, contrast, viewer):
         "label": label,
         "test": folder.stat_types[label],
         "expression": contrast.expression,
-        "question": wording.contrast_question(contrast, folder.design, tail),
-        "answer": wording.result_sentence(lead) if lead else "No threshold was applied.",
+        "question": contrast_question(contrast, folder.design, tail),
+        "answer": result_sentence(lead) if lead else "No threshold was applied.",
         "images": images,
         "corrections": corrections_table(results),
         "results": [_result(folder, result, result is lead) for result in results],
@@ -272,7 +277,7 @@ def _result(folder, result, leads):
             else result.correction[:1].upper() + result.correction[1:]
         ),
         "leads": leads,
-        "sentence": wording.result_sentence(result),
+        "sentence": result_sentence(result),
         "images": [i for k in kinds for i in _images(folder, folder.figures_of(k, **about))],
         "thumbnails": _images(folder, folder.figures_of("cluster", **about))[:_THUMBNAILS],
         "tables": tables,
@@ -363,7 +368,7 @@ def _footer(folder, label, results):
     if searched:
         items.append(("Search volume", f"{max(searched):,} voxels"))
     for result in results:
-        value = wording.critical_value(result.settings)
+        value = critical_value(result.settings)
         if value:
             items.append((f"Critical value, {result.desc}", value))
     return items

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from nipype_group.reporting import wording
+from nipype_group.reporting.page.sentences import critical_value
 from nipype_group.reporting.tables.columns import COLUMNS
 from nipype_group.tsv import MISSING, one_line, tsv_text
 from nipype_group.whole_files import read_text
@@ -78,7 +79,7 @@ def corrections_table(results):
             result.correction if result.control.corrects else "uncorrected",
             MISSING if alpha is None else f"{alpha:g}",
             settings["Tail"],
-            wording.critical_value(settings) or MISSING,
+            critical_value(settings) or MISSING,
             f"{settings['SurvivingVoxels']}",
             f"{settings['Clusters']}",
             wording.number(settings.get("LargestZ", settings.get("LargestStatistic"))),

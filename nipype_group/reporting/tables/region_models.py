@@ -185,12 +185,15 @@ def region_table(atlases, results):
     DataFrame
         With the columns of `COLUMNS`.
     """
+    types = dict.fromkeys(_FLOATS, float)
+    # Each with its types: a column of NaN alone would decide that of all.
     parts = [
-        pd.DataFrame(regions.rows() | result, columns=list(COLUMNS))
+        pd.DataFrame(regions.rows() | result, columns=list(COLUMNS)).astype(types)
         for regions, result in zip(atlases, results, strict=True)
     ]
-    table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=list(COLUMNS))
-    return table.astype(dict.fromkeys(_FLOATS, float))
+    if not parts:
+        return pd.DataFrame(columns=list(COLUMNS)).astype(types)
+    return pd.concat(parts, ignore_index=True)
 
 
 def write_regions(path, table, settings):

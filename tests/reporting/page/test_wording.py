@@ -7,13 +7,13 @@ import pytest
 from nipype_group.controls import CONTROLS
 from nipype_group.design.contrasts import Contrast, build_contrasts
 from nipype_group.design.matrix import design_from_formula
-from nipype_group.reporting.wording import (
+from nipype_group.reporting.page.sentences import (
     contrast_question,
     critical_value,
     largest,
-    p_value,
     result_sentence,
 )
+from nipype_group.reporting.wording import p_value
 
 TABLE = pd.DataFrame(
     {

@@ -1,0 +1,197 @@
+"""Contrasts and findings in words."""
+
+import numpy as np
+
+from nipype_group.design.expressions import is_weight_list, parse_row
+from nipype_group.reporting.tables.columns import peak_region
+from nipype_group.reporting.wording import count, listing, number, p_value
+
+_SIDES = {
+    "two-sided": "both sides",
+    "positive": "the positive side",
+    "negative": "the negative side",
+}
+
+
+def contrast_question(contrast, design, tail):
+    """Say in a sentence what a contrast asks.
+
+    Parameters
+    ----------
+    contrast : Contrast
+    design : Design or None
+    tail : {"two-sided", "positive", "negative"}
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> from nipype_group.design.contrasts import Contrast
+    >>> contrast = Contrast("difference", "t", np.array([[1.0, -1.0]]), "patient - control")
+    >>> contrast_question(contrast, None, "two-sided")
+    'Is patient different from control?'
+    """
+    if contrast.test == "F":
+        rows = [row.strip() for row in contrast.expression.split(";")]
+        return f"Does any of these differ from 0: {'; '.join(rows)}?"
+    verb = {"two-sided": "different from", "positive": "larger than", "negative": "smaller than"}
+    terms = _terms(contrast, design)
+    if len(terms) == 1:
+        ((name, weight),) = terms.items()
+        if weight < 0:
+            tail = {"positive": "negative", "negative": "positive"}.get(tail, tail)
+        others = _others(design, name)
+        if design is not None and name in _covariates(design):
+            change = {"positive": "grow", "negative": "fall"}.get(tail, "change")
+            return f"Does the effect {change} with {name}{others}?"
+        is_mean = name == "intercept" or (design is not None and name in _means(design))
+        what = "the mean effect" if is_mean else f"the effect of {name}"
+        return f"Is {what} {verb[tail]} 0{others}?"
+    up = [name for name, weight in terms.items() if weight > 0]
+    down = [name for name, weight in terms.items() if weight < 0]
+    if up and down and abs(sum(terms.values())) < 1e-9 * max(map(abs, terms.values())):
+        subject = listing(up) if len(up) == 1 else f"the mean of {listing(up)}"
+        other = listing(down) if len(down) == 1 else f"the mean of {listing(down)}"
+        if len({terms[n] for n in up}) == 1 and len({terms[n] for n in down}) == 1:
+            return f"Is {subject} {verb[tail]} {other}?"
+    return f"Is {contrast.expression.strip()} {verb[tail]} 0?"
+
+
+def _terms(contrast, design):
+    """Return the names and weights a contrast was written in."""
+    if contrast.weights.size and is_weight_list(contrast.expression) and design is not None:
+        weights = zip(design.columns, contrast.weights[0].tolist(), strict=True)
+        return {name: weight for name, weight in weights if weight}
+    try:
+        terms = parse_row(contrast.expression)
+    except ValueError:
+        # Another package's contrast may be named in any way.
+        return {}
+    return {name: weight for name, weight in terms.items() if weight}
+
+
+def _covariates(design):
+    levels = {f"{f}[{level}]" for f, about in design.factors.items() for level in about["levels"]}
+    sources = set(design.sources.values())
+    return (set(design.columns) | sources) - levels - _means(design)
+
+
+def _means(design):
+    """Return the columns that are the same for all maps."""
+    constant = zip(design.columns, (np.ptp(design.matrix, axis=0) == 0).tolist(), strict=True)
+    return {"intercept"} | {column for column, same in constant if same}
+
+
+def _others(design, name):
+    """Say what a single column is adjusted for: the other covariates and factors."""
+    if design is None:
+        return ""
+    own = {name} | {column for column, source in design.sources.items() if source == name}
+    covariates = [
+        design.sources.get(c, c)
+        for c in design.columns
+        if c in _covariates(design) and c not in own
+    ]
+    factors = [f for f in design.factors if not any(o.startswith(f"{f}[") for o in own)]
+    adjusted = list(dict.fromkeys([*covariates, *factors]))
+    return f", adjusted for {listing(adjusted)}" if adjusted else ""
+
+
+def result_sentence(result):
+    """Say what survives, or that nothing does and how far off the largest statistic was.
+
+    Parameters
+    ----------
+    result : ThresholdedResult
+
+    Returns
+    -------
+    str
+    """
+    settings = result.settings
+    if result.control.finding is not None:
+        how = result.control.finding.format(
+            height=number(settings.get("ThresholdZ")), alpha=settings.get("Alpha") or 0.0
+        )
+    else:
+        how = f"{result.correction}, at {settings['Alpha']:g}, {_SIDES[settings['Tail']]}"
+    if not result.survives:
+        return f"Nothing survives ({how}): {largest(settings)}{_critical(settings)}."
+    clusters = result.table("clusters", ("cluster_id", "volume_mm3"))
+    peaks = result.table("peaks", ("cluster_id", "peak_id", "zscore", "stat", *"xyz"))
+    main = peaks.loc[peaks["peak_id"] == 1]
+    best = main.loc[main["zscore"].abs().fillna(main["stat"].abs()).idxmax()]
+    region = peak_region(best)
+    place = ", ".join(f"{best[axis]:.0f}" for axis in "xyz")
+    volume_cm3 = clusters["volume_mm3"].sum() / 1000
+    return (
+        f"{count(len(clusters), 'cluster')} of {count(settings['SurvivingVoxels'], 'voxel')} "
+        f"({volume_cm3:.1f} cm³) in all {'survives' if len(clusters) == 1 else 'survive'} "
+        f"({how}). The strongest peak, z {number(best['zscore'])}, lies at ({place}) mm"
+        + (f", {region.replace('_', ' ')}" if region is not None else "")
+        + "."
+    )
+
+
+def symbol(settings):
+    """Return the symbol of the extremes that a result's settings hold."""
+    return "z" if "LargestZ" in settings else settings["StatisticType"]
+
+
+def largest(settings):
+    """Say what the largest statistic is, on the sides that were tested.
+
+    Examples
+    --------
+    >>> largest({"LargestZ": 3.2, "SmallestZ": -4.1, "Tail": "two-sided"})
+    'the largest z is 3.20, the smallest -4.10'
+    """
+    name = symbol(settings)
+    high = settings.get("LargestZ", settings.get("LargestStatistic"))
+    low = settings.get("SmallestZ", settings.get("SmallestStatistic"))
+    if settings["Tail"] == "positive":
+        return f"the largest {name} is {number(high)}"
+    if settings["Tail"] == "negative":
+        return f"the smallest {name} is {number(low)}"
+    return f"the largest {name} is {number(high)}, the smallest {number(low)}"
+
+
+def critical_value(settings):
+    """Return the critical value of a result with its unit, None where there is none.
+
+    Examples
+    --------
+    >>> critical_value({"CriticalValue": 5.04, "ThresholdUnit": "t"})
+    '5.04 t'
+    >>> critical_value({"ThresholdZ": None}) is None
+    True
+    """
+    if settings.get("CriticalValue") is not None:
+        unit = settings["ThresholdUnit"]
+        return f"{number(settings['CriticalValue'], 0 if unit == 'voxels' else 2)} {unit}"
+    height = settings.get("ThresholdZ")
+    return None if height is None else f"{number(height)} z"
+
+
+def _critical(settings):
+    value = critical_value(settings)
+    if "CorrectedBy" in settings:
+        return f"; the smallest corrected p is {p_value(settings['SmallestCorrectedP'])}"
+    if value is None:
+        if settings["HeightControl"] == "rft-cluster":
+            return _forming(settings)
+        return "; no height would keep a voxel"
+    smallest = settings.get("SmallestCorrectedP")
+    p = "" if smallest is None else f"; the smallest corrected p is {p_value(smallest)}"
+    return f"; the critical value is {value}{_forming(settings)}{p}"
+
+
+def _forming(settings):
+    height = settings.get("ClusterFormingZ")
+    if height is None or settings.get("ThresholdUnit") in ("z", "t", "F"):
+        return ""
+    found = settings.get("ClustersBeforeCorrection")
+    clusters = "" if found is None else f", {count(found, 'cluster')} before correction"
+    return f"; clusters form at z {number(height)}{clusters}"
