@@ -10,7 +10,7 @@ import numpy as np
 from nipype_group.controls import permutation_control
 from nipype_group.images import Grid, write_volume
 from nipype_group.images.stacks import unmask
-from nipype_group.json_files import read_json
+from nipype_group.json_files import read_json, write_json
 from nipype_group.permutation.shards import write_nulldist
 from nipype_group.stats.clusters import label_clusters
 from nipype_group.stats.discoveries.calibrated_templates import (
@@ -262,8 +262,8 @@ def _write_result(directory, merged, observed, name, corrected, about):
         "SearchVolumeVoxels": len(observed[merged.family]),
         "SurvivingVoxels": int((flat > 0).sum()),
         "Clusters": int(flat.max(initial=0)),
-        "LargestStatistic": float(observed.max()),
-        "SmallestStatistic": float(observed.min()),
+        "LargestStatistic": float(observed[merged.family].max()),
+        "SmallestStatistic": float(observed[merged.family].min()),
         "SmallestCorrectedP": float(own.p.min()),
         **about,
         "NearAlpha": own.precision(merged.exhaustive),
@@ -280,7 +280,7 @@ def _write_result(directory, merged, observed, name, corrected, about):
             },
         }
     path = directory / f"{merged.label}_{name}_summary.json"
-    path.write_text(json.dumps(summary, indent=2) + "\n")
+    write_json(path, summary)
     return {
         "contrast_names": merged.name,
         "statistics": name,

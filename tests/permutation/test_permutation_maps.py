@@ -10,6 +10,7 @@ import pytest
 from scipy import stats
 
 from nipype_group.images import Grid
+from nipype_group.json_files import read_json
 from nipype_group.permutation.maps import (
     MergedContrast,
     correct_contrasts,
@@ -17,6 +18,7 @@ from nipype_group.permutation.maps import (
     write_contrast,
     write_template,
 )
+from nipype_group.stats.linear.aspin_welch import AspinWelch
 from nipype_group.stats.linear.least_squares import LinearModel
 from nipype_group.stats.linear.partition import partition
 from nipype_group.stats.permutation.methods import ShuffledContrast
@@ -117,6 +119,61 @@ def test_summaries_are_json_without_infinity(family, tmp_path, approximation):
         assert about["Approximation"]["Method"] == approximation
     first = json.loads(Path(results[0]["summary_files"]).read_text())
     assert first["Approximation"]["GoodnessOfFit"] == {"anderson_darling": None, "other": 0.5}
+
+
+GROUPS = np.repeat([0, 1, 2], [5, 4, 5])
+TESTS = {
+    "t": ([[1.0, -1, 0]], False),
+    "F of one row": ([[1.0, -1, 0]], True),
+    "F of two rows": ([[1.0, -1, 0], [0, 1, -1]], True),
+}
+VALUES = {"constant": np.full(14, 2.0), "fitted exactly": GROUPS + 1.0}
+
+
+@pytest.mark.parametrize("values", VALUES)
+@pytest.mark.parametrize("approximation", ["none", "gpd"])
+@pytest.mark.parametrize("how", ["plain", "on z", "across", "gaps", "variance groups"])
+@pytest.mark.parametrize("test", TESTS)
+def test_voxels_that_the_design_fits_have_no_statistic_on_any_scale(
+    test, how, approximation, values, tmp_path
+):
+    """Beside a voxel without a value in one map, which takes the others' statistics to z."""
+    (weights, unsigned), rng = TESTS[test], np.random.default_rng(8)
+    data = rng.standard_normal((14, 20))
+    # One such voxel that all maps have, and one that some map lacks where maps lack any.
+    data[:, 3] = data[:, 7] = VALUES[values]
+    if how == "gaps":
+        data[0, 7:9] = np.nan
+    model = LinearModel(np.eye(3)[GROUPS], ("a", "b", "c"))
+    weights = np.array(weights)
+    contrast = ShuffledContrast(
+        partition(model, weights), ShufflingScheme("permute", tuple(GROUPS.tolist()), seed=1),
+        welch=AspinWelch(model, weights, GROUPS) if how == "variance groups" else None,
+        varying_dof=how == "gaps", unsigned=unsigned,
+    )  # fmt: skip
+    statistics = ShuffleStatistics(
+        ("voxel", "mass", "tfce"), cluster_forming_z=1.0,
+        statistic_scale="z" if how in ("on z", "across") else "statistic",
+    )  # fmt: skip
+    mask = np.ones((5, 2, 2), dtype=bool)
+    (result,) = run_shuffles(
+        lambda start, stop: data[:, start:stop], mask, [contrast], statistics, 0, 120
+    )
+    dead = np.isin(np.arange(20), [3, 7])
+    for observed in result.observed.values():
+        assert np.isfinite(observed).all()
+        assert not observed[dead].any()
+    assert (result.counts["voxel"][dead] == 120).all()
+    merged = MergedContrast(
+        "c", "c", contrast, statistics, result, mask, GRID, how == "across", searched=~dead
+    )
+    (corrected,), _ = correct_contrasts([merged], 0.05, approximation, how == "across")
+    assert corrected["voxel"].p[dead].min() > 0.4
+    _, results = write_contrast(tmp_path, merged, corrected, ABOUT)
+    for written in results:
+        about = read_json(written["summary_files"])
+        kept = result.observed["voxel"][~dead]
+        assert (about["SmallestStatistic"], about["LargestStatistic"]) == (kept.min(), kept.max())
 
 
 def test_survivors_are_where_p_is_at_most_alpha(family, tmp_path):

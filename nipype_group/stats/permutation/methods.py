@@ -307,7 +307,9 @@ class ShuffledContrast:
         if self.signed:
             return interpolated_t_to_z(statistic, dof)
         # Of one row AspinWelch gives v, whose square is G.
-        return f_to_z(np.square(statistic) if self.rank == 1 else statistic, self.rank, dof)
+        f = np.square(statistic) if self.rank == 1 else statistic
+        # A voxel without a statistic has 0.
+        return np.where(f > 0, f_to_z(f, self.rank, dof), 0.0)
 
 
 def shuffled_rows(partition, method):
