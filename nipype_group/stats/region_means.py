@@ -192,7 +192,8 @@ class RegionFit:
         )  # fmt: skip
         heights = statistics.heights(result.observed["voxel"], contrast.signed)
         null = null_of_maxima(result.nulls, "voxel", statistics.signs(contrast.signed))
-        return self._spread(fwe_p(heights, null), tested)
+        ties = statistics.ties(contrast, result.observed)["voxel"]
+        return self._spread(fwe_p(heights, null, ties), tested)
 
 
 def fit_regions(model, means):

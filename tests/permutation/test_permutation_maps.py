@@ -160,9 +160,9 @@ def test_voxels_that_the_design_fits_have_no_statistic_on_any_scale(
         lambda start, stop: data[:, start:stop], mask, [contrast], statistics, 0, 120
     )
     dead = np.isin(np.arange(20), [3, 7])
-    for observed in result.observed.values():
-        assert np.isfinite(observed).all()
-        assert not observed[dead].any()
+    for name in ("voxel", "tfce"):
+        assert np.isfinite(result.observed[name]).all()
+        assert not result.observed[name][dead].any()
     assert (result.counts["voxel"][dead] == 120).all()
     merged = MergedContrast(
         "c", "c", contrast, statistics, result, mask, GRID, how == "across", searched=~dead
@@ -214,3 +214,48 @@ def test_template_round_trip(family, tmp_path, kind):
     )
     assert found.n_calibration + found.n_training == 120
     json.loads(Path(path).read_text(), parse_constant=pytest.fail)
+
+
+# Groups, contrast rows, distinct permutations, and how many of them name the groups otherwise.
+SYMMETRIC = {
+    "two groups": ([0] * 4 + [1] * 4, [[1.0, -1]], 70, 2),
+    "three groups": ([0, 0, 1, 1, 2, 2], [[1.0, -1, 0], [0, 1, -1]], 90, 6),
+}
+
+
+@pytest.mark.parametrize("noise", [1, 1e-2, 1e-3, 3e-4, 1e-4, 1e-5, 1e-6])
+@pytest.mark.parametrize("how", ["plain", "on z", "across", "a gap", "variance groups"])
+@pytest.mark.parametrize("design", SYMMETRIC)
+def test_no_p_is_smaller_than_that_of_the_labels_exchanged(design, how, noise):
+    """Exchanged labels give the same statistic, of which rounding leaves few digits."""
+    groups, weights, n_shuffles, n_equal = SYMMETRIC[design]
+    weights, mask = np.array(weights), np.ones((3, 3, 2), dtype=bool)
+    model = LinearModel(np.eye(len(weights) + 1)[groups], ("a", "b", "c")[: len(weights) + 1])
+    contrast = ShuffledContrast(
+        partition(model, weights), ShufflingScheme("permute", tuple(groups), exhaustive=True),
+        welch=AspinWelch(model, weights, np.array(groups)) if how == "variance groups" else None,
+        varying_dof=how == "a gap",
+    )  # fmt: skip
+    statistics = ShuffleStatistics(
+        ("voxel", "mass", "tfce"),
+        statistic_scale="z" if how in ("on z", "across") else "statistic",
+    )
+    assert contrast.scheme.n_distinct == n_shuffles
+    for seed in range(6):
+        data = np.random.default_rng(seed).standard_normal((len(groups), 18)) * noise
+        data += 1 + np.array(groups)[:, None]
+        if how == "a gap":
+            data[0, 3] = np.nan
+        data = data.astype(np.float32).astype(float)
+        (result,) = run_shuffles(
+            lambda a, b, data=data: data[:, a:b], mask, [contrast], statistics, 0, n_shuffles
+        )
+        for counts in result.counts.values():
+            assert counts.min() >= n_equal
+        merged = MergedContrast(
+            "c", "c", contrast, statistics, result, mask, GRID, how == "across"
+        )
+        (corrected,), (p,) = correct_contrasts([merged], 0.05, across=how == "across")
+        for own in corrected.values():
+            assert own.p.min() >= n_equal / n_shuffles
+        assert p >= n_equal / n_shuffles
