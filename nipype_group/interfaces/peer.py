@@ -27,7 +27,7 @@ def _files(desc):
 
 
 class _PeerResultsInputSpec(GroupInputSpec):
-    revision = 2
+    revision = 3
     path = Str(
         mandatory=True,
         desc="folder of results, the start of their names in it, or with single one image",
