@@ -4,6 +4,7 @@ import json
 import math
 import re
 from collections import Counter
+from pathlib import Path
 
 from nipype_group.whole_files import REMEDY, UnusableFileError, read_text
 
@@ -201,3 +202,19 @@ def _short(value):
         return _WORDS[list if isinstance(value, list) else dict]
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+
+
+def write_json(path, content):
+    """Write a summary as JSON; returns the path.
+
+    Raises
+    ------
+    ValueError
+        Where a number is not finite, which no JSON holds; names the file.
+    """
+    try:
+        text = json.dumps(content, indent=2, allow_nan=False)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    Path(path).write_text(f"{text}\n", encoding="utf-8")
+    return str(path)

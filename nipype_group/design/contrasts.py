@@ -16,8 +16,7 @@ from nipype_group.design.expressions import (
 )
 from nipype_group.design.formula import puts_terms_in_order
 from nipype_group.json_files import read_json
-from nipype_group.stats.decompositions import qr
-from nipype_group.stats.linear.least_squares import independent_rows
+from nipype_group.stats.linear.least_squares import independent_rows, rows_apart
 from nipype_group.stats.matrix_products import multiply
 from nipype_group.whole_files import UnusableFileError
 
@@ -225,13 +224,12 @@ def _within_reach(weights, contrast):
 
 def _check_directions(weights, model, contrast):
     """Refuse rows that the design takes almost for one: F squares what tells them apart."""
-    of_maps = multiply(independent_rows(weights), model.inverse)
-    unit = of_maps / np.sqrt(np.square(of_maps).sum(axis=1))[:, None]
-    apart = np.abs(np.diagonal(qr(unit.T)[1])).min()
-    if apart < _LEAST_APART:
+    # The rows as they are given: orthonormal ones look apart, whatever they were made of.
+    if rows_apart(multiply(weights, model.inverse), _LEAST_APART) < len(independent_rows(weights)):
         raise ValueError(
-            f"contrast {contrast!r}: in this design its rows differ by {apart:.1g} of their "
-            "length, which leaves F too few digits; center the covariates, as center(age)"
+            f"contrast {contrast!r}: in this design its rows differ by less than "
+            f"{_LEAST_APART:.0e} of their length, which leaves F too few digits; center the "
+            "covariates, as center(age), or give rows that differ"
         )
 
 
@@ -263,7 +261,7 @@ def is_between_participants(weights, design):
     of_maps = multiply(weights, design.model.inverse)
     sums = np.array([np.bincount(numbers, weights=row) for row in of_maps])
     several = np.bincount(numbers) > 1
-    return bool((np.abs(sums[:, several]) > 1e-8 * np.abs(of_maps).max()).any())
+    return bool((np.abs(sums[:, several]) > 1e-8 * np.abs(of_maps).max(axis=1)[:, None]).any())
 
 
 def _dependence(weights, design, contrast):

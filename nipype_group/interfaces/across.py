@@ -1,6 +1,5 @@
 """Permutation across maps: one familywise error for several modalities or contrasts."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +8,7 @@ from nipype.interfaces.base import InputMultiObject, Str, TraitedSpec, traits
 from nipype_group.controls import TAILS
 from nipype_group.images import read_mask, read_volume, write_volume
 from nipype_group.interfaces.base import LOGGER, File, GroupInputSpec, GroupInterface
+from nipype_group.json_files import write_json
 from nipype_group.permutation.plan import read_scheme
 from nipype_group.permutation.shards import read_nulldist
 from nipype_group.stats.clusters import signs_of
@@ -88,7 +88,7 @@ class CorrectAcrossMaps(GroupInterface):
             "Maps": rows,
         }
         path = cwd / "summary.json"
-        path.write_text(json.dumps(summary, indent=2) + "\n")
+        write_json(path, summary)
         self._results.update(summary_file=str(path), map_ps=[row["P"] for row in rows])
         return runtime
 

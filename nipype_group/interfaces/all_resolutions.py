@@ -1,6 +1,5 @@
 """All-resolutions inference: true discovery proportions of clusters and regions."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +9,7 @@ from nipype_group.controls import TAILS, side_tested
 from nipype_group.images import read_mask, read_volume, write_volume
 from nipype_group.interfaces.atlas_inputs import NO_ATLAS, AtlasInputSpec
 from nipype_group.interfaces.base import LOGGER, File, GroupInterface, isdefined
+from nipype_group.json_files import write_json
 from nipype_group.permutation.maps import read_template
 from nipype_group.reporting.tables.discoveries import (
     atlas_regions,
@@ -118,7 +118,7 @@ class AllResolutionsInference(GroupInterface):
             "ClustersAtThresholds": [len(clusters) for clusters in found.clusters],
         }
         path = cwd / "summary.json"
-        path.write_text(json.dumps(summary, indent=2) + "\n")
+        write_json(path, summary)
         self._results["summary_file"] = str(path)
         for name, own in (("clusters", rows), ("regions", self._regions(z, grid, how, atlases))):
             settings = summary | {"Atlases": [atlas.describe() for atlas in atlases]}

@@ -1,6 +1,5 @@
 """Cluster inference: corrected p of clusters and peaks by random field theory."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +9,7 @@ from nipype_group.controls import TAILS, side_tested
 from nipype_group.images import read_mask, read_volume, write_volume
 from nipype_group.interfaces.base import LOGGER, File, GroupInputSpec, GroupInterface, isdefined
 from nipype_group.interfaces.random_field import read_on_grid, read_random_field
+from nipype_group.json_files import write_json
 from nipype_group.stats.distributions import minus_log10
 from nipype_group.stats.multiple_testing import check_alpha
 from nipype_group.stats.random_field.clusters import forming_height, infer_clusters
@@ -121,7 +121,7 @@ class ClusterInference(GroupInterface):
             "PeakFDR": found.peak_table(),
         }
         path = cwd / "summary.json"
-        path.write_text(json.dumps(summary, indent=2) + "\n")
+        write_json(path, summary)
         self._results.update(summary_file=str(path), threshold_z=threshold_z)
         LOGGER.info("%d of %d clusters survive", len(kept), len(found.n_voxels))
         return runtime

@@ -16,7 +16,7 @@ MAPS = ("effect", "variance", "stat", "z", "p", "effect_size")
 
 
 class _EstimateContrastsInputSpec(GroupInputSpec):
-    revision = 3
+    revision = 4
     model_file = File(exists=True, mandatory=True, desc="JSON from GroupGLM")
     betas_file = File(exists=True, mandatory=True, desc="parameter estimates from GroupGLM")
     residual_variance_file = File(exists=True, mandatory=True, desc="from GroupGLM")
@@ -107,9 +107,7 @@ class EstimateContrasts(GroupInterface):
         if isdefined(self.inputs.search_mask_file):
             mask = read_mask(self.inputs.search_mask_file, fit.grid)[0]
         searched = mask & (fit.unmask(maps["variance"] > 0) > 0)
-        why = "the design fits their maps exactly, as maps that are all alike"
-        if fit.patterns is not None:
-            why = f"the maps that have them do not determine it, or {why}"
+        why = _why_none(fit.patterns is not None)
         if not searched.any():
             raise ValueError(
                 f"no voxel has a statistic of the contrast {name} ({why}): leave the contrast "
@@ -119,11 +117,39 @@ class EstimateContrasts(GroupInterface):
         if not lost:
             return searched, []
         noiseless = effect_without_noise(maps["effect"], maps["variance"], fit.betas)
-        if n_exact := np.count_nonzero(mask & (fit.unmask(noiseless) > 0)):
-            why += (
-                f"; {n_exact} of them have an effect, and no noise that it could be held against"
-            )
-        return searched, [
-            f"{lost} of {mask.sum()} voxels have no statistic of {name} and are not searched: "
-            f"{why}"
-        ]
+        n_exact = np.count_nonzero(mask & (fit.unmask(noiseless) > 0))
+        of = f"{lost} of {mask.sum()} voxels"
+        how = name, "not searched", fit.patterns is not None, n_exact
+        return searched, [without_statistic_note(of, *how)]
+
+
+def _why_none(gaps):
+    why = "the design fits their maps exactly, as maps that are all alike"
+    return f"the maps that have them do not determine it, or {why}" if gaps else why
+
+
+def without_statistic_note(which, contrast, left_out, gaps, n_exact):
+    """Say which voxels or regions have no statistic of a contrast, and why.
+
+    Parameters
+    ----------
+    which : str
+        How many of how many.
+    contrast : str
+    left_out : str
+        What is not done with them.
+    gaps : bool
+        Whether maps lack some of them.
+    n_exact : int
+        Those with an effect.
+
+    Examples
+    --------
+    >>> without_statistic_note("2 of 9 voxels", "age", "not searched", False, 1)
+    '2 of 9 voxels have no statistic of age and are not searched: the design fits their maps ...'
+    """
+    exact = "; {} of them have an effect, and no noise that it could be held against"
+    return (
+        f"{which} have no statistic of {contrast} and are {left_out}: {_why_none(gaps)}"
+        f"{exact.format(n_exact) if n_exact else ''}"
+    )

@@ -81,7 +81,7 @@ class DesignMatrix(GroupInterface):
 
 
 class _ContrastSetInputSpec(GroupInputSpec):
-    revision = 3
+    revision = 4
     design_file = File(exists=True, mandatory=True, desc="design TSV")
     design_json = File(exists=True, mandatory=True, desc="its description")
     contrasts = InputMultiObject(

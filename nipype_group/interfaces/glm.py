@@ -1,6 +1,5 @@
 """GLM: the group model at every voxel."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +9,7 @@ from nipype_group.design.matrix import read_design
 from nipype_group.images import write_volume
 from nipype_group.images.stacks import MaskedStack, describe_patterns, write_volumes
 from nipype_group.interfaces.base import LOGGER, File, GroupInputSpec, GroupInterface
+from nipype_group.json_files import write_json
 from nipype_group.registry import loaded
 from nipype_group.stats.estimators import ESTIMATORS
 from nipype_group.stats.random_field.clusters import search_volume
@@ -94,11 +94,11 @@ class GroupGLM(GroupInterface):
             **describe_patterns(model, patterns),
         }
         model_file = cwd / "model.json"
-        model_file.write_text(json.dumps(about, indent=2) + "\n")
+        write_json(model_file, about)
         self._results.update(model_file=str(model_file), dof=model.dof)
         smoothness, rpv = _smoothness(stack, model, betas, patterns, self.inputs.edges)
         path = cwd / "smoothness.json"
-        path.write_text(json.dumps(smoothness, indent=2) + "\n")
+        write_json(path, smoothness)
         self._results["smoothness_file"] = str(path)
         self._results["rpv_file"] = write_volume(cwd / "rpv.nii", rpv, stack.grid)
         return runtime

@@ -1,6 +1,5 @@
 """Peers: results that other packages left on disk, as the stages of a run take them."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +16,7 @@ from nipype_group.interfaces.base import (
     file_identity,
     isdefined,
 )
+from nipype_group.json_files import write_json
 from nipype_group.peers.files import SINGLE_INPUTS, look_up, notes_of, write_peer
 from nipype_group.peers.found import CORRECTED_COLUMNS
 from nipype_group.stats.thresholding import threshold_adjusted
@@ -27,7 +27,7 @@ def _files(desc):
 
 
 class _PeerResultsInputSpec(GroupInputSpec):
-    revision = 2
+    revision = 3
     path = Str(
         mandatory=True,
         desc="folder of results, the start of their names in it, or with single one image",
@@ -211,7 +211,7 @@ class ThresholdCorrected(GroupInterface):
             self._results[f"{name}_file"] = write_volume(cwd / f"{name}.nii", values, grid, dtype)
         summary = _summary(inputs, tail, stat[mask], logp[mask], labels[mask], p)
         path = cwd / "summary.json"
-        path.write_text(json.dumps(summary, indent=2) + "\n")
+        write_json(path, summary)
         self._results["summary_file"] = str(path)
         return runtime
 

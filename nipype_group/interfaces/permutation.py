@@ -275,7 +275,7 @@ def _statistics(inputs):
 
 
 class _RunPermutationsInputSpec(GroupInputSpec):
-    revision = 3
+    revision = 4
     scheme_file = File(exists=True, mandatory=True, desc="JSON from PlanPermutations")
     shuffles_file = File(exists=True, desc="given shuffles, where the plan has them")
     design_file = File(exists=True, mandatory=True, desc="design TSV")
@@ -394,6 +394,7 @@ def _read_family(inputs, name=None):
 
 
 class _MergePermutationsInputSpec(GroupInputSpec):
+    revision = 2
     plan_file = File(exists=True, mandatory=True, desc="JSON from PlanPermutations")
     scheme_file = File(exists=True, mandatory=True, desc="JSON from PlanPermutations")
     shuffles_file = File(exists=True, desc="given shuffles, where the plan has them")

@@ -19,6 +19,7 @@ from nipype_group.interfaces.base import (
     GroupInterface,
     isdefined,
 )
+from nipype_group.interfaces.contrast import without_statistic_note
 from nipype_group.interfaces.quality import matching_rows
 from nipype_group.permutation.given import read_shuffles
 from nipype_group.permutation.plan import ContrastTest, make_plan
@@ -32,6 +33,8 @@ from nipype_group.stats.linear.least_squares import independent_rows
 from nipype_group.stats.multiple_testing import check_alpha
 from nipype_group.stats.permutation.statistics import ShuffleStatistics
 from nipype_group.stats.region_means import ADJUSTED, MIN_SHARE, fit_regions, region_means
+
+_SHOWN_REGIONS = 8
 
 
 class _RegionModelsInputSpec(AtlasInputSpec):
@@ -73,6 +76,7 @@ class _RegionModelsInputSpec(AtlasInputSpec):
     ari_alpha = traits.Float(
         0.05, usedefault=True, desc="with z_files: probability that any bound of a map fails"
     )
+    notes = InputMultiObject(Str, desc="what else the dictionaries tell, in sentences")
     num_threads = traits.Int(1, usedefault=True, nohash=True, desc="threads over shuffles")
 
 
@@ -127,7 +131,8 @@ class RegionModels(GroupInterface):
             permuted = self._permute(design, contrasts, fits)
             tables = [self._test(c, fits, permuted.get(c.name)) for c in contrasts]
         self._add_voxelwise(contrasts, tables, regions, stack)
-        self._write_contrasts(cwd, contrasts, tables, regions, design, permuted)
+        notes = [self._notes(contrast, regions, fits) for contrast in contrasts]
+        self._write_contrasts(cwd, contrasts, tables, regions, design, permuted, notes)
         self._write_values(cwd, regions, means, design)
         return runtime
 
@@ -187,6 +192,25 @@ class RegionModels(GroupInterface):
             results.append(result)
         return results
 
+    def _notes(self, contrast, regions, fits):
+        """Say which regions of every atlas have no statistic of a contrast, and why."""
+        notes = list(self.inputs.notes) if isdefined(self.inputs.notes) else []
+        for own, fit in zip(regions, fits, strict=True):
+            lost, without_noise = fit.not_tested(contrast.weights, contrast.test)
+            if not lost.any():
+                continue
+            named = np.flatnonzero(lost)
+            names = ", ".join(own.columns[i] for i in named[:_SHOWN_REGIONS])
+            more = f" and {len(named) - _SHOWN_REGIONS} more" * (len(named) > _SHOWN_REGIONS)
+            which = f"{len(named)} of {fit.fitted.sum()} regions of {own.atlas.name}"
+            notes.append(
+                without_statistic_note(
+                    f"{which} ({names}{more})", contrast.name, "not tested", fit.has_missing,
+                    without_noise.sum(),
+                )
+            )  # fmt: skip
+        return notes
+
     def _add_voxelwise(self, contrasts, tables, regions, stack):
         """Add what voxelwise z say of every region."""
         inputs = self.inputs
@@ -200,9 +224,9 @@ class RegionModels(GroupInterface):
             for own, result in zip(regions, results, strict=True):
                 result.update(own.voxelwise(z, *how))
 
-    def _write_contrasts(self, cwd, contrasts, tables, regions, design, permuted):
+    def _write_contrasts(self, cwd, contrasts, tables, regions, design, permuted, notes):
         written, inputs = [], self.inputs
-        for contrast, results in zip(contrasts, tables, strict=True):
+        for contrast, results, told in zip(contrasts, tables, notes, strict=True):
             table = region_table(regions, results)
             settings = {
                 "Contrast": contrast.name,
@@ -218,6 +242,7 @@ class RegionModels(GroupInterface):
                 "TrueDiscoveryAlpha": inputs.ari_alpha if isdefined(inputs.z_files) else None,
                 "Alpha": inputs.alpha,
                 "Families": _families(table, inputs.alpha),
+                "Notes": told,
             }
             path = cwd / f"contrast-{contrast.label}_regions.tsv"
             written.append(write_regions(path, table, settings))

@@ -1,6 +1,5 @@
 """Threshold: what survives height control and cluster extent."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +9,7 @@ from nipype_group.controls import CONTROLS, TAILS, height_controls, side_tested
 from nipype_group.images import read_mask, read_volume, write_volume
 from nipype_group.interfaces.base import LOGGER, File, GroupInputSpec, GroupInterface, isdefined
 from nipype_group.interfaces.random_field import read_random_field
+from nipype_group.json_files import write_json
 from nipype_group.stats.distributions import minus_log10
 from nipype_group.stats.thresholding import threshold_map
 
@@ -93,7 +93,7 @@ class ThresholdMap(GroupInterface):
             self._results[f"{name}_file"] = write_volume(cwd / f"{name}.nii", values, grid, dtype)
         summary = _summary(inputs, tail, z[mask], result, random_field)
         path = cwd / "summary.json"
-        path.write_text(json.dumps(summary, indent=2) + "\n")
+        write_json(path, summary)
         self._results.update(
             peak_logp_file=self._results["logp_file"],
             threshold_z=float(result.threshold_z),

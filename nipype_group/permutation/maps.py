@@ -10,7 +10,7 @@ import numpy as np
 from nipype_group.controls import permutation_control
 from nipype_group.images import Grid, write_volume
 from nipype_group.images.stacks import unmask
-from nipype_group.json_files import read_json
+from nipype_group.json_files import read_json, write_json
 from nipype_group.permutation.shards import write_nulldist
 from nipype_group.stats.clusters import label_clusters
 from nipype_group.stats.discoveries.calibrated_templates import (
@@ -109,6 +109,10 @@ class MergedContrast:
         names = self.statistics.names
         return self._on_scale({n: null_of_maxima(self.result.nulls, n, signs) for n in names})
 
+    def ties(self):
+        """Return the relative difference below which heights are equal, by statistic."""
+        return self.statistics.ties(self.contrast, self.result.observed, self.as_z)
+
     def _on_scale(self, values):
         return values | {"voxel": self.contrast.z(values["voxel"])} if self.as_z else values
 
@@ -136,19 +140,24 @@ def correct_contrasts(merged, alpha, approximation="none", across=False):
         p that each contrast has an effect anywhere by its largest voxel: corrected for all
         contrasts by stepping down where they are one family, else its own.
     """
-    heights, nulls = [m.heights() for m in merged], [m.nulls() for m in merged]
+    heights, nulls, ties = zip(*((m.heights(), m.nulls(), m.ties()) for m in merged), strict=True)
     shared = nulls
     if across:
         shared = [{n: np.max([own[n] for own in nulls], axis=0) for n in nulls[0]}] * len(merged)
     corrected = [
-        {n: correct(n, own[n], null[n], alpha, approximation) for n in own}
-        for own, null in zip(heights, shared, strict=True)
+        {n: correct(n, own[n], null[n], alpha, approximation, tie[n]) for n in own}
+        for own, null, tie in zip(heights, shared, ties, strict=True)
     ]
+    largest = [own["voxel"].argmax() for own in heights]
     maxima = np.array([null["voxel"][0] for null in nulls])
+    ties = [tie["voxel"][voxel] for tie, voxel in zip(ties, largest, strict=True)]
     if across:
-        contrast_p = stepped_down(maxima, np.array([null["voxel"] for null in nulls]))
+        contrast_p = stepped_down(maxima, np.array([null["voxel"] for null in nulls]), ties)
     else:
-        contrast_p = [fwe_p(top, n["voxel"]) for top, n in zip(maxima, nulls, strict=True)]
+        contrast_p = [
+            fwe_p(top, null["voxel"], tie)
+            for top, null, tie in zip(maxima, nulls, ties, strict=True)
+        ]
     return corrected, [float(p) for p in contrast_p]
 
 
@@ -262,8 +271,8 @@ def _write_result(directory, merged, observed, name, corrected, about):
         "SearchVolumeVoxels": len(observed[merged.family]),
         "SurvivingVoxels": int((flat > 0).sum()),
         "Clusters": int(flat.max(initial=0)),
-        "LargestStatistic": float(observed.max()),
-        "SmallestStatistic": float(observed.min()),
+        "LargestStatistic": float(observed[merged.family].max()),
+        "SmallestStatistic": float(observed[merged.family].min()),
         "SmallestCorrectedP": float(own.p.min()),
         **about,
         "NearAlpha": own.precision(merged.exhaustive),
@@ -280,7 +289,7 @@ def _write_result(directory, merged, observed, name, corrected, about):
             },
         }
     path = directory / f"{merged.label}_{name}_summary.json"
-    path.write_text(json.dumps(summary, indent=2) + "\n")
+    write_json(path, summary)
     return {
         "contrast_names": merged.name,
         "statistics": name,

@@ -9,7 +9,7 @@ import numpy as np
 
 from nipype_group.choices import METHODS
 from nipype_group.design.contrasts import Contrast, is_between_participants
-from nipype_group.json_files import read_json
+from nipype_group.json_files import read_json, write_json
 from nipype_group.stats.linear.aspin_welch import AspinWelch
 from nipype_group.stats.linear.least_squares import independent_rows
 from nipype_group.stats.linear.partition import holds, partition
@@ -527,7 +527,7 @@ def write_plan(directory, plan):
         },
     }
     paths = directory / "plan.json", directory / "scheme.json", directory / "plan.txt"
-    paths[0].write_text(json.dumps(about, indent=2) + "\n")
+    write_json(paths[0], about)
     paths[1].write_text(json.dumps(scheme) + "\n")
     paths[2].write_text(plan.describe() + "\n")
     return tuple(str(p) for p in paths)

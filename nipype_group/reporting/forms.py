@@ -125,7 +125,7 @@ _FORMS = {
     "mask": {"Description": str, "Notes?": [str], str: object},
     "clusters": THRESHOLDED,
     "quality": DICTIONARY,
-    "regions": DICTIONARY,
+    "regions": {"TableSettings": {"Notes?": [str], str: object}, str: _COLUMNS},
     "tdp": DICTIONARY,
 }
 PROVENANCE = {

@@ -96,7 +96,9 @@ def log_sf_t(t, dof):
     # hypot keeps the logarithm where t^2 overflows; near 0 the complement keeps a tiny t^2.
     length = np.hypot(np.sqrt(dof), t)
     both = _log_betainc(dof / 2, 0.5, np.square(np.sqrt(dof) / length))
-    inner = special.betainc(0.5, dof / 2, np.square(t / length))
+    # Of an infinite t, whose length is infinite too, the share is 1.
+    share = np.divide(t, length, out=np.ones_like(length), where=np.isfinite(length))
+    inner = special.betainc(0.5, dof / 2, np.square(share))
     both = np.where(inner < 0.5, np.log1p(-np.minimum(inner, 0.5)), both)
     upper = both - np.log(2)
     return np.where(t >= 0, upper, np.log1p(-np.exp(upper)))
@@ -197,11 +199,15 @@ def interpolated_t_to_z(t, dof):
 def f_to_z(f, dof_num, dof_den):
     """Return the z with the same upper tail as F; negative where P(F >= f) is above one half.
 
+    An F of 0, as of groups whose means are the same number, has the z of the smallest number
+    above 0, so that every z is finite.
+
     Examples
     --------
     >>> f_to_z(np.array([0.0, 1.0, 60.0]), 2, 20).round(3).tolist()
-    [-inf, 0.291, 5.789]
+    [-37.519, 0.291, 5.789]
     """
+    f = np.maximum(f, np.finfo(float).tiny)
     upper = log_sf_f(f, dof_num, dof_den)
     lower = _log_cdf_f(f, dof_num, dof_den)
     return np.where(upper < lower, -special.ndtri_exp(upper), special.ndtri_exp(lower))

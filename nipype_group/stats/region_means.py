@@ -8,7 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nipype_group.stats.linear.least_squares import VoxelPatterns, contrast_maps, fit_by_pattern
+from nipype_group.stats.linear.least_squares import (
+    VoxelPatterns,
+    contrast_maps,
+    effect_without_noise,
+    fit_by_pattern,
+)
 from nipype_group.stats.multiple_testing import adjust
 from nipype_group.stats.permutation.p_values import fwe_p, null_of_maxima
 from nipype_group.stats.permutation.run import run_shuffles
@@ -118,7 +123,38 @@ class RegionFit:
         return len(self.patterns.missing) > 1
 
     def _tested(self, weights):
-        return self.patterns.determine(weights)[self.patterns.number]
+        """Tell which regions have a statistic, as voxels have it."""
+        determined = self.patterns.determine(weights)[self.patterns.number]
+        return determined & (self.residual_variance > 0)
+
+    def _maps(self, weights, test, tail):
+        fit = self.betas, self.residual_variance
+        how = self.covariance, self.dof, tail
+        if self.has_missing:
+            how = self.patterns.covariance, self.patterns.dof, tail, self.patterns.number
+            how += (self.patterns.determine(weights),)
+        return contrast_maps(weights, test, *fit, *how)[0]
+
+    def not_tested(self, weights, test):
+        """Tell which fitted regions have no statistic of a contrast, and which of these an effect.
+
+        Parameters
+        ----------
+        weights, test
+            As for `contrast_maps`.
+
+        Returns
+        -------
+        lost, without_noise : bool arrays, shape (k,)
+            The second have an effect and nothing that it could be held against.
+        """
+        maps = self._maps(weights, test, "two-sided")
+        lost, without_noise = np.zeros((2, len(self.fitted)), dtype=bool)
+        lost[self.fitted] = ~self._tested(weights)
+        without_noise[self.fitted] = effect_without_noise(
+            maps["effect"], maps["variance"], self.betas
+        )
+        return lost, without_noise
 
     def _spread(self, values, tested):
         """Put values of the tested regions in the places of all, NaN elsewhere."""
@@ -140,13 +176,7 @@ class RegionFit:
             effect, variance, stat, dof, zscore, p_unc, effect_size, and the adjusted p of
             `ADJUSTED`; NaN where a region has no statistic, which is no test of the family.
         """
-        fit = self.betas, self.residual_variance
-        how = self.covariance, self.dof, tail
-        if self.has_missing:
-            how = self.patterns.covariance, self.patterns.dof, tail, self.patterns.number
-            how += (self.patterns.determine(weights),)
-        maps, _ = contrast_maps(weights, test, *fit, *how)
-        tested = self._tested(weights)
+        maps, tested = self._maps(weights, test, tail), self._tested(weights)
         maps = {name: values[tested] for name, values in maps.items()}
         p = np.minimum(maps.pop("p"), 1.0)
         maps |= {"zscore": maps.pop("z"), "p_unc": p, "dof": self.patterns.voxel_dof[tested]}
@@ -192,7 +222,8 @@ class RegionFit:
         )  # fmt: skip
         heights = statistics.heights(result.observed["voxel"], contrast.signed)
         null = null_of_maxima(result.nulls, "voxel", statistics.signs(contrast.signed))
-        return self._spread(fwe_p(heights, null), tested)
+        ties = statistics.ties(contrast, result.observed)["voxel"]
+        return self._spread(fwe_p(heights, null, ties), tested)
 
 
 def fit_regions(model, means):

@@ -394,17 +394,28 @@ def _region_settings(settings):
     if not settings.regions or settings.atlases in ((), (NO_ATLAS,)):
         return None
     atlases = None if settings.atlases is None else list(settings.atlases)
+    why_none = _why_regions_are_not_permuted(settings)
     chosen = {
         "atlases": atlases,
-        "n_permutations": (
-            0 if settings.own_statistic or settings.early_stop else settings.n_permutations
-        ),
+        "n_permutations": 0 if why_none else settings.n_permutations,
+        "notes": [f"Regions have no p by permutation: {why_none}"] if why_none else None,
         "seed": settings.seed,
         "shuffling": settings.shuffling,
         "blocks": list(settings.blocks) or None,
         "block_exchange": settings.block_exchange,
     }
     return {name: value for name, value in chosen.items() if value is not None}
+
+
+def _why_regions_are_not_permuted(settings):
+    """Return why regions have no shuffles where voxels have; None where they have."""
+    if not settings.n_permutations:
+        return None
+    if settings.early_stop:
+        return "voxels that stop early leave no largest statistic of a shuffle"
+    if settings.own_variance:
+        return "variance groups and smoothed variances are those of voxels"
+    return None
 
 
 def _connect_report(workflow, report_wf, keep, settings):

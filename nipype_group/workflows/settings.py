@@ -381,9 +381,12 @@ class AnalysisSettings:
     @property
     def own_statistic(self):
         """Whether permutation has another statistic than the model's t and F."""
-        return (
-            self.variance_groups is not None or self.variance_fwhm_mm > 0 or self.min_coverage < 1
-        )
+        return self.own_variance or self.min_coverage < 1
+
+    @property
+    def own_variance(self):
+        """Whether permutation has another variance than the model's."""
+        return self.variance_groups is not None or self.variance_fwhm_mm > 0
 
     @property
     def by_random_fields(self):

@@ -156,6 +156,86 @@ def test_f_has_digits_or_is_refused(observations, shift):
     np.testing.assert_allclose(f, whole, rtol=1e-6)
 
 
+SCALES = [1e-200, 1e-30, 1e-12, 1e-9, 1, 1e9, 1e12, 1e30, 1e200]
+
+
+def f_of(design, expression):
+    """Return F of fixed data, and the contrast."""
+    (contrast,) = build_contrasts([f"f={expression}"], design)
+    data = np.random.default_rng(0).standard_normal((N, 5))
+    betas, residual_ss = design.model.fit(data)
+    how = residual_ss / design.model.dof, design.model.covariance
+    return f_contrast(contrast.weights, betas, *how)[2:], contrast
+
+
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("unit", [1e-25, 1, 1e25])
+def test_a_row_says_the_same_whatever_its_scale_and_that_of_its_columns(observations, scale, unit):
+    formula = "center(age) + group"
+    hypotheses = (
+        ("patient - relative", "age"),
+        ("patient - control", "age", "patient - control"),
+        ("intercept", "age", "patient - relative"),
+    )
+    plain = design_from_formula(formula, observations)
+    observations["age"] = [repr(float(v) * unit) for v in observations["age"]]
+    design = design_from_formula(formula, observations)
+    for rows in hypotheses:
+        (expected, rank), _ = f_of(plain, ";".join(rows))
+        scaled = ";".join(f"{scale!r}*age" if row == "age" else row for row in rows)
+        (found, own_rank), _ = f_of(design, scaled)
+        assert own_rank == rank
+        np.testing.assert_allclose(found, expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize("apart", [1e-3, 1e-6, 1e-8, 1e-10, 1e-12, 1e-13])
+def test_rows_that_are_almost_one_are_refused_and_one_row_twice_is_not(observations, apart):
+    observations["other"] = observations["reaction time"]
+    for name in ("age", "other"):
+        values = observations[name].astype(float)
+        observations[name] = [repr(v) for v in (values - values.mean()) / values.std()]
+    design = design_from_formula("age + other", observations)
+    assert f_of(design, "age; 3*age; 0.1*age")[0][1] == 1
+    assert f_of(design, "age - 0.1*other; 0.3*other - 3*age; age")[0][1] == 2
+    if apart < 1e-5:
+        with pytest.raises(ValueError, match="its rows differ by less than 1e-05 of their length"):
+            f_of(design, f"age; age + {apart}*other")
+        return
+    (found, rank), _ = f_of(design, f"age; age + {apart}*other")
+    np.testing.assert_allclose(found, f_of(design, "age; other")[0][0], rtol=1e-6)
+    assert rank == 2
+
+
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("unit", [1e-25, 1e-9, 1, 1e25])
+def test_what_the_design_does_not_determine_is_refused_on_any_scale(observations, scale, unit):
+    """Group and site are one, and a covariate weighs far more, or less, than they do."""
+    observations["group"] = observations["hand"]
+    observations["site"] = observations["hand"].map({"left": "x", "right": "y"})
+    observations["age"] = [repr(float(v) * unit) for v in observations["age"]]
+    design = design_from_formula("0 + group + site + age", observations)
+    age = f"{scale!r}*age"
+    for refused in ("left - right", f"left - right; {age}", f"left - right + {age}", "right"):
+        with pytest.raises(ValueError, match=r"does not determine (group\[\w+\]|site\[\w\])"):
+            build_contrasts([f"f={refused}"], design)
+    # What both say together is determined, and so is the covariate.
+    for kept in ("`site[y]` + right - left", age, f"`site[y]` + right - left; {age}",
+                 f"left + {age}"):  # fmt: skip
+        build_contrasts([f"f={kept}"], design)
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_rows_between_participants_are_told_whatever_the_other_rows_weigh(observations, scale):
+    observations["participant_id"] = np.repeat([f"sub-{i}" for i in range(6)], 2)
+    observations["condition"] = ["x", "y"] * 6
+    observations["age"] = np.repeat(observations["age"].to_numpy()[:6], 2)
+    design = design_from_formula("condition + age", observations)
+    for rows, between in (("x - y; {}*age", True), ("{}*x - {}*y; age", True),
+                          ("{}*x - {}*y; y - x", False)):  # fmt: skip
+        (contrast,) = build_contrasts([f"f={rows.replace('{}', repr(scale))}"], design)
+        assert any("between participants" in note for note in contrast.notes) == between
+
+
 @pytest.mark.parametrize("formula", ["0 + group + age", "0 + group + center(age)"])
 def test_a_name_of_a_column_and_of_a_level_is_refused(observations, formula):
     observations["group"] = ["age", "young", "old"] * 4

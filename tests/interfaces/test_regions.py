@@ -271,3 +271,23 @@ def test_what_cannot_be_is_refused(stages, atlas, write_map):
         fitted(ran, atlas, min_voxels=0)
     with pytest.raises(FileNotFoundError, match="no atlas named 'phrenology'"):
         fitted(ran, "phrenology")
+
+
+def test_regions_without_a_statistic_and_why_are_told(stages, atlas, labels, small_study):
+    for path in sorted(small_study.rglob("*.nii.gz")):
+        image = nib.load(path)
+        values = np.asarray(image.dataobj).copy()
+        values[labels == 7] = 2.0
+        nib.save(nib.Nifti1Image(values, image.affine), path)
+    ran = stages("age", ["age=age", "mean=intercept"])
+    outputs = fitted(ran, atlas, notes=["Regions have no p by permutation."])
+    age, mean = (settings(path)["Notes"] for path in outputs.regions_jsons)
+    assert age[0] == mean[0] == "Regions have no p by permutation."
+    start = "1 of 3 regions of five-regions (b) have no statistic of"
+    assert age[1].startswith(f"{start} age and are not tested: the design fits their maps exactly")
+    assert "have an effect" not in age[1]
+    assert mean[1].startswith(f"{start} mean")
+    assert mean[1].endswith("1 of them have an effect, and no noise that it could be held against")
+    for table, path in zip(tables_of(outputs.regions_files), outputs.regions_jsons, strict=True):
+        assert table["p_unc"].notna().tolist() == [True, False, True, False, False]
+        assert settings(path)["Families"]["five-regions"]["TestedRegions"] == 2

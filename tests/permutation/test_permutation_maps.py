@@ -10,6 +10,7 @@ import pytest
 from scipy import stats
 
 from nipype_group.images import Grid
+from nipype_group.json_files import read_json
 from nipype_group.permutation.maps import (
     MergedContrast,
     correct_contrasts,
@@ -17,6 +18,7 @@ from nipype_group.permutation.maps import (
     write_contrast,
     write_template,
 )
+from nipype_group.stats.linear.aspin_welch import AspinWelch
 from nipype_group.stats.linear.least_squares import LinearModel
 from nipype_group.stats.linear.partition import partition
 from nipype_group.stats.permutation.methods import ShuffledContrast
@@ -119,6 +121,61 @@ def test_summaries_are_json_without_infinity(family, tmp_path, approximation):
     assert first["Approximation"]["GoodnessOfFit"] == {"anderson_darling": None, "other": 0.5}
 
 
+GROUPS = np.repeat([0, 1, 2], [5, 4, 5])
+TESTS = {
+    "t": ([[1.0, -1, 0]], False),
+    "F of one row": ([[1.0, -1, 0]], True),
+    "F of two rows": ([[1.0, -1, 0], [0, 1, -1]], True),
+}
+VALUES = {"constant": np.full(14, 2.0), "fitted exactly": GROUPS + 1.0}
+
+
+@pytest.mark.parametrize("values", VALUES)
+@pytest.mark.parametrize("approximation", ["none", "gpd"])
+@pytest.mark.parametrize("how", ["plain", "on z", "across", "gaps", "variance groups"])
+@pytest.mark.parametrize("test", TESTS)
+def test_voxels_that_the_design_fits_have_no_statistic_on_any_scale(
+    test, how, approximation, values, tmp_path
+):
+    """Beside a voxel without a value in one map, which takes the others' statistics to z."""
+    (weights, unsigned), rng = TESTS[test], np.random.default_rng(8)
+    data = rng.standard_normal((14, 20))
+    # One such voxel that all maps have, and one that some map lacks where maps lack any.
+    data[:, 3] = data[:, 7] = VALUES[values]
+    if how == "gaps":
+        data[0, 7:9] = np.nan
+    model = LinearModel(np.eye(3)[GROUPS], ("a", "b", "c"))
+    weights = np.array(weights)
+    contrast = ShuffledContrast(
+        partition(model, weights), ShufflingScheme("permute", tuple(GROUPS.tolist()), seed=1),
+        welch=AspinWelch(model, weights, GROUPS) if how == "variance groups" else None,
+        varying_dof=how == "gaps", unsigned=unsigned,
+    )  # fmt: skip
+    statistics = ShuffleStatistics(
+        ("voxel", "mass", "tfce"), cluster_forming_z=1.0,
+        statistic_scale="z" if how in ("on z", "across") else "statistic",
+    )  # fmt: skip
+    mask = np.ones((5, 2, 2), dtype=bool)
+    (result,) = run_shuffles(
+        lambda start, stop: data[:, start:stop], mask, [contrast], statistics, 0, 120
+    )
+    dead = np.isin(np.arange(20), [3, 7])
+    for name in ("voxel", "tfce"):
+        assert np.isfinite(result.observed[name]).all()
+        assert not result.observed[name][dead].any()
+    assert (result.counts["voxel"][dead] == 120).all()
+    merged = MergedContrast(
+        "c", "c", contrast, statistics, result, mask, GRID, how == "across", searched=~dead
+    )
+    (corrected,), _ = correct_contrasts([merged], 0.05, approximation, how == "across")
+    assert corrected["voxel"].p[dead].min() > 0.4
+    _, results = write_contrast(tmp_path, merged, corrected, ABOUT)
+    for written in results:
+        about = read_json(written["summary_files"])
+        kept = result.observed["voxel"][~dead]
+        assert (about["SmallestStatistic"], about["LargestStatistic"]) == (kept.min(), kept.max())
+
+
 def test_survivors_are_where_p_is_at_most_alpha(family, tmp_path):
     merged = family(ShuffleStatistics(tail="negative"))[0]
     (corrected, *_), _ = correct_contrasts([merged], 0.95)
@@ -157,3 +214,48 @@ def test_template_round_trip(family, tmp_path, kind):
     )
     assert found.n_calibration + found.n_training == 120
     json.loads(Path(path).read_text(), parse_constant=pytest.fail)
+
+
+# Groups, contrast rows, distinct permutations, and how many of them name the groups otherwise.
+SYMMETRIC = {
+    "two groups": ([0] * 4 + [1] * 4, [[1.0, -1]], 70, 2),
+    "three groups": ([0, 0, 1, 1, 2, 2], [[1.0, -1, 0], [0, 1, -1]], 90, 6),
+}
+
+
+@pytest.mark.parametrize("noise", [1, 1e-2, 1e-3, 3e-4, 1e-4, 1e-5, 1e-6])
+@pytest.mark.parametrize("how", ["plain", "on z", "across", "a gap", "variance groups"])
+@pytest.mark.parametrize("design", SYMMETRIC)
+def test_no_p_is_smaller_than_that_of_the_labels_exchanged(design, how, noise):
+    """Exchanged labels give the same statistic, of which rounding leaves few digits."""
+    groups, weights, n_shuffles, n_equal = SYMMETRIC[design]
+    weights, mask = np.array(weights), np.ones((3, 3, 2), dtype=bool)
+    model = LinearModel(np.eye(len(weights) + 1)[groups], ("a", "b", "c")[: len(weights) + 1])
+    contrast = ShuffledContrast(
+        partition(model, weights), ShufflingScheme("permute", tuple(groups), exhaustive=True),
+        welch=AspinWelch(model, weights, np.array(groups)) if how == "variance groups" else None,
+        varying_dof=how == "a gap",
+    )  # fmt: skip
+    statistics = ShuffleStatistics(
+        ("voxel", "mass", "tfce"),
+        statistic_scale="z" if how in ("on z", "across") else "statistic",
+    )
+    assert contrast.scheme.n_distinct == n_shuffles
+    for seed in range(6):
+        data = np.random.default_rng(seed).standard_normal((len(groups), 18)) * noise
+        data += 1 + np.array(groups)[:, None]
+        if how == "a gap":
+            data[0, 3] = np.nan
+        data = data.astype(np.float32).astype(float)
+        (result,) = run_shuffles(
+            lambda a, b, data=data: data[:, a:b], mask, [contrast], statistics, 0, n_shuffles
+        )
+        for counts in result.counts.values():
+            assert counts.min() >= n_equal
+        merged = MergedContrast(
+            "c", "c", contrast, statistics, result, mask, GRID, how == "across"
+        )
+        (corrected,), (p,) = correct_contrasts([merged], 0.05, across=how == "across")
+        for own in corrected.values():
+            assert own.p.min() >= n_equal / n_shuffles
+        assert p >= n_equal / n_shuffles

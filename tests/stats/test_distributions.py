@@ -151,13 +151,26 @@ def test_f_with_one_numerator_dof_has_the_two_sided_p_of_t():
     )
 
 
+@pytest.mark.parametrize("dof", [1, 2, 40, 3000])
+@pytest.mark.parametrize("dof_num", [1, 2, 7, 100])
+def test_z_of_f_is_finite_and_does_not_fall_down_to_zero(dof_num, dof):
+    z = f_to_z(np.r_[0.0, 5e-324, np.geomspace(1e-307, 1e3, 50)], dof_num, dof)
+    assert np.isfinite(z).all()
+    assert (np.diff(z[1:]) > 0).all()
+    assert z[0] == z[1] < -25
+
+
+@pytest.mark.parametrize("dof", [1, 5, np.array([1.0, 30.0])])
+def test_infinite_t_has_no_upper_tail(dof):
+    np.testing.assert_array_equal(np.exp(log_sf_t(np.array([np.inf, -np.inf]), dof)), [0, 1])
+
+
 def test_z_of_f_is_negative_below_the_median_and_rises_through_it():
     f = np.r_[np.geomspace(1e-8, 1e5, 600)]
     z = f_to_z(f, 3, 40)
     assert (np.diff(z) > 0).all()
     median = stats.f.ppf(0.5, 3, 40)
     assert f_to_z(median, 3, 40) == pytest.approx(0, abs=1e-12)
-    assert f_to_z(0.0, 3, 40) == -np.inf
     np.testing.assert_allclose(
         special.log_ndtr(z[:50]), np.log(stats.f.cdf(f[:50], 3, 40)), rtol=1e-11
     )

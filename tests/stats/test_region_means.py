@@ -223,10 +223,40 @@ def test_a_region_without_a_group_has_no_statistic_and_is_no_test(matrix, maps, 
     )
 
 
-def test_a_region_of_equal_values_has_p_1(matrix, maps, numbers):
+@pytest.mark.parametrize("gap", [False, True])
+@pytest.mark.parametrize("tail", TAILS)
+@pytest.mark.parametrize(("test", "rows"), [("t", [[0, 0, 1.0]]), ("F", [[0, 1.0, 0], [0, 0, 1]])])
+def test_regions_that_the_design_fits_are_no_tests(matrix, maps, numbers, test, rows, tail, gap):
+    """Equal values, and groups that differ by exactly 1, up to the rounding of float32."""
     (means,) = region_means(maps, [numbers])
     means[:, 2] = 4.0
-    found = fit_regions(LinearModel(matrix, names(matrix)), means).contrast(
-        np.array([[0, 1.0, 0]]), "t", "positive"
+    means[:, 4] = matrix[:, 2] + np.float32(0.1)
+    means[:, 4] += np.arange(N) % 3 * 2.0**-30
+    if gap:
+        means[0, [4, 9]] = np.nan
+    model, weights = LinearModel(matrix, names(matrix)), np.array(rows)
+    fit = fit_regions(model, means)
+    found = fit.contrast(weights, test, tail)
+    others = np.isfinite(means).any(axis=0)
+    others[[2, 4]] = False
+    for values in found.values():
+        np.testing.assert_array_equal(np.isfinite(values), others)
+    np.testing.assert_allclose(
+        found["p_bonferroni"][others], np.minimum(found["p_unc"][others] * others.sum(), 1)
     )
-    assert (found["stat"][2], found["zscore"][2], found["p_unc"][2]) == (0, 0, 1)
+    lost, without_noise = fit.not_tested(weights, test)
+    assert (np.flatnonzero(lost).tolist(), np.flatnonzero(without_noise).tolist()) == ([2, 4], [4])
+    # Nor do they take part in shuffles.
+    design = Design(
+        pd.DataFrame({"participant_id": [str(i) for i in range(N)]}), matrix, names(matrix)
+    )
+    contrast, permutation = Contrast("c", test, weights, "c"), ContrastTest(
+        ShuffleStatistics(tail=tail), varying_dof=gap
+    )  # fmt: skip
+    plan = make_plan(design, [contrast], 50, 1, permutation)
+    ((name, family),) = plan.families.items()
+    how = permutation.shuffled(model, contrast, family.scheme), plan.n_shuffles(name), tail
+    p = fit.permutation_p(weights, *how)
+    np.testing.assert_array_equal(np.isfinite(p), others)
+    alone = fit_regions(model, np.where(others, means, np.nan)).permutation_p(weights, *how)
+    np.testing.assert_array_equal(p, alone)

@@ -8,6 +8,7 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
+from nipype.interfaces.base import isdefined
 from nipype.interfaces.utility import Function, IdentityInterface
 from nipype.pipeline.engine import MapNode, Node, Workflow
 
@@ -301,3 +302,23 @@ def stack_shape(path):
     import nibabel as nib
 
     return list(nib.load(path).shape)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "why"),
+    [
+        ({}, None),
+        ({"min_coverage": 0.5}, None),
+        ({"statistic_scale": "z", "statistics": ("voxel", "tfce")}, None),
+        ({"variance_groups": "group"}, "variance groups and smoothed variances"),
+        ({"variance_fwhm_mm": 6.0}, "variance groups and smoothed variances"),
+        ({"early_stop": 20}, "voxels that stop early"),
+    ],
+)
+def test_regions_are_permuted_or_say_why_they_are_not(chosen, why):
+    settings = AnalysisSettings(("age=age",), formula="age", n_permutations=100, **chosen)
+    regions = init_group_wf(settings=settings).get_node("report_wf.regions").inputs
+    assert regions.n_permutations == (0 if why else 100)
+    assert isdefined(regions.notes) == bool(why)
+    if why:
+        assert why in regions.notes[0]

@@ -117,6 +117,7 @@ def _context(folder, viewer):
             *folder.read_json("design").get("Notes", []),
             *folder.read_json("mask", desc="group").get("Notes", []),
             *(note for contrast in folder.contrasts for note in contrast.notes),
+            *_notes_of_regions(folder),
         ],
         "generator": f"nipype_group {__version__}",
     }
@@ -318,6 +319,16 @@ def _regions(folder, label):
     path = folder.find("regions", ".tsv", contrast=label, desc="model")
     title = "Models of atlas regions, those of the smallest p first"
     return file_table(path, title, frame, titles, _REGION_ROWS)
+
+
+def _notes_of_regions(folder):
+    """Return what the models of regions tell, once where it is about all contrasts."""
+    about = [
+        folder.read_json("regions", contrast=contrast.label, desc="model")
+        for contrast in folder.contrasts
+    ]
+    texts = [own["TableSettings"].get("Notes", []) for own in about if own]
+    return dict.fromkeys(text for own in texts for text in own)
 
 
 def _permutation(folder, contrast, results):

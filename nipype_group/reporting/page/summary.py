@@ -72,6 +72,11 @@ def _notes(group):
     for path in sorted(group.glob("*contrasts.json")):
         for contrast in read_json(path, form_of("contrasts"))["Contrasts"]:
             yield from contrast.get("Notes", ())
+    of_regions = [
+        read_json(path, form_of("regions"))["TableSettings"].get("Notes", ())
+        for path in sorted(group.glob("*_desc-model_regions.json"))
+    ]
+    yield from dict.fromkeys(text for texts in of_regions for text in texts)
     of_atlases = [
         read_json(path, THRESHOLDED)["TableSettings"].get("AtlasWarnings", ())
         for path in sorted(group.glob("*_clusters.json"))

@@ -5,7 +5,7 @@ from functools import cached_property, lru_cache
 
 import numpy as np
 
-from nipype_group.stats.decompositions import decompose, inverse
+from nipype_group.stats.decompositions import complement, decompose, inverse
 from nipype_group.stats.distributions import f_to_z, log_sf_f, log_sf_t, t_to_z
 from nipype_group.stats.matrix_products import multiply, residuals_of, sum_of_squares
 
@@ -13,6 +13,10 @@ from nipype_group.stats.matrix_products import multiply, residuals_of, sum_of_sq
 _LAST_PLACE = 2.0**-23
 # Part of the betas that rounding leaves of an effect of 0.
 _NO_EFFECT = 1e-6
+# Share of a direction, or of a sum of weights along it, that rounding may leave of 0.
+_NO_PART = 1e-8
+# Length that rounding leaves of a row of length 1 which is a combination of others.
+_SAME_ROW = 1e-14
 
 
 def is_rounding(residual_ss, data):
@@ -126,11 +130,9 @@ class LinearModel:
         ValueError
             Naming the columns that the data cannot tell apart.
         """
-        if not self.row_space.holds(weights):
-            rows = self.row_space.rows
-            null_space = np.abs(residuals_of(rows.T, np.eye(rows.shape[1]))).max(axis=0) > 1e-8
-            used = (np.abs(weights) > 0).any(axis=0) & null_space
-            names = [c for c, u in zip(self.columns, used, strict=True) if u]
+        undetermined = self.row_space.undetermined(weights)
+        if undetermined.any():
+            names = [c for c, u in zip(self.columns, undetermined, strict=True) if u]
             raise ValueError(
                 f"Contrast {name!r} cannot be estimated: the design does not determine "
                 f"{', '.join(names)} (rank {self.rank} of {len(self.columns)} columns). "
@@ -208,24 +210,74 @@ class RowSpace:
     rows: np.ndarray
     scale: np.ndarray
 
+    @cached_property
+    def null_directions(self):
+        """Combinations of the columns that are 0 in every map, shape (p - rank, p).
+
+        Each is one column that depends on others, and as few of these as it takes: what a
+        contrast weighs elsewhere, however heavily, is no part of it.
+        """
+        directions = np.array(complement(self.rows.T).T)
+        for done in range(len(directions)):
+            # The largest number left is 1 in its direction, and 0 in all others.
+            left = np.abs(directions[done:])
+            row, column = np.unravel_index(left.argmax(), left.shape)
+            directions[[done, done + row]] = directions[[done + row, done]]
+            directions[done] /= directions[done, column]
+            others = np.arange(len(directions)) != done
+            directions[others] -= np.outer(directions[others, column], directions[done])
+        # What rounding leaves of columns that have no part in a direction.
+        directions[np.abs(directions) < _NO_PART] = 0.0
+        return directions
+
+    def undetermined(self, weights):
+        """Return the columns of a contrast, shape (r, p), that are not determined, shape (p,)."""
+        scaled = weights / self.scale
+        found = np.zeros(len(self.scale), dtype=bool)
+        for direction in self.null_directions:
+            parts = scaled * direction
+            moved = np.abs(parts.sum(axis=1)) > _NO_PART * np.abs(parts).sum(axis=1)
+            found |= (parts[moved] != 0).any(axis=0)
+        return found
+
     def holds(self, weights):
         """Return whether all rows of a contrast, shape (r, p), are determined."""
-        scaled = weights / self.scale
-        lost = residuals_of(self.rows.T, scaled.T)
-        return bool(np.abs(lost).max() <= 1e-8 * max(np.abs(scaled).max(), 1e-300))
+        return not self.undetermined(weights).any()
 
 
 def independent_rows(weights):
     """Return rows spanning the same hypothesis without redundancy, shape (rank, p).
 
+    A row says the same whatever its scale; one that is a combination of others, up to rounding,
+    says nothing.
+
     Examples
     --------
     >>> independent_rows(np.array([[1.0, -1, 0], [0, 1, -1], [1, 0, -1]])).shape
     (2, 3)
+    >>> independent_rows(np.array([[1e-15, 0, 0], [0, 1e12, 0]])).shape
+    (2, 3)
     """
-    weights = np.asarray(weights, dtype=float)
-    longest = np.sqrt(np.square(weights).sum(axis=0).max())
-    return decompose(weights, 1e-10 * longest).rows
+    return decompose(_of_length_one(weights), _SAME_ROW).rows
+
+
+def rows_apart(rows, least):
+    """Return how many rows, shape (r, n), differ from all others by a share of their length.
+
+    Examples
+    --------
+    >>> rows_apart(np.array([[1.0, 0], [1, 1e-7], [1, 1]]), 1e-5)
+    2
+    """
+    return decompose(_of_length_one(rows).T, least).rank
+
+
+def _of_length_one(rows):
+    """Return rows divided by their lengths, without those of 0."""
+    rows = np.asarray(rows, dtype=float)
+    largest = np.abs(rows).max(axis=1)
+    rows = rows[largest > 0] / largest[largest > 0, None]
+    return rows / np.sqrt(np.square(rows).sum(axis=1))[:, None]
 
 
 def _ratio(numerator, denominator):

@@ -13,7 +13,6 @@ from functools import partial
 import numpy as np
 
 from nipype_group.stats.permutation.kernels import reaches
-from nipype_group.stats.permutation.methods import TIE_TOLERANCE
 from nipype_group.stats.permutation.precision import negative_binomial_p
 from nipype_group.stats.permutation.scan import TAIL_SIGNS
 from nipype_group.stats.permutation.tiles import Tiles, shuffles_per_pass
@@ -98,8 +97,7 @@ def _advance(tiles, statistics, rows, first, n_required, counts, numbers, index)
     """Count the shuffles that reach the voxels of a tile; counts and numbers are changed."""
     tile, contrast = tiles[index], tiles.contrast
     counts, numbers = counts[tile.span], numbers[:, tile.span]
-    reference = statistics.heights(tile.observed, contrast.signed)
-    reference = reference - TIE_TOLERANCE * np.abs(reference)
+    reference = contrast.lowest_tie(statistics.heights(tile.observed, contrast.signed))
     active = np.flatnonzero(counts < n_required)
     for start in range(0, len(rows), _SHUFFLES_PER_LOOK):
         if len(active) == 0:

@@ -39,7 +39,8 @@ def statistic_maps(tiles, first, last, observed=None):
         # In pieces that stay in the cache.
         values = contrast.statistic(partial_correlations(products, contrast))
         if contrast.varying_dof:
-            values = contrast.z_of_plain(values)
+            # A voxel without residual variance has no statistic; an F of 0 has a z far below 0.
+            values = np.where(tile.length > 0, contrast.z_of_plain(values), 0.0)
         if tile.incomplete is not None:
             values[:, tile.incomplete.places] = tile.incomplete.z(rows, products, tile.real)
         maps[shuffles, tile.span] = values

@@ -25,6 +25,8 @@ from nipype_group.stats.permutation.scheme import ShufflingScheme
 # Equal shufflings reach equal statistics up to this relative error once nuisance is fitted: sums
 # of a thousand maps round by 1e-13, and differences from 8e-11 on are real ones.
 TIE_TOLERANCE = 1e-11
+# Statistics so large that rounding leaves them less than a digit tie within this.
+_WIDEST_TIE = 0.5
 # A shuffled effect of which less than this share lies outside the nuisance tests nothing.
 _NOTHING_LEFT = 1e-9
 # Share of a sum of squares below which a difference of squares has lost too many digits.
@@ -139,8 +141,54 @@ class ShuffledContrast:
 
     @property
     def tie(self):
-        """Relative difference below which statistics are equal."""
+        """Relative difference below which correlations are equal."""
         return TIE_TOLERANCE if self.partition.nuisance.shape[1] else 0.0
+
+    @property
+    def _rounding(self):
+        """Error of the product of a row and a series, both of unit length."""
+        return self.scheme.n_maps * np.finfo(float).eps
+
+    def lowest_tie(self, correlation):
+        """Return the smallest correlation that equals each but for rounding."""
+        # Whole numbers and the like tie up to the rounding of a product of unit vectors.
+        return correlation - np.maximum(self.tie * np.abs(correlation), self._rounding)
+
+    def tie_tolerance(self, statistic, as_z=False, dof=None):
+        """Return the relative difference below which statistics as large as these are equal.
+
+        Correlations R round by the same whatever their size, t and F by 1 / (1 - R^2) times as
+        much: t of thousands have few digits left.
+
+        Parameters
+        ----------
+        statistic : array
+            As the contrast has them.
+        as_z : bool
+            Whether these are z of its statistic instead.
+        dof : int or array, optional
+            Residual degrees of freedom of voxels that some maps lack; those of all maps without.
+
+        Examples
+        --------
+        >>> from nipype_group.stats.permutation.scheme import ShufflingScheme
+        >>> split = Partition(np.full((17, 1), 17**-0.5), np.empty((17, 0)), 16)
+        >>> contrast = ShuffledContrast(split, ShufflingScheme("flip", (0,) * 17))
+        >>> [f"{tie:.0e}" for tie in contrast.tie_tolerance(np.array([3.0, -5000]))]
+        ['1e-11', '1e-08']
+        """
+        statistic, dof = np.abs(statistic), self.dof if dof is None else np.maximum(dof, 1)
+        with np.errstate(over="ignore"):
+            if as_z or self._is_z:
+                # P(T > t), and so z, go as the power -dof / 2 of 1 + t^2 / dof.
+                explained = np.expm1(np.square(statistic) / dof)
+            elif self.signed:
+                explained = np.square(statistic) / dof
+            else:
+                explained = statistic * self.rank / dof
+            # Two statistics are compared, and F is about the square of R.
+            rounding = 2 * self._rounding * (1 + explained)
+        return np.clip(rounding, TIE_TOLERANCE, _WIDEST_TIE)
 
     @property
     def _way(self):
@@ -307,7 +355,9 @@ class ShuffledContrast:
         if self.signed:
             return interpolated_t_to_z(statistic, dof)
         # Of one row AspinWelch gives v, whose square is G.
-        return f_to_z(np.square(statistic) if self.rank == 1 else statistic, self.rank, dof)
+        f = np.square(statistic) if self.rank == 1 else statistic
+        # A voxel without a statistic has 0.
+        return np.where(f > 0, f_to_z(f, self.rank, dof), 0.0)
 
 
 def shuffled_rows(partition, method):

@@ -82,7 +82,8 @@ class IncompleteVoxels:
     places : int array, shape (u,)
         Where they stand in the tile.
     dof : int array, shape (u,)
-        Residual degrees of freedom; 0 where the maps that are left do not determine the contrast.
+        Residual degrees of freedom; 0 where the maps that are left do not determine the contrast,
+        or the design fits them exactly.
     missing : int32 array
         Maps that the first voxel lacks, then those of the second, and so on.
     starts : int array, shape (u + 1,)
@@ -219,14 +220,14 @@ def _kept(design, n_nuisance):
 
 
 def _residuals(design, data, n_nuisance):
-    """Return residuals of unit length and their degrees of freedom."""
+    """Return residuals of unit length and their degrees of freedom, 0 where the design fits."""
     nuisance = decompose(design[:, :n_nuisance], _DEPENDENT).basis
     basis = decompose(design, _DEPENDENT).basis
     residuals = residuals_of(nuisance, data)
     alive = ~is_rounding(sum_of_squares(residuals_of(basis, data)), data)
     length = np.sqrt(sum_of_squares(residuals))
     unit = np.divide(residuals, length, out=np.zeros_like(residuals), where=alive)
-    return unit, len(design) - basis.shape[1]
+    return unit, np.where(alive, len(design) - basis.shape[1], 0)
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")

@@ -31,7 +31,7 @@ def null_of_maxima(nulls, name, signs):
     return np.max([nulls[f"{name}_{SIDE_NAMES[sign]}"] for sign in signs], axis=0)
 
 
-def fwe_counts(heights, null):
+def fwe_counts(heights, null, ties=TIE_TOLERANCE):
     """Count the shuffles, the unshuffled one included, whose maximum reaches each height.
 
     Parameters
@@ -40,6 +40,8 @@ def fwe_counts(heights, null):
         Large meaning extreme.
     null : array, shape (N + 1,)
         Maxima of all shuffles, 0 included.
+    ties : float or array of the shape of heights
+        Relative difference below which values are equal, see `ShuffleStatistics.ties`.
 
     Examples
     --------
@@ -47,21 +49,22 @@ def fwe_counts(heights, null):
     [1, 3]
     """
     ordered = np.sort(null)
-    lowest = heights - TIE_TOLERANCE * np.abs(heights)
+    lowest = heights - ties * np.abs(heights)
     return len(ordered) - np.searchsorted(ordered, lowest, side="left")
 
 
-def fwe_p(heights, null):
+def fwe_p(heights, null, ties=TIE_TOLERANCE):
     """Return familywise-error corrected p: the share of maxima that reach each height.
 
-    Westfall and Young 1993; Nichols and Holmes 2002, HBM 15:1.
+    Westfall and Young 1993; Nichols and Holmes 2002, HBM 15:1. Parameters are those of
+    `fwe_counts`.
 
     Examples
     --------
     >>> fwe_p(np.array([3.0, 1.0]), np.array([3.0, 1.0, 2.0, 0.5])).tolist()
     [0.25, 0.75]
     """
-    return fwe_counts(heights, null) / len(null)
+    return fwe_counts(heights, null, ties) / len(null)
 
 
 def critical_value(null, alpha):
@@ -101,6 +104,8 @@ class Corrected:
         Error rate.
     fit : TailFit or None
         Approximation of the null, where one was asked for.
+    ties : float or array, shape (v,)
+        Relative difference below which heights are equal.
     """
 
     name: str
@@ -110,6 +115,7 @@ class Corrected:
     null: np.ndarray
     alpha: float
     fit: TailFit | None = None
+    ties: float | np.ndarray = TIE_TOLERANCE
 
     @property
     def survives(self):
@@ -144,8 +150,10 @@ class Corrected:
         """
         if exhaustive or self.fit is not None or len(self.null) == 0:
             return []
-        distinct = np.unique(self.heights[self.heights > 0])[::-1]
-        counts = fwe_counts(distinct, self.null)
+        distinct, at = np.unique(self.heights, return_index=True)
+        above = np.flatnonzero(distinct > 0)[::-1]
+        distinct, ties = distinct[above], np.broadcast_to(self.ties, self.heights.shape)[at[above]]
+        counts = fwe_counts(distinct, self.null, ties)
         low, high = p_interval(counts, len(self.null))
         doubtful = np.flatnonzero((low <= self.alpha) & (high >= self.alpha))
         # The nearest to alpha say most.
@@ -167,7 +175,7 @@ class Corrected:
         return rows
 
 
-def correct(name, heights, null, alpha, approximation="none"):
+def correct(name, heights, null, alpha, approximation="none", ties=TIE_TOLERANCE):
     """Correct one statistic of one contrast for its family.
 
     Parameters
@@ -182,6 +190,8 @@ def correct(name, heights, null, alpha, approximation="none"):
         Familywise error rate.
     approximation : {"none", "gpd", "gamma"}
         Approximation of the null's tail, see `approximate_p`.
+    ties : float or array, shape (v,)
+        Relative difference below which heights are equal, see `ShuffleStatistics.ties`.
 
     Returns
     -------
@@ -192,7 +202,7 @@ def correct(name, heights, null, alpha, approximation="none"):
             f"p_approximation is one of {', '.join(APPROXIMATIONS)}, got {approximation!r}"
         )
     if approximation == "none":
-        p, fit = fwe_p(heights, null), None
+        p, fit = fwe_p(heights, null, ties), None
         log_p = np.log(p)
     else:
         fit = approximate_p(null, heights, approximation, TIE_TOLERANCE)
@@ -200,7 +210,7 @@ def correct(name, heights, null, alpha, approximation="none"):
     if name in ("extent", "mass"):
         outside = heights <= 0
         p, log_p = np.where(outside, 1.0, p), np.where(outside, 0.0, log_p)
-    return Corrected(name, heights, p, log_p, null, alpha, fit)
+    return Corrected(name, heights, p, log_p, null, alpha, fit, ties)
 
 
 def cluster_heights(statistic, statistics, contrast, neighbours):
@@ -251,7 +261,7 @@ def uncorrected(counts, n_shuffles, searched=slice(None)):
     return log_p, log_q
 
 
-def stepped_down(maxima, nulls):
+def stepped_down(maxima, nulls, ties=TIE_TOLERANCE):
     """Return p of each contrast as a whole, corrected for all of them by stepping down.
 
     The contrast with the largest maximum is compared with the maximum over all contrasts of
@@ -264,6 +274,8 @@ def stepped_down(maxima, nulls):
         Largest height of each contrast.
     nulls : array, shape (c, N + 1)
         Maxima of the same shuffles.
+    ties : float or array, shape (c,)
+        Relative difference below which maxima are equal to that of a contrast.
 
     Returns
     -------
@@ -276,9 +288,9 @@ def stepped_down(maxima, nulls):
     [0.25, 0.5]
     """
     order = np.argsort(-np.asarray(maxima), kind="stable")
-    p, largest = np.empty(len(order)), 0.0
+    p, largest, ties = np.empty(len(order)), 0.0, np.broadcast_to(ties, len(order))
     for step, contrast in enumerate(order):
         left = np.max(nulls[order[step:]], axis=0)
-        largest = max(largest, float(fwe_p(maxima[contrast], left)))
+        largest = max(largest, float(fwe_p(maxima[contrast], left, ties[contrast])))
         p[contrast] = largest
     return p

@@ -14,7 +14,6 @@ import numpy as np
 
 from nipype_group.stats.neighbours import neighbour_list
 from nipype_group.stats.permutation.maps import SHUFFLES_PER_BLOCK, statistic_maps
-from nipype_group.stats.permutation.methods import TIE_TOLERANCE
 from nipype_group.stats.permutation.scan import scan_shuffles
 from nipype_group.stats.permutation.statistics import (
     enhanced_maps,
@@ -34,7 +33,8 @@ class ShuffleResult:
     ----------
     observed : dict
         ``voxel`` (t or F) and, where asked for, ``tfce`` (the negative side below 0) of the data
-        as they are, to float64 arrays of shape (v,).
+        as they are, to float64 arrays of shape (v,). Where maps lack voxels, ``dof`` to the
+        residual degrees of freedom of every voxel.
     counts : dict
         The same names to int64 arrays, shape (v,): shuffles at least as extreme as the observed
         value, on the side of the tail.
@@ -71,18 +71,25 @@ class _ContrastRun:
 
     def observe(self, pool):
         """Compute the statistics of the data as they are."""
-        observed = pool.map(lambda index: self._tiles[index].observed, range(len(self._tiles)))
-        statistic = self.contrast.statistic(np.concatenate(list(observed)))
+        tiles = pool.map(lambda index: self._of_tile(self._tiles[index]), range(len(self._tiles)))
+        correlation, dof = map(np.concatenate, zip(*tiles, strict=True))
+        statistic = self.contrast.statistic(correlation)
         # Made as maps of shuffles are, so that a mirrored one has the same bits, even where
         # statistics are huge and have few digits.
         whole = statistic
         if self._takes_maps and self.contrast.starts_with_the_data:
             whole = statistic_maps(self._tiles, 0, 1)[0]
         self.observed = {"voxel": whole if self.contrast.needs_maps else statistic}
+        if self.contrast.varying_dof:
+            self.observed["dof"] = dof
         if "tfce" in self._statistics.names:
             scaled = self._statistics.scaled(self.contrast, whole)
             self._highest = {1: scaled.max(), -1: -scaled.min()}
             self.observed["tfce"] = self._enhanced(whole[None])[0]
+        self._ties = self._statistics.ties(self.contrast, self.observed)
+
+    def _of_tile(self, tile):
+        return tile.observed, tile.dof(self.contrast)
 
     @property
     def _takes_maps(self):
@@ -135,16 +142,27 @@ class _ContrastRun:
         signed, statistics, counts, nulls = self.contrast.signed, self._statistics, {}, {}
         if "voxel" in names:
             nulls |= side_maxima("voxel", maps, (1, -1) if signed else (1,))
-            counts["voxel"] = _at_least(maps, self.observed["voxel"], statistics, signed)
+            counts["voxel"] = self._at_least("voxel", maps)
         if statistics.forms_clusters and "voxel" in names:
             neighbours = self._neighbours[statistics.connectivity]
             nulls |= largest_of_maps(maps, statistics, self.contrast, neighbours)
         if "tfce" in names:
             enhanced = self._enhanced(maps)
             nulls |= self._largest_enhanced(enhanced)
-            counts["tfce"] = _at_least(enhanced, self.observed["tfce"], statistics, signed)
+            counts["tfce"] = self._at_least("tfce", enhanced)
         tops = _most_extreme(maps, statistics, signed) if statistics.n_top else _NO_TOPS
         return counts, nulls, tops
+
+    def _at_least(self, name, maps):
+        """Count the maps that reach the observed value, on the side of the tail."""
+        signed, heights = self.contrast.signed, self._statistics.heights
+        reference = heights(self.observed[name], signed)
+        reference = reference - self._ties[name] * np.abs(reference)
+        counts = np.zeros(len(reference), np.int64)
+        # One by one: a copy of all maps would be as large as they are.
+        for values in maps:
+            counts += heights(values, signed) >= reference
+        return counts
 
     def take(self, part):
         """Keep what a range gave; ranges come in order."""
@@ -158,17 +176,6 @@ class _ContrastRun:
         """Return the `ShuffleResult` of all ranges."""
         _, nulls, tops = _put_together(self._parts)
         return ShuffleResult(self.observed, self._counts, nulls, tops)
-
-
-def _at_least(maps, observed, statistics, signed):
-    """Count the maps that reach the observed value, on the side of the tail."""
-    reference = statistics.heights(observed, signed)
-    reference = reference - TIE_TOLERANCE * np.abs(reference)
-    counts = np.zeros(len(reference), np.int64)
-    # One by one: a copy of all maps would be as large as they are.
-    for values in maps:
-        counts += statistics.heights(values, signed) >= reference
-    return counts
 
 
 def _most_extreme(maps, statistics, signed):

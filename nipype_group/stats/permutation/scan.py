@@ -68,9 +68,7 @@ class _Batch:
             to_correlations(products, contrast.effect_rows, tile.n_real, self._smallest_rest)
         observed = tile.observed
         reference = np.abs(observed) if self._tail_sign == 0 else self._tail_sign * observed
-        # Whole numbers and the like tie up to the rounding of a product of unit vectors.
-        rounding = self._rows.shape[2] * np.finfo(float).eps
-        reference = reference - np.maximum(contrast.tie * np.abs(reference), rounding)
+        reference = contrast.lowest_tie(reference)
         # A voxel without residual variance has a correlation of 0 in every shuffle.
         reference32 = np.where(tile.length > 0, reference, _EVERY_SHUFFLE).astype(np.float32)
         correlations = products[0]

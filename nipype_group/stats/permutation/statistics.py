@@ -9,6 +9,7 @@ from nipype_group.choices import CONNECTIVITIES, SCALES, STATISTICS
 from nipype_group.controls import TAILS
 from nipype_group.stats.clusters import signs_of
 from nipype_group.stats.permutation.cluster_sizes import largest_clusters
+from nipype_group.stats.permutation.methods import TIE_TOLERANCE
 from nipype_group.stats.tfce import Tfce, enhance_maps
 
 # Side of a statistic by its sign, as null distributions are named.
@@ -132,6 +133,35 @@ class ShuffleStatistics:
         if not self.mass_excess:
             return 0.0
         return float(self.scaled(contrast, np.float64(self.forming_statistic(contrast))))
+
+    def ties(self, contrast, observed, as_z=False):
+        """Return the relative difference below which heights of each statistic are equal.
+
+        Parameters
+        ----------
+        contrast : ShuffledContrast
+        observed : dict
+            voxel to the statistic of the data, and dof where it varies, arrays of shape (v,).
+        as_z : bool
+            Whether voxels compare as z of it.
+
+        Returns
+        -------
+        dict
+            voxel to an array of shape (v,), the others to a number.
+        """
+        # Sums round as the largest of what they add up; TFCE is a power of heights.
+        statistic, dof = observed["voxel"], observed.get("dof")
+        scaled = self.scaled(contrast, statistic)
+        largest = contrast.tie_tolerance(scaled, self.statistic_scale == "z", dof).max()
+        own = contrast.z(statistic) if as_z else statistic
+        found = {
+            "voxel": contrast.tie_tolerance(own, as_z, dof),
+            "extent": TIE_TOLERANCE,
+            "mass": largest,
+            "tfce": (1 + self.tfce.height_power) * largest,
+        }
+        return {name: found[name] for name in self.names}
 
     def heights(self, statistic, signed):
         """Return statistics on the side of the tail, large meaning extreme."""

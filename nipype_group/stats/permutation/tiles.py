@@ -54,6 +54,13 @@ class Tile:
         """Where the voxels stand in a map."""
         return slice(self.first, self.first + self.n_real)
 
+    def dof(self, contrast):
+        """Residual degrees of freedom of every voxel, int array of shape (n_real,)."""
+        dof = np.full(self.n_real, contrast.dof)
+        if self.incomplete is not None:
+            dof[self.incomplete.places] = self.incomplete.dof
+        return dof
+
 
 class Tiles:
     """Tiles of a contrast, by number; made from the maps again where memory does not suffice.

@@ -331,3 +331,20 @@ def test_model_without_maps():
     assert model.without((13, 14, 15)).rank == 3
     assert model.without(range(12)) is None
     np.testing.assert_array_equal(model.without(()).covariance, model.covariance)
+
+
+@pytest.mark.parametrize("unit", [1e-9, 1, 1e9])
+@pytest.mark.parametrize("scale", [1e-9, 1, 1e9])
+def test_patterns_determine_each_row_by_itself(scale, unit):
+    """The last group lacks all maps, and a covariate has a weight and a unit of its own."""
+    rng = np.random.default_rng(2)
+    dose = (rng.standard_normal(12) + 3) * unit
+    matrix = np.column_stack([np.eye(3)[np.repeat([0, 1, 2], 4)], dose])
+    model = LinearModel(matrix, ("a", "b", "c", "dose"))
+    patterns = VoxelPatterns.of(model, np.array([0, 1]), (bytes(2), bytes([0, 0xF0])))
+    cov, lost, kept = [0, 0, 0, scale], [1.0, 0, -1, 0], [1.0, -1, 0, 0]
+    for rows, determined in (
+        ([cov], True), ([kept, cov], True), ([np.add(kept, cov)], True),
+        ([lost], False), ([lost, cov], False), ([np.add(lost, cov)], False), ([lost, kept], False),
+    ):  # fmt: skip
+        assert patterns.determine(np.array(rows)).tolist() == [True, determined]
