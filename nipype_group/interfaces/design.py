@@ -22,7 +22,7 @@ from nipype_group.tsv import read_tsv
 
 
 class _DesignMatrixInputSpec(GroupInputSpec):
-    revision = 2
+    revision = 3
     observations = File(exists=True, mandatory=True, desc="TSV, a row a map, from CollectMaps")
     formula = Str(desc="right-hand side of the model, as fluency + C(group)")
     design_table = File(
@@ -81,7 +81,7 @@ class DesignMatrix(GroupInterface):
 
 
 class _ContrastSetInputSpec(GroupInputSpec):
-    revision = 3
+    revision = 4
     design_file = File(exists=True, mandatory=True, desc="design TSV")
     design_json = File(exists=True, mandatory=True, desc="its description")
     contrasts = InputMultiObject(
