@@ -16,8 +16,15 @@ from formulaic.transforms.contrasts import C as categorical
 from formulaic.transforms.contrasts import TreatmentContrasts
 
 from nipype_group.design.folders import natural_key
-from nipype_group.design.tables import check_levels, check_magnitudes, doubts, repeated
-from nipype_group.design.transforms import TRANSFORMS, level_text, read_factor
+from nipype_group.design.tables import (
+    check_levels,
+    check_magnitudes,
+    check_values,
+    doubts,
+    level_text,
+)
+from nipype_group.design.transforms import TRANSFORMS, read_factor
+from nipype_group.tsv import repeated
 
 # A covariate keeps its own name where a transform only moves or scales it.
 _UNIT_CHANGES = re.compile(r"(center|scale|standardize)\([^()]*\)$")
@@ -178,8 +185,11 @@ def _prepare(table, names, categorical, given, formula):
             raise ValueError(f"column {name} has no value for {rows}; leave these rows out")
         numeric = pd.api.types.is_numeric_dtype(data[name])
         meant = name in categorical or isinstance(data[name].dtype, pd.CategoricalDtype)
+        rows = table.get("participant_id", table.index).map(str)
         if not numeric and not meant:
-            check_levels(data[name], table.get("participant_id", table.index).map(str))
+            check_levels(data[name], rows)
+        if not numeric and name not in given and name != "participant_id":
+            check_values(data[name], rows)
         if numeric and name not in categorical:
             check_magnitudes([name], data[[name]].to_numpy())
         if numeric and name not in categorical and np.ptp(data[name]) == 0:
@@ -332,8 +342,13 @@ def code_formula(formula, table):
     columns, sources = _rename(built.model_spec, used)
     columns = [_unaliased(column, aliases) for column in columns]
     sources = {_unaliased(k, aliases): _unaliased(v, aliases) for k, v in sources.items()}
-    notes = tuple(note for name in names for note in doubts(table[name]))
-    return Coding(matrix, columns, _factors(levels, columns), sources, notes)
+    coded = _factors(levels, columns)
+    notes = tuple(
+        note
+        for name in names
+        for note in doubts(table[name], coded.get(name, {}).get("reference"))
+    )
+    return Coding(matrix, columns, coded, sources, notes)
 
 
 def _unaliased(text, aliases):

@@ -7,6 +7,8 @@ arithmetic on columns and numbers; the others are constants.
 import ast
 import re
 
+from nipype_group.design.tables import level_text
+
 # What each transform takes beside its column, in this order.
 _SPLINE = ("df", "knots", "lower_bound", "upper_bound", "constraints")
 TRANSFORMS = {
@@ -94,17 +96,6 @@ def read_factor(expression):
         # Python's own reader gives up on nesting and on numbers of any length.
         raise ValueError(f"{_shortened(expression)} is not allowed. {_TAKEN}") from error
     return [quoted.get(name, name) for name in names], levels
-
-
-def level_text(value):
-    """Return the text by which a value is known as a level.
-
-    Examples
-    --------
-    >>> level_text(2.0), level_text(0.1), level_text(3), level_text("b")
-    ('2', '0.1', '3', 'b')
-    """
-    return repr(float(value)).removesuffix(".0") if isinstance(value, float) else str(value)
 
 
 def _shortened(text):
