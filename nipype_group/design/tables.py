@@ -234,7 +234,9 @@ def doubts(column, reference=None):
     present = column.dropna()
     if pd.api.types.is_numeric_dtype(present):
         yield from _sentinels(column.name, present.to_numpy(dtype=float))
-    if reference is not None or not pd.api.types.is_numeric_dtype(present):
+    # Labels that look alike are told of all designs.
+    is_factor = reference is not None or not pd.api.types.is_numeric_dtype(present)
+    if is_factor and column.name != "participant_id":
         yield from _odd_levels(column.name, Counter(map(level_text, present)), reference)
 
 
@@ -254,7 +256,7 @@ def _odd_levels(name, counts, reference):
             "missing value; if so write n/a"
         )
     single = sorted(level for level, n in counts.items() if n == 1)
-    if name == "participant_id" or not single or len(single) == len(counts):
+    if not single or len(single) == len(counts):
         return
     shown = ", ".join(map(repr, single[:_SHOWN_CELLS]))
     more = len(single) - _SHOWN_CELLS
