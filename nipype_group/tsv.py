@@ -22,6 +22,7 @@ _OWN_NA_TEXTS = ("", MISSING)
 # They tell rows apart, whatever they look like.
 _IDENTIFIERS = ("participant_id", "map", "sha256")
 _SHOWN = 20
+_SEPARATORS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars", " ": "blanks"}
 
 
 def repeated(names):
@@ -166,7 +167,7 @@ def read_tsv(path, own=False):
             raise ValueError(
                 f"{path}: cannot be read as a table (line {line} has {len(row)} cells, the header "
                 f"has {len(columns)}: {', '.join(columns)}); cells are parted by "
-                f"{'commas' if _separator(path) == ',' else 'tabs'}"
+                f"{_SEPARATORS[_separator(path)]}"
             )
     cells = [[*row, *[""] * (len(columns) - len(row))][: len(columns)] for row in rows]
     while columns and not columns[-1] and not any(row[len(columns) - 1] for row in cells):
@@ -186,6 +187,22 @@ def read_tsv(path, own=False):
     )
     table.attrs["lines"] = lines
     return table
+
+
+def columns_found(table, path):
+    """Return which columns a table has, and where they are one, what seems to part its cells.
+
+    Examples
+    --------
+    >>> columns_found(pd.DataFrame(columns=["participant_id;age"]), Path("participants.csv"))
+    'columns: participant_id;age; cells seem to be parted by semicolons, not by commas'
+    """
+    found = f"columns: {', '.join(map(str, table.columns))}"
+    signs = [name for sign, name in _SEPARATORS.items() if sign in str(table.columns[0])]
+    if len(table.columns) > 1 or not signs:
+        return found
+    meant = _SEPARATORS[_separator(Path(path))]
+    return f"{found}; cells seem to be parted by {signs[0]}, not by {meant}"
 
 
 def _separator(path):

@@ -15,6 +15,7 @@ from nipype_group.design.expressions import (
     parse_weight_list,
 )
 from nipype_group.design.formula import puts_terms_in_order
+from nipype_group.design.meaning import dependence, meaning
 from nipype_group.json_files import read_json
 from nipype_group.stats.linear.least_squares import independent_rows, rows_apart
 from nipype_group.stats.matrix_products import multiply
@@ -188,9 +189,11 @@ def build_contrasts(definitions, design):
     for definition in definitions:
         name, expression = split_definition(definition)
         weights = parse_weight_list(expression, len(design.columns))
-        listed = weights is not None
+        listed, named = weights is not None, set()
         if not listed:
-            weights = np.array([_weights(row, design, name) for row in _rows(expression, name)])
+            rows = [_weights(row, design, name) for row in _rows(expression, name)]
+            weights = np.array([row for row, _ in rows])
+            named = set().union(*(factors for _, factors in rows))
         if not weights.any():
             raise ValueError(f"contrast {name!r}: every weight is 0")
         weights, notes = _within_reach(weights, name)
@@ -198,7 +201,7 @@ def build_contrasts(definitions, design):
             notes += (_columns_meant(weights, design, name),)
         model.check_estimable(weights, name)
         _check_directions(weights, model, name)
-        notes += _dependence(weights, design, name)
+        notes += meaning(weights, design, name, named) + dependence(weights, design, name)
         test = contrast_test(definition)
         contrasts.append(Contrast(name, test, weights, expression, notes=notes))
     return contrasts
@@ -244,40 +247,11 @@ def _columns_meant(weights, design, contrast):
     )
 
 
-def is_between_participants(weights, design):
-    """Tell whether participants have several maps, and a contrast is about what these share.
-
-    The effect weights the maps. Where the weights of a participant's maps sum to 0, what these
-    maps share is no part of it; elsewhere its error is that between participants.
-
-    Parameters
-    ----------
-    weights : array, shape (r, p)
-    design : Design
-    """
-    if design.keys.columns.empty:
-        return False
-    numbers = design.participant_numbers.ravel() - 1
-    of_maps = multiply(weights, design.model.inverse)
-    sums = np.array([np.bincount(numbers, weights=row) for row in of_maps])
-    several = np.bincount(numbers) > 1
-    return bool((np.abs(sums[:, several]) > 1e-8 * np.abs(of_maps).max(axis=1)[:, None]).any())
-
-
-def _dependence(weights, design, contrast):
-    """Say where least squares take maps of a participant for independent and they are not."""
-    if not is_between_participants(weights, design):
-        return ()
-    return (
-        f"contrast {contrast} is between participants, who have several maps: least squares take "
-        "maps of a participant for independent, so that noise passes thresholds far more often "
-        "than alpha. Give one map a participant (a mean or a difference of theirs), or look at "
-        "results of permutations of whole participants (--permutations)",
-    )
-
-
 def _weights(terms, design, contrast):
-    """Turn weights of names into weights of columns."""
+    """Turn weights of names into weights of columns.
+
+    Returns these, and the factors whose reference level is named.
+    """
     weights = dict.fromkeys(design.columns, 0.0)
     by_factor = {}
     for name, weight in terms.items():
@@ -298,7 +272,8 @@ def _weights(terms, design, contrast):
                 "no column of its own; compare levels (weights that sum to 0), or start the "
                 "formula with 0 + to give every level a column"
             )
-    return [weights[c] for c in design.columns]
+    named = {f for f, levels in by_factor.items() if design.factors[f]["reference"] in levels}
+    return [weights[c] for c in design.columns], named
 
 
 def _resolve(name, design, contrast):

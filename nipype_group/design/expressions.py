@@ -23,6 +23,9 @@ _TOKEN = re.compile(
 _WEIGHT_LIST = re.compile(r"[\s\d.,;/eE+-]+")
 # Digits of a number beyond a double's are noise, and text of any length takes any time.
 LONGEST = 10_000
+# Parentheses and signs within one another.
+_DEEPEST = 50
+_SHOWN = 200
 
 
 @dataclass(frozen=True)
@@ -54,11 +57,13 @@ class _Parser:
             kind = match.lastgroup
             self.tokens.append(("name" if kind == "quoted" else kind, match.group(kind)))
             position = match.end()
-        self.at = 0
+        self.at = self.depth = 0
 
     def error(self, what):
+        text = self.text.strip()
+        shown = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
         return ValueError(
-            f"expression {self.text.strip()!r}: {what}. It takes column names (in "
+            f"expression {shown!r}: {what}. It takes column names (in "
             "backticks where they hold other signs), numbers, + - * / and parentheses"
         )
 
@@ -106,6 +111,14 @@ class _Parser:
         return value
 
     def unary(self):
+        if self.depth == _DEEPEST:
+            raise self.error(f"parentheses and signs are nested more than {_DEEPEST} deep")
+        self.depth += 1
+        value = self.operand()
+        self.depth -= 1
+        return value
+
+    def operand(self):
         if operator := self.take_operator("+-"):
             return self.unary().scale(1 if operator == "+" else -1)
         if self.take_operator("("):

@@ -3,40 +3,41 @@
 Nothing of a formula runs as Python beyond calls of the listed transforms on columns and literals.
 """
 
-import ast
 import re
+import warnings
 from dataclasses import dataclass
 from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 from formulaic import Formula, ModelSpec
-from formulaic.errors import FormulaicError
+from formulaic.errors import FormulaicError, FormulaicWarning
+from formulaic.transforms.contrasts import C as categorical
 from formulaic.transforms.contrasts import TreatmentContrasts
 
 from nipype_group.design.folders import natural_key
-from nipype_group.design.tables import check_levels, check_magnitudes, doubts
+from nipype_group.design.tables import (
+    check_levels,
+    check_magnitudes,
+    check_values,
+    doubts,
+    level_text,
+)
+from nipype_group.design.transforms import TRANSFORMS, read_factor
+from nipype_group.tsv import repeated
 
-TRANSFORMS = (
-    "C", "I", "Q", "bs", "center", "cr", "cs", "exp", "log", "log10", "log2", "poly", "scale",
-    "standardize",
-)  # fmt: skip
-# The second argument of C names the reference level, as patsy and as formulaic write it.
-_REFERENCES = ("Treatment", "contr.treatment")
-_OPERATORS = (ast.Add, ast.Sub, ast.Mult, ast.Div, ast.Pow)
 # A covariate keeps its own name where a transform only moves or scales it.
 _UNIT_CHANGES = re.compile(r"(center|scale|standardize)\([^()]*\)$")
-# The last four are formulaic's own stumbles over text such as "[)".
-_PARSER_ERRORS = (
-    FormulaicError, SyntaxError, ValueError,
-    AttributeError, LookupError, TypeError, RecursionError,
+# The last ones are stumbles of formulaic, and of what it calls, over text such as "[)".
+_ERRORS = (
+    FormulaicError, FormulaicWarning, SyntaxError, ValueError, ArithmeticError,
+    AttributeError, LookupError, TypeError, RecursionError, MemoryError,
 )  # fmt: skip
-_LARGEST_POWER = 10
 # What a model of maps may need at most; more takes memory and time before anything can be said.
-_MOST_TERMS, _MOST_POWER, _MOST_PRODUCTS, _MOST_DF, _MOST_CELLS = 4096, 10, 50_000, 100, 2.5e8
+_MOST_TERMS, _MOST_POWER, _MOST_PRODUCTS, _MOST_CELLS = 4096, 10, 50_000, 2.5e8
+_SHOWN_PARTICIPANTS = 5
 # Text, names and other signs of a formula.
 _TOKENS = re.compile(r"`[^`]*`|'[^']*'|\"[^\"]*\"|\*\*|[^\W\d]\w*(?:\.\w+)*|\d+|\S")
-_BACKTICKS = re.compile(r"`([^`]+)`")
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ def _parse(formula):
     _check_size(text, formula)
     try:
         parsed = Formula(text)
-    except _PARSER_ERRORS as error:
+    except _ERRORS as error:
         raise ValueError(f"formula {formula!r} is not understood: {_first_line(error)}") from error
     try:
         factors = [list(term.factors) for term in parsed]
@@ -126,87 +127,23 @@ def _check_size(text, formula):
         )
 
 
-def _names_in(factor, formula):
-    """Return the columns that a factor uses; refuse what is no listed transform."""
-    kind = factor.eval_method.value
-    if kind == "literal":
-        return []
-    if kind == "lookup":
-        return [factor.expr]
-    quoted = {}
-
-    def placeholder(match):
-        name = f"quoted_{len(quoted)}"
-        quoted[name] = match.group(1)
-        return name
-
-    expression = _BACKTICKS.sub(placeholder, factor.expr)
-    refusal = ValueError(
-        f"formula {formula!r}: {factor.expr!r} is not allowed. Columns, numbers and the "
-        f"transforms {', '.join(TRANSFORMS)} are"
-    )
-    try:
-        tree = ast.parse(expression, mode="eval").body
-    except SyntaxError as error:
-        raise refusal from error
-    names = []
-
-    def visit(node):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-            if node.func.id not in TRANSFORMS:
-                raise refusal
-            _check_df(node, formula)
-            quotes = node.func.id == "Q"
-            for argument in [*node.args, *(k.value for k in node.keywords)]:
-                if quotes and isinstance(argument, ast.Constant):
-                    names.append(str(argument.value))
-                elif not (node.func.id == "C" and _is_reference(argument)):
-                    visit(argument)
-        elif isinstance(node, ast.Name):
-            names.append(quoted.get(node.id, node.id))
-        elif isinstance(node, ast.Constant):
-            if not isinstance(node.value, (int, float, str, bool)):
-                raise refusal
-        elif isinstance(node, ast.BinOp) and isinstance(node.op, _OPERATORS):
-            sides = (node.left, node.right)
-            if any(isinstance(s, ast.Constant) and isinstance(s.value, str) for s in sides):
-                raise refusal
-            # A power of constants alone can take all time and memory.
-            if isinstance(node.op, ast.Pow) and not _is_small_power(node):
-                raise refusal
-            visit(node.left)
-            visit(node.right)
-        elif isinstance(node, ast.UnaryOp) and isinstance(node.op, (ast.USub, ast.UAdd)):
-            visit(node.operand)
-        elif isinstance(node, (ast.List, ast.Tuple)):
-            for element in node.elts:
-                visit(element)
+def _read(factors, formula):
+    """Return the columns that each factor uses, and the levels that factors give to columns."""
+    used, levels = {}, {}
+    for factor in (f for group in factors for f in group):
+        kind = factor.eval_method.value
+        if kind == "literal":
+            used[factor.expr] = []
+        elif kind == "lookup":
+            used[factor.expr] = [factor.expr]
         else:
-            raise refusal
-
-    visit(tree)
-    return names
-
-
-def _check_df(call, formula):
-    """Refuse splines and polynomials of more columns than any model has."""
-    sizes = [*call.args[1:], *(k.value for k in call.keywords if k.arg in ("df", "degree"))]
-    for size in sizes:
-        value = size.value if isinstance(size, ast.Constant) else 0
-        if isinstance(value, (int, float)) and not value <= _MOST_DF:
-            name = call.func.id
-            raise ValueError(
-                f"formula {formula!r}: {name} takes up to {_MOST_DF} columns, got {value:g}"
-            )
-
-
-def _is_reference(node):
-    return (
-        isinstance(node, ast.Call)
-        and ast.unparse(node.func) in _REFERENCES
-        and all(isinstance(a, ast.Constant) for a in node.args)
-        and all(isinstance(k.value, ast.Constant) for k in node.keywords)
-    )
+            try:
+                used[factor.expr], given = read_factor(factor.expr)
+            except ValueError as error:
+                raise ValueError(f"formula {formula!r}: {error}") from error
+            if given is not None:
+                levels.setdefault(used[factor.expr][0], []).append(given)
+    return used, levels
 
 
 def formula_variables(formula):
@@ -228,21 +165,11 @@ def formula_variables(formula):
     allowed. Columns, numbers and the transforms C, I, ... are
     """
     _, factors = _parse(formula)
-    names = [n for group in factors for factor in group for n in _names_in(factor, formula)]
-    return list(dict.fromkeys(names))
+    used, _ = _read(factors, formula)
+    return list(dict.fromkeys(name for names in used.values() for name in names))
 
 
-def _is_small_power(node):
-    exponent = node.right.operand if isinstance(node.right, ast.UnaryOp) else node.right
-    return (
-        isinstance(exponent, ast.Constant)
-        and isinstance(exponent.value, (int, float))
-        and abs(exponent.value) <= _LARGEST_POWER
-        and any(isinstance(n, ast.Name) for n in ast.walk(node.left))
-    )
-
-
-def _prepare(table, names, categorical, formula):
+def _prepare(table, names, categorical, given, formula):
     """Return the used columns, text as categories; refuse missing, constant or unknown ones."""
     unknown = [n for n in names if n not in table]
     if unknown:
@@ -258,8 +185,11 @@ def _prepare(table, names, categorical, formula):
             raise ValueError(f"column {name} has no value for {rows}; leave these rows out")
         numeric = pd.api.types.is_numeric_dtype(data[name])
         meant = name in categorical or isinstance(data[name].dtype, pd.CategoricalDtype)
+        rows = table.get("participant_id", table.index).map(str)
         if not numeric and not meant:
-            check_levels(data[name], table.get("participant_id", table.index).map(str))
+            check_levels(data[name], rows)
+        if not numeric and name not in given and name != "participant_id":
+            check_values(data[name], rows)
         if numeric and name not in categorical:
             check_magnitudes([name], data[[name]].to_numpy())
         if numeric and name not in categorical and np.ptp(data[name]) == 0:
@@ -268,13 +198,13 @@ def _prepare(table, names, categorical, formula):
                 "it cannot be told from the intercept. Drop it"
             )
         if name in categorical or not numeric:
-            text = (
-                data[name]
-                .astype(object)
-                .map(lambda v: f"{v:g}" if isinstance(v, float) else str(v))
-            )
+            text = data[name].astype(object).map(level_text)
             present = set(text)
-            if isinstance(data[name].dtype, pd.CategoricalDtype):
+            for levels in given.get(name, ()):
+                _check_given(name, levels, text, table)
+            if name in given:
+                levels = given[name][0]
+            elif isinstance(data[name].dtype, pd.CategoricalDtype):
                 levels = [level for level in data[name].cat.categories if level in present]
             else:
                 levels = sorted(present, key=natural_key)
@@ -294,13 +224,37 @@ def _is_factor(column):
     return isinstance(column.dtype, pd.CategoricalDtype)
 
 
+def _check_given(name, levels, text, table):
+    """See that the levels which a formula gives to a column are those that it has."""
+    if twice := repeated(levels):
+        raise ValueError(f"C({name}, levels=...) names {', '.join(twice)} twice")
+    if left := [level for level in dict.fromkeys(text) if level not in levels]:
+        rows = text.index[~text.isin(levels)]
+        who = ", ".join(str(table["participant_id"].get(i, i)) for i in rows[:_SHOWN_PARTICIPANTS])
+        more = " and others" * (len(rows) > _SHOWN_PARTICIPANTS)
+        raise ValueError(
+            f"C({name}, levels=...) leaves out {', '.join(left)}, the level of {len(rows)} maps "
+            f"({who}{more}): name every level, or leave these maps out of the table"
+        )
+    if idle := [level for level in levels if level not in set(text)]:
+        raise ValueError(f"C({name}, levels=...) names {', '.join(idle)}, which no map has")
+
+
 def _treatment(base=None, reference=None):
     """Return the contrasts of a factor whose reference level is named, whatever its type."""
-    level = base if reference is None else reference
-    return TreatmentContrasts(base=f"{level:g}" if isinstance(level, float) else str(level))
+    return TreatmentContrasts(base=level_text(base if reference is None else reference))
 
 
-_CONTEXT = {"Treatment": _treatment, "contr": SimpleNamespace(treatment=_treatment)}
+def _categorical(data, contrasts=None, levels=None):
+    """Return formulaic's factor of a column whose levels are text."""
+    return categorical(data, contrasts, levels=levels and [level_text(v) for v in levels])
+
+
+_CONTEXT = {
+    "C": _categorical,
+    "Treatment": _treatment,
+    "contr": SimpleNamespace(treatment=_treatment),
+}
 
 
 def _without_clashes(formula, names):
@@ -354,26 +308,29 @@ def code_formula(formula, table):
     ['sex[f]', 'sex[m]']
     """
     parsed, factors = _parse(formula)
-    used = {f.expr: _names_in(f, formula) for group in factors for f in group}
-    categorical = {
+    used, given = _read(factors, formula)
+    factors_by_c = {
         names[0] for expr, names in used.items() if re.match(r"C\(", expr) and names
     }  # fmt: skip
     names = list(dict.fromkeys(n for group in used.values() for n in group))
-    data = _prepare(table, names, categorical, formula)
+    data = _prepare(table, names, factors_by_c, given, formula)
     data.index = range(len(data))
     levels = {n: list(data[n].cat.categories) for n in names if _is_factor(data[n])}
     text, aliases = _without_clashes(formula, names)
     if aliases:
         parsed, factors = _parse(text)
-        used = {f.expr: _names_in(f, text) for group in factors for f in group}
+        used, _ = _read(factors, text)
         data = data.rename(columns=aliases)
     if not names:
         data["__row__"] = np.zeros(len(data))
     try:
-        built = parsed.get_model_matrix(data, context=_CONTEXT, na_action="raise")
-    except (FormulaicError, ValueError, TypeError, KeyError) as error:
+        # What is not finite is refused below, by column.
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("error", FormulaicWarning)
+            built = parsed.get_model_matrix(data, context=_CONTEXT, na_action="raise")
+        matrix = np.array(built, dtype=float)
+    except _ERRORS as error:
         raise ValueError(f"formula {formula!r} cannot be built: {_first_line(error)}") from error
-    matrix = np.array(built, dtype=float)
     if not matrix.shape[1]:
         raise ValueError(f"formula {formula!r} leaves no column; a one-sample model is 1")
     if not np.isfinite(matrix).all():
@@ -385,8 +342,13 @@ def code_formula(formula, table):
     columns, sources = _rename(built.model_spec, used)
     columns = [_unaliased(column, aliases) for column in columns]
     sources = {_unaliased(k, aliases): _unaliased(v, aliases) for k, v in sources.items()}
-    notes = tuple(note for name in names for note in doubts(table[name]))
-    return Coding(matrix, columns, _factors(levels, columns), sources, notes)
+    coded = _factors(levels, columns)
+    notes = tuple(
+        note
+        for name in names
+        for note in doubts(table[name], coded.get(name, {}).get("reference"))
+    )
+    return Coding(matrix, columns, coded, sources, notes)
 
 
 def _unaliased(text, aliases):

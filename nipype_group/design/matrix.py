@@ -1,20 +1,21 @@
 """The design of a group model: regressors, the keys of its rows, and its files."""
 
 import json
+import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from nipype_group.design.formula import code_formula
+from nipype_group.design.formula import code_formula, formula_variables
 from nipype_group.design.fsl import read_fsl_matrix
 from nipype_group.design.sources import RESERVED, participant_label
-from nipype_group.design.tables import check_magnitudes, variables_of
+from nipype_group.design.tables import alike, check_magnitudes, variables_of
 from nipype_group.json_files import read_json
 from nipype_group.stats.linear.least_squares import LinearModel
 from nipype_group.stats.matrix_products import sum_of_squares
-from nipype_group.tsv import numbers_of, read_tsv, repeated, write_tsv
+from nipype_group.tsv import columns_found, numbers_of, read_tsv, repeated, write_tsv
 
 _FORM = {
     "Keys": [str],
@@ -26,6 +27,9 @@ _FORM = {
 }
 # At either end of a list.
 _SHOWN_ROWS = 6
+# What labels of one participant differ in, beside case.
+_PREFIX = re.compile(r"^sub[-_ ]?")
+_LEADING_ZEROS = re.compile(r"(?<!\d)0+(?=\d)")
 
 
 @dataclass(frozen=True)
@@ -153,6 +157,8 @@ def design_from_formula(formula, observations, condition_columns=()):
     table = variables_of(observations, condition_columns)
     coding = code_formula(formula, table.drop(columns=list(RESERVED), errors="ignore"))
     keys = observations[["participant_id", *condition_columns]]
+    used = [name for name in formula_variables(formula) if name not in keys]
+    notes = (*coding.notes, *_contradictions(observations, used))
     return _checked(
         Design(
             keys,
@@ -161,9 +167,41 @@ def design_from_formula(formula, observations, condition_columns=()):
             coding.factors,
             coding.sources,
             formula,
-            coding.notes,
+            notes,
         )
     )
+
+
+def _contradictions(observations, columns):
+    """Yield the columns that differ within a few of the participants with several maps."""
+    participants = observations["participant_id"]
+    n_several = int((participants.value_counts() > 1).sum())
+    for column in columns:
+        n_values = observations.groupby(participants, sort=False)[column].nunique()
+        differing = list(n_values.index[n_values > 1])
+        if differing and 2 * len(differing) < n_several:
+            more = f" and {len(differing) - _SHOWN_ROWS} more" * (len(differing) > _SHOWN_ROWS)
+            yield (
+                f"column {column} has several values in the maps of "
+                f"{', '.join(differing[:_SHOWN_ROWS])}{more}, and one in those of every other "
+                "participant; is it mistyped there?"
+            )
+
+
+def _same_people(participants):
+    """Yield labels that count as two participants and may be one."""
+    by_look = {}
+    for label in dict.fromkeys(participants):
+        by_look.setdefault(
+            _LEADING_ZEROS.sub("", _PREFIX.sub("", alike(label), count=1)), []
+        ).append(label)
+    for labels in by_look.values():
+        if len(labels) > 1:
+            yield (
+                f"participants {' and '.join(labels)} of the maps are taken for {len(labels)} "
+                "people; where they are one give one label (--ids-as-numbers takes 1 and 01 for "
+                "the same)"
+            )
 
 
 def design_from_table(path, observations, condition_columns=(), excluded=None):
@@ -199,8 +237,8 @@ def design_from_table(path, observations, condition_columns=(), excluded=None):
     absent = [c for c in keys if c not in table]
     if absent:
         raise ValueError(
-            f"{path}: no column {', '.join(absent)} to tell whose row it is (columns: "
-            f"{', '.join(table.columns)})"
+            f"{path}: no column {', '.join(absent)} to tell whose row it is "
+            f"({columns_found(table, path)})"
         )
     rows = _row_keys(table, keys.columns)
     if twice := repeated(" ".join(key) for key in rows):
@@ -268,6 +306,7 @@ def _checked(design):
             f"columns {', '.join(constant)} are constant: one of them is the intercept, drop the "
             "others"
         )
+    design = replace(design, notes=(*design.notes, *_same_people(design.participants)))
     # Raises where no degree of freedom is left.
     if design.model.holds_constant:
         return design

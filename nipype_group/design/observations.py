@@ -65,7 +65,8 @@ def collect(
     zero_is_value : bool
         Whether a voxel of 0 has a value.
     ids_as_numbers : bool
-        Whether a map of 1 belongs to the participant 01, where none is called 1.
+        Whether a map of 1 belongs to the participant 01, where none is called 1; without a table
+        to the first participant whose label is the same number.
 
     Returns
     -------
@@ -78,8 +79,8 @@ def collect(
     """
     if on_bad_map not in ON_BAD_MAP:
         raise ValueError(f"on_bad_map is error or exclude, got {on_bad_map!r}")
-    if ids_as_numbers and participants is not None:
-        entries = _renamed(entries, participants)
+    if ids_as_numbers:
+        entries = _renamed(entries, None if participants is None else list(participants.index))
     conditions = list(entries[0].conditions) if entries else []
     rows = [_row(entry, participants, conditions) for entry in entries]
     known = [c for row in rows for c in row]
@@ -88,7 +89,7 @@ def collect(
     excluded, problems, candidates = [], [], []
     for entry, row in zip(entries, rows, strict=True):
         if participants is not None and entry.participant not in participants.index:
-            same = [] if ids_as_numbers else _same_numbers(entry.participant, participants)
+            same = _same_numbers(entry.participant, participants.index) * (not ids_as_numbers)
             hint = f"; it has {', '.join(same)}: --ids-as-numbers takes both for one" * bool(same)
             problems.append((entry, f"no such participant in the participants table{hint}"))
             continue
@@ -129,29 +130,29 @@ def collect(
     return _assemble(good, excluded, participants, conditions, listed)
 
 
-def _same_numbers(label, participants):
-    """Return the participants of a table whose label is the same number."""
+def _same_numbers(label, labels):
+    """Return the labels that are the same number."""
     if not label.isdecimal():
         return []
-    return [t for t in participants.index if t.isdecimal() and int(t) == int(label)]
+    return [other for other in labels if other.isdecimal() and int(other) == int(label)]
 
 
-def _renamed(entries, participants):
-    """Give maps the participant of the table whose label is the same number.
+def _renamed(entries, known):
+    """Give maps the participant whose label is the same number, of a table or of an earlier map.
 
     Raises
     ------
     ValueError
-        Where the table has several, or maps of two labels would be one participant's.
+        Where the table has several.
     """
-    renamed, meant = [], {}
+    renamed, found = [], []
     for entry in entries:
-        label, same = entry.participant, _same_numbers(entry.participant, participants)
-        if label not in participants.index and len(same) > 1:
+        label, labels = entry.participant, found if known is None else known
+        same = _same_numbers(label, labels)
+        if label not in labels and len(same) > 1:
             raise ValueError(f"participant {label} of the maps may be {' or '.join(same)}")
-        new = same[0] if same and label not in participants.index else label
-        if meant.setdefault(new, label) != label:
-            raise ValueError(f"maps of {meant[new]} and of {label} would be those of {new}")
+        new = same[0] if same and label not in labels else label
+        found += [new] * (new not in found)
         renamed.append(replace(entry, participant=new))
     return renamed
 

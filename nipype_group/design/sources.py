@@ -11,7 +11,7 @@ import pandas as pd
 
 from nipype_group.design.folders import natural_key, walk
 from nipype_group.images import IMAGE_SUFFIXES
-from nipype_group.tsv import numbers_of, read_tsv, repeated
+from nipype_group.tsv import columns_found, numbers_of, read_tsv, repeated
 from nipype_group.whole_files import beyond_locale, why_undecoded
 
 # Long names that users of pybids know, for the entities of file names.
@@ -27,6 +27,7 @@ ENTITY_ALIASES = {
 }
 # Values of these are numbers: run-1 is run-01.
 _INDEXES = ("run", "echo", "flip", "inv", "split", "chunk")
+_SHOWN_PARTICIPANTS = 10
 RESERVED = ("map", "variance", "sha256")
 _WILDCARDS = re.compile(r"([*?\[{])")
 _NO_WILDCARD = re.compile(r"(?:[^*?\[{]|\[[*?\[{]\])*")
@@ -101,7 +102,7 @@ def read_participants(path):
     """
     table = read_tsv(path)
     if "participant_id" not in table:
-        raise ValueError(f"{path}: no column participant_id (columns: {', '.join(table.columns)})")
+        raise ValueError(f"{path}: no column participant_id ({columns_found(table, path)})")
     labels = [participant_label(v) for v in table["participant_id"]]
     if twice := repeated(labels):
         raise ValueError(f"{path}: participant {', '.join(twice)} stands in more than one row")
@@ -480,12 +481,13 @@ def read_maps_table(path, variables=None):
     Raises
     ------
     ValueError
-        Where a column or a path is missing.
+        Where a column or a path is missing, or a column of names that the model uses differs
+        within a few participants alone, whose maps others tell apart.
     """
     table = read_tsv(path)
     for column in ("participant_id", "map"):
         if column not in table:
-            raise ValueError(f"{path}: no column {column} (columns: {', '.join(table.columns)})")
+            raise ValueError(f"{path}: no column {column} ({columns_found(table, path)})")
         empty = _lines(table, table[column].isna())
         if empty:
             raise ValueError(
@@ -535,7 +537,7 @@ def read_volumes_table(path, variables=None):
     """
     table = read_tsv(path)
     if "participant_id" not in table:
-        raise ValueError(f"{path}: no column participant_id (columns: {', '.join(table.columns)})")
+        raise ValueError(f"{path}: no column participant_id ({columns_found(table, path)})")
     empty = _lines(table, table["participant_id"].isna())
     if empty:
         raise ValueError(f"{path}: no participant_id in line {', '.join(empty)}")
@@ -551,6 +553,8 @@ def _described(table, variables):
     labels = table["participant_id"].map(participant_label)
     others = table[[c for c in table if c not in ("participant_id", *RESERVED)]]
     conditions = _conditions(others, labels, others.columns if variables is None else variables)
+    if variables is not None:
+        _check_contradictions(others, labels, [c for c in conditions if c in variables])
     return [
         (
             label,
@@ -581,3 +585,26 @@ def _conditions(table, labels, variables):
         if column not in chosen and n_apart([*chosen, column]) > n_apart(chosen):
             chosen.append(column)
     return [c for c in table if c in chosen]
+
+
+def _check_contradictions(table, labels, conditions):
+    """Refuse conditions of the model that few participants have, where others tell maps apart.
+
+    A participant who is once in another group makes a condition of the groups.
+    """
+    n_several = int((labels.value_counts() > 1).sum())
+    n_values = table.groupby(labels).nunique()
+    within = n_values > 1
+    for column in conditions:
+        differing = sorted(within.index[within[column]], key=natural_key)
+        others = [c for c in table if c != column and 2 * within[c].sum() >= n_several]
+        apart = not table[others].assign(participant_id=labels).duplicated().any()
+        if 2 * len(differing) < n_several and apart:
+            shown = ", ".join(differing[:_SHOWN_PARTICIPANTS])
+            more = f" and {len(differing) - _SHOWN_PARTICIPANTS} more"
+            raise ValueError(
+                f"column {column} has several values in the maps of {shown}"
+                f"{more * (len(differing) > _SHOWN_PARTICIPANTS)} and one in those of every other "
+                f"participant, whose maps are told apart without it: mend these cells, or write "
+                "numbers where the values are meant"
+            )

@@ -1,6 +1,8 @@
 """Columns of the tables that models are made of: what they hold, and what is odd about it."""
 
 import re
+import unicodedata
+from collections import Counter
 
 import numpy as np
 import pandas as pd
@@ -9,6 +11,17 @@ from nipype_group.tsv import typed
 
 # Numbers that stand for a missing value where a program had no n/a.
 _SENTINELS = {9, 99, 999, 9999, 99999, 777, 888, 7777, 8888}
+# What no one calls a level: errors of spreadsheets, and signs for nothing.
+_NOTHING = re.compile(
+    r"#(N/A|NULL!|DIV/0!|VALUE!|REF!|NAME\?|NUM!|SPILL!|CALC!)|<?NULL>?|<NA>|NaT|"
+    r"[.]+|[?]+|[-\u2010-\u2015\u2212]+|[*]+|_+",
+    re.IGNORECASE,
+)
+# Words for a missing value, which may be the name of a level too.
+_NO_VALUE = {
+    "none", "nil", "unknown", "unk", "missing", "not available", "not applicable", "n.a.", "n. a.",
+    "tbd", "undefined", "unspecified", "no data", "nd", "n/d", "#na",
+}  # fmt: skip
 _DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
 _SHOWN_CELLS = 5
 # Largest absolute values of a column whose fourth powers float64 holds with room to spare.
@@ -54,6 +67,17 @@ def _in_order(table, column):
     return list(dict.fromkeys([*first, *present[column]]))
 
 
+def level_text(value):
+    """Return the text by which a value is known as a level.
+
+    Examples
+    --------
+    >>> level_text(2.0), level_text(0.1), level_text(3), level_text("b")
+    ('2', '0.1', '3', 'b')
+    """
+    return repr(float(value)).removesuffix(".0") if isinstance(value, float) else str(value)
+
+
 def check_levels(column, rows):
     """See that a column of text holds names of levels, and no numbers that are spoilt.
 
@@ -69,6 +93,10 @@ def check_levels(column, rows):
     ValueError
         Where at least half of its values are numbers; names the cells that are none.
 
+    See Also
+    --------
+    check_values : of every column of levels.
+
     Examples
     --------
     >>> check_levels(pd.Series(["31", "89+", "25"], name="age"), ["01", "02", "03"])
@@ -81,16 +109,56 @@ def check_levels(column, rows):
     commas = {t for t in set(texts) if _DECIMAL_COMMA.fullmatch(t)}
     if 2 * len(numbers | commas) < len(set(texts)):
         return
-    spoilt = [
-        f"{text!r} ({row})" for text, row in zip(texts, rows, strict=True) if text not in numbers
-    ]
-    more = len(spoilt) - _SHOWN_CELLS
-    shown = ", ".join(spoilt[:_SHOWN_CELLS]) + (f" and {more} more" if more > 0 else "")
+    shown = _cells(texts, rows, set(texts) - numbers)
     remedy = "write decimal points" if commas else "mend these cells, n/a where there is no value"
     raise ValueError(
         f"column {column.name} holds numbers but for {shown}: {remedy}, or take its values for "
         f"names by C({column.name})"
     )
+
+
+def _cells(texts, rows, which):
+    """Return some of the cells with a text of these, and what their rows are told by."""
+    cells = [f"{text!r} ({row})" for text, row in zip(texts, rows, strict=True) if text in which]
+    more = len(cells) - _SHOWN_CELLS
+    return ", ".join(cells[:_SHOWN_CELLS]) + (f" and {more} more" if more > 0 else "")
+
+
+def check_values(column, rows):
+    """See that no level of a column stands for a missing value.
+
+    Parameters
+    ----------
+    column : Series
+        Text, without missing values.
+    rows : sequence of str
+        What each row is told by.
+
+    Raises
+    ------
+    ValueError
+        Where a level is an error of a spreadsheet, a sign for nothing, or among names a number as
+        999; names the cells.
+
+    Examples
+    --------
+    >>> check_values(pd.Series(["a", "b", "#N/A"], name="group"), ["01", "02", "03"])
+    Traceback (most recent call last):
+    ...
+    ValueError: column group holds levels but for '#N/A' (03): write n/a where ...
+    """
+    texts = [str(value) for value in column]
+    levels = set(texts)
+    nothing = {t for t in levels if _NOTHING.fullmatch(t) and not (t == "-" and "+" in levels)}
+    numbers = {t: float(t) for t in levels if pd.notna(pd.to_numeric(t, errors="coerce"))}
+    # Among codes by numbers 9 is one of them.
+    if len(numbers) < len(levels) and all(abs(v) in _SENTINELS for v in numbers.values()):
+        nothing |= set(numbers)
+    if nothing:
+        raise ValueError(
+            f"column {column.name} holds levels but for {_cells(texts, rows, nothing)}: write n/a "
+            f"where there is no value, or say that it is a level by C({column.name}, levels=[...])"
+        )
 
 
 def check_magnitudes(names, values):
@@ -127,30 +195,84 @@ def check_magnitudes(names, values):
             )
 
 
-def doubts(column):
-    """Yield what is odd about the values of a column that a model uses.
-
-    Levels that are alike but for case, and numbers that may stand for a missing value: far from
-    all others, as -999.
+def alike(text):
+    """Return what names that look the same share: no case, quotation marks or unseen signs.
 
     Examples
     --------
-    >>> list(doubts(pd.Series(["Control", "control", "patient"], name="group")))
+    >>> alike("Old\u00a0 \u201cMan\u201d\u200b")
+    'old man'
+    """
+    seen = (
+        sign
+        for sign in unicodedata.normalize("NFKC", text)
+        if sign not in "\"'`\u00b4" and unicodedata.category(sign) not in ("Cf", "Pi", "Pf")
+    )
+    return " ".join("".join(seen).casefold().split())
+
+
+def doubts(column, reference=None):
+    """Yield what is odd about the values of a column that a model uses.
+
+    Levels that look alike, that may stand for a missing value or have a single map; and numbers
+    that may stand for a missing value: far from all others, as -999.
+
+    Parameters
+    ----------
+    column : Series
+        Values of the maps.
+    reference : str, optional
+        Level that others are compared with.
+
+    Examples
+    --------
+    >>> list(doubts(pd.Series(["Control", "control"] * 2, name="group")))
     ["column group: the levels 'Control' and 'control' are alike but for case"]
     >>> list(doubts(pd.Series([23.0, 31.0, -999.0], name="age")))
     ['column age: -999 in 1 row may stand for a missing value; if so write n/a']
     """
     present = column.dropna()
-    if not pd.api.types.is_numeric_dtype(present):
-        alike = {}
-        for level in sorted(set(map(str, present))):
-            alike.setdefault(" ".join(level.casefold().split()), []).append(repr(level))
-        for levels in alike.values():
-            if len(levels) > 1:
-                names = " and ".join(levels)
-                yield f"column {column.name}: the levels {names} are alike but for case"
+    if pd.api.types.is_numeric_dtype(present):
+        yield from _sentinels(column.name, present.to_numpy(dtype=float))
+    # Labels that look alike are told of all designs.
+    is_factor = reference is not None or not pd.api.types.is_numeric_dtype(present)
+    if is_factor and column.name != "participant_id":
+        yield from _odd_levels(column.name, Counter(map(level_text, present)), reference)
+
+
+def _odd_levels(name, counts, reference):
+    by_look = {}
+    for level in sorted(counts):
+        by_look.setdefault(alike(level), []).append(level)
+    for levels in by_look.values():
+        if len(levels) > 1:
+            in_case = len({" ".join(level.casefold().split()) for level in levels}) == 1
+            but_for = "case" if in_case else "case, quotation marks or signs that are not seen"
+            names = " and ".join(map(repr, levels))
+            yield f"column {name}: the levels {names} are alike but for {but_for}"
+    for level in sorted(level for level in counts if level.casefold() in _NO_VALUE):
+        yield (
+            f"column {name}: the level {level!r} of {_maps(counts[level])} may stand for a "
+            "missing value; if so write n/a"
+        )
+    single = sorted(level for level, n in counts.items() if n == 1)
+    if not single or len(single) == len(counts):
         return
-    values = present.to_numpy(dtype=float)
+    shown = ", ".join(map(repr, single[:_SHOWN_CELLS]))
+    more = len(single) - _SHOWN_CELLS
+    yield (
+        f"column {name}: of {shown}{f' and {more} more levels' if more > 0 else ''} there is a "
+        "single map each"
+        + f", and {reference!r} is the reference that others are compared with"
+        * (reference in single)
+    )
+
+
+def _maps(n):
+    return f"{n} map{'s' if n > 1 else ''}"
+
+
+def _sentinels(name, values):
     for value in sorted({v for v in values if abs(v) in _SENTINELS}):
         others = values[values != value]
         if not others.size:
@@ -161,6 +283,6 @@ def doubts(column):
         if away > max(high - low, 1.0) or (value < 0 <= low):
             n = int((values == value).sum())
             yield (
-                f"column {column.name}: {value:g} in {n} row{'s' if n > 1 else ''} may stand for "
+                f"column {name}: {value:g} in {n} row{'s' if n > 1 else ''} may stand for "
                 "a missing value; if so write n/a"
             )

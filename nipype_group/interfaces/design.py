@@ -22,7 +22,7 @@ from nipype_group.tsv import read_tsv
 
 
 class _DesignMatrixInputSpec(GroupInputSpec):
-    revision = 2
+    revision = 3
     observations = File(exists=True, mandatory=True, desc="TSV, a row a map, from CollectMaps")
     formula = Str(desc="right-hand side of the model, as fluency + C(group)")
     design_table = File(

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from nipype_group.choices import METHODS
-from nipype_group.design.contrasts import Contrast, is_between_participants
+from nipype_group.design.contrasts import Contrast
+from nipype_group.design.meaning import is_between_participants
 from nipype_group.json_files import read_json, write_json
 from nipype_group.stats.linear.aspin_welch import AspinWelch
 from nipype_group.stats.linear.least_squares import independent_rows

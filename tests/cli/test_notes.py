@@ -35,10 +35,13 @@ def write_study(folder, named, holes):
 # What is odd: slices that one map lacks, options, and what is said of it.
 ODD = {
     "dependent maps": (0, (*FORMULA, "--contrast", "x=b - a"), "who have several maps"),
+    "reference level": (0, ("--formula", "C(group) * C(ses) + C(participant_id)", "--contrast",
+                            "x=post - pre"), "x holds at the reference level group[a]"),
+    "unpaired": (0, ("--formula", "C(ses)", "--contrast", "x=post - pre"), "an unpaired test"),
     "no constant": (0, ("--formula", "0 + sign", "--contrast", "x=sign"), "no constant"),
     "no noise": (0, (*FORMULA, "--contrast", "x=b - a"), "1 of them have an effect, and no noise"),
     "lost voxels": (2, (*FORMULA, "--contrast", "x=post - pre"), "voxels are out of the mask"),
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("source", ["folder", "table"])

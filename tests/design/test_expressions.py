@@ -189,3 +189,16 @@ def test_what_is_no_list_of_numbers_is_left_to_the_grammar(text):
 def test_bad_weight_lists_are_refused(text, message):
     with pytest.raises(ValueError, match=message):
         parse_weight_list(text, 3)
+
+
+@pytest.mark.parametrize("depth", [10, 49, 60, 400, 4900])
+@pytest.mark.parametrize("nest", [("(", ")"), ("-(", ")"), ("- ", ""), ("+", ""), ("2*(", ")")])
+def test_an_expression_of_any_depth_is_read_or_refused(nest, depth):
+    before, after = nest
+    text = before * depth + "a" + after * depth
+    if len(before) * depth < 49:
+        assert list(parse_row(text)) == ["a"]
+    elif depth > 50:
+        with pytest.raises(ValueError, match="nested more than 50 deep") as error:
+            parse_row(text)
+        assert len(str(error.value)) < 500

@@ -1,15 +1,17 @@
 """Formulas: what they become, and that none of their text ever runs."""
 
 import re
+import warnings
 
 import formulaic
 import numpy as np
 import pandas as pd
 import pytest
+from formulaic.errors import DataMismatchWarning
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from nipype_group.design.formula import code_formula, formula_variables
+from nipype_group.design.formula import _CONTEXT, code_formula, formula_variables
 
 
 @pytest.fixture
@@ -338,3 +340,110 @@ def test_powers_that_stay_small_are_taken():
 def test_levels_of_any_signs(levels):
     coding = code_formula("0 + C(group)", pd.DataFrame({"group": levels * 3}))
     assert sorted(coding.columns) == sorted(f"group[{level}]" for level in levels)
+
+
+LEVELS = {"group": list("abc") * 3, "dose": [1, 2.5, 3] * 3, "year": ["1", "2", "10"] * 3}
+
+
+@pytest.mark.parametrize(
+    "call", ["C({}, levels={})", "0 + C({}, levels={}, )", "C({}, levels={}):age"]
+)
+@pytest.mark.parametrize("column", LEVELS)
+def test_the_levels_of_c_are_those_of_the_column_in_the_order_given(call, column):
+    table = pd.DataFrame({**LEVELS, "age": np.arange(9.0) ** 2})
+    present = list(dict.fromkeys(LEVELS[column]))
+    texts = [str(v).removesuffix(".0") for v in present]
+    for order in ([0, 1, 2], [2, 0, 1]):
+        for levels in ([present[i] for i in order], tuple(texts[i] for i in order)):
+            coding = code_formula(call.format(column, levels), table)
+            (factor,) = coding.factors.values() if "age" not in call else (None,)
+            kept = [texts[i] for i in order]
+            if factor is not None:
+                assert factor["levels"] == kept
+                assert factor["reference"] == (None if call.startswith("0") else kept[0])
+            for level, value in zip(texts, present, strict=True):
+                name = f"{column}[{level}]"
+                if name in coding.columns:
+                    indicator = coding.matrix[:, coding.columns.index(name)]
+                    assert indicator.tolist() == [v == value for v in LEVELS[column]]
+    for levels, said in (
+        (present[:2], rf"leaves out {texts[2]}, the level of 3 maps \(s2, s5, s8\)"),
+        ([*present[:2], "zz"], f"leaves out {texts[2]}"),
+        ([*present, "zz"], "names zz, which no map has"),
+        ([*present, present[0]], f"names {texts[0]} twice"),
+        ([], "leaves out"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            code_formula(
+                call.format(column, levels),
+                table.assign(participant_id=[f"s{i}" for i in range(9)]),
+            )
+
+
+def test_levels_are_told_apart_to_their_last_digit():
+    table = pd.DataFrame({"day": [20240101.5, 20240102.5, 20240103.5] * 2})
+    assert len(code_formula("0 + C(day)", table).columns) == 3
+
+
+# What each transform takes, and what none takes.
+OPTIONS = {
+    "C": ["Treatment('b')", "levels=['a','b','c']", "contrasts=Treatment('b')"],
+    "bs": ["4", "df=4", "knots=[25, 30.5]", "df=4, degree=2", "df=4, include_intercept=False"],
+    "cr": ["4", "df=4, constraints='center'", "knots=(25, 30)"],
+    "cs": ["df=4"],
+    "poly": ["2", "degree=2", "2, raw=True"],
+    "scale": ["center=False", "ddof=0"],
+    "standardize": ["rescale=False"],
+}
+NEVER = [
+    "[1] * 300", "[age, 1]", "[[1]]", "age", "1, 2, 3, 4, 5, 6, 7, 8, 9", "x=1", "*age", "**age",
+    "group", "_state=1", "out=age", "knots=[1] * 300", "levels=[1] * 300", "levels=age",
+    "levels=[age]", "spans_intercept=False", "contr.sum", "df=[1, 2], df=3", "degree=age",
+    "knots=age", f"knots={[1] * 101}", "levels='abc'", "lambda: 1", "1 + 1", "None", "...",
+]  # fmt: skip
+OPERANDS = [
+    "'x'", "True", "[age]", "(age,)", "[1] * 300", "(1, 2) * 300", "[age] * 300", "[1]", "None",
+    "age.x", "age[0]", "not age", "age < 1", "b'x'", "1j", "{age}", "-" * 5000 + "age",
+    "+".join(["age"] * 5000), "9" * 5000, "9" * 400 + " * age", "age / 0", "1e999", "C(age)",
+]  # fmt: skip
+
+
+def forms(name):
+    column = "group" if name == "C" else "age"
+    yield from (f"{name}({column}, {option})" for option in NEVER)
+    yield from (f"{name}({operand})" for operand in OPERANDS)
+    yield from (f"{name}({operand}) + age" for operand in OPERANDS[:8])
+    yield from (f"{name}()", f"{name}", f"{name}({column}, )[0]", f"{name}({column})(1)")
+
+
+@pytest.mark.parametrize("name", CALLED[:13])
+def test_transforms_take_their_column_and_their_options_alone(name):
+    table = pd.DataFrame({"age": np.arange(20.0, 32), "group": list("abc") * 4})
+    for option in OPTIONS.get(name, ()):
+        code_formula(f"{name}({'group' if name == 'C' else 'age'}, {option})", table)
+    refusals = {f: refusal(code_formula, f, table) for f in forms(name)}
+    assert all(refusal(formula_variables, f) in (refusals[f], None) for f in refusals)
+    # A spline of what is infinite everywhere is 0.
+    assert {f for f, said in refusals.items() if said is None} <= {"bs(age / 0)", "bs(1e999)"}
+    assert all(
+        said is None or ("formula" in said and "\n" not in said) for said in refusals.values()
+    )
+
+
+def refusal(use, *arguments):
+    try:
+        use(*arguments)
+    except ValueError as error:
+        return str(error)
+
+
+def test_what_formulaic_only_warns_of_is_an_error(monkeypatch, table):
+    def replaces(data):
+        warnings.warn("cast to nan", DataMismatchWarning, stacklevel=1)
+        return data
+
+    monkeypatch.setitem(_CONTEXT, "C", replaces)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with pytest.raises(ValueError, match="cannot be built: .*cast to nan"):
+            code_formula("C(site)", table)

@@ -198,3 +198,47 @@ def test_design_files_that_do_not_belong_together_are_refused(tmp_path, observat
         read_design(table, tmp_path / "no.json")
     with pytest.raises(ValueError, match="the table does not exist"):
         read_design(tmp_path / "none.tsv", sidecar)
+
+
+def same(*labels):
+    """Return maps of two visits of each participant, as labels stand in a table."""
+    rows = [(f"sub-{label}", visit) for label in labels for visit in ("pre", "post")]
+    table = pd.DataFrame(rows, columns=["participant_id", "visit"])
+    return table.assign(map=[f"{i}.nii" for i in range(len(rows))], sha256="0")
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("1", "01"), ("1", "001"), ("s1", "s01"), ("A", "a"), ("sub-2", "2"), ("Sub-2", "2"),
+     ("SUB2", "2"), ("Sub-02", "2"), ("a\u200b", "a"), ("a_01_b", "A_1_b")],
+)  # fmt: skip
+def test_labels_that_may_be_one_participant_are_told(tmp_path, one, other):
+    maps = same("x", one, "y", other)
+    table = maps[["participant_id", "visit"]].assign(a=1, b=[0, 1] * 4)
+    table.to_csv(tmp_path / "d.tsv", sep="\t", index=False)
+    for design in (
+        design_from_formula("C(visit)", maps, ["visit"]),
+        design_from_table(tmp_path / "d.tsv", maps, ["visit"]),
+    ):
+        (note,) = [n for n in design.notes if "taken for 2 people" in n]
+        assert f"participants {' and '.join(p for p in design.participants[2:7:4])} of" in note
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [("1", "10"), ("1", "11"), ("a1", "b1"), ("0", "1"), ("x", "sub"), ("100", "10", "1000")],
+)
+def test_labels_of_several_people_are_not(labels):
+    design = design_from_formula("C(visit)", same(*labels, "z", "w"), ["visit"])
+    assert not any("people" in note for note in design.notes)
+
+
+@pytest.mark.parametrize("differing", [[], [3], [0, 4], list(range(5)), list(range(10))])
+@pytest.mark.parametrize("formula", ["age + C(visit)", "C(age) + C(visit)", "C(visit)"])
+def test_numbers_that_differ_within_few_participants_are_told(formula, differing):
+    maps = same(*range(10))
+    maps["age"] = [str(20 + i // 2 % 3 + 7 * (i % 2 and i // 2 in differing)) for i in range(20)]
+    notes = design_from_formula(formula, maps, ["visit"]).notes
+    told = [n for n in notes if "column age has several values" in n]
+    assert len(told) == (0 < len(differing) < 5 and "age" in formula)
+    assert all(", ".join(f"sub-{i}" for i in differing) in n for n in told)

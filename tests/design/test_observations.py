@@ -260,3 +260,18 @@ def test_typed_leaves_identifiers_and_conditions_as_text():
     assert np.isnan(result["age"][1])
     assert result["sex"].tolist() == ["f", "2"]
     assert table["age"][0] == "31"
+
+
+@pytest.mark.parametrize("listed", [None, ("01", "2", "003", "x")])
+def test_labels_of_one_number_are_one_participant_on_request(entry, listed):
+    labels = ["1", "01", "2", "002", "3", "3", "x", "x"]
+    entries = [entry(label, conditions={"visit": "ab"[i % 2]}) for i, label in enumerate(labels)]
+    found = collect(entries, listed and people(*listed), listed=True, ids_as_numbers=True)
+    names = found.table["participant_id"].str.removeprefix("sub-").tolist()
+    kept = listed or ("1", "2", "3", "x")
+    assert sorted(names) == sorted([*kept, *kept])
+    # Two maps of one number are two maps of a participant.
+    entries = [entry("1", name="a.nii.gz"), entry("01", name="b.nii.gz")]
+    with pytest.raises(ValueError, match="the participant has more than one map"):
+        collect(entries, ids_as_numbers=True)
+    assert len(collect(entries).table) == 2

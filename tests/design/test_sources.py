@@ -272,6 +272,40 @@ def test_sessions_are_not_taken_for_people(tmp_path, names, told):
         find_pattern_maps(pattern)
 
 
+@pytest.mark.parametrize("differing", [[], [2], [0, 4], list(range(5)), list(range(10))])
+@pytest.mark.parametrize("visits", [["pre", "post"], ["1", "2"], ["a", "b", "c"]])
+@pytest.mark.parametrize("others", [True, False])
+def test_a_group_that_few_participants_change_is_a_contradiction(
+    tmp_path, differing, visits, others
+):
+    """A cell that is mistyped makes no condition of what differs between participants."""
+    rows = [(f"sub-{i}", v, "cp"[i % 2]) for i in range(10) for v in visits]
+    groups = ["x" if i in differing and v == visits[-1] else g for (_, v, g), i in
+              zip(rows, np.repeat(range(10), len(visits)), strict=True)]  # fmt: skip
+    path = maps_table(
+        tmp_path / "m.tsv", participant_id=[r[0] for r in rows], group=groups,
+        visit=[r[1] for r in rows], map=[f"{i}.nii" for i in range(len(rows))],
+    )  # fmt: skip
+    variables = ("group", "visit") if others else ("group",)
+    if differing and len(differing) < 5:
+        with pytest.raises(ValueError, match="column group has several values") as error:
+            read_maps_table(path, variables)
+        assert f"the maps of {', '.join(map(str, differing))} and one in" in str(error.value)
+        # What the model does not use is no matter.
+        assert list(read_maps_table(path, ("visit",))[0].conditions) == ["visit"]
+        return
+    conditions = list(read_maps_table(path, variables)[0].conditions)
+    assert ("group" in conditions) == bool(differing)
+
+
+def test_a_condition_that_few_participants_have_is_one_where_it_tells_maps_apart(tmp_path):
+    path = maps_table(
+        tmp_path / "m.tsv", participant_id=[*"1223344"], map=[*"abcdefg"],
+        drug=["p", "p", "v", "p", "p", "p", "p"], run=["1", "1", "1", "1", "2", "1", "2"],
+    )  # fmt: skip
+    assert list(read_maps_table(path, ("drug",))[0].conditions) == ["drug", "run"]
+
+
 def test_a_column_is_a_condition_where_no_other_tells_maps_apart(tmp_path):
     path = maps_table(
         tmp_path / "m.tsv", participant_id=["1", "1", "2", "2"], map=list("abcd"),
@@ -369,6 +403,25 @@ def test_variances_that_fit_no_map_or_twice_are_refused():
         with_variances(effects, [entry("3", "v3")])
     with pytest.raises(ValueError, match="participant 1 has two variance maps, v1 and w1"):
         with_variances(effects, [entry("1", "v1"), entry("1", "w1")])
+
+
+SIGNS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars", " ": "blanks"}
+
+
+@pytest.mark.parametrize("reader", [read_participants, read_maps_table, read_volumes_table])
+@pytest.mark.parametrize("ending", ["csv", "tsv"])
+@pytest.mark.parametrize("sign", SIGNS)
+def test_a_table_with_another_separator_is_told(tmp_path, reader, ending, sign):
+    path = tmp_path / f"t.{ending}"
+    path.write_text(f"participant_id{sign}map\ns1{sign}a.nii\n")
+    if sign == {"csv": ",", "tsv": "\t"}[ending]:
+        reader(path)
+        return
+    other = {"csv": "commas", "tsv": "tabs"}[ending]
+    with pytest.raises(ValueError, match="no column participant_id") as error:
+        reader(path)
+    assert f"parted by {SIGNS[sign]}, not by {other}" in str(error.value)
+    assert "\n" not in str(error.value)
 
 
 def test_volumes_table_needs_participants(tmp_path):

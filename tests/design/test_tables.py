@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from nipype_group.design.formula import code_formula
-from nipype_group.design.tables import check_levels, doubts, variables_of
+from nipype_group.design.tables import check_levels, check_values, doubts, variables_of
 from nipype_group.tsv import read_tsv
 
 HEADER = "participant_id\tage\tgroup\n"
@@ -170,12 +170,87 @@ def test_numbers_among_their_like_are_no_sentinels(values):
     assert list(doubts(pd.Series(values, name="score"))) == []
 
 
+NOTHING = [
+    "#N/A", "#n/a", "#NULL!", "#DIV/0!", "#VALUE!", "#REF!", "#NAME?", "#NUM!", "NULL", "Null",
+    "<NA>", "NaT", "?", "???", ".", "..", "-", "--", "\u2013", "\u2014", "\u2212", "*", "_",
+    "-999", "999", "9999.0", "-9", "99",
+]  # fmt: skip
+# Names of levels, though odd.
+NAMES = ["none", "unknown", "#1", "a.", "?b", "-a", "1", "2", "90", "+", "n", "null set", "x-x"]
+
+
 @pytest.mark.parametrize(
-    ("levels", "n"),
-    [(["a", "A"], 1), (["Old man", "old  Man"], 1), (["a", "b"], 0), (["straße", "STRASSE"], 1)],
+    "formula", ["group", "C(group)", "0 + C(group)", "C(group):age", "Q('group')"]
 )
-def test_levels_alike_but_for_case_are_told(levels, n):
-    assert len(list(doubts(pd.Series(levels, name="group")))) == n
+@pytest.mark.parametrize("level", NOTHING)
+def test_a_level_that_stands_for_nothing_is_refused_by_cell(formula, level):
+    groups = ["control", "patient"] * 5
+    groups[3] = level
+    table = pd.DataFrame({"participant_id": [f"s{i}" for i in range(10)], "group": groups})
+    table["age"] = np.arange(10.0) ** 2
+    with pytest.raises(
+        ValueError, match=r"column group holds levels but for .* \(s3\): write n/a"
+    ):
+        code_formula(formula, table)
+    # Of a condition too, and not where every level is named.
+    asked = variables_of(table.astype({"age": str}), ["group"])
+    with pytest.raises(ValueError, match=r"\(s3\)"):
+        code_formula("group", asked)
+    code_formula(f"C(group, levels=['control', 'patient', {level!r}])", table)
+
+
+@pytest.mark.parametrize("level", NAMES)
+def test_odd_names_of_levels_are_levels(level):
+    check_values(pd.Series(["a", "b", level], name="group"), range(3))
+
+
+@pytest.mark.parametrize(
+    "levels", [["+", "-"], ["-", "0", "+"], ["9", "8", "7"], ["99", "1", "2"], ["1", "9", "b"]]
+)
+def test_signs_and_numbers_among_their_like_are_levels(levels):
+    check_values(pd.Series(levels, name="charge"), range(len(levels)))
+
+
+@pytest.mark.parametrize("level", ["none", "Unknown", "missing", "n.a.", "NIL"])
+def test_words_for_a_missing_value_are_told(level):
+    column = pd.Series([level, "low", "high"] * 2, name="dose")
+    (note,) = doubts(column)
+    assert note.startswith(f"column dose: the level {level!r} of 2 maps may stand for a missing")
+
+
+@pytest.mark.parametrize("reference", ["a", "b"])
+def test_a_level_of_a_single_map_is_told_and_where_it_is_the_reference(reference):
+    table = pd.DataFrame({"group": ["a", *"bcbc"], "participant_id": list("vwxyz")})
+    formula = f"C(group, Treatment('{reference}'))"
+    (note,) = code_formula(formula, table).notes
+    assert note.startswith("column group: of 'a' there is a single map each")
+    assert note.endswith("'a' is the reference that others are compared with") == (
+        reference == "a"
+    )
+    assert code_formula("C(participant_id)", table[["participant_id"]]).notes == ()
+
+
+@pytest.mark.parametrize(
+    ("levels", "said"),
+    [
+        (["a", "A"], "case"),
+        (["Old man", "old  Man"], "case"),
+        (["a", "b"], None),
+        (["straße", "STRASSE"], "case"),
+        (["a", "a\u200b"], "not seen"),
+        (["a", "\ufeffA"], "not seen"),
+        (["a", '"a"'], "quotation marks"),
+        (["a", "\u201ca\u201d"], "quotation marks"),
+        (["a", "'a"], "quotation marks"),
+        (["re\u00adst", "rest"], "not seen"),
+        (["e\u0301te", "\u00e9te"], "not seen"),
+        (["a", "a."], None),
+    ],
+)
+def test_levels_that_look_alike_are_told(levels, said):
+    notes = list(doubts(pd.Series(levels * 2, name="group")))
+    assert len(notes) == (said is not None)
+    assert all("are alike but for" in note and said in note for note in notes)
 
 
 def test_levels_of_a_condition_stand_in_the_order_of_the_maps():

@@ -1,0 +1,310 @@
+"""What a contrast says beside its weights: at which levels and values it holds, and of whose maps.
+
+A column of a main effect, or the intercept, means what it does where the other columns of its
+interactions are 0: at the reference level of a factor, at 0 of a covariate.
+"""
+
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import combinations
+
+import numpy as np
+
+from nipype_group.stats.linear.least_squares import independent_rows
+from nipype_group.stats.matrix_products import multiply, residuals_of
+
+# Of the largest weight of a map: sums of weights are off by rounding.
+_NEGLIGIBLE = 1e-8
+# Of a standard deviation: a covariate that is centered, but for maps that were left out later.
+_CENTERED = 0.1
+_SHOWN_COLUMNS = 8
+# Colons part the columns of an interaction where they stand in no brackets.
+_PART = re.compile(r"(?:\[[^\]]*\]|\([^()]*(?:\([^()]*\)[^()]*)*\)|[^:])+")
+
+
+@dataclass(frozen=True)
+class _Product:
+    """Columns of an effect by one factor or covariate, and what a contrast makes of the effect.
+
+    Parameters
+    ----------
+    what : str
+        Factor or covariate.
+    columns : list of int
+        The products: a column a level but the reference, or one.
+    effect : array, shape (r,)
+        Weight of the effect itself, where these columns are 0, in each row of the contrast.
+    of_main : bool
+        Whether the effect is that of a column, not the intercept.
+    reference : str or None
+        Level of a factor that has no column here.
+    """
+
+    what: str
+    columns: list
+    effect: np.ndarray
+    of_main: bool
+    reference: str | None
+
+
+def is_between_participants(weights, design):
+    """Tell whether participants have several maps, and a contrast is about what these share.
+
+    The effect weights the maps. Where the weights of a participant's maps sum to 0, what these
+    maps share is no part of it; elsewhere its error is that between participants.
+
+    Parameters
+    ----------
+    weights : array, shape (r, p)
+    design : Design
+    """
+    if design.keys.columns.empty:
+        return False
+    numbers = design.participant_numbers.ravel() - 1
+    of_maps = multiply(weights, design.model.inverse)
+    sums = np.array([np.bincount(numbers, weights=row) for row in of_maps])
+    several = np.bincount(numbers) > 1
+    largest = np.abs(of_maps).max(axis=1, keepdims=True)
+    return bool((np.abs(sums[:, several]) > _NEGLIGIBLE * largest).any())
+
+
+def dependence(weights, design, contrast):
+    """Say where least squares take maps of a participant for independent and they are not.
+
+    Parameters
+    ----------
+    weights : array, shape (r, p)
+    design : Design
+    contrast : str
+        Its name.
+
+    Returns
+    -------
+    tuple of str
+    """
+    if is_between_participants(weights, design):
+        return (
+            f"contrast {contrast} is between participants, who have several maps: least squares "
+            "take maps of a participant for independent, so that noise passes thresholds far more "
+            "often than alpha. Give one map a participant (a mean or a difference of theirs), or "
+            "look at results of permutations of whole participants (--permutations)",
+        )
+    if _takes_out_participants(design):
+        return ()
+    return (
+        f"contrast {contrast} is within participants, and the design has no columns of theirs: "
+        "maps of a participant are taken for independent, as in an unpaired test. Add "
+        "C(participant_id) to the formula to compare the maps of each participant",
+    )
+
+
+def _takes_out_participants(design):
+    """Tell whether what the maps of each participant share is modelled, if some have several."""
+    if design.keys.columns.empty:
+        return True
+    numbers = design.participant_numbers.ravel() - 1
+    several = np.flatnonzero(np.bincount(numbers) > 1)
+    members = (numbers[:, None] == several).astype(float)
+    return _in_span(members, design.model)
+
+
+def _in_span(columns, model):
+    """Tell whether a design makes up columns, shape (n, k)."""
+    rest = np.abs(residuals_of(model.basis, columns)).max(initial=0)
+    return bool(rest <= _NEGLIGIBLE * np.abs(columns).max(initial=0))
+
+
+def meaning(weights, design, contrast, named=()):
+    """Say at which levels and values a contrast holds, where its expression does not.
+
+    Parameters
+    ----------
+    weights : array, shape (r, p)
+    design : Design
+        Of a formula; of another one nothing is said.
+    contrast : str
+        Its name.
+    named : collection of str
+        Factors whose reference level its expression names.
+
+    Returns
+    -------
+    tuple of str
+    """
+    if design.formula is None:
+        return ()
+    columns = _Columns(weights, design)
+    products = columns.products()
+    left = [p for p in products if p.effect.any() and not weights[:, p.columns].any()]
+    left = [p for p in left if p.reference is not None or columns.is_far_from_0(p)]
+    notes = []
+    if left:
+        factors = [p for p in left if p.reference is not None]
+        covariates = dict.fromkeys(p.what for p in left if p.reference is None)
+        levels = dict.fromkeys(f"{p.what}[{p.reference}]" for p in factors)
+        places = (
+            [f"the reference level{'s' * (len(levels) > 1)} {' and '.join(levels)}"]
+            if levels
+            else []
+        )
+        places += [columns.range_of(name) for name in covariates]
+        advice = columns.advice(list(dict.fromkeys(p.what for p in factors)))
+        advice += [f"center({name}) in the formula makes it the mean" for name in covariates]
+        notes.append(
+            "; ".join([f"contrast {contrast} holds at {' and at '.join(places)}", *advice])
+        )
+    compared = dict.fromkeys(
+        f"{p.what}[{p.reference}]"
+        for p in products
+        if p.reference is not None and p.what not in named and _is_difference(p, weights)
+    )
+    if compared:
+        level = "the reference level" + "s" * (len(compared) > 1)
+        notes.append(f"contrast {contrast} compares with {' and '.join(compared)}, {level}")
+    return tuple(notes)
+
+
+def _is_difference(product, weights):
+    """Tell whether a contrast is about differences from the reference of a factor."""
+    own = weights[:, product.columns]
+    # Of all levels at once it does not matter which of them is the reference.
+    if len(product.columns) > 1 and len(independent_rows(own)) == len(product.columns):
+        return False
+    sums = np.abs(own.sum(axis=1)) > _NEGLIGIBLE * np.abs(own).max(initial=0)
+    return bool((sums & (product.effect == 0)).any())
+
+
+class _Columns:
+    """The columns of a design by the factors and covariates that they are products of."""
+
+    def __init__(self, weights, design):
+        self.weights, self.design, self.model = weights, design, design.model
+        self.parts = [
+            () if name == "intercept" else tuple(_PART.findall(name)) for name in design.columns
+        ]
+        self.of_maps, self._effects = multiply(weights, self.model.inverse), {}
+
+    def products(self):
+        """Return the products of effects that the model has with a factor or covariate."""
+        found = {}
+        for i, parts in enumerate(self.parts):
+            for part in parts:
+                factor, level = self._level(part)
+                rest = frozenset(parts) - {part}
+                found.setdefault((rest, factor or part), {})[i] = level
+        products = []
+        for (rest, what), levels in found.items():
+            about = self.design.factors.get(what)
+            absent = [v for v in about["levels"] if v not in levels.values()] if about else []
+            effect = self.effect(rest)
+            # A factor with a column for each level compares with none of them.
+            if effect is not None and (len(absent) == 1 or (about is None and what[-1] != "]")):
+                reference = absent[0] if about else None
+                products.append(_Product(what, list(levels), effect, bool(rest), reference))
+        return products
+
+    def _level(self, part):
+        for factor in self.design.factors:
+            if part.startswith(f"{factor}[") and part.endswith("]"):
+                return factor, part[len(factor) + 1 : -1]
+        return None, None
+
+    def effect(self, parts):
+        """Return the weight of an effect in each row of the contrast; None where it has none."""
+        if parts not in self._effects:
+            self._effects[parts] = self._effect(parts)
+        return self._effects[parts]
+
+    def _effect(self, parts):
+        values = self._values(parts)
+        if values is None or not _in_span(values[:, None], self.model):
+            return None
+        sums = multiply(self.of_maps, values[:, None])[:, 0]
+        largest = np.abs(self.of_maps).sum(axis=1) * np.abs(values).max(initial=0)
+        return np.where(np.abs(sums) > _NEGLIGIBLE * largest, sums, 0.0)
+
+    def _values(self, parts):
+        """Return the product of columns; None where one of them is not in the design."""
+        values = np.ones(len(self.design.matrix))
+        for part in parts:
+            factor, level = self._level(part)
+            if part in self.design.columns:
+                values = values * self.design.matrix[:, self.design.columns.index(part)]
+            elif factor is not None and level == self.design.factors[factor]["reference"]:
+                others = [i for i, p in enumerate(self.parts) if len(p) == 1
+                          and self._level(p[0])[0] == factor]  # fmt: skip
+                values = values * (1 - self.design.matrix[:, others].sum(axis=1))
+            else:
+                return None
+        return values
+
+    def _covariate(self, name):
+        """Return the values of a covariate; where it has no column, those that effects have."""
+        if name in self.design.columns:
+            return self._values([name])
+        found = [np.zeros(0)]
+        for i, parts in enumerate(self.parts):
+            if name in parts:
+                rest = self._values(set(parts) - {name})
+                found.append(self.design.matrix[rest != 0, i] / rest[rest != 0])
+        return np.concatenate(found)
+
+    def is_far_from_0(self, product):
+        """Tell whether 0 of a covariate is not what a reader takes an effect to be at."""
+        values = self._covariate(product.what)
+        low, high = values.min(), values.max()
+        if product.of_main:
+            # Codes of two levels that are -1 and 1 have their middle at 0.
+            is_coded = low == -high and len(np.unique(values)) == 2
+            return not is_coded and abs(values.mean()) > _CENTERED * values.std()
+        return not low <= 0 <= high
+
+    def range_of(self, name):
+        """Return the value of a covariate at which its products are 0, and those that it has."""
+        values = self._covariate(name)
+        return f"{name} 0 ({values.min():.4g} to {values.max():.4g} in the maps)"
+
+    def advice(self, factors):
+        """Say, in a list, what makes of a contrast at reference levels one of their mean."""
+        added = self.of_mean(factors)
+        if added and len(added) <= _SHOWN_COLUMNS:
+            weights = [(i, Fraction(w).limit_denominator(1000)) for i, w in added.items()]
+            terms = " ".join(
+                f"{'-' if w < 0 else '+'} {abs(w)}*`{self.design.columns[i]}`" for i, w in weights
+            )
+            return [f"for the mean over the levels of {' and '.join(factors)} end it with {terms}"]
+        if added and len(factors) == 1:
+            n = len(self.design.factors[factors[0]]["levels"])
+            return [
+                f"for the mean over the {n} levels of {factors[0]} give each of their columns a "
+                f"weight that is 1/{n} of it"
+            ]
+        return []
+
+    def of_mean(self, factors):
+        """Return the weights that take a row from reference levels of factors to their mean.
+
+        A column that is the effect's product with levels of several factors has the product of
+        their shares. Empty where the contrast has several rows, or the design cannot tell.
+        """
+        if len(self.weights) > 1:
+            return {}
+        added = {}
+        for i, parts in enumerate(self.parts):
+            shares = {
+                part: 1 / len(self.design.factors[factor]["levels"])
+                for part in parts
+                if (factor := self._level(part)[0]) in factors
+            }
+            total = 0.0
+            for n in range(1, len(shares) + 1):
+                for chosen in combinations(shares, n):
+                    effect = self.effect(frozenset(parts) - set(chosen))
+                    if effect is not None:
+                        total += effect[0] * np.prod([shares[part] for part in chosen])
+            if total and not self.weights[0, i]:
+                added[i] = total
+        mean = self.weights.copy()
+        mean[0, list(added)] = list(added.values())
+        return added if self.model.row_space.holds(mean) else {}
