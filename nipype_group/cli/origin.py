@@ -5,6 +5,7 @@ same selection of maps, or are replaced on request.
 """
 
 import os
+import re
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,7 +24,8 @@ from nipype_group.reporting.records.selection import other_selection
 from nipype_group.reporting.records.standing import names_that_go, remove_own, standing_files
 from nipype_group.reporting.records.watch import InputsChangedError, InputWatch
 
-_WATCH_NAME = ".inputs-{}.json"
+# Of the number of the process; one that is killed leaves it.
+_WATCH_NAME, _WATCHES = ".inputs-{}.json", re.compile(r"\.inputs-\d+\.json")
 
 
 def tell_origin(workflow, command, inputs_sha256):
@@ -97,8 +99,9 @@ class Origin:
             Where one changed. Nothing that was made of it stays.
         """
         path, before = self._top / _WATCH_NAME.format(os.getpid()), _identity(self._top)
-        for left in self._top.glob(_WATCH_NAME.format("*")):
-            left.unlink()
+        for left in self._top.glob(".inputs-*"):
+            if _WATCHES.fullmatch(left.name):
+                left.unlink()
         try:
             self._watch.write(path)
             workflow.get_node("keep").inputs.inputs_file = str(path)
