@@ -13,6 +13,7 @@ from nipype_group.cli.command_text import command_text
 from nipype_group.controls import is_threshold_desc
 from nipype_group.execution.changed_inputs import forget_run
 from nipype_group.execution.provenance import write_prov
+from nipype_group.reporting.derivatives.contents import written_beside
 from nipype_group.reporting.records.inputs import digest
 from nipype_group.reporting.records.record import (
     PROV_FOLDER,
@@ -82,7 +83,8 @@ class Origin:
         """Tell the workflow before it runs, and the screen what goes once it has run."""
         tell_origin(workflow, self._command, digest(self._watch.inputs))
         results = workflow.get_node("keep").inputs.results
-        self._going = names_that_go(self._own, results, is_threshold_desc)
+        written = [*results, *written_beside(results)]
+        self._going = names_that_go(self._own, written, is_threshold_desc)
         if self._going:
             print(
                 f"{self._top} holds other results than will be made. These go once the new ones "
