@@ -56,7 +56,7 @@ ALLOWED = {
     "data": (*_BOTTOM, "images"),
     "interfaces": (*_FILES, "reporting"),
     "workflows": (*_FILES, "reporting", "interfaces"),
-    "execution": (*_BOTTOM, "processor", "images", "interfaces", "workflows"),
+    "execution": (*_BOTTOM, "processor", "images", "design", "interfaces", "workflows"),
     "cli": (*_FILES, "reporting", "data", "workflows", "execution"),
 }
 # Within a layer of several folders, which of them a folder may use.
