@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from nipype_group.whole_files import replace_text
+from nipype_group.whole_files import read_bytes, replace_text
 
 MISSING = "n/a"
 # Spellings of a value that is missing.
@@ -214,7 +214,7 @@ def _rows(path, strip):
     if not path.is_file():
         raise ValueError(f"{path}: the table does not exist")
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        text = read_bytes(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(
             f"{path}: cannot be read as a table (it is no text in UTF-8: byte {error.start}); "

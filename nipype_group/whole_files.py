@@ -192,7 +192,9 @@ def read_text(path, folder=None):
     try:
         return read_bytes(path, folder).decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise UnusableFileError(path, f"is no text in UTF-8 ({error.reason})") from error
+        raise UnusableFileError(
+            path, f"is no text in UTF-8 ({error.reason}); save it as such"
+        ) from error
 
 
 @contextmanager

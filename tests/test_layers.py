@@ -11,6 +11,28 @@ import nipype_group
 ROOT = Path(__file__).parents[1]
 PACKAGE = Path(nipype_group.__file__).parent
 MODULES = sorted(p.relative_to(PACKAGE).as_posix() for p in PACKAGE.rglob("*.py"))
+# Who reads files without `whole_files`, which refuses pipes, devices and what is too large.
+READ_OTHERWISE = {
+    "whole_files.py": "is the way",
+    "processor.py": "what the system says of itself",
+    "images/checksums.py": "pieces of a file of any size, after a look at what it is",
+    "images/opening.py": "a packed image of any size, after a look at what it is",
+    "permutation/given.py": "bytes that are read already",
+    "permutation/shards.py": "what a node of this run wrote",
+    "reporting/records/watch.py": "opens a regular file, of which nothing is read",
+    "reporting/comparison/files.py": "results of any size, after a look at what they are",
+    "reporting/comparison/images.py": "bytes that are read already",
+    "reporting/derivatives/folder.py": "an image of any size that a node of this run wrote",
+    "reporting/nidm/document.py": "results that this run wrote, of any size",
+    "reporting/nidm/model.py": "results that this run wrote, of any size",
+    "reporting/page/methods.py": "files of the package",
+    "reporting/page/report.py": "files of the package",
+    "execution/cluster_plugins.py": "what a job of this run wrote",
+    "execution/failures.py": "the end of a log of any size",
+    "execution/job.py": "what this run wrote",
+    "execution/lock.py": "what the system says of itself",
+    "execution/run.py": "crash files of this run, and what the system says of itself",
+}
 # More modules than these side by side are no plan of a house.
 MOST_MODULES = 20
 
@@ -63,6 +85,37 @@ def test_nothing_is_evaluated_or_unpickled():
             if isinstance(node, ast.keyword) and node.arg == "allow_pickle":
                 where = f"{module}:{node.value.lineno}"
                 assert getattr(node.value, "value", None) is False, where
+
+
+def reads_of(tree):
+    """Yield every call that reads a file by its path, or opens it to be read."""
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call):
+            continue
+        name = getattr(node.func, "attr", getattr(node.func, "id", None))
+        given = [*node.args, *(k.value for k in node.keywords if k.arg == "mode")]
+        modes = [a.value for a in given if isinstance(a, ast.Constant)]
+        writes = any(isinstance(m, str) and set("wax") & set(m) for m in modes)
+        method = isinstance(node.func, ast.Attribute)
+        if (method and name in ("read_text", "read_bytes")) or (name == "open" and not writes):
+            yield node
+
+
+def test_files_are_read_whole_in_one_way_but_for_those_that_say_why():
+    found = {m for m in MODULES if any(reads_of(tree_of(m)))}
+    assert found == set(READ_OTHERWISE)
+
+
+@pytest.mark.parametrize(
+    ("code", "reads"),
+    [
+        *(("Path(p).read_text()", True), ("p.read_bytes()", True), ("open(p)", True)),
+        *(("p.open('rb')", True), ("io.open(p, mode='r')", True), ("read_text(p)", False)),
+        *(("p.open('wb')", False), ("open(p, mode='x')", False)),
+    ],
+)
+def test_the_scan_sees_what_reads_a_file(code, reads):
+    assert any(reads_of(ast.parse(code))) == reads
 
 
 def test_numpy_files_are_loaded_with_pickle_refused():

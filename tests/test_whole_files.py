@@ -1,6 +1,7 @@
 """Files that are written whole: new ones under names that nobody can know."""
 
 import errno
+import gzip
 import io
 import os
 import uuid
@@ -8,13 +9,38 @@ import uuid
 import numpy as np
 import pytest
 
+from nipype_group.design.blocks import read_blocks
+from nipype_group.design.fsl import read_fsl_matrix
 from nipype_group.images import Grid, write_volume
 from nipype_group.images.stacks import write_volumes
+from nipype_group.permutation.given import read_shuffles
 from nipype_group.permutation.shards import write_shard
 from nipype_group.reporting.figures.canvas import save_pixels
-from nipype_group.tsv import write_tsv
-from nipype_group.whole_files import replace_bytes, replace_text, replacing, whole_folder
+from nipype_group.reporting.tables.columns import read_table
+from nipype_group.tsv import read_tsv, write_tsv
+from nipype_group.whole_files import (
+    LARGEST_BYTES,
+    replace_bytes,
+    replace_text,
+    replacing,
+    whole_folder,
+)
 
+
+def blocks_of(path):
+    observations = path.with_name("observations.tsv")
+    observations.write_text("participant_id\nsub-1\n")
+    return read_blocks(observations, [str(path)])
+
+
+# Readers of the texts that users give, but for those of atlases.
+TEXT_READERS = {
+    "table": read_tsv,
+    "table of results": read_table,
+    "blocks": blocks_of,
+    "matrix": read_fsl_matrix,
+    "shuffles": read_shuffles,
+}
 GRID = Grid((2, 2, 2), np.eye(4))
 VALUES = np.zeros((2, 2, 2))
 WRITERS = {
@@ -120,3 +146,21 @@ def test_who_may_read_it_is_what_the_user_has_set(tmp_path):
 def test_a_folder_that_is_not_there_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="none/a'"):
         replace_text(tmp_path / "none" / "a", "text")
+
+
+@pytest.mark.parametrize("read", TEXT_READERS.values(), ids=TEXT_READERS)
+def test_texts_that_are_too_large_are_not_read(tmp_path, read):
+    path = tmp_path / "a.tsv"
+    with path.open("wb") as stream:
+        stream.truncate(LARGEST_BYTES + 1)
+    with pytest.raises(ValueError, match=f"{path}: .*more than the"):
+        read(path)
+
+
+def test_a_packed_text_is_not_unpacked_beyond_what_is_read(tmp_path):
+    path = tmp_path / "perms.txt.gz"
+    with gzip.open(path, "wb") as stream:
+        for _ in range(LARGEST_BYTES // 2**24 + 1):
+            stream.write(b" " * 2**24)
+    with pytest.raises(ValueError, match=f"{path}: holds more than"):
+        read_shuffles(path)

@@ -1,8 +1,22 @@
 """The command line."""
 
+import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 from nipype_group.whole_files import why_undecoded
+
+INTERRUPTED = "interrupted; the same command goes on from what is done"
+
+
+@contextmanager
+def ended_by_interrupt():
+    """Leave with one line and exit code 130 where the user interrupts, whatever is going on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        print(INTERRUPTED, file=sys.stderr)
+        raise SystemExit(130) from None
 
 
 def _check_current_folder():

@@ -4,6 +4,7 @@ import sys
 import tempfile
 import traceback
 
+from nipype_group.cli import INTERRUPTED
 from nipype_group.cli.places import PlaceError, check_places
 from nipype_group.registry import loaded
 
@@ -44,7 +45,7 @@ def guarded(command, arguments):
         print(f"{command}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("interrupted; the same command goes on from what is done", file=sys.stderr)
+        print(INTERRUPTED, file=sys.stderr)
         return 130
     except SystemExit as error:
         print("terminated; the same command goes on from what is done", file=sys.stderr)

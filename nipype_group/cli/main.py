@@ -8,10 +8,13 @@ import sys
 os.environ.setdefault("NO_ET", "1")
 
 from nipype_group._version import __version__
-from nipype_group.cli import commands
-from nipype_group.cli.guard import guarded
-from nipype_group.cli.screen import plain_output
-from nipype_group.whole_files import why_undecoded
+from nipype_group.cli import ended_by_interrupt
+
+with ended_by_interrupt():
+    from nipype_group.cli import commands
+    from nipype_group.cli.guard import guarded
+    from nipype_group.cli.screen import plain_output
+    from nipype_group.whole_files import why_undecoded
 
 
 def build_parser():
@@ -45,7 +48,7 @@ def main(argv=None):
     int
         0 where everything worked, 1 where the analysis failed, 2 where the arguments are wrong.
     """
-    with plain_output():
+    with ended_by_interrupt(), plain_output():
         arguments = build_parser().parse_args(argv)
         arguments.command_line = ["nipype-group", *(sys.argv[1:] if argv is None else argv)]
         for text in arguments.command_line:

@@ -5,6 +5,7 @@ same selection of maps, or are replaced on request.
 """
 
 import os
+import re
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from nipype_group.cli.command_text import command_text
 from nipype_group.controls import is_threshold_desc
 from nipype_group.execution.changed_inputs import forget_run
 from nipype_group.execution.provenance import write_prov
+from nipype_group.reporting.derivatives.contents import written_beside
 from nipype_group.reporting.records.inputs import digest
 from nipype_group.reporting.records.record import (
     PROV_FOLDER,
@@ -23,7 +25,8 @@ from nipype_group.reporting.records.selection import other_selection
 from nipype_group.reporting.records.standing import names_that_go, remove_own, standing_files
 from nipype_group.reporting.records.watch import InputsChangedError, InputWatch
 
-_WATCH_NAME = ".inputs-{}.json"
+# Of the number of the process; one that is killed leaves it.
+_WATCH_NAME, _WATCHES = ".inputs-{}.json", re.compile(r"\.inputs-\d+\.json")
 
 
 def tell_origin(workflow, command, inputs_sha256):
@@ -80,7 +83,8 @@ class Origin:
         """Tell the workflow before it runs, and the screen what goes once it has run."""
         tell_origin(workflow, self._command, digest(self._watch.inputs))
         results = workflow.get_node("keep").inputs.results
-        self._going = names_that_go(self._own, results, is_threshold_desc)
+        written = [*results, *written_beside(results)]
+        self._going = names_that_go(self._own, written, is_threshold_desc)
         if self._going:
             print(
                 f"{self._top} holds other results than will be made. These go once the new ones "
@@ -97,8 +101,9 @@ class Origin:
             Where one changed. Nothing that was made of it stays.
         """
         path, before = self._top / _WATCH_NAME.format(os.getpid()), _identity(self._top)
-        for left in self._top.glob(_WATCH_NAME.format("*")):
-            left.unlink()
+        for left in self._top.glob(".inputs-*"):
+            if _WATCHES.fullmatch(left.name):
+                left.unlink()
         try:
             self._watch.write(path)
             workflow.get_node("keep").inputs.inputs_file = str(path)

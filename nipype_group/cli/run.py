@@ -56,6 +56,8 @@ def execute(arguments):
     files = {n: str(Path(path).absolute()) for n, path in files.items() if path is not None}
     if arguments.pattern:
         files["pattern"] = str(Path(escape_pattern(Path.cwd()), arguments.pattern))
+        # What the run writes there is no map that it reads.
+        files["left_out_folders"] = [str(Path(arguments.output_dir).absolute() / "group")]
     if arguments.shuffles and not settings.n_permutations:
         raise UsageError("--shuffles goes with --permutations, how many of them to use")
     if arguments.select:

@@ -7,6 +7,7 @@ import numpy as np
 from nipype_group.stats.permutation.blocks import block_tree
 from nipype_group.stats.permutation.choice import nested_blocks
 from nipype_group.tsv import read_tsv
+from nipype_group.whole_files import read_text
 
 
 def read_blocks(observations, names, exchange="within"):
@@ -87,7 +88,7 @@ def _column(table, name, where):
 
 
 def _read_table(path, n_maps):
-    header, matrix, text = Path(path).read_text(encoding="utf-8").partition("/Matrix")
+    header, matrix, text = read_text(path).partition("/Matrix")
     # FSL puts a header in front, PALM does not.
     lines = (text if matrix else header).splitlines()
     rows = [line.replace(",", " ").split() for line in lines if line.strip()]

@@ -103,7 +103,7 @@ def listed_maps(files, variables=None):
     if "bids_dir" in files:
         return find_bids_maps(files["bids_dir"], parse_selection(files.get("select", [])))
     if "pattern" in files:
-        return find_pattern_maps(files["pattern"])
+        return find_pattern_maps(files["pattern"], files.get("left_out_folders", ()))
     return read_maps_table(files["maps_table"], variables)
 
 

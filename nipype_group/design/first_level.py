@@ -9,6 +9,7 @@ import numpy as np
 from nipype_group.design.fsl import read_contrast_names
 from nipype_group.design.sources import MapEntry, read_volumes_table
 from nipype_group.images import MapError, open_image, write_volume
+from nipype_group.whole_files import UnusableFileError, read_text
 
 # As spm_contrasts describes its images: "SPM contrast - 1: faces > houses", "Contrast 1: ...",
 # "SPM{T_[190.0]} - contrast 1: ...".
@@ -196,8 +197,8 @@ def _feat_contrast(path):
     try:
         name = read_contrast_names(folder / "design.con").get(number)
         lower = folder / "design.lev"
-        return ": ".join([lower.read_text().strip(), name]) if name and lower.is_file() else name
-    except (OSError, UnicodeDecodeError):
+        return ": ".join([read_text(lower).strip(), name]) if name and lower.is_file() else name
+    except (OSError, UnusableFileError):
         return None
 
 

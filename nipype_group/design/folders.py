@@ -6,6 +6,9 @@ from pathlib import Path
 
 from nipype_group.images import IMAGE_SUFFIXES
 
+# At the top of a work folder of this package, from its making on.
+WORK_MARK = "work_folder.json"
+
 
 def natural_key(text):
     """Return a key that sorts numbers within text by their value.
@@ -42,6 +45,8 @@ def _is_folder(entry):
 def walk(top, enters=None):
     """Yield the files below a folder; also what has the name of an image and is none.
 
+    Work folders of this package below it are not gone into: what runs write there is no input.
+
     A link to a folder is gone into where that folder is not met under its own name, so that loops
     end. Links to nowhere, pipes and devices are yielded as files are, for whoever opens them to
     refuse.
@@ -77,7 +82,7 @@ def walk(top, enters=None):
             below, is_folder = (*names, entry.name), _is_folder(entry)
             if not is_folder or entry.name.endswith(IMAGE_SUFFIXES):
                 yield Path(entry.path)
-            if not is_folder or not enters(below):
+            if not is_folder or not enters(below) or Path(entry.path, WORK_MARK).is_file():
                 continue
             if entry.is_symlink():
                 links.append((entry.path, below))

@@ -324,15 +324,27 @@ def split_pattern(pattern):
     return _ESCAPED.sub(r"\1", pattern[:at]), pattern[at:]
 
 
-def find_pattern_maps(pattern):
+def find_pattern_maps(pattern, left_out_folders=()):
     """Find maps by a glob in which ``{subject}`` stands for the participant.
 
     Other names in braces become condition columns.
 
+    Parameters
+    ----------
+    pattern : str
+    left_out_folders : sequence of path, optional
+        Folders that are not gone into, by whatever name they are met: those that the run fills.
+
+    Returns
+    -------
+    list of MapEntry
+        In natural order of their names.
+
     Raises
     ------
     ValueError
-        Where the pattern has no ``{subject}``, or no file matches.
+        Where the pattern has no ``{subject}``, or lies in a folder that is left out, or where no
+        file matches.
 
     Examples
     --------
@@ -370,7 +382,7 @@ def find_pattern_maps(pattern):
             )
     matcher = re.compile(expression, re.DOTALL)
     entries = []
-    for path in walk(root, _folders_of(relative)):
+    for path in walk(root, _but_for(left_out_folders, root, _folders_of(relative), pattern)):
         match = matcher.fullmatch(path.relative_to(root).as_posix())
         # The header of an Analyze pair stands for the same map as its image.
         if not match or path.suffix == ".hdr" or _is_hidden(path, relative):
@@ -415,6 +427,21 @@ def _folders_of(relative):
         return len(names) <= len(segments)
 
     return enters
+
+
+def _but_for(folders, root, enters, pattern):
+    """Return which folders may hold maps where some are left out."""
+    left_out = {os.path.realpath(folder) for folder in folders}
+    inside = left_out & set(map(str, (top := Path(root).resolve(), *top.parents)))
+    if inside:
+        raise ValueError(
+            f"pattern {pattern!r} lies in {inside.pop()}, which the run fills; take another OUT"
+        )
+
+    def enters_also(names):
+        return enters(names) and os.path.realpath(root.joinpath(*names)) not in left_out
+
+    return enters_also if left_out else enters
 
 
 def _is_hidden(path, relative):

@@ -39,6 +39,7 @@ from nipype_group.execution.loop import NodeLoop, node_name
 from nipype_group.execution.record import open_jobs
 from nipype_group.execution.requests import batch_script, fill_request
 from nipype_group.execution.schedulers import GridEngine, JobEnd, SchedulerError, Slurm, ask
+from nipype_group.whole_files import read_text
 
 LOGGER = logging.getLogger("nipype.workflow")
 # A scheduler may be restarted under a run; one that stays silent for longer ends the run.
@@ -106,7 +107,7 @@ class SchedulerPlugin(NodeLoop, SGELikeBatchManagerBase):
     def _header(self, node):
         template = self._setting(node, "template", self._template)
         if "\n" not in template and Path(template).is_file():
-            template = Path(template).read_text(encoding="utf-8")
+            template = read_text(template)
         return template
 
     def _write_job(self, node, updatehash):

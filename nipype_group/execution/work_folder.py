@@ -11,6 +11,7 @@ import shutil
 import stat
 from pathlib import Path
 
+from nipype_group.design.folders import WORK_MARK
 from nipype_group.execution.done_nodes import forget_own
 from nipype_group.execution.record import versions
 from nipype_group.json_files import read_json
@@ -22,8 +23,6 @@ _DECIDING = ("nipype-group", "nipype")
 # Not Nipype's, which the command silences: that all runs again is to be seen.
 LOGGER = logging.getLogger("nipype_group")
 MARKER_NAME = "nipype_group.json"
-# At the top of a work folder: where it was made.
-MARK_NAME = "work_folder.json"
 _MOST_TRIED = 1000
 
 
@@ -89,7 +88,7 @@ def _make(place):
 
 def _mark(folder, place):
     about = {"Place": os.path.realpath(place), "Inode": folder.stat().st_ino}
-    (folder / MARK_NAME).write_text(json.dumps(about) + "\n", encoding="utf-8")
+    (folder / WORK_MARK).write_text(json.dumps(about) + "\n", encoding="utf-8")
 
 
 def _is_empty_and_ours(place):
@@ -113,7 +112,7 @@ def _why_not(place):
     try:
         if (reason := _whose(place)) is not None:
             return reason
-        mark = read_json(place / MARK_NAME)
+        mark = read_json(place / WORK_MARK)
         inode = place.stat().st_ino
     except FileNotFoundError:
         return "it was not made as a work folder by this version"

@@ -9,7 +9,7 @@ from nipype_group.images.checksums import (
     is_settled,
 )
 from nipype_group.images.grid import Grid, to_mm, to_voxels, voxel_volume_mm3
-from nipype_group.images.opening import UNREADABLE, MapError, OpenImage, open_image
+from nipype_group.images.opening import MapError, OpenImage, open_image
 from nipype_group.images.volumes import (
     IMAGE_SUFFIXES,
     compressed,
@@ -24,7 +24,6 @@ from nipype_group.images.volumes import (
 __all__ = [
     "IMAGE_SUFFIXES",
     "LONGEST_TICK_NS",
-    "UNREADABLE",
     "Grid",
     "MapError",
     "OpenImage",

@@ -4,7 +4,6 @@ import gzip
 import io
 import math
 import stat
-import zlib
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -13,27 +12,23 @@ import nibabel as nib
 import numpy as np
 from nibabel.brikhead import AFNIImage
 from nibabel.filebasedimages import ImageFileError
-from nibabel.spatialimages import HeaderDataError, SpatialImage
+from nibabel.spatialimages import SpatialImage
 from nibabel.volumeutils import apply_read_scaling
-from nibabel.wrapstruct import WrapStructError
 
 from nipype_group.images.checksums import file_state
 from nipype_group.images.grid import DEFAULT_SPACE, Grid, voxel_volume_mm3
 from nipype_group.whole_files import kind_of
 
-# What reading an image raises that is damaged, or whose header declares more than there is.
-UNREADABLE = (
-    *(OSError, EOFError, zlib.error, ImageFileError, HeaderDataError, WrapStructError),
-    *(ValueError, TypeError, KeyError, IndexError, AttributeError, MemoryError, OverflowError),
-)
 # NIfTI-1, fields qform_code and sform_code: the space that a position is given in.
 _SPACE_OF_CODE = {1: "scanner", 2: "aligned", 3: "talairach", 4: "mni", 5: "template"}
 _SPACE_OF_AFNI = {"ORIG": "scanner", "TLRC": "talairach", "MNI": "mni"}
 # NIfTI-1, lowest three bits of the field xyzt_units, in mm. None is unknown.
 _MM_OF_UNIT = {0: None, 1: 1000.0, 2: 1.0, 3: 0.001}
 _COMPRESSED = {".gz", ".mgz"}
-# RFC 1951: no byte of a compressed file stands for more.
-_LARGEST_COMPRESSION = 1032
+# Bytes that a byte of a packed file stands for at most: by RFC 1951; of others no bound helps.
+_MOST_PACKED = {**dict.fromkeys(_COMPRESSED, 1032), ".bz2": math.inf, ".zst": math.inf}
+# With what programs put behind it: of AFNI the history, of dcmstack a few MB of DICOM.
+_LONGEST_HEADER = 2**26
 # Voxels of a compressed file up to this size are unpacked once and kept while the image is open.
 _HELD_BYTES = 2**28
 _CHUNK_BYTES = 1 << 20
@@ -100,7 +95,7 @@ class OpenImage:
         """
         try:
             return _unpacked(self.image, self.path).dataobj
-        except UNREADABLE as error:
+        except Exception as error:
             raise MapError(self.path, _unreadable(error)) from error
 
     def values(self, volume=None, dtype=float):
@@ -134,7 +129,7 @@ class OpenImage:
                 values = np.asarray(data[part])
                 values = self._background_as_zero(values)
                 result = values if dtype is None else values.astype(dtype, copy=False)
-        except UNREADABLE as error:
+        except Exception as error:
             raise MapError(self.path, _unreadable(error)) from error
         if result.dtype.kind == "f" and result.dtype.itemsize < values.dtype.itemsize:
             beyond = np.isinf(result) & np.isfinite(values)
@@ -195,17 +190,20 @@ def open_image(path, positioned=True):
     path = Path(path)
     _check_is_file(path)
     try:
-        image = nib.load(path)
-    except UNREADABLE as error:
-        raise MapError(path, _unreadable(error)) from error
-    if not isinstance(image, SpatialImage):
-        raise MapError(path, "is not an image of voxels")
-    try:
-        _check_header(path, image)
+        return _opened(path, positioned)
     except MapError:
         raise
-    except UNREADABLE as error:
+    except Exception as error:
+        # Each of the formats that nibabel knows has its own errors, also of packages it lacks.
         raise MapError(path, _unreadable(error)) from error
+
+
+def _opened(path, positioned):
+    _check_length_of_header(path)
+    image = nib.load(path)
+    if not isinstance(image, SpatialImage):
+        raise MapError(path, "is not an image of voxels")
+    _check_header(path, image)
     space, mm = _position(image)
     if space is None and positioned:
         raise MapError(
@@ -233,6 +231,42 @@ def _check_is_file(path):
         raise MapError(path, f"cannot be read ({error})") from error
     if not stat.S_ISREG(mode):
         raise MapError(path, f"is {kind_of(mode)}, not a file")
+
+
+def _check_length_of_header(path):
+    """Refuse a header that cannot be so long: it is read whole, and packed it may take no room."""
+    for kind in (nib.Nifti1Image, nib.Nifti1Pair):
+        try:
+            files = kind.filespec_to_file_map(path)
+        except ImageFileError:
+            continue
+        with files.get("header", files["image"]).get_prepare_fileobj(mode="rb") as stream:
+            if "header" in files:
+                n_bytes = _length(stream, _LONGEST_HEADER)
+            else:
+                n_bytes = _stated_offset(stream.read(nib.Nifti2Header.sizeof_hdr))
+        if n_bytes > _LONGEST_HEADER:
+            raise MapError(
+                path,
+                f"its header has more than the {_LONGEST_HEADER:,} bytes of the longest that is "
+                "read, and may be damaged; write the file again without its extensions",
+            )
+
+
+def _length(stream, most):
+    """Return how many bytes a stream holds; it is read until they are more than `most`."""
+    n_bytes = 0
+    while n_bytes <= most and (chunk := stream.read(_CHUNK_BYTES)):
+        n_bytes += len(chunk)
+    return n_bytes
+
+
+def _stated_offset(raw):
+    """Return where a NIfTI file puts its voxels; all that is before is read as its header."""
+    for kind in (nib.Nifti1Header, nib.Nifti2Header):
+        if kind.may_contain_header(raw):
+            return float(kind(raw[: kind.sizeof_hdr], check=False)["vox_offset"])
+    return 0.0
 
 
 def _check_header(path, image):
@@ -275,15 +309,11 @@ def _check_analyze(path, image):
 
 def _check_size(path, file, offset, declared_bytes):
     size = Path(file).stat().st_size
-    holds = size * _LARGEST_COMPRESSION if _is_packed(file) else size
+    holds = size * _MOST_PACKED.get(Path(file).suffix.lower(), 1)
     if np.ndim(offset) == 0 and offset + declared_bytes > holds:
         raise MapError(
             path, f"its header declares {declared_bytes} bytes of voxels, more than the file holds"
         )
-
-
-def _is_packed(file):
-    return Path(file).suffix.lower() in {*_COMPRESSED, ".bz2", ".zst"}
 
 
 def _unpacked(image, path):
@@ -303,7 +333,8 @@ def _unpacked(image, path):
     for name, holder in holders.items():
         file_map[name].filename = holder.filename
     for name, holder in packed.items():
-        file_map[name].fileobj = io.BytesIO(_first_bytes(holder.filename, needed))
+        most = needed if name == "image" else _LONGEST_HEADER
+        file_map[name].fileobj = io.BytesIO(_first_bytes(holder.filename, most))
     return type(image).from_file_map(file_map)
 
 

@@ -31,7 +31,7 @@ from nipype_group.tsv import write_tsv
 # Every source, and the inputs that go with it alone.
 _SOURCES = {
     "bids_dir": ("select", "variance_select"),
-    "pattern": ("variance_pattern",),
+    "pattern": ("variance_pattern", "left_out_folders"),
     "maps_table": (),
     "map_files": ("participant_ids", "variance_files"),
     "stack_file": ("variance_stack_file",),
@@ -62,10 +62,11 @@ def _entries(inputs, directory):
     if source == "bids_dir":
         return _bids_entries(inputs)
     if source == "pattern":
-        entries = find_pattern_maps(inputs.pattern)
+        left_out = inputs.left_out_folders if isdefined(inputs.left_out_folders) else ()
+        entries = find_pattern_maps(inputs.pattern, left_out)
         if not isdefined(inputs.variance_pattern):
             return entries
-        return with_variances(entries, find_pattern_maps(inputs.variance_pattern))
+        return with_variances(entries, find_pattern_maps(inputs.variance_pattern, left_out))
     if source == "maps_table":
         return read_maps_table(inputs.maps_table, variables)
     if source == "stack_file":
@@ -130,6 +131,9 @@ class _CollectMapsInputSpec(GroupInputSpec):
         Str, desc="with bids_dir: KEY=VALUE that tell the effects' variances, as stat=variance"
     )
     variance_pattern = Str(desc="with pattern: the same for the effects' variances")
+    left_out_folders = InputMultiObject(
+        Str, desc="with pattern: folders that are not gone into, as those that the run fills"
+    )
     variance_files = InputMultiObject(
         File(exists=True), desc="with map_files: variance of each effect"
     )

@@ -1,10 +1,13 @@
 """Shuffles that a text file lists, as FSL writes them."""
 
 import gzip
+import io
 import zlib
 from pathlib import Path
 
 import numpy as np
+
+from nipype_group.whole_files import LARGEST_BYTES, read_bytes
 
 
 def read_shuffles(path):
@@ -51,14 +54,25 @@ def read_shuffles(path):
 
 def _words(path):
     """Return the words of every line that has any."""
+    data = read_bytes(path)
     try:
-        data = path.read_bytes()
         if path.suffix == ".gz":
-            data = gzip.decompress(data)
+            data = _unpacked(path, data)
         lines = data.decode("ascii").splitlines()
     except (UnicodeDecodeError, gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise ValueError(f"{path}: neither plain text nor text compressed by gzip") from error
     return [words for words in map(str.split, lines) if words]
+
+
+def _unpacked(path, data):
+    """Return what compressed data hold, of which a few bytes may stand for very many."""
+    with gzip.open(io.BytesIO(data), "rb") as stream:
+        unpacked = stream.read(LARGEST_BYTES + 1)
+    if len(unpacked) > LARGEST_BYTES:
+        raise ValueError(
+            f"{path}: holds more than the {LARGEST_BYTES:,} bytes of the largest table read"
+        )
+    return unpacked
 
 
 def _integers(path, number, words):

@@ -16,6 +16,7 @@ INPUTS = (
     "participants",
     "variance_select",
     "variance_pattern",
+    "left_out_folders",
     "variance_files",
     "variance_stack_file",
     "mask_file",
@@ -105,6 +106,8 @@ def init_collect_wf(
         With ``bids_dir``: KEY=VALUE that tell the effects' variances.
     variance_pattern
         With ``pattern``: the same for the effects' variances.
+    left_out_folders
+        With ``pattern``: folders that are not gone into, as those that the run fills.
     variance_files
         With ``map_files``: variance of each effect.
     variance_stack_file

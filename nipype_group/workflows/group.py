@@ -148,6 +148,8 @@ def init_group_wf(*, settings: AnalysisSettings, name: str = "group_wf") -> pe.W
         With ``bids_dir``: KEY=VALUE that tell the effects' variances.
     variance_pattern
         With ``pattern``: the same for the effects' variances.
+    left_out_folders
+        With ``pattern``: folders that are not gone into, as those that the run fills.
     variance_files
         With ``map_files``: variance of each effect.
     variance_stack_file

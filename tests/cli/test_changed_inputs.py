@@ -144,6 +144,19 @@ KINDS = (
 )
 
 
+@pytest.mark.parametrize("place", ["out", "sub-01/out"])
+def test_results_among_the_maps_are_no_maps_that_came(analyse, small_study, tmp_path, place):
+    maps = small_study / "**" / "{subject}_*stat-effect_*.nii.gz"
+    table = ("--participants", small_study / "participants.tsv")
+    source = ("--pattern", maps, *table, "--formula", "age", "--smooth", "6")
+    assert analyse(source)[0] == 0
+    for _ in range(2):
+        code, told, err = analyse(source, out=small_study / place)
+        assert code == 0, err
+        assert "12 maps of 12 participants are in" in told
+        assert content(small_study / place) == content(tmp_path / "out")
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_each_kind_of_input(analyse, study, when, tmp_path, kind):
     source, path, change = study[1][kind]

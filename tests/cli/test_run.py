@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 from nipype_group._version import __version__
+from nipype_group.cli.main import main
 from nipype_group.execution import FolderLock
 from nipype_group.tsv import read_tsv
 
@@ -55,6 +56,48 @@ def test_command_as_a_process(tmp_path):
     assert done.returncode == 2
     assert "arguments are required: --contrast" in done.stderr
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        *("nipype_group.cli.commands", "nipype_group.cli.guard", "nipype_group.cli.screen"),
+        *("nipype_group.cli.run", "numpy", "nibabel", "nipype", "scipy.linalg"),
+    ],
+)
+def test_an_interrupt_of_the_imports_is_one_line(module, tmp_path):
+    (tmp_path / "maps.tsv").write_text("participant_id\tmap\n")
+    model = ["--formula", "1", "--contrast", "a=intercept"]
+    words = ["nipype-group", "run", "out", "--maps", f"{tmp_path}/maps.tsv", *model]
+    code = f"""
+import sys
+
+class Interrupting:
+    def find_spec(self, name, path=None, target=None):
+        if name == {module!r}:
+            raise KeyboardInterrupt
+
+sys.argv = {words!r}
+sys.meta_path.insert(0, Interrupting())
+from nipype_group.cli.main import main
+sys.exit(main())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert done.returncode == 130
+    assert done.stderr == "interrupted; the same command goes on from what is done\n"
+
+
+def test_an_interrupt_of_reading_the_arguments_is_one_line(monkeypatch, capsys):
+    def interrupt():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("nipype_group.cli.main.build_parser", interrupt)
+    with pytest.raises(SystemExit) as stop:
+        main(["run"])
+    assert stop.value.code == 130
+    assert capsys.readouterr().err.startswith("interrupted;")
 
 
 def test_three_sources_give_the_same_maps(analyse, small_study, maps_table, tmp_path):

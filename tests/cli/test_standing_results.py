@@ -84,6 +84,36 @@ def test_other_options_replace_and_all_that_goes_is_told(analyse, tmp_path):
     assert "  group/" not in analyse("go", "--height-control", "fdr")[1]
 
 
+PERMUTED = ("--permutations", "10")
+SETTINGS = {
+    "plain": (),
+    "heights": ("--height-control", "none", "--threshold-z", "1.5", "--height-control", "fdr-by"),
+    "clusters": ("--cluster-control", "rft", "--ari", "2", "--tail", "positive"),
+    "permuted": PERMUTED,
+    "one side": (*PERMUTED, "--tail", "negative"),
+    "statistics": (*PERMUTED, "--statistics", "extent,mass,tfce", "--nidm"),
+    "stopped early": (*PERMUTED, "--early-stop", "2"),
+    "templates": (*PERMUTED, "--ari", "2", "--tdp-template", "simes", "--table-view", "fsl"),
+}
+
+
+@pytest.mark.parametrize("options", SETTINGS.values(), ids=SETTINGS)
+def test_the_same_settings_twice_name_nothing_that_goes(analyse, study, options, tmp_path):
+    rows = [f"sub-{i}\t{i * i}" for i in range(1, 7)]
+    (study / "participants.tsv").write_text("\n".join(["participant_id\tage", *rows]) + "\n")
+    named = ("--contrast", "a b=age", "--contrast", "both=age; intercept", "--formula", "age")
+    code, told, err = analyse("go", *options, named=named)
+    assert code == 0, err
+    before = content(tmp_path / "out")
+    # Another space changes the names of files, and none of thresholds.
+    for more in ((), ("--space", "MNI"), ("--space", "MNI")):
+        code, told, err = analyse("go", *options, *more, named=named)
+        assert code == 0, err
+        foreseen = told.partition("These earlier results are gone")[0]
+        assert "  group/" not in foreseen
+    assert len(content(tmp_path / "out")) == len(before)
+
+
 def test_what_is_foreseen_is_told_before_anything_goes(analyse, tmp_path, monkeypatch):
     out = tmp_path / "out"
     assert analyse("go")[0] == 0
@@ -108,9 +138,15 @@ def test_files_of_somebody_are_kept_and_told(analyse, tmp_path):
     mine = {"group/notes.txt": b"mine", "group/contrast-mine_stat-t_statmap.nii.gz": b"mine"}
     for name, text in mine.items():
         (out / name).write_bytes(text)
+    beside = [out / name for name in (".inputs-mine.json", ".inputs-.json", ".group-mine")]
+    for path in (*beside, out / ".inputs-17.json"):
+        path.write_text("mine")
     code, told, err = analyse("go", "--height-control", "bonferroni")
     assert code == 0, err
     assert mine.items() <= content(out).items()
+    assert all(path.is_file() for path in beside)
+    # As a run that was killed leaves it.
+    assert not (out / ".inputs-17.json").exists()
     assert all(f"  {name}" in told.split("were not written by a run and stay")[1] for name in mine)
     record = json.loads((out / "provenance.json").read_text())
     assert not set(mine) & set(record["Outputs"])

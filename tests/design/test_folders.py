@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from nipype_group.design.folders import natural_key, walk
+from nipype_group.design.folders import WORK_MARK, natural_key, walk
 from nipype_group.design.sources import find_bids_maps, find_pattern_maps, not_taken
 
 MIDDLE = "task-t_contrast-c_stat-effect_statmap.nii.gz"
@@ -215,6 +215,50 @@ def test_who_is_not_taken_is_told_with_the_reason(tmp_path):
     assert list(left) == ["03", "04"]
     assert left["03"].startswith("no image has task=t stat=effect")
     assert left["04"].startswith("no image has task=t and")
+
+
+def in_the_tree(top):
+    return top / "out"
+
+
+def in_a_participant(top):
+    return top / "sub-01" / "func"
+
+
+def through_a_link(top):
+    (top.parent / "out").mkdir()
+    (top / "out").symlink_to(top.parent / "out")
+    return top.parent / "out"
+
+
+@pytest.mark.parametrize("place", [in_the_tree, in_a_participant, through_a_link])
+@pytest.mark.parametrize(
+    "pattern", ["**/{subject}_*stat-effect_statmap.nii.gz", "*/*/{subject}_*stat-effect_*.nii.gz"]
+)
+def test_what_a_run_writes_is_no_map(tmp_path, place, pattern):
+    top = tmp_path / "study"
+    study(top)
+    out = place(top)
+    put(out, "group/contrast-m_stat-effect_statmap.nii.gz")
+    put(out / "work", "a/b/x_stat-effect_statmap.nii.gz", "x_stat-effect_statmap.nii.gz")
+    (out / "work" / WORK_MARK).write_text("{}")
+    found = find_pattern_maps(f"{top}/{pattern}", [out / "group"])
+    assert [e.participant for e in found] == ["01", "02", "03"]
+
+
+@pytest.mark.parametrize("below", ["", "{subject}/", "sub-01/**/"])
+def test_a_pattern_in_what_the_run_fills_is_refused(tmp_path, below):
+    study(tmp_path / "out" / "group")
+    pattern = f"{tmp_path}/out/group/{below}{{subject}}_statmap.nii.gz"
+    with pytest.raises(ValueError, match="out/group, which the run fills; take another OUT"):
+        find_pattern_maps(pattern, [tmp_path / "out" / "group"])
+
+
+def test_a_work_folder_is_gone_into_where_it_is_named(tmp_path):
+    study(tmp_path / "work")
+    (tmp_path / "work" / WORK_MARK).write_text("{}")
+    assert by_pattern(tmp_path / "work") == ["01", "02", "03"]
+    assert by_bids(tmp_path / "work") == ["01", "02", "03"]
 
 
 def test_a_folder_that_is_absent_has_no_files(tmp_path):

@@ -11,8 +11,9 @@ import nipype.pipeline.engine as pe
 import pytest
 from nipype.interfaces.utility import Function, IdentityInterface
 
+from nipype_group.design.folders import WORK_MARK
 from nipype_group.execution import run_workflow
-from nipype_group.execution.work_folder import MARK_NAME, claim_work_folder
+from nipype_group.execution.work_folder import claim_work_folder
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
 
@@ -33,7 +34,7 @@ def test_a_new_one_is_this_user_s_alone(tmp_path):
     folder = claim_work_folder(tmp_path / "below" / "work")
     assert folder == tmp_path / "below" / "work"
     assert mode(folder) == 0o700
-    assert [path.name for path in folder.iterdir()] == [MARK_NAME]
+    assert [path.name for path in folder.iterdir()] == [WORK_MARK]
     assert [path.name for path in folder.parent.iterdir()] == ["work"]
     assert claim_work_folder(folder) == folder
 
@@ -50,12 +51,12 @@ def test_a_link_of_one_s_own_is_followed(tmp_path):
     (tmp_path / "scratch").mkdir()
     (tmp_path / "work").symlink_to(tmp_path / "scratch")
     assert claim_work_folder(tmp_path / "work") == tmp_path / "work"
-    assert (tmp_path / "scratch" / MARK_NAME).exists()
+    assert (tmp_path / "scratch" / WORK_MARK).exists()
     assert claim_work_folder(tmp_path / "work") == tmp_path / "work"
 
 
 def unmarked(made):
-    (made / MARK_NAME).unlink()
+    (made / WORK_MARK).unlink()
     return made
 
 
@@ -70,8 +71,8 @@ def moved(made):
 def forged(made):
     """Give the mark of another place the words of this one."""
     folder = shutil.copytree(made, made.with_name("forged"))
-    mark = json.loads((folder / MARK_NAME).read_text())
-    (folder / MARK_NAME).write_text(json.dumps({**mark, "Place": str(folder)}))
+    mark = json.loads((folder / WORK_MARK).read_text())
+    (folder / WORK_MARK).write_text(json.dumps({**mark, "Place": str(folder)}))
     return folder
 
 
@@ -81,12 +82,12 @@ def writable(made):
 
 
 def broken(made):
-    (made / MARK_NAME).write_text('{"Place": ')
+    (made / WORK_MARK).write_text('{"Place": ')
     return made
 
 
 def of_another_type(made):
-    (made / MARK_NAME).write_text("[]")
+    (made / WORK_MARK).write_text("[]")
     return made
 
 
@@ -144,7 +145,7 @@ def test_any_other_is_left_as_it_is_and_another_taken(made, made_unfit, caplog):
     taken = claim_work_folder(unfit)
     assert taken == unfit.with_name(f"{unfit.name}-2")
     assert mode(taken) == 0o700
-    assert [path.name for path in taken.iterdir()] == [MARK_NAME]
+    assert [path.name for path in taken.iterdir()] == [WORK_MARK]
     assert snapshot(unfit) == before
     (line,) = [record.getMessage() for record in caplog.records]
     assert str(unfit) in line and str(taken) in line

@@ -5,11 +5,13 @@ import os
 import re
 import socket
 import struct
+import tracemalloc
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
+from nibabel.openers import Opener
 
 from nipype_group.images import MapError, open_image, read_map, read_volume, write_volume
 
@@ -174,6 +176,74 @@ def test_damaged_files_are_named(tmp_path, damage, name):
     made = damage(content())
     (tmp_path / name).write_bytes(gzip.compress(made) if name.endswith(".gz") else made)
     refused(tmp_path / name)
+
+
+# Every name by which nibabel knows a format, among them those that are of no image.
+FORMATS = sorted(
+    {suffix for kind in nib.imageclasses.all_image_classes for suffix in kind.valid_exts}
+    | {f".nii{suffix}" for suffix in nib.Nifti1Image._compressed_suffixes}
+)
+HOSTILE = {
+    "nothing": b"",
+    "a text": b"participant_id\tage\n" * 50,
+    "XML that ends early": b"<?xml version='1.0'?><GIFTI><unclosed>",
+    "XML of another kind": b"<GIFTI Version='1'><DataArray/></GIFTI>",
+    "HDF5": b"\211HDF\r\n\032\n" + b"\xff" * 500,
+    "netCDF": b"CDF\1" + b"\xff" * 500,
+    "a header of AFNI": b"\ntype = string-attribute\nname = X\ncount= 5\n '__import__~\n",
+    "a header of PAR": b"# === DATA DESCRIPTION FILE =====\n" + b"A" * 100,
+    "tracts": b"TRACK\0" + b"\xff" * 994,
+    "ones": b"\xff" * 2000,
+    "a pickle": b"\x80\x04cos\nsystem\n(S'false'\ntR.",
+}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("made", HOSTILE.values(), ids=HOSTILE)
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_whatever_is_in_a_file_of_any_format_it_is_named(tmp_path, suffix, made):
+    path = tmp_path / f"map{suffix}"
+    for other in (".hdr", ".img", ".HEAD", ".BRIK", ".par", ".rec", suffix):
+        path.with_suffix(other).write_bytes(made)
+    path.write_bytes(made)
+    refused(path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "names"),
+    [
+        (nib.Nifti1Image.header_class, ("map.nii", "map.nii")),
+        (nib.Nifti2Image.header_class, ("map.nii", "map.nii")),
+        (nib.Nifti1Pair.header_class, ("map.img", "map.hdr")),
+        (nib.Nifti2Pair.header_class, ("map.img", "map.hdr")),
+        (nib.Nifti1Pair.header_class, ("map.hdr", "map.hdr")),
+    ],
+)
+@pytest.mark.parametrize("packing", [".gz", ".bz2", ""])
+@pytest.mark.parametrize("n_bytes", [2**20, 2**26 + 2**20])
+def test_a_header_is_read_up_to_a_length(tmp_path, kind, names, packing, n_bytes):
+    header = kind()
+    header.set_data_shape(SHAPE)
+    header.set_data_dtype(np.float32)
+    header.set_sform(AFFINE, 4)
+    header["vox_offset"] = header.sizeof_hdr + 4 + n_bytes if header.is_single else 0
+    made = header.binaryblock + b"\1\0\0\0" + struct.pack("<ii", n_bytes, 6)
+    made += bytes(n_bytes - 8)
+    voxels = np.ones(SHAPE, np.float32).tobytes()
+    named, held = (tmp_path / f"{name}{packing}" for name in names)
+    with Opener(held, "wb") as stream:
+        stream.write(made + (voxels if header.is_single else b""))
+    if not header.is_single:
+        with Opener(tmp_path / f"map.img{packing}", "wb") as stream:
+            stream.write(voxels)
+    if n_bytes == 2**20:
+        assert (open_image(named).values() == 1).all()
+    else:
+        tracemalloc.start()
+        assert "header has more than the" in refused(named)
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert most < 2**27
 
 
 def a_socket(path):

@@ -243,6 +243,71 @@ def test_files_that_no_run_wrote_are_kept(keep):
     assert not list(group.glob("task-rest*"))
 
 
+def test_of_hidden_files_at_the_top_those_alone_go_that_a_run_leaves(keep):
+    group, _ = keep()
+    others = {
+        ".group-notes.txt",
+        ".group-",
+        ".group-1a",
+        ".group-old-mine",
+        ".group-old-",
+        ".group",
+    }
+    for name in sorted(others):
+        (group.parent / name).mkdir()
+        (group.parent / name / "mine").write_text("mine")
+    for name in (".group-17", ".group-old-17"):
+        (group.parent / name).mkdir()
+    keep(task="words")
+    hidden = {p.name for p in group.parent.glob(".group*")}
+    assert hidden == others
+    assert all((group.parent / name / "mine").is_file() for name in others)
+
+
+ADDED = {
+    "behind": lambda lines: [*lines, "", "Mine.", "", "Mine too."],
+    "before": lambda lines: ["Mine.", "", "Mine too.", "", *lines],
+    "between": lambda lines: [*lines[:3], "Mine.", "", "Mine too.", *lines[3:]],
+    "of another version": lambda lines: [lines[0].replace("0.", "9."), *lines[1:], "Mine."],
+}
+
+
+@pytest.mark.parametrize("name", ["README", ".bidsignore"])
+@pytest.mark.parametrize("add", ADDED.values(), ids=ADDED)
+def test_lines_that_others_added_are_kept(keep, name, add):
+    group, _ = keep()
+    path = group.parent / name
+    before = path.read_text()
+    path.write_text("\n".join(add(before.splitlines())) + "\n")
+    for task in ("words", "rest"):
+        keep(task=task)
+        own, _, others = path.read_text().partition("Mine.")
+        assert own.rstrip("\n") == before.rstrip("\n")
+        assert others in ("\n", "\n\nMine too.\n")
+
+
+def test_a_text_that_cannot_be_kept_is_named_before_anything_is_written(keep):
+    group, _ = keep()
+    (group.parent / "README").write_bytes(b"M\xfcller")
+    before = content_of(group.parent)
+    with pytest.raises(ValueError, match="README: is no text in UTF-8"):
+        keep(task="words")
+    assert content_of(group.parent) == before
+
+
+def test_entries_of_the_description_that_others_added_are_kept(keep):
+    group, _ = keep()
+    path = group.parent / "dataset_description.json"
+    before = json.loads(path.read_text())
+    added = {"Name": "Mine", "Authors": ["Müller"], "License": "CC0"}
+    by = {"GeneratedBy": [{"Name": "nipype_group", "Version": "0"}, {"Name": "by hand"}]}
+    path.write_text(json.dumps({**before, **added, **by}))
+    for task in ("words", "rest"):
+        keep(task=task)
+        by = {"GeneratedBy": [*before["GeneratedBy"], {"Name": "by hand"}]}
+        assert json.loads(path.read_text(encoding="utf-8")) == {**before, **added, **by}
+
+
 @pytest.mark.parametrize("name", ["README", ".bidsignore"])
 def test_a_folder_with_a_readme_of_its_own_is_left_alone(keep, tmp_path, name):
     place = tmp_path / "project" / name

@@ -92,6 +92,8 @@ def xml_beside(image):
     """
     for folder in (image.parent, image.parent.parent):
         for xml in sorted(folder.glob("*.xml")):
+            if not xml.is_file():
+                continue
             try:
                 atlas = read_xml(xml)
             except ValueError:  # another file's fault is not this image's

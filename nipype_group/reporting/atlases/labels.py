@@ -12,6 +12,7 @@ from xml.etree import ElementTree
 from xml.parsers import expat
 
 from nipype_group.json_files import read_json
+from nipype_group.whole_files import read_bytes, read_text
 
 LABEL_SUFFIXES = (".tsv", ".csv", ".txt", ".json", ".xml")
 _WHOLE = re.compile(r"[+-]?\d+(\.0*)?")
@@ -85,8 +86,8 @@ def read_labels(path):
     Raises
     ------
     ValueError
-        The file isn't UTF-8 text of one of these forms, names nothing, or an index is no whole
-        number or declared twice.
+        The file isn't UTF-8 text of one of these forms, is a pipe, a device or too large, names
+        nothing, or an index is no whole number or declared twice.
 
     Examples
     --------
@@ -119,8 +120,8 @@ def read_xml(path):
     Raises
     ------
     ValueError
-        The file is no XML, has a document type, or an index is no whole number or is declared
-        twice.
+        The file is no XML, no regular file of a bearable size, has a document type, or an index is
+        no whole number or is declared twice.
     """
     root = _parse_xml(path)
     names, from_0 = {}, False
@@ -152,8 +153,8 @@ def _parse_xml(path):
     def refuse(*_):
         raise ValueError("it has a document type (DOCTYPE); remove it")
 
+    data = read_bytes(path)
     try:
-        data = path.read_bytes()
         # A pass of its own: ElementTree expands entities and doesn't say so.
         parser = expat.ParserCreate()
         parser.StartDoctypeDeclHandler = refuse
@@ -165,7 +166,7 @@ def _parse_xml(path):
 
 def _read_table(path):
     """Read a table with the columns index and name; without an index it is a list."""
-    lines = _text(path).splitlines()
+    lines = read_text(path).splitlines()
     header = lines[0] if lines else ""
     delimiter = "\t" if path.suffix == ".tsv" else max(",;\t", key=header.count)
     try:
@@ -194,7 +195,7 @@ def _read_table(path):
 
 def _read_text(path):
     """Read lines "index name", with or without colours or a code, "code name index", or names."""
-    numbered = enumerate(_text(path).splitlines(), start=1)
+    numbered = enumerate(read_text(path).splitlines(), start=1)
     lines = [(f"{path}, line {i}", line.strip()) for i, line in numbered]
     lines = [(where, line) for where, line in lines if line and line[0] != "#"]
     split = [[part.strip() for part in re.split(r"\t+|\s+", line)] for _, line in lines]
@@ -236,13 +237,6 @@ def _read_json(path):
     for index, name in content.items():
         _add(names, index, name, str(path))
     return Labels(names)
-
-
-def _text(path):
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not UTF-8 text; save it as UTF-8: {error}") from error
 
 
 def _add(names, index, name, where):

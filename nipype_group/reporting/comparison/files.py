@@ -4,10 +4,11 @@ import json
 import struct
 import tempfile
 import zipfile
+import zlib
 from collections import Counter
 from pathlib import Path
 
-from nipype_group.images import IMAGE_SUFFIXES, UNREADABLE
+from nipype_group.images import IMAGE_SUFFIXES
 from nipype_group.json_files import parse_json
 from nipype_group.reporting.comparison.documents import document_difference, without_versions
 from nipype_group.reporting.comparison.images import compare_figures, compare_maps
@@ -15,7 +16,10 @@ from nipype_group.reporting.comparison.rounding import ROUNDING, VERSIONS, state
 
 _TEXTS = (".tsv", ".json", ".html")
 # zipfile raises RuntimeError where a pack is encrypted, Python where nesting is too deep.
-_UNREADABLE = (*UNREADABLE, RuntimeError, struct.error, zipfile.BadZipFile)
+_UNREADABLE = (
+    *(OSError, EOFError, zlib.error, struct.error, zipfile.BadZipFile, RuntimeError),
+    *(ValueError, TypeError, KeyError, IndexError, AttributeError, MemoryError, OverflowError),
+)
 # No pack of results is larger; what only claims to be small would fill the disk.
 _LARGEST_PACK_BYTES = 1 << 32
 

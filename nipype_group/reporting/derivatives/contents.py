@@ -386,6 +386,29 @@ def _dseg_table(clusters_file):
     return tsv_text({"index": rows["cluster_id"], "name": names})
 
 
+def written_beside(results):
+    """Return the maps that have the desc of a threshold and are written without one.
+
+    Parameters
+    ----------
+    results : sequence of str
+        ``contrast-<label>_desc-<threshold>`` of the thresholded maps of a run.
+
+    Returns
+    -------
+    list of str
+        Named alike: beside the familywise error of voxels, permutation gives their false
+        discovery rate.
+
+    Examples
+    --------
+    >>> written_beside(["contrast-age_desc-permVoxelFWEBoth", "contrast-age_desc-fdrBHBoth"])
+    ['contrast-age_desc-permVoxelFDRBoth']
+    """
+    fwe, fdr = (f"_desc-{CONTROLS[name].desc}" for name in ("permutation", "permutation-fdr"))
+    return [result.replace(fwe, fdr) for result in results if fwe in result]
+
+
 def add_permutations(folder, facts, given):
     """Add what only permutation gives: plan, null distributions, uncorrected p."""
     if "plan_file" not in given:

@@ -18,7 +18,7 @@ from nipype_group.reporting.records.record import PROV_FILES, PROVENANCE_NAME
 from nipype_group.reporting.records.ro_crate import CRATE_NAME
 from nipype_group.reporting.records.standing import FIGURE_INDEX, keep_foreign
 from nipype_group.tsv import read_tsv
-from nipype_group.whole_files import replace_text
+from nipype_group.whole_files import read_text, replace_text
 
 BIDS_VERSION = "1.10.0"
 # Bytes of the name of a file on every usual file system, and of it those that neither the entities
@@ -38,6 +38,8 @@ _BIDSIGNORE = (
     "/group\n/node-*\n*_statmap.*\n*.html\n/figures\n/data\n"
     f"/provenance\n/{PROVENANCE_NAME}\n/{CRATE_NAME}\n"
 )
+# Folders that a run fills, or moves the earlier results to, and leaves behind where it is killed.
+_OF_A_MOMENT = re.compile(r"\.group-(old-)?\d+")
 # Beside the results, of the run that made them.
 _RECORDS = (PROVENANCE_NAME, CRATE_NAME, *PROV_FILES)
 _INTENT = {
@@ -211,18 +213,21 @@ class DerivativeFolder:
         self._names = []
 
     def __enter__(self):
-        for left in self.top.glob(".group-*"):
+        for left in self._left():
             if left.is_symlink() or not left.is_dir():
                 # No run leaves these, and a link may lead anywhere.
                 left.unlink()
-        for old in self.top.glob(".group-old-*"):
+        for left in self._left():
             # A run was killed between its two renames.
-            if not (self.top / "group").exists():
-                old.rename(self.top / "group")
-        for left in self.top.glob(".group-*"):
+            if left.name.startswith(".group-old-") and not (self.top / "group").exists():
+                left.rename(self.top / "group")
+        for left in self._left():
             shutil.rmtree(left)
         (self._staging / "figures").mkdir(parents=True)
         return self
+
+    def _left(self):
+        return [p for p in self.top.iterdir() if _OF_A_MOMENT.fullmatch(p.name)]
 
     def __exit__(self, kind, error, trace):
         shutil.rmtree(self._staging, ignore_errors=True)
@@ -316,7 +321,8 @@ class DerivativeFolder:
     def publish(self, source_maps=None):
         """Rename the filled folder into place; returns the paths of all files.
 
-        What stands there and was not written by a run is kept.
+        What stands there and was not written by a run is kept: files in ``group``, and in those at
+        the top lines and entries that are not of the package.
 
         Parameters
         ----------
@@ -330,11 +336,11 @@ class DerivativeFolder:
         """
         place, old = self.top / "group", self.top / f".group-old-{os.getpid()}"
         keep_foreign(self.top, self._staging, self._names)
+        description = self._description(source_maps)
         top = {
-            "dataset_description.json": json.dumps(self._description(source_maps), indent=2)
+            "dataset_description.json": json.dumps(description, indent=2, ensure_ascii=False)
             + "\n",
-            "README": _README,
-            ".bidsignore": _BIDSIGNORE,
+            **{name: _with_others(text, self.top / name) for name, text in _TEXTS.items()},
         }
         # First, so that no group stands without the word whose it is, wherever this is stopped.
         for name, text in top.items():
@@ -349,16 +355,37 @@ class DerivativeFolder:
         return [str(self.top / n) for n in top] + [str(place / n) for n in self._names]
 
     def _description(self, source_maps):
+        path = self.top / "dataset_description.json"
+        there = read_json(path, DATA_SET, self.top) if path.exists() else {}
+        others = [by for by in there.get("GeneratedBy", ()) if by.get("Name") != GENERATOR]
         description = {
             "Name": "Group-level results",
+            **{key: value for key, value in there.items() if key != "SourceDatasets"},
             "BIDSVersion": BIDS_VERSION,
             "DatasetType": "derivative",
-            "GeneratedBy": [{"Name": GENERATOR, "Version": __version__}],
+            "GeneratedBy": [{"Name": GENERATOR, "Version": __version__}, *others],
         }
         if source_maps is not None:
             relative = os.path.relpath(source_maps, self.top)
             description["SourceDatasets"] = [{"URL": Path(relative).as_posix()}]
         return description
+
+
+def _with_others(text, path):
+    """Return a text of the package, and behind it the lines of others that a file has."""
+    own = set(text.splitlines()) - {""}
+    others = [
+        line
+        for line in _text_there(path).splitlines()
+        if line not in own and not line.startswith(_README_STARTS)
+    ]
+    others = re.sub(r"\n{3,}", "\n\n", "\n".join(others)).strip("\n")
+    return text + (f"\n{others}\n" if others else "")
+
+
+def _text_there(path):
+    # A link is replaced, and what it leads to is left alone.
+    return read_text(path) if path.exists() and not path.is_symlink() else ""
 
 
 def _in_order(contrast=None, stat=None, **others):
@@ -411,9 +438,13 @@ def _check_places_in(top):
             raise ValueError(
                 f"{top / name} is a folder, its place is that of a file; move it away"
             )
+    for name in _TEXTS:
+        _text_there(top / name)
 
 
-_README = f"""Group-level results of {GENERATOR} {__version__}
+# The version follows.
+_README_STARTS = f"Group-level results of {GENERATOR} "
+_README = f"""{_README_STARTS}{__version__}
 
 group/ holds, for each contrast, the effect, its variance, the statistic, z, p and the effect
 size; thresholded maps with their cluster images and tables (clusters, peaks, labels); who is in
@@ -424,6 +455,10 @@ contrast-<name>_stat-<what>_desc-<threshold>_statmap.nii.gz
 Where provenance.json stands here, it says which command made group/ from which files. What
 nipype-group run made, "nipype-group replay ." makes again and compares bit for bit.
 """
+
+
+# Texts at the top of the data set, to which others may add lines.
+_TEXTS = {"README": _README, ".bidsignore": _BIDSIGNORE}
 
 
 def number_of_rows(path):

@@ -14,6 +14,9 @@ from nipype_group.tsv import read_tsv
 _OF_EXCLUDED = ("participant_id", "map", "reason")
 _SHOWN_PEAKS = 3
 _SHOWN_REASONS = 3
+# Characters of what files of others say, of which one may be very long.
+_LONGEST_REGION = 80
+_LONGEST_REASON = 300
 # Of the p whose interval holds alpha; one line says what more shuffles would settle.
 _SHOWN_ADVICE = 1
 
@@ -89,7 +92,12 @@ def _reasons(excluded):
     """Return why rows are out, the most frequent reasons first."""
     reasons = Counter(map(str, excluded["reason"])).most_common()
     more = f"; and {len(reasons) - _SHOWN_REASONS} more reasons" * (len(reasons) > _SHOWN_REASONS)
-    return "; ".join(f"{n} x {reason}" for reason, n in reasons[:_SHOWN_REASONS]) + more
+    shown = [f"{n} x {_cut(reason, _LONGEST_REASON)}" for reason, n in reasons[:_SHOWN_REASONS]]
+    return "; ".join(shown) + more
+
+
+def _cut(text, most):
+    return text if len(text) <= most else f"{text[:most]}..."
 
 
 def _name(path):
@@ -116,7 +124,7 @@ def _place(peak):
     """Return where a peak is, and the region that an atlas has there."""
     place = " ".join(f"{float(peak[axis]):4.0f}" for axis in "xyz")
     region = peak_region(peak)
-    return f"{place} mm" + ("" if region is None else f", {region}")
+    return f"{place} mm" + ("" if region is None else f", {_cut(region, _LONGEST_REGION)}")
 
 
 def _result(path):

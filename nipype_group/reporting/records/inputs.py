@@ -216,9 +216,10 @@ def _entries(files):
             entries = with_variances(entries, find_bids_maps(top, selection))
         return entries, top
     if "pattern" in files:
-        entries, variances = find_pattern_maps(files["pattern"]), files.get("variance_pattern", "")
+        variances, left_out = files.get("variance_pattern", ""), files.get("left_out_folders", ())
+        entries = find_pattern_maps(files["pattern"], left_out)
         if variances:
-            entries = with_variances(entries, find_pattern_maps(variances))
+            entries = with_variances(entries, find_pattern_maps(variances, left_out))
         return entries, split_pattern(variances)[0] or "."
     return read_maps_table(files["maps_table"]), Path(files["maps_table"]).parent
 

@@ -12,6 +12,7 @@ import platform
 import re
 import zlib
 from dataclasses import asdict, dataclass
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path, PurePosixPath
 
@@ -35,6 +36,8 @@ PROVENANCE_NAME = "provenance.json"
 # W3C PROV of every step lies in it.
 PROV_FOLDER = "provenance"
 PROV_FILES = (f"{PROV_FOLDER}/workflow.provn", f"{PROV_FOLDER}/workflow.trig")
+# Characters of a name that errors show.
+_SHOWN = 100
 # Settings of how the work is split: they change no result.
 HOW_SPLIT = ("n_procs", "n_shards", "n_voxel_shards", "memory_gb")
 # Where maps come from, and how they are chosen there.
@@ -316,16 +319,17 @@ def stage_inputs(record, inputs, folder):
     single = [role for role in SINGLE_FILES if role in by_role]
     if "participants" in source:
         single.append("participants")
-    links = {r: [_link(item, folder / r, folder) for item in by_role[r]] for r in single}
+    link = partial(_link, record, folder)
+    links = {r: [link(item, folder / r) for item in by_role[r]] for r in single}
     # The first is the one that was named, the others are read beside it.
     files = {role: places[0] for role, places in links.items()}
-    files |= _stage_maps(source, by_role, folder)
+    files |= _stage_maps(source, by_role, folder, link)
     if "blocks" in by_role:
-        settings["blocks"] = (_link(by_role["blocks"][0], folder / "blocks", folder),)
+        settings["blocks"] = (link(by_role["blocks"][0], folder / "blocks"),)
     atlases = list(settings["atlases"] or ())
     for number in range(len(atlases)):
         own = [
-            _link(item, folder / f"atlas_{number + 1}" / "atlas", folder)
+            link(item, folder / f"atlas_{number + 1}" / "atlas")
             for item in by_role.get(f"atlas {number + 1}", [])
         ]
         atlases[number] = own[0] if own else atlases[number]
@@ -333,7 +337,7 @@ def stage_inputs(record, inputs, folder):
     return files, settings
 
 
-def _stage_maps(source, by_role, folder):
+def _stage_maps(source, by_role, folder, link):
     """Link maps, variances and the tables beside them; returns the inputs that name them."""
     maps, variances = by_role.get("map", []), by_role.get("variance", [])
     # A table may name maps above its folder, and what belongs to a map may lie above it.
@@ -341,7 +345,7 @@ def _stage_maps(source, by_role, folder):
     place = folder.joinpath("maps", *["below"] * max(above, default=0))
     files = {name: source[name] for name in _SELECTIONS if name in source}
     if "maps_table" in source:
-        files["maps_table"] = _link(by_role["maps_table"][0], place, folder)
+        files["maps_table"] = link(by_role["maps_table"][0], place)
     elif "bids_dir" in source:
         files["bids_dir"] = str(place)
         place.mkdir(parents=True, exist_ok=True)
@@ -354,9 +358,9 @@ def _stage_maps(source, by_role, folder):
         if name in source:
             files[name] = f"{escape_pattern(places[name])}/{split_pattern(source[name])[1]}"
     for item in maps:
-        _link(item, place, folder)
+        link(item, place)
     for item in variances:
-        _link(item, places["variance_pattern"], folder)
+        link(item, places["variance_pattern"])
     return files
 
 
@@ -380,8 +384,8 @@ def _check_named(record):
             raise UnusableFileError(path, f"names {name}, which is none of its Inputs")
 
 
-def _link(item, place, folder):
-    """Link an input under its name, inside a folder; returns the link's path."""
+def _link(record, folder, item, place):
+    """Link an input of a record under its name, inside a folder; returns the link's path."""
     link = Path(os.path.normpath(place / item.name))
     if PurePosixPath(item.name).is_absolute():
         # A table that names maps by absolute paths reads them from there.
@@ -390,7 +394,13 @@ def _link(item, place, folder):
                 f"{item.name} is named by an absolute path and lies at {item.path}; put it back"
             )
         return str(link)
-    inside(link.parent, folder)
+    try:
+        inside(link.parent, folder)
+    except UnusableFileError as error:
+        raise UnusableFileError(
+            record.top / PROVENANCE_NAME,
+            f"names the {item.role} {item.name[:_SHOWN]}, which leads out of the folder of inputs",
+        ) from error
     if not link.exists():
         link.parent.mkdir(parents=True, exist_ok=True)
         link.symlink_to(item.path)

@@ -116,7 +116,7 @@ def names_that_go(own, results, descs):
     own : sequence of str
         Of `standing_files`.
     results : collection of str
-        ``contrast-<label>_desc-<threshold>`` of all thresholded maps of the run.
+        ``contrast-<label>_desc-<threshold>`` of all maps of the run with such a desc.
     descs : callable
         Tells whether a desc is that of a threshold.
 

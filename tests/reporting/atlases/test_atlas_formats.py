@@ -1,14 +1,17 @@
 """Label files of every form, and those that are wrong."""
 
 import json
+import os
 import pickle
+import signal
 
 import nibabel as nib
 import numpy as np
 import pytest
 
 from nipype_group.reporting.atlases import lookup as at
-from nipype_group.reporting.atlases.labels import read_labels, read_xml
+from nipype_group.reporting.atlases.labels import LABEL_SUFFIXES, read_labels, read_xml
+from nipype_group.whole_files import LARGEST_BYTES
 
 
 def save(path, values):
@@ -190,7 +193,7 @@ def test_component_maps_are_no_probabilities(tmp_path, most, message):
     [
         ("a.csv", b"", "needs the columns index and name, has none"),
         ("a.csv", b"index,name\n", r"a\.csv names no label"),
-        ("a.csv", b"index,name\n1,r\xe9gion\n", r"a\.csv is not UTF-8 text"),
+        ("a.csv", b"index,name\n1,r\xe9gion\n", r"a\.csv: is no text in UTF-8"),
         ("a.csv", b"index,name\n1,A\n1.0,B\n", r"line 3: index 1 is declared twice"),
         ("a.csv", b"index,name\n1.5,A\n", r"line 2: index '1\.5' is not a whole number"),
         ("a.csv", b"index,name\n,A\n", "index '' is not a whole number"),
@@ -283,3 +286,58 @@ def test_values_beyond_whole_numbers(tmp_path, value):
     (tmp_path / "a.txt").write_text("A\n")
     with pytest.raises(ValueError, match="not whole numbers"):
         at.find_atlases(path)
+
+
+@pytest.fixture
+def soon():
+    """Fail where something waits."""
+
+    def late(*_):
+        raise AssertionError("waits for the other end of a pipe")
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.alarm(20)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+def pipe(path):
+    os.mkfifo(path)
+
+
+def device(path):
+    path.symlink_to("/dev/zero")
+
+
+def large(path):
+    with path.open("wb") as stream:
+        stream.truncate(LARGEST_BYTES + 1)
+
+
+NO_TEXTS = {
+    pipe: "is a pipe, device or socket",
+    device: "is a pipe, device or socket",
+    large: "more than the",
+}
+
+
+@pytest.mark.parametrize("make", NO_TEXTS)
+@pytest.mark.parametrize("suffix", [s for s in LABEL_SUFFIXES if s != ".json"])
+def test_labels_that_are_no_text_are_refused_by_name(soon, tmp_path, suffix, make):
+    image = labelled(tmp_path / "a.nii")
+    make(tmp_path / f"a{suffix}")
+    with pytest.raises(ValueError, match=rf"/a\{suffix}: .*{NO_TEXTS[make]}"):
+        at.find_atlases(image)
+
+
+@pytest.mark.parametrize("make", NO_TEXTS)
+@pytest.mark.parametrize("name", ["a.json", "other.xml", "../other.xml"])
+def test_what_lies_beside_an_atlas_and_is_no_text_is_passed_over(soon, tmp_path, name, make):
+    image = labelled(tmp_path / "in" / "a.nii")
+    make(tmp_path / "in" / name)
+    (tmp_path / "other2.xml").write_text(
+        SPM.replace("labels_x.nii", "in/a.nii").replace("ISO-8859-1", "utf-8")
+    )
+    (atlas,) = at.find_atlases(image)
+    assert at.label_peak(atlas, (1, 0, 0)) == "A"

@@ -168,3 +168,17 @@ def test_summary_names_the_cluster_of_most_discoveries(atlases, tmp_path, bounds
     rows = discovery_rows(regions, "cluster", AFFINE)
     write_discoveries(group / "contrast-x_desc-ari_tdp.tsv", rows, {}, atlases[1:])
     assert line in summarise(tmp_path, tmp_path / "work").splitlines()
+
+
+def test_summary_cuts_names_of_any_length(atlases, tmp_path):
+    group, long = tmp_path / "group", "Insula " * 500
+    group.mkdir()
+    (group / "observations.tsv").write_text("participant_id\nsub-1\n")
+    (group / "excluded.tsv").write_text(f"participant_id\tmap\treason\nsub-2\ta\t{long}\n")
+    (tmp_path / "blocks.csv").write_text(f"index,name\n2,{long}\n9,far\n")
+    atlas = find_atlases([tmp_path / "blocks.nii.gz"])
+    rows = discovery_rows([Region(1, 20, 0, 11, 0.5, (0, 0, 0), 6.0, 3.1)], "cluster", AFFINE)
+    write_discoveries(group / "contrast-x_desc-ari_tdp.tsv", rows, {}, atlas)
+    lines = summarise(tmp_path, tmp_path / "work").splitlines()
+    assert sum("Insula Insula" in line for line in lines) == 2
+    assert max(len(line) for line in lines if "Insula" in line) < 500
