@@ -6,6 +6,8 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import pytest
+
 import nipype_group
 
 ROOT = Path(__file__).parents[1]
