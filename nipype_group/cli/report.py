@@ -52,6 +52,7 @@ _HINTS = {
     "corrected p by its name": "(--stat-map, --corrected-p)",
     "with its kind": "(--corrected-p KIND=FILE)",
     "scale of corrected p": "(--corrected-scale)",
+    "thresholded by its name": "(--mask)",
 }
 # All that a report of a finished run takes.
 _OF_OWN = ("results", "output_dir", "output", "viewer")

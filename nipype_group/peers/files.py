@@ -25,7 +25,11 @@ from nipype_group.peers.maps import (
     read_statistic,
 )
 from nipype_group.peers.results import find_results
-from nipype_group.peers.single import corrected_maps, statistic_of_file
+from nipype_group.peers.single import (
+    check_whole_by_name,
+    corrected_maps,
+    statistic_of_file,
+)
 from nipype_group.stats.distributions import z_to_log_p
 from nipype_group.stats.random_field.clusters import search_volume
 from nipype_group.tsv import numbers_of, read_tsv
@@ -196,7 +200,8 @@ def single_result(
     FileNotFoundError
         Where there is no such file.
     ValueError
-        Where the type or dof is unknown, or the design is none.
+        Where the type or dof is unknown, the design is none, or the map is thresholded by its name
+        and has no mask.
     """
     columns_and_matrix = None if design is None else read_peer_design(design)
     about = {"p_sides": p_sides, "group_sizes": group_sizes}
@@ -213,6 +218,8 @@ def single_result(
             found = statistic_of_file(path, stat_type, implied, **about)
         except ValueError:
             raise error from None
+    if mask is None:
+        check_whole_by_name(path)
     if p_sides is not None and not (found.p_sides or corrected):
         raise ValueError(f"{path}: {found.stat_type} has no sides of p, p has")
     if sign is not None and found.p_sides != "two":
@@ -378,7 +385,7 @@ def write_peer(directory, found, path, tail="two-sided"):
             _write_json(directory / f"{contrast.label}_smoothness.json", about)
         )
         for column in contrast.corrected:
-            logp = np.where(maps.mask, corrected_logp(statistic, column, maps.grid), 0.0)
+            logp = np.where(maps.mask, corrected_logp(statistic, column, maps), 0.0)
             file = directory / f"{contrast.label}_{column}.nii"
             outputs["corrected_logp_files"].append(write_volume(file, logp, grid))
     outputs["mask_file"] = write_volume(directory / "mask.nii", union, grid, np.uint8)

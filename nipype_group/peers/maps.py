@@ -7,16 +7,13 @@ from scipy import ndimage
 
 from nipype_group.controls import side_tested
 from nipype_group.images import Grid, MapError, open_image, read_mask
+from nipype_group.peers.contradictions import check_corrected, check_values, check_whole
 from nipype_group.peers.dof import N_DOF, lacking_dof
 from nipype_group.stats.distributions import f_to_z, minus_log10, t_to_z, z_to_log_p
 from nipype_group.stats.map_conversions import d_to_t, log_p_to_z, r_to_t
 
-# So many values of t, F or z never lie in [0, 1] all together.
-_ENOUGH_VOXELS = 100
 # The nearest that float32 comes to p 0: from 1-p, and itself.
 _SMALLEST = {"1-p": 2.0**-24, "p": float(np.finfo(np.float32).tiny)}
-# What correlations and p may be; other values are of another scale.
-_BOUNDS = {"r": (-1, 1), "p": (0, 1), "1-p": (0, 1), "logp": (0, np.inf)}
 
 
 class StatisticMaps(NamedTuple):
@@ -61,13 +58,14 @@ def read_statistic(found):
     Raises
     ------
     MapError
-        Where a file cannot be read, is on another grid, has no voxel, or holds no such statistic.
+        Where a file cannot be read, is on another grid, has no voxel, holds no such statistic, or
+        only what passed a threshold.
     ValueError
         Where the degrees of freedom are needed and unknown.
     """
     stat, grid = read_map_volume(found.stat_file, found.volume)
     mask = _mask_of(found, stat, grid)
-    _check_values(found, stat[mask])
+    check_values(found, stat[mask])
     if found.converted_from:
         stat[mask] = _converted(found, stat[mask], mask, grid)
     z = np.full(grid.shape, np.nan)
@@ -75,6 +73,8 @@ def read_statistic(found):
     if np.isnan(z[mask]).any():
         raise MapError(found.z_file or found.stat_file, "z is missing in voxels of the mask")
     p = np.exp(z_to_log_p(z, side_tested("two-sided", found.stat_type)))
+    searched = None if found.mask_file is None else read_mask(found.mask_file, grid)[0].sum()
+    check_whole(found, p[mask], searched)
     return StatisticMaps(np.where(mask, stat, np.nan), z, p, mask, grid)
 
 
@@ -170,7 +170,7 @@ def _z_of(found, stat, mask, grid):
     return t_to_z(stat, *found.dof) if found.stat_type == "t" else f_to_z(stat, *found.dof)
 
 
-def corrected_logp(found, column, grid):
+def corrected_logp(found, column, maps):
     """Return -log10 of a corrected p; NaN outside the mask.
 
     Parameters
@@ -179,8 +179,8 @@ def corrected_logp(found, column, grid):
         A statistic with corrected p.
     column : str
         One of ``found.corrected``.
-    grid : Grid
-        That of the statistic.
+    maps : StatisticMaps
+        The statistic, as `read_statistic` gives it.
 
     Returns
     -------
@@ -191,16 +191,16 @@ def corrected_logp(found, column, grid):
     ValueError
         Where there is no such column.
     MapError
-        Where the map is on another grid, or its values are not of the scale it is taken for.
+        Where the map is on another grid, its values are not of the scale it is taken for, or they
+        contradict the statistic.
     """
     if column not in found.corrected:
         raise ValueError(
             f"{found.stat_file}: no {column}; there are {', '.join(found.corrected) or 'none'}"
         )
     path, scale = found.corrected[column]
-    values = read_map_volume(path, None, grid)[0]
-    stat, _ = read_map_volume(found.stat_file, found.volume, grid)
-    mask = _mask_of(found, stat, grid)
+    mask = maps.mask
+    values = read_map_volume(path, None, maps.grid)[0]
     inside = values[mask]
     if not np.isfinite(inside).all():
         raise MapError(path, "is missing in voxels of the statistic")
@@ -208,12 +208,13 @@ def corrected_logp(found, column, grid):
         raise MapError(
             path, f"has values from {inside.min():.4g} to {inside.max():.4g}, which are no {scale}"
         )
-    logp = np.full(grid.shape, np.nan)
+    logp = np.full(mask.shape, np.nan)
     if scale == "-log10 p":
         logp[mask] = inside
     else:
         p = 1 - inside if scale == "1-p" else inside
         logp[mask] = minus_log10(np.log(np.maximum(p, _SMALLEST[scale])))
+    check_corrected(found, column, maps, logp[mask])
     return logp
 
 
@@ -317,27 +318,3 @@ def _mask_of(found, stat, grid):
     if not mask.any():
         raise MapError(found.stat_file, "has no voxel that is finite, not 0 and in the mask")
     return mask
-
-
-def _check_values(found, values):
-    """Refuse values that cannot be of the statistic: negative F, and p taken for a statistic."""
-    source = found.converted_from
-    if source:
-        low, high = _BOUNDS.get(source, (-np.inf, np.inf))
-        if values.min() < low or values.max() > high:
-            raise MapError(
-                found.stat_file,
-                f"holds {values.min():.4g} to {values.max():.4g}, {source} lies between {low:g} "
-                f"and {high:g}",
-            )
-        if source == "r" and np.abs(values).max() == 1:
-            raise MapError(found.stat_file, "has r of 1 or -1, which has no t; leave it out")
-        return
-    if found.stat_type == "F" and values.min() < 0:
-        raise MapError(found.stat_file, f"F is never negative, the least is {values.min():.4g}")
-    if len(values) >= _ENOUGH_VOXELS and values.min() >= 0 and values.max() <= 1:
-        raise MapError(
-            found.stat_file,
-            f"all {len(values)} values are in [0, 1], like p or 1-p: this is no "
-            f"{found.stat_type}; give its type",
-        )

@@ -142,6 +142,22 @@ def _check_uncorrected(path):
     )
 
 
+def check_whole_by_name(path):
+    """Refuse what is thresholded by its name, as FEAT's thresh_zstat1.
+
+    Raises
+    ------
+    ValueError
+        Where the name says so.
+    """
+    name = re.sub(r"(?:un|non?|not)[-_]?thresh", "", Path(path).name.lower())
+    if "thresh" in name:
+        raise ValueError(
+            f"{path}: looks thresholded by its name; FDR, FWE and RFT need the whole map: give "
+            "that, or, if it is whole, a mask of the voxels searched"
+        )
+
+
 def corrected_maps(files, kinds=None, scale=None):
     """Take images for corrected p of a statistic.
 
@@ -152,7 +168,7 @@ def corrected_maps(files, kinds=None, scale=None):
     kinds : sequence of {"vox", "tfce", "clustere", "clusterm"}, optional
         What each is corrected for; default: what its name says, as FSL and PALM have it.
     scale : {"p", "1-p", "logp"}, optional
-        What they hold; default: 1-p where the name has ``corrp``, as FSL's.
+        What they hold; default: 1-p where the name has ``corrp``, as FSL's, and nothing else then.
 
     Returns
     -------
@@ -164,7 +180,8 @@ def corrected_maps(files, kinds=None, scale=None):
     FileNotFoundError
         Where there is no such file.
     ValueError
-        Where nothing says what a file is corrected for or what it holds, or two are alike.
+        Where nothing says what a file is corrected for or what it holds, its name says otherwise,
+        or two are alike.
     """
     found = {}
     for i, file in enumerate(map(Path, files)):
@@ -177,7 +194,13 @@ def corrected_maps(files, kinds=None, scale=None):
                 f"{file}: nothing says what its p are corrected for; give it with its kind, one "
                 f"of {', '.join(CORRECTED_COLUMNS)}"
             )
-        own = scale or ("1-p" if "corrp" in file.name else None)
+        named = "1-p" if "corrp" in file.name else None
+        if named and scale not in (None, named):
+            raise ValueError(
+                f"{file}: holds 1-p by its name, as FSL's corrp does, you say {scale}; leave the "
+                "scale of corrected p out"
+            )
+        own = scale or named
         if own not in _P_TYPES:
             raise ValueError(
                 f"{file}: nothing says whether it holds p, 1-p or -log10 p; give the scale of "

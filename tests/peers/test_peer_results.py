@@ -320,7 +320,7 @@ def test_randomise(oracles, run):
     maps = read_statistic(found)
     # FSL's own null: the share of 2,000 maxima that reach the peak.
     null = np.loadtxt(oracles / f"fsl/{run}_vox_corrp_tstat1.txt.gz")
-    logp = corrected_logp(found, "p_fwe_voxel", maps.grid)
+    logp = corrected_logp(found, "p_fwe_voxel", maps)
     p = np.mean(null >= null[0])
     peak = np.unravel_index(np.nanargmax(maps.stat), maps.stat.shape)
     np.testing.assert_allclose(10 ** -logp[peak], p, rtol=1e-3)
@@ -397,7 +397,7 @@ def test_palm_exhaustive(oracles):
     for name, column in PALM_COLUMNS.items():
         null = np.loadtxt(folder / f"exh1s10_ext_{name}_max.csv")
         assert len(null) == 1024
-        logp = corrected_logp(found, column, maps.grid)
+        logp = corrected_logp(found, column, maps)
         expected = -np.log10(np.mean(null >= null[0]))
         np.testing.assert_allclose(np.nanmax(logp), expected, atol=1e-6, err_msg=name)
 
@@ -406,7 +406,7 @@ def test_palm_cluster_p(oracles):
     """Sizes and p of clusters are those that the run was summed up with."""
     (found,) = find_results(oracles / "palm/a_ext2k").statistics
     sizes = nib.load(oracles / "palm/a_ext2k/a_ext2k_clustere_tstat.nii.gz").get_fdata()
-    logp = corrected_logp(found, "p_fwe_extent", read_statistic(found).grid)
+    logp = corrected_logp(found, "p_fwe_extent", read_statistic(found))
     summary = json.loads((oracles / "palm/summary.json").read_text())
     for size, p, _ in summary["a_ext2k"]["clustere_tstat"]["clusters"]:
         np.testing.assert_allclose(10 ** -logp[sizes == size], p, rtol=1e-5)
@@ -456,7 +456,7 @@ def test_palm_scales(tmp_path, scale):
     first, second = find_results(tmp_path).statistics
     assert (first.corrected, second.name) == ({}, "c2")
     assert second.corrected["p_fwe_voxel"][1] == scale
-    logp = corrected_logp(second, "p_fwe_voxel", read_statistic(second).grid)
+    logp = corrected_logp(second, "p_fwe_voxel", read_statistic(second))
     np.testing.assert_allclose(logp, -np.log10(P), atol=1e-4)
 
 
@@ -485,7 +485,7 @@ def test_palm_scale_that_values_contradict(tmp_path):
     palm_folder(tmp_path, "", -np.log10(P))
     found = find_results(tmp_path).statistics[1]
     with pytest.raises(MapError, match="which are no p"):
-        corrected_logp(found, "p_fwe_voxel", read_statistic(found).grid)
+        corrected_logp(found, "p_fwe_voxel", read_statistic(found))
 
 
 def test_palm_parts_and_what_is_left_out(tmp_path):
@@ -968,12 +968,12 @@ def test_corrected_p_at_its_ends(tmp_path):
     save(tmp_path / "x_tstat1.nii.gz", T)
     save(tmp_path / "x_tfce_corrp_tstat1.nii.gz", np.where(T > 0, 1.0, 0.0))
     found = find_results(tmp_path, dof=20).statistics[0]
-    grid = read_statistic(found).grid
-    logp = corrected_logp(found, "p_fwe_tfce", grid)
+    maps = read_statistic(found)
+    logp = corrected_logp(found, "p_fwe_tfce", maps)
     # From 1-p in float32, nothing below 2^-24 can be told.
     np.testing.assert_allclose(np.unique(logp), [0, 24 * np.log10(2)])
     with pytest.raises(ValueError, match="no p_fwe_mass; there are p_fwe_tfce"):
-        corrected_logp(found, "p_fwe_mass", grid)
+        corrected_logp(found, "p_fwe_mass", maps)
     save(tmp_path / "x_tfce_corrp_tstat1.nii.gz", np.full(SHAPE, np.nan))
     with pytest.raises(MapError, match="missing in voxels"):
-        corrected_logp(found, "p_fwe_tfce", grid)
+        corrected_logp(found, "p_fwe_tfce", maps)

@@ -291,7 +291,7 @@ def test_the_statistic_beside_corrected_p_is_named(tmp_path, name, statistic):
 
 @pytest.mark.parametrize("sides", [None, "two"])
 def test_corrected_p_beside_its_statistic(tmp_path, sides):
-    path, p = save(tmp_path / "t.nii", T), np.clip(TWO * 40, 0, 1)
+    path, p = save(tmp_path / "t.nii", T), np.clip((TWO if sides else ONE) * 40, 0, 1)
     fsl = save(tmp_path / "x_tfce_corrp_tstat1.nii.gz", 1 - p)
     other = save(tmp_path / "my_map.nii", p)
     found = single_result(path, "t", 20, corrected=[fsl], p_sides=sides)
@@ -301,7 +301,7 @@ def test_corrected_p_beside_its_statistic(tmp_path, sides):
     assert statistic.corrected_tail == ("two-sided" if sides else "positive")
     # The statistic is as it was.
     np.testing.assert_array_equal(maps.stat, T)
-    logp = corrected_logp(statistic, "p_fwe_tfce", maps.grid)
+    logp = corrected_logp(statistic, "p_fwe_tfce", maps)
     np.testing.assert_allclose(10**-logp, np.maximum(p, 2.0**-24), rtol=1e-6)
     assert corrected_maps([other], ["clustere"], "p") == {"p_fwe_extent": (other, "p")}
     palm = save(tmp_path / "x_vox_tstat_fwep_c1.nii", -np.log10(p))
