@@ -18,12 +18,24 @@ _INTENTS = {
     "t test": "t", "f test": "F", "z score": "z", "correlation": "r", "p value": "p",
     "log10 p value": "logp",
 }  # fmt: skip
-_NO_STATISTIC = ("log p value", "label", "neuronames", "estimate")
+_NO_STATISTIC = ("label", "neuronames", "estimate")
+# NIfTI's codes of distributions, of which only the intents above have a z here.
+_DISTRIBUTIONS = range(2, 25)
 _P_TYPES = ("p", "1-p", "logp")
-# Of randomise, PALM and others: p that is corrected for the number of tests.
+# randomise -x and --uncorrp: 1 - p that is uncorrected.
+_FSL_P = re.compile(r"_(?:vox|tfce|clustere|clusterm)_p_[tfz]stat\d")
+# Words of p that is corrected for the number of tests: with p they say so alone, and as such do of
+# what is said to be p.
+_METHODS = "fwer?|fdr|bonf(?:erroni)?|holm|hochberg|sidak"
+_ADJUSTED = "adj(?:usted)?|corr(?:ected)?"
 _CORRECTED = re.compile(
-    r"_corrp_|fwep|fdrp|fdr_?corr|_cfdr|fwe_?corr|qval|logp_max", re.IGNORECASE
+    rf"""(?<![a-z])(?:
+    (?:log_?|l)?p_?(?:{_METHODS}|{_ADJUSTED}) | [cmv]{{0,2}}(?:{_METHODS})_?p |
+    (?:{_ADJUSTED})_?p | (?:{_METHODS})_?(?:{_ADJUSTED})(?:_?p)? | q_?val(?:ue)?s? | logp_max
+    )(?:ara)?p?(?![a-z])""",
+    re.VERBOSE,
 )
+_CORRECTED_P = re.compile(rf"(?<![a-z])(?:{_METHODS}|{_ADJUSTED}|q(?!\d))(?![a-z])")
 # What names of single files say; zfstat has one side only and is none of them.
 _NAMES = (
     (r"stat-(?P<stat>[tFz])_statmap", None),
@@ -88,8 +100,13 @@ def statistic_of_file(path, stat_type=None, dof=None, *, p_sides=None, group_siz
     if stat_type is not None and found.stat_type not in (None, stat_type):
         raise ValueError(f"{path}: its header says {found.stat_type}, you say {stat_type}")
     known = stat_type or found.stat_type or _type_by_name(path)
+    if _FSL_P.search(path.name) and known != "1-p":
+        raise ValueError(
+            f"{path}: holds 1-p by its name, as FSL's uncorrected p do, "
+            f"{'you say' if stat_type else 'its header says'} {known}"
+        )
     if known in _P_TYPES or not (stat_type or found.stat_type):
-        _check_uncorrected(path)
+        _check_uncorrected(path, known)
     if known is None:
         raise ValueError(
             f"{path}: neither its header nor its name says what it holds; give its type "
@@ -124,9 +141,11 @@ def statistic_of_file(path, stat_type=None, dof=None, *, p_sides=None, group_siz
     )
 
 
-def _check_uncorrected(path):
+def _check_uncorrected(path, known):
     """Refuse what is corrected p by its name: it has no z."""
-    if not _CORRECTED.search(path.name):
+    # A capital after a small letter begins a word, as in logpBonf.
+    name = re.sub(r"(?<=[a-z])(?=[A-Z])|[^A-Za-z0-9]+", "_", path.name).lower()
+    if not _CORRECTED.search(name) and not (known in _P_TYPES and _CORRECTED_P.search(name)):
         return
     # FSL: x_tfce_corrp_tstat1 of x_tstat1; PALM: x_tfce_tstat_fwep_c1 of x_vox_tstat_c1.
     kinds = "|".join(CORRECTED_COLUMNS)
@@ -265,9 +284,10 @@ def _headed(path):
     stat_type, dof, title = peer_spm.spm_description(path)
     if stat_type is None and hasattr(header, "get_intent"):
         intent, parameters, _ = header.get_intent()
-        if intent in _NO_STATISTIC:
-            raise MapError(path, f"its intent is {intent!r}, which is no {', '.join(MAP_TYPES)}")
         stat_type = _INTENTS.get(intent)
+        other = stat_type is None and header.get_intent("code")[0] in _DISTRIBUTIONS
+        if other or intent in _NO_STATISTIC:
+            raise MapError(path, f"its intent is {intent!r}, which is no {', '.join(MAP_TYPES)}")
         # FSL sets the intent and leaves the parameters 0.
         dof = tuple(float(v) for v in parameters) if stat_type in ("t", "F", "r") else ()
         if stat_type == "r" and peer_afni.afni_header(path):
@@ -279,6 +299,8 @@ def _headed(path):
 
 
 def _type_by_name(path):
+    if _FSL_P.search(path.name):
+        return "1-p"
     name = path.name
     for suffix in IMAGE_SUFFIXES:
         name = name.removesuffix(suffix)

@@ -248,7 +248,17 @@ def test_headers_of_p(tmp_path, intent):
 
 CORRECTED = (
     "x_tfce_corrp_tstat1.nii.gz", "x_vox_tstat_fwep_c1.nii", "x_vox_tstat_fdrp.nii",
-    "x_tfce_tstat_mcfwep_m1_c1.nii", "logp_max_t.nii.gz",
+    "x_tfce_tstat_mcfwep_m1_c1.nii", "logp_max_t.nii.gz", "TFCE_log_pFWE_0001.nii",
+    "swe_vox_Tstat_lpFWE_c01.nii", "lP_FWE+.img", "x_vox_tstat_mcfdrparap.nii", "p-fwe_t_map.nii",
+    "logpBonf.nii", "padj.nii", "age_p_adjusted.nii", "adjp_tmap.nii", "pcorr_tstat1.nii",
+    "FWEcorr_tmap.nii", "fdr_corrected_p.nii", "pHolm.nii", "pvals_qval.nii", "q-values.nii",
+)  # fmt: skip
+WORDS = ("fwe", "FWER", "fdr", "bonf", "bonferroni", "holm", "hochberg", "sidak", "adj",
+         "adjusted", "corr", "corrected", "q")  # fmt: skip
+UNCORRECTED = (
+    "p_uncorr.nii", "p_uncorrected.nii", "x_vox_tstat_uncp.nii", "x_vox_tstat_uncparap.nii",
+    "onesamp_p_value.nii", "corrugator_p.nii", "p_adjacent.nii", "spmP_q1.nii", "freq_p.nii",
+    "Tstat_lp_c01.nii", "p_correct.nii",
 )  # fmt: skip
 
 
@@ -258,6 +268,79 @@ def test_corrected_p_has_no_z(tmp_path, name):
     for given in ({}, {"stat_type": "1-p", "p_sides": "one"}, {"dof": 20}):
         with pytest.raises(ValueError, match="is corrected p by its name, which has no z; give"):
             statistic_of_file(path, **given)
+
+
+@pytest.mark.parametrize("word", WORDS)
+@pytest.mark.parametrize("scale", SCALES)
+def test_words_of_corrected_p(tmp_path, word, scale):
+    """What is said to be p is corrected where a word of its name says so; of t none does alone."""
+    for name in (f"age_{word}.nii", f"{word}-age.nii", f"age.{word.upper()}05.nii"):
+        if word == "q" and name.endswith("05.nii"):
+            continue
+        path = save(tmp_path / name, SCALES[scale](TWO))
+        with pytest.raises(ValueError, match="is corrected p by its name"):
+            statistic_of_file(path, scale, p_sides="two")
+    path = save(tmp_path / f"{word}_tstat1.nii", T)
+    assert statistic_of_file(path, dof=20).stat_type == "t"
+    assert statistic_of_file(path, "t", dof=20).stat_type == "t"
+
+
+@pytest.mark.parametrize("name", UNCORRECTED)
+def test_other_words_are_no_correction(tmp_path, name):
+    path = save(tmp_path / name, TWO)
+    assert statistic_of_file(path, "p", p_sides="two").converted_from == "p"
+
+
+@pytest.mark.parametrize("unit", ["vox", "tfce", "clustere", "clusterm"])
+@pytest.mark.parametrize("stat", ["t", "f", "z"])
+def test_uncorrected_p_of_fsl(tmp_path, unit, stat):
+    path = save(tmp_path / f"rand_{unit}_p_{stat}stat1.nii.gz", 1 - ONE)
+    np.testing.assert_allclose(
+        read(single_result(path, p_sides="one"))[1].z, stats.norm.isf(ONE), atol=1e-8
+    )
+    for given in ({"stat_type": "p"}, {"stat_type": "logp"}, {"stat_type": "t", "dof": 20}):
+        with pytest.raises(ValueError, match=f"holds 1-p by its .* you say {given['stat_type']}"):
+            statistic_of_file(path, **given)
+
+
+def test_uncorrected_p_of_randomise(shared):
+    """One minus the map is the share of 2,000 shuffles that reach the t: its z is near."""
+    stem = shared / "oracles/fsl/one_xcC2000"
+    t = read_statistic(statistic_of_file(f"{stem}_tstat1.nii.gz", dof=29))
+    p = read_statistic(statistic_of_file(f"{stem}_vox_p_tstat1.nii.gz", p_sides="one"))
+    both = t.mask & p.mask & (np.abs(t.z) < 2)
+    assert np.median(np.abs(p.z - t.z)[both]) < 0.1
+
+
+@pytest.mark.parametrize("share", [0.4, 0.6])
+@pytest.mark.parametrize("scale", SCALES)
+def test_p_that_are_mostly_one(tmp_path, scale, share):
+    p = np.where(np.random.default_rng(1).random(SHAPE) < share, 1, TWO)
+    path = save(tmp_path / "a.nii", SCALES[scale](p))
+    mask = save(tmp_path / "mask.nii", np.ones(SHAPE))
+    found = single_result(path, scale, p_sides="two", mask=mask)
+    if share < 0.5:
+        read(found)
+    else:
+        with pytest.raises(MapError, match=r"p are 1, as corrected p are, which have no z: give"):
+            read(found)
+
+
+@pytest.mark.parametrize("stat_type", [None, "F"])
+@pytest.mark.parametrize("intent", [("chi2", (3,)), ("beta", (1, 2)), (12, (1, 2, 3)),
+                                    ("log p value", ()), ("normal", (0, 1))])  # fmt: skip
+def test_headers_of_other_distributions(tmp_path, intent, stat_type):
+    path = save(tmp_path / "fstat1.nii", T**2, intent)
+    with pytest.raises(MapError, match="its intent is .*, which is no t, F, z"):
+        statistic_of_file(path, stat_type, (2, 20))
+
+
+def test_header_of_a_code_that_nifti_has_not(tmp_path):
+    path = save(tmp_path / "a.nii", T)
+    image = nib.load(path)
+    image.header.set_intent(9999, allow_unknown=True)
+    nib.save(nib.Nifti1Image(T, AFFINE, image.header), path)
+    assert statistic_of_file(path, "t", 20).stat_type == "t"
 
 
 def test_maps_of_palm_that_are_one_statistic(shared):
