@@ -14,6 +14,8 @@ from nipype_group.peers.found import (
     FoundStatistic,
     images_in,
     residual_dof,
+    row_numbers_note,
+    without_row_numbers,
 )
 from nipype_group.peers.halfpipe import is_halfpipe
 from nipype_group.tsv import read_tsv
@@ -53,9 +55,11 @@ def find_bids(folder, start=""):
     if not groups:
         return None
     package = _package(top)
-    statistics, designs = [], []
+    statistics, designs, notes = [], [], []
     for (inner, before, contrast), stats in sorted(groups.items(), key=str):
-        columns, matrix = _read_design(inner, top, before)
+        columns, matrix, numbering = _read_design(inner, top, before)
+        if numbering is not None:
+            notes.append(row_numbers_note(numbering))
         found = _statistic(inner, top, before, contrast, stats, matrix)
         statistics.append(replace(found, package=package))
         designs.append((columns, matrix))
@@ -66,6 +70,7 @@ def find_bids(folder, start=""):
         statistics=_distinct(statistics, top),
         design=first if same else None,
         n_maps=len(first[1]) if same else None,
+        notes=tuple(dict.fromkeys(notes)),
     )
 
 
@@ -108,16 +113,21 @@ def _stated_dof(path, top, stat):
 
 
 def _read_design(folder, top, before):
-    """Return the columns and matrix of design.tsv; (None, None) where it is not all numbers."""
+    """Return columns and matrix of design.tsv, and the name of a column that numbers the rows.
+
+    All are None where it is not all numbers.
+    """
     path = inside(folder / f"{before}design.tsv", top)
     if not path.is_file():
-        return None, None
+        return None, None, None
     try:
         table = read_tsv(path)
         matrix = table.to_numpy(dtype=float)
     except ValueError:
-        return None, None
-    return (tuple(table.columns), matrix) if np.isfinite(matrix).all() else (None, None)
+        return None, None, None
+    if not np.isfinite(matrix).all():
+        return None, None, None
+    return without_row_numbers(table.columns, matrix)
 
 
 def _package(folder):

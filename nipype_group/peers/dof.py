@@ -48,6 +48,23 @@ def given_dof(dof):
     return given
 
 
+def constant_dof(values):
+    """Return the degrees of freedom of all voxels, None where they differ by more than noise.
+
+    Parameters
+    ----------
+    values : array
+        Those above 0, as single or double precision leaves them.
+
+    Examples
+    --------
+    >>> constant_dof(np.array([27.0, 27.000002, 26.999998])), constant_dof(np.array([27.0, 28.0]))
+    (27.0, None)
+    """
+    low, high = float(values.min()), float(values.max())
+    return float(f"{(low + high) / 2:.6g}") if np.isclose(low, high, rtol=1e-5, atol=0) else None
+
+
 def numbers_text(values):
     """Write degrees of freedom as they are given."""
     return ", ".join(f"{v:g}" for v in values)

@@ -16,7 +16,12 @@ from nipype_group.design.contrasts import contrast_label
 from nipype_group.design.fsl import read_fsl_matrix
 from nipype_group.design.matrix import Design
 from nipype_group.images import MapError, write_volume
-from nipype_group.peers.found import FoundResults, residual_dof
+from nipype_group.peers.found import (
+    FoundResults,
+    residual_dof,
+    row_numbers_note,
+    without_row_numbers,
+)
 from nipype_group.peers.maps import (
     background_notes,
     conversion_notes,
@@ -187,7 +192,8 @@ def single_result(
     corrected, corrected_kinds, corrected_scale : optional
         Corrected p of the statistic, as `corrected_maps` takes them.
     design : path, optional
-        FSL .mat, or a TSV with a column a regressor; participant_id is no regressor.
+        FSL .mat, or a TSV with a column a regressor; participant_id, and a first column index
+        that numbers the rows, are none.
     name : str, optional
         Name of the contrast; default: that of the header or of the file.
 
@@ -203,7 +209,10 @@ def single_result(
         Where the type or dof is unknown, the design is none, or the map is thresholded by its name
         and has no mask.
     """
-    columns_and_matrix = None if design is None else read_peer_design(design)
+    columns_and_matrix, numbering = None, None
+    if design is not None:
+        *columns_and_matrix, numbering = read_peer_design(design)
+        columns_and_matrix = tuple(columns_and_matrix)
     about = {"p_sides": p_sides, "group_sizes": group_sizes}
     try:
         found = statistic_of_file(path, stat_type, dof, **about)
@@ -243,9 +252,9 @@ def single_result(
     found = replace(found, **given, **({} if name is None else {"name": name}))
     n_maps = sum(found.group_sizes) or None
     n_maps = n_maps if design is None else len(columns_and_matrix[1])
-    notes = ()
+    notes = () if numbering is None else (row_numbers_note(numbering),)
     if corrected and found.stat_type != "F" and p_sides is None:
-        notes = ("Corrected p are taken for those of the side above 0, as no sides are given.",)
+        notes += ("Corrected p are taken for those of the side above 0, as no sides are given.",)
     return FoundResults(found.package, (found,), columns_and_matrix, None, n_maps, notes)
 
 
@@ -261,6 +270,8 @@ def read_peer_design(path):
     -------
     columns : tuple of str
     matrix : array, shape (n, p)
+    numbering : str or None
+        Name of a column that numbers the rows and is left out.
 
     Raises
     ------
@@ -273,7 +284,7 @@ def read_peer_design(path):
             matrix = read_fsl_matrix(path)
         except (OSError, UnicodeDecodeError) as error:
             raise ValueError(f"{path}: cannot be read as an FSL design ({error})") from error
-        return tuple(f"EV{i + 1}" for i in range(matrix.shape[1])), matrix
+        return tuple(f"EV{i + 1}" for i in range(matrix.shape[1])), matrix, None
     table = read_tsv(path).drop(columns=["participant_id"], errors="ignore")
     values = table.apply(numbers_of)
     bad = [c for c in values if not np.isfinite(values[c].to_numpy(dtype=float)).all()]
@@ -281,7 +292,7 @@ def read_peer_design(path):
         raise ValueError(
             f"{path}: a design has numbers only; see the column {', '.join(bad) or 'that lacks'}"
         )
-    return tuple(table.columns), values.to_numpy(dtype=float)
+    return without_row_numbers(table.columns, values.to_numpy(dtype=float))
 
 
 def look_up(path, *, single=False, package=None, dof=None, **given):

@@ -203,6 +203,41 @@ def residual_dof(matrix):
     return (float(len(matrix) - decompose(matrix).rank),)
 
 
+def without_row_numbers(columns, matrix):
+    """Return columns and matrix without a first column that numbers the rows, and its name.
+
+    pandas writes one where a table is saved with its index.
+
+    Parameters
+    ----------
+    columns : sequence of str
+    matrix : array, shape (n, p)
+
+    Returns
+    -------
+    columns : tuple of str
+    matrix : array, shape (n, p) or (n, p - 1)
+    name : str or None
+        That of the column that is left out.
+
+    Examples
+    --------
+    >>> without_row_numbers(["index", "age"], np.array([[0, 30.0], [1, 25.0]]))
+    (('age',), array([[30.],
+           [25.]]), 'index')
+    """
+    columns = tuple(columns)
+    named = columns and columns[0] in ("index", "Unnamed: 0")
+    if named and len(columns) > 1 and np.array_equal(matrix[:, 0], np.arange(len(matrix))):
+        return columns[1:], matrix[:, 1:], columns[0]
+    return columns, matrix, None
+
+
+def row_numbers_note(name):
+    """Say that a column of a design numbers the rows."""
+    return f"The column {name} of the design numbers its rows, and is no regressor."
+
+
 def numbers_in(path, root):
     """Return the numbers of a text file, one array; None where it is absent or holds others."""
     text = text_of(path, root)

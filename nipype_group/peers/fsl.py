@@ -7,6 +7,7 @@ import numpy as np
 
 from nipype_group.design.fsl import read_fsl_matrix
 from nipype_group.images import read_volume
+from nipype_group.peers.dof import constant_dof
 from nipype_group.peers.found import (
     CORRECTED_COLUMNS,
     FoundResults,
@@ -181,10 +182,9 @@ def _t_dof(dof_file, dof):
     if dof_file is None:
         return {"dof": dof}
     values, _ = read_volume(dof_file)
-    values = np.unique(values[np.isfinite(values) & (values > 0)])
-    if len(values) == 1:
-        return {"dof": (float(values[0]),)}
-    return {"dof": (), "dof_file": dof_file}
+    values = values[np.isfinite(values) & (values > 0)]
+    same = constant_dof(values) if values.size else None
+    return {"dof": (), "dof_file": dof_file} if same is None else {"dof": (same,)}
 
 
 def _smoothness(path, root):

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from nipype_group.images import MapError, open_image, read_mask
+from nipype_group.peers.dof import constant_dof
 from nipype_group.peers.found import (
     FoundResults,
     FoundStatistic,
@@ -18,9 +19,9 @@ LOOKED_FOR = (
     "grouplevel/func"
 )
 _NAME = re.compile(r"(?P<before>.+)_stat-(?P<stat>[tfz])_statmap")
-# Folders of the group level lie in one another: func, task and feature, model.
-_FOLDER = re.compile(r"func|(?:task|feature|setting|model)-.+")
-_DEPTH = 4
+# Folders of the group level lie in one another: session, func, task and feature, model.
+_FOLDER = re.compile(r"func|(?:ses|task|feature|setting|model)-.+")
+_DEPTH = 5
 _VARY = "Degrees of freedom vary by voxel, from {:g} to {:g}: of the maps that have it."
 
 
@@ -177,10 +178,10 @@ def _dof_of(path, mask_file):
         values = values[np.isfinite(values) & (values > 0)]
         if not values.size:
             raise MapError(path, "has no degrees of freedom above 0 in the mask; move it away")
-        found.append((float(values.min()), float(values.max())))
-    if all(low == high for low, high in found):
-        return len(found), tuple(low for low, _ in found), ()
-    return len(found), (), found[-1]
+        found.append((constant_dof(values), float(values.min()), float(values.max())))
+    if all(one is not None for one, _, _ in found):
+        return len(found), tuple(one for one, _, _ in found), ()
+    return len(found), (), found[-1][1:]
 
 
 def _table(folder, top, before, kind):

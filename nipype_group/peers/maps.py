@@ -157,17 +157,39 @@ def _z_of(found, stat, mask, grid):
         return stat
     if found.z_file is not None:
         return read_map_volume(found.z_file, None, grid)[0][mask]
+    if found.dof_file is None and len(found.dof) != N_DOF[found.stat_type]:
+        raise ValueError(lacking_dof([found]))
+    dof = read_dof(found, grid)
     if found.dof_file is not None:
-        dof = [
-            read_map_volume(found.dof_file, volume, grid)[0][mask]
-            for volume in ((None,) if found.stat_type == "t" else (0, 1))
-        ]
+        dof = tuple(v[mask] for v in dof)
         if not all((v > 0).all() for v in dof):
             raise MapError(found.dof_file, "has voxels of the mask without degrees of freedom")
-        return t_to_z(stat, *dof) if found.stat_type == "t" else f_to_z(stat, *dof)
-    if len(found.dof) != N_DOF[found.stat_type]:
-        raise ValueError(lacking_dof([found]))
-    return t_to_z(stat, *found.dof) if found.stat_type == "t" else f_to_z(stat, *found.dof)
+    return t_to_z(stat, *dof) if found.stat_type == "t" else f_to_z(stat, *dof)
+
+
+def read_dof(found, grid):
+    """Return the degrees of freedom of t, or both of F: as numbers, or where they vary as maps.
+
+    Parameters
+    ----------
+    found : FoundStatistic
+        A t or F.
+    grid : Grid
+        That of the statistic.
+
+    Returns
+    -------
+    tuple of float or array, shape (x, y, z)
+
+    Raises
+    ------
+    MapError
+        Where the maps are on another grid.
+    """
+    if found.dof_file is None:
+        return found.dof
+    volumes = (None,) if found.stat_type == "t" else (0, 1)
+    return tuple(read_map_volume(found.dof_file, volume, grid)[0] for volume in volumes)
 
 
 def corrected_logp(found, column, maps):

@@ -29,6 +29,7 @@ from nipype_group.peers.found import FoundResults, FoundStatistic
 from nipype_group.peers.maps import (
     StatisticMaps,
     corrected_logp,
+    read_dof,
     read_map_volume,
     read_statistic,
 )
@@ -57,7 +58,7 @@ _FINDERS = {
 }
 # Where z tells one number of degrees of freedom from another, and what rounding makes of it.
 _Z_CHECKED = (1.0, 6.0)
-_Z_TOLERANCE = 0.01
+_Z_TOLERANCE = 1e-3
 
 
 def find_results(path, package=None, dof=None):
@@ -134,18 +135,18 @@ def _with_dof(found, given):
     """Give degrees of freedom to a statistic that has none and is of their number."""
     if not all(v > 0 for v in found.dof):
         found = replace(found, dof=())
-    own = given.get(N_DOF[found.stat_type])
-    if found.dof or found.dof_file or own is None:
-        return found
-    stated = found.denominator_dof
-    if stated is not None and not np.isclose(own[1], stated):
-        raise ValueError(
-            f"{found.stat_file}: you say {own[1]:g} denominator degrees of freedom, its files "
-            f"state {stated:g}"
-        )
-    found = replace(found, dof=own)
-    if found.z_file is not None and found.package != "FSL":
-        _check_z(found)
+    own, said = given.get(N_DOF[found.stat_type]), "its files state"
+    if lacks_dof(found) and own is not None:
+        stated = found.denominator_dof
+        if stated is not None and not np.isclose(own[1], stated):
+            raise ValueError(
+                f"{found.stat_file}: you say {own[1]:g} denominator degrees of freedom, its files "
+                f"state {stated:g}"
+            )
+        found, said = replace(found, dof=own), "you say"
+    # FSL's fixed effects go through a t with other degrees of freedom than they state.
+    if found.z_file is not None and found.package != "FSL" and not lacks_dof(found):
+        _check_z(found, said)
     return found
 
 
@@ -165,18 +166,27 @@ def _check_taken(path, given, statistics):
         )
 
 
-def _check_z(found):
+def _check_z(found, said):
     """Refuse degrees of freedom that do not lead from the statistic to the package's z."""
     stat, grid = read_map_volume(found.stat_file, found.volume)
     z = read_map_volume(found.z_file, None, grid)[0]
     near = np.isfinite(stat) & (np.abs(z) > _Z_CHECKED[0]) & (np.abs(z) < _Z_CHECKED[1])
+    dof = read_dof(found, grid)
+    if found.dof_file is not None:
+        near &= np.logical_and.reduce([v > 0 for v in dof])
+        dof = tuple(v[near] for v in dof)
     transform = t_to_z if found.stat_type == "t" else f_to_z
-    off = np.abs(transform(stat[near], *found.dof) - z[near])
+    off = np.abs(transform(stat[near], *dof) - z[near])
     if off.size and np.median(off) > _Z_TOLERANCE:
+        own = (
+            f"those of {found.dof_file.name}"
+            if found.dof_file is not None
+            else f"the {numbers_text(found.dof)} that {said}"
+        )
         raise MapError(
             found.z_file,
-            f"is z of other degrees of freedom than the {numbers_text(found.dof)} that you say: a "
-            f"median of {np.median(off):.2g} off",
+            f"is z of other degrees of freedom than {own}, or of another map than "
+            f"{found.stat_file.name}: a median of {np.median(off):.2g} off",
         )
 
 

@@ -8,6 +8,7 @@ from scipy.io import loadmat
 from scipy.io.matlab import MatReadError
 
 from nipype_group.images import MapError, open_image
+from nipype_group.peers.dof import numbers_text
 from nipype_group.peers.found import FoundResults, FoundStatistic, images_in
 from nipype_group.tsv import repeated
 from nipype_group.whole_files import inside
@@ -18,6 +19,8 @@ _UNREADABLE = (
     *(MatReadError, OSError, EOFError, ValueError, TypeError, LookupError, AttributeError),
     *(OverflowError, MemoryError, zlib.error),
 )
+# Headers have one digit after the point.
+_HEADER_ROUNDS = 0.051
 _DESCRIPTION = re.compile(
     r"SPM\{(?P<stat>[TF])_\[(?P<first>[\d.]+)(?:,\s*(?P<second>[\d.]+))?\]\}"
     r"(?:\s*-\s*(?:contrast\s*\d+\s*:\s*)?(?P<name>.*\S))?"
@@ -88,7 +91,15 @@ def _statistic(images, stem, spm):
     contrast = spm.get("contrasts", {}).get(number, {})
     name = contrast.get("name") or name or f"contrast {number}"
     if "erdf" in spm and (stat_type == "t" or "eidf" in contrast):
+        headed = dof
         dof = (spm["erdf"],) if stat_type == "t" else (contrast["eidf"], spm["erdf"])
+        if headed and np.abs(np.subtract(headed, dof)).max() > _HEADER_ROUNDS:
+            raise MapError(
+                images[stem],
+                f"its header says {numbers_text(headed)} degrees of freedom, SPM.mat "
+                f"{numbers_text(dof)}: they are of two estimations; make this contrast anew, or "
+                "move the SPM.mat that is not its own away",
+            )
     smoothness = {k: spm[k] for k in ("fwhm_voxels", "resels", "voxels") if k in spm}
     if "fwhm_voxels" in spm:
         sizes = open_image(images[stem]).grid.voxel_sizes_mm

@@ -5,7 +5,7 @@ from dataclasses import replace
 import nibabel as nib
 import numpy as np
 import pytest
-from scipy import ndimage, stats
+from scipy import io, ndimage, stats
 
 from nipype_group.images import MapError
 from nipype_group.peers.files import single_result
@@ -196,3 +196,109 @@ def test_scale_that_the_name_contradicts(tmp_path, scale):
     with pytest.raises(ValueError, match=f"corrp_tstat1.nii: holds 1-p by its .* you say {scale}"):
         single_result(path, "z", corrected=[file], corrected_scale=scale)
     single_result(path, "z", corrected=[file], corrected_scale="1-p")
+
+
+def bids(folder, stat, values, z, dof):
+    save(folder / f"contrast-a_stat-{stat}_statmap.nii.gz", values)
+    save(folder / "contrast-a_stat-z_statmap.nii.gz", z)
+    path = folder / f"contrast-a_stat-{stat}_statmap.json"
+    path.write_text(f'{{"DegreesOfFreedom": {dof[0] if stat == "t" else list(dof)}}}')
+
+
+def nilearn(folder, stat, values, z, dof):
+    save(folder / f"contrast-a_stat-{stat}_statmap.nii.gz", values)
+    save(folder / "contrast-a_stat-z_statmap.nii.gz", z)
+    rows = "".join(f"1\t{i}\n" for i in range(int(dof[-1]) + 2))
+    (folder / "design.tsv").write_text("intercept\tage\n" + rows)
+
+
+def halfpipe(folder, stat, values, z, dof, vary=0):
+    stem = "feature-f_model-m_contrast-a_stat-"
+    save(folder / f"{stem}{stat.lower()}_statmap.nii.gz", values)
+    save(folder / f"{stem}z_statmap.nii.gz", z)
+    maps = [np.full(SHAPE, float(v)) for v in dof]
+    maps[-1] -= vary
+    save(folder / f"{stem}dof_statmap.nii.gz", maps[0] if stat == "t" else np.stack(maps, -1))
+
+
+VARY = np.indices(SHAPE)[0] % 3
+
+
+def halfpipe_by_voxel(*args):
+    halfpipe(*args, vary=VARY)
+
+
+DOF = {"t": (27.0,), "F": (2.0, 27.0)}
+
+
+@pytest.mark.parametrize("stat", ["t", "F"])
+@pytest.mark.parametrize("write", [bids, nilearn, halfpipe, halfpipe_by_voxel])
+def test_z_of_other_degrees_of_freedom_than_the_files_state(tmp_path, write, stat):
+    """Wherever the files state statistic, degrees of freedom and z, these have to agree."""
+    if write is nilearn and stat == "F":
+        # The rank of the contrast stands nowhere: it is given.
+        given, said = {"dof": DOF[stat]}, "you say"
+    else:
+        given, said = {}, "its files state"
+    dof = [np.full(SHAPE, v) for v in DOF[stat]]
+    dof[-1] = dof[-1] - (VARY if write is halfpipe_by_voxel else 0)
+    which = stats.t if stat == "t" else stats.f
+    values = which.isf(U, *dof)
+    z = stats.norm.isf(U)
+    (tmp_path / "a").mkdir()
+    write(tmp_path / "a", stat, values, z, DOF[stat])
+    (found,) = find_results(tmp_path / "a", **given).statistics
+    assert (found.dof or DOF[stat], found.stat_type) == (DOF[stat], stat)
+    dof[-1] = dof[-1] - 18
+    for wrong in (stats.norm.isf(which.sf(values, *dof)), -z, z + 0.02):
+        save(found.z_file, wrong)
+        own = "those of .*dof_statmap" if write is halfpipe_by_voxel else f"the .* that {said}"
+        with pytest.raises(
+            MapError, match=f"stat-z_.*is z of other degrees of freedom than {own}"
+        ):
+            find_results(tmp_path / "a", **given)
+
+
+@pytest.mark.parametrize("stat", ["T", "F"])
+@pytest.mark.parametrize(
+    ("headed", "erdf", "agree"),
+    [(29, 29, True), (5.4, 5.43, True), (12.3, 12.251, True), (29, 28, False),
+     (5.4, 5.5, False), (29.0, 58, False)],
+)  # fmt: skip
+def test_spm_mat_of_another_estimation_than_the_header(tmp_path, stat, headed, erdf, agree):
+    path = save(tmp_path / f"spm{stat}_0001.nii", np.abs(SMOOTH))
+    image = nib.load(path)
+    first = "" if stat == "T" else "2.0,"
+    image.header["descrip"] = f"SPM{{{stat}_[{first}{headed:.1f}]}} - contrast 1: a".encode()
+    nib.save(nib.Nifti1Image(np.abs(SMOOTH), AFFINE, image.header), path)
+    contrasts = np.zeros(1, dtype=[(k, object) for k in ("name", "eidf")])
+    contrasts[:] = [("a", 1.97)]
+    io.savemat(tmp_path / "SPM.mat", {"SPM": {"xX": {"erdf": erdf}, "xCon": contrasts}})
+    if agree:
+        assert find_results(tmp_path).statistics[0].dof[-1] == erdf
+    else:
+        with pytest.raises(
+            MapError, match=rf"spm{stat}_0001.nii: its header says .*{headed:g} deg"
+        ):
+            find_results(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("column", "numbers", "left_out"),
+    [("index", range(29), True), ("Unnamed: 0", range(29), True), ("index", range(1, 30), False),
+     ("visit", range(29), False)],
+)  # fmt: skip
+def test_column_that_numbers_the_rows(tmp_path, column, numbers, left_out):
+    ages = RNG.integers(20, 60, 29)
+    rows = "".join(f"{i}\t1\t{age}\n" for i, age in zip(numbers, ages, strict=True))
+    (tmp_path / "design.tsv").write_text(f"{column}\tintercept\tage\n{rows}")
+    path = save(tmp_path / "contrast-a_stat-t_statmap.nii.gz", SMOOTH)
+    for results in (
+        find_results(tmp_path),
+        single_result(path, "t", design=tmp_path / "design.tsv"),
+    ):
+        assert results.statistics[0].dof == (27.0 if left_out else 26.0,)
+        assert results.design[0] == (() if left_out else (column,)) + ("intercept", "age")
+        assert results.n_maps == 29
+        told = f"The column {column} of the design numbers its rows, and is no regressor."
+        assert (told in results.notes) == left_out

@@ -68,6 +68,31 @@ def write_tables(folder):
     )
 
 
+@pytest.mark.parametrize(
+    "inner", ["", "ses-1", "ses-1/func/task-faces_feature-f", "func/task-faces/feature-f"]
+)
+def test_folders_of_the_group_level(tmp_path, inner):
+    place = tmp_path / "grouplevel" / inner / "model-byAge"
+    write_t(place)
+    for start in (tmp_path, tmp_path / "grouplevel", place):
+        assert [s.name for s in find_results(start).statistics] == ["age"]
+
+
+@pytest.mark.parametrize("noise", [0, 2e-6, -2e-6])
+def test_noise_of_degrees_of_freedom_is_none(tmp_path, noise):
+    dof = np.full(SHAPE, 20.0)
+    dof[2:4] += noise
+    write_t(tmp_path / PLACE, dof=dof)
+    write_f(tmp_path / PLACE, dof=(2.0, dof))
+    for found in find_results(tmp_path).statistics:
+        assert (found.dof[-1], found.dof_file, found.notes) == (20.0, None, ())
+    # FLAME's map is of the same sort.
+    save(tmp_path / "stats/tstat1.nii.gz", T)
+    save(tmp_path / "stats/tdof_t1.nii.gz", dof)
+    (found,) = find_results(tmp_path / "stats").statistics
+    assert (found.dof, found.dof_file) == ((20.0,), None)
+
+
 @pytest.mark.parametrize("place", ["", "grouplevel", "grouplevel/func", PLACE])
 def test_t_of_halfpipe(tmp_path, place):
     write_t(tmp_path / PLACE)
