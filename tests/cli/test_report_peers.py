@@ -492,7 +492,7 @@ def header_with(old, new):
 
 
 def of_other_grid(folder):
-    brick = np.full((5, 6, 7), 2, dtype=np.float32)
+    brick = np.linspace(-2, 2, 210, dtype=np.float32).reshape(5, 6, 7)
     write_head(folder / "other+tlrc.HEAD", ["B_mean", "B_Tstat"], [brick, brick], {"B": 11})
 
 
