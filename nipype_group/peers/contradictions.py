@@ -13,8 +13,9 @@ _BOUNDS = {"r": (-1, 1), "p": (0, 1), "1-p": (0, 1), "logp": (0, np.inf)}
 # The value that a p of 1 has.
 _P_OF_ONE = {"p": 1.0, "1-p": 0.0, "logp": 0.0}
 # p of a whole map reach 1; where none of n is above this, of z |z| below 1, and chance does so
-# less often than that, the others were taken out.
-_LARGE_P = 0.3
+# less often than that, the others were taken out. Of a few voxels effects alone are no such
+# evidence: no voxel counts for more than the second.
+_LARGE_P, _LEAST_P = 0.3, 0.01
 _LOG10_CHANCE = -10.0
 # Of extents, masses and TFCE the peak need not be the most significant: the share of voxels with
 # the largest statistic is looked at.
@@ -75,8 +76,9 @@ def check_whole(found, p, n_searched=None):
     """Refuse a map of which only what passed a threshold is left.
 
     In a whole map some voxels are near no effect. Where all p of n voxels are below .3 and chance
-    has that with a probability below 1e-10, even if they were independent, the others were taken
-    out. A mask whose voxels all have a value says that these are all that is searched.
+    has that with a probability below 1e-10, were they independent, the others were taken out: 20
+    voxels with p of .3, 6 of .01 and smaller. A mask whose voxels all have a value says that these
+    are all that is searched.
 
     Parameters
     ----------
@@ -94,9 +96,8 @@ def check_whole(found, p, n_searched=None):
     effects = p[p < 1]
     if not effects.size or effects.max() >= _LARGE_P or n_searched == effects.size:
         return
-    # Of p of 0 there is no logarithm.
-    largest = max(effects.max(), np.finfo(float).tiny)
-    if effects.size * np.log10(largest) < _LOG10_CHANCE:
+    largest = effects.max()
+    if effects.size * np.log10(max(largest, _LEAST_P)) < _LOG10_CHANCE:
         raise MapError(
             found.stat_file,
             f"looks thresholded: no uncorrected p of its {effects.size:,} voxels is above "

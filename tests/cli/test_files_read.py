@@ -157,7 +157,7 @@ def test_both_parts_of_what_goes_with_a_statistic(watched):
 def test_texts_beside_the_results_of_palm(watched, dof, design):
     top = watched.top
     save(volume(3) * 3, top / "p_vox_tstat.nii.gz", nib.Nifti1Image)
-    p = np.clip(np.abs(volume(4)) / 9, 0, 1)
+    p = np.clip(1 - np.maximum(volume(3), 0) / 9, 0, 1)
     save(p.astype(np.float32), top / "p_vox_tstat_fwep.nii.gz", nib.Nifti1Image)
     (top / "p_palmconfig.txt").write_text(f"-n 100\n-o p\n-d {design}\n")
     matrix = "/NumWaves 1\n/NumPoints 20\n/Matrix\n" if design.endswith(".mat") else ""

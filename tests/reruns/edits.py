@@ -245,7 +245,8 @@ def maps_swapped(world, analysis, draws):
     if len(paths) < 2 or set(paths) & set(world.truncated):
         return None
     one, other = (paths[i] for i in draws.two(len(paths)))
-    return [_exchange(one, other, draws)]
+    pairs = [(one, other), *world.study.go_with(one, other)]
+    return [_exchange(*pair, draws) for pair in pairs]
 
 
 @edit()

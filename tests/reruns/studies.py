@@ -117,6 +117,10 @@ class RunStudy:
         pattern = "sub-*/*_contrast-c_*.nii" if self.name == "bids" else "*/con_c.nii"
         return sorted(data.glob(pattern))
 
+    def go_with(self, one, other):
+        """Return the pairs of files that change places with two maps."""
+        return []
+
     def write(self, data):
         """Write the study."""
         rows = [self.row(number) for number in range(N_PARTICIPANTS)]
@@ -216,6 +220,13 @@ class PeerStudy:
         """Return the statistic maps that are there."""
         names = [self.files_of(number)["t"] for number in range(1, self.n_statistics + 1)]
         return [data / name for name in names if (data / name).is_file()]
+
+    def go_with(self, one, other):
+        """Return the pairs of files that change places with two statistics: p of PALM."""
+        if self.name != "palm":
+            return []
+        beside = [p.with_name(p.name.replace("_tstat_", "_tstat_fwep_")) for p in (one, other)]
+        return [tuple(beside)]
 
     def write(self, data):
         """Write the results."""
