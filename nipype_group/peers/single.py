@@ -84,7 +84,8 @@ def statistic_of_file(path, stat_type=None, dof=None, *, p_sides=None, group_siz
     >>> import nibabel as nib
     >>> from nipype_group.peers.maps import read_statistic
     >>> path = Path(tempfile.mkdtemp(), "tstat1.nii.gz")
-    >>> image = nib.Nifti1Image(np.full((2, 2, 2), 7.25473, np.float32), np.eye(4))
+    >>> t = np.linspace(-2, 7.25473, 8, dtype=np.float32).reshape(2, 2, 2)
+    >>> image = nib.Nifti1Image(t, np.eye(4))
     >>> nib.save(image, path)
     >>> found = statistic_of_file(path, dof=29)
     >>> found.stat_type, found.dof, float(read_statistic(found).z.max().round(4))

@@ -94,7 +94,7 @@ def test_results_of_randomise(randomise, report):
     assert "age < 0 is the other side of age > 0." in about["Notes"]
     assert about["ContrastExpression"] == "-EV2"
     assert sidecar(group, "contrast-FTest1_stat-F_statmap")["DegreesOfFreedom"] == [1, N_MAPS - 2]
-    results = {r.control: r for r in folder.results("age0")}
+    results = {r.control.name: r for r in folder.results("age0")}
     assert set(results) == {
         "bonferroni", "permutation", "permutation-extent", "permutation-tfce"
     }  # fmt: skip
