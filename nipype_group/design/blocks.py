@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from nipype_group.design.tables import levels_of_nothing
 from nipype_group.stats.permutation.blocks import block_tree
 from nipype_group.stats.permutation.choice import nested_blocks
 from nipype_group.tsv import read_tsv
@@ -33,8 +34,8 @@ def read_blocks(observations, names, exchange="within"):
     Raises
     ------
     ValueError
-        For a column that does not exist or has missing values, a file that is no such table, or
-        blocks that make no tree.
+        For a column that does not exist, or has values that are missing or stand for that; a file
+        that is no such table, or blocks that make no tree.
     """
     table = read_tsv(observations)
     if len(names) == 1 and names[0] not in table and Path(names[0]).is_file():
@@ -84,7 +85,15 @@ def _column(table, name, where):
     if table[name].isna().any():
         row = int(np.flatnonzero(table[name].isna())[0])
         raise ValueError(f"{where}: {name} is missing in row {row + 1}")
-    return table[name].astype(str).to_numpy()
+    values = table[name].astype(str).to_numpy()
+    nothing = set() if name == "participant_id" else levels_of_nothing(values)
+    if nothing:
+        row = next(i for i, value in enumerate(values) if value in nothing)
+        raise ValueError(
+            f"{where}: {name} is {str(values[row])!r} in row {row + 1}, which is the name of no "
+            "group: write n/a, and leave the map out, or give it a name"
+        )
+    return values
 
 
 def _read_table(path, n_maps):

@@ -124,6 +124,23 @@ def _cells(texts, rows, which):
     return ", ".join(cells[:_SHOWN_CELLS]) + (f" and {more} more" if more > 0 else "")
 
 
+def levels_of_nothing(texts):
+    """Return those of the levels of a column that stand for a missing value.
+
+    Examples
+    --------
+    >>> levels_of_nothing(["a", "b", "?"]), levels_of_nothing(["+", "-"])
+    ({'?'}, set())
+    """
+    levels = set(texts)
+    nothing = {t for t in levels if _NOTHING.fullmatch(t) and not (t == "-" and "+" in levels)}
+    numbers = {t: float(t) for t in levels if pd.notna(pd.to_numeric(t, errors="coerce"))}
+    # Among codes by numbers 9 is one of them.
+    if len(numbers) < len(levels) and all(abs(v) in _SENTINELS for v in numbers.values()):
+        nothing |= set(numbers)
+    return nothing
+
+
 def check_values(column, rows):
     """See that no level of a column stands for a missing value.
 
@@ -148,12 +165,7 @@ def check_values(column, rows):
     ValueError: column group holds levels but for '#N/A' (03): write n/a where ...
     """
     texts = [str(value) for value in column]
-    levels = set(texts)
-    nothing = {t for t in levels if _NOTHING.fullmatch(t) and not (t == "-" and "+" in levels)}
-    numbers = {t: float(t) for t in levels if pd.notna(pd.to_numeric(t, errors="coerce"))}
-    # Among codes by numbers 9 is one of them.
-    if len(numbers) < len(levels) and all(abs(v) in _SENTINELS for v in numbers.values()):
-        nothing |= set(numbers)
+    nothing = levels_of_nothing(texts)
     if nothing:
         raise ValueError(
             f"column {column.name} holds levels but for {_cells(texts, rows, nothing)}: write n/a "

@@ -59,7 +59,7 @@ _SAMPLED_VOXELS, _SAMPLED_VALUES = 2000, 2**22
 
 
 class _PlanPermutationsInputSpec(GroupInputSpec):
-    revision = 3
+    revision = 4
     design_file = File(exists=True, mandatory=True, desc="design TSV")
     design_json = File(exists=True, mandatory=True, desc="its description")
     contrasts_file = File(exists=True, mandatory=True, desc="JSON from ContrastSet")

@@ -145,3 +145,19 @@ def test_variance_groups_are_numbered_from_1(observations):
         read_variance_groups(observations, "site")
     with pytest.raises(ValueError, match="gap is missing in row 3"):
         read_variance_groups(observations, "gap")
+
+
+@pytest.mark.parametrize("sign", ["?", "#N/A", ".", "-", "-999", "NULL"])
+def test_groups_that_stand_for_nothing_are_refused(observations, sign):
+    text = observations.read_text()
+    observations.write_text(text.replace("smith", sign))
+    for read in (lambda: read_blocks(observations, ["family"]),
+                 lambda: read_variance_groups(observations, "family")):  # fmt: skip
+        with pytest.raises(
+            ValueError, match="family is .* in row 1, which is the name of no group"
+        ):
+            read()
+    # Numbers are blocks of their own, and so are labels.
+    assert read_blocks(observations, ["top", "middle"])
+    observations.write_text(text.replace("sub-1\t", f"{sign}\t"))
+    assert read_blocks(observations, ["participant_id"])
