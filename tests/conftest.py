@@ -25,6 +25,19 @@ SHAPE = (9, 10, 8)
 
 # Scripts, which import each other from their folder.
 collect_ignore_glob = ["benchmarks/*.py", "reruns/[!t]*.py"]
+# Files of few tests that take minutes.
+_LONGEST = ("tests/reruns/test_reruns.py", "tests/test_docs.py")
+
+
+def pytest_configure(config):
+    """Let xdist hand out files in the order of their collection, not those of most tests first."""
+    if hasattr(config.option, "loadscopereorder"):
+        config.option.loadscopereorder = False
+
+
+def pytest_collection_modifyitems(items):
+    """Begin with the longest files, so that no processor waits for one at the end."""
+    items.sort(key=lambda item: not item.nodeid.startswith(_LONGEST))
 
 
 @pytest.fixture(autouse=True)
