@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import os
 import random
 import sys
 from pathlib import Path
@@ -93,7 +94,7 @@ def test_lock_that_a_full_disk_cannot_hold_is_not_left(tmp_path, monkeypatch):
 
 def test_record_on_a_full_disk_stops_no_run_but_jobs_are_not_forgotten(tmp_path, monkeypatch):
     record = RunRecord(tmp_path / "run.json", "wf", "Linear", {})
-    monkeypatch.setattr(Path, "write_text", no_space)
+    monkeypatch.setattr(Path, "replace", no_space)
     record.event("wf.a", "exception")
     record.end("failed")
     with pytest.raises(OSError, match="No space left"):
@@ -133,7 +134,15 @@ def test_results_are_never_without_the_word_whose_they_are(tmp_path, monkeypatch
     if earlier:
         publish()
     steps = Steps()
-    for name in ("rename", "replace", "write_text"):
+    opened, writes = os.open, steps.counted(os.open)
+    monkeypatch.setattr(
+        os,
+        "open",
+        lambda path, flags, *more, **named: (writes if flags & os.O_WRONLY else opened)(
+            path, flags, *more, **named
+        ),
+    )
+    for name in ("rename", "replace"):
         monkeypatch.setattr(Path, name, steps.counted(getattr(Path, name)))
     # Stopped before each step on the way, then not at all; the next run is never refused.
     for last in range(50):

@@ -225,7 +225,7 @@ class RowSpace:
             directions[[done, done + row]] = directions[[done + row, done]]
             directions[done] /= directions[done, column]
             others = np.arange(len(directions)) != done
-            directions[others] -= np.outer(directions[others, column], directions[done])
+            directions[others] -= directions[others, column, None] * directions[done]
         # What rounding leaves of columns that have no part in a direction.
         directions[np.abs(directions) < _NO_PART] = 0.0
         return directions
