@@ -4,8 +4,13 @@ import os
 
 os.environ.setdefault("NO_ET", "1")
 
+import datetime
 import gzip
+import json
 import logging
+import subprocess
+import sys
+import zlib
 from pathlib import Path
 
 import nibabel as nib
@@ -14,6 +19,9 @@ import pandas as pd
 import pytest
 from hypothesis import settings
 from nipype import config
+
+sys.path.insert(0, str(Path(__file__).parent))
+from measured_on import machine
 
 # How long one example takes says more about the machine than about the package.
 settings.register_profile("nipype_group", deadline=None)
@@ -35,9 +43,45 @@ def pytest_configure(config):
         config.option.loadscopereorder = False
 
 
+def pytest_addoption(parser):
+    """Add the option that records a run of tests."""
+    parser.addoption("--record", metavar="FILE", help="write counts, commit and machine as JSON")
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Begin with the longest files, so that no processor waits for one at the end."""
+    """Begin with the longest files, so that no processor waits for one at the end.
+
+    Of a grid of n one case in n is run by default, and all others are slow.
+    """
     items.sort(key=lambda item: not item.nodeid.startswith(_LONGEST))
+    for item in items:
+        grid = item.get_closest_marker("grid")
+        # The same cases wherever and in whatever order tests are collected.
+        if grid is not None and zlib.crc32(item.nodeid.encode()) % grid.args[0]:
+            item.add_marker("slow")
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    """Write the record of a run of tests."""
+    path = config.getoption("--record")
+    if path is None:
+        return
+    commit = subprocess.run(
+        ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False,
+        cwd=config.rootpath,
+    )  # fmt: skip
+    counts = {kind: len(terminalreporter.stats.get(kind, ())) for kind in ("passed", "skipped")}
+    failed = [r.nodeid for k in ("failed", "error") for r in terminalreporter.stats.get(k, ())]
+    record = {
+        "commit": commit.stdout.strip(),
+        "date": datetime.date.today().isoformat(),
+        "selected": config.getoption("-m"),
+        **counts,
+        "failed": failed,
+        "machine": machine("numpy", "scipy", "pandas", "nipype"),
+    }
+    Path(path).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
 @pytest.fixture(autouse=True)

@@ -183,6 +183,7 @@ def checked_message(code, out, err, path):
         assert "unforeseen" not in text
 
 
+@pytest.mark.grid(5)
 @pytest.mark.parametrize("way", BREAKS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_broken_file_is_named_or_changes_nothing(
@@ -205,6 +206,7 @@ def test_a_broken_file_is_named_or_changes_nothing(
             assert made is None
 
 
+@pytest.mark.grid(3)
 @pytest.mark.parametrize("value", [10**18, 0])
 @pytest.mark.parametrize("kind", KINDS)
 def test_numbers_that_cannot_be_are_shown_or_named(finished_study, tmp_path, capsys, kind, value):
@@ -349,6 +351,7 @@ def peer(tmp_path):
     return write
 
 
+@pytest.mark.grid(3)
 @pytest.mark.parametrize("way", BREAKS)
 @pytest.mark.parametrize("kind", FILES)
 @pytest.mark.parametrize("package", PACKAGES)

@@ -425,6 +425,7 @@ def checked_page(path, n_scripts=1):
         assert SECRET.encode() not in base64.b64decode(content)
 
 
+@pytest.mark.grid(2)
 @pytest.mark.parametrize("name", OWN)
 def test_results_made_to_deceive(finished_study, outside, tmp_path, capsys, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
@@ -575,6 +576,7 @@ PEERS = {
 }  # fmt: skip
 
 
+@pytest.mark.grid(2)
 @pytest.mark.parametrize("name", PEERS)
 def test_peers_made_to_deceive(no_figures, outside, tmp_path, capsys, monkeypatch, name):
     monkeypatch.chdir(tmp_path)

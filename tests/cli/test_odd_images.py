@@ -67,6 +67,7 @@ def test_a_rerun_sees_an_edit_beside_what_cannot_be_read(analyse, small_study, t
 SHAPES = [(9, 10, 1), (9, 1, 8), (1, 10, 8), (9, 1, 1), (1, 1, 1), (2, 2, 2)]
 
 
+@pytest.mark.grid(2)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_every_inference_on_images_as_thin_as_a_voxel(
     analyse, small_study, write_map, tmp_path, shape
@@ -100,6 +101,7 @@ def test_figures_of_images_as_thin_as_a_voxel(
     assert list((tmp_path / "out" / "group" / "figures").glob("*.png")), out
 
 
+@pytest.mark.grid(2)
 @pytest.mark.parametrize("survives", [True, False])
 @pytest.mark.parametrize("shape", [*SHAPES, (9, 10, 1, 1)], ids=str)
 def test_report_on_one_map_as_thin_as_a_voxel(command, write_map, tmp_path, shape, survives):

@@ -143,6 +143,7 @@ def test_interfaces_stay_below_what_is_declared(n_maps, shape, tmp_path, monkeyp
         assert bounds[name] - fixed < 12 * gib + 0.03, name
 
 
+@pytest.mark.grid(3)
 @pytest.mark.parametrize("statistics", [("voxel",), ("voxel", "extent"), ("voxel", "tfce")])
 @pytest.mark.parametrize("gaps", [False, True])
 def test_permutation_stays_below_what_is_declared(statistics, gaps, tmp_path, monkeypatch):
