@@ -582,13 +582,15 @@ def _described(table, variables):
     conditions = _conditions(others, labels, others.columns if variables is None else variables)
     if variables is not None:
         _check_contradictions(others, labels, [c for c in conditions if c in variables])
+    # Older pandas makes no records of a table without columns.
+    records = others.to_dict("records") if len(others.columns) else [{}] * len(others)
     return [
         (
             label,
             {c: None if pd.isna(row[c]) else row[c] for c in conditions},
             {c: value for c, value in row.items() if c not in conditions},
         )
-        for row, label in zip(others.to_dict("records"), labels, strict=True)
+        for row, label in zip(records, labels, strict=True)
     ]
 
 
