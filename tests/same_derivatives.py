@@ -48,7 +48,7 @@ def main(argv=None):
         for side, python in (("before", arguments.before), ("after", arguments.after)):
             top = arguments.folder / side / name
             command = [python, "-m", "nipype_group.cli.main", "demo", name, str(top)]
-            subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+            subprocess.run(command, check=True, capture_output=True)
             tops.append(top / "group")
         names = [{p.relative_to(t) for p in t.rglob("*") if p.is_file()} for t in tops]
         different = sorted(names[0] ^ names[1])
