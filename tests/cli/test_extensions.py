@@ -50,14 +50,25 @@ def extended(tmp_path):
     (installed / "entry_points.txt").write_text(ENTRY_POINTS)
     path = os.pathsep.join(filter(None, (str(place), os.environ.get("PYTHONPATH"))))
 
-    def run(*arguments):
+    def run(*arguments, code=None):
+        what = ["-m", "nipype_group.cli.main"] if code is None else ["-c", code]
         return subprocess.run(
-            [sys.executable, "-m", "nipype_group.cli.main", *map(str, arguments)],
+            [sys.executable, *what, *map(str, arguments)],
             env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True, check=False,
             cwd=tmp_path,
         )  # fmt: skip
 
     return run
+
+
+@pytest.mark.parametrize("first", ["controls", "stats.estimators"])
+def test_another_package_may_import_what_looks_for_it(extended, first):
+    code = (
+        f"from nipype_group.{first} import *\nfrom nipype_group.controls import CONTROLS\n"
+        "list(CONTROLS)\nfrom nipype_group.stats.estimators import ESTIMATORS\n"
+        "print('twice' in CONTROLS, 'HALF' in ESTIMATORS)"
+    )
+    assert extended(code=code).stdout == "True True\n"
 
 
 def test_the_command_line_lists_what_another_package_brings(extended, command):

@@ -38,19 +38,17 @@ class Estimator:
     dof: str = "number"
 
 
-ESTIMATORS = Registry(
-    "nipype_group.estimators",
-    "estimator",
-    (
-        Estimator(
-            "OLS",
-            "ordinary least squares",
-            "nipype_group.stats.linear.least_squares:fit_by_pattern",
-        ),
+_OWN = (
+    Estimator(
+        "OLS",
+        "ordinary least squares",
+        "nipype_group.stats.linear.least_squares:fit_by_pattern",
     ),
 )
-# What fits where nothing else is asked for.
-DEFAULT = next(iter(ESTIMATORS))
+ESTIMATORS = Registry("nipype_group.estimators", "estimator", _OWN)
+# What fits where nothing else is asked for. Those of other packages are not looked for here, as
+# they may be on their way to import this.
+DEFAULT = _OWN[0].name
 
 
 def estimator_of(described):
