@@ -41,13 +41,20 @@ class Registry(Mapping):
         if self._all is None:
             records = dict(self._own)
             for point in entry_points(group=self._group):
-                record = point.load()
-                if record.name in records:
+                try:
+                    record = point.load()
+                    name = record.name
+                except Exception as error:
                     raise ValueError(
-                        f"{point.value} brings the {self._kind} {record.name}, which there is "
+                        f"{point.value}, {self._kind} of another package, cannot be loaded "
+                        f"({error}); mend or remove that package"
+                    ) from error
+                if name in records:
+                    raise ValueError(
+                        f"{point.value} brings the {self._kind} {name}, which there is "
                         "already; remove that package or rename its record"
                     )
-                records[record.name] = record
+                records[name] = record
             self._all = records
         return self._all
 

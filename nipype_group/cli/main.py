@@ -49,7 +49,13 @@ def main(argv=None):
         0 where everything worked, 1 where the analysis failed, 2 where the arguments are wrong.
     """
     with ended_by_interrupt(), plain_output():
-        arguments = build_parser().parse_args(argv)
+        try:
+            parser = build_parser()
+        except ValueError as error:
+            # As a package brings what cannot be loaded.
+            print(f"nipype-group: {error}", file=sys.stderr)
+            return 2
+        arguments = parser.parse_args(argv)
         arguments.command_line = ["nipype-group", *(sys.argv[1:] if argv is None else argv)]
         for text in arguments.command_line:
             # As bytes of a file's name that are no text come here.

@@ -78,6 +78,14 @@ def test_the_command_line_lists_what_another_package_brings(extended, command):
     assert "twice" not in own and "HALF" not in own
 
 
+def test_what_cannot_be_loaded_is_one_line(extended, tmp_path):
+    (tmp_path / "site" / "made_up.py").write_text("raise OSError('no licence')\n")
+    ran = extended("run", "--help")
+    assert ran.returncode == 2
+    (line,) = ran.stderr.splitlines()
+    assert "made_up:" in line and "cannot be loaded (no licence); mend or remove" in line
+
+
 def test_a_run_uses_it_and_says_so(extended, command, small_study, tmp_path):
     inputs = (
         *("--bids", small_study, "--select", "stat=effect", "--formula", "age"),

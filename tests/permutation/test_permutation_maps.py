@@ -259,3 +259,16 @@ def test_no_p_is_smaller_than_that_of_the_labels_exchanged(design, how, noise):
         for own in corrected.values():
             assert own.p.min() >= n_equal / n_shuffles
         assert p >= n_equal / n_shuffles
+
+
+def test_a_voxel_that_is_almost_fitted_widens_the_ties_of_no_other():
+    groups = [0] * 4 + [1] * 4
+    model = LinearModel(np.eye(2)[groups], ("a", "b"))
+    scheme = ShufflingScheme("permute", tuple(groups), exhaustive=True)
+    contrast = ShuffledContrast(partition(model, np.array([[1.0, -1]])), scheme)
+    statistics = ShuffleStatistics(("voxel", "tfce"))
+    ties = statistics.ties(contrast, {"voxel": np.array([2.0, -1e8])})
+    for name in ("voxel", "tfce"):
+        assert ties[name][0] < 1e-10
+        # Less than all of a height, so that no shuffle without any reaches it.
+        assert 0.1 < ties[name][1] <= 0.5

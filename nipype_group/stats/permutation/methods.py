@@ -26,7 +26,7 @@ from nipype_group.stats.permutation.scheme import ShufflingScheme
 # of a thousand maps round by 1e-13, and differences from 8e-11 on are real ones.
 TIE_TOLERANCE = 1e-11
 # Statistics so large that rounding leaves them less than a digit tie within this.
-_WIDEST_TIE = 0.5
+WIDEST_TIE = 0.5
 # A shuffled effect of which less than this share lies outside the nuisance tests nothing.
 _NOTHING_LEFT = 1e-9
 # Share of a sum of squares below which a difference of squares has lost too many digits.
@@ -188,7 +188,7 @@ class ShuffledContrast:
                 explained = statistic * self.rank / dof
             # Two statistics are compared, and F is about the square of R.
             rounding = 2 * self._rounding * (1 + explained)
-        return np.clip(rounding, TIE_TOLERANCE, _WIDEST_TIE)
+        return np.clip(rounding, TIE_TOLERANCE, WIDEST_TIE)
 
     @property
     def _way(self):

@@ -9,7 +9,7 @@ from nipype_group.choices import CONNECTIVITIES, SCALES, STATISTICS
 from nipype_group.controls import TAILS
 from nipype_group.stats.clusters import signs_of
 from nipype_group.stats.permutation.cluster_sizes import largest_clusters
-from nipype_group.stats.permutation.methods import TIE_TOLERANCE
+from nipype_group.stats.permutation.methods import TIE_TOLERANCE, WIDEST_TIE
 from nipype_group.stats.tfce import Tfce, enhance_maps
 
 # Side of a statistic by its sign, as null distributions are named.
@@ -148,18 +148,21 @@ class ShuffleStatistics:
         Returns
         -------
         dict
-            voxel to an array of shape (v,), the others to a number.
+            voxel and tfce to an array of shape (v,), the others to a number.
         """
-        # Sums round as the largest of what they add up; TFCE is a power of heights.
         statistic, dof = observed["voxel"], observed.get("dof")
-        scaled = self.scaled(contrast, statistic)
-        largest = contrast.tie_tolerance(scaled, self.statistic_scale == "z", dof).max()
+        scaled = contrast.tie_tolerance(
+            self.scaled(contrast, statistic), self.statistic_scale == "z", dof
+        )
         own = contrast.z(statistic) if as_z else statistic
+        # TFCE is a power of heights up to a voxel's own, where steps are no share of the largest.
+        of_tfce = scaled if self.tfce.steps is None else np.full_like(scaled, scaled.max())
         found = {
             "voxel": contrast.tie_tolerance(own, as_z, dof),
             "extent": TIE_TOLERANCE,
-            "mass": largest,
-            "tfce": (1 + self.tfce.height_power) * largest,
+            # Sums round as the largest of what they add up.
+            "mass": scaled.max(),
+            "tfce": np.minimum((1 + self.tfce.height_power) * of_tfce, WIDEST_TIE),
         }
         return {name: found[name] for name in self.names}
 
