@@ -37,6 +37,8 @@ html_show_copyright = False
 graphviz_output_format = "svg"
 
 autodoc_member_order = "bysource"
+# Docstrings say types in words.
+autodoc_typehints = "none"
 # Types of numpy-style docstrings are words, not names to link to.
 napoleon_google_docstring = False
 napoleon_use_param = False

@@ -12,6 +12,16 @@ QUESTIONS = {
 ON_BAD_MAP = ("error", "exclude")
 # Neighbours of a voxel: by faces, by edges too, by corners too.
 CONNECTIVITIES = (6, 18, 26)
+# Differences that the smoothness of residuals takes: inside the mask, or beyond it as SPM.
+EDGES = ("valid", "spm")
+# Programs as which TFCE sums steps; without one it is exact.
+TFCE_STEPS = ("fsl", "palm", "nilearn")
+# Shuffles of one analysis at most.
+MOST_PERMUTATIONS = 10**8
+# Templates of true discovery proportions that shuffles calibrate.
+TDP_TEMPLATES = ("none", "simes", "learned")
+# Stands for an empty list of atlases, which Nipype takes for one that was not given.
+NO_ATLAS = "none"
 # What is taken of every shuffle; clusters and TFCE take the statistic or its z.
 STATISTICS = ("voxel", "extent", "mass", "tfce")
 SCALES = ("statistic", "z")

@@ -4,8 +4,9 @@ A *control* decides which values of a statistic survive. Those of heights take a
 belong to an inference that computes p of its own: random fields of cluster extents, permutation.
 """
 
+import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from nipype_group.registry import Registry
@@ -13,7 +14,46 @@ from nipype_group.registry import Registry
 # Sides that a test looks at, and how the names of files end.
 SIDES = {"two-sided": "Both", "positive": "", "negative": "Neg"}
 TAILS = tuple(SIDES)
+# Inferences on the extent of clusters that need no shuffles.
+CLUSTER_CONTROLS = ("rft",)
 _PROCEDURES = "nipype_group.stats.multiple_testing"
+
+
+def check_alpha(alpha):
+    """Refuse an alpha that cannot be one.
+
+    Raises
+    ------
+    ValueError
+        With the likely intention, where the number looks like a z or a percentage.
+    """
+    if 0 < alpha < 1:
+        return
+    hint = ""
+    if alpha >= 1.5:
+        hint = f" {alpha:g} looks like a z (threshold_z) or a percentage ({alpha / 100:g})."
+    raise ValueError(f"alpha is a probability between 0 and 1, got {alpha:g}.{hint}")
+
+
+def check_threshold_z(threshold_z):
+    """Refuse a z threshold that can only be something else.
+
+    Raises
+    ------
+    ValueError
+        Naming the likely intention.
+    """
+    if threshold_z is None:
+        raise ValueError('height control "none" needs threshold_z, a z value as 3.1')
+    if threshold_z <= 0:
+        raise ValueError(
+            f"threshold_z is a height > 0, got {threshold_z:g}; the tail chooses the side"
+        )
+    if threshold_z < 1:
+        raise ValueError(
+            f"threshold_z {threshold_z:g} looks like a p value; use the height control fpr with "
+            f"alpha {threshold_z:g}"
+        )
 
 
 def side_tested(tail, stat_type):
@@ -89,15 +129,41 @@ class Control:
         """Whether its p are p of clusters."""
         return self.of in ("extent", "mass")
 
-    def result_desc(self, tail, threshold_z=None):
+    def result_desc(self, tail, threshold_z=None, alpha=None):
         """Return the ``desc`` of a map that it thresholds.
+
+        Parameters
+        ----------
+        tail : {"two-sided", "positive", "negative"}
+            Side tested.
+        threshold_z : float, optional
+            Height, of the control without a name of its own.
+        alpha : float, optional
+            Error rate, where it tells maps of the control apart.
 
         Examples
         --------
         >>> CONTROLS["fdr"].result_desc("two-sided"), CONTROLS["none"].result_desc("negative", 3.1)
         ('fdrBHBoth', 'z3p1Neg')
+        >>> CONTROLS["fdr"].result_desc("two-sided", alpha=0.01)
+        'fdrBHAlpha01Both'
         """
-        return (self.desc or f"z{threshold_z:g}".replace(".", "p")) + SIDES[tail]
+        name = self.desc or f"z{threshold_z:g}".replace(".", "p")
+        rate = "" if alpha is None else "Alpha" + _decimals(alpha)
+        return name + rate + SIDES[tail]
+
+
+def _decimals(number):
+    """Return the digits of a number below 1 after the point.
+
+    Examples
+    --------
+    >>> _decimals(0.05), _decimals(0.001), _decimals(1e-6)
+    ('05', '001', '000001')
+    """
+    digits, _, exponent = f"{number!r}".partition("e-")
+    digits = digits.replace(".", "")
+    return "0" * (int(exponent) - 1) + digits.rstrip("0") if exponent else digits[1:]
 
 
 def _height(name, desc, adjusts, words, method, references=(), **more):
@@ -302,6 +368,76 @@ def permutation_control(of):
     )
 
 
+@dataclass(frozen=True)
+class Threshold:
+    """A control with an error rate and a side of its own.
+
+    Parameters
+    ----------
+    control : str
+        Name of a height control.
+    alpha : float, optional
+        Its error rate; None for that of the analysis.
+    tail : {"two-sided", "positive", "negative"}, optional
+        Side tested; None for that of the contrast.
+    threshold_z : float, optional
+        Height of the control none.
+    """
+
+    control: str
+    alpha: float | None = None
+    tail: str | None = None
+    threshold_z: float | None = None
+
+    def completed(self, alpha, threshold_z):
+        """Return it with the alpha and the height of the analysis where it has none of its own."""
+        if self.control == "none":
+            own = self.threshold_z is not None
+            return replace(self, threshold_z=self.threshold_z if own else threshold_z)
+        return replace(self, alpha=alpha if self.alpha is None else self.alpha)
+
+
+def parse_threshold(text):
+    """Read ``NAME[:ALPHA[:TAIL]]``, or ``none:Z[:TAIL]``.
+
+    Raises
+    ------
+    ValueError
+        Where there is no such control, or a number or side is none.
+
+    Examples
+    --------
+    >>> parse_threshold("fpr:.001:two-sided")
+    Threshold(control='fpr', alpha=0.001, tail='two-sided', threshold_z=None)
+    >>> parse_threshold("none:3.1")
+    Threshold(control='none', alpha=None, tail=None, threshold_z=3.1)
+    """
+    name, *rest = text.split(":")
+    names = height_controls()
+    if name not in names:
+        raise ValueError(f"height control is one of {', '.join(names)}, got {name!r}")
+    if len(rest) > 2:
+        raise ValueError(f"height control {text!r} has more than a name, a number and a side")
+    value = tail = None
+    if rest and rest[0]:
+        try:
+            value = float(rest[0])
+        except ValueError:
+            raise ValueError(f"height control {text!r}: {rest[0]!r} is no number") from None
+        if not math.isfinite(value):
+            raise ValueError(f"height control {text!r}: {rest[0]!r} is no finite number")
+        (check_threshold_z if name == "none" else check_alpha)(value)
+    if len(rest) == 2:
+        tail = rest[1]
+        if tail not in TAILS:
+            raise ValueError(
+                f"height control {text!r}: the side is one of {', '.join(TAILS)}, got {tail!r}"
+            )
+    if name == "none":
+        return Threshold(name, tail=tail, threshold_z=value)
+    return Threshold(name, value, tail)
+
+
 def strictness(name):
     """Return the place of a control in the order of strictness, 0 for the strictest."""
     return list(CONTROLS).index(name)
@@ -317,4 +453,5 @@ def is_threshold_desc(desc):
     """
     names = "|".join(re.escape(c.desc) for c in CONTROLS.values() if c.desc)
     sides = "|".join(SIDES.values())
+    names = rf"(?:{names})(?:Alpha\d+)?"
     return re.fullmatch(rf"(?:{names}|z-?\d+(?:p\d+)?)(?:{sides})", desc) is not None

@@ -5,6 +5,7 @@ import os
 import shutil
 import tempfile
 import textwrap
+import typing
 from pathlib import Path
 from unittest import mock
 
@@ -95,6 +96,52 @@ class InterfaceFields(_Generated):
             *list_table(["Input", "Type", "What it is"], inputs, (20, 20, 60)),
             *list_table(["Output", "Type", "What it is"], outputs, (20, 20, 60)),
         ]
+
+
+class SettingsTable(_Generated):
+    """All settings of an analysis, a table a heading of the command's help."""
+
+    def lines(self):
+        """Return tables of name, option, type, default and description."""
+        from dataclasses import fields
+
+        from nipype_group.settings import AnalysisSettings
+        from nipype_group.settings.records import about_of, default_of
+
+        tables = {}
+        for item in fields(AnalysisSettings):
+            about, default = about_of(item), default_of(item)
+            words = about.help if about.allowed is None else f"{about.help} ({_listed(about)})"
+            row = [
+                f"``{item.name}``",
+                f"``{about.option}``" if about.option else "",
+                _kind(item.type),
+                f"``{json.dumps(default)}``",
+                words.replace("*", r"\*"),
+            ]
+            tables.setdefault(about.group.partition(" (")[0], []).append(row)
+        lines = []
+        for group, rows in tables.items():
+            header = ["Name", "Option", "Type", "Default", "What it is"]
+            lines += [f"**{group.capitalize()}**", ""]
+            lines += list_table(header, rows, (22, 22, 12, 10, 34))
+        return lines
+
+
+def _listed(about):
+    return ", ".join(f"``{name}``" for name in about.allowed)
+
+
+def _kind(annotation):
+    """Return the type of a setting in words."""
+    names = {int: "integer", float: "number", bool: "true or false", str: "text"}
+    if annotation in names:
+        return names[annotation]
+    parts = [a for a in typing.get_args(annotation) if a not in (type(None), ...)]
+    if typing.get_origin(annotation) is dict:
+        return "object of text"
+    words = _kind(parts[0])
+    return f"list of {words}" if typing.get_origin(annotation) is tuple else words
 
 
 class TableColumns(_Generated):
@@ -440,6 +487,7 @@ def setup(app):
     """Add the directives."""
     app.add_directive("command-help", CommandHelp)
     app.add_directive("interface-fields", InterfaceFields)
+    app.add_directive("settings-table", SettingsTable)
     app.add_directive("table-columns", TableColumns)
     app.add_directive("atlas-table", AtlasTable)
     app.add_directive("benchmark-table", BenchmarkTable)

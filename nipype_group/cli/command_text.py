@@ -7,11 +7,11 @@ from pathlib import Path
 # How and where it runs decides no result.
 _EXECUTION = (
     *("help", "plugin", "plugin_args", "work_dir", "n_procs", "verbose", "provenance"),
-    *("shards", "voxel_shards", "memory_gb", "replace"),
+    *("n_shards", "n_voxel_shards", "memory_gb", "replace", "save_settings"),
 )
 _PLACES = (
     *("output_dir", "maps", "bids", "pattern", "stack", "participants", "mask"),
-    *("search_volume", "design", "shuffles"),
+    *("search_volume", "design", "shuffles", "settings"),
     *("results", "stat_map", "effect_map", "variance_map"),
 )
 
@@ -43,7 +43,7 @@ def command_text(parser, arguments):
     words, positional = [], []
     for action in parser._actions:
         value = getattr(arguments, action.dest, None)
-        if action.dest in _EXECUTION or value is None or value == action.default:
+        if action.dest in _EXECUTION or value is None or _is_default(action, value):
             continue
         items = [_item(action, each) for each in _listed(action, value)]
         if not action.option_strings:
@@ -57,6 +57,11 @@ def command_text(parser, arguments):
     return shlex.join([*parser.prog.split(), *positional, *words])
 
 
+def _is_default(action, value):
+    default = getattr(action, "setting_default", action.default)
+    return value == default or (isinstance(value, list) and tuple(value) == default)
+
+
 def _listed(action, value):
     return value if isinstance(value, list) else [value]
 
@@ -64,6 +69,9 @@ def _listed(action, value):
 def _item(action, value):
     if action.dest in _PLACES:
         return str(action.metavar)
+    if isinstance(value, dict):
+        # Several settings of one option stand behind colons.
+        return ":".join(_item(action, each) for each in value.values())
     if isinstance(value, tuple):
         return ",".join(_name(item) for item in value)
     return _name(value)

@@ -8,14 +8,14 @@ import argparse
 from nipype_group.choices import MAP_TYPES, P_SIDES, QUESTIONS
 from nipype_group.cli.options import (
     add_execution,
-    add_inference,
     add_provenance,
     add_replace,
-    add_tables,
-    add_thresholds,
+    add_setting,
+    add_settings,
+    add_settings_files,
     finite,
+    option_group,
 )
-from nipype_group.stats.estimators import DEFAULT, ESTIMATORS
 
 _RUN_EXAMPLES = """\
 examples:
@@ -69,66 +69,54 @@ def add_run(commands):
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("output_dir", metavar="OUT", help="folder of the results, made if needed")
-    maps = parser.add_argument_group("maps (one of the four)")
+    add_settings_files(parser)
+    _add_maps(parser)
+    _add_analysis(parser)
+    add_execution(parser)
+    add_provenance(parser)
+    add_replace(parser)
+    parser.set_defaults(execute="nipype_group.cli.run:execute", parser=parser)
+
+
+def _add_maps(parser):
+    """Add the options of where maps come from."""
+    maps = option_group(parser, "maps (one of the four)")
     source = maps.add_mutually_exclusive_group(required=True)
     source.add_argument("--maps", metavar="TABLE", help="TSV with participant_id and map")
     source.add_argument("--bids", metavar="DIR", help="BIDS derivatives, with --select")
     source.add_argument("--pattern", metavar="GLOB", help="glob with {subject}, in quotes")
     source.add_argument("--stack", metavar="4D", help="4D image, a map a volume")
     maps.add_argument(
-        "--select", metavar="KEY=VALUE[,VALUE]", nargs="+", action="extend", default=[],
+        "--select",
+        metavar="KEY=VALUE[,VALUE]",
+        nargs="+",
+        action="extend",
+        default=[],
         help="entities of the maps in --bids; several values make a condition column",
-    )  # fmt: skip
+    )
     maps.add_argument(
         "--participants", metavar="TSV", help="table of participants; with --stack a row a volume"
     )
-    maps.add_argument(
-        "--ids-as-numbers", action="store_true",
-        help="take participants whose labels are the same number, as 1 and 01, for the same",
-    )  # fmt: skip
     maps.add_argument("--mask", metavar="NII", help="mask; default: voxels present in every map")
     maps.add_argument(
         "--search-volume", metavar="MASK", help="mask of the voxels that inference searches"
     )
-    maps.add_argument(
-        "--mask-threshold", metavar="VALUE", type=finite,
-        help="least value inside the mask and the search volume, where they hold probabilities",
-    )  # fmt: skip
-    maps.add_argument(
-        "--zero-is-value", action="store_true",
-        help="voxels of 0 have that value, as in maps of lesions or of accuracy above chance, and "
-        "NaN alone is missing; default: 0 is missing too",
-    )  # fmt: skip
-    maps.add_argument(
-        "--min-coverage", metavar="SHARE", type=finite, default=1.0,
-        help="share of the maps that must have a voxel for it to be analysed; default 1: all",
-    )  # fmt: skip
-    maps.add_argument(
-        "--smooth", metavar="MM", type=finite, nargs="+", default=[], help="FWHM, mm"
-    )
-    maps.add_argument(
-        "--on-bad-map", choices=("error", "exclude"), default="error",
-        help="unusable maps are an error (default), or are left out and listed",
-    )  # fmt: skip
-    model = parser.add_argument_group("model")
-    design = model.add_mutually_exclusive_group(required=True)
-    design.add_argument("--formula", metavar="F", help='as "fluency + C(group)", or 1')
+
+
+def _add_analysis(parser):
+    """Add the options of the settings of an analysis, and of files beside them."""
+    from nipype_group.settings.analysis import AnalysisSettings
+
+    model = option_group(parser, "model")
+    design = model.add_mutually_exclusive_group()
+    add_setting(design, AnalysisSettings.__dataclass_fields__["formula"])
     design.add_argument(
         "--design", metavar="TABLE", help="TSV with a column a regressor, FSL .mat"
     )
-    model.add_argument(
-        "--estimator", choices=tuple(ESTIMATORS), default=DEFAULT,
-        help=f"what estimates the parameters, default {DEFAULT}",
-    )  # fmt: skip
-    model.add_argument(
-        "--contrast", metavar="NAME=EXPR|FILE", action="append", required=True,
-        help="repeatable; an FSL .con stands for its contrasts, a .fts after it for its F tests",
-    )  # fmt: skip
-    add_inference(parser)
-    add_execution(parser)
-    add_provenance(parser)
-    add_replace(parser)
-    parser.set_defaults(execute="nipype_group.cli.run:execute", parser=parser)
+    add_settings(parser, AnalysisSettings, without=("formula",))
+    option_group(parser, "permutation").add_argument(
+        "--shuffles", metavar="FILE", help="shuffles to use, a row each, as FSL's -P writes them"
+    )
 
 
 def add_demo(commands):
@@ -220,8 +208,9 @@ def add_report(commands):
         "--design", metavar="TABLE", help="FSL .mat, or TSV with a column a regressor"
     )
     single.add_argument("--name", metavar="C", help="name of the contrast")
-    add_thresholds(parser)
-    add_tables(parser)
+    from nipype_group.settings.analysis import PeerSettings
+
+    add_settings(parser, PeerSettings, without=("nonstationary",))
     add_execution(parser)
     add_replace(parser)
     defaults = vars(parser.parse_args([]))

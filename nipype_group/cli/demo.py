@@ -2,7 +2,6 @@
 
 import argparse
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 from nipype_group.cli import run
@@ -103,8 +102,6 @@ def _check_place(output_dir):
 
 def _analyse(name, data, arguments):
     analysis = ANALYSES[name]
-    settings = replace(
-        analysis.settings, figures=run.can_draw(), n_procs=run.processors(arguments)
-    )
+    settings = analysis.settings.changed(figures=run.can_draw(), n_procs=run.processors(arguments))
     files = {"bids_dir": str(data), "select": list(analysis.select)}
     return run.analyse(settings, files, arguments)

@@ -63,7 +63,10 @@ class Origin:
             # The run will say what is wrong with them.
             images = {}
         self._watch = InputWatch.start(
-            files, blocks=settings.blocks, atlases=settings.atlases, installed=images
+            files,
+            blocks=getattr(settings, "blocks", ()),
+            atlases=settings.atlases,
+            installed=images,
         )
         self._own, self._going = standing_files(self._top)[0], []
 

@@ -9,13 +9,21 @@ FILE, FOLDER = "a file", "a folder"
 # Options by what they name, whatever the command.
 EXISTING = {
     **dict.fromkeys(("maps", "stack", "participants", "mask", "search_volume", "design"), FILE),
-    **dict.fromkeys(("shuffles", "stat_map", "sign_map", "effect_map", "variance_map"), FILE),
+    **dict.fromkeys(
+        ("settings", "shuffles", "stat_map", "sign_map", "effect_map", "variance_map"), FILE
+    ),
     **dict.fromkeys(("bids", "inputs"), FOLDER),
 }
 # Results: a folder, one file, or what the names of several files start with.
 RESULTS = ("results", "first", "second")
 # What is made. Where `output` lies the commands look themselves, of which some make a folder.
-MADE = {"output_dir": FOLDER, "work_dir": FOLDER, "json": FILE, "output": None}
+MADE = {
+    "output_dir": FOLDER,
+    "work_dir": FOLDER,
+    "json": FILE,
+    "output": None,
+    "save_settings": FILE,
+}
 
 
 class PlaceError(ValueError):

@@ -3,7 +3,7 @@
 import shutil
 import tempfile
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from nipype_group.cli import run
@@ -19,7 +19,9 @@ from nipype_group.reporting.records.record import (
     ProvenanceRecord,
     stage_inputs,
 )
-from nipype_group.workflows import AnalysisSettings, init_group_wf
+from nipype_group.settings.analysis import AnalysisSettings
+from nipype_group.settings.files import current_settings
+from nipype_group.workflows import init_group_wf
 
 # A result lies in group or in its folder figures.
 _LEVELS = 3
@@ -112,24 +114,23 @@ def _notes(record):
 
 def _recompute(record, inputs, folder, arguments):
     files, values = stage_inputs(record, inputs, folder / "inputs")
+    path = record.top / PROVENANCE_NAME
+    values = current_settings(values, path)
     known = {field.name for field in fields(AnalysisSettings)}
     strange = sorted(set(values) - known)
     if strange:
         raise ValueError(
-            f"{record.top / PROVENANCE_NAME} has settings that this version does not know: "
-            f"{', '.join(strange)}; replay with the version "
-            f"{record.content['SoftwareVersions'].get('nipype_group')}"
+            f"{path} has settings that this version does not know: {', '.join(strange)}; replay "
+            f"with the version {record.content['SoftwareVersions'].get('nipype_group')}"
         )
     try:
         settings = AnalysisSettings(**values)
     except (TypeError, ValueError, AttributeError) as error:
-        raise ValueError(
-            f"{record.top / PROVENANCE_NAME}: its Settings are no analysis ({error})"
-        ) from error
-    settings = replace(settings, n_procs=run.processors(arguments))
+        raise ValueError(f"{path}: its Settings are no analysis ({error})") from error
+    settings = settings.changed(n_procs=run.processors(arguments))
     if settings.figures and not run.can_draw():
         print(run.NO_FIGURES)
-        settings = replace(settings, figures=False)
+        settings = settings.changed(figures=False)
     workflow = init_group_wf(settings=settings)
     tell_origin(workflow, record.content["Command"], digest(inputs))
     workflow.inputs.inputnode.trait_set(output_dir=str(folder / "results"), **files)

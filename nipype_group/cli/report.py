@@ -4,6 +4,7 @@ from pathlib import Path
 
 from nipype_group.cli import run
 from nipype_group.cli.guard import UsageError
+from nipype_group.cli.options import given_settings, option_of
 from nipype_group.cli.places import FILE, existing
 from nipype_group.json_files import read_json
 from nipype_group.peers.files import (
@@ -22,8 +23,10 @@ from nipype_group.reporting.derivatives.folder import (
 )
 from nipype_group.reporting.forms import DATA_SET
 from nipype_group.reporting.page.report import write_report
+from nipype_group.settings.analysis import PeerSettings
+from nipype_group.settings.files import with_places
 from nipype_group.whole_files import UnusableFileError
-from nipype_group.workflows import AnalysisSettings, init_peer_wf
+from nipype_group.workflows import init_peer_wf
 
 # Options of one map, and the inputs of the workflow that they are.
 _OF_SINGLE = {
@@ -118,16 +121,19 @@ def report_own(arguments):
     path = None if arguments.output is None else Path(arguments.output).absolute()
     if path is not None and not path.parent.is_dir():
         raise UsageError(f"{path.parent} does not exist")
-    print(f"Report    {write_report(arguments.results, path, arguments.viewer)}")
+    print(
+        f"Report    {write_report(arguments.results, path, getattr(arguments, 'viewer', False))}"
+    )
     return 0
 
 
 def _changed(arguments, without):
     """Return the options that are not at their defaults, as they are typed."""
+    names = PeerSettings.__dataclass_fields__
     return [
-        f"--{name.replace('_', '-')}"
-        for name, default in arguments.defaults.items()
-        if name not in without and getattr(arguments, name) != default
+        option_of(PeerSettings, name) if name in names else f"--{name.replace('_', '-')}"
+        for name, value in vars(arguments).items()
+        if name not in without and value != arguments.defaults.get(name)
     ]
 
 
@@ -145,37 +151,22 @@ def report_peer(arguments):
     lacking = lacking_dof(found.statistics, "by --dof {}")
     if lacking:
         raise UsageError(lacking)
+    settings = _settings(arguments)
     try:
-        check_tail(found, arguments.tail)
+        check_tail(found, settings.tail)
     except ValueError as error:
         raise UsageError(f"{error} (--effect-map, --sign-map)") from error
     _check_place(arguments)
     check_output_dir(arguments.output_dir)
     contrasts = peer_contrasts(found)
-    settings = _settings(arguments, contrasts)
     _check_smoothness(settings, contrasts, found)
     settings.read_atlases()
-    check_name_lengths({"space": settings.space}, settings.contrast_labels)
-    figures = run.can_draw()
+    check_name_lengths({"space": settings.space}, [c.label for c in contrasts])
     workflow = init_peer_wf(
+        settings=settings,
         contrasts=contrasts,
         package=None if found.package == "unknown" else found.package,
         has_design=found.design is not None,
-        height_controls=settings.height_controls,
-        alpha=settings.alpha,
-        threshold_z=settings.threshold_z,
-        tail=settings.tail,
-        cluster_extent=settings.cluster_extent,
-        connectivity=settings.connectivity,
-        cluster_control=settings.cluster_control,
-        cluster_forming_z=settings.cluster_forming_z,
-        cluster_forming_p=settings.cluster_forming_p,
-        ari_thresholds_z=settings.ari_thresholds_z,
-        atlases=settings.atlases,
-        space=settings.space,
-        table_views=settings.table_views,
-        viewer=settings.viewer,
-        figures=figures,
     )
     origin = run.origin_of(settings, inputs, arguments)
     origin.tell(workflow)
@@ -183,7 +174,7 @@ def report_peer(arguments):
     if code == 0:
         for note in notes_of(found):
             print(f"Note      {note}")
-        if not figures:
+        if not settings.figures:
             print(run.NO_FIGURES)
     return code
 
@@ -269,29 +260,12 @@ def _check_place(arguments):
         )
 
 
-def _settings(arguments, contrasts):
+def _settings(arguments):
     """Return the settings, checked as those of a run are."""
-    controls = arguments.height_control
-    if controls is None:
-        controls = ["none"] if arguments.threshold_z is not None else ["fdr"]
+    values = with_places(given_settings(arguments, PeerSettings), Path.cwd())
     try:
-        return AnalysisSettings(
-            contrasts=tuple(f"{c.label}=`{c.label}`" for c in contrasts),
-            tail=arguments.tail,
-            height_controls=tuple(controls),
-            alpha=arguments.alpha,
-            threshold_z=arguments.threshold_z,
-            cluster_extent=arguments.cluster_extent,
-            connectivity=arguments.connectivity,
-            cluster_control=arguments.cluster_control,
-            cluster_forming_z=arguments.cluster_forming_z,
-            cluster_forming_p=arguments.cluster_forming_p,
-            ari_thresholds_z=arguments.ari,
-            atlases=run.atlas_names(arguments.atlas),
-            space=arguments.space,
-            table_views=arguments.table_view,
-            viewer=arguments.viewer,
-            n_procs=run.processors(arguments),
+        return PeerSettings(
+            **values | {"figures": run.can_draw(), "n_procs": run.processors(arguments)}
         )
     except (ValueError, OSError) as error:
         raise UsageError(error) from error
@@ -299,14 +273,14 @@ def _settings(arguments, contrasts):
 
 def _check_smoothness(settings, contrasts, found):
     """Refuse random field theory where the files do not tell what it needs."""
-    if "rft" not in settings.height_controls and settings.cluster_control is None:
+    if not settings.by_random_fields:
         return
     rough = [c.name for c in contrasts if not c.is_smooth]
     if rough:
         of_package = "" if found.package == "unknown" else f" of {found.package}"
         remedy = (
             "leave out --cluster-control"
-            if "rft" not in settings.height_controls
+            if settings.cluster_control is not None
             else "take another --height-control, as fdr or bonferroni"
         )
         raise UsageError(

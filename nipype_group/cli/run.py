@@ -6,6 +6,7 @@ from pathlib import Path
 
 from nipype_group.cli.guard import UsageError
 from nipype_group.cli.inputs import check_inputs
+from nipype_group.cli.options import given_settings, say_settings
 from nipype_group.cli.origin import Origin
 from nipype_group.design.extent import study_extent
 from nipype_group.design.fsl import fsl_contrast_definitions, fsl_f_definitions
@@ -29,6 +30,7 @@ from nipype_group.reporting.derivatives.folder import (
     common_entities,
 )
 from nipype_group.reporting.page.summary import summarise
+from nipype_group.settings.files import read_settings, with_places, write_settings
 from nipype_group.workflows import AnalysisSettings, init_group_wf
 
 # Of the participants that are named in a line.
@@ -39,7 +41,6 @@ NO_FIGURES = 'No figures: matplotlib is not installed (pip install "nipype_group
 def execute(arguments):
     """Run the analysis that the arguments ask for; returns the exit code."""
     try:
-        arguments.contrast = _contrast_definitions(arguments.contrast)
         settings = _settings(arguments)
     except (ValueError, OSError) as error:
         raise UsageError(error) from error
@@ -64,6 +65,8 @@ def execute(arguments):
         if not arguments.bids:
             raise UsageError("--select goes with --bids")
         files["select"] = arguments.select
+    if arguments.save_settings is not None:
+        write_settings(arguments.save_settings, settings)
     for line in _not_taken(files):
         print(line)
     return analyse(settings, files, arguments)
@@ -103,84 +106,38 @@ def _contrast_definitions(items):
             definitions += fsl_f_definitions(item, con_file)
         else:
             definitions.append(item)
-    return definitions
+    return tuple(definitions)
 
 
 def _settings(arguments):
-    controls = arguments.height_control
-    if controls is None:
-        controls = ["none"] if arguments.threshold_z is not None else ["fdr"]
-    return AnalysisSettings(
-        contrasts=tuple(arguments.contrast),
-        formula=arguments.formula,
-        estimator=arguments.estimator,
-        smoothing_fwhm_mm=tuple(arguments.smooth),
-        tail=arguments.tail,
-        height_controls=tuple(controls),
-        alpha=arguments.alpha,
-        threshold_z=arguments.threshold_z,
-        cluster_extent=arguments.cluster_extent,
-        connectivity=arguments.connectivity,
-        cluster_control=arguments.cluster_control,
-        cluster_forming_z=arguments.cluster_forming_z,
-        cluster_forming_p=arguments.cluster_forming_p,
-        cluster_forming_statistic=arguments.cluster_forming_statistic,
-        nonstationary=arguments.nonstationary,
-        ari_thresholds_z=arguments.ari,
-        n_permutations=arguments.permutations,
-        n_shards=arguments.shards,
-        n_voxel_shards=arguments.voxel_shards,
-        seed=arguments.seed,
-        statistics=_statistics(arguments.statistics),
-        statistic_scale=arguments.statistic_scale,
-        variance_fwhm_mm=arguments.variance_smooth,
-        shuffling=arguments.shuffling,
-        method=arguments.method,
-        blocks=_absolute(arguments.blocks),
-        block_exchange=arguments.block_exchange,
-        variance_groups=arguments.variance_groups,
-        p_approximation=arguments.p_approximation,
-        across_contrasts=arguments.across_contrasts,
-        tdp_template=arguments.tdp_template,
-        early_stop=arguments.early_stop,
-        memory_gb=arguments.memory_gb,
-        atlases=atlas_names(arguments.atlas),
-        space=arguments.space,
-        min_coverage=arguments.min_coverage,
-        mask_threshold=arguments.mask_threshold,
-        zero_is_value=arguments.zero_is_value,
-        ids_as_numbers=arguments.ids_as_numbers,
-        regions=not arguments.no_regions,
-        table_views=arguments.table_view,
-        nidm=arguments.nidm,
-        viewer=arguments.viewer,
-        on_bad_map=arguments.on_bad_map,
-        figures=can_draw(),
-        n_procs=processors(arguments),
-    )
-
-
-def _statistics(names):
-    """Put voxel first, which is always taken."""
-    return ("voxel", *(name for name in names if name != "voxel"))
-
-
-def _absolute(blocks):
-    """Give a file of blocks its absolute path; nodes run elsewhere."""
-    if len(blocks) == 1 and Path(blocks[0]).is_file():
-        return (str(Path(blocks[0]).absolute()),)
-    return blocks
-
-
-def atlas_names(names):
-    """Give files of atlases, which have a suffix, their absolute path."""
-    if names is None:
-        return None
-    files = (Path(name) for name in names)
-    return tuple(
-        str(file.absolute()) if file.suffix and file.is_file() else name
-        for file, name in zip(files, names, strict=True)
-    )
+    """Return the settings that the arguments and their file give."""
+    values = {} if arguments.settings is None else read_settings(arguments.settings)
+    given = with_places(given_settings(arguments, AnalysisSettings), Path.cwd())
+    if "contrasts" in given:
+        given["contrasts"] = _contrast_definitions(given["contrasts"])
+    if "threshold_z" in given and "height_controls" not in given:
+        # It is the height of the control none.
+        values.pop("height_controls", None)
+    values |= given
+    if arguments.design is not None:
+        if "formula" in values:
+            raise ValueError(
+                f"--design {arguments.design} is a model beside the formula {values['formula']}; "
+                "give one of them"
+            )
+    elif values.get("formula") is None:
+        raise ValueError("one model is needed: --formula or --design")
+    if not values.get("contrasts"):
+        raise ValueError("at least one --contrast NAME=EXPR is needed")
+    machine = {"figures": can_draw(), "n_procs": processors(arguments)}
+    if arguments.settings is None:
+        return AnalysisSettings(**values | machine)
+    try:
+        settings = AnalysisSettings(**values | machine)
+    except ValueError as error:
+        raise ValueError(f"{error} ({arguments.settings} and options together)") from error
+    say_settings(arguments, settings)
+    return settings
 
 
 def can_draw():

@@ -2,13 +2,12 @@
 
 from pathlib import Path
 
+from nipype_group.choices import NO_ATLAS
 from nipype_group.interfaces.base import GroupInputSpec, file_identity, isdefined
 from nipype_group.reporting.atlases.lookup import find_atlases
 from nipype_group.reporting.records.inputs import atlas_files
 from nipype_group.reporting.records.record import installed_images
 
-# Stands for an empty list of atlases, which Nipype takes for one that was not given.
-NO_ATLAS = "none"
 # Stands for the default atlases, as far as they are installed.
 INSTALLED = "default"
 

@@ -27,6 +27,9 @@ class _EstimateContrastsInputSpec(GroupInputSpec):
     )
     contrasts_file = File(exists=True, mandatory=True, desc="JSON from ContrastSet")
     tail = traits.Enum(*TAILS, usedefault=True, desc="side of the p values of t contrasts")
+    contrast_tails = traits.Dict(
+        Str, traits.Enum(*TAILS), desc="sides of contrasts that have one of their own, by name"
+    )
 
 
 class _EstimateContrastsOutputSpec(TraitedSpec):
@@ -80,11 +83,13 @@ class EstimateContrasts(GroupInterface):
             inputs.pattern_file if isdefined(inputs.pattern_file) else None,
         )  # fmt: skip
         contrasts = read_contrasts(inputs.contrasts_file)
+        own = inputs.contrast_tails if isdefined(inputs.contrast_tails) else {}
         results = {f"{name}_files": [] for name in (*MAPS, "search_mask")}
         results |= {"dofs": [], "notes": []}
         for contrast in contrasts:
+            tail = own.get(contrast.name, inputs.tail)
             with self._one_blas_thread():
-                maps, dof = fit.contrast_maps(contrast.weights, contrast.test, inputs.tail)
+                maps, dof = fit.contrast_maps(contrast.weights, contrast.test, tail)
             for name in MAPS:
                 path = Path(runtime.cwd, f"{contrast.label}_{name}.nii")
                 intents = {"stat": (f"{contrast.test.lower()} test", dof), "z": ("z score", ())}

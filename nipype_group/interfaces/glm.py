@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 from nipype.interfaces.base import TraitedSpec, traits
 
+from nipype_group.choices import EDGES
 from nipype_group.design.matrix import read_design
 from nipype_group.images import write_volume
 from nipype_group.images.stacks import MaskedStack, describe_patterns, write_volumes
@@ -25,7 +26,7 @@ class _GroupGLMInputSpec(GroupInputSpec):
     estimator = traits.Enum(
         *ESTIMATORS, usedefault=True, desc="what estimates the parameters; see the documentation"
     )
-    edges = traits.Enum("valid", "spm", usedefault=True, desc="differences that smoothness uses")
+    edges = traits.Enum(*EDGES, usedefault=True, desc="differences that smoothness uses")
 
 
 class _GroupGLMOutputSpec(TraitedSpec):

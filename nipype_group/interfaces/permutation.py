@@ -13,6 +13,7 @@ from nipype_group.choices import (
     SCALES,
     SHUFFLINGS,
     STATISTICS,
+    TFCE_STEPS,
 )
 from nipype_group.controls import TAILS
 from nipype_group.design.blocks import read_blocks, read_variance_groups
@@ -51,7 +52,7 @@ from nipype_group.stats.permutation.early_stopping import run_until_stopped
 from nipype_group.stats.permutation.run import run_shuffles
 from nipype_group.stats.permutation.statistics import ShuffleStatistics
 from nipype_group.stats.permutation.tiles import VOXELS_PER_TILE, voxel_shards
-from nipype_group.stats.tfce import STEPS, Tfce
+from nipype_group.stats.tfce import Tfce
 
 # Voxels, evenly spread, by which the plan looks at the assumptions of a test: fewer of more than
 # 2097 maps, so that the values of all maps at them are a bounded number.
@@ -89,7 +90,7 @@ class _PlanPermutationsInputSpec(GroupInputSpec):
     tfce_extent_power = traits.Float(0.5, usedefault=True, desc="E")
     tfce_height_power = traits.Float(2.0, usedefault=True, desc="H")
     tfce_connectivity = traits.Enum(6, 18, 26, usedefault=True, desc="neighbours in TFCE")
-    tfce_steps = traits.Enum(*STEPS, desc="sum steps as this program does; default: exact")
+    tfce_steps = traits.Enum(*TFCE_STEPS, desc="sum steps as this program does; default: exact")
     variance_fwhm_mm = traits.Float(
         0.0, usedefault=True, desc="smooth variance maps by this FWHM in mm: pseudo-t"
     )

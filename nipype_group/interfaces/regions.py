@@ -50,6 +50,10 @@ class _RegionModelsInputSpec(AtlasInputSpec):
         desc="names, files, or none; default: AAL, Desikan-Killiany, Harvard-Oxford if installed",
     )
     tail = traits.Enum(*TAILS, usedefault=True, desc="side tested of t contrasts")
+    contrast_tails = traits.Dict(
+        Str, traits.Enum(*TAILS), desc="sides of contrasts that have one of their own, by name"
+    )
+    permutation_tail = traits.Enum(*TAILS, desc="side that permutation tests; default: tail")
     alpha = traits.Float(
         0.05, usedefault=True, desc="error rate at which the dictionary counts regions"
     )
@@ -149,8 +153,9 @@ class RegionModels(GroupInterface):
         blocks = ()
         if isdefined(inputs.blocks):
             blocks = read_blocks(inputs.observations, inputs.blocks, inputs.block_exchange)
+        tail = inputs.permutation_tail if isdefined(inputs.permutation_tail) else inputs.tail
         test = ContrastTest(
-            ShuffleStatistics(tail=inputs.tail), varying_dof=any(fit.has_missing for fit in fits)
+            ShuffleStatistics(tail=tail), varying_dof=any(fit.has_missing for fit in fits)
         )
         plan = make_plan(
             design, contrasts, inputs.n_permutations, inputs.seed, test,
@@ -160,7 +165,7 @@ class RegionModels(GroupInterface):
         LOGGER.info("%s", plan.describe())
         found = {}
         for name, family in plan.families.items():
-            how = plan.n_shuffles(name), inputs.tail
+            how = plan.n_shuffles(name), tail
             about = {
                 "Shuffles": plan.n_shuffles(name),
                 "RandomSeed": plan.seed,
@@ -183,7 +188,7 @@ class RegionModels(GroupInterface):
         """Return the columns of a contrast, a dictionary an atlas."""
         results = []
         for index, fit in enumerate(fits):
-            result = fit.contrast(contrast.weights, contrast.test, self.inputs.tail)
+            result = fit.contrast(contrast.weights, contrast.test, _tail(contrast, self.inputs))
             variance = result.pop("variance")
             if contrast.test == "t":
                 result["standard_error"] = np.sqrt(variance)
@@ -220,7 +225,7 @@ class RegionModels(GroupInterface):
             z, grid = read_volume(path)
             if not grid.matches(stack.grid):
                 raise ValueError(f"{path} has the grid {grid}, the maps {stack.grid}")
-            how = stack.mask, grid.affine, inputs.ari_alpha, _tail(contrast, inputs.tail)
+            how = stack.mask, grid.affine, inputs.ari_alpha, _tail(contrast, inputs)
             for own, result in zip(regions, results, strict=True):
                 result.update(own.voxelwise(z, *how))
 
@@ -236,7 +241,7 @@ class RegionModels(GroupInterface):
                     len(independent_rows(contrast.weights)) if contrast.test == "F" else None
                 ),
                 "DegreesOfFreedom": design.model.dof,
-                "Tail": _tail(contrast, inputs.tail),
+                "Tail": _tail(contrast, inputs),
                 **self._about_values(regions, design),
                 "Permutation": permuted[contrast.name][1] if permuted else None,
                 "TrueDiscoveryAlpha": inputs.ari_alpha if isdefined(inputs.z_files) else None,
@@ -282,8 +287,9 @@ def _labels(regions):
     return [f"{label}{number}" for number, label in enumerate(labels, start=1)]
 
 
-def _tail(contrast, tail):
-    return side_tested(tail, contrast.test)
+def _tail(contrast, inputs):
+    own = inputs.contrast_tails if isdefined(inputs.contrast_tails) else {}
+    return side_tested(own.get(contrast.name, inputs.tail), contrast.test)
 
 
 def _families(table, alpha):

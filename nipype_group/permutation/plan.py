@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nipype_group.choices import METHODS
+from nipype_group.choices import METHODS, MOST_PERMUTATIONS
 from nipype_group.design.contrasts import Contrast
 from nipype_group.design.meaning import is_between_participants
 from nipype_group.json_files import read_json, write_json
@@ -32,7 +32,6 @@ from nipype_group.whole_files import UnusableFileError
 SHARD_SIZE = 5000
 SHARD_SIZE_OF_MAPS = 1000
 # Smaller p values than these give come from a fitted tail.
-MOST_PERMUTATIONS = 10**8
 _TAKEN_APART = (
     "contrast {} is between participants, who have several maps, and the shuffles asked for take "
     "maps of a participant apart, so that noise passes far more often than alpha; name "

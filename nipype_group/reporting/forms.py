@@ -131,8 +131,8 @@ _FORMS = {
 PROVENANCE = {
     "Command": str,
     "Settings": {
-        "contrasts": [str],
-        "blocks": [str],
+        "contrasts?": [str],
+        "blocks?": [str],
         "atlases": ([str], type(None)),
         str: object,
     },

@@ -9,7 +9,7 @@ import numba
 import numpy as np
 from scipy import special
 
-from nipype_group.controls import height_control
+from nipype_group.controls import check_alpha, height_control
 from nipype_group.registry import loaded
 
 # p above it estimate the share of true nulls; 1/2 is the usual choice since Storey (2002).
@@ -17,22 +17,6 @@ STOREY_LAMBDA = 0.5
 
 # Below m p = exp(-40) the adjusted p of Sidak is m p to the last digit.
 _SIDAK_LINEAR = -40.0
-
-
-def check_alpha(alpha):
-    """Refuse an alpha that cannot be one.
-
-    Raises
-    ------
-    ValueError
-        With the likely intention, where the number looks like a z or a percentage.
-    """
-    if 0 < alpha < 1:
-        return
-    hint = ""
-    if alpha >= 1.5:
-        hint = f" {alpha:g} looks like a z (threshold_z) or a percentage ({alpha / 100:g})."
-    raise ValueError(f"alpha is a probability between 0 and 1, got {alpha:g}.{hint}")
 
 
 def check_log_p(log_p):

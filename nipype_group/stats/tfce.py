@@ -13,9 +13,8 @@ from dataclasses import dataclass
 import numba
 import numpy as np
 
-from nipype_group.choices import CONNECTIVITIES
+from nipype_group.choices import CONNECTIVITIES, TFCE_STEPS
 
-STEPS = ("fsl", "palm", "nilearn")
 _N_STEPS = 100
 
 # Heights are sorted by how far their bits lie below those of the largest one, in two passes of 11
@@ -73,8 +72,10 @@ class Tfce:
             )
         if self.connectivity not in CONNECTIVITIES:
             raise ValueError(f"connectivity is 6, 18 or 26, got {self.connectivity}")
-        if self.steps is not None and self.steps not in STEPS:
-            raise ValueError(f"steps is None or one of {', '.join(STEPS)}, got {self.steps!r}")
+        if self.steps is not None and self.steps not in TFCE_STEPS:
+            raise ValueError(
+                f"steps is None or one of {', '.join(TFCE_STEPS)}, got {self.steps!r}"
+            )
 
 
 def enhance(values, neighbours, settings, step_reference=None):

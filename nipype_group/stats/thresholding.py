@@ -5,11 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
-from nipype_group.controls import height_control
+from nipype_group.controls import check_alpha, check_threshold_z, height_control
 from nipype_group.stats import multiple_testing
 from nipype_group.stats.clusters import label_clusters, signs_of
 from nipype_group.stats.distributions import f_to_z, t_to_z, z_to_log_p
-from nipype_group.stats.multiple_testing import adjust, check_alpha
+from nipype_group.stats.multiple_testing import adjust
 from nipype_group.stats.random_field import topological
 from nipype_group.stats.random_field.euler import StatField
 from nipype_group.stats.random_field.inference import log_p_height
@@ -174,27 +174,6 @@ def threshold_adjusted(
     labels = label_clusters(stat, survives, connectivity, min_extent)
     clusters = range(1, int(labels.max(initial=0)) + 1)
     return labels, [float(10.0 ** -logp[labels == cluster].max()) for cluster in clusters]
-
-
-def check_threshold_z(threshold_z):
-    """Refuse a z threshold that can only be something else.
-
-    Raises
-    ------
-    ValueError
-        Naming the likely intention.
-    """
-    if threshold_z is None:
-        raise ValueError('height control "none" needs threshold_z, a z value as 3.1')
-    if threshold_z <= 0:
-        raise ValueError(
-            f"threshold_z is a height > 0, got {threshold_z:g}; the tail chooses the side"
-        )
-    if threshold_z < 1:
-        raise ValueError(
-            f"threshold_z {threshold_z:g} looks like a p value; use the height control fpr with "
-            f"alpha {threshold_z:g}"
-        )
 
 
 def threshold_map(

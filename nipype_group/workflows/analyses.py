@@ -7,7 +7,7 @@ The scripts of the folder ``workflows`` and the demonstrations of the command li
 
 from dataclasses import dataclass
 
-from nipype_group.workflows.settings import AnalysisSettings
+from nipype_group.settings.analysis import AnalysisSettings
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ import nipype.pipeline.engine as pe
 from nipype.interfaces.utility import IdentityInterface
 
 from nipype_group.interfaces import CollectMaps, GroupMask, SmoothMaps, StackMaps
+from nipype_group.settings.model import MapsSettings
 
 INPUTS = (
     "bids_dir",
@@ -44,13 +45,8 @@ OUTPUTS = (
 
 def init_collect_wf(
     *,
+    settings: MapsSettings,
     variables: tuple | None = None,
-    smoothing_fwhm_mm: tuple = (),
-    min_coverage: float = 1.0,
-    mask_threshold: float | None = None,
-    zero_is_value: bool = False,
-    ids_as_numbers: bool = False,
-    on_bad_map: str = "error",
     n_procs: int = 1,
     name: str = "collect_wf",
 ) -> pe.Workflow:
@@ -59,26 +55,17 @@ def init_collect_wf(
     Workflow Graph
         .. workflow::
 
+            from nipype_group.settings import MapsSettings
             from nipype_group.workflows import init_collect_wf
-            wf = init_collect_wf(smoothing_fwhm_mm=(5.0,))
+            wf = init_collect_wf(settings=MapsSettings(smoothing_fwhm_mm=(5.0,)))
 
     Parameters
     ----------
+    settings : MapsSettings
+        How maps are collected, masked and smoothed.
     variables : tuple of str, optional
         Columns that the model uses; rows with n/a in one are left out. Without it it may use all
         conditions of a table of maps.
-    smoothing_fwhm_mm : tuple of float
-        One number or three, in mm; empty for no smoothing.
-    min_coverage : float
-        Share of the maps that must have a voxel for it to be analysed.
-    mask_threshold : float, optional
-        Least value inside the mask and the search volume, where they hold probabilities.
-    zero_is_value : bool
-        Whether a voxel of 0 has a value, so that NaN alone is missing.
-    ids_as_numbers : bool
-        Whether participants whose labels are the same number, as 1 and 01, are the same.
-    on_bad_map : {"error", "exclude"}
-        What happens to unusable maps.
     n_procs : int
         Threads of the smoothing.
     name : str
@@ -149,18 +136,22 @@ def init_collect_wf(
     workflow = pe.Workflow(name=name)
     inputnode = pe.Node(IdentityInterface(fields=list(INPUTS)), name="inputnode")
     outputnode = pe.Node(IdentityInterface(fields=list(OUTPUTS)), name="outputnode")
-    zeros = {"zero_is_value": zero_is_value}
+    zeros = {"zero_is_value": settings.zero_is_value}
     collect = pe.Node(
-        CollectMaps(on_bad_map=on_bad_map, ids_as_numbers=ids_as_numbers, **zeros),
+        CollectMaps(
+            on_bad_map=settings.on_bad_map, ids_as_numbers=settings.ids_as_numbers, **zeros
+        ),
         name="collect",
         mem_gb=0.5,
     )
     if variables is not None:
         collect.inputs.variables = list(variables)
-    mask = pe.Node(GroupMask(min_coverage=min_coverage, **zeros), name="mask", mem_gb=0.5)
-    if mask_threshold is not None:
-        mask.inputs.mask_threshold = mask_threshold
-    stack = pe.Node(StackMaps(allow_missing=min_coverage < 1, **zeros), name="stack", mem_gb=0.5)
+    mask = pe.Node(GroupMask(min_coverage=settings.min_coverage, **zeros), name="mask", mem_gb=0.5)
+    if settings.mask_threshold is not None:
+        mask.inputs.mask_threshold = settings.mask_threshold
+    stack = pe.Node(
+        StackMaps(allow_missing=settings.lacks_voxels, **zeros), name="stack", mem_gb=0.5
+    )
     workflow.connect(
         [
             (inputnode, collect, [(f, f) for f in INPUTS if f not in _TO_MASK]),
@@ -173,10 +164,10 @@ def init_collect_wf(
         ]
     )
     source, field = collect, "map_files"
-    if smoothing_fwhm_mm:
+    if settings.smooths:
         source, field = (
             pe.Node(
-                SmoothMaps(fwhm_mm=list(smoothing_fwhm_mm), **zeros),
+                SmoothMaps(fwhm_mm=list(settings.smoothing_fwhm_mm), **zeros),
                 name="smooth",
                 n_procs=n_procs,
                 mem_gb=0.5,

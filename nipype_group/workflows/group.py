@@ -5,17 +5,23 @@ import json
 import nipype.pipeline.engine as pe
 from nipype.interfaces.utility import IdentityInterface
 
-from nipype_group.controls import CONTROLS, permutation_control, side_tested
-from nipype_group.design.contrasts import contrast_label, split_definition
+from nipype_group.controls import Threshold, permutation_control, side_tested
 from nipype_group.interfaces import GroupDerivatives
-from nipype_group.interfaces.atlas_inputs import INSTALLED, NO_ATLAS
-from nipype_group.interfaces.routing import JoinLists, PickItems
+from nipype_group.interfaces.atlas_inputs import INSTALLED
+from nipype_group.settings.analysis import AnalysisSettings
 from nipype_group.workflows import collect as collect_stage
 from nipype_group.workflows import model as model_stage
 from nipype_group.workflows import parametric as parametric_stage
 from nipype_group.workflows import permutation as permutation_stage
 from nipype_group.workflows import report as report_stage
-from nipype_group.workflows.settings import AnalysisSettings
+from nipype_group.workflows.thresholded import (
+    MADE,
+    REPEATED,
+    ThresholdedMap,
+    gather_maps,
+    named_maps,
+    sided_thresholds,
+)
 
 INPUTS = (*collect_stage.INPUTS, "design_table", "shuffles_file", "output_dir")
 _TABLE_OUTPUTS = ("clusters_files", "peaks_files", "labels_files")
@@ -41,15 +47,6 @@ OUTPUTS = (
     *report_stage.REGION_TABLES,
     "figure_files",
 )
-# Maps of a contrast that every thresholded map of it needs again.
-_REPEATED = ("stat_files", "z_files", "effect_files", "variance_files", "p_files")
-_JOINED = (
-    "thresholded_files",
-    "label_files",
-    "logp_files",
-    "peak_logp_files",
-    "summary_files",
-)
 # Files of the model itself that the derivatives keep.
 _OF_MODEL = ("r2_file", "smoothness_file", "dof_file")
 _SHUFFLES = ("shuffles_file", "inputnode.shuffles_file")
@@ -60,53 +57,34 @@ _CONTRAST_MAPS = [
 _SEARCHED = ("outputnode.search_mask_file", "inputnode.mask_file")
 
 
-class _Results:
-    """Names and kinds of all thresholded maps of an analysis, known before it runs."""
-
-    def __init__(self, settings):
-        tests = settings.tests
-        labels = [contrast_label(split_definition(text)[0]) for text in settings.contrasts]
-        made = [
-            (i, control, side_tested(settings.tail, tests[i]))
-            for control in settings.height_controls
-            for i in range(len(tests))
-        ]
-        if settings.cluster_control:
-            made += [
-                (i, "rft-cluster", side_tested(settings.tail, test))
-                for i, test in enumerate(tests)
-            ]
-        permuted = [permutation_control(name).name for name in settings.statistics]
-        if settings.early_stop:
-            permuted = ["permutation-fdr"]
-        if settings.n_permutations:
-            made += [
-                (i, control, side_tested(settings.tail, tests[i]))
-                for control in permuted
-                for i in range(len(tests))
-            ]
-        self.contrasts = [i for i, _, _ in made]
-        self.controls = [control for _, control, _ in made]
-        self.names = [
-            f"contrast-{labels[i]}_"
-            f"desc-{CONTROLS[control].result_desc(tail, settings.threshold_z)}"
-            for i, control, tail in made
-        ]
-        # Smoothed variances or variance groups make another statistic than the model's.
-        own = [settings.own_statistic and control in permuted for _, control, _ in made]
-        symbol = "t" if settings.variance_fwhm_mm else "z"
-        self.stat_types = [
-            symbol if other else tests[i] for (i, _, _), other in zip(made, own, strict=True)
-        ]
-        self.stat_positions = [
-            i + len(tests) * other for (i, _, _), other in zip(made, own, strict=True)
-        ]
-        self.adjustments = [CONTROLS[control].adjusts for _, control, _ in made]
-        self.units = [
-            kind if control in permuted else "z"
-            for kind, (_, control, _) in zip(self.stat_types, made, strict=True)
-        ]
-        self.permuted = labels
+def _inferred_maps(settings):
+    """Return all thresholded maps by inference and contrast, as the stages make them."""
+    tests, tails = settings.tests, settings.tails
+    sided = sided_thresholds(settings, tests, tails)
+    maps = [
+        ThresholdedMap(i, threshold, tests[i])
+        for thresholds in sided
+        for i, threshold in enumerate(thresholds)
+    ]
+    if not settings.n_permutations:
+        return maps
+    controls = [permutation_control(name).name for name in settings.statistics]
+    if settings.early_stop:
+        controls = ["permutation-fdr"]
+    # Smoothed variances or variance groups make another statistic than the model's.
+    own = settings.own_statistic
+    symbol = "t" if settings.variance_fwhm_mm else "z"
+    tail, alpha = settings.tail_of_shuffles, settings.alpha_of_shuffles
+    return maps + [
+        ThresholdedMap(
+            i,
+            Threshold(control, alpha, side_tested(tail, test)),
+            symbol if own else test,
+            own_statistic=own,
+        )
+        for control in controls
+        for i, test in enumerate(tests)
+    ]
 
 
 def init_group_wf(*, settings: AnalysisSettings, name: str = "group_wf") -> pe.Workflow:
@@ -116,7 +94,9 @@ def init_group_wf(*, settings: AnalysisSettings, name: str = "group_wf") -> pe.W
         .. workflow::
 
             from nipype_group.workflows import AnalysisSettings, init_group_wf
-            settings = AnalysisSettings(("age=age",), formula="age", n_permutations=1000)
+            settings = AnalysisSettings(
+                contrasts=("age=age",), formula="age", n_permutations=1000
+            )
             wf = init_group_wf(settings=settings)
 
     Parameters
@@ -234,151 +214,95 @@ def init_group_wf(*, settings: AnalysisSettings, name: str = "group_wf") -> pe.W
     figure_files
         All figures; undefined without.
     """
-    results = _Results(settings)
     workflow = pe.Workflow(name=name)
     inputnode = pe.Node(IdentityInterface(fields=list(INPUTS)), name="inputnode")
     outputnode = pe.Node(IdentityInterface(fields=list(OUTPUTS)), name="outputnode")
+    inferred = _inferred_maps(settings)
+    maps, places = named_maps(inferred, settings.contrast_labels)
     collect_wf = collect_stage.init_collect_wf(
-        variables=settings.variables,
-        smoothing_fwhm_mm=settings.smoothing_fwhm_mm if settings.smooths else (),
-        min_coverage=settings.min_coverage,
-        mask_threshold=settings.mask_threshold,
-        zero_is_value=settings.zero_is_value,
-        ids_as_numbers=settings.ids_as_numbers,
-        on_bad_map=settings.on_bad_map,
-        n_procs=settings.n_procs,
+        settings=settings, variables=settings.variables, n_procs=settings.n_procs
     )
-    model_wf = model_stage.init_model_wf(
-        contrasts=settings.contrasts,
-        formula=settings.formula,
-        estimator=settings.estimator,
-        tail=settings.tail,
-    )
+    model_wf = model_stage.init_model_wf(settings=settings, tail=settings.tail)
     parametric_wf = parametric_stage.init_parametric_wf(
+        settings=settings,
         contrasts=settings.contrasts,
-        height_controls=settings.height_controls,
-        alpha=settings.alpha,
-        threshold_z=settings.threshold_z,
-        tail=settings.tail,
-        cluster_extent=settings.cluster_extent,
-        connectivity=settings.connectivity,
-        cluster_control=settings.cluster_control,
-        cluster_forming_z=settings.cluster_forming_z,
-        cluster_forming_p=settings.cluster_forming_p,
-        nonstationary=settings.nonstationary,
-        ari_thresholds_z=settings.ari_thresholds_z,
-        ari_atlases=(INSTALLED,) if settings.atlases is None else settings.atlases,
-        ari_templates=settings.tdp_template != "none",
-        each_mask=settings.min_coverage < 1,
+        tails=settings.tails,
+        each=("mask_file",) if settings.lacks_voxels else (),
+        atlases=(INSTALLED,) if settings.atlases is None else settings.atlases,
+        templates=settings.tdp_template != "none",
     )
     report_wf = report_stage.init_report_wf(
-        results=tuple(results.names),
-        stat_types=tuple(results.stat_types),
-        adjustments=tuple(results.adjustments),
-        units=tuple(results.units),
-        inferences=report_stage.fwe_inferences(results.contrasts, results.controls),
-        detailed=report_stage.strictest_first(results.names, results.controls),
-        atlases=settings.atlases,
-        space=settings.space,
-        alpha=settings.alpha,
-        ari=bool(settings.ari_thresholds_z),
-        tail=settings.tail,
-        templates=settings.tdp_template != "none",
-        permuted=bool(settings.n_permutations) and not settings.early_stop,
-        regions=_region_settings(settings),
-        views=settings.table_views,
-        figures=settings.figures,
-        each_mask=settings.min_coverage < 1,
+        settings=settings,
+        maps=tuple(maps),
+        tails=tuple(settings.tails[one.contrast] for one in maps),
+        there=_what_there_is(settings),
+        regions=_region_inputs(settings),
     )
-    keep = pe.Node(
-        GroupDerivatives(
-            results=results.names,
-            views=list(settings.table_views),
-            viewer=settings.viewer,
-            nidm=settings.nidm,
-        ),
-        name="keep",
-        mem_gb=0.5,
-    )
-    keep.inputs.parameters = json.dumps(settings.as_parameters())
-    for field in ("task", "space"):
-        if getattr(settings, field) is not None:
-            setattr(keep.inputs, field, getattr(settings, field))
+    keep = _keep(settings, maps)
     workflow.connect(
         [
             (inputnode, collect_wf, [(f, f"inputnode.{f}") for f in collect_stage.INPUTS]),
             (inputnode, model_wf, [("design_table", "inputnode.design_table")]),
             (inputnode, keep, [("output_dir", "output_dir"), ("bids_dir", "source_dir")]),
             (collect_wf, model_wf, _through(*model_stage.INPUTS, without=("design_table",))),
-            (collect_wf, report_wf, [_SEARCHED]),
             (model_wf, parametric_wf, _through("z_files", "stat_files")),
             (model_wf, parametric_wf, _through("smoothness_file", "rpv_file", "dof_file")),
-            (model_wf, report_wf, _through(*report_stage.DESIGN)),
-            (collect_wf, report_wf, _through(*report_stage.MAPS, *report_stage.COVERAGE)),
-            (collect_wf, report_wf, [("outputnode.mask_file", "inputnode.model_mask_file")]),
-            (model_wf, report_wf, _CONTRAST_MAPS),
-            (
-                collect_wf,
-                keep,
-                _out("observations", "excluded", "mask_notes", *collect_stage.MASKS),
-            ),
-            (model_wf, keep, _out(*report_stage.DESIGN, *_OF_MODEL)),
-            (model_wf, keep, _out(*model_stage.MAP_OUTPUTS)),
-            (model_wf, keep, [("outputnode.notes", "statistic_notes")]),
             (collect_wf, outputnode, _out("observations", "excluded", "mask_file", "stack_file")),
             (model_wf, outputnode, _out("design_file", "contrasts_file", "model_file")),
             (model_wf, outputnode, _out(*model_stage.MAP_OUTPUTS)),
-            (report_wf, outputnode, _out(*_TABLE_OUTPUTS)),
             (keep, outputnode, [(f, f) for f in ("out_files", "group_dir")]),
         ]
     )
-    if settings.min_coverage < 1:
+    if settings.lacks_voxels:
         # Maps that lack a voxel may determine one contrast and not another.
-        workflow.connect(
-            [(model_wf, parametric_wf, [("outputnode.search_mask_files", "inputnode.mask_file")])]
-        )
+        searched = ("outputnode.search_mask_files", "inputnode.mask_file")
+        workflow.connect([(model_wf, parametric_wf, [searched])])
     else:
         workflow.connect([(collect_wf, parametric_wf, [_SEARCHED])])
-    _connect_report(workflow, report_wf, keep, settings)
-    if settings.ari_thresholds_z:
-        outputs = _out(*parametric_stage.ARI_OUTPUTS)
-        workflow.connect([(parametric_wf, keep, outputs), (parametric_wf, outputnode, outputs)])
-    sources = [(parametric_wf, {f: f for f in _JOINED})]
+    stages = [collect_wf, model_wf, parametric_wf, report_wf]
     if settings.n_permutations:
-        permutation_wf = _add_permutation(workflow, settings, collect_wf, model_wf, keep, results)
-        workflow.connect(
-            [(inputnode, permutation_wf, [_SHUFFLES]), (inputnode, report_wf, [_SHUFFLES])]
+        stages.append(
+            permutation_stage.init_permutation_wf(
+                settings=settings, varying_dof=settings.lacks_voxels
+            )
         )
-        if settings.min_coverage < 1:
-            workflow.connect([(model_wf, permutation_wf, _through("search_mask_files"))])
-        outputs, names = ["plan_file"], {f: f for f in _JOINED}
-        if settings.early_stop:
-            names |= dict.fromkeys(("logp_files", "peak_logp_files"), "logp_fdr_files")
-        else:
-            outputs += ["logp_fwe_files", "nulldist_files"]
-            names["logp_files"] = "logp_fwe_files"
-            nulls = ("outputnode.nulldist_files", "inputnode.nulldist_files")
-            workflow.connect([(permutation_wf, report_wf, [nulls])])
-        workflow.connect([(permutation_wf, outputnode, _out(*outputs))])
-        sources.append((permutation_wf, names))
-        if settings.tdp_template != "none":
-            _use_templates(workflow, permutation_wf, parametric_wf, report_wf, results.contrasts)
-    _join_results(workflow, sources, report_wf, keep, outputnode)
-    own_statistic = None
-    if settings.n_permutations and settings.own_statistic:
-        own_statistic = permutation_wf
-    _repeat_contrast_maps(workflow, model_wf, report_wf, results, own_statistic)
-    if settings.min_coverage < 1:
-        repeat_masks = pe.Node(
-            PickItems(index=results.contrasts), name="repeat_masks", run_without_submitting=True
-        )
-        workflow.connect(
-            [
-                (model_wf, repeat_masks, [("outputnode.search_mask_files", "inlist")]),
-                (repeat_masks, report_wf, [("out", "inputnode.mask_files")]),
-            ]
-        )
+        _connect_permutation(workflow, settings, *stages)
+    _connect_report(workflow, settings, *stages[:4])
+    _gather(workflow, settings, maps, places, *stages[1:])
     return workflow
+
+
+def _keep(settings, maps):
+    """Return the node that keeps derivatives."""
+    keep = pe.Node(
+        GroupDerivatives(
+            results=[one.name for one in maps],
+            views=list(settings.table_views),
+            viewer=settings.viewer,
+            nidm=settings.nidm,
+            parameters=json.dumps(settings.as_parameters()),
+        ),
+        name="keep",
+        mem_gb=0.5,
+    )
+    for field in ("task", "space"):
+        if getattr(settings, field) is not None:
+            setattr(keep.inputs, field, getattr(settings, field))
+    if settings.n_permutations:
+        keep.inputs.permuted_contrasts = settings.contrast_labels
+    return keep
+
+
+def _what_there_is(settings):
+    """Return what the report finds, as its builder names it."""
+    there = ["maps", "design", "effects"]
+    if settings.lacks_voxels:
+        there.append("masks")
+    if settings.n_permutations and not settings.early_stop:
+        there.append("nulls")
+    if settings.tdp_template != "none":
+        there.append("templates")
+    return tuple(there)
 
 
 def _through(*fields, without=()):
@@ -391,14 +315,15 @@ def _out(*fields):
     return [(f"outputnode.{f}", f) for f in fields]
 
 
-def _region_settings(settings):
+def _region_inputs(settings):
     """Return the inputs of RegionModels, None where no models of regions are made."""
-    if not settings.regions or settings.atlases in ((), (NO_ATLAS,)):
+    if not settings.regions or not settings.labels_regions:
         return None
-    atlases = None if settings.atlases is None else list(settings.atlases)
     why_none = _why_regions_are_not_permuted(settings)
     chosen = {
-        "atlases": atlases,
+        "atlases": None if settings.atlases is None else list(settings.atlases),
+        "contrast_tails": settings.contrast_tails or None,
+        "permutation_tail": settings.permutation_tail,
         "n_permutations": 0 if why_none else settings.n_permutations,
         "notes": [f"Regions have no p by permutation: {why_none}"] if why_none else None,
         "seed": settings.seed,
@@ -420,125 +345,102 @@ def _why_regions_are_not_permuted(settings):
     return None
 
 
-def _connect_report(workflow, report_wf, keep, settings):
+def _connect_report(workflow, settings, collect_wf, model_wf, parametric_wf, report_wf):
+    """Connect tables, figures, regions, quality and derivatives."""
+    keep, outputnode = workflow.get_node("keep"), workflow.get_node("outputnode")
+    of_maps = ("observations", "excluded", "mask_notes", *collect_stage.MASKS)
     fields = [f"{f}s" for f in (*report_stage.TABLES, *report_stage.DICTIONARIES)]
     fields += report_stage.QUALITY
-    if _region_settings(settings) is not None:
+    if _region_inputs(settings) is not None:
         fields += report_stage.REGIONS
     if settings.table_views:
         fields.append("view_files")
     if settings.figures:
         fields += ["figure_files", "figure_indexes", "peak_values_files"]
-    shown = [f for f in fields if f in OUTPUTS and f not in _TABLE_OUTPUTS]
-    outputnode = workflow.get_node("outputnode")
-    workflow.connect([(report_wf, keep, _out(*fields)), (report_wf, outputnode, _out(*shown))])
-
-
-def _add_permutation(workflow, settings, collect_wf, model_wf, keep, results):
-    clusters = "extent" in settings.statistics or "mass" in settings.statistics
-    permutation_wf = permutation_stage.init_permutation_wf(
-        n_permutations=settings.n_permutations,
-        seed=settings.seed,
-        tail=settings.tail,
-        statistics=settings.statistics,
-        cluster_forming_z=settings.cluster_forming_z if clusters else None,
-        cluster_forming_p=settings.cluster_forming_p if clusters else None,
-        cluster_forming_statistic=settings.cluster_forming_statistic,
-        cluster_extent=settings.cluster_extent,
-        connectivity=settings.connectivity,
-        statistic_scale=settings.statistic_scale,
-        variance_fwhm_mm=settings.variance_fwhm_mm,
-        shuffling=settings.shuffling,
-        method=settings.method,
-        blocks=settings.blocks,
-        block_exchange=settings.block_exchange,
-        variance_groups=settings.variance_groups,
-        alpha=settings.alpha,
-        p_approximation=settings.p_approximation,
-        across_contrasts=settings.across_contrasts,
-        template=settings.tdp_template,
-        early_stop=settings.early_stop,
-        varying_dof=settings.min_coverage < 1,
-        n_shards=settings.n_shards,
-        n_voxel_shards=settings.n_voxel_shards if settings.n_voxel_shards > 1 else None,
-        n_procs=settings.n_procs,
-        memory_gb=settings.memory_gb,
+    workflow.connect(
+        [
+            (collect_wf, report_wf, [_SEARCHED]),
+            (collect_wf, report_wf, _through(*report_stage.MAPS, *report_stage.COVERAGE)),
+            (collect_wf, report_wf, [("outputnode.mask_file", "inputnode.model_mask_file")]),
+            (model_wf, report_wf, _through(*report_stage.DESIGN)),
+            (model_wf, report_wf, _CONTRAST_MAPS),
+            (collect_wf, keep, _out(*of_maps)),
+            (model_wf, keep, _out(*report_stage.DESIGN, *_OF_MODEL, *model_stage.MAP_OUTPUTS)),
+            (model_wf, keep, [("outputnode.notes", "statistic_notes")]),
+            (report_wf, keep, _out(*fields)),
+            (report_wf, outputnode, _out(*(f for f in fields if f in OUTPUTS))),
+        ]
     )
-    keep.inputs.permuted_contrasts = results.permuted
+    if settings.ari_thresholds_z:
+        outputs = _out(*parametric_stage.ARI_OUTPUTS)
+        workflow.connect([(parametric_wf, keep, outputs), (parametric_wf, outputnode, outputs)])
+
+
+def _connect_permutation(
+    workflow, settings, collect_wf, model_wf, parametric_wf, report_wf, permutation_wf
+):
+    """Connect shuffles with what they take and what takes them."""
+    inputnode, outputnode, keep = map(workflow.get_node, ("inputnode", "outputnode", "keep"))
     kept = ["plan_file", "logp_unc_files", "logp_fdr_files"]
+    told = ["plan_file"]
     if not settings.early_stop:
         kept.append("nulldist_files")
+        told += ["logp_fwe_files", "nulldist_files"]
+        workflow.connect([(permutation_wf, report_wf, _through("nulldist_files"))])
     if "tfce" in settings.statistics:
         kept += ["tfce_files", "tfce_logp_unc_files", "tfce_logp_fdr_files"]
     if settings.tdp_template != "none":
         kept.append("template_files")
+        workflow.connect([(permutation_wf, parametric_wf, _through("template_files"))])
     if settings.own_statistic:
         workflow.connect(permutation_wf, "outputnode.stat_files", keep, "permuted_stat_files")
+    if settings.lacks_voxels:
+        workflow.connect([(model_wf, permutation_wf, _through("search_mask_files"))])
     workflow.connect(
         [
+            (inputnode, permutation_wf, [_SHUFFLES]),
+            (inputnode, report_wf, [_SHUFFLES]),
             (collect_wf, permutation_wf, [*_through("stack_file", "observations"), _SEARCHED]),
             (model_wf, permutation_wf, _through(*report_stage.DESIGN)),
             (permutation_wf, keep, _out(*kept)),
+            (permutation_wf, outputnode, _out(*told)),
         ]
     )
-    return permutation_wf
 
 
-def _use_templates(workflow, permutation_wf, parametric_wf, report_wf, contrasts):
-    """Let calibrated templates bound the true discoveries, of clusters in the tables too."""
-    repeat_templates = pe.Node(
-        PickItems(index=contrasts), name="repeat_templates", run_without_submitting=True
-    )
+def _gather(workflow, settings, maps, places, model_wf, parametric_wf, report_wf, *shuffled):
+    """Give report and derivatives what belongs to every thresholded map, in one order."""
+    keep, outputnode = workflow.get_node("keep"), workflow.get_node("outputnode")
+    own = bool(shuffled) and settings.own_statistic
+    more = [*(["search_mask_files"] if settings.lacks_voxels else [])]
+    more += ["template_files"] if settings.tdp_template != "none" else []
+    gather = gather_maps(maps, places, 1 + len(shuffled), 1 + own, more)
+    of_contrast = [f for f in (*REPEATED, *more) if f != "template_files"]
     workflow.connect(
         [
-            (permutation_wf, parametric_wf, _through("template_files")),
-            (permutation_wf, repeat_templates, [("outputnode.template_files", "inlist")]),
-            (repeat_templates, report_wf, [("out", "inputnode.template_files")]),
+            (parametric_wf, gather, [(f"outputnode.{f}", f"{f}_1") for f in MADE]),
+            (model_wf, gather, [(f"outputnode.{f}", f"{f}_1") for f in of_contrast]),
+            (gather, report_wf, [(f, f"inputnode.{into}") for f, into in MADE.items()]),
+            (gather, report_wf, [(f, f"inputnode.{f}") for f in REPEATED]),
+            (gather, keep, [(f, f) for f in MADE if f != "peak_logp_files"]),
+            (gather, outputnode, [(f, f) for f in MADE if f in OUTPUTS]),
         ]
     )
-
-
-def _join_results(workflow, sources, report_wf, keep, outputnode):
-    """Put the thresholded maps of all inferences into one list."""
-    for field in _JOINED:
-        join = pe.Node(
-            JoinLists(len(sources), ravel_inputs=True),
-            name=f"join_{field}",
-            run_without_submitting=True,
-        )
-        for number, (source, names) in enumerate(sources, start=1):
-            workflow.connect(source, f"outputnode.{names[field]}", join, f"in{number}")
-        # Tables list the p of peaks, the maps that are kept show what the control is about.
-        if field == "logp_files":
-            workflow.connect(join, "out", report_wf, "inputnode.inference_logp_files")
-        else:
-            to_report = field.removeprefix("peak_")
-            workflow.connect(join, "out", report_wf, f"inputnode.{to_report}")
-        if field != "peak_logp_files":
-            workflow.connect(join, "out", keep, field)
-        if field in OUTPUTS:
-            workflow.connect(join, "out", outputnode, field)
-
-
-def _repeat_contrast_maps(workflow, model_wf, report_wf, results, own_statistic):
-    """Give every thresholded map the maps of its contrast.
-
-    Where permutation has a statistic of its own, its maps come after those of the model.
-    """
-    for field in _REPEATED:
-        index = results.stat_positions if field == "stat_files" else results.contrasts
-        repeat = pe.Node(
-            PickItems(index=index), name=f"repeat_{field}", run_without_submitting=True
-        )
-        source, out = model_wf, f"outputnode.{field}"
-        if field == "stat_files" and own_statistic is not None:
-            all_stats = pe.Node(JoinLists(2), name="all_stats", run_without_submitting=True)
-            workflow.connect(model_wf, out, all_stats, "in1")
-            workflow.connect(own_statistic, out, all_stats, "in2")
-            source, out = all_stats, "out"
-        workflow.connect(
-            [
-                (source, repeat, [(out, "inlist")]),
-                (repeat, report_wf, [("out", f"inputnode.{field}")]),
-            ]
-        )
+    if settings.lacks_voxels:
+        workflow.connect(gather, "search_mask_files", report_wf, "inputnode.mask_files")
+    if not shuffled:
+        return
+    (permutation_wf,) = shuffled
+    logp = "logp_fdr_files" if settings.early_stop else "logp_fwe_files"
+    made = {f: f for f in MADE} | {"logp_files": logp}
+    if settings.early_stop:
+        made["peak_logp_files"] = logp
+    workflow.connect(
+        [(permutation_wf, gather, [(f"outputnode.{out}", f"{f}_2") for f, out in made.items()])]
+    )
+    if own:
+        workflow.connect(permutation_wf, "outputnode.stat_files", gather, "stat_files_2")
+    if settings.tdp_template != "none":
+        # Calibrated templates bound the true discoveries of clusters in the tables too.
+        workflow.connect(permutation_wf, "outputnode.template_files", gather, "template_files_1")
+        workflow.connect(gather, "template_files", report_wf, "inputnode.template_files")

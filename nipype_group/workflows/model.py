@@ -4,7 +4,7 @@ import nipype.pipeline.engine as pe
 from nipype.interfaces.utility import IdentityInterface
 
 from nipype_group.interfaces import ContrastSet, DesignMatrix, EstimateContrasts, GroupGLM
-from nipype_group.stats.estimators import DEFAULT
+from nipype_group.settings.model import ModelSettings
 
 INPUTS = (
     "observations",
@@ -45,9 +45,7 @@ OUTPUTS = (*DESIGN_OUTPUTS, *SET_OUTPUTS, *GLM_OUTPUTS, *CONTRAST_OUTPUTS)
 
 def init_model_wf(
     *,
-    contrasts: tuple,
-    formula: str | None = None,
-    estimator: str = DEFAULT,
+    settings: ModelSettings,
     tail: str = "two-sided",
     name: str = "model_wf",
 ) -> pe.Workflow:
@@ -56,19 +54,16 @@ def init_model_wf(
     Workflow Graph
         .. workflow::
 
+            from nipype_group.settings import ModelSettings
             from nipype_group.workflows import init_model_wf
-            wf = init_model_wf(formula="age", contrasts=("age=age",))
+            wf = init_model_wf(settings=ModelSettings(formula="age", contrasts=("age=age",)))
 
     Parameters
     ----------
-    contrasts : tuple of str
-        ``NAME=EXPRESSION``.
-    formula : str, optional
-        Model; without it ``design_table`` is the model.
-    estimator : str
-        What estimates its parameters, a name of `nipype_group.stats.estimators`.
+    settings : ModelSettings
+        The model and its contrasts; without a formula ``design_table`` is the model.
     tail : {"two-sided", "positive", "negative"}
-        Side of the p values.
+        Side of the p values of contrasts that have none of their own.
     name : str
         Name of the workflow.
 
@@ -150,17 +145,27 @@ def init_model_wf(
     inputnode = pe.Node(IdentityInterface(fields=list(INPUTS)), name="inputnode")
     outputnode = pe.Node(IdentityInterface(fields=list(OUTPUTS)), name="outputnode")
     design = pe.Node(DesignMatrix(), name="design", mem_gb=0.1)
-    if formula is not None:
-        design.inputs.formula = formula
-    contrast_set = pe.Node(ContrastSet(contrasts=list(contrasts)), name="contrast_set", mem_gb=0.1)
-    glm = pe.Node(GroupGLM(estimator=estimator), name="glm", mem_gb=1)
+    keys = ["observations", "excluded", "condition_columns"]
+    if settings.formula is not None:
+        design.inputs.formula = settings.formula
+    else:
+        keys.append("design_table")
+    contrast_set = pe.Node(
+        ContrastSet(contrasts=list(settings.contrasts)), name="contrast_set", mem_gb=0.1
+    )
+    glm = pe.Node(
+        GroupGLM(estimator=settings.estimator, edges=settings.smoothness_edges),
+        name="glm",
+        mem_gb=1,
+    )
     estimate = pe.Node(EstimateContrasts(tail=tail), name="estimate", mem_gb=1)
-    keys = ("observations", "excluded", "condition_columns", "design_table")
+    if settings.contrast_tails:
+        estimate.inputs.contrast_tails = settings.contrast_tails
     files = ("design_file", "design_json")
     fit = ("model_file", "betas_file", "residual_variance_file", "pattern_file")
     workflow.connect(
         [
-            (inputnode, design, [(f, f) for f in keys if f != "design_table" or formula is None]),
+            (inputnode, design, [(f, f) for f in keys]),
             (design, contrast_set, [(f, f) for f in files]),
             (design, glm, [(f, f) for f in files]),
             (inputnode, glm, [(f, f) for f in ("stack_file", "mask_file")]),

@@ -1,11 +1,16 @@
 """From z maps to thresholded maps, for every contrast and height control."""
 
+from collections import Counter
+
 import nipype.pipeline.engine as pe
 from nipype.interfaces.utility import IdentityInterface
 
+from nipype_group.controls import side_tested
 from nipype_group.design.contrasts import contrast_test, split_definition
 from nipype_group.interfaces import AllResolutionsInference, ClusterInference, ThresholdMap
-from nipype_group.interfaces.routing import JoinLists
+from nipype_group.interfaces.routing import GatherResults
+from nipype_group.settings.inference import InferenceSettings
+from nipype_group.workflows.thresholded import sided_thresholds
 
 INPUTS = (
     "z_files",
@@ -38,24 +43,13 @@ OUTPUTS = (*THRESHOLD_OUTPUTS, *ARI_OUTPUTS)
 
 def init_parametric_wf(
     *,
+    settings: InferenceSettings,
     contrasts: tuple,
     stat_types: tuple | None = None,
     tails: tuple | None = None,
-    each_mask: bool = False,
-    each_volume: bool = False,
-    height_controls: tuple = ("fdr",),
-    alpha: float = 0.05,
-    threshold_z: float | None = None,
-    tail: str = "two-sided",
-    cluster_extent: int = 0,
-    connectivity: int = 26,
-    cluster_control: str | None = None,
-    cluster_forming_z: float | None = None,
-    cluster_forming_p: float | None = None,
-    nonstationary: bool = False,
-    ari_thresholds_z: tuple = (),
-    ari_atlases: tuple = (),
-    ari_templates: bool = False,
+    each: tuple = (),
+    atlases: tuple = (),
+    templates: bool = False,
     name: str = "parametric_wf",
 ) -> pe.Workflow:
     """Build the workflow that thresholds every contrast by every height control.
@@ -63,47 +57,29 @@ def init_parametric_wf(
     Workflow Graph
         .. workflow::
 
+            from nipype_group.settings import InferenceSettings
             from nipype_group.workflows import init_parametric_wf
-            wf = init_parametric_wf(contrasts=("age=age",), height_controls=("fdr", "bonferroni"))
+            settings = InferenceSettings(height_controls=("fdr", "bonferroni:.05:positive"))
+            wf = init_parametric_wf(settings=settings, contrasts=("age=age",))
 
     Parameters
     ----------
+    settings : InferenceSettings
+        Thresholds, clusters and true discoveries; an `AnalysisSettings` or `PeerSettings` too.
     contrasts : tuple of str
         ``NAME=EXPRESSION``, in the order of the maps; names alone with ``stat_types``.
     stat_types : tuple of {"t", "F", "z"}, optional
         Statistic of every contrast, where its expression does not tell.
     tails : tuple of {"two-sided", "positive", "negative"}, optional
-        Side of every contrast; with ``stat_types``, default ``tail``.
-    each_mask : bool
-        Whether every contrast has a mask of its own.
-    each_volume : bool
-        Whether every contrast has a mask and a smoothness of its own.
-    height_controls : tuple of str
-        Thresholds, names of height controls.
-    alpha : float
-        Error rate.
-    threshold_z : float, optional
-        Height with "none".
-    tail : {"two-sided", "positive", "negative"}
-        Side tested; F contrasts are tested on their upper side.
-    cluster_extent : int
-        Smallest cluster kept, in voxels.
-    connectivity : {26, 18, 6}
-        Neighbours of a voxel.
-    cluster_control : {"rft"}, optional
-        Familywise error of cluster extents by random field theory.
-    cluster_forming_z : float, optional
-        Cluster-forming threshold in z.
-    cluster_forming_p : float, optional
-        The same as uncorrected p; one of the two, default .001.
-    nonstationary : bool
-        Whether extents count local resels, for maps whose smoothness varies.
-    ari_thresholds_z : tuple of float
-        Heights of all-resolutions inference; empty for none.
-    ari_atlases : tuple of str
-        Atlases whose regions it bounds; ("default",) for the installed ones.
-    ari_templates : bool
-        Whether calibrated templates bound in place of closed testing.
+        Side of every contrast where a threshold has none of its own; default: that of the
+        settings.
+    each : tuple of {"mask_file", "smoothness_file"}
+        Which of them every contrast has of its own.
+    atlases : tuple of str
+        Atlases whose regions all-resolutions inference bounds; ("default",) for the installed
+        ones.
+    templates : bool
+        Whether calibrated templates bound true discoveries in place of closed testing.
     name : str
         Name of the workflow.
 
@@ -114,7 +90,7 @@ def init_parametric_wf(
     stat_files
         t or F map of every contrast, for random field theory.
     mask_file
-        Voxels tested; with ``each_mask`` or ``each_volume`` a list, with this as the next.
+        Voxels tested; a list where ``each`` says so, as the next.
     smoothness_file
         FWHM of the residuals, for random field theory.
     rpv_file
@@ -122,7 +98,7 @@ def init_parametric_wf(
     dof_file
         Degrees of freedom of every voxel.
     template_files
-        Template of every contrast, with ``ari_templates``.
+        Template of every contrast, with ``templates``.
 
     Outputs
     -------
@@ -155,88 +131,41 @@ def init_parametric_wf(
     workflow = pe.Workflow(name=name)
     inputnode = pe.Node(IdentityInterface(fields=list(INPUTS)), name="inputnode")
     outputnode = pe.Node(IdentityInterface(fields=list(OUTPUTS)), name="outputnode")
-    each = {
-        "stat_type": list(stat_types or map(contrast_test, contrasts)),
-        "contrast_name": [name if stat_types else split_definition(name)[0] for name in contrasts],
-        "tail": list(tails or [tail] * len(contrasts)),
-    }
-    volumes = ["mask_file"] if each_mask or each_volume else []
-    volumes += ["smoothness_file"] if each_volume else []
-    nodes = [
-        pe.MapNode(
-            ThresholdMap(
-                height_control=control,
-                alpha=alpha,
-                cluster_extent=cluster_extent,
-                connectivity=connectivity,
-            ),
-            iterfield=["z_file", "stat_file", *each, *volumes],
-            name=f"threshold_{control.replace('-', '_')}",
-            mem_gb=0.5,
-        )
-        for control in height_controls
-    ]
-    for node, control in zip(nodes, height_controls, strict=True):
-        if control == "none":
-            node.inputs.threshold_z = threshold_z
-    if cluster_control is not None:
-        nodes.append(
-            pe.MapNode(
-                ClusterInference(
-                    alpha=alpha, cluster_extent=cluster_extent, connectivity=connectivity
-                ),
-                iterfield=["z_file", "stat_file", *each, *volumes],
-                name="clusters_rft",
-                mem_gb=0.5,
-            )
-        )
-        forming = {"cluster_forming_z": cluster_forming_z, "cluster_forming_p": cluster_forming_p}
-        nodes[-1].inputs.trait_set(**{k: v for k, v in forming.items() if v is not None})
-        if nonstationary:
-            workflow.connect(inputnode, "rpv_file", nodes[-1], "rpv_file")
-    fields = [f.removesuffix("s") for f in THRESHOLD_OUTPUTS]
-    joins = {
-        field: pe.Node(
-            JoinLists(len(nodes), ravel_inputs=True),
-            name=f"join_{field}",
-            run_without_submitting=True,
-        )
-        for field in fields
-    }
+    names = [text if stat_types else split_definition(text)[0] for text in contrasts]
+    stat_types = list(stat_types or map(contrast_test, contrasts))
+    tails = list(tails or [settings.tail] * len(contrasts))
+    sided = sided_thresholds(settings, stat_types, tails)
+    nodes = _inference_nodes(settings, sided, each)
+    made = [field.removesuffix("s") for field in THRESHOLD_OUTPUTS]
+    gather = pe.Node(
+        GatherResults(dict.fromkeys(THRESHOLD_OUTPUTS, len(nodes))),
+        name="gather",
+        run_without_submitting=True,
+    )
     maps = [("z_files", "z_file"), ("stat_files", "stat_file")]
     whole = [(f, f) for f in ("mask_file", "smoothness_file", "dof_file")]
-    for number, node in enumerate(nodes, start=1):
-        node.inputs.trait_set(**each)
+    for place, node in enumerate(nodes, start=1):
+        node.inputs.trait_set(stat_type=stat_types, contrast_name=names)
         workflow.connect(
             [
                 (inputnode, node, maps + whole),
-                *((node, joins[f], [(f, f"in{number}")]) for f in fields),
+                (node, gather, [(field, f"{field}s_{place}") for field in made]),
             ]
         )
-    workflow.connect([(joins[f], outputnode, [("out", f"{f}s")]) for f in fields])
-    if ari_thresholds_z:
-        resolutions = pe.MapNode(
-            AllResolutionsInference(
-                thresholds_z=list(ari_thresholds_z),
-                alpha=alpha,
-                connectivity=connectivity,
-                cluster_extent=cluster_extent,
-            ),
-            iterfield=[
-                *("z_file", "stat_type", "tail"),
-                *(["template_file"] if ari_templates else []),
-                *volumes[:1],
-            ],
-            name="resolutions",
-            mem_gb=0.5,
-        )
-        resolutions.inputs.tail = each["tail"]
+    if settings.nonstationary:
+        workflow.connect(inputnode, "rpv_file", nodes[-1], "rpv_file")
+    workflow.connect([(gather, outputnode, [(field, field) for field in THRESHOLD_OUTPUTS])])
+    if settings.ari_thresholds_z:
+        resolutions = _resolutions(settings, each, templates)
+        resolutions.inputs.tail = [
+            side_tested(tail, stat) for tail, stat in zip(tails, stat_types, strict=True)
+        ]
         # Of signs it knows those of t, which z has too.
-        resolutions.inputs.stat_type = ["F" if s == "F" else "t" for s in each["stat_type"]]
-        if ari_templates:
+        resolutions.inputs.stat_type = ["F" if stat == "F" else "t" for stat in stat_types]
+        if templates:
             workflow.connect(inputnode, "template_files", resolutions, "template_file")
-        if ari_atlases:
-            resolutions.inputs.atlases = list(ari_atlases)
+        if atlases:
+            resolutions.inputs.atlases = list(atlases)
         workflow.connect(
             [
                 (inputnode, resolutions, [("z_files", "z_file"), ("mask_file", "mask_file")]),
@@ -244,3 +173,52 @@ def init_parametric_wf(
             ]
         )
     return workflow
+
+
+_ITEMS = ("z_file", "stat_file", "stat_type", "contrast_name", "tail")
+
+
+def _inference_nodes(settings, sided, each):
+    """Return a node a threshold, that of the cluster control last."""
+    extent = {
+        "cluster_extent": settings.cluster_extent,
+        "connectivity": settings.connectivity,
+    }
+    nodes, names = [], Counter()
+    for thresholds in sided:
+        threshold = thresholds[0]
+        if threshold.control == "rft-cluster":
+            interface, name = ClusterInference(alpha=threshold.alpha, **extent), "clusters_rft"
+            forming = {f: getattr(settings, f) for f in ("cluster_forming_z", "cluster_forming_p")}
+            interface.inputs.trait_set(**{k: v for k, v in forming.items() if v is not None})
+        else:
+            interface = ThresholdMap(height_control=threshold.control, **extent)
+            if threshold.control == "none":
+                interface.inputs.threshold_z = threshold.threshold_z
+            # A height needs no alpha; that of the analysis stands in its inputs all the same.
+            interface.inputs.alpha = threshold.alpha or settings.alpha
+            name = f"threshold_{threshold.control.replace('-', '_')}"
+        names[name] += 1
+        number = f"_{names[name]}" if names[name] > 1 else ""
+        node = pe.MapNode(
+            interface, iterfield=[*_ITEMS, *each], name=f"{name}{number}", mem_gb=0.5
+        )
+        node.inputs.tail = [one.tail for one in thresholds]
+        nodes.append(node)
+    return nodes
+
+
+def _resolutions(settings, each, templates):
+    """Return the node of true discovery proportions."""
+    items = ["z_file", "stat_type", "tail", *(["template_file"] if templates else [])]
+    return pe.MapNode(
+        AllResolutionsInference(
+            thresholds_z=list(settings.ari_thresholds_z),
+            alpha=settings.alpha_of_discoveries,
+            connectivity=settings.connectivity,
+            cluster_extent=settings.cluster_extent,
+        ),
+        iterfield=[*items, *(f for f in each if f == "mask_file")],
+        name="resolutions",
+        mem_gb=0.5,
+    )

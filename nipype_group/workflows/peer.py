@@ -5,13 +5,22 @@ import json
 import nipype.pipeline.engine as pe
 from nipype.interfaces.utility import IdentityInterface
 
-from nipype_group.controls import CONTROLS, side_tested
+from nipype_group.controls import CONTROLS, Threshold, side_tested
 from nipype_group.interfaces import GroupDerivatives, PeerResults, ThresholdCorrected
 from nipype_group.interfaces.atlas_inputs import INSTALLED
-from nipype_group.interfaces.routing import JoinLists, PickItems
+from nipype_group.interfaces.routing import GatherResults
 from nipype_group.peers.files import PeerContrast
+from nipype_group.settings.analysis import PeerSettings
 from nipype_group.workflows import parametric as parametric_stage
 from nipype_group.workflows import report as report_stage
+from nipype_group.workflows.thresholded import (
+    MADE,
+    REPEATED,
+    ThresholdedMap,
+    gather_maps,
+    named_maps,
+    sided_thresholds,
+)
 
 READ = (
     "path",
@@ -46,59 +55,16 @@ OUTPUTS = (
     *parametric_stage.ARI_OUTPUTS,
     "figure_files",
 )
-# Lists of all thresholded maps: those of thresholds made here, then of the package's corrected p.
-_JOINED = ("thresholded_files", "label_files", "logp_files", "peak_logp_files", "summary_files")
 # Of p that a package corrected by permutation.
 _CONTROL_OF_COLUMN = {c.column: name for name, c in CONTROLS.items() if c.kind == "permutation"}
 
 
-class _Results:
-    """Names and kinds of all thresholded maps, known before anything runs."""
-
-    def __init__(self, contrasts, height_controls, cluster_control, tail, threshold_z):
-        controls = [*height_controls, *(["rft-cluster"] if cluster_control else [])]
-        sides = [side_tested(tail, c.stat_type) for c in contrasts]
-        made = [(i, control, side) for control in controls for i, side in enumerate(sides)]
-        self.corrected = [
-            (i, _CONTROL_OF_COLUMN[column], each.corrected_tail)
-            for i, each in enumerate(contrasts)
-            for column in each.corrected
-        ]
-        made += self.corrected
-        self.contrasts = [i for i, _, _ in made]
-        self.controls = [control for _, control, _ in made]
-        self.names = [
-            f"contrast-{contrasts[i].label}_"
-            f"desc-{CONTROLS[control].result_desc(side, threshold_z)}"
-            for i, control, side in made
-        ]
-        self.stat_types = [contrasts[i].stat_type for i in self.contrasts]
-        n_own = len(made) - len(self.corrected)
-        # Of the package's corrected p the maps hold the package's statistic.
-        self.units = ["z"] * n_own + self.stat_types[n_own:]
-        self.adjustments = [CONTROLS[control].adjusts for control in self.controls]
-
-
 def init_peer_wf(
     *,
+    settings: PeerSettings,
     contrasts: tuple,
     package: str | None = None,
     has_design: bool = False,
-    height_controls: tuple = ("fdr",),
-    alpha: float = 0.05,
-    threshold_z: float | None = None,
-    tail: str = "two-sided",
-    cluster_extent: int = 0,
-    connectivity: int = 26,
-    cluster_control: str | None = None,
-    cluster_forming_z: float | None = None,
-    cluster_forming_p: float | None = None,
-    ari_thresholds_z: tuple = (),
-    atlases: tuple | None = None,
-    space: str | None = None,
-    table_views: tuple = (),
-    viewer: bool = False,
-    figures: bool = True,
     name: str = "peer_wf",
 ) -> pe.Workflow:
     """Build the workflow that reports results of another package as those of a run.
@@ -110,50 +76,24 @@ def init_peer_wf(
         .. workflow::
 
             from nipype_group.peers.files import PeerContrast
+            from nipype_group.settings import PeerSettings
             from nipype_group.workflows import init_peer_wf
             wf = init_peer_wf(
+                settings=PeerSettings(),
                 contrasts=(PeerContrast("age", "age", "t", "t", ("p_fwe_voxel",)),),
                 package="FSL",
             )
 
     Parameters
     ----------
+    settings : PeerSettings
+        Inference and report; rft needs the smoothness.
     contrasts : tuple of PeerContrast
         What `peer_contrasts` tells of the results.
     package : str, optional
         What made them.
     has_design : bool
         Whether the design is known.
-    height_controls : tuple of str
-        Thresholds, names of height controls; rft needs the smoothness.
-    alpha : float
-        Error rate of all of them, and of the package's corrected p.
-    threshold_z : float, optional
-        Height with "none".
-    tail : {"two-sided", "positive", "negative"}
-        Side tested; F contrasts are tested on their upper side.
-    cluster_extent : int
-        Smallest cluster kept by the height thresholds, in voxels.
-    connectivity : {26, 18, 6}
-        Neighbours of a voxel.
-    cluster_control : {"rft"}, optional
-        Familywise error of cluster extents by random field theory.
-    cluster_forming_z : float, optional
-        Cluster-forming threshold in z.
-    cluster_forming_p : float, optional
-        The same as uncorrected p; one of the two, default .001.
-    ari_thresholds_z : tuple of float
-        Heights of all-resolutions inference; empty for none.
-    atlases : tuple of str, optional
-        Names or files; None for the default ones, where installed; empty for none.
-    space : str, optional
-        Space of the maps.
-    table_views : tuple of str
-        Packages as whose tables those of clusters and peaks are laid out too.
-    viewer : bool
-        Whether the report holds an interactive viewer of every contrast.
-    figures : bool
-        Whether figures are drawn.
     name : str
         Name of the workflow.
 
@@ -239,62 +179,44 @@ def init_peer_wf(
     figure_files
         All figures; undefined without.
     """
-    results = _Results(contrasts, height_controls, cluster_control, tail, threshold_z)
     workflow = pe.Workflow(name=name)
     inputnode = pe.Node(IdentityInterface(fields=list(INPUTS)), name="inputnode")
     outputnode = pe.Node(IdentityInterface(fields=list(OUTPUTS)), name="outputnode")
-    read = pe.Node(PeerResults(tail=tail), name="read", mem_gb=0.5)
-    inference = {
-        "height_controls": height_controls,
-        "alpha": alpha,
-        "threshold_z": threshold_z,
-        "tail": tail,
-        "cluster_extent": cluster_extent,
-        "connectivity": connectivity,
-        "cluster_control": cluster_control,
-        "cluster_forming_z": cluster_forming_z,
-        "cluster_forming_p": cluster_forming_p,
-        "ari_thresholds_z": ari_thresholds_z,
-    }
+    tails = tuple(side_tested(settings.tail, c.stat_type) for c in contrasts)
+    corrected = _corrected_maps(settings, contrasts)
+    maps, places = named_maps(
+        _inferred_maps(settings, contrasts, tails) + corrected, [c.label for c in contrasts]
+    )
+    read = pe.Node(PeerResults(tail=settings.tail), name="read", mem_gb=0.5)
     parametric_wf = parametric_stage.init_parametric_wf(
+        settings=settings,
         contrasts=tuple(c.name for c in contrasts),
         stat_types=tuple(c.field_type for c in contrasts),
-        tails=tuple(side_tested(tail, c.stat_type) for c in contrasts),
-        each_volume=True,
-        ari_atlases=(INSTALLED,) if atlases is None else atlases,
-        **inference,
+        tails=tails,
+        each=("mask_file", "smoothness_file"),
+        atlases=(INSTALLED,) if settings.atlases is None else settings.atlases,
     )
+    there = ("masks",) + (("design",) if has_design else ())
     report_wf = report_stage.init_report_wf(
-        results=tuple(results.names),
-        stat_types=tuple(results.stat_types),
-        adjustments=tuple(results.adjustments),
-        units=tuple(results.units),
-        inferences=report_stage.fwe_inferences(results.contrasts, results.controls),
-        detailed=report_stage.strictest_first(results.names, results.controls),
-        atlases=atlases,
-        space=space,
-        alpha=alpha,
-        ari=bool(ari_thresholds_z),
-        tail=tail,
-        views=table_views,
-        figures=figures,
-        maps=False,
-        design=has_design,
-        effects=any(c.has_effect for c in contrasts),
-        each_mask=True,
+        settings=settings,
+        maps=tuple(maps),
+        tails=tuple(tails[one.contrast] for one in maps),
+        there=there + (("effects",) if any(c.has_effect for c in contrasts) else ()),
     )
     keep = pe.Node(
-        GroupDerivatives(results=results.names, views=list(table_views), viewer=viewer),
+        GroupDerivatives(
+            results=[one.name for one in maps],
+            views=list(settings.table_views),
+            viewer=settings.viewer,
+            parameters=json.dumps(settings.as_parameters()),
+        ),
         name="keep",
         mem_gb=0.5,
     )
-    keep.inputs.parameters = json.dumps(
-        {k: v for k, v in inference.items() if v not in (None, ())}
-    )
-    if space is not None:
-        keep.inputs.space = space
-    design = ("design_file", "design_json")
-    described = ("contrasts_file", *(design if has_design else ()))
+    if settings.space is not None:
+        keep.inputs.space = settings.space
+    design = ("design_file", "design_json") if has_design else ()
+    described = ("contrasts_file", *design)
     whole = [(f, f) for f in ("mask_file", "contrasts_file")]
     workflow.connect(
         [
@@ -311,21 +233,37 @@ def init_peer_wf(
             (read, keep, [(f, f) for f in (*CONTRAST_OUTPUTS, *described, "mask_file")]),
             (read, keep, [(f, f) for f in ("peer_file", "smoothness_files")]),
             (read, outputnode, [*whole, *((f, f) for f in CONTRAST_OUTPUTS)]),
-            (report_wf, outputnode, _out(*_TABLE_OUTPUTS)),
             (keep, outputnode, [(f, f) for f in ("out_files", "group_dir")]),
         ]
     )
-    _connect_report(workflow, report_wf, figures, table_views)
-    if ari_thresholds_z:
-        outputs = _out(*parametric_stage.ARI_OUTPUTS)
-        workflow.connect([(parametric_wf, keep, outputs), (parametric_wf, outputnode, outputs)])
-    sources = [(parametric_wf, {f: f"outputnode.{f}" for f in _JOINED})]
-    if results.corrected:
-        kept = {n: inference[n] for n in ("alpha", "cluster_extent", "connectivity")}
-        sources.append(_add_corrected(workflow, contrasts, results.corrected, package, kept))
-    _join_results(workflow, sources, report_wf)
-    _repeat_contrast_maps(workflow, report_wf, results.contrasts)
+    _connect_report(workflow, settings, parametric_wf, report_wf)
+    _gather(workflow, maps, places, parametric_wf, report_wf, bool(corrected))
+    if corrected:
+        _add_corrected(workflow, settings, contrasts, corrected, package)
     return workflow
+
+
+def _inferred_maps(settings, contrasts, tails):
+    """Return the maps that are thresholded here, by inference and contrast."""
+    types = [c.stat_type for c in contrasts]
+    return [
+        ThresholdedMap(i, threshold, types[i])
+        for thresholds in sided_thresholds(settings, types, tails)
+        for i, threshold in enumerate(thresholds)
+    ]
+
+
+def _corrected_maps(settings, contrasts):
+    """Return the maps thresholded by p that the package corrected."""
+    return [
+        ThresholdedMap(
+            i,
+            Threshold(_CONTROL_OF_COLUMN[column], settings.alpha, each.corrected_tail),
+            each.stat_type,
+        )
+        for i, each in enumerate(contrasts)
+        for column in each.corrected
+    ]
 
 
 def _out(*fields):
@@ -333,29 +271,58 @@ def _out(*fields):
     return [(f"outputnode.{f}", f) for f in fields]
 
 
-def _connect_report(workflow, report_wf, figures, table_views):
-    """Keep tables, figures and views."""
+def _connect_report(workflow, settings, parametric_wf, report_wf):
+    """Keep tables, figures, views and true discoveries."""
     keep, outputnode = workflow.get_node("keep"), workflow.get_node("outputnode")
-    kept = [f"{f}s" for f in (*report_stage.TABLES, *report_stage.DICTIONARIES)]
-    if figures:
-        kept += ["figure_files", "figure_indexes"]
-        workflow.connect([(report_wf, outputnode, _out("figure_files"))])
-    if table_views:
-        kept.append("view_files")
-    workflow.connect([(report_wf, keep, _out(*kept))])
+    fields = [f"{f}s" for f in (*report_stage.TABLES, *report_stage.DICTIONARIES)]
+    if settings.figures:
+        fields += ["figure_files", "figure_indexes"]
+    if settings.table_views:
+        fields.append("view_files")
+    workflow.connect(
+        [
+            (report_wf, keep, _out(*fields)),
+            (report_wf, outputnode, _out(*(f for f in fields if f in OUTPUTS))),
+        ]
+    )
+    if settings.ari_thresholds_z:
+        outputs = _out(*parametric_stage.ARI_OUTPUTS)
+        workflow.connect([(parametric_wf, keep, outputs), (parametric_wf, outputnode, outputs)])
 
 
-def _add_corrected(workflow, contrasts, corrected, package, kept):
-    """Threshold by the package's corrected p; returns a source of `_join_results`."""
-    read, index = workflow.get_node("read"), [i for i, _, _ in corrected]
+def _gather(workflow, maps, places, parametric_wf, report_wf, has_corrected):
+    """Give report and derivatives what belongs to every thresholded map, in one order."""
+    read, keep, outputnode = map(workflow.get_node, ("read", "keep", "outputnode"))
+    gather = gather_maps(maps, places, 1 + has_corrected, more=("mask_files",))
+    of_contrast = (*REPEATED, "mask_files")
+    workflow.connect(
+        [
+            (parametric_wf, gather, [(f"outputnode.{f}", f"{f}_1") for f in MADE]),
+            (read, gather, [(f, f"{f}_1") for f in of_contrast]),
+            (gather, report_wf, [(f, f"inputnode.{into}") for f, into in MADE.items()]),
+            (gather, report_wf, [(f, f"inputnode.{f}") for f in of_contrast]),
+            (gather, keep, [(f, f) for f in MADE if f != "peak_logp_files"]),
+            (gather, outputnode, [(f, f) for f in MADE if f in OUTPUTS]),
+        ]
+    )
+
+
+def _add_corrected(workflow, settings, contrasts, corrected, package):
+    """Threshold by the package's corrected p."""
+    read, gather = workflow.get_node("read"), workflow.get_node("gather")
+    index = [one.contrast for one in corrected]
     each = {
-        "control": [control for _, control, _ in corrected],
-        "tail": [side for _, _, side in corrected],
-        "stat_type": [contrasts[i].stat_type for i in index],
+        "control": [one.threshold.control for one in corrected],
+        "tail": [one.threshold.tail for one in corrected],
+        "stat_type": [one.stat_type for one in corrected],
         "contrast_name": [contrasts[i].name for i in index],
     }
     threshold_corrected = pe.MapNode(
-        ThresholdCorrected(**kept),
+        ThresholdCorrected(
+            alpha=settings.alpha,
+            cluster_extent=settings.cluster_extent,
+            connectivity=settings.connectivity,
+        ),
         iterfield=["stat_file", "mask_file", "logp_file", *each],
         name="threshold_corrected",
         mem_gb=0.5,
@@ -363,55 +330,22 @@ def _add_corrected(workflow, contrasts, corrected, package, kept):
     threshold_corrected.inputs.trait_set(**each)
     if package is not None:
         threshold_corrected.inputs.package = package
-    for field in ("stat_file", "mask_file"):
-        pick = pe.Node(PickItems(index=index), name=f"pick_{field}s", run_without_submitting=True)
-        workflow.connect(
-            [
-                (read, pick, [(f"{field}s", "inlist")]),
-                (pick, threshold_corrected, [("out", field)]),
-            ]
-        )
-    workflow.connect(read, "corrected_logp_files", threshold_corrected, "logp_file")
-    names = {f: f.removesuffix("s") for f in _JOINED if "logp" not in f}
-    return threshold_corrected, names
-
-
-def _join_results(workflow, sources, report_wf):
-    """Put the thresholded maps of all inferences into one list."""
-    read, keep, outputnode = map(workflow.get_node, ("read", "keep", "outputnode"))
-    for field in _JOINED:
-        join = pe.Node(
-            JoinLists(len(sources), ravel_inputs=True),
-            name=f"join_{field}",
-            run_without_submitting=True,
-        )
-        for number, (source, names) in enumerate(sources, start=1):
-            if field in names:
-                workflow.connect(source, names[field], join, f"in{number}")
-            else:
-                workflow.connect(read, "corrected_logp_files", join, f"in{number}")
-        # Tables list the p of peaks, the maps that are kept show what the control is about.
-        into = "inference_logp_files" if field == "logp_files" else field.removeprefix("peak_")
-        workflow.connect(join, "out", report_wf, f"inputnode.{into}")
-        if field != "peak_logp_files":
-            workflow.connect(join, "out", keep, field)
-        if field in OUTPUTS:
-            workflow.connect(join, "out", outputnode, field)
-
-
-def _repeat_contrast_maps(workflow, report_wf, contrasts):
-    """Give every thresholded map the maps of its contrast."""
-    read = workflow.get_node("read")
-    for field in (*CONTRAST_OUTPUTS, "mask_files"):
-        repeat = pe.Node(
-            PickItems(index=contrasts), name=f"repeat_{field}", run_without_submitting=True
-        )
-        workflow.connect(
-            [
-                (read, repeat, [(field, "inlist")]),
-                (repeat, report_wf, [("out", f"inputnode.{field}")]),
-            ]
-        )
+    files = {"stat_files": "stat_file", "mask_files": "mask_file"}
+    gather_corrected = pe.Node(
+        GatherResults(dict.fromkeys(files, 1), picks=dict.fromkeys(files, index)),
+        name="gather_corrected",
+        run_without_submitting=True,
+    )
+    made = [f for f in MADE if "logp" not in f]
+    workflow.connect(
+        [
+            (read, gather_corrected, [(f, f"{f}_1") for f in files]),
+            (gather_corrected, threshold_corrected, list(files.items())),
+            (read, threshold_corrected, [("corrected_logp_files", "logp_file")]),
+            (threshold_corrected, gather, [(f.removesuffix("s"), f"{f}_2") for f in made]),
+            (read, gather, [("corrected_logp_files", f"{f}_2") for f in MADE if "logp" in f]),
+        ]
+    )
 
 
 __all__ = ["PeerContrast", "init_peer_wf"]

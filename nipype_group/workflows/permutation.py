@@ -4,6 +4,7 @@ import nipype.pipeline.engine as pe
 from nipype.interfaces.utility import IdentityInterface
 
 from nipype_group.interfaces import MergePermutations, PlanPermutations, RunPermutations
+from nipype_group.settings.analysis import ShuffledSettings
 
 INPUTS = (
     "design_file",
@@ -40,32 +41,8 @@ _TEMPLATE_RANKS = 1000
 
 def init_permutation_wf(
     *,
-    n_permutations: int = 5000,
-    seed: int = 0,
-    tail: str = "two-sided",
-    statistics: tuple = ("voxel",),
-    cluster_forming_z: float | None = None,
-    cluster_forming_p: float | None = None,
-    cluster_forming_statistic: float | None = None,
-    cluster_extent: int = 0,
-    connectivity: int = 26,
-    statistic_scale: str = "statistic",
-    variance_fwhm_mm: float = 0.0,
-    shuffling: str = "auto",
-    method: str = "freedman-lane",
-    blocks: tuple = (),
-    block_exchange: str = "within",
-    variance_groups: str | None = None,
-    alpha: float = 0.05,
-    p_approximation: str = "none",
-    across_contrasts: bool = False,
-    template: str = "none",
-    early_stop: int = 0,
+    settings: ShuffledSettings,
     varying_dof: bool = False,
-    n_shards: int | None = None,
-    n_voxel_shards: int | None = None,
-    n_procs: int = 1,
-    memory_gb: float = 1.0,
     name: str = "permutation_wf",
 ) -> pe.Workflow:
     """Build the workflow of permutation inference on voxels, clusters and TFCE.
@@ -73,64 +50,17 @@ def init_permutation_wf(
     Workflow Graph
         .. workflow::
 
+            from nipype_group.settings import ShuffledSettings
             from nipype_group.workflows import init_permutation_wf
-            wf = init_permutation_wf(n_permutations=10000, statistics=("voxel", "tfce"))
+            settings = ShuffledSettings(n_permutations=10000, statistics=("voxel", "tfce"))
+            wf = init_permutation_wf(settings=settings)
 
     Parameters
     ----------
-    n_permutations : int
-        Shuffles beside the unshuffled one.
-    seed : int
-        Decides which shuffles are drawn.
-    tail : {"two-sided", "positive", "negative"}
-        Side tested; F contrasts on their upper side.
-    statistics : tuple of str
-        voxel, and any of extent, mass, tfce.
-    cluster_forming_z : float, optional
-        Cluster-forming threshold as z.
-    cluster_forming_p : float, optional
-        The same as p of the tail; default .001.
-    cluster_forming_statistic : float, optional
-        The same in units of t, F or pseudo-t; one of the three.
-    cluster_extent : int
-        Smallest cluster kept, in voxels.
-    connectivity : {26, 18, 6}
-        Neighbours in a cluster.
-    statistic_scale : {"statistic", "z"}
-        Whether mass and TFCE run on the statistic or its z.
-    variance_fwhm_mm : float
-        FWHM by which variance maps are smoothed (pseudo-t); 0 for none.
-    shuffling : {"auto", "permute", "flip", "both"}
-        Kind of shuffling; "auto" takes what each contrast demands.
-    method : str
-        What a shuffle does to the nuisance.
-    blocks : tuple of str
-        Columns of the observations, outermost first, or a table as PALM's -eb.
-    block_exchange : {"within", "whole", "both"}
-        Whether maps exchange within blocks, blocks as wholes, or both.
-    variance_groups : str, optional
-        Column of groups that have a variance of their own.
-    alpha : float
-        Familywise error rate of the masked maps.
-    p_approximation : {"none", "gpd", "gamma"}
-        Tail of the null distributions: counted, or a fitted curve.
-    across_contrasts : bool
-        Whether all contrasts of a family are corrected together.
-    template : {"none", "simes", "learned"}
-        Template of true discovery proportions to calibrate.
-    early_stop : int
-        Stop a voxel once so many shuffles reach it: uncorrected p and their false discovery rate
-        alone; 0 for never.
+    settings : ShuffledSettings
+        How shuffles are made, split and tested; an `AnalysisSettings` too.
     varying_dof : bool
         Whether maps lack voxels of the mask: everything is tested on z.
-    n_shards : int, optional
-        Shards of each family; default: shards of a fixed size.
-    n_voxel_shards : int, optional
-        Parts of the mask that each of these is split into, where voxels alone are tested.
-    n_procs : int
-        Threads of a shard.
-    memory_gb : float
-        10^9 bytes of a shard for data kept between shuffles.
     name : str
         Name of the workflow.
 
@@ -197,52 +127,21 @@ def init_permutation_wf(
     workflow = pe.Workflow(name=name)
     inputnode = pe.Node(IdentityInterface(fields=list(INPUTS)), name="inputnode")
     outputnode = pe.Node(IdentityInterface(fields=list(OUTPUTS)), name="outputnode")
-    plan = pe.Node(
-        PlanPermutations(
-            n_permutations=n_permutations,
-            seed=seed,
-            tail=tail,
-            statistics=list(statistics),
-            connectivity=connectivity,
-            statistic_scale=statistic_scale,
-            variance_fwhm_mm=variance_fwhm_mm,
-            shuffling=shuffling,
-            method=method,
-            block_exchange=block_exchange,
-            n_top=_TEMPLATE_RANKS if template != "none" else 0,
-            early_stop=early_stop,
-            varying_dof=varying_dof,
-            across_contrasts=across_contrasts,
-        ),
-        name="plan",
-        mem_gb=0.3,
-    )
-    optional = {
-        "cluster_forming_z": cluster_forming_z,
-        "cluster_forming_p": cluster_forming_p,
-        "cluster_forming_statistic": cluster_forming_statistic,
-        "blocks": list(blocks) or None,
-        "variance_groups": variance_groups,
-        "n_shards": n_shards,
-        "n_voxel_shards": n_voxel_shards,
-        # A fitted tail reaches below the shuffles.
-        "alpha": alpha if p_approximation == "none" else None,
-    }
-    plan.inputs.trait_set(**{k: v for k, v in optional.items() if v is not None})
+    plan = _plan(settings, varying_dof)
     run = pe.MapNode(
-        RunPermutations(memory_gb=memory_gb),
+        RunPermutations(memory_gb=settings.memory_gb),
         iterfield=["family", "first", "last", "first_voxel", "last_voxel"],
         name="run",
-        n_procs=n_procs,
-        mem_gb=0.5 + memory_gb,
+        n_procs=settings.n_procs,
+        mem_gb=0.5 + settings.memory_gb,
     )
     merge = pe.Node(
         MergePermutations(
-            alpha=alpha,
-            p_approximation=p_approximation,
-            across_contrasts=across_contrasts,
-            cluster_extent=cluster_extent,
-            template=template,
+            alpha=settings.alpha_of_shuffles,
+            p_approximation=settings.p_approximation,
+            across_contrasts=settings.across_contrasts,
+            cluster_extent=settings.cluster_extent,
+            template=settings.tdp_template,
         ),
         name="merge",
         mem_gb=0.5,
@@ -265,3 +164,56 @@ def init_permutation_wf(
         ]
     )
     return workflow
+
+
+# Settings that the plan takes by their own names.
+_PLANNED = (
+    "n_permutations",
+    "seed",
+    "connectivity",
+    "statistic_scale",
+    "mass_excess",
+    "tfce_extent_power",
+    "tfce_height_power",
+    "tfce_connectivity",
+    "variance_fwhm_mm",
+    "shuffling",
+    "method",
+    "block_exchange",
+    "early_stop",
+    "across_contrasts",
+)
+
+
+def _plan(settings, varying_dof):
+    """Return the node that plans the shuffles."""
+    plan = pe.Node(
+        PlanPermutations(
+            tail=settings.tail_of_shuffles,
+            statistics=list(settings.statistics),
+            n_top=_TEMPLATE_RANKS if settings.tdp_template != "none" else 0,
+            varying_dof=varying_dof,
+            **{name: getattr(settings, name) for name in _PLANNED},
+        ),
+        name="plan",
+        mem_gb=0.3,
+    )
+    forming = {}
+    if settings.permutes_clusters:
+        forming = {
+            "cluster_forming_z": settings.cluster_forming_z,
+            "cluster_forming_p": settings.cluster_forming_p,
+            "cluster_forming_statistic": settings.cluster_forming_statistic,
+        }
+    optional = {
+        **forming,
+        "tfce_steps": settings.tfce_steps,
+        "blocks": list(settings.blocks) or None,
+        "variance_groups": settings.variance_groups,
+        "n_shards": settings.n_shards,
+        "n_voxel_shards": settings.n_voxel_shards if settings.n_voxel_shards > 1 else None,
+        # A fitted tail reaches below the shuffles.
+        "alpha": settings.alpha_of_shuffles if settings.p_approximation == "none" else None,
+    }
+    plan.inputs.trait_set(**{k: v for k, v in optional.items() if v is not None})
+    return plan

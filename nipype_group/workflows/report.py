@@ -3,10 +3,11 @@
 import nipype.pipeline.engine as pe
 from nipype.interfaces.utility import IdentityInterface
 
-from nipype_group.controls import CONTROLS, strictness
+from nipype_group.choices import NO_ATLAS
 from nipype_group.interfaces import AtlasReport, MapQuality, PlotResults, RegionModels
-from nipype_group.interfaces.atlas_inputs import NO_ATLAS
-from nipype_group.interfaces.routing import JoinLists
+from nipype_group.interfaces.routing import GatherResults
+from nipype_group.settings.analysis import PeerSettings
+from nipype_group.workflows.thresholded import fwe_inferences, strictest_first
 
 # Fields of every thresholded map, as inputs of the workflow and of AtlasReport.
 PER_RESULT = {
@@ -59,71 +60,13 @@ OUTPUTS = (
 )
 
 
-def fwe_inferences(contrasts, controls):
-    """Return COLUMN=POSITION of the familywise inferences on every map's contrast.
-
-    Parameters
-    ----------
-    contrasts : list of int
-        Number of the contrast of every thresholded map.
-    controls : list of str
-        Its control.
-
-    Returns
-    -------
-    tuple of tuple of str
-
-    Examples
-    --------
-    >>> fwe_inferences([0, 1, 0], ["fdr", "rft", "permutation"])
-    (('p_fwe_voxel=2',), ('p_fwe_rft=1',), ('p_fwe_voxel=2',))
-    """
-    columns = {name: c.column for name, c in CONTROLS.items() if c.column is not None}
-    return tuple(
-        tuple(
-            f"{column}={position}"
-            for control, column in columns.items()
-            for position, its in enumerate(contrasts)
-            if its == contrast and controls[position] == control
-        )
-        for contrast in contrasts
-    )
-
-
-def strictest_first(names, controls):
-    """Return the names of thresholded maps, those of the strictest control first.
-
-    Examples
-    --------
-    >>> strictest_first(["a", "b"], ["fdr", "permutation"])
-    ('b', 'a')
-    """
-    ranks = map(strictness, controls)
-    return tuple(name for _, name in sorted(zip(ranks, names, strict=True)))
-
-
 def init_report_wf(
     *,
-    results: tuple,
-    stat_types: tuple,
-    adjustments: tuple,
-    units: tuple,
-    inferences: tuple = (),
-    detailed: tuple = (),
-    atlases: tuple | None = None,
-    space: str | None = None,
-    alpha: float = 0.05,
-    ari: bool = False,
-    tail: str = "two-sided",
-    templates: bool = False,
-    permuted: bool = False,
+    settings: PeerSettings,
+    maps: tuple,
+    tails: tuple | None = None,
+    there: tuple = ("maps", "design", "effects"),
     regions: dict | None = None,
-    views: tuple = (),
-    figures: bool = True,
-    maps: bool = True,
-    design: bool = True,
-    effects: bool = True,
-    each_mask: bool = False,
     name: str = "report_wf",
 ) -> pe.Workflow:
     """Build the workflow that makes tables and figures of the maps, the model and the results.
@@ -131,57 +74,28 @@ def init_report_wf(
     Workflow Graph
         .. workflow::
 
-            from nipype_group.workflows import init_report_wf
-            wf = init_report_wf(
-                results=("contrast-age_desc-fdrBH",),
-                stat_types=("t",),
-                adjustments=("fdr",),
-                units=("z",),
-            )
+            from nipype_group.controls import Threshold
+            from nipype_group.settings import PeerSettings
+            from nipype_group.workflows import ThresholdedMap, init_report_wf
+            threshold = Threshold("fdr", 0.05, "positive")
+            maps = (ThresholdedMap(0, threshold, "t", "contrast-age_desc-fdrBH"),)
+            wf = init_report_wf(settings=PeerSettings(), maps=maps)
 
     Parameters
     ----------
-    results : tuple of str
-        Name of every thresholded map.
-    stat_types : tuple of {"t", "F", "z"}
-        Statistic of every thresholded map.
-    adjustments : tuple of {"none", "fwe", "fdr"}
-        What its adjusted p controls.
-    units : tuple of str
-        Symbol of the thresholded values.
-    inferences : tuple of tuple of str
-        COLUMN=POSITION of the familywise inferences on the contrast of every map.
-    detailed : tuple of str
-        Names of the maps that may be drawn in detail, strictest first: of a contrast the first
-        where anything survives.
-    atlases : tuple of str, optional
-        Names or files; None for the default ones, where installed; empty for none.
-    space : str, optional
-        Space of the maps.
-    alpha : float
-        Error rate of critical values, and of true discovery proportions.
-    ari : bool
-        Whether clusters get a true discovery proportion.
-    tail : {"two-sided", "positive", "negative"}
-        Side tested.
-    templates : bool
-        Whether calibrated templates bound true discovery proportions.
-    permuted : bool
-        Whether there are null distributions.
+    settings : PeerSettings
+        Atlases, space, tables, figures and error rates; an `AnalysisSettings` too.
+    maps : tuple of ThresholdedMap
+        All thresholded maps.
+    tails : tuple of {"two-sided", "positive", "negative"}, optional
+        Side of the contrast of every map, of its true discoveries; default: that of the settings.
+    there : tuple of str
+        What there is: "maps" of the subjects, whose quality and values at peaks are told; a
+        "design" with the weights of all contrasts, and the "effects" of all contrasts, to be
+        drawn; "masks", one of every thresholded map; "nulls", null distributions; "templates" of
+        true discovery proportions.
     regions : dict, optional
         Inputs of RegionModels, by name; None for no models of regions.
-    views : tuple of str
-        Packages as whose tables those of clusters and peaks are laid out too.
-    figures : bool
-        Whether figures are drawn.
-    maps : bool
-        Whether there are the maps of the subjects: quality and values at peaks are theirs.
-    design : bool
-        Whether there are a design and the weights of all contrasts, to be drawn.
-    effects : bool
-        Whether there is the effect of every contrast, to be drawn.
-    each_mask : bool
-        Whether every thresholded map has a mask of its own.
     name : str
         Name of the workflow.
 
@@ -210,17 +124,17 @@ def init_report_wf(
     mask_file
         Voxels tested.
     mask_files
-        Voxels tested of every thresholded map, with ``each_mask``.
+        Voxels tested of every thresholded map, where ``there`` are masks.
     model_mask_file
         Voxels analysed, over which the quality of the maps is told.
     template_files
-        Template of every thresholded map, with ``templates``.
+        Template of every thresholded map, where ``there`` are templates.
     contrast_z_files
         z of every contrast.
     contrast_effect_files
         Its effect.
     nulldist_files
-        Null distributions of every contrast, with ``permuted``.
+        Null distributions of every contrast, where ``there`` are nulls.
     stack_file
         4D maps.
     observations
@@ -255,7 +169,7 @@ def init_report_wf(
     view_files
         Tables as other packages lay them out: all of a thresholded map, then of the next.
     quality_file
-        Quality of every map; undefined without ``maps``, as the next.
+        Quality of every map; undefined without maps, as the next.
     quality_json
         Its dictionary.
     regions_files
@@ -278,6 +192,21 @@ def init_report_wf(
     workflow = pe.Workflow(name=name)
     inputnode = pe.Node(IdentityInterface(fields=list(INPUTS)), name="inputnode")
     outputnode = pe.Node(IdentityInterface(fields=list(OUTPUTS)), name="outputnode")
+    workflow.add_nodes([inputnode, outputnode])
+    _add_tables(workflow, settings, maps, tails, there)
+    if "maps" in there:
+        _add_quality(workflow, settings.figures)
+    if regions is not None:
+        _add_regions(workflow, settings, regions)
+    if settings.figures:
+        _add_figures(workflow, settings, maps, there)
+    return workflow
+
+
+def _add_tables(workflow, settings, maps, tails, there):
+    """Add the tables of every thresholded map."""
+    inputnode, outputnode = workflow.get_node("inputnode"), workflow.get_node("outputnode")
+    ari, templates = bool(settings.ari_thresholds_z), "templates" in there
     tables = pe.MapNode(
         AtlasReport(),
         iterfield=[
@@ -286,66 +215,39 @@ def init_report_wf(
             "adjustment",
             "inferences",
             *(["template_file"] if templates else []),
-            *(["mask_file"] if each_mask else []),
+            *(["mask_file"] if "masks" in there else []),
+            *(["tail"] if ari else []),
         ],
         name="tables",
         mem_gb=1.2,
     )
-    tables.inputs.stat_type, tables.inputs.adjustment = list(stat_types), list(adjustments)
-    tables.inputs.inferences = [list(i) for i in inferences] or [[]] * len(results)
-    if views:
-        tables.inputs.views = list(views)
-    if atlases is not None:
-        tables.inputs.atlases = list(atlases) or [NO_ATLAS]
-    if space is not None:
-        tables.inputs.space = space
+    tables.inputs.stat_type = [one.stat_type for one in maps]
+    tables.inputs.adjustment = [one.control.adjusts for one in maps]
+    tables.inputs.inferences = [list(found) for found in fwe_inferences(maps)]
+    if settings.table_views:
+        tables.inputs.views = list(settings.table_views)
+    if settings.atlases is not None:
+        tables.inputs.atlases = list(settings.atlases) or [NO_ATLAS]
+    if settings.space is not None:
+        tables.inputs.space = settings.space
     if templates:
         workflow.connect(inputnode, "template_files", tables, "template_file")
     if ari:
-        tables.inputs.trait_set(ari_alpha=alpha, tail=tail)
-    join_views = pe.Node(
-        JoinLists(1, ravel_inputs=True), name="join_views", run_without_submitting=True
+        tables.inputs.ari_alpha = settings.alpha_of_discoveries
+        tables.inputs.tail = list(tails or [settings.tail] * len(maps))
+    gather_views = pe.Node(
+        GatherResults({"view_files": 1}), name="gather_views", run_without_submitting=True
     )
     whole = [("inference_logp_files", "inference_logp_files")]
-    searched = [("mask_files" if each_mask else "mask_file", "mask_file")]
+    searched = [("mask_files" if "masks" in there else "mask_file", "mask_file")]
     workflow.connect(
         [
             (inputnode, tables, [*PER_RESULT.items(), *whole, *searched]),
             (tables, outputnode, [(f, f"{f}s") for f in (*TABLES, *DICTIONARIES)]),
-            (tables, join_views, [("view_files", "in1")]),
-            (join_views, outputnode, [("out", "view_files")]),
+            (tables, gather_views, [("view_files", "view_files_1")]),
+            (gather_views, outputnode, [("view_files", "view_files")]),
         ]
     )
-    if maps:
-        _add_quality(workflow, figures)
-    if regions is not None:
-        _add_regions(workflow, regions, tail, alpha, ari)
-    if figures:
-        plot = pe.Node(
-            PlotResults(
-                names=list(results),
-                units=list(units),
-                detailed=list(detailed or results),
-                detail_first=bool(detailed),
-                tail=tail,
-                alpha=alpha,
-            ),
-            name="plot",
-            mem_gb=1.0,
-        )
-        if space is not None:
-            plot.inputs.space = space
-        left_out = set() if permuted else {"nulldist_files"}
-        left_out |= set() if effects else {"contrast_effect_files"}
-        shown = ["thresholded_files", *(MAPS if maps else ())]
-        shown += DESIGN if design else DESIGN[2:]
-        drawn = [
-            *((f, f) for f in shown),
-            *((f, name) for f, name in PER_CONTRAST.items() if f not in left_out),
-            ("mask_file", "mask_file"),
-        ]
-        _add_figures(workflow, plot, drawn, maps)
-    return workflow
 
 
 def _add_quality(workflow, figures):
@@ -361,12 +263,16 @@ def _add_quality(workflow, figures):
     )
 
 
-def _add_regions(workflow, settings, tail, alpha, ari):
+def _add_regions(workflow, settings, chosen):
     """Add the models of regions."""
     inputnode, outputnode = workflow.get_node("inputnode"), workflow.get_node("outputnode")
-    regions = pe.Node(RegionModels(tail=tail, alpha=alpha, **settings), name="regions", mem_gb=1.2)
-    if ari:
-        regions.inputs.ari_alpha = alpha
+    regions = pe.Node(
+        RegionModels(tail=settings.tail, alpha=settings.alpha, **chosen),
+        name="regions",
+        mem_gb=1.2,
+    )
+    if settings.ari_thresholds_z:
+        regions.inputs.ari_alpha = settings.alpha_of_discoveries
         workflow.connect(inputnode, "contrast_z_files", regions, "z_files")
     given = [(f, f) for f in ("mask_file", "shuffles_file", *MAPS, *DESIGN)]
     workflow.connect(
@@ -374,38 +280,48 @@ def _add_regions(workflow, settings, tail, alpha, ari):
     )
 
 
-def _add_figures(workflow, plot, drawn, maps):
-    """Add the figures of results and model, and join them with those of quality."""
+def _add_figures(workflow, settings, maps, there):
+    """Add the figures of results and model, and gather them with those of quality."""
     inputnode, outputnode, tables = map(workflow.get_node, ("inputnode", "outputnode", "tables"))
+    plot = pe.Node(
+        PlotResults(
+            names=[one.name for one in maps],
+            units=[one.unit for one in maps],
+            detailed=list(strictest_first(maps)),
+            detail_first=True,
+            tail=settings.tail_of_shuffles,
+            alpha=settings.alpha_of_shuffles,
+        ),
+        name="plot",
+        mem_gb=1.0,
+    )
+    if settings.space is not None:
+        plot.inputs.space = settings.space
+    absent = set() if "nulls" in there else {"nulldist_files"}
+    absent |= set() if "effects" in there else {"contrast_effect_files"}
+    shown = ["thresholded_files", "mask_file", *(MAPS if "maps" in there else ())]
+    shown += DESIGN if "design" in there else DESIGN[2:]
+    drawn = [
+        *((f, f) for f in shown),
+        *((f, name) for f, name in PER_CONTRAST.items() if f not in absent),
+    ]
+    sources = {"figure_files": 1, "figure_indexes": 1}
+    if "maps" in there:
+        sources = {"figure_files": 1 + len(_QUALITY_FIGURES), "figure_indexes": 2}
+    gather_figures = pe.Node(
+        GatherResults(sources), name="gather_figures", run_without_submitting=True
+    )
     workflow.connect(
         [
             (inputnode, plot, drawn),
             (tables, plot, [(f, f"{f}s") for f in ("clusters_file", "peaks_file")]),
             (plot, outputnode, [("peak_values_files", "peak_values_files")]),
+            (plot, gather_figures, [("figure_files", "figure_files_1")]),
+            (plot, gather_figures, [("index_file", "figure_indexes_1")]),
+            (gather_figures, outputnode, [(f, f) for f in sources]),
         ]
     )
-    if maps:
-        _join_figures(workflow, plot)
-        return
-    own = [("figure_files", "figure_files"), ("index_file", "figure_indexes")]
-    workflow.connect([(plot, outputnode, own)])
-
-
-def _join_figures(workflow, plot):
-    """Put the figures of results and of quality into one list."""
-    quality, outputnode = workflow.get_node("quality"), workflow.get_node("outputnode")
-    join_figures = pe.Node(
-        JoinLists(1 + len(_QUALITY_FIGURES)), name="join_figures", run_without_submitting=True
-    )
-    join_indexes = pe.Node(JoinLists(2), name="join_indexes", run_without_submitting=True)
-    drawn = [(f, f"in{i}") for i, f in enumerate(_QUALITY_FIGURES, start=2)]
-    workflow.connect(
-        [
-            (plot, join_figures, [("figure_files", "in1")]),
-            (quality, join_figures, drawn),
-            (plot, join_indexes, [("index_file", "in1")]),
-            (quality, join_indexes, [("index_file", "in2")]),
-            (join_figures, outputnode, [("out", "figure_files")]),
-            (join_indexes, outputnode, [("out", "figure_indexes")]),
-        ]
-    )
+    if "maps" in there:
+        of_quality = [(f, f"figure_files_{i}") for i, f in enumerate(_QUALITY_FIGURES, start=2)]
+        of_quality.append(("index_file", "figure_indexes_2"))
+        workflow.connect([(workflow.get_node("quality"), gather_figures, of_quality)])

@@ -4,15 +4,18 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
 
+DOCS_EXTENSIONS = Path(__file__).parents[2] / "docs" / "_ext"
 MODULE = '''
 import numpy as np
 
 from nipype_group.controls import Control
+from nipype_group.settings.records import Record, record, setting
 from nipype_group.stats.estimators import Estimator
 from nipype_group.stats.linear.least_squares import fit_by_pattern
 
@@ -27,6 +30,16 @@ def halved(model, read, n_voxels):
     return fit_by_pattern(model, lambda *span: read(*span) / 2, n_voxels)
 
 
+@record
+class Colours(Record):
+    """A setting of another package."""
+
+    name = "colours"
+    hue: str = setting(
+        "warm", "hue of its figures", option="--hue", choices=("warm", "cold"), group="report"
+    )
+
+
 CONTROL = Control("twice", "madeUpTwice", "fwe", "made-up error, twice p", "for a made-up error",
                   adjust=twice)
 ESTIMATOR = Estimator("HALF", "least squares of half the values", halved)
@@ -36,6 +49,8 @@ ENTRY_POINTS = """\
 twice = made_up:CONTROL
 [nipype_group.estimators]
 half = made_up:ESTIMATOR
+[nipype_group.settings]
+colours = made_up:Colours
 """
 
 
@@ -61,19 +76,35 @@ def extended(tmp_path):
     return run
 
 
-@pytest.mark.parametrize("first", ["controls", "stats.estimators"])
+@pytest.mark.parametrize("first", ["controls", "stats.estimators", "settings.records"])
 def test_another_package_may_import_what_looks_for_it(extended, first):
     code = (
         f"from nipype_group.{first} import *\nfrom nipype_group.controls import CONTROLS\n"
         "list(CONTROLS)\nfrom nipype_group.stats.estimators import ESTIMATORS\n"
-        "print('twice' in CONTROLS, 'HALF' in ESTIMATORS)"
+        "from nipype_group.settings import AnalysisSettings as S\n"
+        "print('twice' in CONTROLS, 'HALF' in ESTIMATORS, hasattr(S, 'hue'))"
     )
-    assert extended(code=code).stdout == "True True\n"
+    assert extended(code=code).stdout == "True True True\n"
+
+
+def test_the_table_of_settings_lists_what_another_package_brings(extended):
+    code = (
+        f"import sys; sys.path.insert(0, {str(DOCS_EXTENSIONS)!r})\n"
+        "from unittest import mock; import package_docs\n"
+        "print(*package_docs.SettingsTable.lines(mock.Mock()), sep='\\n')"
+    )
+    shown = extended(code=code).stdout
+    assert "``--hue``" in shown and "hue of its figures (``warm``, ``cold``)" in shown
+
+
+def test_a_record_that_is_imported_first_is_found(extended):
+    code = "import made_up\nfrom nipype_group.settings import AnalysisSettings as S\nprint(S.hue)"
+    assert extended(code=code).stdout == "warm\n"
 
 
 def test_the_command_line_lists_what_another_package_brings(extended, command):
     shown = extended("run", "--help").stdout
-    assert "twice" in shown and "HALF" in shown
+    assert "twice" in shown and "HALF" in shown and "--hue {warm,cold}" in shown
     _, own, _ = command("run", "--help")
     assert "twice" not in own and "HALF" not in own
 
@@ -94,6 +125,7 @@ def test_a_run_uses_it_and_says_so(extended, command, small_study, tmp_path):
     ran = extended(
         "run", tmp_path / "out", *inputs, "--estimator", "HALF",
         "--height-control", "twice", "--height-control", "fdr", "--alpha", "0.2",
+        "--hue", "cold", "--save-settings", tmp_path / "settings.json",
     )  # fmt: skip
     assert ran.returncode == 0, ran.stderr
     assert command("run", tmp_path / "own", *inputs, "--height-control", "fpr", "--alpha", "0.1")[
@@ -115,5 +147,12 @@ def test_a_run_uses_it_and_says_so(extended, command, small_study, tmp_path):
     assert sidecar["Estimator"] == "HALF"
     (page,) = group.glob("*_report.html")
     page = page.read_text()
-    for said in ("least squares of half the values", "for a made-up error", "made-up error"):
+    assert sidecar["Parameters"]["hue"] == "cold"
+    assert json.loads((tmp_path / "settings.json").read_text())["hue"] == "cold"
+    for said in (
+        "cold",
+        "least squares of half the values",
+        "for a made-up error",
+        "made-up error",
+    ):
         assert said in page

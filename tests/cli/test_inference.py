@@ -49,7 +49,7 @@ def test_help_names_all_inferences(command):
         (("--ari", "0.001"), ["0.001 looks like a p value"]),
         (("--ari", "3.1,0.05"), ["0.05 looks like a p value"]),
         (("--ari", "-3.1"), ["heights > 0", "-3.1"]),
-        (("--ari", "3.1,nan"), ["'nan' is no finite number"]),
+        (("--ari", "3.1,nan"), ["ari_thresholds_z is nan"]),
         (("--ari", "3.1,low"), ["--ari", "3.1,low"]),
         (("--height-control", "rft", "--alpha", "5"), ["alpha", "percentage (0.05)"]),
         (("--height-control", "rft", "--threshold-z", "3.1"), ["threshold_z goes with"]),

@@ -11,6 +11,7 @@ import pytest
 from nipype_group.cli import places
 from nipype_group.cli.main import build_parser
 from nipype_group.design.folders import walk
+from nipype_group.settings import AnalysisSettings
 
 # Options that name no place, or look at theirs themselves: columns and names of atlases, FSL's
 # contrasts, and files with a kind before them.
@@ -27,13 +28,8 @@ OTHER = {
         "corrected_p",
         "name",
     ),
-    *("ids_as_numbers", "mask_threshold", "zero_is_value", "min_coverage", "smooth", "on_bad_map"),
-    *("tail", "height_control", "alpha", "threshold_z", "cluster_extent", "connectivity"),
-    *("cluster_control", "cluster_forming_z", "cluster_forming_p", "cluster_forming_statistic"),
-    *("ari", "nonstationary", "space", "table_view", "permutations", "statistics", "shuffling"),
-    *("statistic_scale", "method", "block_exchange", "variance_groups", "variance_smooth"),
-    *("p_approximation", "early_stop", "across_contrasts", "tdp_template", "shards", "seed"),
-    *("voxel_shards", "memory_gb", "plugin", "plugin_args", "n_procs", "dataset", "package"),
+    *AnalysisSettings.__dataclass_fields__,
+    *("plugin", "plugin_args", "n_procs", "dataset", "package"),
     *("dof", "stat_type", "p_sides", "group_sizes", "corrected_scale", "desc"),
 }
 PLACES = {*places.EXISTING, *places.RESULTS, *places.MADE}

@@ -48,13 +48,15 @@ def test_help_names_everything(command, arguments, words):
 
 
 def test_command_as_a_process(tmp_path):
+    (tmp_path / "maps.tsv").write_text("participant_id\tmap\n")
+    maps = ["--maps", str(tmp_path / "maps.tsv"), "--formula", "1"]
     done = subprocess.run(
-        [sys.executable, "-m", "nipype_group.cli.main", "run", str(tmp_path / "out")],
+        [sys.executable, "-m", "nipype_group.cli.main", "run", str(tmp_path / "out"), *maps],
         capture_output=True,
         text=True,
     )
     assert done.returncode == 2
-    assert "arguments are required: --contrast" in done.stderr
+    assert "at least one --contrast NAME=EXPR is needed" in done.stderr
     assert not (tmp_path / "out").exists()
 
 

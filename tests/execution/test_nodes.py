@@ -12,7 +12,7 @@ from nipype.interfaces.utility import Function, IdentityInterface, Merge, Rename
 
 from nipype_group.execution import WorkflowError, run_workflow
 from nipype_group.execution.nodes import exact_text
-from nipype_group.interfaces.routing import JoinLists, PickItems
+from nipype_group.interfaces.routing import GatherResults
 
 SECRET = "a-secret-of-the-environment"
 
@@ -58,16 +58,17 @@ def passing(kind, path):
         return pe.Node(function(pass_on, "path"), name="step"), {"path": path}, "out"
     if kind == "Merge":
         return pe.Node(Merge(1), name="step"), {"in1": [path]}, "out"
-    if kind == "JoinLists":
-        return pe.Node(JoinLists(1), name="step"), {"in1": [path]}, "out"
+    if kind == "GatherResults":
+        return pe.Node(GatherResults({"out": 1}), name="step"), {"out_1": [path]}, "out"
     if kind == "Select":
         return pe.Node(Select(index=[0]), name="step"), {"inlist": [path]}, "out"
-    if kind == "PickItems":
-        return pe.Node(PickItems(index=[0]), name="step"), {"inlist": [path]}, "out"
+    if kind == "GatherResults, picked":
+        step = pe.Node(GatherResults({"out": 1}, picks={"out": [0]}), name="step")
+        return step, {"out_1": [path]}, "out"
     return pe.Node(Rename(format_string="same"), name="step"), {"in_file": path}, "out_file"
 
 
-KINDS = ("Function", "Merge", "JoinLists", "Select", "PickItems", "Rename")
+KINDS = ("Function", "Merge", "GatherResults", "Select", "GatherResults, picked", "Rename")
 
 
 def workflow_of(node, inputs, field, last):
@@ -208,7 +209,7 @@ def test_no_variable_of_the_environment_is_kept(tmp_path, monkeypatch, plugin, h
             [
                 pe.Node(CommandLine(command="true"), name="command"),
                 pe.Node(function(one), name="function"),
-                pe.Node(JoinLists(1), name="join"),
+                pe.Node(GatherResults({"out": 1}), name="join"),
                 items,
             ]
         )

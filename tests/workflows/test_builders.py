@@ -9,10 +9,18 @@ from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline.engine import MapNode, Node, Workflow
 
 from nipype_group import workflows
-from nipype_group.controls import height_controls
+from nipype_group.controls import Threshold, height_controls
 from nipype_group.peers.files import PeerContrast
+from nipype_group.settings import (
+    InferenceSettings,
+    MapsSettings,
+    ModelSettings,
+    PeerSettings,
+    ShuffledSettings,
+)
 from nipype_group.workflows import (
     AnalysisSettings,
+    ThresholdedMap,
     init_collect_wf,
     init_group_wf,
     init_model_wf,
@@ -27,12 +35,10 @@ from nipype_group.workflows.report import PER_CONTRAST, REGION_TABLES, REGIONS
 
 BUILDERS = [getattr(workflows, n) for n in workflows.__all__ if n.startswith("init_")]
 CONTRASTS = ("age=age", "diff=a - b", "main=a - b; b - c")
-REPORT = {
-    "results": ("contrast-age_desc-x", "contrast-main_desc-x"),
-    "stat_types": ("t", "F"),
-    "adjustments": ("fdr", "none"),
-    "units": ("z", "z"),
-}
+MAPS = (
+    ThresholdedMap(0, Threshold("fdr", 0.05, "two-sided"), "t", "contrast-age_desc-x"),
+    ThresholdedMap(1, Threshold("fpr", 0.001, "positive"), "F", "contrast-main_desc-x"),
+)
 
 PEERS = (
     PeerContrast("a > b", "aB", "t", "z", ("p_fwe_voxel", "p_fwe_tfce"), has_weights=True),
@@ -45,17 +51,48 @@ def group(**settings):
     return init_group_wf(settings=AnalysisSettings(**{"contrasts": CONTRASTS} | settings))
 
 
+def collect(name="collect_wf", variables=None, n_procs=1, **settings):
+    return init_collect_wf(
+        settings=MapsSettings(**settings), variables=variables, n_procs=n_procs, name=name
+    )
+
+
+def model(tail="two-sided", contrasts=CONTRASTS, **settings):
+    return init_model_wf(settings=ModelSettings(contrasts=contrasts, **settings), tail=tail)
+
+
+def parametric(given=None, **settings):
+    return init_parametric_wf(
+        settings=InferenceSettings(**settings), contrasts=CONTRASTS, **given or {}
+    )
+
+
+def permutation(**settings):
+    return init_permutation_wf(settings=ShuffledSettings(**{"n_permutations": 10} | settings))
+
+
+def report(given=None, **settings):
+    return init_report_wf(settings=PeerSettings(**settings), maps=MAPS, **given or {})
+
+
+def peer(given=None, contrasts=PEERS, **settings):
+    return init_peer_wf(settings=PeerSettings(**settings), contrasts=contrasts, **given or {})
+
+
+ALL_THERE = ("maps", "design", "effects", "nulls")
+
 GRID = {
-    "collect": init_collect_wf,
-    "collect, variables": lambda: init_collect_wf(variables=("age",), on_bad_map="exclude"),
-    "collect, smooth": lambda: init_collect_wf(smoothing_fwhm_mm=(5.0,), n_procs=2),
-    "collect, smooth by axis": lambda: init_collect_wf(smoothing_fwhm_mm=(5.0, 6.0, 0.0)),
-    "collect, coverage": lambda: init_collect_wf(min_coverage=0.7),
-    "model, formula": lambda: init_model_wf(contrasts=CONTRASTS, formula="age", tail="negative"),
-    "model, table": lambda: init_model_wf(contrasts=CONTRASTS[:1]),
-    "parametric": lambda: init_parametric_wf(contrasts=CONTRASTS),
-    "parametric, all controls": lambda: init_parametric_wf(
-        contrasts=CONTRASTS,
+    "collect": collect,
+    "collect, variables": lambda: collect(variables=("age",), on_bad_map="exclude"),
+    "collect, smooth": lambda: collect(smoothing_fwhm_mm=(5.0,), n_procs=2),
+    "collect, smooth by axis": lambda: collect(smoothing_fwhm_mm=(5.0, 6.0, 0.0)),
+    "collect, coverage": lambda: collect(min_coverage=0.7),
+    "model, formula": lambda: model(formula="age", tail="negative"),
+    "model, sides": lambda: model(formula="age", contrast_tails={"age": "positive"}),
+    "model, table": lambda: model(contrasts=CONTRASTS[:1]),
+    "parametric": parametric,
+    "parametric, all controls": lambda: parametric(
+        {"atlases": ("default",)},
         height_controls=height_controls(),
         threshold_z=3.1,
         tail="positive",
@@ -65,44 +102,49 @@ GRID = {
         cluster_forming_p=0.01,
         nonstationary=True,
         ari_thresholds_z=(3.0, 4.0),
-        ari_atlases=("default",),
     ),
-    "parametric, templates": lambda: init_parametric_wf(
-        contrasts=CONTRASTS, ari_thresholds_z=(3.0,), ari_templates=True
+    "parametric, several of a control": lambda: parametric(
+        height_controls=("fdr", "fdr:.01:positive", "none:3.1", "none:2.3:negative"),
     ),
-    "permutation": init_permutation_wf,
-    "permutation, options": lambda: init_permutation_wf(
-        n_permutations=10, seed=3, tail="negative", shuffling="flip", n_shards=4, n_procs=2
+    "parametric, templates": lambda: parametric({"templates": True}, ari_thresholds_z=(3.0,)),
+    "permutation": permutation,
+    "permutation, options": lambda: permutation(
+        seed=3, tail="negative", shuffling="flip", n_shards=4, n_procs=2
     ),
-    "permutation, everything": lambda: init_permutation_wf(
+    "permutation, everything": lambda: permutation(
         statistics=("voxel", "extent", "mass", "tfce"),
         cluster_forming_p=0.01,
         connectivity=18,
         statistic_scale="z",
+        mass_excess=True,
+        tfce_steps="fsl",
         method="dekker",
         blocks=("site", "family"),
         block_exchange="both",
         p_approximation="gpd",
         across_contrasts=True,
-        template="learned",
+        ari_thresholds_z=(3.0,),
+        tdp_template="learned",
         memory_gb=0.5,
     ),
-    "permutation, own statistic": lambda: init_permutation_wf(
+    "permutation, own statistic": lambda: permutation(
         variance_groups="group", shuffling="permute"
     ),
-    "report": lambda: init_report_wf(**REPORT),
-    "report, options": lambda: init_report_wf(
-        **REPORT, atlases=("aal",), space="MNI152", ari=True, tail="positive", figures=False
+    "report": report,
+    "report, options": lambda: report(
+        atlases=("aal",),
+        space="MNI152",
+        ari_thresholds_z=(3.0,),
+        tail="positive",
+        figures=False,
     ),
-    "report, templates": lambda: init_report_wf(**REPORT, ari=True, templates=True),
-    "report, everything": lambda: init_report_wf(
-        **REPORT,
-        inferences=(("p_fwe_rft=0",),),
-        detailed=REPORT["results"],
-        ari=True,
-        permuted=True,
-        regions={"n_permutations": 100, "seed": 1},
-        views=("fsl", "spm"),
+    "report, templates": lambda: report(
+        {"there": ("maps", "design", "effects", "templates")}, ari_thresholds_z=(3.0,)
+    ),
+    "report, everything": lambda: report(
+        {"there": ALL_THERE, "regions": {"n_permutations": 100, "seed": 1}},
+        ari_thresholds_z=(3.0,),
+        table_views=("fsl", "spm"),
     ),
     "group, formula": lambda: group(formula="age + C(group)"),
     "group, table": group,
@@ -149,11 +191,16 @@ GRID = {
         space="MNI152",
         on_bad_map="exclude",
     ),
-    "peer": lambda: init_peer_wf(contrasts=PEERS[:1]),
-    "peer, everything": lambda: init_peer_wf(
-        contrasts=PEERS,
-        package="FSL",
-        has_design=True,
+    "group, thresholds of a paper": lambda: group(
+        formula="age",
+        height_controls=("fpr:.001", "bonferroni:.05:positive", "fdr:.05:positive", "fdr"),
+        ari_thresholds_z=(3.0,),
+        ari_alpha=0.01,
+        contrast_tails={"age": "positive"},
+    ),
+    "peer": lambda: peer(contrasts=PEERS[:1]),
+    "peer, everything": lambda: peer(
+        {"package": "FSL", "has_design": True},
         height_controls=height_controls(),
         threshold_z=3.1,
         cluster_control="rft",
@@ -164,7 +211,7 @@ GRID = {
         table_views=("fsl",),
         viewer=True,
     ),
-    "peer, no figures": lambda: init_peer_wf(contrasts=PEERS[1:], figures=False),
+    "peer, no figures": lambda: peer(contrasts=PEERS[1:], figures=False),
     **{
         f"analysis {name}": lambda a=analysis: init_group_wf(settings=a.settings)
         for name, analysis in ANALYSES.items()
@@ -270,7 +317,8 @@ def test_documented_outputs_are_connected_and_inputs_are_used(case):
     assert missing <= OPTIONAL.get(workflow.name, set())
     unused = fields(workflow, "inputnode") - used(workflow, "inputnode")
     without_formula = {"design_table"} if workflow.name in ("group_wf", "model_wf") else set()
-    without_formula |= {"rpv_file"} if case in ("parametric", "parametric, templates") else set()
+    if case != "parametric, all controls" and workflow.name == "parametric_wf":
+        without_formula |= {"rpv_file"}
     if "templates" not in case:
         without_formula |= {"template_files"} if workflow.name in TABLED else set()
     if workflow.name == "group_wf" and "plan_file" not in fed(workflow, "outputnode"):
@@ -349,7 +397,7 @@ def test_node_variables_are_named_after_their_nodes(builder):
 
 def test_workflow_can_be_renamed_and_repeated_in_another():
     outer = Workflow("outer")
-    inner = [init_collect_wf(name=f"{n}_wf") for n in ("first", "second")]
+    inner = [collect(f"{n}_wf") for n in ("first", "second")]
     outer.add_nodes(inner)
     names = {node.fullname for node in outer._create_flat_graph().nodes}
     assert {"outer.first_wf.collect", "outer.second_wf.collect"} <= names
@@ -370,6 +418,6 @@ def test_contrasts_and_controls_become_items_of_map_nodes():
 
 @pytest.mark.parametrize("share", [1.0, 0.7])
 def test_stack_may_lack_voxels_only_where_the_mask_allows_it(share):
-    workflow = init_collect_wf(min_coverage=share)
+    workflow = collect(min_coverage=share)
     assert workflow.get_node("mask").inputs.min_coverage == share
     assert workflow.get_node("stack").inputs.allow_missing == (share < 1)

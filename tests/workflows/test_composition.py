@@ -13,6 +13,7 @@ from nipype.pipeline.engine import Node, Workflow
 from scipy import stats
 
 from nipype_group.execution import run_workflow
+from nipype_group.settings import MapsSettings
 from nipype_group.tsv import read_tsv
 from nipype_group.workflows import AnalysisSettings, init_collect_wf, init_group_wf
 
@@ -76,7 +77,7 @@ def test_an_iterated_first_level_is_joined(example, small_study, tmp_path, plugi
 
     # What the DataSink keeps is a source of its own.
     again = collected(
-        init_collect_wf(variables=("age",)),
+        init_collect_wf(settings=MapsSettings(), variables=("age",)),
         tmp_path / "again",
         pattern=f"{out}/sink/{{subject}}/first_level/effect.nii",
         participants=str(small_study / "participants.tsv"),
@@ -97,7 +98,7 @@ def test_grabbed_files_are_a_source(small_study, tmp_path, grabber):
     labels = Node(
         Function(function=participants_of, output_names=["participant_ids"]), name="labels"
     )
-    collect_wf = init_collect_wf(variables=("age",))
+    collect_wf = init_collect_wf(settings=MapsSettings(), variables=("age",))
     collect_wf.inputs.inputnode.participants = str(small_study / "participants.tsv")
     outputnode = Node(IdentityInterface(fields=["observations"]), name="outputnode")
     study = Workflow("study", base_dir=str(tmp_path / "work"))
@@ -179,7 +180,7 @@ def test_contrasts_of_fitlins_are_conditions(fitlins, tmp_path):
 
 def test_variances_of_fitlins_come_with_the_effects(fitlins, tmp_path):
     outputs = collected(
-        init_collect_wf(),
+        init_collect_wf(settings=MapsSettings()),
         tmp_path / "work",
         bids_dir=str(fitlins),
         select=["node=subjectLevel", "contrast=go", "stat=effect"],
@@ -207,7 +208,9 @@ def test_nan_around_real_contrast_images_is_missing(shared, write_map, tmp_path)
 
         write_map(f"spm/sub-{i:02d}/con_0001.nii", values, image.affine, con)
     outputs = collected(
-        init_collect_wf(), tmp_path / "work", pattern=f"{tmp_path}/spm/{{subject}}/con_0001.nii"
+        init_collect_wf(settings=MapsSettings()),
+        tmp_path / "work",
+        pattern=f"{tmp_path}/spm/{{subject}}/con_0001.nii",
     )
     np.testing.assert_array_equal(read(outputs["mask_file"]) != 0, brain)
     assert 0 < brain.sum() < brain.size

@@ -14,6 +14,7 @@ from nipype.pipeline.engine import MapNode, Node, Workflow
 
 from nipype_group.execution import run_workflow
 from nipype_group.reporting.tables.clusters import read_table
+from nipype_group.settings import MapsSettings
 from nipype_group.tsv import read_tsv
 from nipype_group.workflows import AnalysisSettings, init_collect_wf, init_group_wf
 
@@ -279,7 +280,7 @@ def test_group_analysis_inside_a_larger_workflow(tmp_path, settings, plugin):
 
 def test_collect_alone_inside_a_larger_workflow(tmp_path):
     made = first_level()
-    collect_wf = init_collect_wf(smoothing_fwhm_mm=(5.0,))
+    collect_wf = init_collect_wf(settings=MapsSettings(smoothing_fwhm_mm=(5.0,)))
     collect_wf.inputs.inputnode.participant_ids = [f"{i:02d}" for i in range(8)]
     shape = Node(
         Function(function=stack_shape, input_names=["path"], output_names=["shape"]), name="shape"
@@ -316,7 +317,9 @@ def stack_shape(path):
     ],
 )
 def test_regions_are_permuted_or_say_why_they_are_not(chosen, why):
-    settings = AnalysisSettings(("age=age",), formula="age", n_permutations=100, **chosen)
+    settings = AnalysisSettings(
+        contrasts=("age=age",), formula="age", n_permutations=100, **chosen
+    )
     regions = init_group_wf(settings=settings).get_node("report_wf.regions").inputs
     assert regions.n_permutations == (0 if why else 100)
     assert isdefined(regions.notes) == bool(why)

@@ -13,6 +13,7 @@ from scipy import stats
 from nipype_group.execution import run_workflow
 from nipype_group.peers.files import look_up, peer_contrasts
 from nipype_group.reporting.derivatives.read import GroupFolder
+from nipype_group.settings import PeerSettings
 from nipype_group.workflows import init_peer_wf
 
 AFFINE = np.diag([4.0, 4.0, 4.0, 1.0])
@@ -57,7 +58,7 @@ def report(tmp_path):
             contrasts=peer_contrasts(found),
             package=None if found.package == "unknown" else found.package,
             has_design=found.design is not None,
-            **{"atlases": (), "figures": False} | settings,
+            settings=PeerSettings(**{"atlases": (), "figures": False} | settings),
         )
         inputs = {"mask": "mask_file", "dof": "dof", "name": "contrast_name"}
         inputs = {inputs.get(k, k): v for k, v in (single or {}).items()}

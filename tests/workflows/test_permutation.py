@@ -17,6 +17,7 @@ from nipype_group.interfaces import (
     StackMaps,
 )
 from nipype_group.permutation import plan as plan_module
+from nipype_group.settings import ShuffledSettings
 from nipype_group.workflows import init_permutation_wf
 from nipype_group.workflows.permutation import MERGE_OUTPUTS
 
@@ -51,7 +52,7 @@ def permute(inputs, tmp_path):
     """Return a function that runs the workflow; gives its outputs."""
 
     def run(work, *, plugin="Linear", **options):
-        workflow = init_permutation_wf(**options)
+        workflow = init_permutation_wf(settings=ShuffledSettings(**options))
         workflow.inputs.inputnode.trait_set(**inputs)
         return run_workflow(workflow, work_dir=tmp_path / work, plugin=plugin, n_procs=2).outputs
 

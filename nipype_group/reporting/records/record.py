@@ -11,7 +11,7 @@ import os
 import platform
 import re
 import zlib
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path, PurePosixPath
@@ -86,8 +86,8 @@ def write_provenance(
     ----------
     output_dir : path
         Top of the derivatives.
-    settings : dataclass
-        `AnalysisSettings` of the run.
+    settings : Record
+        `AnalysisSettings` or `PeerSettings` of the run.
     files : dict
         As `record_inputs` takes them.
     inputs : list of InputFile
@@ -109,10 +109,10 @@ def write_provenance(
         The file.
     """
     top = Path(output_dir).absolute()
-    values = asdict(settings)
+    values = settings.as_record()
     for name in ("blocks", "atlases"):
         # Where such files lie is told with the other inputs.
-        if values[name] is not None:
+        if values.get(name) is not None:
             values[name] = [_without_place(item) for item in values[name]]
     if installed is None:
         found = installed_images(settings.atlases)

@@ -26,8 +26,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nipype_group.controls import TAILS
-from nipype_group.stats.multiple_testing import check_alpha, check_log_p
+from nipype_group.controls import TAILS, check_alpha
+from nipype_group.stats.multiple_testing import check_log_p
 
 KINDS = ("simes", "learned")
 # Training beyond it hardly moves the quantiles in reach of alpha.

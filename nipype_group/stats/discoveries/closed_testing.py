@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nipype_group.stats.multiple_testing import check_alpha, check_log_p
+from nipype_group.controls import check_alpha
+from nipype_group.stats.multiple_testing import check_log_p
 
 # p on a bound (i p = j alpha) reach it; so do those that miss it by rounding alone.
 _ROUNDING = 1e-12

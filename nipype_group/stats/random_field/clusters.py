@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage, special, stats
 
+from nipype_group.controls import check_alpha
 from nipype_group.stats.clusters import label_clusters, neighbourhood, signs_of
-from nipype_group.stats.multiple_testing import check_alpha
 from nipype_group.stats.random_field.inference import (
     check_height,
     log_p_cluster,

@@ -7,7 +7,8 @@ one-sided, as in `nipype_group.stats.random_field.inference`.
 import numpy as np
 from scipy import optimize, special
 
-from nipype_group.stats.multiple_testing import adjust_fdr, check_alpha
+from nipype_group.controls import check_alpha
+from nipype_group.stats.multiple_testing import adjust_fdr
 from nipype_group.stats.random_field.euler import StatField, log_ec_densities
 from nipype_group.stats.random_field.inference import (
     check_height,

@@ -47,7 +47,7 @@ def results(small_study, write_map, tmp_path, monkeypatch):
     inner.parent.mkdir()
     inner.write_bytes(b"m")
     files = {"bids_dir": str(small_study), "select": ["stat=effect"], "mask_file": str(inner)}
-    settings = AnalysisSettings(("age=age",), formula="age", alpha=0.01, seed=7)
+    settings = AnalysisSettings(contrasts=("age=age",), formula="age", alpha=0.01, seed=7)
     write_provenance(
         top,
         settings=settings,

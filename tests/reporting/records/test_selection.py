@@ -55,7 +55,7 @@ def record(top, files):
     about = {"Command": "run it", "InputsSHA256": digest(inputs)}
     (top / "group" / "contrast-m_stat-t_statmap.json").write_text(json.dumps(about))
     write_provenance(
-        top, settings=AnalysisSettings(("m=intercept",), formula="1"), files=files,
+        top, settings=AnalysisSettings(contrasts=("m=intercept",), formula="1"), files=files,
         inputs=inputs, outputs=[], command="run it", command_line=["run"], execution={},
     )  # fmt: skip
 

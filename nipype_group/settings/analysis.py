@@ -1,0 +1,153 @@
+"""All settings of a group analysis, and of a report on another package's results."""
+
+from pathlib import Path
+
+from nipype_group.controls import side_tested
+from nipype_group.registry import Registry
+from nipype_group.settings.inference import InferenceSettings
+from nipype_group.settings.model import MapsSettings, ModelSettings
+from nipype_group.settings.permutation import PermutationSettings, SplitSettings
+from nipype_group.settings.records import record
+from nipype_group.settings.report import ExecutionSettings, ReportedSettings, ReportSettings
+
+# Records of settings that other packages bring; every one is a class with a name.
+OTHERS = Registry("nipype_group.settings", "record of settings", ())
+
+
+@record
+class ShuffledSettings(ExecutionSettings, SplitSettings, PermutationSettings, InferenceSettings):
+    """What permutation needs: its own settings, and those of clusters and sides."""
+
+    def _check(self):
+        super()._check()
+        if self.tdp_template != "none" and not self.ari_thresholds_z:
+            raise ValueError("tdp_template goes with heights in ari_thresholds_z")
+        calibrated = (self.tail_of_shuffles, self.alpha_of_shuffles)
+        if self.tdp_template != "none" and calibrated != (self.tail, self.alpha_of_discoveries):
+            raise ValueError(
+                "tdp_template: the shuffles calibrate the true discoveries, so permutation_tail "
+                "and permutation_alpha are tail and ari_alpha"
+            )
+        self._check_forming()
+
+    def _check_forming(self):
+        from nipype_group.stats.permutation.statistics import ShuffleStatistics
+
+        forming = ()
+        if self.permutes_clusters:
+            forming = (
+                self.cluster_forming_z,
+                self.cluster_forming_p,
+                self.cluster_forming_statistic,
+            )
+        elif self.cluster_forming_statistic is not None:
+            raise ValueError("cluster_forming_statistic goes with the statistics extent or mass")
+        # Raises for statistics that do not exist or do not go with the rest.
+        ShuffleStatistics(self.statistics, self.tail_of_shuffles, *forming)
+
+    @property
+    def tail_of_shuffles(self):
+        """Side that permutation tests."""
+        return self.permutation_tail or self.tail
+
+    @property
+    def alpha_of_shuffles(self):
+        """Error rate of permutation."""
+        return self.alpha if self.permutation_alpha is None else self.permutation_alpha
+
+
+@record
+class AnalysisSettings(
+    *OTHERS.values(), ReportSettings, ShuffledSettings, ModelSettings, MapsSettings
+):
+    """Everything about a group analysis but its files."""
+
+    def _check(self):
+        super()._check()
+        if self.contrast_tails and self.n_permutations:
+            raise ValueError(
+                "contrast_tails: permutation tests all contrasts on one side; leave "
+                "contrast_tails or n_permutations out"
+            )
+        if not 0 <= self.early_stop <= self.n_permutations or (
+            self.early_stop
+            and (
+                len(self.statistics) > 1
+                or self.tdp_template != "none"
+                or self.own_statistic
+                or self.across_contrasts
+                or self.p_approximation != "none"
+            )
+        ):
+            raise ValueError(
+                f"early_stop is a number of shuffles up to {self.n_permutations}, without extent, "
+                "mass, tfce, tdp_template, variance_groups, variance_fwhm_mm, across_contrasts "
+                "and p_approximation"
+            )
+        if self.n_voxel_shards > 1:
+            self._check_voxel_shards()
+
+    def _check_voxel_shards(self):
+        from nipype_group.permutation.plan import ContrastTest
+        from nipype_group.stats.permutation.statistics import ShuffleStatistics
+
+        ContrastTest(
+            # How many voxels a template keeps of every shuffle, the mask says later.
+            ShuffleStatistics(self.statistics, n_top=int(self.tdp_template != "none")),
+            variance_fwhm_mm=self.variance_fwhm_mm,
+            early_stop=self.early_stop,
+            varying_dof=self.lacks_voxels,
+        ).check_voxel_shards()
+
+    @property
+    def own_statistic(self):
+        """Whether permutation has another statistic than the model's t and F."""
+        return self.own_variance or self.lacks_voxels
+
+    @property
+    def tails(self):
+        """Side that each contrast is tested on where a threshold has none of its own."""
+        return tuple(
+            side_tested(self.contrast_tails.get(name, self.tail), test)
+            for name, test in zip(self.contrast_names, self.tests, strict=True)
+        )
+
+    @property
+    def variables(self):
+        """Columns of the tables that model, blocks and variance groups use; None if unknown."""
+        from nipype_group.design.formula import formula_variables
+
+        names = [] if self.formula is None else formula_variables(self.formula)
+        names += [name for name in self.blocks if not Path(name).is_absolute()]
+        names += [] if self.variance_groups is None else [self.variance_groups]
+        if self.formula is None and not names:
+            return None
+        return tuple(name for name in dict.fromkeys(names) if name != "participant_id")
+
+    def as_parameters(self):
+        """Return what decides the results, for sidecars."""
+        parameters = self.as_values(results=True)
+        # Where a file lies decides nothing.
+        for name in ("blocks", "atlases"):
+            if parameters[name] is not None:
+                parameters[name] = tuple(Path(item).name for item in parameters[name])
+        return parameters
+
+
+@record
+class PeerSettings(ReportedSettings, ExecutionSettings, InferenceSettings):
+    """Everything about a report on another package's results but its files."""
+
+    def _check(self):
+        super()._check()
+        if self.nonstationary:
+            raise ValueError("nonstationary needs residuals, which another package does not leave")
+
+    def as_parameters(self):
+        """Return what decides the thresholds, for sidecars."""
+        names = InferenceSettings.__dataclass_fields__
+        return {
+            name: value
+            for name, value in self.as_values().items()
+            if name in names and value not in (None, ())
+        }

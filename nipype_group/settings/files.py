@@ -1,0 +1,187 @@
+"""Settings in a file: read, written, and described for editors."""
+
+import json
+from dataclasses import MISSING, fields
+from pathlib import Path
+
+from nipype_group.json_files import read_json
+from nipype_group.settings.analysis import AnalysisSettings
+from nipype_group.settings.records import VERSION, VERSION_NAME, about_of, default_of, nearest
+from nipype_group.whole_files import replace_text
+
+# Settings that may name files.
+_WITH_FILES = ("atlases", "blocks")
+
+
+def _kept():
+    """Return the fields that files hold: none is of the machine."""
+    return [item for item in fields(AnalysisSettings) if not about_of(item).of_machine]
+
+
+def write_settings(path, settings):
+    """Write the settings of an analysis as JSON.
+
+    Parameters
+    ----------
+    path : path
+    settings : AnalysisSettings
+
+    Raises
+    ------
+    OSError
+        Where the file cannot be written.
+    """
+    values = {item.name: getattr(settings, item.name) for item in _kept()}
+    text = json.dumps({VERSION_NAME: VERSION, **values}, indent=2)
+    replace_text(Path(path), f"{text}\n")
+
+
+def read_settings(path):
+    """Read settings from JSON.
+
+    Parameters
+    ----------
+    path : path
+        What `write_settings` wrote, or a part of it written by hand. Files of atlases and blocks
+        in it are looked for beside it.
+
+    Returns
+    -------
+    dict
+        Values by name.
+
+    Raises
+    ------
+    ValueError
+        Naming the file, where it is no JSON object or has a name or a version that is not known.
+    """
+    path = Path(path).absolute()
+    values = current_settings(read_json(path, dict), path)
+    # It is for editors.
+    values.pop("$schema", None)
+    known = [item.name for item in _kept()]
+    for name in values:
+        if name not in known:
+            raise ValueError(f"{path} has {name}, which is no setting{nearest(name, known)}")
+    return with_places(values, path.parent)
+
+
+def current_settings(values, path):
+    """Return recorded settings as this version names them.
+
+    Parameters
+    ----------
+    values : dict
+        Settings by name, with the version of their names; without one the first is meant.
+    path : path
+        Where they stand.
+
+    Returns
+    -------
+    dict
+
+    Raises
+    ------
+    ValueError
+        Where the version is newer than this one.
+    """
+    values = dict(values)
+    version = values.pop(VERSION_NAME, VERSION)
+    if type(version) is not int or not 1 <= version <= VERSION:
+        raise ValueError(
+            f"{path} has settings of version {version!r}, this version of nipype_group knows up "
+            f"to {VERSION}; install a newer one"
+        )
+    return values
+
+
+def with_places(values, folder):
+    """Return settings with absolute paths in the place of names of files.
+
+    Parameters
+    ----------
+    values : dict
+        Settings by name.
+    folder : path
+        Where relative paths start.
+
+    Returns
+    -------
+    dict
+    """
+    placed = dict(values)
+    for name in _WITH_FILES:
+        items = placed.get(name)
+        if isinstance(items, (list, tuple)):
+            # An atlas of a package has no suffix, and blocks of one item alone are a file.
+            looked_for = name == "atlases" or len(items) == 1
+            placed[name] = tuple(
+                _placed(item, folder, name == "blocks") if looked_for else item for item in items
+            )
+    return placed
+
+
+def _placed(item, folder, without_suffix):
+    if not isinstance(item, str) or not (without_suffix or Path(item).suffix):
+        return item
+    path = Path(folder, item).absolute()
+    return str(path) if path.is_file() else item
+
+
+def settings_schema():
+    """Return the JSON schema of files of settings, for editors.
+
+    Returns
+    -------
+    dict
+    """
+    from pydantic import TypeAdapter
+
+    properties = {
+        "$schema": {"type": "string", "description": "where this schema lies"},
+        VERSION_NAME: {
+            "type": "integer",
+            "const": VERSION,
+            "description": "version of the names of settings",
+        },
+    }
+    for item in _kept():
+        about = about_of(item)
+        described = TypeAdapter(item.type).json_schema()
+        for limits in _parts(described):
+            limits |= _limits(about, limits.get("type"))
+        described["description"] = about.help
+        if default_of(item) is not MISSING:
+            default = default_of(item)
+            described["default"] = list(default) if isinstance(default, tuple) else default
+        properties[item.name] = described
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Settings of a group analysis of nipype_group",
+        "type": "object",
+        "properties": properties,
+        "additionalProperties": False,
+    }
+
+
+def _parts(schema):
+    """Yield the schemas of single values in a schema."""
+    if "anyOf" in schema:
+        for part in schema["anyOf"]:
+            yield from _parts(part)
+    elif "items" in schema:
+        yield from _parts(schema["items"])
+    else:
+        yield schema
+
+
+def _limits(about, kind):
+    found = {}
+    if about.allowed is not None and kind in ("string", "integer"):
+        found["enum"] = list(about.allowed)
+    if kind in ("integer", "number"):
+        if about.least is not None:
+            found["exclusiveMinimum" if about.open_least else "minimum"] = about.least
+        if about.most is not None:
+            found["maximum"] = about.most
+    return found
