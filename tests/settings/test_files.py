@@ -42,7 +42,7 @@ def test_nothing_of_the_machine_is_kept(tmp_path):
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        ({"alpah": 0.1}, "alpah, which is no setting, did you mean alpha"),
+        ({"alphaa": 0.1}, "alphaa, which is no setting, did you mean alpha"),
         ({"n_procs": 4}, "n_procs, which is no setting"),
         ({"settings_version": 99}, "settings of version 99, .* install a newer one"),
         ({"settings_version": "1"}, "settings of version '1'"),
