@@ -36,6 +36,8 @@ _ERRORS = (
 # What a model of maps may need at most; more takes memory and time before anything can be said.
 _MOST_TERMS, _MOST_POWER, _MOST_PRODUCTS, _MOST_CELLS = 4096, 10, 50_000, 2.5e8
 _SHOWN_PARTICIPANTS = 5
+# Colons part the columns of an interaction where they stand in no brackets.
+_PART = re.compile(r"(?:\[[^\]]*\]|\([^()]*(?:\([^()]*\)[^()]*)*\)|[^:])+")
 # Text, names and other signs of a formula.
 _TOKENS = re.compile(r"`[^`]*`|'[^']*'|\"[^\"]*\"|\*\*|[^\W\d]\w*(?:\.\w+)*|\d+|\S")
 
@@ -63,6 +65,17 @@ class Coding:
     factors: dict
     sources: dict
     notes: tuple = ()
+
+
+def parts_of(column):
+    """Return the parts of a column that is a product of others.
+
+    Examples
+    --------
+    >>> parts_of("group[a:b]:log(age)")
+    ('group[a:b]', 'log(age)')
+    """
+    return tuple(_PART.findall(column))
 
 
 def _first_line(error):
@@ -392,9 +405,11 @@ def _rename(spec: ModelSpec, used):
 
 
 def _factors(levels, columns):
-    factors = {}
+    factors, parts = {}, {part for column in columns for part in parts_of(column)}
     for name, values in levels.items():
         coded = [v for v in values if f"{name}[{v}]" in columns]
+        # A factor without columns of its own, as that of levels nested in another.
+        coded = coded or [v for v in values if f"{name}[{v}]" in parts]
         if coded:
             left = [v for v in values if v not in coded]
             factors[name] = {"levels": values, "reference": left[0] if len(left) == 1 else None}

@@ -64,6 +64,11 @@ HELD = [
     (1, "0 + C(group) + C(site)", "p", "the reference level site[x]"),
     (1, "C(group) * C(site)", "p - c", "the reference level site[x]"),
     (1, "C(group) * C(site)", "y - x; z - x", "the reference level group[c]"),
+    (1, "C(group) + C(group):C(site)", "p - c", "the reference level site[x]"),
+    (1, "C(group) / C(site)", "intercept", "levels group[c] and site[x]"),
+    (1, "0 + C(group) + C(group):C(site)", "p", "the reference level site[x]"),
+    (1, "C(group) + C(site):C(group)", "p - c", "the reference level site[x]"),
+    (1, "C(site) + C(site):C(group)", "z - y", "the reference level group[c]"),
     (1, "C(group) * C(site) + age", "intercept", "levels group[c] and site[x] and at age 0 "),
     (2, f"C(group) * C(ses) + {PAIRED}", "post - pre", "the reference level group[c]"),
     (2, f"0 + C(ses) + {PAIRED}", "ses[pre]", "the reference level participant_id[sub-00]"),
@@ -85,6 +90,7 @@ NOT_HELD = [
     (1, "C(group) * age", "p - c; `group[p]:age`"),
     (1, "0 + C(group):C(site)", "`group[p]:site[x]` - `group[c]:site[x]`"),
     (1, "C(group) * C(site)", "`group[p]:site[y]`"),
+    (1, "C(group) + C(group):C(site)", "`group[p]:site[y]` - `group[c]:site[y]`"),
     (2, f"C(ses) + {PAIRED}", "post - pre"),
     (2, f"C(group) * C(ses) + {PAIRED}", "`group[p]:ses[post]`"),
 ]
@@ -128,6 +134,27 @@ def test_what_is_added_makes_it_the_mean_over_the_cells(study, others, covariate
     differences = [cells[("p", *r)] - cells[("c", *r)] for r in rest]
     assert (mean.weights @ betas).item() == pytest.approx(np.mean(differences))
     assert (contrast.weights @ betas).item() == pytest.approx(differences[0])
+
+
+@pytest.mark.parametrize("formula", ["C(group) / C(site)", "C(group) * C(site) - C(site)"])
+@pytest.mark.parametrize(
+    ("expression", "of_groups"), [("p - c", [-1, 1]), ("intercept", [0.5, 0.5])]
+)
+def test_what_is_added_to_a_nested_design_makes_it_the_mean(study, formula, expression, of_groups):
+    notes, _, _ = notes_of(study, 1, formula, expression)
+    added = re.search(r"end it with (.*`)", notes[0]).group(1)
+    again, mean, design = notes_of(study, 1, formula, f"{expression} {added}")
+    assert not [n for n in again if "holds at" in n]
+    cells = {key: np.cos(i) for i, key in enumerate(product("cp", "xyz"))}
+    rows = at(study, 1)[["group", "site"]].itertuples(index=False, name=None)
+    betas = design.model.inverse @ np.array([cells[row] for row in rows])
+    means = [np.mean([cells[(group, site)] for site in "xyz"]) for group in "cp"]
+    assert (mean.weights @ betas).item() == pytest.approx(np.dot(of_groups, means))
+
+
+def test_levels_without_columns_of_their_own_are_no_names_of_a_contrast(study):
+    with pytest.raises(ValueError, match="no column y; there are .*group.c. .reference.$"):
+        notes_of(study, 1, "C(group) + C(group):C(site)", "y - x")
 
 
 @pytest.mark.parametrize(
