@@ -19,6 +19,7 @@ _NEGLIGIBLE = 1e-8
 # Of a standard deviation: a covariate that is centered, but for maps that were left out later.
 _CENTERED = 0.1
 _SHOWN_COLUMNS = 8
+_SHOWN_PARTICIPANTS = 5
 
 
 @dataclass(frozen=True)
@@ -90,11 +91,29 @@ def dependence(weights, design, contrast):
         )
     if _takes_out_participants(design):
         return ()
+    if several := _exceptions(weights, design):
+        return (
+            f"contrast {contrast} compares maps of different participants, and {several} alone "
+            "have several maps, which are taken for independent: is a label mistyped there? If "
+            "not, give one map a participant",
+        )
     return (
         f"contrast {contrast} is within participants, and the design has no columns of theirs: "
         "maps of a participant are taken for independent, as in an unpaired test. Add "
         "C(participant_id) to the formula to compare the maps of each participant",
     )
+
+
+def _exceptions(weights, design):
+    """Name those with several maps where a contrast is mostly about people who have one."""
+    numbers = design.participant_numbers.ravel() - 1
+    several = (np.bincount(numbers) > 1)[numbers]
+    shares = np.square(multiply(weights, design.model.inverse)).sum(axis=0)
+    if shares[several].sum() >= shares[~several].sum():
+        return ""
+    names = list(dict.fromkeys(np.array(design.participants, dtype=object)[several]))
+    more = f" and {len(names) - _SHOWN_PARTICIPANTS} more" * (len(names) > _SHOWN_PARTICIPANTS)
+    return f"{', '.join(names[:_SHOWN_PARTICIPANTS])}{more}"
 
 
 def _takes_out_participants(design):

@@ -206,6 +206,18 @@ def test_a_comparison_within_participants_needs_their_columns(study, formula, ex
         assert not any("unpaired" in note or "between" in note for note in notes)
 
 
+def test_few_people_with_several_maps_are_asked_for_by_name(study):
+    labels = [f"sub-{i}" for i in range(12)]
+    # The map of a second person under the label of the first.
+    labels[1] = labels[0]
+    table = pd.DataFrame({"participant_id": labels, "group": [*"cp"] * 6})
+    design = design_from_formula("C(group)", table.assign(map="x.nii", sha256="0"), ["group"])
+    (contrast,) = build_contrasts(["x=p - c"], design)
+    (note,) = contrast.notes
+    assert "and 0 alone have several maps" in note and "mistyped" in note
+    assert "C(participant_id)" not in note
+
+
 def test_a_design_of_a_thousand_maps_is_told_in_a_moment(study):
     large = pd.DataFrame(
         [
