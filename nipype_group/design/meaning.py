@@ -179,7 +179,7 @@ def meaning(weights, design, contrast, named=()):
     if compared:
         level = "the reference level" + "s" * (len(compared) > 1)
         notes.append(f"contrast {contrast} compares with {' and '.join(compared)}, {level}")
-    return tuple(notes)
+    return (*notes, *columns.of_written_products(contrast))
 
 
 def _is_difference(product, weights):
@@ -190,6 +190,25 @@ def _is_difference(product, weights):
         return False
     sums = np.abs(own.sum(axis=1)) > _NEGLIGIBLE * np.abs(own).max(initial=0)
     return bool((sums & (product.effect == 0)).any())
+
+
+def _monomial(column):
+    """Return the powers of the names that a column multiplies; empty where it is none.
+
+    Examples
+    --------
+    >>> _monomial("I(age ** 2)"), _monomial("I(age * iq)"), _monomial("I(age + 1)")
+    ({'age': 2}, {'age': 1, 'iq': 1}, {})
+    """
+    powers = {}
+    if not (column.startswith("I(") and column.endswith(")")):
+        return {}
+    for factor in column[2:-1].replace(" ", "").replace("**", "^").split("*"):
+        name, _, power = factor.partition("^")
+        if not name.isidentifier() or not (power or "1").isdecimal():
+            return {}
+        powers[name] = powers.get(name, 0) + int(power or 1)
+    return powers
 
 
 class _Columns:
@@ -281,6 +300,32 @@ class _Columns:
         """Return the value of a covariate at which its products are 0, and those that it has."""
         values = self._covariate(name)
         return f"{name} 0 ({values.min():.4g} to {values.max():.4g} in the maps)"
+
+    def of_written_products(self, contrast):
+        """Yield where a covariate is weighed beside its square, or product, that I(...) writes."""
+        for i, column in enumerate(self.design.columns):
+            powers = _monomial(column)
+            if self.weights[:, i].any():
+                continue
+            for name in powers:
+                rest = [other for other in powers if other != name or powers[name] > 1]
+                if name not in self.design.columns or len(rest) != 1:
+                    continue
+                other = rest[0]
+                weighed = self.weights[:, self.design.columns.index(name)].any()
+                product = _Product(other, [i], np.zeros(0), True, None)
+                if not weighed or other not in self.design.columns:
+                    continue
+                if self.is_far_from_0(product):
+                    remedy = (
+                        f"poly({name}, degree={powers[name]}) has the trend over all values"
+                        if other == name
+                        else f"center({name}) * center({other}) makes it the mean"
+                    )
+                    yield (
+                        f"contrast {contrast} holds at {self.range_of(other)}, as {column} stands "
+                        f"beside {name}; {remedy}"
+                    )
 
     def advice(self, references):
         """Say, in a list, what makes of a contrast at reference levels one of their mean.

@@ -206,6 +206,25 @@ def test_a_comparison_within_participants_needs_their_columns(study, formula, ex
         assert not any("unpaired" in note or "between" in note for note in notes)
 
 
+@pytest.mark.parametrize(
+    ("formula", "expression", "where"),
+    [
+        ("age + I(age ** 2)", "age", "age 0 (21 to 54 in the maps), as I(age ** 2) stands"),
+        ("age + I(age * age) + C(group)", "-2*age", "age 0 "),
+        ("age + score + I(age * score)", "score", "age 0 (21 to 54 in the maps), as I(age * "),
+        ("age + code + I(age * code)", "age", None),
+        ("age + I(age ** 2)", "age; I(age ** 2)", None),
+        ("age + I(age ** 2)", "age + 80*`I(age ** 2)`", None),
+        ("age + I(age / 2 + score)", "age", None),
+    ],
+)
+def test_a_product_that_is_written_out_is_one(study, formula, expression, where):
+    notes, _, _ = notes_of(study, 1, formula, expression)
+    found = [note for note in notes if "holds at" in note]
+    assert not found if where is None else where in found[0]
+    assert len(found) == (where is not None)
+
+
 def test_few_people_with_several_maps_are_asked_for_by_name(study):
     labels = [f"sub-{i}" for i in range(12)]
     # The map of a second person under the label of the first.
