@@ -276,11 +276,20 @@ def _weights(terms, design, contrast):
     return [weights[c] for c in design.columns], named
 
 
+def _with_columns(design):
+    """Return the factors of a design that have columns of their own, not products alone."""
+    return {
+        factor: about
+        for factor, about in design.factors.items()
+        if any(f"{factor}[{level}]" in design.columns for level in about["levels"])
+    }
+
+
 def _resolve(name, design, contrast):
     """Find the column, factor and level that a name means."""
     meanings = [
         (f"{factor}[{level}]", factor, level)
-        for factor, about in design.factors.items()
+        for factor, about in _with_columns(design).items()
         for level in about["levels"]
         if name in (f"{factor}[{level}]", level)
     ]
@@ -308,7 +317,7 @@ def _resolve(name, design, contrast):
         )
     known = list(design.columns) + [
         f"{factor}[{about['reference']}] (reference)"
-        for factor, about in design.factors.items()
+        for factor, about in _with_columns(design).items()
         if about["reference"]
     ]
     raise ValueError(f"contrast {contrast!r}: no column {name}; there are {', '.join(known)}")

@@ -35,7 +35,9 @@ _ERRORS = (
 )  # fmt: skip
 # What a model of maps may need at most; more takes memory and time before anything can be said.
 _MOST_TERMS, _MOST_POWER, _MOST_PRODUCTS, _MOST_CELLS = 4096, 10, 50_000, 2.5e8
-_SHOWN_PARTICIPANTS = 5
+_SHOWN = 5
+# Colons part the columns of an interaction where they stand in no brackets.
+_PART = re.compile(r"(?:\[[^\]]*\]|\([^()]*(?:\([^()]*\)[^()]*)*\)|[^:])+")
 # Text, names and other signs of a formula.
 _TOKENS = re.compile(r"`[^`]*`|'[^']*'|\"[^\"]*\"|\*\*|[^\W\d]\w*(?:\.\w+)*|\d+|\S")
 
@@ -63,6 +65,17 @@ class Coding:
     factors: dict
     sources: dict
     notes: tuple = ()
+
+
+def parts_of(column):
+    """Return the parts of a column that is a product of others.
+
+    Examples
+    --------
+    >>> parts_of("group[a:b]:log(age)")
+    ('group[a:b]', 'log(age)')
+    """
+    return tuple(_PART.findall(column))
 
 
 def _first_line(error):
@@ -230,14 +243,19 @@ def _check_given(name, levels, text, table):
         raise ValueError(f"C({name}, levels=...) names {', '.join(twice)} twice")
     if left := [level for level in dict.fromkeys(text) if level not in levels]:
         rows = text.index[~text.isin(levels)]
-        who = ", ".join(str(table["participant_id"].get(i, i)) for i in rows[:_SHOWN_PARTICIPANTS])
-        more = " and others" * (len(rows) > _SHOWN_PARTICIPANTS)
+        who = _some(str(table["participant_id"].get(i, i)) for i in rows)
         raise ValueError(
-            f"C({name}, levels=...) leaves out {', '.join(left)}, the level of {len(rows)} maps "
-            f"({who}{more}): name every level, or leave these maps out of the table"
+            f"C({name}, levels=...) leaves out {_some(left)}, the level of {len(rows)} maps "
+            f"({who}): name every level, or leave these maps out of the table"
         )
     if idle := [level for level in levels if level not in set(text)]:
-        raise ValueError(f"C({name}, levels=...) names {', '.join(idle)}, which no map has")
+        raise ValueError(f"C({name}, levels=...) names {_some(idle)}, which no map has")
+
+
+def _some(texts):
+    """Return the first of many texts."""
+    texts = list(texts)
+    return ", ".join(texts[:_SHOWN]) + " and others" * (len(texts) > _SHOWN)
 
 
 def _treatment(base=None, reference=None):
@@ -392,9 +410,11 @@ def _rename(spec: ModelSpec, used):
 
 
 def _factors(levels, columns):
-    factors = {}
+    factors, parts = {}, {part for column in columns for part in parts_of(column)}
     for name, values in levels.items():
         coded = [v for v in values if f"{name}[{v}]" in columns]
+        # A factor without columns of its own, as that of levels nested in another.
+        coded = coded or [v for v in values if f"{name}[{v}]" in parts]
         if coded:
             left = [v for v in values if v not in coded]
             factors[name] = {"levels": values, "reference": left[0] if len(left) == 1 else None}

@@ -4,13 +4,13 @@ A column of a main effect, or the intercept, means what it does where the other 
 interactions are 0: at the reference level of a factor, at 0 of a covariate.
 """
 
-import re
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import combinations
 
 import numpy as np
 
+from nipype_group.design.formula import parts_of
+from nipype_group.stats.decompositions import decompose
 from nipype_group.stats.linear.least_squares import independent_rows
 from nipype_group.stats.matrix_products import multiply, residuals_of
 
@@ -19,8 +19,7 @@ _NEGLIGIBLE = 1e-8
 # Of a standard deviation: a covariate that is centered, but for maps that were left out later.
 _CENTERED = 0.1
 _SHOWN_COLUMNS = 8
-# Colons part the columns of an interaction where they stand in no brackets.
-_PART = re.compile(r"(?:\[[^\]]*\]|\([^()]*(?:\([^()]*\)[^()]*)*\)|[^:])+")
+_SHOWN_PARTICIPANTS = 5
 
 
 @dataclass(frozen=True)
@@ -92,11 +91,29 @@ def dependence(weights, design, contrast):
         )
     if _takes_out_participants(design):
         return ()
+    if several := _exceptions(weights, design):
+        return (
+            f"contrast {contrast} compares maps of different participants, and {several} alone "
+            "have several maps, which are taken for independent: is a label mistyped there? If "
+            "not, give one map a participant",
+        )
     return (
         f"contrast {contrast} is within participants, and the design has no columns of theirs: "
         "maps of a participant are taken for independent, as in an unpaired test. Add "
         "C(participant_id) to the formula to compare the maps of each participant",
     )
+
+
+def _exceptions(weights, design):
+    """Name those with several maps where a contrast is mostly about people who have one."""
+    numbers = design.participant_numbers.ravel() - 1
+    several = (np.bincount(numbers) > 1)[numbers]
+    shares = np.square(multiply(weights, design.model.inverse)).sum(axis=0)
+    if shares[several].sum() >= shares[~several].sum():
+        return ""
+    names = list(dict.fromkeys(np.array(design.participants, dtype=object)[several]))
+    more = f" and {len(names) - _SHOWN_PARTICIPANTS} more" * (len(names) > _SHOWN_PARTICIPANTS)
+    return f"{', '.join(names[:_SHOWN_PARTICIPANTS])}{more}"
 
 
 def _takes_out_participants(design):
@@ -149,7 +166,7 @@ def meaning(weights, design, contrast, named=()):
             else []
         )
         places += [columns.range_of(name) for name in covariates]
-        advice = columns.advice(list(dict.fromkeys(p.what for p in factors)))
+        advice = columns.advice({p.what: p.reference for p in factors})
         advice += [f"center({name}) in the formula makes it the mean" for name in covariates]
         notes.append(
             "; ".join([f"contrast {contrast} holds at {' and at '.join(places)}", *advice])
@@ -162,7 +179,7 @@ def meaning(weights, design, contrast, named=()):
     if compared:
         level = "the reference level" + "s" * (len(compared) > 1)
         notes.append(f"contrast {contrast} compares with {' and '.join(compared)}, {level}")
-    return tuple(notes)
+    return (*notes, *columns.of_written_products(contrast))
 
 
 def _is_difference(product, weights):
@@ -175,14 +192,31 @@ def _is_difference(product, weights):
     return bool((sums & (product.effect == 0)).any())
 
 
+def _monomial(column):
+    """Return the powers of the names that a column multiplies; empty where it is none.
+
+    Examples
+    --------
+    >>> _monomial("I(age ** 2)"), _monomial("I(age * iq)"), _monomial("I(age + 1)")
+    ({'age': 2}, {'age': 1, 'iq': 1}, {})
+    """
+    powers = {}
+    if not (column.startswith("I(") and column.endswith(")")):
+        return {}
+    for factor in column[2:-1].replace(" ", "").replace("**", "^").split("*"):
+        name, _, power = factor.partition("^")
+        if not name.isidentifier() or not (power or "1").isdecimal():
+            return {}
+        powers[name] = powers.get(name, 0) + int(power or 1)
+    return powers
+
+
 class _Columns:
     """The columns of a design by the factors and covariates that they are products of."""
 
     def __init__(self, weights, design):
         self.weights, self.design, self.model = weights, design, design.model
-        self.parts = [
-            () if name == "intercept" else tuple(_PART.findall(name)) for name in design.columns
-        ]
+        self.parts = [() if name == "intercept" else parts_of(name) for name in design.columns]
         self.of_maps, self._effects = multiply(weights, self.model.inverse), {}
 
     def products(self):
@@ -234,6 +268,8 @@ class _Columns:
             elif factor is not None and level == self.design.factors[factor]["reference"]:
                 others = [i for i, p in enumerate(self.parts) if len(p) == 1
                           and self._level(p[0])[0] == factor]  # fmt: skip
+                if not others:
+                    return None
                 values = values * (1 - self.design.matrix[:, others].sum(axis=1))
             else:
                 return None
@@ -265,9 +301,41 @@ class _Columns:
         values = self._covariate(name)
         return f"{name} 0 ({values.min():.4g} to {values.max():.4g} in the maps)"
 
-    def advice(self, factors):
-        """Say, in a list, what makes of a contrast at reference levels one of their mean."""
-        added = self.of_mean(factors)
+    def of_written_products(self, contrast):
+        """Yield where a covariate is weighed beside its square, or product, that I(...) writes."""
+        for i, column in enumerate(self.design.columns):
+            powers = _monomial(column)
+            if self.weights[:, i].any():
+                continue
+            for name in powers:
+                rest = [other for other in powers if other != name or powers[name] > 1]
+                if name not in self.design.columns or len(rest) != 1:
+                    continue
+                other = rest[0]
+                weighed = self.weights[:, self.design.columns.index(name)].any()
+                product = _Product(other, [i], np.zeros(0), True, None)
+                if not weighed or other not in self.design.columns:
+                    continue
+                if self.is_far_from_0(product):
+                    remedy = (
+                        f"poly({name}, degree={powers[name]}) has the trend over all values"
+                        if other == name
+                        else f"center({name}) * center({other}) makes it the mean"
+                    )
+                    yield (
+                        f"contrast {contrast} holds at {self.range_of(other)}, as {column} stands "
+                        f"beside {name}; {remedy}"
+                    )
+
+    def advice(self, references):
+        """Say, in a list, what makes of a contrast at reference levels one of their mean.
+
+        Parameters
+        ----------
+        references : dict of str to str
+            Factors to the levels at which it holds.
+        """
+        added, factors = self.of_mean(references), list(references)
         if added and len(added) <= _SHOWN_COLUMNS:
             weights = [(i, Fraction(w).limit_denominator(1000)) for i, w in added.items()]
             terms = " ".join(
@@ -282,29 +350,48 @@ class _Columns:
             ]
         return []
 
-    def of_mean(self, factors):
+    def of_mean(self, references):
         """Return the weights that take a row from reference levels of factors to their mean.
 
-        A column that is the effect's product with levels of several factors has the product of
-        their shares. Empty where the contrast has several rows, or the design cannot tell.
+        Empty where the contrast has several rows or weighs levels of these itself, or the design
+        cannot tell.
         """
-        if len(self.weights) > 1:
+        weighed = {part for i in np.flatnonzero(self.weights[0]) for part in self.parts[i]}
+        if len(self.weights) > 1 or any(self._level(part)[0] in references for part in weighed):
             return {}
-        added = {}
+        at_reference, at_mean = self._at_levels(references), self._at_levels(references, mean=True)
+        if at_reference is None:
+            return {}
+        found = decompose(at_reference)
+        # What says the same at the reference levels has to say the same at their mean.
+        rest = np.abs(residuals_of(found.basis, at_mean)).max()
+        of_maps = multiply(self.weights, found.inverse)
+        other = np.abs(multiply(of_maps, at_reference) - self.weights).max()
+        largest = np.abs(self.weights).max()
+        if rest > _NEGLIGIBLE * np.abs(at_mean).max() or other > _NEGLIGIBLE * largest:
+            return {}
+        added = (multiply(of_maps, at_mean) - self.weights)[0]
+        added[np.abs(added) <= _NEGLIGIBLE * largest] = 0.0
+        if not self.model.row_space.holds(self.weights + added):
+            return {}
+        return {int(i): float(added[i]) for i in np.flatnonzero(added)}
+
+    def _at_levels(self, references, mean=False):
+        """Return the design, where all maps have one level of a factor.
+
+        This is the reference; or with `mean` what is the mean over the designs of all levels. None
+        where the other parts of a product have no columns.
+        """
+        matrix = np.array(self.design.matrix)
         for i, parts in enumerate(self.parts):
-            shares = {
-                part: 1 / len(self.design.factors[factor]["levels"])
-                for part in parts
-                if (factor := self._level(part)[0]) in factors
-            }
-            total = 0.0
-            for n in range(1, len(shares) + 1):
-                for chosen in combinations(shares, n):
-                    effect = self.effect(frozenset(parts) - set(chosen))
-                    if effect is not None:
-                        total += effect[0] * np.prod([shares[part] for part in chosen])
-            if total and not self.weights[0, i]:
-                added[i] = total
-        mean = self.weights.copy()
-        mean[0, list(added)] = list(added.values())
-        return added if self.model.row_space.holds(mean) else {}
+            levels = {part: self._level(part) for part in parts}
+            own = {part: level for part, level in levels.items() if level[0] in references}
+            if own:
+                rest = self._values([part for part in parts if part not in own])
+                if rest is None:
+                    return None
+                matrix[:, i] = rest
+            for factor, level in own.values():
+                n_levels = len(self.design.factors[factor]["levels"])
+                matrix[:, i] *= 1 / n_levels if mean else level == references[factor]
+        return matrix

@@ -10,17 +10,17 @@ import pandas as pd
 from nipype_group.tsv import typed
 
 # Numbers that stand for a missing value where a program had no n/a.
-_SENTINELS = {9, 99, 999, 9999, 99999, 777, 888, 7777, 8888}
+_SENTINELS = {9, 99, 999, 9999, 99999, 77, 777, 7777, 88, 888, 8888}
 # What no one calls a level: errors of spreadsheets, and signs for nothing.
 _NOTHING = re.compile(
-    r"#(N/A|NULL!|DIV/0!|VALUE!|REF!|NAME\?|NUM!|SPILL!|CALC!)|<?NULL>?|<NA>|NaT|"
-    r"[.]+|[?]+|[-\u2010-\u2015\u2212]+|[*]+|_+",
+    r"#(N/A( N/A)?|NULL!|DIV/0!|VALUE!|REF!|NAME\?|NUM!|SPILL!|CALC!)|<?NULL>?|<NA>|NaT|-?NaN|"
+    r"-?1\.#(IND|QNAN)|[.]+|[?]+|[-\u2010-\u2015\u2212]+|[*]+|_+",
     re.IGNORECASE,
 )
 # Words for a missing value, which may be the name of a level too.
 _NO_VALUE = {
-    "none", "nil", "unknown", "unk", "missing", "not available", "not applicable", "n.a.", "n. a.",
-    "tbd", "undefined", "unspecified", "no data", "nd", "n/d", "#na",
+    "none", "nil", "unknown", "unk", "missing", "not available", "not applicable", "na", "n.a",
+    "n.a.", "n. a.", "tbd", "undefined", "unspecified", "no data", "nd", "n/d", "#na",
 }  # fmt: skip
 _DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
 _SHOWN_CELLS = 5

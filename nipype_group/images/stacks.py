@@ -250,6 +250,13 @@ def mask_notes(mask, coverage, paths, zero_is_value=False):
             f"{absent} there, most often {Path(paths[worst]).name}; --min-coverage keeps voxels "
             f"that some maps lack{remedy}"
         )
+    n_lacking = int((coverage.counts[mask] < len(paths)).sum())
+    # Brains that differ in their edges lack less.
+    if not zero_is_value and 2 * n_lacking > n_inside:
+        notes.append(
+            f"{n_lacking} of {n_inside} voxels of the mask are 0 or not finite in some "
+            "maps, which are left out there; where 0 is a value, --zero-is-value"
+        )
     return notes
 
 

@@ -17,6 +17,9 @@ _P_OF_ONE = {"p": 1.0, "1-p": 0.0, "logp": 0.0}
 # evidence: no voxel counts for more than the second.
 _LARGE_P, _LEAST_P = 0.3, 0.01
 _LOG10_CHANCE = -10.0
+# |z| that has either sign about as often, and how many of it have one sign by chance less often
+# than 1e-10; a share of all voxels, as neighbours are alike.
+_NEAR_NOTHING, _FEWEST_NEAR, _SHARE_NEAR = 0.25, 34, 0.05
 # Of extents, masses and TFCE the peak need not be the most significant: the share of voxels with
 # the largest statistic is looked at.
 _TOP_SHARE = 0.01
@@ -103,6 +106,38 @@ def check_whole(found, p, n_searched=None):
             f"looks thresholded: no uncorrected p of its {effects.size:,} voxels is above "
             f"{largest:.2g}; FDR, FWE and RFT need the whole map: give that, or, if no other "
             "voxel was searched, this as one map with a mask of just these voxels",
+        )
+
+
+def check_both_sides(found, z, n_searched=None):
+    """Refuse t and z of which one sign was taken out.
+
+    Parameters
+    ----------
+    found : FoundStatistic
+    z : array, shape (n,)
+        Of the voxels that have a value.
+    n_searched : int, optional
+        Voxels of the mask; None where there is none.
+
+    Raises
+    ------
+    MapError
+        Where many voxels are near 0 and all values are of one sign, and no mask says that these
+        are all that is searched. Two-sided p have no sign.
+    """
+    values = z[z != 0]
+    if found.stat_type == "F" or found.converted_from in _P_OF_ONE or n_searched == values.size:
+        return
+    n_near = np.count_nonzero(np.abs(values) < _NEAR_NOTHING)
+    of_one_sign = not (values < 0).any() or not (values > 0).any()
+    if of_one_sign and n_near >= max(_FEWEST_NEAR, _SHARE_NEAR * values.size):
+        kept, gone = ("below", "above") if (values < 0).any() else ("above", "below")
+        raise MapError(
+            found.stat_file,
+            f"looks cut at 0: all {values.size:,} values are {kept} it, {n_near:,} of them by a z "
+            f"below {_NEAR_NOTHING:g}; what lies {gone} is searched too: give the whole "
+            "map, or, if no other voxel was searched, this with a mask of just these voxels",
         )
 
 

@@ -7,7 +7,12 @@ from scipy import ndimage
 
 from nipype_group.controls import side_tested
 from nipype_group.images import Grid, MapError, open_image, read_mask
-from nipype_group.peers.contradictions import check_corrected, check_values, check_whole
+from nipype_group.peers.contradictions import (
+    check_both_sides,
+    check_corrected,
+    check_values,
+    check_whole,
+)
 from nipype_group.peers.dof import N_DOF, lacking_dof
 from nipype_group.stats.distributions import f_to_z, minus_log10, t_to_z, z_to_log_p
 from nipype_group.stats.map_conversions import d_to_t, log_p_to_z, r_to_t
@@ -59,7 +64,7 @@ def read_statistic(found):
     ------
     MapError
         Where a file cannot be read, is on another grid, has no voxel, holds no such statistic, or
-        only what passed a threshold.
+        only what passed a threshold or has one sign.
     ValueError
         Where the degrees of freedom are needed and unknown.
     """
@@ -75,6 +80,7 @@ def read_statistic(found):
     p = np.exp(z_to_log_p(z, side_tested("two-sided", found.stat_type)))
     searched = None if found.mask_file is None else read_mask(found.mask_file, grid)[0].sum()
     check_whole(found, p[mask], searched)
+    check_both_sides(found, z[mask], searched)
     return StatisticMaps(np.where(mask, stat, np.nan), z, p, mask, grid)
 
 

@@ -27,6 +27,7 @@ from nipype_group.stats.permutation.p_values import (
     cluster_heights,
     correct,
     fwe_p,
+    mass_ties,
     null_of_maxima,
     stepped_down,
     uncorrected,
@@ -111,7 +112,14 @@ class MergedContrast:
 
     def ties(self):
         """Return the relative difference below which heights are equal, by statistic."""
-        return self.statistics.ties(self.contrast, self.result.observed, self.as_z)
+        observed = self.result.observed
+        found = self.statistics.ties(self.contrast, observed, self.as_z)
+        if "mass" in found:
+            neighbours = neighbour_list(self.mask, self.statistics.connectivity)
+            found["mass"] = mass_ties(
+                found["mass"], observed["voxel"], self.statistics, self.contrast, neighbours
+            )
+        return found
 
     def _on_scale(self, values):
         return values | {"voxel": self.contrast.z(values["voxel"])} if self.as_z else values

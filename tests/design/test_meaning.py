@@ -64,6 +64,11 @@ HELD = [
     (1, "0 + C(group) + C(site)", "p", "the reference level site[x]"),
     (1, "C(group) * C(site)", "p - c", "the reference level site[x]"),
     (1, "C(group) * C(site)", "y - x; z - x", "the reference level group[c]"),
+    (1, "C(group) + C(group):C(site)", "p - c", "the reference level site[x]"),
+    (1, "C(group) / C(site)", "intercept", "levels group[c] and site[x]"),
+    (1, "0 + C(group) + C(group):C(site)", "p", "the reference level site[x]"),
+    (1, "C(group) + C(site):C(group)", "p - c", "the reference level site[x]"),
+    (1, "C(site) + C(site):C(group)", "z - y", "the reference level group[c]"),
     (1, "C(group) * C(site) + age", "intercept", "levels group[c] and site[x] and at age 0 "),
     (2, f"C(group) * C(ses) + {PAIRED}", "post - pre", "the reference level group[c]"),
     (2, f"0 + C(ses) + {PAIRED}", "ses[pre]", "the reference level participant_id[sub-00]"),
@@ -85,6 +90,7 @@ NOT_HELD = [
     (1, "C(group) * age", "p - c; `group[p]:age`"),
     (1, "0 + C(group):C(site)", "`group[p]:site[x]` - `group[c]:site[x]`"),
     (1, "C(group) * C(site)", "`group[p]:site[y]`"),
+    (1, "C(group) + C(group):C(site)", "`group[p]:site[y]` - `group[c]:site[y]`"),
     (2, f"C(ses) + {PAIRED}", "post - pre"),
     (2, f"C(group) * C(ses) + {PAIRED}", "`group[p]:ses[post]`"),
 ]
@@ -128,6 +134,27 @@ def test_what_is_added_makes_it_the_mean_over_the_cells(study, others, covariate
     differences = [cells[("p", *r)] - cells[("c", *r)] for r in rest]
     assert (mean.weights @ betas).item() == pytest.approx(np.mean(differences))
     assert (contrast.weights @ betas).item() == pytest.approx(differences[0])
+
+
+@pytest.mark.parametrize("formula", ["C(group) / C(site)", "C(group) * C(site) - C(site)"])
+@pytest.mark.parametrize(
+    ("expression", "of_groups"), [("p - c", [-1, 1]), ("intercept", [0.5, 0.5])]
+)
+def test_what_is_added_to_a_nested_design_makes_it_the_mean(study, formula, expression, of_groups):
+    notes, _, _ = notes_of(study, 1, formula, expression)
+    added = re.search(r"end it with (.*`)", notes[0]).group(1)
+    again, mean, design = notes_of(study, 1, formula, f"{expression} {added}")
+    assert not [n for n in again if "holds at" in n]
+    cells = {key: np.cos(i) for i, key in enumerate(product("cp", "xyz"))}
+    rows = at(study, 1)[["group", "site"]].itertuples(index=False, name=None)
+    betas = design.model.inverse @ np.array([cells[row] for row in rows])
+    means = [np.mean([cells[(group, site)] for site in "xyz"]) for group in "cp"]
+    assert (mean.weights @ betas).item() == pytest.approx(np.dot(of_groups, means))
+
+
+def test_levels_without_columns_of_their_own_are_no_names_of_a_contrast(study):
+    with pytest.raises(ValueError, match="no column y; there are .*group.c. .reference.$"):
+        notes_of(study, 1, "C(group) + C(group):C(site)", "y - x")
 
 
 @pytest.mark.parametrize(
@@ -177,6 +204,37 @@ def test_a_comparison_within_participants_needs_their_columns(study, formula, ex
     if "ses" not in formula:
         notes, _, _ = notes_of(study, 1, formula, expression)
         assert not any("unpaired" in note or "between" in note for note in notes)
+
+
+@pytest.mark.parametrize(
+    ("formula", "expression", "where"),
+    [
+        ("age + I(age ** 2)", "age", "age 0 (21 to 54 in the maps), as I(age ** 2) stands"),
+        ("age + I(age * age) + C(group)", "-2*age", "age 0 "),
+        ("age + score + I(age * score)", "score", "age 0 (21 to 54 in the maps), as I(age * "),
+        ("age + code + I(age * code)", "age", None),
+        ("age + I(age ** 2)", "age; I(age ** 2)", None),
+        ("age + I(age ** 2)", "age + 80*`I(age ** 2)`", None),
+        ("age + I(age / 2 + score)", "age", None),
+    ],
+)
+def test_a_product_that_is_written_out_is_one(study, formula, expression, where):
+    notes, _, _ = notes_of(study, 1, formula, expression)
+    found = [note for note in notes if "holds at" in note]
+    assert not found if where is None else where in found[0]
+    assert len(found) == (where is not None)
+
+
+def test_few_people_with_several_maps_are_asked_for_by_name(study):
+    labels = [f"sub-{i}" for i in range(12)]
+    # The map of a second person under the label of the first.
+    labels[1] = labels[0]
+    table = pd.DataFrame({"participant_id": labels, "group": [*"cp"] * 6})
+    design = design_from_formula("C(group)", table.assign(map="x.nii", sha256="0"), ["group"])
+    (contrast,) = build_contrasts(["x=p - c"], design)
+    (note,) = contrast.notes
+    assert "and 0 alone have several maps" in note and "mistyped" in note
+    assert "C(participant_id)" not in note
 
 
 def test_a_design_of_a_thousand_maps_is_told_in_a_moment(study):

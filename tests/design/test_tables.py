@@ -173,7 +173,7 @@ def test_numbers_among_their_like_are_no_sentinels(values):
 NOTHING = [
     "#N/A", "#n/a", "#NULL!", "#DIV/0!", "#VALUE!", "#REF!", "#NAME?", "#NUM!", "NULL", "Null",
     "<NA>", "NaT", "?", "???", ".", "..", "-", "--", "\u2013", "\u2014", "\u2212", "*", "_",
-    "-999", "999", "9999.0", "-9", "99",
+    "-999", "999", "9999.0", "-9", "99", "-88", "77", "Nan", "NAN", "#N/A N/A", "-1.#IND",
 ]  # fmt: skip
 # Names of levels, though odd.
 NAMES = ["none", "unknown", "#1", "a.", "?b", "-a", "1", "2", "90", "+", "n", "null set", "x-x"]
@@ -211,7 +211,7 @@ def test_signs_and_numbers_among_their_like_are_levels(levels):
     check_values(pd.Series(levels, name="charge"), range(len(levels)))
 
 
-@pytest.mark.parametrize("level", ["none", "Unknown", "missing", "n.a.", "NIL"])
+@pytest.mark.parametrize("level", ["none", "Unknown", "missing", "n.a.", "n.a", "Na", "NIL"])
 def test_words_for_a_missing_value_are_told(level):
     column = pd.Series([level, "low", "high"] * 2, name="dose")
     (note,) = doubts(column)

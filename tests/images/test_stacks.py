@@ -307,6 +307,27 @@ def test_voxels_lost_to_zeros_are_told(tmp_path, zero_is_value):
     assert "--zero-is-value" in notes[0]
 
 
+@pytest.mark.parametrize("zero_is_value", [False, True])
+def test_maps_of_many_zeros_are_told_where_maps_may_lack_voxels(tmp_path, zero_is_value):
+    maps = np.random.default_rng(0).integers(-1, 3, (8, 4, 5, 6)).astype(float)
+    maps[:, 0] = np.nan
+    paths = maps_of(tmp_path, maps)
+    mask, coverage = group_mask(paths, min_coverage=0.3, zero_is_value=zero_is_value)
+    notes = mask_notes(mask, coverage, paths, zero_is_value)
+    if zero_is_value:
+        assert notes == []
+        return
+    (note,) = notes
+    n_lacking = ((maps == 0).any(axis=0) & mask).sum()
+    assert f"{n_lacking} of {mask.sum()} voxels of the mask are 0" in note
+    assert "--zero-is-value" in note
+    # Edges that some maps lack are no matter.
+    maps = np.abs(maps) + 1
+    maps[0, 1] = 0
+    paths = maps_of(tmp_path, maps)
+    assert mask_notes(*group_mask(paths, min_coverage=0.3), paths) == []
+
+
 def test_a_mask_of_almost_all_that_maps_have_is_no_matter(tmp_path):
     maps = np.random.default_rng(0).normal(size=(3, 4, 5, 6)) + 5
     maps[:, 0] = 0

@@ -72,6 +72,32 @@ def test_part_of_a_map_that_passed_a_threshold(tmp_path, kind, taken_out, of):
         assert read(part, kind, mask=mask).mask.sum() == kept.sum()
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("taken_out", [0.0, np.nan])
+@pytest.mark.parametrize("kind", ["t", "z", "r", "d"])
+@pytest.mark.parametrize("of", ["noise", "effect"])
+def test_one_side_of_a_map(tmp_path, kind, taken_out, of, sign):
+    values = KINDS[kind][0](U if of == "noise" else stats.norm.sf(SMOOTH))
+    kept = BRAIN & (values * sign > 0)
+    part = save(tmp_path / "part.nii", np.where(kept, values, taken_out))
+    side = "above" if sign > 0 else "below"
+    with pytest.raises(MapError, match=rf"cut at 0: all {kept.sum()} values are {side}"):
+        read(part, kind)
+    with pytest.raises(MapError, match="cut at 0"):
+        read(part, kind, mask=save(tmp_path / "brain.nii", BRAIN))
+    mask = save(tmp_path / "kept.nii", kept)
+    assert read(part, kind, mask=mask).mask.sum() == kept.sum()
+
+
+def test_an_effect_everywhere_is_no_side(tmp_path):
+    noise = RNG.standard_normal(SHAPE)
+    strong = np.where(BRAIN, np.abs(noise + 2.5), 0)
+    assert read(save(tmp_path / "strong.nii", strong), "z").mask.sum() == BRAIN.sum()
+    # Two-sided p have no sign.
+    p = save(tmp_path / "p.nii", np.where(BRAIN, U, 0))
+    assert read(p, "p").mask.sum() == BRAIN.sum()
+
+
 def test_few_voxels_and_strong_effects_are_no_threshold(tmp_path):
     few = np.zeros(SHAPE)
     few[2, 2, :4] = 1.2, 1.9, -1.4, 2.2

@@ -272,3 +272,31 @@ def test_a_voxel_that_is_almost_fitted_widens_the_ties_of_no_other():
         assert ties[name][0] < 1e-10
         # Less than all of a height, so that no shuffle without any reaches it.
         assert 0.1 < ties[name][1] <= 0.5
+
+
+@pytest.mark.parametrize("mass_excess", [False, True])
+def test_a_voxel_that_is_almost_fitted_widens_the_ties_of_no_other_cluster(mass_excess):
+    groups = np.array([0] * 4 + [1] * 4)
+    model = LinearModel(np.eye(2)[groups], ("a", "b"))
+    scheme = ShufflingScheme("permute", tuple(groups.tolist()), exhaustive=True)
+    contrast = ShuffledContrast(partition(model, np.array([[1.0, -1]])), scheme)
+    statistics = ShuffleStatistics(
+        ("voxel", "mass"), cluster_forming_statistic=1.5, mass_excess=mass_excess
+    )
+    # Two clusters along a line, of which the second is one voxel.
+    rng = np.random.default_rng(2)
+    data = rng.standard_normal((8, 9)) * [1, 1, 1, 1, 1, 1, 1, 1, 3e-7]
+    data[:, :3] += 2.5 * groups[:, None]
+    data[:, 8] += groups
+    data[:, 5:8] = rng.standard_normal((8, 1))
+    mask = np.ones((9, 1, 1), dtype=bool)
+    (result,) = run_shuffles(lambda a, b: data[:, a:b], mask, [contrast], statistics, 0, 70)
+    merged = MergedContrast("c", "c", contrast, statistics, result, mask, GRID)
+    (corrected,), _ = correct_contrasts([merged], 0.05)
+    mass, null = corrected["mass"].heights, corrected["mass"].null
+    assert 0 < mass[0] < mass[8]
+    expected = (null >= mass[0] * (1 - 1e-9)).mean()
+    ties = merged.ties()["mass"]
+    assert ties[0] < 1e-9 and 1e-3 < ties[8] <= 0.5
+    assert corrected["mass"].p[0] == expected
+    assert corrected["mass"].p[8] == 2 / 70

@@ -7,7 +7,7 @@ import numpy as np
 from nipype_group.choices import APPROXIMATIONS
 from nipype_group.stats.multiple_testing import adjust_fdr
 from nipype_group.stats.permutation.cluster_sizes import cluster_masses
-from nipype_group.stats.permutation.methods import TIE_TOLERANCE
+from nipype_group.stats.permutation.methods import TIE_TOLERANCE, WIDEST_TIE
 from nipype_group.stats.permutation.precision import advice, p_interval
 from nipype_group.stats.permutation.statistics import SIDE_NAMES
 from nipype_group.stats.permutation.tails import TailFit, approximate_p
@@ -240,6 +240,33 @@ def cluster_heights(statistic, statistics, contrast, neighbours):
             voxels, heights, neighbours, component, statistics.excess(contrast)
         )
         found["extent"][voxels], found["mass"][voxels] = extents[labels], masses[labels]
+    return found
+
+
+def mass_ties(ties, statistic, statistics, contrast, neighbours):
+    """Return the relative difference below which masses are equal, shape (v,).
+
+    A mass rounds by the sum of what its voxels round by.
+
+    Parameters
+    ----------
+    ties : array, shape (v,)
+        Relative difference below which heights of a voxel are equal.
+    statistic, statistics, contrast, neighbours
+        As in `cluster_heights`.
+    """
+    found = np.full(len(statistic), TIE_TOLERANCE)
+    component = np.full(len(neighbours), -1, dtype=np.int32)
+    forming, excess = statistics.forming_statistic(contrast), statistics.excess(contrast)
+    for sign in statistics.signs(contrast.signed):
+        voxels = np.flatnonzero(statistic * sign >= forming).astype(np.int32)
+        heights = statistics.scaled(contrast, statistic[voxels] * sign)
+        labels, _, masses = cluster_masses(voxels, heights, neighbours, component, excess)
+        rounding = cluster_masses(voxels, heights * ties[voxels], neighbours, component, 0.0)[2]
+        # A voxel of just the forming height has no mass above it.
+        share = np.full(len(masses), WIDEST_TIE)
+        np.divide(rounding, masses, out=share, where=masses > 0)
+        found[voxels] = np.clip(share, TIE_TOLERANCE, WIDEST_TIE)[labels]
     return found
 
 

@@ -148,7 +148,8 @@ class ShuffleStatistics:
         Returns
         -------
         dict
-            voxel and tfce to an array of shape (v,), the others to a number.
+            voxel, mass and tfce to an array of shape (v,), extent to a number. mass holds that
+            of each voxel's own height, see `mass_ties`.
         """
         statistic, dof = observed["voxel"], observed.get("dof")
         scaled = contrast.tie_tolerance(
@@ -160,8 +161,7 @@ class ShuffleStatistics:
         found = {
             "voxel": contrast.tie_tolerance(own, as_z, dof),
             "extent": TIE_TOLERANCE,
-            # Sums round as the largest of what they add up.
-            "mass": scaled.max(),
+            "mass": scaled,
             "tfce": np.minimum((1 + self.tfce.height_power) * of_tfce, WIDEST_TIE),
         }
         return {name: found[name] for name in self.names}
