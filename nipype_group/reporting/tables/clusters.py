@@ -3,7 +3,6 @@
 import numpy as np
 from scipy import ndimage
 
-from nipype_group.images import to_mm, voxel_volume_mm3
 from nipype_group.reporting.atlases import lookup as atlas_names
 from nipype_group.reporting.tables.columns import (
     CLUSTER_COLUMNS,
@@ -15,7 +14,7 @@ from nipype_group.reporting.tables.columns import (
     read_table,
     write_tables,
 )
-from nipype_group.stats.clusters import label_clusters, local_maxima, signs_of
+from nipype_group.stats.clusters import label_clusters, signs_of
 from nipype_group.tsv import MISSING
 
 __all__ = [
@@ -35,7 +34,7 @@ STAT_TYPES = ("t", "F", "z")
 def cluster_tables(
     stat,
     labels,
-    affine,
+    space,
     *,
     zscore,
     stat_type="t",
@@ -64,8 +63,8 @@ def cluster_tables(
         Statistic; its sign gives the sign of a cluster.
     labels : int array, shape (x, y, z)
         Cluster of each voxel, 0 outside. Ids need not be consecutive and are kept.
-    affine : array, shape (4, 4)
-        Voxel indices to mm, RAS+.
+    space : Space
+        Where the voxels lie; shares of the regions of atlases are NaN where voxels differ in size.
     zscore, effect, variance, p_unc, p_fwe, p_fdr : float array, shape (x, y, z), or None
         Values for the peaks; columns without a volume are NaN. The p values of clusters are left
         NaN, for the inference that made the clusters to fill.
@@ -101,15 +100,13 @@ def cluster_tables(
     if variance is not None:
         volumes["variance"] = variance
     stat, labels, volumes = _checked_arrays(stat, labels, volumes, stat_type)
-    affine = np.asarray(affine, dtype=float)
     spread = (min_distance_mm, max_peaks, peak_connectivity)
-    voxel_mm3 = voxel_volume_mm3(affine)
 
     voxels = np.argwhere(labels > 0)
     owner = labels[labels > 0]
     order = np.argsort(owner, kind="stable")
     voxels, owner = voxels[order], owner[order]
-    xyz = to_mm(voxels, affine)
+    xyz = space.coordinates(voxels)
     heights = stat[tuple(voxels.T)].astype(float)
     ranks = volumes.get("zscore", stat)[tuple(voxels.T)].astype(float)
     ids, first = np.unique(owner, return_index=True)
@@ -122,7 +119,7 @@ def cluster_tables(
         values = heights[inside]
         sign = 1 if values[np.argmax(np.abs(values))] >= 0 else -1
         common = {"cluster_id": cluster_id, "sign": "positive" if sign > 0 else "negative"}
-        chosen = start + _peaks(voxels[inside], ranks[inside] * sign, xyz[inside], *spread)
+        chosen = start + _peaks(space, voxels[inside], ranks[inside] * sign, xyz[inside], *spread)
         peaks = []
         for peak_id, row in enumerate(chosen.tolist(), start=1):
             at = {name: float(v[tuple(voxels[row])]) for name, v in volumes.items()}
@@ -136,9 +133,9 @@ def cluster_tables(
         regions = [
             {"cluster_id": cluster_id, "atlas": a.name, **region}
             for a, found, sizes in samples
-            for region in _regions(a, found[inside], sizes, values, voxel_mm3)
+            for region in _regions(a, found[inside], sizes, values, space.place_measure)
         ]
-        cluster = _cluster(values, xyz[inside], peaks, regions, voxel_mm3)
+        cluster = _cluster(values, xyz[inside], peaks, regions, space.measure(voxels[inside]))
         if effect is not None:
             cluster["effect_mean"] = volumes["effect"][tuple(voxels[inside].T)].mean(dtype=float)
         cluster_rows.append(common | cluster)
@@ -152,7 +149,10 @@ def cluster_tables(
     )
 
 
-def label_map(stat, threshold, *, tail="two-sided", extent=0, connectivity=26, mask=None):
+def label_map(
+    stat, threshold, *, tail="two-sided", extent=0, connectivity=26, mask=None,
+    label=label_clusters,
+):  # fmt: skip
     """Form the clusters of a map at a height of its statistic; inclusion is >=.
 
     Parameters
@@ -168,6 +168,8 @@ def label_map(stat, threshold, *, tail="two-sided", extent=0, connectivity=26, m
         Neighbours of a voxel.
     mask : bool array, shape (x, y, z), optional
         Voxels that can belong to a cluster.
+    label : callable, optional
+        Labels clusters as `label_clusters` does those of volumes.
 
     Returns
     -------
@@ -194,7 +196,7 @@ def label_map(stat, threshold, *, tail="two-sided", extent=0, connectivity=26, m
         survives |= stat * sign >= threshold
     if mask is not None:
         survives &= mask
-    return label_clusters(stat, survives, connectivity, extent)
+    return label(stat, survives, connectivity, extent)
 
 
 def inference_positions(inferences, n_maps):
@@ -261,7 +263,7 @@ def add_inference_p(clusters, peaks, labels, logp):
     """
     inside = labels > 0
     ids = clusters["cluster_id"].to_numpy()
-    at = tuple(peaks[axis].to_numpy() for axis in "ijk")
+    at = tuple(peaks[axis].to_numpy() for axis in "ijk"[: labels.ndim])
     for name, volume in logp.items():
         if volume.shape != labels.shape:
             raise ValueError(f"{name} has shape {volume.shape}, the labels {labels.shape}")
@@ -334,7 +336,7 @@ def _checked_arrays(stat, labels, volumes, stat_type):
     stat, labels = np.asarray(stat), np.asarray(labels)
     volumes = {name: np.asarray(volume) for name, volume in volumes.items()}
     for name, volume in {"labels": labels, **volumes}.items():
-        if stat.ndim != 3 or volume.shape != stat.shape:
+        if volume.shape != stat.shape:
             raise ValueError(f"{name} has shape {volume.shape}, the statistic {stat.shape}")
     if labels.dtype.kind not in "iu":
         if np.any(labels != np.rint(labels)):
@@ -352,17 +354,10 @@ def _checked_arrays(stat, labels, volumes, stat_type):
     return stat, labels, volumes
 
 
-def _peaks(voxels, heights, xyz, min_distance_mm, max_peaks, connectivity):
+def _peaks(space, voxels, heights, xyz, min_distance_mm, max_peaks, connectivity):
     """Return rows of the highest maxima of a cluster that are far enough from each other."""
-    corner = voxels.min(axis=0)
-    at = tuple((voxels - corner).T)
-    shape = tuple(np.ptp(voxels, axis=0) + 1)
-    row_of = np.full(shape, -1)
-    row_of[at] = np.arange(len(voxels))
-    box = np.zeros(shape)
-    box[at] = heights
     kept = []
-    for row in row_of[tuple(local_maxima(box, row_of >= 0, connectivity).T)]:
+    for row in space.local_maxima(voxels, heights, connectivity):
         if np.all(np.sqrt(np.square(xyz[kept] - xyz[row]).sum(axis=1)) > min_distance_mm):
             kept.append(row)
         if len(kept) == max_peaks:
@@ -370,7 +365,7 @@ def _peaks(voxels, heights, xyz, min_distance_mm, max_peaks, connectivity):
     return np.array(kept)
 
 
-def _cluster(values, xyz, peaks, regions, voxel_mm3):
+def _cluster(values, xyz, peaks, regions, volume_mm3):
     """Make the row of clusters.tsv of one cluster, but for its id, sign and mean effect."""
     main = peaks[0]
     # The centre of a cluster of zeros is that of its voxels.
@@ -378,7 +373,7 @@ def _cluster(values, xyz, peaks, regions, voxel_mm3):
     centre = np.average(xyz, axis=0, weights=weights)
     return {
         "n_voxels": len(values),
-        "volume_mm3": len(values) * voxel_mm3,
+        "volume_mm3": volume_mm3,
         "mass": np.abs(values).sum(),
         "peak_stat": main["stat"],
         "peak_zscore": main.get("zscore", np.nan),
