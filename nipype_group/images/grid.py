@@ -10,15 +10,17 @@ import numpy as np
 from nipype_group.images.geometry import to_mm, voxel_volume_mm3
 from nipype_group.images.space import DEFAULT_SYSTEM, Space
 from nipype_group.images.voxel_files import compressed, read_header
-from nipype_group.stats.clusters import label_clusters, local_maxima
-from nipype_group.stats.neighbours import neighbour_list
-from nipype_group.stats.smoothing import VolumeSmoother
+from nipype_group.registry import loaded
 from nipype_group.whole_files import replace_bytes, replacing
 
 # Grids are one where no corner is off by more than this share of a voxel.
 _CORNER_TOLERANCE = 0.01
 # NIfTI-1: where the voxels of a file without extensions start.
 _VOXELS_START = 352
+# Loaded where they are used: who reads a map waits for no compiler.
+_CLUSTERS = "nipype_group.stats.clusters"
+_NEIGHBOURS = "nipype_group.stats.neighbours:neighbour_list"
+_SMOOTHER = "nipype_group.stats.smoothing:VolumeSmoother"
 IMAGE_SUFFIXES = (".nii", ".nii.gz", ".img", ".img.gz")
 
 
@@ -116,7 +118,7 @@ class Grid(Space):
 
     def neighbours(self, mask, connectivity):
         """List the 6, 18 or 26 neighbours of each voxel of a mask."""
-        return neighbour_list(mask, connectivity)
+        return loaded(_NEIGHBOURS)(mask, connectivity)
 
     def measures(self, places):
         """Return the volume of each of some voxels."""
@@ -130,11 +132,12 @@ class Grid(Space):
         """Return the smoother of volumes, by one width or one for each axis."""
         fwhm_mm = list(fwhm_mm)
         fwhm_mm = fwhm_mm * 3 if len(fwhm_mm) == 1 else fwhm_mm
-        return VolumeSmoother(self.shape, self.voxel_sizes_mm, fwhm_mm)
+        return loaded(_SMOOTHER)(self.shape, self.voxel_sizes_mm, fwhm_mm)
 
     def label_clusters(self, values, survives, connectivity, min_extent=0):
         """Label clusters, see `nipype_group.stats.clusters.label_clusters`."""
-        return label_clusters(values, survives, connectivity, min_extent)
+        label = loaded(f"{_CLUSTERS}:label_clusters")
+        return label(values, survives, connectivity, min_extent)
 
     def local_maxima(self, places, heights, connectivity):
         """Find the highest voxels of a cluster, see `nipype_group.stats.clusters.local_maxima`."""
@@ -145,4 +148,5 @@ class Grid(Space):
         row_of[at] = np.arange(len(places))
         box = np.zeros(shape)
         box[at] = heights
-        return row_of[tuple(local_maxima(box, row_of >= 0, connectivity).T)]
+        maxima = loaded(f"{_CLUSTERS}:local_maxima")(box, row_of >= 0, connectivity)
+        return row_of[tuple(maxima.T)]

@@ -7,11 +7,13 @@ from typing import ClassVar
 
 import numpy as np
 
-from nipype_group.stats.graphs import graph_maxima, label_graph_clusters, neighbour_pairs
+from nipype_group.registry import loaded
 
 # NIfTI-1's names of what coordinates are those of.
 SYSTEMS = ("scanner", "aligned", "talairach", "mni", "template")
 DEFAULT_SYSTEM = "mni"
+# Loaded where it is used: who reads a map waits for no graph.
+_GRAPHS = "nipype_group.stats.graphs"
 
 
 class MapError(ValueError):
@@ -141,8 +143,8 @@ class Space(ABC):
         Parameters
         ----------
         mask : bool array, shape (*shape,)
-        connectivity : int
-            Which places are neighbours; a kind says which it knows, and refuses others.
+        connectivity : {6, 18, 26}
+            Which voxels are neighbours; of no matter where places have neighbours of one sort.
 
         Returns
         -------
@@ -213,9 +215,10 @@ class Space(ABC):
         """Label clusters, see `nipype_group.stats.clusters.label_clusters`."""
         inside = np.flatnonzero(survives.ravel(order="F"))
         labels = np.zeros(survives.size, dtype=np.int32)
-        pairs = neighbour_pairs(self.neighbours(survives, connectivity))
+        pairs = loaded(f"{_GRAPHS}:neighbour_pairs")(self.neighbours(survives, connectivity))
+        label = loaded(f"{_GRAPHS}:label_graph_clusters")
         values = values.ravel(order="F")[inside]
-        labels[inside] = label_graph_clusters(values, values != 0, pairs, min_extent)
+        labels[inside] = label(values, values != 0, pairs, min_extent)
         return labels.reshape(survives.shape, order="F")
 
     def local_maxima(self, places, heights, connectivity):
@@ -237,7 +240,8 @@ class Space(ABC):
         mask[tuple(places.T)], row_of[tuple(places.T)] = True, np.arange(len(places))
         rows = row_of.ravel(order="F")[np.flatnonzero(mask.ravel(order="F"))]
         neighbours = self.neighbours(mask, connectivity)
-        return rows[graph_maxima(np.asarray(heights)[rows], neighbours)]
+        maxima = loaded(f"{_GRAPHS}:graph_maxima")
+        return rows[maxima(np.asarray(heights)[rows], neighbours)]
 
 
 class OpenImage(ABC):

@@ -83,6 +83,38 @@ def neighbour_pairs(neighbours):
     return np.column_stack([at, neighbours[at, column]])
 
 
+def list_neighbours(pairs, n):
+    """Return the list of neighbours that pairs of nodes make, as the compiled code wants it.
+
+    Parameters
+    ----------
+    pairs : int array, shape (e, 2)
+        Neighbours, each pair once, in either order.
+    n : int
+        Number of nodes.
+
+    Returns
+    -------
+    int32 array, shape (n, c)
+        -1 where there is no neighbour. The first half of the columns holds those whose number is
+        smaller, the second half those whose number is larger.
+
+    Examples
+    --------
+    >>> list_neighbours([[1, 0], [1, 2], [3, 1]], 4).tolist()
+    [[-1, -1, 1, -1], [0, -1, 2, 3], [1, -1, -1, -1], [1, -1, -1, -1]]
+    """
+    pairs = np.sort(np.asarray(pairs, dtype=np.int32).reshape(-1, 2), axis=1)
+    low, high = pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))].T
+    by_high = np.argsort(high, kind="stable")
+    halves = [(high[by_high], low[by_high]), (low, high)]
+    width = max((np.bincount(at, minlength=1).max() for at, _ in halves), default=0)
+    listed = np.full((2, n, width), -1, dtype=np.int32)
+    for half, (at, neighbour) in zip(listed, halves, strict=True):
+        half[at, np.arange(len(at)) - np.searchsorted(at, at)] = neighbour
+    return np.concatenate(listed, axis=1)
+
+
 def graph_maxima(heights, neighbours):
     """Find the nodes that are at least as high as each neighbour, highest first.
 
