@@ -62,13 +62,16 @@ def open_image(path, positioned=True, kind=None):
     ------
     MapError
         Where there is no file, where it is no image, is damaged, declares more than it holds,
-        holds complex numbers or colours, or does not say where its values lie.
+        holds complex numbers or colours, does not say where its values lie, or lies on another
+        kind of Space.
     """
     path = Path(path)
-    kind = kind_by_name(path) if kind is None else kind
     _check_is_file(path)
+    own = kind_by_name(path)
+    if kind not in (None, own):
+        raise MapError(path, f"lies on a {own.name}, and a {kind.name} is needed here")
     try:
-        return kind.open(path, positioned)
+        return own.open(path, positioned)
     except MapError:
         raise
     except Exception as error:

@@ -141,7 +141,7 @@ def test_the_longest_ending_decides_the_kind(line, tmp_path):
     assert ".line" in image_suffixes()
     path = line.write(tmp_path / "a.line.nii", np.arange(12.0))
     assert read_volume(path)[1] == line
-    with pytest.raises(MapError, match=r"a\.line\.nii: cannot be read as an image"):
+    with pytest.raises(MapError, match=r"a\.line\.nii: lies on a line, and a grid is needed here"):
         open_image(path, kind=Grid)
 
 

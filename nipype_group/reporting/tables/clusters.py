@@ -29,6 +29,7 @@ __all__ = [
 ]
 
 STAT_TYPES = ("t", "F", "z")
+_AXES = "ijk"
 
 
 def cluster_tables(
@@ -64,7 +65,8 @@ def cluster_tables(
     labels : int array, shape (x, y, z)
         Cluster of each voxel, 0 outside. Ids need not be consecutive and are kept.
     space : Space
-        Where the voxels lie; shares of the regions of atlases are NaN where voxels differ in size.
+        Where the voxels lie. Volumes of clusters are NaN where places have none, shares of the
+        regions of atlases where places differ in size too.
     zscore, effect, variance, p_unc, p_fwe, p_fdr : float array, shape (x, y, z), or None
         Values for the peaks; columns without a volume are NaN. The p values of clusters are left
         NaN, for the inference that made the clusters to fill.
@@ -125,7 +127,7 @@ def cluster_tables(
             at = {name: float(v[tuple(voxels[row])]) for name, v in volumes.items()}
             at["standard_error"] = np.sqrt(at.pop("variance", np.nan))
             peak = {**common, "peak_id": peak_id, **at, "stat": heights[row]}
-            peak |= dict(zip("ijk", voxels[row].tolist())) | dict(zip("xyz", xyz[row]))
+            peak |= dict(zip(_AXES, voxels[row].tolist())) | dict(zip("xyz", xyz[row]))
             peak["distance_to_main_mm"] = np.sqrt(np.square(xyz[row] - xyz[chosen[0]]).sum())
             peak["hemisphere"] = atlas_names.hemisphere(xyz[row, 0])
             peak |= {a.name: atlas_names.peak_text(a, found[row]) for a, found, _ in samples}
@@ -135,16 +137,20 @@ def cluster_tables(
             for a, found, sizes in samples
             for region in _regions(a, found[inside], sizes, values, space.place_measure)
         ]
-        cluster = _cluster(values, xyz[inside], peaks, regions, space.measure(voxels[inside]))
+        cluster = _cluster(values, xyz[inside], peaks, regions)
+        if space.measure_unit == "mm3":
+            cluster["volume_mm3"] = space.measure(voxels[inside])
         if effect is not None:
             cluster["effect_mean"] = volumes["effect"][tuple(voxels[inside].T)].mean(dtype=float)
         cluster_rows.append(common | cluster)
         peak_rows += peaks
         label_rows += regions
     _add_tissue(peak_rows, standard_space)
+    # A map of one axis has the index i alone.
+    peak_columns = [c for c in PEAK_COLUMNS if c not in _AXES[stat.ndim :]]
     return (
         make_frame(cluster_rows, CLUSTER_COLUMNS),
-        make_frame(peak_rows, PEAK_COLUMNS + [atlas.name for atlas in atlases]),
+        make_frame(peak_rows, peak_columns + [atlas.name for atlas in atlases]),
         make_frame(label_rows, LABEL_COLUMNS),
     )
 
@@ -263,7 +269,7 @@ def add_inference_p(clusters, peaks, labels, logp):
     """
     inside = labels > 0
     ids = clusters["cluster_id"].to_numpy()
-    at = tuple(peaks[axis].to_numpy() for axis in "ijk"[: labels.ndim])
+    at = tuple(peaks[axis].to_numpy() for axis in _AXES[: labels.ndim])
     for name, volume in logp.items():
         if volume.shape != labels.shape:
             raise ValueError(f"{name} has shape {volume.shape}, the labels {labels.shape}")
@@ -320,7 +326,7 @@ def add_peak_q(peaks, maxima):
     """Fill the false discovery rate of peaks, in place, from [i, j, k, q] of local maxima."""
     q_at = {tuple(at): q for *at, q in maxima}
     if q_at:
-        places = zip(peaks["i"], peaks["j"], peaks["k"], strict=True)
+        places = zip(*(peaks[axis] for axis in _AXES if axis in peaks), strict=True)
         peaks["p_fdr"] = np.array([q_at.get(place, np.nan) for place in places], dtype=float)
 
 
@@ -365,7 +371,7 @@ def _peaks(space, voxels, heights, xyz, min_distance_mm, max_peaks, connectivity
     return np.array(kept)
 
 
-def _cluster(values, xyz, peaks, regions, volume_mm3):
+def _cluster(values, xyz, peaks, regions):
     """Make the row of clusters.tsv of one cluster, but for its id, sign and mean effect."""
     main = peaks[0]
     # The centre of a cluster of zeros is that of its voxels.
@@ -373,7 +379,6 @@ def _cluster(values, xyz, peaks, regions, volume_mm3):
     centre = np.average(xyz, axis=0, weights=weights)
     return {
         "n_voxels": len(values),
-        "volume_mm3": volume_mm3,
         "mass": np.abs(values).sum(),
         "peak_stat": main["stat"],
         "peak_zscore": main.get("zscore", np.nan),

@@ -295,7 +295,8 @@ def _nilearn_rows(clusters, peaks):
             for i, peak in enumerate(_peaks_of(cluster, peaks, "nilearn")):
                 letter = ascii_lowercase[i - 1] if i else ""
                 # Cut off, but 27 stays 27 where the determinant gives 26.999999.
-                size = None if i else int(round(cluster["volume_mm3"], 3))
+                volume = cluster["volume_mm3"]
+                size = None if i or np.isnan(volume) else int(round(volume, 3))
                 rows.append([f"{number}{letter}", *(peak[a] for a in "xyz"), peak["stat"], size])
     return rows
 
