@@ -38,8 +38,10 @@ class Space(ABC):
         Name of the kind, which messages call it by.
     suffixes : tuple of str
         Endings of the files that lie on it.
-    suffix, packed_suffix : str
-        Ending of the files that are written: of those that are mapped into memory, and of others.
+    suffix : str
+        Ending of the files that are written.
+    packed_suffix : str
+        Ending of those that are written and need not be mapped into memory.
     shape : tuple of int
         Shape of the array of one map.
     system : str
@@ -249,8 +251,8 @@ class OpenImage(ABC):
 
     Attributes
     ----------
-    path : Path
-        The file.
+    path
+        The file, as `pathlib` has paths.
     space : Space
         Where its values lie.
     shape : tuple of int
