@@ -1,5 +1,6 @@
 """How large a study is: from tables, the headers of images and a few of them, before it runs."""
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -43,7 +44,7 @@ def study_extent(files, formula=None, min_coverage=1.0):
     -------
     n_maps : int
     shape : tuple of int
-        Voxels along the three axes, of the largest grid seen.
+        Of a map, of the largest Space seen: voxels along the three axes.
     n_columns : int
     n_voxels : int
         Of the mask; without one, what the largest of a few maps has over `min_coverage`, since
@@ -56,8 +57,8 @@ def study_extent(files, formula=None, min_coverage=1.0):
         what the run itself says better.
     """
     if "stack_file" in files:
-        shape = _shape(files["stack_file"])
-        entries, n_maps, shapes = [], shape[3] if len(shape) > 3 else 1, [shape]
+        image = open_image(files["stack_file"])
+        entries, n_maps, shapes = [], image.n_maps, [image.space.shape]
         counts = [_count(files["stack_file"], v) for v in _spread(range(n_maps), _MAPS_READ)]
     else:
         variables = None if formula is None else formula_variables(formula)
@@ -67,7 +68,7 @@ def study_extent(files, formula=None, min_coverage=1.0):
         counts = [_count(path) for path in _spread(paths, _MAPS_READ)]
     if not any(shapes):
         raise ValueError("no map has a header that can be read")
-    largest = max((shape[:3] for shape in shapes if shape), key=lambda s: s[0] * s[1] * s[2])
+    largest = max((shape for shape in shapes if shape), key=math.prod)
     n_voxels = int(np.prod(largest))
     if "mask_file" in files:
         counts, min_coverage = [_count(files["mask_file"])], 1.0
@@ -108,9 +109,9 @@ def listed_maps(files, variables=None):
 
 
 def _shape(path):
-    """Return the shape that a header says, with three axes or more; None without a header."""
+    """Return the shape of a map that a header says; None without a header."""
     try:
-        return open_image(path).shape
+        return open_image(path).space.shape
     except MapError:
         return None
 

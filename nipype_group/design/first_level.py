@@ -8,7 +8,7 @@ import numpy as np
 
 from nipype_group.design.fsl import read_contrast_names
 from nipype_group.design.sources import MapEntry, read_volumes_table
-from nipype_group.images import MapError, open_image, write_volume
+from nipype_group.images import Grid, MapError, open_image, write_volume
 from nipype_group.whole_files import UnusableFileError, read_text
 
 # As spm_contrasts describes its images: "SPM contrast - 1: faces > houses", "Contrast 1: ...",
@@ -41,13 +41,14 @@ def split_merged(path, directory, stem="vol"):
         Where the image is unreadable or not 4D.
     """
     image = open_image(path)
-    if len(image.shape) != 4:
+    if not image.lists_maps:
         raise MapError(path, f"its shape is {image.shape}; 4D is expected, a map a volume")
+    space = image.space
     return [
         write_volume(
-            Path(directory, f"{stem}{i:04d}.nii"), image.values(i, np.float32), image.grid
+            Path(directory, space.file_name(f"{stem}{i:04d}")), image.values(i, np.float32), space
         )
-        for i in range(image.shape[3])
+        for i in range(image.n_maps)
     ]
 
 
@@ -157,7 +158,7 @@ def contrast_name(path):
 
 def _spm_contrast(path):
     try:
-        described = open_image(path, positioned=False).header["descrip"].item()
+        described = open_image(path, positioned=False, kind=Grid).header["descrip"].item()
     except (MapError, KeyError, ValueError, TypeError):
         # An unreadable map is found where its values are read.
         return None

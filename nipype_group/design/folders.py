@@ -4,7 +4,7 @@ import os
 import re
 from pathlib import Path
 
-from nipype_group.images import IMAGE_SUFFIXES
+from nipype_group.images import image_suffixes
 
 # At the top of a work folder of this package, from its making on.
 WORK_MARK = "work_folder.json"
@@ -80,7 +80,7 @@ def walk(top, enters=None):
     def descend(folder, names):
         for entry in sorted(_entries(folder), key=lambda e: natural_key(e.name)):
             below, is_folder = (*names, entry.name), _is_folder(entry)
-            if not is_folder or entry.name.endswith(IMAGE_SUFFIXES):
+            if not is_folder or entry.name.endswith(image_suffixes()):
                 yield Path(entry.path)
             if not is_folder or not enters(below) or Path(entry.path, WORK_MARK).is_file():
                 continue

@@ -9,7 +9,13 @@ import pandas as pd
 from nipype_group.choices import ON_BAD_MAP
 from nipype_group.design.first_level import of_other_contrasts, registered_elsewhere
 from nipype_group.design.sources import RESERVED
-from nipype_group.images import MapError, array_sha256, content_sha256, read_map
+from nipype_group.images import (
+    MapError,
+    array_sha256,
+    check_same_space,
+    content_sha256,
+    read_map,
+)
 from nipype_group.tsv import one_line
 
 
@@ -220,14 +226,12 @@ def check_variables(variables, known):
 
 def _check_maps(candidates, zero_is_value):
     """Read every map; return the good ones with their checksum, and the bad with a reason."""
-    read, bad, grids, contents = [], [], [], {}
+    read, bad, spaces, contents = [], [], [], {}
     for entry, row in candidates:
         try:
-            values, grid = read_map(entry.path, zero_is_value)
+            values, space = read_map(entry.path, zero_is_value)
             if entry.variance is not None:
-                _, variance_grid = read_map(entry.variance)
-                if not variance_grid.matches(grid):
-                    raise MapError(entry.variance, f"grid {variance_grid}, its map has {grid}")
+                check_same_space(entry.variance, read_map(entry.variance)[1], space, "its map")
         except MapError as error:
             bad.append((entry, error.reason))
             continue
@@ -235,16 +239,16 @@ def _check_maps(candidates, zero_is_value):
             zero = "" if zero_is_value else "0 or "
             bad.append((entry, f"the map is empty: every voxel is {zero}not finite"))
             continue
-        read.append((entry, row, grid))
-        grids.append(grid)
+        read.append((entry, row, space))
+        spaces.append(space)
         contents.setdefault(array_sha256(values), []).append(entry)
-    majority = _most_common_grid(grids)
+    majority = _most_common_space(spaces)
     copies = {id(e): group for group in contents.values() if len(group) > 1 for e in group}
     good = []
-    for entry, row, grid in read:
-        if not grid.matches(majority):
-            hint = registered_elsewhere(entry.path)
-            bad.append((entry, f"another grid: {grid}; most maps have {majority}{hint}"))
+    for entry, row, space in read:
+        if not space.matches(majority):
+            what = f"another {majority.name}: {space}; most maps have {majority}"
+            bad.append((entry, what + registered_elsewhere(entry.path)))
         elif id(entry) in copies:
             others = ", ".join(e.name for e in copies[id(entry)] if e is not entry)
             bad.append((entry, f"the same values as {others}"))
@@ -253,11 +257,11 @@ def _check_maps(candidates, zero_is_value):
     return good, bad
 
 
-def _most_common_grid(grids):
-    """Return the grid that most maps share, the right one; None without a map."""
+def _most_common_space(spaces):
+    """Return the Space that most maps share, the right one; None without a map."""
     # Most headers are alike to the last bit, so few pairs are compared, of however many maps.
-    kinds = Counter((grid.shape, grid.affine.tobytes()) for grid in grids)
-    first = {(grid.shape, grid.affine.tobytes()): grid for grid in reversed(grids)}
+    kinds = Counter(space.identity for space in spaces)
+    first = {space.identity: space for space in reversed(spaces)}
     votes = {
         kind: sum(n for other, n in kinds.items() if first[kind].matches(first[other]))
         for kind in kinds

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from nipype_group.design.folders import natural_key, walk
-from nipype_group.images import IMAGE_SUFFIXES
+from nipype_group.images import image_suffixes
 from nipype_group.tsv import columns_found, numbers_of, read_tsv, repeated
 from nipype_group.whole_files import beyond_locale, why_undecoded
 
@@ -214,7 +214,7 @@ def find_bids_maps(bids_dir, selection):
 def bids_images(bids_dir):
     """Yield path and entities of the images below a folder that have a name of BIDS."""
     for path in walk(bids_dir):
-        entities = parse_bids_name(path.name) if path.name.endswith(IMAGE_SUFFIXES) else None
+        entities = parse_bids_name(path.name) if path.name.endswith(image_suffixes()) else None
         if entities is not None:
             yield path, {**_node(path.parent, bids_dir), **entities}
 

@@ -1,4 +1,4 @@
-"""Image files as arrays, and what tells one file from another."""
+"""Image files as arrays on a Space, and what tells one file from another."""
 
 from nipype_group.images.checksums import (
     LONGEST_TICK_NS,
@@ -8,37 +8,43 @@ from nipype_group.images.checksums import (
     file_state,
     is_settled,
 )
-from nipype_group.images.grid import Grid, to_mm, to_voxels, voxel_volume_mm3
-from nipype_group.images.opening import MapError, OpenImage, open_image
+from nipype_group.images.geometry import to_mm, to_voxels, voxel_volume_mm3
+from nipype_group.images.grid import IMAGE_SUFFIXES, Grid
+from nipype_group.images.opening import SPACES, image_suffixes, open_image
+from nipype_group.images.space import MapError, OpenImage, Space, check_same_space
 from nipype_group.images.volumes import (
-    IMAGE_SUFFIXES,
-    compressed,
     read_dof,
     read_map,
     read_mask,
+    read_on,
     read_volume,
-    set_place,
     write_volume,
 )
+from nipype_group.images.voxel_files import VoxelImage, compressed
 
 __all__ = [
     "IMAGE_SUFFIXES",
     "LONGEST_TICK_NS",
+    "SPACES",
     "Grid",
     "MapError",
     "OpenImage",
+    "Space",
+    "VoxelImage",
     "array_sha256",
+    "check_same_space",
     "compressed",
     "content_sha256",
     "file_sha256",
     "file_state",
+    "image_suffixes",
     "is_settled",
     "open_image",
     "read_dof",
     "read_map",
     "read_mask",
+    "read_on",
     "read_volume",
-    "set_place",
     "to_mm",
     "to_voxels",
     "voxel_volume_mm3",

@@ -1,16 +1,31 @@
-"""Where the voxels of a volume lie."""
+"""The Space of volumes: a grid of voxels."""
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
 
+import nibabel as nib
 import numpy as np
+
+from nipype_group.images.geometry import to_mm, voxel_volume_mm3
+from nipype_group.images.space import DEFAULT_SYSTEM, Space
+from nipype_group.images.voxel_files import compressed, read_header
+from nipype_group.registry import loaded
+from nipype_group.whole_files import replace_bytes, replacing
 
 # Grids are one where no corner is off by more than this share of a voxel.
 _CORNER_TOLERANCE = 0.01
-DEFAULT_SPACE = "mni"
+# NIfTI-1: where the voxels of a file without extensions start.
+_VOXELS_START = 352
+# Loaded where they are used: who reads a map waits for no compiler.
+_CLUSTERS = "nipype_group.stats.clusters"
+_NEIGHBOURS = "nipype_group.stats.neighbours:neighbour_list"
+_SMOOTHER = "nipype_group.stats.smoothing:VolumeSmoother"
+IMAGE_SUFFIXES = (".nii", ".nii.gz", ".img", ".img.gz")
 
 
 @dataclass(frozen=True)
-class Grid:
+class Grid(Space):
     """Shape and position of a volume.
 
     Parameters
@@ -19,26 +34,24 @@ class Grid:
         Voxels along the three axes.
     affine : array, shape (4, 4)
         Voxel indices to mm.
-    space : {"mni", "talairach", "scanner", "aligned", "template"}, optional
+    system : {"mni", "talairach", "scanner", "aligned", "template"}, optional
         What the affine leads to, by NIfTI-1's names.
     """
 
+    name: ClassVar[str] = "grid"
+    suffixes: ClassVar[tuple] = IMAGE_SUFFIXES
+    suffix: ClassVar[str] = ".nii"
+    packed_suffix: ClassVar[str] = ".nii.gz"
+    measure_unit: ClassVar[str] = "mm3"
+
     shape: tuple
     affine: np.ndarray
-    space: str = DEFAULT_SPACE
+    system: str = DEFAULT_SYSTEM
 
-    @property
-    def voxel_sizes_mm(self):
-        """Edge lengths of a voxel in mm."""
-        return np.sqrt(np.square(self.affine[:3, :3]).sum(axis=0))
-
-    def matches(self, other):
-        """Tell whether both grids put their voxels at the same places."""
-        if self.shape != other.shape:
-            return False
-        corners = np.indices((2, 2, 2)).reshape(3, -1) * (np.array(self.shape) - 1)[:, None]
-        difference = to_mm(corners.T, self.affine) - to_mm(corners.T, other.affine)
-        return np.abs(difference).max() <= _CORNER_TOLERANCE * self.voxel_sizes_mm.min()
+    @classmethod
+    def open(cls, path, positioned=True):
+        """Open a NIfTI, Analyze, MGH, MINC or AFNI image."""
+        return read_header(path, positioned, cls)
 
     def __str__(self):
         size = " x ".join(f"{v:.4g}" for v in self.voxel_sizes_mm)
@@ -46,50 +59,94 @@ class Grid:
         shape = " x ".join(str(n) for n in self.shape)
         return f"{shape} voxels of {size} mm from ({origin})"
 
+    @property
+    def voxel_sizes_mm(self):
+        """Edge lengths of a voxel in mm."""
+        return np.sqrt(np.square(self.affine[:3, :3]).sum(axis=0))
 
-def to_mm(voxels, affine):
-    """Return the places of voxels in mm.
+    @property
+    def place_measure(self):
+        """Volume of a voxel in mm3."""
+        return voxel_volume_mm3(self.affine)
 
-    Sums run in a fixed order, so that the last bit does not depend on the processor, as it does
-    with a matrix library.
+    @property
+    def identity(self):
+        """Shape and affine."""
+        return self.shape, self.affine.tobytes()
 
-    Parameters
-    ----------
-    voxels : array, shape (..., 3)
-        Voxel indices.
-    affine : array, shape (4, 4)
-        Voxel indices to mm.
+    def matches(self, other):
+        """Tell whether both grids put their voxels at the same places."""
+        if not isinstance(other, Grid) or self.shape != other.shape:
+            return False
+        corners = np.indices((2, 2, 2)).reshape(3, -1) * (np.array(self.shape) - 1)[:, None]
+        difference = to_mm(corners.T, self.affine) - to_mm(corners.T, other.affine)
+        return np.abs(difference).max() <= _CORNER_TOLERANCE * self.voxel_sizes_mm.min()
 
-    Returns
-    -------
-    float64 array, shape (..., 3)
+    def write(self, path, values, dtype=np.float32, intent=None):
+        """Write a NIfTI, whose intent is that of a statistic."""
+        path = Path(path).absolute()
+        image = nib.Nifti1Image(np.asarray(values, dtype=dtype), self.affine)
+        self._place(image.header)
+        if intent is not None:
+            image.header.set_intent(*intent)
+        content = image.to_bytes()
+        if path.name.endswith(".gz"):
+            content = compressed(content)
+        return str(replace_bytes(path, content))
 
-    Examples
-    --------
-    >>> affine = np.diag([2.0, 2, 3, 1])
-    >>> affine[:3, 3] = -90, -126, -72
-    >>> to_mm([[0, 1, 2]], affine).tolist(), to_voxels([[-90, -124, -66]], affine).tolist()
-    ([[-90.0, -124.0, -66.0]], [[0.0, 1.0, 2.0]])
-    """
-    voxels, affine = np.asarray(voxels, dtype=float), np.asarray(affine, dtype=float)
-    i, j, k = (voxels[..., [axis]] for axis in range(3))
-    return i * affine[:3, 0] + j * affine[:3, 1] + k * affine[:3, 2] + affine[:3, 3]
+    def write_maps(self, path, maps, n_maps, dtype=np.float32):
+        """Write an uncompressed 4D NIfTI; its bytes are those that `write` writes of all maps."""
+        path = Path(path).absolute()
+        header = nib.Nifti1Header()
+        header.set_data_dtype(dtype)
+        header.set_data_shape((*self.shape, n_maps))
+        self._place(header)
+        header["vox_offset"], header["magic"] = _VOXELS_START, b"n+1"
+        header.set_slope_inter(1, 0)
+        with replacing(path) as stream:
+            stream.write(header.binaryblock)
+            stream.write(b"\0" * (_VOXELS_START - stream.tell()))
+            for values in maps:
+                stream.write(np.asarray(values, dtype=dtype).tobytes(order="F"))
+        return str(path)
 
+    def _place(self, header):
+        """Let a NIfTI header say where the voxels lie."""
+        header.set_xyzt_units("mm")
+        header.set_sform(self.affine, code=self.system)
+        header.set_qform(self.affine, code=self.system)
 
-def to_voxels(points, affine):
-    """Return the voxel indices of points in mm, not rounded; the inverse of `to_mm`."""
-    a, b, c = np.asarray(affine, dtype=float)[:3, :3].T
-    # Rows of the inverse (Cramer), so that nothing is left to the matrix library.
-    rows = np.array([np.cross(b, c), np.cross(c, a), np.cross(a, b)]) / _triple(a, b, c)
-    x, y, z = np.moveaxis(np.asarray(points, dtype=float) - np.asarray(affine)[:3, 3], -1, 0)
-    return np.stack([x * row[0] + y * row[1] + z * row[2] for row in rows], axis=-1)
+    def neighbours(self, mask, connectivity):
+        """List the 6, 18 or 26 neighbours of each voxel of a mask."""
+        return loaded(_NEIGHBOURS)(mask, connectivity)
 
+    def measures(self, places):
+        """Return the volume of each of some voxels."""
+        return np.full(len(places), self.place_measure)
 
-def voxel_volume_mm3(affine):
-    """Return the volume of a voxel in mm3."""
-    return float(abs(_triple(*np.asarray(affine, dtype=float)[:3, :3].T)))
+    def coordinates(self, places):
+        """Return the centres of voxels."""
+        return to_mm(places, self.affine)
 
+    def smoother(self, fwhm_mm):
+        """Return the smoother of volumes, by one width or one for each axis."""
+        fwhm_mm = list(fwhm_mm)
+        fwhm_mm = fwhm_mm * 3 if len(fwhm_mm) == 1 else fwhm_mm
+        return loaded(_SMOOTHER)(self.shape, self.voxel_sizes_mm, fwhm_mm)
 
-def _triple(a, b, c):
-    """Return the triple product of three vectors, the determinant of their matrix."""
-    return (a * np.cross(b, c)).sum()
+    def label_clusters(self, values, survives, connectivity, min_extent=0):
+        """Label clusters, see `nipype_group.stats.clusters.label_clusters`."""
+        label = loaded(f"{_CLUSTERS}:label_clusters")
+        return label(values, survives, connectivity, min_extent)
+
+    def local_maxima(self, places, heights, connectivity):
+        """Find the highest voxels of a cluster, see `nipype_group.stats.clusters.local_maxima`."""
+        corner = places.min(axis=0)
+        at = tuple((places - corner).T)
+        shape = tuple(np.ptp(places, axis=0) + 1)
+        row_of = np.full(shape, -1)
+        row_of[at] = np.arange(len(places))
+        box = np.zeros(shape)
+        box[at] = heights
+        maxima = loaded(f"{_CLUSTERS}:local_maxima")(box, row_of >= 0, connectivity)
+        return row_of[tuple(maxima.T)]

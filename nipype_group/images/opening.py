@@ -1,181 +1,58 @@
-"""The one way to open an image file: read to its end, and taken for no more than it states."""
+"""The one way to open an image file, whatever the kind of its Space."""
 
-import gzip
-import io
-import math
 import stat
-from dataclasses import dataclass
-from functools import cached_property, lru_cache
 from pathlib import Path
 
-import nibabel as nib
-import numpy as np
-from nibabel.brikhead import AFNIImage
-from nibabel.filebasedimages import ImageFileError
-from nibabel.spatialimages import SpatialImage
-from nibabel.volumeutils import apply_read_scaling
-
-from nipype_group.images.checksums import file_state
-from nipype_group.images.grid import DEFAULT_SPACE, Grid, voxel_volume_mm3
+from nipype_group.images.grid import Grid
+from nipype_group.images.space import MapError, unreadable
+from nipype_group.registry import Registry
 from nipype_group.whole_files import kind_of
 
-# NIfTI-1, fields qform_code and sform_code: the space that a position is given in.
-_SPACE_OF_CODE = {1: "scanner", 2: "aligned", 3: "talairach", 4: "mni", 5: "template"}
-_SPACE_OF_AFNI = {"ORIG": "scanner", "TLRC": "talairach", "MNI": "mni"}
-# NIfTI-1, lowest three bits of the field xyzt_units, in mm. None is unknown.
-_MM_OF_UNIT = {0: None, 1: 1000.0, 2: 1.0, 3: 0.001}
-_COMPRESSED = {".gz", ".mgz"}
-# Bytes that a byte of a packed file stands for at most: by RFC 1951; of others no bound helps.
-_MOST_PACKED = {**dict.fromkeys(_COMPRESSED, 1032), ".bz2": math.inf, ".zst": math.inf}
-# With what programs put behind it: of AFNI the history, of dcmstack a few MB of DICOM.
-_LONGEST_HEADER = 2**26
-# Voxels of a compressed file up to this size are unpacked once and kept while the image is open.
-_HELD_BYTES = 2**28
-_CHUNK_BYTES = 1 << 20
-_VERIFIED_FILES = 2**16
+SPACES = Registry("nipype_group.spaces", "kind of space", (Grid,))
 
 
-class MapError(ValueError):
-    """A map that cannot be used; says which file and why."""
+def image_suffixes():
+    """Return the endings of the images of every kind, a tuple of str.
 
-    def __init__(self, path, reason):
-        super().__init__(f"{path}: {reason}")
-        self.path, self.reason = str(path), reason
-
-
-@dataclass(frozen=True, eq=False)
-class OpenImage:
-    """An image file whose header is read and whose voxels are read on request.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-    header
-        The header, as nibabel reads it.
-    shape : tuple of int
-        Voxels along the axes, of which there are three or more.
-    affine : array, shape (4, 4)
-        Voxel indices to mm.
-    space : str or None
-        Space that the position is given in: scanner, aligned, talairach, mni or template; None
-        where the file states no position.
-    has_unit : bool
-        Whether the file states its unit of length; mm is taken where it does not.
-    image
-        The image, as nibabel opens it.
+    Examples
+    --------
+    >>> ".nii.gz" in image_suffixes()
+    True
     """
-
-    path: Path
-    header: object
-    shape: tuple
-    affine: np.ndarray
-    space: str | None
-    has_unit: bool
-    image: object
-
-    @property
-    def grid(self):
-        """Where the voxels lie."""
-        return Grid(self.shape[:3], self.affine, self.space or DEFAULT_SPACE)
-
-    @property
-    def n_volumes(self):
-        """Number of volumes, 1 of an image with three axes."""
-        return math.prod(self.shape[3:])
-
-    @cached_property
-    def data(self):
-        """The array on the disk, as nibabel reads it; compressed files are read to their end.
-
-        Raises
-        ------
-        MapError
-            Where a compressed file is damaged: its checksum stands at its end.
-        """
-        try:
-            return _unpacked(self.image, self.path).dataobj
-        except Exception as error:
-            raise MapError(self.path, _unreadable(error)) from error
-
-    def values(self, volume=None, dtype=float):
-        """Read the voxels, with the scaling that the file states.
-
-        Parameters
-        ----------
-        volume : int, optional
-            Index of a volume of an image with more than three axes; without it, all are read.
-        dtype : dtype, optional
-            Of the result; None is the type of the file, or float64 where the file scales.
-
-        Returns
-        -------
-        array
-            In files of scaled whole numbers, the whole number that is decoded nearest to 0 is 0
-            if it lies within half a step: an intercept that is rounded leaves no background.
-
-        Raises
-        ------
-        MapError
-            Where the file is damaged or truncated, or a value has no place in `dtype`.
-        """
-        part = ()
-        if volume is not None and len(self.shape) > 3:
-            # AFNI and FreeSurfer have volumes along the fifth axis.
-            part = (..., *np.unravel_index(volume, self.shape[3:], order="F"))
-        data = self.data
-        try:
-            with np.errstate(all="ignore"):
-                values = np.asarray(data[part])
-                values = self._background_as_zero(values)
-                result = values if dtype is None else values.astype(dtype, copy=False)
-        except Exception as error:
-            raise MapError(self.path, _unreadable(error)) from error
-        if result.dtype.kind == "f" and result.dtype.itemsize < values.dtype.itemsize:
-            beyond = np.isinf(result) & np.isfinite(values)
-            if beyond.any():
-                largest = np.abs(values[beyond]).max()
-                raise MapError(
-                    self.path, f"holds {largest:.3g}, more than {result.dtype} can; scale the file"
-                )
-        return result
-
-    def memory_map(self):
-        """Return the voxels of an uncompressed file without reading them.
-
-        Raises
-        ------
-        MapError
-            Where the file is compressed or scaled.
-        """
-        scaled = (self.data.slope, self.data.inter) != (1, 0)
-        if scaled or self.path.suffix in _COMPRESSED:
-            raise MapError(self.path, "cannot be mapped into memory; write it as .nii, unscaled")
-        return self.data.get_unscaled()
-
-    def _background_as_zero(self, values):
-        stored, slope = getattr(self.data, "dtype", None), getattr(self.data, "slope", 1)
-        inter = getattr(self.data, "inter", 0)
-        if stored is None or stored.kind not in "iu" or np.size(inter) != 1 or not inter:
-            return values
-        nearest = np.round(-float(inter) / float(slope))
-        if not np.iinfo(stored).min <= nearest <= np.iinfo(stored).max:
-            return values
-        decoded = apply_read_scaling(np.array([nearest], dtype=stored), slope, inter)[0]
-        if abs(decoded) > abs(slope) / 2:
-            return values
-        return np.where(values == decoded, values.dtype.type(0), values)
+    return tuple(suffix for kind in SPACES.values() for suffix in kind.suffixes)
 
 
-def open_image(path, positioned=True):
+def kind_by_name(path):
+    """Return the kind of Space that a file lies on, by the longest ending that fits its name.
+
+    A file whose ending no kind lists is one of voxels: there are many formats of those.
+
+    Examples
+    --------
+    >>> kind_by_name("sub-01/effect.mgz").name
+    'grid'
+    """
+    name = Path(path).name
+    fitting = [
+        (len(suffix), kind)
+        for kind in SPACES.values()
+        for suffix in kind.suffixes
+        if name.endswith(suffix)
+    ]
+    return max(fitting, key=lambda fit: fit[0], default=(0, Grid))[1]
+
+
+def open_image(path, positioned=True, kind=None):
     """Open an image file; the only function that does.
 
     Parameters
     ----------
     path : path
-        NIfTI, Analyze, MGH, MINC or AFNI image.
+        NIfTI, Analyze, MGH, MINC or AFNI image, or one of a kind that another package brings.
     positioned : bool, optional
-        Whether a file that does not state where its voxels lie is refused.
+        Whether a file that does not state where its values lie is refused.
+    kind : type, optional
+        The kind of Space that it has to lie on, as `Grid` where only voxels will do.
 
     Returns
     -------
@@ -185,39 +62,21 @@ def open_image(path, positioned=True):
     ------
     MapError
         Where there is no file, where it is no image, is damaged, declares more than it holds,
-        holds complex numbers or colours, or does not say where its voxels lie.
+        holds complex numbers or colours, does not say where its values lie, or lies on another
+        kind of Space.
     """
     path = Path(path)
     _check_is_file(path)
+    own = kind_by_name(path)
+    if kind not in (None, own):
+        raise MapError(path, f"lies on a {own.name}, and a {kind.name} is needed here")
     try:
-        return _opened(path, positioned)
+        return own.open(path, positioned)
     except MapError:
         raise
     except Exception as error:
         # Each of the formats that nibabel knows has its own errors, also of packages it lacks.
-        raise MapError(path, _unreadable(error)) from error
-
-
-def _opened(path, positioned):
-    _check_length_of_header(path)
-    image = nib.load(path)
-    if not isinstance(image, SpatialImage):
-        raise MapError(path, "is not an image of voxels")
-    _check_header(path, image)
-    space, mm = _position(image)
-    if space is None and positioned:
-        raise MapError(
-            path,
-            "its header does not say where the voxels lie (its qform and sform codes are 0); "
-            "set one of them",
-        )
-    affine = np.array(image.affine, dtype=float)
-    if mm not in (None, 1.0):
-        affine[:3] *= mm
-    if not np.isfinite(affine).all() or not voxel_volume_mm3(affine) > 0:
-        raise MapError(path, "its affine cannot be inverted; write the file again")
-    shape = tuple(int(n) for n in image.shape)
-    return OpenImage(path, image.header, shape, affine, space, mm is not None, image)
+        raise MapError(path, unreadable(error)) from error
 
 
 def _check_is_file(path):
@@ -231,145 +90,3 @@ def _check_is_file(path):
         raise MapError(path, f"cannot be read ({error})") from error
     if not stat.S_ISREG(mode):
         raise MapError(path, f"is {kind_of(mode)}, not a file")
-
-
-def _check_length_of_header(path):
-    """Refuse a header that cannot be so long: it is read whole, and packed it may take no room."""
-    for kind in (nib.Nifti1Image, nib.Nifti1Pair):
-        try:
-            files = kind.filespec_to_file_map(path)
-        except ImageFileError:
-            continue
-        with files.get("header", files["image"]).get_prepare_fileobj(mode="rb") as stream:
-            if "header" in files:
-                n_bytes = _length(stream, _LONGEST_HEADER)
-            else:
-                n_bytes = _stated_offset(stream.read(nib.Nifti2Header.sizeof_hdr))
-        if n_bytes > _LONGEST_HEADER:
-            raise MapError(
-                path,
-                f"its header has more than the {_LONGEST_HEADER:,} bytes of the longest that is "
-                "read, and may be damaged; write the file again without its extensions",
-            )
-
-
-def _length(stream, most):
-    """Return how many bytes a stream holds; it is read until they are more than `most`."""
-    n_bytes = 0
-    while n_bytes <= most and (chunk := stream.read(_CHUNK_BYTES)):
-        n_bytes += len(chunk)
-    return n_bytes
-
-
-def _stated_offset(raw):
-    """Return where a NIfTI file puts its voxels; all that is before is read as its header."""
-    for kind in (nib.Nifti1Header, nib.Nifti2Header):
-        if kind.may_contain_header(raw):
-            return float(kind(raw[: kind.sizeof_hdr], check=False)["vox_offset"])
-    return 0.0
-
-
-def _check_header(path, image):
-    """Refuse what a header states that cannot be, or that would be read as something else."""
-    shape, data = image.shape, image.dataobj
-    if len(shape) < 3 or min(shape) < 1:
-        raise MapError(path, f"holds an array of shape {tuple(shape)}, a volume is expected")
-    dtype = np.dtype(data.dtype)
-    if dtype.kind == "c":
-        raise MapError(path, "holds complex numbers; write the part that is meant as a map")
-    if dtype.kind not in "iufb":
-        raise MapError(path, "holds colours, not numbers; write one number a voxel")
-    if isinstance(image, nib.AnalyzeImage):
-        _check_analyze(path, image)
-    declared = math.prod(int(n) for n in shape) * dtype.itemsize
-    _check_size(path, image.file_map["image"].filename, getattr(data, "offset", 0), declared)
-
-
-def _check_analyze(path, image):
-    """Check the fields of a header as they are on the disk: nibabel mends some without a word."""
-    holder = image.file_map.get("header", image.file_map["image"])
-    with holder.get_prepare_fileobj(mode="rb") as stream:
-        raw = type(image).header_class.from_fileobj(stream, check=False)
-    if int(raw["sizeof_hdr"]) != type(image).header_class.sizeof_hdr:
-        raise MapError(path, f"its header states a length of {int(raw['sizeof_hdr'])} bytes")
-    n_axes = int(raw["dim"][0])
-    if not 1 <= n_axes <= 7:
-        raise MapError(path, f"its header states {n_axes} axes")
-    names = raw.keys()
-    offset = float(raw["vox_offset"])
-    lowest = getattr(raw, "single_vox_offset", 0) if "header" not in image.file_map else 0
-    if not (offset == 0 or (np.isfinite(offset) and offset >= lowest)):
-        raise MapError(path, f"its header puts the voxels at byte {offset:g}")
-    for name in ("scl_slope", "scl_inter"):
-        if name in names and not np.isfinite(float(raw[name])):
-            raise MapError(path, f"its header states {name} {float(raw[name])}; write it again")
-    if not np.isfinite(np.asarray(raw["pixdim"][1:4], dtype=float)).all():
-        raise MapError(path, "its header states a size of voxels that is no number")
-
-
-def _check_size(path, file, offset, declared_bytes):
-    size = Path(file).stat().st_size
-    holds = size * _MOST_PACKED.get(Path(file).suffix.lower(), 1)
-    if np.ndim(offset) == 0 and offset + declared_bytes > holds:
-        raise MapError(
-            path, f"its header declares {declared_bytes} bytes of voxels, more than the file holds"
-        )
-
-
-def _unpacked(image, path):
-    """Return an image whose compressed files are read to the end, where the checksum stands."""
-    holders = {name: h for name, h in image.file_map.items() if h.filename is not None}
-    packed = {n: h for n, h in holders.items() if Path(h.filename).suffix in _COMPRESSED}
-    if not packed:
-        return image
-    n_bytes = math.prod(image.shape) * np.dtype(image.dataobj.dtype).itemsize
-    needed = int(getattr(image.dataobj, "offset", 0)) + n_bytes
-    if needed > _HELD_BYTES:
-        for holder in packed.values():
-            _verify(str(holder.filename), *file_state(holder.filename))
-        # One handle moves forward through the file: it is not read from its start every time.
-        return nib.load(path, keep_file_open=True)
-    file_map = image.make_file_map()
-    for name, holder in holders.items():
-        file_map[name].filename = holder.filename
-    for name, holder in packed.items():
-        most = needed if name == "image" else _LONGEST_HEADER
-        file_map[name].fileobj = io.BytesIO(_first_bytes(holder.filename, most))
-    return type(image).from_file_map(file_map)
-
-
-def _first_bytes(file, n_bytes):
-    """Return the first bytes of a compressed file, all of which is read."""
-    with gzip.open(file, "rb") as stream:
-        content = stream.read(n_bytes)
-        while stream.read(_CHUNK_BYTES):
-            pass
-    return content
-
-
-@lru_cache(maxsize=_VERIFIED_FILES)
-def _verify(file, *state):
-    """Read a compressed file to its end, once for each state of the file."""
-    _first_bytes(file, 0)
-
-
-def _position(image):
-    """Return the space of an image's position, None without, and its unit in mm, None unknown."""
-    header = image.header
-    if isinstance(header, nib.Nifti1Header):
-        code = int(header["sform_code"]) or int(header["qform_code"])
-        mm = _MM_OF_UNIT.get(int(header["xyzt_units"]) & 7)
-        return _SPACE_OF_CODE.get(code), mm
-    if isinstance(image, nib.AnalyzeImage):
-        has_origin = "origin" in header and np.any(header["origin"][:3])
-        matrix = image.file_map.get("mat")
-        has_matrix = matrix is not None and Path(matrix.filename).exists()
-        return ("aligned" if has_origin or has_matrix else None), 1.0
-    if isinstance(image, AFNIImage):
-        return _SPACE_OF_AFNI.get(image.header.get_space(), "aligned"), 1.0
-    return "scanner", 1.0
-
-
-def _unreadable(error):
-    said = " ".join(str(error).split()) or type(error).__name__
-    return f"cannot be read as an image, it may be damaged or truncated ({said})"

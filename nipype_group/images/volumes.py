@@ -1,85 +1,91 @@
-"""Volumes on disk as arrays: maps and masks."""
+"""Maps and masks on disk as arrays, on a Space of any kind."""
 
-import gzip
-from pathlib import Path
-
-import nibabel as nib
 import numpy as np
 
-from nipype_group.images.opening import MapError, open_image
-from nipype_group.whole_files import replace_bytes
-
-IMAGE_SUFFIXES = (".nii", ".nii.gz", ".img", ".img.gz")
-# RFC 1952: the tenth byte of a gzip file names the operating system; 255 is unknown.
-_GZIP_SYSTEM, _UNKNOWN_SYSTEM = 9, 255
+from nipype_group.images.grid import Grid
+from nipype_group.images.opening import open_image
+from nipype_group.images.space import MapError, check_same_space
 
 
 def read_map(path, zero_is_value=False):
-    """Read one volume.
+    """Read one map.
 
     Parameters
     ----------
     path : path
         Image; trailing dimensions of length 1 are dropped, scaling is applied.
     zero_is_value : bool, optional
-        Whether a voxel of 0 has that value; most packages write 0 where there is none.
+        Whether a place of 0 has that value; most packages write 0 where there is none.
 
     Returns
     -------
-    values : float32 array, shape (x, y, z)
-        Missing voxels (not finite, or 0) are NaN.
-    grid : Grid
+    values : float32 array of the shape of the Space
+        Missing places (not finite, or 0) are NaN.
+    space : Space
 
     Raises
     ------
     MapError
-        Where the file cannot be opened (see `open_image`) or is not one volume.
+        Where the file cannot be opened (see `open_image`) or is not one map.
     """
-    values, grid = _one_volume(path, np.float32)
+    values, space = _one_map(path, np.float32)
     present = np.isfinite(values) & (zero_is_value | (values != 0))
-    return np.where(present, values, np.float32(np.nan)), grid
+    return np.where(present, values, np.float32(np.nan)), space
 
 
-def read_volume(path):
-    """Read one volume as float64, values as they are; returns the array and its `Grid`."""
-    return _one_volume(path, float)
+def read_volume(path, kind=None):
+    """Read one map as float64, values as they are; returns the array and its `Space`.
+
+    With `kind`, as `Grid`, an image on another kind of Space is refused.
+    """
+    return _one_map(path, float, kind)
 
 
-def _one_volume(path, dtype):
-    image = open_image(path)
-    if image.n_volumes != 1:
+def read_on(path, space, whose="the maps", remedy=None):
+    """Read one map as float64 that lies on the Space of others, see `check_same_space`.
+
+    Returns
+    -------
+    float64 array of the shape of the Space
+    """
+    values, own = _one_map(path, float)
+    check_same_space(path, own, space, whose, remedy)
+    return values
+
+
+def _one_map(path, dtype, kind=None):
+    image = open_image(path, kind=kind)
+    if image.n_maps != 1:
         raise MapError(path, f"holds an array of shape {image.shape}, one volume is expected")
-    return image.values(dtype=dtype).reshape(image.shape[:3]), image.grid
+    return image.values(dtype=dtype).reshape(image.space.shape), image.space
 
 
-def read_mask(path, grid=None, threshold=None):
+def read_mask(path, space=None, threshold=None):
     """Read a mask.
 
     Parameters
     ----------
     path : path
         Image of 0, or NaN, outside and one other value inside.
-    grid : Grid, optional
+    space : Space, optional
         What the mask has to lie on.
     threshold : float, optional
         For an image of probabilities: the least value inside.
 
     Returns
     -------
-    mask : bool array, shape (x, y, z)
-    grid : Grid
+    mask : bool array of the shape of the Space
+    space : Space
 
     Raises
     ------
     MapError
         Where the mask cannot be read, holds more than two values and no threshold is given, is
-        empty, or is not on `grid`.
+        empty, or is not on `space`.
     """
     values, own = read_volume(path)
-    if grid is not None and not own.matches(grid):
-        raise MapError(
-            path, f"the mask's grid is {own}, that of the maps is {grid}; resample the mask"
-        )
+    if space is not None:
+        check_same_space(path, own, space, remedy="resample the mask")
     values = np.where(np.isfinite(values), values, 0.0)
     if threshold is None:
         _check_two_values(path, values)
@@ -103,58 +109,9 @@ def _check_two_values(path, values):
         )
 
 
-def compressed(content, level=6):
-    """Return bytes as a gzip file that is the same of every version of Python.
-
-    The header tells no time, and no operating system: some versions write one, others none.
-
-    Examples
-    --------
-    >>> gzip.decompress(compressed(b"voxels"))
-    b'voxels'
-    """
-    packed = bytearray(gzip.compress(content, compresslevel=level, mtime=0))
-    packed[_GZIP_SYSTEM] = _UNKNOWN_SYSTEM
-    return bytes(packed)
-
-
-def write_volume(path, values, grid, dtype=np.float32, intent=None):
-    """Write an image beside its place, then rename it.
-
-    Parameters
-    ----------
-    path : path
-        Ending in .nii or .nii.gz; compressed bytes depend on the values alone.
-    values : array, shape (x, y, z) or (x, y, z, n)
-        Values; NaN is written as 0 for integer types only if absent.
-    grid : Grid
-        Place of the voxels.
-    dtype : dtype
-        Type on disk.
-    intent : tuple, optional
-        NIfTI intent: name and parameters, as ("t test", (28,)).
-
-    Returns
-    -------
-    str
-        The path, absolute.
-    """
-    path = Path(path).absolute()
-    image = nib.Nifti1Image(np.asarray(values, dtype=dtype), grid.affine)
-    set_place(image.header, grid)
-    if intent is not None:
-        image.header.set_intent(*intent)
-    content = image.to_bytes()
-    if path.name.endswith(".gz"):
-        content = compressed(content)
-    return str(replace_bytes(path, content))
-
-
-def set_place(header, grid):
-    """Let a NIfTI header say where the voxels of a grid lie."""
-    header.set_xyzt_units("mm")
-    header.set_sform(grid.affine, code=grid.space)
-    header.set_qform(grid.affine, code=grid.space)
+def write_volume(path, values, space, dtype=np.float32, intent=None):
+    """Write maps of a Space, see `nipype_group.images.space.Space.write`."""
+    return space.write(path, values, dtype, intent)
 
 
 def read_dof(path, stat_type):
@@ -177,7 +134,7 @@ def read_dof(path, stat_type):
     MapError
         Where the image does not state them.
     """
-    intent, parameters, _ = open_image(path).header.get_intent()
+    intent, parameters, _ = open_image(path, kind=Grid).header.get_intent()
     if intent != f"{stat_type.lower()} test":
         raise MapError(
             path, f"its intent is {intent!r}, not {stat_type} with degrees of freedom; give dof"

@@ -105,15 +105,16 @@ class CorrectAcrossMaps(GroupInterface):
     def _correct(self, cwd, index, null, map_p):
         """Write the maps of one modality; returns its row of the summary."""
         inputs, name = self.inputs, self.inputs.names[index]
-        stat, grid = read_volume(inputs.stat_files[index])
-        mask, _ = read_mask(inputs.mask_files[index], grid)
+        stat, space = read_volume(inputs.stat_files[index])
+        mask, _ = read_mask(inputs.mask_files[index], space)
         heights = ShuffleStatistics(tail=inputs.tail).heights(stat[mask], True)
         own = correct("voxel", heights, null, inputs.alpha)
         found = {"logp_fwe": minus_log10(own.log_p), "thresholded": stat[mask] * own.survives}
         for field, values in found.items():
             volume = np.zeros(mask.shape)
             volume[mask] = values
-            path = write_volume(cwd / f"{index + 1:02d}_{field}.nii", volume, grid)
+            name = space.file_name(f"{index + 1:02d}_{field}")
+            path = write_volume(cwd / name, volume, space)
             self._results.setdefault(f"{field}_files", []).append(path)
         LOGGER.info("%s: %d voxels survive over all maps", name, own.survives.sum())
         return {

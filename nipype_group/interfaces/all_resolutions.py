@@ -6,7 +6,7 @@ import numpy as np
 from nipype.interfaces.base import InputMultiObject, Str, TraitedSpec, traits
 
 from nipype_group.controls import TAILS, side_tested
-from nipype_group.images import read_mask, read_volume, write_volume
+from nipype_group.images import read_mask, read_on, read_volume, write_volume
 from nipype_group.interfaces.atlas_inputs import NO_ATLAS, AtlasInputSpec
 from nipype_group.interfaces.base import LOGGER, File, GroupInterface, isdefined
 from nipype_group.json_files import write_json
@@ -86,8 +86,8 @@ class AllResolutionsInference(GroupInterface):
 
     def _run_interface(self, runtime):
         inputs, cwd = self.inputs, Path(runtime.cwd)
-        z, grid = read_volume(inputs.z_file)
-        mask, _ = read_mask(inputs.mask_file, grid)
+        z, space = read_volume(inputs.z_file)
+        mask, _ = read_mask(inputs.mask_file, space)
         tail = side_tested(inputs.tail, inputs.stat_type)
         how = {"mask": mask, "alpha": inputs.alpha, "tail": tail}
         if isdefined(inputs.template_file):
@@ -95,16 +95,18 @@ class AllResolutionsInference(GroupInterface):
         atlases = inputs.find_atlases()
         found = ari_clusters(
             z, inputs.thresholds_z, connectivity=inputs.connectivity,
-            min_extent=inputs.cluster_extent, **how,
+            min_extent=inputs.cluster_extent, label=space.label_clusters, **how,
         )  # fmt: skip
         rows = [
             row
             for clusters in found.clusters
-            for row in discovery_rows(clusters, "cluster", grid.affine)
+            for row in discovery_rows(clusters, "cluster", space)
         ]
-        self._results["tdp_file"] = write_volume(cwd / "tdp.nii", found.tdp_map, grid)
+        self._results["tdp_file"] = write_volume(
+            cwd / space.file_name("tdp"), found.tdp_map, space
+        )
         self._results["label_files"] = [
-            write_volume(cwd / f"labels_{i}.nii", labels, grid, np.int32)
+            write_volume(cwd / space.file_name(f"labels_{i}"), labels, space, np.int32)
             for i, labels in enumerate(found.labels, start=1)
         ]
         summary = {
@@ -120,24 +122,20 @@ class AllResolutionsInference(GroupInterface):
         path = cwd / "summary.json"
         write_json(path, summary)
         self._results["summary_file"] = str(path)
-        for name, own in (("clusters", rows), ("regions", self._regions(z, grid, how, atlases))):
+        for name, own in (("clusters", rows), ("regions", self._regions(z, space, how, atlases))):
             settings = summary | {"Atlases": [atlas.describe() for atlas in atlases]}
             written = write_discoveries(cwd / f"{name}.tsv", own, settings, atlases)
             self._results[f"{name}_file"], self._results[f"{name}_json"] = written
         LOGGER.info("%d clusters at %d heights", len(rows), len(found.thresholds_z))
         return runtime
 
-    def _regions(self, z, grid, how, atlases):
+    def _regions(self, z, space, how, atlases):
         """Return the rows of all regions that were asked for."""
         rows, inputs = [], self.inputs
         for path in inputs.region_files if isdefined(inputs.region_files) else []:
-            labels, own = read_volume(path)
-            if not own.matches(grid):
-                raise ValueError(
-                    f"{path} has the grid {own}, the map {grid}; resample the regions"
-                )
-            rows += discovery_rows(ari_regions(z, labels, **how), Path(path).name, grid.affine)
+            labels = read_on(path, space, "the map", "resample the regions")
+            rows += discovery_rows(ari_regions(z, labels, **how), Path(path).name, space)
         for atlas in atlases:
-            regions = atlas_regions(atlas, how["mask"], grid.affine)
-            rows += discovery_rows(ari_regions(z, regions, **how), atlas.name, grid.affine)
+            regions = atlas_regions(atlas, how["mask"], space)
+            rows += discovery_rows(ari_regions(z, regions, **how), atlas.name, space)
         return rows

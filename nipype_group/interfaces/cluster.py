@@ -6,9 +6,9 @@ import numpy as np
 from nipype.interfaces.base import Str, TraitedSpec, traits
 
 from nipype_group.controls import TAILS, side_tested
-from nipype_group.images import read_mask, read_volume, write_volume
+from nipype_group.images import Grid, read_mask, read_on, read_volume, write_volume
 from nipype_group.interfaces.base import LOGGER, File, GroupInputSpec, GroupInterface, isdefined
-from nipype_group.interfaces.random_field import read_on_grid, read_random_field
+from nipype_group.interfaces.random_field import read_random_field
 from nipype_group.json_files import write_json
 from nipype_group.stats.distributions import minus_log10
 from nipype_group.stats.multiple_testing import check_alpha
@@ -71,10 +71,10 @@ class ClusterInference(GroupInterface):
     def _run_interface(self, runtime):
         inputs, cwd = self.inputs, Path(runtime.cwd)
         check_alpha(inputs.alpha)
-        z, grid = read_volume(inputs.z_file)
-        mask, _ = read_mask(inputs.mask_file, grid)
+        z, space = read_volume(inputs.z_file, kind=Grid)
+        mask, _ = read_mask(inputs.mask_file, space)
         tail = side_tested(inputs.tail, inputs.stat_type)
-        random_field = read_random_field(inputs, z, mask, grid)
+        random_field = read_random_field(inputs, z, mask, space)
         height, threshold_z = forming_height(
             random_field.field,
             tail,
@@ -83,7 +83,7 @@ class ClusterInference(GroupInterface):
         )
         rpv = None
         if isdefined(inputs.rpv_file):
-            rpv = read_on_grid(inputs.rpv_file, grid)
+            rpv = read_on(inputs.rpv_file, space, "the z map")
         found = infer_clusters(
             random_field.stat, mask, random_field.field, random_field.volume, height,
             tail=tail, connectivity=inputs.connectivity, rpv=rpv,
@@ -96,7 +96,9 @@ class ClusterInference(GroupInterface):
             ("logp", cluster_logp, np.float32),
             ("peak_logp", minus_log10(found.peak_log_p), np.float32),
         ):
-            self._results[f"{name}_file"] = write_volume(cwd / f"{name}.nii", values, grid, dtype)
+            self._results[f"{name}_file"] = write_volume(
+                cwd / space.file_name(name), values, space, dtype
+            )
         summary = {
             "Contrast": inputs.contrast_name if isdefined(inputs.contrast_name) else None,
             "StatisticType": inputs.stat_type,

@@ -8,7 +8,7 @@ from nipype.interfaces.base import Str, TraitedSpec, traits
 from nipype_group.controls import TAILS
 from nipype_group.design.contrasts import read_contrasts
 from nipype_group.images import read_mask, write_volume
-from nipype_group.images.stacks import read_fit
+from nipype_group.images.fits import read_fit
 from nipype_group.interfaces.base import File, GroupInputSpec, GroupInterface, isdefined
 from nipype_group.stats.linear.least_squares import effect_without_noise
 
@@ -91,15 +91,15 @@ class EstimateContrasts(GroupInterface):
             with self._one_blas_thread():
                 maps, dof = fit.contrast_maps(contrast.weights, contrast.test, tail)
             for name in MAPS:
-                path = Path(runtime.cwd, f"{contrast.label}_{name}.nii")
+                path = Path(runtime.cwd, fit.space.file_name(f"{contrast.label}_{name}"))
                 intents = {"stat": (f"{contrast.test.lower()} test", dof), "z": ("z score", ())}
                 results[f"{name}_files"].append(
-                    write_volume(path, fit.unmask(maps[name]), fit.grid, intent=intents.get(name))
+                    write_volume(path, fit.unmask(maps[name]), fit.space, intent=intents.get(name))
                 )
             results["dofs"].append(list(dof))
             mask, notes = self._searched(contrast.name, fit, maps)
-            path = Path(runtime.cwd, f"{contrast.label}_mask.nii")
-            results["search_mask_files"].append(write_volume(path, mask, fit.grid, np.uint8))
+            path = Path(runtime.cwd, fit.space.file_name(f"{contrast.label}_mask"))
+            results["search_mask_files"].append(write_volume(path, mask, fit.space, np.uint8))
             results["notes"] += notes
         self._results.update(results)
         self._results["contrast_names"] = [c.name for c in contrasts]
@@ -110,7 +110,7 @@ class EstimateContrasts(GroupInterface):
         """Return where a contrast is searched, and what is said of where it has no statistic."""
         mask = fit.mask
         if isdefined(self.inputs.search_mask_file):
-            mask = read_mask(self.inputs.search_mask_file, fit.grid)[0]
+            mask = read_mask(self.inputs.search_mask_file, fit.space)[0]
         searched = mask & (fit.unmask(maps["variance"] > 0) > 0)
         why = _why_none(fit.patterns is not None)
         if not searched.any():

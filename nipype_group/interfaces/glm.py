@@ -8,7 +8,8 @@ from nipype.interfaces.base import TraitedSpec, traits
 from nipype_group.choices import EDGES
 from nipype_group.design.matrix import read_design
 from nipype_group.images import write_volume
-from nipype_group.images.stacks import MaskedStack, describe_patterns, write_volumes
+from nipype_group.images.fits import describe_patterns
+from nipype_group.images.stacks import MaskedStack, write_volumes
 from nipype_group.interfaces.base import LOGGER, File, GroupInputSpec, GroupInterface
 from nipype_group.json_files import write_json
 from nipype_group.registry import loaded
@@ -73,18 +74,18 @@ class GroupGLM(GroupInterface):
         with self._one_blas_thread():
             fit = loaded(ESTIMATORS[self.inputs.estimator].fit)
             *maps, patterns = fit(model, stack.read, stack.n_voxels)
-        betas, *others = maps
+        (betas, *others), space = maps, stack.space
         # A column a participant makes more volumes than memory holds.
         self._results["betas_file"] = write_volumes(
-            cwd / "betas.nii", map(stack.unmask, betas), len(betas), stack.grid
+            cwd / space.file_name("betas"), map(stack.unmask, betas), len(betas), space
         )
         for name, values in zip(("residual_variance", "r2"), others, strict=True):
             self._results[f"{name}_file"] = write_volume(
-                cwd / f"{name}.nii", stack.unmask(values), stack.grid, np.float64
+                cwd / space.file_name(name), stack.unmask(values), space, np.float64
             )
         for name, values in (("dof", patterns.voxel_dof), ("pattern", patterns.number)):
             self._results[f"{name}_file"] = write_volume(
-                cwd / f"{name}.nii", stack.unmask(values), stack.grid, np.int32
+                cwd / space.file_name(name), stack.unmask(values), space, np.int32
             )
         _log(patterns)
         about = {
@@ -101,7 +102,7 @@ class GroupGLM(GroupInterface):
         path = cwd / "smoothness.json"
         write_json(path, smoothness)
         self._results["smoothness_file"] = str(path)
-        self._results["rpv_file"] = write_volume(cwd / "rpv.nii", rpv, stack.grid)
+        self._results["rpv_file"] = write_volume(cwd / space.file_name("rpv"), rpv, space)
         return runtime
 
 
@@ -141,7 +142,7 @@ def _smoothness(stack, model, betas, patterns, edges):
     volume = search_volume(stack.mask, found.fwhm_voxels)
     about = {
         "FWHMVoxels": found.fwhm_voxels.tolist(),
-        "FWHMMillimetres": found.fwhm_mm(stack.grid.voxel_sizes_mm).tolist(),
+        "FWHMMillimetres": found.fwhm_mm(stack.space.voxel_sizes_mm).tolist(),
         "Resels": list(volume.resels),
         "VoxelsPerResel": float(found.voxels_per_resel),
         "DLH": float(found.dlh),

@@ -6,7 +6,8 @@ import numpy as np
 from nipype.interfaces.base import InputMultiObject, Str, TraitedSpec, traits
 
 from nipype_group.images import read_mask, write_volume
-from nipype_group.images.stacks import group_mask, mask_notes, write_map_coverage, write_stack
+from nipype_group.images.coverage import group_mask, mask_notes, write_map_coverage
+from nipype_group.images.stacks import write_stack
 from nipype_group.interfaces.base import (
     LOGGER,
     File,
@@ -69,7 +70,7 @@ class GroupMask(GroupInterface):
         mask, coverage = group_mask(
             paths, explicit, self.inputs.min_coverage, threshold, self.inputs.zero_is_value
         )
-        grid, n_lost = coverage.grid, coverage.allowed.sum() - mask.sum()
+        space, n_lost = coverage.space, coverage.allowed.sum() - mask.sum()
         LOGGER.info(
             "%d voxels in the mask, %d of which some map lacks; too few maps have %d others",
             mask.sum(), (coverage.counts[mask] < len(paths)).sum(), n_lost,
@@ -78,17 +79,19 @@ class GroupMask(GroupInterface):
         self._results["map_coverage_file"] = write_map_coverage(
             cwd / "map_coverage.tsv", paths, coverage, mask
         )
-        self._results["mask_file"] = write_volume(cwd / "mask.nii.gz", mask, grid, np.uint8)
+        self._results["mask_file"] = write_volume(
+            cwd / space.file_name("mask", packed=True), mask, space, np.uint8
+        )
         self._results["coverage_file"] = write_volume(
-            cwd / "coverage.nii.gz", coverage.counts, grid, np.int32
+            cwd / space.file_name("coverage", packed=True), coverage.counts, space, np.int32
         )
         searched = mask
         if isdefined(self.inputs.search_volume):
-            searched = mask & read_mask(self.inputs.search_volume, grid, threshold)[0]
+            searched = mask & read_mask(self.inputs.search_volume, space, threshold)[0]
             if not searched.any():
                 raise ValueError(f"{self.inputs.search_volume} holds no voxel of the mask")
         self._results["search_mask_file"] = write_volume(
-            cwd / "search_mask.nii.gz", searched, grid, np.uint8
+            cwd / space.file_name("search_mask", packed=True), searched, space, np.uint8
         )
         self._results["n_voxels"] = int(mask.sum())
         notes = mask_notes(mask, coverage, paths, self.inputs.zero_is_value)
@@ -130,9 +133,9 @@ class StackMaps(GroupInterface):
     output_spec = _StackMapsOutputSpec
 
     def _run_interface(self, runtime):
-        mask, grid = read_mask(self.inputs.mask_file)
+        mask, space = read_mask(self.inputs.mask_file)
         self._results["stack_file"] = write_stack(
-            Path(runtime.cwd, "stack.nii"), self.inputs.map_files, mask, grid,
+            Path(runtime.cwd, space.file_name("stack")), self.inputs.map_files, mask, space,
             self.inputs.allow_missing, self.inputs.zero_is_value,
         )  # fmt: skip
         return runtime

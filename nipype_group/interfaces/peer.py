@@ -7,7 +7,7 @@ from nipype.interfaces.base import InputMultiObject, Str, TraitedSpec, traits
 
 from nipype_group.choices import MAP_TYPES, P_SIDES
 from nipype_group.controls import CONTROLS, TAILS, side_tested
-from nipype_group.images import read_mask, read_volume, write_volume
+from nipype_group.images import read_mask, read_on, read_volume, write_volume
 from nipype_group.interfaces.base import (
     LOGGER,
     File,
@@ -194,21 +194,21 @@ class ThresholdCorrected(GroupInterface):
 
     def _run_interface(self, runtime):
         inputs, cwd = self.inputs, Path(runtime.cwd)
-        stat, grid = read_volume(inputs.stat_file)
-        mask, _ = read_mask(inputs.mask_file, grid)
-        logp, own = read_volume(inputs.logp_file)
-        if not own.matches(grid):
-            raise ValueError(f"{inputs.logp_file} has the grid {own}, the statistic {grid}")
+        stat, space = read_volume(inputs.stat_file)
+        mask, _ = read_mask(inputs.mask_file, space)
+        logp = read_on(inputs.logp_file, space, "the statistic")
         tail = side_tested(inputs.tail, inputs.stat_type)
         labels, p = threshold_adjusted(
             stat, logp, mask, alpha=inputs.alpha, tail=tail, connectivity=inputs.connectivity,
-            min_extent=inputs.cluster_extent,
+            min_extent=inputs.cluster_extent, label=space.label_clusters,
         )  # fmt: skip
         for name, values, dtype in (
             ("thresholded", np.where(labels > 0, stat, 0), np.float32),
             ("label", labels, np.int32),
         ):
-            self._results[f"{name}_file"] = write_volume(cwd / f"{name}.nii", values, grid, dtype)
+            self._results[f"{name}_file"] = write_volume(
+                cwd / space.file_name(name), values, space, dtype
+            )
         summary = _summary(inputs, tail, stat[mask], logp[mask], labels[mask], p)
         path = cwd / "summary.json"
         write_json(path, summary)

@@ -20,7 +20,8 @@ from nipype_group.design.blocks import read_blocks, read_variance_groups
 from nipype_group.design.contrasts import read_contrasts
 from nipype_group.design.matrix import read_design
 from nipype_group.images import file_sha256, read_mask
-from nipype_group.images.stacks import MaskedStack, variance_smoother
+from nipype_group.images.smoothing import variance_smoother
+from nipype_group.images.stacks import MaskedStack
 from nipype_group.interfaces.base import (
     LOGGER,
     File,
@@ -340,7 +341,7 @@ class RunPermutations(GroupInterface):
             if test.early_stop:
                 results = run_until_stopped(*what, test.early_stop, *span, **how)
             else:
-                results = run_shuffles(*what, *span, **how)
+                results = run_shuffles(*what, *span, neighbours=stack.space.neighbours, **how)
         labels = [c.label for c in family.contrasts]
         path = Path(runtime.cwd, "shard.npz")
         results = dict(zip(labels, results, strict=True))
@@ -365,7 +366,7 @@ class RunPermutations(GroupInterface):
             return stack.read(first + start, first + stop)
 
         # Where the voxels lie matters to clusters alone.
-        return read, np.ones((last - first, 1, 1), dtype=bool), (first, last)
+        return read, np.ones(last - first, dtype=bool), (first, last)
 
 
 def _scheme_identity(inputs):
@@ -541,7 +542,7 @@ def _about(plan, family, contrast):
 def _merged(inputs, name, n_shuffles, read):
     test, family, contrasts = _read_family(inputs, name)
     results = read(inputs.shard_files, name, n_shuffles, _scheme_identity(inputs))
-    mask, grid = read_mask(inputs.mask_file)
+    mask, space = read_mask(inputs.mask_file)
     if read is merge_shards:
         n_voxels = len(next(iter(results.values())).observed["voxel"])
         if n_voxels != mask.sum():
@@ -558,16 +559,16 @@ def _merged(inputs, name, n_shuffles, read):
             test.statistics,
             results[c.label],
             mask,
-            grid,
+            space,
             as_z,
             inputs.cluster_extent,
-            _searched(inputs, c.name, mask, grid),
+            _searched(inputs, c.name, mask, space),
         )
         for c, shuffled in zip(family.contrasts, contrasts, strict=True)
     ]
 
 
-def _searched(inputs, name, mask, grid):
+def _searched(inputs, name, mask, space):
     """Return which voxels of the mask have a statistic of a contrast; None for all."""
     if not isdefined(inputs.search_mask_files):
         return None
@@ -577,7 +578,7 @@ def _searched(inputs, name, mask, grid):
             f"{len(inputs.search_mask_files)} search_mask_files for {len(names)} contrasts; give "
             "one each"
         )
-    own, _ = read_mask(inputs.search_mask_files[names.index(name)], grid)
+    own, _ = read_mask(inputs.search_mask_files[names.index(name)], space)
     return own.ravel(order="F")[np.flatnonzero(mask.ravel(order="F"))]
 
 

@@ -7,7 +7,7 @@ import pandas as pd
 from nipype.interfaces.base import TraitedSpec, traits
 
 from nipype_group.design.matrix import read_design
-from nipype_group.images import read_volume
+from nipype_group.images import read_on
 from nipype_group.images.stacks import MaskedStack
 from nipype_group.interfaces.base import LOGGER, File, GroupInputSpec, GroupInterface, isdefined
 from nipype_group.reporting.figures.canvas import write_index
@@ -123,18 +123,14 @@ class MapQuality(GroupInterface):
     def _draw(self, cwd, stack, quality, counts, labels):
         rows = quality.most_deviating(MOST_SLICES)
         flagged = quality.low_correlation | quality.high_leverage
-        place = stack.mask, stack.grid.affine
+        place = stack.mask, stack.space.affine
         strip = draw_strip(
             cwd / "strip.png", stack.maps(rows), [labels[i] for i in rows], *place,
             flagged=flagged[rows], of=len(labels) if len(rows) < len(labels) else None,
         )  # fmt: skip
         volume = stack.unmask(counts)
         if isdefined(self.inputs.coverage_file):
-            volume, grid = read_volume(self.inputs.coverage_file)
-            if not grid.matches(stack.grid):
-                raise ValueError(
-                    f"{self.inputs.coverage_file} has the grid {grid}, the maps {stack.grid}"
-                )
+            volume = read_on(self.inputs.coverage_file, stack.space)
         coverage = draw_coverage(
             cwd / "coverage.png", volume.astype(int), *place, n_maps=len(labels)
         )

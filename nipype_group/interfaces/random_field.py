@@ -1,6 +1,6 @@
 """What the interfaces of random field theory read: a statistic, its dof and its smoothness."""
 
-from nipype_group.images import read_dof, read_volume
+from nipype_group.images import read_dof, read_on
 from nipype_group.interfaces.base import isdefined
 from nipype_group.json_files import read_json
 from nipype_group.stats.random_field.clusters import search_volume
@@ -8,15 +8,7 @@ from nipype_group.stats.random_field.euler import StatField
 from nipype_group.stats.thresholding import RandomField, at_dof_of_field
 
 
-def read_on_grid(path, grid):
-    """Return the values of an image on the grid of the z map; another grid is refused."""
-    values, own = read_volume(path)
-    if not own.matches(grid):
-        raise ValueError(f"{path} has the grid {own}, the z map {grid}")
-    return values
-
-
-def read_random_field(inputs, z, mask, grid):
+def read_random_field(inputs, z, mask, space):
     """Return the `RandomField` of an interface's stat_file, dof, dof_file and smoothness_file.
 
     Raises
@@ -27,7 +19,7 @@ def read_random_field(inputs, z, mask, grid):
     """
     if not isdefined(inputs.stat_file) or not isdefined(inputs.smoothness_file):
         raise ValueError("random field theory needs stat_file and smoothness_file")
-    stat = read_on_grid(inputs.stat_file, grid)
+    stat = read_on(inputs.stat_file, space, "the z map")
     field = StatField("Z")
     if inputs.stat_type != "z":
         dof = inputs.dof if isdefined(inputs.dof) else read_dof(inputs.stat_file, inputs.stat_type)
@@ -45,5 +37,6 @@ def read_random_field(inputs, z, mask, grid):
             f"{about['Reason'].removesuffix('.')}. Use another height control, or permutation"
         )
     if isdefined(inputs.dof_file):
-        stat = at_dof_of_field(stat, z, read_on_grid(inputs.dof_file, grid), field)
+        dof = read_on(inputs.dof_file, space, "the z map")
+        stat = at_dof_of_field(stat, z, dof, field)
     return RandomField(stat, field, search_volume(mask, fwhm_voxels))

@@ -10,7 +10,7 @@ from nipype_group.controls import TAILS, side_tested
 from nipype_group.design.blocks import read_blocks
 from nipype_group.design.contrasts import contrast_label, read_contrasts
 from nipype_group.design.matrix import read_design
-from nipype_group.images import read_volume
+from nipype_group.images import read_on
 from nipype_group.images.stacks import MaskedStack
 from nipype_group.interfaces.atlas_inputs import AtlasInputSpec
 from nipype_group.interfaces.base import (
@@ -126,7 +126,7 @@ class RegionModels(GroupInterface):
         matching_rows(inputs.observations, design, stack.n_maps)
         contrasts = read_contrasts(inputs.contrasts_file)
         self._check_z_files(contrasts)
-        place = stack.mask, stack.grid.affine
+        place = stack.mask, stack.space
         regions = [MaskRegions.of(atlas, *place) for atlas in inputs.find_atlases()]
         means = region_means(stack.maps(), [r.numbers for r in regions], inputs.min_voxels)
         means = [r.spread(values) for r, values in zip(regions, means, strict=True)]
@@ -222,10 +222,8 @@ class RegionModels(GroupInterface):
         if not isdefined(inputs.z_files):
             return
         for path, contrast, results in zip(inputs.z_files, contrasts, tables, strict=True):
-            z, grid = read_volume(path)
-            if not grid.matches(stack.grid):
-                raise ValueError(f"{path} has the grid {grid}, the maps {stack.grid}")
-            how = stack.mask, grid.affine, inputs.ari_alpha, _tail(contrast, inputs)
+            z = read_on(path, stack.space)
+            how = stack.mask, stack.space, inputs.ari_alpha, _tail(contrast, inputs)
             for own, result in zip(regions, results, strict=True):
                 result.update(own.voxelwise(z, *how))
 

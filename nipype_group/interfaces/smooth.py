@@ -2,7 +2,7 @@
 
 from nipype.interfaces.base import InputMultiObject, TraitedSpec, traits
 
-from nipype_group.images.stacks import smooth_maps
+from nipype_group.images.smoothing import smooth_maps
 from nipype_group.interfaces.base import File, GroupInputSpec, GroupInterface, isdefined
 
 

@@ -7,7 +7,7 @@ from nipype.interfaces.base import InputMultiObject, Str, TraitedSpec, traits
 
 from nipype_group.choices import CONVENTIONS
 from nipype_group.controls import CONTROLS, TAILS, side_tested
-from nipype_group.images import read_mask, read_volume, write_volume
+from nipype_group.images import read_mask, read_on, read_volume, write_volume
 from nipype_group.interfaces.atlas_inputs import AtlasInputSpec
 from nipype_group.interfaces.base import LOGGER, File, GroupInterface, isdefined
 from nipype_group.json_files import read_json
@@ -114,14 +114,14 @@ class AtlasReport(GroupInterface):
 
     def _run_interface(self, runtime):
         inputs, cwd = self.inputs, Path(runtime.cwd)
-        stat, grid = read_volume(inputs.stat_file)
-        labels, settings = self._labels(stat, grid, cwd)
+        stat, space = read_volume(inputs.stat_file)
+        labels, settings = self._labels(stat, space, cwd)
         atlases = inputs.find_atlases()
-        volumes = self._volumes(stat, grid)
+        volumes = self._volumes(stat, space)
         summary = _read_json(inputs.summary_file) if isdefined(inputs.summary_file) else {}
         describe = partial(
-            _tables, stat, labels, grid.affine, stat_type=inputs.stat_type, **volumes,
-            inferences=self._inferences(grid), columns=_own_columns(summary),
+            _tables, stat, labels, space, stat_type=inputs.stat_type, **volumes,
+            inferences=self._inferences(space), columns=_own_columns(summary),
             cluster_rows=summary.pop("ClusterTable", []), maxima=summary.pop("PeakFDR", []),
         )  # fmt: skip
         tables = describe(
@@ -129,35 +129,35 @@ class AtlasReport(GroupInterface):
             standard_space=not isdefined(inputs.space) or inputs.space.startswith("MNI"),
         )  # fmt: skip
         if isdefined(inputs.ari_alpha):
-            self._add_discoveries(tables[0], labels, volumes["zscore"], grid)
+            self._add_discoveries(tables[0], labels, volumes["zscore"], space)
         settings |= {
             **summary,
             "MinimumPeakDistanceMillimetres": inputs.min_distance_mm,
             "MaximumPeaksPerCluster": inputs.max_peaks,
             "Atlases": [atlas.describe() for atlas in atlases],
-            "AtlasWarnings": self._warnings(atlases, grid),
+            "AtlasWarnings": self._warnings(atlases, space),
         }
         paths = write_tables(cwd, *tables, settings)
         for table in ("clusters", "peaks", "labels"):
             self._results[f"{table}_file"] = str(paths[table])
             self._results[f"{table}_json"] = str(paths[f"{table}_json"])
-        self._write_views(describe, stat, labels, grid, volumes, summary, cwd)
+        self._write_views(describe, stat, labels, space, volumes, summary, cwd)
         return runtime
 
-    def _warnings(self, atlases, grid):
+    def _warnings(self, atlases, space):
         """Return, and log, where the atlases do not fit the maps: their space, the mask."""
         inputs = self.inputs
-        space = inputs.space if isdefined(inputs.space) else None
-        found = [space_warning(atlas, space) for atlas in atlases]
+        template = inputs.space if isdefined(inputs.space) else None
+        found = [space_warning(atlas, template) for atlas in atlases]
         if isdefined(inputs.mask_file):
-            mask, _ = read_mask(inputs.mask_file, grid)
-            found += [missed(atlas, mask, grid.affine) for atlas in atlases]
+            mask, _ = read_mask(inputs.mask_file, space)
+            found += [missed(atlas, mask, space) for atlas in atlases]
         found = [text for text in found if text is not None]
         for text in found:
             LOGGER.warning("%s", text)
         return found
 
-    def _labels(self, stat, grid, cwd):
+    def _labels(self, stat, space, cwd):
         """Return the label image, given or made here, and what made it."""
         inputs = self.inputs
         if isdefined(inputs.label_file) == isdefined(inputs.threshold_statistic):
@@ -167,14 +167,16 @@ class AtlasReport(GroupInterface):
             )
         if isdefined(inputs.label_file):
             self._results["label_file"] = str(Path(inputs.label_file).absolute())
-            return _read_on(inputs.label_file, grid), {}
+            return read_on(inputs.label_file, space, "the statistic"), {}
         tail = side_tested(inputs.tail, inputs.stat_type)
-        mask = read_mask(inputs.mask_file, grid)[0] if isdefined(inputs.mask_file) else None
+        mask = read_mask(inputs.mask_file, space)[0] if isdefined(inputs.mask_file) else None
         labels = label_map(
             stat, inputs.threshold_statistic, tail=tail, extent=inputs.cluster_extent,
-            connectivity=inputs.connectivity, mask=mask,
+            connectivity=inputs.connectivity, mask=mask, label=space.label_clusters,
         )  # fmt: skip
-        self._results["label_file"] = write_volume(cwd / "label.nii", labels, grid, "int32")
+        self._results["label_file"] = write_volume(
+            cwd / space.file_name("label"), labels, space, "int32"
+        )
         LOGGER.info("%d clusters at %g", labels.max(initial=0), inputs.threshold_statistic)
         return labels, {
             "StatisticType": inputs.stat_type,
@@ -187,44 +189,52 @@ class AtlasReport(GroupInterface):
             "Clusters": int(labels.max(initial=0)),
         }
 
-    def _volumes(self, stat, grid):
+    def _volumes(self, stat, space):
         """Return the volumes of the peaks by their argument of `cluster_tables`."""
         inputs = self.inputs
         names = {"zscore": "z_file", "p_unc": "p_file"}
         if inputs.stat_type != "F":
             names |= {"effect": "effect_file", "variance": "variance_file"}
         paths = {volume: getattr(inputs, name) for volume, name in names.items()}
-        given = {volume: _read_on(p, grid) for volume, p in paths.items() if isdefined(p)}
+        given = {
+            volume: read_on(p, space, "the statistic")
+            for volume, p in paths.items()
+            if isdefined(p)
+        }
         given.setdefault("zscore", stat if inputs.stat_type == "z" else None)
         if isdefined(inputs.logp_file) and inputs.adjustment != "none":
-            given[f"p_{inputs.adjustment}"] = 10 ** -_read_on(inputs.logp_file, grid)
+            given[f"p_{inputs.adjustment}"] = 10 ** -read_on(
+                inputs.logp_file, space, "the statistic"
+            )
         return given
 
-    def _inferences(self, grid):
+    def _inferences(self, space):
         """Return the maps of -log10 p of the inferences on this contrast by column."""
         inputs = self.inputs
         files = inputs.inference_logp_files if isdefined(inputs.inference_logp_files) else []
         listed = inputs.inferences if isdefined(inputs.inferences) else []
         positions = inference_positions(listed, len(files))
-        return {column: _read_on(files[i], grid) for column, i in positions.items()}
+        return {
+            column: read_on(files[i], space, "the statistic") for column, i in positions.items()
+        }
 
-    def _write_views(self, describe, stat, labels, grid, volumes, summary, cwd):
+    def _write_views(self, describe, stat, labels, space, volumes, summary, cwd):
         paths = []
         for convention in self.inputs.views if isdefined(self.inputs.views) else []:
             clusters, peaks, _ = describe(**PEAK_RULES[convention], standard_space=False)
             view = table_view(
                 clusters, peaks, convention, stat_type=self.inputs.stat_type, stat=stat,
-                labels=labels, affine=grid.affine, zscore=volumes["zscore"],
+                labels=labels, space=space, zscore=volumes["zscore"],
                 effect=volumes.get("effect"), set_level=_set_level(summary),
             )  # fmt: skip
             paths.append(str(write_view(cwd, view, convention)))
         self._results["view_files"] = paths
 
-    def _add_discoveries(self, clusters, labels, z, grid):
+    def _add_discoveries(self, clusters, labels, z, space):
         inputs = self.inputs
         if z is None:
             raise ValueError(f"{inputs.stat_file}: ari_alpha needs the z_file of the statistic")
-        mask, _ = read_mask(inputs.mask_file, grid)
+        mask, _ = read_mask(inputs.mask_file, space)
         tail = side_tested(inputs.tail, inputs.stat_type)
         template = None
         if isdefined(inputs.template_file):
@@ -235,9 +245,9 @@ class AtlasReport(GroupInterface):
         clusters["tdp"] = clusters["cluster_id"].map({r.name: r.tdp for r in regions})
 
 
-def _tables(stat, labels, affine, *, inferences, columns, cluster_rows, maxima, **how):
+def _tables(stat, labels, space, *, inferences, columns, cluster_rows, maxima, **how):
     """Make the tables with the p of every inference; that of exact clusters wins."""
-    clusters, peaks, regions = cluster_tables(stat, labels, affine, **how)
+    clusters, peaks, regions = cluster_tables(stat, labels, space, **how)
     add_inference_p(clusters, peaks, labels, inferences)
     add_cluster_p(clusters, cluster_rows, columns)
     add_peak_q(peaks, maxima)
@@ -258,13 +268,6 @@ def _set_level(summary):
     """Return p and number of clusters where one side was tested."""
     p = summary.get("SetLevelP", [])
     return (p[0], summary["ClustersBeforeCorrection"]) if len(p) == 1 else None
-
-
-def _read_on(path, grid):
-    values, own = read_volume(path)
-    if not own.matches(grid):
-        raise ValueError(f"{path} has the grid {own}, the statistic {grid}")
-    return values
 
 
 def _read_json(path):

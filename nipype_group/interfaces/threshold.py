@@ -71,17 +71,17 @@ class ThresholdMap(GroupInterface):
 
     def _run_interface(self, runtime):
         inputs, cwd = self.inputs, Path(runtime.cwd)
-        z, grid = read_volume(inputs.z_file)
-        mask, _ = read_mask(inputs.mask_file, grid)
+        z, space = read_volume(inputs.z_file)
+        mask, _ = read_mask(inputs.mask_file, space)
         tail = side_tested(inputs.tail, inputs.stat_type)
         random_field = None
         if CONTROLS[inputs.height_control].adjust is None:
-            random_field = read_random_field(inputs, z, mask, grid)
+            random_field = read_random_field(inputs, z, mask, space)
         result = threshold_map(
             z, mask, inputs.height_control, alpha=inputs.alpha,
             threshold_z=inputs.threshold_z if isdefined(inputs.threshold_z) else None, tail=tail,
             extent=inputs.cluster_extent, connectivity=inputs.connectivity,
-            random_field=random_field,
+            random_field=random_field, label=space.label_clusters,
         )  # fmt: skip
         logp = np.zeros(mask.shape)
         logp[mask] = minus_log10(result.log_p)
@@ -90,7 +90,9 @@ class ThresholdMap(GroupInterface):
             ("label", result.labels, np.int32),
             ("logp", logp, np.float32),
         ):
-            self._results[f"{name}_file"] = write_volume(cwd / f"{name}.nii", values, grid, dtype)
+            self._results[f"{name}_file"] = write_volume(
+                cwd / space.file_name(name), values, space, dtype
+            )
         summary = _summary(inputs, tail, z[mask], result, random_field)
         path = cwd / "summary.json"
         write_json(path, summary)

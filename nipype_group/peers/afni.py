@@ -8,7 +8,7 @@ from nibabel.brikhead import AFNIHeaderError, AFNIImageError
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 
-from nipype_group.images import MapError, open_image
+from nipype_group.images import Grid, MapError, open_image
 from nipype_group.peers.found import FoundResults, FoundStatistic, own_image
 from nipype_group.tsv import repeated
 
@@ -81,10 +81,10 @@ def afni_statistics(path):
     MapError
         Where the header or the data cannot be read.
     """
-    image = open_image(path)
+    image = open_image(path, kind=Grid)
     try:
         info = image.header.info if path.suffix == ".HEAD" else afni_header(path)
-        n_volumes = image.n_volumes
+        n_volumes = image.n_maps
         labels = str(info.get("BRICK_LABS", "")).split("~")[:n_volumes]
         labels += [f"#{i}" for i in range(len(labels), n_volumes)]
         marked = _marked(info, n_volumes)
@@ -124,7 +124,9 @@ def afni_header(path):
         BRICK_LABS, BRICK_STATAUX and BRICK_STATSYM, as in a .HEAD.
     """
     try:
-        extensions = getattr(open_image(path, positioned=False).header, "extensions", ())
+        extensions = getattr(
+            open_image(path, positioned=False, kind=Grid).header, "extensions", ()
+        )
     except MapError:
         return {}
     info = {}

@@ -15,7 +15,7 @@ from nipype_group.controls import side_tested
 from nipype_group.design.contrasts import contrast_label
 from nipype_group.design.fsl import read_fsl_matrix
 from nipype_group.design.matrix import Design
-from nipype_group.images import MapError, write_volume
+from nipype_group.images import MapError, check_same_space, write_volume
 from nipype_group.peers.found import (
     FoundResults,
     residual_dof,
@@ -382,12 +382,10 @@ def write_peer(directory, found, path, tail="two-sided"):
         maps = read_statistic(statistic)
         if grid is None:
             grid, union, first = maps.grid, np.zeros(maps.grid.shape, dtype=bool), statistic
-        if not maps.grid.matches(grid):
-            raise MapError(
-                statistic.stat_file,
-                f"its grid is {maps.grid}, that of {first.stat_file.name} is {grid}; give the "
-                "start of the names of one analysis",
-            )
+        check_same_space(
+            statistic.stat_file, maps.grid, grid, first.stat_file.name,
+            "give the start of the names of one analysis",
+        )  # fmt: skip
         union |= maps.mask
         for kind, file in _write_maps(directory, statistic, contrast, maps, tail).items():
             outputs[f"{kind}_files"].append(file)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nipype_group.images import MapError, open_image, read_mask
+from nipype_group.images import Grid, MapError, open_image, read_mask
 from nipype_group.peers.dof import constant_dof
 from nipype_group.peers.found import (
     FoundResults,
@@ -169,10 +169,10 @@ def _statistic(images, before, stats, name):
 
 def _dof_of(path, mask_file):
     """Return how many degrees of freedom a map has, they where constant, else the last's range."""
-    image = open_image(path)
-    inside = None if mask_file is None else read_mask(mask_file, image.grid)[0]
+    image = open_image(path, kind=Grid)
+    inside = None if mask_file is None else read_mask(mask_file, image.space)[0]
     found = []
-    for volume in range(image.n_volumes):
+    for volume in range(image.n_maps):
         values = image.values(volume).reshape(image.shape[:3])
         values = values if inside is None else values[inside]
         values = values[np.isfinite(values) & (values > 0)]

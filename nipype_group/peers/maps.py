@@ -6,7 +6,7 @@ import numpy as np
 from scipy import ndimage
 
 from nipype_group.controls import side_tested
-from nipype_group.images import Grid, MapError, open_image, read_mask
+from nipype_group.images import Grid, MapError, check_same_space, open_image, read_mask
 from nipype_group.peers.contradictions import (
     check_both_sides,
     check_corrected,
@@ -268,16 +268,16 @@ def read_map_volume(path, volume=None, grid=None):
     MapError
         Where the file cannot be read, holds several volumes, or is on another grid.
     """
-    image = open_image(path)
+    image = open_image(path, kind=Grid)
     if volume is not None and len(image.shape) > 3:
         values = image.values(volume)
-    elif image.n_volumes == 1:
+    elif image.n_maps == 1:
         values = image.values().reshape(image.shape[:3])
     else:
         raise MapError(path, f"holds an array of shape {image.shape}, one volume is expected")
-    own = image.grid
-    if grid is not None and not own.matches(grid):
-        raise MapError(path, f"its grid is {own}, that of the statistic is {grid}")
+    own = image.space
+    if grid is not None:
+        check_same_space(path, own, grid, "the statistic")
     return values, own
 
 

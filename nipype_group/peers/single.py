@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from nipype_group.choices import MAP_TYPES, P_SIDES
-from nipype_group.images import IMAGE_SUFFIXES, MapError, open_image
+from nipype_group.images import IMAGE_SUFFIXES, Grid, MapError, open_image
 from nipype_group.peers import afni as peer_afni
 from nipype_group.peers import spm as peer_spm
 from nipype_group.peers.dof import N_DOF, numbers_text
@@ -281,7 +281,7 @@ def _headed(path):
     name = path.name
     for suffix in IMAGE_SUFFIXES:
         name = name.removesuffix(suffix)
-    header = open_image(path, positioned=False).header
+    header = open_image(path, positioned=False, kind=Grid).header
     stat_type, dof, title = peer_spm.spm_description(path)
     if stat_type is None and hasattr(header, "get_intent"):
         intent, parameters, _ = header.get_intent()

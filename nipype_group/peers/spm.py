@@ -7,7 +7,7 @@ import numpy as np
 from scipy.io import loadmat
 from scipy.io.matlab import MatReadError
 
-from nipype_group.images import MapError, open_image
+from nipype_group.images import Grid, MapError, open_image
 from nipype_group.peers.dof import numbers_text
 from nipype_group.peers.found import FoundResults, FoundStatistic, images_in
 from nipype_group.tsv import repeated
@@ -40,7 +40,7 @@ def spm_description(path):
     tuple
         (stat_type, dof, name), or (None, (), None) where it does not read so.
     """
-    header = open_image(path, positioned=False).header
+    header = open_image(path, positioned=False, kind=Grid).header
     text = header["descrip"].item() if "descrip" in header else b""
     match = _DESCRIPTION.match(text.decode("latin-1").rstrip("\0 "))
     if match is None:
@@ -102,7 +102,7 @@ def _statistic(images, stem, spm):
             )
     smoothness = {k: spm[k] for k in ("fwhm_voxels", "resels", "voxels") if k in spm}
     if "fwhm_voxels" in spm:
-        sizes = open_image(images[stem]).grid.voxel_sizes_mm
+        sizes = open_image(images[stem], kind=Grid).space.voxel_sizes_mm
         smoothness["fwhm_mm"] = tuple(float(v) for v in sizes * spm["fwhm_voxels"])
     found = FoundStatistic(
         name=name,

@@ -8,18 +8,16 @@ from pathlib import Path
 import numpy as np
 
 from nipype_group.controls import permutation_control
-from nipype_group.images import Grid, write_volume
+from nipype_group.images import Space, write_volume
 from nipype_group.images.stacks import unmask
 from nipype_group.json_files import read_json, write_json
 from nipype_group.permutation.shards import write_nulldist
-from nipype_group.stats.clusters import label_clusters
 from nipype_group.stats.discoveries.calibrated_templates import (
     Template,
     learned_template,
     simes_template,
 )
 from nipype_group.stats.distributions import minus_log10, z_to_log_p
-from nipype_group.stats.neighbours import neighbour_list
 from nipype_group.stats.permutation.early_stopping import stopped_p
 from nipype_group.stats.permutation.methods import ShuffledContrast
 from nipype_group.stats.permutation.p_values import (
@@ -49,9 +47,9 @@ class MergedContrast:
     contrast : ShuffledContrast
     statistics : ShuffleStatistics
     result : ShuffleResult or list of StoppedResult
-    mask : bool array, shape (x, y, z)
+    mask : bool array of the shape of the Space
         Voxels tested.
-    grid : Grid
+    space : Space
     as_z : bool
         Whether voxels compare on the scale of z, with those of contrasts of another statistic.
     min_extent : int
@@ -71,7 +69,7 @@ class MergedContrast:
     statistics: ShuffleStatistics
     result: ShuffleResult | list
     mask: np.ndarray
-    grid: Grid
+    space: Space
     as_z: bool = False
     min_extent: int = 0
     searched: np.ndarray | None = None
@@ -100,7 +98,7 @@ class MergedContrast:
         observed, signed = self.result.observed, self.contrast.signed
         found = {n: self.statistics.heights(v, signed) for n, v in observed.items()}
         if self.statistics.forms_clusters:
-            neighbours = neighbour_list(self.mask, self.statistics.connectivity)
+            neighbours = self.space.neighbours(self.mask, self.statistics.connectivity)
             found |= cluster_heights(observed["voxel"], self.statistics, self.contrast, neighbours)
         return self._on_scale({name: found[name] for name in self.statistics.names})
 
@@ -251,14 +249,14 @@ def write_stopped_contrast(directory, merged, n_required, alpha, about):
 
 
 def _write_map(directory, merged, name, values, **how):
-    path = directory / f"{merged.label}_{name}.nii"
-    return write_volume(path, unmask(values, merged.mask), merged.grid, **how)
+    path = directory / merged.space.file_name(f"{merged.label}_{name}")
+    return write_volume(path, unmask(values, merged.mask), merged.space, **how)
 
 
 def _write_result(directory, merged, observed, name, corrected, about):
     """Write thresholded map, clusters and summary of one statistic."""
     own = corrected[name]
-    labels = label_clusters(
+    labels = merged.space.label_clusters(
         unmask(observed, merged.mask), unmask(own.survives, merged.mask) > 0,
         merged.statistics.connectivity, merged.min_extent,
     )  # fmt: skip

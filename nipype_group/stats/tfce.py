@@ -85,8 +85,8 @@ def enhance(values, neighbours, settings, step_reference=None):
     ----------
     values : array, shape (v,)
         Statistic, finite, in the voxel order of `neighbours`. For the negative side, minus it.
-    neighbours : int32 array, shape (v, connectivity)
-        From `nipype_group.stats.neighbours.neighbour_list`.
+    neighbours : int32 array, shape (v, c)
+        From `nipype_group.stats.neighbours.neighbour_list`, of volumes.
     settings : Tfce
         Powers and steps.
     step_reference : float, optional
@@ -118,8 +118,8 @@ def enhance_maps(maps, neighbours, settings, step_reference=None, sign=1, out=No
     ----------
     maps : array, shape (m, v)
         Statistics, finite.
-    neighbours : int32 array, shape (v, connectivity)
-        From `nipype_group.stats.neighbours.neighbour_list`.
+    neighbours : int32 array, shape (v, c)
+        From `nipype_group.stats.neighbours.neighbour_list`, of volumes.
     settings : Tfce
         Powers and steps.
     step_reference : float or array, shape (m,), optional
@@ -137,7 +137,7 @@ def enhance_maps(maps, neighbours, settings, step_reference=None, sign=1, out=No
     Raises
     ------
     ValueError
-        Neighbours or `out` that do not fit the maps or the settings, or no `step_reference` for
+        Neighbours or `out` that do not fit the maps, or no `step_reference` for
         ``"fsl"``.
 
     Examples
@@ -149,11 +149,10 @@ def enhance_maps(maps, neighbours, settings, step_reference=None, sign=1, out=No
     [[0.0, 9.0], [12.728, 12.728]]
     """
     maps = np.asarray(maps)
-    expected = (maps.shape[-1], settings.connectivity)
-    if maps.ndim != 2 or neighbours.shape != expected:
+    if maps.ndim != 2 or neighbours.ndim != 2 or len(neighbours) != maps.shape[1]:
         raise ValueError(
-            f"maps have shape (m, v) and neighbours (v, {settings.connectivity}), "
-            f"got {maps.shape} and {neighbours.shape}"
+            f"maps have shape (m, v) and neighbours (v, c), got {maps.shape} and "
+            f"{neighbours.shape}"
         )
     if out is None:
         out = np.empty(maps.shape)

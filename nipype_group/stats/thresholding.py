@@ -132,8 +132,9 @@ def _f_of(upper, lower, dof_num, dof_den):
 
 
 def threshold_adjusted(
-    stat, logp, mask, *, alpha=0.05, tail="two-sided", connectivity=26, min_extent=0
-):
+    stat, logp, mask, *, alpha=0.05, tail="two-sided", connectivity=26, min_extent=0,
+    label=label_clusters,
+):  # fmt: skip
     """Threshold a statistic by adjusted p that are there already; inclusion is p <= alpha.
 
     Parameters
@@ -152,10 +153,12 @@ def threshold_adjusted(
         Which voxels are neighbours.
     min_extent : int
         Smallest number of voxels of a cluster that is kept.
+    label : callable, optional
+        Labels clusters as `label_clusters` does those of volumes.
 
     Returns
     -------
-    labels : int32 array, shape (x, y, z)
+    labels : int32 array of the shape of the mask
         Clusters of the survivors.
     p : list of float
         Smallest p of the voxels of every cluster.
@@ -171,7 +174,7 @@ def threshold_adjusted(
     survives = mask & (logp >= -np.log10(alpha) - _LOGP_TOLERANCE)
     if tail != "two-sided":
         survives &= (stat > 0) if tail == "positive" else (stat < 0)
-    labels = label_clusters(stat, survives, connectivity, min_extent)
+    labels = label(stat, survives, connectivity, min_extent)
     clusters = range(1, int(labels.max(initial=0)) + 1)
     return labels, [float(10.0 ** -logp[labels == cluster].max()) for cluster in clusters]
 
@@ -187,14 +190,15 @@ def threshold_map(
     extent=0,
     connectivity=26,
     random_field=None,
+    label=label_clusters,
 ):
     """Threshold a z map.
 
     Parameters
     ----------
-    z : array, shape (x, y, z)
+    z : array, shape (x, y, z), or of the shape that `label` takes
         z values.
-    mask : bool array, shape (x, y, z)
+    mask : bool array, shaped as z
         Voxels tested.
     control : str
         Name of a height control of `nipype_group.controls`: a fixed z (none), uncorrected p
@@ -211,6 +215,8 @@ def threshold_map(
         Which voxels are neighbours.
     random_field : RandomField, optional
         The statistic behind z and its search volume, needed by "rft".
+    label : callable, optional
+        Labels clusters as `label_clusters` does those of volumes.
 
     Returns
     -------
@@ -240,7 +246,7 @@ def threshold_map(
     survives = np.zeros(mask.shape, dtype=bool)
     for sign in signs_of(tail):
         survives |= mask & (z * sign >= height)
-    labels = label_clusters(z, survives, connectivity, extent)
+    labels = label(z, survives, connectivity, extent)
     if of_heights.adjust is None:
         return Thresholded(labels, random_field.log_p(mask, tail), height)
     return Thresholded(labels, adjust(log_p, control), height)

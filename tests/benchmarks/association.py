@@ -31,7 +31,9 @@ from threadpoolctl import threadpool_limits
 
 from nipype_group.data.generate import generate
 from nipype_group.images import Grid, write_volume
-from nipype_group.images.stacks import MaskedStack, group_mask, smooth_maps, write_stack
+from nipype_group.images.coverage import group_mask
+from nipype_group.images.smoothing import smooth_maps
+from nipype_group.images.stacks import MaskedStack, write_stack
 from nipype_group.stats.linear.least_squares import LinearModel, contrast_maps, fit_tiles
 from nipype_group.stats.linear.partition import partition
 from nipype_group.stats.permutation.choice import row_labels
@@ -62,7 +64,7 @@ def prepare(folder):
     maps = [next(data.glob(f"{label}/**/*statmap.nii.gz")) for label in table["participant_id"]]
     smoothed = smooth_maps(maps, folder, [5.0], n_threads=2)
     mask, coverage = group_mask(smoothed)
-    grid = coverage.grid
+    grid = coverage.space
     stack_file = write_stack(folder / "stack.nii", smoothed, mask, grid)
     mask_file = write_volume(folder / "mask.nii.gz", mask, grid, np.uint8)
     images = [

@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from nipype_group.design.observations import _most_common_grid, collect
+from nipype_group.design.observations import _most_common_space, collect
 from nipype_group.design.sources import MapEntry, find_bids_maps, read_participants
 from nipype_group.design.tables import variables_of
 from nipype_group.images import Grid, file_sha256
@@ -171,10 +171,10 @@ def test_grids_are_compared_by_kind_and_not_by_map(monkeypatch):
         return matches(self, other)
 
     monkeypatch.setattr(Grid, "matches", counted)
-    assert _most_common_grid(grids) is grids[0]
+    assert _most_common_space(grids) is grids[0]
     assert len(compared) == 4
-    assert _most_common_grid(grids[6:9][::-1]) is grids[8]
-    assert _most_common_grid([]) is None
+    assert _most_common_space(grids[6:9][::-1]) is grids[8]
+    assert _most_common_space([]) is None
 
 
 def test_maps_that_differ_where_both_have_no_value_are_still_copies(entry):
@@ -239,7 +239,7 @@ def test_variance_maps_are_checked_and_kept_in_order(entry, write_map):
     with pytest.raises(ValueError, match=r"these have none: maps/03.nii.gz"):
         collect([one, two, entry("03")])
     other = write_map("w.nii", np.ones((2, 2, 2), np.float32))
-    with pytest.raises(ValueError, match="grid 2 x 2 x 2 voxels.*its map has"):
+    with pytest.raises(ValueError, match="grid is 2 x 2 x 2 voxels.*that of its map is"):
         collect([one, entry("04", variance=other)])
 
 

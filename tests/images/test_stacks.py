@@ -9,17 +9,9 @@ import pandas as pd
 import pytest
 
 from nipype_group.images import Grid, MapError, write_volume
-from nipype_group.images.stacks import (
-    MaskedStack,
-    describe_patterns,
-    group_mask,
-    maps_needed,
-    mask_notes,
-    read_fit,
-    write_map_coverage,
-    write_stack,
-    write_volumes,
-)
+from nipype_group.images.coverage import group_mask, maps_needed, mask_notes, write_map_coverage
+from nipype_group.images.fits import describe_patterns, read_fit
+from nipype_group.images.stacks import MaskedStack, write_stack, write_volumes
 from nipype_group.stats.linear.least_squares import LinearModel, fit_by_pattern
 
 SHAPE = (5, 6, 7)
@@ -47,7 +39,7 @@ def stack(maps, tmp_path):
     """A stack of the voxels that seven of the ten maps have."""
     arrays, paths = maps
     mask, coverage = group_mask(paths, min_coverage=0.7)
-    grid = coverage.grid
+    grid = coverage.space
     mask_file = write_volume(tmp_path / "mask.nii", mask, grid, np.uint8)
     stack_file = write_stack(tmp_path / "stack.nii", paths, mask, grid, allow_missing=True)
     return MaskedStack(stack_file, mask_file)
@@ -119,7 +111,7 @@ def test_stack_has_nothing_outside_its_mask(stack, tmp_path):
 def test_stack_of_complete_maps_has_the_same_bytes_either_way(maps, tmp_path):
     _, paths = maps
     mask, coverage = group_mask(paths)
-    grid = coverage.grid
+    grid = coverage.space
     mask_file = write_volume(tmp_path / "mask.nii", mask, grid, np.uint8)
     files = [
         write_stack(tmp_path / f"{allow}.nii", paths, mask, grid, allow_missing=allow)
@@ -132,7 +124,7 @@ def test_stack_of_complete_maps_has_the_same_bytes_either_way(maps, tmp_path):
 def test_one_missing_value_in_the_last_map_is_found(maps, tmp_path):
     arrays, paths = maps
     mask, coverage = group_mask(paths[4:7] + paths[9:])
-    grid = coverage.grid
+    grid = coverage.space
     mask[1, 1, 1] = True
     mask_file = write_volume(tmp_path / "mask.nii", mask, grid, np.uint8)
     last = write_stack(tmp_path / "s.nii", [paths[4], paths[7]], mask, grid, allow_missing=True)
@@ -208,7 +200,7 @@ def test_map_of_patterns_must_belong_to_the_model(fit, tmp_path):
     for values, grid, words in (
         (np.full(SHAPE, 99), GRID, "other numbers than 0 to "),
         (np.full(SHAPE, 0.5), GRID, "other numbers than 0 to "),
-        (np.zeros(SHAPE), Grid(SHAPE, AFFINE * 2), "the betas have"),
+        (np.zeros(SHAPE), Grid(SHAPE, AFFINE * 2), "that of the betas"),
     ):
         path = write_volume(tmp_path / "wrong.nii", values, grid)
         with pytest.raises(MapError, match=rf"wrong\.nii: .*{words}"):

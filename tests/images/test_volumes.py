@@ -16,15 +16,10 @@ from nipype_group.images import (
     read_mask,
     write_volume,
 )
-from nipype_group.images.stacks import (
-    MaskedStack,
-    count_coverage,
-    group_mask,
-    read_fit,
-    smooth_maps,
-    unmask,
-    write_stack,
-)
+from nipype_group.images.coverage import count_coverage, group_mask
+from nipype_group.images.fits import read_fit
+from nipype_group.images.smoothing import smooth_maps
+from nipype_group.images.stacks import MaskedStack, unmask, write_stack
 
 SHAPE = (5, 6, 7)
 AFFINE = np.array([[-2.0, 0, 0, 10], [0, 2, 0, -20], [0, 0, 3, 5], [0, 0, 0, 1]])
@@ -128,7 +123,7 @@ def test_masks(write_map):
     np.testing.assert_array_equal(mask, inside == 7)
     with pytest.raises(MapError, match="the mask is empty"):
         read_mask(write_map("empty.nii", inside * 0, AFFINE))
-    with pytest.raises(MapError, match=r"the mask's grid is .* that of the maps is .* resample"):
+    with pytest.raises(MapError, match=r"its grid is .* that of the maps is .* resample"):
         read_mask(write_map("moved.nii", inside, AFFINE + np.eye(4)), grid)
 
 
@@ -189,7 +184,7 @@ def test_group_mask_is_what_every_map_has(maps, write_map):
     expected_counts = sum((np.nan_to_num(a) != 0).astype(int) for a in arrays)
     np.testing.assert_array_equal(coverage.counts, expected_counts)
     assert coverage.allowed.sum() - mask.sum() == 42 + 2
-    assert coverage.grid.matches(GRID)
+    assert coverage.space.matches(GRID)
     explicit = np.zeros(SHAPE, np.uint8)
     explicit[:2] = 1
     inside, coverage = group_mask(paths, write_map("m.nii", explicit, AFFINE))
@@ -218,7 +213,7 @@ def test_maps_on_another_grid_are_named(maps, write_map, values):
         lambda p: write_stack(p[0].with_name("s.nii"), p, np.zeros(SHAPE, bool), GRID),
         lambda p: smooth_maps(p, p[0].parent, [4.0]),
     ):
-        with pytest.raises(MapError, match=r"moved.nii.gz: grid 5 x 6 x 7 voxels"):
+        with pytest.raises(MapError, match=r"moved.nii.gz: its grid is 5 x 6 x 7 voxels"):
             use(paths)
 
 
@@ -254,7 +249,7 @@ def test_stacks_that_cannot_be_mapped_are_refused(tmp_path, write_map, values):
     mask = write_map("m.nii", np.ones(SHAPE, np.uint8), AFFINE)
     four = np.stack([values, values], axis=3)
     for name, array in (("s.nii.gz", four), ("s.nii", values)):
-        with pytest.raises(MapError, match=r"an uncompressed 4D .nii is expected"):
+        with pytest.raises(MapError, match=r"an uncompressed .nii of several maps is"):
             MaskedStack(write_map(name, array, AFFINE), mask)
     image = nib.Nifti1Image(four, AFFINE)
     image.set_data_dtype(np.int16)

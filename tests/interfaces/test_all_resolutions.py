@@ -234,7 +234,7 @@ def test_regions_on_another_grid_are_refused(made, write_map):
         ("cut.nii", (3, 4, 5), made.grid.affine),
     ):
         path = str(write_map(name, np.ones(shape, np.uint8), affine))
-        with pytest.raises(ValueError, match=rf"{name} has the grid .* resample the regions"):
+        with pytest.raises(ValueError, match=rf"{name}: its grid is .* resample the regions"):
             infer(made, region_files=[path])
 
 

@@ -84,7 +84,7 @@ def test_explicit_mask_is_cut_to_what_every_map_has(maps, write_map):
 
 def test_mask_on_another_grid_is_refused(maps, write_map):
     mask_file = str(write_map("mask.nii", np.ones((3, 3, 3), dtype=np.uint8)))
-    with pytest.raises(ValueError, match=r"mask\.nii: the mask's grid is 3 x 3 x 3"):
+    with pytest.raises(ValueError, match=r"mask\.nii: its grid is 3 x 3 x 3"):
         GroupMask(map_files=maps[0], mask_file=mask_file).run()
 
 

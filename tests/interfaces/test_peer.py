@@ -172,7 +172,7 @@ def test_sides_of_corrected_p(tmp_path, tail, signs):
     kept = values_of(done.thresholded_file)
     assert set(np.sign(kept[kept != 0]).astype(int)) == signs
     refused = {**files, "logp_file": str(save(tmp_path / "x.nii", T, np.eye(4)))}
-    with pytest.raises(ValueError, match="has the grid"):
+    with pytest.raises(ValueError, match="its grid is"):
         ThresholdCorrected(**refused).run(cwd=str(tmp_path))
 
 

@@ -158,5 +158,5 @@ def test_rows_that_are_not_those_of_the_maps_are_refused(study, tmp_path):
 
 def test_coverage_on_another_grid_is_refused(study, write_map):
     path = str(write_map("c.nii.gz", np.ones((3, 3, 3))))
-    with pytest.raises(ValueError, match=r"c.nii.gz has the grid 3 x 3 x 3 voxels"):
+    with pytest.raises(ValueError, match=r"c.nii.gz: its grid is 3 x 3 x 3 voxels"):
         described(study, coverage_file=path)

@@ -263,7 +263,7 @@ def test_what_cannot_be_is_refused(stages, atlas, write_map):
     z_file = ran.estimate.z_files[0]
     with pytest.raises(ValueError, match="2 z_files for 1 contrasts; give one each"):
         fitted(ran, atlas, z_files=[z_file, z_file])
-    with pytest.raises(ValueError, match=r"z.nii has the grid 3 x 3 x 3 voxels"):
+    with pytest.raises(ValueError, match=r"z.nii: its grid is 3 x 3 x 3 voxels"):
         fitted(ran, atlas, z_files=[str(write_map("z.nii", np.ones((3, 3, 3))))])
     with pytest.raises(ValueError, match="alpha is a probability between 0 and 1, got 5"):
         fitted(ran, atlas, alpha=5.0)

@@ -117,7 +117,7 @@ def test_labels_on_another_grid_are_refused(write_brain, atlas):
         "z_file": write_brain("z.nii", blob(-48)),
         "label_file": write_brain("labels.nii", np.zeros((3, 3, 3), dtype=np.int32)),
     }
-    with pytest.raises(ValueError, match=r"labels\.nii has the grid 3 x 3 x 3"):
+    with pytest.raises(ValueError, match=r"labels\.nii: its grid is 3 x 3 x 3"):
         AtlasReport(atlases=[atlas], **given).run()
 
 
@@ -148,7 +148,7 @@ def test_p_of_other_inferences_are_columns(write_brain):
     with pytest.raises(ValueError, match="two inferences are for the column p_fwe_rft"):
         tables(write_brain, inferences=["p_fwe_rft=0", "p_fwe_rft=1"], **given)
     given["inference_logp_files"][0] = write_brain("small.nii", np.zeros((3, 3, 3)))
-    with pytest.raises(ValueError, match=r"small\.nii has the grid 3 x 3 x 3"):
+    with pytest.raises(ValueError, match=r"small\.nii: its grid is 3 x 3 x 3"):
         tables(write_brain, inferences=listed, **given)
 
 

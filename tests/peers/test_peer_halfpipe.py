@@ -200,7 +200,7 @@ def test_maps_of_degrees_of_freedom_that_do_not_do(tmp_path):
     write_t(folder)
     path = folder / f"{STEM}age_stat-dof_statmap.nii.gz"
     save(path, np.ones((3, 3, 3)))
-    with pytest.raises(MapError, match="the mask's grid is 6 x 7 x 5"):
+    with pytest.raises(MapError, match="its grid is 6 x 7 x 5"):
         find_results(tmp_path)
     save(path, np.zeros(SHAPE))
     with pytest.raises(MapError, match="dof_statmap.*has no degrees of freedom above 0"):

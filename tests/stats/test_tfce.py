@@ -190,8 +190,8 @@ def test_settings_that_do_not_exist_are_refused():
     neighbours = neighbour_list(np.ones((2, 2, 2), dtype=bool), 6)
     with pytest.raises(ValueError, match="need step_reference"):
         enhance(np.ones(8), neighbours, Tfce(steps="fsl"))
-    with pytest.raises(ValueError, match=r"neighbours \(v, 26\), got \(1, 8\) and \(8, 6\)"):
-        enhance(np.ones(8), neighbours, Tfce(connectivity=26))
+    with pytest.raises(ValueError, match=r"neighbours \(v, c\), got \(1, 9\) and \(8, 6\)"):
+        enhance(np.ones(9), neighbours, Tfce())
     with pytest.raises(ValueError, match="out is float64"):
         enhance_maps(np.ones((1, 8)), neighbours, Tfce(), out=np.empty((2, 8)))
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from scipy import sparse
 
-from nipype_group.images import file_state, open_image, voxel_volume_mm3
+from nipype_group.images import Grid, file_state, open_image, voxel_volume_mm3
 
 # Bytes. The three default atlases take 60 MB; a dense atlas beyond the first limit is read anew
 # at every call, and what was used least recently makes way beyond the second.
@@ -40,7 +40,7 @@ def load_image(path):
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"atlas image {path} does not exist; check the path")
-    image = open_image(path)
+    image = open_image(path, kind=Grid)
     if len(image.shape) > 4:
         raise ValueError(f"{path} has shape {image.shape}; an atlas is a 3D or a 4D image")
     return image

@@ -7,7 +7,7 @@ import functools
 
 import numpy as np
 
-from nipype_group.images import to_mm, to_voxels, voxel_volume_mm3
+from nipype_group.images import to_voxels, voxel_volume_mm3
 from nipype_group.reporting.atlases.find import (
     DEFAULT_ATLASES,
     NO_LABEL,
@@ -221,22 +221,22 @@ def region_shares(atlas, values):
     return sorted(shares, key=lambda share: (-share[2], share[0] is None))
 
 
-def missed(atlas, mask, affine):
+def missed(atlas, mask, space):
     """Say that an atlas has no region for voxels of a mask, or that they lie beyond its image.
 
     Parameters
     ----------
     atlas : Atlas
-    mask : bool array, shape (x, y, z)
-    affine : array, shape (4, 4)
-        Voxel indices to mm, RAS+.
+    mask : bool array of the shape of the Space
+    space : Space
+        Where its voxels lie.
 
     Returns
     -------
     str or None
         None where some voxel has a region and at most 5 % lie beyond the image.
     """
-    points = to_mm(np.argwhere(mask), affine)
+    points = space.coordinates(np.argwhere(mask))
     if not len(points):
         return None
     parts = np.array_split(points, -(-len(points) // _PART))

@@ -8,7 +8,7 @@ import zlib
 from collections import Counter
 from pathlib import Path
 
-from nipype_group.images import IMAGE_SUFFIXES
+from nipype_group.images import image_suffixes
 from nipype_group.json_files import parse_json
 from nipype_group.reporting.comparison.documents import document_difference, without_versions
 from nipype_group.reporting.comparison.images import compare_figures, compare_maps
@@ -60,7 +60,7 @@ def compare_files(first, second, *, alpha=None):
         return None
     sizes = {"Kind": "other", "Bytes": [len(content) for content in contents]}
     try:
-        if first.name.endswith(IMAGE_SUFFIXES):
+        if first.name.endswith(image_suffixes()):
             return {"Kind": "map", **compare_maps(first, second, alpha)}
         if first.suffix == ".png":
             found = compare_figures(*contents)

@@ -5,7 +5,7 @@ import struct
 
 import numpy as np
 
-from nipype_group.images import open_image
+from nipype_group.images import Grid, open_image
 from nipype_group.reporting.comparison.rounding import ROUNDING, largest_difference, state_of
 
 # Last part of the names of images whose values are names, not sizes.
@@ -29,7 +29,7 @@ def compare_maps(first, second, alpha=None):
     dict
         As `nipype_group.reporting.comparison.files.compare_files` returns, without Kind.
     """
-    images = [open_image(path, positioned=False) for path in (first, second)]
+    images = [open_image(path, positioned=False, kind=Grid) for path in (first, second)]
     stored = [image.values(dtype=None) for image in images]
     one, other = (array.astype(float) for array in stored)
     if one.shape != other.shape:

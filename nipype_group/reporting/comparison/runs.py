@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from nipype_group.images import IMAGE_SUFFIXES
+from nipype_group.images import image_suffixes
 from nipype_group.processor import other_processor
 from nipype_group.reporting.comparison.files import (
     changed_keys,
@@ -265,7 +265,7 @@ def _name_without(entities, path):
 def _section(name, difference):
     if difference.get("State") == ROUNDING:
         return "Rounding"
-    if name.endswith(IMAGE_SUFFIXES):
+    if name.endswith(image_suffixes()):
         return "Maps"
     return "Tables" if name.endswith(".tsv") else "Others"
 

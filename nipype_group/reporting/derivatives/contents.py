@@ -201,8 +201,8 @@ def _dof_vary(given, dof_of_all):
     """Tell whether voxels have other degrees of freedom than the design with all maps."""
     if "dof_file" not in given:
         return False
-    dof, grid = read_volume(given["dof_file"])
-    return bool((dof[read_mask(given["mask_file"], grid)[0]] != dof_of_all).any())
+    dof, space = read_volume(given["dof_file"])
+    return bool((dof[read_mask(given["mask_file"], space)[0]] != dof_of_all).any())
 
 
 def _fwhm_mm(path):

@@ -11,7 +11,7 @@ import numpy as np
 
 from nipype_group._version import __version__
 from nipype_group.design.sources import parse_bids_name
-from nipype_group.images import compressed, open_image
+from nipype_group.images import Grid, compressed, open_image
 from nipype_group.json_files import read_json
 from nipype_group.reporting.forms import DATA_SET
 from nipype_group.reporting.records.record import PROV_FILES, PROVENANCE_NAME
@@ -249,7 +249,7 @@ class DerivativeFolder:
             Name of the map's file.
         """
         path = self._place("statmap.nii.gz", **_in_order(stat=stat, **entities))
-        image = open_image(source)
+        image = open_image(source, kind=Grid)
         image = nib.Nifti1Image(image.values(dtype=np.float32), None, image.header)
         image.set_data_dtype(np.float32)
         if stat in _INTENT:

@@ -11,7 +11,7 @@ import numpy as np
 from nipype_group.controls import CONTROLS, strictness
 from nipype_group.design.contrasts import read_contrasts
 from nipype_group.design.matrix import read_design
-from nipype_group.images import IMAGE_SUFFIXES
+from nipype_group.images import image_suffixes
 from nipype_group.json_files import check_shape, read_json
 from nipype_group.reporting.derivatives.folder import FIGURE_INDEX
 from nipype_group.reporting.forms import FIGURES, THRESHOLDED, form_of
@@ -293,7 +293,7 @@ def check_results(path, folder):
                     raise UnusableFileError(own, "is a link to nothing; put the file there")
             if own.is_dir() and not (own.suffix and Named.of(own).entities):
                 continue
-            if own.exists() and not (own.is_file() and name.endswith(IMAGE_SUFFIXES)):
+            if own.exists() and not (own.is_file() and name.endswith(image_suffixes())):
                 check_regular(own, own.stat())
 
 

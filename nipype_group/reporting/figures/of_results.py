@@ -7,7 +7,7 @@ import numpy as np
 
 from nipype_group.design.matrix import Design
 from nipype_group.design.sources import participant_label
-from nipype_group.images import open_image
+from nipype_group.images import Grid, open_image
 from nipype_group.reporting.figures.brain import (
     draw_cluster,
     draw_glass_brain,
@@ -57,7 +57,7 @@ class Subjects:
     contrasts: dict
 
     def __post_init__(self):
-        n_maps = open_image(self.stack_file).n_volumes
+        n_maps = open_image(self.stack_file, kind=Grid).n_maps
         if n_maps != len(self.design.matrix):
             raise ValueError(
                 f"{self.stack_file} has {n_maps} maps, the design {len(self.design.matrix)} rows"
@@ -107,8 +107,8 @@ def choose_background(space=None, stack_file=None, mask_file=None):
         if mask is None:
             raise ValueError(f"figures in the space {space} need stack_file or mask_file")
         return own_background(mask)
-    image = open_image(stack_file)
-    n_averaged = min(image.n_volumes, _AVERAGED_MAPS)
+    image = open_image(stack_file, kind=Grid)
+    n_averaged = min(image.n_maps, _AVERAGED_MAPS)
     maps = np.stack([image.values(volume) for volume in range(n_averaged)], axis=-1)
     present = np.isfinite(maps) & (maps != 0)
     count = present.sum(axis=-1)

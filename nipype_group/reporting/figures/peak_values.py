@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from nipype_group.images import open_image, to_voxels
+from nipype_group.images import Grid, open_image, to_voxels
 from nipype_group.reporting.figures.brain import peak_name
 from nipype_group.stats.linear.least_squares import independent_rows
 from nipype_group.stats.linear.partition import holds, partition
@@ -68,7 +68,7 @@ def values_at(stack_file, peaks):
     ValueError
         Where a peak lies outside the image.
     """
-    image = open_image(stack_file)
+    image = open_image(stack_file, kind=Grid)
     points = peaks[["x", "y", "z"]].to_numpy(dtype=float)
     voxels = np.round(to_voxels(points, image.affine)).astype(int)
     outside = (voxels < 0).any(axis=1) | (voxels >= image.shape[:3]).any(axis=1)

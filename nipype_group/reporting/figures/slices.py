@@ -11,7 +11,7 @@ import nibabel as nib
 import numpy as np
 from scipy.ndimage import binary_erosion, map_coordinates
 
-from nipype_group.images import open_image, to_mm, to_voxels
+from nipype_group.images import Grid, open_image, to_mm, to_voxels
 
 # Slices at these z in mm for every map in MNI space, so that contrasts can be compared.
 CUTS_MM = (-30, -15, 0, 15, 30, 45, 60)
@@ -47,7 +47,7 @@ class Volume:
     @classmethod
     def read(cls, path):
         """Read an image of one volume."""
-        image = open_image(path)
+        image = open_image(path, kind=Grid)
         values = image.values(dtype=np.float32).reshape(image.shape[:3])
         return cls(np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0), image.affine)
 

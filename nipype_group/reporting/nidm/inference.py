@@ -7,7 +7,7 @@ import numpy as np
 from rdflib import Literal
 from scipy.stats import norm
 
-from nipype_group.images import open_image
+from nipype_group.images import Grid, open_image
 from nipype_group.reporting.nidm.document import iri, real, whole
 from nipype_group.reporting.nidm.model import add_map, needed
 
@@ -241,7 +241,7 @@ def _describe_search(found):
     folder, settings = found.folder, found.settings
     path = folder.find("mask", ".nii.gz", desc="search") or needed(folder, "mask", desc="group")
     smoothness = folder.read_json("smoothness") or {}
-    sizes = open_image(path).grid.voxel_sizes_mm
+    sizes = open_image(path, kind=Grid).space.voxel_sizes_mm
     n_voxels = settings["SearchVolumeVoxels"]
     about = {
         "prov:wasGeneratedBy": found.node("inference"),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from rdflib import Literal
 
-from nipype_group.images import open_image, read_volume
+from nipype_group.images import Grid, open_image, read_volume
 from nipype_group.reporting.nidm.document import described, iri, real, whole
 from nipype_group.reporting.nidm.terms import STATISTICS, coordinate_system
 from nipype_group.stats.estimators import estimator_of
@@ -108,7 +108,7 @@ def describe_model(doc, folder, prefix):
 
 
 def _describe_space(doc, path, space):
-    values, grid = read_volume(path)
+    values, grid = read_volume(path, kind=Grid)
     numbers = {
         "voxelToWorldMapping": grid.affine.tolist(),
         "voxelUnits": ["mm"] * 3,
@@ -191,7 +191,7 @@ def _describe_residual(doc, folder, prefix):
         weights, covariance = contrast.weights[0], folder.design.model.covariance
         factor = multiply(multiply(weights, covariance), weights)
     path = needed(folder, "statmap", contrast=contrast.label, stat="variance")
-    image = open_image(path)
+    image = open_image(path, kind=Grid)
     values = image.values()
     name = f"{prefix}stat-residualMeanSquares_statmap.nii.gz"
     values = values / factor
@@ -256,7 +256,7 @@ def _describe_effect(doc, folder, prefix, contrast, made):
     label = contrast.label
     effect = needed(folder, "statmap", contrast=label, stat="effect")
     if contrast.test == "F":
-        image = open_image(effect)
+        image = open_image(effect, kind=Grid)
         values = image.values()
         name = f"{prefix}contrast-{label}_stat-meanSquare_statmap.nii.gz"
         about = doc.add_derived_map(name, image, np.square(values))
@@ -266,7 +266,7 @@ def _describe_effect(doc, folder, prefix, contrast, made):
         return
     title = {"rdfs:label": f"Contrast Map: {contrast.name}", "contrastName": contrast.name}
     add_map(doc, folder, f"contrast_map_{label}", ["ContrastMap"], effect, made | title)
-    image = open_image(needed(folder, "statmap", contrast=label, stat="variance"))
+    image = open_image(needed(folder, "statmap", contrast=label, stat="variance"), kind=Grid)
     values = image.values()
     name = f"{prefix}contrast-{label}_stat-standardError_statmap.nii.gz"
     about = doc.add_derived_map(name, image, np.sqrt(values))

@@ -3,7 +3,6 @@
 import numpy as np
 from scipy import ndimage
 
-from nipype_group.images import to_mm, voxel_volume_mm3
 from nipype_group.reporting.atlases import lookup as atlas_names
 from nipype_group.reporting.tables.columns import (
     CLUSTER_COLUMNS,
@@ -15,7 +14,7 @@ from nipype_group.reporting.tables.columns import (
     read_table,
     write_tables,
 )
-from nipype_group.stats.clusters import label_clusters, local_maxima, signs_of
+from nipype_group.stats.clusters import label_clusters, signs_of
 from nipype_group.tsv import MISSING
 
 __all__ = [
@@ -30,12 +29,13 @@ __all__ = [
 ]
 
 STAT_TYPES = ("t", "F", "z")
+_AXES = "ijk"
 
 
 def cluster_tables(
     stat,
     labels,
-    affine,
+    space,
     *,
     zscore,
     stat_type="t",
@@ -64,8 +64,9 @@ def cluster_tables(
         Statistic; its sign gives the sign of a cluster.
     labels : int array, shape (x, y, z)
         Cluster of each voxel, 0 outside. Ids need not be consecutive and are kept.
-    affine : array, shape (4, 4)
-        Voxel indices to mm, RAS+.
+    space : Space
+        Where the voxels lie. Volumes of clusters are NaN where places have none, shares of the
+        regions of atlases where places differ in size too.
     zscore, effect, variance, p_unc, p_fwe, p_fdr : float array, shape (x, y, z), or None
         Values for the peaks; columns without a volume are NaN. The p values of clusters are left
         NaN, for the inference that made the clusters to fill.
@@ -101,15 +102,13 @@ def cluster_tables(
     if variance is not None:
         volumes["variance"] = variance
     stat, labels, volumes = _checked_arrays(stat, labels, volumes, stat_type)
-    affine = np.asarray(affine, dtype=float)
     spread = (min_distance_mm, max_peaks, peak_connectivity)
-    voxel_mm3 = voxel_volume_mm3(affine)
 
     voxels = np.argwhere(labels > 0)
     owner = labels[labels > 0]
     order = np.argsort(owner, kind="stable")
     voxels, owner = voxels[order], owner[order]
-    xyz = to_mm(voxels, affine)
+    xyz = space.coordinates(voxels)
     heights = stat[tuple(voxels.T)].astype(float)
     ranks = volumes.get("zscore", stat)[tuple(voxels.T)].astype(float)
     ids, first = np.unique(owner, return_index=True)
@@ -122,13 +121,13 @@ def cluster_tables(
         values = heights[inside]
         sign = 1 if values[np.argmax(np.abs(values))] >= 0 else -1
         common = {"cluster_id": cluster_id, "sign": "positive" if sign > 0 else "negative"}
-        chosen = start + _peaks(voxels[inside], ranks[inside] * sign, xyz[inside], *spread)
+        chosen = start + _peaks(space, voxels[inside], ranks[inside] * sign, xyz[inside], *spread)
         peaks = []
         for peak_id, row in enumerate(chosen.tolist(), start=1):
             at = {name: float(v[tuple(voxels[row])]) for name, v in volumes.items()}
             at["standard_error"] = np.sqrt(at.pop("variance", np.nan))
             peak = {**common, "peak_id": peak_id, **at, "stat": heights[row]}
-            peak |= dict(zip("ijk", voxels[row].tolist())) | dict(zip("xyz", xyz[row]))
+            peak |= dict(zip(_AXES, voxels[row].tolist())) | dict(zip("xyz", xyz[row]))
             peak["distance_to_main_mm"] = np.sqrt(np.square(xyz[row] - xyz[chosen[0]]).sum())
             peak["hemisphere"] = atlas_names.hemisphere(xyz[row, 0])
             peak |= {a.name: atlas_names.peak_text(a, found[row]) for a, found, _ in samples}
@@ -136,23 +135,30 @@ def cluster_tables(
         regions = [
             {"cluster_id": cluster_id, "atlas": a.name, **region}
             for a, found, sizes in samples
-            for region in _regions(a, found[inside], sizes, values, voxel_mm3)
+            for region in _regions(a, found[inside], sizes, values, space.place_measure)
         ]
-        cluster = _cluster(values, xyz[inside], peaks, regions, voxel_mm3)
+        cluster = _cluster(values, xyz[inside], peaks, regions)
+        if space.measure_unit == "mm3":
+            cluster["volume_mm3"] = space.measure(voxels[inside])
         if effect is not None:
             cluster["effect_mean"] = volumes["effect"][tuple(voxels[inside].T)].mean(dtype=float)
         cluster_rows.append(common | cluster)
         peak_rows += peaks
         label_rows += regions
     _add_tissue(peak_rows, standard_space)
+    # A map of one axis has the index i alone.
+    peak_columns = [c for c in PEAK_COLUMNS if c not in _AXES[stat.ndim :]]
     return (
         make_frame(cluster_rows, CLUSTER_COLUMNS),
-        make_frame(peak_rows, PEAK_COLUMNS + [atlas.name for atlas in atlases]),
+        make_frame(peak_rows, peak_columns + [atlas.name for atlas in atlases]),
         make_frame(label_rows, LABEL_COLUMNS),
     )
 
 
-def label_map(stat, threshold, *, tail="two-sided", extent=0, connectivity=26, mask=None):
+def label_map(
+    stat, threshold, *, tail="two-sided", extent=0, connectivity=26, mask=None,
+    label=label_clusters,
+):  # fmt: skip
     """Form the clusters of a map at a height of its statistic; inclusion is >=.
 
     Parameters
@@ -168,6 +174,8 @@ def label_map(stat, threshold, *, tail="two-sided", extent=0, connectivity=26, m
         Neighbours of a voxel.
     mask : bool array, shape (x, y, z), optional
         Voxels that can belong to a cluster.
+    label : callable, optional
+        Labels clusters as `label_clusters` does those of volumes.
 
     Returns
     -------
@@ -194,7 +202,7 @@ def label_map(stat, threshold, *, tail="two-sided", extent=0, connectivity=26, m
         survives |= stat * sign >= threshold
     if mask is not None:
         survives &= mask
-    return label_clusters(stat, survives, connectivity, extent)
+    return label(stat, survives, connectivity, extent)
 
 
 def inference_positions(inferences, n_maps):
@@ -261,7 +269,7 @@ def add_inference_p(clusters, peaks, labels, logp):
     """
     inside = labels > 0
     ids = clusters["cluster_id"].to_numpy()
-    at = tuple(peaks[axis].to_numpy() for axis in "ijk")
+    at = tuple(peaks[axis].to_numpy() for axis in _AXES[: labels.ndim])
     for name, volume in logp.items():
         if volume.shape != labels.shape:
             raise ValueError(f"{name} has shape {volume.shape}, the labels {labels.shape}")
@@ -318,7 +326,7 @@ def add_peak_q(peaks, maxima):
     """Fill the false discovery rate of peaks, in place, from [i, j, k, q] of local maxima."""
     q_at = {tuple(at): q for *at, q in maxima}
     if q_at:
-        places = zip(peaks["i"], peaks["j"], peaks["k"], strict=True)
+        places = zip(*(peaks[axis] for axis in _AXES if axis in peaks), strict=True)
         peaks["p_fdr"] = np.array([q_at.get(place, np.nan) for place in places], dtype=float)
 
 
@@ -334,7 +342,7 @@ def _checked_arrays(stat, labels, volumes, stat_type):
     stat, labels = np.asarray(stat), np.asarray(labels)
     volumes = {name: np.asarray(volume) for name, volume in volumes.items()}
     for name, volume in {"labels": labels, **volumes}.items():
-        if stat.ndim != 3 or volume.shape != stat.shape:
+        if volume.shape != stat.shape:
             raise ValueError(f"{name} has shape {volume.shape}, the statistic {stat.shape}")
     if labels.dtype.kind not in "iu":
         if np.any(labels != np.rint(labels)):
@@ -352,17 +360,10 @@ def _checked_arrays(stat, labels, volumes, stat_type):
     return stat, labels, volumes
 
 
-def _peaks(voxels, heights, xyz, min_distance_mm, max_peaks, connectivity):
+def _peaks(space, voxels, heights, xyz, min_distance_mm, max_peaks, connectivity):
     """Return rows of the highest maxima of a cluster that are far enough from each other."""
-    corner = voxels.min(axis=0)
-    at = tuple((voxels - corner).T)
-    shape = tuple(np.ptp(voxels, axis=0) + 1)
-    row_of = np.full(shape, -1)
-    row_of[at] = np.arange(len(voxels))
-    box = np.zeros(shape)
-    box[at] = heights
     kept = []
-    for row in row_of[tuple(local_maxima(box, row_of >= 0, connectivity).T)]:
+    for row in space.local_maxima(voxels, heights, connectivity):
         if np.all(np.sqrt(np.square(xyz[kept] - xyz[row]).sum(axis=1)) > min_distance_mm):
             kept.append(row)
         if len(kept) == max_peaks:
@@ -370,7 +371,7 @@ def _peaks(voxels, heights, xyz, min_distance_mm, max_peaks, connectivity):
     return np.array(kept)
 
 
-def _cluster(values, xyz, peaks, regions, voxel_mm3):
+def _cluster(values, xyz, peaks, regions):
     """Make the row of clusters.tsv of one cluster, but for its id, sign and mean effect."""
     main = peaks[0]
     # The centre of a cluster of zeros is that of its voxels.
@@ -378,7 +379,6 @@ def _cluster(values, xyz, peaks, regions, voxel_mm3):
     centre = np.average(xyz, axis=0, weights=weights)
     return {
         "n_voxels": len(values),
-        "volume_mm3": len(values) * voxel_mm3,
         "mass": np.abs(values).sum(),
         "peak_stat": main["stat"],
         "peak_zscore": main.get("zscore", np.nan),

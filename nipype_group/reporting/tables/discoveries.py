@@ -3,7 +3,6 @@
 import numpy as np
 import pandas as pd
 
-from nipype_group.images import to_mm
 from nipype_group.reporting.atlases.lookup import peak_text, region_shares, sample
 from nipype_group.reporting.tables.columns import check_atlas_names, describe_column
 from nipype_group.reporting.tables.described import write_described_table
@@ -25,7 +24,7 @@ _COLUMNS = (
 _DIGITS = 9
 
 
-def atlas_regions(atlas, mask, affine):
+def atlas_regions(atlas, mask, space):
     """Return the voxels of a mask in every region of an atlas.
 
     Parameters
@@ -33,10 +32,10 @@ def atlas_regions(atlas, mask, affine):
     atlas : Atlas
         Regions; each voxel belongs to the region of its nearest atlas voxel, of a probabilistic
         atlas to the most probable one of at least 5 %.
-    mask : bool array, shape (x, y, z)
+    mask : bool array of the shape of the Space
         Voxels looked up.
-    affine : array, shape (4, 4)
-        Voxel indices to mm.
+    space : Space
+        Where the voxels lie.
 
     Returns
     -------
@@ -44,7 +43,7 @@ def atlas_regions(atlas, mask, affine):
         Name of the region to a bool array of the shape of the mask.
     """
     voxels = np.argwhere(mask)
-    values, _ = sample(atlas, to_mm(voxels, affine))
+    values, _ = sample(atlas, space.coordinates(voxels))
     regions = {}
     for index, name, *_, here in region_shares(atlas, values):
         if index is None:
@@ -55,7 +54,7 @@ def atlas_regions(atlas, mask, affine):
     return regions
 
 
-def discovery_rows(regions, source, affine):
+def discovery_rows(regions, source, space):
     """Return a dictionary a `Region`, with its peak in mm.
 
     Parameters
@@ -63,14 +62,14 @@ def discovery_rows(regions, source, affine):
     regions : iterable of Region
     source : str
         ``cluster``, or the atlas or file that the regions are of.
-    affine : array, shape (4, 4)
-        Voxel indices to mm.
+    space : Space
+        Where the voxels lie.
     """
     rows = []
     for region in regions:
         at = np.full(3, np.nan)
         if region.peak:
-            at = to_mm(region.peak, affine)
+            at = space.coordinates(region.peak)
         rows.append(
             {
                 "threshold_z": region.threshold_z,

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from nipype_group.images import to_mm, voxel_volume_mm3
 from nipype_group.images.stacks import unmask
 from nipype_group.reporting.atlases.lookup import MIN_PERCENT, Atlas, region_shares, sample
 from nipype_group.reporting.tables.described import write_described_table
@@ -75,7 +74,7 @@ class MaskRegions:
     percent: np.ndarray
 
     @classmethod
-    def of(cls, atlas, mask, affine):
+    def of(cls, atlas, mask, space):
         """Look the voxels of a mask up in an atlas.
 
         A voxel belongs to the region of the nearest voxel of the atlas, of a probabilistic atlas
@@ -84,13 +83,13 @@ class MaskRegions:
         Parameters
         ----------
         atlas : Atlas
-        mask : bool array, shape (x, y, z)
-        affine : array, shape (4, 4)
-            Voxel indices to mm.
+        mask : bool array of the shape of the Space
+        space : Space
+            Where the voxels lie.
         """
         inside = np.flatnonzero(mask.ravel(order="F"))
         voxels = np.column_stack(np.unravel_index(inside, mask.shape, order="F"))
-        values, volumes = sample(atlas, to_mm(voxels, affine))
+        values, volumes = sample(atlas, space.coordinates(voxels))
         # Value 0 of a label image is what lies between the regions, even where it has a name.
         indices = sorted(i for i in atlas.names if i != 0 or atlas.probabilistic)
         place = {index: number for number, index in enumerate(indices)}
@@ -102,9 +101,8 @@ class MaskRegions:
                     probability / 100 if atlas.probabilistic else 1
                 )
         whole = np.array([volumes.get(index, 0.0) for index in indices])
-        voxel_mm3 = voxel_volume_mm3(affine)
         percent = np.divide(
-            100 * covered * voxel_mm3, whole, out=np.zeros(len(indices)), where=whole > 0
+            100 * covered * space.place_measure, whole, out=np.zeros(len(indices)), where=whole > 0
         )
         # Grids differ, so the volumes of a region that is covered whole differ a little.
         return cls(atlas, indices, numbers, np.minimum(percent, 100))
@@ -140,16 +138,16 @@ class MaskRegions:
             "percent_of_region": self.percent,
         }
 
-    def voxelwise(self, z, mask, affine, alpha, tail):
+    def voxelwise(self, z, mask, space, alpha, tail):
         """Describe the voxelwise z of every region.
 
         Parameters
         ----------
-        z : array, shape (x, y, z)
-        mask : bool array, shape (x, y, z)
+        z : array of the shape of the Space
+        mask : bool array of the shape of the Space
             Voxels tested.
-        affine : array, shape (4, 4)
-            Voxel indices to mm.
+        space : Space
+            Where the voxels lie.
         alpha, tail
             As for `ari_regions`.
 
@@ -164,7 +162,7 @@ class MaskRegions:
         sums = np.bincount(labels[mask], weights=z[mask], minlength=len(self.indices) + 1)[1:]
         for region in ari_regions(z, labels, mask=mask, alpha=alpha, tail=tail):
             place = region.name - 1
-            at = to_mm(region.peak, affine)
+            at = space.coordinates(region.peak)
             row = sums[place] / region.n_voxels, region.peak_z, *at, region.tdp
             for name, value in zip(names, row, strict=True):
                 found[name][place] = value

@@ -14,7 +14,6 @@ import numpy as np
 import pandas as pd
 
 from nipype_group.choices import CONVENTIONS
-from nipype_group.images import to_mm
 from nipype_group.reporting.tables.columns import COLUMNS, as_shown
 from nipype_group.tsv import numbers_of, read_tsv, write_tsv
 
@@ -31,9 +30,9 @@ _PEAK_DISTANCE_MM = 8.0
 # The volumes that a view needs besides the tables.
 _NEEDED = {
     "nilearn": (),
-    "fsl": ("labels", "affine", "zscore"),
+    "fsl": ("labels", "space", "zscore"),
     "spm": (),
-    "afni": ("labels", "affine", "stat"),
+    "afni": ("labels", "space", "stat"),
 }
 _AXES = "XYZ"
 _SIDES = (("positive", 1), ("negative", -1))
@@ -141,7 +140,7 @@ def table_view(
     stat_type="t",
     set_level=None,
     labels=None,
-    affine=None,
+    space=None,
     stat=None,
     zscore=None,
     effect=None,
@@ -172,8 +171,8 @@ def table_view(
         that of the table.
     labels : int array, shape (x, y, z)
         Cluster of each voxel, for fsl and afni.
-    affine : array, shape (4, 4)
-        Voxel indices to mm, RAS+, for fsl and afni.
+    space : Space
+        Where the voxels lie, for fsl and afni.
     stat : array, shape (x, y, z)
         Statistic, for afni.
     zscore : array, shape (x, y, z)
@@ -192,7 +191,7 @@ def table_view(
         For an unknown convention, a volume that is missing or has another shape.
     """
     columns = view_columns(convention, stat_type)
-    volumes = {"labels": labels, "affine": affine, "stat": stat, "zscore": zscore}
+    volumes = {"labels": labels, "space": space, "stat": stat, "zscore": zscore}
     missing = [name for name in _NEEDED[convention] if volumes[name] is None]
     if missing:
         raise ValueError(f"the {convention} view needs {', '.join(missing)}")
@@ -204,9 +203,9 @@ def table_view(
     elif convention == "spm":
         rows = _spm_rows(clusters, peaks, set_level)
     elif convention == "fsl":
-        rows = _fsl_rows(clusters, labels, affine, zscore, effect)
+        rows = _fsl_rows(clusters, labels, space, zscore, effect)
     else:
-        rows = _afni_rows(clusters, labels, affine, stat)
+        rows = _afni_rows(clusters, labels, space, stat)
     return pd.DataFrame(rows, columns=columns).astype(_types(columns))
 
 
@@ -296,7 +295,8 @@ def _nilearn_rows(clusters, peaks):
             for i, peak in enumerate(_peaks_of(cluster, peaks, "nilearn")):
                 letter = ascii_lowercase[i - 1] if i else ""
                 # Cut off, but 27 stays 27 where the determinant gives 26.999999.
-                size = None if i else int(round(cluster["volume_mm3"], 3))
+                volume = cluster["volume_mm3"]
+                size = None if i or np.isnan(volume) else int(round(volume, 3))
                 rows.append([f"{number}{letter}", *(peak[a] for a in "xyz"), peak["stat"], size])
     return rows
 
@@ -314,7 +314,7 @@ def _spm_rows(clusters, peaks, set_level):
     return rows
 
 
-def _voxels(clusters, labels, affine):
+def _voxels(clusters, labels, space):
     """Return the voxels of every cluster: their indices, and mm with shape (n, 3)."""
     inside = np.argwhere(labels > 0)
     owner = labels[labels > 0]
@@ -324,7 +324,7 @@ def _voxels(clusters, labels, affine):
     bounds = zip(np.searchsorted(owner, ids, "left"), np.searchsorted(owner, ids, "right"))
     for start, stop in bounds:
         voxels = inside[start:stop]
-        yield tuple(voxels.T), to_mm(voxels, affine)
+        yield tuple(voxels.T), space.coordinates(voxels)
 
 
 def _largest_first(clusters):
@@ -337,13 +337,13 @@ def _centre(xyz, values):
     return np.average(xyz, axis=0, weights=np.abs(values) if np.any(values) else None)
 
 
-def _fsl_rows(clusters, labels, affine, zscore, effect):
+def _fsl_rows(clusters, labels, space, zscore, effect):
     rows = []
     ordered = _largest_first(clusters)
     signs = np.where(ordered["sign"] == "positive", 1, -1)
     with np.errstate(divide="ignore"):
         logp = -np.log10(ordered["p_fwe"].to_numpy())
-    found = zip(range(len(ordered), 0, -1), signs, _voxels(ordered, labels, affine), logp)
+    found = zip(range(len(ordered), 0, -1), signs, _voxels(ordered, labels, space), logp)
     for (index, sign, (at, xyz), cluster_logp), (_, cluster) in zip(found, ordered.iterrows()):
         heights = zscore[at]
         top = np.argmax(heights * sign)
@@ -356,9 +356,9 @@ def _fsl_rows(clusters, labels, affine, zscore, effect):
     return rows
 
 
-def _afni_rows(clusters, labels, affine, stat):
+def _afni_rows(clusters, labels, space, stat):
     rows = []
-    for at, xyz in _voxels(_largest_first(clusters), labels, affine):
+    for at, xyz in _voxels(_largest_first(clusters), labels, space):
         values = stat[at]
         n = len(values)
         rai = xyz * [-1, -1, 1]

@@ -18,7 +18,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import sparse
 
 from nipype_group.stats.clusters import label_clusters
 from nipype_group.stats.discoveries.calibrated_templates import Template, false_discovery_bound
@@ -30,6 +29,7 @@ from nipype_group.stats.discoveries.closed_testing import (
     true_discovery_proportion,
 )
 from nipype_group.stats.distributions import z_to_log_p
+from nipype_group.stats.graphs import label_graph_clusters
 from nipype_group.stats.multiple_testing import check_log_p
 
 __all__ = [
@@ -216,63 +216,6 @@ def ari_regions(z, regions, *, mask=None, alpha=0.05, tail="two-sided", template
     return tuple(rows)
 
 
-def label_graph_clusters(values, survives, edges, min_extent=0):
-    """Label connected survivors of a graph, each sign apart, as label_clusters does volumes.
-
-    Parameters
-    ----------
-    values : array, shape (v,)
-        Statistic of the nodes.
-    survives : bool array, shape (v,)
-        Nodes that pass the height threshold.
-    edges : int array, shape (e, 2), or sparse array, shape (v, v)
-        Neighbours, as pairs or as an adjacency matrix; one direction suffices.
-    min_extent : int
-        Smallest number of nodes of a cluster that is kept.
-
-    Returns
-    -------
-    int32 array, shape (v,)
-        0 outside clusters. Positive clusters come first, then larger ones, then the higher peak.
-
-    Examples
-    --------
-    >>> z = np.array([-4.0, 0, 3, 5, 3.5])
-    >>> label_graph_clusters(z, abs(z) >= 3, [[0, 2], [2, 3], [3, 4]]).tolist()
-    [2, 0, 1, 1, 1]
-    """
-    n = values.size
-    if sparse.issparse(edges):
-        if edges.shape != (n, n):
-            raise ValueError(f"the adjacency has shape {edges.shape}, the map {n} nodes")
-        pairs = np.stack(edges.nonzero(), axis=1)
-    else:
-        pairs = np.asarray(edges)
-        if pairs.ndim != 2 or pairs.shape[1] != 2 or pairs.dtype.kind not in "iu":
-            raise ValueError(
-                f"edges are pairs of node numbers, int of shape (e, 2), got {pairs.dtype} of "
-                f"shape {pairs.shape}"
-            )
-        if pairs.size and (pairs.min() < 0 or pairs.max() >= n):
-            raise ValueError(
-                f"edges name nodes {pairs.min()} to {pairs.max()}, the map has 0 to {n - 1}"
-            )
-    side = np.where(survives, np.sign(values), 0)
-    first, second = pairs[(side[pairs[:, 0]] == side[pairs[:, 1]]) & (side[pairs[:, 0]] != 0)].T
-    graph = sparse.coo_array((np.ones(first.size, np.int8), (first, second)), shape=(n, n))
-    n_found, found = sparse.csgraph.connected_components(graph, directed=False)
-    sizes = np.bincount(found[side != 0], minlength=n_found)
-    heights = np.zeros(n_found)
-    np.maximum.at(heights, found, np.abs(values) * (side != 0))
-    sign = np.zeros(n_found)
-    sign[found] = side
-    order = np.lexsort((-heights, -sizes, -sign))
-    order = order[sizes[order] >= max(min_extent, 1)]
-    new_id = np.zeros(n_found, dtype=np.int32)
-    new_id[order] = np.arange(1, order.size + 1)
-    return np.where(side != 0, new_id[found], 0).astype(np.int32)
-
-
 def check_thresholds_z(thresholds_z):
     """Return heights, ascending and once each; refuse what can be no height."""
     heights = np.unique(np.atleast_1d(np.asarray(thresholds_z, dtype=float)))
@@ -285,7 +228,7 @@ def check_thresholds_z(thresholds_z):
 
 def ari_clusters(
     z, thresholds_z, *, mask=None, edges=None, alpha=0.05, tail="two-sided", connectivity=26,
-    min_extent=0, template=None,
+    min_extent=0, template=None, label=None,
 ):  # fmt: skip
     """Bound the true discoveries of the clusters above several heights.
 
@@ -313,6 +256,8 @@ def ari_clusters(
     template : Template, optional
         Bounds by this template, calibrated for the same voxels, tail and alpha, in place of
         closed testing.
+    label : callable, optional
+        Labels the clusters of a map of any shape, as `label_clusters` does those of volumes.
 
     Returns
     -------
@@ -336,7 +281,7 @@ def ari_clusters(
     """
     heights = check_thresholds_z(thresholds_z)
     z, mask, log_p, family = _family(z, mask, tail, alpha, template)
-    if z.ndim != (3 if edges is None else 1):
+    if label is None and z.ndim != (3 if edges is None else 1):
         raise ValueError(f"a volume has 3 axes, a graph 1 and edges; got a map of {z.ndim} axes")
     strength = np.where(mask, _strength(z, tail), -np.inf)
     tdp_map = np.zeros(z.shape)
@@ -344,7 +289,8 @@ def ari_clusters(
     for height in heights:
         survives = strength >= height
         if edges is None:
-            labels = label_clusters(np.where(mask, z, 0), survives, connectivity, min_extent)
+            form = label or label_clusters
+            labels = form(np.where(mask, z, 0), survives, connectivity, min_extent)
         else:
             labels = label_graph_clusters(np.where(mask, z, 0), survives, edges, min_extent)
         clusters = tuple(

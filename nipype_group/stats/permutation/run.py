@@ -207,8 +207,9 @@ def _edges(first, last, size):
 
 
 def run_shuffles(
-    read, mask, contrasts, statistics, first, last, *, n_threads=1, memory_gb=1.0, report=None
-):
+    read, mask, contrasts, statistics, first, last, *, n_threads=1, memory_gb=1.0, report=None,
+    neighbours=neighbour_list,
+):  # fmt: skip
     """Compute shuffles first to last - 1 of contrasts that share a scheme.
 
     Parameters
@@ -216,8 +217,8 @@ def run_shuffles(
     read : callable
         ``read(start, stop)`` gives the float64 data of voxels start to stop - 1 of the mask,
         shape (n, v), the first axis of the volume fastest.
-    mask : bool array, shape (x, y, z)
-        Voxels tested.
+    mask : bool array
+        Voxels tested, of a shape that `neighbours` takes.
     contrasts : list of ShuffledContrast
     statistics : ShuffleStatistics
         What is taken from every shuffle.
@@ -231,6 +232,8 @@ def run_shuffles(
         from the maps. The result does not depend on it.
     report : callable, optional
         Called with the fraction done.
+    neighbours : callable, optional
+        Lists the neighbours of the voxels of a mask, as `neighbour_list` does those of volumes.
 
     Returns
     -------
@@ -247,9 +250,9 @@ def run_shuffles(
     used = {statistics.connectivity} if statistics.forms_clusters else set()
     if "tfce" in statistics.names:
         used.add(statistics.tfce.connectivity)
-    neighbours = {c: neighbour_list(mask, c) for c in sorted(used)}
+    listed = {c: neighbours(mask, c) for c in sorted(used)}
     share = memory_gb * 1e9 / len(contrasts)
-    runs = [_ContrastRun(c, statistics, read, n_voxels, neighbours, share) for c in contrasts]
+    runs = [_ContrastRun(c, statistics, read, n_voxels, listed, share) for c in contrasts]
     size = min(run.shuffles_per_pass for run in runs)
     spans = _edges(max(first, 1), last, size) if last > 1 else []
     with ThreadPoolExecutor(n_threads) as pool:

@@ -11,6 +11,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from nipype_group.images import Grid
 from nipype_group.reporting.atlases import lookup as at
 from nipype_group.reporting.tables.clusters import cluster_tables
 from nipype_group.stats.clusters import label_clusters
@@ -34,7 +35,13 @@ def motor():
     labels = label_clusters(z, abs(z) >= 3.1, connectivity=6, min_extent=5)
     atlases = at.find_atlases(at.DEFAULT_ATLASES)
     made = cluster_tables(
-        z, labels, image.affine, zscore=z, stat_type="z", atlases=atlases, max_peaks=1
+        z,
+        labels,
+        Grid(z.shape, image.affine),
+        zscore=z,
+        stat_type="z",
+        atlases=atlases,
+        max_peaks=1,
     )
     clusters, peaks, regions = made
     clusters = clusters.sort_values("volume_mm3", ascending=False, kind="stable")

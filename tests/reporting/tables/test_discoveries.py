@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from nipype_group.images import Grid
 from nipype_group.reporting.atlases.lookup import find_atlases
 from nipype_group.reporting.page.summary import summarise
 from nipype_group.reporting.tables.discoveries import (
@@ -21,6 +22,7 @@ from nipype_group.stats.discoveries.all_resolutions import Region, ari_regions
 # Flipped, of unequal voxels, and off the centre.
 AFFINE = np.array([[-3.0, 0, 0, 30], [0, 2, 0, -12], [0, 0, 4, -8], [0, 0, 0, 1]])
 SHAPE = (8, 9, 5)
+GRID = Grid(SHAPE, AFFINE)
 COLUMNS = [
     "threshold_z", "source", "name", "n_voxels", "n_discoveries", "tdp", "peak_zscore",
     "x", "y", "z",
@@ -45,7 +47,7 @@ def test_regions_of_a_label_atlas_are_its_voxels_in_the_mask(atlases):
     values, blocks, _ = atlases
     mask = np.ones(SHAPE, dtype=bool)
     mask[1] = False
-    regions = atlas_regions(blocks, mask, AFFINE)
+    regions = atlas_regions(blocks, mask, GRID)
     assert set(regions) == {"near", "far"}
     np.testing.assert_array_equal(regions["near"], mask & (values == 2))
     np.testing.assert_array_equal(regions["far"], mask & (values == 9))
@@ -53,7 +55,7 @@ def test_regions_of_a_label_atlas_are_its_voxels_in_the_mask(atlases):
 
 def test_voxels_of_small_probability_are_in_no_region(atlases):
     values, _, chances = atlases
-    regions = atlas_regions(chances, np.ones(SHAPE, dtype=bool), AFFINE)
+    regions = atlas_regions(chances, np.ones(SHAPE, dtype=bool), GRID)
     assert set(regions) == {"maybe", "perhaps"}
     # Elsewhere the atlas has 3 and 4 %.
     np.testing.assert_array_equal(regions["maybe"], values == 2)
@@ -67,7 +69,7 @@ def test_regions_are_looked_up_in_mm(atlases):
     fine[:3, :3] /= 2
     fine[:3, 3] -= fine[:3, :3].sum(axis=1) / 2
     shape = tuple(2 * n for n in SHAPE)
-    regions = atlas_regions(blocks, np.ones(shape, dtype=bool), fine)
+    regions = atlas_regions(blocks, np.ones(shape, dtype=bool), Grid(shape, fine))
     expected = values.repeat(2, 0).repeat(2, 1).repeat(2, 2)
     np.testing.assert_array_equal(regions["near"], expected == 2)
     np.testing.assert_array_equal(regions["far"], expected == 9)
@@ -75,8 +77,8 @@ def test_regions_are_looked_up_in_mm(atlases):
 
 def test_regions_without_a_voxel_in_the_mask_are_left_out(atlases):
     values, blocks, _ = atlases
-    assert set(atlas_regions(blocks, values == 9, AFFINE)) == {"far"}
-    assert atlas_regions(blocks, values == 0, AFFINE) == {}
+    assert set(atlas_regions(blocks, values == 9, GRID)) == {"far"}
+    assert atlas_regions(blocks, values == 0, GRID) == {}
 
 
 def test_row_has_the_bound_and_the_place_of_the_peak():
@@ -85,7 +87,7 @@ def test_row_has_the_bound_and_the_place_of_the_peak():
     labels = np.zeros(SHAPE, dtype=int)
     labels[4], labels[0] = 7, 5
     regions = ari_regions(z, labels)
-    first, second = discovery_rows(regions, "parts.nii", AFFINE)
+    first, second = discovery_rows(regions, "parts.nii", GRID)
     assert list(first) == COLUMNS
     assert (second["name"], second["source"], second["n_voxels"]) == (7, "parts.nii", 45)
     assert (second["n_discoveries"], second["peak_zscore"]) == (2, -6.5)
@@ -97,7 +99,7 @@ def test_row_has_the_bound_and_the_place_of_the_peak():
 
 def test_region_without_voxels_has_no_place():
     empty = Region("gone", 0, 12, 0, np.nan, (), np.nan)
-    (row,) = discovery_rows([empty], "atlas", AFFINE)
+    (row,) = discovery_rows([empty], "atlas", GRID)
     assert np.isnan([row["tdp"], row["peak_zscore"], *(row[a] for a in "xyz")]).all()
     assert (row["n_voxels"], row["n_discoveries"]) == (0, 0)
 
@@ -105,7 +107,7 @@ def test_region_without_voxels_has_no_place():
 def test_table_survives_the_file(tmp_path):
     cluster = Region(3, 20, 0, 7, 0.35, (1, 2, 3), 4.123456789, 3.1)
     gone = Region("left, frontal", 0, 4, 0, np.nan, (), np.nan)
-    rows = discovery_rows([cluster, gone], "cluster", AFFINE)
+    rows = discovery_rows([cluster, gone], "cluster", GRID)
     path, about = write_discoveries(tmp_path / "tdp.tsv", rows, {"Alpha": 0.05})
     assert (path, about) == (str(tmp_path / "tdp.tsv"), str(tmp_path / "tdp.json"))
     lines = (tmp_path / "tdp.tsv").read_text().splitlines()
@@ -131,7 +133,7 @@ def test_every_atlas_names_the_voxel_of_the_peak(atlases, tmp_path):
     places = [(0, 0, 0), (4, 2, 3), (7, 8, 4)]
     regions = [Region(i, 9, 0, 1, 1 / 9, at, 4.0) for i, at in enumerate(places)]
     regions.append(Region("gone", 0, 4, 0, np.nan, (), np.nan))
-    rows = discovery_rows(regions, "cluster", AFFINE)
+    rows = discovery_rows(regions, "cluster", GRID)
     path, about = write_discoveries(tmp_path / "tdp.tsv", rows, {}, both)
     table = pd.read_csv(path, sep="\t", keep_default_na=False)
     assert [values[at] for at in places] == [2, 9, 0]
@@ -165,7 +167,7 @@ def test_summary_names_the_cluster_of_most_discoveries(atlases, tmp_path, bounds
         Region(i, n, 0, found, found / n, (0, 0, 0), 6.0, height)
         for i, (height, n, found) in enumerate(bounds, start=1)
     ]
-    rows = discovery_rows(regions, "cluster", AFFINE)
+    rows = discovery_rows(regions, "cluster", GRID)
     write_discoveries(group / "contrast-x_desc-ari_tdp.tsv", rows, {}, atlases[1:])
     assert line in summarise(tmp_path, tmp_path / "work").splitlines()
 
@@ -177,7 +179,7 @@ def test_summary_cuts_names_of_any_length(atlases, tmp_path):
     (group / "excluded.tsv").write_text(f"participant_id\tmap\treason\nsub-2\ta\t{long}\n")
     (tmp_path / "blocks.csv").write_text(f"index,name\n2,{long}\n9,far\n")
     atlas = find_atlases([tmp_path / "blocks.nii.gz"])
-    rows = discovery_rows([Region(1, 20, 0, 11, 0.5, (0, 0, 0), 6.0, 3.1)], "cluster", AFFINE)
+    rows = discovery_rows([Region(1, 20, 0, 11, 0.5, (0, 0, 0), 6.0, 3.1)], "cluster", GRID)
     write_discoveries(group / "contrast-x_desc-ari_tdp.tsv", rows, {}, atlas)
     lines = summarise(tmp_path, tmp_path / "work").splitlines()
     assert sum("Insula Insula" in line for line in lines) == 2

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from nipype_group.images import Grid
 from nipype_group.reporting.atlases.lookup import find_atlases
 from nipype_group.reporting.tables.region_models import (
     COLUMNS,
@@ -21,6 +22,7 @@ from nipype_group.stats.discoveries.all_resolutions import ari_regions
 # Flipped, of unequal voxels, and off the centre.
 AFFINE = np.array([[-3.0, 0, 0, 30], [0, 2, 0, -12], [0, 0, 4, -8], [0, 0, 0, 1]])
 SHAPE = (8, 9, 5)
+GRID = Grid(SHAPE, AFFINE)
 
 
 @pytest.fixture
@@ -51,7 +53,7 @@ def in_mask(volume, mask):
 
 def test_every_region_of_a_label_atlas_but_value_0(atlases, mask):
     values, blocks, _ = atlases
-    regions = MaskRegions.of(blocks, mask, AFFINE)
+    regions = MaskRegions.of(blocks, mask, GRID)
     assert regions.indices == [2, 4, 9]
     place = {0: -1, 2: 0, 9: 2}
     expected = [place[value] for value in in_mask(values, mask).tolist()]
@@ -64,7 +66,7 @@ def test_every_region_of_a_label_atlas_but_value_0(atlases, mask):
 
 def test_a_voxel_takes_its_most_probable_region_of_5_percent(atlases, mask):
     values, _, chances = atlases
-    regions = MaskRegions.of(chances, mask, AFFINE)
+    regions = MaskRegions.of(chances, mask, GRID)
     expected = np.select([values == 2, values == 9], [0, 1], -1)
     np.testing.assert_array_equal(regions.numbers, in_mask(expected, mask))
     assert regions.columns == ["maybe", "perhaps"]
@@ -81,7 +83,7 @@ def test_regions_are_looked_up_in_mm(atlases):
     fine[:3, :3] /= 2
     fine[:3, 3] -= fine[:3, :3].sum(axis=1) / 2
     mask = np.ones([2 * n for n in SHAPE], dtype=bool)
-    regions = MaskRegions.of(blocks, mask, fine)
+    regions = MaskRegions.of(blocks, mask, Grid(mask.shape, fine))
     every = values.repeat(2, 0).repeat(2, 1).repeat(2, 2)
     expected = np.select([every == 2, every == 4, every == 9], [0, 1, 2], -1)
     np.testing.assert_array_equal(regions.numbers, expected.ravel(order="F"))
@@ -94,8 +96,8 @@ def test_voxelwise_z_of_regions(atlases, mask, tail):
     z = np.random.default_rng(0).standard_normal(SHAPE)
     z[4, 1:3, 2] += 6
     z[2, 3, 1:3] -= 6
-    regions = MaskRegions.of(blocks, mask, AFFINE)
-    found = regions.voxelwise(z, mask, AFFINE, 0.05, tail)
+    regions = MaskRegions.of(blocks, mask, GRID)
+    found = regions.voxelwise(z, mask, GRID, 0.05, tail)
     side = {"two-sided": np.abs, "positive": np.positive, "negative": np.negative}[tail]
     for place, index in ((0, 2), (2, 9)):
         here = mask & (values == index)
@@ -112,7 +114,7 @@ def test_voxelwise_z_of_regions(atlases, mask, tail):
 
 def test_tables_of_all_atlases(atlases, mask, tmp_path):
     _, blocks, chances = atlases
-    regions = [MaskRegions.of(atlas, mask, AFFINE) for atlas in (blocks, chances)]
+    regions = [MaskRegions.of(atlas, mask, GRID) for atlas in (blocks, chances)]
     results = [{"effect": np.array([1.5, np.nan, -2])}, {"stat": np.array([0.1, 3.0])}]
     table = region_table(regions, results)
     assert list(table) == list(COLUMNS)
@@ -136,7 +138,7 @@ def test_no_atlas_gives_a_header(tmp_path):
 def test_values_of_an_atlas(atlases, mask, tmp_path):
     _, blocks, chances = atlases
     keys = pd.DataFrame({"participant_id": ["sub-1", "sub-2"], "corner": ["a", "b"]})
-    regions = MaskRegions.of(blocks, mask, AFFINE)
+    regions = MaskRegions.of(blocks, mask, GRID)
     means = regions.spread(np.array([[1 / 3, np.nan], [2.0, np.nan]]))
     path, about = write_values(tmp_path / "v.tsv", keys, regions, means, {"MinimumVoxels": 5})
     assert Path(path).read_text() == (
@@ -148,6 +150,6 @@ def test_values_of_an_atlas(atlases, mask, tmp_path):
     assert about["same (9)"]["NumberOfVoxels"] == 60
     assert about["TableSettings"]["Atlas"]["Name"] == "blocks"
     assert "MinimumProbabilityPercent" not in about["TableSettings"]
-    regions = MaskRegions.of(chances, mask, AFFINE)
+    regions = MaskRegions.of(chances, mask, GRID)
     _, about = write_values(tmp_path / "c.tsv", keys, regions, np.zeros((2, 2)), {})
     assert json.loads(Path(about).read_text())["TableSettings"]["MinimumProbabilityPercent"] == 5

@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 
+from nipype_group.images import Grid
 from nipype_group.reporting.tables.clusters import (
     add_cluster_p,
     add_inference_p,
@@ -42,8 +43,8 @@ def labels_of(stat):
 
 
 def tables(stat, labels):
-    affine = np.diag([3.0, 3.0, 3.0, 1.0])
-    return cluster_tables(stat, labels, affine, zscore=stat, standard_space=False)
+    grid = Grid(stat.shape, np.diag([3.0, 3.0, 3.0, 1.0]))
+    return cluster_tables(stat, labels, grid, zscore=stat, standard_space=False)
 
 
 def test_p_go_to_the_cluster_of_their_id(frames):
@@ -148,10 +149,12 @@ def test_order_of_columns_does_not_depend_on_the_hash_of_their_names():
     """A set of names would have another order in every process."""
     code = (
         "import numpy as np\n"
+        "from nipype_group.images import Grid\n"
         "from nipype_group.reporting.tables.clusters import add_cluster_p, cluster_tables\n"
         "stat = np.zeros((4, 4, 4)); stat[1, 1, 1] = 5\n"
         "labels = (stat > 0).astype(int)\n"
-        "made = cluster_tables(stat, labels, np.eye(4), zscore=stat, standard_space=False)[0]\n"
+        "grid = Grid(stat.shape, np.eye(4))\n"
+        "made = cluster_tables(stat, labels, grid, zscore=stat, standard_space=False)[0]\n"
         "names = ['p_fwe_' + n for n in ('voxel', 'extent', 'mass', 'tfce')]\n"
         "add_cluster_p(made, [{'cluster_id': 1, **dict.fromkeys(names, 0.5)}])\n"
         "print(*(c for c in made.columns if c.startswith('p_fwe_')))\n"

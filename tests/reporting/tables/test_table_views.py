@@ -10,6 +10,7 @@ from scipy import stats
 from scipy.special import ndtri
 
 from nipype_group.choices import CONVENTIONS
+from nipype_group.images import Grid
 from nipype_group.reporting.tables.clusters import (
     add_cluster_p,
     add_peak_q,
@@ -30,17 +31,18 @@ from nipype_group.stats.random_field.topological import fsl_log_p_cluster
 
 AFFINE = np.array([[-3.0, 0, 0, 30], [0, 3, 0, -30], [0, 0, 3, -30], [0, 0, 0, 1]])
 SHAPE = (12, 10, 8)
+GRID = Grid(SHAPE, AFFINE)
 
 
 def read(path):
     image = nib.load(path)
-    return image.get_fdata(), image.affine
+    return image.get_fdata(), Grid(image.shape, image.affine)
 
 
-def tables(stat, labels, affine, convention, **volumes):
+def tables(stat, labels, grid, convention, **volumes):
     volumes = {"zscore": stat, "stat_type": "z"} | volumes
     clusters, peaks, _ = cluster_tables(
-        stat, labels, affine, standard_space=False, **PEAK_RULES[convention], **volumes
+        stat, labels, grid, standard_space=False, **PEAK_RULES[convention], **volumes
     )
     return clusters, peaks
 
@@ -60,8 +62,8 @@ def example():
 
 def view_of(example, convention, **given):
     stat, labels = example
-    clusters, peaks = tables(stat, labels, AFFINE, convention)
-    given = {"stat": stat, "labels": labels, "affine": AFFINE, "zscore": stat} | given
+    clusters, peaks = tables(stat, labels, GRID, convention)
+    given = {"stat": stat, "labels": labels, "space": GRID, "zscore": stat} | given
     return table_view(clusters, peaks, convention, stat_type="z", **given)
 
 
@@ -82,11 +84,13 @@ def test_table_of_nilearn_on_its_motor_map(threshold, extent):
     from nilearn.datasets import load_sample_motor_activation_image
     from nilearn.reporting import get_clusters_table
 
-    stat, affine = read(load_sample_motor_activation_image())
+    stat, grid = read(load_sample_motor_activation_image())
     stat += np.random.default_rng(2).uniform(0, 1e-3, stat.shape) * (stat != 0)
     labels = label_map(stat, threshold, extent=extent, connectivity=6)
-    theirs = get_clusters_table(nib.Nifti1Image(stat, affine), threshold, extent, two_sided=True)
-    ours = table_view(*tables(stat, labels, affine, "nilearn"), "nilearn", stat_type="z")
+    theirs = get_clusters_table(
+        nib.Nifti1Image(stat, grid.affine), threshold, extent, two_sided=True
+    )
+    ours = table_view(*tables(stat, labels, grid, "nilearn"), "nilearn", stat_type="z")
     pd.testing.assert_frame_equal(ours, as_nilearn(theirs), rtol=1e-12)
     assert set(np.sign(ours["Peak Stat"])) == {-1, 1}
 
@@ -97,10 +101,10 @@ def test_clipped_peaks_of_nilearn_have_their_clusters_and_heights():
     from nilearn.reporting import get_clusters_table
 
     image = nib.load(load_sample_motor_activation_image())
-    stat, affine = read(load_sample_motor_activation_image())
+    stat, grid = read(load_sample_motor_activation_image())
     theirs = as_nilearn(get_clusters_table(image, 3.1, two_sided=True))
     labels = label_map(stat, 3.1, connectivity=6)
-    ours = table_view(*tables(stat, labels, affine, "nilearn"), "nilearn", stat_type="z")
+    ours = table_view(*tables(stat, labels, grid, "nilearn"), "nilearn", stat_type="z")
     keys = ["Peak Stat", "Cluster Size (mm3)"]
     main = [frame.dropna().sort_values(keys)[keys] for frame in (ours, theirs)]
     np.testing.assert_allclose(*(frame.to_numpy(dtype=float) for frame in main), rtol=1e-6)
@@ -109,10 +113,10 @@ def test_clipped_peaks_of_nilearn_have_their_clusters_and_heights():
 @pytest.mark.parametrize("model", ["onesamp", "regr"])
 def test_tables_that_nilearn_has_written(shared, model):
     folder = shared / "oracles/nilearn"
-    z, affine = read(folder / f"{model}_z_score.nii.gz")
+    z, grid = read(folder / f"{model}_z_score.nii.gz")
     theirs = as_nilearn(pd.read_csv(folder / f"{model}_clusters_z3.09.csv"))
     labels = label_map(z, np.nextafter(ndtri(0.999), 4), tail="positive", connectivity=6)
-    ours = table_view(*tables(z, labels, affine, "nilearn"), "nilearn", stat_type="z")
+    ours = table_view(*tables(z, labels, grid, "nilearn"), "nilearn", stat_type="z")
     pd.testing.assert_frame_equal(ours.head(len(theirs)), theirs, rtol=1e-6)
     assert len(theirs) >= 20
 
@@ -123,15 +127,15 @@ def test_tables_that_nilearn_has_written(shared, model):
 @pytest.mark.parametrize("height", ["2.3", "3.1"])
 def test_table_of_fsl(shared, height):
     folder = shared / "oracles/fsl/cluster"
-    z, affine = read(shared / "oracles/nilearn/onesamp_z_score.nii.gz")
+    z, grid = read(shared / "oracles/nilearn/onesamp_z_score.nii.gz")
     effect, _ = read(shared / "oracles/nilearn/onesamp_effect_size.nii.gz")
     theirs = pd.read_csv(folder / f"clus_onep1_{height}.out", sep="\t")
     labels = label_map(z, float(height), tail="positive")
-    clusters, peaks = tables(z, labels, affine, "fsl")
+    clusters, peaks = tables(z, labels, grid, "fsl")
     log_p = fsl_log_p_cluster(clusters["n_voxels"].to_numpy(), float(height), 0.102413, 75919)
     p = [{"cluster_id": i, "p_fwe": v} for i, v in zip(clusters["cluster_id"], np.exp(log_p))]
     add_cluster_p(clusters, p)
-    volumes = {"labels": labels, "affine": affine, "zscore": z, "effect": effect}
+    volumes = {"labels": labels, "space": grid, "zscore": z, "effect": effect}
     ours = table_view(clusters, peaks, "fsl", **volumes)
     # It prints voxels where no --mm is given, and other names without a z image.
     assert [c.replace("Z-", "").replace("(mm)", "(vox)") for c in ours.columns[:11]] == list(
@@ -145,7 +149,7 @@ def test_table_of_fsl(shared, height):
     for kind in ("MAX", "COG"):
         voxels = theirs[[f"{kind} {a} (vox)" for a in "XYZ"]].to_numpy(dtype=float)
         names = [f"Z-{kind} {a} (mm)" for a in "XYZ"]
-        theirs[names] = nib.affines.apply_affine(affine, voxels)
+        theirs[names] = nib.affines.apply_affine(grid.affine, voxels)
     theirs = theirs.rename(columns={"MAX": "Z-MAX"})
     keys = ["Voxels", *(f"Z-MAX {a} (mm)" for a in "XYZ")]
     left, right = (frame.sort_values(keys) for frame in (ours, theirs))
@@ -158,19 +162,19 @@ def test_table_of_fsl(shared, height):
     assert ours.loc[0, "COPE-MEAN"] == pytest.approx(effect[inside].mean(), rel=1e-12)
     at = np.argwhere(inside & (effect == effect[inside].max()))[0]
     xyz = ours.loc[0, [f"COPE-MAX {a} (mm)" for a in "XYZ"]].to_numpy(dtype=float)
-    assert xyz == pytest.approx(nib.affines.apply_affine(affine, at))
+    assert xyz == pytest.approx(nib.affines.apply_affine(grid.affine, at))
 
 
 @pytest.mark.parametrize(("model", "height"), [("one", "3.1"), ("one", "2.3"), ("reg", "3.1")])
 def test_local_maxima_of_fsl(shared, model, height):
     name = {"one": "onesamp", "reg": "regr"}[model]
-    z, affine = read(shared / f"oracles/nilearn/{name}_z_score.nii.gz")
+    z, grid = read(shared / f"oracles/nilearn/{name}_z_score.nii.gz")
     theirs = pd.read_csv(
         shared / f"oracles/fsl/cluster/{model}_{height}_lmax.txt", sep="\t", index_col=False
     )
     index, _ = read(shared / f"oracles/fsl/cluster/{model}_{height}_idx.nii.gz")
     _, peaks, _ = cluster_tables(
-        z, index, affine, zscore=z, max_peaks=6, min_distance_mm=0, standard_space=False
+        z, index, grid, zscore=z, max_peaks=6, min_distance_mm=0, standard_space=False
     )
     ours = peaks.sort_values(["cluster_id", "peak_id"], ascending=[False, True])
     theirs = theirs.iloc[:, :5]
@@ -196,7 +200,7 @@ SPM = [
 def test_table_of_spm(shared, model, table, image):
     folder = shared / "oracles/spm" / model
     about = json.loads((folder / "results.json").read_text())[table]
-    stat, affine = read(folder / f"{image}.nii.gz")
+    stat, grid = read(folder / f"{image}.nii.gz")
     mask, _ = read(folder / "mask.nii.gz")
     dof = [round(v) for v in about["df"]]
     if about["STAT"] == "T":
@@ -208,7 +212,7 @@ def test_table_of_spm(shared, model, table, image):
     # What SPM gives as the uncorrected p.
     p_unc = -np.expm1(-distribution.sf(stat))
     clusters, peaks = tables(
-        stat, found.labels, affine, "spm", stat_type=kind, p_fwe=np.exp(found.peak_log_p),
+        stat, found.labels, grid, "spm", stat_type=kind, p_fwe=np.exp(found.peak_log_p),
         p_unc=p_unc, zscore=-ndtri(p_unc),
     )  # fmt: skip
     add_cluster_p(clusters, found.cluster_table(range(len(found.n_voxels))))
@@ -285,16 +289,16 @@ def test_peaks_of_nilearn_keep_away_from_the_one_before_only():
     stat[:9, 1, 1] = [6, 3, 7, 3, 3, 3, 5, 3, 4]
     stat[9:14, 1, 1] = 2
     labels = (stat > 0).astype(int)
-    affine = np.diag([3.0, 3, 3, 1])
+    grid = Grid(stat.shape, np.diag([3.0, 3, 3, 1]))
     views = [
-        table_view(*tables(stat, labels, affine, convention), convention)
+        table_view(*tables(stat, labels, grid, convention), convention)
         for convention in ("nilearn", "spm")
     ]
     # 0 mm is 6 from the main peak at 6 mm; 24 mm is 6 from the peak at 18 mm.
     assert [views[0]["X"].tolist(), views[1]["x"].tolist()] == [[6, 18], [6, 18]]
     # 0 mm is far from 18 mm, and 24 mm from 0 mm.
     stat[8, 1, 1], stat[0, 1, 1] = 4, 4.5
-    clusters, peaks = tables(stat, labels, affine, "nilearn")
+    clusters, peaks = tables(stat, labels, grid, "nilearn")
     assert table_view(clusters, peaks, "nilearn")["X"].tolist() == [6, 18, 0, 24]
     assert table_view(clusters, peaks, "spm")["x"].tolist() == [6, 18]
 
@@ -342,10 +346,10 @@ def test_bad_input(example):
     stat, labels = example
     with pytest.raises(ValueError, match="one of nilearn, fsl, spm, afni, got 'bv'"):
         table_view(None, None, "bv")
-    clusters, peaks = tables(stat, labels, AFFINE, "fsl")
-    with pytest.raises(ValueError, match="the fsl view needs labels, affine, zscore"):
+    clusters, peaks = tables(stat, labels, GRID, "fsl")
+    with pytest.raises(ValueError, match="the fsl view needs labels, space, zscore"):
         table_view(clusters, peaks, "fsl")
     with pytest.raises(ValueError, match="the afni view needs stat"):
-        table_view(clusters, peaks, "afni", labels=labels, affine=AFFINE)
+        table_view(clusters, peaks, "afni", labels=labels, space=GRID)
     with pytest.raises(ValueError, match=r"effect has shape \(11, 10, 8\), the labels"):
         view_of(example, "fsl", effect=stat[1:])

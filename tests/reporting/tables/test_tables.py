@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import ndimage
 
+from nipype_group.images import Grid
 from nipype_group.reporting.atlases import lookup as at
 from nipype_group.reporting.tables import columns as table_files
 from nipype_group.reporting.tables.clusters import (
@@ -26,7 +27,7 @@ SHAPE = (12, 10, 8)
 
 def tables(stat, labels, atlases=(), **kwargs):
     kwargs = {"zscore": stat, "atlases": atlases, "standard_space": False} | kwargs
-    return cluster_tables(stat, labels, AFFINE, **kwargs)
+    return cluster_tables(stat, labels, Grid(stat.shape, AFFINE), **kwargs)
 
 
 @pytest.fixture(scope="module")
@@ -421,7 +422,7 @@ def test_clusters_of_atlasreader(shared):
     stat = image.get_fdata()
     labels = label_clusters(stat, np.abs(stat) >= 3.1, connectivity=6, min_extent=5)
     clusters, peaks, regions = cluster_tables(
-        stat, labels, image.affine, zscore=stat, stat_type="z", atlases=found
+        stat, labels, Grid(stat.shape, image.affine), zscore=stat, stat_type="z", atlases=found
     )
     with (shared / "oracles" / "atlasreader" / "image_10426_clusters.csv").open() as stream:
         theirs = list(csv.DictReader(stream))
