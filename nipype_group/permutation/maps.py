@@ -113,7 +113,7 @@ class MergedContrast:
         observed = self.result.observed
         found = self.statistics.ties(self.contrast, observed, self.as_z)
         if "mass" in found:
-            neighbours = neighbour_list(self.mask, self.statistics.connectivity)
+            neighbours = self.space.neighbours(self.mask, self.statistics.connectivity)
             found["mass"] = mass_ties(
                 found["mass"], observed["voxel"], self.statistics, self.contrast, neighbours
             )
