@@ -1,4 +1,4 @@
-"""The matrix library, whose last bits depend on the processor, is used where they do not count."""
+"""Products and elementary functions that depend on the processor are where no bit counts."""
 
 import ast
 from pathlib import Path
@@ -28,6 +28,52 @@ ALLOWED = {
     # Printed alone.
     "reporting/comparison/images.py": ["corrcoef"],
 }
+
+
+# Of numpy; its code for wide registers has other last bits than the mathematical library.
+ELEMENTARY = {
+    *(
+        "exp",
+        "exp2",
+        "expm1",
+        "log",
+        "log2",
+        "log10",
+        "log1p",
+        "logaddexp",
+        "power",
+        "float_power",
+    ),
+    *("sin", "cos", "tan", "arcsin", "arccos", "arctan", "arctan2", "sinh", "cosh", "tanh"),
+    *("arcsinh", "arccosh", "arctanh", "cbrt", "logspace", "geomspace"),
+}
+
+
+def elementary_uses(tree):
+    """Return the elementary functions of numpy, and powers of numbers that are not whole."""
+    return [
+        node.attr
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute)
+        and node.attr in ELEMENTARY
+        and isinstance(node.value, ast.Name)
+        and node.value.id == "np"
+    ]
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_elementary_functions_are_those_of_one_library(module):
+    # Figures are drawn to a pixel.
+    if not module.startswith("reporting/figures/"):
+        tree = ast.parse((PACKAGE / module).read_text(encoding="utf-8"))
+        assert elementary_uses(tree) == [], "take those of stats.elementary or scipy.special"
+
+
+def test_elementary_functions_are_found():
+    assert elementary_uses(ast.parse("np.exp(1); special.exp2(1); np.sqrt(np.log(3))")) == [
+        "exp",
+        "log",
+    ]
 
 
 def library_uses(tree):

@@ -16,6 +16,7 @@ from nipype_group import __version__
 from nipype_group.data.studies import MEAN_SCORE, SD_SCORE, STUDIES
 from nipype_group.images import compressed
 from nipype_group.json_files import read_json
+from nipype_group.stats.elementary import exp, log
 from nipype_group.tsv import write_tsv
 from nipype_group.whole_files import is_free, whole_folder
 
@@ -26,7 +27,7 @@ VOXEL_SIZE_MM = 3
 DEFAULT_SEED = 1
 NOISE_FWHM_MM = 7.0
 MISSING_SCORES = 5 / 94
-_FWHM_PER_SIGMA = np.sqrt(8 * np.log(2))
+_FWHM_PER_SIGMA = np.sqrt(8 * log(2))
 # Spread of the size of a common activation between subjects, as a share of it.
 _GAIN_SD = 0.25
 # Values are multiples of this: a third of the bytes, and equal bits whatever the last rounding.
@@ -62,7 +63,7 @@ class _Brain:
     def blob(self, plant):
         """Return the plant's Gaussian of height 1, shape (v,)."""
         squared = np.square(self.mm - plant.xyz_mm).sum(axis=1)
-        return np.exp(-4 * np.log(2) * squared / plant.fwhm_mm**2).astype(np.float32)
+        return exp(-4 * log(2) * squared / plant.fwhm_mm**2).astype(np.float32)
 
     def write(self, path, values):
         """Write values, shape (v,), as float32 NIfTI whose bytes depend on them alone."""

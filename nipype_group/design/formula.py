@@ -382,7 +382,8 @@ def _rounded(matrix):
     it gives depend on the processor.
     """
     largest = np.abs(matrix).max(axis=0)
-    scale = np.exp2(np.ceil(np.log2(np.where(largest > 0, largest, 1.0))))
+    part, exponent = np.frexp(np.where(largest > 0, largest, 1.0))
+    scale = np.ldexp(1.0, exponent - (part == 0.5))
     return np.round(matrix / scale, 10) * scale
 
 

@@ -11,6 +11,7 @@ from nipype_group.interfaces.base import LOGGER, File, GroupInputSpec, GroupInte
 from nipype_group.interfaces.random_field import read_random_field
 from nipype_group.json_files import write_json
 from nipype_group.stats.distributions import minus_log10
+from nipype_group.stats.elementary import exp
 from nipype_group.stats.multiple_testing import check_alpha
 from nipype_group.stats.random_field.clusters import forming_height, infer_clusters
 
@@ -113,7 +114,7 @@ class ClusterInference(GroupInterface):
             "FWHMVoxels": list(random_field.volume.fwhm_voxels),
             "Resels": list(random_field.volume.resels),
             "ExtentsInLocalResels": rpv is not None,
-            "SetLevelP": np.exp(found.set_log_p).tolist(),
+            "SetLevelP": exp(found.set_log_p).tolist(),
             "SurvivingVoxels": int(np.count_nonzero(labels)),
             "Clusters": len(kept),
             "ClustersBeforeCorrection": len(found.n_voxels),

@@ -1,10 +1,14 @@
 """Values that contradict what their map is taken for: another scale, another side, a part only."""
 
+import math
+
 import numpy as np
+from scipy import special
 
 from nipype_group.controls import side_tested
 from nipype_group.images import MapError
 from nipype_group.stats.distributions import z_to_log_p
+from nipype_group.stats.elementary import log
 
 # So many values of t, F or z never lie in [0, 1] all together.
 _ENOUGH_VOXELS = 100
@@ -100,7 +104,7 @@ def check_whole(found, p, n_searched=None):
     if not effects.size or effects.max() >= _LARGE_P or n_searched == effects.size:
         return
     largest = effects.max()
-    if effects.size * np.log10(max(largest, _LEAST_P)) < _LOG10_CHANCE:
+    if effects.size * math.log10(max(largest, _LEAST_P)) < _LOG10_CHANCE:
         raise MapError(
             found.stat_file,
             f"looks thresholded: no uncorrected p of its {effects.size:,} voxels is above "
@@ -164,14 +168,14 @@ def check_corrected(found, column, maps, logp):
         Naming the map of p and the scale that it is taken for.
     """
     tail = side_tested(found.corrected_tail, found.stat_type)
-    stat, z, p = maps.stat[maps.mask], maps.z[maps.mask], 10.0**-logp
+    stat, z, p = maps.stat[maps.mask], maps.z[maps.mask], special.exp10(-logp)
     height = np.abs(stat) if tail == "two-sided" else stat
     if column == "p_fwe_voxel":
         at_top, lowest = p[height == height.max()].min(), p.min()
     else:
         top = height >= np.quantile(height, 1 - _TOP_SHARE)
         at_top, lowest = p[top].mean(), p[~top].mean() if not top.all() else 1.0
-    stray = z_to_log_p(z[p < _SMALL], tail) > np.log(_NO_EFFECT)
+    stray = z_to_log_p(z[p < _SMALL], tail) > log(_NO_EFFECT)
     if at_top > lowest * (1 + _RTOL) + _ATOL:
         what = f"the peak of {found.stat_file.name} has not the smallest"
     elif stray.size and stray.mean() > _STRAY_SHARE:

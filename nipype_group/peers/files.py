@@ -36,6 +36,7 @@ from nipype_group.peers.single import (
     statistic_of_file,
 )
 from nipype_group.stats.distributions import z_to_log_p
+from nipype_group.stats.elementary import exp
 from nipype_group.stats.random_field.clusters import search_volume
 from nipype_group.tsv import numbers_of, read_tsv
 
@@ -409,7 +410,7 @@ def _write_maps(directory, statistic, contrast, maps, tail):
     """Write the maps of one contrast; returns the file of each of `MAPS`."""
     grid, mask, kind = maps.grid, maps.mask, statistic.stat_type
     p = np.ones(grid.shape)
-    p[mask] = np.exp(z_to_log_p(maps.z[mask], side_tested(tail, kind)))
+    p[mask] = exp(z_to_log_p(maps.z[mask], side_tested(tail, kind)))
     nothing = np.full(grid.shape, np.nan)
     volumes = {"stat": maps.stat, "z": maps.z, "p": p, "effect": nothing, "variance": nothing}
     if statistic.effect_file is not None:

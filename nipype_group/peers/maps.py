@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
-from scipy import ndimage
+from scipy import ndimage, special
 
 from nipype_group.controls import side_tested
 from nipype_group.images import Grid, MapError, check_same_space, open_image, read_mask
@@ -15,6 +15,7 @@ from nipype_group.peers.contradictions import (
 )
 from nipype_group.peers.dof import N_DOF, lacking_dof
 from nipype_group.stats.distributions import f_to_z, minus_log10, t_to_z, z_to_log_p
+from nipype_group.stats.elementary import exp, log
 from nipype_group.stats.map_conversions import d_to_t, log_p_to_z, r_to_t
 
 # The nearest that float32 comes to p 0: from 1-p, and itself.
@@ -77,7 +78,7 @@ def read_statistic(found):
     z[mask] = _z_of(found, stat[mask], mask, grid)
     if np.isnan(z[mask]).any():
         raise MapError(found.z_file or found.stat_file, "z is missing in voxels of the mask")
-    p = np.exp(z_to_log_p(z, side_tested("two-sided", found.stat_type)))
+    p = exp(z_to_log_p(z, side_tested("two-sided", found.stat_type)))
     searched = None if found.mask_file is None else read_mask(found.mask_file, grid)[0].sum()
     check_whole(found, p[mask], searched)
     check_both_sides(found, z[mask], searched)
@@ -94,7 +95,7 @@ def _converted(found, values, mask, grid):
     log_p = _log_p(values, source)
     if found.p_sides == "one":
         # p of 1 has no z; the other side ends where its 1-p would.
-        end = max(np.log1p(-_SMALLEST["1-p"]), log_p[log_p < 0].max(initial=-np.inf))
+        end = max(special.log1p(-_SMALLEST["1-p"]), log_p[log_p < 0].max(initial=-np.inf))
         return log_p_to_z(np.minimum(log_p, end), "one")
     sign_file = found.sign_file or found.effect_file
     if sign_file is None:
@@ -112,9 +113,9 @@ def _converted(found, values, mask, grid):
 def _log_p(values, scale):
     """Return the logarithm of p; p of 0 is the least that the scale holds, or that is there."""
     if scale == "logp":
-        return -np.log(10) * values
+        return -log(10) * values
     p = 1 - values if scale == "1-p" else values
-    return np.log(np.where(p > 0, p, min(_SMALLEST[scale], p[p > 0].min(initial=1))))
+    return log(np.where(p > 0, p, min(_SMALLEST[scale], p[p > 0].min(initial=1))))
 
 
 def conversion_notes(found):
@@ -241,7 +242,7 @@ def corrected_logp(found, column, maps):
         logp[mask] = inside
     else:
         p = 1 - inside if scale == "1-p" else inside
-        logp[mask] = minus_log10(np.log(np.maximum(p, _SMALLEST[scale])))
+        logp[mask] = minus_log10(log(np.maximum(p, _SMALLEST[scale])))
     check_corrected(found, column, maps, logp[mask])
     return logp
 

@@ -18,6 +18,7 @@ from nipype_group.stats.discoveries.calibrated_templates import (
     simes_template,
 )
 from nipype_group.stats.distributions import minus_log10, z_to_log_p
+from nipype_group.stats.elementary import exp
 from nipype_group.stats.permutation.early_stopping import stopped_p
 from nipype_group.stats.permutation.methods import ShuffledContrast
 from nipype_group.stats.permutation.p_values import (
@@ -234,7 +235,7 @@ def write_stopped_contrast(directory, merged, n_required, alpha, about):
     p, taken = stopped_p(merged.result, n_required, about["Shuffles"] - 1)
     log_p, log_q = uncorrected(p, 1, merged.family)
     heights = merged.statistics.heights(observed, merged.contrast.signed)
-    own = Corrected("voxel", heights, np.exp(log_q), log_q, np.empty(0), alpha)
+    own = Corrected("voxel", heights, exp(log_q), log_q, np.empty(0), alpha)
     about = about | {
         "HeightControl": "permutation-fdr",
         "MedianShufflesOfAVoxel": float(np.median(taken)),

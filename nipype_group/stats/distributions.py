@@ -10,6 +10,8 @@ import numba
 import numpy as np
 from scipy import special
 
+from nipype_group.stats.elementary import exp, log
+
 # Below this the direct incomplete beta function loses digits to denormal numbers.
 _DIRECT_FLOOR = 1e-280
 # Nodes of the table of z.
@@ -43,17 +45,17 @@ def _log_betainc(a, b, x):
     a, b, x = np.broadcast_arrays(*(np.asarray(v, dtype=float) for v in (a, b, x)))
     direct = special.betainc(a, b, x)
     with np.errstate(divide="ignore"):
-        result = np.log(direct)
+        result = log(direct)
     far = (direct < _DIRECT_FLOOR) & (x > 0)
     if far.any():
         a, b, x = a[far], b[far], x[far]
         result = np.array(result)
         result[far] = (
-            a * np.log(x)
-            + b * np.log1p(-x)
-            - np.log(a)
+            a * log(x)
+            + b * special.log1p(-x)
+            - log(a)
             - special.betaln(a, b)
-            + np.log(_beta_fraction(a, b, x))
+            + log(_beta_fraction(a, b, x))
         )
     return result
 
@@ -99,9 +101,9 @@ def log_sf_t(t, dof):
     # Of an infinite t, whose length is infinite too, the share is 1.
     share = np.divide(t, length, out=np.ones_like(length), where=np.isfinite(length))
     inner = special.betainc(0.5, dof / 2, np.square(share))
-    both = np.where(inner < 0.5, np.log1p(-np.minimum(inner, 0.5)), both)
-    upper = both - np.log(2)
-    return np.where(t >= 0, upper, np.log1p(-np.exp(upper)))
+    both = np.where(inner < 0.5, special.log1p(-np.minimum(inner, 0.5)), both)
+    upper = both - log(2)
+    return np.where(t >= 0, upper, special.log1p(-exp(upper)))
 
 
 def t_to_z(t, dof):
@@ -120,7 +122,7 @@ def t_to_z(t, dof):
     [-5.4354, 0.0, 5.4354]
     """
     t = np.asarray(t, dtype=float)
-    upper = np.minimum(log_sf_t(np.abs(t), dof), np.log(0.5))
+    upper = np.minimum(log_sf_t(np.abs(t), dof), log(0.5))
     return np.sign(t) * np.abs(special.ndtri_exp(upper))
 
 
@@ -132,7 +134,7 @@ def _z_table():
     table = np.empty((_U_NODES, _INVERSE_NODES))
     # With infinite dof, t is z.
     table[:, :1] = u
-    table[:, 1:] = t_to_z(np.sqrt(dof * np.expm1(np.square(u) / dof)), dof)
+    table[:, 1:] = t_to_z(np.sqrt(dof * special.expm1(np.square(u) / dof)), dof)
     return table
 
 
@@ -187,7 +189,7 @@ def interpolated_t_to_z(t, dof):
     """
     t = np.asarray(t, dtype=float)
     dof = np.broadcast_to(np.asarray(dof, dtype=float), t.shape)
-    u = np.sqrt(dof * np.log1p(np.square(t) / dof)).ravel()
+    u = np.sqrt(dof * special.log1p(np.square(t) / dof)).ravel()
     z = np.empty(t.size)
     _look_up_z(u, 1 / np.sqrt(dof.ravel()), _z_table(), z)
     beyond = np.isnan(z)
@@ -234,7 +236,7 @@ def z_to_log_p(z, tail="two-sided"):
     if tail == "negative":
         return special.log_ndtr(z)
     if tail == "two-sided":
-        return np.minimum(np.log(2) + special.log_ndtr(-np.abs(z)), 0.0)
+        return np.minimum(log(2) + special.log_ndtr(-np.abs(z)), 0.0)
     raise ValueError(f"tail is two-sided, positive or negative, got {tail!r}")
 
 
@@ -246,4 +248,4 @@ def minus_log10(log_p):
     >>> minus_log10(np.log([0.01, 1.0])).round(6).tolist()
     [2.0, 0.0]
     """
-    return np.maximum(np.asarray(log_p) / -np.log(10), 0.0)
+    return np.maximum(np.asarray(log_p) / -log(10), 0.0)

@@ -3,6 +3,8 @@
 import numpy as np
 from scipy import special
 
+from nipype_group.stats.elementary import log
+
 
 def r_to_t(r, dof):
     """Return the t of a correlation, simple or partial.
@@ -73,5 +75,5 @@ def log_p_to_z(log_p, sides, sign=1.0):
     if sides == "one":
         return -special.ndtri_exp(log_p)
     if sides == "two":
-        return np.sign(sign) * np.abs(special.ndtri_exp(log_p - np.log(2)))
+        return np.sign(sign) * np.abs(special.ndtri_exp(log_p - log(2)))
     raise ValueError(f"sides of p are one or two, got {sides!r}")

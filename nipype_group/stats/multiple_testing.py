@@ -11,6 +11,7 @@ from scipy import special
 
 from nipype_group.controls import check_alpha, height_control
 from nipype_group.registry import loaded
+from nipype_group.stats.elementary import exp, log
 
 # p above it estimate the share of true nulls; 1/2 is the usual choice since Storey (2002).
 STOREY_LAMBDA = 0.5
@@ -52,9 +53,9 @@ def check_log_p(log_p):
 def _log1mexp(x):
     """Return log(1 - exp(x)) for x <= 0 without cancellation (Maechler 2012)."""
     with np.errstate(divide="ignore"):
-        near = np.log(-np.expm1(np.maximum(x, -np.log(2))))
-        far = np.log1p(-np.exp(np.minimum(x, -np.log(2))))
-    return np.where(x > -np.log(2), near, far)
+        near = log(-special.expm1(np.maximum(x, -log(2))))
+        far = special.log1p(-exp(np.minimum(x, -log(2))))
+    return np.where(x > -log(2), near, far)
 
 
 def _in_order(step):
@@ -73,14 +74,14 @@ def _in_order(step):
 def _step_up(ordered, factor=1.0):
     """Return Benjamini and Hochberg's adjusted p times a factor, for ascending log p."""
     m = ordered.size
-    scaled = ordered + np.log(m * factor / np.arange(1, m + 1))
+    scaled = ordered + log(m * factor / np.arange(1, m + 1))
     return np.minimum.accumulate(scaled[::-1])[::-1]
 
 
 def adjust_bonferroni(log_p):
     """Return log adjusted p: p times the number of tests, at most 1 (Dunn 1961)."""
     log_p = check_log_p(log_p)
-    return np.minimum(log_p + np.log(log_p.size), 0.0)
+    return np.minimum(log_p + log(log_p.size), 0.0)
 
 
 def adjust_sidak(log_p):
@@ -92,7 +93,7 @@ def adjust_sidak(log_p):
     [0.0199, 0.75]
     """
     log_p = check_log_p(log_p)
-    linear = log_p + np.log(log_p.size)
+    linear = log_p + log(log_p.size)
     return np.where(linear < _SIDAK_LINEAR, linear, _log1mexp(log_p.size * _log1mexp(log_p)))
 
 
@@ -106,7 +107,7 @@ def adjust_holm(log_p):
     """
 
     def step_down(ordered):
-        return np.maximum.accumulate(ordered + np.log(np.arange(ordered.size, 0, -1)))
+        return np.maximum.accumulate(ordered + log(np.arange(ordered.size, 0, -1)))
 
     return _in_order(step_down)(log_p)
 
@@ -155,7 +156,7 @@ def adjust_hommel(log_p):
 
     def closed(ordered):
         m = ordered.size
-        log_k = np.log(np.arange(1, m + 1))
+        log_k = log(np.arange(1, m + 1))
         simes = log_k + _lowest_slopes(ordered, log_k)[::-1]
         # In exact arithmetic S never rises with k.
         simes = np.maximum.accumulate(simes[::-1])[::-1]
@@ -220,17 +221,17 @@ def adjust_fdr_bky(log_p, alpha=None):
         m = bh.size
         # a = min over r of max(bh (m - r) / m, bh_(r)), bh_(0) = 0; r is the first where the
         # second is the larger.
-        remaining = np.log(np.arange(m, 0, -1) / m)
+        remaining = log(np.arange(m, 0, -1) / m)
         turning = np.r_[-np.inf, bh[:-1] - remaining[1:], np.inf]
         r = np.maximum(np.searchsorted(turning, bh, side="left"), 1)
         a = np.minimum(bh[r - 1], bh + remaining[r - 1])
-        return a - _log1mexp(np.minimum(a, np.log(0.5)))
+        return a - _log1mexp(np.minimum(a, log(0.5)))
 
     def at_alpha(ordered):
         bh = _step_up(ordered)
-        r = np.count_nonzero(bh <= np.log(alpha) - np.log1p(alpha))
+        r = np.count_nonzero(bh <= log(alpha) - special.log1p(alpha))
         share = (bh.size - r) / bh.size if r < bh.size else 1.0
-        return bh + np.log(share) + np.log1p(alpha)
+        return bh + log(share) + special.log1p(alpha)
 
     if alpha is None:
         return _in_order(smallest_alpha)(log_p)
@@ -252,7 +253,7 @@ def adjust_fdr_storey(log_p):
     """
 
     def adaptive(ordered):
-        above = ordered > np.log(STOREY_LAMBDA)
+        above = ordered > log(STOREY_LAMBDA)
         share = (1 + above.sum()) / (ordered.size * (1 - STOREY_LAMBDA))
         n_below = ordered.size - above.sum()
         adjusted = np.zeros_like(ordered)
@@ -299,7 +300,7 @@ def bonferroni_level(alpha, n_tests):
 
 def sidak_level(alpha, n_tests):
     """Return the p of the threshold that is exact for independent tests (Sidak 1967)."""
-    return -np.expm1(np.log1p(-alpha) / n_tests)
+    return -special.expm1(special.log1p(-alpha) / n_tests)
 
 
 def height_threshold(z, log_p, control, alpha, tail):
@@ -335,6 +336,6 @@ def height_threshold(z, log_p, control, alpha, tail):
     if level is not None:
         p = loaded(level)(alpha, log_p.size)
         return float(-special.ndtri(p / (2 if tail == "two-sided" else 1)))
-    survivors = z[adjust(log_p, control) <= np.log(alpha)]
+    survivors = z[adjust(log_p, control) <= log(alpha)]
     height = {"two-sided": np.abs(survivors), "positive": survivors, "negative": -survivors}[tail]
     return float(height.min()) if height.size else np.inf

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nipype_group.stats.elementary import exp, log
 from nipype_group.stats.linear.least_squares import (
     VoxelPatterns,
     contrast_maps,
@@ -183,8 +184,8 @@ class RegionFit:
         if p.size:
             # A p that no float64 holds stays 0.
             with np.errstate(divide="ignore"):
-                log_p = np.log(p)
-            maps |= {name: np.exp(adjust(log_p, how)) for name, how in ADJUSTED.items()}
+                log_p = log(p)
+            maps |= {name: exp(adjust(log_p, how)) for name, how in ADJUSTED.items()}
         else:
             maps |= dict.fromkeys(ADJUSTED, p)
         return {name: self._spread(values, tested) for name, values in maps.items()}

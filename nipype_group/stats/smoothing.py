@@ -5,10 +5,11 @@ import math
 import numba
 import numpy as np
 
+from nipype_group.stats.elementary import exp, log
 from nipype_group.stats.matrix_products import add_four, add_product
 
 # FWHM = sqrt(8 ln 2) sigma of a Gaussian.
-FWHM_PER_SIGMA = np.sqrt(8 * np.log(2))
+FWHM_PER_SIGMA = np.sqrt(8 * log(2))
 # Kernel radius in sigma, as scipy.ndimage and nilearn cut it.
 TRUNCATE = 4.0
 
@@ -35,7 +36,7 @@ def gaussian_kernel(sigma):
     [0.0, 0.106, 0.787, 0.106, 0.0]
     """
     radius = int(TRUNCATE * sigma + 0.5)
-    kernel = np.exp(-0.5 * np.square(np.arange(-radius, radius + 1) / sigma))
+    kernel = exp(-0.5 * np.square(np.arange(-radius, radius + 1) / sigma))
     return kernel / kernel.sum()
 
 

@@ -14,6 +14,7 @@ import numba
 import numpy as np
 
 from nipype_group.choices import CONNECTIVITIES, TFCE_STEPS
+from nipype_group.stats.elementary import power
 
 _N_STEPS = 100
 
@@ -208,7 +209,7 @@ def _steps(maps, settings, step_reference):
         heights = step[:, None] * np.arange(1 + _N_STEPS)
         # A hundred hundredths may be a last bit more than the value of the peak.
         heights[:, -1] = reference
-    gains = np.cumsum(heights**settings.height_power, axis=1)
+    gains = np.cumsum(power(heights, settings.height_power), axis=1)
     return heights, gains * step[:, None] if settings.steps == "palm" else gains
 
 

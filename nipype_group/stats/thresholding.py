@@ -1,5 +1,6 @@
 """Thresholding a z map by height and extent."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +10,7 @@ from nipype_group.controls import check_alpha, check_threshold_z, height_control
 from nipype_group.stats import multiple_testing
 from nipype_group.stats.clusters import label_clusters, signs_of
 from nipype_group.stats.distributions import f_to_z, t_to_z, z_to_log_p
+from nipype_group.stats.elementary import log
 from nipype_group.stats.multiple_testing import adjust
 from nipype_group.stats.random_field import topological
 from nipype_group.stats.random_field.euler import StatField
@@ -62,7 +64,7 @@ class RandomField:
         side = {"two-sided": np.abs(values), "positive": values, "negative": -values}[tail]
         # Below 0 the expected Euler characteristic no longer bounds the p, which is 1 there.
         log_p = log_p_height(np.maximum(side, 0.0), self.field, self.volume)
-        return np.minimum(log_p + np.log(len(signs_of(tail))), 0.0)
+        return np.minimum(log_p + log(len(signs_of(tail))), 0.0)
 
     def height_z(self, alpha, tail):
         """Return the z of the familywise threshold."""
@@ -171,7 +173,7 @@ def threshold_adjusted(
     ([[[1, 1, 0, 2]]], [0.01, 0.001])
     """
     check_alpha(alpha)
-    survives = mask & (logp >= -np.log10(alpha) - _LOGP_TOLERANCE)
+    survives = mask & (logp >= -math.log10(alpha) - _LOGP_TOLERANCE)
     if tail != "two-sided":
         survives &= (stat > 0) if tail == "positive" else (stat < 0)
     labels = label(stat, survives, connectivity, min_extent)

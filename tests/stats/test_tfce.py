@@ -8,10 +8,11 @@ import pytest
 from nilearn.mass_univariate._utils import calculate_tfce
 from scipy import ndimage
 
+from nipype_group.choices import TFCE_STEPS as STEPS
 from nipype_group.stats.clusters import neighbourhood
 from nipype_group.stats.distributions import t_to_z
 from nipype_group.stats.neighbours import neighbour_list
-from nipype_group.stats.tfce import STEPS, Tfce, enhance, enhance_maps
+from nipype_group.stats.tfce import Tfce, enhance, enhance_maps
 
 SHAPE = (8, 7, 6)
 POWERS = [(0.5, 2.0), (1.0, 2.0), (0.5, 1.0), (0.0, 2.0), (2 / 3, 0.7)]

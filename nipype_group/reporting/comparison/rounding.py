@@ -8,9 +8,12 @@ are compared as -log10 p. Where p is corrected for up to a hundred thousand test
 of one test less 5, and moves as the larger of both; so 5 takes the place of the middle size.
 """
 
+import math
 import re
 
 import numpy as np
+
+from nipype_group.stats.elementary import LOG_10, log
 
 # What differs in two files of which all else is equal bit for bit.
 VERSIONS, ROUNDING = "versions", "rounding"
@@ -88,9 +91,9 @@ def largest_difference(one, other, *, kind="value", alpha=None, bound=BOUND, zer
     if not one.size or (one == other).all():
         return 0.0
     if kind == "p" and (one > 0).all() and (other > 0).all():
-        one, other, kind = -np.log10(one), -np.log10(other), "logp"
+        one, other, kind = log(one) / -LOG_10, log(other) / -LOG_10, "logp"
     if kind == "logp" and alpha is not None:
-        level = -np.log10(alpha)
+        level = -math.log10(alpha)
         if ((one >= level) != (other >= level)).any():
             return None
     size = np.fmax(np.abs(one), np.abs(other))

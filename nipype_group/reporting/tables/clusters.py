@@ -1,7 +1,7 @@
 """Tables of clusters, of their peaks and of the regions that they cover."""
 
 import numpy as np
-from scipy import ndimage
+from scipy import ndimage, special
 
 from nipype_group.reporting.atlases import lookup as atlas_names
 from nipype_group.reporting.tables.columns import (
@@ -276,8 +276,8 @@ def add_inference_p(clusters, peaks, labels, logp):
         if not np.all(volume[inside] >= 0):
             raise ValueError(f"{name} is no map of -log10 p: it is negative or NaN in clusters")
         largest = ndimage.maximum(volume, labels, ids) if len(ids) else np.empty(0)
-        _set_p(clusters, name, 10.0 ** -np.asarray(largest))
-        _set_p(peaks, name, 10.0 ** -volume[at])
+        _set_p(clusters, name, special.exp10(-np.asarray(largest)))
+        _set_p(peaks, name, special.exp10(-volume[at]))
 
 
 def add_cluster_p(clusters, rows, columns=()):

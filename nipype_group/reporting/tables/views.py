@@ -15,6 +15,8 @@ import pandas as pd
 
 from nipype_group.choices import CONVENTIONS
 from nipype_group.reporting.tables.columns import COLUMNS, as_shown
+from nipype_group.stats.distributions import minus_log10
+from nipype_group.stats.elementary import log
 from nipype_group.tsv import numbers_of, read_tsv, write_tsv
 
 # Arguments of `cluster_tables` that list the peaks a view chooses from: all of them, or the main.
@@ -342,7 +344,7 @@ def _fsl_rows(clusters, labels, space, zscore, effect):
     ordered = _largest_first(clusters)
     signs = np.where(ordered["sign"] == "positive", 1, -1)
     with np.errstate(divide="ignore"):
-        logp = -np.log10(ordered["p_fwe"].to_numpy())
+        logp = minus_log10(log(ordered["p_fwe"].to_numpy()))
     found = zip(range(len(ordered), 0, -1), signs, _voxels(ordered, labels, space), logp)
     for (index, sign, (at, xyz), cluster_logp), (_, cluster) in zip(found, ordered.iterrows()):
         heights = zscore[at]

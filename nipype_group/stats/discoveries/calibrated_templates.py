@@ -27,6 +27,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nipype_group.controls import TAILS, check_alpha
+from nipype_group.stats.elementary import exp, log
 from nipype_group.stats.multiple_testing import check_log_p
 
 KINDS = ("simes", "learned")
@@ -204,7 +205,7 @@ def simes_pivots(log_p, n_voxels):
 
 
 def _log_simes(n_ranks, n_voxels):
-    return np.log(np.arange(1, n_ranks + 1)) - np.log(n_voxels)
+    return log(np.arange(1, n_ranks + 1)) - log(n_voxels)
 
 
 def simes_template(log_p, n_voxels, alpha, tail):
@@ -235,7 +236,7 @@ def simes_template(log_p, n_voxels, alpha, tail):
     log_thresholds = log_level + _log_simes(np.shape(log_p)[1], n_voxels)
     return Template(
         _below(log_thresholds), "simes", tail, float(alpha), int(n_voxels),
-        len(pivots), 0, float(np.exp(log_level)),
+        len(pivots), 0, float(exp(log_level)),
     )  # fmt: skip
 
 

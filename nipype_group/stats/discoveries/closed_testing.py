@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nipype_group.controls import check_alpha
+from nipype_group.stats.elementary import exp, log
 from nipype_group.stats.multiple_testing import check_log_p
 
 # p on a bound (i p = j alpha) reach it; so do those that miss it by rounding alone.
@@ -59,9 +60,9 @@ def hommel_value(log_p, alpha):
     Hommel(h=1, m=4, alpha=0.05)
     """
     check_alpha(alpha)
-    relative = np.sort(check_log_p(log_p), axis=None) - np.log(alpha)
+    relative = np.sort(check_log_p(log_p), axis=None) - log(alpha)
     m = relative.size
-    log_j = np.log(np.arange(1, m + 1))
+    log_j = log(np.arange(1, m + 1))
     low, high = 0, m
     while low < high:
         i = (low + high + 1) // 2
@@ -96,7 +97,7 @@ def true_discoveries(log_p, hommel):
     if n == 0:
         return 0
     check_log_p(log_p)
-    needed = np.exp(log_p - np.log(hommel.alpha)) * hommel.h * (1 - _ROUNDING)
+    needed = exp(log_p - log(hommel.alpha)) * hommel.h * (1 - _ROUNDING)
     u = np.clip(np.ceil(needed), 1, n + 1).astype(np.int64)
     reached = np.cumsum(np.bincount(u, minlength=n + 2)[1 : n + 1])
     return int(max(0, (reached - np.arange(n)).max()))
@@ -145,7 +146,7 @@ def concentration_set(log_p, hommel):
     if hommel.h == hommel.m:
         return np.zeros(log_p.shape, dtype=bool)
     ordered = np.sort(log_p, axis=None)
-    needed = np.exp(ordered - np.log(hommel.alpha)) * hommel.h * (1 - _ROUNDING)
+    needed = exp(ordered - log(hommel.alpha)) * hommel.h * (1 - _ROUNDING)
     s = np.arange(1, hommel.m + 1)
     u = s - hommel.m + hommel.h + 1
     return log_p <= ordered[np.argmax((u >= 1) & (needed <= u))]

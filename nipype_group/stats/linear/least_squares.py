@@ -7,6 +7,7 @@ import numpy as np
 
 from nipype_group.stats.decompositions import complement, decompose, inverse
 from nipype_group.stats.distributions import f_to_z, log_sf_f, log_sf_t, t_to_z
+from nipype_group.stats.elementary import exp
 from nipype_group.stats.matrix_products import multiply, residuals_of, sum_of_squares
 
 # Values of maps are float32: what is less than a unit in their last place is none of theirs.
@@ -683,13 +684,13 @@ def contrast_maps(
         effect, variance, stat = t_contrast(weights[0], *fit)
         z = t_to_z(stat, dof)
         side = {"two-sided": np.abs(stat), "positive": stat, "negative": -stat}[tail]
-        p = np.exp(log_sf_t(side, dof)) * (2 if tail == "two-sided" else 1)
+        p = exp(log_sf_t(side, dof)) * (2 if tail == "two-sided" else 1)
         size = _ratio(effect, np.sqrt(residual_variance))
         dofs = (stated,)
     else:
         effect, variance, stat, rank = f_contrast(weights, *fit)
         z = f_to_z(stat, rank, dof)
-        p = np.exp(log_sf_f(stat, rank, dof))
+        p = exp(log_sf_f(stat, rank, dof))
         size = rank * stat / (rank * stat + dof)
         dofs = (rank, stated)
     z[dead], p[dead] = 0.0, 1.0

@@ -6,6 +6,7 @@ import numpy as np
 from scipy import special
 
 from nipype_group.choices import BLOCK_EXCHANGES, SHUFFLINGS
+from nipype_group.stats.elementary import exp, log, power
 from nipype_group.stats.linear.partition import holds
 from nipype_group.stats.matrix_products import multiply, residuals_of
 from nipype_group.stats.permutation.maps import statistic_maps
@@ -281,7 +282,7 @@ def assumption_warnings(data, model, split, kind, name, own_variances=False):
     residuals = residuals[:, alive] / np.sqrt(variance[alive])
     if residuals.shape[1] == 0:
         return warnings
-    skewness = float((residuals**3).mean())
+    skewness = float(power(residuals, 3).mean())
     if kind != "permute" and abs(skewness) > _SKEWNESS:
         warnings.append(
             f"{name}: sign flips assume symmetric errors, and the residuals have a mean skewness "
@@ -296,11 +297,11 @@ def assumption_warnings(data, model, split, kind, name, own_variances=False):
         # A small group's squares, and even more their logarithms, are small of themselves; a
         # group of one map has none.
         logs = [
-            np.log(np.square(residuals[rows]).sum(axis=0) + 1e-12).mean()
+            log(np.square(residuals[rows]).sum(axis=0) + 1e-12).mean()
             - special.digamma(max(free[rows].sum(), 0.5) / 2)
             for rows in (first, second)
         ]
-        ratio = float(np.exp(logs[0] - logs[1]))
+        ratio = float(exp(logs[0] - logs[1]))
         sizes = int(first.sum()), int(second.sum())
         unequal = min(sizes) > 1 and max(sizes) >= _SIZE_RATIO * min(sizes)
         if unequal and max(ratio, 1 / ratio) >= _VARIANCE_RATIO:

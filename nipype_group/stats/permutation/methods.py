@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from scipy import stats
+from scipy import special, stats
 
 from nipype_group.choices import METHODS
 from nipype_group.stats.decompositions import complement, decompose
@@ -181,7 +181,7 @@ class ShuffledContrast:
         with np.errstate(over="ignore"):
             if as_z or self._is_z:
                 # P(T > t), and so z, go as the power -dof / 2 of 1 + t^2 / dof.
-                explained = np.expm1(np.square(statistic) / dof)
+                explained = special.expm1(np.square(statistic) / dof)
             elif self.signed:
                 explained = np.square(statistic) / dof
             else:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nipype_group.choices import APPROXIMATIONS
+from nipype_group.stats.elementary import log
 from nipype_group.stats.multiple_testing import adjust_fdr
 from nipype_group.stats.permutation.cluster_sizes import cluster_masses
 from nipype_group.stats.permutation.methods import TIE_TOLERANCE, WIDEST_TIE
@@ -203,7 +204,7 @@ def correct(name, heights, null, alpha, approximation="none", ties=TIE_TOLERANCE
         )
     if approximation == "none":
         p, fit = fwe_p(heights, null, ties), None
-        log_p = np.log(p)
+        log_p = log(p)
     else:
         fit = approximate_p(null, heights, approximation, TIE_TOLERANCE)
         p, log_p = fit.p, fit.log_p
@@ -282,7 +283,7 @@ def uncorrected(counts, n_shuffles, searched=slice(None)):
     searched : bool array, shape (v,), optional
         Voxels among which discoveries are counted; the rate of the others is 1.
     """
-    log_p = np.log(counts / n_shuffles)
+    log_p = log(counts / n_shuffles)
     log_q = np.zeros(len(log_p))
     log_q[searched] = adjust_fdr(log_p[searched])
     return log_p, log_q

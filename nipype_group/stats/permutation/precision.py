@@ -1,5 +1,7 @@
 """How precise a p value from shuffles is, and when shuffling may stop."""
 
+import math
+
 import numpy as np
 from scipy import special
 
@@ -101,7 +103,7 @@ def shuffles_to_settle(p, alpha, confidence=0.95):
         return np.inf
     z = special.ndtri((1 + confidence) / 2)
     needed = z**2 * max(p * (1 - p), alpha * (1 - alpha)) / distance**2 + 1 / distance
-    unit = 10.0 ** max(np.floor(np.log10(needed)) - 1, 0)
+    unit = 10.0 ** max(math.floor(math.log10(needed)) - 1, 0)
     return int(np.ceil(needed / unit) * unit)
 
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
+from nipype_group.stats.elementary import exp, log, power
+
 TAIL_METHODS = ("gpd", "gamma")
 # A quarter of it makes the smallest tail for which the critical values are good.
 MIN_SHUFFLES = 100
@@ -123,14 +125,14 @@ def fit_gpd(excess):
     points = np.arange(1, n_points + 1) - 0.5
     theta = 1 / x[-1] + (1 - np.sqrt(n_points / points)) / (3 * quartile)
     # theta is -shape / scale, -theta / shape the rate, 1 / mean where theta is 0.
-    shape = np.log1p(-theta[:, np.newaxis] * x).mean(axis=1)
+    shape = special.log1p(-theta[:, np.newaxis] * x).mean(axis=1)
     flat = np.abs(theta) * x[-1] < _ZERO_SHAPE
     rate = np.where(flat, 1 / x.mean(), -theta / np.where(flat, 1, shape))
-    log_likelihood = len(x) * (np.log(rate) - shape - 1)
-    best = np.average(theta, weights=np.exp(log_likelihood - log_likelihood.max()))
+    log_likelihood = len(x) * (log(rate) - shape - 1)
+    best = np.average(theta, weights=exp(log_likelihood - log_likelihood.max()))
     if abs(best) * x[-1] < _ZERO_SHAPE:
         return 0.0, float(x.mean())
-    shape = np.log1p(-best * x).mean()
+    shape = special.log1p(-best * x).mean()
     return float(shape), float(-shape / best)
 
 
@@ -152,7 +154,7 @@ def gpd_log_sf(excess, shape, scale):
     if abs(shape) < _ZERO_SHAPE:
         return -excess / scale
     with np.errstate(divide="ignore"):
-        return -np.log1p(np.maximum(shape * excess / scale, -1)) / shape
+        return -special.log1p(np.maximum(shape * excess / scale, -1)) / shape
 
 
 def _anderson_darling(log_cdf, log_sf):
@@ -186,7 +188,7 @@ def anderson_darling_p(statistic, shape):
     """
     shape = np.clip(shape, _CRITICAL_SHAPES[0], _CRITICAL_SHAPES[-1])
     critical = [np.interp(shape, _CRITICAL_SHAPES, column) for column in _CRITICAL_VALUES.T]
-    return float(np.exp(np.interp(statistic, critical, np.log(_CRITICAL_P))))
+    return float(exp(np.interp(statistic, critical, log(_CRITICAL_P))))
 
 
 def _tail_above(ordered, n_tail, ties):
@@ -216,7 +218,7 @@ def _fit_tail(ordered, ties):
         excess = ordered[-n_tail:] - threshold
         shape, scale = fit_gpd(excess)
         log_sf = gpd_log_sf(excess, shape, scale)
-        statistic = _anderson_darling(np.log(-np.expm1(log_sf)), log_sf)
+        statistic = _anderson_darling(log(-special.expm1(log_sf)), log_sf)
         goodness = {"anderson_darling": statistic, "p": anderson_darling_p(statistic, shape)}
         if goodness["p"] > _LEVEL:
             parameters = {
@@ -233,17 +235,17 @@ def _not_beyond(log_p, null_log_p, n_null):
     empirical p is the limit where the curve is above it even there.
     """
     inside = null_log_p[np.isfinite(null_log_p)]
-    return np.maximum(log_p, min(inside.min(initial=0.0), -np.log(n_null)))
+    return np.maximum(log_p, min(inside.min(initial=0.0), -log(n_null)))
 
 
 def _gpd_p(observed, ordered, ties):
     empirical = _empirical_p(observed, ordered, ties)
-    log_p = np.log(empirical)
+    log_p = log(empirical)
     parameters, goodness, accepted = _fit_tail(ordered, ties)
     if not accepted:
         return empirical, log_p, parameters, goodness, False
     threshold, shape, scale = (parameters[name] for name in ("threshold", "shape", "scale"))
-    log_share = np.log(parameters["n_tail"] / len(ordered))
+    log_share = log(parameters["n_tail"] / len(ordered))
 
     def curve(values):
         return log_share + gpd_log_sf(np.maximum(values - threshold, 0), shape, scale)
@@ -253,9 +255,9 @@ def _gpd_p(observed, ordered, ties):
         fitted = _not_beyond(fitted, curve(ordered[-1:]), len(ordered))
     # The curve may pass above the smallest p that stays empirical; p must not rise there.
     kept = _empirical_p(ordered, ordered, ties)
-    fitted = np.minimum(fitted, np.log(kept[kept >= _REPLACED_BELOW].min()))
+    fitted = np.minimum(fitted, log(kept[kept >= _REPLACED_BELOW].min()))
     replaced = (observed > threshold) & (empirical < _REPLACED_BELOW)
-    p = np.where(replaced, np.exp(fitted), empirical)
+    p = np.where(replaced, exp(fitted), empirical)
     return p, np.where(replaced, fitted, log_p), parameters, goodness, True
 
 
@@ -263,7 +265,7 @@ def _log_upper_gamma(shape, y):
     """Return log of the regularised upper incomplete gamma function, also where it underflows."""
     upper = special.gammaincc(shape, y)
     far = upper < _UNDERFLOW
-    log_upper = np.log(np.where(far, 1, upper))
+    log_upper = log(np.where(far, 1, upper))
     if far.any():
         x = y[far]
         # Legendre's continued fraction (DLMF 8.9.2, contracted), by Lentz's method.
@@ -279,7 +281,7 @@ def _log_upper_gamma(shape, y):
             fraction *= c * d
             if np.abs(c * d - 1).max() < 1e-15:
                 break
-        log_upper[far] = shape * np.log(x) - x - special.gammaln(shape) + np.log(fraction)
+        log_upper[far] = shape * log(x) - x - special.gammaln(shape) + log(fraction)
     return log_upper
 
 
@@ -288,7 +290,7 @@ def _log_lower_gamma(shape, y):
     lower = special.gammainc(shape, y)
     far = (lower < _UNDERFLOW) & (y > 0)
     with np.errstate(divide="ignore"):
-        log_lower = np.log(np.where(far, 1, lower))
+        log_lower = log(np.where(far, 1, lower))
     if far.any():
         x = y[far]
         # Power series (DLMF 8.7.1); y is below the shape so far out, and it converges.
@@ -299,7 +301,7 @@ def _log_lower_gamma(shape, y):
             n += 1
             term = term * x / (shape + n)
             total += term
-        log_lower[far] = shape * np.log(x) - x - special.gammaln(shape + 1) + np.log(total)
+        log_lower[far] = shape * log(x) - x - special.gammaln(shape + 1) + log(total)
     return log_lower
 
 
@@ -334,8 +336,8 @@ def _gamma_p(observed, ordered, ties):
     mean, sd = ordered.mean(), ordered.std()
     if sd <= ties * abs(mean):
         p = _empirical_p(observed, ordered, ties)
-        return p, np.log(p), {}, {}, False
-    skewness = np.mean(((ordered - mean) / sd) ** 3)
+        return p, log(p), {}, {}, False
+    skewness = np.mean(power((ordered - mean) / sd, 3))
     skewness = np.copysign(max(abs(skewness), _MIN_SKEWNESS), skewness)
     parameters = {
         "location": float(mean - 2 * sd / skewness),
@@ -346,7 +348,7 @@ def _gamma_p(observed, ordered, ties):
     log_p = pearson_three_log_tails(observed, **parameters)[1]
     if skewness < 0:
         log_p = _not_beyond(log_p, log_sf, len(ordered))
-    cdf = np.exp(log_cdf)
+    cdf = exp(log_cdf)
     reached = np.searchsorted(ordered, ordered, side="right") / len(ordered)
     passed = np.searchsorted(ordered, ordered, side="left") / len(ordered)
     distance = float(np.maximum(np.abs(reached - cdf), np.abs(passed - cdf)).max())
@@ -355,7 +357,7 @@ def _gamma_p(observed, ordered, ties):
         "anderson_darling": _anderson_darling(log_cdf, log_sf),
     }
     accepted = bool(special.kolmogorov(np.sqrt(len(ordered)) * distance) > _LEVEL)
-    return np.exp(log_p), log_p, parameters, goodness, accepted
+    return exp(log_p), log_p, parameters, goodness, accepted
 
 
 def _check_values(name, values):

@@ -10,6 +10,7 @@ from scipy import ndimage, special, stats
 
 from nipype_group.controls import check_alpha
 from nipype_group.stats.clusters import label_clusters, neighbourhood, signs_of
+from nipype_group.stats.elementary import exp, log
 from nipype_group.stats.random_field.inference import (
     check_height,
     log_p_cluster,
@@ -85,7 +86,7 @@ class ClusterInference:
             For an alpha that is no probability.
         """
         check_alpha(alpha)
-        keep = (self.log_p_fwe <= np.log(alpha)) & (np.asarray(self.n_voxels) >= min_extent)
+        keep = (self.log_p_fwe <= log(alpha)) & (np.asarray(self.n_voxels) >= min_extent)
         new_id = np.zeros(len(keep) + 1, dtype=np.int32)
         new_id[1:][keep] = np.arange(1, keep.sum() + 1)
         return new_id[self.labels], np.flatnonzero(keep)
@@ -94,9 +95,9 @@ class ClusterInference:
         """Return a dictionary a kept cluster: its new id, extent and p."""
         columns = {
             "n_resels": self.n_resels,
-            "p_unc": np.exp(self.log_p_unc),
-            "p_fwe": np.exp(self.log_p_fwe),
-            "p_fdr": np.exp(self.log_q_fdr),
+            "p_unc": exp(self.log_p_unc),
+            "p_fwe": exp(self.log_p_fwe),
+            "p_fdr": exp(self.log_q_fdr),
         }
         return [
             {"cluster_id": i + 1, **{name: float(v[old]) for name, v in columns.items()}}
@@ -106,7 +107,7 @@ class ClusterInference:
     def peak_table(self):
         """Return [i, j, k, q] of every local maximum."""
         where = np.argwhere(~np.isnan(self.peak_log_q))
-        return [[*at, float(np.exp(self.peak_log_q[tuple(at)]))] for at in where.tolist()]
+        return [[*at, float(exp(self.peak_log_q[tuple(at)]))] for at in where.tolist()]
 
 
 def forming_height(field, tail, *, z=None, p=None):
@@ -217,7 +218,7 @@ def infer_clusters(
     if field.kind in ("F", "chi2") and tail != "positive":
         raise ValueError(f"a {field.kind} statistic is tested on its positive side, got {tail}")
     signs = signs_of(tail)
-    both = np.log(len(signs))
+    both = log(len(signs))
     survives = np.zeros(mask.shape, dtype=bool)
     for sign in signs:
         survives |= mask & (stat * sign >= height)

@@ -11,15 +11,16 @@ import numpy as np
 from scipy import special
 
 from nipype_group.stats.distributions import log_sf_f, log_sf_t
+from nipype_group.stats.elementary import exp, log
 
 KINDS = {"Z": 0, "t": 1, "F": 2, "chi2": 1}
 """Kinds of fields and how many degrees of freedom each has."""
 
-_LOG_4LN2 = np.log(4 * np.log(2))
-_LOG_2PI = np.log(2 * np.pi)
+_LOG_4LN2 = log(4 * log(2))
+_LOG_2PI = log(2 * np.pi)
 _ORDERS = np.arange(4)
 # sqrt(pi) / Gamma((d + 1) / 2), between densities and the polynomials of a conjunction.
-_LOG_G = np.log(np.pi) / 2 - special.gammaln((_ORDERS + 1) / 2)
+_LOG_G = log(np.pi) / 2 - special.gammaln((_ORDERS + 1) / 2)
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def _log_sf_chi2(x, dof):
     half, a = x / 2, dof / 2
     direct = special.gammaincc(a, half)
     with np.errstate(divide="ignore"):
-        result = np.log(direct)
+        result = log(direct)
     far = direct < 1e-280
     if np.any(far):
         # Legendre's continued fraction, from its end: quick where x is far above dof.
@@ -85,7 +86,7 @@ def _log_sf_chi2(x, dof):
         fraction = y + 401 - a
         for i in range(200, 0, -1):
             fraction = y + 2 * i - 1 - a - i * (i - a) / fraction
-        series = special.xlogy(a, y) - y - special.gammaln(a) - np.log(fraction)
+        series = special.xlogy(a, y) - y - special.gammaln(a) - log(fraction)
         result = np.where(far, series, result)
     return result
 
@@ -93,7 +94,7 @@ def _log_sf_chi2(x, dof):
 def _two_sided_root(u, kind, dof):
     """Return parts of the square of a Z or t field from those of its two sides."""
     scale, factor = _parts(np.sqrt(u), kind, dof)
-    return scale + np.log(2), factor
+    return scale + log(2), factor
 
 
 def _quadratic_parts(x, k, log_sf, log_kernel, log_const, linear, square):
@@ -123,7 +124,7 @@ def _parts(u, kind, dof):
             log_sf, kernel, slope, bend = special.log_ndtr(-u), -(u**2) / 2, 1.0, 1.0
         else:
             (v,) = dof
-            log_sf, kernel = log_sf_t(u, v), (1 - v) / 2 * np.log1p(u**2 / v)
+            log_sf, kernel = log_sf_t(u, v), (1 - v) / 2 * special.log1p(u**2 / v)
             slope, bend = special.poch(v / 2, 0.5) / np.sqrt(v / 2), (v - 1) / v
         scale = [log_sf] + [kernel + i * _LOG_4LN2 / 2 - (i + 1) * _LOG_2PI / 2 for i in d]
         return np.stack(scale), np.stack([u**0, u**0, slope * u, bend * u**2 - 1])
@@ -138,7 +139,7 @@ def _parts(u, kind, dof):
             k,
             _log_sf_chi2(u, k),
             -u / 2,
-            base - (k - 2) / 2 * np.log(2),
+            base - (k - 2) / 2 * log(2),
             (-(k - 1), 1),
             ((k - 1) * (k - 2), -(2 * k - 1), 1),
         )
@@ -147,12 +148,12 @@ def _parts(u, kind, dof):
         return _two_sided_root(u, "t", (v,))
     # Worsley 1994, F fields.
     x = k * u / v
-    const = (2 - d) / 2 * np.log(2) + special.gammaln((v + k - d) / 2) - special.gammaln(v / 2)
+    const = (2 - d) / 2 * log(2) + special.gammaln((v + k - d) / 2) - special.gammaln(v / 2)
     return _quadratic_parts(
         x,
         k,
         log_sf_f(u, k, v),
-        -(v + k - 2) / 2 * np.log1p(x),
+        -(v + k - 2) / 2 * special.log1p(x),
         base + const,
         (-(k - 1), v - 1),
         ((k - 1) * (k - 2), -(2 * v * k - v - k - 1), (v - 1) * (v - 2)),
@@ -204,7 +205,7 @@ def ec_densities(u, kind, dof=None):
     [0.0002, 0.000565, 0.001488, 0.003601]
     """
     scale, factor = _checked_parts(u, StatField(kind, dof))
-    return factor * np.exp(scale)
+    return factor * exp(scale)
 
 
 def log_ec_densities(u, field):
@@ -238,15 +239,15 @@ def log_ec_densities(u, field):
     """
     scale, factor = _checked_parts(u, field)
     with np.errstate(divide="ignore"):
-        logs = scale + np.log(np.maximum(factor, 0))
+        logs = scale + log(np.maximum(factor, 0))
         if field.n_maps == 1:
             return logs
         shape = (4,) + (1,) * (logs.ndim - 1)
         logs = logs + _LOG_G.reshape(shape)
         top = logs.max(axis=0)
         top = np.where(np.isfinite(top), top, 0.0)
-        once = np.exp(logs - top)
+        once = exp(logs - top)
         power = once
         for _ in range(field.n_maps - 1):
             power = np.stack([(power[: d + 1] * once[d::-1]).sum(axis=0) for d in _ORDERS])
-        return np.log(power) + field.n_maps * top - _LOG_G.reshape(shape)
+        return log(power) + field.n_maps * top - _LOG_G.reshape(shape)

@@ -8,6 +8,7 @@ least about 3 voxels) and cluster-forming heights of about p < 0.001 (Eklund et 
 import numpy as np
 from scipy import special
 
+from nipype_group.stats.elementary import exp, log, power
 from nipype_group.stats.random_field.euler import log_ec_densities
 
 HEIGHT_METHODS = ("smaller", "rft", "bonferroni")
@@ -44,7 +45,7 @@ def _scaled_ec(u, field, volume):
     logs = log_ec_densities(u, field)[: volume.n_dims + 1]
     top = logs.max(axis=0)
     finite = np.where(np.isneginf(top), 0.0, top)
-    densities = zip(volume.resels, np.exp(logs - finite), strict=True)
+    densities = zip(volume.resels, exp(logs - finite), strict=True)
     return finite, sum(resels * density for resels, density in densities)
 
 
@@ -75,7 +76,7 @@ def expected_ec(u, field, volume):
     15.786
     """
     scale, total = _scaled_ec(u, field, volume)
-    return total * np.exp(scale)
+    return total * exp(scale)
 
 
 def log_expected_ec(u, field, volume):
@@ -91,7 +92,7 @@ def log_expected_ec(u, field, volume):
     scale, total = _scaled_ec(u, field, volume)
     # Holes outweigh the volume where this is negative: nothing can be said there, so p is 1.
     with np.errstate(divide="ignore"):
-        return np.where(total < 0, np.inf, scale + np.log(np.maximum(total, 0)))
+        return np.where(total < 0, np.inf, scale + log(np.maximum(total, 0)))
 
 
 def expected_extent(height, field, volume):
@@ -127,7 +128,7 @@ def expected_extent(height, field, volume):
     5.124
     """
     logs = log_ec_densities(check_height(height, field), field)
-    return np.exp(logs[0] - logs[volume.n_dims])
+    return exp(logs[0] - logs[volume.n_dims])
 
 
 def log_upper_poisson(log_mean, n_events):
@@ -141,15 +142,15 @@ def log_upper_poisson(log_mean, n_events):
     n, log_mean = np.broadcast_arrays(
         np.asarray(n_events, dtype=float), np.asarray(log_mean, dtype=float)
     )
-    mean = np.exp(np.minimum(log_mean, 700.0))
+    mean = exp(np.minimum(log_mean, 700.0))
     with np.errstate(divide="ignore"):
-        once = np.where(mean > 1e-17, np.log(-np.expm1(-mean)), log_mean)
+        once = np.where(mean > 1e-17, log(-special.expm1(-mean)), log_mean)
         tail = special.gammainc(np.maximum(n, 1), mean)
         # The series of the tail, where the tail itself underflows.
         low = np.where(tail < 1e-280, mean, 0.0)
         series = np.maximum(n, 1) * log_mean - low - special.gammaln(n + 1)
-        series = series + np.log(special.hyp1f1(1.0, n + 1, low))
-        many = np.where(tail < 1e-280, series, np.log(tail))
+        series = series + log(special.hyp1f1(1.0, n + 1, low))
+        many = np.where(tail < 1e-280, series, log(tail))
     return np.where(n == 0, 0.0, np.where(n == 1, once, many))
 
 
@@ -191,7 +192,7 @@ def log_p_extent(extent, height, field, volume):
     dims = volume.n_dims
     if dims == 0:
         return np.zeros(np.broadcast_shapes(extent.shape, mean.shape))
-    return -((special.gamma(dims / 2 + 1) * extent / mean) ** (2 / dims))
+    return -power(special.gamma(dims / 2 + 1) * extent / mean, 2 / dims)
 
 
 def log_p_set(n_clusters, extent, height, field, volume):
@@ -297,5 +298,5 @@ def log_p_height(u, field, volume, method="smaller"):
         if volume.n_voxels is None:
             raise ValueError('Bonferroni needs the n_voxels of the volume; or use method "rft"')
         log_tail = log_ec_densities(u, field)[0]
-        found.append(np.minimum(log_tail + np.log(volume.n_voxels), 0.0))
+        found.append(np.minimum(log_tail + log(volume.n_voxels), 0.0))
     return np.minimum.reduce(found)

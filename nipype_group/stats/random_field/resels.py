@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
+from scipy import special
 
 from nipype_group.stats.matrix_products import multiply
 
@@ -249,7 +250,7 @@ def sphere_resels(radius_mm, fwhm_mm):
     [1.0, 4.0, 6.283, 4.189]
     """
     radius = float(_check_lengths(radius_mm, "radius"))
-    s = np.cbrt(np.prod(radius / check_fwhm(fwhm_mm, "mm")))
+    s = special.cbrt(np.prod(radius / check_fwhm(fwhm_mm, "mm")))
     return np.array([1, 4 * s, 2 * np.pi * s**2, 4 / 3 * np.pi * s**3])
 
 

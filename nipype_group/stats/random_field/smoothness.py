@@ -13,8 +13,9 @@ import numpy as np
 from scipy import special
 
 from nipype_group.stats.distributions import log_sf_t
+from nipype_group.stats.elementary import cosh, exp, log, sinh
 
-_FOUR_LN2 = 4 * np.log(2)
+_FOUR_LN2 = 4 * log(2)
 # Pairs of a voxel (0) and its neighbours along x, y and z (1, 2, 3).
 _WITH_NEIGHBOUR = ((0, 1), (0, 2), (0, 3))
 _ALL_PAIRS = (*_WITH_NEIGHBOUR, (1, 2), (1, 3), (2, 3))
@@ -256,7 +257,7 @@ def residual_smoothness(
             f"The residuals do not vary along some axis (mask {mask.shape}); smoothness in three "
             "dimensions cannot be estimated."
         )
-    inverse_fwhm = axes * np.cbrt(resels.mean() / axes.prod())
+    inverse_fwhm = axes * special.cbrt(resels.mean() / axes.prod())
     resels_per_voxel = np.full(mask.shape, np.nan)
     resels_per_voxel[used] = resels
     return Smoothness(
@@ -329,16 +330,16 @@ def z_roughness(dof, table="exact"):
     # With t = sqrt(dof) sinh(s) the integrand is smooth, even and falls at least exponentially,
     # so the trapezoid rule is exact to rounding.
     s, step = np.linspace(0, 40 / (dof - 2) + 40 / np.sqrt(dof), 4001, retstep=True)
-    t = np.sqrt(dof) * np.sinh(s)
+    t = np.sqrt(dof) * sinh(s)
     z = special.ndtri_exp(log_sf_t(t, dof))
     log_psi = (
         special.gammaln((dof + 1) / 2)
         - special.gammaln(dof / 2)
-        - np.log(dof * np.pi) / 2
-        - (dof + 1) / 2 * np.log1p(t * t / dof)
+        - log(dof * np.pi) / 2
+        - (dof + 1) / 2 * special.log1p(t * t / dof)
     )
-    log_values = 2 * np.log(t * t + dof - 1) + 3 * log_psi + z * z + np.log(2 * np.pi)
-    values = np.exp(log_values + np.log(np.cosh(s)))
+    log_values = 2 * log(t * t + dof - 1) + 3 * log_psi + z * z + log(2 * np.pi)
+    values = exp(log_values + log(cosh(s)))
     values[0] /= 2
     return float(2 * step * np.sqrt(dof) * values.sum() / ((dof - 1) * (dof - 2)))
 
@@ -424,9 +425,9 @@ def z_smoothness(images, mask, dof=None, *, table="exact") -> Smoothness:
     correlation = np.abs(products.sum(axis=1) / power)
     if (correlation > _CONSTANT).any():
         raise ValueError("The field does not vary along some axis; smoothness has no estimate.")
-    sigma2 = -1 / (4 * np.log(correlation))
+    sigma2 = -1 / (4 * log(correlation))
     return Smoothness(
-        fwhm_voxels=np.sqrt(8 * np.log(2) * sigma2),
+        fwhm_voxels=np.sqrt(8 * log(2) * sigma2),
         dlh=float(np.sqrt(factor / (8 * sigma2.prod()))),
         resels_per_voxel=None,
         n_images=n_images,

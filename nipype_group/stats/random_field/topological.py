@@ -8,6 +8,7 @@ import numpy as np
 from scipy import optimize, special
 
 from nipype_group.controls import check_alpha
+from nipype_group.stats.elementary import exp, log, power
 from nipype_group.stats.multiple_testing import adjust_fdr
 from nipype_group.stats.random_field.euler import StatField, log_ec_densities
 from nipype_group.stats.random_field.inference import (
@@ -62,10 +63,10 @@ def height_threshold(alpha, field, volume, method="smaller"):
     signed = field.kind in ("Z", "t")
 
     def excess(u):
-        return log_p_height(u, field, volume, method) - np.log(alpha)
+        return log_p_height(u, field, volume, method) - log(alpha)
 
     top = 1.0
-    while log_ec_densities(top, field)[0] >= np.log(alpha):
+    while log_ec_densities(top, field)[0] >= log(alpha):
         top *= 2
     low = None
     while excess(top) >= 0:
@@ -211,9 +212,9 @@ def fsl_log_p_cluster(n_voxels, height_z, dlh, volume_voxels):
     _check_fsl_height(height_z)
     if not (dlh > 0 and volume_voxels > 0):
         raise ValueError(f"DLH and volume are > 0, got {dlh:g} and {volume_voxels:g}")
-    log_density = np.log(dlh * (height_z**2 - 1)) - height_z**2 / 2 - 2 * np.log(2 * np.pi)
+    log_density = log(dlh * (height_z**2 - 1)) - height_z**2 / 2 - 2 * log(2 * np.pi)
     log_b = special.gammaln(2.5) + log_density - special.log_ndtr(-height_z)
-    log_mean = np.log(volume_voxels) + log_density - (np.exp(log_b) * n_voxels) ** (2 / 3)
+    log_mean = log(volume_voxels) + log_density - power(exp(log_b) * n_voxels, 2 / 3)
     return log_upper_poisson(log_mean, 1)
 
 
@@ -249,7 +250,7 @@ def fsl_height_threshold(alpha, n_resels):
     field = StatField("Z")
 
     def excess(z):
-        return np.log(n_resels) + log_ec_densities(z, field)[3] - np.log(alpha)
+        return log(n_resels) + log_ec_densities(z, field)[3] - log(alpha)
 
     # EC_3 of Z is highest at sqrt(3).
     hump = np.sqrt(3)
