@@ -10,9 +10,19 @@ import nipype_group
 PACKAGE = Path(nipype_group.__file__).parent
 MODULES = sorted(p.relative_to(PACKAGE).as_posix() for p in PACKAGE.rglob("*.py"))
 PRODUCTS = {
-    "convolve", "corrcoef", "correlate", "cov", "dot", "inner", "matmul", "outer", "polyfit",
-    "tensordot", "vdot", "vecdot",
-}  # fmt: skip
+    "convolve",
+    "corrcoef",
+    "correlate",
+    "cov",
+    "dot",
+    "inner",
+    "matmul",
+    "outer",
+    "polyfit",
+    "tensordot",
+    "vdot",
+    "vecdot",
+}
 # What is used, and why its bits do not end in a file.
 ALLOWED = {
     # A second look decides.

@@ -62,8 +62,11 @@ def test_dependencies_point_one_way():
             Path(sys.executable).with_name("lint-imports"),
             *("--config", ROOT / "setup.cfg", "--no-cache"),
         ],
-        capture_output=True, text=True, check=False, cwd=ROOT,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
 
 

@@ -348,12 +348,12 @@ def read_contrasts(path):
         content = read_json(path)
         return [
             Contrast(
-                c["Name"],
-                c["Test"],
-                np.array(c["Weights"], dtype=float),
-                c["Expression"],
-                c.get("Label"),
-                tuple(c.get("Notes", ())),
+                name=c["Name"],
+                test=c["Test"],
+                weights=np.array(c["Weights"], dtype=float),
+                expression=c["Expression"],
+                given_label=c.get("Label"),
+                notes=tuple(c.get("Notes", ())),
             )
             for c in content["Contrasts"]
         ]

@@ -232,8 +232,11 @@ class _Columns:
             if part in self.design.columns:
                 values = values * self.design.matrix[:, self.design.columns.index(part)]
             elif factor is not None and level == self.design.factors[factor]["reference"]:
-                others = [i for i, p in enumerate(self.parts) if len(p) == 1
-                          and self._level(p[0])[0] == factor]  # fmt: skip
+                others = [
+                    i
+                    for i, p in enumerate(self.parts)
+                    if len(p) == 1 and self._level(p[0])[0] == factor
+                ]
                 values = values * (1 - self.design.matrix[:, others].sum(axis=1))
             else:
                 return None

@@ -19,9 +19,23 @@ _NOTHING = re.compile(
 )
 # Words for a missing value, which may be the name of a level too.
 _NO_VALUE = {
-    "none", "nil", "unknown", "unk", "missing", "not available", "not applicable", "n.a.", "n. a.",
-    "tbd", "undefined", "unspecified", "no data", "nd", "n/d", "#na",
-}  # fmt: skip
+    "none",
+    "nil",
+    "unknown",
+    "unk",
+    "missing",
+    "not available",
+    "not applicable",
+    "n.a.",
+    "n. a.",
+    "tbd",
+    "undefined",
+    "unspecified",
+    "no data",
+    "nd",
+    "n/d",
+    "#na",
+}
 _DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
 _SHOWN_CELLS = 5
 # Largest absolute values of a column whose fourth powers float64 holds with room to spare.

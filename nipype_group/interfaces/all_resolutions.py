@@ -94,9 +94,12 @@ class AllResolutionsInference(GroupInterface):
             how["template"] = read_template(inputs.template_file)
         atlases = inputs.find_atlases()
         found = ari_clusters(
-            z, inputs.thresholds_z, connectivity=inputs.connectivity,
-            min_extent=inputs.cluster_extent, **how,
-        )  # fmt: skip
+            z,
+            inputs.thresholds_z,
+            connectivity=inputs.connectivity,
+            min_extent=inputs.cluster_extent,
+            **how,
+        )
         rows = [
             row
             for clusters in found.clusters

@@ -85,9 +85,15 @@ class ClusterInference(GroupInterface):
         if isdefined(inputs.rpv_file):
             rpv = read_on_grid(inputs.rpv_file, grid)
         found = infer_clusters(
-            random_field.stat, mask, random_field.field, random_field.volume, height,
-            tail=tail, connectivity=inputs.connectivity, rpv=rpv,
-        )  # fmt: skip
+            random_field.stat,
+            mask,
+            random_field.field,
+            random_field.volume,
+            height,
+            tail=tail,
+            connectivity=inputs.connectivity,
+            rpv=rpv,
+        )
         labels, kept = found.survivors(inputs.alpha, inputs.cluster_extent)
         cluster_logp = np.r_[0.0, minus_log10(found.log_p_fwe)][found.labels]
         for name, values, dtype in (

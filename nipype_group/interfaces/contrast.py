@@ -76,9 +76,12 @@ class EstimateContrasts(GroupInterface):
     def _run_interface(self, runtime):
         inputs = self.inputs
         fit = read_fit(
-            inputs.model_file, inputs.betas_file, inputs.residual_variance_file, inputs.mask_file,
+            inputs.model_file,
+            inputs.betas_file,
+            inputs.residual_variance_file,
+            inputs.mask_file,
             inputs.pattern_file if isdefined(inputs.pattern_file) else None,
-        )  # fmt: skip
+        )
         contrasts = read_contrasts(inputs.contrasts_file)
         results = {f"{name}_files": [] for name in (*MAPS, "search_mask")}
         results |= {"dofs": [], "notes": []}

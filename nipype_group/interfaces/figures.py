@@ -158,8 +158,11 @@ def _item(inputs, name, index, reader):
 def _check_numbers(inputs):
     """Refuse lists of maps that do not have one item a map."""
     n_maps = len(inputs.thresholded_files)
-    counts = {name: len(getattr(inputs, name)) for name in _PER_RESULT
-              if isdefined(getattr(inputs, name))}  # fmt: skip
+    counts = {
+        name: len(getattr(inputs, name))
+        for name in _PER_RESULT
+        if isdefined(getattr(inputs, name))
+    }
     if any(count != n_maps for count in counts.values()):
         found = ", ".join(f"{count} {name}" for name, count in counts.items())
         raise ValueError(f"{n_maps} maps, {found}; give one each")

@@ -110,9 +110,12 @@ def _log(patterns):
     if not patterns.complete.all():
         LOGGER.info(
             "some map lacks %d of %d voxels, in %d patterns; degrees of freedom are %d to %d",
-            (~patterns.complete).sum(), len(dof), len(patterns.missing) - 1,
-            dof[dof > 0].min(initial=patterns.dof[0]), dof.max(),
-        )  # fmt: skip
+            (~patterns.complete).sum(),
+            len(dof),
+            len(patterns.missing) - 1,
+            dof[dof > 0].min(initial=patterns.dof[0]),
+            dof.max(),
+        )
     if not dof.all():
         LOGGER.warning(
             "%d voxels have no statistic: the maps that have them leave no residual",
@@ -131,9 +134,11 @@ def _smoothness(stack, model, betas, patterns, edges):
         if not patterns.complete.any():
             raise ValueError("every voxel of the mask is missing in some map")
         found = residual_smoothness(
-            stack.residuals(model.matrix, betas), stack.unmask(patterns.complete), model.dof,
+            stack.residuals(model.matrix, betas),
+            stack.unmask(patterns.complete),
+            model.dof,
             edges=edges,
-        )  # fmt: skip
+        )
     except ValueError as error:
         LOGGER.warning("smoothness is not estimated: %s", error)
         return {"FWHMVoxels": None, "Reason": str(error)}, np.full(stack.mask.shape, np.nan)

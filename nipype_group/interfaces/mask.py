@@ -72,8 +72,10 @@ class GroupMask(GroupInterface):
         grid, n_lost = coverage.grid, coverage.allowed.sum() - mask.sum()
         LOGGER.info(
             "%d voxels in the mask, %d of which some map lacks; too few maps have %d others",
-            mask.sum(), (coverage.counts[mask] < len(paths)).sum(), n_lost,
-        )  # fmt: skip
+            mask.sum(),
+            (coverage.counts[mask] < len(paths)).sum(),
+            n_lost,
+        )
         cwd = Path(runtime.cwd)
         self._results["map_coverage_file"] = write_map_coverage(
             cwd / "map_coverage.tsv", paths, coverage, mask
@@ -132,7 +134,11 @@ class StackMaps(GroupInterface):
     def _run_interface(self, runtime):
         mask, grid = read_mask(self.inputs.mask_file)
         self._results["stack_file"] = write_stack(
-            Path(runtime.cwd, "stack.nii"), self.inputs.map_files, mask, grid,
-            self.inputs.allow_missing, self.inputs.zero_is_value,
-        )  # fmt: skip
+            Path(runtime.cwd, "stack.nii"),
+            self.inputs.map_files,
+            mask,
+            grid,
+            self.inputs.allow_missing,
+            self.inputs.zero_is_value,
+        )
         return runtime

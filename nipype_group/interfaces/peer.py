@@ -201,9 +201,14 @@ class ThresholdCorrected(GroupInterface):
             raise ValueError(f"{inputs.logp_file} has the grid {own}, the statistic {grid}")
         tail = side_tested(inputs.tail, inputs.stat_type)
         labels, p = threshold_adjusted(
-            stat, logp, mask, alpha=inputs.alpha, tail=tail, connectivity=inputs.connectivity,
+            stat,
+            logp,
+            mask,
+            alpha=inputs.alpha,
+            tail=tail,
+            connectivity=inputs.connectivity,
             min_extent=inputs.cluster_extent,
-        )  # fmt: skip
+        )
         for name, values, dtype in (
             ("thresholded", np.where(labels > 0, stat, 0), np.float32),
             ("label", labels, np.int32),

@@ -171,16 +171,27 @@ class PlanPermutations(GroupInterface):
             groups = read_variance_groups(inputs.observations, inputs.variance_groups)
         stack = self._stack()
         test = ContrastTest(
-            _statistics(inputs), inputs.method, groups, inputs.variance_fwhm_mm, inputs.early_stop,
-            inputs.varying_dof or (stack is not None and stack.has_missing),
-        )  # fmt: skip
+            statistics=_statistics(inputs),
+            method=inputs.method,
+            variance_groups=groups,
+            variance_fwhm_mm=inputs.variance_fwhm_mm,
+            early_stop=inputs.early_stop,
+            varying_dof=inputs.varying_dof or (stack is not None and stack.has_missing),
+        )
         ranges = self._voxel_shards(test)
         plan = make_plan(
-            design, read_contrasts(inputs.contrasts_file), inputs.n_permutations, inputs.seed,
-            test, shuffling=inputs.shuffling, blocks=blocks, given=given,
-            n_shards=_given(inputs.n_shards), warn=_doubts(stack, design.model),
+            design,
+            read_contrasts(inputs.contrasts_file),
+            inputs.n_permutations,
+            inputs.seed,
+            test,
+            shuffling=inputs.shuffling,
+            blocks=blocks,
+            given=given,
+            n_shards=_given(inputs.n_shards),
+            warn=_doubts(stack, design.model),
             alpha=_given(inputs.alpha),
-        )  # fmt: skip
+        )
         if inputs.across_contrasts:
             _check_comparable(plan, test, design.model)
         LOGGER.info("%s", plan.describe())
@@ -256,21 +267,21 @@ def _need(inputs, name, with_what):
 def _statistics(inputs):
     """Return what the inputs ask to be taken from every shuffle."""
     return ShuffleStatistics(
-        tuple(inputs.statistics) if isdefined(inputs.statistics) else ("voxel",),
-        inputs.tail,
-        _given(inputs.cluster_forming_z),
-        _given(inputs.cluster_forming_p),
-        _given(inputs.cluster_forming_statistic),
-        inputs.connectivity,
-        inputs.statistic_scale,
-        inputs.mass_excess,
-        Tfce(
+        names=tuple(inputs.statistics) if isdefined(inputs.statistics) else ("voxel",),
+        tail=inputs.tail,
+        cluster_forming_z=_given(inputs.cluster_forming_z),
+        cluster_forming_p=_given(inputs.cluster_forming_p),
+        cluster_forming_statistic=_given(inputs.cluster_forming_statistic),
+        connectivity=inputs.connectivity,
+        statistic_scale=inputs.statistic_scale,
+        mass_excess=inputs.mass_excess,
+        tfce=Tfce(
             inputs.tfce_extent_power,
             inputs.tfce_height_power,
             inputs.tfce_connectivity,
             _given(inputs.tfce_steps),
         ),
-        inputs.n_top,
+        n_top=inputs.n_top,
     )
 
 
@@ -551,16 +562,16 @@ def _merged(inputs, name, n_shuffles, read):
     as_z = inputs.across_contrasts and len({c.stat_type for c in contrasts}) > 1
     return [
         MergedContrast(
-            c.name,
-            c.label,
-            shuffled,
-            test.statistics,
-            results[c.label],
-            mask,
-            grid,
-            as_z,
-            inputs.cluster_extent,
-            _searched(inputs, c.name, mask, grid),
+            name=c.name,
+            label=c.label,
+            contrast=shuffled,
+            statistics=test.statistics,
+            result=results[c.label],
+            mask=mask,
+            grid=grid,
+            as_z=as_z,
+            min_extent=inputs.cluster_extent,
+            searched=_searched(inputs, c.name, mask, grid),
         )
         for c, shuffled in zip(family.contrasts, contrasts, strict=True)
     ]

@@ -125,9 +125,13 @@ class MapQuality(GroupInterface):
         flagged = quality.low_correlation | quality.high_leverage
         place = stack.mask, stack.grid.affine
         strip = draw_strip(
-            cwd / "strip.png", stack.maps(rows), [labels[i] for i in rows], *place,
-            flagged=flagged[rows], of=len(labels) if len(rows) < len(labels) else None,
-        )  # fmt: skip
+            cwd / "strip.png",
+            stack.maps(rows),
+            [labels[i] for i in rows],
+            *place,
+            flagged=flagged[rows],
+            of=len(labels) if len(rows) < len(labels) else None,
+        )
         volume = stack.unmask(counts)
         if isdefined(self.inputs.coverage_file):
             volume, grid = read_volume(self.inputs.coverage_file)

@@ -153,10 +153,15 @@ class RegionModels(GroupInterface):
             ShuffleStatistics(tail=inputs.tail), varying_dof=any(fit.has_missing for fit in fits)
         )
         plan = make_plan(
-            design, contrasts, inputs.n_permutations, inputs.seed, test,
-            shuffling=inputs.shuffling, blocks=blocks,
+            design,
+            contrasts,
+            inputs.n_permutations,
+            inputs.seed,
+            test,
+            shuffling=inputs.shuffling,
+            blocks=blocks,
             given=read_shuffles(inputs.shuffles_file) if isdefined(inputs.shuffles_file) else None,
-        )  # fmt: skip
+        )
         LOGGER.info("%s", plan.describe())
         found = {}
         for name, family in plan.families.items():
@@ -205,10 +210,13 @@ class RegionModels(GroupInterface):
             which = f"{len(named)} of {fit.fitted.sum()} regions of {own.atlas.name}"
             notes.append(
                 without_statistic_note(
-                    f"{which} ({names}{more})", contrast.name, "not tested", fit.has_missing,
+                    f"{which} ({names}{more})",
+                    contrast.name,
+                    "not tested",
+                    fit.has_missing,
                     without_noise.sum(),
                 )
-            )  # fmt: skip
+            )
         return notes
 
     def _add_voxelwise(self, contrasts, tables, regions, stack):
@@ -247,9 +255,12 @@ class RegionModels(GroupInterface):
             path = cwd / f"contrast-{contrast.label}_regions.tsv"
             written.append(write_regions(path, table, settings))
             LOGGER.info(
-                "%s: %d of %d regions at false discovery rate %g", contrast.name,
-                (table["p_fdr"] <= inputs.alpha).sum(), table["p_fdr"].notna().sum(), inputs.alpha,
-            )  # fmt: skip
+                "%s: %d of %d regions at false discovery rate %g",
+                contrast.name,
+                (table["p_fdr"] <= inputs.alpha).sum(),
+                table["p_fdr"].notna().sum(),
+                inputs.alpha,
+            )
         self._results["contrast_names"] = [c.name for c in contrasts]
         self._results["regions_files"] = [table for table, _ in written]
         self._results["regions_jsons"] = [about for _, about in written]

@@ -120,14 +120,23 @@ class AtlasReport(GroupInterface):
         volumes = self._volumes(stat, grid)
         summary = _read_json(inputs.summary_file) if isdefined(inputs.summary_file) else {}
         describe = partial(
-            _tables, stat, labels, grid.affine, stat_type=inputs.stat_type, **volumes,
-            inferences=self._inferences(grid), columns=_own_columns(summary),
-            cluster_rows=summary.pop("ClusterTable", []), maxima=summary.pop("PeakFDR", []),
-        )  # fmt: skip
+            _tables,
+            stat,
+            labels,
+            grid.affine,
+            stat_type=inputs.stat_type,
+            **volumes,
+            inferences=self._inferences(grid),
+            columns=_own_columns(summary),
+            cluster_rows=summary.pop("ClusterTable", []),
+            maxima=summary.pop("PeakFDR", []),
+        )
         tables = describe(
-            atlases=atlases, min_distance_mm=inputs.min_distance_mm, max_peaks=inputs.max_peaks,
+            atlases=atlases,
+            min_distance_mm=inputs.min_distance_mm,
+            max_peaks=inputs.max_peaks,
             standard_space=not isdefined(inputs.space) or inputs.space.startswith("MNI"),
-        )  # fmt: skip
+        )
         if isdefined(inputs.ari_alpha):
             self._add_discoveries(tables[0], labels, volumes["zscore"], grid)
         settings |= {
@@ -171,9 +180,13 @@ class AtlasReport(GroupInterface):
         tail = side_tested(inputs.tail, inputs.stat_type)
         mask = read_mask(inputs.mask_file, grid)[0] if isdefined(inputs.mask_file) else None
         labels = label_map(
-            stat, inputs.threshold_statistic, tail=tail, extent=inputs.cluster_extent,
-            connectivity=inputs.connectivity, mask=mask,
-        )  # fmt: skip
+            stat,
+            inputs.threshold_statistic,
+            tail=tail,
+            extent=inputs.cluster_extent,
+            connectivity=inputs.connectivity,
+            mask=mask,
+        )
         self._results["label_file"] = write_volume(cwd / "label.nii", labels, grid, "int32")
         LOGGER.info("%d clusters at %g", labels.max(initial=0), inputs.threshold_statistic)
         return labels, {
@@ -213,10 +226,17 @@ class AtlasReport(GroupInterface):
         for convention in self.inputs.views if isdefined(self.inputs.views) else []:
             clusters, peaks, _ = describe(**PEAK_RULES[convention], standard_space=False)
             view = table_view(
-                clusters, peaks, convention, stat_type=self.inputs.stat_type, stat=stat,
-                labels=labels, affine=grid.affine, zscore=volumes["zscore"],
-                effect=volumes.get("effect"), set_level=_set_level(summary),
-            )  # fmt: skip
+                clusters,
+                peaks,
+                convention,
+                stat_type=self.inputs.stat_type,
+                stat=stat,
+                labels=labels,
+                affine=grid.affine,
+                zscore=volumes["zscore"],
+                effect=volumes.get("effect"),
+                set_level=_set_level(summary),
+            )
             paths.append(str(write_view(cwd, view, convention)))
         self._results["view_files"] = paths
 

@@ -78,11 +78,16 @@ class ThresholdMap(GroupInterface):
         if CONTROLS[inputs.height_control].adjust is None:
             random_field = read_random_field(inputs, z, mask, grid)
         result = threshold_map(
-            z, mask, inputs.height_control, alpha=inputs.alpha,
-            threshold_z=inputs.threshold_z if isdefined(inputs.threshold_z) else None, tail=tail,
-            extent=inputs.cluster_extent, connectivity=inputs.connectivity,
+            z,
+            mask,
+            inputs.height_control,
+            alpha=inputs.alpha,
+            threshold_z=inputs.threshold_z if isdefined(inputs.threshold_z) else None,
+            tail=tail,
+            extent=inputs.cluster_extent,
+            connectivity=inputs.connectivity,
             random_field=random_field,
-        )  # fmt: skip
+        )
         logp = np.zeros(mask.shape)
         logp[mask] = minus_log10(result.log_p)
         for name, values, dtype in (
@@ -125,7 +130,9 @@ def _summary(inputs, tail, z, result, random_field):
         summary |= {"FWHMVoxels": list(volume.fwhm_voxels), "Resels": list(volume.resels)}
     LOGGER.info(
         "%s: %d voxels in %d clusters reach z %.4g",
-        inputs.height_control, summary["SurvivingVoxels"], summary["Clusters"],
+        inputs.height_control,
+        summary["SurvivingVoxels"],
+        summary["Clusters"],
         result.threshold_z,
-    )  # fmt: skip
+    )
     return summary

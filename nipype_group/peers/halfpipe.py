@@ -148,10 +148,10 @@ def _statistic(images, before, stats, name):
         raise MapError(
             dof_file, f"holds {n_dof} volumes, degrees of freedom are one of t and two of F"
         )
-    own = {} if stat == "f" else {
-        "effect_file": images.get(f"{stem}effect_statmap"),
-        "variance_file": images.get(f"{stem}variance_statmap"),
-    }  # fmt: skip
+    own = {}
+    if stat != "f":
+        own["effect_file"] = images.get(f"{stem}effect_statmap")
+        own["variance_file"] = images.get(f"{stem}variance_statmap")
     found = FoundStatistic(
         name=name,
         package="HALFpipe",

@@ -217,9 +217,14 @@ class RegionFit:
             return self._spread([], tested)
         data, statistics = self.data[:, tested], ShuffleStatistics(tail=tail)
         (result,) = run_shuffles(
-            lambda start, stop: data[:, start:stop], np.ones((data.shape[1], 1, 1), dtype=bool),
-            [contrast], statistics, 0, n_shuffles, n_threads=n_threads,
-        )  # fmt: skip
+            lambda start, stop: data[:, start:stop],
+            np.ones((data.shape[1], 1, 1), dtype=bool),
+            [contrast],
+            statistics,
+            0,
+            n_shuffles,
+            n_threads=n_threads,
+        )
         heights = statistics.heights(result.observed["voxel"], contrast.signed)
         null = null_of_maxima(result.nulls, "voxel", statistics.signs(contrast.signed))
         ties = statistics.ties(contrast, result.observed)["voxel"]

@@ -731,9 +731,11 @@ def test_smoothed_variances_give_the_pseudo_t(stages, permute):
 
 def test_paired_difference_is_shuffled_within_participants(stages, permute, paired_study):
     ran = stages(
-        "C(task) + C(participant_id)", ["task=b - a"],
-        bids_dir=str(paired_study), select=["task=a,b"],
-    )  # fmt: skip
+        "C(task) + C(participant_id)",
+        ["task=b - a"],
+        bids_dir=str(paired_study),
+        select=["task=a,b"],
+    )
     plan, merged = permute(ran, n_permutations=300, **ALL)
     family = plan_of(plan)["Families"]["permute-within-participants"]
     assert (family["DistinctShufflings"], family["Shuffles"]) == (256, 256)
@@ -754,9 +756,11 @@ def test_between_participants_with_several_maps_shuffles_whole_participants(
     stages, permute, paired_study
 ):
     ran = stages(
-        "C(task) + age", ["age=age", "task=b - a"],
-        bids_dir=str(paired_study), select=["task=a,b"],
-    )  # fmt: skip
+        "C(task) + age",
+        ["age=age", "task=b - a"],
+        bids_dir=str(paired_study),
+        select=["task=a,b"],
+    )
     plan, merged = permute(ran, n_permutations=50)
     families = plan_of(plan)["Families"]
     assert {k: f["Contrasts"] for k, f in families.items()} == {
@@ -1167,9 +1171,14 @@ def test_shuffles_are_needed_where_the_plan_has_them(stages, permute, tmp_path):
     plan, _ = permute(ran, n_permutations=20, shuffles_file=path)
     with pytest.raises(ValueError, match="is of given shuffles: their file is needed too"):
         RunPermutations(
-            scheme_file=plan.scheme_file, stack_file=ran.stack.stack_file,
-            mask_file=ran.mask.mask_file, family="flip", first=0, last=2, **ran.design_files,
-        ).run()  # fmt: skip
+            scheme_file=plan.scheme_file,
+            stack_file=ran.stack.stack_file,
+            mask_file=ran.mask.mask_file,
+            family="flip",
+            first=0,
+            last=2,
+            **ran.design_files,
+        ).run()
 
 
 DAMAGES = [
@@ -1196,9 +1205,12 @@ def test_damaged_plans_are_named(stages, permute, tmp_path):
     plan, _ = permute(ran, n_permutations=10)
     (shard,) = (tmp_path / "p" / "run" / "0").rglob("shard.npz")
     merge = MergePermutations(
-        plan_file=plan.plan_file, scheme_file=plan.scheme_file, shard_files=[str(shard)],
-        mask_file=ran.mask.mask_file, **ran.design_files,
-    )  # fmt: skip
+        plan_file=plan.plan_file,
+        scheme_file=plan.scheme_file,
+        shard_files=[str(shard)],
+        mask_file=ran.mask.mask_file,
+        **ran.design_files,
+    )
     for field, what in (("scheme_file", "scheme"), ("plan_file", "plan")):
         path = Path(getattr(plan, field))
         right = path.read_text()

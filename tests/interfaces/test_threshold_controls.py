@@ -18,9 +18,13 @@ from nipype_group.stats.random_field.topological import height_threshold
 SHAPE = (9, 8, 7)
 ALPHA = 0.04
 STATSMODELS = {
-    "bonferroni": "bonferroni", "sidak": "sidak", "holm": "holm", "hommel": "hommel",
-    "fdr": "fdr_bh", "fdr-by": "fdr_by",
-}  # fmt: skip
+    "bonferroni": "bonferroni",
+    "sidak": "sidak",
+    "holm": "holm",
+    "hommel": "hommel",
+    "fdr": "fdr_bh",
+    "fdr-by": "fdr_by",
+}
 # Thresholds of these depend on alpha and the number of voxels alone.
 FIXED = {
     "fpr": lambda alpha, m: alpha,

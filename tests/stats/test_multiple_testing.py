@@ -135,9 +135,16 @@ def test_no_survivor_gives_an_infinite_fdr_threshold():
 
 @pytest.mark.parametrize(
     ("alpha", "hint"),
-    [(3.1, "looks like a z"), (5, r"or a percentage \(0.05\)"), (0, "got 0"), (-0.05, "-0.05"),
-     (1, "got 1"), (1.2, "got 1.2"), (float("nan"), "nan")],
-)  # fmt: skip
+    [
+        (3.1, "looks like a z"),
+        (5, r"or a percentage \(0.05\)"),
+        (0, "got 0"),
+        (-0.05, "-0.05"),
+        (1, "got 1"),
+        (1.2, "got 1.2"),
+        (float("nan"), "nan"),
+    ],
+)
 def test_numbers_that_are_no_alpha_are_refused(alpha, hint):
     with pytest.raises(ValueError, match=f"between 0 and 1.*{hint}"):
         check_alpha(alpha)

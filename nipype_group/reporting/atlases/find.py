@@ -211,12 +211,12 @@ def _checked(name, image, labels, labels_file, space, licence=""):
     # It heads a column of tables, which a tab or line end in the name of a file would break.
     name = " ".join(name.split())
     return Atlas(
-        name,
-        Path(image),
-        names,
-        n > 1,
-        space,
-        licence if known == "unstated" and licence else known,
+        name=name,
+        image_file=Path(image),
+        names=names,
+        probabilistic=n > 1,
+        space=space,
+        licence=licence if known == "unstated" and licence else known,
     )
 
 

@@ -138,14 +138,14 @@ def read_xml(path):
     )
     kind = _line(root.findtext("header/type")).lower()
     return XmlAtlas(
-        "_".join((root.findtext("header/name") or path.stem).split()),
-        kind.startswith("probab"),  # FSL's own manual spells the rest in another way
-        from_0,
-        names,
-        images,
-        summaries,
-        _line(root.findtext("header/licence")),
-        _line(root.findtext("header/coordinate_system")),
+        name="_".join((root.findtext("header/name") or path.stem).split()),
+        probabilistic=kind.startswith("probab"),  # FSL's own manual spells the rest in another way
+        from_0=from_0,
+        names=names,
+        images=images,
+        summaries=summaries,
+        licence=_line(root.findtext("header/licence")),
+        space=_line(root.findtext("header/coordinate_system")),
     )
 
 

@@ -128,10 +128,15 @@ class RunFacts:
         listed = read_json(given["contrasts_file"])["Contrasts"]
         fwhm_mm = _fwhm_mm(given.get("smoothness_file"))
         contrasts = [
-            _facts_of(contrast, contrast.test, [dof] if contrast.test == "t" else [c["Rank"], dof],
-                      common, fwhm_mm)
+            _facts_of(
+                contrast,
+                contrast.test,
+                [dof] if contrast.test == "t" else [c["Rank"], dof],
+                common,
+                fwhm_mm,
+            )
             for contrast, c in zip(read_contrasts(given["contrasts_file"]), listed, strict=True)
-        ]  # fmt: skip
+        ]
         return cls(entities, contrasts, common, given.get("source_dir"))
 
     @classmethod
@@ -161,10 +166,15 @@ class RunFacts:
             own = about["Contrasts"][contrast.label]
             absent = [kind for kind in ("effect", "variance") if kind not in own["Maps"]]
             contrasts.append(
-                _facts_of(contrast, entry["StatisticType"], entry["DegreesOfFreedom"],
-                          common | {k: own.get(k) for k in ("Sources", "ConvertedFrom")},
-                          _fwhm_mm(file), absent)
-            )  # fmt: skip
+                _facts_of(
+                    contrast,
+                    entry["StatisticType"],
+                    entry["DegreesOfFreedom"],
+                    common | {k: own.get(k) for k in ("Sources", "ConvertedFrom")},
+                    _fwhm_mm(file),
+                    absent,
+                )
+            )
         return cls(entities, contrasts, common)
 
     def of_label(self, label):

@@ -82,10 +82,15 @@ def draw_strip(path, maps, labels, mask, affine, *, flagged=(), of=None):
     flagged = [False] * n_maps if not len(flagged) else flagged
     for label, bad, (row, column) in zip(labels, flagged, picture.corners, strict=True):
         axes.text(
-            column + width / 2, row - 1, shorten(label, max(int(width / _LETTER_PX), 3)),
-            ha="center", va="bottom", fontsize=5.5, color=ORANGE if bad else DARK,
+            column + width / 2,
+            row - 1,
+            shorten(label, max(int(width / _LETTER_PX), 3)),
+            ha="center",
+            va="bottom",
+            fontsize=5.5,
+            color=ORANGE if bad else DARK,
             weight="bold" if bad else "normal",
-        )  # fmt: skip
+        )
     _signed_bar(axes, picture.pixels.shape, scale)
     which = plural(n_maps, "map")
     if of is not None:
@@ -170,9 +175,11 @@ def _bar(axes, shape, colours, ticks):
     """Draw a colour bar at the foot of a picture."""
     bottom, left, width = shape[0] - 20, 30, 200
     axes.imshow(
-        colours[None], extent=(left, left + width, bottom, bottom - 9), interpolation="nearest",
+        colours[None],
+        extent=(left, left + width, bottom, bottom - 9),
+        interpolation="nearest",
         aspect="auto",
-    )  # fmt: skip
+    )
     for tick, at in zip(ticks, np.linspace(left, left + width, len(ticks)), strict=True):
         axes.text(at, bottom + 2, number(tick), ha="center", va="top", fontsize=7, color=DARK)
     # A second picture would cut the axes to its own extent.
@@ -271,9 +278,13 @@ def draw_outliers(path, quality, labels):
     named.sort(key=lambda i: (correlation[i] - quality.high_leverage[i], i))
     for i in named[:_MOST_NAMES]:
         axes.annotate(
-            shorten(labels[i]), (quality.leverage[i], correlation[i]), (5, 3),
-            textcoords="offset points", fontsize=7.5, color=DARK,
-        )  # fmt: skip
+            shorten(labels[i]),
+            (quality.leverage[i], correlation[i]),
+            (5, 3),
+            textcoords="offset points",
+            fontsize=7.5,
+            color=DARK,
+        )
     low, high = min(0.0, float(quality.leverage.min())), max(highest, 1e-6)
     axes.set_xlim(low, high * 1.15)
     axes.set_xlabel("leverage: how far the map's design row lies from the others", fontsize=9)

@@ -139,10 +139,15 @@ def _name_outliers(axes, view, design, x):
         at = int(np.flatnonzero(view.rows == row)[0])
         left = x[at] <= middle
         axes.annotate(
-            shorten(str(design.keys["participant_id"].iloc[row]), 14), (x[at], view.y[at]),
-            xytext=(5 if left else -5, 0), textcoords="offset points", fontsize=8,
-            ha="left" if left else "right", va="center", color=DARK,
-        )  # fmt: skip
+            shorten(str(design.keys["participant_id"].iloc[row]), 14),
+            (x[at], view.y[at]),
+            xytext=(5 if left else -5, 0),
+            textcoords="offset points",
+            fontsize=8,
+            ha="left" if left else "right",
+            va="center",
+            color=DARK,
+        )
 
 
 def _draw_groups(axes, view, design):

@@ -39,14 +39,43 @@ _REGION_ROWS = 40
 _THUMBNAILS = 10
 # Columns of the tables that the page shows, where they hold anything; downloads have all.
 _CLUSTER_COLUMNS = (
-    "cluster_id", "sign", "n_voxels", "volume_mm3", "peak_stat", "peak_zscore", "peak_x", "peak_y",
-    "peak_z", "effect_at_peak", "p_unc", "p_fwe", "p_fdr", "p_fwe_rft", "p_fwe_voxel",
-    "p_fwe_extent", "p_fwe_mass", "p_fwe_tfce", "tdp", "hemisphere", "label", "label_percent",
-)  # fmt: skip
+    "cluster_id",
+    "sign",
+    "n_voxels",
+    "volume_mm3",
+    "peak_stat",
+    "peak_zscore",
+    "peak_x",
+    "peak_y",
+    "peak_z",
+    "effect_at_peak",
+    "p_unc",
+    "p_fwe",
+    "p_fdr",
+    "p_fwe_rft",
+    "p_fwe_voxel",
+    "p_fwe_extent",
+    "p_fwe_mass",
+    "p_fwe_tfce",
+    "tdp",
+    "hemisphere",
+    "label",
+    "label_percent",
+)
 _REGION_COLUMNS = (
-    "atlas", "name", "n_voxels", "effect", "standard_error", "stat", "zscore", "p_unc", "p_fdr",
-    "p_holm", "p_fwe_perm", "tdp",
-)  # fmt: skip
+    "atlas",
+    "name",
+    "n_voxels",
+    "effect",
+    "standard_error",
+    "stat",
+    "zscore",
+    "p_unc",
+    "p_fdr",
+    "p_holm",
+    "p_fwe_perm",
+    "tdp",
+)
 _HIDDEN_PEAK_COLUMNS = ("sign", "i", "j", "k", "distance_to_main_mm")
 
 
@@ -265,9 +294,12 @@ def _result(folder, result, leads):
             titles = column_titles(read_json(path.with_suffix(".json"), DICTIONARY))
             tables.append(file_table(path, name.capitalize(), frame, titles))
     # The page is small enough to be mailed: other results show one picture.
-    kinds = ("glassbrain", "slices", "mosaic", "surface", "peaks", "values") if leads else (
-        "glassbrain" if folder.figures_of("glassbrain", **about) else "slices",
-    )  # fmt: skip
+    if leads:
+        kinds = ("glassbrain", "slices", "mosaic", "surface", "peaks", "values")
+    elif folder.figures_of("glassbrain", **about):
+        kinds = ("glassbrain",)
+    else:
+        kinds = ("slices",)
     settings = result.settings
     return {
         "desc": result.desc,

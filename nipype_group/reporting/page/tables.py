@@ -101,11 +101,11 @@ def corrections_table(results):
     )
     values = {name: [row[i].value for row in rows] for i, (name, _) in enumerate(columns)}
     return Table(
-        "corrections.tsv",
-        "All corrections side by side",
-        list(columns),
-        rows,
-        embedded(tsv_text(values), _TSV),
+        name="corrections.tsv",
+        caption="All corrections side by side",
+        columns=list(columns),
+        rows=rows,
+        download=embedded(tsv_text(values), _TSV),
     )
 
 

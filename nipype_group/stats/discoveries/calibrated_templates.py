@@ -234,9 +234,15 @@ def simes_template(log_p, n_voxels, alpha, tail):
     log_level = float(calibrate(pivots, alpha))
     log_thresholds = log_level + _log_simes(np.shape(log_p)[1], n_voxels)
     return Template(
-        _below(log_thresholds), "simes", tail, float(alpha), int(n_voxels),
-        len(pivots), 0, float(np.exp(log_level)),
-    )  # fmt: skip
+        log_thresholds=_below(log_thresholds),
+        kind="simes",
+        tail=tail,
+        alpha=float(alpha),
+        n_voxels=int(n_voxels),
+        n_calibration=len(pivots),
+        n_training=0,
+        level=float(np.exp(log_level)),
+    )
 
 
 def _below(log_thresholds):
@@ -369,9 +375,15 @@ def learned_template(log_p, n_voxels, alpha, tail, seed, n_training=None):
     if curve > 0:
         log_thresholds = np.partition(training, curve - 1, axis=0)[curve - 1]
     return Template(
-        _below(log_thresholds), "learned", tail, float(alpha), int(n_voxels),
-        len(pivots), len(training), curve / len(training),
-    )  # fmt: skip
+        log_thresholds=_below(log_thresholds),
+        kind="learned",
+        tail=tail,
+        alpha=float(alpha),
+        n_voxels=int(n_voxels),
+        n_calibration=len(pivots),
+        n_training=len(training),
+        level=curve / len(training),
+    )
 
 
 def _thresholds_missed(log_p, template):

@@ -42,9 +42,18 @@ class StoppedResult:
 
 
 def run_until_stopped(
-    read, mask, contrasts, statistics, n_required, first, last, *, n_threads=1, memory_gb=1.0,
+    read,
+    mask,
+    contrasts,
+    statistics,
+    n_required,
+    first,
+    last,
+    *,
+    n_threads=1,
+    memory_gb=1.0,
     report=None,
-):  # fmt: skip
+):
     """Compute shuffles first to last - 1 of contrasts, each voxel until it is done.
 
     Parameters

@@ -194,9 +194,24 @@ def _keep(sign, s, correlations, limit, forming, rows, n_effect, series, first_v
 
 @numba.njit(nogil=True, cache=True)
 def scan_tile(
-    correlations, signed_bits, unsigned_bits, smallest_rest, rows, n_effect, series,
-    reference, reference32, tail_sign, error, forming, first_voxel, counts, highest, lowest, kept,
-):  # fmt: skip
+    correlations,
+    signed_bits,
+    unsigned_bits,
+    smallest_rest,
+    rows,
+    n_effect,
+    series,
+    reference,
+    reference32,
+    tail_sign,
+    error,
+    forming,
+    first_voxel,
+    counts,
+    highest,
+    lowest,
+    kept,
+):
     """Update counts, extremes and voxels above the threshold from a tile.
 
     Parameters
@@ -255,11 +270,31 @@ def scan_tile(
                     exact = exact_correlation(rows[s], n_effect, series[v])
                     lowest[s] = min(lowest[s], exact)
         if top + bound >= forming:
-            _keep(1, s, values, forming - bound, forming, rows[s], n_effect, series, first_voxel,
-                  kept)  # fmt: skip
+            _keep(
+                1,
+                s,
+                values,
+                forming - bound,
+                forming,
+                rows[s],
+                n_effect,
+                series,
+                first_voxel,
+                kept,
+            )
         if sides == 2 and -bottom + bound >= forming:
-            _keep(-1, s, values, forming - bound, forming, rows[s], n_effect, series, first_voxel,
-                  kept)  # fmt: skip
+            _keep(
+                -1,
+                s,
+                values,
+                forming - bound,
+                forming,
+                rows[s],
+                n_effect,
+                series,
+                first_voxel,
+                kept,
+            )
         # Rounding of the reference to float32 moves it by less than 1e-7.
         limit = np.float32(bound + 1e-7)
         if tail_sign == 0:

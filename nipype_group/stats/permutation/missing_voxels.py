@@ -145,9 +145,15 @@ class IncompleteVoxels:
         voxel, missing = np.nonzero(lacks.T)
         starts = np.searchsorted(voxel, np.arange(len(places) + 1))
         self = cls(
-            places, dof, missing.astype(np.int32), starts, n_nuisance, split.rank,
-            contrast.signed, tuple(reduced),
-        )  # fmt: skip
+            places,
+            dof,
+            missing.astype(np.int32),
+            starts,
+            n_nuisance,
+            split.rank,
+            contrast.signed,
+            tuple(reduced),
+        )
         return self, series
 
     def z(self, rows, products, series):

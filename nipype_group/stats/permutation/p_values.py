@@ -167,11 +167,14 @@ class Corrected:
                     "P": p,
                     "Interval": [float(low[i]), float(high[i])],
                     "Advice": advice(
-                        f"{self.name} {distinct[i]:.4g}", p, int(counts[i]), len(self.null),
+                        f"{self.name} {distinct[i]:.4g}",
+                        p,
+                        int(counts[i]),
+                        len(self.null),
                         self.alpha,
                     ),
                 }
-            )  # fmt: skip
+            )
         return rows
 
 

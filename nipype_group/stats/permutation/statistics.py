@@ -221,9 +221,15 @@ def largest_on_side(voxels, heights, offsets, sign, statistics, contrast, neighb
     component = np.full(len(neighbours), -1, dtype=np.int32)
     extents, masses = np.zeros(len(offsets) - 1), np.zeros(len(offsets) - 1)
     largest_clusters(
-        voxels, statistics.scaled(contrast, heights), offsets, neighbours, component,
-        statistics.excess(contrast), extents, masses,
-    )  # fmt: skip
+        voxels,
+        statistics.scaled(contrast, heights),
+        offsets,
+        neighbours,
+        component,
+        statistics.excess(contrast),
+        extents,
+        masses,
+    )
     taken = {"extent": extents, "mass": masses}
     return {
         f"{name}_{SIDE_NAMES[sign]}": values

@@ -220,8 +220,11 @@ def _fit_tail(ordered, ties):
         goodness = {"anderson_darling": statistic, "p": anderson_darling_p(statistic, shape)}
         if goodness["p"] > _LEVEL:
             parameters = {
-                "threshold": float(threshold), "shape": shape, "scale": scale, "n_tail": n_tail
-            }  # fmt: skip
+                "threshold": float(threshold),
+                "shape": shape,
+                "scale": scale,
+                "n_tail": n_tail,
+            }
             return parameters, goodness, True
     return parameters, goodness, False
 

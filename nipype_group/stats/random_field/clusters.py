@@ -227,9 +227,7 @@ def infer_clusters(
     n_resels = volume.to_resels(n_voxels)
     if rpv is not None:
         n_resels = cluster_resels(labels, rpv, volume.fwhm_voxels)
-    first = np.array(
-        [labels_at[0] for labels_at in _members(labels, n_clusters)], dtype=int
-    )  # fmt: skip
+    first = np.array([labels_at[0] for labels_at in _members(labels, n_clusters)], dtype=int)
     side = np.sign(stat.ravel()[first]) if n_clusters else np.empty(0)
 
     log_q = np.empty(n_clusters)
@@ -247,11 +245,17 @@ def infer_clusters(
     peak_log_p = np.zeros(mask.shape)
     peak_log_p[inside] = _doubled(log_p_height(np.abs(stat[inside]), field, volume), both)
     return ClusterInference(
-        labels, n_voxels, n_resels,
-        _doubled(log_p_extent(n_resels, height, field, volume), both),
-        _doubled(log_p_cluster(n_resels, height, field, volume), both),
-        log_q, peak_log_p, peak_log_q, tuple(set_log_p), height,
-    )  # fmt: skip
+        labels=labels,
+        n_voxels=n_voxels,
+        n_resels=n_resels,
+        log_p_unc=_doubled(log_p_extent(n_resels, height, field, volume), both),
+        log_p_fwe=_doubled(log_p_cluster(n_resels, height, field, volume), both),
+        log_q_fdr=log_q,
+        peak_log_p=peak_log_p,
+        peak_log_q=peak_log_q,
+        set_log_p=tuple(set_log_p),
+        height=height,
+    )
 
 
 def _doubled(log_p, log_factor):

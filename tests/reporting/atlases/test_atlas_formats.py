@@ -64,7 +64,7 @@ SPM = (
         ("a.nii.gz", "a.json", json.dumps({"LabelMap": {"1": "A", "2": "B", "3": "C"}})),
         ("labels_x.nii", "labels_x.xml", SPM),
     ],
-)  # fmt: skip
+)
 def test_label_files(tmp_path, image, labels, text):
     path = labelled(tmp_path / image)
     (tmp_path / labels).write_text(text, encoding="utf-8")

@@ -121,8 +121,14 @@ def test_coverage_tells_voxels_that_maps_lack(tmp_path, mask):
 def quality(correlation, leverage):
     n = len(leverage)
     nothing = np.zeros(n)
-    return MapQuality(*[nothing] * 3, np.array(correlation), np.array(leverage), *[nothing] * 2,
-                      rank=2, dof=n - 2)  # fmt: skip
+    return MapQuality(
+        *[nothing] * 3,
+        np.array(correlation),
+        np.array(leverage),
+        *[nothing] * 2,
+        rank=2,
+        dof=n - 2,
+    )
 
 
 def test_outliers_are_named(tmp_path):

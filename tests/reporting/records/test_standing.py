@@ -128,8 +128,10 @@ def test_names_that_go():
 )
 def test_an_entity_that_all_maps_share_is_in_the_names(key):
     def names(*values):
-        return [f"sub-{i}_task-t_{key}-{v}_space-S_stat-effect_statmap.nii" for i, v in
-                enumerate(values)]  # fmt: skip
+        return [
+            f"sub-{i}_task-t_{key}-{v}_space-S_stat-effect_statmap.nii"
+            for i, v in enumerate(values)
+        ]
 
     one, other = common_entities(names("1", "1")), common_entities(names("2", "2"))
     assert (one[key], other[key]) == ("1", "2")

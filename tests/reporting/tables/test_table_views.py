@@ -208,9 +208,15 @@ def test_table_of_spm(shared, model, table, image):
     # What SPM gives as the uncorrected p.
     p_unc = -np.expm1(-distribution.sf(stat))
     clusters, peaks = tables(
-        stat, found.labels, affine, "spm", stat_type=kind, p_fwe=np.exp(found.peak_log_p),
-        p_unc=p_unc, zscore=-ndtri(p_unc),
-    )  # fmt: skip
+        stat,
+        found.labels,
+        affine,
+        "spm",
+        stat_type=kind,
+        p_fwe=np.exp(found.peak_log_p),
+        p_unc=p_unc,
+        zscore=-ndtri(p_unc),
+    )
     add_cluster_p(clusters, found.cluster_table(range(len(found.n_voxels))))
     add_peak_q(peaks, found.peak_table())
     level = (np.exp(found.set_log_p[0]), len(found.n_voxels))
