@@ -1,5 +1,6 @@
 """All-resolutions inference: true discovery proportions of clusters and regions."""
 
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +9,7 @@ from nipype.interfaces.base import InputMultiObject, Str, TraitedSpec, traits
 from nipype_group.controls import TAILS, side_tested
 from nipype_group.images import read_mask, read_volume, write_volume
 from nipype_group.interfaces.atlas_inputs import NO_ATLAS, AtlasInputSpec
-from nipype_group.interfaces.base import LOGGER, File, GroupInterface, isdefined
-from nipype_group.json_files import write_json
+from nipype_group.interfaces.base import LOGGER, File, GroupInterface, value_or
 from nipype_group.permutation.maps import read_template
 from nipype_group.reporting.tables.discoveries import (
     atlas_regions,
@@ -85,62 +85,79 @@ class AllResolutionsInference(GroupInterface):
     output_spec = _AllResolutionsInferenceOutputSpec
 
     def _run_interface(self, runtime):
-        inputs, cwd = self.inputs, Path(runtime.cwd)
-        z, grid = read_volume(inputs.z_file)
-        mask, _ = read_mask(inputs.mask_file, grid)
-        tail = side_tested(inputs.tail, inputs.stat_type)
-        how = {"mask": mask, "alpha": inputs.alpha, "tail": tail}
-        if isdefined(inputs.template_file):
-            how["template"] = read_template(inputs.template_file)
-        atlases = inputs.find_atlases()
-        found = ari_clusters(
-            z,
-            inputs.thresholds_z,
-            connectivity=inputs.connectivity,
-            min_extent=inputs.cluster_extent,
-            **how,
-        )
-        rows = [
-            row
-            for clusters in found.clusters
-            for row in discovery_rows(clusters, "cluster", grid.affine)
-        ]
-        self._results["tdp_file"] = write_volume(cwd / "tdp.nii", found.tdp_map, grid)
-        self._results["label_files"] = [
-            write_volume(cwd / f"labels_{i}.nii", labels, grid, np.int32)
-            for i, labels in enumerate(found.labels, start=1)
-        ]
-        summary = {
-            "ThresholdsZ": list(found.thresholds_z),
-            "Alpha": inputs.alpha,
-            "Tail": tail,
-            "Connectivity": inputs.connectivity,
-            "ClusterExtentVoxels": inputs.cluster_extent,
-            "SearchVolumeVoxels": int(mask.sum()),
-            **_bounds(found.hommel, how.get("template")),
-            "ClustersAtThresholds": [len(clusters) for clusters in found.clusters],
+        z, grid = read_volume(self.inputs.z_file)
+        family = self._read_family(grid)
+        atlases = self.inputs.find_atlases()
+        found = self._bound_clusters(z, family)
+        self._write_cluster_maps(runtime, found, grid)
+        rows = {
+            "clusters": discovery_rows(chain(*found.clusters), "cluster", grid.affine),
+            "regions": self._region_rows(z, grid, family, atlases),
         }
-        path = cwd / "summary.json"
-        write_json(path, summary)
-        self._results["summary_file"] = str(path)
-        for name, own in (("clusters", rows), ("regions", self._regions(z, grid, how, atlases))):
-            settings = summary | {"Atlases": [atlas.describe() for atlas in atlases]}
-            written = write_discoveries(cwd / f"{name}.tsv", own, settings, atlases)
-            self._results[f"{name}_file"], self._results[f"{name}_json"] = written
-        LOGGER.info("%d clusters at %d heights", len(rows), len(found.thresholds_z))
+        summary = self._summary(found, family)
+        self._write_json(runtime, "summary", summary)
+        self._write_tables(runtime, rows, summary, atlases)
+        LOGGER.info("%d clusters at %d heights", len(rows["clusters"]), len(found.thresholds_z))
         return runtime
 
-    def _regions(self, z, grid, how, atlases):
+    def _read_family(self, grid):
+        """Return the tests that all bounds hold for, as keywords of `ari_regions`."""
+        inputs = self.inputs
+        family = {
+            "mask": read_mask(inputs.mask_file, grid)[0],
+            "alpha": inputs.alpha,
+            "tail": side_tested(inputs.tail, inputs.stat_type),
+        }
+        template_file = value_or(inputs.template_file)
+        return family | ({"template": read_template(template_file)} if template_file else {})
+
+    def _bound_clusters(self, z, family):
+        return ari_clusters(
+            z,
+            self.inputs.thresholds_z,
+            connectivity=self.inputs.connectivity,
+            min_extent=self.inputs.cluster_extent,
+            **family,
+        )
+
+    def _write_cluster_maps(self, runtime, found, grid):
+        self._write_maps(runtime, grid, {"tdp": (found.tdp_map, np.float32)})
+        self._results["label_files"] = [
+            write_volume(Path(runtime.cwd, f"labels_{i}.nii"), labels, grid, np.int32)
+            for i, labels in enumerate(found.labels, start=1)
+        ]
+
+    def _region_rows(self, z, grid, family, atlases):
         """Return the rows of all regions that were asked for."""
-        rows, inputs = [], self.inputs
-        for path in inputs.region_files if isdefined(inputs.region_files) else []:
+        rows = []
+        for path in value_or(self.inputs.region_files, []):
             labels, own = read_volume(path)
             if not own.matches(grid):
                 raise ValueError(
                     f"{path} has the grid {own}, the map {grid}; resample the regions"
                 )
-            rows += discovery_rows(ari_regions(z, labels, **how), Path(path).name, grid.affine)
+            rows += discovery_rows(ari_regions(z, labels, **family), Path(path).name, grid.affine)
         for atlas in atlases:
-            regions = atlas_regions(atlas, how["mask"], grid.affine)
-            rows += discovery_rows(ari_regions(z, regions, **how), atlas.name, grid.affine)
+            regions = atlas_regions(atlas, family["mask"], grid.affine)
+            rows += discovery_rows(ari_regions(z, regions, **family), atlas.name, grid.affine)
         return rows
+
+    def _summary(self, found, family):
+        return {
+            "ThresholdsZ": list(found.thresholds_z),
+            "Alpha": self.inputs.alpha,
+            "Tail": family["tail"],
+            "Connectivity": self.inputs.connectivity,
+            "ClusterExtentVoxels": self.inputs.cluster_extent,
+            "SearchVolumeVoxels": int(family["mask"].sum()),
+            **_bounds(found.hommel, family.get("template")),
+            "ClustersAtThresholds": [len(clusters) for clusters in found.clusters],
+        }
+
+    def _write_tables(self, runtime, rows, summary, atlases):
+        """Write the tables of clusters and regions, each with a JSON of its columns."""
+        settings = summary | {"Atlases": [atlas.describe() for atlas in atlases]}
+        for name, own in rows.items():
+            path = Path(runtime.cwd, f"{name}.tsv")
+            written = write_discoveries(path, own, settings, atlases)
+            self._results[f"{name}_file"], self._results[f"{name}_json"] = written

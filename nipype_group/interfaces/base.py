@@ -23,7 +23,8 @@ from threadpoolctl import threadpool_limits
 
 from nipype_group._version import __version__
 from nipype_group.design.first_level import files_beside
-from nipype_group.images import content_sha256
+from nipype_group.images import content_sha256, write_volume
+from nipype_group.json_files import write_json
 
 LOGGER = logging.getLogger("nipype.interface")
 # Long work reports in the log each time this much more is done.
@@ -87,6 +88,11 @@ def _check_finite(name, value):
             _check_finite(name, item)
     elif isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"{name} is a finite number, got {value}")
+
+
+def value_or(value, default=None):
+    """Return the value of an input, or the default where nothing is given."""
+    return value if isdefined(value) else default
 
 
 class GroupInputSpec(BaseInterfaceInputSpec):
@@ -181,6 +187,26 @@ class GroupInterface(SimpleInterface):
 
         return report
 
+    def _write_maps(self, runtime, grid, maps, extension=".nii"):
+        """Write every map as NAME.nii, and give its path as the output NAME_file.
+
+        Parameters
+        ----------
+        runtime : Bunch
+            Its `cwd` is the folder.
+        grid : Grid
+        maps : dict of str to (array, dtype)
+            Values and the type that they are stored as, by name.
+        extension : str
+        """
+        for name, (values, dtype) in maps.items():
+            path = Path(runtime.cwd, f"{name}{extension}")
+            self._results[f"{name}_file"] = write_volume(path, values, grid, dtype)
+
+    def _write_json(self, runtime, name, content):
+        """Write the content as NAME.json, and give its path as the output NAME_file."""
+        self._results[f"{name}_file"] = write_json(Path(runtime.cwd, f"{name}.json"), content)
+
     @staticmethod
     def _one_blas_thread():
         """Hold matrix products to one thread: their last bits depend on the number."""
@@ -195,4 +221,5 @@ __all__ = [
     "GroupInterface",
     "file_identity",
     "isdefined",
+    "value_or",
 ]

@@ -130,23 +130,34 @@ class GroupDerivatives(GroupInterface):
     def _run_interface(self, runtime):
         given = {n: v for n, v in self.inputs.get().items() if isdefined(v)}
         facts = RunFacts.read(given)
-        of_all = {"Command": given.get("command"), "InputsSHA256": given.get("inputs_sha256")}
-        with DerivativeFolder(given["output_dir"], facts.entities, of_all) as folder:
-            add_run(folder, facts, given)
-            add_contrasts(folder, facts, given)
-            add_thresholded(folder, facts, given)
-            add_discoveries(folder, facts, given)
-            add_permutations(folder, facts, given)
-            add_report(folder, given)
+        in_all = {"Command": given.get("command"), "InputsSHA256": given.get("inputs_sha256")}
+        with DerivativeFolder(given["output_dir"], facts.entities, in_all) as folder:
+            _add_results(folder, facts, given)
             if given["nidm"]:
                 folder.add_made(write_nidm_pack)
             if not given["no_report"]:
                 folder.add_made(partial(write_report, viewer=given["viewer"]))
-            if "inputs_file" in given:
-                watch = InputWatch.read(given["inputs_file"])
-                watch.check()
-                if "observations" in given:
-                    watch.check_read(given["observations"])
+            _check_inputs(given)
             self._results["out_files"] = folder.publish(facts.source)
             self._results["group_dir"] = str(folder.top / "group")
         return runtime
+
+
+def _add_results(folder, facts, given):
+    """Add the files of every stage to the folder of derivatives."""
+    add_run(folder, facts, given)
+    add_contrasts(folder, facts, given)
+    add_thresholded(folder, facts, given)
+    add_discoveries(folder, facts, given)
+    add_permutations(folder, facts, given)
+    add_report(folder, given)
+
+
+def _check_inputs(given):
+    """Refuse to publish results of inputs that have changed since they were recorded."""
+    if "inputs_file" not in given:
+        return
+    watch = InputWatch.read(given["inputs_file"])
+    watch.check()
+    if "observations" in given:
+        watch.check_read(given["observations"])

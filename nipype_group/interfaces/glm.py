@@ -6,10 +6,8 @@ import numpy as np
 from nipype.interfaces.base import TraitedSpec, traits
 
 from nipype_group.design.matrix import read_design
-from nipype_group.images import write_volume
 from nipype_group.images.stacks import MaskedStack, describe_patterns, write_volumes
 from nipype_group.interfaces.base import LOGGER, File, GroupInputSpec, GroupInterface
-from nipype_group.json_files import write_json
 from nipype_group.registry import loaded
 from nipype_group.stats.estimators import ESTIMATORS
 from nipype_group.stats.random_field.clusters import search_volume
@@ -63,45 +61,49 @@ class GroupGLM(GroupInterface):
 
     def _run_interface(self, runtime):
         stack = MaskedStack(self.inputs.stack_file, self.inputs.mask_file)
-        design = read_design(self.inputs.design_file, self.inputs.design_json)
-        if len(design.matrix) != stack.n_maps:
-            raise ValueError(
-                f"{self.inputs.design_file} has {len(design.matrix)} rows for {stack.n_maps} maps"
-            )
-        model, cwd = design.model, Path(runtime.cwd)
+        design = self._read_design(stack.n_maps)
+        model = design.model
         with self._one_blas_thread():
             fit = loaded(ESTIMATORS[self.inputs.estimator].fit)
-            *maps, patterns = fit(model, stack.read, stack.n_voxels)
-        betas, *others = maps
+            betas, residual_variance, r2, patterns = fit(model, stack.read, stack.n_voxels)
+        self._write_fit(runtime, stack, betas, residual_variance, r2, patterns)
+        _log(patterns)
+        self._write_json(runtime, "model", self._about_model(design, model, stack, patterns))
+        self._results["dof"] = model.dof
+        smoothness, rpv = _smoothness(stack, model, betas, patterns, self.inputs.edges)
+        self._write_json(runtime, "smoothness", smoothness)
+        self._write_maps(runtime, stack.grid, {"rpv": (rpv, np.float32)})
+        return runtime
+
+    def _read_design(self, n_maps):
+        design = read_design(self.inputs.design_file, self.inputs.design_json)
+        if len(design.matrix) != n_maps:
+            raise ValueError(
+                f"{self.inputs.design_file} has {len(design.matrix)} rows for {n_maps} maps"
+            )
+        return design
+
+    def _write_fit(self, runtime, stack, betas, residual_variance, r2, patterns):
         # A column a participant makes more volumes than memory holds.
         self._results["betas_file"] = write_volumes(
-            cwd / "betas.nii", map(stack.unmask, betas), len(betas), stack.grid
+            Path(runtime.cwd, "betas.nii"), map(stack.unmask, betas), len(betas), stack.grid
         )
-        for name, values in zip(("residual_variance", "r2"), others, strict=True):
-            self._results[f"{name}_file"] = write_volume(
-                cwd / f"{name}.nii", stack.unmask(values), stack.grid, np.float64
-            )
-        for name, values in (("dof", patterns.voxel_dof), ("pattern", patterns.number)):
-            self._results[f"{name}_file"] = write_volume(
-                cwd / f"{name}.nii", stack.unmask(values), stack.grid, np.int32
-            )
-        _log(patterns)
-        about = {
+        maps = {
+            "residual_variance": (stack.unmask(residual_variance), np.float64),
+            "r2": (stack.unmask(r2), np.float64),
+            "dof": (stack.unmask(patterns.voxel_dof), np.int32),
+            "pattern": (stack.unmask(patterns.number), np.int32),
+        }
+        self._write_maps(runtime, stack.grid, maps)
+
+    def _about_model(self, design, model, stack, patterns):
+        return {
             "Estimator": self.inputs.estimator,
             **design.describe(),
             "Covariance": model.covariance.tolist(),
             "NumberOfVoxels": stack.n_voxels,
             **describe_patterns(model, patterns),
         }
-        model_file = cwd / "model.json"
-        write_json(model_file, about)
-        self._results.update(model_file=str(model_file), dof=model.dof)
-        smoothness, rpv = _smoothness(stack, model, betas, patterns, self.inputs.edges)
-        path = cwd / "smoothness.json"
-        write_json(path, smoothness)
-        self._results["smoothness_file"] = str(path)
-        self._results["rpv_file"] = write_volume(cwd / "rpv.nii", rpv, stack.grid)
-        return runtime
 
 
 def _log(patterns):

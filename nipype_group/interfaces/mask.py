@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from nipype.interfaces.base import InputMultiObject, Str, TraitedSpec, traits
 
-from nipype_group.images import read_mask, write_volume
+from nipype_group.images import read_mask
 from nipype_group.images.stacks import group_mask, mask_notes, write_map_coverage, write_stack
 from nipype_group.interfaces.base import (
     LOGGER,
@@ -13,6 +13,7 @@ from nipype_group.interfaces.base import (
     GroupInputSpec,
     GroupInterface,
     isdefined,
+    value_or,
 )
 
 
@@ -63,41 +64,48 @@ class GroupMask(GroupInterface):
     output_spec = _GroupMaskOutputSpec
 
     def _run_interface(self, runtime):
-        explicit = self.inputs.mask_file if isdefined(self.inputs.mask_file) else None
-        paths = self.inputs.map_files
-        threshold = self.inputs.mask_threshold if isdefined(self.inputs.mask_threshold) else None
-        mask, coverage = group_mask(
-            paths, explicit, self.inputs.min_coverage, threshold, self.inputs.zero_is_value
-        )
-        grid, n_lost = coverage.grid, coverage.allowed.sum() - mask.sum()
-        LOGGER.info(
-            "%d voxels in the mask, %d of which some map lacks; too few maps have %d others",
-            mask.sum(),
-            (coverage.counts[mask] < len(paths)).sum(),
-            n_lost,
-        )
-        cwd = Path(runtime.cwd)
+        inputs = self.inputs
+        mask, coverage = self._find_mask()
+        _log(mask, coverage, len(inputs.map_files))
         self._results["map_coverage_file"] = write_map_coverage(
-            cwd / "map_coverage.tsv", paths, coverage, mask
+            Path(runtime.cwd, "map_coverage.tsv"), inputs.map_files, coverage, mask
         )
-        self._results["mask_file"] = write_volume(cwd / "mask.nii.gz", mask, grid, np.uint8)
-        self._results["coverage_file"] = write_volume(
-            cwd / "coverage.nii.gz", coverage.counts, grid, np.int32
-        )
-        searched = mask
-        if isdefined(self.inputs.search_volume):
-            searched = mask & read_mask(self.inputs.search_volume, grid, threshold)[0]
-            if not searched.any():
-                raise ValueError(f"{self.inputs.search_volume} holds no voxel of the mask")
-        self._results["search_mask_file"] = write_volume(
-            cwd / "search_mask.nii.gz", searched, grid, np.uint8
-        )
-        self._results["n_voxels"] = int(mask.sum())
-        notes = mask_notes(mask, coverage, paths, self.inputs.zero_is_value)
+        maps = {"mask": (mask, np.uint8), "coverage": (coverage.counts, np.int32)}
+        maps["search_mask"] = self._searched(mask, coverage.grid), np.uint8
+        self._write_maps(runtime, coverage.grid, maps, extension=".nii.gz")
+        notes = mask_notes(mask, coverage, inputs.map_files, inputs.zero_is_value)
         for note in notes:
             LOGGER.warning("%s", note)
-        self._results["mask_notes"] = notes
+        self._results.update(n_voxels=int(mask.sum()), mask_notes=notes)
         return runtime
+
+    def _find_mask(self):
+        return group_mask(
+            self.inputs.map_files,
+            value_or(self.inputs.mask_file),
+            self.inputs.min_coverage,
+            value_or(self.inputs.mask_threshold),
+            self.inputs.zero_is_value,
+        )
+
+    def _searched(self, mask, grid):
+        """Return the voxels of the mask that inference searches."""
+        path = self.inputs.search_volume
+        if not isdefined(path):
+            return mask
+        searched = mask & read_mask(path, grid, value_or(self.inputs.mask_threshold))[0]
+        if not searched.any():
+            raise ValueError(f"{path} holds no voxel of the mask")
+        return searched
+
+
+def _log(mask, coverage, n_maps):
+    LOGGER.info(
+        "%d voxels in the mask, %d of which some map lacks; too few maps have %d others",
+        mask.sum(),
+        (coverage.counts[mask] < n_maps).sum(),
+        coverage.allowed.sum() - mask.sum(),
+    )
 
 
 class _StackMapsInputSpec(GroupInputSpec):

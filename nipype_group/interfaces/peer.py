@@ -7,7 +7,7 @@ from nipype.interfaces.base import InputMultiObject, Str, TraitedSpec, traits
 
 from nipype_group.choices import MAP_TYPES, P_SIDES
 from nipype_group.controls import CONTROLS, TAILS, side_tested
-from nipype_group.images import read_mask, read_volume, write_volume
+from nipype_group.images import read_mask, read_volume
 from nipype_group.interfaces.base import (
     LOGGER,
     File,
@@ -15,8 +15,8 @@ from nipype_group.interfaces.base import (
     GroupInterface,
     file_identity,
     isdefined,
+    value_or,
 )
-from nipype_group.json_files import write_json
 from nipype_group.peers.files import SINGLE_INPUTS, look_up, notes_of, write_peer
 from nipype_group.peers.found import CORRECTED_COLUMNS
 from nipype_group.stats.thresholding import threshold_adjusted
@@ -99,7 +99,7 @@ def look_up_inputs(inputs):
     return look_up(
         inputs.path,
         single=inputs.single,
-        package=inputs.package if isdefined(inputs.package) else None,
+        package=value_or(inputs.package),
         dof=inputs.dof if isdefined(inputs.dof) and len(inputs.dof) else None,
         **given,
     )
@@ -193,35 +193,41 @@ class ThresholdCorrected(GroupInterface):
     output_spec = _ThresholdCorrectedOutputSpec
 
     def _run_interface(self, runtime):
-        inputs, cwd = self.inputs, Path(runtime.cwd)
+        inputs = self.inputs
         stat, grid = read_volume(inputs.stat_file)
         mask, _ = read_mask(inputs.mask_file, grid)
-        logp, own = read_volume(inputs.logp_file)
+        logp = self._read_logp(grid)
+        labels, cluster_p = self._threshold(stat, logp, mask)
+        maps = {
+            "thresholded": (np.where(labels > 0, stat, 0), np.float32),
+            "label": (labels, np.int32),
+        }
+        self._write_maps(runtime, grid, maps)
+        summary = _summary(inputs, stat[mask], logp[mask], labels[mask], cluster_p)
+        self._write_json(runtime, "summary", summary)
+        return runtime
+
+    def _read_logp(self, grid):
+        logp, own = read_volume(self.inputs.logp_file)
         if not own.matches(grid):
-            raise ValueError(f"{inputs.logp_file} has the grid {own}, the statistic {grid}")
-        tail = side_tested(inputs.tail, inputs.stat_type)
-        labels, p = threshold_adjusted(
+            raise ValueError(f"{self.inputs.logp_file} has the grid {own}, the statistic {grid}")
+        return logp
+
+    def _threshold(self, stat, logp, mask):
+        """Return the labels of the surviving clusters, and the p of each."""
+        inputs = self.inputs
+        return threshold_adjusted(
             stat,
             logp,
             mask,
             alpha=inputs.alpha,
-            tail=tail,
+            tail=side_tested(inputs.tail, inputs.stat_type),
             connectivity=inputs.connectivity,
             min_extent=inputs.cluster_extent,
         )
-        for name, values, dtype in (
-            ("thresholded", np.where(labels > 0, stat, 0), np.float32),
-            ("label", labels, np.int32),
-        ):
-            self._results[f"{name}_file"] = write_volume(cwd / f"{name}.nii", values, grid, dtype)
-        summary = _summary(inputs, tail, stat[mask], logp[mask], labels[mask], p)
-        path = cwd / "summary.json"
-        write_json(path, summary)
-        self._results["summary_file"] = str(path)
-        return runtime
 
 
-def _summary(inputs, tail, stat, logp, labels, cluster_p):
+def _summary(inputs, stat, logp, labels, cluster_p):
     """Return settings, survivors and p as the sidecar tells them."""
     column = CONTROLS[inputs.control].column
     rows = [
@@ -229,12 +235,12 @@ def _summary(inputs, tail, stat, logp, labels, cluster_p):
         for cluster, p in enumerate(cluster_p, start=1)
     ]
     return {
-        "Contrast": inputs.contrast_name if isdefined(inputs.contrast_name) else None,
+        "Contrast": value_or(inputs.contrast_name),
         "StatisticType": inputs.stat_type,
         "HeightControl": inputs.control,
-        "CorrectedBy": inputs.package if isdefined(inputs.package) else None,
+        "CorrectedBy": value_or(inputs.package),
         "Alpha": inputs.alpha,
-        "Tail": tail,
+        "Tail": side_tested(inputs.tail, inputs.stat_type),
         "ThresholdUnit": inputs.stat_type,
         "ClusterExtentVoxels": inputs.cluster_extent,
         "Connectivity": inputs.connectivity,

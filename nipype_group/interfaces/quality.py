@@ -106,43 +106,40 @@ class MapQuality(GroupInterface):
         with self._one_blas_thread():
             quality, counts = map_quality(design.model, stack.read, stack.maps(), stack.n_voxels)
         table = _table(design, observations, self._map_coverage(stack), quality)
-        written = write_described_table(
-            cwd / "quality.tsv", table, _columns(table), _settings(quality)
-        )
+        path, columns = cwd / "quality.tsv", _columns(table)
+        written = write_described_table(path, table, columns, _settings(quality))
         self._results["quality_file"], self._results["quality_json"] = written
-        flagged = quality.low_correlation | quality.high_leverage
-        LOGGER.info("%d of %d maps are flagged", flagged.sum(), len(flagged))
-        if inputs.no_figures:
-            return runtime
-        figures = self._draw(cwd, stack, quality, counts, _labels(design))
-        for figure, name in zip(figures, ("strip", "coverage", "outlier"), strict=True):
-            self._results[f"{name}_figure"] = figure.file
-        self._results["index_file"] = write_index(cwd / "quality_figures.json", figures)
+        LOGGER.info("%d of %d maps are flagged", quality.flagged.sum(), len(quality.flagged))
+        if not inputs.no_figures:
+            self._draw(cwd, stack, quality, counts, _labels(design))
         return runtime
 
     def _draw(self, cwd, stack, quality, counts, labels):
-        rows = quality.most_deviating(MOST_SLICES)
-        flagged = quality.low_correlation | quality.high_leverage
-        place = stack.mask, stack.grid.affine
-        strip = draw_strip(
-            cwd / "strip.png",
-            stack.maps(rows),
-            [labels[i] for i in rows],
-            *place,
-            flagged=flagged[rows],
-            of=len(labels) if len(rows) < len(labels) else None,
-        )
-        volume = stack.unmask(counts)
-        if isdefined(self.inputs.coverage_file):
-            volume, grid = read_volume(self.inputs.coverage_file)
-            if not grid.matches(stack.grid):
-                raise ValueError(
-                    f"{self.inputs.coverage_file} has the grid {grid}, the maps {stack.grid}"
-                )
-        coverage = draw_coverage(
-            cwd / "coverage.png", volume.astype(int), *place, n_maps=len(labels)
-        )
-        return strip, coverage, draw_outliers(cwd / "outliers.png", quality, labels)
+        figures = {
+            "strip_figure": _draw_strip(cwd / "strip.png", stack, quality, labels),
+            "coverage_figure": draw_coverage(
+                cwd / "coverage.png",
+                self._counts(stack, counts),
+                stack.mask,
+                stack.grid.affine,
+                n_maps=len(labels),
+            ),
+            "outlier_figure": draw_outliers(cwd / "outliers.png", quality, labels),
+        }
+        for output, figure in figures.items():
+            self._results[output] = figure.file
+        index = write_index(cwd / "quality_figures.json", list(figures.values()))
+        self._results["index_file"] = index
+
+    def _counts(self, stack, counts):
+        """Return the number of maps with a value as a volume, of all voxels where it is known."""
+        path = self.inputs.coverage_file
+        if not isdefined(path):
+            return stack.unmask(counts).astype(int)
+        volume, grid = read_volume(path)
+        if not grid.matches(stack.grid):
+            raise ValueError(f"{path} has the grid {grid}, the maps {stack.grid}")
+        return volume.astype(int)
 
     def _map_coverage(self, stack):
         """Return what each map has, from the mask step or from the stack."""
@@ -153,6 +150,20 @@ class MapQuality(GroupInterface):
         if len(table) != stack.n_maps:
             raise ValueError(f"{path} has {len(table)} rows for {stack.n_maps} maps")
         return {c: table[c].astype(int).tolist() for c in table if c.startswith("n_")}
+
+
+def _draw_strip(path, stack, quality, labels):
+    """Draw one slice of the maps that deviate most."""
+    rows = quality.most_deviating(MOST_SLICES)
+    return draw_strip(
+        path,
+        stack.maps(rows),
+        [labels[i] for i in rows],
+        stack.mask,
+        stack.grid.affine,
+        flagged=quality.flagged[rows],
+        of=len(labels) if len(rows) < len(labels) else None,
+    )
 
 
 def matching_rows(path, design, n_maps):
@@ -224,5 +235,5 @@ def _settings(quality):
         "LargeResidualsExpected": quality.expected_large,
         "Rank": quality.rank,
         "DegreesOfFreedom": quality.dof,
-        "FlaggedMaps": int((quality.low_correlation | quality.high_leverage).sum()),
+        "FlaggedMaps": int(quality.flagged.sum()),
     }

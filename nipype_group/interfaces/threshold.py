@@ -1,15 +1,12 @@
 """Threshold: what survives height control and cluster extent."""
 
-from pathlib import Path
-
 import numpy as np
 from nipype.interfaces.base import Str, TraitedSpec, traits
 
 from nipype_group.controls import CONTROLS, TAILS, height_controls, side_tested
-from nipype_group.images import read_mask, read_volume, write_volume
-from nipype_group.interfaces.base import LOGGER, File, GroupInputSpec, GroupInterface, isdefined
+from nipype_group.images import read_mask, read_volume
+from nipype_group.interfaces.base import LOGGER, File, GroupInputSpec, GroupInterface, value_or
 from nipype_group.interfaces.random_field import read_random_field
-from nipype_group.json_files import write_json
 from nipype_group.stats.distributions import minus_log10
 from nipype_group.stats.thresholding import threshold_map
 
@@ -70,53 +67,55 @@ class ThresholdMap(GroupInterface):
     output_spec = _ThresholdMapOutputSpec
 
     def _run_interface(self, runtime):
-        inputs, cwd = self.inputs, Path(runtime.cwd)
-        z, grid = read_volume(inputs.z_file)
-        mask, _ = read_mask(inputs.mask_file, grid)
-        tail = side_tested(inputs.tail, inputs.stat_type)
+        z, grid = read_volume(self.inputs.z_file)
+        mask, _ = read_mask(self.inputs.mask_file, grid)
         random_field = None
-        if CONTROLS[inputs.height_control].adjust is None:
-            random_field = read_random_field(inputs, z, mask, grid)
-        result = threshold_map(
+        if CONTROLS[self.inputs.height_control].adjust is None:
+            random_field = read_random_field(self.inputs, z, mask, grid)
+        result = self._threshold(z, mask, random_field)
+        self._write_maps(runtime, grid, _maps(result, z, mask))
+        summary = _summary(self.inputs, z[mask], result, random_field)
+        self._write_json(runtime, "summary", summary)
+        self._results["peak_logp_file"] = self._results["logp_file"]
+        self._results["threshold_z"] = float(result.threshold_z)
+        self._results["n_survivors"] = summary["SurvivingVoxels"]
+        return runtime
+
+    def _threshold(self, z, mask, random_field):
+        inputs = self.inputs
+        return threshold_map(
             z,
             mask,
             inputs.height_control,
             alpha=inputs.alpha,
-            threshold_z=inputs.threshold_z if isdefined(inputs.threshold_z) else None,
-            tail=tail,
+            threshold_z=value_or(inputs.threshold_z),
+            tail=side_tested(inputs.tail, inputs.stat_type),
             extent=inputs.cluster_extent,
             connectivity=inputs.connectivity,
             random_field=random_field,
         )
-        logp = np.zeros(mask.shape)
-        logp[mask] = minus_log10(result.log_p)
-        for name, values, dtype in (
-            ("thresholded", np.where(result.labels > 0, z, 0), np.float32),
-            ("label", result.labels, np.int32),
-            ("logp", logp, np.float32),
-        ):
-            self._results[f"{name}_file"] = write_volume(cwd / f"{name}.nii", values, grid, dtype)
-        summary = _summary(inputs, tail, z[mask], result, random_field)
-        path = cwd / "summary.json"
-        write_json(path, summary)
-        self._results.update(
-            peak_logp_file=self._results["logp_file"],
-            threshold_z=float(result.threshold_z),
-            n_survivors=summary["SurvivingVoxels"],
-            summary_file=str(path),
-        )
-        return runtime
 
 
-def _summary(inputs, tail, z, result, random_field):
+def _maps(result, z, mask):
+    """Return the maps of what survives, each with the type it is stored as."""
+    logp = np.zeros(mask.shape)
+    logp[mask] = minus_log10(result.log_p)
+    return {
+        "thresholded": (np.where(result.labels > 0, z, 0), np.float32),
+        "label": (result.labels, np.int32),
+        "logp": (logp, np.float32),
+    }
+
+
+def _summary(inputs, z, result, random_field):
     """Return settings, threshold and survivors as the sidecar tells them, and log them."""
     summary = {
-        "Contrast": inputs.contrast_name if isdefined(inputs.contrast_name) else None,
+        "Contrast": value_or(inputs.contrast_name),
         "StatisticType": inputs.stat_type,
         "HeightControl": inputs.height_control,
         "Alpha": None if inputs.height_control == "none" else inputs.alpha,
         "ThresholdZ": result.threshold_z if np.isfinite(result.threshold_z) else None,
-        "Tail": tail,
+        "Tail": side_tested(inputs.tail, inputs.stat_type),
         "ClusterExtentVoxels": inputs.cluster_extent,
         "Connectivity": inputs.connectivity,
         "SearchVolumeVoxels": len(z),

@@ -91,6 +91,11 @@ class MapQuality:
         return self.leverage > self.leverage_limit + _ROUNDING
 
     @property
+    def flagged(self):
+        """Maps of low correlation or high leverage, bool array."""
+        return self.low_correlation | self.high_leverage
+
+    @property
     def expected_large(self):
         """Share of large residuals that normal errors give; NaN with one degree of freedom."""
         if self.dof < 2:
