@@ -56,7 +56,7 @@ class Control:
     column : str, optional
         Column of tables that lists its p of every cluster beside those of others.
     adjust : str or callable, optional
-        Of heights: the function of log p that gives the log of adjusted p, or where it stands,
+        For heights the function of log p that gives the log of adjusted p, or its place,
         ``module:function``. Without it random field theory gives them.
     level : str or callable, optional
         The same of the function that gives the uncorrected p of the threshold by alpha and the

@@ -21,7 +21,7 @@ from nipype_group.stats.linear.least_squares import independent_rows, rows_apart
 from nipype_group.stats.matrix_products import multiply
 from nipype_group.whole_files import UnusableFileError
 
-# Of the Unicode names of letters that have a sound of their own.
+# The Unicode names of letters that have a sound of their own.
 _LETTER = re.compile(r"(?:(LATIN|GREEK|CYRILLIC) (SMALL|CAPITAL) LETTER (\w+)(?= WITH|$))?")
 # Powers of two by which weights may differ from 1: an effect's unit stays one of float32.
 _FARTHEST = 64

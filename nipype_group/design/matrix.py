@@ -43,7 +43,7 @@ class Design:
     matrix : array, shape (n, p)
         Regressors.
     columns : tuple of str
-        Their names.
+        Names of the columns.
     factors : dict
         Factor to levels and reference level, where a formula made it.
     sources : dict

@@ -14,9 +14,9 @@ import numpy as np
 from nipype_group.stats.linear.least_squares import independent_rows
 from nipype_group.stats.matrix_products import multiply, residuals_of
 
-# Of the largest weight of a map: sums of weights are off by rounding.
+# Share of the largest weight of a map: sums of weights are off by rounding.
 _NEGLIGIBLE = 1e-8
-# Of a standard deviation: a covariate that is centered, but for maps that were left out later.
+# Share of a standard deviation: a covariate is centered, but for maps that were left out later.
 _CENTERED = 0.1
 _SHOWN_COLUMNS = 8
 # Colons part the columns of an interaction where they stand in no brackets.
@@ -77,7 +77,7 @@ def dependence(weights, design, contrast):
     weights : array, shape (r, p)
     design : Design
     contrast : str
-        Its name.
+        Name of the contrast.
 
     Returns
     -------
@@ -122,9 +122,9 @@ def meaning(weights, design, contrast, named=()):
     ----------
     weights : array, shape (r, p)
     design : Design
-        Of a formula; of another one nothing is said.
+        Design of a formula; nothing is said of another one.
     contrast : str
-        Its name.
+        Name of the contrast.
     named : collection of str
         Factors whose reference level its expression names.
 
@@ -168,7 +168,7 @@ def meaning(weights, design, contrast, named=()):
 def _is_difference(product, weights):
     """Tell whether a contrast is about differences from the reference of a factor."""
     own = weights[:, product.columns]
-    # Of all levels at once it does not matter which of them is the reference.
+    # A test of all levels at once is the same whichever of them is the reference.
     if len(product.columns) > 1 and len(independent_rows(own)) == len(product.columns):
         return False
     sums = np.abs(own.sum(axis=1)) > _NEGLIGIBLE * np.abs(own).max(initial=0)

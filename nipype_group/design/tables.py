@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 import pandas as pd
 
-from nipype_group.tsv import typed
+from nipype_group.tsv import with_numbers
 
 # Numbers that stand for a missing value where a program had no n/a.
 _SENTINELS = {9, 99, 999, 9999, 99999, 777, 888, 7777, 8888}
@@ -65,7 +65,7 @@ def variables_of(observations, condition_columns=()):
     >>> variables_of(t, ["run"])["run"].cat.categories.tolist()
     ['2', '1']
     """
-    table = typed(observations, condition_columns)
+    table = with_numbers(observations, condition_columns)
     for column in condition_columns:
         if column in table:
             table[column] = pd.Categorical(table[column], categories=_in_order(table, column))
@@ -193,7 +193,7 @@ def check_magnitudes(names, values):
     Parameters
     ----------
     names : sequence of str
-        Of the columns.
+        Names of the columns.
     values : array, shape (n, k)
         Numbers of a row a map.
 

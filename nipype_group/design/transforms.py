@@ -66,7 +66,7 @@ def read_factor(expression):
     -------
     names : list of str
     levels : list of str or None
-        Those of ``C(column, levels=[...])``, as text.
+        The levels that ``C(column, levels=[...])`` lists, as text.
 
     Raises
     ------

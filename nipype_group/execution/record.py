@@ -62,7 +62,7 @@ class RunRecord:
     path : path
         The file, replaced as a whole at each writing.
     workflow, plugin : str
-        Their names.
+        Names of both.
     arguments : dict
         Arguments of the plugin.
     earlier : dict, optional

@@ -58,9 +58,9 @@ class _AllResolutionsInferenceOutputSpec(TraitedSpec):
     tdp_file = File(desc="true discovery proportion of the highest cluster that holds the voxel")
     label_files = traits.List(File(), desc="cluster ids at every height, ascending")
     clusters_file = File(desc="TSV, a row a height and cluster: size, discoveries, proportion")
-    clusters_json = File(desc="its columns and settings")
+    clusters_json = File(desc="columns and settings of clusters_file")
     regions_file = File(desc="TSV, a row a region; header only without region_files and atlases")
-    regions_json = File(desc="its columns and settings")
+    regions_json = File(desc="columns and settings of regions_file")
     summary_file = File(desc="JSON: settings, and Hommel's h or the template")
 
 

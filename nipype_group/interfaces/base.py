@@ -29,7 +29,7 @@ from nipype_group.json_files import write_json
 LOGGER = logging.getLogger("nipype.interface")
 # Long work reports in the log each time this much more is done.
 _REPORT_STEP = 0.05
-# Of the hash of the inputs, in the name of a folder.
+# Letters of the hash of the inputs, in the name of a folder.
 _HASH_LETTERS = 12
 
 
@@ -150,7 +150,7 @@ class GroupInterface(SimpleInterface):
             result = super().run(cwd=cwd, ignore_exception=ignore_exception, **inputs)
         finally:
             if self._own_folder is not None:
-                # That of one that writes elsewhere, or fails before it writes.
+                # One that writes elsewhere, or fails before it writes, leaves it empty.
                 with suppress(OSError):
                     self._own_folder.rmdir()
                 self._own_folder = None
@@ -193,7 +193,7 @@ class GroupInterface(SimpleInterface):
         Parameters
         ----------
         runtime : Bunch
-            Its `cwd` is the folder.
+            The run, whose `cwd` is the folder.
         grid : Grid
         maps : dict of str to (array, dtype)
             Values and the type that they are stored as, by name.

@@ -21,17 +21,21 @@ from nipype_group.stats.random_field.clusters import forming_height, infer_clust
 
 class _ClusterInferenceInputSpec(GroupInputSpec):
     stat_file = File(exists=True, mandatory=True, desc="t, F or z map")
-    z_file = File(exists=True, mandatory=True, desc="its z map, which the thresholded map shows")
+    z_file = File(exists=True, mandatory=True, desc="z map of the statistic, which is shown")
     mask_file = File(exists=True, mandatory=True, desc="search volume")
     smoothness_file = File(exists=True, mandatory=True, desc="JSON from GroupGLM")
     rpv_file = File(exists=True, desc="resels per voxel from GroupGLM: extents in local resels")
     dof = traits.List(
-        traits.Float, desc="of stat_file; default: what its NIfTI intent states", maxlen=2
+        traits.Float, desc="dof of stat_file; default: those of its NIfTI intent", maxlen=2
     )
     dof_file = File(exists=True, desc="dof of every voxel from GroupGLM, where maps lack voxels")
     contrast_name = Str(desc="name of the contrast, kept in the summary")
     stat_type = traits.Enum(
-        "t", "F", "z", usedefault=True, desc="of stat_file; F is tested on its upper side"
+        "t",
+        "F",
+        "z",
+        usedefault=True,
+        desc="kind of statistic; F is tested on its upper side",
     )
     cluster_forming_z = traits.Float(desc="cluster-forming threshold in z; this or the p")
     cluster_forming_p = traits.Float(
@@ -88,7 +92,7 @@ class ClusterInference(GroupInterface):
         return runtime
 
     def _infer(self, random_field, mask, grid):
-        """Return the `ClusterInference` of the statistic, and its forming height in z."""
+        """Return the `InferredClusters` of the statistic, and its forming height in z."""
         inputs = self.inputs
         tail = side_tested(inputs.tail, inputs.stat_type)
         height, threshold_z = forming_height(

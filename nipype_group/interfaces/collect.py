@@ -37,7 +37,7 @@ _SOURCES = {
     "map_files": ("participant_ids", "variance_files"),
     "stack_file": ("variance_stack_file",),
 }
-# Of these the user gives every map.
+# Sources of which the user gives every map.
 _LISTED = ("maps_table", "map_files", "stack_file")
 
 
@@ -130,7 +130,7 @@ class _CollectMapsInputSpec(GroupInputSpec):
     variance_select = InputMultiObject(
         Str, desc="with bids_dir: KEY=VALUE that tell the effects' variances, as stat=variance"
     )
-    variance_pattern = Str(desc="with pattern: the same for the effects' variances")
+    variance_pattern = Str(desc="with pattern: glob of the effects' variances")
     left_out_folders = InputMultiObject(
         Str, desc="with pattern: folders that are not gone into, as those that the run fills"
     )
@@ -188,7 +188,7 @@ def _participants_file(inputs):
 class _CollectMapsOutputSpec(TraitedSpec):
     observations = File(desc="TSV, a row a map, in the order of map_files")
     map_files = traits.List(File(), desc="effect maps that are in")
-    variance_files = traits.List(File(), desc="their variance maps, where they are given")
+    variance_files = traits.List(File(), desc="variance maps of map_files, where they are given")
     excluded = File(desc="TSV of what was left out, with a reason a row")
     condition_columns = traits.List(Str, desc="columns that tell a participant's maps apart")
 

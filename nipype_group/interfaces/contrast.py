@@ -21,9 +21,9 @@ class _EstimateContrastsInputSpec(GroupInputSpec):
     revision = 4
     model_file = File(exists=True, mandatory=True, desc="JSON from GroupGLM")
     betas_file = File(exists=True, mandatory=True, desc="parameter estimates from GroupGLM")
-    residual_variance_file = File(exists=True, mandatory=True, desc="from GroupGLM")
+    residual_variance_file = File(exists=True, mandatory=True, desc="map from GroupGLM")
     mask_file = File(exists=True, mandatory=True, desc="voxels that were fitted")
-    pattern_file = File(exists=True, desc="from GroupGLM, where maps lack voxels of the mask")
+    pattern_file = File(exists=True, desc="map from GroupGLM, where maps lack voxels of the mask")
     search_mask_file = File(
         exists=True, desc="voxels that inference searches; default: all fitted"
     )
@@ -156,7 +156,7 @@ def without_statistic_note(which, contrast, left_out, gaps, n_exact):
     gaps : bool
         Whether maps lack some of them.
     n_exact : int
-        Those with an effect.
+        How many of them have an effect.
 
     Examples
     --------

@@ -86,7 +86,7 @@ class DesignMatrix(GroupInterface):
 class _ContrastSetInputSpec(GroupInputSpec):
     revision = 4
     design_file = File(exists=True, mandatory=True, desc="design TSV")
-    design_json = File(exists=True, mandatory=True, desc="its description")
+    design_json = File(exists=True, mandatory=True, desc="JSON of design_file")
     contrasts = InputMultiObject(
         Str,
         mandatory=True,

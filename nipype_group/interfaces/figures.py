@@ -41,13 +41,13 @@ class _PlotResultsInputSpec(GroupInputSpec):
     detail_first = traits.Bool(
         False,
         usedefault=True,
-        desc="of detailed draw one map a contrast: the first one where anything survives, if any",
+        desc="draw one map of detailed a contrast: the first one where anything survives, if any",
     )
     clusters_files = InputMultiObject(File(exists=True), desc="clusters TSV of every map")
     peaks_files = InputMultiObject(File(exists=True), desc="peaks TSV of every map")
     n_peaks = traits.Range(low=0, value=5, usedefault=True, desc="highest peaks drawn of a map")
     design_file = File(exists=True, desc="design TSV, with design_json")
-    design_json = File(exists=True, desc="its description")
+    design_json = File(exists=True, desc="JSON of design_file")
     contrasts_file = File(exists=True, desc="JSON from ContrastSet, drawn with the design")
     z_files = InputMultiObject(
         File(exists=True), desc="z of every contrast, in the order of contrasts_file"

@@ -19,7 +19,7 @@ class _GroupGLMInputSpec(GroupInputSpec):
     stack_file = File(exists=True, mandatory=True, desc="4D maps from StackMaps")
     mask_file = File(exists=True, mandatory=True, desc="voxels that are fitted")
     design_file = File(exists=True, mandatory=True, desc="design TSV, a row a map")
-    design_json = File(exists=True, mandatory=True, desc="its description")
+    design_json = File(exists=True, mandatory=True, desc="JSON of design_file")
     estimator = traits.Enum(
         *ESTIMATORS, usedefault=True, desc="what estimates the parameters; see the documentation"
     )

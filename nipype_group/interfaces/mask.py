@@ -35,7 +35,7 @@ class _GroupMaskInputSpec(GroupInputSpec):
 
 class _GroupMaskOutputSpec(TraitedSpec):
     mask_file = File(desc="voxels that are analysed")
-    search_mask_file = File(desc="those inside the search volume; all without one")
+    search_mask_file = File(desc="voxels of the mask inside the search volume; all without one")
     coverage_file = File(desc="number of maps with a value, a voxel")
     map_coverage_file = File(
         desc="TSV, a row a map: voxels present, missing, and removed from the mask by it alone"

@@ -109,7 +109,7 @@ class _PeerResultsOutputSpec(TraitedSpec):
     contrast_names = traits.List(Str, desc="names, in the order of the files")
     stat_types = traits.List(Str, desc="t, F or z of every contrast")
     stat_files = _files("statistic, as the package has it")
-    field_files = _files("the same, or z where degrees of freedom vary by voxel or are unknown")
+    field_files = _files("stat_files, or z where degrees of freedom vary by voxel or are unknown")
     z_files = _files("z, the package's own where it is there")
     p_files = _files("uncorrected p")
     effect_files = _files("effect; NaN where there is none")
@@ -120,7 +120,7 @@ class _PeerResultsOutputSpec(TraitedSpec):
     corrected_logp_files = _files("-log10 of the package's corrected p: all of a contrast, next")
     contrasts_file = File(desc="JSON of the contrasts, with the weights that are known")
     design_file = File(desc="TSV of the regressors; undefined where unknown, as the next")
-    design_json = File(desc="its description")
+    design_json = File(desc="JSON of design_file")
     peer_file = File(desc="JSON: package, notes, sources")
 
 

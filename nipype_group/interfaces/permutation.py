@@ -64,7 +64,7 @@ _SAMPLED_VOXELS, _SAMPLED_VALUES = 2000, 2**22
 class _PlanPermutationsInputSpec(GroupInputSpec):
     revision = 4
     design_file = File(exists=True, mandatory=True, desc="design TSV")
-    design_json = File(exists=True, mandatory=True, desc="its description")
+    design_json = File(exists=True, mandatory=True, desc="JSON of design_file")
     contrasts_file = File(exists=True, mandatory=True, desc="JSON from ContrastSet")
     observations = File(exists=True, desc="TSV, a row a map, for blocks and variance groups")
     stack_file = File(exists=True, desc="4D maps; with them the plan warns of doubtful tests")
@@ -82,8 +82,12 @@ class _PlanPermutationsInputSpec(GroupInputSpec):
         traits.Enum(*STATISTICS), desc="taken of every shuffle, voxel among them; default voxel"
     )
     cluster_forming_z = traits.Float(desc="cluster-forming threshold as z")
-    cluster_forming_p = traits.Float(desc="the same as p of the tail; default .001")
-    cluster_forming_statistic = traits.Float(desc="the same in units of t, F or pseudo-t")
+    cluster_forming_p = traits.Float(
+        desc="cluster-forming threshold as p of the tail; default .001"
+    )
+    cluster_forming_statistic = traits.Float(
+        desc="cluster-forming threshold in units of t, F or pseudo-t"
+    )
     connectivity = traits.Enum(26, 6, 18, usedefault=True, desc="neighbours in a cluster")
     statistic_scale = traits.Enum(
         *SCALES, usedefault=True, desc="whether mass and TFCE run on the statistic or its z"
@@ -323,7 +327,7 @@ class _RunPermutationsInputSpec(GroupInputSpec):
     scheme_file = File(exists=True, mandatory=True, desc="JSON from PlanPermutations")
     shuffles_file = File(exists=True, desc="given shuffles, where the plan has them")
     design_file = File(exists=True, mandatory=True, desc="design TSV")
-    design_json = File(exists=True, mandatory=True, desc="its description")
+    design_json = File(exists=True, mandatory=True, desc="JSON of design_file")
     stack_file = File(exists=True, mandatory=True, desc="4D maps from StackMaps")
     mask_file = File(exists=True, mandatory=True, desc="voxels tested")
     family = Str(mandatory=True, desc="family of contrasts, from PlanPermutations")
@@ -463,12 +467,12 @@ class _MergePermutationsInputSpec(GroupInputSpec):
     scheme_file = File(exists=True, mandatory=True, desc="JSON from PlanPermutations")
     shuffles_file = File(exists=True, desc="given shuffles, where the plan has them")
     design_file = File(exists=True, mandatory=True, desc="design TSV")
-    design_json = File(exists=True, mandatory=True, desc="its description")
+    design_json = File(exists=True, mandatory=True, desc="JSON of design_file")
     shard_files = InputMultiObject(File(exists=True), mandatory=True, desc="all shards, any order")
     mask_file = File(exists=True, mandatory=True, desc="voxels tested")
     search_mask_files = InputMultiObject(
         File(exists=True),
-        desc="those of every contrast of the plan, in order, that have a statistic; default: all",
+        desc="voxels with a statistic, a file a contrast of the plan; default: all voxels",
     )
     alpha = traits.Float(0.05, usedefault=True, desc="familywise error rate of the masked maps")
     p_approximation = traits.Enum(
@@ -490,7 +494,8 @@ class _MergePermutationsOutputSpec(TraitedSpec):
         File(), desc="-log10 of the familywise-error corrected p; not with early_stop"
     )
     peak_logp_files = traits.List(
-        File(), desc="the same of single voxels: TFCE for TFCE, else the largest voxel"
+        File(),
+        desc="-log10 of the corrected p of single voxels: of TFCE for TFCE, else of height",
     )
     thresholded_files = traits.List(File(), desc="statistic where the corrected p is <= alpha")
     label_files = traits.List(File(), desc="cluster ids of the survivors")

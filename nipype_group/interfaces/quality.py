@@ -62,7 +62,7 @@ class _MapQualityInputSpec(GroupInputSpec):
     mask_file = File(exists=True, mandatory=True, desc="voxels that are looked at")
     observations = File(exists=True, mandatory=True, desc="TSV, a row a map, from CollectMaps")
     design_file = File(exists=True, mandatory=True, desc="design TSV, a row a map")
-    design_json = File(exists=True, mandatory=True, desc="its description")
+    design_json = File(exists=True, mandatory=True, desc="JSON of design_file")
     map_coverage_file = File(exists=True, desc="TSV of what each map has, from GroupMask")
     coverage_file = File(
         exists=True, desc="maps with a value, a voxel, from GroupMask; default: those of the stack"
@@ -72,7 +72,7 @@ class _MapQualityInputSpec(GroupInputSpec):
 
 class _MapQualityOutputSpec(TraitedSpec):
     quality_file = File(desc="TSV, a row a map: coverage, values, likeness, leverage, flags")
-    quality_json = File(desc="its columns, units, rules and thresholds")
+    quality_json = File(desc="columns, units, rules and thresholds of quality_file")
     strip_figure = File(desc="PNG of one slice of every map, or of the most deviating ones")
     coverage_figure = File(desc="PNG of the number of maps with a value, on slices")
     outlier_figure = File(desc="PNG of correlation against leverage, flagged maps named")

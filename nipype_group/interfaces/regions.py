@@ -45,7 +45,7 @@ class _RegionModelsInputSpec(AtlasInputSpec):
     mask_file = File(exists=True, mandatory=True, desc="voxels tested, which make up the regions")
     observations = File(exists=True, mandatory=True, desc="TSV, a row a map, from CollectMaps")
     design_file = File(exists=True, mandatory=True, desc="design TSV, a row a map")
-    design_json = File(exists=True, mandatory=True, desc="its description")
+    design_json = File(exists=True, mandatory=True, desc="JSON of design_file")
     contrasts_file = File(exists=True, mandatory=True, desc="JSON from ContrastSet")
     atlases = InputMultiObject(
         Str,
@@ -85,12 +85,12 @@ class _RegionModelsInputSpec(AtlasInputSpec):
 class _RegionModelsOutputSpec(TraitedSpec):
     contrast_names = traits.List(Str, desc="names, in the order of the tables of regions")
     regions_files = traits.List(File(), desc="TSV of every contrast, a row a region of an atlas")
-    regions_jsons = traits.List(File(), desc="their columns, units and settings")
+    regions_jsons = traits.List(File(), desc="columns, units and settings of regions_files")
     atlas_names = traits.List(Str, desc="atlases, in the order of the tables of values")
     values_files = traits.List(
         File(), desc="TSV of every atlas, a row a map and a column a region: means of its voxels"
     )
-    values_jsons = traits.List(File(), desc="their columns and settings")
+    values_jsons = traits.List(File(), desc="columns and settings of values_files")
 
 
 class RegionModels(GroupInterface):

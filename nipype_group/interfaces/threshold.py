@@ -16,7 +16,11 @@ class _ThresholdMapInputSpec(GroupInputSpec):
     mask_file = File(exists=True, mandatory=True, desc="voxels tested")
     contrast_name = Str(desc="name of the contrast, kept in the summary")
     stat_type = traits.Enum(
-        "t", "F", "z", usedefault=True, desc="of stat_file; F is tested on its upper side"
+        "t",
+        "F",
+        "z",
+        usedefault=True,
+        desc="kind of statistic; F is tested on its upper side",
     )
     height_control = traits.Enum(
         "fdr",
@@ -29,7 +33,7 @@ class _ThresholdMapInputSpec(GroupInputSpec):
     stat_file = File(exists=True, desc="t or F map behind z, or z, with height control rft")
     smoothness_file = File(exists=True, desc="JSON from GroupGLM, with height control rft")
     dof = traits.List(
-        traits.Float, desc="of stat_file; default: what its NIfTI intent states", maxlen=2
+        traits.Float, desc="dof of stat_file; default: those of its NIfTI intent", maxlen=2
     )
     dof_file = File(exists=True, desc="dof of every voxel from GroupGLM, where maps lack voxels")
     tail = traits.Enum(*TAILS, usedefault=True, desc="side that counts")
@@ -41,7 +45,7 @@ class _ThresholdMapOutputSpec(TraitedSpec):
     thresholded_file = File(desc="z where it survives, 0 elsewhere")
     label_file = File(desc="cluster ids: positive first, then by size")
     logp_file = File(desc="-log10 of p adjusted for the height control")
-    peak_logp_file = File(desc="the same: what the table of peaks lists")
+    peak_logp_file = File(desc="logp_file once more: what the table of peaks lists")
     threshold_z = traits.Float(desc="height in z; inf where nothing could survive")
     n_survivors = traits.Int(desc="voxels that survive")
     summary_file = File(desc="JSON: settings, threshold, survivors")

@@ -17,7 +17,7 @@ _P_OF_ONE = {"p": 1.0, "1-p": 0.0, "logp": 0.0}
 # evidence: no voxel counts for more than the second.
 _LARGE_P, _LEAST_P = 0.3, 0.01
 _LOG10_CHANCE = -10.0
-# Of extents, masses and TFCE the peak need not be the most significant: the share of voxels with
+# The peak of extents, masses and TFCE need not be the most significant: the share of voxels with
 # the largest statistic is looked at.
 _TOP_SHARE = 0.01
 # Corrected p are no smaller than uncorrected ones: of voxels where they are below the second, so
@@ -27,7 +27,7 @@ _NO_EFFECT, _SMALL, _STRAY_SHARE = 0.5, 0.25, 0.1
 _RTOL, _ATOL = 1e-3, 1e-6
 
 
-def check_values(found, values):
+def check_statistic(found, values):
     """Refuse values that cannot be of the statistic: negative F, and p taken for a statistic.
 
     Parameters

@@ -89,7 +89,7 @@ def find_fsl(folder, start=""):
     start : str
         How names begin, of the results of randomise.
     """
-    # Of the stats of a FEAT, what lies above them belongs to the same results.
+    # What lies above the stats of a FEAT belongs to the same results.
     root = folder.parent if folder.name == "stats" else folder
     parts, notes = _parts(folder, root, start)
     if not parts:

@@ -133,7 +133,7 @@ def _names(stems):
 
 def _statistic(images, before, stats, name):
     """Return what belongs to one contrast, None where there is only z of F; and notes."""
-    # Of an F, HALFpipe keeps the t of its rows beside it.
+    # HALFpipe keeps the t of the rows of an F beside it.
     stat = next(s for s in ("f", "t", "z") if s in stats)
     stem = f"{before}_stat-"
     mask = next(

@@ -7,7 +7,7 @@ from scipy import ndimage
 
 from nipype_group.controls import side_tested
 from nipype_group.images import Grid, MapError, open_image, read_mask
-from nipype_group.peers.contradictions import check_corrected, check_values, check_whole
+from nipype_group.peers.contradictions import check_corrected, check_statistic, check_whole
 from nipype_group.peers.dof import N_DOF, lacking_dof
 from nipype_group.stats.distributions import f_to_z, minus_log10, t_to_z, z_to_log_p
 from nipype_group.stats.map_conversions import d_to_t, log_p_to_z, r_to_t
@@ -65,7 +65,7 @@ def read_statistic(found):
     """
     stat, grid = read_map_volume(found.stat_file, found.volume)
     mask = _mask_of(found, stat, grid)
-    check_values(found, stat[mask])
+    check_statistic(found, stat[mask])
     if found.converted_from:
         stat[mask] = _converted(found, stat[mask], mask, grid)
     z = np.full(grid.shape, np.nan)
@@ -159,7 +159,7 @@ def _z_of(found, stat, mask, grid):
         return read_map_volume(found.z_file, None, grid)[0][mask]
     if found.dof_file is None and len(found.dof) != N_DOF[found.stat_type]:
         raise ValueError(lacking_dof([found]))
-    dof = read_dof(found, grid)
+    dof = read_found_dof(found, grid)
     if found.dof_file is not None:
         dof = tuple(v[mask] for v in dof)
         if not all((v > 0).all() for v in dof):
@@ -167,7 +167,7 @@ def _z_of(found, stat, mask, grid):
     return t_to_z(stat, *dof) if found.stat_type == "t" else f_to_z(stat, *dof)
 
 
-def read_dof(found, grid):
+def read_found_dof(found, grid):
     """Return the degrees of freedom of t, or both of F: as numbers, or where they vary as maps.
 
     Parameters
@@ -175,7 +175,7 @@ def read_dof(found, grid):
     found : FoundStatistic
         A t or F.
     grid : Grid
-        That of the statistic.
+        Grid of the statistic.
 
     Returns
     -------
@@ -307,7 +307,7 @@ def background_notes(found):
             f"{enclosed:,} of the voxels have a p of 0 amid others and are taken for missing, as "
             "0 is outside; a mask says otherwise."
         )
-    # Of two sides p of 1 has a z, which is 0.
+    # A p of 1 has a z where p has two sides, and it is 0.
     without_z = (0, 1) if found.p_sides == "one" else (0 if found.converted_from == "p" else 1,)
     if rounded := np.count_nonzero(np.isin(inside, without_z)):
         notes.append(

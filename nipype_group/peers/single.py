@@ -72,7 +72,7 @@ def statistic_of_file(path, stat_type=None, dof=None, *, p_sides=None, group_siz
     Returns
     -------
     FoundStatistic
-        Of t, F or z.
+        A statistic of t, F or z.
 
     Raises
     ------

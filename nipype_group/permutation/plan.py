@@ -371,18 +371,7 @@ def make_plan(
         Where a number is out of range, no contrast is given, or a contrast cannot be tested.
     """
     test = ContrastTest() if test is None else test
-    _check_early_stop(test, n_permutations)
-    if not 1 <= n_permutations <= MOST_PERMUTATIONS:
-        raise ValueError(
-            f"permutations is a number of shuffles from 1 to {MOST_PERMUTATIONS}, got "
-            f"{n_permutations}"
-        )
-    if n_shards is not None and n_shards < 1:
-        raise ValueError(f"shards is a number >= 1, got {n_shards}")
-    if test.method not in METHODS:
-        raise ValueError(f"method is one of {', '.join(METHODS)}, got {test.method!r}")
-    if not contrasts:
-        raise ValueError("permutation tests contrasts, and there is none")
+    _check_request(test, contrasts, n_permutations, n_shards)
     if test.method == "huh-jhun" and (blocks or given):
         raise ValueError("huh-jhun shuffles combinations of maps, which have no blocks")
     model = design.model
@@ -422,6 +411,21 @@ def make_plan(
     }
     plan = replace(plan, n_reached=n_reached)
     return plan if alpha is None else replace(plan, warnings=(*warnings, *plan.hopeless(alpha)))
+
+
+def _check_request(test, contrasts, n_permutations, n_shards):
+    _check_early_stop(test, n_permutations)
+    if not 1 <= n_permutations <= MOST_PERMUTATIONS:
+        raise ValueError(
+            f"permutations is a number of shuffles from 1 to {MOST_PERMUTATIONS}, got "
+            f"{n_permutations}"
+        )
+    if n_shards is not None and n_shards < 1:
+        raise ValueError(f"shards is a number >= 1, got {n_shards}")
+    if test.method not in METHODS:
+        raise ValueError(f"method is one of {', '.join(METHODS)}, got {test.method!r}")
+    if not contrasts:
+        raise ValueError("permutation tests contrasts, and there is none")
 
 
 def _check_early_stop(test, n_permutations):

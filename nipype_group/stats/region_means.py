@@ -65,7 +65,7 @@ def region_means(maps, families, min_voxels=1):
 
 
 class _Members:
-    """Which voxels lie in which region of an atlas."""
+    """Voxels of every region of an atlas."""
 
     def __init__(self, numbers, min_voxels):
         self._inside = np.flatnonzero(numbers >= 0)
@@ -128,12 +128,18 @@ class RegionFit:
         return determined & (self.residual_variance > 0)
 
     def _maps(self, weights, test, tail):
-        fit = self.betas, self.residual_variance
-        how = self.covariance, self.dof, tail
+        model = {"covariance": self.covariance, "dof": self.dof}
         if self.has_missing:
-            how = self.patterns.covariance, self.patterns.dof, tail, self.patterns.number
-            how += (self.patterns.determine(weights),)
-        return contrast_maps(weights, test, *fit, *how)[0]
+            model = {
+                "covariance": self.patterns.covariance,
+                "dof": self.patterns.dof,
+                "pattern": self.patterns.number,
+                "determined": self.patterns.determine(weights),
+            }
+        maps, _ = contrast_maps(
+            weights, test, self.betas, self.residual_variance, tail=tail, **model
+        )
+        return maps
 
     def not_tested(self, weights, test):
         """Tell which fitted regions have no statistic of a contrast, and which of these an effect.

@@ -63,7 +63,7 @@ def compare_files(first, second, *, alpha=None):
         if first.name.endswith(IMAGE_SUFFIXES):
             return {"Kind": "map", **compare_maps(first, second, alpha)}
         if first.suffix == ".png":
-            found = compare_figures(*contents)
+            found = compare_figures(contents[0], contents[1])
             return {"Kind": "figure", **found} if found else sizes
         if first.suffix == ".zip":
             return {"Kind": "pack", **_compare_packs(first, second, alpha)}

@@ -152,9 +152,9 @@ def check_name_lengths(entities, labels):
     Parameters
     ----------
     entities : dict
-        Of all files, from `common_entities`.
+        Entities of all files, from `common_entities`.
     labels : sequence of str
-        Of the contrasts.
+        Labels of the contrasts.
 
     Raises
     ------

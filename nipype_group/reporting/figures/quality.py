@@ -15,8 +15,8 @@ from nipype_group.reporting.figures.canvas import (
     Picture,
     Scale,
     figure,
-    number,
     plural,
+    rounded,
     save,
     shorten,
 )
@@ -95,10 +95,10 @@ def draw_strip(path, maps, labels, mask, affine, *, flagged=(), of=None):
     which = plural(n_maps, "map")
     if of is not None:
         which = f"the {n_maps} maps of {of} that correlate least with the mean of the others"
-    alt = f"One axial slice, at z = {number(z_mm)} mm, of {which}, side by side."
+    alt = f"One axial slice, at z = {rounded(z_mm)} mm, of {which}, side by side."
     caption = (
-        f"The slice at z = {number(z_mm)} mm, where the mask is largest, of {which}, in the order "
-        f"of the observations. Colours have one scale, ±{number(scale.high)} (the 99th "
+        f"The slice at z = {rounded(z_mm)} mm, where the mask is largest, of {which}, in the "
+        f"order of the observations. Colours have one scale, ±{rounded(scale.high)} (the 99th "
         "percentile of the magnitudes shown); grey voxels have no value in that map. Left is left."
     )
     if any(flagged):
@@ -181,7 +181,7 @@ def _bar(axes, shape, colours, ticks):
         aspect="auto",
     )
     for tick, at in zip(ticks, np.linspace(left, left + width, len(ticks)), strict=True):
-        axes.text(at, bottom + 2, number(tick), ha="center", va="top", fontsize=7, color=DARK)
+        axes.text(at, bottom + 2, rounded(tick), ha="center", va="top", fontsize=7, color=DARK)
     # A second picture would cut the axes to its own extent.
     axes.set(xlim=(0, max(shape[1], 420)), ylim=(shape[0], 0))
 
@@ -222,7 +222,7 @@ def draw_coverage(path, counts, mask, affine, n_maps):
     picture = _tile(pictures, _GAP_PX, _LABEL_PX, _BAR_PX)
     made, axes = _pixel_axes(picture.pixels)
     for z_mm, (row, column) in zip(background.cuts_mm, picture.corners, strict=True):
-        axes.text(column + 2, row - 1, f"z = {number(z_mm)} mm", fontsize=6, color=DARK)
+        axes.text(column + 2, row - 1, f"z = {rounded(z_mm)} mm", fontsize=6, color=DARK)
     colours = scale.colours(np.linspace(scale.low, scale.high, 24))
     _bar(axes, picture.pixels.shape, colours, (scale.low, scale.high))
     n_complete = int((counts[mask] == n_maps).sum())
@@ -252,10 +252,10 @@ def draw_outliers(path, quality, labels):
     ----------
     path : path
         PNG to write.
-    quality : MapQuality
-        Of n maps.
+    quality : QualityOfMaps
+        Quality of n maps.
     labels : sequence of str
-        Their names.
+        Names of the maps.
 
     Returns
     -------
@@ -296,9 +296,10 @@ def draw_outliers(path, quality, labels):
     found = f"{len(named)} of {plural(len(labels), 'map')} flagged"
     alt = f"Correlation of each map with the others against its leverage; {found}."
     caption = (
-        f"A point a map. Below the dashed level, {number(quality.correlation_limit)} (three "
+        f"A point a map. Below the dashed level, {rounded(quality.correlation_limit)} (three "
         "robust SD below the median), a map is unlike the others; a leverage above "
-        f"{number(quality.leverage_limit)} (three times the mean) has much say in the fit. {found}"
+        f"{rounded(quality.leverage_limit)} (three times the mean) has much say in the fit. "
+        f"{found}"
     )
     caption += f": {names}." if named else "."
     return Picture(save(made, path), "outliers", alt, caption)

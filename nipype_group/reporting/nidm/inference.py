@@ -151,7 +151,7 @@ def _describe_height(found):
         return _at_statistic(found, "height", height, _p_of_z(found, settings))
     kind, correction = _THRESHOLDS[control.adjusts]
     value = settings.get("CriticalValue" if found.permuted else "ThresholdZ")
-    # That of TFCE is no value of the statistic.
+    # The critical value of TFCE is no value of the statistic.
     in_statistic = not found.permuted or settings["ThresholdUnit"] == found.stat
     equivalent = []
     if value is not None and np.isfinite(value) and in_statistic:

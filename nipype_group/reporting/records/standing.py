@@ -114,7 +114,7 @@ def names_that_go(own, results, descs):
     Parameters
     ----------
     own : sequence of str
-        Of `standing_files`.
+        Names from `standing_files`.
     results : collection of str
         ``contrast-<label>_desc-<threshold>`` of all maps of the run with such a desc.
     descs : callable

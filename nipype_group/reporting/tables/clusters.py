@@ -1,5 +1,7 @@
 """Tables of clusters, of their peaks and of the regions that they cover."""
 
+from typing import NamedTuple
+
 import numpy as np
 from scipy import ndimage
 
@@ -102,45 +104,30 @@ def cluster_tables(
         volumes["variance"] = variance
     stat, labels, volumes = _checked_arrays(stat, labels, volumes, stat_type)
     affine = np.asarray(affine, dtype=float)
-    spread = (min_distance_mm, max_peaks, peak_connectivity)
     voxel_mm3 = voxel_volume_mm3(affine)
-
-    voxels = np.argwhere(labels > 0)
-    owner = labels[labels > 0]
-    order = np.argsort(owner, kind="stable")
-    voxels, owner = voxels[order], owner[order]
-    xyz = to_mm(voxels, affine)
-    heights = stat[tuple(voxels.T)].astype(float)
-    ranks = volumes.get("zscore", stat)[tuple(voxels.T)].astype(float)
-    ids, first = np.unique(owner, return_index=True)
+    found = _voxels_of_clusters(stat, labels, volumes.get("zscore", stat), affine)
     # One pass through each atlas for all clusters: reading it is what takes the time.
-    samples = [(a, *atlas_names.sample(a, xyz)) for a in atlases] if len(ids) else []
+    samples = [(a, *atlas_names.sample(a, found.xyz)) for a in atlases] if found.spans else []
 
     cluster_rows, peak_rows, label_rows = [], [], []
-    for cluster_id, start, stop in zip(ids.tolist(), first, [*first[1:], len(owner)]):
-        inside = slice(start, stop)
-        values = heights[inside]
+    for cluster_id, inside in found.spans.items():
+        values, xyz = found.heights[inside], found.xyz[inside]
         sign = 1 if values[np.argmax(np.abs(values))] >= 0 else -1
         common = {"cluster_id": cluster_id, "sign": "positive" if sign > 0 else "negative"}
-        chosen = start + _peaks(voxels[inside], ranks[inside] * sign, xyz[inside], *spread)
-        peaks = []
-        for peak_id, row in enumerate(chosen.tolist(), start=1):
-            at = {name: float(v[tuple(voxels[row])]) for name, v in volumes.items()}
-            at["standard_error"] = np.sqrt(at.pop("variance", np.nan))
-            peak = {**common, "peak_id": peak_id, **at, "stat": heights[row]}
-            peak |= dict(zip("ijk", voxels[row].tolist())) | dict(zip("xyz", xyz[row]))
-            peak["distance_to_main_mm"] = np.sqrt(np.square(xyz[row] - xyz[chosen[0]]).sum())
-            peak["hemisphere"] = atlas_names.hemisphere(xyz[row, 0])
-            peak |= {a.name: atlas_names.peak_text(a, found[row]) for a, found, _ in samples}
-            peaks.append(peak)
+        ranks = found.ranks[inside] * sign
+        chosen = inside.start + _peaks(
+            found.voxels[inside], ranks, xyz, min_distance_mm, max_peaks, peak_connectivity
+        )
+        peaks = _peak_rows(found, chosen.tolist(), common, volumes, samples)
         regions = [
             {"cluster_id": cluster_id, "atlas": a.name, **region}
-            for a, found, sizes in samples
-            for region in _regions(a, found[inside], sizes, values, voxel_mm3)
+            for a, found_at, sizes in samples
+            for region in _regions(a, found_at[inside], sizes, values, voxel_mm3)
         ]
-        cluster = _cluster(values, xyz[inside], peaks, regions, voxel_mm3)
+        cluster = _cluster(values, xyz, peaks, regions, voxel_mm3)
         if effect is not None:
-            cluster["effect_mean"] = volumes["effect"][tuple(voxels[inside].T)].mean(dtype=float)
+            at = tuple(found.voxels[inside].T)
+            cluster["effect_mean"] = volumes["effect"][at].mean(dtype=float)
         cluster_rows.append(common | cluster)
         peak_rows += peaks
         label_rows += regions
@@ -150,6 +137,59 @@ def cluster_tables(
         make_frame(peak_rows, PEAK_COLUMNS + [atlas.name for atlas in atlases]),
         make_frame(label_rows, LABEL_COLUMNS),
     )
+
+
+class _ClusterVoxels(NamedTuple):
+    """Voxels of all clusters, those of one cluster side by side.
+
+    Parameters
+    ----------
+    voxels : int array, shape (n, 3)
+        Voxel indices.
+    xyz : array, shape (n, 3)
+        The same places in mm.
+    heights, ranks : arrays, shape (n,)
+        Statistic, and what the peaks are chosen by.
+    spans : dict of int to slice
+        Rows of every cluster, by its id.
+    """
+
+    voxels: np.ndarray
+    xyz: np.ndarray
+    heights: np.ndarray
+    ranks: np.ndarray
+    spans: dict
+
+
+def _voxels_of_clusters(stat, labels, ranks, affine):
+    voxels, owner = np.argwhere(labels > 0), labels[labels > 0]
+    order = np.argsort(owner, kind="stable")
+    voxels, owner = voxels[order], owner[order]
+    ids, first = np.unique(owner, return_index=True)
+    at = tuple(voxels.T)
+    return _ClusterVoxels(
+        voxels,
+        to_mm(voxels, affine),
+        heights=stat[at].astype(float),
+        ranks=ranks[at].astype(float),
+        spans=dict(zip(ids.tolist(), map(slice, first, [*first[1:], len(owner)]))),
+    )
+
+
+def _peak_rows(found, chosen, common, volumes, samples):
+    """Make the rows of peaks.tsv of one cluster, whose peaks stand in the rows chosen."""
+    peaks = []
+    for peak_id, row in enumerate(chosen, start=1):
+        voxel, place = found.voxels[row], found.xyz[row]
+        at = {name: float(v[tuple(voxel)]) for name, v in volumes.items()}
+        at["standard_error"] = np.sqrt(at.pop("variance", np.nan))
+        peak = {**common, "peak_id": peak_id, **at, "stat": found.heights[row]}
+        peak |= dict(zip("ijk", voxel.tolist())) | dict(zip("xyz", place))
+        peak["distance_to_main_mm"] = np.sqrt(np.square(place - found.xyz[chosen[0]]).sum())
+        peak["hemisphere"] = atlas_names.hemisphere(place[0])
+        peak |= {a.name: atlas_names.peak_text(a, found_at[row]) for a, found_at, _ in samples}
+        peaks.append(peak)
+    return peaks
 
 
 def label_map(stat, threshold, *, tail="two-sided", extent=0, connectivity=26, mask=None):

@@ -66,7 +66,7 @@ class Region:
     peak : tuple of int
         Index of the strongest voxel; empty without voxels.
     peak_z : float
-        Its z; nan without voxels.
+        z of the peak; nan without voxels.
     threshold_z : float
         Height that forms the cluster; nan for other regions.
     """

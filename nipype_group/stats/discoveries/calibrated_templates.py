@@ -403,7 +403,7 @@ def false_discovery_bound(log_p, template):
     log_p : array, shape (n,)
         Natural logarithm of the p of the set, in any order.
     template : Template
-        Of the family that the set is part of.
+        Template of the family that the set is part of.
 
     Examples
     --------
@@ -430,7 +430,7 @@ def true_discovery_proportions(log_p, labels, template):
     labels : int array, shaped as log_p
         Sets of voxels; 0 belongs to none.
     template : Template
-        Of the family.
+        Template of the family.
 
     Returns
     -------

@@ -146,7 +146,7 @@ class Corrected:
         Returns
         -------
         list of dict
-            Of the heights whose interval holds alpha, highest first; at most ten.
+            What is said of heights whose interval holds alpha, highest first; at most ten.
         """
         if exhaustive or self.fit is not None or len(self.null) == 0:
             return []
@@ -226,7 +226,7 @@ def cluster_heights(statistic, statistics, contrast, neighbours):
     statistics : ShuffleStatistics
     contrast : ShuffledContrast
     neighbours : int32 array, shape (v, k)
-        Of the statistics' connectivity.
+        Neighbours of every voxel by the statistics' connectivity.
 
     Returns
     -------

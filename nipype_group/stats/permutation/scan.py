@@ -122,7 +122,7 @@ def scan_shuffles(tiles, rows, statistics, neighbours):
         Design rows of the shuffles, none of them the unshuffled one.
     statistics : ShuffleStatistics
     neighbours : int32 array, shape (v, k), or None
-        Of the statistics' connectivity, where clusters form.
+        Neighbours of every voxel by the statistics' connectivity, where clusters form.
 
     Returns
     -------

@@ -427,6 +427,13 @@ def approximate_p(null, observed, method, ties=1e-9):
         )
     observed = _check_values("observed", observed)
     approximate = _gpd_p if method == "gpd" else _gamma_p
-    p, log_p, *rest = approximate(observed.ravel(), np.sort(null), ties)
+    p, log_p, parameters, goodness, accepted = approximate(observed.ravel(), np.sort(null), ties)
     p = np.maximum(p, np.finfo(float).tiny)
-    return TailFit(p.reshape(observed.shape), log_p.reshape(observed.shape), method, *rest)
+    return TailFit(
+        p=p.reshape(observed.shape),
+        log_p=log_p.reshape(observed.shape),
+        method=method,
+        parameters=parameters,
+        goodness=goodness,
+        accepted=accepted,
+    )

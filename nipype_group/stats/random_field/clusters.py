@@ -27,7 +27,7 @@ _LARGEST_FORMING_P = 0.05
 
 
 @dataclass(frozen=True)
-class ClusterInference:
+class InferredClusters:
     """Random field inference on the clusters of a map.
 
     Parameters
@@ -35,9 +35,9 @@ class ClusterInference:
     labels : int32 array, shape (x, y, z)
         Clusters that reach the cluster-forming height.
     n_voxels : int array, shape (k,)
-        Their sizes.
+        Sizes of the clusters.
     n_resels : array, shape (k,)
-        Their extents in resels.
+        Extents of the clusters in resels.
     log_p_unc, log_p_fwe, log_q_fdr : arrays, shape (k,)
         Natural logarithm of the uncorrected and the familywise p of the extent, and of the
         topological false discovery rate of clusters.
@@ -77,7 +77,7 @@ class ClusterInference:
         labels : int32 array, shape (x, y, z)
             Clusters kept, numbered anew from 1.
         kept : int array
-            Their positions in `n_voxels` and the other lists.
+            Positions of the clusters in `n_voxels` and the other lists.
 
         Raises
         ------
@@ -204,7 +204,7 @@ def infer_clusters(
 
     Returns
     -------
-    ClusterInference
+    InferredClusters
 
     Raises
     ------
@@ -244,7 +244,7 @@ def infer_clusters(
     inside = labels > 0
     peak_log_p = np.zeros(mask.shape)
     peak_log_p[inside] = _doubled(log_p_height(np.abs(stat[inside]), field, volume), both)
-    return ClusterInference(
+    return InferredClusters(
         labels=labels,
         n_voxels=n_voxels,
         n_resels=n_resels,
