@@ -111,6 +111,19 @@ def test_ruff_alone_lays_lines_out():
     assert [path for path in found if not path.startswith(NOT_YET_LAID_OUT)] == []
 
 
+def test_no_tuple_is_spread_where_it_stands():
+    """``f(*(a, b))`` hides what ``f`` takes, and keeps the formatter from its lines."""
+    found = [
+        f"{module}:{node.lineno}"
+        for folder in FOLDERS
+        for module, tree in modules_of(folder)
+        if not module.startswith(NOT_YET_LAID_OUT)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Starred) and isinstance(node.value, ast.Tuple | ast.List)
+    ]
+    assert found == []
+
+
 def imported_by(tree):
     """Return the first part of every absolute import, wherever it stands."""
     names = set()

@@ -86,12 +86,12 @@ class AllResolutionsInference(GroupInterface):
 
     def _run_interface(self, runtime):
         z, grid = read_volume(self.inputs.z_file)
-        family = self._read_family(grid)
-        atlases = self.inputs.find_atlases()
+        family, atlases = self._read_family(grid), self.inputs.find_atlases()
         found = self._bound_clusters(z, family)
         self._write_cluster_maps(runtime, found, grid)
+        clusters = chain.from_iterable(found.clusters)
         rows = {
-            "clusters": discovery_rows(chain(*found.clusters), "cluster", grid.affine),
+            "clusters": discovery_rows(clusters, "cluster", grid.affine),
             "regions": self._region_rows(z, grid, family, atlases),
         }
         summary = self._summary(found, family)

@@ -111,11 +111,11 @@ class AtlasReport(GroupInterface):
         labels, settings = self._labels(stat, grid, cwd)
         atlases = inputs.find_atlases()
         labelled = self._labelled_map(stat, labels, grid)
-        tables = self._tables(labelled, atlases)
+        clusters, peaks, regions = self._tables(labelled, atlases)
         if isdefined(inputs.ari_alpha):
-            self._add_discoveries(tables[0], labels, labelled.volumes["zscore"], grid)
+            self._add_discoveries(clusters, labels, labelled.volumes["zscore"], grid)
         settings |= labelled.settings | self._settings(atlases, grid)
-        self._write_tables(cwd, tables, settings)
+        self._list_tables(write_tables(cwd, clusters, peaks, regions, settings))
         self._write_views(cwd, labelled)
         return runtime
 
@@ -148,8 +148,7 @@ class AtlasReport(GroupInterface):
             "AtlasWarnings": self._warnings(atlases, grid),
         }
 
-    def _write_tables(self, cwd, tables, settings):
-        paths = write_tables(cwd, *tables, settings)
+    def _list_tables(self, paths):
         for table in ("clusters", "peaks", "labels"):
             self._results[f"{table}_file"] = str(paths[table])
             self._results[f"{table}_json"] = str(paths[f"{table}_json"])

@@ -77,9 +77,17 @@ THRESHOLDED = {
         **{
             f"{name}?": _NUMBER
             for name in (
-                *("Alpha", "ThresholdZ", "CriticalValue", "ClusterFormingZ", "ContrastP"),
-                *("SmallestCorrectedP", "LargestZ", "SmallestZ", "LargestStatistic"),
-                *("SmallestStatistic", "MinimumPeakDistanceMillimetres"),
+                "Alpha",
+                "ThresholdZ",
+                "CriticalValue",
+                "ClusterFormingZ",
+                "ContrastP",
+                "SmallestCorrectedP",
+                "LargestZ",
+                "SmallestZ",
+                "LargestStatistic",
+                "SmallestStatistic",
+                "MinimumPeakDistanceMillimetres",
                 "MaximumPeaksPerCluster",
             )
         },

@@ -17,8 +17,19 @@ from nipype_group.reporting.comparison.rounding import ROUNDING, VERSIONS, state
 _TEXTS = (".tsv", ".json", ".html")
 # zipfile raises RuntimeError where a pack is encrypted, Python where nesting is too deep.
 _UNREADABLE = (
-    *(OSError, EOFError, zlib.error, struct.error, zipfile.BadZipFile, RuntimeError),
-    *(ValueError, TypeError, KeyError, IndexError, AttributeError, MemoryError, OverflowError),
+    OSError,
+    EOFError,
+    zlib.error,
+    struct.error,
+    zipfile.BadZipFile,
+    RuntimeError,
+    ValueError,
+    TypeError,
+    KeyError,
+    IndexError,
+    AttributeError,
+    MemoryError,
+    OverflowError,
 )
 # No pack of results is larger; what only claims to be small would fill the disk.
 _LARGEST_PACK_BYTES = 1 << 32

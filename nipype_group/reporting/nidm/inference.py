@@ -18,12 +18,26 @@ _THRESHOLDS = {
     "none": ("PValueUncorrected", "uncorrected"),
 }
 _CLUSTER_COLUMNS = (
-    *("cluster_id", "n_voxels", "n_resels", "com_x", "com_y", "com_z"),
-    *("p_unc", "p_fwe", "p_fdr"),
+    "cluster_id",
+    "n_voxels",
+    "n_resels",
+    "com_x",
+    "com_y",
+    "com_z",
+    "p_unc",
+    "p_fwe",
+    "p_fdr",
 )
 _PEAK_COLUMNS = (
-    *("cluster_id", "peak_id", *"xyz", *"ijk", "stat", "zscore"),
-    *("p_unc", "p_fwe", "p_fdr"),
+    "cluster_id",
+    "peak_id",
+    *"xyz",
+    *"ijk",
+    "stat",
+    "zscore",
+    "p_unc",
+    "p_fwe",
+    "p_fdr",
 )
 _SHUFFLED = {
     "permutations": ("NonParametricDistribution", "ExchangeableError"),

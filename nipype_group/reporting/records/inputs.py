@@ -22,15 +22,29 @@ from nipype_group.reporting.atlases.labels import read_xml
 
 # What says beside a statistic what it is of.
 _MODEL_SUFFIXES = (
-    *(".mat", ".con", ".fts", ".grp", ".fsf", ".lev", ".dof", ".txt"),
-    *(".csv", ".tsv", ".json", ".HEAD"),
+    ".mat",
+    ".con",
+    ".fts",
+    ".grp",
+    ".fsf",
+    ".lev",
+    ".dof",
+    ".txt",
+    ".csv",
+    ".tsv",
+    ".json",
+    ".HEAD",
 )
 # Degrees of freedom of FSL and HALFpipe, which may be an image, and smoothness.
 _MODEL_NAMES = re.compile(r"dof|smoothness|(t?dof.*|.*_stat-dof_statmap)\.(nii|img|hdr)(\.gz)?")
 # Inputs of the group workflow that are one file each.
 SINGLE_FILES = (
-    *("stack_file", "variance_stack_file"),
-    *("mask_file", "search_volume", "design_table", "shuffles_file"),
+    "stack_file",
+    "variance_stack_file",
+    "mask_file",
+    "search_volume",
+    "design_table",
+    "shuffles_file",
 )
 
 

@@ -45,7 +45,11 @@ def permute(tmp_path, monkeypatch):
         plan = plan.run().outputs
         shards = []
         spans = zip(
-            *(plan.families, plan.firsts, plan.lasts, plan.first_voxels, plan.last_voxels),
+            plan.families,
+            plan.firsts,
+            plan.lasts,
+            plan.first_voxels,
+            plan.last_voxels,
             strict=True,
         )
         for number, (family, first, last, first_voxel, last_voxel) in enumerate(spans):

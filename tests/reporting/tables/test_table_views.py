@@ -223,9 +223,20 @@ def test_table_of_spm(shared, model, table, image):
     ours = table_view(clusters, peaks, "spm", stat_type=kind, set_level=level)
     theirs = pd.read_csv(folder / f"{table}_table.csv")
     assert list(ours.columns) == [
-        *("set p", "set c", "cluster p(FWE-corr)", "cluster p(FDR-corr)", "cluster equivk"),
-        *("cluster p(unc)", "peak p(FWE-corr)", "peak p(FDR-corr)", f"peak {about['STAT']}"),
-        *("peak equivZ", "peak p(unc)", "x", "y", "z"),
+        "set p",
+        "set c",
+        "cluster p(FWE-corr)",
+        "cluster p(FDR-corr)",
+        "cluster equivk",
+        "cluster p(unc)",
+        "peak p(FWE-corr)",
+        "peak p(FDR-corr)",
+        f"peak {about['STAT']}",
+        "peak equivZ",
+        "peak p(unc)",
+        "x",
+        "y",
+        "z",
     ]
     assert ours.shape == theirs.shape
     for mine, name in zip(ours.columns, theirs.columns):
