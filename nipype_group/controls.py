@@ -96,7 +96,7 @@ class Control:
     column : str, optional
         Column of tables that lists its p of every cluster beside those of others.
     adjust : str or callable, optional
-        Of heights: the function of log p that gives the log of adjusted p, or where it stands,
+        For heights the function of log p that gives the log of adjusted p, or its place,
         ``module:function``. Without it random field theory gives them.
     level : str or callable, optional
         The same of the function that gives the uncorrected p of the threshold by alpha and the
@@ -175,10 +175,17 @@ def _height(name, desc, adjusts, words, method, references=(), **more):
 def _permutation(of, desc, words, method, references, **more):
     name = "permutation" if of == "voxel" else f"permutation-{of}"
     return Control(
-        name, desc, "fwe", f"familywise error, permutation of the largest {words}",
-        f"for the familywise error of {method}", references,
-        kind="permutation", of=of, column=f"p_fwe_{of}", **more,
-    )  # fmt: skip
+        name=name,
+        desc=desc,
+        adjusts="fwe",
+        words=f"familywise error, permutation of the largest {words}",
+        method=f"for the familywise error of {method}",
+        references=references,
+        kind="permutation",
+        of=of,
+        column=f"p_fwe_{of}",
+        **more,
+    )
 
 
 # Strictest first: the first at which anything survives leads what is told of a contrast.
@@ -219,23 +226,23 @@ CONTROLS = Registry(
             ("nichols2002",),
         ),
         Control(
-            "rft",
-            "rftVoxelFWE",
-            "fwe",
-            "familywise error, smaller of random field and Bonferroni",
-            "for the familywise error of voxels by the smaller of the thresholds of random field "
-            "theory and Bonferroni",
-            ("worsley1996",),
+            name="rft",
+            desc="rftVoxelFWE",
+            adjusts="fwe",
+            words="familywise error, smaller of random field and Bonferroni",
+            method="for the familywise error of voxels by the smaller of the thresholds of random "
+            "field theory and Bonferroni",
+            references=("worsley1996",),
             column="p_fwe_rft",
         ),
         Control(
-            "rft-cluster",
-            "rftClusterFWE",
-            "fwe",
-            "familywise error, random field theory of extent",
-            "for the familywise error of cluster extents by random field theory, with clusters "
-            "formed at z {forming}",
-            ("friston1994", "chumbley2010"),
+            name="rft-cluster",
+            desc="rftClusterFWE",
+            adjusts="fwe",
+            words="familywise error, random field theory of extent",
+            method="for the familywise error of cluster extents by random field theory, with "
+            "clusters formed at z {forming}",
+            references=("friston1994", "chumbley2010"),
             kind="cluster",
             of="extent",
         ),
@@ -305,30 +312,30 @@ CONTROLS = Registry(
             ("benjamini2001",),
         ),
         Control(
-            "permutation-fdr",
-            "permVoxelFDR",
-            "fdr",
-            "false discovery rate, Benjamini-Hochberg of permutation p",
-            "for the false discovery rate of permutation p",
-            ("benjamini1995",),
+            name="permutation-fdr",
+            desc="permVoxelFDR",
+            adjusts="fdr",
+            words="false discovery rate, Benjamini-Hochberg of permutation p",
+            method="for the false discovery rate of permutation p",
+            references=("benjamini1995",),
             kind="permutation",
         ),
         Control(
-            "fpr",
-            "unc",
-            "none",
-            "none",
-            "at p {alpha:g}, uncorrected",
+            name="fpr",
+            desc="unc",
+            adjusts="none",
+            words="none",
+            method="at p {alpha:g}, uncorrected",
             finding="p at most {alpha:g}, no correction",
             adjust=f"{_PROCEDURES}:check_log_p",
             level=f"{_PROCEDURES}:uncorrected_level",
         ),
         Control(
-            "none",
-            "",
-            "none",
-            "none",
-            "at a fixed height of z {height}, uncorrected",
+            name="none",
+            desc="",
+            adjusts="none",
+            words="none",
+            method="at a fixed height of z {height}, uncorrected",
             finding="z beyond {height}, no correction",
             adjust=f"{_PROCEDURES}:check_log_p",
         ),

@@ -18,7 +18,7 @@ class Registry(Mapping):
     kind : str
         What a record is, for messages.
     records : iterable
-        Those of the package; each has a ``name``.
+        Records of the package; each has a ``name``.
 
     Examples
     --------

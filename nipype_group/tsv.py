@@ -148,7 +148,7 @@ def read_tsv(path, own=False):
     Returns
     -------
     DataFrame
-        Of text.
+        A table of text.
 
     Raises
     ------
@@ -266,7 +266,7 @@ def numbers_of(column):
     return pd.Series(exact, index=column.index, name=column.name, dtype=float)
 
 
-def typed(table, text_columns=()):
+def with_numbers(table, text_columns=()):
     """Return a table of text with the columns that hold numbers throughout made numeric.
 
     Parameters
@@ -282,7 +282,7 @@ def typed(table, text_columns=()):
     Examples
     --------
     >>> t = pd.DataFrame({"participant_id": ["01"], "age": ["31"], "sex": ["f"]}, dtype=object)
-    >>> [k.dtype.kind for _, k in typed(t).items()]
+    >>> [k.dtype.kind for _, k in with_numbers(t).items()]
     ['O', 'i', 'O']
     """
     table = table.copy()

@@ -68,9 +68,12 @@ def pytest_terminal_summary(terminalreporter, config):
     if path is None:
         return
     commit = subprocess.run(
-        ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False,
+        ["git", "rev-parse", "HEAD"],
+        capture_output=True,
+        text=True,
+        check=False,
         cwd=config.rootpath,
-    )  # fmt: skip
+    )
     counts = {kind: len(terminalreporter.stats.get(kind, ())) for kind in ("passed", "skipped")}
     failed = [r.nodeid for k in ("failed", "error") for r in terminalreporter.stats.get(k, ())]
     record = {

@@ -50,9 +50,12 @@ def environment(variables):
 
 def _told(script, variables):
     done = subprocess.run(
-        [sys.executable, "-c", script], env=environment(variables), capture_output=True, text=True,
+        [sys.executable, "-c", script],
+        env=environment(variables),
+        capture_output=True,
+        text=True,
         check=True,
-    )  # fmt: skip
+    )
     return done.stdout.split()
 
 

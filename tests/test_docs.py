@@ -23,8 +23,18 @@ PAGES = [ROOT / "README.rst", *sorted(DOCS.rglob("*.rst"))]
 def build(output, *more):
     return subprocess.run(
         [
-            *(sys.executable, "-m", "sphinx", "-W", "-n", "--keep-going", "-q", "-b", "html"),
-            *(*more, str(DOCS), str(output)),
+            sys.executable,
+            "-m",
+            "sphinx",
+            "-W",
+            "-n",
+            "--keep-going",
+            "-q",
+            "-b",
+            "html",
+            *more,
+            str(DOCS),
+            str(output),
         ],
         capture_output=True,
         text=True,

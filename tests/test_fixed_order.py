@@ -10,9 +10,19 @@ import nipype_group
 PACKAGE = Path(nipype_group.__file__).parent
 MODULES = sorted(p.relative_to(PACKAGE).as_posix() for p in PACKAGE.rglob("*.py"))
 PRODUCTS = {
-    "convolve", "corrcoef", "correlate", "cov", "dot", "inner", "matmul", "outer", "polyfit",
-    "tensordot", "vdot", "vecdot",
-}  # fmt: skip
+    "convolve",
+    "corrcoef",
+    "correlate",
+    "cov",
+    "dot",
+    "inner",
+    "matmul",
+    "outer",
+    "polyfit",
+    "tensordot",
+    "vdot",
+    "vecdot",
+}
 # What is used, and why its bits do not end in a file.
 ALLOWED = {
     # A second look decides.
@@ -32,20 +42,32 @@ ALLOWED = {
 
 # Of numpy; its code for wide registers has other last bits than the mathematical library.
 ELEMENTARY = {
-    *(
-        "exp",
-        "exp2",
-        "expm1",
-        "log",
-        "log2",
-        "log10",
-        "log1p",
-        "logaddexp",
-        "power",
-        "float_power",
-    ),
-    *("sin", "cos", "tan", "arcsin", "arccos", "arctan", "arctan2", "sinh", "cosh", "tanh"),
-    *("arcsinh", "arccosh", "arctanh", "cbrt", "logspace", "geomspace"),
+    "exp",
+    "exp2",
+    "expm1",
+    "log",
+    "log2",
+    "log10",
+    "log1p",
+    "logaddexp",
+    "power",
+    "float_power",
+    "sin",
+    "cos",
+    "tan",
+    "arcsin",
+    "arccos",
+    "arctan",
+    "arctan2",
+    "sinh",
+    "cosh",
+    "tanh",
+    "arcsinh",
+    "arccosh",
+    "arctanh",
+    "cbrt",
+    "logspace",
+    "geomspace",
 }
 
 

@@ -61,10 +61,15 @@ def test_dependencies_point_one_way():
     done = subprocess.run(
         [
             Path(sys.executable).with_name("lint-imports"),
-            *("--config", ROOT / "setup.cfg", "--no-cache"),
+            "--config",
+            ROOT / "setup.cfg",
+            "--no-cache",
         ],
-        capture_output=True, text=True, check=False, cwd=ROOT,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -112,9 +117,14 @@ def test_files_are_read_whole_in_one_way_but_for_those_that_say_why():
 @pytest.mark.parametrize(
     ("code", "reads"),
     [
-        *(("Path(p).read_text()", True), ("p.read_bytes()", True), ("open(p)", True)),
-        *(("p.open('rb')", True), ("io.open(p, mode='r')", True), ("read_text(p)", False)),
-        *(("p.open('wb')", False), ("open(p, mode='x')", False)),
+        ("Path(p).read_text()", True),
+        ("p.read_bytes()", True),
+        ("open(p)", True),
+        ("p.open('rb')", True),
+        ("io.open(p, mode='r')", True),
+        ("read_text(p)", False),
+        ("p.open('wb')", False),
+        ("open(p, mode='x')", False),
     ],
 )
 def test_the_scan_sees_what_reads_a_file(code, reads):

@@ -19,7 +19,7 @@ from nipype_group.tsv import (
     one_line,
     read_tsv,
     tsv_text,
-    typed,
+    with_numbers,
     write_tsv,
 )
 
@@ -142,7 +142,7 @@ def test_columns_of_numbers_and_identifiers():
         "some": ["1", "a"],
         "none": [np.nan, np.nan],
     }
-    found = typed(pd.DataFrame(text, dtype=object), ["run"])
+    found = with_numbers(pd.DataFrame(text, dtype=object), ["run"])
     kinds = {name: column.dtype.kind for name, column in found.items()}
     assert kinds == {**dict.fromkeys(text, "O"), "n": "i", "x": "f"}
 

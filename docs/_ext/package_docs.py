@@ -236,9 +236,15 @@ class ScalingTable(_Stored):
             for row in stored["rows"]
         ]
         header = [
-            "Maps", "Voxels", "Rows", "Memory, GB", "Shuffles", "Foreseen, CPU s",
-            "Measured, CPU s", "Ratio",
-        ]  # fmt: skip
+            "Maps",
+            "Voxels",
+            "Rows",
+            "Memory, GB",
+            "Shuffles",
+            "Foreseen, CPU s",
+            "Measured, CPU s",
+            "Ratio",
+        ]
         return [f"Rates of the machine: {rates}.", "", *list_table(header, rows, (10,) * 8)]
 
 
@@ -261,9 +267,15 @@ class StagesTable(_Stored):
             for study in studies
         ]
         header = [
-            "Maps", "Grid", "Run, s", "Again, s", "Memory, GiB", "Maps, GB", "Work folder, GB",
+            "Maps",
+            "Grid",
+            "Run, s",
+            "Again, s",
+            "Memory, GiB",
+            "Maps, GB",
+            "Work folder, GB",
             "Results, GB",
-        ]  # fmt: skip
+        ]
         names = [f"{s['maps']:,} maps, {s['voxel_mm']:g} mm" for s in studies]
         cells = {}
         for number, study in enumerate(studies):
@@ -290,9 +302,14 @@ class CostsTable(_Stored):
         """Return a row a stage."""
         further = [f"{f['maps']:,} maps, {f['voxel_mm']:g} mm, CPU s" for f in stored["foreseen"]]
         header = [
-            "Stage", "Fixed, s", "A map, ms", "A voxel, µs", "A value, ns", "Measured / model",
+            "Stage",
+            "Fixed, s",
+            "A map, ms",
+            "A voxel, µs",
+            "A value, ns",
+            "Measured / model",
             *further,
-        ]  # fmt: skip
+        ]
         rows = [
             [
                 row["stage"],

@@ -6,13 +6,35 @@ from pathlib import Path
 
 # How and where it runs decides no result.
 _EXECUTION = (
-    *("help", "plugin", "plugin_args", "work_dir", "n_procs", "verbose", "provenance"),
-    *("n_shards", "n_voxel_shards", "memory_gb", "replace", "save_settings"),
+    "help",
+    "plugin",
+    "plugin_args",
+    "work_dir",
+    "n_procs",
+    "verbose",
+    "provenance",
+    "n_shards",
+    "n_voxel_shards",
+    "memory_gb",
+    "replace",
+    "save_settings",
 )
 _PLACES = (
-    *("output_dir", "maps", "bids", "pattern", "stack", "participants", "mask"),
-    *("search_volume", "design", "shuffles", "settings"),
-    *("results", "stat_map", "effect_map", "variance_map"),
+    "output_dir",
+    "maps",
+    "bids",
+    "pattern",
+    "stack",
+    "participants",
+    "mask",
+    "search_volume",
+    "design",
+    "shuffles",
+    "settings",
+    "results",
+    "stat_map",
+    "effect_map",
+    "variance_map",
 )
 
 

@@ -132,9 +132,11 @@ def add_demo(commands):
     parser.add_argument("output_dir", metavar="OUT", help="results; the data go to OUT/data")
     parser.add_argument("--null", action="store_true", help="data without any effect")
     parser.add_argument(
-        "--dataset", choices=("generated", "localizer"), default="generated",
+        "--dataset",
+        choices=("generated", "localizer"),
+        default="generated",
         help="made-up data (default), or real maps, downloaded (association, paired_two_sample)",
-    )  # fmt: skip
+    )
     add_execution(parser)
     add_provenance(parser)
     parser.set_defaults(execute="nipype_group.cli.demo:execute", parser=parser)
@@ -152,55 +154,72 @@ def add_report(commands):
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "results", metavar="DIR", nargs="?",
+        "results",
+        metavar="DIR",
+        nargs="?",
         help="results of a run; or of another package, or the start of their names in a folder",
-    )  # fmt: skip
+    )
     parser.add_argument(
-        "output_dir", metavar="OUT", nargs="?",
+        "output_dir",
+        metavar="OUT",
+        nargs="?",
         help="of another package: folder of the report, a new data set",
-    )  # fmt: skip
+    )
     parser.add_argument(
         "--output", metavar="FILE", help="of a run: the page; default *_report.html in its folder"
     )
     peer = parser.add_argument_group("results of another package")
     peer.add_argument("--stat-map", metavar="NII", help="one statistic map, in the place of DIR")
     peer.add_argument(
-        "--package", metavar="P",
+        "--package",
+        metavar="P",
         help="FSL, SPM, PALM, nilearn, FitLins, HALFpipe or AFNI, where a folder has results of "
         "several",
-    )  # fmt: skip
+    )
     peer.add_argument(
-        "--dof", metavar="DOF[,DOF]", type=_numbers, action="append",
+        "--dof",
+        metavar="DOF[,DOF]",
+        type=_numbers,
+        action="append",
         help="degrees of freedom that files do not state: one number for t, two for F; once for "
         "each where a folder has both",
-    )  # fmt: skip
+    )
     single = parser.add_argument_group("with --stat-map")
     single.add_argument(
-        "--stat-type", choices=tuple(MAP_TYPES), metavar="TYPE",
+        "--stat-type",
+        choices=tuple(MAP_TYPES),
+        metavar="TYPE",
         help="where its header is silent: t, F or z; r, a correlation (with --dof); d, Cohen's "
         "(with --group-sizes); p, 1-p or logp, which is -log10 p, uncorrected (with --p-sides)",
-    )  # fmt: skip
+    )
     single.add_argument(
-        "--p-sides", choices=P_SIDES,
+        "--p-sides",
+        choices=P_SIDES,
         help="sides that p looks at: one, that above 0, or two; of --corrected-p default one",
-    )  # fmt: skip
+    )
     single.add_argument(
-        "--sign-map", metavar="NII",
+        "--sign-map",
+        metavar="NII",
         help="map whose sign the z of two-sided p takes; default: that of --effect-map",
-    )  # fmt: skip
+    )
     single.add_argument(
-        "--group-sizes", metavar="N[,N]", type=_whole_numbers,
+        "--group-sizes",
+        metavar="N[,N]",
+        type=_whole_numbers,
         help="of d: number of maps, or of those of both groups",
-    )  # fmt: skip
+    )
     single.add_argument(
-        "--corrected-p", metavar="[KIND=]NII", action="append",
+        "--corrected-p",
+        metavar="[KIND=]NII",
+        action="append",
         help="familywise p of the statistic, shown and thresholded at --alpha; KIND is vox, tfce, "
         "clustere or clusterm, where the name does not say it",
-    )  # fmt: skip
+    )
     single.add_argument(
-        "--corrected-scale", choices=("1-p", "p", "logp"),
+        "--corrected-scale",
+        choices=("1-p", "p", "logp"),
         help="what it holds; default 1-p where the name has corrp, as FSL's",
-    )  # fmt: skip
+    )
     single.add_argument("--mask", metavar="NII", help="voxels analysed; default: not 0 or NaN")
     single.add_argument("--effect-map", metavar="NII", help="effect, of t and z")
     single.add_argument("--variance-map", metavar="NII", help="its variance")
@@ -261,9 +280,13 @@ def add_replay(commands):
         "results", metavar="SIDECAR|DIR", help="one result, or all results of a run"
     )
     parser.add_argument(
-        "--inputs", metavar="DIR", nargs="+", action="extend", default=[],
+        "--inputs",
+        metavar="DIR",
+        nargs="+",
+        action="extend",
+        default=[],
         help="where to look for inputs that were moved; they are known by their SHA-256",
-    )  # fmt: skip
+    )
     parser.add_argument(
         "--output", metavar="DIR", help="keep what is made again in this new folder"
     )

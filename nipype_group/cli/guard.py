@@ -71,9 +71,13 @@ def _unforeseen(error):
     what = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(": ")
     try:
         with tempfile.NamedTemporaryFile(
-            "w", prefix="nipype-group-", suffix=".txt", delete=False, encoding="utf-8",
+            "w",
+            prefix="nipype-group-",
+            suffix=".txt",
+            delete=False,
+            encoding="utf-8",
             errors="backslashreplace",
-        ) as file:  # fmt: skip
+        ) as file:
             file.writelines(traceback.format_exception(error))
     except OSError as unwritten:
         return f"{what} (unforeseen; its traceback cannot be kept: {unwritten})"

@@ -164,8 +164,10 @@ class Origin:
         own, foreign = standing_files(self._top)
         gone = sorted(set(self._own) - set(own) - set(self._going))
         if gone:
-            print(f"These earlier results are gone, the new ones have none of the name:\n"
-                  f"{_listed(gone)}")  # fmt: skip
+            print(
+                f"These earlier results are gone, the new ones have none of the name:\n"
+                f"{_listed(gone)}"
+            )
         if foreign:
             print(f"These files were not written by a run and stay:\n{_listed(foreign)}")
 

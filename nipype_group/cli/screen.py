@@ -14,7 +14,11 @@ from contextlib import contextmanager
 _CONTROLS = (
     *(n for n in range(0x20) if n not in (0x09, 0x0A)),
     *range(0x7F, 0xA0),
-    *(0x061C, 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A)),
+    0x061C,
+    0x200E,
+    0x200F,
+    *range(0x2028, 0x202F),
+    *range(0x2066, 0x206A),
 )
 _SHOWN = {n: f"\\x{n:02x}" if n < 0x100 else f"\\u{n:04x}" for n in _CONTROLS}
 

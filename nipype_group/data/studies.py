@@ -115,10 +115,10 @@ _READING = Study(
 )
 
 _MERIDIANS = Study(
-    "Vertical and horizontal checkerboards, 16 subjects",
-    "task-localizer_space-{space}_stat-effect",
-    16,
-    _plants(
+    title="Vertical and horizontal checkerboards, 16 subjects",
+    entities="task-localizer_space-{space}_stat-effect",
+    n_subjects=16,
+    plants=_plants(
         "verticalVsHorizontal",
         {"vertical": 0.5, "horizontal": -0.5},
         (
@@ -133,7 +133,7 @@ _MERIDIANS = Study(
         _everywhere(CHECKERBOARDS),
         (("left calcarine", (-8, -92, 0), 1.5), ("right calcarine", (10, -92, 0), 1.5)),
     ),
-    CHECKERBOARDS,
+    conditions=CHECKERBOARDS,
     noise_within=0.3,
 )
 
@@ -156,10 +156,10 @@ _HANDS = Study(
 )
 
 _OBJECTS = Study(
-    "Three categories seen in three tasks, 16 subjects",
-    "task-objects_space-{space}_stat-effect",
-    16,
-    _plants(
+    title="Three categories seen in three tasks, 16 subjects",
+    entities="task-objects_space-{space}_stat-effect",
+    n_subjects=16,
+    plants=_plants(
         "facesVsHouses",
         _levels("faces", "houses"),
         (
@@ -182,7 +182,7 @@ _OBJECTS = Study(
         _everywhere(CELLS),
         (("left occipital", (-29, -89, 0), 1.0), ("right occipital", (31, -86, 0), 1.0)),
     ),
-    CELLS,
+    conditions=CELLS,
     noise_within=0.4,
 )
 

@@ -21,7 +21,7 @@ from nipype_group.stats.linear.least_squares import independent_rows, rows_apart
 from nipype_group.stats.matrix_products import multiply
 from nipype_group.whole_files import UnusableFileError
 
-# Of the Unicode names of letters that have a sound of their own.
+# The Unicode names of letters that have a sound of their own.
 _LETTER = re.compile(r"(?:(LATIN|GREEK|CYRILLIC) (SMALL|CAPITAL) LETTER (\w+)(?= WITH|$))?")
 # Powers of two by which weights may differ from 1: an effect's unit stays one of float32.
 _FARTHEST = 64
@@ -357,12 +357,12 @@ def read_contrasts(path):
         content = read_json(path)
         return [
             Contrast(
-                c["Name"],
-                c["Test"],
-                np.array(c["Weights"], dtype=float),
-                c["Expression"],
-                c.get("Label"),
-                tuple(c.get("Notes", ())),
+                name=c["Name"],
+                test=c["Test"],
+                weights=np.array(c["Weights"], dtype=float),
+                expression=c["Expression"],
+                given_label=c.get("Label"),
+                notes=tuple(c.get("Notes", ())),
             )
             for c in content["Contrasts"]
         ]

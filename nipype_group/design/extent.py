@@ -47,7 +47,7 @@ def study_extent(files, formula=None, min_coverage=1.0):
         Of a map, of the largest Space seen: voxels along the three axes.
     n_columns : int
     n_voxels : int
-        Of the mask; without one, what the largest of a few maps has over `min_coverage`, since
+        Voxels of the mask; without one, what the largest of a few maps has over `min_coverage`, as
         maps of so many voxels cannot share more.
 
     Raises

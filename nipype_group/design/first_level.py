@@ -116,7 +116,7 @@ def files_beside(path):
     Returns
     -------
     list of Path
-        Those that exist.
+        The files that exist.
     """
     path = Path(path)
     beside = list(_other_parts(path))

@@ -56,7 +56,7 @@ def walk(top, enters=None):
     top : path
         The folder.
     enters : callable, optional
-        Of the names of folders below the top, the last one that of the folder in question:
+        Takes the names of the folders below the top, down to the folder in question, and tells
         whether it is gone into. Default: all that are not hidden.
 
     Yields

@@ -30,9 +30,17 @@ from nipype_group.tsv import repeated
 _UNIT_CHANGES = re.compile(r"(center|scale|standardize)\([^()]*\)$")
 # The last ones are stumbles of formulaic, and of what it calls, over text such as "[)".
 _ERRORS = (
-    FormulaicError, FormulaicWarning, SyntaxError, ValueError, ArithmeticError,
-    AttributeError, LookupError, TypeError, RecursionError, MemoryError,
-)  # fmt: skip
+    FormulaicError,
+    FormulaicWarning,
+    SyntaxError,
+    ValueError,
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    TypeError,
+    RecursionError,
+    MemoryError,
+)
 # What a model of maps may need at most; more takes memory and time before anything can be said.
 _MOST_TERMS, _MOST_POWER, _MOST_PRODUCTS, _MOST_CELLS = 4096, 10, 50_000, 2.5e8
 _SHOWN = 5
@@ -327,9 +335,7 @@ def code_formula(formula, table):
     """
     parsed, factors = _parse(formula)
     used, given = _read(factors, formula)
-    factors_by_c = {
-        names[0] for expr, names in used.items() if re.match(r"C\(", expr) and names
-    }  # fmt: skip
+    factors_by_c = {names[0] for expr, names in used.items() if re.match(r"C\(", expr) and names}
     names = list(dict.fromkeys(n for group in used.values() for n in group))
     data = _prepare(table, names, factors_by_c, given, formula)
     data.index = range(len(data))

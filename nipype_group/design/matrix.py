@@ -43,7 +43,7 @@ class Design:
     matrix : array, shape (n, p)
         Regressors.
     columns : tuple of str
-        Their names.
+        Names of the columns.
     factors : dict
         Factor to levels and reference level, where a formula made it.
     sources : dict
@@ -135,9 +135,14 @@ def read_design(design_file, design_json):
             f"{', '.join([*keys, *columns])}"
         )
     return Design(
-        table[keys], _numbers(table[columns], design_file), tuple(columns),
-        about["Factors"], about["ColumnSources"], about["Formula"], tuple(about.get("Notes", ())),
-    )  # fmt: skip
+        keys=table[keys],
+        matrix=_numbers(table[columns], design_file),
+        columns=tuple(columns),
+        factors=about["Factors"],
+        sources=about["ColumnSources"],
+        formula=about["Formula"],
+        notes=tuple(about.get("Notes", ())),
+    )
 
 
 def _numbers(table, where):
@@ -161,13 +166,13 @@ def design_from_formula(formula, observations, condition_columns=()):
     notes = (*coding.notes, *_contradictions(observations, used))
     return _checked(
         Design(
-            keys,
-            coding.matrix,
-            tuple(coding.columns),
-            coding.factors,
-            coding.sources,
-            formula,
-            notes,
+            keys=keys,
+            matrix=coding.matrix,
+            columns=tuple(coding.columns),
+            factors=coding.factors,
+            sources=coding.sources,
+            formula=formula,
+            notes=notes,
         )
     )
 

@@ -14,9 +14,9 @@ from nipype_group.stats.decompositions import decompose
 from nipype_group.stats.linear.least_squares import independent_rows
 from nipype_group.stats.matrix_products import multiply, residuals_of
 
-# Of the largest weight of a map: sums of weights are off by rounding.
+# Share of the largest weight of a map: sums of weights are off by rounding.
 _NEGLIGIBLE = 1e-8
-# Of a standard deviation: a covariate that is centered, but for maps that were left out later.
+# Share of a standard deviation: a covariate is centered, but for maps that were left out later.
 _CENTERED = 0.1
 _SHOWN_COLUMNS = 8
 _SHOWN_PARTICIPANTS = 5
@@ -76,7 +76,7 @@ def dependence(weights, design, contrast):
     weights : array, shape (r, p)
     design : Design
     contrast : str
-        Its name.
+        Name of the contrast.
 
     Returns
     -------
@@ -139,9 +139,9 @@ def meaning(weights, design, contrast, named=()):
     ----------
     weights : array, shape (r, p)
     design : Design
-        Of a formula; of another one nothing is said.
+        Design of a formula; nothing is said of another one.
     contrast : str
-        Its name.
+        Name of the contrast.
     named : collection of str
         Factors whose reference level its expression names.
 
@@ -185,7 +185,7 @@ def meaning(weights, design, contrast, named=()):
 def _is_difference(product, weights):
     """Tell whether a contrast is about differences from the reference of a factor."""
     own = weights[:, product.columns]
-    # Of all levels at once it does not matter which of them is the reference.
+    # A test of all levels at once is the same whichever of them is the reference.
     if len(product.columns) > 1 and len(independent_rows(own)) == len(product.columns):
         return False
     sums = np.abs(own.sum(axis=1)) > _NEGLIGIBLE * np.abs(own).max(initial=0)
@@ -266,8 +266,11 @@ class _Columns:
             if part in self.design.columns:
                 values = values * self.design.matrix[:, self.design.columns.index(part)]
             elif factor is not None and level == self.design.factors[factor]["reference"]:
-                others = [i for i, p in enumerate(self.parts) if len(p) == 1
-                          and self._level(p[0])[0] == factor]  # fmt: skip
+                others = [
+                    i
+                    for i, p in enumerate(self.parts)
+                    if len(p) == 1 and self._level(p[0])[0] == factor
+                ]
                 if not others:
                     return None
                 values = values * (1 - self.design.matrix[:, others].sum(axis=1))

@@ -289,11 +289,11 @@ def _assemble(good, excluded, participants, conditions, listed):
         lacking = ", ".join(e.name for e, _ in good if e.variance is None)
         raise ValueError(f"some maps have a variance map, these have none: {lacking}")
     return Observations(
-        table,
-        [str(e.path.absolute()) for e, _ in good],
-        [str(v.absolute()) for v in variances if v is not None],
-        pd.DataFrame(left_out, columns=["participant_id", *conditions, "map", "reason"]),
-        conditions,
+        table=table,
+        map_files=[str(e.path.absolute()) for e, _ in good],
+        variance_files=[str(v.absolute()) for v in variances if v is not None],
+        excluded=pd.DataFrame(left_out, columns=["participant_id", *conditions, "map", "reason"]),
+        condition_columns=conditions,
     )
 
 

@@ -529,12 +529,12 @@ def read_maps_table(path, variables=None):
         variance = row.get("variance")
         entries.append(
             MapEntry(
-                label,
-                folder / row["map"],
-                row["map"],
-                conditions,
-                folder / variance if isinstance(variance, str) else None,
-                covariates,
+                participant=label,
+                path=folder / row["map"],
+                name=row["map"],
+                conditions=conditions,
+                variance=folder / variance if isinstance(variance, str) else None,
+                covariates=covariates,
             )
         )
     return entries

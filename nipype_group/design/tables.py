@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 import pandas as pd
 
-from nipype_group.tsv import typed
+from nipype_group.tsv import with_numbers
 
 # Numbers that stand for a missing value where a program had no n/a.
 _SENTINELS = {9, 99, 999, 9999, 99999, 77, 777, 7777, 88, 888, 8888}
@@ -19,9 +19,25 @@ _NOTHING = re.compile(
 )
 # Words for a missing value, which may be the name of a level too.
 _NO_VALUE = {
-    "none", "nil", "unknown", "unk", "missing", "not available", "not applicable", "na", "n.a",
-    "n.a.", "n. a.", "tbd", "undefined", "unspecified", "no data", "nd", "n/d", "#na",
-}  # fmt: skip
+    "none",
+    "nil",
+    "unknown",
+    "unk",
+    "missing",
+    "not available",
+    "not applicable",
+    "na",
+    "n.a",
+    "n.a.",
+    "n. a.",
+    "tbd",
+    "undefined",
+    "unspecified",
+    "no data",
+    "nd",
+    "n/d",
+    "#na",
+}
 _DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
 _SHOWN_CELLS = 5
 # Largest absolute values of a column whose fourth powers float64 holds with room to spare.
@@ -51,7 +67,7 @@ def variables_of(observations, condition_columns=()):
     >>> variables_of(t, ["run"])["run"].cat.categories.tolist()
     ['2', '1']
     """
-    table = typed(observations, condition_columns)
+    table = with_numbers(observations, condition_columns)
     for column in condition_columns:
         if column in table:
             table[column] = pd.Categorical(table[column], categories=_in_order(table, column))
@@ -179,7 +195,7 @@ def check_magnitudes(names, values):
     Parameters
     ----------
     names : sequence of str
-        Of the columns.
+        Names of the columns.
     values : array, shape (n, k)
         Numbers of a row a map.
 

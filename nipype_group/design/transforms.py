@@ -15,8 +15,15 @@ TRANSFORMS = {
     "C": ("contrasts", "levels"),
     "I": (),
     "Q": (),
-    "bs": ("df", "knots", "degree", "include_intercept", "lower_bound", "upper_bound",
-           "extrapolation"),
+    "bs": (
+        "df",
+        "knots",
+        "degree",
+        "include_intercept",
+        "lower_bound",
+        "upper_bound",
+        "extrapolation",
+    ),
     "center": (),
     "cr": _SPLINE,
     "cs": _SPLINE,
@@ -27,7 +34,7 @@ TRANSFORMS = {
     "poly": ("degree", "raw"),
     "scale": ("center", "scale", "ddof"),
     "standardize": ("center", "rescale", "ddof"),
-}  # fmt: skip
+}
 # The second argument of C names the reference level, as patsy and as formulaic write it.
 _REFERENCES = ("Treatment", "contr.treatment")
 _OPERATORS = (ast.Add, ast.Sub, ast.Mult, ast.Div, ast.Pow)
@@ -59,7 +66,7 @@ def read_factor(expression):
     -------
     names : list of str
     levels : list of str or None
-        Those of ``C(column, levels=[...])``, as text.
+        The levels that ``C(column, levels=[...])`` lists, as text.
 
     Raises
     ------

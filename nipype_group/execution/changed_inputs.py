@@ -41,7 +41,7 @@ def forget_mixed(folder, record, inputs):
     folder : path
         The workflow's folder in the work folder.
     record : dict or None
-        Of the run before.
+        The record of the run before.
     inputs : iterable of path
         Files that the workflow reads.
     """

@@ -78,7 +78,7 @@ class SchedulerPlugin(NodeLoop, SGELikeBatchManagerBase):
     Parameters
     ----------
     plugin_args : dict, optional
-        Those of Nipype's plugin (``template``, ``sbatch_args`` or ``qsub_args``, ``max_jobs``,
+        Arguments of Nipype's plugin (``template``, ``sbatch_args`` or ``qsub_args``, ``max_jobs``,
         ``max_tries``, ``retry_timeout``, ``jobid_re``) and ``request_template``, ``activate``,
         ``job_finished_timeout`` (seconds that the files of a job may need to appear) and
         ``silence_seconds`` (after which a scheduler that does not answer ends the run).
@@ -385,7 +385,7 @@ def cancel_left_jobs(record, work_dir):
     record : dict or None
         The record of the earlier run.
     work_dir : path
-        Its work folder: jobs whose script lies elsewhere are not ours and stay.
+        Work folder of the run: jobs whose script lies elsewhere are not ours and stay.
 
     Raises
     ------

@@ -89,7 +89,7 @@ def _is_changed(path, state):
         return True
 
 
-def check_places(graph, work_dir):
+def check_node_places(graph, work_dir):
     """Refuse places that nodes would take for others.
 
     Parameters

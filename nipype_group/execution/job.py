@@ -32,7 +32,7 @@ class JobFiles:
     Parameters
     ----------
     folder : Path
-        Of all jobs of a workflow.
+        Folder of all jobs of a workflow.
     name : str
         Tells the jobs apart: time, workflow and node.
     """
@@ -80,14 +80,14 @@ def write_job(node, updatehash=False):
     Parameters
     ----------
     node : Node
-        Of an expanded graph.
+        Node of an expanded graph.
     updatehash : bool
         Nipype's: only hashes are updated.
 
     Returns
     -------
     JobFiles
-        Of which `task` and `node` are written.
+        The files of the job; `task` and `node` are written.
     """
     workflow, _, _ = (node._hierarchy or "").partition(".")
     folder = Path(node.base_dir, workflow, "batch")

@@ -89,7 +89,7 @@ class FolderLock:
     folder : path
         Made where missing.
     what : str
-        Its name in messages, such as "work folder".
+        Name of the folder in messages, such as "work folder".
 
     Raises
     ------

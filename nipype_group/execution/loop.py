@@ -24,7 +24,7 @@ def node_name(node, root):
     Parameters
     ----------
     node : Node
-        Of an expanded graph.
+        Node of an expanded graph.
     root : path
         Folder of the workflow's folder.
 
@@ -51,7 +51,7 @@ class NodeLoop:
     events : RunEvents or None
         Told of what happens to nodes.
     failures : list of NodeFailure
-        Of the run.
+        All failures of the run.
     """
 
     events = None

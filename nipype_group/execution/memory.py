@@ -215,7 +215,7 @@ def declare_memory(workflow, size):
     Parameters
     ----------
     workflow : Workflow
-        Of `init_group_wf` or its parts; its nodes are changed.
+        A workflow of `init_group_wf` or a part of it; its nodes are changed.
     size : StudySize
 
     Returns

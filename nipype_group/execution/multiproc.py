@@ -101,7 +101,7 @@ class MultiProcPlugin(NodeLoop, NipypeMultiProcPlugin):
     Parameters
     ----------
     plugin_args : dict, optional
-        Those of Nipype's MultiProc.
+        Arguments of Nipype's MultiProc.
     """
 
     def __init__(self, plugin_args=None):

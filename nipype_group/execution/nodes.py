@@ -36,7 +36,7 @@ def trust(workflow):
     Parameters
     ----------
     workflow : Workflow
-        Its nodes are changed in place.
+        The workflow, whose nodes are changed in place.
     """
     for node in workflow._get_all_nodes():
         _trust_node(node)
@@ -70,7 +70,7 @@ def exact_text(value):
             if Path(value).is_file():
                 return repr(file_identity(value))
         return repr(value)
-    # Of an array or a table repr shows the ends alone.
+    # repr shows the ends of an array or a table alone.
     if isinstance(value, np.ndarray):
         return f"{value.dtype.str}{exact_text(value.tolist())}"
     if isinstance(value, (pd.DataFrame, pd.Series)):
@@ -156,10 +156,10 @@ def write_states(node, result):
     ----------
     node : Node
     result : InterfaceResult
-        Of the node.
+        What the node gave.
     """
     folder = Path(node.output_dir())
-    # Those of a MapNode are a Bunch; some nodes have none.
+    # The outputs of a MapNode are a Bunch; some nodes have none.
     read = "dictcopy" if hasattr(result.outputs, "dictcopy") else "trait_get"
     values = getattr(result.outputs, read, dict)()
     places = [folder, *(Path(text).parent for text in texts(values.get("group_dir")))]

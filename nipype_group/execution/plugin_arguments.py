@@ -24,8 +24,8 @@ def check_plugin(plugin, arguments=None):
     plugin : str
         Name of a Nipype execution plugin.
     arguments : dict, optional
-        Its arguments. Those of MultiProc, SLURM, SGE, SLURMGraph and SGEGraph are checked, by name
-        and value; other plugins check their own.
+        Arguments of the plugin. Those of MultiProc, SLURM, SGE, SLURMGraph and SGEGraph are
+        checked, by name and value; other plugins check their own.
 
     Raises
     ------
@@ -143,11 +143,11 @@ _SLURM = _CLUSTER | {"sbatch_args": _OPTIONS}
 _SGE = _CLUSTER | {
     "qsub_args": _OPTIONS,
     "parallel_environment": _TEXT,
-    # Of Nipype's plugin, where they keep its questions few; here one asks for all jobs.
+    # Nipype's plugin has these to keep its questions few; here one question is for all jobs.
     "qstatProgramPath": _TEXT,
     "qstatCachedProgramPath": _TEXT,
 }
-# Of Nipype's graph plugins; those of this package always do so.
+# Nipype's graph plugins have this switch; the plugins of this package always do so.
 _GRAPH = {"dont_resubmit_completed_jobs": _SWITCH}
 _CHECKS = {
     "MultiProc": _MULTIPROC,

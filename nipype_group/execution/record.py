@@ -25,10 +25,15 @@ _SECONDS_BETWEEN_WRITES = 1.0
 _SCREEN = logging.getLogger("nipype_group")
 _FORM = {
     "nodes": {
-        str: {"state": str, "jobs": [int], "started?": (str, type(None)),
-              "seconds?": (*NUMBER, type(None)), "host?": (str, type(None))}
+        str: {
+            "state": str,
+            "jobs": [int],
+            "started?": (str, type(None)),
+            "seconds?": (*NUMBER, type(None)),
+            "host?": (str, type(None)),
+        }
     }
-}  # fmt: skip
+}
 _PACKAGES = ("nipype-group", "nipype", "numpy", "scipy", "numba", "nibabel")
 
 
@@ -57,7 +62,7 @@ class RunRecord:
     path : path
         The file, replaced as a whole at each writing.
     workflow, plugin : str
-        Their names.
+        Names of both.
     arguments : dict
         Arguments of the plugin.
     earlier : dict, optional

@@ -22,7 +22,7 @@ from nipype_group.execution.cluster_plugins import (
     SLURMPlugin,
     cancel_left_jobs,
 )
-from nipype_group.execution.done_nodes import check_places, forget_spoiled
+from nipype_group.execution.done_nodes import check_node_places, forget_spoiled
 from nipype_group.execution.failures import (
     NodeFailure,
     WorkflowError,
@@ -127,7 +127,7 @@ def run_workflow(
         Nipype execution plugin. MultiProc, SLURM, SGE, SLURMGraph and SGEGraph are those of this
         package, which take the same arguments.
     plugin_args : dict, optional
-        Its arguments.
+        Arguments of the plugin.
     n_procs : int, optional
         Processes of MultiProc; default: the processors this process may use.
     poll_seconds : float, optional
@@ -166,7 +166,7 @@ def run_workflow(
         poll_seconds = LOCAL_POLL_SECONDS if plugin in _LOCAL_PLUGINS else CLUSTER_POLL_SECONDS
     trust(workflow)
     _configure(workflow, work_dir, poll_seconds)
-    check_places(generate_expanded_graph(deepcopy(workflow._create_flat_graph())), work_dir)
+    check_node_places(generate_expanded_graph(deepcopy(workflow._create_flat_graph())), work_dir)
     work_dir = claim_work_folder(work_dir)
     _configure(workflow, work_dir, poll_seconds)
     with FolderLock(work_dir, "work folder") as lock, _termination_unwinds() as raise_if_stopped:

@@ -21,11 +21,11 @@ class JobEnd:
     Parameters
     ----------
     said : str
-        Its own words; empty where it knows nothing.
+        The scheduler's own words; empty where it knows nothing.
     cause : str
         What they mean; empty where they do not tell.
     exit_status : int or None
-        Of the job's script, above 128 for a signal.
+        Exit status of the job's script, above 128 for a signal.
     failed : bool
         Whether it says that the job did not end well.
     """

@@ -8,7 +8,6 @@ from nipype.interfaces.base import InputMultiObject, Str, TraitedSpec, traits
 from nipype_group.controls import TAILS
 from nipype_group.images import read_mask, read_volume, write_volume
 from nipype_group.interfaces.base import LOGGER, File, GroupInputSpec, GroupInterface
-from nipype_group.json_files import write_json
 from nipype_group.permutation.plan import read_scheme
 from nipype_group.permutation.shards import read_nulldist
 from nipype_group.stats.clusters import signs_of
@@ -70,27 +69,22 @@ class CorrectAcrossMaps(GroupInterface):
         check_alpha(inputs.alpha)
         self._check_lists()
         _check_same_shuffles(inputs.scheme_files, inputs.contrast_names)
-        signs = signs_of(inputs.tail)
-        nulls = [_null(path, inputs.statistic, signs) for path in inputs.nulldist_files]
-        if len({len(null) for null in nulls}) > 1:
-            raise ValueError(
-                f"the null distributions have {', '.join(str(len(n)) for n in nulls)} shuffles; "
-                "run all maps with the same number"
-            )
+        nulls = _read_nulls(inputs.nulldist_files, inputs.statistic, signs_of(inputs.tail))
         together = np.max(nulls, axis=0)
-        map_ps = stepped_down(np.array([null[0] for null in nulls]), np.array(nulls))
+        map_ps = stepped_down(nulls[:, 0], nulls)
         rows = [self._correct(cwd, index, together, float(p)) for index, p in enumerate(map_ps)]
-        summary = {
-            "Statistic": inputs.statistic,
-            "Tail": inputs.tail,
-            "Alpha": inputs.alpha,
-            "Shuffles": len(together),
+        self._write_json(runtime, "summary", self._summary(len(together), rows))
+        self._results["map_ps"] = [row["P"] for row in rows]
+        return runtime
+
+    def _summary(self, n_shuffles, rows):
+        return {
+            "Statistic": self.inputs.statistic,
+            "Tail": self.inputs.tail,
+            "Alpha": self.inputs.alpha,
+            "Shuffles": n_shuffles,
             "Maps": rows,
         }
-        path = cwd / "summary.json"
-        write_json(path, summary)
-        self._results.update(summary_file=str(path), map_ps=[row["P"] for row in rows])
-        return runtime
 
     def _check_lists(self):
         inputs = self.inputs
@@ -124,6 +118,17 @@ class CorrectAcrossMaps(GroupInterface):
             "CriticalValue": own.critical,
             "SmallestCorrectedP": float(own.p.min()),
         }
+
+
+def _read_nulls(paths, statistic, signs):
+    """Return the null distribution of every map, shape (maps, shuffles)."""
+    nulls = [_null(path, statistic, signs) for path in paths]
+    if len({len(null) for null in nulls}) > 1:
+        raise ValueError(
+            f"the null distributions have {', '.join(str(len(n)) for n in nulls)} shuffles; "
+            "run all maps with the same number"
+        )
+    return np.array(nulls)
 
 
 def _null(path, statistic, signs):

@@ -1,5 +1,6 @@
 """All-resolutions inference: true discovery proportions of clusters and regions."""
 
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +9,7 @@ from nipype.interfaces.base import InputMultiObject, Str, TraitedSpec, traits
 from nipype_group.controls import TAILS, side_tested
 from nipype_group.images import read_mask, read_on, read_volume, write_volume
 from nipype_group.interfaces.atlas_inputs import NO_ATLAS, AtlasInputSpec
-from nipype_group.interfaces.base import LOGGER, File, GroupInterface, isdefined
-from nipype_group.json_files import write_json
+from nipype_group.interfaces.base import LOGGER, File, GroupInterface, value_or
 from nipype_group.permutation.maps import read_template
 from nipype_group.reporting.tables.discoveries import (
     atlas_regions,
@@ -58,9 +58,9 @@ class _AllResolutionsInferenceOutputSpec(TraitedSpec):
     tdp_file = File(desc="true discovery proportion of the highest cluster that holds the voxel")
     label_files = traits.List(File(), desc="cluster ids at every height, ascending")
     clusters_file = File(desc="TSV, a row a height and cluster: size, discoveries, proportion")
-    clusters_json = File(desc="its columns and settings")
+    clusters_json = File(desc="columns and settings of clusters_file")
     regions_file = File(desc="TSV, a row a region; header only without region_files and atlases")
-    regions_json = File(desc="its columns and settings")
+    regions_json = File(desc="columns and settings of regions_file")
     summary_file = File(desc="JSON: settings, and Hommel's h or the template")
 
 
@@ -85,57 +85,78 @@ class AllResolutionsInference(GroupInterface):
     output_spec = _AllResolutionsInferenceOutputSpec
 
     def _run_interface(self, runtime):
-        inputs, cwd = self.inputs, Path(runtime.cwd)
-        z, space = read_volume(inputs.z_file)
-        mask, _ = read_mask(inputs.mask_file, space)
-        tail = side_tested(inputs.tail, inputs.stat_type)
-        how = {"mask": mask, "alpha": inputs.alpha, "tail": tail}
-        if isdefined(inputs.template_file):
-            how["template"] = read_template(inputs.template_file)
-        atlases = inputs.find_atlases()
-        found = ari_clusters(
-            z, inputs.thresholds_z, connectivity=inputs.connectivity,
-            min_extent=inputs.cluster_extent, label=space.label_clusters, **how,
-        )  # fmt: skip
-        rows = [
-            row
-            for clusters in found.clusters
-            for row in discovery_rows(clusters, "cluster", space)
-        ]
-        self._results["tdp_file"] = write_volume(
-            cwd / space.file_name("tdp"), found.tdp_map, space
-        )
-        self._results["label_files"] = [
-            write_volume(cwd / space.file_name(f"labels_{i}"), labels, space, np.int32)
-            for i, labels in enumerate(found.labels, start=1)
-        ]
-        summary = {
-            "ThresholdsZ": list(found.thresholds_z),
-            "Alpha": inputs.alpha,
-            "Tail": tail,
-            "Connectivity": inputs.connectivity,
-            "ClusterExtentVoxels": inputs.cluster_extent,
-            "SearchVolumeVoxels": int(mask.sum()),
-            **_bounds(found.hommel, how.get("template")),
-            "ClustersAtThresholds": [len(clusters) for clusters in found.clusters],
+        z, space = read_volume(self.inputs.z_file)
+        family, atlases = self._read_family(space), self.inputs.find_atlases()
+        found = self._bound_clusters(z, space, family)
+        self._write_cluster_maps(runtime, found, space)
+        clusters = chain.from_iterable(found.clusters)
+        rows = {
+            "clusters": discovery_rows(clusters, "cluster", space),
+            "regions": self._region_rows(z, space, family, atlases),
         }
-        path = cwd / "summary.json"
-        write_json(path, summary)
-        self._results["summary_file"] = str(path)
-        for name, own in (("clusters", rows), ("regions", self._regions(z, space, how, atlases))):
-            settings = summary | {"Atlases": [atlas.describe() for atlas in atlases]}
-            written = write_discoveries(cwd / f"{name}.tsv", own, settings, atlases)
-            self._results[f"{name}_file"], self._results[f"{name}_json"] = written
-        LOGGER.info("%d clusters at %d heights", len(rows), len(found.thresholds_z))
+        summary = self._summary(found, family)
+        self._write_json(runtime, "summary", summary)
+        self._write_tables(runtime, rows, summary, atlases)
+        LOGGER.info("%d clusters at %d heights", len(rows["clusters"]), len(found.thresholds_z))
         return runtime
 
-    def _regions(self, z, space, how, atlases):
+    def _read_family(self, space):
+        """Return the tests that all bounds hold for, as keywords of `ari_regions`."""
+        inputs = self.inputs
+        family = {
+            "mask": read_mask(inputs.mask_file, space)[0],
+            "alpha": inputs.alpha,
+            "tail": side_tested(inputs.tail, inputs.stat_type),
+        }
+        template_file = value_or(inputs.template_file)
+        return family | ({"template": read_template(template_file)} if template_file else {})
+
+    def _bound_clusters(self, z, space, family):
+        return ari_clusters(
+            z,
+            self.inputs.thresholds_z,
+            connectivity=self.inputs.connectivity,
+            min_extent=self.inputs.cluster_extent,
+            label=space.label_clusters,
+            **family,
+        )
+
+    def _write_cluster_maps(self, runtime, found, space):
+        self._write_maps(runtime, space, {"tdp": (found.tdp_map, np.float32)})
+        self._results["label_files"] = [
+            write_volume(
+                Path(runtime.cwd, space.file_name(f"labels_{i}")), labels, space, np.int32
+            )
+            for i, labels in enumerate(found.labels, start=1)
+        ]
+
+    def _region_rows(self, z, space, family, atlases):
         """Return the rows of all regions that were asked for."""
-        rows, inputs = [], self.inputs
-        for path in inputs.region_files if isdefined(inputs.region_files) else []:
+        rows = []
+        for path in value_or(self.inputs.region_files, []):
             labels = read_on(path, space, "the map", "resample the regions")
-            rows += discovery_rows(ari_regions(z, labels, **how), Path(path).name, space)
+            rows += discovery_rows(ari_regions(z, labels, **family), Path(path).name, space)
         for atlas in atlases:
-            regions = atlas_regions(atlas, how["mask"], space)
-            rows += discovery_rows(ari_regions(z, regions, **how), atlas.name, space)
+            regions = atlas_regions(atlas, family["mask"], space)
+            rows += discovery_rows(ari_regions(z, regions, **family), atlas.name, space)
         return rows
+
+    def _summary(self, found, family):
+        return {
+            "ThresholdsZ": list(found.thresholds_z),
+            "Alpha": self.inputs.alpha,
+            "Tail": family["tail"],
+            "Connectivity": self.inputs.connectivity,
+            "ClusterExtentVoxels": self.inputs.cluster_extent,
+            "SearchVolumeVoxels": int(family["mask"].sum()),
+            **_bounds(found.hommel, family.get("template")),
+            "ClustersAtThresholds": [len(clusters) for clusters in found.clusters],
+        }
+
+    def _write_tables(self, runtime, rows, summary, atlases):
+        """Write the tables of clusters and regions, each with a JSON of its columns."""
+        settings = summary | {"Atlases": [atlas.describe() for atlas in atlases]}
+        for name, own in rows.items():
+            path = Path(runtime.cwd, f"{name}.tsv")
+            written = write_discoveries(path, own, settings, atlases)
+            self._results[f"{name}_file"], self._results[f"{name}_json"] = written

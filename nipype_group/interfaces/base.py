@@ -23,12 +23,13 @@ from threadpoolctl import threadpool_limits
 
 from nipype_group._version import __version__
 from nipype_group.design.first_level import files_beside
-from nipype_group.images import content_sha256
+from nipype_group.images import content_sha256, write_volume
+from nipype_group.json_files import write_json
 
 LOGGER = logging.getLogger("nipype.interface")
 # Long work reports in the log each time this much more is done.
 _REPORT_STEP = 0.05
-# Of the hash of the inputs, in the name of a folder.
+# Letters of the hash of the inputs, in the name of a folder.
 _HASH_LETTERS = 12
 
 
@@ -89,6 +90,11 @@ def _check_finite(name, value):
         raise ValueError(f"{name} is a finite number, got {value}")
 
 
+def value_or(value, default=None):
+    """Return the value of an input, or the default where nothing is given."""
+    return value if isdefined(value) else default
+
+
 class GroupInputSpec(BaseInterfaceInputSpec):
     """Inputs with a hash of places, order, content, exact numbers and a revision.
 
@@ -144,7 +150,7 @@ class GroupInterface(SimpleInterface):
             result = super().run(cwd=cwd, ignore_exception=ignore_exception, **inputs)
         finally:
             if self._own_folder is not None:
-                # That of one that writes elsewhere, or fails before it writes.
+                # One that writes elsewhere, or fails before it writes, leaves it empty.
                 with suppress(OSError):
                     self._own_folder.rmdir()
                 self._own_folder = None
@@ -181,6 +187,27 @@ class GroupInterface(SimpleInterface):
 
         return report
 
+    def _write_maps(self, runtime, space, maps, packed=False):
+        """Write every map under its name, and give its path as the output NAME_file.
+
+        Parameters
+        ----------
+        runtime : Bunch
+            The run, whose `cwd` is the folder.
+        space : Space
+        maps : dict of str to (array, dtype)
+            Values and the type that they are stored as, by name.
+        packed : bool
+            Whether the files are packed, for maps that need not be mapped into memory.
+        """
+        for name, (values, dtype) in maps.items():
+            path = Path(runtime.cwd, space.file_name(name, packed))
+            self._results[f"{name}_file"] = write_volume(path, values, space, dtype)
+
+    def _write_json(self, runtime, name, content):
+        """Write the content as NAME.json, and give its path as the output NAME_file."""
+        self._results[f"{name}_file"] = write_json(Path(runtime.cwd, f"{name}.json"), content)
+
     @staticmethod
     def _one_blas_thread():
         """Hold matrix products to one thread: their last bits depend on the number."""
@@ -195,4 +222,5 @@ __all__ = [
     "GroupInterface",
     "file_identity",
     "isdefined",
+    "value_or",
 ]

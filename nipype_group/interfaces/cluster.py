@@ -1,15 +1,19 @@
 """Cluster inference: corrected p of clusters and peaks by random field theory."""
 
-from pathlib import Path
-
 import numpy as np
 from nipype.interfaces.base import Str, TraitedSpec, traits
 
 from nipype_group.controls import TAILS, side_tested
-from nipype_group.images import Grid, read_mask, read_on, read_volume, write_volume
-from nipype_group.interfaces.base import LOGGER, File, GroupInputSpec, GroupInterface, isdefined
+from nipype_group.images import Grid, read_mask, read_on, read_volume
+from nipype_group.interfaces.base import (
+    LOGGER,
+    File,
+    GroupInputSpec,
+    GroupInterface,
+    isdefined,
+    value_or,
+)
 from nipype_group.interfaces.random_field import read_random_field
-from nipype_group.json_files import write_json
 from nipype_group.stats.distributions import minus_log10
 from nipype_group.stats.elementary import exp
 from nipype_group.stats.multiple_testing import check_alpha
@@ -18,17 +22,21 @@ from nipype_group.stats.random_field.clusters import forming_height, infer_clust
 
 class _ClusterInferenceInputSpec(GroupInputSpec):
     stat_file = File(exists=True, mandatory=True, desc="t, F or z map")
-    z_file = File(exists=True, mandatory=True, desc="its z map, which the thresholded map shows")
+    z_file = File(exists=True, mandatory=True, desc="z map of the statistic, which is shown")
     mask_file = File(exists=True, mandatory=True, desc="search volume")
     smoothness_file = File(exists=True, mandatory=True, desc="JSON from GroupGLM")
     rpv_file = File(exists=True, desc="resels per voxel from GroupGLM: extents in local resels")
     dof = traits.List(
-        traits.Float, desc="of stat_file; default: what its NIfTI intent states", maxlen=2
+        traits.Float, desc="dof of stat_file; default: those of its NIfTI intent", maxlen=2
     )
     dof_file = File(exists=True, desc="dof of every voxel from GroupGLM, where maps lack voxels")
     contrast_name = Str(desc="name of the contrast, kept in the summary")
     stat_type = traits.Enum(
-        "t", "F", "z", usedefault=True, desc="of stat_file; F is tested on its upper side"
+        "t",
+        "F",
+        "z",
+        usedefault=True,
+        desc="kind of statistic; F is tested on its upper side",
     )
     cluster_forming_z = traits.Float(desc="cluster-forming threshold in z; this or the p")
     cluster_forming_p = traits.Float(
@@ -70,61 +78,89 @@ class ClusterInference(GroupInterface):
     output_spec = _ClusterInferenceOutputSpec
 
     def _run_interface(self, runtime):
-        inputs, cwd = self.inputs, Path(runtime.cwd)
+        inputs = self.inputs
         check_alpha(inputs.alpha)
         z, space = read_volume(inputs.z_file, kind=Grid)
         mask, _ = read_mask(inputs.mask_file, space)
-        tail = side_tested(inputs.tail, inputs.stat_type)
         random_field = read_random_field(inputs, z, mask, space)
+        found, threshold_z = self._infer(random_field, mask, space)
+        labels, kept = found.survivors(inputs.alpha, inputs.cluster_extent)
+        self._write_maps(runtime, space, _maps(found, labels, z))
+        summary = self._settings(found.height, threshold_z) | self._search(random_field, mask)
+        self._write_json(runtime, "summary", summary | _findings(found, labels, kept, z[mask]))
+        self._results["threshold_z"] = threshold_z
+        LOGGER.info("%d of %d clusters survive", len(kept), len(found.n_voxels))
+        return runtime
+
+    def _infer(self, random_field, mask, space):
+        """Return the `InferredClusters` of the statistic, and its forming height in z."""
+        inputs = self.inputs
+        tail = side_tested(inputs.tail, inputs.stat_type)
         height, threshold_z = forming_height(
             random_field.field,
             tail,
-            z=inputs.cluster_forming_z if isdefined(inputs.cluster_forming_z) else None,
-            p=inputs.cluster_forming_p if isdefined(inputs.cluster_forming_p) else None,
+            z=value_or(inputs.cluster_forming_z),
+            p=value_or(inputs.cluster_forming_p),
         )
         rpv = None
         if isdefined(inputs.rpv_file):
             rpv = read_on(inputs.rpv_file, space, "the z map")
         found = infer_clusters(
-            random_field.stat, mask, random_field.field, random_field.volume, height,
-            tail=tail, connectivity=inputs.connectivity, rpv=rpv,
-        )  # fmt: skip
-        labels, kept = found.survivors(inputs.alpha, inputs.cluster_extent)
-        cluster_logp = np.r_[0.0, minus_log10(found.log_p_fwe)][found.labels]
-        for name, values, dtype in (
-            ("thresholded", np.where(labels > 0, z, 0), np.float32),
-            ("label", labels, np.int32),
-            ("logp", cluster_logp, np.float32),
-            ("peak_logp", minus_log10(found.peak_log_p), np.float32),
-        ):
-            self._results[f"{name}_file"] = write_volume(
-                cwd / space.file_name(name), values, space, dtype
-            )
-        summary = {
-            "Contrast": inputs.contrast_name if isdefined(inputs.contrast_name) else None,
+            random_field.stat,
+            mask,
+            random_field.field,
+            random_field.volume,
+            height,
+            tail=tail,
+            connectivity=inputs.connectivity,
+            rpv=rpv,
+        )
+        return found, threshold_z
+
+    def _settings(self, height, threshold_z):
+        inputs = self.inputs
+        return {
+            "Contrast": value_or(inputs.contrast_name),
             "StatisticType": inputs.stat_type,
             "HeightControl": "rft-cluster",
             "Alpha": inputs.alpha,
             "ClusterFormingZ": threshold_z,
             "ClusterFormingStatistic": height,
-            "Tail": tail,
+            "Tail": side_tested(inputs.tail, inputs.stat_type),
             "ClusterExtentVoxels": inputs.cluster_extent,
             "Connectivity": inputs.connectivity,
+        }
+
+    def _search(self, random_field, mask):
+        """Return what the summary says of the search volume."""
+        return {
             "SearchVolumeVoxels": int(mask.sum()),
             "FWHMVoxels": list(random_field.volume.fwhm_voxels),
             "Resels": list(random_field.volume.resels),
-            "ExtentsInLocalResels": rpv is not None,
-            "SetLevelP": exp(found.set_log_p).tolist(),
-            "SurvivingVoxels": int(np.count_nonzero(labels)),
-            "Clusters": len(kept),
-            "ClustersBeforeCorrection": len(found.n_voxels),
-            "LargestZ": float(z[mask].max()),
-            "SmallestZ": float(z[mask].min()),
-            "ClusterTable": found.cluster_table(kept),
-            "PeakFDR": found.peak_table(),
+            "ExtentsInLocalResels": isdefined(self.inputs.rpv_file),
         }
-        path = cwd / "summary.json"
-        write_json(path, summary)
-        self._results.update(summary_file=str(path), threshold_z=threshold_z)
-        LOGGER.info("%d of %d clusters survive", len(kept), len(found.n_voxels))
-        return runtime
+
+
+def _maps(found, labels, z):
+    """Return the maps of the clusters that survive, each with the type it is stored as."""
+    cluster_logp = np.r_[0.0, minus_log10(found.log_p_fwe)][found.labels]
+    return {
+        "thresholded": (np.where(labels > 0, z, 0), np.float32),
+        "label": (labels, np.int32),
+        "logp": (cluster_logp, np.float32),
+        "peak_logp": (minus_log10(found.peak_log_p), np.float32),
+    }
+
+
+def _findings(found, labels, kept, z):
+    """Return what the summary says of the clusters, and of all z in the mask."""
+    return {
+        "SetLevelP": exp(found.set_log_p).tolist(),
+        "SurvivingVoxels": int(np.count_nonzero(labels)),
+        "Clusters": len(kept),
+        "ClustersBeforeCorrection": len(found.n_voxels),
+        "LargestZ": float(z.max()),
+        "SmallestZ": float(z.min()),
+        "ClusterTable": found.cluster_table(kept),
+        "PeakFDR": found.peak_table(),
+    }

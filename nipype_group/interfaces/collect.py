@@ -25,6 +25,7 @@ from nipype_group.interfaces.base import (
     GroupInterface,
     file_identity,
     isdefined,
+    value_or,
 )
 from nipype_group.tsv import write_tsv
 
@@ -36,7 +37,7 @@ _SOURCES = {
     "map_files": ("participant_ids", "variance_files"),
     "stack_file": ("variance_stack_file",),
 }
-# Of these the user gives every map.
+# Sources of which the user gives every map.
 _LISTED = ("maps_table", "map_files", "stack_file")
 
 
@@ -58,11 +59,11 @@ def _source(inputs):
 def _entries(inputs, directory):
     """Return the maps that the one given source names; volumes of a 4D image go to `directory`."""
     source = _source(inputs)
-    variables = inputs.variables if isdefined(inputs.variables) else None
+    variables = value_or(inputs.variables)
     if source == "bids_dir":
         return _bids_entries(inputs)
     if source == "pattern":
-        left_out = inputs.left_out_folders if isdefined(inputs.left_out_folders) else ()
+        left_out = value_or(inputs.left_out_folders, ())
         entries = find_pattern_maps(inputs.pattern, left_out)
         if not isdefined(inputs.variance_pattern):
             return entries
@@ -70,19 +71,18 @@ def _entries(inputs, directory):
     if source == "maps_table":
         return read_maps_table(inputs.maps_table, variables)
     if source == "stack_file":
-        variance = inputs.variance_stack_file
         return find_merged_maps(
             inputs.stack_file,
             directory,
             _participants_file(inputs),
-            variance if isdefined(variance) else None,
+            value_or(inputs.variance_stack_file),
             variables,
         )
     return _given_entries(inputs)
 
 
 def _bids_entries(inputs):
-    selection = parse_selection(inputs.select if isdefined(inputs.select) else [])
+    selection = parse_selection(value_or(inputs.select, []))
     entries = find_bids_maps(inputs.bids_dir, selection)
     if not isdefined(inputs.variance_select):
         return entries
@@ -92,10 +92,10 @@ def _bids_entries(inputs):
 
 def _given_entries(inputs):
     n_maps = len(inputs.map_files)
-    labels = inputs.participant_ids if isdefined(inputs.participant_ids) else []
+    labels = value_or(inputs.participant_ids, [])
     if len(labels) != n_maps:
         raise ValueError(f"{n_maps} map_files but {len(labels)} participant_ids; give one each")
-    variances = inputs.variance_files if isdefined(inputs.variance_files) else [None] * n_maps
+    variances = value_or(inputs.variance_files, [None] * n_maps)
     if len(variances) != n_maps:
         raise ValueError(f"{n_maps} map_files but {len(variances)} variance_files; give one each")
     return [
@@ -130,7 +130,7 @@ class _CollectMapsInputSpec(GroupInputSpec):
     variance_select = InputMultiObject(
         Str, desc="with bids_dir: KEY=VALUE that tell the effects' variances, as stat=variance"
     )
-    variance_pattern = Str(desc="with pattern: the same for the effects' variances")
+    variance_pattern = Str(desc="with pattern: glob of the effects' variances")
     left_out_folders = InputMultiObject(
         Str, desc="with pattern: folders that are not gone into, as those that the run fills"
     )
@@ -188,7 +188,7 @@ def _participants_file(inputs):
 class _CollectMapsOutputSpec(TraitedSpec):
     observations = File(desc="TSV, a row a map, in the order of map_files")
     map_files = traits.List(File(), desc="effect maps that are in")
-    variance_files = traits.List(File(), desc="their variance maps, where they are given")
+    variance_files = traits.List(File(), desc="variance maps of map_files, where they are given")
     excluded = File(desc="TSV of what was left out, with a reason a row")
     condition_columns = traits.List(Str, desc="columns that tell a participant's maps apart")
 
@@ -214,24 +214,26 @@ class CollectMaps(GroupInterface):
     output_spec = _CollectMapsOutputSpec
 
     def _run_interface(self, runtime):
-        inputs, table = self.inputs, _participants_file(self.inputs)
-        source, entries = _source(inputs), _entries(inputs, runtime.cwd)
-        result = collect(
-            entries,
-            read_participants(table) if table and source != "stack_file" else None,
-            inputs.variables if isdefined(inputs.variables) else (),
-            inputs.on_bad_map,
-            listed=source in _LISTED,
-            zero_is_value=inputs.zero_is_value,
-            ids_as_numbers=inputs.ids_as_numbers,
-        )
+        source, entries = _source(self.inputs), _entries(self.inputs, runtime.cwd)
+        result = self._collect(entries, source)
         if source in _LISTED:
             for entry, reason in of_other_contrasts(entries):
                 LOGGER.warning("%s: %s", entry.path, reason)
         for name, rows in (("observations", result.table), ("excluded", result.excluded)):
             self._results[name] = str(write_tsv(Path(runtime.cwd, f"{name}.tsv"), rows))
         LOGGER.info("%d maps are in, %d rows are out", len(result.table), len(result.excluded))
-        self._results["map_files"] = result.map_files
-        self._results["variance_files"] = result.variance_files
-        self._results["condition_columns"] = result.condition_columns
+        for name in ("map_files", "variance_files", "condition_columns"):
+            self._results[name] = getattr(result, name)
         return runtime
+
+    def _collect(self, entries, source):
+        inputs, table = self.inputs, _participants_file(self.inputs)
+        return collect(
+            entries,
+            read_participants(table) if table and source != "stack_file" else None,
+            value_or(inputs.variables, ()),
+            inputs.on_bad_map,
+            listed=source in _LISTED,
+            zero_is_value=inputs.zero_is_value,
+            ids_as_numbers=inputs.ids_as_numbers,
+        )

@@ -9,19 +9,21 @@ from nipype_group.controls import TAILS
 from nipype_group.design.contrasts import read_contrasts
 from nipype_group.images import read_mask, write_volume
 from nipype_group.images.fits import read_fit
-from nipype_group.interfaces.base import File, GroupInputSpec, GroupInterface, isdefined
+from nipype_group.interfaces.base import File, GroupInputSpec, GroupInterface, isdefined, value_or
 from nipype_group.stats.linear.least_squares import effect_without_noise
 
 MAPS = ("effect", "variance", "stat", "z", "p", "effect_size")
+# These outputs have an item a contrast, but for the notes.
+_LISTED_OUTPUTS = (*(f"{name}_files" for name in (*MAPS, "search_mask")), "dofs", "notes")
 
 
 class _EstimateContrastsInputSpec(GroupInputSpec):
     revision = 4
     model_file = File(exists=True, mandatory=True, desc="JSON from GroupGLM")
     betas_file = File(exists=True, mandatory=True, desc="parameter estimates from GroupGLM")
-    residual_variance_file = File(exists=True, mandatory=True, desc="from GroupGLM")
+    residual_variance_file = File(exists=True, mandatory=True, desc="map from GroupGLM")
     mask_file = File(exists=True, mandatory=True, desc="voxels that were fitted")
-    pattern_file = File(exists=True, desc="from GroupGLM, where maps lack voxels of the mask")
+    pattern_file = File(exists=True, desc="map from GroupGLM, where maps lack voxels of the mask")
     search_mask_file = File(
         exists=True, desc="voxels that inference searches; default: all fitted"
     )
@@ -77,34 +79,42 @@ class EstimateContrasts(GroupInterface):
     output_spec = _EstimateContrastsOutputSpec
 
     def _run_interface(self, runtime):
-        inputs = self.inputs
-        fit = read_fit(
-            inputs.model_file, inputs.betas_file, inputs.residual_variance_file, inputs.mask_file,
-            inputs.pattern_file if isdefined(inputs.pattern_file) else None,
-        )  # fmt: skip
-        contrasts = read_contrasts(inputs.contrasts_file)
-        own = inputs.contrast_tails if isdefined(inputs.contrast_tails) else {}
-        results = {f"{name}_files": [] for name in (*MAPS, "search_mask")}
-        results |= {"dofs": [], "notes": []}
+        fit = self._read_fit()
+        contrasts = read_contrasts(self.inputs.contrasts_file)
+        for output in _LISTED_OUTPUTS:
+            self._results[output] = []
         for contrast in contrasts:
-            tail = own.get(contrast.name, inputs.tail)
-            with self._one_blas_thread():
-                maps, dof = fit.contrast_maps(contrast.weights, contrast.test, tail)
-            for name in MAPS:
-                path = Path(runtime.cwd, fit.space.file_name(f"{contrast.label}_{name}"))
-                intents = {"stat": (f"{contrast.test.lower()} test", dof), "z": ("z score", ())}
-                results[f"{name}_files"].append(
-                    write_volume(path, fit.unmask(maps[name]), fit.space, intent=intents.get(name))
-                )
-            results["dofs"].append(list(dof))
-            mask, notes = self._searched(contrast.name, fit, maps)
-            path = Path(runtime.cwd, fit.space.file_name(f"{contrast.label}_mask"))
-            results["search_mask_files"].append(write_volume(path, mask, fit.space, np.uint8))
-            results["notes"] += notes
-        self._results.update(results)
+            self._estimate(Path(runtime.cwd), fit, contrast)
         self._results["contrast_names"] = [c.name for c in contrasts]
         self._results["stat_types"] = [c.test for c in contrasts]
         return runtime
+
+    def _read_fit(self):
+        return read_fit(
+            self.inputs.model_file,
+            self.inputs.betas_file,
+            self.inputs.residual_variance_file,
+            self.inputs.mask_file,
+            value_or(self.inputs.pattern_file),
+        )
+
+    def _estimate(self, cwd, fit, contrast):
+        """Write the maps of a contrast, and append them to the outputs."""
+        tails, space = value_or(self.inputs.contrast_tails, {}), fit.space
+        tail = tails.get(contrast.name, self.inputs.tail)
+        with self._one_blas_thread():
+            maps, dof = fit.contrast_maps(contrast.weights, contrast.test, tail)
+        intents = {"stat": (f"{contrast.test.lower()} test", dof), "z": ("z score", ())}
+        for name in MAPS:
+            path = cwd / space.file_name(f"{contrast.label}_{name}")
+            self._results[f"{name}_files"].append(
+                write_volume(path, fit.unmask(maps[name]), space, intent=intents.get(name))
+            )
+        self._results["dofs"].append(list(dof))
+        mask, notes = self._searched(contrast.name, fit, maps)
+        path = cwd / space.file_name(f"{contrast.label}_mask")
+        self._results["search_mask_files"].append(write_volume(path, mask, space, np.uint8))
+        self._results["notes"] += notes
 
     def _searched(self, name, fit, maps):
         """Return where a contrast is searched, and what is said of where it has no statistic."""
@@ -123,9 +133,14 @@ class EstimateContrasts(GroupInterface):
             return searched, []
         noiseless = effect_without_noise(maps["effect"], maps["variance"], fit.betas)
         n_exact = np.count_nonzero(mask & (fit.unmask(noiseless) > 0))
-        of = f"{lost} of {mask.sum()} voxels"
-        how = name, "not searched", fit.patterns is not None, n_exact
-        return searched, [without_statistic_note(of, *how)]
+        note = without_statistic_note(
+            f"{lost} of {mask.sum()} voxels",
+            contrast=name,
+            left_out="not searched",
+            gaps=fit.patterns is not None,
+            n_exact=n_exact,
+        )
+        return searched, [note]
 
 
 def _why_none(gaps):
@@ -146,7 +161,7 @@ def without_statistic_note(which, contrast, left_out, gaps, n_exact):
     gaps : bool
         Whether maps lack some of them.
     n_exact : int
-        Those with an effect.
+        How many of them have an effect.
 
     Examples
     --------

@@ -8,10 +8,10 @@ from nipype_group.interfaces.base import File, GroupInputSpec, GroupInterface, i
 from nipype_group.reporting.derivatives.contents import (
     RunFacts,
     add_contrasts,
+    add_descriptions,
     add_discoveries,
+    add_model,
     add_permutations,
-    add_report,
-    add_run,
     add_thresholded,
 )
 from nipype_group.reporting.derivatives.folder import DerivativeFolder
@@ -38,10 +38,10 @@ class _GroupDerivativesInputSpec(GroupInputSpec):
         desc="JSON of the inputs in the state in which they were recorded (InputWatch): nothing "
         "is published where one has changed",
     )
-    observations = File(exists=True, desc="who is in; of a run, as the next")
-    excluded = File(exists=True, desc="who is not, and why")
+    observations = File(exists=True, desc="TSV of who is in, of a run")
+    excluded = File(exists=True, desc="TSV of who is not in and why, of a run")
     design_file = File(exists=True, desc="design TSV; may lack where peer_file is given")
-    design_json = File(exists=True, desc="its description")
+    design_json = File(exists=True, desc="JSON of design_file")
     peer_file = File(exists=True, desc="JSON from PeerResults: results are another package's")
     contrasts_file = File(exists=True, mandatory=True, desc="contrasts")
     mask_file = File(exists=True, mandatory=True, desc="voxels analysed")
@@ -49,12 +49,12 @@ class _GroupDerivativesInputSpec(GroupInputSpec):
     statistic_notes = traits.List(Str, desc="what contrasts lack voxels of it, kept there too")
     search_mask_file = File(exists=True, desc="voxels that inference searched")
     smoothness_file = File(exists=True, desc="FWHM and resels of the residuals")
-    smoothness_files = _files("the same of every contrast of another package")
+    smoothness_files = _files("FWHM and resels of every contrast of another package")
     coverage_file = File(exists=True, desc="maps with a value, a voxel")
     r2_file = File(exists=True, desc="explained share of the sum of squares")
     dof_file = File(exists=True, desc="degrees of freedom of every voxel; kept where they vary")
     effect_files = _files("effect of every contrast")
-    variance_files = _files("its variance")
+    variance_files = _files("variance of every effect")
     stat_files = _files("t or F")
     z_files = _files("z")
     p_files = _files("uncorrected p")
@@ -69,9 +69,9 @@ class _GroupDerivativesInputSpec(GroupInputSpec):
     clusters_files = _files("clusters of every thresholded map")
     peaks_files = _files("peaks of every thresholded map")
     labels_files = _files("regions of every thresholded map")
-    clusters_jsons = _files("their dictionaries")
-    peaks_jsons = _files("their dictionaries")
-    labels_jsons = _files("their dictionaries")
+    clusters_jsons = _files("dictionaries of clusters_files")
+    peaks_jsons = _files("dictionaries of peaks_files")
+    labels_jsons = _files("dictionaries of labels_files")
     tdp_files = _files("true discovery proportions of every contrast")
     ari_clusters_files = _files("clusters at all heights")
     ari_regions_files = _files("regions")
@@ -81,21 +81,21 @@ class _GroupDerivativesInputSpec(GroupInputSpec):
     plan_file = File(exists=True, desc="plan of the permutations")
     nulldist_files = _files("null distributions, in the order of permuted_contrasts")
     permuted_stat_files = _files("statistic of permutation, where it is not the model's")
-    logp_unc_files = _files("-log10 of the permutation's uncorrected p")
-    logp_fdr_files = _files("-log10 of its false discovery rate")
+    logp_unc_files = _files("-log10 of the uncorrected p of permutation")
+    logp_fdr_files = _files("-log10 of the false discovery rate of permutation")
     tfce_files = _files("TFCE of every permuted contrast")
-    tfce_logp_unc_files = _files("-log10 of its uncorrected p")
-    tfce_logp_fdr_files = _files("-log10 of its false discovery rate")
+    tfce_logp_unc_files = _files("-log10 of the uncorrected p of TFCE")
+    tfce_logp_fdr_files = _files("-log10 of the false discovery rate of TFCE")
     template_files = _files("calibrated templates of true discovery proportions")
     permuted_contrasts = traits.List(Str, desc="labels of the contrasts that were permuted")
     view_files = _files("tables as views lay them out: all views of a map, then of the next")
     views = traits.List(Str, desc="packages whose layout view_files follow")
     quality_file = File(exists=True, desc="quality of every map")
-    quality_json = File(exists=True, desc="its dictionary")
+    quality_json = File(exists=True, desc="dictionary of quality_file")
     regions_files = _files("models of atlas regions, of every contrast")
-    regions_jsons = _files("their dictionaries")
+    regions_jsons = _files("dictionaries of regions_files")
     values_files = _files("means of the regions of every atlas in every map")
-    values_jsons = _files("their dictionaries")
+    values_jsons = _files("dictionaries of values_files")
     atlas_names = traits.List(Str, desc="atlases of values_files")
     peak_values_files = _files("values of all maps at peaks, named after their result")
     figure_files = _files("PNG files")
@@ -130,23 +130,34 @@ class GroupDerivatives(GroupInterface):
     def _run_interface(self, runtime):
         given = {n: v for n, v in self.inputs.get().items() if isdefined(v)}
         facts = RunFacts.read(given)
-        of_all = {"Command": given.get("command"), "InputsSHA256": given.get("inputs_sha256")}
-        with DerivativeFolder(given["output_dir"], facts.entities, of_all) as folder:
-            add_run(folder, facts, given)
-            add_contrasts(folder, facts, given)
-            add_thresholded(folder, facts, given)
-            add_discoveries(folder, facts, given)
-            add_permutations(folder, facts, given)
-            add_report(folder, given)
+        in_all = {"Command": given.get("command"), "InputsSHA256": given.get("inputs_sha256")}
+        with DerivativeFolder(given["output_dir"], facts.entities, in_all) as folder:
+            _add_results(folder, facts, given)
             if given["nidm"]:
                 folder.add_made(write_nidm_pack)
             if not given["no_report"]:
                 folder.add_made(partial(write_report, viewer=given["viewer"]))
-            if "inputs_file" in given:
-                watch = InputWatch.read(given["inputs_file"])
-                watch.check()
-                if "observations" in given:
-                    watch.check_read(given["observations"])
+            _check_inputs(given)
             self._results["out_files"] = folder.publish(facts.source)
             self._results["group_dir"] = str(folder.top / "group")
         return runtime
+
+
+def _add_results(folder, facts, given):
+    """Add the files of every stage to the folder of derivatives."""
+    add_model(folder, facts, given)
+    add_contrasts(folder, facts, given)
+    add_thresholded(folder, facts, given)
+    add_discoveries(folder, facts, given)
+    add_permutations(folder, facts, given)
+    add_descriptions(folder, given)
+
+
+def _check_inputs(given):
+    """Refuse to publish results of inputs that have changed since they were recorded."""
+    if "inputs_file" not in given:
+        return
+    watch = InputWatch.read(given["inputs_file"])
+    watch.check()
+    if "observations" in given:
+        watch.check_read(given["observations"])

@@ -17,6 +17,7 @@ from nipype_group.interfaces.base import (
     GroupInputSpec,
     GroupInterface,
     isdefined,
+    value_or,
 )
 from nipype_group.tsv import read_tsv
 
@@ -57,21 +58,11 @@ class DesignMatrix(GroupInterface):
     output_spec = _DesignMatrixOutputSpec
 
     def _run_interface(self, runtime):
-        inputs = self.inputs
-        if isdefined(inputs.formula) == isdefined(inputs.design_table):
-            raise ValueError("give a formula or a design_table, one of the two")
-        observations = read_tsv(inputs.observations)
-        conditions = inputs.condition_columns if isdefined(inputs.condition_columns) else []
-        if isdefined(inputs.formula):
-            design = design_from_formula(inputs.formula, observations, conditions)
-        else:
-            excluded = read_tsv(inputs.excluded) if isdefined(inputs.excluded) else None
-            design = design_from_table(inputs.design_table, observations, conditions, excluded)
-        model = design.model
+        design, cwd = self._design(), Path(runtime.cwd)
         for note in design.notes:
             LOGGER.warning("%s", note)
+        model = design.model
         LOGGER.info("design: %d maps, rank %d, %d dof", len(design.matrix), model.rank, model.dof)
-        cwd = Path(runtime.cwd)
         self._results["design_file"], self._results["design_json"] = design.write(cwd)
         self._results["fsl_design_file"] = write_fsl_matrix(cwd / "design.mat", design.matrix)
         self._results["fsl_groups_file"] = write_fsl_matrix(
@@ -79,11 +70,23 @@ class DesignMatrix(GroupInterface):
         )
         return runtime
 
+    def _design(self):
+        """Return the `Design` of the formula or of the table, whichever is given."""
+        inputs = self.inputs
+        if isdefined(inputs.formula) == isdefined(inputs.design_table):
+            raise ValueError("give a formula or a design_table, one of the two")
+        observations = read_tsv(inputs.observations)
+        conditions = value_or(inputs.condition_columns, [])
+        if isdefined(inputs.formula):
+            return design_from_formula(inputs.formula, observations, conditions)
+        excluded = read_tsv(inputs.excluded) if isdefined(inputs.excluded) else None
+        return design_from_table(inputs.design_table, observations, conditions, excluded)
+
 
 class _ContrastSetInputSpec(GroupInputSpec):
     revision = 4
     design_file = File(exists=True, mandatory=True, desc="design TSV")
-    design_json = File(exists=True, mandatory=True, desc="its description")
+    design_json = File(exists=True, mandatory=True, desc="JSON of design_file")
     contrasts = InputMultiObject(
         Str,
         mandatory=True,
@@ -120,11 +123,9 @@ class ContrastSet(GroupInterface):
         for contrast in contrasts:
             for note in contrast.notes:
                 LOGGER.warning("%s", note)
-        cwd = Path(runtime.cwd)
-        self._results["contrasts_file"] = write_contrasts(
-            cwd / "contrasts.json", contrasts, design.columns
-        )
-        self._results["fsl_contrasts_file"], self._results["fsl_f_tests_file"] = (
-            write_fsl_contrasts(cwd, contrasts)
-        )
+        path = Path(runtime.cwd, "contrasts.json")
+        self._results["contrasts_file"] = write_contrasts(path, contrasts, design.columns)
+        fsl_contrasts, fsl_f_tests = write_fsl_contrasts(runtime.cwd, contrasts)
+        self._results["fsl_contrasts_file"] = fsl_contrasts
+        self._results["fsl_f_tests_file"] = fsl_f_tests
         return runtime

@@ -8,7 +8,7 @@ from nipype.interfaces.base import InputMultiObject, Str, TraitedSpec, traits
 from nipype_group.controls import TAILS
 from nipype_group.design.contrasts import read_contrasts
 from nipype_group.design.matrix import read_design
-from nipype_group.interfaces.base import File, GroupInputSpec, GroupInterface, isdefined
+from nipype_group.interfaces.base import File, GroupInputSpec, GroupInterface, isdefined, value_or
 from nipype_group.permutation.shards import read_nulldist
 from nipype_group.reporting.figures.canvas import write_index
 from nipype_group.reporting.figures.of_results import (
@@ -41,13 +41,13 @@ class _PlotResultsInputSpec(GroupInputSpec):
     detail_first = traits.Bool(
         False,
         usedefault=True,
-        desc="of detailed draw one map a contrast: the first one where anything survives, if any",
+        desc="draw one map of detailed a contrast: the first one where anything survives, if any",
     )
     clusters_files = InputMultiObject(File(exists=True), desc="clusters TSV of every map")
     peaks_files = InputMultiObject(File(exists=True), desc="peaks TSV of every map")
     n_peaks = traits.Range(low=0, value=5, usedefault=True, desc="highest peaks drawn of a map")
     design_file = File(exists=True, desc="design TSV, with design_json")
-    design_json = File(exists=True, desc="its description")
+    design_json = File(exists=True, desc="JSON of design_file")
     contrasts_file = File(exists=True, desc="JSON from ContrastSet, drawn with the design")
     z_files = InputMultiObject(
         File(exists=True), desc="z of every contrast, in the order of contrasts_file"
@@ -95,25 +95,12 @@ class PlotResults(GroupInterface):
     def _run_interface(self, runtime):
         inputs, cwd = self.inputs, Path(runtime.cwd)
         _check_numbers(inputs)
-        design = _read(inputs, "design_file", lambda p: read_design(p, inputs.design_json))
-        contrasts = _read(inputs, "contrasts_file", read_contrasts) or []
-        mask = _read(inputs, "mask_file", Volume.read)
+        design = _read(inputs.design_file, lambda path: read_design(path, inputs.design_json))
+        contrasts = _read(inputs.contrasts_file, read_contrasts) or []
         _check_contrasts(inputs, len(contrasts))
-        background = choose_background(*map(_given(inputs), ("space", "stack_file", "mask_file")))
-        subjects = _subjects(inputs, design, contrasts)
-        pictures, tables, detailed = [], [], _detailed(inputs)
-        for result in _results(inputs, contrasts):
-            drawn, table = draw_result(
-                cwd, result, background, result.name in detailed, inputs.n_peaks, subjects
-            )
-            pictures += drawn
-            tables += [table] if table else []
-        for i, contrast in enumerate(contrasts):
-            maps = [_item(inputs, f"{name}_files", i, Volume.read) for name in ("z", "effect")]
-            maxima = _item(inputs, "nulldist_files", i, read_nulldist)
-            pictures += draw_contrast(
-                cwd, contrast, background, *maps, mask, maxima, inputs.tail, inputs.alpha
-            )
+        background = _background(inputs)
+        pictures, tables = _draw_results(cwd, inputs, design, contrasts, background)
+        pictures += _draw_contrasts(cwd, inputs, contrasts, background)
         pictures += [] if design is None else draw_model(cwd, design, contrasts)
         self._list_outputs_by_kind(pictures)
         self._results["peak_values_files"] = tables
@@ -135,35 +122,65 @@ class PlotResults(GroupInterface):
         self._results["figure_files"] = [p.file for p in pictures]
 
 
-def _given(inputs):
-    """Return a function that gives an input by name, None where it is not set."""
-
-    def give(name):
-        value = getattr(inputs, name)
-        return value if isdefined(value) else None
-
-    return give
+def _background(inputs):
+    return choose_background(
+        value_or(inputs.space), value_or(inputs.stack_file), value_or(inputs.mask_file)
+    )
 
 
-def _read(inputs, name, reader):
-    path = _given(inputs)(name)
-    return None if path is None else reader(path)
+def _read(path, reader):
+    """Return what the reader makes of a file, None where none is given."""
+    return reader(path) if isdefined(path) else None
 
 
-def _item(inputs, name, index, reader):
-    files = _given(inputs)(name)
-    return None if files is None else reader(files[index])
+def _read_item(files, index, reader):
+    """Return what the reader makes of one file of a list, None where no list is given."""
+    return reader(files[index]) if isdefined(files) else None
+
+
+def _draw_results(cwd, inputs, design, contrasts, background):
+    """Return the pictures of all thresholded maps, and their tables of values at peaks."""
+    subjects, detailed = _subjects(inputs, design, contrasts), _detailed(inputs)
+    pictures, tables = [], []
+    for result in _results(inputs, contrasts):
+        drawn, table = draw_result(
+            cwd, result, background, result.name in detailed, inputs.n_peaks, subjects
+        )
+        pictures += drawn
+        tables += [table] if table else []
+    return pictures, tables
+
+
+def _draw_contrasts(cwd, inputs, contrasts, background):
+    """Return the pictures of every contrast as a whole."""
+    mask, pictures = _read(inputs.mask_file, Volume.read), []
+    for i, contrast in enumerate(contrasts):
+        pictures += draw_contrast(
+            cwd,
+            contrast,
+            background,
+            z=_read_item(inputs.z_files, i, Volume.read),
+            effect=_read_item(inputs.effect_files, i, Volume.read),
+            mask=mask,
+            maxima=_read_item(inputs.nulldist_files, i, read_nulldist),
+            tail=inputs.tail,
+            alpha=inputs.alpha,
+        )
+    return pictures
 
 
 def _check_numbers(inputs):
     """Refuse lists of maps that do not have one item a map."""
     n_maps = len(inputs.thresholded_files)
-    counts = {name: len(getattr(inputs, name)) for name in _PER_RESULT
-              if isdefined(getattr(inputs, name))}  # fmt: skip
+    counts = {
+        name: len(getattr(inputs, name))
+        for name in _PER_RESULT
+        if isdefined(getattr(inputs, name))
+    }
     if any(count != n_maps for count in counts.values()):
         found = ", ".join(f"{count} {name}" for name, count in counts.items())
         raise ValueError(f"{n_maps} maps, {found}; give one each")
-    unknown = set(inputs.detailed if isdefined(inputs.detailed) else ()) - set(inputs.names)
+    unknown = set(value_or(inputs.detailed, ())) - set(inputs.names)
     if unknown:
         raise ValueError(f"detailed has {', '.join(sorted(unknown))}, which is no name of a map")
     if isdefined(inputs.design_file) != isdefined(inputs.design_json):
@@ -172,7 +189,7 @@ def _check_numbers(inputs):
 
 def _detailed(inputs):
     """Return the names of the maps that are drawn in detail."""
-    names = inputs.detailed if isdefined(inputs.detailed) else inputs.names
+    names = value_or(inputs.detailed, inputs.names)
     if not inputs.detail_first:
         return set(names)
     files, chosen = dict(zip(inputs.names, inputs.thresholded_files, strict=True)), {}
@@ -192,8 +209,8 @@ def _survives(path):
 def _check_contrasts(inputs, n_contrasts):
     """Refuse lists of maps that do not have one item a contrast."""
     for name in _PER_CONTRAST:
-        files = _given(inputs)(name)
-        if files is not None and len(files) != n_contrasts:
+        files = getattr(inputs, name)
+        if isdefined(files) and len(files) != n_contrasts:
             raise ValueError(
                 f"{len(files)} {name} for {n_contrasts} contrasts of contrasts_file; give one each"
             )
@@ -214,7 +231,12 @@ def _results(inputs, contrasts):
     tests = {contrast.label: contrast.test for contrast in contrasts}
     for i, (path, name) in enumerate(zip(inputs.thresholded_files, inputs.names, strict=True)):
         unit = inputs.units[i] if isdefined(inputs.units) else "z"
-        tables = [_item(inputs, f"{kind}_files", i, read_table) for kind in ("clusters", "peaks")]
         label = name.partition("_")[0].removeprefix("contrast-")
-        signed = tests.get(label, unit) != "F"
-        yield PlottedMap(name, Volume.read(path), unit, signed, *tables)
+        yield PlottedMap(
+            name,
+            Volume.read(path),
+            unit,
+            signed=tests.get(label, unit) != "F",
+            clusters=_read_item(inputs.clusters_files, i, read_table),
+            peaks=_read_item(inputs.peaks_files, i, read_table),
+        )

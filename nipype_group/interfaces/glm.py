@@ -7,11 +7,9 @@ from nipype.interfaces.base import TraitedSpec, traits
 
 from nipype_group.choices import EDGES
 from nipype_group.design.matrix import read_design
-from nipype_group.images import write_volume
 from nipype_group.images.fits import describe_patterns
 from nipype_group.images.stacks import MaskedStack, write_volumes
 from nipype_group.interfaces.base import LOGGER, File, GroupInputSpec, GroupInterface
-from nipype_group.json_files import write_json
 from nipype_group.registry import loaded
 from nipype_group.stats.estimators import ESTIMATORS
 from nipype_group.stats.random_field.clusters import search_volume
@@ -23,7 +21,7 @@ class _GroupGLMInputSpec(GroupInputSpec):
     stack_file = File(exists=True, mandatory=True, desc="4D maps from StackMaps")
     mask_file = File(exists=True, mandatory=True, desc="voxels that are fitted")
     design_file = File(exists=True, mandatory=True, desc="design TSV, a row a map")
-    design_json = File(exists=True, mandatory=True, desc="its description")
+    design_json = File(exists=True, mandatory=True, desc="JSON of design_file")
     estimator = traits.Enum(
         *ESTIMATORS, usedefault=True, desc="what estimates the parameters; see the documentation"
     )
@@ -65,45 +63,53 @@ class GroupGLM(GroupInterface):
 
     def _run_interface(self, runtime):
         stack = MaskedStack(self.inputs.stack_file, self.inputs.mask_file)
-        design = read_design(self.inputs.design_file, self.inputs.design_json)
-        if len(design.matrix) != stack.n_maps:
-            raise ValueError(
-                f"{self.inputs.design_file} has {len(design.matrix)} rows for {stack.n_maps} maps"
-            )
-        model, cwd = design.model, Path(runtime.cwd)
+        design = self._read_design(stack.n_maps)
+        model = design.model
         with self._one_blas_thread():
             fit = loaded(ESTIMATORS[self.inputs.estimator].fit)
-            *maps, patterns = fit(model, stack.read, stack.n_voxels)
-        (betas, *others), space = maps, stack.space
+            betas, residual_variance, r2, patterns = fit(model, stack.read, stack.n_voxels)
+        self._write_fit(runtime, stack, betas, residual_variance, r2, patterns)
+        _log(patterns)
+        self._write_json(runtime, "model", self._about_model(design, model, stack, patterns))
+        self._results["dof"] = model.dof
+        smoothness, rpv = _smoothness(stack, model, betas, patterns, self.inputs.edges)
+        self._write_json(runtime, "smoothness", smoothness)
+        self._write_maps(runtime, stack.space, {"rpv": (rpv, np.float32)})
+        return runtime
+
+    def _read_design(self, n_maps):
+        design = read_design(self.inputs.design_file, self.inputs.design_json)
+        if len(design.matrix) != n_maps:
+            raise ValueError(
+                f"{self.inputs.design_file} has {len(design.matrix)} rows for {n_maps} maps"
+            )
+        return design
+
+    def _write_fit(self, runtime, stack, betas, residual_variance, r2, patterns):
+        space = stack.space
         # A column a participant makes more volumes than memory holds.
         self._results["betas_file"] = write_volumes(
-            cwd / space.file_name("betas"), map(stack.unmask, betas), len(betas), space
+            Path(runtime.cwd, space.file_name("betas")),
+            map(stack.unmask, betas),
+            len(betas),
+            space,
         )
-        for name, values in zip(("residual_variance", "r2"), others, strict=True):
-            self._results[f"{name}_file"] = write_volume(
-                cwd / space.file_name(name), stack.unmask(values), space, np.float64
-            )
-        for name, values in (("dof", patterns.voxel_dof), ("pattern", patterns.number)):
-            self._results[f"{name}_file"] = write_volume(
-                cwd / space.file_name(name), stack.unmask(values), space, np.int32
-            )
-        _log(patterns)
-        about = {
+        maps = {
+            "residual_variance": (stack.unmask(residual_variance), np.float64),
+            "r2": (stack.unmask(r2), np.float64),
+            "dof": (stack.unmask(patterns.voxel_dof), np.int32),
+            "pattern": (stack.unmask(patterns.number), np.int32),
+        }
+        self._write_maps(runtime, space, maps)
+
+    def _about_model(self, design, model, stack, patterns):
+        return {
             "Estimator": self.inputs.estimator,
             **design.describe(),
             "Covariance": model.covariance.tolist(),
             "NumberOfVoxels": stack.n_voxels,
             **describe_patterns(model, patterns),
         }
-        model_file = cwd / "model.json"
-        write_json(model_file, about)
-        self._results.update(model_file=str(model_file), dof=model.dof)
-        smoothness, rpv = _smoothness(stack, model, betas, patterns, self.inputs.edges)
-        path = cwd / "smoothness.json"
-        write_json(path, smoothness)
-        self._results["smoothness_file"] = str(path)
-        self._results["rpv_file"] = write_volume(cwd / space.file_name("rpv"), rpv, space)
-        return runtime
 
 
 def _log(patterns):
@@ -112,9 +118,12 @@ def _log(patterns):
     if not patterns.complete.all():
         LOGGER.info(
             "some map lacks %d of %d voxels, in %d patterns; degrees of freedom are %d to %d",
-            (~patterns.complete).sum(), len(dof), len(patterns.missing) - 1,
-            dof[dof > 0].min(initial=patterns.dof[0]), dof.max(),
-        )  # fmt: skip
+            (~patterns.complete).sum(),
+            len(dof),
+            len(patterns.missing) - 1,
+            dof[dof > 0].min(initial=patterns.dof[0]),
+            dof.max(),
+        )
     if not dof.all():
         LOGGER.warning(
             "%d voxels have no statistic: the maps that have them leave no residual",
@@ -133,9 +142,11 @@ def _smoothness(stack, model, betas, patterns, edges):
         if not patterns.complete.any():
             raise ValueError("every voxel of the mask is missing in some map")
         found = residual_smoothness(
-            stack.residuals(model.matrix, betas), stack.unmask(patterns.complete), model.dof,
+            stack.residuals(model.matrix, betas),
+            stack.unmask(patterns.complete),
+            model.dof,
             edges=edges,
-        )  # fmt: skip
+        )
     except ValueError as error:
         LOGGER.warning("smoothness is not estimated: %s", error)
         return {"FWHMVoxels": None, "Reason": str(error)}, np.full(stack.mask.shape, np.nan)

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from nipype.interfaces.base import InputMultiObject, Str, TraitedSpec, traits
 
-from nipype_group.images import read_mask, write_volume
+from nipype_group.images import read_mask
 from nipype_group.images.coverage import group_mask, mask_notes, write_map_coverage
 from nipype_group.images.stacks import write_stack
 from nipype_group.interfaces.base import (
@@ -14,6 +14,7 @@ from nipype_group.interfaces.base import (
     GroupInputSpec,
     GroupInterface,
     isdefined,
+    value_or,
 )
 
 
@@ -35,7 +36,7 @@ class _GroupMaskInputSpec(GroupInputSpec):
 
 class _GroupMaskOutputSpec(TraitedSpec):
     mask_file = File(desc="voxels that are analysed")
-    search_mask_file = File(desc="those inside the search volume; all without one")
+    search_mask_file = File(desc="voxels of the mask inside the search volume; all without one")
     coverage_file = File(desc="number of maps with a value, a voxel")
     map_coverage_file = File(
         desc="TSV, a row a map: voxels present, missing, and removed from the mask by it alone"
@@ -64,41 +65,48 @@ class GroupMask(GroupInterface):
     output_spec = _GroupMaskOutputSpec
 
     def _run_interface(self, runtime):
-        explicit = self.inputs.mask_file if isdefined(self.inputs.mask_file) else None
-        paths = self.inputs.map_files
-        threshold = self.inputs.mask_threshold if isdefined(self.inputs.mask_threshold) else None
-        mask, coverage = group_mask(
-            paths, explicit, self.inputs.min_coverage, threshold, self.inputs.zero_is_value
-        )
-        space, n_lost = coverage.space, coverage.allowed.sum() - mask.sum()
-        LOGGER.info(
-            "%d voxels in the mask, %d of which some map lacks; too few maps have %d others",
-            mask.sum(), (coverage.counts[mask] < len(paths)).sum(), n_lost,
-        )  # fmt: skip
-        cwd = Path(runtime.cwd)
+        inputs = self.inputs
+        mask, coverage = self._find_mask()
+        _log(mask, coverage, len(inputs.map_files))
         self._results["map_coverage_file"] = write_map_coverage(
-            cwd / "map_coverage.tsv", paths, coverage, mask
+            Path(runtime.cwd, "map_coverage.tsv"), inputs.map_files, coverage, mask
         )
-        self._results["mask_file"] = write_volume(
-            cwd / space.file_name("mask", packed=True), mask, space, np.uint8
-        )
-        self._results["coverage_file"] = write_volume(
-            cwd / space.file_name("coverage", packed=True), coverage.counts, space, np.int32
-        )
-        searched = mask
-        if isdefined(self.inputs.search_volume):
-            searched = mask & read_mask(self.inputs.search_volume, space, threshold)[0]
-            if not searched.any():
-                raise ValueError(f"{self.inputs.search_volume} holds no voxel of the mask")
-        self._results["search_mask_file"] = write_volume(
-            cwd / space.file_name("search_mask", packed=True), searched, space, np.uint8
-        )
-        self._results["n_voxels"] = int(mask.sum())
-        notes = mask_notes(mask, coverage, paths, self.inputs.zero_is_value)
+        maps = {"mask": (mask, np.uint8), "coverage": (coverage.counts, np.int32)}
+        maps["search_mask"] = self._searched(mask, coverage.space), np.uint8
+        self._write_maps(runtime, coverage.space, maps, packed=True)
+        notes = mask_notes(mask, coverage, inputs.map_files, inputs.zero_is_value)
         for note in notes:
             LOGGER.warning("%s", note)
-        self._results["mask_notes"] = notes
+        self._results.update(n_voxels=int(mask.sum()), mask_notes=notes)
         return runtime
+
+    def _find_mask(self):
+        return group_mask(
+            self.inputs.map_files,
+            value_or(self.inputs.mask_file),
+            self.inputs.min_coverage,
+            value_or(self.inputs.mask_threshold),
+            self.inputs.zero_is_value,
+        )
+
+    def _searched(self, mask, space):
+        """Return the voxels of the mask that inference searches."""
+        path = self.inputs.search_volume
+        if not isdefined(path):
+            return mask
+        searched = mask & read_mask(path, space, value_or(self.inputs.mask_threshold))[0]
+        if not searched.any():
+            raise ValueError(f"{path} holds no voxel of the mask")
+        return searched
+
+
+def _log(mask, coverage, n_maps):
+    LOGGER.info(
+        "%d voxels in the mask, %d of which some map lacks; too few maps have %d others",
+        mask.sum(),
+        (coverage.counts[mask] < n_maps).sum(),
+        coverage.allowed.sum() - mask.sum(),
+    )
 
 
 class _StackMapsInputSpec(GroupInputSpec):
@@ -135,7 +143,11 @@ class StackMaps(GroupInterface):
     def _run_interface(self, runtime):
         mask, space = read_mask(self.inputs.mask_file)
         self._results["stack_file"] = write_stack(
-            Path(runtime.cwd, space.file_name("stack")), self.inputs.map_files, mask, space,
-            self.inputs.allow_missing, self.inputs.zero_is_value,
-        )  # fmt: skip
+            Path(runtime.cwd, space.file_name("stack")),
+            self.inputs.map_files,
+            mask,
+            space,
+            self.inputs.allow_missing,
+            self.inputs.zero_is_value,
+        )
         return runtime

@@ -57,9 +57,10 @@ class NIDMResults(GroupInterface):
         inputs = self.inputs
         self._results["nidm_file"] = str(
             write_nidm_pack(
-                inputs.group_dir, Path(runtime.cwd),
+                inputs.group_dir,
+                Path(runtime.cwd),
                 contrast=inputs.contrast if isdefined(inputs.contrast) else None,
                 desc=inputs.threshold if isdefined(inputs.threshold) else None,
             )
-        )  # fmt: skip
+        )
         return runtime

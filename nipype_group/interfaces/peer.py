@@ -7,7 +7,7 @@ from nipype.interfaces.base import InputMultiObject, Str, TraitedSpec, traits
 
 from nipype_group.choices import MAP_TYPES, P_SIDES
 from nipype_group.controls import CONTROLS, TAILS, side_tested
-from nipype_group.images import read_mask, read_on, read_volume, write_volume
+from nipype_group.images import read_mask, read_on, read_volume
 from nipype_group.interfaces.base import (
     LOGGER,
     File,
@@ -15,8 +15,8 @@ from nipype_group.interfaces.base import (
     GroupInterface,
     file_identity,
     isdefined,
+    value_or,
 )
-from nipype_group.json_files import write_json
 from nipype_group.peers.files import SINGLE_INPUTS, look_up, notes_of, write_peer
 from nipype_group.peers.found import CORRECTED_COLUMNS
 from nipype_group.stats.thresholding import threshold_adjusted
@@ -99,7 +99,7 @@ def look_up_inputs(inputs):
     return look_up(
         inputs.path,
         single=inputs.single,
-        package=inputs.package if isdefined(inputs.package) else None,
+        package=value_or(inputs.package),
         dof=inputs.dof if isdefined(inputs.dof) and len(inputs.dof) else None,
         **given,
     )
@@ -109,7 +109,7 @@ class _PeerResultsOutputSpec(TraitedSpec):
     contrast_names = traits.List(Str, desc="names, in the order of the files")
     stat_types = traits.List(Str, desc="t, F or z of every contrast")
     stat_files = _files("statistic, as the package has it")
-    field_files = _files("the same, or z where degrees of freedom vary by voxel or are unknown")
+    field_files = _files("stat_files, or z where degrees of freedom vary by voxel or are unknown")
     z_files = _files("z, the package's own where it is there")
     p_files = _files("uncorrected p")
     effect_files = _files("effect; NaN where there is none")
@@ -120,7 +120,7 @@ class _PeerResultsOutputSpec(TraitedSpec):
     corrected_logp_files = _files("-log10 of the package's corrected p: all of a contrast, next")
     contrasts_file = File(desc="JSON of the contrasts, with the weights that are known")
     design_file = File(desc="TSV of the regressors; undefined where unknown, as the next")
-    design_json = File(desc="its description")
+    design_json = File(desc="JSON of design_file")
     peer_file = File(desc="JSON: package, notes, sources")
 
 
@@ -193,30 +193,36 @@ class ThresholdCorrected(GroupInterface):
     output_spec = _ThresholdCorrectedOutputSpec
 
     def _run_interface(self, runtime):
-        inputs, cwd = self.inputs, Path(runtime.cwd)
+        inputs = self.inputs
         stat, space = read_volume(inputs.stat_file)
         mask, _ = read_mask(inputs.mask_file, space)
         logp = read_on(inputs.logp_file, space, "the statistic")
-        tail = side_tested(inputs.tail, inputs.stat_type)
-        labels, p = threshold_adjusted(
-            stat, logp, mask, alpha=inputs.alpha, tail=tail, connectivity=inputs.connectivity,
-            min_extent=inputs.cluster_extent, label=space.label_clusters,
-        )  # fmt: skip
-        for name, values, dtype in (
-            ("thresholded", np.where(labels > 0, stat, 0), np.float32),
-            ("label", labels, np.int32),
-        ):
-            self._results[f"{name}_file"] = write_volume(
-                cwd / space.file_name(name), values, space, dtype
-            )
-        summary = _summary(inputs, tail, stat[mask], logp[mask], labels[mask], p)
-        path = cwd / "summary.json"
-        write_json(path, summary)
-        self._results["summary_file"] = str(path)
+        labels, cluster_p = self._threshold(stat, logp, mask, space)
+        maps = {
+            "thresholded": (np.where(labels > 0, stat, 0), np.float32),
+            "label": (labels, np.int32),
+        }
+        self._write_maps(runtime, space, maps)
+        summary = _summary(inputs, stat[mask], logp[mask], labels[mask], cluster_p)
+        self._write_json(runtime, "summary", summary)
         return runtime
 
+    def _threshold(self, stat, logp, mask, space):
+        """Return the labels of the surviving clusters, and the p of each."""
+        inputs = self.inputs
+        return threshold_adjusted(
+            stat,
+            logp,
+            mask,
+            alpha=inputs.alpha,
+            tail=side_tested(inputs.tail, inputs.stat_type),
+            connectivity=inputs.connectivity,
+            min_extent=inputs.cluster_extent,
+            label=space.label_clusters,
+        )
 
-def _summary(inputs, tail, stat, logp, labels, cluster_p):
+
+def _summary(inputs, stat, logp, labels, cluster_p):
     """Return settings, survivors and p as the sidecar tells them."""
     column = CONTROLS[inputs.control].column
     rows = [
@@ -224,12 +230,12 @@ def _summary(inputs, tail, stat, logp, labels, cluster_p):
         for cluster, p in enumerate(cluster_p, start=1)
     ]
     return {
-        "Contrast": inputs.contrast_name if isdefined(inputs.contrast_name) else None,
+        "Contrast": value_or(inputs.contrast_name),
         "StatisticType": inputs.stat_type,
         "HeightControl": inputs.control,
-        "CorrectedBy": inputs.package if isdefined(inputs.package) else None,
+        "CorrectedBy": value_or(inputs.package),
         "Alpha": inputs.alpha,
-        "Tail": tail,
+        "Tail": side_tested(inputs.tail, inputs.stat_type),
         "ThresholdUnit": inputs.stat_type,
         "ClusterExtentVoxels": inputs.cluster_extent,
         "Connectivity": inputs.connectivity,

@@ -1,7 +1,9 @@
 """Permutation: plan, run shards, merge."""
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from nipype.interfaces.base import InputMultiObject, Str, TraitedSpec, traits
@@ -28,6 +30,7 @@ from nipype_group.interfaces.base import (
     GroupInputSpec,
     GroupInterface,
     isdefined,
+    value_or,
 )
 from nipype_group.json_files import read_json
 from nipype_group.permutation.given import read_shuffles
@@ -63,7 +66,7 @@ _SAMPLED_VOXELS, _SAMPLED_VALUES = 2000, 2**22
 class _PlanPermutationsInputSpec(GroupInputSpec):
     revision = 4
     design_file = File(exists=True, mandatory=True, desc="design TSV")
-    design_json = File(exists=True, mandatory=True, desc="its description")
+    design_json = File(exists=True, mandatory=True, desc="JSON of design_file")
     contrasts_file = File(exists=True, mandatory=True, desc="JSON from ContrastSet")
     observations = File(exists=True, desc="TSV, a row a map, for blocks and variance groups")
     stack_file = File(exists=True, desc="4D maps; with them the plan warns of doubtful tests")
@@ -81,8 +84,12 @@ class _PlanPermutationsInputSpec(GroupInputSpec):
         traits.Enum(*STATISTICS), desc="taken of every shuffle, voxel among them; default voxel"
     )
     cluster_forming_z = traits.Float(desc="cluster-forming threshold as z")
-    cluster_forming_p = traits.Float(desc="the same as p of the tail; default .001")
-    cluster_forming_statistic = traits.Float(desc="the same in units of t, F or pseudo-t")
+    cluster_forming_p = traits.Float(
+        desc="cluster-forming threshold as p of the tail; default .001"
+    )
+    cluster_forming_statistic = traits.Float(
+        desc="cluster-forming threshold in units of t, F or pseudo-t"
+    )
     connectivity = traits.Enum(26, 6, 18, usedefault=True, desc="neighbours in a cluster")
     statistic_scale = traits.Enum(
         *SCALES, usedefault=True, desc="whether mass and TFCE run on the statistic or its z"
@@ -122,6 +129,16 @@ class _PlanPermutationsInputSpec(GroupInputSpec):
     )
 
 
+class _Shard(NamedTuple):
+    """A shard under the names of the outputs, which list a value a shard."""
+
+    families: str
+    firsts: int
+    lasts: int
+    first_voxels: int
+    last_voxels: int
+
+
 class _PlanPermutationsOutputSpec(TraitedSpec):
     plan_file = File(desc="JSON: numbers of shufflings, smallest p, shards, in words too")
     scheme_file = File(desc="JSON: what shuffle k is; does not change with the number of shuffles")
@@ -157,13 +174,34 @@ class PlanPermutations(GroupInterface):
     def _run_interface(self, runtime):
         inputs = self.inputs
         design = read_design(inputs.design_file, inputs.design_json)
-        given = None
-        if isdefined(inputs.shuffles_file):
-            given = _read_shuffles(inputs.shuffles_file, len(design.matrix))
-        if given is not None and (isdefined(inputs.blocks) or inputs.shuffling != "auto"):
+        given = self._given_shuffles(len(design.matrix))
+        blocks, groups = self._blocks_and_groups()
+        stack = self._stack()
+        test = self._test(groups, stack)
+        ranges = self._voxel_shards(test)
+        plan = self._plan(design, test, blocks, given, stack)
+        if inputs.across_contrasts:
+            _check_comparable(plan, test, design.model)
+        LOGGER.info("%s", plan.describe())
+        self._write_plan(runtime.cwd, plan)
+        self._list_shards(plan, ranges)
+        return runtime
+
+    def _given_shuffles(self, n_maps):
+        """Return kind and table of the shuffles of a file, None without one."""
+        inputs = self.inputs
+        if not isdefined(inputs.shuffles_file):
+            return None
+        given = _read_shuffles(inputs.shuffles_file, n_maps)
+        if isdefined(inputs.blocks) or inputs.shuffling != "auto":
             raise ValueError(
                 "shuffles_file alone decides what is shuffled: leave blocks and shuffling out"
             )
+        return given
+
+    def _blocks_and_groups(self):
+        """Return the exchangeability blocks and the variance groups of every map."""
+        inputs = self.inputs
         blocks, groups = (), ()
         if isdefined(inputs.blocks) or isdefined(inputs.variance_groups):
             _need(inputs, "observations", "blocks and variance_groups")
@@ -171,39 +209,53 @@ class PlanPermutations(GroupInterface):
             blocks = read_blocks(inputs.observations, inputs.blocks, inputs.block_exchange)
         if isdefined(inputs.variance_groups):
             groups = read_variance_groups(inputs.observations, inputs.variance_groups)
-        stack = self._stack()
-        test = ContrastTest(
-            _statistics(inputs), inputs.method, groups, inputs.variance_fwhm_mm, inputs.early_stop,
-            inputs.varying_dof or (stack is not None and stack.has_missing),
-        )  # fmt: skip
-        ranges = self._voxel_shards(test)
-        plan = make_plan(
-            design, read_contrasts(inputs.contrasts_file), inputs.n_permutations, inputs.seed,
-            test, shuffling=inputs.shuffling, blocks=blocks, given=given,
-            n_shards=_given(inputs.n_shards), warn=_doubts(stack, design.model),
-            alpha=_given(inputs.alpha),
-        )  # fmt: skip
-        if inputs.across_contrasts:
-            _check_comparable(plan, test, design.model)
-        LOGGER.info("%s", plan.describe())
-        names = ("plan_file", "scheme_file", "text_file")
-        self._results.update(zip(names, write_plan(runtime.cwd, plan), strict=True))
-        self._list_shards(plan, ranges)
-        return runtime
+        return blocks, groups
+
+    def _test(self, variance_groups, stack):
+        inputs = self.inputs
+        return ContrastTest(
+            statistics=_statistics(inputs),
+            method=inputs.method,
+            variance_groups=variance_groups,
+            variance_fwhm_mm=inputs.variance_fwhm_mm,
+            early_stop=inputs.early_stop,
+            varying_dof=inputs.varying_dof or (stack is not None and stack.has_missing),
+        )
+
+    def _plan(self, design, test, blocks, given, stack):
+        inputs = self.inputs
+        return make_plan(
+            design,
+            read_contrasts(inputs.contrasts_file),
+            inputs.n_permutations,
+            inputs.seed,
+            test,
+            shuffling=inputs.shuffling,
+            blocks=blocks,
+            given=given,
+            n_shards=value_or(inputs.n_shards),
+            warn=_doubts(stack, design.model),
+            alpha=value_or(inputs.alpha),
+        )
+
+    def _write_plan(self, directory, plan):
+        plan_file, scheme_file, text_file = write_plan(directory, plan)
+        self._results["plan_file"] = plan_file
+        self._results["scheme_file"] = scheme_file
+        self._results["text_file"] = text_file
 
     def _list_shards(self, plan, ranges):
         """List every shard of shuffles with every range of voxels."""
         shards = [
-            (kind, *span, *voxels)
-            for kind in plan.families
-            for span in plan.shards(kind)
-            for voxels in ranges
+            _Shard(family, first, last, first_voxel, last_voxel)
+            for family in plan.families
+            for first, last in plan.shards(family)
+            for first_voxel, last_voxel in ranges
         ]
         # A larger number then appends shards, and those that are done keep their places.
-        shards.sort(key=lambda shard: shard[1])
-        names = ("families", "firsts", "lasts", "first_voxels", "last_voxels")
-        for name, column in zip(names, zip(*shards), strict=True):
-            self._results[name] = list(column)
+        shards.sort(key=lambda shard: shard.firsts)
+        for output, values in zip(_Shard._fields, zip(*shards), strict=True):
+            self._results[output] = list(values)
 
     def _voxel_shards(self, test):
         """Return (first, last) of the ranges of voxels."""
@@ -246,10 +298,6 @@ def _read_shuffles(path, n_maps):
     return kind, table
 
 
-def _given(value):
-    return value if isdefined(value) else None
-
-
 def _need(inputs, name, with_what):
     if not isdefined(getattr(inputs, name)):
         raise ValueError(f"{name} is needed with {with_what}")
@@ -258,21 +306,21 @@ def _need(inputs, name, with_what):
 def _statistics(inputs):
     """Return what the inputs ask to be taken from every shuffle."""
     return ShuffleStatistics(
-        tuple(inputs.statistics) if isdefined(inputs.statistics) else ("voxel",),
-        inputs.tail,
-        _given(inputs.cluster_forming_z),
-        _given(inputs.cluster_forming_p),
-        _given(inputs.cluster_forming_statistic),
-        inputs.connectivity,
-        inputs.statistic_scale,
-        inputs.mass_excess,
-        Tfce(
+        names=tuple(value_or(inputs.statistics, ["voxel"])),
+        tail=inputs.tail,
+        cluster_forming_z=value_or(inputs.cluster_forming_z),
+        cluster_forming_p=value_or(inputs.cluster_forming_p),
+        cluster_forming_statistic=value_or(inputs.cluster_forming_statistic),
+        connectivity=inputs.connectivity,
+        statistic_scale=inputs.statistic_scale,
+        mass_excess=inputs.mass_excess,
+        tfce=Tfce(
             inputs.tfce_extent_power,
             inputs.tfce_height_power,
             inputs.tfce_connectivity,
-            _given(inputs.tfce_steps),
+            value_or(inputs.tfce_steps),
         ),
-        inputs.n_top,
+        n_top=inputs.n_top,
     )
 
 
@@ -281,7 +329,7 @@ class _RunPermutationsInputSpec(GroupInputSpec):
     scheme_file = File(exists=True, mandatory=True, desc="JSON from PlanPermutations")
     shuffles_file = File(exists=True, desc="given shuffles, where the plan has them")
     design_file = File(exists=True, mandatory=True, desc="design TSV")
-    design_json = File(exists=True, mandatory=True, desc="its description")
+    design_json = File(exists=True, mandatory=True, desc="JSON of design_file")
     stack_file = File(exists=True, mandatory=True, desc="4D maps from StackMaps")
     mask_file = File(exists=True, mandatory=True, desc="voxels tested")
     family = Str(mandatory=True, desc="family of contrasts, from PlanPermutations")
@@ -299,6 +347,15 @@ class _RunPermutationsInputSpec(GroupInputSpec):
 
 class _RunPermutationsOutputSpec(TraitedSpec):
     shard_file = File(desc="NPZ: counts a voxel, extreme values a shuffle, of every contrast")
+
+
+class _ShardVoxels(NamedTuple):
+    """Reader, mask and neighbours of the voxels of a shard, and their range, None for all."""
+
+    read: Callable
+    mask: np.ndarray
+    neighbours: Callable
+    span: tuple | None = None
 
 
 class RunPermutations(GroupInterface):
@@ -322,39 +379,33 @@ class RunPermutations(GroupInterface):
     def _run_interface(self, runtime):
         inputs = self.inputs
         test, family, contrasts = _read_family(inputs)
+        voxels = self._voxels(self._stack(), test)
+        names = ", ".join(c.name for c in family.contrasts)
+        with self._one_blas_thread():
+            results = self._shuffle(test, contrasts, voxels, names)
+        labels = [c.label for c in family.contrasts]
+        path = Path(runtime.cwd, "shard.npz")
+        results = dict(zip(labels, results, strict=True))
+        scheme = _scheme_identity(inputs)
+        write_shard(path, inputs.family, inputs.first, inputs.last, results, scheme, voxels.span)
+        self._results["shard_file"] = str(path)
+        return runtime
+
+    def _stack(self):
+        inputs = self.inputs
         stack = MaskedStack(inputs.stack_file, inputs.mask_file)
         n_maps = len(read_design(inputs.design_file, inputs.design_json).matrix)
         if stack.n_maps != n_maps:
             raise ValueError(
                 f"{inputs.stack_file} has {stack.n_maps} maps, the plan is for {n_maps}"
             )
-        names = ", ".join(c.name for c in family.contrasts)
-        how = {
-            "n_threads": inputs.num_threads,
-            "memory_gb": inputs.memory_gb,
-            "report": self._progress(f"{names}, shuffles {inputs.first} to {inputs.last - 1}"),
-        }
-        read, mask, voxels = self._voxels(stack, test)
-        what = read, mask, contrasts, test.statistics
-        span = inputs.first, inputs.last
-        with self._one_blas_thread():
-            if test.early_stop:
-                results = run_until_stopped(*what, test.early_stop, *span, **how)
-            else:
-                results = run_shuffles(*what, *span, neighbours=stack.space.neighbours, **how)
-        labels = [c.label for c in family.contrasts]
-        path = Path(runtime.cwd, "shard.npz")
-        results = dict(zip(labels, results, strict=True))
-        scheme = _scheme_identity(inputs)
-        write_shard(path, inputs.family, inputs.first, inputs.last, results, scheme, voxels)
-        self._results["shard_file"] = str(path)
-        return runtime
+        return stack
 
     def _voxels(self, stack, test):
-        """Return the reader and mask of the shard's voxels, and their range, None for all."""
+        """Return the voxels of the shard."""
         first, last = self.inputs.first_voxel, self.inputs.last_voxel
         if not first and not last:
-            return stack.read, stack.mask, None
+            return _ShardVoxels(stack.read, stack.mask, stack.space.neighbours)
         test.check_voxel_shards()
         if first % VOXELS_PER_TILE or not first < last <= stack.n_voxels:
             raise ValueError(
@@ -366,7 +417,26 @@ class RunPermutations(GroupInterface):
             return stack.read(first + start, first + stop)
 
         # Where the voxels lie matters to clusters alone.
-        return read, np.ones(last - first, dtype=bool), (first, last)
+        mask = np.ones(last - first, dtype=bool)
+        return _ShardVoxels(read, mask, stack.space.neighbours, (first, last))
+
+    def _shuffle(self, test, contrasts, voxels, names):
+        """Return the results of the shuffles of the shard, one a contrast."""
+        inputs = self.inputs
+        shard = {
+            "read": voxels.read,
+            "mask": voxels.mask,
+            "contrasts": contrasts,
+            "statistics": test.statistics,
+            "first": inputs.first,
+            "last": inputs.last,
+            "n_threads": inputs.num_threads,
+            "memory_gb": inputs.memory_gb,
+            "report": self._progress(f"{names}, shuffles {inputs.first} to {inputs.last - 1}"),
+        }
+        if test.early_stop:
+            return run_until_stopped(n_required=test.early_stop, **shard)
+        return run_shuffles(neighbours=voxels.neighbours, **shard)
 
 
 def _scheme_identity(inputs):
@@ -401,12 +471,12 @@ class _MergePermutationsInputSpec(GroupInputSpec):
     scheme_file = File(exists=True, mandatory=True, desc="JSON from PlanPermutations")
     shuffles_file = File(exists=True, desc="given shuffles, where the plan has them")
     design_file = File(exists=True, mandatory=True, desc="design TSV")
-    design_json = File(exists=True, mandatory=True, desc="its description")
+    design_json = File(exists=True, mandatory=True, desc="JSON of design_file")
     shard_files = InputMultiObject(File(exists=True), mandatory=True, desc="all shards, any order")
     mask_file = File(exists=True, mandatory=True, desc="voxels tested")
     search_mask_files = InputMultiObject(
         File(exists=True),
-        desc="those of every contrast of the plan, in order, that have a statistic; default: all",
+        desc="voxels with a statistic, a file a contrast of the plan; default: all voxels",
     )
     alpha = traits.Float(0.05, usedefault=True, desc="familywise error rate of the masked maps")
     p_approximation = traits.Enum(
@@ -428,7 +498,8 @@ class _MergePermutationsOutputSpec(TraitedSpec):
         File(), desc="-log10 of the familywise-error corrected p; not with early_stop"
     )
     peak_logp_files = traits.List(
-        File(), desc="the same of single voxels: TFCE for TFCE, else the largest voxel"
+        File(),
+        desc="-log10 of the corrected p of single voxels: of TFCE for TFCE, else of height",
     )
     thresholded_files = traits.List(File(), desc="statistic where the corrected p is <= alpha")
     label_files = traits.List(File(), desc="cluster ids of the survivors")
@@ -553,16 +624,16 @@ def _merged(inputs, name, n_shuffles, read):
     as_z = inputs.across_contrasts and len({c.stat_type for c in contrasts}) > 1
     return [
         MergedContrast(
-            c.name,
-            c.label,
-            shuffled,
-            test.statistics,
-            results[c.label],
-            mask,
-            space,
-            as_z,
-            inputs.cluster_extent,
-            _searched(inputs, c.name, mask, space),
+            name=c.name,
+            label=c.label,
+            contrast=shuffled,
+            statistics=test.statistics,
+            result=results[c.label],
+            mask=mask,
+            space=space,
+            as_z=as_z,
+            min_extent=inputs.cluster_extent,
+            searched=_searched(inputs, c.name, mask, space),
         )
         for c, shuffled in zip(family.contrasts, contrasts, strict=True)
     ]

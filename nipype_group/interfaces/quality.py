@@ -62,7 +62,7 @@ class _MapQualityInputSpec(GroupInputSpec):
     mask_file = File(exists=True, mandatory=True, desc="voxels that are looked at")
     observations = File(exists=True, mandatory=True, desc="TSV, a row a map, from CollectMaps")
     design_file = File(exists=True, mandatory=True, desc="design TSV, a row a map")
-    design_json = File(exists=True, mandatory=True, desc="its description")
+    design_json = File(exists=True, mandatory=True, desc="JSON of design_file")
     map_coverage_file = File(exists=True, desc="TSV of what each map has, from GroupMask")
     coverage_file = File(
         exists=True, desc="maps with a value, a voxel, from GroupMask; default: those of the stack"
@@ -72,7 +72,7 @@ class _MapQualityInputSpec(GroupInputSpec):
 
 class _MapQualityOutputSpec(TraitedSpec):
     quality_file = File(desc="TSV, a row a map: coverage, values, likeness, leverage, flags")
-    quality_json = File(desc="its columns, units, rules and thresholds")
+    quality_json = File(desc="columns, units, rules and thresholds of quality_file")
     strip_figure = File(desc="PNG of one slice of every map, or of the most deviating ones")
     coverage_figure = File(desc="PNG of the number of maps with a value, on slices")
     outlier_figure = File(desc="PNG of correlation against leverage, flagged maps named")
@@ -106,35 +106,37 @@ class MapQuality(GroupInterface):
         with self._one_blas_thread():
             quality, counts = map_quality(design.model, stack.read, stack.maps(), stack.n_voxels)
         table = _table(design, observations, self._map_coverage(stack), quality)
-        written = write_described_table(
-            cwd / "quality.tsv", table, _columns(table), _settings(quality)
-        )
+        path, columns = cwd / "quality.tsv", _columns(table)
+        written = write_described_table(path, table, columns, _settings(quality))
         self._results["quality_file"], self._results["quality_json"] = written
-        flagged = quality.low_correlation | quality.high_leverage
-        LOGGER.info("%d of %d maps are flagged", flagged.sum(), len(flagged))
-        if inputs.no_figures:
-            return runtime
-        figures = self._draw(cwd, stack, quality, counts, _labels(design))
-        for figure, name in zip(figures, ("strip", "coverage", "outlier"), strict=True):
-            self._results[f"{name}_figure"] = figure.file
-        self._results["index_file"] = write_index(cwd / "quality_figures.json", figures)
+        LOGGER.info("%d of %d maps are flagged", quality.flagged.sum(), len(quality.flagged))
+        if not inputs.no_figures:
+            self._draw(cwd, stack, quality, counts, _labels(design))
         return runtime
 
     def _draw(self, cwd, stack, quality, counts, labels):
-        rows = quality.most_deviating(MOST_SLICES)
-        flagged = quality.low_correlation | quality.high_leverage
-        place = stack.mask, stack.space.affine
-        strip = draw_strip(
-            cwd / "strip.png", stack.maps(rows), [labels[i] for i in rows], *place,
-            flagged=flagged[rows], of=len(labels) if len(rows) < len(labels) else None,
-        )  # fmt: skip
-        volume = stack.unmask(counts)
-        if isdefined(self.inputs.coverage_file):
-            volume = read_on(self.inputs.coverage_file, stack.space)
-        coverage = draw_coverage(
-            cwd / "coverage.png", volume.astype(int), *place, n_maps=len(labels)
-        )
-        return strip, coverage, draw_outliers(cwd / "outliers.png", quality, labels)
+        figures = {
+            "strip_figure": _draw_strip(cwd / "strip.png", stack, quality, labels),
+            "coverage_figure": draw_coverage(
+                cwd / "coverage.png",
+                self._counts(stack, counts),
+                stack.mask,
+                stack.space.affine,
+                n_maps=len(labels),
+            ),
+            "outlier_figure": draw_outliers(cwd / "outliers.png", quality, labels),
+        }
+        for output, figure in figures.items():
+            self._results[output] = figure.file
+        index = write_index(cwd / "quality_figures.json", list(figures.values()))
+        self._results["index_file"] = index
+
+    def _counts(self, stack, counts):
+        """Return the number of maps with a value as a volume, of all voxels where it is known."""
+        path = self.inputs.coverage_file
+        if not isdefined(path):
+            return stack.unmask(counts).astype(int)
+        return read_on(path, stack.space).astype(int)
 
     def _map_coverage(self, stack):
         """Return what each map has, from the mask step or from the stack."""
@@ -145,6 +147,20 @@ class MapQuality(GroupInterface):
         if len(table) != stack.n_maps:
             raise ValueError(f"{path} has {len(table)} rows for {stack.n_maps} maps")
         return {c: table[c].astype(int).tolist() for c in table if c.startswith("n_")}
+
+
+def _draw_strip(path, stack, quality, labels):
+    """Draw one slice of the maps that deviate most."""
+    rows = quality.most_deviating(MOST_SLICES)
+    return draw_strip(
+        path,
+        stack.maps(rows),
+        [labels[i] for i in rows],
+        stack.mask,
+        stack.space.affine,
+        flagged=quality.flagged[rows],
+        of=len(labels) if len(rows) < len(labels) else None,
+    )
 
 
 def matching_rows(path, design, n_maps):
@@ -216,5 +232,5 @@ def _settings(quality):
         "LargeResidualsExpected": quality.expected_large,
         "Rank": quality.rank,
         "DegreesOfFreedom": quality.dof,
-        "FlaggedMaps": int((quality.low_correlation | quality.high_leverage).sum()),
+        "FlaggedMaps": int(quality.flagged.sum()),
     }

@@ -18,11 +18,13 @@ from nipype_group.interfaces.base import (
     File,
     GroupInterface,
     isdefined,
+    value_or,
 )
 from nipype_group.interfaces.contrast import without_statistic_note
 from nipype_group.interfaces.quality import matching_rows
 from nipype_group.permutation.given import read_shuffles
 from nipype_group.permutation.plan import ContrastTest, make_plan
+from nipype_group.permutation.regions import permute_regions
 from nipype_group.reporting.tables.region_models import (
     MaskRegions,
     region_table,
@@ -43,7 +45,7 @@ class _RegionModelsInputSpec(AtlasInputSpec):
     mask_file = File(exists=True, mandatory=True, desc="voxels tested, which make up the regions")
     observations = File(exists=True, mandatory=True, desc="TSV, a row a map, from CollectMaps")
     design_file = File(exists=True, mandatory=True, desc="design TSV, a row a map")
-    design_json = File(exists=True, mandatory=True, desc="its description")
+    design_json = File(exists=True, mandatory=True, desc="JSON of design_file")
     contrasts_file = File(exists=True, mandatory=True, desc="JSON from ContrastSet")
     atlases = InputMultiObject(
         Str,
@@ -87,12 +89,12 @@ class _RegionModelsInputSpec(AtlasInputSpec):
 class _RegionModelsOutputSpec(TraitedSpec):
     contrast_names = traits.List(Str, desc="names, in the order of the tables of regions")
     regions_files = traits.List(File(), desc="TSV of every contrast, a row a region of an atlas")
-    regions_jsons = traits.List(File(), desc="their columns, units and settings")
+    regions_jsons = traits.List(File(), desc="columns, units and settings of regions_files")
     atlas_names = traits.List(Str, desc="atlases, in the order of the tables of values")
     values_files = traits.List(
         File(), desc="TSV of every atlas, a row a map and a column a region: means of its voxels"
     )
-    values_jsons = traits.List(File(), desc="their columns and settings")
+    values_jsons = traits.List(File(), desc="columns and settings of values_files")
 
 
 class RegionModels(GroupInterface):
@@ -119,17 +121,10 @@ class RegionModels(GroupInterface):
     output_spec = _RegionModelsOutputSpec
 
     def _run_interface(self, runtime):
-        inputs, cwd = self.inputs, Path(runtime.cwd)
-        check_alpha(inputs.alpha)
-        stack = MaskedStack(inputs.stack_file, inputs.mask_file)
-        design = read_design(inputs.design_file, inputs.design_json)
-        matching_rows(inputs.observations, design, stack.n_maps)
-        contrasts = read_contrasts(inputs.contrasts_file)
-        self._check_z_files(contrasts)
-        place = stack.mask, stack.space
-        regions = [MaskRegions.of(atlas, *place) for atlas in inputs.find_atlases()]
-        means = region_means(stack.maps(), [r.numbers for r in regions], inputs.min_voxels)
-        means = [r.spread(values) for r, values in zip(regions, means, strict=True)]
+        check_alpha(self.inputs.alpha)
+        cwd, stack = Path(runtime.cwd), MaskedStack(self.inputs.stack_file, self.inputs.mask_file)
+        design, contrasts = self._read_model(stack.n_maps)
+        regions, means = self._regions(stack)
         with self._one_blas_thread():
             fits = [fit_regions(design.model, values) for values in means]
             permuted = self._permute(design, contrasts, fits)
@@ -140,13 +135,30 @@ class RegionModels(GroupInterface):
         self._write_values(cwd, regions, means, design)
         return runtime
 
+    def _read_model(self, n_maps):
+        """Return the design and the contrasts of as many maps."""
+        design = read_design(self.inputs.design_file, self.inputs.design_json)
+        matching_rows(self.inputs.observations, design, n_maps)
+        contrasts = read_contrasts(self.inputs.contrasts_file)
+        self._check_z_files(contrasts)
+        return design, contrasts
+
+    def _regions(self, stack):
+        """Return the regions of every atlas, and their means in every map."""
+        regions = [
+            MaskRegions.of(atlas, stack.mask, stack.space) for atlas in self.inputs.find_atlases()
+        ]
+        numbers = [own.numbers for own in regions]
+        means = region_means(stack.maps(), numbers, self.inputs.min_voxels)
+        return regions, [own.spread(m) for own, m in zip(regions, means, strict=True)]
+
     def _check_z_files(self, contrasts):
         files = self.inputs.z_files
         if isdefined(files) and len(files) != len(contrasts):
             raise ValueError(f"{len(files)} z_files for {len(contrasts)} contrasts; give one each")
 
     def _permute(self, design, contrasts, fits):
-        """Return p of every atlas, and what the settings say, by contrast; nothing without."""
+        """Return the `RegionPermutation` of every contrast by name; none without permutations."""
         inputs = self.inputs
         if not inputs.n_permutations or not fits:
             return {}
@@ -158,31 +170,17 @@ class RegionModels(GroupInterface):
             ShuffleStatistics(tail=tail), varying_dof=any(fit.has_missing for fit in fits)
         )
         plan = make_plan(
-            design, contrasts, inputs.n_permutations, inputs.seed, test,
-            shuffling=inputs.shuffling, blocks=blocks,
+            design,
+            contrasts,
+            inputs.n_permutations,
+            inputs.seed,
+            test,
+            shuffling=inputs.shuffling,
+            blocks=blocks,
             given=read_shuffles(inputs.shuffles_file) if isdefined(inputs.shuffles_file) else None,
-        )  # fmt: skip
+        )
         LOGGER.info("%s", plan.describe())
-        found = {}
-        for name, family in plan.families.items():
-            how = plan.n_shuffles(name), tail
-            about = {
-                "Shuffles": plan.n_shuffles(name),
-                "RandomSeed": plan.seed,
-                "Shuffling": family.scheme.kind,
-            }
-            for contrast in family.contrasts:
-                of_contrast = (
-                    contrast.weights,
-                    test.shuffled(design.model, contrast, family.scheme),
-                )
-                p = [
-                    fit.permutation_p(*of_contrast, *how, n_threads=inputs.num_threads)
-                    for fit in fits
-                ]
-                smallest = {"SmallestP": plan.smallest_p(name)[contrast.name]}
-                found[contrast.name] = p, about | smallest
-        return found
+        return permute_regions(plan, test, design.model, fits, n_threads=inputs.num_threads)
 
     def _test(self, contrast, fits, permuted):
         """Return the columns of a contrast, a dictionary an atlas."""
@@ -193,13 +191,13 @@ class RegionModels(GroupInterface):
             if contrast.test == "t":
                 result["standard_error"] = np.sqrt(variance)
             if permuted is not None:
-                result["p_fwe_perm"] = permuted[0][index]
+                result["p_fwe_perm"] = permuted.p[index]
             results.append(result)
         return results
 
     def _notes(self, contrast, regions, fits):
         """Say which regions of every atlas have no statistic of a contrast, and why."""
-        notes = list(self.inputs.notes) if isdefined(self.inputs.notes) else []
+        notes = list(value_or(self.inputs.notes, []))
         for own, fit in zip(regions, fits, strict=True):
             lost, without_noise = fit.not_tested(contrast.weights, contrast.test)
             if not lost.any():
@@ -210,10 +208,13 @@ class RegionModels(GroupInterface):
             which = f"{len(named)} of {fit.fitted.sum()} regions of {own.atlas.name}"
             notes.append(
                 without_statistic_note(
-                    f"{which} ({names}{more})", contrast.name, "not tested", fit.has_missing,
-                    without_noise.sum(),
+                    f"{which} ({names}{more})",
+                    contrast=contrast.name,
+                    left_out="not tested",
+                    gaps=fit.has_missing,
+                    n_exact=without_noise.sum(),
                 )
-            )  # fmt: skip
+            )
         return notes
 
     def _add_voxelwise(self, contrasts, tables, regions, stack):
@@ -222,10 +223,11 @@ class RegionModels(GroupInterface):
         if not isdefined(inputs.z_files):
             return
         for path, contrast, results in zip(inputs.z_files, contrasts, tables, strict=True):
-            z = read_on(path, stack.space)
-            how = stack.mask, stack.space, inputs.ari_alpha, _tail(contrast, inputs)
+            z, tail = read_on(path, stack.space), _tail(contrast, inputs)
             for own, result in zip(regions, results, strict=True):
-                result.update(own.voxelwise(z, *how))
+                result.update(
+                    own.voxelwise(z, stack.mask, stack.space, alpha=inputs.ari_alpha, tail=tail)
+                )
 
     def _write_contrasts(self, cwd, contrasts, tables, regions, design, permuted, notes):
         written, inputs = [], self.inputs
@@ -241,7 +243,7 @@ class RegionModels(GroupInterface):
                 "DegreesOfFreedom": design.model.dof,
                 "Tail": _tail(contrast, inputs),
                 **self._about_values(regions, design),
-                "Permutation": permuted[contrast.name][1] if permuted else None,
+                "Permutation": permuted[contrast.name].settings if permuted else None,
                 "TrueDiscoveryAlpha": inputs.ari_alpha if isdefined(inputs.z_files) else None,
                 "Alpha": inputs.alpha,
                 "Families": _families(table, inputs.alpha),
@@ -250,9 +252,12 @@ class RegionModels(GroupInterface):
             path = cwd / f"contrast-{contrast.label}_regions.tsv"
             written.append(write_regions(path, table, settings))
             LOGGER.info(
-                "%s: %d of %d regions at false discovery rate %g", contrast.name,
-                (table["p_fdr"] <= inputs.alpha).sum(), table["p_fdr"].notna().sum(), inputs.alpha,
-            )  # fmt: skip
+                "%s: %d of %d regions at false discovery rate %g",
+                contrast.name,
+                (table["p_fdr"] <= inputs.alpha).sum(),
+                table["p_fdr"].notna().sum(),
+                inputs.alpha,
+            )
         self._results["contrast_names"] = [c.name for c in contrasts]
         self._results["regions_files"] = [table for table, _ in written]
         self._results["regions_jsons"] = [about for _, about in written]

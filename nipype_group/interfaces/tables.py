@@ -1,28 +1,22 @@
 """Tables of clusters, peaks and regions."""
 
-from functools import partial
 from pathlib import Path
 
+import numpy as np
 from nipype.interfaces.base import InputMultiObject, Str, TraitedSpec, traits
 
 from nipype_group.choices import CONVENTIONS
-from nipype_group.controls import CONTROLS, TAILS, side_tested
+from nipype_group.controls import TAILS, side_tested
 from nipype_group.images import read_mask, read_on, read_volume, write_volume
 from nipype_group.interfaces.atlas_inputs import AtlasInputSpec
-from nipype_group.interfaces.base import LOGGER, File, GroupInterface, isdefined
+from nipype_group.interfaces.base import LOGGER, File, GroupInterface, isdefined, value_or
 from nipype_group.json_files import read_json
 from nipype_group.permutation.maps import read_template
 from nipype_group.reporting.atlases.lookup import missed, space_warning
-from nipype_group.reporting.tables.clusters import (
-    add_cluster_p,
-    add_inference_p,
-    add_peak_q,
-    cluster_tables,
-    inference_positions,
-    label_map,
-)
+from nipype_group.reporting.tables.clusters import inference_positions, label_map
 from nipype_group.reporting.tables.columns import write_tables
-from nipype_group.reporting.tables.views import PEAK_RULES, table_view, write_view
+from nipype_group.reporting.tables.labelled_map import LabelledMap
+from nipype_group.reporting.tables.views import write_view
 from nipype_group.stats.discoveries.all_resolutions import ari_regions
 
 ADJUSTMENTS = ("none", "fwe", "fdr")
@@ -117,38 +111,59 @@ class AtlasReport(GroupInterface):
         stat, space = read_volume(inputs.stat_file)
         labels, settings = self._labels(stat, space, cwd)
         atlases = inputs.find_atlases()
-        volumes = self._volumes(stat, space)
-        summary = _read_json(inputs.summary_file) if isdefined(inputs.summary_file) else {}
-        describe = partial(
-            _tables, stat, labels, space, stat_type=inputs.stat_type, **volumes,
-            inferences=self._inferences(space), columns=_own_columns(summary),
-            cluster_rows=summary.pop("ClusterTable", []), maxima=summary.pop("PeakFDR", []),
-        )  # fmt: skip
-        tables = describe(
-            atlases=atlases, min_distance_mm=inputs.min_distance_mm, max_peaks=inputs.max_peaks,
-            standard_space=not isdefined(inputs.space) or inputs.space.startswith("MNI"),
-        )  # fmt: skip
+        labelled = self._labelled_map(stat, labels, space)
+        clusters, peaks, regions = self._tables(labelled, atlases)
         if isdefined(inputs.ari_alpha):
-            self._add_discoveries(tables[0], labels, volumes["zscore"], space)
-        settings |= {
-            **summary,
-            "MinimumPeakDistanceMillimetres": inputs.min_distance_mm,
-            "MaximumPeaksPerCluster": inputs.max_peaks,
+            self._add_discoveries(clusters, labels, labelled.volumes["zscore"], space)
+        settings |= labelled.settings | self._settings(atlases, space)
+        self._list_tables(write_tables(cwd, clusters, peaks, regions, settings))
+        self._write_views(cwd, labelled)
+        return runtime
+
+    def _labelled_map(self, stat, labels, space):
+        summary_file = value_or(self.inputs.summary_file)
+        return LabelledMap(
+            stat,
+            labels,
+            space,
+            stat_type=self.inputs.stat_type,
+            volumes=self._volumes(stat, space),
+            inferences=self._inferences(space),
+            summary=read_json(summary_file) if summary_file else {},
+        )
+
+    def _tables(self, labelled, atlases):
+        template = value_or(self.inputs.space)
+        return labelled.tables(
+            atlases=atlases,
+            min_distance_mm=self.inputs.min_distance_mm,
+            max_peaks=self.inputs.max_peaks,
+            standard_space=template is None or template.startswith("MNI"),
+        )
+
+    def _settings(self, atlases, space):
+        return {
+            "MinimumPeakDistanceMillimetres": self.inputs.min_distance_mm,
+            "MaximumPeaksPerCluster": self.inputs.max_peaks,
             "Atlases": [atlas.describe() for atlas in atlases],
             "AtlasWarnings": self._warnings(atlases, space),
         }
-        paths = write_tables(cwd, *tables, settings)
+
+    def _list_tables(self, paths):
         for table in ("clusters", "peaks", "labels"):
             self._results[f"{table}_file"] = str(paths[table])
             self._results[f"{table}_json"] = str(paths[f"{table}_json"])
-        self._write_views(describe, stat, labels, space, volumes, summary, cwd)
-        return runtime
+
+    def _write_views(self, cwd, labelled):
+        self._results["view_files"] = [
+            str(write_view(cwd, labelled.view(convention), convention))
+            for convention in value_or(self.inputs.views, [])
+        ]
 
     def _warnings(self, atlases, space):
         """Return, and log, where the atlases do not fit the maps: their space, the mask."""
         inputs = self.inputs
-        template = inputs.space if isdefined(inputs.space) else None
-        found = [space_warning(atlas, template) for atlas in atlases]
+        found = [space_warning(atlas, value_or(inputs.space)) for atlas in atlases]
         if isdefined(inputs.mask_file):
             mask, _ = read_mask(inputs.mask_file, space)
             found += [missed(atlas, mask, space) for atlas in atlases]
@@ -171,12 +186,16 @@ class AtlasReport(GroupInterface):
         tail = side_tested(inputs.tail, inputs.stat_type)
         mask = read_mask(inputs.mask_file, space)[0] if isdefined(inputs.mask_file) else None
         labels = label_map(
-            stat, inputs.threshold_statistic, tail=tail, extent=inputs.cluster_extent,
-            connectivity=inputs.connectivity, mask=mask, label=space.label_clusters,
-        )  # fmt: skip
-        self._results["label_file"] = write_volume(
-            cwd / space.file_name("label"), labels, space, "int32"
+            stat,
+            inputs.threshold_statistic,
+            tail=tail,
+            extent=inputs.cluster_extent,
+            connectivity=inputs.connectivity,
+            mask=mask,
+            label=space.label_clusters,
         )
+        path = cwd / space.file_name("label")
+        self._results["label_file"] = write_volume(path, labels, space, np.int32)
         LOGGER.info("%d clusters at %g", labels.max(initial=0), inputs.threshold_statistic)
         return labels, {
             "StatisticType": inputs.stat_type,
@@ -211,24 +230,11 @@ class AtlasReport(GroupInterface):
     def _inferences(self, space):
         """Return the maps of -log10 p of the inferences on this contrast by column."""
         inputs = self.inputs
-        files = inputs.inference_logp_files if isdefined(inputs.inference_logp_files) else []
-        listed = inputs.inferences if isdefined(inputs.inferences) else []
-        positions = inference_positions(listed, len(files))
+        files = value_or(inputs.inference_logp_files, [])
+        positions = inference_positions(value_or(inputs.inferences, []), len(files))
         return {
             column: read_on(files[i], space, "the statistic") for column, i in positions.items()
         }
-
-    def _write_views(self, describe, stat, labels, space, volumes, summary, cwd):
-        paths = []
-        for convention in self.inputs.views if isdefined(self.inputs.views) else []:
-            clusters, peaks, _ = describe(**PEAK_RULES[convention], standard_space=False)
-            view = table_view(
-                clusters, peaks, convention, stat_type=self.inputs.stat_type, stat=stat,
-                labels=labels, space=space, zscore=volumes["zscore"],
-                effect=volumes.get("effect"), set_level=_set_level(summary),
-            )  # fmt: skip
-            paths.append(str(write_view(cwd, view, convention)))
-        self._results["view_files"] = paths
 
     def _add_discoveries(self, clusters, labels, z, space):
         inputs = self.inputs
@@ -243,32 +249,3 @@ class AtlasReport(GroupInterface):
             z, labels, mask=mask, alpha=inputs.ari_alpha, tail=tail, template=template
         )
         clusters["tdp"] = clusters["cluster_id"].map({r.name: r.tdp for r in regions})
-
-
-def _tables(stat, labels, space, *, inferences, columns, cluster_rows, maxima, **how):
-    """Make the tables with the p of every inference; that of exact clusters wins."""
-    clusters, peaks, regions = cluster_tables(stat, labels, space, **how)
-    add_inference_p(clusters, peaks, labels, inferences)
-    add_cluster_p(clusters, cluster_rows, columns)
-    add_peak_q(peaks, maxima)
-    return clusters, peaks, regions
-
-
-def _own_columns(summary):
-    """Return the columns of p that are there even where no cluster survives."""
-    control = CONTROLS.get(summary.get("HeightControl"))
-    return (
-        [control.column]
-        if control is not None and control.kind == "permutation" and control.column
-        else []
-    )
-
-
-def _set_level(summary):
-    """Return p and number of clusters where one side was tested."""
-    p = summary.get("SetLevelP", [])
-    return (p[0], summary["ClustersBeforeCorrection"]) if len(p) == 1 else None
-
-
-def _read_json(path):
-    return read_json(path)

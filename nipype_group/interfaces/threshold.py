@@ -1,15 +1,12 @@
 """Threshold: what survives height control and cluster extent."""
 
-from pathlib import Path
-
 import numpy as np
 from nipype.interfaces.base import Str, TraitedSpec, traits
 
 from nipype_group.controls import CONTROLS, TAILS, height_controls, side_tested
-from nipype_group.images import read_mask, read_volume, write_volume
-from nipype_group.interfaces.base import LOGGER, File, GroupInputSpec, GroupInterface, isdefined
+from nipype_group.images import read_mask, read_volume
+from nipype_group.interfaces.base import LOGGER, File, GroupInputSpec, GroupInterface, value_or
 from nipype_group.interfaces.random_field import read_random_field
-from nipype_group.json_files import write_json
 from nipype_group.stats.distributions import minus_log10
 from nipype_group.stats.thresholding import threshold_map
 
@@ -19,7 +16,11 @@ class _ThresholdMapInputSpec(GroupInputSpec):
     mask_file = File(exists=True, mandatory=True, desc="voxels tested")
     contrast_name = Str(desc="name of the contrast, kept in the summary")
     stat_type = traits.Enum(
-        "t", "F", "z", usedefault=True, desc="of stat_file; F is tested on its upper side"
+        "t",
+        "F",
+        "z",
+        usedefault=True,
+        desc="kind of statistic; F is tested on its upper side",
     )
     height_control = traits.Enum(
         "fdr",
@@ -32,7 +33,7 @@ class _ThresholdMapInputSpec(GroupInputSpec):
     stat_file = File(exists=True, desc="t or F map behind z, or z, with height control rft")
     smoothness_file = File(exists=True, desc="JSON from GroupGLM, with height control rft")
     dof = traits.List(
-        traits.Float, desc="of stat_file; default: what its NIfTI intent states", maxlen=2
+        traits.Float, desc="dof of stat_file; default: those of its NIfTI intent", maxlen=2
     )
     dof_file = File(exists=True, desc="dof of every voxel from GroupGLM, where maps lack voxels")
     tail = traits.Enum(*TAILS, usedefault=True, desc="side that counts")
@@ -44,7 +45,7 @@ class _ThresholdMapOutputSpec(TraitedSpec):
     thresholded_file = File(desc="z where it survives, 0 elsewhere")
     label_file = File(desc="cluster ids: positive first, then by size")
     logp_file = File(desc="-log10 of p adjusted for the height control")
-    peak_logp_file = File(desc="the same: what the table of peaks lists")
+    peak_logp_file = File(desc="logp_file once more: what the table of peaks lists")
     threshold_z = traits.Float(desc="height in z; inf where nothing could survive")
     n_survivors = traits.Int(desc="voxels that survive")
     summary_file = File(desc="JSON: settings, threshold, survivors")
@@ -70,50 +71,56 @@ class ThresholdMap(GroupInterface):
     output_spec = _ThresholdMapOutputSpec
 
     def _run_interface(self, runtime):
-        inputs, cwd = self.inputs, Path(runtime.cwd)
-        z, space = read_volume(inputs.z_file)
-        mask, _ = read_mask(inputs.mask_file, space)
-        tail = side_tested(inputs.tail, inputs.stat_type)
+        z, space = read_volume(self.inputs.z_file)
+        mask, _ = read_mask(self.inputs.mask_file, space)
         random_field = None
-        if CONTROLS[inputs.height_control].adjust is None:
-            random_field = read_random_field(inputs, z, mask, space)
-        result = threshold_map(
-            z, mask, inputs.height_control, alpha=inputs.alpha,
-            threshold_z=inputs.threshold_z if isdefined(inputs.threshold_z) else None, tail=tail,
-            extent=inputs.cluster_extent, connectivity=inputs.connectivity,
-            random_field=random_field, label=space.label_clusters,
-        )  # fmt: skip
-        logp = np.zeros(mask.shape)
-        logp[mask] = minus_log10(result.log_p)
-        for name, values, dtype in (
-            ("thresholded", np.where(result.labels > 0, z, 0), np.float32),
-            ("label", result.labels, np.int32),
-            ("logp", logp, np.float32),
-        ):
-            self._results[f"{name}_file"] = write_volume(
-                cwd / space.file_name(name), values, space, dtype
-            )
-        summary = _summary(inputs, tail, z[mask], result, random_field)
-        path = cwd / "summary.json"
-        write_json(path, summary)
-        self._results.update(
-            peak_logp_file=self._results["logp_file"],
-            threshold_z=float(result.threshold_z),
-            n_survivors=summary["SurvivingVoxels"],
-            summary_file=str(path),
-        )
+        if CONTROLS[self.inputs.height_control].adjust is None:
+            random_field = read_random_field(self.inputs, z, mask, space)
+        result = self._threshold(z, mask, space, random_field)
+        self._write_maps(runtime, space, _maps(result, z, mask))
+        summary = _summary(self.inputs, z[mask], result, random_field)
+        self._write_json(runtime, "summary", summary)
+        self._results["peak_logp_file"] = self._results["logp_file"]
+        self._results["threshold_z"] = float(result.threshold_z)
+        self._results["n_survivors"] = summary["SurvivingVoxels"]
         return runtime
 
+    def _threshold(self, z, mask, space, random_field):
+        inputs = self.inputs
+        return threshold_map(
+            z,
+            mask,
+            inputs.height_control,
+            alpha=inputs.alpha,
+            threshold_z=value_or(inputs.threshold_z),
+            tail=side_tested(inputs.tail, inputs.stat_type),
+            extent=inputs.cluster_extent,
+            connectivity=inputs.connectivity,
+            random_field=random_field,
+            label=space.label_clusters,
+        )
 
-def _summary(inputs, tail, z, result, random_field):
+
+def _maps(result, z, mask):
+    """Return the maps of what survives, each with the type it is stored as."""
+    logp = np.zeros(mask.shape)
+    logp[mask] = minus_log10(result.log_p)
+    return {
+        "thresholded": (np.where(result.labels > 0, z, 0), np.float32),
+        "label": (result.labels, np.int32),
+        "logp": (logp, np.float32),
+    }
+
+
+def _summary(inputs, z, result, random_field):
     """Return settings, threshold and survivors as the sidecar tells them, and log them."""
     summary = {
-        "Contrast": inputs.contrast_name if isdefined(inputs.contrast_name) else None,
+        "Contrast": value_or(inputs.contrast_name),
         "StatisticType": inputs.stat_type,
         "HeightControl": inputs.height_control,
         "Alpha": None if inputs.height_control == "none" else inputs.alpha,
         "ThresholdZ": result.threshold_z if np.isfinite(result.threshold_z) else None,
-        "Tail": tail,
+        "Tail": side_tested(inputs.tail, inputs.stat_type),
         "ClusterExtentVoxels": inputs.cluster_extent,
         "Connectivity": inputs.connectivity,
         "SearchVolumeVoxels": len(z),
@@ -127,7 +134,9 @@ def _summary(inputs, tail, z, result, random_field):
         summary |= {"FWHMVoxels": list(volume.fwhm_voxels), "Resels": list(volume.resels)}
     LOGGER.info(
         "%s: %d voxels in %d clusters reach z %.4g",
-        inputs.height_control, summary["SurvivingVoxels"], summary["Clusters"],
+        inputs.height_control,
+        summary["SurvivingVoxels"],
+        summary["Clusters"],
         result.threshold_z,
-    )  # fmt: skip
+    )
     return summary

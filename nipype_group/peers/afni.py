@@ -19,8 +19,18 @@ LOOKED_FOR = (
 _NIFTI_EXTENSION = 4
 # What reading a damaged header raises.
 _UNREADABLE = (
-    *(OSError, EOFError, AFNIHeaderError, AFNIImageError, ImageFileError, HeaderDataError),
-    *(ValueError, TypeError, LookupError, AttributeError, OverflowError, MemoryError),
+    OSError,
+    EOFError,
+    AFNIHeaderError,
+    AFNIImageError,
+    ImageFileError,
+    HeaderDataError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    OverflowError,
+    MemoryError,
 )
 # AFNI's codes of the distributions that have a z here, and how many parameters each has.
 _CODES = {3: ("t", 1), 4: ("F", 2), 5: ("z", 0)}

@@ -24,7 +24,7 @@ _LOG10_CHANCE = -10.0
 # |z| that has either sign about as often, and how many of it have one sign by chance less often
 # than 1e-10; a share of all voxels, as neighbours are alike.
 _NEAR_NOTHING, _FEWEST_NEAR, _SHARE_NEAR = 0.25, 34, 0.05
-# Of extents, masses and TFCE the peak need not be the most significant: the share of voxels with
+# The peak of extents, masses and TFCE need not be the most significant: the share of voxels with
 # the largest statistic is looked at.
 _TOP_SHARE = 0.01
 # Corrected p are no smaller than uncorrected ones: of voxels where they are below the second, so
@@ -34,7 +34,7 @@ _NO_EFFECT, _SMALL, _STRAY_SHARE = 0.5, 0.25, 0.1
 _RTOL, _ATOL = 1e-3, 1e-6
 
 
-def check_values(found, values):
+def check_statistic(found, values):
     """Refuse values that cannot be of the statistic: negative F, and p taken for a statistic.
 
     Parameters

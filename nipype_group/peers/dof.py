@@ -54,7 +54,7 @@ def constant_dof(values):
     Parameters
     ----------
     values : array
-        Those above 0, as single or double precision leaves them.
+        The values above 0, as single or double precision leaves them.
 
     Examples
     --------

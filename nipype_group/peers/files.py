@@ -214,32 +214,19 @@ def single_result(
     if design is not None:
         *columns_and_matrix, numbering = read_peer_design(design)
         columns_and_matrix = tuple(columns_and_matrix)
-    about = {"p_sides": p_sides, "group_sizes": group_sizes}
-    try:
-        found = statistic_of_file(path, stat_type, dof, **about)
-    except MapError:
-        raise
-    except ValueError as error:
-        # The design knows the degrees of freedom of a t that has none.
-        implied = residual_dof(None if design is None else columns_and_matrix[1])
-        if dof is not None or not implied:
-            raise
-        try:
-            found = statistic_of_file(path, stat_type, implied, **about)
-        except ValueError:
-            raise error from None
+    matrix = None if design is None else columns_and_matrix[1]
+    found = _statistic_with_dof(
+        path, stat_type, dof, matrix, p_sides=p_sides, group_sizes=group_sizes
+    )
     if mask is None:
         check_whole_by_name(path)
     if p_sides is not None and not (found.p_sides or corrected):
         raise ValueError(f"{path}: {found.stat_type} has no sides of p, p has")
     if sign is not None and found.p_sides != "two":
         raise ValueError(f"{path}: only two-sided p takes a map of its sign")
-    given = {"mask_file": mask, "sign_file": sign}
-    given |= {"effect_file": effect, "variance_file": variance}
-    given = {key: Path(value) for key, value in given.items() if value is not None}
-    for place in given.values():
-        if not place.is_file():
-            raise FileNotFoundError(f"{place}: no such file")
+    given = _existing_files(
+        mask_file=mask, sign_file=sign, effect_file=effect, variance_file=variance
+    )
     if found.stat_type == "F" and len(given.keys() - {"mask_file"}):
         raise ValueError(f"{path}: an F has no effect map and no variance map")
     if effect is not None:
@@ -252,11 +239,36 @@ def single_result(
         )
     found = replace(found, **given, **({} if name is None else {"name": name}))
     n_maps = sum(found.group_sizes) or None
-    n_maps = n_maps if design is None else len(columns_and_matrix[1])
+    n_maps = n_maps if design is None else len(matrix)
     notes = () if numbering is None else (row_numbers_note(numbering),)
     if corrected and found.stat_type != "F" and p_sides is None:
         notes += ("Corrected p are taken for those of the side above 0, as no sides are given.",)
     return FoundResults(found.package, (found,), columns_and_matrix, None, n_maps, notes)
+
+
+def _statistic_with_dof(path, stat_type, dof, matrix, **about):
+    """Read the statistic of a file; the design knows the dof of a t that has none."""
+    try:
+        return statistic_of_file(path, stat_type, dof, **about)
+    except MapError:
+        raise
+    except ValueError as error:
+        implied = residual_dof(matrix)
+        if dof is not None or not implied:
+            raise
+        try:
+            return statistic_of_file(path, stat_type, implied, **about)
+        except ValueError:
+            raise error from None
+
+
+def _existing_files(**given):
+    """Return the paths of the files that are given, by the field that they fill."""
+    places = {field: Path(path) for field, path in given.items() if path is not None}
+    for place in places.values():
+        if not place.is_file():
+            raise FileNotFoundError(f"{place}: no such file")
+    return places
 
 
 def read_peer_design(path):
@@ -384,9 +396,12 @@ def write_peer(directory, found, path, tail="two-sided"):
         if grid is None:
             grid, union, first = maps.grid, np.zeros(maps.grid.shape, dtype=bool), statistic
         check_same_space(
-            statistic.stat_file, maps.grid, grid, first.stat_file.name,
+            statistic.stat_file,
+            maps.grid,
+            grid,
+            first.stat_file.name,
             "give the start of the names of one analysis",
-        )  # fmt: skip
+        )
         union |= maps.mask
         for kind, file in _write_maps(directory, statistic, contrast, maps, tail).items():
             outputs[f"{kind}_files"].append(file)

@@ -50,11 +50,11 @@ class FoundStatistic:
     converted_from : {"", "r", "d", "p", "1-p", "logp"}
         What the map holds, where t (of a correlation, of Cohen's d) or z (of p) follow from it.
     p_sides : {"", "one", "two"}
-        Of z of p: sides that p looks at; the one is that above 0.
+        Sides that p looks at, where z was made of p; the one side is that above 0.
     sign_file : Path, optional
-        Of z of a two-sided p: map with the sign of the effect; else that of the effect.
+        Map with the sign of z that was made of a two-sided p; default: the map of the effect.
     group_sizes : tuple of int
-        Of t of d: number of maps, or of those of both groups.
+        Number of maps, or of those of both groups, where t was made of d.
     effect_file, variance_file : Path, optional
         Effect of a t contrast and its variance, in the units of the input maps.
     effect_volume : int, optional
@@ -218,7 +218,7 @@ def without_row_numbers(columns, matrix):
     columns : tuple of str
     matrix : array, shape (n, p) or (n, p - 1)
     name : str or None
-        That of the column that is left out.
+        Name of the column that is left out.
 
     Examples
     --------

@@ -30,9 +30,12 @@ _RANDOMISE = re.compile(
     r"(?P<stat>[tf])stat(?P<number>\d+)"
 )
 _SMOOTHNESS = {
-    "DLH": "dlh", "VOLUME": "voxels", "RESELS": "resel_voxels", "FWHMvoxel": "fwhm_voxels",
+    "DLH": "dlh",
+    "VOLUME": "voxels",
+    "RESELS": "resel_voxels",
+    "FWHMvoxel": "fwhm_voxels",
     "FWHMmm": "fwhm_mm",
-}  # fmt: skip
+}
 
 
 class _Model:
@@ -86,7 +89,7 @@ def find_fsl(folder, start=""):
     start : str
         How names begin, of the results of randomise.
     """
-    # Of the stats of a FEAT, what lies above them belongs to the same results.
+    # What lies above the stats of a FEAT belongs to the same results.
     root = folder.parent if folder.name == "stats" else folder
     parts, notes = _parts(folder, root, start)
     if not parts:
@@ -161,15 +164,23 @@ def _feat_statistics(root, stats, top, model, notes):
                     f"zfstat{n} is not taken: there is no fstat{n}, and its z has one side."
                 )
                 continue
-            about = {"stat_type": "F", "stat_file": images[f"fstat{n}"],
-                     "z_file": images.get(f"zfstat{n}")}  # fmt: skip
+            about = {
+                "stat_type": "F",
+                "stat_file": images[f"fstat{n}"],
+                "z_file": images.get(f"zfstat{n}"),
+            }
             about["dof"] = model.dof("f", n, residual)
         else:
-            about = {"effect_file": images.get(f"cope{n}"),
-                     "variance_file": images.get(f"varcope{n}")}  # fmt: skip
+            about = {
+                "effect_file": images.get(f"cope{n}"),
+                "variance_file": images.get(f"varcope{n}"),
+            }
             if f"tstat{n}" in images:
-                about |= {"stat_type": "t", "stat_file": images[f"tstat{n}"],
-                          "z_file": images.get(f"zstat{n}")}  # fmt: skip
+                about |= {
+                    "stat_type": "t",
+                    "stat_file": images[f"tstat{n}"],
+                    "z_file": images.get(f"zstat{n}"),
+                }
                 about |= _t_dof(images.get(f"tdof_t{n}"), model.dof("t", n, residual))
             else:
                 about |= {"stat_type": "z", "stat_file": images[f"zstat{n}"]}

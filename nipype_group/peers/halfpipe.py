@@ -133,7 +133,7 @@ def _names(stems):
 
 def _statistic(images, before, stats, name):
     """Return what belongs to one contrast, None where there is only z of F; and notes."""
-    # Of an F, HALFpipe keeps the t of its rows beside it.
+    # HALFpipe keeps the t of the rows of an F beside it.
     stat = next(s for s in ("f", "t", "z") if s in stats)
     stem = f"{before}_stat-"
     mask = next(
@@ -148,10 +148,10 @@ def _statistic(images, before, stats, name):
         raise MapError(
             dof_file, f"holds {n_dof} volumes, degrees of freedom are one of t and two of F"
         )
-    own = {} if stat == "f" else {
-        "effect_file": images.get(f"{stem}effect_statmap"),
-        "variance_file": images.get(f"{stem}variance_statmap"),
-    }  # fmt: skip
+    own = {}
+    if stat != "f":
+        own["effect_file"] = images.get(f"{stem}effect_statmap")
+        own["variance_file"] = images.get(f"{stem}variance_statmap")
     found = FoundStatistic(
         name=name,
         package="HALFpipe",

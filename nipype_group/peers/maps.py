@@ -10,7 +10,7 @@ from nipype_group.images import Grid, MapError, check_same_space, open_image, re
 from nipype_group.peers.contradictions import (
     check_both_sides,
     check_corrected,
-    check_values,
+    check_statistic,
     check_whole,
 )
 from nipype_group.peers.dof import N_DOF, lacking_dof
@@ -71,7 +71,7 @@ def read_statistic(found):
     """
     stat, grid = read_map_volume(found.stat_file, found.volume)
     mask = _mask_of(found, stat, grid)
-    check_values(found, stat[mask])
+    check_statistic(found, stat[mask])
     if found.converted_from:
         stat[mask] = _converted(found, stat[mask], mask, grid)
     z = np.full(grid.shape, np.nan)
@@ -166,7 +166,7 @@ def _z_of(found, stat, mask, grid):
         return read_map_volume(found.z_file, None, grid)[0][mask]
     if found.dof_file is None and len(found.dof) != N_DOF[found.stat_type]:
         raise ValueError(lacking_dof([found]))
-    dof = read_dof(found, grid)
+    dof = read_found_dof(found, grid)
     if found.dof_file is not None:
         dof = tuple(v[mask] for v in dof)
         if not all((v > 0).all() for v in dof):
@@ -174,7 +174,7 @@ def _z_of(found, stat, mask, grid):
     return t_to_z(stat, *dof) if found.stat_type == "t" else f_to_z(stat, *dof)
 
 
-def read_dof(found, grid):
+def read_found_dof(found, grid):
     """Return the degrees of freedom of t, or both of F: as numbers, or where they vary as maps.
 
     Parameters
@@ -182,7 +182,7 @@ def read_dof(found, grid):
     found : FoundStatistic
         A t or F.
     grid : Grid
-        That of the statistic.
+        Grid of the statistic.
 
     Returns
     -------
@@ -314,7 +314,7 @@ def background_notes(found):
             f"{enclosed:,} of the voxels have a p of 0 amid others and are taken for missing, as "
             "0 is outside; a mask says otherwise."
         )
-    # Of two sides p of 1 has a z, which is 0.
+    # A p of 1 has a z where p has two sides, and it is 0.
     without_z = (0, 1) if found.p_sides == "one" else (0 if found.converted_from == "p" else 1,)
     if rounded := np.count_nonzero(np.isin(inside, without_z)):
         notes.append(

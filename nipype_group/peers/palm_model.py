@@ -25,7 +25,7 @@ def read_options(path, root):
     Returns
     -------
     dict of str to list of str, or None
-        Of ``-f``, the value at a position belongs to the ``-t`` at the same one, and is empty
+        The value of ``-f`` at a position belongs to the ``-t`` at the same one, and is empty
         where that has no F contrasts.
     """
     text = text_of(path, root)

@@ -29,7 +29,7 @@ from nipype_group.peers.found import FoundResults, FoundStatistic
 from nipype_group.peers.maps import (
     StatisticMaps,
     corrected_logp,
-    read_dof,
+    read_found_dof,
     read_map_volume,
     read_statistic,
 )
@@ -171,7 +171,7 @@ def _check_z(found, said):
     stat, grid = read_map_volume(found.stat_file, found.volume)
     z = read_map_volume(found.z_file, None, grid)[0]
     near = np.isfinite(stat) & (np.abs(z) > _Z_CHECKED[0]) & (np.abs(z) < _Z_CHECKED[1])
-    dof = read_dof(found, grid)
+    dof = read_found_dof(found, grid)
     if found.dof_file is not None:
         near &= np.logical_and.reduce([v > 0 for v in dof])
         dof = tuple(v[near] for v in dof)

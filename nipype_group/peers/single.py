@@ -15,9 +15,13 @@ from nipype_group.peers.found import CORRECTED_COLUMNS, FoundStatistic
 
 # What a map may hold, and which statistic follows from it.
 _INTENTS = {
-    "t test": "t", "f test": "F", "z score": "z", "correlation": "r", "p value": "p",
+    "t test": "t",
+    "f test": "F",
+    "z score": "z",
+    "correlation": "r",
+    "p value": "p",
     "log10 p value": "logp",
-}  # fmt: skip
+}
 _NO_STATISTIC = ("label", "neuronames", "estimate")
 # NIfTI's codes of distributions, of which only the intents above have a z here.
 _DISTRIBUTIONS = range(2, 25)
@@ -68,7 +72,7 @@ def statistic_of_file(path, stat_type=None, dof=None, *, p_sides=None, group_siz
     Returns
     -------
     FoundStatistic
-        Of t, F or z.
+        A statistic of t, F or z.
 
     Raises
     ------

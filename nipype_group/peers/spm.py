@@ -16,8 +16,16 @@ from nipype_group.whole_files import inside
 LOOKED_FOR = "SPM: spmT_0001 or spmF_0001"
 # What reading a damaged or foreign file of MATLAB raises.
 _UNREADABLE = (
-    *(MatReadError, OSError, EOFError, ValueError, TypeError, LookupError, AttributeError),
-    *(OverflowError, MemoryError, zlib.error),
+    MatReadError,
+    OSError,
+    EOFError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    OverflowError,
+    MemoryError,
+    zlib.error,
 )
 # Headers have one digit after the point.
 _HEADER_ROUNDS = 0.051

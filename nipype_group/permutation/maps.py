@@ -258,9 +258,11 @@ def _write_result(directory, merged, observed, name, corrected, about):
     """Write thresholded map, clusters and summary of one statistic."""
     own = corrected[name]
     labels = merged.space.label_clusters(
-        unmask(observed, merged.mask), unmask(own.survives, merged.mask) > 0,
-        merged.statistics.connectivity, merged.min_extent,
-    )  # fmt: skip
+        unmask(observed, merged.mask),
+        unmask(own.survives, merged.mask) > 0,
+        merged.statistics.connectivity,
+        merged.min_extent,
+    )
     flat = labels.ravel(order="F")[np.flatnonzero(merged.mask.ravel(order="F"))]
     kept = np.where(flat > 0, observed, 0.0)
     summary = {

@@ -142,10 +142,14 @@ class ContrastTest:
         if self.variance_groups:
             welch = AspinWelch(model, weights, np.array(self.variance_groups))
         return ShuffledContrast(
-            partition(model, weights), scheme, self.method, welch,
-            smooth_variance if self.variance_fwhm_mm else None, self.varying_dof,
+            partition=partition(model, weights),
+            scheme=scheme,
+            method=self.method,
+            welch=welch,
+            smooth_variance=smooth_variance if self.variance_fwhm_mm else None,
+            varying_dof=self.varying_dof,
             unsigned=contrast.test == "F",
-        )  # fmt: skip
+        )
 
 
 @dataclass(frozen=True)
@@ -226,9 +230,9 @@ class Plan:
         scheme = family.scheme
         names = ", ".join(c.name for c in family.contrasts)
         words = _WORDS[scheme.kind]
-        distinct = f"{scheme.n_distinct:,}" if scheme.n_distinct < 10**9 else (
-            f"about 10^{len(str(scheme.n_distinct)) - 1}"
-        )  # fmt: skip
+        distinct = f"{scheme.n_distinct:,}"
+        if scheme.n_distinct >= 10**9:
+            distinct = f"about 10^{len(str(scheme.n_distinct)) - 1}"
         how = {
             "given": f"{total - 1:,} of the given ones are used",
             "enumerated": f"all {total:,} are used",
@@ -317,9 +321,19 @@ def _forming_words(settings):
 
 
 def make_plan(
-    design, contrasts, n_permutations, seed, test=None, *, shuffling="auto", blocks=(),
-    given=None, n_shards=None, warn=None, alpha=None,
-):  # fmt: skip
+    design,
+    contrasts,
+    n_permutations,
+    seed,
+    test=None,
+    *,
+    shuffling="auto",
+    blocks=(),
+    given=None,
+    n_shards=None,
+    warn=None,
+    alpha=None,
+):
     """Plan the permutation test of the contrasts of a design.
 
     Parameters
@@ -356,18 +370,7 @@ def make_plan(
         Where a number is out of range, no contrast is given, or a contrast cannot be tested.
     """
     test = ContrastTest() if test is None else test
-    _check_early_stop(test, n_permutations)
-    if not 1 <= n_permutations <= MOST_PERMUTATIONS:
-        raise ValueError(
-            f"permutations is a number of shuffles from 1 to {MOST_PERMUTATIONS}, got "
-            f"{n_permutations}"
-        )
-    if n_shards is not None and n_shards < 1:
-        raise ValueError(f"shards is a number >= 1, got {n_shards}")
-    if test.method not in METHODS:
-        raise ValueError(f"method is one of {', '.join(METHODS)}, got {test.method!r}")
-    if not contrasts:
-        raise ValueError("permutation tests contrasts, and there is none")
+    _check_request(test, contrasts, n_permutations, n_shards)
     if test.method == "huh-jhun" and (blocks or given):
         raise ValueError("huh-jhun shuffles combinations of maps, which have no blocks")
     model = design.model
@@ -407,6 +410,21 @@ def make_plan(
     }
     plan = replace(plan, n_reached=n_reached)
     return plan if alpha is None else replace(plan, warnings=(*warnings, *plan.hopeless(alpha)))
+
+
+def _check_request(test, contrasts, n_permutations, n_shards):
+    _check_early_stop(test, n_permutations)
+    if not 1 <= n_permutations <= MOST_PERMUTATIONS:
+        raise ValueError(
+            f"permutations is a number of shuffles from 1 to {MOST_PERMUTATIONS}, got "
+            f"{n_permutations}"
+        )
+    if n_shards is not None and n_shards < 1:
+        raise ValueError(f"shards is a number >= 1, got {n_shards}")
+    if test.method not in METHODS:
+        raise ValueError(f"method is one of {', '.join(METHODS)}, got {test.method!r}")
+    if not contrasts:
+        raise ValueError("permutation tests contrasts, and there is none")
 
 
 def _check_early_stop(test, n_permutations):
@@ -559,12 +577,12 @@ def read_scheme(path, given=None):
         settings = dict(content["Statistics"])
         settings |= {"names": tuple(settings["names"]), "tfce": Tfce(**settings["tfce"])}
         test = ContrastTest(
-            ShuffleStatistics(**settings),
-            content["Method"],
-            tuple(content["VarianceGroups"]),
-            content["VarianceSmoothingFWHM"],
-            content["EarlyStop"],
-            content["VaryingDegreesOfFreedom"],
+            statistics=ShuffleStatistics(**settings),
+            method=content["Method"],
+            variance_groups=tuple(content["VarianceGroups"]),
+            variance_fwhm_mm=content["VarianceSmoothingFWHM"],
+            early_stop=content["EarlyStop"],
+            varying_dof=content["VaryingDegreesOfFreedom"],
         )
         families = {
             name: Family(_read_family(f, given), [_read_contrast(c) for c in f["Contrasts"]])
@@ -581,12 +599,12 @@ def read_scheme(path, given=None):
 
 def _read_family(content, given):
     return ShufflingScheme(
-        content["Kind"],
-        tuple(content["Labels"]),
-        tuple(tuple(row) for row in content["Blocks"]),
-        content["Seed"],
-        content["Exhaustive"],
-        given if content["Given"] else None,
+        kind=content["Kind"],
+        labels=tuple(content["Labels"]),
+        blocks=tuple(tuple(row) for row in content["Blocks"]),
+        seed=content["Seed"],
+        exhaustive=content["Exhaustive"],
+        given=given if content["Given"] else None,
     )
 
 

@@ -26,7 +26,7 @@ CONTRASTS = {
     ],
 }
 FIGURES = [{"File": str, "Kind": str, "Alt": str, "Caption?": str, "Contrast?": str, "Desc?": str}]
-# Of every map; what an export needs beside is checked there.
+# Sidecar of every map; what an export needs beside is checked there.
 SIDECAR = {
     "AnalysisLevel?": str,
     "SpatialReference?": _TEXT,
@@ -42,7 +42,7 @@ SIDECAR = {
     "SoftwareVersions?": _VERSIONS,
     "GeneratedBy?": [{"Name": str}],
     "Notes?": [str],
-    # Of true discovery proportions.
+    # Entries of true discovery proportions.
     "ThresholdsZ?": [NUMBER],
     "Alpha?": _NUMBER,
     "Template?": {"Kind": str},
@@ -77,9 +77,17 @@ THRESHOLDED = {
         **{
             f"{name}?": _NUMBER
             for name in (
-                *("Alpha", "ThresholdZ", "CriticalValue", "ClusterFormingZ", "ContrastP"),
-                *("SmallestCorrectedP", "LargestZ", "SmallestZ", "LargestStatistic"),
-                *("SmallestStatistic", "MinimumPeakDistanceMillimetres"),
+                "Alpha",
+                "ThresholdZ",
+                "CriticalValue",
+                "ClusterFormingZ",
+                "ContrastP",
+                "SmallestCorrectedP",
+                "LargestZ",
+                "SmallestZ",
+                "LargestStatistic",
+                "SmallestStatistic",
+                "MinimumPeakDistanceMillimetres",
                 "MaximumPeaksPerCluster",
             )
         },
@@ -141,7 +149,7 @@ PROVENANCE = {
         "select?": [str],
         "variance_select?": [str],
         "participants?": bool,
-        # Of a report on results of another package.
+        # Entries of a report on results of another package.
         **dict.fromkeys(("results?", "stat_map?", "package?"), str),
         "dof?": [(*NUMBER, [NUMBER])],
     },

@@ -5,14 +5,14 @@ import numpy as np
 from nipype_group.tsv import MISSING
 
 
-def number(value, digits=2):
+def number_text(value, digits=2):
     """Write a number for a sentence; no leading 0 is dropped, no digit is invented.
 
     Examples
     --------
-    >>> number(5.0512), number(-0.031), number(None), number(float("inf"))
+    >>> number_text(5.0512), number_text(-0.031), number_text(None), number_text(float("inf"))
     ('5.05', '-0.03', 'n/a', 'n/a')
-    >>> number(10**20, digits=0)
+    >>> number_text(10**20, digits=0)
     '100000000000000000000'
     """
     # A whole number may be longer than numpy's.

@@ -119,7 +119,7 @@ def qr(matrix, complete=False):
     q : float64 array, shape (n, k)
         k is the smaller of n and p, or n.
     r : float64 array, shape (k, p)
-        Its diagonal is not negative.
+        Upper triangle, whose diagonal is not negative.
 
     Examples
     --------

@@ -98,7 +98,7 @@ def log_sf_t(t, dof):
     # hypot keeps the logarithm where t^2 overflows; near 0 the complement keeps a tiny t^2.
     length = np.hypot(np.sqrt(dof), t)
     both = _log_betainc(dof / 2, 0.5, np.square(np.sqrt(dof) / length))
-    # Of an infinite t, whose length is infinite too, the share is 1.
+    # The share of an infinite t, whose length is infinite too, is 1.
     share = np.divide(t, length, out=np.ones_like(length), where=np.isfinite(length))
     inner = special.betainc(0.5, dof / 2, np.square(share))
     both = np.where(inner < 0.5, special.log1p(-np.minimum(inner, 0.5)), both)

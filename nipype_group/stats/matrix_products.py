@@ -77,9 +77,11 @@ def _multiply(left, right, result):
                 total, other = result[i, start:stop], result[min(i + 1, n_rows - 1), start:stop]
                 for k in range(first, whole, 4):
                     values = (
-                        right[k, start:stop], right[k + 1, start:stop],
-                        right[k + 2, start:stop], right[k + 3, start:stop],
-                    )  # fmt: skip
+                        right[k, start:stop],
+                        right[k + 1, start:stop],
+                        right[k + 2, start:stop],
+                        right[k + 3, start:stop],
+                    )
                     if i + 1 < n_rows:
                         _add_four_to_two(
                             _four(left[i], k), _four(left[i + 1], k), values, total, other

@@ -303,7 +303,7 @@ def sidak_level(alpha, n_tests):
     return -special.expm1(special.log1p(-alpha) / n_tests)
 
 
-def height_threshold(z, log_p, control, alpha, tail):
+def z_threshold(z, log_p, control, alpha, tail):
     """Return the z that a voxel must reach, inf where no value of the data suffices.
 
     Fixed thresholds (fpr, bonferroni, sidak) follow from alpha and the number of tests. The
@@ -325,7 +325,7 @@ def height_threshold(z, log_p, control, alpha, tail):
     --------
     >>> z = np.zeros(75919)
     >>> p = np.full(75919, np.log(0.5))
-    >>> round(float(height_threshold(z, p, "bonferroni", 0.05, "positive")), 4)
+    >>> round(float(z_threshold(z, p, "bonferroni", 0.05, "positive")), 4)
     4.8371
     """
     check_alpha(alpha)

@@ -66,7 +66,7 @@ def region_means(maps, families, min_voxels=1):
 
 
 class _Members:
-    """Which voxels lie in which region of an atlas."""
+    """Voxels of every region of an atlas."""
 
     def __init__(self, numbers, min_voxels):
         self._inside = np.flatnonzero(numbers >= 0)
@@ -129,12 +129,18 @@ class RegionFit:
         return determined & (self.residual_variance > 0)
 
     def _maps(self, weights, test, tail):
-        fit = self.betas, self.residual_variance
-        how = self.covariance, self.dof, tail
+        model = {"covariance": self.covariance, "dof": self.dof}
         if self.has_missing:
-            how = self.patterns.covariance, self.patterns.dof, tail, self.patterns.number
-            how += (self.patterns.determine(weights),)
-        return contrast_maps(weights, test, *fit, *how)[0]
+            model = {
+                "covariance": self.patterns.covariance,
+                "dof": self.patterns.dof,
+                "pattern": self.patterns.number,
+                "determined": self.patterns.determine(weights),
+            }
+        maps, _ = contrast_maps(
+            weights, test, self.betas, self.residual_variance, tail=tail, **model
+        )
+        return maps
 
     def not_tested(self, weights, test):
         """Tell which fitted regions have no statistic of a contrast, and which of these an effect.
@@ -218,9 +224,14 @@ class RegionFit:
             return self._spread([], tested)
         data, statistics = self.data[:, tested], ShuffleStatistics(tail=tail)
         (result,) = run_shuffles(
-            lambda start, stop: data[:, start:stop], np.ones(data.shape[1], dtype=bool),
-            [contrast], statistics, 0, n_shuffles, n_threads=n_threads,
-        )  # fmt: skip
+            lambda start, stop: data[:, start:stop],
+            np.ones(data.shape[1], dtype=bool),
+            [contrast],
+            statistics,
+            0,
+            n_shuffles,
+            n_threads=n_threads,
+        )
         heights = statistics.heights(result.observed["voxel"], contrast.signed)
         null = null_of_maxima(result.nulls, "voxel", statistics.signs(contrast.signed))
         ties = statistics.ties(contrast, result.observed)["voxel"]

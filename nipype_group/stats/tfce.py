@@ -184,7 +184,7 @@ def _steps(maps, settings, step_reference):
     maps : float64 array, shape (m, v)
         One side.
     settings : Tfce
-        Its steps are not None.
+        Settings whose steps are not None.
     step_reference : float, array of shape (m,) or None
         As in `enhance_maps`.
 

@@ -49,7 +49,7 @@ class RandomField:
     stat : array, shape (x, y, z)
         t, F or Z.
     field : StatField
-        Its distribution.
+        Distribution of the statistic.
     volume : SearchVolume
         Resels of the mask.
     """
@@ -69,7 +69,7 @@ class RandomField:
     def height_z(self, alpha, tail):
         """Return the z of the familywise threshold."""
         check_alpha(alpha)
-        height = topological.height_threshold(alpha / len(signs_of(tail)), self.field, self.volume)
+        height = topological.height_of_fwe(alpha / len(signs_of(tail)), self.field, self.volume)
         if self.field.kind == "Z":
             return float(height)
         if self.field.kind == "t":
@@ -134,15 +134,22 @@ def _f_of(upper, lower, dof_num, dof_den):
 
 
 def threshold_adjusted(
-    stat, logp, mask, *, alpha=0.05, tail="two-sided", connectivity=26, min_extent=0,
+    stat,
+    logp,
+    mask,
+    *,
+    alpha=0.05,
+    tail="two-sided",
+    connectivity=26,
+    min_extent=0,
     label=label_clusters,
-):  # fmt: skip
+):
     """Threshold a statistic by adjusted p that are there already; inclusion is p <= alpha.
 
     Parameters
     ----------
     stat : array, shape (x, y, z)
-        Its sign is that of the effect.
+        Statistic, whose sign is that of the effect.
     logp : array, shape (x, y, z)
         -log10 of the adjusted p, of voxels or of the clusters that they are in.
     mask : bool array, shape (x, y, z)
@@ -244,7 +251,7 @@ def threshold_map(
             raise ValueError(f"height control {control} needs the statistic and its smoothness")
         height = random_field.height_z(alpha, tail)
     else:
-        height = multiple_testing.height_threshold(values, log_p, control, alpha, tail)
+        height = multiple_testing.z_threshold(values, log_p, control, alpha, tail)
     survives = np.zeros(mask.shape, dtype=bool)
     for sign in signs_of(tail):
         survives |= mask & (z * sign >= height)

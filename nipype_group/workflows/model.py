@@ -37,8 +37,12 @@ MAP_OUTPUTS = (
     "effect_size_files",
 )
 CONTRAST_OUTPUTS = (
-    *("contrast_names", "stat_types", "dofs", *MAP_OUTPUTS),
-    *("search_mask_files", "notes"),
+    "contrast_names",
+    "stat_types",
+    "dofs",
+    *MAP_OUTPUTS,
+    "search_mask_files",
+    "notes",
 )
 OUTPUTS = (*DESIGN_OUTPUTS, *SET_OUTPUTS, *GLM_OUTPUTS, *CONTRAST_OUTPUTS)
 

@@ -102,18 +102,32 @@ def ours_permutation(stack, design, n_permutations, n_threads, names=("voxel",),
     contrast = ShuffledContrast(partition(model, WEIGHTS[None]), scheme)
     with threadpool_limits(1, "blas"):
         return run_shuffles(
-            stack.read, stack.mask, [contrast], ShuffleStatistics(names, tail), 0,
-            n_permutations + 1, n_threads=n_threads, memory_gb=2.0,
-        )  # fmt: skip
+            stack.read,
+            stack.mask,
+            [contrast],
+            ShuffleStatistics(names, tail),
+            0,
+            n_permutations + 1,
+            n_threads=n_threads,
+            memory_gb=2.0,
+        )
 
 
 def nilearns_permutation(images, mask, design, n_permutations, two_sided=True, **statistics):
     """Find the same nulls with nilearn, in one process: CPU time does not count others."""
     return non_parametric_inference(
-        images, design_matrix=design, second_level_contrast="pseudo", mask=mask,
-        model_intercept=True, n_perm=n_permutations, two_sided_test=two_sided, n_jobs=1,
-        random_state=0, verbose=0, **statistics,
-    )  # fmt: skip
+        images,
+        design_matrix=design,
+        second_level_contrast="pseudo",
+        mask=mask,
+        model_intercept=True,
+        n_perm=n_permutations,
+        two_sided_test=two_sided,
+        n_jobs=1,
+        random_state=0,
+        verbose=0,
+        **statistics,
+    )
 
 
 def matrix_rate(n_maps, repeats=5):

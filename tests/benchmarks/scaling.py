@@ -72,10 +72,15 @@ def run(read, mask, contrast, n_shuffles, memory_gb, names=("voxel",)):
     with threadpool_limits(1, "blas"):
         return measure(
             lambda: permutation.run_shuffles(
-                read, mask, [contrast], ShuffleStatistics(names, "positive"), 1, 1 + n_shuffles,
+                read,
+                mask,
+                [contrast],
+                ShuffleStatistics(names, "positive"),
+                1,
+                1 + n_shuffles,
                 memory_gb=memory_gb,
             )
-        )[0]  # fmt: skip
+        )[0]
 
 
 class CostModel:

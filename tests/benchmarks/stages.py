@@ -182,12 +182,33 @@ def measure_study(folder, n_maps, voxel_mm, more=(), figures=True):
     write_tree(data, n_maps, voxel_mm)
     plugins.MeasuredPlugin = MeasuredPlugin
     arguments = [
-        "run", out, "--bids", data, "--select", "stat=effect", "suffix=statmap",
-        "--formula", "age + C(group)", "--contrast", "age=age",
-        "--contrast", "group=patient - control", "--smooth", SMOOTH_MM,
-        "--permutations", N_PERMUTATIONS, "--plugin", "Measured", "--work-dir", work,
-        "--space", SPACE, "--n-procs", 1, *more,
-    ]  # fmt: skip
+        "run",
+        out,
+        "--bids",
+        data,
+        "--select",
+        "stat=effect",
+        "suffix=statmap",
+        "--formula",
+        "age + C(group)",
+        "--contrast",
+        "age=age",
+        "--contrast",
+        "group=patient - control",
+        "--smooth",
+        SMOOTH_MM,
+        "--permutations",
+        N_PERMUTATIONS,
+        "--plugin",
+        "Measured",
+        "--work-dir",
+        work,
+        "--space",
+        SPACE,
+        "--n-procs",
+        1,
+        *more,
+    ]
     seconds = {}
     for name in ("wall_s", "again_s"):
         start, output = time.perf_counter(), io.StringIO()

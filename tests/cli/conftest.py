@@ -97,8 +97,24 @@ def command_of():
 
 def _command_of(folder, out):
     return [
-        *("run", str(out), "--bids", str(folder / "study"), "--select", "stat=effect"),
-        *("--formula", "age", "--contrast", "age=age", "--plugin", "Linear", "--ari", "3"),
-        *("--permutations", "20", "--atlas", str(folder / "atlas" / "brain.nii.gz")),
-        *("--work-dir", str(folder / "work")),
+        "run",
+        str(out),
+        "--bids",
+        str(folder / "study"),
+        "--select",
+        "stat=effect",
+        "--formula",
+        "age",
+        "--contrast",
+        "age=age",
+        "--plugin",
+        "Linear",
+        "--ari",
+        "3",
+        "--permutations",
+        "20",
+        "--atlas",
+        str(folder / "atlas" / "brain.nii.gz"),
+        "--work-dir",
+        str(folder / "work"),
     ]

@@ -18,15 +18,31 @@ ANALYSES = {
     "gaps": (*SHUFFLED, "--min-coverage", ".5", "--statistics", "tfce", "--ari", "2.5"),
     "variance groups": (*SHUFFLED, "--variance-groups", "group", "--statistics", "mass"),
     "smoothed variance": (
-        *SHUFFLED, "--variance-smooth", "6", "--statistics", "mass,tfce",
-        "--cluster-forming-statistic", "2",
+        *SHUFFLED,
+        "--variance-smooth",
+        "6",
+        "--statistics",
+        "mass,tfce",
+        "--cluster-forming-statistic",
+        "2",
     ),
     "early stop": (*SHUFFLED, "--early-stop", "5"),
     "learned template": (
-        "--permutations", "150", "--seed", "5", "--ari", "2.5", "--tdp-template", "learned",
-        "--p-approximation", "gamma", "--nidm", "--height-control", "rft",
+        "--permutations",
+        "150",
+        "--seed",
+        "5",
+        "--ari",
+        "2.5",
+        "--tdp-template",
+        "learned",
+        "--p-approximation",
+        "gamma",
+        "--nidm",
+        "--height-control",
+        "rft",
     ),
-}  # fmt: skip
+}
 
 
 @pytest.fixture
@@ -49,9 +65,12 @@ def test_a_replay_as_an_older_processor_gives_every_file_the_same_bits(
     out = tmp_path / "out"
     n_files = sum(p.is_file() for p in (out / "group").rglob("*"))
     replayed = subprocess.run(
-        [COMMAND, "replay", out, "--plugin", "Linear"], capture_output=True, text=True,
-        env=processors.environment({"OPENBLAS_CORETYPE": KERNELS[0]}), check=False,
-    )  # fmt: skip
+        [COMMAND, "replay", out, "--plugin", "Linear"],
+        capture_output=True,
+        text=True,
+        env=processors.environment({"OPENBLAS_CORETYPE": KERNELS[0]}),
+        check=False,
+    )
     last = replayed.stdout.splitlines()[-1]
     assert last == f"{n_files} of {n_files} files are equal bit for bit", replayed.stdout
     assert n_files > 30

@@ -99,7 +99,8 @@ def test_contrast_that_cannot_be_estimated(refused, tmp_path):
     path = tmp_path / "design.tsv"
     path.write_text("\n".join(rows) + "\n")
     refused(
-        *("--contrast", "x=first"),
+        "--contrast",
+        "x=first",
         model=("--design", path),
         says=["'x' cannot be estimated: the design does not determine first"],
     )
@@ -116,7 +117,8 @@ def test_constant_covariate(refused, maps_table):
     table, write = maps_table
     table["dose"] = "5"
     refused(
-        *("--contrast", "x=dose"),
+        "--contrast",
+        "x=dose",
         source=("--maps", write(table)),
         model=("--formula", "dose"),
         says=["dose", "constant"],

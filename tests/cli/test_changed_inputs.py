@@ -101,8 +101,15 @@ def study(small_study, write_map, tmp_path):
         "maps_table": (("--maps", table, *formula), table, append),
         "map of a table": (("--maps", table, *formula), maps[2], add_one),
         "pattern": (
-            ("--pattern", small_study / "{subject}" / "*effect*.nii.gz", "--participants",
-             small_study / "participants.tsv", *formula), maps[0], add_one,
+            (
+                "--pattern",
+                small_study / "{subject}" / "*effect*.nii.gz",
+                "--participants",
+                small_study / "participants.tsv",
+                *formula,
+            ),
+            maps[0],
+            add_one,
         ),
         "stack_file": (("--stack", stack, "--design", design), stack, add_one),
         "design_table": ((*bids, "--design", design), design, append),
@@ -110,11 +117,13 @@ def study(small_study, write_map, tmp_path):
         "search_volume": ((*bids, *formula, "--search-volume", search), search, add_one),
         "atlas": ((*bids, *formula, "--atlas", halves), halves, add_one),
         "names of an atlas": (
-            (*bids, *formula, "--atlas", halves), tmp_path / "halves.csv", append,
+            (*bids, *formula, "--atlas", halves),
+            tmp_path / "halves.csv",
+            append,
         ),
         "blocks": ((*permuted, "--blocks", blocks), blocks, append),
         "shuffles_file": ((*permuted, "--shuffles", shuffles), shuffles, append),
-    }  # fmt: skip
+    }
     older(tmp_path)
     return small_study, cases
 
@@ -138,9 +147,19 @@ def assert_told(code, err, path):
 
 
 KINDS = (
-    *("map", "participants", "maps_table", "map of a table", "pattern", "stack_file"),
-    *("design_table", "mask_file", "search_volume", "atlas", "names of an atlas"),
-    *("blocks", "shuffles_file"),
+    "map",
+    "participants",
+    "maps_table",
+    "map of a table",
+    "pattern",
+    "stack_file",
+    "design_table",
+    "mask_file",
+    "search_volume",
+    "atlas",
+    "names of an atlas",
+    "blocks",
+    "shuffles_file",
 )
 
 
@@ -240,9 +259,19 @@ def test_workers_of_their_own_processes(command, study, when, no_figures, tmp_pa
     # Workers are forked with what happens; each has a clock of its own for "once".
     when(StackMaps, lambda: change(path))
     code, _, err = command(
-        "run", tmp_path / "out", *source, "--contrast", "age=age", "--atlas", "none",
-        "--no-regions", "--plugin", "MultiProc", "--n-procs", "2",
-    )  # fmt: skip
+        "run",
+        tmp_path / "out",
+        *source,
+        "--contrast",
+        "age=age",
+        "--atlas",
+        "none",
+        "--no-regions",
+        "--plugin",
+        "MultiProc",
+        "--n-procs",
+        "2",
+    )
     assert_told(code, err, path)
     assert not content(tmp_path / "out")
 

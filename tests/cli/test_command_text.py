@@ -13,12 +13,41 @@ def text_of(*words):
 
 def test_places_and_execution_are_left_out(tmp_path):
     found = text_of(
-        "run", f"{tmp_path}/out", "--bids", "/data/study", "--select", "stat=effect", "desc=a,b",
-        "--formula", "age + C(sex)", "--contrast", "age=age", "--contrast", "b=sex[m]",
-        "--permutations=100", "--plugin", "SLURM", "--plugin-args", '{"x": 1}', "--n-procs", "3",
-        "--work-dir", "/scratch", "--shards", "4", "--memory-gb", "2", "--verbose",
-        "--mask", "/m/mask.nii", "--statistics", "extent,mass", "--nonstationary", "--seed", "4",
-    )  # fmt: skip
+        "run",
+        f"{tmp_path}/out",
+        "--bids",
+        "/data/study",
+        "--select",
+        "stat=effect",
+        "desc=a,b",
+        "--formula",
+        "age + C(sex)",
+        "--contrast",
+        "age=age",
+        "--contrast",
+        "b=sex[m]",
+        "--permutations=100",
+        "--plugin",
+        "SLURM",
+        "--plugin-args",
+        '{"x": 1}',
+        "--n-procs",
+        "3",
+        "--work-dir",
+        "/scratch",
+        "--shards",
+        "4",
+        "--memory-gb",
+        "2",
+        "--verbose",
+        "--mask",
+        "/m/mask.nii",
+        "--statistics",
+        "extent,mass",
+        "--nonstationary",
+        "--seed",
+        "4",
+    )
     assert found == (
         "nipype-group run OUT --bids DIR --select stat=effect desc=a,b --mask NII "
         "--formula 'age + C(sex)' --contrast age=age --contrast 'b=sex[m]' --nonstationary "
@@ -27,9 +56,26 @@ def test_places_and_execution_are_left_out(tmp_path):
 
 
 def test_the_text_is_a_command_that_means_the_same():
-    words = ("run", "OUT", "--pattern", "x/{subject}.nii", "--formula", "1", "--contrast", "m=1",
-             "--smooth", "5", "6", "7", "--height-control", "none", "--threshold-z", "3.1",
-             "--blocks", "site,scanner")  # fmt: skip
+    words = (
+        "run",
+        "OUT",
+        "--pattern",
+        "x/{subject}.nii",
+        "--formula",
+        "1",
+        "--contrast",
+        "m=1",
+        "--smooth",
+        "5",
+        "6",
+        "7",
+        "--height-control",
+        "none",
+        "--threshold-z",
+        "3.1",
+        "--blocks",
+        "site,scanner",
+    )
     text = text_of(*words)
     assert text_of(*text.replace("'m=1'", "m=1").split()[1:]) == text
 

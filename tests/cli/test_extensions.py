@@ -69,9 +69,12 @@ def extended(tmp_path):
         what = ["-m", "nipype_group.cli.main"] if code is None else ["-c", code]
         return subprocess.run(
             [sys.executable, *what, *map(str, arguments)],
-            env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True, check=False,
+            env=os.environ | {"PYTHONPATH": path},
+            capture_output=True,
+            text=True,
+            check=False,
             cwd=tmp_path,
-        )  # fmt: skip
+        )
 
     return run
 
@@ -119,18 +122,41 @@ def test_what_cannot_be_loaded_is_one_line(extended, tmp_path):
 
 def test_a_run_uses_it_and_says_so(extended, command, small_study, tmp_path):
     inputs = (
-        *("--bids", small_study, "--select", "stat=effect", "--formula", "age"),
-        *("--contrast", "age=age", "--atlas", "none", "--n-procs", "2"),
+        "--bids",
+        small_study,
+        "--select",
+        "stat=effect",
+        "--formula",
+        "age",
+        "--contrast",
+        "age=age",
+        "--atlas",
+        "none",
+        "--n-procs",
+        "2",
     )
     ran = extended(
-        "run", tmp_path / "out", *inputs, "--estimator", "HALF",
-        "--height-control", "twice", "--height-control", "fdr", "--alpha", "0.2",
-        "--hue", "cold", "--save-settings", tmp_path / "settings.json",
-    )  # fmt: skip
+        "run",
+        tmp_path / "out",
+        *inputs,
+        "--estimator",
+        "HALF",
+        "--height-control",
+        "twice",
+        "--height-control",
+        "fdr",
+        "--alpha",
+        "0.2",
+        "--hue",
+        "cold",
+        "--save-settings",
+        tmp_path / "settings.json",
+    )
     assert ran.returncode == 0, ran.stderr
-    assert command("run", tmp_path / "own", *inputs, "--height-control", "fpr", "--alpha", "0.1")[
-        0
-    ] == 0  # fmt: skip
+    assert (
+        command("run", tmp_path / "own", *inputs, "--height-control", "fpr", "--alpha", "0.1")[0]
+        == 0
+    )
     group, own = tmp_path / "out" / "group", tmp_path / "own" / "group"
     (thresholded,) = group.glob("*stat-z_desc-madeUpTwiceBoth_statmap.nii.gz")
     (uncorrected,) = own.glob("*stat-z_desc-uncBoth_statmap.nii.gz")

@@ -85,8 +85,18 @@ def listed(top, suffix, named=None):
     names = [str(p).removesuffix(suffix) + (named or suffix) for p in paths]
     rows = {"participant_id": [f"s{i}" for i in range(N)], "map": names, "age": range(20, 20 + N)}
     pd.DataFrame(rows).to_csv(top / "maps.tsv", sep="\t", index=False)
-    return ["run", "out", "--maps", top / "maps.tsv", "--formula", "age", "--contrast", "age=age",
-            "--atlas", "none"]  # fmt: skip
+    return [
+        "run",
+        "out",
+        "--maps",
+        top / "maps.tsv",
+        "--formula",
+        "age",
+        "--contrast",
+        "age=age",
+        "--atlas",
+        "none",
+    ]
 
 
 # More spellings are tried where the hash of one file is tested.
@@ -125,8 +135,17 @@ def test_an_atlas_with_the_xml_of_its_name(watched, named, peer):
     (watched.top / "own.xml").write_text(XML)
     if peer:
         save(volume(0) * 3, watched.top / "tmap.img.gz")
-        words = ["report", "out", "--stat-map", watched.top / "tmap.img.gz", "--stat-type", "t",
-                 "--dof", "11", "--atlas"]  # fmt: skip
+        words = [
+            "report",
+            "out",
+            "--stat-map",
+            watched.top / "tmap.img.gz",
+            "--stat-type",
+            "t",
+            "--dof",
+            "11",
+            "--atlas",
+        ]
     else:
         words = listed(watched.top, ".img")[:-1]
     opened, recorded = watched(*words, watched.top / named)
@@ -137,8 +156,18 @@ def test_an_atlas_with_the_xml_of_its_name(watched, named, peer):
 def test_both_parts_of_what_goes_with_a_statistic(watched):
     top = watched.top
     save(volume(0) * 3, top / "tmap.hdr")
-    words = ["report", "out", "--stat-map", top / "tmap.hdr", "--stat-type", "t", "--dof", "11",
-             "--atlas", "none"]  # fmt: skip
+    words = [
+        "report",
+        "out",
+        "--stat-map",
+        top / "tmap.hdr",
+        "--stat-type",
+        "t",
+        "--dof",
+        "11",
+        "--atlas",
+        "none",
+    ]
     for number, name in enumerate(("--mask", "--effect-map", "--variance-map")):
         mask = name == "--mask"
         save(np.ones(SHAPE, np.uint8) if mask else np.abs(volume(1)), top / f"o{number}.img")
@@ -150,7 +179,8 @@ def test_both_parts_of_what_goes_with_a_statistic(watched):
 @pytest.mark.parametrize(
     ("dof", "design"),
     [
-        *(("p_vox_tstat_dof.txt", "design.csv"), ("p_vox_tstat.dof", "design.txt")),
+        ("p_vox_tstat_dof.txt", "design.csv"),
+        ("p_vox_tstat.dof", "design.txt"),
         (None, "design.mat"),
     ],
 )

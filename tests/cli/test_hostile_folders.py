@@ -460,12 +460,16 @@ def test_records_made_to_deceive(finished_study, outside, tmp_path, capsys, monk
     # The inputs are where the record says.
     (tmp_path / "study").symlink_to(finished_study / "study")
     edit(
-        results, "provenance.json",
-        lambda record: [
-            i.update(Path=str((finished_study / "out" / i["Path"]).resolve()))
-            for i in record["Inputs"]
-        ] and None,
-    )  # fmt: skip
+        results,
+        "provenance.json",
+        lambda record: (
+            [
+                i.update(Path=str((finished_study / "out" / i["Path"]).resolve()))
+                for i in record["Inputs"]
+            ]
+            and None
+        ),
+    )
     RECORDS[name](results, outside)
     before = sorted(p.name for p in tmp_path.iterdir())
     code, _ = command(
@@ -557,7 +561,8 @@ PEERS = {
     "SPM map linked out": (spm, linked("spmT_0001.nii", "secret.nii")),
     "SPM header linked out": (spm, pair_linked),
     "config absolute": (
-        palm, written("p_palmconfig.txt", lambda outside: f"-d {outside}/design.csv\n"),
+        palm,
+        written("p_palmconfig.txt", lambda outside: f"-d {outside}/design.csv\n"),
     ),
     "config above": (palm, written("p_palmconfig.txt", "-d ../outside/design.csv\n")),
     "config with escapes": (palm, written("p_palmconfig.txt", f"-d {ESCAPE}\n")),
@@ -573,7 +578,7 @@ PEERS = {
         bids,
         set_in("dataset_description.json", "GeneratedBy", 0, "Name", value=ESCAPE),
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.grid(2)

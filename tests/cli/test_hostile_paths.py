@@ -108,8 +108,18 @@ def test_a_pattern_starts_in_the_folder_of_any_name(
     small_study, tmp_path, command, no_figures, monkeypatch, name
 ):
     pattern = "study/**/sub-{subject}_*stat-effect_statmap.nii.gz"
-    options = ["--pattern", pattern, "--formula", "1", "--contrast", "m=intercept", "--atlas",
-               "none", "--plugin", "Linear"]  # fmt: skip
+    options = [
+        "--pattern",
+        pattern,
+        "--formula",
+        "1",
+        "--contrast",
+        "m=intercept",
+        "--atlas",
+        "none",
+        "--plugin",
+        "Linear",
+    ]
     for work, place in (("w1", tmp_path / "plain"), ("w2", tmp_path / name)):
         shutil.copytree(small_study, place / "study")
         monkeypatch.chdir(place)
@@ -132,9 +142,22 @@ def test_map_names_that_are_no_line_of_text(small_study, tmp_path, command, no_f
     for file, sign in ((first, "\n"), (second, "\x1b[2J")):
         new = file.with_name(file.name.replace("task-rest", f"task-rest{sign}"))
         file.rename(new)
-        code, _, err = command("run", tmp_path / "out", "--bids", small_study, "--select",
-                               "stat=effect", "--formula", "1", "--contrast", "m=intercept",
-                               "--plugin", "Linear", "--atlas", "none")  # fmt: skip
+        code, _, err = command(
+            "run",
+            tmp_path / "out",
+            "--bids",
+            small_study,
+            "--select",
+            "stat=effect",
+            "--formula",
+            "1",
+            "--contrast",
+            "m=intercept",
+            "--plugin",
+            "Linear",
+            "--atlas",
+            "none",
+        )
         assert code == 1
         assert "has a line break or another control character" in err
         assert repr(str(new)) in err
@@ -147,8 +170,17 @@ def test_names_that_are_no_text_are_refused_in_one_line(place, small_study, tmp_
     given[place] = tmp_path / os.fsdecode(b"name\xff")
     out = given.pop("OUT")
     options = [text for option in given.items() for text in option]
-    code, said, err = command("run", out, "--select", "stat=effect", "--formula", "1",
-                              "--contrast", "m=intercept", *options)  # fmt: skip
+    code, said, err = command(
+        "run",
+        out,
+        "--select",
+        "stat=effect",
+        "--formula",
+        "1",
+        "--contrast",
+        "m=intercept",
+        *options,
+    )
     assert code == 2
     assert not said
     assert err.count("\n") == 1
@@ -185,9 +217,12 @@ def in_ascii(tmp_path):
         program = "import sys; from nipype_group.cli.main import main; sys.exit(main())"
         done = subprocess.run(
             [sys.executable, "-c", program, *arguments, "--plugin", "Linear", "--atlas", "none"],
-            capture_output=True, text=True, encoding="ascii", cwd=here,
+            capture_output=True,
+            text=True,
+            encoding="ascii",
+            cwd=here,
             env={**os.environ, **ASCII},
-        )  # fmt: skip
+        )
         assert "Traceback" not in done.stderr
         return done.returncode, done.stderr.rpartition("\r")[2].splitlines()
 

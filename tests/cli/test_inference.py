@@ -24,9 +24,17 @@ def only(folder, pattern):
 def test_help_names_all_inferences(command):
     code, out, _ = command("run", "--help")
     assert code == 0
-    options = ["--cluster-control", "--cluster-forming-z", "--cluster-forming-p",
-               "--nonstationary", "--ari", "--search-volume", "rft", "hommel",
-               "fdr-bky"]  # fmt: skip
+    options = [
+        "--cluster-control",
+        "--cluster-forming-z",
+        "--cluster-forming-p",
+        "--nonstationary",
+        "--ari",
+        "--search-volume",
+        "rft",
+        "hommel",
+        "fdr-bky",
+    ]
     assert [option for option in options if option not in out] == []
 
 
@@ -132,9 +140,22 @@ def test_heights_without_atlases(analyse, tmp_path):
 
 def test_no_atlas_on_request(command, small_study, no_figures, tmp_path):
     code, _, err = command(
-        *("run", tmp_path / "out", "--bids", small_study, "--select", "stat=effect"),
-        *("--formula", "age", "--contrast", "age=age", "--plugin", "Linear"),
-        *("--ari", "3", "--atlas", "none"),
+        "run",
+        tmp_path / "out",
+        "--bids",
+        small_study,
+        "--select",
+        "stat=effect",
+        "--formula",
+        "age",
+        "--contrast",
+        "age=age",
+        "--plugin",
+        "Linear",
+        "--ari",
+        "3",
+        "--atlas",
+        "none",
     )
     assert code == 0, err
     regions = only(group_of(tmp_path), "*_desc-ariBoth_regions.tsv")
@@ -143,9 +164,20 @@ def test_no_atlas_on_request(command, small_study, no_figures, tmp_path):
 
 def test_options_reach_the_results(analyse, tmp_path):
     code, out, err = analyse(
-        *(*CLUSTERS, "--cluster-forming-z", "2.5", "--nonstationary", "--ari", "2.5"),
-        *("--height-control", "rft", "--tail", "positive", "--connectivity", "6"),
-        *("--alpha", "0.1"),
+        *CLUSTERS,
+        "--cluster-forming-z",
+        "2.5",
+        "--nonstationary",
+        "--ari",
+        "2.5",
+        "--height-control",
+        "rft",
+        "--tail",
+        "positive",
+        "--connectivity",
+        "6",
+        "--alpha",
+        "0.1",
     )
     assert code == 0, err
     assert re.search(r"^age rftClusterFWE: ", out, re.MULTILINE)
@@ -180,9 +212,20 @@ def test_search_volume_lowers_the_threshold(analyse, write_map, tmp_path):
 
 
 ALL_CONTROLS = (
-    *("--height-control", "fdr", "--height-control", "none", "--threshold-z", "1.5"),
-    *("--cluster-control", "rft", "--cluster-forming-p", "0.01", "--permutations", "20"),
-    *("--statistics", "extent,mass,tfce"),
+    "--height-control",
+    "fdr",
+    "--height-control",
+    "none",
+    "--threshold-z",
+    "1.5",
+    "--cluster-control",
+    "rft",
+    "--cluster-forming-p",
+    "0.01",
+    "--permutations",
+    "20",
+    "--statistics",
+    "extent,mass,tfce",
 )
 
 

@@ -32,8 +32,18 @@ def read(path):
 
 def test_voxels_that_most_maps_have_are_analysed(analyse, edges, tmp_path):
     code, _, err = analyse(
-        *("--min-coverage", "0.7", "--contrast", "mean=intercept", "--height-control", "fdr"),
-        *("--height-control", "rft", "--cluster-control", "rft", "--ari", "2"),
+        "--min-coverage",
+        "0.7",
+        "--contrast",
+        "mean=intercept",
+        "--height-control",
+        "fdr",
+        "--height-control",
+        "rft",
+        "--cluster-control",
+        "rft",
+        "--ari",
+        "2",
         model=("--formula", "1"),
     )
     assert code == 0, err
@@ -50,9 +60,10 @@ def test_voxels_that_most_maps_have_are_analysed(analyse, edges, tmp_path):
     np.testing.assert_allclose(maps["t"][mask], expected.statistic, rtol=1e-6)
     np.testing.assert_allclose(maps["p"][mask], expected.pvalue, rtol=1e-5)
     np.testing.assert_allclose(
-        maps["z"][mask], stats.norm.isf(expected.pvalue / 2) * np.sign(expected.statistic),
+        maps["z"][mask],
+        stats.norm.isf(expected.pvalue / 2) * np.sign(expected.statistic),
         rtol=1e-5,
-    )  # fmt: skip
+    )
     dof = read(group / f"{STEM}_stat-dof_desc-model_statmap.nii.gz")
     np.testing.assert_array_equal(dof, np.where(mask, counts - 1, 0))
     assert sorted(set(dof[mask])) == [8, 9, 10, 11]
@@ -160,10 +171,22 @@ def test_each_contrast_is_searched_where_the_maps_determine_it(
         arrays.append(np.where(values == 0, np.nan, values))
     arrays = np.array(arrays, dtype=float)
     code, out, err = analyse(
-        *("--min-coverage", "0.6", "--contrast", "ns=north - south", "--contrast"),
-        *("nw=north - west", "--contrast", "any=north - south; north - west"),
-        *("--permutations", "20", "--ari", "2", "--height-control", "fdr"),
-        *("--cluster-control", "rft"),
+        "--min-coverage",
+        "0.6",
+        "--contrast",
+        "ns=north - south",
+        "--contrast",
+        "nw=north - west",
+        "--contrast",
+        "any=north - south; north - west",
+        "--permutations",
+        "20",
+        "--ari",
+        "2",
+        "--height-control",
+        "fdr",
+        "--cluster-control",
+        "rft",
         model=("--formula", "C(site)"),
     )
     assert code == 0, err
@@ -222,7 +245,12 @@ def test_a_participant_without_a_voxel_leaves_the_others_their_difference(
         arrays.append(values)
     pd.DataFrame(rows).to_csv(tmp_path / "maps.tsv", sep="\t", index=False)
     code, _, err = analyse(
-        *("--min-coverage", "0.6", "--contrast", "change=post - pre", "--permutations", "64"),
+        "--min-coverage",
+        "0.6",
+        "--contrast",
+        "change=post - pre",
+        "--permutations",
+        "64",
         model=("--formula", "C(when) + C(participant_id)"),
         source=("--maps", tmp_path / "maps.tsv"),
     )

@@ -35,13 +35,16 @@ def write_study(folder, named, holes):
 # What is odd: slices that one map lacks, options, and what is said of it.
 ODD = {
     "dependent maps": (0, (*FORMULA, "--contrast", "x=b - a"), "who have several maps"),
-    "reference level": (0, ("--formula", "C(group) * C(ses) + C(participant_id)", "--contrast",
-                            "x=post - pre"), "x holds at the reference level group[a]"),
+    "reference level": (
+        0,
+        ("--formula", "C(group) * C(ses) + C(participant_id)", "--contrast", "x=post - pre"),
+        "x holds at the reference level group[a]",
+    ),
     "unpaired": (0, ("--formula", "C(ses)", "--contrast", "x=post - pre"), "an unpaired test"),
     "no constant": (0, ("--formula", "0 + sign", "--contrast", "x=sign"), "no constant"),
     "no noise": (0, (*FORMULA, "--contrast", "x=b - a"), "1 of them have an effect, and no noise"),
     "lost voxels": (2, (*FORMULA, "--contrast", "x=post - pre"), "voxels are out of the mask"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("source", ["folder", "table"])
@@ -56,7 +59,7 @@ def test_it_is_said_on_screen_page_and_sidecar(
         "table": ("--maps", tmp_path / "study" / "maps.tsv"),
     }[source]
     code, out, err = command(
-        *("run", tmp_path / "out", *where, *options, "--atlas", "none", "--plugin", "Linear")
+        "run", tmp_path / "out", *where, *options, "--atlas", "none", "--plugin", "Linear"
     )
     assert code == 0, err
     warnings = [line for line in out.splitlines() if line.startswith("Warning: ")]

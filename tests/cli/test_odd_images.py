@@ -76,8 +76,17 @@ def test_every_inference_on_images_as_thin_as_a_voxel(
         values = np.random.default_rng(i).standard_normal(shape) + 1 + i
         write_map(path, values.astype(np.float32))
     code, _, err = analyse(
-        *("--nidm", "--ari", "2", "--permutations", "10", "--cluster-forming-p", "0.05"),
-        *("--statistics", "extent,mass,tfce", "--table-view", "nilearn,fsl,spm,afni"),
+        "--nidm",
+        "--ari",
+        "2",
+        "--permutations",
+        "10",
+        "--cluster-forming-p",
+        "0.05",
+        "--statistics",
+        "extent,mass,tfce",
+        "--table-view",
+        "nilearn,fsl,spm,afni",
     )
     assert code == 0, err
     assert list((tmp_path / "out" / "group").glob("*nidm.zip"))

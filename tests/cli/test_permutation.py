@@ -61,11 +61,26 @@ def test_help_names_all_options(command):
     code, out, _ = command("run", "--help")
     assert code == 0
     options = [
-        "--permutations", "--statistics", "--statistic-scale", "--shuffling", "--shuffles",
-        "--method", "--blocks", "--block-exchange", "--variance-groups", "--variance-smooth",
-        "--p-approximation", "--across-contrasts", "--tdp-template", "--shards", "--seed",
-        "--memory-gb", "voxel, extent, mass, tfce", "huh-jhun", "gpd",
-    ]  # fmt: skip
+        "--permutations",
+        "--statistics",
+        "--statistic-scale",
+        "--shuffling",
+        "--shuffles",
+        "--method",
+        "--blocks",
+        "--block-exchange",
+        "--variance-groups",
+        "--variance-smooth",
+        "--p-approximation",
+        "--across-contrasts",
+        "--tdp-template",
+        "--shards",
+        "--seed",
+        "--memory-gb",
+        "voxel, extent, mass, tfce",
+        "huh-jhun",
+        "gpd",
+    ]
     assert [option for option in options if option not in out] == []
 
 
@@ -201,8 +216,10 @@ def test_more_maps_than_a_float_has_permutations_of(analyse, maps_table, tmp_pat
     for i, path in enumerate(many["map"]):
         image = nib.load(path)
         values = np.asarray(image.dataobj)
-        nib.save(nib.Nifti1Image((values + 0.01 * i * (values != 0)).astype(np.float32),
-                                 image.affine), path)  # fmt: skip
+        nib.save(
+            nib.Nifti1Image((values + 0.01 * i * (values != 0)).astype(np.float32), image.affine),
+            path,
+        )
     code, _, err = analyse(
         "--permutations", "20", source=("--maps", write(many[["participant_id", "age", "map"]]))
     )
@@ -213,8 +230,13 @@ def test_more_maps_than_a_float_has_permutations_of(analyse, maps_table, tmp_pat
 
 def test_f_contrasts_have_one_side(analyse, tmp_path, group):
     code, out, err = analyse(
-        *("--permutations", "40", *ALL, "--tail", "negative"),
-        *("--contrast", "both=age; patient - control"),
+        "--permutations",
+        "40",
+        *ALL,
+        "--tail",
+        "negative",
+        "--contrast",
+        "both=age; patient - control",
         model=("--formula", "age + C(group)"),
     )
     assert code == 0, err
@@ -302,8 +324,14 @@ def test_variance_groups(analyse, group):
 
 def test_smoothed_variance(analyse, group):
     code, _, err = analyse(
-        *("--permutations", "40", "--variance-smooth", "8", "--statistics", "tfce"),
-        *("--contrast", "mean=intercept"),
+        "--permutations",
+        "40",
+        "--variance-smooth",
+        "8",
+        "--statistics",
+        "tfce",
+        "--contrast",
+        "mean=intercept",
         model=("--formula", "1"),
     )
     assert code == 0, err
@@ -354,8 +382,15 @@ def test_fitted_tails_are_in_the_sidecar(analyse, group, method):
 @pytest.mark.parametrize("statistics", ["voxel,mass", "voxel,tfce"])
 def test_what_does_not_compare_is_refused_before_it_is_shuffled(analyse, tmp_path, statistics):
     code, _, err = analyse(
-        *("--contrast", "age=age", "--contrast", "any=age;", "--permutations", "10"),
-        *("--statistics", statistics, "--across-contrasts"),
+        "--contrast",
+        "age=age",
+        "--contrast",
+        "any=age;",
+        "--permutations",
+        "10",
+        "--statistics",
+        statistics,
+        "--across-contrasts",
     )
     assert code == 1
     assert "permutation_wf.plan failed: masses and TFCE of t and F contrasts compare on" in err
@@ -398,7 +433,11 @@ def test_templates_bound_true_discoveries(analyse, group, kind):
 
 def test_summary_tells_when_nothing_survives(analyse):
     code, out, _ = analyse(
-        *("--permutations", "40", *ALL, "--contrast", "groups=patient - control"),
+        "--permutations",
+        "40",
+        *ALL,
+        "--contrast",
+        "groups=patient - control",
         model=("--formula", "C(group)"),
     )
     assert code == 0
@@ -414,8 +453,12 @@ def test_repeated_measures(analyse, small_study, write_map, group):
         values[PLANTED] += 30
         write_map(path.parent / path.name.replace("task-rest", "task-work"), values)
     code, out, err = analyse(
-        *("--permutations", "40", "--select", "task=rest,work"),
-        *("--contrast", "task=work - rest"),
+        "--permutations",
+        "40",
+        "--select",
+        "task=rest,work",
+        "--contrast",
+        "task=work - rest",
         model=("--formula", "C(task) + C(participant_id)"),
     )
     assert code == 0, err
@@ -463,10 +506,27 @@ def test_a_shuffle_that_is_explained_without_residual_is_the_largest(
     pd.DataFrame(rows).to_csv(tmp_path / "maps.tsv", sep="\t", index=False)
     mask = write_map("mask.nii", np.ones((4, 4, 4), np.uint8))
     code, _, err = command(
-        *("run", tmp_path / "out", "--maps", tmp_path / "maps.tsv", "--formula", "C(group)"),
-        *("--contrast", "d=b - a", "--zero-is-value", "--mask", mask, "--permutations", "100"),
-        *("--statistics", "extent,mass,tfce", "--cluster-forming-p", "0.01", "--atlas", "none"),
-        *("--plugin", "Linear"),
+        "run",
+        tmp_path / "out",
+        "--maps",
+        tmp_path / "maps.tsv",
+        "--formula",
+        "C(group)",
+        "--contrast",
+        "d=b - a",
+        "--zero-is-value",
+        "--mask",
+        mask,
+        "--permutations",
+        "100",
+        "--statistics",
+        "extent,mass,tfce",
+        "--cluster-forming-p",
+        "0.01",
+        "--atlas",
+        "none",
+        "--plugin",
+        "Linear",
     )
     assert code == 0, err
     group = tmp_path / "out" / "group"
@@ -474,9 +534,9 @@ def test_a_shuffle_that_is_explained_without_residual_is_the_largest(
     with np.errstate(all="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         flat = lesions.reshape(8, -1).astype(float)
-        t = np.array([
-            stats.ttest_ind(flat[np.setdiff1d(range(8), c)], flat[c]).statistic for c in splits
-        ])  # fmt: skip
+        t = np.array(
+            [stats.ttest_ind(flat[np.setdiff1d(range(8), c)], flat[c]).statistic for c in splits]
+        )
     maxima = np.nanmax(np.abs(t), axis=1)
     assert np.isinf(maxima).any()
     observed = np.abs(np.nan_to_num(t[0], nan=0.0))

@@ -79,16 +79,24 @@ def test_no_login_of_absolute_arguments_is_recorded(quick, small_study, tmp_path
     shutil.copy(write_map("mask.nii.gz", np.ones((9, 10, 8), np.uint8)), mask)
     table = home / "study" / "participants.tsv"
     quick(
-        f"--mask={mask}", "--participants", table, "--contrast", "age=2/3 * age",
+        f"--mask={mask}",
+        "--participants",
+        table,
+        "--contrast",
+        "age=2/3 * age",
         source=("--pattern", home / "study" / "{subject}" / "*_stat-effect_statmap.nii.gz"),
-        out=home / "out", more=("--work-dir", home / "work"),
-    )  # fmt: skip
+        out=home / "out",
+        more=("--work-dir", home / "work"),
+    )
     text = (home / "out" / "provenance.json").read_text()
     assert "somebody-here" not in text
     assert str(tmp_path) not in text
     words = json.loads(text)["CommandLine"]
     assert words[:5] == [
-        *("nipype-group", "run", ".", "--pattern"),
+        "nipype-group",
+        "run",
+        ".",
+        "--pattern",
         "../study/{subject}/*_stat-effect_statmap.nii.gz",
     ]
     assert "--mask=../mask.nii.gz" in words

@@ -65,10 +65,27 @@ def edit_json(path, **changes):
 
 def test_every_file_of_a_run_with_all_inferences_is_equal(analyse, replay, tmp_path):
     code, _, err = analyse(
-        "--permutations", "30", "--statistics", "extent,mass,tfce", "--cluster-forming-p", ".01",
-        "--cluster-control", "rft", "--ari", "3", "--height-control", "rft", "--smooth", "6",
-        "--nidm", "--table-view", "fsl", "--seed", "5", model=("--formula", "age + C(group)"),
-    )  # fmt: skip
+        "--permutations",
+        "30",
+        "--statistics",
+        "extent,mass,tfce",
+        "--cluster-forming-p",
+        ".01",
+        "--cluster-control",
+        "rft",
+        "--ari",
+        "3",
+        "--height-control",
+        "rft",
+        "--smooth",
+        "6",
+        "--nidm",
+        "--table-view",
+        "fsl",
+        "--seed",
+        "5",
+        model=("--formula", "age + C(group)"),
+    )
     assert code == 0, err
     out = tmp_path / "out"
     n_files = sum(p.is_file() for p in (out / "group").rglob("*"))
@@ -371,9 +388,14 @@ def test_results_of_a_table_with_mask_blocks_and_design_replay(
     blocks = tmp_path / "blocks.txt"
     blocks.write_text("".join(f"{1 + i % 3}\n" for i in range(12)))
     code, _, err = analyse(
-        "--mask", mask, "--blocks", blocks, "--permutations", "20",
+        "--mask",
+        mask,
+        "--blocks",
+        blocks,
+        "--permutations",
+        "20",
         source=("--maps", here / "maps.tsv"),
-    )  # fmt: skip
+    )
     assert code == 0, err
     moved = tmp_path / "moved"
     moved.mkdir()

@@ -98,9 +98,16 @@ def test_atlas_of_a_relative_path(command, stat_map, write, tmp_path, no_figures
     monkeypatch.chdir(tmp_path)
     how = ("--stat-type", "t", "--dof", "20", "--height-control", "none", "--threshold-z", "2")
     code, _, err = command(
-        "report", "--stat-map", stat_map, "out", *how, "--atlas", "brain.nii.gz",
-        "--plugin", "Linear",
-    )  # fmt: skip
+        "report",
+        "--stat-map",
+        stat_map,
+        "out",
+        *how,
+        "--atlas",
+        "brain.nii.gz",
+        "--plugin",
+        "Linear",
+    )
     assert code == 0, err
     (table,) = (tmp_path / "out" / "group").glob("*_clusters.tsv")
     assert "brain" in table.read_text()
@@ -110,9 +117,18 @@ def test_grids_that_differ_fail(command, stat_map, write, tmp_path, no_figures):
     other = write("other.nii.gz", np.ones((3, 3, 3)))
     for option in ("--mask", "--effect-map", "--variance-map"):
         code, _, err = command(
-            "report", "--stat-map", stat_map, tmp_path / "r", "--stat-type", "t", "--dof", "28",
-            option, other, *FAST,
-        )  # fmt: skip
+            "report",
+            "--stat-map",
+            stat_map,
+            tmp_path / "r",
+            "--stat-type",
+            "t",
+            "--dof",
+            "28",
+            option,
+            other,
+            *FAST,
+        )
         assert code == 1
         assert "other.nii.gz" in err
         assert "grid" in err

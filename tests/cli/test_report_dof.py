@@ -93,18 +93,26 @@ def test_t_and_f_together(command, randomise, tmp_path, no_figures):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ((), "x_tstat1.nii.gz, x_fstat1.nii.gz: the degrees of freedom of these t and F are "
-         "unknown; give them by --dof N and by --dof NUMERATOR,DENOMINATOR"),
-        (("--dof", "57"), "x_fstat1.nii.gz: the degrees of freedom of this F are unknown; give "
-         "them by --dof NUMERATOR,DENOMINATOR"),
-        (("--dof", "2,57"), "x_tstat1.nii.gz: the degrees of freedom of this t are unknown; give "
-         "them by --dof N"),
+        (
+            (),
+            "x_tstat1.nii.gz, x_fstat1.nii.gz: the degrees of freedom of these t and F are "
+            "unknown; give them by --dof N and by --dof NUMERATOR,DENOMINATOR",
+        ),
+        (
+            ("--dof", "57"),
+            "x_fstat1.nii.gz: the degrees of freedom of this F are unknown; give "
+            "them by --dof NUMERATOR,DENOMINATOR",
+        ),
+        (
+            ("--dof", "2,57"),
+            "x_tstat1.nii.gz: the degrees of freedom of this t are unknown; give them by --dof N",
+        ),
         (("--dof", "57", "--dof", "58"), "got 57 and 58 for t"),
         (("--dof", "2,57,3"), "two for F, got 2, 57, 3"),
         (("--dof", "57", "--dof=-2,57"), "two for F, got -2, 57"),
         (("--dof", "57", "--dof", "two,57"), "argument --dof: invalid"),
     ],
-)  # fmt: skip
+)
 def test_degrees_of_freedom_that_do_not_do(command, randomise, tmp_path, options, message):
     code, out, err = command("report", randomise, tmp_path / "r", *options, *HOW)
     assert (code, out) == (2, "")
@@ -115,8 +123,15 @@ def test_degrees_of_freedom_that_do_not_do(command, randomise, tmp_path, options
 
 def test_one_map_has_them_once(command, randomise, tmp_path):
     code, _, err = command(
-        "report", "--stat-map", randomise / "x_tstat1.nii.gz", tmp_path / "r", "--dof", "57",
-        "--dof", "2,57", *HOW,
-    )  # fmt: skip
+        "report",
+        "--stat-map",
+        randomise / "x_tstat1.nii.gz",
+        tmp_path / "r",
+        "--dof",
+        "57",
+        "--dof",
+        "2,57",
+        *HOW,
+    )
     assert code == 2
     assert "x_tstat1.nii.gz: one map has degrees of freedom once" in err

@@ -18,9 +18,12 @@ STEM = f"grouplevel/func/{FEATURE}/model-byAge/{FEATURE}_model-byAge_contrast-ag
 
 def write(folder, dof):
     maps = {
-        "t": T, "z": stats.norm.isf(stats.t.sf(T, dof)), "effect": T / 3,
-        "variance": np.full(SHAPE, 1 / 9), "dof": np.broadcast_to(dof, SHAPE),
-    }  # fmt: skip
+        "t": T,
+        "z": stats.norm.isf(stats.t.sf(T, dof)),
+        "effect": T / 3,
+        "variance": np.full(SHAPE, 1 / 9),
+        "dof": np.broadcast_to(dof, SHAPE),
+    }
     for name, values in maps.items():
         path = folder / f"{STEM}_stat-{name}_statmap.nii.gz"
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -210,10 +210,20 @@ def test_sessions_of_fitlins(command, fitlins, maps, tmp_path, no_figures):
 def test_run_on_participants_of_fitlins(command, fitlins, maps, tmp_path, no_figures):
     """Our t test of its effects is that of the package, and so is the page's peak."""
     code, out, err = command(
-        "run", tmp_path / "r", "--bids", fitlins,
-        "--select", "node=subjectLevel", "contrast=goVsStop", "stat=effect",
-        "--formula", "1", "--contrast", "goVsStop=intercept", *BONFERRONI,
-    )  # fmt: skip
+        "run",
+        tmp_path / "r",
+        "--bids",
+        fitlins,
+        "--select",
+        "node=subjectLevel",
+        "contrast=goVsStop",
+        "stat=effect",
+        "--formula",
+        "1",
+        "--contrast",
+        "goVsStop=intercept",
+        *BONFERRONI,
+    )
     assert code == 0, err
     assert "12 maps of 12 participants" in out
     own, group = one_sample(maps), tmp_path / "r/group"
@@ -236,9 +246,19 @@ def test_run_on_participants_of_fitlins(command, fitlins, maps, tmp_path, no_fig
 
 def test_levels_of_fitlins_have_to_be_told_apart(command, fitlins, tmp_path):
     code, _, err = command(
-        "run", tmp_path / "r", "--bids", fitlins, "--select", "contrast=goVsStop", "stat=effect",
-        "--formula", "1", "--contrast", "mean=intercept", *FAST,
-    )  # fmt: skip
+        "run",
+        tmp_path / "r",
+        "--bids",
+        fitlins,
+        "--select",
+        "contrast=goVsStop",
+        "stat=effect",
+        "--formula",
+        "1",
+        "--contrast",
+        "mean=intercept",
+        *FAST,
+    )
     assert code == 1
     assert "participant 01 has several maps" in err
     assert "differ in node" in err
@@ -461,9 +481,11 @@ def test_one_nifti_of_afni(command, maps, tmp_path, no_figures):
     """--stat-map knows type and dof of the header; names have their marks back."""
     own = one_sample(maps)
     path = write_nifti(
-        tmp_path / "one.nii.gz", ["a>b & c_mean", "a>b & c_Tstat"], [own["effect"], own["t"]],
+        tmp_path / "one.nii.gz",
+        ["a>b & c_mean", "a>b & c_Tstat"],
+        [own["effect"], own["t"]],
         {"a>b & c": 11},
-    )  # fmt: skip
+    )
     code, _, err = command("report", "--stat-map", path, tmp_path / "r", *BONFERRONI)
     assert code == 0, err
     (entry,) = json.loads((tmp_path / "r/group/contrasts.json").read_text())["Contrasts"]
@@ -504,17 +526,23 @@ def of_other_grid(folder):
         (header_with(" 1 3 1 11", " 1 3 1 0"), (), 2, "t are unknown; give them by --dof N"),
         (header_with(" 1 3 1 11", " 1 2 1 11"), (), 2, "no group results of another package"),
         (of_other_grid, (), 1, "its grid is "),
-        (lambda folder: None, ("--dof", "28"), 2, "you say 28 degrees of freedom, which no "
-         "statistic here takes; the files state 11"),
+        (
+            lambda folder: None,
+            ("--dof", "28"),
+            2,
+            "you say 28 degrees of freedom, which no statistic here takes; the files state 11",
+        ),
         (lambda folder: None, ("--cluster-control", "rft"), 2, "which the files of AFNI do not"),
     ],
-)  # fmt: skip
+)
 def test_what_afni_lacks(command, maps, tmp_path, change, options, expected, message):
     own = one_sample(maps)
     write_head(
-        tmp_path / "afni/ttest+tlrc.HEAD", ["SetA_mean", "SetA_Tstat"], [own["effect"], own["t"]],
+        tmp_path / "afni/ttest+tlrc.HEAD",
+        ["SetA_mean", "SetA_Tstat"],
+        [own["effect"], own["t"]],
         {"SetA": 11},
-    )  # fmt: skip
+    )
     change(tmp_path / "afni")
     result = command("report", tmp_path / "afni", tmp_path / "r", *options, *FAST)
     check_refusal(result, expected, message)

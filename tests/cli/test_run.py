@@ -35,12 +35,24 @@ def test_version(command):
         (("--help",), ["run", "demo", "--version"]),
         (
             ("run", "--help"),
-            ["--bids", "--pattern", "--maps", "--formula", "--design", "--contrast", "--tail",
-             "--permutations", "--threshold-z", "--on-bad-map", "--plugin-args", "examples:"],
+            [
+                "--bids",
+                "--pattern",
+                "--maps",
+                "--formula",
+                "--design",
+                "--contrast",
+                "--tail",
+                "--permutations",
+                "--threshold-z",
+                "--on-bad-map",
+                "--plugin-args",
+                "examples:",
+            ],
         ),
         (("demo", "--help"), ["association", "paired_two_sample", "--null", "--n-procs"]),
     ],
-)  # fmt: skip
+)
 def test_help_names_everything(command, arguments, words):
     code, out, _ = command(*arguments)
     assert code == 0
@@ -63,8 +75,14 @@ def test_command_as_a_process(tmp_path):
 @pytest.mark.parametrize(
     "module",
     [
-        *("nipype_group.cli.commands", "nipype_group.cli.guard", "nipype_group.cli.screen"),
-        *("nipype_group.cli.run", "numpy", "nibabel", "nipype", "scipy.linalg"),
+        "nipype_group.cli.commands",
+        "nipype_group.cli.guard",
+        "nipype_group.cli.screen",
+        "nipype_group.cli.run",
+        "numpy",
+        "nibabel",
+        "nipype",
+        "scipy.linalg",
     ],
 )
 def test_an_interrupt_of_the_imports_is_one_line(module, tmp_path):
@@ -179,7 +197,7 @@ def test_fsl_design_of_a_run_gives_the_same_again(analyse, tmp_path):
 )
 def test_tail_is_that_of_all_results(analyse, tmp_path, tail, desc, sign):
     code, _, _ = analyse(
-        *("--tail", tail, "--height-control", "fpr", "--alpha", "0.05", "--permutations", "20")
+        "--tail", tail, "--height-control", "fpr", "--alpha", "0.05", "--permutations", "20"
     )
     assert code == 0
     group = tmp_path / "out" / "group"
@@ -196,7 +214,7 @@ def test_tail_is_that_of_all_results(analyse, tmp_path, tail, desc, sign):
 
 def test_f_contrast(analyse, tmp_path):
     code, out, err = analyse(
-        *("--contrast", "all=age; patient - control"), model=("--formula", "age + C(group)")
+        "--contrast", "all=age; patient - control", model=("--formula", "age + C(group)")
     )
     assert code == 0, err
     assert re.search(r"^all fdrBH: ", out, re.MULTILINE)

@@ -31,10 +31,23 @@ PAPER = {
 
 def test_all_thresholds_of_a_paper_in_one_command(analyse, tmp_path):
     code, shown, errors = analyse(
-        "--height-control", "fpr:.001:two-sided", "--height-control", "bonferroni:.05:positive",
-        "--height-control", "fdr:.05:positive", "--ari", "2,3:.05", "--alpha", "0.2",
-        "--permutations", "60", "--permutation-alpha", "0.05", "--permutation-tail", "positive",
-    )  # fmt: skip
+        "--height-control",
+        "fpr:.001:two-sided",
+        "--height-control",
+        "bonferroni:.05:positive",
+        "--height-control",
+        "fdr:.05:positive",
+        "--ari",
+        "2,3:.05",
+        "--alpha",
+        "0.2",
+        "--permutations",
+        "60",
+        "--permutation-alpha",
+        "0.05",
+        "--permutation-tail",
+        "positive",
+    )
     assert code == 0, errors
     group = tmp_path / "out" / "group"
     one = maps_of(group)
@@ -78,9 +91,15 @@ def test_error_rates_of_one_control_stand_in_its_names(analyse, tmp_path):
 
 def test_sides_of_one_control_are_one_map_of_an_f(analyse, tmp_path):
     code, _, errors = analyse(
-        "--height-control", "fdr:.2:positive", "--height-control", "fdr:.2:two-sided",
-        "--contrast", "age=age", "--contrast", "all=intercept; age",
-    )  # fmt: skip
+        "--height-control",
+        "fdr:.2:positive",
+        "--height-control",
+        "fdr:.2:two-sided",
+        "--contrast",
+        "age=age",
+        "--contrast",
+        "all=intercept; age",
+    )
     assert code == 0, errors
     group = tmp_path / "out" / "group"
     found = [p.name for p in group.glob("*_stat-z_desc-fdr*_statmap.nii.gz")]
@@ -93,9 +112,15 @@ def test_sides_of_one_control_are_one_map_of_an_f(analyse, tmp_path):
 
 def test_familywise_p_are_listed_on_their_own_side(analyse, tmp_path):
     code, _, errors = analyse(
-        "--height-control", "fpr:.2:two-sided", "--permutations", "20", "--alpha", "0.5",
-        "--permutation-tail", "positive",
-    )  # fmt: skip
+        "--height-control",
+        "fpr:.2:two-sided",
+        "--permutations",
+        "20",
+        "--alpha",
+        "0.5",
+        "--permutation-tail",
+        "positive",
+    )
     assert code == 0, errors
     group = tmp_path / "out" / "group"
     (two_sided,) = group.glob("*_desc-uncBoth_peaks.tsv")
@@ -201,12 +226,20 @@ def test_settings_that_cannot_be(analyse, tmp_path, values, options, said):
         (("--permutation-alpha", ".01"), "goes with a number of permutations"),
         (("--tfce-steps", "palm"), "goes with a number of permutations"),
         (
-            ("--permutations", "9", "--ari", "3", "--tdp-template", "simes",
-             "--permutation-tail", "positive"),
+            (
+                "--permutations",
+                "9",
+                "--ari",
+                "3",
+                "--tdp-template",
+                "simes",
+                "--permutation-tail",
+                "positive",
+            ),
             "calibrate",
         ),
     ],
-)  # fmt: skip
+)
 def test_thresholds_that_cannot_be(analyse, tmp_path, options, said):
     code, _, errors = analyse(*options)
     assert code == 2 and said in errors

@@ -134,8 +134,15 @@ def spm(write_map, tmp_path):
 def test_contrast_numbers_of_spm_are_conditions(command, no_figures, spm, tmp_path):
     maps = spm()
     code, _, err = command(
-        *("run", tmp_path / "out", "--pattern", f"{tmp_path}/spm/{{subject}}/con_{{con}}.nii"),
-        *("--formula", "C(con) + C(participant_id)", "--contrast", "d=`0001` - `0002`", *QUICK),
+        "run",
+        tmp_path / "out",
+        "--pattern",
+        f"{tmp_path}/spm/{{subject}}/con_{{con}}.nii",
+        "--formula",
+        "C(con) + C(participant_id)",
+        "--contrast",
+        "d=`0001` - `0002`",
+        *QUICK,
     )
     assert code == 0, err
     t = read(tmp_path / "out" / "group" / "contrast-d_stat-t_statmap.nii.gz")
@@ -169,9 +176,21 @@ def test_who_lies_in_the_folder_and_is_not_taken_is_said(small_study, tmp_path, 
         other.parent.mkdir()
         shutil.copy(next(small_study.rglob("*statmap.nii.gz")), other)
     code, out, err = command(
-        "run", tmp_path / "out", "--bids", small_study, "--select", "stat=effect", "--formula",
-        "1", "--contrast", "m=intercept", "--plugin", "Linear", "--atlas", "none",
-    )  # fmt: skip
+        "run",
+        tmp_path / "out",
+        "--bids",
+        small_study,
+        "--select",
+        "stat=effect",
+        "--formula",
+        "1",
+        "--contrast",
+        "m=intercept",
+        "--plugin",
+        "Linear",
+        "--atlas",
+        "none",
+    )
     assert code == 0, err
     line = "2 participants are in the folder and not taken, 90, 91: no image has stat=effect"
     assert line in out
@@ -181,8 +200,20 @@ def test_participants_whose_numbers_have_other_zeros(small_study, tmp_path, comm
     table = pd.read_csv(small_study / "participants.tsv", sep="\t", dtype=str)
     table["participant_id"] = [str(int(p.removeprefix("sub-"))) for p in table["participant_id"]]
     table.to_csv(small_study / "participants.tsv", sep="\t", index=False)
-    options = ("--bids", small_study, "--select", "stat=effect", "--formula", "age", "--contrast",
-               "a=age", "--plugin", "Linear", "--atlas", "none")  # fmt: skip
+    options = (
+        "--bids",
+        small_study,
+        "--select",
+        "stat=effect",
+        "--formula",
+        "age",
+        "--contrast",
+        "a=age",
+        "--plugin",
+        "Linear",
+        "--atlas",
+        "none",
+    )
     code, _, err = command("run", tmp_path / "out", *options)
     assert code == 1
     assert "no such participant in the participants table; it has 1: --ids-as-numbers" in err

@@ -49,13 +49,39 @@ def group(tmp_path_factory):
         lines = [f"{index},{label}" for index, label in ATLASES[name].items()]
         (folder / f"{name}.csv").write_text("\n".join(["index,name", *lines]) + "\n")
     command = [
-        *("run", folder / "out", "--bids", folder / "study", "--select", "stat=effect"),
-        *("--formula", "age + C(group)", "--contrast", "mean=intercept"),
-        *("--contrast", "any=[1, 0, 0]; [0, 1, 0]", "--plugin", "Linear", "--ari", "2.5,4"),
-        *("--atlas", folder / "spot.nii.gz", folder / "halves.nii.gz"),
-        *("--permutations", "20", "--statistics", "voxel,extent,mass,tfce"),
-        *("--cluster-forming-z", "2.5", "--cluster-control", "rft", "--height-control", "none"),
-        *("--threshold-z", "2.5", "--table-view", "nilearn,fsl,spm,afni"),
+        "run",
+        folder / "out",
+        "--bids",
+        folder / "study",
+        "--select",
+        "stat=effect",
+        "--formula",
+        "age + C(group)",
+        "--contrast",
+        "mean=intercept",
+        "--contrast",
+        "any=[1, 0, 0]; [0, 1, 0]",
+        "--plugin",
+        "Linear",
+        "--ari",
+        "2.5,4",
+        "--atlas",
+        folder / "spot.nii.gz",
+        folder / "halves.nii.gz",
+        "--permutations",
+        "20",
+        "--statistics",
+        "voxel,extent,mass,tfce",
+        "--cluster-forming-z",
+        "2.5",
+        "--cluster-control",
+        "rft",
+        "--height-control",
+        "none",
+        "--threshold-z",
+        "2.5",
+        "--table-view",
+        "nilearn,fsl,spm,afni",
     ]
     assert main(list(map(str, command))) == 0
     return folder / "out" / "group"
@@ -76,15 +102,32 @@ def test_every_table_has_a_dictionary_of_exactly_its_columns(group):
     found = tables(group)
     kinds = {name.rpartition("_")[2].removesuffix(".tsv") for name in found}
     assert kinds == {
-        *("observations", "excluded", "design", "quality", "clusters", "peaks", "labels", "dseg"),
-        *("tdp", "regions", "regionvalues", "nulldist", "peakvalues"),
-        *("nilearn", "fsl", "spm", "afni"),
+        "observations",
+        "excluded",
+        "design",
+        "quality",
+        "clusters",
+        "peaks",
+        "labels",
+        "dseg",
+        "tdp",
+        "regions",
+        "regionvalues",
+        "nulldist",
+        "peakvalues",
+        "nilearn",
+        "fsl",
+        "spm",
+        "afni",
     }
     for name, (rows, columns) in found.items():
         assert list(rows) == [c for c in columns if c in rows], name
         assert set(columns) == set(rows), name
-        assert all(set(v) <= {"Description", "Units", "Levels", "AtlasIndex", "NumberOfVoxels"}
-                   and v["Description"] for v in columns.values()), name  # fmt: skip
+        assert all(
+            set(v) <= {"Description", "Units", "Levels", "AtlasIndex", "NumberOfVoxels"}
+            and v["Description"]
+            for v in columns.values()
+        ), name
 
 
 def test_columns_of_mm_and_z_have_their_unit(group):

@@ -151,8 +151,10 @@ def test_variance_groups_are_numbered_from_1(observations):
 def test_groups_that_stand_for_nothing_are_refused(observations, sign):
     text = observations.read_text()
     observations.write_text(text.replace("smith", sign))
-    for read in (lambda: read_blocks(observations, ["family"]),
-                 lambda: read_variance_groups(observations, "family")):  # fmt: skip
+    for read in (
+        lambda: read_blocks(observations, ["family"]),
+        lambda: read_variance_groups(observations, "family"),
+    ):
         with pytest.raises(
             ValueError, match="family is .* in row 1, which is the name of no group"
         ):

@@ -56,22 +56,31 @@ def weights(observations, formula, expression):
         # With every level a column, levels stand for themselves.
         ("0 + group", "patient - control", {"group[patient]": 1, "group[control]": -1}),
         ("0 + group", "group[relative]", {"group[relative]": 1}),
-        ("0 + group", "(patient + relative)/2 - control",
-         {"group[patient]": 0.5, "group[relative]": 0.5, "group[control]": -1}),
+        (
+            "0 + group",
+            "(patient + relative)/2 - control",
+            {"group[patient]": 0.5, "group[relative]": 0.5, "group[control]": -1},
+        ),
         # Beside an intercept the reference level is the zero of its factor.
         ("group", "patient - control", {"group[patient]": 1}),
         ("group", "control - patient", {"group[patient]": -1}),
-        ("group", "group[patient] - group[relative]",
-         {"group[patient]": 1, "group[relative]": -1}),
-        ("group", "(patient + relative)/2 - control",
-         {"group[patient]": 0.5, "group[relative]": 0.5}),
+        (
+            "group",
+            "group[patient] - group[relative]",
+            {"group[patient]": 1, "group[relative]": -1},
+        ),
+        (
+            "group",
+            "(patient + relative)/2 - control",
+            {"group[patient]": 0.5, "group[relative]": 0.5},
+        ),
         ("group", "group[patient]", {"group[patient]": 1}),
         ("group + hand", "right - left", {"hand[right]": 1}),
         ("hand * age", "`hand[right]:age`", {"hand[right]:age": 1}),
         ("hand * age", "hand[right]:age", {"hand[right]:age": 1}),
         ("age + hand", "[0, 1, -1/2]", {"age": -0.5, "hand[right]": 1}),
     ],
-)  # fmt: skip
+)
 def test_expressions_become_weights_of_columns(observations, formula, expression, expected):
     if expression.startswith("["):
         columns = design_from_formula(formula, observations).columns
@@ -219,8 +228,12 @@ def test_what_the_design_does_not_determine_is_refused_on_any_scale(observations
         with pytest.raises(ValueError, match=r"does not determine (group\[\w+\]|site\[\w\])"):
             build_contrasts([f"f={refused}"], design)
     # What both say together is determined, and so is the covariate.
-    for kept in ("`site[y]` + right - left", age, f"`site[y]` + right - left; {age}",
-                 f"left + {age}"):  # fmt: skip
+    for kept in (
+        "`site[y]` + right - left",
+        age,
+        f"`site[y]` + right - left; {age}",
+        f"left + {age}",
+    ):
         build_contrasts([f"f={kept}"], design)
 
 
@@ -230,8 +243,11 @@ def test_rows_between_participants_are_told_whatever_the_other_rows_weigh(observ
     observations["condition"] = ["x", "y"] * 6
     observations["age"] = np.repeat(observations["age"].to_numpy()[:6], 2)
     design = design_from_formula("condition + age", observations)
-    for rows, between in (("x - y; {}*age", True), ("{}*x - {}*y; age", True),
-                          ("{}*x - {}*y; y - x", False)):  # fmt: skip
+    for rows, between in (
+        ("x - y; {}*age", True),
+        ("{}*x - {}*y; age", True),
+        ("{}*x - {}*y; y - x", False),
+    ):
         (contrast,) = build_contrasts([f"f={rows.replace('{}', repr(scale))}"], design)
         assert any("between participants" in note for note in contrast.notes) == between
 
@@ -354,8 +370,15 @@ def test_products_beyond_all_numbers_are_refused():
 @pytest.mark.parametrize(
     "text",
     [
-        *("[1, 0]; [0, 1]", "[1,0];[0,1]", "[1 0]; [0 1];", "1, 0; 0, 1", "[1, 0; 0, 1]"),
-        *(" [1, 0] ;\n[0, 1] ", "[1, 0];\t[0, 1]", "1, 0;\r\n0, 1", "[\n1, 0;\n0, 1,\n]"),
+        "[1, 0]; [0, 1]",
+        "[1,0];[0,1]",
+        "[1 0]; [0 1];",
+        "1, 0; 0, 1",
+        "[1, 0; 0, 1]",
+        " [1, 0] ;\n[0, 1] ",
+        "[1, 0];\t[0, 1]",
+        "1, 0;\r\n0, 1",
+        "[\n1, 0;\n0, 1,\n]",
     ],
 )
 def test_rows_with_brackets_of_their_own(text):

@@ -101,7 +101,7 @@ def test_weights_evaluate_to_what_the_expression_does(tree, seed):
         ("poly(age, degree=2)[1] + 2*(a)", {"poly(age, degree=2)[1]": 1, "a": 2}),
         ("f((a), b)", {"f((a), b)": 1}),
     ],
-)  # fmt: skip
+)
 def test_examples_of_the_grammar(text, expected):
     assert parse_row(text) == expected
 

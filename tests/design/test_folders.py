@@ -120,10 +120,22 @@ def beside_other_kinds(top):
 
 
 TREES = [
-    study, link_a_subject, link_a_folder_in_it, link_all_folders, link_every_file, loop_to_itself,
-    loop_to_the_top, loop_to_above, two_links_round, a_link_to_nowhere, another_name_of_a_subject,
-    a_hidden_copy, names_of_a_mac, stray_files, beside_other_kinds,
-]  # fmt: skip
+    study,
+    link_a_subject,
+    link_a_folder_in_it,
+    link_all_folders,
+    link_every_file,
+    loop_to_itself,
+    loop_to_the_top,
+    loop_to_above,
+    two_links_round,
+    a_link_to_nowhere,
+    another_name_of_a_subject,
+    a_hidden_copy,
+    names_of_a_mac,
+    stray_files,
+    beside_other_kinds,
+]
 
 
 @pytest.mark.parametrize("make", TREES, ids=lambda make: make.__name__)
@@ -135,8 +147,10 @@ def test_three_participants_in_any_tree(tmp_path, make):
     if make not in (link_a_folder_in_it,):
         # Names start at the top, whatever folder a link leads to.
         assert {e.name.split("/")[0] for e in find_bids_maps(top, {"stat": ["effect"]})} == {
-            "sub-01", "sub-02", "sub-03"
-        }  # fmt: skip
+            "sub-01",
+            "sub-02",
+            "sub-03",
+        }
 
 
 @pytest.mark.parametrize("make", TREES, ids=lambda make: make.__name__)
@@ -182,13 +196,19 @@ def test_conditions_of_indexes_have_the_names_that_were_asked_for(tmp_path):
     runs(tmp_path, ("01", "1"), ("01", "02"), ("02", "01"), ("02", "2"))
     found = find_bids_maps(tmp_path, {"run": ["2", "1"]})
     assert [(e.participant, e.conditions["run"]) for e in found] == [
-        ("01", "2"), ("01", "1"), ("02", "2"), ("02", "1")
-    ]  # fmt: skip
+        ("01", "2"),
+        ("01", "1"),
+        ("02", "2"),
+        ("02", "1"),
+    ]
 
 
 def test_labels_are_no_numbers(tmp_path):
-    put(tmp_path, "sub-01/sub-01_ses-1_stat-effect_statmap.nii.gz",
-        "sub-02/sub-02_ses-01_stat-effect_statmap.nii.gz")  # fmt: skip
+    put(
+        tmp_path,
+        "sub-01/sub-01_ses-1_stat-effect_statmap.nii.gz",
+        "sub-02/sub-02_ses-01_stat-effect_statmap.nii.gz",
+    )
     assert by_bids(tmp_path, ses="1") == ["01"]
 
 
@@ -207,9 +227,12 @@ def test_a_value_of_other_images_is_no_match(tmp_path):
 
 def test_who_is_not_taken_is_told_with_the_reason(tmp_path):
     study(tmp_path, ["01", "02"])
-    put(tmp_path, "sub-03/anat/sub-03_T1w.nii.gz",
+    put(
+        tmp_path,
+        "sub-03/anat/sub-03_T1w.nii.gz",
         "sub-04/func/sub-04_task-other_contrast-c_stat-effect_statmap.nii.gz",
-        "sub-05/func/sub-05_task-t_contrast-c_stat-effect_statmap.json")  # fmt: skip
+        "sub-05/func/sub-05_task-t_contrast-c_stat-effect_statmap.json",
+    )
     selection = {"task": ["t"], "stat": ["effect"]}
     left = not_taken(tmp_path, selection, find_bids_maps(tmp_path, selection))
     assert list(left) == ["03", "04"]

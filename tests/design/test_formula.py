@@ -235,8 +235,23 @@ def test_arithmetic_that_could_take_all_memory_is_refused(text):
         formula_variables(f"age + {text}")
 
 
-CALLED = ["C", "I", "Q", "bs", "center", "cr", "cs", "exp", "log", "log10", "poly", "scale",
-          "standardize", "Treatment", "contr"]  # fmt: skip
+CALLED = [
+    "C",
+    "I",
+    "Q",
+    "bs",
+    "center",
+    "cr",
+    "cs",
+    "exp",
+    "log",
+    "log10",
+    "poly",
+    "scale",
+    "standardize",
+    "Treatment",
+    "contr",
+]
 
 
 @pytest.mark.parametrize("name", CALLED)
@@ -264,8 +279,13 @@ def test_a_column_may_be_called_as_a_transform_is(name, formula, plain):
 
 def _as_x(column, name, known):
     """Return a column's name with the name of the covariate as it is in the other formula."""
-    spellings = [column, *(column[: m.start()] + "x" + column[m.end() :]
-                           for m in re.finditer(rf"(?<!\w){name}(?!\w|\()", column))]  # fmt: skip
+    spellings = [
+        column,
+        *(
+            column[: m.start()] + "x" + column[m.end() :]
+            for m in re.finditer(rf"(?<!\w){name}(?!\w|\()", column)
+        ),
+    ]
     return next(s for s in spellings if s in known)
 
 
@@ -330,8 +350,11 @@ def test_factors_of_too_many_levels_are_refused_before_they_are_coded(monkeypatc
 def test_powers_that_stay_small_are_taken():
     table = pd.DataFrame({"age": np.arange(9.0), "group": list("ab") * 4 + ["a"]})
     assert code_formula("(age + C(group))**4", table).columns == [
-        "intercept", "age", "group[b]", "age:group[b]"
-    ]  # fmt: skip
+        "intercept",
+        "age",
+        "group[b]",
+        "age:group[b]",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -396,16 +419,58 @@ OPTIONS = {
     "standardize": ["rescale=False"],
 }
 NEVER = [
-    "[1] * 300", "[age, 1]", "[[1]]", "age", "1, 2, 3, 4, 5, 6, 7, 8, 9", "x=1", "*age", "**age",
-    "group", "_state=1", "out=age", "knots=[1] * 300", "levels=[1] * 300", "levels=age",
-    "levels=[age]", "spans_intercept=False", "contr.sum", "df=[1, 2], df=3", "degree=age",
-    "knots=age", f"knots={[1] * 101}", "levels='abc'", "lambda: 1", "1 + 1", "None", "...",
-]  # fmt: skip
+    "[1] * 300",
+    "[age, 1]",
+    "[[1]]",
+    "age",
+    "1, 2, 3, 4, 5, 6, 7, 8, 9",
+    "x=1",
+    "*age",
+    "**age",
+    "group",
+    "_state=1",
+    "out=age",
+    "knots=[1] * 300",
+    "levels=[1] * 300",
+    "levels=age",
+    "levels=[age]",
+    "spans_intercept=False",
+    "contr.sum",
+    "df=[1, 2], df=3",
+    "degree=age",
+    "knots=age",
+    f"knots={[1] * 101}",
+    "levels='abc'",
+    "lambda: 1",
+    "1 + 1",
+    "None",
+    "...",
+]
 OPERANDS = [
-    "'x'", "True", "[age]", "(age,)", "[1] * 300", "(1, 2) * 300", "[age] * 300", "[1]", "None",
-    "age.x", "age[0]", "not age", "age < 1", "b'x'", "1j", "{age}", "-" * 5000 + "age",
-    "+".join(["age"] * 5000), "9" * 5000, "9" * 400 + " * age", "age / 0", "1e999", "C(age)",
-]  # fmt: skip
+    "'x'",
+    "True",
+    "[age]",
+    "(age,)",
+    "[1] * 300",
+    "(1, 2) * 300",
+    "[age] * 300",
+    "[1]",
+    "None",
+    "age.x",
+    "age[0]",
+    "not age",
+    "age < 1",
+    "b'x'",
+    "1j",
+    "{age}",
+    "-" * 5000 + "age",
+    "+".join(["age"] * 5000),
+    "9" * 5000,
+    "9" * 400 + " * age",
+    "age / 0",
+    "1e999",
+    "C(age)",
+]
 
 
 def forms(name):
@@ -423,8 +488,9 @@ def test_transforms_take_their_column_and_their_options_alone(name):
         code_formula(f"{name}({'group' if name == 'C' else 'age'}, {option})", table)
     refusals = {f: refusal(code_formula, f, table) for f in forms(name)}
     # How deep a formula may nest depends on Python, and on who asks.
-    assert all(said is not None or refusal(formula_variables, f) is None
-               for f, said in refusals.items())  # fmt: skip
+    assert all(
+        said is not None or refusal(formula_variables, f) is None for f, said in refusals.items()
+    )
     # A spline of what is infinite everywhere is 0.
     assert {f for f, said in refusals.items() if said is None} <= {"bs(age / 0)", "bs(1e999)"}
     assert all(

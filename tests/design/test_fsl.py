@@ -70,7 +70,11 @@ def test_contrast_rows_and_the_f_tests_that_join_them(tmp_path):
     about = header(tmp_path / "design.con")
     assert (about["/NumWaves"], about["/NumContrasts"]) == ("3", "4")
     assert [about[f"/ContrastName{i}"] for i in (1, 2, 3, 4)] == [
-        "up", "any row 1", "any row 2", "down"]  # fmt: skip
+        "up",
+        "any row 1",
+        "any row 2",
+        "down",
+    ]
     assert header(tmp_path / "design.fts")["/NumWaves"] == "4"
     assert header(tmp_path / "design.fts")["/NumContrasts"] == "1"
 

@@ -171,7 +171,10 @@ def test_designs_on_disk_round_trip_exactly(tmp_path, observations):
     assert again.columns == design.columns
     assert again.participants == design.participants
     assert (again.factors, again.sources, again.formula) == (
-        design.factors, design.sources, design.formula)  # fmt: skip
+        design.factors,
+        design.sources,
+        design.formula,
+    )
 
 
 def test_the_sidecar_describes_the_design(tmp_path):
@@ -209,9 +212,19 @@ def same(*labels):
 
 @pytest.mark.parametrize(
     ("one", "other"),
-    [("1", "01"), ("1", "001"), ("s1", "s01"), ("A", "a"), ("sub-2", "2"), ("Sub-2", "2"),
-     ("SUB2", "2"), ("Sub-02", "2"), ("a\u200b", "a"), ("a_01_b", "A_1_b")],
-)  # fmt: skip
+    [
+        ("1", "01"),
+        ("1", "001"),
+        ("s1", "s01"),
+        ("A", "a"),
+        ("sub-2", "2"),
+        ("Sub-2", "2"),
+        ("SUB2", "2"),
+        ("Sub-02", "2"),
+        ("a\u200b", "a"),
+        ("a_01_b", "A_1_b"),
+    ],
+)
 def test_labels_that_may_be_one_participant_are_told(tmp_path, one, other):
     maps = same("x", one, "y", other)
     table = maps[["participant_id", "visit"]].assign(a=1, b=[0, 1] * 4)

@@ -74,7 +74,7 @@ HELD = [
     (2, f"0 + C(ses) + {PAIRED}", "ses[pre]", "the reference level participant_id[sub-00]"),
     (4, f"C(task) * C(ses) + {PAIRED}", "faces - houses", "the reference level ses[pre]"),
     (4, f"C(task) * C(ses) * C(group) + {PAIRED}", "post - pre", "task[faces] and group[c]"),
-]  # fmt: skip
+]
 NOT_HELD = [
     (1, "center(age)", "intercept"),
     (1, "score", "intercept"),

@@ -250,9 +250,15 @@ def test_no_entries_is_an_error():
 
 def test_typed_leaves_identifiers_and_conditions_as_text():
     table = pd.DataFrame(
-        {"participant_id": ["01", "02"], "visit": ["1", "2"], "age": ["31", None],
-         "sex": ["f", "2"], "map": ["1", "2"]}, dtype=str,
-    )  # fmt: skip
+        {
+            "participant_id": ["01", "02"],
+            "visit": ["1", "2"],
+            "age": ["31", None],
+            "sex": ["f", "2"],
+            "map": ["1", "2"],
+        },
+        dtype=str,
+    )
     result = variables_of(table, ["visit"])
     assert result["participant_id"].tolist() == ["01", "02"]
     assert result["visit"].tolist() == ["1", "2"]

@@ -189,22 +189,32 @@ def maps_table(path, **columns):
 
 def test_a_table_of_maps_with_variances_and_covariates(tmp_path):
     path = maps_table(
-        tmp_path / "m.tsv", participant_id=["sub-02", "01"], map=["b.nii", "/x/a.nii"],
-        variance=["vb.nii", np.nan], age=["30", "40"],
-    )  # fmt: skip
+        tmp_path / "m.tsv",
+        participant_id=["sub-02", "01"],
+        map=["b.nii", "/x/a.nii"],
+        variance=["vb.nii", np.nan],
+        age=["30", "40"],
+    )
     one, two = read_maps_table(path)
     assert (one.participant, one.path, one.variance) == (
-        "02", tmp_path / "b.nii", tmp_path / "vb.nii")  # fmt: skip
+        "02",
+        tmp_path / "b.nii",
+        tmp_path / "vb.nii",
+    )
     assert (str(two.path), two.variance, two.covariates) == ("/x/a.nii", None, {"age": "40"})
 
 
 @pytest.mark.parametrize("rt", ["0.43", np.nan])
 def test_columns_that_tell_a_subjects_maps_apart_are_conditions(tmp_path, rt):
     path = maps_table(
-        tmp_path / "m.tsv", participant_id=["01", "01", "02", "02"], map=list("abcd"),
-        visit=["a", "b", "a", "b"], drug=["p", "v", "v", "p"], age=["30", "30", "40", "40"],
+        tmp_path / "m.tsv",
+        participant_id=["01", "01", "02", "02"],
+        map=list("abcd"),
+        visit=["a", "b", "a", "b"],
+        drug=["p", "v", "v", "p"],
+        age=["30", "30", "40", "40"],
         rt=["0.51", rt, "0.62", "0.55"],
-    )  # fmt: skip
+    )
     entries = read_maps_table(path)
     assert entries[1].conditions == {"visit": "b", "drug": "v"}
     # A number that is missing makes no condition of a covariate.
@@ -236,12 +246,17 @@ def test_columns_that_the_model_does_not_use_are_conditions_only_where_needed(
     tmp_path, variables, conditions
 ):
     path = maps_table(
-        tmp_path / "m.tsv", participant_id=["1", "1", "2", "2"], map=list("abcd"),
-        note=["tired", np.nan, "late", "moved"], group=list("ppcc"),
-        age=["30", "30", "40", "40"], visit=["1", "2", "1", "2"],
-        rater=["ann", "bob", "bob", "cid"], rt=["0.51", "0.52", "0.62", "0.55"],
+        tmp_path / "m.tsv",
+        participant_id=["1", "1", "2", "2"],
+        map=list("abcd"),
+        note=["tired", np.nan, "late", "moved"],
+        group=list("ppcc"),
+        age=["30", "30", "40", "40"],
+        visit=["1", "2", "1", "2"],
+        rater=["ann", "bob", "bob", "cid"],
+        rt=["0.51", "0.52", "0.62", "0.55"],
         errors=["2", "1", "1", "2"],
-    )  # fmt: skip
+    )
     entries = read_maps_table(path, variables)
     assert list(entries[0].conditions) == conditions
     assert [list(c) for _, c, _ in read_volumes_table(path, variables)] == [conditions] * 4
@@ -280,12 +295,17 @@ def test_a_group_that_few_participants_change_is_a_contradiction(
 ):
     """A cell that is mistyped makes no condition of what differs between participants."""
     rows = [(f"sub-{i}", v, "cp"[i % 2]) for i in range(10) for v in visits]
-    groups = ["x" if i in differing and v == visits[-1] else g for (_, v, g), i in
-              zip(rows, np.repeat(range(10), len(visits)), strict=True)]  # fmt: skip
+    groups = [
+        "x" if i in differing and v == visits[-1] else g
+        for (_, v, g), i in zip(rows, np.repeat(range(10), len(visits)), strict=True)
+    ]
     path = maps_table(
-        tmp_path / "m.tsv", participant_id=[r[0] for r in rows], group=groups,
-        visit=[r[1] for r in rows], map=[f"{i}.nii" for i in range(len(rows))],
-    )  # fmt: skip
+        tmp_path / "m.tsv",
+        participant_id=[r[0] for r in rows],
+        group=groups,
+        visit=[r[1] for r in rows],
+        map=[f"{i}.nii" for i in range(len(rows))],
+    )
     variables = ("group", "visit") if others else ("group",)
     if differing and len(differing) < 5:
         with pytest.raises(ValueError, match="column group has several values") as error:
@@ -300,26 +320,38 @@ def test_a_group_that_few_participants_change_is_a_contradiction(
 
 def test_a_condition_that_few_participants_have_is_one_where_it_tells_maps_apart(tmp_path):
     path = maps_table(
-        tmp_path / "m.tsv", participant_id=[*"1223344"], map=[*"abcdefg"],
-        drug=["p", "p", "v", "p", "p", "p", "p"], run=["1", "1", "1", "1", "2", "1", "2"],
-    )  # fmt: skip
+        tmp_path / "m.tsv",
+        participant_id=[*"1223344"],
+        map=[*"abcdefg"],
+        drug=["p", "p", "v", "p", "p", "p", "p"],
+        run=["1", "1", "1", "1", "2", "1", "2"],
+    )
     assert list(read_maps_table(path, ("drug",))[0].conditions) == ["drug", "run"]
 
 
 def test_a_column_is_a_condition_where_no_other_tells_maps_apart(tmp_path):
     path = maps_table(
-        tmp_path / "m.tsv", participant_id=["1", "1", "2", "2"], map=list("abcd"),
-        day=["mon", "tue", "wed", "fri"], run=["1", "1", "2", "2"],
-    )  # fmt: skip
+        tmp_path / "m.tsv",
+        participant_id=["1", "1", "2", "2"],
+        map=list("abcd"),
+        day=["mon", "tue", "wed", "fri"],
+        run=["1", "1", "2", "2"],
+    )
     assert [e.conditions["day"] for e in read_maps_table(path, ("run",))] == [
-        "mon", "tue", "wed", "fri"]  # fmt: skip
+        "mon",
+        "tue",
+        "wed",
+        "fri",
+    ]
 
 
 def test_a_condition_that_is_missing_is_no_level(tmp_path):
     path = maps_table(
-        tmp_path / "m.tsv", participant_id=["1", "1", "2", "2"], map=list("abcd"),
+        tmp_path / "m.tsv",
+        participant_id=["1", "1", "2", "2"],
+        map=list("abcd"),
         visit=["pre", "post", "pre", np.nan],
-    )  # fmt: skip
+    )
     assert [e.conditions["visit"] for e in read_maps_table(path)] == ["pre", "post", "pre", None]
 
 
@@ -474,10 +506,17 @@ def test_patterns_in_folders_of_any_name(hostile_name, tmp_path):
 @pytest.mark.parametrize(
     ("sign", "pattern"),
     [
-        ("\\", "[\\]"), ("[", "[[]"), ("]", "[]]"), ("d", "[\\d]"), ("&", "[&&x]"), ("^", "[x^]"),
-        ("x", "[!]^]"), ("{", "[{]"), ("b", "[a-c]"),
+        ("\\", "[\\]"),
+        ("[", "[[]"),
+        ("]", "[]]"),
+        ("d", "[\\d]"),
+        ("&", "[&&x]"),
+        ("^", "[x^]"),
+        ("x", "[!]^]"),
+        ("{", "[{]"),
+        ("b", "[a-c]"),
     ],
-)  # fmt: skip
+)
 def test_sets_of_a_pattern_are_those_of_glob(sign, pattern, tmp_path):
     (tmp_path / f"01{sign}.nii").touch()
     (found,) = find_pattern_maps(f"{tmp_path}/{{subject}}{pattern}.nii")

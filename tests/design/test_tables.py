@@ -84,20 +84,23 @@ REFUSED = {
     "cells too many": ("a\tb\n1\t2\t3\t4\n1\t2\n", "line 2 has 4 cells"),
     "an unclosed mark in the last row": (HEADER + 'sub-01\t"31\ta\n', "line 2 is not closed"),
     "an unclosed mark that swallows rows": (
-        HEADER + 'sub-01\t"31\ta\nsub-02\t"25\tb\n', "line 2 is not closed"
+        HEADER + 'sub-01\t"31\ta\nsub-02\t"25\tb\n',
+        "line 2 is not closed",
     ),
     "an unclosed mark in the header": ('"a\tb\n1\t2\n', "line 1 is not closed"),
     "text behind a closed mark": (
-        HEADER + 'sub-01\t"31"years\ta\n', "line 2 is not closed, or text"
+        HEADER + 'sub-01\t"31"years\ta\n',
+        "line 2 is not closed, or text",
     ),
     "a cell of two lines": (HEADER + 'sub-01\t31\t"a\nb"\n', r"begins in line 2 has a line break"),
     "marks that pair over lines": (
-        HEADER + 'sub-01\t31\t"a\nsub-02\t25\tb"\n', "line 2 has a line break.*mark not closed"
+        HEADER + 'sub-01\t31\t"a\nsub-02\t25\tb"\n',
+        "line 2 has a line break.*mark not closed",
     ),
     "UTF-16": ((HEADER + ROWS).encode("utf-16"), "no text in UTF-8.*save it as UTF-8"),
     "Latin-1": ((HEADER + "sub-01\t31\té\n").encode("latin-1"), "no text in UTF-8: byte 35"),
     "binary": (b"PK\x03\x04\0\0\0\0", "binary data"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(("text", "message"), REFUSED.values(), ids=REFUSED)
@@ -171,10 +174,41 @@ def test_numbers_among_their_like_are_no_sentinels(values):
 
 
 NOTHING = [
-    "#N/A", "#n/a", "#NULL!", "#DIV/0!", "#VALUE!", "#REF!", "#NAME?", "#NUM!", "NULL", "Null",
-    "<NA>", "NaT", "?", "???", ".", "..", "-", "--", "\u2013", "\u2014", "\u2212", "*", "_",
-    "-999", "999", "9999.0", "-9", "99", "-88", "77", "Nan", "NAN", "#N/A N/A", "-1.#IND",
-]  # fmt: skip
+    "#N/A",
+    "#n/a",
+    "#NULL!",
+    "#DIV/0!",
+    "#VALUE!",
+    "#REF!",
+    "#NAME?",
+    "#NUM!",
+    "NULL",
+    "Null",
+    "<NA>",
+    "NaT",
+    "?",
+    "???",
+    ".",
+    "..",
+    "-",
+    "--",
+    "\u2013",
+    "\u2014",
+    "\u2212",
+    "*",
+    "_",
+    "-999",
+    "999",
+    "9999.0",
+    "-9",
+    "99",
+    "-88",
+    "77",
+    "Nan",
+    "NAN",
+    "#N/A N/A",
+    "-1.#IND",
+]
 # Names of levels, though odd.
 NAMES = ["none", "unknown", "#1", "a.", "?b", "-a", "1", "2", "90", "+", "n", "null set", "x-x"]
 
@@ -258,8 +292,10 @@ def test_levels_of_a_condition_stand_in_the_order_of_the_maps():
     table = pd.DataFrame(rows, columns=["participant_id", "desc"])
     assert list(variables_of(table, ["desc"])["desc"].cat.categories) == ["stop", "go", "wait"]
     assert code_formula("desc", variables_of(table, ["desc"])).columns == [
-        "intercept", "desc[go]", "desc[wait]"
-    ]  # fmt: skip
+        "intercept",
+        "desc[go]",
+        "desc[wait]",
+    ]
 
 
 def test_numbers_are_names_in_a_condition():
@@ -267,8 +303,10 @@ def test_numbers_are_names_in_a_condition():
         {"participant_id": ["1", "1", "2"], "run": ["2", "10", "x1"]}, dtype=object
     )
     assert code_formula("0 + run", variables_of(table, ["run"])).columns == [
-        "run[2]", "run[10]", "run[x1]"
-    ]  # fmt: skip
+        "run[2]",
+        "run[10]",
+        "run[x1]",
+    ]
 
 
 def test_decimals_are_the_nearest_numbers():

@@ -164,14 +164,23 @@ def test_permutation_stays_below_what_is_declared(statistics, gaps, tmp_path, mo
     maps = {name: str(tmp_path / f"{name}.nii") for name in ("stack", "mask")}
     maps = {"stack_file": maps["stack"], "mask_file": maps["mask"]}
     plan = interfaces.PlanPermutations(
-        **files, contrasts_file=contrasts.contrasts_file, n_permutations=70, n_shards=1,
-        statistics=list(statistics), varying_dof=gaps,
-    )  # fmt: skip
+        **files,
+        contrasts_file=contrasts.contrasts_file,
+        n_permutations=70,
+        n_shards=1,
+        statistics=list(statistics),
+        varying_dof=gaps,
+    )
     plan = plan.run().outputs
     run = interfaces.RunPermutations(
-        scheme_file=plan.scheme_file, family=plan.families[0], first=plan.firsts[0],
-        last=plan.lasts[0], memory_gb=0.02, **maps, **files,
-    )  # fmt: skip
+        scheme_file=plan.scheme_file,
+        family=plan.families[0],
+        first=plan.firsts[0],
+        last=plan.lasts[0],
+        memory_gb=0.02,
+        **maps,
+        **files,
+    )
     found = {"run": peak_gib(run)[0]}
     size = StudySize(n_maps, shape, n_columns=2)
     how = {"n_procs": 1, "memory_gb": 0.02, "statistics": statistics}

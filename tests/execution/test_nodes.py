@@ -139,8 +139,10 @@ def test_join_node_joins_the_paths_of_this_run(tmp_path):
         source.iterables = [("name", [str(folder / name) for name in "ab"])]
         join = pe.JoinNode(
             IdentityInterface(fields=["paths"]),
-            joinsource="source", joinfield="paths", name="join",
-        )  # fmt: skip
+            joinsource="source",
+            joinfield="paths",
+            name="join",
+        )
         end = pe.Node(function(read, "path"), name="end")
         outputnode = pe.Node(IdentityInterface(fields=["out"]), name="outputnode")
         workflow = pe.Workflow("wf")

@@ -134,8 +134,16 @@ def snapshot(folder):
 @pytest.mark.parametrize(
     "made_unfit",
     [
-        *(unmarked, copied, moved, forged, writable, broken, of_another_type),
-        *(a_file, dangling, full_of_other_things),
+        unmarked,
+        copied,
+        moved,
+        forged,
+        writable,
+        broken,
+        of_another_type,
+        a_file,
+        dangling,
+        full_of_other_things,
         *(pytest.param(f, marks=as_root) for f in (of_another_user, link_of_another_user)),
     ],
 )

@@ -91,10 +91,27 @@ class Analysis:
         """Start a run into a folder; its messages go to a file beside that."""
         log = output.with_name(f"{output.name}.log").open("w")
         arguments = [
-            "run", output, "--bids", self.study, "--select", "stat=effect", "--formula", "age",
-            "--contrast", "age=age", "--permutations", self.shuffles, "--shards", self.shards,
-            "--statistics", self.statistics, "--n-procs", N_PROCS, "--atlas", "none",
-        ]  # fmt: skip
+            "run",
+            output,
+            "--bids",
+            self.study,
+            "--select",
+            "stat=effect",
+            "--formula",
+            "age",
+            "--contrast",
+            "age=age",
+            "--permutations",
+            self.shuffles,
+            "--shards",
+            self.shards,
+            "--statistics",
+            self.statistics,
+            "--n-procs",
+            N_PROCS,
+            "--atlas",
+            "none",
+        ]
         with log:
             run = subprocess.Popen(
                 [sys.executable, "-c", PROGRAM, *map(str, arguments)],

@@ -191,9 +191,12 @@ def test_another_package_brings_a_kind_by_one_entry_point(tmp_path):
         "print(list(SPACES), image.space, values.shape, space.name)\n"
     )
     ran = subprocess.run(
-        [sys.executable, "-c", code, path], env=installed(tmp_path), capture_output=True,
-        text=True, check=True,
-    )  # fmt: skip
+        [sys.executable, "-c", code, path],
+        env=installed(tmp_path),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert ran.stdout == "['grid', 'line'] 12 places every 2 mm (12,) line\n"
     assert list(SPACES) == ["grid"]
     with pytest.raises(MapError, match=r"a\.line: cannot be read as an image"):

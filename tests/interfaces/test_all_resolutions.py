@@ -18,9 +18,17 @@ from nipype_group.stats.distributions import z_to_log_p
 
 HEIGHTS = [2.5, 3.1, 4.0]
 COLUMNS = [
-    "threshold_z", "source", "name", "n_voxels", "n_discoveries", "tdp", "peak_zscore",
-    "x", "y", "z",
-]  # fmt: skip
+    "threshold_z",
+    "source",
+    "name",
+    "n_voxels",
+    "n_discoveries",
+    "tdp",
+    "peak_zscore",
+    "x",
+    "y",
+    "z",
+]
 
 
 @pytest.fixture

@@ -69,8 +69,9 @@ def test_outputs_are_those_of_the_statistics(smooth_field, kind, tail, connectiv
     assert summary["ClusterFormingStatistic"] == pytest.approx(expected.height)
     assert summary["Tail"] == ("positive" if kind == "F" else tail)
     assert (summary["Clusters"], summary["ClustersBeforeCorrection"]) == (
-        len(kept), len(expected.n_voxels),
-    )  # fmt: skip
+        len(kept),
+        len(expected.n_voxels),
+    )
 
 
 def test_both_planted_clusters_survive_two_sided_and_one_on_its_own_side(smooth_field):
@@ -82,8 +83,10 @@ def test_both_planted_clusters_survive_two_sided_and_one_on_its_own_side(smooth_
         survivors[tail] = [bool(maps["label_file"][place]) for place in (up, down)]
         assert summary["Clusters"] == sum(survivors[tail])
     assert survivors == {
-        "two-sided": [True, True], "positive": [True, False], "negative": [False, True],
-    }  # fmt: skip
+        "two-sided": [True, True],
+        "positive": [True, False],
+        "negative": [False, True],
+    }
 
 
 def test_table_describes_the_clusters_of_the_label_image(smooth_field):

@@ -214,14 +214,22 @@ def test_variances_of_every_source(collect, write_map, tmp_path):
     }
     glob = f"{folder}/{{subject}}/*stat-%s_statmap.nii.gz"
     sources = [
-        {"bids_dir": str(tmp_path / "bids"), "select": ["stat=effect", "suffix=statmap"],
-         "variance_select": ["stat=variance"]},
+        {
+            "bids_dir": str(tmp_path / "bids"),
+            "select": ["stat=effect", "suffix=statmap"],
+            "variance_select": ["stat=variance"],
+        },
         {"pattern": glob % "effect", "variance_pattern": glob % "variance"},
-        {"map_files": files["effect"], "participant_ids": labels,
-         "variance_files": files["variance"]},
-        {"stack_file": str(write_map("e.nii.gz", effects)),
-         "variance_stack_file": str(write_map("v.nii.gz", effects**2))},
-    ]  # fmt: skip
+        {
+            "map_files": files["effect"],
+            "participant_ids": labels,
+            "variance_files": files["variance"],
+        },
+        {
+            "stack_file": str(write_map("e.nii.gz", effects)),
+            "variance_stack_file": str(write_map("v.nii.gz", effects**2)),
+        },
+    ]
     for source in sources:
         outputs, table, _ = collect(**source)
         assert table["participant_id"].tolist() == ["sub-1", "sub-2", "sub-3"]

@@ -358,7 +358,7 @@ def test_where_the_inputs_are_watched_is_no_input(analysed):
     assert one == other
 
 
-@pytest.mark.parametrize("stage", ["add_run", "add_contrasts", "add_thresholded"])
+@pytest.mark.parametrize("stage", ["add_model", "add_contrasts", "add_thresholded"])
 def test_interrupted_run_leaves_the_old_results(keep, monkeypatch, stage):
     group, _ = keep()
     before = content_of(group.parent)

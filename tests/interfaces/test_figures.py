@@ -153,9 +153,17 @@ def tables(folder, name, peaks):
     n_voxels = [len(peaks) - i for i in range(len(peaks))]
     x, y, z, height = (list(v) for v in zip(*peaks, strict=True)) if peaks else ([],) * 4
     clusters = pd.DataFrame(
-        {**columns, "n_voxels": n_voxels, "peak_stat": height, "peak_zscore": height,
-         "peak_x": x, "peak_y": y, "peak_z": z, "label": "n/a"}
-    )  # fmt: skip
+        {
+            **columns,
+            "n_voxels": n_voxels,
+            "peak_stat": height,
+            "peak_zscore": height,
+            "peak_x": x,
+            "peak_y": y,
+            "peak_z": z,
+            "label": "n/a",
+        }
+    )
     main = pd.DataFrame(
         {**columns, "peak_id": 1, "x": x, "y": y, "z": z, "stat": height, "zscore": height}
     )
@@ -186,8 +194,10 @@ def complete(stages, tmp_path):
         paths.append(str(folder / f"{name}.nii"))
         nib.save(nib.Nifti1Image(values.astype(np.float32), image.affine), paths[-1])
         found.append(tables(folder, name, [at] if values.any() else []))
-    maxima = pd.DataFrame(np.random.default_rng(0).gamma(5, 1, (200, 2)),
-                          columns=["voxel_positive", "voxel_negative"])  # fmt: skip
+    maxima = pd.DataFrame(
+        np.random.default_rng(0).gamma(5, 1, (200, 2)),
+        columns=["voxel_positive", "voxel_negative"],
+    )
     maxima.to_csv(folder / "nulldist.tsv", sep="\t", index=False)
     return {
         "thresholded_files": paths,
@@ -227,9 +237,21 @@ def test_everything_is_drawn_indexed_and_equal_the_next_time(complete, tmp_path)
     expected |= {f"contrast-age_desc-holm_{kind}.png" for kind in ("glassbrain", "slices")}
     assert files == expected
     assert {entry["Kind"] for entry in index} == {
-        "glassbrain", "slices", "mosaic", "surface", "cluster", "peaks", "values", "design",
-        "unthresholded", "effectsize", "zdistribution", "weights", "correlation", "nulldist",
-    }  # fmt: skip
+        "glassbrain",
+        "slices",
+        "mosaic",
+        "surface",
+        "cluster",
+        "peaks",
+        "values",
+        "design",
+        "unthresholded",
+        "effectsize",
+        "zdistribution",
+        "weights",
+        "correlation",
+        "nulldist",
+    }
     assert all(entry["Alt"] and entry["Caption"].endswith(".") for entry in index)
     by_file = {entry["File"]: entry for entry in index}
     cluster = by_file["contrast-age_desc-fdrBH_cluster-1.png"]

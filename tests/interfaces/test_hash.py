@@ -315,9 +315,18 @@ def test_installed_atlases_count(monkeypatch, tmp_path, write_map):
 @pytest.mark.parametrize(
     ("named", "other"),
     [
-        *((".img", ".hdr"), (".img", ".mat"), (".hdr", ".img"), (".img.gz", ".hdr.gz")),
-        *((".hdr.gz", ".img.gz"), (".img.gz", ".hdr"), (".IMG", ".HDR"), (".HDR", ".IMG")),
-        *((".HEAD", ".BRIK"), (".BRIK", ".HEAD"), (".HEAD", ".BRIK.gz"), (".BRIK.gz", ".HEAD")),
+        (".img", ".hdr"),
+        (".img", ".mat"),
+        (".hdr", ".img"),
+        (".img.gz", ".hdr.gz"),
+        (".hdr.gz", ".img.gz"),
+        (".img.gz", ".hdr"),
+        (".IMG", ".HDR"),
+        (".HDR", ".IMG"),
+        (".HEAD", ".BRIK"),
+        (".BRIK", ".HEAD"),
+        (".HEAD", ".BRIK.gz"),
+        (".BRIK.gz", ".HEAD"),
     ],
 )
 def test_a_change_of_the_other_part_of_an_image_is_noticed(tmp_path, named, other):

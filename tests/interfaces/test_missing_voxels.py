@@ -75,10 +75,16 @@ def run(small_study, tmp_path, monkeypatch):
         estimate = EstimateContrasts(**fit, pattern_file=glm.pattern_file).run().outputs
         table = pd.read_csv(design.design_file, sep="\t").iloc[:, 1:]
         return SimpleNamespace(
-            mask=mask, stack=stack, glm=glm, estimate=estimate, fit=fit, collect=collect,
-            matrix=table.to_numpy(dtype=float), inside=read(mask.mask_file) > 0,
+            mask=mask,
+            stack=stack,
+            glm=glm,
+            estimate=estimate,
+            fit=fit,
+            collect=collect,
+            matrix=table.to_numpy(dtype=float),
+            inside=read(mask.mask_file) > 0,
             y=read(stack.stack_file).astype(float),
-        )  # fmt: skip
+        )
 
     return stages
 
@@ -96,9 +102,11 @@ def own_fits(ran):
 def test_every_voxel_has_the_statistics_of_its_maps(run):
     ran = run(0.5)
     t, f, z, p = (
-        read(ran.estimate.stat_files[0]), read(ran.estimate.stat_files[1]),
-        read(ran.estimate.z_files[0]), read(ran.estimate.p_files[1]),
-    )  # fmt: skip
+        read(ran.estimate.stat_files[0]),
+        read(ran.estimate.stat_files[1]),
+        read(ran.estimate.z_files[0]),
+        read(ran.estimate.p_files[1]),
+    )
     dof_map, seen = read(ran.glm.dof_file), set()
     for at, x, y, betas, ss, rank in own_fits(ran):
         dof = len(y) - rank
@@ -126,8 +134,11 @@ def test_every_voxel_has_the_statistics_of_its_maps(run):
 def test_nothing_that_is_written_is_nan(run):
     ran = run(0.5)
     files = [ran.glm.betas_file, ran.glm.residual_variance_file, ran.glm.r2_file, ran.glm.dof_file]
-    files += [path for name in ("effect", "variance", "stat", "z", "p", "effect_size")
-              for path in getattr(ran.estimate, f"{name}_files")]  # fmt: skip
+    files += [
+        path
+        for name in ("effect", "variance", "stat", "z", "p", "effect_size")
+        for path in getattr(ran.estimate, f"{name}_files")
+    ]
     for path in files:
         values = read(path)
         assert np.isfinite(values).all(), path
@@ -212,8 +223,9 @@ def test_smoothness_without_a_complete_voxel_says_so(small_study, run):
     ran = run(0.7)
     about = json.loads(Path(ran.glm.smoothness_file).read_text())
     assert about == {
-        "FWHMVoxels": None, "Reason": "every voxel of the mask is missing in some map",
-    }  # fmt: skip
+        "FWHMVoxels": None,
+        "Reason": "every voxel of the mask is missing in some map",
+    }
     assert read(ran.estimate.z_files[0]).any()
 
 

@@ -68,9 +68,11 @@ def run_stages(folder, space, monkeypatch):
 
     done = {}
     collect = run(
-        "collect", CollectMaps, pattern=str(folder / space.file_name("sub-{subject}")),
+        "collect",
+        CollectMaps,
+        pattern=str(folder / space.file_name("sub-{subject}")),
         participants=str(folder / "participants.tsv"),
-    )  # fmt: skip
+    )
     mask_file = run("mask", GroupMask, map_files=collect.map_files, min_coverage=0.6).mask_file
     stack = run(
         "stack", StackMaps, map_files=collect.map_files, mask_file=mask_file, allow_missing=True
@@ -81,35 +83,65 @@ def run_stages(folder, space, monkeypatch):
     stack = {"stack_file": stack.stack_file, "mask_file": mask_file}
     glm = run("glm", GroupGLM, **stack, **design)
     estimate = run(
-        "estimate", EstimateContrasts, model_file=glm.model_file, betas_file=glm.betas_file,
-        residual_variance_file=glm.residual_variance_file, mask_file=mask_file,
-        pattern_file=glm.pattern_file, contrasts_file=contrasts,
-    )  # fmt: skip
+        "estimate",
+        EstimateContrasts,
+        model_file=glm.model_file,
+        betas_file=glm.betas_file,
+        residual_variance_file=glm.residual_variance_file,
+        mask_file=mask_file,
+        pattern_file=glm.pattern_file,
+        contrasts_file=contrasts,
+    )
     z_file = estimate.z_files if isinstance(estimate.z_files, str) else estimate.z_files[0]
     tested = {"z_file": z_file, "mask_file": mask_file}
     threshold = run("threshold", ThresholdMap, height_control="fpr", alpha=0.01, **tested)
     run("ari", AllResolutionsInference, thresholds_z=[2.3, 3.1], atlases=["none"], **tested)
     how = {
-        "statistics": ["voxel", "extent", "mass", "tfce"], "cluster_forming_p": 0.01,
+        "statistics": ["voxel", "extent", "mass", "tfce"],
+        "cluster_forming_p": 0.01,
         "n_permutations": 50,
-    }  # fmt: skip
+    }
     plan = run(
-        "plan", PlanPermutations, contrasts_file=contrasts, observations=collect.observations,
-        **stack, **design, **how,
-    )  # fmt: skip
+        "plan",
+        PlanPermutations,
+        contrasts_file=contrasts,
+        observations=collect.observations,
+        **stack,
+        **design,
+        **how,
+    )
     shard = run(
-        "shard", RunPermutations, scheme_file=plan.scheme_file, family=plan.families[0],
-        first=plan.firsts[0], last=plan.lasts[-1], **stack, **design,
-    )  # fmt: skip
+        "shard",
+        RunPermutations,
+        scheme_file=plan.scheme_file,
+        family=plan.families[0],
+        first=plan.firsts[0],
+        last=plan.lasts[-1],
+        **stack,
+        **design,
+    )
     run(
-        "merge", MergePermutations, plan_file=plan.plan_file, scheme_file=plan.scheme_file,
-        shard_files=[shard.shard_file], mask_file=mask_file, **design,
-    )  # fmt: skip
+        "merge",
+        MergePermutations,
+        plan_file=plan.plan_file,
+        scheme_file=plan.scheme_file,
+        shard_files=[shard.shard_file],
+        mask_file=mask_file,
+        **design,
+    )
     run(
-        "tables", AtlasReport, stat_file=z_file, z_file=z_file, stat_type="z", atlases=["none"],
-        label_file=threshold.label_file, mask_file=mask_file, ari_alpha=0.05, space="T1w",
+        "tables",
+        AtlasReport,
+        stat_file=z_file,
+        z_file=z_file,
+        stat_type="z",
+        atlases=["none"],
+        label_file=threshold.label_file,
+        mask_file=mask_file,
+        ari_alpha=0.05,
+        space="T1w",
         views=["fsl", "spm", "afni"],
-    )  # fmt: skip
+    )
     return done
 
 

@@ -116,11 +116,19 @@ def test_cluster_p_of_fsl_are_those_of_its_z_field(shared, read, tmp_path):
     about = json.loads(Path(outputs.smoothness_files[0]).read_text())
     np.testing.assert_allclose(about["DLH"], 0.102413)
     assert np.ptp(about["FWHMMillimetres"]) < 1e-9
-    found = ClusterInference(
-        stat_file=outputs.field_files[0], z_file=outputs.z_files[0],
-        mask_file=outputs.mask_files[0], smoothness_file=outputs.smoothness_files[0],
-        stat_type="z", tail="positive", cluster_forming_z=3.1,
-    ).run(cwd=str(tmp_path)).outputs  # fmt: skip
+    found = (
+        ClusterInference(
+            stat_file=outputs.field_files[0],
+            z_file=outputs.z_files[0],
+            mask_file=outputs.mask_files[0],
+            smoothness_file=outputs.smoothness_files[0],
+            stat_type="z",
+            tail="positive",
+            cluster_forming_z=3.1,
+        )
+        .run(cwd=str(tmp_path))
+        .outputs
+    )
     labels, logp = values_of(found.label_file), values_of(found.logp_file)
     theirs = values_of(shared / "oracles/fsl/cluster/one_3.1_p1_idx.nii.gz")
     their_log10 = values_of(shared / "oracles/fsl/cluster/one_3.1_p1_logp.nii.gz")
@@ -135,11 +143,18 @@ def test_corrected_p_of_randomise_become_a_result(shared, read, tmp_path):
     outputs = read(shared / "oracles/fsl/one_xcC2000")
     columns = list(peer_contrasts(find_results(shared / "oracles/fsl/one_xcC2000"))[0].corrected)
     index = columns.index("p_fwe_extent")
-    done = ThresholdCorrected(
-        stat_file=outputs.stat_files[0], logp_file=outputs.corrected_logp_files[index],
-        mask_file=outputs.mask_files[0], control="permutation-extent", tail="positive",
-        package="FSL",
-    ).run(cwd=str(tmp_path)).outputs  # fmt: skip
+    done = (
+        ThresholdCorrected(
+            stat_file=outputs.stat_files[0],
+            logp_file=outputs.corrected_logp_files[index],
+            mask_file=outputs.mask_files[0],
+            control="permutation-extent",
+            tail="positive",
+            package="FSL",
+        )
+        .run(cwd=str(tmp_path))
+        .outputs
+    )
     corrp = values_of(shared / "oracles/fsl/one_xcC2000_clustere_corrp_tstat1.nii.gz")
     t = values_of(shared / "oracles/fsl/one_xcC2000_tstat1.nii.gz")
     expected = np.where(corrp >= 0.95 - 1e-6, t, 0)
@@ -206,9 +221,12 @@ def test_one_map_with_all_that_may_come_with_it(read, tmp_path):
     rows = [f"sub-{i}\t1\t{rng.standard_normal():.3f}" for i in range(22)]
     design.write_text("participant_id\tmean\tage\n" + "\n".join(rows) + "\n")
     outputs = read(
-        files["stat"], single=True, stat_type="t", design_table=str(design),
+        files["stat"],
+        single=True,
+        stat_type="t",
+        design_table=str(design),
         **{f"{k}_file": files[k] for k in ("mask", "effect", "variance")},
-    )  # fmt: skip
+    )
     # 22 rows, two columns.
     assert nib.load(outputs.stat_files[0]).header.get_intent()[:2] == ("t test", (20.0,))
     inside = mask > 0
@@ -276,9 +294,15 @@ def test_r_and_p_alone(read, tmp_path):
     assert about["Notes"] == ["r: t is computed from r with 20 degrees of freedom."]
     p, sign = save(tmp_path / "p.nii", 2 * stats.t.sf(np.abs(T), 20)), save(tmp_path / "t.nii", T)
     outputs = read(
-        p, single=True, stat_type="p", p_sides="two", sign_file=str(sign),
-        corrected_files=str(p), corrected_kinds=["vox"], corrected_scale="p",
-    )  # fmt: skip
+        p,
+        single=True,
+        stat_type="p",
+        p_sides="two",
+        sign_file=str(sign),
+        corrected_files=str(p),
+        corrected_kinds=["vox"],
+        corrected_scale="p",
+    )
     assert outputs.stat_types == ["z"]
     expected = stats.norm.isf(stats.t.sf(T, 20))
     np.testing.assert_allclose(values_of(outputs.z_files[0]), expected, atol=1e-4)
@@ -295,9 +319,13 @@ def test_hash_knows_the_sign_and_corrected_p(tmp_path):
     p, sign = save(tmp_path / "p.nii", np.full(SHAPE, 0.5)), save(tmp_path / "t.nii", T)
     corrected = save(tmp_path / "vox_corrp.nii", np.full(SHAPE, 0.5))
     inputs = PeerResults(
-        path=str(p), single=True, stat_type="p", p_sides="two", sign_file=str(sign),
+        path=str(p),
+        single=True,
+        stat_type="p",
+        p_sides="two",
+        sign_file=str(sign),
         corrected_files=[str(corrected)],
-    ).inputs  # fmt: skip
+    ).inputs
     hashes = [inputs.get_hashval()[1]]
     save(sign, -T)
     hashes.append(inputs.get_hashval()[1])

@@ -48,9 +48,10 @@ def table_of(outputs):
 
 def test_table_has_a_row_a_map(study):
     outputs = described(
-        study, map_coverage_file=study.mask.map_coverage_file,
+        study,
+        map_coverage_file=study.mask.map_coverage_file,
         coverage_file=study.mask.coverage_file,
-    )  # fmt: skip
+    )
     table = table_of(outputs)
     assert list(table) == list(COLUMNS)
     assert table["participant_id"].tolist() == [f"sub-{i:02d}" for i in range(1, 13)]
@@ -58,8 +59,9 @@ def test_table_has_a_row_a_map(study):
     np.testing.assert_allclose(table["mean"], data.mean(axis=1), rtol=1e-5)
     np.testing.assert_allclose(table["sd"], data.std(axis=1, ddof=1), rtol=1e-5)
     np.testing.assert_allclose(table["median"], np.median(data, axis=1), rtol=1e-5)
-    expected = [np.corrcoef(y, np.delete(data, i, axis=0).mean(axis=0))[0, 1]
-                for i, y in enumerate(data)]  # fmt: skip
+    expected = [
+        np.corrcoef(y, np.delete(data, i, axis=0).mean(axis=0))[0, 1] for i, y in enumerate(data)
+    ]
     np.testing.assert_allclose(table["correlation"], expected, rtol=1e-5)
     assert table["flags"].fillna("").tolist() == ["low_correlation" * (i == 7) for i in range(12)]
     assert inside.sum() == 8 * 10 * 6
@@ -132,9 +134,11 @@ def test_conditions_are_in_the_table_and_on_the_figure(study, tmp_path):
     design = DesignMatrix(observations=str(path), formula="age", condition_columns=["mean"])
     design = design.run().outputs
     outputs = described(
-        study, observations=str(path), design_file=design.design_file,
+        study,
+        observations=str(path),
+        design_file=design.design_file,
         design_json=design.design_json,
-    )  # fmt: skip
+    )
     found = table_of(outputs)
     assert found["condition_mean"].tolist() == ["c0", "c1"] * 6
     assert found["mean"].dtype == float

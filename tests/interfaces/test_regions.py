@@ -195,9 +195,11 @@ def test_voxelwise_z_gives_peaks_and_true_discoveries(stages, atlas, labels):
     outputs = fitted(ran, atlas, z_files=ran.estimate.z_files, ari_alpha=0.1)
     mask = read(ran.mask.mask_file) > 0
     for table, path, tail in zip(
-        tables_of(outputs.regions_files), ran.estimate.z_files, ("two-sided", "positive"),
+        tables_of(outputs.regions_files),
+        ran.estimate.z_files,
+        ("two-sided", "positive"),
         strict=True,
-    ):  # fmt: skip
+    ):
         z = read(path).astype(float)
         for place, index in enumerate((3, 7, 8, 9)):
             here = mask & (labels == index)

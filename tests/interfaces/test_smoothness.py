@@ -71,8 +71,10 @@ def test_local_resels_are_unknown_where_a_forward_neighbour_is_missing(stages):
     ran = stages(FORMULA, ["age=age"])
     inside = ran.data[1]
     padded = np.pad(inside, (0, 1))
-    corners = [padded[tuple(slice(i, i + n) for i, n in zip(shift, SHAPE))]
-               for shift in np.ndindex(2, 2, 2)]  # fmt: skip
+    corners = [
+        padded[tuple(slice(i, i + n) for i, n in zip(shift, SHAPE))]
+        for shift in np.ndindex(2, 2, 2)
+    ]
     known = np.all(corners, axis=0)
     rpv = read(ran.glm.rpv_file)
     np.testing.assert_array_equal(np.isfinite(rpv), known)
@@ -124,9 +126,11 @@ def test_mask_of_a_plane_has_no_smoothness_and_a_fit_all_the_same(stages, write_
     np.testing.assert_array_equal(betas[plane > 0], read(ran.glm.betas_file)[plane > 0])
     assert not betas[plane == 0].any()
     inference = ClusterInference(
-        stat_file=ran.estimate.stat_files[0], z_file=ran.estimate.z_files[0],
-        mask_file=files["mask_file"], smoothness_file=glm.smoothness_file,
-    )  # fmt: skip
+        stat_file=ran.estimate.stat_files[0],
+        z_file=ran.estimate.z_files[0],
+        mask_file=files["mask_file"],
+        smoothness_file=glm.smoothness_file,
+    )
     with pytest.raises(ValueError, match="not estimated: None of the mask's 80 voxels"):
         inference.run()
 

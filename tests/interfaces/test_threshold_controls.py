@@ -13,14 +13,18 @@ from nipype_group.controls import TAILS, height_controls
 from nipype_group.interfaces import ThresholdMap
 from nipype_group.stats.distributions import f_to_z, t_to_z
 from nipype_group.stats.random_field.inference import log_p_height
-from nipype_group.stats.random_field.topological import height_threshold
+from nipype_group.stats.random_field.topological import height_of_fwe
 
 SHAPE = (9, 8, 7)
 ALPHA = 0.04
 STATSMODELS = {
-    "bonferroni": "bonferroni", "sidak": "sidak", "holm": "holm", "hommel": "hommel",
-    "fdr": "fdr_bh", "fdr-by": "fdr_by",
-}  # fmt: skip
+    "bonferroni": "bonferroni",
+    "sidak": "sidak",
+    "holm": "holm",
+    "hommel": "hommel",
+    "fdr": "fdr_bh",
+    "fdr-by": "fdr_by",
+}
 # Thresholds of these depend on alpha and the number of voxels alone.
 FIXED = {
     "fpr": lambda alpha, m: alpha,
@@ -145,7 +149,7 @@ def test_random_field_height_and_p(smooth_field, kind, tail, alpha):
     )
     tail = "positive" if kind == "F" else tail
     sides = 2 if tail == "two-sided" else 1
-    height = height_threshold(alpha / sides, made.field, made.volume)
+    height = height_of_fwe(alpha / sides, made.field, made.volume)
     z = {"t": t_to_z, "F": f_to_z}[kind](height, *made.field.dof)
     assert outputs.threshold_z == pytest.approx(float(z), rel=1e-9)
     stat = strength(made.stat, tail)[made.mask]

@@ -113,10 +113,12 @@ def test_part_of_a_map_in_a_folder(tmp_path):
     t, z = stats.t.isf(U, 20), stats.norm.isf(U)
     kept = BRAIN & (np.abs(z) > 2)
     places = {
-        "fsl/x_tstat1.nii.gz": {"dof": 20}, "palm/x_vox_tstat_c1.nii.gz": {"dof": 20},
-        "spm/spmT_0001.nii": {"dof": 20}, "bids/contrast-a_stat-z_statmap.nii.gz": {},
+        "fsl/x_tstat1.nii.gz": {"dof": 20},
+        "palm/x_vox_tstat_c1.nii.gz": {"dof": 20},
+        "spm/spmT_0001.nii": {"dof": 20},
+        "bids/contrast-a_stat-z_statmap.nii.gz": {},
         "halfpipe/feature-f_model-m_contrast-a_stat-z_statmap.nii.gz": {},
-    }  # fmt: skip
+    }
     for name, given in places.items():
         values = t if given else z
         path = save(tmp_path / name, np.where(BRAIN, values, 0))
@@ -133,11 +135,15 @@ def test_part_of_a_map_in_a_folder(tmp_path):
 @pytest.mark.parametrize(
     ("name", "refused"),
     [
-        ("thresh_zstat1.nii.gz", True), ("x_zmap_thresholded.nii", True),
-        ("Thresh_zmap.nii", True), ("zstat1.nii", False), ("unthresh_zmap.nii", False),
-        ("zmap_unthresholded.nii", False), ("no-thresh_zmap.nii", False),
+        ("thresh_zstat1.nii.gz", True),
+        ("x_zmap_thresholded.nii", True),
+        ("Thresh_zmap.nii", True),
+        ("zstat1.nii", False),
+        ("unthresh_zmap.nii", False),
+        ("zmap_unthresholded.nii", False),
+        ("no-thresh_zmap.nii", False),
     ],
-)  # fmt: skip
+)
 def test_names_of_thresholded_maps(tmp_path, name, refused):
     path = save(tmp_path / name, np.where(BRAIN, SMOOTH, 0))
     mask = save(tmp_path / "mask.nii", BRAIN)
@@ -291,9 +297,15 @@ def test_z_of_other_degrees_of_freedom_than_the_files_state(tmp_path, write, sta
 @pytest.mark.parametrize("stat", ["T", "F"])
 @pytest.mark.parametrize(
     ("headed", "erdf", "agree"),
-    [(29, 29, True), (5.4, 5.43, True), (12.3, 12.251, True), (29, 28, False),
-     (5.4, 5.5, False), (29.0, 58, False)],
-)  # fmt: skip
+    [
+        (29, 29, True),
+        (5.4, 5.43, True),
+        (12.3, 12.251, True),
+        (29, 28, False),
+        (5.4, 5.5, False),
+        (29.0, 58, False),
+    ],
+)
 def test_spm_mat_of_another_estimation_than_the_header(tmp_path, stat, headed, erdf, agree):
     path = save(tmp_path / f"spm{stat}_0001.nii", np.abs(SMOOTH))
     image = nib.load(path)
@@ -314,9 +326,13 @@ def test_spm_mat_of_another_estimation_than_the_header(tmp_path, stat, headed, e
 
 @pytest.mark.parametrize(
     ("column", "numbers", "left_out"),
-    [("index", range(29), True), ("Unnamed: 0", range(29), True), ("index", range(1, 30), False),
-     ("visit", range(29), False)],
-)  # fmt: skip
+    [
+        ("index", range(29), True),
+        ("Unnamed: 0", range(29), True),
+        ("index", range(1, 30), False),
+        ("visit", range(29), False),
+    ],
+)
 def test_column_that_numbers_the_rows(tmp_path, column, numbers, left_out):
     ages = RNG.integers(20, 60, 29)
     rows = "".join(f"{i}\t1\t{age}\n" for i, age in zip(numbers, ages, strict=True))

@@ -34,9 +34,12 @@ def inside(values):
 def write_t(folder, contrast="age", dof=20.0, stem=STEM, stat="tz"):
     """Write what FLAME 1 of HALFpipe leaves of a t contrast."""
     values = {
-        "effect": T / 3, "variance": np.full(SHAPE, 1 / 9), "t": T,
-        "z": stats.norm.isf(stats.t.sf(T, dof)), "dof": np.broadcast_to(dof, SHAPE),
-    }  # fmt: skip
+        "effect": T / 3,
+        "variance": np.full(SHAPE, 1 / 9),
+        "t": T,
+        "z": stats.norm.isf(stats.t.sf(T, dof)),
+        "dof": np.broadcast_to(dof, SHAPE),
+    }
     for name, map_ in values.items():
         if name not in "tz" or name in stat:
             save(folder / f"{stem}{contrast}_stat-{name}_statmap.nii.gz", inside(map_))
@@ -47,9 +50,12 @@ def write_f(folder, contrast="group", dof=(2.0, 20.0), stat="ftz"):
     """Write what it leaves of an F contrast: t, effect and dof hold a value a row each."""
     dof = [np.broadcast_to(v, SHAPE) for v in dof]
     values = {
-        "effect": np.stack([T, T], -1), "t": np.stack([T, T], -1), "f": F,
-        "z": stats.norm.isf(stats.f.sf(F, *dof)), "dof": np.stack(dof, -1),
-    }  # fmt: skip
+        "effect": np.stack([T, T], -1),
+        "t": np.stack([T, T], -1),
+        "f": F,
+        "z": stats.norm.isf(stats.f.sf(F, *dof)),
+        "dof": np.stack(dof, -1),
+    }
     mask = {3: MASK, 4: MASK[..., None]}
     for name, map_ in values.items():
         if name not in "ftz" or name in stat:
@@ -171,8 +177,10 @@ def test_names_hold_what_differs(tmp_path):
     )
     results = find_results(tmp_path)
     assert sorted(s.name for s in results.statistics) == [
-        "faces: age", "fearVsNeutral: age", "fearVsNeutral: ageGroup",
-    ]  # fmt: skip
+        "faces: age",
+        "fearVsNeutral: age",
+        "fearVsNeutral: ageGroup",
+    ]
     assert results.design is None
     start = tmp_path / PLACE / f"{STEM}age_"
     assert [s.name for s in find_results(start).statistics] == ["age"]

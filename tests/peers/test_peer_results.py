@@ -636,8 +636,12 @@ def test_palm_two_tailed_is_said(tmp_path):
 
 def statmaps(folder, before="", stats_=("t", "z", "effect", "variance")):
     t = T.astype(np.float32)
-    values = {"t": t, "z": stats.norm.isf(stats.t.sf(t, 18)), "effect": t / 3,
-              "variance": np.full(SHAPE, 1 / 9)}  # fmt: skip
+    values = {
+        "t": t,
+        "z": stats.norm.isf(stats.t.sf(t, 18)),
+        "effect": t / 3,
+        "variance": np.full(SHAPE, 1 / 9),
+    }
     for stat in stats_:
         save(folder / f"{before}contrast-age_stat-{stat}_statmap.nii.gz", values[stat])
 
@@ -655,8 +659,10 @@ def test_fitlins(tmp_path):
     assert names == ["node-dataset/contrast-age", "node-other/contrast-age"]
     found = results.statistics[0]
     assert (found.stat_type, found.dof, found.effect_file.name) == (
-        "t", (), "contrast-age_stat-effect_statmap.nii.gz",
-    )  # fmt: skip
+        "t",
+        (),
+        "contrast-age_stat-effect_statmap.nii.gz",
+    )
     # Its dof is not known, so z is that of the package.
     assert "unknown; its z is that of the package" in results.notes[0]
     p = 2 * stats.t.sf(np.abs(T.astype(np.float32)), 18)
@@ -791,8 +797,11 @@ def test_afni_labels_of_other_programs(tmp_path):
     write_afni(tmp_path, labels=labels, BRICK_STATAUX=("float", aux))
     found = find_results(tmp_path).statistics
     assert [(s.name, s.effect_volume) for s in found] == [
-        ("Effect", 0), ("Club", None), ("diff", 3), ("effect", None),
-    ]  # fmt: skip
+        ("Effect", 0),
+        ("Club", None),
+        ("diff", 3),
+        ("effect", None),
+    ]
 
 
 def test_afni_symbols_replace_codes(tmp_path):

@@ -158,8 +158,10 @@ def test_p_of_zero_in_the_brain_is_told(tmp_path):
     # Outside is 1, or a mask says where the brain is: it is the strongest voxel.
     mask = save(tmp_path / "mask.nii", BRAIN.astype(float))
     other = save(tmp_path / "b.nii", np.where(BRAIN, holed, 1))
-    for given, name in ((single_result(path, "p", p_sides="one", mask=mask), "a"),
-                        (single_result(other, "p", p_sides="one"), "b")):  # fmt: skip
+    for given, name in (
+        (single_result(path, "p", p_sides="one", mask=mask), "a"),
+        (single_result(other, "p", p_sides="one"), "b"),
+    ):
         z = read(given)[1].z
         assert np.nanargmax(z) == np.ravel_multi_index(inner, SHAPE)
         assert notes_of(given)[-1].startswith(
@@ -247,19 +249,55 @@ def test_headers_of_p(tmp_path, intent):
 
 
 CORRECTED = (
-    "x_tfce_corrp_tstat1.nii.gz", "x_vox_tstat_fwep_c1.nii", "x_vox_tstat_fdrp.nii",
-    "x_tfce_tstat_mcfwep_m1_c1.nii", "logp_max_t.nii.gz", "TFCE_log_pFWE_0001.nii",
-    "swe_vox_Tstat_lpFWE_c01.nii", "lP_FWE+.img", "x_vox_tstat_mcfdrparap.nii", "p-fwe_t_map.nii",
-    "logpBonf.nii", "padj.nii", "age_p_adjusted.nii", "adjp_tmap.nii", "pcorr_tstat1.nii",
-    "FWEcorr_tmap.nii", "fdr_corrected_p.nii", "pHolm.nii", "pvals_qval.nii", "q-values.nii",
-)  # fmt: skip
-WORDS = ("fwe", "FWER", "fdr", "bonf", "bonferroni", "holm", "hochberg", "sidak", "adj",
-         "adjusted", "corr", "corrected", "q")  # fmt: skip
+    "x_tfce_corrp_tstat1.nii.gz",
+    "x_vox_tstat_fwep_c1.nii",
+    "x_vox_tstat_fdrp.nii",
+    "x_tfce_tstat_mcfwep_m1_c1.nii",
+    "logp_max_t.nii.gz",
+    "TFCE_log_pFWE_0001.nii",
+    "swe_vox_Tstat_lpFWE_c01.nii",
+    "lP_FWE+.img",
+    "x_vox_tstat_mcfdrparap.nii",
+    "p-fwe_t_map.nii",
+    "logpBonf.nii",
+    "padj.nii",
+    "age_p_adjusted.nii",
+    "adjp_tmap.nii",
+    "pcorr_tstat1.nii",
+    "FWEcorr_tmap.nii",
+    "fdr_corrected_p.nii",
+    "pHolm.nii",
+    "pvals_qval.nii",
+    "q-values.nii",
+)
+WORDS = (
+    "fwe",
+    "FWER",
+    "fdr",
+    "bonf",
+    "bonferroni",
+    "holm",
+    "hochberg",
+    "sidak",
+    "adj",
+    "adjusted",
+    "corr",
+    "corrected",
+    "q",
+)
 UNCORRECTED = (
-    "p_uncorr.nii", "p_uncorrected.nii", "x_vox_tstat_uncp.nii", "x_vox_tstat_uncparap.nii",
-    "onesamp_p_value.nii", "corrugator_p.nii", "p_adjacent.nii", "spmP_q1.nii", "freq_p.nii",
-    "Tstat_lp_c01.nii", "p_correct.nii",
-)  # fmt: skip
+    "p_uncorr.nii",
+    "p_uncorrected.nii",
+    "x_vox_tstat_uncp.nii",
+    "x_vox_tstat_uncparap.nii",
+    "onesamp_p_value.nii",
+    "corrugator_p.nii",
+    "p_adjacent.nii",
+    "spmP_q1.nii",
+    "freq_p.nii",
+    "Tstat_lp_c01.nii",
+    "p_correct.nii",
+)
 
 
 @pytest.mark.parametrize("name", CORRECTED)
@@ -327,8 +365,10 @@ def test_p_that_are_mostly_one(tmp_path, scale, share):
 
 
 @pytest.mark.parametrize("stat_type", [None, "F"])
-@pytest.mark.parametrize("intent", [("chi2", (3,)), ("beta", (1, 2)), (12, (1, 2, 3)),
-                                    ("log p value", ()), ("normal", (0, 1))])  # fmt: skip
+@pytest.mark.parametrize(
+    "intent",
+    [("chi2", (3,)), ("beta", (1, 2)), (12, (1, 2, 3)), ("log p value", ()), ("normal", (0, 1))],
+)
 def test_headers_of_other_distributions(tmp_path, intent, stat_type):
     path = save(tmp_path / "fstat1.nii", T**2, intent)
     with pytest.raises(MapError, match="its intent is .*, which is no t, F, z"):

@@ -147,14 +147,17 @@ def test_voxels_that_the_design_fits_have_no_statistic_on_any_scale(
     model = LinearModel(np.eye(3)[GROUPS], ("a", "b", "c"))
     weights = np.array(weights)
     contrast = ShuffledContrast(
-        partition(model, weights), ShufflingScheme("permute", tuple(GROUPS.tolist()), seed=1),
+        partition(model, weights),
+        ShufflingScheme("permute", tuple(GROUPS.tolist()), seed=1),
         welch=AspinWelch(model, weights, GROUPS) if how == "variance groups" else None,
-        varying_dof=how == "gaps", unsigned=unsigned,
-    )  # fmt: skip
+        varying_dof=how == "gaps",
+        unsigned=unsigned,
+    )
     statistics = ShuffleStatistics(
-        ("voxel", "mass", "tfce"), cluster_forming_z=1.0,
+        ("voxel", "mass", "tfce"),
+        cluster_forming_z=1.0,
         statistic_scale="z" if how in ("on z", "across") else "statistic",
-    )  # fmt: skip
+    )
     mask = np.ones((5, 2, 2), dtype=bool)
     (result,) = run_shuffles(
         lambda start, stop: data[:, start:stop], mask, [contrast], statistics, 0, 120
@@ -232,10 +235,11 @@ def test_no_p_is_smaller_than_that_of_the_labels_exchanged(design, how, noise):
     weights, mask = np.array(weights), np.ones((3, 3, 2), dtype=bool)
     model = LinearModel(np.eye(len(weights) + 1)[groups], ("a", "b", "c")[: len(weights) + 1])
     contrast = ShuffledContrast(
-        partition(model, weights), ShufflingScheme("permute", tuple(groups), exhaustive=True),
+        partition(model, weights),
+        ShufflingScheme("permute", tuple(groups), exhaustive=True),
         welch=AspinWelch(model, weights, np.array(groups)) if how == "variance groups" else None,
         varying_dof=how == "a gap",
-    )  # fmt: skip
+    )
     statistics = ShuffleStatistics(
         ("voxel", "mass", "tfce"),
         statistic_scale="z" if how in ("on z", "across") else "statistic",

@@ -267,13 +267,19 @@ def test_a_larger_number_adds_shards_and_changes_none():
         ({"variance_groups": (1,) * 9 + (2,), "formula": "group"}, "."),
         ({"variance_groups": (1,) * 10, "method": "manly"}, "variance groups go with freedman"),
         ({"variance_fwhm_mm": 8.0, "method": "dekker"}, "smoothed variance goes with t"),
-        ({"variance_fwhm_mm": 8.0, "statistics": ShuffleStatistics(("voxel", "mass"))},
-         "pseudo-t has no p: give cluster_forming_statistic"),
-        ({"variance_fwhm_mm": 8.0,
-          "statistics": ShuffleStatistics(("voxel", "tfce"), statistic_scale="z")},
-         "pseudo-t has no z"),
+        (
+            {"variance_fwhm_mm": 8.0, "statistics": ShuffleStatistics(("voxel", "mass"))},
+            "pseudo-t has no p: give cluster_forming_statistic",
+        ),
+        (
+            {
+                "variance_fwhm_mm": 8.0,
+                "statistics": ShuffleStatistics(("voxel", "tfce"), statistic_scale="z"),
+            },
+            "pseudo-t has no z",
+        ),
     ],
-)  # fmt: skip
+)
 def test_plans_that_cannot_be_made_are_refused(kwargs, message):
     kwargs = {"formula": "1", "contrasts": ["m=intercept"], "n_permutations": 9} | kwargs
     if kwargs["formula"] == "group":
@@ -282,8 +288,13 @@ def test_plans_that_cannot_be_made_are_refused(kwargs, message):
         matrix = np.column_stack([np.ones(10), np.arange(10) == 9]).astype(float)
         design = replace(design, matrix=matrix, columns=("intercept", "last"))
         with pytest.raises(ValueError, match="Variance group 2 .1 map. has no residual"):
-            make_plan(design, build_contrasts(["m=intercept"], design), 9, 7,
-                      ContrastTest(variance_groups=kwargs["variance_groups"]))  # fmt: skip
+            make_plan(
+                design,
+                build_contrasts(["m=intercept"], design),
+                9,
+                7,
+                ContrastTest(variance_groups=kwargs["variance_groups"]),
+            )
         return
     with pytest.raises(ValueError, match=message):
         plan_of(**kwargs)
@@ -323,8 +334,11 @@ def test_the_sentences_say_what_is_taken_from_every_shuffle():
     assert "The test is negative, of voxels, cluster extents, cluster masses, threshold-" in text
     assert "clusters form at z 2.3." in text
     assert "sign flips of the maps (Manly)" in text
-    for kwargs, words in (({}, "p 0.001"), ({"cluster_forming_p": 0.01}, "p 0.01"),
-                          ({"cluster_forming_statistic": 3}, "3 of the statistic")):  # fmt: skip
+    for kwargs, words in (
+        ({}, "p 0.001"),
+        ({"cluster_forming_p": 0.01}, "p 0.01"),
+        ({"cluster_forming_statistic": 3}, "3 of the statistic"),
+    ):
         chosen = ShuffleStatistics(("voxel", "extent"), **kwargs)
         text = plan_of("1", ["m=intercept"], 50, statistics=chosen).describe()
         assert f"clusters form at {words}" in text
@@ -356,15 +370,23 @@ PLANS = {
     "plain": {},
     "statistics": {
         "statistics": ShuffleStatistics(
-            ("voxel", "mass", "tfce"), "negative", cluster_forming_p=0.01, connectivity=18,
-            statistic_scale="z", mass_excess=True, tfce=Tfce(1.0, 2.0, 26, "palm"), n_top=50)},
+            ("voxel", "mass", "tfce"),
+            "negative",
+            cluster_forming_p=0.01,
+            connectivity=18,
+            statistic_scale="z",
+            mass_excess=True,
+            tfce=Tfce(1.0, 2.0, 26, "palm"),
+            n_top=50,
+        )
+    },
     "method": {"method": "draper-stoneman"},
     "huh-jhun": {"method": "huh-jhun"},
     "variance groups": {"variance_groups": (1, 2) * 5},
     "pseudo-t": {"variance_fwhm_mm": 6.5},
     "blocks": {"blocks": nested_blocks([list("aaaaabbbbb")], "both")},
     "exhaustive": {"n_permutations": 10**7},
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", PLANS)
@@ -403,9 +425,14 @@ def test_the_scheme_file_does_not_depend_on_the_number_of_shuffles_or_shards(tmp
 
 def test_the_plan_file_lists_what_will_run(tmp_path):
     plan = plan_of(
-        "age", ["m=intercept", "s=age"], 600, n=60, n_shards=4, method="ter-braak",
+        "age",
+        ["m=intercept", "s=age"],
+        600,
+        n=60,
+        n_shards=4,
+        method="ter-braak",
         statistics=ShuffleStatistics(("voxel", "tfce"), "positive"),
-    )  # fmt: skip
+    )
     plan = replace(plan, warnings=("beware",))
     plan_file, _, text_file = write_plan(tmp_path, plan)
     about = read_plan(plan_file)

@@ -137,8 +137,12 @@ def test_shards_of_another_scheme_are_refused(shards):
 
 def test_shards_whose_voxels_stopped_early_are_kept_apart(tmp_path):
     names = [field.name for field in fields(StoppedResult)]
-    parts = [StoppedResult(*(np.arange(5.0) + (0 if name == "observed" else 9 * first)
-                             for name in names)) for first in (0, 20)]  # fmt: skip
+    parts = [
+        StoppedResult(
+            *(np.arange(5.0) + (0 if name == "observed" else 9 * first) for name in names)
+        )
+        for first in (0, 20)
+    ]
     paths = [tmp_path / "0.npz", tmp_path / "20.npz"]
     for path, part, span in zip(paths, parts, ((0, 20), (20, 50)), strict=True):
         write_shard(path, "flip", *span, {"a": part}, "mine")

@@ -299,11 +299,19 @@ class PeerStudy:
         if self.name != "map":
             return [str(data), str(output)]
         return [
-            "--stat-map", f"{data}/tstat.nii.gz", str(output), "--stat-type", "t",
-            "--dof", str(settings["dof"]), "--name", settings["name"],
-            "--effect-map", f"{data}/effect.nii.gz",
+            "--stat-map",
+            f"{data}/tstat.nii.gz",
+            str(output),
+            "--stat-type",
+            "t",
+            "--dof",
+            str(settings["dof"]),
+            "--name",
+            settings["name"],
+            "--effect-map",
+            f"{data}/effect.nii.gz",
             *([] if settings["mask"] is None else ["--mask", f"{data}/inside.nii"]),
-        ]  # fmt: skip
+        ]
 
     def selection(self, settings, data):
         """Return the words of the command that say which results are reported."""

@@ -171,9 +171,13 @@ class World:
     def words_of(self, analysis, more=()):
         """Return the arguments of the command of an analysis."""
         return command_words(
-            self.study, analysis.settings, analysis.output, analysis.data,
-            analysis.work_option, more,
-        )  # fmt: skip
+            self.study,
+            analysis.settings,
+            analysis.output,
+            analysis.data,
+            analysis.work_option,
+            more,
+        )
 
     def command_of(self, analysis, more=()):
         """Return the command of an analysis as a line."""

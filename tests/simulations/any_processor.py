@@ -13,6 +13,7 @@ import argparse
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -31,14 +32,16 @@ DEMONSTRATIONS = (
     "all_resolutions",
     "repeated_measures_anova",
 )
-EVERYTHING = (
-    "--select", "stat=effect", "suffix=statmap", "--smooth", "6", "--formula", "pseudo",
-    "--contrast", "pseudo=pseudo", "--contrast", "both=intercept; pseudo", "--permutations", "200",
-    "--statistics", "extent,mass,tfce", "--height-control", "rft", "--height-control", "fdr",
-    "--cluster-control", "rft", "--nonstationary", "--ari", "2.5,3.1", "--tdp-template", "learned",
-    "--p-approximation", "gpd", "--across-contrasts", "--table-view", "nilearn,fsl,spm,afni",
-    "--nidm", "--viewer", "--seed", "7",
-)  # fmt: skip
+EVERYTHING = shlex.split(
+    """
+    --select stat=effect suffix=statmap --smooth 6 --formula pseudo
+    --contrast pseudo=pseudo --contrast 'both=intercept; pseudo'
+    --permutations 200 --statistics extent,mass,tfce --p-approximation gpd --across-contrasts
+    --height-control rft --height-control fdr --cluster-control rft --nonstationary
+    --ari 2.5,3.1 --tdp-template learned
+    --table-view nilearn,fsl,spm,afni --nidm --viewer --seed 7
+    """
+)
 ALL_INFERENCES = "all inferences"
 _EQUAL = re.compile(r"(\d+) of (\d+) files are equal bit for bit")
 
@@ -61,9 +64,12 @@ def as_processors():
 def run_command(arguments, variables=None, check=True):
     """Run the command in a process; returns its output."""
     done = subprocess.run(
-        [COMMAND, *arguments], env=environment(variables or {}), capture_output=True, text=True,
+        [COMMAND, *arguments],
+        env=environment(variables or {}),
+        capture_output=True,
+        text=True,
         check=False,
-    )  # fmt: skip
+    )
     if check and done.returncode:
         raise RuntimeError(f"{' '.join(map(str, arguments))}: {done.stdout}{done.stderr}")
     return done.stdout

@@ -212,7 +212,10 @@ def scenarios():
         ),
         "pairs of 14 participants": Scenario(_paired(14), "change=later", participant_sd=5.0),
         "3 conditions of 16 participants, within": Scenario(
-            repeated, "change=second - first", exact=False, shift=condition_effect,
+            repeated,
+            "change=second - first",
+            exact=False,
+            shift=condition_effect,
             participant_sd=2.0,
         ),
         "3 conditions of 16 participants, between": Scenario(
@@ -242,13 +245,11 @@ def scenarios():
         "one sample, n = 15, t3 errors, gaps": Scenario(
             _one_sample(15), "mean=intercept", "t3", exact=False, gaps=True
         ),
-        "two groups, n = 8 and 20, gaps": Scenario(
-            two_groups, difference, exact=False, gaps=True
-        ),
+        "two groups, n = 8 and 20, gaps": Scenario(two_groups, difference, exact=False, gaps=True),
         "regression beside a covariate, n = 25, gaps": Scenario(
             regression, "slope=score", exact=False, shift=age_effect, gaps=True
         ),
-    }  # fmt: skip
+    }
 
 
 def plan_study(scenario, seed, n_shuffles):

@@ -35,7 +35,9 @@ def test_the_benchmark_measures_every_stage(tmp_path):
     output = tmp_path / "costs.json"
     subprocess.run(
         [sys.executable, BENCHMARK, "--small", "--output", output],
-        check=True, cwd=ROOT, capture_output=True,
-    )  # fmt: skip
+        check=True,
+        cwd=ROOT,
+        capture_output=True,
+    )
     stages = [r["work"] for r in json.loads(output.read_text())["rows"]]
     assert stages == [r["work"] for r in json.loads(COSTS.read_text())["rows"]]

@@ -105,10 +105,13 @@ def shard(first, last):
     cases = (contrast_of("F"), data), (contrast_of("slope", varying_dof=True), with_gaps(data))
     results = [shuffle(*case, first, last) for case in cases]
     return [
-        {name: {n: a.tolist() for n, a in getattr(result, name).items()} for name in
-         ("observed", "counts", "nulls")} | {"tops": result.tops.tolist()}
+        {
+            name: {n: a.tolist() for n, a in getattr(result, name).items()}
+            for name in ("observed", "counts", "nulls")
+        }
+        | {"tops": result.tops.tolist()}
         for result in results
-    ]  # fmt: skip
+    ]
 
 
 def smoothed():
@@ -128,9 +131,16 @@ def fitted(data, gaps):
         read = lambda a, b, one=one: one[:, a:b]  # noqa: E731
         betas, variance, r2, patterns = glm.fit_by_pattern(model, read, one.shape[1])
         found, _ = glm.contrast_maps(
-            weights, which, betas, variance, patterns.covariance, patterns.dof, "two-sided",
-            patterns.number, patterns.determine(weights),
-        )  # fmt: skip
+            weights,
+            which,
+            betas,
+            variance,
+            patterns.covariance,
+            patterns.dof,
+            "two-sided",
+            patterns.number,
+            patterns.determine(weights),
+        )
         yield f"fit {label}", [betas, variance, r2, patterns.covariance, *found.values()]
         quality, _ = map_quality(model, read, one, one.shape[1])
         yield f"quality {label}", [quality.correlation, quality.residual_rms, quality.leverage]
@@ -206,9 +216,13 @@ def designed():
     """Yield designs of formulas and what is said of them."""
     table = pd.DataFrame({"age": AGE, "iq": IQ, "group": np.where(GROUP > 0, "a", "b")})
     for formula in (
-        "age * group", "poly(age, 3)", "bs(age, df=5)", "cr(iq, df=4)",
-        "scale(age) + log(iq + 99)", "cr(iq, df=4, constraints='center')",
-    ):  # fmt: skip
+        "age * group",
+        "poly(age, 3)",
+        "bs(age, df=5)",
+        "cr(iq, df=4)",
+        "scale(age) + log(iq + 99)",
+        "cr(iq, df=4, constraints='center')",
+    ):
         matrix = code_formula(formula, table).matrix
         yield f"design {formula}", [matrix, *column_correlations(matrix)[1:]]
     model, weights = model_of("groups")

@@ -27,8 +27,11 @@ def checksums(*variables):
     """Run the numerics with environment variables set; gives a checksum of every result."""
     done = subprocess.run(
         [sys.executable, "-W", "error::RuntimeWarning", SCRIPT],
-        env=processors.environment(dict(variables)), capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        env=processors.environment(dict(variables)),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -41,11 +44,13 @@ def test_the_variables_change_what_the_matrix_library_gives():
     )
     found = {
         subprocess.run(
-            [sys.executable, "-c", script], capture_output=True, check=True,
+            [sys.executable, "-c", script],
+            capture_output=True,
+            check=True,
             env=processors.environment({"OPENBLAS_CORETYPE": kernel}),
         ).stdout
         for kernel in (KERNELS[0], KERNELS[-1])
-    }  # fmt: skip
+    }
     assert len(found) == 2
     loaded = {
         processors.loaded_kernel({"OPENBLAS_CORETYPE": k}) for k in (KERNELS[0], KERNELS[-1])
@@ -58,9 +63,10 @@ def test_the_variables_change_what_the_matrix_library_gives():
     [
         (("OPENBLAS_CORETYPE", kernel), ("OPENBLAS_NUM_THREADS", threads))
         for kernel, threads in ((KERNELS[0], "1"), (KERNELS[-1], "2"))
-    ] + [tuple(processors.without_features().items())],
+    ]
+    + [tuple(processors.without_features().items())],
     ids=["oldest kernel", "newest kernel", "numpy without features"],
-)  # fmt: skip
+)
 def test_every_result_has_the_same_bits(variables):
     # Compared with a kernel between the two.
     expected = checksums(("OPENBLAS_CORETYPE", KERNELS[len(KERNELS) // 2]))
@@ -72,9 +78,12 @@ def test_every_result_has_the_same_bits(variables):
 def shard(first, last, kernel):
     """Run shuffles first to last - 1 under a kernel: two contrasts, one with gaps in the maps."""
     done = subprocess.run(
-        [sys.executable, SCRIPT, str(first), str(last)], capture_output=True, text=True,
-        env=processors.environment({"OPENBLAS_CORETYPE": kernel}), check=False,
-    )  # fmt: skip
+        [sys.executable, SCRIPT, str(first), str(last)],
+        capture_output=True,
+        text=True,
+        env=processors.environment({"OPENBLAS_CORETYPE": kernel}),
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 

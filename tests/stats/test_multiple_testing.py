@@ -12,7 +12,7 @@ from nipype_group.stats.multiple_testing import (
     adjust_bonferroni,
     adjust_fdr,
     check_alpha,
-    height_threshold,
+    z_threshold,
 )
 
 # A coarse grid makes ties common.
@@ -94,7 +94,7 @@ def test_unknown_control_is_refused():
     with pytest.raises(ValueError, match="rft, hommel, holm.*, none, got 'tukey'"):
         adjust([0.0], "tukey")
     with pytest.raises(ValueError, match="'none' has no threshold"):
-        height_threshold(np.zeros(2), np.zeros(2), "none", 0.05, "positive")
+        z_threshold(np.zeros(2), np.zeros(2), "none", 0.05, "positive")
 
 
 @pytest.mark.parametrize("tail", ["two-sided", "positive", "negative"])
@@ -102,7 +102,7 @@ def test_unknown_control_is_refused():
 def test_reaching_the_threshold_is_having_p_below_alpha(control, tail):
     z = np.r_[np.random.default_rng(0).standard_normal(400), np.linspace(2, 6, 60), -4, -5]
     log_p = z_to_log_p(z, tail)
-    height = height_threshold(z, log_p, control, 0.05, tail)
+    height = z_threshold(z, log_p, control, 0.05, tail)
     side = {"two-sided": np.abs(z), "positive": z, "negative": -z}[tail]
     survives = adjust(log_p, control) <= np.log(0.05)
     assert survives.any()
@@ -112,7 +112,7 @@ def test_reaching_the_threshold_is_having_p_below_alpha(control, tail):
 @given(st.lists(st.floats(-8, 8), min_size=1, max_size=40), ALPHAS)
 def test_fdr_threshold_is_the_smallest_survivor(z, alpha):
     z = np.array(z)
-    height = height_threshold(z, z_to_log_p(z, "positive"), "fdr", alpha, "positive")
+    height = z_threshold(z, z_to_log_p(z, "positive"), "fdr", alpha, "positive")
     rejected = benjamini_hochberg_rejects(stats.norm.sf(z).tolist(), alpha)
     expected = z[rejected].min() if any(rejected) else np.inf
     assert height == expected
@@ -122,22 +122,29 @@ def test_fixed_thresholds_follow_from_alpha_and_the_number_of_tests():
     z = np.zeros(200)
     log_p = z_to_log_p(z, "positive")
     for control, n in (("fpr", 1), ("bonferroni", 200)):
-        one = height_threshold(z, log_p, control, 0.05, "positive")
-        two = height_threshold(z, log_p, control, 0.05, "two-sided")
+        one = z_threshold(z, log_p, control, 0.05, "positive")
+        two = z_threshold(z, log_p, control, 0.05, "two-sided")
         assert one == pytest.approx(stats.norm.isf(0.05 / n), rel=1e-12)
         assert two == pytest.approx(stats.norm.isf(0.025 / n), rel=1e-12)
 
 
 def test_no_survivor_gives_an_infinite_fdr_threshold():
     z = np.array([0.1, -0.2])
-    assert height_threshold(z, z_to_log_p(z, "positive"), "fdr", 0.05, "positive") == np.inf
+    assert z_threshold(z, z_to_log_p(z, "positive"), "fdr", 0.05, "positive") == np.inf
 
 
 @pytest.mark.parametrize(
     ("alpha", "hint"),
-    [(3.1, "looks like a z"), (5, r"or a percentage \(0.05\)"), (0, "got 0"), (-0.05, "-0.05"),
-     (1, "got 1"), (1.2, "got 1.2"), (float("nan"), "nan")],
-)  # fmt: skip
+    [
+        (3.1, "looks like a z"),
+        (5, r"or a percentage \(0.05\)"),
+        (0, "got 0"),
+        (-0.05, "-0.05"),
+        (1, "got 1"),
+        (1.2, "got 1.2"),
+        (float("nan"), "nan"),
+    ],
+)
 def test_numbers_that_are_no_alpha_are_refused(alpha, hint):
     with pytest.raises(ValueError, match=f"between 0 and 1.*{hint}"):
         check_alpha(alpha)

@@ -15,7 +15,7 @@ from nipype_group.stats.multiple_testing import (
     adjust,
     adjust_fdr_bky,
     adjust_sidak,
-    height_threshold,
+    z_threshold,
 )
 
 # Of voxels alone, without random fields.
@@ -203,7 +203,7 @@ def test_reaching_the_threshold_is_being_rejected(control, tail):
     rng = np.random.default_rng(0)
     z = np.r_[rng.standard_normal(400), np.linspace(2, 6, 60), np.linspace(-6, -2, 60)]
     log_p = z_to_log_p(z, tail)
-    height = height_threshold(z, log_p, control, 0.05, tail)
+    height = z_threshold(z, log_p, control, 0.05, tail)
     side = {"two-sided": np.abs(z), "positive": z, "negative": -z}[tail]
     rejected = adjust(log_p, control) <= np.log(0.05)
     assert rejected.any()
@@ -215,7 +215,7 @@ def test_reaching_the_threshold_is_being_rejected(control, tail):
 @pytest.mark.parametrize("control", ADJUSTING)
 def test_a_threshold_that_nothing_reaches(control):
     z = np.array([0.4, -0.3, 0.2])
-    height = height_threshold(z, z_to_log_p(z, "two-sided"), control, 0.05, "two-sided")
+    height = z_threshold(z, z_to_log_p(z, "two-sided"), control, 0.05, "two-sided")
     if control in ("bonferroni", "sidak"):
         assert height > 2
     else:

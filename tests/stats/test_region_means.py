@@ -143,13 +143,15 @@ def test_regions_of_one_voxel_are_the_voxels(matrix, maps, gaps):
     betas, variance, _, patterns = fit_by_pattern(model, lambda a, b: maps[:, a:b], V)
     fit = fit_regions(model, means)
     for weights, test in ((np.array([[0, 1.0, 0]]), "t"), (np.eye(3)[1:], "F")):
-        how = (
-            patterns.covariance, patterns.dof, "two-sided", patterns.number,
-            patterns.determine(weights),
-        ) if gaps else (
-            model.covariance, model.dof, "two-sided"
-        )  # fmt: skip
-        voxels, _ = contrast_maps(weights, test, betas, variance, *how)
+        how = {"covariance": model.covariance, "dof": model.dof}
+        if gaps:
+            how = {
+                "covariance": patterns.covariance,
+                "dof": patterns.dof,
+                "pattern": patterns.number,
+                "determined": patterns.determine(weights),
+            }
+        voxels, _ = contrast_maps(weights, test, betas, variance, tail="two-sided", **how)
         regions = fit.contrast(weights, test, "two-sided")
         names_of = {"effect": "effect", "stat": "stat", "z": "zscore", "p": "p_unc"}
         for name, own in (names_of | {"effect_size": "effect_size"}).items():
@@ -250,13 +252,16 @@ def test_regions_that_the_design_fits_are_no_tests(matrix, maps, numbers, test, 
     design = Design(
         pd.DataFrame({"participant_id": [str(i) for i in range(N)]}), matrix, names(matrix)
     )
-    contrast, permutation = Contrast("c", test, weights, "c"), ContrastTest(
-        ShuffleStatistics(tail=tail), varying_dof=gap
-    )  # fmt: skip
+    contrast = Contrast("c", test, weights, "c")
+    permutation = ContrastTest(ShuffleStatistics(tail=tail), varying_dof=gap)
     plan = make_plan(design, [contrast], 50, 1, permutation)
     ((name, family),) = plan.families.items()
-    how = permutation.shuffled(model, contrast, family.scheme), plan.n_shuffles(name), tail
-    p = fit.permutation_p(weights, *how)
+    shuffles = {
+        "contrast": permutation.shuffled(model, contrast, family.scheme),
+        "n_shuffles": plan.n_shuffles(name),
+        "tail": tail,
+    }
+    p = fit.permutation_p(weights, **shuffles)
     np.testing.assert_array_equal(np.isfinite(p), others)
-    alone = fit_regions(model, np.where(others, means, np.nan)).permutation_p(weights, *how)
+    alone = fit_regions(model, np.where(others, means, np.nan)).permutation_p(weights, **shuffles)
     np.testing.assert_array_equal(p, alone)

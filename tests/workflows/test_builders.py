@@ -222,8 +222,12 @@ TABLED = ("parametric_wf", "report_wf")
 # Outputs that need an option; their docstrings say so.
 OPTIONAL = {
     "group_wf": {
-        *("plan_file", "logp_fwe_files", "nulldist_files", *ARI_OUTPUTS),
-        *(*REGION_TABLES, "figure_files"),
+        "plan_file",
+        "logp_fwe_files",
+        "nulldist_files",
+        *ARI_OUTPUTS,
+        *REGION_TABLES,
+        "figure_files",
     },
     "parametric_wf": set(ARI_OUTPUTS),
     "peer_wf": {*ARI_OUTPUTS, "figure_files"},

@@ -153,8 +153,16 @@ def test_changed_alpha_runs_thresholds_and_what_follows_only(analyse, settings, 
     again = ran_again(before, run_times(tmp_path / "work"))
     assert {"threshold_fdr", "merge", "keep"} <= again
     # The plan warns of contrasts that cannot reach alpha; no shuffle is made again.
-    assert again <= {"plan", "threshold_fdr", *(f"_threshold_fdr{i}" for i in range(3)), "merge",
-                     "keep", "tables", "regions", *(f"_tables{i}" for i in range(6))}  # fmt: skip
+    assert again <= {
+        "plan",
+        "threshold_fdr",
+        *(f"_threshold_fdr{i}" for i in range(3)),
+        "merge",
+        "keep",
+        "tables",
+        "regions",
+        *(f"_tables{i}" for i in range(6)),
+    }
 
 
 def test_more_permutations_keep_the_fit(analyse, settings, tmp_path):

@@ -250,9 +250,13 @@ def test_plugins_change_no_byte(analysed, study):
 
 def test_local_resels_count_on_request(analysed, study):
     settings = replace(
-        study.settings, nonstationary=True, height_controls=("fdr",), threshold_z=None,
-        ari_thresholds_z=(), n_permutations=0,
-    )  # fmt: skip
+        study.settings,
+        nonstationary=True,
+        height_controls=("fdr",),
+        threshold_z=None,
+        ari_thresholds_z=(),
+        n_permutations=0,
+    )
     _, group = study.analyse("local", settings=settings)
     local, _ = tables(group, "age", "rftClusterFWEBoth")
     even, _ = tables(analysed[1], "age", "rftClusterFWEBoth")

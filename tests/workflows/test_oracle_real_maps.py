@@ -47,12 +47,30 @@ def analysed(shared, data, tmp_path_factory):
     ):
         code = main(
             [
-                *("run", str(folder / name), "--maps", str(folder / "maps.tsv")),
-                *("--mask", str(data / "mask.nii.gz"), "--formula", formula),
-                *("--contrast", contrast, "--tail", "positive", "--n-procs", "2"),
-                *("--height-control", "fdr", "--height-control", "bonferroni"),
-                *("--permutations", str(N_PERMUTATIONS), "--seed", "1"),
-                *("--atlas", str(folder / "all.nii.gz")),
+                "run",
+                str(folder / name),
+                "--maps",
+                str(folder / "maps.tsv"),
+                "--mask",
+                str(data / "mask.nii.gz"),
+                "--formula",
+                formula,
+                "--contrast",
+                contrast,
+                "--tail",
+                "positive",
+                "--n-procs",
+                "2",
+                "--height-control",
+                "fdr",
+                "--height-control",
+                "bonferroni",
+                "--permutations",
+                str(N_PERMUTATIONS),
+                "--seed",
+                "1",
+                "--atlas",
+                str(folder / "all.nii.gz"),
             ]
         )
         assert code == 0
@@ -105,10 +123,13 @@ def test_thresholds_and_survivors_agree_with_nilearn(analysed, shared, model, de
         assert tables.empty
 
 
-@pytest.mark.parametrize(("model", "oracle", "peak"), [
-    ("onesamp", "a_vox", (21, 40, 23)),
-    ("regr", "b_reg", (40, 23, 4)),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("model", "oracle", "peak"),
+    [
+        ("onesamp", "a_vox", (21, 40, 23)),
+        ("regr", "b_reg", (40, 23, 4)),
+    ],
+)
 def test_corrected_p_at_peaks_agrees_with_palm(analysed, shared, data, model, oracle, peak):
     inside = read(data / "mask.nii.gz") > 0
     t = np.where(inside, read(analysed[model] / "contrast-x_stat-t_statmap.nii.gz"), -np.inf)

@@ -96,9 +96,7 @@ def test_results_of_randomise(randomise, report):
     assert about["ContrastExpression"] == "-EV2"
     assert sidecar(group, "contrast-FTest1_stat-F_statmap")["DegreesOfFreedom"] == [1, N_MAPS - 2]
     results = {r.control.name: r for r in folder.results("age0")}
-    assert set(results) == {
-        "bonferroni", "permutation", "permutation-extent", "permutation-tfce"
-    }  # fmt: skip
+    assert set(results) == {"bonferroni", "permutation", "permutation-extent", "permutation-tfce"}
     kept = nib.load(group / "contrast-age0_stat-t_desc-permVoxelFWE_statmap.nii.gz")
     assert kept.header.get_intent()[:2] == ("t test", (N_MAPS - 2.0,))
     p = 1 - np.float32(1 - np.clip(stats.t.sf(t, N_MAPS - 2) * t.size, 0.0005, 1))

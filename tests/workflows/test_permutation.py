@@ -82,8 +82,11 @@ def test_plugins_shards_threads_and_memory_change_no_byte(permute):
     options = {"n_permutations": 40, "seed": 2, "template": "simes", **ALL}
     expected = contents(permute("one", n_shards=1, **options))
     assert {key[0] for key in expected if isinstance(key, tuple)} >= {
-        "nulldist_files", "summary_files", "template_files", "tfce_logp_fdr_files",
-    }  # fmt: skip
+        "nulldist_files",
+        "summary_files",
+        "template_files",
+        "tfce_logp_fdr_files",
+    }
     assert expected["contrast_names"] == ["age", "mean", "both"] * 4
     ways = {
         "multi": {"n_shards": 3, "plugin": "MultiProc", "n_procs": 2},

@@ -93,10 +93,19 @@ def browse(path, tmp_path, script=""):
     done = subprocess.run(
         [
             CHROMIUM,
-            *("--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run"),
-            *("--disable-background-networking", "--disable-sync", "--disable-component-update"),
-            *("--enable-logging=stderr", f"--user-data-dir={tmp_path / 'profile'}"),
-            *("--virtual-time-budget=3000", f"--log-net-log={log}", "--dump-dom", page.as_uri()),
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--no-first-run",
+            "--disable-background-networking",
+            "--disable-sync",
+            "--disable-component-update",
+            "--enable-logging=stderr",
+            f"--user-data-dir={tmp_path / 'profile'}",
+            "--virtual-time-budget=3000",
+            f"--log-net-log={log}",
+            "--dump-dom",
+            page.as_uri(),
         ],
         capture_output=True,
         text=True,
@@ -169,9 +178,14 @@ def test_report_of_everything(analyse, tmp_path):
 def test_report_without_atlas_figures_and_survivors(analyse, tmp_path):
     """A study of one contrast where nothing survives, on a machine that cannot draw."""
     settings = replace(
-        SETTINGS, contrasts=("difference=patient - control",), statistics=("voxel",),
-        figures=False, cluster_control=None, cluster_forming_z=None, ari_thresholds_z=(),
-    )  # fmt: skip
+        SETTINGS,
+        contrasts=("difference=patient - control",),
+        statistics=("voxel",),
+        figures=False,
+        cluster_control=None,
+        cluster_forming_z=None,
+        ari_thresholds_z=(),
+    )
     group = analyse(settings, atlases=())
     page = Page(report_of(group))
     assert page.images == []
@@ -184,9 +198,16 @@ def test_report_without_atlas_figures_and_survivors(analyse, tmp_path):
 
 def test_report_with_viewer(analyse, tmp_path):
     settings = replace(
-        SETTINGS, contrasts=("age=age",), n_permutations=0, statistics=("voxel",), viewer=True,
-        cluster_control=None, cluster_forming_z=None, ari_thresholds_z=(), regions=False,
-    )  # fmt: skip
+        SETTINGS,
+        contrasts=("age=age",),
+        n_permutations=0,
+        statistics=("voxel",),
+        viewer=True,
+        cluster_control=None,
+        cluster_forming_z=None,
+        ari_thresholds_z=(),
+        regions=False,
+    )
     group = analyse(settings)
     source = report_of(group).read_text()
     assert "Interactive viewer of age" in source

@@ -16,11 +16,22 @@ ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "tests" / "benchmarks" / "stages.py"
 STORED = ROOT / "docs" / "stages.json"
 STAGES = {
-    "collect: collect", "collect: mask", "collect: smooth", "collect: stack", "model: design",
-    "model: contrast_set", "model: glm", "model: estimate", "parametric: threshold_fdr",
-    "permutation: plan", "permutation: run", "permutation: merge", "report: tables",
-    "report: quality", "keep",
-}  # fmt: skip
+    "collect: collect",
+    "collect: mask",
+    "collect: smooth",
+    "collect: stack",
+    "model: design",
+    "model: contrast_set",
+    "model: glm",
+    "model: estimate",
+    "parametric: threshold_fdr",
+    "permutation: plan",
+    "permutation: run",
+    "permutation: merge",
+    "report: tables",
+    "report: quality",
+    "keep",
+}
 
 
 @pytest.fixture(scope="module")

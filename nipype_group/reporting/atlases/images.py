@@ -31,7 +31,7 @@ def load_image(path):
     Returns
     -------
     OpenImage
-        Of shape (x, y, z) or (x, y, z, labels).
+        An image of shape (x, y, z) or (x, y, z, labels).
 
     Raises
     ------
@@ -56,7 +56,7 @@ def voxel_volume(path):
     return voxel_volume_mm3(load_image(path).affine)
 
 
-def read_labels(path):
+def read_label_image(path):
     """Read a 3D label image.
 
     Returns

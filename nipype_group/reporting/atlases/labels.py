@@ -50,7 +50,7 @@ class XmlAtlas:
         image then holds the index + 1.
     names : dict of int to str
     images, summaries : list of Path
-        Those of the images it names that exist.
+        The images that it names, as far as they exist.
     licence, space : str
         "" where it says none.
     """
@@ -76,7 +76,7 @@ def is_background(name):
     return name.lower() in _BACKGROUND
 
 
-def read_labels(path):
+def read_label_names(path):
     r"""Read the labels of a .tsv, .csv, .txt, .json or .xml file.
 
     Returns
@@ -94,7 +94,7 @@ def read_labels(path):
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp()) / "aal.nii.txt"
     >>> _ = path.write_text("1 Precentral_L 2001\n2 Precentral_R 2002\n")
-    >>> read_labels(path).names
+    >>> read_label_names(path).names
     {1: 'Precentral_L', 2: 'Precentral_R'}
     """
     if path.suffix == ".xml":
@@ -138,14 +138,14 @@ def read_xml(path):
     )
     kind = _line(root.findtext("header/type")).lower()
     return XmlAtlas(
-        "_".join((root.findtext("header/name") or path.stem).split()),
-        kind.startswith("probab"),  # FSL's own manual spells the rest in another way
-        from_0,
-        names,
-        images,
-        summaries,
-        _line(root.findtext("header/licence")),
-        _line(root.findtext("header/coordinate_system")),
+        name="_".join((root.findtext("header/name") or path.stem).split()),
+        probabilistic=kind.startswith("probab"),  # FSL's own manual spells the rest in another way
+        from_0=from_0,
+        names=names,
+        images=images,
+        summaries=summaries,
+        licence=_line(root.findtext("header/licence")),
+        space=_line(root.findtext("header/coordinate_system")),
     )
 
 

@@ -18,7 +18,7 @@ from nipype_group.reporting.atlases.find import (
 from nipype_group.reporting.atlases.images import (
     MIN_PERCENT,
     load_image,
-    read_labels,
+    read_label_image,
     read_percent,
 )
 from nipype_group.reporting.atlases.spaces import space_warning
@@ -172,7 +172,7 @@ def sample(atlas, xyz_mm):
         values = np.zeros((len(points), percent.shape[1]), dtype=percent.dtype)
         values[inside] = percent
         return values, dict(enumerate((totals * voxel_mm3).tolist()))
-    labels, counts = read_labels(path)
+    labels, counts = read_label_image(path)
     values = np.full(len(points), _OUTSIDE, dtype=np.int64)
     values[inside] = labels[flat]
     return values, {index: n * voxel_mm3 for index, n in counts.items()}

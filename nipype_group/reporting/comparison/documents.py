@@ -103,7 +103,7 @@ def document_difference(name, one, other, *, alpha=None):
     name : str
         Name of both files: .tsv, .json, .html, else any text.
     one, other : str
-        Their content, as `without_versions` returns it.
+        Content of both, as `without_versions` returns it.
     alpha : float, optional
         Level that p are compared with.
 

@@ -17,8 +17,19 @@ from nipype_group.reporting.comparison.rounding import ROUNDING, VERSIONS, state
 _TEXTS = (".tsv", ".json", ".html")
 # zipfile raises RuntimeError where a pack is encrypted, Python where nesting is too deep.
 _UNREADABLE = (
-    *(OSError, EOFError, zlib.error, struct.error, zipfile.BadZipFile, RuntimeError),
-    *(ValueError, TypeError, KeyError, IndexError, AttributeError, MemoryError, OverflowError),
+    OSError,
+    EOFError,
+    zlib.error,
+    struct.error,
+    zipfile.BadZipFile,
+    RuntimeError,
+    ValueError,
+    TypeError,
+    KeyError,
+    IndexError,
+    AttributeError,
+    MemoryError,
+    OverflowError,
 )
 # No pack of results is larger; what only claims to be small would fill the disk.
 _LARGEST_PACK_BYTES = 1 << 32
@@ -63,7 +74,7 @@ def compare_files(first, second, *, alpha=None):
         if first.name.endswith(image_suffixes()):
             return {"Kind": "map", **compare_maps(first, second, alpha)}
         if first.suffix == ".png":
-            found = compare_figures(*contents)
+            found = compare_figures(contents[0], contents[1])
             return {"Kind": "figure", **found} if found else sizes
         if first.suffix == ".zip":
             return {"Kind": "pack", **_compare_packs(first, second, alpha)}

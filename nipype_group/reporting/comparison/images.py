@@ -11,7 +11,7 @@ from nipype_group.reporting.comparison.rounding import ROUNDING, largest_differe
 # Last part of the names of images whose values are names, not sizes.
 _LABEL_IMAGES = ("dseg", "mask")
 _P_STATISTICS = {"p": "p", "logp": "logp"}
-# Of 255: where a colour stands for a number whose last bit moved.
+# Levels of 255 that a colour may move by, where it stands for a number whose last bit moved.
 _LEVELS = 1
 
 
@@ -82,7 +82,7 @@ def compare_figures(one, other):
     Parameters
     ----------
     one, other : bytes
-        Their content.
+        Content of both files.
 
     Returns
     -------

@@ -130,5 +130,5 @@ def printed_difference(one, other, *, kind="value", alpha=None):
     if any(a != b and _WHOLE.fullmatch(a) and _WHOLE.fullmatch(b) for a, b in pairs):
         return None
     bound = BOUND if kind == "p" else PRINTED_BOUND
-    values = np.array([float(a) for a in one]), np.array([float(b) for b in other])
-    return largest_difference(*values, kind=kind, alpha=alpha, bound=bound, zeros=False)
+    one, other = (np.array([float(text) for text in texts]) for texts in (one, other))
+    return largest_difference(one, other, kind=kind, alpha=alpha, bound=bound, zeros=False)

@@ -169,7 +169,7 @@ def _design(folders):
         return {}
     one, other = tables
     common = [c for c in one if c in other]
-    # Of other rows the values are others too.
+    # Where the rows differ, the values do too.
     alike = len(one) == len(other)
     differing = [c for c in common if alike and not _same_column(one[c], other[c])]
     return _filled(

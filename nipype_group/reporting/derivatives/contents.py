@@ -44,7 +44,7 @@ class ContrastFacts:
     ----------
     contrast : Contrast
     stat_type : {"t", "F", "z"}
-        Its statistic.
+        Statistic of the contrast.
     dof : tuple
         (residual,) of t, (numerator, residual) of F; empty of z, and where unknown.
     sidecar : dict
@@ -128,10 +128,15 @@ class RunFacts:
         listed = read_json(given["contrasts_file"])["Contrasts"]
         fwhm_mm = _fwhm_mm(given.get("smoothness_file"))
         contrasts = [
-            _facts_of(contrast, contrast.test, [dof] if contrast.test == "t" else [c["Rank"], dof],
-                      common, fwhm_mm)
+            _facts_of(
+                contrast,
+                contrast.test,
+                [dof] if contrast.test == "t" else [c["Rank"], dof],
+                common,
+                fwhm_mm,
+            )
             for contrast, c in zip(read_contrasts(given["contrasts_file"]), listed, strict=True)
-        ]  # fmt: skip
+        ]
         return cls(entities, contrasts, common, given.get("source_dir"))
 
     @classmethod
@@ -161,10 +166,15 @@ class RunFacts:
             own = about["Contrasts"][contrast.label]
             absent = [kind for kind in ("effect", "variance") if kind not in own["Maps"]]
             contrasts.append(
-                _facts_of(contrast, entry["StatisticType"], entry["DegreesOfFreedom"],
-                          common | {k: own.get(k) for k in ("Sources", "ConvertedFrom")},
-                          _fwhm_mm(file), absent)
-            )  # fmt: skip
+                _facts_of(
+                    contrast,
+                    entry["StatisticType"],
+                    entry["DegreesOfFreedom"],
+                    common | {k: own.get(k) for k in ("Sources", "ConvertedFrom")},
+                    _fwhm_mm(file),
+                    absent,
+                )
+            )
         return cls(entities, contrasts, common)
 
     def of_label(self, label):
@@ -179,7 +189,7 @@ def _facts_of(contrast, stat_type, dof, common, fwhm_mm, absent=()):
         "Contrast": contrast.name,
         "ContrastExpression": contrast.expression,
         "StatisticType": stat_type,
-        # Of t it is a number, of F a list of two.
+        # A t has one number, an F a list of two.
         "DegreesOfFreedom": (dof[0] if len(dof) == 1 else list(dof)) if dof else None,
     }
     return ContrastFacts(contrast, stat_type, tuple(dof), sidecar, fwhm_mm, tuple(absent))
@@ -213,7 +223,7 @@ def _named(entities, suffix):
     return "_".join([*(f"{k}-{v}" for k, v in entities.items()), suffix])
 
 
-def add_run(folder, facts, given):
+def add_model(folder, facts, given):
     """Add what belongs to the run: observations, design, contrasts, mask."""
     of_run = {
         "design.tsv": "design_file",
@@ -287,7 +297,7 @@ def add_contrasts(folder, facts, given):
             "effect": "effect_files",
             "variance": "variance_files",
             each.stat_type: "stat_files",
-            # Of a z the statistic is all there is.
+            # Where the statistic is z, it is all there is.
             "z": "z_files",
             "p": "p_files",
             "rSquare" if is_f else "cohensD": "effect_size_files",
@@ -445,7 +455,7 @@ def add_permutations(folder, facts, given):
                 _add_unthresholded(folder, each, source, sidecar, stat=stat, desc=desc)
 
 
-def add_report(folder, given):
+def add_descriptions(folder, given):
     """Add quality, region models, views of the tables, values at peaks and figures."""
     for name, suffix in (("quality_file", "quality.tsv"), ("quality_json", "quality.json")):
         if name in given:

@@ -27,9 +27,37 @@ _LONGEST_NAME, _REST_OF_NAME = 255, 80
 GENERATOR = "nipype_group"
 # Entities of file names in the order of BIDS; others follow.
 _ORDER = (
-    *("ses", "sample", "task", "tracksys", "acq", "nuc", "voi", "ce", "trc", "stain", "rec"),
-    *("dir", "run", "mod", "echo", "flip", "inv", "mt", "part", "proc", "hemi", "space"),
-    *("split", "recording", "chunk", "atlas", "seg", "scale", "res", "den", "label"),
+    "ses",
+    "sample",
+    "task",
+    "tracksys",
+    "acq",
+    "nuc",
+    "voi",
+    "ce",
+    "trc",
+    "stain",
+    "rec",
+    "dir",
+    "run",
+    "mod",
+    "echo",
+    "flip",
+    "inv",
+    "mt",
+    "part",
+    "proc",
+    "hemi",
+    "space",
+    "split",
+    "recording",
+    "chunk",
+    "atlas",
+    "seg",
+    "scale",
+    "res",
+    "den",
+    "label",
 )
 # What names of results have of their own: that of the maps stands in the entity input.
 _OF_RESULTS = ("input", "contrast", "stat", "desc")
@@ -152,9 +180,9 @@ def check_name_lengths(entities, labels):
     Parameters
     ----------
     entities : dict
-        Of all files, from `common_entities`.
+        Entities of all files, from `common_entities`.
     labels : sequence of str
-        Of the contrasts.
+        Labels of the contrasts.
 
     Raises
     ------

@@ -26,7 +26,7 @@ def image_fields(sidecar, stat, name, fwhm_mm=None):
     Parameters
     ----------
     sidecar : dict
-        Of the map, as `ContrastFacts` has it.
+        Sidecar of the map, as `ContrastFacts` has it.
     stat : str
         What the map holds, as its name has it.
     name : str
@@ -53,7 +53,7 @@ def image_fields(sidecar, stat, name, fwhm_mm=None):
     space = sidecar.get("SpatialReference") or ""
     map_type = _MAP_TYPES.get(stat, _OTHER)
     if stat == "effect" and isinstance(dof, list):
-        # That of several rows is no weighted sum of parameters.
+        # The effect of several rows is no weighted sum of parameters.
         map_type = _OTHER
     fields = {
         "name": f"{sidecar['Contrast']} ({stat})"[:_LONGEST],

@@ -9,8 +9,8 @@ from nipype_group.reporting.figures.canvas import (
     Picture,
     Scale,
     Sheet,
-    number,
     plural,
+    rounded,
 )
 from nipype_group.reporting.figures.glass_brain import glass_brain
 from nipype_group.reporting.figures.slices import draw_plane
@@ -37,8 +37,8 @@ def survivors_text(values, unit, n_clusters=None):
     clusters = "" if n_clusters is None else plural(n_clusters, "cluster") + ", "
     size = plural(present.size, "voxel")
     if present.size == 1:
-        return f"{clusters}{size}, {unit} {number(present[0])}"
-    return f"{clusters}{size}, {unit} from {number(present.min())} to {number(present.max())}"
+        return f"{clusters}{size}, {unit} {rounded(present[0])}"
+    return f"{clusters}{size}, {unit} from {rounded(present.min())} to {rounded(present.max())}"
 
 
 def draw_glass_brain(path, result):
@@ -78,7 +78,7 @@ def _axial_sheet(background, overlay, scale, unit, cuts_mm, per_row, title, insi
         top, left = TITLE_PX + i // per_row * cell, i % per_row * columns
         plane = draw_plane(background, overlay, scale, 2, z, mm_per_px, inside)
         sheet.paste(plane, left, top + _LABEL_PX)
-        label = f"z = {number(z)}" + (" mm" if i == 0 else "")
+        label = f"z = {rounded(z)}" + (" mm" if i == 0 else "")
         sheet.write(left + columns / 2, top, label, ha="center")
         if i % per_row == 0:
             sheet.write(left + 3, top + _LABEL_PX, "L", size=10, weight="bold")
@@ -106,9 +106,9 @@ def draw_mosaic(path, result, background):
     sheet = _axial_sheet(
         background, result.volume, result.scale, result.unit, cuts, 7, result.title(80)
     )
-    step = number(cuts[1] - cuts[0])
+    step = rounded(cuts[1] - cuts[0])
     caption = (
-        f"Axial slices every {step} mm from z = {number(cuts[0])} to {number(cuts[-1])} mm, "
+        f"Axial slices every {step} mm from z = {rounded(cuts[0])} to {rounded(cuts[-1])} mm, "
         f"{SIDES}. {_on(background)}"
     )
     alt = f"Mosaic of {len(cuts)} axial slices of {result.sentence}; {SIDES}"
@@ -137,9 +137,9 @@ def draw_unthresholded(path, kind, volume, inside, signed, unit, title, about, b
     scale = Scale.of_everything(values, signed)
     cuts = background.cuts_mm
     sheet = _axial_sheet(background, volume, scale, unit, cuts, len(cuts), title, inside)
-    lowest, highest = (number(v) for v in (values.min(initial=0), values.max(initial=0)))
+    lowest, highest = (rounded(v) for v in (values.min(initial=0), values.max(initial=0)))
     caption = (
-        f"All {values.size:,} voxels tested; colours end at {number(scale.high)}, "
+        f"All {values.size:,} voxels tested; colours end at {rounded(scale.high)}, "
         f"which 0.5 % of the voxels exceed. {SIDES.capitalize()}."
     )
     alt = f"Axial slices of {title}, not thresholded: {values.size:,} voxels, {unit} from "
@@ -174,7 +174,7 @@ def draw_cluster(path, result, background, cluster):
             background, result.volume, result.scale, axis, at[axis], _CLUSTER_MM_PER_PX, cross=at
         )
         sheet.paste(plane, left, _LABEL_PX + (height - rows) // 2)
-        sheet.write(left + columns / 2, 1, f"{'xyz'[axis]} = {number(at[axis])}", ha="center")
+        sheet.write(left + columns / 2, 1, f"{'xyz'[axis]} = {rounded(at[axis])}", ha="center")
         if axis:
             sheet.write(left + 2, 1, "L", weight="bold")
             sheet.write(left + columns - 2, 1, "R", ha="right", weight="bold")
@@ -209,9 +209,9 @@ def draw_peaks(path, result, background, peaks):
     for i, (_, peak) in enumerate(peaks.iterrows()):
         at, centre, top = [float(peak[axis]) for axis in "xyz"], (i + 0.5) * column_px, header
         sheet.write(centre, 2, peak_name(peak), ha="center", weight="bold")
-        place = ", ".join(number(v) for v in at)
+        place = ", ".join(rounded(v) for v in at)
         sheet.write(centre, 16, f"({place}) mm", ha="center")
-        sheet.write(centre, 30, f"{result.unit} {number(result.height(peak))}", ha="center")
+        sheet.write(centre, 30, f"{result.unit} {rounded(result.height(peak))}", ha="center")
         for axis, (rows, columns) in enumerate(shapes):
             left = int(centre - columns / 2)
             plane = draw_plane(

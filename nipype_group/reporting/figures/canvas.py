@@ -260,7 +260,7 @@ class Sheet:
             if scale.low == 0 or 2 * scale.low / span * height < 12:
                 ticks = [*ticks[:2], (height / 2, 0.0 if scale.low == 0 else None)]
         for y, value in ticks:
-            text = f"±{number(scale.low)}" if value is None else number(value)
+            text = f"±{rounded(scale.low)}" if value is None else rounded(value)
             self.write(left + 14, top + y, text, size=8.5, va="center")
         self.write(left, top - 8, unit, size=9, va="bottom")
 
@@ -284,12 +284,12 @@ def shorten(name, length=26):
     return f"{name[: length - 1 - tail]}…{name[-tail:]}"
 
 
-def number(value):
+def rounded(value):
     """Write a number with three digits and a true minus sign.
 
     Examples
     --------
-    >>> number(0.012345), number(1234.5), number(float("nan"))
+    >>> rounded(0.012345), rounded(1234.5), rounded(float("nan"))
     ('0.0123', '1234', 'n/a')
     """
     if not np.isfinite(value):

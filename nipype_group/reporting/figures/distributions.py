@@ -12,7 +12,7 @@ from nipype_group.reporting.figures.canvas import (
     WIDTH_PX,
     Picture,
     figure,
-    number,
+    rounded,
     save,
     shorten,
 )
@@ -52,7 +52,7 @@ def draw_z_distribution(path, z, contrast):
     z : array, shape (v,)
         All voxels tested.
     contrast : Contrast
-        Its name and label are used.
+        The contrast, whose name and label are used.
 
     Returns
     -------
@@ -67,7 +67,9 @@ def draw_z_distribution(path, z, contrast):
     grid = np.linspace(low, high, 300)
     left.plot(grid, norm.pdf(grid), color=DARK, label="standard normal")
     median, lambda_ = float(np.median(z)), inflation(z)
-    left.axvline(median, ymax=0.76, color=ORANGE, linestyle="--", label=f"median {number(median)}")
+    left.axvline(
+        median, ymax=0.76, color=ORANGE, linestyle="--", label=f"median {rounded(median)}"
+    )
     left.set(xlabel="z", ylabel="density")
     # Room above the curves, so that the legend covers nothing.
     left.set_ylim(0, left.get_ylim()[1] * 1.35)
@@ -80,13 +82,13 @@ def draw_z_distribution(path, z, contrast):
     right.plot(expected, expected, color=DARK, linewidth=1)
     right.plot(expected, ordered[picked], ".", markersize=4, color=BLUE)
     right.set(xlabel="expected z under the null hypothesis", ylabel="observed z")
-    right.set_title(f"lambda {number(lambda_)}", fontsize=10)
+    right.set_title(f"lambda {rounded(lambda_)}", fontsize=10)
     left.set_title(f"{shorten(contrast.name, 40)}: {z.size:,} voxels", fontsize=10)
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)
     alt = (
-        f"Distribution of z of {contrast.name} over {z.size:,} voxels: median {number(median)}, "
-        f"lambda {number(lambda_)}, from {number(z.min())} to {number(z.max())}"
+        f"Distribution of z of {contrast.name} over {z.size:,} voxels: median {rounded(median)}, "
+        f"lambda {rounded(lambda_)}, from {rounded(z.min())} to {rounded(z.max())}"
     )
     caption = (
         "Left: histogram of z and the standard normal. Right: its quantiles against the normal's; "
@@ -130,9 +132,9 @@ class MaximumNull:
     @property
     def sentence(self):
         """Observed maximum, critical value and p in words."""
-        text = f"{self.statistic}, {self.side}: observed {number(self.maxima[0])}"
+        text = f"{self.statistic}, {self.side}: observed {rounded(self.maxima[0])}"
         if self.critical is not None:
-            text += f", critical value {number(self.critical)}"
+            text += f", critical value {rounded(self.critical)}"
         return f"{text}, p {self.p:.3g}"
 
 
@@ -172,7 +174,7 @@ def draw_nulldist(path, nulls, contrast):
         PNG to write.
     nulls : list of MaximumNull
     contrast : Contrast
-        Its name and label are used.
+        The contrast, whose name and label are used.
     """
     per_row = min(len(nulls), 2)
     n_rows = -(-len(nulls) // per_row)
@@ -186,10 +188,13 @@ def draw_nulldist(path, nulls, contrast):
     for axes, null in zip(panels, nulls, strict=False):
         axes.hist(null.maxima[np.isfinite(null.maxima)], bins=60, color="#bdbdbd")
         axes.axvline(
-            null.maxima[0], ymax=0.8, color=ORANGE, label=f"observed {number(null.maxima[0])}"
+            null.maxima[0],
+            ymax=0.8,
+            color=ORANGE,
+            label=f"observed {rounded(null.maxima[0])}",
         )
         if null.critical is not None:
-            label = f"{null.alpha:g} critical value {number(null.critical)}"
+            label = f"{null.alpha:g} critical value {rounded(null.critical)}"
             axes.axvline(null.critical, ymax=0.8, color=BLUE, linestyle="--", label=label)
         axes.set(xlabel=f"{_MAXIMA.get(null.statistic, null.statistic)}", ylabel="shuffles")
         title = f"{shorten(contrast.name, 30)}, {null.statistic} {null.side}: p = {null.p:.3g}"

@@ -63,7 +63,7 @@ def glass_brain(volume, scale):
     volume : Volume
         0 where nothing survives.
     scale : Scale
-        Its colours.
+        Colours of the map.
 
     Returns
     -------

@@ -9,8 +9,8 @@ from nipype_group.reporting.figures.canvas import (
     WIDTH_PX,
     Picture,
     figure,
-    number,
     plural,
+    rounded,
     save,
     shorten,
 )
@@ -133,7 +133,7 @@ def draw_correlation(path, design):
     i, j = np.unravel_index(apart.argmax(), apart.shape)
     worst = int(inflation.argmax())
     alt = (
-        f"Correlation of {n_columns} regressors: the largest is {number(correlations[i, j])} "
+        f"Correlation of {n_columns} regressors: the largest is {rounded(correlations[i, j])} "
         f"between {names[i]} and {names[j]}; the largest variance inflation is "
         f"{_inflation(inflation[worst])} of {names[worst]}"
     )
@@ -145,7 +145,7 @@ def draw_correlation(path, design):
 
 
 def _inflation(value):
-    return "infinite" if np.isinf(value) else number(value)
+    return "infinite" if np.isinf(value) else rounded(value)
 
 
 def draw_weights(path, contrast, columns):
@@ -162,7 +162,7 @@ def draw_weights(path, contrast, columns):
     _name_columns(rows[-1], columns, (contrast.weights != 0).any(axis=0))
     rows[0].set_title(f"{contrast.test} contrast {shorten(contrast.name, 40)}", fontsize=10.5)
     listed = [
-        " ".join(f"{number(w)} {columns[i]}" for i, w in enumerate(row) if w)
+        " ".join(f"{rounded(w)} {columns[i]}" for i, w in enumerate(row) if w)
         for row in contrast.weights
     ]
     more = f"; and {n_rows - 4} more rows" if n_rows > 4 else ""

@@ -171,9 +171,16 @@ def draw_result(directory, result, background, detailed=True, n_peaks=5, subject
 
 
 def draw_contrast(
-    directory, contrast, background, z=None, effect=None, mask=None, maxima=None,
-    tail="two-sided", alpha=0.05,
-):  # fmt: skip
+    directory,
+    contrast,
+    background,
+    z=None,
+    effect=None,
+    mask=None,
+    maxima=None,
+    tail="two-sided",
+    alpha=0.05,
+):
     """Draw what belongs to a contrast as a whole.
 
     Parameters

@@ -211,8 +211,16 @@ def view_peak(design, contrast, values):
     if (np.ptp(design.matrix[:, weighed], axis=0) == 0).all():
         y, adjusted = _adjusted(design, model, data, rows, np.flatnonzero(weighed), at_mean=False)
         label = f"map value{adjusted}"
-        return PeakView("strip", x=np.zeros(len(y)), y=y, groups=(), x_label="", y_label=label,
-                        line=None, **shared)  # fmt: skip
+        return PeakView(
+            "strip",
+            x=np.zeros(len(y)),
+            y=y,
+            groups=(),
+            x_label="",
+            y_label=label,
+            line=None,
+            **shared,
+        )
     if len(contrast.weights) > 1:
         return _fitted(model, contrast, data, shared)
     return _added_variable(design, model, contrast, data, shared)
@@ -222,8 +230,16 @@ def _by_group(design, model, data, groups, shared):
     numbers, names, columns = groups
     y, adjusted = _adjusted(design, model, data, shared["rows"], columns, at_mean=True)
     x = numbers[shared["rows"]].astype(float)
-    return PeakView("groups", x=x, y=y, groups=names, x_label="", y_label=f"map value{adjusted}",
-                    line=None, **shared)  # fmt: skip
+    return PeakView(
+        "groups",
+        x=x,
+        y=y,
+        groups=names,
+        x_label="",
+        y_label=f"map value{adjusted}",
+        line=None,
+        **shared,
+    )
 
 
 def _adjusted(design, model, data, rows, tested, at_mean):
@@ -272,8 +288,16 @@ def _added_variable(design, model, contrast, data, shared):
     adjusted = ", adjusted" if split.nuisance.shape[1] > has_mean else ""
     slope = shared["estimate"]
     start = has_mean * (moved[1] - slope * moved[0])
-    return PeakView("covariate", x=x, y=y, groups=(), x_label=label + adjusted,
-                    y_label=f"map value{adjusted}", line=(start, slope), **shared)  # fmt: skip
+    return PeakView(
+        "covariate",
+        x=x,
+        y=y,
+        groups=(),
+        x_label=label + adjusted,
+        y_label=f"map value{adjusted}",
+        line=(start, slope),
+        **shared,
+    )
 
 
 def _fitted(model, contrast, data, shared):
@@ -281,6 +305,13 @@ def _fitted(model, contrast, data, shared):
     mean = data.mean() * holds(split.nuisance, np.ones((len(data), 1)))
     fitted = multiply(split.effect, multiply(split.effect.T, data))
     residual = residuals_of(model.basis, data)
-    return PeakView("fitted", x=fitted + mean, y=fitted + residual + mean, groups=(),
-                    x_label="fitted by the contrast", y_label="map value, adjusted",
-                    line=(0.0, 1.0), **shared)  # fmt: skip
+    return PeakView(
+        "fitted",
+        x=fitted + mean,
+        y=fitted + residual + mean,
+        groups=(),
+        x_label="fitted by the contrast",
+        y_label="map value, adjusted",
+        line=(0.0, 1.0),
+        **shared,
+    )

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from nipype_group.reporting.figures.brain import survivors_text
-from nipype_group.reporting.figures.canvas import Scale, number, shorten
+from nipype_group.reporting.figures.canvas import Scale, rounded, shorten
 from nipype_group.reporting.figures.slices import Volume
 from nipype_group.reporting.tables.columns import peak_region
 
@@ -27,7 +27,7 @@ class PlottedMap:
     signed : bool
         Whether it has two sides; F has not.
     clusters, peaks : DataFrame, optional
-        Its tables.
+        Tables of the map.
     """
 
     name: str
@@ -77,14 +77,14 @@ class PlottedMap:
 
     def peak_text(self, row, prefix=""):
         """Return height, place and region of a peak, in words; of a cluster its main peak."""
-        place = ", ".join(number(float(row[f"{prefix}{axis}"])) for axis in "xyz")
+        place = ", ".join(rounded(float(row[f"{prefix}{axis}"])) for axis in "xyz")
         peak = row
         if "peak_id" not in row.index:
             of_cluster = self.peaks["cluster_id"] == row["cluster_id"]
             peak = self.peaks[of_cluster & (self.peaks["peak_id"] == 1)].iloc[0]
         region = peak_region(peak)
         where = "" if region is None else f", {shorten(region, 40)}"
-        return f"{self.unit} {number(self.height(row, prefix))} at ({place}) mm{where}"
+        return f"{self.unit} {rounded(self.height(row, prefix))} at ({place}) mm{where}"
 
     def highest_peaks(self, count):
         """Return the rows of the highest peaks, in either direction."""

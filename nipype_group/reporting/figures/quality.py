@@ -15,8 +15,8 @@ from nipype_group.reporting.figures.canvas import (
     Picture,
     Scale,
     figure,
-    number,
     plural,
+    rounded,
     save,
     shorten,
 )
@@ -82,18 +82,23 @@ def draw_strip(path, maps, labels, mask, affine, *, flagged=(), of=None):
     flagged = [False] * n_maps if not len(flagged) else flagged
     for label, bad, (row, column) in zip(labels, flagged, picture.corners, strict=True):
         axes.text(
-            column + width / 2, row - 1, shorten(label, max(int(width / _LETTER_PX), 3)),
-            ha="center", va="bottom", fontsize=5.5, color=ORANGE if bad else DARK,
+            column + width / 2,
+            row - 1,
+            shorten(label, max(int(width / _LETTER_PX), 3)),
+            ha="center",
+            va="bottom",
+            fontsize=5.5,
+            color=ORANGE if bad else DARK,
             weight="bold" if bad else "normal",
-        )  # fmt: skip
+        )
     _signed_bar(axes, picture.pixels.shape, scale)
     which = plural(n_maps, "map")
     if of is not None:
         which = f"the {n_maps} maps of {of} that correlate least with the mean of the others"
-    alt = f"One axial slice, at z = {number(z_mm)} mm, of {which}, side by side."
+    alt = f"One axial slice, at z = {rounded(z_mm)} mm, of {which}, side by side."
     caption = (
-        f"The slice at z = {number(z_mm)} mm, where the mask is largest, of {which}, in the order "
-        f"of the observations. Colours have one scale, ±{number(scale.high)} (the 99th "
+        f"The slice at z = {rounded(z_mm)} mm, where the mask is largest, of {which}, in the "
+        f"order of the observations. Colours have one scale, ±{rounded(scale.high)} (the 99th "
         "percentile of the magnitudes shown); grey voxels have no value in that map. Left is left."
     )
     if any(flagged):
@@ -170,11 +175,13 @@ def _bar(axes, shape, colours, ticks):
     """Draw a colour bar at the foot of a picture."""
     bottom, left, width = shape[0] - 20, 30, 200
     axes.imshow(
-        colours[None], extent=(left, left + width, bottom, bottom - 9), interpolation="nearest",
+        colours[None],
+        extent=(left, left + width, bottom, bottom - 9),
+        interpolation="nearest",
         aspect="auto",
-    )  # fmt: skip
+    )
     for tick, at in zip(ticks, np.linspace(left, left + width, len(ticks)), strict=True):
-        axes.text(at, bottom + 2, number(tick), ha="center", va="top", fontsize=7, color=DARK)
+        axes.text(at, bottom + 2, rounded(tick), ha="center", va="top", fontsize=7, color=DARK)
     # A second picture would cut the axes to its own extent.
     axes.set(xlim=(0, max(shape[1], 420)), ylim=(shape[0], 0))
 
@@ -215,7 +222,7 @@ def draw_coverage(path, counts, mask, affine, n_maps):
     picture = _tile(pictures, _GAP_PX, _LABEL_PX, _BAR_PX)
     made, axes = _pixel_axes(picture.pixels)
     for z_mm, (row, column) in zip(background.cuts_mm, picture.corners, strict=True):
-        axes.text(column + 2, row - 1, f"z = {number(z_mm)} mm", fontsize=6, color=DARK)
+        axes.text(column + 2, row - 1, f"z = {rounded(z_mm)} mm", fontsize=6, color=DARK)
     colours = scale.colours(np.linspace(scale.low, scale.high, 24))
     _bar(axes, picture.pixels.shape, colours, (scale.low, scale.high))
     n_complete = int((counts[mask] == n_maps).sum())
@@ -245,10 +252,10 @@ def draw_outliers(path, quality, labels):
     ----------
     path : path
         PNG to write.
-    quality : MapQuality
-        Of n maps.
+    quality : QualityOfMaps
+        Quality of n maps.
     labels : sequence of str
-        Their names.
+        Names of the maps.
 
     Returns
     -------
@@ -271,9 +278,13 @@ def draw_outliers(path, quality, labels):
     named.sort(key=lambda i: (correlation[i] - quality.high_leverage[i], i))
     for i in named[:_MOST_NAMES]:
         axes.annotate(
-            shorten(labels[i]), (quality.leverage[i], correlation[i]), (5, 3),
-            textcoords="offset points", fontsize=7.5, color=DARK,
-        )  # fmt: skip
+            shorten(labels[i]),
+            (quality.leverage[i], correlation[i]),
+            (5, 3),
+            textcoords="offset points",
+            fontsize=7.5,
+            color=DARK,
+        )
     low, high = min(0.0, float(quality.leverage.min())), max(highest, 1e-6)
     axes.set_xlim(low, high * 1.15)
     axes.set_xlabel("leverage: how far the map's design row lies from the others", fontsize=9)
@@ -285,9 +296,10 @@ def draw_outliers(path, quality, labels):
     found = f"{len(named)} of {plural(len(labels), 'map')} flagged"
     alt = f"Correlation of each map with the others against its leverage; {found}."
     caption = (
-        f"A point a map. Below the dashed level, {number(quality.correlation_limit)} (three "
+        f"A point a map. Below the dashed level, {rounded(quality.correlation_limit)} (three "
         "robust SD below the median), a map is unlike the others; a leverage above "
-        f"{number(quality.leverage_limit)} (three times the mean) has much say in the fit. {found}"
+        f"{rounded(quality.leverage_limit)} (three times the mean) has much say in the fit. "
+        f"{found}"
     )
     caption += f": {names}." if named else "."
     return Picture(save(made, path), "outliers", alt, caption)

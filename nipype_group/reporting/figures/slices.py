@@ -166,7 +166,7 @@ def draw_plane(background, overlay, scale, axis, at_mm, mm_per_px, inside=None, 
     overlay : Volume
         Map; drawn where it is not 0, or in the whole of `inside`.
     scale : Scale
-        Its colours.
+        Colours of the slice.
     axis : {0, 1, 2}
         World axis across the plane.
     at_mm, mm_per_px : float

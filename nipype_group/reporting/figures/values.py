@@ -11,8 +11,8 @@ from nipype_group.reporting.figures.canvas import (
     WIDTH_PX,
     Picture,
     figure,
-    number,
     plural,
+    rounded,
     save,
     shorten,
 )
@@ -82,8 +82,8 @@ def draw_values(path, result, design, contrast, peaks, values):
     views, listed = [], []
     for axes, (_, peak), own in zip(panels, peaks.iterrows(), values.T, strict=False):
         view = view_peak(design, contrast, own)
-        found = f"{result.unit} {number(result.height(peak))}"
-        place = ", ".join(number(float(peak[axis])) for axis in "xyz")
+        found = f"{result.unit} {rounded(result.height(peak))}"
+        place = ", ".join(rounded(float(peak[axis])) for axis in "xyz")
         axes.set_title(f"{peak_name(peak)}\n({place}) mm, {found}", fontsize=9.5)
         if view is None:
             axes.text(0.5, 0.5, "too few maps\nhave a value", ha="center", va="center")
@@ -116,17 +116,17 @@ def _in_words(peak, view, design):
     text = f"{peak_name(peak)}, "
     if view.kind == "groups":
         text += ", ".join(
-            f"mean {number(view.y[view.x == i].mean())} in {name}"
+            f"mean {rounded(view.y[view.x == i].mean())} in {name}"
             for i, name in enumerate(view.groups)
             if (view.x == i).any()
         )
     elif view.kind == "covariate":
-        text += f"slope {number(view.estimate)} against {view.x_label}"
+        text += f"slope {rounded(view.estimate)} against {view.x_label}"
     elif view.kind == "strip":
-        text += f"mean {number(view.y.mean())}"
+        text += f"mean {rounded(view.y.mean())}"
     else:
         explained = np.nan_to_num(correlation(view.x, view.y))
-        text += f"correlation of fitted and observed {number(explained)}"
+        text += f"correlation of fitted and observed {rounded(explained)}"
     missing = len(design.participants) - len(view.rows)
     text += f", {plural(missing, 'map')} without a value" if missing else ""
     names = [str(design.keys["participant_id"].iloc[row]) for row in view.outliers]
@@ -139,10 +139,15 @@ def _name_outliers(axes, view, design, x):
         at = int(np.flatnonzero(view.rows == row)[0])
         left = x[at] <= middle
         axes.annotate(
-            shorten(str(design.keys["participant_id"].iloc[row]), 14), (x[at], view.y[at]),
-            xytext=(5 if left else -5, 0), textcoords="offset points", fontsize=8,
-            ha="left" if left else "right", va="center", color=DARK,
-        )  # fmt: skip
+            shorten(str(design.keys["participant_id"].iloc[row]), 14),
+            (x[at], view.y[at]),
+            xytext=(5 if left else -5, 0),
+            textcoords="offset points",
+            fontsize=8,
+            ha="left" if left else "right",
+            va="center",
+            color=DARK,
+        )
 
 
 def _draw_groups(axes, view, design):
@@ -183,7 +188,7 @@ def _draw_points(axes, view, design):
     axes.plot(ends, view.line[0] + view.line[1] * ends, color=ORANGE, linewidth=2)
     axes.set_xlabel(shorten(view.x_label, 36), fontsize=9)
     if view.kind == "covariate":
-        axes.set_title(f"{axes.get_title()}\nslope {number(view.line[1])}", fontsize=9.5)
+        axes.set_title(f"{axes.get_title()}\nslope {rounded(view.line[1])}", fontsize=9.5)
     _name_outliers(axes, view, design, view.x)
 
 

@@ -151,7 +151,7 @@ def described(name, content):
     name : str
         Name of the file.
     content : bytes
-        Its content.
+        Content of the file.
     """
     return {
         "nfo:fileName": name,

@@ -18,12 +18,26 @@ _THRESHOLDS = {
     "none": ("PValueUncorrected", "uncorrected"),
 }
 _CLUSTER_COLUMNS = (
-    *("cluster_id", "n_voxels", "n_resels", "com_x", "com_y", "com_z"),
-    *("p_unc", "p_fwe", "p_fdr"),
+    "cluster_id",
+    "n_voxels",
+    "n_resels",
+    "com_x",
+    "com_y",
+    "com_z",
+    "p_unc",
+    "p_fwe",
+    "p_fdr",
 )
 _PEAK_COLUMNS = (
-    *("cluster_id", "peak_id", *"xyz", *"ijk", "stat", "zscore"),
-    *("p_unc", "p_fwe", "p_fdr"),
+    "cluster_id",
+    "peak_id",
+    *"xyz",
+    *"ijk",
+    "stat",
+    "zscore",
+    "p_unc",
+    "p_fwe",
+    "p_fdr",
 )
 _SHUFFLED = {
     "permutations": ("NonParametricDistribution", "ExchangeableError"),
@@ -106,8 +120,11 @@ def describe_inference(doc, folder, model, contrast, result, statistics):
     statistic = statistics.get("permuted") if found.permuted else None
     used = [
         statistic if statistic is not None else statistics[found.stat],
-        model.mask, _describe_height(found), _describe_extent(found), *_describe_criteria(found),
-    ]  # fmt: skip
+        model.mask,
+        _describe_height(found),
+        _describe_extent(found),
+        *_describe_criteria(found),
+    ]
     remarks = []
     if found.permuted:
         used.append(_describe_exchange(found))
@@ -119,11 +136,16 @@ def describe_inference(doc, folder, model, contrast, result, statistics):
     doc.statements.extend(f"{found.name}: {remark}." for remark in remarks)
     tail = "TwoTailedTest" if found.settings["Tail"] == "two-sided" else "OneTailedTest"
     found.state(
-        "inference", ("prov:Activity", "Inference"), f"Inference: {found.name}",
-        {"rdfs:comment": "; ".join([result.control.words, *remarks]),
-         "hasAlternativeHypothesis": iri(tail), "prov:used": used,
-         "prov:wasAssociatedWith": model.software},
-    )  # fmt: skip
+        "inference",
+        ("prov:Activity", "Inference"),
+        f"Inference: {found.name}",
+        {
+            "rdfs:comment": "; ".join([result.control.words, *remarks]),
+            "hasAlternativeHypothesis": iri(tail),
+            "prov:used": used,
+            "prov:wasAssociatedWith": model.software,
+        },
+    )
     _describe_search(found)
     _describe_excursions(found)
     clusters = _describe_clusters(found)
@@ -143,7 +165,7 @@ def _describe_height(found):
         return _at_statistic(found, "height", height, _p_of_z(found, settings))
     kind, correction = _THRESHOLDS[control.adjusts]
     value = settings.get("CriticalValue" if found.permuted else "ThresholdZ")
-    # That of TFCE is no value of the statistic.
+    # The critical value of TFCE is no value of the statistic.
     in_statistic = not found.permuted or settings["ThresholdUnit"] == found.stat
     equivalent = []
     if value is not None and np.isfinite(value) and in_statistic:
@@ -151,17 +173,20 @@ def _describe_height(found):
         equivalent = [_at_statistic(found, "height_statistic", value, []), *more]
     alpha = settings["Alpha"]
     return found.state(
-        "height", (*types, kind), f"Height Threshold: p<{alpha:g} ({correction})",
+        "height",
+        (*types, kind),
+        f"Height Threshold: p<{alpha:g} ({correction})",
         {"prov:value": real(alpha), "equivalentThreshold": equivalent},
-    )  # fmt: skip
+    )
 
 
 def _at_statistic(found, key, value, equivalent):
     return found.state(
-        key, ("prov:Entity", "HeightThreshold", "statistic"),
+        key,
+        ("prov:Entity", "HeightThreshold", "statistic"),
         f"Height Threshold: {found.stat}>{value:.6g}",
         {"prov:value": real(value), "equivalentThreshold": equivalent},
-    )  # fmt: skip
+    )
 
 
 def _p_of_z(found, settings):
@@ -172,10 +197,12 @@ def _p_of_z(found, settings):
     p = float(norm.sf(z)) * (2 if settings["Tail"] == "two-sided" else 1)
     return [
         found.state(
-            "height_uncorrected", ("prov:Entity", "HeightThreshold", "PValueUncorrected"),
-            f"Height Threshold: p<{p:.6g} (uncorrected)", {"prov:value": real(p)},
+            "height_uncorrected",
+            ("prov:Entity", "HeightThreshold", "PValueUncorrected"),
+            f"Height Threshold: p<{p:.6g} (uncorrected)",
+            {"prov:value": real(p)},
         )
-    ]  # fmt: skip
+    ]
 
 
 def _describe_extent(found):
@@ -185,22 +212,27 @@ def _describe_extent(found):
     if control.of != "extent":
         smallest = settings.get("ClusterExtentVoxels") or 0
         return found.state(
-            "extent", (*types, "statistic"), f"Extent Threshold: k>={smallest}",
+            "extent",
+            (*types, "statistic"),
+            f"Extent Threshold: k>={smallest}",
             {"clusterSizeInVoxels": whole(smallest)},
-        )  # fmt: skip
+        )
     equivalent, critical = [], settings.get("CriticalValue")
     if critical is not None and np.isfinite(critical):
         smallest = int(np.floor(critical)) + 1
         equivalent = found.state(
-            "extent_statistic", (*types, "statistic"), f"Extent Threshold: k>={smallest}",
+            "extent_statistic",
+            (*types, "statistic"),
+            f"Extent Threshold: k>={smallest}",
             {"clusterSizeInVoxels": whole(smallest)},
-        )  # fmt: skip
+        )
     alpha = settings["Alpha"]
     return found.state(
-        "extent", (*types, "FWERadjustedpvalue"),
+        "extent",
+        (*types, "FWERadjustedpvalue"),
         f"Extent Threshold: p<{alpha:g} (FWER-corrected)",
         {"prov:value": real(alpha), "equivalentThreshold": equivalent},
-    )  # fmt: skip
+    )
 
 
 def _describe_criteria(found):
@@ -208,17 +240,21 @@ def _describe_criteria(found):
     neighbours = settings["Connectivity"]
     return [
         found.state(
-            "peak_criteria", ("prov:Entity", "PeakDefinitionCriteria"),
+            "peak_criteria",
+            ("prov:Entity", "PeakDefinitionCriteria"),
             "Peak Definition Criteria",
-            {"minDistanceBetweenPeaks": real(settings["MinimumPeakDistanceMillimetres"]),
-             "maxNumberOfPeaksPerCluster": whole(settings["MaximumPeaksPerCluster"])},
+            {
+                "minDistanceBetweenPeaks": real(settings["MinimumPeakDistanceMillimetres"]),
+                "maxNumberOfPeaksPerCluster": whole(settings["MaximumPeaksPerCluster"]),
+            },
         ),
         found.state(
-            "cluster_criteria", ("prov:Entity", "ClusterDefinitionCriteria"),
+            "cluster_criteria",
+            ("prov:Entity", "ClusterDefinitionCriteria"),
             f"Cluster Connectivity Criterion: {neighbours}",
             {"hasConnectivityCriterion": iri(f"voxel{neighbours}connected")},
         ),
-    ]  # fmt: skip
+    ]
 
 
 def _describe_exchange(found):
@@ -227,13 +263,17 @@ def _describe_exchange(found):
     distribution, dependence = shuffled
     variances = (found.folder.about.get("Parameters") or {}).get("variance_groups")
     return found.doc.state(
-        found.key("exchange"), ("prov:Entity", "ErrorModel"),
-        {"rdfs:comment": f"Assumed by permutation: {found.settings['Shuffling']}",
-         "hasErrorDistribution": iri(distribution), "hasErrorDependence": iri(dependence),
-         "errorVarianceHomogeneous": Literal(variances is None),
-         "varianceMapWiseDependence": iri("IndependentParameter"),
-         "dependenceMapWiseDependence": iri("IndependentParameter")},
-    )  # fmt: skip
+        found.key("exchange"),
+        ("prov:Entity", "ErrorModel"),
+        {
+            "rdfs:comment": f"Assumed by permutation: {found.settings['Shuffling']}",
+            "hasErrorDistribution": iri(distribution),
+            "hasErrorDependence": iri(dependence),
+            "errorVarianceHomogeneous": Literal(variances is None),
+            "varianceMapWiseDependence": iri("IndependentParameter"),
+            "dependenceMapWiseDependence": iri("IndependentParameter"),
+        },
+    )
 
 
 def _describe_search(found):
@@ -278,9 +318,13 @@ def _describe_excursions(found):
     path = needed(folder, "statmap", **where, stat=stat)
     ids = needed(folder, "dseg", contrast=result.contrast, desc=f"{result.desc}Clusters")
     labels = add_map(
-        doc, folder, found.key("cluster_labels"), ["ClusterLabelsMap"], ids,
+        doc,
+        folder,
+        found.key("cluster_labels"),
+        ["ClusterLabelsMap"],
+        ids,
         {"rdfs:label": f"Cluster Labels Map: {found.name}"},
-    )  # fmt: skip
+    )
     stem = path.name.partition("contrast-")[0]
     figure = f"{stem}contrast-{result.contrast}_desc-{result.desc}_glassbrain.png"
     projection = None
@@ -290,13 +334,20 @@ def _describe_excursions(found):
         projection = found.state("projection", types, f"Glass brain: {found.name}", content)
     set_level = np.atleast_1d(found.settings.get("SetLevelP") or [])
     add_map(
-        doc, folder, found.key("excursion_set"), ["ExcursionSetMap"], path,
-        {"rdfs:label": f"Excursion Set Map: {found.name}",
-         "numberOfSupraThresholdClusters": whole(found.settings["Clusters"]),
-         "pValue": real(set_level[0]) if len(set_level) == 1 else None,
-         "hasClusterLabelsMap": labels, "hasMaximumIntensityProjection": projection,
-         "prov:wasGeneratedBy": found.node("inference")},
-    )  # fmt: skip
+        doc,
+        folder,
+        found.key("excursion_set"),
+        ["ExcursionSetMap"],
+        path,
+        {
+            "rdfs:label": f"Excursion Set Map: {found.name}",
+            "numberOfSupraThresholdClusters": whole(found.settings["Clusters"]),
+            "pValue": real(set_level[0]) if len(set_level) == 1 else None,
+            "hasClusterLabelsMap": labels,
+            "hasMaximumIntensityProjection": projection,
+            "prov:wasGeneratedBy": found.node("inference"),
+        },
+    )
 
 
 def _describe_clusters(found):
@@ -316,20 +367,28 @@ def _describe_clusters(found):
             "qValueFDR": real(row["p_fdr"]),
         }
         nodes[number] = found.state(
-            f"cluster_{number}", ("prov:Entity", "SupraThresholdCluster"),
+            f"cluster_{number}",
+            ("prov:Entity", "SupraThresholdCluster"),
             f"Supra-Threshold Cluster: {number:04d}",
-            {"clusterLabelId": whole(number), "clusterSizeInVoxels": whole(row["n_voxels"]),
-             "clusterSizeInResels": real(row["n_resels"]),
-             "prov:wasDerivedFrom": found.node("excursion_set")} | (p if own_p else {}),
-        )  # fmt: skip
+            {
+                "clusterLabelId": whole(number),
+                "clusterSizeInVoxels": whole(row["n_voxels"]),
+                "clusterSizeInResels": real(row["n_resels"]),
+                "prov:wasDerivedFrom": found.node("excursion_set"),
+            }
+            | (p if own_p else {}),
+        )
         centre = [row["com_x"], row["com_y"], row["com_z"]]
         key = found.key(f"centre_{number}")
         doc.state(
-            key, ("prov:Entity", "ClusterCenterOfGravity"),
-            {"rdfs:label": f"Center of gravity: {number:04d}",
-             "prov:wasDerivedFrom": nodes[number],
-             "prov:atLocation": _coordinate(doc, key, f"{number:04d} (centre)", centre)},
-        )  # fmt: skip
+            key,
+            ("prov:Entity", "ClusterCenterOfGravity"),
+            {
+                "rdfs:label": f"Center of gravity: {number:04d}",
+                "prov:wasDerivedFrom": nodes[number],
+                "prov:atLocation": _coordinate(doc, key, f"{number:04d} (centre)", centre),
+            },
+        )
     return nodes
 
 
@@ -343,18 +402,27 @@ def _describe_peaks(found, clusters):
         place, voxel = [row[c] for c in "xyz"], [row[c] for c in "ijk"]
         corrected = {"pValueFWER": real(row["p_fwe"]), "qValueFDR": real(row["p_fdr"])}
         found.doc.state(
-            key, ("prov:Entity", "Peak"),
-            {"rdfs:label": f"Peak: {name}", "prov:value": real(row[value]),
-             "equivalentZStatistic": real(row["zscore"]), "pValueUncorrected": real(row["p_unc"]),
-             "prov:wasDerivedFrom": clusters[row["cluster_id"]],
-             "prov:atLocation": _coordinate(found.doc, key, name, place, voxel)}
+            key,
+            ("prov:Entity", "Peak"),
+            {
+                "rdfs:label": f"Peak: {name}",
+                "prov:value": real(row[value]),
+                "equivalentZStatistic": real(row["zscore"]),
+                "pValueUncorrected": real(row["p_unc"]),
+                "prov:wasDerivedFrom": clusters[row["cluster_id"]],
+                "prov:atLocation": _coordinate(found.doc, key, name, place, voxel),
+            }
             | (corrected if own_p else {}),
-        )  # fmt: skip
+        )
 
 
 def _coordinate(doc, key, name, place, voxel=None):
     return doc.state(
-        f"coordinate_{key}", ("prov:Entity", "prov:Location", "Coordinate"),
-        {"rdfs:label": f"Coordinate: {name}", "coordinateVector": json.dumps(place),
-         "coordinateVectorInVoxels": None if voxel is None else json.dumps(voxel)},
-    )  # fmt: skip
+        f"coordinate_{key}",
+        ("prov:Entity", "prov:Location", "Coordinate"),
+        {
+            "rdfs:label": f"Coordinate: {name}",
+            "coordinateVector": json.dumps(place),
+            "coordinateVectorInVoxels": None if voxel is None else json.dumps(voxel),
+        },
+    )

@@ -77,32 +77,46 @@ def describe_model(doc, folder, prefix):
     mask_file = needed(folder, "mask", desc="group")
     space = _describe_space(doc, mask_file, folder.entities.get("space"))
     software = doc.state(
-        "software", ("prov:Agent", "prov:SoftwareAgent", "NeuroimagingAnalysisSoftware"),
-        {"rdfs:label": "nipype_group",
-         "softwareVersion": folder.about["SoftwareVersions"]["nipype_group"]},
-    )  # fmt: skip
+        "software",
+        ("prov:Agent", "prov:SoftwareAgent", "NeuroimagingAnalysisSoftware"),
+        {
+            "rdfs:label": "nipype_group",
+            "softwareVersion": folder.about["SoftwareVersions"]["nipype_group"],
+        },
+    )
     estimation = doc.node("model_parameter_estimation")
     mask = add_map(
-        doc, folder, "mask", ["MaskMap"], mask_file,
+        doc,
+        folder,
+        "mask",
+        ["MaskMap"],
+        mask_file,
         # A mask that is given is cut to the voxels that the maps have.
         {"rdfs:label": "Mask", "isUserDefined": Literal(False), "prov:wasGeneratedBy": estimation},
-    )  # fmt: skip
+    )
     design = _describe_design(doc, folder, prefix)
     doc.state(
-        "model_parameter_estimation", ("prov:Activity", "ModelParameterEstimation"),
-        {"rdfs:label": "Model parameters estimation",
-         "withEstimationMethod": iri(estimator_of(folder.about).nidm_term),
-         "prov:wasAssociatedWith": software,
-         "prov:used": [design, _describe_data(doc, folder), _describe_errors(doc)]},
-    )  # fmt: skip
+        "model_parameter_estimation",
+        ("prov:Activity", "ModelParameterEstimation"),
+        {
+            "rdfs:label": "Model parameters estimation",
+            "withEstimationMethod": iri(estimator_of(folder.about).nidm_term),
+            "prov:wasAssociatedWith": software,
+            "prov:used": [design, _describe_data(doc, folder), _describe_errors(doc)],
+        },
+    )
     parameters = tuple(
         doc.state(
-            f"parameter_{number}", ("prov:Entity", "ParameterEstimateMap"),
-            {"rdfs:label": f"Parameter estimate: {column}", "inCoordinateSpace": space,
-             "prov:wasGeneratedBy": estimation},
+            f"parameter_{number}",
+            ("prov:Entity", "ParameterEstimateMap"),
+            {
+                "rdfs:label": f"Parameter estimate: {column}",
+                "inCoordinateSpace": space,
+                "prov:wasGeneratedBy": estimation,
+            },
         )
         for number, column in enumerate(folder.design.columns, start=1)
-    )  # fmt: skip
+    )
     residual = _describe_residual(doc, folder, prefix)
     return ModelNodes(software, space, mask, design, residual, parameters)
 
@@ -116,11 +130,15 @@ def _describe_space(doc, path, space):
         "dimensionsInVoxels": list(values.shape),
     }
     return doc.state(
-        "coordinate_space", ("prov:Entity", "CoordinateSpace"),
-        {"rdfs:label": f"Coordinate space: {space or 'unknown'}",
-         "inWorldCoordinateSystem": iri(coordinate_system(space)),
-         "numberOfDimensions": whole(3)} | {k: json.dumps(v) for k, v in numbers.items()},
-    )  # fmt: skip
+        "coordinate_space",
+        ("prov:Entity", "CoordinateSpace"),
+        {
+            "rdfs:label": f"Coordinate space: {space or 'unknown'}",
+            "inWorldCoordinateSystem": iri(coordinate_system(space)),
+            "numberOfDimensions": whole(3),
+        }
+        | {k: json.dumps(v) for k, v in numbers.items()},
+    )
 
 
 def _describe_design(doc, folder, prefix):
@@ -133,10 +151,15 @@ def _describe_design(doc, folder, prefix):
             "design_image", ("prov:Entity", "dctype:Image"), doc.add_file(figure.name, figure)
         )
     return doc.state(
-        "design_matrix", ("prov:Entity", "DesignMatrix"),
-        {"rdfs:label": "Design Matrix", "regressorNames": json.dumps(list(design.columns)),
-         "dc:description": image} | doc.add_file(f"{prefix}design.csv", rows.encode()),
-    )  # fmt: skip
+        "design_matrix",
+        ("prov:Entity", "DesignMatrix"),
+        {
+            "rdfs:label": "Design Matrix",
+            "regressorNames": json.dumps(list(design.columns)),
+            "dc:description": image,
+        }
+        | doc.add_file(f"{prefix}design.csv", rows.encode()),
+    )
 
 
 def _describe_data(doc, folder):
@@ -147,30 +170,41 @@ def _describe_data(doc, folder):
         "instrument", ("prov:Agent", instrument), {"rdfs:label": "Imaging instrument"}
     )
     group = doc.state(
-        "group", ("prov:Agent", "studygrouppopulation"),
-        {"rdfs:label": "Group: participants", "groupName": "participants",
-         "numberOfSubjects": whole(folder.about["NumberOfSubjects"])},
-    )  # fmt: skip
+        "group",
+        ("prov:Agent", "studygrouppopulation"),
+        {
+            "rdfs:label": "Group: participants",
+            "groupName": "participants",
+            "numberOfSubjects": whole(folder.about["NumberOfSubjects"]),
+        },
+    )
     return doc.state(
-        "data", ("prov:Entity", "prov:Collection", "Data"),
-        {"rdfs:label": "Data", "grandMeanScaling": Literal(False),
-         "hasMRIProtocol": iri("FunctionalMRIprotocol") if functional else None,
-         "rdfs:comment": f"One effect map a row of the design: {folder.about['NumberOfInputs']} "
-                         "maps; this analysis did not scale them.",
-         "prov:wasAttributedTo": [scanner, group]},
-    )  # fmt: skip
+        "data",
+        ("prov:Entity", "prov:Collection", "Data"),
+        {
+            "rdfs:label": "Data",
+            "grandMeanScaling": Literal(False),
+            "hasMRIProtocol": iri("FunctionalMRIprotocol") if functional else None,
+            "rdfs:comment": "One effect map a row of the design: "
+            f"{folder.about['NumberOfInputs']} maps; this analysis did not scale them.",
+            "prov:wasAttributedTo": [scanner, group],
+        },
+    )
 
 
 def _describe_errors(doc):
     return doc.state(
-        "error_model", ("prov:Entity", "ErrorModel"),
-        {"rdfs:comment": "Independent, normal, of one variance",
-         "hasErrorDistribution": iri("normaldistribution"),
-         "errorVarianceHomogeneous": Literal(True),
-         "varianceMapWiseDependence": iri("IndependentParameter"),
-         "hasErrorDependence": iri("IndependentError"),
-         "dependenceMapWiseDependence": iri("IndependentParameter")},
-    )  # fmt: skip
+        "error_model",
+        ("prov:Entity", "ErrorModel"),
+        {
+            "rdfs:comment": "Independent, normal, of one variance",
+            "hasErrorDistribution": iri("normaldistribution"),
+            "errorVarianceHomogeneous": Literal(True),
+            "varianceMapWiseDependence": iri("IndependentParameter"),
+            "hasErrorDependence": iri("IndependentError"),
+            "dependenceMapWiseDependence": iri("IndependentParameter"),
+        },
+    )
 
 
 def _describe_residual(doc, folder, prefix):
@@ -196,12 +230,15 @@ def _describe_residual(doc, folder, prefix):
     name = f"{prefix}stat-residualMeanSquares_statmap.nii.gz"
     values = values / factor
     return doc.state(
-        "residual_mean_squares", ("prov:Entity", "ResidualMeanSquaresMap"),
-        {"rdfs:label": "Residual Mean Squares Map", "inCoordinateSpace": doc.node(
-            "coordinate_space"),
-         "prov:wasGeneratedBy": doc.node("model_parameter_estimation")}
+        "residual_mean_squares",
+        ("prov:Entity", "ResidualMeanSquaresMap"),
+        {
+            "rdfs:label": "Residual Mean Squares Map",
+            "inCoordinateSpace": doc.node("coordinate_space"),
+            "prov:wasGeneratedBy": doc.node("model_parameter_estimation"),
+        }
         | doc.add_derived_map(name, image, values),
-    )  # fmt: skip
+    )
 
 
 def describe_contrast(doc, folder, prefix, model, contrast, rank):
@@ -221,18 +258,25 @@ def describe_contrast(doc, folder, prefix, model, contrast, rank):
     estimation = doc.node(f"contrast_estimation_{label}")
     rows = contrast.weights.tolist()
     weights = doc.state(
-        f"contrast_weights_{label}", ("prov:Entity", "contrastweightmatrix"),
-        {"rdfs:label": f"Contrast Weights: {contrast.name}", "contrastName": contrast.name,
-         "prov:value": json.dumps(rows[0] if contrast.test == "t" else rows),
-         "statisticType": iri(STATISTICS[contrast.test])},
-    )  # fmt: skip
+        f"contrast_weights_{label}",
+        ("prov:Entity", "contrastweightmatrix"),
+        {
+            "rdfs:label": f"Contrast Weights: {contrast.name}",
+            "contrastName": contrast.name,
+            "prov:value": json.dumps(rows[0] if contrast.test == "t" else rows),
+            "statisticType": iri(STATISTICS[contrast.test]),
+        },
+    )
     used = [model.mask, model.design, weights, *model.parameters]
     doc.state(
-        f"contrast_estimation_{label}", ("prov:Activity", "ContrastEstimation"),
-        {"rdfs:label": f"Contrast estimation: {contrast.name}",
-         "prov:used": used + ([model.residual] if model.residual is not None else []),
-         "prov:wasAssociatedWith": model.software},
-    )  # fmt: skip
+        f"contrast_estimation_{label}",
+        ("prov:Activity", "ContrastEstimation"),
+        {
+            "rdfs:label": f"Contrast estimation: {contrast.name}",
+            "prov:used": used + ([model.residual] if model.residual is not None else []),
+            "prov:wasAssociatedWith": model.software,
+        },
+    )
     made = {"inCoordinateSpace": model.space, "prov:wasGeneratedBy": estimation}
     _describe_effect(doc, folder, prefix, contrast, made)
     dof = folder.read_json("statmap", contrast=label, stat=contrast.test)["DegreesOfFreedom"]
@@ -241,14 +285,20 @@ def describe_contrast(doc, folder, prefix, model, contrast, rank):
         stat: _describe_statistic(doc, folder, contrast, stat, freedom, made)
         for stat, freedom in of_stat.items()
     }
-    own = next(
-        (f for f in folder.files if f.suffix == "statmap" and f.path.name.endswith(".nii.gz")
-         and f.entities.get("contrast") == label and f.entities.get("desc") == "perm"
-         and f.entities["stat"] in ("t", "F", "z", "pseudoT")), None,
-    )  # fmt: skip
+    own = next((f for f in folder.files if _is_permuted_statistic(f, label)), None)
     if own is not None:
         nodes["permuted"] = _describe_permuted(doc, own, contrast, made)
     return nodes
+
+
+def _is_permuted_statistic(file, label):
+    return (
+        file.suffix == "statmap"
+        and file.path.name.endswith(".nii.gz")
+        and file.entities.get("contrast") == label
+        and file.entities.get("desc") == "perm"
+        and file.entities["stat"] in ("t", "F", "z", "pseudoT")
+    )
 
 
 def _describe_effect(doc, folder, prefix, contrast, made):

@@ -131,25 +131,37 @@ def _add_sidecar(doc, folder, inferences):
     content = {k: v for k, v in content.items() if v is not None}
     text = json.dumps(content, indent=2) + "\n"
     doc.state(
-        "sidecar", ("prov:Entity",),
-        {"rdfs:label": "What NIDM-Results has no terms for", "rdfs:comment": _ABOUT,
-         "prov:wasGeneratedBy": doc.node("export")} | doc.add_file(SIDECAR, text.encode()),
-    )  # fmt: skip
+        "sidecar",
+        ("prov:Entity",),
+        {
+            "rdfs:label": "What NIDM-Results has no terms for",
+            "rdfs:comment": _ABOUT,
+            "prov:wasGeneratedBy": doc.node("export"),
+        }
+        | doc.add_file(SIDECAR, text.encode()),
+    )
 
 
 def _describe_export(doc):
     """Add the pack itself and the program that made it."""
     exporter = doc.state(
-        "exporter", ("prov:Agent", "prov:SoftwareAgent", "NIDMResultsExporter"),
+        "exporter",
+        ("prov:Agent", "prov:SoftwareAgent", "NIDMResultsExporter"),
         {"rdfs:label": "nipype_group", "softwareVersion": __version__},
-    )  # fmt: skip
+    )
     export = doc.state(
-        "export", ("prov:Activity", "NIDMResultsExport"),
+        "export",
+        ("prov:Activity", "NIDMResultsExport"),
         {"rdfs:label": "NIDM-Results export", "prov:wasAssociatedWith": exporter},
-    )  # fmt: skip
+    )
     generation = doc.state("generation", ("prov:Generation",), {"prov:activity": export})
     doc.state(
-        "bundle", ("prov:Entity", "prov:Bundle", "NIDMResults"),
-        {"rdfs:label": "NIDM-Results", "version": NIDM_VERSION,
-         "prov:wasGeneratedBy": export, "prov:qualifiedGeneration": generation},
-    )  # fmt: skip
+        "bundle",
+        ("prov:Entity", "prov:Bundle", "NIDMResults"),
+        {
+            "rdfs:label": "NIDM-Results",
+            "version": NIDM_VERSION,
+            "prov:wasGeneratedBy": export,
+            "prov:qualifiedGeneration": generation,
+        },
+    )

@@ -79,9 +79,8 @@ def _maps(text, folder, about):
         return
     space = about.get("SpatialReference")
     who = count(n_participants, "participant")
-    maps = f"One effect map of each of {who}" if n_maps == n_participants else (
-        f"{n_maps:,} effect maps of {who}"
-    )  # fmt: skip
+    one_each = n_maps == n_participants
+    maps = f"One effect map of each of {who}" if one_each else f"{n_maps:,} effect maps of {who}"
     fwhm = [v for v in about.get("SmoothingFWHM") or [] if v]
     smooth = f"smoothed with a Gaussian kernel of {' x '.join(f'{v:g}' for v in fwhm)} mm FWHM"
     text.add(

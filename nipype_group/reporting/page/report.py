@@ -22,7 +22,7 @@ from nipype_group.reporting.forms import DICTIONARY
 from nipype_group.reporting.page.methods import bibtex, cite, methods_text, references
 from nipype_group.reporting.page.sentences import (
     contrast_question,
-    critical_value,
+    critical_value_text,
     result_sentence,
 )
 from nipype_group.reporting.page.tables import (
@@ -32,21 +32,50 @@ from nipype_group.reporting.page.tables import (
     file_table,
     is_empty,
 )
-from nipype_group.tsv import typed
+from nipype_group.tsv import with_numbers
 from nipype_group.whole_files import replace_text
 
 _REGION_ROWS = 40
 _THUMBNAILS = 10
 # Columns of the tables that the page shows, where they hold anything; downloads have all.
 _CLUSTER_COLUMNS = (
-    "cluster_id", "sign", "n_voxels", "volume_mm3", "peak_stat", "peak_zscore", "peak_x", "peak_y",
-    "peak_z", "effect_at_peak", "p_unc", "p_fwe", "p_fdr", "p_fwe_rft", "p_fwe_voxel",
-    "p_fwe_extent", "p_fwe_mass", "p_fwe_tfce", "tdp", "hemisphere", "label", "label_percent",
-)  # fmt: skip
+    "cluster_id",
+    "sign",
+    "n_voxels",
+    "volume_mm3",
+    "peak_stat",
+    "peak_zscore",
+    "peak_x",
+    "peak_y",
+    "peak_z",
+    "effect_at_peak",
+    "p_unc",
+    "p_fwe",
+    "p_fdr",
+    "p_fwe_rft",
+    "p_fwe_voxel",
+    "p_fwe_extent",
+    "p_fwe_mass",
+    "p_fwe_tfce",
+    "tdp",
+    "hemisphere",
+    "label",
+    "label_percent",
+)
 _REGION_COLUMNS = (
-    "atlas", "name", "n_voxels", "effect", "standard_error", "stat", "zscore", "p_unc", "p_fdr",
-    "p_holm", "p_fwe_perm", "tdp",
-)  # fmt: skip
+    "atlas",
+    "name",
+    "n_voxels",
+    "effect",
+    "standard_error",
+    "stat",
+    "zscore",
+    "p_unc",
+    "p_fdr",
+    "p_holm",
+    "p_fwe_perm",
+    "tdp",
+)
 _HIDDEN_PEAK_COLUMNS = ("sign", "i", "j", "k", "distance_to_main_mm")
 
 
@@ -192,7 +221,7 @@ def _quality(folder):
     table = None
     if rows is not None:
         path = folder.find("quality", ".tsv")
-        rows = typed(rows.drop(columns=["map"], errors="ignore"))
+        rows = with_numbers(rows.drop(columns=["map"], errors="ignore"))
         table = file_table(path, "Quality of every map", rows, titles)
     return {"figures": figures, "table": table}
 
@@ -265,9 +294,12 @@ def _result(folder, result, leads):
             titles = column_titles(read_json(path.with_suffix(".json"), DICTIONARY))
             tables.append(file_table(path, name.capitalize(), frame, titles))
     # The page is small enough to be mailed: other results show one picture.
-    kinds = ("glassbrain", "slices", "mosaic", "surface", "peaks", "values") if leads else (
-        "glassbrain" if folder.figures_of("glassbrain", **about) else "slices",
-    )  # fmt: skip
+    if leads:
+        kinds = ("glassbrain", "slices", "mosaic", "surface", "peaks", "values")
+    elif folder.figures_of("glassbrain", **about):
+        kinds = ("glassbrain",)
+    else:
+        kinds = ("slices",)
     settings = result.settings
     return {
         "desc": result.desc,
@@ -298,7 +330,7 @@ def _discoveries(folder, label):
                 and own.get("contrast") == label
                 and own.get("desc", "").startswith("ari")
             ):
-                frame = typed(folder.read_rows(suffix, contrast=label, desc=own["desc"]))
+                frame = with_numbers(folder.read_rows(suffix, contrast=label, desc=own["desc"]))
                 if len(frame):
                     frame = frame.drop(columns=[c for c in frame if is_empty(frame[c])])
                     title = f"True discovery proportions of {caption}"
@@ -314,7 +346,7 @@ def _regions(folder, label):
         return None
     about = folder.read_json("regions", contrast=label, desc="model")
     titles = column_titles(about)
-    frame = typed(frame).sort_values("p_unc")
+    frame = with_numbers(frame).sort_values("p_unc")
     frame = frame[[c for c in _REGION_COLUMNS if c in frame and not is_empty(frame[c])]]
     path = folder.find("regions", ".tsv", contrast=label, desc="model")
     title = "Models of atlas regions, those of the smallest p first"
@@ -379,7 +411,7 @@ def _footer(folder, label, results):
     if searched:
         items.append(("Search volume", f"{max(searched):,} voxels"))
     for result in results:
-        value = critical_value(result.settings)
+        value = critical_value_text(result.settings)
         if value:
             items.append((f"Critical value, {result.desc}", value))
     return items
@@ -413,7 +445,7 @@ def _viewer(folder, lead):
     # A viewer has a frame of its own, where its names need no random part, which would be another
     # one in every page.
     page = re.sub(r"-[0-9a-f]{32}\b", "", page)
-    # Its icon would be fetched from the network.
+    # The icon of the page would be fetched from the network.
     return re.sub(r"<link[^>]*icon[^>]*>", "", page)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 
 from nipype_group.design.expressions import is_weight_list, parse_row
 from nipype_group.reporting.tables.columns import peak_region
-from nipype_group.reporting.wording import count, listing, number, p_value
+from nipype_group.reporting.wording import count, listing, number_text, p_value
 
 _SIDES = {
     "two-sided": "both sides",
@@ -113,7 +113,7 @@ def result_sentence(result):
     settings = result.settings
     if result.control.finding is not None:
         how = result.control.finding.format(
-            height=number(settings.get("ThresholdZ")), alpha=settings.get("Alpha") or 0.0
+            height=number_text(settings.get("ThresholdZ")), alpha=settings.get("Alpha") or 0.0
         )
     else:
         how = f"{result.correction}, at {settings['Alpha']:g}, {_SIDES[settings['Tail']]}"
@@ -129,7 +129,7 @@ def result_sentence(result):
     return (
         f"{count(len(clusters), 'cluster')} of {count(settings['SurvivingVoxels'], 'voxel')} "
         f"({volume_cm3:.1f} cm³) in all {'survives' if len(clusters) == 1 else 'survive'} "
-        f"({how}). The strongest peak, z {number(best['zscore'])}, lies at ({place}) mm"
+        f"({how}). The strongest peak, z {number_text(best['zscore'])}, lies at ({place}) mm"
         + (f", {region.replace('_', ' ')}" if region is not None else "")
         + "."
     )
@@ -152,31 +152,31 @@ def largest(settings):
     high = settings.get("LargestZ", settings.get("LargestStatistic"))
     low = settings.get("SmallestZ", settings.get("SmallestStatistic"))
     if settings["Tail"] == "positive":
-        return f"the largest {name} is {number(high)}"
+        return f"the largest {name} is {number_text(high)}"
     if settings["Tail"] == "negative":
-        return f"the smallest {name} is {number(low)}"
-    return f"the largest {name} is {number(high)}, the smallest {number(low)}"
+        return f"the smallest {name} is {number_text(low)}"
+    return f"the largest {name} is {number_text(high)}, the smallest {number_text(low)}"
 
 
-def critical_value(settings):
+def critical_value_text(settings):
     """Return the critical value of a result with its unit, None where there is none.
 
     Examples
     --------
-    >>> critical_value({"CriticalValue": 5.04, "ThresholdUnit": "t"})
+    >>> critical_value_text({"CriticalValue": 5.04, "ThresholdUnit": "t"})
     '5.04 t'
-    >>> critical_value({"ThresholdZ": None}) is None
+    >>> critical_value_text({"ThresholdZ": None}) is None
     True
     """
     if settings.get("CriticalValue") is not None:
         unit = settings["ThresholdUnit"]
-        return f"{number(settings['CriticalValue'], 0 if unit == 'voxels' else 2)} {unit}"
+        return f"{number_text(settings['CriticalValue'], 0 if unit == 'voxels' else 2)} {unit}"
     height = settings.get("ThresholdZ")
-    return None if height is None else f"{number(height)} z"
+    return None if height is None else f"{number_text(height)} z"
 
 
 def _critical(settings):
-    value = critical_value(settings)
+    value = critical_value_text(settings)
     if "CorrectedBy" in settings:
         return f"; the smallest corrected p is {p_value(settings['SmallestCorrectedP'])}"
     if value is None:
@@ -194,4 +194,4 @@ def _forming(settings):
         return ""
     found = settings.get("ClustersBeforeCorrection")
     clusters = "" if found is None else f", {count(found, 'cluster')} before correction"
-    return f"; clusters form at z {number(height)}{clusters}"
+    return f"; clusters form at z {number_text(height)}{clusters}"

@@ -17,7 +17,7 @@ _SHOWN_REASONS = 3
 # Characters of what files of others say, of which one may be very long.
 _LONGEST_REGION = 80
 _LONGEST_REASON = 300
-# Of the p whose interval holds alpha; one line says what more shuffles would settle.
+# Lines on p whose interval holds alpha; one says what more shuffles would settle.
 _SHOWN_ADVICE = 1
 
 

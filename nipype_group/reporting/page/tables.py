@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from nipype_group.reporting import wording
-from nipype_group.reporting.page.sentences import critical_value
+from nipype_group.reporting.page.sentences import critical_value_text
 from nipype_group.reporting.tables.columns import COLUMNS
 from nipype_group.tsv import MISSING, one_line, tsv_text
 from nipype_group.whole_files import read_text
@@ -63,7 +63,7 @@ def corrections_table(results):
     Parameters
     ----------
     results : list of Result
-        Of one contrast, see `nipype_group.reporting.derivatives.read`.
+        Results of one contrast, see `nipype_group.reporting.derivatives.read`.
 
     Returns
     -------
@@ -79,11 +79,11 @@ def corrections_table(results):
             result.correction if result.control.corrects else "uncorrected",
             MISSING if alpha is None else f"{alpha:g}",
             settings["Tail"],
-            critical_value(settings) or MISSING,
+            critical_value_text(settings) or MISSING,
             f"{settings['SurvivingVoxels']}",
             f"{settings['Clusters']}",
-            wording.number(settings.get("LargestZ", settings.get("LargestStatistic"))),
-            wording.number(settings.get("SmallestZ", settings.get("SmallestStatistic"))),
+            wording.number_text(settings.get("LargestZ", settings.get("LargestStatistic"))),
+            wording.number_text(settings.get("SmallestZ", settings.get("SmallestStatistic"))),
             MISSING if smallest is None else f"{smallest:.3g}",
         )
         rows.append([Cell(text, text) for text in texts])
@@ -101,11 +101,11 @@ def corrections_table(results):
     )
     values = {name: [row[i].value for row in rows] for i, (name, _) in enumerate(columns)}
     return Table(
-        "corrections.tsv",
-        "All corrections side by side",
-        list(columns),
-        rows,
-        embedded(tsv_text(values), _TSV),
+        name="corrections.tsv",
+        caption="All corrections side by side",
+        columns=list(columns),
+        rows=rows,
+        download=embedded(tsv_text(values), _TSV),
     )
 
 

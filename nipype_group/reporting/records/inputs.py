@@ -22,15 +22,29 @@ from nipype_group.reporting.atlases.labels import read_xml
 
 # What says beside a statistic what it is of.
 _MODEL_SUFFIXES = (
-    *(".mat", ".con", ".fts", ".grp", ".fsf", ".lev", ".dof", ".txt"),
-    *(".csv", ".tsv", ".json", ".HEAD"),
+    ".mat",
+    ".con",
+    ".fts",
+    ".grp",
+    ".fsf",
+    ".lev",
+    ".dof",
+    ".txt",
+    ".csv",
+    ".tsv",
+    ".json",
+    ".HEAD",
 )
 # Degrees of freedom of FSL and HALFpipe, which may be an image, and smoothness.
 _MODEL_NAMES = re.compile(r"dof|smoothness|(t?dof.*|.*_stat-dof_statmap)\.(nii|img|hdr)(\.gz)?")
 # Inputs of the group workflow that are one file each.
 SINGLE_FILES = (
-    *("stack_file", "variance_stack_file"),
-    *("mask_file", "search_volume", "design_table", "shuffles_file"),
+    "stack_file",
+    "variance_stack_file",
+    "mask_file",
+    "search_volume",
+    "design_table",
+    "shuffles_file",
 )
 
 
@@ -53,7 +67,7 @@ class InputFile:
     path : Path
         Where it lies.
     sha256 : str
-        Of its content.
+        SHA-256 of the content.
     state : list of int, optional
         As `file_state` gives it, in which it had this content; no part of what it is.
     """
@@ -137,7 +151,7 @@ def list_inputs(files, *, blocks=(), atlases=()):
         stack_file, with what goes with it, and `SINGLE_FILES`. Or those of the workflow of another
         package's results: path, single, and what goes with them.
     blocks, atlases : tuple of str, optional
-        Of the settings; those that are files are listed.
+        Names or files of the settings; those that are files are listed.
 
     Returns
     -------
@@ -186,7 +200,7 @@ def _peer_files(files):
         yield from _with_companions("statistic", name, path)
     folders = set() if single else {top, *(path.absolute().parent for path in images)}
     for folder in sorted(folders):
-        # Of FEAT the design lies above the statistics.
+        # The design of FEAT lies above the statistics.
         above = [*folder.parent.glob("design.*"), folder.parent / "dataset_description.json"]
         for path in sorted([*folder.iterdir(), *above]):
             known = path.suffix in _MODEL_SUFFIXES or _MODEL_NAMES.fullmatch(path.name)
@@ -196,7 +210,7 @@ def _peer_files(files):
 
 def _maps(files):
     if "stack_file" in files:
-        # Its volumes are maps that only the work folder holds.
+        # The volumes of a stack are maps that only the work folder holds.
         return
     entries, variance_root = _entries(files)
     for entry in entries:

@@ -48,8 +48,17 @@ _SELECTIONS = ("select", "variance_select")
 PLACES = ("bids_dir", "pattern", "maps_table", "stack_file", "path")
 # What the bytes of results rest on; the last four draw figures and the report.
 _PACKAGES = (
-    *("nipype", "numpy", "scipy", "numba", "nibabel", "pandas", "formulaic"),
-    *("matplotlib", "nilearn", "jinja2", "pillow"),
+    "nipype",
+    "numpy",
+    "scipy",
+    "numba",
+    "nibabel",
+    "pandas",
+    "formulaic",
+    "matplotlib",
+    "nilearn",
+    "jinja2",
+    "pillow",
 )
 
 

@@ -12,9 +12,29 @@ from nipype_group.reporting.records.record import PROVENANCE_NAME, ProvenanceRec
 
 FIGURE_INDEX = "figures.json"
 _SUFFIXES = (
-    *("statmap", "neurovault", "mask", "dseg", "observations", "excluded", "design", "contrasts"),
-    *("smoothness", "clusters", "peaks", "labels", "tdp", "regions", "permutations", "nulldist"),
-    *("template", "quality", "regionvalues", "peakvalues", "report", "nidm", *CONVENTIONS),
+    "statmap",
+    "neurovault",
+    "mask",
+    "dseg",
+    "observations",
+    "excluded",
+    "design",
+    "contrasts",
+    "smoothness",
+    "clusters",
+    "peaks",
+    "labels",
+    "tdp",
+    "regions",
+    "permutations",
+    "nulldist",
+    "template",
+    "quality",
+    "regionvalues",
+    "peakvalues",
+    "report",
+    "nidm",
+    *CONVENTIONS,
 )
 # How results are named.
 _OWN_NAME = re.compile(
@@ -114,7 +134,7 @@ def names_that_go(own, results, descs):
     Parameters
     ----------
     own : sequence of str
-        Of `standing_files`.
+        Names from `standing_files`.
     results : collection of str
         ``contrast-<label>_desc-<threshold>`` of all maps of the run with such a desc.
     descs : callable

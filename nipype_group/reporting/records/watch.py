@@ -149,7 +149,7 @@ class InputWatch:
         if self.host == platform.node():
             same = state == item.state
         else:
-            # Of some network file systems each machine counts the inodes on its own.
+            # On some network file systems each machine counts the inodes on its own.
             same = (state[0], state[2]) == (item.state[0], item.state[2])
         if same and item.state[3] < self.started_ns - LONGEST_TICK_NS:
             return None

@@ -1,5 +1,7 @@
 """Tables of clusters, of their peaks and of the regions that they cover."""
 
+from typing import NamedTuple
+
 import numpy as np
 from scipy import ndimage, special
 
@@ -103,46 +105,25 @@ def cluster_tables(
         volumes["variance"] = variance
     stat, labels, volumes = _checked_arrays(stat, labels, volumes, stat_type)
     spread = (min_distance_mm, max_peaks, peak_connectivity)
-
-    voxels = np.argwhere(labels > 0)
-    owner = labels[labels > 0]
-    order = np.argsort(owner, kind="stable")
-    voxels, owner = voxels[order], owner[order]
-    xyz = space.coordinates(voxels)
-    heights = stat[tuple(voxels.T)].astype(float)
-    ranks = volumes.get("zscore", stat)[tuple(voxels.T)].astype(float)
-    ids, first = np.unique(owner, return_index=True)
+    found = _voxels_of_clusters(stat, labels, volumes.get("zscore", stat), space)
     # One pass through each atlas for all clusters: reading it is what takes the time.
-    samples = [(a, *atlas_names.sample(a, xyz)) for a in atlases] if len(ids) else []
+    samples = [(a, *atlas_names.sample(a, found.xyz)) for a in atlases] if found.spans else []
 
     cluster_rows, peak_rows, label_rows = [], [], []
-    for cluster_id, start, stop in zip(ids.tolist(), first, [*first[1:], len(owner)]):
-        inside = slice(start, stop)
-        values = heights[inside]
+    for cluster_id, inside in found.spans.items():
+        values, xyz = found.heights[inside], found.xyz[inside]
         sign = 1 if values[np.argmax(np.abs(values))] >= 0 else -1
         common = {"cluster_id": cluster_id, "sign": "positive" if sign > 0 else "negative"}
-        chosen = start + _peaks(space, voxels[inside], ranks[inside] * sign, xyz[inside], *spread)
-        peaks = []
-        for peak_id, row in enumerate(chosen.tolist(), start=1):
-            at = {name: float(v[tuple(voxels[row])]) for name, v in volumes.items()}
-            at["standard_error"] = np.sqrt(at.pop("variance", np.nan))
-            peak = {**common, "peak_id": peak_id, **at, "stat": heights[row]}
-            peak |= dict(zip(_AXES, voxels[row].tolist())) | dict(zip("xyz", xyz[row]))
-            peak["distance_to_main_mm"] = np.sqrt(np.square(xyz[row] - xyz[chosen[0]]).sum())
-            peak["hemisphere"] = atlas_names.hemisphere(xyz[row, 0])
-            peak |= {a.name: atlas_names.peak_text(a, found[row]) for a, found, _ in samples}
-            peaks.append(peak)
+        ranks = found.ranks[inside] * sign
+        chosen = inside.start + _peaks(space, found.voxels[inside], ranks, xyz, *spread)
+        peaks = _peak_rows(found, chosen.tolist(), common, volumes, samples)
         regions = [
             {"cluster_id": cluster_id, "atlas": a.name, **region}
-            for a, found, sizes in samples
-            for region in _regions(a, found[inside], sizes, values, space.place_measure)
+            for a, found_at, sizes in samples
+            for region in _regions(a, found_at[inside], sizes, values, space.place_measure)
         ]
-        cluster = _cluster(values, xyz[inside], peaks, regions)
-        if space.measure_unit == "mm3":
-            cluster["volume_mm3"] = space.measure(voxels[inside])
-        if effect is not None:
-            cluster["effect_mean"] = volumes["effect"][tuple(voxels[inside].T)].mean(dtype=float)
-        cluster_rows.append(common | cluster)
+        known = _of_all_voxels(space, found.voxels[inside], volumes.get("effect"))
+        cluster_rows.append(common | _cluster(values, xyz, peaks, regions) | known)
         peak_rows += peaks
         label_rows += regions
     _add_tissue(peak_rows, standard_space)
@@ -155,10 +136,69 @@ def cluster_tables(
     )
 
 
+class _ClusterVoxels(NamedTuple):
+    """Voxels of all clusters, those of one cluster side by side.
+
+    Parameters
+    ----------
+    voxels : int array, shape (n, number of axes)
+        Voxel indices.
+    xyz : array, shape (n, 3)
+        The same places in mm.
+    heights, ranks : arrays, shape (n,)
+        Statistic, and what the peaks are chosen by.
+    spans : dict of int to slice
+        Rows of every cluster, by its id.
+    """
+
+    voxels: np.ndarray
+    xyz: np.ndarray
+    heights: np.ndarray
+    ranks: np.ndarray
+    spans: dict
+
+
+def _voxels_of_clusters(stat, labels, ranks, space):
+    voxels, owner = np.argwhere(labels > 0), labels[labels > 0]
+    order = np.argsort(owner, kind="stable")
+    voxels, owner = voxels[order], owner[order]
+    ids, first = np.unique(owner, return_index=True)
+    at = tuple(voxels.T)
+    return _ClusterVoxels(
+        voxels,
+        space.coordinates(voxels),
+        heights=stat[at].astype(float),
+        ranks=ranks[at].astype(float),
+        spans=dict(zip(ids.tolist(), map(slice, first, [*first[1:], len(owner)]))),
+    )
+
+
+def _peak_rows(found, chosen, common, volumes, samples):
+    """Make the rows of peaks.tsv of one cluster, whose peaks stand in the rows chosen."""
+    peaks = []
+    for peak_id, row in enumerate(chosen, start=1):
+        voxel, place = found.voxels[row], found.xyz[row]
+        at = {name: float(v[tuple(voxel)]) for name, v in volumes.items()}
+        at["standard_error"] = np.sqrt(at.pop("variance", np.nan))
+        peak = {**common, "peak_id": peak_id, **at, "stat": found.heights[row]}
+        peak |= dict(zip(_AXES, voxel.tolist())) | dict(zip("xyz", place))
+        peak["distance_to_main_mm"] = np.sqrt(np.square(place - found.xyz[chosen[0]]).sum())
+        peak["hemisphere"] = atlas_names.hemisphere(place[0])
+        peak |= {a.name: atlas_names.peak_text(a, found_at[row]) for a, found_at, _ in samples}
+        peaks.append(peak)
+    return peaks
+
+
 def label_map(
-    stat, threshold, *, tail="two-sided", extent=0, connectivity=26, mask=None,
+    stat,
+    threshold,
+    *,
+    tail="two-sided",
+    extent=0,
+    connectivity=26,
+    mask=None,
     label=label_clusters,
-):  # fmt: skip
+):
     """Form the clusters of a map at a height of its statistic; inclusion is >=.
 
     Parameters
@@ -372,7 +412,7 @@ def _peaks(space, voxels, heights, xyz, min_distance_mm, max_peaks, connectivity
 
 
 def _cluster(values, xyz, peaks, regions):
-    """Make the row of clusters.tsv of one cluster, but for its id, sign and mean effect."""
+    """Make the row of clusters.tsv of one cluster, but for id, sign, volume and mean effect."""
     main = peaks[0]
     # The centre of a cluster of zeros is that of its voxels.
     weights = np.abs(values) if np.any(values) else None
@@ -391,6 +431,16 @@ def _cluster(values, xyz, peaks, regions):
         "label": regions[0]["name"] if regions else MISSING,
         "label_percent": regions[0]["percent_of_cluster"] if regions else np.nan,
     }
+
+
+def _of_all_voxels(space, voxels, effect):
+    """Return the volume of a cluster where places have one, and its mean effect where maps do."""
+    known = {}
+    if space.measure_unit == "mm3":
+        known["volume_mm3"] = space.measure(voxels)
+    if effect is not None:
+        known["effect_mean"] = effect[tuple(voxels.T)].mean(dtype=float)
+    return known
 
 
 def _regions(atlas, found_at, sizes, values, voxel_mm3):

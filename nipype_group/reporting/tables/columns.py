@@ -73,7 +73,7 @@ COLUMNS = {
     "mean_probability": ("f", "%", "mean probability of the region over its voxels here"),
     "peak_stat_in_region": ("f", _STAT, "statistic of largest magnitude in the shared voxels"),
 }
-# Of columns of text that hold a few words: each and what it stands for.
+# Words that columns of text hold, each with what it stands for.
 LEVELS = {
     "sign": {"positive": "above 0", "negative": "below 0"},
     "hemisphere": {"left": "x <= -0.5 mm", "right": "x >= 0.5 mm", "midline": "between"},
@@ -309,7 +309,7 @@ def describe_column(column, table=None):
     Parameters
     ----------
     column : str
-        Of `COLUMNS`, or the name of an atlas, whose column says what it calls the peak.
+        A name of `COLUMNS`, or of an atlas, whose column says what it calls the peak.
     table : {"clusters", "peaks", "labels"}, optional
 
     Examples

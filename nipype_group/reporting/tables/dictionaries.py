@@ -9,7 +9,7 @@ import pandas as pd
 from nipype_group.reporting import wording
 from nipype_group.reporting.tables.columns import COLUMNS
 from nipype_group.stats.permutation.statistics import SIDE_NAMES
-from nipype_group.tsv import typed
+from nipype_group.tsv import with_numbers
 
 # More levels than these are the values of a variable, as names are.
 _MOST_LEVELS = 12
@@ -47,7 +47,7 @@ def of_maps(table):
 def _of_map_column(column, values):
     if column in _OF_MAPS:
         return {"Description": _OF_MAPS[column]}
-    values = typed(values.to_frame())[column]
+    values = with_numbers(values.to_frame())[column]
     entry = {"Description": _VARIABLE}
     counts = values.value_counts(sort=False)
     if not pd.api.types.is_numeric_dtype(values) and len(counts) <= _MOST_LEVELS:

@@ -115,22 +115,48 @@ def view_columns(convention, stat_type="t"):
         return ["Cluster ID", *_AXES, "Peak Stat", "Cluster Size (mm3)"]
     if convention == "fsl":
         return [
-            *("Cluster Index", "Voxels", "P", "-log10(P)"),
-            *("Z-MAX", *(f"Z-MAX {a} (mm)" for a in _AXES)),
+            "Cluster Index",
+            "Voxels",
+            "P",
+            "-log10(P)",
+            "Z-MAX",
+            *(f"Z-MAX {a} (mm)" for a in _AXES),
             *(f"Z-COG {a} (mm)" for a in _AXES),
-            *("COPE-MAX", *(f"COPE-MAX {a} (mm)" for a in _AXES), "COPE-MEAN"),
+            "COPE-MAX",
+            *(f"COPE-MAX {a} (mm)" for a in _AXES),
+            "COPE-MEAN",
         ]
     if convention == "spm":
         peak = ("p(FWE-corr)", "p(FDR-corr)", _SPM_NAMES[stat_type], "equivZ", "p(unc)")
         return [
-            *("set p", "set c", "cluster p(FWE-corr)", "cluster p(FDR-corr)"),
-            *("cluster equivk", "cluster p(unc)"),
+            "set p",
+            "set c",
+            "cluster p(FWE-corr)",
+            "cluster p(FDR-corr)",
+            "cluster equivk",
+            "cluster p(unc)",
             *(f"peak {name}" for name in peak),
-            *("x", "y", "z"),
+            "x",
+            "y",
+            "z",
         ]
     return [
-        *("Volume", "CM RL", "CM AP", "CM IS", "minRL", "maxRL", "minAP", "maxAP"),
-        *("minIS", "maxIS", "Mean", "SEM", "Max Int", "MI RL", "MI AP", "MI IS"),
+        "Volume",
+        "CM RL",
+        "CM AP",
+        "CM IS",
+        "minRL",
+        "maxRL",
+        "minAP",
+        "maxAP",
+        "minIS",
+        "maxIS",
+        "Mean",
+        "SEM",
+        "Max Int",
+        "MI RL",
+        "MI AP",
+        "MI IS",
     ]
 
 

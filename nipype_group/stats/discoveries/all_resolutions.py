@@ -33,10 +33,18 @@ from nipype_group.stats.graphs import label_graph_clusters
 from nipype_group.stats.multiple_testing import check_log_p
 
 __all__ = [
-    "Hommel", "Region", "Resolutions", "ari_clusters", "ari_regions", "check_thresholds_z",
-    "concentration_set", "hommel_value", "label_graph_clusters", "true_discoveries",
+    "Hommel",
+    "Region",
+    "Resolutions",
+    "ari_clusters",
+    "ari_regions",
+    "check_thresholds_z",
+    "concentration_set",
+    "hommel_value",
+    "label_graph_clusters",
+    "true_discoveries",
     "true_discovery_proportion",
-]  # fmt: skip
+]
 
 
 @dataclass(frozen=True)
@@ -58,7 +66,7 @@ class Region:
     peak : tuple of int
         Index of the strongest voxel; empty without voxels.
     peak_z : float
-        Its z; nan without voxels.
+        z of the peak; nan without voxels.
     threshold_z : float
         Height that forms the cluster; nan for other regions.
     """
@@ -144,9 +152,15 @@ def _region(name, members, z, mask, log_p, family, tail, threshold_z=np.nan):
     peak = tested[np.argmax(_strength(z.flat[tested], tail))]
     where = tuple(int(i) for i in np.unravel_index(peak, z.shape))
     return Region(
-        name, tested.size, n_outside, found, found / tested.size, where, float(z.flat[peak]),
-        threshold_z,
-    )  # fmt: skip
+        name=name,
+        n_voxels=tested.size,
+        n_outside=n_outside,
+        n_discoveries=found,
+        tdp=found / tested.size,
+        peak=where,
+        peak_z=float(z.flat[peak]),
+        threshold_z=threshold_z,
+    )
 
 
 def _members(labels):
@@ -227,9 +241,18 @@ def check_thresholds_z(thresholds_z):
 
 
 def ari_clusters(
-    z, thresholds_z, *, mask=None, edges=None, alpha=0.05, tail="two-sided", connectivity=26,
-    min_extent=0, template=None, label=None,
-):  # fmt: skip
+    z,
+    thresholds_z,
+    *,
+    mask=None,
+    edges=None,
+    alpha=0.05,
+    tail="two-sided",
+    connectivity=26,
+    min_extent=0,
+    template=None,
+    label=None,
+):
     """Bound the true discoveries of the clusters above several heights.
 
     A cluster is a connected set of voxels of one sign with abs(z) >= height. Heights may be

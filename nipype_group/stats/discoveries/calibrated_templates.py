@@ -235,9 +235,15 @@ def simes_template(log_p, n_voxels, alpha, tail):
     log_level = float(calibrate(pivots, alpha))
     log_thresholds = log_level + _log_simes(np.shape(log_p)[1], n_voxels)
     return Template(
-        _below(log_thresholds), "simes", tail, float(alpha), int(n_voxels),
-        len(pivots), 0, float(exp(log_level)),
-    )  # fmt: skip
+        log_thresholds=_below(log_thresholds),
+        kind="simes",
+        tail=tail,
+        alpha=float(alpha),
+        n_voxels=int(n_voxels),
+        n_calibration=len(pivots),
+        n_training=0,
+        level=float(exp(log_level)),
+    )
 
 
 def _below(log_thresholds):
@@ -370,9 +376,15 @@ def learned_template(log_p, n_voxels, alpha, tail, seed, n_training=None):
     if curve > 0:
         log_thresholds = np.partition(training, curve - 1, axis=0)[curve - 1]
     return Template(
-        _below(log_thresholds), "learned", tail, float(alpha), int(n_voxels),
-        len(pivots), len(training), curve / len(training),
-    )  # fmt: skip
+        log_thresholds=_below(log_thresholds),
+        kind="learned",
+        tail=tail,
+        alpha=float(alpha),
+        n_voxels=int(n_voxels),
+        n_calibration=len(pivots),
+        n_training=len(training),
+        level=curve / len(training),
+    )
 
 
 def _thresholds_missed(log_p, template):
@@ -392,7 +404,7 @@ def false_discovery_bound(log_p, template):
     log_p : array, shape (n,)
         Natural logarithm of the p of the set, in any order.
     template : Template
-        Of the family that the set is part of.
+        Template of the family that the set is part of.
 
     Examples
     --------
@@ -419,7 +431,7 @@ def true_discovery_proportions(log_p, labels, template):
     labels : int array, shaped as log_p
         Sets of voxels; 0 belongs to none.
     template : Template
-        Of the family.
+        Template of the family.
 
     Returns
     -------

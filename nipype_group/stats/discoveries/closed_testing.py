@@ -128,7 +128,7 @@ def concentration_set(log_p, hommel):
     log_p : array, shape (m,)
         Natural logarithm of the p of the whole family.
     hommel : Hommel
-        Its value.
+        Hommel's value of the family.
 
     Returns
     -------

@@ -25,6 +25,7 @@ and shuffles it is computed with.
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numba
 import numpy as np
@@ -291,6 +292,34 @@ def _split_basis(basis, groups, n_groups):
     return np.hstack([*own, shared])
 
 
+class _DesignParts(NamedTuple):
+    """All that the statistic needs of the design.
+
+    Parameters
+    ----------
+    basis : array, shape (n, b)
+        Basis of the design, each column in one variance group where that is possible.
+    groups : int array, shape (n,)
+        Variance group of every row, from 0.
+    contrast : array, shape (r, b)
+        Contrast over the basis.
+    roots, parts : arrays, shape (groups, r, r)
+        Triangular root, and product, of what every group has in the contrast.
+    group_dof : array, shape (groups,)
+        Degrees of freedom of the residuals of every group.
+    dof : float
+        Residual degrees of freedom of the design.
+    """
+
+    basis: np.ndarray
+    groups: np.ndarray
+    contrast: np.ndarray
+    roots: np.ndarray
+    parts: np.ndarray
+    group_dof: np.ndarray
+    dof: float
+
+
 @dataclass(frozen=True)
 class AspinWelch:
     """Statistic of a contrast where each group of maps has its own error variance.
@@ -340,7 +369,7 @@ class AspinWelch:
 
     @cached_property
     def _parts(self):
-        """All that the statistic needs of the design: basis, groups, contrast, their sums."""
+        """All that the statistic needs of the design."""
         _, groups = np.unique(self.groups, return_inverse=True)
         n_groups = groups.max() + 1
         basis = np.ascontiguousarray(_split_basis(self.model.basis, groups, n_groups))
@@ -353,7 +382,9 @@ class AspinWelch:
         for root, share in zip(roots, shares, strict=True):
             triangle = qr(share)[1]
             root[:, : len(triangle)] = triangle.T
-        return basis, groups, contrast, roots, parts, group_dof, float(self.model.dof)
+        return _DesignParts(
+            basis, groups, contrast, roots, parts, group_dof, dof=float(self.model.dof)
+        )
 
     def statistic(self, data):
         """Return the statistic of data as they are.
@@ -413,5 +444,16 @@ class AspinWelch:
             )
         if orders.size and not (orders.min() >= 0 and orders.max() < n_maps):
             raise ValueError(f"orders name design rows 0 to {n_maps - 1}")
-        parts = self._parts
-        return _run(*parts, residuals, np.ascontiguousarray(orders), np.ascontiguousarray(signs))
+        design = self._parts
+        return _run(
+            design.basis,
+            design.groups,
+            design.contrast,
+            design.roots,
+            design.parts,
+            design.group_dof,
+            design.dof,
+            residuals,
+            np.ascontiguousarray(orders),
+            np.ascontiguousarray(signs),
+        )

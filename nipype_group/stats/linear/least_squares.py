@@ -468,7 +468,7 @@ def tiles(n_voxels, n_maps, most_voxels=VOXELS_PER_TILE):
 
 @dataclass(frozen=True)
 class VoxelPatterns:
-    """Which maps the voxels lack, and what the design is without these maps.
+    """Patterns of maps that voxels lack, and what the design is without these maps.
 
     Parameters
     ----------
@@ -679,16 +679,19 @@ def contrast_maps(
         residual_variance = np.where(determined[pattern], residual_variance, 0.0)
         betas = np.where(determined[pattern], betas, 0.0)
     dead = residual_variance <= 0
-    fit = betas, residual_variance, covariance, pattern
     if test == "t":
-        effect, variance, stat = t_contrast(weights[0], *fit)
+        effect, variance, stat = t_contrast(
+            weights[0], betas, residual_variance, covariance, pattern
+        )
         z = t_to_z(stat, dof)
         side = {"two-sided": np.abs(stat), "positive": stat, "negative": -stat}[tail]
         p = exp(log_sf_t(side, dof)) * (2 if tail == "two-sided" else 1)
         size = _ratio(effect, np.sqrt(residual_variance))
         dofs = (stated,)
     else:
-        effect, variance, stat, rank = f_contrast(weights, *fit)
+        effect, variance, stat, rank = f_contrast(
+            weights, betas, residual_variance, covariance, pattern
+        )
         z = f_to_z(stat, rank, dof)
         p = exp(log_sf_f(stat, rank, dof))
         size = rank * stat / (rank * stat + dof)

@@ -31,13 +31,13 @@ _KEPT_MODELS = 256
 
 
 @dataclass(frozen=True)
-class MapQuality:
+class QualityOfMaps:
     """Figures of n maps, each an array of shape (n,).
 
     Parameters
     ----------
     mean, sd, median : arrays
-        Of the map's values, in their unit; the SD divides by one less than the voxels.
+        Moments of the map's values, in their unit; the SD divides by one less than the voxels.
     correlation : array
         Pearson correlation, over the voxels, with the mean of the other maps that have the voxel;
         NaN where one of both is constant.
@@ -51,7 +51,7 @@ class MapQuality:
         Share of the voxels whose externally studentised residual exceeds 3 in magnitude; NaN as
         `residual_rms`.
     rank, dof : int
-        Of the design.
+        Rank and residual degrees of freedom of the design.
     """
 
     mean: np.ndarray
@@ -91,6 +91,11 @@ class MapQuality:
         return self.leverage > self.leverage_limit + _ROUNDING
 
     @property
+    def flagged(self):
+        """Maps of low correlation or high leverage, bool array."""
+        return self.low_correlation | self.high_leverage
+
+    @property
     def expected_large(self):
         """Share of large residuals that normal errors give; NaN with one degree of freedom."""
         if self.dof < 2:
@@ -103,7 +108,7 @@ class MapQuality:
         Examples
         --------
         >>> nothing = np.zeros(4)
-        >>> quality = MapQuality(*[nothing] * 3, np.array([0.9, 0.1, 0.8, 0.2]), *[nothing] * 3,
+        >>> quality = QualityOfMaps(*[nothing] * 3, np.array([0.9, 0.1, 0.8, 0.2]), *[nothing] * 3,
         ...                      rank=1, dof=3)
         >>> quality.most_deviating(2).tolist()
         [1, 3]
@@ -130,7 +135,7 @@ def map_quality(model, read, maps, n_voxels):
 
     Returns
     -------
-    quality : MapQuality
+    quality : QualityOfMaps
     counts : int array, shape (n_voxels,)
         Maps that have each voxel.
 
@@ -146,14 +151,17 @@ def map_quality(model, read, maps, n_voxels):
     (0.75, 0.095)
     """
     total, counts, squares, n_large, n_used = _over_tiles(model, read, n_voxels)
-    values = np.array([_values(one, total, counts) for one in maps])
-    quality = MapQuality(
-        *values.T,
-        np.square(model.basis).sum(axis=1),
-        np.sqrt(_share(squares, n_used)),
-        _share(n_large, n_used),
-        model.rank,
-        model.dof,
+    mean, sd, median, likeness = np.array([_values(one, total, counts) for one in maps]).T
+    quality = QualityOfMaps(
+        mean=mean,
+        sd=sd,
+        median=median,
+        correlation=likeness,
+        leverage=np.square(model.basis).sum(axis=1),
+        residual_rms=np.sqrt(_share(squares, n_used)),
+        large_residuals=_share(n_large, n_used),
+        rank=model.rank,
+        dof=model.dof,
     )
     return quality, counts
 

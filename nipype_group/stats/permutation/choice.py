@@ -66,7 +66,7 @@ def shuffles_reached(contrast, statistics, n_shuffles):
     ----------
     contrast : ShuffledContrast
     statistics : ShuffleStatistics
-        Its tail decides whether -t is as extreme as t.
+        What is tested: the tail decides whether -t is as extreme as t.
     n_shuffles : int
         Shuffles used, the unshuffled one included.
 
@@ -162,7 +162,7 @@ def choose_shuffling(model, split, requested, name, participants, places, blocks
     model : LinearModel
         Design of n maps.
     split : Partition
-        Its split by the contrast.
+        Split of the model by the contrast.
     requested : {"auto", "permute", "flip", "both"}
         What the user asks for.
     name : str

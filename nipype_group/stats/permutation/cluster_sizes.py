@@ -60,7 +60,7 @@ def largest_cluster(voxels, heights, neighbours, component, excess):
     voxels : int32 array, shape (n,)
         Indices of the survivors of one side, ascending.
     heights : float64 array, shape (n,)
-        Their heights, positive.
+        Heights of the voxels, positive.
     neighbours : int32 array, shape (v, connectivity)
         From `nipype_group.stats.neighbours.neighbour_list`.
     component : int32 array, shape (v,)
@@ -108,7 +108,7 @@ def largest_clusters(voxels, heights, offsets, neighbours, component, excess, ex
     voxels : int32 array, shape (n,)
         Survivors of one side, shuffle after shuffle, ascending in each.
     heights : float64 array, shape (n,)
-        Their heights, positive.
+        Heights of the voxels, positive.
     offsets : int64 array, shape (m + 1,)
         Survivors ``offsets[k]`` to ``offsets[k + 1] - 1`` belong to shuffle k.
     neighbours, component, excess

@@ -42,9 +42,18 @@ class StoppedResult:
 
 
 def run_until_stopped(
-    read, mask, contrasts, statistics, n_required, first, last, *, n_threads=1, memory_gb=1.0,
+    read,
+    mask,
+    contrasts,
+    statistics,
+    n_required,
+    first,
+    last,
+    *,
+    n_threads=1,
+    memory_gb=1.0,
     report=None,
-):  # fmt: skip
+):
     """Compute shuffles first to last - 1 of contrasts, each voxel until it is done.
 
     Parameters
@@ -84,16 +93,25 @@ def run_until_stopped(
             observed[tile.span] = tile.observed
         for start in range(max(first, 1), last, size):
             stop = min(start + size, last)
-            state = statistics, contrast.rows(start, stop), start, n_required, counts, numbers
+            advance = partial(
+                _advance,
+                tiles,
+                statistics,
+                contrast.rows(start, stop),
+                first=start,
+                n_required=n_required,
+                counts=counts,
+                numbers=numbers,
+            )
             with ThreadPoolExecutor(n_threads) as pool:
-                list(pool.map(partial(_advance, tiles, *state), range(len(tiles))))
+                list(pool.map(advance, range(len(tiles))))
             if report is not None:
                 report((number + (stop - first) / (last - first)) / len(contrasts))
         results.append(StoppedResult(contrast.statistic(observed), counts, numbers))
     return results
 
 
-def _advance(tiles, statistics, rows, first, n_required, counts, numbers, index):
+def _advance(tiles, statistics, rows, index, *, first, n_required, counts, numbers):
     """Count the shuffles that reach the voxels of a tile; counts and numbers are changed."""
     tile, contrast = tiles[index], tiles.contrast
     counts, numbers = counts[tile.span], numbers[:, tile.span]
@@ -134,7 +152,7 @@ def stopped_p(results, n_required, n_shuffles):
     Parameters
     ----------
     results : list of StoppedResult
-        Of ranges that follow each other.
+        Results of ranges that follow each other.
     n_required : int
         As in `run_until_stopped`.
     n_shuffles : int

@@ -27,7 +27,7 @@ def exact_correlation(rows, n_effect, series):
     n_effect : int
         r; the result is signed where it is 1.
     series : float64 array, shape (n,)
-        Of unit length.
+        Series of unit length.
     """
     rest, square, product = 1.0, 0.0, 0.0
     for i in range(n_effect):
@@ -60,12 +60,12 @@ def reaches(products, rows, n_effect, series, reference, tail_sign, reached):
     Parameters
     ----------
     products : float64 array, shape (r + q, m, v)
-        Of rows and series, summed in any order.
+        Products of rows and series, summed in any order.
     rows : float64 array, shape (m, r + q, n)
     n_effect : int
         r; correlations are signed where it is 1.
     series : float64 array, shape (v, n)
-        Of unit length, or 0.
+        Series of unit length, or 0.
     reference : float64 array, shape (v,)
         On the side of the tail.
     tail_sign : int
@@ -178,12 +178,12 @@ def _count_both_sides(values, reference, bound, counts):
 
 
 @numba.njit(nogil=True, cache=True)
-def _keep(sign, s, correlations, limit, forming, rows, n_effect, series, first_voxel, kept):
+def _keep(sign, s, correlations, bound, forming, rows, n_effect, series, first_voxel, kept):
     """Append the voxels of a side that reach the cluster-forming correlation."""
     voxels, values, sizes = kept
     side = 0 if sign > 0 else 1
     for v in range(len(series)):
-        if sign * correlations[v] >= limit:
+        if sign * correlations[v] >= forming - bound:
             exact = sign * exact_correlation(rows, n_effect, series[v])
             if exact >= forming:
                 at = sizes[side, s]
@@ -193,10 +193,36 @@ def _keep(sign, s, correlations, limit, forming, rows, n_effect, series, first_v
 
 
 @numba.njit(nogil=True, cache=True)
+def _rounding_bound(error, n_effect, n_nuisance, smallest_rest):
+    """Return a bound on the float32 error of a correlation."""
+    if n_nuisance == 0:
+        return error * np.sqrt(float(n_effect))
+    # d R <= error (sqrt(r) + sqrt(q)) / rest, by the first-order expansion of R; near rest = 0
+    # every voxel is computed again.
+    factor = np.sqrt(float(n_effect)) + np.sqrt(float(n_nuisance))
+    return error * factor / max(smallest_rest - 4 * error, 1e-12)
+
+
+@numba.njit(nogil=True, cache=True)
 def scan_tile(
-    correlations, signed_bits, unsigned_bits, smallest_rest, rows, n_effect, series,
-    reference, reference32, tail_sign, error, forming, first_voxel, counts, highest, lowest, kept,
-):  # fmt: skip
+    correlations,
+    signed_bits,
+    unsigned_bits,
+    smallest_rest,
+    rows,
+    n_effect,
+    series,
+    reference,
+    reference32,
+    tail_sign,
+    error,
+    forming,
+    first_voxel,
+    counts,
+    highest,
+    lowest,
+    kept,
+):
     """Update counts, extremes and voxels above the threshold from a tile.
 
     Parameters
@@ -209,7 +235,7 @@ def scan_tile(
     n_effect : int
         r; correlations are signed where it is 1.
     series : float64 array, shape (v, n)
-        Of the real voxels.
+        Series of the real voxels.
     reference : float64 array, shape (v,)
         What counts compare with, on the side of the tail, less the tolerance of a tie.
     reference32 : float32 array, shape (v,)
@@ -234,12 +260,7 @@ def scan_tile(
     word = np.zeros(1, np.uint32)
     word_as_float = word.view(np.float32)
     for s in range(len(correlations)):
-        bound = error * np.sqrt(float(n_effect))
-        if n_parts > n_effect:
-            # d R <= error (sqrt(r) + sqrt(q)) / rest, by the first-order expansion of R; near
-            # rest = 0 every voxel is computed again.
-            factor = np.sqrt(float(n_effect)) + np.sqrt(float(n_parts - n_effect))
-            bound = error * factor / max(smallest_rest[s] - 4 * error, 1e-12)
+        bound = _rounding_bound(error, n_effect, n_parts - n_effect, smallest_rest[s])
         values = correlations[s, :n_real]
         bottom, top = _range_of(
             values, signed_bits[s, :n_real], unsigned_bits[s, :n_real], word, word_as_float
@@ -255,11 +276,9 @@ def scan_tile(
                     exact = exact_correlation(rows[s], n_effect, series[v])
                     lowest[s] = min(lowest[s], exact)
         if top + bound >= forming:
-            _keep(1, s, values, forming - bound, forming, rows[s], n_effect, series, first_voxel,
-                  kept)  # fmt: skip
+            _keep(1, s, values, bound, forming, rows[s], n_effect, series, first_voxel, kept)
         if sides == 2 and -bottom + bound >= forming:
-            _keep(-1, s, values, forming - bound, forming, rows[s], n_effect, series, first_voxel,
-                  kept)  # fmt: skip
+            _keep(-1, s, values, bound, forming, rows[s], n_effect, series, first_voxel, kept)
         # Rounding of the reference to float32 moves it by less than 1e-7.
         limit = np.float32(bound + 1e-7)
         if tail_sign == 0:

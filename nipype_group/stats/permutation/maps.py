@@ -70,7 +70,7 @@ def _products(tiles, first, last):
     rows : float64 array, shape (r + q, m, n)
         Rows of these shuffles.
     products : float64 array, shape (r + q, m, v)
-        Of rows and series.
+        Products of rows and series.
     """
     rows = np.ascontiguousarray(tiles.contrast.rows(first, last).transpose(1, 0, 2))
     for tile in tiles:
@@ -88,7 +88,7 @@ def partial_correlations(products, contrast):
     Parameters
     ----------
     products : float64 array, shape (r + q, m, v)
-        Of the rows of `contrast` and the series of voxels.
+        Products of the rows of `contrast` and the series of voxels.
     contrast : ShuffledContrast
     """
     effect, left = _effect_and_left(products, contrast)

@@ -237,7 +237,7 @@ class ShuffledContrast:
         Returns
         -------
         series : float64 array, shape (v, n) or, for "huh-jhun", (v, n - q)
-            Of unit length, or 0.
+            Series of unit length, or 0.
         plain : float64 array, shape (v, n) or (v, n - q)
             What the statistic of the data as they are is made of, with `plain_rows`.
         length : float64 array, shape (v,)
@@ -354,7 +354,7 @@ class ShuffledContrast:
         statistic, dof = self.welch.shuffled(series.T, orders, signs)
         if self.signed:
             return interpolated_t_to_z(statistic, dof)
-        # Of one row AspinWelch gives v, whose square is G.
+        # AspinWelch gives v of one row, whose square is G.
         f = np.square(statistic) if self.rank == 1 else statistic
         # A voxel without a statistic has 0.
         return np.where(f > 0, f_to_z(f, self.rank, dof), 0.0)

@@ -93,7 +93,7 @@ class IncompleteVoxels:
     signed : bool
         Whether the statistic is a t; F otherwise.
     reduced : tuple of _ReducedVoxels
-        Those whose maps say nothing of some directions of the nuisance.
+        Voxels whose maps say nothing of some directions of the nuisance.
     """
 
     places: np.ndarray
@@ -145,9 +145,15 @@ class IncompleteVoxels:
         voxel, missing = np.nonzero(lacks.T)
         starts = np.searchsorted(voxel, np.arange(len(places) + 1))
         self = cls(
-            places, dof, missing.astype(np.int32), starts, n_nuisance, split.rank,
-            contrast.signed, tuple(reduced),
-        )  # fmt: skip
+            places,
+            dof,
+            missing.astype(np.int32),
+            starts,
+            n_nuisance,
+            split.rank,
+            contrast.signed,
+            tuple(reduced),
+        )
         return self, series
 
     def z(self, rows, products, series):
@@ -158,7 +164,7 @@ class IncompleteVoxels:
         rows : float64 array, shape (r + q, m, n)
             Rows of the shuffles as `ShuffledContrast.rows` gives them, part after part.
         products : float64 array, shape (r + q, m, v)
-            Their products with all series of the tile.
+            Products of the shuffled rows and all series of the tile.
         series : float64 array, shape (v, n)
             These series.
 
@@ -239,7 +245,7 @@ def _restrict(design, products, missing, starts, n_nuisance, signed, correlation
     design : float64 array, shape (m, n, p)
         Orthonormal columns, nuisance first, of every shuffle.
     products : float64 array, shape (m, u, p)
-        Of the columns and of every voxel's series, which is 0 at its missing maps.
+        Products of the columns and every voxel's series, which is 0 at its missing maps.
     missing, starts, n_nuisance, signed
         As of `IncompleteVoxels`.
     correlation : float64 array, shape (m, u)

@@ -147,7 +147,7 @@ class Corrected:
         Returns
         -------
         list of dict
-            Of the heights whose interval holds alpha, highest first; at most ten.
+            What is said of heights whose interval holds alpha, highest first; at most ten.
         """
         if exhaustive or self.fit is not None or len(self.null) == 0:
             return []
@@ -168,11 +168,14 @@ class Corrected:
                     "P": p,
                     "Interval": [float(low[i]), float(high[i])],
                     "Advice": advice(
-                        f"{self.name} {distinct[i]:.4g}", p, int(counts[i]), len(self.null),
+                        f"{self.name} {distinct[i]:.4g}",
+                        p,
+                        int(counts[i]),
+                        len(self.null),
                         self.alpha,
                     ),
                 }
-            )  # fmt: skip
+            )
         return rows
 
 
@@ -224,7 +227,7 @@ def cluster_heights(statistic, statistics, contrast, neighbours):
     statistics : ShuffleStatistics
     contrast : ShuffledContrast
     neighbours : int32 array, shape (v, k)
-        Of the statistics' connectivity.
+        Neighbours of every voxel by the statistics' connectivity.
 
     Returns
     -------

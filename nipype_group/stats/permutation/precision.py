@@ -79,7 +79,7 @@ def shuffles_to_settle(p, alpha, confidence=0.95):
     alpha : float
         Level it is compared with.
     confidence : float, default 0.95
-        Of the interval.
+        Confidence of the interval.
 
     Returns
     -------
@@ -127,7 +127,7 @@ def advice(name, p, count, n_shuffles, alpha, confidence=0.95, exhaustive=False)
     alpha : float
         Level of the verdict p <= alpha.
     confidence : float, default 0.95
-        Of the interval.
+        Confidence of the interval.
     exhaustive : bool, default False
         Whether the shuffles are all there are, which nothing can add to.
 

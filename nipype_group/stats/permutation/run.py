@@ -123,8 +123,8 @@ class _ContrastRun:
             names = [name for name in names if name == "tfce"]
         if names or self._statistics.n_top:
             blocks = []
-            for span in _edges(first, last, self._shuffles_of_maps):
-                maps = statistic_maps(self._tiles, *span, self.observed["voxel"])
+            for start, stop in _edges(first, last, self._shuffles_of_maps):
+                maps = statistic_maps(self._tiles, start, stop, self.observed["voxel"])
                 blocks.append(self._from_maps(maps, names))
             others, more, tops = _put_together(blocks)
             counts, nulls = counts | others, nulls | more
@@ -207,9 +207,18 @@ def _edges(first, last, size):
 
 
 def run_shuffles(
-    read, mask, contrasts, statistics, first, last, *, n_threads=1, memory_gb=1.0, report=None,
+    read,
+    mask,
+    contrasts,
+    statistics,
+    first,
+    last,
+    *,
+    n_threads=1,
+    memory_gb=1.0,
+    report=None,
     neighbours=neighbour_list,
-):  # fmt: skip
+):
     """Compute shuffles first to last - 1 of contrasts that share a scheme.
 
     Parameters

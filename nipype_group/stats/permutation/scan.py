@@ -73,11 +73,24 @@ class _Batch:
         reference32 = np.where(tile.length > 0, reference, _EVERY_SHUFFLE).astype(np.float32)
         correlations = products[0]
         scan_tile(
-            correlations, correlations.view(np.int32), correlations.view(np.uint32),
-            self._smallest_rest, self._rows, contrast.effect_rows, tile.real, reference,
-            reference32, self._tail_sign, self._error, self._forming, tile.first, counts,
-            self._highest, self._lowest, self._survivors.with_room(),
-        )  # fmt: skip
+            correlations,
+            correlations.view(np.int32),
+            correlations.view(np.uint32),
+            self._smallest_rest,
+            self._rows,
+            contrast.effect_rows,
+            tile.real,
+            reference,
+            reference32,
+            self._tail_sign,
+            self._error,
+            self._forming,
+            tile.first,
+            counts,
+            self._highest,
+            self._lowest,
+            self._survivors.with_room(),
+        )
 
     def nulls(self, neighbours):
         """Return the largest values of every shuffle, by statistic and side."""
@@ -88,9 +101,14 @@ class _Batch:
         for sign in statistics.signs(contrast.signed) if statistics.forms_clusters else ():
             voxels, values, offsets = self._survivors.of_side(sign)
             nulls |= largest_on_side(
-                voxels, contrast.statistic(values), offsets, sign, statistics, contrast,
+                voxels,
+                contrast.statistic(values),
+                offsets,
+                sign,
+                statistics,
+                contrast,
                 neighbours,
-            )  # fmt: skip
+            )
         return nulls
 
 
@@ -104,7 +122,7 @@ def scan_shuffles(tiles, rows, statistics, neighbours):
         Design rows of the shuffles, none of them the unshuffled one.
     statistics : ShuffleStatistics
     neighbours : int32 array, shape (v, k), or None
-        Of the statistics' connectivity, where clusters form.
+        Neighbours of every voxel by the statistics' connectivity, where clusters form.
 
     Returns
     -------

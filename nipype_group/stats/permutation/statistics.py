@@ -188,7 +188,7 @@ def largest_of_maps(maps, statistics, contrast, neighbours):
     statistics : ShuffleStatistics
     contrast : ShuffledContrast
     neighbours : int32 array, shape (v, k)
-        Of the statistics' connectivity.
+        Neighbours of every voxel by the statistics' connectivity.
 
     Returns
     -------
@@ -221,9 +221,15 @@ def largest_on_side(voxels, heights, offsets, sign, statistics, contrast, neighb
     component = np.full(len(neighbours), -1, dtype=np.int32)
     extents, masses = np.zeros(len(offsets) - 1), np.zeros(len(offsets) - 1)
     largest_clusters(
-        voxels, statistics.scaled(contrast, heights), offsets, neighbours, component,
-        statistics.excess(contrast), extents, masses,
-    )  # fmt: skip
+        voxels,
+        statistics.scaled(contrast, heights),
+        offsets,
+        neighbours,
+        component,
+        statistics.excess(contrast),
+        extents,
+        masses,
+    )
     taken = {"extent": extents, "mass": masses}
     return {
         f"{name}_{SIDE_NAMES[sign]}": values
@@ -242,7 +248,7 @@ def enhanced_maps(maps, statistics, contrast, neighbours, highest):
     statistics, contrast
         As in `largest_of_maps`.
     neighbours : int32 array, shape (v, k)
-        Of the connectivity of TFCE.
+        Neighbours of every voxel by the connectivity of TFCE.
     highest : dict
         Sign to the largest height of the unshuffled map on that side, scaled.
 
@@ -257,7 +263,7 @@ def enhanced_maps(maps, statistics, contrast, neighbours, highest):
         if steps == "fsl":
             reference = highest[sign]
         elif steps == "nilearn" and len(signs) == 1:
-            # Its one-sided test does not look at the other side.
+            # The one-sided test of nilearn does not look at the other side.
             reference = (sign * maps).max(axis=1)
         side = enhance_maps(maps, neighbours, statistics.tfce, reference, sign=sign)
         # In place: fresh memory costs as much as the sums.

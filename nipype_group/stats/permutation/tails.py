@@ -222,8 +222,11 @@ def _fit_tail(ordered, ties):
         goodness = {"anderson_darling": statistic, "p": anderson_darling_p(statistic, shape)}
         if goodness["p"] > _LEVEL:
             parameters = {
-                "threshold": float(threshold), "shape": shape, "scale": scale, "n_tail": n_tail
-            }  # fmt: skip
+                "threshold": float(threshold),
+                "shape": shape,
+                "scale": scale,
+                "n_tail": n_tail,
+            }
             return parameters, goodness, True
     return parameters, goodness, False
 
@@ -426,6 +429,13 @@ def approximate_p(null, observed, method, ties=1e-9):
         )
     observed = _check_values("observed", observed)
     approximate = _gpd_p if method == "gpd" else _gamma_p
-    p, log_p, *rest = approximate(observed.ravel(), np.sort(null), ties)
+    p, log_p, parameters, goodness, accepted = approximate(observed.ravel(), np.sort(null), ties)
     p = np.maximum(p, np.finfo(float).tiny)
-    return TailFit(p.reshape(observed.shape), log_p.reshape(observed.shape), method, *rest)
+    return TailFit(
+        p=p.reshape(observed.shape),
+        log_p=log_p.reshape(observed.shape),
+        method=method,
+        parameters=parameters,
+        goodness=goodness,
+        accepted=accepted,
+    )

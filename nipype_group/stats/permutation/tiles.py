@@ -25,7 +25,7 @@ class Tile:
     first, n_real : int
         First voxel, and how many there are.
     series : float64 array, shape (VOXELS_PER_TILE, n)
-        Of unit length; 0 where a voxel has no residual variance, and beyond the real voxels.
+        Series of unit length; 0 where a voxel has no residual variance and beyond the real voxels.
     series32 : float32 array, shape (n, VOXELS_PER_TILE)
         The same, as matrix products want it.
     observed : float64 array, shape (n_real,)

@@ -28,7 +28,7 @@ _LARGEST_FORMING_P = 0.05
 
 
 @dataclass(frozen=True)
-class ClusterInference:
+class InferredClusters:
     """Random field inference on the clusters of a map.
 
     Parameters
@@ -36,9 +36,9 @@ class ClusterInference:
     labels : int32 array, shape (x, y, z)
         Clusters that reach the cluster-forming height.
     n_voxels : int array, shape (k,)
-        Their sizes.
+        Sizes of the clusters.
     n_resels : array, shape (k,)
-        Their extents in resels.
+        Extents of the clusters in resels.
     log_p_unc, log_p_fwe, log_q_fdr : arrays, shape (k,)
         Natural logarithm of the uncorrected and the familywise p of the extent, and of the
         topological false discovery rate of clusters.
@@ -78,7 +78,7 @@ class ClusterInference:
         labels : int32 array, shape (x, y, z)
             Clusters kept, numbered anew from 1.
         kept : int array
-            Their positions in `n_voxels` and the other lists.
+            Positions of the clusters in `n_voxels` and the other lists.
 
         Raises
         ------
@@ -205,7 +205,7 @@ def infer_clusters(
 
     Returns
     -------
-    ClusterInference
+    InferredClusters
 
     Raises
     ------
@@ -228,9 +228,7 @@ def infer_clusters(
     n_resels = volume.to_resels(n_voxels)
     if rpv is not None:
         n_resels = cluster_resels(labels, rpv, volume.fwhm_voxels)
-    first = np.array(
-        [labels_at[0] for labels_at in _members(labels, n_clusters)], dtype=int
-    )  # fmt: skip
+    first = np.array([labels_at[0] for labels_at in _members(labels, n_clusters)], dtype=int)
     side = np.sign(stat.ravel()[first]) if n_clusters else np.empty(0)
 
     log_q = np.empty(n_clusters)
@@ -247,12 +245,18 @@ def infer_clusters(
     inside = labels > 0
     peak_log_p = np.zeros(mask.shape)
     peak_log_p[inside] = _doubled(log_p_height(np.abs(stat[inside]), field, volume), both)
-    return ClusterInference(
-        labels, n_voxels, n_resels,
-        _doubled(log_p_extent(n_resels, height, field, volume), both),
-        _doubled(log_p_cluster(n_resels, height, field, volume), both),
-        log_q, peak_log_p, peak_log_q, tuple(set_log_p), height,
-    )  # fmt: skip
+    return InferredClusters(
+        labels=labels,
+        n_voxels=n_voxels,
+        n_resels=n_resels,
+        log_p_unc=_doubled(log_p_extent(n_resels, height, field, volume), both),
+        log_p_fwe=_doubled(log_p_cluster(n_resels, height, field, volume), both),
+        log_q_fdr=log_q,
+        peak_log_p=peak_log_p,
+        peak_log_q=peak_log_q,
+        set_log_p=tuple(set_log_p),
+        height=height,
+    )
 
 
 def _doubled(log_p, log_factor):

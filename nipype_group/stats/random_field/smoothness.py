@@ -174,7 +174,8 @@ def residual_smoothness(
     Returns
     -------
     Smoothness
-        Its map is NaN where a voxel of the forward cube is outside the mask or constant.
+        The smoothness; its map is NaN where a voxel of the forward cube is outside the mask
+        or constant.
 
     Raises
     ------
@@ -208,45 +209,19 @@ def residual_smoothness(
     if not (np.isfinite(dof) and dof > 0):
         raise ValueError(f"dof is {dof}; it must be above 0.")
     mask = _checked_mask(mask)
-    numbers = _positions(mask, 0, 1, "edge" if edges == "spm" else "constant")
-    cube = np.stack([_shifted(numbers, mask.shape, shift) for shift in np.ndindex(2, 2, 2)])
-    used = (cube >= 0).all(axis=0)
-    if not used.any():
-        raise ValueError(
-            f"None of the mask's {mask.sum()} voxels has all its forward neighbours in the mask "
-            "(a mask of one slice has no smoothness in three dimensions); smoothness cannot be "
-            "estimated."
-        )
-    cube = cube[:, used]
+    cube, used = _forward_cubes(mask, edges)
     # Corners of the cube are in the order of np.ndindex: 4 is the next voxel along x.
     points = cube[[0, 4, 2, 1]]
     n_images, _, square, products = _moments(images, mask, points, _ALL_PAIRS)
     n_maps = n_images if n_maps is None else n_maps
     if dof > n_maps:
         raise ValueError(f"dof is {dof}, more than the {n_maps} maps.")
-    if residual_ss is None:
-        rss = square
-    else:
-        residual_ss = np.asarray(residual_ss, dtype=float)
-        if residual_ss.shape != mask.shape:
-            raise ValueError(
-                f"residual_ss has shape {residual_ss.shape}, the mask has {mask.shape}."
-            )
-        rss = residual_ss[mask]
+    rss = square if residual_ss is None else _in_mask(residual_ss, mask)
     alive = (rss > 0)[cube].all(axis=0)
     used[used] = alive
     if not alive.any():
         raise ValueError("No residual varies; smoothness cannot be estimated.")
-    points, products = points[:, alive], products[:, alive]
-
-    scale = np.sqrt(rss / dof)[points]
-    second = np.empty((4, 4, points.shape[1]))
-    for i in range(4):
-        second[i, i] = square[points[i]] / (scale[i] * scale[i])
-    for row, (i, j) in enumerate(_ALL_PAIRS):
-        second[i, j] = second[j, i] = products[row] / (scale[i] * scale[j])
-    # Grouped so that a repeated plane gives exactly 0.
-    roughness = (second[1:, 1:] - second[1:, :1]) + (second[0, 0] - second[:1, 1:])
+    roughness = _roughness_of_residuals(points[:, alive], square, products[:, alive], rss / dof)
     roughness *= n_maps / (n_images * dof)
     determinant = np.maximum(_determinant(roughness), 0.0)
     resels = np.sqrt(determinant / _FOUR_LN2**3)
@@ -268,6 +243,51 @@ def residual_smoothness(
         n_voxels=len(resels),
         dof=dof,
     )
+
+
+def _forward_cubes(mask, edges):
+    """Return the forward cube of every voxel that has one, shape (8, v), and which voxels do."""
+    numbers = _positions(mask, 0, 1, "edge" if edges == "spm" else "constant")
+    cube = np.stack([_shifted(numbers, mask.shape, shift) for shift in np.ndindex(2, 2, 2)])
+    used = (cube >= 0).all(axis=0)
+    if not used.any():
+        raise ValueError(
+            f"None of the mask's {mask.sum()} voxels has all its forward neighbours in the mask "
+            "(a mask of one slice has no smoothness in three dimensions); smoothness cannot be "
+            "estimated."
+        )
+    return cube[:, used], used
+
+
+def _in_mask(residual_ss, mask):
+    residual_ss = np.asarray(residual_ss, dtype=float)
+    if residual_ss.shape != mask.shape:
+        raise ValueError(f"residual_ss has shape {residual_ss.shape}, the mask has {mask.shape}.")
+    return residual_ss[mask]
+
+
+def _roughness_of_residuals(points, square, products, variance):
+    """Return the sum over images of the products of forward differences, shape (3, 3, v).
+
+    Parameters
+    ----------
+    points : int array, shape (4, v)
+        Each voxel and its next ones along the axes.
+    square : array, shape (m,)
+        Sum of squares of every voxel of the mask.
+    products : array, shape (6, v)
+        Sums of products of the points, in the order of `_ALL_PAIRS`.
+    variance : array, shape (m,)
+        Residual variance of every voxel of the mask.
+    """
+    scale = np.sqrt(variance)[points]
+    second = np.empty((4, 4, points.shape[1]))
+    for i in range(4):
+        second[i, i] = square[points[i]] / (scale[i] * scale[i])
+    for row, (i, j) in enumerate(_ALL_PAIRS):
+        second[i, j] = second[j, i] = products[row] / (scale[i] * scale[j])
+    # Grouped so that a repeated plane gives exactly 0.
+    return (second[1:, 1:] - second[1:, :1]) + (second[0, 0] - second[:1, 1:])
 
 
 def _determinant(matrices):

@@ -22,7 +22,7 @@ from nipype_group.stats.random_field.inference import (
 _HIGHEST = 1e12
 
 
-def height_threshold(alpha, field, volume, method="smaller"):
+def height_of_fwe(alpha, field, volume, method="smaller"):
     """Return the height whose familywise p is alpha.
 
     The expected EC falls only above its last hump, so the largest such height is taken.
@@ -55,7 +55,7 @@ def height_threshold(alpha, field, volume, method="smaller"):
     >>> from nipype_group.stats.random_field.euler import StatField
     >>> from nipype_group.stats.random_field.resels import SearchVolume
     >>> volume = SearchVolume([1, 33.2611, 360.7965, 1258.7542], n_voxels=75919)
-    >>> [round(height_threshold(0.05, StatField("t", 29), volume, m), 4)
+    >>> [round(height_of_fwe(0.05, StatField("t", 29), volume, m), 4)
     ...  for m in ("smaller", "rft", "bonferroni")]
     [6.0693, 6.1139, 6.0693]
     """

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from nipype_group.reporting.atlases import lookup as at
-from nipype_group.reporting.atlases.labels import LABEL_SUFFIXES, read_labels, read_xml
+from nipype_group.reporting.atlases.labels import LABEL_SUFFIXES, read_label_names, read_xml
 from nipype_group.whole_files import LARGEST_BYTES
 
 
@@ -64,7 +64,7 @@ SPM = (
         ("a.nii.gz", "a.json", json.dumps({"LabelMap": {"1": "A", "2": "B", "3": "C"}})),
         ("labels_x.nii", "labels_x.xml", SPM),
     ],
-)  # fmt: skip
+)
 def test_label_files(tmp_path, image, labels, text):
     path = labelled(tmp_path / image)
     (tmp_path / labels).write_text(text, encoding="utf-8")
@@ -79,17 +79,17 @@ def test_label_files(tmp_path, image, labels, text):
 def test_names_keep_their_numbers_and_spaces(tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("1 Brodmann area 4\n2 Brodmann area 6\n")
-    assert read_labels(path).names == {1: "Brodmann area 4", 2: "Brodmann area 6"}
+    assert read_label_names(path).names == {1: "Brodmann area 4", 2: "Brodmann area 6"}
     path.write_text("Network 1\nNetwork 2\n")
-    assert read_labels(path).names == {0: "Network 1", 1: "Network 2"}
+    assert read_label_names(path).names == {0: "Network 1", 1: "Network 2"}
     path.write_text("3rd Ventricle\n4th\tVentricle\n")
-    assert read_labels(path).names == {0: "3rd Ventricle", 1: "4th Ventricle"}
+    assert read_label_names(path).names == {0: "3rd Ventricle", 1: "4th Ventricle"}
 
 
 def test_halves_of_one_name_get_their_hemisphere(tmp_path):
     path = tmp_path / "atlas-dk.csv"
     path.write_text("id,label,hemisphere,structure\n1,a,L,cortex\n2,a,R,cortex\n")
-    assert read_labels(path).names == {1: "a L", 2: "a R"}
+    assert read_label_names(path).names == {1: "a L", 2: "a R"}
 
 
 @pytest.mark.parametrize(

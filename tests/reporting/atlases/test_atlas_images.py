@@ -117,7 +117,7 @@ def test_a_second_lookup_reads_nothing(tmp_path, monkeypatch):
 def test_labels_keep_their_type(tmp_path):
     for dtype in (np.uint8, np.uint16, np.uint32, np.int16):
         atlas = make(tmp_path, np.full((4, 4, 4), 1, dtype=dtype), np.eye(4), np.dtype(dtype).name)
-        held = atlas_images.read_labels(atlas.image_file)[0]
+        held = atlas_images.read_label_image(atlas.image_file)[0]
         assert held.dtype == dtype
         # A map of the file would change with it.
         assert not isinstance(held, np.memmap)

@@ -284,12 +284,17 @@ def packs():
 
 
 CASES = [
-    *maps(), *tables(), *sidecars(), *figures(), *pages(), *packs(),
+    *maps(),
+    *tables(),
+    *sidecars(),
+    *figures(),
+    *pages(),
+    *packs(),
     ("notes.md", b"z 3.1 of numpy 2.4.6", b"z 3.1 of numpy 2.5", "versions"),
     ("notes.md", b"z 3.100001", b"z 3.1", "rounding"),
     ("notes.md", b"z 3.1", b"z 3.2", "different"),
     ("data.bin", b"\xff\x00", b"\xff\x01", "different"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 
-from nipype_group.reporting.derivatives.contents import add_report
+from nipype_group.reporting.derivatives.contents import add_descriptions
 from nipype_group.reporting.figures.peak_values import write_peak_values
 
 
@@ -28,7 +28,7 @@ def test_columns_are_named_in_the_dictionary_as_their_cells_are_read(tmp_path):
     contrasts.write_text('{"Contrasts": []}')
     design.write_text(json.dumps({"Keys": list(keys)}))
     folder = Tables()
-    add_report(
+    add_descriptions(
         folder,
         {
             "contrasts_file": contrasts,

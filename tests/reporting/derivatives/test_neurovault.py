@@ -24,11 +24,22 @@ REQUIRED = {"name", "map_type", "analysis_level", "number_of_subjects", "modalit
 VALUES = {
     "map_type": {"T", "Z", "F", "X2", "P", "IP", "M", "U", "R", "Pa", "A", "V", "Other"},
     "analysis_level": {"S", "G", "M", "Other"},
-    "modality": {"fMRI-BOLD", "fMRI-CBF", "fMRI-CBV", "Diffusion MRI", "Structural MRI",
-                 "PET FDG", "PET [15O]-water", "PET other", "MEG", "EEG", "Other"},
+    "modality": {
+        "fMRI-BOLD",
+        "fMRI-CBF",
+        "fMRI-CBV",
+        "Diffusion MRI",
+        "Structural MRI",
+        "PET FDG",
+        "PET [15O]-water",
+        "PET other",
+        "MEG",
+        "EEG",
+        "Other",
+    },
     "target_template_image": {"GenericMNI", "Dorr2008", "NMT", "MNI152NLin2009cAsym"},
     "data_origin": {"volume", "surface"},
-}  # fmt: skip
+}
 OF_F = ("effect", "variance", "F", "z", "p", "rSquare")
 LONGEST = {"name": 200, "contrast_definition": 200}
 
@@ -65,10 +76,20 @@ def test_fields_and_values_are_neurovaults(stat, space, dof):
 
 @pytest.mark.parametrize(
     ("stat", "map_type"),
-    [("t", "T"), ("F", "F"), ("z", "Z"), ("p", "P"), ("effect", "U"), ("variance", "V"),
-     ("cohensD", "Other"), ("rSquare", "Other"), ("tfce", "Other"), ("pseudoT", "Other"),
-     ("logp", "Other")],
-)  # fmt: skip
+    [
+        ("t", "T"),
+        ("F", "F"),
+        ("z", "Z"),
+        ("p", "P"),
+        ("effect", "U"),
+        ("variance", "V"),
+        ("cohensD", "Other"),
+        ("rSquare", "Other"),
+        ("tfce", "Other"),
+        ("pseudoT", "Other"),
+        ("logp", "Other"),
+    ],
+)
 def test_type_of_a_map(stat, map_type):
     assert fields(stat)["map_type"] == map_type
 

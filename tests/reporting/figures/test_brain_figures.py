@@ -51,13 +51,22 @@ def turned(values):
 
 def table(*peaks):
     rows = [
-        {"cluster_id": i + 1, "peak_id": 1, "n_voxels": 33 - i, "label": "Cluster_L",
-         "atlas one": "no_label", "atlas two": "Region_L",
-         "zscore": z, "stat": z, "peak_zscore": z, "peak_stat": z,
-         **dict(zip(("x", "y", "z"), at, strict=True)),
-         **dict(zip(("peak_x", "peak_y", "peak_z"), at, strict=True))}
+        {
+            "cluster_id": i + 1,
+            "peak_id": 1,
+            "n_voxels": 33 - i,
+            "label": "Cluster_L",
+            "atlas one": "no_label",
+            "atlas two": "Region_L",
+            "zscore": z,
+            "stat": z,
+            "peak_zscore": z,
+            "peak_stat": z,
+            **dict(zip(("x", "y", "z"), at, strict=True)),
+            **dict(zip(("peak_x", "peak_y", "peak_z"), at, strict=True)),
+        }
         for i, (at, z) in enumerate(peaks)
-    ]  # fmt: skip
+    ]
     return pd.DataFrame(rows)
 
 
@@ -187,8 +196,10 @@ def test_left_is_left_in_thumbnails(drawn):
 
 
 def test_surface_shows_the_hemisphere_of_the_cluster(drawn):
-    for side, own, other in (("left", slice(0, 414), slice(414, 828)),
-                             ("right", slice(414, 828), slice(0, 414))):  # fmt: skip
+    for side, own, other in (
+        ("left", slice(0, 414), slice(414, 828)),
+        ("right", slice(414, 828), slice(0, 414)),
+    ):
         ink = coloured(pixels(drawn[side]["surface"]))
         assert ink[:, own].sum() > 20
         assert ink[:, other].sum() == 0
@@ -229,10 +240,15 @@ def test_nothing_survives(tmp_path, background):
 def test_unsigned_maps_are_drawn_in_one_sequence(tmp_path, background):
     at = (-48.0, -22.0, 0.0)
     images = [
-        pixels(draw_slices(tmp_path / f"{signed}.png",
-                           plotted(Volume(blob(at), BRAIN), unit="F", signed=signed), background))
+        pixels(
+            draw_slices(
+                tmp_path / f"{signed}.png",
+                plotted(Volume(blob(at), BRAIN), unit="F", signed=signed),
+                background,
+            )
+        )
         for signed in (True, False)
-    ]  # fmt: skip
+    ]
     assert coloured(images[0]).sum() > 50
     # The last colour of viridis is yellow.
     yellow = (images[1][..., 0] > 220) & (images[1][..., 1] > 200) & (images[1][..., 2] < 90)
@@ -256,12 +272,21 @@ def test_unthresholded_maps_are_symmetric_and_fill_the_mask(tmp_path, background
     inside = (blob((0.0, -20.0, 10.0), 1.0, 60.0) > 0).astype(np.uint8)
     mask = Volume(inside, BRAIN)
     picture = draw_unthresholded(
-        tmp_path / "a.png", "unthresholded", Volume(values, BRAIN), mask, True, "z", "z of x",
-        {"Contrast": "x"}, background,
-    )  # fmt: skip
+        tmp_path / "a.png",
+        "unthresholded",
+        Volume(values, BRAIN),
+        mask,
+        True,
+        "z",
+        "z of x",
+        {"Contrast": "x"},
+        background,
+    )
     image = pixels(picture)[40:, : 900 - BAR_PX]
-    red, blue = (np.nonzero(d > 40)[1] for d in
-                 (image[..., 0] - image[..., 2], image[..., 2] - image[..., 0]))  # fmt: skip
+    red, blue = (
+        np.nonzero(d > 40)[1]
+        for d in (image[..., 0] - image[..., 2], image[..., 2] - image[..., 0])
+    )
     cell = (900 - BAR_PX) / 7
     assert np.median(red % cell / cell) < 0.5 < np.median(blue % cell / cell)
     assert f"{int(inside.sum()):,} voxels" in picture.alt

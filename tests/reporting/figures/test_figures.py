@@ -120,8 +120,10 @@ def test_colour_bar_shows_the_sides_that_occur(tmp_path):
 
 
 def test_index_lists_pictures_in_order(tmp_path):
-    pictures = [Picture("/x/b.png", "cluster", "Alt", "Cap", {"Cluster": 3}),
-                Picture("/x/a.png", "design", "Größe", "Cap")]  # fmt: skip
+    pictures = [
+        Picture("/x/b.png", "cluster", "Alt", "Cap", {"Cluster": 3}),
+        Picture("/x/a.png", "design", "Größe", "Cap"),
+    ]
     entries = json.loads(Path(write_index(tmp_path / "i.json", pictures)).read_text("utf-8"))
     assert entries == [
         {"File": "b.png", "Kind": "cluster", "Cluster": 3, "Alt": "Alt", "Caption": "Cap"},

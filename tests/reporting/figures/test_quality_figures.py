@@ -8,7 +8,7 @@ from matplotlib.image import imread
 
 from nipype_group.reporting.figures.canvas import WIDTH_PX, Scale
 from nipype_group.reporting.figures.quality import draw_coverage, draw_outliers, draw_strip
-from nipype_group.stats.linear.map_quality import MapQuality
+from nipype_group.stats.linear.map_quality import QualityOfMaps
 
 SHAPE = (20, 24, 16)
 AFFINE = np.diag([3.0, 3.0, 3.0, 1.0])
@@ -121,8 +121,14 @@ def test_coverage_tells_voxels_that_maps_lack(tmp_path, mask):
 def quality(correlation, leverage):
     n = len(leverage)
     nothing = np.zeros(n)
-    return MapQuality(*[nothing] * 3, np.array(correlation), np.array(leverage), *[nothing] * 2,
-                      rank=2, dof=n - 2)  # fmt: skip
+    return QualityOfMaps(
+        *[nothing] * 3,
+        np.array(correlation),
+        np.array(leverage),
+        *[nothing] * 2,
+        rank=2,
+        dof=n - 2,
+    )
 
 
 def test_outliers_are_named(tmp_path):

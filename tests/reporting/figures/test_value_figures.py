@@ -23,9 +23,16 @@ from nipype_group.stats.linear.least_squares import LinearModel
 
 N = 30
 PEAKS = pd.DataFrame(
-    {"cluster_id": [1, 2], "peak_id": [1, 2], "x": [-3.0, 6.0], "y": [0.0, 3.0],
-     "z": [3.0, 0.0], "zscore": [5.0, -4.0], "stat": [6.0, -5.0]}
-)  # fmt: skip
+    {
+        "cluster_id": [1, 2],
+        "peak_id": [1, 2],
+        "x": [-3.0, 6.0],
+        "y": [0.0, 3.0],
+        "z": [3.0, 0.0],
+        "zscore": [5.0, -4.0],
+        "stat": [6.0, -5.0],
+    }
+)
 
 
 @pytest.fixture(scope="module")

@@ -74,8 +74,13 @@ RESULTS = {
         [(2, 1)],
     ),
     ("age", "permExtentFWEBoth"): (
-        {"HeightControl": "permutation-extent", "ThresholdUnit": "voxels", **SHUFFLED, **FORMED,
-         "CriticalValue": 26.0},
+        {
+            "HeightControl": "permutation-extent",
+            "ThresholdUnit": "voxels",
+            **SHUFFLED,
+            **FORMED,
+            "CriticalValue": 26.0,
+        },
         [(1, 1)],
     ),
     ("age", "permMassFWEBoth"): (
@@ -91,16 +96,26 @@ RESULTS = {
         [],
     ),
     ("ageAndGroup", "z3p1"): (
-        {"HeightControl": "none", "ThresholdZ": 3.1, "Alpha": None, "Tail": "positive",
-         "Connectivity": 6},
+        {
+            "HeightControl": "none",
+            "ThresholdZ": 3.1,
+            "Alpha": None,
+            "Tail": "positive",
+            "Connectivity": 6,
+        },
         [(1, 1)],
     ),
     ("ageAndGroup", "permVoxelFWE"): (
-        {"HeightControl": "permutation", "ThresholdUnit": "F", "Tail": "positive", **SHUFFLED,
-         "Shuffling": "sign flips"},
+        {
+            "HeightControl": "permutation",
+            "ThresholdUnit": "F",
+            "Tail": "positive",
+            **SHUFFLED,
+            "Shuffling": "sign flips",
+        },
         [(1, 1)],
     ),
-}  # fmt: skip
+}
 FEW = {("age", "fdrBHBoth"): RESULTS["age", "fdrBHBoth"]}
 DESCS = [f"{label}-{desc}" for label, desc in RESULTS]
 
@@ -111,16 +126,37 @@ def tables(n_peaks_and_signs, control):
     for cluster, (n_peaks, sign) in enumerate(n_peaks_and_signs, start=1):
         p_fwe = 0.001 * cluster if control != "fdr" else np.nan
         clusters.append(
-            {"cluster_id": cluster, "sign": "positive" if sign > 0 else "negative",
-             "n_voxels": 10 * cluster, "n_resels": np.nan, "com_x": 1.5, "com_y": 2.0,
-             "com_z": 3.0 * cluster, "p_unc": np.nan, "p_fwe": p_fwe, "p_fdr": np.nan}
-        )  # fmt: skip
+            {
+                "cluster_id": cluster,
+                "sign": "positive" if sign > 0 else "negative",
+                "n_voxels": 10 * cluster,
+                "n_resels": np.nan,
+                "com_x": 1.5,
+                "com_y": 2.0,
+                "com_z": 3.0 * cluster,
+                "p_unc": np.nan,
+                "p_fwe": p_fwe,
+                "p_fdr": np.nan,
+            }
+        )
         peaks += [
-            {"cluster_id": cluster, "peak_id": peak, "x": 3.0 * peak, "y": -3.0, "z": 0.0,
-             "i": 3 + peak, "j": 1, "k": 0, "stat": sign * (9.5 - peak),
-             "zscore": sign * (6.5 - peak), "p_unc": 1e-5, "p_fwe": p_fwe, "p_fdr": 0.01}
+            {
+                "cluster_id": cluster,
+                "peak_id": peak,
+                "x": 3.0 * peak,
+                "y": -3.0,
+                "z": 0.0,
+                "i": 3 + peak,
+                "j": 1,
+                "k": 0,
+                "stat": sign * (9.5 - peak),
+                "zscore": sign * (6.5 - peak),
+                "p_unc": 1e-5,
+                "p_fwe": p_fwe,
+                "p_fdr": 0.01,
+            }
             for peak in range(1, n_peaks + 1)
-        ]  # fmt: skip
+        ]
     columns = [list(r[0]) if r else [] for r in (clusters, peaks)]
     empty = (["cluster_id", "n_voxels"], ["cluster_id", "peak_id"])
     return [
@@ -170,10 +206,14 @@ def make_folder(study, tmp_path_factory):
         ]
         contrasts = [c for c in contrasts if c.label in only]
         sidecar = {
-            "AnalysisLevel": "G", "NumberOfSubjects": N_MAPS, "NumberOfInputs": N_MAPS,
-            "SoftwareVersions": {"nipype_group": "0.0.7"}, "Formula": "age + C(group)",
-            "Parameters": {"blocks": ["/home/somebody/blocks.csv"]}, **(about or {}),
-        }  # fmt: skip
+            "AnalysisLevel": "G",
+            "NumberOfSubjects": N_MAPS,
+            "NumberOfInputs": N_MAPS,
+            "SoftwareVersions": {"nipype_group": "0.0.7"},
+            "Formula": "age + C(group)",
+            "Parameters": {"blocks": ["/home/somebody/blocks.csv"]},
+            **(about or {}),
+        }
         entities = dict(part.split("-") for part in PREFIX.rstrip("_").split("_"))
         with DerivativeFolder(work / "out", entities) as folder:
             folder.add_file(files[0], "design.tsv")
@@ -189,9 +229,12 @@ def make_folder(study, tmp_path_factory):
                     source = write_volume(work / "map.nii", values.reshape(SHAPE), GRID)
                     freedom = (9,) if stat == "t" else (2, 9)
                     folder.add_map(
-                        source, sidecar | {"DegreesOfFreedom": dof}, stat=stat,
-                        dof=freedom, contrast=contrast.label,
-                    )  # fmt: skip
+                        source,
+                        sidecar | {"DegreesOfFreedom": dof},
+                        stat=stat,
+                        dof=freedom,
+                        contrast=contrast.label,
+                    )
             for stat, where in extra_maps:
                 source = write_volume(work / "map.nii", np.ones(SHAPE), GRID)
                 folder.add_map(source, sidecar, stat=stat, **where)
@@ -207,9 +250,12 @@ def make_folder(study, tmp_path_factory):
 
 def add_result(folder, work, label, desc, test, settings, found, sidecar):
     settings = {
-        "StatisticType": test, "SurvivingVoxels": 10 * len(found), "Clusters": len(found),
-        **COMMON, **settings,
-    }  # fmt: skip
+        "StatisticType": test,
+        "SurvivingVoxels": 10 * len(found),
+        "Clusters": len(found),
+        **COMMON,
+        **settings,
+    }
     permuted = settings["HeightControl"].startswith("permutation")
     stat = settings["StatisticType"].replace("pseudo-t", "pseudoT") if permuted else "z"
     where = {"contrast": label, "desc": desc}
@@ -435,9 +481,10 @@ def inference(graph, label, desc):
 
 def used_by(graph, node, term):
     found = [
-        used for used in graph.objects(node, URIRef(PREFIXES["prov"] + "used"))
+        used
+        for used in graph.objects(node, URIRef(PREFIXES["prov"] + "used"))
         if (used, RDF.type, TERMS[term]) in graph
-    ]  # fmt: skip
+    ]
     (only,) = found
     return only
 
@@ -461,14 +508,16 @@ def test_clusters_and_peaks_are_those_of_the_tables(graph, peak_rows, group_dir,
         assert {TYPES[str(r.type)] for r in rows} == {test if permuted else "Z"}
     prov = str(PREFIXES["prov"])
     (excursion,) = (
-        n for n in graph.subjects(URIRef(prov + "wasGeneratedBy"), inference(graph, label, desc))
+        n
+        for n in graph.subjects(URIRef(prov + "wasGeneratedBy"), inference(graph, label, desc))
         if (n, RDF.type, TERMS["ExcursionSetMap"]) in graph
-    )  # fmt: skip
+    )
     assert int(graph.value(excursion, TERMS["numberOfSupraThresholdClusters"])) == len(clusters)
     nodes = [
-        n for n in graph.subjects(URIRef(prov + "wasDerivedFrom"), excursion)
+        n
+        for n in graph.subjects(URIRef(prov + "wasDerivedFrom"), excursion)
         if (n, RDF.type, TERMS["SupraThresholdCluster"]) in graph
-    ]  # fmt: skip
+    ]
     sizes = sorted(int(graph.value(n, TERMS["clusterSizeInVoxels"])) for n in nodes)
     assert sizes == sorted(clusters["n_voxels"])
     labels_map = graph.value(excursion, TERMS["hasClusterLabelsMap"])
@@ -478,8 +527,12 @@ def test_clusters_and_peaks_are_those_of_the_tables(graph, peak_rows, group_dir,
 
 def thresholds(graph, node):
     """Return a threshold and its equivalents, each as type and value."""
-    kinds = {"FWERadjustedpvalue": "fwe", "qvalue": "fdr", "statistic": "stat",
-             "PValueUncorrected": "unc"}  # fmt: skip
+    kinds = {
+        "FWERadjustedpvalue": "fwe",
+        "qvalue": "fdr",
+        "statistic": "stat",
+        "PValueUncorrected": "unc",
+    }
     found = []
 
     def visit(this):
@@ -502,19 +555,27 @@ def both_tails(z):
 @pytest.mark.parametrize(
     ("label", "desc", "height", "extent"),
     [
-        ("age", "rftVoxelFWEBoth", [("fwe", 0.05), ("stat", 4.25), both_tails(4.25)],
-         [("stat", 3)]),
+        (
+            "age",
+            "rftVoxelFWEBoth",
+            [("fwe", 0.05), ("stat", 4.25), both_tails(4.25)],
+            [("stat", 3)],
+        ),
         ("age", "rftClusterFWEBoth", [("stat", 2.5), both_tails(2.5)], [("fwe", 0.05)]),
         ("age", "fdrBHBoth", [("fdr", 0.05), ("stat", 2.75), both_tails(2.75)], [("stat", 0)]),
         ("age", "permVoxelFWEBoth", [("fwe", 0.05), ("stat", 4.5)], [("stat", 0)]),
-        ("age", "permExtentFWEBoth", [("stat", 2.9), both_tails(2.5)],
-         [("fwe", 0.05), ("stat", 27)]),
+        (
+            "age",
+            "permExtentFWEBoth",
+            [("stat", 2.9), both_tails(2.5)],
+            [("fwe", 0.05), ("stat", 27)],
+        ),
         ("age", "permMassFWEBoth", [("stat", 2.9), both_tails(2.5)], [("stat", 0)]),
         ("age", "permTfceFWEBoth", [("fwe", 0.05)], [("stat", 0)]),
         ("ageAndGroup", "fdrBH", [("fdr", 0.05)], [("stat", 0)]),
         ("ageAndGroup", "z3p1", [("stat", 3.1), ("unc", round(norm.sf(3.1), 6))], [("stat", 0)]),
     ],
-)  # fmt: skip
+)
 def test_thresholds_say_what_was_asked_for_and_what_it_is(graph, label, desc, height, extent):
     node = inference(graph, label, desc)
     assert thresholds(graph, used_by(graph, node, "HeightThreshold")) == height
@@ -554,9 +615,10 @@ def test_search_space_has_volume_and_smoothness(graph):
     made = URIRef(PREFIXES["prov"] + "wasGeneratedBy")
     for label, desc in RESULTS:
         (space,) = (
-            n for n in graph.subjects(made, inference(graph, label, desc))
+            n
+            for n in graph.subjects(made, inference(graph, label, desc))
             if (n, RDF.type, TERMS["SearchSpaceMaskMap"]) in graph
-        )  # fmt: skip
+        )
 
         def value(term, node=space):
             return graph.value(node, TERMS[term]).toPython()
@@ -608,8 +670,10 @@ def test_degrees_of_freedom_of_the_statistics(graph):
     found = {}
     for node in graph.subjects(RDF.type, TERMS["StatisticMap"]):
         key = TYPES[str(graph.value(node, TERMS["statisticType"]))]
-        of = [float(graph.value(node, TERMS[t]))
-              for t in ("effectDegreesOfFreedom", "errorDegreesOfFreedom")]  # fmt: skip
+        of = [
+            float(graph.value(node, TERMS[t]))
+            for t in ("effectDegreesOfFreedom", "errorDegreesOfFreedom")
+        ]
         found.setdefault(key, []).append(of)
     assert found["T"] == [[1, 9]]
     assert found["F"] == [[2, 9]]
@@ -637,8 +701,9 @@ def test_residual_mean_squares_are_left_out_where_voxels_have_other_maps(make_fo
     about = {"DegreesOfFreedomMap": "bids::group/stat-dof_desc-model_statmap.nii.gz"}
     pack = write_nidm_pack(make_folder({}, about=about, only=("age",)), tmp_path)
     assert not list(read_graph(pack).subjects(RDF.type, TERMS["ResidualMeanSquaresMap"]))
-    assert any("ResidualMeanSquaresMap: left out" in s for s in
-               sidecar_of(pack)["NotInVocabulary"])  # fmt: skip
+    assert any(
+        "ResidualMeanSquaresMap: left out" in s for s in sidecar_of(pack)["NotInVocabulary"]
+    )
 
 
 def test_coordinate_space(graph):
@@ -648,8 +713,15 @@ def test_coordinate_space(graph):
     assert json.loads(graph.value(space, TERMS["voxelSize"])) == [3, 3, 3]
     system = graph.value(space, TERMS["inWorldCoordinateSystem"])
     assert short(system) == "nidm:NIDM_0000045"
-    for kind in ("MaskMap", "StatisticMap", "ExcursionSetMap", "ClusterLabelsMap", "ContrastMap",
-                 "ContrastStandardErrorMap", "SearchSpaceMaskMap"):  # fmt: skip
+    for kind in (
+        "MaskMap",
+        "StatisticMap",
+        "ExcursionSetMap",
+        "ClusterLabelsMap",
+        "ContrastMap",
+        "ContrastStandardErrorMap",
+        "SearchSpaceMaskMap",
+    ):
         for node in graph.subjects(RDF.type, TERMS[kind]):
             assert graph.value(node, TERMS["inCoordinateSpace"]) == space
 
@@ -683,8 +755,10 @@ def test_what_permutation_assumes(graph):
     expected = {
         ("age", "permVoxelFWEBoth"): ("NonParametricDistribution", "ExchangeableError"),
         ("ageAndGroup", "permVoxelFWE"): (
-            "NonParametricSymmetricDistribution", "IndependentError"),
-    }  # fmt: skip
+            "NonParametricSymmetricDistribution",
+            "IndependentError",
+        ),
+    }
     for where, (distribution, dependence) in expected.items():
         model = used_by(graph, inference(graph, *where), "ErrorModel")
         assert graph.value(model, TERMS["hasErrorDistribution"]) == TERMS[distribution]
@@ -692,16 +766,22 @@ def test_what_permutation_assumes(graph):
     (fit,) = graph.subjects(RDF.type, TERMS["ModelParameterEstimation"])
     model = used_by(graph, fit, "ErrorModel")
     assert graph.value(model, TERMS["hasErrorDistribution"]) == TERMS["normaldistribution"]
-    assert graph.value(fit, TERMS["withEstimationMethod"]) == TERMS[
-        "ordinaryleastsquaresestimation"]  # fmt: skip
+    assert (
+        graph.value(fit, TERMS["withEstimationMethod"]) == TERMS["ordinaryleastsquaresestimation"]
+    )
 
 
 def test_sidecar_says_what_the_vocabulary_cannot(pack, graph):
     sidecar = sidecar_of(pack)
     assert sidecar["NIDMResultsVersion"] == "1.3.0"
     said = " ".join(sidecar["NotInVocabulary"])
-    for what in ("GrandMeanMap", "ParameterEstimateMap", "threshold-free cluster enhancement",
-                 "age, permTfceFWEBoth: p from permutation", "mass"):  # fmt: skip
+    for what in (
+        "GrandMeanMap",
+        "ParameterEstimateMap",
+        "threshold-free cluster enhancement",
+        "age, permTfceFWEBoth: p from permutation",
+        "mass",
+    ):
         assert what in said
     kept = {(i["Contrast"], i["Desc"]): i for i in sidecar["Inferences"]}
     names = {"age": "age", "ageAndGroup": "age and group"}
@@ -716,8 +796,9 @@ def test_sidecar_says_what_the_vocabulary_cannot(pack, graph):
 
 def test_participants_and_places_stay_out(pack, group_dir):
     with zipfile.ZipFile(pack) as opened:
-        texts = [opened.read(n).decode() for n in opened.namelist()
-                 if not n.endswith((".gz", ".png"))]  # fmt: skip
+        texts = [
+            opened.read(n).decode() for n in opened.namelist() if not n.endswith((".gz", ".png"))
+        ]
     for text in texts:
         assert "secret" not in text
         assert "/home/" not in text
@@ -726,10 +807,11 @@ def test_participants_and_places_stay_out(pack, group_dir):
 
 def test_software_and_group(graph):
     version = {
-        kind: str(graph.value(next(graph.subjects(RDF.type, TERMS[kind])), TERMS[
-            "softwareVersion"]))
+        kind: str(
+            graph.value(next(graph.subjects(RDF.type, TERMS[kind])), TERMS["softwareVersion"])
+        )
         for kind in ("NeuroimagingAnalysisSoftware", "NIDMResultsExporter")
-    }  # fmt: skip
+    }
     assert version["NeuroimagingAnalysisSoftware"] == "0.0.7"
     (group,) = graph.subjects(RDF.type, TERMS["studygrouppopulation"])
     assert int(graph.value(group, TERMS["numberOfSubjects"])) == N_MAPS
@@ -757,10 +839,12 @@ def test_z_of_permutation_is_its_own_map(make_folder, tmp_path):
     settings, found = RESULTS["age", "permVoxelFWEBoth"]
     settings = settings | {"StatisticType": "z", "ThresholdUnit": "z"}
     extra = [("z", {"contrast": "age", "desc": "perm"})]
-    pack = write_nidm_pack(make_folder({("age", "permVoxelFWEBoth"): (settings, found)}, extra),
-                           tmp_path)  # fmt: skip
+    pack = write_nidm_pack(
+        make_folder({("age", "permVoxelFWEBoth"): (settings, found)}, extra), tmp_path
+    )
     assert ("age", "Z", f"{PREFIX}contrast-age_stat-z_desc-perm_statmap.nii.gz") in (
-        statistic_maps(pack))  # fmt: skip
+        statistic_maps(pack)
+    )
 
 
 def test_one_contrast_and_threshold(group_dir, tmp_path):
@@ -794,8 +878,9 @@ def test_same_bytes_under_another_hash_seed(small_dir, tmp_path):
     path = tmp_path / "other.zip"
     subprocess.run(
         [sys.executable, "-c", code, str(small_dir), str(path)],
-        env={**os.environ, "PYTHONHASHSEED": "17"}, check=True,
-    )  # fmt: skip
+        env={**os.environ, "PYTHONHASHSEED": "17"},
+        check=True,
+    )
     assert path.read_bytes() == write_nidm_pack(small_dir, tmp_path).read_bytes()
 
 
@@ -871,10 +956,10 @@ def test_figures_are_the_images_of_design_and_excursion_sets(make_folder, tmp_pa
     image = graph.value(design, URIRef(PREFIXES["dc"] + "description"))
     (excursion,) = graph.subjects(RDF.type, TERMS["ExcursionSetMap"])
     projection = graph.value(excursion, TERMS["hasMaximumIntensityProjection"])
-    names = [str(graph.value(n, URIRef(PREFIXES["nfo"] + "fileName")))
-             for n in (image, projection)]  # fmt: skip
-    assert names == [f"{PREFIX}design.png",
-                     f"{PREFIX}contrast-age_desc-fdrBHBoth_glassbrain.png"]  # fmt: skip
+    names = [
+        str(graph.value(n, URIRef(PREFIXES["nfo"] + "fileName"))) for n in (image, projection)
+    ]
+    assert names == [f"{PREFIX}design.png", f"{PREFIX}contrast-age_desc-fdrBHBoth_glassbrain.png"]
 
 
 def test_maps_without_a_task_are_of_an_unknown_instrument(make_folder, tmp_path):

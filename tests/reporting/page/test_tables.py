@@ -5,7 +5,7 @@ import base64
 import pandas as pd
 
 from nipype_group.reporting.page.tables import file_table
-from nipype_group.tsv import read_tsv, typed, write_tsv
+from nipype_group.tsv import read_tsv, with_numbers, write_tsv
 
 
 def test_a_long_table_is_cut_in_the_page_and_identifiers_stay_as_they_are(tmp_path):
@@ -17,12 +17,12 @@ def test_a_long_table_is_cut_in_the_page_and_identifiers_stay_as_they_are(tmp_pa
         }
     )
     path = write_tsv(tmp_path / "t.tsv", table)
-    shown = file_table(path, "A table", typed(read_tsv(path)), max_rows=2)
+    shown = file_table(path, "A table", with_numbers(read_tsv(path)), max_rows=2)
     assert [[cell.shown for cell in row] for row in shown.rows] == [
         ["01", '5" mark', "0.5"],
         ["02", "b", "n/a"],
     ]
     text = base64.b64decode(shown.download.partition(",")[2]).decode()
     assert text == "".join(path.read_text().splitlines(keepends=True)[:3])
-    whole = file_table(path, "A table", typed(read_tsv(path)))
+    whole = file_table(path, "A table", with_numbers(read_tsv(path)))
     assert base64.b64decode(whole.download.partition(",")[2]) == path.read_bytes()

@@ -9,7 +9,7 @@ from nipype_group.design.contrasts import Contrast, build_contrasts
 from nipype_group.design.matrix import design_from_formula
 from nipype_group.reporting.page.sentences import (
     contrast_question,
-    critical_value,
+    critical_value_text,
     largest,
     result_sentence,
 )
@@ -184,4 +184,4 @@ def test_the_strongest_peak_is_the_one_of_largest_magnitude():
 def test_small_pieces():
     assert p_value(1.0) == "1.000"
     assert largest(NOTHING | {"Tail": "negative"}) == "the smallest z is -3.25"
-    assert critical_value({"ThresholdZ": 3.0}) == "3.00 z"
+    assert critical_value_text({"ThresholdZ": 3.0}) == "3.00 z"

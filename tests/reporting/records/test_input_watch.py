@@ -86,12 +86,23 @@ def linked_to_another(path):
 
 
 ROLES = (
-    *("map", "participants", "mask_file", "search_volume", "design_table", "shuffles_file"),
-    *("blocks", "atlas 1", "installed atlas"),
+    "map",
+    "participants",
+    "mask_file",
+    "search_volume",
+    "design_table",
+    "shuffles_file",
+    "blocks",
+    "atlas 1",
+    "installed atlas",
 )
 CHANGES = (
-    *(rewritten, rewritten_in_its_time, replaced, removed),
-    *(changed_and_back, linked_to_another),
+    rewritten,
+    rewritten_in_its_time,
+    replaced,
+    removed,
+    changed_and_back,
+    linked_to_another,
 )
 
 

@@ -19,15 +19,32 @@ TERMS = {
     **{
         term: f"http://schema.org/{term}"
         for term in (
-            "about", "additionalType", "CreateAction", "CreativeWork", "Dataset", "datePublished",
-            "description", "encodingFormat", "hasPart", "instrument", "license", "mentions",
-            "name", "object", "PropertyValue", "result", "sha256", "SoftwareApplication",
-            "softwareRequirements", "softwareVersion", "value",
+            "about",
+            "additionalType",
+            "CreateAction",
+            "CreativeWork",
+            "Dataset",
+            "datePublished",
+            "description",
+            "encodingFormat",
+            "hasPart",
+            "instrument",
+            "license",
+            "mentions",
+            "name",
+            "object",
+            "PropertyValue",
+            "result",
+            "sha256",
+            "SoftwareApplication",
+            "softwareRequirements",
+            "softwareVersion",
+            "value",
         )
     },
     "File": "http://schema.org/MediaObject",
     "conformsTo": "http://purl.org/dc/terms/conformsTo",
-}  # fmt: skip
+}
 
 
 @pytest.fixture

@@ -52,8 +52,10 @@ def test_both_files_of_an_analyze_image(write_map, tmp_path):
         nib.save(nib.Nifti1Pair(np.full((2, 2, 2), i, np.float32), np.eye(4)), path)
     inputs = record_inputs({"pattern": f"{tmp_path}/spm/{{subject}}/con_0001.img"})
     assert named(inputs, "map") == [
-        *("1/con_0001.img", "1/con_0001.hdr"),
-        *("2/con_0001.img", "2/con_0001.hdr"),
+        "1/con_0001.img",
+        "1/con_0001.hdr",
+        "2/con_0001.img",
+        "2/con_0001.hdr",
     ]
 
 

@@ -55,9 +55,15 @@ def record(top, files):
     about = {"Command": "run it", "InputsSHA256": digest(inputs)}
     (top / "group" / "contrast-m_stat-t_statmap.json").write_text(json.dumps(about))
     write_provenance(
-        top, settings=AnalysisSettings(contrasts=("m=intercept",), formula="1"), files=files,
-        inputs=inputs, outputs=[], command="run it", command_line=["run"], execution={},
-    )  # fmt: skip
+        top,
+        settings=AnalysisSettings(contrasts=("m=intercept",), formula="1"),
+        files=files,
+        inputs=inputs,
+        outputs=[],
+        command="run it",
+        command_line=["run"],
+        execution={},
+    )
 
 
 def reason(top, files):
@@ -88,7 +94,12 @@ def edited(study):
 def left_out(study):
     shutil.rmtree(study / "sub-1")
     table = study / "go.tsv"
-    table.write_text("".join(table.read_text().splitlines(keepends=True)[:1] + ["sub-2\tsub-2/sub-2_contrast-go_stat-effect_statmap.nii\n"]))  # fmt: skip  # noqa: E501
+    table.write_text(
+        "".join(
+            table.read_text().splitlines(keepends=True)[:1]
+            + ["sub-2\tsub-2/sub-2_contrast-go_stat-effect_statmap.nii\n"]
+        )
+    )
 
 
 def added(study):

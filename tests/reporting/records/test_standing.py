@@ -17,14 +17,17 @@ from nipype_group.reporting.records.standing import (
 )
 
 OWN = (
-    *("task-a_contrast-x_stat-t_statmap.nii.gz", "task-a_contrast-x_stat-t_statmap.json"),
-    *(
-        "task-a_contrast-x_desc-fdrBHBoth_clusters.tsv",
-        "report.html",
-        "task-a_input-go_report.html",
-    ),
-    *("task-a_contrast-x_desc-z3p1Clusters_dseg.nii.gz", "permutations.json", "nidm.zip"),
-    *("contrast-x_desc-fdrBHBoth_nilearn.tsv", "design.tsv", "figures/figures.json"),
+    "task-a_contrast-x_stat-t_statmap.nii.gz",
+    "task-a_contrast-x_stat-t_statmap.json",
+    "task-a_contrast-x_desc-fdrBHBoth_clusters.tsv",
+    "report.html",
+    "task-a_input-go_report.html",
+    "task-a_contrast-x_desc-z3p1Clusters_dseg.nii.gz",
+    "permutations.json",
+    "nidm.zip",
+    "contrast-x_desc-fdrBHBoth_nilearn.tsv",
+    "design.tsv",
+    "figures/figures.json",
     "figures/task-a_contrast-x_glassbrain.png",
 )
 FOREIGN = ("notes.txt", "figures/mine.png", "mine/contrast-x_stat-t_statmap.nii.gz", ".DS_Store")
@@ -101,13 +104,15 @@ def test_results_are_taken_away_and_nothing_else(top):
 
 def test_names_that_go():
     names = [
-        *("contrast-x_stat-t_statmap.nii.gz", "contrast-y_stat-t_statmap.nii.gz", "design.tsv"),
-        *("contrast-x_desc-fdrBHBoth_clusters.tsv", "contrast-x_desc-fdrBHBothClusters_dseg.tsv"),
-        *("figures/task-a_contrast-x_desc-z3p1Both_glassbrain.png", "desc-group_mask.nii.gz"),
-        *(
-            "contrast-x_stat-logp_desc-z3p1Both_statmap.nii.gz",
-            "contrast-x_desc-model_regions.tsv",
-        ),
+        "contrast-x_stat-t_statmap.nii.gz",
+        "contrast-y_stat-t_statmap.nii.gz",
+        "design.tsv",
+        "contrast-x_desc-fdrBHBoth_clusters.tsv",
+        "contrast-x_desc-fdrBHBothClusters_dseg.tsv",
+        "figures/task-a_contrast-x_desc-z3p1Both_glassbrain.png",
+        "desc-group_mask.nii.gz",
+        "contrast-x_stat-logp_desc-z3p1Both_statmap.nii.gz",
+        "contrast-x_desc-model_regions.tsv",
     ]
     assert not names_that_go(
         names,
@@ -128,8 +133,10 @@ def test_names_that_go():
 )
 def test_an_entity_that_all_maps_share_is_in_the_names(key):
     def names(*values):
-        return [f"sub-{i}_task-t_{key}-{v}_space-S_stat-effect_statmap.nii" for i, v in
-                enumerate(values)]  # fmt: skip
+        return [
+            f"sub-{i}_task-t_{key}-{v}_space-S_stat-effect_statmap.nii"
+            for i, v in enumerate(values)
+        ]
 
     one, other = common_entities(names("1", "1")), common_entities(names("2", "2"))
     assert (one[key], other[key]) == ("1", "2")

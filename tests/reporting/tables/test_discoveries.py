@@ -24,9 +24,17 @@ AFFINE = np.array([[-3.0, 0, 0, 30], [0, 2, 0, -12], [0, 0, 4, -8], [0, 0, 0, 1]
 SHAPE = (8, 9, 5)
 GRID = Grid(SHAPE, AFFINE)
 COLUMNS = [
-    "threshold_z", "source", "name", "n_voxels", "n_discoveries", "tdp", "peak_zscore",
-    "x", "y", "z",
-]  # fmt: skip
+    "threshold_z",
+    "source",
+    "name",
+    "n_voxels",
+    "n_discoveries",
+    "tdp",
+    "peak_zscore",
+    "x",
+    "y",
+    "z",
+]
 
 
 @pytest.fixture
@@ -151,13 +159,15 @@ def test_atlas_with_the_name_of_a_column_is_refused(atlases, tmp_path):
 @pytest.mark.parametrize(
     ("bounds", "line"),
     [
-        ([(3.1, 50, 4), (3.1, 9, 0), (4.0, 20, 11), (5.0, 6, 6)],
-         "x ari: true discoveries in 3 of 4 clusters, most at z 4: at least 11 of 20 voxels, "
-         "z 6.00 at   30  -12   -8 mm, near"),
+        (
+            [(3.1, 50, 4), (3.1, 9, 0), (4.0, 20, 11), (5.0, 6, 6)],
+            "x ari: true discoveries in 3 of 4 clusters, most at z 4: at least 11 of 20 voxels, "
+            "z 6.00 at   30  -12   -8 mm, near",
+        ),
         ([(3.1, 50, 0), (4.0, 9, 0)], "x ari: no true discovery in 2 clusters"),
         ([], "x ari: no true discovery in 0 clusters"),
     ],
-)  # fmt: skip
+)
 def test_summary_names_the_cluster_of_most_discoveries(atlases, tmp_path, bounds, line):
     group = tmp_path / "group"
     group.mkdir()

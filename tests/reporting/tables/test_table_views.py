@@ -212,18 +212,35 @@ def test_table_of_spm(shared, model, table, image):
     # What SPM gives as the uncorrected p.
     p_unc = -np.expm1(-distribution.sf(stat))
     clusters, peaks = tables(
-        stat, found.labels, grid, "spm", stat_type=kind, p_fwe=np.exp(found.peak_log_p),
-        p_unc=p_unc, zscore=-ndtri(p_unc),
-    )  # fmt: skip
+        stat,
+        found.labels,
+        grid,
+        "spm",
+        stat_type=kind,
+        p_fwe=np.exp(found.peak_log_p),
+        p_unc=p_unc,
+        zscore=-ndtri(p_unc),
+    )
     add_cluster_p(clusters, found.cluster_table(range(len(found.n_voxels))))
     add_peak_q(peaks, found.peak_table())
     level = (np.exp(found.set_log_p[0]), len(found.n_voxels))
     ours = table_view(clusters, peaks, "spm", stat_type=kind, set_level=level)
     theirs = pd.read_csv(folder / f"{table}_table.csv")
     assert list(ours.columns) == [
-        *("set p", "set c", "cluster p(FWE-corr)", "cluster p(FDR-corr)", "cluster equivk"),
-        *("cluster p(unc)", "peak p(FWE-corr)", "peak p(FDR-corr)", f"peak {about['STAT']}"),
-        *("peak equivZ", "peak p(unc)", "x", "y", "z"),
+        "set p",
+        "set c",
+        "cluster p(FWE-corr)",
+        "cluster p(FDR-corr)",
+        "cluster equivk",
+        "cluster p(unc)",
+        "peak p(FWE-corr)",
+        "peak p(FDR-corr)",
+        f"peak {about['STAT']}",
+        "peak equivZ",
+        "peak p(unc)",
+        "x",
+        "y",
+        "z",
     ]
     assert ours.shape == theirs.shape
     for mine, name in zip(ours.columns, theirs.columns):

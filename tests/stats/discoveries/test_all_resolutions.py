@@ -104,9 +104,12 @@ def test_bounds_of_overlapping_regions(p, level, a, b):
     bound = {
         name: true_discoveries(log_p[region], family)
         for name, region in (
-            ("a", first), ("b", second), ("union", first | second), ("b alone", second & ~first),
+            ("a", first),
+            ("b", second),
+            ("union", first | second),
+            ("b alone", second & ~first),
         )
-    }  # fmt: skip
+    }
     assert max(bound["a"], bound["b"]) <= bound["union"]
     assert bound["a"] + bound["b alone"] <= bound["union"]
 

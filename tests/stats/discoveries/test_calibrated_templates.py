@@ -38,9 +38,13 @@ def log(p):
 
 def template_of(p, n_voxels, **settings):
     about = {
-        "kind": "simes", "tail": "positive", "alpha": 0.05, "n_calibration": 20,
-        "n_training": 0, "level": 0.05,
-    }  # fmt: skip
+        "kind": "simes",
+        "tail": "positive",
+        "alpha": 0.05,
+        "n_calibration": 20,
+        "n_training": 0,
+        "level": 0.05,
+    }
     return Template(log(np.array(p)), n_voxels=n_voxels, **about | settings)
 
 
@@ -487,9 +491,11 @@ def test_sets_without_voxels():
 )
 def test_wrong_shuffles_are_refused(change, message):
     arguments = {
-        "log_p": np.array([[-3.0, -1.0], [-2.0, -2.0], [-5.0, 0.0]]), "n_voxels": 4,
-        "alpha": 0.1, "tail": "positive",
-    }  # fmt: skip
+        "log_p": np.array([[-3.0, -1.0], [-2.0, -2.0], [-5.0, 0.0]]),
+        "n_voxels": 4,
+        "alpha": 0.1,
+        "tail": "positive",
+    }
     arguments |= change
     with pytest.raises(ValueError, match=message):
         simes_template(**arguments)

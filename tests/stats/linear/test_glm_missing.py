@@ -344,7 +344,12 @@ def test_patterns_determine_each_row_by_itself(scale, unit):
     patterns = VoxelPatterns.of(model, np.array([0, 1]), (bytes(2), bytes([0, 0xF0])))
     cov, lost, kept = [0, 0, 0, scale], [1.0, 0, -1, 0], [1.0, -1, 0, 0]
     for rows, determined in (
-        ([cov], True), ([kept, cov], True), ([np.add(kept, cov)], True),
-        ([lost], False), ([lost, cov], False), ([np.add(lost, cov)], False), ([lost, kept], False),
-    ):  # fmt: skip
+        ([cov], True),
+        ([kept, cov], True),
+        ([np.add(kept, cov)], True),
+        ([lost], False),
+        ([lost, cov], False),
+        ([np.add(lost, cov)], False),
+        ([lost, kept], False),
+    ):
         assert patterns.determine(np.array(rows)).tolist() == [True, determined]

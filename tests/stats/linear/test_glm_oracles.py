@@ -9,7 +9,7 @@ import pytest
 
 from nipype_group.stats.distributions import z_to_log_p
 from nipype_group.stats.linear.least_squares import LinearModel, contrast_maps, fit_tiles
-from nipype_group.stats.multiple_testing import adjust, height_threshold
+from nipype_group.stats.multiple_testing import adjust, z_threshold
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +131,7 @@ def test_known_peaks(one_sample, regression):
 def test_thresholds_equal_nilearn(one_sample, control, tail, expected, n_survivors):
     z = one_sample["z"]
     log_p = z_to_log_p(z, tail)
-    height = height_threshold(z, log_p, control, 0.05, tail)
+    height = z_threshold(z, log_p, control, 0.05, tail)
     assert height == pytest.approx(expected, abs=1e-4)
     side = np.abs(z) if tail == "two-sided" else z
     # nilearn counts voxels above its threshold, which for FDR is just below the survivor.
@@ -142,7 +142,7 @@ def test_thresholds_equal_nilearn(one_sample, control, tail, expected, n_survivo
 def test_fdr_of_the_regression_finds_nothing(regression):
     for tail in ("positive", "two-sided", "negative"):
         z = regression["z"]
-        assert height_threshold(z, z_to_log_p(z, tail), "fdr", 0.05, tail) == np.inf
+        assert z_threshold(z, z_to_log_p(z, tail), "fdr", 0.05, tail) == np.inf
 
 
 def test_fdr_adjusted_p_equal_palm(inside, one_sample):

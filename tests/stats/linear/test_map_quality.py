@@ -6,7 +6,7 @@ from scipy import stats
 
 from nipype_group.stats.linear import map_quality as module
 from nipype_group.stats.linear.least_squares import LinearModel
-from nipype_group.stats.linear.map_quality import MapQuality, map_quality
+from nipype_group.stats.linear.map_quality import QualityOfMaps, map_quality
 
 N, V = 14, 300
 
@@ -171,6 +171,6 @@ def test_a_voxel_of_one_map_says_nothing_about_likeness(model, data):
 
 def test_no_correlation_at_all_gives_no_limit():
     nothing = np.full(3, np.nan)
-    quality = MapQuality(*[nothing] * 3, nothing, np.full(3, 1 / 3), *[nothing] * 2, 1, 2)
+    quality = QualityOfMaps(*[nothing] * 3, nothing, np.full(3, 1 / 3), *[nothing] * 2, 1, 2)
     assert np.isnan(quality.correlation_limit)
     assert not quality.low_correlation.any()

@@ -27,17 +27,26 @@ TREES = {
     "whole": ([[1, -b] for b in (1, 1, 2, 2, 3, 3)], 6, 3),
     "whole, interleaved": ([[1, -b] for b in (3, 1, 2, 1, 2, 3)], 6, 3),
     "whole, numbered within": (
-        [[1, -1, 2], [1, -1, 1], [1, -2, 1], [1, -2, 2], [1, -3, 1], [1, -3, 2]], 6, 3),
+        [[1, -1, 2], [1, -1, 1], [1, -2, 1], [1, -2, 2], [1, -3, 1], [1, -3, 2]],
+        6,
+        3,
+    ),
     "both": ([[1, b] for b in (1, 1, 2, 2, 3, 3)], 48, 3),
     "three levels": (THREE_LEVELS[:7:2] + THREE_LEVELS[1:8:2], 2 * 2**4, 2),
-    "whole pairs within halves": ([[-1, a, -b] for a in (1, 2) for b in (1, 2) for _ in "ab"],
-                                  4, 4),
+    "whole pairs within halves": (
+        [[-1, a, -b] for a in (1, 2) for b in (1, 2) for _ in "ab"],
+        4,
+        4,
+    ),
     "indices restart": ([[-1, 7, 1], [-1, 7, 2], [-1, 9, 1], [-1, 9, 2], [-1, 9, 3]], 12, 5),
     "a map without an exchanging block": ([[-1, 1], [-1, 1], [-1, -2], [-1, -2]], 2, 4),
     "signs of single maps": ([[1, 1], [1, -2], [1, 3]], 6, 3),
-    "blocks of unequal structure stay": ([[-1, 1, -1], [-1, 1, -2], [-1, -2, 1], [-1, -2, 1]],
-                                         4, 4),
-}  # fmt: skip
+    "blocks of unequal structure stay": (
+        [[-1, 1, -1], [-1, 1, -2], [-1, -2, 1], [-1, -2, 1]],
+        4,
+        4,
+    ),
+}
 
 
 def ordinals(blocks):
@@ -245,18 +254,24 @@ def test_many_maps_blocks_and_levels():
         ([[1, 1], [1, np.nan]], "row 2 of column 2 is nan"),
         ([[1], [2]], "first column is one block of all maps, but holds 1 in row 1 and 2 in row 2"),
         ([[1], [1], [-1]], "holds 1 in row 1 and -1 in row 3"),
-        ([[-1, 1], [-1, 2], [-1, -1]],
-         "index 1 of column 2 is positive in some rows and negative in others .*rows 1 and 3"),
-        ([[1, -1], [1, -2], [1, -2]],
-         r"sub-blocks -1 and -2 \(column 2\) of block 1 \(column 1\) .* hold 1 and 2 maps"),
+        (
+            [[-1, 1], [-1, 2], [-1, -1]],
+            "index 1 of column 2 is positive in some rows and negative in others .*rows 1 and 3",
+        ),
+        (
+            [[1, -1], [1, -2], [1, -2]],
+            r"sub-blocks -1 and -2 \(column 2\) of block 1 \(column 1\) .* hold 1 and 2 maps",
+        ),
         ([[1, 1], [1, 1], [1, -2], [1, -2]], "sub-blocks 1 and -2 .* in different ways"),
-        ([[-1, 3, -1, a] for a in (1, 2, 3, 3)] + [[-1, 3, -2, a] for a in (1, 1, 2, 3)],
-         r"sub-blocks -1 and -2 \(column 3\) of block -1/3 \(column 2\) .* in different ways"),
+        (
+            [[-1, 3, -1, a] for a in (1, 2, 3, 3)] + [[-1, 3, -2, a] for a in (1, 1, 2, 3)],
+            r"sub-blocks -1 and -2 \(column 3\) of block -1/3 \(column 2\) .* in different ways",
+        ),
         ([[1, 1], [1]], "not a matrix of numbers"),
         ([["1", "a"]], "not a matrix of numbers"),
         ([1, 1, 1], r"a row for each map, a column for each level, got \(3,\)"),
     ],
-)  # fmt: skip
+)
 def test_blocks_that_are_no_tree_are_refused(blocks, message):
     with pytest.raises(ValueError, match=message):
         block_tree(blocks)

@@ -110,9 +110,13 @@ def test_every_voxel_equals_a_refit_of_the_maps_that_it_has(name):
             alone = np.zeros_like(one)
             alone[:, voxel] = one[:, voxel]
             found = run_shuffles(
-                lambda a, b, alone=alone: alone[:, a:b], MASK, [contrast], ShuffleStatistics(),
-                k, k + 1,
-            )[0]  # fmt: skip
+                lambda a, b, alone=alone: alone[:, a:b],
+                MASK,
+                [contrast],
+                ShuffleStatistics(),
+                k,
+                k + 1,
+            )[0]
             value = found.nulls["voxel_positive"][0]
             theirs = refitted(contrast, model, weights, k, voxel)
             if theirs is not None and (theirs > 0 or contrast.signed):
@@ -127,8 +131,10 @@ def test_ranges_threads_and_memory_change_no_bit(name):
     contrast, *_ = contrast_of(name)
     names = ("voxel", "extent", "mass", "tfce")
     whole = run(contrast, 0, 60, names)
-    parts = [run(contrast, a, b, names, n_threads=2, memory_gb=1e-9)
-             for a, b in ((0, 1), (1, 33), (33, 60))]  # fmt: skip
+    parts = [
+        run(contrast, a, b, names, n_threads=2, memory_gb=1e-9)
+        for a, b in ((0, 1), (1, 33), (33, 60))
+    ]
     for key, null in whole.nulls.items():
         joined = np.concatenate([part.nulls[key] for part in parts])
         assert joined.tobytes() == null.tobytes()
@@ -140,9 +146,13 @@ def test_complete_data_give_the_z_of_the_usual_statistic():
     contrast, *_ = contrast_of("groups and age")
     data = np.nan_to_num(DATA)
     found = run_shuffles(
-        lambda a, b: data[:, a:b], MASK, [contrast, replace(contrast, varying_dof=False)],
-        ShuffleStatistics(), 0, 50,
-    )  # fmt: skip
+        lambda a, b: data[:, a:b],
+        MASK,
+        [contrast, replace(contrast, varying_dof=False)],
+        ShuffleStatistics(),
+        0,
+        50,
+    )
     z, t = found
     for name in ("voxel_positive", "voxel_negative"):
         np.testing.assert_allclose(z.nulls[name], t_to_z(t.nulls[name], contrast.dof), rtol=1e-9)

@@ -40,10 +40,14 @@ DESIGNS = {
     "two groups": ([GROUP - 0.5], [ONES], "permute", ()),
     "within subjects": ([np.tile([1.0, 0, -1], 4)], [*SUBJECTS], "permute", WITHIN),
     "within subjects beside a covariate that varies": (
-        [np.tile([1.0, 0, -1], 4)], [AGE, *SUBJECTS], "permute", WITHIN),
+        [np.tile([1.0, 0, -1], 4)],
+        [AGE, *SUBJECTS],
+        "permute",
+        WITHIN,
+    ),
     "F": ([AGE, GROUP], [ONES], "permute", ()),
     "F beside a covariate, flipped": ([ONES, GROUP], [AGE], "flip", ()),
-}  # fmt: skip
+}
 
 
 def columns(parts):
@@ -413,8 +417,11 @@ NEAR_TIED = {
     "t, flipped": ([[1] * 8], [[1, -1, 2, -2, 1, -1, 2, -2]], "flip"),
     "F": ([[1, 0, 1, 0, 1, 0, 1, 0], [0, 1, 0, 1, 0, 1, 0, 1]], [], "flip"),
     "F beside nuisance": (
-        [[1, 1, -1, -1, 0, 0, 0, 0], [0, 0, 0, 0, 1, 1, -1, -1]], [[1] * 8], "permute"),
-}  # fmt: skip
+        [[1, 1, -1, -1, 0, 0, 0, 0], [0, 0, 0, 0, 1, 1, -1, -1]],
+        [[1] * 8],
+        "permute",
+    ),
+}
 
 
 @pytest.mark.parametrize("size", [1e-6, 1e-7])
@@ -459,9 +466,11 @@ def test_voxels_at_the_cluster_forming_threshold_are_told_apart(name, refit, nai
         for shift in (-1e-7, -1e-11, 1e-11, 1e-7):
             forming = every[k, voxel] * (1 + shift)
             settings_ = ShuffleStatistics(
-                ("voxel", "extent", "mass"), "positive", cluster_forming_statistic=forming,
+                ("voxel", "extent", "mass"),
+                "positive",
+                cluster_forming_statistic=forming,
                 mass_excess=True,
-            )  # fmt: skip
+            )
             result = run(contrast, data, 0, 20, mask=holey_mask, statistics=settings_)
             extents, masses = naive(holey_mask).clusters(every, forming, 26, every, forming)
             np.testing.assert_array_equal(result.nulls["extent_positive"], extents.max(axis=1))
@@ -563,8 +572,12 @@ def check_whole_maps(contrast, data, every, mask, naive):
         extents, masses = naive(mask).clusters(sign * every, 1.0, 26, sign * every, 0.0)
         tfce = naive(mask).tfce(sign * every, 0.5, 2.0, 6)
         enhanced = enhanced + tfce
-        for name, values in {"voxel": sign * every, "extent": extents, "mass": masses,
-                             "tfce": tfce}.items():  # fmt: skip
+        for name, values in {
+            "voxel": sign * every,
+            "extent": extents,
+            "mass": masses,
+            "tfce": tfce,
+        }.items():
             np.testing.assert_allclose(
                 result.nulls[f"{name}_{side}"], values.max(axis=1), rtol=1e-7
             )
@@ -572,8 +585,10 @@ def check_whole_maps(contrast, data, every, mask, naive):
         result.counts["tfce"], (enhanced * (1 + 1e-9) >= enhanced[0]).sum(axis=0)
     )
     np.testing.assert_allclose(result.tops, -np.sort(-np.abs(every))[:, :2], rtol=1e-6)
-    parts = [run(contrast, data, a, b, mask=mask, statistics=chosen, n_threads=2)
-             for a, b in ((0, 1), (1, 5), (5, n))]  # fmt: skip
+    parts = [
+        run(contrast, data, a, b, mask=mask, statistics=chosen, n_threads=2)
+        for a, b in ((0, 1), (1, 5), (5, n))
+    ]
     assert_same_bits(joined(parts), result)
 
 

@@ -28,24 +28,46 @@ DESIGNS = {
     "flips": ([np.ones(8)], [[1]], "flip", (), 256),
     "4 against 4": (np.eye(2)[np.repeat([0, 1], 4)].T, [[1, -1]], "permute", (), 70),
     "three groups F": (
-        np.eye(3)[[0, 1, 2, 2, 1, 0]].T, [[1, -1, 0], [0, 1, -1]], "permute", (), 90),
+        np.eye(3)[[0, 1, 2, 2, 1, 0]].T,
+        [[1, -1, 0], [0, 1, -1]],
+        "permute",
+        (),
+        90,
+    ),
     "within 3 blocks of 3": (
-        [DOSE, *np.eye(3)[np.repeat([0, 1, 2], 3)].T], [[1, 0, 0, 0]], "permute",
-        tuple((-1, b) for b in np.repeat([1, 2, 3], 3).tolist()), 216),
+        [DOSE, *np.eye(3)[np.repeat([0, 1, 2], 3)].T],
+        [[1, 0, 0, 0]],
+        "permute",
+        tuple((-1, b) for b in np.repeat([1, 2, 3], 3).tolist()),
+        216,
+    ),
     "whole blocks": (
-        [np.ones(10), TASK, BETWEEN], [[0, 0, 1]], "permute",
-        tuple((1, -b) for b in PARTICIPANT.tolist()), 120),
+        [np.ones(10), TASK, BETWEEN],
+        [[0, 0, 1]],
+        "permute",
+        tuple((1, -b) for b in PARTICIPANT.tolist()),
+        120,
+    ),
     "both": ([np.ones(4), DOSE[:4]], [[0, 1]], "both", (), 384),
-}  # fmt: skip
+}
 SETTINGS = {
     "two-sided": {"tail": "two-sided", "cluster_forming_p": 0.1},
     "positive, on z": {
-        "tail": "positive", "cluster_forming_z": 1.0, "connectivity": 18, "mass_excess": True,
-        "statistic_scale": "z", "tfce": Tfce(1.0, 2.0, 26)},
+        "tail": "positive",
+        "cluster_forming_z": 1.0,
+        "connectivity": 18,
+        "mass_excess": True,
+        "statistic_scale": "z",
+        "tfce": Tfce(1.0, 2.0, 26),
+    },
     "negative": {
-        "tail": "negative", "cluster_forming_statistic": 0.9, "connectivity": 6,
-        "mass_excess": True, "tfce": Tfce(0.5, 1.0, 18)},
-}  # fmt: skip
+        "tail": "negative",
+        "cluster_forming_statistic": 0.9,
+        "connectivity": 6,
+        "mass_excess": True,
+        "tfce": Tfce(0.5, 1.0, 18),
+    },
+}
 
 
 def one_sample(data):
@@ -86,9 +108,13 @@ def whole_blocks(data, refit):
 def flips_and_permutations(data, refit):
     for order, signs in product(permutations(range(4)), product([1.0, -1], repeat=4)):
         yield refit(
-            "freedman-lane", DOSE[:4, None], np.ones((4, 1)), data, np.array(order),
+            "freedman-lane",
+            DOSE[:4, None],
+            np.ones((4, 1)),
+            data,
+            np.array(order),
             np.array(signs),
-        )  # fmt: skip
+        )
 
 
 BY_HAND = {
@@ -156,9 +182,11 @@ def test_everything_equals_enumeration_by_hand(study, name, holey_mask, naive, z
     expected = by_hand(maps, holey_mask, settings, contrast, naive, z_of)
     np.testing.assert_allclose(result.observed["voxel"], maps[0], rtol=1e-9, atol=1e-12)
     heights = cluster_heights(
-        result.observed["voxel"], settings, contrast,
+        result.observed["voxel"],
+        settings,
+        contrast,
         neighbour_list(holey_mask, settings.connectivity),
-    )  # fmt: skip
+    )
     heights["voxel"] = settings.heights(result.observed["voxel"], contrast.signed)
     heights["tfce"] = settings.heights(result.observed["tfce"], contrast.signed)
     for statistic in STATISTICS:

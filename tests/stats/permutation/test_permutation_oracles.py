@@ -118,9 +118,14 @@ def run(data, mask, matrix, weights, scheme, n_shuffles, welch=None, **settings)
     contrast = ShuffledContrast(split, scheme, welch=welch)
     statistics = ShuffleStatistics(**{"tail": "positive", **settings})
     result = run_shuffles(
-        lambda start, stop: data[:, start:stop], mask, [contrast], statistics, 0, n_shuffles,
+        lambda start, stop: data[:, start:stop],
+        mask,
+        [contrast],
+        statistics,
+        0,
+        n_shuffles,
         n_threads=2,
-    )  # fmt: skip
+    )
     return Outcome(mask, contrast, statistics, result[0])
 
 
@@ -169,9 +174,16 @@ def test_shuffles_of_randomise_give_its_voxels_and_clusters(
 ):
     scheme = given_by_fsl(shared, name, number)
     found = run(
-        maps, brain, design(matrix), weights, scheme, 2000, names=CLUSTERS, tail=tail,
+        maps,
+        brain,
+        design(matrix),
+        weights,
+        scheme,
+        2000,
+        names=CLUSTERS,
+        tail=tail,
         cluster_forming_statistic=3.1,
-    )  # fmt: skip
+    )
     np.testing.assert_allclose(
         found.heights("voxel"), read(f"oracles/fsl/{name}_tstat{number}.nii.gz"), atol=1e-6
     )
@@ -224,9 +236,16 @@ def test_shuffles_of_randomise_give_its_enhancement(
     if "pad" not in name:
         data, mask, kept = without_outermost_plane(maps, brain, t.argmax())
     found = run(
-        data, mask, design(matrix), weights, scheme, n_shuffles, names=("voxel", "tfce"),
-        tail=tail, tfce=Tfce(steps="fsl"),
-    )  # fmt: skip
+        data,
+        mask,
+        design(matrix),
+        weights,
+        scheme,
+        n_shuffles,
+        names=("voxel", "tfce"),
+        tail=tail,
+        tfce=Tfce(steps="fsl"),
+    )
     here = slice(None, kept.sum())
     np.testing.assert_allclose(found.heights("voxel")[here], t[kept], atol=1e-6)
     assert_null_as_printed(
@@ -250,12 +269,16 @@ def test_shuffles_of_randomise_give_its_enhancement(
 
 EXHAUSTIVE = {
     "exh1s10": (
-        10, "x_ones10", [1], "flip", 1024,
+        10,
+        "x_ones10",
+        [1],
+        "flip",
+        1024,
         {"voxel": "ext", "extent": "ext", "mass": "mass", "tfce": "ext"},
     ),
     "exh2g10": (10, "x_2g10", [1, -1], "permute", 252, {"voxel": ""}),
     "exhreg6": (6, "x_reg6", [1, 0], "permute", 720, {"voxel": ""}),
-}  # fmt: skip
+}
 
 
 def palm_settings(names):
@@ -267,9 +290,14 @@ def palm_settings(names):
 def test_all_shuffles_give_what_palm_gives(shared, brain, maps, read, design, name):
     n_maps, matrix, weights, kind, n_distinct, folders = EXHAUSTIVE[name]
     found = run(
-        maps[:n_maps], brain, design(matrix), weights, {"kind": kind, "exhaustive": True},
-        n_distinct, **palm_settings(tuple(folders)),
-    )  # fmt: skip
+        maps[:n_maps],
+        brain,
+        design(matrix),
+        weights,
+        {"kind": kind, "exhaustive": True},
+        n_distinct,
+        **palm_settings(tuple(folders)),
+    )
     assert found.contrast.scheme.n_distinct == n_distinct
     for what, folder in folders.items():
         folder = f"{name}_{folder}".rstrip("_")
@@ -313,9 +341,14 @@ def test_sampled_shuffles_agree_with_those_of_palm(
     brain, maps, read, design, matrix, weights, kind, n_shuffles, folders
 ):
     found = run(
-        maps, brain, design(matrix), weights, {"kind": kind, "seed": 20}, n_shuffles,
+        maps,
+        brain,
+        design(matrix),
+        weights,
+        {"kind": kind, "seed": 20},
+        n_shuffles,
         **palm_settings(tuple(folders)),
-    )  # fmt: skip
+    )
     for what, folder in folders.items():
         stem = f"oracles/palm/{folder}/{folder}_{FILE_NAMES[what]}_tstat"
         assert_maps_equal(found.heights(what), read(f"{stem}.nii.gz"))
@@ -356,9 +389,14 @@ def test_variance_groups_agree_with_palm_but_for_its_dof(shared, read, design, s
     weights, groups = np.array([[1.0, -1]]), design("vg_2g").ravel()
     n_shuffles = 1000 if welch is PalmAspinWelch else 500
     found = run(
-        data, mask, design("d_2g"), [1, -1], {"kind": "permute", "seed": 22}, n_shuffles,
+        data,
+        mask,
+        design("d_2g"),
+        [1, -1],
+        {"kind": "permute", "seed": 22},
+        n_shuffles,
         welch=lambda model: welch(model, weights, groups),
-    )  # fmt: skip
+    )
     v, dof = found.contrast.welch.statistic(data)
     assert_maps_equal(v, read(f"{stem}.nii.gz", mask))
     np.testing.assert_allclose(found.heights("voxel"), t_to_z(v, dof), rtol=1e-9, atol=1e-12)
@@ -410,9 +448,18 @@ def test_shuffles_of_nilearn_give_its_p(
     scheme = {"kind": "flip", "given": flips_of_nilearn(n_shuffles)}
     settings = {"cluster_forming_p": 0.001} if "mass" in names else {}
     found = run(
-        maps, brain, design(matrix), weights, scheme, n_shuffles + 1, names=names,
-        connectivity=6, mass_excess="mass" in names, tfce=Tfce(steps="nilearn"), **settings,
-    )  # fmt: skip
+        maps,
+        brain,
+        design(matrix),
+        weights,
+        scheme,
+        n_shuffles + 1,
+        names=names,
+        connectivity=6,
+        mass_excess="mass" in names,
+        tfce=Tfce(steps="nilearn"),
+        **settings,
+    )
     for what in names:
         theirs = NILEARN_NAMES[what]
         heights = found.heights(what)

@@ -105,11 +105,13 @@ def test_stepping_down_is_closed_testing_with_the_maximum(n_contrasts, seed):
 
 
 def test_a_family_of_contrasts_by_hand():
-    nulls = np.array([
-        [5.0, 1, 2, 3, 6, 1, 0, 2, 1, 1],
-        [3.0, 4, 1, 1, 2, 1, 5, 0, 2, 1],
-        [1.0, 0, 9, 2, 1, 2, 0, 1, 0, 2],
-    ])  # fmt: skip
+    nulls = np.array(
+        [
+            [5.0, 1, 2, 3, 6, 1, 0, 2, 1, 1],
+            [3.0, 4, 1, 1, 2, 1, 5, 0, 2, 1],
+            [1.0, 0, 9, 2, 1, 2, 0, 1, 0, 2],
+        ]
+    )
     # 5: maxima of all three reach it in shuffles 0, 2, 4, 6. 3: of the last two in 0, 1, 2, 6.
     # 1: the third in 0, 2, 3, 4, 5, 7, 9.
     assert stepped_down(nulls[:, 0], nulls).tolist() == [0.4, 0.4, 0.7]
@@ -206,9 +208,12 @@ def test_clusters_of_voxels_are_those_of_scipy(tail, connectivity, excess, rank)
     volume = ndimage.gaussian_filter(rng.standard_normal(mask.shape), 0.7) * 4
     volume = np.abs(volume) if rank == 2 else volume
     settings = ShuffleStatistics(
-        ("voxel", "extent", "mass"), tail, cluster_forming_statistic=1.0,
-        connectivity=connectivity, mass_excess=excess,
-    )  # fmt: skip
+        ("voxel", "extent", "mass"),
+        tail,
+        cluster_forming_statistic=1.0,
+        connectivity=connectivity,
+        mass_excess=excess,
+    )
     values = volume.T[mask.T]
     found = cluster_heights(
         values, settings, contrast_of(rank), neighbour_list(mask, connectivity)

@@ -289,10 +289,14 @@ def groups_of(first, second, ratio, seed=3):
 @pytest.mark.parametrize(
     ("sizes", "ratio", "how"),
     [
-        ((5, 15), 4, "more"), ((5, 15), 0.25, "less"), ((15, 5), 4, "less"),
-        ((15, 5), 0.25, "more"), ((10, 20), 2, "more"), ((4, 12), 3, "more"),
+        ((5, 15), 4, "more"),
+        ((5, 15), 0.25, "less"),
+        ((15, 5), 4, "less"),
+        ((15, 5), 0.25, "more"),
+        ((10, 20), 2, "more"),
+        ((4, 12), 3, "more"),
     ],
-)  # fmt: skip
+)
 def test_unequal_groups_of_unequal_variance_warn_of_permutation(sizes, ratio, how):
     data, columns = groups_of(*sizes, ratio)
     assert look(data, columns, [1, -1, 0], "permute", own_variances=True) == []

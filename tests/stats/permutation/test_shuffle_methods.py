@@ -166,8 +166,13 @@ def test_all_shuffles_give_multiples_of_one_over_their_number(refit, method, kin
         every = by_definition(refit, contrast, x, z, data, n)
         reference = every[0] - 1e-9 * np.abs(every[0])
         np.testing.assert_array_equal(counts, (every >= reference).sum(axis=0))
-    assert n == {"permute": 120 if method == "huh-jhun" else 720,
-                 "flip": 32 if method == "huh-jhun" else 64}[kind]  # fmt: skip
+    assert (
+        n
+        == {
+            "permute": 120 if method == "huh-jhun" else 720,
+            "flip": 32 if method == "huh-jhun" else 64,
+        }[kind]
+    )
     assert counts.min() >= 1
     assert counts.max() <= n
 

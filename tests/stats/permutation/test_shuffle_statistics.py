@@ -40,14 +40,16 @@ def contrast_of(rank=1, n=20):
         ({"n_top": -1}, "n_top is a number >= 0, got -1"),
         ({"cluster_forming_z": 3.1}, "cluster_forming_z goes with the statistics extent or mass"),
         ({"names": ("voxel", "tfce"), "cluster_forming_p": 0.1}, "goes with the statistics"),
-        ({"names": CLUSTERS, "cluster_forming_z": 3.1, "cluster_forming_p": 0.001},
-         "give one of cluster_forming_z and cluster_forming_p"),
+        (
+            {"names": CLUSTERS, "cluster_forming_z": 3.1, "cluster_forming_p": 0.001},
+            "give one of cluster_forming_z and cluster_forming_p",
+        ),
         ({"names": CLUSTERS, "cluster_forming_p": 3.1}, "between 0 and .5, got 3.1; is it a z"),
         ({"names": CLUSTERS, "cluster_forming_p": 0.0}, "between 0 and .5, got 0"),
         ({"names": CLUSTERS, "cluster_forming_z": 0.001}, "at least 0.5, got 0.001; is it a p"),
         ({"names": CLUSTERS, "cluster_forming_statistic": np.inf}, "at least 0.5, got inf"),
     ],
-)  # fmt: skip
+)
 def test_settings_out_of_range_are_refused(kwargs, message):
     with pytest.raises(ValueError, match=message):
         ShuffleStatistics(**kwargs)
@@ -87,8 +89,11 @@ def test_scale_and_excess_go_together():
 
 def test_heights_and_signs_face_the_tail():
     t = np.array([-3.0, 1.0])
-    expected = {"two-sided": ([3, 1], (1, -1)), "positive": ([-3, 1], (1,)),
-                "negative": ([3, -1], (-1,))}  # fmt: skip
+    expected = {
+        "two-sided": ([3, 1], (1, -1)),
+        "positive": ([-3, 1], (1,)),
+        "negative": ([3, -1], (-1,)),
+    }
     for tail, (heights, signs) in expected.items():
         chosen = ShuffleStatistics(tail=tail)
         assert chosen.heights(t, signed=True).tolist() == heights

@@ -66,20 +66,32 @@ ENUMERATED = {
     "five maps that all differ": (scheme(exhaustive=True), 120),
     "three labels in mixed order": (scheme(labels=[2, 0, 1, 0, 2, 2], exhaustive=True), 60),
     "pairs within four participants": (
-        scheme(labels=[0, 1] * 4, blocks=within(1, 1, 2, 2, 3, 3, 4, 4), exhaustive=True), 16),
+        scheme(labels=[0, 1] * 4, blocks=within(1, 1, 2, 2, 3, 3, 4, 4), exhaustive=True),
+        16,
+    ),
     "blocks of unequal size, interleaved": (
         scheme(labels=[0, 1, 2, 0, 1, 2, 1], blocks=within(1, 2, 1, 2, 1, 1, 3), exhaustive=True),
-        24),
+        24,
+    ),
     "whole participants": (
-        scheme(labels=[0, 1] * 2 + [2, 3] * 2, blocks=((1, -1), (1, -1), (1, -2), (1, -2),
-               (1, -3), (1, -3), (1, -4), (1, -4)), exhaustive=True), 6),
+        scheme(
+            labels=[0, 1] * 2 + [2, 3] * 2,
+            blocks=((1, -1), (1, -1), (1, -2), (1, -2), (1, -3), (1, -3), (1, -4), (1, -4)),
+            exhaustive=True,
+        ),
+        6,
+    ),
     "eight sign flips": (scheme("flip", range(8), exhaustive=True), 256),
     "flips of whole participants": (
-        scheme("flip", range(8), ((1, -1), (1, -2), (1, -3), (1, -4)) * 2, exhaustive=True), 16),
+        scheme("flip", range(8), ((1, -1), (1, -2), (1, -3), (1, -4)) * 2, exhaustive=True),
+        16,
+    ),
     "both": (scheme("both", [0, 0, 1, 1], exhaustive=True), 6 * 16),
     "both, of whole participants": (
-        scheme("both", range(6), ((1, 1), (1, 2), (1, 3)) * 2, exhaustive=True), 48 * 8),
-}  # fmt: skip
+        scheme("both", range(6), ((1, 1), (1, 2), (1, 3)) * 2, exhaustive=True),
+        48 * 8,
+    ),
+}
 
 
 @pytest.mark.parametrize("name", ENUMERATED)
@@ -155,11 +167,10 @@ def test_a_shuffle_is_the_same_whatever_range_it_is_drawn_in(name):
 PINNED = {
     "few": [[1, 4, 0, 3, 2], [4, 3, 2, 0, 1], [2, 4, 1, 3, 0]],
     "many": [
-        [3, 0, 19, 1, 11, 21, 4, 8, 16, 7, 15, 22, 17,
-              12, 9, 20, 14, 23, 5, 13, 2, 18, 10, 6]
+        [3, 0, 19, 1, 11, 21, 4, 8, 16, 7, 15, 22, 17, 12, 9, 20, 14, 23, 5, 13, 2, 18, 10, 6]
     ],
     "flips": "25a4d5653db81e3b",
-}  # fmt: skip
+}
 
 
 def test_shuffles_do_not_change_between_versions():
@@ -293,9 +304,14 @@ def test_given_shuffles_are_drawn_as_they_stand():
     assert (signs == 1).all()
     np.testing.assert_allclose(
         plan.fixed_directions() @ plan.fixed_directions().T,
-        [[0.5, 0.5, 0, 0, 0], [0.5, 0.5, 0, 0, 0], [0, 0, 1, 0, 0], [0, 0, 0, 0.5, 0.5],
-         [0, 0, 0, 0.5, 0.5]],
-    )  # fmt: skip
+        [
+            [0.5, 0.5, 0, 0, 0],
+            [0.5, 0.5, 0, 0, 0],
+            [0, 0, 1, 0, 0],
+            [0, 0, 0, 0.5, 0.5],
+            [0, 0, 0, 0.5, 0.5],
+        ],
+    )
     with pytest.raises(ValueError, match="shuffle 4 of 4 distinct"):
         plan.draw(2, 5)
     flips = np.array([[1, 1, 1], [1, -1, -1]])

@@ -20,7 +20,7 @@ from nipype_group.stats.random_field.euler import StatField
 from nipype_group.stats.random_field.inference import expected_ec, expected_extent, log_p_extent
 from nipype_group.stats.random_field.resels import SearchVolume, sphere_resels
 from nipype_group.stats.random_field.smoothness import residual_smoothness
-from nipype_group.stats.random_field.topological import height_threshold
+from nipype_group.stats.random_field.topological import height_of_fwe
 
 CLOSE = {"rtol": 1e-5, "atol": 1e-9}
 # SPM's own contrasts: -1 is the negative tail here.
@@ -126,7 +126,7 @@ def test_tables_are_those_of_spm(shared, fits, model, name, weights, test, tail,
     expected = expected_extent(*arguments) * fit.search.voxels_per_resel, expected_ec(*arguments)
     np.testing.assert_allclose(expected, result["ftr"][11:13], rtol=1e-6)
     fwe_height, fdr_height, fwe_extent, fdr_extent = result["uc"]
-    assert height_threshold(0.05, field, fit.search) == pytest.approx(fwe_height, rel=1e-6)
+    assert height_of_fwe(0.05, field, fit.search) == pytest.approx(fwe_height, rel=1e-6)
     assert fdr_height == smallest(np.abs(stat), found.peak_log_q <= np.log(0.05))
     if not result["nonstat"]:
         # SPM12's extent thresholds are those of constant smoothness throughout.

@@ -26,7 +26,7 @@ from nipype_group.stats.random_field.resels import SearchVolume, cluster_resels
 from nipype_group.stats.random_field.topological import (
     fsl_height_threshold,
     fsl_log_p_cluster,
-    height_threshold,
+    height_of_fwe,
     log_q_clusters,
     log_q_peaks,
 )
@@ -111,7 +111,7 @@ def test_height_thresholds_are_those_of_spm(spm):
         resels = spm_resels(row.R) if isinstance(row.R, str) else [1]
         volume = SearchVolume(resels, 1 if np.isnan(row.S) else row.S)
         field = spm_field(row.STAT, row.df1, row.df2, n_maps)
-        found = height_threshold(row.alpha, field, volume, methods[row.func])
+        found = height_of_fwe(row.alpha, field, volume, methods[row.func])
         assert found == pytest.approx(row.u, rel=1e-6), row
 
 
@@ -124,7 +124,7 @@ def test_random_field_and_bonferroni_apart_are_those_of_spm(spm):
             ("bonferroni", row.u_Bonf, row.p_Bonf),
             ("smaller", row.u_uc, row.p_spm_P),
         ):
-            assert height_threshold(row.alpha, field, volume, method) == pytest.approx(u, 1e-6)
+            assert height_of_fwe(row.alpha, field, volume, method) == pytest.approx(u, 1e-6)
             log_p = log_p_height(row.peak_t, field, volume, method)
             assert np.exp(log_p) == pytest.approx(p, 1e-6)
 
@@ -179,7 +179,7 @@ def test_tables_are_those_of_spm(spm, model, name, image):
         np.exp(log_p_height(heights, field, volume)), table.peak_pFWE, **close
     )
     np.testing.assert_allclose(np.exp(log_q_peaks(heights, *arguments)), table.peak_qFDR, **close)
-    assert height_threshold(0.05, field, volume) == pytest.approx(result["uc"][0], rel=1e-6)
+    assert height_of_fwe(0.05, field, volume) == pytest.approx(result["uc"][0], rel=1e-6)
 
 
 def test_false_discovery_rates_are_those_of_spm(spm):
@@ -304,7 +304,7 @@ def test_holes_that_outweigh_the_volume_give_p_1():
 @pytest.mark.parametrize("method", ["rft", "bonferroni", "smaller"])
 @pytest.mark.parametrize("alpha", [1e-6, 0.05, 0.3])
 def test_threshold_gives_back_alpha_and_is_the_last(field, method, alpha):
-    u = height_threshold(alpha, field, BRAIN, method)
+    u = height_of_fwe(alpha, field, BRAIN, method)
     assert log_p_height(u, field, BRAIN, method) == pytest.approx(np.log(alpha), abs=1e-8)
     beyond = log_p_height(u * np.linspace(1.001, 5, 300), field, BRAIN, method)
     assert np.all(beyond < np.log(alpha))
@@ -312,15 +312,15 @@ def test_threshold_gives_back_alpha_and_is_the_last(field, method, alpha):
 
 def test_threshold_of_a_point_is_the_uncorrected_one():
     point = SearchVolume([1], n_voxels=1)
-    assert height_threshold(0.05, StatField("Z"), point, "bonferroni") == pytest.approx(1.6448536)
-    assert height_threshold(0.6, StatField("Z"), point, "bonferroni") == pytest.approx(-0.2533471)
-    assert height_threshold(0.9, StatField("Z"), point, "rft") == -np.inf
-    assert height_threshold(0.9, StatField("chi2", 3), point, "rft") == 0
+    assert height_of_fwe(0.05, StatField("Z"), point, "bonferroni") == pytest.approx(1.6448536)
+    assert height_of_fwe(0.6, StatField("Z"), point, "bonferroni") == pytest.approx(-0.2533471)
+    assert height_of_fwe(0.9, StatField("Z"), point, "rft") == -np.inf
+    assert height_of_fwe(0.9, StatField("chi2", 3), point, "rft") == 0
 
 
 def test_threshold_is_infinite_with_too_few_dof():
-    assert height_threshold(0.05, StatField("t", 2), BRAIN, "rft") == np.inf
-    assert np.isfinite(height_threshold(0.05, StatField("t", 2), BRAIN))
+    assert height_of_fwe(0.05, StatField("t", 2), BRAIN, "rft") == np.inf
+    assert np.isfinite(height_of_fwe(0.05, StatField("t", 2), BRAIN))
 
 
 def test_conjunction_of_one_map_is_that_map():
@@ -348,8 +348,8 @@ def test_empty_lists_of_peaks_and_clusters():
         (lambda: log_q_peaks([5, 3.0], 3.1, T29, BRAIN), "peaks lie at or above the height 3.1"),
         (lambda: log_p_height(4, T29, BRAIN, "RFT"), "method is one of smaller, rft, bonferroni"),
         (lambda: log_p_height(4, T29, SearchVolume([1, 2])), "Bonferroni needs the n_voxels"),
-        (lambda: height_threshold(3.1, T29, BRAIN), "3.1 looks like a z"),
-        (lambda: height_threshold(0.0, T29, BRAIN), "alpha is a probability"),
+        (lambda: height_of_fwe(3.1, T29, BRAIN), "3.1 looks like a z"),
+        (lambda: height_of_fwe(0.0, T29, BRAIN), "alpha is a probability"),
         (lambda: fsl_log_p_cluster(9, 0.001, 0.1, 100), "needs a height z > 1"),
         (lambda: fsl_log_p_cluster(9, 3.1, 0, 100), "DLH and volume are > 0"),
         (lambda: fsl_log_p_cluster(-9, 3.1, 0.1, 100), "a cluster has >= 0 voxels, got -9"),

@@ -1,0 +1,63 @@
+"""Permutation of the means of atlas regions, which needs no files."""
+
+from typing import NamedTuple
+
+
+class RegionPermutation(NamedTuple):
+    """What the shuffles say of a contrast of the regions.
+
+    Parameters
+    ----------
+    p : list of array, shape (k,)
+        Familywise p of the k regions of every atlas; NaN where a region has no statistic.
+    settings : dict
+        How they came about, for the dictionary of the table.
+    """
+
+    p: list
+    settings: dict
+
+
+def permute_regions(plan, test, model, fits, n_threads=1):
+    """Compute familywise p of the regions of every atlas, for all contrasts of a plan.
+
+    Parameters
+    ----------
+    plan : Plan
+    test : ContrastTest
+        The test that was planned.
+    model : LinearModel
+        The design.
+    fits : list of RegionFit
+        A fit of every atlas.
+    n_threads : int
+        Threads over shuffles; the result does not depend on it.
+
+    Returns
+    -------
+    dict of str to RegionPermutation
+        By the name of the contrast.
+    """
+    found = {}
+    for name, family in plan.families.items():
+        n_shuffles = plan.n_shuffles(name)
+        for contrast in family.contrasts:
+            shuffled = test.shuffled(model, contrast, family.scheme)
+            p = [
+                fit.permutation_p(
+                    contrast.weights,
+                    shuffled,
+                    n_shuffles,
+                    test.statistics.tail,
+                    n_threads=n_threads,
+                )
+                for fit in fits
+            ]
+            settings = {
+                "Shuffles": n_shuffles,
+                "RandomSeed": plan.seed,
+                "Shuffling": family.scheme.kind,
+                "SmallestP": plan.smallest_p(name)[contrast.name],
+            }
+            found[contrast.name] = RegionPermutation(p, settings)
+    return found
