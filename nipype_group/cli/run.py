@@ -13,6 +13,7 @@ from nipype_group.design.fsl import fsl_contrast_definitions, fsl_f_definitions
 from nipype_group.design.sources import (
     escape_pattern,
     find_bids_maps,
+    listed_once,
     not_taken,
     parse_selection,
 )
@@ -67,8 +68,6 @@ def execute(arguments):
         files["select"] = arguments.select
     if arguments.save_settings is not None:
         write_settings(arguments.save_settings, settings)
-    for line in _not_taken(files):
-        print(line)
     return analyse(settings, files, arguments)
 
 
@@ -120,7 +119,7 @@ def _settings(arguments):
         values.pop("height_controls", None)
     values |= given
     if arguments.design is not None:
-        if "formula" in values:
+        if values.get("formula") is not None:
             raise ValueError(
                 f"--design {arguments.design} is a model beside the formula {values['formula']}; "
                 "give one of them"
@@ -171,6 +170,18 @@ def analyse(settings, files, arguments):
     """
     # Raises before files are read.
     plugin_arguments(arguments)
+    with listed_once():
+        workflow, origin = _prepare(settings, files, arguments)
+    code = carry_out(workflow, files, arguments, settings.n_procs, origin)
+    if code == 0 and not settings.figures:
+        print(NO_FIGURES)
+    return code
+
+
+def _prepare(settings, files, arguments):
+    """Check all that can be known; return the workflow and the origin of its results."""
+    for line in _not_taken(files):
+        print(line)
     check_output_dir(arguments.output_dir)
     names = check_inputs(files, settings.variables)
     own = {key: value for key in ("task", "space") if (value := getattr(settings, key))}
@@ -180,10 +191,7 @@ def analyse(settings, files, arguments):
     _foresee_memory(workflow, settings, files, arguments)
     origin = origin_of(settings, files, arguments)
     origin.tell(workflow)
-    code = carry_out(workflow, files, arguments, settings.n_procs, origin)
-    if code == 0 and not settings.figures:
-        print(NO_FIGURES)
-    return code
+    return workflow, origin
 
 
 def origin_of(settings, files, arguments):

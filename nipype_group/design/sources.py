@@ -4,6 +4,8 @@ import fnmatch
 import os
 import re
 import unicodedata
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -211,12 +213,37 @@ def find_bids_maps(bids_dir, selection):
     return entries
 
 
+# What was found below a folder, while `listed_once` holds.
+_LISTINGS = ContextVar("listings", default=None)
+
+
+@contextmanager
+def listed_once():
+    """Let the images below a folder be listed once, while several look for theirs among them."""
+    token = _LISTINGS.set({})
+    try:
+        yield
+    finally:
+        _LISTINGS.reset(token)
+
+
 def bids_images(bids_dir):
-    """Yield path and entities of the images below a folder that have a name of BIDS."""
+    """Return path and entities of the images below a folder that have a name of BIDS."""
+    listings = _LISTINGS.get()
+    if listings is None:
+        return _walk_images(bids_dir)
+    if bids_dir not in listings:
+        listings[bids_dir] = _walk_images(bids_dir)
+    return listings[bids_dir]
+
+
+def _walk_images(bids_dir):
+    found = []
     for path in walk(bids_dir):
         entities = parse_bids_name(path.name) if path.name.endswith(image_suffixes()) else None
         if entities is not None:
-            yield path, {**_node(path.parent, bids_dir), **entities}
+            found.append((path, {**_node(path.parent, bids_dir), **entities}))
+    return found
 
 
 def not_taken(bids_dir, selection, entries):
@@ -235,7 +262,7 @@ def not_taken(bids_dir, selection, entries):
         Participant to the reason.
     """
     inside, lacking = {e.participant for e in entries}, {}
-    for _, entities in bids_images(bids_dir):
+    for _, entities in bids_images(Path(bids_dir)):
         label = entities["sub"]
         if label in inside or ("sub" in selection and label not in selection["sub"]):
             continue

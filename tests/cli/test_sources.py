@@ -11,6 +11,9 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from nipype_group.cli import run as run_module
+from nipype_group.design import sources
+
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 QUICK = ("--plugin", "Linear", "--atlas", "none", "--no-regions")
 
@@ -221,3 +224,14 @@ def test_participants_whose_numbers_have_other_zeros(small_study, tmp_path, comm
     assert code == 0, err
     observations = pd.read_csv(next((tmp_path / "out/group").glob("*observations.tsv")), sep="\t")
     assert observations["participant_id"].astype(str).tolist() == table["participant_id"].tolist()
+
+
+def test_a_data_set_is_walked_once_before_it_is_analysed(analyse, monkeypatch):
+    walks, walk = [], sources._walk_images
+    monkeypatch.setattr(sources, "_walk_images", lambda top: walks.append(top) or walk(top))
+    monkeypatch.setattr(run_module, "carry_out", lambda *_: 0)
+    assert analyse()[0] == 0
+    assert len(walks) == 1
+    # What comes later is looked for anew.
+    assert analyse()[0] == 0
+    assert len(walks) == 2

@@ -1,7 +1,7 @@
 """Values of the maps at the highest peaks of a result, a panel a peak."""
 
 import numpy as np
-from scipy.stats import t as student_t
+from scipy import special
 
 from nipype_group.reporting.figures.brain import peak_name
 from nipype_group.reporting.figures.canvas import (
@@ -45,7 +45,7 @@ def mean_interval(values):
     n = len(values)
     if n < 2:
         return float(values.mean()), np.nan
-    half = student_t.ppf(0.975, n - 1) * values.std(ddof=1) / np.sqrt(n)
+    half = special.stdtrit(n - 1, 0.975) * values.std(ddof=1) / np.sqrt(n)
     return float(values.mean()), float(half)
 
 

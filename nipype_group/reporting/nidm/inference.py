@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from rdflib import Literal
-from scipy.stats import norm
+from scipy import special
 
 from nipype_group.images import Grid, open_image
 from nipype_group.reporting.nidm.document import iri, real, whole
@@ -194,7 +194,7 @@ def _p_of_z(found, settings):
     z = settings.get("ClusterFormingZ", settings.get("ThresholdZ"))
     if z is None or (found.permuted and not found.result.control.of_clusters):
         return []
-    p = float(norm.sf(z)) * (2 if settings["Tail"] == "two-sided" else 1)
+    p = float(special.ndtr(-z)) * (2 if settings["Tail"] == "two-sided" else 1)
     return [
         found.state(
             "height_uncorrected",

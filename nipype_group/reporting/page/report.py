@@ -458,7 +458,7 @@ def _pairs(content):
     return [
         (name, value if isinstance(value, str) else json.dumps(value))
         for name, value in content.items()
-        if value not in (None, [], "")
+        if value not in (None, [], {}, "")
     ]
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from nipype_group.stats.linear.least_squares import VOXELS_PER_TILE, tiles
 from nipype_group.stats.matrix_products import residuals_of
@@ -100,7 +100,7 @@ class QualityOfMaps:
         """Share of large residuals that normal errors give; NaN with one degree of freedom."""
         if self.dof < 2:
             return float("nan")
-        return float(2 * stats.t.sf(LARGE_RESIDUAL, self.dof - 1))
+        return float(2 * special.stdtr(self.dof - 1, -LARGE_RESIDUAL))
 
     def most_deviating(self, k):
         """Return the numbers of the k maps with the lowest correlation, ascending.

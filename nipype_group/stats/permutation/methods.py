@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from scipy import special, stats
+from scipy import special
 
 from nipype_group.choices import METHODS
 from nipype_group.stats.decompositions import complement, decompose
@@ -341,6 +341,9 @@ class ShuffledContrast:
 
     def height(self, p):
         """Return the statistic with this upper tail."""
+        # Loaded here alone, as it takes as long as the rest of SciPy.
+        from scipy import stats
+
         if self.smooth_variance is not None:
             raise ValueError("a pseudo-t has no p: give cluster_forming_statistic")
         if self._is_z:

@@ -6,7 +6,7 @@ Everything is one-sided by nature; a two-sided test looks at both signs and doub
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage, special, stats
+from scipy import ndimage, special
 
 from nipype_group.controls import check_alpha
 from nipype_group.stats.clusters import label_clusters, neighbourhood, signs_of
@@ -161,6 +161,9 @@ def forming_height(field, tail, *, z=None, p=None):
 
 def _height_of(p, field):
     """Return the statistic with this upper tail."""
+    # Loaded here alone, as it takes as long as the rest of SciPy.
+    from scipy import stats
+
     distribution = {"Z": stats.norm, "t": stats.t, "F": stats.f, "chi2": stats.chi2}[field.kind]
     height = distribution.isf(p, *field.dof)
     if not np.isfinite(height):
