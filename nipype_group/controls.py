@@ -67,6 +67,43 @@ def side_tested(tail, stat_type):
     return "positive" if stat_type == "F" else tail
 
 
+def side_of_contrast(name, tail, contrast_tails):
+    """Return the side of a contrast: its own where it has one, else that of all.
+
+    Parameters
+    ----------
+    name : str
+        Name of the contrast.
+    tail : {"two-sided", "positive", "negative"}
+        Side of contrasts that have none of their own.
+    contrast_tails : sequence of str
+        NAME=SIDE of those that have.
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    ValueError
+        Where one of `contrast_tails` has no side.
+
+    Examples
+    --------
+    >>> side_of_contrast("age", "two-sided", ["age=positive"])
+    'positive'
+    """
+    own = {}
+    for text in contrast_tails:
+        contrast, _, side = text.rpartition("=")
+        if side not in TAILS:
+            raise ValueError(
+                f"contrast_tails has {text!r}; NAME=SIDE has one of {', '.join(TAILS)}"
+            )
+        own[contrast] = side
+    return own.get(name, tail)
+
+
 @dataclass(frozen=True)
 class Control:
     """A correction, or a threshold without one.

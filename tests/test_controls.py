@@ -15,6 +15,7 @@ from nipype_group.controls import (
     height_controls,
     is_threshold_desc,
     permutation_control,
+    side_of_contrast,
     side_tested,
     strictness,
 )
@@ -93,3 +94,13 @@ def test_records_of_one_name_are_refused(monkeypatch):
     registry = Registry("made.up", "height control", [CONTROLS["fdr"]])
     with pytest.raises(ValueError, match="other:record brings the height control fdr"):
         list(registry)
+
+
+@pytest.mark.parametrize("text", ["age", "age=up", "age="])
+def test_a_contrast_without_a_side_is_named(text):
+    with pytest.raises(ValueError, match="NAME=SIDE has one of two-sided, positive, negative"):
+        side_of_contrast("age", "two-sided", [text])
+
+
+def test_a_name_may_hold_the_sign_of_equality():
+    assert side_of_contrast("a=b", "two-sided", ["a=b=negative"]) == "negative"

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import numpy as np
-from nipype.interfaces.base import Str, TraitedSpec, traits
+from nipype.interfaces.base import InputMultiObject, Str, TraitedSpec, traits
 
-from nipype_group.controls import TAILS
+from nipype_group.controls import TAILS, side_of_contrast
 from nipype_group.design.contrasts import read_contrasts
 from nipype_group.images import read_mask, write_volume
 from nipype_group.images.fits import read_fit
@@ -29,8 +29,8 @@ class _EstimateContrastsInputSpec(GroupInputSpec):
     )
     contrasts_file = File(exists=True, mandatory=True, desc="JSON from ContrastSet")
     tail = traits.Enum(*TAILS, usedefault=True, desc="side of the p values of t contrasts")
-    contrast_tails = traits.Dict(
-        Str, traits.Enum(*TAILS), desc="sides of contrasts that have one of their own, by name"
+    contrast_tails = InputMultiObject(
+        Str, desc="NAME=SIDE of contrasts that have a side of their own, as age=positive"
     )
 
 
@@ -100,8 +100,8 @@ class EstimateContrasts(GroupInterface):
 
     def _estimate(self, cwd, fit, contrast):
         """Write the maps of a contrast, and append them to the outputs."""
-        tails, space = value_or(self.inputs.contrast_tails, {}), fit.space
-        tail = tails.get(contrast.name, self.inputs.tail)
+        own, space = value_or(self.inputs.contrast_tails, []), fit.space
+        tail = side_of_contrast(contrast.name, self.inputs.tail, own)
         with self._one_blas_thread():
             maps, dof = fit.contrast_maps(contrast.weights, contrast.test, tail)
         intents = {"stat": (f"{contrast.test.lower()} test", dof), "z": ("z score", ())}

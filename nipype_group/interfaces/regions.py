@@ -6,7 +6,7 @@ import numpy as np
 from nipype.interfaces.base import InputMultiObject, Str, TraitedSpec, traits
 
 from nipype_group.choices import BLOCK_EXCHANGES, SHUFFLINGS
-from nipype_group.controls import TAILS, side_tested
+from nipype_group.controls import TAILS, side_of_contrast, side_tested
 from nipype_group.design.blocks import read_blocks
 from nipype_group.design.contrasts import contrast_label, read_contrasts
 from nipype_group.design.matrix import read_design
@@ -52,8 +52,8 @@ class _RegionModelsInputSpec(AtlasInputSpec):
         desc="names, files, or none; default: AAL, Desikan-Killiany, Harvard-Oxford if installed",
     )
     tail = traits.Enum(*TAILS, usedefault=True, desc="side tested of t contrasts")
-    contrast_tails = traits.Dict(
-        Str, traits.Enum(*TAILS), desc="sides of contrasts that have one of their own, by name"
+    contrast_tails = InputMultiObject(
+        Str, desc="NAME=SIDE of contrasts that have a side of their own, as age=positive"
     )
     permutation_tail = traits.Enum(*TAILS, desc="side that permutation tests; default: tail")
     alpha = traits.Float(
@@ -291,8 +291,8 @@ def _labels(regions):
 
 
 def _tail(contrast, inputs):
-    own = inputs.contrast_tails if isdefined(inputs.contrast_tails) else {}
-    return side_tested(own.get(contrast.name, inputs.tail), contrast.test)
+    tail = side_of_contrast(contrast.name, inputs.tail, value_or(inputs.contrast_tails, []))
+    return side_tested(tail, contrast.test)
 
 
 def _families(table, alpha):

@@ -322,7 +322,7 @@ def _region_inputs(settings):
     why_none = _why_regions_are_not_permuted(settings)
     chosen = {
         "atlases": None if settings.atlases is None else list(settings.atlases),
-        "contrast_tails": settings.contrast_tails or None,
+        "contrast_tails": model_stage.listed_sides(settings.contrast_tails) or None,
         "permutation_tail": settings.permutation_tail,
         "n_permutations": 0 if why_none else settings.n_permutations,
         "notes": [f"Regions have no p by permutation: {why_none}"] if why_none else None,

@@ -164,7 +164,7 @@ def init_model_wf(
     )
     estimate = pe.Node(EstimateContrasts(tail=tail), name="estimate", mem_gb=1)
     if settings.contrast_tails:
-        estimate.inputs.contrast_tails = settings.contrast_tails
+        estimate.inputs.contrast_tails = listed_sides(settings.contrast_tails)
     files = ("design_file", "design_json")
     fit = ("model_file", "betas_file", "residual_variance_file", "pattern_file")
     workflow.connect(
@@ -183,3 +183,19 @@ def init_model_wf(
         ]
     )
     return workflow
+
+
+def listed_sides(contrast_tails):
+    """Return the sides of contrasts as interfaces take them.
+
+    Parameters
+    ----------
+    contrast_tails : dict of str to str
+        Side of every contrast that has one of its own.
+
+    Returns
+    -------
+    list of str
+        NAME=SIDE of each.
+    """
+    return [f"{name}={side}" for name, side in contrast_tails.items()]
