@@ -225,8 +225,9 @@ def declare_memory(workflow, size):
 
     Examples
     --------
+    >>> from nipype_group.settings import ModelSettings
     >>> from nipype_group.workflows import init_model_wf
-    >>> wf = init_model_wf(formula="age", contrasts=("age=age",))
+    >>> wf = init_model_wf(settings=ModelSettings(formula="age", contrasts=("age=age",)))
     >>> declared = declare_memory(wf, StudySize(200, (97, 115, 97), n_columns=2))
     >>> declared["model_wf.glm"] == wf.get_node("glm").mem_gb
     True

@@ -8,7 +8,6 @@ are compared as -log10 p. Where p is corrected for up to a hundred thousand test
 of one test less 5, and moves as the larger of both; so 5 takes the place of the middle size.
 """
 
-import math
 import re
 
 import numpy as np
@@ -93,7 +92,7 @@ def largest_difference(one, other, *, kind="value", alpha=None, bound=BOUND, zer
     if kind == "p" and (one > 0).all() and (other > 0).all():
         one, other, kind = log(one) / -LOG_10, log(other) / -LOG_10, "logp"
     if kind == "logp" and alpha is not None:
-        level = -math.log10(alpha)
+        level = log(alpha) / -LOG_10
         if ((one >= level) != (other >= level)).any():
             return None
     size = np.fmax(np.abs(one), np.abs(other))
