@@ -12,23 +12,6 @@ ROOT = Path(__file__).parents[1]
 FOLDERS = ("nipype_group", "workflows", "tests", "docs")
 # Docstrings do not count: a public one lists shapes, units and errors, as long as that takes.
 MOST_LINES, MOST_LINES_OF_AN_INTERFACE = 60, 15
-# Functions that wire or declare a whole part, and are not cut yet.
-NOT_YET_SHORT = {
-    "nipype_group/cli/commands.py": {"add_run", "add_report"},
-    "nipype_group/workflows/group.py": {"init_group_wf"},
-    "nipype_group/workflows/parametric.py": {"init_parametric_wf"},
-    "nipype_group/workflows/peer.py": {"init_peer_wf"},
-    "nipype_group/workflows/permutation.py": {"init_permutation_wf"},
-    "nipype_group/workflows/report.py": {"init_report_wf"},
-}
-# Folders whose lines are not laid out by ruff alone yet.
-NOT_YET_LAID_OUT = (
-    "nipype_group/cli/",
-    "nipype_group/images/",
-    "nipype_group/workflows/",
-    "tests/cli/",
-    "tests/workflows/",
-)
 # Names of several functions that do the same for different things.
 SHARED_NAMES = {"execute"}
 # Names of distributions that differ from what is imported.
@@ -68,7 +51,6 @@ def test_functions_are_short():
         for module, tree in modules_of("nipype_group")
         for function in functions_of(tree)
         if lines_of_code(function) > MOST_LINES
-        and function.name not in NOT_YET_SHORT.get(module, ())
     ]
     assert long == []
 
@@ -108,7 +90,7 @@ def test_ruff_alone_lays_lines_out():
         for path in sorted((ROOT / folder).rglob("*.py"))
         if any(comment in path.read_text(encoding="utf-8") for comment in kept_away)
     ]
-    assert [path for path in found if not path.startswith(NOT_YET_LAID_OUT)] == []
+    assert found == []
 
 
 def test_no_tuple_is_spread_where_it_stands():
@@ -117,7 +99,6 @@ def test_no_tuple_is_spread_where_it_stands():
         f"{module}:{node.lineno}"
         for folder in FOLDERS
         for module, tree in modules_of(folder)
-        if not module.startswith(NOT_YET_LAID_OUT)
         for node in ast.walk(tree)
         if isinstance(node, ast.Starred) and isinstance(node.value, ast.Tuple | ast.List)
     ]

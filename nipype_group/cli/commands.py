@@ -168,6 +168,20 @@ def add_report(commands):
     parser.add_argument(
         "--output", metavar="FILE", help="of a run: the page; default *_report.html in its folder"
     )
+    _add_peer(parser)
+    _add_single(parser)
+    from nipype_group.settings.analysis import PeerSettings
+
+    add_settings(parser, PeerSettings, without=("nonstationary",))
+    add_execution(parser)
+    add_replace(parser)
+    defaults = vars(parser.parse_args([]))
+    parser.set_defaults(
+        execute="nipype_group.cli.report:execute", defaults=defaults, parser=parser
+    )
+
+
+def _add_peer(parser):
     peer = parser.add_argument_group("results of another package")
     peer.add_argument("--stat-map", metavar="NII", help="one statistic map, in the place of DIR")
     peer.add_argument(
@@ -184,6 +198,9 @@ def add_report(commands):
         help="degrees of freedom that files do not state: one number for t, two for F; once for "
         "each where a folder has both",
     )
+
+
+def _add_single(parser):
     single = parser.add_argument_group("with --stat-map")
     single.add_argument(
         "--stat-type",
@@ -227,15 +244,6 @@ def add_report(commands):
         "--design", metavar="TABLE", help="FSL .mat, or TSV with a column a regressor"
     )
     single.add_argument("--name", metavar="C", help="name of the contrast")
-    from nipype_group.settings.analysis import PeerSettings
-
-    add_settings(parser, PeerSettings, without=("nonstationary",))
-    add_execution(parser)
-    add_replace(parser)
-    defaults = vars(parser.parse_args([]))
-    parser.set_defaults(
-        execute="nipype_group.cli.report:execute", defaults=defaults, parser=parser
-    )
 
 
 def _numbers(text):

@@ -203,18 +203,7 @@ def init_peer_wf(
         tails=tuple(tails[one.contrast] for one in maps),
         there=there + (("effects",) if any(c.has_effect for c in contrasts) else ()),
     )
-    keep = pe.Node(
-        GroupDerivatives(
-            results=[one.name for one in maps],
-            views=list(settings.table_views),
-            viewer=settings.viewer,
-            parameters=json.dumps(settings.as_parameters()),
-        ),
-        name="keep",
-        mem_gb=0.5,
-    )
-    if settings.space is not None:
-        keep.inputs.space = settings.space
+    keep = _keep(settings, maps)
     design = ("design_file", "design_json") if has_design else ()
     described = ("contrasts_file", *design)
     whole = [(f, f) for f in ("mask_file", "contrasts_file")]
@@ -241,6 +230,23 @@ def init_peer_wf(
     if corrected:
         _add_corrected(workflow, settings, contrasts, corrected, package)
     return workflow
+
+
+def _keep(settings, maps):
+    """Return the node that keeps the results."""
+    keep = pe.Node(
+        GroupDerivatives(
+            results=[one.name for one in maps],
+            views=list(settings.table_views),
+            viewer=settings.viewer,
+            parameters=json.dumps(settings.as_parameters()),
+        ),
+        name="keep",
+        mem_gb=0.5,
+    )
+    if settings.space is not None:
+        keep.inputs.space = settings.space
+    return keep
 
 
 def _inferred_maps(settings, contrasts, tails):
