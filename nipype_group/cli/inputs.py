@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from nipype_group.design.extent import listed_maps, table_of_participants
+from nipype_group.design.extent import table_of_participants
 from nipype_group.design.fsl import read_fsl_matrix
+from nipype_group.design.listed_maps import listed_maps
 from nipype_group.design.observations import check_variables
 from nipype_group.design.sources import read_volumes_table
 from nipype_group.images import open_image

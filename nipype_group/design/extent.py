@@ -8,13 +8,8 @@ import pandas as pd
 
 from nipype_group.design.formula import code_formula, formula_variables
 from nipype_group.design.fsl import read_fsl_matrix
-from nipype_group.design.sources import (
-    find_bids_maps,
-    find_pattern_maps,
-    parse_selection,
-    read_maps_table,
-    read_participants,
-)
+from nipype_group.design.listed_maps import listed_maps
+from nipype_group.design.sources import read_participants
 from nipype_group.design.tables import variables_of
 from nipype_group.images import MapError, open_image
 from nipype_group.tsv import read_tsv
@@ -89,23 +84,6 @@ def _count(path, volume=None):
     except MapError:
         return 0
     return np.count_nonzero(np.nan_to_num(values))
-
-
-def listed_maps(files, variables=None):
-    """Return the maps that a source other than a 4D image names; their content is not read.
-
-    Parameters
-    ----------
-    files : dict
-        Inputs of `init_group_wf`.
-    variables : sequence of str, optional
-        Columns that the model uses, as `read_maps_table` takes them.
-    """
-    if "bids_dir" in files:
-        return find_bids_maps(files["bids_dir"], parse_selection(files.get("select", [])))
-    if "pattern" in files:
-        return find_pattern_maps(files["pattern"], files.get("left_out_folders", ()))
-    return read_maps_table(files["maps_table"], variables)
 
 
 def _shape(path):

@@ -6,16 +6,12 @@ from nipype.interfaces.base import InputMultiObject, Str, TraitedSpec, traits
 
 from nipype_group.choices import ON_BAD_MAP
 from nipype_group.design.first_level import find_merged_maps, of_other_contrasts
+from nipype_group.design.listed_maps import listed_maps
 from nipype_group.design.observations import collect
 from nipype_group.design.sources import (
     MapEntry,
-    find_bids_maps,
-    find_pattern_maps,
-    parse_selection,
     participant_label,
-    read_maps_table,
     read_participants,
-    with_variances,
 )
 from nipype_group.interfaces.base import (
     LOGGER,
@@ -60,16 +56,6 @@ def _entries(inputs, directory):
     """Return the maps that the one given source names; volumes of a 4D image go to `directory`."""
     source = _source(inputs)
     variables = value_or(inputs.variables)
-    if source == "bids_dir":
-        return _bids_entries(inputs)
-    if source == "pattern":
-        left_out = value_or(inputs.left_out_folders, ())
-        entries = find_pattern_maps(inputs.pattern, left_out)
-        if not isdefined(inputs.variance_pattern):
-            return entries
-        return with_variances(entries, find_pattern_maps(inputs.variance_pattern, left_out))
-    if source == "maps_table":
-        return read_maps_table(inputs.maps_table, variables)
     if source == "stack_file":
         return find_merged_maps(
             inputs.stack_file,
@@ -78,16 +64,11 @@ def _entries(inputs, directory):
             value_or(inputs.variance_stack_file),
             variables,
         )
-    return _given_entries(inputs)
-
-
-def _bids_entries(inputs):
-    selection = parse_selection(value_or(inputs.select, []))
-    entries = find_bids_maps(inputs.bids_dir, selection)
-    if not isdefined(inputs.variance_select):
-        return entries
-    selection = {**selection, **parse_selection(inputs.variance_select)}
-    return with_variances(entries, find_bids_maps(inputs.bids_dir, selection))
+    if source == "map_files":
+        return _given_entries(inputs)
+    names = (source, *_SOURCES[source])
+    files = {name: getattr(inputs, name) for name in names if isdefined(getattr(inputs, name))}
+    return listed_maps(files, variables)
 
 
 def _given_entries(inputs):

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 from nipype.interfaces.base import InputMultiObject, Str, TraitedSpec, traits
+from scipy import special
 
 from nipype_group.choices import CONVENTIONS
 from nipype_group.controls import TAILS, side_tested
@@ -222,9 +223,8 @@ class AtlasReport(GroupInterface):
         }
         given.setdefault("zscore", stat if inputs.stat_type == "z" else None)
         if isdefined(inputs.logp_file) and inputs.adjustment != "none":
-            given[f"p_{inputs.adjustment}"] = 10 ** -read_on(
-                inputs.logp_file, space, "the statistic"
-            )
+            logp = read_on(inputs.logp_file, space, "the statistic")
+            given[f"p_{inputs.adjustment}"] = special.exp10(-logp)
         return given
 
     def _inferences(self, space):

@@ -12,9 +12,12 @@ import pytest
 
 DOCS_EXTENSIONS = Path(__file__).parents[2] / "docs" / "_ext"
 MODULE = '''
+from pathlib import Path
+
 import numpy as np
 
 from nipype_group.controls import Control
+from nipype_group.reporting.atlases.labels import LabelFormat, Labels
 from nipype_group.settings.records import Record, record, setting
 from nipype_group.stats.estimators import Estimator
 from nipype_group.stats.linear.least_squares import fit_by_pattern
@@ -40,6 +43,13 @@ class Colours(Record):
     )
 
 
+def read_lines(path):
+    """Read lines NAME@INDEX."""
+    pairs = (line.rsplit("@", 1) for line in path.read_text().splitlines())
+    return Labels({int(index): name for name, index in pairs})
+
+
+FORMAT = LabelFormat(".lines", read_lines)
 CONTROL = Control("twice", "madeUpTwice", "fwe", "made-up error, twice p", "for a made-up error",
                   adjust=twice)
 ESTIMATOR = Estimator("HALF", "least squares of half the values", halved)
@@ -51,6 +61,8 @@ twice = made_up:CONTROL
 half = made_up:ESTIMATOR
 [nipype_group.settings]
 colours = made_up:Colours
+[nipype_group.atlas_formats]
+lines = made_up:FORMAT
 """
 
 
@@ -182,3 +194,28 @@ def test_a_run_uses_it_and_says_so(extended, command, small_study, tmp_path):
         "made-up error",
     ):
         assert said in page
+
+
+def test_labels_of_a_format_of_another_package_name_the_regions(
+    extended, small_study, write_map, tmp_path
+):
+    atlas = write_map("atlas/halves.nii.gz", np.ones((9, 10, 8), dtype=np.uint8))
+    (tmp_path / "atlas" / "halves.lines").write_text("made-up lobe@1\n")
+    ran = extended(
+        "run",
+        tmp_path / "out",
+        "--bids",
+        small_study,
+        "--select",
+        "stat=effect",
+        "--formula",
+        "1",
+        "--contrast",
+        "mean=intercept",
+        "--atlas",
+        atlas,
+    )
+    assert ran.returncode == 0, ran.stderr
+    (peaks,) = (tmp_path / "out" / "group").glob("*desc-fdrBHBoth_peaks.tsv")
+    assert "made-up lobe" in peaks.read_text()
+    assert "made-up lobe" in ran.stdout

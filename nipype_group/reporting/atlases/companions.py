@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 from nipype_group.json_files import read_json
-from nipype_group.reporting.atlases.labels import LABEL_SUFFIXES, read_xml
+from nipype_group.reporting.atlases.labels import LABEL_FORMATS, read_xml
 
 IMAGE_SUFFIXES = (".nii.gz", ".nii", ".mgz")
 # Parts of a file name that say what it holds, not which atlas it belongs to.
@@ -39,7 +39,7 @@ def entities(stem):
 
 def label_files(folder):
     """List the files of a folder that may hold labels."""
-    return [file for file in sorted(folder.iterdir()) if file.suffix in LABEL_SUFFIXES]
+    return [file for file in sorted(folder.iterdir()) if file.suffix in LABEL_FORMATS]
 
 
 def labels_beside(image, files=None):
@@ -115,7 +115,7 @@ def _bids_tables(files, stem):
         # A table without the atlas is that of the template's tissues.
         same_atlas = all(own.get(key) == those.get(key) for key in ("atlas", "seg"))
         if those.items() <= own.items() and same_atlas:
-            order = LABEL_SUFFIXES.index(file.suffix)
+            order = list(LABEL_FORMATS).index(file.suffix)
             fitting.append((not same_kind, -len(those), order, file))
     return [file for *_, file in sorted(fitting)]
 
@@ -127,7 +127,7 @@ def _namesakes(files, stem):
     for file in files:
         parts = _parts(file.stem)
         if own[: len(parts)] == parts:
-            fitting.append((-len(parts), LABEL_SUFFIXES.index(file.suffix), file))
+            fitting.append((-len(parts), list(LABEL_FORMATS).index(file.suffix), file))
     return [file for *_, file in sorted(fitting)]
 
 

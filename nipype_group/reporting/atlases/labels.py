@@ -8,13 +8,14 @@ import csv
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 from xml.parsers import expat
 
 from nipype_group.json_files import read_json
+from nipype_group.registry import Registry
 from nipype_group.whole_files import read_bytes, read_text
 
-LABEL_SUFFIXES = (".tsv", ".csv", ".txt", ".json", ".xml")
 _WHOLE = re.compile(r"[+-]?\d+(\.0*)?")
 _BACKGROUND = {"background", "none", "no_label", "*", "???", "clear label", "unknown"}
 
@@ -33,6 +34,22 @@ class Labels:
 
     names: dict
     listed: bool = False
+
+
+@dataclass(frozen=True)
+class LabelFormat:
+    """A way in which files declare the labels of an atlas.
+
+    Parameters
+    ----------
+    name : str
+        Suffix of the files.
+    read : callable
+        From the path of a file to `Labels`; a ValueError names the file that is none.
+    """
+
+    name: str
+    read: Any
 
 
 @dataclass(frozen=True)
@@ -77,7 +94,7 @@ def is_background(name):
 
 
 def read_label_names(path):
-    r"""Read the labels of a .tsv, .csv, .txt, .json or .xml file.
+    r"""Read the labels of a file, by its suffix.
 
     Returns
     -------
@@ -97,14 +114,7 @@ def read_label_names(path):
     >>> read_label_names(path).names
     {1: 'Precentral_L', 2: 'Precentral_R'}
     """
-    if path.suffix == ".xml":
-        labels = Labels(read_xml(path).names)
-    elif path.suffix == ".json":
-        labels = _read_json(path)
-    elif path.suffix == ".txt":
-        labels = _read_text(path)
-    else:
-        labels = _read_table(path)
+    labels = LABEL_FORMATS.of(path.suffix).read(path)
     if not labels.names:
         raise ValueError(f"{path} names no label; add a line for each region")
     return labels
@@ -268,3 +278,21 @@ def _existing(xml, text):
     base = xml.parent / text.strip().lstrip("/")
     candidates = [Path(f"{base}{suffix}") for suffix in ("", ".nii.gz", ".nii")]
     return [file for file in candidates if file.is_file()][:1]
+
+
+def _read_xml_names(path):
+    return Labels(read_xml(path).names)
+
+
+# Of several files of one name that of the first suffix counts.
+LABEL_FORMATS = Registry(
+    "nipype_group.atlas_formats",
+    "format of labels",
+    (
+        LabelFormat(".tsv", _read_table),
+        LabelFormat(".csv", _read_table),
+        LabelFormat(".txt", _read_text),
+        LabelFormat(".json", _read_json),
+        LabelFormat(".xml", _read_xml_names),
+    ),
+)

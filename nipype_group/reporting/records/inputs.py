@@ -7,14 +7,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from nipype_group.design.first_level import files_beside
-from nipype_group.design.sources import (
-    find_bids_maps,
-    find_pattern_maps,
-    parse_selection,
-    read_maps_table,
-    split_pattern,
-    with_variances,
-)
+from nipype_group.design.listed_maps import listed_maps
+from nipype_group.design.sources import split_pattern
 from nipype_group.images import content_sha256, file_sha256, file_state
 from nipype_group.peers.files import SINGLE_INPUTS, look_up
 from nipype_group.reporting.atlases.companions import images_of, labels_beside, xml_beside
@@ -212,30 +206,21 @@ def _maps(files):
     if "stack_file" in files:
         # The volumes of a stack are maps that only the work folder holds.
         return
-    entries, variance_root = _entries(files)
-    for entry in entries:
+    variance_root = _variance_root(files)
+    for entry in listed_maps(files):
         yield from _with_companions("map", entry.name, Path(entry.path))
         if entry.variance is not None:
             name = Path(os.path.relpath(entry.variance, variance_root)).as_posix()
             yield from _with_companions("variance", name, Path(entry.variance))
 
 
-def _entries(files):
-    """Return the maps of the source that is given, and where names of variances start."""
+def _variance_root(files):
+    """Return where names of variances start."""
     if "bids_dir" in files:
-        top, selection = files["bids_dir"], parse_selection(files.get("select", []))
-        entries = find_bids_maps(top, selection)
-        if "variance_select" in files:
-            selection = {**selection, **parse_selection(files["variance_select"])}
-            entries = with_variances(entries, find_bids_maps(top, selection))
-        return entries, top
+        return files["bids_dir"]
     if "pattern" in files:
-        variances, left_out = files.get("variance_pattern", ""), files.get("left_out_folders", ())
-        entries = find_pattern_maps(files["pattern"], left_out)
-        if variances:
-            entries = with_variances(entries, find_pattern_maps(variances, left_out))
-        return entries, split_pattern(variances)[0] or "."
-    return read_maps_table(files["maps_table"]), Path(files["maps_table"]).parent
+        return split_pattern(files.get("variance_pattern", ""))[0] or "."
+    return Path(files["maps_table"]).parent
 
 
 def _with_companions(role, name, path):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from nipype_group.reporting.atlases import lookup as at
-from nipype_group.reporting.atlases.labels import LABEL_SUFFIXES, read_label_names, read_xml
+from nipype_group.reporting.atlases.labels import LABEL_FORMATS, read_label_names, read_xml
 from nipype_group.whole_files import LARGEST_BYTES
 
 
@@ -323,7 +323,7 @@ NO_TEXTS = {
 
 
 @pytest.mark.parametrize("make", NO_TEXTS)
-@pytest.mark.parametrize("suffix", [s for s in LABEL_SUFFIXES if s != ".json"])
+@pytest.mark.parametrize("suffix", [s for s in LABEL_FORMATS if s != ".json"])
 def test_labels_that_are_no_text_are_refused_by_name(soon, tmp_path, suffix, make):
     image = labelled(tmp_path / "a.nii")
     make(tmp_path / f"a{suffix}")

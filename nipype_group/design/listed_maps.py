@@ -1,0 +1,46 @@
+"""The maps that a source names, wherever somebody asks: before a run, in it, for its record."""
+
+from nipype_group.design.sources import (
+    find_bids_maps,
+    find_pattern_maps,
+    parse_selection,
+    read_maps_table,
+    with_variances,
+)
+
+
+def listed_maps(files, variables=None):
+    """Return the maps that a source other than a 4D image names; their content is not read.
+
+    Parameters
+    ----------
+    files : dict
+        One of bids_dir, pattern and maps_table, with what goes with it, as the inputs of
+        `init_group_wf` are called.
+    variables : sequence of str, optional
+        Columns that the model uses, as `read_maps_table` takes them.
+
+    Returns
+    -------
+    list of MapEntry
+        With their variances, where ``variance_select`` or ``variance_pattern`` tells them.
+
+    Raises
+    ------
+    ValueError, OSError
+        Where the source names no map, or names one twice.
+    """
+    if "bids_dir" in files:
+        top, selection = files["bids_dir"], parse_selection(files.get("select", []))
+        entries = find_bids_maps(top, selection)
+        if "variance_select" not in files:
+            return entries
+        selection = {**selection, **parse_selection(files["variance_select"])}
+        return with_variances(entries, find_bids_maps(top, selection))
+    if "pattern" in files:
+        left_out = files.get("left_out_folders", ())
+        entries = find_pattern_maps(files["pattern"], left_out)
+        if "variance_pattern" not in files:
+            return entries
+        return with_variances(entries, find_pattern_maps(files["variance_pattern"], left_out))
+    return read_maps_table(files["maps_table"], variables)
