@@ -132,8 +132,8 @@ def _changed(arguments, without):
     names = PeerSettings.__dataclass_fields__
     return [
         option_of(PeerSettings, name) if name in names else f"--{name.replace('_', '-')}"
-        for name, value in vars(arguments).items()
-        if name not in without and value != arguments.defaults.get(name)
+        for name in (*arguments.defaults, *names)
+        if name not in without and getattr(arguments, name, None) != arguments.defaults.get(name)
     ]
 
 

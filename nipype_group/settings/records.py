@@ -225,6 +225,6 @@ def _within(about, value):
 
 def _range_text(about):
     if about.most is None:
-        return f"above {about.least:g}" if about.open_least else f">= {about.least:g}"
-    start = f"above {about.least:g} and up to" if about.open_least else f"from {about.least:g} to"
-    return f"{start} {about.most:g}"
+        return f"{'above' if about.open_least else '>='} {about.least}"
+    start = f"above {about.least} and up to" if about.open_least else f"from {about.least} to"
+    return f"{start} {about.most}"

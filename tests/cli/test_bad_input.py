@@ -310,8 +310,11 @@ CLUSTERS = ("--statistics", "voxel,extent")
         (("--variance-smooth", "8"), ["variance_fwhm_mm", "number of permutations"]),
         (("--p-approximation", "gpd"), ["p_approximation", "number of permutations"]),
         (("--across-contrasts",), ["across_contrasts", "number of permutations"]),
-        ((*PERMUTE, "--variance-smooth", "-1"), ["variance_fwhm_mm is a number of mm, got -1"]),
-        ((*PERMUTE, "--memory-gb", "0"), ["memory_gb is a number > 0, got 0"]),
+        (
+            (*PERMUTE, "--variance-smooth", "-1"),
+            ["variance_fwhm_mm is a number from 0 to 100, got -1"],
+        ),
+        ((*PERMUTE, "--memory-gb", "0"), ["memory_gb is a number above 0, got 0"]),
         ((*PERMUTE, "--shuffles", "nowhere.txt"), ["nowhere.txt does not exist"]),
         ((*PERMUTE, "--shuffling", "swap"), ["--shuffling", "'swap'"]),
         ((*PERMUTE, "--method", "still-white"), ["--method", "'still-white'"]),
