@@ -89,8 +89,8 @@ def current_settings(values, path):
     version = values.pop(VERSION_NAME, VERSION)
     if type(version) is not int or not 1 <= version <= VERSION:
         raise ValueError(
-            f"{path} has settings of version {version!r}, this version of nipype_group knows up "
-            f"to {VERSION}; install a newer one"
+            f"{path} has {VERSION_NAME} {version!r}, and this version of nipype_group knows up to "
+            f"{VERSION}; install a newer one"
         )
     return values
 

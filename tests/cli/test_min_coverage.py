@@ -130,7 +130,7 @@ def test_default_takes_what_every_map_has(analyse, edges, tmp_path):
 def test_share_out_of_range_is_refused(analyse, tmp_path, share):
     code, _, err = analyse(f"--min-coverage={share}")
     assert code == 2
-    said = "no finite number" if share == "nan" else "is a share above 0 and up to 1, got"
+    said = "no finite number" if share == "nan" else "is a number above 0 and up to 1, got"
     assert said in err
     assert not (tmp_path / "out").exists()
 

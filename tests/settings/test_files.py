@@ -44,9 +44,9 @@ def test_nothing_of_the_machine_is_kept(tmp_path):
     [
         ({"alphaa": 0.1}, "alphaa, which is no setting, did you mean alpha"),
         ({"n_procs": 4}, "n_procs, which is no setting"),
-        ({"settings_version": 99}, "settings of version 99, .* install a newer one"),
-        ({"settings_version": "1"}, "settings of version '1'"),
-        ({"settings_version": True, "alpha": 0.1}, "settings of version True"),
+        ({"settings_version": 99}, "settings_version 99, .* install a newer one"),
+        ({"settings_version": "1"}, "settings_version '1'"),
+        ({"settings_version": True, "alpha": 0.1}, "settings_version True"),
     ],
 )
 def test_what_is_wrong_is_named(written, values, said):
