@@ -96,6 +96,7 @@ class _Trusted:
     def _run_interface(self, execute=True, updatehash=False):
         result = super()._run_interface(execute=execute, updatehash=updatehash)
         if execute:
+            self._forget_environment()
             # Before the marker of its end: a node that has one has these.
             write_states(self, result)
         return result
@@ -105,8 +106,11 @@ class _Trusted:
         try:
             return super().run(updatehash=updatehash)
         finally:
-            if not isinstance(self._interface, GroupInterface):
-                _forget_environment(Path(self.output_dir(), f"result_{self.name}.pklz"))
+            self._forget_environment()
+
+    def _forget_environment(self):
+        if not isinstance(self._interface, GroupInterface):
+            _forget_environment(_result_file(self))
 
 
 class TrustedNode(_Trusted, pe.Node):
@@ -132,6 +136,10 @@ _TRUSTED = {
 }
 
 
+def _result_file(node):
+    return Path(node.output_dir(), f"result_{node.name}.pklz")
+
+
 def _is_own(interface):
     return type(interface).__module__.startswith("nipype_group.")
 
@@ -150,7 +158,7 @@ def _forget_environment(path):
 
 
 def write_states(node, result):
-    """Record the files that a node has written: those in its folder and the derivatives.
+    """Record the files that a node has written: those in its folder, its result, the derivatives.
 
     Parameters
     ----------
@@ -165,6 +173,7 @@ def write_states(node, result):
     places = [folder, *(Path(text).parent for text in texts(values.get("group_dir")))]
     files = (Path(text) for text in texts(list(values.values())) if Path(text).is_absolute())
     written = [f for f in files if any(f.is_relative_to(p) for p in places) and f.is_file()]
+    written += [f for f in (_result_file(node),) if f.is_file()]
     about = {
         "Own": _is_own(node.interface),
         "Files": {str(path): file_state(path) for path in dict.fromkeys(written)},

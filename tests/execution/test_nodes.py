@@ -179,6 +179,22 @@ def test_a_file_of_another_s_node_that_was_changed_is_made_again(tmp_path):
     assert made.read_text() == "right"
 
 
+@pytest.mark.parametrize("which", ["step", "end"])
+def test_a_damaged_result_of_a_node_is_made_again(tmp_path, which):
+    (tmp_path / "text").write_text("right")
+    node = pe.Node(function(pass_on, "path"), name="step")
+    workflow = workflow_of(node, {"path": str(tmp_path / "text")}, "out", read)
+    assert run(workflow, tmp_path) == "right"
+    (result,) = tmp_path.rglob(f"result_{which}.pklz")
+    dates, content = result.stat(), bytearray(result.read_bytes())
+    content[len(content) // 2] ^= 255
+    result.write_bytes(content)
+    os.utime(result, ns=(dates.st_atime_ns, dates.st_mtime_ns))
+    node = pe.Node(function(pass_on, "path"), name="step")
+    workflow = workflow_of(node, {"path": str(tmp_path / "text")}, "out", read)
+    assert run(workflow, tmp_path) == "right"
+
+
 @pytest.mark.parametrize(
     ("one", "other"),
     [
