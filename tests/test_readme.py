@@ -67,7 +67,7 @@ def test_commands_of_a_year_later(derivatives, capsys):
 
 def test_cluster_command_is_understood():
     arguments = build_parser().parse_args(command_with("SLURM"))
-    assert (arguments.plugin, arguments.shards) == ("SLURM", 8)
+    assert (arguments.plugin, arguments.n_shards) == ("SLURM", 8)
 
 
 def test_pictures_are_there():

@@ -79,7 +79,13 @@ def ran_again(before, after):
 
 
 def test_plugins_shards_threads_and_memory_change_no_byte(permute):
-    options = {"n_permutations": 40, "seed": 2, "template": "simes", **ALL}
+    options = {
+        "n_permutations": 40,
+        "seed": 2,
+        "tdp_template": "simes",
+        "ari_thresholds_z": (3.0,),
+        **ALL,
+    }
     expected = contents(permute("one", n_shards=1, **options))
     assert {key[0] for key in expected if isinstance(key, tuple)} >= {
         "nulldist_files",
