@@ -19,11 +19,11 @@ from scipy import ndimage
 from nipype_group.choices import METHODS
 from nipype_group.design.formula import code_formula
 from nipype_group.reporting.figures.model import column_correlations
-from nipype_group.reporting.figures.peak_values import studentised_residuals
 from nipype_group.stats.discoveries.all_resolutions import ari_clusters
 from nipype_group.stats.linear import least_squares as glm
 from nipype_group.stats.linear.aspin_welch import AspinWelch
 from nipype_group.stats.linear.map_quality import map_quality
+from nipype_group.stats.linear.partial_residuals import studentised_residuals
 from nipype_group.stats.linear.partition import partition
 from nipype_group.stats.permutation.choice import assumption_warnings, row_labels
 from nipype_group.stats.permutation.early_stopping import run_until_stopped

@@ -8,9 +8,13 @@ import pandas as pd
 
 from nipype_group.images import Grid, open_image, to_voxels
 from nipype_group.reporting.figures.brain import peak_name
-from nipype_group.stats.linear.least_squares import independent_rows
-from nipype_group.stats.linear.partition import holds, partition
-from nipype_group.stats.matrix_products import multiply, residuals_of
+from nipype_group.stats.linear.partial_residuals import (
+    added_variable,
+    fitted_by,
+    studentised_residuals,
+    without_columns,
+)
+from nipype_group.stats.matrix_products import multiply
 from nipype_group.tsv import write_tsv
 
 _OUTLYING = 3.0
@@ -106,25 +110,6 @@ def write_peak_values(path, keys, peaks, values):
         [keys.reset_index(drop=True), pd.DataFrame(values, columns=names)], axis="columns"
     )
     return str(write_tsv(Path(path).absolute(), table, digits=9))
-
-
-def studentised_residuals(model, data):
-    """Return externally studentised residuals of one voxel (Cook and Weisberg 1982), shape (n,).
-
-    0 where the model fits a map exactly whatever its value, or leaves too few degrees of freedom.
-
-    Parameters
-    ----------
-    model : LinearModel
-    data : array, shape (n,)
-    """
-    residual = residuals_of(model.basis, data)
-    free = 1 - np.square(model.basis).sum(axis=1)
-    squares = np.divide(np.square(residual), free, out=np.zeros_like(free), where=free > 1e-10)
-    without = (np.square(residual).sum() - squares) / max(model.dof - 1, 1)
-    fine = (free > 1e-10) & (without > 1e-12 * np.square(data).mean()) & (model.dof > 1)
-    scale = np.sqrt(np.where(fine, without * free, 1.0))
-    return np.where(fine, residual / scale, 0.0)
 
 
 def contrast_groups(design, contrast):
@@ -257,10 +242,7 @@ def _adjusted(design, model, data, rows, tested, at_mean):
     # The single coefficients of a design without full rank mean nothing.
     if not others or model.rank < model.matrix.shape[1]:
         return data, ""
-    columns = model.matrix[:, others]
-    if at_mean:
-        columns = columns - columns.mean(axis=0)
-    return data - multiply(columns, multiply(model.inverse, data)[others]), ", adjusted"
+    return without_columns(model, data, others, centred=at_mean), ", adjusted"
 
 
 def _marks_participant(design, column):
@@ -271,21 +253,17 @@ def _marks_participant(design, column):
 
 
 def _added_variable(design, model, contrast, data, shared):
-    split = partition(model, contrast.weights)
-    direction = multiply(contrast.weights[0], model.inverse)
-    x = split.effect[:, 0] / np.sqrt(np.square(direction).sum())
-    y = residuals_of(split.nuisance, data)
+    x, y, has_mean, has_more = added_variable(model, contrast.weights, data)
     weighed = np.flatnonzero(contrast.weights[0])
     label = "covariate of the contrast"
     moved = (0.0, 0.0)
-    has_mean = holds(split.nuisance, np.ones((len(data), 1)))
     if len(weighed) == 1:
         weight = contrast.weights[0, weighed[0]]
         label = design.columns[weighed[0]] + ("" if weight == 1 else f" / {weight:g}")
         moved = (model.matrix[:, weighed[0]].mean() / weight, data.mean())
     # Adding the means back changes no slope, and gives axes in the units of the data.
     x, y = x + has_mean * moved[0], y + has_mean * moved[1]
-    adjusted = ", adjusted" if split.nuisance.shape[1] > has_mean else ""
+    adjusted = ", adjusted" if has_more else ""
     slope = shared["estimate"]
     start = has_mean * (moved[1] - slope * moved[0])
     return PeakView(
@@ -301,14 +279,11 @@ def _added_variable(design, model, contrast, data, shared):
 
 
 def _fitted(model, contrast, data, shared):
-    split = partition(model, independent_rows(contrast.weights))
-    mean = data.mean() * holds(split.nuisance, np.ones((len(data), 1)))
-    fitted = multiply(split.effect, multiply(split.effect.T, data))
-    residual = residuals_of(model.basis, data)
+    fitted, observed = fitted_by(model, contrast.weights, data)
     return PeakView(
         "fitted",
-        x=fitted + mean,
-        y=fitted + residual + mean,
+        x=fitted,
+        y=observed,
         groups=(),
         x_label="fitted by the contrast",
         y_label="map value, adjusted",
