@@ -58,7 +58,11 @@ class ShuffledSettings(ExecutionSettings, SplitSettings, PermutationSettings, In
 
 @record
 class AnalysisSettings(
-    *OTHERS.values(), ReportSettings, ShuffledSettings, ModelSettings, MapsSettings
+    *OTHERS.values(),  # type: ignore[misc]
+    ReportSettings,
+    ShuffledSettings,
+    ModelSettings,
+    MapsSettings,
 ):
     """Everything about a group analysis but its files."""
 

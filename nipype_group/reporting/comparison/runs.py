@@ -26,7 +26,7 @@ from nipype_group.reporting.records.record import (
 
 # Told once for the whole run; every sidecar repeats them.
 _OF_THE_RUN = ("Parameters", "SoftwareVersions", "Command", "InputsSHA256")
-_NO_RECORD = {"Inputs": [], "SoftwareVersions": {}, "Settings": {}}
+_NO_RECORD: dict = {"Inputs": [], "SoftwareVersions": {}, "Settings": {}}
 _OF_FILES = ("Maps", "Tables", "Others", "Rounding")
 # Where one of these differs, results are to differ on one processor as well.
 _ASKED_FOR = ("Inputs", "Excluded", "Parameters", "Contrasts")
