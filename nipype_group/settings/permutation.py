@@ -17,6 +17,8 @@ from nipype_group.settings.records import Record, default_of, record, setting
 
 _GROUP = {"group": "permutation"}
 _MOST_SHARDS = 100_000
+# Of TFCE; larger ones overflow.
+_LARGEST_POWER = 100
 # What they choose is nothing without shuffles.
 _WITHOUT_SHUFFLES = ("n_permutations", "seed")
 
@@ -88,6 +90,7 @@ class PermutationSettings(Record):
         option="--tfce-extent-power",
         metavar="E",
         least=0,
+        most=_LARGEST_POWER,
         **_GROUP,
     )
     tfce_height_power: float = setting(
@@ -96,6 +99,7 @@ class PermutationSettings(Record):
         option="--tfce-height-power",
         metavar="H",
         least=0,
+        most=_LARGEST_POWER,
         open_least=True,
         **_GROUP,
     )
