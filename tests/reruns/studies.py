@@ -24,12 +24,13 @@ OPTIONS = {
         ("--height-control", "bonferroni"),
         ("--height-control", "bonferroni", "--height-control", "fdr"),
         ("--height-control", "none", "--threshold-z", "2.3"),
+        ("--height-control", "fdr:.2:positive", "--height-control", "fdr:.01"),
     ),
     "cluster extent": ((), ("--cluster-extent", "3"), ("--cluster-extent", "12")),
     "connectivity": ((), ("--connectivity", "6")),
     "table view": ((), ("--table-view", "fsl"), ("--table-view", "spm,afni")),
     "atlas": (("--atlas", "none"), ("--atlas", "{data}/atlas/parts.nii")),
-    "all-resolutions inference": ((), ("--ari", "2.5"), ("--ari", "2,3")),
+    "all-resolutions inference": ((), ("--ari", "2.5"), ("--ari", "2,3"), ("--ari", "2:.2")),
     "cluster control": ((), ("--cluster-control", "rft", "--cluster-forming-z", "2.3")),
     "space": ((), ("--space", "MNI152NLin6Asym")),
 }
@@ -43,10 +44,14 @@ RUN_OPTIONS = OPTIONS | {
         ("--permutations", "24"),
         ("--permutations", "24", "--shards", "3"),
         ("--permutations", "24", "--statistics", "extent,tfce"),
+        ("--permutations", "24", "--permutation-tail", "positive", "--permutation-alpha", ".2"),
+        ("--permutations", "12", "--statistics", "tfce", "--tfce-steps", "palm"),
     ),
     "seed": ((), ("--seed", "5")),
     "region models": ((), ("--no-regions",)),
     "NIDM-Results": ((), ("--nidm",)),
+    "smoothness": ((), ("--smoothness-edges", "spm")),
+    "settings": ((), ("--settings", "{data}/settings.json")),
 }
 FORMULAS = ("age + iq", "iq + age", "age + iq + C(group)", "age")
 # The fourth needs a column that the last formula lacks; the last has two rows.
@@ -73,6 +78,8 @@ def write_masks_and_atlas(data):
     parts[5:] = 2
     save(data / "atlas" / "parts.nii", parts)
     (data / "atlas" / "parts.csv").write_text("index,name\n1,front\n2,back\n")
+    settings = {"min_coverage": 0.9, "contrast_tails": {}, "table_views": ["nilearn"]}
+    (data / "settings.json").write_text(json.dumps(settings))
 
 
 class RunStudy:
