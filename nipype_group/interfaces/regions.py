@@ -40,7 +40,7 @@ _SHOWN_REGIONS = 8
 
 
 class _RegionModelsInputSpec(AtlasInputSpec):
-    revision = 4
+    revision = 5
     stack_file = File(exists=True, mandatory=True, desc="4D maps from StackMaps")
     mask_file = File(exists=True, mandatory=True, desc="voxels tested, which make up the regions")
     observations = File(exists=True, mandatory=True, desc="TSV, a row a map, from CollectMaps")

@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+from nipype_group.controls import side_tested
+
 
 class RegionPermutation(NamedTuple):
     """What the shuffles say of a contrast of the regions.
@@ -57,6 +59,7 @@ def permute_regions(plan, test, model, fits, n_threads=1):
                 "Shuffles": n_shuffles,
                 "RandomSeed": plan.seed,
                 "Shuffling": family.scheme.kind,
+                "Tail": side_tested(test.statistics.tail, contrast.test),
                 "SmallestP": plan.smallest_p(name)[contrast.name],
             }
             found[contrast.name] = RegionPermutation(p, settings)

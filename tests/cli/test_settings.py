@@ -70,6 +70,12 @@ def test_all_thresholds_of_a_paper_in_one_command(analyse, tmp_path):
     assert own
     for name, values in own.items():
         np.testing.assert_array_equal(one[name], values, err_msg=name)
+    (regions,) = group.glob("*_desc-model_regions.json")
+    (own,) = (tmp_path / "shuffled" / "group").glob("*_desc-model_regions.tsv")
+    told = json.loads(regions.read_text())["TableSettings"]
+    assert (told["Tail"], told["Permutation"]["Tail"]) == ("two-sided", "positive")
+    tables = [pd.read_csv(t, sep="\t") for t in (regions.with_suffix(".tsv"), own)]
+    pd.testing.assert_series_equal(tables[0]["p_fwe_perm"], tables[1]["p_fwe_perm"])
     code, _, errors = analyse("--ari", "2,3", "--alpha", "0.05", out=tmp_path / "ari")
     assert code == 0, errors
     of_ari = [
