@@ -93,7 +93,8 @@ def _item(action, value):
         return str(action.metavar)
     if isinstance(value, dict):
         # Several settings of one option stand behind colons.
-        return ":".join(_item(action, each) for each in value.values())
+        given = (each for each in value.values() if each is not None)
+        return ":".join(_item(action, each) for each in given)
     if isinstance(value, tuple):
         return ",".join(_name(item) for item in value)
     return _name(value)

@@ -114,6 +114,8 @@ def _settings(arguments):
     given = with_places(given_settings(arguments, AnalysisSettings), Path.cwd())
     if "contrasts" in given:
         given["contrasts"] = _contrast_definitions(given["contrasts"])
+        # Sidecars tell what was asked, not the file that asked it.
+        arguments.contrasts = list(given["contrasts"])
     if "threshold_z" in given and "height_controls" not in given:
         # It is the height of the control none.
         values.pop("height_controls", None)

@@ -58,6 +58,7 @@ class ShuffledSettings(ExecutionSettings, SplitSettings, PermutationSettings, In
 
 @record
 class AnalysisSettings(
+    # What a package brings is known at run time alone, and so not to mypy.
     *OTHERS.values(),  # type: ignore[misc]
     ReportSettings,
     ShuffledSettings,

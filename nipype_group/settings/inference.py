@@ -20,8 +20,11 @@ _MOST_VOXELS = 10**9
 def _heights(text):
     """Return heights, and the alpha after a colon."""
     heights, colon, alpha = text.partition(":")
-    values = {"ari_thresholds_z": tuple(float(item) for item in heights.split(","))}
-    return values | ({"ari_alpha": float(alpha)} if colon else {})
+    # Without an alpha it is that of the analysis, whatever a file of settings says.
+    return {
+        "ari_thresholds_z": tuple(float(item) for item in heights.split(",")),
+        "ari_alpha": float(alpha) if colon else None,
+    }
 
 
 @record
@@ -69,7 +72,8 @@ class ThresholdSettings(Record):
             raise ValueError(
                 f"height_controls names at least one of {', '.join(height_controls())}"
             )
-        plain = "none" in {text.rstrip(":") for text in self.height_controls}
+        asked = [parse_threshold(text) for text in self.height_controls]
+        plain = any(t.control == "none" and t.threshold_z is None for t in asked)
         if plain:
             check_threshold_z(self.threshold_z)
         elif self.threshold_z is not None:

@@ -154,10 +154,6 @@ class Record:
         """Return a record with other values."""
         return replace(self, **values)
 
-    def picked(self, kind):
-        """Return the record of another kind that holds these settings, as far as it has them."""
-        return kind(**{f.name: getattr(self, f.name) for f in fields(kind)})
-
     def as_record(self):
         """Return all values by name, with the version of the names."""
         return {VERSION_NAME: VERSION, **asdict(self)}

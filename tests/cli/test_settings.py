@@ -162,6 +162,13 @@ def test_settings_of_a_file_are_those_of_the_options(analyse, command, small_stu
     )
     assert code == 0, errors
     assert list((tmp_path / "third" / "group").glob("*_desc-z2p5Both_statmap.nii.gz"))
+    # Heights without an error rate have that of the analysis.
+    code, _, errors = command(
+        "run", tmp_path / "fourth", *bids, "--settings", saved, "--ari", "2", "--alpha", ".2"
+    )
+    assert code == 0, errors
+    record = json.loads((tmp_path / "fourth" / "provenance.json").read_text())
+    assert record["Settings"]["ari_alpha"] is None and "--ari 2.0" in record["Command"]
 
 
 def test_a_contrast_has_a_side_of_its_own(analyse, command, small_study, tmp_path):
@@ -225,6 +232,7 @@ def test_settings_that_cannot_be(analyse, tmp_path, values, options, said):
         (("--height-control", "fdr:5"), "looks like a z"),
         (("--height-control", "none:.05"), "looks like a p value"),
         (("--height-control", "none:"), "needs threshold_z"),
+        (("--height-control", "none::positive"), "needs threshold_z"),
         (("--height-control", "none:nan"), "finite"),
         (("--height-control", "fdr:.05", "--height-control", "fdr"), "one twice"),
         (("--height-control", "none:3", "--threshold-z", "3"), "goes with the height control"),
@@ -284,3 +292,18 @@ def test_what_only_functions_knew_is_an_option(analyse, tmp_path):
         for out in ("0", "edges")
     ]
     assert smooth[0] != smooth[1]
+
+
+def test_a_side_alone_goes_with_the_height_of_the_analysis(analyse, tmp_path):
+    code, _, errors = analyse("--height-control", "none::positive", "--threshold-z", "2.3")
+    assert code == 0, errors
+    assert list((tmp_path / "out" / "group").glob("*stat-z_desc-z2p3_statmap.nii.gz"))
+
+
+def test_the_command_tells_the_contrasts_of_a_file(analyse, tmp_path):
+    path = tmp_path / "design.con"
+    path.write_text("/ContrastName1 older\n/NumWaves 2\n/NumContrasts 1\n/Matrix\n0 1\n")
+    code, _, errors = analyse("--contrast", path)
+    assert code == 0, errors
+    record = json.loads((tmp_path / "out" / "provenance.json").read_text())
+    assert "older=" in record["Command"] and "design.con" not in record["Command"]

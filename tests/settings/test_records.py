@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nipype_group.settings import AnalysisSettings, PeerSettings, ReportSettings
+from nipype_group.settings import AnalysisSettings, PeerSettings
 from nipype_group.settings.records import Record, about_of, default_of, record, setting
 
 BASE = {"contrasts": ("mean=intercept",), "formula": "1"}
@@ -89,11 +89,6 @@ def test_what_changes_no_result_is_no_parameter():
     parameters = AnalysisSettings(**BASE).as_parameters()
     assert not {"n_procs", "n_shards", "n_voxel_shards", "memory_gb", "viewer"} & set(parameters)
     assert parameters["height_controls"] == ("fdr",)
-
-
-def test_records_of_parts_are_made_of_the_whole():
-    made = AnalysisSettings(**BASE, space="MNI152").picked(ReportSettings)
-    assert type(made) is ReportSettings and made.space == "MNI152"
 
 
 def test_paths_stand_as_text(tmp_path):
