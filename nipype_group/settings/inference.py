@@ -78,9 +78,17 @@ class ThresholdSettings(Record):
             check_threshold_z(self.threshold_z)
         elif self.threshold_z is not None:
             raise ValueError("threshold_z goes with the height control none")
-        sided = {replace(t, tail=t.tail or self.tail) for t in self.thresholds}
-        if len(sided) < len(self.height_controls):
+        if len(set(map(self._as_named, self.thresholds))) < len(self.height_controls):
             raise ValueError(f"height_controls names one twice: {', '.join(self.height_controls)}")
+
+    def _as_named(self, threshold):
+        """Return a threshold with its side, and its height in the digits that file names have."""
+        height = threshold.threshold_z
+        return replace(
+            threshold,
+            tail=threshold.tail or self.tail,
+            threshold_z=None if height is None else float(f"{height:g}"),
+        )
 
     @property
     def thresholds(self):

@@ -236,6 +236,8 @@ def test_settings_that_cannot_be(analyse, tmp_path, values, options, said):
         (("--height-control", "none:nan"), "finite"),
         (("--height-control", "fdr:.05", "--height-control", "fdr"), "one twice"),
         (("--height-control", "none:3", "--threshold-z", "3"), "goes with the height control"),
+        # Names of files could not tell them apart.
+        (("--height-control", "none:3", "--height-control", "none:3.0000001"), "one twice"),
         (("--ari", "3:x"), "could not convert"),
         (("--permutation-alpha", ".01"), "goes with a number of permutations"),
         (("--tfce-steps", "palm"), "goes with a number of permutations"),
