@@ -52,6 +52,9 @@ class Design:
         The formula.
     notes : tuple of str
         What a user is told: what is odd about the table, or the model.
+    within : tuple of str
+        Keys that are factors within participants, each effect of which has an error of its own;
+        empty where all effects share one error.
     """
 
     keys: pd.DataFrame
@@ -61,6 +64,7 @@ class Design:
     sources: dict = field(default_factory=dict)
     formula: str | None = None
     notes: tuple = ()
+    within: tuple = ()
 
     @property
     def model(self):

@@ -1,0 +1,167 @@
+"""The error that a contrast of a design with several maps a participant is tested on.
+
+The cells of a design are the levels of its factors within participants, crossed. What a contrast
+makes of the cells of a participant are its directions: those that are alike in all cells are
+between participants, those that sum to zero are within.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from nipype_group.stats.decompositions import decompose
+from nipype_group.stats.linear.error_terms import ErrorTerm
+from nipype_group.stats.linear.least_squares import LinearModel
+from nipype_group.stats.matrix_products import multiply
+
+if TYPE_CHECKING:
+    from nipype_group.design.matrix import Design
+
+# Share of the largest weight that rounding leaves of 0.
+_NEGLIGIBLE = 1e-8
+_SHOWN = 6
+STRATA = {
+    "between": "between participants",
+    "within": "within participants",
+    "both": "between and within participants",
+}
+
+
+@dataclass(frozen=True)
+class Cells:
+    """The maps of every participant by the cells of the factors within participants.
+
+    Parameters
+    ----------
+    names : list of tuple of str
+        Levels of every cell, in order of appearance.
+    participants : list of str
+    maps : int array, shape (N, K)
+        Map of each of N participants in each of K cells; -1 where there is none.
+    """
+
+    names: list[tuple[str, ...]]
+    participants: list[str]
+    maps: np.ndarray
+
+    @property
+    def complete(self) -> np.ndarray:
+        """Which participants have all cells, bool array of shape (N,)."""
+        return np.all(self.maps >= 0, axis=1)
+
+
+def cells_of(design: "Design") -> Cells:
+    """Return the cells of a design with factors within participants.
+
+    Raises
+    ------
+    ValueError
+        Where a participant has two maps of one cell; names it.
+    """
+    within, labels = list(design.within), design.participants
+    levels = [tuple(row) for row in design.keys[within].astype(str).itertuples(index=False)]
+    names, participants = list(dict.fromkeys(levels)), list(dict.fromkeys(labels))
+    maps = np.full((len(participants), len(names)), -1)
+    for row, (label, level) in enumerate(zip(labels, levels, strict=True)):
+        place = participants.index(label), names.index(level)
+        if maps[place] >= 0:
+            cell = ", ".join(f"{w} {v}" for w, v in zip(within, level, strict=True))
+            raise ValueError(
+                f"{label} has two maps of the cell {cell}: name the column that tells them apart "
+                "among the factors within participants, or give their mean"
+            )
+        maps[place] = row
+    return Cells(names, participants, maps)
+
+
+def error_term(design: "Design", weights: np.ndarray, test: str, name: str) -> ErrorTerm:
+    """Return the error of a contrast.
+
+    Parameters
+    ----------
+    design : Design
+        With factors within participants.
+    weights : array, shape (r, p)
+        Contrast rows over the columns.
+    test : {"t", "F"}
+    name : str
+        Name of the contrast, for messages.
+
+    Returns
+    -------
+    ErrorTerm
+        Of the participants who have every cell that the contrast weights.
+
+    Raises
+    ------
+    ValueError
+        Where no participant has all cells, these do not determine the contrast, a t contrast
+        takes several contrast maps of a participant, or no degree of freedom is left.
+    """
+    cells = cells_of(design)
+    directions = _directions(design, cells, np.atleast_2d(weights), name)
+    if test == "t" and len(directions) > 1:
+        raise ValueError(
+            f"contrast {name!r} weights the cells of one participant otherwise than those of "
+            "another, so no one map a participant holds it: compare the same cells in all groups, "
+            "or test the rows together as an F"
+        )
+    used = np.abs(directions).max(axis=0) > _NEGLIGIBLE
+    having = (cells.maps[:, used] >= 0).all(axis=1)
+    term = ErrorTerm(
+        design.matrix, tuple(design.columns), cells.maps[having][:, used], directions[:, used]
+    )
+    try:
+        _ = term.model
+    except ValueError:
+        raise ValueError(
+            f"contrast {name!r}: {term.n_participants} participants have its cells, and the model "
+            "between participants has as many columns, so nothing is left to estimate its error; "
+            "add participants or drop columns"
+        ) from None
+    return term
+
+
+def _directions(design: "Design", cells: Cells, weights: np.ndarray, name: str) -> np.ndarray:
+    """Return orthonormal weights of the cells that a contrast makes contrast maps of, (k, K)."""
+    complete = cells.maps[cells.complete]
+    if not len(complete):
+        raise ValueError(
+            f"no participant has all {len(cells.names)} cells of {', '.join(design.within)}: "
+            "leave out the level that most lack, or take another model"
+        )
+    rows = design.matrix[complete.ravel()]
+    try:
+        model = LinearModel(rows, tuple(design.columns))
+    except ValueError:
+        raise ValueError(
+            f"contrast {name!r}: {len(complete)} participants have all cells of "
+            f"{', '.join(design.within)}, too few for the {rows.shape[1]} columns of the design"
+        ) from None
+    model.check_estimable(weights, name)
+    profiles = multiply(weights, model.inverse).reshape(-1, len(cells.names))
+    longest = np.sqrt(np.square(profiles).sum(axis=1).max())
+    return decompose(profiles / longest, _NEGLIGIBLE).rows
+
+
+def stratum(design: "Design", term: ErrorTerm) -> str:
+    """Tell whether a contrast is between or within participants, or both.
+
+    Returns
+    -------
+    {"between", "within", "both"}
+    """
+    sums = np.abs(term.directions.sum(axis=1)).max()
+    if sums < np.sqrt(_NEGLIGIBLE):
+        return "within"
+    n_cells = len(set(design.keys[list(design.within)].itertuples(index=False, name=None)))
+    alike = np.ptp(term.directions, axis=1).max() < np.sqrt(_NEGLIGIBLE)
+    return "between" if alike and term.directions.shape[1] == n_cells else "both"
+
+
+def left_out(design: "Design", term: ErrorTerm) -> list[str]:
+    """Name the participants of a design who lack a cell of an error term."""
+    labels = design.participants
+    having = {labels[row] for row in term.maps[:, 0]}
+    return [label for label in dict.fromkeys(labels) if label not in having]
