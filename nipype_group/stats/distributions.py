@@ -14,6 +14,8 @@ from nipype_group.stats.elementary import exp, log
 
 # Below this the direct incomplete beta function loses digits to denormal numbers.
 _DIRECT_FLOOR = 1e-280
+# Of p a little below one half.
+_LOG_HALF = -0.6932
 # Nodes of the table of z.
 _U_STEP, _U_NODES, _INVERSE_NODES = 1 / 64, 1601, 257
 
@@ -209,10 +211,30 @@ def f_to_z(f, dof_num, dof_den):
     >>> f_to_z(np.array([0.0, 1.0, 60.0]), 2, 20).round(3).tolist()
     [-37.519, 0.291, 5.789]
     """
-    f = np.maximum(f, np.finfo(float).tiny)
-    upper = log_sf_f(f, dof_num, dof_den)
-    lower = _log_cdf_f(f, dof_num, dof_den)
-    return np.where(upper < lower, -special.ndtri_exp(upper), special.ndtri_exp(lower))
+    return f_to_z_and_log_p(f, dof_num, dof_den)[0]
+
+
+def f_to_z_and_log_p(f, dof_num, dof_den):
+    """Return the z of F, as `f_to_z`, and log P(F >= f), as `log_sf_f`, for one search of both.
+
+    Examples
+    --------
+    >>> z, log_p = f_to_z_and_log_p(np.array([60.0]), 2, 20)
+    >>> z.round(3).tolist(), log_p.round(3).tolist()
+    ([5.789], [-19.459])
+    """
+    log_p = log_sf_f(f, dof_num, dof_den)
+    above = np.maximum(f, np.finfo(float).tiny)
+    upper = np.where(above == f, log_p, log_sf_f(np.finfo(float).tiny, dof_num, dof_den))
+    nearest, sign = np.array(upper), np.ones(np.shape(upper))
+    # Below one half the lower tail is the larger one.
+    central = np.flatnonzero(upper > _LOG_HALF)
+    if central.size:
+        dofs = (np.broadcast_to(v, upper.shape).ravel()[central] for v in (dof_num, dof_den))
+        lower, flat = _log_cdf_f(above.ravel()[central], *dofs), upper.ravel()[central]
+        nearest.ravel()[central] = np.minimum(flat, lower)
+        sign.ravel()[central] = np.where(flat < lower, 1.0, -1.0)
+    return -sign * special.ndtri_exp(nearest), log_p
 
 
 def z_to_log_p(z, tail="two-sided"):

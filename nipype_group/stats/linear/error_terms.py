@@ -13,7 +13,7 @@ from functools import cached_property
 import numba
 import numpy as np
 
-from nipype_group.stats.distributions import f_to_z, log_sf_f, log_sf_t, t_to_z
+from nipype_group.stats.distributions import f_to_z_and_log_p, log_sf_t, t_to_z
 from nipype_group.stats.elementary import exp
 from nipype_group.stats.linear.least_squares import (
     LinearModel,
@@ -353,7 +353,8 @@ def maps_of(
         size = found.stat * term.size_per_t(weights)
     else:
         freedom = (found.rank * epsilon, dof * epsilon)
-        z, p = f_to_z(found.stat, *freedom), exp(log_sf_f(found.stat, *freedom))
+        z, log_p = f_to_z_and_log_p(found.stat, *freedom)
+        p = exp(log_p)
         size = found.rank * found.stat / (found.rank * found.stat + dof)
     z[~alive], p[~alive] = 0.0, 1.0
     maps = {"effect": found.effect, "variance": found.variance, "stat": found.stat, "z": z, "p": p}
