@@ -12,6 +12,12 @@ QUESTIONS = {
 ON_BAD_MAP = ("error", "exclude")
 # Neighbours of a voxel: by faces, by edges too, by corners too.
 CONNECTIVITIES = (6, 18, 26)
+# What is taken from covariates of a study in the words of its table.
+CENTRES = ("mean", "within-group", "none")
+# Whether effects within participants share one error, or each has its own.
+ERRORS = ("pooled", "partitioned")
+# Corrections of degrees of freedom for errors that are not spherical.
+SPHERICITY = ("greenhouse-geisser", "huynh-feldt", "none")
 # Differences that the smoothness of residuals takes: inside the mask, or beyond it as SPM.
 EDGES = ("valid", "spm")
 # Programs as which TFCE sums steps; without one it is exact.

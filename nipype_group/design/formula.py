@@ -375,6 +375,47 @@ def code_formula(formula, table):
     return Coding(matrix, columns, coded, sources, notes)
 
 
+def without_participants(formula: str, table: pd.DataFrame) -> str:
+    """Return a formula without its plain columns of participants.
+
+    Parameters
+    ----------
+    formula : str
+        As ``a*b + C(participant_id)``.
+    table : DataFrame
+        Variables, a row a map.
+
+    Returns
+    -------
+    str
+        The formula itself where it has none.
+
+    Raises
+    ------
+    ValueError
+        Where other columns would not mean the same without them.
+    """
+    parsed, factors = _parse(formula)
+    used, _ = _read(factors, formula)
+    terms = [(str(term), [used[factor.expr] for factor in term.factors]) for term in parsed]
+    kept = [text for text, names in terms if names != [["participant_id"]]]
+    if len(kept) == len(terms):
+        return formula
+    alone = " + ".join([*([] if "1" in kept else ["0"]), *kept]) if kept else "1"
+    columns = [c for c in code_formula(formula, table).columns if not _of_participants(c)]
+    if columns != code_formula(alone, table).columns:
+        raise ValueError(
+            f"formula {formula!r}: without its columns of participants others mean something "
+            "else, so it has no partitioned error; write Error(participant_id/(a*b)) in their "
+            "place, with the factors within participants for a and b"
+        )
+    return alone
+
+
+def _of_participants(column: str) -> bool:
+    return any(part.startswith("participant_id[") for part in parts_of(column))
+
+
 def _unaliased(text, aliases):
     for name, alias in aliases.items():
         text = text.replace(alias, name)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from nipype_group.design.formula import code_formula, formula_variables
+from nipype_group.design.formula import Coding, code_formula, formula_variables
 from nipype_group.design.fsl import read_fsl_matrix
 from nipype_group.design.sources import RESERVED, participant_label
 from nipype_group.design.tables import alike, check_magnitudes, variables_of
@@ -23,6 +23,7 @@ _FORM = {
     "Factors": {str: {"levels": list, "reference": object}},
     "ColumnSources": {str: str},
     "Notes?": [str],
+    "Within?": [str],
     "Formula": (str, type(None)),
 }
 # At either end of a list.
@@ -98,6 +99,7 @@ class Design:
             "Factors": self.factors,
             "ColumnSources": self.sources,
             "Notes": list(self.notes),
+            **({"Within": list(self.within)} if self.within else {}),
             "NumberOfMaps": len(self.matrix),
             "NumberOfParticipants": None if no_keys else len(set(self.participants)),
             "Rank": model.rank,
@@ -146,6 +148,7 @@ def read_design(design_file, design_json):
         sources=about["ColumnSources"],
         formula=about["Formula"],
         notes=tuple(about.get("Notes", ())),
+        within=tuple(about.get("Within", ())),
     )
 
 
@@ -166,8 +169,38 @@ def design_from_formula(formula, observations, condition_columns=()):
     table = variables_of(observations, condition_columns)
     coding = code_formula(formula, table.drop(columns=list(RESERVED), errors="ignore"))
     keys = observations[["participant_id", *condition_columns]]
+    return checked_design(coding, keys, formula, observations)
+
+
+def checked_design(
+    coding: Coding,
+    keys: pd.DataFrame,
+    formula: str,
+    observations: pd.DataFrame,
+    notes: tuple[str, ...] = (),
+    within: tuple[str, ...] = (),
+) -> Design:
+    """Return the design of a coded formula, with what is odd about it.
+
+    Parameters
+    ----------
+    coding : Coding
+    keys : DataFrame
+        participant_id and the columns that tell a participant's maps apart, a row a map.
+    formula : str
+    observations : DataFrame
+        Text, a row a map.
+    notes : tuple of str
+        What else a user is told.
+    within : tuple of str
+        Keys that are factors within participants, where every effect has its own error.
+
+    Raises
+    ------
+    ValueError
+        Where the maps leave no degree of freedom, or two columns are constant.
+    """
     used = [name for name in formula_variables(formula) if name not in keys]
-    notes = (*coding.notes, *_contradictions(observations, used))
     return _checked(
         Design(
             keys=keys,
@@ -176,7 +209,8 @@ def design_from_formula(formula, observations, condition_columns=()):
             factors=coding.factors,
             sources=coding.sources,
             formula=formula,
-            notes=notes,
+            notes=(*notes, *coding.notes, *_contradictions(observations, used)),
+            within=within,
         )
     )
 

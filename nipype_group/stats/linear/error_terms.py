@@ -13,6 +13,7 @@ from functools import cached_property
 import numba
 import numpy as np
 
+from nipype_group.choices import SPHERICITY
 from nipype_group.stats.distributions import f_to_z_and_log_p, log_sf_t, t_to_z
 from nipype_group.stats.elementary import exp
 from nipype_group.stats.linear.least_squares import (
@@ -27,7 +28,6 @@ from nipype_group.stats.linear.least_squares import (
 )
 from nipype_group.stats.matrix_products import multiply, residuals_of, sum_of_squares
 
-SPHERICITY = ("greenhouse-geisser", "huynh-feldt", "none")
 # Share of a column of the design that rounding leaves of one that the directions take out.
 _TAKEN_OUT = 1e-10
 

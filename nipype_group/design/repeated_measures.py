@@ -1,0 +1,181 @@
+"""Designs in which every effect is tested on its own error."""
+
+import re
+from collections.abc import Sequence
+
+import pandas as pd
+
+from nipype_group.design.error_terms import cells_of
+from nipype_group.design.factorial import Factorial
+from nipype_group.design.formula import (
+    code_formula,
+    formula_variables,
+    without_participants,
+)
+from nipype_group.design.matrix import Design, checked_design
+from nipype_group.design.sources import RESERVED
+from nipype_group.design.tables import variables_of
+
+_NAME = re.compile(r"\s*(?:C\(\s*)?(`[^`]+`|[^\W\d]\w*)\s*\)?\s*")
+_WRITTEN = "Error(participant_id/(a*b)), with the factors within participants for a and b"
+_SHOWN = 6
+
+
+def split_error(formula: str) -> tuple[str, tuple[str, ...]]:
+    """Split a formula into its effects and the factors of ``Error(participant_id/(a*b))``.
+
+    Returns
+    -------
+    effects : str
+    within : tuple of str
+        Empty where the formula names no error.
+
+    Raises
+    ------
+    ValueError
+        Where the error is of other units than participants, or written otherwise.
+
+    Examples
+    --------
+    >>> split_error("group*a*b + Error(participant_id/(a*b))")
+    ('group*a*b', ('a', 'b'))
+    >>> split_error("age + sex")
+    ('age + sex', ())
+    """
+    start = formula.find("Error(")
+    if start < 0:
+        return formula, ()
+    depth, stop = 0, None
+    for place, sign in enumerate(formula[start:], start):
+        depth += (sign == "(") - (sign == ")")
+        if sign == ")" and depth == 0:
+            stop = place
+            break
+    if stop is None or "Error(" in formula[stop:]:
+        raise ValueError(f"formula {formula!r}: write {_WRITTEN}, once")
+    unit, slash, factors = formula[start + len("Error(") : stop].partition("/")
+    factors = factors.strip()
+    if factors.startswith("(") and factors.endswith(")"):
+        factors = factors[1:-1]
+    names = [_NAME.fullmatch(part) for part in factors.split("*")]
+    if unit.strip() != "participant_id" or not slash or not all(names):
+        raise ValueError(f"formula {formula!r}: the error is written {_WRITTEN}")
+    before, after = formula[:start].rstrip(), formula[stop + 1 :].strip()
+    if before.endswith("+"):
+        before = before[:-1].rstrip()
+    elif before.removeprefix("~").strip() or (after and not after.startswith("+")):
+        raise ValueError(f"formula {formula!r}: join {_WRITTEN}, by + to the effects")
+    effects = f"{before} {after}".strip().removeprefix("~").strip()
+    effects = effects.removeprefix("+").strip() if not before else effects
+    return effects or "1", tuple(m.group(1).strip("`") for m in names if m)
+
+
+def factorial_design(
+    factorial: Factorial, observations: pd.DataFrame, condition_columns: Sequence[str] = ()
+) -> Design:
+    """Build the design of factors within and between participants.
+
+    Parameters
+    ----------
+    factorial : Factorial
+    observations : DataFrame
+        Text, a row a map.
+    condition_columns : sequence of str
+        Columns that tell a participant's maps apart.
+
+    Raises
+    ------
+    ValueError
+        As of `Factorial.prepared`, or where a participant has two maps of a cell.
+    """
+    table = variables_of(observations, condition_columns)
+    _check_known(factorial.columns, table)
+    table, notes = factorial.prepared(table)
+    within = tuple(
+        name for name, given in factorial.by_column.items() if given in factorial.within
+    )
+    # Without a factor within them, participants are told by the mean of their maps.
+    within = within or tuple(condition_columns)
+    return _design(factorial.formula(table), table, observations, condition_columns, within, notes)
+
+
+def partitioned_design(
+    formula: str, observations: pd.DataFrame, condition_columns: Sequence[str] = ()
+) -> Design:
+    """Build the design of a formula in which every effect has its own error.
+
+    Parameters
+    ----------
+    formula : str
+        With ``Error(participant_id/(a*b))``; or with plain columns of participants, which the
+        errors then take the place of.
+    observations, condition_columns
+        As for `factorial_design`.
+
+    Raises
+    ------
+    ValueError
+        Where a variable differs within participants beside the factors, or a participant has two
+        maps of a cell.
+    """
+    effects, within = split_error(formula)
+    table = variables_of(observations, condition_columns)
+    if within:
+        _check_known(within, table)
+    else:
+        effects = without_participants(effects, table)
+        used = [n for n in formula_variables(effects) if n in table]
+        varying = [n for n in used if _differs(n, table)]
+        within = tuple(dict.fromkeys([*condition_columns, *varying]))
+    return _design(effects, table, observations, condition_columns, within, ())
+
+
+def _design(
+    formula: str,
+    table: pd.DataFrame,
+    observations: pd.DataFrame,
+    condition_columns: Sequence[str],
+    within: tuple[str, ...],
+    notes: tuple[str, ...],
+) -> Design:
+    keys = observations[list(dict.fromkeys(["participant_id", *condition_columns, *within]))]
+    design = checked_design(
+        code_formula(formula, table.drop(columns=list(RESERVED), errors="ignore")),
+        keys,
+        formula,
+        observations,
+        notes,
+        within,
+    )
+    if within:
+        cells_of(design)
+        _check_by_cell(formula_variables(formula), table, within)
+    return design
+
+
+def _check_known(names: Sequence[str], table: pd.DataFrame) -> None:
+    unknown = [name for name in names if name not in table]
+    if unknown:
+        raise ValueError(
+            f"no column {', '.join(unknown)} in the tables; there are "
+            f"{', '.join(c for c in table if c not in RESERVED)}"
+        )
+
+
+def _differs(name: str, table: pd.DataFrame) -> bool:
+    n_values = table.groupby("participant_id")[name].nunique()
+    return bool((n_values > 1).any())
+
+
+def _check_by_cell(names: Sequence[str], table: pd.DataFrame, within: tuple[str, ...]) -> None:
+    """Refuse variables that differ within participants otherwise than the cells do."""
+    for name in names:
+        if name in within or name == "participant_id" or not _differs(name, table):
+            continue
+        n_values = table.groupby(list(within), observed=True)[name].nunique()
+        if (n_values > 1).any():
+            raise ValueError(
+                f"{name} differs within participants, and not as {', '.join(within)} do: an error "
+                "of its own goes with values of participants; give each participant's mean, or "
+                "plain columns of participants (--error pooled)"
+            )
