@@ -4,14 +4,19 @@ A cluster is a connected set of voxels whose statistic reaches a height threshol
 Connectivity is 6 (faces), 18 (faces and edges) or 26 (faces, edges and corners).
 """
 
+from collections.abc import Callable
+
 import numpy as np
 from scipy import ndimage
 
 from nipype_group.choices import CONNECTIVITIES
 from nipype_group.controls import TAILS
 
+# Takes what `label_clusters` does: values, survivors, connectivity, smallest extent.
+LabelClusters = Callable[[np.ndarray, np.ndarray, int, int], np.ndarray]
 
-def neighbourhood(connectivity):
+
+def neighbourhood(connectivity: int) -> np.ndarray:
     """Return the 3 x 3 x 3 structuring element of a connectivity.
 
     Examples
@@ -24,7 +29,7 @@ def neighbourhood(connectivity):
     return ndimage.generate_binary_structure(3, 1 + CONNECTIVITIES.index(connectivity))
 
 
-def signs_of(tail):
+def signs_of(tail: str) -> tuple[int, ...]:
     """Return the signs that a tail looks at.
 
     Examples
@@ -37,7 +42,9 @@ def signs_of(tail):
     return {"two-sided": (1, -1), "positive": (1,), "negative": (-1,)}[tail]
 
 
-def label_clusters(values, survives, connectivity=26, min_extent=0):
+def label_clusters(
+    values: np.ndarray, survives: np.ndarray, connectivity: int = 26, min_extent: int = 0
+) -> np.ndarray:
     """Label the connected components of the surviving voxels, each sign apart.
 
     Parameters
@@ -84,7 +91,7 @@ def label_clusters(values, survives, connectivity=26, min_extent=0):
     return labels
 
 
-def local_maxima(values, inside, connectivity=26):
+def local_maxima(values: np.ndarray, inside: np.ndarray, connectivity: int = 26) -> np.ndarray:
     """Find the voxels that are at least as high as each neighbour inside a set.
 
     A plateau of equal values counts once: its voxel nearest to the centre of the plateau stands

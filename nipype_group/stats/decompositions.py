@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numba
 import numpy as np
+from numpy.typing import ArrayLike
 
 from nipype_group.stats.matrix_products import dot, multiply
 
@@ -105,7 +106,7 @@ def _reflected(matrix, tolerance):
     return vectors[:rank], np.triu(rows.T[:rank]), order
 
 
-def qr(matrix, complete=False):
+def qr(matrix: np.ndarray, complete: bool = False) -> tuple[np.ndarray, np.ndarray]:
     """Return an orthonormal basis of the columns, in order, and the triangle: matrix = q r.
 
     Parameters
@@ -139,7 +140,7 @@ def qr(matrix, complete=False):
     return columns.T, r
 
 
-def complement(basis):
+def complement(basis: np.ndarray) -> np.ndarray:
     """Return an orthonormal basis of what is orthogonal to orthonormal columns, (n, n - r)."""
     return qr(basis, complete=True)[0][:, basis.shape[1] :]
 
@@ -163,19 +164,19 @@ class CompleteDecomposition:
     rows: np.ndarray
 
     @property
-    def rank(self):
+    def rank(self) -> int:
         """Number of independent columns."""
         return len(self.triangle)
 
     @property
-    def inverse(self):
+    def inverse(self) -> np.ndarray:
         """Moore-Penrose inverse of the matrix, shape (p, n)."""
         solved = np.array(self.basis.T, order="C")
         _solve_lower(self.triangle, solved)
         return multiply(self.rows.T, solved)
 
 
-def decompose(matrix, tolerance=None):
+def decompose(matrix: ArrayLike, tolerance: float | None = None) -> CompleteDecomposition:
     """Return the complete orthogonal decomposition of a matrix (Golub and Van Loan, 5.4.7).
 
     Parameters
@@ -209,7 +210,7 @@ def decompose(matrix, tolerance=None):
     return CompleteDecomposition(columns.T, np.ascontiguousarray(upper.T), rows.T)
 
 
-def inverse(matrix):
+def inverse(matrix: np.ndarray) -> np.ndarray:
     """Return the inverse of a square matrix.
 
     Raises

@@ -8,6 +8,7 @@ from functools import lru_cache
 
 import numba
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import special
 
 from nipype_group.stats.elementary import exp, log
@@ -62,7 +63,7 @@ def _log_betainc(a, b, x):
     return result
 
 
-def log_sf_f(f, dof_num, dof_den):
+def log_sf_f(f: ArrayLike, dof_num: float | np.ndarray, dof_den: float | np.ndarray) -> np.ndarray:
     """Return log P(F >= f).
 
     Parameters
@@ -86,7 +87,7 @@ def _log_cdf_f(f, dof_num, dof_den):
     return _log_betainc(dof_num / 2, dof_den / 2, dof_num * f / (dof_den + dof_num * f))
 
 
-def log_sf_t(t, dof):
+def log_sf_t(t: ArrayLike, dof: float | np.ndarray) -> np.ndarray:
     """Return log P(T >= t), for either sign of t.
 
     Examples
@@ -108,7 +109,7 @@ def log_sf_t(t, dof):
     return np.where(t >= 0, upper, special.log1p(-exp(upper)))
 
 
-def t_to_z(t, dof):
+def t_to_z(t: ArrayLike, dof: float | np.ndarray) -> np.ndarray:
     """Return the z with the same upper tail as t.
 
     Parameters
@@ -173,7 +174,7 @@ def _look_up_z(u, inverse, table, z):
         z[i] = total
 
 
-def interpolated_t_to_z(t, dof):
+def interpolated_t_to_z(t: ArrayLike, dof: ArrayLike) -> np.ndarray:
     """Return z of t from a table, for maps by the thousand: within 1e-8 of `t_to_z`.
 
     Parameters
@@ -200,7 +201,7 @@ def interpolated_t_to_z(t, dof):
     return np.copysign(z.reshape(t.shape), t)
 
 
-def f_to_z(f, dof_num, dof_den):
+def f_to_z(f: ArrayLike, dof_num: float | np.ndarray, dof_den: float | np.ndarray) -> np.ndarray:
     """Return the z with the same upper tail as F; negative where P(F >= f) is above one half.
 
     An F of 0, as of groups whose means are the same number, has the z of the smallest number
@@ -237,7 +238,7 @@ def f_to_z_and_log_p(f, dof_num, dof_den):
     return -sign * special.ndtri_exp(nearest), log_p
 
 
-def z_to_log_p(z, tail="two-sided"):
+def z_to_log_p(z: ArrayLike, tail: str = "two-sided") -> np.ndarray:
     """Return the natural logarithm of the p value of z.
 
     Parameters
@@ -262,7 +263,7 @@ def z_to_log_p(z, tail="two-sided"):
     raise ValueError(f"tail is two-sided, positive or negative, got {tail!r}")
 
 
-def minus_log10(log_p):
+def minus_log10(log_p: ArrayLike) -> np.ndarray:
     """Return -log10 p from the natural logarithm of p.
 
     Examples

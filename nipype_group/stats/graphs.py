@@ -4,7 +4,12 @@ import numpy as np
 from scipy import sparse
 
 
-def label_graph_clusters(values, survives, edges, min_extent=0):
+def label_graph_clusters(
+    values: np.ndarray,
+    survives: np.ndarray,
+    edges: np.ndarray | sparse.sparray,
+    min_extent: int = 0,
+) -> np.ndarray:
     """Label connected survivors of a graph, each sign apart, as label_clusters does volumes.
 
     Parameters
@@ -61,7 +66,7 @@ def label_graph_clusters(values, survives, edges, min_extent=0):
     return np.where(side != 0, new_id[found], 0).astype(np.int32)
 
 
-def neighbour_pairs(neighbours):
+def neighbour_pairs(neighbours: np.ndarray) -> np.ndarray:
     """Return the pairs that a list of neighbours holds, each once.
 
     Parameters
@@ -83,7 +88,7 @@ def neighbour_pairs(neighbours):
     return np.column_stack([at, neighbours[at, column]])
 
 
-def list_neighbours(pairs, n):
+def list_neighbours(pairs: np.ndarray, n: int) -> np.ndarray:
     """Return the list of neighbours that pairs of nodes make, as the compiled code wants it.
 
     Parameters
@@ -115,7 +120,7 @@ def list_neighbours(pairs, n):
     return np.concatenate(listed, axis=1)
 
 
-def graph_maxima(heights, neighbours):
+def graph_maxima(heights: np.ndarray, neighbours: np.ndarray) -> np.ndarray:
     """Find the nodes that are at least as high as each neighbour, highest first.
 
     Nodes of equal height that touch count once, by the first of them; where one of them touches

@@ -1,12 +1,13 @@
 """Statistics from what others are published as: t of a correlation or of d, z of p."""
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import special
 
 from nipype_group.stats.elementary import log
 
 
-def r_to_t(r, dof):
+def r_to_t(r: ArrayLike, dof: float | np.ndarray) -> np.ndarray:
     """Return the t of a correlation, simple or partial.
 
     Parameters
@@ -26,7 +27,7 @@ def r_to_t(r, dof):
     return r * np.sqrt(dof / ((1 - r) * (1 + r)))
 
 
-def d_to_t(d, n):
+def d_to_t(d: ArrayLike, n: ArrayLike) -> np.ndarray:
     """Return the t of Cohen's d: of one mean over its standard deviation, or of two groups.
 
     Parameters
@@ -45,7 +46,7 @@ def d_to_t(d, n):
     return np.asarray(d, dtype=float) / np.sqrt(np.sum(1 / np.asarray(n, dtype=float)))
 
 
-def log_p_to_z(log_p, sides, sign=1.0):
+def log_p_to_z(log_p: ArrayLike, sides: str, sign: ArrayLike = 1.0) -> np.ndarray:
     """Return the z of p, from its logarithm, however small p is.
 
     Parameters

@@ -5,8 +5,11 @@ sum runs over the inner index in ascending order, in float64: compiled loops tak
 side, so that they run in vectors and no sum is reordered.
 """
 
+from typing import Any
+
 import numba
 import numpy as np
+from numpy.typing import ArrayLike
 
 # Columns and inner indices of a block: its sums stay in a first-level cache, its factors in a
 # second-level one.
@@ -15,7 +18,7 @@ _INNER_PER_BLOCK = 128
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
-def dot(left, right, start=0):
+def dot(left: np.ndarray, right: np.ndarray, start: int = 0) -> float:
     """Return the product of two vectors from an element on, in four strands for speed."""
     a, b, c, d = 0.0, 0.0, 0.0, 0.0
     n = len(left)
@@ -31,14 +34,16 @@ def dot(left, right, start=0):
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
-def add_product(factor, values, total):
+def add_product(factor: float, values: np.ndarray, total: np.ndarray) -> None:
     """Add factor x values to total, vectors of one length."""
     for v in range(len(total)):
         total[v] += factor * values[v]
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
-def add_four(factors, values, total):
+def add_four(
+    factors: tuple[float, float, float, float], values: np.ndarray, total: np.ndarray
+) -> None:
     """Add four products to total, one after the other: a quarter of the traffic of the sum."""
     a, b, c, d = factors
     first, second, third, fourth = values
@@ -94,7 +99,7 @@ def _multiply(left, right, result):
                         add_product(left[i + 1, k], right[k, start:stop], other)
 
 
-def multiply(left, right, out=None):
+def multiply(left: ArrayLike, right: ArrayLike, out: np.ndarray | None = None) -> Any:
     """Return the product of two matrices, each sum in ascending order of the inner index.
 
     Parameters
@@ -130,7 +135,7 @@ def multiply(left, right, out=None):
     return out.reshape(shape) if shape else float(out[0, 0])
 
 
-def residuals_of(basis, data):
+def residuals_of(basis: np.ndarray, data: np.ndarray) -> np.ndarray:
     """Return what an orthonormal basis leaves of data.
 
     Parameters
@@ -154,7 +159,7 @@ def _add_squares(values, total):
             total[v] += row[v] * row[v]
 
 
-def sum_of_squares(values):
+def sum_of_squares(values: np.ndarray) -> np.ndarray:
     """Return the sum of squares of every column, rows in ascending order.
 
     Unlike `numpy.sum`, whose order depends on the number of columns.

@@ -7,6 +7,7 @@ caller's.
 
 import numba
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import special
 
 from nipype_group.controls import check_alpha, height_control
@@ -20,7 +21,7 @@ STOREY_LAMBDA = 0.5
 _SIDAK_LINEAR = -40.0
 
 
-def check_log_p(log_p):
+def check_log_p(log_p: ArrayLike) -> np.ndarray:
     """Return log p as a float array.
 
     Raises
@@ -78,13 +79,13 @@ def _step_up(ordered, factor=1.0):
     return np.minimum.accumulate(scaled[::-1])[::-1]
 
 
-def adjust_bonferroni(log_p):
+def adjust_bonferroni(log_p: ArrayLike) -> np.ndarray:
     """Return log adjusted p: p times the number of tests, at most 1 (Dunn 1961)."""
     log_p = check_log_p(log_p)
     return np.minimum(log_p + log(log_p.size), 0.0)
 
 
-def adjust_sidak(log_p):
+def adjust_sidak(log_p: ArrayLike) -> np.ndarray:
     """Return log adjusted p: 1 - (1 - p)^m, exact for independent tests (Sidak 1967).
 
     Examples
@@ -97,7 +98,7 @@ def adjust_sidak(log_p):
     return np.where(linear < _SIDAK_LINEAR, linear, _log1mexp(log_p.size * _log1mexp(log_p)))
 
 
-def adjust_holm(log_p):
+def adjust_holm(log_p: ArrayLike) -> np.ndarray:
     """Return log adjusted p of the step-down procedure of Holm (1979).
 
     Examples
@@ -140,7 +141,7 @@ def _lowest_slopes(ordered, log_k):
     return lowest
 
 
-def adjust_hommel(log_p):
+def adjust_hommel(log_p: ArrayLike) -> np.ndarray:
     """Return log adjusted p of Hommel (1988): closed testing with the test of Simes.
 
     Hommel's h falls to k where alpha reaches S_(k+1), the p of Simes of the k + 1 largest p, and
@@ -168,7 +169,7 @@ def adjust_hommel(log_p):
     return _in_order(closed)(log_p)
 
 
-def adjust_fdr(log_p):
+def adjust_fdr(log_p: ArrayLike) -> np.ndarray:
     """Return log adjusted p of the step-up procedure of Benjamini and Hochberg (1995).
 
     Examples
@@ -179,7 +180,7 @@ def adjust_fdr(log_p):
     return _in_order(_step_up)(log_p)
 
 
-def adjust_fdr_by(log_p):
+def adjust_fdr_by(log_p: ArrayLike) -> np.ndarray:
     """Return log adjusted p of Benjamini and Yekutieli (2001): BH times 1 + 1/2 + ... + 1/m.
 
     Valid under any dependence.
@@ -193,7 +194,7 @@ def adjust_fdr_by(log_p):
     return _in_order(_step_up)(log_p, (1 / np.arange(1, log_p.size + 1)).sum())
 
 
-def adjust_fdr_bky(log_p, alpha=None):
+def adjust_fdr_bky(log_p: ArrayLike, alpha: float | None = None) -> np.ndarray:
     """Return log adjusted p of the two-stage procedure of Benjamini, Krieger, Yekutieli (2006).
 
     BH at a = alpha / (1 + alpha) rejects r tests; BH at a m / (m - r) decides (Definition 6), so
@@ -239,7 +240,7 @@ def adjust_fdr_bky(log_p, alpha=None):
     return _in_order(at_alpha)(log_p)
 
 
-def adjust_fdr_storey(log_p):
+def adjust_fdr_storey(log_p: ArrayLike) -> np.ndarray:
     """Return log adjusted p of Storey, Taylor and Siegmund (2004): BH times the share of nulls.
 
     The share is (1 + #{p > 1/2}) / (m / 2): the finite-sample form of their Theorem 3, with 1
@@ -265,7 +266,7 @@ def adjust_fdr_storey(log_p):
     return _in_order(adaptive)(log_p)
 
 
-def adjust(log_p, control):
+def adjust(log_p: ArrayLike, control: str) -> np.ndarray:
     """Return log adjusted p under a height control; "none" and "fpr" adjust nothing.
 
     Parameters
@@ -288,22 +289,22 @@ def adjust(log_p, control):
     return loaded(height_control(control).adjust)(log_p)
 
 
-def uncorrected_level(alpha, n_tests):
+def uncorrected_level(alpha: float, n_tests: int) -> float:
     """Return the p of a threshold that looks at every test alone."""
     return alpha
 
 
-def bonferroni_level(alpha, n_tests):
+def bonferroni_level(alpha: float, n_tests: int) -> float:
     """Return the p of Bonferroni's threshold (Dunn 1961)."""
     return alpha / n_tests
 
 
-def sidak_level(alpha, n_tests):
+def sidak_level(alpha: float, n_tests: int) -> float:
     """Return the p of the threshold that is exact for independent tests (Sidak 1967)."""
     return -special.expm1(special.log1p(-alpha) / n_tests)
 
 
-def z_threshold(z, log_p, control, alpha, tail):
+def z_threshold(z: np.ndarray, log_p: np.ndarray, control: str, alpha: float, tail: str) -> float:
     """Return the z that a voxel must reach, inf where no value of the data suffices.
 
     Fixed thresholds (fpr, bonferroni, sidak) follow from alpha and the number of tests. The

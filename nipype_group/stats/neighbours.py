@@ -1,11 +1,12 @@
 """Which voxels of a mask are neighbours, as a table that compiled code walks through."""
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from nipype_group.stats.clusters import neighbourhood
 
 
-def neighbour_list(mask, connectivity):
+def neighbour_list(mask: ArrayLike, connectivity: int) -> np.ndarray:
     """List the neighbours of each voxel of a mask.
 
     Voxels count in Fortran order of the mask (first axis fastest), as in

@@ -4,18 +4,21 @@ A region is fitted and tested as a voxel is, by the same functions; the regions 
 family of tests.
 """
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from nipype_group.stats.elementary import exp, log
 from nipype_group.stats.linear.least_squares import (
+    LinearModel,
     VoxelPatterns,
     contrast_maps,
     effect_without_noise,
     fit_by_pattern,
 )
 from nipype_group.stats.multiple_testing import adjust
+from nipype_group.stats.permutation.methods import ShuffledContrast
 from nipype_group.stats.permutation.p_values import fwe_p, null_of_maxima
 from nipype_group.stats.permutation.run import run_shuffles
 from nipype_group.stats.permutation.statistics import ShuffleStatistics
@@ -26,7 +29,9 @@ MIN_SHARE = 0.5
 ADJUSTED = {"p_fdr": "fdr", "p_bonferroni": "bonferroni", "p_holm": "holm"}
 
 
-def region_means(maps, families, min_voxels=1):
+def region_means(
+    maps: Iterable[np.ndarray], families: Sequence[np.ndarray], min_voxels: int = 1
+) -> list[np.ndarray]:
     """Average every map over regions.
 
     Parameters
@@ -60,8 +65,8 @@ def region_means(maps, families, min_voxels=1):
     """
     if min_voxels < 1:
         raise ValueError(f"min_voxels is a number of voxels >= 1, got {min_voxels}")
-    families = [_Members(numbers, min_voxels) for numbers in families]
-    rows = [[family.means(values) for family in families] for values in maps]
+    members = [_Members(numbers, min_voxels) for numbers in families]
+    rows = [[family.means(values) for family in members] for values in maps]
     return [np.array(column) for column in zip(*rows, strict=True)]
 
 
@@ -119,7 +124,7 @@ class RegionFit:
     fitted: np.ndarray
 
     @property
-    def has_missing(self):
+    def has_missing(self) -> bool:
         """Whether some map lacks a region that others have."""
         return len(self.patterns.missing) > 1
 
@@ -142,7 +147,7 @@ class RegionFit:
         )
         return maps
 
-    def not_tested(self, weights, test):
+    def not_tested(self, weights: np.ndarray, test: str) -> tuple[np.ndarray, np.ndarray]:
         """Tell which fitted regions have no statistic of a contrast, and which of these an effect.
 
         Parameters
@@ -169,7 +174,7 @@ class RegionFit:
         everywhere[np.flatnonzero(self.fitted)[tested]] = values
         return everywhere
 
-    def contrast(self, weights, test, tail):
+    def contrast(self, weights: np.ndarray, test: str, tail: str) -> dict[str, np.ndarray]:
         """Estimate and test a contrast at every region.
 
         Parameters
@@ -196,7 +201,15 @@ class RegionFit:
             maps |= dict.fromkeys(ADJUSTED, p)
         return {name: self._spread(values, tested) for name, values in maps.items()}
 
-    def permutation_p(self, weights, contrast, n_shuffles, tail, *, n_threads=1):
+    def permutation_p(
+        self,
+        weights: np.ndarray,
+        contrast: ShuffledContrast,
+        n_shuffles: int,
+        tail: str,
+        *,
+        n_threads: int = 1,
+    ) -> np.ndarray:
         """Return familywise p by the largest statistic of every shuffle over the regions.
 
         Westfall and Young 1993; Nichols and Holmes 2002, HBM 15:1.
@@ -238,7 +251,7 @@ class RegionFit:
         return self._spread(fwe_p(heights, null, ties), tested)
 
 
-def fit_regions(model, means):
+def fit_regions(model: LinearModel, means: np.ndarray) -> RegionFit:
     """Fit a model to the means of the regions of one atlas.
 
     A region that some maps lack is fitted with the others, as `fit_by_pattern` does with voxels.

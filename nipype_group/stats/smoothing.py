@@ -18,7 +18,7 @@ TRUNCATE = 4.0
 _VOXELS_PER_BLOCK = 1024
 
 
-def gaussian_kernel(sigma):
+def gaussian_kernel(sigma: float) -> np.ndarray:
     """Return the weights of a truncated Gaussian, which sum to 1.
 
     Parameters
@@ -103,7 +103,7 @@ class VolumeSmoother:
         sigmas = fwhm_mm / FWHM_PER_SIGMA / np.asarray(voxel_sizes_mm, dtype=float)
         self._kernels = [gaussian_kernel(sigma) if sigma > 0 else None for sigma in sigmas]
 
-    def weights(self, present):
+    def weights(self, present: np.ndarray) -> np.ndarray:
         """Return the share of the kernel that falls on present voxels."""
         return _convolve(present.astype(float), self._kernels)
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numba
 import numpy as np
+from numpy.typing import ArrayLike
 
 from nipype_group.choices import CONNECTIVITIES, TFCE_STEPS
 from nipype_group.stats.elementary import power
@@ -79,7 +80,9 @@ class Tfce:
             )
 
 
-def enhance(values, neighbours, settings, step_reference=None):
+def enhance(
+    values: ArrayLike, neighbours: np.ndarray, settings: Tfce, step_reference: float | None = None
+) -> np.ndarray:
     """Enhance the positive side of one map.
 
     Parameters
@@ -112,7 +115,14 @@ def enhance(values, neighbours, settings, step_reference=None):
     return enhance_maps(np.asarray(values)[None], neighbours, settings, step_reference)[0]
 
 
-def enhance_maps(maps, neighbours, settings, step_reference=None, sign=1, out=None):
+def enhance_maps(
+    maps: ArrayLike,
+    neighbours: np.ndarray,
+    settings: Tfce,
+    step_reference: ArrayLike | None = None,
+    sign: int = 1,
+    out: np.ndarray | None = None,
+) -> np.ndarray:
     """Enhance one side of many maps, one after the other, without holding Python's lock.
 
     Parameters

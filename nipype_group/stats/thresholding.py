@@ -8,7 +8,7 @@ from scipy import special
 
 from nipype_group.controls import check_alpha, check_threshold_z, height_control
 from nipype_group.stats import multiple_testing
-from nipype_group.stats.clusters import label_clusters, signs_of
+from nipype_group.stats.clusters import LabelClusters, label_clusters, signs_of
 from nipype_group.stats.distributions import f_to_z, t_to_z, z_to_log_p
 from nipype_group.stats.elementary import log
 from nipype_group.stats.multiple_testing import adjust
@@ -58,7 +58,7 @@ class RandomField:
     field: StatField
     volume: SearchVolume
 
-    def log_p(self, mask, tail):
+    def log_p(self, mask: np.ndarray, tail: str) -> np.ndarray:
         """Return the log familywise p of the mask's voxels: the smaller of RFT and Bonferroni."""
         values = self.stat[mask]
         side = {"two-sided": np.abs(values), "positive": values, "negative": -values}[tail]
@@ -66,9 +66,10 @@ class RandomField:
         log_p = log_p_height(np.maximum(side, 0.0), self.field, self.volume)
         return np.minimum(log_p + log(len(signs_of(tail))), 0.0)
 
-    def height_z(self, alpha, tail):
+    def height_z(self, alpha: float, tail: str) -> float:
         """Return the z of the familywise threshold."""
         check_alpha(alpha)
+        assert isinstance(self.field.dof, tuple)
         height = topological.height_of_fwe(alpha / len(signs_of(tail)), self.field, self.volume)
         if self.field.kind == "Z":
             return float(height)
@@ -81,7 +82,9 @@ class RandomField:
 _LARGEST_Z = 25.0
 
 
-def at_dof_of_field(stat, z, dof, field):
+def at_dof_of_field(
+    stat: np.ndarray, z: np.ndarray, dof: np.ndarray, field: StatField
+) -> np.ndarray:
     """Bring a t or F whose degrees of freedom vary by voxel to those of one field.
 
     A voxel with other dof gets the statistic that has its z at the dof of the field, so p of its
@@ -108,6 +111,7 @@ def at_dof_of_field(stat, z, dof, field):
     >>> at_dof_of_field(t, t_to_z(t, dof), dof, StatField("t", 29)).round(4).tolist()
     [3.0, 2.5872]
     """
+    assert isinstance(field.dof, tuple)
     # A statistic of 0 is that of a voxel without variance, or has no better place.
     other = (dof > 0) & (dof != field.dof[-1]) & (stat != 0)
     if not other.any():
@@ -134,16 +138,16 @@ def _f_of(upper, lower, dof_num, dof_den):
 
 
 def threshold_adjusted(
-    stat,
-    logp,
-    mask,
+    stat: np.ndarray,
+    logp: np.ndarray,
+    mask: np.ndarray,
     *,
-    alpha=0.05,
-    tail="two-sided",
-    connectivity=26,
-    min_extent=0,
-    label=label_clusters,
-):
+    alpha: float = 0.05,
+    tail: str = "two-sided",
+    connectivity: int = 26,
+    min_extent: int = 0,
+    label: LabelClusters = label_clusters,
+) -> tuple[np.ndarray, list[float]]:
     """Threshold a statistic by adjusted p that are there already; inclusion is p <= alpha.
 
     Parameters
@@ -189,18 +193,18 @@ def threshold_adjusted(
 
 
 def threshold_map(
-    z,
-    mask,
-    control,
+    z: np.ndarray,
+    mask: np.ndarray,
+    control: str,
     *,
-    alpha=0.05,
-    threshold_z=None,
-    tail="two-sided",
-    extent=0,
-    connectivity=26,
-    random_field=None,
-    label=label_clusters,
-):
+    alpha: float = 0.05,
+    threshold_z: float | None = None,
+    tail: str = "two-sided",
+    extent: int = 0,
+    connectivity: int = 26,
+    random_field: RandomField | None = None,
+    label: LabelClusters = label_clusters,
+) -> Thresholded:
     """Threshold a z map.
 
     Parameters
@@ -243,6 +247,7 @@ def threshold_map(
     log_p = z_to_log_p(values, tail)
     if control == "none":
         check_threshold_z(threshold_z)
+        assert threshold_z is not None
         height = threshold_z
     elif threshold_z is not None:
         raise ValueError(f"threshold_z goes with height control none, not with {control}")
@@ -257,5 +262,6 @@ def threshold_map(
         survives |= mask & (z * sign >= height)
     labels = label(z, survives, connectivity, extent)
     if of_heights.adjust is None:
+        assert random_field is not None
         return Thresholded(labels, random_field.log_p(mask, tail), height)
     return Thresholded(labels, adjust(log_p, control), height)

@@ -18,8 +18,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
+from scipy import sparse
 
-from nipype_group.stats.clusters import label_clusters
+from nipype_group.stats.clusters import LabelClusters, label_clusters
 from nipype_group.stats.discoveries.calibrated_templates import Template, false_discovery_bound
 from nipype_group.stats.discoveries.closed_testing import (
     Hommel,
@@ -122,7 +124,9 @@ def _check_template(template, n_voxels, tail, alpha):
             raise ValueError(f"the template was calibrated for {what} {own}, the map has {asked}")
 
 
-def _family(z, mask, tail, alpha, template):
+def _family(
+    z: ArrayLike, mask: ArrayLike | None, tail: str, alpha: float, template: Template | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, Hommel | Template]:
     """Return z, mask, log p (shaped as z, 0 outside the mask) and what bounds the regions."""
     z = np.asarray(z, dtype=float)
     mask = np.ones(z.shape, dtype=bool) if mask is None else np.asarray(mask, dtype=bool)
@@ -176,7 +180,15 @@ def _whole(values):
     return bool((np.isfinite(values) & (values == np.trunc(values))).all())
 
 
-def ari_regions(z, regions, *, mask=None, alpha=0.05, tail="two-sided", template=None):
+def ari_regions(
+    z: ArrayLike,
+    regions: ArrayLike | Mapping[str, ArrayLike],
+    *,
+    mask: ArrayLike | None = None,
+    alpha: float = 0.05,
+    tail: str = "two-sided",
+    template: Template | None = None,
+) -> tuple[Region, ...]:
     """Bound the true discoveries of regions that the user names.
 
     Parameters
@@ -230,29 +242,29 @@ def ari_regions(z, regions, *, mask=None, alpha=0.05, tail="two-sided", template
     return tuple(rows)
 
 
-def check_thresholds_z(thresholds_z):
+def check_thresholds_z(thresholds_z: ArrayLike) -> tuple[float, ...]:
     """Return heights, ascending and once each; refuse what can be no height."""
     heights = np.unique(np.atleast_1d(np.asarray(thresholds_z, dtype=float)))
     if heights.size == 0 or not (np.isfinite(heights) & (heights > 0)).all():
-        raise ValueError(f"thresholds_z are heights > 0, as 2.5 and 3.1, got {thresholds_z}")
+        raise ValueError(f"thresholds_z are heights > 0, as 2.5 and 3.1, got {thresholds_z!s}")
     if heights[0] < 0.1:
         raise ValueError(f"threshold_z {heights[0]:g} looks like a p value; clusters form by z")
     return tuple(heights.tolist())
 
 
 def ari_clusters(
-    z,
-    thresholds_z,
+    z: ArrayLike,
+    thresholds_z: ArrayLike,
     *,
-    mask=None,
-    edges=None,
-    alpha=0.05,
-    tail="two-sided",
-    connectivity=26,
-    min_extent=0,
-    template=None,
-    label=None,
-):
+    mask: ArrayLike | None = None,
+    edges: np.ndarray | sparse.sparray | None = None,
+    alpha: float = 0.05,
+    tail: str = "two-sided",
+    connectivity: int = 26,
+    min_extent: int = 0,
+    template: Template | None = None,
+    label: LabelClusters | None = None,
+) -> Resolutions:
     """Bound the true discoveries of the clusters above several heights.
 
     A cluster is a connected set of voxels of one sign with abs(z) >= height. Heights may be
@@ -323,5 +335,5 @@ def ari_clusters(
         tdp_map = np.where(labels > 0, np.r_[0, [c.tdp for c in clusters]][labels], tdp_map)
         all_labels.append(labels)
         all_clusters.append(clusters)
-    hommel = family if template is None else None
+    hommel = family if isinstance(family, Hommel) else None
     return Resolutions(hommel, heights, tuple(all_labels), tuple(all_clusters), tdp_map)

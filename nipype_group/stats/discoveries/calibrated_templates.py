@@ -22,9 +22,12 @@ shuffle the K smallest suffice, ascending; row b holds shuffle b, row 0 the unsh
 """
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from nipype_group.controls import TAILS, check_alpha
 from nipype_group.stats.elementary import exp, log
@@ -103,7 +106,7 @@ class Template:
             raise ValueError("log_thresholds ascend with the rank k and hold no NaN")
         object.__setattr__(self, "log_thresholds", thresholds)
 
-    def as_dict(self):
+    def as_dict(self) -> dict[str, Any]:
         """Return the template as numbers, text and lists that JSON can hold; None for -inf.
 
         Examples
@@ -120,7 +123,7 @@ class Template:
         return content | {"LogThresholds": thresholds}
 
     @classmethod
-    def from_dict(cls, content):
+    def from_dict(cls, content: Mapping[str, Any]) -> "Template":
         """Return the template that `as_dict` told of.
 
         Raises
@@ -136,7 +139,7 @@ class Template:
         return cls(**values | {"log_thresholds": thresholds})
 
 
-def _check_shuffles(log_p, n_voxels):
+def _check_shuffles(log_p: ArrayLike, n_voxels: int) -> np.ndarray:
     """Return the smallest log p of shuffles, shape (B, K), as float64."""
     log_p = np.asarray(log_p, dtype=float)
     if log_p.ndim != 2:
@@ -151,7 +154,7 @@ def _check_shuffles(log_p, n_voxels):
     return log_p
 
 
-def calibrate(pivots, alpha):
+def calibrate(pivots: np.ndarray, alpha: float) -> np.number:
     """Return the parameter of the curve that joint errors of share alpha allow.
 
     The pivot of a shuffle is the largest parameter whose curve it does not break: it has fewer
@@ -185,7 +188,7 @@ def calibrate(pivots, alpha):
     return np.sort(pivots)[min(n_broken, pivots.size - 1)]
 
 
-def simes_pivots(log_p, n_voxels):
+def simes_pivots(log_p: ArrayLike, n_voxels: int) -> np.ndarray:
     """Return log of min over k <= K of p_(k) m / k, shape (B,).
 
     Parameters
@@ -208,7 +211,7 @@ def _log_simes(n_ranks, n_voxels):
     return log(np.arange(1, n_ranks + 1)) - log(n_voxels)
 
 
-def simes_template(log_p, n_voxels, alpha, tail):
+def simes_template(log_p: ArrayLike, n_voxels: int, alpha: float, tail: str) -> Template:
     """Return the Simes template, calibrated on all shuffles.
 
     Parameters
@@ -252,7 +255,7 @@ def _below(log_thresholds):
     return np.minimum.accumulate(lowered[::-1])[::-1]
 
 
-def training_shuffles(n_shuffles, seed, n_training=None):
+def training_shuffles(n_shuffles: int, seed: int, n_training: int | None = None) -> np.ndarray:
     """Return the numbers of the shuffles that shape a learned template, ascending.
 
     The seed alone draws them from 1 to N, so they depend on no shard. They are drawn, as the
@@ -295,7 +298,7 @@ def training_shuffles(n_shuffles, seed, n_training=None):
     return np.sort(sorted(range(1, n_shuffles + 1), key=lot)[:n_training])
 
 
-def learned_pivots(log_p, training):
+def learned_pivots(log_p: np.ndarray, training: np.ndarray) -> np.ndarray:
     """Return the number of the highest quantile curve that each shuffle does not break.
 
     Curve j = 1..T has as t_k the j-th smallest of the k-th smallest p of T training shuffles;
@@ -325,7 +328,14 @@ def learned_pivots(log_p, training):
     return pivots
 
 
-def learned_template(log_p, n_voxels, alpha, tail, seed, n_training=None):
+def learned_template(
+    log_p: ArrayLike,
+    n_voxels: int,
+    alpha: float,
+    tail: str,
+    seed: int,
+    n_training: int | None = None,
+) -> Template:
     """Return the template learned from some shuffles and calibrated on the others.
 
     `training_shuffles` sets the first apart; the unshuffled data always belong to the others. The
@@ -387,12 +397,12 @@ def learned_template(log_p, n_voxels, alpha, tail, seed, n_training=None):
     )
 
 
-def _thresholds_missed(log_p, template):
+def _thresholds_missed(log_p: np.ndarray, template: Template) -> np.ndarray:
     """Return how many thresholds, the lowest ones, each p does not pass."""
     return np.searchsorted(template.log_thresholds, log_p, side="right")
 
 
-def false_discovery_bound(log_p, template):
+def false_discovery_bound(log_p: ArrayLike, template: Template) -> int:
     """Return the upper bound of the number of false discoveries of a set of voxels.
 
     V(S) of this module's introduction, at most the size of S. With r_(1) <= r_(2) <= ... the
@@ -421,7 +431,9 @@ def false_discovery_bound(log_p, template):
     return int(log_p.size - found)
 
 
-def true_discovery_proportions(log_p, labels, template):
+def true_discovery_proportions(
+    log_p: ArrayLike, labels: ArrayLike, template: Template
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the lower bound of the share of true discoveries of every label at once.
 
     Parameters
@@ -456,10 +468,10 @@ def true_discovery_proportions(log_p, labels, template):
             f"{labels.shape}"
         )
     inside = labels != 0
-    missed, labels = _thresholds_missed(log_p[inside], template), labels[inside]
-    order = np.lexsort((missed, labels))
+    missed, names = _thresholds_missed(log_p[inside], template), labels[inside]
+    order = np.lexsort((missed, names))
     missed = missed[order]
-    names, first, sizes = np.unique(labels[order], return_index=True, return_counts=True)
+    names, first, sizes = np.unique(names[order], return_index=True, return_counts=True)
     found = np.arange(1, missed.size + 1) - np.repeat(first, sizes) - missed
     found[missed >= len(template.log_thresholds)] = 0
     n_found = np.maximum(np.maximum.reduceat(found, first), 0) if names.size else first

@@ -8,6 +8,7 @@ positively dependent tests.
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from nipype_group.controls import check_alpha
 from nipype_group.stats.elementary import exp, log
@@ -36,7 +37,7 @@ class Hommel:
     alpha: float
 
 
-def hommel_value(log_p, alpha):
+def hommel_value(log_p: ArrayLike, alpha: float) -> Hommel:
     """Return Hommel's value of a family of tests.
 
     It is the largest i with i p_(m-i+j) > j alpha for all j = 1..i: the test of Simes does not
@@ -73,7 +74,7 @@ def hommel_value(log_p, alpha):
     return Hommel(low, m, float(alpha))
 
 
-def true_discoveries(log_p, hommel):
+def true_discoveries(log_p: ArrayLike, hommel: Hommel) -> int:
     """Return the lower bound of the number of true discoveries of a region.
 
     max over u of 1 - u + #{h p <= u alpha}, at least 0 (Goeman et al. 2019), in time
@@ -103,7 +104,7 @@ def true_discoveries(log_p, hommel):
     return int(max(0, (reached - np.arange(n)).max()))
 
 
-def true_discovery_proportion(log_p, hommel):
+def true_discovery_proportion(log_p: ArrayLike, hommel: Hommel) -> float:
     """Return the lower bound of the share of true discoveries of a region, nan without voxels.
 
     Examples
@@ -116,7 +117,7 @@ def true_discovery_proportion(log_p, hommel):
     return true_discoveries(log_p, hommel) / n if n else np.nan
 
 
-def concentration_set(log_p, hommel):
+def concentration_set(log_p: ArrayLike, hommel: Hommel) -> np.ndarray:
     """Return the tests in which all discoveries of the family are concentrated.
 
     The smallest set of smallest p whose bound is that of the family, m - h: it has

@@ -1,5 +1,6 @@
 """Every estimator of the group model once: what it is called, needs and gives."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,7 +52,7 @@ ESTIMATORS = Registry("nipype_group.estimators", "estimator", _OWN)
 DEFAULT = _OWN[0].name
 
 
-def estimator_of(described):
+def estimator_of(described: Mapping[str, Any]) -> Estimator:
     """Return the estimator that a sidecar, or the settings of an analysis, name.
 
     Examples

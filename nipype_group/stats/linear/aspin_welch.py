@@ -29,6 +29,7 @@ from typing import NamedTuple
 
 import numba
 import numpy as np
+from numpy.typing import ArrayLike
 
 from nipype_group.stats.decompositions import complement, decompose, qr
 from nipype_group.stats.linear.least_squares import LinearModel
@@ -237,7 +238,7 @@ def _run(basis, groups, contrast, roots, parts, group_dof, dof, residuals, order
     return stats, dofs
 
 
-def check_variance_groups(groups, model):
+def check_variance_groups(groups: ArrayLike, model: LinearModel) -> None:
     """Refuse variance groups whose variance the data cannot estimate.
 
     Parameters
@@ -386,7 +387,7 @@ class AspinWelch:
             basis, groups, contrast, roots, parts, group_dof, dof=float(self.model.dof)
         )
 
-    def statistic(self, data):
+    def statistic(self, data: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the statistic of data as they are.
 
         Parameters
@@ -403,7 +404,9 @@ class AspinWelch:
         stat, dof = self.shuffled(data, order, np.ones_like(order))
         return stat[0], dof[0]
 
-    def shuffled(self, residuals, orders, signs):
+    def shuffled(
+        self, residuals: np.ndarray, orders: np.ndarray, signs: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Return the statistic of shuffled data, or, which is the same, under shuffled designs.
 
         In shuffle k map r stands in row orders[k, r] of the design, in the variance group of

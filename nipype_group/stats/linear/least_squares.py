@@ -1,14 +1,19 @@
 """Ordinary least squares for many voxels at once, and t and F contrasts of it."""
 
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from nipype_group.stats.decompositions import complement, decompose, inverse
 from nipype_group.stats.distributions import f_to_z, log_sf_f, log_sf_t, t_to_z
 from nipype_group.stats.elementary import exp
 from nipype_group.stats.matrix_products import multiply, residuals_of, sum_of_squares
+
+# ``read(start, stop)`` gives the float64 data of voxels start to stop - 1, shape (n, v).
+ReadVoxels = Callable[[int, int], np.ndarray]
 
 # Values of maps are float32: what is less than a unit in their last place is none of theirs.
 _LAST_PLACE = 2.0**-23
@@ -20,7 +25,7 @@ _NO_PART = 1e-8
 _SAME_ROW = 1e-14
 
 
-def is_rounding(residual_ss, data):
+def is_rounding(residual_ss: np.ndarray, data: np.ndarray) -> np.ndarray:
     """Tell whether a residual sum of squares is no more than the rounding of the data.
 
     Parameters
@@ -87,36 +92,36 @@ class LinearModel:
         return decompose(self.matrix / self._scale)
 
     @property
-    def rank(self):
+    def rank(self) -> int:
         """Number of independent columns."""
         return self._decomposition.rank
 
     @property
-    def dof(self):
+    def dof(self) -> int:
         """Residual degrees of freedom, n - rank."""
         return self.matrix.shape[0] - self.rank
 
     @property
-    def basis(self):
+    def basis(self) -> np.ndarray:
         """Orthonormal basis of the column space, shape (n, rank)."""
         return self._decomposition.basis
 
     @property
-    def row_space(self):
+    def row_space(self) -> "RowSpace":
         """Contrasts that the design determines."""
         return RowSpace(self._decomposition.rows, self._scale)
 
     @cached_property
-    def inverse(self):
+    def inverse(self) -> np.ndarray:
         """Generalised inverse of the design, shape (p, n)."""
         return self._decomposition.inverse / self._scale[:, None]
 
     @cached_property
-    def covariance(self):
+    def covariance(self) -> np.ndarray:
         """Covariance of the betas for unit residual variance, shape (p, p)."""
         return multiply(self.inverse, self.inverse.T)
 
-    def check_estimable(self, weights, name):
+    def check_estimable(self, weights: np.ndarray, name: str) -> None:
         """Refuse contrast rows that the design cannot estimate (Searle 1971).
 
         Parameters
@@ -140,7 +145,7 @@ class LinearModel:
                 "Test a difference that the design does determine, or drop a redundant column."
             )
 
-    def without(self, missing):
+    def without(self, missing: Iterable[int]) -> "LinearModel | None":
         """Return the model of the other maps, which may tell fewer columns apart.
 
         Parameters
@@ -159,7 +164,7 @@ class LinearModel:
         except ValueError:
             return None
 
-    def fit(self, data):
+    def fit(self, data: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Fit the model to maps.
 
         Parameters
@@ -181,12 +186,12 @@ class LinearModel:
         return betas, residual_ss
 
     @property
-    def holds_constant(self):
+    def holds_constant(self) -> bool:
         """Whether some combination of the columns is the same for all maps."""
         ones = np.ones(len(self.matrix))
         return bool(np.square(residuals_of(self.basis, ones)).sum() < 1e-16 * len(ones))
 
-    def total_ss(self, data):
+    def total_ss(self, data: np.ndarray) -> np.ndarray:
         """Return the sum of squares that R2 refers to.
 
         Around the mean where the design holds a constant, around 0 where it does not.
@@ -212,7 +217,7 @@ class RowSpace:
     scale: np.ndarray
 
     @cached_property
-    def null_directions(self):
+    def null_directions(self) -> np.ndarray:
         """Combinations of the columns that are 0 in every map, shape (p - rank, p).
 
         Each is one column that depends on others, and as few of these as it takes: what a
@@ -231,7 +236,7 @@ class RowSpace:
         directions[np.abs(directions) < _NO_PART] = 0.0
         return directions
 
-    def undetermined(self, weights):
+    def undetermined(self, weights: np.ndarray) -> np.ndarray:
         """Return the columns of a contrast, shape (r, p), that are not determined, shape (p,)."""
         scaled = weights / self.scale
         found = np.zeros(len(self.scale), dtype=bool)
@@ -241,12 +246,12 @@ class RowSpace:
             found |= (parts[moved] != 0).any(axis=0)
         return found
 
-    def holds(self, weights):
+    def holds(self, weights: np.ndarray) -> bool:
         """Return whether all rows of a contrast, shape (r, p), are determined."""
         return not self.undetermined(weights).any()
 
 
-def independent_rows(weights):
+def independent_rows(weights: ArrayLike) -> np.ndarray:
     """Return rows spanning the same hypothesis without redundancy, shape (rank, p).
 
     A row says the same whatever its scale; one that is a combination of others, up to rounding,
@@ -262,7 +267,7 @@ def independent_rows(weights):
     return decompose(_of_length_one(weights), _SAME_ROW).rows
 
 
-def rows_apart(rows, least):
+def rows_apart(rows: ArrayLike, least: float) -> int:
     """Return how many rows, shape (r, n), differ from all others by a share of their length.
 
     Examples
@@ -288,7 +293,13 @@ def _ratio(numerator, denominator):
     )
 
 
-def t_contrast(weights, betas, residual_variance, covariance, pattern=None):
+def t_contrast(
+    weights: np.ndarray,
+    betas: np.ndarray,
+    residual_variance: np.ndarray,
+    covariance: np.ndarray,
+    pattern: np.ndarray | None = None,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return effect, its variance and t of one contrast row.
 
     Parameters
@@ -315,7 +326,9 @@ def t_contrast(weights, betas, residual_variance, covariance, pattern=None):
     return effect, variance, _ratio(effect, np.sqrt(variance))
 
 
-def effect_without_noise(effect, variance, betas):
+def effect_without_noise(
+    effect: np.ndarray, variance: np.ndarray, betas: np.ndarray
+) -> np.ndarray:
     """Tell where an effect is not 0 and has no variance: the design fits the maps exactly.
 
     Parameters
@@ -337,7 +350,13 @@ def effect_without_noise(effect, variance, betas):
     return (variance == 0) & (np.abs(effect) > _NO_EFFECT * np.abs(betas).max(axis=0))
 
 
-def f_contrast(weights, betas, residual_variance, covariance, pattern=None):
+def f_contrast(
+    weights: np.ndarray,
+    betas: np.ndarray,
+    residual_variance: np.ndarray,
+    covariance: np.ndarray,
+    pattern: np.ndarray | None = None,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
     """Return the root mean square of the effect, the residual variance and F of several rows.
 
     F = effect^2 / variance, as t = effect / sqrt(variance); effect^2 is the numerator's mean
@@ -404,7 +423,9 @@ _FEWEST_VOXELS = 64
 _KEPT_MODELS = 256
 
 
-def fit_tiles(model, read, n_voxels):
+def fit_tiles(
+    model: LinearModel, read: ReadVoxels, n_voxels: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Fit a model to all voxels, a tile at a time.
 
     A voxel that some map lacks (NaN) has betas and a residual variance of NaN: see
@@ -438,7 +459,7 @@ def fit_tiles(model, read, n_voxels):
     return betas, residual_variance, r_square
 
 
-def tiles(n_voxels, n_maps, most_voxels=VOXELS_PER_TILE):
+def tiles(n_voxels: int, n_maps: int, most_voxels: int = VOXELS_PER_TILE) -> Iterator[slice]:
     """Yield the slices of voxels that are held at once, however many maps there are.
 
     Parameters
@@ -491,7 +512,9 @@ class VoxelPatterns:
     row_spaces: dict
 
     @classmethod
-    def of(cls, model, number, missing):
+    def of(
+        cls, model: LinearModel, number: np.ndarray, missing: Sequence[bytes]
+    ) -> "VoxelPatterns":
         r"""Find covariance and dof of every pattern of a model's maps.
 
         Examples
@@ -516,7 +539,7 @@ class VoxelPatterns:
                 row_spaces[index] = own.row_space
         return cls(number, tuple(missing), covariance, dof, row_spaces)
 
-    def determine(self, weights):
+    def determine(self, weights: np.ndarray) -> np.ndarray:
         r"""Return which patterns give a contrast a statistic.
 
         Parameters
@@ -545,17 +568,19 @@ class VoxelPatterns:
         return found
 
     @property
-    def voxel_dof(self):
+    def voxel_dof(self) -> np.ndarray:
         """Residual degrees of freedom of every voxel, shape (v,)."""
         return self.dof[self.number]
 
     @property
-    def complete(self):
+    def complete(self) -> np.ndarray:
         """Voxels that every map has, bool array of shape (v,)."""
         return self.number == 0
 
 
-def fit_by_pattern(model, read, n_voxels):
+def fit_by_pattern(
+    model: LinearModel, read: ReadVoxels, n_voxels: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, VoxelPatterns]:
     """Fit a model to all voxels, each with the maps that have it.
 
     Voxels that lack the same maps are fitted together, with the design's rows of the other maps:
@@ -610,7 +635,7 @@ def _fit_present(model, data):
     return fit_tiles(model, lambda start, stop: data[:, start:stop], data.shape[1])
 
 
-def by_missing(lacks):
+def by_missing(lacks: np.ndarray) -> dict[bytes, list[int]]:
     """Return the voxels of every set of missing maps, in order of appearance.
 
     Parameters
@@ -623,13 +648,13 @@ def by_missing(lacks):
     dict
         The missing maps, packed as `missing_rows` takes them, to a list of voxels.
     """
-    groups = {}
+    groups: dict[bytes, list[int]] = {}
     for voxel, packed in enumerate(np.packbits(lacks.T, axis=1)):
         groups.setdefault(packed.tobytes(), []).append(voxel)
     return groups
 
 
-def missing_rows(packed, n_maps):
+def missing_rows(packed: bytes, n_maps: int) -> np.ndarray:
     """Return the maps that are missing, of a bit each, the first map's the highest of its byte.
 
     Examples
@@ -641,8 +666,16 @@ def missing_rows(packed, n_maps):
 
 
 def contrast_maps(
-    weights, test, betas, residual_variance, covariance, dof, tail, pattern=None, determined=None
-):
+    weights: np.ndarray,
+    test: str,
+    betas: np.ndarray,
+    residual_variance: np.ndarray,
+    covariance: np.ndarray,
+    dof: int | np.ndarray,
+    tail: str,
+    pattern: np.ndarray | None = None,
+    determined: np.ndarray | None = None,
+) -> tuple[dict[str, np.ndarray], tuple[int, ...]]:
     """Compute all maps of a contrast.
 
     Parameters
@@ -671,8 +704,9 @@ def contrast_maps(
     dof : tuple of int
         (dof,) of t, (rank, dof) of F; with `pattern` that of the first, which lacks no map.
     """
-    stated = dof if pattern is None else int(dof[0])
+    stated = int(np.ravel(dof)[0])
     if pattern is not None:
+        assert determined is not None
         # Voxels without dof are dead: any number keeps their p from being NaN.
         dof = np.maximum(dof, 1)[pattern]
         covariance = np.where(determined[:, None, None], covariance, 0.0)
@@ -687,7 +721,7 @@ def contrast_maps(
         side = {"two-sided": np.abs(stat), "positive": stat, "negative": -stat}[tail]
         p = exp(log_sf_t(side, dof)) * (2 if tail == "two-sided" else 1)
         size = _ratio(effect, np.sqrt(residual_variance))
-        dofs = (stated,)
+        dofs: tuple[int, ...] = (stated,)
     else:
         effect, variance, stat, rank = f_contrast(
             weights, betas, residual_variance, covariance, pattern

@@ -3,13 +3,14 @@
 Memory holds a tile of voxels of all maps, or one map, and a few values a voxel.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 from scipy import special
 
-from nipype_group.stats.linear.least_squares import VOXELS_PER_TILE, tiles
+from nipype_group.stats.linear.least_squares import VOXELS_PER_TILE, LinearModel, ReadVoxels, tiles
 from nipype_group.stats.matrix_products import residuals_of
 
 # Studentised residuals beyond it are large: 3 in 1000 of a normal voxel.
@@ -65,7 +66,7 @@ class QualityOfMaps:
     dof: int
 
     @property
-    def correlation_limit(self):
+    def correlation_limit(self) -> float:
         """Median - 3 x 1.4826 MAD of the correlations; NaN where no map has one."""
         known = self.correlation[np.isfinite(self.correlation)]
         if not known.size:
@@ -75,34 +76,34 @@ class QualityOfMaps:
         return float(middle - ROBUST_SD_BELOW * robust_sd)
 
     @property
-    def leverage_limit(self):
+    def leverage_limit(self) -> float:
         """Three times the mean leverage, 3 rank / n."""
         return TIMES_MEAN_LEVERAGE * self.rank / len(self.leverage)
 
     @property
-    def low_correlation(self):
+    def low_correlation(self) -> np.ndarray:
         """Maps that correlate less than the limit or, unlike others, not at all; bool array."""
         limit = self.correlation_limit
         return np.isfinite(limit) & ~(self.correlation >= limit - _ROUNDING)
 
     @property
-    def high_leverage(self):
+    def high_leverage(self) -> np.ndarray:
         """Maps with more leverage than the limit, bool array."""
         return self.leverage > self.leverage_limit + _ROUNDING
 
     @property
-    def flagged(self):
+    def flagged(self) -> np.ndarray:
         """Maps of low correlation or high leverage, bool array."""
         return self.low_correlation | self.high_leverage
 
     @property
-    def expected_large(self):
+    def expected_large(self) -> float:
         """Share of large residuals that normal errors give; NaN with one degree of freedom."""
         if self.dof < 2:
             return float("nan")
         return float(2 * special.stdtr(self.dof - 1, -LARGE_RESIDUAL))
 
-    def most_deviating(self, k):
+    def most_deviating(self, k: int) -> np.ndarray:
         """Return the numbers of the k maps with the lowest correlation, ascending.
 
         Examples
@@ -118,7 +119,9 @@ class QualityOfMaps:
         return np.sort(order[:k])
 
 
-def map_quality(model, read, maps, n_voxels):
+def map_quality(
+    model: LinearModel, read: ReadVoxels, maps: Iterable[np.ndarray], n_voxels: int
+) -> tuple[QualityOfMaps, np.ndarray]:
     """Describe every map of a stack.
 
     Parameters
@@ -182,7 +185,7 @@ def _values(one, total, counts):
     return own.mean(), sd, np.median(own), correlation(one[shared], others)
 
 
-def correlation(a, b):
+def correlation(a: np.ndarray, b: np.ndarray) -> float:
     """Return Pearson's correlation of two arrays of shape (v,), NaN where one is constant."""
     if len(a) < 2 or np.ptp(a) == 0 or np.ptp(b) == 0:
         return np.nan

@@ -1,15 +1,16 @@
 """The values of one voxel as a contrast looks at them: residuals of the rest of the model."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from nipype_group.stats.linear.least_squares import independent_rows
+from nipype_group.stats.linear.least_squares import LinearModel, independent_rows
 from nipype_group.stats.linear.partition import holds, partition
 from nipype_group.stats.matrix_products import multiply, residuals_of
 
 
-def studentised_residuals(model, data):
+def studentised_residuals(model: LinearModel, data: np.ndarray) -> np.ndarray:
     """Return externally studentised residuals of one voxel (Cook and Weisberg 1982), shape (n,).
 
     0 where the model fits a map exactly whatever its value, or leaves too few degrees of freedom.
@@ -28,7 +29,9 @@ def studentised_residuals(model, data):
     return np.where(fine, residual / scale, 0.0)
 
 
-def without_columns(model, data, columns, centred):
+def without_columns(
+    model: LinearModel, data: np.ndarray, columns: Sequence[int], centred: bool
+) -> np.ndarray:
     """Take out of one voxel's values what columns of the model fit.
 
     Parameters
@@ -69,7 +72,7 @@ class AddedVariable(NamedTuple):
     has_more: bool
 
 
-def added_variable(model, weights, data):
+def added_variable(model: LinearModel, weights: np.ndarray, data: np.ndarray) -> AddedVariable:
     """Return an added-variable plot of one voxel (Cook and Weisberg 1982).
 
     Parameters
@@ -93,7 +96,9 @@ def added_variable(model, weights, data):
     )
 
 
-def fitted_by(model, weights, data):
+def fitted_by(
+    model: LinearModel, weights: np.ndarray, data: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Return what a contrast fits of one voxel's values, and the values without the rest.
 
     Parameters

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nipype_group.stats.decompositions import complement, decompose, qr
+from nipype_group.stats.linear.least_squares import LinearModel
 from nipype_group.stats.matrix_products import multiply, residuals_of
 
 # A unit vector of which less than this is left outside a space lies in it.
@@ -34,11 +35,11 @@ class Partition:
     tested: np.ndarray | None = None
 
     @property
-    def rank(self):
+    def rank(self) -> int:
         """Number of tested directions."""
         return self.effect.shape[1]
 
-    def split_nuisance(self, fixed):
+    def split_nuisance(self, fixed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Split the nuisance by whether a shuffle can move it out of its span.
 
         Parameters
@@ -58,7 +59,7 @@ class Partition:
         return multiply(self.nuisance, moving), multiply(self.nuisance, complement(moving))
 
 
-def partition(model, weights):
+def partition(model: LinearModel, weights: np.ndarray) -> Partition:
     """Split a model by a contrast.
 
     Parameters
@@ -82,7 +83,7 @@ def partition(model, weights):
     return Partition(effect, nuisance, model.dof, tested)
 
 
-def holds(directions, vectors):
+def holds(directions: np.ndarray, vectors: np.ndarray) -> bool:
     """Tell whether each vector lies in the span of orthonormal directions.
 
     Parameters

@@ -1,14 +1,16 @@
 """Count, rank and unrank the distinct orders of a multiset."""
 
+from collections.abc import Sequence
 from math import factorial, prod
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 # Ranks below this fit 64-bit integers.
 RANKED_LIMIT = 2**63
 
 
-def count_arrangements(counts):
+def count_arrangements(counts: Sequence[int]) -> int:
     """Return the number of distinct orders of a multiset, an exact integer.
 
     Parameters
@@ -24,7 +26,7 @@ def count_arrangements(counts):
     return factorial(sum(counts)) // prod(factorial(c) for c in counts)
 
 
-def unrank_arrangements(counts, ranks):
+def unrank_arrangements(counts: Sequence[int], ranks: ArrayLike) -> np.ndarray:
     """Return the arrangements of a multiset with these lexicographic ranks.
 
     Parameters
@@ -76,7 +78,7 @@ def unrank_arrangements(counts, ranks):
     return arrangements
 
 
-def rank_arrangement(arrangement, n_labels):
+def rank_arrangement(arrangement: Sequence[int], n_labels: int) -> int:
     """Return the lexicographic rank of one arrangement; the inverse of `unrank_arrangements`.
 
     Parameters

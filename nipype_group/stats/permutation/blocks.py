@@ -11,6 +11,7 @@ from math import prod
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from nipype_group.stats.permutation.arrangements import (
     RANKED_LIMIT,
@@ -38,7 +39,7 @@ class Branch(NamedTuple):
     stop: int
 
     @property
-    def size(self):
+    def size(self) -> int:
         """Number of maps."""
         return self.stop - int(self.starts[0])
 
@@ -62,12 +63,12 @@ class BlockTree:
     flip_units: np.ndarray
 
     @property
-    def n_maps(self):
+    def n_maps(self) -> int:
         """Number of maps."""
         return len(self.rows)
 
     @cached_property
-    def orbits(self):
+    def orbits(self) -> np.ndarray:
         """Rows that some permitted permutation exchanges share a number, shape (n,)."""
         like = np.arange(self.n_maps)
         for branch in self.branches:
@@ -94,11 +95,11 @@ class BlockTree:
         ]
 
     @property
-    def n_keys(self):
+    def n_keys(self) -> int:
         """Number of keys that order all sub-blocks which may change places."""
         return sum(places.shape[0] * places.shape[1] for places in self._rounds)
 
-    def shuffled(self, keys):
+    def shuffled(self, keys: np.ndarray) -> np.ndarray:
         """Return the permutations that put sub-blocks in the order of random keys.
 
         Parameters
@@ -133,7 +134,7 @@ class BlockTree:
             _move(moved, places, (tagged & number).astype(np.intp))
         return self._orders(moved)
 
-    def count(self, labels):
+    def count(self, labels: ArrayLike) -> int:
         """Return the number of distinct arrangements of the labels, an exact integer.
 
         Parameters
@@ -150,7 +151,7 @@ class BlockTree:
         """
         return prod(count_arrangements(counts) for _, _, counts in self._choices(labels))
 
-    def unrank(self, labels, ranks):
+    def unrank(self, labels: ArrayLike, ranks: ArrayLike) -> np.ndarray:
         """Return permutations that reach every distinct arrangement of the labels once.
 
         Parameters
@@ -250,7 +251,7 @@ def _in_row_order(rows, numbers):
     return np.argsort(np.argsort(first))[inverse]
 
 
-def block_tree(blocks):
+def block_tree(blocks: ArrayLike) -> BlockTree:
     """Build the tree of exchangeability blocks.
 
     Parameters
@@ -308,8 +309,10 @@ def block_tree(blocks):
         )
     if not begins[:, -1].all():
         begins = np.column_stack([begins, np.ones(n, dtype=bool)])
-    levels = begins.shape[1] - 1
-    branches, structure, numbers = [], np.zeros(n, dtype=np.intp), {}
+    levels = len(begins.T) - 1
+    structure = np.zeros(n, dtype=np.intp)
+    branches: list[Branch] = []
+    numbers: dict[tuple[int, bool, bytes], int] = {}
     for level in range(levels - 1, -1, -1):
         inner = np.flatnonzero(begins[:, level + 1])
         bounds = np.searchsorted(inner, [*np.flatnonzero(begins[:, level]), n])
@@ -339,7 +342,7 @@ def _flip_units(ordered, begins, rows):
     return _in_row_order(rows, unit)
 
 
-def _checked(blocks):
+def _checked(blocks: ArrayLike) -> np.ndarray:
     """Return the matrix as integers, or say which entry is none of a block."""
     try:
         given = np.asarray(blocks, dtype=np.float64)

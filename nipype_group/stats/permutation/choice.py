@@ -1,16 +1,21 @@
 """Which shuffling tests a contrast, and what the data say about what it assumes."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import special
 
 from nipype_group.choices import BLOCK_EXCHANGES, SHUFFLINGS
 from nipype_group.stats.elementary import exp, log, power
-from nipype_group.stats.linear.partition import holds
+from nipype_group.stats.linear.least_squares import LinearModel
+from nipype_group.stats.linear.partition import Partition, holds
 from nipype_group.stats.matrix_products import multiply, residuals_of
 from nipype_group.stats.permutation.maps import statistic_maps
+from nipype_group.stats.permutation.methods import ShuffledContrast
 from nipype_group.stats.permutation.scheme import ShufflingScheme
+from nipype_group.stats.permutation.statistics import ShuffleStatistics
 from nipype_group.stats.permutation.tiles import Tiles
 
 # Share of a contrast that permutation moves, for it to test the contrast.
@@ -42,7 +47,7 @@ class Shuffling:
     blocks: tuple = ()
 
 
-def row_labels(matrix):
+def row_labels(matrix: np.ndarray) -> tuple[int, ...]:
     """Give equal rows of a design one number: exchanging such maps changes nothing.
 
     Examples
@@ -55,7 +60,9 @@ def row_labels(matrix):
     return tuple(np.unique(rounded, axis=0, return_inverse=True)[1].ravel().tolist())
 
 
-def shuffles_reached(contrast, statistics, n_shuffles):
+def shuffles_reached(
+    contrast: ShuffledContrast, statistics: ShuffleStatistics, n_shuffles: int
+) -> int:
     """Count the shuffles that give any data the statistic that they have unshuffled.
 
     Shuffles may mirror the design: all signs flipped, or two groups of one size exchanged, make t
@@ -91,7 +98,7 @@ def shuffles_reached(contrast, statistics, n_shuffles):
     return reached
 
 
-def takes_apart(scheme, participants):
+def takes_apart(scheme: ShufflingScheme, participants: np.ndarray) -> bool:
     """Tell whether shuffles take the maps of a participant to several, or to other signs.
 
     Parameters
@@ -113,7 +120,9 @@ def takes_apart(scheme, participants):
     return False
 
 
-def nested_blocks(columns, exchange, places=None):
+def nested_blocks(
+    columns: Sequence[ArrayLike], exchange: str, places: ArrayLike | None = None
+) -> tuple[tuple[int, ...], ...]:
     """Turn columns of block names into signed exchangeability blocks.
 
     Parameters
@@ -148,7 +157,15 @@ def nested_blocks(columns, exchange, places=None):
     return tuple(tuple(int(v) for v in row) for row in zip(*signed, strict=True))
 
 
-def choose_shuffling(model, split, requested, name, participants, places, blocks=()):
+def choose_shuffling(
+    model: LinearModel,
+    split: Partition,
+    requested: str,
+    name: str,
+    participants: np.ndarray,
+    places: np.ndarray,
+    blocks: Sequence[Sequence[int]] = (),
+) -> Shuffling:
     """Choose how a contrast is shuffled.
 
     Permutation asks whether the order of the maps matters; where the model holds a constant and
@@ -251,7 +268,14 @@ def _refusal(name, requested, tests_mean, repeated, has_blocks, wholes):
     return f"{what}: no permutation of the maps changes it; use auto or flip"
 
 
-def assumption_warnings(data, model, split, kind, name, own_variances=False):
+def assumption_warnings(
+    data: np.ndarray,
+    model: LinearModel,
+    split: Partition,
+    kind: str,
+    name: str,
+    own_variances: bool = False,
+) -> list[str]:
     """Say where a sample of the data puts the assumption of a test in doubt.
 
     Sign flips assume errors symmetric around 0. Permutation assumes errors that are distributed
@@ -274,7 +298,7 @@ def assumption_warnings(data, model, split, kind, name, own_variances=False):
     -------
     list of str
     """
-    warnings = []
+    warnings: list[str] = []
     residuals = residuals_of(model.basis, data)
     variance = np.square(residuals).mean(axis=0)
     rounding = np.square(10 * len(data) * np.finfo(float).eps) * np.square(data).mean(axis=0)
@@ -289,6 +313,7 @@ def assumption_warnings(data, model, split, kind, name, own_variances=False):
             f"of {skewness:.2f}; on the side away from the long tail errors are far more frequent "
             "than alpha"
         )
+    assert split.tested is not None
     values = np.round(split.tested[:, 0] / np.abs(split.tested[:, 0]).max(), 9)
     two_groups = split.rank == 1 and len(np.unique(values)) == 2
     if kind == "permute" and two_groups and not own_variances:

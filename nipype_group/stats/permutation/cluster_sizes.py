@@ -52,7 +52,13 @@ def _join(voxels, neighbours, component, first):
 
 
 @numba.njit(nogil=True, cache=True)
-def largest_cluster(voxels, heights, neighbours, component, excess):
+def largest_cluster(
+    voxels: np.ndarray,
+    heights: np.ndarray,
+    neighbours: np.ndarray,
+    component: np.ndarray,
+    excess: float,
+) -> tuple[float, float]:
     """Return the extent of the largest cluster and the mass of the heaviest, of one shuffle.
 
     Parameters
@@ -100,7 +106,16 @@ def largest_cluster(voxels, heights, neighbours, component, excess):
 
 
 @numba.njit(nogil=True, cache=True)
-def largest_clusters(voxels, heights, offsets, neighbours, component, excess, extents, masses):
+def largest_clusters(
+    voxels: np.ndarray,
+    heights: np.ndarray,
+    offsets: np.ndarray,
+    neighbours: np.ndarray,
+    component: np.ndarray,
+    excess: float,
+    extents: np.ndarray,
+    masses: np.ndarray,
+) -> None:
     """Fill the largest extent and the largest mass of each of many shuffles.
 
     Parameters
@@ -124,7 +139,13 @@ def largest_clusters(voxels, heights, offsets, neighbours, component, excess, ex
 
 
 @numba.njit(nogil=True, cache=True)
-def cluster_masses(voxels, heights, neighbours, component, excess):
+def cluster_masses(
+    voxels: np.ndarray,
+    heights: np.ndarray,
+    neighbours: np.ndarray,
+    component: np.ndarray,
+    excess: float,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return every cluster of one map, with the very sums that `largest_cluster` compares.
 
     Parameters

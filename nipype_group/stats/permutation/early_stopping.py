@@ -6,15 +6,19 @@ map stop after a few dozen shuffles, so uncorrected p and their false discovery 
 fraction. The maximum over voxels, and with it the familywise error, is not known then.
 """
 
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 
+from nipype_group.stats.linear.least_squares import ReadVoxels
 from nipype_group.stats.permutation.kernels import reaches
+from nipype_group.stats.permutation.methods import ShuffledContrast
 from nipype_group.stats.permutation.precision import negative_binomial_p
 from nipype_group.stats.permutation.scan import TAIL_SIGNS
+from nipype_group.stats.permutation.statistics import ShuffleStatistics
 from nipype_group.stats.permutation.tiles import Tiles, shuffles_per_pass
 
 # Shuffles between two looks at which voxels are done.
@@ -42,18 +46,18 @@ class StoppedResult:
 
 
 def run_until_stopped(
-    read,
-    mask,
-    contrasts,
-    statistics,
-    n_required,
-    first,
-    last,
+    read: ReadVoxels,
+    mask: np.ndarray,
+    contrasts: Sequence[ShuffledContrast],
+    statistics: ShuffleStatistics,
+    n_required: int,
+    first: int,
+    last: int,
     *,
-    n_threads=1,
-    memory_gb=1.0,
-    report=None,
-):
+    n_threads: int = 1,
+    memory_gb: float = 1.0,
+    report: Callable[[float], object] | None = None,
+) -> list[StoppedResult]:
     """Compute shuffles first to last - 1 of contrasts, each voxel until it is done.
 
     Parameters
@@ -146,7 +150,9 @@ def _reached(rows, series, reference, statistics, contrast):
     return reached
 
 
-def stopped_p(results, n_required, n_shuffles):
+def stopped_p(
+    results: Sequence[StoppedResult], n_required: int, n_shuffles: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Return uncorrected p of voxels that stopped in some of the ranges.
 
     Parameters

@@ -11,13 +11,13 @@ import numpy as np
 from nipype_group.stats.matrix_products import dot
 
 
-def float32_error(n_maps):
+def float32_error(n_maps: int) -> float:
     """Bound the error of a float32 product of two unit vectors of n_maps elements."""
     return max(1e-5, n_maps * 2.0**-24 + 2.0**-22)
 
 
 @numba.njit(nogil=True, cache=True)
-def exact_correlation(rows, n_effect, series):
+def exact_correlation(rows: np.ndarray, n_effect: int, series: np.ndarray) -> float:
     """Return the partial correlation of one shuffle at one voxel.
 
     Parameters
@@ -43,7 +43,7 @@ def exact_correlation(rows, n_effect, series):
 
 
 @numba.njit(nogil=True, cache=True)
-def exact_correlations(rows, n_effect, series):
+def exact_correlations(rows: np.ndarray, n_effect: int, series: np.ndarray) -> np.ndarray:
     """Return the partial correlation of one shuffle at every voxel, series of shape (v, n)."""
     values = np.empty(len(series))
     for v in range(len(series)):
@@ -52,7 +52,15 @@ def exact_correlations(rows, n_effect, series):
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
-def reaches(products, rows, n_effect, series, reference, tail_sign, reached):
+def reaches(
+    products: np.ndarray,
+    rows: np.ndarray,
+    n_effect: int,
+    series: np.ndarray,
+    reference: np.ndarray,
+    tail_sign: int,
+    reached: np.ndarray,
+) -> None:
     """Tell which shuffles reach the reference of which voxels.
 
     What lies within the rounding of a float64 product of the reference is computed again.
@@ -98,7 +106,9 @@ def reaches(products, rows, n_effect, series, reference, tail_sign, reached):
 # Each loop below gives the same for any order of its steps, or its rounding is covered by the
 # bound on float32, so it may run in vectors.
 @numba.njit(nogil=True, cache=True, fastmath={"nnan", "nsz", "reassoc"})
-def to_correlations(products, n_effect, n_real, smallest_rest):
+def to_correlations(
+    products: np.ndarray, n_effect: int, n_real: int, smallest_rest: np.ndarray
+) -> None:
     """Turn products into correlations, in place of the first effect row.
 
     Parameters
@@ -205,24 +215,24 @@ def _rounding_bound(error, n_effect, n_nuisance, smallest_rest):
 
 @numba.njit(nogil=True, cache=True)
 def scan_tile(
-    correlations,
-    signed_bits,
-    unsigned_bits,
-    smallest_rest,
-    rows,
-    n_effect,
-    series,
-    reference,
-    reference32,
-    tail_sign,
-    error,
-    forming,
-    first_voxel,
-    counts,
-    highest,
-    lowest,
-    kept,
-):
+    correlations: np.ndarray,
+    signed_bits: np.ndarray,
+    unsigned_bits: np.ndarray,
+    smallest_rest: np.ndarray,
+    rows: np.ndarray,
+    n_effect: int,
+    series: np.ndarray,
+    reference: np.ndarray,
+    reference32: np.ndarray,
+    tail_sign: int,
+    error: float,
+    forming: float,
+    first_voxel: int,
+    counts: np.ndarray,
+    highest: np.ndarray,
+    lowest: np.ndarray,
+    kept: tuple[np.ndarray, np.ndarray, np.ndarray],
+) -> None:
     """Update counts, extremes and voxels above the threshold from a tile.
 
     Parameters

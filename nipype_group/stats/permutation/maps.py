@@ -3,12 +3,16 @@
 import numpy as np
 
 from nipype_group.stats.matrix_products import multiply
+from nipype_group.stats.permutation.methods import ShuffledContrast
+from nipype_group.stats.permutation.tiles import Tiles
 
 # Shuffles whose products with a tile are held at once: they stay in the cache.
 SHUFFLES_PER_BLOCK = 32
 
 
-def statistic_maps(tiles, first, last, observed=None):
+def statistic_maps(
+    tiles: Tiles, first: int, last: int, observed: np.ndarray | None = None
+) -> np.ndarray:
     """Return the statistic maps of shuffles first to last - 1.
 
     Parameters
@@ -82,7 +86,7 @@ def _products(tiles, first, last):
             yield tile, shuffles, own, products.reshape(*own.shape[:2], tile.n_real)
 
 
-def partial_correlations(products, contrast):
+def partial_correlations(products: np.ndarray, contrast: ShuffledContrast) -> np.ndarray:
     """Return partial correlations, shape (m, v), of products of rows and series.
 
     Parameters

@@ -11,11 +11,13 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import special
 
 from nipype_group.choices import METHODS
 from nipype_group.stats.decompositions import complement, decompose
 from nipype_group.stats.distributions import f_to_z, interpolated_t_to_z, t_to_z
+from nipype_group.stats.elementary import FloatOrArray
 from nipype_group.stats.linear.aspin_welch import AspinWelch
 from nipype_group.stats.linear.least_squares import is_rounding
 from nipype_group.stats.linear.partition import Partition
@@ -97,37 +99,37 @@ class ShuffledContrast:
             )
 
     @property
-    def rank(self):
+    def rank(self) -> int:
         """Number of contrast rows, r."""
         return self.partition.rank
 
     @property
-    def dof(self):
+    def dof(self) -> int:
         """Residual degrees of freedom."""
         return self.partition.dof
 
     @property
-    def signed(self):
+    def signed(self) -> bool:
         """Whether the statistic is t; F otherwise."""
         return self.rank == 1 and not self.unsigned
 
     @property
-    def effect_rows(self):
+    def effect_rows(self) -> int:
         """Number of rows of a shuffle that are the effect's; one row alone has a sign."""
         return self.rank if self.signed else max(self.rank, 2)
 
     @property
-    def needs_own_maps(self):
+    def needs_own_maps(self) -> bool:
         """Whether the statistic is no function of the partial correlation of a voxel."""
         return self.welch is not None or self.smooth_variance is not None
 
     @property
-    def needs_maps(self):
+    def needs_maps(self) -> bool:
         """Whether all statistics take whole maps."""
         return self.needs_own_maps or self.varying_dof
 
     @property
-    def stat_type(self):
+    def stat_type(self) -> str:
         """Symbol of the statistic, which is t, F, z (dof vary by voxel) or pseudo-t."""
         if self.smooth_variance is not None:
             return "pseudo-t"
@@ -140,7 +142,7 @@ class ShuffledContrast:
         return self.welch is not None or self.varying_dof
 
     @property
-    def tie(self):
+    def tie(self) -> float:
         """Relative difference below which correlations are equal."""
         return TIE_TOLERANCE if self.partition.nuisance.shape[1] else 0.0
 
@@ -149,12 +151,14 @@ class ShuffledContrast:
         """Error of the product of a row and a series, both of unit length."""
         return self.scheme.n_maps * np.finfo(float).eps
 
-    def lowest_tie(self, correlation):
+    def lowest_tie(self, correlation: FloatOrArray) -> FloatOrArray:
         """Return the smallest correlation that equals each but for rounding."""
         # Whole numbers and the like tie up to the rounding of a product of unit vectors.
         return correlation - np.maximum(self.tie * np.abs(correlation), self._rounding)
 
-    def tie_tolerance(self, statistic, as_z=False, dof=None):
+    def tie_tolerance(
+        self, statistic: ArrayLike, as_z: bool = False, dof: int | np.ndarray | None = None
+    ) -> np.ndarray:
         """Return the relative difference below which statistics as large as these are equal.
 
         Correlations R round by the same whatever their size, t and F by 1 / (1 - R^2) times as
@@ -196,7 +200,7 @@ class ShuffledContrast:
         return self.method if self.partition.nuisance.shape[1] else "freedman-lane"
 
     @property
-    def starts_with_the_data(self):
+    def starts_with_the_data(self) -> bool:
         """Whether shuffle 0 gives the data; residuals of the whole model lack the effect."""
         return self._way != "ter-braak"
 
@@ -224,7 +228,7 @@ class ShuffledContrast:
         nuisance = self.partition.nuisance
         return complement(nuisance)
 
-    def series(self, data):
+    def series(self, data: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return what is shuffled, and what the data as they are correlate by.
 
         Voxels that the model explains whole (a constant under a tested mean) become 0: they have
@@ -267,11 +271,11 @@ class ShuffledContrast:
         return ~is_rounding(left, data)
 
     @property
-    def plain_rows(self):
+    def plain_rows(self) -> np.ndarray:
         """Rows of the data as they are, shape (effect rows + q', n)."""
         return self.rows(0, 1)[0]
 
-    def rows(self, first, last):
+    def rows(self, first: int, last: int) -> np.ndarray:
         """Return the rows of shuffles first to last - 1.
 
         Parameters
@@ -302,7 +306,7 @@ class ShuffledContrast:
             return _shuffled(split.effect, orders, signs)
         return _shuffled(np.hstack([split.effect, self._moved]), orders, signs)
 
-    def statistic(self, correlation):
+    def statistic(self, correlation: FloatOrArray) -> FloatOrArray:
         """Return t (or F) of a partial correlation.
 
         Examples
@@ -319,19 +323,19 @@ class ShuffledContrast:
             square = np.square(correlation)
             return square / (1 - square) * (self.dof / self.rank)
 
-    def correlation(self, statistic):
+    def correlation(self, statistic: FloatOrArray) -> FloatOrArray:
         """Return the partial correlation of a t or F; the inverse of `statistic`."""
         if self.signed:
             return statistic / np.sqrt(self.dof + np.square(statistic))
         return np.sqrt(self.rank * statistic / (self.dof + self.rank * statistic))
 
-    def z(self, statistic):
+    def z(self, statistic: np.ndarray) -> np.ndarray:
         """Return the z of the statistic."""
         if self.smooth_variance is not None:
             raise ValueError("a pseudo-t has no z: take the scale and threshold of the statistic")
         return statistic if self._is_z else self.z_of_plain(statistic)
 
-    def z_of_plain(self, statistic):
+    def z_of_plain(self, statistic: np.ndarray) -> np.ndarray:
         """Return the z of the t or F of complete voxels, arrays of any size from one table."""
         if not self.signed:
             return f_to_z(statistic, self.rank, self.dof)
@@ -339,7 +343,7 @@ class ShuffledContrast:
             return interpolated_t_to_z(statistic, self.dof)
         return t_to_z(statistic, self.dof)
 
-    def height(self, p):
+    def height(self, p: float) -> float:
         """Return the statistic with this upper tail."""
         # Loaded here alone, as it takes as long as the rest of SciPy.
         from scipy import stats
@@ -352,8 +356,9 @@ class ShuffledContrast:
             return float(stats.t.isf(p, self.dof))
         return float(stats.f.isf(p, self.rank, self.dof))
 
-    def welch_maps(self, series, orders, signs):
+    def welch_maps(self, series: np.ndarray, orders: np.ndarray, signs: np.ndarray) -> np.ndarray:
         """Return the z of v or G, shape (m, v), of series with shape (v, n)."""
+        assert self.welch is not None
         statistic, dof = self.welch.shuffled(series.T, orders, signs)
         if self.signed:
             return interpolated_t_to_z(statistic, dof)
@@ -363,7 +368,7 @@ class ShuffledContrast:
         return np.where(f > 0, f_to_z(f, self.rank, dof), 0.0)
 
 
-def shuffled_rows(partition, method):
+def shuffled_rows(partition: Partition, method: str) -> int:
     """Return the number of rows that a method shuffles."""
     n_maps, n_nuisance = partition.nuisance.shape
     return n_maps - n_nuisance if method == "huh-jhun" else n_maps

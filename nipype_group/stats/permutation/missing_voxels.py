@@ -22,6 +22,7 @@ from nipype_group.stats.decompositions import complement, decompose
 from nipype_group.stats.distributions import f_to_z, interpolated_t_to_z
 from nipype_group.stats.linear.least_squares import by_missing, is_rounding
 from nipype_group.stats.matrix_products import multiply, residuals_of, sum_of_squares
+from nipype_group.stats.permutation.methods import ShuffledContrast
 
 # Directions shorter than this share of a unit vector lie in the span of others.
 _DEPENDENT = 1e-7
@@ -106,7 +107,9 @@ class IncompleteVoxels:
     reduced: tuple
 
     @classmethod
-    def of(cls, contrast, data):
+    def of(
+        cls, contrast: ShuffledContrast, data: np.ndarray
+    ) -> "tuple[IncompleteVoxels, np.ndarray]":
         """Find the incomplete voxels of a tile, and what of them is shuffled.
 
         Parameters
@@ -138,7 +141,7 @@ class IncompleteVoxels:
             if kept is None:
                 continue
             residuals, dof[members] = _residuals(design[present], own, n_nuisance)
-            series[np.ix_(members, rows)] = residuals.T
+            series[np.ix_(np.array(members), rows)] = residuals.T
             if kept.shape[1] < n_nuisance:
                 absent = np.flatnonzero(~present)
                 reduced.append(_ReducedVoxels(np.array(members), absent, kept, complement(kept)))
@@ -156,7 +159,7 @@ class IncompleteVoxels:
         )
         return self, series
 
-    def z(self, rows, products, series):
+    def z(self, rows: np.ndarray, products: np.ndarray, series: np.ndarray) -> np.ndarray:
         """Return the z of shuffles.
 
         Parameters

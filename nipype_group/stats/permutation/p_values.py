@@ -1,23 +1,26 @@
 """p values of shuffles: uncorrected, corrected for the family of voxels, clusters, contrasts."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from nipype_group.choices import APPROXIMATIONS
 from nipype_group.stats.elementary import log
 from nipype_group.stats.multiple_testing import adjust_fdr
 from nipype_group.stats.permutation.cluster_sizes import cluster_masses
-from nipype_group.stats.permutation.methods import TIE_TOLERANCE, WIDEST_TIE
+from nipype_group.stats.permutation.methods import TIE_TOLERANCE, WIDEST_TIE, ShuffledContrast
 from nipype_group.stats.permutation.precision import advice, p_interval
-from nipype_group.stats.permutation.statistics import SIDE_NAMES
+from nipype_group.stats.permutation.statistics import SIDE_NAMES, ShuffleStatistics
 from nipype_group.stats.permutation.tails import TailFit, approximate_p
 
 # Rounding of a p that equals alpha.
 _ROUNDING = 1e-12
 
 
-def null_of_maxima(nulls, name, signs):
+def null_of_maxima(nulls: Mapping[str, np.ndarray], name: str, signs: Iterable[int]) -> np.ndarray:
     """Return the largest value of every shuffle over the sides of the tail.
 
     Parameters
@@ -32,7 +35,9 @@ def null_of_maxima(nulls, name, signs):
     return np.max([nulls[f"{name}_{SIDE_NAMES[sign]}"] for sign in signs], axis=0)
 
 
-def fwe_counts(heights, null, ties=TIE_TOLERANCE):
+def fwe_counts(
+    heights: np.ndarray, null: np.ndarray, ties: float | np.ndarray = TIE_TOLERANCE
+) -> np.ndarray:
     """Count the shuffles, the unshuffled one included, whose maximum reaches each height.
 
     Parameters
@@ -54,7 +59,9 @@ def fwe_counts(heights, null, ties=TIE_TOLERANCE):
     return len(ordered) - np.searchsorted(ordered, lowest, side="left")
 
 
-def fwe_p(heights, null, ties=TIE_TOLERANCE):
+def fwe_p(
+    heights: np.ndarray, null: np.ndarray, ties: float | np.ndarray = TIE_TOLERANCE
+) -> np.ndarray:
     """Return familywise-error corrected p: the share of maxima that reach each height.
 
     Westfall and Young 1993; Nichols and Holmes 2002, HBM 15:1. Parameters are those of
@@ -68,7 +75,7 @@ def fwe_p(heights, null, ties=TIE_TOLERANCE):
     return fwe_counts(heights, null, ties) / len(null)
 
 
-def critical_value(null, alpha):
+def critical_value(null: np.ndarray, alpha: float) -> float | None:
     """Return the height that every height with p <= alpha exceeds; None where no p is so small.
 
     A shuffle without a residual has an infinite statistic, which nothing exceeds.
@@ -119,24 +126,24 @@ class Corrected:
     ties: float | np.ndarray = TIE_TOLERANCE
 
     @property
-    def survives(self):
+    def survives(self) -> np.ndarray:
         """Voxels with p <= alpha."""
         return self.p <= self.alpha * (1 + _ROUNDING)
 
     @property
-    def threshold(self):
+    def threshold(self) -> float:
         """Smallest surviving height; inf where none survives."""
         heights = self.heights[self.survives]
         return float(heights.min()) if len(heights) else np.inf
 
     @property
-    def critical(self):
+    def critical(self) -> float | None:
         """Height that survivors exceed; None where no p can be so small, or is not counted."""
         if self.fit is not None:
             return None
         return critical_value(self.null, self.alpha)
 
-    def precision(self, exhaustive):
+    def precision(self, exhaustive: bool) -> list[dict[str, Any]]:
         """Return count, p, 95 % interval and advice of every distinct height with p near alpha.
 
         Parameters
@@ -179,7 +186,14 @@ class Corrected:
         return rows
 
 
-def correct(name, heights, null, alpha, approximation="none", ties=TIE_TOLERANCE):
+def correct(
+    name: str,
+    heights: np.ndarray,
+    null: np.ndarray,
+    alpha: float,
+    approximation: str = "none",
+    ties: float | np.ndarray = TIE_TOLERANCE,
+) -> Corrected:
     """Correct one statistic of one contrast for its family.
 
     Parameters
@@ -217,7 +231,12 @@ def correct(name, heights, null, alpha, approximation="none", ties=TIE_TOLERANCE
     return Corrected(name, heights, p, log_p, null, alpha, fit, ties)
 
 
-def cluster_heights(statistic, statistics, contrast, neighbours):
+def cluster_heights(
+    statistic: np.ndarray,
+    statistics: ShuffleStatistics,
+    contrast: ShuffledContrast,
+    neighbours: np.ndarray,
+) -> dict[str, np.ndarray]:
     """Return the extent and mass of the cluster that holds each voxel, 0 outside.
 
     Parameters
@@ -247,7 +266,13 @@ def cluster_heights(statistic, statistics, contrast, neighbours):
     return found
 
 
-def mass_ties(ties, statistic, statistics, contrast, neighbours):
+def mass_ties(
+    ties: np.ndarray,
+    statistic: np.ndarray,
+    statistics: ShuffleStatistics,
+    contrast: ShuffledContrast,
+    neighbours: np.ndarray,
+) -> np.ndarray:
     """Return the relative difference below which masses are equal, shape (v,).
 
     A mass rounds by the sum of what its voxels round by.
@@ -274,7 +299,9 @@ def mass_ties(ties, statistic, statistics, contrast, neighbours):
     return found
 
 
-def uncorrected(counts, n_shuffles, searched=slice(None)):
+def uncorrected(
+    counts: np.ndarray, n_shuffles: int, searched: np.ndarray | slice = slice(None)
+) -> tuple[np.ndarray, np.ndarray]:
     """Return natural logarithms of the uncorrected p and of its false discovery rate.
 
     Parameters
@@ -292,7 +319,9 @@ def uncorrected(counts, n_shuffles, searched=slice(None)):
     return log_p, log_q
 
 
-def stepped_down(maxima, nulls, ties=TIE_TOLERANCE):
+def stepped_down(
+    maxima: np.ndarray, nulls: np.ndarray, ties: ArrayLike = TIE_TOLERANCE
+) -> np.ndarray:
     """Return p of each contrast as a whole, corrected for all of them by stepping down.
 
     The contrast with the largest maximum is compared with the maximum over all contrasts of
@@ -319,9 +348,9 @@ def stepped_down(maxima, nulls, ties=TIE_TOLERANCE):
     [0.25, 0.5]
     """
     order = np.argsort(-np.asarray(maxima), kind="stable")
-    p, largest, ties = np.empty(len(order)), 0.0, np.broadcast_to(ties, len(order))
+    p, largest, tie = np.empty(len(order)), 0.0, np.broadcast_to(ties, len(order))
     for step, contrast in enumerate(order):
         left = np.max(nulls[order[step:]], axis=0)
-        largest = max(largest, float(fwe_p(maxima[contrast], left, ties[contrast])))
+        largest = max(largest, float(fwe_p(maxima[contrast], left, tie[contrast])))
         p[contrast] = largest
     return p

@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import special
 
 
@@ -11,7 +12,9 @@ def _check_confidence(confidence):
         raise ValueError(f"confidence is a share between 0 and 1, got {confidence:g}")
 
 
-def p_interval(count, n_shuffles, confidence=0.95, exhaustive=False):
+def p_interval(
+    count: ArrayLike, n_shuffles: int, confidence: float = 0.95, exhaustive: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
     """Return the interval of a p value that endless shuffling would settle on.
 
     Clopper & Pearson (1934), Biometrika 26:404. The unshuffled maps reach their own statistic
@@ -65,7 +68,7 @@ def p_interval(count, n_shuffles, confidence=0.95, exhaustive=False):
     return np.where(hits == 0, 0.0, lower), np.where(hits == trials, 1.0, upper)
 
 
-def shuffles_to_settle(p, alpha, confidence=0.95):
+def shuffles_to_settle(p: float, alpha: float, confidence: float = 0.95) -> float:
     """Return how many shuffles would tell a p from alpha.
 
     ``n = z^2 max(p (1 - p), alpha (1 - alpha)) / (p - alpha)^2 + 1 / |p - alpha|``, the normal
@@ -113,7 +116,15 @@ def _decimal(value):
     return text[1:] if text.startswith("0.") else text
 
 
-def advice(name, p, count, n_shuffles, alpha, confidence=0.95, exhaustive=False):
+def advice(
+    name: str,
+    p: float,
+    count: int,
+    n_shuffles: int,
+    alpha: float,
+    confidence: float = 0.95,
+    exhaustive: bool = False,
+) -> str | None:
     """Return a sentence where more shuffles could change the verdict on a result.
 
     Parameters
@@ -160,7 +171,9 @@ def advice(name, p, count, n_shuffles, alpha, confidence=0.95, exhaustive=False)
     )
 
 
-def negative_binomial_p(counts, stops, n_required, n_shuffles):
+def negative_binomial_p(
+    counts: ArrayLike, stops: ArrayLike, n_required: int, n_shuffles: int
+) -> np.ndarray:
     """Return p of voxels whose shuffling stops once enough shuffles have reached them.
 
     Besag & Clifford (1991), Biometrika 78:301: p = n_required / stop where the required number of

@@ -6,16 +6,20 @@ statistics of their own (variance groups, smoothed variance, varying dof) take w
 float64 (`shuffle_maps`).
 """
 
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import pairwise
 
 import numpy as np
 
+from nipype_group.stats.linear.least_squares import ReadVoxels
 from nipype_group.stats.neighbours import neighbour_list
 from nipype_group.stats.permutation.maps import SHUFFLES_PER_BLOCK, statistic_maps
+from nipype_group.stats.permutation.methods import ShuffledContrast
 from nipype_group.stats.permutation.scan import scan_shuffles
 from nipype_group.stats.permutation.statistics import (
+    ShuffleStatistics,
     enhanced_maps,
     largest_of_maps,
     side_maxima,
@@ -207,18 +211,18 @@ def _edges(first, last, size):
 
 
 def run_shuffles(
-    read,
-    mask,
-    contrasts,
-    statistics,
-    first,
-    last,
+    read: ReadVoxels,
+    mask: np.ndarray,
+    contrasts: Sequence[ShuffledContrast],
+    statistics: ShuffleStatistics,
+    first: int,
+    last: int,
     *,
-    n_threads=1,
-    memory_gb=1.0,
-    report=None,
-    neighbours=neighbour_list,
-):
+    n_threads: int = 1,
+    memory_gb: float = 1.0,
+    report: Callable[[float], object] | None = None,
+    neighbours: Callable[[np.ndarray, int], np.ndarray] = neighbour_list,
+) -> list[ShuffleResult]:
     """Compute shuffles first to last - 1 of contrasts that share a scheme.
 
     Parameters

@@ -3,8 +3,8 @@
 import numpy as np
 
 from nipype_group.stats.permutation.kernels import float32_error, scan_tile, to_correlations
-from nipype_group.stats.permutation.statistics import largest_on_side
-from nipype_group.stats.permutation.tiles import SHUFFLES_PER_BATCH, VOXELS_PER_TILE
+from nipype_group.stats.permutation.statistics import ShuffleStatistics, largest_on_side
+from nipype_group.stats.permutation.tiles import SHUFFLES_PER_BATCH, VOXELS_PER_TILE, Tiles
 
 # Sign of the side that counts; 0 for both.
 TAIL_SIGNS = {"positive": 1, "negative": -1, "two-sided": 0}
@@ -112,7 +112,9 @@ class _Batch:
         return nulls
 
 
-def scan_shuffles(tiles, rows, statistics, neighbours):
+def scan_shuffles(
+    tiles: Tiles, rows: np.ndarray, statistics: ShuffleStatistics, neighbours: np.ndarray | None
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Return counts of the voxels, and nulls of voxel, extent and mass, of shuffled designs.
 
     Parameters

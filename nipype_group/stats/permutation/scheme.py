@@ -9,11 +9,12 @@ from functools import cached_property
 from math import comb
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from nipype_group.stats.permutation.arrangements import RANKED_LIMIT
-from nipype_group.stats.permutation.blocks import block_tree
+from nipype_group.stats.permutation.blocks import BlockTree, block_tree
 
 KINDS = ("permute", "flip", "both")
 # Shuffles are drawn by a counter in blocks of this many, or fewer where there are many maps: a
@@ -35,7 +36,7 @@ def _mixed(words):
     return words ^ (words >> np.uint64(31))
 
 
-def keyed_permutation(values, size, seed):
+def keyed_permutation(values: ArrayLike, size: int, seed: int) -> np.ndarray:
     """Map [0, size) onto itself by a pseudo-random permutation.
 
     A Feistel network whose halves differ by at most a bit, walked along its cycles until the
@@ -138,17 +139,17 @@ class ShufflingScheme:
             _ = self.tree
 
     @property
-    def n_maps(self):
+    def n_maps(self) -> int:
         """Number of maps."""
         return len(self.labels)
 
     @cached_property
-    def tree(self):
+    def tree(self) -> BlockTree:
         """Tree of the exchangeability blocks."""
         return block_tree(self.blocks or np.ones((self.n_maps, 1)))
 
     @cached_property
-    def n_flip_units(self):
+    def n_flip_units(self) -> int:
         """Number of groups of maps that keep one common sign."""
         return int(self.tree.flip_units.max()) + 1
 
@@ -157,7 +158,7 @@ class ShufflingScheme:
         return 1 if self.kind == "flip" else self.tree.count(self.labels)
 
     @cached_property
-    def n_distinct(self):
+    def n_distinct(self) -> int:
         """Number of shuffles that the design can tell apart, an exact integer.
 
         Of given shuffles, their number.
@@ -167,7 +168,7 @@ class ShufflingScheme:
         return self._n_orders * (1 if self.kind == "permute" else 2**self.n_flip_units)
 
     @property
-    def sampling(self):
+    def sampling(self) -> str:
         """How shuffle k is found, "given", "enumerated", "without repeats" or "counter"."""
         if self.given is not None:
             return "given"
@@ -175,13 +176,13 @@ class ShufflingScheme:
             return "enumerated"
         return "without repeats" if self.n_distinct < RANKED_LIMIT else "counter"
 
-    def chance_of_repeat(self, n_shuffles):
+    def chance_of_repeat(self, n_shuffles: int) -> float:
         """Return the chance that any two of the shuffles are equal (birthday bound)."""
         if self.sampling != "counter":
             return 0.0
         return min(1.0, comb(n_shuffles + 1, 2) / self.n_distinct)
 
-    def draw(self, first, last):
+    def draw(self, first: int, last: int) -> tuple[np.ndarray, np.ndarray]:
         """Return shuffles first to last - 1.
 
         Parameters
@@ -220,7 +221,7 @@ class ShufflingScheme:
             )
         return self._from_ranks(numbers)
 
-    def fixed_directions(self):
+    def fixed_directions(self) -> np.ndarray:
         """Return an orthonormal basis of the vectors that every shuffle leaves as they are.
 
         Returns

@@ -1,6 +1,8 @@
 """What is taken from the map of every shuffle: settings, and statistics of whole maps."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from scipy import special
@@ -8,8 +10,9 @@ from scipy import special
 from nipype_group.choices import CONNECTIVITIES, SCALES, STATISTICS
 from nipype_group.controls import TAILS
 from nipype_group.stats.clusters import signs_of
+from nipype_group.stats.elementary import FloatOrArray
 from nipype_group.stats.permutation.cluster_sizes import largest_clusters
-from nipype_group.stats.permutation.methods import TIE_TOLERANCE, WIDEST_TIE
+from nipype_group.stats.permutation.methods import TIE_TOLERANCE, WIDEST_TIE, ShuffledContrast
 from nipype_group.stats.tfce import Tfce, enhance_maps
 
 # Side of a statistic by its sign, as null distributions are named.
@@ -90,7 +93,7 @@ class ShuffleStatistics:
         if name != "cluster_forming_p" and not 0.5 <= value < np.inf:
             raise ValueError(f"{name} is at least 0.5, got {value}; is it a p?")
 
-    def check_common_scale(self):
+    def check_common_scale(self) -> None:
         """Refuse to compare different statistics, as t and F, where they have no common scale.
 
         Raises
@@ -105,15 +108,15 @@ class ShuffleStatistics:
             )
 
     @property
-    def forms_clusters(self):
+    def forms_clusters(self) -> bool:
         """Whether a cluster-forming threshold is needed."""
         return "extent" in self.names or "mass" in self.names
 
-    def signs(self, signed):
+    def signs(self, signed: bool) -> tuple[int, ...]:
         """Return the signs that clusters and TFCE look at."""
         return signs_of(self.tail if signed else "positive")
 
-    def forming_statistic(self, contrast):
+    def forming_statistic(self, contrast: ShuffledContrast) -> float:
         """Return the cluster-forming t or F of a contrast."""
         if self.cluster_forming_statistic is not None:
             return float(self.cluster_forming_statistic)
@@ -124,17 +127,19 @@ class ShuffleStatistics:
             p /= len(self.signs(contrast.signed))
         return contrast.height(p)
 
-    def scaled(self, contrast, statistic):
+    def scaled(self, contrast: ShuffledContrast, statistic: np.ndarray) -> np.ndarray:
         """Return t or F on the scale of mass and TFCE."""
         return contrast.z(statistic) if self.statistic_scale == "z" else statistic
 
-    def excess(self, contrast):
+    def excess(self, contrast: ShuffledContrast) -> float:
         """Return what is subtracted from every voxel of a cluster mass."""
         if not self.mass_excess:
             return 0.0
-        return float(self.scaled(contrast, np.float64(self.forming_statistic(contrast))))
+        return float(self.scaled(contrast, np.asarray(self.forming_statistic(contrast))))
 
-    def ties(self, contrast, observed, as_z=False):
+    def ties(
+        self, contrast: ShuffledContrast, observed: Mapping[str, np.ndarray], as_z: bool = False
+    ) -> dict[str, Any]:
         """Return the relative difference below which heights of each statistic are equal.
 
         Parameters
@@ -166,7 +171,7 @@ class ShuffleStatistics:
         }
         return {name: found[name] for name in self.names}
 
-    def heights(self, statistic, signed):
+    def heights(self, statistic: FloatOrArray, signed: bool) -> FloatOrArray:
         """Return statistics on the side of the tail, large meaning extreme."""
         if not signed or self.tail == "positive":
             return statistic
@@ -178,7 +183,12 @@ def _check_choice(name, value, allowed):
         raise ValueError(f"{name} is one of {', '.join(map(str, allowed))}, got {value!r}")
 
 
-def largest_of_maps(maps, statistics, contrast, neighbours):
+def largest_of_maps(
+    maps: np.ndarray,
+    statistics: ShuffleStatistics,
+    contrast: ShuffledContrast,
+    neighbours: np.ndarray,
+) -> dict[str, np.ndarray]:
     """Return the largest extent and mass of every map and side.
 
     Parameters
@@ -195,7 +205,8 @@ def largest_of_maps(maps, statistics, contrast, neighbours):
     dict
         ``extent_positive`` and so on to float64 arrays, shape (m,).
     """
-    forming, found = statistics.forming_statistic(contrast), {}
+    forming = statistics.forming_statistic(contrast)
+    found: dict[str, np.ndarray] = {}
     for sign in statistics.signs(contrast.signed):
         which, voxels = np.nonzero(maps * sign >= forming)
         heights = maps[which, voxels] * sign
@@ -206,7 +217,15 @@ def largest_of_maps(maps, statistics, contrast, neighbours):
     return found
 
 
-def largest_on_side(voxels, heights, offsets, sign, statistics, contrast, neighbours):
+def largest_on_side(
+    voxels: np.ndarray,
+    heights: np.ndarray,
+    offsets: np.ndarray,
+    sign: int,
+    statistics: ShuffleStatistics,
+    contrast: ShuffledContrast,
+    neighbours: np.ndarray,
+) -> dict[str, np.ndarray]:
     """Return the largest extent and mass of every shuffle on one side.
 
     Parameters
@@ -238,7 +257,13 @@ def largest_on_side(voxels, heights, offsets, sign, statistics, contrast, neighb
     }
 
 
-def enhanced_maps(maps, statistics, contrast, neighbours, highest):
+def enhanced_maps(
+    maps: np.ndarray,
+    statistics: ShuffleStatistics,
+    contrast: ShuffledContrast,
+    neighbours: np.ndarray,
+    highest: Mapping[int, float],
+) -> np.ndarray:
     """Return TFCE of maps, the negative side below 0.
 
     Parameters
@@ -270,10 +295,11 @@ def enhanced_maps(maps, statistics, contrast, neighbours, highest):
         if sign < 0:
             np.negative(side, out=side)
         enhanced = side if enhanced is None else np.add(enhanced, side, out=enhanced)
+    assert enhanced is not None
     return enhanced
 
 
-def side_maxima(name, maps, signs):
+def side_maxima(name: str, maps: np.ndarray, signs: Iterable[int]) -> dict[str, np.ndarray]:
     """Return the largest value of every map on each side, as ``<name>_positive`` and so on."""
     return {
         f"{name}_{SIDE_NAMES[sign]}": maps.max(axis=1) if sign > 0 else -maps.min(axis=1)

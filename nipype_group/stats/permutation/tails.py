@@ -9,6 +9,7 @@ it is why a strong effect is given a larger p than the shuffles alone would sugg
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import special
 
 from nipype_group.stats.elementary import exp, log, power
@@ -94,7 +95,7 @@ def _empirical_p(observed, ordered, ties):
     return np.maximum(count, 1) / len(ordered)
 
 
-def fit_gpd(excess):
+def fit_gpd(excess: ArrayLike) -> tuple[float, float]:
     """Return shape and scale of a generalised Pareto distribution.
 
     Estimator of Zhang & Stephens (2009), Technometrics 51:316, equations 7 to 11: the profile
@@ -136,7 +137,7 @@ def fit_gpd(excess):
     return float(shape), float(-shape / best)
 
 
-def gpd_log_sf(excess, shape, scale):
+def gpd_log_sf(excess: np.ndarray, shape: float, scale: float) -> np.ndarray:
     """Return log survival of a generalised Pareto distribution, -inf beyond its bound.
 
     Parameters
@@ -163,7 +164,7 @@ def _anderson_darling(log_cdf, log_sf):
     return float(-len(log_cdf) - np.mean(weights * (log_cdf + log_sf[::-1])))
 
 
-def anderson_darling_p(statistic, shape):
+def anderson_darling_p(statistic: float, shape: float) -> float:
     """Return p of a generalised Pareto fit, interpolated in a table.
 
     The table is for maximum likelihood; the estimator of `fit_gpd` shares its large-sample
@@ -308,7 +309,9 @@ def _log_lower_gamma(shape, y):
     return log_lower
 
 
-def pearson_three_log_tails(values, location, shape, scale):
+def pearson_three_log_tails(
+    values: np.ndarray, location: float, shape: float, scale: float
+) -> tuple[np.ndarray, np.ndarray]:
     """Return log of the lower and upper tail of a shifted, perhaps reflected, gamma distribution.
 
     Parameters
@@ -363,7 +366,7 @@ def _gamma_p(observed, ordered, ties):
     return exp(log_p), log_p, parameters, goodness, accepted
 
 
-def _check_values(name, values):
+def _check_values(name: str, values: ArrayLike) -> np.ndarray:
     values = np.asarray(values, dtype=float)
     n_bad = np.count_nonzero(~np.isfinite(values))
     if n_bad:
@@ -371,7 +374,9 @@ def _check_values(name, values):
     return values
 
 
-def approximate_p(null, observed, method, ties=1e-9):
+def approximate_p(
+    null: ArrayLike, observed: ArrayLike, method: str, ties: float = 1e-9
+) -> TailFit:
     """Return p of observed maxima, beyond the resolution of the number of shuffles.
 
     gpd: excesses over a threshold, at first those of the top quarter of the null, then ever fewer

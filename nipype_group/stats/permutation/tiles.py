@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nipype_group.stats.permutation.kernels import exact_correlations
+from nipype_group.stats.permutation.methods import ShuffledContrast
 from nipype_group.stats.permutation.missing_voxels import IncompleteVoxels
 
 VOXELS_PER_TILE = 1024
@@ -45,16 +46,16 @@ class Tile:
     incomplete: IncompleteVoxels | None = None
 
     @property
-    def real(self):
+    def real(self) -> np.ndarray:
         """Series of the real voxels."""
         return self.series[: self.n_real]
 
     @property
-    def span(self):
+    def span(self) -> slice:
         """Where the voxels stand in a map."""
         return slice(self.first, self.first + self.n_real)
 
-    def dof(self, contrast):
+    def dof(self, contrast: ShuffledContrast) -> np.ndarray:
         """Residual degrees of freedom of every voxel, int array of shape (n_real,)."""
         dof = np.full(self.n_real, contrast.dof)
         if self.incomplete is not None:
@@ -118,7 +119,7 @@ class Tiles:
         return Tile(start, len(series), padded, series32, observed, length, incomplete)
 
 
-def voxel_shards(n_voxels, n_shards):
+def voxel_shards(n_voxels: int, n_shards: int) -> list[tuple[int, int]]:
     """Return (first, last) of ranges of voxels, whole tiles but for the last.
 
     Tiles of a range are those of all voxels, so what shuffles give at a voxel has the same bits.
@@ -134,12 +135,12 @@ def voxel_shards(n_voxels, n_shards):
     return [(first, min(first + size, n_voxels)) for first in range(0, n_voxels, size)]
 
 
-def keeps_series(n_maps, n_voxels, memory_bytes):
+def keeps_series(n_maps: int, n_voxels: int, memory_bytes: float) -> bool:
     """Tell whether the series of all voxels fit in memory."""
     return n_voxels * n_maps * _BYTES <= memory_bytes
 
 
-def shuffles_per_pass(n_maps, n_rows, n_voxels, memory_bytes):
+def shuffles_per_pass(n_maps: int, n_rows: int, n_voxels: int, memory_bytes: float) -> int:
     """Return how many shuffles go over the tiles together, a multiple of a batch.
 
     Where the series are kept, a batch is enough; else every pass makes them from the maps again,
@@ -151,7 +152,9 @@ def shuffles_per_pass(n_maps, n_rows, n_voxels, memory_bytes):
     return max(room // SHUFFLES_PER_BATCH, 1) * SHUFFLES_PER_BATCH
 
 
-def passes_over_maps(n_maps, n_rows, n_voxels, n_shuffles, memory_bytes):
+def passes_over_maps(
+    n_maps: int, n_rows: int, n_voxels: int, n_shuffles: int, memory_bytes: float
+) -> int:
     """Return how often the series are made from the maps for so many shuffles."""
     if keeps_series(n_maps, n_voxels, memory_bytes):
         return 1

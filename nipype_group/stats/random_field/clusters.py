@@ -3,6 +3,7 @@
 Everything is one-sided by nature; a two-sided test looks at both signs and doubles each p.
 """
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +12,7 @@ from scipy import ndimage, special
 from nipype_group.controls import check_alpha
 from nipype_group.stats.clusters import label_clusters, neighbourhood, signs_of
 from nipype_group.stats.elementary import exp, log
+from nipype_group.stats.random_field.euler import StatField
 from nipype_group.stats.random_field.inference import (
     check_height,
     log_p_cluster,
@@ -63,7 +65,7 @@ class InferredClusters:
     set_log_p: tuple
     height: float
 
-    def survivors(self, alpha, min_extent=0):
+    def survivors(self, alpha: float, min_extent: int = 0) -> tuple[np.ndarray, np.ndarray]:
         """Keep the clusters with familywise p <= alpha.
 
         Parameters
@@ -91,7 +93,7 @@ class InferredClusters:
         new_id[1:][keep] = np.arange(1, keep.sum() + 1)
         return new_id[self.labels], np.flatnonzero(keep)
 
-    def cluster_table(self, kept):
+    def cluster_table(self, kept: Iterable[int]) -> list[dict[str, int | float]]:
         """Return a dictionary a kept cluster: its new id, extent and p."""
         columns = {
             "n_resels": self.n_resels,
@@ -104,13 +106,15 @@ class InferredClusters:
             for i, old in enumerate(kept)
         ]
 
-    def peak_table(self):
+    def peak_table(self) -> list[list[int | float]]:
         """Return [i, j, k, q] of every local maximum."""
         where = np.argwhere(~np.isnan(self.peak_log_q))
         return [[*at, float(exp(self.peak_log_q[tuple(at)]))] for at in where.tolist()]
 
 
-def forming_height(field, tail, *, z=None, p=None):
+def forming_height(
+    field: StatField, tail: str, *, z: float | None = None, p: float | None = None
+) -> tuple[float, float]:
     """Return a cluster-forming height in units of the statistic, and in z.
 
     Parameters
@@ -174,16 +178,26 @@ def _height_of(p, field):
     return height
 
 
-def search_volume(mask, fwhm_voxels):
+def search_volume(mask: np.ndarray, fwhm_voxels: Sequence[float] | np.ndarray) -> SearchVolume:
     """Return the `SearchVolume` of a mask: its resels on the lattice and its voxels."""
     return SearchVolume(
-        resel_counts(mask, fwhm_voxels), int(np.count_nonzero(mask)), tuple(fwhm_voxels)
+        tuple(resel_counts(mask, fwhm_voxels).tolist()),
+        int(np.count_nonzero(mask)),
+        tuple(fwhm_voxels),
     )
 
 
 def infer_clusters(
-    stat, mask, field, volume, height, *, tail="two-sided", connectivity=26, rpv=None
-):
+    stat: np.ndarray,
+    mask: np.ndarray,
+    field: StatField,
+    volume: SearchVolume,
+    height: float,
+    *,
+    tail: str = "two-sided",
+    connectivity: int = 26,
+    rpv: np.ndarray | None = None,
+) -> InferredClusters:
     """Form clusters and give their p by random field theory.
 
     Parameters
@@ -230,6 +244,7 @@ def infer_clusters(
     n_voxels = np.bincount(labels.ravel(), minlength=n_clusters + 1)[1:]
     n_resels = volume.to_resels(n_voxels)
     if rpv is not None:
+        assert volume.fwhm_voxels is not None
         n_resels = cluster_resels(labels, rpv, volume.fwhm_voxels)
     first = np.array([labels_at[0] for labels_at in _members(labels, n_clusters)], dtype=int)
     side = np.sign(stat.ravel()[first]) if n_clusters else np.empty(0)

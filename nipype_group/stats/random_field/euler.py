@@ -8,6 +8,7 @@ chi-squared and F fields of Worsley (1994), Advances in Applied Probability 26:1
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import special
 
 from nipype_group.stats.distributions import log_sf_f, log_sf_t
@@ -171,7 +172,9 @@ def _checked_parts(u, field):
     return np.where(infinite, at_infinity, scale), np.where(infinite, 1.0, factor)
 
 
-def ec_densities(u, kind, dof=None):
+def ec_densities(
+    u: ArrayLike, kind: str, dof: float | tuple[float, float] | None = None
+) -> np.ndarray:
     """Return the Euler characteristic densities of a field above a height.
 
     Parameters
@@ -208,7 +211,7 @@ def ec_densities(u, kind, dof=None):
     return factor * exp(scale)
 
 
-def log_ec_densities(u, field):
+def log_ec_densities(u: ArrayLike, field: StatField) -> np.ndarray:
     """Return the logarithm of the densities of a field or a conjunction, accurate in the tail.
 
     Negative densities count as 0 (logarithm -inf): below their last root, the number of clusters

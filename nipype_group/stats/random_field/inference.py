@@ -6,15 +6,17 @@ least about 3 voxels) and cluster-forming heights of about p < 0.001 (Eklund et 
 """
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import special
 
 from nipype_group.stats.elementary import exp, log, power
-from nipype_group.stats.random_field.euler import log_ec_densities
+from nipype_group.stats.random_field.euler import StatField, log_ec_densities
+from nipype_group.stats.random_field.resels import SearchVolume
 
 HEIGHT_METHODS = ("smaller", "rft", "bonferroni")
 
 
-def check_height(height, field):
+def check_height(height: ArrayLike, field: StatField) -> np.ndarray:
     """Return a cluster-forming height as an array, or refuse it.
 
     Raises
@@ -33,7 +35,7 @@ def check_height(height, field):
     return height
 
 
-def _check_extent(extent):
+def _check_extent(extent: ArrayLike) -> np.ndarray:
     extent = np.asarray(extent, dtype=float)
     if np.any(extent < 0):
         raise ValueError(f"a cluster extent is >= 0 resels, got {np.nanmin(extent):g}")
@@ -49,7 +51,7 @@ def _scaled_ec(u, field, volume):
     return finite, sum(resels * density for resels, density in densities)
 
 
-def expected_ec(u, field, volume):
+def expected_ec(u: ArrayLike, field: StatField, volume: SearchVolume) -> np.ndarray:
     """Return the expected Euler characteristic above a height: the expected number of clusters.
 
     Parameters
@@ -79,7 +81,7 @@ def expected_ec(u, field, volume):
     return total * exp(scale)
 
 
-def log_expected_ec(u, field, volume):
+def log_expected_ec(u: ArrayLike, field: StatField, volume: SearchVolume) -> np.ndarray:
     """Return the logarithm of `expected_ec`, inf where holes make it negative.
 
     Examples
@@ -95,7 +97,7 @@ def log_expected_ec(u, field, volume):
         return np.where(total < 0, np.inf, scale + log(np.maximum(total, 0)))
 
 
-def expected_extent(height, field, volume):
+def expected_extent(height: ArrayLike, field: StatField, volume: SearchVolume) -> np.ndarray:
     """Return the expected extent of a cluster.
 
     Parameters
@@ -131,7 +133,7 @@ def expected_extent(height, field, volume):
     return exp(logs[0] - logs[volume.n_dims])
 
 
-def log_upper_poisson(log_mean, n_events):
+def log_upper_poisson(log_mean: ArrayLike, n_events: ArrayLike) -> np.ndarray:
     """Return log P(Poisson(mean) >= n_events), accurate where mean or p underflow.
 
     Examples
@@ -154,7 +156,9 @@ def log_upper_poisson(log_mean, n_events):
     return np.where(n == 0, 0.0, np.where(n == 1, once, many))
 
 
-def log_p_extent(extent, height, field, volume):
+def log_p_extent(
+    extent: ArrayLike, height: ArrayLike, field: StatField, volume: SearchVolume
+) -> np.ndarray:
     """Return the uncorrected log p of the extent of one cluster.
 
     Parameters
@@ -195,7 +199,13 @@ def log_p_extent(extent, height, field, volume):
     return -power(special.gamma(dims / 2 + 1) * extent / mean, 2 / dims)
 
 
-def log_p_set(n_clusters, extent, height, field, volume):
+def log_p_set(
+    n_clusters: ArrayLike,
+    extent: ArrayLike,
+    height: ArrayLike,
+    field: StatField,
+    volume: SearchVolume,
+) -> np.ndarray:
     """Return the log p of finding at least so many clusters of at least an extent.
 
     Parameters
@@ -238,7 +248,9 @@ def log_p_set(n_clusters, extent, height, field, volume):
     return log_upper_poisson(log_mean, n_clusters)
 
 
-def log_p_cluster(extent, height, field, volume):
+def log_p_cluster(
+    extent: ArrayLike, height: ArrayLike, field: StatField, volume: SearchVolume
+) -> np.ndarray:
     """Return the familywise log p of cluster extents: `log_p_set` of one cluster.
 
     Examples
@@ -252,7 +264,9 @@ def log_p_cluster(extent, height, field, volume):
     return log_p_set(1, extent, height, field, volume)
 
 
-def log_p_height(u, field, volume, method="smaller"):
+def log_p_height(
+    u: ArrayLike, field: StatField, volume: SearchVolume, method: str = "smaller"
+) -> np.ndarray:
     """Return the familywise log p of heights.
 
     Parameters

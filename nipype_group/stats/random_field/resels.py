@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import special
 
 from nipype_group.stats.matrix_products import multiply
@@ -16,7 +17,7 @@ from nipype_group.stats.matrix_products import multiply
 _EXTENT_WEIGHTS = np.array([1 / 2, 2 / 3, 2 / 3, 1])
 
 
-def check_fwhm(fwhm, unit):
+def check_fwhm(fwhm: ArrayLike, unit: str) -> np.ndarray:
     """Return three FWHM from one or three, or refuse them.
 
     Raises
@@ -82,12 +83,12 @@ class SearchVolume:
             object.__setattr__(self, "fwhm_voxels", tuple(fwhm.tolist()))
 
     @property
-    def n_dims(self):
+    def n_dims(self) -> int:
         """Highest dimension in which the volume has an extent."""
         return len(self.resels) - 1
 
     @property
-    def voxels_per_resel(self):
+    def voxels_per_resel(self) -> float:
         """Product of the FWHM in voxels."""
         if self.fwhm_voxels is None:
             raise ValueError("fwhm_voxels is needed to turn voxels into resels")
@@ -99,7 +100,7 @@ class SearchVolume:
             )
         return float(np.prod(self.fwhm_voxels))
 
-    def to_resels(self, extent_voxels):
+    def to_resels(self, extent_voxels: ArrayLike) -> np.ndarray:
         """Return extents in resels from numbers of voxels."""
         return np.asarray(extent_voxels, dtype=float) / self.voxels_per_resel
 
@@ -134,7 +135,7 @@ def _lattice_resels(labels, n_labels, fwhm):
     return resels
 
 
-def resel_counts(mask, fwhm_voxels):
+def resel_counts(mask: ArrayLike, fwhm_voxels: ArrayLike) -> np.ndarray:
     """Return the resels of a mask on the voxel lattice.
 
     Parameters
@@ -176,7 +177,7 @@ def resel_counts(mask, fwhm_voxels):
     return _lattice_resels(inside.astype(np.int8), 1, check_fwhm(fwhm_voxels, "voxels"))[0]
 
 
-def cluster_resels(labels, rpv, fwhm_voxels):
+def cluster_resels(labels: np.ndarray, rpv: np.ndarray, fwhm_voxels: ArrayLike) -> np.ndarray:
     """Return the extent of clusters in resels, where smoothness varies over the volume.
 
     Parameters
@@ -224,7 +225,7 @@ def cluster_resels(labels, rpv, fwhm_voxels):
     return multiply(_lattice_resels(labels, n_labels, np.ones(3)), _EXTENT_WEIGHTS) * mean
 
 
-def sphere_resels(radius_mm, fwhm_mm):
+def sphere_resels(radius_mm: float, fwhm_mm: ArrayLike) -> np.ndarray:
     """Return the resels of a ball, for small volume correction.
 
     Parameters
@@ -254,7 +255,7 @@ def sphere_resels(radius_mm, fwhm_mm):
     return np.array([1, 4 * s, 2 * np.pi * s**2, 4 / 3 * np.pi * s**3])
 
 
-def box_resels(lengths_mm, fwhm_mm):
+def box_resels(lengths_mm: ArrayLike, fwhm_mm: ArrayLike) -> np.ndarray:
     """Return the resels of a box, for small volume correction.
 
     Parameters

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import special
 
 from nipype_group.stats.distributions import log_sf_t
@@ -61,16 +62,16 @@ class Smoothness:
     dof: float | None
 
     @property
-    def voxels_per_resel(self):
+    def voxels_per_resel(self) -> np.floating:
         """Product of the three FWHM in voxels; what FSL calls RESELS."""
         return np.prod(self.fwhm_voxels)
 
-    def fwhm_mm(self, voxel_sizes_mm):
+    def fwhm_mm(self, voxel_sizes_mm: ArrayLike) -> np.ndarray:
         """Return the FWHM in mm along each axis, shape (3,)."""
         return self.fwhm_voxels * np.asarray(voxel_sizes_mm, dtype=float)
 
 
-def _checked_mask(mask):
+def _checked_mask(mask: ArrayLike) -> np.ndarray:
     mask = np.asarray(mask) > 0
     if mask.ndim != 3:
         raise ValueError(f"The mask has shape {mask.shape}; smoothness needs three dimensions.")
@@ -143,7 +144,13 @@ def _moments(images, mask, points, pairs):
 
 
 def residual_smoothness(
-    images, mask, dof, *, edges="valid", residual_ss=None, n_maps=None
+    images: Iterable[np.ndarray],
+    mask: ArrayLike,
+    dof: float,
+    *,
+    edges: str = "valid",
+    residual_ss: np.ndarray | None = None,
+    n_maps: int | None = None,
 ) -> Smoothness:
     """Estimate smoothness from the residuals of a linear model, as SPM does.
 
@@ -296,7 +303,7 @@ def _determinant(matrices):
     return xx * (yy * zz - yz * yz) - xy * (xy * zz - yz * xz) + xz * (xy * yz - yy * xz)
 
 
-def z_roughness(dof, table="exact"):
+def z_roughness(dof: float, table: str = "exact") -> float:
     """Return the factor by which smoothest takes a field to be rougher once t is turned to z.
 
     The integral over t of (t^2 + dof - 1)^2 / ((dof - 1)(dof - 2)) psi(t)^3 / phi(z(t))^2, where
@@ -364,7 +371,13 @@ def z_roughness(dof, table="exact"):
     return float(2 * step * np.sqrt(dof) * values.sum() / ((dof - 1) * (dof - 2)))
 
 
-def z_smoothness(images, mask, dof=None, *, table="exact") -> Smoothness:
+def z_smoothness(
+    images: np.ndarray | Iterable[np.ndarray],
+    mask: ArrayLike,
+    dof: float | None = None,
+    *,
+    table: str = "exact",
+) -> Smoothness:
     """Estimate smoothness of a z field from one z map or from residuals, as FSL's smoothest.
 
     The correlation rho_i of voxels with their neighbour along axis i gives sigma_i^2 =
@@ -424,9 +437,8 @@ def z_smoothness(images, mask, dof=None, *, table="exact") -> Smoothness:
             f"None of the mask's {mask.sum()} voxels has all its backward neighbours in the "
             "mask; smoothness cannot be estimated."
         )
-    if dof is None:
-        images = [images]
-    n_images, total, square, products = _moments(images, mask, points, _WITH_NEIGHBOUR)
+    volumes = [images] if dof is None else images
+    n_images, total, square, products = _moments(volumes, mask, points, _WITH_NEIGHBOUR)
     if dof is not None:
         if n_images <= dof:
             raise ValueError(f"dof is {dof}, but there are {n_images} residual images.")

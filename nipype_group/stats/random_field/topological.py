@@ -5,6 +5,7 @@ one-sided, as in `nipype_group.stats.random_field.inference`.
 """
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import optimize, special
 
 from nipype_group.controls import check_alpha
@@ -18,11 +19,14 @@ from nipype_group.stats.random_field.inference import (
     log_p_height,
     log_upper_poisson,
 )
+from nipype_group.stats.random_field.resels import SearchVolume
 
 _HIGHEST = 1e12
 
 
-def height_of_fwe(alpha, field, volume, method="smaller"):
+def height_of_fwe(
+    alpha: float, field: StatField, volume: SearchVolume, method: str = "smaller"
+) -> float:
     """Return the height whose familywise p is alpha.
 
     The expected EC falls only above its last hump, so the largest such height is taken.
@@ -87,7 +91,9 @@ def _adjust(log_p):
     return adjust_fdr(log_p) if log_p.size else log_p
 
 
-def log_q_peaks(peaks, height, field, volume):
+def log_q_peaks(
+    peaks: ArrayLike, height: float, field: StatField, volume: SearchVolume
+) -> np.ndarray:
     """Return the log q of local maxima: topological false discovery rate.
 
     Parameters
@@ -120,14 +126,16 @@ def log_q_peaks(peaks, height, field, volume):
     >>> np.exp(log_q_peaks([7.2, 4.0, 3.5], 3.4, StatField("t", 29), volume)).round(4).tolist()
     [0.0009, 0.4867, 0.8376]
     """
-    peaks, height = np.asarray(peaks, dtype=float), check_height(height, field)
+    peaks, height = np.asarray(peaks, dtype=float), float(check_height(height, field))
     if np.any(peaks < height):
         raise ValueError(f"peaks lie at or above the height {height:g}, got {peaks.min():g}")
     log_ec = log_expected_ec(peaks, field, volume)
     return _adjust(np.minimum(log_ec - log_expected_ec(height, field, volume), 0.0))
 
 
-def log_q_clusters(extents, height, field, volume):
+def log_q_clusters(
+    extents: ArrayLike, height: float, field: StatField, volume: SearchVolume
+) -> np.ndarray:
     """Return the log q of clusters: topological false discovery rate.
 
     Parameters
@@ -171,7 +179,9 @@ def _check_fsl_height(height_z):
         )
 
 
-def fsl_log_p_cluster(n_voxels, height_z, dlh, volume_voxels):
+def fsl_log_p_cluster(
+    n_voxels: ArrayLike, height_z: float, dlh: float, volume_voxels: int
+) -> np.ndarray:
     """Return the familywise log p of clusters as FSL's ``cluster`` has it.
 
     Parameters
@@ -218,7 +228,7 @@ def fsl_log_p_cluster(n_voxels, height_z, dlh, volume_voxels):
     return log_upper_poisson(log_mean, 1)
 
 
-def fsl_height_threshold(alpha, n_resels):
+def fsl_height_threshold(alpha: float, n_resels: float) -> float:
     """Return the z whose familywise p is alpha as FSL's ``ptoz -g`` and ``feat`` have it.
 
     Parameters
