@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import MISSING, Field, asdict, dataclass, field, fields, replace
 from pathlib import PurePath
-from typing import Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 # Raised where names or meanings of settings change; `files.current_settings` reads older ones.
 VERSION = 1
@@ -132,8 +132,9 @@ class Record:
         contradict one another.
     """
 
-    # What `record` makes, as mypy cannot know.
-    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+    if TYPE_CHECKING:
+        # `record` makes it.
+        __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
 
     def __post_init__(self):
         for item in fields(self):
