@@ -1,6 +1,7 @@
 """The command line."""
 
 import sys
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -10,7 +11,7 @@ INTERRUPTED = "interrupted; the same command goes on from what is done"
 
 
 @contextmanager
-def ended_by_interrupt():
+def ended_by_interrupt() -> Iterator[None]:
     """Leave with one line and exit code 130 where the user interrupts, whatever is going on."""
     try:
         yield

@@ -38,7 +38,7 @@ _PLACES = (
 )
 
 
-def command_text(parser, arguments):
+def command_text(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> str:
     """Return the command that parsed arguments stand for.
 
     Files and folders stand by the name of their option's value, as in the help; options at their

@@ -3,6 +3,8 @@
 A function is named, not imported: what it needs is loaded where it is used.
 """
 
+from __future__ import annotations
+
 import argparse
 
 from nipype_group.choices import MAP_TYPES, P_SIDES, QUESTIONS
@@ -59,7 +61,7 @@ recognised.
 """
 
 
-def add_run(commands):
+def add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command that analyses."""
     parser = commands.add_parser(
         "run",
@@ -119,7 +121,7 @@ def _add_analysis(parser):
     )
 
 
-def add_demo(commands):
+def add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command that demonstrates."""
     listing = "\n".join(f"  {name:26}{question}" for name, question in QUESTIONS.items())
     parser = commands.add_parser(
@@ -142,7 +144,7 @@ def add_demo(commands):
     parser.set_defaults(execute="nipype_group.cli.demo:execute", parser=parser)
 
 
-def add_report(commands):
+def add_report(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command that reports."""
     parser = commands.add_parser(
         "report",
@@ -254,7 +256,7 @@ def _whole_numbers(text):
     return tuple(int(item) for item in text.split(","))
 
 
-def add_nidm(commands):
+def add_nidm(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command that exports NIDM-Results."""
     parser = commands.add_parser(
         "nidm",
@@ -273,7 +275,7 @@ def add_nidm(commands):
     parser.set_defaults(execute="nipype_group.cli.nidm:execute")
 
 
-def add_replay(commands):
+def add_replay(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command that makes results again."""
     parser = commands.add_parser(
         "replay",
@@ -304,7 +306,7 @@ def add_replay(commands):
     parser.set_defaults(execute="nipype_group.cli.replay:execute")
 
 
-def add_diff(commands):
+def add_diff(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command that compares two runs."""
     parser = commands.add_parser(
         "diff",

@@ -19,7 +19,7 @@ _MOST_NAMED = 3
 _REAL = ("association", "paired_two_sample")
 
 
-def execute(arguments):
+def execute(arguments: argparse.Namespace) -> int:
     """Make the data and run the analysis; returns the exit code."""
     output_dir = Path(arguments.output_dir).absolute()
     # Before data are made.
@@ -36,7 +36,7 @@ def execute(arguments):
     return _analyse(arguments.name, data, arguments)
 
 
-def run_script(name, description, argv=None):
+def run_script(name: str, description: str, argv: list[str] | None = None) -> int:
     """Run one of the analyses as a script: on generated data, or on BIDS derivatives.
 
     Parameters

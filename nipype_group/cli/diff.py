@@ -1,5 +1,7 @@
 """``nipype-group diff``: what tells two runs apart."""
 
+import argparse
+
 from nipype_group.cli.guard import UsageError
 from nipype_group.reporting.comparison.runs import (
     compare_runs,
@@ -8,7 +10,7 @@ from nipype_group.reporting.comparison.runs import (
 )
 
 
-def execute(arguments):
+def execute(arguments: argparse.Namespace) -> int:
     """Compare the runs and print what differs; returns the exit code."""
     try:
         found = compare_runs(arguments.first, arguments.second)

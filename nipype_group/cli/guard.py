@@ -1,5 +1,6 @@
 """What a command does where something is wrong: one message, and a code of its own."""
 
+import argparse
 import sys
 import tempfile
 import traceback
@@ -13,7 +14,7 @@ class UsageError(ValueError):
     """Arguments that contradict each other or are out of range."""
 
 
-def guarded(command, arguments):
+def guarded(command: str, arguments: argparse.Namespace) -> int:
     """Execute parsed arguments; errors become one message and an exit code.
 
     Parameters
@@ -49,7 +50,8 @@ def guarded(command, arguments):
         return 130
     except SystemExit as error:
         print("terminated; the same command goes on from what is done", file=sys.stderr)
-        return error.code
+        # Signals give a number; what a library may say instead is a failure.
+        return error.code if isinstance(error.code, int) else 1
     except Exception as error:
         print(f"{command}: {_unforeseen(error)}", file=sys.stderr)
         return 1

@@ -1,6 +1,8 @@
 """What names, tables and headers tell about the inputs of an analysis before it runs."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from nipype_group.design.extent import table_of_participants
 from nipype_group.design.fsl import read_fsl_matrix
@@ -12,7 +14,7 @@ from nipype_group.permutation.given import read_shuffles
 from nipype_group.tsv import read_tsv
 
 
-def check_inputs(files, variables=None):
+def check_inputs(files: Mapping[str, Any], variables: Sequence[str] | None = None) -> list[str]:
     """Refuse inputs of which names, tables and headers tell that the analysis cannot use them.
 
     Parameters

@@ -17,7 +17,7 @@ with ended_by_interrupt():
     from nipype_group.whole_files import why_undecoded
 
 
-def build_parser():
+def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the command and its subcommands."""
     parser = argparse.ArgumentParser(
         prog="nipype-group",
@@ -35,7 +35,7 @@ def build_parser():
     return parser
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> int:
     """Run the command; returns its exit code: 0 only when all results are there.
 
     Parameters

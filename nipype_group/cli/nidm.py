@@ -1,12 +1,13 @@
 """``nipype-group nidm``: results as a NIDM-Results pack."""
 
+import argparse
 from pathlib import Path
 
 from nipype_group.cli.guard import UsageError
 from nipype_group.reporting.nidm.pack import write_nidm_pack
 
 
-def execute(arguments):
+def execute(arguments: argparse.Namespace) -> int:
     """Write the pack and print where it is; returns the exit code."""
     if not Path(arguments.results).is_dir():
         raise UsageError(f"{Path(arguments.results).absolute()} is no folder")

@@ -3,17 +3,25 @@
 Nothing here needs more than the names of choices, so that help appears at once.
 """
 
+from __future__ import annotations
+
 import argparse
 import functools
 import math
 import types
 import typing
-from dataclasses import fields
+from collections.abc import Sequence
+from dataclasses import Field, fields
+from typing import TYPE_CHECKING, Any
 
 from nipype_group.settings.records import about_of, default_of
 
+if TYPE_CHECKING:
+    from nipype_group.settings.inference import InferenceSettings
+    from nipype_group.settings.records import Record
 
-def finite(text):
+
+def finite(text: str) -> float:
     """Return a finite number that an option gives."""
     value = float(text)
     if not math.isfinite(value):
@@ -21,7 +29,7 @@ def finite(text):
     return value
 
 
-def option_group(parser, title):
+def option_group(parser: argparse.ArgumentParser, title: str) -> argparse._ArgumentGroup:
     """Return the group of a parser that has a title, made if needed."""
     for group in parser._action_groups:
         if group.title == title:
@@ -29,7 +37,12 @@ def option_group(parser, title):
     return parser.add_argument_group(title)
 
 
-def add_settings(parser, record, without=(), exclusive=None):
+def add_settings(
+    parser: argparse.ArgumentParser,
+    record: type[Record],
+    without: Sequence[str] = (),
+    exclusive: dict[str, argparse._MutuallyExclusiveGroup] | None = None,
+) -> None:
     """Add the options of a record of settings, each to the group that its field names.
 
     Options that are not given are absent from the parsed arguments.
@@ -57,16 +70,20 @@ def add_settings(parser, record, without=(), exclusive=None):
         add_setting(group, item)
 
 
-def add_setting(group, item):
+def add_setting(group: argparse._ArgumentGroup, item: Field[Any]) -> None:
     """Add the option of one field."""
     about = about_of(item)
-    given = {"dest": item.name, "default": argparse.SUPPRESS, "help": about.help}
+    # Fields without an option are left out by the caller.
+    assert about.option is not None
+    given: dict[str, Any] = {"dest": item.name, "default": argparse.SUPPRESS, "help": about.help}
     if item.type is bool:
         given["action"] = "store_false" if default_of(item) else "store_true"
     else:
         given |= _values(item, about)
     # The default is left to the record; commands as text leave out what is at it.
-    group.add_argument(about.option, **given).setting_default = default_of(item)
+    action = group.add_argument(about.option, **given)
+    # argparse keeps what it does not know.
+    action.setting_default = default_of(item)  # type: ignore[attr-defined]
 
 
 def _values(item, about):
@@ -99,9 +116,9 @@ def _parsed(parse, text):
         raise argparse.ArgumentTypeError(f"{text!r}: {error}") from None
 
 
-def given_settings(arguments, record):
+def given_settings(arguments: argparse.Namespace, record: type[Record]) -> dict[str, Any]:
     """Return the settings that the arguments give, by name."""
-    values = {}
+    values: dict[str, Any] = {}
     for item in fields(record):
         value = getattr(arguments, item.name, None)
         if isinstance(value, dict):
@@ -112,13 +129,13 @@ def given_settings(arguments, record):
     return values
 
 
-def say_settings(arguments, settings):
+def say_settings(arguments: argparse.Namespace, settings: InferenceSettings) -> None:
     """Put settings into arguments as if options had given them, for the command as text.
 
     Parameters
     ----------
     arguments : Namespace
-    settings : Record
+    settings : InferenceSettings
         Those without an option, and those of the machine, are left out.
     """
     for item in fields(settings):
@@ -133,12 +150,12 @@ def say_settings(arguments, settings):
         }
 
 
-def option_of(record, name):
+def option_of(record: type[Record], name: str) -> str | None:
     """Return the flag of a setting."""
     return about_of(record.__dataclass_fields__[name]).option
 
 
-def add_settings_files(parser):
+def add_settings_files(parser: argparse.ArgumentParser) -> None:
     """Add the options of files of settings."""
     group = option_group(parser, "settings")
     group.add_argument(
@@ -151,7 +168,7 @@ def add_settings_files(parser):
     )
 
 
-def add_execution(parser, work_dir="default OUT-work"):
+def add_execution(parser: argparse.ArgumentParser, work_dir: str = "default OUT-work") -> None:
     """Add the options of how it runs; `work_dir` is what the help says of that option."""
     execution = parser.add_argument_group("execution")
     execution.add_argument(
@@ -165,7 +182,7 @@ def add_execution(parser, work_dir="default OUT-work"):
     execution.add_argument("--verbose", action="store_true", help="show Nipype's log")
 
 
-def add_provenance(parser):
+def add_provenance(parser: argparse.ArgumentParser) -> None:
     """Add the option of W3C PROV."""
     parser.add_argument(
         "--provenance",
@@ -174,7 +191,7 @@ def add_provenance(parser):
     )
 
 
-def add_replace(parser):
+def add_replace(parser: argparse.ArgumentParser) -> None:
     """Add the option that lets results of other maps be replaced."""
     parser.add_argument(
         "--replace",

@@ -4,10 +4,14 @@ Between the two the inputs stay what they were. Results that stand there already
 same selection of maps, or are replaced on request.
 """
 
+from __future__ import annotations
+
 import os
 import re
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nipype_group.cli.command_text import command_text
 from nipype_group.controls import is_threshold_desc
@@ -25,11 +29,16 @@ from nipype_group.reporting.records.selection import other_selection
 from nipype_group.reporting.records.standing import names_that_go, remove_own, standing_files
 from nipype_group.reporting.records.watch import InputsChangedError, InputWatch
 
+if TYPE_CHECKING:
+    from nipype.pipeline.engine import Workflow
+
+    from nipype_group.execution.run import RunResult
+
 # Of the number of the process; one that is killed leaves it.
 _WATCH_NAME, _WATCHES = ".inputs-{}.json", re.compile(r"\.inputs-\d+\.json")
 
 
-def tell_origin(workflow, command, inputs_sha256):
+def tell_origin(workflow: Workflow, command: str, inputs_sha256: str) -> None:
     """Give a group workflow what its sidecars say of command and inputs."""
     keep = workflow.get_node("keep")
     keep.inputs.command = command
@@ -71,18 +80,18 @@ class Origin:
         self._own, self._going = standing_files(self._top)[0], []
 
     @property
-    def input_paths(self):
+    def input_paths(self) -> list[Path]:
         """Paths of all inputs."""
         return [i.path for i in (*self._watch.inputs, *self._watch.installed)]
 
-    def refusal(self):
+    def refusal(self) -> str | None:
         """Return why the results that stand there are not to be replaced unasked, else None."""
         if getattr(self._arguments, "replace", False) or self._watch.error:
             return None
         inputs = self._watch.inputs
         return other_selection(self._top, self._files, inputs, self._command, digest(inputs))
 
-    def tell(self, workflow):
+    def tell(self, workflow: Workflow) -> None:
         """Tell the workflow before it runs, and the screen what goes once it has run."""
         tell_origin(workflow, self._command, digest(self._watch.inputs))
         results = workflow.get_node("keep").inputs.results
@@ -95,7 +104,7 @@ class Origin:
             )
 
     @contextmanager
-    def watched(self, workflow):
+    def watched(self, workflow: Workflow) -> Iterator[None]:
         """Keep an eye on the inputs while the workflow runs and until the results are recorded.
 
         Raises
@@ -123,7 +132,7 @@ class Origin:
         finally:
             path.unlink(missing_ok=True)
 
-    def record(self, result):
+    def record(self, result: RunResult) -> None:
         """Write the records at the top of the derivatives, after the run.
 
         Parameters

@@ -1,5 +1,6 @@
 """Files and folders that options name: what stands there is what is asked for, before a run."""
 
+import argparse
 import os
 from pathlib import Path
 
@@ -30,7 +31,7 @@ class PlaceError(ValueError):
     """A place that an option names, and that cannot be what is asked for."""
 
 
-def check_places(arguments):
+def check_places(arguments: argparse.Namespace) -> None:
     """See that every place that the arguments name can be what it is asked for.
 
     Parameters
@@ -50,9 +51,9 @@ def check_places(arguments):
     for name in RESULTS:
         if name in given:
             _check_results(given[name])
-    for name, what in MADE.items():
+    for name, kind in MADE.items():
         if name in given:
-            _check_made(given[name], what, _option(name))
+            _check_made(given[name], kind, _option(name))
     if given.get("pattern") == "":
         raise PlaceError("--pattern is empty; give a glob with {subject}")
     blocks = given.get("blocks", ())
@@ -62,7 +63,7 @@ def check_places(arguments):
         existing(blocks[0], FILE, "--blocks")
 
 
-def existing(text, what=FILE, option=None):
+def existing(text: str | os.PathLike[str], what: str = FILE, option: str | None = None) -> str:
     """Return the absolute path of a file or folder that exists.
 
     Parameters

@@ -1,5 +1,8 @@
 """``nipype-group replay``: make results again from their record, and compare bit for bit."""
 
+from __future__ import annotations
+
+import argparse
 import shutil
 import tempfile
 from contextlib import contextmanager
@@ -30,7 +33,7 @@ _MOST_NAMED = 20
 EQUAL, DIFFERENT, MISSING = "equal", "different", "missing"
 
 
-def execute(arguments):
+def execute(arguments: argparse.Namespace) -> int:
     """Replay and print what is equal and what is not; returns the exit code."""
     record, wanted = _wanted(Path(arguments.results).absolute())
     if record.is_report:
@@ -187,7 +190,7 @@ class _Outcome:
     changed_since: bool = False
 
     @classmethod
-    def of(cls, record, name, replayed, alpha):
+    def of(cls, record: ProvenanceRecord, name: str, replayed: Path, alpha: float) -> _Outcome:
         path, again = record.top / name, replayed / name
         if not path.is_file():
             return cls("missing", MISSING)

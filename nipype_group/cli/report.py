@@ -1,5 +1,7 @@
 """``nipype-group report``: the report of results, ours or those of another package."""
 
+import argparse
+import os
 from pathlib import Path
 
 from nipype_group.cli import run
@@ -61,7 +63,7 @@ _HINTS = {
 _OF_OWN = ("results", "output_dir", "output", "viewer")
 
 
-def execute(arguments):
+def execute(arguments: argparse.Namespace) -> int:
     """Write the report that the arguments ask for; returns the exit code."""
     if arguments.stat_map is not None:
         if arguments.output_dir is not None:
@@ -84,7 +86,7 @@ def execute(arguments):
     return report_own(arguments) if ours else report_peer(arguments)
 
 
-def own_results(path):
+def own_results(path: str | os.PathLike[str]) -> bool:
     """Tell whether a folder, or the data set around it, is one of ours."""
     path = Path(path).absolute()
     if _maker(path) == GENERATOR:
@@ -110,7 +112,7 @@ def _maker(folder):
     return makers[0].get("Name") if makers else None
 
 
-def report_own(arguments):
+def report_own(arguments: argparse.Namespace) -> int:
     """Write the page of a finished run; returns the exit code."""
     changed = _changed(arguments, without=_OF_OWN)
     if changed:
@@ -137,7 +139,7 @@ def _changed(arguments, without):
     ]
 
 
-def report_peer(arguments):
+def report_peer(arguments: argparse.Namespace) -> int:
     """Report results of another package; returns the exit code."""
     single = arguments.stat_map is not None
     _check_options(arguments, single)

@@ -1,8 +1,13 @@
 """``nipype-group run``: a group analysis from the command line."""
 
+from __future__ import annotations
+
+import argparse
 import importlib.util
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from nipype_group.cli.guard import UsageError
 from nipype_group.cli.inputs import check_inputs
@@ -34,12 +39,17 @@ from nipype_group.reporting.page.summary import summarise
 from nipype_group.settings.files import read_settings, with_places, write_settings
 from nipype_group.workflows import AnalysisSettings, init_group_wf
 
+if TYPE_CHECKING:
+    from nipype.pipeline.engine import Workflow
+
+    from nipype_group.settings.analysis import PeerSettings
+
 # Of the participants that are named in a line.
 _SHOWN = 10
 NO_FIGURES = 'No figures: matplotlib is not installed (pip install "nipype_group[report]")'
 
 
-def execute(arguments):
+def execute(arguments: argparse.Namespace) -> int:
     """Run the analysis that the arguments ask for; returns the exit code."""
     try:
         settings = _settings(arguments)
@@ -141,19 +151,21 @@ def _settings(arguments):
     return settings
 
 
-def can_draw():
+def can_draw() -> bool:
     """Tell whether figures can be drawn here."""
     return importlib.util.find_spec("matplotlib") is not None
 
 
-def processors(arguments):
+def processors(arguments: argparse.Namespace) -> int:
     """Return the number of processors to use."""
     if arguments.n_procs is not None and arguments.n_procs < 1:
         raise ValueError(f"--n-procs is a number >= 1, got {arguments.n_procs}")
     return arguments.n_procs or allowed_processors()
 
 
-def analyse(settings, files, arguments):
+def analyse(
+    settings: AnalysisSettings, files: dict[str, Any], arguments: argparse.Namespace
+) -> int:
     """Run a group analysis and print where its results are.
 
     Parameters
@@ -196,7 +208,11 @@ def _prepare(settings, files, arguments):
     return workflow, origin
 
 
-def origin_of(settings, files, arguments):
+def origin_of(
+    settings: AnalysisSettings | PeerSettings,
+    files: Mapping[str, Any],
+    arguments: argparse.Namespace,
+) -> Origin:
     """Record what results are made from.
 
     Raises
@@ -213,7 +229,7 @@ def origin_of(settings, files, arguments):
     return origin
 
 
-def plugin_arguments(arguments):
+def plugin_arguments(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return the arguments of the plugin, read from JSON and checked."""
     try:
         plugin_args = json.loads(arguments.plugin_args or "{}")
@@ -249,7 +265,13 @@ def _foresee_memory(workflow, settings, files, arguments):
         check_memory(declared, plugin_arguments(arguments).get("memory_gb"))
 
 
-def carry_out(workflow, files, arguments, n_procs, origin):
+def carry_out(
+    workflow: Workflow,
+    files: Mapping[str, Any],
+    arguments: argparse.Namespace,
+    n_procs: int,
+    origin: Origin,
+) -> int:
     """Run a workflow that keeps derivatives, and print what it found and where they are.
 
     Parameters

@@ -7,6 +7,7 @@ command prints goes through streams that show such characters as escapes, ``\x1b
 
 import logging
 import sys
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 # C0 without tab and line feed, DEL, C1; marks and overrides of the direction of text; line and
@@ -23,7 +24,7 @@ _CONTROLS = (
 _SHOWN = {n: f"\\x{n:02x}" if n < 0x100 else f"\\u{n:04x}" for n in _CONTROLS}
 
 
-def plain(text, encoding="utf-8"):
+def plain(text: str, encoding: str = "utf-8") -> str:
     r"""Return text as a terminal may show it.
 
     Parameters
@@ -46,12 +47,12 @@ class _PlainStream:
     def __init__(self, stream):
         self.raw_text = stream
 
-    def write(self, text):
+    def write(self, text: str) -> int:
         """Write text as `plain` shows it; returns how much was taken."""
         self.raw_text.write(plain(text, self.raw_text.encoding or "utf-8"))
         return len(text)
 
-    def writelines(self, lines):
+    def writelines(self, lines: Iterable[str]) -> None:
         """Write several pieces of text."""
         for line in lines:
             self.write(line)
@@ -64,7 +65,7 @@ class _PlainStream:
 
 
 @contextmanager
-def plain_output():
+def plain_output() -> Iterator[None]:
     """Let all that this process prints or logs be plain text while the context lasts."""
     streams = {"stdout": sys.stdout, "stderr": sys.stderr}
     plains = {name: stream and _PlainStream(stream) for name, stream in streams.items()}

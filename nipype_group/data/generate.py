@@ -4,8 +4,12 @@ Every dataset is a folder of BIDS derivatives on the MNI grid at 3 mm. A map is 
 plus Gaussian blobs at named places, in percent signal change, 0 outside the brain.
 """
 
+from __future__ import annotations
+
 import json
+import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import nibabel as nib
 import numpy as np
@@ -19,6 +23,9 @@ from nipype_group.json_files import read_json
 from nipype_group.stats.elementary import exp, log
 from nipype_group.tsv import write_tsv
 from nipype_group.whole_files import is_free, whole_folder
+
+if TYPE_CHECKING:
+    from nipype_group.data.studies import Plant
 
 SPACE = "MNI152NLin2009aSym"
 VOXEL_SIZE_MM = 3
@@ -55,17 +62,17 @@ class _Brain:
         response = gaussian_filter(impulse, self._sigma, mode="wrap")
         self._gain = np.float32(1 / np.sqrt(np.square(response).sum()))
 
-    def noise(self, rng):
+    def noise(self, rng: np.random.Generator) -> np.ndarray:
         """Return smooth noise of unit variance, shape (v,)."""
         white = rng.standard_normal(self._box, dtype=np.float32)
         return self._gain * gaussian_filter(white, self._sigma, mode="wrap")[self._in_box]
 
-    def blob(self, plant):
+    def blob(self, plant: Plant) -> np.ndarray:
         """Return the plant's Gaussian of height 1, shape (v,)."""
         squared = np.square(self.mm - plant.xyz_mm).sum(axis=1)
         return exp(-4 * log(2) * squared / plant.fwhm_mm**2).astype(np.float32)
 
-    def write(self, path, values):
+    def write(self, path: Path, values: np.ndarray) -> None:
         """Write values, shape (v,), as float32 NIfTI whose bytes depend on them alone."""
         values = np.round(values / _STEP) * _STEP
         # 0 means no data in effect maps, so no voxel of the brain may hold it.
@@ -177,7 +184,14 @@ def _existing(directory, study, participants, parameters):
     return True
 
 
-def generate(name, directory, *, null=False, seed=DEFAULT_SEED, n_subjects=None):
+def generate(
+    name: str,
+    directory: str | os.PathLike[str],
+    *,
+    null: bool = False,
+    seed: int = DEFAULT_SEED,
+    n_subjects: int | None = None,
+) -> Path:
     """Write a demonstration dataset, or reuse the one already written.
 
     The folder appears whole or not at all: it is written beside its place and renamed.

@@ -1,8 +1,11 @@
 """Maps of the Brainomics Localizer study, downloaded by nilearn, as BIDS derivatives."""
 
 import json
+import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -62,7 +65,9 @@ def _write_maps(folder, bunch, desc, contrast):
     return subjects
 
 
-def write_localizer(name, bunches, directory):
+def write_localizer(
+    name: str, bunches: Mapping[str, Mapping[str, Any]], directory: str | os.PathLike[str]
+) -> Path:
     """Write fetched Localizer maps as a BIDS-derivative dataset.
 
     The folder appears whole or not at all: it is written beside its place and renamed.
@@ -146,7 +151,7 @@ def _is_fetched(directory, name):
         return False
 
 
-def fetch_localizer(name, directory):
+def fetch_localizer(name: str, directory: str | os.PathLike[str]) -> Path:
     """Download Localizer maps and write them as a BIDS-derivative dataset, or reuse them.
 
     "association": 94 maps of left button presses after a spoken cue, with the reading score

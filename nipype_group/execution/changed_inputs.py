@@ -5,18 +5,25 @@ in between, its results belong to another content, and once the file has the old
 would be taken for those of it.
 """
 
+from __future__ import annotations
+
 import logging
 import os
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from nipype_group.execution.record import RECORD_NAME, read_record
+
+if TYPE_CHECKING:
+    from nipype.pipeline.engine import Workflow
 
 # Not Nipype's, which the command silences: that all runs again is to be seen.
 LOGGER = logging.getLogger("nipype_group")
 
 
-def forget_run(workflow):
+def forget_run(workflow: Workflow) -> None:
     """Let all nodes run again of a workflow that this process has just run.
 
     Where it was refused a work folder, or another run has that folder, nothing is done.
@@ -31,7 +38,11 @@ def forget_run(workflow):
         _run_all_again(work_dir / workflow.name)
 
 
-def forget_mixed(folder, record, inputs):
+def forget_mixed(
+    folder: str | os.PathLike[str],
+    record: Mapping[str, Any] | None,
+    inputs: Iterable[str | os.PathLike[str]],
+) -> None:
     """Let all nodes run again where the run before was killed and inputs changed after its start.
 
     A run that ends by itself, or is interrupted, looks at its inputs then.
@@ -45,6 +56,8 @@ def forget_mixed(folder, record, inputs):
     inputs : iterable of path
         Files that the workflow reads.
     """
+    if record is None:
+        return
     try:
         started = datetime.fromisoformat(record["started"]).timestamp()
         was_killed = record["state"] == "running"

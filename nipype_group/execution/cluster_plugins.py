@@ -12,13 +12,17 @@ scheduler says when it refuses one; and leave jobs in the queue when they are in
 - jobs that are left are cancelled when the run ends.
 """
 
+from __future__ import annotations
+
 import itertools
 import os
 import re
 import shlex
 import time
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import networkx as nx
 from nipype import logging
@@ -40,6 +44,9 @@ from nipype_group.execution.record import open_jobs
 from nipype_group.execution.requests import batch_script, fill_request
 from nipype_group.execution.schedulers import GridEngine, JobEnd, SchedulerError, Slurm, ask
 from nipype_group.whole_files import read_text
+
+if TYPE_CHECKING:
+    from networkx import DiGraph
 
 LOGGER = logging.getLogger("nipype.workflow")
 # A scheduler may be restarted under a run; one that stays silent for longer ends the run.
@@ -274,7 +281,7 @@ class SchedulerPlugin(NodeLoop, SGELikeBatchManagerBase):
             wait_until_gone(self._scheduler, left)
 
 
-def cancel(scheduler, job_ids):
+def cancel(scheduler: Slurm | GridEngine, job_ids: Collection[int]) -> None:
     """Cancel jobs of which some may have ended just now; the queue tells what is left."""
     try:
         scheduler.cancel(job_ids)
@@ -282,7 +289,9 @@ def cancel(scheduler, job_ids):
         LOGGER.warning("%s", error)
 
 
-def wait_until_gone(scheduler, job_ids, seconds=_SECONDS_TO_CANCEL):
+def wait_until_gone(
+    scheduler: Slurm | GridEngine, job_ids: Collection[int], seconds: float = _SECONDS_TO_CANCEL
+) -> list[int]:
     """Wait until jobs have left the queue; return those that have not."""
     end = time.monotonic() + seconds
     left = set(job_ids)
@@ -297,13 +306,13 @@ def wait_until_gone(scheduler, job_ids, seconds=_SECONDS_TO_CANCEL):
     return sorted(left)
 
 
-class _GraphRun:
+class _GraphRun(SchedulerPlugin):
     """Mixin: all nodes are submitted at once and wait for each other in the queue.
 
     A MapNode is one job. The run lasts until all jobs have ended, so that results can be read.
     """
 
-    def run(self, graph, config, updatehash=False):
+    def run(self, graph: DiGraph, config: Any, updatehash: bool = False) -> None:
         """Run the nodes of a graph; see `NodeLoop.run`."""
         self._prepare(graph, config)
         poll = float(config["execution"]["poll_sleep_duration"])
@@ -377,7 +386,7 @@ class SGEGraphPlugin(_GraphRun, SGEPlugin):
     """The whole graph as jobs of Grid Engine that depend on each other."""
 
 
-def cancel_left_jobs(record, work_dir):
+def cancel_left_jobs(record: Mapping[str, Any] | None, work_dir: str | os.PathLike[str]) -> None:
     """Cancel what a killed run has left in the queue, which would write into the same folders.
 
     Parameters
@@ -393,7 +402,7 @@ def cancel_left_jobs(record, work_dir):
         Where jobs may still run.
     """
     job_ids = open_jobs(record)
-    if not job_ids or record["state"] not in ("running", "interrupted"):
+    if record is None or not job_ids or record["state"] not in ("running", "interrupted"):
         return
     scheduler = Slurm() if record["plugin"].startswith("SLURM") else GridEngine()
     folder = os.path.realpath(work_dir)

@@ -4,25 +4,33 @@ Nipype takes a node for done by a marker with the hash of its inputs, whatever b
 a file that a scratch disk purged would stop every later run, a damaged one would pass on.
 """
 
+from __future__ import annotations
+
 import glob
 import logging
+import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nipype_group.execution.nodes import STATES_NAME
 from nipype_group.images import file_state
 from nipype_group.json_files import read_json
 
+if TYPE_CHECKING:
+    from networkx import DiGraph
+    from nipype.pipeline.engine import Node
+
 # Not Nipype's, which the command silences: that results were damaged is to be seen.
 LOGGER = logging.getLogger("nipype_group")
 
 
-def finished_markers(folder):
+def finished_markers(folder: str | os.PathLike[str]) -> list[Path]:
     """Return the files that a node writes into its folder when it has ended well."""
     markers = Path(folder).glob("_0x*.json")
     return [m for m in markers if not m.name.endswith("_unfinished.json")]
 
 
-def forget_spoiled(folder):
+def forget_spoiled(folder: str | os.PathLike[str]) -> list[Path]:
     """Let nodes run again whose files are no longer what they wrote.
 
     Looked at are the files that `nodes.write_states` records: those in the node's folder and the
@@ -46,7 +54,7 @@ def forget_spoiled(folder):
     return spoiled
 
 
-def forget_own(folder):
+def forget_own(folder: str | os.PathLike[str]) -> None:
     """Let all nodes of this package run again; others keep what they have.
 
     Parameters
@@ -89,7 +97,7 @@ def _is_changed(path, state):
         return True
 
 
-def check_node_places(graph, work_dir):
+def check_node_places(graph: DiGraph, work_dir: str | os.PathLike[str]) -> None:
     """Refuse places that nodes would take for others.
 
     Parameters
@@ -109,7 +117,7 @@ def check_node_places(graph, work_dir):
             f"Nipype looks for files in the work folder by patterns, in which [ ] * ? have a "
             f"meaning: take another one than {work_dir}"
         )
-    writers = {}
+    writers: dict[Path, list[Node]] = {}
     for node in graph.nodes:
         interface = node.interface
         if not type(interface).__module__.startswith("nipype_group."):

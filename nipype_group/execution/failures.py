@@ -1,9 +1,12 @@
 """What is told about nodes that failed: name, likely cause, the end of the log."""
 
+import os
 import re
 import signal
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 TAIL_LINES = 15
 _TAIL_BYTES = 20_000
@@ -68,7 +71,7 @@ class NodeFailure:
     log: str = ""
     tail: tuple = ()
 
-    def details(self):
+    def details(self) -> list[str]:
         """Return the lines that follow name and cause."""
         lines = []
         if self.tail:
@@ -81,7 +84,7 @@ class NodeFailure:
         return lines
 
 
-def tell(failures, n_not_run=0):
+def tell(failures: Sequence[NodeFailure], n_not_run: int = 0) -> str:
     """Return one message about all failures; those of equal cause are told once.
 
     Parameters
@@ -104,7 +107,7 @@ def tell(failures, n_not_run=0):
     3 nodes that need them did not run.
     What is done is kept: the same command goes on from there.
     """
-    groups = {}
+    groups: dict[str, list[NodeFailure]] = {}
     for failure in failures:
         groups.setdefault(failure.cause, []).append(failure)
     parts = []
@@ -125,7 +128,7 @@ def tell(failures, n_not_run=0):
     return "\n\n".join(parts)
 
 
-def write_crash(path, record):
+def write_crash(path: str | os.PathLike[str], record: Mapping[str, Any]) -> None:
     """Write a crash file as Nipype's ``crash2txt`` does, in UTF-8 whatever the locale is.
 
     A message with a sign that the locale lacks would end Nipype's file before the traceback.
@@ -142,7 +145,7 @@ def write_crash(path, record):
     Path(path).write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
-def last_message(lines):
+def last_message(lines: Sequence[str]) -> str:
     r"""Return the message of the last exception of a traceback, over all its lines.
 
     Parameters
@@ -167,7 +170,7 @@ def last_message(lines):
     return lines[-1].strip() if lines else "no traceback"
 
 
-def tail_of(path, n_lines=TAIL_LINES):
+def tail_of(path: str | os.PathLike[str], n_lines: int = TAIL_LINES) -> tuple[str, ...]:
     """Return the last lines of a file, none where it is empty or cannot be read.
 
     Parameters
@@ -191,7 +194,7 @@ def tail_of(path, n_lines=TAIL_LINES):
     return tuple(line.rstrip() for line in text.splitlines() if line.strip())[-n_lines:]
 
 
-def cause_in_log(lines):
+def cause_in_log(lines: Sequence[str]) -> str | None:
     """Return what the end of a log says about a death, None where it says nothing.
 
     Parameters
@@ -215,7 +218,7 @@ def cause_in_log(lines):
     return None
 
 
-def cause_of_exit(status):
+def cause_of_exit(status: int) -> str:
     """Return what the end of a process means.
 
     Parameters

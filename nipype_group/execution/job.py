@@ -5,7 +5,10 @@ mark in a folder's name breaks it, a crafted name runs as code. Here the program
 and reads what it is to do from a JSON file.
 """
 
+from __future__ import annotations
+
 import json
+import os
 import sys
 import time
 from contextlib import suppress
@@ -13,9 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from socket import gethostname
 from traceback import format_exception
+from typing import TYPE_CHECKING
 
 from nipype import config, logging
 from nipype.utils.filemanip import loadpkl, savepkl
+
+if TYPE_CHECKING:
+    from nipype.pipeline.engine import Node
 
 # What Python puts first on its path, here the current folder, is no place to import from:
 # anybody's files may lie there. Modules on PYTHONPATH and installed ones are found.
@@ -44,37 +51,37 @@ class JobFiles:
         return self.folder / name
 
     @property
-    def task(self):
+    def task(self) -> Path:
         """JSON: the node's file, whether only hashes are updated, Nipype's settings."""
         return self._path(f"job_{self.name}.json")
 
     @property
-    def node(self):
+    def node(self) -> Path:
         """The pickled node."""
         return self._path(f"node_{self.name}.pklz")
 
     @property
-    def script(self):
+    def script(self) -> Path:
         """What is submitted."""
         return self._path(f"batchscript_{self.name}.sh")
 
     @property
-    def log(self):
+    def log(self) -> Path:
         """What the job prints."""
         return self._path(f"{self.name}.log")
 
     @property
-    def exit_status(self):
+    def exit_status(self) -> Path:
         """Written at the end of the script."""
         return self._path(f"{self.name}.exit")
 
     @property
-    def crash_dump(self):
+    def crash_dump(self) -> Path:
         """The exception of a job that could not even load its node."""
         return self._path(f"crashdump_{self.name}.pklz")
 
 
-def write_job(node, updatehash=False):
+def write_job(node: Node, updatehash: bool = False) -> JobFiles:
     """Leave a node where its job finds it.
 
     Parameters
@@ -105,7 +112,7 @@ def write_job(node, updatehash=False):
     return files
 
 
-def job_command(files):
+def job_command(files: JobFiles) -> list[str]:
     """Return the command that runs a node.
 
     Parameters
@@ -120,7 +127,7 @@ def job_command(files):
     return [sys.executable, "-c", _PROGRAM, str(files.task)]
 
 
-def run_job(task_file):
+def run_job(task_file: str | os.PathLike[str]) -> None:
     """Run a node as Nipype's own jobs do; an exception is left in place of the node's result.
 
     Parameters

@@ -131,7 +131,7 @@ class FolderLock:
             # Whatever failed, this is why.
             raise FolderLostError(lost) from error
 
-    def check(self):
+    def check(self) -> None:
         """Raise `FolderLostError` where the folder is no longer the one that was locked."""
         lost = self._loss()
         if lost is not None:

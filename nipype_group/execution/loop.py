@@ -4,21 +4,30 @@ Nipype's own loop measures its pauses with the wall clock, so that a clock set b
 as long, raises the first failure only, and leaves jobs in the queue when it is interrupted.
 """
 
+from __future__ import annotations
+
+import os
 import re
 import sys
 import time
 from pathlib import Path
 from traceback import format_exception
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from nipype import logging
+from nipype.pipeline.plugins.base import DistributedPluginBase
 
 from nipype_group.execution.failures import NodeFailure, WorkflowError, last_message, tell
+
+if TYPE_CHECKING:
+    from networkx import DiGraph
+    from nipype.pipeline.engine import Node
 
 LOGGER = logging.getLogger("nipype.workflow")
 
 
-def node_name(node, root):
+def node_name(node: Node, root: str | os.PathLike[str]) -> str:
     """Return the full name of a node, with the item of a MapNode in brackets.
 
     Parameters
@@ -43,7 +52,7 @@ def node_name(node, root):
     return ".".join(parts)
 
 
-class NodeLoop:
+class NodeLoop(DistributedPluginBase):
     """Mixin over a distributed plugin of Nipype.
 
     Attributes
@@ -56,7 +65,7 @@ class NodeLoop:
 
     events = None
 
-    def run(self, graph, config, updatehash=False):
+    def run(self, graph: DiGraph, config: Any, updatehash: bool = False) -> None:
         """Run the nodes of a graph.
 
         Raises

@@ -6,11 +6,18 @@ node alone; what it maps of the stack is the system's to take back. Where images
 count every voxel of the grid, so a usual brain takes a third to a half of them.
 """
 
+from __future__ import annotations
+
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from nipype.interfaces.base import isdefined
 
 from nipype_group.execution.run import _memory_gb
+
+if TYPE_CHECKING:
+    from nipype.pipeline.engine import Workflow
 
 _GIB = 2**30
 # Interpreter, this package and what it rests on; and what figures add to it.
@@ -68,12 +75,12 @@ class StudySize:
     whole_maps: bool = False
 
     @property
-    def values(self):
+    def values(self) -> int:
         """Bytes of a value a voxel that is analysed."""
         return self.volume if self.n_voxels is None else _FLOAT * self.n_voxels
 
     @property
-    def patterns(self):
+    def patterns(self) -> float:
         """Bytes where every voxel lacks other maps, see `stats.glm.VoxelPatterns`."""
         if not self.gaps:
             return 0
@@ -81,28 +88,28 @@ class StudySize:
         return self.values / _FLOAT * (self.n_maps + _PATTERN + of_columns)
 
     @property
-    def volume(self):
+    def volume(self) -> int:
         """Bytes of a volume of float64."""
         return _FLOAT * self.shape[0] * self.shape[1] * self.shape[2]
 
     @property
-    def reading(self):
+    def reading(self) -> float:
         """Bytes while a map is read, or an image written."""
         return _READING / _FLOAT * self.volume
 
     @property
-    def rows(self):
+    def rows(self) -> int:
         """Bytes of a table of the maps and of the design."""
         return self.n_maps * (_ROW + 4 * _FLOAT * self.n_columns)
 
     @property
-    def tile(self):
+    def tile(self) -> int:
         """Bytes of a tile of voxels of all maps in a fit."""
         values = min(_TILE_VOXELS * self.n_maps, max(_TILE_VALUES, 64 * self.n_maps))
         return _TILE_COPIES * _FLOAT * values
 
     @property
-    def estimates(self):
+    def estimates(self) -> int:
         """Bytes of the parameter estimates and a copy; they are written a volume at a time."""
         return 2 * self.n_columns * self.volume
 
@@ -209,7 +216,7 @@ _WORK = {
 }
 
 
-def declare_memory(workflow, size):
+def declare_memory(workflow: Workflow, size: StudySize) -> dict[str, float]:
     """Declare the memory of all nodes of a workflow.
 
     Parameters
@@ -260,7 +267,7 @@ def _takes_whole_maps(inputs):
     )
 
 
-def check_memory(declared, memory_gb=None):
+def check_memory(declared: Mapping[str, float], memory_gb: float | None = None) -> None:
     """Refuse nodes that need more memory than there is.
 
     Parameters

@@ -74,14 +74,14 @@ class _Worker:
         theirs.close()
         self.taskid = None
 
-    def is_alive(self):
+    def is_alive(self) -> bool:
         return self._process.is_alive()
 
     @property
-    def sentinel(self):
+    def sentinel(self) -> int:
         return self._process.sentinel
 
-    def end(self):
+    def end(self) -> int | None:
         """End the process, whatever it does; return how it ended."""
         if self.taskid is not None:
             self._process.terminate()

@@ -10,11 +10,14 @@ node's hash holds the path and the content of each file that it takes; what it w
 with its state on the disk, and the environment is not kept.
 """
 
+from __future__ import annotations
+
 import hashlib
 import json
 import os
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import nipype.pipeline.engine as pe
 import numpy as np
@@ -25,10 +28,14 @@ from nipype.utils.filemanip import loadpkl, savepkl
 from nipype_group.images import file_state
 from nipype_group.interfaces.base import GroupInterface, file_identity
 
+if TYPE_CHECKING:
+    from nipype.interfaces.base.support import InterfaceResult
+    from nipype.pipeline.engine import Node, Workflow
+
 STATES_NAME = "states.json"
 
 
-def trust(workflow):
+def trust(workflow: Workflow) -> None:
     """Give the nodes of a workflow the classes of this module.
 
     A node of a class that is neither Nipype's nor this module's keeps it.
@@ -47,7 +54,7 @@ def _trust_node(node):
     return node
 
 
-def exact_text(value):
+def exact_text(value: object) -> str:
     """Return text that differs wherever an input of a node differs.
 
     Parameters
@@ -78,7 +85,7 @@ def exact_text(value):
     return repr(value)
 
 
-class _Trusted:
+class _Trusted(pe.Node):
     """Mixin over a node of Nipype."""
 
     def _get_hashval(self):
@@ -101,7 +108,7 @@ class _Trusted:
             write_states(self, result)
         return result
 
-    def run(self, updatehash=False):
+    def run(self, updatehash: bool = False) -> InterfaceResult:
         """Run the node; see `nipype.pipeline.engine.Node.run`."""
         try:
             return super().run(updatehash=updatehash)
@@ -157,7 +164,7 @@ def _forget_environment(path):
         savepkl(str(path), result)
 
 
-def write_states(node, result):
+def write_states(node: Node, result: InterfaceResult) -> None:
     """Record the files that a node has written: those in its folder, its result, the derivatives.
 
     Parameters
@@ -169,7 +176,7 @@ def write_states(node, result):
     folder = Path(node.output_dir())
     # The outputs of a MapNode are a Bunch; some nodes have none.
     read = "dictcopy" if hasattr(result.outputs, "dictcopy") else "trait_get"
-    values = getattr(result.outputs, read, dict)()
+    values: dict[str, Any] = getattr(result.outputs, read, dict)()
     places = [folder, *(Path(text).parent for text in texts(values.get("group_dir")))]
     files = (Path(text) for text in texts(list(values.values())) if Path(text).is_absolute())
     written = [f for f in files if any(f.is_relative_to(p) for p in places) and f.is_file()]
@@ -181,7 +188,7 @@ def write_states(node, result):
     (folder / STATES_NAME).write_text(json.dumps(about) + "\n", encoding="utf-8")
 
 
-def texts(value):
+def texts(value: object) -> list[str]:
     """Return all text in nested lists.
 
     Examples

@@ -1,7 +1,14 @@
 """Results of a run, by field of the workflow's outputnode."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from nipype.interfaces.base import isdefined
 from nipype.pipeline.engine import Workflow
+
+if TYPE_CHECKING:
+    from networkx import DiGraph
 
 
 def _source(workflow, node, field, path):
@@ -24,7 +31,7 @@ def _source(workflow, node, field, path):
     return None
 
 
-def collect_outputs(workflow, graph):
+def collect_outputs(workflow: Workflow, graph: DiGraph) -> dict[str, Any]:
     """Return the values of the outputnode's fields after a run.
 
     Parameters

@@ -9,14 +9,16 @@ import math
 import multiprocessing
 import re
 import shlex
+from collections.abc import Mapping
 from numbers import Integral, Real
+from typing import Any
 
 from nipype.pipeline import plugins
 
 _SORTINGS = ("tsort", "mem_thread")
 
 
-def check_plugin(plugin, arguments=None):
+def check_plugin(plugin: str, arguments: Mapping[str, Any] | None = None) -> None:
     """Refuse a plugin that does not exist, and arguments that its plugin does not take.
 
     Parameters

@@ -1,10 +1,17 @@
 """What is shown and kept of a run while it goes on."""
 
+from __future__ import annotations
+
 import sys
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
 from nipype_group.execution.loop import node_name
+
+if TYPE_CHECKING:
+    from nipype.pipeline.engine import Node
 
 
 class _Nothing:
@@ -71,7 +78,7 @@ class NodeProgress(_StaysHere):
             self._waiting.discard(name)
             self._bar.update()
 
-    def expanded(self, node, items):
+    def expanded(self, node: Node, items: Sequence[Node]) -> None:
         """Take the items of a MapNode that begins."""
         shuffles = [_shuffles(item) for item in items]
         group = {"name": node.name, "items": [0, len(items)], "shuffles": [0, sum(shuffles)]}
@@ -80,12 +87,12 @@ class NodeProgress(_StaysHere):
     def _tell(self, what):
         self._bar.set_postfix_str(describe_items(what) if isinstance(what, dict) else what)
 
-    def close(self):
+    def close(self) -> None:
         """Take the bar away."""
         self._bar.close()
 
 
-def describe_items(group):
+def describe_items(group: Mapping[str, Any]) -> str:
     """Return how far a MapNode is.
 
     Examples
@@ -126,18 +133,18 @@ class RunEvents(_StaysHere):
             self._record.event(node_name(node, self._root), status)
         self._raise_if_stopped()
 
-    def expanded(self, node, items):
+    def expanded(self, node: Node, items: Sequence[Node]) -> None:
         """Take the items of a MapNode."""
         self._bar.expanded(node, items)
 
-    def cached(self, node):
+    def cached(self, node: Node) -> None:
         """Take a node whose result is valid."""
         self._record.event(node_name(node, self._root), "cached")
 
-    def job(self, node, job_id):
+    def job(self, node: Node, job_id: int) -> None:
         """Take the scheduler's id of a job."""
         self._record.job(node_name(node, self._root), job_id)
 
-    def host(self, node, host):
+    def host(self, node: Node, host: str) -> None:
         """Take the machine where a node ran."""
         self._record.host(node_name(node, self._root), host)

@@ -1,15 +1,23 @@
 """W3C PROV of a run, from Nipype, without what it tells about the machine and its user."""
 
+from __future__ import annotations
+
 import os
 import platform
 import re
 import socket
 import sys
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import prov.model as pm
 from nipype.pipeline.engine.utils import write_workflow_prov
+
+if TYPE_CHECKING:
+    from networkx import DiGraph
+    from prov.model import ProvDocument, QualifiedName
 
 PROV_STEM = "workflow"
 # Attributes that name the machine, or places on it.
@@ -35,7 +43,11 @@ _NAME = r"/[^/\s\"',:;\\\]\[(){}]+"
 _PLACE = re.compile(rf"file://[^/\s\"']*(?:{_NAME})+/?|(?<![\w.:/~-])(?:{_NAME}){{2,}}/?")
 
 
-def write_prov(graph, folder, places=None):
+def write_prov(
+    graph: DiGraph,
+    folder: str | os.PathLike[str],
+    places: Mapping[str, str | os.PathLike[str]] | None = None,
+) -> list[Path]:
     """Write what every node of a finished run used and made, as PROV-N and as RDF (TriG).
 
     Files are told by their SHA-512 and by a name relative to one of `places`. Environment
@@ -65,11 +77,13 @@ def write_prov(graph, folder, places=None):
         # prov calls rdflib by names that rdflib is about to change.
         warnings.simplefilter("ignore", DeprecationWarning)
         text = document.serialize(format="rdf", rdf_format="trig")
+    # It returns text where it is given no file.
+    assert text is not None
     paths[1].write_text(text, encoding="utf-8")
     return paths
 
 
-def scrubbed(document, places):
+def scrubbed(document: ProvDocument, places: Mapping[str, str | os.PathLike[str]]) -> ProvDocument:
     """Return a copy of a PROV document without what tells about machine and user.
 
     Parameters
@@ -89,7 +103,10 @@ def scrubbed(document, places):
         copy.add_namespace(namespace)
     _copy_records(document, copy, rename)
     for bundle in document.bundles:
-        _copy_records(bundle, copy.bundle(rename.identifier(bundle.identifier)), rename)
+        name = rename.identifier(bundle.identifier)
+        # A document is alone in that it may have none.
+        assert name is not None
+        _copy_records(bundle, copy.bundle(name), rename)
     return copy
 
 
@@ -142,13 +159,13 @@ class _Renaming:
         self._words = {host: "host" for host in hosts if len(host) > 1}
         self._words |= {home: "~" for home in {os.fspath(Path.home())} if len(home) > 1}
 
-    def identifier(self, identifier):
+    def identifier(self, identifier: QualifiedName | None) -> QualifiedName | None:
         if identifier is None:
             return None
         number = self._numbers.setdefault(identifier.uri, len(self._numbers) + 1)
         return identifier.namespace[f"n{number}"]
 
-    def value(self, value):
+    def value(self, value: object) -> object:
         if isinstance(value, pm.QualifiedName) and value.uri in self._numbers:
             return self.identifier(value)
         if isinstance(value, pm.QualifiedName) and value.namespace.prefix == "niiri":
@@ -161,7 +178,7 @@ class _Renaming:
             return pm.Identifier(self.text(value.uri))
         return self.text(value) if isinstance(value, str) else value
 
-    def text(self, text):
+    def text(self, text: str) -> str:
         """Replace the places in a text by names relative to known folders."""
         if not isinstance(text, str):
             return text

@@ -6,10 +6,12 @@ import os
 import platform
 import socket
 import time
+from collections.abc import Mapping
 from datetime import datetime, timezone
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 from nipype import logging as nipype_logging
 
@@ -42,7 +44,7 @@ def _now():
 
 
 @lru_cache
-def versions():
+def versions() -> dict[str, str]:
     """Return the versions of Python, the package and what its results rest on."""
     return {"python": platform.python_version(), **{name: _version(name) for name in _PACKAGES}}
 
@@ -96,7 +98,7 @@ class RunRecord:
             name, {"state": "waiting", "started": None, "seconds": None, "host": None, "jobs": []}
         )
 
-    def event(self, name, status):
+    def event(self, name: str, status: str) -> None:
         """Take an event of a node: start, cached, end or exception."""
         node = self._node(name)
         if status == "start":
@@ -117,16 +119,16 @@ class RunRecord:
         if time.monotonic() - self._written >= _SECONDS_BETWEEN_WRITES:
             self._write_if_possible()
 
-    def job(self, name, job_id):
+    def job(self, name: str, job_id: int) -> None:
         """Take the scheduler's id of a node's job; it is on disk when this returns."""
         self._node(name)["jobs"].append(job_id)
         self._write()
 
-    def host(self, name, host):
+    def host(self, name: str, host: str) -> None:
         """Take the machine where a node ran."""
         self._node(name)["host"] = host
 
-    def end(self, state):
+    def end(self, state: str) -> None:
         """Close the record with the state of the run: done, failed or interrupted."""
         self._data.update(
             state=state, ended=_now(), seconds=round(time.monotonic() - self._began, 2)
@@ -145,7 +147,7 @@ class RunRecord:
         self._written = time.monotonic()
 
 
-def read_record(path):
+def read_record(path: str | os.PathLike[str]) -> dict[str, Any] | None:
     """Return the record of an earlier run, None where there is none that can be read."""
     try:
         return read_json(path, _FORM)
@@ -156,7 +158,7 @@ def read_record(path):
         return None
 
 
-def open_jobs(record):
+def open_jobs(record: Mapping[str, Any] | None) -> list[int]:
     """Return the ids of jobs whose end an earlier run did not see.
 
     Parameters

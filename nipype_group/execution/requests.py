@@ -1,7 +1,9 @@
 """What a job asks of the scheduler, and the script that it runs."""
 
 import math
+import os
 import shlex
+from collections.abc import Sequence
 
 # Resident and virtual memory of an interpreter that has imported the package (230 and 600 MB),
 # beside what the node itself takes; each thread reserves an arena of the C library.
@@ -20,7 +22,7 @@ _THREAD_VARIABLES = (
 )
 
 
-def thread_limits(n_procs):
+def thread_limits(n_procs: int) -> dict[str, str]:
     """Return environment variables that hold libraries to as many threads as a node asked for.
 
     Examples
@@ -31,7 +33,7 @@ def thread_limits(n_procs):
     return dict.fromkeys(_THREAD_VARIABLES, str(n_procs))
 
 
-def fill_request(template, n_procs, mem_gb, **names):
+def fill_request(template: str, n_procs: int, mem_gb: float, **names: object) -> list[str]:
     """Return the scheduler's options for a node.
 
     Parameters
@@ -80,7 +82,14 @@ def fill_request(template, n_procs, mem_gb, **names):
         ) from error
 
 
-def batch_script(header, command, n_procs, exit_file, activate="", folder=None):
+def batch_script(
+    header: str,
+    command: Sequence[str],
+    n_procs: int,
+    exit_file: str | os.PathLike[str],
+    activate: str | Sequence[str] = "",
+    folder: str | os.PathLike[str] | None = None,
+) -> str:
     """Return the script of a job.
 
     Parameters

@@ -1,14 +1,18 @@
 """Running a workflow: plugin, caching, polling, progress, errors that say what failed."""
 
+from __future__ import annotations
+
 import gc
 import os
 import re
 import signal
 import threading
+from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from nipype import logging
 from nipype.pipeline.engine.utils import generate_expanded_graph
@@ -39,6 +43,9 @@ from nipype_group.execution.progress import NodeProgress, RunEvents
 from nipype_group.execution.record import RECORD_NAME, RunRecord, read_record
 from nipype_group.execution.script_paths import check_script_paths
 from nipype_group.execution.work_folder import claim_work_folder, keep_to_version
+
+if TYPE_CHECKING:
+    from nipype.pipeline.engine import Workflow
 
 # Seconds between looks at running jobs; Nipype's own two seconds are longer than most nodes.
 LOCAL_POLL_SECONDS = 0.1
@@ -79,7 +86,7 @@ class RunResult:
     record: Path
 
 
-def allowed_processors():
+def allowed_processors() -> int:
     """Return the number of processors that this process may use."""
     try:
         return len(os.sched_getaffinity(0))
@@ -96,16 +103,16 @@ def _memory_gb():
 
 
 def run_workflow(
-    workflow,
+    workflow: Workflow,
     *,
-    work_dir,
-    plugin="MultiProc",
-    plugin_args=None,
-    n_procs=None,
-    poll_seconds=None,
-    progress=False,
-    inputs=(),
-):
+    work_dir: str | os.PathLike[str],
+    plugin: str = "MultiProc",
+    plugin_args: Mapping[str, Any] | None = None,
+    n_procs: int | None = None,
+    poll_seconds: float | None = None,
+    progress: bool = False,
+    inputs: Sequence[str | os.PathLike[str]] = (),
+) -> RunResult:
     """Run a workflow and return its results.
 
     Files are compared by place and content, so an unchanged analysis recomputes nothing and a
@@ -294,7 +301,7 @@ def _explain(error, crash_files):
     return WorkflowError(tell(failures), failures)
 
 
-def quiet_nipype():
+def quiet_nipype() -> None:
     """Silence Nipype's log for a command line: errors reach it as `WorkflowError`."""
     for name in ("nipype.workflow", "nipype.interface", "nipype.utils"):
         logging.getLogger(name).setLevel("CRITICAL")

@@ -5,7 +5,9 @@ import pwd
 import re
 import subprocess
 import xml.etree.ElementTree as ET
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 _SECONDS_TO_ANSWER = 120
 
@@ -36,7 +38,7 @@ class JobEnd:
     failed: bool = False
 
 
-def ask(command):
+def ask(command: Sequence[str]) -> str:
     """Run a command of the batch system and return what it prints.
 
     Raises
@@ -98,16 +100,30 @@ class Slurm:
         "DependencyNeverSatisfied",
     )
 
-    def request(self, template, n_procs, mem_gb, fill):
+    def request(
+        self,
+        template: str | None,
+        n_procs: int,
+        mem_gb: float,
+        fill: Callable[..., list[str]],
+    ) -> list[str]:
         """Return the options that ask for processors and memory."""
         return fill(self.request_template if template is None else template, n_procs, mem_gb)
 
     @staticmethod
-    def starts_at_log(log):
+    def starts_at_log(log: Path) -> bool:
         """Tell whether a job starts in the folder of its log and not in the current one."""
         return False
 
-    def submit_command(self, script, job_name, log, request, arguments, after):
+    def submit_command(
+        self,
+        script: str | os.PathLike[str],
+        job_name: str,
+        log: Path,
+        request: Sequence[str],
+        arguments: Sequence[str],
+        after: Collection[int],
+    ) -> list[str]:
         """Return the command that submits a script; the caller's own arguments win."""
         if any(argument.startswith("--mem") for argument in arguments):
             # Slurm refuses two ways of asking for memory.
@@ -128,7 +144,7 @@ class Slurm:
             return path.replace("\\", "\\\\")
         return path.replace("%", "%%")
 
-    def active(self):
+    def active(self) -> dict[int, str | None]:
         """Return the user's jobs in the queue as id to None, or to why one never ends."""
         jobs = {}
         for line in ask(["squeue", "-h", "-u", _user(), "-o", "%A|%T|%r"]).splitlines():
@@ -138,11 +154,11 @@ class Slurm:
                 jobs[int(job_id)] = f"it cannot start ({reason})" if stuck else None
         return jobs
 
-    def cancel(self, job_ids):
+    def cancel(self, job_ids: Iterable[int]) -> None:
         """Cancel jobs."""
         ask(["scancel", *map(str, job_ids)])
 
-    def script_of(self, job_id):
+    def script_of(self, job_id: int) -> str | None:
         """Return the script of a job in the queue, None where it is not in the queue."""
         try:
             return ask(["squeue", "-h", "-j", str(job_id), "-o", "%o"]).strip() or None
@@ -151,7 +167,7 @@ class Slurm:
                 return None
             raise
 
-    def end_of(self, job_id):
+    def end_of(self, job_id: int) -> JobEnd:
         """Return what is known about the end of a job."""
         try:
             # Without accounting only the controller knows, for some minutes.
@@ -205,14 +221,20 @@ class GridEngine:
     def __init__(self, parallel_environment="smp"):
         self._parallel_environment = parallel_environment
 
-    def request(self, template, n_procs, mem_gb, fill):
+    def request(
+        self,
+        template: str | None,
+        n_procs: int,
+        mem_gb: float,
+        fill: Callable[..., list[str]],
+    ) -> list[str]:
         """Return the options that ask for processors and memory."""
         if template is None:
             template = self._single_template if n_procs == 1 else self.request_template
         return fill(template, n_procs, mem_gb, parallel_environment=self._parallel_environment)
 
     @staticmethod
-    def starts_at_log(log):
+    def starts_at_log(log: Path) -> bool:
         """Tell whether a job starts in the folder of its log and not in the current one.
 
         For qsub a comma in the path of a log parts two logs, and a colon ends the name of a
@@ -220,7 +242,15 @@ class GridEngine:
         """
         return "," in str(log) or ":" in str(log)
 
-    def submit_command(self, script, job_name, log, request, arguments, after):
+    def submit_command(
+        self,
+        script: str | os.PathLike[str],
+        job_name: str,
+        log: Path,
+        request: Sequence[str],
+        arguments: Sequence[str],
+        after: Collection[int],
+    ) -> list[str]:
         """Return the command that submits a script; the caller's own arguments win."""
         # The environment travels, as with sbatch. Names begin with a letter.
         command = ["qsub", "-V", *request, "-N", re.sub(r"^[^A-Za-z]", "J", job_name), "-j", "y"]
@@ -232,18 +262,20 @@ class GridEngine:
             command += ["-hold_jid", ",".join(map(str, after))]
         return [*command, *arguments, str(script)]
 
-    def active(self):
+    def active(self) -> dict[int, str | None]:
         """Return the user's jobs in the queue as id to None, or to why one never ends."""
         text = ask(["qstat", "-u", _user(), "-xml"])
         try:
-            jobs = list(ET.fromstring(text).iter("job_list"))
-        except ET.ParseError as error:
-            raise SchedulerError(f"qstat prints no XML: {text[:200]!r}") from error
-        found = {}
-        for job in jobs:
-            job_id, state = int(job.findtext("JB_job_number")), job.findtext("state") or ""
-            found[job_id] = self._error_of(job_id) if "E" in state else None
-        return found
+            states = {
+                int(job.findtext("JB_job_number", "")): job.findtext("state", "")
+                for job in ET.fromstring(text).iter("job_list")
+            }
+        except (ET.ParseError, ValueError) as error:
+            raise SchedulerError(f"qstat prints no XML of jobs: {text[:200]!r}") from error
+        return {
+            job_id: self._error_of(job_id) if "E" in state else None
+            for job_id, state in states.items()
+        }
 
     @staticmethod
     def _error_of(job_id):
@@ -256,11 +288,11 @@ class GridEngine:
         found = re.search(r"^error reason\s+\d+:\s*(.*)$", text, re.MULTILINE)
         return f"{why}: {found.group(1)}" if found else why
 
-    def cancel(self, job_ids):
+    def cancel(self, job_ids: Iterable[int]) -> None:
         """Cancel jobs."""
         ask(["qdel", *map(str, job_ids)])
 
-    def script_of(self, job_id):
+    def script_of(self, job_id: int) -> str | None:
         """Return the script of a job in the queue, None where it is not in the queue."""
         try:
             text = ask(["qstat", "-j", str(job_id)])
@@ -271,7 +303,7 @@ class GridEngine:
         found = re.search(r"^script_file:\s+(.*)$", text, re.MULTILINE)
         return found.group(1).strip() if found else None
 
-    def end_of(self, job_id):
+    def end_of(self, job_id: int) -> JobEnd:
         """Return what is known about the end of a job."""
         try:
             text = ask(["qacct", "-j", str(job_id)])
@@ -280,8 +312,8 @@ class GridEngine:
         said = dict(
             re.findall(r"^(failed|exit_status|deleted_by|maxvmem)\s+(.*?)\s*$", text, re.M)
         )
-        status = re.match(r"\d+", said.get("exit_status", ""))
-        status = int(status.group()) if status else 0
+        number = re.match(r"\d+", said.get("exit_status", ""))
+        status = int(number.group()) if number else 0
         failed = said.get("failed", "0")
         cause = self._CAUSES.get(failed.partition(":")[0].strip(), "") if status > 128 else ""
         if said.get("deleted_by", "NONE") != "NONE":

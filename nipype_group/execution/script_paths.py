@@ -1,5 +1,6 @@
 """Paths that scripts of jobs cannot hold, refused before anything runs."""
 
+import os
 import re
 import sys
 from pathlib import Path
@@ -16,7 +17,7 @@ _OF_GRID_ENGINE = re.compile(r"\$(HOME|USER|JOB_ID|JOB_NAME|HOSTNAME|TASK_ID)|[\
 _PLAIN = re.compile(r"[\w./+@=-]+")
 
 
-def check_script_paths(plugin, own, work_dir):
+def check_script_paths(plugin: str, own: bool, work_dir: str | os.PathLike[str]) -> None:
     """Refuse a work folder that nodes or the scripts of their jobs would take for something else.
 
     Parameters

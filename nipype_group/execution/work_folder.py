@@ -26,7 +26,7 @@ MARKER_NAME = "nipype_group.json"
 _MOST_TRIED = 1000
 
 
-def claim_work_folder(folder):
+def claim_work_folder(folder: str | os.PathLike[str]) -> Path:
     """Return a work folder that can be trusted: this one, or a new one beside it.
 
     Results of nodes hold absolute paths, so a folder that was copied or moved points to files of
@@ -123,7 +123,7 @@ def _why_not(place):
     return "it was copied or moved here, and its results name files of the other place"
 
 
-def keep_to_version(folder):
+def keep_to_version(folder: str | os.PathLike[str]) -> Path | None:
     """See that a workflow's folder holds nothing of another version.
 
     Results of another version of the package or of Nipype, or of one that is not known, are moved

@@ -1,12 +1,18 @@
 """Atlases as inputs of an interface: names of installed ones, or files."""
 
+from __future__ import annotations
+
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nipype_group.choices import NO_ATLAS
 from nipype_group.interfaces.base import GroupInputSpec, file_identity, isdefined
 from nipype_group.reporting.atlases.lookup import find_atlases
 from nipype_group.reporting.records.inputs import atlas_files
 from nipype_group.reporting.records.record import installed_images
+
+if TYPE_CHECKING:
+    from nipype_group.reporting.atlases.find import Atlas
 
 # Stands for the default atlases, as far as they are installed.
 INSTALLED = "default"
@@ -22,7 +28,7 @@ class AtlasInputSpec(GroupInputSpec):
         given = self.atlases if isdefined(self.atlases) else self.without
         return None if tuple(given) == (INSTALLED,) else [n for n in given if n != NO_ATLAS]
 
-    def hidden_inputs(self):
+    def hidden_inputs(self) -> list[object]:
         """Return the files of the atlases: images, labels, descriptions."""
         names = self._chosen()
         try:
@@ -34,7 +40,7 @@ class AtlasInputSpec(GroupInputSpec):
             # Running says what is wrong with them.
             return []
 
-    def find_atlases(self):
+    def find_atlases(self) -> list[Atlas]:
         """Return the atlases.
 
         Returns

@@ -4,11 +4,14 @@ Nipype's own hash leaves out where files lie, the order of files of equal size a
 floats, and the code; a group result could come from the cache although its inputs changed.
 """
 
+from __future__ import annotations
+
 import hashlib
 import math
 import os
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from nipype import logging
@@ -26,6 +29,9 @@ from nipype_group.design.first_level import files_beside
 from nipype_group.images import content_sha256, write_volume
 from nipype_group.json_files import write_json
 
+if TYPE_CHECKING:
+    from nipype.interfaces.base.support import InterfaceResult
+
 LOGGER = logging.getLogger("nipype.interface")
 # Long work reports in the log each time this much more is done.
 _REPORT_STEP = 0.05
@@ -33,7 +39,7 @@ _REPORT_STEP = 0.05
 _HASH_LETTERS = 12
 
 
-def file_identity(path):
+def file_identity(path: str | os.PathLike[str]) -> tuple[str, ...]:
     """Return place and content of a file; content is read once for each state of the file.
 
     The place belongs to it: an interface may pass paths on, or take them from a table. So do the
@@ -90,7 +96,7 @@ def _check_finite(name, value):
         raise ValueError(f"{name} is a finite number, got {value}")
 
 
-def value_or(value, default=None):
+def value_or(value: Any, default: Any = None) -> Any:
     """Return the value of an input, or the default where nothing is given."""
     return value if isdefined(value) else default
 
@@ -103,11 +109,11 @@ class GroupInputSpec(BaseInterfaceInputSpec):
 
     revision = 1
 
-    def get_hashval(self, hash_method=None):
+    def get_hashval(self, hash_method: str | None = None) -> tuple[list[object], str]:
         """Return the hashed inputs and their hash; `hash_method` is content, always."""
         return self._hashed()
 
-    def hash_in(self, folder):
+    def hash_in(self, folder: str | os.PathLike[str]) -> str:
         """Return the hash of the inputs, with the content of files by relative paths too.
 
         Parameters
@@ -128,7 +134,7 @@ class GroupInputSpec(BaseInterfaceInputSpec):
                 items.append((name, _canonical(value, folder)))
         return items, hashlib.md5(repr(items).encode()).hexdigest()
 
-    def hidden_inputs(self):
+    def hidden_inputs(self) -> list[object]:
         """Return name and value of what else decides the outputs, as files found by a pattern."""
         return []
 
@@ -144,7 +150,12 @@ class GroupInterface(SimpleInterface):
 
     _own_folder = None
 
-    def run(self, cwd=None, ignore_exception=None, **inputs):
+    def run(
+        self,
+        cwd: str | os.PathLike[str] | None = None,
+        ignore_exception: bool | None = None,
+        **inputs: Any,
+    ) -> InterfaceResult:
         """Run the interface; see `nipype.interfaces.base.BaseInterface.run`."""
         try:
             result = super().run(cwd=cwd, ignore_exception=ignore_exception, **inputs)
@@ -172,7 +183,7 @@ class GroupInterface(SimpleInterface):
         return runtime
 
     @property
-    def version(self):
+    def version(self) -> str:
         """Version of the package."""
         return __version__
 

@@ -140,7 +140,7 @@ class _CollectMapsInputSpec(GroupInputSpec):
         desc="unusable maps are an error that names them, or are listed as excluded",
     )
 
-    def hidden_inputs(self):
+    def hidden_inputs(self) -> list[object]:
         """Return the files that the source stands for today."""
         try:
             # The content of a 4D image is hashed as an input.

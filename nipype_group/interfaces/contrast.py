@@ -148,7 +148,9 @@ def _why_none(gaps):
     return f"the maps that have them do not determine it, or {why}" if gaps else why
 
 
-def without_statistic_note(which, contrast, left_out, gaps, n_exact):
+def without_statistic_note(
+    which: str, contrast: str, left_out: str, gaps: bool, n_exact: int
+) -> str:
     """Say which voxels or regions have no statistic of a contrast, and why.
 
     Parameters

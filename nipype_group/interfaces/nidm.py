@@ -21,7 +21,7 @@ class _NIDMResultsInputSpec(GroupInputSpec):
     contrast = Str(desc="name of one contrast; default: all")
     threshold = Str(desc="desc of one threshold, as fdrBH; default: all")
 
-    def hidden_inputs(self):
+    def hidden_inputs(self) -> list[object]:
         """Return the files of the folder as they are today; packs are no part of them."""
         files = sorted(p for p in Path(self.group_dir).rglob("*") if p.is_file())
         return [("files", [file_identity(p) for p in files if not p.name.endswith("_nidm.zip")])]

@@ -1,6 +1,9 @@
 """Peers: results that other packages left on disk, as the stages of a run take them."""
 
+from __future__ import annotations
+
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from nipype.interfaces.base import InputMultiObject, Str, TraitedSpec, traits
@@ -20,6 +23,9 @@ from nipype_group.interfaces.base import (
 from nipype_group.peers.files import SINGLE_INPUTS, look_up, notes_of, write_peer
 from nipype_group.peers.found import CORRECTED_COLUMNS
 from nipype_group.stats.thresholding import threshold_adjusted
+
+if TYPE_CHECKING:
+    from nipype_group.peers.found import FoundResults
 
 
 def _files(desc):
@@ -73,7 +79,7 @@ class _PeerResultsInputSpec(GroupInputSpec):
     design_table = File(exists=True, desc="single: FSL .mat, or TSV with a column a regressor")
     contrast_name = Str(desc="single: name of the contrast; default: that of the file")
 
-    def hidden_inputs(self):
+    def hidden_inputs(self) -> list[object]:
         """Return what is found and the contents of its files."""
         try:
             found = look_up_inputs(self)
@@ -89,7 +95,7 @@ class _PeerResultsInputSpec(GroupInputSpec):
         return [about, *(file_identity(f) for f in files)]
 
 
-def look_up_inputs(inputs):
+def look_up_inputs(inputs: _PeerResultsInputSpec) -> FoundResults:
     """Find the results that the inputs name."""
     given = {}
     if inputs.single:

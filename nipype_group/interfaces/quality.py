@@ -1,6 +1,10 @@
 """Quality: who is in, and how their maps look beside the others."""
 
+from __future__ import annotations
+
+import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -26,6 +30,9 @@ from nipype_group.stats.linear.map_quality import (
     map_quality,
 )
 from nipype_group.tsv import MISSING, read_tsv
+
+if TYPE_CHECKING:
+    from nipype_group.design.matrix import Design
 
 _UNIT = "unit of the maps"
 COLUMNS = {
@@ -163,7 +170,7 @@ def _draw_strip(path, stack, quality, labels):
     )
 
 
-def matching_rows(path, design, n_maps):
+def matching_rows(path: str | os.PathLike[str], design: Design, n_maps: int) -> pd.DataFrame:
     """Return the observations as text.
 
     Raises

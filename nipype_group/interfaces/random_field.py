@@ -1,5 +1,9 @@
 """What the interfaces of random field theory read: a statistic, its dof and its smoothness."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from nipype_group.images import read_dof, read_on
 from nipype_group.interfaces.base import isdefined
 from nipype_group.json_files import read_json
@@ -7,8 +11,16 @@ from nipype_group.stats.random_field.clusters import search_volume
 from nipype_group.stats.random_field.euler import StatField
 from nipype_group.stats.thresholding import RandomField, at_dof_of_field
 
+if TYPE_CHECKING:
+    import numpy as np
 
-def read_random_field(inputs, z, mask, space):
+    from nipype_group.images.space import Space
+    from nipype_group.interfaces.base import GroupInputSpec
+
+
+def read_random_field(
+    inputs: GroupInputSpec, z: np.ndarray, mask: np.ndarray, space: Space
+) -> RandomField:
     """Return the `RandomField` of an interface's stat_file, dof, dof_file and smoothness_file.
 
     Raises

@@ -25,7 +25,7 @@ class _GroupReportInputSpec(GroupInputSpec):
         False, usedefault=True, desc="embed an interactive viewer, 0.7 MB a contrast"
     )
 
-    def hidden_inputs(self):
+    def hidden_inputs(self) -> list[object]:
         """Return the names and contents of the files that the page is made of."""
         if not isdefined(self.group_dir):
             return []

@@ -9,7 +9,7 @@ from nipype.interfaces.io import IOBase, add_traits
 class _GatherResultsInputSpec(DynamicTraitedSpec):
     picks = traits.Dict(desc="positions of the items that a list keeps, by its name; default: all")
 
-    def get_hashval(self, hash_method=None):
+    def get_hashval(self, hash_method: str | None = None) -> tuple[list[tuple[str, str]], str]:
         """Return the inputs and their hash; no file is read.
 
         What is passed on are the values, paths among them. Nipype hashes what files hold instead,

@@ -2,6 +2,8 @@
 
 import re
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 from xml.sax.saxutils import unescape
 
 from nibabel.brikhead import AFNIHeaderError, AFNIImageError
@@ -44,7 +46,7 @@ _STATISTIC_LABEL = re.compile(r"[_:# ]+(?:Tstat|Zscr|Fstat|[tTZF])$")
 _EFFECT_LABEL = re.compile(r"[_:# ]+(?:mean|Coef|b)$")
 
 
-def find_afni(folder, start=""):
+def find_afni(folder: Path, start: str = "") -> FoundResults | None:
     """Find statistics in AFNI data sets of a folder; None where there are none.
 
     Parameters
@@ -74,7 +76,7 @@ def find_afni(folder, start=""):
     )
 
 
-def afni_statistics(path):
+def afni_statistics(path: Path) -> list[FoundStatistic]:
     """Return the statistics of one AFNI data set, with the effect of each where it is there.
 
     Parameters
@@ -120,7 +122,7 @@ def afni_statistics(path):
     return [replace(s, name=labels[s.volume or 0]) if s.name in shared else s for s in found]
 
 
-def afni_header(path):
+def afni_header(path: Path) -> dict[str, Any]:
     """Return labels and statistics that AFNI adds to a NIfTI header; empty where it did not.
 
     Parameters
@@ -139,7 +141,7 @@ def afni_header(path):
         )
     except MapError:
         return {}
-    info = {}
+    info: dict[str, Any] = {}
     for extension in extensions:
         if extension.get_code() == _NIFTI_EXTENSION:
             content = extension.get_content()

@@ -28,7 +28,7 @@ _NAME = re.compile(
 _DOF_KEYS = ("DegreesOfFreedom", "dof", "degrees_of_freedom")
 
 
-def find_bids(folder, start=""):
+def find_bids(folder: Path, start: str = "") -> FoundResults | None:
     """Find group statistics with BIDS names; None where there are none.
 
     Parameters
@@ -44,7 +44,7 @@ def find_bids(folder, start=""):
     if not start:
         folders += [top / "group", *sorted(top.glob("node-*"))]
         folders += [inner for outer in folders for inner in sorted(outer.glob("ses-*"))]
-    groups = {}
+    groups: dict[tuple[Path, str, str | None], set[str]] = {}
     for inner in folders:
         for stem in images_in(inner, top, start):
             match = _NAME.fullmatch(stem)

@@ -1,6 +1,9 @@
 """Values that contradict what their map is taken for: another scale, another side, a part only."""
 
+from __future__ import annotations
+
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import special
@@ -9,6 +12,10 @@ from nipype_group.controls import side_tested
 from nipype_group.images import MapError
 from nipype_group.stats.distributions import z_to_log_p
 from nipype_group.stats.elementary import log
+
+if TYPE_CHECKING:
+    from nipype_group.peers.found import FoundStatistic
+    from nipype_group.peers.maps import StatisticMaps
 
 # So many values of t, F or z never lie in [0, 1] all together.
 _ENOUGH_VOXELS = 100
@@ -34,7 +41,7 @@ _NO_EFFECT, _SMALL, _STRAY_SHARE = 0.5, 0.25, 0.1
 _RTOL, _ATOL = 1e-3, 1e-6
 
 
-def check_statistic(found, values):
+def check_statistic(found: FoundStatistic, values: np.ndarray) -> None:
     """Refuse values that cannot be of the statistic: negative F, and p taken for a statistic.
 
     Parameters
@@ -79,7 +86,7 @@ def check_statistic(found, values):
         )
 
 
-def check_whole(found, p, n_searched=None):
+def check_whole(found: FoundStatistic, p: np.ndarray, n_searched: int | None = None) -> None:
     """Refuse a map of which only what passed a threshold is left.
 
     In a whole map some voxels are near no effect. Where all p of n voxels are below .3 and chance
@@ -113,7 +120,7 @@ def check_whole(found, p, n_searched=None):
         )
 
 
-def check_both_sides(found, z, n_searched=None):
+def check_both_sides(found: FoundStatistic, z: np.ndarray, n_searched: int | None = None) -> None:
     """Refuse t and z of which one sign was taken out.
 
     Parameters
@@ -145,7 +152,9 @@ def check_both_sides(found, z, n_searched=None):
         )
 
 
-def check_corrected(found, column, maps, logp):
+def check_corrected(
+    found: FoundStatistic, column: str, maps: StatisticMaps, logp: np.ndarray
+) -> None:
     """Refuse corrected p that are of another scale, side or contrast than the statistic.
 
     Voxelwise p fall as the statistic grows: its peak has the smallest. Those of extents, masses

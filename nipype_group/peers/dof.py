@@ -1,12 +1,22 @@
 """Degrees of freedom of other packages' statistics: what is given, and what is lacking."""
 
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
 import numpy as np
+
+if TYPE_CHECKING:
+    from nipype_group.peers.found import FoundStatistic
 
 # How many a statistic has; r has those of its t.
 N_DOF = {"t": 1, "F": 2, "z": 0, "r": 1, "p": 0, "1-p": 0, "logp": 0}
 
 
-def given_dof(dof):
+def given_dof(
+    dof: float | Sequence[float | Sequence[float]] | None,
+) -> dict[int, tuple[float, ...]]:
     """Return the degrees of freedom by how many they are: 1 of t, 2 of F; each at most once.
 
     Parameters
@@ -27,9 +37,10 @@ def given_dof(dof):
     >>> given_dof(28), given_dof([2, 28]), given_dof([[2, 28], 30])
     ({1: (28.0,)}, {2: (2.0, 28.0)}, {2: (2.0, 28.0), 1: (30.0,)})
     """
-    several = isinstance(dof, (list, tuple)) and any(isinstance(v, (list, tuple)) for v in dof)
-    each = dof if several else [] if dof is None else [dof]
-    given = {}
+    each: Sequence[float | Sequence[float | Sequence[float]]] = [] if dof is None else [dof]
+    if isinstance(dof, (list, tuple)) and any(isinstance(v, (list, tuple)) for v in dof):
+        each = dof
+    given: dict[int, tuple[float, ...]] = {}
     for one in each:
         one = tuple(float(v) for v in np.atleast_1d(one))
         if len(one) not in (1, 2) or not all(0 < v < np.inf for v in one):
@@ -48,7 +59,7 @@ def given_dof(dof):
     return given
 
 
-def constant_dof(values):
+def constant_dof(values: np.ndarray) -> float | None:
     """Return the degrees of freedom of all voxels, None where they differ by more than noise.
 
     Parameters
@@ -65,12 +76,12 @@ def constant_dof(values):
     return float(f"{(low + high) / 2:.6g}") if np.isclose(low, high, rtol=1e-5, atol=0) else None
 
 
-def numbers_text(values):
+def numbers_text(values: Iterable[float]) -> str:
     """Write degrees of freedom as they are given."""
     return ", ".join(f"{v:g}" for v in values)
 
 
-def lacking_dof(statistics, ask="as dof {}"):
+def lacking_dof(statistics: Sequence[FoundStatistic], ask: str = "as dof {}") -> str | None:
     """Say which statistics need degrees of freedom that nothing gives, in one sentence.
 
     Parameters
@@ -107,6 +118,6 @@ def lacking_dof(statistics, ask="as dof {}"):
     )
 
 
-def lacks_dof(found):
+def lacks_dof(found: FoundStatistic) -> bool:
     """Tell whether nothing says the degrees of freedom of a t or F."""
     return found.stat_type != "z" and not found.dof and found.dof_file is None

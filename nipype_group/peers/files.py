@@ -2,11 +2,13 @@
 
 import json
 import math
+import os
 import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -96,7 +98,7 @@ class PeerContrast(NamedTuple):
     has_weights: bool = False
 
 
-def peer_contrasts(found):
+def peer_contrasts(found: FoundResults) -> tuple[PeerContrast, ...]:
     """Return a `PeerContrast` of every statistic.
 
     Parameters
@@ -156,22 +158,22 @@ def _weights(found, name):
 
 
 def single_result(
-    path,
-    stat_type=None,
-    dof=None,
+    path: str | os.PathLike[str],
+    stat_type: str | None = None,
+    dof: float | Sequence[float | Sequence[float]] | None = None,
     *,
-    mask=None,
-    p_sides=None,
-    sign=None,
-    group_sizes=None,
-    effect=None,
-    variance=None,
-    corrected=(),
-    corrected_kinds=None,
-    corrected_scale=None,
-    design=None,
-    name=None,
-):
+    mask: str | os.PathLike[str] | None = None,
+    p_sides: str | None = None,
+    sign: str | os.PathLike[str] | None = None,
+    group_sizes: int | Sequence[int] | None = None,
+    effect: str | os.PathLike[str] | None = None,
+    variance: str | os.PathLike[str] | None = None,
+    corrected: Sequence[str | os.PathLike[str]] = (),
+    corrected_kinds: Sequence[str] | None = None,
+    corrected_scale: str | None = None,
+    design: str | os.PathLike[str] | None = None,
+    name: str | None = None,
+) -> FoundResults:
     """Take one image and what is given with it for the result of an analysis.
 
     Parameters
@@ -210,11 +212,10 @@ def single_result(
         Where the type or dof is unknown, the design is none, or the map is thresholded by its name
         and has no mask.
     """
-    columns_and_matrix, numbering = None, None
+    columns_and_matrix, matrix, numbering = None, None, None
     if design is not None:
-        *columns_and_matrix, numbering = read_peer_design(design)
-        columns_and_matrix = tuple(columns_and_matrix)
-    matrix = None if design is None else columns_and_matrix[1]
+        columns, matrix, numbering = read_peer_design(design)
+        columns_and_matrix = (columns, matrix)
     found = _statistic_with_dof(
         path, stat_type, dof, matrix, p_sides=p_sides, group_sizes=group_sizes
     )
@@ -239,8 +240,8 @@ def single_result(
         )
     found = replace(found, **given, **({} if name is None else {"name": name}))
     n_maps = sum(found.group_sizes) or None
-    n_maps = n_maps if design is None else len(matrix)
-    notes = () if numbering is None else (row_numbers_note(numbering),)
+    n_maps = n_maps if matrix is None else len(matrix)
+    notes: tuple[str, ...] = () if numbering is None else (row_numbers_note(numbering),)
     if corrected and found.stat_type != "F" and p_sides is None:
         notes += ("Corrected p are taken for those of the side above 0, as no sides are given.",)
     return FoundResults(found.package, (found,), columns_and_matrix, None, n_maps, notes)
@@ -271,7 +272,9 @@ def _existing_files(**given):
     return places
 
 
-def read_peer_design(path):
+def read_peer_design(
+    path: str | os.PathLike[str],
+) -> tuple[tuple[str, ...], np.ndarray, str | None]:
     """Read the design of another package: an FSL .mat, or a table of numbers.
 
     Parameters
@@ -308,7 +311,14 @@ def read_peer_design(path):
     return without_row_numbers(table.columns, values.to_numpy(dtype=float))
 
 
-def look_up(path, *, single=False, package=None, dof=None, **given):
+def look_up(
+    path: str | os.PathLike[str],
+    *,
+    single: bool = False,
+    package: str | None = None,
+    dof: Sequence[float | Sequence[float]] | None = None,
+    **given: Any,
+) -> FoundResults:
     """Find the results at a place, or take it for one statistic map.
 
     Parameters
@@ -333,7 +343,7 @@ def look_up(path, *, single=False, package=None, dof=None, **given):
     return find_results(path, package, dof)
 
 
-def check_tail(found, tail):
+def check_tail(found: FoundResults, tail: str) -> None:
     """Refuse one side of a z that has no sign.
 
     Parameters
@@ -355,7 +365,12 @@ def check_tail(found, tail):
             )
 
 
-def write_peer(directory, found, path, tail="two-sided"):
+def write_peer(
+    directory: str | os.PathLike[str],
+    found: FoundResults,
+    path: str | os.PathLike[str],
+    tail: str = "two-sided",
+) -> dict[str, Any]:
     """Write maps, contrasts, design and smoothness of another package's results.
 
     Parameters
@@ -388,7 +403,7 @@ def write_peer(directory, found, path, tail="two-sided"):
         raise MapError(
             path, "its design holds nothing but 0: correct it, or leave it out and give the dof"
         )
-    outputs = {f"{kind}_files": [] for kind in MAPS}
+    outputs: dict[str, Any] = {f"{kind}_files": [] for kind in MAPS}
     outputs |= {"smoothness_files": [], "corrected_logp_files": []}
     grid, union = None, None
     for statistic, contrast in zip(found.statistics, contrasts, strict=True):
@@ -561,7 +576,7 @@ def _expression(weights, columns):
     return "; ".join(rows)
 
 
-def notes_of(found):
+def notes_of(found: FoundResults) -> list[str]:
     """Return all notes: those of the results, and of each statistic after its name.
 
     Parameters

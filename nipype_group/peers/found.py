@@ -1,6 +1,6 @@
 """What is known of a statistic that another package left on disk, before its values are read."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -149,7 +149,7 @@ class Images(Mapping):
         return len(self._paths)
 
 
-def own_image(path, root):
+def own_image(path: Path, root: Path) -> Path:
     """Return the path of an image, whose files are files and stay inside a folder of results.
 
     Raises
@@ -164,7 +164,7 @@ def own_image(path, root):
     return path
 
 
-def images_in(folder, root, start=""):
+def images_in(folder: Path, root: Path, start: str = "") -> Images:
     """Return the images of a folder by name without suffix, sorted; .nii before .nii.gz.
 
     Parameters
@@ -180,7 +180,8 @@ def images_in(folder, root, start=""):
     -------
     Images
     """
-    folder, found = Path(folder), {}
+    folder = Path(folder)
+    found: dict[str, Path] = {}
     for suffix in IMAGE_SUFFIXES:
         for path in folder.glob(f"*{suffix}"):
             if path.name.startswith(start):
@@ -188,7 +189,7 @@ def images_in(folder, root, start=""):
     return Images(dict(sorted(found.items())), root)
 
 
-def residual_dof(matrix):
+def residual_dof(matrix: np.ndarray | None) -> tuple[float, ...]:
     """Return the residual degrees of freedom of a design as a tuple; empty where there is none.
 
     Examples
@@ -203,7 +204,9 @@ def residual_dof(matrix):
     return (float(len(matrix) - decompose(matrix).rank),)
 
 
-def without_row_numbers(columns, matrix):
+def without_row_numbers(
+    columns: Sequence[str], matrix: np.ndarray
+) -> tuple[tuple[str, ...], np.ndarray, str | None]:
     """Return columns and matrix without a first column that numbers the rows, and its name.
 
     pandas writes one where a table is saved with its index.
@@ -233,12 +236,12 @@ def without_row_numbers(columns, matrix):
     return columns, matrix, None
 
 
-def row_numbers_note(name):
+def row_numbers_note(name: str) -> str:
     """Say that a column of a design numbers the rows."""
     return f"The column {name} of the design numbers its rows, and is no regressor."
 
 
-def numbers_in(path, root):
+def numbers_in(path: Path, root: Path) -> np.ndarray | None:
     """Return the numbers of a text file, one array; None where it is absent or holds others."""
     text = text_of(path, root)
     try:
@@ -247,7 +250,7 @@ def numbers_in(path, root):
         return None
 
 
-def text_of(path, root):
+def text_of(path: Path, root: Path) -> str | None:
     """Return the text of a file of results that were left on disk; None where it is absent.
 
     Packages write UTF-8, Latin-1 or what the machine was set to: what is no UTF-8 is Latin-1.

@@ -53,14 +53,14 @@ class _Model:
             self.titles = {int(number): title.strip('"') for number, title in titles}
         self.tests = _read_matrix(fts, root)
 
-    def name(self, kind, number):
+    def name(self, kind: str, number: int) -> str:
         """Return the title of a t contrast, or the number."""
         title = self.titles.get(number) if kind == "t" else None
         if title in repeated(self.titles.values()):
             return f"{title} ({number})"
         return title or f"{'contrast' if kind == 't' else 'F test'} {number}"
 
-    def rows(self, kind, number):
+    def rows(self, kind: str, number: int) -> np.ndarray | None:
         """Return the weights, shape (k, p); None where they are not there."""
         if self.weights is None:
             return None
@@ -70,7 +70,9 @@ class _Model:
             return None
         return self.weights[self.tests[number - 1] > 0]
 
-    def dof(self, kind, number, residual=None):
+    def dof(
+        self, kind: str, number: int, residual: tuple[float, ...] | None = None
+    ) -> tuple[float, ...]:
         """Return the degrees of freedom; `residual` where they are stated elsewhere."""
         residual = residual or residual_dof(self.matrix)
         if kind == "t" or not residual:
@@ -79,7 +81,7 @@ class _Model:
         return () if rows is None else (float(decompose(rows).rank), *residual)
 
 
-def find_fsl(folder, start=""):
+def find_fsl(folder: Path, start: str = "") -> FoundResults | None:
     """Find the results of FEAT, flameo and randomise in a folder; None where there are none.
 
     Parameters

@@ -25,7 +25,7 @@ _DEPTH = 5
 _VARY = "Degrees of freedom vary by voxel, from {:g} to {:g}: of the maps that have it."
 
 
-def is_halfpipe(stem):
+def is_halfpipe(stem: str) -> bool:
     """Tell whether a name is that of a group map of HALFpipe, which names the feature.
 
     Examples
@@ -38,7 +38,7 @@ def is_halfpipe(stem):
     return bool(re.search(r"(?:^|_)feature-", stem)) and not re.search(r"(?:^|_)sub-", stem)
 
 
-def find_halfpipe(folder, start=""):
+def find_halfpipe(folder: Path, start: str = "") -> FoundResults | None:
     """Find the group results of HALFpipe; None where there are none.
 
     Parameters
@@ -55,7 +55,7 @@ def find_halfpipe(folder, start=""):
         or has none in it.
     """
     top = Path(folder)
-    groups = {}
+    groups: dict[tuple[Path, str], set[str]] = {}
     for inner in [top] if start else _folders(top):
         for stem in images_in(inner, top, start):
             match = _NAME.fullmatch(stem)

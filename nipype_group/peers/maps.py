@@ -1,6 +1,9 @@
 """Values of statistics that other packages left on disk: z, p and corrected p as maps."""
 
-from typing import NamedTuple
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from scipy import ndimage, special
@@ -17,6 +20,9 @@ from nipype_group.peers.dof import N_DOF, lacking_dof
 from nipype_group.stats.distributions import f_to_z, minus_log10, t_to_z, z_to_log_p
 from nipype_group.stats.elementary import exp, log
 from nipype_group.stats.map_conversions import d_to_t, log_p_to_z, r_to_t
+
+if TYPE_CHECKING:
+    from nipype_group.peers.found import FoundStatistic
 
 # The nearest that float32 comes to p 0: from 1-p, and itself.
 _SMALLEST = {"1-p": 2.0**-24, "p": float(np.finfo(np.float32).tiny)}
@@ -44,7 +50,7 @@ class StatisticMaps(NamedTuple):
     grid: Grid
 
 
-def read_statistic(found):
+def read_statistic(found: FoundStatistic) -> StatisticMaps:
     """Read a statistic with its z and p.
 
     z is the package's own where a file of it was found; otherwise it is computed from t or F by
@@ -118,7 +124,7 @@ def _log_p(values, scale):
     return log(np.where(p > 0, p, min(_SMALLEST[scale], p[p > 0].min(initial=1))))
 
 
-def conversion_notes(found):
+def conversion_notes(found: FoundStatistic) -> tuple[str, ...]:
     """Say from what the statistic was computed, where its map holds something else.
 
     Parameters
@@ -174,7 +180,9 @@ def _z_of(found, stat, mask, grid):
     return t_to_z(stat, *dof) if found.stat_type == "t" else f_to_z(stat, *dof)
 
 
-def read_found_dof(found, grid):
+def read_found_dof(
+    found: FoundStatistic, grid: Grid
+) -> tuple[float, ...] | tuple[np.ndarray, ...]:
     """Return the degrees of freedom of t, or both of F: as numbers, or where they vary as maps.
 
     Parameters
@@ -199,7 +207,7 @@ def read_found_dof(found, grid):
     return tuple(read_map_volume(found.dof_file, volume, grid)[0] for volume in volumes)
 
 
-def corrected_logp(found, column, maps):
+def corrected_logp(found: FoundStatistic, column: str, maps: StatisticMaps) -> np.ndarray:
     """Return -log10 of a corrected p; NaN outside the mask.
 
     Parameters
@@ -247,7 +255,9 @@ def corrected_logp(found, column, maps):
     return logp
 
 
-def read_map_volume(path, volume=None, grid=None):
+def read_map_volume(
+    path: str | os.PathLike[str], volume: int | None = None, grid: Grid | None = None
+) -> tuple[np.ndarray, Grid]:
     """Read one volume of a file, as of an effect: values as they are, and their grid.
 
     Parameters
@@ -282,7 +292,7 @@ def read_map_volume(path, volume=None, grid=None):
     return values, own
 
 
-def background_notes(found):
+def background_notes(found: FoundStatistic) -> tuple[str, ...]:
     """Say which voxels of p are taken for the outside that might not be, and which have no z.
 
     Parameters

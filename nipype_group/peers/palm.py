@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
@@ -37,7 +38,7 @@ _NO_RANK = (
 )
 
 
-def find_palm(folder, start=""):
+def find_palm(folder: Path, start: str = "") -> FoundResults | None:
     """Find the results of PALM in a folder; None where there are none.
 
     Parameters

@@ -12,7 +12,7 @@ from nipype_group.peers.found import text_of
 from nipype_group.stats.decompositions import decompose
 
 
-def read_options(path, root):
+def read_options(path: Path, root: Path) -> dict[str, list[str]] | None:
     """Return the options of a run by name, with the values of each; None without the file.
 
     Parameters
@@ -31,7 +31,7 @@ def read_options(path, root):
     text = text_of(path, root)
     if text is None:
         return None
-    options = {}
+    options: dict[str, list[str]] = {}
     for line in text.splitlines():
         words = line.split()
         if words and re.match(r"-[A-Za-z]", words[0]):
@@ -42,7 +42,9 @@ def read_options(path, root):
     return options
 
 
-def read_palm_design(folder, options, parts):
+def read_palm_design(
+    folder: Path, options: dict[str, list[str]] | None, parts: str
+) -> np.ndarray | None:
     """Return the design, where the file that the options name is found; else None.
 
     Parameters
@@ -59,7 +61,9 @@ def read_palm_design(folder, options, parts):
     return _matrix_of(folder, given[index]) if index < len(given) else None
 
 
-def rank_of_contrast(folder, options, parts, matrix):
+def rank_of_contrast(
+    folder: Path, options: dict[str, list[str]] | None, parts: str, matrix: np.ndarray | None
+) -> int | None:
     """Return the rank of the F contrast of a map, its numerator degrees of freedom; else None.
 
     PALM numbers the contrasts of a design by the rows of ``-t``, then those of ``-f``, without

@@ -5,7 +5,9 @@ nothing is unpickled. What each package's files mean is in the documentation, pa
 packages.
 """
 
+import os
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -61,7 +63,11 @@ _Z_CHECKED = (1.0, 6.0)
 _Z_TOLERANCE = 1e-3
 
 
-def find_results(path, package=None, dof=None):
+def find_results(
+    path: str | os.PathLike[str],
+    package: str | None = None,
+    dof: float | Sequence[float | Sequence[float]] | None = None,
+) -> FoundResults:
     """Find the group results of FSL, SPM, PALM, nilearn, FitLins, HALFpipe or AFNI.
 
     Parameters
@@ -95,8 +101,8 @@ def find_results(path, package=None, dof=None):
     if package is not None and package.lower() not in names:
         raise ValueError(f"package is one of {', '.join((*_FINDERS, 'FitLins'))}, got {package!r}")
     wanted = [names[package.lower()]] if package is not None else list(_FINDERS)
-    found = {name: _FINDERS[name][0](folder, start) for name in wanted}
-    found = {name: results for name, results in found.items() if results is not None}
+    looked_for = {name: _FINDERS[name][0](folder, start) for name in wanted}
+    found = {name: results for name, results in looked_for.items() if results is not None}
     if not found:
         looked = "; ".join(_FINDERS[name][1] for name in wanted)
         raise ValueError(f"{path}: no group results of another package. Looked for {looked}")

@@ -1,6 +1,8 @@
 """One map that was given alone: what its header, its name and the caller say it is."""
 
+import os
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -51,7 +53,14 @@ _NAMES = (
 )
 
 
-def statistic_of_file(path, stat_type=None, dof=None, *, p_sides=None, group_sizes=None):
+def statistic_of_file(
+    path: str | os.PathLike[str],
+    stat_type: str | None = None,
+    dof: float | Sequence[float | Sequence[float]] | None = None,
+    *,
+    p_sides: str | None = None,
+    group_sizes: int | Sequence[int] | None = None,
+) -> FoundStatistic:
     """Take one image for a statistic, by what its header, its name and the caller say.
 
     Parameters
@@ -120,26 +129,29 @@ def statistic_of_file(path, stat_type=None, dof=None, *, p_sides=None, group_siz
     if given and found.dof and not np.allclose(given, found.dof):
         raise ValueError(f"{path}: its header says {found.dof} dof, you say {given}")
     sizes = _sizes(path, known, group_sizes)
-    dof = given or found.dof or ((float(sum(sizes) - len(sizes)),) if sizes else ())
+    degrees: tuple[float, ...] = (
+        given or found.dof or ((float(sum(sizes) - len(sizes)),) if sizes else ())
+    )
     needed = N_DOF[MAP_TYPES[known] if known == "d" else known]
-    if dof and not needed:
+    if degrees and not needed:
         raise ValueError(
-            f"{path}: {known} takes no degrees of freedom, got {numbers_text(dof)}; leave them out"
+            f"{path}: {known} takes no degrees of freedom, got {numbers_text(degrees)}; "
+            "leave them out"
         )
-    if len(dof) != needed or not all(v > 0 for v in dof):
+    if len(degrees) != needed or not all(v > 0 for v in degrees):
         wanted = {1: "one number", 2: "two: numerator, denominator"}[needed]
         raise ValueError(
-            f"{path}: {known} needs degrees of freedom ({wanted}), got {dof or 'none'}"
+            f"{path}: {known} needs degrees of freedom ({wanted}), got {degrees or 'none'}"
         )
-    if sizes and dof[0] > sum(sizes) - len(sizes):
+    if sizes and degrees[0] > sum(sizes) - len(sizes):
         raise ValueError(
             f"{path}: {sum(sizes)} maps leave at most {sum(sizes) - len(sizes)} degrees of "
-            f"freedom, you say {numbers_text(dof)}"
+            f"freedom, you say {numbers_text(degrees)}"
         )
     return replace(
         found,
         stat_type=MAP_TYPES[known],
-        dof=dof,
+        dof=degrees,
         converted_from=known if MAP_TYPES[known] != known else "",
         p_sides=_sides(path, known, p_sides),
         group_sizes=sizes,
@@ -166,7 +178,7 @@ def _check_uncorrected(path, known):
     )
 
 
-def check_whole_by_name(path):
+def check_whole_by_name(path: str | os.PathLike[str]) -> None:
     """Refuse what is thresholded by its name, as FEAT's thresh_zstat1.
 
     Raises
@@ -182,7 +194,11 @@ def check_whole_by_name(path):
         )
 
 
-def corrected_maps(files, kinds=None, scale=None):
+def corrected_maps(
+    files: Sequence[str | os.PathLike[str]],
+    kinds: Sequence[str] | None = None,
+    scale: str | None = None,
+) -> dict[str, tuple[Path, str]]:
     """Take images for corrected p of a statistic.
 
     Parameters
@@ -207,12 +223,12 @@ def corrected_maps(files, kinds=None, scale=None):
         Where nothing says what a file is corrected for or what it holds, its name says otherwise,
         or two are alike.
     """
-    found = {}
+    found: dict[str, tuple[Path, str]] = {}
     for i, file in enumerate(map(Path, files)):
         if not file.is_file():
             raise FileNotFoundError(f"{file}: no such file")
-        named = re.search(rf"(?:^|_)({'|'.join(CORRECTED_COLUMNS)})_", file.name)
-        kind = kinds[i] if kinds else named and named[1]
+        labelled = re.search(rf"(?:^|_)({'|'.join(CORRECTED_COLUMNS)})_", file.name)
+        kind = kinds[i] if kinds else labelled and labelled[1]
         if kind not in CORRECTED_COLUMNS:
             raise ValueError(
                 f"{file}: nothing says what its p are corrected for; give it with its kind, one "

@@ -1,7 +1,9 @@
 """Results of SPM: the headers of its statistic images, and SPM.mat where it can be read."""
 
+import os
 import re
 import zlib
+from pathlib import Path
 
 import numpy as np
 from scipy.io import loadmat
@@ -35,7 +37,9 @@ _DESCRIPTION = re.compile(
 )
 
 
-def spm_description(path):
+def spm_description(
+    path: str | os.PathLike[str],
+) -> tuple[str | None, tuple[float, ...], str | None]:
     """Return statistic type, degrees of freedom and contrast name of an SPM header.
 
     Parameters
@@ -59,7 +63,7 @@ def spm_description(path):
     return match["stat"].replace("T", "t"), dof, match["name"]
 
 
-def find_spm(folder, start=""):
+def find_spm(folder: Path, start: str = "") -> FoundResults | None:
     """Find the results of SPM in a folder; None where there are none."""
     images = images_in(folder, folder)
     stems = [s for s in images if re.fullmatch(r"spm[TF]_\d{4}", s) and s.startswith(start)]

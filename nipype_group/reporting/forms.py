@@ -1,5 +1,7 @@
 """Which form the JSON files of a group folder have, as `nipype_group.json_files` checks it."""
 
+from typing import Any
+
 from nipype_group.choices import CONNECTIVITIES
 from nipype_group.json_files import NUMBER
 from nipype_group.stats.estimators import ESTIMATORS
@@ -163,6 +165,6 @@ PROVENANCE = {
 DATA_SET = {"GeneratedBy?": [{"Name?": object}], "Name?": str, "License?": str}
 
 
-def form_of(suffix):
+def form_of(suffix: str) -> Any:
     """Return the form of the JSON files of a suffix."""
     return _FORMS.get(suffix, dict)

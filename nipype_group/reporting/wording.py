@@ -1,11 +1,13 @@
 """Numbers and lists as sentences have them."""
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from nipype_group.tsv import MISSING
 
 
-def number_text(value, digits=2):
+def number_text(value: float, digits: int = 2) -> str:
     """Write a number for a sentence; no leading 0 is dropped, no digit is invented.
 
     Examples
@@ -21,7 +23,7 @@ def number_text(value, digits=2):
     return f"{float(value):.{digits}f}"
 
 
-def p_value(value):
+def p_value(value: float) -> str:
     """Write a p value as papers do.
 
     Examples
@@ -34,7 +36,7 @@ def p_value(value):
     return "< .001" if value < 0.001 else f"{value:.3f}".lstrip("0")
 
 
-def count(n, noun, plural=None):
+def count(n: int, noun: str, plural: str | None = None) -> str:
     """Write a number of things.
 
     Examples
@@ -45,7 +47,7 @@ def count(n, noun, plural=None):
     return f"{n:,} {noun if n == 1 else plural or noun + 's'}"
 
 
-def listing(items):
+def listing(items: Iterable[str]) -> str:
     """Join items as a sentence does.
 
     Examples

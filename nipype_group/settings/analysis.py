@@ -1,6 +1,7 @@
 """All settings of a group analysis, and of a report on another package's results."""
 
 from pathlib import Path
+from typing import Any
 
 from nipype_group.controls import side_tested
 from nipype_group.registry import Registry
@@ -46,12 +47,12 @@ class ShuffledSettings(ExecutionSettings, SplitSettings, PermutationSettings, In
         ShuffleStatistics(self.statistics, self.tail_of_shuffles, *forming)
 
     @property
-    def tail_of_shuffles(self):
+    def tail_of_shuffles(self) -> str:
         """Side that permutation tests."""
         return self.permutation_tail or self.tail
 
     @property
-    def alpha_of_shuffles(self):
+    def alpha_of_shuffles(self) -> float:
         """Error rate of permutation."""
         return self.alpha if self.permutation_alpha is None else self.permutation_alpha
 
@@ -105,12 +106,12 @@ class AnalysisSettings(
         ).check_voxel_shards()
 
     @property
-    def own_statistic(self):
+    def own_statistic(self) -> bool:
         """Whether permutation has another statistic than the model's t and F."""
         return self.own_variance or self.lacks_voxels
 
     @property
-    def tails(self):
+    def tails(self) -> tuple[str, ...]:
         """Side that each contrast is tested on where a threshold has none of its own."""
         return tuple(
             side_tested(self.contrast_tails.get(name, self.tail), test)
@@ -118,7 +119,7 @@ class AnalysisSettings(
         )
 
     @property
-    def variables(self):
+    def variables(self) -> tuple[str, ...] | None:
         """Columns of the tables that model, blocks and variance groups use; None if unknown."""
         from nipype_group.design.formula import formula_variables
 
@@ -129,7 +130,7 @@ class AnalysisSettings(
             return None
         return tuple(name for name in dict.fromkeys(names) if name != "participant_id")
 
-    def as_parameters(self):
+    def as_parameters(self) -> dict[str, Any]:
         """Return what decides the results, for sidecars."""
         parameters = self.as_values(results=True)
         # Where a file lies decides nothing.
@@ -148,7 +149,7 @@ class PeerSettings(ReportedSettings, ExecutionSettings, InferenceSettings):
         if self.nonstationary:
             raise ValueError("nonstationary needs residuals, which another package does not leave")
 
-    def as_parameters(self):
+    def as_parameters(self) -> dict[str, Any]:
         """Return what decides the thresholds, for sidecars."""
         names = InferenceSettings.__dataclass_fields__
         return {

@@ -1,8 +1,11 @@
 """Settings in a file: read, written, and described for editors."""
 
 import json
+import os
+from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from pathlib import Path
+from typing import Any
 
 from nipype_group.json_files import read_json
 from nipype_group.settings.analysis import AnalysisSettings
@@ -18,7 +21,7 @@ def _kept():
     return [item for item in fields(AnalysisSettings) if not about_of(item).of_machine]
 
 
-def write_settings(path, settings):
+def write_settings(path: str | os.PathLike[str], settings: AnalysisSettings) -> None:
     """Write the settings of an analysis as JSON.
 
     Parameters
@@ -36,7 +39,7 @@ def write_settings(path, settings):
     replace_text(Path(path), f"{text}\n")
 
 
-def read_settings(path):
+def read_settings(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Read settings from JSON.
 
     Parameters
@@ -66,7 +69,7 @@ def read_settings(path):
     return with_places(values, path.parent)
 
 
-def current_settings(values, path):
+def current_settings(values: Mapping[str, Any], path: str | os.PathLike[str]) -> dict[str, Any]:
     """Return recorded settings as this version names them.
 
     Parameters
@@ -95,7 +98,7 @@ def current_settings(values, path):
     return values
 
 
-def with_places(values, folder):
+def with_places(values: Mapping[str, Any], folder: str | os.PathLike[str]) -> dict[str, Any]:
     """Return settings with absolute paths in the place of names of files.
 
     Parameters
@@ -128,7 +131,7 @@ def _placed(item, folder, without_suffix):
     return str(path) if path.is_file() else item
 
 
-def settings_schema():
+def settings_schema() -> dict[str, Any]:
     """Return the JSON schema of files of settings, for editors.
 
     Returns

@@ -6,6 +6,7 @@ from nipype_group.choices import CONNECTIVITIES
 from nipype_group.controls import (
     CLUSTER_CONTROLS,
     TAILS,
+    Threshold,
     check_alpha,
     check_threshold_z,
     height_controls,
@@ -91,8 +92,10 @@ class ThresholdSettings(Record):
         )
 
     @property
-    def thresholds(self):
+    def thresholds(self) -> tuple[Threshold, ...]:
         """Thresholds made of every contrast, with their own alpha and height."""
+        # `_complete` leaves none out.
+        assert self.height_controls is not None
         made = [parse_threshold(text) for text in self.height_controls]
         return tuple(t.completed(self.alpha, self.threshold_z) for t in made)
 
@@ -151,27 +154,27 @@ class InferenceSettings(DiscoverySettings, ClusterSettings, ThresholdSettings):
     """All inference on maps of z."""
 
     @property
-    def alpha_of_discoveries(self):
+    def alpha_of_discoveries(self) -> float:
         """Error rate of true discovery proportions."""
         return self.alpha if self.ari_alpha is None else self.ari_alpha
 
     @property
-    def by_random_fields(self):
+    def by_random_fields(self) -> bool:
         """Whether height or clusters are controlled by random field theory."""
         return "rft" in (*(t.control for t in self.thresholds), self.cluster_control)
 
     @property
-    def tail_of_shuffles(self):
+    def tail_of_shuffles(self) -> str:
         """Side of corrected p that come from shuffles."""
         return self.tail
 
     @property
-    def alpha_of_shuffles(self):
+    def alpha_of_shuffles(self) -> float:
         """Error rate of corrected p that come from shuffles."""
         return self.alpha
 
     @property
-    def permutes_clusters(self):
+    def permutes_clusters(self) -> bool:
         """Whether extents or masses of clusters are taken of every shuffle."""
         return False
 

@@ -62,12 +62,12 @@ class MapsSettings(Record):
             )
 
     @property
-    def smooths(self):
+    def smooths(self) -> bool:
         """Whether any smoothing is asked for."""
         return any(v > 0 for v in self.smoothing_fwhm_mm)
 
     @property
-    def lacks_voxels(self):
+    def lacks_voxels(self) -> bool:
         """Whether maps may lack voxels that are analysed."""
         return self.min_coverage < 1
 
@@ -125,21 +125,21 @@ class ModelSettings(Record):
                 )
 
     @property
-    def contrast_names(self):
+    def contrast_names(self) -> list[str]:
         """Name of every contrast."""
         from nipype_group.design.contrasts import check_definitions
 
         return check_definitions(self.contrasts)
 
     @property
-    def contrast_labels(self):
+    def contrast_labels(self) -> list[str]:
         """Name of every contrast as names of files have it."""
         from nipype_group.design.contrasts import contrast_label
 
         return [contrast_label(name) for name in self.contrast_names]
 
     @property
-    def tests(self):
+    def tests(self) -> list[str]:
         """Test of every contrast, t or F."""
         from nipype_group.design.contrasts import contrast_test
 

@@ -23,7 +23,7 @@ _LARGEST_POWER = 100
 _WITHOUT_SHUFFLES = ("n_permutations", "seed")
 
 
-def names_of(text):
+def names_of(text: str) -> tuple[str, ...]:
     """Return the names of a list with commas."""
     return tuple(item.strip() for item in text.split(","))
 
@@ -220,12 +220,12 @@ class PermutationSettings(Record):
             )
 
     @property
-    def own_variance(self):
+    def own_variance(self) -> bool:
         """Whether permutation has another variance than the model's."""
         return self.variance_groups is not None or self.variance_fwhm_mm > 0
 
     @property
-    def permutes_clusters(self):
+    def permutes_clusters(self) -> bool:
         """Whether extents or masses of clusters are taken of every shuffle."""
         return "extent" in self.statistics or "mass" in self.statistics
 

@@ -3,14 +3,15 @@
 import difflib
 import functools
 import math
-from collections.abc import Callable
-from dataclasses import MISSING, asdict, dataclass, field, fields, replace
+from collections.abc import Callable, Iterable
+from dataclasses import MISSING, Field, asdict, dataclass, field, fields, replace
 from pathlib import PurePath
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 # Raised where names or meanings of settings change; `files.current_settings` reads older ones.
 VERSION = 1
 VERSION_NAME = "settings_version"
+_R = TypeVar("_R", bound="Record")
 
 
 @dataclass(frozen=True)
@@ -64,14 +65,14 @@ class About:
     of_machine: bool = False
 
     @property
-    def allowed(self):
+    def allowed(self) -> tuple[str | int, ...] | None:
         """Names that it may be; None where it is not one of a few."""
         if self.choices is None or isinstance(self.choices, tuple):
             return self.choices
         return tuple(self.choices())
 
 
-def setting(default, help, **about):
+def setting(default: Any, help: str, **about: Any) -> Any:
     """Return the field of a record; the rest is that of `About`."""
     metadata = {"about": About(help, **about)}
     if isinstance(default, dict):
@@ -79,17 +80,17 @@ def setting(default, help, **about):
     return field(default=default, metadata=metadata)
 
 
-def about_of(item):
+def about_of(item: Field[Any]) -> About:
     """Return what is said of a field."""
     return item.metadata["about"]
 
 
-def default_of(item):
+def default_of(item: Field[Any]) -> Any:
     """Return the default of a field; MISSING where it has to be given."""
     return item.default if item.default_factory is MISSING else item.default_factory()
 
 
-def nearest(name, names):
+def nearest(name: str, names: Iterable[str]) -> str:
     """Return ", did you mean X?" of the most similar name, nothing where none is similar.
 
     Examples
@@ -101,7 +102,7 @@ def nearest(name, names):
     return f", did you mean {found[0]}?" if found else ""
 
 
-def record(cls):
+def record(cls: type[_R]) -> type[_R]:
     """Make a class of settings a frozen dataclass that names what it does not know."""
     cls = dataclass(frozen=True, kw_only=True)(cls)
     made, names = cls.__init__, [item.name for item in fields(cls)]
@@ -113,7 +114,8 @@ def record(cls):
                 raise TypeError(f"{name} is no setting{nearest(name, names)}")
         made(self, **values)
 
-    cls.__init__ = checked
+    # The dataclass has made the method that is replaced.
+    cls.__init__ = checked  # type: ignore[method-assign]
     return cls
 
 
@@ -129,6 +131,10 @@ class Record:
         Where a value is of another type, out of range or none of the choices, or settings
         contradict one another.
     """
+
+    if TYPE_CHECKING:
+        # `record` makes it.
+        __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
 
     def __post_init__(self):
         for item in fields(self):
@@ -150,15 +156,15 @@ class Record:
         for name, value in values.items():
             object.__setattr__(self, name, value)
 
-    def changed(self, **values):
+    def changed(self: _R, **values: Any) -> _R:
         """Return a record with other values."""
         return replace(self, **values)
 
-    def as_record(self):
+    def as_record(self) -> dict[str, Any]:
         """Return all values by name, with the version of the names."""
         return {VERSION_NAME: VERSION, **asdict(self)}
 
-    def as_values(self, *, results=False):
+    def as_values(self, *, results: bool = False) -> dict[str, Any]:
         """Return the values by name; with `results` those that decide results."""
         values = asdict(self)
         if results:

@@ -65,11 +65,11 @@ class ReportedSettings(Record):
                 atlas_file(name)
 
     @property
-    def labels_regions(self):
+    def labels_regions(self) -> bool:
         """Whether any atlas is looked up."""
         return self.atlases not in ((), (NO_ATLAS,))
 
-    def read_atlases(self):
+    def read_atlases(self) -> None:
         """Read the labels of the atlases that are named.
 
         Raises

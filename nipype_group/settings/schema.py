@@ -7,7 +7,7 @@ from nipype_group.settings.files import settings_schema
 from nipype_group.whole_files import replace_text
 
 
-def schema_text():
+def schema_text() -> str:
     """Return the schema as text."""
     return json.dumps(settings_schema(), indent=1, ensure_ascii=False) + "\n"
 

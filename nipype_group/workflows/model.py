@@ -1,5 +1,7 @@
 """From a stack and a table to effect, statistic and z of every contrast."""
 
+from collections.abc import Mapping
+
 import nipype.pipeline.engine as pe
 from nipype.interfaces.utility import IdentityInterface
 
@@ -185,7 +187,7 @@ def init_model_wf(
     return workflow
 
 
-def listed_sides(contrast_tails):
+def listed_sides(contrast_tails: Mapping[str, str]) -> list[str]:
     """Return the sides of contrasts as interfaces take them.
 
     Parameters

@@ -1,11 +1,19 @@
 """All thresholded maps of an analysis, known before it runs, and the lists that hold them."""
 
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import nipype.pipeline.engine as pe
 
 from nipype_group.controls import CONTROLS, Threshold, side_tested, strictness
 from nipype_group.interfaces.routing import GatherResults
+
+if TYPE_CHECKING:
+    from nipype_group.controls import Control
+    from nipype_group.settings.inference import InferenceSettings
 
 # Lists with an item a thresholded map that inferences make, and the inputs of the report. Tables
 # list the p of peaks, the maps that are kept show what the control is about.
@@ -45,17 +53,19 @@ class ThresholdedMap:
     own_statistic: bool = False
 
     @property
-    def control(self):
+    def control(self) -> Control:
         """The correction."""
         return CONTROLS[self.threshold.control]
 
     @property
-    def unit(self):
+    def unit(self) -> str:
         """Symbol of the thresholded values, which are the statistic's where shuffles decide."""
         return self.stat_type if self.control.kind == "permutation" else "z"
 
 
-def sided_thresholds(settings, stat_types, tails):
+def sided_thresholds(
+    settings: InferenceSettings, stat_types: Sequence[str], tails: Sequence[str]
+) -> list[list[Threshold]]:
     """Return the thresholds on z maps with the sides that are tested.
 
     Parameters
@@ -83,7 +93,9 @@ def sided_thresholds(settings, stat_types, tails):
     ]
 
 
-def named_maps(maps, labels):
+def named_maps(
+    maps: Sequence[ThresholdedMap], labels: Sequence[str]
+) -> tuple[list[ThresholdedMap], list[int]]:
     """Name thresholded maps, and leave out those that are the same.
 
     Two thresholds that differ by side alone are the same of an F contrast.
@@ -100,10 +112,10 @@ def named_maps(maps, labels):
     places : list of int
         Where they stood.
     """
-    rates = {}
+    rates: dict[str, set[float | None]] = {}
     for one in maps:
         rates.setdefault(one.threshold.control, set()).add(one.threshold.alpha)
-    named = {}
+    named: dict[str, tuple[ThresholdedMap, int]] = {}
     for place, one in enumerate(maps):
         threshold = one.threshold
         rate = threshold.alpha if len(rates[threshold.control]) > 1 else None
@@ -113,7 +125,7 @@ def named_maps(maps, labels):
     return [one for one, _ in named.values()], [place for _, place in named.values()]
 
 
-def fwe_inferences(maps):
+def fwe_inferences(maps: Sequence[ThresholdedMap]) -> tuple[tuple[str, ...], ...]:
     """Return COLUMN=POSITION of the familywise inferences on the contrast and side of every map.
 
     Parameters
@@ -134,7 +146,7 @@ def fwe_inferences(maps):
     >>> fwe_inferences(maps)
     (('p_fwe_voxel=2',), ('p_fwe_rft=1',), ('p_fwe_voxel=2',))
     """
-    found = {}
+    found: dict[tuple[int, str | None], dict[str, str]] = {}
     for place, one in enumerate(maps):
         if one.control.column is not None:
             # The p do not depend on alpha, so the first of a control says it all.
@@ -146,7 +158,7 @@ def fwe_inferences(maps):
     )
 
 
-def strictest_first(maps):
+def strictest_first(maps: Iterable[ThresholdedMap]) -> tuple[str, ...]:
     """Return the names of thresholded maps, those of the strictest control first."""
     ranked = sorted(
         (strictness(one.threshold.control), one.threshold.alpha or 0.0, one.name) for one in maps
@@ -154,7 +166,13 @@ def strictest_first(maps):
     return tuple(name for *_, name in ranked)
 
 
-def gather_maps(maps, places, n_sources, n_statistics=1, more=()):
+def gather_maps(
+    maps: Sequence[ThresholdedMap],
+    places: list[int],
+    n_sources: int,
+    n_statistics: int = 1,
+    more: Sequence[str] = (),
+) -> pe.Node:
     """Return a node that gathers what belongs to every thresholded map.
 
     Parameters

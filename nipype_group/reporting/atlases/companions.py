@@ -1,11 +1,17 @@
 """Which file holds the labels of an image: by BIDS, by name, or because an XML file names it."""
 
+from __future__ import annotations
+
 import os
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nipype_group.json_files import read_json
 from nipype_group.reporting.atlases.labels import LABEL_FORMATS, read_xml
+
+if TYPE_CHECKING:
+    from nipype_group.reporting.atlases.labels import XmlAtlas
 
 IMAGE_SUFFIXES = (".nii.gz", ".nii", ".mgz")
 # Parts of a file name that say what it holds, not which atlas it belongs to.
@@ -14,7 +20,7 @@ _WORDS = {"label", "labels", "atlas", "lut", "colorlut", "nii", "gz"}
 _SEGMENTATIONS = ("aseg", "aparc", "wmparc")
 
 
-def image_stem(path):
+def image_stem(path: Path) -> str:
     """Return the name of an image without its suffix.
 
     Examples
@@ -26,7 +32,7 @@ def image_stem(path):
     return path.name.removesuffix(suffix)
 
 
-def entities(stem):
+def entities(stem: str) -> dict[str, str]:
     """Split a BIDS name into its entities.
 
     Examples
@@ -37,12 +43,12 @@ def entities(stem):
     return dict(part.split("-", 1) for part in stem.split("_") if "-" in part)
 
 
-def label_files(folder):
+def label_files(folder: Path) -> list[Path]:
     """List the files of a folder that may hold labels."""
     return [file for file in sorted(folder.iterdir()) if file.suffix in LABEL_FORMATS]
 
 
-def labels_beside(image, files=None):
+def labels_beside(image: Path, files: list[Path] | None = None) -> Path | None:
     """Find the table, list or SPM file with the labels of an image, the most specific first.
 
     Parameters
@@ -66,7 +72,7 @@ def labels_beside(image, files=None):
     return found or _look_up_table(files, stem)
 
 
-def images_of(xml, atlas):
+def images_of(xml: Path, atlas: XmlAtlas) -> list[Path]:
     """List the images of an XML file: those that it names, without any those of its own name.
 
     Parameters
@@ -83,7 +89,7 @@ def images_of(xml, atlas):
     return named or [f for s in IMAGE_SUFFIXES if (f := xml.with_suffix(s)).is_file()]
 
 
-def xml_beside(image):
+def xml_beside(image: Path) -> tuple[Path, XmlAtlas] | None:
     """Find the FSL or SPM file that names an image, in its folder or the one above.
 
     Returns

@@ -5,6 +5,7 @@ atlas are refused where that shows.
 """
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,12 +68,14 @@ class Atlas:
     space: str = "n/a"
     licence: str = "unstated"
 
-    def describe(self):
+    def describe(self) -> dict[str, str]:
         """Return name, space and licence, as the settings of a table record them."""
         return {"Name": self.name, "Space": self.space, "Licence": self.licence}
 
 
-def find_atlases(names=None):
+def find_atlases(
+    names: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None = None,
+) -> list[Atlas]:
     """Find atlases by name or path, and check their labels against their images.
 
     Parameters
@@ -106,7 +109,7 @@ def find_atlases(names=None):
         names = [name for name in DEFAULT_ATLASES if name in installed]
     elif isinstance(names, (str, os.PathLike)):
         names = [names]
-    atlases = []
+    atlases: list[Atlas] = []
     for name in names:
         atlas = _from_path(atlas_file(name))
         same = [other for other in atlases if other.name == atlas.name]
@@ -119,7 +122,7 @@ def find_atlases(names=None):
     return atlases
 
 
-def atlas_file(name):
+def atlas_file(name: str | os.PathLike[str]) -> Path:
     """Return the image or XML file of an atlas by name or path; nothing is read.
 
     Raises
@@ -130,7 +133,7 @@ def atlas_file(name):
         Several atlases can be meant.
     """
     if not _is_path(name):
-        return locate(name)
+        return locate(str(name))
     path = Path(name)
     if not path.is_file():
         what = "is no file" if os.path.lexists(path) else "does not exist"

@@ -5,13 +5,19 @@ read stays: labels in the type of the file, probabilities as a sparse matrix, si
 file that changes (path, time of change, size) is read again.
 """
 
+from __future__ import annotations
+
 from collections import OrderedDict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import sparse
 
 from nipype_group.images import Grid, file_state, open_image, voxel_volume_mm3
+
+if TYPE_CHECKING:
+    from nipype_group.images.voxel_files import VoxelImage
 
 # Bytes. The three default atlases take 60 MB; a dense atlas beyond the first limit is read anew
 # at every call, and what was used least recently makes way beyond the second.
@@ -25,7 +31,7 @@ MIN_PERCENT = 5.0
 _held: OrderedDict = OrderedDict()
 
 
-def load_image(path):
+def load_image(path: Path) -> VoxelImage:
     """Open an image without reading its voxels; the file stays open between reads.
 
     Returns
@@ -46,17 +52,17 @@ def load_image(path):
     return image
 
 
-def n_volumes(path):
+def n_volumes(path: Path) -> int:
     """Return how many volumes an image has: 1 for labels, the number of labels for 4D."""
     return (*load_image(path).shape, 1)[3]
 
 
-def voxel_volume(path):
+def voxel_volume(path: Path) -> float:
     """Return the volume of a voxel in mm3."""
     return voxel_volume_mm3(load_image(path).affine)
 
 
-def read_label_image(path):
+def read_label_image(path: Path) -> tuple[np.ndarray, dict[int, int]]:
     """Read a 3D label image.
 
     Returns
@@ -81,7 +87,7 @@ def read_label_image(path):
     return held
 
 
-def read_percent(path, flat):
+def read_percent(path: Path, flat: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Read the probabilities of a 4D image at some voxels.
 
     Values up to 1 are fractions, or masks, and values up to 100 percent: the largest value of the

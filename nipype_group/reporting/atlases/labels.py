@@ -82,7 +82,7 @@ class XmlAtlas:
     space: str = ""
 
 
-def is_background(name):
+def is_background(name: str) -> bool:
     """Tell whether a name stands for what belongs to no region.
 
     Examples
@@ -93,7 +93,7 @@ def is_background(name):
     return name.lower() in _BACKGROUND
 
 
-def read_label_names(path):
+def read_label_names(path: Path) -> Labels:
     r"""Read the labels of a file, by its suffix.
 
     Returns
@@ -120,7 +120,7 @@ def read_label_names(path):
     return labels
 
 
-def read_xml(path):
+def read_xml(path: Path) -> XmlAtlas:
     """Read an XML file of FSL (``<label index="0">name``) or SPM (``<label><index><name>``).
 
     Returns
@@ -134,7 +134,8 @@ def read_xml(path):
         no whole number or is declared twice.
     """
     root = _parse_xml(path)
-    names, from_0 = {}, False
+    names: dict[int, str] = {}
+    from_0 = False
     for label in root.iter("label"):
         if label.find("index") is not None:
             index, name = label.findtext("index"), label.findtext("name")

@@ -3,7 +3,11 @@
 Points are in mm, RAS+, in the space of the atlas. A point takes the voxel whose centre is nearest.
 """
 
+from __future__ import annotations
+
 import functools
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -22,6 +26,11 @@ from nipype_group.reporting.atlases.images import (
     read_percent,
 )
 from nipype_group.reporting.atlases.spaces import space_warning
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+    from nipype_group.images.space import Space
 
 __all__ = [
     "DEFAULT_ATLASES",
@@ -53,7 +62,7 @@ _PART = 20_000
 _BEYOND = 0.05
 
 
-def lookup(atlas, xyz_mm):
+def lookup(atlas: Atlas, xyz_mm: ArrayLike) -> np.ndarray:
     """Look up points in an atlas.
 
     Parameters
@@ -90,7 +99,7 @@ def lookup(atlas, xyz_mm):
     return np.array([_name_of(atlas, value) for value in values.tolist()], dtype=str)
 
 
-def label_peak(atlas, xyz_mm):
+def label_peak(atlas: Atlas, xyz_mm: ArrayLike) -> str:
     """Name one point: "A", or of a probabilistic atlas "20% A; 10% B" for all of at least 5 %.
 
     Parameters
@@ -108,7 +117,9 @@ def label_peak(atlas, xyz_mm):
     return peak_text(atlas, values[0])
 
 
-def label_cluster(atlas, xyz_mm):
+def label_cluster(
+    atlas: Atlas, xyz_mm: ArrayLike
+) -> list[tuple[int | None, str, int, float, float]]:
     """Share the voxels of a cluster out among the regions of an atlas.
 
     A voxel of a probabilistic atlas takes its most probable label, or "no_label" if that reaches
@@ -128,10 +139,10 @@ def label_cluster(atlas, xyz_mm):
         deterministic or the label is "no_label".
     """
     values, _ = sample(atlas, xyz_mm)
-    return [tuple(share[:5]) for share in region_shares(atlas, values)]
+    return [share[:5] for share in region_shares(atlas, values)]
 
 
-def share_text(shares):
+def share_text(shares: Iterable[tuple[int | None, str, int, float, float]]) -> str:
     """Write shares of `label_cluster` as "60.0% A; 30.5% B", without those under 5 %.
 
     Examples
@@ -142,7 +153,7 @@ def share_text(shares):
     return "; ".join(f"{s[3]:.1f}% {s[1]}" for s in shares if s[3] >= MIN_PERCENT)
 
 
-def sample(atlas, xyz_mm):
+def sample(atlas: Atlas, xyz_mm: ArrayLike) -> tuple[np.ndarray, dict[int, float]]:
     """Read the voxels of an atlas nearest to points; its image is read once a process.
 
     Parameters
@@ -178,16 +189,19 @@ def sample(atlas, xyz_mm):
     return values, {index: n * voxel_mm3 for index, n in counts.items()}
 
 
-def peak_text(atlas, value):
+def peak_text(atlas: Atlas, value: np.ndarray | np.integer) -> str:
     """Name one point from its row of `sample`; see `label_peak`."""
     if not atlas.probabilistic:
         return _name_of(atlas, int(value))
-    order = np.argsort(-np.asarray(value, dtype=float), kind="stable")
-    named = [f"{value[i]:g}% {atlas.names[i]}" for i in order.tolist() if value[i] >= MIN_PERCENT]
+    row = np.asarray(value, dtype=float)
+    order = np.argsort(-row, kind="stable")
+    named = [f"{row[i]:g}% {atlas.names[i]}" for i in order.tolist() if row[i] >= MIN_PERCENT]
     return "; ".join(named) or NO_LABEL
 
 
-def region_shares(atlas, values):
+def region_shares(
+    atlas: Atlas, values: np.ndarray
+) -> list[tuple[int | None, str, int, float, float, np.ndarray]]:
     """Share out the voxels of a cluster from their rows of `sample`; see `label_cluster`.
 
     Returns
@@ -221,7 +235,7 @@ def region_shares(atlas, values):
     return sorted(shares, key=lambda share: (-share[2], share[0] is None))
 
 
-def missed(atlas, mask, space):
+def missed(atlas: Atlas, mask: np.ndarray, space: Space) -> str | None:
     """Say that an atlas has no region for voxels of a mask, or that they lie beyond its image.
 
     Parameters
@@ -262,7 +276,7 @@ def _has_region(atlas, points):
     return bool(np.isin(values, [index for index in atlas.names if index != 0]).any())
 
 
-def hemisphere(x_mm):
+def hemisphere(x_mm: float) -> str:
     """Name the side of a point: within half a mm of the plane it is on the midline.
 
     Examples
@@ -275,7 +289,7 @@ def hemisphere(x_mm):
     return "left" if x_mm < 0 else "right"
 
 
-def tissue(xyz_mm):
+def tissue(xyz_mm: ArrayLike) -> np.ndarray | str:
     """Name the tissue at points of MNI space, from the ICBM 2009 template that nilearn holds.
 
     Inside the brain mask a voxel is what is most probable of grey matter, white matter and the

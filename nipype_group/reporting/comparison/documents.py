@@ -36,7 +36,7 @@ _ENTITIES = re.compile(rf"{_ENTITY.pattern}(?:,\s+{_ENTITY.pattern})+")
 _SHA512 = re.compile(r"\b[0-9a-f]{128}\b")
 
 
-def without_versions(name, content):
+def without_versions(name: str, content: str) -> str:
     """Return the text of a file without the versions of software that it names.
 
     Parameters
@@ -95,7 +95,9 @@ def _graph_in_order(text):
     return "\n\n".join(_ENTITY.sub(renamed, _ENTITIES.sub(listed, block)) for block in blocks)
 
 
-def document_difference(name, one, other, *, alpha=None):
+def document_difference(
+    name: str, one: str, other: str, *, alpha: float | None = None
+) -> float | None:
     """Return how far the numbers of two documents are apart where that passes for rounding.
 
     Parameters
@@ -153,12 +155,12 @@ class _Document:
         else:
             self.add_text(content)
 
-    def add_number(self, name, place, text):
+    def add_number(self, name: str, place: object, text: str) -> None:
         """Add a number of the quantity of this name and place."""
         self.text.append((name, place))
         self.numbers.setdefault((name, place), []).append(text)
 
-    def add_text(self, text, name="", place=None):
+    def add_text(self, text: str, name: str = "", place: object = None) -> None:
         """Add text with numbers; without a place each is a quantity of its own."""
         begin = 0
         for match in _NUMBER.finditer(text):
@@ -167,7 +169,7 @@ class _Document:
             begin = match.end()
         self.text.append(text[begin:])
 
-    def add_table(self, content, place=()):
+    def add_table(self, content: str, place: tuple[object, ...] = ()) -> None:
         """Add a table of tab-separated values."""
         header, *rows = content.split("\n")
         columns = header.split("\t")
@@ -210,7 +212,7 @@ class _Page(HTMLParser):
         self._n_tables, self._column, self._titles = 0, None, {}
         self._in_title, self._value = False, None
 
-    def handle_starttag(self, tag, attrs):
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         if tag == "table":
             self._n_tables, self._column, self._titles = self._n_tables + 1, None, {}
         elif tag == "tr":
@@ -227,23 +229,23 @@ class _Page(HTMLParser):
             else:
                 self._add_attribute(name, value or "")
 
-    def handle_endtag(self, tag):
+    def handle_endtag(self, tag: str) -> None:
         if tag == "table":
             self._column = None
         self._in_title, self._value = self._in_title and tag != "th", None
         self._document.text.append(f"</{tag}>")
 
-    def handle_data(self, data):
+    def handle_data(self, data: str) -> None:
         if self._in_title and self._column is not None:
             self._titles[self._column] = self._titles.get(self._column, "") + data.strip()
         # Fewer digits of the same number say nothing more.
         if self._value is None or not _shows(data, self._value):
             self._add_text(data)
 
-    def handle_decl(self, decl):
+    def handle_decl(self, decl: str) -> None:
         self._document.text.append(decl)
 
-    def handle_comment(self, data):
+    def handle_comment(self, data: str) -> None:
         self._document.text.append(data)
 
     def _add_text(self, text):

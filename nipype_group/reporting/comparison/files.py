@@ -1,12 +1,15 @@
 """How two files of results differ: in versions, in rounding, or in voxels, rows, keys."""
 
 import json
+import os
 import struct
 import tempfile
 import zipfile
 import zlib
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from nipype_group.images import image_suffixes
 from nipype_group.json_files import parse_json
@@ -35,7 +38,9 @@ _UNREADABLE = (
 _LARGEST_PACK_BYTES = 1 << 32
 
 
-def compare_files(first, second, *, alpha=None):
+def compare_files(
+    first: str | os.PathLike[str], second: str | os.PathLike[str], *, alpha: float | None = None
+) -> dict[str, Any] | None:
     """Compare two files of one name byte for byte, and tell what differs.
 
     Parameters
@@ -143,7 +148,7 @@ def _compare_tables(one, other):
     }
 
 
-def changed_keys(one, other, prefix=""):
+def changed_keys(one: Any, other: Any, prefix: str = "") -> dict[str, list[Any]]:
     """Return the keys whose values differ between two JSON values: name to both values.
 
     Examples
@@ -153,14 +158,14 @@ def changed_keys(one, other, prefix=""):
     """
     if not (isinstance(one, dict) and isinstance(other, dict)):
         return {} if one == other else {prefix: [one, other]}
-    changed = {}
+    changed: dict[str, list[Any]] = {}
     for key in dict.fromkeys((*one, *other)):
         name = f"{prefix}.{key}" if prefix else key
         changed |= changed_keys(one.get(key), other.get(key), name)
     return changed
 
 
-def difference_text(difference):
+def difference_text(difference: Mapping[str, Any]) -> str:
     """Return what `compare_files` found as one line.
 
     Examples
@@ -256,7 +261,7 @@ _WRITERS = {
 }
 
 
-def short(value, width=60):
+def short(value: Any, width: int = 60) -> str:
     """Return a JSON value in at most so many letters.
 
     Examples

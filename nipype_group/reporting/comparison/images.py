@@ -2,6 +2,8 @@
 
 import io
 import struct
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,7 +17,7 @@ _P_STATISTICS = {"p": "p", "logp": "logp"}
 _LEVELS = 1
 
 
-def compare_maps(first, second, alpha=None):
+def compare_maps(first: Path, second: Path, alpha: float | None = None) -> dict[str, Any]:
     """Compare the voxels of two maps, and their headers.
 
     Parameters
@@ -76,7 +78,7 @@ def _correlation(one, other):
     return float(np.corrcoef(one, other)[0, 1])
 
 
-def compare_figures(one, other):
+def compare_figures(one: bytes, other: bytes) -> dict[str, Any]:
     """Compare the pixels of two PNG files.
 
     Parameters

@@ -9,6 +9,7 @@ of one test less 5, and moves as the larger of both; so 5 takes the place of the
 """
 
 import re
+from typing import Any
 
 import numpy as np
 
@@ -25,14 +26,14 @@ _WHOLE = re.compile(r"[-+]?\d+")
 _P_NAME = re.compile(r"p|p[^a-z].*|.*[^a-z]p|.*p[ _-]?values?", re.IGNORECASE)
 
 
-def state_of(largest):
+def state_of(largest: float | None) -> dict[str, Any]:
     """Return the state of two files from the largest distance of their numbers; {} of None."""
     if largest is None:
         return {}
     return {"State": ROUNDING, "Relative": largest}
 
 
-def is_p(name):
+def is_p(name: str) -> bool:
     """Tell whether a column or key of this name holds p.
 
     Examples
@@ -43,7 +44,15 @@ def is_p(name):
     return _P_NAME.fullmatch(name) is not None
 
 
-def largest_difference(one, other, *, kind="value", alpha=None, bound=BOUND, zeros=True):
+def largest_difference(
+    one: np.ndarray,
+    other: np.ndarray,
+    *,
+    kind: str = "value",
+    alpha: float | None = None,
+    bound: float = BOUND,
+    zeros: bool = True,
+) -> float | None:
     """Return how far numbers are apart where it passes for rounding.
 
     Parameters
@@ -102,7 +111,9 @@ def largest_difference(one, other, *, kind="value", alpha=None, bound=BOUND, zer
     return float(apart.max()) if apart.max() <= bound else None
 
 
-def printed_difference(one, other, *, kind="value", alpha=None):
+def printed_difference(
+    one: list[str], other: list[str], *, kind: str = "value", alpha: float | None = None
+) -> float | None:
     """Return how far printed numbers are apart, as `largest_difference` does.
 
     Whole numbers are counts or names: they have no rounding.
@@ -129,5 +140,5 @@ def printed_difference(one, other, *, kind="value", alpha=None):
     if any(a != b and _WHOLE.fullmatch(a) and _WHOLE.fullmatch(b) for a, b in pairs):
         return None
     bound = BOUND if kind == "p" else PRINTED_BOUND
-    one, other = (np.array([float(text) for text in texts]) for texts in (one, other))
-    return largest_difference(one, other, kind=kind, alpha=alpha, bound=bound, zeros=False)
+    first, second = (np.array([float(text) for text in texts]) for texts in (one, other))
+    return largest_difference(first, second, kind=kind, alpha=alpha, bound=bound, zeros=False)

@@ -1,7 +1,10 @@
 """What tells two runs apart: inputs, parameters, versions, design, voxels, rows."""
 
 import json
+import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from nipype_group.images import image_suffixes
 from nipype_group.processor import other_processor
@@ -35,7 +38,7 @@ _OTHER_ROLES = ("map", "variance")
 _MOST_NAMED = 20
 
 
-def compare_runs(first, second):
+def compare_runs(first: str | os.PathLike[str], second: str | os.PathLike[str]) -> dict[str, Any]:
     """Compare the results of two runs.
 
     Parameters
@@ -278,7 +281,7 @@ def _repeats(difference):
     return bool(keys) and all(key.partition(".")[0] in _OF_THE_RUN for key in keys)
 
 
-def comparison_text(found):
+def comparison_text(found: Mapping[str, Any]) -> str:
     """Return what `compare_runs` found, in lines; "" where nothing differs.
 
     Parameters
@@ -370,6 +373,6 @@ def _input_lines(what):
     return lines
 
 
-def write_comparison(found, path):
+def write_comparison(found: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
     """Write what `compare_runs` found as JSON."""
     Path(path).write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")

@@ -1,6 +1,9 @@
 """Tables of clusters, of their peaks and of the regions that they cover."""
 
-from typing import NamedTuple
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from scipy import ndimage, special
@@ -19,6 +22,12 @@ from nipype_group.reporting.tables.columns import (
 from nipype_group.stats.clusters import label_clusters, signs_of
 from nipype_group.tsv import MISSING
 
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from nipype_group.images.space import Space
+    from nipype_group.reporting.atlases.find import Atlas
+
 __all__ = [
     "add_cluster_p",
     "add_inference_p",
@@ -35,23 +44,23 @@ _AXES = "ijk"
 
 
 def cluster_tables(
-    stat,
-    labels,
-    space,
+    stat: np.ndarray,
+    labels: np.ndarray,
+    space: Space,
     *,
-    zscore,
-    stat_type="t",
-    effect=None,
-    variance=None,
-    p_unc=None,
-    p_fwe=None,
-    p_fdr=None,
-    atlases=(),
-    min_distance_mm=8.0,
-    max_peaks=4,
-    peak_connectivity=26,
-    standard_space=True,
-):
+    zscore: np.ndarray | None,
+    stat_type: str = "t",
+    effect: np.ndarray | None = None,
+    variance: np.ndarray | None = None,
+    p_unc: np.ndarray | None = None,
+    p_fwe: np.ndarray | None = None,
+    p_fdr: np.ndarray | None = None,
+    atlases: Sequence[Atlas] = (),
+    min_distance_mm: float = 8.0,
+    max_peaks: int = 4,
+    peak_connectivity: int = 26,
+    standard_space: bool = True,
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Describe the clusters of a label image.
 
     The main peak of a cluster is its voxel with the largest z score (statistic where `zscore` is
@@ -190,15 +199,15 @@ def _peak_rows(found, chosen, common, volumes, samples):
 
 
 def label_map(
-    stat,
-    threshold,
+    stat: np.ndarray,
+    threshold: float,
     *,
-    tail="two-sided",
-    extent=0,
-    connectivity=26,
-    mask=None,
-    label=label_clusters,
-):
+    tail: str = "two-sided",
+    extent: int = 0,
+    connectivity: int = 26,
+    mask: np.ndarray | None = None,
+    label: Callable[..., np.ndarray] = label_clusters,
+) -> np.ndarray:
     """Form the clusters of a map at a height of its statistic; inclusion is >=.
 
     Parameters
@@ -245,7 +254,7 @@ def label_map(
     return label(stat, survives, connectivity, extent)
 
 
-def inference_positions(inferences, n_maps):
+def inference_positions(inferences: Iterable[str], n_maps: int) -> dict[str, int]:
     """Read which map belongs to which column of p.
 
     Parameters
@@ -288,7 +297,9 @@ def inference_positions(inferences, n_maps):
     return positions
 
 
-def add_inference_p(clusters, peaks, labels, logp):
+def add_inference_p(
+    clusters: pd.DataFrame, peaks: pd.DataFrame, labels: np.ndarray, logp: Mapping[str, np.ndarray]
+) -> None:
     """Add the p of other inferences on the same contrast, in place.
 
     A peak gets the p of its voxel, a cluster the smallest p of its voxels.
@@ -320,7 +331,9 @@ def add_inference_p(clusters, peaks, labels, logp):
         _set_p(peaks, name, special.exp10(-volume[at]))
 
 
-def add_cluster_p(clusters, rows, columns=()):
+def add_cluster_p(
+    clusters: pd.DataFrame, rows: Sequence[Mapping[str, Any]], columns: Sequence[str] = ()
+) -> None:
     """Fill extents and p of clusters, in place.
 
     Parameters
@@ -362,7 +375,7 @@ def _set_p(frame, name, values):
     frame.insert(frame.columns.get_loc(before) + 1, name, values)
 
 
-def add_peak_q(peaks, maxima):
+def add_peak_q(peaks: pd.DataFrame, maxima: Sequence[Sequence[float]]) -> None:
     """Fill the false discovery rate of peaks, in place, from [i, j, k, q] of local maxima."""
     q_at = {tuple(at): q for *at, q in maxima}
     if q_at:

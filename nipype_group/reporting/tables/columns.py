@@ -6,7 +6,9 @@ the file, a table without clusters has a header only. Coordinates are mm, RAS+.
 
 import json
 import os
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -148,7 +150,7 @@ INFERENCE_COLUMNS = ["p_fwe_rft", "p_fwe_extent", "p_fwe_mass", "p_fwe_tfce", "p
 _DTYPES = {"i": "int64", "I": "Int64", "f": "float64", "s": "str"}
 
 
-def make_frame(rows, columns):
+def make_frame(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> pd.DataFrame:
     """Make a table of rows (dicts); what a row lacks is NaN, the types are those of the columns.
 
     Examples
@@ -159,7 +161,13 @@ def make_frame(rows, columns):
     return pd.DataFrame(rows, columns=columns).astype(column_types(columns))
 
 
-def write_tables(directory, clusters, peaks, region_labels, settings):
+def write_tables(
+    directory: str | os.PathLike[str],
+    clusters: pd.DataFrame,
+    peaks: pd.DataFrame,
+    region_labels: pd.DataFrame,
+    settings: Mapping[str, Any],
+) -> dict[str, Path]:
     """Write clusters.tsv, peaks.tsv and labels.tsv, each with a JSON dictionary of its columns.
 
     Floats have six significant digits. A file is written under another name, then renamed.
@@ -190,7 +198,7 @@ def write_tables(directory, clusters, peaks, region_labels, settings):
     return paths
 
 
-def as_shown(table):
+def as_shown(table: pd.DataFrame) -> pd.DataFrame:
     """Return a table as files of results show it: text in one line, and no minus before 0.
 
     Examples
@@ -209,7 +217,7 @@ def _shown(value):
     return value if pd.isna(value) else one_line(str(value))
 
 
-def column_types(columns):
+def column_types(columns: Iterable[str]) -> dict[str, str]:
     """Return the types of columns, as `pandas.read_csv` takes them.
 
     With them tables that hold no cluster, or nothing but n/a in a column, have the types of full
@@ -223,7 +231,7 @@ def column_types(columns):
     return {column: _DTYPES[_kind(column)] for column in columns}
 
 
-def read_table(path):
+def read_table(path: str | os.PathLike[str]) -> pd.DataFrame:
     """Read a table of `write_tables`, with the types `cluster_tables` gives its columns.
 
     Raises
@@ -241,7 +249,7 @@ def read_table(path):
     return pd.DataFrame({name: _read_column(path, name, table[name]) for name in table})
 
 
-def peak_region(peak):
+def peak_region(peak: pd.Series) -> str | None:
     """Return the region of a peak: what the first atlas that has one there calls its voxel.
 
     Parameters
@@ -287,7 +295,7 @@ def _kind(column):
     return COLUMNS[column][0] if column in COLUMNS else "s"
 
 
-def check_atlas_names(names):
+def check_atlas_names(names: Sequence[str]) -> None:
     """Refuse atlases whose names can't be those of columns of their own.
 
     Raises
@@ -303,7 +311,7 @@ def check_atlas_names(names):
         )
 
 
-def describe_column(column, table=None):
+def describe_column(column: str, table: str | None = None) -> dict[str, Any]:
     """Return what the dictionary of a table says of a column: meaning, unit and levels.
 
     Parameters
@@ -326,7 +334,7 @@ def describe_column(column, table=None):
     return {"Description": description} | ({"Units": unit} if unit else {}) | levels
 
 
-def plain_settings(value):
+def plain_settings(value: Any) -> Any:
     """Turn settings into what JSON holds; a number that is not finite becomes null."""
     if isinstance(value, dict):
         return {str(key): plain_settings(item) for key, item in value.items()}

@@ -1,14 +1,28 @@
 """Tables with a JSON dictionary beside them: what columns mean, and how the table came about."""
 
+from __future__ import annotations
+
 import json
+import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from nipype_group.reporting.tables.columns import as_shown, plain_settings
 from nipype_group.tsv import write_tsv
 from nipype_group.whole_files import replace_text
 
+if TYPE_CHECKING:
+    import pandas as pd
 
-def write_described_table(path, table, columns, settings, digits=6):
+
+def write_described_table(
+    path: str | os.PathLike[str],
+    table: pd.DataFrame,
+    columns: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    digits: int = 6,
+) -> tuple[str, str]:
     """Write a TSV and, under the same name, the JSON of its columns.
 
     Parameters

@@ -4,6 +4,9 @@ What a column means stands here where the results are put together; tables of re
 dictionary along (`nipype_group.reporting.tables.described`).
 """
 
+from collections.abc import Iterable
+from typing import Any
+
 import pandas as pd
 
 from nipype_group.reporting import wording
@@ -28,7 +31,7 @@ _LARGEST = {
 }
 
 
-def of_maps(table):
+def of_maps(table: pd.DataFrame) -> dict[str, dict[str, Any]]:
     """Describe the columns of the maps that are in or out, with the levels of those of text.
 
     Parameters
@@ -55,13 +58,13 @@ def _of_map_column(column, values):
     return entry
 
 
-def of_design(keys, columns):
+def of_design(keys: Iterable[str], columns: Iterable[str]) -> dict[str, dict[str, str]]:
     """Describe the columns of a design: what tells the maps apart, and the regressors."""
     of_keys = {key: {"Description": _OF_MAPS.get(key, _VARIABLE)} for key in keys}
     return of_keys | {c: {"Description": f"column {c} of the design"} for c in columns}
 
 
-def of_null_distributions(columns):
+def of_null_distributions(columns: Iterable[str]) -> dict[str, dict[str, str]]:
     """Describe the columns of null distributions, as ``voxel_positive``.
 
     Examples
@@ -79,7 +82,7 @@ def of_null_distributions(columns):
     return about
 
 
-def of_peak_values(keys, peaks):
+def of_peak_values(keys: Iterable[str], peaks: Iterable[str]) -> dict[str, dict[str, str]]:
     """Describe the columns of the values at peaks: what tells the maps apart, and the peaks."""
     return of_design(keys, ()) | {
         peak: {"Description": "value of the map at the peak, mm", "Units": "unit of the maps"}
@@ -87,7 +90,7 @@ def of_peak_values(keys, peaks):
     }
 
 
-def of_labels():
+def of_labels() -> dict[str, dict[str, str]]:
     """Describe the columns that name the values of a label image."""
     return {
         "index": {"Description": "value, or volume, of the region in the image; of a cluster"},

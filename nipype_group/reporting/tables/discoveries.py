@@ -1,5 +1,11 @@
 """Tables of true discovery proportions: clusters at several heights, atlas and user regions."""
 
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 import pandas as pd
 
@@ -7,6 +13,11 @@ from nipype_group.reporting.atlases.lookup import peak_text, region_shares, samp
 from nipype_group.reporting.tables.columns import check_atlas_names, describe_column
 from nipype_group.reporting.tables.described import write_described_table
 from nipype_group.tsv import MISSING
+
+if TYPE_CHECKING:
+    from nipype_group.images.space import Space
+    from nipype_group.reporting.atlases.find import Atlas
+    from nipype_group.stats.discoveries.all_resolutions import Region
 
 _COLUMNS = (
     "threshold_z",
@@ -24,7 +35,7 @@ _COLUMNS = (
 _DIGITS = 9
 
 
-def atlas_regions(atlas, mask, space):
+def atlas_regions(atlas: Atlas, mask: np.ndarray, space: Space) -> dict[str, np.ndarray]:
     """Return the voxels of a mask in every region of an atlas.
 
     Parameters
@@ -54,7 +65,7 @@ def atlas_regions(atlas, mask, space):
     return regions
 
 
-def discovery_rows(regions, source, space):
+def discovery_rows(regions: Iterable[Region], source: str, space: Space) -> list[dict[str, Any]]:
     """Return a dictionary a `Region`, with its peak in mm.
 
     Parameters
@@ -85,7 +96,12 @@ def discovery_rows(regions, source, space):
     return rows
 
 
-def write_discoveries(path, rows, settings, atlases=()):
+def write_discoveries(
+    path: str | os.PathLike[str],
+    rows: Sequence[Mapping[str, Any]],
+    settings: Mapping[str, Any],
+    atlases: Sequence[Atlas] = (),
+) -> tuple[str, str]:
     """Write rows as TSV, and under the same name the JSON of its columns.
 
     Every atlas has a column, which says what it calls the voxel of the peak, as in the table of

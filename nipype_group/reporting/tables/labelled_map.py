@@ -1,6 +1,9 @@
 """A statistic map with labelled clusters: the one description that tables and views share."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,6 +16,9 @@ from nipype_group.reporting.tables.clusters import (
     cluster_tables,
 )
 from nipype_group.reporting.tables.views import PEAK_RULES, table_view
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # Tables of their own show what the summary says of clusters and peaks.
 _IN_TABLES = ("ClusterTable", "PeakFDR")
@@ -48,11 +54,11 @@ class LabelledMap:
     summary: dict
 
     @property
-    def settings(self):
+    def settings(self) -> dict[str, Any]:
         """The summary without what the tables show."""
         return {name: value for name, value in self.summary.items() if name not in _IN_TABLES}
 
-    def tables(self, **peaks):
+    def tables(self, **peaks: Any) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
         """Describe the clusters with the p of every inference; that of exact clusters wins.
 
         Parameters
@@ -72,7 +78,7 @@ class LabelledMap:
         add_peak_q(peaks, self.summary.get("PeakFDR", []))
         return clusters, peaks, regions
 
-    def view(self, convention):
+    def view(self, convention: str) -> pd.DataFrame:
         """Lay the tables out as another package does.
 
         Parameters

@@ -1,7 +1,12 @@
 """Regions of atlases inside a mask, and the tables of region-level group models."""
 
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -11,6 +16,9 @@ from nipype_group.reporting.atlases.lookup import MIN_PERCENT, Atlas, region_sha
 from nipype_group.reporting.tables.described import write_described_table
 from nipype_group.stats.discoveries.all_resolutions import ari_regions
 from nipype_group.tsv import repeated
+
+if TYPE_CHECKING:
+    from nipype_group.images.space import Space
 
 _STAT = "unit of the statistic"
 _EFFECT = "unit of the effect"
@@ -74,7 +82,7 @@ class MaskRegions:
     percent: np.ndarray
 
     @classmethod
-    def of(cls, atlas, mask, space):
+    def of(cls, atlas: Atlas, mask: np.ndarray, space: Space) -> MaskRegions:
         """Look the voxels of a mask up in an atlas.
 
         A voxel belongs to the region of the nearest voxel of the atlas, of a probabilistic atlas
@@ -108,12 +116,12 @@ class MaskRegions:
         return cls(atlas, indices, numbers, np.minimum(percent, 100))
 
     @property
-    def n_voxels(self):
+    def n_voxels(self) -> np.ndarray:
         """Voxels of the mask in every region, shape (k,)."""
         return np.bincount(self.numbers[self.numbers >= 0], minlength=len(self.indices))
 
     @property
-    def columns(self):
+    def columns(self) -> list[str]:
         """Name of every region, made unique by its index where two share one."""
         names = [" ".join(str(self.atlas.names[i]).split()) for i in self.indices]
         shared = set(repeated(names))
@@ -122,13 +130,13 @@ class MaskRegions:
             for name, index in zip(names, self.indices, strict=True)
         ]
 
-    def spread(self, means):
+    def spread(self, means: np.ndarray) -> np.ndarray:
         """Put columns of the first regions, shape (n, m), beside NaN for the others, (n, k)."""
         everywhere = np.full((len(means), len(self.indices)), np.nan)
         everywhere[:, : means.shape[1]] = means
         return everywhere
 
-    def rows(self):
+    def rows(self) -> dict[str, Any]:
         """Return what a table says of every region whatever the contrast, a dict of lists."""
         return {
             "atlas": [self.atlas.name] * len(self.indices),
@@ -138,7 +146,9 @@ class MaskRegions:
             "percent_of_region": self.percent,
         }
 
-    def voxelwise(self, z, mask, space, alpha, tail):
+    def voxelwise(
+        self, z: np.ndarray, mask: np.ndarray, space: Space, alpha: float, tail: str
+    ) -> dict[str, np.ndarray]:
         """Describe the voxelwise z of every region.
 
         Parameters
@@ -169,7 +179,9 @@ class MaskRegions:
         return found
 
 
-def region_table(atlases, results):
+def region_table(
+    atlases: Sequence[MaskRegions], results: Sequence[dict[str, np.ndarray]]
+) -> pd.DataFrame:
     """Return the table of a contrast, the regions of every atlas in the order of their index.
 
     Parameters
@@ -194,7 +206,9 @@ def region_table(atlases, results):
     return pd.concat(parts, ignore_index=True)
 
 
-def write_regions(path, table, settings):
+def write_regions(
+    path: str | os.PathLike[str], table: pd.DataFrame, settings: Mapping[str, Any]
+) -> tuple[str, str]:
     """Write the table of a contrast and its dictionary; returns both paths.
 
     Parameters
@@ -209,7 +223,13 @@ def write_regions(path, table, settings):
     return write_described_table(Path(path), table, COLUMNS, settings)
 
 
-def write_values(path, keys, regions, means, settings):
+def write_values(
+    path: str | os.PathLike[str],
+    keys: pd.DataFrame,
+    regions: MaskRegions,
+    means: np.ndarray,
+    settings: dict[str, Any],
+) -> tuple[str, str]:
     """Write the means of an atlas, a row a map and a column a region; returns both paths.
 
     Parameters
@@ -228,7 +248,9 @@ def write_values(path, keys, regions, means, settings):
     # A condition may have the name of a region.
     keys = keys.reset_index(drop=True).rename(columns={n: f"condition_{n}" for n in names})
     table = pd.concat([keys, pd.DataFrame(means, columns=names)], axis=1)
-    about = {key: "condition of the map" for key in keys} | {"participant_id": "participant"}
+    about: dict[str, Any] = {key: "condition of the map" for key in keys} | {
+        "participant_id": "participant"
+    }
     for name, index, size in zip(names, regions.indices, sizes, strict=True):
         about[name] = {
             "Description": f"mean over the voxels of {name} in the mask",
@@ -236,7 +258,7 @@ def write_values(path, keys, regions, means, settings):
             "AtlasIndex": index,
             "NumberOfVoxels": size,
         }
-    about_atlas = {"Atlas": regions.atlas.describe()}
+    about_atlas: dict[str, Any] = {"Atlas": regions.atlas.describe()}
     if regions.atlas.probabilistic:
         about_atlas["MinimumProbabilityPercent"] = MIN_PERCENT
     return write_described_table(Path(path), table, about, about_atlas | settings, digits=9)

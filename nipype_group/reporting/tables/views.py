@@ -6,9 +6,14 @@ Columns, order of rows, signs of coordinates and the choice of peaks are those o
 SPM test one side at a time; here both sides stand in one table, statistics keep their sign.
 """
 
+from __future__ import annotations
+
+import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from string import ascii_lowercase
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -19,9 +24,12 @@ from nipype_group.stats.distributions import minus_log10
 from nipype_group.stats.elementary import log
 from nipype_group.tsv import numbers_of, read_tsv, write_tsv
 
+if TYPE_CHECKING:
+    from nipype_group.images.space import Space
+
 # Arguments of `cluster_tables` that list the peaks a view chooses from: all of them, or the main.
 _ALL = {"max_peaks": sys.maxsize, "min_distance_mm": 0.0}
-PEAK_RULES = {
+PEAK_RULES: dict[str, dict[str, Any]] = {
     "nilearn": {**_ALL, "peak_connectivity": 26},
     "fsl": {"max_peaks": 1},
     "spm": {**_ALL, "peak_connectivity": 18},
@@ -90,7 +98,7 @@ _MEANINGS = {
 _INTEGERS = {"Cluster Size (mm3)", "Cluster Index", "Voxels", "set c", "cluster equivk", "Volume"}
 
 
-def view_columns(convention, stat_type="t"):
+def view_columns(convention: str, stat_type: str = "t") -> list[str]:
     """Return the columns of a view in their order.
 
     Parameters
@@ -161,18 +169,18 @@ def view_columns(convention, stat_type="t"):
 
 
 def table_view(
-    clusters,
-    peaks,
-    convention,
+    clusters: pd.DataFrame | None,
+    peaks: pd.DataFrame | None,
+    convention: str,
     *,
-    stat_type="t",
-    set_level=None,
-    labels=None,
-    space=None,
-    stat=None,
-    zscore=None,
-    effect=None,
-):
+    stat_type: str = "t",
+    set_level: tuple[float, int] | None = None,
+    labels: np.ndarray | None = None,
+    space: Space | None = None,
+    stat: np.ndarray | None = None,
+    zscore: np.ndarray | None = None,
+    effect: np.ndarray | None = None,
+) -> pd.DataFrame:
     """Lay out clusters and peaks as another package does.
 
     - nilearn: positive clusters first, then by height; at most three further peaks, 1a, 1b and
@@ -237,7 +245,7 @@ def table_view(
     return pd.DataFrame(rows, columns=columns).astype(_types(columns))
 
 
-def write_view(directory, view, convention):
+def write_view(directory: str | os.PathLike[str], view: pd.DataFrame, convention: str) -> Path:
     """Write a view as `<convention>_view.tsv`; missing cells are empty.
 
     The header of afni begins with ``#``, so AFNI reads the file as 1D text.
@@ -261,7 +269,7 @@ def write_view(directory, view, convention):
     return write_tsv(path, shown, digits=6, missing="")
 
 
-def describe_view(columns):
+def describe_view(columns: Iterable[str]) -> dict[str, dict[str, Any]]:
     """Return what the dictionary of a view says of its columns, named as in its file.
 
     Examples
@@ -276,7 +284,7 @@ def describe_view(columns):
     }
 
 
-def read_view(path):
+def read_view(path: str | os.PathLike[str]) -> pd.DataFrame:
     """Read a file of `write_view`, with the types of `table_view`."""
     table = read_tsv(path, own=True).rename(columns=lambda name: name.removeprefix("#"))
     types = _types(table.columns)
