@@ -130,15 +130,17 @@ def _settings(arguments):
         # It is the height of the control none.
         values.pop("height_controls", None)
     values |= given
+    words = [name for name in ("within", "between", "covariates") if values.get(name)]
     if arguments.design is not None:
-        if values.get("formula") is not None:
+        formula = values.get("formula")
+        if formula is not None or words:
+            other = ", ".join(words) if formula is None else f"the formula {formula}"
             raise ValueError(
-                f"--design {arguments.design} is a model beside the formula {values['formula']}; "
-                "give one of them"
+                f"--design {arguments.design} is a model beside {other}; give one of them"
             )
-    elif values.get("formula") is None:
-        raise ValueError("one model is needed: --formula or --design")
-    if not values.get("contrasts"):
+    elif values.get("formula") is None and not words:
+        raise ValueError("one model is needed: --formula, --within and --between, or --design")
+    if not values.get("contrasts") and not words:
         raise ValueError("at least one --contrast NAME=EXPR is needed")
     machine = {"figures": can_draw(), "n_procs": processors(arguments)}
     if arguments.settings is None:
@@ -248,7 +250,7 @@ def _foresee_memory(workflow, settings, files, arguments):
     """Declare the memory of all nodes, by the headers of the maps; too little is an error."""
     try:
         n_maps, shape, n_columns, n_voxels = study_extent(
-            files, settings.formula, settings.min_coverage
+            files, settings.model, settings.min_coverage
         )
     except (ValueError, LookupError, OSError):
         # The run says it better, of all maps.

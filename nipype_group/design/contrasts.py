@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from nipype_group.design.error_terms import DescribedError, described_error
 from nipype_group.design.expressions import (
     LONGEST,
     is_weight_list,
@@ -50,6 +51,8 @@ class Contrast:
         Label, where names of another package give no label of their own.
     notes : tuple of str
         What a user is told about it.
+    error : DescribedError, optional
+        Its own error, where every contrast has one.
     """
 
     name: str
@@ -58,6 +61,7 @@ class Contrast:
     expression: str
     given_label: str | None = None
     notes: tuple = ()
+    error: DescribedError | None = None
 
     @property
     def label(self):
@@ -185,7 +189,7 @@ def build_contrasts(definitions, design):
         Where a name is no column, or the design cannot estimate the contrast.
     """
     check_definitions(definitions)
-    contrasts, model = [], design.model
+    contrasts, model, own_errors = [], design.model, design.own_errors
     for definition in definitions:
         name, expression = split_definition(definition)
         weights = parse_weight_list(expression, len(design.columns))
@@ -201,9 +205,14 @@ def build_contrasts(definitions, design):
             notes += (_columns_meant(weights, design, name),)
         model.check_estimable(weights, name)
         _check_directions(weights, model, name)
-        notes += meaning(weights, design, name, named) + dependence(weights, design, name)
+        notes += meaning(weights, design, name, named)
         test = contrast_test(definition)
-        contrasts.append(Contrast(name, test, weights, expression, notes=notes))
+        if own_errors:
+            error = described_error(design, weights, test, name)
+            notes += error.notes
+        else:
+            error, notes = None, notes + dependence(weights, design, name)
+        contrasts.append(Contrast(name, test, weights, expression, notes=notes, error=error))
     return contrasts
 
 
@@ -335,6 +344,7 @@ def write_contrasts(path, contrasts, columns):
                 "Weights": c.weights.tolist(),
                 "Rank": len(independent_rows(c.weights)),
                 "Expression": c.expression,
+                **({"Error": c.error.as_dict()} if c.error else {}),
                 **({"Notes": list(c.notes)} if c.notes else {}),
             }
             for c in contrasts
@@ -363,6 +373,7 @@ def read_contrasts(path):
                 expression=c["Expression"],
                 given_label=c.get("Label"),
                 notes=tuple(c.get("Notes", ())),
+                error=DescribedError.of(c["Error"]) if "Error" in c else None,
             )
             for c in content["Contrasts"]
         ]

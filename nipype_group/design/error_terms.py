@@ -12,15 +12,15 @@ import numpy as np
 
 from nipype_group.stats.decompositions import decompose
 from nipype_group.stats.linear.error_terms import ErrorTerm
-from nipype_group.stats.linear.least_squares import LinearModel
+from nipype_group.stats.linear.least_squares import LinearModel, independent_rows
 from nipype_group.stats.matrix_products import multiply
 
 if TYPE_CHECKING:
     from nipype_group.design.matrix import Design
 
+_SHOWN = 6
 # Share of the largest weight that rounding leaves of 0.
 _NEGLIGIBLE = 1e-8
-_SHOWN = 6
 STRATA = {
     "between": "between participants",
     "within": "within participants",
@@ -59,8 +59,8 @@ def cells_of(design: "Design") -> Cells:
     ValueError
         Where a participant has two maps of one cell; names it.
     """
-    within, labels = list(design.within), design.participants
-    levels = [tuple(row) for row in design.keys[within].astype(str).itertuples(index=False)]
+    within, labels = _within(design), design.participants
+    levels = [tuple(map(str, row)) for row in design.keys[within].to_numpy(dtype=object)]
     names, participants = list(dict.fromkeys(levels)), list(dict.fromkeys(labels))
     maps = np.full((len(participants), len(names)), -1)
     for row, (label, level) in enumerate(zip(labels, levels, strict=True)):
@@ -68,8 +68,8 @@ def cells_of(design: "Design") -> Cells:
         if maps[place] >= 0:
             cell = ", ".join(f"{w} {v}" for w, v in zip(within, level, strict=True))
             raise ValueError(
-                f"{label} has two maps of the cell {cell}: name the column that tells them apart "
-                "among the factors within participants, or give their mean"
+                f"{label} has two maps{cell and f' of the cell {cell}'}: name the column that "
+                "tells them apart among the factors within participants, or give their mean"
             )
         maps[place] = row
     return Cells(names, participants, maps)
@@ -128,7 +128,7 @@ def _directions(design: "Design", cells: Cells, weights: np.ndarray, name: str) 
     complete = cells.maps[cells.complete]
     if not len(complete):
         raise ValueError(
-            f"no participant has all {len(cells.names)} cells of {', '.join(design.within)}: "
+            f"no participant has all {len(cells.names)} cells of {', '.join(_within(design))}: "
             "leave out the level that most lack, or take another model"
         )
     rows = design.matrix[complete.ravel()]
@@ -137,7 +137,7 @@ def _directions(design: "Design", cells: Cells, weights: np.ndarray, name: str) 
     except ValueError:
         raise ValueError(
             f"contrast {name!r}: {len(complete)} participants have all cells of "
-            f"{', '.join(design.within)}, too few for the {rows.shape[1]} columns of the design"
+            f"{', '.join(_within(design))}, too few for the {rows.shape[1]} columns of the design"
         ) from None
     model.check_estimable(weights, name)
     profiles = multiply(weights, model.inverse).reshape(-1, len(cells.names))
@@ -155,9 +155,77 @@ def stratum(design: "Design", term: ErrorTerm) -> str:
     sums = np.abs(term.directions.sum(axis=1)).max()
     if sums < np.sqrt(_NEGLIGIBLE):
         return "within"
-    n_cells = len(set(design.keys[list(design.within)].itertuples(index=False, name=None)))
+    n_cells = len(cells_of(design).names)
     alike = np.ptp(term.directions, axis=1).max() < np.sqrt(_NEGLIGIBLE)
     return "between" if alike and term.directions.shape[1] == n_cells else "both"
+
+
+def _within(design: "Design") -> list[str]:
+    return list(design.within or ())
+
+
+@dataclass(frozen=True)
+class DescribedError:
+    """What a contrast is tested on, in words and numbers.
+
+    Parameters
+    ----------
+    stratum : {"between", "within", "both"}
+    dof : tuple of int
+        Of the error, behind those of the numerator of an F, before any correction.
+    n_directions : int
+        Contrast maps a participant.
+    n_participants : int
+    left_out : tuple of str
+        Participants who lack a cell of the contrast.
+    notes : tuple of str
+        What a user is told.
+    """
+
+    stratum: str
+    dof: tuple[int, ...]
+    n_directions: int
+    n_participants: int
+    left_out: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def as_dict(self) -> dict:
+        """Return it as JSON has it."""
+        return {
+            "Stratum": self.stratum,
+            "DegreesOfFreedom": list(self.dof),
+            "ContrastMapsPerParticipant": self.n_directions,
+            "NumberOfParticipants": self.n_participants,
+            "LeftOut": list(self.left_out),
+        }
+
+    @classmethod
+    def of(cls, content: dict) -> "DescribedError":
+        """Return what `as_dict` gave."""
+        return cls(
+            content["Stratum"],
+            tuple(content["DegreesOfFreedom"]),
+            content["ContrastMapsPerParticipant"],
+            content["NumberOfParticipants"],
+            tuple(content["LeftOut"]),
+        )
+
+
+def described_error(design: "Design", weights: np.ndarray, test: str, name: str) -> DescribedError:
+    """Describe the error that a contrast is tested on; parameters and errors of `error_term`."""
+    term = error_term(design, weights, test, name)
+    rank = len(independent_rows(term.weights(weights)))
+    dof = (term.model.dof,) if test == "t" else (rank, term.model.dof)
+    absent = left_out(design, term)
+    notes: tuple[str, ...] = ()
+    if absent:
+        more = f" and {len(absent) - _SHOWN} more" * (len(absent) > _SHOWN)
+        notes = (
+            f"contrast {name}: {', '.join(absent[:_SHOWN])}{more} lack a cell that it compares "
+            f"and are left out; {term.n_participants} participants are in",
+        )
+    kind = stratum(design, term)
+    return DescribedError(kind, dof, term.n_directions, term.n_participants, tuple(absent), notes)
 
 
 def left_out(design: "Design", term: ErrorTerm) -> list[str]:

@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from nipype_group.design.formula import code_formula, formula_variables
+from nipype_group.design.formula import code_formula
 from nipype_group.design.fsl import read_fsl_matrix
 from nipype_group.design.listed_maps import listed_maps
+from nipype_group.design.repeated_measures import formula_of_model, variables_of_model
 from nipype_group.design.sources import read_participants
 from nipype_group.design.tables import variables_of
 from nipype_group.images import MapError, open_image
@@ -20,7 +21,7 @@ _MOST_HEADERS = 50
 _MAPS_READ = 3
 
 
-def study_extent(files, formula=None, min_coverage=1.0):
+def study_extent(files, model=None, min_coverage=1.0):
     """Return the number of maps, the voxels of their grid, the design's columns, voxels analysed.
 
     All are bounds: maps that are unusable or lack a covariate count, and of the maps that share a
@@ -30,8 +31,8 @@ def study_extent(files, formula=None, min_coverage=1.0):
     ----------
     files : dict
         Inputs of `init_group_wf`: one source of maps, and the tables.
-    formula : str, optional
-        Model, where there is no ``design_table``.
+    model : str or Factorial, optional
+        Formula, or factors and covariates, where there is no ``design_table``.
     min_coverage : float
         Share of the maps that must have a voxel.
 
@@ -56,8 +57,7 @@ def study_extent(files, formula=None, min_coverage=1.0):
         entries, n_maps, shapes = [], image.n_maps, [image.space.shape]
         counts = [_count(files["stack_file"], v) for v in _spread(range(n_maps), _MAPS_READ)]
     else:
-        variables = None if formula is None else formula_variables(formula)
-        entries = listed_maps(files, variables)
+        entries = listed_maps(files, variables_of_model(model))
         n_maps, paths = len(entries), [e.path for e in entries]
         shapes = [s for path in _spread(paths, _MOST_HEADERS) if (s := _shape(path)) is not None]
         counts = [_count(path) for path in _spread(paths, _MAPS_READ)]
@@ -69,7 +69,7 @@ def study_extent(files, formula=None, min_coverage=1.0):
         counts, min_coverage = [_count(files["mask_file"])], 1.0
     if max(counts):
         n_voxels = min(n_voxels, int(np.ceil(max(counts) / min_coverage)))
-    return n_maps, largest, _n_columns(files, formula, entries), n_voxels
+    return n_maps, largest, _n_columns(files, model, entries), n_voxels
 
 
 def _spread(items, most):
@@ -94,16 +94,16 @@ def _shape(path):
         return None
 
 
-def _n_columns(files, formula, entries):
-    if formula is None:
+def _n_columns(files, model, entries):
+    if model is None:
         path = files["design_table"]
         if Path(path).suffix == ".mat":
             return read_fsl_matrix(path).shape[1]
         return len(read_tsv(path).columns)
     table = _rows(entries, table_of_participants(files))
     conditions = sorted({c for e in entries for c in e.conditions})
-    table = variables_of(table.dropna(subset=formula_variables(formula)), conditions)
-    return code_formula(formula, table).matrix.shape[1]
+    table = variables_of(table.dropna(subset=variables_of_model(model)), conditions)
+    return code_formula(formula_of_model(model, table), table).matrix.shape[1]
 
 
 def _rows(entries, participants):

@@ -54,8 +54,8 @@ class Design:
     notes : tuple of str
         What a user is told: what is odd about the table, or the model.
     within : tuple of str
-        Keys that are factors within participants, each effect of which has an error of its own;
-        empty where all effects share one error.
+        Keys that are factors within participants, where every effect has an error of its own;
+        None where all share one.
     """
 
     keys: pd.DataFrame
@@ -65,12 +65,17 @@ class Design:
     sources: dict = field(default_factory=dict)
     formula: str | None = None
     notes: tuple = ()
-    within: tuple = ()
+    within: tuple | None = None
 
     @property
     def model(self):
         """The `LinearModel` of the regressors."""
         return LinearModel(self.matrix, self.columns)
+
+    @property
+    def own_errors(self) -> bool:
+        """Whether every contrast has an error of its own."""
+        return self.within is not None
 
     @property
     def participants(self):
@@ -99,7 +104,7 @@ class Design:
             "Factors": self.factors,
             "ColumnSources": self.sources,
             "Notes": list(self.notes),
-            **({"Within": list(self.within)} if self.within else {}),
+            **({} if self.within is None else {"Within": list(self.within)}),
             "NumberOfMaps": len(self.matrix),
             "NumberOfParticipants": None if no_keys else len(set(self.participants)),
             "Rank": model.rank,
@@ -148,7 +153,7 @@ def read_design(design_file, design_json):
         sources=about["ColumnSources"],
         formula=about["Formula"],
         notes=tuple(about.get("Notes", ())),
-        within=tuple(about.get("Within", ())),
+        within=tuple(about["Within"]) if "Within" in about else None,
     )
 
 
@@ -178,7 +183,7 @@ def checked_design(
     formula: str,
     observations: pd.DataFrame,
     notes: tuple[str, ...] = (),
-    within: tuple[str, ...] = (),
+    within: tuple[str, ...] | None = None,
 ) -> Design:
     """Return the design of a coded formula, with what is odd about it.
 

@@ -70,6 +70,27 @@ def split_error(formula: str) -> tuple[str, tuple[str, ...]]:
     return effects or "1", tuple(m.group(1).strip("`") for m in names if m)
 
 
+def variables_of_model(model: Factorial | str | None) -> list[str] | None:
+    """Return the columns that a model uses; None of none.
+
+    Examples
+    --------
+    >>> variables_of_model("age * stimulus + Error(participant_id/stimulus)")
+    ['age', 'stimulus']
+    """
+    if model is None:
+        return None
+    if isinstance(model, Factorial):
+        return list(model.columns)
+    effects, within = split_error(model)
+    return list(dict.fromkeys([*formula_variables(effects), *within]))
+
+
+def formula_of_model(model: Factorial | str, table: pd.DataFrame) -> str:
+    """Return the formula of a model's effects for a table of variables."""
+    return model.formula(table) if isinstance(model, Factorial) else split_error(model)[0]
+
+
 def factorial_design(
     factorial: Factorial, observations: pd.DataFrame, condition_columns: Sequence[str] = ()
 ) -> Design:
@@ -147,9 +168,8 @@ def _design(
         notes,
         within,
     )
-    if within:
-        cells_of(design)
-        _check_by_cell(formula_variables(formula), table, within)
+    cells_of(design)
+    _check_by_cell(formula_variables(formula), table, within)
     return design
 
 
@@ -172,8 +192,8 @@ def _check_by_cell(names: Sequence[str], table: pd.DataFrame, within: tuple[str,
     for name in names:
         if name in within or name == "participant_id" or not _differs(name, table):
             continue
-        n_values = table.groupby(list(within), observed=True)[name].nunique()
-        if (n_values > 1).any():
+        by_cell = within and table.groupby(list(within), observed=True)[name].nunique().max() == 1
+        if not by_cell:
             raise ValueError(
                 f"{name} differs within participants, and not as {', '.join(within)} do: an error "
                 "of its own goes with values of participants; give each participant's mean, or "

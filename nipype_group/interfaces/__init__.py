@@ -7,6 +7,7 @@ from nipype_group.interfaces.collect import CollectMaps
 from nipype_group.interfaces.contrast import EstimateContrasts
 from nipype_group.interfaces.derivatives import GroupDerivatives
 from nipype_group.interfaces.design import ContrastSet, DesignMatrix
+from nipype_group.interfaces.error_terms import EstimateErrorTerms
 from nipype_group.interfaces.figures import PlotResults
 from nipype_group.interfaces.glm import GroupGLM
 from nipype_group.interfaces.mask import GroupMask, StackMaps
@@ -33,6 +34,7 @@ __all__ = [
     "CorrectAcrossMaps",
     "DesignMatrix",
     "EstimateContrasts",
+    "EstimateErrorTerms",
     "GroupDerivatives",
     "GroupGLM",
     "GroupMask",

@@ -13,17 +13,12 @@ from nipype_group.interfaces.base import File, GroupInputSpec, GroupInterface, i
 from nipype_group.stats.linear.least_squares import effect_without_noise
 
 MAPS = ("effect", "variance", "stat", "z", "p", "effect_size")
-# These outputs have an item a contrast, but for the notes.
-_LISTED_OUTPUTS = (*(f"{name}_files" for name in (*MAPS, "search_mask")), "dofs", "notes")
 
 
-class _EstimateContrastsInputSpec(GroupInputSpec):
-    revision = 4
-    model_file = File(exists=True, mandatory=True, desc="JSON from GroupGLM")
-    betas_file = File(exists=True, mandatory=True, desc="parameter estimates from GroupGLM")
-    residual_variance_file = File(exists=True, mandatory=True, desc="map from GroupGLM")
+class ContrastInputSpec(GroupInputSpec):
+    """Inputs of what estimates contrasts."""
+
     mask_file = File(exists=True, mandatory=True, desc="voxels that were fitted")
-    pattern_file = File(exists=True, desc="map from GroupGLM, where maps lack voxels of the mask")
     search_mask_file = File(
         exists=True, desc="voxels that inference searches; default: all fitted"
     )
@@ -34,7 +29,17 @@ class _EstimateContrastsInputSpec(GroupInputSpec):
     )
 
 
-class _EstimateContrastsOutputSpec(TraitedSpec):
+class _EstimateContrastsInputSpec(ContrastInputSpec):
+    revision = 4
+    model_file = File(exists=True, mandatory=True, desc="JSON from GroupGLM")
+    betas_file = File(exists=True, mandatory=True, desc="parameter estimates from GroupGLM")
+    residual_variance_file = File(exists=True, mandatory=True, desc="map from GroupGLM")
+    pattern_file = File(exists=True, desc="map from GroupGLM, where maps lack voxels of the mask")
+
+
+class ContrastOutputSpec(TraitedSpec):
+    """Outputs of what estimates contrasts."""
+
     contrast_names = traits.List(Str, desc="names, in the order of the files")
     stat_types = traits.List(Str, desc="t or F of every contrast")
     dofs = traits.List(
@@ -57,6 +62,10 @@ class _EstimateContrastsOutputSpec(TraitedSpec):
     notes = traits.List(Str, desc="contrasts that lack a statistic at some voxels, and how many")
 
 
+class _EstimateContrastsOutputSpec(ContrastOutputSpec):
+    pass
+
+
 class EstimateContrasts(GroupInterface):
     """Estimate all contrasts of one fit.
 
@@ -77,11 +86,13 @@ class EstimateContrasts(GroupInterface):
 
     input_spec = _EstimateContrastsInputSpec
     output_spec = _EstimateContrastsOutputSpec
+    # An item a contrast, but for the notes.
+    listed_outputs = (*(f"{name}_files" for name in (*MAPS, "search_mask")), "dofs", "notes")
 
     def _run_interface(self, runtime):
         fit = self._read_fit()
         contrasts = read_contrasts(self.inputs.contrasts_file)
-        for output in _LISTED_OUTPUTS:
+        for output in self.listed_outputs:
             self._results[output] = []
         for contrast in contrasts:
             self._estimate(Path(runtime.cwd), fit, contrast)
@@ -98,12 +109,16 @@ class EstimateContrasts(GroupInterface):
             value_or(self.inputs.pattern_file),
         )
 
+    def _maps(self, fit, contrast, tail):
+        """Return the maps of a contrast, and its degrees of freedom with all maps."""
+        return fit.contrast_maps(contrast.weights, contrast.test, tail)
+
     def _estimate(self, cwd, fit, contrast):
-        """Write the maps of a contrast, and append them to the outputs."""
+        """Write the maps of a contrast and append them to the outputs; returns the maps."""
         own, space = value_or(self.inputs.contrast_tails, []), fit.space
         tail = side_of_contrast(contrast.name, self.inputs.tail, own)
         with self._one_blas_thread():
-            maps, dof = fit.contrast_maps(contrast.weights, contrast.test, tail)
+            maps, dof = self._maps(fit, contrast, tail)
         intents = {"stat": (f"{contrast.test.lower()} test", dof), "z": ("z score", ())}
         for name in MAPS:
             path = cwd / space.file_name(f"{contrast.label}_{name}")
@@ -115,6 +130,7 @@ class EstimateContrasts(GroupInterface):
         path = cwd / space.file_name(f"{contrast.label}_mask")
         self._results["search_mask_files"].append(write_volume(path, mask, space, np.uint8))
         self._results["notes"] += notes
+        return maps
 
     def _searched(self, name, fit, maps):
         """Return where a contrast is searched, and what is said of where it has no statistic."""
@@ -131,7 +147,8 @@ class EstimateContrasts(GroupInterface):
         lost = int(mask.sum()) - int(searched.sum())
         if not lost:
             return searched, []
-        noiseless = effect_without_noise(maps["effect"], maps["variance"], fit.betas)
+        betas = getattr(fit, "betas", maps["effect"][None])
+        noiseless = effect_without_noise(maps["effect"], maps["variance"], betas)
         n_exact = np.count_nonzero(mask & (fit.unmask(noiseless) > 0))
         note = without_statistic_note(
             f"{lost} of {mask.sum()} voxels",

@@ -4,12 +4,19 @@ from pathlib import Path
 
 from nipype.interfaces.base import InputMultiObject, Str, TraitedSpec, traits
 
+from nipype_group.choices import CENTRES, ERRORS
 from nipype_group.design.contrasts import build_contrasts, write_contrasts
+from nipype_group.design.factorial import Factorial
 from nipype_group.design.fsl import write_fsl_contrasts, write_fsl_matrix
 from nipype_group.design.matrix import (
     design_from_formula,
     design_from_table,
     read_design,
+)
+from nipype_group.design.repeated_measures import (
+    factorial_design,
+    partitioned_design,
+    split_error,
 )
 from nipype_group.interfaces.base import (
     LOGGER,
@@ -21,6 +28,8 @@ from nipype_group.interfaces.base import (
 )
 from nipype_group.tsv import read_tsv
 
+_WORDS = ("within", "between", "covariates")
+
 
 class _DesignMatrixInputSpec(GroupInputSpec):
     revision = 3
@@ -28,6 +37,15 @@ class _DesignMatrixInputSpec(GroupInputSpec):
     formula = Str(desc="right-hand side of the model, as fluency + C(group)")
     design_table = File(
         exists=True, desc="TSV with participant_id and a column a regressor, or an FSL .mat"
+    )
+    within = InputMultiObject(
+        Str, desc="factors within participants, as stimulus or C(visit): every effect is modelled"
+    )
+    between = InputMultiObject(Str, desc="factors between participants")
+    covariates = InputMultiObject(Str, desc="covariates of participants, with within or between")
+    centre = traits.Enum(*CENTRES, usedefault=True, desc="what is taken from covariates")
+    error = traits.Enum(
+        *ERRORS, usedefault=True, desc="whether effects of a formula have errors of their own"
     )
     condition_columns = traits.List(Str, desc="columns that tell a participant's maps apart")
     excluded = File(exists=True, desc="TSV of excluded rows, from CollectMaps")
@@ -45,7 +63,10 @@ class DesignMatrix(GroupInterface):
 
     Columns are named ``intercept``, a covariate's own name, or ``factor[level]``. Rows follow the
     maps; a table is matched by participant_id (and condition columns), whatever its order. The
-    formula is parsed, never run: columns and a list of transforms are all it may hold.
+    formula is parsed, never run: columns and a list of transforms are all it may hold. Factors
+    within and between participants make the model of an analysis of variance, coded to sum to
+    zero; there, after ``Error(participant_id/(a*b))`` and with ``error="partitioned"`` every
+    contrast has an error of its own.
 
     Examples
     --------
@@ -73,12 +94,20 @@ class DesignMatrix(GroupInterface):
     def _design(self):
         """Return the `Design` of the formula or of the table, whichever is given."""
         inputs = self.inputs
-        if isdefined(inputs.formula) == isdefined(inputs.design_table):
-            raise ValueError("give a formula or a design_table, one of the two")
+        words = [tuple(value_or(getattr(inputs, n), ())) for n in _WORDS]
+        given = [isdefined(inputs.formula), isdefined(inputs.design_table), any(words)]
+        if sum(given) != 1:
+            raise ValueError(
+                "give a formula, a design_table, or factors within or between: one of the three"
+            )
         observations = read_tsv(inputs.observations)
         conditions = value_or(inputs.condition_columns, [])
+        if any(words):
+            return factorial_design(Factorial(*words, inputs.centre), observations, conditions)
         if isdefined(inputs.formula):
-            return design_from_formula(inputs.formula, observations, conditions)
+            own = inputs.error == "partitioned" or split_error(inputs.formula)[1]
+            made = partitioned_design if own else design_from_formula
+            return made(inputs.formula, observations, conditions)
         excluded = read_tsv(inputs.excluded) if isdefined(inputs.excluded) else None
         return design_from_table(inputs.design_table, observations, conditions, excluded)
 

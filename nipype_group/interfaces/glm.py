@@ -8,12 +8,11 @@ from nipype.interfaces.base import TraitedSpec, traits
 from nipype_group.choices import EDGES
 from nipype_group.design.matrix import read_design
 from nipype_group.images.fits import describe_patterns
+from nipype_group.images.residuals import described_smoothness
 from nipype_group.images.stacks import MaskedStack, write_volumes
 from nipype_group.interfaces.base import LOGGER, File, GroupInputSpec, GroupInterface
 from nipype_group.registry import loaded
 from nipype_group.stats.estimators import ESTIMATORS
-from nipype_group.stats.random_field.clusters import search_volume
-from nipype_group.stats.random_field.smoothness import residual_smoothness
 
 
 class _GroupGLMInputSpec(GroupInputSpec):
@@ -72,7 +71,12 @@ class GroupGLM(GroupInterface):
         _log(patterns)
         self._write_json(runtime, "model", self._about_model(design, model, stack, patterns))
         self._results["dof"] = model.dof
-        smoothness, rpv = _smoothness(stack, model, betas, patterns, self.inputs.edges)
+        residuals, edges = stack.residuals(model.matrix, betas), self.inputs.edges
+        smoothness, rpv = described_smoothness(
+            stack, residuals, patterns.complete, model.dof, edges
+        )
+        if "Reason" in smoothness:
+            LOGGER.warning("smoothness is not estimated: %s", smoothness["Reason"])
         self._write_json(runtime, "smoothness", smoothness)
         self._write_maps(runtime, stack.space, {"rpv": (rpv, np.float32)})
         return runtime
@@ -129,37 +133,3 @@ def _log(patterns):
             "%d voxels have no statistic: the maps that have them leave no residual",
             (dof == 0).sum(),
         )
-
-
-def _smoothness(stack, model, betas, patterns, edges):
-    """Return the description of the smoothness and the map of resels per voxel.
-
-    A mask of a plane, or one so thin that no voxel has neighbours, has no estimate: the fit stands
-    all the same, and random field theory says why it does not. Voxels that some map lacks have
-    other degrees of freedom and residuals of fewer maps, so the others alone are looked at.
-    """
-    try:
-        if not patterns.complete.any():
-            raise ValueError("every voxel of the mask is missing in some map")
-        found = residual_smoothness(
-            stack.residuals(model.matrix, betas),
-            stack.unmask(patterns.complete),
-            model.dof,
-            edges=edges,
-        )
-    except ValueError as error:
-        LOGGER.warning("smoothness is not estimated: %s", error)
-        return {"FWHMVoxels": None, "Reason": str(error)}, np.full(stack.mask.shape, np.nan)
-    volume = search_volume(stack.mask, found.fwhm_voxels)
-    about = {
-        "FWHMVoxels": found.fwhm_voxels.tolist(),
-        "FWHMMillimetres": found.fwhm_mm(stack.space.voxel_sizes_mm).tolist(),
-        "Resels": list(volume.resels),
-        "VoxelsPerResel": float(found.voxels_per_resel),
-        "DLH": float(found.dlh),
-        "Edges": edges,
-        "NumberOfVoxels": stack.n_voxels,
-        "NumberOfCompleteVoxels": int(patterns.complete.sum()),
-        "DegreesOfFreedom": model.dof,
-    }
-    return about, found.resels_per_voxel

@@ -48,7 +48,10 @@ def read_random_field(
             f"random field theory needs the smoothness, and it was not estimated: "
             f"{about['Reason'].removesuffix('.')}. Use another height control, or permutation"
         )
-    if isdefined(inputs.dof_file):
+    if about.get("Field") == "Z":
+        # Degrees of freedom vary by voxel.
+        stat, field = z, StatField("Z")
+    elif isdefined(inputs.dof_file):
         dof = read_on(inputs.dof_file, space, "the z map")
         stat = at_dof_of_field(stat, z, dof, field)
     return RandomField(stat, field, search_volume(mask, fwhm_voxels))

@@ -121,12 +121,10 @@ class AnalysisSettings(
     @property
     def variables(self) -> tuple[str, ...] | None:
         """Columns of the tables that model, blocks and variance groups use; None if unknown."""
-        from nipype_group.design.formula import formula_variables
-
-        names = [] if self.formula is None else formula_variables(self.formula)
+        names = [] if self.model_variables is None else list(self.model_variables)
         names += [name for name in self.blocks if not Path(name).is_absolute()]
         names += [] if self.variance_groups is None else [self.variance_groups]
-        if self.formula is None and not names:
+        if self.model_variables is None and not names:
             return None
         return tuple(name for name in dict.fromkeys(names) if name != "participant_id")
 

@@ -1,12 +1,35 @@
 """Settings of the maps and of the model."""
 
-from nipype_group.choices import EDGES, ON_BAD_MAP
+from typing import TYPE_CHECKING
+
+from nipype_group.choices import CENTRES, EDGES, ERRORS, ON_BAD_MAP, SPHERICITY
 from nipype_group.controls import TAILS
 from nipype_group.settings.records import Record, nearest, record, setting
 from nipype_group.stats.estimators import DEFAULT, ESTIMATORS
 
+if TYPE_CHECKING:
+    from nipype_group.design.factorial import Factorial
+
 _MAPS = {"group": "maps (one of the four)"}
 _MODEL = {"group": "model"}
+
+
+def listed_names(text: str) -> tuple[str, ...]:
+    """Return names that commas part, outside brackets.
+
+    Examples
+    --------
+    >>> listed_names("stimulus, C(visit, levels=[1, 2])")
+    ('stimulus', 'C(visit, levels=[1, 2])')
+    """
+    depth, parts = 0, [""]
+    for sign in text:
+        depth += (sign in "([") - (sign in ")]")
+        if sign == "," and not depth:
+            parts.append("")
+        else:
+            parts[-1] += sign
+    return tuple(name for part in parts if (name := part.strip()))
 
 
 @record
@@ -79,6 +102,59 @@ class ModelSettings(Record):
     formula: str | None = setting(
         None, 'as "fluency + C(group)", or 1', option="--formula", metavar="F", **_MODEL
     )
+    within: tuple[str, ...] = setting(
+        (),
+        "factors within participants, as stimulus,presentation; numbers are a trend, C(visit) "
+        "makes a factor of them. With --between and --covariates they are the model, in place of "
+        "a formula, and without --contrast every effect is tested",
+        option="--within",
+        metavar="COLUMN,...",
+        many="listed",
+        parse=listed_names,
+        **_MODEL,
+    )
+    between: tuple[str, ...] = setting(
+        (),
+        "factors between participants, as group,sex",
+        option="--between",
+        metavar="COLUMN,...",
+        many="listed",
+        parse=listed_names,
+        **_MODEL,
+    )
+    covariates: tuple[str, ...] = setting(
+        (),
+        "covariates of participants, as age,iq, in every effect within participants",
+        option="--covariates",
+        metavar="COLUMN,...",
+        many="listed",
+        parse=listed_names,
+        **_MODEL,
+    )
+    centre: str = setting(
+        CENTRES[0],
+        "what is taken from covariates: their mean over participants (default), that of the "
+        "participant's group, or nothing",
+        option="--centre",
+        choices=CENTRES,
+        **_MODEL,
+    )
+    error: str = setting(
+        ERRORS[0],
+        "error of effects within participants of a formula: one that all share (default), or "
+        "each its own; --within and Error(participant_id/(a*b)) have each its own",
+        option="--error",
+        choices=ERRORS,
+        **_MODEL,
+    )
+    sphericity: str = setting(
+        SPHERICITY[0],
+        "correction of F tests on errors of their own, where differences between conditions vary "
+        f"unequally, default {SPHERICITY[0]}",
+        option="--sphericity",
+        choices=SPHERICITY,
+        **_MODEL,
+    )
     estimator: str = setting(
         DEFAULT,
         f"what estimates the parameters, default {DEFAULT}",
@@ -106,14 +182,20 @@ class ModelSettings(Record):
         {}, f"sides of contrasts that have one of their own, by name: {', '.join(TAILS)}", **_MODEL
     )
 
+    def _complete(self):
+        super()._complete()
+        if self.in_words and not self.contrasts:
+            self._set(contrasts=self.factorial.definitions)
+
     def _check(self):
         from nipype_group.design.contrasts import check_definitions
-        from nipype_group.design.formula import formula_variables
 
         super()._check()
+        if self.in_words and self.formula is not None:
+            raise ValueError("within, between and covariates are a model beside the formula; one")
+        # Raises where formula or factors cannot be.
+        _ = self.model_variables
         names = check_definitions(self.contrasts)
-        if self.formula is not None:
-            formula_variables(self.formula)
         for name, tail in self.contrast_tails.items():
             if name not in names:
                 raise ValueError(
@@ -123,6 +205,40 @@ class ModelSettings(Record):
                 raise ValueError(
                     f"contrast_tails[{name}] is one of {', '.join(TAILS)}, got {tail!r}"
                 )
+
+    @property
+    def in_words(self) -> bool:
+        """Whether factors and covariates are the model."""
+        return bool(self.within or self.between or self.covariates)
+
+    @property
+    def factorial(self) -> "Factorial":
+        """The `Factorial` of the factors and covariates."""
+        from nipype_group.design.factorial import Factorial
+
+        return Factorial(self.within, self.between, self.covariates, self.centre)
+
+    @property
+    def model(self) -> "Factorial | str | None":
+        """The `Factorial`, or the formula; None where a design table is the model."""
+        return self.factorial if self.in_words else self.formula
+
+    @property
+    def model_variables(self) -> list[str] | None:
+        """Columns of the tables that the model uses; None where a design table is the model."""
+        from nipype_group.design.repeated_measures import variables_of_model
+
+        return variables_of_model(self.model)
+
+    @property
+    def own_errors(self) -> bool:
+        """Whether every contrast has an error of its own."""
+        from nipype_group.design.repeated_measures import split_error
+
+        by_formula = self.formula is not None and (
+            self.error == "partitioned" or bool(split_error(self.formula)[1])
+        )
+        return self.in_words or by_formula
 
     @property
     def contrast_names(self) -> list[str]:

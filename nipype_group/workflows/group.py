@@ -53,6 +53,7 @@ _SHUFFLES = ("shuffles_file", "inputnode.shuffles_file")
 _CONTRAST_MAPS = [
     (f"outputnode.{field}", f"inputnode.contrast_{field}") for field in ("z_files", "effect_files")
 ]
+_ERROR_FIELDS = ("smoothness_file", "rpv_file", "dof_file")
 # Inference looks at the search volume alone.
 _SEARCHED = ("outputnode.search_mask_file", "inputnode.mask_file")
 
@@ -227,7 +228,7 @@ def init_group_wf(*, settings: AnalysisSettings, name: str = "group_wf") -> pe.W
         settings=settings,
         contrasts=settings.contrasts,
         tails=settings.tails,
-        each=("mask_file",) if settings.lacks_voxels else (),
+        each=_of_each_contrast(settings),
         atlases=(INSTALLED,) if settings.atlases is None else settings.atlases,
         templates=settings.tdp_template != "none",
     )
@@ -246,14 +247,14 @@ def init_group_wf(*, settings: AnalysisSettings, name: str = "group_wf") -> pe.W
             (inputnode, keep, [("output_dir", "output_dir"), ("bids_dir", "source_dir")]),
             (collect_wf, model_wf, _through(*model_stage.INPUTS, without=("design_table",))),
             (model_wf, parametric_wf, _through("z_files", "stat_files")),
-            (model_wf, parametric_wf, _through("smoothness_file", "rpv_file", "dof_file")),
+            (model_wf, parametric_wf, _fields_of_errors(settings)),
             (collect_wf, outputnode, _out("observations", "excluded", "mask_file", "stack_file")),
             (model_wf, outputnode, _out("design_file", "contrasts_file", "model_file")),
             (model_wf, outputnode, _out(*model_stage.MAP_OUTPUTS)),
             (keep, outputnode, [(f, f) for f in ("out_files", "group_dir")]),
         ]
     )
-    if settings.lacks_voxels:
+    if "mask_file" in _of_each_contrast(settings):
         # Maps that lack a voxel may determine one contrast and not another.
         searched = ("outputnode.search_mask_files", "inputnode.mask_file")
         workflow.connect([(model_wf, parametric_wf, [searched])])
@@ -270,6 +271,20 @@ def init_group_wf(*, settings: AnalysisSettings, name: str = "group_wf") -> pe.W
     _connect_report(workflow, settings, *stages[:4])
     _gather(workflow, settings, maps, places, *stages[1:])
     return workflow
+
+
+def _of_each_contrast(settings):
+    """Return what each contrast has of its own: where it is searched, and its error."""
+    if settings.own_errors:
+        resels = () if settings.nonstationary else ("rpv_file",)
+        return ("mask_file", *(f for f in _ERROR_FIELDS if f not in resels))
+    return ("mask_file",) if settings.lacks_voxels else ()
+
+
+def _fields_of_errors(settings):
+    """Connect smoothness and degrees of freedom: of the model, or of each contrast's error."""
+    ending = "s" if settings.own_errors else ""
+    return [(f"outputnode.{f}{ending}", f"inputnode.{f}") for f in _ERROR_FIELDS]
 
 
 def _keep(settings, maps):

@@ -5,7 +5,13 @@ from collections.abc import Mapping
 import nipype.pipeline.engine as pe
 from nipype.interfaces.utility import IdentityInterface
 
-from nipype_group.interfaces import ContrastSet, DesignMatrix, EstimateContrasts, GroupGLM
+from nipype_group.interfaces import (
+    ContrastSet,
+    DesignMatrix,
+    EstimateContrasts,
+    EstimateErrorTerms,
+    GroupGLM,
+)
 from nipype_group.settings.model import ModelSettings
 
 INPUTS = (
@@ -46,7 +52,15 @@ CONTRAST_OUTPUTS = (
     "search_mask_files",
     "notes",
 )
-OUTPUTS = (*DESIGN_OUTPUTS, *SET_OUTPUTS, *GLM_OUTPUTS, *CONTRAST_OUTPUTS)
+# Where every contrast has an error of its own, a file of each a contrast.
+ERROR_OUTPUTS = (
+    "dof_files",
+    "dof_numerator_files",
+    "epsilon_files",
+    "smoothness_files",
+    "rpv_files",
+)
+OUTPUTS = (*DESIGN_OUTPUTS, *SET_OUTPUTS, *GLM_OUTPUTS, *CONTRAST_OUTPUTS, *ERROR_OUTPUTS)
 
 
 def init_model_wf(
@@ -146,14 +160,29 @@ def init_model_wf(
         Voxels searched of every contrast.
     notes
         Contrasts that lack a statistic at some voxels.
+    dof_files
+        Degrees of freedom of every contrast's own error; undefined without, as the next four.
+    dof_numerator_files
+        Those of the numerator.
+    epsilon_files
+        Greenhouse and Geisser's epsilon.
+    smoothness_files
+        FWHM and resels of every error's residuals.
+    rpv_files
+        Resels per voxel.
     """
     workflow = pe.Workflow(name=name)
     inputnode = pe.Node(IdentityInterface(fields=list(INPUTS)), name="inputnode")
     outputnode = pe.Node(IdentityInterface(fields=list(OUTPUTS)), name="outputnode")
     design = pe.Node(DesignMatrix(), name="design", mem_gb=0.1)
     keys = ["observations", "excluded", "condition_columns"]
-    if settings.formula is not None:
-        design.inputs.formula = settings.formula
+    if settings.in_words:
+        words = ("within", "between", "covariates")
+        design.inputs.trait_set(
+            centre=settings.centre, **{n: list(v) for n in words if (v := getattr(settings, n))}
+        )
+    elif settings.formula is not None:
+        design.inputs.trait_set(formula=settings.formula, error=settings.error)
     else:
         keys.append("design_table")
     contrast_set = pe.Node(
@@ -164,18 +193,16 @@ def init_model_wf(
         name="glm",
         mem_gb=1,
     )
-    estimate = pe.Node(EstimateContrasts(tail=tail), name="estimate", mem_gb=1)
+    estimate = pe.Node(_estimator(settings, tail), name="estimate", mem_gb=1)
     if settings.contrast_tails:
         estimate.inputs.contrast_tails = listed_sides(settings.contrast_tails)
     files = ("design_file", "design_json")
-    fit = ("model_file", "betas_file", "residual_variance_file", "pattern_file")
     workflow.connect(
         [
             (inputnode, design, [(f, f) for f in keys]),
             (design, contrast_set, [(f, f) for f in files]),
             (design, glm, [(f, f) for f in files]),
             (inputnode, glm, [(f, f) for f in ("stack_file", "mask_file")]),
-            (glm, estimate, [(f, f) for f in fit]),
             (inputnode, estimate, [(f, f) for f in ("mask_file", "search_mask_file")]),
             (contrast_set, estimate, [("contrasts_file", "contrasts_file")]),
             (design, outputnode, [(f, f) for f in DESIGN_OUTPUTS]),
@@ -184,7 +211,27 @@ def init_model_wf(
             (estimate, outputnode, [(f, f) for f in CONTRAST_OUTPUTS]),
         ]
     )
+    if settings.own_errors:
+        workflow.connect(
+            [
+                (design, estimate, [(f, f) for f in files]),
+                (inputnode, estimate, [("stack_file", "stack_file")]),
+                (estimate, outputnode, [(f, f) for f in ERROR_OUTPUTS]),
+            ]
+        )
+    else:
+        fit = ("model_file", "betas_file", "residual_variance_file", "pattern_file")
+        workflow.connect([(glm, estimate, [(f, f) for f in fit])])
     return workflow
+
+
+def _estimator(settings, tail):
+    """Return the interface that estimates the contrasts, each on its error."""
+    if settings.own_errors:
+        return EstimateErrorTerms(
+            tail=tail, sphericity=settings.sphericity, edges=settings.smoothness_edges
+        )
+    return EstimateContrasts(tail=tail)
 
 
 def listed_sides(contrast_tails: Mapping[str, str]) -> list[str]:

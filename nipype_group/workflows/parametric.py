@@ -73,7 +73,7 @@ def init_parametric_wf(
     tails : tuple of {"two-sided", "positive", "negative"}, optional
         Side of every contrast where a threshold has none of its own; default: that of the
         settings.
-    each : tuple of {"mask_file", "smoothness_file"}
+    each : tuple of {"mask_file", "smoothness_file", "rpv_file", "dof_file"}
         Which of them every contrast has of its own.
     atlases : tuple of str
         Atlases whose regions all-resolutions inference bounds; ("default",) for the installed
@@ -201,7 +201,13 @@ def _inference_nodes(settings, sided, each):
         names[name] += 1
         number = f"_{names[name]}" if names[name] > 1 else ""
         node = pe.MapNode(
-            interface, iterfield=[*_ITEMS, *each], name=f"{name}{number}", mem_gb=0.5
+            interface,
+            iterfield=[
+                *_ITEMS,
+                *(f for f in each if f in interface.inputs.copyable_trait_names()),
+            ],
+            name=f"{name}{number}",
+            mem_gb=0.5,
         )
         node.inputs.tail = [one.tail for one in thresholds]
         nodes.append(node)

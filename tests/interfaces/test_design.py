@@ -84,7 +84,9 @@ def test_written_design_reads_back_to_the_last_bit(observations):
 @pytest.mark.parametrize("both", [True, False])
 def test_exactly_one_model_is_asked_for(observations, both):
     inputs = {"formula": "age", "design_table": observations} if both else {}
-    with pytest.raises(ValueError, match="a formula or a design_table, one of the two"):
+    with pytest.raises(
+        ValueError, match="a formula, a design_table, or factors .* one of the three"
+    ):
         design(observations, **inputs)
 
 

@@ -337,7 +337,8 @@ def maps_of(
     -------
     dict of arrays, shape (v,)
         effect, variance, stat, z, p, effect_size (d_z of t: the effect over the standard
-        deviation of the contrast maps; partial eta squared of F), dof, dof_numerator, epsilon.
+        deviation of the contrast maps; partial eta squared of F), dof, dof_numerator, epsilon,
+        and complete: where all participants of the error have a statistic.
         z and p are those of the corrected degrees of freedom. Voxels without a statistic have
         variance 0, statistic 0, z 0 and p 1.
     """
@@ -363,4 +364,5 @@ def maps_of(
         "dof": np.where(alive, dof * epsilon, 0.0),
         "dof_numerator": np.where(alive, found.rank * epsilon, 0.0),
         "epsilon": found.epsilon,
+        "complete": found.dof == term.model.dof,
     }
