@@ -1,10 +1,14 @@
 """Which files of a group analysis go where in the derivatives, and what their sidecars say."""
 
+from __future__ import annotations
+
 import json
 import platform
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from nipype_group._version import __version__
 from nipype_group.controls import CONTROLS, SIDES
@@ -23,6 +27,9 @@ from nipype_group.reporting.tables.views import describe_view
 from nipype_group.stats.estimators import estimator_of
 from nipype_group.tsv import read_tsv, tsv_text
 from nipype_group.whole_files import read_text
+
+if TYPE_CHECKING:
+    from nipype_group.reporting.derivatives.folder import DerivativeFolder
 
 _PACKAGES = ("numpy", "scipy", "nibabel", "nipype", "pandas", "numba")
 _TABLES = ("clusters", "peaks", "labels")
@@ -63,7 +70,7 @@ class ContrastFacts:
     absent: tuple = ()
 
     @property
-    def label(self):
+    def label(self) -> str:
         """Label of the file names."""
         return self.contrast.label
 
@@ -90,7 +97,7 @@ class RunFacts:
     source: str | None = None
 
     @classmethod
-    def read(cls, given):
+    def read(cls, given: Mapping[str, Any]) -> RunFacts:
         """Read the facts from the files and settings given to the derivatives.
 
         Raises
@@ -177,7 +184,7 @@ class RunFacts:
             )
         return cls(entities, contrasts, common)
 
-    def of_label(self, label):
+    def of_label(self, label: str) -> ContrastFacts:
         """Return the facts of the contrast with this label."""
         return next(c for c in self.contrasts if c.label == label)
 
@@ -223,7 +230,7 @@ def _named(entities, suffix):
     return "_".join([*(f"{k}-{v}" for k, v in entities.items()), suffix])
 
 
-def add_model(folder, facts, given):
+def add_model(folder: DerivativeFolder, facts: RunFacts, given: Mapping[str, Any]) -> None:
     """Add what belongs to the run: observations, design, contrasts, mask."""
     of_run = {
         "design.tsv": "design_file",
@@ -289,7 +296,7 @@ def _add_unthresholded(folder, each, source, sidecar, *, stat, dof=(), **where):
     folder.add_text(json.dumps(fields, indent=2) + "\n", "neurovault.json", stat=stat, **where)
 
 
-def add_contrasts(folder, facts, given):
+def add_contrasts(folder: DerivativeFolder, facts: RunFacts, given: Mapping[str, Any]) -> None:
     """Add the unthresholded maps of every contrast."""
     for index, each in enumerate(facts.contrasts):
         is_f = each.contrast.test == "F"
@@ -315,7 +322,7 @@ def add_contrasts(folder, facts, given):
             _add_unthresholded(folder, each, given[name][index], about, stat=stat, dof=each.dof)
 
 
-def add_thresholded(folder, facts, given):
+def add_thresholded(folder: DerivativeFolder, facts: RunFacts, given: Mapping[str, Any]) -> None:
     """Add every thresholded map with its adjusted p, clusters and tables."""
     for index, result in enumerate(given.get("results", [])):
         label, desc = (part.partition("-")[2] for part in result.split("_"))
@@ -331,7 +338,9 @@ def add_thresholded(folder, facts, given):
         )
         folder.add_map(given["logp_files"][index], sidecar, stat="logp", **where)
         clusters = {"contrast": label, "desc": f"{desc}Clusters"}
-        about = {"Description": "Cluster ids; the tables of the same desc describe them"}
+        about: dict[str, Any] = {
+            "Description": "Cluster ids; the tables of the same desc describe them"
+        }
         about |= file_dictionaries.of_labels()
         folder.add_image(given["label_files"][index], "dseg", about, **clusters)
         folder.add_text(_dseg_table(given["clusters_files"][index]), "dseg.tsv", **clusters)
@@ -340,7 +349,7 @@ def add_thresholded(folder, facts, given):
             folder.add_file(given[f"{table}_jsons"][index], f"{table}.json", **where)
 
 
-def add_discoveries(folder, facts, given):
+def add_discoveries(folder: DerivativeFolder, facts: RunFacts, given: Mapping[str, Any]) -> None:
     """Add what all-resolutions inference gives for every contrast."""
     for index, each in enumerate(facts.contrasts if "tdp_files" in given else ()):
         summary = read_json(given["ari_summary_files"][index])
@@ -396,7 +405,7 @@ def _dseg_table(clusters_file):
     return tsv_text({"index": rows["cluster_id"], "name": names})
 
 
-def written_beside(results):
+def written_beside(results: Sequence[str]) -> list[str]:
     """Return the maps that have the desc of a threshold and are written without one.
 
     Parameters
@@ -419,7 +428,7 @@ def written_beside(results):
     return [result.replace(fwe, fdr) for result in results if fwe in result]
 
 
-def add_permutations(folder, facts, given):
+def add_permutations(folder: DerivativeFolder, facts: RunFacts, given: Mapping[str, Any]) -> None:
     """Add what only permutation gives: plan, null distributions, uncorrected p."""
     if "plan_file" not in given:
         return
@@ -455,7 +464,11 @@ def add_permutations(folder, facts, given):
                 _add_unthresholded(folder, each, source, sidecar, stat=stat, desc=desc)
 
 
-def add_descriptions(folder, given):
+def _entities_in(name: str) -> dict[str, Any]:
+    return dict(part.split("-", 1) for part in name.split("_"))
+
+
+def add_descriptions(folder: DerivativeFolder, given: Mapping[str, Any]) -> None:
     """Add quality, region models, views of the tables, values at peaks and figures."""
     for name, suffix in (("quality_file", "quality.tsv"), ("quality_json", "quality.json")):
         if name in given:
@@ -469,12 +482,11 @@ def add_descriptions(folder, given):
             folder.add_file(path, suffix.replace("regions", "regionvalues"), desc=desc)
     n_views = len(given.get("views", []))
     for index, path in enumerate(given.get("view_files", [])):
-        where = dict(part.split("-", 1) for part in given["results"][index // n_views].split("_"))
+        where = _entities_in(given["results"][index // n_views])
         view = given["views"][index % n_views]
         folder.add_table(path, view, describe_view(_header(path)), **where)
     for path in given.get("peak_values_files", []):
-        name = Path(path).name.removesuffix("_values.tsv")
-        where = dict(part.split("-", 1) for part in name.split("_"))
+        where = _entities_in(Path(path).name.removesuffix("_values.tsv"))
         header, n_keys = _header(path), len(read_json(given["design_json"])["Keys"])
         columns = file_dictionaries.of_peak_values(header[:n_keys], header[n_keys:])
         folder.add_table(path, "peakvalues", columns, **where)

@@ -4,7 +4,9 @@ import json
 import os
 import re
 import shutil
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -98,7 +100,7 @@ DESCRIPTIONS = {
 }
 
 
-def common_entities(map_names):
+def common_entities(map_names: Sequence[str]) -> dict[str, str]:
     """Return the entities that all maps share: they tell results of other maps apart.
 
     Those of which results have their own (contrast, stat and desc) are joined in one, ``input``;
@@ -137,13 +139,13 @@ def common_entities(map_names):
     return in_order(shared)
 
 
-def in_order(entities):
+def in_order(entities: Mapping[str, str]) -> dict[str, str]:
     """Return entities in the order of BIDS, then others as they are, then ``input``."""
     places = {key: place for place, key in enumerate(_ORDER)} | {"input": len(_ORDER) + 1}
     return dict(sorted(entities.items(), key=lambda item: places.get(item[0], len(_ORDER))))
 
 
-def file_name(entities, suffix):
+def file_name(entities: Mapping[str, str | None], suffix: str) -> str:
     """Return a file name of entities and suffix (with extension).
 
     Examples
@@ -154,7 +156,7 @@ def file_name(entities, suffix):
     return "_".join([*(f"{k}-{v}" for k, v in entities.items() if v), suffix])
 
 
-def check_entity(key, value):
+def check_entity(key: str, value: str | None) -> None:
     """Refuse a value that cannot stand in names of files, of letters, digits, + and - alone.
 
     Raises
@@ -174,7 +176,7 @@ def check_entity(key, value):
         )
 
 
-def check_name_lengths(entities, labels):
+def check_name_lengths(entities: Mapping[str, str | None], labels: Sequence[str]) -> None:
     """Refuse entities and labels of contrasts that make names too long for a file system.
 
     Parameters
@@ -200,7 +202,7 @@ def check_name_lengths(entities, labels):
         )
 
 
-def entities_of_file(of_all, contrast):
+def entities_of_file(of_all: Mapping[str, str], contrast: str | None) -> dict[str, str]:
     """Return the entities that a file has of those of all files.
 
     A file of a contrast that is named after that of the maps has it once.
@@ -268,7 +270,15 @@ class DerivativeFolder:
         self._names.append(name)
         return self._staging / name
 
-    def add_map(self, source, sidecar, *, stat, dof=(), **entities):
+    def add_map(
+        self,
+        source: str | os.PathLike[str],
+        sidecar: Mapping[str, Any],
+        *,
+        stat: str,
+        dof: Sequence[float] = (),
+        **entities: str | None,
+    ) -> str:
         """Add a map as compressed float32 with its NIfTI intent, and its sidecar.
 
         Returns
@@ -286,7 +296,13 @@ class DerivativeFolder:
         self._write_json(path, {"Description": DESCRIPTIONS.get(stat), "MapType": stat, **sidecar})
         return path.name
 
-    def add_image(self, source, suffix, sidecar=None, **entities):
+    def add_image(
+        self,
+        source: str | os.PathLike[str],
+        suffix: str,
+        sidecar: Mapping[str, Any] | None = None,
+        **entities: str | None,
+    ) -> None:
         """Add an image of integers (mask, labels, counts) as it is, compressed."""
         path = self._place(f"{suffix}.nii.gz", **_in_order(**entities))
         content = Path(source).read_bytes()
@@ -296,11 +312,20 @@ class DerivativeFolder:
         if sidecar:
             self._write_json(path, sidecar)
 
-    def add_file(self, source, suffix, **entities):
+    def add_file(
+        self, source: str | os.PathLike[str], suffix: str, **entities: str | None
+    ) -> None:
         """Add a table or JSON file as it is."""
         shutil.copyfile(source, self._place(suffix, **_in_order(**entities)))
 
-    def add_table(self, source, kind, columns, settings=None, **entities):
+    def add_table(
+        self,
+        source: str | os.PathLike[str],
+        kind: str,
+        columns: dict[str, Any],
+        settings: Mapping[str, Any] | None = None,
+        **entities: str | None,
+    ) -> None:
         """Add a table as it is, and beside it the dictionary of its columns.
 
         Parameters
@@ -318,11 +343,11 @@ class DerivativeFolder:
         text = json.dumps(about, indent=2, ensure_ascii=False) + "\n"
         self.add_text(text, f"{kind}.json", **entities)
 
-    def add_text(self, text, suffix, **entities):
+    def add_text(self, text: str, suffix: str, **entities: str | None) -> None:
         """Add a text file."""
         self._place(suffix, **_in_order(**entities)).write_text(text, encoding="utf-8")
 
-    def add_figures(self, sources, indexes):
+    def add_figures(self, sources: Sequence[str], indexes: Sequence[str]) -> None:
         """Add figures under their own names, and one index of what they show."""
         entries = [entry for index in indexes for entry in read_json(index)]
         by_name = {Path(source).name: source for source in sources}
@@ -336,7 +361,7 @@ class DerivativeFolder:
         text = json.dumps(entries, indent=2, ensure_ascii=False) + "\n"
         (self._staging / "figures" / FIGURE_INDEX).write_text(text, encoding="utf-8")
 
-    def add_made(self, make):
+    def add_made(self, make: Callable[[Path], str | os.PathLike[str]]) -> None:
         """Add the file that a function makes of the folder as it is now."""
         self._names.append(Path(make(self._staging)).name)
 
@@ -346,7 +371,7 @@ class DerivativeFolder:
         content = {k: v for k, v in (content | self._of_all).items() if v is not None}
         path.write_text(json.dumps(content, indent=2) + "\n")
 
-    def publish(self, source_maps=None):
+    def publish(self, source_maps: str | os.PathLike[str] | None = None) -> list[str]:
         """Rename the filled folder into place; returns the paths of all files.
 
         What stands there and was not written by a run is kept: files in ``group``, and in those at
@@ -420,7 +445,7 @@ def _in_order(contrast=None, stat=None, **others):
     return {"contrast": contrast, "stat": stat, **others}
 
 
-def check_output_dir(output_dir):
+def check_output_dir(output_dir: str | os.PathLike[str]) -> None:
     """Refuse an output folder that cannot be made or that belongs to something else.
 
     Raises
@@ -489,7 +514,7 @@ nipype-group run made, "nipype-group replay ." makes again and compares bit for 
 _TEXTS = {"README": _README, ".bidsignore": _BIDSIGNORE}
 
 
-def number_of_rows(path):
+def number_of_rows(path: str | os.PathLike[str]) -> tuple[int, int]:
     """Return rows and distinct participants of an observations table."""
     table = read_tsv(path)
     return len(table), table["participant_id"].nunique()

@@ -7,6 +7,8 @@ Atlas paradigm) is left to the person who uploads.
 
 import math
 import re
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from nipype_group.reporting.derivatives.folder import DESCRIPTIONS
 from nipype_group.stats.estimators import estimator_of
@@ -20,7 +22,9 @@ _TEMPLATES = ("MNI152NLin2009cAsym",)
 _LONGEST = 200
 
 
-def image_fields(sidecar, stat, name, fwhm_mm=None):
+def image_fields(
+    sidecar: Mapping[str, Any], stat: str, name: str, fwhm_mm: Sequence[float] | None = None
+) -> dict[str, Any]:
     """Return NeuroVault's fields of an unthresholded map.
 
     Parameters

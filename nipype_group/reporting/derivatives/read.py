@@ -1,10 +1,14 @@
 """The files of a finished group folder, found by what their names say."""
 
+from __future__ import annotations
+
 import os
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,6 +23,12 @@ from nipype_group.reporting.tables.columns import read_table
 from nipype_group.reporting.wording import count
 from nipype_group.tsv import read_tsv
 from nipype_group.whole_files import UnusableFileError, check_regular, inside, read_bytes
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from nipype_group.controls import Control
+    from nipype_group.design.matrix import Design
 
 # Columns that tell the rows of a table of results apart.
 _ROW_KEYS = {"clusters": ["cluster_id"], "peaks": ["cluster_id", "peak_id"]}
@@ -43,13 +53,13 @@ class Named:
     suffix: str
 
     @classmethod
-    def of(cls, path):
+    def of(cls, path: Path) -> Named:
         """Split the name of a file."""
         *pairs, suffix = path.name.partition(".")[0].split("_")
         keyed = (pair.partition("-") for pair in pairs)
         return cls(path, {key: value for key, dash, value in keyed if dash}, suffix)
 
-    def check_labels(self):
+    def check_labels(self) -> None:
         """Refuse labels with signs that a page or a graph would take for their own."""
         for key in ("task", "space", "contrast", "stat", "desc"):
             if not re.fullmatch(r"[\w+.-]*", self.entities.get(key, "")):
@@ -77,21 +87,21 @@ class ThresholdedResult:
     _read: dict = field(default_factory=dict, repr=False, compare=False)
 
     @property
-    def control(self):
+    def control(self) -> Control:
         """Control of the map."""
         return CONTROLS[self.settings["HeightControl"]]
 
     @property
-    def correction(self):
+    def correction(self) -> str:
         """What is controlled, in words."""
         return self.control.words
 
     @property
-    def survives(self):
+    def survives(self) -> bool:
         """Whether any voxel does."""
         return self.settings["SurvivingVoxels"] > 0
 
-    def table(self, name, needed=()):
+    def table(self, name: str, needed: Sequence[str] = ()) -> pd.DataFrame:
         """Read clusters, peaks or labels, which have the columns that are needed."""
         if name not in self._read:
             path = self.tables[name]
@@ -158,7 +168,7 @@ class GroupFolder:
             for contrast, entry in zip(self.contrasts, listed, strict=True)
         }
 
-    def find(self, suffix, extension, **entities):
+    def find(self, suffix: str, extension: str, **entities: str) -> Path | None:
         """Return the file of these entities beside those of all files, or None."""
         for file in self.files:
             own = {k: v for k, v in file.entities.items() if k not in self.entities}
@@ -166,24 +176,26 @@ class GroupFolder:
                 return file.path
         return None
 
-    def read_json(self, suffix, **entities):
+    def read_json(self, suffix: str, **entities: str) -> dict[str, Any]:
         """Return the content of a JSON file, {} where there is none."""
         path = self.find(suffix, ".json", **entities)
         return {} if path is None else read_json(path, form_of(suffix))
 
-    def read_rows(self, suffix, needed=(), **entities):
+    def read_rows(
+        self, suffix: str, needed: Sequence[str] = (), **entities: str
+    ) -> pd.DataFrame | None:
         """Return a table as text, which has the columns needed; None where there is none."""
         path = self.find(suffix, ".tsv", **entities)
         return None if path is None else _with_columns(read_tsv(path), path, needed)
 
     @cached_property
-    def design(self):
+    def design(self) -> Design | None:
         """The `Design`, None where there is none."""
         table, about = self.find("design", ".tsv"), self.find("design", ".json")
         return None if table is None or about is None else read_design(table, about)
 
     @cached_property
-    def about(self):
+    def about(self) -> dict[str, Any]:
         """Return the sidecar of the first unthresholded map, which all maps of the run share."""
         for file in self.files:
             if file.suffix == "statmap" and file.path.name.endswith(".json"):
@@ -193,26 +205,26 @@ class GroupFolder:
         return {}
 
     @property
-    def package(self):
+    def package(self) -> str | None:
         """Name of the other package whose results these are, None where they are a run's."""
         makers = self.about.get("GeneratedBy")
         return makers[0]["Name"] if makers else None
 
-    def smoothness(self, contrast):
+    def smoothness(self, contrast: str) -> dict[str, Any]:
         """Return the smoothness of a contrast's label as its JSON has it, {} where unknown."""
         return self.read_json("smoothness", contrast=contrast) or self.read_json("smoothness")
 
     @cached_property
-    def figures(self):
+    def figures(self) -> list[dict[str, Any]]:
         """Entries of all figures, as their indexes describe them."""
         index = self.path / "figures" / FIGURE_INDEX
         return read_json(index, FIGURES) if index.exists() else []
 
-    def figure(self, kind, **about):
+    def figure(self, kind: str, **about: Any) -> dict[str, Any] | None:
         """Return the first figure of a kind, None where there is none."""
         return next(iter(self.figures_of(kind, **about)), None)
 
-    def figures_of(self, kind, **about):
+    def figures_of(self, kind: str, **about: Any) -> list[dict[str, Any]]:
         """Return the figures of a kind whose entries have these values."""
         return [
             entry
@@ -220,7 +232,7 @@ class GroupFolder:
             if entry["Kind"] == kind and all(entry.get(k) == v for k, v in about.items())
         ]
 
-    def picture(self, entry):
+    def picture(self, entry: Mapping[str, Any]) -> bytes | None:
         """Return the bytes of a figure, a PNG image; None where its file is gone."""
         folder = self.path / "figures"
         path = inside(folder / entry["File"], folder, folder / FIGURE_INDEX)
@@ -231,7 +243,7 @@ class GroupFolder:
             raise UnusableFileError(path, "is no PNG image, as which figures.json names it")
         return content
 
-    def results(self, contrast):
+    def results(self, contrast: str) -> list[ThresholdedResult]:
         """Return the thresholded results of a contrast's label, the leading one first.
 
         The strictest control at which anything survives leads; where nothing does, the strictest.
@@ -268,7 +280,7 @@ class GroupFolder:
         return sorted(found, key=lambda r: (not r.survives, strictness(r.control.name), r.desc))
 
 
-def check_results(path, folder):
+def check_results(path: str | os.PathLike[str], folder: str | os.PathLike[str]) -> None:
     """See that nothing below a path leads out of a folder, and that all are folders and files.
 
     Parameters

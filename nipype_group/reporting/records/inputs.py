@@ -3,8 +3,10 @@
 import hashlib
 import os
 import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from nipype_group.design.first_level import files_beside
 from nipype_group.design.listed_maps import listed_maps
@@ -77,7 +79,7 @@ class UnsteadyFileError(ValueError):
     """A file that is written to while it is read."""
 
 
-def record_file(role, name, path):
+def record_file(role: str, name: str, path: Path) -> InputFile:
     """Read a file and return it as an input in its state.
 
     Raises
@@ -94,7 +96,9 @@ def record_file(role, name, path):
     return InputFile(role, name, path, sha256, state)
 
 
-def record_inputs(files, *, blocks=(), atlases=()):
+def record_inputs(
+    files: Mapping[str, Any], *, blocks: Sequence[str] = (), atlases: Sequence[str] = ()
+) -> list[InputFile]:
     """List the files that an analysis reads, with their SHA-256.
 
     Parameters are those of `list_inputs`.
@@ -113,7 +117,7 @@ def record_inputs(files, *, blocks=(), atlases=()):
     return record_listed(list_inputs(files, blocks=blocks, atlases=atlases))[0]
 
 
-def record_listed(listed):
+def record_listed(listed: Mapping[tuple[str, str], Path]) -> tuple[list[InputFile], list[Path]]:
     """Read what `list_inputs` gives.
 
     Returns
@@ -121,10 +125,14 @@ def record_listed(listed):
     inputs : list of InputFile
     unreadable : list of Path
     """
-    inputs, unreadable = [], []
+    inputs: list[InputFile] = []
+    unreadable: list[Path] = []
     for (role, name), path in listed.items():
         recorded = _record_readable(role, name, path)
-        (unreadable if recorded is None else inputs).append(recorded or path)
+        if recorded is None:
+            unreadable.append(path)
+        else:
+            inputs.append(recorded)
     return inputs, unreadable
 
 
@@ -135,7 +143,9 @@ def _record_readable(role, name, path):
         return None
 
 
-def list_inputs(files, *, blocks=(), atlases=()):
+def list_inputs(
+    files: Mapping[str, Any], *, blocks: Sequence[str] = (), atlases: Sequence[str] = ()
+) -> dict[tuple[str, str], Path]:
     """Find the files that an analysis reads.
 
     Parameters
@@ -241,7 +251,7 @@ def _tables(files):
         yield "participants", Path(table).name, table
 
 
-def atlas_files(path):
+def atlas_files(path: str | os.PathLike[str]) -> list[Path]:
     """Return the files of an atlas, the one that was named first.
 
     Parameters
@@ -263,7 +273,7 @@ def atlas_files(path):
     return [path] if labels is None else [path, labels]
 
 
-def digest(inputs):
+def digest(inputs: Iterable[InputFile]) -> str:
     """Return one SHA-256 of role, name and content of all inputs.
 
     Examples
@@ -277,7 +287,9 @@ def digest(inputs):
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def find_inputs(inputs, folders=()):
+def find_inputs(
+    inputs: Sequence[InputFile], folders: Sequence[str | os.PathLike[str]] = ()
+) -> list[InputFile]:
     """Find recorded inputs at their places or, by content, in other folders.
 
     Parameters

@@ -5,16 +5,20 @@
 in this file alone; maps, tables, sidecars and report are the same wherever the inputs lie.
 """
 
+from __future__ import annotations
+
 import hashlib
 import json
 import os
 import platform
 import re
 import zlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
 
 from nipype_group._version import __version__
 from nipype_group.design.sources import escape_pattern, split_pattern
@@ -31,6 +35,9 @@ from nipype_group.reporting.records.inputs import (
     digest,
 )
 from nipype_group.whole_files import UnusableFileError, inside, replace_text
+
+if TYPE_CHECKING:
+    from nipype_group.settings.report import ReportedSettings
 
 PROVENANCE_NAME = "provenance.json"
 # W3C PROV of every step lies in it.
@@ -62,7 +69,7 @@ _PACKAGES = (
 )
 
 
-def software_versions():
+def software_versions() -> dict[str, str]:
     """Return the versions of what the bytes of results rest on."""
     versions = {"nipype_group": __version__, "python": platform.python_version()}
     versions |= {name: _version(name) for name in _PACKAGES}
@@ -78,24 +85,24 @@ def _version(package):
 
 
 def write_provenance(
-    output_dir,
+    output_dir: str | os.PathLike[str],
     *,
-    settings,
-    files,
-    inputs,
-    outputs,
-    command,
-    command_line,
-    execution,
-    installed=None,
-):
+    settings: ReportedSettings,
+    files: Mapping[str, Any],
+    inputs: Sequence[InputFile],
+    outputs: Sequence[str | os.PathLike[str]],
+    command: str,
+    command_line: Sequence[str],
+    execution: Mapping[str, Any],
+    installed: Mapping[str, str] | None = None,
+) -> Path:
     """Write the record of a finished run.
 
     Parameters
     ----------
     output_dir : path
         Top of the derivatives.
-    settings : Record
+    settings : ReportedSettings
         `AnalysisSettings` or `PeerSettings` of the run.
     files : dict
         As `record_inputs` takes them.
@@ -181,7 +188,7 @@ def _relative_token(token, top):
     return names + _relative(place, top) if Path(place).is_absolute() else token
 
 
-def source_path_sha256(files):
+def source_path_sha256(files: Mapping[str, Any]) -> str:
     """Return the SHA-256 of where the maps come from, as a whole path without links.
 
     It tells whether a later run reads the same place, and no login or machine.
@@ -200,7 +207,7 @@ def source_path_sha256(files):
     return hashlib.sha256(os.fsencode(os.path.realpath(place))).hexdigest()
 
 
-def installed_images(atlases):
+def installed_images(atlases: Sequence[str] | None) -> dict[str, Path]:
     """Return name and path of the images of the installed atlases that an analysis uses.
 
     Raises
@@ -238,7 +245,7 @@ class ProvenanceRecord:
     content: dict
 
     @classmethod
-    def read(cls, top):
+    def read(cls, top: str | os.PathLike[str]) -> ProvenanceRecord:
         """Read the record at the top of derivatives.
 
         Raises
@@ -259,12 +266,12 @@ class ProvenanceRecord:
         return cls(path.parent, content)
 
     @property
-    def is_report(self):
+    def is_report(self) -> bool:
         """Whether it is of a report on another package's results, which no replay makes again."""
         return any(name in self.content["Source"] for name in ("results", "stat_map"))
 
     @property
-    def inputs(self):
+    def inputs(self) -> list[InputFile]:
         """The recorded inputs, at their recorded places."""
         return [
             InputFile(
@@ -276,28 +283,30 @@ class ProvenanceRecord:
             for i in self.content["Inputs"]
         ]
 
-    def is_as_written(self, name):
+    def is_as_written(self, name: str) -> bool:
         """Tell whether a result has the bytes that the run wrote."""
         path = self.top / name
         return path.is_file() and file_sha256(path) == self.content["Outputs"].get(name)
 
-    def other_versions(self):
+    def other_versions(self) -> dict[str, tuple[str | None, str | None]]:
         """Return what is installed in another version than then: name to (then, now)."""
         then, now = self.content["SoftwareVersions"], software_versions()
         names = [*then, *(name for name in now if name not in then)]
         return {n: (then.get(n), now.get(n)) for n in names if then.get(n) != now.get(n)}
 
-    def other_processor(self):
+    def other_processor(self) -> list[str]:
         """Return in words what is another processor or BLAS here than then; [] where none is."""
         return other_processor(self.content.get("Processor", {}), processor())
 
-    def other_atlases(self):
+    def other_atlases(self) -> list[str]:
         """Return the installed atlases that are not here, or not what they were."""
         recorded = self.content.get("InstalledAtlases", {})
         return [name for name, sha256 in recorded.items() if _installed_sha256(name) != sha256]
 
 
-def stage_inputs(record, inputs, folder):
+def stage_inputs(
+    record: ProvenanceRecord, inputs: Sequence[InputFile], folder: str | os.PathLike[str]
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """Link inputs into a folder under the names they were recorded by.
 
     What has come to the data set since is left out, so a replay reads what the run read.
@@ -322,7 +331,7 @@ def stage_inputs(record, inputs, folder):
     settings = {
         k: tuple(v) if isinstance(v, list) else v for k, v in record.content["Settings"].items()
     }
-    by_role = {}
+    by_role: dict[str, list[InputFile]] = {}
     for item in inputs:
         by_role.setdefault(item.role, []).append(item)
     single = [role for role in SINGLE_FILES if role in by_role]

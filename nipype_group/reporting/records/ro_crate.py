@@ -8,6 +8,7 @@ import json
 import os
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from nipype_group.json_files import read_json
@@ -40,7 +41,7 @@ _NAMES = {"nipype_group": "nipype-group"}
 _PROV_TITLES = ("W3C PROV of every step, as PROV-N", "W3C PROV of every step, as RDF")
 
 
-def write_ro_crate(output_dir):
+def write_ro_crate(output_dir: str | os.PathLike[str]) -> Path:
     """Write the crate of results that have a provenance record.
 
     Its bytes follow from the results and the record, but for the date, which RO-Crate demands:
@@ -93,7 +94,7 @@ def _date_of(path):
         return None
 
 
-def crate_entities(record, date):
+def crate_entities(record: ProvenanceRecord, date: str) -> list[dict[str, Any]]:
     """Return the entities of the crate.
 
     Parameters

@@ -5,8 +5,13 @@ package) from the same place, whatever became of the files meanwhile. Where the 
 one, as after a move, and where the choice is put in other words, content decides.
 """
 
+from __future__ import annotations
+
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from nipype_group.design.sources import parse_selection, split_pattern
 from nipype_group.json_files import read_json
@@ -15,6 +20,9 @@ from nipype_group.reporting.records.record import (
     ProvenanceRecord,
     source_path_sha256,
 )
+
+if TYPE_CHECKING:
+    from nipype_group.reporting.records.inputs import InputFile
 
 _OF_MAPS = ("map", "stack_file", "statistic")
 
@@ -41,7 +49,7 @@ class Selection:
     maps: Counter = field(default_factory=Counter)
 
     @classmethod
-    def of_run(cls, files, inputs):
+    def of_run(cls, files: Mapping[str, Any], inputs: Sequence[InputFile]) -> Selection:
         """Return the selection of a run.
 
         Parameters
@@ -57,7 +65,7 @@ class Selection:
         return cls(named, _choice(kind, files), source_path_sha256(files), _maps(inputs))
 
     @classmethod
-    def of_record(cls, record):
+    def of_record(cls, record: ProvenanceRecord) -> Selection:
         """Return the selection that a `ProvenanceRecord` tells of."""
         source, inputs = record.content["Source"], record.inputs
         files = dict(source)
@@ -74,7 +82,7 @@ class Selection:
         named = next((n for n in ("results", "stat_map") if n in source), kind)
         return cls(named, _choice(kind, files), place, _maps(inputs))
 
-    def is_same(self, other):
+    def is_same(self, other: Selection) -> bool:
         """Tell whether both are one selection, perhaps moved, and with files edited since."""
         if self.maps and self.maps == other.maps:
             return True
@@ -100,7 +108,13 @@ def _maps(inputs):
     return Counter(i.sha256 for i in inputs if i.role in _OF_MAPS)
 
 
-def other_selection(top, files, inputs, command, inputs_sha256):
+def other_selection(
+    top: Path,
+    files: Mapping[str, Any],
+    inputs: Sequence[InputFile],
+    command: str,
+    inputs_sha256: str,
+) -> str | None:
     """Return why the results at the top of derivatives are no earlier ones of a run.
 
     Parameters

@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from nipype_group.choices import CONVENTIONS
@@ -42,7 +43,7 @@ _OWN_NAME = re.compile(
 )
 
 
-def standing_files(top):
+def standing_files(top: str | os.PathLike[str]) -> tuple[list[str], list[str]]:
     """Return the files of the results at the top of derivatives.
 
     Parameters
@@ -85,7 +86,7 @@ def _indexed(folder):
         return []
 
 
-def keep_foreign(top, staging, written):
+def keep_foreign(top: Path, staging: Path, written: Collection[str]) -> None:
     """Give a folder that will take the place of ``group`` the files that no run wrote.
 
     Parameters
@@ -118,7 +119,7 @@ def keep_foreign(top, staging, written):
             shutil.copy2(top / "group" / name, target, follow_symlinks=False)
 
 
-def remove_own(top):
+def remove_own(top: Path) -> None:
     """Remove the results at the top of derivatives; what no run wrote stays."""
     group = Path(top) / "group"
     for name in standing_files(top)[0]:
@@ -128,7 +129,9 @@ def remove_own(top):
             folder.rmdir()
 
 
-def names_that_go(own, results, descs):
+def names_that_go(
+    own: Sequence[str], results: Collection[str], descs: Callable[[str], bool]
+) -> list[str]:
     """Return the results that a run does not write again, as far as names tell before it runs.
 
     Parameters

@@ -6,11 +6,16 @@ written, every file must be in the state in which it was recorded. A file that c
 back counts as changed: which of the two was read cannot be told.
 """
 
+from __future__ import annotations
+
 import json
+import os
 import platform
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from nipype_group.images import LONGEST_TICK_NS, file_sha256, file_state
 from nipype_group.json_files import read_json
@@ -71,7 +76,14 @@ class InputWatch:
     host: str = field(default_factory=platform.node)
 
     @classmethod
-    def start(cls, files, *, blocks=(), atlases=(), installed=()):
+    def start(
+        cls,
+        files: Mapping[str, Any],
+        *,
+        blocks: Sequence[str] = (),
+        atlases: Sequence[str] | None = (),
+        installed: Mapping[str, Path] | None = None,
+    ) -> InputWatch:
         """Record the inputs.
 
         Parameters
@@ -87,7 +99,11 @@ class InputWatch:
             Where a file changes while it is read.
         """
         started_ns = time.time_ns()
-        request = {"files": files, "blocks": list(blocks), "atlases": list(atlases or ())}
+        request: dict[str, Any] = {
+            "files": files,
+            "blocks": list(blocks),
+            "atlases": list(atlases or ()),
+        }
         try:
             inputs, unreadable = record_listed(list_inputs(**request))
         except UnsteadyFileError:
@@ -95,10 +111,10 @@ class InputWatch:
         except (ValueError, OSError) as error:
             # The run says it better, of all maps.
             return cls(request, error=str(error), started_ns=started_ns)
-        images = [record_file("installed atlas", n, p) for n, p in dict(installed).items()]
+        images = [record_file("installed atlas", n, p) for n, p in (installed or {}).items()]
         return cls(request, inputs, images, unreadable, started_ns=started_ns)
 
-    def check(self):
+    def check(self) -> None:
         """Raise where an input is not as it was recorded.
 
         Raises
@@ -109,7 +125,7 @@ class InputWatch:
         if changes := self.changes():
             raise InputsChangedError(changes)
 
-    def changes(self):
+    def changes(self) -> list[str]:
         """Return what is not as it was recorded, in words, a file each."""
         try:
             now = list_inputs(**self.request)
@@ -161,7 +177,7 @@ class InputWatch:
             return "has another content"
         return None if same else "was written to, touched or replaced"
 
-    def check_read(self, observations):
+    def check_read(self, observations: str | os.PathLike[str]) -> None:
         """Raise where a map was read with another content than was recorded.
 
         Parameters
@@ -181,7 +197,7 @@ class InputWatch:
             if len(strange):
                 raise InputsChangedError([f"{name} (map) had another content" for name in strange])
 
-    def write(self, path):
+    def write(self, path: str | os.PathLike[str]) -> None:
         """Write the watch as JSON, for a node that runs elsewhere."""
         content = dict(vars(self))
         for name in ("inputs", "installed"):
@@ -192,7 +208,7 @@ class InputWatch:
         replace_text(path, json.dumps(content, default=str))
 
     @classmethod
-    def read(cls, path):
+    def read(cls, path: str | os.PathLike[str]) -> InputWatch:
         """Read what `write` wrote."""
         content = read_json(path, dict)
         for name in ("inputs", "installed"):
