@@ -51,6 +51,11 @@ class Cells:
         return np.all(self.maps >= 0, axis=1)
 
 
+def within_names(design: "Design") -> list[str]:
+    """Return the factors within participants whose levels, crossed, are the cells."""
+    return list(design.within or ())
+
+
 def cells_of(design: "Design") -> Cells:
     """Return the cells of a design with factors within participants.
 
@@ -59,7 +64,7 @@ def cells_of(design: "Design") -> Cells:
     ValueError
         Where a participant has two maps of one cell; names it.
     """
-    within, labels = _within(design), design.participants
+    within, labels = within_names(design), design.participants
     levels = [tuple(map(str, row)) for row in design.keys[within].to_numpy(dtype=object)]
     names, participants = list(dict.fromkeys(levels)), list(dict.fromkeys(labels))
     maps = np.full((len(participants), len(names)), -1)
@@ -125,10 +130,10 @@ def error_term(design: "Design", weights: np.ndarray, test: str, name: str) -> E
 
 def _directions(design: "Design", cells: Cells, weights: np.ndarray, name: str) -> np.ndarray:
     """Return orthonormal weights of the cells that a contrast makes contrast maps of, (k, K)."""
-    complete = cells.maps[cells.complete]
+    complete, factors = cells.maps[cells.complete], ", ".join(within_names(design))
     if not len(complete):
         raise ValueError(
-            f"no participant has all {len(cells.names)} cells of {', '.join(_within(design))}: "
+            f"no participant has all {len(cells.names)} cells of {factors}: "
             "leave out the level that most lack, or take another model"
         )
     rows = design.matrix[complete.ravel()]
@@ -137,7 +142,7 @@ def _directions(design: "Design", cells: Cells, weights: np.ndarray, name: str) 
     except ValueError:
         raise ValueError(
             f"contrast {name!r}: {len(complete)} participants have all cells of "
-            f"{', '.join(_within(design))}, too few for the {rows.shape[1]} columns of the design"
+            f"{factors}, too few for the {rows.shape[1]} columns of the design"
         ) from None
     model.check_estimable(weights, name)
     profiles = multiply(weights, model.inverse).reshape(-1, len(cells.names))
@@ -158,10 +163,6 @@ def stratum(design: "Design", term: ErrorTerm) -> str:
     n_cells = len(cells_of(design).names)
     alike = np.ptp(term.directions, axis=1).max() < np.sqrt(_NEGLIGIBLE)
     return "between" if alike and term.directions.shape[1] == n_cells else "both"
-
-
-def _within(design: "Design") -> list[str]:
-    return list(design.within or ())
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,6 @@
 """Permutation: plan, run shards, merge."""
 
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -50,6 +49,7 @@ from nipype_group.permutation.plan import (
     write_plan,
 )
 from nipype_group.permutation.shards import merge_shards, read_stopped_shards, write_shard
+from nipype_group.permutation.units import units_of
 from nipype_group.stats.multiple_testing import check_alpha
 from nipype_group.stats.permutation.choice import assumption_warnings
 from nipype_group.stats.permutation.early_stopping import run_until_stopped
@@ -181,7 +181,7 @@ class PlanPermutations(GroupInterface):
         ranges = self._voxel_shards(test)
         plan = self._plan(design, test, blocks, given, stack)
         if inputs.across_contrasts:
-            _check_comparable(plan, test, design.model)
+            _check_comparable(plan, test, design)
         LOGGER.info("%s", plan.describe())
         self._write_plan(runtime.cwd, plan)
         self._list_shards(plan, ranges)
@@ -234,7 +234,7 @@ class PlanPermutations(GroupInterface):
             blocks=blocks,
             given=given,
             n_shards=value_or(inputs.n_shards),
-            warn=_doubts(stack, design.model),
+            warn=_doubts(stack),
             alpha=value_or(inputs.alpha),
         )
 
@@ -273,20 +273,29 @@ class PlanPermutations(GroupInterface):
         return MaskedStack(self.inputs.stack_file, self.inputs.mask_file)
 
 
-def _check_comparable(plan, test, model):
+def _check_comparable(plan, test, design):
     """Refuse families whose statistics can't be compared, before they are shuffled."""
     for family in plan.families.values():
-        shuffled = [test.shuffled(model, c, family.scheme) for c in family.contrasts]
+        shuffled = [
+            test.shuffled_units(units_of(design, c), family.scheme) for c in family.contrasts
+        ]
         if len({contrast.stat_type for contrast in shuffled}) > 1:
             test.statistics.check_common_scale()
 
 
-def _doubts(stack, model):
+def _doubts(stack):
     """Return what warns of assumptions that a sample of the data puts in doubt."""
     if stack is None:
         return None
     sample = stack.read_some(min(_SAMPLED_VOXELS, max(_SAMPLED_VALUES // stack.n_maps, 1)))
-    return partial(assumption_warnings, sample[:, np.isfinite(sample).all(axis=0)], model)
+
+    def warn(units, split, kind, own_variances):
+        rows = sample if units.combine is None else units.combine(sample)
+        complete = rows[:, np.isfinite(rows).all(axis=0)]
+        name = units.contrast.name
+        return assumption_warnings(complete, units.model, split, kind, name, own_variances)
+
+    return warn
 
 
 def _read_shuffles(path, n_maps):
@@ -456,12 +465,14 @@ def _read_family(inputs, name=None):
         raise ValueError(
             f"{inputs.scheme_file} has no family {name!r}, only {', '.join(families)}"
         )
-    model = read_design(inputs.design_file, inputs.design_json).model
+    design = read_design(inputs.design_file, inputs.design_json)
     smooth = None
     if test.variance_fwhm_mm:
         smooth = variance_smoother(inputs.mask_file, test.variance_fwhm_mm)
     family = families[name]
-    contrasts = [test.shuffled(model, c, family.scheme, smooth) for c in family.contrasts]
+    contrasts = [
+        test.shuffled_units(units_of(design, c), family.scheme, smooth) for c in family.contrasts
+    ]
     return test, family, contrasts
 
 

@@ -180,7 +180,7 @@ class RegionModels(GroupInterface):
             given=read_shuffles(inputs.shuffles_file) if isdefined(inputs.shuffles_file) else None,
         )
         LOGGER.info("%s", plan.describe())
-        return permute_regions(plan, test, design.model, fits, n_threads=inputs.num_threads)
+        return permute_regions(plan, test, design, fits, n_threads=inputs.num_threads)
 
     def _test(self, contrast, fits, permuted):
         """Return the columns of a contrast, a dictionary an atlas."""

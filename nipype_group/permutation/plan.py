@@ -11,6 +11,7 @@ from nipype_group.choices import METHODS, MOST_PERMUTATIONS
 from nipype_group.design.contrasts import Contrast
 from nipype_group.design.meaning import is_between_participants
 from nipype_group.json_files import read_json, write_json
+from nipype_group.permutation.units import units_of
 from nipype_group.stats.linear.aspin_welch import AspinWelch
 from nipype_group.stats.linear.least_squares import independent_rows
 from nipype_group.stats.linear.partition import holds, partition
@@ -151,6 +152,12 @@ class ContrastTest:
             unsigned=contrast.test == "F",
         )
 
+    def shuffled_units(self, units, scheme, smooth_variance=None):
+        """Return the `ShuffledContrast` of the rows that shuffles move; see `shuffled`."""
+        own = replace(self, variance_groups=units.variance_groups(self.variance_groups))
+        made = own.shuffled(units.model, units.contrast, scheme, smooth_variance)
+        return replace(made, combine=units.combine)
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -275,10 +282,12 @@ def _describe_smallest(smallest):
 
 def _describe_blocks(name, scheme):
     """Return where maps are shuffled, and between what their errors are exchangeable."""
-    if name.endswith("-within-participants"):
+    if "-contrast-maps" in name:
+        return " of the contrast maps of participants", "between participants"
+    if "-within-participants" in name:
         n_participants = len({row[1] for row in scheme.blocks})
         return f" within each of {n_participants} participants", "within a participant"
-    if name.endswith("-participants"):
+    if "-participants" in name:
         return " of whole participants", "between participants"
     if scheme.blocks:
         return " that the exchangeability blocks allow", "as the blocks say"
@@ -356,7 +365,7 @@ def make_plan(
     n_shards : int, optional
         As in `Plan`.
     warn : callable, optional
-        ``warn(split, kind, name)`` gives warnings from the data.
+        ``warn(units, split, kind)`` gives warnings from the data.
     alpha : float, optional
         Level below which a p survives; contrasts that cannot reach it are warned of.
 
@@ -373,33 +382,27 @@ def make_plan(
     _check_request(test, contrasts, n_permutations, n_shards)
     if test.method == "huh-jhun" and (blocks or given):
         raise ValueError("huh-jhun shuffles combinations of maps, which have no blocks")
-    model = design.model
-    participants = design.participant_numbers.ravel()
-    places = _places(design)
     families, warnings, shuffled = {}, [], {}
     for contrast in contrasts:
-        split = partition(model, independent_rows(contrast.weights))
-        if given is None:
-            chosen = choose_shuffling(
-                model, split, shuffling, contrast.name, participants, places, blocks
-            )
-        else:
-            chosen = Shuffling(given[0], given[0])
+        units = units_of(design, contrast)
+        split = partition(units.model, independent_rows(units.contrast.weights))
+        chosen = _chosen(units, split, shuffling, blocks, given)
         if warn is not None:
             own_variances = bool(test.variance_groups)
-            warnings += warn(split, chosen.kind, contrast.name, own_variances=own_variances)
-        scheme = _scheme(design, split, test.method, chosen, seed, given, contrast.name)
+            warnings += warn(units, split, chosen.kind, own_variances=own_variances)
+        scheme = _scheme(units, split, test.method, chosen, seed, given)
         if not scheme.exhaustive and given is None and scheme.n_distinct <= n_permutations + 1:
             scheme = replace(scheme, exhaustive=True)
-        asked = bool(blocks) or given is not None
+        asked = (bool(blocks) or given is not None) and not design.own_errors
         between = asked and is_between_participants(contrast.weights, design)
-        if between and takes_apart(scheme, participants):
+        if between and takes_apart(scheme, units.participants):
             warnings.append(_TAKEN_APART.format(contrast.name))
-        shuffled[contrast.name] = test.shuffled(model, contrast, scheme, _unsmoothed)
+        shuffled[contrast.name] = test.shuffled_units(units, scheme, _unsmoothed)
         _check_test(test, shuffled[contrast.name])
         name = chosen.name
         if test.method == "huh-jhun":
             name += f"-{scheme.n_maps}"
+        name = _own_name(families, name, scheme, design.own_errors)
         families.setdefault(name, Family(scheme, [])).contrasts.append(contrast)
     names = tuple(c.name for c in contrasts)
     plan = Plan(families, test, n_permutations, n_shards, names, {}, tuple(warnings))
@@ -410,6 +413,41 @@ def make_plan(
     }
     plan = replace(plan, n_reached=n_reached)
     return plan if alpha is None else replace(plan, warnings=(*warnings, *plan.hopeless(alpha)))
+
+
+def _chosen(units, split, shuffling, blocks, given):
+    """Return how the rows of a contrast are shuffled."""
+    if given is not None:
+        if units.combine is not None:
+            raise ValueError(
+                "given shuffles are of maps, and every contrast has contrast maps of its own: "
+                "leave the shuffles out, or take a formula with plain columns of participants"
+            )
+        return Shuffling(given[0], given[0])
+    chosen = choose_shuffling(
+        units.model,
+        split,
+        shuffling,
+        units.contrast.name,
+        units.participants,
+        units.places,
+        units.blocks(blocks),
+    )
+    if units.combine is not None and not chosen.name.endswith("participants"):
+        return replace(chosen, name=f"{chosen.kind}-contrast-maps")
+    return chosen
+
+
+def _own_name(families, name, scheme, own_errors):
+    """Return the name of the family that has a scheme; contrasts with errors of their own differ.
+
+    Plain designs have one scheme a kind of shuffling.
+    """
+    number, found = 1, name
+    while own_errors and found in families and families[found].scheme != scheme:
+        number += 1
+        found = f"{name}-{number}"
+    return found
 
 
 def _check_request(test, contrasts, n_permutations, n_shards):
@@ -453,18 +491,9 @@ def _check_test(test, contrast):
         contrast.z(np.zeros(1))
 
 
-def _places(design):
-    """Return the place of every map among its participant's; equal conditions have one place."""
-    conditions = design.keys.drop(columns="participant_id").astype(str)
-    if conditions.shape[1] == 0:
-        return design.keys.groupby("participant_id").cumcount().to_numpy()
-    names = conditions.to_numpy(dtype=str)
-    return np.unique(names, axis=0, return_inverse=True)[1].ravel()
-
-
-def _scheme(design, split, method, chosen, seed, given, name):
+def _scheme(units, split, method, chosen, seed, given):
     """Return the scheme of a contrast, enumeration undecided."""
-    labels = row_labels(design.matrix)
+    labels = row_labels(units.model.matrix)
     if method == "huh-jhun":
         if chosen.blocks:
             raise ValueError("huh-jhun shuffles combinations of maps; take one map a participant")
@@ -476,8 +505,8 @@ def _scheme(design, split, method, chosen, seed, given, name):
     idle = given is not None and holds(scheme.fixed_directions(), split.effect)
     if scheme.n_distinct < 2 or idle:
         raise ValueError(
-            f"contrast {name!r}: every shuffle leaves the design as it is, so nothing can be "
-            "tested"
+            f"contrast {units.contrast.name!r}: every shuffle leaves the design as it is, so "
+            "nothing can be tested"
         )
     return scheme
 

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 from nipype_group.controls import side_tested
+from nipype_group.permutation.units import units_of
 
 
 class RegionPermutation(NamedTuple):
@@ -20,7 +21,7 @@ class RegionPermutation(NamedTuple):
     settings: dict
 
 
-def permute_regions(plan, test, model, fits, n_threads=1):
+def permute_regions(plan, test, design, fits, n_threads=1):
     """Compute familywise p of the regions of every atlas, for all contrasts of a plan.
 
     Parameters
@@ -28,8 +29,7 @@ def permute_regions(plan, test, model, fits, n_threads=1):
     plan : Plan
     test : ContrastTest
         The test that was planned.
-    model : LinearModel
-        The design.
+    design : Design
     fits : list of RegionFit
         A fit of every atlas.
     n_threads : int
@@ -44,7 +44,7 @@ def permute_regions(plan, test, model, fits, n_threads=1):
     for name, family in plan.families.items():
         n_shuffles = plan.n_shuffles(name)
         for contrast in family.contrasts:
-            shuffled = test.shuffled(model, contrast, family.scheme)
+            shuffled = test.shuffled_units(units_of(design, contrast), family.scheme)
             p = [
                 fit.permutation_p(
                     contrast.weights,

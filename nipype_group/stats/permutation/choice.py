@@ -87,7 +87,7 @@ def shuffles_reached(
         return 1
     noise = np.random.default_rng(0).standard_normal((len(contrast.partition.effect), 1))
     # What smooths maps makes no shuffle of one voxel equal to another.
-    contrast = replace(contrast, smooth_variance=None)
+    contrast = replace(contrast, smooth_variance=None, combine=None)
     tiles = Tiles(contrast, lambda start, stop: noise, 1, memory_bytes=1e9)
     reached, own = 0, None
     for first in range(0, n_shuffles, _SHUFFLES_AT_ONCE):
@@ -157,6 +157,12 @@ def nested_blocks(
     return tuple(tuple(int(v) for v in row) for row in zip(*signed, strict=True))
 
 
+def tests_mean(model: LinearModel, split: Partition) -> bool:
+    """Tell whether a contrast tests the constant that a model holds, which no order changes."""
+    ones = np.ones((len(model.matrix), 1))
+    return holds(model.basis, ones) and not holds(split.nuisance, ones)
+
+
 def choose_shuffling(
     model: LinearModel,
     split: Partition,
@@ -215,9 +221,8 @@ def choose_shuffling(
         ]
     else:
         candidates = [("", ())]
-    ones = np.ones((len(participants), 1))
-    tests_mean = holds(model.basis, ones) and not holds(split.nuisance, ones)
-    if requested in ("auto", "permute") and not tests_mean:
+    of_mean = tests_mean(model, split)
+    if requested in ("auto", "permute") and not of_mean:
         # Free exchange tests whatever is no mean, a slope through the origin for one.
         free = requested == "auto" and not repeated and not blocks
         # Blocks that the user gives, and a kind that the user asks for, need only move something.
@@ -225,13 +230,13 @@ def choose_shuffling(
         for suffix, rows in candidates:
             if free or _moved_share(split, rows) >= least:
                 return Shuffling(f"permute{suffix}", "permute", rows)
-    if requested in ("flip", "both") or (requested == "auto" and tests_mean):
+    if requested in ("flip", "both") or (requested == "auto" and of_mean):
         kind = "flip" if requested == "auto" else requested
         if not repeated or blocks:
             return Shuffling(kind, kind, tuple(blocks))
         if wholes:
             return Shuffling(f"{kind}-participants", kind, wholes)
-    raise ValueError(_refusal(name, requested, tests_mean, repeated, bool(blocks), bool(wholes)))
+    raise ValueError(_refusal(name, requested, of_mean, repeated, bool(blocks), bool(wholes)))
 
 
 def _whole_participants(participants, places):

@@ -60,6 +60,9 @@ class ShuffledContrast:
         Whether maps lack voxels, so that dof vary by voxel: the statistic is the z of t (or F).
     unsigned : bool
         Whether a contrast of one row is an F, which has no sign, as those of several rows are.
+    combine : callable, optional
+        Makes the n rows that are shuffled from those of the maps, shape (maps, v), where they are
+        not these.
 
     Raises
     ------
@@ -75,6 +78,7 @@ class ShuffledContrast:
     smooth_variance: Callable | None = None
     varying_dof: bool = False
     unsigned: bool = False
+    combine: Callable[[np.ndarray], np.ndarray] | None = None
 
     def __post_init__(self):
         if self.method not in METHODS:

@@ -100,6 +100,8 @@ class Tiles:
 
     def _make(self, start):
         data = self._read(start, min(start + VOXELS_PER_TILE, self.n_voxels))
+        if self.contrast.combine is not None:
+            data = self.contrast.combine(data)
         incomplete, missing = None, np.isnan(data).any(axis=0)
         if missing.any():
             if not self.contrast.varying_dof:

@@ -1,0 +1,160 @@
+"""What is shuffled for a contrast: maps, or the contrast maps that its own error is of."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from nipype_group.design.contrasts import Contrast
+from nipype_group.design.error_terms import cells_of, error_term, within_names
+from nipype_group.design.matrix import Design
+from nipype_group.stats.linear.error_terms import ErrorTerm
+from nipype_group.stats.linear.least_squares import LinearModel, independent_rows
+from nipype_group.stats.linear.partition import partition
+from nipype_group.stats.permutation.choice import nested_blocks, tests_mean
+
+
+@dataclass(frozen=True)
+class ShuffledUnits:
+    """The rows that shuffles move, and what is known of them.
+
+    Parameters
+    ----------
+    model : LinearModel
+        Model of the rows.
+    contrast : Contrast
+        With weights over the columns of this model.
+    participants : int array, shape (m,)
+        Participant of every row.
+    places : int array, shape (m,)
+        Place of every row among its participant's: equal conditions have equal places.
+    whole : bool
+        Whether a participant's rows keep together.
+    combine : callable, optional
+        Makes the rows from those of all maps, shapes (n, v) and (m, v); by default they are these.
+    first_maps : int array, shape (m,)
+        A map of every row's participant.
+    maps_of_participants : tuple of int array
+        All maps that are combined to rows of each participant.
+    """
+
+    model: LinearModel
+    contrast: Contrast
+    participants: np.ndarray
+    places: np.ndarray
+    whole: bool = False
+    combine: Callable | None = None
+    first_maps: np.ndarray | None = None
+    maps_of_participants: tuple = ()
+
+    def blocks(self, of_maps: tuple) -> tuple:
+        """Return the exchangeability blocks of the rows.
+
+        Parameters
+        ----------
+        of_maps : tuple of tuple of int
+            Those of the maps that the user gives; empty for none.
+
+        Raises
+        ------
+        ValueError
+            Where maps of a participant are in different blocks.
+        """
+        if self.combine is None:
+            return of_maps
+        if not of_maps:
+            return nested_blocks([self.participants], "whole", self.places) if self.whole else ()
+        rows = np.array(of_maps)[self.first_maps]
+        self._check_alike(np.array(of_maps), "exchangeability blocks")
+        if self.whole:
+            rows = np.column_stack([rows, -(self.participants + 1), self.places + 1])
+        return tuple(map(tuple, rows.tolist()))
+
+    def variance_groups(self, of_maps: tuple) -> tuple:
+        """Return the variance groups of the rows; parameters and errors are those of `blocks`."""
+        if self.combine is None or not of_maps:
+            return of_maps
+        if self.whole:
+            raise ValueError(
+                f"contrast {self.contrast.name!r} has several contrast maps a participant, whose "
+                "variances variance groups do not tell apart; leave variance groups out, or test "
+                "its rows as t contrasts"
+            )
+        self._check_alike(np.array(of_maps)[:, None], "variance groups")
+        return tuple(np.array(of_maps)[self.first_maps].tolist())
+
+    def _check_alike(self, of_maps: np.ndarray, what: str) -> None:
+        for rows in self.maps_of_participants:
+            if (of_maps[rows] != of_maps[rows[0]]).any():
+                raise ValueError(
+                    f"contrast {self.contrast.name!r} is tested on one error of participants, "
+                    f"and the {what} differ between maps of one: give columns of participants"
+                )
+
+
+def units_of(design: Design, contrast: Contrast) -> ShuffledUnits:
+    """Return what is shuffled for a contrast of a design.
+
+    The maps, where all effects share one error. Where each has its own, the contrast maps of
+    participants, those of one kept together. An F of all levels of the only factor within
+    participants is about the maps as they are, which exchange within participants.
+
+    Parameters
+    ----------
+    design : Design
+    contrast : Contrast
+
+    Returns
+    -------
+    ShuffledUnits
+    """
+    if not design.own_errors:
+        participants = design.participant_numbers.ravel()
+        return ShuffledUnits(design.model, contrast, participants, _places(design))
+    term = error_term(design, contrast.weights, contrast.test, contrast.name)
+    weights = term.weights(contrast.weights)
+    if _exchanges_levels(design, term, weights, contrast.test):
+        term, weights = _of_levels(term, contrast.weights)
+        together = False
+    else:
+        together = term.n_directions > 1
+    return ShuffledUnits(
+        model=term.model,
+        contrast=replace(contrast, weights=weights),
+        participants=term.participants,
+        places=np.tile(np.arange(term.n_directions), term.n_participants),
+        whole=together,
+        combine=term.combine,
+        first_maps=np.repeat(term.maps[:, 0], term.n_directions),
+        maps_of_participants=tuple(term.maps),
+    )
+
+
+def _exchanges_levels(design: Design, term: ErrorTerm, weights: np.ndarray, test: str) -> bool:
+    """Tell whether an F is of all levels of the only factor within participants."""
+    n_cells = len(cells_of(design).names)
+    if test != "F" or len(within_names(design)) != 1 or term.n_directions != n_cells - 1:
+        return False
+    return n_cells > 2 and tests_mean(term.model, partition(term.model, independent_rows(weights)))
+
+
+def _of_levels(term: ErrorTerm, weights: np.ndarray) -> tuple[ErrorTerm, np.ndarray]:
+    """Return the maps as they are, with columns of participants, and the weights of the model."""
+    n_cells = term.maps.shape[1]
+    people = np.zeros((len(term.matrix), term.n_participants))
+    people[term.maps, np.arange(term.n_participants)[:, None]] = 1.0
+    columns = tuple(f"participant {i + 1}" for i in range(term.n_participants))
+    whole = ErrorTerm(
+        np.hstack([term.matrix, people]), term.columns + columns, term.maps, np.eye(n_cells)
+    )
+    padded = np.hstack([weights, np.zeros((len(weights), len(columns)))])
+    return whole, whole.weights(padded)
+
+
+def _places(design: Design) -> np.ndarray:
+    """Return the place of every map among its participant's; equal conditions have one place."""
+    conditions = design.keys.drop(columns="participant_id").astype(str)
+    if conditions.shape[1] == 0:
+        return design.keys.groupby("participant_id").cumcount().to_numpy()
+    names = conditions.to_numpy(dtype=str)
+    return np.unique(names, axis=0, return_inverse=True)[1].ravel()
