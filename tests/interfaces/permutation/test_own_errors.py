@@ -1,0 +1,174 @@
+"""Shuffles of contrasts that have errors of their own, against every shuffle by hand."""
+
+from itertools import permutations, product
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from nipype_group.design.contrasts import Contrast
+from nipype_group.design.matrix import Design
+from nipype_group.permutation.plan import ContrastTest, make_plan
+from nipype_group.permutation.units import units_of
+from nipype_group.stats.permutation.run import run_shuffles
+from nipype_group.stats.permutation.statistics import ShuffleStatistics
+
+HELMERT = np.array([[-1.0, 1, 0], [-1, -1, 2]]) / np.sqrt([[2], [6]])
+
+
+def within(n, levels=3, groups=None, second=()):
+    """Return the design of n participants with cells, sum-coded, and its columns by effect."""
+    cells = list(product([f"a{i}" for i in range(levels)], [f"b{i}" for i in second] or [""]))
+    rows = [(f"sub-{i:02d}", *cell) for i in range(n) for cell in cells]
+    keys = pd.DataFrame(rows, columns=["participant_id", "a", "b"])
+    a = np.array([int(level[1:]) for level in keys["a"]])
+    coded = np.vstack([np.eye(levels - 1), -np.ones(levels - 1)])[a]
+    blocks = {"intercept": np.ones((len(keys), 1)), "a": coded}
+    if groups is not None:
+        group = np.repeat(groups, len(cells))[:, None]
+        blocks |= {"group": group, "group:a": group * coded}
+    if second:
+        b = np.where(keys["b"] == "b0", 1.0, -1.0)[:, None]
+        blocks |= {"b": b, "a:b": coded * b}
+    ends = np.cumsum([block.shape[1] for block in blocks.values()])
+    columns = {
+        name: list(range(end - block.shape[1], end))
+        for (name, block), end in zip(blocks.items(), ends, strict=True)
+    }
+    matrix = np.hstack(list(blocks.values()))
+    names = tuple(f"c{i}" for i in range(matrix.shape[1]))
+    keys = keys if second else keys.drop(columns="b")
+    return Design(keys, matrix, names, within=tuple(keys.columns[1:])), columns
+
+
+def shuffled(design, rows, test, data, n_permutations=10_000, **options):
+    """Return the plan, the observed statistics and how many shuffles reach them."""
+    contrast = Contrast("x", test, np.eye(design.matrix.shape[1])[rows], "x")
+    how = ContrastTest(ShuffleStatistics(tail=options.pop("tail", "two-sided")))
+    plan = make_plan(design, [contrast], n_permutations, 3, how, **options)
+    ((name, family),) = plan.families.items()
+    own = how.shuffled_units(units_of(design, contrast), family.scheme)
+    (result,) = run_shuffles(
+        lambda start, stop: data[:, start:stop],
+        np.ones(data.shape[1], dtype=bool),
+        [own],
+        how.statistics,
+        0,
+        plan.n_shuffles(name),
+    )
+    return plan, result.observed["voxel"], result.counts["voxel"], plan.n_shuffles(name)
+
+
+def traces(maps, between):
+    """Return F of contrast maps (N, k, v): the mean over participants against what is left."""
+    inverse = np.linalg.pinv(between)
+    effect = inverse[[0]] / np.linalg.norm(inverse[0])
+    estimates = np.einsum("n,nkv->kv", effect[0], maps)
+    fitted = np.einsum("nm,mkv->nkv", between @ inverse, maps)
+    error = np.square(maps - fitted).sum(axis=(0, 1)) / (len(maps) - between.shape[1])
+    return np.square(estimates).sum(axis=0) / error
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(11)
+
+
+def test_signs_of_a_participant_flip_all_contrast_maps_together(rng):
+    n = 6
+    design, columns = within(n, second=(0, 1))
+    data = rng.standard_normal((len(design.matrix), 40)) + design.matrix[:, [1]]
+    plan, observed, counts, total = shuffled(design, columns["a"], "F", data)
+    assert list(plan.families) == ["flip-contrast-maps"]
+    # Of each participant all signs or none; a mirrored shuffle is the same to F.
+    maps = np.einsum("kc,ncv->nkv", HELMERT, data.reshape(n, 3, 2, -1).mean(axis=2))
+    flips = np.array(list(product([1, -1], repeat=n)))
+    by_hand = np.array([traces(maps * s[:, None, None], np.ones((n, 1))) for s in flips])
+    np.testing.assert_allclose(observed, by_hand[0], rtol=1e-9)
+    assert total == len(flips)
+    expected = (by_hand >= by_hand[0] * (1 - 1e-10)).sum(axis=0)
+    np.testing.assert_array_equal(counts, expected)
+    assert (counts % 2 == 0).all()
+    assert plan.smallest_p("flip-contrast-maps")["x"] == 2 / total
+
+
+def test_levels_of_the_only_factor_exchange_within_participants(rng):
+    n = 4
+    design, columns = within(n)
+    data = rng.standard_normal((len(design.matrix), 30))
+    plan, observed, counts, total = shuffled(design, columns["a"], "F", data)
+    assert list(plan.families) == ["permute-within-participants"]
+    orders = list(permutations(range(3)))
+    assert total in (len(orders) ** n, len(orders) ** (n - 1))
+    values = data.reshape(n, 3, -1)
+    by_hand = []
+    for chosen in product(orders, repeat=n):
+        moved = np.stack([values[i, list(order)] for i, order in enumerate(chosen)])
+        maps = np.einsum("kc,ncv->nkv", HELMERT, moved)
+        by_hand.append(traces(maps, np.ones((n, 1))))
+    by_hand = np.array(by_hand)
+    np.testing.assert_allclose(observed, by_hand[0], rtol=1e-9)
+    expected = (by_hand >= by_hand[0] * (1 - 1e-10)).mean(axis=0)
+    np.testing.assert_allclose(counts / total, expected, rtol=1e-12)
+
+
+def test_contrast_maps_exchange_among_participants_for_group_by_condition(rng):
+    groups = np.array([1.0, 1, 1, -1, -1, -1])
+    design, columns = within(6, groups=groups)
+    data = rng.standard_normal((len(design.matrix), 30))
+    plan, observed, counts, total = shuffled(design, columns["group:a"], "F", data)
+    assert list(plan.families) == ["permute-contrast-maps"]
+    maps = np.einsum("kc,ncv->nkv", HELMERT, data.reshape(6, 3, -1))
+    between = np.column_stack([groups, np.ones(6)])
+    left = maps - maps.mean(axis=0)
+    by_hand = np.array([traces(left[list(order)], between) for order in permutations(range(6))])
+    np.testing.assert_allclose(observed, by_hand[0], rtol=1e-9)
+    expected = (by_hand >= by_hand[0] * (1 - 1e-10)).mean(axis=0)
+    np.testing.assert_allclose(counts / total, expected, rtol=1e-12)
+
+
+def test_participants_exchange_for_what_is_between_them(rng):
+    groups = np.array([1.0, 1, 1, -1, -1, -1, -1])
+    design, columns = within(7, groups=groups)
+    data = rng.standard_normal((len(design.matrix), 30))
+    plan, observed, counts, total = shuffled(design, columns["group"], "t", data)
+    assert list(plan.families) == ["permute-contrast-maps"]
+    assert total == 35
+    means = data.reshape(7, 3, -1).mean(axis=1)
+    from scipy import stats
+
+    expected = stats.ttest_ind(means[groups > 0], means[groups < 0]).statistic
+    np.testing.assert_allclose(observed, expected, rtol=1e-9)
+    by_hand = np.array(
+        [
+            stats.ttest_ind(means[list(order)][groups > 0], means[list(order)][groups < 0])[0]
+            for order in permutations(range(7))
+        ]
+    )
+    expected = (np.abs(by_hand) >= np.abs(by_hand[0]) * (1 - 1e-10)).mean(axis=0)
+    np.testing.assert_allclose(counts / total, expected, rtol=1e-12)
+
+
+def test_blocks_are_of_participants(rng):
+    design, columns = within(6, groups=np.array([1.0, -1, 1, -1, 1, -1]))
+    data = rng.standard_normal((len(design.matrix), 5))
+    sites = np.repeat([1, 1, 2, 2, 3, 3], 3)
+    blocks = tuple((-1, int(site)) for site in sites)
+    for effect, test in (("group", "t"), ("group:a", "F")):
+        _, _, _, total = shuffled(design, columns[effect], test, data, blocks=blocks)
+        assert total == 8
+    differing = tuple((-1, int(cell)) for cell in np.tile([1, 2, 3], 6))
+    with pytest.raises(ValueError, match="exchangeability blocks differ between maps"):
+        shuffled(design, columns["group"], "t", data, blocks=differing)
+
+
+def test_given_shuffles_and_variance_groups_of_several_contrast_maps_are_refused(rng):
+    design, columns = within(6, second=(0, 1))
+    data = rng.standard_normal((len(design.matrix), 5))
+    given = ("flip", np.ones((2, len(data)), dtype=int))
+    with pytest.raises(ValueError, match="given shuffles are of maps"):
+        shuffled(design, columns["a"], "F", data, given=given)
+    contrast = Contrast("x", "F", np.eye(design.matrix.shape[1])[columns["a"]], "x")
+    groups = tuple(np.repeat([1, 2], len(data) // 2).tolist())
+    with pytest.raises(ValueError, match="several contrast maps a participant"):
+        make_plan(design, [contrast], 10, 0, ContrastTest(variance_groups=groups))
