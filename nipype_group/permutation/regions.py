@@ -1,8 +1,17 @@
 """Permutation of the means of atlas regions, which needs no files."""
 
-from typing import NamedTuple
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
 
 from nipype_group.controls import side_tested
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from nipype_group.permutation.plan import ContrastTest, Plan
+    from nipype_group.stats.linear.least_squares import LinearModel
+    from nipype_group.stats.region_means import RegionFit
 
 
 class RegionPermutation(NamedTuple):
@@ -20,7 +29,13 @@ class RegionPermutation(NamedTuple):
     settings: dict
 
 
-def permute_regions(plan, test, model, fits, n_threads=1):
+def permute_regions(
+    plan: Plan,
+    test: ContrastTest,
+    model: LinearModel,
+    fits: Sequence[RegionFit],
+    n_threads: int = 1,
+) -> dict[str, RegionPermutation]:
     """Compute familywise p of the regions of every atlas, for all contrasts of a plan.
 
     Parameters
