@@ -1,7 +1,9 @@
 """How large a study is: from tables, the headers of images and a few of them, before it runs."""
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,7 +22,9 @@ _MOST_HEADERS = 50
 _MAPS_READ = 3
 
 
-def study_extent(files, formula=None, min_coverage=1.0):
+def study_extent(
+    files: Mapping[str, Any], formula: str | None = None, min_coverage: float = 1.0
+) -> tuple[int, tuple[int, ...], int, int]:
     """Return the number of maps, the voxels of their grid, the design's columns, voxels analysed.
 
     All are bounds: maps that are unusable or lack a covariate count, and of the maps that share a
@@ -120,7 +124,7 @@ def _rows(entries, participants):
     return table.join(others, how="inner").reset_index(drop=True)
 
 
-def table_of_participants(files):
+def table_of_participants(files: Mapping[str, Any]) -> pd.DataFrame | None:
     """Return the table of participants that is given or lies in the data set, else None."""
     path = files.get("participants")
     if path is None and "bids_dir" in files:
