@@ -53,6 +53,7 @@ def _model():
 
 
 def _numba_target():
+    """Return the processor that numba compiles for."""
     return numba.config.CPU_NAME or llvmlite.binding.get_host_cpu_name()
 
 

@@ -67,6 +67,8 @@ class Space(ABC):
         Which coordinates places have, one of `SYSTEMS`.
     measure_unit : str
         Unit of what a place measures.
+    place_measure : float
+        What every place measures, NaN where places differ.
     """
 
     name: ClassVar[str]
@@ -76,6 +78,7 @@ class Space(ABC):
     measure_unit: ClassVar[str]
     shape: tuple
     system: str
+    place_measure: float = math.nan
 
     @classmethod
     @abstractmethod
@@ -221,11 +224,6 @@ class Space(ABC):
             Takes the values of a map, where they are present, and what its method ``weights`` of
             the latter returns; gives a float32 array, NaN where no value is present.
         """
-
-    @property
-    def place_measure(self) -> float:
-        """What every place measures, in `measure_unit`; NaN where places differ."""
-        return math.nan
 
     @property
     def n_places(self) -> int:
