@@ -6,6 +6,7 @@ belong to an inference that computes p of its own: random fields of cluster exte
 
 import math
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,7 +20,7 @@ CLUSTER_CONTROLS = ("rft",)
 _PROCEDURES = "nipype_group.stats.multiple_testing"
 
 
-def check_alpha(alpha):
+def check_alpha(alpha: float) -> None:
     """Refuse an alpha that cannot be one.
 
     Raises
@@ -35,7 +36,7 @@ def check_alpha(alpha):
     raise ValueError(f"alpha is a probability between 0 and 1, got {alpha:g}.{hint}")
 
 
-def check_threshold_z(threshold_z):
+def check_threshold_z(threshold_z: float | None) -> None:
     """Refuse a z threshold that can only be something else.
 
     Raises
@@ -56,7 +57,7 @@ def check_threshold_z(threshold_z):
         )
 
 
-def side_tested(tail, stat_type):
+def side_tested(tail: str, stat_type: str) -> str:
     """Return the side of a statistic that is tested: an F has but its upper one.
 
     Examples
@@ -67,7 +68,7 @@ def side_tested(tail, stat_type):
     return "positive" if stat_type == "F" else tail
 
 
-def side_of_contrast(name, tail, contrast_tails):
+def side_of_contrast(name: str, tail: str, contrast_tails: Iterable[str]) -> str:
     """Return the side of a contrast: its own where it has one, else that of all.
 
     Parameters
@@ -157,16 +158,18 @@ class Control:
     nidm_remark: str | None = None
 
     @property
-    def corrects(self):
+    def corrects(self) -> bool:
         """Whether p are corrected for their number."""
         return self.adjusts != "none"
 
     @property
-    def of_clusters(self):
+    def of_clusters(self) -> bool:
         """Whether its p are p of clusters."""
         return self.of in ("extent", "mass")
 
-    def result_desc(self, tail, threshold_z=None, alpha=None):
+    def result_desc(
+        self, tail: str, threshold_z: float | None = None, alpha: float | None = None
+    ) -> str:
         """Return the ``desc`` of a map that it thresholds.
 
         Parameters
@@ -380,12 +383,12 @@ CONTROLS = Registry(
 )
 
 
-def height_controls():
+def height_controls() -> tuple[str, ...]:
     """Return the names of the controls that threshold z maps, strictest first."""
     return tuple(name for name, control in CONTROLS.items() if control.kind == "height")
 
 
-def height_control(name):
+def height_control(name: str) -> Control:
     """Return a control that thresholds z maps.
 
     Raises
@@ -399,7 +402,7 @@ def height_control(name):
     return CONTROLS[name]
 
 
-def permutation_control(of):
+def permutation_control(of: str) -> Control:
     """Return the familywise control of a statistic that permutation takes of every shuffle.
 
     Examples
@@ -433,7 +436,7 @@ class Threshold:
     tail: str | None = None
     threshold_z: float | None = None
 
-    def completed(self, alpha, threshold_z):
+    def completed(self, alpha: float, threshold_z: float | None) -> "Threshold":
         """Return it with the alpha and the height of the analysis where it has none of its own."""
         if self.control == "none":
             own = self.threshold_z is not None
@@ -441,7 +444,7 @@ class Threshold:
         return replace(self, alpha=alpha if self.alpha is None else self.alpha)
 
 
-def parse_threshold(text):
+def parse_threshold(text: str) -> Threshold:
     """Read ``NAME[:ALPHA[:TAIL]]``, or ``none:Z[:TAIL]``.
 
     Raises
@@ -482,12 +485,12 @@ def parse_threshold(text):
     return Threshold(name, value, tail)
 
 
-def strictness(name):
+def strictness(name: str) -> int:
     """Return the place of a control in the order of strictness, 0 for the strictest."""
     return list(CONTROLS).index(name)
 
 
-def is_threshold_desc(desc):
+def is_threshold_desc(desc: str) -> bool:
     """Tell whether a ``desc`` is that of a thresholded map.
 
     Examples

@@ -5,10 +5,13 @@ import math
 import re
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
-from nipype_group.whole_files import REMEDY, UnusableFileError, read_text
+from nipype_group.whole_files import REMEDY, AnyPath, UnusableFileError, read_text
 
 NUMBER = (int, float)
+# Forms as `check_shape` takes them.
+Shape = type | tuple | list | dict | frozenset
 _DEEPEST = 50
 _WORDS = {
     str: "text",
@@ -31,7 +34,7 @@ class JsonObject(dict):
         raise UnusableFileError(self.path, f"has no {key}; {REMEDY}")
 
 
-def read_json(path, shape=object, folder=None):
+def read_json(path: AnyPath, shape: Shape = object, folder: AnyPath | None = None) -> Any:
     """Read a JSON file and see that it has the form that is expected.
 
     Parameters
@@ -60,7 +63,7 @@ def read_json(path, shape=object, folder=None):
     return content
 
 
-def parse_json(text, name):
+def parse_json(text: str, name: AnyPath) -> Any:
     """Return what a text of JSON holds; `name` is what errors call it."""
     return _parsed(name, text)
 
@@ -119,7 +122,7 @@ def _is_deep(content):
     return True
 
 
-def check_shape(value, shape, path, where=""):
+def check_shape(value: object, shape: Shape, path: AnyPath, where: str = "") -> None:
     """See that a JSON value has a form.
 
     Parameters
@@ -204,7 +207,7 @@ def _short(value):
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
-def write_json(path, content):
+def write_json(path: AnyPath, content: object) -> str:
     """Write a summary as JSON; returns the path.
 
     Raises

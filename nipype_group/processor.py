@@ -1,8 +1,10 @@
 """The processor that numbers are computed on, and the BLAS kernels that are taken for it."""
 
 import platform
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import llvmlite.binding
 import numba
@@ -11,7 +13,7 @@ from threadpoolctl import threadpool_info
 
 
 @lru_cache
-def processor():
+def processor() -> dict[str, Any]:
     """Return what the last bits of results may rest on beside software versions.
 
     Returns
@@ -33,7 +35,7 @@ def processor():
     }
     return {
         "Model": _model(),
-        "NumbaTarget": numba.config.CPU_NAME or llvmlite.binding.get_host_cpu_name(),
+        "NumbaTarget": _numba_target(),
         "BLAS": [
             dict(zip(("Library", "Version", "Architecture"), library, strict=True))
             for library in sorted(loaded, key=str)
@@ -50,7 +52,12 @@ def _model():
     return models[0] if models else platform.processor() or platform.machine()
 
 
-def other_processor(then, now):
+def _numba_target():
+    """Return the processor that numba compiles for."""
+    return numba.config.CPU_NAME or llvmlite.binding.get_host_cpu_name()
+
+
+def other_processor(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """Tell two processors apart in words, such as "BLAS openblas Haswell -> openblas Zen".
 
     Parameters

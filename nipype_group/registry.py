@@ -1,11 +1,20 @@
 """Records by name: those of the package, then those that other packages bring."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib import import_module
 from importlib.metadata import entry_points
+from typing import Any, Protocol, TypeVar
 
 
-class Registry(Mapping):
+class _Named(Protocol):
+    @property
+    def name(self) -> str: ...
+
+
+Record = TypeVar("Record", bound=_Named)
+
+
+class Registry(Mapping[str, Record]):
     """Records of one kind by their name, in the order in which they are listed.
 
     Other packages add theirs by an entry point whose group is `group`, which names the record.
@@ -32,12 +41,12 @@ class Registry(Mapping):
     ValueError: shape is one of cube, got 'ball'
     """
 
-    def __init__(self, group, kind, records):
+    def __init__(self, group: str, kind: str, records: Iterable[Record]) -> None:
         self._group, self._kind = group, kind
         self._own = {record.name: record for record in records}
-        self._all = None
+        self._all: dict[str, Record] | None = None
 
-    def _records(self):
+    def _records(self) -> dict[str, Record]:
         if self._all is None:
             records = dict(self._own)
             for point in entry_points(group=self._group):
@@ -58,16 +67,16 @@ class Registry(Mapping):
             self._all = records
         return self._all
 
-    def __getitem__(self, name):
+    def __getitem__(self, name: str) -> Record:
         return self._records()[name]
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[str]:
         return iter(self._records())
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self._records())
 
-    def of(self, name):
+    def of(self, name: str) -> Record:
         """Return a record.
 
         Raises
@@ -80,7 +89,7 @@ class Registry(Mapping):
         return self[name]
 
 
-def loaded(function):
+def loaded(function: str | Callable[..., Any]) -> Callable[..., Any]:
     """Return a function that is named as ``module:function``, or given itself.
 
     Records that many modules read do not import what only a computation needs.

@@ -8,12 +8,17 @@ line. What people give is read by what it means, what the package wrote as it wa
 import csv
 import io
 from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import pandas as pd
 
-from nipype_group.whole_files import read_bytes, replace_text
+from nipype_group.whole_files import AnyPath, read_bytes, replace_text
+
+# Columns of cells.
+Table: TypeAlias = pd.DataFrame | Mapping[str, Iterable[object]]
 
 MISSING = "n/a"
 # Spellings of a value that is missing.
@@ -25,7 +30,7 @@ _SHOWN = 20
 _SEPARATORS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars", " ": "blanks"}
 
 
-def repeated(names):
+def repeated(names: Iterable[str]) -> list[str]:
     """Return the names that stand more than once, in order of the alphabet.
 
     Examples
@@ -36,7 +41,7 @@ def repeated(names):
     return sorted(name for name, n in Counter(names).items() if n > 1)
 
 
-def one_line(text):
+def one_line(text: str) -> str:
     r"""Return a text with a blank for all white space between its words.
 
     Examples
@@ -47,7 +52,7 @@ def one_line(text):
     return " ".join(text.split())
 
 
-def tsv_text(table, digits=None, missing=MISSING):
+def tsv_text(table: Table, digits: int | None = None, missing: str = MISSING) -> str:
     r"""Return a table as tab-separated values.
 
     Parameters
@@ -106,7 +111,9 @@ def _text(text, name):
     return text
 
 
-def write_tsv(path, table, digits=None, missing=MISSING):
+def write_tsv(
+    path: AnyPath, table: Table, digits: int | None = None, missing: str = MISSING
+) -> Path:
     """Write a table whole in the place of what is there, see `tsv_text`.
 
     Parameters
@@ -131,7 +138,7 @@ def write_tsv(path, table, digits=None, missing=MISSING):
     return replace_text(path, text)
 
 
-def read_tsv(path, own=False):
+def read_tsv(path: AnyPath, own: bool = False) -> pd.DataFrame:
     """Read a tab-separated table (.csv: by commas) as text.
 
     Cells are stripped, every spelling of a missing value becomes NaN, rows without any cell are
@@ -189,7 +196,7 @@ def read_tsv(path, own=False):
     return table
 
 
-def columns_found(table, path):
+def columns_found(table: pd.DataFrame, path: AnyPath) -> str:
     """Return which columns a table has, and where they are one, what seems to part its cells.
 
     Examples
@@ -246,7 +253,7 @@ def _rows(path, strip):
     return lines, rows
 
 
-def numbers_of(column):
+def numbers_of(column: pd.Series) -> pd.Series:
     """Return a column of text as numbers, NaN where a cell is none.
 
     Decimals are the nearest float64, from which those of pandas before 3 differ by a bit.
@@ -266,7 +273,7 @@ def numbers_of(column):
     return pd.Series(exact, index=column.index, name=column.name, dtype=float)
 
 
-def with_numbers(table, text_columns=()):
+def with_numbers(table: pd.DataFrame, text_columns: Collection[str] = ()) -> pd.DataFrame:
     """Return a table of text with the columns that hold numbers throughout made numeric.
 
     Parameters

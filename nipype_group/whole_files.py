@@ -11,11 +11,16 @@ import re
 import shutil
 import stat
 import uuid
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 # Files that are read whole are tables, records and figures; a larger one is none of them.
 LARGEST_BYTES = 1 << 28
+# A path as callers give it.
+AnyPath = str | os.PathLike[str]
+
 REMEDY = "put it back as it was written, or make it again"
 
 
@@ -36,7 +41,7 @@ class UnusableFileError(ValueError):
         return type(self), (self.path, self.reason)
 
 
-def inside(path, folder, named_in=None):
+def inside(path: Path, folder: AnyPath, named_in: AnyPath | None = None) -> Path:
     """Return a path that stays inside a folder, whatever it is made of.
 
     Parameters
@@ -87,7 +92,7 @@ def _strayed(path, named_in, reason):
     return UnusableFileError(named_in, f"names {path}, which {reason}")
 
 
-def why_undecoded(name):
+def why_undecoded(name: str) -> str | None:
     r"""Say why Python holds a name or argument as bytes; None where all of it is text.
 
     Parameters
@@ -114,12 +119,12 @@ def why_undecoded(name):
     return beyond_locale(meant)
 
 
-def beyond_locale(name):
+def beyond_locale(name: str) -> str:
     """Say that the locale cannot hold a name, and which can."""
     return f"the locale has no signs for {name!a}; set LC_ALL=C.UTF-8 or PYTHONUTF8=1"
 
 
-def read_bytes(path, folder=None):
+def read_bytes(path: AnyPath, folder: AnyPath | None = None) -> bytes:
     """Read a regular file whole.
 
     Parameters
@@ -140,7 +145,7 @@ def read_bytes(path, folder=None):
         Where it is no regular file, larger than `LARGEST_BYTES`, not readable, or leads out.
     """
     if folder is not None:
-        inside(path, folder)
+        inside(Path(path), folder)
     try:
         # A pipe would wait for its other end.
         number = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
@@ -156,7 +161,7 @@ def read_bytes(path, folder=None):
         raise UnusableFileError(path, f"cannot be read ({error.strerror or error})") from error
 
 
-def kind_of(mode):
+def kind_of(mode: int) -> str:
     """Return what something is, by the mode that `os.stat` gives.
 
     Examples
@@ -173,7 +178,7 @@ def kind_of(mode):
     return kinds.get(stat.S_IFMT(mode), "a device")
 
 
-def check_regular(path, about):
+def check_regular(path: AnyPath, about: os.stat_result) -> None:
     """Refuse what is no regular file or too large, by what `os.stat` says about it."""
     if stat.S_ISDIR(about.st_mode):
         raise UnusableFileError(path, "is a folder, a file is expected; move it away")
@@ -187,7 +192,7 @@ def check_regular(path, about):
         )
 
 
-def read_text(path, folder=None):
+def read_text(path: AnyPath, folder: AnyPath | None = None) -> str:
     """Read a text file whole, in UTF-8; as `read_bytes`."""
     try:
         return read_bytes(path, folder).decode("utf-8-sig")
@@ -198,7 +203,7 @@ def read_text(path, folder=None):
 
 
 @contextmanager
-def replacing(path):
+def replacing(path: AnyPath) -> Iterator[BinaryIO]:
     """Open a new file beside a path, which takes its place once it is whole.
 
     Nothing that lies there is written to, or through: a link at the path is replaced itself.
@@ -238,26 +243,26 @@ def replacing(path):
         raise type(error)(error.errno, error.strerror, str(path)) from error
 
 
-def replace_bytes(path, content):
+def replace_bytes(path: AnyPath, content: bytes) -> Path:
     """Write a file whole in the place of what is there; returns the path."""
     with replacing(path) as stream:
         stream.write(content)
     return Path(path)
 
 
-def replace_text(path, text):
+def replace_text(path: AnyPath, text: str) -> Path:
     """Write a text in UTF-8 as `replace_bytes` does; lines end with a line feed."""
     return replace_bytes(path, text.encode("utf-8"))
 
 
-def is_free(directory):
+def is_free(directory: Path) -> bool:
     """Tell whether a folder can be put at a place: nothing exists, or an empty folder."""
     directory = Path(directory)
     return not directory.exists() or (directory.is_dir() and not any(directory.iterdir()))
 
 
 @contextmanager
-def whole_folder(directory, mode=0o777):
+def whole_folder(directory: Path, mode: int = 0o777) -> Iterator[Path]:
     """Give a new folder that becomes `directory` when the block ends without error.
 
     Parameters

@@ -12,6 +12,14 @@ ROOT = Path(__file__).parents[1]
 FOLDERS = ("nipype_group", "workflows", "tests", "docs")
 # Docstrings do not count: a public one lists shapes, units and errors, as long as that takes.
 MOST_LINES, MOST_LINES_OF_AN_INTERFACE = 60, 15
+# Folders, and modules, whose public functions tell the types of what they take and give.
+ANNOTATED = (
+    "nipype_group/*.py",
+    "nipype_group/design/**/*.py",
+    "nipype_group/images/**/*.py",
+    "nipype_group/permutation/**/*.py",
+    "nipype_group/stats/**/*.py",
+)
 # Names of several functions that do the same for different things.
 SHARED_NAMES = {"execute"}
 # Names of distributions that differ from what is imported.
@@ -72,13 +80,53 @@ def test_lines_are_counted_without_the_docstring():
 
 
 def test_a_public_name_is_defined_in_one_module():
-    places = defaultdict(list)
+    places = defaultdict(set)
     for module, tree in modules_of("nipype_group"):
         for node in tree.body:
             if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
-                places[node.name].append(module)
+                places[node.name].add(module)
     twice = {name: found for name, found in places.items() if len(found) > 1}
     assert {name: twice[name] for name in twice if name not in SHARED_NAMES} == {}
+
+
+def public_functions_of(tree):
+    """Yield public functions, and the public methods of public classes, by name."""
+    for node in tree.body:
+        if node_is_public(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node.name, node
+        if node_is_public(node, ast.ClassDef):
+            for name, function in public_functions_of(node):
+                yield f"{node.name}.{name}", function
+
+
+def node_is_public(node, kinds):
+    return isinstance(node, kinds) and not node.name.startswith("_")
+
+
+def without_annotation(function):
+    """Return what a function takes or gives without saying its type."""
+    taken = function.args
+    named = [*taken.posonlyargs, *taken.args, *taken.kwonlyargs]
+    named += [argument for argument in (taken.vararg, taken.kwarg) if argument is not None]
+    found = [a.arg for a in named if a.annotation is None and a.arg not in ("self", "cls")]
+    return found + (["return"] if function.returns is None else [])
+
+
+def test_public_functions_are_annotated():
+    paths = {path for pattern in ANNOTATED for path in ROOT.glob(pattern)}
+    lacking = [
+        f"{path.relative_to(ROOT).as_posix()}: {name} ({', '.join(without_annotation(function))})"
+        for path in sorted(paths)
+        for name, function in public_functions_of(ast.parse(path.read_text(encoding="utf-8")))
+        if without_annotation(function)
+    ]
+    assert lacking == []
+
+
+def test_what_lacks_an_annotation_is_found():
+    tree = ast.parse("class A:\n    def f(self, a, b: int, *c) -> None: ...\ndef g(): ...\n")
+    found = {name: without_annotation(function) for name, function in public_functions_of(tree)}
+    assert found == {"A.f": ["a", "c"], "g": ["return"]}
 
 
 def test_ruff_alone_lays_lines_out():

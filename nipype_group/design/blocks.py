@@ -1,5 +1,6 @@
 """Exchangeability blocks and variance groups from columns of the observations, or a file."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,10 +9,12 @@ from nipype_group.design.tables import levels_of_nothing
 from nipype_group.stats.permutation.blocks import block_tree
 from nipype_group.stats.permutation.choice import nested_blocks
 from nipype_group.tsv import read_tsv
-from nipype_group.whole_files import read_text
+from nipype_group.whole_files import AnyPath, read_text
 
 
-def read_blocks(observations, names, exchange="within"):
+def read_blocks(
+    observations: AnyPath, names: Sequence[str], exchange: str = "within"
+) -> tuple[tuple[int, ...], ...]:
     """Return the exchangeability blocks of every map.
 
     Parameters
@@ -56,7 +59,7 @@ def read_blocks(observations, names, exchange="within"):
     return blocks
 
 
-def read_variance_groups(observations, name):
+def read_variance_groups(observations: AnyPath, name: str) -> tuple[int, ...]:
     """Return the number of the variance group of every map, from 1.
 
     Parameters

@@ -1,10 +1,14 @@
 """Contrasts of a design: from expressions or weights, checked for estimability."""
 
+from __future__ import annotations
+
 import json
 import re
 import unicodedata
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,7 +24,10 @@ from nipype_group.design.meaning import dependence, meaning
 from nipype_group.json_files import read_json
 from nipype_group.stats.linear.least_squares import independent_rows, rows_apart
 from nipype_group.stats.matrix_products import multiply
-from nipype_group.whole_files import UnusableFileError
+from nipype_group.whole_files import AnyPath, UnusableFileError
+
+if TYPE_CHECKING:
+    from nipype_group.design.matrix import Design
 
 # The Unicode names of letters that have a sound of their own.
 _LETTER = re.compile(r"(?:(LATIN|GREEK|CYRILLIC) (SMALL|CAPITAL) LETTER (\w+)(?= WITH|$))?")
@@ -64,12 +71,12 @@ class Contrast:
     error: DescribedError | None = None
 
     @property
-    def label(self):
+    def label(self) -> str:
         """The name cleaned to letters and digits, as file names carry it."""
         return self.given_label or contrast_label(self.name)
 
 
-def contrast_label(name):
+def contrast_label(name: str) -> str:
     """Clean a name to letters and digits in camel case.
 
     Examples
@@ -97,7 +104,7 @@ def _in_ascii(sign):
     return f" {letter.lower()} " if letter and script != "LATIN" else f" u{ord(sign):x} "
 
 
-def split_definition(text):
+def split_definition(text: str) -> tuple[str, str]:
     """Split ``NAME=EXPRESSION``.
 
     Examples
@@ -111,7 +118,7 @@ def split_definition(text):
     return name.strip(), expression.strip()
 
 
-def contrast_test(text):
+def contrast_test(text: str) -> str:
     """Tell from the definition whether a contrast is a t or an F: a ``;`` makes an F.
 
     Examples
@@ -122,7 +129,7 @@ def contrast_test(text):
     return "F" if ";" in split_definition(text)[1] else "t"
 
 
-def check_definitions(definitions):
+def check_definitions(definitions: Iterable[str]) -> list[str]:
     """Refuse definitions that cannot be read or whose names collide; returns the names.
 
     Raises
@@ -142,7 +149,7 @@ def check_definitions(definitions):
             _rows(expression, name)
     if not names:
         raise ValueError("at least one contrast is needed, as NAME=EXPRESSION")
-    labels = {}
+    labels: dict[str, str] = {}
     for name in names:
         label = contrast_label(name)
         if not label:
@@ -169,7 +176,7 @@ def _rows(expression, name):
         raise ValueError(f"contrast {name!r}: {error}") from error
 
 
-def build_contrasts(definitions, design):
+def build_contrasts(definitions: Sequence[str], design: Design) -> list[Contrast]:
     """Build and check contrasts.
 
     Parameters
@@ -193,8 +200,9 @@ def build_contrasts(definitions, design):
     for definition in definitions:
         name, expression = split_definition(definition)
         weights = parse_weight_list(expression, len(design.columns))
-        listed, named = weights is not None, set()
-        if not listed:
+        listed = weights is not None
+        named: set[str] = set()
+        if weights is None:
             rows = [_weights(row, design, name) for row in _rows(expression, name)]
             weights = np.array([row for row, _ in rows])
             named = set().union(*(factors for _, factors in rows))
@@ -332,7 +340,7 @@ def _resolve(name, design, contrast):
     raise ValueError(f"contrast {contrast!r}: no column {name}; there are {', '.join(known)}")
 
 
-def write_contrasts(path, contrasts, columns):
+def write_contrasts(path: AnyPath, contrasts: Iterable[Contrast], columns: Iterable[str]) -> str:
     """Write contrasts as JSON; returns the path."""
     content = {
         "Columns": list(columns),
@@ -355,7 +363,7 @@ def write_contrasts(path, contrasts, columns):
     return str(path)
 
 
-def read_contrasts(path):
+def read_contrasts(path: AnyPath) -> list[Contrast]:
     """Read contrasts that `write_contrasts` wrote, or those of another package.
 
     Raises

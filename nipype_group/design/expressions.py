@@ -133,7 +133,7 @@ class _Parser:
         return _Linear(float(value), {}) if kind == "number" else _Linear(0.0, {value: 1.0})
 
 
-def parse_row(text):
+def parse_row(text: str) -> dict[str, float]:
     """Parse one row into weights of names.
 
     Raises
@@ -155,7 +155,7 @@ def parse_row(text):
     return value.weights
 
 
-def is_weight_list(text):
+def is_weight_list(text: str) -> bool:
     """Tell whether an expression is a list of numbers.
 
     Examples
@@ -175,7 +175,7 @@ def is_weight_list(text):
     return all(_WEIGHT_LIST.fullmatch(row) for row in rows) and ("[" in text or "," in text)
 
 
-def parse_weight_list(text, n_columns):
+def parse_weight_list(text: str, n_columns: int) -> np.ndarray | None:
     """Parse ``[1, -1, 0]`` or several rows of it; None where the text is no list of numbers.
 
     Raises

@@ -1,11 +1,14 @@
 """How large a study is: from tables, the headers of images and a few of them, before it runs."""
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from nipype_group.design.factorial import Factorial
 from nipype_group.design.formula import code_formula
 from nipype_group.design.fsl import read_fsl_matrix
 from nipype_group.design.listed_maps import listed_maps
@@ -21,7 +24,9 @@ _MOST_HEADERS = 50
 _MAPS_READ = 3
 
 
-def study_extent(files, model=None, min_coverage=1.0):
+def study_extent(
+    files: Mapping[str, Any], model: Factorial | str | None = None, min_coverage: float = 1.0
+) -> tuple[int, tuple[int, ...], int, int]:
     """Return the number of maps, the voxels of their grid, the design's columns, voxels analysed.
 
     All are bounds: maps that are unusable or lack a covariate count, and of the maps that share a
@@ -120,7 +125,7 @@ def _rows(entries, participants):
     return table.join(others, how="inner").reset_index(drop=True)
 
 
-def table_of_participants(files):
+def table_of_participants(files: Mapping[str, Any]) -> pd.DataFrame | None:
     """Return the table of participants that is given or lies in the data set, else None."""
     path = files.get("participants")
     if path is None and "bids_dir" in files:

@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from nipype_group.design.fsl import read_contrast_names
 from nipype_group.design.sources import MapEntry, read_volumes_table
 from nipype_group.images import Grid, MapError, open_image, write_volume
-from nipype_group.whole_files import UnusableFileError, read_text
+from nipype_group.whole_files import AnyPath, UnusableFileError, read_text
 
 # As spm_contrasts describes its images: "SPM contrast - 1: faces > houses", "Contrast 1: ...",
 # "SPM{T_[190.0]} - contrast 1: ...".
@@ -19,7 +20,7 @@ _SPM_SMOOTHED = re.compile(r"\s*-\s*s?conv\s*\(.*$", re.IGNORECASE)
 _ALL_SESSIONS = " - all sessions"
 
 
-def split_merged(path, directory, stem="vol"):
+def split_merged(path: AnyPath, directory: AnyPath, stem: str = "vol") -> list[str]:
     """Write every volume of a 4D image as a map of its own.
 
     Parameters
@@ -52,7 +53,13 @@ def split_merged(path, directory, stem="vol"):
     ]
 
 
-def find_merged_maps(path, directory, table=None, variance_file=None, variables=None):
+def find_merged_maps(
+    path: AnyPath,
+    directory: AnyPath,
+    table: AnyPath | None = None,
+    variance_file: AnyPath | None = None,
+    variables: Sequence[str] | None = None,
+) -> list[MapEntry]:
     """Take the volumes of a 4D image for maps.
 
     Parameters
@@ -78,7 +85,7 @@ def find_merged_maps(path, directory, table=None, variance_file=None, variables=
         Where the images and the table have different numbers of volumes.
     """
     maps = split_merged(path, directory)
-    variances = [None] * len(maps)
+    variances: Sequence[Path | None] = [None] * len(maps)
     if variance_file is not None:
         variances = [Path(v) for v in split_merged(variance_file, directory, "variance")]
         if len(variances) != len(maps):
@@ -87,7 +94,9 @@ def find_merged_maps(path, directory, table=None, variance_file=None, variables=
             )
     if table is None:
         width = len(str(len(maps)))
-        rows = [(f"{i + 1:0{width}d}", {}, {}) for i in range(len(maps))]
+        rows: list[tuple[str, dict, dict]] = [
+            (f"{i + 1:0{width}d}", {}, {}) for i in range(len(maps))
+        ]
     else:
         rows = read_volumes_table(table, variables)
     if len(rows) != len(maps):
@@ -105,7 +114,7 @@ _PARTS_OF_IMAGES = ((".img", ".hdr", ".mat"), (".head", ".brik"))
 _PACKED = (".gz", ".bz2")
 
 
-def files_beside(path):
+def files_beside(path: AnyPath) -> list[Path]:
     """Return what is read beside a map: the other half of its image, the contrasts of FEAT.
 
     Parameters
@@ -141,7 +150,7 @@ def _other_parts(path):
                             yield other
 
 
-def contrast_name(path):
+def contrast_name(path: AnyPath) -> str | None:
     """Return the first level's name of the contrast that a map is of, None where none is told.
 
     SPM writes it into the header of con and spmT images. FEAT writes it beside its copes: into
@@ -166,7 +175,7 @@ def _spm_contrast(path):
     return _SPM_SMOOTHED.sub("", found.group(1)).strip() or None if found else None
 
 
-def registered_elsewhere(path):
+def registered_elsewhere(path: AnyPath) -> str:
     """Return a hint where a map is a cope that FEAT has not registered, else nothing.
 
     Examples
@@ -203,7 +212,7 @@ def _feat_contrast(path):
         return None
 
 
-def of_other_contrasts(entries):
+def of_other_contrasts(entries: Iterable[MapEntry]) -> list[tuple[MapEntry, str]]:
     """Find maps that are of another contrast than most of their condition.
 
     Names count as one where they differ in case, spaces, or SPM's "- All Sessions" alone. Maps
@@ -218,7 +227,7 @@ def of_other_contrasts(entries):
     list of (MapEntry, str)
         The maps, and what they are of; all maps that tell where no name is that of most.
     """
-    cells = {}
+    cells: dict[tuple, list[tuple[MapEntry, str]]] = {}
     for entry in entries:
         name = contrast_name(entry.path)
         if name is not None:

@@ -2,15 +2,17 @@
 
 import os
 import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from nipype_group.images import image_suffixes
+from nipype_group.whole_files import AnyPath
 
 # At the top of a work folder of this package, from its making on.
 WORK_MARK = "work_folder.json"
 
 
-def natural_key(text):
+def natural_key(text: str) -> tuple[list[tuple[str, int]], str]:
     """Return a key that sorts numbers within text by their value.
 
     Examples
@@ -42,7 +44,7 @@ def _is_folder(entry):
         return False
 
 
-def walk(top, enters=None):
+def walk(top: AnyPath, enters: Callable[[tuple[str, ...]], bool] | None = None) -> Iterator[Path]:
     """Yield the files below a folder; also what has the name of an image and is none.
 
     Work folders of this package below it are not gone into: what runs write there is no input.
@@ -69,7 +71,8 @@ def walk(top, enters=None):
         Where a folder that is gone into cannot be read.
     """
     enters = enters or (lambda names: not names[-1].startswith("."))
-    links, seen = [], set()
+    links: list[tuple[str, tuple[str, ...]]] = []
+    seen: set[tuple[int, int]] = set()
 
     def is_new(path):
         about = Path(path).stat()

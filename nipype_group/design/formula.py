@@ -75,7 +75,7 @@ class Coding:
     notes: tuple = ()
 
 
-def parts_of(column):
+def parts_of(column: str) -> tuple[str, ...]:
     """Return the parts of a column that is a product of others.
 
     Examples
@@ -109,7 +109,7 @@ def _parse(formula):
     return parsed, factors
 
 
-def puts_terms_in_order(formula):
+def puts_terms_in_order(formula: str) -> bool:
     """Tell whether columns stand in another order than the terms of a formula: main effects first.
 
     Examples
@@ -167,7 +167,7 @@ def _read(factors, formula):
     return used, levels
 
 
-def formula_variables(formula):
+def formula_variables(formula: str) -> list[str]:
     """Return the columns that a formula uses, in order.
 
     Raises
@@ -306,7 +306,7 @@ def _without_clashes(formula, names):
     return "".join([*parts, formula[done:]]), back
 
 
-def code_formula(formula, table):
+def code_formula(formula: str, table: pd.DataFrame) -> Coding:
     """Build the design of a formula.
 
     Parameters

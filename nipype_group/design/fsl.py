@@ -1,15 +1,16 @@
 """FSL's text matrices: designs, groups, contrasts and F tests."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from nipype_group.design.contrasts import contrast_label
-from nipype_group.whole_files import read_text
+from nipype_group.design.contrasts import Contrast, contrast_label
+from nipype_group.whole_files import AnyPath, read_text
 
 
-def read_fsl_matrix(path):
+def read_fsl_matrix(path: AnyPath) -> np.ndarray:
     """Read the matrix of an FSL .mat or .con file, shape (rows, columns).
 
     Raises
@@ -32,7 +33,7 @@ def read_fsl_matrix(path):
     return matrix
 
 
-def read_contrast_names(path):
+def read_contrast_names(path: AnyPath) -> dict[int, str]:
     """Return the names of the contrasts of an FSL .con file, number (from 1) to name.
 
     Contrasts without a name are left out.
@@ -43,7 +44,7 @@ def read_contrast_names(path):
     return {number: name for number, name in names.items() if name}
 
 
-def fsl_contrast_definitions(con_file):
+def fsl_contrast_definitions(con_file: AnyPath) -> list[str]:
     """Turn FSL's contrasts into definitions NAME=[weights].
 
     A contrast keeps its name; one without a name is called c1, c2, ..., and where a name cannot be
@@ -64,7 +65,7 @@ def fsl_contrast_definitions(con_file):
         Where the file is none.
     """
     names = read_contrast_names(con_file)
-    found = {}
+    found: dict[str, str] = {}
     for number, text in enumerate(_weight_lists(con_file), start=1):
         # What follows = is the expression.
         name = " ".join(names.get(number, "").replace("=", " ").split())
@@ -72,7 +73,7 @@ def fsl_contrast_definitions(con_file):
     return [f"{name}=[{text}]" for name, text in found.items()]
 
 
-def fsl_f_definitions(fts_file, con_file):
+def fsl_f_definitions(fts_file: AnyPath, con_file: AnyPath) -> list[str]:
     """Turn FSL's F tests into definitions f1=[weights; weights], f2=...
 
     Parameters
@@ -119,13 +120,13 @@ def _free_name(name, number, others):
     return name
 
 
-def write_fsl_matrix(path, matrix):
+def write_fsl_matrix(path: AnyPath, matrix: np.ndarray) -> str:
     """Write a design (.mat) or groups (.grp); returns the path."""
     heights = "\t".join(f"{v:.6e}" for v in np.ptp(matrix, axis=0))
     return _write(path, matrix, "Points", [f"/PPheights\t{heights}"])
 
 
-def write_fsl_contrasts(directory, contrasts):
+def write_fsl_contrasts(directory: AnyPath, contrasts: Sequence[Contrast]) -> tuple[str, str]:
     """Write the rows of all contrasts as design.con, and which of them form an F as design.fts.
 
     Parameters

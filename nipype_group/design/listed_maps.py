@@ -1,6 +1,10 @@
 """The maps that a source names, wherever somebody asks: before a run, in it, for its record."""
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 from nipype_group.design.sources import (
+    MapEntry,
     find_bids_maps,
     find_pattern_maps,
     parse_selection,
@@ -9,7 +13,9 @@ from nipype_group.design.sources import (
 )
 
 
-def listed_maps(files, variables=None):
+def listed_maps(
+    files: Mapping[str, Any], variables: Sequence[str] | None = None
+) -> list[MapEntry]:
     """Return the maps that a source other than a 4D image names; their content is not read.
 
     Parameters

@@ -2,8 +2,10 @@
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,6 +18,7 @@ from nipype_group.json_files import read_json
 from nipype_group.stats.linear.least_squares import LinearModel
 from nipype_group.stats.matrix_products import sum_of_squares
 from nipype_group.tsv import columns_found, numbers_of, read_tsv, repeated, write_tsv
+from nipype_group.whole_files import AnyPath
 
 _FORM = {
     "Keys": [str],
@@ -68,7 +71,7 @@ class Design:
     within: tuple | None = None
 
     @property
-    def model(self):
+    def model(self) -> LinearModel:
         """The `LinearModel` of the regressors."""
         return LinearModel(self.matrix, self.columns)
 
@@ -78,17 +81,17 @@ class Design:
         return self.within is not None
 
     @property
-    def participants(self):
+    def participants(self) -> list[str]:
         """Participant of every row, a list of str."""
         return [participant_label(v) for v in self.keys["participant_id"]]
 
     @property
-    def participant_numbers(self):
+    def participant_numbers(self) -> np.ndarray:
         """Number of the participant of every row, from 1 in order of appearance, shape (n, 1)."""
         numbers = {label: i + 1 for i, label in enumerate(dict.fromkeys(self.participants))}
         return np.array([[numbers[label]] for label in self.participants])
 
-    def describe(self):
+    def describe(self) -> dict[str, Any]:
         """Return what the sidecar says: keys, columns, rank, dof and diagnostics."""
         model = self.model
         scaled = self.matrix / np.maximum(np.sqrt(sum_of_squares(self.matrix)), 1e-300)
@@ -113,7 +116,7 @@ class Design:
             "LargestLeverage": float(f"{leverage.max():.6g}"),
         }
 
-    def write(self, directory):
+    def write(self, directory: AnyPath) -> tuple[str, str]:
         """Write design.tsv and design.json; returns both paths."""
         directory = Path(directory)
         table = pd.concat(
@@ -126,7 +129,7 @@ class Design:
         return str(table_file.absolute()), str(sidecar.absolute())
 
 
-def read_design(design_file, design_json):
+def read_design(design_file: AnyPath, design_json: AnyPath) -> Design:
     """Read a design that `Design.write` wrote.
 
     Raises
@@ -169,7 +172,9 @@ def _numbers(table, where):
     return values.to_numpy(dtype=float)
 
 
-def design_from_formula(formula, observations, condition_columns=()):
+def design_from_formula(
+    formula: str, observations: pd.DataFrame, condition_columns: Sequence[str] = ()
+) -> Design:
     """Build the design of a formula on an observations table (text, a row a map)."""
     table = variables_of(observations, condition_columns)
     coding = code_formula(formula, table.drop(columns=list(RESERVED), errors="ignore"))
@@ -252,7 +257,12 @@ def _same_people(participants):
             )
 
 
-def design_from_table(path, observations, condition_columns=(), excluded=None):
+def design_from_table(
+    path: AnyPath,
+    observations: pd.DataFrame,
+    condition_columns: Sequence[str] = (),
+    excluded: pd.DataFrame | None = None,
+) -> Design:
     """Read a design table and bring its rows into the order of the maps.
 
     Parameters

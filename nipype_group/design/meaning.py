@@ -4,8 +4,12 @@ A column of a main effect, or the intercept, means what it does where the other 
 interactions are 0: at the reference level of a factor, at 0 of a covariate.
 """
 
+from __future__ import annotations
+
+from collections.abc import Collection
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,6 +17,9 @@ from nipype_group.design.formula import parts_of
 from nipype_group.stats.decompositions import decompose
 from nipype_group.stats.linear.least_squares import independent_rows
 from nipype_group.stats.matrix_products import multiply, residuals_of
+
+if TYPE_CHECKING:
+    from nipype_group.design.matrix import Design
 
 # Share of the largest weight of a map: sums of weights are off by rounding.
 _NEGLIGIBLE = 1e-8
@@ -47,7 +54,7 @@ class _Product:
     reference: str | None
 
 
-def is_between_participants(weights, design):
+def is_between_participants(weights: np.ndarray, design: Design) -> bool:
     """Tell whether participants have several maps, and a contrast is about what these share.
 
     The effect weights the maps. Where the weights of a participant's maps sum to 0, what these
@@ -68,7 +75,7 @@ def is_between_participants(weights, design):
     return bool((np.abs(sums[:, several]) > _NEGLIGIBLE * largest).any())
 
 
-def dependence(weights, design, contrast):
+def dependence(weights: np.ndarray, design: Design, contrast: str) -> tuple[str, ...]:
     """Say where least squares take maps of a participant for independent and they are not.
 
     Parameters
@@ -132,7 +139,9 @@ def _in_span(columns, model):
     return bool(rest <= _NEGLIGIBLE * np.abs(columns).max(initial=0))
 
 
-def meaning(weights, design, contrast, named=()):
+def meaning(
+    weights: np.ndarray, design: Design, contrast: str, named: Collection[str] = ()
+) -> tuple[str, ...]:
     """Say at which levels and values a contrast holds, where its expression does not.
 
     Parameters

@@ -1,6 +1,7 @@
 """Joining maps to participants: who is in, who is not, and why."""
 
 from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -8,7 +9,7 @@ import pandas as pd
 
 from nipype_group.choices import ON_BAD_MAP
 from nipype_group.design.first_level import of_other_contrasts, registered_elsewhere
-from nipype_group.design.sources import RESERVED
+from nipype_group.design.sources import RESERVED, MapEntry
 from nipype_group.images import (
     MapError,
     array_sha256,
@@ -45,14 +46,14 @@ class Observations:
 
 
 def collect(
-    entries,
-    participants=None,
-    variables=(),
-    on_bad_map="error",
-    listed=False,
-    zero_is_value=False,
-    ids_as_numbers=False,
-):
+    entries: Sequence[MapEntry],
+    participants: pd.DataFrame | None = None,
+    variables: Sequence[str] = (),
+    on_bad_map: str = "error",
+    listed: bool = False,
+    zero_is_value: bool = False,
+    ids_as_numbers: bool = False,
+) -> Observations:
     """Join maps to participants and check every map.
 
     Parameters
@@ -203,7 +204,7 @@ def _not_told_apart(entry):
     return f"the participant has more than {which}, and no condition tells them apart"
 
 
-def check_variables(variables, known):
+def check_variables(variables: Iterable[str], known: Collection[str]) -> None:
     """See that columns which a model uses are there.
 
     Raises

@@ -4,17 +4,19 @@ import fnmatch
 import os
 import re
 import unicodedata
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from nipype_group.design.folders import natural_key, walk
 from nipype_group.images import image_suffixes
 from nipype_group.tsv import columns_found, numbers_of, read_tsv, repeated
-from nipype_group.whole_files import beyond_locale, why_undecoded
+from nipype_group.whole_files import AnyPath, beyond_locale, why_undecoded
 
 # Long names that users of pybids know, for the entities of file names.
 ENTITY_ALIASES = {
@@ -82,7 +84,7 @@ class MapEntry:
             )
 
 
-def participant_label(text):
+def participant_label(text: str) -> str:
     """Strip ``sub-`` from an identifier.
 
     Examples
@@ -94,7 +96,7 @@ def participant_label(text):
     return text[4:] if text.startswith("sub-") else text
 
 
-def read_participants(path):
+def read_participants(path: AnyPath) -> pd.DataFrame:
     """Read participants.tsv, indexed by label.
 
     Raises
@@ -112,7 +114,7 @@ def read_participants(path):
     return table.set_index(pd.Index(labels, name="label"))
 
 
-def parse_selection(items):
+def parse_selection(items: Iterable[str]) -> dict[str, list[str]]:
     """Turn ``KEY=VALUE[,VALUE]`` items into a dictionary of entity to values.
 
     Examples
@@ -120,11 +122,11 @@ def parse_selection(items):
     >>> parse_selection(["task=reading", "description=a,b"])
     {'task': ['reading'], 'desc': ['a', 'b']}
     """
-    selection = {}
+    selection: dict[str, list[str]] = {}
     for item in items:
-        key, equals, values = item.partition("=")
+        key, equals, listed = item.partition("=")
         key = ENTITY_ALIASES.get(key.strip(), key.strip())
-        values = [v.strip() for v in values.split(",") if v.strip()]
+        values = [v.strip() for v in listed.split(",") if v.strip()]
         if not equals or not key or not values:
             raise ValueError(f"selection {item!r} is not of the form KEY=VALUE[,VALUE]")
         if key in selection:
@@ -133,7 +135,7 @@ def parse_selection(items):
     return selection
 
 
-def parse_bids_name(name):
+def parse_bids_name(name: str) -> dict[str, str] | None:
     """Split a BIDS file name into entities, suffix and extension; None where it is none.
 
     Examples
@@ -154,7 +156,7 @@ def parse_bids_name(name):
     return {**entities, "suffix": suffix, "extension": dot + extension}
 
 
-def find_bids_maps(bids_dir, selection):
+def find_bids_maps(bids_dir: AnyPath, selection: Mapping[str, Sequence[str]]) -> list[MapEntry]:
     """Find the images of a BIDS derivative tree whose entities have the selected values.
 
     An entity selected with several values becomes a condition column. A folder ``node-<name>``, as
@@ -179,8 +181,10 @@ def find_bids_maps(bids_dir, selection):
         Where nothing matches, or not one of the values of an entity; or where a participant has
         two maps that the selection does not tell apart; names what else differs.
     """
-    bids_dir, entries, seen, kept = Path(bids_dir), [], {}, {}
-    taken = {key: set() for key in selection}
+    bids_dir, entries = Path(bids_dir), []
+    kept: dict[tuple, list[dict[str, str]]] = {}
+    seen: dict[str, set[str]] = {}
+    taken: dict[str, set[str]] = {key: set() for key in selection}
     for path, entities in bids_images(bids_dir):
         for key, value in entities.items():
             seen.setdefault(key, set()).add(value)
@@ -214,11 +218,12 @@ def find_bids_maps(bids_dir, selection):
 
 
 # What was found below a folder, while `listed_once` holds.
-_LISTINGS = ContextVar("listings", default=None)
+_Images = list[tuple[Path, dict[str, str]]]
+_LISTINGS: ContextVar[dict[Path, _Images] | None] = ContextVar("listings", default=None)
 
 
 @contextmanager
-def listed_once():
+def listed_once() -> Iterator[None]:
     """Let the images below a folder be listed once, while several look for theirs among them."""
     token = _LISTINGS.set({})
     try:
@@ -227,7 +232,7 @@ def listed_once():
         _LISTINGS.reset(token)
 
 
-def bids_images(bids_dir):
+def bids_images(bids_dir: Path) -> list[tuple[Path, dict[str, str]]]:
     """Return path and entities of the images below a folder that have a name of BIDS."""
     listings = _LISTINGS.get()
     if listings is None:
@@ -246,7 +251,9 @@ def _walk_images(bids_dir):
     return found
 
 
-def not_taken(bids_dir, selection, entries):
+def not_taken(
+    bids_dir: AnyPath, selection: Mapping[str, Sequence[str]], entries: Iterable[MapEntry]
+) -> dict[str, str]:
     """Return the participants of a tree that have images and none that is selected, and why.
 
     Parameters
@@ -261,7 +268,8 @@ def not_taken(bids_dir, selection, entries):
     dict of str to str
         Participant to the reason.
     """
-    inside, lacking = {e.participant for e in entries}, {}
+    inside = {e.participant for e in entries}
+    lacking: dict[str, list[str]] = {}
     for _, entities in bids_images(Path(bids_dir)):
         label = entities["sub"]
         if label in inside or ("sub" in selection and label not in selection["sub"]):
@@ -324,7 +332,7 @@ def _describe(selection):
     return " ".join(f"{k}={','.join(v)}" for k, v in selection.items()) or "a subject entity"
 
 
-def escape_pattern(path):
+def escape_pattern(path: AnyPath) -> str:
     """Return the pattern of a path itself, whatever signs of patterns it has.
 
     Examples
@@ -335,7 +343,7 @@ def escape_pattern(path):
     return _WILDCARDS.sub(r"[\1]", str(path))
 
 
-def split_pattern(pattern):
+def split_pattern(pattern: str) -> tuple[str, str]:
     """Return the folder before a pattern's first wildcard, and the pattern in that folder.
 
     Names of maps are relative to the folder.
@@ -347,11 +355,13 @@ def split_pattern(pattern):
     >>> split_pattern("maps [{]a}/{subject}.nii")
     ('maps {a}/', '{subject}.nii')
     """
-    at = _NO_WILDCARD.match(pattern).group().rfind("/") + 1
+    before = _NO_WILDCARD.match(pattern)
+    assert before is not None
+    at = before.group().rfind("/") + 1
     return _ESCAPED.sub(r"\1", pattern[:at]), pattern[at:]
 
 
-def find_pattern_maps(pattern, left_out_folders=()):
+def find_pattern_maps(pattern: str, left_out_folders: Iterable[AnyPath] = ()) -> list[MapEntry]:
     """Find maps by a glob in which ``{subject}`` stands for the participant.
 
     Other names in braces become condition columns.
@@ -475,7 +485,7 @@ def _is_hidden(path, relative):
     return path.name.startswith(".") and not relative.rpartition("/")[2].startswith(".")
 
 
-def with_variances(entries, variances):
+def with_variances(entries: Sequence[MapEntry], variances: Sequence[MapEntry]) -> list[MapEntry]:
     """Give every map the variance map of the same participant and conditions.
 
     Parameters
@@ -493,7 +503,7 @@ def with_variances(entries, variances):
     ValueError
         Where a map has two, or none of the maps has one.
     """
-    found = {}
+    found: dict[tuple, MapEntry] = {}
     for entry in variances:
         first = found.setdefault(_key(entry), entry)
         if first is not entry:
@@ -514,7 +524,7 @@ def _key(entry):
     return entry.participant, frozenset(entry.conditions.items())
 
 
-def read_maps_table(path, variables=None):
+def read_maps_table(path: AnyPath, variables: Sequence[str] | None = None) -> list[MapEntry]:
     """Read a table with the columns participant_id, map and, optionally, variance.
 
     Paths are relative to the table's folder. Other columns are covariates, or conditions where a
@@ -567,7 +577,9 @@ def read_maps_table(path, variables=None):
     return entries
 
 
-def read_volumes_table(path, variables=None):
+def read_volumes_table(
+    path: AnyPath, variables: Sequence[str] | None = None
+) -> list[tuple[str, dict[str, str], dict[str, Any]]]:
     """Read the table of the volumes of a 4D image, a row a volume, in their order.
 
     Other columns than participant_id are conditions and covariates, as `read_maps_table` tells

@@ -3,6 +3,7 @@
 import re
 import unicodedata
 from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import pandas as pd
@@ -44,7 +45,9 @@ _SHOWN_CELLS = 5
 _SMALLEST, _LARGEST = 1e-30, 1e30
 
 
-def variables_of(observations, condition_columns=()):
+def variables_of(
+    observations: pd.DataFrame, condition_columns: Sequence[str] = ()
+) -> pd.DataFrame:
     """Return a table of text as the variables of a model: numbers, and categories.
 
     Condition columns are categories, whatever their values look like, in the order of the maps of
@@ -83,7 +86,7 @@ def _in_order(table, column):
     return list(dict.fromkeys([*first, *present[column]]))
 
 
-def level_text(value):
+def level_text(value: object) -> str:
     """Return the text by which a value is known as a level.
 
     Examples
@@ -94,7 +97,7 @@ def level_text(value):
     return repr(float(value)).removesuffix(".0") if isinstance(value, float) else str(value)
 
 
-def check_levels(column, rows):
+def check_levels(column: pd.Series, rows: Iterable[object]) -> None:
     """See that a column of text holds names of levels, and no numbers that are spoilt.
 
     Parameters
@@ -140,7 +143,7 @@ def _cells(texts, rows, which):
     return ", ".join(cells[:_SHOWN_CELLS]) + (f" and {more} more" if more > 0 else "")
 
 
-def levels_of_nothing(texts):
+def levels_of_nothing(texts: Iterable[str]) -> set[str]:
     """Return those of the levels of a column that stand for a missing value.
 
     Examples
@@ -157,7 +160,7 @@ def levels_of_nothing(texts):
     return nothing
 
 
-def check_values(column, rows):
+def check_values(column: pd.Series, rows: Iterable[object]) -> None:
     """See that no level of a column stands for a missing value.
 
     Parameters
@@ -189,7 +192,7 @@ def check_values(column, rows):
         )
 
 
-def check_magnitudes(names, values):
+def check_magnitudes(names: Sequence[str], values: np.ndarray) -> None:
     """See that squares of a model's numbers, and products of these, are numbers too.
 
     Parameters
@@ -223,7 +226,7 @@ def check_magnitudes(names, values):
             )
 
 
-def alike(text):
+def alike(text: str) -> str:
     """Return what names that look the same share: no case, quotation marks or unseen signs.
 
     Examples
@@ -239,7 +242,7 @@ def alike(text):
     return " ".join("".join(seen).casefold().split())
 
 
-def doubts(column, reference=None):
+def doubts(column: pd.Series, reference: str | None = None) -> Iterator[str]:
     """Yield what is odd about the values of a column that a model uses.
 
     Levels that look alike, that may stand for a missing value or have a single map; and numbers

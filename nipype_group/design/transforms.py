@@ -54,7 +54,7 @@ class _NotAllowedError(ValueError):
     """What a factor may not hold, with what it may."""
 
 
-def read_factor(expression):
+def read_factor(expression: str) -> tuple[list[str], list[str] | None]:
     """Return the columns that a factor of a formula uses, and the levels that it gives.
 
     Parameters
@@ -84,7 +84,7 @@ def read_factor(expression):
     ...
     ValueError: 'age.mean()' is not allowed. Columns, numbers and the transforms C, I, ... are
     """
-    quoted = {}
+    quoted: dict[str, str] = {}
 
     def placeholder(match):
         name = f"quoted_{len(quoted)}"

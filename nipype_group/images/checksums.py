@@ -4,12 +4,13 @@ import errno
 import hashlib
 import stat
 import time
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
-from nipype_group.whole_files import kind_of
+from nipype_group.whole_files import AnyPath, kind_of
 
 _CHUNK_BYTES = 1 << 20
 # Files whose checksums are kept, half a kB each: with fewer than a study has, every look at its
@@ -18,7 +19,7 @@ _KEPT_CHECKSUMS = 2**18
 LONGEST_TICK_NS = 2 * 10**9
 
 
-def file_sha256(path):
+def file_sha256(path: AnyPath) -> str:
     """Return the SHA-256 of a file's bytes as hexadecimal text.
 
     Raises
@@ -36,7 +37,7 @@ def file_sha256(path):
     return digest.hexdigest()
 
 
-def file_state(path):
+def file_state(path: AnyPath) -> list[int]:
     """Return what tells a file on the disk from any other, and from itself after a change.
 
     Parameters
@@ -58,7 +59,7 @@ def file_state(path):
     return [found.st_size, found.st_ino, found.st_mtime_ns, found.st_ctime_ns]
 
 
-def is_settled(state):
+def is_settled(state: Sequence[int]) -> bool:
     """Tell whether a file that is written now would show another state.
 
     The clock of a file system has ticks, of two seconds at most: what is written twice in one
@@ -72,14 +73,14 @@ def _sha256_of_state(path, *state):
     return file_sha256(path)
 
 
-def content_sha256(path):
+def content_sha256(path: AnyPath) -> str:
     """Return the SHA-256 of a file's bytes, which are read once for each state of the file."""
     path = str(Path(path).absolute())
     state = file_state(path)
     return _sha256_of_state(path, *state) if is_settled(state) else file_sha256(path)
 
 
-def array_sha256(array):
+def array_sha256(array: np.ndarray) -> str:
     """Return the SHA-256 of an array's values and shape as hexadecimal text."""
     contiguous = np.ascontiguousarray(array)
     digest = hashlib.sha256(f"{contiguous.dtype.str} {contiguous.shape}".encode())

@@ -1,5 +1,6 @@
 """Which places the maps of an analysis have values at, and the mask that they share."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import numpy as np
 from nipype_group.images.space import MapError, Space, check_same_space
 from nipype_group.images.volumes import read_map, read_mask
 from nipype_group.tsv import write_tsv
+from nipype_group.whole_files import AnyPath
 
 # Share of the voxels of any map that a mask may lack before that is told.
 _MANY_LOST = 0.2
@@ -38,15 +40,15 @@ class Coverage:
     within: np.ndarray | None = None
 
     @property
-    def allowed(self):
+    def allowed(self) -> np.ndarray:
         """Voxels of the explicit mask, without one those of any map; a bool array."""
         return self.counts > 0 if self.within is None else self.within
 
-    def missing(self):
+    def missing(self) -> np.ndarray:
         """Return how many of the allowed voxels each map lacks, int array of shape (n,)."""
         return int(self.allowed.sum()) - self.own
 
-    def removed_alone(self, mask):
+    def removed_alone(self, mask: np.ndarray) -> np.ndarray:
         """Return how many allowed voxels outside a mask each map lacks that all others have.
 
         Parameters
@@ -62,7 +64,12 @@ class Coverage:
         return np.bincount(self.lacking[alone], minlength=n_maps)
 
 
-def count_coverage(paths, mask_file=None, mask_threshold=None, zero_is_value=False):
+def count_coverage(
+    paths: Sequence[AnyPath],
+    mask_file: AnyPath | None = None,
+    mask_threshold: float | None = None,
+    zero_is_value: bool = False,
+) -> Coverage:
     """Count, for every voxel, the maps that have a value there; a map in memory at a time.
 
     Parameters
@@ -99,10 +106,13 @@ def count_coverage(paths, mask_file=None, mask_threshold=None, zero_is_value=Fal
         counts += present
         np.add(lacking, number, out=lacking, where=~present)
         own.append(np.count_nonzero(present if within is None else present & within))
+    assert counts is not None and space is not None
     return Coverage(counts, space, np.array(own), lacking, within)
 
 
-def write_map_coverage(path, map_files, coverage, mask):
+def write_map_coverage(
+    path: AnyPath, map_files: Sequence[AnyPath], coverage: Coverage, mask: np.ndarray
+) -> str:
     """Write what each map has and what it costs the mask, a row a map.
 
     Parameters
@@ -128,7 +138,7 @@ def write_map_coverage(path, map_files, coverage, mask):
     return str(write_tsv(Path(path).absolute(), table))
 
 
-def maps_needed(n_maps, min_coverage):
+def maps_needed(n_maps: int, min_coverage: float) -> int:
     """Return how many maps a share of them is, rounded up.
 
     Raises
@@ -149,7 +159,13 @@ def maps_needed(n_maps, min_coverage):
     return max(1, int(np.ceil(min_coverage * n_maps - 1e-9)))
 
 
-def group_mask(paths, mask_file=None, min_coverage=1.0, mask_threshold=None, zero_is_value=False):
+def group_mask(
+    paths: Sequence[AnyPath],
+    mask_file: AnyPath | None = None,
+    min_coverage: float = 1.0,
+    mask_threshold: float | None = None,
+    zero_is_value: bool = False,
+) -> tuple[np.ndarray, Coverage]:
     """Return the voxels that enough maps have, inside an explicit mask where one is given.
 
     Parameters
@@ -192,7 +208,9 @@ def group_mask(paths, mask_file=None, min_coverage=1.0, mask_threshold=None, zer
     return mask, coverage
 
 
-def mask_notes(mask, coverage, paths, zero_is_value=False):
+def mask_notes(
+    mask: np.ndarray, coverage: Coverage, paths: Sequence[AnyPath], zero_is_value: bool = False
+) -> list[str]:
     """Return what is odd about a mask: it fills the image, or maps cost it many voxels.
 
     Parameters

@@ -15,6 +15,7 @@ from nipype_group.stats.linear.least_squares import (
     contrast_maps,
     missing_rows,
 )
+from nipype_group.whole_files import AnyPath
 
 
 @dataclass(frozen=True)
@@ -43,19 +44,37 @@ class Fit:
     space: Space
     patterns: VoxelPatterns | None = None
 
-    def unmask(self, values):
+    def unmask(self, values: np.ndarray) -> np.ndarray:
         """Put values of the mask's voxels back into a volume."""
         return unmask(values, self.mask)
 
-    def contrast_maps(self, weights, test, tail):
+    def contrast_maps(
+        self, weights: np.ndarray, test: str, tail: str
+    ) -> tuple[dict[str, np.ndarray], tuple[int, ...]]:
         """Compute all maps of a contrast, see `nipype_group.stats.linear.least_squares`."""
-        fit = self.betas, self.residual_variance, self.covariance, self.dof, tail
+        pattern, determined = None, None
         if self.patterns is not None:
-            fit += self.patterns.number, self.patterns.determine(weights)
-        return contrast_maps(weights, test, *fit)
+            pattern, determined = self.patterns.number, self.patterns.determine(weights)
+        return contrast_maps(
+            weights,
+            test,
+            self.betas,
+            self.residual_variance,
+            self.covariance,
+            self.dof,
+            tail,
+            pattern,
+            determined,
+        )
 
 
-def read_fit(model_file, betas_file, residual_variance_file, mask_file, pattern_file=None):
+def read_fit(
+    model_file: AnyPath,
+    betas_file: AnyPath,
+    residual_variance_file: AnyPath,
+    mask_file: AnyPath,
+    pattern_file: AnyPath | None = None,
+) -> Fit:
     """Read what a GLM left on disk.
 
     Parameters
@@ -79,7 +98,7 @@ def read_fit(model_file, betas_file, residual_variance_file, mask_file, pattern_
     try:
         about = read_json(model_file)
         covariance = np.array(about["Covariance"], dtype=float)
-        dof = int(about["DegreesOfFreedom"])
+        dof: int | np.ndarray = int(about["DegreesOfFreedom"])
         lacking = _read_patterns(about)
     except (OSError, TypeError, ValueError) as error:
         raise MapError(model_file, f"no model description ({error!r})") from error
@@ -101,7 +120,7 @@ def read_fit(model_file, betas_file, residual_variance_file, mask_file, pattern_
     )
 
 
-def describe_patterns(model, patterns):
+def describe_patterns(model: LinearModel, patterns: VoxelPatterns) -> dict[str, list]:
     """Return what `read_fit` needs of maps that lack voxels, for the model file."""
     if len(patterns.missing) == 1:
         return {}

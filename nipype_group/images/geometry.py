@@ -1,9 +1,10 @@
 """Voxel indices and places in mm, by an affine."""
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 
-def to_mm(voxels, affine):
+def to_mm(voxels: ArrayLike, affine: np.ndarray) -> np.ndarray:
     """Return the places of voxels in mm.
 
     Sums run in a fixed order, so that the last bit does not depend on the processor, as it does
@@ -32,7 +33,7 @@ def to_mm(voxels, affine):
     return i * affine[:3, 0] + j * affine[:3, 1] + k * affine[:3, 2] + affine[:3, 3]
 
 
-def to_voxels(points, affine):
+def to_voxels(points: ArrayLike, affine: np.ndarray) -> np.ndarray:
     """Return the voxel indices of points in mm, not rounded; the inverse of `to_mm`."""
     a, b, c = np.asarray(affine, dtype=float)[:3, :3].T
     # Rows of the inverse (Cramer), so that nothing is left to the matrix library.
@@ -41,7 +42,7 @@ def to_voxels(points, affine):
     return np.stack([x * row[0] + y * row[1] + z * row[2] for row in rows], axis=-1)
 
 
-def voxel_volume_mm3(affine):
+def voxel_volume_mm3(affine: np.ndarray) -> float:
     """Return the volume of a voxel in mm3."""
     return float(abs(_triple(*np.asarray(affine, dtype=float)[:3, :3].T)))
 

@@ -1,17 +1,19 @@
 """The Space of volumes: a grid of voxels."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
 import nibabel as nib
 import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
 
 from nipype_group.images.geometry import to_mm, voxel_volume_mm3
-from nipype_group.images.space import DEFAULT_SYSTEM, Space
-from nipype_group.images.voxel_files import compressed, read_header
+from nipype_group.images.space import DEFAULT_SYSTEM, Intent, Smoother, Space
+from nipype_group.images.voxel_files import VoxelImage, compressed, read_header
 from nipype_group.registry import loaded
-from nipype_group.whole_files import replace_bytes, replacing
+from nipype_group.whole_files import AnyPath, replace_bytes, replacing
 
 # Grids are one where no corner is off by more than this share of a voxel.
 _CORNER_TOLERANCE = 0.01
@@ -49,7 +51,7 @@ class Grid(Space):
     system: str = DEFAULT_SYSTEM
 
     @classmethod
-    def open(cls, path, positioned=True):
+    def open(cls, path: Path, positioned: bool = True) -> VoxelImage:
         """Open a NIfTI, Analyze, MGH, MINC or AFNI image."""
         return read_header(path, positioned, cls)
 
@@ -60,21 +62,22 @@ class Grid(Space):
         return f"{shape} voxels of {size} mm from ({origin})"
 
     @property
-    def voxel_sizes_mm(self):
+    def voxel_sizes_mm(self) -> np.ndarray:
         """Edge lengths of a voxel in mm."""
         return np.sqrt(np.square(self.affine[:3, :3]).sum(axis=0))
 
     @property
-    def place_measure(self):
+    # Kinds may hold a number; that of a Grid follows from its affine.
+    def place_measure(self) -> float:  # type: ignore[override]
         """Volume of a voxel in mm3."""
         return voxel_volume_mm3(self.affine)
 
     @property
-    def identity(self):
+    def identity(self) -> tuple[tuple[int, ...], bytes]:
         """Shape and affine."""
         return self.shape, self.affine.tobytes()
 
-    def matches(self, other):
+    def matches(self, other: Space) -> bool:
         """Tell whether both grids put their voxels at the same places."""
         if not isinstance(other, Grid) or self.shape != other.shape:
             return False
@@ -82,7 +85,13 @@ class Grid(Space):
         difference = to_mm(corners.T, self.affine) - to_mm(corners.T, other.affine)
         return np.abs(difference).max() <= _CORNER_TOLERANCE * self.voxel_sizes_mm.min()
 
-    def write(self, path, values, dtype=np.float32, intent=None):
+    def write(
+        self,
+        path: AnyPath,
+        values: np.ndarray,
+        dtype: DTypeLike = np.float32,
+        intent: Intent | None = None,
+    ) -> str:
         """Write a NIfTI, whose intent is that of a statistic."""
         path = Path(path).absolute()
         image = nib.Nifti1Image(np.asarray(values, dtype=dtype), self.affine)
@@ -94,7 +103,9 @@ class Grid(Space):
             content = compressed(content)
         return str(replace_bytes(path, content))
 
-    def write_maps(self, path, maps, n_maps, dtype=np.float32):
+    def write_maps(
+        self, path: AnyPath, maps: Iterable[np.ndarray], n_maps: int, dtype: DTypeLike = np.float32
+    ) -> str:
         """Write an uncompressed 4D NIfTI; its bytes are those that `write` writes of all maps."""
         path = Path(path).absolute()
         header = nib.Nifti1Header()
@@ -116,30 +127,34 @@ class Grid(Space):
         header.set_sform(self.affine, code=self.system)
         header.set_qform(self.affine, code=self.system)
 
-    def neighbours(self, mask, connectivity):
+    def neighbours(self, mask: np.ndarray, connectivity: int) -> np.ndarray:
         """List the 6, 18 or 26 neighbours of each voxel of a mask."""
         return loaded(_NEIGHBOURS)(mask, connectivity)
 
-    def measures(self, places):
+    def measures(self, places: np.ndarray) -> np.ndarray:
         """Return the volume of each of some voxels."""
         return np.full(len(places), self.place_measure)
 
-    def coordinates(self, places):
+    def coordinates(self, places: ArrayLike) -> np.ndarray:
         """Return the centres of voxels."""
         return to_mm(places, self.affine)
 
-    def smoother(self, fwhm_mm):
+    def smoother(self, fwhm_mm: Sequence[float]) -> Smoother:
         """Return the smoother of volumes, by one width or one for each axis."""
         fwhm_mm = list(fwhm_mm)
         fwhm_mm = fwhm_mm * 3 if len(fwhm_mm) == 1 else fwhm_mm
         return loaded(_SMOOTHER)(self.shape, self.voxel_sizes_mm, fwhm_mm)
 
-    def label_clusters(self, values, survives, connectivity, min_extent=0):
+    def label_clusters(
+        self, values: np.ndarray, survives: np.ndarray, connectivity: int, min_extent: int = 0
+    ) -> np.ndarray:
         """Label clusters, see `nipype_group.stats.clusters.label_clusters`."""
         label = loaded(f"{_CLUSTERS}:label_clusters")
         return label(values, survives, connectivity, min_extent)
 
-    def local_maxima(self, places, heights, connectivity):
+    def local_maxima(
+        self, places: np.ndarray, heights: np.ndarray, connectivity: int
+    ) -> np.ndarray:
         """Find the highest voxels of a cluster, see `nipype_group.stats.clusters.local_maxima`."""
         corner = places.min(axis=0)
         at = tuple((places - corner).T)

@@ -2,16 +2,18 @@
 
 import stat
 from pathlib import Path
+from typing import overload
 
 from nipype_group.images.grid import Grid
-from nipype_group.images.space import MapError, unreadable
+from nipype_group.images.space import MapError, OpenImage, Space, unreadable
+from nipype_group.images.voxel_files import VoxelImage
 from nipype_group.registry import Registry
-from nipype_group.whole_files import kind_of
+from nipype_group.whole_files import AnyPath, kind_of
 
 SPACES = Registry("nipype_group.spaces", "kind of space", (Grid,))
 
 
-def image_suffixes():
+def image_suffixes() -> tuple[str, ...]:
     """Return the endings of the images of every kind, a tuple of str.
 
     Examples
@@ -22,7 +24,7 @@ def image_suffixes():
     return tuple(suffix for kind in SPACES.values() for suffix in kind.suffixes)
 
 
-def kind_by_name(path):
+def kind_by_name(path: AnyPath) -> type[Space]:
     """Return the kind of Space that a file lies on, by the longest ending that fits its name.
 
     A file whose ending no kind lists is one of voxels: there are many formats of those.
@@ -42,7 +44,19 @@ def kind_by_name(path):
     return max(fitting, key=lambda fit: fit[0], default=(0, Grid))[1]
 
 
-def open_image(path, positioned=True, kind=None):
+@overload
+def open_image(path: AnyPath, positioned: bool = True, *, kind: type[Grid]) -> VoxelImage: ...
+
+
+@overload
+def open_image(
+    path: AnyPath, positioned: bool = True, kind: type[Space] | None = None
+) -> OpenImage: ...
+
+
+def open_image(
+    path: AnyPath, positioned: bool = True, kind: type[Space] | None = None
+) -> OpenImage:
     """Open an image file; the only function that does.
 
     Parameters

@@ -1,5 +1,6 @@
 """Smoothing of maps on disk, and of maps inside a mask."""
 
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -9,13 +10,20 @@ from nipype_group.images.checksums import array_sha256
 from nipype_group.images.space import check_same_space
 from nipype_group.images.stacks import unmask
 from nipype_group.images.volumes import read_map, read_mask, write_volume
+from nipype_group.whole_files import AnyPath
 
 _KEPT_WEIGHTS = 8
 
 
 def smooth_maps(
-    paths, directory, fwhm_mm, mask_file=None, n_threads=1, report=None, zero_is_value=False
-):
+    paths: Sequence[AnyPath],
+    directory: AnyPath,
+    fwhm_mm: Sequence[float],
+    mask_file: AnyPath | None = None,
+    n_threads: int = 1,
+    report: Callable[[float], object] | None = None,
+    zero_is_value: bool = False,
+) -> list[str]:
     """Smooth maps of one Space and write them as float32.
 
     Parameters
@@ -42,7 +50,7 @@ def smooth_maps(
     _, space = read_map(paths[0])
     mask = None if mask_file is None else read_mask(mask_file, space)[0]
     smoother = space.smoother(fwhm_mm)
-    weights_of = {}
+    weights_of: dict[str, np.ndarray] = {}
 
     def smooth(index):
         values, own = read_map(paths[index], zero_is_value)
@@ -66,7 +74,7 @@ def smooth_maps(
     return results
 
 
-def variance_smoother(mask_file, fwhm_mm):
+def variance_smoother(mask_file: AnyPath, fwhm_mm: float) -> Callable[[np.ndarray], np.ndarray]:
     """Return a function that smooths maps of a mask's voxels inside the mask.
 
     Parameters

@@ -2,12 +2,15 @@
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Hashable, Iterable, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
 
 from nipype_group.registry import loaded
+from nipype_group.whole_files import AnyPath
 
 # NIfTI-1's names of what coordinates are those of.
 SYSTEMS = ("scanner", "aligned", "talairach", "mni", "template")
@@ -16,12 +19,28 @@ DEFAULT_SYSTEM = "mni"
 _GRAPHS = "nipype_group.stats.graphs"
 
 
+# What a statistic is: name and parameters, as ("t test", (28,)).
+Intent = tuple[str, tuple[float, ...]]
+
+
 class MapError(ValueError):
     """A map that cannot be used; says which file and why."""
 
     def __init__(self, path, reason):
         super().__init__(f"{path}: {reason}")
         self.path, self.reason = str(path), reason
+
+
+class Smoother(Protocol):
+    """Smooths maps of one Space, as `nipype_group.stats.smoothing.VolumeSmoother` does."""
+
+    def weights(self, present: np.ndarray, /) -> np.ndarray:
+        """Return what maps share that have values at the same places."""
+
+    def __call__(
+        self, values: np.ndarray, present: np.ndarray, weights: np.ndarray | None = None, /
+    ) -> np.ndarray:
+        """Return a smoothed map as float32, NaN where no value is present."""
 
 
 class Space(ABC):
@@ -63,7 +82,7 @@ class Space(ABC):
 
     @classmethod
     @abstractmethod
-    def open(cls, path, positioned=True):
+    def open(cls, path: Path, positioned: bool = True) -> "OpenImage":
         """Open a file of the kind; see `nipype_group.images.open_image`, which calls it.
 
         Parameters
@@ -89,15 +108,21 @@ class Space(ABC):
 
     @property
     @abstractmethod
-    def identity(self):
+    def identity(self) -> Hashable:
         """What two Spaces share that are alike to the last bit; hashable."""
 
     @abstractmethod
-    def matches(self, other):
+    def matches(self, other: "Space") -> bool:
         """Tell whether another Space has its places where this one has them."""
 
     @abstractmethod
-    def write(self, path, values, dtype=np.float32, intent=None):
+    def write(
+        self,
+        path: AnyPath,
+        values: np.ndarray,
+        dtype: DTypeLike = np.float32,
+        intent: Intent | None = None,
+    ) -> str:
         """Write maps whole, beside their place, then rename the file.
 
         Parameters
@@ -119,7 +144,9 @@ class Space(ABC):
         """
 
     @abstractmethod
-    def write_maps(self, path, maps, n_maps, dtype=np.float32):
+    def write_maps(
+        self, path: AnyPath, maps: Iterable[np.ndarray], n_maps: int, dtype: DTypeLike = np.float32
+    ) -> str:
         """Write n maps, one in memory at a time, so that the file can be mapped into memory.
 
         Parameters
@@ -139,7 +166,7 @@ class Space(ABC):
         """
 
     @abstractmethod
-    def neighbours(self, mask, connectivity):
+    def neighbours(self, mask: np.ndarray, connectivity: int) -> np.ndarray:
         """List the neighbours of each place of a mask.
 
         Parameters
@@ -156,7 +183,7 @@ class Space(ABC):
         """
 
     @abstractmethod
-    def measures(self, places):
+    def measures(self, places: np.ndarray) -> np.ndarray:
         """Return what places measure, in `measure_unit`.
 
         Parameters
@@ -169,7 +196,7 @@ class Space(ABC):
         """
 
     @abstractmethod
-    def coordinates(self, places):
+    def coordinates(self, places: ArrayLike) -> np.ndarray:
         """Return where places lie.
 
         Parameters
@@ -183,7 +210,7 @@ class Space(ABC):
         """
 
     @abstractmethod
-    def smoother(self, fwhm_mm):
+    def smoother(self, fwhm_mm: Sequence[float]) -> Smoother:
         """Return what smooths maps, as `nipype_group.stats.smoothing.VolumeSmoother` does.
 
         Parameters
@@ -199,21 +226,23 @@ class Space(ABC):
         """
 
     @property
-    def n_places(self):
+    def n_places(self) -> int:
         """Number of places."""
         return math.prod(self.shape)
 
-    def file_name(self, stem, packed=False):
+    def file_name(self, stem: str, packed: bool = False) -> str:
         """Return the name of a file that is written."""
         return stem + (self.packed_suffix if packed else self.suffix)
 
-    def measure(self, places):
+    def measure(self, places: np.ndarray) -> float:
         """Return what places measure together, in `measure_unit`."""
         if math.isnan(self.place_measure):
             return float(self.measures(places).sum())
         return len(places) * self.place_measure
 
-    def label_clusters(self, values, survives, connectivity, min_extent=0):
+    def label_clusters(
+        self, values: np.ndarray, survives: np.ndarray, connectivity: int, min_extent: int = 0
+    ) -> np.ndarray:
         """Label clusters, see `nipype_group.stats.clusters.label_clusters`."""
         inside = np.flatnonzero(survives.ravel(order="F"))
         labels = np.zeros(survives.size, dtype=np.int32)
@@ -223,7 +252,9 @@ class Space(ABC):
         labels[inside] = label(values, values != 0, pairs, min_extent)
         return labels.reshape(survives.shape, order="F")
 
-    def local_maxima(self, places, heights, connectivity):
+    def local_maxima(
+        self, places: np.ndarray, heights: np.ndarray, connectivity: int
+    ) -> np.ndarray:
         """Find the places of a cluster that are at least as high as each neighbour in it.
 
         Parameters
@@ -264,17 +295,17 @@ class OpenImage(ABC):
     shape: tuple
 
     @property
-    def n_maps(self):
+    def n_maps(self) -> int:
         """Number of maps, 1 of an image that has the axes of a map alone."""
         return math.prod(self.shape[len(self.space.shape) :])
 
     @property
-    def lists_maps(self):
+    def lists_maps(self) -> bool:
         """Whether the image has one axis for maps, though it be of one."""
         return len(self.shape) == len(self.space.shape) + 1
 
     @abstractmethod
-    def values(self, index=None, dtype=float):
+    def values(self, index: int | None = None, dtype: DTypeLike | None = float) -> np.ndarray:
         """Read the values, with the scaling that the file states.
 
         Parameters
@@ -295,7 +326,7 @@ class OpenImage(ABC):
         """
 
     @abstractmethod
-    def memory_map(self):
+    def memory_map(self) -> np.ndarray:
         """Return the values of a file that `Space.write_maps` wrote without reading them.
 
         Returns
@@ -309,7 +340,9 @@ class OpenImage(ABC):
         """
 
 
-def check_same_space(path, own, space, whose="the maps", remedy=None):
+def check_same_space(
+    path: AnyPath, own: Space, space: Space, whose: str = "the maps", remedy: str | None = None
+) -> None:
     """See that an image lies on the Space of others.
 
     Parameters
@@ -335,7 +368,7 @@ def check_same_space(path, own, space, whose="the maps", remedy=None):
         raise MapError(path, f"its {own.name} is {own}, that of {whose} is {space}{what}")
 
 
-def unreadable(error):
+def unreadable(error: Exception) -> str:
     """Return the reason of a `MapError` where a file cannot be read, in one line."""
     said = " ".join(str(error).split()) or type(error).__name__
     return f"cannot be read as an image, it may be damaged or truncated ({said})"

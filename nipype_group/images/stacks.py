@@ -1,16 +1,26 @@
 """Maps as one stack inside a mask: written once, then mapped into memory."""
 
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from nipype_group.images.opening import open_image
-from nipype_group.images.space import MapError, check_same_space
+from nipype_group.images.space import MapError, Space, check_same_space
 from nipype_group.images.volumes import read_map, read_mask
 from nipype_group.stats.matrix_products import multiply
+from nipype_group.whole_files import AnyPath
 
 
-def write_stack(path, map_files, mask, space, allow_missing=False, zero_is_value=False):
+def write_stack(
+    path: AnyPath,
+    map_files: Sequence[AnyPath],
+    mask: np.ndarray,
+    space: Space,
+    allow_missing: bool = False,
+    zero_is_value: bool = False,
+) -> str:
     """Write maps as one float32 file that can be mapped into memory; 0 outside the mask.
 
     Parameters
@@ -52,12 +62,14 @@ def write_stack(path, map_files, mask, space, allow_missing=False, zero_is_value
     return space.write_maps(path, map(read, map_files), len(map_files))
 
 
-def write_volumes(path, volumes, n_volumes, space):
+def write_volumes(
+    path: AnyPath, volumes: Iterable[np.ndarray], n_volumes: int, space: Space
+) -> str:
     """Write maps as one float64 file, one in memory at a time; see `Space.write_maps`."""
     return space.write_maps(path, volumes, n_volumes, np.float64)
 
 
-def unmask(values, mask):
+def unmask(values: ArrayLike, mask: np.ndarray) -> np.ndarray:
     """Put values of the mask's voxels, shape (v,) or (k, v), back into maps; 0 elsewhere.
 
     Voxels count in the order of the file, the first axis fastest.
@@ -103,33 +115,33 @@ class MaskedStack:
         self._inside = np.flatnonzero(self.mask.ravel(order="F"))
 
     @property
-    def n_maps(self):
+    def n_maps(self) -> int:
         """Number of maps."""
         return self._maps.shape[0]
 
     @property
-    def n_voxels(self):
+    def n_voxels(self) -> int:
         """Number of voxels in the mask."""
         return len(self._inside)
 
     @cached_property
-    def has_missing(self):
+    def has_missing(self) -> bool:
         """Whether some map lacks a voxel of the mask; read a map at a time."""
         return any(not np.isfinite(values[self._inside]).all() for values in self._maps)
 
-    def read(self, start, stop):
+    def read(self, start: int, stop: int) -> np.ndarray:
         """Return voxels start to stop - 1 of the mask as float64, shape (n, stop - start).
 
         Where a map lacks a voxel the value is NaN.
         """
         return self._maps[:, self._inside[start:stop]].astype(float)
 
-    def read_some(self, n_voxels):
+    def read_some(self, n_voxels: int) -> np.ndarray:
         """Return about so many voxels, evenly spread over the mask, shape (n, k)."""
         step = max(1, self.n_voxels // n_voxels)
         return self._maps[:, self._inside[::step]].astype(float)
 
-    def maps(self, rows=None):
+    def maps(self, rows: Iterable[int] | None = None) -> Iterator[np.ndarray]:
         """Yield the mask's voxels of every map as float64, shape (v,), one map at a time.
 
         Parameters
@@ -140,7 +152,7 @@ class MaskedStack:
         for row in range(self.n_maps) if rows is None else rows:
             yield self._maps[row][self._inside].astype(float)
 
-    def residuals(self, matrix, betas):
+    def residuals(self, matrix: np.ndarray, betas: np.ndarray) -> Iterator[np.ndarray]:
         """Yield the residual volume of every map, one at a time.
 
         Parameters
@@ -153,6 +165,6 @@ class MaskedStack:
         for row, values in zip(matrix, self._maps, strict=True):
             yield self.unmask(values[self._inside].astype(float) - multiply(row, betas))
 
-    def unmask(self, values):
+    def unmask(self, values: ArrayLike) -> np.ndarray:
         """Put values of the mask's voxels back into volumes, see `unmask`."""
         return unmask(values, self.mask)

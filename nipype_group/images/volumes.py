@@ -1,13 +1,16 @@
 """Maps and masks on disk as arrays, on a Space of any kind."""
 
+import nibabel as nib
 import numpy as np
+from numpy.typing import DTypeLike
 
 from nipype_group.images.grid import Grid
 from nipype_group.images.opening import open_image
-from nipype_group.images.space import MapError, check_same_space
+from nipype_group.images.space import Intent, MapError, Space, check_same_space
+from nipype_group.whole_files import AnyPath
 
 
-def read_map(path, zero_is_value=False):
+def read_map(path: AnyPath, zero_is_value: bool = False) -> tuple[np.ndarray, Space]:
     """Read one map.
 
     Parameters
@@ -33,7 +36,7 @@ def read_map(path, zero_is_value=False):
     return np.where(present, values, np.float32(np.nan)), space
 
 
-def read_volume(path, kind=None):
+def read_volume(path: AnyPath, kind: type[Space] | None = None) -> tuple[np.ndarray, Space]:
     """Read one map as float64, values as they are; returns the array and its `Space`.
 
     With `kind`, as `Grid`, an image on another kind of Space is refused.
@@ -41,7 +44,9 @@ def read_volume(path, kind=None):
     return _one_map(path, float, kind)
 
 
-def read_on(path, space, whose="the maps", remedy=None):
+def read_on(
+    path: AnyPath, space: Space, whose: str = "the maps", remedy: str | None = None
+) -> np.ndarray:
     """Read one map as float64 that lies on the Space of others, see `check_same_space`.
 
     Returns
@@ -60,7 +65,9 @@ def _one_map(path, dtype, kind=None):
     return image.values(dtype=dtype).reshape(image.space.shape), image.space
 
 
-def read_mask(path, space=None, threshold=None):
+def read_mask(
+    path: AnyPath, space: Space | None = None, threshold: float | None = None
+) -> tuple[np.ndarray, Space]:
     """Read a mask.
 
     Parameters
@@ -109,12 +116,18 @@ def _check_two_values(path, values):
         )
 
 
-def write_volume(path, values, space, dtype=np.float32, intent=None):
+def write_volume(
+    path: AnyPath,
+    values: np.ndarray,
+    space: Space,
+    dtype: DTypeLike = np.float32,
+    intent: Intent | None = None,
+) -> str:
     """Write maps of a Space, see `nipype_group.images.space.Space.write`."""
     return space.write(path, values, dtype, intent)
 
 
-def read_dof(path, stat_type):
+def read_dof(path: AnyPath, stat_type: str) -> tuple[float, ...]:
     """Return the degrees of freedom that a statistic image's NIfTI intent states.
 
     Parameters
@@ -134,7 +147,10 @@ def read_dof(path, stat_type):
     MapError
         Where the image does not state them.
     """
-    intent, parameters, _ = open_image(path, kind=Grid).header.get_intent()
+    header = open_image(path, kind=Grid).header
+    # Headers of other formats know no intent.
+    known = isinstance(header, nib.Nifti1Header)
+    intent, parameters, _ = header.get_intent() if known else ("none", (), "")
     if intent != f"{stat_type.lower()} test":
         raise MapError(
             path, f"its intent is {intent!r}, not {stat_type} with degrees of freedom; give dof"

@@ -3,16 +3,20 @@
 import gzip
 import io
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
+from nibabel.arrayproxy import ArrayProxy
 from nibabel.brikhead import AFNIImage
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import SpatialImage
 from nibabel.volumeutils import apply_read_scaling
+from numpy.typing import DTypeLike
 
 from nipype_group.images.checksums import file_state
 from nipype_group.images.geometry import voxel_volume_mm3
@@ -59,7 +63,7 @@ class VoxelImage(OpenImage):
     """
 
     path: Path
-    header: object
+    header: Any
     shape: tuple
     affine: np.ndarray
     space: Space
@@ -67,7 +71,7 @@ class VoxelImage(OpenImage):
     image: object
 
     @cached_property
-    def data(self):
+    def data(self) -> ArrayProxy:
         """The array on the disk, as nibabel reads it; compressed files are read to their end.
 
         Raises
@@ -80,13 +84,13 @@ class VoxelImage(OpenImage):
         except Exception as error:
             raise MapError(self.path, unreadable(error)) from error
 
-    def values(self, index=None, dtype=float):
+    def values(self, index: int | None = None, dtype: DTypeLike | None = float) -> np.ndarray:
         """Read the voxels, with the scaling that the file states.
 
         In files of scaled whole numbers, the whole number that is decoded nearest to 0 is 0 if it
         lies within half a step: an intercept that is rounded leaves no background.
         """
-        part = ()
+        part: tuple = ()
         if index is not None and len(self.shape) > 3:
             # AFNI and FreeSurfer have volumes along the fifth axis.
             part = (..., *np.unravel_index(index, self.shape[3:], order="F"))
@@ -107,7 +111,7 @@ class VoxelImage(OpenImage):
                 )
         return result
 
-    def memory_map(self):
+    def memory_map(self) -> np.ndarray:
         """Return the voxels of an uncompressed file without reading them."""
         scaled = (self.data.slope, self.data.inter) != (1, 0)
         if scaled or self.path.suffix in _COMPRESSED:
@@ -128,7 +132,7 @@ class VoxelImage(OpenImage):
         return np.where(values == decoded, values.dtype.type(0), values)
 
 
-def read_header(path, positioned, grid):
+def read_header(path: Path, positioned: bool, grid: Callable[..., Space]) -> VoxelImage:
     """Open an image of voxels; `grid` makes its Space of shape, affine and coordinate system."""
     _check_length_of_header(path)
     image = nib.load(path)
@@ -289,7 +293,7 @@ def _position(image):
     return "scanner", 1.0
 
 
-def compressed(content, level=6):
+def compressed(content: bytes, level: int = 6) -> bytes:
     """Return bytes as a gzip file that is the same of every version of Python.
 
     The header tells no time, and no operating system: some versions write one, others none.

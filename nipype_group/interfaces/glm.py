@@ -71,15 +71,16 @@ class GroupGLM(GroupInterface):
         _log(patterns)
         self._write_json(runtime, "model", self._about_model(design, model, stack, patterns))
         self._results["dof"] = model.dof
+        self._write_smoothness(runtime, stack, model, betas, patterns.complete)
+        return runtime
+
+    def _write_smoothness(self, runtime, stack, model, betas, complete):
         residuals, edges = stack.residuals(model.matrix, betas), self.inputs.edges
-        smoothness, rpv = described_smoothness(
-            stack, residuals, patterns.complete, model.dof, edges
-        )
+        smoothness, rpv = described_smoothness(stack, residuals, complete, model.dof, edges)
         if "Reason" in smoothness:
             LOGGER.warning("smoothness is not estimated: %s", smoothness["Reason"])
         self._write_json(runtime, "smoothness", smoothness)
         self._write_maps(runtime, stack.space, {"rpv": (rpv, np.float32)})
-        return runtime
 
     def _read_design(self, n_maps):
         design = read_design(self.inputs.design_file, self.inputs.design_json)

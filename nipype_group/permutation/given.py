@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from nipype_group.whole_files import LARGEST_BYTES, read_bytes
+from nipype_group.whole_files import LARGEST_BYTES, AnyPath, read_bytes
 
 
-def read_shuffles(path):
+def read_shuffles(path: AnyPath) -> tuple[str, np.ndarray]:
     """Read a table of shuffles, such as randomise -P writes.
 
     Parameters

@@ -1,9 +1,11 @@
 """Maps, null distributions and summaries of a permutation test, from its merged shuffles."""
 
 import json
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -19,7 +21,7 @@ from nipype_group.stats.discoveries.calibrated_templates import (
 )
 from nipype_group.stats.distributions import minus_log10, z_to_log_p
 from nipype_group.stats.elementary import exp
-from nipype_group.stats.permutation.early_stopping import stopped_p
+from nipype_group.stats.permutation.early_stopping import StoppedResult, stopped_p
 from nipype_group.stats.permutation.methods import ShuffledContrast
 from nipype_group.stats.permutation.p_values import (
     Corrected,
@@ -33,6 +35,7 @@ from nipype_group.stats.permutation.p_values import (
 )
 from nipype_group.stats.permutation.run import ShuffleResult
 from nipype_group.stats.permutation.statistics import ShuffleStatistics
+from nipype_group.whole_files import AnyPath
 
 TEMPLATES = ("simes", "learned")
 
@@ -68,7 +71,7 @@ class MergedContrast:
     label: str
     contrast: ShuffledContrast
     statistics: ShuffleStatistics
-    result: ShuffleResult | list
+    result: ShuffleResult | list[StoppedResult]
     mask: np.ndarray
     space: Space
     as_z: bool = False
@@ -80,43 +83,50 @@ class MergedContrast:
             self.statistics.check_common_scale()
 
     @property
-    def tail(self):
+    def tail(self) -> str:
         """Side tested; F is tested on the positive one."""
         return self.statistics.tail if self.contrast.signed else "positive"
 
     @property
-    def family(self):
+    def family(self) -> np.ndarray | slice:
         """Index of the voxels whose tests are corrected for one another."""
         return slice(None) if self.searched is None else self.searched
 
     @property
-    def exhaustive(self):
+    def exhaustive(self) -> bool:
         """Whether the shuffles are all there are."""
         return self.contrast.scheme.exhaustive
 
-    def heights(self):
+    @property
+    def whole(self) -> ShuffleResult:
+        """The result, of voxels that all took every shuffle."""
+        assert isinstance(self.result, ShuffleResult)
+        return self.result
+
+    def heights(self) -> dict[str, np.ndarray]:
         """Return what is compared with the null of each statistic, a dict of arrays (v,)."""
-        observed, signed = self.result.observed, self.contrast.signed
+        observed, signed = self.whole.observed, self.contrast.signed
         found = {n: self.statistics.heights(v, signed) for n, v in observed.items()}
         if self.statistics.forms_clusters:
             neighbours = self.space.neighbours(self.mask, self.statistics.connectivity)
             found |= cluster_heights(observed["voxel"], self.statistics, self.contrast, neighbours)
         return self._on_scale({name: found[name] for name in self.statistics.names})
 
-    def nulls(self):
+    def nulls(self) -> dict[str, np.ndarray]:
         """Return the null of the maximum of each statistic over the sides tested."""
         signs = self.statistics.signs(self.contrast.signed)
         names = self.statistics.names
-        return self._on_scale({n: null_of_maxima(self.result.nulls, n, signs) for n in names})
+        return self._on_scale({n: null_of_maxima(self.whole.nulls, n, signs) for n in names})
 
-    def ties(self):
+    def ties(self) -> dict[str, float | np.ndarray]:
         """Return the relative difference below which heights are equal, by statistic."""
-        observed = self.result.observed
+        observed = self.whole.observed
         found = self.statistics.ties(self.contrast, observed, self.as_z)
         if "mass" in found:
             neighbours = self.space.neighbours(self.mask, self.statistics.connectivity)
+            mass = np.asarray(found["mass"])
             found["mass"] = mass_ties(
-                found["mass"], observed["voxel"], self.statistics, self.contrast, neighbours
+                mass, observed["voxel"], self.statistics, self.contrast, neighbours
             )
         return found
 
@@ -124,7 +134,12 @@ class MergedContrast:
         return values | {"voxel": self.contrast.z(values["voxel"])} if self.as_z else values
 
 
-def correct_contrasts(merged, alpha, approximation="none", across=False):
+def correct_contrasts(
+    merged: Sequence[MergedContrast],
+    alpha: float,
+    approximation: str = "none",
+    across: bool = False,
+) -> tuple[list[dict[str, Corrected]], list[float]]:
     """Correct every statistic of contrasts that share their shuffles.
 
     Parameters
@@ -157,18 +172,24 @@ def correct_contrasts(merged, alpha, approximation="none", across=False):
     ]
     largest = [own["voxel"].argmax() for own in heights]
     maxima = np.array([null["voxel"][0] for null in nulls])
-    ties = [tie["voxel"][voxel] for tie, voxel in zip(ties, largest, strict=True)]
+    own_ties = [tie["voxel"][voxel] for tie, voxel in zip(ties, largest, strict=True)]
+    contrast_p: Iterable[float | np.ndarray]
     if across:
-        contrast_p = stepped_down(maxima, np.array([null["voxel"] for null in nulls]), ties)
+        contrast_p = stepped_down(maxima, np.array([null["voxel"] for null in nulls]), own_ties)
     else:
         contrast_p = [
             fwe_p(top, null["voxel"], tie)
-            for top, null, tie in zip(maxima, nulls, ties, strict=True)
+            for top, null, tie in zip(maxima, nulls, own_ties, strict=True)
         ]
     return corrected, [float(p) for p in contrast_p]
 
 
-def write_contrast(directory, merged, corrected, about):
+def write_contrast(
+    directory: AnyPath,
+    merged: MergedContrast,
+    corrected: Mapping[str, Corrected],
+    about: Mapping[str, Any],
+) -> tuple[dict[str, str], list[dict[str, str | float]]]:
     """Write what belongs to a contrast as a whole; returns paths by output name.
 
     Parameters
@@ -187,7 +208,7 @@ def write_contrast(directory, merged, corrected, about):
     results : list of dict
         A statistic each: output name to path or number.
     """
-    directory, result = Path(directory), merged.result
+    directory, result = Path(directory), merged.whole
     write = partial(_write_map, directory, merged)
     of_contrast = {
         "nulldist_files": write_nulldist(directory / f"{merged.label}_nulldist.tsv", result.nulls),
@@ -215,7 +236,13 @@ def write_contrast(directory, merged, corrected, about):
     return of_contrast, results
 
 
-def write_stopped_contrast(directory, merged, n_required, alpha, about):
+def write_stopped_contrast(
+    directory: AnyPath,
+    merged: MergedContrast,
+    n_required: int,
+    alpha: float,
+    about: Mapping[str, Any],
+) -> tuple[dict[str, str], list[dict[str, str | float]]]:
     """Write a contrast whose voxels stopped early; returns paths as `write_contrast`.
 
     Parameters
@@ -230,13 +257,16 @@ def write_stopped_contrast(directory, merged, n_required, alpha, about):
     about : dict
         Entries of the summary.
     """
-    directory, observed = Path(directory), merged.result[0].observed
+    shards = merged.result
+    assert isinstance(shards, list)
+    directory, observed = Path(directory), shards[0].observed
     write = partial(_write_map, directory, merged)
-    p, taken = stopped_p(merged.result, n_required, about["Shuffles"] - 1)
+    p, taken = stopped_p(shards, n_required, about["Shuffles"] - 1)
     log_p, log_q = uncorrected(p, 1, merged.family)
     heights = merged.statistics.heights(observed, merged.contrast.signed)
     own = Corrected("voxel", heights, exp(log_q), log_q, np.empty(0), alpha)
-    about = about | {
+    about = {
+        **about,
         "HeightControl": "permutation-fdr",
         "MedianShufflesOfAVoxel": float(np.median(taken)),
     }
@@ -342,7 +372,7 @@ def _cluster_table(labels, corrected, own):
     return rows
 
 
-def write_template(path, merged, kind, alpha):
+def write_template(path: AnyPath, merged: MergedContrast, kind: str, alpha: float) -> str:
     """Calibrate a template of true discovery proportions and write it; returns the path.
 
     Parameters
@@ -355,9 +385,9 @@ def write_template(path, merged, kind, alpha):
     alpha : float
         Probability that any bound fails.
     """
-    if not merged.result.tops.size:
+    if not merged.whole.tops.size:
         raise ValueError("a template needs the most extreme voxels of every shuffle (n_top)")
-    z = merged.contrast.z(merged.result.tops.astype(float))
+    z = merged.contrast.z(merged.whole.tops.astype(float))
     # Heights are on the side of the tail already: both sides together have twice the p.
     log_p = z_to_log_p(z, "two-sided" if merged.tail == "two-sided" else "positive")
     n_voxels = int(merged.mask.sum())
@@ -370,7 +400,7 @@ def write_template(path, merged, kind, alpha):
     return str(path)
 
 
-def read_template(path):
+def read_template(path: AnyPath) -> Template:
     """Read a template.
 
     Returns

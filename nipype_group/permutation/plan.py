@@ -1,19 +1,22 @@
 """The plan of a permutation test: what is shuffled how, how often, and in which shards."""
 
 import json
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from nipype_group.choices import METHODS, MOST_PERMUTATIONS
 from nipype_group.design.contrasts import Contrast
+from nipype_group.design.matrix import Design
 from nipype_group.design.meaning import is_between_participants
 from nipype_group.json_files import read_json, write_json
-from nipype_group.permutation.units import units_of
+from nipype_group.permutation.units import ShuffledUnits, units_of
 from nipype_group.stats.linear.aspin_welch import AspinWelch
-from nipype_group.stats.linear.least_squares import independent_rows
+from nipype_group.stats.linear.least_squares import LinearModel, independent_rows
 from nipype_group.stats.linear.partition import holds, partition
 from nipype_group.stats.permutation.choice import (
     Shuffling,
@@ -26,7 +29,7 @@ from nipype_group.stats.permutation.methods import ShuffledContrast, shuffled_ro
 from nipype_group.stats.permutation.scheme import ShufflingScheme
 from nipype_group.stats.permutation.statistics import ShuffleStatistics
 from nipype_group.stats.tfce import Tfce
-from nipype_group.whole_files import UnusableFileError
+from nipype_group.whole_files import AnyPath, UnusableFileError
 
 # Shuffles of a shard where no number of shards is asked for: a few seconds of work, of maxima and
 # clusters, or of what needs whole maps.
@@ -93,7 +96,7 @@ class ContrastTest:
     varying_dof: bool = False
 
     @property
-    def needs_maps(self):
+    def needs_maps(self) -> bool:
         """Whether a shuffle takes a whole map, and not only products."""
         return bool(
             "tfce" in self.statistics.names
@@ -103,7 +106,7 @@ class ContrastTest:
             or self.varying_dof
         )
 
-    def check_voxel_shards(self):
+    def check_voxel_shards(self) -> None:
         """Refuse shards of some voxels where a shuffle takes more than the maximum over voxels.
 
         Raises
@@ -126,7 +129,13 @@ class ContrastTest:
                 "look at all voxels together: leave them or voxel shards out"
             )
 
-    def shuffled(self, model, contrast, scheme, smooth_variance=None):
+    def shuffled(
+        self,
+        model: LinearModel,
+        contrast: Contrast,
+        scheme: ShufflingScheme,
+        smooth_variance: Callable[[np.ndarray], np.ndarray] | None = None,
+    ) -> ShuffledContrast:
         """Return the `ShuffledContrast` of a contrast.
 
         Parameters
@@ -152,7 +161,12 @@ class ContrastTest:
             unsigned=contrast.test == "F",
         )
 
-    def shuffled_units(self, units, scheme, smooth_variance=None):
+    def shuffled_units(
+        self,
+        units: ShuffledUnits,
+        scheme: ShufflingScheme,
+        smooth_variance: Callable[[np.ndarray], np.ndarray] | None = None,
+    ) -> ShuffledContrast:
         """Return the `ShuffledContrast` of the rows that shuffles move; see `shuffled`."""
         own = replace(self, variance_groups=units.variance_groups(self.variance_groups))
         made = own.shuffled(units.model, units.contrast, scheme, smooth_variance)
@@ -190,7 +204,7 @@ class Plan:
     n_reached: dict = field(default_factory=dict)
     warnings: tuple = ()
 
-    def n_shuffles(self, name):
+    def n_shuffles(self, name: str) -> int:
         """Return the number of shuffles of a family, the unshuffled one included."""
         scheme = self.families[name].scheme
         if scheme.exhaustive:
@@ -199,7 +213,7 @@ class Plan:
             return min(scheme.n_distinct, self.n_permutations + 1)
         return self.n_permutations + 1
 
-    def shards(self, name):
+    def shards(self, name: str) -> list[tuple[int, int]]:
         """Return (first, last) of every shard; boundaries are multiples of one size, plus 1."""
         total = self.n_shuffles(name)
         size = SHARD_SIZE_OF_MAPS if self.test.needs_maps else SHARD_SIZE
@@ -208,12 +222,12 @@ class Plan:
         edges = [0, *range(size + 1, total, size), total]
         return list(pairwise(edges))
 
-    def smallest_p(self, name):
+    def smallest_p(self, name: str) -> dict[str, float]:
         """Return the smallest p that every contrast of a family can reach."""
         total = self.n_shuffles(name)
         return {c.name: self.n_reached[c.name] / total for c in self.families[name].contrasts}
 
-    def hopeless(self, alpha):
+    def hopeless(self, alpha: float) -> tuple[str, ...]:
         """Return a warning of every contrast that no data can make survive at a level."""
         smallest = {k: p for name in self.families for k, p in self.smallest_p(name).items()}
         return tuple(
@@ -224,7 +238,7 @@ class Plan:
             if smallest[name] > alpha
         )
 
-    def describe(self):
+    def describe(self) -> str:
         """Return the plan as sentences."""
         sentences = [self._describe_family(name) for name in self.families]
         tests = {c.test for family in self.families.values() for c in family.contrasts}
@@ -260,12 +274,12 @@ class Plan:
         )
 
     @property
-    def tail(self):
+    def tail(self) -> str:
         """Side tested."""
         return self.test.statistics.tail
 
     @property
-    def seed(self):
+    def seed(self) -> int:
         """Seed of the sampling."""
         return next(iter(self.families.values())).scheme.seed
 
@@ -330,19 +344,19 @@ def _forming_words(settings):
 
 
 def make_plan(
-    design,
-    contrasts,
-    n_permutations,
-    seed,
-    test=None,
+    design: Design,
+    contrasts: Sequence[Contrast],
+    n_permutations: int,
+    seed: int,
+    test: ContrastTest | None = None,
     *,
-    shuffling="auto",
-    blocks=(),
-    given=None,
-    n_shards=None,
-    warn=None,
-    alpha=None,
-):
+    shuffling: str = "auto",
+    blocks: Sequence[Sequence[int]] = (),
+    given: tuple[str, np.ndarray] | None = None,
+    n_shards: int | None = None,
+    warn: Callable[..., Iterable[str]] | None = None,
+    alpha: float | None = None,
+) -> Plan:
     """Plan the permutation test of the contrasts of a design.
 
     Parameters
@@ -382,7 +396,9 @@ def make_plan(
     _check_request(test, contrasts, n_permutations, n_shards)
     if test.method == "huh-jhun" and (blocks or given):
         raise ValueError("huh-jhun shuffles combinations of maps, which have no blocks")
-    families, warnings, shuffled = {}, [], {}
+    families: dict[str, Family] = {}
+    warnings: list[str] = []
+    shuffled: dict[str, ShuffledContrast] = {}
     for contrast in contrasts:
         units = units_of(design, contrast)
         split = partition(units.model, independent_rows(units.contrast.weights))
@@ -518,7 +534,7 @@ def _number(value):
     return float(value) if value < 10**300 else f"10^{len(str(value)) - 1}"
 
 
-def write_plan(directory, plan):
+def write_plan(directory: AnyPath, plan: Plan) -> tuple[str, ...]:
     """Write plan.json, scheme.json (all that decides shuffle k and no more) and plan.txt."""
     directory = Path(directory).absolute()
     scheme = {
@@ -580,7 +596,9 @@ def write_plan(directory, plan):
     return tuple(str(p) for p in paths)
 
 
-def read_scheme(path, given=None):
+def read_scheme(
+    path: AnyPath, given: np.ndarray | None = None
+) -> tuple[ContrastTest, dict[str, Family]]:
     """Read scheme.json.
 
     Parameters
@@ -642,7 +660,7 @@ def _read_contrast(content):
     return Contrast(content["Name"], content["Test"], weights, content["Expression"])
 
 
-def read_plan(path):
+def read_plan(path: AnyPath) -> dict[str, Any]:
     """Read plan.json as a dictionary."""
     try:
         content = read_json(path)

@@ -1,9 +1,18 @@
 """Permutation of the means of atlas regions, which needs no files."""
 
-from typing import NamedTuple
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
 
 from nipype_group.controls import side_tested
 from nipype_group.permutation.units import units_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from nipype_group.design.matrix import Design
+    from nipype_group.permutation.plan import ContrastTest, Plan
+    from nipype_group.stats.region_means import RegionFit
 
 
 class RegionPermutation(NamedTuple):
@@ -21,7 +30,13 @@ class RegionPermutation(NamedTuple):
     settings: dict
 
 
-def permute_regions(plan, test, design, fits, n_threads=1):
+def permute_regions(
+    plan: Plan,
+    test: ContrastTest,
+    design: Design,
+    fits: Sequence[RegionFit],
+    n_threads: int = 1,
+) -> dict[str, RegionPermutation]:
     """Compute familywise p of the regions of every atlas, for all contrasts of a plan.
 
     Parameters

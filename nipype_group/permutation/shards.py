@@ -2,6 +2,7 @@
 
 import io
 import zipfile
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 
@@ -10,14 +11,22 @@ import numpy as np
 from nipype_group.stats.permutation.early_stopping import StoppedResult
 from nipype_group.stats.permutation.run import ShuffleResult
 from nipype_group.tsv import read_tsv, write_tsv
-from nipype_group.whole_files import replacing
+from nipype_group.whole_files import AnyPath, replacing
 
 _GROUPS = ("observed", "counts", "nulls")
 _STOPPED = fields(StoppedResult)
 _OTHER_PLANS = "{} and {} hold other contrasts or statistics: they are of other plans"
 
 
-def write_shard(path, family, first, last, results, scheme="", voxels=None):
+def write_shard(
+    path: AnyPath,
+    family: str,
+    first: int,
+    last: int,
+    results: Mapping[str, ShuffleResult] | Mapping[str, StoppedResult],
+    scheme: str = "",
+    voxels: tuple[int, int] | None = None,
+) -> None:
     """Write the results of shuffles first to last - 1.
 
     Parameters
@@ -69,7 +78,9 @@ def _read_shard(path, about=False):
     return shard
 
 
-def merge_shards(paths, family, n_shuffles, scheme=""):
+def merge_shards(
+    paths: Sequence[AnyPath], family: str, n_shuffles: int, scheme: str = ""
+) -> dict[str, ShuffleResult]:
     """Merge the shards of a family, one in memory at a time.
 
     Counts add up, null distributions are put in the order of the shuffles. Of shards of some
@@ -104,7 +115,9 @@ def merge_shards(paths, family, n_shuffles, scheme=""):
     return {label: _side_by_side([part[label] for part in parts]) for label in parts[0]}
 
 
-def read_stopped_shards(paths, family, n_shuffles, scheme=""):
+def read_stopped_shards(
+    paths: Sequence[AnyPath], family: str, n_shuffles: int, scheme: str = ""
+) -> dict[str, list[StoppedResult]]:
     """Read the shards of a family whose voxels stopped early.
 
     Parameters and errors are those of `merge_shards`.
@@ -243,7 +256,7 @@ def _side_by_side(results):
     return ShuffleResult(joined("observed"), joined("counts"), nulls, results[0].tops)
 
 
-def write_nulldist(path, nulls):
+def write_nulldist(path: AnyPath, nulls: Mapping[str, np.ndarray]) -> str:
     """Write null distributions: a row a shuffle, row 0 unshuffled; returns the path.
 
     A column is a statistic and side: ``voxel_positive`` holds the largest t over voxels,
@@ -252,7 +265,7 @@ def write_nulldist(path, nulls):
     return str(write_tsv(path, nulls, digits=10))
 
 
-def read_nulldist(path):
+def read_nulldist(path: AnyPath) -> dict[str, np.ndarray]:
     """Read null distributions as a dictionary of arrays.
 
     Raises

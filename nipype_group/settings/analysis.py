@@ -12,7 +12,7 @@ from nipype_group.settings.records import record
 from nipype_group.settings.report import ExecutionSettings, ReportedSettings, ReportSettings
 
 # Records of settings that other packages bring; every one is a class with a name.
-OTHERS = Registry("nipype_group.settings", "record of settings", ())
+OTHERS: Registry[Any] = Registry("nipype_group.settings", "record of settings", ())
 
 
 @record

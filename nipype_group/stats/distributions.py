@@ -215,7 +215,9 @@ def f_to_z(f: ArrayLike, dof_num: float | np.ndarray, dof_den: float | np.ndarra
     return f_to_z_and_log_p(f, dof_num, dof_den)[0]
 
 
-def f_to_z_and_log_p(f, dof_num, dof_den):
+def f_to_z_and_log_p(
+    f: ArrayLike, dof_num: ArrayLike, dof_den: ArrayLike
+) -> tuple[np.ndarray, np.ndarray]:
     """Return the z of F, as `f_to_z`, and log P(F >= f), as `log_sf_f`, for one search of both.
 
     Examples

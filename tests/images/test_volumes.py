@@ -12,6 +12,7 @@ from nipype_group.images import (
     Grid,
     MapError,
     compressed,
+    read_dof,
     read_map,
     read_mask,
     write_volume,
@@ -305,3 +306,10 @@ def test_compressed_files_name_no_time_and_no_system(level):
     assert packed[4:8] == bytes(4)
     assert packed[9] == 255
     assert gzip.decompress(packed) == b"voxels" * 1000
+
+
+def test_an_image_of_a_format_without_intents_states_no_dof(tmp_path):
+    path = tmp_path / "t.mgz"
+    nib.save(nib.MGHImage(np.ones((2, 2, 2), np.float32), np.eye(4)), path)
+    with pytest.raises(MapError, match="give dof"):
+        read_dof(path, "t")

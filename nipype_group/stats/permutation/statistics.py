@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from scipy import special
@@ -139,7 +138,7 @@ class ShuffleStatistics:
 
     def ties(
         self, contrast: ShuffledContrast, observed: Mapping[str, np.ndarray], as_z: bool = False
-    ) -> dict[str, Any]:
+    ) -> dict[str, float | np.ndarray]:
         """Return the relative difference below which heights of each statistic are equal.
 
         Parameters
@@ -163,7 +162,7 @@ class ShuffleStatistics:
         own = contrast.z(statistic) if as_z else statistic
         # TFCE is a power of heights up to a voxel's own, where steps are no share of the largest.
         of_tfce = scaled if self.tfce.steps is None else np.full_like(scaled, scaled.max())
-        found = {
+        found: dict[str, float | np.ndarray] = {
             "voxel": contrast.tie_tolerance(own, as_z, dof),
             "extent": TIE_TOLERANCE,
             "mass": scaled,
