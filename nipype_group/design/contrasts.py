@@ -20,7 +20,7 @@ from nipype_group.design.expressions import (
     parse_weight_list,
 )
 from nipype_group.design.formula import puts_terms_in_order
-from nipype_group.design.meaning import dependence, meaning
+from nipype_group.design.meaning import dependence, invalid_error, meaning
 from nipype_group.json_files import read_json
 from nipype_group.stats.linear.least_squares import independent_rows, rows_apart
 from nipype_group.stats.matrix_products import multiply
@@ -60,6 +60,8 @@ class Contrast:
         What a user is told about it.
     error : DescribedError, optional
         Its own error, where every contrast has one.
+    invalid : str, optional
+        Why only its results by permutation hold.
     """
 
     name: str
@@ -69,6 +71,7 @@ class Contrast:
     given_label: str | None = None
     notes: tuple = ()
     error: DescribedError | None = None
+    invalid: str | None = None
 
     @property
     def label(self) -> str:
@@ -176,7 +179,9 @@ def _rows(expression, name):
         raise ValueError(f"contrast {name!r}: {error}") from error
 
 
-def build_contrasts(definitions: Sequence[str], design: Design) -> list[Contrast]:
+def build_contrasts(
+    definitions: Sequence[str], design: Design, *, by_permutation: bool = False
+) -> list[Contrast]:
     """Build and check contrasts.
 
     Parameters
@@ -185,6 +190,8 @@ def build_contrasts(definitions: Sequence[str], design: Design) -> list[Contrast
         ``NAME=EXPRESSION``; rows joined by ``;`` make an F contrast.
     design : Design
         Where the columns are.
+    by_permutation : bool
+        Whether they are tested by permutation in blocks that the user gives.
 
     Returns
     -------
@@ -193,7 +200,8 @@ def build_contrasts(definitions: Sequence[str], design: Design) -> list[Contrast
     Raises
     ------
     ValueError
-        Where a name is no column, or the design cannot estimate the contrast.
+        Where a name is no column, the design cannot estimate the contrast, or its error is not
+        that of the contrast and it is not tested by permutation.
     """
     check_definitions(definitions)
     contrasts, model, own_errors = [], design.model, design.own_errors
@@ -216,11 +224,14 @@ def build_contrasts(definitions: Sequence[str], design: Design) -> list[Contrast
         notes += meaning(weights, design, name, named)
         test = contrast_test(definition)
         if own_errors:
-            error = described_error(design, weights, test, name)
+            error, invalid = described_error(design, weights, test, name), None
             notes += error.notes
         else:
-            error, notes = None, notes + dependence(weights, design, name)
-        contrasts.append(Contrast(name, test, weights, expression, notes=notes, error=error))
+            error, invalid = None, invalid_error(weights, design, name, by_permutation)
+            notes += dependence(weights, design, name) if invalid is None else (invalid,)
+        contrasts.append(
+            Contrast(name, test, weights, expression, notes=notes, error=error, invalid=invalid)
+        )
     return contrasts
 
 
@@ -353,6 +364,7 @@ def write_contrasts(path: AnyPath, contrasts: Iterable[Contrast], columns: Itera
                 "Rank": len(independent_rows(c.weights)),
                 "Expression": c.expression,
                 **({"Error": c.error.as_dict()} if c.error else {}),
+                **({"Invalid": c.invalid} if c.invalid else {}),
                 **({"Notes": list(c.notes)} if c.notes else {}),
             }
             for c in contrasts
@@ -382,6 +394,7 @@ def read_contrasts(path: AnyPath) -> list[Contrast]:
                 given_label=c.get("Label"),
                 notes=tuple(c.get("Notes", ())),
                 error=DescribedError.of(c["Error"]) if "Error" in c else None,
+                invalid=c.get("Invalid"),
             )
             for c in content["Contrasts"]
         ]
