@@ -32,7 +32,7 @@ _WORDS = ("within", "between", "covariates")
 
 
 class _DesignMatrixInputSpec(GroupInputSpec):
-    revision = 3
+    revision = 4
     observations = File(exists=True, mandatory=True, desc="TSV, a row a map, from CollectMaps")
     formula = Str(desc="right-hand side of the model, as fluency + C(group)")
     design_table = File(
