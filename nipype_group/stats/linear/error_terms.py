@@ -232,8 +232,7 @@ def estimate(
             if own is None or not own.row_space.holds(weights):
                 continue
             voxels = span.start + members
-            present = np.delete(data, missing, axis=0)[:, members]
-            found = _fit(own, weights, test, present, term.n_directions)
+            found = _fit(own, weights, test, _present(data, members, missing), term.n_directions)
             values[:, voxels], dof[voxels] = found, own.dof
     effect, variance, stat, residual_variance, epsilon = values
     dof[residual_variance <= 0] = 0
@@ -250,6 +249,14 @@ def _patterns(data: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     places = np.flatnonzero(gaps)
     for packed, members in by_missing(lacks[:, places]).items():
         yield places[members], missing_rows(packed, len(data))
+
+
+def _present(data: np.ndarray, members: np.ndarray, missing: np.ndarray) -> np.ndarray:
+    """Return some voxels of the contrast maps that have them; no copy of a tile without gaps."""
+    if len(members) < data.shape[1]:
+        # Unlike an index, this keeps voxels side by side.
+        data = np.take(data, members, axis=1)
+    return np.delete(data, missing, axis=0) if len(missing) else data
 
 
 def _fit(
