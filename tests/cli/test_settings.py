@@ -315,13 +315,14 @@ def test_the_command_tells_the_contrasts_of_a_file(analyse, tmp_path):
     assert "older=" in record["Command"] and "design.con" not in record["Command"]
 
 
+T_AND_F = ("--contrast", "all=intercept; age", "--contrast", "age=age")
+
+
 def test_numbers_beside_a_threshold_are_of_its_own_side(analyse, tmp_path):
-    code, _, errors = analyse(
-        *"--tail negative --ari 2:.1 --permutations 20".split(),
-        *"--permutation-tail positive --permutation-alpha .9".split(),
-        *(text for side in TAILS for text in ("--height-control", f"fpr:.1:{side}")),
-        *"--contrast age=age --contrast all=intercept;age".split(),
-    )
+    controls = [text for side in TAILS for text in ("--height-control", f"fpr:.1:{side}")]
+    shuffles = ("--permutations", "20", "--permutation-alpha", ".9")
+    sides = ("--tail", "negative", "--permutation-tail", "positive")
+    code, _, errors = analyse(*controls, *shuffles, *sides, "--ari", "2:.1", *T_AND_F)
     assert code == 0, errors
     group, seen = tmp_path / "out" / "group", set()
     for path in group.glob("*_peaks.json"):
@@ -344,11 +345,10 @@ def test_numbers_beside_a_threshold_are_of_its_own_side(analyse, tmp_path):
 
 def test_the_page_tells_every_threshold_with_its_side(analyse, tmp_path):
     heights = ("2:positive", "2.5:positive", "2.5:negative", "1.5:two-sided")
-    code, _, errors = analyse(
-        *"--tail positive --ari 2:.1 --permutations 20 --permutation-tail negative".split(),
-        *(text for z in heights for text in ("--height-control", f"none:{z}")),
-        *"--contrast all=intercept;age --contrast age=age".split(),
-    )
+    controls = [text for z in heights for text in ("--height-control", f"none:{z}")]
+    sides = ("--tail", "positive", "--permutation-tail", "negative")
+    shuffles = ("--permutations", "20")
+    code, _, errors = analyse(*controls, *shuffles, *sides, "--ari", "2:.1", *T_AND_F)
     assert code == 0, errors
     (page,) = (tmp_path / "out" / "group").glob("*_report.html")
     text = html.unescape(page.read_text())
