@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nipype_group._version import __version__
-from nipype_group.controls import CONTROLS, SIDES
+from nipype_group.controls import CONTROLS, SIDES, side_tested
 from nipype_group.design.contrasts import Contrast, contrast_label, read_contrasts
 from nipype_group.images import read_mask, read_volume
 from nipype_group.json_files import read_json
@@ -319,7 +319,18 @@ def add_contrasts(folder: DerivativeFolder, facts: RunFacts, given: Mapping[str,
                     "effect": "Square root of the mean square that the contrast explains",
                     "variance": "Residual variance; F is effect squared over it",
                 }[stat]
+            if stat == "p":
+                about |= _side(each)
             _add_unthresholded(folder, each, given[name][index], about, stat=stat, dof=each.dof)
+
+
+def _side(each):
+    """Return the entry of the side of a contrast's p, where the settings tell it."""
+    parameters = each.sidecar["Parameters"]
+    if "tail" not in parameters:
+        return {}
+    tail = parameters.get("contrast_tails", {}).get(each.contrast.name, parameters["tail"])
+    return {"Tail": side_tested(tail, each.contrast.test)}
 
 
 def add_thresholded(folder: DerivativeFolder, facts: RunFacts, given: Mapping[str, Any]) -> None:
