@@ -23,7 +23,7 @@ from nipype_group.tsv import read_tsv
 
 
 class _DesignMatrixInputSpec(GroupInputSpec):
-    revision = 3
+    revision = 4
     observations = File(exists=True, mandatory=True, desc="TSV, a row a map, from CollectMaps")
     formula = Str(desc="right-hand side of the model, as fluency + C(group)")
     design_table = File(
@@ -35,7 +35,10 @@ class _DesignMatrixInputSpec(GroupInputSpec):
 
 class _DesignMatrixOutputSpec(TraitedSpec):
     design_file = File(desc="TSV: keys of the rows, then a column a regressor")
-    design_json = File(desc="columns, factors, rank, degrees of freedom, diagnostics")
+    design_json = File(
+        desc="columns, factors, rank, degrees of freedom, confounded columns, condition, variance "
+        "inflation, leverage"
+    )
     fsl_design_file = File(desc="the regressors as FSL .mat")
     fsl_groups_file = File(desc="exchangeability blocks as FSL .grp: a number a participant")
 

@@ -1,7 +1,7 @@
 """Power of t and F tests, and the smallest effect that a test detects.
 
-Noncentral distributions are integrated, or summed over Poisson weights, to some 11 digits and more;
-scipy's inverses of them keep four to six.
+Noncentral distributions are integrated, or summed over Poisson weights, to some 11 digits; scipy's
+inverses of them keep four to six.
 """
 
 from collections.abc import Callable
