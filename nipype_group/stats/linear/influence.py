@@ -80,6 +80,8 @@ def confounded_columns(model: LinearModel) -> tuple[tuple[str, ...], ...]:
 
 def determined_columns(model: LinearModel) -> np.ndarray:
     """Return which columns have an estimate of their own, bool array of shape (p,)."""
+    if model.rank == len(model.columns):
+        return np.ones(model.rank, dtype=bool)
     return ~model.row_space.undetermined(np.eye(len(model.columns)))
 
 
