@@ -26,6 +26,17 @@ CONTRASTS = {
             "Rank?": int,
             "Expression": str,
             "Notes?": [str],
+            "Efficiency?": _NUMBER,
+            "RelativeEfficiency?": _NUMBER,
+            "DetectableEffect?": {
+                "Measure": str,
+                "Power": NUMBER,
+                "Alpha": NUMBER,
+                "Tail": str,
+                "Size": _NUMBER,
+                "NumberOfVoxels?": int,
+                "SizeBonferroni?": _NUMBER,
+            },
         }
     ],
 }
@@ -109,6 +120,13 @@ _FORMS = {
         "DegreesOfFreedom": int,
         "ConditionNumber": NUMBER,
         "LargestLeverage": NUMBER,
+        "ConditionNumberUnscaled?": NUMBER,
+        "Confounded?": [[str]],
+        "VarianceInflation?": {str: _NUMBER},
+        "GeneralizedVarianceInflation?": {
+            str: {"Columns": int, "Value": _NUMBER, "Root": _NUMBER}
+        },
+        "Leverage?": [NUMBER],
     },
     "smoothness": {
         "FWHMVoxels": _NUMBERS,
