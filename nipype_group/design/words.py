@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _WORD = re.compile(r"(F|simple|pairs)\s*\((.*)\)\s*", re.DOTALL)
 _CONDITION = re.compile(r"\s*(`[^`]+`|[^=`]+?)\s*=\s*(`[^`]+`|[^`]+?)\s*")
+_PAIR = re.compile(r"\s*(`[^`]+`|[^`]+?)\s+-\s+(`[^`]+`|[^`]+?)\s*")
 _EFFECT = re.compile(r"\s*(?:`[^`]+`|[^\W\d]\w*)(?:\s*:\s*(?:`[^`]+`|[^\W\d]\w*))*\s*")
 _NAME = re.compile(r"`[^`]+`|[^:`]+")
 # Share of the largest number of the grid that rounding leaves of 0.
@@ -58,13 +59,18 @@ def _parsed(expression: str) -> tuple[str, list[str], dict[str, str]]:
         raise ValueError(f"{expression!r} is none of F(...), simple(...), pairs(...)")
     word, inner = found.groups()
     effect, at, given = inner.partition("@")
-    if not _EFFECT.fullmatch(effect) or (at and word != "simple"):
+    if not _EFFECT.fullmatch(effect) or (at and word == "F"):
         raise ValueError(
             f"{expression.strip()} is not understood: write F(stimulus), F(stimulus:group), "
-            "simple(stimulus @ group=a) or pairs(group)"
+            "simple(stimulus @ group=a), pairs(group) or pairs(group @ b - a)"
         )
     conditions = {}
-    for item in given.split(",") if at else ():
+    if at and word == "pairs":
+        pair = _PAIR.fullmatch(given)
+        if not pair:
+            raise ValueError(f"{given.strip()!r} is not of the form b - a, two levels")
+        conditions = dict(zip("+-", (level.strip("`") for level in pair.groups()), strict=True))
+    for item in given.split(",") if at and word == "simple" else ():
         condition = _CONDITION.fullmatch(item)
         if not condition:
             raise ValueError(f"{item.strip()!r} is not of the form factor=level")
@@ -77,12 +83,12 @@ def _parsed(expression: str) -> tuple[str, list[str], dict[str, str]]:
 
 
 def word_rows(expression: str, design: "Design") -> np.ndarray:
-    """Return the contrast rows of an F test in words, shape (r, p).
+    """Return the contrast rows of an expression in words, shape (r, p).
 
     Parameters
     ----------
     expression : str
-        ``F(a)``, ``F(a:b)``, ``F(a:age)`` or ``simple(a @ b=x)``.
+        ``F(a)``, ``F(a:b)``, ``F(a:age)``, ``simple(a @ b=x)`` or ``pairs(a @ y - x)``.
     design : Design
 
     Raises
@@ -91,12 +97,9 @@ def word_rows(expression: str, design: "Design") -> np.ndarray:
         Where the design has no such factor, level or effect, or no reference grid.
     """
     word, effect, conditions = _parsed(expression)
-    if word == "pairs":
-        raise ValueError(
-            f"{expression.strip()} stands for a contrast for each two levels; name them, as "
-            "NAME=a - b"
-        )
     grid = _grid(design)
+    if word == "pairs":
+        return _pair_row(effect[0], conditions, grid)
     covariates = [name for name in effect if name not in grid.factors]
     for name in (*covariates, *conditions):
         _check_known(name, grid, factor=name in conditions)
@@ -128,6 +131,30 @@ def word_rows(expression: str, design: "Design") -> np.ndarray:
             + f" at {', '.join(f'{k}={v}' for k, v in conditions.items())}" * bool(conditions)
         )
     return rows
+
+
+def _pair_row(factor: str, pair: dict[str, str], grid: "ReferenceGrid") -> np.ndarray:
+    """Return the row of a difference between the marginal means of two levels, shape (1, p)."""
+    _check_known(factor, grid, factor=True)
+    levels = grid.factors[factor]
+    if not pair:
+        raise ValueError(
+            f"pairs({factor}) stands for a contrast for each two levels; name them, as "
+            f"pairs({factor} @ {levels[-1]} - {levels[0]})"
+        )
+    for level in pair.values():
+        if level not in levels:
+            raise ValueError(f"{factor} has no level {level}; it has {', '.join(levels)}")
+    cells = np.ones((1, 1))
+    for name, own in grid.factors.items():
+        at = np.full((1, len(own)), 1 / len(own))
+        if name == factor:
+            chosen = np.array(own)
+            at = (chosen == pair["+"])[None].astype(float) - (chosen == pair["-"])
+        cells = np.kron(cells, at)
+    row = multiply(cells, grid.rows)
+    row[np.abs(row) <= _ROUNDING * np.abs(grid.rows).max(initial=0)] = 0.0
+    return row
 
 
 def _grid(design: "Design") -> "ReferenceGrid":
@@ -213,14 +240,15 @@ def canonical(
     Examples
     --------
     >>> canonical(["s=site", "g=pairs(group)", "age=age"], {"site": "xy", "group": "abc"})
-    ('s=F(site)', 'g b - a=`group[b]` - `group[a]`', 'g c - a=...', 'g c - b=...', 'age=age')
+    ('s=F(site)', 'g b - a=pairs(group @ `b` - `a`)', 'g c - a=...', 'g c - b=...', 'age=age')
     """
     written = []
     for definition in definitions:
         name, _, expression = (part.strip() for part in definition.partition("="))
         names = [n.strip().strip("`") for n in _NAME.findall(expression)]
-        if is_word(expression) and _parsed(expression)[0] == "pairs":
-            factor = _parsed(expression)[1][0]
+        word, effect, given = _parsed(expression) if is_word(expression) else ("", [], {})
+        if word == "pairs" and not given:
+            factor = effect[0]
             if factor not in factors:
                 raise ValueError(f"contrast {name!r}: {factor} is no factor of the model")
             written += _pairs(name, factor, list(factors[factor]))
@@ -234,8 +262,9 @@ def canonical(
 
 
 def _pairs(name: str, factor: str, levels: list[str]) -> list[str]:
+    quoted = factor if factor.isidentifier() else f"`{factor}`"
     return [
-        f"{name} {later} - {first}=`{factor}[{later}]` - `{factor}[{first}]`"
+        f"{name} {later} - {first}=pairs({quoted} @ `{later}` - `{first}`)"
         for i, later in enumerate(levels)
         for first in levels[:i]
     ]

@@ -3,6 +3,7 @@
 from typing import Any
 
 from nipype_group.choices import CONNECTIVITIES
+from nipype_group.controls import TAILS
 from nipype_group.json_files import NUMBER
 from nipype_group.stats.estimators import ESTIMATORS
 
@@ -11,6 +12,7 @@ _NUMBERS = ([NUMBER], type(None))
 _TEXT = (str, type(None))
 _VERSIONS = {str: _TEXT}
 _COLUMNS = {"Description?": str, "Units?": str}
+_TAIL = frozenset(TAILS)
 
 CONTRASTS = {
     "Columns?": [str],
@@ -24,6 +26,17 @@ CONTRASTS = {
             "Rank?": int,
             "Expression": str,
             "Notes?": [str],
+            "Efficiency?": _NUMBER,
+            "RelativeEfficiency?": _NUMBER,
+            "DetectableEffect?": {
+                "Measure": str,
+                "Power": NUMBER,
+                "Alpha": NUMBER,
+                "Tail": str,
+                "Size": _NUMBER,
+                "NumberOfVoxels?": int,
+                "SizeBonferroni?": _NUMBER,
+            },
         }
     ],
 }
@@ -47,6 +60,7 @@ SIDECAR = {
     # Entries of true discovery proportions.
     "ThresholdsZ?": [NUMBER],
     "Alpha?": _NUMBER,
+    "Tail?": _TAIL,
     "Template?": {"Kind": str},
 }
 # What the export of a run says of it.
@@ -61,7 +75,7 @@ THRESHOLDED = {
     "TableSettings": {
         "HeightControl": str,
         "StatisticType": str,
-        "Tail": frozenset({"two-sided", "positive", "negative"}),
+        "Tail": _TAIL,
         "SurvivingVoxels": int,
         "Clusters": int,
         "Connectivity?": frozenset(CONNECTIVITIES),
@@ -106,6 +120,13 @@ _FORMS = {
         "DegreesOfFreedom": int,
         "ConditionNumber": NUMBER,
         "LargestLeverage": NUMBER,
+        "ConditionNumberUnscaled?": NUMBER,
+        "Confounded?": [[str]],
+        "VarianceInflation?": {str: _NUMBER},
+        "GeneralizedVarianceInflation?": {
+            str: {"Columns": int, "Value": _NUMBER, "Root": _NUMBER}
+        },
+        "Leverage?": [NUMBER],
     },
     "smoothness": {
         "FWHMVoxels": _NUMBERS,
@@ -135,8 +156,16 @@ _FORMS = {
     "mask": {"Description": str, "Notes?": [str], str: object},
     "clusters": THRESHOLDED,
     "quality": DICTIONARY,
-    "regions": {"TableSettings": {"Notes?": [str], str: object}, str: _COLUMNS},
-    "tdp": DICTIONARY,
+    "regions": {
+        "TableSettings": {
+            "Notes?": [str],
+            "Tail?": _TAIL,
+            "Permutation?": ({"Tail?": _TAIL, str: object}, type(None)),
+            str: object,
+        },
+        str: _COLUMNS,
+    },
+    "tdp": {"TableSettings": {"Alpha": NUMBER, "Tail": _TAIL, str: object}, str: _COLUMNS},
 }
 PROVENANCE = {
     "Command": str,

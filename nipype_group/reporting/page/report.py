@@ -15,6 +15,7 @@ import numpy as np
 from markupsafe import Markup
 
 from nipype_group._version import __version__
+from nipype_group.design.diagnostics import diagnostics_in_words
 from nipype_group.json_files import read_json
 from nipype_group.reporting import wording
 from nipype_group.reporting.derivatives.read import GroupFolder
@@ -24,12 +25,15 @@ from nipype_group.reporting.page.sentences import (
     contrast_question,
     critical_value_text,
     result_sentence,
+    side_text,
 )
 from nipype_group.reporting.page.tables import (
     column_titles,
     corrections_table,
+    detectable_table,
     embedded,
     file_table,
+    inflation_table,
     is_empty,
 )
 from nipype_group.tsv import with_numbers
@@ -250,7 +254,15 @@ def _design(folder):
         for kind in ("design", "correlation")
         for image in _images(folder, folder.figures_of(kind))
     ]
-    return {"diagnostics": diagnostics, "factors": reference, "figures": figures}
+    contrasts = folder.read_json("contrasts")["Contrasts"]
+    return {
+        "diagnostics": diagnostics,
+        "factors": reference,
+        "warnings": [f"{text[0].upper()}{text[1:]}." for text in diagnostics_in_words(about)],
+        "figures": figures,
+        "detectable": detectable_table(contrasts),
+        "inflation": inflation_table(about),
+    }
 
 
 def _contrast(folder, contrast, viewer):
@@ -333,10 +345,20 @@ def _discoveries(folder, label):
                 frame = with_numbers(folder.read_rows(suffix, contrast=label, desc=own["desc"]))
                 if len(frame):
                     frame = frame.drop(columns=[c for c in frame if is_empty(frame[c])])
-                    title = f"True discovery proportions of {caption}"
                     about = folder.read_json(suffix, contrast=label, desc=own["desc"])
+                    bounds = folder.read_json("tdp", contrast=label, desc=own["desc"])
+                    title = f"True discovery proportions of {caption}"
+                    title += _rate_text(bounds, folder.stat_types[label])
                     tables.append(file_table(file.path, title, frame, column_titles(about)))
     return tables
+
+
+def _rate_text(about, stat_type):
+    """Return the error rate and the side of true discovery proportions, after a comma."""
+    if not about:
+        return ""
+    settings = about["TableSettings"]
+    return f", at {settings['Alpha']:g}{side_text(settings['Tail'], stat_type)}"
 
 
 def _regions(folder, label):
@@ -350,6 +372,10 @@ def _regions(folder, label):
     frame = frame[[c for c in _REGION_COLUMNS if c in frame and not is_empty(frame[c])]]
     path = folder.find("regions", ".tsv", contrast=label, desc="model")
     title = "Models of atlas regions, those of the smallest p first"
+    settings = about.get("TableSettings", {})
+    shuffled = (settings.get("Permutation") or {}).get("Tail")
+    if shuffled not in (None, settings.get("Tail")):
+        title += f"; p_fwe_perm{side_text(shuffled, folder.stat_types[label])}"
     return file_table(path, title, frame, titles, _REGION_ROWS)
 
 
