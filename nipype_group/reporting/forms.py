@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from nipype_group.choices import CONNECTIVITIES
+from nipype_group.choices import CONNECTIVITIES, SPHERICITY
+from nipype_group.design.error_terms import STRATA
 from nipype_group.json_files import NUMBER
 from nipype_group.stats.estimators import ESTIMATORS
 
@@ -23,6 +24,13 @@ CONTRASTS = {
             "Weights": [[NUMBER]],
             "Rank?": int,
             "Expression": str,
+            "Error?": {
+                "Stratum": frozenset(STRATA),
+                "DegreesOfFreedom": [NUMBER],
+                "ContrastMapsPerParticipant": int,
+                "NumberOfParticipants": int,
+                "LeftOut": [str],
+            },
             "Notes?": [str],
         }
     ],
@@ -34,6 +42,14 @@ SIDECAR = {
     "SpatialReference?": _TEXT,
     "DegreesOfFreedom?": (*_NUMBER, [NUMBER]),
     "DegreesOfFreedomMap?": _TEXT,
+    "NumeratorDegreesOfFreedomMap?": _TEXT,
+    "ErrorTerm?": {
+        "Stratum": str,
+        "ContrastMapsPerParticipant": int,
+        "NumberOfParticipants": int,
+        "LeftOut?": [str],
+    },
+    "Sphericity?": frozenset(SPHERICITY),
     "ConvertedFrom?": _TEXT,
     "NumberOfSubjects?": int,
     "NumberOfInputs?": (int, type(None)),
@@ -103,7 +119,7 @@ _FORMS = {
         "Columns": [str],
         "Notes?": [str],
         "Rank": int,
-        "DegreesOfFreedom": int,
+        "DegreesOfFreedom?": int,
         "ConditionNumber": NUMBER,
         "LargestLeverage": NUMBER,
     },

@@ -30,6 +30,7 @@ from nipype_group.workflows import (
     init_report_wf,
 )
 from nipype_group.workflows.analyses import ANALYSES
+from nipype_group.workflows.model import ERROR_OUTPUTS
 from nipype_group.workflows.parametric import ARI_OUTPUTS
 from nipype_group.workflows.report import PER_CONTRAST, REGION_TABLES, REGIONS
 
@@ -89,6 +90,7 @@ GRID = {
     "collect, coverage": lambda: collect(min_coverage=0.7),
     "model, formula": lambda: model(formula="age", tail="negative"),
     "model, sides": lambda: model(formula="age", contrast_tails={"age": "positive"}),
+    "model, own errors": lambda: model(formula="age * a + Error(participant_id/a)"),
     "model, table": lambda: model(contrasts=CONTRASTS[:1]),
     "parametric": parametric,
     "parametric, all controls": lambda: parametric(
@@ -229,6 +231,7 @@ OPTIONAL = {
         *REGION_TABLES,
         "figure_files",
     },
+    "model_wf": set(ERROR_OUTPUTS),
     "parametric_wf": set(ARI_OUTPUTS),
     "peer_wf": {*ARI_OUTPUTS, "figure_files"},
     "report_wf": {*REGIONS, "peak_values_files", "figure_files", "figure_indexes"},
@@ -338,7 +341,14 @@ def test_documented_outputs_are_connected_and_inputs_are_used(case):
 
 
 @pytest.mark.parametrize(
-    "case", ["group, permutation", "group, everything", "report, everything", "group, no figures"]
+    "case",
+    [
+        "group, permutation",
+        "group, everything",
+        "report, everything",
+        "group, no figures",
+        "model, own errors",
+    ],
 )
 def test_optional_outputs_are_connected_where_the_option_is_on(case):
     workflow = GRID[case]()

@@ -18,10 +18,13 @@ from nipype_group.json_files import read_json
 from nipype_group.reporting.derivatives.folder import (
     GENERATOR,
     common_entities,
+    entities_of_file,
+    file_name,
     in_order,
     number_of_rows,
 )
 from nipype_group.reporting.derivatives.neurovault import image_fields
+from nipype_group.reporting.own_errors import entries_of_error, map_description, sphericity_of
 from nipype_group.reporting.tables import dictionaries as file_dictionaries
 from nipype_group.reporting.tables.views import describe_view
 from nipype_group.stats.estimators import estimator_of
@@ -41,6 +44,19 @@ _PERMUTATION_MAPS = {
     "tfce_logp_unc_files": ("logp", "permTfceUnc"),
     "tfce_logp_fdr_files": ("logp", "permTfceFDR"),
 }
+_F_MAPS = {
+    "rSquare": "Partial R2: share of what the rest of the model leaves",
+    "effect": "Square root of the mean square that the contrast explains",
+    "variance": "Residual variance; F is effect squared over it",
+}
+# Maps of contrasts that have errors of their own, and the entries that lead to those of them that
+# take the place of a number.
+_OWN_FILES = {
+    "dof": "dof_files",
+    "dofNumerator": "dof_numerator_files",
+    "epsilon": "epsilon_files",
+}
+_OWN_DOF = {"dof": "DegreesOfFreedomMap", "dofNumerator": "NumeratorDegreesOfFreedomMap"}
 
 
 @dataclass(frozen=True)
@@ -116,7 +132,8 @@ class RunFacts:
         parameters = json.loads(given.get("parameters", "{}"))
         about = read_json(given["design_json"])
         n_maps, n_participants = number_of_rows(given["observations"])
-        dof = about["DegreesOfFreedom"]
+        contrasts = read_contrasts(given["contrasts_file"])
+        dof = None if any(c.error for c in contrasts) else about["DegreesOfFreedom"]
         dof_map = "bids::group/" + _named(entities, "stat-dof_desc-model_statmap.nii.gz")
         common = {
             "AnalysisLevel": "G",
@@ -132,9 +149,12 @@ class RunFacts:
             "SmoothingFWHM": parameters.get("smoothing_fwhm_mm"),
             "SoftwareVersions": _software_versions(),
         }
+        if dof is None:
+            facts = _facts_of_own_errors(contrasts, entities, common, given)
+            return cls(entities, facts, common, given.get("source_dir"))
         listed = read_json(given["contrasts_file"])["Contrasts"]
         fwhm_mm = _fwhm_mm(given.get("smoothness_file"))
-        contrasts = [
+        facts = [
             _facts_of(
                 contrast,
                 contrast.test,
@@ -142,9 +162,9 @@ class RunFacts:
                 common,
                 fwhm_mm,
             )
-            for contrast, c in zip(read_contrasts(given["contrasts_file"]), listed, strict=True)
+            for contrast, c in zip(contrasts, listed, strict=True)
         ]
-        return cls(entities, contrasts, common, given.get("source_dir"))
+        return cls(entities, facts, common, given.get("source_dir"))
 
     @classmethod
     def _read_peer(cls, given):
@@ -202,6 +222,41 @@ def _facts_of(contrast, stat_type, dof, common, fwhm_mm, absent=()):
     return ContrastFacts(contrast, stat_type, tuple(dof), sidecar, fwhm_mm, tuple(absent))
 
 
+def _facts_of_own_errors(contrasts, entities, common, given):
+    """Return the `ContrastFacts` of contrasts that have errors of their own."""
+    sphericity, facts = sphericity_of(common), []
+    smoothness = given.get("smoothness_files", [None] * len(contrasts))
+    for index, (contrast, file) in enumerate(zip(contrasts, smoothness, strict=True)):
+        own = entries_of_error(contrast, sphericity)
+        for stat, key in _OWN_DOF.items():
+            if _own_map(given, index, contrast, stat):
+                own[key] = "bids::group/" + file_name(
+                    entities_of_file(entities, contrast.label)
+                    | {"contrast": contrast.label, "stat": stat},
+                    "statmap.nii.gz",
+                )
+        dof = contrast.error.dof
+        facts.append(_facts_of(contrast, contrast.test, dof, common | own, _fwhm_mm(file)))
+    return facts
+
+
+def _own_map(given, index, contrast, stat):
+    """Return the map of a contrast's own error that is kept, None where a number says it."""
+    name, error = _OWN_FILES[stat], contrast.error
+    if name not in given:
+        return None
+    path = given[name][index]
+    if stat == "epsilon":
+        return path if error.n_directions > 1 else None
+    if contrast.test == "t" and stat == "dofNumerator":
+        return None
+    values, space = read_volume(path)
+    values = values[read_mask(given["mask_file"], space)[0]]
+    # 0 marks a voxel without a statistic, which one of both maps tells.
+    values = values if stat == "dof" else values[values > 0]
+    return path if (values != error.dof[0 if stat == "dofNumerator" else -1]).any() else None
+
+
 def _given_entities(given):
     return {k: given[k] for k in ("task", "space") if k in given}
 
@@ -216,7 +271,7 @@ def _software_versions():
 
 def _dof_vary(given, dof_of_all):
     """Tell whether voxels have other degrees of freedom than the design with all maps."""
-    if "dof_file" not in given:
+    if dof_of_all is None or "dof_file" not in given:
         return False
     dof, space = read_volume(given["dof_file"])
     return bool((dof[read_mask(given["mask_file"], space)[0]] != dof_of_all).any())
@@ -245,6 +300,9 @@ def add_model(folder: DerivativeFolder, facts: RunFacts, given: Mapping[str, Any
             folder.add_table(given[kind], kind, columns)
     if "design_json" in given:
         about = read_json(given["design_json"])
+        if facts.contrasts[0].contrast.error:
+            # Nothing is tested on the error of all maps.
+            del about["DegreesOfFreedom"]
         columns = file_dictionaries.of_design(about["Keys"], about["Columns"])
         # A column with the name of what the file says of the whole design is left without.
         text = json.dumps(columns | about, indent=2, ensure_ascii=False)
@@ -253,7 +311,7 @@ def add_model(folder: DerivativeFolder, facts: RunFacts, given: Mapping[str, Any
     about = {"Description": "Voxels analysed: this share of the maps has them", "Type": "Brain"}
     if "peer_file" in given:
         about, coverage = {"Description": "Voxels with a statistic", "Type": "Brain"}, {}
-        _add_smoothness(folder, facts, given.get("smoothness_files", []))
+    _add_smoothness(folder, facts, given.get("smoothness_files", []))
     if notes := [*given.get("mask_notes", []), *given.get("statistic_notes", [])]:
         about |= {"Notes": notes}
     folder.add_image(given["mask_file"], "mask", about | coverage, desc="group")
@@ -273,12 +331,15 @@ def add_model(folder: DerivativeFolder, facts: RunFacts, given: Mapping[str, Any
 
 
 def _add_smoothness(folder, facts, files):
-    """Add the smoothness that a package states: once where all contrasts share it."""
+    """Add the smoothness of every contrast: once where all share it.
+
+    What another package does not state is left out; why there is none of a run is told.
+    """
     texts = [read_text(path) for path in files]
     known = [
         text
         for text, path in zip(texts, files, strict=True)
-        if read_json(path)["FWHMVoxels"] is not None
+        if (about := read_json(path))["FWHMVoxels"] is not None or "Reason" in about
     ]
     if known and len(set(texts)) == 1:
         folder.add_text(known[0], "smoothness.json")
@@ -312,14 +373,21 @@ def add_contrasts(folder: DerivativeFolder, facts: RunFacts, given: Mapping[str,
         for stat, name in stats.items():
             if name not in given or stat in each.absent:
                 continue
-            about = dict(each.sidecar)
-            if is_f and stat in ("effect", "variance", "rSquare"):
-                about["Description"] = {
-                    "rSquare": "Partial R2: share of what the rest of the model leaves",
-                    "effect": "Square root of the mean square that the contrast explains",
-                    "variance": "Residual variance; F is effect squared over it",
-                }[stat]
+            about = each.sidecar | _described(each, stat)
             _add_unthresholded(folder, each, given[name][index], about, stat=stat, dof=each.dof)
+        for stat in _OWN_FILES if each.contrast.error else ():
+            if path := _own_map(given, index, each.contrast, stat):
+                about = each.sidecar | _described(each, stat)
+                folder.add_map(path, about, contrast=each.label, stat=stat)
+
+
+def _described(each, stat):
+    """Return the Description of a map where it is another than that of any map of its kind."""
+    if each.contrast.error:
+        text = map_description(stat, each.contrast, sphericity_of(each.sidecar))
+    else:
+        text = _F_MAPS.get(stat) if each.contrast.test == "F" else None
+    return {} if text is None else {"Description": text}
 
 
 def add_thresholded(folder: DerivativeFolder, facts: RunFacts, given: Mapping[str, Any]) -> None:

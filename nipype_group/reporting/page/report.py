@@ -235,7 +235,10 @@ def _design(folder):
         ("Maps", f"{about['NumberOfMaps']:,}"),
         ("Columns", f"{len(about['Columns'])}"),
         ("Rank", f"{about['Rank']}"),
-        ("Residual degrees of freedom", f"{about['DegreesOfFreedom']:,}"),
+    ]
+    if "DegreesOfFreedom" in about:
+        diagnostics.append(("Residual degrees of freedom", f"{about['DegreesOfFreedom']:,}"))
+    diagnostics += [
         ("Condition number", f"{about['ConditionNumber']:.3g}"),
         ("Largest leverage", f"{about['LargestLeverage']:.3g}"),
     ]
