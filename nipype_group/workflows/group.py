@@ -340,6 +340,7 @@ def _region_inputs(settings):
     chosen = {
         "atlases": None if settings.atlases is None else list(settings.atlases),
         "contrast_tails": model_stage.listed_sides(settings.contrast_tails) or None,
+        "sphericity": settings.sphericity if settings.own_errors else None,
         "permutation_tail": settings.permutation_tail,
         "n_permutations": 0 if why_none else settings.n_permutations,
         "notes": [f"Regions have no p by permutation: {why_none}"] if why_none else None,

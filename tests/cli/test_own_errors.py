@@ -6,6 +6,7 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from nipype_group.cli import run as run_module
 from nipype_group.cli.main import main
@@ -137,3 +138,60 @@ def test_every_error_has_a_smoothness(group):
     upload = json.loads((group / "contrast-any_stat-F_neurovault.json").read_text())
     assert upload["number_of_subjects"] == 8
     assert "2, 12 before correction by Greenhouse and Geisser's epsilon" in upload["description"]
+
+
+def read_regions(group, contrast):
+    path = group / f"contrast-{contrast}_desc-model_regions"
+    about = json.loads(path.with_suffix(".json").read_text())
+    return pd.read_csv(path.with_suffix(".tsv"), sep="\t", na_values="n/a"), about
+
+
+def means_of_participants(group):
+    """Return the means of both regions, shape (N, 3, 2), and the design between participants."""
+    values = pd.read_csv(group / "desc-halves_regionvalues.tsv", sep="\t")
+    wide = values.pivot_table(index="participant_id", columns="a", values=["one", "two"])
+    means = np.stack([wide[name].to_numpy() for name in ("one", "two")], axis=-1)
+    return means, np.column_stack([np.ones(N), np.arange(N) % 2])
+
+
+def test_regions_of_a_t_are_tested_on_its_own_error(group):
+    means, between = means_of_participants(group)
+    table, about = read_regions(group, "step")
+    differences = means[:, 1] - means[:, 0]
+    betas = np.linalg.lstsq(between, differences, rcond=None)[0]
+    error = np.square(differences - between @ betas).sum(axis=0) / 7
+    t = betas[0] / np.sqrt(error * np.linalg.inv(between.T @ between)[0, 0])
+    np.testing.assert_allclose(table["stat"], t, rtol=1e-4)
+    np.testing.assert_allclose(table["p_unc"], 2 * stats.t.sf(np.abs(t), 7), rtol=1e-4)
+    assert (table["dof"] == 7).all()
+    assert about["TableSettings"]["DegreesOfFreedom"] == 7
+    assert about["TableSettings"]["ErrorTerm"]["Stratum"] == "within participants"
+    assert "d_z" in about["effect_size"]["Description"]
+    assert "epsilon" not in table
+
+
+def test_regions_of_an_f_are_corrected(group):
+    means, between = means_of_participants(group)
+    table, about = read_regions(group, "any")
+    means, between, n = means[:-1], between[:-1], N - 1
+    directions = np.array([[-1, 1, 0], [-1, -1, 2]]) / np.sqrt([[2], [6]])
+    inverse = np.linalg.inv(between.T @ between)
+    for region, row in table.iterrows():
+        maps = means[:, :, region] @ directions.T
+        betas = inverse @ between.T @ maps
+        residual = maps - between @ betas
+        errors = residual.T @ residual
+        effect = np.array([1, 0.5]) @ betas
+        explained = effect @ effect / (np.array([1, 0.5]) @ inverse @ [1, 0.5])
+        f = (explained / 2) / (np.trace(errors) / (2 * (n - 2)))
+        epsilon = np.trace(errors) ** 2 / (2 * np.trace(errors @ errors))
+        p = stats.f.sf(f, 2 * epsilon, 2 * (n - 2) * epsilon)
+        np.testing.assert_allclose(
+            row[["stat", "epsilon", "p_unc", "dof", "dof_numerator"]].astype(float),
+            [f, epsilon, p, 12 * epsilon, 2 * epsilon],
+            rtol=1e-4,
+        )
+    settings = about["TableSettings"]
+    assert (settings["NumeratorDegreesOfFreedom"], settings["DegreesOfFreedom"]) == (2, 12)
+    assert settings["Sphericity"] == "greenhouse-geisser"
+    assert {"dof_numerator", "epsilon"} <= about.keys()
