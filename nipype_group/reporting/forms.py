@@ -50,6 +50,7 @@ SIDECAR = {
         "LeftOut?": [str],
     },
     "Sphericity?": frozenset(SPHERICITY),
+    "MedianEpsilon?": _NUMBER,
     "ConvertedFrom?": _TEXT,
     "NumberOfSubjects?": int,
     "NumberOfInputs?": (int, type(None)),

@@ -1,6 +1,8 @@
 """A run whose contrasts have errors of their own says so wherever it speaks of them."""
 
+import html
 import json
+import re
 
 import nibabel as nib
 import numpy as np
@@ -195,3 +197,42 @@ def test_regions_of_an_f_are_corrected(group):
     assert (settings["NumeratorDegreesOfFreedom"], settings["DegreesOfFreedom"]) == (2, 12)
     assert settings["Sphericity"] == "greenhouse-geisser"
     assert {"dof_numerator", "epsilon"} <= about.keys()
+
+
+def page_of(group):
+    """Return the text of the page, without what its links and pictures hold."""
+    text = (group / "report.html").read_text()
+    text = re.sub(r'(href|src)="data:[^"]*"', "", text)
+    return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", text)).split())
+
+
+def test_the_page_has_a_table_of_errors(group):
+    page = page_of(group)
+    median = f"{sidecar(group, 'any', 'epsilon')['MedianEpsilon']:.2f}"
+    assert "step t within participants 9 0 1 7 n/a" in page
+    assert f"any F within participants 8 1 2 2, 12 {median}" in page
+    assert "people t between participants 8 1 1 6 n/a" in page
+    assert "Residual degrees of freedom" not in page
+    assert (
+        "Error within participants: 2 contrast maps of each of 8 participants Degrees of freedom "
+        "2, 12 Correction of z and p for sphericity Greenhouse and Geisser's epsilon Median of "
+        f"Greenhouse and Geisser's epsilon {median}" in page
+    )
+
+
+def test_the_methods_say_on_what_contrasts_are_tested(group):
+    page = page_of(group)
+    assert f"{3 * N - 7} residual degrees" not in page
+    assert "within participants, 2, 12 degrees of freedom) and people (t: " in page
+    for author in ("McFarquhar", "Greenhouse"):
+        assert f"{author}, " in page
+    assert "Huynh, H." not in page
+    assert "left out of it: 1 from any and 1 from people" in page
+    assert "that every map covers" in page
+
+
+def test_a_report_made_again_is_the_same(group, tmp_path, command):
+    page = tmp_path / "again.html"
+    code, _, errors = command("report", group.parent, "--output", page)
+    assert code == 0, errors
+    assert page.read_bytes() == (group / "report.html").read_bytes()

@@ -10,6 +10,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from nipype_group._version import __version__
 from nipype_group.controls import CONTROLS, SIDES
 from nipype_group.design.contrasts import Contrast, contrast_label, read_contrasts
@@ -378,7 +380,16 @@ def add_contrasts(folder: DerivativeFolder, facts: RunFacts, given: Mapping[str,
         for stat in _OWN_FILES if each.contrast.error else ():
             if path := _own_map(given, index, each.contrast, stat):
                 about = each.sidecar | _described(each, stat)
+                if stat == "epsilon":
+                    about["MedianEpsilon"] = _median_epsilon(path, given, index)
                 folder.add_map(path, about, contrast=each.label, stat=stat)
+
+
+def _median_epsilon(path, given, index):
+    """Return the median epsilon of the voxels with a statistic, None without any."""
+    dof, space = read_volume(given["dof_files"][index])
+    alive = read_mask(given["mask_file"], space)[0] & (dof > 0)
+    return float(f"{np.median(read_volume(path)[0][alive]):.6g}") if alive.any() else None
 
 
 def _described(each, stat):
@@ -399,6 +410,8 @@ def add_thresholded(folder: DerivativeFolder, facts: RunFacts, given: Mapping[st
         where = {"contrast": label, "desc": desc}
         sidecar = {**each.sidecar, **_threshold(summary)}
         permuted = CONTROLS[summary["HeightControl"]].kind == "permutation"
+        if permuted:
+            sidecar = _uncorrected(sidecar)
         stat = summary["StatisticType"] if permuted else "z"
         sidecar["StatisticType"], stat = stat, stat.replace("pseudo-t", "pseudoT")
         folder.add_map(
@@ -427,6 +440,13 @@ def add_discoveries(folder: DerivativeFolder, facts: RunFacts, given: Mapping[st
         for kind, name in (("tdp", "ari_clusters"), ("regions", "ari_regions")):
             folder.add_file(given[f"{name}_files"][index], f"{kind}.tsv", **where)
             folder.add_file(given[f"{name}_jsons"][index], f"{kind}.json", **where)
+
+
+def _uncorrected(sidecar):
+    """Leave out what corrects z and p for sphericity: shuffles need no degrees of freedom."""
+    if "Sphericity" not in sidecar:
+        return sidecar
+    return {k: v for k, v in sidecar.items() if k not in ("Sphericity", *_OWN_DOF.values())}
 
 
 def _threshold(summary):
@@ -508,7 +528,7 @@ def add_permutations(folder: DerivativeFolder, facts: RunFacts, given: Mapping[s
     for index, label in enumerate(given["permuted_contrasts"]):
         each = facts.of_label(label)
         tail = plan["Tail"] if each.contrast.test == "t" else "positive"
-        sidecar = each.sidecar | {"Tail": tail}
+        sidecar = _uncorrected(each.sidecar) | {"Tail": tail}
         if "nulldist_files" in given:
             path = given["nulldist_files"][index]
             columns = file_dictionaries.of_null_distributions(_header(path))

@@ -19,6 +19,7 @@ from nipype_group.json_files import read_json
 from nipype_group.reporting import wording
 from nipype_group.reporting.derivatives.read import GroupFolder
 from nipype_group.reporting.forms import DICTIONARY
+from nipype_group.reporting.page.error_terms import error_facts, error_table
 from nipype_group.reporting.page.methods import bibtex, cite, methods_text, references
 from nipype_group.reporting.page.sentences import (
     contrast_question,
@@ -253,7 +254,12 @@ def _design(folder):
         for kind in ("design", "correlation")
         for image in _images(folder, folder.figures_of(kind))
     ]
-    return {"diagnostics": diagnostics, "factors": reference, "figures": figures}
+    return {
+        "diagnostics": diagnostics,
+        "factors": reference,
+        "figures": figures,
+        "errors": error_table(folder),
+    }
 
 
 def _contrast(folder, contrast, viewer):
@@ -278,7 +284,7 @@ def _contrast(folder, contrast, viewer):
         "discoveries": _discoveries(folder, label),
         "regions": _regions(folder, label),
         "permutation": _permutation(folder, contrast, results),
-        "footer": _footer(folder, label, results),
+        "footer": _footer(folder, contrast, results),
         "viewer": _viewer(folder, lead) if viewer and lead else None,
     }
 
@@ -392,12 +398,13 @@ def _permutation(folder, contrast, results):
     }
 
 
-def _footer(folder, label, results):
+def _footer(folder, contrast, results):
     """Say what SPM's footers say: dof, smoothness, search volume, critical values."""
-    items, smoothness = [], folder.smoothness(label)
+    label = contrast.label
+    items, smoothness = error_facts(folder, contrast), folder.smoothness(label)
     about = folder.read_json("statmap", contrast=label, stat="z") or folder.about
     dof = about.get("DegreesOfFreedom")
-    if dof is not None:
+    if dof is not None and not items:
         shown = ", ".join(f"{d:g}" for d in np.atleast_1d(dof))
         items.append(("Degrees of freedom", shown))
     if smoothness.get("FWHMMillimetres"):
