@@ -2,7 +2,10 @@
 
 import importlib.util
 import json
+from argparse import Namespace
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from nipype_group.cli.guard import UsageError
 from nipype_group.cli.inputs import check_inputs
@@ -39,8 +42,29 @@ _SHOWN = 10
 NO_FIGURES = 'No figures: matplotlib is not installed (pip install "nipype_group[report]")'
 
 
+class Foreseen(NamedTuple):
+    """Size of a study, and the GiB that every node of its workflow may take, by its name."""
+
+    size: StudySize
+    memory_gib: dict
+
+
 def execute(arguments):
     """Run the analysis that the arguments ask for; returns the exit code."""
+    settings, files = request_of(arguments)
+    if arguments.save_settings is not None:
+        write_settings(arguments.save_settings, settings)
+    return analyse(settings, files, arguments)
+
+
+def request_of(arguments: Namespace) -> tuple[AnalysisSettings, dict[str, Any]]:
+    """Return the settings that the arguments ask for, and the inputs of `init_group_wf`.
+
+    Raises
+    ------
+    UsageError
+        Where arguments contradict each other or are out of range.
+    """
     try:
         settings = _settings(arguments)
     except (ValueError, OSError) as error:
@@ -59,19 +83,18 @@ def execute(arguments):
     if arguments.pattern:
         files["pattern"] = str(Path(escape_pattern(Path.cwd()), arguments.pattern))
         # What the run writes there is no map that it reads.
-        files["left_out_folders"] = [str(Path(arguments.output_dir).absolute() / "group")]
+        if arguments.output_dir is not None:
+            files["left_out_folders"] = [str(Path(arguments.output_dir).absolute() / "group")]
     if arguments.shuffles and not settings.n_permutations:
         raise UsageError("--shuffles goes with --permutations, how many of them to use")
     if arguments.select:
         if not arguments.bids:
             raise UsageError("--select goes with --bids")
         files["select"] = arguments.select
-    if arguments.save_settings is not None:
-        write_settings(arguments.save_settings, settings)
-    return analyse(settings, files, arguments)
+    return settings, files
 
 
-def _not_taken(files):
+def not_taken_lines(files: dict[str, Any]) -> Iterator[str]:
     """Yield who lies in a data set and is not taken, and why."""
     if "bids_dir" not in files:
         return
@@ -182,18 +205,47 @@ def analyse(settings, files, arguments):
 
 def _prepare(settings, files, arguments):
     """Check all that can be known; return the workflow and the origin of its results."""
-    for line in _not_taken(files):
+    for line in not_taken_lines(files):
         print(line)
-    check_output_dir(arguments.output_dir)
+    workflow, _ = checked_workflow(settings, files, arguments)
+    origin = origin_of(settings, files, arguments)
+    origin.tell(workflow)
+    return workflow, origin
+
+
+def checked_workflow(
+    settings: AnalysisSettings, files: dict[str, Any], arguments: Namespace
+) -> tuple[Any, Foreseen | None]:
+    """Check what can be known before a run; return its workflow, and what it will take.
+
+    Parameters
+    ----------
+    settings : AnalysisSettings
+    files : dict
+        Inputs of `init_group_wf`.
+    arguments : Namespace
+        output_dir, which may be None, and the options of `add_execution`.
+
+    Returns
+    -------
+    workflow : Workflow
+        With the memory of its nodes.
+    foreseen : Foreseen or None
+        None where tables and headers do not tell.
+
+    Raises
+    ------
+    UsageError, ValueError
+        Where the analysis cannot be made.
+    """
+    if arguments.output_dir is not None:
+        check_output_dir(arguments.output_dir)
     names = check_inputs(files, settings.variables)
     own = {key: value for key in ("task", "space") if (value := getattr(settings, key))}
     check_name_lengths(common_entities(names) | own, settings.contrast_labels)
     settings.read_atlases()
     workflow = init_group_wf(settings=settings)
-    _foresee_memory(workflow, settings, files, arguments)
-    origin = origin_of(settings, files, arguments)
-    origin.tell(workflow)
-    return workflow, origin
+    return workflow, _foresee_memory(workflow, settings, files, arguments)
 
 
 def origin_of(settings, files, arguments):
@@ -236,7 +288,7 @@ def _foresee_memory(workflow, settings, files, arguments):
         )
     except (ValueError, LookupError, OSError):
         # The run says it better, of all maps.
-        return
+        return None
     if min(shape) < 2 and settings.by_random_fields:
         raise UsageError(
             "random field theory needs two voxels or more along every axis, the maps have "
@@ -247,6 +299,7 @@ def _foresee_memory(workflow, settings, files, arguments):
     declared = declare_memory(workflow, size)
     if arguments.plugin == "MultiProc":
         check_memory(declared, plugin_arguments(arguments).get("memory_gb"))
+    return Foreseen(size, declared)
 
 
 def carry_out(workflow, files, arguments, n_procs, origin):
