@@ -90,6 +90,11 @@ def _inferred_maps(settings):
     ]
 
 
+def thresholded_maps(settings: AnalysisSettings) -> list[ThresholdedMap]:
+    """Return the thresholded maps that an analysis makes, named, in the order of the results."""
+    return named_maps(_inferred_maps(settings), settings.contrast_labels)[0]
+
+
 def init_group_wf(*, settings: AnalysisSettings, name: str = "group_wf") -> pe.Workflow:
     """Build a whole group analysis, from maps to BIDS derivatives.
 

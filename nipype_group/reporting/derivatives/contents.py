@@ -331,7 +331,9 @@ def add_model(folder: DerivativeFolder, facts: RunFacts, given: Mapping[str, Any
         folder.add_map(given["dof_file"], facts.common | about, stat="dof", desc="model")
 
 
-def _add_contrasts_file(folder: DerivativeFolder, facts: RunFacts, given: dict) -> None:
+def _add_contrasts_file(
+    folder: DerivativeFolder, facts: RunFacts, given: Mapping[str, Any]
+) -> None:
     """Add the contrasts; of a run with what they detect."""
     if not {"design_file", "design_json"} <= given.keys() or "peer_file" in given:
         # The model of another package need not be the one that its design tells.

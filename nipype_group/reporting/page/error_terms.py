@@ -117,7 +117,8 @@ def error_sentences(folder: GroupFolder) -> list[tuple[Any, ...]]:
         if c.error
     )
     sentences.append((f"Contrasts were {tests}",))
-    corrections = {correction_of(folder, c) for c in folder.contrasts} - {None}
+    found = (correction_of(folder, c) for c in folder.contrasts)
+    corrections = {name for name in found if name is not None}
     for name in sorted(corrections):
         which = "F tests with several contrast maps a participant"
         if name in CORRECTIONS:

@@ -178,7 +178,7 @@ class MaskRegions:
         labels = np.round(unmask(self.numbers + 1, mask)).astype(np.int32)
         sums = np.bincount(labels[mask], weights=z[mask], minlength=len(self.indices) + 1)[1:]
         for region in ari_regions(z, labels, mask=mask, alpha=alpha, tail=tail):
-            place = region.name - 1
+            place = int(region.name) - 1
             at = space.coordinates(region.peak)
             row = sums[place] / region.n_voxels, region.peak_z, *at, region.tdp
             for name, value in zip(names, row, strict=True):
