@@ -165,7 +165,22 @@ def read_tsv(path: AnyPath, own: bool = False) -> pd.DataFrame:
         twice.
     """
     path = Path(path)
-    lines, rows = _rows(path, strip=not own)
+    return _table(path, _text_of(path), own)
+
+
+def parse_tsv(text: str, name: str) -> pd.DataFrame:
+    r"""Return what `read_tsv` reads from a file that holds a text; `name` is what errors call it.
+
+    Examples
+    --------
+    >>> parse_tsv("a\tb\n1\tn/a\n", "a table").to_dict("list")
+    {'a': ['1'], 'b': [nan]}
+    """
+    return _table(Path(name), text, own=False)
+
+
+def _table(path, text, own):
+    lines, rows = _rows(path, text, strip=not own)
     if not rows:
         raise ValueError(f"{path}: cannot be read as a table (it is empty)")
     columns, lines, rows = rows[0], lines[1:], rows[1:]
@@ -216,8 +231,8 @@ def _separator(path):
     return "," if path.suffix == ".csv" else "\t"
 
 
-def _rows(path, strip):
-    """Return the line on which each row begins, and the cells of the rows."""
+def _text_of(path):
+    """Return the text of a table."""
     if not path.is_file():
         raise ValueError(f"{path}: the table does not exist")
     try:
@@ -229,6 +244,11 @@ def _rows(path, strip):
         ) from error
     if "\0" in text:
         raise ValueError(f"{path}: cannot be read as a table (it holds binary data)")
+    return text
+
+
+def _rows(path, text, strip):
+    """Return the line on which each row begins, and the cells of the rows."""
     stream = io.StringIO(text, newline="")
     reader = csv.reader(stream, delimiter=_separator(path), strict=True)
     lines, rows, line = [], [], 1

@@ -6,6 +6,7 @@ A function is named, not imported: what it needs is loaded where it is used.
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 from nipype_group.choices import MAP_TYPES, P_SIDES, QUESTIONS
 from nipype_group.cli.options import (
@@ -37,6 +38,12 @@ A contrast is NAME=EXPRESSION over the columns of the design: intercept, a covar
 factor[level] or, where it is unique, the level alone. It takes + - * / ( ) and fractions; names
 with other signs stand in `backticks`. Rows joined by ; make an F contrast.
 The same command again goes on from what is done.
+"""
+_PLAN_EXAMPLES = """\
+examples:
+  What a run would do; it takes the options of run:
+    nipype-group plan --bids derivatives --select stat=effect suffix=statmap \\
+        --formula "fluency + C(sex)" --contrast fluency=fluency --permutations 5000
 """
 _REPORT_USAGE = """\
 nipype-group report DIR [--viewer] [--output FILE]
@@ -71,13 +78,40 @@ def add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("output_dir", metavar="OUT", help="folder of the results, made if needed")
+    _add_options_of_run(parser)
+    parser.set_defaults(execute="nipype_group.cli.run:execute", parser=parser)
+
+
+def add_plan(commands: Any) -> None:
+    """Add the command that tells what a run would do."""
+    parser = commands.add_parser(
+        "plan",
+        help="tell what a run would do, and write nothing",
+        description="Tell what nipype-group run would do with the same options: who is in, the "
+        "model and what is confounded, every contrast with the smallest effect that it detects, "
+        "thresholds, permutations, memory and time. Tables and headers of the maps are read, and "
+        "the voxels of three maps are counted; no statistic is computed and no file is written.",
+        epilog=_PLAN_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "output_dir", metavar="OUT", nargs="?", help="that of the run; looked at, not written"
+    )
+    parser.add_argument(
+        "--json", action="store_true", dest="as_json", help="print one JSON object"
+    )
+    _add_options_of_run(parser)
+    parser.set_defaults(execute="nipype_group.cli.plan:execute", parser=parser)
+
+
+def _add_options_of_run(parser: argparse.ArgumentParser) -> None:
+    """Add all options of an analysis, which `run` and `plan` share."""
     add_settings_files(parser)
     _add_maps(parser)
     _add_analysis(parser)
     add_execution(parser)
     add_provenance(parser)
     add_replace(parser)
-    parser.set_defaults(execute="nipype_group.cli.run:execute", parser=parser)
 
 
 def _add_maps(parser):

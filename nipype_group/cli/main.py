@@ -27,6 +27,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"nipype-group {__version__}")
     subcommands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     commands.add_run(subcommands)
+    commands.add_plan(subcommands)
     commands.add_demo(subcommands)
     commands.add_report(subcommands)
     commands.add_nidm(subcommands)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
-from collections.abc import Mapping
+from argparse import Namespace
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nipype_group.cli.guard import UsageError
 from nipype_group.cli.inputs import check_inputs
@@ -50,8 +51,29 @@ _SHOWN = 10
 NO_FIGURES = 'No figures: matplotlib is not installed (pip install "nipype_group[report]")'
 
 
+class Foreseen(NamedTuple):
+    """Size of a study, and the GiB that every node of its workflow may take, by its name."""
+
+    size: StudySize
+    memory_gib: dict
+
+
 def execute(arguments: argparse.Namespace) -> int:
     """Run the analysis that the arguments ask for; returns the exit code."""
+    settings, files = request_of(arguments)
+    if arguments.save_settings is not None:
+        write_settings(arguments.save_settings, settings)
+    return analyse(settings, files, arguments)
+
+
+def request_of(arguments: Namespace) -> tuple[AnalysisSettings, dict[str, Any]]:
+    """Return the settings that the arguments ask for, and the inputs of `init_group_wf`.
+
+    Raises
+    ------
+    UsageError
+        Where arguments contradict each other or are out of range.
+    """
     try:
         settings = _settings(arguments)
     except (ValueError, OSError) as error:
@@ -70,19 +92,18 @@ def execute(arguments: argparse.Namespace) -> int:
     if arguments.pattern:
         files["pattern"] = str(Path(escape_pattern(Path.cwd()), arguments.pattern))
         # What the run writes there is no map that it reads.
-        files["left_out_folders"] = [str(Path(arguments.output_dir).absolute() / "group")]
+        if arguments.output_dir is not None:
+            files["left_out_folders"] = [str(Path(arguments.output_dir).absolute() / "group")]
     if arguments.shuffles and not settings.n_permutations:
         raise UsageError("--shuffles goes with --permutations, how many of them to use")
     if arguments.select:
         if not arguments.bids:
             raise UsageError("--select goes with --bids")
         files["select"] = arguments.select
-    if arguments.save_settings is not None:
-        write_settings(arguments.save_settings, settings)
-    return analyse(settings, files, arguments)
+    return settings, files
 
 
-def _not_taken(files):
+def not_taken_lines(files: dict[str, Any]) -> Iterator[str]:
     """Yield who lies in a data set and is not taken, and why."""
     if "bids_dir" not in files:
         return
@@ -92,7 +113,7 @@ def _not_taken(files):
     except (ValueError, OSError):
         # The run says what is wrong.
         return
-    by_reason = {}
+    by_reason: dict[str, list[str]] = {}
     for label, reason in not_taken(files["bids_dir"], selection, entries).items():
         by_reason.setdefault(reason, []).append(label)
     for reason, labels in by_reason.items():
@@ -213,18 +234,47 @@ def _of_known_tests(settings, files):
 
 def _prepare(settings, files, arguments):
     """Check all that can be known; return the workflow and the origin of its results."""
-    for line in _not_taken(files):
+    for line in not_taken_lines(files):
         print(line)
-    check_output_dir(arguments.output_dir)
+    workflow, _ = checked_workflow(settings, files, arguments)
+    origin = origin_of(settings, files, arguments)
+    origin.tell(workflow)
+    return workflow, origin
+
+
+def checked_workflow(
+    settings: AnalysisSettings, files: dict[str, Any], arguments: Namespace
+) -> tuple[Any, Foreseen | None]:
+    """Check what can be known before a run; return its workflow, and what it will take.
+
+    Parameters
+    ----------
+    settings : AnalysisSettings
+    files : dict
+        Inputs of `init_group_wf`.
+    arguments : Namespace
+        output_dir, which may be None, and the options of `add_execution`.
+
+    Returns
+    -------
+    workflow : Workflow
+        With the memory of its nodes.
+    foreseen : Foreseen or None
+        None where tables and headers do not tell.
+
+    Raises
+    ------
+    UsageError, ValueError
+        Where the analysis cannot be made.
+    """
+    if arguments.output_dir is not None:
+        check_output_dir(arguments.output_dir)
     names = check_inputs(files, settings.variables)
     own = {key: value for key in ("task", "space") if (value := getattr(settings, key))}
     check_name_lengths(common_entities(names) | own, settings.contrast_labels)
     settings.read_atlases()
     workflow = init_group_wf(settings=settings)
-    _foresee_memory(workflow, settings, files, arguments)
-    origin = origin_of(settings, files, arguments)
-    origin.tell(workflow)
-    return workflow, origin
+    return workflow, _foresee_memory(workflow, settings, files, arguments)
 
 
 def origin_of(
@@ -271,7 +321,7 @@ def _foresee_memory(workflow, settings, files, arguments):
         )
     except (ValueError, LookupError, OSError):
         # The run says it better, of all maps.
-        return
+        return None
     if min(shape) < 2 and settings.by_random_fields:
         raise UsageError(
             "random field theory needs two voxels or more along every axis, the maps have "
@@ -282,6 +332,7 @@ def _foresee_memory(workflow, settings, files, arguments):
     declared = declare_memory(workflow, size)
     if arguments.plugin == "MultiProc":
         check_memory(declared, plugin_arguments(arguments).get("memory_gb"))
+    return Foreseen(size, declared)
 
 
 def carry_out(

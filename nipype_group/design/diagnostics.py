@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nipype_group.controls import side_tested
+from nipype_group.design.error_terms import error_term
 from nipype_group.design.formula import parts_of
 from nipype_group.stats.linear.influence import (
     POWER,
@@ -21,6 +22,7 @@ from nipype_group.stats.linear.influence import (
     leverage,
     variance_inflation,
 )
+from nipype_group.stats.matrix_products import multiply
 
 if TYPE_CHECKING:
     from nipype_group.design.contrasts import Contrast
@@ -159,7 +161,14 @@ def contrast_diagnostics(
         the Bonferroni level of all voxels where their number is known (SizeBonferroni). None
         where a number is infinite.
     """
-    model, weights = design.model, contrast.weights
+    model, weights, unit = design.model, contrast.weights, 1.0
+    if design.own_errors:
+        term = error_term(design, weights, contrast.test, contrast.name)
+        if contrast.test == "t":
+            # In standard deviations of the contrast maps, d_z.
+            row = multiply(term.weights(weights)[0], term.model.inverse)
+            unit = term.size_per_t(weights) / float(np.sqrt(np.square(row).sum()))
+        model, weights = term.model, term.weights(weights)
     found, side = efficiency(model, weights), level.side(contrast)
     one = detectable_effect(model, weights, contrast.test, level.alpha, side)
     about = {
@@ -167,12 +176,12 @@ def contrast_diagnostics(
         "Power": POWER,
         "Alpha": level.alpha,
         "Tail": side,
-        "Size": six_digits(one.size),
+        "Size": six_digits(one.size * unit),
     }
     if level.n_voxels:
         of_each = level.alpha / level.n_voxels
         size = detectable_effect(model, weights, contrast.test, of_each, side).size
-        about |= {"NumberOfVoxels": level.n_voxels, "SizeBonferroni": six_digits(size)}
+        about |= {"NumberOfVoxels": level.n_voxels, "SizeBonferroni": six_digits(size * unit)}
     return {
         "Efficiency": six_digits(found.absolute),
         "RelativeEfficiency": six_digits(found.relative),

@@ -3,7 +3,9 @@
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -41,9 +43,7 @@ def split_merged(path: AnyPath, directory: AnyPath, stem: str = "vol") -> list[s
     MapError
         Where the image is unreadable or not 4D.
     """
-    image = open_image(path)
-    if not image.lists_maps:
-        raise MapError(path, f"its shape is {image.shape}; 4D is expected, a map a volume")
+    image = _open_merged(path)
     space = image.space
     return [
         write_volume(
@@ -51,6 +51,23 @@ def split_merged(path: AnyPath, directory: AnyPath, stem: str = "vol") -> list[s
         )
         for i in range(image.n_maps)
     ]
+
+
+def _open_merged(path):
+    image = open_image(path)
+    if not image.lists_maps:
+        raise MapError(path, f"its shape is {image.shape}; 4D is expected, a map a volume")
+    return image
+
+
+def listed_volumes(
+    path: Any, table: Any = None, variables: Sequence[str] | None = None
+) -> list[MapEntry]:
+    """Return the volumes of a 4D image as maps from its header and table, as `find_merged_maps`.
+
+    Nothing is written: the path of each is that of the image.
+    """
+    return _entries_of_volumes(path, [path] * _open_merged(path).n_maps, table, variables)
 
 
 def find_merged_maps(
@@ -92,6 +109,12 @@ def find_merged_maps(
             raise MapError(
                 variance_file, f"{len(variances)} volumes of variances for {len(maps)} of {path}"
             )
+    entries = _entries_of_volumes(path, maps, table, variables)
+    return [replace(entry, variance=own) for entry, own in zip(entries, variances, strict=True)]
+
+
+def _entries_of_volumes(path, maps, table, variables):
+    """Return the entries of maps that are the volumes of a 4D image."""
     if table is None:
         width = len(str(len(maps)))
         rows: list[tuple[str, dict, dict]] = [
@@ -102,10 +125,8 @@ def find_merged_maps(
     if len(rows) != len(maps):
         raise MapError(path, f"{len(maps)} volumes; {table} has {len(rows)} rows, not one each")
     return [
-        MapEntry(label, Path(a_map), f"{Path(path).name}[{i}]", conditions, variance, covariates)
-        for i, (a_map, variance, (label, conditions, covariates)) in enumerate(
-            zip(maps, variances, rows, strict=True)
-        )
+        MapEntry(label, Path(a_map), f"{Path(path).name}[{i}]", conditions, None, covariates)
+        for i, (a_map, (label, conditions, covariates)) in enumerate(zip(maps, rows, strict=True))
     ]
 
 

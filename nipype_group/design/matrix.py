@@ -18,7 +18,7 @@ from nipype_group.design.sources import RESERVED, participant_label
 from nipype_group.design.tables import alike, check_magnitudes, variables_of
 from nipype_group.json_files import read_json
 from nipype_group.stats.linear.least_squares import LinearModel
-from nipype_group.tsv import columns_found, numbers_of, read_tsv, repeated, write_tsv
+from nipype_group.tsv import MISSING, columns_found, numbers_of, read_tsv, repeated, write_tsv
 from nipype_group.whole_files import AnyPath, UnusableFileError
 
 _FORM = {
@@ -94,6 +94,15 @@ class Design:
     def participants(self) -> list[str]:
         """Participant of every row, a list of str."""
         return [participant_label(v) for v in self.keys["participant_id"]]
+
+    @property
+    def map_labels(self) -> list[str]:
+        """What each map is called: its participant and conditions."""
+        conditions = self.keys.drop(columns="participant_id").fillna(MISSING).astype(str)
+        return [
+            " ".join([name, *row])
+            for name, row in zip(self.participants, conditions.to_numpy().tolist(), strict=True)
+        ]
 
     @property
     def participant_numbers(self) -> np.ndarray:

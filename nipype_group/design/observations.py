@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -53,6 +54,7 @@ def collect(
     listed: bool = False,
     zero_is_value: bool = False,
     ids_as_numbers: bool = False,
+    header_of: Any = None,
 ) -> Observations:
     """Join maps to participants and check every map.
 
@@ -74,6 +76,9 @@ def collect(
     ids_as_numbers : bool
         Whether a map of 1 belongs to the participant 01, where none is called 1; without a table
         to the first participant whose label is the same number.
+    header_of : callable, optional
+        Gives the Space of a map from its header. With it no values are read: empty maps and
+        copies are not found, and there are no checksums.
 
     Returns
     -------
@@ -118,7 +123,7 @@ def collect(
             problems.append((entry, _not_told_apart(entry)))
         else:
             checked.append((entry, row))
-    good, bad = _check_maps(checked, zero_is_value)
+    good, bad = _check_maps(checked, zero_is_value, header_of)
     problems += bad
     if problems and on_bad_map == "error":
         listing = "\n".join(f"  {_shown(e)}: {reason}" for e, reason in problems)
@@ -225,24 +230,26 @@ def check_variables(variables: Iterable[str], known: Collection[str]) -> None:
         )
 
 
-def _check_maps(candidates, zero_is_value):
+def _check_maps(candidates, zero_is_value, header_of=None):
     """Read every map; return the good ones with their checksum, and the bad with a reason."""
     read, bad, spaces, contents = [], [], [], {}
     for entry, row in candidates:
         try:
-            values, space = read_map(entry.path, zero_is_value)
+            values, space = _values_and_space(entry.path, header_of, zero_is_value)
             if entry.variance is not None:
-                check_same_space(entry.variance, read_map(entry.variance)[1], space, "its map")
+                own = _values_and_space(entry.variance, header_of)[1]
+                check_same_space(entry.variance, own, space, "its map")
         except MapError as error:
             bad.append((entry, error.reason))
             continue
-        if np.isnan(values).all():
+        if values is not None and np.isnan(values).all():
             zero = "" if zero_is_value else "0 or "
             bad.append((entry, f"the map is empty: every voxel is {zero}not finite"))
             continue
         read.append((entry, row, space))
         spaces.append(space)
-        contents.setdefault(array_sha256(values), []).append(entry)
+        if values is not None:
+            contents.setdefault(array_sha256(values), []).append(entry)
     majority = _most_common_space(spaces)
     copies = {id(e): group for group in contents.values() if len(group) > 1 for e in group}
     good = []
@@ -254,8 +261,14 @@ def _check_maps(candidates, zero_is_value):
             others = ", ".join(e.name for e in copies[id(entry)] if e is not entry)
             bad.append((entry, f"the same values as {others}"))
         else:
-            good.append((entry, {**row, "map": entry.name, "sha256": content_sha256(entry.path)}))
+            checksum = None if header_of else content_sha256(entry.path)
+            good.append((entry, {**row, "map": entry.name, "sha256": checksum}))
     return good, bad
+
+
+def _values_and_space(path, header_of, zero_is_value=False):
+    """Return values and Space of a map; no values where its header alone is read."""
+    return read_map(path, zero_is_value) if header_of is None else (None, header_of(path))
 
 
 def _most_common_space(spaces):

@@ -1,5 +1,7 @@
 """Maps and masks on disk as arrays, on a Space of any kind."""
 
+from typing import Any
+
 import nibabel as nib
 import numpy as np
 from numpy.typing import DTypeLike
@@ -58,10 +60,26 @@ def read_on(
     return values
 
 
-def _one_map(path, dtype, kind=None):
+def space_of_map(path: Any) -> Space:
+    """Return the `Space` of one map from its header.
+
+    Raises
+    ------
+    MapError
+        As `read_map`, of what the header tells.
+    """
+    return _open_one(path).space
+
+
+def _open_one(path, kind=None):
     image = open_image(path, kind=kind)
     if image.n_maps != 1:
         raise MapError(path, f"holds an array of shape {image.shape}, one volume is expected")
+    return image
+
+
+def _one_map(path, dtype, kind=None):
+    image = _open_one(path, kind)
     return image.values(dtype=dtype).reshape(image.space.shape), image.space
 
 

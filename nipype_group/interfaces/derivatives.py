@@ -49,10 +49,15 @@ class _GroupDerivativesInputSpec(GroupInputSpec):
     statistic_notes = traits.List(Str, desc="what contrasts lack voxels of it, kept there too")
     search_mask_file = File(exists=True, desc="voxels that inference searched")
     smoothness_file = File(exists=True, desc="FWHM and resels of the residuals")
-    smoothness_files = _files("FWHM and resels of every contrast of another package")
+    smoothness_files = _files(
+        "FWHM and resels of every contrast: of another package, or of errors of their own"
+    )
     coverage_file = File(exists=True, desc="maps with a value, a voxel")
     r2_file = File(exists=True, desc="explained share of the sum of squares")
     dof_file = File(exists=True, desc="degrees of freedom of every voxel; kept where they vary")
+    dof_files = _files("degrees of freedom of every contrast's own error; kept where they vary")
+    dof_numerator_files = _files("those of its numerator; kept where they vary")
+    epsilon_files = _files("epsilon of every contrast's own error; kept of several contrast maps")
     effect_files = _files("effect of every contrast")
     variance_files = _files("variance of every effect")
     stat_files = _files("t or F")

@@ -2,9 +2,10 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 from nipype.interfaces.base import InputMultiObject, Str, TraitedSpec, traits
 
 from nipype_group.choices import (
@@ -17,9 +18,8 @@ from nipype_group.choices import (
     TFCE_STEPS,
 )
 from nipype_group.controls import TAILS
-from nipype_group.design.blocks import read_blocks, read_variance_groups
-from nipype_group.design.contrasts import read_contrasts
-from nipype_group.design.matrix import read_design
+from nipype_group.design.contrasts import Contrast, read_contrasts
+from nipype_group.design.matrix import Design, read_design
 from nipype_group.images import file_sha256, read_mask
 from nipype_group.images.smoothing import variance_smoother
 from nipype_group.images.stacks import MaskedStack
@@ -32,6 +32,7 @@ from nipype_group.interfaces.base import (
     value_or,
 )
 from nipype_group.json_files import read_json
+from nipype_group.permutation.blocks import blocks_of, variance_groups_of
 from nipype_group.permutation.given import read_shuffles
 from nipype_group.permutation.maps import (
     TEMPLATES,
@@ -43,6 +44,7 @@ from nipype_group.permutation.maps import (
 )
 from nipype_group.permutation.plan import (
     ContrastTest,
+    Plan,
     make_plan,
     read_plan,
     read_scheme,
@@ -57,6 +59,7 @@ from nipype_group.stats.permutation.run import run_shuffles
 from nipype_group.stats.permutation.statistics import ShuffleStatistics
 from nipype_group.stats.permutation.tiles import VOXELS_PER_TILE, voxel_shards
 from nipype_group.stats.tfce import Tfce
+from nipype_group.tsv import read_tsv
 
 # Voxels, evenly spread, by which the plan looks at the assumptions of a test: fewer of more than
 # 2097 maps, so that the values of all maps at them are a bounded number.
@@ -174,69 +177,26 @@ class PlanPermutations(GroupInterface):
     def _run_interface(self, runtime):
         inputs = self.inputs
         design = read_design(inputs.design_file, inputs.design_json)
-        given = self._given_shuffles(len(design.matrix))
-        blocks, groups = self._blocks_and_groups()
         stack = self._stack()
-        test = self._test(groups, stack)
-        ranges = self._voxel_shards(test)
-        plan = self._plan(design, test, blocks, given, stack)
-        if inputs.across_contrasts:
-            _check_comparable(plan, test, design)
+        observations = None
+        if isdefined(inputs.blocks) or isdefined(inputs.variance_groups):
+            _need(inputs, "observations", "blocks and variance_groups")
+            observations = read_tsv(inputs.observations)
+        contrasts = read_contrasts(inputs.contrasts_file)
+        plan, ranges = self._planned(design, contrasts, observations, stack)
         LOGGER.info("%s", plan.describe())
         self._write_plan(runtime.cwd, plan)
         self._list_shards(plan, ranges)
         return runtime
 
-    def _given_shuffles(self, n_maps):
-        """Return kind and table of the shuffles of a file, None without one."""
-        inputs = self.inputs
-        if not isdefined(inputs.shuffles_file):
-            return None
-        given = _read_shuffles(inputs.shuffles_file, n_maps)
-        if isdefined(inputs.blocks) or inputs.shuffling != "auto":
-            raise ValueError(
-                "shuffles_file alone decides what is shuffled: leave blocks and shuffling out"
-            )
-        return given
-
-    def _blocks_and_groups(self):
-        """Return the exchangeability blocks and the variance groups of every map."""
-        inputs = self.inputs
-        blocks, groups = (), ()
-        if isdefined(inputs.blocks) or isdefined(inputs.variance_groups):
-            _need(inputs, "observations", "blocks and variance_groups")
-        if isdefined(inputs.blocks):
-            blocks = read_blocks(inputs.observations, inputs.blocks, inputs.block_exchange)
-        if isdefined(inputs.variance_groups):
-            groups = read_variance_groups(inputs.observations, inputs.variance_groups)
-        return blocks, groups
-
-    def _test(self, variance_groups, stack):
-        inputs = self.inputs
-        return ContrastTest(
-            statistics=_statistics(inputs),
-            method=inputs.method,
-            variance_groups=variance_groups,
-            variance_fwhm_mm=inputs.variance_fwhm_mm,
-            early_stop=inputs.early_stop,
-            varying_dof=inputs.varying_dof or (stack is not None and stack.has_missing),
-        )
-
-    def _plan(self, design, test, blocks, given, stack):
-        inputs = self.inputs
-        return make_plan(
-            design,
-            read_contrasts(inputs.contrasts_file),
-            inputs.n_permutations,
-            inputs.seed,
-            test,
-            shuffling=inputs.shuffling,
-            blocks=blocks,
-            given=given,
-            n_shards=value_or(inputs.n_shards),
-            warn=_doubts(stack),
-            alpha=value_or(inputs.alpha),
-        )
+    def _planned(self, design, contrasts, observations, stack):
+        """Return the plan, and the ranges of voxels of its shards."""
+        where = value_or(self.inputs.observations, "observations.tsv")
+        test = contrast_test_of(self.inputs, observations, stack, where)
+        # Before the plan, which takes longer.
+        ranges = self._voxel_shards(test)
+        plan = plan_of(self.inputs, design, contrasts, observations, stack, where)
+        return plan, ranges
 
     def _write_plan(self, directory, plan):
         plan_file, scheme_file, text_file = write_plan(directory, plan)
@@ -271,6 +231,91 @@ class PlanPermutations(GroupInterface):
             return None
         _need(self.inputs, "mask_file", "stack_file")
         return MaskedStack(self.inputs.stack_file, self.inputs.mask_file)
+
+
+def plan_of(
+    inputs: Any,
+    design: Design,
+    contrasts: list[Contrast],
+    observations: pd.DataFrame | None = None,
+    stack: MaskedStack | None = None,
+    where: Any = "observations.tsv",
+) -> Plan:
+    """Plan what the inputs of PlanPermutations ask for.
+
+    Parameters
+    ----------
+    inputs : TraitedSpec
+        Inputs of PlanPermutations; their files are not read, but for given shuffles and tables of
+        blocks.
+    design : Design
+    contrasts : list of Contrast
+    observations : DataFrame, optional
+        A row a map, for blocks and variance groups.
+    stack : MaskedStack, optional
+        Maps; with them the plan warns of doubtful tests.
+    where : path
+        What errors call the observations.
+
+    Returns
+    -------
+    Plan
+
+    Raises
+    ------
+    ValueError
+        As `make_plan`; where inputs do not go together, or columns and files are unusable.
+    """
+    given = _given_shuffles(inputs, len(design.matrix))
+    test = contrast_test_of(inputs, observations, stack, where)
+    blocks = ()
+    if isdefined(inputs.blocks):
+        blocks = blocks_of(observations, inputs.blocks, inputs.block_exchange, where)
+    plan = make_plan(
+        design,
+        contrasts,
+        inputs.n_permutations,
+        inputs.seed,
+        test,
+        shuffling=inputs.shuffling,
+        blocks=blocks,
+        given=given,
+        n_shards=value_or(inputs.n_shards),
+        warn=_doubts(stack),
+        alpha=value_or(inputs.alpha),
+    )
+    if inputs.across_contrasts:
+        _check_comparable(plan, test, design)
+    return plan
+
+
+def _given_shuffles(inputs, n_maps):
+    """Return kind and table of the shuffles of a file, None without one."""
+    if not isdefined(inputs.shuffles_file):
+        return None
+    given = _read_shuffles(inputs.shuffles_file, n_maps)
+    if isdefined(inputs.blocks) or inputs.shuffling != "auto":
+        raise ValueError(
+            "shuffles_file alone decides what is shuffled: leave blocks and shuffling out"
+        )
+    return given
+
+
+def contrast_test_of(
+    inputs: Any, observations: pd.DataFrame | None, stack: MaskedStack | None, where: Any
+) -> ContrastTest:
+    """Return how the contrasts are tested, with inputs as `plan_of` takes them."""
+    groups = ()
+    if isdefined(inputs.variance_groups):
+        groups = variance_groups_of(observations, inputs.variance_groups, where)
+    return ContrastTest(
+        statistics=_statistics(inputs),
+        method=inputs.method,
+        variance_groups=groups,
+        variance_fwhm_mm=inputs.variance_fwhm_mm,
+        early_stop=inputs.early_stop,
+        varying_dof=inputs.varying_dof or (stack is not None and stack.has_missing),
+    )
 
 
 def _check_comparable(plan, test, design):

@@ -129,7 +129,7 @@ class MapQuality(GroupInterface):
         self._results["quality_file"], self._results["quality_json"] = written
         LOGGER.info("%d of %d maps are flagged", quality.flagged.sum(), len(quality.flagged))
         if not inputs.no_figures:
-            self._draw(cwd, stack, quality, counts, _labels(design))
+            self._draw(cwd, stack, quality, counts, design.map_labels)
         return runtime
 
     def _draw(self, cwd, stack, quality, counts, labels):
@@ -201,15 +201,6 @@ def matching_rows(path: str | os.PathLike[str], design: Design, n_maps: int) -> 
     return table
 
 
-def _labels(design):
-    """Return the name of every map in the figures: its participant and conditions."""
-    conditions = _texts(design.keys.drop(columns="participant_id"))
-    return [
-        " ".join([name, *row])
-        for name, row in zip(design.participants, conditions.tolist(), strict=True)
-    ]
-
-
 def _texts(keys):
     """Return keys as text; a condition that the model does not use may be missing."""
     return keys.fillna(MISSING).astype(str).to_numpy()
@@ -263,7 +254,7 @@ def _settings(quality, design):
 
 def _most_influential(quality: QualityOfMaps, design: Design) -> dict:
     """Return of every column the map whose absence changes its estimate most."""
-    labels, found = _labels(design), {}
+    labels, found = design.map_labels, {}
     for column, values in zip(design.columns, quality.dfbetas.T, strict=True):
         if np.isfinite(values).any():
             place = int(np.nanargmax(values))

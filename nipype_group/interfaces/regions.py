@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 from nipype.interfaces.base import InputMultiObject, Str, TraitedSpec, traits
 
-from nipype_group.choices import BLOCK_EXCHANGES, SHUFFLINGS
+from nipype_group.choices import BLOCK_EXCHANGES, SHUFFLINGS, SPHERICITY
 from nipype_group.controls import TAILS, side_of_contrast, side_tested
-from nipype_group.design.blocks import read_blocks
-from nipype_group.design.contrasts import contrast_label, read_contrasts
-from nipype_group.design.matrix import read_design
+from nipype_group.design.contrasts import Contrast, contrast_label, read_contrasts
+from nipype_group.design.error_terms import error_term
+from nipype_group.design.matrix import Design, read_design
 from nipype_group.images import read_on
 from nipype_group.images.stacks import MaskedStack
 from nipype_group.interfaces.atlas_inputs import AtlasInputSpec
@@ -22,10 +22,14 @@ from nipype_group.interfaces.base import (
 )
 from nipype_group.interfaces.contrast import without_statistic_note
 from nipype_group.interfaces.quality import matching_rows
+from nipype_group.permutation.blocks import read_blocks
 from nipype_group.permutation.given import read_shuffles
 from nipype_group.permutation.plan import ContrastTest, make_plan
 from nipype_group.permutation.regions import permute_regions
+from nipype_group.reporting.own_errors import entries_of_error
 from nipype_group.reporting.tables.region_models import (
+    COLUMNS,
+    OWN_ERROR_COLUMNS,
     MaskRegions,
     region_table,
     write_regions,
@@ -34,13 +38,21 @@ from nipype_group.reporting.tables.region_models import (
 from nipype_group.stats.linear.least_squares import independent_rows
 from nipype_group.stats.multiple_testing import check_alpha
 from nipype_group.stats.permutation.statistics import ShuffleStatistics
-from nipype_group.stats.region_means import ADJUSTED, MIN_SHARE, fit_regions, region_means
+from nipype_group.stats.region_means import (
+    ADJUSTED,
+    MIN_SHARE,
+    fit_own_error,
+    fit_regions,
+    region_means,
+)
 
 _SHOWN_REGIONS = 8
+# Why there is no familywise p of regions by permutation.
+NOT_PERMUTED = "contrasts have errors of their own, and shuffles are those of maps"
 
 
 class _RegionModelsInputSpec(AtlasInputSpec):
-    revision = 5
+    revision = 6
     stack_file = File(exists=True, mandatory=True, desc="4D maps from StackMaps")
     mask_file = File(exists=True, mandatory=True, desc="voxels tested, which make up the regions")
     observations = File(exists=True, mandatory=True, desc="TSV, a row a map, from CollectMaps")
@@ -83,6 +95,11 @@ class _RegionModelsInputSpec(AtlasInputSpec):
         0.05, usedefault=True, desc="with z_files: probability that any bound of a map fails"
     )
     notes = InputMultiObject(Str, desc="what else the dictionaries tell, in sentences")
+    sphericity = traits.Enum(
+        *SPHERICITY,
+        usedefault=True,
+        desc="correction of the degrees of freedom of F, where contrasts have errors of their own",
+    )
     num_threads = traits.Int(1, usedefault=True, nohash=True, desc="threads over shuffles")
 
 
@@ -104,11 +121,12 @@ class RegionModels(GroupInterface):
     most probable label it is, with at least 5 %; its value in a map is the unweighted mean over
     them. Regions with fewer than `min_voxels` voxels are not tested; a map counts where it has
     that many and half of the region. Fit and contrasts are those of voxels (GroupGLM,
-    EstimateContrasts). The regions of an atlas with a statistic are one family of tests: p of the
-    false discovery rate, of Bonferroni and Holm and, with `n_permutations`, of the largest
-    statistic of every shuffle (Westfall and Young 1993). With `z_files` regions get their
-    voxelwise peak and the proportion of true discoveries among their voxels (Rosenblatt et al.
-    2018, NeuroImage 181:786), bounds that hold for all regions of a contrast at once.
+    EstimateContrasts; EstimateErrorTerms, where every contrast has an error of its own). The
+    regions of an atlas with a statistic are one family of tests: p of the false discovery rate,
+    of Bonferroni and Holm and, with `n_permutations`, of the largest statistic of every shuffle
+    (Westfall and Young 1993). With `z_files` regions get their voxelwise peak and the proportion
+    of true discoveries among their voxels (Rosenblatt et al. 2018, NeuroImage 181:786), bounds
+    that hold for all regions of a contrast at once.
 
     Examples
     --------
@@ -126,11 +144,11 @@ class RegionModels(GroupInterface):
         design, contrasts = self._read_model(stack.n_maps)
         regions, means = self._regions(stack)
         with self._one_blas_thread():
-            fits = [fit_regions(design.model, values) for values in means]
+            fits = self._fit(design, contrasts, means)
             permuted = self._permute(design, contrasts, fits)
-            tables = [self._test(c, fits, permuted.get(c.name)) for c in contrasts]
+            tables = [self._test(c, fits[c.name], permuted.get(c.name)) for c in contrasts]
         self._add_voxelwise(contrasts, tables, regions, stack)
-        notes = [self._notes(contrast, regions, fits) for contrast in contrasts]
+        notes = [self._notes(contrast, regions, fits[contrast.name]) for contrast in contrasts]
         self._write_contrasts(cwd, contrasts, tables, regions, design, permuted, notes)
         self._write_values(cwd, regions, means, design)
         return runtime
@@ -152,6 +170,19 @@ class RegionModels(GroupInterface):
         means = region_means(stack.maps(), numbers, self.inputs.min_voxels)
         return regions, [own.spread(m) for own, m in zip(regions, means, strict=True)]
 
+    def _fit(
+        self, design: Design, contrasts: list[Contrast], means: list[np.ndarray]
+    ) -> dict[str, list]:
+        """Return the fits of all atlases by the name of the contrast: one of all, or its own."""
+        if not design.own_errors:
+            fits = [fit_regions(design.model, values) for values in means]
+            return dict.fromkeys((contrast.name for contrast in contrasts), fits)
+        own = {c.name: error_term(design, c.weights, c.test, c.name) for c in contrasts}
+        return {
+            name: [fit_own_error(term, values, self.inputs.sphericity) for values in means]
+            for name, term in own.items()
+        }
+
     def _check_z_files(self, contrasts):
         files = self.inputs.z_files
         if isdefined(files) and len(files) != len(contrasts):
@@ -160,9 +191,10 @@ class RegionModels(GroupInterface):
     def _permute(self, design, contrasts, fits):
         """Return the `RegionPermutation` of every contrast by name; none without permutations."""
         inputs = self.inputs
-        if not inputs.n_permutations or not fits:
+        if not inputs.n_permutations or not any(fits.values()) or design.own_errors:
             return {}
-        blocks = ()
+        # All contrasts share the error of the model.
+        fits, blocks = fits[contrasts[0].name], ()
         if isdefined(inputs.blocks):
             blocks = read_blocks(inputs.observations, inputs.blocks, inputs.block_exchange)
         tail = inputs.permutation_tail if isdefined(inputs.permutation_tail) else inputs.tail
@@ -198,6 +230,8 @@ class RegionModels(GroupInterface):
     def _notes(self, contrast, regions, fits):
         """Say which regions of every atlas have no statistic of a contrast, and why."""
         notes = list(value_or(self.inputs.notes, []))
+        if contrast.error and self.inputs.n_permutations:
+            notes.append(f"Regions have no p by permutation: {NOT_PERMUTED}")
         for own, fit in zip(regions, fits, strict=True):
             lost, without_noise = fit.not_tested(contrast.weights, contrast.test)
             if not lost.any():
@@ -237,10 +271,8 @@ class RegionModels(GroupInterface):
                 "Contrast": contrast.name,
                 "ContrastExpression": contrast.expression,
                 "StatisticType": contrast.test,
-                "NumeratorDegreesOfFreedom": (
-                    len(independent_rows(contrast.weights)) if contrast.test == "F" else None
-                ),
-                "DegreesOfFreedom": design.model.dof,
+                **_degrees_of_freedom(contrast, design),
+                **entries_of_error(contrast, inputs.sphericity),
                 "Tail": _tail(contrast, inputs),
                 **self._about_values(regions, design),
                 "Permutation": permuted[contrast.name].settings if permuted else None,
@@ -250,7 +282,8 @@ class RegionModels(GroupInterface):
                 "Notes": told,
             }
             path = cwd / f"contrast-{contrast.label}_regions.tsv"
-            written.append(write_regions(path, table, settings))
+            columns = OWN_ERROR_COLUMNS if contrast.error else COLUMNS
+            written.append(write_regions(path, table, settings, columns))
             LOGGER.info(
                 "%s: %d of %d regions at false discovery rate %g",
                 contrast.name,
@@ -280,6 +313,13 @@ class RegionModels(GroupInterface):
             "MinimumShareOfRegion": MIN_SHARE,
             "Atlases": [own.atlas.describe() for own in regions],
         }
+
+
+def _degrees_of_freedom(contrast: Contrast, design: Design) -> dict[str, int | None]:
+    """Return those of the model, or of the contrast's own error before any correction."""
+    numerator = len(independent_rows(contrast.weights)) if contrast.test == "F" else None
+    error = contrast.error.dof[-1] if contrast.error else design.model.dof
+    return {"NumeratorDegreesOfFreedom": numerator, "DegreesOfFreedom": error}
 
 
 def _labels(regions):

@@ -405,11 +405,11 @@ def write_peer(
         )
     outputs: dict[str, Any] = {f"{kind}_files": [] for kind in MAPS}
     outputs |= {"smoothness_files": [], "corrected_logp_files": []}
-    grid, union = None, None
+    first = found.statistics[0]
+    grid = read_statistic(first).grid
+    union = np.zeros(grid.shape, dtype=bool)
     for statistic, contrast in zip(found.statistics, contrasts, strict=True):
         maps = read_statistic(statistic)
-        if grid is None:
-            grid, union, first = maps.grid, np.zeros(maps.grid.shape, dtype=bool), statistic
         check_same_space(
             statistic.stat_file,
             maps.grid,

@@ -287,6 +287,7 @@ def read_map_volume(
     else:
         raise MapError(path, f"holds an array of shape {image.shape}, one volume is expected")
     own = image.space
+    assert isinstance(own, Grid), "opened as such"
     if grid is not None:
         check_same_space(path, own, grid, "the statistic")
     return values, own

@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from nipype_group.choices import CONNECTIVITIES
+from nipype_group.choices import CONNECTIVITIES, SPHERICITY
 from nipype_group.controls import TAILS
+from nipype_group.design.error_terms import STRATA
 from nipype_group.json_files import NUMBER
 from nipype_group.stats.estimators import ESTIMATORS
 
@@ -25,6 +26,13 @@ CONTRASTS = {
             "Weights": [[NUMBER]],
             "Rank?": int,
             "Expression": str,
+            "Error?": {
+                "Stratum": frozenset(STRATA),
+                "DegreesOfFreedom": [NUMBER],
+                "ContrastMapsPerParticipant": int,
+                "NumberOfParticipants": int,
+                "LeftOut": [str],
+            },
             "Notes?": [str],
             "Efficiency?": _NUMBER,
             "RelativeEfficiency?": _NUMBER,
@@ -47,6 +55,15 @@ SIDECAR = {
     "SpatialReference?": _TEXT,
     "DegreesOfFreedom?": (*_NUMBER, [NUMBER]),
     "DegreesOfFreedomMap?": _TEXT,
+    "NumeratorDegreesOfFreedomMap?": _TEXT,
+    "ErrorTerm?": {
+        "Stratum": str,
+        "ContrastMapsPerParticipant": int,
+        "NumberOfParticipants": int,
+        "LeftOut?": [str],
+    },
+    "Sphericity?": frozenset(SPHERICITY),
+    "MedianEpsilon?": _NUMBER,
     "ConvertedFrom?": _TEXT,
     "NumberOfSubjects?": int,
     "NumberOfInputs?": (int, type(None)),
@@ -117,7 +134,7 @@ _FORMS = {
         "Columns": [str],
         "Notes?": [str],
         "Rank": int,
-        "DegreesOfFreedom": int,
+        "DegreesOfFreedom?": int,
         "ConditionNumber": NUMBER,
         "LargestLeverage": NUMBER,
         "ConditionNumberUnscaled?": NUMBER,

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nipype_group.stats.elementary import exp, log
+from nipype_group.stats.linear.error_terms import ErrorTerm, estimate, maps_of
 from nipype_group.stats.linear.least_squares import (
     LinearModel,
     VoxelPatterns,
@@ -168,12 +169,6 @@ class RegionFit:
         )
         return lost, without_noise
 
-    def _spread(self, values, tested):
-        """Put values of the tested regions in the places of all, NaN elsewhere."""
-        everywhere = np.full(len(self.fitted), np.nan)
-        everywhere[np.flatnonzero(self.fitted)[tested]] = values
-        return everywhere
-
     def contrast(self, weights: np.ndarray, test: str, tail: str) -> dict[str, np.ndarray]:
         """Estimate and test a contrast at every region.
 
@@ -189,17 +184,11 @@ class RegionFit:
             `ADJUSTED`; NaN where a region has no statistic, which is no test of the family.
         """
         maps, tested = self._maps(weights, test, tail), self._tested(weights)
-        maps = {name: values[tested] for name, values in maps.items()}
-        p = np.minimum(maps.pop("p"), 1.0)
-        maps |= {"zscore": maps.pop("z"), "p_unc": p, "dof": self.patterns.voxel_dof[tested]}
-        if p.size:
-            # A p that no float64 holds stays 0.
-            with np.errstate(divide="ignore"):
-                log_p = log(p)
-            maps |= {name: exp(adjust(log_p, how)) for name, how in ADJUSTED.items()}
-        else:
-            maps |= dict.fromkeys(ADJUSTED, p)
-        return {name: self._spread(values, tested) for name, values in maps.items()}
+        maps["dof"] = self.patterns.voxel_dof
+        return {
+            name: _in_places(values, self.fitted, tested)
+            for name, values in _family(maps, tested).items()
+        }
 
     def permutation_p(
         self,
@@ -234,7 +223,7 @@ class RegionFit:
         """
         tested = self._tested(weights)
         if not tested.any():
-            return self._spread([], tested)
+            return _in_places([], self.fitted, tested)
         data, statistics = self.data[:, tested], ShuffleStatistics(tail=tail)
         (result,) = run_shuffles(
             lambda start, stop: data[:, start:stop],
@@ -248,7 +237,97 @@ class RegionFit:
         heights = statistics.heights(result.observed["voxel"], contrast.signed)
         null = null_of_maxima(result.nulls, "voxel", statistics.signs(contrast.signed))
         ties = statistics.ties(contrast, result.observed)["voxel"]
-        return self._spread(fwe_p(heights, null, ties), tested)
+        return _in_places(fwe_p(heights, null, ties), self.fitted, tested)
+
+
+def _in_places(
+    values: np.ndarray | Sequence[float], fitted: np.ndarray, tested: np.ndarray
+) -> np.ndarray:
+    """Put values of the tested of the fitted regions in the places of all, NaN elsewhere."""
+    everywhere = np.full(len(fitted), np.nan)
+    everywhere[np.flatnonzero(fitted)[tested]] = values
+    return everywhere
+
+
+def _family(maps: dict[str, np.ndarray], tested: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the columns of the tested regions, with the adjusted p of `ADJUSTED`."""
+    maps = {name: values[tested] for name, values in maps.items()}
+    p = np.minimum(maps.pop("p"), 1.0)
+    maps |= {"zscore": maps.pop("z"), "p_unc": p}
+    if p.size:
+        # A p that no float64 holds stays 0.
+        with np.errstate(divide="ignore"):
+            log_p = log(p)
+        return maps | {name: exp(adjust(log_p, how)) for name, how in ADJUSTED.items()}
+    return maps | dict.fromkeys(ADJUSTED, p)
+
+
+@dataclass(frozen=True)
+class OwnErrorFit:
+    """The regions of one atlas, as a contrast on its own error takes them.
+
+    Parameters
+    ----------
+    term : ErrorTerm
+        Error of the contrast.
+    data : array, shape (n, m)
+        Means of the regions that some map has.
+    fitted : bool array, shape (k,)
+        Which of all k regions the m are.
+    sphericity : str
+        As in `corrected_epsilon`.
+    """
+
+    term: ErrorTerm
+    data: np.ndarray
+    fitted: np.ndarray
+    sphericity: str
+
+    @property
+    def has_missing(self) -> bool:
+        """Whether some map lacks a region that others have."""
+        return not np.isfinite(self.data[self.term.maps.ravel()]).all()
+
+    def _maps(self, weights: np.ndarray, test: str, tail: str) -> dict[str, np.ndarray]:
+        data = self.data
+        found = estimate(
+            self.term, weights, test, lambda start, stop: data[:, start:stop], data.shape[1]
+        )
+        return maps_of(found, self.term, weights, test, tail, self.sphericity)
+
+    def not_tested(self, weights: np.ndarray, test: str) -> tuple[np.ndarray, np.ndarray]:
+        """Tell which regions have no statistic, as `RegionFit.not_tested` does."""
+        maps = self._maps(weights, test, "two-sided")
+        lost, without_noise = np.zeros((2, len(self.fitted)), dtype=bool)
+        lost[self.fitted] = maps["dof"] == 0
+        without_noise[self.fitted] = effect_without_noise(
+            maps["effect"], maps["variance"], maps["effect"][None]
+        )
+        return lost, without_noise
+
+    def contrast(self, weights: np.ndarray, test: str, tail: str) -> dict[str, np.ndarray]:
+        """Estimate and test the contrast at every region.
+
+        Parameters
+        ----------
+        weights, test, tail
+            As for `RegionFit.contrast`.
+
+        Returns
+        -------
+        dict of array, shape (k,)
+            What `RegionFit.contrast` gives, and of an F dof_numerator and epsilon: z and p are at
+            the corrected degrees of freedom, which dof and dof_numerator are.
+        """
+        maps = self._maps(weights, test, tail)
+        tested = maps["dof"] > 0
+        del maps["complete"]
+        for name in ("dof_numerator", "epsilon") if test == "t" else ():
+            del maps[name]
+        return {
+            name: _in_places(values, self.fitted, tested)
+            for name, values in _family(maps, tested).items()
+        }
 
 
 def fit_regions(model: LinearModel, means: np.ndarray) -> RegionFit:
@@ -284,3 +363,35 @@ def fit_regions(model: LinearModel, means: np.ndarray) -> RegionFit:
         model, lambda start, stop: data[:, start:stop], data.shape[1]
     )
     return RegionFit(data, betas, residual_variance, patterns, model.covariance, model.dof, fitted)
+
+
+def fit_own_error(term: ErrorTerm, means: np.ndarray, sphericity: str) -> OwnErrorFit:
+    """Take the means of the regions of one atlas as a contrast on its own error does.
+
+    A participant who lacks a region in one of the maps leaves that region.
+
+    Parameters
+    ----------
+    term : ErrorTerm
+        Error of the contrast.
+    means : array, shape (n, k)
+        From `region_means`.
+    sphericity : str
+        As in `corrected_epsilon`.
+
+    Returns
+    -------
+    OwnErrorFit
+
+    Examples
+    --------
+    >>> means = np.array([[1.0, np.nan], [2, 3], [1, 2], [4, 5], [2, 1], [4, 2], [1, 1], [3, 2]])
+    >>> maps, difference = np.arange(8).reshape(4, 2), np.array([[-1.0, 1]]) / np.sqrt(2)
+    >>> term = ErrorTerm(np.tile([[1.0, 0], [1, 1]], (4, 1)), ("a", "b"), maps, difference)
+    >>> fit = fit_own_error(term, means, "none")
+    >>> found = fit.contrast(np.array([[0, 1.0]]), "t", "two-sided")
+    >>> found["effect"].round(3).tolist(), found["dof"].tolist()
+    ([2.0, 1.667], [3.0, 2.0])
+    """
+    fitted = np.isfinite(means).any(axis=0)
+    return OwnErrorFit(term, means[:, fitted], fitted, sphericity)

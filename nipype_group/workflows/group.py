@@ -47,8 +47,10 @@ OUTPUTS = (
     *report_stage.REGION_TABLES,
     "figure_files",
 )
-# Files of the model itself that the derivatives keep.
-_OF_MODEL = ("r2_file", "smoothness_file", "dof_file")
+# Files of the model itself that the derivatives keep, and of its error or those of its contrasts.
+_OF_MODEL = ("r2_file",)
+_OF_ERROR = ("smoothness_file", "dof_file")
+_OF_OWN_ERRORS = ("smoothness_files", "dof_files", "dof_numerator_files", "epsilon_files")
 _SHUFFLES = ("shuffles_file", "inputnode.shuffles_file")
 _CONTRAST_MAPS = [
     (f"outputnode.{field}", f"inputnode.contrast_{field}") for field in ("z_files", "effect_files")
@@ -86,6 +88,11 @@ def _inferred_maps(settings):
         for control in controls
         for i, test in enumerate(tests)
     ]
+
+
+def thresholded_maps(settings: AnalysisSettings) -> list[ThresholdedMap]:
+    """Return the thresholded maps that an analysis makes, named, in the order of the results."""
+    return named_maps(_inferred_maps(settings), settings.contrast_labels)[0]
 
 
 def init_group_wf(*, settings: AnalysisSettings, name: str = "group_wf") -> pe.Workflow:
@@ -340,6 +347,7 @@ def _region_inputs(settings):
     chosen = {
         "atlases": None if settings.atlases is None else list(settings.atlases),
         "contrast_tails": model_stage.listed_sides(settings.contrast_tails) or None,
+        "sphericity": settings.sphericity if settings.own_errors else None,
         "permutation_tail": settings.permutation_tail,
         "n_permutations": 0 if why_none else settings.n_permutations,
         "notes": [f"Regions have no p by permutation: {why_none}"] if why_none else None,
@@ -370,6 +378,7 @@ def _connect_report(workflow, settings, collect_wf, model_wf, parametric_wf, rep
     fields += report_stage.QUALITY
     if _region_inputs(settings) is not None:
         fields += report_stage.REGIONS
+    of_errors = _OF_OWN_ERRORS if settings.own_errors else _OF_ERROR
     if settings.table_views:
         fields.append("view_files")
     if settings.figures:
@@ -383,6 +392,7 @@ def _connect_report(workflow, settings, collect_wf, model_wf, parametric_wf, rep
             (model_wf, report_wf, _CONTRAST_MAPS),
             (collect_wf, keep, _out(*of_maps)),
             (model_wf, keep, _out(*report_stage.DESIGN, *_OF_MODEL, *model_stage.MAP_OUTPUTS)),
+            (model_wf, keep, _out(*of_errors)),
             (model_wf, keep, [("outputnode.notes", "statistic_notes")]),
             (report_wf, keep, _out(*fields)),
             (report_wf, outputnode, _out(*(f for f in fields if f in OUTPUTS))),

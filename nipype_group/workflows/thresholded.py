@@ -118,6 +118,7 @@ def named_maps(
     named: dict[str, tuple[ThresholdedMap, int]] = {}
     for place, one in enumerate(maps):
         threshold = one.threshold
+        assert threshold.tail is not None, "thresholds of maps have a side"
         rate = threshold.alpha if len(rates[threshold.control]) > 1 else None
         desc = one.control.result_desc(threshold.tail, threshold.threshold_z, rate)
         name = f"contrast-{labels[one.contrast]}_desc-{desc}"

@@ -9,7 +9,8 @@ HEAVY = ("numpy", "scipy", "pandas", "numba", "nibabel", "nipype", "matplotlib",
 
 
 @pytest.mark.parametrize(
-    "arguments", [("--version",), ("--help",), ("run", "--help"), ("report", "--help")]
+    "arguments",
+    [("--version",), ("--help",), ("run", "--help"), ("plan", "--help"), ("report", "--help")],
 )
 def test_help_imports_nothing_heavy(arguments):
     code = (

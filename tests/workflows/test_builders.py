@@ -90,7 +90,7 @@ GRID = {
     "collect, coverage": lambda: collect(min_coverage=0.7),
     "model, formula": lambda: model(formula="age", tail="negative"),
     "model, sides": lambda: model(formula="age", contrast_tails={"age": "positive"}),
-    "model, own errors": lambda: model(formula="age + Error(participant_id/condition)"),
+    "model, own errors": lambda: model(formula="age * a + Error(participant_id/a)"),
     "model, table": lambda: model(contrasts=CONTRASTS[:1]),
     "parametric": parametric,
     "parametric, all controls": lambda: parametric(
@@ -341,7 +341,14 @@ def test_documented_outputs_are_connected_and_inputs_are_used(case):
 
 
 @pytest.mark.parametrize(
-    "case", ["group, permutation", "group, everything", "report, everything", "group, no figures"]
+    "case",
+    [
+        "group, permutation",
+        "group, everything",
+        "report, everything",
+        "group, no figures",
+        "model, own errors",
+    ],
 )
 def test_optional_outputs_are_connected_where_the_option_is_on(case):
     workflow = GRID[case]()

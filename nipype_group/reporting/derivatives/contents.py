@@ -10,6 +10,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from nipype_group._version import __version__
 from nipype_group.controls import CONTROLS, SIDES, side_tested
 from nipype_group.design.contrasts import Contrast, contrast_label, read_contrasts
@@ -21,10 +23,13 @@ from nipype_group.reporting.derivatives.folder import (
     GENERATOR,
     DerivativeFolder,
     common_entities,
+    entities_of_file,
+    file_name,
     in_order,
     number_of_rows,
 )
 from nipype_group.reporting.derivatives.neurovault import image_fields
+from nipype_group.reporting.own_errors import entries_of_error, map_description, sphericity_of
 from nipype_group.reporting.tables import dictionaries as file_dictionaries
 from nipype_group.reporting.tables.views import describe_view
 from nipype_group.stats.estimators import estimator_of
@@ -44,6 +49,19 @@ _PERMUTATION_MAPS = {
     "tfce_logp_unc_files": ("logp", "permTfceUnc"),
     "tfce_logp_fdr_files": ("logp", "permTfceFDR"),
 }
+_F_MAPS = {
+    "rSquare": "Partial R2: share of what the rest of the model leaves",
+    "effect": "Square root of the mean square that the contrast explains",
+    "variance": "Residual variance; F is effect squared over it",
+}
+# Maps of contrasts that have errors of their own, and the entries that lead to those of them that
+# take the place of a number.
+_OWN_FILES = {
+    "dof": "dof_files",
+    "dofNumerator": "dof_numerator_files",
+    "epsilon": "epsilon_files",
+}
+_OWN_DOF = {"dof": "DegreesOfFreedomMap", "dofNumerator": "NumeratorDegreesOfFreedomMap"}
 
 
 @dataclass(frozen=True)
@@ -119,7 +137,8 @@ class RunFacts:
         parameters = json.loads(given.get("parameters", "{}"))
         about = read_json(given["design_json"])
         n_maps, n_participants = number_of_rows(given["observations"])
-        dof = about["DegreesOfFreedom"]
+        contrasts = read_contrasts(given["contrasts_file"])
+        dof = None if any(c.error for c in contrasts) else about["DegreesOfFreedom"]
         dof_map = "bids::group/" + _named(entities, "stat-dof_desc-model_statmap.nii.gz")
         common = {
             "AnalysisLevel": "G",
@@ -135,9 +154,12 @@ class RunFacts:
             "SmoothingFWHM": parameters.get("smoothing_fwhm_mm"),
             "SoftwareVersions": _software_versions(),
         }
+        if dof is None:
+            facts = _facts_of_own_errors(contrasts, entities, common, given)
+            return cls(entities, facts, common, given.get("source_dir"))
         listed = read_json(given["contrasts_file"])["Contrasts"]
         fwhm_mm = _fwhm_mm(given.get("smoothness_file"))
-        contrasts = [
+        facts = [
             _facts_of(
                 contrast,
                 contrast.test,
@@ -145,9 +167,9 @@ class RunFacts:
                 common,
                 fwhm_mm,
             )
-            for contrast, c in zip(read_contrasts(given["contrasts_file"]), listed, strict=True)
+            for contrast, c in zip(contrasts, listed, strict=True)
         ]
-        return cls(entities, contrasts, common, given.get("source_dir"))
+        return cls(entities, facts, common, given.get("source_dir"))
 
     @classmethod
     def _read_peer(cls, given):
@@ -205,6 +227,41 @@ def _facts_of(contrast, stat_type, dof, common, fwhm_mm, absent=()):
     return ContrastFacts(contrast, stat_type, tuple(dof), sidecar, fwhm_mm, tuple(absent))
 
 
+def _facts_of_own_errors(contrasts, entities, common, given):
+    """Return the `ContrastFacts` of contrasts that have errors of their own."""
+    sphericity, facts = sphericity_of(common), []
+    smoothness = given.get("smoothness_files", [None] * len(contrasts))
+    for index, (contrast, file) in enumerate(zip(contrasts, smoothness, strict=True)):
+        own = entries_of_error(contrast, sphericity)
+        for stat, key in _OWN_DOF.items():
+            if _own_map(given, index, contrast, stat):
+                own[key] = "bids::group/" + file_name(
+                    entities_of_file(entities, contrast.label)
+                    | {"contrast": contrast.label, "stat": stat},
+                    "statmap.nii.gz",
+                )
+        dof = contrast.error.dof
+        facts.append(_facts_of(contrast, contrast.test, dof, common | own, _fwhm_mm(file)))
+    return facts
+
+
+def _own_map(given, index, contrast, stat):
+    """Return the map of a contrast's own error that is kept, None where a number says it."""
+    name, error = _OWN_FILES[stat], contrast.error
+    if name not in given:
+        return None
+    path = given[name][index]
+    if stat == "epsilon":
+        return path if error.n_directions > 1 else None
+    if contrast.test == "t" and stat == "dofNumerator":
+        return None
+    values, space = read_volume(path)
+    values = values[read_mask(given["mask_file"], space)[0]]
+    # 0 marks a voxel without a statistic, which one of both maps tells.
+    values = values if stat == "dof" else values[values > 0]
+    return path if (values != error.dof[0 if stat == "dofNumerator" else -1]).any() else None
+
+
 def _given_entities(given):
     return {k: given[k] for k in ("task", "space") if k in given}
 
@@ -219,7 +276,7 @@ def _software_versions():
 
 def _dof_vary(given, dof_of_all):
     """Tell whether voxels have other degrees of freedom than the design with all maps."""
-    if "dof_file" not in given:
+    if dof_of_all is None or "dof_file" not in given:
         return False
     dof, space = read_volume(given["dof_file"])
     return bool((dof[read_mask(given["mask_file"], space)[0]] != dof_of_all).any())
@@ -244,6 +301,9 @@ def add_model(folder: DerivativeFolder, facts: RunFacts, given: Mapping[str, Any
             folder.add_table(given[kind], kind, columns)
     if "design_json" in given:
         about = read_json(given["design_json"])
+        if facts.contrasts[0].contrast.error:
+            # Nothing is tested on the error of all maps.
+            del about["DegreesOfFreedom"]
         columns = file_dictionaries.of_design(about["Keys"], about["Columns"])
         # A column with the name of what the file says of the whole design is left without.
         text = json.dumps(columns | about, indent=2, ensure_ascii=False)
@@ -252,7 +312,7 @@ def add_model(folder: DerivativeFolder, facts: RunFacts, given: Mapping[str, Any
     about = {"Description": "Voxels analysed: this share of the maps has them", "Type": "Brain"}
     if "peer_file" in given:
         about, coverage = {"Description": "Voxels with a statistic", "Type": "Brain"}, {}
-        _add_smoothness(folder, facts, given.get("smoothness_files", []))
+    _add_smoothness(folder, facts, given.get("smoothness_files", []))
     if notes := [*given.get("mask_notes", []), *given.get("statistic_notes", [])]:
         about |= {"Notes": notes}
     folder.add_image(given["mask_file"], "mask", about | coverage, desc="group")
@@ -271,7 +331,9 @@ def add_model(folder: DerivativeFolder, facts: RunFacts, given: Mapping[str, Any
         folder.add_map(given["dof_file"], facts.common | about, stat="dof", desc="model")
 
 
-def _add_contrasts_file(folder: DerivativeFolder, facts: RunFacts, given: dict) -> None:
+def _add_contrasts_file(
+    folder: DerivativeFolder, facts: RunFacts, given: Mapping[str, Any]
+) -> None:
     """Add the contrasts; of a run with what they detect."""
     if not {"design_file", "design_json"} <= given.keys() or "peer_file" in given:
         # The model of another package need not be the one that its design tells.
@@ -292,12 +354,15 @@ def _add_contrasts_file(folder: DerivativeFolder, facts: RunFacts, given: dict) 
 
 
 def _add_smoothness(folder, facts, files):
-    """Add the smoothness that a package states: once where all contrasts share it."""
+    """Add the smoothness of every contrast: once where all share it.
+
+    What another package does not state is left out; why there is none of a run is told.
+    """
     texts = [read_text(path) for path in files]
     known = [
         text
         for text, path in zip(texts, files, strict=True)
-        if read_json(path)["FWHMVoxels"] is not None
+        if (about := read_json(path))["FWHMVoxels"] is not None or "Reason" in about
     ]
     if known and len(set(texts)) == 1:
         folder.add_text(known[0], "smoothness.json")
@@ -331,16 +396,32 @@ def add_contrasts(folder: DerivativeFolder, facts: RunFacts, given: Mapping[str,
         for stat, name in stats.items():
             if name not in given or stat in each.absent:
                 continue
-            about = dict(each.sidecar)
-            if is_f and stat in ("effect", "variance", "rSquare"):
-                about["Description"] = {
-                    "rSquare": "Partial R2: share of what the rest of the model leaves",
-                    "effect": "Square root of the mean square that the contrast explains",
-                    "variance": "Residual variance; F is effect squared over it",
-                }[stat]
+            about = each.sidecar | _described(each, stat)
             if stat == "p":
                 about |= _side(each)
             _add_unthresholded(folder, each, given[name][index], about, stat=stat, dof=each.dof)
+        for stat in _OWN_FILES if each.contrast.error else ():
+            if path := _own_map(given, index, each.contrast, stat):
+                about = each.sidecar | _described(each, stat)
+                if stat == "epsilon":
+                    about["MedianEpsilon"] = _median_epsilon(path, given, index)
+                folder.add_map(path, about, contrast=each.label, stat=stat)
+
+
+def _median_epsilon(path, given, index):
+    """Return the median epsilon of the voxels with a statistic, None without any."""
+    dof, space = read_volume(given["dof_files"][index])
+    alive = read_mask(given["mask_file"], space)[0] & (dof > 0)
+    return float(f"{np.median(read_volume(path)[0][alive]):.6g}") if alive.any() else None
+
+
+def _described(each, stat):
+    """Return the Description of a map where it is another than that of any map of its kind."""
+    if each.contrast.error:
+        text = map_description(stat, each.contrast, sphericity_of(each.sidecar))
+    else:
+        text = _F_MAPS.get(stat) if each.contrast.test == "F" else None
+    return {} if text is None else {"Description": text}
 
 
 def _side(each):
@@ -361,6 +442,8 @@ def add_thresholded(folder: DerivativeFolder, facts: RunFacts, given: Mapping[st
         where = {"contrast": label, "desc": desc}
         sidecar = {**each.sidecar, **_threshold(summary)}
         permuted = CONTROLS[summary["HeightControl"]].kind == "permutation"
+        if permuted:
+            sidecar = _uncorrected(sidecar)
         stat = summary["StatisticType"] if permuted else "z"
         sidecar["StatisticType"], stat = stat, stat.replace("pseudo-t", "pseudoT")
         folder.add_map(
@@ -389,6 +472,13 @@ def add_discoveries(folder: DerivativeFolder, facts: RunFacts, given: Mapping[st
         for kind, name in (("tdp", "ari_clusters"), ("regions", "ari_regions")):
             folder.add_file(given[f"{name}_files"][index], f"{kind}.tsv", **where)
             folder.add_file(given[f"{name}_jsons"][index], f"{kind}.json", **where)
+
+
+def _uncorrected(sidecar):
+    """Leave out what corrects z and p for sphericity: shuffles need no degrees of freedom."""
+    if "Sphericity" not in sidecar:
+        return sidecar
+    return {k: v for k, v in sidecar.items() if k not in ("Sphericity", *_OWN_DOF.values())}
 
 
 def _threshold(summary):
@@ -470,7 +560,7 @@ def add_permutations(folder: DerivativeFolder, facts: RunFacts, given: Mapping[s
     for index, label in enumerate(given["permuted_contrasts"]):
         each = facts.of_label(label)
         tail = plan["Tail"] if each.contrast.test == "t" else "positive"
-        sidecar = each.sidecar | {"Tail": tail}
+        sidecar = _uncorrected(each.sidecar) | {"Tail": tail}
         if "nulldist_files" in given:
             path = given["nulldist_files"][index]
             columns = file_dictionaries.of_null_distributions(_header(path))

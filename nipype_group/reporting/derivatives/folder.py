@@ -287,8 +287,8 @@ class DerivativeFolder:
             Name of the map's file.
         """
         path = self._place("statmap.nii.gz", **_in_order(stat=stat, **entities))
-        image = open_image(source, kind=Grid)
-        image = nib.Nifti1Image(image.values(dtype=np.float32), None, image.header)
+        given = open_image(source, kind=Grid)
+        image = nib.Nifti1Image(given.values(dtype=np.float32), None, given.header)
         image.set_data_dtype(np.float32)
         if stat in _INTENT:
             image.header.set_intent(_INTENT[stat], tuple(dof) if stat in ("t", "F") else ())

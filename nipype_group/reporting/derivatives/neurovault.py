@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nipype_group.reporting.derivatives.folder import DESCRIPTIONS
+from nipype_group.reporting.own_errors import CORRECTIONS
 from nipype_group.stats.estimators import estimator_of
 
 _MAP_TYPES = {"t": "T", "F": "F", "z": "Z", "p": "P", "effect": "U", "variance": "V"}
@@ -64,7 +65,7 @@ def image_fields(
         "description": _description(sidecar, stat, dof),
         "map_type": map_type,
         "analysis_level": "G",
-        "number_of_subjects": sidecar.get("NumberOfSubjects"),
+        "number_of_subjects": _number_of_subjects(sidecar),
         "modality": "fMRI-BOLD" if _OF_TASK.match(name) else _OTHER,
         "contrast_definition": sidecar["ContrastExpression"][:_LONGEST],
         "statistic_parameters": dof if stat == "t" else None,
@@ -83,6 +84,13 @@ def image_fields(
     return {name: value for name, value in fields.items() if value is not None}
 
 
+def _number_of_subjects(sidecar):
+    """Return how many participants a map is of: those of its own error, where it has one."""
+    if "ErrorTerm" in sidecar:
+        return sidecar["ErrorTerm"]["NumberOfParticipants"]
+    return sidecar.get("NumberOfSubjects")
+
+
 def _description(sidecar, stat, dof):
     what = sidecar.get("Description") or DESCRIPTIONS[stat]
     if "GeneratedBy" in sidecar:
@@ -93,4 +101,8 @@ def _description(sidecar, stat, dof):
     if dof is None:
         return f"{what}. {model}."
     freedom = ", ".join(map(str, dof if isinstance(dof, list) else [dof]))
+    if "ErrorTerm" in sidecar:
+        model += f", tested on its own error {sidecar['ErrorTerm']['Stratum']}"
+    if sidecar.get("Sphericity") in CORRECTIONS:
+        freedom += f" before correction by {CORRECTIONS[sidecar['Sphericity']][0]}"
     return f"{what}. {model}; degrees of freedom {freedom}."

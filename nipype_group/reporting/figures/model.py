@@ -90,7 +90,7 @@ def _draw_leverage(axes: Any, h: np.ndarray, limit: float) -> None:
 
 
 def _confounded(model: LinearModel) -> list[str]:
-    return diagnostics_in_words({"Confounded": confounded_columns(model)})
+    return list(diagnostics_in_words({"Confounded": confounded_columns(model)}))
 
 
 def _name_columns(axes, columns, kept=None, inflation=None):

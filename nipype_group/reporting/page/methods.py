@@ -5,6 +5,7 @@ from importlib.resources import files
 
 from nipype_group.json_files import read_json
 from nipype_group.reporting.forms import form_of
+from nipype_group.reporting.page.error_terms import error_sentences, has_own_errors
 from nipype_group.reporting.wording import count, listing
 from nipype_group.stats.estimators import estimator_of
 
@@ -94,7 +95,7 @@ def _maps(text, folder, about):
 
 
 def _voxels(folder, about):
-    smoothness = folder.read_json("smoothness")
+    smoothness = folder.smoothness(folder.contrasts[0].label)
     coverage = about.get("Parameters", {}).get("min_coverage", 1.0)
     which = "that every map covers" if coverage == 1 else f"that {coverage:.0%} of the maps cover"
     n_voxels = smoothness.get("NumberOfVoxels")
@@ -107,13 +108,18 @@ def _model(text, folder, about):
     formula, estimator = about.get("Formula"), estimator_of(about)
     columns = folder.design.columns
     shown = listing(columns) if len(columns) <= 8 else f"{len(columns)} columns"
+    own_errors = has_own_errors(folder)
+    dof = f", with {folder.design.model.dof} residual degrees of freedom"
     text.add(
         "At every voxel a linear model "
         + (f"({formula}; columns {shown}) " if formula else f"with the columns {shown} ")
-        + f"was fitted by {estimator.words}, with {folder.design.model.dof} residual degrees "
-        "of freedom",
+        + f"was fitted by {estimator.words}{'' if own_errors else dof}",
         *estimator.references,
     )
+    if own_errors:
+        for sentence in error_sentences(folder):
+            text.add(*sentence)
+        return
     tests = listing(f"{c.name} ({c.test}: {c.expression})" for c in folder.contrasts)
     text.add(f"Contrasts were {tests}")
 

@@ -20,6 +20,7 @@ from nipype_group.json_files import read_json
 from nipype_group.reporting import wording
 from nipype_group.reporting.derivatives.read import GroupFolder
 from nipype_group.reporting.forms import DICTIONARY
+from nipype_group.reporting.page.error_terms import error_facts, error_table
 from nipype_group.reporting.page.methods import bibtex, cite, methods_text, references
 from nipype_group.reporting.page.sentences import (
     contrast_question,
@@ -239,7 +240,10 @@ def _design(folder):
         ("Maps", f"{about['NumberOfMaps']:,}"),
         ("Columns", f"{len(about['Columns'])}"),
         ("Rank", f"{about['Rank']}"),
-        ("Residual degrees of freedom", f"{about['DegreesOfFreedom']:,}"),
+    ]
+    if "DegreesOfFreedom" in about:
+        diagnostics.append(("Residual degrees of freedom", f"{about['DegreesOfFreedom']:,}"))
+    diagnostics += [
         ("Condition number", f"{about['ConditionNumber']:.3g}"),
         ("Largest leverage", f"{about['LargestLeverage']:.3g}"),
     ]
@@ -260,6 +264,7 @@ def _design(folder):
         "factors": reference,
         "warnings": [f"{text[0].upper()}{text[1:]}." for text in diagnostics_in_words(about)],
         "figures": figures,
+        "errors": error_table(folder),
         "detectable": detectable_table(contrasts),
         "inflation": inflation_table(about),
     }
@@ -287,7 +292,7 @@ def _contrast(folder, contrast, viewer):
         "discoveries": _discoveries(folder, label),
         "regions": _regions(folder, label),
         "permutation": _permutation(folder, contrast, results),
-        "footer": _footer(folder, label, results),
+        "footer": _footer(folder, contrast, results),
         "viewer": _viewer(folder, lead) if viewer and lead else None,
     }
 
@@ -415,12 +420,13 @@ def _permutation(folder, contrast, results):
     }
 
 
-def _footer(folder, label, results):
+def _footer(folder, contrast, results):
     """Say what SPM's footers say: dof, smoothness, search volume, critical values."""
-    items, smoothness = [], folder.smoothness(label)
+    label = contrast.label
+    items, smoothness = error_facts(folder, contrast), folder.smoothness(label)
     about = folder.read_json("statmap", contrast=label, stat="z") or folder.about
     dof = about.get("DegreesOfFreedom")
-    if dof is not None:
+    if dof is not None and not items:
         shown = ", ".join(f"{d:g}" for d in np.atleast_1d(dof))
         items.append(("Degrees of freedom", shown))
     if smoothness.get("FWHMMillimetres"):

@@ -57,7 +57,14 @@ COLUMNS = {
     **{f"peak_{a}": (f"{a} coordinate of that voxel, RAS+", "mm") for a in "xyz"},
     "tdp": "lower bound of the proportion of truly active voxels; by Rosenblatt et al. 2018",
 }
-_FLOATS = list(COLUMNS)[5:]
+# What columns mean where a contrast has an error of its own, and those of an F alone.
+OWN_ERROR_COLUMNS = COLUMNS | {
+    "dof": f"{COLUMNS['dof']}; of the contrast's own error, corrected for sphericity",
+    "effect_size": "Cohen's d of t, partial R2 of F; on its own error d_z, partial eta squared",
+    "dof_numerator": "degrees of freedom of the numerator; corrected for sphericity",
+    "epsilon": "Greenhouse and Geisser's epsilon of the contrast maps",
+}
+_FLOATS = list(OWN_ERROR_COLUMNS)[5:]
 
 
 @dataclass(frozen=True)
@@ -171,7 +178,7 @@ class MaskRegions:
         labels = np.round(unmask(self.numbers + 1, mask)).astype(np.int32)
         sums = np.bincount(labels[mask], weights=z[mask], minlength=len(self.indices) + 1)[1:]
         for region in ari_regions(z, labels, mask=mask, alpha=alpha, tail=tail):
-            place = region.name - 1
+            place = int(region.name) - 1
             at = space.coordinates(region.peak)
             row = sums[place] / region.n_voxels, region.peak_z, *at, region.tdp
             for name, value in zip(names, row, strict=True):
@@ -193,21 +200,26 @@ def region_table(
     Returns
     -------
     DataFrame
-        With the columns of `COLUMNS`.
+        With the columns of `COLUMNS`, and those of `OWN_ERROR_COLUMNS` that results have.
     """
-    types = dict.fromkeys(_FLOATS, float)
+    more = [c for c in OWN_ERROR_COLUMNS if c not in COLUMNS and any(c in r for r in results)]
+    columns = [*COLUMNS, *more]
+    types = {name: float for name in _FLOATS if name in columns}
     # Each with its types: a column of NaN alone would decide that of all.
     parts = [
-        pd.DataFrame(regions.rows() | result, columns=list(COLUMNS)).astype(types)
+        pd.DataFrame(regions.rows() | result, columns=columns).astype(types)
         for regions, result in zip(atlases, results, strict=True)
     ]
     if not parts:
-        return pd.DataFrame(columns=list(COLUMNS)).astype(types)
+        return pd.DataFrame(columns=columns).astype(types)
     return pd.concat(parts, ignore_index=True)
 
 
 def write_regions(
-    path: str | os.PathLike[str], table: pd.DataFrame, settings: Mapping[str, Any]
+    path: str | os.PathLike[str],
+    table: pd.DataFrame,
+    settings: Mapping[str, Any],
+    columns: Mapping[str, Any] = COLUMNS,
 ) -> tuple[str, str]:
     """Write the table of a contrast and its dictionary; returns both paths.
 
@@ -219,8 +231,10 @@ def write_regions(
         From `region_table`.
     settings : dict
         How it came about.
+    columns : dict
+        What the columns mean: `COLUMNS`, or `OWN_ERROR_COLUMNS`.
     """
-    return write_described_table(Path(path), table, COLUMNS, settings)
+    return write_described_table(Path(path), table, columns, settings)
 
 
 def write_values(

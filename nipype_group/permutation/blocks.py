@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from nipype_group.design.tables import levels_of_nothing
 from nipype_group.stats.permutation.blocks import block_tree
@@ -40,12 +42,19 @@ def read_blocks(
         For a column that does not exist, or has values that are missing or stand for that; a file
         that is no such table, or blocks that make no tree.
     """
-    table = read_tsv(observations)
+    return blocks_of(read_tsv(observations), names, exchange, observations)
+
+
+def blocks_of(table: pd.DataFrame, names: Sequence[str], exchange: str, where: Any) -> tuple:
+    """Return the exchangeability blocks of every map, as `read_blocks`, of a table in memory.
+
+    `where` is what errors call the table.
+    """
     if len(names) == 1 and names[0] not in table and Path(names[0]).is_file():
         levels = _read_table(names[0], len(table))
         source, signed = names[0], len(levels) > 1
     else:
-        levels = [_column(table, name, observations).tolist() for name in names]
+        levels = [_column(table, name, where).tolist() for name in names]
         source = f"blocks {', '.join(names)}"
         signed = len(names) > 1 and len(set(levels[0])) == 1 and _as_integers(levels) is not None
     if signed:
@@ -69,11 +78,16 @@ def read_variance_groups(observations: AnyPath, name: str) -> tuple[int, ...]:
     name : str
         Column of it.
     """
-    column = _column(read_tsv(observations), name, observations)
+    return variance_groups_of(read_tsv(observations), name, observations)
+
+
+def variance_groups_of(table: pd.DataFrame, name: str, where: Any) -> tuple:
+    """Return the number of the variance group of every map, as `read_variance_groups`."""
+    column = _column(table, name, where)
     groups, numbers, sizes = np.unique(column, return_inverse=True, return_counts=True)
     if sizes.min() < 2:
         raise ValueError(
-            f"{observations}: {name} has one map with the value {groups[np.argmin(sizes)]}, which "
+            f"{where}: {name} has one map with the value {groups[np.argmin(sizes)]}, which "
             "tells no variance; is it a column of groups?"
         )
     return tuple((numbers + 1).tolist())

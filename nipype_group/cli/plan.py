@@ -1,0 +1,255 @@
+"""``nipype-group plan``: what a run would do, from tables and headers; nothing is written."""
+
+import json
+from argparse import Namespace
+from typing import Any
+
+import numpy as np
+
+from nipype_group.cli import run
+from nipype_group.cli.plan_text import plan_text
+from nipype_group.design.contrasts import Contrast, build_contrasts
+from nipype_group.design.diagnostics import LevelOfTests, contrast_diagnostics
+from nipype_group.design.foreseen import foreseen_design, foreseen_observations
+from nipype_group.design.matrix import Design
+from nipype_group.design.meaning import is_between_participants
+from nipype_group.design.observations import Observations
+from nipype_group.design.sources import listed_once
+from nipype_group.execution.duration import foreseen_seconds
+from nipype_group.images import read_mask
+from nipype_group.interfaces.permutation import plan_of
+from nipype_group.permutation.plan import Plan
+from nipype_group.reporting.page.sentences import contrast_question
+from nipype_group.settings.analysis import AnalysisSettings
+from nipype_group.stats.estimators import ESTIMATORS
+from nipype_group.stats.linear.influence import leverage
+from nipype_group.stats.linear.map_quality import TIMES_MEAN_LEVERAGE
+from nipype_group.workflows.group import thresholded_maps
+
+
+def execute(arguments: Namespace) -> int:
+    """Print what a run with these arguments would do; returns the exit code."""
+    settings, files = run.request_of(arguments)
+    run.plugin_arguments(arguments)
+    with listed_once():
+        plan = analysis_plan(settings, files, arguments)
+    print(json.dumps(plan, indent=2, ensure_ascii=False) if arguments.as_json else plan_text(plan))
+    return 0
+
+
+def analysis_plan(
+    settings: AnalysisSettings, files: dict[str, Any], arguments: Namespace
+) -> dict[str, Any]:
+    """Return what a run would do, as JSON has it.
+
+    Parameters
+    ----------
+    settings : AnalysisSettings
+    files : dict
+        Inputs of `init_group_wf`.
+    arguments : Namespace
+        output_dir, which may be None, and the options of `add_execution`.
+
+    Returns
+    -------
+    dict
+        Maps, Model, Contrasts, Thresholds, Permutation, Voxels, Memory, Time; None for what there
+        is not, or what is not known.
+
+    Raises
+    ------
+    UsageError, ValueError
+        As a run, of what names, tables and headers tell.
+    """
+    workflow, foreseen = run.checked_workflow(settings, files, arguments)
+    found = foreseen_observations(
+        files,
+        settings.variables,
+        on_bad_map=settings.on_bad_map,
+        ids_as_numbers=settings.ids_as_numbers,
+    )
+    design, observations = foreseen_design(found, settings.formula, files.get("design_table"))
+    contrasts = build_contrasts(settings.contrasts, design)
+    n_voxels = _voxels_searched(settings, files, foreseen)
+    level = LevelOfTests(settings.alpha, settings.tail, settings.contrast_tails, n_voxels)
+    shuffles = _plan_of_shuffles(settings, files, workflow, design, contrasts, observations)
+    return {
+        "Maps": _about_maps(found, design, list(run.not_taken_lines(files))),
+        "Model": _about_model(settings, design),
+        "Contrasts": [_about_contrast(each, design, level) for each in contrasts],
+        "Thresholds": _about_thresholds(settings),
+        "Permutation": None if shuffles is None else _about_shuffles(shuffles),
+        "Voxels": _about_voxels(files, foreseen, n_voxels),
+        "Memory": _about_memory(foreseen),
+        "Time": _about_time(settings, workflow, foreseen, shuffles),
+    }
+
+
+def _voxels_searched(
+    settings: AnalysisSettings, files: dict[str, Any], foreseen: run.Foreseen | None
+) -> int | None:
+    """Return how many voxels inference searches at most; None where nothing tells."""
+    known = [] if foreseen is None else [foreseen.size.n_voxels]
+    if "search_volume" in files:
+        inside = read_mask(files["search_volume"], threshold=settings.mask_threshold)[0]
+        known.append(int(inside.sum()))
+    return min((n for n in known if n), default=None)
+
+
+def _about_maps(found: Observations, design: Design, not_taken: list[str]) -> dict[str, Any]:
+    excluded = found.excluded.astype(object).where(found.excluded.notna(), None)
+    return {
+        "NumberOfMaps": len(found.table),
+        "NumberOfParticipants": len(set(design.participants)),
+        "Conditions": found.condition_columns,
+        "Maps": found.table["map"].tolist(),
+        "Excluded": excluded.to_dict("records"),
+        "NotTaken": not_taken,
+    }
+
+
+def _about_model(settings: AnalysisSettings, design: Design) -> dict[str, Any]:
+    h, labels = leverage(design.model), design.map_labels
+    limit = TIMES_MEAN_LEVERAGE * design.model.rank / len(h)
+    about = design.describe()
+    estimator = ESTIMATORS[settings.estimator]
+    return about | {
+        "Estimator": {"Name": estimator.name, "Description": estimator.words},
+        "LeverageExtremes": {
+            "Smallest": min(about["Leverage"]),
+            "Largest": max(about["Leverage"]),
+            "MapOfLargest": labels[int(h.argmax())],
+            "Limit": limit,
+            "AboveLimit": [labels[i] for i in np.flatnonzero(h > limit + 1e-12)],
+        },
+    }
+
+
+def _about_contrast(contrast: Contrast, design: Design, level: LevelOfTests) -> dict[str, Any]:
+    # What the design does not determine was refused before.
+    return {
+        "Name": contrast.name,
+        "Test": contrast.test,
+        "Tail": level.side(contrast),
+        "Question": contrast_question(contrast, design, level.side(contrast)),
+        "Expression": contrast.expression,
+        "Weights": [
+            {c: w for c, w in zip(design.columns, row, strict=True) if w}
+            for row in contrast.weights.tolist()
+        ],
+        "Estimable": True,
+        "Error": _error_of(contrast, design),
+        **contrast_diagnostics(contrast, design, level),
+        "Notes": list(contrast.notes),
+    }
+
+
+def _error_of(contrast: Contrast, design: Design) -> str:
+    """Return between what a contrast compares, where participants have several maps."""
+    if len(set(design.participants)) == len(design.participants):
+        return "between participants, of one map each"
+    between = is_between_participants(contrast.weights, design)
+    return "between participants, of several maps" if between else "within participants"
+
+
+def _about_thresholds(settings: AnalysisSettings) -> list[dict[str, Any]]:
+    thresholds = [
+        {
+            "Name": one.name,
+            "Contrast": settings.contrast_names[one.contrast],
+            "Control": one.control.name,
+            "Correction": one.control.words,
+            "Alpha": one.threshold.alpha,
+            "ThresholdZ": one.threshold.threshold_z,
+            "Tail": one.threshold.tail,
+        }
+        for one in thresholded_maps(settings)
+    ]
+    if settings.ari_thresholds_z:
+        thresholds.append(
+            {
+                "Name": "ari",
+                "Contrast": None,
+                "Control": "ari",
+                "Correction": "true discovery proportions of clusters at heights "
+                f"{', '.join(f'{z:g}' for z in settings.ari_thresholds_z)}",
+                "Alpha": settings.alpha_of_discoveries,
+                "ThresholdZ": None,
+                "Tail": settings.tail,
+            }
+        )
+    return thresholds
+
+
+def _plan_of_shuffles(
+    settings: AnalysisSettings,
+    files: dict[str, Any],
+    workflow: Any,
+    design: Design,
+    contrasts: list[Contrast],
+    observations: Any,
+) -> Plan | None:
+    """Return the plan that the node of the workflow would make without the maps."""
+    if not settings.n_permutations:
+        return None
+    inputs = workflow.get_node("permutation_wf.plan").inputs
+    if "shuffles_file" in files:
+        inputs.shuffles_file = files["shuffles_file"]
+    return plan_of(inputs, design, contrasts, observations)
+
+
+def _about_shuffles(plan: Plan) -> dict[str, Any]:
+    return {
+        "Description": plan.describe(),
+        "Warnings": list(plan.warnings),
+        "Families": {
+            name: {
+                "Contrasts": [c.name for c in family.contrasts],
+                "Shuffles": plan.n_shuffles(name),
+                "SmallestP": plan.smallest_p(name),
+                "Shards": len(plan.shards(name)),
+            }
+            for name, family in plan.families.items()
+        },
+    }
+
+
+def _about_voxels(
+    files: dict[str, Any], foreseen: run.Foreseen | None, n_voxels: int | None
+) -> dict[str, Any]:
+    masked = bool({"mask_file", "search_volume"} & files.keys())
+    return {
+        "Grid": None if foreseen is None else list(foreseen.size.shape),
+        "SearchedAtMost": n_voxels,
+        "From": "mask" if masked else "largest of three maps",
+    }
+
+
+def _about_memory(foreseen: run.Foreseen | None) -> dict[str, Any] | None:
+    if foreseen is None:
+        return None
+    needed = foreseen.memory_gib
+    largest = max(needed, key=needed.__getitem__)
+    return {"LargestNode": largest, "LargestGiB": needed[largest], "Nodes": needed}
+
+
+def _about_time(
+    settings: AnalysisSettings,
+    workflow: Any,
+    foreseen: run.Foreseen | None,
+    shuffles: Plan | None,
+) -> dict[str, Any] | None:
+    if foreseen is None:
+        return None
+    n_shuffles = 0
+    if shuffles is not None:
+        for name, family in shuffles.families.items():
+            n_shuffles += shuffles.n_shuffles(name) * len(family.contrasts)
+    sides = 2 if settings.tail_of_shuffles == "two-sided" else 1
+    tfce_sides = sides if "tfce" in settings.statistics else 0
+    seconds = foreseen_seconds(workflow, foreseen.size, n_shuffles, tfce_sides)
+    return {
+        "Note": "rough: rates of the documented benchmarks, on one core of their machine",
+        "CPUSeconds": float(f"{sum(seconds.values()):.2g}"),
+        "Stages": {name: float(f"{value:.2g}") for name, value in seconds.items()},
+    }

@@ -1,0 +1,169 @@
+"""The plan of an analysis as text for a screen."""
+
+from typing import Any
+
+from nipype_group.design.diagnostics import diagnostics_in_words
+from nipype_group.reporting.wording import count, listing
+
+_WIDTH = 13
+# Of what is listed in a line; the JSON has all.
+_SHOWN = 12
+
+
+def plan_text(plan: dict[str, Any]) -> str:
+    """Return a plan as lines.
+
+    Parameters
+    ----------
+    plan : dict
+        From `analysis_plan`.
+    """
+    lines = [*_maps(plan["Maps"]), *_model(plan["Model"])]
+    for contrast in plan["Contrasts"]:
+        lines += _contrast(contrast)
+    lines += [
+        _line("Thresholds" * (i == 0), _threshold(one)) for i, one in enumerate(plan["Thresholds"])
+    ]
+    if plan["Permutation"] is not None:
+        lines.append(_line("Permutation", plan["Permutation"]["Description"]))
+    return "\n".join([*lines, *_costs(plan)])
+
+
+def _line(title: str, text: str) -> str:
+    return f"{title:{_WIDTH}} {text}"
+
+
+def _cut(items: list[str]) -> str:
+    more = f" and {len(items) - _SHOWN} more" * (len(items) > _SHOWN)
+    return ", ".join(items[:_SHOWN]) + more
+
+
+def _maps(about: dict[str, Any]) -> list[str]:
+    n_maps, excluded = about["NumberOfMaps"], about["Excluded"]
+    conditions = about["Conditions"]
+    apart = f", told apart by {listing(conditions)}" if conditions else ""
+    of = count(about["NumberOfParticipants"], "participant")
+    out = count(len(excluded), "row is", "rows are")
+    is_in = "is" if n_maps == 1 else "are"
+    lines = [_line("Maps", f"{count(n_maps, 'map')} of {of} {is_in} in{apart}; {out} out")]
+    for row in excluded[:_SHOWN]:
+        own = [str(v) for k, v in row.items() if k not in ("map", "reason") and v is not None]
+        lines.append(_line("", f"out: {' '.join(own)}: {row['reason']}"))
+    if len(excluded) > _SHOWN:
+        lines.append(_line("", f"and {len(excluded) - _SHOWN} more rows"))
+    return lines + [_line("", text) for text in about["NotTaken"]]
+
+
+def _model(about: dict[str, Any]) -> list[str]:
+    inflation, columns = about["VarianceInflation"], about["Columns"]
+    named = [f"{c} (VIF {_number(inflation[c])})" if c in inflation else c for c in columns]
+    several = [
+        f"{term} {_number(entry['Value'])}"
+        for term, entry in about["GeneralizedVarianceInflation"].items()
+    ]
+    rank = (
+        f"rank {about['Rank']} of {count(len(columns), 'column')}, "
+        f"{about['DegreesOfFreedom']} residual degrees of freedom, condition number "
+        f"{_number(about['ConditionNumber'])} ({_number(about['ConditionNumberUnscaled'])} of "
+        "columns as they are)"
+    )
+    extremes = about["LeverageExtremes"]
+    above = extremes["AboveLimit"]
+    leverage = (
+        f"leverage {_number(extremes['Smallest'])} to {_number(extremes['Largest'])} "
+        f"of {extremes['MapOfLargest']}; {len(above)} above {_number(extremes['Limit'])}"
+        + (f": {_cut(above)}" if above else "")
+    )
+    model = about["Formula"] or "design table"
+    texts = [rank, f"columns {_cut(named)}"]
+    texts += [f"generalized variance inflation of terms: {_cut(several)}"] if several else []
+    texts += [leverage]
+    odd = [*diagnostics_in_words(about), *about["Notes"]]
+    return [
+        _line("Model", f"{model}, by {about['Estimator']['Description']}"),
+        *(_line("", text) for text in texts),
+        *(_line("", f"Warning: {text}") for text in odd),
+    ]
+
+
+def _contrast(about: dict[str, Any]) -> list[str]:
+    effect = about["DetectableEffect"]
+    rows = "; ".join(_weights(row) for row in about["Weights"])
+    side = "" if about["Test"] == "F" else f", {about['Tail']}"
+    unit = {"Cohen's d": "d", "Cohen's f": "f"}[effect["Measure"]]
+    detects = (
+        f"detects {unit} {_number(effect['Size'])} in one voxel with {100 * effect['Power']:g} % "
+        f"power at {effect['Alpha']:g}"
+    )
+    if "SizeBonferroni" in effect:
+        detects += (
+            f", {_number(effect['SizeBonferroni'])} at the Bonferroni level of "
+            f"{effect['NumberOfVoxels']:,} voxels"
+        )
+    texts = [
+        f"weights {rows}",
+        f"can be estimated; {about['Error']}",
+        f"efficiency {_number(about['Efficiency'])}, {_number(about['RelativeEfficiency'])} of "
+        "that with uncorrelated columns",
+        detects,
+        *(f"Warning: {note}" for note in about["Notes"]),
+    ]
+    head = f"{about['Name']} ({about['Test']}{side}): {about['Question']}"
+    return [_line("Contrast", head), *(_line("", text) for text in texts)]
+
+
+def _weights(row: dict[str, float]) -> str:
+    """Return a row of weights as a sum.
+
+    Examples
+    --------
+    >>> _weights({"a": 1.0, "b": -0.5})
+    'a - 0.5 b'
+    """
+    parts: list[str] = []
+    for name, weight in row.items():
+        sign = ("-" if weight < 0 else "") if not parts else ("- " if weight < 0 else "+ ")
+        size = "" if abs(weight) == 1 else f"{abs(weight):g} "
+        parts.append(f"{sign}{size}{name}")
+    return " ".join(parts)
+
+
+def _threshold(one: dict[str, Any]) -> str:
+    whose = "all contrasts" if one["Contrast"] is None else one["Contrast"]
+    level = f"z {one['ThresholdZ']:g}" if one["Alpha"] is None else f"alpha {one['Alpha']:g}"
+    return f"{whose}: {one['Correction']}, {level}, {one['Tail']}"
+
+
+def _costs(plan: dict[str, Any]) -> list[str]:
+    lines, voxels = [], plan["Voxels"]
+    if voxels["SearchedAtMost"]:
+        grid = " x ".join(map(str, voxels["Grid"] or ()))
+        told = f"at most {voxels['SearchedAtMost']:,} are searched (by the {voxels['From']})"
+        lines.append(_line("Voxels", f"grid of {grid}; {told}" if grid else told))
+    if plan["Memory"] is not None:
+        largest = plan["Memory"]
+        name = largest["LargestNode"].rpartition(".")[2]
+        lines.append(_line("Memory", f"up to {largest['LargestGiB']:g} GiB a node ({name})"))
+    if plan["Time"] is not None:
+        seconds = plan["Time"]["CPUSeconds"]
+        lines.append(_line("Time", f"{_duration(seconds)} of one core; {plan['Time']['Note']}"))
+    return lines
+
+
+def _duration(seconds: float) -> str:
+    """Return a time in the unit in which it is read.
+
+    Examples
+    --------
+    >>> _duration(42.0), _duration(900.0), _duration(36000.0)
+    ('some 42 s', 'some 15 minutes', 'some 10 hours')
+    """
+    if seconds < 120:
+        return f"some {seconds:g} s"
+    if seconds < 7200:
+        return f"some {seconds / 60:.2g} minutes"
+    return f"some {seconds / 3600:.3g} hours"
+
+
+def _number(value: float | None) -> str:
+    return "infinite" if value is None else f"{value:.3g}"

@@ -1,0 +1,84 @@
+"""Who is in, and the model of it, before any map is read."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from nipype_group.design.extent import table_of_participants
+from nipype_group.design.first_level import listed_volumes
+from nipype_group.design.listed_maps import listed_maps
+from nipype_group.design.matrix import Design, design_from_formula, design_from_table
+from nipype_group.design.observations import Observations, collect
+from nipype_group.images import open_image
+from nipype_group.images.volumes import space_of_map
+from nipype_group.tsv import parse_tsv, tsv_text
+
+
+def foreseen_observations(
+    files: dict[str, Any], variables: Sequence[str] | None = None, **settings: Any
+) -> Observations:
+    """Join maps to participants by names, tables and headers.
+
+    Parameters
+    ----------
+    files : dict
+        Inputs of `init_group_wf`: one source of maps, and the tables.
+    variables : sequence of str, optional
+        Columns that the model uses, where they are known.
+    **settings
+        on_bad_map and ids_as_numbers, as `collect` takes them.
+
+    Returns
+    -------
+    Observations
+        Its tables are what reading them from their files gives. Maps that are empty or copies of
+        others are in.
+
+    Raises
+    ------
+    ValueError
+        As `collect`, of what names, tables and headers tell.
+    """
+    stacked = "stack_file" in files
+    if stacked:
+        entries = listed_volumes(files["stack_file"], files.get("participants"), variables)
+    else:
+        entries = listed_maps(files, variables)
+    return collect(
+        entries,
+        None if stacked else table_of_participants(files),
+        variables or (),
+        listed=stacked or "maps_table" in files,
+        header_of=(lambda path: open_image(path).space) if stacked else space_of_map,
+        **settings,
+    )
+
+
+def foreseen_design(
+    found: Observations, formula: str | None = None, design_table: Any = None
+) -> tuple[Design, Any]:
+    """Return the design of the maps that are in, and their table.
+
+    Parameters
+    ----------
+    found : Observations
+    formula : str, optional
+        The model; without it there is a table.
+    design_table : path, optional
+
+    Returns
+    -------
+    design : Design
+    observations : DataFrame
+        As the file of the run holds it.
+
+    Raises
+    ------
+    ValueError
+        As `design_from_formula` and `design_from_table`.
+    """
+    table = parse_tsv(tsv_text(found.table), "observations.tsv")
+    if formula is not None:
+        return design_from_formula(formula, table, found.condition_columns), table
+    excluded = parse_tsv(tsv_text(found.excluded), "excluded.tsv")
+    design = design_from_table(design_table, table, found.condition_columns, excluded)
+    return design, table

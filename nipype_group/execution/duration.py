@@ -1,0 +1,110 @@
+"""Time of every stage, roughly, from rates that the documentation measures.
+
+CPU seconds of a stage are a fixed part, and a part a map, a voxel of the grid and a value (maps x
+voxels), fitted to studies of 20 to 2000 maps; shuffles cost a product of design and maps.
+Another machine may be twice as fast or slow.
+"""
+
+from typing import Any, NamedTuple
+
+from nipype_group.execution.memory import StudySize
+
+
+class StageCosts(NamedTuple):
+    """CPU seconds of a stage, of a map, a voxel of the grid, a value."""
+
+    fixed: float
+    per_map: float
+    per_voxel: float
+    per_value: float
+
+
+# As docs/stages.json has them, of two contrasts.
+COSTS = {
+    "CollectMaps": StageCosts(0.0279, 0.00249, 0.0, 1.79e-08),
+    "GroupMask": StageCosts(0.075, 0.00104, 0.0, 1.9e-08),
+    "SmoothMaps": StageCosts(0.149, 0.00273, 6.72e-08, 5.91e-08),
+    "DesignMatrix": StageCosts(0.0645, 5.89e-05, 0.0, 4.55e-11),
+    "StackMaps": StageCosts(0.0242, 0.000989, 0.0, 1.75e-08),
+    "ContrastSet": StageCosts(0.0371, 0.0, 7.52e-09, 0.0),
+    "GroupGLM": StageCosts(0.0351, 3.66e-05, 8.62e-07, 3.33e-08),
+    "MapQuality": StageCosts(1.38, 0.00111, 0.0, 1.73e-08),
+    "PlanPermutations": StageCosts(0.0766, 0.000522, 0.0, 4.34e-09),
+    "RegionModels": StageCosts(2.98, 0.000879, 3.64e-07, 9.55e-09),
+    "EstimateContrasts": StageCosts(0.213, 9.25e-06, 7e-07, 0.0),
+    "ThresholdMap": StageCosts(0.0697, 0.0, 4.86e-07, 0.0),
+    "MergePermutations": StageCosts(0.106, 0.0, 5.47e-07, 0.0),
+    "AtlasReport": StageCosts(3.79, 0.0, 1.39e-06, 2.81e-10),
+    "PlotResults": StageCosts(9.65, 0.0, 3.67e-07, 7.84e-09),
+    "GroupDerivatives": StageCosts(0.933, 0.0, 1.81e-06, 3.68e-10),
+}
+_CONTRASTS_MEASURED = 2
+_OF_CONTRASTS = (
+    "EstimateContrasts",
+    "ThresholdMap",
+    "MergePermutations",
+    "AtlasReport",
+    "PlotResults",
+    "GroupDerivatives",
+)
+# As docs/scaling.json has them: multiplications a second, seconds a voxel of a shuffle and design
+# row, seconds a value of a pass over the maps, seconds a voxel and side of TFCE.
+RATE, SCAN, SERIES, TFCE = 2.78e10, 6.61e-10, 3.46e-08, 7.74e-08
+
+
+def foreseen_seconds(
+    workflow: Any,
+    size: StudySize,
+    n_shuffles: int = 0,
+    tfce_sides: int = 0,
+) -> dict[str, float]:
+    """Return roughly the CPU seconds of every stage of a workflow.
+
+    Parameters
+    ----------
+    workflow : Workflow
+        One of `init_group_wf`.
+    size : StudySize
+    n_shuffles : int
+        Shuffles of all contrasts together.
+    tfce_sides : int
+        Sides of which threshold-free cluster enhancement is taken.
+
+    Returns
+    -------
+    dict
+        Name of an interface to seconds of one core, of those whose rates are known.
+
+    Examples
+    --------
+    >>> from nipype_group.settings import ModelSettings
+    >>> from nipype_group.workflows import init_model_wf
+    >>> wf = init_model_wf(settings=ModelSettings(formula="age", contrasts=("age=age",)))
+    >>> seconds = foreseen_seconds(wf, StudySize(200, (97, 115, 97), n_columns=2))
+    >>> {name: round(value, 1) for name, value in seconds.items()}
+    {'ContrastSet': 0.0, 'DesignMatrix': 0.1, 'EstimateContrasts': 0.5, 'GroupGLM': 8.2}
+    """
+    n_grid = size.volume / 8
+    nodes = [workflow.get_node(name) for name in workflow.list_node_names()]
+    names = [type(node.interface).__name__ for node in nodes]
+    seconds = {}
+    for name in sorted(set(names) & COSTS.keys()):
+        cost = COSTS[name]
+        one = (
+            cost.fixed
+            + cost.per_map * size.n_maps
+            + n_grid * (cost.per_voxel + cost.per_value * size.n_maps)
+        )
+        of_contrasts = size.n_contrasts / _CONTRASTS_MEASURED if name in _OF_CONTRASTS else 1
+        seconds[name] = one * of_contrasts * names.count(name)
+    if "RunPermutations" in names:
+        seconds["RunPermutations"] = _of_shuffles(size, n_shuffles, tfce_sides)
+    return seconds
+
+
+def _of_shuffles(size: StudySize, n_shuffles: int, tfce_sides: int) -> float:
+    """Return seconds of shuffles, whose design rows are at most the columns."""
+    n_voxels = size.values / 8
+    rows = size.n_columns * (size.n_maps / RATE + SCAN)
+    passes = size.n_contrasts * size.n_maps * SERIES
+    return n_voxels * (n_shuffles * (rows + tfce_sides * TFCE) + passes)
