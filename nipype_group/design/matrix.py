@@ -97,7 +97,7 @@ class Design:
 
     @property
     def map_labels(self) -> list[str]:
-        """What each map is called: its participant and conditions."""
+        """Participant and conditions of every map, as it is called in messages."""
         conditions = self.keys.drop(columns="participant_id").fillna(MISSING).astype(str)
         return [
             " ".join([name, *row])
