@@ -148,6 +148,17 @@ def test_rates_of_own_errors_are_drawn_from_their_file(stored_table):
     assert "\n     - ".join(["n = 8", "a", "flip", "1,256", "5 / 0.78 / 0"]) in text
 
 
+def test_speed_of_own_errors_is_drawn_from_its_file(stored_table):
+    rows = [{"work": "all", "us_a_voxel": 3.14}]
+    rows.append({"work": "other", "us_a_voxel": 15000.0, "ratio": 4780.0})
+    peak = {"maps": 1000, "voxels": 235000, "cpu_s": 2.5, "base_gib": 0.2, "memory_gib": 0.35}
+    text = stored_table("ErrorTermsTable", rows, voxels=76000, peer_voxels=200, memory=[peak])
+    assert "76,000 voxels; 200 of them by the others:" in text
+    assert "- all\n     - 3.14\n     - \n" in text
+    assert "- other\n     - 15,000\n     - 4,780" in text
+    assert "- 1,000\n     - 235,000\n     - 2.5\n     - 0.2\n     - 0.35" in text
+
+
 def test_there_are_commands_to_check():
     assert len(CASES) > 15
 

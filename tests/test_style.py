@@ -28,7 +28,7 @@ DISTRIBUTIONS = {"PIL": "pillow"}
 EXTRAS = {
     "nipype_group": ("report",),
     "workflows": (),
-    "tests": ("tests", "report", "docs"),
+    "tests": ("tests", "benchmarks", "report", "docs"),
     "docs": ("docs", "report"),
 }
 

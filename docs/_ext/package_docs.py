@@ -347,6 +347,33 @@ class FixedOrderTable(_Stored):
 _COST_KEYS = ("ours_cpu_ms", "other_cpu_ms", "ratio")
 
 
+class ErrorTermsTable(_Stored):
+    """Speed and memory of effects on their own error, of docs/error_terms.json."""
+
+    file = "error_terms.json"
+
+    def table(self, stored):
+        """Return a row a step or package, and one a number of maps."""
+        rows = [
+            [row["work"], *map(_number, (row["us_a_voxel"], row.get("ratio")))]
+            for row in stored["rows"]
+        ]
+        keys = ("cpu_s", "base_gib", "memory_gib")
+        peaks = [
+            [f"{row['maps']:,}", f"{row['voxels']:,}", *(_number(row[key]) for key in keys)]
+            for row in stored["memory"]
+        ]
+        header = ["Maps", "Voxels", "CPU s", "Modules alone, GiB", "Peak, GiB"]
+        return [
+            f"{stored['voxels']:,} voxels; {stored['peer_voxels']:,} of them by the others:",
+            "",
+            *list_table(["Work", "CPU us a voxel", "Ratio"], rows, (40, 30, 30)),
+            "Memory of the interaction of 5 x 2 cells:",
+            "",
+            *list_table(header, peaks, (20,) * 5),
+        ]
+
+
 class ProcessorsTable(_Stored):
     """How many files replays as other processors give again, of docs/any_processor.json."""
 
@@ -572,6 +599,7 @@ def setup(app):
     app.add_directive("stages-table", StagesTable)
     app.add_directive("costs-table", CostsTable)
     app.add_directive("fixed-order-table", FixedOrderTable)
+    app.add_directive("error-terms-table", ErrorTermsTable)
     app.add_directive("processors-table", ProcessorsTable)
     app.add_directive("null-table", NullTable)
     app.add_directive("permutation-null-table", PermutationNullTable)
