@@ -182,8 +182,9 @@ def main(argv=None):
     if arguments.small:
         sizes, places = (500, 3, 1), ((100, 5000),)
     with threadpool_limits(1), tempfile.TemporaryDirectory() as folder:
-        rows = compare(*sizes)
+        # Before there is freed memory that would be taken again.
         peaks = [memory(folder, *size) for size in places]
+        rows = compare(*sizes)
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
     ).stdout.strip()
