@@ -209,7 +209,7 @@ def analyse(
     # Raises before files are read.
     plugin_arguments(arguments)
     with listed_once():
-        settings = _of_known_tests(settings, files)
+        settings = of_known_tests(settings, files)
         workflow, origin = _prepare(settings, files, arguments)
     code = carry_out(workflow, files, arguments, settings.n_procs, origin)
     if code == 0 and not settings.figures:
@@ -217,7 +217,7 @@ def analyse(
     return code
 
 
-def _of_known_tests(settings, files):
+def of_known_tests(settings: AnalysisSettings, files: dict[str, Any]) -> AnalysisSettings:
     """Return settings whose contrasts tell what they test, where they name factors."""
     if settings.model is None:
         return settings
