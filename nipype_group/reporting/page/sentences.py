@@ -1,10 +1,20 @@
 """Contrasts and findings in words."""
 
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from nipype_group.design.expressions import is_weight_list, parse_row
 from nipype_group.reporting.tables.columns import peak_region
 from nipype_group.reporting.wording import count, listing, number_text, p_value
+
+if TYPE_CHECKING:
+    from nipype_group.design.contrasts import Contrast
+    from nipype_group.design.matrix import Design
+    from nipype_group.reporting.derivatives.read import ThresholdedResult
 
 _SIDES = {
     "two-sided": "both sides",
@@ -13,7 +23,7 @@ _SIDES = {
 }
 
 
-def contrast_question(contrast, design, tail):
+def contrast_question(contrast: Contrast, design: Design | None, tail: str) -> str:
     """Say in a sentence what a contrast asks.
 
     Parameters
@@ -99,7 +109,7 @@ def _others(design, name):
     return f", adjusted for {listing(adjusted)}" if adjusted else ""
 
 
-def result_sentence(result):
+def result_sentence(result: ThresholdedResult) -> str:
     """Say what survives, or that nothing does and how far off the largest statistic was.
 
     Parameters
@@ -135,12 +145,12 @@ def result_sentence(result):
     )
 
 
-def symbol(settings):
+def symbol(settings: Mapping[str, Any]) -> str:
     """Return the symbol of the extremes that a result's settings hold."""
     return "z" if "LargestZ" in settings else settings["StatisticType"]
 
 
-def largest(settings):
+def largest(settings: Mapping[str, Any]) -> str:
     """Say what the largest statistic is, on the sides that were tested.
 
     Examples
@@ -158,7 +168,7 @@ def largest(settings):
     return f"the largest {name} is {number_text(high)}, the smallest {number_text(low)}"
 
 
-def critical_value_text(settings):
+def critical_value_text(settings: Mapping[str, Any]) -> str | None:
     """Return the critical value of a result with its unit, None where there is none.
 
     Examples
