@@ -261,7 +261,7 @@ _WRITERS = {
 }
 
 
-def short(value: Any, width: int = 60) -> str:
+def short(value: object, width: int = 60) -> str:
     """Return a JSON value in at most so many letters.
 
     Examples

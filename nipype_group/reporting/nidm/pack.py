@@ -5,6 +5,7 @@ with the neuroimaging data model, Sci Data 3:160102; https://nidm.nidash.org/spe
 """
 
 import json
+import os
 from pathlib import Path
 
 from nipype_group._version import __version__
@@ -34,7 +35,14 @@ _ABOUT = (
 )
 
 
-def write_nidm_pack(group_dir, out_dir=None, *, contrast=None, desc=None, out_file=None):
+def write_nidm_pack(
+    group_dir: str | os.PathLike[str],
+    out_dir: str | os.PathLike[str] | None = None,
+    *,
+    contrast: str | None = None,
+    desc: str | None = None,
+    out_file: str | os.PathLike[str] | None = None,
+) -> Path:
     """Write contrasts of a group folder and their thresholded results as a NIDM-Results pack.
 
     The pack is a zip file with nidm.ttl, the maps it speaks of, the design, and
@@ -72,7 +80,10 @@ def write_nidm_pack(group_dir, out_dir=None, *, contrast=None, desc=None, out_fi
             f"{folder.path} holds results of another package: a NIDM-Results pack describes a "
             "model that was fitted here"
         )
-    prefix = folder.find("contrasts", ".json").name.removesuffix("contrasts.json")
+    contrasts = folder.find("contrasts", ".json")
+    # No folder is one of a group without it.
+    assert contrasts is not None
+    prefix = contrasts.name.removesuffix("contrasts.json")
     chosen = _contrasts(folder, contrast)
     results = _results(folder, chosen, desc)
     doc = Document()

@@ -5,6 +5,7 @@ forbids every request.
 """
 
 import json
+import os
 import re
 import warnings
 from importlib.resources import files
@@ -84,7 +85,11 @@ _REGION_COLUMNS = (
 _HIDDEN_PEAK_COLUMNS = ("sign", "i", "j", "k", "distance_to_main_mm")
 
 
-def write_report(group_dir, path=None, viewer=False):
+def write_report(
+    group_dir: str | os.PathLike[str],
+    path: str | os.PathLike[str] | None = None,
+    viewer: bool = False,
+) -> str:
     """Write the report of a group folder as one HTML page.
 
     Parameters
