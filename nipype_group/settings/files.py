@@ -95,6 +95,27 @@ def current_settings(values, path):
     return values
 
 
+def settings_lacking(values):
+    """Return the settings that recorded ones lack, as those of an older version do.
+
+    Parameters
+    ----------
+    values : dict
+        Settings by name.
+
+    Returns
+    -------
+    dict
+        Name to default, as JSON has it.
+    """
+    lacking = {
+        item.name: default_of(item)
+        for item in fields(AnalysisSettings)
+        if item.name not in values and default_of(item) is not MISSING
+    }
+    return json.loads(json.dumps(lacking))
+
+
 def with_places(values, folder):
     """Return settings with absolute paths in the place of names of files.
 

@@ -1,4 +1,4 @@
-"""Nothing heavy is imported before it is used: help appears at once, an unchanged run ends soon."""
+"""Nothing heavy is imported before it is used, for help, versions and runs that change nothing."""
 
 import gc
 import json
