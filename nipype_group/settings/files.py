@@ -98,6 +98,27 @@ def current_settings(values: Mapping[str, Any], path: str | os.PathLike[str]) ->
     return values
 
 
+def settings_lacking(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that recorded ones lack, as those of an older version do.
+
+    Parameters
+    ----------
+    values : dict
+        Settings by name.
+
+    Returns
+    -------
+    dict
+        Name to default, as JSON has it.
+    """
+    lacking = {
+        item.name: default_of(item)
+        for item in fields(AnalysisSettings)
+        if item.name not in values and default_of(item) is not MISSING
+    }
+    return json.loads(json.dumps(lacking))
+
+
 def with_places(values: Mapping[str, Any], folder: str | os.PathLike[str]) -> dict[str, Any]:
     """Return settings with absolute paths in the place of names of files.
 

@@ -11,7 +11,6 @@ import warnings
 from importlib.resources import files
 from pathlib import Path
 
-import jinja2
 import numpy as np
 from markupsafe import Markup
 
@@ -121,6 +120,8 @@ def write_report(
 
 
 def _environment():
+    import jinja2  # here, as a run that changes nothing writes no page
+
     data = files("nipype_group.data")
     environment = jinja2.Environment(
         loader=jinja2.FunctionLoader(lambda name: data.joinpath(name).read_text("utf-8")),
