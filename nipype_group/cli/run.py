@@ -6,7 +6,7 @@ from pathlib import Path
 
 from nipype_group.cli.guard import UsageError
 from nipype_group.cli.inputs import check_inputs
-from nipype_group.cli.options import given_settings, say_settings
+from nipype_group.cli.options import given_settings, say_settings, without_replaced
 from nipype_group.cli.origin import Origin
 from nipype_group.design.extent import study_extent
 from nipype_group.design.fsl import fsl_contrast_definitions, fsl_f_definitions
@@ -116,17 +116,10 @@ def _settings(arguments):
         given["contrasts"] = _contrast_definitions(given["contrasts"])
         # Sidecars tell what was asked, not the file that asked it.
         arguments.contrasts = list(given["contrasts"])
-    if "threshold_z" in given and "height_controls" not in given:
-        # It is the height of the control none.
-        values.pop("height_controls", None)
-    values |= given
     if arguments.design is not None:
-        if values.get("formula") is not None:
-            raise ValueError(
-                f"--design {arguments.design} is a model beside the formula {values['formula']}; "
-                "give one of them"
-            )
-    elif values.get("formula") is None:
+        given["formula"] = None
+    values = without_replaced(values, given) | given
+    if arguments.design is None and values.get("formula") is None:
         raise ValueError("one model is needed: --formula or --design")
     if not values.get("contrasts"):
         raise ValueError("at least one --contrast NAME=EXPR is needed")

@@ -105,6 +105,11 @@ class AnalysisSettings(
         ).check_voxel_shards()
 
     @property
+    def _tail_of_others(self):
+        # Contrasts of several sides make it unlike any that is named.
+        return None if self.contrast_tails else self.tail
+
+    @property
     def own_statistic(self):
         """Whether permutation has another statistic than the model's t and F."""
         return self.own_variance or self.lacks_voxels

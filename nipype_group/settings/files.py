@@ -87,7 +87,11 @@ def current_settings(values, path):
     """
     values = dict(values)
     version = values.pop(VERSION_NAME, VERSION)
-    if type(version) is not int or not 1 <= version <= VERSION:
+    if type(version) is not int or version < 1:
+        raise ValueError(
+            f"{path} has {VERSION_NAME} {version!r}; give a whole number from 1 to {VERSION}"
+        )
+    if version > VERSION:
         raise ValueError(
             f"{path} has {VERSION_NAME} {version!r}, and this version of nipype_group knows up to "
             f"{VERSION}; install a newer one"

@@ -45,7 +45,8 @@ def test_nothing_of_the_machine_is_kept(tmp_path):
         ({"alphaa": 0.1}, "alphaa, which is no setting, did you mean alpha"),
         ({"n_procs": 4}, "n_procs, which is no setting"),
         ({"settings_version": 99}, "settings_version 99, .* install a newer one"),
-        ({"settings_version": "1"}, "settings_version '1'"),
+        ({"settings_version": "1"}, "settings_version '1'; give a whole number from 1"),
+        ({"settings_version": 0}, "settings_version 0; give a whole number from 1"),
         ({"settings_version": True, "alpha": 0.1}, "settings_version True"),
     ],
 )
