@@ -53,6 +53,7 @@ def check_places(arguments):
     for name, what in MADE.items():
         if name in given:
             _check_made(given[name], what, _option(name))
+    _check_apart(given)
     if given.get("pattern") == "":
         raise PlaceError("--pattern is empty; give a glob with {subject}")
     blocks = given.get("blocks", ())
@@ -87,6 +88,22 @@ def existing(text, what=FILE, option=None):
     return str(path)
 
 
+def _check_apart(given):
+    """Refuse a file that is to be made where another option names its place."""
+    made = [name for name in MADE if name in given and MADE[name] != FOLDER]
+    others = [name for name in (*EXISTING, *RESULTS, *MADE) if name in given]
+    for name in made:
+        for other in others:
+            values = given[other] if isinstance(given[other], list) else [given[other]]
+            if other != name and Path(given[name]).resolve() in [
+                Path(v).resolve() for v in values
+            ]:
+                raise PlaceError(
+                    f"{_option(name)} {Path(given[name]).absolute()} is named by {_option(other)} "
+                    "too; choose another file"
+                )
+
+
 def _check_results(text):
     path, found = _look(text, None)
     if found not in (None, FILE, FOLDER):
@@ -99,6 +116,8 @@ def _check_made(text, what, option):
         raise PlaceError(f"{option} {path} cannot be made{_hint_of_link(path)}")
     if found is not None and found not in ((FILE, FOLDER) if what is None else (what,)):
         raise PlaceError(f"{option} {path} is {found}, {what or FILE} is expected")
+    if what == FILE and _look(path.parent, option)[1] is None:
+        raise PlaceError(f"{option} {path} cannot be made: {path.parent} does not exist")
     for place in path.parents:
         _, above = _look(place, option)
         if above not in (None, FOLDER):
@@ -127,4 +146,6 @@ def _hint_of_link(path):
 
 
 def _option(name):
+    if name in RESULTS:
+        return "the results"
     return "OUT" if name == "output_dir" else f"--{name.replace('_', '-')}"

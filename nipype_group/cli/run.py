@@ -67,7 +67,10 @@ def execute(arguments):
             raise UsageError("--select goes with --bids")
         files["select"] = arguments.select
     if arguments.save_settings is not None:
-        write_settings(arguments.save_settings, settings)
+        try:
+            write_settings(arguments.save_settings, settings)
+        except ValueError as error:
+            raise UsageError(f"--save-settings: {error}") from error
     return analyse(settings, files, arguments)
 
 

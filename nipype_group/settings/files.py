@@ -30,10 +30,21 @@ def write_settings(path, settings):
     ------
     OSError
         Where the file cannot be written.
+    ValueError
+        Where a file that holds no settings stands there.
     """
+    path = Path(path).absolute()
+    if path.is_file() and path.stat().st_size:
+        try:
+            read_settings(path)
+        except ValueError as error:
+            raise ValueError(
+                f"{path} holds something else than settings ({error}); choose another file, or "
+                "delete it"
+            ) from error
     values = {item.name: getattr(settings, item.name) for item in _kept()}
     text = json.dumps({VERSION_NAME: VERSION, **values}, indent=2)
-    replace_text(Path(path), f"{text}\n")
+    replace_text(path, f"{text}\n")
 
 
 def read_settings(path):
