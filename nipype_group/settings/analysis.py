@@ -111,6 +111,11 @@ class AnalysisSettings(
         return bool(self.n_permutations and self.blocks)
 
     @property
+    def _tail_of_others(self):
+        # Contrasts of several sides make it unlike any that is named.
+        return None if self.contrast_tails else self.tail
+
+    @property
     def own_statistic(self) -> bool:
         """Whether permutation has another statistic than the model's t and F."""
         return self.own_variance or self.lacks_voxels
