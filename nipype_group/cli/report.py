@@ -155,7 +155,8 @@ def report_peer(arguments: argparse.Namespace) -> int:
         raise UsageError(lacking)
     settings = _settings(arguments)
     try:
-        check_tail(found, settings.tail)
+        for tail in settings.all_tails:
+            check_tail(found, tail)
     except ValueError as error:
         raise UsageError(f"{error} (--effect-map, --sign-map)") from error
     _check_place(arguments)

@@ -13,7 +13,7 @@ from nipype_group.cli.guard import UsageError
 from nipype_group.cli.inputs import check_inputs
 from nipype_group.cli.options import given_settings, say_settings
 from nipype_group.cli.origin import Origin
-from nipype_group.design.extent import study_extent
+from nipype_group.design.extent import factors_of_model, study_extent
 from nipype_group.design.fsl import fsl_contrast_definitions, fsl_f_definitions
 from nipype_group.design.sources import (
     escape_pattern,
@@ -22,6 +22,7 @@ from nipype_group.design.sources import (
     not_taken,
     parse_selection,
 )
+from nipype_group.design.words import canonical
 from nipype_group.execution import (
     FolderLock,
     allowed_processors,
@@ -187,11 +188,27 @@ def analyse(
     # Raises before files are read.
     plugin_arguments(arguments)
     with listed_once():
+        settings = _of_known_tests(settings, files)
         workflow, origin = _prepare(settings, files, arguments)
     code = carry_out(workflow, files, arguments, settings.n_procs, origin)
     if code == 0 and not settings.figures:
         print(NO_FIGURES)
     return code
+
+
+def _of_known_tests(settings, files):
+    """Return settings whose contrasts tell what they test, where they name factors."""
+    if settings.model is None:
+        return settings
+    try:
+        factors, numeric = factors_of_model(files, settings.model)
+    except (ValueError, LookupError, OSError):
+        # The run says it better.
+        return settings
+    # A covariate that no contrast names has its t.
+    own = settings.in_words and settings.contrasts == settings.factorial.definitions
+    contrasts = canonical(settings.contrasts, factors, numeric if own else ())
+    return settings if contrasts == settings.contrasts else settings.changed(contrasts=contrasts)
 
 
 def _prepare(settings, files, arguments):

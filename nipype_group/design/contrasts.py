@@ -20,7 +20,8 @@ from nipype_group.design.expressions import (
     parse_weight_list,
 )
 from nipype_group.design.formula import puts_terms_in_order
-from nipype_group.design.meaning import dependence, meaning
+from nipype_group.design.meaning import dependence, invalid_error, meaning
+from nipype_group.design.words import check_word, is_test, is_word, mean_of_levels, word_rows
 from nipype_group.json_files import read_json
 from nipype_group.stats.linear.least_squares import independent_rows, rows_apart
 from nipype_group.stats.matrix_products import multiply
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 # The Unicode names of letters that have a sound of their own.
 _LETTER = re.compile(r"(?:(LATIN|GREEK|CYRILLIC) (SMALL|CAPITAL) LETTER (\w+)(?= WITH|$))?")
+_INTERACTION = re.compile(r"(?<=\w)\s*:\s*(?=\w)")
 # Powers of two by which weights may differ from 1: an effect's unit stays one of float32.
 _FARTHEST = 64
 # A name of a file has up to 255 bytes, of which other entities take more than half.
@@ -60,6 +62,8 @@ class Contrast:
         What a user is told about it.
     error : DescribedError, optional
         Its own error, where every contrast has one.
+    invalid : str, optional
+        Why only its results by permutation hold.
     """
 
     name: str
@@ -69,6 +73,7 @@ class Contrast:
     given_label: str | None = None
     notes: tuple = ()
     error: DescribedError | None = None
+    invalid: str | None = None
 
     @property
     def label(self) -> str:
@@ -83,7 +88,11 @@ def contrast_label(name: str) -> str:
     --------
     >>> contrast_label("vertical - horizontal"), contrast_label("âge²"), contrast_label("β, 年")
     ('verticalHorizontal', 'age2', 'betaU5e74')
+    >>> contrast_label("group:stimulus")
+    'groupxstimulus'
     """
+    # An interaction is of one effect by another.
+    name = _INTERACTION.sub("x", name)
     text = "".join(map(_in_ascii, unicodedata.normalize("NFKD", name)))
     words = re.findall(r"[A-Za-z0-9]+", text)
     return "".join(w if i == 0 else w[0].upper() + w[1:] for i, w in enumerate(words))
@@ -119,14 +128,15 @@ def split_definition(text: str) -> tuple[str, str]:
 
 
 def contrast_test(text: str) -> str:
-    """Tell from the definition whether a contrast is a t or an F: a ``;`` makes an F.
+    """Tell from the definition whether a contrast is a t or an F: ``;``, F() or simple().
 
     Examples
     --------
     >>> contrast_test("main=a - b; b - c"), contrast_test("diff=a - b")
     ('F', 't')
     """
-    return "F" if ";" in split_definition(text)[1] else "t"
+    expression = split_definition(text)[1]
+    return "F" if ";" in expression or is_test(expression) else "t"
 
 
 def check_definitions(definitions: Iterable[str]) -> list[str]:
@@ -145,7 +155,9 @@ def check_definitions(definitions: Iterable[str]) -> list[str]:
     parts = [split_definition(text) for text in definitions]
     names = [name for name, _ in parts]
     for name, expression in parts:
-        if not is_weight_list(expression):
+        if is_word(expression):
+            _check_word(expression, name)
+        elif not is_weight_list(expression):
             _rows(expression, name)
     if not names:
         raise ValueError("at least one contrast is needed, as NAME=EXPRESSION")
@@ -168,6 +180,13 @@ def check_definitions(definitions: Iterable[str]) -> list[str]:
     return names
 
 
+def _check_word(expression: str, name: str) -> None:
+    try:
+        check_word(expression)
+    except ValueError as error:
+        raise ValueError(f"contrast {name!r}: {error}") from error
+
+
 def _rows(expression, name):
     """Parse the rows of an expression into weights of names."""
     try:
@@ -176,7 +195,9 @@ def _rows(expression, name):
         raise ValueError(f"contrast {name!r}: {error}") from error
 
 
-def build_contrasts(definitions: Sequence[str], design: Design) -> list[Contrast]:
+def build_contrasts(
+    definitions: Sequence[str], design: Design, *, by_permutation: bool = False
+) -> list[Contrast]:
     """Build and check contrasts.
 
     Parameters
@@ -185,6 +206,8 @@ def build_contrasts(definitions: Sequence[str], design: Design) -> list[Contrast
         ``NAME=EXPRESSION``; rows joined by ``;`` make an F contrast.
     design : Design
         Where the columns are.
+    by_permutation : bool
+        Whether they are tested by permutation in blocks that the user gives.
 
     Returns
     -------
@@ -193,19 +216,14 @@ def build_contrasts(definitions: Sequence[str], design: Design) -> list[Contrast
     Raises
     ------
     ValueError
-        Where a name is no column, or the design cannot estimate the contrast.
+        Where a name is no column, the design cannot estimate the contrast, or its error is not
+        that of the contrast and it is not tested by permutation.
     """
     check_definitions(definitions)
     contrasts, model, own_errors = [], design.model, design.own_errors
     for definition in definitions:
         name, expression = split_definition(definition)
-        weights = parse_weight_list(expression, len(design.columns))
-        listed = weights is not None
-        named: set[str] = set()
-        if weights is None:
-            rows = [_weights(row, design, name) for row in _rows(expression, name)]
-            weights = np.array([row for row, _ in rows])
-            named = set().union(*(factors for _, factors in rows))
+        weights, named, listed = _weights_of(expression, design, name)
         if not weights.any():
             raise ValueError(f"contrast {name!r}: every weight is 0")
         weights, notes = _within_reach(weights, name)
@@ -216,12 +234,29 @@ def build_contrasts(definitions: Sequence[str], design: Design) -> list[Contrast
         notes += meaning(weights, design, name, named)
         test = contrast_test(definition)
         if own_errors:
-            error = described_error(design, weights, test, name)
+            error, invalid = described_error(design, weights, test, name), None
             notes += error.notes
         else:
-            error, notes = None, notes + dependence(weights, design, name)
-        contrasts.append(Contrast(name, test, weights, expression, notes=notes, error=error))
+            error, invalid = None, invalid_error(weights, design, name, by_permutation)
+            notes += dependence(weights, design, name) if invalid is None else (invalid,)
+        contrasts.append(
+            Contrast(name, test, weights, expression, notes=notes, error=error, invalid=invalid)
+        )
     return contrasts
+
+
+def _weights_of(expression: str, design: Design, name: str) -> tuple[np.ndarray, set[str], bool]:
+    """Return the rows of an expression, the factors it names, and whether it lists weights."""
+    weights = parse_weight_list(expression, len(design.columns))
+    if weights is not None:
+        return weights, set(), True
+    if is_word(expression):
+        try:
+            return word_rows(expression, design), set(design.factors), False
+        except ValueError as error:
+            raise ValueError(f"contrast {name!r}: {error}") from error
+    rows = [_weights(row, design, name) for row in _rows(expression, name)]
+    return np.array([row for row, _ in rows]), set().union(*(named for _, named in rows)), False
 
 
 def _within_reach(weights, contrast):
@@ -272,6 +307,11 @@ def _weights(terms, design, contrast):
     weights = dict.fromkeys(design.columns, 0.0)
     by_factor = {}
     for name, weight in terms.items():
+        mean = None if name in design.columns else _mean_of_levels(name, design, contrast)
+        if mean is not None:
+            for column, own in zip(design.columns, mean, strict=True):
+                weights[column] += weight * own
+            continue
         column, factor, level = _resolve(name, design, contrast)
         if factor is not None:
             by_factor.setdefault(factor, {})
@@ -291,6 +331,13 @@ def _weights(terms, design, contrast):
             )
     named = {f for f, levels in by_factor.items() if design.factors[f]["reference"] in levels}
     return [weights[c] for c in design.columns], named
+
+
+def _mean_of_levels(name: str, design: Design, contrast: str) -> np.ndarray | None:
+    try:
+        return mean_of_levels(name, design)
+    except ValueError as error:
+        raise ValueError(f"contrast {contrast!r}: {error}") from error
 
 
 def _with_columns(design):
@@ -332,6 +379,11 @@ def _resolve(name, design, contrast):
             f"contrast {contrast!r}: {name} is a level of {', '.join(m[1] for m in meanings)}; "
             f"write {meanings[0][0]}"
         )
+    if name in design.factors:
+        raise ValueError(
+            f"contrast {contrast!r}: {name} is a factor; its test of all levels is written "
+            f"{contrast}=F({name})"
+        )
     known = list(design.columns) + [
         f"{factor}[{about['reference']}] (reference)"
         for factor, about in _with_columns(design).items()
@@ -353,6 +405,7 @@ def write_contrasts(path: AnyPath, contrasts: Iterable[Contrast], columns: Itera
                 "Rank": len(independent_rows(c.weights)),
                 "Expression": c.expression,
                 **({"Error": c.error.as_dict()} if c.error else {}),
+                **({"Invalid": c.invalid} if c.invalid else {}),
                 **({"Notes": list(c.notes)} if c.notes else {}),
             }
             for c in contrasts
@@ -382,6 +435,7 @@ def read_contrasts(path: AnyPath) -> list[Contrast]:
                 given_label=c.get("Label"),
                 notes=tuple(c.get("Notes", ())),
                 error=DescribedError.of(c["Error"]) if "Error" in c else None,
+                invalid=c.get("Invalid"),
             )
             for c in content["Contrasts"]
         ]

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from nipype_group.design.factorial import Factorial
-from nipype_group.design.formula import code_formula
+from nipype_group.design.formula import code_formula, factor_levels
 from nipype_group.design.fsl import read_fsl_matrix
 from nipype_group.design.listed_maps import listed_maps
 from nipype_group.design.repeated_measures import formula_of_model, variables_of_model
@@ -105,10 +105,43 @@ def _n_columns(files, model, entries):
         if Path(path).suffix == ".mat":
             return read_fsl_matrix(path).shape[1]
         return len(read_tsv(path).columns)
+    table = _variables(files, model, entries)
+    return code_formula(formula_of_model(model, table), table).matrix.shape[1]
+
+
+def factors_of_model(
+    files: Mapping[str, Any], model: Factorial | str
+) -> tuple[dict[str, list[str]], list[str]]:
+    """Return the factors of a model with their levels, and its columns of numbers.
+
+    Parameters
+    ----------
+    files : dict
+        Inputs of `init_group_wf`: one source of maps, and the tables.
+    model : str or Factorial
+
+    Returns
+    -------
+    factors : dict of str to list of str
+    numeric : list of str
+
+    Raises
+    ------
+    ValueError, KeyError, OSError
+        Where the tables do not fit the model: what the run itself says better.
+    """
+    names = variables_of_model(model)
+    entries = [] if "stack_file" in files else listed_maps(files, names)
+    table = _variables(files, model, entries)
+    factors = factor_levels(formula_of_model(model, table), table)
+    return factors, [n for n in names or () if n in table and n not in factors]
+
+
+def _variables(files, model, entries):
+    """Return the variables of a model, a row a map; rows that lack one are left out."""
     table = _rows(entries, table_of_participants(files))
     conditions = sorted({c for e in entries for c in e.conditions})
-    table = variables_of(table.dropna(subset=variables_of_model(model)), conditions)
-    return code_formula(formula_of_model(model, table), table).matrix.shape[1]
+    return variables_of(table.dropna(subset=variables_of_model(model)), conditions)
 
 
 def _rows(entries, participants):

@@ -5,6 +5,7 @@ Nothing of a formula runs as Python beyond calls of the listed transforms on col
 
 import re
 import warnings
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from types import SimpleNamespace
 
@@ -12,10 +13,18 @@ import numpy as np
 import pandas as pd
 from formulaic import Formula, ModelSpec
 from formulaic.errors import FormulaicError, FormulaicWarning
+from formulaic.parser.types import Factor, Term
 from formulaic.transforms.contrasts import C as categorical
-from formulaic.transforms.contrasts import TreatmentContrasts
+from formulaic.transforms.contrasts import SumContrasts, TreatmentContrasts
 
 from nipype_group.design.folders import natural_key
+from nipype_group.design.reference_grid import (
+    PARTICIPANTS,
+    GridError,
+    ReferenceGrid,
+    Variables,
+    make_grid,
+)
 from nipype_group.design.tables import (
     check_levels,
     check_magnitudes,
@@ -59,13 +68,19 @@ class Coding:
     matrix : array, shape (n, p)
         Design.
     columns : list of str
-        ``intercept``, a covariate's own name, or ``factor[level]``.
+        ``intercept``, a covariate's own name, ``factor[level]``, or ``factor[S.level]`` where
+        columns of a factor sum to zero.
     factors : dict
-        Factor to its levels and, where one is coded as the zero of the others, the reference.
+        Factor to its levels and, where one is coded as the zero of the others, the reference;
+        ``coding`` is ``sum`` where columns sum to zero.
     sources : dict
         Column to the expression that it comes from, where its name does not say it.
     notes : tuple of str
         What is odd about the table.
+    grid : ReferenceGrid, optional
+        Rows of the design for every cell of the factors.
+    without_grid : str
+        Why there is no grid.
     """
 
     matrix: np.ndarray
@@ -73,6 +88,8 @@ class Coding:
     factors: dict
     sources: dict
     notes: tuple = ()
+    grid: ReferenceGrid | None = None
+    without_grid: str = ""
 
 
 def parts_of(column: str) -> tuple[str, ...]:
@@ -187,7 +204,7 @@ def formula_variables(formula: str) -> list[str]:
     """
     _, factors = _parse(formula)
     used, _ = _read(factors, formula)
-    return list(dict.fromkeys(name for names in used.values() for name in names))
+    return _names(used)
 
 
 def _prepare(table, names, categorical, given, formula):
@@ -272,14 +289,20 @@ def _treatment(base=None, reference=None):
 
 
 def _categorical(data, contrasts=None, levels=None):
-    """Return formulaic's factor of a column whose levels are text."""
+    """Return formulaic's factor of a column whose levels are text.
+
+    Columns of participants sum to zero, so that those of conditions are means over participants.
+    """
+    if contrasts is None and data.name == PARTICIPANTS:
+        contrasts = SumContrasts()
     return categorical(data, contrasts, levels=levels and [level_text(v) for v in levels])
 
 
 _CONTEXT = {
     "C": _categorical,
     "Treatment": _treatment,
-    "contr": SimpleNamespace(treatment=_treatment),
+    "Sum": SumContrasts,
+    "contr": SimpleNamespace(treatment=_treatment, sum=SumContrasts),
 }
 
 
@@ -288,16 +311,18 @@ def _without_clashes(formula, names):
 
     Returns the formula, and the other names by those of the columns.
     """
-    back = {n: f"column_{n}_" for n in names if n in (*TRANSFORMS, "Treatment", "contr")}
+    back = {n: f"column_{n}_" for n in names if n in (*TRANSFORMS, "Treatment", "Sum", "contr")}
     spans = [(m.group(), m.start(), m.end()) for m in _TOKENS.finditer(formula)]
     parts, done = [], 0
     for i, (token, start, end) in enumerate(spans):
         follows = spans[i + 1][0] if i + 1 < len(spans) else ""
         quoted = token[1:-1] if token[0] in "`'\"" else None
         in_q = i > 1 and spans[i - 2][0] == "Q" and spans[i - 1][0] == "("
+        # The second argument of C.
+        is_coding = token == "Sum" and i > 0 and spans[i - 1][0] in (",", "=")
         if quoted in back and (token[0] == "`" or in_q):
             new = token[0] + back[quoted] + token[0]
-        elif token in back and follows not in ("(", "="):
+        elif token in back and follows not in ("(", "=") and not is_coding:
             new = back[token]
         else:
             new = token
@@ -335,9 +360,8 @@ def code_formula(formula: str, table: pd.DataFrame) -> Coding:
     """
     parsed, factors = _parse(formula)
     used, given = _read(factors, formula)
-    factors_by_c = {names[0] for expr, names in used.items() if re.match(r"C\(", expr) and names}
-    names = list(dict.fromkeys(n for group in used.values() for n in group))
-    data = _prepare(table, names, factors_by_c, given, formula)
+    names = _names(used)
+    data = _prepare(table, names, _called_factors(used), given, formula)
     data.index = range(len(data))
     levels = {n: list(data[n].cat.categories) for n in names if _is_factor(data[n])}
     text, aliases = _without_clashes(formula, names)
@@ -345,8 +369,93 @@ def code_formula(formula: str, table: pd.DataFrame) -> Coding:
         parsed, factors = _parse(text)
         used, _ = _read(factors, text)
         data = data.rename(columns=aliases)
+    if PARTICIPANTS in levels:
+        parsed, used = _with_called_participants(parsed, used)
+    _check_sum_levels(levels, used, formula)
     if not names:
         data["__row__"] = np.zeros(len(data))
+    spec, matrix = _build(parsed, data, formula)
+    columns, sources = _rename(spec, used)
+    columns = [_unaliased(column, aliases) for column in columns]
+    sources = {_unaliased(k, aliases): _unaliased(v, aliases) for k, v in sources.items()}
+    coded = _factors(levels, columns)
+    notes = tuple(
+        note
+        for name in names
+        for note in doubts(table[name], coded.get(name, {}).get("reference"))
+    )
+    who = table[PARTICIPANTS].to_numpy(dtype=str) if PARTICIPANTS in table else None
+    real_names = {alias: name for name, alias in aliases.items()}
+    variables = Variables(data, used, who, real_names)
+    try:
+        grid, without = make_grid(variables, spec, matrix, _builder(spec, matrix)), ""
+    except GridError as error:
+        grid, without = None, f"formula {formula!r} has no grid of cells: {error}"
+    return Coding(matrix, columns, coded, sources, notes, grid, without)
+
+
+def factor_levels(formula: str, table: pd.DataFrame) -> dict[str, list[str]]:
+    """Return the factors of a formula and their levels, as `code_formula` takes them.
+
+    Raises
+    ------
+    ValueError
+        As `code_formula` does.
+
+    Examples
+    --------
+    >>> table = pd.DataFrame({"age": [20, 30, 40], "run": [2, 1, 2], "sex": ["f", "m", "f"]})
+    >>> factor_levels("age + sex + C(run)", table)
+    {'sex': ['f', 'm'], 'run': ['1', '2']}
+    """
+    _, factors = _parse(formula)
+    used, given = _read(factors, formula)
+    data = _prepare(table, _names(used), _called_factors(used), given, formula)
+    return {n: list(data[n].cat.categories) for n in data if _is_factor(data[n])}
+
+
+def _names(used: dict[str, list[str]]) -> list[str]:
+    """Return the columns that factors use, in order and once."""
+    return list(dict.fromkeys(name for group in used.values() for name in group))
+
+
+def _called_factors(used: dict[str, list[str]]) -> set[str]:
+    """Return the columns that C makes factors of."""
+    return {names[0] for expr, names in used.items() if re.match(r"C\(", expr) and names}
+
+
+def _with_called_participants(
+    parsed: Formula, used: dict[str, list[str]]
+) -> tuple[Formula, dict[str, list[str]]]:
+    """Put C(participant_id) in the place of the bare column, as C codes it."""
+    bare = [e for e, n in used.items() if n == [PARTICIPANTS] and not e.startswith(("C(", "I("))]
+    called = f"C({PARTICIPANTS})"
+    for i, term in enumerate(parsed):
+        if any(factor.expr in bare for factor in term.factors):
+            factors = [
+                Factor(called, eval_method="python") if f.expr in bare else f for f in term.factors
+            ]
+            parsed[i] = Term(factors)
+            used = {**used, called: [PARTICIPANTS]}
+    return parsed, used
+
+
+def _check_sum_levels(
+    levels: dict[str, list[str]], used: dict[str, list[str]], formula: str
+) -> None:
+    """Refuse levels a and S.a of one factor, whose columns would have one name."""
+    for expression, names in used.items():
+        if re.match(r"C\(.*\b(Sum|contr\.sum)\b", expression):
+            own = levels.get(names[0], [])
+            if same := [level for level in own if f"S.{level}" in own]:
+                raise ValueError(
+                    f"formula {formula!r}: {names[0]} has the levels {same[0]} and S.{same[0]}, "
+                    "which columns that sum to zero cannot be called by; rename one"
+                )
+
+
+def _build(parsed: Formula, data: pd.DataFrame, formula: str) -> tuple[ModelSpec, np.ndarray]:
+    """Return what formulaic makes of a formula and a table: its record, and the design."""
     try:
         # What is not finite is refused below, by column.
         with warnings.catch_warnings(), np.errstate(all="ignore"):
@@ -360,19 +469,24 @@ def code_formula(formula: str, table: pd.DataFrame) -> Coding:
     if not np.isfinite(matrix).all():
         bad = [c for c, f in zip(built.columns, np.isfinite(matrix).all(axis=0)) if not f]
         raise ValueError(f"formula {formula!r}: column {', '.join(bad)} is not finite in some row")
-    constrained = [i for i, column in enumerate(built.columns) if "constraints" in column]
-    if constrained and len(matrix):
-        matrix[:, constrained] = _rounded(matrix[:, constrained])
-    columns, sources = _rename(built.model_spec, used)
-    columns = [_unaliased(column, aliases) for column in columns]
-    sources = {_unaliased(k, aliases): _unaliased(v, aliases) for k, v in sources.items()}
-    coded = _factors(levels, columns)
-    notes = tuple(
-        note
-        for name in names
-        for note in doubts(table[name], coded.get(name, {}).get("reference"))
-    )
-    return Coding(matrix, columns, coded, sources, notes)
+    return built.model_spec, _rounded(matrix, matrix, built.columns)
+
+
+def _builder(spec: ModelSpec, matrix: np.ndarray) -> Callable[[pd.DataFrame], np.ndarray]:
+    """Return what gives rows of a design that was built, for tables of the same columns."""
+
+    def build(data: pd.DataFrame) -> np.ndarray:
+        try:
+            with warnings.catch_warnings(), np.errstate(all="ignore"):
+                warnings.simplefilter("error", FormulaicWarning)
+                built = spec.get_model_matrix(data, context=_CONTEXT, na_action="ignore")
+            return _rounded(np.array(built, dtype=float), matrix, built.columns)
+        except _ERRORS as error:
+            raise GridError(
+                f"it cannot be built at the means of its covariates ({_first_line(error)})"
+            ) from error
+
+    return build
 
 
 def without_participants(formula: str, table: pd.DataFrame) -> str:
@@ -422,16 +536,20 @@ def _unaliased(text, aliases):
     return text
 
 
-def _rounded(matrix):
-    """Round columns to ten digits.
+def _rounded(rows: np.ndarray, matrix: np.ndarray, columns: Iterable[str]) -> np.ndarray:
+    """Round columns of constrained splines to ten digits of their largest value in the design.
 
     formulaic lets the matrix library work the constraints of a spline in; the last digits of what
     it gives depend on the processor.
     """
-    largest = np.abs(matrix).max(axis=0)
+    constrained = [i for i, column in enumerate(columns) if "constraints" in column]
+    if not constrained or not len(matrix):
+        return rows
+    largest = np.abs(matrix[:, constrained]).max(axis=0)
     part, exponent = np.frexp(np.where(largest > 0, largest, 1.0))
     scale = np.ldexp(1.0, exponent - (part == 0.5))
-    return np.round(matrix / scale, 10) * scale
+    rows[:, constrained] = np.round(rows[:, constrained] / scale, 10) * scale
+    return rows
 
 
 def _rename(spec: ModelSpec, used):
@@ -461,6 +579,9 @@ def _factors(levels, columns):
     factors, parts = {}, {part for column in columns for part in parts_of(column)}
     for name, values in levels.items():
         coded = [v for v in values if f"{name}[{v}]" in columns]
+        if not coded and any(f"{name}[S.{v}]" in parts for v in values):
+            factors[name] = {"levels": values, "reference": None, "coding": "sum"}
+            continue
         # A factor without columns of its own, as that of levels nested in another.
         coded = coded or [v for v in values if f"{name}[{v}]" in parts]
         if coded:

@@ -12,23 +12,27 @@ import pandas as pd
 
 from nipype_group.design.formula import Coding, code_formula, formula_variables
 from nipype_group.design.fsl import read_fsl_matrix
+from nipype_group.design.reference_grid import GRID_FORM, ReferenceGrid, grid_of_record
 from nipype_group.design.sources import RESERVED, participant_label
 from nipype_group.design.tables import alike, check_magnitudes, variables_of
 from nipype_group.json_files import read_json
 from nipype_group.stats.linear.least_squares import LinearModel
 from nipype_group.stats.matrix_products import sum_of_squares
 from nipype_group.tsv import columns_found, numbers_of, read_tsv, repeated, write_tsv
-from nipype_group.whole_files import AnyPath
+from nipype_group.whole_files import AnyPath, UnusableFileError
 
 _FORM = {
     "Keys": [str],
     "Columns": [str],
-    "Factors": {str: {"levels": list, "reference": object}},
+    "Factors": {str: {"levels": list, "reference": object, "coding?": str}},
     "ColumnSources": {str: str},
     "Notes?": [str],
     "Within?": [str],
     "Formula": (str, type(None)),
+    "ReferenceGrid?": (GRID_FORM, type(None)),
+    "WithoutReferenceGrid?": str,
 }
+_NO_FORMULA = "no formula made the design, so that factors and their levels are not known"
 # At either end of a list.
 _SHOWN_ROWS = 6
 # What labels of one participant differ in, beside case.
@@ -59,6 +63,10 @@ class Design:
     within : tuple of str
         Keys that are factors within participants, where every effect has an error of its own;
         None where all share one.
+    grid : ReferenceGrid, optional
+        Rows of the design for every cell of the factors.
+    without_grid : str
+        Why there is no grid.
     """
 
     keys: pd.DataFrame
@@ -69,6 +77,8 @@ class Design:
     formula: str | None = None
     notes: tuple = ()
     within: tuple | None = None
+    grid: ReferenceGrid | None = None
+    without_grid: str = _NO_FORMULA
 
     @property
     def model(self) -> LinearModel:
@@ -114,6 +124,8 @@ class Design:
             "DegreesOfFreedom": model.dof,
             "ConditionNumber": float(f"{singular[0] / singular[-1]:.6g}"),
             "LargestLeverage": float(f"{leverage.max():.6g}"),
+            "ReferenceGrid": None if self.grid is None else self.grid.as_record(),
+            "WithoutReferenceGrid": self.without_grid,
         }
 
     def write(self, directory: AnyPath) -> tuple[str, str]:
@@ -157,7 +169,20 @@ def read_design(design_file: AnyPath, design_json: AnyPath) -> Design:
         formula=about["Formula"],
         notes=tuple(about.get("Notes", ())),
         within=tuple(about["Within"]) if "Within" in about else None,
+        grid=_grid(about, design_json),
+        without_grid=about.get("WithoutReferenceGrid", _NO_FORMULA),
     )
+
+
+def _grid(about: dict, path: AnyPath) -> ReferenceGrid | None:
+    """Return the grid of a design description, where it holds one."""
+    record = about.get("ReferenceGrid")
+    if record is None:
+        return None
+    try:
+        return grid_of_record(record, len(about["Columns"]))
+    except ValueError as error:
+        raise UnusableFileError(path, str(error)) from error
 
 
 def _numbers(table, where):
@@ -221,6 +246,8 @@ def checked_design(
             formula=formula,
             notes=(*notes, *coding.notes, *_contradictions(observations, used)),
             within=within,
+            grid=coding.grid,
+            without_grid=coding.without_grid,
         )
     )
 

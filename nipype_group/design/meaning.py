@@ -89,13 +89,6 @@ def dependence(weights: np.ndarray, design: Design, contrast: str) -> tuple[str,
     -------
     tuple of str
     """
-    if is_between_participants(weights, design):
-        return (
-            f"contrast {contrast} is between participants, who have several maps: least squares "
-            "take maps of a participant for independent, so that noise passes thresholds far more "
-            "often than alpha. Give one map a participant (a mean or a difference of theirs), or "
-            "look at results of permutations of whole participants (--permutations)",
-        )
     if _takes_out_participants(design):
         return ()
     if several := _exceptions(weights, design):
@@ -108,6 +101,54 @@ def dependence(weights: np.ndarray, design: Design, contrast: str) -> tuple[str,
         f"contrast {contrast} is within participants, and the design has no columns of theirs: "
         "maps of a participant are taken for independent, as in an unpaired test. Add "
         "C(participant_id) to the formula to compare the maps of each participant",
+    )
+
+
+def invalid_error(
+    weights: np.ndarray, design: Design, contrast: str, by_permutation: bool
+) -> str | None:
+    """Return why the parametric results of a contrast do not hold; None where they do.
+
+    A contrast between participants who have several maps has the error of participants, and least
+    squares give it that of maps, which is far too small.
+
+    Parameters
+    ----------
+    weights : array, shape (r, p)
+    design : Design
+    contrast : str
+        Name of the contrast.
+    by_permutation : bool
+        Whether the contrast is tested by permutation in blocks that the user gives.
+
+    Raises
+    ------
+    ValueError
+        Where they do not hold and the contrast is not tested by permutation so; names the ways
+        out.
+    """
+    if not is_between_participants(weights, design):
+        return None
+    numbers = np.bincount(design.participant_numbers.ravel() - 1)
+    labels = list(dict.fromkeys(design.participants))
+    several = [labels[i] for i in np.flatnonzero(numbers > 1)]
+    more = f" and {len(several) - _SHOWN_PARTICIPANTS} more"
+    who = ", ".join(several[:_SHOWN_PARTICIPANTS])
+    who += more * (len(several) > _SHOWN_PARTICIPANTS)
+    what = (
+        f"contrast {contrast} is about what participants have in common in their maps, and "
+        f"{who} {'has' if len(several) == 1 else 'have'} several"
+    )
+    why = (
+        "which least squares take for independent, so that noise passes far more often than alpha"
+    )
+    if by_permutation:
+        return f"{what}, {why}: only its results by permutation hold"
+    raise ValueError(
+        f"{what}, {why}. Give one map a participant (a mean or a difference of theirs); name the "
+        "factors (--within, --between) or write Error(participant_id/(a*b)) in the formula, which "
+        "test it on the error of participants; or permute whole participants (--permutations with "
+        "--blocks participant_id --block-exchange whole)"
     )
 
 

@@ -35,8 +35,12 @@ TRANSFORMS = {
     "scale": ("center", "scale", "ddof"),
     "standardize": ("center", "rescale", "ddof"),
 }
-# The second argument of C names the reference level, as patsy and as formulaic write it.
+# The second argument of C names the reference level, or that columns sum to zero, as patsy and as
+# formulaic write it.
 _REFERENCES = ("Treatment", "contr.treatment")
+_SUMS = ("Sum", "contr.sum")
+# What moves or scales a column alone.
+_LINEAR = ("I", "center", "scale", "standardize")
 _OPERATORS = (ast.Add, ast.Sub, ast.Mult, ast.Div, ast.Pow)
 _LARGEST_POWER = 10
 # Columns of a spline or a polynomial.
@@ -45,8 +49,8 @@ _SHOWN = 80
 _BACKTICKS = re.compile(r"`([^`]+)`")
 _TAKEN = f"Columns, numbers and the transforms {', '.join(TRANSFORMS)} are"
 _C_TAKES = (
-    'C takes a column and, where they are wanted, Treatment("b") for the reference level b and '
-    "levels=[...] of all levels in their order"
+    'C takes a column and, where they are wanted, Treatment("b") for the reference level b or Sum '
+    "for columns that sum to zero, and levels=[...] of all levels in their order"
 )
 
 
@@ -84,15 +88,8 @@ def read_factor(expression: str) -> tuple[list[str], list[str] | None]:
     ...
     ValueError: 'age.mean()' is not allowed. Columns, numbers and the transforms C, I, ... are
     """
-    quoted: dict[str, str] = {}
-
-    def placeholder(match):
-        name = f"quoted_{len(quoted)}"
-        quoted[name] = match.group(1)
-        return name
-
     try:
-        tree = ast.parse(_BACKTICKS.sub(placeholder, expression), mode="eval").body
+        tree, quoted = _tree(expression)
         if isinstance(tree, ast.Call) and ast.unparse(tree.func) == "C":
             names, levels = _read_categorical(tree)
         else:
@@ -103,6 +100,61 @@ def read_factor(expression: str) -> tuple[list[str], list[str] | None]:
         # Python's own reader gives up on nesting and on numbers of any length.
         raise ValueError(f"{_shortened(expression)} is not allowed. {_TAKEN}") from error
     return [quoted.get(name, name) for name in names], levels
+
+
+def _tree(expression: str) -> tuple[ast.expr, dict[str, str]]:
+    """Return the tree of a factor, and the names in backticks by what stands for them there."""
+    quoted: dict[str, str] = {}
+
+    def placeholder(match: re.Match) -> str:
+        name = f"quoted_{len(quoted)}"
+        quoted[name] = match.group(1)
+        return name
+
+    return ast.parse(_BACKTICKS.sub(placeholder, expression), mode="eval").body, quoted
+
+
+def is_linear(expression: str, column: str) -> bool:
+    """Tell whether a factor grows by the same for each unit of a column.
+
+    Examples
+    --------
+    >>> is_linear("center(age)", "age"), is_linear("I(age * iq / 2)", "age")
+    (True, True)
+    >>> is_linear("log(age)", "age"), is_linear("I(age * age)", "age")
+    (False, False)
+    """
+    if expression == column:
+        return True
+    tree, quoted = _tree(expression)
+    return _power(tree, column, quoted) in (0, 1)
+
+
+def _power(node: ast.AST, column: str, quoted: dict[str, str]) -> int | None:
+    """Return the power of a column in a tree: 0, 1 where it is linear, None for others."""
+    if isinstance(node, ast.Name):
+        return int(quoted.get(node.id, node.id) == column)
+    if isinstance(node, ast.UnaryOp):
+        return _power(node.operand, column, quoted)
+    if isinstance(node, ast.BinOp):
+        left, right = (_power(side, column, quoted) for side in (node.left, node.right))
+        if left is None or right is None:
+            return None
+        if isinstance(node.op, (ast.Add, ast.Sub)):
+            return max(left, right)
+        if left == right == 0:
+            return 0
+        if isinstance(node.op, ast.Mult):
+            return 1 if left + right == 1 else None
+        return left if isinstance(node.op, ast.Div) and right == 0 else None
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+        if node.func.id == "C":
+            return 0
+        if node.func.id == "Q":
+            return int(isinstance(node.args[0], ast.Constant) and node.args[0].value == column)
+        inner = _power(node.args[0], column, quoted)
+        return inner if inner == 0 or node.func.id in _LINEAR else None
+    return 0
 
 
 def _shortened(text):
@@ -157,7 +209,8 @@ def _read_categorical(node):
     given = _options(node)
     if given is None or not _is_column(node.args[0]):
         raise _NotAllowedError(_C_TAKES)
-    if "contrasts" in given and not _is_reference(given["contrasts"]):
+    coding = given.get("contrasts")
+    if coding is not None and not (_is_reference(coding) or _is_sum(coding)):
         raise _NotAllowedError(_C_TAKES)
     levels = given.get("levels")
     if levels is not None and not (
@@ -213,6 +266,12 @@ def _is_reference(node):
         and all(isinstance(a, ast.Constant) for a in node.args)
         and all(isinstance(k.value, ast.Constant) for k in node.keywords)
     )
+
+
+def _is_sum(node: ast.expr) -> bool:
+    if isinstance(node, ast.Call) and not node.args and not node.keywords:
+        node = node.func
+    return ast.unparse(node) in _SUMS
 
 
 def _is_small_power(node):

@@ -32,7 +32,7 @@ _WORDS = ("within", "between", "covariates")
 
 
 class _DesignMatrixInputSpec(GroupInputSpec):
-    revision = 3
+    revision = 4
     observations = File(exists=True, mandatory=True, desc="TSV, a row a map, from CollectMaps")
     formula = Str(desc="right-hand side of the model, as fluency + C(group)")
     design_table = File(
@@ -121,6 +121,11 @@ class _ContrastSetInputSpec(GroupInputSpec):
         mandatory=True,
         desc="NAME=EXPRESSION over columns, or NAME=[weights]; rows joined by ; make an F",
     )
+    by_permutation = traits.Bool(
+        False,
+        usedefault=True,
+        desc="contrasts between participants with several maps are permuted in given blocks",
+    )
 
 
 class _ContrastSetOutputSpec(TraitedSpec):
@@ -135,6 +140,8 @@ class ContrastSet(GroupInterface):
     The grammar is ``+ - * / ( )``, numbers, ``;`` between rows of an F contrast; names with other
     signs stand in backticks; a bare level stands for ``factor[level]`` where it is unique. A
     contrast that the design does not determine is an error that names the columns (Searle 1971).
+    So is one about what several maps of a participant have in common, where all effects share the
+    error of maps, unless it is permuted in blocks.
 
     Examples
     --------
@@ -148,7 +155,9 @@ class ContrastSet(GroupInterface):
 
     def _run_interface(self, runtime):
         design = read_design(self.inputs.design_file, self.inputs.design_json)
-        contrasts = build_contrasts(self.inputs.contrasts, design)
+        contrasts = build_contrasts(
+            self.inputs.contrasts, design, by_permutation=self.inputs.by_permutation
+        )
         for contrast in contrasts:
             for note in contrast.notes:
                 LOGGER.warning("%s", note)

@@ -20,7 +20,7 @@ from nipype_group.interfaces.base import (
     isdefined,
     value_or,
 )
-from nipype_group.peers.files import SINGLE_INPUTS, look_up, notes_of, write_peer
+from nipype_group.peers.files import SINGLE_INPUTS, check_tail, look_up, notes_of, write_peer
 from nipype_group.peers.found import CORRECTED_COLUMNS
 from nipype_group.stats.thresholding import threshold_adjusted
 
@@ -47,6 +47,9 @@ class _PeerResultsInputSpec(GroupInputSpec):
         "list of each, as [[28], [2, 28]]",
     )
     tail = traits.Enum(*TAILS, usedefault=True, desc="side of the uncorrected p of t and z")
+    tested_tails = InputMultiObject(
+        traits.Enum(*TAILS), desc="sides of all thresholds, of which one alone needs a sign"
+    )
     single = traits.Bool(False, usedefault=True, desc="path is one statistic map")
     stat_type = traits.Enum(
         *MAP_TYPES,
@@ -148,6 +151,8 @@ class PeerResults(GroupInterface):
 
     def _run_interface(self, runtime):
         found = look_up_inputs(self.inputs)
+        for tail in value_or(self.inputs.tested_tails, []):
+            check_tail(found, tail)
         for note in notes_of(found):
             LOGGER.info("%s", note)
         self._results.update(

@@ -19,13 +19,15 @@ from nipype_group.reporting.tables.columns import write_tables
 from nipype_group.reporting.tables.labelled_map import LabelledMap
 from nipype_group.reporting.tables.views import write_view
 from nipype_group.stats.discoveries.all_resolutions import ari_regions
+from nipype_group.stats.distributions import z_to_log_p
+from nipype_group.stats.elementary import exp
 
 ADJUSTMENTS = ("none", "fwe", "fdr")
 
 
 class _AtlasReportInputSpec(AtlasInputSpec):
-    # Columns of further inferences have a fixed place; atlases that miss the mask are told.
-    revision = 4
+    # Uncorrected p and true discovery proportions are of the side of the threshold.
+    revision = 5
 
     stat_file = File(exists=True, mandatory=True, desc="statistic map: t, F or z")
     label_file = File(
@@ -42,7 +44,10 @@ class _AtlasReportInputSpec(AtlasInputSpec):
     stat_type = traits.Enum("t", "F", "z", usedefault=True, desc="what the statistic is")
     effect_file = File(exists=True, desc="effect map, of t contrasts")
     variance_file = File(exists=True, desc="variance of the effect, of t contrasts")
-    p_file = File(exists=True, desc="uncorrected p")
+    p_file = File(
+        exists=True,
+        desc="uncorrected p, of the side in tail; a threshold of another side takes that of z",
+    )
     logp_file = File(exists=True, desc="-log10 of the adjusted p")
     adjustment = traits.Enum(
         *ADJUSTMENTS, usedefault=True, desc="what logp_file is adjusted for: nothing, FWE, FDR"
@@ -58,12 +63,13 @@ class _AtlasReportInputSpec(AtlasInputSpec):
     summary_file = File(exists=True, desc="JSON of the threshold, kept in the dictionaries")
     mask_file = File(exists=True, desc="voxels tested, with ari_alpha and for bare maps")
     ari_alpha = traits.Float(
-        desc="give every cluster a true discovery proportion; probability that any bound fails"
+        desc="give every cluster a true discovery proportion; probability that any bound fails. A "
+        "threshold of another side than tail gets none"
     )
     tail = traits.Enum(
         *TAILS,
         usedefault=True,
-        desc="side of the clusters of bare maps and of the true discovery proportions",
+        desc="side of p_file, of the clusters of bare maps and of the true discovery proportions",
     )
     template_file = File(exists=True, desc="calibrated template that bounds them")
     atlases = InputMultiObject(
@@ -114,24 +120,38 @@ class AtlasReport(GroupInterface):
         atlases = inputs.find_atlases()
         labelled = self._labelled_map(stat, labels, space)
         clusters, peaks, regions = self._tables(labelled, atlases)
-        if isdefined(inputs.ari_alpha):
-            self._add_discoveries(clusters, labels, labelled.volumes["zscore"], space)
         settings |= labelled.settings | self._settings(atlases, space)
+        if isdefined(inputs.ari_alpha):
+            self._add_discoveries(clusters, labels, labelled, space)
+            settings["TrueDiscoveryAlpha"] = inputs.ari_alpha
+            settings["TrueDiscoveryTail"] = self._own_tail()
         self._list_tables(write_tables(cwd, clusters, peaks, regions, settings))
         self._write_views(cwd, labelled)
         return runtime
 
     def _labelled_map(self, stat, labels, space):
         summary_file = value_or(self.inputs.summary_file)
+        summary = read_json(summary_file) if summary_file else {}
+        volumes = self._volumes(stat, space)
+        if "p_unc" in volumes and self._is_other_side(summary) and volumes["zscore"] is not None:
+            volumes["p_unc"] = exp(z_to_log_p(volumes["zscore"], summary["Tail"]))
         return LabelledMap(
             stat,
             labels,
             space,
             stat_type=self.inputs.stat_type,
-            volumes=self._volumes(stat, space),
+            volumes=volumes,
             inferences=self._inferences(space),
-            summary=read_json(summary_file) if summary_file else {},
+            summary=summary,
         )
+
+    def _own_tail(self):
+        """Return the side of p_file and of the true discovery proportions."""
+        return side_tested(self.inputs.tail, self.inputs.stat_type)
+
+    def _is_other_side(self, summary):
+        """Tell whether the threshold is of another side than these."""
+        return summary.get("Tail", self._own_tail()) != self._own_tail()
 
     def _tables(self, labelled, atlases):
         template = value_or(self.inputs.space)
@@ -184,7 +204,7 @@ class AtlasReport(GroupInterface):
         if isdefined(inputs.label_file):
             self._results["label_file"] = str(Path(inputs.label_file).absolute())
             return read_on(inputs.label_file, space, "the statistic"), {}
-        tail = side_tested(inputs.tail, inputs.stat_type)
+        tail = self._own_tail()
         mask = read_mask(inputs.mask_file, space)[0] if isdefined(inputs.mask_file) else None
         labels = label_map(
             stat,
@@ -236,13 +256,14 @@ class AtlasReport(GroupInterface):
             column: read_on(files[i], space, "the statistic") for column, i in positions.items()
         }
 
-    def _add_discoveries(self, clusters, labels, z, space):
-        inputs = self.inputs
+    def _add_discoveries(self, clusters, labels, labelled, space):
+        inputs, z = self.inputs, labelled.volumes["zscore"]
+        if self._is_other_side(labelled.summary):
+            return
         if z is None:
             raise ValueError(f"{inputs.stat_file}: ari_alpha needs the z_file of the statistic")
         mask, _ = read_mask(inputs.mask_file, space)
-        tail = side_tested(inputs.tail, inputs.stat_type)
-        template = None
+        tail, template = self._own_tail(), None
         if isdefined(inputs.template_file):
             template = read_template(inputs.template_file)
         regions = ari_regions(

@@ -3,6 +3,7 @@
 from typing import Any
 
 from nipype_group.choices import CONNECTIVITIES, SPHERICITY
+from nipype_group.controls import TAILS
 from nipype_group.design.error_terms import STRATA
 from nipype_group.json_files import NUMBER
 from nipype_group.stats.estimators import ESTIMATORS
@@ -12,6 +13,7 @@ _NUMBERS = ([NUMBER], type(None))
 _TEXT = (str, type(None))
 _VERSIONS = {str: _TEXT}
 _COLUMNS = {"Description?": str, "Units?": str}
+_TAIL = frozenset(TAILS)
 
 CONTRASTS = {
     "Columns?": [str],
@@ -64,6 +66,7 @@ SIDECAR = {
     # Entries of true discovery proportions.
     "ThresholdsZ?": [NUMBER],
     "Alpha?": _NUMBER,
+    "Tail?": _TAIL,
     "Template?": {"Kind": str},
 }
 # What the export of a run says of it.
@@ -78,7 +81,7 @@ THRESHOLDED = {
     "TableSettings": {
         "HeightControl": str,
         "StatisticType": str,
-        "Tail": frozenset({"two-sided", "positive", "negative"}),
+        "Tail": _TAIL,
         "SurvivingVoxels": int,
         "Clusters": int,
         "Connectivity?": frozenset(CONNECTIVITIES),
@@ -152,8 +155,16 @@ _FORMS = {
     "mask": {"Description": str, "Notes?": [str], str: object},
     "clusters": THRESHOLDED,
     "quality": DICTIONARY,
-    "regions": {"TableSettings": {"Notes?": [str], str: object}, str: _COLUMNS},
-    "tdp": DICTIONARY,
+    "regions": {
+        "TableSettings": {
+            "Notes?": [str],
+            "Tail?": _TAIL,
+            "Permutation?": ({"Tail?": _TAIL, str: object}, type(None)),
+            str: object,
+        },
+        str: _COLUMNS,
+    },
+    "tdp": {"TableSettings": {"Alpha": NUMBER, "Tail": _TAIL, str: object}, str: _COLUMNS},
 }
 PROVENANCE = {
     "Command": str,

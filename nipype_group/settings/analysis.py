@@ -106,6 +106,11 @@ class AnalysisSettings(
         ).check_voxel_shards()
 
     @property
+    def permutes_blocks(self) -> bool:
+        """Whether contrasts are permuted in blocks that the user gives."""
+        return bool(self.n_permutations and self.blocks)
+
+    @property
     def own_statistic(self) -> bool:
         """Whether permutation has another statistic than the model's t and F."""
         return self.own_variance or self.lacks_voxels

@@ -99,6 +99,11 @@ class ThresholdSettings(Record):
         made = [parse_threshold(text) for text in self.height_controls]
         return tuple(t.completed(self.alpha, self.threshold_z) for t in made)
 
+    @property
+    def all_tails(self):
+        """All sides that any inference tests."""
+        return tuple(dict.fromkeys([self.tail, *(t.tail for t in self.thresholds if t.tail)]))
+
 
 @record
 class ClusterSettings(Record):

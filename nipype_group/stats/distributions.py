@@ -216,7 +216,7 @@ def f_to_z(f: ArrayLike, dof_num: float | np.ndarray, dof_den: float | np.ndarra
 
 
 def f_to_z_and_log_p(
-    f: ArrayLike, dof_num: ArrayLike, dof_den: ArrayLike
+    f: ArrayLike, dof_num: float | np.ndarray, dof_den: float | np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the z of F, as `f_to_z`, and log P(F >= f), as `log_sf_f`, for one search of both.
 

@@ -225,7 +225,9 @@ def init_group_wf(*, settings: AnalysisSettings, name: str = "group_wf") -> pe.W
     collect_wf = collect_stage.init_collect_wf(
         settings=settings, variables=settings.variables, n_procs=settings.n_procs
     )
-    model_wf = model_stage.init_model_wf(settings=settings, tail=settings.tail)
+    model_wf = model_stage.init_model_wf(
+        settings=settings, tail=settings.tail, by_permutation=settings.permutes_blocks
+    )
     parametric_wf = parametric_stage.init_parametric_wf(
         settings=settings,
         contrasts=settings.contrasts,

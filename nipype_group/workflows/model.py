@@ -67,6 +67,7 @@ def init_model_wf(
     *,
     settings: ModelSettings,
     tail: str = "two-sided",
+    by_permutation: bool = False,
     name: str = "model_wf",
 ) -> pe.Workflow:
     """Build the workflow that makes the design, fits it and estimates the contrasts.
@@ -84,6 +85,8 @@ def init_model_wf(
         The model and its contrasts; without a formula ``design_table`` is the model.
     tail : {"two-sided", "positive", "negative"}
         Side of the p values of contrasts that have none of their own.
+    by_permutation : bool
+        Whether contrasts are permuted in blocks that the user gives.
     name : str
         Name of the workflow.
 
@@ -174,19 +177,13 @@ def init_model_wf(
     workflow = pe.Workflow(name=name)
     inputnode = pe.Node(IdentityInterface(fields=list(INPUTS)), name="inputnode")
     outputnode = pe.Node(IdentityInterface(fields=list(OUTPUTS)), name="outputnode")
-    design = pe.Node(DesignMatrix(), name="design", mem_gb=0.1)
+    design = pe.Node(_design(settings), name="design", mem_gb=0.1)
     keys = ["observations", "excluded", "condition_columns"]
-    if settings.in_words:
-        words = ("within", "between", "covariates")
-        design.inputs.trait_set(
-            centre=settings.centre, **{n: list(v) for n in words if (v := getattr(settings, n))}
-        )
-    elif settings.formula is not None:
-        design.inputs.trait_set(formula=settings.formula, error=settings.error)
-    else:
-        keys.append("design_table")
+    keys += ["design_table"] if settings.model is None else []
     contrast_set = pe.Node(
-        ContrastSet(contrasts=list(settings.contrasts)), name="contrast_set", mem_gb=0.1
+        ContrastSet(contrasts=list(settings.contrasts), by_permutation=by_permutation),
+        name="contrast_set",
+        mem_gb=0.1,
     )
     glm = pe.Node(
         GroupGLM(estimator=settings.estimator, edges=settings.smoothness_edges),
@@ -194,8 +191,6 @@ def init_model_wf(
         mem_gb=1,
     )
     estimate = pe.Node(_estimator(settings, tail), name="estimate", mem_gb=1)
-    if settings.contrast_tails:
-        estimate.inputs.contrast_tails = listed_sides(settings.contrast_tails)
     files = ("design_file", "design_json")
     workflow.connect(
         [
@@ -225,13 +220,27 @@ def init_model_wf(
     return workflow
 
 
+def _design(settings):
+    """Return the interface that makes the design."""
+    if settings.in_words:
+        given = {n: list(getattr(settings, n)) for n in ("within", "between", "covariates")}
+        return DesignMatrix(centre=settings.centre, **{n: v for n, v in given.items() if v})
+    if settings.formula is not None:
+        return DesignMatrix(formula=settings.formula, error=settings.error)
+    return DesignMatrix()
+
+
 def _estimator(settings, tail):
     """Return the interface that estimates the contrasts, each on its error."""
     if settings.own_errors:
-        return EstimateErrorTerms(
+        made = EstimateErrorTerms(
             tail=tail, sphericity=settings.sphericity, edges=settings.smoothness_edges
         )
-    return EstimateContrasts(tail=tail)
+    else:
+        made = EstimateContrasts(tail=tail)
+    if settings.contrast_tails:
+        made.inputs.contrast_tails = listed_sides(settings.contrast_tails)
+    return made
 
 
 def listed_sides(contrast_tails: Mapping[str, str]) -> list[str]:

@@ -188,6 +188,7 @@ def init_peer_wf(
         _inferred_maps(settings, contrasts, tails) + corrected, [c.label for c in contrasts]
     )
     read = pe.Node(PeerResults(tail=settings.tail), name="read", mem_gb=0.5)
+    read.inputs.tested_tails = list(settings.all_tails)
     parametric_wf = parametric_stage.init_parametric_wf(
         settings=settings,
         contrasts=tuple(c.name for c in contrasts),

@@ -88,7 +88,8 @@ def init_report_wf(
     maps : tuple of ThresholdedMap
         All thresholded maps.
     tails : tuple of {"two-sided", "positive", "negative"}, optional
-        Side of the contrast of every map, of its true discoveries; default: that of the settings.
+        Side of the contrast of every map, of its uncorrected p and true discoveries; default: that
+        of the settings.
     there : tuple of str
         What there is: "maps" of the subjects, whose quality and values at peaks are told; a
         "design" with the weights of all contrasts, and the "effects" of all contrasts, to be
@@ -206,7 +207,7 @@ def init_report_wf(
 def _add_tables(workflow, settings, maps, tails, there):
     """Add the tables of every thresholded map."""
     inputnode, outputnode = workflow.get_node("inputnode"), workflow.get_node("outputnode")
-    ari, templates = bool(settings.ari_thresholds_z), "templates" in there
+    templates = "templates" in there
     tables = pe.MapNode(
         AtlasReport(),
         iterfield=[
@@ -216,7 +217,7 @@ def _add_tables(workflow, settings, maps, tails, there):
             "inferences",
             *(["template_file"] if templates else []),
             *(["mask_file"] if "masks" in there else []),
-            *(["tail"] if ari else []),
+            "tail",
         ],
         name="tables",
         mem_gb=1.2,
@@ -224,6 +225,7 @@ def _add_tables(workflow, settings, maps, tails, there):
     tables.inputs.stat_type = [one.stat_type for one in maps]
     tables.inputs.adjustment = [one.control.adjusts for one in maps]
     tables.inputs.inferences = [list(found) for found in fwe_inferences(maps)]
+    tables.inputs.tail = list(tails or [settings.tail] * len(maps))
     if settings.table_views:
         tables.inputs.views = list(settings.table_views)
     if settings.atlases is not None:
@@ -232,9 +234,8 @@ def _add_tables(workflow, settings, maps, tails, there):
         tables.inputs.space = settings.space
     if templates:
         workflow.connect(inputnode, "template_files", tables, "template_file")
-    if ari:
+    if settings.ari_thresholds_z:
         tables.inputs.ari_alpha = settings.alpha_of_discoveries
-        tables.inputs.tail = list(tails or [settings.tail] * len(maps))
     gather_views = pe.Node(
         GatherResults({"view_files": 1}), name="gather_views", run_without_submitting=True
     )

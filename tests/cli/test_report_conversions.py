@@ -130,6 +130,10 @@ STAT = ("--stat-map", "t.nii", "r", "--stat-type", "t", "--dof", "20")
     [
         (P, "p is of one side or of two; give the sides of p (--p-sides)"),
         ((*P, "--p-sides", "two", "--tail", "positive"), "two-sided p have no positive side"),
+        (
+            (*P, "--p-sides", "two", "--height-control", "fdr:.05:negative"),
+            "two-sided p have no negative side",
+        ),
         ((*P, "--p-sides", "one", "--sign-map", "t.nii"), "takes a map of its sign (--sign-map)"),
         ((*P, "--p-sides", "two", "--sign-map", "no.nii"), "no.nii does not exist"),
         ((*P, "--p-sides", "two", "--dof", "20"), "p takes no degrees of freedom, got 20"),

@@ -1,5 +1,6 @@
 """Settings on the command line: thresholds of their own, files, and contrasts' own sides."""
 
+import html
 import json
 import re
 
@@ -7,6 +8,9 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
+
+from nipype_group.controls import TAILS
+from nipype_group.stats.distributions import z_to_log_p
 
 
 def maps_of(group, pattern="*_statmap.nii.gz"):
@@ -309,3 +313,54 @@ def test_the_command_tells_the_contrasts_of_a_file(analyse, tmp_path):
     assert code == 0, errors
     record = json.loads((tmp_path / "out" / "provenance.json").read_text())
     assert "older=" in record["Command"] and "design.con" not in record["Command"]
+
+
+T_AND_F = ("--contrast", "all=intercept; age", "--contrast", "age=age")
+
+
+def test_numbers_beside_a_threshold_are_of_its_own_side(analyse, tmp_path):
+    controls = [text for side in TAILS for text in ("--height-control", f"fpr:.1:{side}")]
+    shuffles = ("--permutations", "20", "--permutation-alpha", ".9")
+    sides = ("--tail", "negative", "--permutation-tail", "positive")
+    code, _, errors = analyse(*controls, *shuffles, *sides, "--ari", "2:.1", *T_AND_F)
+    assert code == 0, errors
+    group, seen = tmp_path / "out" / "group", set()
+    for path in group.glob("*_peaks.json"):
+        settings = json.loads(path.read_text())["TableSettings"]
+        own = "positive" if "contrast-all" in path.name else "negative"
+        assert (settings["TrueDiscoveryTail"], settings["TrueDiscoveryAlpha"]) == (own, 0.1)
+        peaks, clusters = (
+            pd.read_csv(str(path).replace("peaks.json", name), sep="\t")
+            for name in ("peaks.tsv", "clusters.tsv")
+        )
+        p = np.exp(z_to_log_p(peaks["zscore"], settings["Tail"]))
+        np.testing.assert_allclose(peaks["p_unc"], p, rtol=1e-4)
+        assert (clusters["tdp"].notna() == (settings["Tail"] == own)).all()
+        seen.add((own, settings["HeightControl"], settings["Tail"]))
+    assert {tail for own, _, tail in seen if own == "negative"} == set(TAILS)
+    for contrast, side in (("age", "negative"), ("all", "positive")):
+        (path,) = group.glob(f"*contrast-{contrast}_stat-p_statmap.json")
+        assert json.loads(path.read_text())["Tail"] == side
+
+
+def test_the_page_tells_every_threshold_with_its_side(analyse, tmp_path):
+    heights = ("2:positive", "2.5:positive", "2.5:negative", "1.5:two-sided")
+    controls = [text for z in heights for text in ("--height-control", f"none:{z}")]
+    sides = ("--tail", "positive", "--permutation-tail", "negative")
+    shuffles = ("--permutations", "20")
+    code, _, errors = analyse(*controls, *shuffles, *sides, "--ari", "2:.1", *T_AND_F)
+    assert code == 0, errors
+    (page,) = (tmp_path / "out" / "group").glob("*_report.html")
+    text = html.unescape(page.read_text())
+    for height in heights:
+        z, side = height.split(":")
+        methods = side if side == "two-sided" else f"{side} side"
+        assert f"at a fixed height of z {z}, uncorrected ({methods})" in text
+        assert f"height of z {z}, uncorrected (F has no side)" in text
+        words = "both sides" if side == "two-sided" else f"the {side} side"
+        assert f"(z beyond {float(z):.2f}, no correction, {words})" in text
+        assert f"(z beyond {float(z):.2f}, no correction)" in text
+    assert "chance of 0.1 that any bound fails (positive side, F has no side)" in text
+    for kind in ("clusters", "regions"):
+        assert f"True discovery proportions of {kind}, at 0.1, the positive side" in text
+    assert "smallest p first; p_fwe_perm, the negative side" in text

@@ -248,8 +248,9 @@ def test_rows_between_participants_are_told_whatever_the_other_rows_weigh(observ
         ("{}*x - {}*y; age", True),
         ("{}*x - {}*y; y - x", False),
     ):
-        (contrast,) = build_contrasts([f"f={rows.replace('{}', repr(scale))}"], design)
-        assert any("between participants" in note for note in contrast.notes) == between
+        definition = f"f={rows.replace('{}', repr(scale))}"
+        (contrast,) = build_contrasts([definition], design, by_permutation=True)
+        assert (contrast.invalid is not None) == between
 
 
 @pytest.mark.parametrize("formula", ["0 + group + age", "0 + group + center(age)"])
@@ -422,12 +423,16 @@ def visits():
         ("C(visit) + C(participant_id)", "two - one; intercept", True),
     ],
 )
-def test_contrasts_between_participants_with_several_maps_are_told(
+def test_contrasts_between_participants_with_several_maps_are_refused(
     visits, formula, expression, between
 ):
-    design = design_from_formula(formula, visits, ["visit"])
-    notes = build_contrasts([f"x={expression}"], design)[0].notes
-    assert any("between participants, who have several maps" in note for note in notes) == between
+    design, definition = design_from_formula(formula, visits, ["visit"]), [f"x={expression}"]
+    if between:
+        with pytest.raises(ValueError, match="0, 1, 2, 3 have several.*--between"):
+            build_contrasts(definition, design)
+    (contrast,) = build_contrasts(definition, design, by_permutation=True)
+    assert (contrast.invalid is not None) == between
+    assert (contrast.invalid in contrast.notes) == between
     # In halves that hold one map a participant nothing depends.
     alone = visits[visits["visit"] == "one"]
     if "visit" not in formula:

@@ -309,7 +309,14 @@ def test_the_reference_of_a_factor_can_be_named(formula, reference):
 
 @pytest.mark.parametrize(
     "argument",
-    ["Treatment('x')", "Treatment(age)", "Treatment(open('f'))", "contr.sum", "os.x('a')"],
+    [
+        "Treatment('x')",
+        "Treatment(age)",
+        "Treatment(open('f'))",
+        "contr.poly",
+        "Sum(1)",
+        "os.x('a')",
+    ],
 )
 def test_other_references_are_refused(argument):
     table = pd.DataFrame({"group": list("abc") * 3, "age": np.arange(9.0)})
@@ -435,7 +442,8 @@ NEVER = [
     "levels=age",
     "levels=[age]",
     "spans_intercept=False",
-    "contr.sum",
+    "contr.helmert",
+    "Sum(open('f'))",
     "df=[1, 2], df=3",
     "degree=age",
     "knots=age",

@@ -57,7 +57,7 @@ def read(path):
 def stages(small_study, tmp_path, monkeypatch):
     """Return a function that runs all stages of a model of the small study."""
 
-    def run(formula, contrasts, tail="two-sided", **collect_inputs):
+    def run(formula, contrasts, tail="two-sided", by_permutation=False, **collect_inputs):
         def at(name):
             folder = tmp_path / "stages" / name
             folder.mkdir(parents=True)
@@ -76,7 +76,8 @@ def stages(small_study, tmp_path, monkeypatch):
         )
         design = design.run().outputs
         files = {"design_file": design.design_file, "design_json": design.design_json}
-        made = ContrastSet(contrasts=contrasts, **files).run().outputs
+        contrast_set = ContrastSet(contrasts=contrasts, by_permutation=by_permutation, **files)
+        made = contrast_set.run().outputs
         glm = GroupGLM(stack_file=stack.stack_file, mask_file=mask.mask_file, **files)
         glm = glm.run().outputs
         estimate = EstimateContrasts(

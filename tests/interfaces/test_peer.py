@@ -313,6 +313,8 @@ def test_r_and_p_alone(read, tmp_path):
     assert about["Sources"] == ["p.nii", "t.nii"]
     with pytest.raises(ValueError, match="two-sided p have no negative side"):
         read(p, single=True, stat_type="p", p_sides="two", tail="negative")
+    with pytest.raises(ValueError, match="two-sided p have no negative side"):
+        read(p, single=True, stat_type="p", p_sides="two", tested_tails=["negative"])
 
 
 def test_hash_knows_the_sign_and_corrected_p(tmp_path):

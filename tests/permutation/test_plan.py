@@ -44,7 +44,14 @@ def plan_of(formula, contrasts, n_permutations, n=10, repeated=False, **kwargs):
     design = design_of(formula, n, repeated)
     names = {field.name for field in fields(ContrastTest)} & set(kwargs)
     test = ContrastTest(**{name: kwargs.pop(name) for name in names})
-    return make_plan(design, build_contrasts(contrasts, design), n_permutations, 7, test, **kwargs)
+    return make_plan(
+        design,
+        build_contrasts(contrasts, design, by_permutation=True),
+        n_permutations,
+        7,
+        test,
+        **kwargs,
+    )
 
 
 def test_contrasts_of_one_kind_of_shuffling_are_one_family():
@@ -138,7 +145,9 @@ def test_blocks_that_take_participants_apart_are_warned_of(contrast, exchange, c
     design = design_of(formula, 24, repeated=True)
     names = {"site": [i // 2 % 2 for i in range(24)], "participant": [i // 2 for i in range(24)]}
     blocks = nested_blocks([names[c] for c in columns], exchange)
-    plan = make_plan(design, build_contrasts([contrast], design), 200, 0, blocks=blocks)
+    plan = make_plan(
+        design, build_contrasts([contrast], design, by_permutation=True), 200, 0, blocks=blocks
+    )
     assert any("take maps of a participant apart" in w for w in plan.warnings) == warned
 
 
@@ -176,7 +185,7 @@ def test_conditions_in_another_order_of_rows_keep_their_places():
     keys = design.keys.assign(iq=np.repeat(["1", "5", "2", "9", "4"], 2))
     order = [1, 0, 2, 3, 5, 4, 6, 7, 8, 9]
     design = design_from_formula("task + iq", keys.iloc[order], ("task",))
-    plan = make_plan(design, build_contrasts(["s=iq"], design), 5000, 0)
+    plan = make_plan(design, build_contrasts(["s=iq"], design, by_permutation=True), 5000, 0)
     tasks = design.keys["task"].to_numpy()
     for moved in plan.families["permute-participants"].scheme.draw(0, 120)[0]:
         assert (tasks[moved] == tasks).all()
@@ -186,11 +195,11 @@ def test_unequal_numbers_of_maps_between_participants_are_refused():
     design = design_of("task + iq", repeated=True)
     keys = design.keys.assign(iq=np.repeat(["1", "5", "2", "9", "4"], 2)).iloc[:-1]
     design = design_from_formula("task + iq", keys, ("task",))
-    assert list(make_plan(design, build_contrasts(["d=b - a"], design), 9, 0).families) == [
-        "permute-within-participants"
-    ]
+    assert list(
+        make_plan(design, build_contrasts(["d=b - a"], design, by_permutation=True), 9, 0).families
+    ) == ["permute-within-participants"]
     with pytest.raises(ValueError, match="'slope' cannot .*numbers of maps or their conditions"):
-        make_plan(design, build_contrasts(["slope=iq"], design), 100, 0)
+        make_plan(design, build_contrasts(["slope=iq"], design, by_permutation=True), 100, 0)
 
 
 def test_blocks_of_the_user_decide():
@@ -290,7 +299,7 @@ def test_plans_that_cannot_be_made_are_refused(kwargs, message):
         with pytest.raises(ValueError, match="Variance group 2 .1 map. has no residual"):
             make_plan(
                 design,
-                build_contrasts(["m=intercept"], design),
+                build_contrasts(["m=intercept"], design, by_permutation=True),
                 9,
                 7,
                 ContrastTest(variance_groups=kwargs["variance_groups"]),
@@ -355,8 +364,9 @@ def test_the_sentences_say_what_is_taken_from_every_shuffle():
 def test_what_the_data_say_of_every_contrast_is_part_of_the_plan():
     asked = []
 
-    def warn(split, kind, name, own_variances):
+    def warn(units, split, kind, own_variances):
         assert not own_variances
+        name = units.contrast.name
         asked.append((split.rank, kind, name))
         return [f"{name} is in doubt"] if kind == "flip" else []
 

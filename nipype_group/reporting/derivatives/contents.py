@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nipype_group._version import __version__
-from nipype_group.controls import CONTROLS, SIDES
+from nipype_group.controls import CONTROLS, SIDES, side_tested
 from nipype_group.design.contrasts import Contrast, contrast_label, read_contrasts
 from nipype_group.images import read_mask, read_volume
 from nipype_group.json_files import read_json
@@ -376,6 +376,8 @@ def add_contrasts(folder: DerivativeFolder, facts: RunFacts, given: Mapping[str,
             if name not in given or stat in each.absent:
                 continue
             about = each.sidecar | _described(each, stat)
+            if stat == "p":
+                about |= _side(each)
             _add_unthresholded(folder, each, given[name][index], about, stat=stat, dof=each.dof)
         for stat in _OWN_FILES if each.contrast.error else ():
             if path := _own_map(given, index, each.contrast, stat):
@@ -399,6 +401,15 @@ def _described(each, stat):
     else:
         text = _F_MAPS.get(stat) if each.contrast.test == "F" else None
     return {} if text is None else {"Description": text}
+
+
+def _side(each):
+    """Return the entry of the side of a contrast's p, where the settings tell it."""
+    parameters = each.sidecar["Parameters"]
+    if "tail" not in parameters:
+        return {}
+    tail = parameters.get("contrast_tails", {}).get(each.contrast.name, parameters["tail"])
+    return {"Tail": side_tested(tail, each.contrast.test)}
 
 
 def add_thresholded(folder: DerivativeFolder, facts: RunFacts, given: Mapping[str, Any]) -> None:

@@ -148,13 +148,9 @@ def _peer(text, folder, about):
 
 
 def _inference(text, results, package=None):
-    seen = set()
+    told = {}
     for result in results:
         settings = result.settings
-        key = (result.control.name, settings.get("Alpha"), settings["Tail"])
-        if key in seen:
-            continue
-        seen.add(key)
         forming = settings.get("ClusterFormingZ")
         sentence, keys = result.control.method, result.control.references
         if "CorrectedBy" in settings:
@@ -170,12 +166,18 @@ def _inference(text, results, package=None):
             sentence += f" in {settings['CorrectedBy'] or package}"
         level = f" at {settings['Alpha']:g}" if result.control.corrects else ""
         verb = "was corrected" if result.control.corrects else "was thresholded"
-        sides = "two-sided" if settings["Tail"] == "two-sided" else f"{settings['Tail']} side"
-        if settings.get("StatisticType") == "F":
-            sides = "F has no side"
         if settings.get("ExtentsInLocalResels"):
             keys = (*keys, "hayasaka2004")
-        text.add(f"The statistic {verb} {sentence}{level} ({sides})", *keys)
+        # What is said of one contrast may hold for the next.
+        told.setdefault(f"The statistic {verb} {sentence}{level} ({_sides(settings)})", keys)
+    for sentence, keys in told.items():
+        text.add(sentence, *keys)
+
+
+def _sides(settings):
+    if settings.get("StatisticType") == "F":
+        return "F has no side"
+    return "two-sided" if settings["Tail"] == "two-sided" else f"{settings['Tail']} side"
 
 
 def _permutation(text, plan):
@@ -199,6 +201,7 @@ def _discoveries(text, folder):
     ]
     if found:
         heights = listing(f"{z:g}" for z in found[0]["ThresholdsZ"])
+        sides = ", ".join(dict.fromkeys(_sides(own) for own in found))
         keys = ["rosenblatt2018"]
         if "Template" in found[0]:
             keys.append(
@@ -206,7 +209,7 @@ def _discoveries(text, folder):
             )
         text.add(
             f"Proportions of true discoveries of clusters at z {heights} were bounded for all of "
-            f"them at once, with a chance of {found[0]['Alpha']:g} that any bound fails",
+            f"them at once, with a chance of {found[0]['Alpha']:g} that any bound fails ({sides})",
             *keys,
         )
 

@@ -25,6 +25,7 @@ from nipype_group.reporting.page.sentences import (
     contrast_question,
     critical_value_text,
     result_sentence,
+    side_text,
 )
 from nipype_group.reporting.page.tables import (
     column_titles,
@@ -342,10 +343,20 @@ def _discoveries(folder, label):
                 frame = with_numbers(folder.read_rows(suffix, contrast=label, desc=own["desc"]))
                 if len(frame):
                     frame = frame.drop(columns=[c for c in frame if is_empty(frame[c])])
-                    title = f"True discovery proportions of {caption}"
                     about = folder.read_json(suffix, contrast=label, desc=own["desc"])
+                    bounds = folder.read_json("tdp", contrast=label, desc=own["desc"])
+                    title = f"True discovery proportions of {caption}"
+                    title += _rate_text(bounds, folder.stat_types[label])
                     tables.append(file_table(file.path, title, frame, column_titles(about)))
     return tables
+
+
+def _rate_text(about, stat_type):
+    """Return the error rate and the side of true discovery proportions, after a comma."""
+    if not about:
+        return ""
+    settings = about["TableSettings"]
+    return f", at {settings['Alpha']:g}{side_text(settings['Tail'], stat_type)}"
 
 
 def _regions(folder, label):
@@ -359,6 +370,10 @@ def _regions(folder, label):
     frame = frame[[c for c in _REGION_COLUMNS if c in frame and not is_empty(frame[c])]]
     path = folder.find("regions", ".tsv", contrast=label, desc="model")
     title = "Models of atlas regions, those of the smallest p first"
+    settings = about.get("TableSettings", {})
+    shuffled = (settings.get("Permutation") or {}).get("Tail")
+    if shuffled not in (None, settings.get("Tail")):
+        title += f"; p_fwe_perm{side_text(shuffled, folder.stat_types[label])}"
     return file_table(path, title, frame, titles, _REGION_ROWS)
 
 

@@ -116,7 +116,8 @@ def result_sentence(result):
             height=number_text(settings.get("ThresholdZ")), alpha=settings.get("Alpha") or 0.0
         )
     else:
-        how = f"{result.correction}, at {settings['Alpha']:g}, {_SIDES[settings['Tail']]}"
+        how = f"{result.correction}, at {settings['Alpha']:g}"
+    how += side_text(settings["Tail"], settings.get("StatisticType"))
     if not result.survives:
         return f"Nothing survives ({how}): {largest(settings)}{_critical(settings)}."
     clusters = result.table("clusters", ("cluster_id", "volume_mm3"))
@@ -133,6 +134,17 @@ def result_sentence(result):
         + (f", {region.replace('_', ' ')}" if region is not None else "")
         + "."
     )
+
+
+def side_text(tail, stat_type):
+    """Return the side that was tested, after a comma; an F has none.
+
+    Examples
+    --------
+    >>> side_text("negative", "t"), side_text("positive", "F")
+    (', the negative side', '')
+    """
+    return "" if stat_type == "F" else f", {_SIDES[tail]}"
 
 
 def symbol(settings):

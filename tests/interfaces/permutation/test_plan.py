@@ -90,6 +90,7 @@ def test_between_participants_with_several_maps_shuffles_whole_participants(
     ran = stages(
         "C(task) + age",
         ["age=age", "task=b - a"],
+        by_permutation=True,
         bids_dir=str(paired_study),
         select=["task=a,b"],
     )

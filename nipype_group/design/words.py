@@ -1,0 +1,270 @@
+"""Contrasts in words: tests of effects, simple effects and levels, by estimated marginal means.
+
+Rows are differences of means of the reference grid, in which all cells weigh equally (type III),
+whatever the coding of the formula (Searle, Speed, Milliken 1980).
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from nipype_group.design.formula import parts_of
+from nipype_group.stats.matrix_products import multiply
+
+if TYPE_CHECKING:
+    from nipype_group.design.matrix import Design
+    from nipype_group.design.reference_grid import ReferenceGrid
+
+_WORD = re.compile(r"(F|simple|pairs)\s*\((.*)\)\s*", re.DOTALL)
+_CONDITION = re.compile(r"\s*(`[^`]+`|[^=`]+?)\s*=\s*(`[^`]+`|[^`]+?)\s*")
+_PAIR = re.compile(r"\s*(`[^`]+`|[^`]+?)\s+-\s+(`[^`]+`|[^`]+?)\s*")
+_EFFECT = re.compile(r"\s*(?:`[^`]+`|[^\W\d]\w*)(?:\s*:\s*(?:`[^`]+`|[^\W\d]\w*))*\s*")
+_NAME = re.compile(r"`[^`]+`|[^:`]+")
+# Share of the largest number of the grid that rounding leaves of 0.
+_ROUNDING = 1e-12
+
+
+def is_word(expression: str) -> bool:
+    """Tell whether an expression is F(...), simple(...) or pairs(...)."""
+    return bool(_WORD.fullmatch(expression.strip()))
+
+
+def is_test(expression: str) -> bool:
+    """Tell whether an expression in words is an F test."""
+    found = _WORD.fullmatch(expression.strip())
+    return found is not None and found.group(1) != "pairs"
+
+
+def check_word(expression: str) -> None:
+    """Refuse words that cannot be read.
+
+    Raises
+    ------
+    ValueError
+        Saying how they are written.
+    """
+    word, effect, conditions = _parsed(expression)
+    if word == "simple" and not conditions:
+        raise ValueError("a simple effect is written simple(factor @ other=level)")
+    if word == "pairs" and len(effect) > 1:
+        raise ValueError("pairs takes one factor, as pairs(group)")
+
+
+def _parsed(expression: str) -> tuple[str, list[str], dict[str, str]]:
+    """Return the word, the names of the effect, and the levels at which it is tested."""
+    found = _WORD.fullmatch(expression.strip())
+    if not found:
+        raise ValueError(f"{expression!r} is none of F(...), simple(...), pairs(...)")
+    word, inner = found.groups()
+    effect, at, given = inner.partition("@")
+    if not _EFFECT.fullmatch(effect) or (at and word == "F"):
+        raise ValueError(
+            f"{expression.strip()} is not understood: write F(stimulus), F(stimulus:group), "
+            "simple(stimulus @ group=a), pairs(group) or pairs(group @ b - a)"
+        )
+    conditions = {}
+    if at and word == "pairs":
+        pair = _PAIR.fullmatch(given)
+        if not pair:
+            raise ValueError(f"{given.strip()!r} is not of the form b - a, two levels")
+        conditions = dict(zip("+-", (level.strip("`") for level in pair.groups()), strict=True))
+    for item in given.split(",") if at and word == "simple" else ():
+        condition = _CONDITION.fullmatch(item)
+        if not condition:
+            raise ValueError(f"{item.strip()!r} is not of the form factor=level")
+        name, level = (part.strip("`") for part in condition.groups())
+        conditions[name] = level
+    names = [name.strip().strip("`") for name in _NAME.findall(effect)]
+    if len(set(names)) < len(names):
+        raise ValueError(f"{expression.strip()} names a factor twice")
+    return word, names, conditions
+
+
+def word_rows(expression: str, design: "Design") -> np.ndarray:
+    """Return the contrast rows of an expression in words, shape (r, p).
+
+    Parameters
+    ----------
+    expression : str
+        ``F(a)``, ``F(a:b)``, ``F(a:age)``, ``simple(a @ b=x)`` or ``pairs(a @ y - x)``.
+    design : Design
+
+    Raises
+    ------
+    ValueError
+        Where the design has no such factor, level or effect, or no reference grid.
+    """
+    word, effect, conditions = _parsed(expression)
+    grid = _grid(design)
+    if word == "pairs":
+        return _pair_row(effect[0], conditions, grid)
+    covariates = [name for name in effect if name not in grid.factors]
+    for name in (*covariates, *conditions):
+        _check_known(name, grid, factor=name in conditions)
+    if len(covariates) > 1:
+        raise ValueError(
+            f"{expression.strip()} is of {' and '.join(covariates)} together; name the column of "
+            "their product"
+        )
+    for name, level in conditions.items():
+        if level not in grid.factors[name]:
+            raise ValueError(
+                f"{name} has no level {level}; it has {', '.join(grid.factors[name])}"
+            )
+        if name in effect:
+            raise ValueError(f"{name} is tested and held at {level}: leave one out")
+    cells = np.ones((1, 1))
+    for name, levels in grid.factors.items():
+        own = np.full((1, len(levels)), 1 / len(levels))
+        if name in effect:
+            own = np.hstack([-np.ones((len(levels) - 1, 1)), np.eye(len(levels) - 1)])
+        elif name in conditions:
+            own = (np.array(levels) == conditions[name])[None].astype(float)
+        cells = np.kron(cells, own)
+    rows = multiply(cells, grid.slopes[covariates[0]] if covariates else grid.rows)
+    rows[np.abs(rows) <= _ROUNDING * np.abs(grid.rows).max(initial=0)] = 0.0
+    if not rows.any(axis=1).all():
+        raise ValueError(
+            f"the model has no effect {':'.join(effect)}"
+            + f" at {', '.join(f'{k}={v}' for k, v in conditions.items())}" * bool(conditions)
+        )
+    return rows
+
+
+def _pair_row(factor: str, pair: dict[str, str], grid: "ReferenceGrid") -> np.ndarray:
+    """Return the row of a difference between the marginal means of two levels, shape (1, p)."""
+    _check_known(factor, grid, factor=True)
+    levels = grid.factors[factor]
+    if not pair:
+        raise ValueError(
+            f"pairs({factor}) stands for a contrast for each two levels; name them, as "
+            f"pairs({factor} @ {levels[-1]} - {levels[0]})"
+        )
+    for level in pair.values():
+        if level not in levels:
+            raise ValueError(f"{factor} has no level {level}; it has {', '.join(levels)}")
+    cells = np.ones((1, 1))
+    for name, own in grid.factors.items():
+        at = np.full((1, len(own)), 1 / len(own))
+        if name == factor:
+            chosen = np.array(own)
+            at = (chosen == pair["+"])[None].astype(float) - (chosen == pair["-"])
+        cells = np.kron(cells, at)
+    row = multiply(cells, grid.rows)
+    row[np.abs(row) <= _ROUNDING * np.abs(grid.rows).max(initial=0)] = 0.0
+    return row
+
+
+def _grid(design: "Design") -> "ReferenceGrid":
+    if design.grid is None:
+        raise ValueError(f"contrasts in words need a grid of cells: {design.without_grid}")
+    return design.grid
+
+
+def _check_known(name: str, grid: "ReferenceGrid", factor: bool) -> None:
+    if name in grid.curved:
+        raise ValueError(f"{name} is no line in {grid.curved[name]}; name columns")
+    if name not in grid.factors and (factor or name not in grid.slopes):
+        known = ", ".join([*grid.factors, *grid.slopes])
+        raise ValueError(f"the model has no factor {name}; it has {known or 'none'}")
+
+
+def mean_of_levels(name: str, design: "Design") -> np.ndarray | None:
+    """Return the row of an estimated marginal mean of a design coded to sum to zero, shape (p,).
+
+    Parameters
+    ----------
+    name : str
+        ``a[x]``, the level alone where it is unique, or a cell as ``a[x]:b[y]``.
+    design : Design
+
+    Returns
+    -------
+    array or None
+        None where the name is none, or a factor of it is coded otherwise.
+
+    Raises
+    ------
+    ValueError
+        Where the name is a level of several factors.
+    """
+    levels = _levels(name, design)
+    if not levels:
+        return None
+    grid, cells = _grid(design), np.ones(1)
+    for factor, own in grid.factors.items():
+        at = np.full(len(own), 1 / len(own))
+        if factor in levels:
+            at = (np.array(own) == levels[factor]).astype(float)
+        cells = np.kron(cells, at)
+    row = multiply(cells, grid.rows)
+    row[np.abs(row) <= _ROUNDING * np.abs(grid.rows).max(initial=0)] = 0.0
+    return row
+
+
+def _levels(name: str, design: "Design") -> dict[str, str]:
+    """Return the factors coded to sum to zero, and their levels, that a name means."""
+    summed = {f: about["levels"] for f, about in design.factors.items() if "coding" in about}
+    summed.pop("participant_id", None)
+    known = {f"{f}[{level}]": (f, level) for f, own in summed.items() for level in own}
+    parts = parts_of(name)
+    if parts and all(part in known for part in parts):
+        return dict(known[part] for part in parts)
+    bare = [(f, level) for f, own in summed.items() for level in own if level == name]
+    if len(bare) > 1:
+        raise ValueError(
+            f"{name} is a level of {', '.join(f for f, _ in bare)}; write {bare[0][0]}[{name}]"
+        )
+    return dict(bare)
+
+
+def canonical(
+    definitions: Sequence[str], factors: Mapping[str, Sequence[str]], numeric: Sequence[str] = ()
+) -> tuple[str, ...]:
+    """Write contrasts so that their text tells what they test, where the table is known.
+
+    A factor, or an interaction with one, becomes ``F(...)``; ``F`` of a column of numbers that
+    the program wrote becomes the column; ``pairs`` becomes a contrast for each two levels.
+
+    Parameters
+    ----------
+    definitions : sequence of str
+        ``NAME=EXPRESSION``.
+    factors : mapping of str to sequence of str
+        Factors of the model and their levels.
+    numeric : sequence of str
+        Columns of numbers, ``NAME=F(NAME)`` of which is ``NAME=NAME``.
+
+    Examples
+    --------
+    >>> canonical(["s=site", "g=pairs(group)", "age=age"], {"site": "xy", "group": "abc"})
+    ('s=F(site)', 'g b - a=pairs(group @ `b` - `a`)', 'g c - a=...', 'g c - b=...', 'age=age')
+    """
+    written = []
+    for definition in definitions:
+        name, _, expression = (part.strip() for part in definition.partition("="))
+        names = [n.strip().strip("`") for n in _NAME.findall(expression)]
+        word, effect, given = _parsed(expression) if is_word(expression) else ("", [], {})
+        if word == "pairs" and not given:
+            factor = effect[0]
+            if factor not in factors:
+                raise ValueError(f"contrast {name!r}: {factor} is no factor of the model")
+            written += _pairs(name, factor, list(factors[factor]))
+        elif _EFFECT.fullmatch(expression) and any(n in factors for n in names):
+            written.append(f"{name}=F({expression})")
+        elif expression in (f"F({n})" for n in numeric):
+            written.append(f"{name}={expression[2:-1]}")
+        else:
+            written.append(definition)
+    return tuple(written)
+
+
+def _pairs(name: str, factor: str, levels: list[str]) -> list[str]:
+    quoted = factor if factor.isidentifier() else f"`{factor}`"
+    return [
+        f"{name} {later} - {first}=pairs({quoted} @ `{later}` - `{first}`)"
+        for i, later in enumerate(levels)
+        for first in levels[:i]
+    ]

@@ -1,0 +1,186 @@
+"""Contrasts in words: type III tests, marginal means, simple effects."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nipype_group.design.contrasts import build_contrasts, contrast_label, contrast_test
+from nipype_group.design.matrix import design_from_formula
+from nipype_group.design.words import canonical
+from nipype_group.stats.linear.least_squares import contrast_maps
+
+CODINGS = {
+    "treatment": "C({})",
+    "sum": "C({}, Sum)",
+    "another reference": 'C({}, Treatment("B"))',
+}
+PAIRS = ("A - B", "A - C", "B - C")
+
+
+def results(design, definition, data):
+    """Return the maps of a contrast of data, shape (n, v), and its degrees of freedom."""
+    (contrast,) = build_contrasts([definition], design)
+    model = design.model
+    betas, residual_ss = model.fit(data)
+    fit = betas, residual_ss / model.dof, model.covariance, model.dof
+    return contrast_maps(contrast.weights, contrast.test, *fit, "two-sided")
+
+
+def observed(table):
+    """Return a table of observations, text, of participants with one map each."""
+    named = table.assign(participant_id=[f"sub-{i:02d}" for i in range(len(table))])
+    return named.astype(str).assign(map=[f"{i}.nii" for i in range(len(table))], sha256="0")
+
+
+@pytest.fixture
+def ancova(shared):
+    """Return the folder, the observations of the study, and its data by voxel."""
+    folder = shared / "oracles" / "models" / "ancova"
+    rows = pd.read_csv(folder / "design.csv")
+    data = pd.read_csv(folder / "data.csv").pivot_table(index="row", columns="voxel", values="y")
+    data = data[pd.read_csv(folder / "result_pairs.csv")["voxel"].unique()]
+    table = rows.rename(columns={"group3": "group"}).drop(columns=["row", "con_index"])
+    return folder, observed(table), data.loc[rows["row"]]
+
+
+@pytest.mark.parametrize("coding", CODINGS)
+@pytest.mark.parametrize("centring", ["raw", "grand", "within"])
+@pytest.mark.parametrize(("name", "sign"), [("additive", "+"), ("interaction", "*")])
+def test_marginal_means_and_type_3_tests_are_those_of_r(ancova, coding, centring, name, sign):
+    folder, observations, data = ancova
+    group = CODINGS[coding].format("group")
+    design = design_from_formula(f"{group} {sign} c_{centring}", observations)
+    pairs = pd.read_csv(folder / "result_pairs.csv").query("model == @name and at == 'mean'")
+    pairs = pairs[pairs["centring"] == centring].set_index(["contrast", "voxel"])
+    for pair in PAIRS:
+        own = pairs.loc[pair.replace(" ", "")].loc[data.columns]
+        maps, dof = results(design, f"p=pairs(group @ {pair})", data)
+        assert dof == (own["df"].iloc[0],)
+        np.testing.assert_allclose(maps["effect"], own["estimate"], rtol=1e-8, atol=1e-9)
+        np.testing.assert_allclose(maps["stat"], own["t"], rtol=1e-8, atol=1e-9)
+        np.testing.assert_allclose(maps["p"], own["p"], rtol=1e-8)
+    anova = pd.read_csv(folder / "result_anova.csv").query("model == @name and type == 3")
+    # Here covariates stand at their mean; R's type III tests of raw ones stand at 0.
+    alike = "grand" if centring == "raw" else centring
+    tests = anova[anova["centring"] == alike].set_index(["effect", "voxel"])
+    for effect in tests.index.get_level_values(0).unique():
+        own = tests.loc[effect].loc[data.columns]
+        words = effect.replace("x", f"c_{centring}")
+        maps, dof = results(design, f"f=F({words})", data)
+        assert dof == (own["ndf"].iloc[0], own["ddf"].iloc[0])
+        np.testing.assert_allclose(maps["stat"], own["F"], rtol=1e-8)
+        np.testing.assert_allclose(maps["p"], own["p"], rtol=1e-8)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    sizes=st.lists(st.integers(1, 4), min_size=6, max_size=6),
+)
+def test_a_test_in_words_is_the_same_for_any_coding(seed, sizes):
+    rng = np.random.default_rng(seed)
+    cells = [(g, s) for g in "ABC" for s in "xy"]
+    rows = [cell for cell, n in zip(cells, sizes, strict=True) for _ in range(n)]
+    rows += [("A", "x"), ("A", "y"), ("B", "y")]
+    table = pd.DataFrame(rows, columns=["group", "sex"])
+    table["age"] = rng.standard_normal(len(table)).round(6)
+    data = rng.standard_normal((len(table), 3))
+    found = []
+    for coding in CODINGS.values():
+        sex = coding.format("sex").replace('"B"', '"y"')
+        formula = f"{coding.format('group')} * {sex} + age"
+        design = design_from_formula(formula, observed(table))
+        words = ("f=F(group)", "f=F(group:sex)", "f=simple(group @ sex=y)", "f=F(age)")
+        found.append([results(design, text, data)[0]["stat"] for text in words])
+    for others in found[1:]:
+        np.testing.assert_allclose(others, found[0], rtol=1e-7)
+
+
+def test_in_balanced_data_tests_are_the_classical_sums_of_squares():
+    rng = np.random.default_rng(3)
+    table = pd.DataFrame(
+        [(a, b) for a in "pqr" for b in "xy" for _ in range(4)], columns=["a", "b"]
+    )
+    data = rng.standard_normal((len(table), 5))
+    design = design_from_formula("C(a) * C(b)", observed(table))
+    by_cell = data.reshape(3, 2, 4, -1)
+    error = np.square(by_cell - by_cell.mean(axis=2, keepdims=True)).sum(axis=(0, 1, 2)) / 18
+    of_a = by_cell.mean(axis=(1, 2)) - by_cell.mean(axis=(0, 1, 2))
+    expected = 8 * np.square(of_a).sum(axis=0) / 2 / error
+    maps, dof = results(design, "a=F(a)", data)
+    assert dof == (2, 18)
+    np.testing.assert_allclose(maps["stat"], expected, rtol=1e-10)
+
+
+def test_levels_of_factors_that_sum_to_zero_are_marginal_means():
+    rng = np.random.default_rng(4)
+    rows = [("m", "x")] * 5 + [("m", "y")] * 2 + [("n", "x")] * 3 + [("n", "y")] * 6
+    table = pd.DataFrame(rows, columns=["g", "s"])
+    data = rng.standard_normal((len(table), 4))
+    design = design_from_formula("C(g, Sum) * C(s, Sum)", observed(table))
+    means = {cell: data[[row == cell for row in rows]].mean(axis=0) for cell in set(rows)}
+    maps, _ = results(design, "c=m", data)
+    np.testing.assert_allclose(maps["effect"], (means["m", "x"] + means["m", "y"]) / 2)
+    maps, _ = results(design, "c=g[n]:s[y] - g[m]:s[x]", data)
+    np.testing.assert_allclose(maps["effect"], means["n", "y"] - means["m", "x"])
+    maps, _ = results(design, "c=`s[y]` - x", data)
+    expected = sum(means[g, "y"] - means[g, "x"] for g in "mn") / 2
+    np.testing.assert_allclose(maps["effect"], expected)
+
+
+BAD = {
+    "F(age:iq)": "no factor iq",
+    "F(nothing)": "no factor nothing; it has group, age",
+    "simple(group @ age=3)": "no factor age",
+    "simple(group)": "simple\\(factor @ other=level\\)",
+    "simple(group @ group=A)": "tested and held at A",
+    "simple(group @ group=Z)": "group has no level Z; it has A, B, C",
+    "F(group:group)": "names a factor twice",
+    "F(group": "expression",
+    "F()": "is not understood",
+    "F(group @ group=A)": "is not understood",
+    "pairs(group)": "stands for a contrast for each two levels",
+    "pairs(group:age)": "pairs takes one factor",
+    "pairs(group @ A)": "not of the form b - a",
+    "pairs(group @ A - Z)": "group has no level Z",
+    "F(group:age)": "the model has no effect group:age",
+    "group": "group is a factor; its test of all levels is written x=F\\(group\\)",
+}
+
+
+@pytest.mark.parametrize("expression", BAD)
+def test_bad_words_are_refused_by_name(expression):
+    table = pd.DataFrame({"group": list("ABC") * 4, "age": range(12)})
+    design = design_from_formula("C(group) + age", observed(table))
+    with pytest.raises(ValueError, match=BAD[expression]):
+        build_contrasts([f"x={expression}"], design)
+
+
+def test_an_empty_cell_leaves_what_remains_determined():
+    rows = [("A", "x")] * 4 + [("A", "y")] * 4 + [("B", "x")] * 4
+    table = pd.DataFrame(rows, columns=["g", "s"])
+    design = design_from_formula("C(g) * C(s)", observed(table))
+    with pytest.raises(ValueError, match="does not determine"):
+        build_contrasts(["g=F(g)"], design)
+    build_contrasts(["g=simple(g @ s=x)"], design)
+
+
+def test_what_is_tested_is_known_from_the_text():
+    assert [contrast_test(f"x={e}") for e in ("F(a:b)", "simple(a @ b=c)", "a - b")] == [
+        "F",
+        "F",
+        "t",
+    ]
+    assert contrast_label("stimulus:presentation") == "stimulusxpresentation"
+    factors = {"a": ["x", "y"], "b c": ["u", "v"]}
+    assert canonical(["m=a", "i=a:`b c`", "n=age", "f=F(age)"], factors, ["age"]) == (
+        "m=F(a)",
+        "i=F(a:`b c`)",
+        "n=age",
+        "f=age",
+    )
+    assert canonical(["p=pairs(a)"], factors) == ("p y - x=pairs(a @ `y` - `x`)",)
+    with pytest.raises(ValueError, match="age is no factor"):
+        canonical(["p=pairs(age)"], factors)
