@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from nipype_group.design.diagnostics import column_diagnostics
 from nipype_group.design.formula import Coding, code_formula, formula_variables
 from nipype_group.design.fsl import read_fsl_matrix
 from nipype_group.design.reference_grid import GRID_FORM, ReferenceGrid, grid_of_record
@@ -17,7 +18,6 @@ from nipype_group.design.sources import RESERVED, participant_label
 from nipype_group.design.tables import alike, check_magnitudes, variables_of
 from nipype_group.json_files import read_json
 from nipype_group.stats.linear.least_squares import LinearModel
-from nipype_group.stats.matrix_products import sum_of_squares
 from nipype_group.tsv import columns_found, numbers_of, read_tsv, repeated, write_tsv
 from nipype_group.whole_files import AnyPath, UnusableFileError
 
@@ -104,10 +104,6 @@ class Design:
     def describe(self) -> dict[str, Any]:
         """Return what the sidecar says: keys, columns, rank, dof and diagnostics."""
         model = self.model
-        scaled = self.matrix / np.maximum(np.sqrt(sum_of_squares(self.matrix)), 1e-300)
-        # The matrix library's, whose last bits depend on the processor: six digits are kept.
-        singular = np.linalg.svd(scaled, compute_uv=False)[: model.rank]
-        leverage = np.square(model.basis).sum(axis=1)
         # As another package's design.
         no_keys = self.keys.columns.empty
         return {
@@ -122,8 +118,7 @@ class Design:
             "NumberOfParticipants": None if no_keys else len(set(self.participants)),
             "Rank": model.rank,
             "DegreesOfFreedom": model.dof,
-            "ConditionNumber": float(f"{singular[0] / singular[-1]:.6g}"),
-            "LargestLeverage": float(f"{leverage.max():.6g}"),
+            **column_diagnostics(self),
             "ReferenceGrid": None if self.grid is None else self.grid.as_record(),
             "WithoutReferenceGrid": self.without_grid,
         }

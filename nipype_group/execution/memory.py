@@ -40,6 +40,8 @@ _SHUFFLED_COPIES = 5
 _MAPS_AT_ONCE = 32 * 3.5
 # Values of floats a pattern of missing maps takes for each pair of columns, and bytes besides.
 _PATTERN_COPIES, _PATTERN = 3, 300
+# Bytes a map of the steps in which distances of Cook are counted, and of those of a tile.
+_COOK_STEPS = 512 * (4 + 8 + 4)
 # Atlases that are held, see `reporting.atlas_images`, and regions of all of them.
 _ATLASES = 0.4 * _GIB
 _REGIONS = 1000
@@ -175,7 +177,8 @@ def _tables(size, node):
 
 
 def _quality(size, node):
-    return _FIGURES + size.rows + size.tile + 12 * size.volume
+    steps = _COOK_STEPS * size.n_maps
+    return _FIGURES + size.rows + 1.5 * size.tile + steps + 12 * size.volume
 
 
 def _regions(size, node):

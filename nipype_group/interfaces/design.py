@@ -53,7 +53,10 @@ class _DesignMatrixInputSpec(GroupInputSpec):
 
 class _DesignMatrixOutputSpec(TraitedSpec):
     design_file = File(desc="TSV: keys of the rows, then a column a regressor")
-    design_json = File(desc="columns, factors, rank, degrees of freedom, diagnostics")
+    design_json = File(
+        desc="columns, factors, rank, degrees of freedom, confounded columns, condition, variance "
+        "inflation, leverage"
+    )
     fsl_design_file = File(desc="the regressors as FSL .mat")
     fsl_groups_file = File(desc="exchangeability blocks as FSL .grp: a number a participant")
 

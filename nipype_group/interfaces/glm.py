@@ -16,7 +16,7 @@ from nipype_group.stats.estimators import ESTIMATORS
 
 
 class _GroupGLMInputSpec(GroupInputSpec):
-    revision = 3
+    revision = 4
     stack_file = File(exists=True, mandatory=True, desc="4D maps from StackMaps")
     mask_file = File(exists=True, mandatory=True, desc="voxels that are fitted")
     design_file = File(exists=True, mandatory=True, desc="design TSV, a row a map")

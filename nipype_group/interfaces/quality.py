@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 from nipype.interfaces.base import TraitedSpec, traits
 
-from nipype_group.design.matrix import read_design
+from nipype_group.design.diagnostics import six_digits
+from nipype_group.design.matrix import Design, read_design
 from nipype_group.images import read_on
 from nipype_group.images.stacks import MaskedStack
 from nipype_group.interfaces.base import LOGGER, File, GroupInputSpec, GroupInterface, isdefined
@@ -27,6 +28,7 @@ from nipype_group.stats.linear.map_quality import (
     MAD_TO_SD,
     ROBUST_SD_BELOW,
     TIMES_MEAN_LEVERAGE,
+    QualityOfMaps,
     map_quality,
 )
 from nipype_group.tsv import MISSING, read_tsv
@@ -35,6 +37,11 @@ if TYPE_CHECKING:
     from nipype_group.design.matrix import Design
 
 _UNIT = "unit of the maps"
+# What residuals are where contrasts have errors of their own.
+OF_ALL_MAPS = (
+    "of all maps about what the design fits, which differ by participant; no contrast is tested "
+    "on them"
+)
 COLUMNS = {
     "participant_id": "participant",
     "map": "map that was read",
@@ -59,12 +66,20 @@ COLUMNS = {
     "large_residuals": (
         "share of the mask's voxels with an externally studentised residual beyond the threshold"
     ),
+    "cook_median": "median over the mask of Cook's distance (Cook 1977), to 1 %",
+    "cook_largest": "largest Cook's distance in the mask",
+    "large_cook": "share of the mask's voxels with a Cook's distance above 4 / n",
+    "dfbetas": (
+        "largest of the columns of the design of the root mean square over the mask of DFBETAS: "
+        "change of the estimate without the map, in standard errors (Belsley, Kuh and Welsch 1980)"
+    ),
+    "dfbetas_column": "column of the design that dfbetas is of",
     "flags": "low_correlation, high_leverage, both, or n/a",
 }
 
 
 class _MapQualityInputSpec(GroupInputSpec):
-    revision = 2
+    revision = 3
     stack_file = File(exists=True, mandatory=True, desc="4D maps from StackMaps")
     mask_file = File(exists=True, mandatory=True, desc="voxels that are looked at")
     observations = File(exists=True, mandatory=True, desc="TSV, a row a map, from CollectMaps")
@@ -87,13 +102,14 @@ class _MapQualityOutputSpec(TraitedSpec):
 
 
 class MapQuality(GroupInterface):
-    """Describe every map beside the others: coverage, values, likeness, leverage, residuals.
+    """Describe every map beside the others: coverage, values, likeness, leverage, influence.
 
     The correlation of a map is that with the mean of the others. It is flagged as low below
     median - 3 x 1.4826 MAD of all correlations (Leys et al. 2013, J Exp Soc Psychol 49:764); a
     leverage is flagged as high above 3 rank / n, three times its mean. Studentised residuals
-    (Luo and Nichols 2003, NeuroImage 19:1014) are summed up over the mask. A flag asks to look at
-    a map, it leaves none out.
+    (Luo and Nichols 2003, NeuroImage 19:1014), Cook's distances (Cook 1977) and DFBETAS (Belsley,
+    Kuh and Welsch 1980) are summed up over the mask. A flag asks to look at a map, it leaves none
+    out.
 
     Examples
     --------
@@ -114,7 +130,7 @@ class MapQuality(GroupInterface):
             quality, counts = map_quality(design.model, stack.read, stack.maps(), stack.n_voxels)
         table = _table(design, observations, self._map_coverage(stack), quality)
         path, columns = cwd / "quality.tsv", _columns(table)
-        written = write_described_table(path, table, columns, _settings(quality))
+        written = write_described_table(path, table, columns, _settings(quality, design))
         self._results["quality_file"], self._results["quality_json"] = written
         LOGGER.info("%d of %d maps are flagged", quality.flagged.sum(), len(quality.flagged))
         if not inputs.no_figures:
@@ -212,8 +228,11 @@ def _table(design, observations, coverage, quality):
     )
     if "map" in observations:
         table = table.assign(map=observations["map"])
-    names = ("mean", "sd", "median", "correlation", "leverage", "residual_rms", "large_residuals")
+    names = [c for c in COLUMNS if c in QualityOfMaps.__dataclass_fields__]
     figures = {name: getattr(quality, name) for name in names}
+    largest, column = quality.largest_dfbetas
+    columns = [*design.columns, MISSING]
+    figures |= {"dfbetas": largest, "dfbetas_column": [columns[i] for i in column]}
     flags = [
         ", ".join(n for n, on in zip(("low_correlation", "high_leverage"), row) if on)
         for row in zip(quality.low_correlation, quality.high_leverage, strict=True)
@@ -225,7 +244,7 @@ def _columns(table):
     return {column: COLUMNS.get(column, "condition of the map") for column in table}
 
 
-def _settings(quality):
+def _settings(quality, design):
     """Return rules and thresholds."""
     return {
         "NumberOfMaps": len(quality.leverage),
@@ -237,7 +256,22 @@ def _settings(quality):
         "HighLeverageThreshold": quality.leverage_limit,
         "LargeResidualThreshold": LARGE_RESIDUAL,
         "LargeResidualsExpected": quality.expected_large,
+        "LargeCookRule": "above 4 / n, n the maps that have the voxel (Bollen and Jackman 1990)",
+        "LargeCookThreshold": 4 / len(quality.leverage),
+        "DfbetasReference": quality.dfbetas_limit,
+        "MostInfluential": _most_influential(quality, design),
         "Rank": quality.rank,
         "DegreesOfFreedom": quality.dof,
         "FlaggedMaps": int(quality.flagged.sum()),
+        **({"Residuals": OF_ALL_MAPS} if design.own_errors else {}),
     }
+
+
+def _most_influential(quality: QualityOfMaps, design: Design) -> dict:
+    """Return of every column the map whose absence changes its estimate most."""
+    labels, found = _labels(design), {}
+    for column, values in zip(design.columns, quality.dfbetas.T, strict=True):
+        if np.isfinite(values).any():
+            place = int(np.nanargmax(values))
+            found[column] = {"Map": labels[place], "Dfbetas": six_digits(values[place])}
+    return found

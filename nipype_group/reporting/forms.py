@@ -34,6 +34,17 @@ CONTRASTS = {
                 "LeftOut": [str],
             },
             "Notes?": [str],
+            "Efficiency?": _NUMBER,
+            "RelativeEfficiency?": _NUMBER,
+            "DetectableEffect?": {
+                "Measure": str,
+                "Power": NUMBER,
+                "Alpha": NUMBER,
+                "Tail": str,
+                "Size": _NUMBER,
+                "NumberOfVoxels?": int,
+                "SizeBonferroni?": _NUMBER,
+            },
         }
     ],
 }
@@ -126,6 +137,13 @@ _FORMS = {
         "DegreesOfFreedom?": int,
         "ConditionNumber": NUMBER,
         "LargestLeverage": NUMBER,
+        "ConditionNumberUnscaled?": NUMBER,
+        "Confounded?": [[str]],
+        "VarianceInflation?": {str: _NUMBER},
+        "GeneralizedVarianceInflation?": {
+            str: {"Columns": int, "Value": _NUMBER, "Root": _NUMBER}
+        },
+        "Leverage?": [NUMBER],
     },
     "smoothness": {
         "FWHMVoxels": _NUMBERS,

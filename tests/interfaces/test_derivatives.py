@@ -12,6 +12,7 @@ import pytest
 from nipype_group.execution import run_workflow
 from nipype_group.interfaces import GroupDerivatives
 from nipype_group.interfaces import derivatives as derivatives_module
+from nipype_group.reporting.page.report import write_report
 from nipype_group.reporting.records.watch import InputsChangedError, InputWatch
 from nipype_group.workflows import AnalysisSettings, init_group_wf
 
@@ -97,6 +98,42 @@ def test_maps_of_every_contrast_have_their_names(keep):
     assert {Path(p) for p in outputs.out_files} == {
         p for p in group.parent.rglob("*") if p.is_file()
     }
+
+
+def test_contrasts_tell_what_they_detect(keep, analysed):
+    group, _ = keep(parameters=json.dumps({"alpha": 0.01, "tail": "positive"}))
+    asked = json.loads(Path(analysed["contrasts_file"]).read_text())
+    told = json.loads((group / f"{PREFIX}_contrasts.json").read_text())
+    assert told["Columns"] == asked["Columns"]
+    n_voxels = int((nib.load(analysed["mask_file"]).get_fdata() > 0).sum())
+    effects = [entry["DetectableEffect"] for entry in told["Contrasts"]]
+    for entry, given in zip(told["Contrasts"], asked["Contrasts"], strict=True):
+        assert given.items() <= entry.items()
+        assert entry["Efficiency"] > 0 and entry["RelativeEfficiency"] > 0
+    assert [e["Measure"] for e in effects] == ["Cohen's d", "Cohen's f"]
+    assert {e["Tail"] for e in effects} == {"positive"}
+    assert {e["Alpha"] for e in effects} == {0.01}
+    assert {e["NumberOfVoxels"] for e in effects} == {n_voxels}
+    page = next(group.glob("*report.html")).read_text()
+    assert "Efficiency and detectable effects" in page
+    assert "Variance inflation" in page
+
+
+def test_a_folder_of_an_older_version_has_its_page(keep):
+    group, _ = keep()
+    for name, keys in (
+        ("contrasts", ("Efficiency", "RelativeEfficiency", "DetectableEffect")),
+        ("design", ("Confounded", "VarianceInflation", "GeneralizedVarianceInflation")),
+    ):
+        path = group / f"{PREFIX}_{name}.json"
+        content = json.loads(path.read_text())
+        for entry in content.get("Contrasts", [content]):
+            for key in keys:
+                del entry[key]
+        path.write_text(json.dumps(content))
+    page = Path(write_report(group)).read_text()
+    assert "Condition number" in page
+    assert "Efficiency and detectable effects" not in page
 
 
 def test_maps_are_float32_with_intent(keep):

@@ -10,8 +10,10 @@ import pytest
 from matplotlib.image import imread
 from nipype.interfaces.base import isdefined
 
+from nipype_group.design.matrix import read_design
 from nipype_group.interfaces import DesignMatrix, GroupMask, MapQuality, StackMaps
 from nipype_group.interfaces.quality import COLUMNS
+from nipype_group.stats.linear.influence import influence
 
 
 def read(path):
@@ -87,6 +89,25 @@ def test_dictionary_states_the_rules(study):
     assert rules["DegreesOfFreedom"] == 10
 
 
+def test_influence_of_every_map(study):
+    outputs = described(study)
+    table = table_of(outputs)
+    data, _ = study.data
+    design = read_design(study.design_files["design_file"], study.design_files["design_json"])
+    found = influence(design.model, data.astype(float))
+    np.testing.assert_allclose(table["cook_largest"], found.cook.max(axis=1), rtol=1e-5)
+    np.testing.assert_allclose(table["cook_median"], np.median(found.cook, axis=1), rtol=0.03)
+    np.testing.assert_allclose(table["large_cook"], (found.cook > 4 / 12).mean(axis=1), atol=1e-6)
+    rms = np.array([np.sqrt(np.square(found.dfbetas(j)).mean(axis=1)) for j in range(2)])
+    np.testing.assert_allclose(table["dfbetas"], rms.max(axis=0), rtol=1e-5)
+    columns = [design.columns[j] for j in rms.argmax(axis=0)]
+    assert table["dfbetas_column"].tolist() == columns
+    rules = json.loads(Path(outputs.quality_json).read_text())["TableSettings"]
+    assert list(rules["MostInfluential"]) == ["intercept", "age"]
+    assert rules["MostInfluential"]["age"]["Dfbetas"] == pytest.approx(rms[1].max(), rel=1e-5)
+    assert rules["LargeCookThreshold"] == pytest.approx(1 / 3)
+
+
 def test_figures_and_their_index(study):
     outputs = described(study, coverage_file=study.mask.coverage_file)
     index = json.loads(Path(outputs.index_file).read_text())
@@ -99,6 +120,7 @@ def test_figures_and_their_index(study):
         assert entry["Alt"].endswith(".")
         assert entry["Caption"].endswith(".")
     assert "1 of 12 maps flagged: 08." in index[2]["Caption"]
+    assert "% of 08, whose largest distance is" in index[2]["Caption"]
     assert "11 to 12" in index[1]["Alt"]
     written = [Path(path).read_bytes() for path in (*files, outputs.quality_file)]
     outputs = described(study, coverage_file=study.mask.coverage_file)

@@ -144,6 +144,7 @@ def fitted(data, gaps):
         yield f"fit {label}", [betas, variance, r2, patterns.covariance, *found.values()]
         quality, _ = map_quality(model, read, one, one.shape[1])
         yield f"quality {label}", [quality.correlation, quality.residual_rms, quality.leverage]
+        yield f"influence {label}", [quality.cook_median, quality.cook_largest, quality.dfbetas]
         if whole:
             fitted_values = sum(c[:, None] * b for c, b in zip(model.matrix.T, betas, strict=True))
             residuals = (data - fitted_values).reshape(-1, *SHAPE)

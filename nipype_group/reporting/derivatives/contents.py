@@ -15,10 +15,13 @@ import numpy as np
 from nipype_group._version import __version__
 from nipype_group.controls import CONTROLS, SIDES, side_tested
 from nipype_group.design.contrasts import Contrast, contrast_label, read_contrasts
+from nipype_group.design.diagnostics import LevelOfTests, contrast_diagnostics
+from nipype_group.design.matrix import read_design
 from nipype_group.images import read_mask, read_volume
 from nipype_group.json_files import read_json
 from nipype_group.reporting.derivatives.folder import (
     GENERATOR,
+    DerivativeFolder,
     common_entities,
     entities_of_file,
     file_name,
@@ -289,13 +292,9 @@ def _named(entities, suffix):
 
 def add_model(folder: DerivativeFolder, facts: RunFacts, given: Mapping[str, Any]) -> None:
     """Add what belongs to the run: observations, design, contrasts, mask."""
-    of_run = {
-        "design.tsv": "design_file",
-        "contrasts.json": "contrasts_file",
-    }
-    for suffix, name in of_run.items():
-        if name in given:
-            folder.add_file(given[name], suffix)
+    if "design_file" in given:
+        folder.add_file(given["design_file"], "design.tsv")
+    _add_contrasts_file(folder, facts, given)
     for kind in ("observations", "excluded"):
         if kind in given:
             columns = file_dictionaries.of_maps(read_tsv(given[kind]))
@@ -330,6 +329,26 @@ def add_model(folder: DerivativeFolder, facts: RunFacts, given: Mapping[str, Any
     if facts.common.get("DegreesOfFreedomMap"):
         about = {"Description": "Residual degrees of freedom; 0 where no contrast has a statistic"}
         folder.add_map(given["dof_file"], facts.common | about, stat="dof", desc="model")
+
+
+def _add_contrasts_file(folder: DerivativeFolder, facts: RunFacts, given: dict) -> None:
+    """Add the contrasts; of a run with what they detect."""
+    if not {"design_file", "design_json"} <= given.keys() or "peer_file" in given:
+        # The model of another package need not be the one that its design tells.
+        folder.add_file(given["contrasts_file"], "contrasts.json")
+        return
+    parameters = facts.common["Parameters"]
+    level = LevelOfTests(
+        alpha=parameters.get("alpha", 0.05),
+        tail=parameters.get("tail", "two-sided"),
+        contrast_tails=parameters.get("contrast_tails"),
+        n_voxels=int(read_mask(given.get("search_mask_file", given["mask_file"]))[0].sum()),
+    )
+    content = read_json(given["contrasts_file"])
+    design = read_design(given["design_file"], given["design_json"])
+    for each, entry in zip(facts.contrasts, content["Contrasts"], strict=True):
+        entry |= contrast_diagnostics(each.contrast, design, level)
+    folder.add_text(json.dumps(content, indent=2) + "\n", "contrasts.json")
 
 
 def _add_smoothness(folder, facts, files):

@@ -1,9 +1,13 @@
 """The model: design matrix, correlation of its columns, weights of its contrasts."""
 
+from typing import Any
+
 import numpy as np
 
+from nipype_group.design.diagnostics import diagnostics_in_words
 from nipype_group.reporting.figures.canvas import (
     BLUE,
+    DARK,
     MINUS,
     ORANGE,
     WIDTH_PX,
@@ -14,7 +18,14 @@ from nipype_group.reporting.figures.canvas import (
     save,
     shorten,
 )
-from nipype_group.stats.decompositions import decompose
+from nipype_group.stats.linear.influence import (
+    condition_numbers,
+    confounded_columns,
+    leverage,
+    variance_inflation,
+)
+from nipype_group.stats.linear.least_squares import LinearModel
+from nipype_group.stats.linear.map_quality import TIMES_MEAN_LEVERAGE
 from nipype_group.stats.matrix_products import multiply, sum_of_squares
 
 # More columns than these have no room for names, or for numbers in the cells.
@@ -23,7 +34,9 @@ _NUMBERED_COLUMNS = 12
 
 
 def draw_design(path, design):
-    """Draw a design matrix: a row a map, each column in units of its largest magnitude.
+    """Draw a design matrix, what inflates its columns, and the leverage of its rows.
+
+    Each column is in units of its largest magnitude.
 
     Parameters
     ----------
@@ -35,39 +48,77 @@ def draw_design(path, design):
     -------
     Picture
     """
+    model, h = design.model, leverage(design.model)
     matrix = design.matrix / np.maximum(np.abs(design.matrix).max(axis=0), 1e-300)
     n_maps, n_columns = matrix.shape
-    made = figure(int(min(320 + 40 * n_columns, WIDTH_PX)), int(min(330 + 3 * n_maps, 700)))
+    made = figure(int(min(450 + 40 * n_columns, WIDTH_PX)), int(min(350 + 3 * n_maps, 720)))
     made.set_layout_engine("constrained")
-    axes = made.subplots()
+    axes, beside = made.subplots(1, 2, sharey=True, width_ratios=(min(max(n_columns, 4), 9), 2.5))
     shown = axes.imshow(
         matrix, aspect="auto", cmap="RdBu_r", vmin=-1, vmax=1, interpolation="nearest"
     )
-    _name_columns(axes, design.columns)
+    inflation = variance_inflation(model)
+    _name_columns(axes, design.columns, inflation=inflation)
     axes.set_ylabel("map")
-    title = f"{plural(n_maps, 'map')}, {plural(design.model.dof, 'degree')} of freedom"
-    axes.set_title(title, fontsize=10.5)
+    title = f"{plural(n_maps, 'map')}, {plural(model.dof, 'degree')} of freedom"
+    if design.own_errors:
+        # Each contrast has its own.
+        n_participants = len(set(design.participants))
+        title = f"{plural(n_maps, 'map')} of {plural(n_participants, 'participant')}"
+    condition = rounded(condition_numbers(model)[0])
+    made.suptitle(f"{title}, condition number {condition}", fontsize=10.5)
     made.colorbar(shown, ax=axes).set_label("value / largest magnitude of the column", fontsize=9)
+    _draw_leverage(beside, h, TIMES_MEAN_LEVERAGE * model.rank / n_maps)
     names = ", ".join(shorten(c) for c in design.columns[:8]) + (", …" if n_columns > 8 else "")
-    alt = f"Design matrix of {title}, {plural(n_columns, 'column')}: {names}"
+    alt = (
+        f"Design matrix of {title}, {plural(n_columns, 'column')}: {names}; the condition number "
+        f"is {condition}, the largest leverage {rounded(h.max())}"
+    )
     caption = "A row a map, in the order of the observations; a column a regressor."
+    caption += " ".join(f" {text[0].upper()}{text[1:]}." for text in _confounded(model))
     return Picture(save(made, path), "design", alt, caption)
 
 
-def _name_columns(axes, columns, kept=None):
-    """Write the names of columns under an axis, of many columns only those kept."""
+def _draw_leverage(axes: Any, h: np.ndarray, limit: float) -> None:
+    """Draw a bar a map, those above the limit in another colour."""
+    colours = np.where(h > limit, ORANGE, BLUE)
+    # One collection, as thousands of bars take seconds.
+    axes.hlines(np.arange(len(h)), 0, h, colors=colours, linewidth=max(0.6, 180 / len(h) ** 1.05))
+    if limit < 1.5 * h.max():
+        axes.axvline(limit, color=DARK, linewidth=0.8, linestyle="--")
+    axes.set_xlim(0, max(1.08 * h.max(), 1e-6))
+    axes.set_xlabel("leverage", fontsize=9)
+    axes.tick_params(axis="x", labelsize=8)
+    axes.tick_params(axis="y", left=False)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _confounded(model: LinearModel) -> list[str]:
+    return diagnostics_in_words({"Confounded": confounded_columns(model)})
+
+
+def _name_columns(axes, columns, kept=None, inflation=None):
+    """Write the names of columns under an axis, of many columns only those kept.
+
+    Those of few columns may be followed by the inflation of their variances.
+    """
     shown = range(len(columns))
     if len(columns) > _NAMED_COLUMNS:
         shown = [] if kept is None else np.flatnonzero(kept)[:_NAMED_COLUMNS].tolist()
         axes.set_xlabel(plural(len(columns), "column"))
-    axes.set_xticks(list(shown), [shorten(columns[i]) for i in shown], rotation=90, fontsize=8.5)
+    names = [shorten(columns[i]) for i in shown]
+    if inflation is not None and len(columns) <= _NUMBERED_COLUMNS:
+        names = [
+            name if np.isnan(v) else f"{name}\nVIF {_inflation(v)}"
+            for name, v in zip(names, inflation, strict=True)
+        ]
+    axes.set_xticks(list(shown), names, rotation=90, fontsize=8.5)
 
 
 def column_correlations(matrix):
     """Return correlations and variance inflation of the columns that vary.
 
-    The variance inflation of a column is 1 / (1 - R2) of its regression on the others and an
-    intercept (Marquardt 1970).
+    The variance inflation is that of `variance_inflation`.
 
     Parameters
     ----------
@@ -95,10 +146,8 @@ def column_correlations(matrix):
     varying = np.flatnonzero(length > 1e-9 * np.maximum(whole, 1e-300))
     unit = centred[:, varying] / length[varying]
     correlations = multiply(unit.T, unit)
-    # The diagonal of their inverse, which columns that depend on each other do not have.
-    found = decompose(unit, 1e-5)
-    inflation = np.square(found.inverse).sum(axis=1)
-    inflation[sum_of_squares(found.rows) < 1 - 1e-8] = np.inf
+    model = LinearModel(matrix, tuple(map(str, range(matrix.shape[1]))))
+    inflation = variance_inflation(model)[varying]
     return varying, np.clip(correlations, -1, 1), inflation
 
 

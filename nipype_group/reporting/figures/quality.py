@@ -3,6 +3,9 @@
 Slices are axial, the left hemisphere on the left, the front at the top.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 
 from nipype_group.images import to_mm
@@ -21,6 +24,7 @@ from nipype_group.reporting.figures.canvas import (
     shorten,
 )
 from nipype_group.reporting.figures.slices import Volume, own_background
+from nipype_group.stats.linear.map_quality import QualityOfMaps
 
 # More maps on one figure would be too small to see; the most deviating are drawn then.
 MOST_SLICES = 200
@@ -246,7 +250,9 @@ def _edge(inside):
 
 
 def draw_outliers(path, quality, labels):
-    """Draw likeness to the other maps against leverage, maps that are flagged named.
+    """Draw likeness to the other maps against leverage, flagged maps named, and their influence.
+
+    Beside the points stands the share of voxels where Cook's distance is large, a bar a map.
 
     Parameters
     ----------
@@ -261,9 +267,10 @@ def draw_outliers(path, quality, labels):
     -------
     Picture
     """
-    made = figure(640, 420)
+    made = figure(WIDTH_PX, 420)
     made.set_layout_engine("constrained")
-    axes = made.subplots()
+    axes, beside = made.subplots(1, 2, width_ratios=(1.7, 1))
+    _draw_influence(beside, quality)
     flagged = quality.low_correlation | quality.high_leverage
     correlation = np.nan_to_num(quality.correlation)
     for which, colour, size in ((~flagged, BLUE, 14), (flagged, ORANGE, 26)):
@@ -295,6 +302,8 @@ def draw_outliers(path, quality, labels):
         names += f" and {len(named) - _MOST_NAMES} more"
     found = f"{len(named)} of {plural(len(labels), 'map')} flagged"
     alt = f"Correlation of each map with the others against its leverage; {found}."
+    most = _most_influential(quality, labels)
+    alt += f" {most}" * bool(most)
     caption = (
         f"A point a map. Below the dashed level, {rounded(quality.correlation_limit)} (three "
         "robust SD below the median), a map is unlike the others; a leverage above "
@@ -302,4 +311,35 @@ def draw_outliers(path, quality, labels):
         f"{found}"
     )
     caption += f": {names}." if named else "."
+    if most:
+        caption += (
+            " Bars: share of voxels where leaving the map out moves the fit more than Cook's "
+            f"distance 4 / n. {most}"
+        )
     return Picture(save(made, path), "outliers", alt, caption)
+
+
+def _draw_influence(axes: Any, quality: QualityOfMaps) -> None:
+    """Draw the share of voxels with a large Cook's distance, a bar a map."""
+    share = np.nan_to_num(quality.large_cook)
+    colours = np.where(quality.flagged, ORANGE, BLUE)
+    # One collection, as thousands of bars take seconds.
+    width = max(0.6, 150 / len(share) ** 1.05)
+    axes.vlines(np.arange(len(share)), 0, share, colors=colours, linewidth=min(width, 12))
+    axes.set_ylim(0, max(1.08 * share.max(), 1e-3))
+    axes.set_xlabel("map, in the order of the table", fontsize=9)
+    axes.set_ylabel("share of voxels with Cook's distance > 4 / n", fontsize=9)
+    axes.tick_params(labelsize=8)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _most_influential(quality: QualityOfMaps, labels: Sequence[str]) -> str:
+    """Return which map has a large Cook's distance most often; empty where none has one."""
+    if not np.isfinite(quality.large_cook).any():
+        return ""
+    place = int(np.nanargmax(quality.large_cook))
+    share, largest = quality.large_cook[place], quality.cook_largest[place]
+    return (
+        f"The largest share is {rounded(100 * share)} % of {labels[place]}, whose largest "
+        f"distance is {rounded(largest)}."
+    )

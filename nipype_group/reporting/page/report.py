@@ -15,6 +15,7 @@ import numpy as np
 from markupsafe import Markup
 
 from nipype_group._version import __version__
+from nipype_group.design.diagnostics import diagnostics_in_words
 from nipype_group.json_files import read_json
 from nipype_group.reporting import wording
 from nipype_group.reporting.derivatives.read import GroupFolder
@@ -30,8 +31,10 @@ from nipype_group.reporting.page.sentences import (
 from nipype_group.reporting.page.tables import (
     column_titles,
     corrections_table,
+    detectable_table,
     embedded,
     file_table,
+    inflation_table,
     is_empty,
 )
 from nipype_group.tsv import with_numbers
@@ -255,10 +258,14 @@ def _design(folder):
         for kind in ("design", "correlation")
         for image in _images(folder, folder.figures_of(kind))
     ]
+    contrasts = folder.read_json("contrasts")["Contrasts"]
     return {
         "diagnostics": diagnostics,
         "factors": reference,
+        "warnings": [f"{text[0].upper()}{text[1:]}." for text in diagnostics_in_words(about)],
         "figures": figures,
+        "detectable": detectable_table(contrasts),
+        "inflation": inflation_table(about),
         "errors": error_table(folder),
     }
 

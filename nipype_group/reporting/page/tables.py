@@ -109,6 +109,99 @@ def corrections_table(results):
     )
 
 
+def detectable_table(entries: list) -> Table | None:
+    """Make the table of how precisely every contrast is estimated, and what it detects.
+
+    Parameters
+    ----------
+    entries : list of dict
+        Contrasts of contrasts.json.
+
+    Returns
+    -------
+    Table or None
+        None where the file does not tell.
+    """
+    known = [
+        (entry, entry["DetectableEffect"]) for entry in entries if "DetectableEffect" in entry
+    ]
+    if not known:
+        return None
+    columns = [
+        ("contrast", "name of the contrast"),
+        ("efficiency", "1 / trace(C (X'X)^- C'), in units of the columns"),
+        ("relative", "efficiency over that of uncorrelated columns"),
+        ("alpha", "level of the test"),
+        ("tail", "side tested"),
+        ("measure", "unit of the effects: d over the residual standard deviation, or f"),
+        ("detectable", "smallest effect detected with 80 % power in one voxel, uncorrected"),
+        ("Bonferroni", "the same at the level of all voxels"),
+    ]
+    values = [
+        [
+            entry["Name"],
+            _number_or_missing(entry.get("Efficiency")),
+            _number_or_missing(entry.get("RelativeEfficiency")),
+            f"{effect['Alpha']:g}",
+            effect["Tail"],
+            effect["Measure"],
+            _number_or_missing(effect["Size"]),
+            _number_or_missing(effect.get("SizeBonferroni")),
+        ]
+        for entry, effect in known
+    ]
+    return _made_table("detectable.tsv", "Efficiency and detectable effects", columns, values)
+
+
+def inflation_table(about: dict) -> Table | None:
+    """Make the table of the inflation of variances, of columns and of terms with several.
+
+    Parameters
+    ----------
+    about : dict
+        Content of design.json.
+
+    Returns
+    -------
+    Table or None
+        None where the file tells none.
+    """
+    terms = about.get("GeneralizedVarianceInflation", {})
+    values = [
+        [name, "1", _number_or_missing(value), _number_or_missing(value)]
+        for name, value in about.get("VarianceInflation", {}).items()
+    ]
+    for name, entry in terms.items():
+        root = entry["Root"]
+        per_column = None if root is None else root * root
+        texts = [_number_or_missing(entry["Value"]), _number_or_missing(per_column)]
+        values.append([name, str(entry["Columns"]), *texts])
+    columns = [
+        ("term", "column, or term of several columns"),
+        ("columns", "number of its columns"),
+        ("inflation", "variance inflation (VIF), generalised for several columns; n/a: infinite"),
+        ("a column", "its power of one over the number of columns, comparable with a VIF"),
+    ]
+    return _made_table("inflation.tsv", "Variance inflation", columns, values) if values else None
+
+
+def _number_or_missing(value: float | None) -> str:
+    return MISSING if value is None else f"{value:.6g}"
+
+
+def _made_table(name: str, caption: str, columns: list, values: list) -> Table:
+    """Make a table of texts that no file holds."""
+    rows = [[Cell(_short(text), text) for text in row] for row in values]
+    content = {title: [row[i] for row in values] for i, (title, _) in enumerate(columns)}
+    return Table(name, caption, columns, rows, embedded(tsv_text(content), _TSV))
+
+
+def _short(text: str) -> str:
+    """Return a number with the digits that a page shows; other text as it is."""
+    value = _float(text)
+    return text if value is None else f"{value:.3g}"
+
+
 def embedded(content, kind):
     """Return a link that holds content.
 

@@ -1,15 +1,22 @@
-"""How every map of a group compares with the others: values, likeness, leverage, residuals.
+"""How every map of a group compares with the others: values, likeness, leverage, influence.
 
-Memory holds a tile of voxels of all maps, or one map, and a few values a voxel.
+Memory holds a tile of voxels of all maps, or one map, and a few values a voxel and a map.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 from scipy import special
 
+from nipype_group.stats.linear.influence import (
+    FITTED_WHOLE,
+    cook_factors,
+    determined_columns,
+    dfbetas_factors,
+    leverage,
+)
 from nipype_group.stats.linear.least_squares import VOXELS_PER_TILE, LinearModel, ReadVoxels, tiles
 from nipype_group.stats.matrix_products import residuals_of
 
@@ -25,8 +32,9 @@ MAD_TO_SD = 1.4826
 TIMES_MEAN_LEVERAGE = 3.0
 # Correlations of equal maps differ by rounding alone.
 _ROUNDING = 1e-12
-# Leverage of a map that a column of its own fits: its residual is 0 whatever its values are.
-_FITTED_WHOLE = 1 - 1e-10
+# Cook's distances are counted in steps, each power of two in equal parts; those beyond these
+# powers are in the first and the last step.
+_LEAST_POWER, _MOST_POWER, _PARTS = -24, 8, 16
 # Neighbours mostly lack the same maps; more than these models take memory.
 _KEPT_MODELS = 256
 
@@ -53,6 +61,16 @@ class QualityOfMaps:
         `residual_rms`.
     rank, dof : int
         Rank and residual degrees of freedom of the design.
+    cook_median, cook_largest : array
+        Median, to 1 %, and largest Cook's distance (Cook 1977) over the voxels; NaN as
+        `residual_rms`.
+    large_cook : array
+        Share of the voxels whose Cook's distance exceeds 4 / n, n the maps that have the voxel;
+        NaN as `residual_rms`.
+    dfbetas : array, shape (n, p)
+        Root mean square, over the voxels, of DFBETAS (Belsley, Kuh and Welsch 1980): what leaving
+        the map out changes of the estimate of a column, in standard errors. NaN as
+        `residual_rms`, and for columns that others determine.
     """
 
     mean: np.ndarray
@@ -64,6 +82,24 @@ class QualityOfMaps:
     large_residuals: np.ndarray
     rank: int
     dof: int
+    cook_median: np.ndarray
+    cook_largest: np.ndarray
+    large_cook: np.ndarray
+    dfbetas: np.ndarray
+
+    @property
+    def largest_dfbetas(self) -> tuple[np.ndarray, np.ndarray]:
+        """Largest `dfbetas` of every map, and the column it is of; -1 where it has none."""
+        known = np.nan_to_num(self.dfbetas, nan=-1.0)
+        column = known.argmax(axis=1)
+        largest = known[np.arange(len(known)), column]
+        none = largest < 0
+        return np.where(none, np.nan, largest), np.where(none, -1, column)
+
+    @property
+    def dfbetas_limit(self) -> float:
+        """Size-adjusted cut of single DFBETAS, 2 / sqrt(n) (Belsley, Kuh and Welsch 1980)."""
+        return float(2 / np.sqrt(len(self.leverage)))
 
     @property
     def correlation_limit(self) -> float:
@@ -109,8 +145,10 @@ class QualityOfMaps:
         Examples
         --------
         >>> nothing = np.zeros(4)
-        >>> quality = QualityOfMaps(*[nothing] * 3, np.array([0.9, 0.1, 0.8, 0.2]), *[nothing] * 3,
-        ...                      rank=1, dof=3)
+        >>> likeness = np.array([0.9, 0.1, 0.8, 0.2])
+        >>> quality = QualityOfMaps(
+        ...     *[nothing] * 3, likeness, *[nothing] * 3, 1, 3, *[nothing] * 3, nothing[:, None]
+        ... )
         >>> quality.most_deviating(2).tolist()
         [1, 3]
         """
@@ -153,18 +191,23 @@ def map_quality(
     >>> quality.leverage_limit, round(quality.expected_large, 3)
     (0.75, 0.095)
     """
-    total, counts, squares, n_large, n_used = _over_tiles(model, read, n_voxels)
+    total, counts, sums = _over_tiles(model, read, n_voxels)
+    n_used = sums.n_used
     mean, sd, median, likeness = np.array([_values(one, total, counts) for one in maps]).T
     quality = QualityOfMaps(
         mean=mean,
         sd=sd,
         median=median,
         correlation=likeness,
-        leverage=np.square(model.basis).sum(axis=1),
-        residual_rms=np.sqrt(_share(squares, n_used)),
-        large_residuals=_share(n_large, n_used),
+        leverage=leverage(model),
+        residual_rms=np.sqrt(_share(sums.squares, n_used)),
+        large_residuals=_share(sums.n_large, n_used),
         rank=model.rank,
         dof=model.dof,
+        cook_median=sums.median_of_cook(),
+        cook_largest=np.where(n_used > 0, sums.largest_cook, np.nan),
+        large_cook=_share(sums.n_large_cook, n_used),
+        dfbetas=sums.rms_of_dfbetas(),
     )
     return quality, counts
 
@@ -193,36 +236,125 @@ def correlation(a: np.ndarray, b: np.ndarray) -> float:
     return (a * b).sum() / np.sqrt(np.square(a).sum() * np.square(b).sum())
 
 
-def _over_tiles(model, read, n_voxels):
-    """Return what goes over voxels: the sum of the maps, their number, and residuals by map.
+class _Sums:
+    """What is summed up over the voxels of every map, shape (n,) if not said.
+
+    Attributes
+    ----------
+    squares, n_large : arrays
+        Sum of the squared internally studentised residuals, and number of large external ones.
+    n_used : array
+        Voxels that have a residual.
+    largest_cook, n_large_cook : arrays
+    cook_steps : int array, shape (n, steps)
+        Number of Cook's distances in each step.
+    dfbetas : array, shape (n, p)
+        Sum of squares.
+    n_determined : array, shape (n, p)
+        Voxels where the column has an estimate of its own.
+    """
+
+    def __init__(self, n_maps: int, n_columns: int) -> None:
+        self.squares, self.n_large, self.n_used = np.zeros((3, n_maps))
+        self.largest_cook, self.n_large_cook = np.zeros((2, n_maps))
+        n_steps = (_MOST_POWER - _LEAST_POWER) * _PARTS
+        self.cook_steps = np.zeros((n_maps, n_steps), dtype=np.int32)
+        self.dfbetas, self.n_determined = np.zeros((2, n_maps, n_columns))
+
+    def add(self, rows: np.ndarray, model: LinearModel, data: np.ndarray) -> np.ndarray:
+        """Add voxels, shape (m, v), of the maps that have them; return their Cook's distances.
+
+        Those are NaN where a map or a voxel has none, shape (m, v).
+        """
+        squares, free, alive = _studentised_squares(model, data)
+        bound = LARGE_RESIDUAL**2 * model.dof / (model.dof - 1 + LARGE_RESIDUAL**2)
+        places = np.flatnonzero(rows)[free]
+        self.squares[places] += squares.sum(1)
+        self.n_large[places] += (squares > bound).sum(1)
+        self.n_used[places] += alive.sum()
+        cook = np.full(data.shape, np.nan)
+        cook[np.ix_(free, alive)] = squares * cook_factors(model)[free, None]
+        self.n_large_cook[rows] += (cook > 4 / len(data)).sum(1)
+        # The square of the external residual; rounding may leave less than 0 of what stays.
+        stays = np.maximum(model.dof - squares, model.dof * np.finfo(float).eps)
+        squares *= model.dof - 1
+        squares /= stays
+        factors = np.nan_to_num(np.square(dfbetas_factors(model)[free]))
+        self.dfbetas[places] += factors * squares.sum(1)[:, None]
+        self.n_determined[places] += determined_columns(model) * float(alive.sum())
+        return cook
+
+    def count_cook(self, cook: np.ndarray) -> None:
+        """Count Cook's distances of a tile, shape (n, v), in steps."""
+        known = np.isfinite(cook)
+        self.largest_cook = np.maximum(self.largest_cook, np.where(known, cook, 0.0).max(axis=1))
+        n_maps, n_steps = self.cook_steps.shape
+        rows = np.nonzero(known)[0]
+        flat = np.bincount(rows * n_steps + _steps_of(cook[known]), minlength=n_maps * n_steps)
+        self.cook_steps += flat.reshape(n_maps, n_steps).astype(np.int32)
+
+    def median_of_cook(self) -> np.ndarray:
+        """Return the median of Cook's distances, from the step it lies in."""
+        medians = np.full(len(self.cook_steps), np.nan)
+        for i, counts in enumerate(self.cook_steps):
+            below = np.cumsum(counts)
+            if not below[-1]:
+                continue
+            step = int(np.searchsorted(below, below[-1] / 2))
+            inside = (below[-1] / 2 - (below[step] - counts[step])) / counts[step]
+            power, part = divmod(step, _PARTS)
+            # What is in the first step is nothing.
+            medians[i] = np.ldexp(1 + (part + inside) / _PARTS, power + _LEAST_POWER) * (step > 0)
+        return medians
+
+    def rms_of_dfbetas(self) -> np.ndarray:
+        """Return the root mean square of DFBETAS, NaN where a column never has an estimate."""
+        mean = np.full(self.dfbetas.shape, np.nan)
+        known = self.n_determined > 0
+        return np.sqrt(np.divide(self.dfbetas, self.n_determined, out=mean, where=known))
+
+
+def _steps_of(values: np.ndarray) -> np.ndarray:
+    """Return the numbers of the steps that values >= 0 lie in, exact on every processor."""
+    half, power = np.frexp(values)
+    steps = (power - 1 - _LEAST_POWER) * _PARTS + ((2 * half - 1) * _PARTS).astype(int)
+    steps[values <= 0] = 0
+    return np.clip(steps, 0, (_MOST_POWER - _LEAST_POWER) * _PARTS - 1)
+
+
+def _over_tiles(
+    model: LinearModel, read: Callable[[int, int], np.ndarray], n_voxels: int
+) -> tuple[np.ndarray, np.ndarray, _Sums]:
+    """Return what goes over voxels: the sum of the maps, their number, and sums by map.
 
     Returns
     -------
     total : array, shape (n_voxels,)
     counts : int array, shape (n_voxels,)
-    squares, n_large, n_used : arrays, shape (n,)
-        Sum of squares of the studentised residuals, large ones, and voxels that have one.
+    sums : _Sums
     """
     n_maps = len(model.matrix)
     total, counts = np.empty(n_voxels), np.empty(n_voxels, dtype=int)
-    sums = np.zeros((3, n_maps))
+    sums = _Sums(*model.matrix.shape)
     without = lru_cache(_KEPT_MODELS)(model.without)
     for span in tiles(n_voxels, n_maps, VOXELS_PER_TILE):
         data = read(span.start, span.stop)
         present = np.isfinite(data)
         counts[span] = present.sum(axis=0)
         total[span] = np.where(present, data, 0.0).sum(axis=0)
+        cook = np.full(data.shape, np.nan)
         for rows, columns in _by_present(present):
             # Where all maps are there, the design itself.
             own = model if rows.all() else without(tuple(np.flatnonzero(~rows).tolist()))
             # With one degree of freedom all studentised residuals are 1.
             if own is not None and own.dof > 1:
                 part = data if rows.all() and columns.all() else data[np.ix_(rows, columns)]
-                sums[:, rows] += _studentised_sums(own, part)
-    return total, counts, *sums
+                cook[np.ix_(rows, columns)] = sums.add(rows, own, part)
+        sums.count_cook(cook)
+    return total, counts, sums
 
 
-def _by_present(present):
+def _by_present(present: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield which maps voxels have, and the voxels that have just these, as they first appear."""
     if present.all():
         yield np.ones(len(present), dtype=bool), np.ones(present.shape[1], dtype=bool)
@@ -233,22 +365,19 @@ def _by_present(present):
         yield patterns[:, number], pattern == number
 
 
-def _studentised_sums(model, data):
-    """Return sums over voxels, shape (3, n): squares, large ones, and voxels used.
+def _studentised_squares(
+    model: LinearModel, data: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return squares of the internally studentised residuals, and which maps and voxels have one.
 
-    The square of the internally studentised residual is r^2 = e^2 / (s^2 (1 - h)). The external
-    one, whose s^2 leaves the map out, is t = r sqrt((dof - 1) / (dof - r^2)) (Cook and Weisberg
-    1982), so abs(t) > 3 where r^2 > 9 dof / (dof + 8).
+    The square is r^2 = e^2 / (s^2 (1 - h)). The external one, whose s^2 leaves the map out, is
+    t = r sqrt((dof - 1) / (dof - r^2)) (Cook and Weisberg 1982), so abs(t) > 3 where
+    r^2 > 9 dof / (dof + 8).
     """
     _, residual_ss = model.fit(data)
-    left = 1 - np.square(model.basis).sum(axis=1)
-    free = left > 1 - _FITTED_WHOLE
+    left = 1 - leverage(model)
+    free = left > 1 - FITTED_WHOLE
     alive = residual_ss > 0
-    data = data[:, alive]
-    residuals = residuals_of(model.basis, data)
+    residuals = residuals_of(model.basis, data[:, alive])
     variance = residual_ss[alive] / model.dof
-    sums = np.zeros((3, len(data)))
-    squares = np.square(residuals[free]) / (variance * left[free, None])
-    large = squares > LARGE_RESIDUAL**2 * model.dof / (model.dof - 1 + LARGE_RESIDUAL**2)
-    sums[0, free], sums[1, free], sums[2, free] = squares.sum(1), large.sum(1), alive.sum()
-    return sums
+    return np.square(residuals[free]) / (variance * left[free, None]), free, alive

@@ -1,5 +1,6 @@
 """Figures of the maps of a group: sides, scale, names, size, the same bytes."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -128,6 +129,10 @@ def quality(correlation, leverage):
         *[nothing] * 2,
         rank=2,
         dof=n - 2,
+        cook_median=nothing,
+        cook_largest=nothing + 0.4,
+        large_cook=np.arange(n) / n,
+        dfbetas=nothing[:, None],
     )
 
 
@@ -136,7 +141,8 @@ def test_outliers_are_named(tmp_path):
     leverage = [0.15] * 9 + [0.65]
     labels = [f"{i:02d}" for i in range(10)]
     picture = draw_outliers(tmp_path / "o.png", quality(correlation, leverage), labels)
-    assert picture.caption.endswith("3 of 10 maps flagged: 09, 04, 08.")
+    assert "3 of 10 maps flagged: 09, 04, 08. Bars:" in picture.caption
+    assert picture.caption.endswith("share is 90 % of 09, whose largest distance is 0.4.")
     assert Path(picture.file).stat().st_size < 120_000
 
 
@@ -144,7 +150,7 @@ def test_nothing_flagged_is_said(tmp_path):
     picture = draw_outliers(
         tmp_path / "o.png", quality([0.5, 0.52, 0.48, 0.5], [0.5] * 4), list("abcd")
     )
-    assert picture.caption.endswith("0 of 4 maps flagged.")
+    assert "0 of 4 maps flagged. Bars:" in picture.caption
 
 
 def test_of_many_outliers_the_first_are_named(tmp_path):
@@ -154,4 +160,10 @@ def test_of_many_outliers_the_first_are_named(tmp_path):
         tmp_path / "o.png", quality(correlation, [0.025] * 80), [f"{i:02d}" for i in range(80)]
     )
     assert "20 of 80 maps flagged: 79, 78" in picture.caption
-    assert picture.caption.endswith("66, 65 and 5 more.")
+    assert "66, 65 and 5 more. Bars:" in picture.caption
+
+
+def test_influence_that_no_map_has_is_not_told(tmp_path):
+    whole = replace(quality([0.5] * 4, [0.5] * 4), large_cook=np.full(4, np.nan))
+    picture = draw_outliers(tmp_path / "o.png", whole, list("abcd"))
+    assert picture.caption.endswith("0 of 4 maps flagged.")

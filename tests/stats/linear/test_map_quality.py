@@ -5,6 +5,7 @@ import pytest
 from scipy import stats
 
 from nipype_group.stats.linear import map_quality as module
+from nipype_group.stats.linear.influence import influence
 from nipype_group.stats.linear.least_squares import LinearModel
 from nipype_group.stats.linear.map_quality import QualityOfMaps, map_quality
 
@@ -103,6 +104,63 @@ def test_voxels_that_maps_lack_are_left_out_of_each_figure(model, data):
     np.testing.assert_allclose(quality.large_residuals, (np.abs(external) > 3).sum(axis=1) / has)
 
 
+def brute_influence(matrix, data):
+    """Return Cook's distances, and DFBETAS of every column, of fits without each map."""
+    cook = np.full(data.shape, np.nan)
+    dfbetas = np.full((*data.shape, matrix.shape[1]), np.nan)
+    for v, values in enumerate(data.T):
+        has = np.flatnonzero(np.isfinite(values))
+        x, y = matrix[has], values[has]
+        whole, inverse = np.linalg.pinv(x) @ y, np.linalg.inv(x.T @ x)
+        variance = np.square(y - x @ whole).sum() / (len(y) - x.shape[1])
+        for place, i in enumerate(has):
+            rest = np.delete(np.arange(len(y)), place)
+            without = np.linalg.pinv(x[rest]) @ y[rest]
+            left = y[rest] - x[rest] @ without
+            own = left @ left / (len(rest) - x.shape[1])
+            cook[i, v] = np.square(x @ (whole - without)).sum() / (x.shape[1] * variance)
+            dfbetas[i, v] = (whole - without) / np.sqrt(own * np.diag(inverse))
+    return cook, dfbetas
+
+
+@pytest.mark.parametrize("tile", [4096, 70])
+@pytest.mark.parametrize("gaps", [0.0, 0.1])
+def test_influence_is_that_of_fits_without_each_map(model, data, tile, gaps, monkeypatch):
+    monkeypatch.setattr(module, "VOXELS_PER_TILE", tile)
+    data[np.random.default_rng(4).random(data.shape) < gaps] = np.nan
+    quality, counts = described(model, data)
+    cook, dfbetas = brute_influence(model.matrix, data)
+    np.testing.assert_allclose(quality.cook_largest, np.nanmax(cook, axis=1), rtol=1e-9)
+    np.testing.assert_allclose(quality.cook_median, np.nanmedian(cook, axis=1), rtol=0.04)
+    has = np.isfinite(data).sum(axis=1)
+    np.testing.assert_allclose(quality.large_cook, (cook > 4 / counts).sum(axis=1) / has)
+    expected = np.sqrt(np.nanmean(np.square(dfbetas), axis=1))
+    np.testing.assert_allclose(quality.dfbetas, expected, rtol=1e-9)
+    largest, column = quality.largest_dfbetas
+    np.testing.assert_allclose(largest, expected.max(axis=1), rtol=1e-9)
+    assert column.tolist() == expected.argmax(axis=1).tolist()
+    assert quality.dfbetas_limit == pytest.approx(2 / np.sqrt(N))
+
+
+def test_the_median_of_many_voxels_is_good_to_one_percent(model):
+    values = np.random.default_rng(9).standard_normal((N, 20000))
+    cook = influence(model, values).cook
+    quality, _ = described(model, values)
+    np.testing.assert_allclose(quality.cook_median, np.median(cook, axis=1), rtol=0.01)
+    np.testing.assert_allclose(quality.cook_largest, cook.max(axis=1), rtol=1e-12)
+
+
+def test_columns_that_others_determine_have_no_influence_of_their_own(data):
+    groups = np.repeat(np.eye(2), 7, axis=0)
+    both = LinearModel(
+        np.column_stack([np.ones(N), groups, np.arange(N) % 3]), ("one", "a", "b", "age")
+    )
+    quality, _ = described(both, data)
+    assert np.isnan(quality.dfbetas[:, :3]).all()
+    assert np.isfinite(quality.dfbetas[:, 3]).all()
+    assert (quality.largest_dfbetas[1] == 3).all()
+
+
 def test_normal_errors_give_the_share_that_is_expected():
     data = np.random.default_rng(8).standard_normal((9, 60000))
     model = LinearModel(np.column_stack([np.ones(9), np.arange(9) - 4.0]), ("one", "age"))
@@ -171,6 +229,15 @@ def test_a_voxel_of_one_map_says_nothing_about_likeness(model, data):
 
 def test_no_correlation_at_all_gives_no_limit():
     nothing = np.full(3, np.nan)
-    quality = QualityOfMaps(*[nothing] * 3, nothing, np.full(3, 1 / 3), *[nothing] * 2, 1, 2)
+    quality = QualityOfMaps(
+        *[nothing] * 3,
+        nothing,
+        np.full(3, 1 / 3),
+        *[nothing] * 2,
+        1,
+        2,
+        *[nothing] * 3,
+        nothing[:, None],
+    )
     assert np.isnan(quality.correlation_limit)
     assert not quality.low_correlation.any()
