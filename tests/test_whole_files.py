@@ -9,10 +9,10 @@ import uuid
 import numpy as np
 import pytest
 
-from nipype_group.design.blocks import read_blocks
 from nipype_group.design.fsl import read_fsl_matrix
 from nipype_group.images import Grid, write_volume
 from nipype_group.images.stacks import write_volumes
+from nipype_group.permutation.blocks import read_blocks
 from nipype_group.permutation.given import read_shuffles
 from nipype_group.permutation.shards import write_shard
 from nipype_group.reporting.figures.canvas import save_pixels

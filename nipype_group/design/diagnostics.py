@@ -27,7 +27,6 @@ from nipype_group.stats.matrix_products import multiply
 if TYPE_CHECKING:
     from nipype_group.design.contrasts import Contrast
     from nipype_group.design.matrix import Design
-    from nipype_group.stats.linear.least_squares import LinearModel
 
 MEASURES = {"d": "Cohen's d", "d_z": "Cohen's d_z", "f": "Cohen's f"}
 
@@ -161,20 +160,20 @@ def contrast_diagnostics(
         the smallest effect that the test of one voxel detects without correction (Size), and at
         the Bonferroni level of all voxels where their number is known (SizeBonferroni). None
         where a number is infinite. Of a contrast on its own error they are of the model of its
-        contrast maps; t in d_z, F as of a spherical error.
+        contrast maps: t in d_z, F as of a spherical error.
     """
-    term = None
-    model, weights = design.model, contrast.weights
+    model, weights, unit = design.model, contrast.weights, 1.0
     if design.own_errors:
         term = error_term(design, weights, contrast.test, contrast.name)
+        if contrast.test == "t":
+            # In standard deviations of the contrast maps, d_z.
+            row = multiply(term.weights(weights)[0], term.model.inverse)
+            unit = term.size_per_t(weights) / float(np.sqrt(np.square(row).sum()))
         model, weights = term.model, term.weights(weights)
     found, side = efficiency(model, weights), level.side(contrast)
     one = detectable_effect(model, weights, contrast.test, level.alpha, side)
-    measure, unit = one.measure, 1.0
-    if term is not None and contrast.test == "t":
-        measure, unit = "d_z", term.size_per_t(contrast.weights) / _error_per_sd(model, weights)
     about = {
-        "Measure": MEASURES[measure],
+        "Measure": MEASURES["d_z" if design.own_errors and contrast.test == "t" else one.measure],
         "Power": POWER,
         "Alpha": level.alpha,
         "Tail": side,
@@ -182,18 +181,13 @@ def contrast_diagnostics(
     }
     if level.n_voxels:
         of_each = level.alpha / level.n_voxels
-        size = detectable_effect(model, weights, contrast.test, of_each, side).size * unit
-        about |= {"NumberOfVoxels": level.n_voxels, "SizeBonferroni": six_digits(size)}
+        size = detectable_effect(model, weights, contrast.test, of_each, side).size
+        about |= {"NumberOfVoxels": level.n_voxels, "SizeBonferroni": six_digits(size * unit)}
     return {
         "Efficiency": six_digits(found.absolute),
         "RelativeEfficiency": six_digits(found.relative),
         "DetectableEffect": about,
     }
-
-
-def _error_per_sd(model: "LinearModel", weights: np.ndarray) -> float:
-    """Return the standard error of a t contrast over the residual standard deviation."""
-    return float(np.sqrt(np.square(multiply(weights, model.inverse)).sum()))
 
 
 def diagnostics_in_words(about: dict[str, Any]) -> Sequence[str]:

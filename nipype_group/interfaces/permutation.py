@@ -17,7 +17,6 @@ from nipype_group.choices import (
     TFCE_STEPS,
 )
 from nipype_group.controls import TAILS
-from nipype_group.design.blocks import read_blocks, read_variance_groups
 from nipype_group.design.contrasts import read_contrasts
 from nipype_group.design.matrix import read_design
 from nipype_group.images import file_sha256, read_mask
@@ -32,6 +31,7 @@ from nipype_group.interfaces.base import (
     value_or,
 )
 from nipype_group.json_files import read_json
+from nipype_group.permutation.blocks import read_blocks, read_variance_groups
 from nipype_group.permutation.given import read_shuffles
 from nipype_group.permutation.maps import (
     TEMPLATES,

@@ -7,7 +7,6 @@ from nipype.interfaces.base import InputMultiObject, Str, TraitedSpec, traits
 
 from nipype_group.choices import BLOCK_EXCHANGES, SHUFFLINGS, SPHERICITY
 from nipype_group.controls import TAILS, side_of_contrast, side_tested
-from nipype_group.design.blocks import read_blocks
 from nipype_group.design.contrasts import Contrast, contrast_label, read_contrasts
 from nipype_group.design.error_terms import error_term
 from nipype_group.design.matrix import Design, read_design
@@ -23,6 +22,7 @@ from nipype_group.interfaces.base import (
 )
 from nipype_group.interfaces.contrast import without_statistic_note
 from nipype_group.interfaces.quality import matching_rows
+from nipype_group.permutation.blocks import read_blocks
 from nipype_group.permutation.given import read_shuffles
 from nipype_group.permutation.plan import ContrastTest, make_plan
 from nipype_group.permutation.regions import permute_regions

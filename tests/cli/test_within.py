@@ -50,19 +50,21 @@ def values(tmp_path, name, n_voxels):
     return np.asarray(image.dataobj).ravel(order="F")[:n_voxels]
 
 
+NAMED = ("--contrast", "A=A", "--contrast", "B=B", "--contrast", "A:B=A:B")
+OF_R = "C(A)*C(B) + Error(participant_id/(A*B))"
 WORDS = {
     "w33": ("--within", "A,B"),
     "w4": ("--within", "A"),
     "mixed23": ("--within", "A", "--between", "group"),
     "mixed33": ("--within", "A", "--between", "group"),
-    "w33 by formula": (
-        *("--formula", "C(A)*C(B) + Error(participant_id/(A*B))"),
-        *("--contrast", "A=A", "--contrast", "B=B", "--contrast", "A:B=A:B"),
-    ),
+    "w33 by formula": ("--formula", OF_R) + NAMED,
     "w33 partitioned": (
-        *("--formula", "C(A)*C(B) + C(participant_id)", "--error", "partitioned"),
-        *("--contrast", "A=A", "--contrast", "B=B", "--contrast", "A:B=A:B"),
-    ),
+        "--formula",
+        "C(A)*C(B) + C(participant_id)",
+        "--error",
+        "partitioned",
+    )
+    + NAMED,
 }
 
 

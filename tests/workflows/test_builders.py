@@ -90,7 +90,7 @@ GRID = {
     "collect, coverage": lambda: collect(min_coverage=0.7),
     "model, formula": lambda: model(formula="age", tail="negative"),
     "model, sides": lambda: model(formula="age", contrast_tails={"age": "positive"}),
-    "model, own errors": lambda: model(formula="age + Error(participant_id/condition)"),
+    "model, own errors": lambda: model(formula="age * a + Error(participant_id/a)"),
     "model, table": lambda: model(contrasts=CONTRASTS[:1]),
     "parametric": parametric,
     "parametric, all controls": lambda: parametric(

@@ -246,7 +246,9 @@ def _adjusted(design, model, data, rows, tested, at_mean):
 
 
 def _marks_participant(design, column):
-    """Tell whether a column is 0 but for one of several participants with more than one map."""
+    """Tell whether a column is of a participant, who has one of several maps, and of no effect."""
+    if design.formula is not None:
+        return design.columns[column].startswith("participant_id[")
     who = np.array(design.participants)
     own = set(who[design.matrix[:, column] != 0])
     return len(own) == 1 and 1 < np.sum(who == next(iter(own))) < len(who)

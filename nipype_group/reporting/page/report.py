@@ -264,9 +264,9 @@ def _design(folder):
         "factors": reference,
         "warnings": [f"{text[0].upper()}{text[1:]}." for text in diagnostics_in_words(about)],
         "figures": figures,
+        "errors": error_table(folder),
         "detectable": detectable_table(contrasts),
         "inflation": inflation_table(about),
-        "errors": error_table(folder),
     }
 
 

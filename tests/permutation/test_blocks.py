@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from nipype_group.design.blocks import read_blocks, read_variance_groups
+from nipype_group.permutation.blocks import read_blocks, read_variance_groups
 from nipype_group.stats.permutation.blocks import block_tree
 from nipype_group.stats.permutation.choice import nested_blocks
 
