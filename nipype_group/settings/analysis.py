@@ -75,6 +75,11 @@ class AnalysisSettings(
                 "contrast_tails: permutation tests all contrasts on one side; leave "
                 "contrast_tails or n_permutations out"
             )
+        if self.nidm and self.own_errors:
+            raise ValueError(
+                "nidm: a NIDM-Results pack tells one model and one error of all contrasts, and "
+                "every contrast here has an error of its own; leave nidm out"
+            )
         if not 0 <= self.early_stop <= self.n_permutations or (
             self.early_stop
             and (

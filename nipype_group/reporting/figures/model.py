@@ -69,6 +69,10 @@ def draw_design(path: str | os.PathLike[str], design: Design) -> Picture:
     _name_columns(axes, design.columns, inflation=inflation)
     axes.set_ylabel("map")
     title = f"{plural(n_maps, 'map')}, {plural(model.dof, 'degree')} of freedom"
+    if design.own_errors:
+        # Each contrast has its own.
+        n_participants = len(set(design.participants))
+        title = f"{plural(n_maps, 'map')} of {plural(n_participants, 'participant')}"
     condition = rounded(condition_numbers(model)[0])
     made.suptitle(f"{title}, condition number {condition}", fontsize=10.5)
     made.colorbar(shown, ax=axes).set_label("value / largest magnitude of the column", fontsize=9)

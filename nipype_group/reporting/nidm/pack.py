@@ -72,13 +72,19 @@ def write_nidm_pack(
     FileNotFoundError
         Where the folder or a map that the pack needs does not exist.
     ValueError
-        Where no contrast or threshold has that name, or the results are another package's.
+        Where no contrast or threshold has that name, the results are another package's, or
+        contrasts have errors of their own.
     """
     folder = GroupFolder(group_dir)
     if folder.package is not None:
         raise ValueError(
             f"{folder.path} holds results of another package: a NIDM-Results pack describes a "
             "model that was fitted here"
+        )
+    if any(each.error for each in folder.contrasts):
+        raise ValueError(
+            f"{folder.path} holds contrasts that have errors of their own: a NIDM-Results pack "
+            "tells one model and one error of all contrasts"
         )
     contrasts = folder.find("contrasts", ".json")
     # No folder is one of a group without it.
