@@ -132,6 +132,22 @@ def test_null_rates_are_drawn_from_their_file(stored_table):
     assert "- voxel\n     - 5.0 (4.1 to 6.0)\n     - 4.5 (4.1 to 6.0)" in text
 
 
+def test_rates_of_own_errors_are_drawn_from_their_file(stored_table):
+    row = {"scenario": "n = 8", "effect": "a", "studies": 1000, "errors": [51, 9, 0]}
+    permuted = {"levels": [[0, 0, 0], [0.05, 0.0078, 0]], "shuffling": "flip", "shuffles": 1256}
+    rows = [{**row, "test": "none"}, {**row, **permuted, "test": "permutation", "studies": 100}]
+    known = {"studies": 1000, "permuted_studies": 100, "alphas": [0.05, 0.01, 0.001]}
+    known["epsilon"] = {"n = 8": {"a": 0.48}}
+    text = stored_table("ErrorTermsNullTable", rows, **known)
+    assert (
+        "Percent of 1,000 studies, of 100 by permutation, with a p of at most 5, 1, 0.1 %" in text
+    )
+    cells = ["n = 8", "a", "0.48", "5.1 / 0.9 / 0", "", "", "", "51 / 9 / 0", ""]
+    assert "\n     - ".join(cells) in text
+    text = stored_table("PermutedErrorTermsTable", rows, **known)
+    assert "\n     - ".join(["n = 8", "a", "flip", "1,256", "5 / 0.78 / 0"]) in text
+
+
 def test_there_are_commands_to_check():
     assert len(CASES) > 15
 

@@ -453,6 +453,66 @@ class PermutationNullTable(_Stored):
         ]
 
 
+class ErrorTermsNullTable(_Stored):
+    """The error rates of docs/error_terms_null.json."""
+
+    file = "error_terms_null.json"
+    tests = {
+        "none": "No correction",
+        "greenhouse-geisser": "Greenhouse-Geisser",
+        "huynh-feldt": "Huynh-Feldt",
+        "pillai": "Pillai",
+        "permutation": "Permutation",
+        "pooled": "Pooled error",
+    }
+
+    def table(self, stored):
+        """Return a row a scenario and effect, a column a test."""
+        cells = {}
+        for row in stored["rows"]:
+            rates = cells.setdefault((row["scenario"], row["effect"]), {})
+            shares = (f"{100 * n / row['studies']:.2g}" for n in row["errors"])
+            rates[row["test"]] = " / ".join(shares)
+        alphas = ", ".join(f"{100 * alpha:g}" for alpha in stored["alphas"])
+        rows = [
+            [scenario, effect, f"{stored['epsilon'][scenario][effect]:g}"]
+            + [rates.get(test, "") for test in self.tests]
+            for (scenario, effect), rates in cells.items()
+        ]
+        return [
+            f"Percent of {stored['studies']:,} studies, of {stored['permuted_studies']:,} by "
+            f"permutation, with a p of at most {alphas} %:",
+            "",
+            *list_table(
+                ["Studies", "Effect", "Epsilon", *self.tests.values()],
+                rows,
+                (20, 9, 9, *[13] * len(self.tests)),
+            ),
+        ]
+
+
+class PermutedErrorTermsTable(_Stored):
+    """How effects are shuffled in docs/error_terms_null.json, and what p they can have."""
+
+    file = "error_terms_null.json"
+
+    def table(self, stored):
+        """Return a row a scenario and effect."""
+        rows = [
+            [
+                row["scenario"],
+                row["effect"],
+                row["shuffling"],
+                f"{row['shuffles']:,}",
+                " / ".join(f"{100 * level:.2g}" for level in row["levels"][1]),
+            ]
+            for row in stored["rows"]
+            if row["test"] == "permutation"
+        ]
+        header = ["Studies", "Effect", "Shuffling", "Shuffles", "Largest p, percent"]
+        return list_table(header, rows, (30, 10, 30, 10, 20))
+
+
 def _rates_table(rows):
     """Return a row a scenario and side, a column a test."""
     cells = {}
@@ -515,6 +575,8 @@ def setup(app):
     app.add_directive("processors-table", ProcessorsTable)
     app.add_directive("null-table", NullTable)
     app.add_directive("permutation-null-table", PermutationNullTable)
+    app.add_directive("error-terms-null-table", ErrorTermsNullTable)
+    app.add_directive("permuted-error-terms-table", PermutedErrorTermsTable)
     app.add_directive("faults-table", FaultsTable)
     app.add_directive("reruns-table", RerunsTable)
     app.add_directive("workflow", WorkflowGraph)

@@ -228,7 +228,9 @@ def f_to_z_and_log_p(
     """
     log_p = log_sf_f(f, dof_num, dof_den)
     above = np.maximum(f, np.finfo(float).tiny)
-    upper = np.where(above == f, log_p, log_sf_f(np.finfo(float).tiny, dof_num, dof_den))
+    upper = log_p
+    if (above != f).any():
+        upper = np.where(above == f, log_p, log_sf_f(np.finfo(float).tiny, dof_num, dof_den))
     nearest, sign = np.array(upper), np.ones(np.shape(upper))
     # Below one half the lower tail is the larger one.
     central = np.flatnonzero(upper > _LOG_HALF)

@@ -26,10 +26,19 @@ from nipype_group.stats.linear.least_squares import (
     t_contrast,
     tiles,
 )
-from nipype_group.stats.matrix_products import multiply, residuals_of, sum_of_squares
+from nipype_group.stats.matrix_products import (
+    add_product,
+    multiply,
+    residuals_of,
+    sum_of_squares,
+)
 
 # Share of a column of the design that rounding leaves of one that the directions take out.
 _TAKEN_OUT = 1e-10
+# Share of a sum of squares that rounding leaves of a weighed sum of 0, squared.
+_CANCELLED = 1e-28
+# Columns whose contrast maps stay in a first-level cache.
+_COLUMNS_PER_BLOCK = 512
 
 
 @dataclass(frozen=True)
@@ -108,13 +117,42 @@ class ErrorTerm:
     def combine(self, values: np.ndarray) -> np.ndarray:
         """Combine the rows of all maps, shape (n, v), to those of contrast maps, shape (N k, v).
 
-        A contrast map is NaN where one of the participant's maps is.
+        A contrast map is NaN where one of the participant's maps is, and 0 where rounding alone
+        is left of its sum, as of maps that are the same.
         """
         combined = np.empty((self.n_participants * self.n_directions, values.shape[1]))
-        for i, rows in enumerate(self.maps):
-            own = slice(i * self.n_directions, (i + 1) * self.n_directions)
-            multiply(self.directions, values[rows], out=combined[own])
+        _combine(
+            np.ascontiguousarray(self.directions),
+            self.maps,
+            np.ascontiguousarray(values, dtype=float),
+            combined,
+        )
         return combined
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def _combine(
+    directions: np.ndarray, maps: np.ndarray, values: np.ndarray, combined: np.ndarray
+) -> None:
+    """Write the contrast maps of all participants; sums run over cells in ascending order."""
+    k, n_cells = directions.shape
+    length = np.empty(min(_COLUMNS_PER_BLOCK, values.shape[1]))
+    for start in range(0, values.shape[1], _COLUMNS_PER_BLOCK):
+        stop = min(start + _COLUMNS_PER_BLOCK, values.shape[1])
+        for i in range(len(maps)):
+            length[:] = 0.0
+            for c in range(n_cells):
+                row = values[maps[i, c], start:stop]
+                for v in range(stop - start):
+                    length[v] += row[v] * row[v]
+            for d in range(k):
+                total = combined[i * k + d, start:stop]
+                total[:] = 0.0
+                for c in range(n_cells):
+                    add_product(directions[d, c], values[maps[i, c], start:stop], total)
+                for v in range(stop - start):
+                    if total[v] * total[v] < _CANCELLED * length[v]:
+                        total[v] = 0.0
 
 
 @dataclass(frozen=True)
@@ -194,8 +232,7 @@ def estimate(
             if own is None or not own.row_space.holds(weights):
                 continue
             voxels = span.start + members
-            present = np.delete(data, missing, axis=0)[:, members]
-            found = _fit(own, weights, test, present, term.n_directions)
+            found = _fit(own, weights, test, _present(data, members, missing), term.n_directions)
             values[:, voxels], dof[voxels] = found, own.dof
     effect, variance, stat, residual_variance, epsilon = values
     dof[residual_variance <= 0] = 0
@@ -214,6 +251,14 @@ def _patterns(data: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         yield places[members], missing_rows(packed, len(data))
 
 
+def _present(data: np.ndarray, members: np.ndarray, missing: np.ndarray) -> np.ndarray:
+    """Return some voxels of the contrast maps that have them; no copy of a tile without gaps."""
+    if len(members) < data.shape[1]:
+        # Unlike an index, this keeps voxels side by side.
+        data = np.take(data, members, axis=1)
+    return np.delete(data, missing, axis=0) if len(missing) else data
+
+
 def _fit(
     model: LinearModel, weights: np.ndarray, test: str, data: np.ndarray, n_directions: int
 ) -> tuple[np.ndarray, ...]:
@@ -229,7 +274,8 @@ def _fit(
         effect, variance, stat, _ = f_contrast(weights, betas, mean_square, model.covariance)
     epsilon = np.ones(len(stat))
     if n_directions > 1:
-        epsilon = _box_epsilon(residuals.reshape(-1, n_directions, data.shape[1]))
+        box = _box_epsilon(residuals.reshape(-1, n_directions, data.shape[1]))
+        epsilon = np.where(residual_ss > 0, box, epsilon)
     return effect, variance, stat, mean_square, epsilon
 
 
