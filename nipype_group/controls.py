@@ -17,6 +17,9 @@ SIDES = {"two-sided": "Both", "positive": "", "negative": "Neg"}
 TAILS = tuple(SIDES)
 # Inferences on the extent of clusters that need no shuffles.
 CLUSTER_CONTROLS = ("rft",)
+# Names of files have heights in few digits.
+_MOST_Z = 1000
+_MOST_DECIMALS = 20
 _PROCEDURES = "nipype_group.stats.multiple_testing"
 
 
@@ -50,6 +53,8 @@ def check_threshold_z(threshold_z: float | None) -> None:
         raise ValueError(
             f"threshold_z is a height > 0, got {threshold_z:g}; the tail chooses the side"
         )
+    if threshold_z >= _MOST_Z:
+        raise ValueError(f"threshold_z {threshold_z:g} is a height that no z of maps reaches")
     if threshold_z < 1:
         raise ValueError(
             f"threshold_z {threshold_z:g} looks like a p value; use the height control fpr with "
@@ -181,6 +186,11 @@ class Control:
         alpha : float, optional
             Error rate, where it tells maps of the control apart.
 
+        Raises
+        ------
+        ValueError
+            Where the error rate has more decimals than a name of a file holds.
+
         Examples
         --------
         >>> CONTROLS["fdr"].result_desc("two-sided"), CONTROLS["none"].result_desc("negative", 3.1)
@@ -188,6 +198,11 @@ class Control:
         >>> CONTROLS["fdr"].result_desc("two-sided", alpha=0.01)
         'fdrBHAlpha01Both'
         """
+        if alpha is not None and len(_decimals(alpha)) > _MOST_DECIMALS:
+            raise ValueError(
+                f"{self.name} at an error rate of {alpha!r} beside others: names of files have up "
+                f"to {_MOST_DECIMALS} decimals; round it"
+            )
         name = self.desc or f"z{threshold_z:g}".replace(".", "p")
         rate = "" if alpha is None else "Alpha" + _decimals(alpha)
         return name + rate + SIDES[tail]

@@ -1,6 +1,7 @@
 """The command ``nipype-group``."""
 
 import argparse
+import gc
 import os
 import sys
 
@@ -63,7 +64,11 @@ def main(argv: list[str] | None = None) -> int:
             if said := why_undecoded(text):
                 print(f"nipype-group {arguments.command}: {said}", file=sys.stderr)
                 return 2
-        return guarded(f"nipype-group {arguments.command}", arguments)
+        code = guarded(f"nipype-group {arguments.command}", arguments)
+        if argv is None:
+            # The process ends, so that nothing of all that it holds need be collected.
+            gc.freeze()
+        return code
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import Field, fields
 from typing import TYPE_CHECKING, Any
 
+from nipype_group.controls import parse_threshold
 from nipype_group.settings.records import about_of, default_of
 
 if TYPE_CHECKING:
@@ -127,6 +128,37 @@ def given_settings(arguments: argparse.Namespace, record: type[Record]) -> dict[
         elif value is not None:
             values[item.name] = tuple(value) if isinstance(value, list) else value
     return values
+
+
+def without_replaced(values: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of a file without those whose place options take.
+
+    Parameters
+    ----------
+    values, given : dict
+        Settings of the file, and of the options, by name.
+
+    Returns
+    -------
+    dict
+    """
+    replaced = set()
+    if "threshold_z" in given and "height_controls" not in given:
+        # It is the height of the control none.
+        replaced.add("height_controls")
+    controls = [parse_threshold(text) for text in given.get("height_controls", ())]
+    if controls and not any(t.control == "none" and t.threshold_z is None for t in controls):
+        replaced.add("threshold_z")
+    exclusive = {name for name, item in _fields().items() if about_of(item).exclusive}
+    if exclusive & given.keys():
+        replaced |= exclusive
+    return {name: value for name, value in values.items() if name not in replaced}
+
+
+def _fields():
+    from nipype_group.settings.analysis import AnalysisSettings
+
+    return AnalysisSettings.__dataclass_fields__
 
 
 def say_settings(arguments: argparse.Namespace, settings: InferenceSettings) -> None:

@@ -54,6 +54,7 @@ def check_places(arguments: argparse.Namespace) -> None:
     for name, kind in MADE.items():
         if name in given:
             _check_made(given[name], kind, _option(name))
+    _check_apart(given)
     if given.get("pattern") == "":
         raise PlaceError("--pattern is empty; give a glob with {subject}")
     blocks = given.get("blocks", ())
@@ -88,6 +89,22 @@ def existing(text: str | os.PathLike[str], what: str = FILE, option: str | None 
     return str(path)
 
 
+def _check_apart(given):
+    """Refuse a file that is to be made where another option names its place."""
+    made = [name for name in MADE if name in given and MADE[name] != FOLDER]
+    others = [name for name in (*EXISTING, *RESULTS, *MADE) if name in given]
+    for name in made:
+        for other in others:
+            values = given[other] if isinstance(given[other], list) else [given[other]]
+            if other != name and Path(given[name]).resolve() in [
+                Path(v).resolve() for v in values
+            ]:
+                raise PlaceError(
+                    f"{_option(name)} {Path(given[name]).absolute()} is named by {_option(other)} "
+                    "too; choose another file"
+                )
+
+
 def _check_results(text):
     path, found = _look(text, None)
     if found not in (None, FILE, FOLDER):
@@ -100,6 +117,8 @@ def _check_made(text, what, option):
         raise PlaceError(f"{option} {path} cannot be made{_hint_of_link(path)}")
     if found is not None and found not in ((FILE, FOLDER) if what is None else (what,)):
         raise PlaceError(f"{option} {path} is {found}, {what or FILE} is expected")
+    if what == FILE and _look(path.parent, option)[1] is None:
+        raise PlaceError(f"{option} {path} cannot be made: {path.parent} does not exist")
     for place in path.parents:
         _, above = _look(place, option)
         if above not in (None, FOLDER):
@@ -128,4 +147,6 @@ def _hint_of_link(path):
 
 
 def _option(name):
+    if name in RESULTS:
+        return "the results"
     return "OUT" if name == "output_dir" else f"--{name.replace('_', '-')}"

@@ -10,6 +10,7 @@ from nipype_group.cli import run
 from nipype_group.cli.plan_text import plan_text
 from nipype_group.design.contrasts import Contrast, build_contrasts
 from nipype_group.design.diagnostics import LevelOfTests, contrast_diagnostics
+from nipype_group.design.error_terms import STRATA
 from nipype_group.design.foreseen import foreseen_design, foreseen_observations
 from nipype_group.design.matrix import Design
 from nipype_group.design.meaning import is_between_participants
@@ -61,6 +62,7 @@ def analysis_plan(
     UsageError, ValueError
         As a run, of what names, tables and headers tell.
     """
+    settings = run.of_known_tests(settings, files)
     workflow, foreseen = run.checked_workflow(settings, files, arguments)
     found = foreseen_observations(
         files,
@@ -68,8 +70,12 @@ def analysis_plan(
         on_bad_map=settings.on_bad_map,
         ids_as_numbers=settings.ids_as_numbers,
     )
-    design, observations = foreseen_design(found, settings.formula, files.get("design_table"))
-    contrasts = build_contrasts(settings.contrasts, design)
+    design, observations = foreseen_design(
+        found, settings.model, files.get("design_table"), settings.error
+    )
+    contrasts = build_contrasts(
+        settings.contrasts, design, by_permutation=settings.permutes_blocks
+    )
     n_voxels = _voxels_searched(settings, files, foreseen)
     level = LevelOfTests(settings.alpha, settings.tail, settings.contrast_tails, n_voxels)
     shuffles = _plan_of_shuffles(settings, files, workflow, design, contrasts, observations)
@@ -146,6 +152,11 @@ def _about_contrast(contrast: Contrast, design: Design, level: LevelOfTests) -> 
 
 def _error_of(contrast: Contrast, design: Design) -> str:
     """Return between what a contrast compares, where participants have several maps."""
+    if contrast.error is not None:
+        of, n = contrast.error, contrast.error.n_participants
+        dof = " and ".join(map(str, of.dof))
+        maps = f"{of.n_directions} contrast map{'s' * (of.n_directions > 1)} each"
+        return f"{STRATA[of.stratum]}: {n} participants, {maps}, {dof} degrees of freedom"
     if len(set(design.participants)) == len(design.participants):
         return "between participants, of one map each"
     between = is_between_participants(contrast.weights, design)

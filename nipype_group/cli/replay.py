@@ -14,8 +14,12 @@ from nipype_group.cli.guard import UsageError
 from nipype_group.cli.origin import tell_origin
 from nipype_group.execution import WorkflowError, quiet_nipype, run_workflow
 from nipype_group.execution.failures import tell
-from nipype_group.reporting.comparison.files import compare_files, difference_text
-from nipype_group.reporting.comparison.rounding import ROUNDING, VERSIONS
+from nipype_group.reporting.comparison.files import (
+    compare_files,
+    difference_text,
+    new_settings_text,
+)
+from nipype_group.reporting.comparison.rounding import ROUNDING, SETTINGS, VERSIONS
 from nipype_group.reporting.records.inputs import digest, find_inputs
 from nipype_group.reporting.records.record import (
     PROVENANCE_NAME,
@@ -23,7 +27,7 @@ from nipype_group.reporting.records.record import (
     stage_inputs,
 )
 from nipype_group.settings.analysis import AnalysisSettings
-from nipype_group.settings.files import current_settings
+from nipype_group.settings.files import current_settings, settings_lacking
 from nipype_group.workflows import init_group_wf
 
 # A result lies in group or in its folder figures.
@@ -31,6 +35,7 @@ _LEVELS = 3
 _MOST_NAMED = 20
 # How two files compare, beside what is equal but for something.
 EQUAL, DIFFERENT, MISSING = "equal", "different", "missing"
+_SAME = (EQUAL, VERSIONS, SETTINGS)
 
 
 def execute(arguments: argparse.Namespace) -> int:
@@ -153,8 +158,7 @@ def _compare(record, wanted, replayed):
     """Print what differs and how much is equal; tell whether all is."""
     recorded = record.content["Outputs"]
     names = list(recorded) if wanted is None else wanted
-    alpha = record.content["Settings"].get("alpha")
-    files = {name: _Outcome.of(record, name, replayed, alpha) for name in names}
+    files = {name: _Outcome.of(record, name, replayed) for name in names}
     later = []
     if wanted is None:
         made = _files(replayed)
@@ -162,13 +166,13 @@ def _compare(record, wanted, replayed):
         later = [n for n in _files(record.top) if n not in recorded and n not in files]
     width = max(map(len, files))
     for name, outcome in files.items():
-        if wanted is not None or outcome.state not in (EQUAL, VERSIONS):
+        if wanted is not None or outcome.state not in _SAME:
             print(f"{name:{width}}  {outcome.words}")
     for name in later[:_MOST_NAMED]:
         print(f"{name} was not made by the run; it is not compared")
     for line in _summary(record, list(files.values())):
         print(line)
-    n_equal = sum(outcome.state in (EQUAL, VERSIONS) for outcome in files.values())
+    n_equal = sum(outcome.state in _SAME for outcome in files.values())
     print(f"{n_equal} of {len(files)} files are equal bit for bit")
     return n_equal == len(files)
 
@@ -188,15 +192,20 @@ class _Outcome:
     relative: float | None = None
     # Whether the run is known to have written other bytes than now stand there.
     changed_since: bool = False
+    # What the record lacks and the file made again has, at its default.
+    new_settings: tuple = ()
 
     @classmethod
-    def of(cls, record: ProvenanceRecord, name: str, replayed: Path, alpha: float) -> _Outcome:
+    def of(cls, record: ProvenanceRecord, name: str, replayed: Path) -> _Outcome:
         path, again = record.top / name, replayed / name
         if not path.is_file():
             return cls("missing", MISSING)
         if not again.is_file():
             return cls("not made again", MISSING)
-        found = compare_files(path, again, alpha=alpha)
+        settings = record.content["Settings"]
+        found = compare_files(
+            path, again, alpha=settings.get("alpha"), defaults=settings_lacking(settings)
+        )
         if found is None:
             return cls(EQUAL, EQUAL)
         changed = name in record.content["Outputs"] and not record.is_as_written(name)
@@ -204,6 +213,8 @@ class _Outcome:
         text, state, relative = difference_text(found), found.get("State"), found.get("Relative")
         if state == VERSIONS:
             words = "equal but for versions"
+        elif state == SETTINGS:
+            words = f"equal but for {text}"
         elif state is None or (changed and relative == 0):
             # No other version of zlib compressed what was changed by hand.
             words, state = f"differs: {text}", DIFFERENT
@@ -211,19 +222,26 @@ class _Outcome:
             words = f"equal in content: {text}"
         else:
             words = f"equal but for rounding: {text}"
-        return cls(words + since, state, relative, changed)
+        aside = tuple(found.get("NewSettings", ()))
+        return cls(words + since, state, relative, changed, aside)
 
 
 def _summary(record, outcomes):
     """Yield in lines what is set aside, what is rounding, and what either may come from."""
     n_versions = sum(outcome.state == VERSIONS for outcome in outcomes)
+    n_settings = sum(outcome.state == SETTINGS for outcome in outcomes)
+    aside = list(dict.fromkeys(name for outcome in outcomes for name in outcome.new_settings))
     n_packed = sum(outcome.state == ROUNDING and outcome.relative == 0 for outcome in outcomes)
     rounding = [o.relative or 0.0 for o in outcomes if o.state == ROUNDING and o.relative != 0]
+    if aside:
+        yield f"{new_settings_text(aside)}, which are not compared: {', '.join(aside)}"
     if n_versions:
         yield (
             f"{_files_are(n_versions)} equal but for versions of software that they name, "
             "which are not compared"
         )
+    if n_settings:
+        yield f"{_files_are(n_settings)} equal but for such settings, and perhaps versions"
     if n_packed:
         yield f"{_files_are(n_packed)} equal in content and written or compressed otherwise"
     if rounding:

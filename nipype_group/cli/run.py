@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nipype_group.cli.guard import UsageError
 from nipype_group.cli.inputs import check_inputs
-from nipype_group.cli.options import given_settings, say_settings
+from nipype_group.cli.options import given_settings, say_settings, without_replaced
 from nipype_group.cli.origin import Origin
 from nipype_group.design.extent import factors_of_model, study_extent
 from nipype_group.design.fsl import fsl_contrast_definitions, fsl_f_definitions
@@ -62,7 +62,10 @@ def execute(arguments: argparse.Namespace) -> int:
     """Run the analysis that the arguments ask for; returns the exit code."""
     settings, files = request_of(arguments)
     if arguments.save_settings is not None:
-        write_settings(arguments.save_settings, settings)
+        try:
+            write_settings(arguments.save_settings, settings)
+        except ValueError as error:
+            raise UsageError(f"--save-settings: {error}") from error
     return analyse(settings, files, arguments)
 
 
@@ -148,19 +151,19 @@ def _settings(arguments):
         given["contrasts"] = _contrast_definitions(given["contrasts"])
         # Sidecars tell what was asked, not the file that asked it.
         arguments.contrasts = list(given["contrasts"])
-    if "threshold_z" in given and "height_controls" not in given:
-        # It is the height of the control none.
-        values.pop("height_controls", None)
-    values |= given
+    words = [name for name in ("within", "between", "covariates") if given.get(name)]
+    if arguments.design is not None and words:
+        raise ValueError(
+            f"--design {arguments.design} is a model beside {', '.join(words)}; give one of them"
+        )
+    # The model of the options takes the place of that of the file.
+    if arguments.design is not None or words:
+        given.setdefault("formula", None)
+    if arguments.design is not None or given.get("formula") is not None:
+        given |= {name: () for name in ("within", "between", "covariates") if name not in given}
+    values = without_replaced(values, given) | given
     words = [name for name in ("within", "between", "covariates") if values.get(name)]
-    if arguments.design is not None:
-        formula = values.get("formula")
-        if formula is not None or words:
-            other = ", ".join(words) if formula is None else f"the formula {formula}"
-            raise ValueError(
-                f"--design {arguments.design} is a model beside {other}; give one of them"
-            )
-    elif values.get("formula") is None and not words:
+    if arguments.design is None and values.get("formula") is None and not words:
         raise ValueError("one model is needed: --formula, --within and --between, or --design")
     if not values.get("contrasts") and not words:
         raise ValueError("at least one --contrast NAME=EXPR is needed")
@@ -209,7 +212,7 @@ def analyse(
     # Raises before files are read.
     plugin_arguments(arguments)
     with listed_once():
-        settings = _of_known_tests(settings, files)
+        settings = of_known_tests(settings, files)
         workflow, origin = _prepare(settings, files, arguments)
     code = carry_out(workflow, files, arguments, settings.n_procs, origin)
     if code == 0 and not settings.figures:
@@ -217,7 +220,7 @@ def analyse(
     return code
 
 
-def _of_known_tests(settings, files):
+def of_known_tests(settings: AnalysisSettings, files: dict[str, Any]) -> AnalysisSettings:
     """Return settings whose contrasts tell what they test, where they name factors."""
     if settings.model is None:
         return settings

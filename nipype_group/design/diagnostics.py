@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from nipype_group.design.contrasts import Contrast
     from nipype_group.design.matrix import Design
 
-MEASURES = {"d": "Cohen's d", "f": "Cohen's f"}
+MEASURES = {"d": "Cohen's d", "d_z": "Cohen's d_z", "f": "Cohen's f"}
 
 
 @dataclass(frozen=True)
@@ -159,7 +159,8 @@ def contrast_diagnostics(
         Efficiency and RelativeEfficiency, see `Efficiency`; DetectableEffect, see `Detectable`:
         the smallest effect that the test of one voxel detects without correction (Size), and at
         the Bonferroni level of all voxels where their number is known (SizeBonferroni). None
-        where a number is infinite.
+        where a number is infinite. Of a contrast on its own error they are of the model of its
+        contrast maps: t in d_z, F as of a spherical error.
     """
     model, weights, unit = design.model, contrast.weights, 1.0
     if design.own_errors:
@@ -172,7 +173,7 @@ def contrast_diagnostics(
     found, side = efficiency(model, weights), level.side(contrast)
     one = detectable_effect(model, weights, contrast.test, level.alpha, side)
     about = {
-        "Measure": MEASURES[one.measure],
+        "Measure": MEASURES["d_z" if design.own_errors and contrast.test == "t" else one.measure],
         "Power": POWER,
         "Alpha": level.alpha,
         "Tail": side,

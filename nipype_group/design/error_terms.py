@@ -5,12 +5,12 @@ makes of the cells of a participant are its directions: those that are alike in 
 between participants, those that sum to zero are within.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nipype_group.stats.decompositions import decompose
+from nipype_group.stats.decompositions import complement, decompose
 from nipype_group.stats.linear.error_terms import ErrorTerm
 from nipype_group.stats.linear.least_squares import LinearModel, independent_rows
 from nipype_group.stats.matrix_products import multiply
@@ -227,6 +227,34 @@ def described_error(design: "Design", weights: np.ndarray, test: str, name: str)
         )
     kind = stratum(design, term)
     return DescribedError(kind, dof, term.n_directions, term.n_participants, tuple(absent), notes)
+
+
+def pooled_term(design: "Design") -> ErrorTerm | None:
+    """Return all contrast maps within participants, whose errors plain columns of theirs pool.
+
+    Returns
+    -------
+    ErrorTerm or None
+        None where the design has no columns of participants, they have up to two maps, or too few
+        of them have all.
+    """
+    of_participants = np.array([name.startswith("participant_id[") for name in design.columns])
+    if not of_participants.any() or design.formula is None:
+        return None
+    conditions = tuple(design.keys.columns.drop("participant_id"))
+    try:
+        cells = cells_of(replace(design, within=conditions))
+        n_cells = len(cells.names)
+        term = ErrorTerm(
+            design.matrix[:, ~of_participants],
+            tuple(np.array(design.columns)[~of_participants]),
+            cells.maps[cells.complete],
+            complement(np.full((n_cells, 1), 1 / np.sqrt(n_cells))).T,
+        )
+        return term if n_cells > 2 and term.dof_between >= 1 else None
+    except ValueError:
+        # Maps without conditions that tell them apart, or participants that are too few.
+        return None
 
 
 def left_out(design: "Design", term: ErrorTerm) -> list[str]:

@@ -4,10 +4,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from nipype_group.design.extent import table_of_participants
+from nipype_group.design.factorial import Factorial
 from nipype_group.design.first_level import listed_volumes
 from nipype_group.design.listed_maps import listed_maps
-from nipype_group.design.matrix import Design, design_from_formula, design_from_table
+from nipype_group.design.matrix import Design, design_from_table
 from nipype_group.design.observations import Observations, collect
+from nipype_group.design.repeated_measures import design_of_model
 from nipype_group.images import open_image
 from nipype_group.images.volumes import space_of_map
 from nipype_group.tsv import parse_tsv, tsv_text
@@ -54,16 +56,21 @@ def foreseen_observations(
 
 
 def foreseen_design(
-    found: Observations, formula: str | None = None, design_table: Any = None
+    found: Observations,
+    model: Factorial | str | None = None,
+    design_table: Any = None,
+    error: str = "pooled",
 ) -> tuple[Design, Any]:
     """Return the design of the maps that are in, and their table.
 
     Parameters
     ----------
     found : Observations
-    formula : str, optional
-        The model; without it there is a table.
+    model : Factorial or str, optional
+        Factors, or a formula; without them there is a table.
     design_table : path, optional
+    error : {"pooled", "partitioned"}
+        Of a formula.
 
     Returns
     -------
@@ -74,11 +81,11 @@ def foreseen_design(
     Raises
     ------
     ValueError
-        As `design_from_formula` and `design_from_table`.
+        As `design_of_model` and `design_from_table`.
     """
     table = parse_tsv(tsv_text(found.table), "observations.tsv")
-    if formula is not None:
-        return design_from_formula(formula, table, found.condition_columns), table
+    if model is not None:
+        return design_of_model(model, table, found.condition_columns, error), table
     excluded = parse_tsv(tsv_text(found.excluded), "excluded.tsv")
     design = design_from_table(design_table, table, found.condition_columns, excluded)
     return design, table

@@ -95,8 +95,7 @@ def collect(
         entries = _renamed(entries, None if participants is None else list(participants.index))
     conditions = list(entries[0].conditions) if entries else []
     rows = [_row(entry, participants, conditions) for entry in entries]
-    known = [c for row in rows for c in row]
-    check_variables(variables, set(known) | set(_columns(participants)))
+    check_variables(variables, {c for row in rows for c in row} | set(_columns(participants)))
 
     excluded, problems, candidates = [], [], []
     for entry, row in zip(entries, rows, strict=True):

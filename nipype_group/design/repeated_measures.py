@@ -12,7 +12,7 @@ from nipype_group.design.formula import (
     formula_variables,
     without_participants,
 )
-from nipype_group.design.matrix import Design, checked_design
+from nipype_group.design.matrix import Design, checked_design, design_from_formula
 from nipype_group.design.sources import RESERVED
 from nipype_group.design.tables import variables_of
 
@@ -89,6 +89,34 @@ def variables_of_model(model: Factorial | str | None) -> list[str] | None:
 def formula_of_model(model: Factorial | str, table: pd.DataFrame) -> str:
     """Return the formula of a model's effects for a table of variables."""
     return model.formula(table) if isinstance(model, Factorial) else split_error(model)[0]
+
+
+def design_of_model(
+    model: Factorial | str,
+    observations: pd.DataFrame,
+    condition_columns: Sequence[str] = (),
+    error: str = "pooled",
+) -> Design:
+    """Build the design of factors, or of a formula.
+
+    Parameters
+    ----------
+    model : Factorial or str
+    observations, condition_columns
+        As for `factorial_design`.
+    error : {"pooled", "partitioned"}
+        Of the effects within participants of a formula without ``Error()``.
+
+    Raises
+    ------
+    ValueError
+        As `factorial_design`, `partitioned_design` and `design_from_formula`.
+    """
+    if isinstance(model, Factorial):
+        return factorial_design(model, observations, condition_columns)
+    if error == "partitioned" or split_error(model)[1]:
+        return partitioned_design(model, observations, condition_columns)
+    return design_from_formula(model, observations, condition_columns)
 
 
 def factorial_design(

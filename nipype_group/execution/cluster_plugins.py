@@ -312,7 +312,9 @@ class _GraphRun(SchedulerPlugin):
     A MapNode is one job. The run lasts until all jobs have ended, so that results can be read.
     """
 
-    def run(self, graph: DiGraph, config: Any, updatehash: bool = False) -> None:
+    def run(
+        self, graph: DiGraph, config: Mapping[str, Mapping[str, Any]], updatehash: bool = False
+    ) -> None:
         """Run the nodes of a graph; see `NodeLoop.run`."""
         self._prepare(graph, config)
         poll = float(config["execution"]["poll_sleep_duration"])

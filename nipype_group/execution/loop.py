@@ -10,6 +10,7 @@ import os
 import re
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from traceback import format_exception
 from typing import TYPE_CHECKING, Any
@@ -65,7 +66,9 @@ class NodeLoop(DistributedPluginBase):
 
     events = None
 
-    def run(self, graph: DiGraph, config: Any, updatehash: bool = False) -> None:
+    def run(
+        self, graph: DiGraph, config: Mapping[str, Mapping[str, Any]], updatehash: bool = False
+    ) -> None:
         """Run the nodes of a graph.
 
         Raises

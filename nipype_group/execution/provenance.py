@@ -104,7 +104,7 @@ def scrubbed(document: ProvDocument, places: Mapping[str, str | os.PathLike[str]
     _copy_records(document, copy, rename)
     for bundle in document.bundles:
         name = rename.identifier(bundle.identifier)
-        # A document is alone in that it may have none.
+        # Bundles have a name; only a document may have none.
         assert name is not None
         _copy_records(bundle, copy.bundle(name), rename)
     return copy

@@ -227,7 +227,6 @@ def _run(workflow, plugin, arguments, record, progress, raise_if_stopped):
     )
     events = RunEvents(bar, record, workflow.base_dir, raise_if_stopped)
     # Each poll collects garbage; what exists now need not be looked at every time.
-    gc.collect()
     gc.freeze()
     usual, tools.crash2txt = tools.crash2txt, write_crash
     try:

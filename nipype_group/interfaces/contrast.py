@@ -10,6 +10,7 @@ from nipype_group.design.contrasts import read_contrasts
 from nipype_group.images import read_mask, write_volume
 from nipype_group.images.fits import read_fit
 from nipype_group.interfaces.base import File, GroupInputSpec, GroupInterface, isdefined, value_or
+from nipype_group.json_files import read_json
 from nipype_group.stats.linear.least_squares import effect_without_noise
 
 MAPS = ("effect", "variance", "stat", "z", "p", "effect_size")
@@ -30,7 +31,7 @@ class ContrastInputSpec(GroupInputSpec):
 
 
 class _EstimateContrastsInputSpec(ContrastInputSpec):
-    revision = 4
+    revision = 5
     model_file = File(exists=True, mandatory=True, desc="JSON from GroupGLM")
     betas_file = File(exists=True, mandatory=True, desc="parameter estimates from GroupGLM")
     residual_variance_file = File(exists=True, mandatory=True, desc="map from GroupGLM")
@@ -96,9 +97,15 @@ class EstimateContrasts(GroupInterface):
             self._results[output] = []
         for contrast in contrasts:
             self._estimate(Path(runtime.cwd), fit, contrast)
+        self._results["notes"] += self._model_notes()
         self._results["contrast_names"] = [c.name for c in contrasts]
         self._results["stat_types"] = [c.test for c in contrasts]
         return runtime
+
+    def _model_notes(self):
+        """Return what the model says of the error that all contrasts share."""
+        sphericity = read_json(self.inputs.model_file).get("Sphericity")
+        return [sphericity["Note"]] if sphericity else []
 
     def _read_fit(self):
         return read_fit(

@@ -15,7 +15,6 @@ from nipype_group.reporting.derivatives.contents import (
     add_thresholded,
 )
 from nipype_group.reporting.derivatives.folder import DerivativeFolder
-from nipype_group.reporting.nidm.pack import write_nidm_pack
 from nipype_group.reporting.page.report import write_report
 from nipype_group.reporting.records.watch import InputWatch
 
@@ -139,7 +138,7 @@ class GroupDerivatives(GroupInterface):
         with DerivativeFolder(given["output_dir"], facts.entities, in_all) as folder:
             _add_results(folder, facts, given)
             if given["nidm"]:
-                folder.add_made(write_nidm_pack)
+                _add_pack(folder)
             if not given["no_report"]:
                 folder.add_made(partial(write_report, viewer=given["viewer"]))
             _check_inputs(given)
@@ -156,6 +155,13 @@ def _add_results(folder, facts, given):
     add_discoveries(folder, facts, given)
     add_permutations(folder, facts, given)
     add_descriptions(folder, given)
+
+
+def _add_pack(folder):
+    # Here, as rdflib takes time and packs are rarely wanted.
+    from nipype_group.reporting.nidm.pack import write_nidm_pack
+
+    folder.add_made(write_nidm_pack)
 
 
 def _check_inputs(given):

@@ -9,15 +9,10 @@ from nipype_group.design.contrasts import build_contrasts, write_contrasts
 from nipype_group.design.factorial import Factorial
 from nipype_group.design.fsl import write_fsl_contrasts, write_fsl_matrix
 from nipype_group.design.matrix import (
-    design_from_formula,
     design_from_table,
     read_design,
 )
-from nipype_group.design.repeated_measures import (
-    factorial_design,
-    partitioned_design,
-    split_error,
-)
+from nipype_group.design.repeated_measures import design_of_model
 from nipype_group.interfaces.base import (
     LOGGER,
     File,
@@ -105,12 +100,9 @@ class DesignMatrix(GroupInterface):
             )
         observations = read_tsv(inputs.observations)
         conditions = value_or(inputs.condition_columns, [])
-        if any(words):
-            return factorial_design(Factorial(*words, inputs.centre), observations, conditions)
-        if isdefined(inputs.formula):
-            own = inputs.error == "partitioned" or split_error(inputs.formula)[1]
-            made = partitioned_design if own else design_from_formula
-            return made(inputs.formula, observations, conditions)
+        if not isdefined(inputs.design_table):
+            model = Factorial(*words, inputs.centre) if any(words) else inputs.formula
+            return design_of_model(model, observations, conditions, inputs.error)
         excluded = read_tsv(inputs.excluded) if isdefined(inputs.excluded) else None
         return design_from_table(inputs.design_table, observations, conditions, excluded)
 

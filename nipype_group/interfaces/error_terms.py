@@ -138,6 +138,10 @@ class EstimateErrorTerms(EstimateContrasts):
         *(f"{name}_files" for name in (*OWN_MAPS, "smoothness", "rpv")),
     )
 
+    def _model_notes(self) -> list[str]:
+        # Each contrast has an error of its own.
+        return []
+
     def _read_fit(self) -> _Errors:
         inputs = self.inputs
         stack = MaskedStack(inputs.stack_file, inputs.mask_file)

@@ -6,6 +6,7 @@ import numpy as np
 from nipype.interfaces.base import TraitedSpec, traits
 
 from nipype_group.choices import EDGES
+from nipype_group.design.error_terms import pooled_term
 from nipype_group.design.matrix import read_design
 from nipype_group.images.fits import describe_patterns
 from nipype_group.images.residuals import described_smoothness
@@ -13,10 +14,16 @@ from nipype_group.images.stacks import MaskedStack, write_volumes
 from nipype_group.interfaces.base import LOGGER, File, GroupInputSpec, GroupInterface
 from nipype_group.registry import loaded
 from nipype_group.stats.estimators import ESTIMATORS
+from nipype_group.stats.linear.error_terms import epsilon_of, huynh_feldt
+
+# Voxels, evenly spread, by which sphericity is judged.
+_SAMPLED_VOXELS, _SAMPLED_VALUES = 2000, 2**22
+# Below this epsilon a correction is advised (Girden 1992).
+_SPHERICAL = 0.75
 
 
 class _GroupGLMInputSpec(GroupInputSpec):
-    revision = 4
+    revision = 5
     stack_file = File(exists=True, mandatory=True, desc="4D maps from StackMaps")
     mask_file = File(exists=True, mandatory=True, desc="voxels that are fitted")
     design_file = File(exists=True, mandatory=True, desc="design TSV, a row a map")
@@ -112,9 +119,40 @@ class GroupGLM(GroupInterface):
             "Estimator": self.inputs.estimator,
             **design.describe(),
             "Covariance": model.covariance.tolist(),
+            **_sphericity(design, stack),
             "NumberOfVoxels": stack.n_voxels,
             **describe_patterns(model, patterns),
         }
+
+
+def _sphericity(design, stack):
+    """Return the median epsilon of the error that effects within participants share, and a note.
+
+    Nothing where participants have up to two maps, or no columns.
+    """
+    term = pooled_term(design)
+    if term is None:
+        return {}
+    sample = stack.read_some(min(_SAMPLED_VOXELS, max(_SAMPLED_VALUES // stack.n_maps, 1)))
+    found = epsilon_of(term, sample[:, np.isfinite(sample).all(axis=0)])
+    if not found.size:
+        return {}
+    k = term.n_directions
+    middle = float(np.median(found))
+    unbiased = float(np.minimum(huynh_feldt(np.array([middle]), k, term.dof_between), 1.0)[0])
+    about = {"GreenhouseGeisser": round(middle, 4), "HuynhFeldt": round(unbiased, 4)}
+    note = (
+        f"effects within participants share one error; the epsilon of its {k} differences between "
+        f"maps is {middle:.2f} (Greenhouse and Geisser), {unbiased:.2f} (Huynh and Feldt), median "
+        "over voxels, where 1 means that all vary alike"
+    )
+    if unbiased < _SPHERICAL:
+        note += (
+            "; they do not, so that some effects pass too often and others too seldom: --error "
+            "partitioned gives each effect its own error"
+        )
+    LOGGER.warning("%s", note)
+    return {"Sphericity": {**about, "Note": note}}
 
 
 def _log(patterns):

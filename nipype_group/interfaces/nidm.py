@@ -12,7 +12,6 @@ from nipype_group.interfaces.base import (
     file_identity,
     isdefined,
 )
-from nipype_group.reporting.nidm.pack import write_nidm_pack
 
 
 class _NIDMResultsInputSpec(GroupInputSpec):
@@ -54,6 +53,9 @@ class NIDMResults(GroupInterface):
     output_spec = _NIDMResultsOutputSpec
 
     def _run_interface(self, runtime):
+        # Here, as rdflib takes time and packs are rarely wanted.
+        from nipype_group.reporting.nidm.pack import write_nidm_pack
+
         inputs = self.inputs
         self._results["nidm_file"] = str(
             write_nidm_pack(

@@ -37,6 +37,11 @@ if TYPE_CHECKING:
     from nipype_group.design.matrix import Design
 
 _UNIT = "unit of the maps"
+# What residuals are where contrasts have errors of their own.
+OF_ALL_MAPS = (
+    "of all maps about what the design fits, which differ by participant; no contrast is tested "
+    "on them"
+)
 COLUMNS = {
     "participant_id": "participant",
     "map": "map that was read",
@@ -249,6 +254,7 @@ def _settings(quality, design):
         "Rank": quality.rank,
         "DegreesOfFreedom": quality.dof,
         "FlaggedMaps": int(quality.flagged.sum()),
+        **({"Residuals": OF_ALL_MAPS} if design.own_errors else {}),
     }
 
 

@@ -1,14 +1,20 @@
 """What is known of a statistic that another package left on disk, before its values are read."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from nipype_group.images import IMAGE_SUFFIXES
 from nipype_group.stats.decompositions import decompose
 from nipype_group.whole_files import UnusableFileError, inside, read_bytes
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # Analyze and AFNI keep header and values in two files.
 _OTHER_HALVES = {".img": (".hdr",), ".HEAD": (".BRIK", ".BRIK.gz")}
@@ -205,7 +211,7 @@ def residual_dof(matrix: np.ndarray | None) -> tuple[float, ...]:
 
 
 def without_row_numbers(
-    columns: Sequence[str], matrix: np.ndarray
+    columns: Sequence[str] | pd.Index, matrix: np.ndarray
 ) -> tuple[tuple[str, ...], np.ndarray, str | None]:
     """Return columns and matrix without a first column that numbers the rows, and its name.
 

@@ -7,7 +7,7 @@ import numpy as np
 from nipype_group.tsv import MISSING
 
 
-def number_text(value: float, digits: int = 2) -> str:
+def number_text(value: float | None, digits: int = 2) -> str:
     """Write a number for a sentence; no leading 0 is dropped, no digit is invented.
 
     Examples

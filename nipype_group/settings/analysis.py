@@ -75,6 +75,11 @@ class AnalysisSettings(
                 "contrast_tails: permutation tests all contrasts on one side; leave "
                 "contrast_tails or n_permutations out"
             )
+        if self.nidm and self.own_errors:
+            raise ValueError(
+                "nidm: a NIDM-Results pack tells one model and one error of all contrasts, and "
+                "every contrast here has an error of its own; leave nidm out"
+            )
         if not 0 <= self.early_stop <= self.n_permutations or (
             self.early_stop
             and (
@@ -109,6 +114,11 @@ class AnalysisSettings(
     def permutes_blocks(self) -> bool:
         """Whether contrasts are permuted in blocks that the user gives."""
         return bool(self.n_permutations and self.blocks)
+
+    @property
+    def _tail_of_others(self):
+        # Contrasts of several sides make it unlike any that is named.
+        return None if self.contrast_tails else self.tail
 
     @property
     def own_statistic(self) -> bool:

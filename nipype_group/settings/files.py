@@ -33,10 +33,21 @@ def write_settings(path: str | os.PathLike[str], settings: AnalysisSettings) -> 
     ------
     OSError
         Where the file cannot be written.
+    ValueError
+        Where a file that holds no settings stands there.
     """
+    path = Path(path).absolute()
+    if path.is_file() and path.stat().st_size:
+        try:
+            read_settings(path)
+        except ValueError as error:
+            raise ValueError(
+                f"{path} holds something else than settings ({error}); choose another file, or "
+                "delete it"
+            ) from error
     values = {item.name: getattr(settings, item.name) for item in _kept()}
     text = json.dumps({VERSION_NAME: VERSION, **values}, indent=2)
-    replace_text(Path(path), f"{text}\n")
+    replace_text(path, f"{text}\n")
 
 
 def read_settings(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -90,12 +101,37 @@ def current_settings(values: Mapping[str, Any], path: str | os.PathLike[str]) ->
     """
     values = dict(values)
     version = values.pop(VERSION_NAME, VERSION)
-    if type(version) is not int or not 1 <= version <= VERSION:
+    if type(version) is not int or version < 1:
+        raise ValueError(
+            f"{path} has {VERSION_NAME} {version!r}; give a whole number from 1 to {VERSION}"
+        )
+    if version > VERSION:
         raise ValueError(
             f"{path} has {VERSION_NAME} {version!r}, and this version of nipype_group knows up to "
             f"{VERSION}; install a newer one"
         )
     return values
+
+
+def settings_lacking(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that recorded ones lack, as those of an older version do.
+
+    Parameters
+    ----------
+    values : dict
+        Settings by name.
+
+    Returns
+    -------
+    dict
+        Name to default, as JSON has it.
+    """
+    lacking = {
+        item.name: default_of(item)
+        for item in fields(AnalysisSettings)
+        if item.name not in values and default_of(item) is not MISSING
+    }
+    return json.loads(json.dumps(lacking))
 
 
 def with_places(values: Mapping[str, Any], folder: str | os.PathLike[str]) -> dict[str, Any]:

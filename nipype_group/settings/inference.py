@@ -82,12 +82,17 @@ class ThresholdSettings(Record):
         if len(set(map(self._as_named, self.thresholds))) < len(self.height_controls):
             raise ValueError(f"height_controls names one twice: {', '.join(self.height_controls)}")
 
+    @property
+    def _tail_of_others(self):
+        """Side of thresholds that have none of their own."""
+        return self.tail
+
     def _as_named(self, threshold):
         """Return a threshold with its side, and its height in the digits that file names have."""
         height = threshold.threshold_z
         return replace(
             threshold,
-            tail=threshold.tail or self.tail,
+            tail=threshold.tail or self._tail_of_others,
             threshold_z=None if height is None else float(f"{height:g}"),
         )
 

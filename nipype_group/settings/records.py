@@ -207,6 +207,8 @@ def _check_type(name, kind, value):
         first = error.errors()[0]
         where = "".join(f"[{place}]" for place in first["loc"] if isinstance(place, int))
         said = first["msg"].replace("Input should be", "is to be").lower()
+        # As files of settings have it.
+        said = said.replace("a valid tuple", "a list").replace("a valid dictionary", "an object")
         raise ValueError(f"{name}{where} {said}, got {first['input']!r}") from None
 
 

@@ -6,7 +6,7 @@ from nipype.interfaces.utility import IdentityInterface
 from nipype_group.choices import NO_ATLAS
 from nipype_group.interfaces import AtlasReport, MapQuality, PlotResults, RegionModels
 from nipype_group.interfaces.routing import GatherResults
-from nipype_group.settings.analysis import PeerSettings
+from nipype_group.settings.analysis import AnalysisSettings, PeerSettings
 from nipype_group.workflows.thresholded import fwe_inferences, strictest_first
 
 # Fields of every thresholded map, as inputs of the workflow and of AtlasReport.
@@ -62,7 +62,7 @@ OUTPUTS = (
 
 def init_report_wf(
     *,
-    settings: PeerSettings,
+    settings: AnalysisSettings | PeerSettings,
     maps: tuple,
     tails: tuple | None = None,
     there: tuple = ("maps", "design", "effects"),
@@ -83,8 +83,8 @@ def init_report_wf(
 
     Parameters
     ----------
-    settings : PeerSettings
-        Atlases, space, tables, figures and error rates; an `AnalysisSettings` too.
+    settings : AnalysisSettings or PeerSettings
+        Atlases, space, tables, figures and error rates.
     maps : tuple of ThresholdedMap
         All thresholded maps.
     tails : tuple of {"two-sided", "positive", "negative"}, optional

@@ -236,3 +236,16 @@ def test_a_report_made_again_is_the_same(group, tmp_path, command):
     code, _, errors = command("report", group.parent, "--output", page)
     assert code == 0, errors
     assert page.read_bytes() == (group / "report.html").read_bytes()
+
+
+def test_a_nidm_pack_is_refused_before_the_run(study, group, tmp_path, command):
+    contrasts = ("--contrast", "step=a2 - a1")
+    run = ("run", tmp_path / "out", "--maps", study, "--formula", FORMULA, *contrasts)
+    code, _, errors = command(*run, "--nidm")
+    assert code == 2
+    assert "nidm: a NIDM-Results pack tells one model and one error of all contrasts" in errors
+    assert errors.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+    code, _, errors = command("nidm", group.parent)
+    assert code == 1
+    assert errors.endswith("a NIDM-Results pack tells one model and one error of all contrasts\n")

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 import signal
 from pathlib import Path
 
@@ -300,3 +301,30 @@ def test_random_fields_need_three_dimensions(analyse, small_study, write_map, tm
     for option in (("--height-control", "rft"), ("--cluster-control", "rft")):
         found = analyse(*option)
         _refused_at_once(found, tmp_path, "random field theory needs two voxels", "9 x 10 x 1")
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("run out --maps {0} --save-settings {0}", "--save-settings {0} is named by --maps too"),
+        ("run new --maps {0} --save-settings new", "new is named by OUT too"),
+        (
+            "run out --maps {0} --save-settings no/s.json",
+            "no/s.json cannot be made: .*no does not",
+        ),
+        ("diff . {0} --json {0}", "--json {0} is named by the results too"),
+        ("report --stat-map {0} r --output {0}", "--output {0} is named by --stat-map too"),
+        ("report . --output {0} --mask {0}", "--output {0} is named by --mask too"),
+    ],
+)
+def test_a_file_is_not_made_where_another_option_names_it(
+    command, tmp_path, monkeypatch, line, said
+):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "there.nii"
+    path.write_text("mine")
+    words = line.format(path).split()
+    more = ["--formula", "1", "--contrast", "m=intercept"] if words[0] == "run" else []
+    code, _, err = command(*words, *more)
+    assert code == 2 and re.search(said.format(path), err) and len(err.splitlines()) == 1
+    assert path.read_text() == "mine" and sorted(tmp_path.iterdir()) == [path]

@@ -321,6 +321,70 @@ def test_each_kind_of_difference_is_told_apart(remade, replay, change, words, co
     assert text.splitlines()[-1] == f"{equal} of {n_files} files are equal bit for bit"
 
 
+NEW = ("tfce_height_power", "contrast_tails", "smoothness_edges")
+
+
+def without_settings(top, names=NEW):
+    """Make results those of a version that did not have some settings."""
+    record = json.loads((top / "provenance.json").read_text())
+    assert all(record["Settings"].pop(name) in (2.0, {}, "valid") for name in names)
+    for name in record["Outputs"]:
+        path = top / name
+        if path.suffix == ".json":
+            about = json.loads(path.read_text(encoding="utf-8"))
+            for setting in names:
+                about.get("Parameters", {}).pop(setting, None)
+            text = json.dumps(about, indent=2, ensure_ascii=False) + "\n"
+        elif path.suffix == ".html":
+            shown = "|".join(name.replace("_", " ") for name in names)
+            text = path.read_text(encoding="utf-8")
+            text = re.sub(rf"<div><dt>({shown})</dt><dd>[^<]*</dd></div>\n", "", text)
+        else:
+            continue
+        if text != path.read_text(encoding="utf-8"):
+            path.write_text(text, encoding="utf-8")
+            record["Outputs"][name] = hashlib.sha256(path.read_bytes()).hexdigest()
+    (top / "provenance.json").write_text(json.dumps(record))
+
+
+def test_settings_that_the_older_version_did_not_have_are_set_aside(finished, replay):
+    written = json.loads((finished / "provenance.json").read_text())["Outputs"]
+    without_settings(finished)
+    now = json.loads((finished / "provenance.json").read_text())["Outputs"]
+    changed = [name for name in now if now[name] != written[name]]
+    assert any(name.endswith(".html") for name in changed) and len(changed) > 3
+    code, text, err = replay(finished)
+    assert code == 0, text + err
+    assert "3 settings that the older version did not have, at their defaults" in text
+    assert all(name in text for name in NEW)
+    assert f"{len(changed)} files are equal but for such settings" in text
+    assert text.splitlines()[-1] == f"{len(now)} of {len(now)} files are equal bit for bit"
+
+
+def test_a_setting_of_both_that_differs_is_no_new_one(remade, replay):
+    without_settings(remade, NEW[:1])
+    path = remade / "group" / f"{T_MAP}.json"
+    about = json.loads(path.read_text())
+    about["Parameters"]["seed"] = 17
+    path.write_text(json.dumps(about, indent=2, ensure_ascii=False) + "\n")
+    code, text, _ = replay(remade)
+    assert code == 1
+    assert "Parameters.seed: 17 -> 0" in text and "tfce_height_power:" not in text
+
+
+def test_a_setting_that_only_the_record_lacks_is_compared(remade, replay):
+    record = remade / "provenance.json"
+    content = json.loads(record.read_text())
+    del content["Settings"]["tfce_height_power"]
+    record.write_text(json.dumps(content))
+    path = remade / "group" / f"{T_MAP}.json"
+    about = json.loads(path.read_text())
+    about["Parameters"]["tfce_height_power"] = 3.0
+    path.write_text(json.dumps(about, indent=2, ensure_ascii=False) + "\n")
+    code, text, _ = replay(remade)
+    assert code == 1 and "Parameters.tfce_height_power: 3.0 -> 2.0" in text
+
+
 def test_other_compression_of_what_the_run_wrote_is_no_difference(remade, replay, kept_run):
     record = remade / "provenance.json"
     name = f"group/{T_MAP}.nii.gz"

@@ -1,5 +1,6 @@
 """Settings on the command line: thresholds of their own, files, and contrasts' own sides."""
 
+import argparse
 import html
 import json
 import re
@@ -9,6 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from nipype_group.cli import commands
+from nipype_group.cli.run import _settings as run_settings
 from nipype_group.controls import TAILS
 from nipype_group.stats.distributions import z_to_log_p
 
@@ -203,10 +206,37 @@ def test_a_contrast_has_a_side_of_its_own(analyse, command, small_study, tmp_pat
 
 
 @pytest.mark.parametrize(
+    ("values", "options", "kept"),
+    [
+        ({"threshold_z": 3.1}, ("--height-control", "fdr"), {"threshold_z": None}),
+        ({"threshold_z": 3.1}, ("--height-control", "none"), {"threshold_z": 3.1}),
+        ({"threshold_z": 3.1}, ("--height-control", "none::negative"), {"threshold_z": 3.1}),
+        ({"height_controls": ["fdr"]}, ("--threshold-z", "3"), {"height_controls": ("none",)}),
+        (
+            {"cluster_control": "rft", "cluster_forming_p": 0.01},
+            ("--cluster-forming-z", "3"),
+            {"cluster_forming_p": None, "cluster_forming_z": 3.0},
+        ),
+        ({"formula": "age"}, ("--design", "design.tsv"), {"formula": None}),
+        ({"alpha": 0.2, "tail": "negative"}, ("--alpha", "0.05"), {"alpha": 0.05}),
+    ],
+)
+def test_options_take_the_place_of_what_they_exclude(tmp_path, values, options, kept):
+    path = tmp_path / "settings.json"
+    path.write_text(json.dumps({"formula": "1", "contrasts": ["mean=intercept"]} | values))
+    parser = argparse.ArgumentParser()
+    commands.add_run(parser.add_subparsers())
+    arguments = parser.parse_args(["run", "out", "--maps", "m", "--settings", str(path), *options])
+    settings = run_settings(arguments)
+    assert {name: getattr(settings, name) for name in kept} == kept
+
+
+@pytest.mark.parametrize(
     ("values", "options", "said"),
     [
         ({"alfa": 0.1}, (), "alfa, which is no setting, did you mean alpha"),
         ({"alpha": "high"}, (), "alpha is to be a valid number, got 'high'"),
+        ({"atlases": "aal", "blocks": "site"}, (), "blocks is to be a list, got 'site'"),
         ({"contrast_tails": {"agee": "positive"}}, (), "agee, which is no contrast, did you"),
         (
             {"contrast_tails": {"age": "positive"}},
@@ -242,6 +272,7 @@ def test_settings_that_cannot_be(analyse, tmp_path, values, options, said):
         (("--height-control", "none:3", "--threshold-z", "3"), "goes with the height control"),
         # Names of files could not tell them apart.
         (("--height-control", "none:3", "--height-control", "none:3.0000001"), "one twice"),
+        (("--height-control", "none:1e10"), "no z of maps reaches"),
         (("--ari", "3:x"), "could not convert"),
         (("--permutation-alpha", ".01"), "goes with a number of permutations"),
         (("--tfce-steps", "palm"), "goes with a number of permutations"),
@@ -263,6 +294,12 @@ def test_settings_that_cannot_be(analyse, tmp_path, values, options, said):
 def test_thresholds_that_cannot_be(analyse, tmp_path, options, said):
     code, _, errors = analyse(*options)
     assert code == 2 and said in errors
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_error_rate_that_no_name_holds(analyse, tmp_path):
+    code, _, errors = analyse("--height-control", "fdr", "--height-control", "fdr:1e-200")
+    assert code == 1 and "1e-200 beside others: names of files have up to 20 decimals" in errors
     assert not (tmp_path / "out").exists()
 
 

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from nipype_group.design.contrasts import build_contrasts
 from nipype_group.design.diagnostics import (
@@ -15,6 +16,7 @@ from nipype_group.design.diagnostics import (
     diagnostics_in_words,
 )
 from nipype_group.design.matrix import design_from_formula
+from nipype_group.design.repeated_measures import partitioned_design
 
 N = 24
 
@@ -90,3 +92,20 @@ def test_an_effect_that_cannot_be_detected_is_null(table):
     (f,) = build_contrasts(["any=a; b"], design)
     effect = contrast_diagnostics(f, design, LevelOfTests(n_voxels=10**6))["DetectableEffect"]
     assert effect["SizeBonferroni"] is None and effect["Size"] is not None
+
+
+def test_contrasts_on_their_own_error_detect_effects_in_units_of_their_contrast_maps():
+    rows = [(f"s{i}", level, "mp"[i % 2]) for i in range(12) for level in ("a1", "a2", "a3")]
+    maps = pd.DataFrame(rows, columns=["participant_id", "a", "group"])
+    design = partitioned_design("C(a) + Error(participant_id/a)", maps, ["a"])
+    t, f = build_contrasts(["step=a2 - a1", "any=`a[a2]`; `a[a3]`"], design)
+    effect = contrast_diagnostics(t, design, LevelOfTests())["DetectableEffect"]
+    assert effect["Measure"] == "Cohen's d_z"
+    # A paired t test of 12 pairs: 80 % at the noncentrality d_z sqrt(12).
+    t_critical = stats.t.isf(0.025, 11)
+    power = stats.nct.sf(t_critical, 11, effect["Size"] * np.sqrt(12))
+    assert power == pytest.approx(0.8, abs=1e-4)
+    effect = contrast_diagnostics(f, design, LevelOfTests())["DetectableEffect"]
+    critical = stats.f.isf(0.05, 2, 22)
+    power = stats.ncf.sf(critical, 2, 22, 24 * effect["Size"] ** 2)
+    assert power == pytest.approx(0.8, abs=1e-4)

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from nipype_group.execution.schedulers import GridEngine, Slurm
+from nipype_group.execution import schedulers
+from nipype_group.execution.schedulers import GridEngine, SchedulerError, Slurm
 
 
 def option(command, name):
@@ -50,3 +51,10 @@ def test_paths_do_not_tell_the_state_of_a_job(fake):
     )
     end = Slurm().end_of(7)
     assert (end.said, end.failed, end.exit_status) == ("state COMPLETED, exit code 0:0", False, 0)
+
+
+@pytest.mark.parametrize("text", ["no jobs", "<q><job_list><state>r</state></job_list></q>"])
+def test_a_queue_that_cannot_be_read_is_an_error_of_the_scheduler(text, monkeypatch):
+    monkeypatch.setattr(schedulers, "ask", lambda command: text)
+    with pytest.raises(SchedulerError, match="qstat prints no XML of jobs"):
+        GridEngine().active()

@@ -45,6 +45,13 @@ def test_voxel_shards_of_what_looks_at_one_voxel():
     assert permuted(tail="positive", ari_thresholds_z=(3.0,)).n_voxel_shards == 2
 
 
+def test_a_side_of_contrasts_is_unlike_one_that_is_named():
+    own = {"height_controls": ("fdr", "fdr:.05:two-sided")}
+    with pytest.raises(ValueError, match="names one twice"):
+        settings(**own)
+    assert settings(**own, contrast_tails={"mean": "positive"}).tails == ("positive",)
+
+
 @pytest.fixture
 def atlas(tmp_path):
     path = tmp_path / "halves.nii"

@@ -45,7 +45,8 @@ def test_nothing_of_the_machine_is_kept(tmp_path):
         ({"alphaa": 0.1}, "alphaa, which is no setting, did you mean alpha"),
         ({"n_procs": 4}, "n_procs, which is no setting"),
         ({"settings_version": 99}, "settings_version 99, .* install a newer one"),
-        ({"settings_version": "1"}, "settings_version '1'"),
+        ({"settings_version": "1"}, "settings_version '1'; give a whole number from 1"),
+        ({"settings_version": 0}, "settings_version 0; give a whole number from 1"),
         ({"settings_version": True, "alpha": 0.1}, "settings_version True"),
     ],
 )
@@ -100,3 +101,20 @@ def test_the_schema_names_bounds_and_choices():
         "anyOf"
     ]
     assert "height_controls" in properties and "n_procs" not in properties
+
+
+@pytest.mark.parametrize("text", ["participant_id\tage\n01\t20\n", '{"alfa": 1}', "[]"])
+def test_what_holds_something_else_is_not_written_over(tmp_path, text):
+    path = tmp_path / "participants.tsv"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=r"participants\.tsv holds something else than settings"):
+        write_settings(path, ANALYSES["association"].settings)
+    assert path.read_text() == text
+
+
+@pytest.mark.parametrize("text", ["", "{}", '{"alpha": 0.2}'])
+def test_settings_are_written_over(tmp_path, text):
+    path = tmp_path / "settings.json"
+    path.write_text(text)
+    write_settings(path, ANALYSES["association"].settings)
+    assert len(read_settings(path)) > 40

@@ -5,6 +5,7 @@ a value of: a column of a table, a key of a JSON file.
 """
 
 import base64
+import html
 import json
 import re
 from html.parser import HTMLParser
@@ -33,6 +34,9 @@ _EMBEDDED = re.compile(r"data:([\w/+.-]+);base64,([\w+/=]+)")
 # Entities of a NIDM graph are named after a hash of all that it holds, files by theirs.
 _ENTITY = re.compile(r"niiri:[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _ENTITIES = re.compile(rf"{_ENTITY.pattern}(?:,\s+{_ENTITY.pattern})+")
+# A page lists its settings as the sidecars have them, for reading.
+_PARAMETERS = re.compile(r"<summary>Parameters</summary>.*?</details>", re.DOTALL)
+_PARAMETER = re.compile(r"<div><dt>([^<]*)</dt><dd>([^<]*)</dd></div>\n")
 _SHA512 = re.compile(r"\b[0-9a-f]{128}\b")
 
 
@@ -61,6 +65,92 @@ def without_versions(name: str, content: str) -> str:
     text = _EMBEDDED.sub(_embedded_without_versions, content)
     text = _VERSION.sub(r"\1", _VERSION_BLOCK.sub(r"\1{}", text))
     return _graph_in_order(text) if name.endswith(".ttl") else text
+
+
+def without_new_settings(name, older, newer, defaults):
+    r"""Return the text of a sidecar or page without the settings that the older one does not have.
+
+    One is set aside where it has its default: then it says what the older version did as well.
+
+    Parameters
+    ----------
+    name : str
+        Name of both files; its ending says what they are.
+    older, newer : str
+        Content of both.
+    defaults : dict
+        Settings that the record of the older one lacks, to their defaults.
+
+    Returns
+    -------
+    text : str
+        Of the newer one.
+    names : list of str
+        The settings that were set aside.
+
+    Examples
+    --------
+    >>> older = '{"Parameters": {"alpha": 0.05}}'
+    >>> newer = json.dumps({"Parameters": {"alpha": 0.05, "power": 2}}, indent=2) + "\n"
+    >>> text, names = without_new_settings("a.json", older, newer, {"power": 2, "alpha": 0.1})
+    >>> json.loads(text), names
+    ({'Parameters': {'alpha': 0.05}}, ['power'])
+    """
+    if not defaults:
+        return newer, []
+    if name.endswith(".json"):
+        return _sidecar_without(older, newer, defaults)
+    if name.endswith(".html"):
+        return _page_without(older, newer, defaults)
+    return newer, []
+
+
+def _sidecar_without(older, newer, defaults):
+    content = json.loads(newer)
+    contents = (json.loads(older), content)
+    then, now = (c.get("Parameters") if isinstance(c, dict) else None for c in contents)
+    # One that is written otherwise than a run writes it could not be compared to the last byte.
+    if not (isinstance(then, dict) and isinstance(now, dict)) or _as_written(content) != newer:
+        return newer, []
+    names = [
+        name
+        for name, value in now.items()
+        if name in defaults and name not in then and _same_json(value, defaults[name])
+    ]
+    for name in names:
+        del now[name]
+    return _as_written(content), names
+
+
+def _as_written(content):
+    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+
+
+def _same_json(one, other):
+    # Beside the value the type counts: 1, 1.0 and true are three settings.
+    return json.dumps(one) == json.dumps(other)
+
+
+def _page_without(older, newer, defaults):
+    then, now = (_PARAMETERS.search(text) for text in (older, newer))
+    if then is None or now is None:
+        return newer, []
+    there = {name for name, _ in _PARAMETER.findall(then[0])}
+    settings, names = {name.replace("_", " "): name for name in defaults}, []
+
+    def kept(match):
+        name = settings.get(match[1])
+        if name is None or match[1] in there:
+            return match[0]
+        default = defaults[name]
+        shown = default if isinstance(default, str) else json.dumps(default)
+        if html.unescape(match[2]) != shown:
+            return match[0]
+        names.append(name)
+        return ""
+
+    listed = _PARAMETER.sub(kept, now[0])
+    return newer[: now.start()] + listed + newer[now.end() :], names
 
 
 def _embedded_without_versions(match):

@@ -13,9 +13,13 @@ from typing import Any
 
 from nipype_group.images import image_suffixes
 from nipype_group.json_files import parse_json
-from nipype_group.reporting.comparison.documents import document_difference, without_versions
+from nipype_group.reporting.comparison.documents import (
+    document_difference,
+    without_new_settings,
+    without_versions,
+)
 from nipype_group.reporting.comparison.images import compare_figures, compare_maps
-from nipype_group.reporting.comparison.rounding import ROUNDING, VERSIONS, state_of
+from nipype_group.reporting.comparison.rounding import ROUNDING, SETTINGS, VERSIONS, state_of
 
 _TEXTS = (".tsv", ".json", ".html")
 # zipfile raises RuntimeError where a pack is encrypted, Python where nesting is too deep.
@@ -39,7 +43,11 @@ _LARGEST_PACK_BYTES = 1 << 32
 
 
 def compare_files(
-    first: str | os.PathLike[str], second: str | os.PathLike[str], *, alpha: float | None = None
+    first: str | os.PathLike[str],
+    second: str | os.PathLike[str],
+    *,
+    alpha: float | None = None,
+    defaults: Mapping[str, Any] | None = None,
 ) -> dict[str, Any] | None:
     """Compare two files of one name byte for byte, and tell what differs.
 
@@ -49,6 +57,9 @@ def compare_files(
         A map, a table (.tsv), a JSON file, a page, a figure, a pack (.zip) or any other.
     alpha : float, optional
         Level that p are compared with: one on its other side is another decision.
+    defaults : dict, optional
+        Settings that the record of the first lacks, as that of an older version, to their
+        defaults. In a sidecar or page of the second alone they are no difference.
 
     Returns
     -------
@@ -57,11 +68,13 @@ def compare_files(
         of these:
 
         - versions: all bytes are equal but for versions of software that the text names;
+        - settings: they are but for settings among `defaults`, and perhaps for versions;
         - rounding: the same grid, voxels, labels, rows, keys, text and decisions, and numbers
           that are apart as `nipype_group.reporting.comparison.rounding` allows. Relative is the
           largest distance, None of figures.
 
-        Without State they are different, or cannot be read.
+        NewSettings names the settings that are set aside. Without State they are different, or
+        cannot be read.
 
         Kind is map, table, json, figure, pack or other. Of maps Voxels, LargestDifference and
         Correlation (of masks and labels Voxels alone, of other grids Shapes); of tables Rows,
@@ -84,7 +97,7 @@ def compare_files(
         if first.suffix == ".zip":
             return {"Kind": "pack", **_compare_packs(first, second, alpha)}
         texts = [content.decode("utf-8") for content in contents]
-        found = _compare_texts(first, texts, alpha)
+        found = _compare_texts(first, texts, alpha, defaults or {})
         return found if "Kind" in found else sizes | found
     except UnicodeDecodeError as error:
         return {**sizes, "Unreadable": str(error)} if first.suffix in _TEXTS else sizes
@@ -92,12 +105,15 @@ def compare_files(
         return {**sizes, "Unreadable": str(error)}
 
 
-def _compare_texts(path, texts, alpha):
+def _compare_texts(path, texts, alpha, defaults):
+    texts[1], aside = without_new_settings(path.name, *texts, defaults)
     one, other = (without_versions(path.name, text) for text in texts)
     if one == other:
-        found = {"State": VERSIONS}
+        found = {"State": SETTINGS if aside else VERSIONS}
     else:
         found = state_of(document_difference(path.name, one, other, alpha=alpha))
+    if aside:
+        found["NewSettings"] = aside
     if path.suffix == ".tsv":
         return found | {"Kind": "table", **_compare_tables(*map(str.splitlines, texts))}
     if path.suffix == ".json":
@@ -179,10 +195,25 @@ def difference_text(difference: Mapping[str, Any]) -> str:
         return f"cannot be read: {difference['Unreadable']}"
     if difference.get("State") == VERSIONS:
         return "other versions"
+    if difference.get("State") == SETTINGS:
+        return new_settings_text(difference["NewSettings"])
     kind = difference["Kind"]
     if difference.get("State") == ROUNDING and kind != "figure":
         return _rounding_text(difference)
     return _WRITERS[kind](difference)
+
+
+def new_settings_text(names):
+    """Return how many settings are set aside in words.
+
+    Examples
+    --------
+    >>> new_settings_text(["tail"])
+    '1 setting that the older version did not have, at its default'
+    """
+    if len(names) == 1:
+        return "1 setting that the older version did not have, at its default"
+    return f"{len(names)} settings that the older version did not have, at their defaults"
 
 
 def _rounding_text(difference):
@@ -261,7 +292,7 @@ _WRITERS = {
 }
 
 
-def short(value: Any, width: int = 60) -> str:
+def short(value: object, width: int = 60) -> str:
     """Return a JSON value in at most so many letters.
 
     Examples

@@ -16,7 +16,7 @@ import numpy as np
 from nipype_group.stats.elementary import LOG_10, log
 
 # What differs in two files of which all else is equal bit for bit.
-VERSIONS, ROUNDING = "versions", "rounding"
+VERSIONS, SETTINGS, ROUNDING = "versions", "settings", "rounding"
 # About sixteen units in the last place of single precision.
 BOUND = 2e-6
 _LOG10_TESTS = 5.0

@@ -1,5 +1,10 @@
 """Maps on brains: glass brain, slices, mosaic, clusters and peaks."""
 
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from nipype_group.reporting.figures.canvas import (
@@ -15,13 +20,19 @@ from nipype_group.reporting.figures.canvas import (
 from nipype_group.reporting.figures.glass_brain import glass_brain
 from nipype_group.reporting.figures.slices import draw_plane
 
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from nipype_group.reporting.figures.plotted_map import PlottedMap
+    from nipype_group.reporting.figures.slices import Background, Volume
+
 _LABEL_PX = 16
 _CLUSTER_MM_PER_PX = 1.3
 _GAP_PX = 8
 SIDES = "left hemisphere on the left"
 
 
-def survivors_text(values, unit, n_clusters=None):
+def survivors_text(values: np.ndarray, unit: str, n_clusters: int | None = None) -> str:
     """Say what survives in a thresholded map.
 
     Examples
@@ -41,7 +52,7 @@ def survivors_text(values, unit, n_clusters=None):
     return f"{clusters}{size}, {unit} from {rounded(present.min())} to {rounded(present.max())}"
 
 
-def draw_glass_brain(path, result):
+def draw_glass_brain(path: str | os.PathLike[str], result: PlottedMap) -> Picture:
     """Draw a thresholded map as a glass brain seen from the left, behind, the right and above.
 
     Parameters
@@ -89,7 +100,9 @@ def _axial_sheet(background, overlay, scale, unit, cuts_mm, per_row, title, insi
     return sheet
 
 
-def draw_slices(path, result, background):
+def draw_slices(
+    path: str | os.PathLike[str], result: PlottedMap, background: Background
+) -> Picture:
     """Draw a thresholded map on axial slices, at the same z for every map; a `Picture`."""
     cuts = background.cuts_mm
     sheet = _axial_sheet(
@@ -100,7 +113,9 @@ def draw_slices(path, result, background):
     return Picture(sheet.save(path), "slices", alt, caption, result.about)
 
 
-def draw_mosaic(path, result, background):
+def draw_mosaic(
+    path: str | os.PathLike[str], result: PlottedMap, background: Background
+) -> Picture:
     """Draw a thresholded map on axial slices of the whole brain; a `Picture`."""
     cuts = background.mosaic_mm
     sheet = _axial_sheet(
@@ -115,7 +130,17 @@ def draw_mosaic(path, result, background):
     return Picture(sheet.save(path), "mosaic", alt, caption, result.about)
 
 
-def draw_unthresholded(path, kind, volume, inside, signed, unit, title, about, background):
+def draw_unthresholded(
+    path: str | os.PathLike[str],
+    kind: str,
+    volume: Volume,
+    inside: Volume,
+    signed: bool,
+    unit: str,
+    title: str,
+    about: dict[str, str],
+    background: Background,
+) -> Picture:
     """Draw a whole map on axial slices; a `Picture`.
 
     Parameters
@@ -133,7 +158,8 @@ def draw_unthresholded(path, kind, volume, inside, signed, unit, title, about, b
         Contrast.
     background : Background
     """
-    values = volume.values[inside.values > 0]
+    # Not those of a table.
+    values = volume.values[inside.values > 0]  # noqa: PD011
     scale = Scale.of_everything(values, signed)
     cuts = background.cuts_mm
     sheet = _axial_sheet(background, volume, scale, unit, cuts, len(cuts), title, inside)
@@ -153,7 +179,9 @@ def _on(background):
     return "Background: the maps' own mean or mask."
 
 
-def draw_cluster(path, result, background, cluster):
+def draw_cluster(
+    path: str | os.PathLike[str], result: PlottedMap, background: Background, cluster: pd.Series
+) -> Picture:
     """Draw sagittal, coronal and axial cuts through the main peak of a cluster; a `Picture`.
 
     Parameters
@@ -188,7 +216,9 @@ def draw_cluster(path, result, background, cluster):
     return Picture(sheet.save(path), "cluster", alt, caption, about)
 
 
-def draw_peaks(path, result, background, peaks):
+def draw_peaks(
+    path: str | os.PathLike[str], result: PlottedMap, background: Background, peaks: pd.DataFrame
+) -> Picture:
     """Draw three cuts through each of several peaks, a column a peak; a `Picture`.
 
     Parameters
@@ -229,6 +259,6 @@ def draw_peaks(path, result, background, peaks):
     return Picture(sheet.save(path), "peaks", alt, caption, result.about)
 
 
-def peak_name(peak):
+def peak_name(peak: pd.Series) -> str:
     """Return the cluster and the number of a peak, of a row of the peaks table."""
     return f"cluster {int(peak['cluster_id'])} peak {int(peak['peak_id'])}"

@@ -5,16 +5,24 @@ colours, sized for a page 900 pixels wide, and hold nothing but the picture: equ
 equal bytes.
 """
 
+from __future__ import annotations
+
 import io
 import json
 import math
+import os
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from nipype_group.whole_files import replace_bytes
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 WIDTH_PX = 900
 # Room for the colour bar at the right, and for the title.
@@ -54,7 +62,7 @@ class Picture:
     caption: str
     about: dict = field(default_factory=dict)
 
-    def entry(self):
+    def entry(self) -> dict[str, Any]:
         """Return what the index says, with the file's name alone."""
         return {
             "File": Path(self.file).name,
@@ -65,7 +73,7 @@ class Picture:
         }
 
 
-def write_index(path, pictures):
+def write_index(path: str | os.PathLike[str], pictures: Iterable[Picture]) -> str:
     """Write what is said about pictures as JSON, in their order; returns the path."""
     path = Path(path).absolute()
     content = [picture.entry() for picture in pictures]
@@ -73,7 +81,7 @@ def write_index(path, pictures):
     return str(path)
 
 
-def figure(width_px, height_px):
+def figure(width_px: float, height_px: float) -> Figure:
     """Return a figure that draws without a display and that no state of matplotlib keeps.
 
     Raises
@@ -91,7 +99,7 @@ def figure(width_px, height_px):
     return made
 
 
-def inches(pixels):
+def inches(pixels: float) -> float:
     """Return the length that matplotlib draws as so many pixels.
 
     Its releases before 3.11 drop what a product of inches and resolution has beyond a whole
@@ -106,7 +114,16 @@ def inches(pixels):
     return length if int(length * _DPI) == pixels else math.nextafter(length, math.inf)
 
 
-def save(made, path):
+def drawn(made: Figure) -> np.ndarray:
+    """Return the RGB pixels of a figure of `figure`, uint8 of shape (rows, columns, 3)."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    assert isinstance(made.canvas, FigureCanvasAgg)
+    made.canvas.draw()
+    return np.asarray(made.canvas.buffer_rgba())[..., :3].copy()
+
+
+def save(made: Figure, path: str | os.PathLike[str]) -> str:
     """Write a figure as PNG of at most 256 colours; returns the path, absolute."""
     from matplotlib import rc_context
     from matplotlib.text import Text
@@ -115,14 +132,13 @@ def save(made, path):
     with rc_context({"text.parse_math": False}):
         for text in made.findobj(Text):
             text.set_parse_math(False)
-        made.canvas.draw()
-    pixels = np.asarray(made.canvas.buffer_rgba())[..., :3].copy()
+        pixels = drawn(made)
     # Figure and canvas hold each other; without their artists they take no memory.
     made.clear()
     return save_pixels(pixels, path)
 
 
-def save_pixels(pixels, path):
+def save_pixels(pixels: np.ndarray, path: str | os.PathLike[str]) -> str:
     """Write RGB pixels, uint8 of shape (rows, columns, 3), as `save` does."""
     path = Path(path).absolute()
     stream = io.BytesIO()
@@ -194,7 +210,7 @@ class Scale:
     sides: tuple = (1, -1)
 
     @classmethod
-    def of_survivors(cls, values, signed=True):
+    def of_survivors(cls, values: np.ndarray, signed: bool = True) -> Scale:
         """Return the scale from the smallest to the largest survivor of a thresholded map."""
         present = values[values != 0]
         if not present.size:
@@ -203,12 +219,12 @@ class Scale:
         return cls(float(np.abs(present).min()), float(np.abs(present).max()), signed, sides)
 
     @classmethod
-    def of_everything(cls, values, signed=True):
+    def of_everything(cls, values: np.ndarray, signed: bool = True) -> Scale:
         """Return the scale of an unthresholded map, which a few extreme voxels do not stretch."""
         high = float(np.percentile(np.abs(values), 99.5)) if values.size else 0.0
         return cls(0.0, high or 1.0, signed, (1, -1) if signed else (1,))
 
-    def colours(self, values):
+    def colours(self, values: np.ndarray) -> np.ndarray:
         """Return the colour of every value, uint8 of shape (..., 3)."""
         span = self.high - self.low
         size = np.abs(values) if self.signed else values
@@ -229,18 +245,18 @@ class Sheet:
         if title:
             self.write(width / 2, 4, title, size=10.5, ha="center")
 
-    def paste(self, pixels, left, top):
+    def paste(self, pixels: np.ndarray, left: int, top: int) -> None:
         """Put pixels in place."""
         rows, columns = pixels.shape[:2]
         self.pixels[top : top + rows, left : left + columns] = pixels
 
-    def write(self, x, y, text, size=9, **how):
+    def write(self, x: float, y: float, text: str, size: float = 9, **how: Any) -> None:
         """Write text whose top is at y."""
         height, width = self.pixels.shape[:2]
         how = {"va": "top", "color": "black"} | how
         self.made.text(x / width, 1 - y / height, text, fontsize=size, **how)
 
-    def colour_bar(self, scale, unit, top, height):
+    def colour_bar(self, scale: Scale, unit: str, top: int, height: int) -> None:
         """Draw the colours that occur at the right, high positive values at the top."""
         if not scale.sides:
             return
@@ -253,7 +269,7 @@ class Sheet:
         bar = scale.colours(values)
         bar[np.abs(values) < scale.low * (1 - 1e-9)] = 235
         self.paste(np.repeat(bar[:, None], 10, axis=1), left, top)
-        ticks = [(0, upper), (height, lower)]
+        ticks: list[tuple[float, float | None]] = [(0, upper), (height, lower)]
         if both:
             span = 2 * scale.high
             ticks += [(height * (scale.high - v) / span, v) for v in (scale.low, -scale.low)]
@@ -264,13 +280,13 @@ class Sheet:
             self.write(left + 14, top + y, text, size=8.5, va="center")
         self.write(left, top - 8, unit, size=9, va="bottom")
 
-    def save(self, path):
+    def save(self, path: str | os.PathLike[str]) -> str:
         """Write the PNG; returns its path."""
         self.made.figimage(self.pixels, 0, 0, origin="upper", zorder=-1)
         return save(self.made, path)
 
 
-def shorten(name, length=26):
+def shorten(name: str, length: int = 26) -> str:
     """Cut the middle out of a long name.
 
     Examples
@@ -284,7 +300,7 @@ def shorten(name, length=26):
     return f"{name[: length - 1 - tail]}…{name[-tail:]}"
 
 
-def rounded(value):
+def rounded(value: float) -> str:
     """Write a number with three digits and a true minus sign.
 
     Examples
@@ -298,7 +314,7 @@ def rounded(value):
     return text.replace("-", MINUS)
 
 
-def plural(count, noun):
+def plural(count: int, noun: str) -> str:
     """Write a count and its noun.
 
     Examples

@@ -5,12 +5,20 @@ face the viewer, from the farthest to the nearest. fsaverage lies in MNI 305 spa
 millimetres from other MNI spaces.
 """
 
+from __future__ import annotations
+
+import os
 from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
 import nibabel as nib
 import numpy as np
 
-from nipype_group.reporting.figures.canvas import TITLE_PX, WIDTH_PX, Picture, Sheet, figure
+from nipype_group.reporting.figures.canvas import TITLE_PX, WIDTH_PX, Picture, Sheet, drawn, figure
+
+if TYPE_CHECKING:
+    from nipype_group.reporting.figures.plotted_map import PlottedMap
+    from nipype_group.reporting.figures.slices import Volume
 
 # Depths between white matter and pia that a vertex looks at.
 _DEPTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -29,7 +37,7 @@ VIEWS = (
 
 
 @lru_cache(maxsize=1)
-def cortex():
+def cortex() -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]] | None:
     """Return the meshes of both hemispheres.
 
     Returns
@@ -44,17 +52,22 @@ def cortex():
     try:
         files = fetch_surf_fsaverage("fsaverage5")
         for side in ("left", "right"):
-            inflated, triangles = nib.load(files[f"infl_{side}"]).agg_data()
-            white, pial = (nib.load(files[f"{n}_{side}"]).agg_data()[0] for n in ("white", "pial"))
+            inflated, triangles = _data(files[f"infl_{side}"])
+            white, pial = (_data(files[f"{n}_{side}"])[0] for n in ("white", "pial"))
             points = np.array([(1 - d) * white + d * pial for d in _DEPTHS])
-            sulci = nib.load(files[f"sulc_{side}"]).agg_data()
+            sulci = _data(files[f"sulc_{side}"])
             found[side] = np.asarray(inflated, dtype=float), triangles, sulci, points
     except (OSError, KeyError, ValueError):
         return None
     return found
 
 
-def vertex_values(volume, points):
+def _data(file: str) -> Any:
+    """Return the arrays of a GIFTI file, the one alone where it has one."""
+    return nib.GiftiImage.from_filename(file).agg_data()
+
+
+def vertex_values(volume: Volume, points: np.ndarray) -> np.ndarray:
     """Return at every vertex the value of largest magnitude between white matter and pia.
 
     Parameters
@@ -101,8 +114,7 @@ def _rendered(hemisphere, side):
     )
     axes.set(xlim=(-112, 112), ylim=(-112 * _ASPECT, 112 * _ASPECT))
     axes.set_axis_off()
-    made.canvas.draw()
-    rgb = np.asarray(made.canvas.buffer_rgba())[..., :3].astype(np.int32)
+    rgb = drawn(made).astype(np.int32)
     made.clear()
     base = np.where(sulci[triangles].mean(axis=1) > 0, 0.62, 0.82)
     shade = base * (0.55 + 0.45 * np.round(facing * _SHADES) / _SHADES)
@@ -125,7 +137,7 @@ def _view(hemisphere, side, values, scale):
     return np.round(blocks.mean(axis=(1, 3))).astype(np.uint8)
 
 
-def draw_surface(path, result):
+def draw_surface(path: str | os.PathLike[str], result: PlottedMap) -> Picture | None:
     """Draw a thresholded map on the inflated cortex in four views.
 
     Parameters

@@ -1,6 +1,11 @@
 """Distributions: z over voxels against the standard normal, and maxima over shuffles."""
 
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import special
@@ -18,6 +23,11 @@ from nipype_group.reporting.figures.canvas import (
 )
 from nipype_group.stats.permutation.p_values import critical_value, fwe_p
 
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from nipype_group.design.contrasts import Contrast
+
 _QUANTILES = 400
 # Units of the statistics that shuffles are counted for.
 _MAXIMA = {
@@ -28,7 +38,7 @@ _MAXIMA = {
 }
 
 
-def inflation(z):
+def inflation(z: np.ndarray) -> float:
     """Return lambda, the median of z squared over that of the standard normal.
 
     1 where z follows it (Devlin and Roeder 1999, Biometrics 55:997); a true effect in many
@@ -42,7 +52,9 @@ def inflation(z):
     return float(np.median(np.square(z)) / special.chdtri(1, 0.5))
 
 
-def draw_z_distribution(path, z, contrast):
+def draw_z_distribution(
+    path: str | os.PathLike[str], z: np.ndarray, contrast: Contrast
+) -> Picture:
     """Draw histogram and quantiles of z with those of the standard normal.
 
     Parameters
@@ -125,17 +137,17 @@ class MaximumNull:
     alpha: float
 
     @property
-    def p(self):
+    def p(self) -> float:
         """Share of the shuffles, the first included, that reach the observed maximum."""
         return float(fwe_p(self.maxima[:1], self.maxima)[0])
 
     @property
-    def critical(self):
+    def critical(self) -> float | None:
         """Height that survivors exceed; None where no p can be so small."""
         return critical_value(self.maxima, self.alpha)
 
     @property
-    def sentence(self):
+    def sentence(self) -> str:
         """Observed maximum, critical value and p in words."""
         text = f"{self.statistic}, {self.side}: observed {rounded(self.maxima[0])}"
         if self.critical is not None:
@@ -143,7 +155,9 @@ class MaximumNull:
         return f"{text}, p {self.p:.3g}"
 
 
-def nulls_of_sides(table, tail, alpha):
+def nulls_of_sides(
+    table: Mapping[str, np.ndarray] | pd.DataFrame, tail: str | None, alpha: float
+) -> list[MaximumNull]:
     """Return the null of every statistic of a table of maxima, over the sides tested.
 
     Parameters
@@ -165,12 +179,14 @@ def nulls_of_sides(table, tail, alpha):
         if tail == "two-sided" and len(own) > 1:
             nulls.append((statistic, "two-sided", np.fmax.reduce([table[c] for c in own])))
         else:
-            wanted = [tail] if tail in sides else sides
+            wanted = [s for s in sides if s == tail] or sides
             nulls += [(statistic, s, table[f"{statistic}_{s}"]) for s in wanted]
     return [MaximumNull(n, s, np.asarray(v, dtype=float), alpha) for n, s, v in nulls]
 
 
-def draw_nulldist(path, nulls, contrast):
+def draw_nulldist(
+    path: str | os.PathLike[str], nulls: Sequence[MaximumNull], contrast: Contrast
+) -> Picture:
     """Draw histograms of maxima over shuffles, a panel a statistic; a `Picture`.
 
     Parameters

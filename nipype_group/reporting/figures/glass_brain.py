@@ -4,14 +4,21 @@ The outlines are nilearn's. They are drawn once and laid over every map, which t
 time of drawing them for each.
 """
 
+from __future__ import annotations
+
 import warnings
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from nipype_group.images import to_mm
-from nipype_group.reporting.figures.canvas import BAR_PX, WIDTH_PX, figure
+from nipype_group.reporting.figures.canvas import BAR_PX, WIDTH_PX, drawn, figure
+
+if TYPE_CHECKING:
+    from nipype_group.reporting.figures.canvas import Scale
+    from nipype_group.reporting.figures.slices import Volume
 
 _HEIGHT_PX = 225
 # World axes along the width and the height of every view.
@@ -36,7 +43,7 @@ class Outlines:
 
 
 @lru_cache(maxsize=1)
-def outlines():
+def outlines() -> Outlines:
     """Return the outlines seen from the left, behind, the right and above."""
     from nilearn.plotting import plot_glass_brain
 
@@ -44,8 +51,7 @@ def outlines():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         display = plot_glass_brain(None, figure=made, display_mode="lyrz", axes=(0, 0, 1, 1))
-    made.canvas.draw()
-    pixels = np.asarray(made.canvas.buffer_rgba())[..., :3].copy()
+    pixels = drawn(made)
     places = {}
     for view in _VIEWS:
         axes = display.axes[view].ax
@@ -55,7 +61,7 @@ def outlines():
     return Outlines(pixels, places)
 
 
-def glass_brain(volume, scale):
+def glass_brain(volume: Volume, scale: Scale) -> np.ndarray:
     """Draw a thresholded map as a glass brain.
 
     Parameters

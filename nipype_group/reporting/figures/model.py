@@ -1,6 +1,10 @@
 """The model: design matrix, correlation of its columns, weights of its contrasts."""
 
-from typing import Any
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -28,12 +32,16 @@ from nipype_group.stats.linear.least_squares import LinearModel
 from nipype_group.stats.linear.map_quality import TIMES_MEAN_LEVERAGE
 from nipype_group.stats.matrix_products import multiply, sum_of_squares
 
+if TYPE_CHECKING:
+    from nipype_group.design.contrasts import Contrast
+    from nipype_group.design.matrix import Design
+
 # More columns than these have no room for names, or for numbers in the cells.
 _NAMED_COLUMNS = 45
 _NUMBERED_COLUMNS = 12
 
 
-def draw_design(path, design):
+def draw_design(path: str | os.PathLike[str], design: Design) -> Picture:
     """Draw a design matrix, what inflates its columns, and the leverage of its rows.
 
     Each column is in units of its largest magnitude.
@@ -61,6 +69,10 @@ def draw_design(path, design):
     _name_columns(axes, design.columns, inflation=inflation)
     axes.set_ylabel("map")
     title = f"{plural(n_maps, 'map')}, {plural(model.dof, 'degree')} of freedom"
+    if design.own_errors:
+        # Each contrast has its own.
+        n_participants = len(set(design.participants))
+        title = f"{plural(n_maps, 'map')} of {plural(n_participants, 'participant')}"
     condition = rounded(condition_numbers(model)[0])
     made.suptitle(f"{title}, condition number {condition}", fontsize=10.5)
     made.colorbar(shown, ax=axes).set_label("value / largest magnitude of the column", fontsize=9)
@@ -111,7 +123,7 @@ def _name_columns(axes, columns, kept=None, inflation=None):
     axes.set_xticks(list(shown), names, rotation=90, fontsize=8.5)
 
 
-def column_correlations(matrix):
+def column_correlations(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return correlations and variance inflation of the columns that vary.
 
     The variance inflation is that of `variance_inflation`.
@@ -147,7 +159,7 @@ def column_correlations(matrix):
     return varying, np.clip(correlations, -1, 1), inflation
 
 
-def draw_correlation(path, design):
+def draw_correlation(path: str | os.PathLike[str], design: Design) -> Picture | None:
     """Draw the correlation of the columns that vary; a `Picture`, None with fewer than two."""
     varying, correlations, inflation = column_correlations(design.matrix)
     n_columns = len(varying)
@@ -171,7 +183,7 @@ def draw_correlation(path, design):
         axes.set_yticks([])
     for i, j in np.ndindex(*correlations.shape) if numbered else ():
         light = abs(correlations[i, j]) > 0.6
-        text = f"{round(correlations[i, j], 2) + 0.0:.2f}".replace("-", MINUS)
+        text = f"{np.round(correlations[i, j], 2) + 0.0:.2f}".replace("-", MINUS)
         axes.text(j, i, text, ha="center", va="center", fontsize=9, color="wk"[not light])
     made.colorbar(shown, ax=axes, shrink=0.8).set_label("correlation", fontsize=9)
     apart = np.abs(correlations - np.eye(n_columns))
@@ -193,7 +205,9 @@ def _inflation(value):
     return "infinite" if np.isinf(value) else rounded(value)
 
 
-def draw_weights(path, contrast, columns):
+def draw_weights(
+    path: str | os.PathLike[str], contrast: Contrast, columns: Sequence[str]
+) -> Picture:
     """Draw the weights of a contrast over the columns, bars for each of its rows; a `Picture`."""
     n_rows, n_columns = contrast.weights.shape
     made = figure(int(min(320 + 40 * n_columns, WIDTH_PX)), min(190 + 90 * n_rows, 1200))

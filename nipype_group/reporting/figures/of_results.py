@@ -1,7 +1,12 @@
 """All pictures of a thresholded map, of a contrast and of a model."""
 
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -28,6 +33,12 @@ from nipype_group.reporting.figures.peak_values import values_at, write_peak_val
 from nipype_group.reporting.figures.slices import Volume, mni_background, own_background
 from nipype_group.reporting.figures.values import draw_values
 from nipype_group.tsv import read_tsv
+
+if TYPE_CHECKING:
+    from nipype_group.design.contrasts import Contrast
+    from nipype_group.reporting.figures.canvas import Picture
+    from nipype_group.reporting.figures.plotted_map import PlottedMap
+    from nipype_group.reporting.figures.slices import Background
 
 LARGEST_CLUSTERS = 10
 # Maps that the background of a space without a template is the mean of.
@@ -63,7 +74,7 @@ class Subjects:
                 f"{self.stack_file} has {n_maps} maps, the design {len(self.design.matrix)} rows"
             )
 
-    def check_order(self, observations):
+    def check_order(self, observations: str | os.PathLike[str]) -> None:
         """Refuse observations of other participants, or of another order, than the design's.
 
         Raises
@@ -85,7 +96,11 @@ class Subjects:
             )
 
 
-def choose_background(space=None, stack_file=None, mask_file=None):
+def choose_background(
+    space: str | None = None,
+    stack_file: str | os.PathLike[str] | None = None,
+    mask_file: str | os.PathLike[str] | None = None,
+) -> Background:
     """Return what maps are drawn on: the MNI template, or the maps' own mean or mask.
 
     Parameters
@@ -118,7 +133,14 @@ def choose_background(space=None, stack_file=None, mask_file=None):
     return own_background(Volume(mean, image.affine))
 
 
-def draw_result(directory, result, background, detailed=True, n_peaks=5, subjects=None):
+def draw_result(
+    directory: str | os.PathLike[str],
+    result: PlottedMap,
+    background: Background,
+    detailed: bool = True,
+    n_peaks: int = 5,
+    subjects: Subjects | None = None,
+) -> tuple[list[Picture], str | None]:
     """Draw a thresholded map in all ways that its tables allow.
 
     Parameters
@@ -144,12 +166,13 @@ def draw_result(directory, result, background, detailed=True, n_peaks=5, subject
     def path(suffix):
         return Path(directory, f"{result.name}_{suffix}")
 
-    pictures, table = [], None
+    pictures: list[Picture | None] = []
+    table = None
     if background.is_mni:
         pictures.append(draw_glass_brain(path("glassbrain.png"), result))
     pictures.append(draw_slices(path("slices.png"), result, background))
     if not detailed or not result.scale.sides:
-        return pictures, table
+        return _there(pictures), table
     pictures.append(draw_mosaic(path("mosaic.png"), result, background))
     if background.is_mni:
         pictures.append(draw_surface(path("surface.png"), result))
@@ -161,26 +184,30 @@ def draw_result(directory, result, background, detailed=True, n_peaks=5, subject
         peaks = result.highest_peaks(n_peaks)
         pictures.append(draw_peaks(path("peaks.png"), result, background, peaks))
         contrast = subjects and subjects.contrasts.get(result.about.get("Contrast"))
-        if contrast:
+        if subjects is not None and contrast:
             design, values = subjects.design, values_at(subjects.stack_file, peaks)
             table = write_peak_values(path("values.tsv"), design.keys, peaks, values)
             pictures.append(
                 draw_values(path("values.png"), result, design, contrast, peaks, values)
             )
-    return [picture for picture in pictures if picture is not None], table
+    return _there(pictures), table
+
+
+def _there(pictures: list[Picture | None]) -> list[Picture]:
+    return [picture for picture in pictures if picture is not None]
 
 
 def draw_contrast(
-    directory,
-    contrast,
-    background,
-    z=None,
-    effect=None,
-    mask=None,
-    maxima=None,
-    tail="two-sided",
-    alpha=0.05,
-):
+    directory: str | os.PathLike[str],
+    contrast: Contrast,
+    background: Background,
+    z: Volume | None = None,
+    effect: Volume | None = None,
+    mask: Volume | None = None,
+    maxima: Mapping[str, np.ndarray] | None = None,
+    tail: str = "two-sided",
+    alpha: float = 0.05,
+) -> list[Picture]:
     """Draw what belongs to a contrast as a whole.
 
     Parameters
@@ -234,7 +261,9 @@ def draw_contrast(
     return pictures
 
 
-def draw_model(directory, design, contrasts=()):
+def draw_model(
+    directory: str | os.PathLike[str], design: Design, contrasts: Sequence[Contrast] = ()
+) -> list[Picture]:
     """Draw a design, the correlation of its columns, and the weights of its contrasts.
 
     Returns

@@ -1,7 +1,11 @@
 """Values of the maps at peaks, as a contrast looks at them: by group, or against a covariate."""
 
+from __future__ import annotations
+
+import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -16,6 +20,10 @@ from nipype_group.stats.linear.partial_residuals import (
 )
 from nipype_group.stats.matrix_products import multiply
 from nipype_group.tsv import write_tsv
+
+if TYPE_CHECKING:
+    from nipype_group.design.contrasts import Contrast
+    from nipype_group.design.matrix import Design
 
 _OUTLYING = 3.0
 _NAMED_OUTLIERS = 5
@@ -57,7 +65,7 @@ class PeakView:
     outliers: list
 
 
-def values_at(stack_file, peaks):
+def values_at(stack_file: str | os.PathLike[str], peaks: pd.DataFrame) -> np.ndarray:
     """Return the values of all maps at peaks, float64 of shape (n, peaks); NaN where missing.
 
     Parameters
@@ -85,7 +93,9 @@ def values_at(stack_file, peaks):
     return np.array(columns).T
 
 
-def write_peak_values(path, keys, peaks, values):
+def write_peak_values(
+    path: str | os.PathLike[str], keys: pd.DataFrame, peaks: pd.DataFrame, values: np.ndarray
+) -> str:
     """Write the values at peaks as TSV: keys of the maps, then a column a peak.
 
     Parameters
@@ -112,7 +122,9 @@ def write_peak_values(path, keys, peaks, values):
     return str(write_tsv(Path(path).absolute(), table, digits=9))
 
 
-def contrast_groups(design, contrast):
+def contrast_groups(
+    design: Design, contrast: Contrast
+) -> tuple[np.ndarray, tuple[str, ...], list[int]] | None:
     """Return the groups that a contrast compares.
 
     Groups are the levels of a factor where all weights are of its columns; else what columns of
@@ -158,7 +170,7 @@ def _marked(matrix, names_of, rest, order):
     return numbers, tuple(map(str, present)), columns
 
 
-def view_peak(design, contrast, values):
+def view_peak(design: Design, contrast: Contrast, values: np.ndarray) -> PeakView | None:
     """Return what to show of one voxel's values, None where too few maps have one.
 
     Groups and strips show partial residuals: what the tested columns fit, and the residual; so
@@ -188,7 +200,7 @@ def view_peak(design, contrast, values):
     estimate = np.nan
     if len(contrast.weights) == 1:
         estimate = multiply(multiply(contrast.weights[0], model.inverse), data)
-    shared = {"rows": rows, "estimate": estimate, "outliers": outliers}
+    shared: dict[str, Any] = {"rows": rows, "estimate": estimate, "outliers": outliers}
     groups = contrast_groups(design, contrast)
     if groups is not None:
         return _by_group(design, model, data, groups, shared)

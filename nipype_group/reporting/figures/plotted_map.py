@@ -38,61 +38,65 @@ class PlottedMap:
     peaks: pd.DataFrame | None = None
 
     @cached_property
-    def about(self):
+    def about(self) -> dict[str, str]:
         """Contrast and Desc of the name, where it has them."""
         parts = [part.partition("-") for part in self.name.split("_")]
         return {k.capitalize(): v for k, _, v in parts if k in ("contrast", "desc") and v}
 
     @property
-    def shown_name(self):
+    def shown_name(self) -> str:
         """The name in words: fdrBH for reading."""
         if set(self.about) == {"Contrast", "Desc"}:
             return f"{self.about['Desc']} for {self.about['Contrast']}"
         return next(iter(self.about.values()), self.name)
 
     @cached_property
-    def scale(self):
+    def scale(self) -> Scale:
         """Colours of the survivors."""
         return Scale.of_survivors(self.volume.values, self.signed)
 
     @property
-    def found(self):
+    def found(self) -> str:
         """What survives, in words."""
         n_clusters = None if self.clusters is None else len(self.clusters)
         return survivors_text(self.volume.values, self.unit, n_clusters)
 
     @property
-    def sentence(self):
+    def sentence(self) -> str:
         """Name and what survives."""
         return f"{self.shown_name}: {self.found}"
 
-    def title(self, length):
+    def title(self, length: int) -> str:
         """Return the sentence with a name of limited length."""
         return f"{shorten(self.shown_name, length - len(self.found))}: {self.found}"
 
-    def height(self, row, prefix=""):
+    def height(self, row: pd.Series, prefix: str = "") -> float:
         """Return the statistic that the map shows, at a peak of one of its tables."""
         zscore = float(row[f"{prefix}zscore"])
         return zscore if self.unit == "z" and np.isfinite(zscore) else float(row[f"{prefix}stat"])
 
-    def peak_text(self, row, prefix=""):
+    def peak_text(self, row: pd.Series, prefix: str = "") -> str:
         """Return height, place and region of a peak, in words; of a cluster its main peak."""
         place = ", ".join(rounded(float(row[f"{prefix}{axis}"])) for axis in "xyz")
         peak = row
         if "peak_id" not in row.index:
+            # A row of the clusters comes with the table of their peaks.
+            assert self.peaks is not None
             of_cluster = self.peaks["cluster_id"] == row["cluster_id"]
             peak = self.peaks[of_cluster & (self.peaks["peak_id"] == 1)].iloc[0]
         region = peak_region(peak)
         where = "" if region is None else f", {shorten(region, 40)}"
         return f"{self.unit} {rounded(self.height(row, prefix))} at ({place}) mm{where}"
 
-    def highest_peaks(self, count):
-        """Return the rows of the highest peaks, in either direction."""
+    def highest_peaks(self, count: int) -> pd.DataFrame:
+        """Return the rows of the highest peaks, in either direction; there is a table of them."""
+        assert self.peaks is not None
         order = [-abs(self.height(row)) for _, row in self.peaks.iterrows()]
         return self.peaks.iloc[np.argsort(order, kind="stable")[:count]]
 
-    def largest_clusters(self, count):
+    def largest_clusters(self, count: int) -> pd.DataFrame:
         """Return the rows of the largest clusters, those of equal size as the table has them."""
+        assert self.clusters is not None
         return self.clusters.iloc[
             np.argsort(-self.clusters["n_voxels"].to_numpy(dtype=float), kind="stable")[:count]
         ]

@@ -3,8 +3,11 @@
 Slices are axial, the left hemisphere on the left, the front at the top.
 """
 
-from collections.abc import Sequence
-from typing import Any
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -26,6 +29,9 @@ from nipype_group.reporting.figures.canvas import (
 from nipype_group.reporting.figures.slices import Volume, own_background
 from nipype_group.stats.linear.map_quality import QualityOfMaps
 
+if TYPE_CHECKING:
+    from nipype_group.stats.linear.map_quality import QualityOfMaps
+
 # More maps on one figure would be too small to see; the most deviating are drawn then.
 MOST_SLICES = 200
 # Pixels of all brains together that a file of about 100 kB holds: fewer of many maps, whose
@@ -45,7 +51,16 @@ _MOST_NAMES = 15
 _COVERAGE_MM_PER_PX = 1.5
 
 
-def draw_strip(path, maps, labels, mask, affine, *, flagged=(), of=None):
+def draw_strip(
+    path: str | os.PathLike[str],
+    maps: Iterable[np.ndarray],
+    labels: Sequence[str],
+    mask: np.ndarray,
+    affine: np.ndarray,
+    *,
+    flagged: Sequence[bool] | np.ndarray = (),
+    of: int | None = None,
+) -> Picture:
     """Draw one slice of every map, in order, on a common scale.
 
     Parameters
@@ -190,7 +205,13 @@ def _bar(axes, shape, colours, ticks):
     axes.set(xlim=(0, max(shape[1], 420)), ylim=(shape[0], 0))
 
 
-def draw_coverage(path, counts, mask, affine, n_maps):
+def draw_coverage(
+    path: str | os.PathLike[str],
+    counts: np.ndarray,
+    mask: np.ndarray,
+    affine: np.ndarray,
+    n_maps: int,
+) -> Picture:
     """Draw the number of maps with a value on axial slices, the mask outlined.
 
     Parameters
@@ -249,7 +270,9 @@ def _edge(inside):
     return inside & ~core
 
 
-def draw_outliers(path, quality, labels):
+def draw_outliers(
+    path: str | os.PathLike[str], quality: QualityOfMaps, labels: Sequence[str]
+) -> Picture:
     """Draw likeness to the other maps against leverage, flagged maps named, and their influence.
 
     Beside the points stands the share of voxels where Cook's distance is large, a bar a map.

@@ -4,14 +4,22 @@ The left hemisphere is on the left of axial and coronal planes; the front is at 
 planes and on the right of sagittal ones.
 """
 
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING
 
 import nibabel as nib
 import numpy as np
 from scipy.ndimage import binary_erosion, map_coordinates
 
 from nipype_group.images import Grid, open_image, to_mm, to_voxels
+
+if TYPE_CHECKING:
+    from nipype_group.reporting.figures.canvas import Scale
 
 # Slices at these z in mm for every map in MNI space, so that contrasts can be compared.
 CUTS_MM = (-30, -15, 0, 15, 30, 45, 60)
@@ -45,18 +53,18 @@ class Volume:
     affine: np.ndarray
 
     @classmethod
-    def read(cls, path):
+    def read(cls, path: str | os.PathLike[str]) -> Volume:
         """Read an image of one volume."""
         image = open_image(path, kind=Grid)
         values = image.values(dtype=np.float32).reshape(image.shape[:3])
         return cls(np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0), image.affine)
 
     @cached_property
-    def image(self):
+    def image(self) -> nib.Nifti1Image:
         """The same as an image."""
         return nib.Nifti1Image(self.values.astype(np.float32), self.affine)
 
-    def at(self, points, order=0):
+    def at(self, points: np.ndarray, order: int = 0) -> np.ndarray:
         """Return values at points in mm, shape (..., 3); 0 outside the volume.
 
         Parameters
@@ -94,16 +102,17 @@ class Background:
     is_mni: bool
 
     @cached_property
-    def brain(self):
+    def brain(self) -> Volume:
         """1 in the brain, 0 outside."""
         return Volume((self.volume.values > 0).astype(np.float32), self.volume.affine)
 
-    def shape(self, axis, mm_per_px):
+    def shape(self, axis: int, mm_per_px: float) -> tuple[int, int]:
         """Return rows and columns of a plane across a world axis."""
         right, up = ACROSS[axis]
-        return tuple(round(float(np.ptp(self.box[side])) / mm_per_px) for side in (up, right))
+        rows, columns = (round(float(np.ptp(self.box[s])) / mm_per_px) for s in (up, right))
+        return rows, columns
 
-    def points(self, axis, at_mm, mm_per_px):
+    def points(self, axis: int, at_mm: float, mm_per_px: float) -> np.ndarray:
         """Return the mm of all pixels of a plane across a world axis, shape (rows, columns, 3)."""
         right, up = ACROSS[axis]
         rows, columns = self.shape(axis, mm_per_px)
@@ -115,7 +124,7 @@ class Background:
 
 
 @lru_cache(maxsize=1)
-def mni_background():
+def mni_background() -> Background:
     """Return the ICBM 2009 template that nilearn holds, 1 mm."""
     from nilearn.datasets import load_mni152_template
 
@@ -125,7 +134,7 @@ def mni_background():
     return Background(volume, _MNI_BOX, CUTS_MM, MOSAIC_MM, is_mni=True)
 
 
-def own_background(volume):
+def own_background(volume: Volume) -> Background:
     """Return a background of the maps themselves: their mean, or their mask.
 
     Parameters
@@ -157,7 +166,16 @@ def own_background(volume):
     return Background(Volume(grey.astype(np.float32), volume.affine), box, cuts, mosaic, False)
 
 
-def draw_plane(background, overlay, scale, axis, at_mm, mm_per_px, inside=None, cross=None):
+def draw_plane(
+    background: Background,
+    overlay: Volume,
+    scale: Scale,
+    axis: int,
+    at_mm: float,
+    mm_per_px: float,
+    inside: Volume | None = None,
+    cross: Sequence[float] | None = None,
+) -> np.ndarray:
     """Draw a plane across a world axis.
 
     Parameters

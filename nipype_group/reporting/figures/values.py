@@ -1,5 +1,10 @@
 """Values of the maps at the highest peaks of a result, a panel a peak."""
 
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
 import numpy as np
 from scipy import special
 
@@ -19,6 +24,13 @@ from nipype_group.reporting.figures.canvas import (
 from nipype_group.reporting.figures.peak_values import view_peak
 from nipype_group.stats.linear.map_quality import correlation
 
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from nipype_group.design.contrasts import Contrast
+    from nipype_group.design.matrix import Design
+    from nipype_group.reporting.figures.plotted_map import PlottedMap
+
 _PER_ROW = 3
 _PANEL_PX = 300
 _JITTER = 0.32
@@ -34,7 +46,7 @@ _CAPTIONS = {
 }
 
 
-def mean_interval(values):
+def mean_interval(values: np.ndarray) -> tuple[float, float]:
     """Return mean and half width of its 95 % interval, NaN for a single value.
 
     Examples
@@ -49,7 +61,14 @@ def mean_interval(values):
     return float(values.mean()), float(half)
 
 
-def draw_values(path, result, design, contrast, peaks, values):
+def draw_values(
+    path: str | os.PathLike[str],
+    result: PlottedMap,
+    design: Design,
+    contrast: Contrast,
+    peaks: pd.DataFrame,
+    values: np.ndarray,
+) -> Picture:
     """Draw the values of all maps at peaks.
 
     Parameters

@@ -1,10 +1,15 @@
 """The graph of a NIDM-Results pack and the files it speaks of, in bytes that depend on content."""
 
+from __future__ import annotations
+
 import hashlib
 import io
+import os
 import uuid
 import zipfile
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import nibabel as nib
 import numpy as np
@@ -13,6 +18,9 @@ from rdflib import RDF, XSD, Graph, Literal, URIRef
 from nipype_group.images import compressed
 from nipype_group.reporting.nidm.terms import NIIRI, PREFIXES, TERM_PREFIXES, TERMS
 from nipype_group.whole_files import replace_bytes
+
+if TYPE_CHECKING:
+    from nipype_group.images.voxel_files import VoxelImage
 
 _FORMATS = {
     ".nii.gz": "image/nifti",
@@ -25,7 +33,7 @@ _STORED = (".gz", ".png")
 _ZIP_DATE = (1980, 1, 1, 0, 0, 0)
 
 
-def iri(name):
+def iri(name: str) -> URIRef:
     """Return the IRI of a term's label, or of a prefixed name.
 
     Examples
@@ -37,7 +45,7 @@ def iri(name):
     return URIRef(PREFIXES[prefix] + local) if colon else TERMS[name]
 
 
-def real(value):
+def real(value: float | None) -> Literal | None:
     """Return a number as xsd:float, None where there is none.
 
     Examples
@@ -51,7 +59,7 @@ def real(value):
     return Literal("INF" if value == np.inf else repr(float(value)), datatype=XSD.float)
 
 
-def whole(value):
+def whole(value: int) -> Literal:
     """Return a number as xsd:int."""
     return Literal(int(value), datatype=XSD.int)
 
@@ -72,11 +80,11 @@ class Document:
         self.statements = []
         self._graph = Graph()
 
-    def node(self, key):
+    def node(self, key: str) -> URIRef:
         """Return the node of a key."""
         return NIIRI[key]
 
-    def state(self, key, types, properties):
+    def state(self, key: str, types: Iterable[str], properties: Mapping[str, Any]) -> URIRef:
         """Add a node; returns it.
 
         Parameters
@@ -98,21 +106,21 @@ class Document:
                     self._graph.add((node, iri(name), value if known else Literal(value)))
         return node
 
-    def add_file(self, name, content):
+    def add_file(self, name: str, content: bytes | Path) -> dict[str, Any]:
         """Add a file, bytes or a path; returns what the graph says of it."""
         if not isinstance(content, bytes):
             content = Path(content).read_bytes()
         self.files[name] = content
         return {"prov:atLocation": Literal(name, datatype=XSD.anyURI)} | described(name, content)
 
-    def add_derived_map(self, name, image, values):
+    def add_derived_map(self, name: str, image: VoxelImage, values: np.ndarray) -> dict[str, Any]:
         """Add a map computed from others, on the grid of `image`, as float32."""
         made = nib.Nifti1Image(np.asarray(values, np.float32), None, image.header)
         made.set_data_dtype(np.float32)
         made.header.set_intent("estimate")
         return self.add_file(name, compressed(made.to_bytes()))
 
-    def turtle(self):
+    def turtle(self) -> bytes:
         """Return the graph as Turtle, each key replaced by an UUID that depends on the graph."""
         lines = sorted(" ".join(part.n3() for part in triple) for triple in self._graph)
         digest = hashlib.sha256("\n".join(lines).encode()).hexdigest()
@@ -129,7 +137,7 @@ class Document:
             graph.add(tuple(map(renamed, triple)))
         return graph.serialize(format="turtle", encoding="utf-8")
 
-    def write(self, path):
+    def write(self, path: str | os.PathLike[str]) -> Path:
         """Write the pack beside its place, then rename it; returns the path."""
         path = Path(path).absolute()
         content = io.BytesIO()
@@ -143,7 +151,7 @@ class Document:
         return replace_bytes(path, content.getvalue())
 
 
-def described(name, content):
+def described(name: str, content: bytes) -> dict[str, str]:
     """Return what the graph says of a file, wherever it is.
 
     Parameters

@@ -1,7 +1,11 @@
 """Inferences of a NIDM-Results pack: thresholds, search space, clusters and peaks."""
 
+from __future__ import annotations
+
 import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rdflib import Literal
@@ -10,6 +14,14 @@ from scipy import special
 from nipype_group.images import Grid, open_image
 from nipype_group.reporting.nidm.document import iri, real, whole
 from nipype_group.reporting.nidm.model import add_map, needed
+
+if TYPE_CHECKING:
+    from rdflib import URIRef
+
+    from nipype_group.design.contrasts import Contrast
+    from nipype_group.reporting.derivatives.read import GroupFolder, ThresholdedResult
+    from nipype_group.reporting.nidm.document import Document
+    from nipype_group.reporting.nidm.model import ModelNodes
 
 # Type of threshold by what is controlled, and how labels name it.
 _THRESHOLDS = {
@@ -64,46 +76,55 @@ class Inference:
         From `GroupFolder.results`.
     """
 
-    doc: object
-    folder: object
-    model: object
-    contrast: object
-    result: object
+    doc: Document
+    folder: GroupFolder
+    model: ModelNodes
+    contrast: Contrast
+    result: ThresholdedResult
 
     @property
-    def settings(self):
+    def settings(self) -> dict[str, Any]:
         """How the map was thresholded."""
         return self.result.settings
 
     @property
-    def permuted(self):
+    def permuted(self) -> bool:
         """Whether the p are from permutation."""
         return self.result.control.kind == "permutation"
 
     @property
-    def stat(self):
+    def stat(self) -> str:
         """Symbol of the statistic that was thresholded: z, unless permutation had its own."""
         return self.settings["StatisticType"] if self.permuted else "z"
 
     @property
-    def name(self):
+    def name(self) -> str:
         """Contrast and threshold, for labels."""
         return f"{self.contrast.name}, {self.result.desc}"
 
-    def key(self, kind):
+    def key(self, kind: str) -> str:
         """Return the key of a node of this inference."""
         return f"{kind}_{self.result.contrast}_{self.result.desc}"
 
-    def node(self, kind):
+    def node(self, kind: str) -> URIRef:
         """Return a node of this inference."""
         return self.doc.node(self.key(kind))
 
-    def state(self, kind, types, label, properties):
+    def state(
+        self, kind: str, types: Iterable[str], label: str, properties: dict[str, Any]
+    ) -> URIRef:
         """Add a node of this inference."""
         return self.doc.state(self.key(kind), types, {"rdfs:label": label} | properties)
 
 
-def describe_inference(doc, folder, model, contrast, result, statistics):
+def describe_inference(
+    doc: Document,
+    folder: GroupFolder,
+    model: ModelNodes,
+    contrast: Contrast,
+    result: ThresholdedResult,
+    statistics: Mapping[str, URIRef],
+) -> dict[str, Any]:
     """Add an inference with all it used and gave; returns what the sidecar keeps of it.
 
     Parameters

@@ -1,7 +1,12 @@
 """Model and contrasts of a NIDM-Results pack."""
 
+from __future__ import annotations
+
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rdflib import Literal
@@ -11,6 +16,13 @@ from nipype_group.reporting.nidm.document import described, iri, real, whole
 from nipype_group.reporting.nidm.terms import STATISTICS, coordinate_system
 from nipype_group.stats.estimators import estimator_of
 from nipype_group.stats.matrix_products import multiply
+
+if TYPE_CHECKING:
+    from rdflib import URIRef
+
+    from nipype_group.design.contrasts import Contrast
+    from nipype_group.reporting.derivatives.read import GroupFolder
+    from nipype_group.reporting.nidm.document import Document
 
 _NOT_KEPT = (
     "GrandMeanMap: left out; the results keep no mean of the input maps.",
@@ -42,7 +54,7 @@ class ModelNodes:
     parameters: tuple
 
 
-def needed(folder, suffix, **entities):
+def needed(folder: GroupFolder, suffix: str, **entities: str) -> Path:
     """Return an image of the folder.
 
     Raises
@@ -57,13 +69,20 @@ def needed(folder, suffix, **entities):
     return path
 
 
-def add_map(doc, folder, key, types, path, properties):
+def add_map(
+    doc: Document,
+    folder: GroupFolder,
+    key: str,
+    types: Iterable[str],
+    path: Path,
+    properties: dict[str, Any],
+) -> URIRef:
     """Add an image of the folder under its own name; returns its node."""
     about = {"inCoordinateSpace": doc.node("coordinate_space")} | properties
     return doc.state(key, ("prov:Entity", *types), about | doc.add_file(path.name, path))
 
 
-def describe_model(doc, folder, prefix):
+def describe_model(doc: Document, folder: GroupFolder, prefix: str) -> ModelNodes:
     """Add software, data, design, error model and estimation; returns a `ModelNodes`.
 
     Parameters
@@ -72,7 +91,17 @@ def describe_model(doc, folder, prefix):
     folder : GroupFolder
     prefix : str
         How the names of the folder's files start.
+
+    Raises
+    ------
+    FileNotFoundError
+        Where there is no design, or no mask.
     """
+    fitted = folder.design
+    if fitted is None:
+        raise FileNotFoundError(
+            f"{folder.path} holds no *design.tsv with *design.json; run the analysis again"
+        )
     doc.statements.extend(_NOT_KEPT)
     mask_file = needed(folder, "mask", desc="group")
     space = _describe_space(doc, mask_file, folder.entities.get("space"))
@@ -115,7 +144,7 @@ def describe_model(doc, folder, prefix):
                 "prov:wasGeneratedBy": estimation,
             },
         )
-        for number, column in enumerate(folder.design.columns, start=1)
+        for number, column in enumerate(fitted.columns, start=1)
     )
     residual = _describe_residual(doc, folder, prefix)
     return ModelNodes(software, space, mask, design, residual, parameters)
@@ -241,7 +270,14 @@ def _describe_residual(doc, folder, prefix):
     )
 
 
-def describe_contrast(doc, folder, prefix, model, contrast, rank):
+def describe_contrast(
+    doc: Document,
+    folder: GroupFolder,
+    prefix: str,
+    model: ModelNodes,
+    contrast: Contrast,
+    rank: int,
+) -> dict[str, URIRef]:
     """Add a contrast with its maps; returns the nodes of its statistic maps by their symbol.
 
     Parameters

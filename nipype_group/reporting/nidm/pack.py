@@ -5,6 +5,7 @@ with the neuroimaging data model, Sci Data 3:160102; https://nidm.nidash.org/spe
 """
 
 import json
+import os
 from pathlib import Path
 
 from nipype_group._version import __version__
@@ -34,7 +35,14 @@ _ABOUT = (
 )
 
 
-def write_nidm_pack(group_dir, out_dir=None, *, contrast=None, desc=None, out_file=None):
+def write_nidm_pack(
+    group_dir: str | os.PathLike[str],
+    out_dir: str | os.PathLike[str] | None = None,
+    *,
+    contrast: str | None = None,
+    desc: str | None = None,
+    out_file: str | os.PathLike[str] | None = None,
+) -> Path:
     """Write contrasts of a group folder and their thresholded results as a NIDM-Results pack.
 
     The pack is a zip file with nidm.ttl, the maps it speaks of, the design, and
@@ -64,7 +72,8 @@ def write_nidm_pack(group_dir, out_dir=None, *, contrast=None, desc=None, out_fi
     FileNotFoundError
         Where the folder or a map that the pack needs does not exist.
     ValueError
-        Where no contrast or threshold has that name, or the results are another package's.
+        Where no contrast or threshold has that name, the results are another package's, or
+        contrasts have errors of their own.
     """
     folder = GroupFolder(group_dir)
     if folder.package is not None:
@@ -72,7 +81,15 @@ def write_nidm_pack(group_dir, out_dir=None, *, contrast=None, desc=None, out_fi
             f"{folder.path} holds results of another package: a NIDM-Results pack describes a "
             "model that was fitted here"
         )
-    prefix = folder.find("contrasts", ".json").name.removesuffix("contrasts.json")
+    if any(each.error for each in folder.contrasts):
+        raise ValueError(
+            f"{folder.path} holds contrasts that have errors of their own: a NIDM-Results pack "
+            "tells one model and one error of all contrasts"
+        )
+    contrasts = folder.find("contrasts", ".json")
+    # No folder is one of a group without it.
+    assert contrasts is not None
+    prefix = contrasts.name.removesuffix("contrasts.json")
     chosen = _contrasts(folder, contrast)
     results = _results(folder, chosen, desc)
     doc = Document()

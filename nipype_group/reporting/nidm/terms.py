@@ -190,7 +190,7 @@ _SPACES = {
 STATISTICS = MappingProxyType({"t": "tstatistic", "F": "Fstatistic", "z": "Zstatistic"})
 
 
-def coordinate_system(space):
+def coordinate_system(space: str | None) -> str:
     """Return the label of the coordinate system of a space.
 
     Parameters

@@ -1,13 +1,20 @@
 """The methods section that a run writes about itself, with references."""
 
+from __future__ import annotations
+
 import json
+from collections.abc import Iterable, Mapping
 from importlib.resources import files
+from typing import TYPE_CHECKING, Any
 
 from nipype_group.json_files import read_json
 from nipype_group.reporting.forms import form_of
 from nipype_group.reporting.page.error_terms import error_sentences, has_own_errors
 from nipype_group.reporting.wording import count, listing
 from nipype_group.stats.estimators import estimator_of
+
+if TYPE_CHECKING:
+    from nipype_group.reporting.derivatives.read import GroupFolder
 
 # What maps held of which t or z was made.
 _CONVERTED = {
@@ -25,14 +32,14 @@ class _Text:
     def __init__(self):
         self.sentences, self.keys = [], []
 
-    def add(self, sentence, *keys):
+    def add(self, sentence: str, *keys: str) -> None:
         """Add a sentence; its references follow its last word."""
         self.keys += [key for key in keys if key not in self.keys]
         marks = ", ".join(str(self.keys.index(key) + 1) for key in keys)
         self.sentences.append(f"{sentence}{f' [{marks}]' if marks else ''}.")
 
 
-def methods_text(folder):
+def methods_text(folder: GroupFolder) -> tuple[list[str], list[str]]:
     """Write the methods of the analysis in a group folder.
 
     Parameters
@@ -214,12 +221,12 @@ def _discoveries(text, folder):
         )
 
 
-def references():
+def references() -> dict[str, dict[str, Any]]:
     """Return all references by key, as `references.json` holds them."""
     return json.loads(files("nipype_group.data").joinpath("references.json").read_text("utf-8"))
 
 
-def cite(reference):
+def cite(reference: Mapping[str, Any]) -> str:
     """Write a reference as a line of a bibliography.
 
     Examples
@@ -234,7 +241,7 @@ def cite(reference):
     return f"{authors} ({reference['year']}). {reference['title']}. {where}{doi}"
 
 
-def bibtex(keys):
+def bibtex(keys: Iterable[str]) -> str:
     """Write references as BibTeX.
 
     Examples

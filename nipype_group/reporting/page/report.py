@@ -5,12 +5,12 @@ forbids every request.
 """
 
 import json
+import os
 import re
 import warnings
 from importlib.resources import files
 from pathlib import Path
 
-import jinja2
 import numpy as np
 from markupsafe import Markup
 
@@ -84,7 +84,11 @@ _REGION_COLUMNS = (
 _HIDDEN_PEAK_COLUMNS = ("sign", "i", "j", "k", "distance_to_main_mm")
 
 
-def write_report(group_dir, path=None, viewer=False):
+def write_report(
+    group_dir: str | os.PathLike[str],
+    path: str | os.PathLike[str] | None = None,
+    viewer: bool = False,
+) -> str:
     """Write the report of a group folder as one HTML page.
 
     Parameters
@@ -116,6 +120,8 @@ def write_report(group_dir, path=None, viewer=False):
 
 
 def _environment():
+    import jinja2  # here, as a run that changes nothing writes no page
+
     data = files("nipype_group.data")
     environment = jinja2.Environment(
         loader=jinja2.FunctionLoader(lambda name: data.joinpath(name).read_text("utf-8")),

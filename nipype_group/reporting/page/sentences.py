@@ -1,10 +1,20 @@
 """Contrasts and findings in words."""
 
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from nipype_group.design.expressions import is_weight_list, parse_row
 from nipype_group.reporting.tables.columns import peak_region
 from nipype_group.reporting.wording import count, listing, number_text, p_value
+
+if TYPE_CHECKING:
+    from nipype_group.design.contrasts import Contrast
+    from nipype_group.design.matrix import Design
+    from nipype_group.reporting.derivatives.read import ThresholdedResult
 
 _SIDES = {
     "two-sided": "both sides",
@@ -13,7 +23,7 @@ _SIDES = {
 }
 
 
-def contrast_question(contrast, design, tail):
+def contrast_question(contrast: Contrast, design: Design | None, tail: str) -> str:
     """Say in a sentence what a contrast asks.
 
     Parameters
@@ -99,7 +109,7 @@ def _others(design, name):
     return f", adjusted for {listing(adjusted)}" if adjusted else ""
 
 
-def result_sentence(result):
+def result_sentence(result: ThresholdedResult) -> str:
     """Say what survives, or that nothing does and how far off the largest statistic was.
 
     Parameters
@@ -117,7 +127,7 @@ def result_sentence(result):
         )
     else:
         how = f"{result.correction}, at {settings['Alpha']:g}"
-    how += side_text(settings["Tail"], settings.get("StatisticType"))
+    how += side_text(settings["Tail"], settings["StatisticType"])
     if not result.survives:
         return f"Nothing survives ({how}): {largest(settings)}{_critical(settings)}."
     clusters = result.table("clusters", ("cluster_id", "volume_mm3"))
@@ -136,7 +146,7 @@ def result_sentence(result):
     )
 
 
-def side_text(tail, stat_type):
+def side_text(tail: str, stat_type: str) -> str:
     """Return the side that was tested, after a comma; an F has none.
 
     Examples
@@ -147,12 +157,12 @@ def side_text(tail, stat_type):
     return "" if stat_type == "F" else f", {_SIDES[tail]}"
 
 
-def symbol(settings):
+def symbol(settings: Mapping[str, Any]) -> str:
     """Return the symbol of the extremes that a result's settings hold."""
     return "z" if "LargestZ" in settings else settings["StatisticType"]
 
 
-def largest(settings):
+def largest(settings: Mapping[str, Any]) -> str:
     """Say what the largest statistic is, on the sides that were tested.
 
     Examples
@@ -170,7 +180,7 @@ def largest(settings):
     return f"the largest {name} is {number_text(high)}, the smallest {number_text(low)}"
 
 
-def critical_value_text(settings):
+def critical_value_text(settings: Mapping[str, Any]) -> str | None:
     """Return the critical value of a result with its unit, None where there is none.
 
     Examples

@@ -1,5 +1,6 @@
 """What a run found, in a few lines for the end of a command."""
 
+import os
 from collections import Counter
 from pathlib import Path
 
@@ -21,7 +22,7 @@ _LONGEST_REASON = 300
 _SHOWN_ADVICE = 1
 
 
-def summarise(output_dir, work_dir):
+def summarise(output_dir: str | os.PathLike[str], work_dir: str | os.PathLike[str]) -> str:
     """Return who was in, what survived, and where everything is.
 
     Parameters

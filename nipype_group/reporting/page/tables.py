@@ -1,7 +1,12 @@
 """Tables of the report's page: cells, and the file that a table can be downloaded as."""
 
+from __future__ import annotations
+
 import base64
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -11,6 +16,9 @@ from nipype_group.reporting.page.sentences import critical_value_text
 from nipype_group.reporting.tables.columns import COLUMNS
 from nipype_group.tsv import MISSING, one_line, tsv_text
 from nipype_group.whole_files import read_text
+
+if TYPE_CHECKING:
+    from nipype_group.reporting.derivatives.read import ThresholdedResult
 
 # Rows of a table that a page shows; the file beside it has all.
 _MAX_ROWS = 500
@@ -26,7 +34,7 @@ class Cell:
     value: str
 
     @property
-    def is_number(self):
+    def is_number(self) -> bool:
         """Whether it stands to the right."""
         return self.value == MISSING or _float(self.value) is not None
 
@@ -57,7 +65,7 @@ class Table:
     note: str = ""
 
 
-def corrections_table(results):
+def corrections_table(results: Sequence[ThresholdedResult]) -> Table:
     """Make the table of all corrections side by side.
 
     Parameters
@@ -202,7 +210,7 @@ def _short(text: str) -> str:
     return text if value is None else f"{value:.3g}"
 
 
-def embedded(content, kind):
+def embedded(content: str | bytes, kind: str) -> str:
     """Return a link that holds content.
 
     Parameters
@@ -220,7 +228,7 @@ def embedded(content, kind):
     return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
 
 
-def column_titles(about):
+def column_titles(about: Mapping[str, Any]) -> dict[str, str]:
     """Return what the columns of a table mean, from its dictionary."""
     entries = {k: v for k, v in about.items() if isinstance(v, dict) and "Description" in v}
     return {
@@ -229,7 +237,13 @@ def column_titles(about):
     }
 
 
-def file_table(path, caption, frame, titles=None, max_rows=_MAX_ROWS):
+def file_table(
+    path: Path,
+    caption: str,
+    frame: pd.DataFrame,
+    titles: Mapping[str, str] | None = None,
+    max_rows: int = _MAX_ROWS,
+) -> Table:
     """Make a table of the page of a file.
 
     Parameters
@@ -276,7 +290,7 @@ def _cell(value, column):
     return Cell(text.replace("_", " ") if column in ("label", "name") else text, text)
 
 
-def is_empty(column):
+def is_empty(column: pd.Series) -> bool:
     """Tell whether a column holds nothing but n/a."""
     return bool((column.isna() | (column.astype(str) == MISSING)).all())
 

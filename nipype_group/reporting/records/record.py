@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from nipype_group._version import __version__
 from nipype_group.design.sources import escape_pattern, split_pattern
@@ -35,9 +35,6 @@ from nipype_group.reporting.records.inputs import (
     digest,
 )
 from nipype_group.whole_files import UnusableFileError, inside, replace_text
-
-if TYPE_CHECKING:
-    from nipype_group.settings.report import ReportedSettings
 
 PROVENANCE_NAME = "provenance.json"
 # W3C PROV of every step lies in it.
@@ -69,6 +66,17 @@ _PACKAGES = (
 )
 
 
+class RecordedSettings(Protocol):
+    """What a record asks of the settings of an analysis or of a report."""
+
+    @property
+    def atlases(self) -> tuple[str, ...] | None:
+        """Atlases by name or path."""
+
+    def as_record(self) -> dict[str, Any]:
+        """Return all values by name."""
+
+
 def software_versions() -> dict[str, str]:
     """Return the versions of what the bytes of results rest on."""
     versions = {"nipype_group": __version__, "python": platform.python_version()}
@@ -87,7 +95,7 @@ def _version(package):
 def write_provenance(
     output_dir: str | os.PathLike[str],
     *,
-    settings: ReportedSettings,
+    settings: RecordedSettings,
     files: Mapping[str, Any],
     inputs: Sequence[InputFile],
     outputs: Sequence[str | os.PathLike[str]],
@@ -102,7 +110,7 @@ def write_provenance(
     ----------
     output_dir : path
         Top of the derivatives.
-    settings : ReportedSettings
+    settings : AnalysisSettings or PeerSettings
         `AnalysisSettings` or `PeerSettings` of the run.
     files : dict
         As `record_inputs` takes them.

@@ -307,6 +307,23 @@ def _box_epsilon(residuals: np.ndarray) -> np.ndarray:
     return np.divide(np.square(trace), whole, out=np.ones_like(trace), where=whole > 0)
 
 
+def epsilon_of(term: ErrorTerm, data: np.ndarray) -> np.ndarray:
+    """Return Greenhouse and Geisser's epsilon of contrast maps.
+
+    Parameters
+    ----------
+    term : ErrorTerm
+    data : array, shape (n, v)
+        Values of the maps without gaps.
+
+    Returns
+    -------
+    array, shape (v,)
+    """
+    residuals = residuals_of(term.model.basis, term.combine(data))
+    return _box_epsilon(residuals.reshape(term.n_participants, term.n_directions, -1))
+
+
 def corrected_epsilon(
     epsilon: np.ndarray, n_directions: int, dof_between: np.ndarray | float, sphericity: str
 ) -> np.ndarray:

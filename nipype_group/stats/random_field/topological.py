@@ -6,7 +6,7 @@ one-sided, as in `nipype_group.stats.random_field.inference`.
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import optimize, special
+from scipy import special
 
 from nipype_group.controls import check_alpha
 from nipype_group.stats.elementary import exp, log, power
@@ -83,7 +83,13 @@ def height_of_fwe(
         if above.size == 0:
             return -np.inf if signed else 0.0
         low, top = grid[above[-1]], grid[above[-1] + 1]
-    return float(optimize.brentq(excess, low, top, xtol=1e-12, rtol=1e-14))
+    return _root(excess, low, top, rtol=1e-14)
+
+
+def _root(function, low, top, **bounds):
+    from scipy.optimize import brentq  # here, as it takes time and few runs need it
+
+    return float(brentq(function, low, top, xtol=1e-12, **bounds))
 
 
 def _adjust(log_p):
@@ -266,4 +272,4 @@ def fsl_height_threshold(alpha: float, n_resels: float) -> float:
     hump = np.sqrt(3)
     if excess(hump) < 0:
         return 1.0
-    return float(optimize.brentq(excess, hump, 1e3, xtol=1e-12))
+    return _root(excess, hump, 1e3)

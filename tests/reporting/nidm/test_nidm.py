@@ -934,6 +934,14 @@ def test_missing_map_is_named(make_folder, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_missing_design_is_named(make_folder, tmp_path):
+    folder = make_folder(FEW)
+    (folder / f"{PREFIX}design.tsv").unlink()
+    with pytest.raises(FileNotFoundError, match=r"design\.tsv"):
+        write_nidm_pack(folder, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 def test_folder_without_results_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"contrasts\.json"):
         write_nidm_pack(tmp_path)
