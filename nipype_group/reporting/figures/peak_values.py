@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from nipype_group.design.contrasts import Contrast
     from nipype_group.design.matrix import Design
 
-_OUTLYING = 3.0
-_NAMED_OUTLIERS = 5
+OUTLYING = 3.0
+N_NAMED_OUTLIERS = 5
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,9 @@ class PeakView:
 
     Parameters
     ----------
-    kind : {"groups", "strip", "covariate", "fitted"}
-        Points by group, in one strip, against a covariate, or observed against fitted.
+    kind : {"groups", "conditions", "strip", "covariate", "fitted"}
+        Points by group, by condition of contrast maps, in one strip, against a covariate, or
+        observed against fitted.
     rows : int array, shape (m,)
         Maps that have a value.
     x, y : arrays, shape (m,)
@@ -170,7 +171,13 @@ def _marked(matrix, names_of, rest, order):
     return numbers, tuple(map(str, present)), columns
 
 
-def view_peak(design: Design, contrast: Contrast, values: np.ndarray) -> PeakView | None:
+def view_peak(
+    design: Design,
+    contrast: Contrast,
+    values: np.ndarray,
+    groups: tuple | None = None,
+    fitted_alone: bool = False,
+) -> PeakView | None:
     """Return what to show of one voxel's values, None where too few maps have one.
 
     Groups and strips show partial residuals: what the tested columns fit, and the residual; so
@@ -184,6 +191,10 @@ def view_peak(design: Design, contrast: Contrast, values: np.ndarray) -> PeakVie
     contrast : Contrast
     values : array, shape (n,)
         NaN where a map has none.
+    groups : tuple, optional
+        As `contrast_groups` returns it, where something else knows the groups.
+    fitted_alone : bool
+        Whether observed against fitted values are shown in any case.
 
     Returns
     -------
@@ -195,13 +206,15 @@ def view_peak(design: Design, contrast: Contrast, values: np.ndarray) -> PeakVie
         return None
     data = values[rows]
     student = np.abs(studentised_residuals(model, data))
-    order = np.argsort(-student, kind="stable")[:_NAMED_OUTLIERS]
-    outliers = [int(rows[i]) for i in order if student[i] > _OUTLYING]
+    order = np.argsort(-student, kind="stable")[:N_NAMED_OUTLIERS]
+    outliers = [int(rows[i]) for i in order if student[i] > OUTLYING]
     estimate = np.nan
     if len(contrast.weights) == 1:
         estimate = multiply(multiply(contrast.weights[0], model.inverse), data)
     shared: dict[str, Any] = {"rows": rows, "estimate": estimate, "outliers": outliers}
-    groups = contrast_groups(design, contrast)
+    if fitted_alone:
+        return _fitted(model, contrast, data, shared)
+    groups = contrast_groups(design, contrast) if groups is None else groups
     if groups is not None:
         return _by_group(design, model, data, groups, shared)
     weighed = (contrast.weights != 0).any(axis=0)

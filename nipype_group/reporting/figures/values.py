@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,6 +23,7 @@ from nipype_group.reporting.figures.canvas import (
     save,
     shorten,
 )
+from nipype_group.reporting.figures.contrast_maps import contrast_map_views
 from nipype_group.reporting.figures.peak_values import view_peak
 from nipype_group.stats.linear.map_quality import correlation
 
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
 
     from nipype_group.design.contrasts import Contrast
     from nipype_group.design.matrix import Design
+    from nipype_group.reporting.figures.peak_values import PeakView
     from nipype_group.reporting.figures.plotted_map import PlottedMap
 
 _PER_ROW = 3
@@ -38,12 +42,18 @@ _JITTER = 0.32
 _GOLDEN = 0.6180339887498949
 _CAPTIONS = {
     "groups": "Points are maps; the bar is the mean of a group with its 95 % interval.",
+    "conditions": "Points are what the contrast compares of a participant's conditions, without "
+    "their mean and what else the model fits; the bar is their mean with its 95 % interval.",
     "strip": "Points are maps; the bar is their mean with its 95 % interval.",
     "covariate": "Added-variable plot: both axes are adjusted for the rest of the model, and the "
     "slope of the line is the estimate of the contrast.",
     "fitted": "What the contrast's columns fit, and the same with the residual; on the line both "
     "are equal.",
 }
+_OF_CONTRAST_MAPS = (
+    "Values are contrast maps, one of each direction that the contrast takes of a participant's "
+    "maps: its error is theirs."
+)
 
 
 def mean_interval(values: np.ndarray) -> tuple[float, float]:
@@ -98,9 +108,11 @@ def draw_values(
     panels = made.subplots(n_rows, per_row, squeeze=False, gridspec_kw=margins).ravel()
     for axes in panels[len(peaks) :]:
         axes.set_axis_off()
+    views_of = contrast_map_views if design.own_errors else _map_views
+    shown, view_of = views_of(design, contrast)
     views, listed = [], []
     for axes, (_, peak), own in zip(panels, peaks.iterrows(), values.T, strict=False):
-        view = view_peak(design, contrast, own)
+        view = view_of(own)
         found = f"{result.unit} {rounded(result.height(peak))}"
         place = ", ".join(rounded(float(peak[axis])) for axis in "xyz")
         axes.set_title(f"{peak_name(peak)}\n({place}) mm, {found}", fontsize=9.5)
@@ -108,24 +120,34 @@ def draw_values(
             axes.text(0.5, 0.5, "too few maps\nhave a value", ha="center", va="center")
             axes.set_axis_off()
             continue
-        _DRAW[view.kind](axes, view, design)
+        _DRAW[view.kind](axes, view, shown)
         axes.set_ylabel(view.y_label, fontsize=9)
         axes.tick_params(labelsize=8.5)
         axes.spines[["top", "right"]].set_visible(False)
         views.append(view)
-        listed.append(_in_words(peak, view, design))
+        listed.append(_in_words(peak, view, shown))
     alt = f"Values of {plural(len(values), 'map')} at the {plural(len(peaks), 'highest peak')} "
     alt += f"of {result.shown_name}: " + "; ".join(listed or ["too few maps have a value"])
-    return Picture(save(made, path), "values", alt, _caption(views, design), result.about)
+    caption = _caption(views, shown, own_error=design.own_errors)
+    return Picture(save(made, path), "values", alt, caption, result.about)
 
 
-def _caption(views, design):
+def _map_views(
+    design: Design, contrast: Contrast
+) -> tuple[Design, Callable[[np.ndarray], PeakView | None]]:
+    return design, partial(view_peak, design, contrast)
+
+
+def _caption(views, design, own_error=False):
     notes = [_CAPTIONS[kind] for kind in dict.fromkeys(view.kind for view in views)]
+    if own_error:
+        notes = [_OF_CONTRAST_MAPS, *(n.replace("are maps", "are contrast maps") for n in notes)]
     by_group = any(view.kind in ("groups", "strip") for view in views)
     if by_group and any(view.y_label.endswith("adjusted") for view in views):
         notes.append("Adjusted: without what the other columns of the design explain.")
-    if by_group and len(set(design.participants)) < len(design.participants):
-        notes.append("Lines join the maps of a participant.")
+    joined = by_group or any(view.kind == "conditions" for view in views)
+    if joined and len(set(design.participants)) < len(design.participants):
+        notes.append(f"Lines join the {'points' if own_error else 'maps'} of a participant.")
     if any(view.outliers for view in views):
         notes.append("Named: studentised residual beyond 3.")
     return " ".join(notes)
@@ -133,7 +155,7 @@ def _caption(views, design):
 
 def _in_words(peak, view, design):
     text = f"{peak_name(peak)}, "
-    if view.kind == "groups":
+    if view.kind in ("groups", "conditions"):
         text += ", ".join(
             f"mean {rounded(view.y[view.x == i].mean())} in {name}"
             for i, name in enumerate(view.groups)
@@ -213,6 +235,7 @@ def _draw_points(axes, view, design):
 
 _DRAW = {
     "groups": _draw_groups,
+    "conditions": _draw_groups,
     "strip": _draw_groups,
     "covariate": _draw_points,
     "fitted": _draw_points,

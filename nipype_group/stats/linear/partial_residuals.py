@@ -116,3 +116,16 @@ def fitted_by(
     mean = data.mean() * holds(split.nuisance, np.ones((len(data), 1)))
     fitted = multiply(split.effect, multiply(split.effect.T, data))
     return fitted + mean, fitted + residuals_of(model.basis, data) + mean
+
+
+def without_rest(model: LinearModel, weights: np.ndarray, data: np.ndarray) -> np.ndarray:
+    """Return what a contrast fits of one voxel's values, and their residuals, shape (n,).
+
+    Parameters
+    ----------
+    model : LinearModel
+    weights : array, shape (rows, columns)
+    data : array, shape (n,)
+    """
+    effect = partition(model, independent_rows(weights)).effect
+    return multiply(effect, multiply(effect.T, data)) + residuals_of(model.basis, data)
