@@ -19,6 +19,8 @@ class Registry(Mapping):
         What a record is, for messages.
     records : iterable
         Records of the package; each has a ``name``.
+    check : callable, optional
+        Takes a record of another package and those before it; raises why it cannot be used.
 
     Examples
     --------
@@ -32,8 +34,8 @@ class Registry(Mapping):
     ValueError: shape is one of cube, got 'ball'
     """
 
-    def __init__(self, group, kind, records):
-        self._group, self._kind = group, kind
+    def __init__(self, group, kind, records, check=None):
+        self._group, self._kind, self._check = group, kind, check
         self._own = {record.name: record for record in records}
         self._all = None
 
@@ -44,6 +46,7 @@ class Registry(Mapping):
                 try:
                     record = point.load()
                     name = record.name
+                    self._check_record(record, tuple(records.values()))
                 except Exception as error:
                     raise ValueError(
                         f"{point.value}, {self._kind} of another package, cannot be loaded "
@@ -57,6 +60,13 @@ class Registry(Mapping):
                 records[name] = record
             self._all = records
         return self._all
+
+    def _check_record(self, record, others):
+        for own in self._own.values():
+            if not isinstance(record, type(own)):
+                raise ValueError(f"it is no {type(own).__name__}")
+        if self._check is not None:
+            self._check(record, others)
 
     def __getitem__(self, name):
         return self._records()[name]

@@ -13,6 +13,7 @@ from nipype_group.cli.options import (
     add_setting,
     add_settings,
     add_settings_files,
+    check_places_of_values,
     finite,
     option_group,
 )
@@ -75,6 +76,7 @@ def add_run(commands):
     add_execution(parser)
     add_provenance(parser)
     add_replace(parser)
+    check_places_of_values(parser)
     parser.set_defaults(execute="nipype_group.cli.run:execute", parser=parser)
 
 

@@ -8,6 +8,7 @@ import functools
 import math
 import types
 import typing
+from collections import Counter
 from dataclasses import fields
 
 from nipype_group.controls import parse_threshold
@@ -16,7 +17,10 @@ from nipype_group.settings.records import about_of, default_of
 
 def finite(text):
     """Return a finite number that an option gives."""
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number") from None
     if not math.isfinite(value):
         raise argparse.ArgumentTypeError(f"{text!r} is no finite number")
     return value
@@ -204,6 +208,21 @@ def add_provenance(parser):
         action="store_true",
         help="write W3C PROV of every step to OUT/provenance too; takes some seconds",
     )
+
+
+def check_places_of_values(parser):
+    """Refuse options whose values would be kept in one place, as a package may bring them.
+
+    Raises
+    ------
+    ValueError
+    """
+    for name, number in Counter(action.dest for action in parser._actions).items():
+        if number > 1:
+            raise ValueError(
+                f"two options of {parser.prog} are called {name}; remove the package that brings "
+                "a setting of that name"
+            )
 
 
 def add_replace(parser):
