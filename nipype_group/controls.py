@@ -20,6 +20,12 @@ CLUSTER_CONTROLS = ("rft",)
 # Names of files have heights in few digits.
 _MOST_Z = 1000
 _MOST_DECIMALS = 20
+# What fields of a correction may be.
+_KNOWN = {
+    "adjusts": ("none", "fwe", "fdr"),
+    "kind": ("height", "cluster", "permutation"),
+    "of": ("voxel", "extent", "mass", "tfce"),
+}
 _PROCEDURES = "nipype_group.stats.multiple_testing"
 
 
@@ -243,6 +249,47 @@ def _permutation(of, desc, words, method, references, **more):
     )
 
 
+def _check_other(control, others):
+    """Refuse a correction of another package that files and options could not hold.
+
+    Raises
+    ------
+    ValueError
+        Where a part of it is none of those that `Control` names, or maps of it would have the
+        names of maps of another.
+    """
+    if not re.fullmatch(r"[A-Za-z][\w-]*", control.name, re.ASCII):
+        raise ValueError(
+            f"its name {control.name!r} has other signs than letters, digits, _ and -"
+        )
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9]*", control.desc):
+        raise ValueError(f"its desc {control.desc!r} has other signs than letters and digits")
+    for field, known in _KNOWN.items():
+        if getattr(control, field) not in known:
+            raise ValueError(f"its {field} is one of {', '.join(known)}")
+    for other in others:
+        if _named_alike(control, other) or _named_alike(other, control):
+            raise ValueError(
+                f"maps of its desc {control.desc} would be named as some of {other.name}"
+            )
+    try:
+        f"{control.method} {control.finding}".format(alpha=0.05, height="3", forming="3")
+    except (LookupError, ValueError) as error:
+        raise ValueError("its texts hold other than {alpha:g}, {height} and {forming}") from error
+
+
+def _named_alike(one, other):
+    """Tell whether a map of one correction may have the desc of another."""
+    pattern = rf"{_desc_pattern([one])}(?:{'|'.join(SIDES.values())})"
+    return any(re.fullmatch(pattern, other.desc + side) for side in SIDES.values())
+
+
+def _desc_pattern(controls):
+    """Return the pattern of the ``desc`` of thresholded maps before the side."""
+    names = "|".join(re.escape(c.desc) for c in controls if c.desc)
+    return rf"(?:(?:{names})(?:Alpha\d+)?|z-?\d+(?:p\d+)?)"
+
+
 # Strictest first: the first at which anything survives leads what is told of a contrast.
 CONTROLS = Registry(
     "nipype_group.controls",
@@ -395,6 +442,7 @@ CONTROLS = Registry(
             adjust=f"{_PROCEDURES}:check_log_p",
         ),
     ),
+    check=_check_other,
 )
 
 
@@ -513,7 +561,5 @@ def is_threshold_desc(desc: str) -> bool:
     >>> is_threshold_desc("fdrBHBoth"), is_threshold_desc("z3p1"), is_threshold_desc("model")
     (True, True, False)
     """
-    names = "|".join(re.escape(c.desc) for c in CONTROLS.values() if c.desc)
     sides = "|".join(SIDES.values())
-    names = rf"(?:{names})(?:Alpha\d+)?"
-    return re.fullmatch(rf"(?:{names}|z-?\d+(?:p\d+)?)(?:{sides})", desc) is not None
+    return re.fullmatch(rf"{_desc_pattern(CONTROLS.values())}(?:{sides})", desc) is not None

@@ -28,6 +28,8 @@ class Registry(Mapping[str, Record]):
         What a record is, for messages.
     records : iterable
         Records of the package; each has a ``name``.
+    check : callable, optional
+        Takes a record of another package and those before it; raises why it cannot be used.
 
     Examples
     --------
@@ -41,8 +43,14 @@ class Registry(Mapping[str, Record]):
     ValueError: shape is one of cube, got 'ball'
     """
 
-    def __init__(self, group: str, kind: str, records: Iterable[Record]) -> None:
-        self._group, self._kind = group, kind
+    def __init__(
+        self,
+        group: str,
+        kind: str,
+        records: Iterable[Record],
+        check: Callable[[Record, Any], None] | None = None,
+    ) -> None:
+        self._group, self._kind, self._check = group, kind, check
         self._own = {record.name: record for record in records}
         self._all: dict[str, Record] | None = None
 
@@ -53,6 +61,7 @@ class Registry(Mapping[str, Record]):
                 try:
                     record = point.load()
                     name = record.name
+                    self._check_record(record, tuple(records.values()))
                 except Exception as error:
                     raise ValueError(
                         f"{point.value}, {self._kind} of another package, cannot be loaded "
@@ -66,6 +75,13 @@ class Registry(Mapping[str, Record]):
                 records[name] = record
             self._all = records
         return self._all
+
+    def _check_record(self, record, others):
+        for own in self._own.values():
+            if not isinstance(record, type(own)):
+                raise ValueError(f"it is no {type(own).__name__}")
+        if self._check is not None:
+            self._check(record, others)
 
     def __getitem__(self, name: str) -> Record:
         return self._records()[name]

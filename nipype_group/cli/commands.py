@@ -16,6 +16,7 @@ from nipype_group.cli.options import (
     add_setting,
     add_settings,
     add_settings_files,
+    check_places_of_values,
     finite,
     option_group,
 )
@@ -112,6 +113,7 @@ def _add_options_of_run(parser: argparse.ArgumentParser) -> None:
     add_execution(parser)
     add_provenance(parser)
     add_replace(parser)
+    check_places_of_values(parser)
 
 
 def _add_maps(parser):

@@ -53,8 +53,8 @@ def main(argv: list[str] | None = None) -> int:
     with ended_by_interrupt(), plain_output():
         try:
             parser = build_parser()
-        except ValueError as error:
-            # As a package brings what cannot be loaded.
+        except (ValueError, argparse.ArgumentError) as error:
+            # As a package brings what cannot be loaded, or an option that there is.
             print(f"nipype-group: {error}", file=sys.stderr)
             return 2
         arguments = parser.parse_args(argv)

@@ -10,6 +10,7 @@ import functools
 import math
 import types
 import typing
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import Field, fields
 from typing import TYPE_CHECKING, Any
@@ -24,7 +25,10 @@ if TYPE_CHECKING:
 
 def finite(text: str) -> float:
     """Return a finite number that an option gives."""
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number") from None
     if not math.isfinite(value):
         raise argparse.ArgumentTypeError(f"{text!r} is no finite number")
     return value
@@ -221,6 +225,21 @@ def add_provenance(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="write W3C PROV of every step to OUT/provenance too; takes some seconds",
     )
+
+
+def check_places_of_values(parser: argparse.ArgumentParser) -> None:
+    """Refuse options whose values would be kept in one place, as a package may bring them.
+
+    Raises
+    ------
+    ValueError
+    """
+    for name, number in Counter(action.dest for action in parser._actions).items():
+        if number > 1:
+            raise ValueError(
+                f"two options of {parser.prog} are called {name}; remove the package that brings "
+                "a setting of that name"
+            )
 
 
 def add_replace(parser: argparse.ArgumentParser) -> None:

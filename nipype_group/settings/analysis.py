@@ -1,5 +1,6 @@
 """All settings of a group analysis, and of a report on another package's results."""
 
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +9,28 @@ from nipype_group.registry import Registry
 from nipype_group.settings.inference import InferenceSettings
 from nipype_group.settings.model import MapsSettings, ModelSettings
 from nipype_group.settings.permutation import PermutationSettings, SplitSettings
-from nipype_group.settings.records import record
+from nipype_group.settings.records import Record, about_of, record
 from nipype_group.settings.report import ExecutionSettings, ReportedSettings, ReportSettings
 
+
+def _check_other(other, others):
+    """Refuse what is no record of settings.
+
+    Raises
+    ------
+    ValueError
+    """
+    if not (isinstance(other, type) and issubclass(other, Record) and is_dataclass(other)):
+        raise ValueError("it is no record of settings")
+    for item in fields(other):
+        if "about" not in item.metadata:
+            raise ValueError(f"its {item.name} is made without setting()")
+
+
 # Records of settings that other packages bring; every one is a class with a name.
-OTHERS: Registry[Any] = Registry("nipype_group.settings", "record of settings", ())
+OTHERS: Registry[Any] = Registry(
+    "nipype_group.settings", "record of settings", (), check=_check_other
+)
 
 
 @record
@@ -151,6 +169,28 @@ class AnalysisSettings(
             if parameters[name] is not None:
                 parameters[name] = tuple(Path(item).name for item in parameters[name])
         return parameters
+
+
+def _check_apart(other):
+    """Refuse a record of another package whose settings take the place of others.
+
+    Raises
+    ------
+    ValueError
+    """
+    where = f"{other.__module__}:{other.__name__}, record of settings of another package,"
+    options = [about_of(item).option for item in fields(AnalysisSettings)]
+    for item in fields(other):
+        homes = [c for c in AnalysisSettings.__mro__ if item.name in vars(c)]
+        option = about_of(item).option
+        if any(home is Record or not issubclass(other, home) for home in homes):
+            raise ValueError(f"{where} has {item.name}, which there is already; mend or remove it")
+        if option is not None and options.count(option) > 1:
+            raise ValueError(f"{where} has {option}, which there is already; mend or remove it")
+
+
+for _other in OTHERS.values():
+    _check_apart(_other)
 
 
 @record

@@ -132,6 +132,42 @@ def test_what_cannot_be_loaded_is_one_line(extended, tmp_path):
     assert "made_up:" in line and "cannot be loaded (no licence); mend or remove" in line
 
 
+CONTROL = 'CONTROL = Control("twice", "madeUpTwice", "fwe", "w", "m", adjust=twice)\n'
+SETTING = "@record\nclass Colours(Record):\n    name = 'colours'\n    {} = setting(5, 'mine'{})\n"
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (CONTROL.replace("madeUpTwice", "fdrBH"), "desc fdrBH would be named as some of fdr"),
+        (CONTROL.replace("madeUpTwice", "uncAlpha05"), "would be named as some of fpr"),
+        (CONTROL.replace("madeUpTwice", "z3p1"), "would be named as some of"),
+        (CONTROL.replace("madeUpTwice", "a/b"), "has other signs than letters and digits"),
+        (CONTROL.replace('"twice"', '"my:own"'), "has other signs than letters, digits, _ and -"),
+        (CONTROL.replace("fwe", "odd"), "its adjusts is one of none, fwe, fdr"),
+        (CONTROL.replace('"m"', '"m {x}"'), "its texts hold other than {alpha:g}"),
+        ("class ESTIMATOR:\n    name = 'HALF'\n", "it is no Estimator"),
+        ("class Colours:\n    name = 'colours'\n", "it is no record of settings"),
+        (SETTING.format("alpha: int", ""), "has alpha, which there is already"),
+        (SETTING.format("tails: int", ""), "has tails, which there is already"),
+        (SETTING.format("changed: int", ""), "has changed, which there is already"),
+        (SETTING.format("alfa: int", ", option='--alpha'"), "has --alpha, which there is already"),
+        (SETTING.format("alfa: int", ", option='--maps'"), "conflicting option string: --maps"),
+        (
+            SETTING.format("maps: int", ", option='--alfa'"),
+            "options of nipype-group run are called",
+        ),
+        (SETTING.format("plugin: int", ", option='--alfa'"), "called plugin; remove the package"),
+    ],
+)
+def test_what_takes_the_place_of_ours_is_refused(extended, tmp_path, more, said):
+    (tmp_path / "site" / "made_up.py").write_text(MODULE + more)
+    ran = extended("run", "--help")
+    assert ran.returncode == 2
+    (line,) = ran.stderr.splitlines()
+    assert said in line
+
+
 def test_a_run_uses_it_and_says_so(extended, command, small_study, tmp_path):
     inputs = (
         "--bids",
