@@ -74,7 +74,7 @@ class Design:
 
     @property
     def map_labels(self) -> list[str]:
-        """What each map is called: its participant and conditions."""
+        """Participant and conditions of every row, a list of str."""
         conditions = self.keys.drop(columns="participant_id").fillna(MISSING).astype(str)
         return [
             " ".join([name, *row])

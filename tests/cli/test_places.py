@@ -17,6 +17,7 @@ from nipype_group.settings import AnalysisSettings
 # contrasts, and files with a kind before them.
 OTHER = {
     "help",
+    "as_json",
     "verbose",
     "provenance",
     "replace",
@@ -118,7 +119,7 @@ def arguments_of(command, action, path, tmp_path):
     free |= {"first": tmp_path, "second": tmp_path}
     line = [command]
     options = list(action.option_strings[-1:])
-    if command == "run":
+    if command in ("run", "plan"):
         line += ["--formula", "1"] if action.dest != "design" else []
         line += ["--atlas", "none", "--contrast", "m=intercept"]
         sources = ("maps", "bids", "stack")

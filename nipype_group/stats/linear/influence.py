@@ -176,7 +176,7 @@ class Efficiency:
     Parameters
     ----------
     absolute : float
-        1 / trace(C (X'X)^- C') (Dale 1999, Hum Brain Mapp 8:109): for a t contrast one over the
+        1 / trace(C (X'X)^- C') (Dale 1999, Human Brain Mapping 8:109): for a t contrast one over the
         variance of its estimate. It hangs on the units of the columns and the scale of the rows.
     relative : float
         `absolute` over that of a design whose columns have the same lengths, about the mean where
