@@ -138,7 +138,7 @@ def _about_contrast(contrast: Contrast, design: Design, level: LevelOfTests) -> 
             for row in contrast.weights.tolist()
         ],
         "Estimable": True,
-        "Error": _error_of(contrast, design),
+        "ErrorTerm": _error_of(contrast, design),
         **contrast_diagnostics(contrast, design, level),
         "Notes": list(contrast.notes),
     }
