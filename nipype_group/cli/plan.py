@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from nipype_group.cli import run
+from nipype_group.cli.duration import foreseen_seconds
 from nipype_group.cli.plan_text import plan_text
 from nipype_group.design.contrasts import Contrast, build_contrasts
 from nipype_group.design.diagnostics import LevelOfTests, contrast_diagnostics
@@ -16,7 +17,6 @@ from nipype_group.design.matrix import Design
 from nipype_group.design.meaning import is_between_participants
 from nipype_group.design.observations import Observations
 from nipype_group.design.sources import listed_once
-from nipype_group.execution.duration import foreseen_seconds
 from nipype_group.images import read_mask
 from nipype_group.interfaces.permutation import plan_of
 from nipype_group.permutation.plan import Plan
@@ -144,7 +144,7 @@ def _about_contrast(contrast: Contrast, design: Design, level: LevelOfTests) -> 
             for row in contrast.weights.tolist()
         ],
         "Estimable": True,
-        "Error": _error_of(contrast, design),
+        "ErrorTerm": _error_of(contrast, design),
         **contrast_diagnostics(contrast, design, level),
         "Notes": list(contrast.notes),
     }

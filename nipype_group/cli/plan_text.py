@@ -102,7 +102,7 @@ def _contrast(about: dict[str, Any]) -> list[str]:
         )
     texts = [
         f"weights {rows}",
-        f"can be estimated; {about['Error']}",
+        f"can be estimated; {about['ErrorTerm']}",
         f"efficiency {_number(about['Efficiency'])}, {_number(about['RelativeEfficiency'])} of "
         "that with uncorrelated columns",
         detects,

@@ -97,7 +97,7 @@ class Design:
 
     @property
     def map_labels(self) -> list[str]:
-        """Participant and conditions of every map, as it is called in messages."""
+        """Participant and conditions of every row, a list of str."""
         conditions = self.keys.drop(columns="participant_id").fillna(MISSING).astype(str)
         return [
             " ".join([name, *row])

@@ -132,13 +132,18 @@ def collect(
         )
     excluded += problems
     if not good:
-        reasons = Counter(reason for _, reason in excluded)
-        listing = "; ".join(f"{n} x {reason}" for reason, n in reasons.most_common())
-        raise ValueError(f"No map is left for the analysis: {listing or 'none was found'}")
+        raise ValueError(f"No map is left for the analysis: {_why_none(excluded)}")
     if participants is not None:
         rank = {label: i for i, label in enumerate(participants.index)}
         good.sort(key=lambda item: rank[item[0].participant])
     return _assemble(good, excluded, participants, conditions, listed)
+
+
+def _why_none(excluded: list) -> str:
+    """Return why maps were left out, where none is left."""
+    reasons = Counter(reason for _, reason in excluded)
+    listing = "; ".join(f"{n} x {reason}" for reason, n in reasons.most_common())
+    return listing or "none was found"
 
 
 def _same_numbers(label, labels):

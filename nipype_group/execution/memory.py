@@ -177,7 +177,7 @@ def _tables(size, node):
 
 
 def _quality(size, node):
-    steps = _COOK_STEPS * size.n_maps
+    steps = size.n_maps * (_COOK_STEPS + 4 * _FLOAT * size.n_columns)
     return _FIGURES + size.rows + 1.5 * size.tile + steps + 12 * size.volume
 
 

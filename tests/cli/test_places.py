@@ -18,6 +18,7 @@ from nipype_group.settings import AnalysisSettings
 # contrasts, and files with a kind before them.
 OTHER = {
     "help",
+    "as_json",
     "verbose",
     "provenance",
     "replace",
@@ -119,7 +120,7 @@ def arguments_of(command, action, path, tmp_path):
     free |= {"first": tmp_path, "second": tmp_path}
     line = [command]
     options = list(action.option_strings[-1:])
-    if command == "run":
+    if command in ("run", "plan"):
         line += ["--formula", "1"] if action.dest != "design" else []
         line += ["--atlas", "none", "--contrast", "m=intercept"]
         sources = ("maps", "bids", "stack")

@@ -226,12 +226,12 @@ def test_contrasts_tell_between_what_they_compare(plan, maps_table):
             source=("--maps", path),
         )
     )
-    assert within["Contrasts"][0]["Error"] == "within participants"
+    assert within["Contrasts"][0]["ErrorTerm"] == "within participants"
     assert within["Maps"]["Conditions"] == ["condition"]
     between = told(
         plan("--json", formula="0 + arm", contrasts=("d=b - a",), source=("--maps", path))
     )
-    assert between["Contrasts"][0]["Error"] == "between participants, of several maps"
+    assert between["Contrasts"][0]["ErrorTerm"] == "between participants, of several maps"
     assert "between participants" in between["Contrasts"][0]["Notes"][0]
 
 

@@ -9,15 +9,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nipype_group.stats.decompositions import qr
 from nipype_group.stats.linear.least_squares import LinearModel, independent_rows
 from nipype_group.stats.matrix_products import multiply, residuals_of, sum_of_squares
 from nipype_group.stats.power import detectable_noncentrality_f, detectable_noncentrality_t
 
 # Leverage of a map that a column of its own fits: its residual is 0 whatever its values are.
 FITTED_WHOLE = 1 - 1e-10
-# Share of a column's sum of squares that rounding leaves of what others determine.
-_DETERMINED = 1e-10
 POWER = 0.8
 
 
@@ -72,6 +69,8 @@ def confounded_columns(model: LinearModel) -> tuple[tuple[str, ...], ...]:
     >>> confounded_columns(LinearModel(design, ("intercept", "a", "b")))
     (('intercept', 'a', 'b'),)
     """
+    if model.rank == len(model.columns):
+        return ()
     return tuple(
         tuple(name for name, part in zip(model.columns, direction, strict=True) if part)
         for direction in model.row_space.null_directions
@@ -151,22 +150,15 @@ def generalised_inflation(model: LinearModel, columns: list[int]) -> float:
     >>> round(generalised_inflation(model, [1, 2]), 4), round(generalised_inflation(model, [3]), 4)
     (3.1111, 3.1111)
     """
-    matrix = _about_mean(model.matrix)
     if not determined_columns(model)[columns].all():
         return float("inf")
-    varying = np.ptp(matrix, axis=0) > 0
-    if matrix is model.matrix:
-        varying = matrix.any(axis=0)
-    others = [i for i in np.flatnonzero(varying) if i not in columns]
-    own = matrix[:, columns]
-    # Volumes of what the columns span, and of what the others leave of it; their units cancel.
-    alone = np.diagonal(qr(own)[1])
-    basis = LinearModel(matrix[:, others], tuple(map(str, others))).basis if others else None
-    left = own if basis is None else residuals_of(basis, own)
-    beside = np.diagonal(qr(left)[1])
-    if (sum_of_squares(left) <= _DETERMINED * sum_of_squares(own)).any():
-        return float("inf")
-    return float(np.square(alone / beside).prod())
+    # The block of the inverse holds what the others leave: det R22 / det R.
+    own = _about_mean(model.matrix)[:, columns]
+    length = np.sqrt(sum_of_squares(own))
+    correlations = multiply(own.T, own) / np.outer(length, length)
+    left = model.covariance[np.ix_(columns, columns)] * np.outer(length, length)
+    # The matrix library's, whose last bits depend on the processor: callers keep six digits.
+    return float(np.exp(np.linalg.slogdet(correlations)[1] + np.linalg.slogdet(left)[1]))
 
 
 @dataclass(frozen=True)
@@ -176,7 +168,7 @@ class Efficiency:
     Parameters
     ----------
     absolute : float
-        1 / trace(C (X'X)^- C') (Dale 1999, Hum Brain Mapp 8:109): for a t contrast one over the
+        1 / trace(C (X'X)^- C') (Dale 1999, Human Brain Mapping 8:109): for t one over the
         variance of its estimate. It hangs on the units of the columns and the scale of the rows.
     relative : float
         `absolute` over that of a design whose columns have the same lengths, about the mean where

@@ -250,7 +250,7 @@ class _Sums:
         Number of Cook's distances in each step.
     dfbetas : array, shape (n, p)
         Sum of squares.
-    n_determined : array, shape (n, p)
+    n_determined : int array, shape (n, p)
         Voxels where the column has an estimate of its own.
     """
 
@@ -259,7 +259,8 @@ class _Sums:
         self.largest_cook, self.n_large_cook = np.zeros((2, n_maps))
         n_steps = (_MOST_POWER - _LEAST_POWER) * _PARTS
         self.cook_steps = np.zeros((n_maps, n_steps), dtype=np.int32)
-        self.dfbetas, self.n_determined = np.zeros((2, n_maps, n_columns))
+        self.dfbetas = np.zeros((n_maps, n_columns))
+        self.n_determined = np.zeros((n_maps, n_columns), dtype=np.int32)
 
     def add(self, rows: np.ndarray, model: LinearModel, data: np.ndarray) -> np.ndarray:
         """Add voxels, shape (m, v), of the maps that have them; return their Cook's distances.
@@ -281,7 +282,7 @@ class _Sums:
         squares /= stays
         factors = np.nan_to_num(np.square(dfbetas_factors(model)[free]))
         self.dfbetas[places] += factors * squares.sum(1)[:, None]
-        self.n_determined[places] += determined_columns(model) * float(alive.sum())
+        self.n_determined[places] += determined_columns(model) * np.int32(alive.sum())
         return cook
 
     def count_cook(self, cook: np.ndarray) -> None:
