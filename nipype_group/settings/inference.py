@@ -105,7 +105,7 @@ class ThresholdSettings(Record):
         return tuple(t.completed(self.alpha, self.threshold_z) for t in made)
 
     @property
-    def all_tails(self):
+    def all_tails(self) -> tuple[str, ...]:
         """All sides that any inference tests."""
         return tuple(dict.fromkeys([self.tail, *(t.tail for t in self.thresholds if t.tail)]))
 

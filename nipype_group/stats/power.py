@@ -10,6 +10,8 @@ from functools import lru_cache
 import numpy as np
 from scipy import special
 
+from nipype_group.stats.elementary import exp, log
+
 # Nodes of the integrals, and standard deviations to either side that they cover.
 _NODES, _REACH = 240, 9.5
 # Halvings of a search, which ends where no number lies between.
@@ -63,7 +65,7 @@ def noncentral_t_sf(t: float, dof: float, noncentrality: float) -> float:
         return 0.0
     z, weights = _between(low, _REACH)
     share = special.gammainc(dof / 2, dof / 2 * np.square((z + noncentrality) / t))
-    density = np.exp(-np.square(z) / 2) / np.sqrt(2 * np.pi)
+    density = exp(-np.square(z) / 2) / np.sqrt(2 * np.pi)
     return float((weights * density * share).sum())
 
 
@@ -74,13 +76,13 @@ def _over_scale(t: float, dof: float, noncentrality: float) -> float:
     s, weights = _between(max(0.0, 1 - spread), 1 + spread * (1 + 4 / (1 + dof)))
     half = dof / 2
     log_density = (
-        np.log(2)
-        + half * np.log(half)
+        log(2)
+        + half * log(half)
         - special.gammaln(half)
-        + (dof - 1) * np.log(s)
+        + (dof - 1) * log(s)
         - half * np.square(s)
     )
-    return float((weights * np.exp(log_density) * special.ndtr(noncentrality - t * s)).sum())
+    return float((weights * exp(log_density) * special.ndtr(noncentrality - t * s)).sum())
 
 
 def noncentral_f_sf(f: float, dof_num: float, dof_den: float, noncentrality: float) -> float:
@@ -107,7 +109,7 @@ def noncentral_f_sf(f: float, dof_num: float, dof_den: float, noncentrality: flo
     mean = noncentrality / 2
     reach = 12 * np.sqrt(mean) + 40
     j = np.arange(max(0, int(mean - reach)), int(mean + reach) + 1, dtype=float)
-    weights = np.exp(special.xlogy(j, mean) - mean - special.gammaln(j + 1))
+    weights = exp(special.xlogy(j, mean) - mean - special.gammaln(j + 1))
     # Their sum is 1 but for the digits that differences of large logarithms lose.
     weights /= weights.sum()
     x = dof_den / (dof_den + dof_num * f)

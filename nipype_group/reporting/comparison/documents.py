@@ -67,7 +67,9 @@ def without_versions(name: str, content: str) -> str:
     return _graph_in_order(text) if name.endswith(".ttl") else text
 
 
-def without_new_settings(name, older, newer, defaults):
+def without_new_settings(
+    name: str, older: str, newer: str, defaults: dict
+) -> tuple[str, list[str]]:
     r"""Return the text of a sidecar or page without the settings that the older one does not have.
 
     One is set aside where it has its default: then it says what the older version did as well.

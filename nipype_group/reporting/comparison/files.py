@@ -203,7 +203,7 @@ def difference_text(difference: Mapping[str, Any]) -> str:
     return _WRITERS[kind](difference)
 
 
-def new_settings_text(names):
+def new_settings_text(names: list[str]) -> str:
     """Return how many settings are set aside in words.
 
     Examples

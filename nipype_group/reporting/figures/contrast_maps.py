@@ -102,7 +102,7 @@ def _told_apart(
     unit = matrix / np.sqrt(sum_of_squares(matrix))
     kept: list[int] = []
     for i in range(matrix.shape[1]):
-        if not any(abs(abs(unit[:, i] @ unit[:, j]) - 1) < _ROUNDING for j in kept):
+        if not any(abs(abs(multiply(unit[:, i], unit[:, j])) - 1) < _ROUNDING for j in kept):
             kept.append(i)
     return matrix[:, kept], weights[:, kept], kept
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nipype_group.stats.elementary import exp
 from nipype_group.stats.linear.least_squares import LinearModel, independent_rows
 from nipype_group.stats.matrix_products import multiply, residuals_of, sum_of_squares
 from nipype_group.stats.power import detectable_noncentrality_f, detectable_noncentrality_t
@@ -155,10 +156,10 @@ def generalised_inflation(model: LinearModel, columns: list[int]) -> float:
     # The block of the inverse holds what the others leave: det R22 / det R.
     own = _about_mean(model.matrix)[:, columns]
     length = np.sqrt(sum_of_squares(own))
-    correlations = multiply(own.T, own) / np.outer(length, length)
-    left = model.covariance[np.ix_(columns, columns)] * np.outer(length, length)
+    correlations = multiply(own.T, own) / (length[:, None] * length)
+    left = model.covariance[np.ix_(columns, columns)] * (length[:, None] * length)
     # The matrix library's, whose last bits depend on the processor: callers keep six digits.
-    return float(np.exp(np.linalg.slogdet(correlations)[1] + np.linalg.slogdet(left)[1]))
+    return float(exp(np.linalg.slogdet(correlations)[1] + np.linalg.slogdet(left)[1]))
 
 
 @dataclass(frozen=True)
