@@ -268,10 +268,10 @@ def test_levels_beyond_the_locale_in_a_table(small_study, tmp_path, in_ascii):
     table["team"] = ["Übung", "Ωmega"] * 6
     table.to_csv(small_study / "participants.tsv", sep="\t", index=False)
     given = ("--bids", str(small_study), "--select", "stat=effect", "--formula", "team + age")
-    code, said = in_ascii("run", "none", *given, "--contrast", "x=team")
+    code, said = in_ascii("run", "none", *given, "--contrast", "x=crew")
     # Names of columns stand in a crash file, which the cause is read from.
     assert code == 1
-    assert r"contrast 'x': no column team; there are intercept, team[\u03a9mega]" in " ".join(said)
+    assert r"contrast 'x': no column crew; there are intercept, team[\u03a9mega]" in " ".join(said)
     (crash,) = tmp_path.rglob("crash-*.txt")
     assert "team[Ωmega]" in crash.read_text(encoding="utf-8")
     code, said = in_ascii("run", "out", *given, "--contrast", "x=age")

@@ -33,16 +33,27 @@ def write_study(folder, named, holes):
 
 
 # What is odd: slices that one map lacks, options, and what is said of it.
+# What is between participants who have several maps is permuted by whole participants.
+BLOCKS = ("--blocks", "participant_id", "--block-exchange", "whole")
+WHOLE = ("--permutations", "19", *BLOCKS)
 ODD = {
-    "dependent maps": (0, (*FORMULA, "--contrast", "x=b - a"), "who have several maps"),
+    "dependent maps": (
+        0,
+        (*FORMULA, "--contrast", "x=b - a", *WHOLE),
+        "only its results by permutation hold",
+    ),
     "reference level": (
         0,
         ("--formula", "C(group) * C(ses) + C(participant_id)", "--contrast", "x=post - pre"),
         "x holds at the reference level group[a]",
     ),
     "unpaired": (0, ("--formula", "C(ses)", "--contrast", "x=post - pre"), "an unpaired test"),
-    "no constant": (0, ("--formula", "0 + sign", "--contrast", "x=sign"), "no constant"),
-    "no noise": (0, (*FORMULA, "--contrast", "x=b - a"), "1 of them have an effect, and no noise"),
+    "no constant": (0, ("--formula", "0 + sign", "--contrast", "x=sign", *WHOLE), "no constant"),
+    "no noise": (
+        0,
+        (*FORMULA, "--contrast", "x=b - a", *WHOLE),
+        "1 of them have an effect, and no noise",
+    ),
     "lost voxels": (2, (*FORMULA, "--contrast", "x=post - pre"), "voxels are out of the mask"),
 }
 

@@ -229,10 +229,21 @@ def test_contrasts_tell_between_what_they_compare(plan, maps_table):
     assert within["Contrasts"][0]["ErrorTerm"] == "within participants"
     assert within["Maps"]["Conditions"] == ["condition"]
     between = told(
-        plan("--json", formula="0 + arm", contrasts=("d=b - a",), source=("--maps", path))
+        plan(
+            "--json",
+            "--permutations",
+            20,
+            "--blocks",
+            "participant_id",
+            "--block-exchange",
+            "whole",
+            formula="0 + arm",
+            contrasts=("d=b - a",),
+            source=("--maps", path),
+        )
     )
     assert between["Contrasts"][0]["ErrorTerm"] == "between participants, of several maps"
-    assert "between participants" in between["Contrasts"][0]["Notes"][0]
+    assert "only its results by permutation hold" in between["Contrasts"][0]["Notes"][0]
 
 
 def test_volumes_of_a_4d_image_are_planned(plan, small_study, tmp_path):

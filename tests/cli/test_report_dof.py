@@ -110,7 +110,7 @@ def test_t_and_f_together(command, randomise, tmp_path, no_figures):
         (("--dof", "57", "--dof", "58"), "got 57 and 58 for t"),
         (("--dof", "2,57,3"), "two for F, got 2, 57, 3"),
         (("--dof", "57", "--dof=-2,57"), "two for F, got -2, 57"),
-        (("--dof", "57", "--dof", "two,57"), "argument --dof: invalid"),
+        (("--dof", "57", "--dof", "two,57"), "argument --dof: 'two' is"),
     ],
 )
 def test_degrees_of_freedom_that_do_not_do(command, randomise, tmp_path, options, message):
