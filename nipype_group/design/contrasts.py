@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 # The Unicode names of letters that have a sound of their own.
 _LETTER = re.compile(r"(?:(LATIN|GREEK|CYRILLIC) (SMALL|CAPITAL) LETTER (\w+)(?= WITH|$))?")
-_INTERACTION = re.compile(r"(?<=\w)\s*:\s*(?=\w)")
+_INTERACTION = re.compile(r"(?<=\w):(?=\w)")
 # Powers of two by which weights may differ from 1: an effect's unit stays one of float32.
 _FARTHEST = 64
 # A name of a file has up to 255 bytes, of which other entities take more than half.

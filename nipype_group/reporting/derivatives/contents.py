@@ -312,7 +312,8 @@ def add_model(folder: DerivativeFolder, facts: RunFacts, given: Mapping[str, Any
     about = {"Description": "Voxels analysed: this share of the maps has them", "Type": "Brain"}
     if "peer_file" in given:
         about, coverage = {"Description": "Voxels with a statistic", "Type": "Brain"}, {}
-    _add_smoothness(folder, facts, given.get("smoothness_files", []))
+    files = given.get("smoothness_files", [])
+    _add_smoothness(folder, facts, files, tells_none="peer_file" not in given)
     if notes := [*given.get("mask_notes", []), *given.get("statistic_notes", [])]:
         about |= {"Notes": notes}
     folder.add_image(given["mask_file"], "mask", about | coverage, desc="group")
@@ -353,16 +354,17 @@ def _add_contrasts_file(
     folder.add_text(json.dumps(content, indent=2) + "\n", "contrasts.json")
 
 
-def _add_smoothness(folder, facts, files):
+def _add_smoothness(folder, facts, files, tells_none):
     """Add the smoothness of every contrast: once where all share it.
 
-    What another package does not state is left out; why there is none of a run is told.
+    What another package does not state is left out; why there is none of a run is told
+    (`tells_none`).
     """
     texts = [read_text(path) for path in files]
     known = [
         text
         for text, path in zip(texts, files, strict=True)
-        if (about := read_json(path))["FWHMVoxels"] is not None or "Reason" in about
+        if tells_none or read_json(path)["FWHMVoxels"] is not None
     ]
     if known and len(set(texts)) == 1:
         folder.add_text(known[0], "smoothness.json")
