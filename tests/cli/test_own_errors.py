@@ -249,3 +249,33 @@ def test_a_nidm_pack_is_refused_before_the_run(study, group, tmp_path, command):
     code, _, errors = command("nidm", group.parent)
     assert code == 1
     assert errors.endswith("a NIDM-Results pack tells one model and one error of all contrasts\n")
+
+
+def test_degrees_of_freedom_of_a_t_are_a_map_where_participants_lack_voxels(tmp_path, no_figures):
+    table = write_study(tmp_path)
+    path = tmp_path / "sub-0_a1.nii.gz"
+    image = nib.load(path)
+    values = image.get_fdata()
+    values[0, 0, 0] = np.nan
+    nib.save(nib.Nifti1Image(values.astype(np.float32), image.affine), path)
+    assert run_study(table, tmp_path / "out", "--min-coverage", "0.9") == 0
+    group = tmp_path / "out" / "group"
+    dof = nib.load(group / "contrast-step_stat-dof_statmap.nii.gz").get_fdata()
+    assert dof[0, 0, 0] == 6
+    assert (dof.ravel()[1:] == 7).all()
+    about = sidecar(group, "step", "t")
+    assert about["DegreesOfFreedom"] == 7
+    assert about["DegreesOfFreedomMap"] == "bids::group/contrast-step_stat-dof_statmap.nii.gz"
+    assert not list(group.glob("contrast-step_stat-dofNumerator_*"))
+
+
+def test_a_comparison_with_a_pooled_run_tells_what_has_no_number(
+    study, group, tmp_path, command, no_figures
+):
+    run = ("run", tmp_path / "pooled", "--maps", study, "--contrast", "step=a2 - a1")
+    model = ("--formula", "C(a) + C(participant_id)", "--plugin", "Linear")
+    atlas = ("--atlas", study.parent / "halves.nii.gz")
+    code, _, errors = command(*run, *model, *atlas)
+    assert code == 0, errors
+    _, out, _ = command("diff", group.parent, tmp_path / "pooled")
+    assert f"DegreesOfFreedom: n/a -> {3 * N - 1 - N - 2}" in out

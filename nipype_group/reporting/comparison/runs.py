@@ -26,6 +26,7 @@ from nipype_group.reporting.records.record import (
     PROVENANCE_NAME,
     ProvenanceRecord,
 )
+from nipype_group.tsv import MISSING
 
 # Told once for the whole run; every sidecar repeats them.
 _OF_THE_RUN = ("Parameters", "SoftwareVersions", "Command", "InputsSHA256")
@@ -180,7 +181,7 @@ def _design(folders):
         OnlySecond=[c for c in other if c not in one],
         Changed=[c for c in differing if c not in ("participant_id", "map", "sha256")],
         Rows=[len(one), len(other)] if len(one) != len(other) else None,
-        DegreesOfFreedom=_apart([a.get("DegreesOfFreedom") for a in about]),
+        DegreesOfFreedom=_apart([a.get("DegreesOfFreedom", MISSING) for a in about]),
     )
 
 
