@@ -76,17 +76,24 @@ class PlottedMap:
         return zscore if self.unit == "z" and np.isfinite(zscore) else float(row[f"{prefix}stat"])
 
     def peak_text(self, row: pd.Series, prefix: str = "") -> str:
-        """Return height, place and region of a peak, in words; of a cluster its main peak."""
+        """Return height, place and region of a peak, in words; of a cluster its main peak.
+
+        The table of peaks alone names regions.
+        """
         place = ", ".join(rounded(float(row[f"{prefix}{axis}"])) for axis in "xyz")
         peak = row
         if "peak_id" not in row.index:
-            # A row of the clusters comes with the table of their peaks.
-            assert self.peaks is not None
-            of_cluster = self.peaks["cluster_id"] == row["cluster_id"]
-            peak = self.peaks[of_cluster & (self.peaks["peak_id"] == 1)].iloc[0]
-        region = peak_region(peak)
+            peak = self._main_peak(row["cluster_id"])
+        region = None if peak is None else peak_region(peak)
         where = "" if region is None else f", {shorten(region, 40)}"
         return f"{self.unit} {rounded(self.height(row, prefix))} at ({place}) mm{where}"
+
+    def _main_peak(self, cluster_id):
+        """Return the row of the main peak of a cluster, None without a table of peaks."""
+        if self.peaks is None:
+            return None
+        of_cluster = self.peaks["cluster_id"] == cluster_id
+        return self.peaks[of_cluster & (self.peaks["peak_id"] == 1)].iloc[0]
 
     def highest_peaks(self, count: int) -> pd.DataFrame:
         """Return the rows of the highest peaks, in either direction; there is a table of them."""
