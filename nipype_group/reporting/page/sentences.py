@@ -127,7 +127,7 @@ def result_sentence(result: ThresholdedResult) -> str:
         )
     else:
         how = f"{result.correction}, at {settings['Alpha']:g}"
-    how += side_text(settings["Tail"], settings["StatisticType"])
+    how += side_text(settings["Tail"], settings.get("StatisticType", ""))
     if not result.survives:
         return f"Nothing survives ({how}): {largest(settings)}{_critical(settings)}."
     clusters = result.table("clusters", ("cluster_id", "volume_mm3"))
