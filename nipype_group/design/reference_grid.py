@@ -174,6 +174,8 @@ def make_grid(
         tables += [cells.assign(**{name: step}), cells.assign(**{name: 0.0})]
     rows = build(pd.concat(tables, ignore_index=True)).reshape(len(tables), n_cells, -1)
     rows[:, :, of_participants] = _mean_over_participants(matrix[:, of_participants], variables)
+    # No zero has a sign.
+    rows += 0.0
     slopes = {n: (rows[2 * i + 1] - rows[2 * i + 2]) / steps[n] for i, n in enumerate(straight)}
     if not all(np.isfinite(each).all() for each in (rows[0], *slopes.values())):
         raise GridError("it is not finite at the means of its covariates")

@@ -262,6 +262,10 @@ def canonical(
 
 
 def _pairs(name: str, factor: str, levels: list[str]) -> list[str]:
+    if odd := [level for level in levels if "`" in level or "=" in level]:
+        raise ValueError(
+            f"pairs({factor}): rename the level {odd[0]}, as ` and = are of contrasts"
+        )
     quoted = factor if factor.isidentifier() else f"`{factor}`"
     return [
         f"{name} {later} - {first}=pairs({quoted} @ `{later}` - `{first}`)"

@@ -307,6 +307,63 @@ def test_the_reference_of_a_factor_can_be_named(formula, reference):
     assert factor["reference"] == reference
 
 
+@pytest.mark.parametrize("coding", ["Sum", "Sum()", "contr.sum", "contrasts=Sum"])
+@pytest.mark.parametrize("levels", ["", ", levels=['c', 'a', 'b']"])
+def test_columns_of_a_factor_that_sum_to_zero(coding, levels):
+    table = pd.DataFrame({"group": list("abc") * 3, "age": np.arange(9.0) ** 2})
+    coded = code_formula(f"C(group, {coding}{levels}) + age", table)
+    first, second, last = "cab" if levels else "abc"
+    assert coded.columns == ["intercept", f"group[S.{first}]", f"group[S.{second}]", "age"]
+    assert coded.factors == {
+        "group": {"levels": [first, second, last], "reference": None, "coding": "sum"}
+    }
+    for level, column in zip((first, second), coded.matrix.T[1:3], strict=True):
+        is_level, is_last = table["group"] == level, table["group"] == last
+        np.testing.assert_array_equal(column, is_level * 1.0 - is_last)
+
+
+def test_without_intercept_a_factor_of_sums_has_a_column_a_level(table):
+    coding = code_formula("0 + C(site, Sum)", table)
+    assert coding.columns == ["site[1]", "site[2]", "site[10]"]
+    assert coding.factors == {"site": {"levels": ["1", "2", "10"], "reference": None}}
+
+
+def test_a_column_may_be_called_as_the_coding(table):
+    coding = code_formula("C(Sum, Sum) + age", table.rename(columns={"sex": "Sum"}))
+    assert coding.columns == ["intercept", "Sum[S.f]", "age"]
+
+
+def test_levels_that_sums_cannot_be_called_by_are_refused():
+    table = pd.DataFrame({"group": ["a", "S.a", "b"] * 3})
+    assert code_formula("C(group)", table).columns[1:] == ["group[a]", "group[b]"]
+    with pytest.raises(ValueError, match="group has the levels a and S.a, .*rename one"):
+        code_formula("C(group, Sum)", table)
+
+
+PARTICIPANTS = ["participant_id", "C(participant_id)", "Q('participant_id')", "`participant_id`"]
+
+
+@pytest.mark.parametrize("participants", PARTICIPANTS)
+def test_columns_of_participants_sum_to_zero(participants):
+    table = pd.DataFrame(
+        {"participant_id": ["sub-1", "sub-2", "sub-3"] * 2, "visit": list("aaabbb")}
+    )
+    coding = code_formula(f"0 + visit + {participants}", table)
+    assert coding.columns[2:] == ["participant_id[S.sub-1]", "participant_id[S.sub-2]"]
+    np.testing.assert_array_equal(coding.matrix[:3, 2:], [[1, 0], [0, 1], [-1, -1]])
+    assert coding.factors["participant_id"]["coding"] == "sum"
+    data = np.array([3.0, 1, 8, -4, 2, 5])
+    np.testing.assert_allclose(np.linalg.pinv(coding.matrix)[:2] @ data, [4, 1])
+    whole = code_formula(f"0 + {participants} + visit", table)
+    assert whole.columns[:3] == [f"participant_id[sub-{i}]" for i in (1, 2, 3)]
+
+
+def test_a_coding_of_participants_that_is_given_stays():
+    table = pd.DataFrame({"participant_id": ["1", "2", "3"] * 2, "visit": list("aaabbb")})
+    coding = code_formula("visit + C(participant_id, Treatment('3'))", table)
+    assert coding.columns[2:] == ["participant_id[1]", "participant_id[2]"]
+
+
 @pytest.mark.parametrize(
     "argument",
     [

@@ -182,5 +182,7 @@ def test_what_is_tested_is_known_from_the_text():
         "f=age",
     )
     assert canonical(["p=pairs(a)"], factors) == ("p y - x=pairs(a @ `y` - `x`)",)
+    with pytest.raises(ValueError, match="rename the level x=1"):
+        canonical(["p=pairs(a)"], {"a": ["x=1", "y"]})
     with pytest.raises(ValueError, match="age is no factor"):
         canonical(["p=pairs(age)"], factors)

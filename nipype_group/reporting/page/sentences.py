@@ -83,7 +83,12 @@ def _terms(contrast, design):
 
 
 def _covariates(design):
-    levels = {f"{f}[{level}]" for f, about in design.factors.items() for level in about["levels"]}
+    levels = {
+        f"{factor}[{sign}{level}]"
+        for factor, about in design.factors.items()
+        for level in about["levels"]
+        for sign in ("", "S." * (about.get("coding") == "sum"))
+    }
     sources = set(design.sources.values())
     return (set(design.columns) | sources) - levels - _means(design)
 
