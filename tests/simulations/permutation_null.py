@@ -258,7 +258,10 @@ def plan_study(scenario, seed, n_shuffles):
     Both sides are looked at, and one-sided tests take the nulls of theirs: the threshold is that
     of a one-sided test.
     """
-    design, contrasts = scenario.design, build_contrasts([scenario.contrast], scenario.design)
+    design, contrasts = (
+        scenario.design,
+        build_contrasts([scenario.contrast], scenario.design, by_permutation=True),
+    )
     forming_p = FORMING_P * (2 if contrasts[0].test == "t" else 1)
     statistics = ShuffleStatistics(STATISTICS, cluster_forming_p=forming_p)
     test = ContrastTest(
