@@ -115,16 +115,9 @@ def word_rows(expression: str, design: "Design") -> np.ndarray:
             )
         if name in effect:
             raise ValueError(f"{name} is tested and held at {level}: leave one out")
-    cells = np.ones((1, 1))
-    for name, levels in grid.factors.items():
-        own = np.full((1, len(levels)), 1 / len(levels))
-        if name in effect:
-            own = np.hstack([-np.ones((len(levels) - 1, 1)), np.eye(len(levels) - 1)])
-        elif name in conditions:
-            own = (np.array(levels) == conditions[name])[None].astype(float)
-        cells = np.kron(cells, own)
-    rows = multiply(cells, grid.slopes[covariates[0]] if covariates else grid.rows)
-    rows[np.abs(rows) <= _ROUNDING * np.abs(grid.rows).max(initial=0)] = 0.0
+    chosen = {name: _differences(grid.factors[name]) for name in effect if name in grid.factors}
+    chosen |= {name: _at(grid.factors[name], level) for name, level in conditions.items()}
+    rows = _mean_rows(grid, chosen, covariates[0] if covariates else None)
     if not rows.any(axis=1).all():
         raise ValueError(
             f"the model has no effect {':'.join(effect)}"
@@ -145,16 +138,33 @@ def _pair_row(factor: str, pair: dict[str, str], grid: "ReferenceGrid") -> np.nd
     for level in pair.values():
         if level not in levels:
             raise ValueError(f"{factor} has no level {level}; it has {', '.join(levels)}")
+    difference = _at(levels, pair["+"]) - _at(levels, pair["-"])
+    return _mean_rows(grid, {factor: difference})
+
+
+def _differences(levels: Sequence[str]) -> np.ndarray:
+    """Return the differences of all levels from the first."""
+    return np.hstack([-np.ones((len(levels) - 1, 1)), np.eye(len(levels) - 1)])
+
+
+def _at(levels: Sequence[str], level: str) -> np.ndarray:
+    """Return the weights of one level."""
+    return (np.array(levels) == level)[None].astype(float)
+
+
+def _mean_rows(
+    grid: "ReferenceGrid", chosen: Mapping[str, np.ndarray], covariate: str | None = None
+) -> np.ndarray:
+    """Return rows of the design from weights of levels; factors without any count evenly.
+
+    With a covariate they are of its slopes.
+    """
     cells = np.ones((1, 1))
-    for name, own in grid.factors.items():
-        at = np.full((1, len(own)), 1 / len(own))
-        if name == factor:
-            chosen = np.array(own)
-            at = (chosen == pair["+"])[None].astype(float) - (chosen == pair["-"])
-        cells = np.kron(cells, at)
-    row = multiply(cells, grid.rows)
-    row[np.abs(row) <= _ROUNDING * np.abs(grid.rows).max(initial=0)] = 0.0
-    return row
+    for name, levels in grid.factors.items():
+        cells = np.kron(cells, chosen.get(name, np.full((1, len(levels)), 1 / len(levels))))
+    rows = multiply(cells, grid.rows if covariate is None else grid.slopes[covariate])
+    rows[np.abs(rows) <= _ROUNDING * np.abs(grid.rows).max(initial=0)] = 0.0
+    return rows
 
 
 def _grid(design: "Design") -> "ReferenceGrid":
@@ -193,15 +203,8 @@ def mean_of_levels(name: str, design: "Design") -> np.ndarray | None:
     levels = _levels(name, design)
     if not levels:
         return None
-    grid, cells = _grid(design), np.ones(1)
-    for factor, own in grid.factors.items():
-        at = np.full(len(own), 1 / len(own))
-        if factor in levels:
-            at = (np.array(own) == levels[factor]).astype(float)
-        cells = np.kron(cells, at)
-    row = multiply(cells, grid.rows)
-    row[np.abs(row) <= _ROUNDING * np.abs(grid.rows).max(initial=0)] = 0.0
-    return row
+    grid = _grid(design)
+    return _mean_rows(grid, {f: _at(grid.factors[f], level) for f, level in levels.items()})[0]
 
 
 def _levels(name: str, design: "Design") -> dict[str, str]:

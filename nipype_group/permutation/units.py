@@ -32,8 +32,6 @@ class ShuffledUnits:
         Whether a participant's rows keep together.
     combine : callable, optional
         Makes the rows from those of all maps, shapes (n, v) and (m, v); by default they are these.
-    first_maps : int array, shape (m,)
-        A map of every row's participant.
     maps_of_participants : tuple of int array
         All maps that are combined to rows of each participant.
     """
@@ -44,7 +42,6 @@ class ShuffledUnits:
     places: np.ndarray
     whole: bool = False
     combine: Callable | None = None
-    first_maps: np.ndarray | None = None
     maps_of_participants: tuple = ()
 
     def blocks(self, of_maps: tuple) -> tuple:
@@ -64,7 +61,7 @@ class ShuffledUnits:
             return of_maps
         if not of_maps:
             return nested_blocks([self.participants], "whole", self.places) if self.whole else ()
-        rows = np.array(of_maps)[self.first_maps]
+        rows = np.array(of_maps)[self._first_maps]
         self._check_alike(np.array(of_maps), "exchangeability blocks")
         if self.whole:
             rows = np.column_stack([rows, -(self.participants + 1), self.places + 1])
@@ -81,7 +78,12 @@ class ShuffledUnits:
                 "its rows as t contrasts"
             )
         self._check_alike(np.array(of_maps)[:, None], "variance groups")
-        return tuple(np.array(of_maps)[self.first_maps].tolist())
+        return tuple(np.array(of_maps)[self._first_maps].tolist())
+
+    @property
+    def _first_maps(self) -> np.ndarray:
+        """A map of the participant of every row."""
+        return np.array([rows[0] for rows in self.maps_of_participants])[self.participants]
 
     def _check_alike(self, of_maps: np.ndarray, what: str) -> None:
         for rows in self.maps_of_participants:
@@ -125,7 +127,6 @@ def units_of(design: Design, contrast: Contrast) -> ShuffledUnits:
         places=np.tile(np.arange(term.n_directions), term.n_participants),
         whole=together,
         combine=term.combine,
-        first_maps=np.repeat(term.maps[:, 0], term.n_directions),
         maps_of_participants=tuple(term.maps),
     )
 

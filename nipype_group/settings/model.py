@@ -192,7 +192,10 @@ class ModelSettings(Record):
 
         super()._check()
         if self.in_words and self.formula is not None:
-            raise ValueError("within, between and covariates are a model beside the formula; one")
+            raise ValueError(
+                f"within, between and covariates are a model beside the formula {self.formula}; "
+                "give one of them"
+            )
         # Raises where formula or factors cannot be.
         _ = self.model_variables
         names = check_definitions(self.contrasts)

@@ -7,9 +7,11 @@ import pandas as pd
 import pytest
 
 from nipype_group.design.contrasts import Contrast
+from nipype_group.design.error_terms import error_term
 from nipype_group.design.matrix import Design
 from nipype_group.permutation.plan import ContrastTest, make_plan
 from nipype_group.permutation.units import units_of
+from nipype_group.stats.linear.error_terms import estimate, maps_of
 from nipype_group.stats.permutation.run import run_shuffles
 from nipype_group.stats.permutation.statistics import ShuffleStatistics
 
@@ -172,3 +174,27 @@ def test_given_shuffles_and_variance_groups_of_several_contrast_maps_are_refused
     groups = tuple(np.repeat([1, 2], len(data) // 2).tolist())
     with pytest.raises(ValueError, match="several contrast maps a participant"):
         make_plan(design, [contrast], 10, 0, ContrastTest(variance_groups=groups))
+
+
+@pytest.mark.parametrize(("effect", "test"), [("a", "F"), ("group:a", "F"), ("group", "t")])
+@pytest.mark.parametrize("second", [(), (0, 1)])
+def test_voxels_that_maps_lack_have_the_z_of_the_parametric_test(rng, effect, test, second):
+    design, columns = within(8, second=second, groups=np.repeat([1.0, -1], 4))
+    data = rng.standard_normal((len(design.matrix), 6))
+    data[0, 2:] = np.nan
+    data[-1, 4:] = np.nan
+    contrast = Contrast("x", test, np.eye(design.matrix.shape[1])[columns[effect]], "x")
+    how = ContrastTest(varying_dof=True)
+    ((_, family),) = make_plan(design, [contrast], 20, 1, how).families.items()
+    own = how.shuffled_units(units_of(design, contrast), family.scheme)
+
+    def read(start, stop):
+        return data[:, start:stop]
+
+    (result,) = run_shuffles(read, np.ones(6, dtype=bool), [own], how.statistics, 0, 2)
+    term = error_term(design, contrast.weights, test, "x")
+    found = estimate(term, contrast.weights, test, read, 6)
+    # The two participants who lack a voxel leave it, one by one.
+    assert found.dof.tolist() == [found.dof[0] - term.n_directions * n for n in (0, 0, 1, 1, 2, 2)]
+    maps = maps_of(found, term, contrast.weights, test, "two-sided", "none")
+    np.testing.assert_allclose(result.observed["voxel"], maps["z"], rtol=1e-7, atol=1e-9)
