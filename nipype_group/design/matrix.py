@@ -28,6 +28,7 @@ _FORM = {
     "ColumnSources": {str: str},
     "Notes?": [str],
     "Within?": [str],
+    "Clusters?": {"Column": str, "OfMaps": [str]},
     "Formula": (str, type(None)),
     "ReferenceGrid?": (GRID_FORM, type(None)),
     "WithoutReferenceGrid?": str,
@@ -67,6 +68,11 @@ class Design:
         Rows of the design for every cell of the factors.
     without_grid : str
         Why there is no grid.
+    cluster_column : str, optional
+        Column whose values maps share that may vary together; None where least squares take all
+        for independent but for what the model says.
+    clusters : tuple of str
+        Value of every row in this column.
     """
 
     keys: pd.DataFrame
@@ -79,6 +85,8 @@ class Design:
     within: tuple | None = None
     grid: ReferenceGrid | None = None
     without_grid: str = _NO_FORMULA
+    cluster_column: str | None = None
+    clusters: tuple = ()
 
     @property
     def model(self) -> LinearModel:
@@ -110,6 +118,12 @@ class Design:
         numbers = {label: i + 1 for i, label in enumerate(dict.fromkeys(self.participants))}
         return np.array([[numbers[label]] for label in self.participants])
 
+    @property
+    def cluster_numbers(self) -> np.ndarray:
+        """Number of the cluster of every row, from 0 in order of appearance, shape (n,)."""
+        numbers = {label: i for i, label in enumerate(dict.fromkeys(self.clusters))}
+        return np.array([numbers[label] for label in self.clusters])
+
     def describe(self) -> dict[str, Any]:
         """Return what the sidecar says: keys, columns, rank, dof and diagnostics."""
         model = self.model
@@ -123,6 +137,7 @@ class Design:
             "ColumnSources": self.sources,
             "Notes": list(self.notes),
             **({} if self.within is None else {"Within": list(self.within)}),
+            **self._described_clusters(),
             "NumberOfMaps": len(self.matrix),
             "NumberOfParticipants": None if no_keys else len(set(self.participants)),
             "Rank": model.rank,
@@ -131,6 +146,11 @@ class Design:
             "ReferenceGrid": None if self.grid is None else self.grid.as_record(),
             "WithoutReferenceGrid": self.without_grid,
         }
+
+    def _described_clusters(self):
+        if self.cluster_column is None:
+            return {}
+        return {"Clusters": {"Column": self.cluster_column, "OfMaps": list(self.clusters)}}
 
     def write(self, directory: AnyPath) -> tuple[str, str]:
         """Write design.tsv and design.json; returns both paths."""
@@ -175,6 +195,8 @@ def read_design(design_file: AnyPath, design_json: AnyPath) -> Design:
         within=tuple(about["Within"]) if "Within" in about else None,
         grid=_grid(about, design_json),
         without_grid=about.get("WithoutReferenceGrid", _NO_FORMULA),
+        cluster_column=about.get("Clusters", {}).get("Column"),
+        clusters=tuple(about.get("Clusters", {}).get("OfMaps", ())),
     )
 
 

@@ -89,7 +89,7 @@ def dependence(weights: np.ndarray, design: Design, contrast: str) -> tuple[str,
     -------
     tuple of str
     """
-    if _takes_out_participants(design):
+    if design.cluster_column is not None or _takes_out_participants(design):
         return ()
     if several := _exceptions(weights, design):
         return (
@@ -127,7 +127,7 @@ def invalid_error(
         Where they do not hold and the contrast is not tested by permutation so; names the ways
         out.
     """
-    if not is_between_participants(weights, design):
+    if design.cluster_column is not None or not is_between_participants(weights, design):
         return None
     numbers = np.bincount(design.participant_numbers.ravel() - 1)
     labels = list(dict.fromkeys(design.participants))
@@ -147,8 +147,9 @@ def invalid_error(
     raise ValueError(
         f"{what}, {why}. Give one map a participant (a mean or a difference of theirs); name the "
         "factors (--within, --between) or write Error(participant_id/(a*b)) in the formula, which "
-        "test it on the error of participants; or permute whole participants (--permutations with "
-        "--blocks participant_id --block-exchange whole)"
+        "test it on the error of participants; take a variance that is robust to what maps of a "
+        "participant share (--estimator sandwich); or permute whole participants (--permutations "
+        "with --blocks participant_id --block-exchange whole)"
     )
 
 

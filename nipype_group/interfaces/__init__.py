@@ -2,6 +2,7 @@
 
 from nipype_group.interfaces.across import CorrectAcrossMaps
 from nipype_group.interfaces.all_resolutions import AllResolutionsInference
+from nipype_group.interfaces.by_contrast import FitContrasts
 from nipype_group.interfaces.cluster import ClusterInference
 from nipype_group.interfaces.collect import CollectMaps
 from nipype_group.interfaces.contrast import EstimateContrasts
@@ -35,6 +36,7 @@ __all__ = [
     "DesignMatrix",
     "EstimateContrasts",
     "EstimateErrorTerms",
+    "FitContrasts",
     "GroupDerivatives",
     "GroupGLM",
     "GroupMask",

@@ -44,7 +44,7 @@ class ContrastOutputSpec(TraitedSpec):
     contrast_names = traits.List(Str, desc="names, in the order of the files")
     stat_types = traits.List(Str, desc="t or F of every contrast")
     dofs = traits.List(
-        traits.List(traits.Int),
+        traits.List(traits.Float),
         desc="degrees of freedom with all maps: [residual] of t, [rank, residual] of F",
     )
     effect_files = traits.List(

@@ -57,6 +57,8 @@ class _GroupDerivativesInputSpec(GroupInputSpec):
     dof_files = _files("degrees of freedom of every contrast's own error; kept where they vary")
     dof_numerator_files = _files("those of its numerator; kept where they vary")
     epsilon_files = _files("epsilon of every contrast's own error; kept of several contrast maps")
+    component_names = traits.List(Str, desc="what component_files hold")
+    component_files = _files("maps of the model beside its parameters, of some estimators")
     effect_files = _files("effect of every contrast")
     variance_files = _files("variance of every effect")
     stat_files = _files("t or F")

@@ -5,6 +5,7 @@ from pathlib import Path
 from nipype.interfaces.base import InputMultiObject, Str, TraitedSpec, traits
 
 from nipype_group.choices import CENTRES, ERRORS
+from nipype_group.design.clusters import with_clusters
 from nipype_group.design.contrasts import build_contrasts, write_contrasts
 from nipype_group.design.factorial import Factorial
 from nipype_group.design.fsl import write_fsl_contrasts, write_fsl_matrix
@@ -27,7 +28,7 @@ _WORDS = ("within", "between", "covariates")
 
 
 class _DesignMatrixInputSpec(GroupInputSpec):
-    revision = 4
+    revision = 5
     observations = File(exists=True, mandatory=True, desc="TSV, a row a map, from CollectMaps")
     formula = Str(desc="right-hand side of the model, as fluency + C(group)")
     design_table = File(
@@ -41,6 +42,10 @@ class _DesignMatrixInputSpec(GroupInputSpec):
     centre = traits.Enum(*CENTRES, usedefault=True, desc="what is taken from covariates")
     error = traits.Enum(
         *ERRORS, usedefault=True, desc="whether effects of a formula have errors of their own"
+    )
+    cluster = Str(
+        desc="column whose values are shared by maps that may vary together, for estimators that "
+        "ask for it"
     )
     condition_columns = traits.List(Str, desc="columns that tell a participant's maps apart")
     excluded = File(exists=True, desc="TSV of excluded rows, from CollectMaps")
@@ -102,9 +107,13 @@ class DesignMatrix(GroupInterface):
         conditions = value_or(inputs.condition_columns, [])
         if not isdefined(inputs.design_table):
             model = Factorial(*words, inputs.centre) if any(words) else inputs.formula
-            return design_of_model(model, observations, conditions, inputs.error)
-        excluded = read_tsv(inputs.excluded) if isdefined(inputs.excluded) else None
-        return design_from_table(inputs.design_table, observations, conditions, excluded)
+            design = design_of_model(model, observations, conditions, inputs.error)
+        else:
+            excluded = read_tsv(inputs.excluded) if isdefined(inputs.excluded) else None
+            design = design_from_table(inputs.design_table, observations, conditions, excluded)
+        if isdefined(inputs.cluster):
+            return with_clusters(design, observations, inputs.cluster)
+        return design
 
 
 class _ContrastSetInputSpec(GroupInputSpec):

@@ -2,81 +2,44 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 from nipype.interfaces.base import traits
 
-from nipype_group.choices import EDGES, SPHERICITY
+from nipype_group.choices import SPHERICITY
 from nipype_group.design.contrasts import Contrast
 from nipype_group.design.error_terms import error_term
-from nipype_group.design.matrix import Design, read_design
-from nipype_group.images import Space, write_volume
 from nipype_group.images.residuals import described_smoothness
 from nipype_group.images.stacks import MaskedStack
-from nipype_group.interfaces.base import LOGGER, File
-from nipype_group.interfaces.contrast import (
-    ContrastInputSpec,
-    ContrastOutputSpec,
-    EstimateContrasts,
+from nipype_group.interfaces.base import File
+from nipype_group.interfaces.by_contrast import (
+    ByContrastInputSpec,
+    ByContrastOutputSpec,
+    EstimateByContrast,
+    MapsAndDesign,
 )
-from nipype_group.json_files import write_json
 from nipype_group.stats.linear.error_terms import ErrorTerm, estimate, maps_of
 from nipype_group.stats.matrix_products import multiply
 
-# Maps of a contrast beside those of any contrast.
-OWN_MAPS = ("dof", "dof_numerator", "epsilon")
 
-
-class _EstimateErrorTermsInputSpec(ContrastInputSpec):
+class _EstimateErrorTermsInputSpec(ByContrastInputSpec):
     revision = 1
-    stack_file = File(exists=True, mandatory=True, desc="4D maps from StackMaps")
-    design_file = File(exists=True, mandatory=True, desc="design TSV, with factors within")
-    design_json = File(exists=True, mandatory=True, desc="JSON of design_file")
     sphericity = traits.Enum(
         *SPHERICITY, usedefault=True, desc="correction of the degrees of freedom of F"
     )
-    edges = traits.Enum(*EDGES, usedefault=True, desc="differences that smoothness uses")
 
 
-class _EstimateErrorTermsOutputSpec(ContrastOutputSpec):
-    dof_files = traits.List(
-        File(), desc="degrees of freedom of the error, corrected; 0 without a statistic"
-    )
-    dof_numerator_files = traits.List(File(), desc="those of the numerator, corrected")
+class _EstimateErrorTermsOutputSpec(ByContrastOutputSpec):
     epsilon_files = traits.List(
         File(), desc="Greenhouse and Geisser's epsilon of every contrast; 1 of one contrast map"
     )
-    smoothness_files = traits.List(
-        File(), desc="JSON of every error: FWHM in voxels and mm, resels; null if not estimable"
-    )
-    rpv_files = traits.List(File(), desc="resels per voxel of every error")
 
 
 @dataclass(frozen=True)
-class _Errors:
+class _Errors(MapsAndDesign):
     """Maps and a design whose contrasts have errors of their own, as a fit of them."""
 
-    stack: MaskedStack
-    design: Design
     sphericity: str
-
-    @property
-    def mask(self) -> np.ndarray:
-        return self.stack.mask
-
-    @property
-    def space(self) -> Space:
-        return self.stack.space
-
-    @cached_property
-    def patterns(self) -> bool | None:
-        """What tells that maps lack voxels; None where none does."""
-        return self.stack.has_missing or None
-
-    def unmask(self, values: np.ndarray) -> np.ndarray:
-        return self.stack.unmask(values)
 
     def term(self, contrast: Contrast) -> ErrorTerm:
         return error_term(self.design, contrast.weights, contrast.test, contrast.name)
@@ -91,6 +54,17 @@ class _Errors:
         maps = maps_of(found, term, contrast.weights, test, tail, self.sphericity)
         dof = term.model.dof
         return maps, (dof,) if test == "t" else (found.rank, dof)
+
+    def smoothness(
+        self, contrast: Contrast, complete: np.ndarray, edges: str
+    ) -> tuple[dict, np.ndarray]:
+        """Describe the smoothness of a contrast's error; see `described_smoothness`."""
+        term = self.term(contrast)
+        residuals = _residuals(self.stack, term)
+        about, rpv = described_smoothness(self.stack, residuals, complete, term.model.dof, edges)
+        if term.n_directions > 1 and self.sphericity != "none":
+            about["Field"] = "Z"
+        return about, rpv
 
 
 def _residuals(stack: MaskedStack, term: ErrorTerm) -> Iterator[np.ndarray]:
@@ -111,7 +85,7 @@ def _contrast_maps(stack: MaskedStack, term: ErrorTerm) -> Iterator[np.ndarray]:
         yield multiply(term.directions, np.array(list(stack.maps(rows))))
 
 
-class EstimateErrorTerms(EstimateContrasts):
+class EstimateErrorTerms(EstimateByContrast):
     """Estimate all contrasts, each on the error of its own contrast maps.
 
     A participant's maps are combined to one contrast map for each orthonormal direction that a
@@ -133,53 +107,12 @@ class EstimateErrorTerms(EstimateContrasts):
 
     input_spec = _EstimateErrorTermsInputSpec
     output_spec = _EstimateErrorTermsOutputSpec
-    listed_outputs = (
-        *EstimateContrasts.listed_outputs,
-        *(f"{name}_files" for name in (*OWN_MAPS, "smoothness", "rpv")),
-    )
+    own_maps = (*EstimateByContrast.own_maps, "epsilon")
+    listed_outputs = (*EstimateByContrast.listed_outputs, "epsilon_files")
 
     def _model_notes(self) -> list[str]:
         # Each contrast has an error of its own.
         return []
 
     def _read_fit(self) -> _Errors:
-        inputs = self.inputs
-        stack = MaskedStack(inputs.stack_file, inputs.mask_file)
-        design = read_design(inputs.design_file, inputs.design_json)
-        if len(design.matrix) != stack.n_maps:
-            raise ValueError(
-                f"{inputs.design_file} has {len(design.matrix)} rows for {stack.n_maps} maps"
-            )
-        return _Errors(stack, design, inputs.sphericity)
-
-    def _maps(
-        self, fit: _Errors, contrast: Contrast, tail: str
-    ) -> tuple[dict[str, np.ndarray], tuple[int, ...]]:
-        return fit.contrast_maps(contrast, tail)
-
-    def _estimate(self, cwd: Path, fit: _Errors, contrast: Contrast) -> dict[str, np.ndarray]:
-        """Write the maps of a contrast and what its error is, and append them to the outputs."""
-        maps = super()._estimate(cwd, fit, contrast)
-        for name in OWN_MAPS:
-            path = cwd / fit.space.file_name(f"{contrast.label}_{name}")
-            self._results[f"{name}_files"].append(
-                write_volume(path, fit.unmask(maps[name]), fit.space)
-            )
-        term = fit.term(contrast)
-        with self._one_blas_thread():
-            about, rpv = described_smoothness(
-                fit.stack,
-                _residuals(fit.stack, term),
-                maps["complete"],
-                term.model.dof,
-                self.inputs.edges,
-            )
-        if "Reason" in about:
-            LOGGER.warning("smoothness of %s is not estimated: %s", contrast.name, about["Reason"])
-        if term.n_directions > 1 and fit.sphericity != "none":
-            about["Field"] = "Z"
-        path = cwd / f"{contrast.label}_smoothness.json"
-        self._results["smoothness_files"].append(write_json(path, about))
-        path = cwd / fit.space.file_name(f"{contrast.label}_rpv")
-        self._results["rpv_files"].append(write_volume(path, rpv, fit.space))
-        return maps
+        return _Errors(*self._read(), self.inputs.sphericity)

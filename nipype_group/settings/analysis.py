@@ -7,10 +7,11 @@ from typing import Any
 from nipype_group.controls import side_tested
 from nipype_group.registry import Registry
 from nipype_group.settings.inference import InferenceSettings
-from nipype_group.settings.model import MapsSettings, ModelSettings
+from nipype_group.settings.model import PARTICIPANT, MapsSettings, ModelSettings
 from nipype_group.settings.permutation import PermutationSettings, SplitSettings
 from nipype_group.settings.records import Record, about_of, record
 from nipype_group.settings.report import ExecutionSettings, ReportedSettings, ReportSettings
+from nipype_group.stats.estimators import ESTIMATORS
 
 
 def _check_other(other, others):
@@ -93,7 +94,13 @@ class AnalysisSettings(
                 "contrast_tails: permutation tests all contrasts on one side; leave "
                 "contrast_tails or n_permutations out"
             )
-        if self.nidm and self.own_errors:
+        if self.n_permutations and ESTIMATORS[self.estimator].by_contrast:
+            raise ValueError(
+                f"n_permutations: the statistic of the estimator {self.estimator} is not "
+                "permuted; leave n_permutations out, or test by least squares (--within and "
+                "--between, or --blocks)"
+            )
+        if self.nidm and self.by_contrast:
             raise ValueError(
                 "nidm: a NIDM-Results pack tells one model and one error of all contrasts, and "
                 "every contrast here has an error of its own; leave nidm out"
@@ -156,10 +163,12 @@ class AnalysisSettings(
         """Columns of the tables that model, blocks and variance groups use; None if unknown."""
         names = [] if self.model_variables is None else list(self.model_variables)
         names += [name for name in self.blocks if not Path(name).is_absolute()]
+        names += [self.cluster]
         names += [] if self.variance_groups is None else [self.variance_groups]
+        names = [name for name in dict.fromkeys(names) if name != PARTICIPANT]
         if self.model_variables is None and not names:
             return None
-        return tuple(name for name in dict.fromkeys(names) if name != "participant_id")
+        return tuple(names)
 
     def as_parameters(self) -> dict[str, Any]:
         """Return what decides the results, for sidecars."""

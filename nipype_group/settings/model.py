@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 _MAPS = {"group": "maps (one of the four)"}
 _MODEL = {"group": "model"}
+PARTICIPANT = "participant_id"
 
 
 def listed_names(text: str) -> tuple[str, ...]:
@@ -162,6 +163,14 @@ class ModelSettings(Record):
         choices=ESTIMATORS.keys,
         **_MODEL,
     )
+    cluster: str = setting(
+        PARTICIPANT,
+        "column whose values are shared by maps that may vary together, for estimators that are "
+        f"robust to it, default {PARTICIPANT}; as family or site",
+        option="--cluster",
+        metavar="COLUMN",
+        **_MODEL,
+    )
     smoothness_edges: str = setting(
         "valid",
         "differences that the smoothness of the residuals takes: between voxels of the mask "
@@ -198,6 +207,7 @@ class ModelSettings(Record):
             )
         # Raises where formula or factors cannot be.
         _ = self.model_variables
+        self._check_estimator()
         names = check_definitions(self.contrasts)
         for name, tail in self.contrast_tails.items():
             if name not in names:
@@ -208,6 +218,21 @@ class ModelSettings(Record):
                 raise ValueError(
                     f"contrast_tails[{name}] is one of {', '.join(TAILS)}, got {tail!r}"
                 )
+
+    def _check_estimator(self):
+        estimator = ESTIMATORS[self.estimator]
+        if self.cluster != PARTICIPANT and "clusters" not in estimator.needs:
+            robust = [name for name, own in ESTIMATORS.items() if "clusters" in own.needs]
+            raise ValueError(
+                f"cluster goes with the estimators {', '.join(robust)}; {estimator.name} takes "
+                "maps for independent"
+            )
+        if estimator.by_contrast and self.own_errors:
+            raise ValueError(
+                f"the estimator {estimator.name} gives each contrast a variance, and so do "
+                "within, between, Error() and error partitioned; write a formula with the "
+                f"estimator, or leave {estimator.name} out"
+            )
 
     @property
     def in_words(self) -> bool:
@@ -242,6 +267,16 @@ class ModelSettings(Record):
             self.error == "partitioned" or bool(split_error(self.formula)[1])
         )
         return self.in_words or by_formula
+
+    @property
+    def clustered(self) -> bool:
+        """Whether the estimator takes maps of a cluster to vary together."""
+        return "clusters" in ESTIMATORS[self.estimator].needs
+
+    @property
+    def by_contrast(self) -> bool:
+        """Whether every contrast has a variance and degrees of freedom of its own."""
+        return self.own_errors or ESTIMATORS[self.estimator].by_contrast
 
     @property
     def contrast_names(self) -> list[str]:

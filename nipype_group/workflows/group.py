@@ -50,7 +50,7 @@ OUTPUTS = (
 # Files of the model itself that the derivatives keep, and of its error or those of its contrasts.
 _OF_MODEL = ("r2_file",)
 _OF_ERROR = ("smoothness_file", "dof_file")
-_OF_OWN_ERRORS = ("smoothness_files", "dof_files", "dof_numerator_files", "epsilon_files")
+_OF_CONTRASTS = ("smoothness_files", "dof_files", "dof_numerator_files")
 _SHUFFLES = ("shuffles_file", "inputnode.shuffles_file")
 _CONTRAST_MAPS = [
     (f"outputnode.{field}", f"inputnode.contrast_{field}") for field in ("z_files", "effect_files")
@@ -284,7 +284,7 @@ def init_group_wf(*, settings: AnalysisSettings, name: str = "group_wf") -> pe.W
 
 def _of_each_contrast(settings):
     """Return what each contrast has of its own: where it is searched, and its error."""
-    if settings.own_errors:
+    if settings.by_contrast:
         resels = () if settings.nonstationary else ("rpv_file",)
         return ("mask_file", *(f for f in _ERROR_FIELDS if f not in resels))
     return ("mask_file",) if settings.lacks_voxels else ()
@@ -292,7 +292,7 @@ def _of_each_contrast(settings):
 
 def _fields_of_errors(settings):
     """Connect smoothness and degrees of freedom: of the model, or of each contrast's error."""
-    ending = "s" if settings.own_errors else ""
+    ending = "s" if settings.by_contrast else ""
     return [(f"outputnode.{f}{ending}", f"inputnode.{f}") for f in _ERROR_FIELDS]
 
 
@@ -348,6 +348,7 @@ def _region_inputs(settings):
         "atlases": None if settings.atlases is None else list(settings.atlases),
         "contrast_tails": model_stage.listed_sides(settings.contrast_tails) or None,
         "sphericity": settings.sphericity if settings.own_errors else None,
+        "estimator": settings.estimator,
         "permutation_tail": settings.permutation_tail,
         "n_permutations": 0 if why_none else settings.n_permutations,
         "notes": [f"Regions have no p by permutation: {why_none}"] if why_none else None,
@@ -378,7 +379,10 @@ def _connect_report(workflow, settings, collect_wf, model_wf, parametric_wf, rep
     fields += report_stage.QUALITY
     if _region_inputs(settings) is not None:
         fields += report_stage.REGIONS
-    of_errors = _OF_OWN_ERRORS if settings.own_errors else _OF_ERROR
+    of_errors = _OF_CONTRASTS if settings.by_contrast else _OF_ERROR
+    if settings.by_contrast:
+        own = settings.own_errors
+        of_errors += model_stage.TERM_OUTPUTS if own else model_stage.FIT_OUTPUTS
     if settings.table_views:
         fields.append("view_files")
     if settings.figures:

@@ -10,9 +10,11 @@ from nipype_group.interfaces import (
     DesignMatrix,
     EstimateContrasts,
     EstimateErrorTerms,
+    FitContrasts,
     GroupGLM,
 )
 from nipype_group.settings.model import ModelSettings
+from nipype_group.stats.estimators import DEFAULT, ESTIMATORS
 
 INPUTS = (
     "observations",
@@ -53,14 +55,12 @@ CONTRAST_OUTPUTS = (
     "notes",
 )
 # Where every contrast has an error of its own, a file of each a contrast.
-ERROR_OUTPUTS = (
-    "dof_files",
-    "dof_numerator_files",
-    "epsilon_files",
-    "smoothness_files",
-    "rpv_files",
-)
-OUTPUTS = (*DESIGN_OUTPUTS, *SET_OUTPUTS, *GLM_OUTPUTS, *CONTRAST_OUTPUTS, *ERROR_OUTPUTS)
+ERROR_OUTPUTS = ("dof_files", "dof_numerator_files", "smoothness_files", "rpv_files")
+# Of errors of contrast maps alone, and of estimators alone.
+TERM_OUTPUTS = ("epsilon_files",)
+FIT_OUTPUTS = ("component_names", "component_files")
+OUTPUTS = (*DESIGN_OUTPUTS, *SET_OUTPUTS, *GLM_OUTPUTS, *CONTRAST_OUTPUTS)
+OUTPUTS += (*ERROR_OUTPUTS, *TERM_OUTPUTS, *FIT_OUTPUTS)
 
 
 def init_model_wf(
@@ -173,6 +173,11 @@ def init_model_wf(
         FWHM and resels of every error's residuals.
     rpv_files
         Resels per voxel.
+    component_names
+        What maps of the model hold beside the parameters; undefined with least squares, as the
+        next.
+    component_files
+        These maps.
     """
     workflow = pe.Workflow(name=name)
     inputnode = pe.Node(IdentityInterface(fields=list(INPUTS)), name="inputnode")
@@ -186,7 +191,7 @@ def init_model_wf(
         mem_gb=0.1,
     )
     glm = pe.Node(
-        GroupGLM(estimator=settings.estimator, edges=settings.smoothness_edges),
+        GroupGLM(estimator=_of_all_maps(settings), edges=settings.smoothness_edges),
         name="glm",
         mem_gb=1,
     )
@@ -206,12 +211,13 @@ def init_model_wf(
             (estimate, outputnode, [(f, f) for f in CONTRAST_OUTPUTS]),
         ]
     )
-    if settings.own_errors:
+    if settings.by_contrast:
+        made = ERROR_OUTPUTS + (TERM_OUTPUTS if settings.own_errors else FIT_OUTPUTS)
         workflow.connect(
             [
                 (design, estimate, [(f, f) for f in files]),
                 (inputnode, estimate, [("stack_file", "stack_file")]),
-                (estimate, outputnode, [(f, f) for f in ERROR_OUTPUTS]),
+                (estimate, outputnode, [(f, f) for f in made]),
             ]
         )
     else:
@@ -222,12 +228,20 @@ def init_model_wf(
 
 def _design(settings):
     """Return the interface that makes the design."""
+    made = DesignMatrix()
     if settings.in_words:
         given = {n: list(getattr(settings, n)) for n in ("within", "between", "covariates")}
-        return DesignMatrix(centre=settings.centre, **{n: v for n, v in given.items() if v})
-    if settings.formula is not None:
-        return DesignMatrix(formula=settings.formula, error=settings.error)
-    return DesignMatrix()
+        made.inputs.trait_set(centre=settings.centre, **{n: v for n, v in given.items() if v})
+    elif settings.formula is not None:
+        made.inputs.trait_set(formula=settings.formula, error=settings.error)
+    if settings.clustered:
+        made.inputs.cluster = settings.cluster
+    return made
+
+
+def _of_all_maps(settings):
+    """Return the estimator of the fit that all contrasts share."""
+    return DEFAULT if ESTIMATORS[settings.estimator].by_contrast else settings.estimator
 
 
 def _estimator(settings, tail):
@@ -235,6 +249,10 @@ def _estimator(settings, tail):
     if settings.own_errors:
         made = EstimateErrorTerms(
             tail=tail, sphericity=settings.sphericity, edges=settings.smoothness_edges
+        )
+    elif settings.by_contrast:
+        made = FitContrasts(
+            tail=tail, estimator=settings.estimator, edges=settings.smoothness_edges
         )
     else:
         made = EstimateContrasts(tail=tail)

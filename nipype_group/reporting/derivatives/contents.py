@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,6 +33,7 @@ from nipype_group.reporting.own_errors import entries_of_error, map_description,
 from nipype_group.reporting.tables import dictionaries as file_dictionaries
 from nipype_group.reporting.tables.views import describe_view
 from nipype_group.stats.estimators import estimator_of
+from nipype_group.stats.linear.least_squares import independent_rows
 from nipype_group.tsv import read_tsv, tsv_text
 from nipype_group.whole_files import read_text
 
@@ -54,6 +55,17 @@ _F_MAPS = {
     "effect": "Square root of the mean square that the contrast explains",
     "variance": "Residual variance; F is effect squared over it",
 }
+# The same where the estimator gives every contrast a variance of its own.
+_T_BY_ESTIMATOR = {
+    "variance": "Variance of the effect, as the estimator gives it",
+    "cohensD": "Effect over the standard deviation of a map about the model",
+}
+_F_BY_ESTIMATOR = {
+    "F": "F statistic, scaled as the estimator's degrees of freedom ask",
+    "rSquare": "q F / (q F + dof), with q rows",
+    "effect": "Square root of F times the residual variance",
+    "variance": "Residual variance; F is effect squared over it",
+}
 # Maps of contrasts that have errors of their own, and the entries that lead to those of them that
 # take the place of a number.
 _OWN_FILES = {
@@ -61,6 +73,7 @@ _OWN_FILES = {
     "dofNumerator": "dof_numerator_files",
     "epsilon": "epsilon_files",
 }
+_DOF_BY_ESTIMATOR = "Degrees of freedom of the contrast's variance; 0 without a statistic"
 _OWN_DOF = {"dof": "DegreesOfFreedomMap", "dofNumerator": "NumeratorDegreesOfFreedomMap"}
 
 
@@ -81,6 +94,8 @@ class ContrastFacts:
         Smoothness of the residuals.
     absent : tuple of str
         Maps that another package has not.
+    by_estimator : bool
+        Whether the estimator gives the contrast a variance and degrees of freedom of its own.
     """
 
     contrast: Contrast
@@ -89,6 +104,7 @@ class ContrastFacts:
     sidecar: dict
     fwhm_mm: list | None = None
     absent: tuple = ()
+    by_estimator: bool = False
 
     @property
     def label(self) -> str:
@@ -138,13 +154,15 @@ class RunFacts:
         about = read_json(given["design_json"])
         n_maps, n_participants = number_of_rows(given["observations"])
         contrasts = read_contrasts(given["contrasts_file"])
-        dof = None if any(c.error for c in contrasts) else about["DegreesOfFreedom"]
+        estimator = estimator_of(parameters)
+        own = estimator.by_contrast or any(c.error for c in contrasts)
+        dof = None if own else about["DegreesOfFreedom"]
         dof_map = "bids::group/" + _named(entities, "stat-dof_desc-model_statmap.nii.gz")
         common = {
             "AnalysisLevel": "G",
             "Sources": ["bids::group/" + _named(entities, "observations.tsv")],
             "SpatialReference": entities.get("space"),
-            "Estimator": estimator_of(parameters).name,
+            "Estimator": estimator.name,
             "DegreesOfFreedom": dof,
             "DegreesOfFreedomMap": dof_map if _dof_vary(given, dof) else None,
             "NumberOfSubjects": n_participants,
@@ -154,8 +172,9 @@ class RunFacts:
             "SmoothingFWHM": parameters.get("smoothing_fwhm_mm"),
             "SoftwareVersions": _software_versions(),
         }
-        if dof is None:
-            facts = _facts_of_own_errors(contrasts, entities, common, given)
+        if own:
+            facts_of = _facts_by_estimator if estimator.by_contrast else _facts_of_own_errors
+            facts = facts_of(contrasts, entities, common, given)
             return cls(entities, facts, common, given.get("source_dir"))
         listed = read_json(given["contrasts_file"])["Contrasts"]
         fwhm_mm = _fwhm_mm(given.get("smoothness_file"))
@@ -235,13 +254,31 @@ def _facts_of_own_errors(contrasts, entities, common, given):
         own = entries_of_error(contrast, sphericity)
         for stat, key in _OWN_DOF.items():
             if _own_map(given, index, contrast, stat):
-                own[key] = "bids::group/" + file_name(
-                    entities_of_file(entities, contrast.label)
-                    | {"contrast": contrast.label, "stat": stat},
-                    "statmap.nii.gz",
-                )
+                own[key] = _place_of(entities, contrast, stat)
         dof = contrast.error.dof
         facts.append(_facts_of(contrast, contrast.test, dof, common | own, _fwhm_mm(file)))
+    return facts
+
+
+def _place_of(entities, contrast, stat):
+    """Return where a map of a contrast stands."""
+    own = entities_of_file(entities, contrast.label) | {"contrast": contrast.label, "stat": stat}
+    return "bids::group/" + file_name(own, "statmap.nii.gz")
+
+
+def _facts_by_estimator(contrasts, entities, common, given):
+    """Return the `ContrastFacts` of contrasts whose variance and dof the estimator gives."""
+    facts = []
+    for contrast, path, file in zip(
+        contrasts, given["dof_files"], given["smoothness_files"], strict=True
+    ):
+        values = read_volume(path)[0]
+        # One number for headers and sentences, where they vary.
+        typical = float(f"{np.median(values[values > 0]):.10g}")
+        dof = [typical] if contrast.test == "t" else [len(independent_rows(contrast.weights)), typical]
+        sidecar = common | {"DegreesOfFreedomMap": _place_of(entities, contrast, "dof")}
+        fact = _facts_of(contrast, contrast.test, dof, sidecar, _fwhm_mm(file))
+        facts.append(replace(fact, by_estimator=True))
     return facts
 
 
@@ -301,7 +338,7 @@ def add_model(folder: DerivativeFolder, facts: RunFacts, given: Mapping[str, Any
             folder.add_table(given[kind], kind, columns)
     if "design_json" in given:
         about = read_json(given["design_json"])
-        if facts.contrasts[0].contrast.error:
+        if facts.common["DegreesOfFreedom"] is None:
             # Nothing is tested on the error of all maps.
             del about["DegreesOfFreedom"]
         columns = file_dictionaries.of_design(about["Keys"], about["Columns"])
@@ -402,6 +439,10 @@ def add_contrasts(folder: DerivativeFolder, facts: RunFacts, given: Mapping[str,
             if stat == "p":
                 about |= _side(each)
             _add_unthresholded(folder, each, given[name][index], about, stat=stat, dof=each.dof)
+        if each.by_estimator:
+            about = each.sidecar | {"Description": _DOF_BY_ESTIMATOR}
+            path = given["dof_files"][index]
+            folder.add_map(path, about, contrast=each.label, stat="dof")
         for stat in _OWN_FILES if each.contrast.error else ():
             if path := _own_map(given, index, each.contrast, stat):
                 about = each.sidecar | _described(each, stat)
@@ -419,7 +460,10 @@ def _median_epsilon(path, given, index):
 
 def _described(each, stat):
     """Return the Description of a map where it is another than that of any map of its kind."""
-    if each.contrast.error:
+    if each.by_estimator:
+        known = _F_BY_ESTIMATOR if each.contrast.test == "F" else _T_BY_ESTIMATOR
+        text = known.get(stat)
+    elif each.contrast.error:
         text = map_description(stat, each.contrast, sphericity_of(each.sidecar))
     else:
         text = _F_MAPS.get(stat) if each.contrast.test == "F" else None

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from nipype_group.json_files import read_json
 from nipype_group.reporting.forms import form_of
 from nipype_group.reporting.page.error_terms import error_sentences, has_own_errors
@@ -116,19 +118,38 @@ def _model(text, folder, about):
     columns = folder.design.columns
     shown = listing(columns) if len(columns) <= 8 else f"{len(columns)} columns"
     own_errors = has_own_errors(folder)
+    own_dof = own_errors or estimator.by_contrast
     dof = f", with {folder.design.model.dof} residual degrees of freedom"
     text.add(
         "At every voxel a linear model "
         + (f"({formula}; columns {shown}) " if formula else f"with the columns {shown} ")
-        + f"was fitted by {estimator.words}{'' if own_errors else dof}",
+        + f"was fitted by {estimator.words}{'' if own_dof else dof}",
         *estimator.references,
     )
     if own_errors:
         for sentence in error_sentences(folder):
             text.add(*sentence)
         return
-    tests = listing(f"{c.name} ({c.test}: {c.expression})" for c in folder.contrasts)
+    if folder.design.cluster_column is not None:
+        n_clusters = len(set(folder.design.clusters))
+        text.add(
+            f"Maps of one cluster (equal {folder.design.cluster_column}, {n_clusters} clusters) "
+            "may vary together in any way, and with any variance"
+        )
+    tests = listing(
+        f"{c.name} ({c.test}: {c.expression}{_dof_of(folder, c) if own_dof else ''})"
+        for c in folder.contrasts
+    )
     text.add(f"Contrasts were {tests}")
+
+
+def _dof_of(folder, contrast):
+    """Return the degrees of freedom of a contrast that the estimator gives, in words."""
+    about = folder.read_json("statmap", contrast=contrast.label, stat="z")
+    dof = about.get("DegreesOfFreedom")
+    if dof is None:
+        return ""
+    return f"; {', '.join(f'{v:.4g}' for v in np.atleast_1d(dof))} degrees of freedom"
 
 
 def _peer(text, folder, about):

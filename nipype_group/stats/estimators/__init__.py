@@ -1,10 +1,14 @@
 """Every estimator of the group model once: what it is called, needs and gives."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
-from nipype_group.registry import Registry
+from nipype_group.registry import Registry, loaded
+
+if TYPE_CHECKING:
+    from nipype_group.stats.estimators.contrast_estimates import OwnErrorsFit
+    from nipype_group.stats.linear.least_squares import LinearModel, ReadVoxels
 
 
 @dataclass(frozen=True)
@@ -18,16 +22,22 @@ class Estimator:
     words : str
         In sentences, as "ordinary least squares".
     fit : str or callable
-        The function that fits all voxels, or where it stands, ``module:function``; it takes and
-        gives what `nipype_group.stats.linear.least_squares.fit_by_pattern` does.
+        The function that fits all voxels, or where it stands, ``module:function``. It takes
+        ``model``, ``read`` and ``n_voxels`` as
+        `nipype_group.stats.linear.least_squares.fit_by_pattern` does, what it needs by its name,
+        and the options; it gives what that function does, or, where ``dof`` is "contrast", an
+        `nipype_group.stats.estimators.contrast_estimates.OwnErrorsFit`.
     references : tuple of str
         Keys of the references that the methods section cites.
     nidm_term : str
         Term of the ontology of NIDM-Results.
-    needs : tuple of {"variances", "participants"}
-        What it takes beside the effects: their variances, or which maps are of one participant.
-    dof : {"number", "map"}
-        Whether the residual degrees of freedom of voxels that all maps have are one number.
+    needs : tuple of {"variances", "clusters"}
+        What it takes beside the effects: their variances, or which maps vary together.
+    dof : {"number", "map", "contrast"}
+        Whether the residual degrees of freedom of voxels that all maps have are one number, vary
+        by voxel, or are of each contrast, whose variance is then its own too.
+    options : dict
+        What else the function is told.
     """
 
     name: str
@@ -37,6 +47,12 @@ class Estimator:
     nidm_term: str = "ordinaryleastsquaresestimation"
     needs: tuple = ()
     dof: str = "number"
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def by_contrast(self) -> bool:
+        """Whether every contrast has a variance and degrees of freedom of its own."""
+        return self.dof == "contrast"
 
 
 _OWN = (
@@ -44,6 +60,23 @@ _OWN = (
         "OLS",
         "ordinary least squares",
         "nipype_group.stats.linear.least_squares:fit_by_pattern",
+    ),
+    *(
+        Estimator(
+            name,
+            f"least squares with cluster-robust variances of contrasts ({kind})",
+            "nipype_group.stats.estimators.sandwich:fit_sandwich",
+            references=references,
+            needs=("clusters",),
+            dof="contrast",
+            options={"kind": kind},
+        )
+        for name, kind, references in (
+            ("sandwich", "CR2", ("liang1986", "bell2002", "pustejovsky2018")),
+            ("sandwich-cr0", "CR0", ("liang1986", "bell2002", "pustejovsky2018")),
+            ("sandwich-cr1", "CR1", ("liang1986", "bell2002", "pustejovsky2018")),
+            ("sandwich-cr3", "CR3", ("liang1986", "bell2002", "pustejovsky2018")),
+        )
     ),
 )
 ESTIMATORS = Registry("nipype_group.estimators", "estimator", _OWN)
@@ -61,3 +94,42 @@ def estimator_of(described: Mapping[str, Any]) -> Estimator:
     ('ordinary least squares', 'OLS')
     """
     return ESTIMATORS.of(described.get("Estimator") or described.get("estimator") or DEFAULT)
+
+
+def fit_by_contrast(
+    name: str,
+    model: "LinearModel",
+    read: "ReadVoxels",
+    n_voxels: int,
+    given: Mapping[str, Any],
+) -> "OwnErrorsFit":
+    """Fit an estimator whose contrasts have variances and degrees of freedom of their own.
+
+    Parameters
+    ----------
+    name : str
+        Of `ESTIMATORS`.
+    model : LinearModel
+        Design of n maps.
+    read : callable
+        ``read(start, stop)`` gives the float64 data of voxels start to stop - 1, shape (n, v).
+    n_voxels : int
+    given : dict
+        What estimators may need, by name.
+
+    Returns
+    -------
+    OwnErrorsFit
+
+    Raises
+    ------
+    ValueError
+        Where something is not given that the estimator needs.
+    """
+    estimator = ESTIMATORS.of(name)
+    lacking = [need for need in estimator.needs if need not in given]
+    if lacking:
+        raise ValueError(f"the estimator {name} needs {', '.join(lacking)}, and none are given")
+    needed = {need: given[need] for need in estimator.needs}
+    fit = loaded(estimator.fit)
+    return fit(model=model, read=read, n_voxels=n_voxels, **needed, **estimator.options)

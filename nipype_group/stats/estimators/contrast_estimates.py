@@ -8,11 +8,14 @@ Estimators whose contrasts are not told by betas and one residual variance retur
     Maps of the model that are none of a contrast's, by name, as ``varResidual``.
 ``notes``
     Sentences on what is assumed, left out or at a boundary, for the screen and the report.
+``residuals(maps)``
+    Whitened residuals, whose smoothness random field theory takes.
 
 ``ContrastEstimates.maps(test, tail)`` then gives what `maps_of` of `stats.linear.error_terms`
 gives: effect, variance, stat, z, p, effect_size, dof, dof_numerator and complete.
 """
 
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -109,6 +112,17 @@ class OwnErrorsFit(Protocol):
     @property
     def notes(self) -> tuple[str, ...]:
         """Sentences on what is assumed, left out or at a boundary."""
+
+    def residuals(
+        self, maps: Callable[[Sequence[int]], Iterator[np.ndarray]]
+    ) -> Iterator[np.ndarray]:
+        """Yield the whitened residuals of every map, shape (v,), in any order.
+
+        Parameters
+        ----------
+        maps : callable
+            Yields the values of the maps of these rows, shape (v,) each.
+        """
 
     def contrast(self, weights: np.ndarray, test: str) -> ContrastEstimates:
         """Return a contrast, rows of shape (r, p), at every voxel."""

@@ -16,6 +16,7 @@ Small-sample methods for cluster-robust variance estimation, J Bus Econ Stat 36:
 other maps. Reading is done again by every contrast.
 """
 
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -291,6 +292,17 @@ class SandwichFit:
         """The number of clusters."""
         n = len(np.unique(self.clusters))
         return (f"Variances are robust to any covariance within the {n} clusters.",)
+
+    def residuals(
+        self, maps: Callable[[Sequence[int]], Iterator[np.ndarray]]
+    ) -> Iterator[np.ndarray]:
+        """Yield the residuals of every map; see `OwnErrorsFit`."""
+        betas = np.empty((self.model.matrix.shape[1], self.n_voxels))
+        for span in tiles(self.n_voxels, len(self.model.matrix)):
+            betas[:, span] = multiply(self.model.inverse, self.read(span.start, span.stop))
+        rows = self.model.matrix
+        for row, values in zip(rows, maps(range(len(rows))), strict=True):
+            yield values - multiply(row, betas)
 
     def sandwich(self, rows: np.ndarray, missing: np.ndarray) -> ContrastSandwich | None:
         """Return the sandwich of rows, shape (q, p), without some maps, or None."""

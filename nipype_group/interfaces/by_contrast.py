@@ -1,0 +1,226 @@
+"""Contrast: contrasts whose variance, degrees of freedom and residuals are their own."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from nipype.interfaces.base import Str, traits
+
+from nipype_group.choices import EDGES
+from nipype_group.design.contrasts import Contrast
+from nipype_group.design.matrix import Design, read_design
+from nipype_group.images import Space, write_volume
+from nipype_group.images.residuals import described_smoothness
+from nipype_group.images.stacks import MaskedStack
+from nipype_group.interfaces.base import LOGGER, File
+from nipype_group.interfaces.contrast import (
+    ContrastInputSpec,
+    ContrastOutputSpec,
+    EstimateContrasts,
+)
+from nipype_group.json_files import write_json
+from nipype_group.stats.estimators import ESTIMATORS, fit_by_contrast
+from nipype_group.stats.estimators.contrast_estimates import OwnErrorsFit
+
+
+class ByContrastInputSpec(ContrastInputSpec):
+    """Inputs of what estimates each contrast of the maps themselves."""
+
+    stack_file = File(exists=True, mandatory=True, desc="4D maps from StackMaps")
+    design_file = File(exists=True, mandatory=True, desc="design TSV, a row a map")
+    design_json = File(exists=True, mandatory=True, desc="JSON of design_file")
+    edges = traits.Enum(*EDGES, usedefault=True, desc="differences that smoothness uses")
+
+
+class ByContrastOutputSpec(ContrastOutputSpec):
+    """Outputs of what estimates each contrast of the maps themselves."""
+
+    dof_files = traits.List(File(), desc="degrees of freedom of every contrast; 0 without any")
+    dof_numerator_files = traits.List(File(), desc="those of the numerator")
+    smoothness_files = traits.List(
+        File(), desc="JSON of every contrast: FWHM in voxels and mm, resels; null if not estimable"
+    )
+    rpv_files = traits.List(File(), desc="resels per voxel of every contrast")
+
+
+@dataclass(frozen=True)
+class MapsAndDesign:
+    """Maps and a design whose contrasts are estimated one by one, as a fit of them."""
+
+    stack: MaskedStack
+    design: Design
+
+    @property
+    def mask(self) -> np.ndarray:
+        """Voxels that are fitted."""
+        return self.stack.mask
+
+    @property
+    def space(self) -> Space:
+        """`Space` of the maps."""
+        return self.stack.space
+
+    @cached_property
+    def patterns(self) -> bool | None:
+        """What tells that maps lack voxels; None where none does."""
+        return self.stack.has_missing or None
+
+    def unmask(self, values: np.ndarray) -> np.ndarray:
+        """Put values of the mask's voxels back into volumes."""
+        return self.stack.unmask(values)
+
+
+class EstimateByContrast(EstimateContrasts):
+    """Estimate all contrasts, each with a variance and degrees of freedom of its own."""
+
+    # Maps of a contrast beside those of any contrast.
+    own_maps: ClassVar[tuple[str, ...]] = ("dof", "dof_numerator")
+    listed_outputs = (
+        *EstimateContrasts.listed_outputs,
+        *(f"{name}_files" for name in ("dof", "dof_numerator", "smoothness", "rpv")),
+    )
+
+    def _read(self) -> tuple[MaskedStack, Design]:
+        inputs = self.inputs
+        stack = MaskedStack(inputs.stack_file, inputs.mask_file)
+        design = read_design(inputs.design_file, inputs.design_json)
+        if len(design.matrix) != stack.n_maps:
+            raise ValueError(
+                f"{inputs.design_file} has {len(design.matrix)} rows for {stack.n_maps} maps"
+            )
+        return stack, design
+
+    def _maps(
+        self, fit: Any, contrast: Contrast, tail: str
+    ) -> tuple[dict[str, np.ndarray], tuple[float, ...]]:
+        return fit.contrast_maps(contrast, tail)
+
+    def _estimate(self, cwd: Path, fit: Any, contrast: Contrast) -> dict[str, np.ndarray]:
+        """Write the maps of a contrast and what its error is, and append them to the outputs."""
+        maps = super()._estimate(cwd, fit, contrast)
+        for name in self.own_maps:
+            path = cwd / fit.space.file_name(f"{contrast.label}_{name}")
+            self._results[f"{name}_files"].append(
+                write_volume(path, fit.unmask(maps[name]), fit.space)
+            )
+        with self._one_blas_thread():
+            about, rpv = fit.smoothness(contrast, maps["complete"], self.inputs.edges)
+        if "Reason" in about:
+            LOGGER.warning("smoothness of %s is not estimated: %s", contrast.name, about["Reason"])
+        path = cwd / f"{contrast.label}_smoothness.json"
+        self._results["smoothness_files"].append(write_json(path, about))
+        path = cwd / fit.space.file_name(f"{contrast.label}_rpv")
+        self._results["rpv_files"].append(write_volume(path, rpv, fit.space))
+        return maps
+
+
+class _FitContrastsInputSpec(ByContrastInputSpec):
+    revision = 1
+    estimator = traits.Enum(
+        *(name for name, own in ESTIMATORS.items() if own.by_contrast),
+        usedefault=True,
+        desc="what estimates the contrasts; see the documentation",
+    )
+
+
+class _FitContrastsOutputSpec(ByContrastOutputSpec):
+    component_names = traits.List(Str, desc="what the maps of the model hold")
+    component_files = traits.List(File(), desc="maps of the model beside its parameters")
+
+
+@dataclass(frozen=True)
+class _Fitted(MapsAndDesign):
+    """Maps, a design and the fit of an estimator that has contrasts of its own."""
+
+    fitted: OwnErrorsFit
+    # Smoothness is that of the model, whichever the contrast.
+    known: dict[str, Any] = field(default_factory=dict)
+
+    def contrast_maps(
+        self, contrast: Contrast, tail: str
+    ) -> tuple[dict[str, np.ndarray], tuple[float, ...]]:
+        """Compute all maps of a contrast; returns them and typical degrees of freedom."""
+        try:
+            found = self.fitted.contrast(contrast.weights, contrast.test)
+        except ValueError as error:
+            raise ValueError(f"contrast {contrast.name!r}: {error}") from error
+        alive = found.dof[found.dof > 0]
+        dof = float(np.median(alive)) if len(alive) else 0.0
+        maps = found.maps(contrast.test, tail)
+        return maps, (dof,) if contrast.test == "t" else (found.rank, dof)
+
+    def smoothness(
+        self, contrast: Contrast, complete: np.ndarray, edges: str
+    ) -> tuple[dict, np.ndarray]:
+        """Describe the smoothness of the residuals; see `described_smoothness`."""
+        if not self.known:
+            residuals = self._residuals(self.fitted.residuals(self._values))
+            self.known["found"] = described_smoothness(
+                self.stack, residuals, complete, self.design.model.dof, edges
+            )
+            # Degrees of freedom are of contrasts, and no field of t or F has several.
+            self.known["found"][0]["Field"] = "Z"
+        return self.known["found"]
+
+    def _values(self, rows: Sequence[int]) -> Iterator[np.ndarray]:
+        return self.stack.maps(rows)
+
+    def _residuals(self, values):
+        for own in values:
+            # A voxel that a map lacks is none of those that are looked at.
+            yield self.stack.unmask(np.nan_to_num(own, nan=0.0))
+
+
+class FitContrasts(EstimateByContrast):
+    """Estimate all contrasts by an estimator that gives each its variance and its dof.
+
+    Least squares with cluster-robust variances (Liang and Zeger 1986): CR2 with the degrees of
+    freedom of Bell and McCaffrey (2002), HTZ for several rows (Pustejovsky and Tipton 2018). The
+    clusters are those of the design. Cohen's d is the effect over the standard deviation of a map
+    about the model. Smoothness is that of the residuals; as degrees of freedom are of contrasts,
+    random field theory takes z as Gaussian.
+
+    Examples
+    --------
+    >>> from nipype_group.interfaces import FitContrasts
+    >>> FitContrasts().inputs.estimator
+    'sandwich'
+    """
+
+    input_spec = _FitContrastsInputSpec
+    output_spec = _FitContrastsOutputSpec
+    _fit: OwnErrorsFit
+
+    def _model_notes(self) -> list[str]:
+        return list(self._fit.notes)
+
+    def _read_fit(self) -> _Fitted:
+        stack, design = self._read()
+        with self._one_blas_thread():
+            self._fit = fit_by_contrast(
+                self.inputs.estimator, design.model, stack.read, stack.n_voxels, _given(design)
+            )
+        for note in self._fit.notes:
+            LOGGER.info("%s", note)
+        return _Fitted(stack, design, self._fit)
+
+    def _run_interface(self, runtime):
+        runtime = super()._run_interface(runtime)
+        stack = MaskedStack(self.inputs.stack_file, self.inputs.mask_file)
+        components = self._fit.components
+        self._results["component_names"] = list(components)
+        self._results["component_files"] = [
+            write_volume(
+                Path(runtime.cwd, stack.space.file_name(name)), stack.unmask(values), stack.space
+            )
+            for name, values in components.items()
+        ]
+        return runtime
+
+
+def _given(design: Design) -> dict[str, Any]:
+    """Return what estimators may need of a design."""
+    return {} if design.cluster_column is None else {"clusters": design.cluster_numbers}
