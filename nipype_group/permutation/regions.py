@@ -59,7 +59,9 @@ def permute_regions(
     for name, family in plan.families.items():
         n_shuffles = plan.n_shuffles(name)
         for contrast in family.contrasts:
-            shuffled = test.shuffled_units(units_of(design, contrast), family.scheme)
+            shuffled = test.shuffled_units(
+                units_of(design, contrast, test.within_shuffling), family.scheme
+            )
             p = [
                 fit.permutation_p(
                     contrast.weights,
