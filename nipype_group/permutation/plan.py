@@ -326,15 +326,14 @@ def _assumption(name, scheme):
         between = "between participants"
     else:
         between = "as the blocks say" if scheme.blocks else "between maps"
-    exchangeable, symmetric = f"errors exchangeable {between}", "errors symmetric around 0"
-    if "-contrast-maps" in name:
-        symmetric = "errors of contrast maps symmetric around 0, of any variance"
+    exchangeable, symmetric = f"exchangeable {between}", "symmetric around 0"
     if "-within-participants" in name and _several_levels(scheme):
         exchangeable += f", so all of one variance and one correlation ({LIBERAL_LEVELS})"
+    errors = "errors of contrast maps" if "-contrast-maps" in name else "errors"
     return {
-        "flip": symmetric,
-        "permute": exchangeable,
-        "both": f"{exchangeable}, and {symmetric}",
+        "flip": f"{errors} {symmetric}",
+        "permute": f"{errors} {exchangeable}",
+        "both": f"{errors} {exchangeable} and {symmetric}",
     }[scheme.kind]
 
 
