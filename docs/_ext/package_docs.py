@@ -544,12 +544,13 @@ class PermutedErrorTermsTable(_Stored):
                 row["shuffling"],
                 f"{row['shuffles']:,}",
                 " / ".join(f"{100 * level:.2g}" for level in row["levels"][1]),
+                " / ".join(f"{100 * n / row['studies']:.2g}" for n in row["errors"]),
             ]
             for row in stored["rows"]
-            if row["test"] == "permutation"
+            if "shuffling" in row
         ]
-        header = ["Studies", "Effect", "Shuffling", "Shuffles", "Largest p, percent"]
-        return list_table(header, rows, (30, 10, 30, 10, 20))
+        header = ["Studies", "Effect", "Shuffling", "Shuffles", "Largest p, percent", "Errors"]
+        return list_table(header, rows, (30, 10, 25, 10, 15, 15))
 
 
 def _rates_table(rows):

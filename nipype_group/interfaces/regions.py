@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from nipype.interfaces.base import InputMultiObject, Str, TraitedSpec, traits
 
-from nipype_group.choices import BLOCK_EXCHANGES, SHUFFLINGS, SPHERICITY
+from nipype_group.choices import BLOCK_EXCHANGES, SHUFFLINGS, SPHERICITY, WITHIN_SHUFFLINGS
 from nipype_group.controls import TAILS, side_of_contrast, side_tested
 from nipype_group.design.contrasts import Contrast, contrast_label, read_contrasts
 from nipype_group.design.error_terms import error_term
@@ -47,12 +47,10 @@ from nipype_group.stats.region_means import (
 )
 
 _SHOWN_REGIONS = 8
-# Why there is no familywise p of regions by permutation.
-NOT_PERMUTED = "contrasts have errors of their own, and shuffles are those of maps"
 
 
 class _RegionModelsInputSpec(AtlasInputSpec):
-    revision = 6
+    revision = 7
     stack_file = File(exists=True, mandatory=True, desc="4D maps from StackMaps")
     mask_file = File(exists=True, mandatory=True, desc="voxels tested, which make up the regions")
     observations = File(exists=True, mandatory=True, desc="TSV, a row a map, from CollectMaps")
@@ -80,6 +78,11 @@ class _RegionModelsInputSpec(AtlasInputSpec):
     seed = traits.Int(0, usedefault=True, desc="decides which shuffles are drawn")
     shuffling = traits.Enum(
         *SHUFFLINGS, usedefault=True, desc="permutation, sign flips, or what the contrast demands"
+    )
+    within_shuffling = traits.Enum(
+        *WITHIN_SHUFFLINGS,
+        usedefault=True,
+        desc="of effects within participants on errors of their own, as PlanPermutations takes it",
     )
     blocks = InputMultiObject(
         Str, desc="columns of the observations, outermost first, or a table as PALM's -eb"
@@ -191,15 +194,16 @@ class RegionModels(GroupInterface):
     def _permute(self, design, contrasts, fits):
         """Return the `RegionPermutation` of every contrast by name; none without permutations."""
         inputs = self.inputs
-        if not inputs.n_permutations or not any(fits.values()) or design.own_errors:
+        if not inputs.n_permutations or not any(fits.values()):
             return {}
-        # All contrasts share the error of the model.
-        fits, blocks = fits[contrasts[0].name], ()
+        blocks = ()
         if isdefined(inputs.blocks):
             blocks = read_blocks(inputs.observations, inputs.blocks, inputs.block_exchange)
         tail = inputs.permutation_tail if isdefined(inputs.permutation_tail) else inputs.tail
         test = ContrastTest(
-            ShuffleStatistics(tail=tail), varying_dof=any(fit.has_missing for fit in fits)
+            ShuffleStatistics(tail=tail),
+            varying_dof=any(fit.has_missing for own in fits.values() for fit in own),
+            within_shuffling=inputs.within_shuffling,
         )
         plan = make_plan(
             design,
@@ -230,8 +234,6 @@ class RegionModels(GroupInterface):
     def _notes(self, contrast, regions, fits):
         """Say which regions of every atlas have no statistic of a contrast, and why."""
         notes = list(value_or(self.inputs.notes, []))
-        if contrast.error and self.inputs.n_permutations:
-            notes.append(f"Regions have no p by permutation: {NOT_PERMUTED}")
         for own, fit in zip(regions, fits, strict=True):
             lost, without_noise = fit.not_tested(contrast.weights, contrast.test)
             if not lost.any():

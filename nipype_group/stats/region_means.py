@@ -222,22 +222,30 @@ class RegionFit:
             NaN where a region has no statistic.
         """
         tested = self._tested(weights)
-        if not tested.any():
-            return _in_places([], self.fitted, tested)
-        data, statistics = self.data[:, tested], ShuffleStatistics(tail=tail)
-        (result,) = run_shuffles(
-            lambda start, stop: data[:, start:stop],
-            np.ones(data.shape[1], dtype=bool),
-            [contrast],
-            statistics,
-            0,
-            n_shuffles,
-            n_threads=n_threads,
-        )
-        heights = statistics.heights(result.observed["voxel"], contrast.signed)
-        null = null_of_maxima(result.nulls, "voxel", statistics.signs(contrast.signed))
-        ties = statistics.ties(contrast, result.observed)["voxel"]
-        return _in_places(fwe_p(heights, null, ties), self.fitted, tested)
+        p = _familywise_p(self.data[:, tested], contrast, n_shuffles, tail, n_threads)
+        return _in_places(p, self.fitted, tested)
+
+
+def _familywise_p(
+    data: np.ndarray, contrast: ShuffledContrast, n_shuffles: int, tail: str, n_threads: int
+) -> np.ndarray:
+    """Return p of columns of data by the largest statistic of every shuffle over all of them."""
+    if not data.shape[1]:
+        return np.empty(0)
+    statistics = ShuffleStatistics(tail=tail)
+    (result,) = run_shuffles(
+        lambda start, stop: data[:, start:stop],
+        np.ones(data.shape[1], dtype=bool),
+        [contrast],
+        statistics,
+        0,
+        n_shuffles,
+        n_threads=n_threads,
+    )
+    heights = statistics.heights(result.observed["voxel"], contrast.signed)
+    null = null_of_maxima(result.nulls, "voxel", statistics.signs(contrast.signed))
+    ties = statistics.ties(contrast, result.observed)["voxel"]
+    return fwe_p(heights, null, ties)
 
 
 def _in_places(
@@ -328,6 +336,24 @@ class OwnErrorFit:
             name: _in_places(values, self.fitted, tested)
             for name, values in _family(maps, tested).items()
         }
+
+    def permutation_p(
+        self,
+        weights: np.ndarray,
+        contrast: ShuffledContrast,
+        n_shuffles: int,
+        tail: str,
+        *,
+        n_threads: int = 1,
+    ) -> np.ndarray:
+        """Return familywise p by the largest statistic of every shuffle; as `RegionFit` does.
+
+        `contrast` combines the maps as voxels are shuffled.
+        """
+        # Any test tells which regions have a statistic.
+        tested = self._maps(weights, "F", tail)["dof"] > 0
+        p = _familywise_p(self.data[:, tested], contrast, n_shuffles, tail, n_threads)
+        return _in_places(p, self.fitted, tested)
 
 
 def fit_regions(model: LinearModel, means: np.ndarray) -> RegionFit:
