@@ -52,7 +52,7 @@ NOT_PERMUTED = "contrasts have errors of their own, and shuffles are those of ma
 
 
 class _RegionModelsInputSpec(AtlasInputSpec):
-    revision = 6
+    revision = 7
     stack_file = File(exists=True, mandatory=True, desc="4D maps from StackMaps")
     mask_file = File(exists=True, mandatory=True, desc="voxels tested, which make up the regions")
     observations = File(exists=True, mandatory=True, desc="TSV, a row a map, from CollectMaps")
@@ -268,8 +268,7 @@ class RegionModels(GroupInterface):
         for contrast, results, told in zip(contrasts, tables, notes, strict=True):
             table = region_table(regions, results)
             settings = {
-                "Contrast": contrast.name,
-                "ContrastExpression": contrast.expression,
+                **contrast.sidecar_entries,
                 "StatisticType": contrast.test,
                 **_degrees_of_freedom(contrast, design),
                 **entries_of_error(contrast, inputs.sphericity),
