@@ -90,7 +90,7 @@ def _contrast(about: dict[str, Any]) -> list[str]:
     effect = about["DetectableEffect"]
     rows = "; ".join(_weights(row) for row in about["Weights"])
     side = "" if about["Test"] == "F" else f", {about['Tail']}"
-    unit = {"Cohen's d": "d", "Cohen's f": "f"}[effect["Measure"]]
+    unit = {"Cohen's d": "d", "Cohen's d_z": "d_z", "Cohen's f": "f"}[effect["Measure"]]
     detects = (
         f"detects {unit} {_number(effect['Size'])} in one voxel with {100 * effect['Power']:g} % "
         f"power at {effect['Alpha']:g}"

@@ -270,8 +270,7 @@ class RegionModels(GroupInterface):
         for contrast, results, told in zip(contrasts, tables, notes, strict=True):
             table = region_table(regions, results)
             settings = {
-                "Contrast": contrast.name,
-                "ContrastExpression": contrast.expression,
+                **contrast.sidecar_entries,
                 "StatisticType": contrast.test,
                 **_degrees_of_freedom(contrast, design),
                 **entries_of_error(contrast, inputs.sphericity),

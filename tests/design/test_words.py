@@ -138,7 +138,10 @@ BAD = {
     "simple(group @ group=A)": "tested and held at A",
     "simple(group @ group=Z)": "group has no level Z; it has A, B, C",
     "F(group:group)": "names a factor twice",
-    "F(group": "expression",
+    "F(group": "in F\\(group the \\( at sign 2 is not closed",
+    "simple(group @ age=1": "the \\( at sign 7 is not closed",
+    "F(group))": "the \\) at sign 9 closes nothing",
+    "(age - group": "the \\( at sign 1 is not closed",
     "F()": "is not understood",
     "F(group @ group=A)": "is not understood",
     "pairs(group)": "stands for a contrast for each two levels",
@@ -186,3 +189,41 @@ def test_what_is_tested_is_known_from_the_text():
         canonical(["p=pairs(a)"], {"a": ["x=1", "y"]})
     with pytest.raises(ValueError, match="age is no factor"):
         canonical(["p=pairs(age)"], factors)
+
+
+LONG = "x" * 9000
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        f"F({LONG})",
+        f"F({LONG}",
+        f"F({LONG}:{LONG} - 1)",
+        f"F(group:{LONG})",
+        f"simple(group @ {LONG})",
+        f"simple(group @ group={LONG})",
+        f"simple({LONG} @ group=A)",
+        f"pairs(group @ {LONG} - A)",
+        f"pairs({LONG} @ B - A)",
+        LONG,
+        f"{LONG} - group[A]",
+        f"({LONG}",
+        f"[1, {'1' * 400}x]",
+        f"[{'1, ' * 2000}1]",
+    ],
+)
+def test_what_is_long_is_shown_by_its_beginning(ancova, expression):
+    design = design_from_formula("C(group) + age", ancova[1].rename(columns={"c_raw": "age"}))
+    with pytest.raises(ValueError) as caught:
+        build_contrasts([f"x={expression}"], design)
+    assert len(str(caught.value)) < 900
+
+
+@pytest.mark.parametrize(
+    "formula", [LONG, f"C({LONG})", f"age + {LONG}(age)", f"(age + {LONG}", f"age ~ {LONG}"]
+)
+def test_a_long_formula_is_shown_by_its_beginning(ancova, formula):
+    with pytest.raises(ValueError) as caught:
+        design_from_formula(formula, ancova[1].rename(columns={"c_raw": "age"}))
+    assert len(str(caught.value)) < 900

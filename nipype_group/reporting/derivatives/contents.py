@@ -218,8 +218,7 @@ def _facts_of(contrast, stat_type, dof, common, fwhm_mm, absent=()):
     """Return the `ContrastFacts` with the entries that its sidecars share."""
     sidecar = {
         **common,
-        "Contrast": contrast.name,
-        "ContrastExpression": contrast.expression,
+        **contrast.sidecar_entries,
         "StatisticType": stat_type,
         # A t has one number, an F a list of two.
         "DegreesOfFreedom": (dof[0] if len(dof) == 1 else list(dof)) if dof else None,

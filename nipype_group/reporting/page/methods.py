@@ -127,7 +127,7 @@ def _model(text, folder, about):
         for sentence in error_sentences(folder):
             text.add(*sentence)
         return
-    tests = listing(f"{c.name} ({c.test}: {c.expression})" for c in folder.contrasts)
+    tests = listing(f"{c.name} ({c.test}: {c.words})" for c in folder.contrasts)
     text.add(f"Contrasts were {tests}")
 
 
