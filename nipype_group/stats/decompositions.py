@@ -227,3 +227,85 @@ def inverse(matrix: np.ndarray) -> np.ndarray:
     if found.rank < len(matrix):
         raise ValueError("a singular matrix has no inverse")
     return found.inverse
+
+
+# Sweeps of Jacobi's method; six do for matrices of any size that designs have.
+_MOST_SWEEPS = 60
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def diagonalise(matrix: np.ndarray, vectors: np.ndarray) -> None:
+    """Bring a symmetric matrix to its diagonal by rotations (Jacobi 1846), in place.
+
+    Parameters
+    ----------
+    matrix : float64 array, shape (n, n)
+        Gets its eigenvalues on the diagonal, in no order.
+    vectors : float64 array, shape (n, n)
+        Gets the eigenvectors, a row each.
+    """
+    n = len(matrix)
+    vectors[:] = 0.0
+    for i in range(n):
+        vectors[i, i] = 1.0
+    least = 1e-17 * np.abs(matrix).max()
+    for _ in range(_MOST_SWEEPS):
+        turned = False
+        for i in range(n - 1):
+            for j in range(i + 1, n):
+                off = matrix[i, j]
+                # Rotations that change no digit of the largest value are left out.
+                if abs(off) <= least:
+                    continue
+                turned = True
+                ratio = (matrix[j, j] - matrix[i, i]) / (2.0 * off)
+                t = 1.0 / (abs(ratio) + np.sqrt(ratio * ratio + 1.0))
+                if ratio < 0.0:
+                    t = -t
+                c = 1.0 / np.sqrt(t * t + 1.0)
+                _rotate(matrix, vectors, i, j, c, t * c)
+                matrix[i, j] = matrix[j, i] = 0.0
+        if not turned:
+            return
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def _rotate(matrix, vectors, i, j, c, s):
+    """Rotate rows and columns i and j of a symmetric matrix, and rows of vectors."""
+    for k in range(len(matrix)):
+        a, b = matrix[i, k], matrix[j, k]
+        matrix[i, k], matrix[j, k] = c * a - s * b, s * a + c * b
+    for k in range(len(matrix)):
+        a, b = matrix[k, i], matrix[k, j]
+        matrix[k, i], matrix[k, j] = c * a - s * b, s * a + c * b
+    for k in range(len(matrix)):
+        a, b = vectors[i, k], vectors[j, k]
+        vectors[i, k], vectors[j, k] = c * a - s * b, s * a + c * b
+
+
+def symmetric_eigen(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return eigenvalues and eigenvectors of a symmetric matrix.
+
+    Parameters
+    ----------
+    matrix : array, shape (n, n)
+
+    Returns
+    -------
+    values : float64 array, shape (n,)
+        In ascending order.
+    vectors : float64 array, shape (n, n)
+        A column each.
+
+    Examples
+    --------
+    >>> values, vectors = symmetric_eigen(np.array([[2.0, 1], [1, 2]]))
+    >>> values.round(12).tolist(), np.abs(vectors).round(6).tolist()
+    ([1.0, 3.0], [[0.707107, 0.707107], [0.707107, 0.707107]])
+    """
+    turned = np.array(matrix, dtype=float, order="C")
+    vectors = np.empty_like(turned)
+    diagonalise(turned, vectors)
+    values = np.diagonal(turned)
+    order = np.argsort(values, kind="stable")
+    return values[order], vectors[order].T

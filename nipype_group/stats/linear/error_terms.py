@@ -6,7 +6,7 @@ error of the contrast, and of no other one. The model of the contrast maps is th
 rows combined as the maps are, so a weight of the design means the same in it.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -18,11 +18,11 @@ from nipype_group.stats.distributions import f_to_z_and_log_p, log_sf_t, t_to_z
 from nipype_group.stats.elementary import exp
 from nipype_group.stats.linear.least_squares import (
     LinearModel,
-    by_missing,
     f_contrast,
     independent_rows,
     is_rounding,
-    missing_rows,
+    missing_patterns,
+    present_values,
     t_contrast,
     tiles,
 )
@@ -227,36 +227,19 @@ def estimate(
     values[4] = 1.0
     for span in tiles(n_voxels, len(term.matrix)):
         data = term.combine(read(span.start, span.stop))
-        for members, missing in _patterns(data):
+        for members, missing in missing_patterns(data):
             own = term.model.without(missing) if len(missing) else term.model
             if own is None or not own.row_space.holds(weights):
                 continue
             voxels = span.start + members
-            found = _fit(own, weights, test, _present(data, members, missing), term.n_directions)
+            found = _fit(
+                own, weights, test, present_values(data, members, missing), term.n_directions
+            )
             values[:, voxels], dof[voxels] = found, own.dof
     effect, variance, stat, residual_variance, epsilon = values
     dof[residual_variance <= 0] = 0
     rank = 1 if test == "t" else len(independent_rows(weights))
     return Estimates(effect, variance, stat, residual_variance, dof, rank, epsilon)
-
-
-def _patterns(data: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield the voxels that lack the same contrast maps, and these."""
-    lacks = ~np.isfinite(data)
-    gaps = lacks.any(axis=0)
-    if not gaps.all():
-        yield np.flatnonzero(~gaps), np.zeros(0, dtype=int)
-    places = np.flatnonzero(gaps)
-    for packed, members in by_missing(lacks[:, places]).items():
-        yield places[members], missing_rows(packed, len(data))
-
-
-def _present(data: np.ndarray, members: np.ndarray, missing: np.ndarray) -> np.ndarray:
-    """Return some voxels of the contrast maps that have them; no copy of a tile without gaps."""
-    if len(members) < data.shape[1]:
-        # Unlike an index, this keeps voxels side by side.
-        data = np.take(data, members, axis=1)
-    return np.delete(data, missing, axis=0) if len(missing) else data
 
 
 def _fit(

@@ -665,6 +665,54 @@ def missing_rows(packed: bytes, n_maps: int) -> np.ndarray:
     return np.flatnonzero(np.unpackbits(np.frombuffer(packed, np.uint8), count=n_maps))
 
 
+def missing_patterns(data: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield the voxels that lack the same maps, and these maps; first those that lack none.
+
+    Parameters
+    ----------
+    data : array, shape (n, v)
+        Values of maps, NaN where a map lacks a voxel.
+
+    Yields
+    ------
+    members : int array
+        Voxels.
+    missing : int array
+        Rows of data that these voxels lack.
+
+    Examples
+    --------
+    >>> data = np.array([[1.0, np.nan, 2], [1, 3, 4]])
+    >>> [(m.tolist(), r.tolist()) for m, r in missing_patterns(data)]
+    [([0, 2], []), ([1], [0])]
+    """
+    lacks = ~np.isfinite(data)
+    gaps = lacks.any(axis=0)
+    if not gaps.all():
+        yield np.flatnonzero(~gaps), np.zeros(0, dtype=int)
+    places = np.flatnonzero(gaps)
+    for packed, members in by_missing(lacks[:, places]).items():
+        yield places[members], missing_rows(packed, len(data))
+
+
+def present_values(data: np.ndarray, members: np.ndarray, missing: np.ndarray) -> np.ndarray:
+    """Return the maps of some voxels that have them; no copy of a tile without gaps.
+
+    Parameters
+    ----------
+    data, members, missing
+        As `missing_patterns` takes and yields them.
+
+    Returns
+    -------
+    array, shape (n', v')
+    """
+    if len(members) < data.shape[1]:
+        # Unlike an index, this keeps voxels side by side.
+        data = np.take(data, members, axis=1)
+    return np.delete(data, missing, axis=0) if len(missing) else data
+
+
 def contrast_maps(
     weights: np.ndarray,
     test: str,
