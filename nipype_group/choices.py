@@ -32,6 +32,8 @@ NO_ATLAS = "none"
 STATISTICS = ("voxel", "extent", "mass", "tfce")
 SCALES = ("statistic", "z")
 SHUFFLINGS = ("auto", "permute", "flip", "both")
+# What is shuffled of effects within participants that have errors of their own.
+WITHIN_SHUFFLINGS = ("auto", "signs", "levels")
 BLOCK_EXCHANGES = ("within", "whole", "both")
 # What a shuffle does to the nuisance (Winkler et al. 2014, NeuroImage 92:381, table 2).
 METHODS = (

@@ -364,10 +364,22 @@ class ErrorTermsTable(_Stored):
             for row in stored["memory"]
         ]
         header = ["Maps", "Voxels", "CPU s", "Modules alone, GiB", "Peak, GiB"]
+        shuffled = [
+            [
+                row["statistics"],
+                f"{row['shuffles']:,} of {row['effects']} effects",
+                *map(_number, (row["wall_s"], row["cpu_s"])),
+            ]
+            for row in stored["shuffles"]
+        ]
+        of_shuffles = ["Largest of every shuffle", "Shuffles", "Seconds", "CPU s"]
         return [
             f"{stored['voxels']:,} voxels; {stored['peer_voxels']:,} of them by the others:",
             "",
             *list_table(["Work", "CPU us a voxel", "Ratio"], rows, (40, 30, 30)),
+            f"Shuffles of the same study, {stored['threads']} threads:",
+            "",
+            *list_table(of_shuffles, shuffled, (40, 30, 15, 15)),
             "Memory of the interaction of 5 x 2 cells:",
             "",
             *list_table(header, peaks, (20,) * 5),
@@ -532,12 +544,13 @@ class PermutedErrorTermsTable(_Stored):
                 row["shuffling"],
                 f"{row['shuffles']:,}",
                 " / ".join(f"{100 * level:.2g}" for level in row["levels"][1]),
+                " / ".join(f"{100 * n / row['studies']:.2g}" for n in row["errors"]),
             ]
             for row in stored["rows"]
-            if row["test"] == "permutation"
+            if "shuffling" in row
         ]
-        header = ["Studies", "Effect", "Shuffling", "Shuffles", "Largest p, percent"]
-        return list_table(header, rows, (30, 10, 30, 10, 20))
+        header = ["Studies", "Effect", "Shuffling", "Shuffles", "Largest p, percent", "Errors"]
+        return list_table(header, rows, (30, 10, 25, 10, 15, 15))
 
 
 def _rates_table(rows):

@@ -31,13 +31,22 @@ examples:
     nipype-group run results --pattern "first_level/{subject}/con_0001.nii" \\
         --formula 1 --contrast mean=intercept
 
+  Two groups, with age as a covariate:
+    nipype-group run results --pattern "first_level/{subject}/con_0001.nii" \\
+        --participants participants.tsv --formula "C(group) + age" --contrast "groups=pairs(group)"
+
   Two conditions within subjects, from a table with participant_id, condition and map:
     nipype-group run results --maps maps.tsv --formula "C(condition) + C(participant_id)" \\
         --contrast "difference=words - pictures" --height-control none --threshold-z 3.1
 
+  Factors within and between participants, every effect on its own error:
+    nipype-group run results --maps maps.tsv --within "stimulus,C(visit)" --between group
+
+The same options behind nipype-group plan print what the run would do, and compute nothing.
 A contrast is NAME=EXPRESSION over the columns of the design: intercept, a covariate's name,
 factor[level] or, where it is unique, the level alone. It takes + - * / ( ) and fractions; names
-with other signs stand in `backticks`. Rows joined by ; make an F contrast.
+with other signs stand in `backticks`. Rows joined by ; make an F contrast. In words, of means
+that weigh all cells alike: F(a), F(a:b), pairs(a), pairs(a @ y - x), simple(a @ b=x).
 The same command again goes on from what is done.
 """
 _PLAN_EXAMPLES = """\

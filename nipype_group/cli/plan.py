@@ -71,7 +71,11 @@ def analysis_plan(
         ids_as_numbers=settings.ids_as_numbers,
     )
     design, observations = foreseen_design(
-        found, settings.model, files.get("design_table"), settings.error
+        found,
+        settings.model,
+        files.get("design_table"),
+        settings.error,
+        settings.cluster if settings.clustered else None,
     )
     contrasts = build_contrasts(
         settings.contrasts, design, by_permutation=settings.permutes_blocks
@@ -121,6 +125,7 @@ def _about_model(settings: AnalysisSettings, design: Design) -> dict[str, Any]:
     estimator = ESTIMATORS[settings.estimator]
     return about | {
         "Estimator": {"Name": estimator.name, "Description": estimator.words},
+        "NumberOfClusters": len(set(design.clusters)) or None,
         "LeverageExtremes": {
             "Smallest": min(about["Leverage"]),
             "Largest": max(about["Leverage"]),

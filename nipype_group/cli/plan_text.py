@@ -78,6 +78,11 @@ def _model(about: dict[str, Any]) -> list[str]:
     texts = [rank, f"columns {_cut(named)}"]
     texts += [f"generalized variance inflation of terms: {_cut(several)}"] if several else []
     texts += [leverage]
+    if clusters := about.get("Clusters"):
+        texts.append(
+            f"{about['NumberOfClusters']} clusters, maps with equal {clusters['Column']}, which "
+            "may vary together in any way"
+        )
     odd = [*diagnostics_in_words(about), *about["Notes"]]
     return [
         _line("Model", f"{model}, by {about['Estimator']['Description']}"),
@@ -87,10 +92,22 @@ def _model(about: dict[str, Any]) -> list[str]:
 
 
 def _contrast(about: dict[str, Any]) -> list[str]:
-    effect = about["DetectableEffect"]
     rows = "; ".join(_weights(row) for row in about["Weights"])
     side = "" if about["Test"] == "F" else f", {about['Tail']}"
-    unit = {"Cohen's d": "d", "Cohen's f": "f"}[effect["Measure"]]
+    texts = [
+        f"weights {rows}",
+        f"can be estimated; {about['ErrorTerm']}",
+        f"efficiency {_number(about['Efficiency'])}, {_number(about['RelativeEfficiency'])} of "
+        "that with uncorrelated columns",
+        *([_detects(about["DetectableEffect"])] if "DetectableEffect" in about else []),
+        *(f"Warning: {note}" for note in about["Notes"]),
+    ]
+    head = f"{about['Name']} ({about['Test']}{side}): {about['Question']}"
+    return [_line("Contrast", head), *(_line("", text) for text in texts)]
+
+
+def _detects(effect: dict[str, Any]) -> str:
+    unit = {"Cohen's d": "d", "Cohen's d_z": "d_z", "Cohen's f": "f"}[effect["Measure"]]
     detects = (
         f"detects {unit} {_number(effect['Size'])} in one voxel with {100 * effect['Power']:g} % "
         f"power at {effect['Alpha']:g}"
@@ -100,16 +117,7 @@ def _contrast(about: dict[str, Any]) -> list[str]:
             f", {_number(effect['SizeBonferroni'])} at the Bonferroni level of "
             f"{effect['NumberOfVoxels']:,} voxels"
         )
-    texts = [
-        f"weights {rows}",
-        f"can be estimated; {about['ErrorTerm']}",
-        f"efficiency {_number(about['Efficiency'])}, {_number(about['RelativeEfficiency'])} of "
-        "that with uncorrelated columns",
-        detects,
-        *(f"Warning: {note}" for note in about["Notes"]),
-    ]
-    head = f"{about['Name']} ({about['Test']}{side}): {about['Question']}"
-    return [_line("Contrast", head), *(_line("", text) for text in texts)]
+    return detects
 
 
 def _weights(row: dict[str, float]) -> str:

@@ -1,6 +1,7 @@
 """Which maps may vary together: those of a participant, a family, a site."""
 
 from dataclasses import replace
+from typing import Any
 
 import pandas as pd
 
@@ -63,3 +64,8 @@ def with_clusters(design: Design, observations: pd.DataFrame, column: str = PART
             "is told by several; give another column"
         )
     return replace(design, cluster_column=column, clusters=tuple(labels))
+
+
+def needs_of(design: Design) -> dict[str, Any]:
+    """Return what estimators may need of a design, by the names that they give it."""
+    return {} if design.cluster_column is None else {"clusters": design.cluster_numbers}

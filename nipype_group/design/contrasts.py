@@ -18,10 +18,19 @@ from nipype_group.design.expressions import (
     is_weight_list,
     parse_row,
     parse_weight_list,
+    shortened,
+    some,
 )
 from nipype_group.design.formula import puts_terms_in_order
 from nipype_group.design.meaning import dependence, invalid_error, meaning
-from nipype_group.design.words import check_word, is_test, is_word, mean_of_levels, word_rows
+from nipype_group.design.words import (
+    check_word,
+    description,
+    is_test,
+    is_word,
+    mean_of_levels,
+    word_rows,
+)
 from nipype_group.json_files import read_json
 from nipype_group.stats.linear.least_squares import independent_rows, rows_apart
 from nipype_group.stats.matrix_products import multiply
@@ -64,6 +73,8 @@ class Contrast:
         Its own error, where every contrast has one.
     invalid : str, optional
         Why only its results by permutation hold.
+    description : str, optional
+        What a contrast in words is about.
     """
 
     name: str
@@ -74,11 +85,26 @@ class Contrast:
     notes: tuple = ()
     error: DescribedError | None = None
     invalid: str | None = None
+    description: str | None = None
 
     @property
     def label(self) -> str:
         """The name cleaned to letters and digits, as file names carry it."""
         return self.given_label or contrast_label(self.name)
+
+    @property
+    def words(self) -> str:
+        """What it is about, as sentences name it."""
+        return self.description or self.expression
+
+    @property
+    def sidecar_entries(self) -> dict[str, str]:
+        """What every sidecar says of it."""
+        return {
+            "Contrast": self.name,
+            "ContrastExpression": self.expression,
+            **({"ContrastDescription": self.description} if self.description else {}),
+        }
 
 
 def contrast_label(name: str) -> str:
@@ -123,7 +149,7 @@ def split_definition(text: str) -> tuple[str, str]:
     """
     name, equals, expression = text.partition("=")
     if not equals or not name.strip() or not expression.strip():
-        raise ValueError(f"contrast {text!r} is not of the form NAME=EXPRESSION")
+        raise ValueError(f"contrast {shortened(text)!r} is not of the form NAME=EXPRESSION")
     return name.strip(), expression.strip()
 
 
@@ -150,7 +176,7 @@ def check_definitions(definitions: Iterable[str]) -> list[str]:
     for text in definitions:
         if len(text) > LONGEST:
             raise ValueError(
-                f"contrast {text[:40]!r}... has {len(text)} signs; {LONGEST} are the most"
+                f"contrast {shortened(text, 40)!r} has {len(text)} signs; {LONGEST} are the most"
             )
     parts = [split_definition(text) for text in definitions]
     names = [name for name, _ in parts]
@@ -168,8 +194,8 @@ def check_definitions(definitions: Iterable[str]) -> list[str]:
             raise ValueError(f"contrast name {name!r} has no letter or digit")
         if len(label) > _LONGEST_LABEL:
             raise ValueError(
-                f"contrast name {name[:40]!r}... makes names of files of {len(label)} letters; "
-                f"{_LONGEST_LABEL} are the most: shorten it"
+                f"contrast name {shortened(name, 40)!r} makes names of files of {len(label)} "
+                f"letters; {_LONGEST_LABEL} are the most: shorten it"
             )
         if label in labels:
             raise ValueError(
@@ -240,7 +266,16 @@ def build_contrasts(
             error, invalid = None, invalid_error(weights, design, name, by_permutation)
             notes += dependence(weights, design, name) if invalid is None else (invalid,)
         contrasts.append(
-            Contrast(name, test, weights, expression, notes=notes, error=error, invalid=invalid)
+            Contrast(
+                name,
+                test,
+                weights,
+                expression,
+                notes=notes,
+                error=error,
+                invalid=invalid,
+                description=description(expression, design),
+            )
         )
     return contrasts
 
@@ -389,7 +424,9 @@ def _resolve(name, design, contrast):
         for factor, about in _with_columns(design).items()
         if about["reference"]
     ]
-    raise ValueError(f"contrast {contrast!r}: no column {name}; there are {', '.join(known)}")
+    raise ValueError(
+        f"contrast {contrast!r}: no column {shortened(name)}; there are {some(known)}"
+    )
 
 
 def write_contrasts(path: AnyPath, contrasts: Iterable[Contrast], columns: Iterable[str]) -> str:
@@ -404,6 +441,7 @@ def write_contrasts(path: AnyPath, contrasts: Iterable[Contrast], columns: Itera
                 "Weights": c.weights.tolist(),
                 "Rank": len(independent_rows(c.weights)),
                 "Expression": c.expression,
+                **({"Description": c.description} if c.description else {}),
                 **({"Error": c.error.as_dict()} if c.error else {}),
                 **({"Invalid": c.invalid} if c.invalid else {}),
                 **({"Notes": list(c.notes)} if c.notes else {}),
@@ -436,6 +474,7 @@ def read_contrasts(path: AnyPath) -> list[Contrast]:
                 notes=tuple(c.get("Notes", ())),
                 error=DescribedError.of(c["Error"]) if "Error" in c else None,
                 invalid=c.get("Invalid"),
+                description=c.get("Description"),
             )
             for c in content["Contrasts"]
         ]

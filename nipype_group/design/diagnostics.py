@@ -159,7 +159,8 @@ def contrast_diagnostics(
         Efficiency and RelativeEfficiency, see `Efficiency`; DetectableEffect, see `Detectable`:
         the smallest effect that the test of one voxel detects without correction (Size), and at
         the Bonferroni level of all voxels where their number is known (SizeBonferroni). None
-        where a number is infinite. Of a contrast on its own error they are of the model of its
+        where a number is infinite. There is no DetectableEffect where maps may vary together, as
+        the design does not tell how. Of a contrast on its own error they are of the model of its
         contrast maps: t in d_z, F as of a spherical error.
     """
     model, weights, unit = design.model, contrast.weights, 1.0
@@ -171,6 +172,12 @@ def contrast_diagnostics(
             unit = term.size_per_t(weights) / float(np.sqrt(np.square(row).sum()))
         model, weights = term.model, term.weights(weights)
     found, side = efficiency(model, weights), level.side(contrast)
+    of_design = {
+        "Efficiency": six_digits(found.absolute),
+        "RelativeEfficiency": six_digits(found.relative),
+    }
+    if design.cluster_column is not None:
+        return of_design
     one = detectable_effect(model, weights, contrast.test, level.alpha, side)
     about = {
         "Measure": MEASURES["d_z" if design.own_errors and contrast.test == "t" else one.measure],
@@ -183,11 +190,7 @@ def contrast_diagnostics(
         of_each = level.alpha / level.n_voxels
         size = detectable_effect(model, weights, contrast.test, of_each, side).size
         about |= {"NumberOfVoxels": level.n_voxels, "SizeBonferroni": six_digits(size * unit)}
-    return {
-        "Efficiency": six_digits(found.absolute),
-        "RelativeEfficiency": six_digits(found.relative),
-        "DetectableEffect": about,
-    }
+    return of_design | {"DetectableEffect": about}
 
 
 def diagnostics_in_words(about: dict[str, Any]) -> Sequence[str]:

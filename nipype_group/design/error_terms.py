@@ -166,6 +166,56 @@ def stratum(design: "Design", term: ErrorTerm) -> str:
 
 
 @dataclass(frozen=True)
+class MovedLevels:
+    """The levels of a factor within participants, all of which a contrast compares.
+
+    Parameters
+    ----------
+    factor : str
+    means : array, shape (L, K)
+        Rows of length 1 that average the cells of each of L levels.
+    """
+
+    factor: str
+    means: np.ndarray
+
+
+def moved_levels(design: "Design", term: ErrorTerm) -> tuple[MovedLevels | None, str]:
+    """Return the levels that are alike, and so exchange, where a contrast within is 0.
+
+    Parameters
+    ----------
+    design : Design
+    term : ErrorTerm
+        Of a contrast within participants.
+
+    Returns
+    -------
+    levels : MovedLevels or None
+        None where no factor has levels that exchange.
+    why_not : str
+        What the contrast does then; empty with levels.
+    """
+    cells = design.keys[within_names(design)].astype(str).iloc[term.maps[0]]
+    for factor in cells:
+        # In order of appearance, as cells are.
+        names = list(dict.fromkeys(cells[factor]))
+        belongs = np.array([cells[factor] == name for name in names], dtype=float)
+        means = belongs / np.sqrt(belongs.sum(axis=1, keepdims=True))
+        along = multiply(multiply(term.directions, means.T), means)
+        if np.abs(along - term.directions).max() > np.sqrt(_NEGLIGIBLE):
+            continue
+        if np.ptp(belongs.sum(axis=1)) or term.n_directions < len(names) - 1:
+            return None, (
+                f"weights levels of {factor} unequally, so that these may differ where it is 0"
+            )
+        return MovedLevels(factor, means), ""
+    return None, (
+        "is an interaction of factors within participants, whose levels may differ where it is 0"
+    )
+
+
+@dataclass(frozen=True)
 class DescribedError:
     """What a contrast is tested on, in words and numbers.
 

@@ -5,6 +5,7 @@ Names of columns, numbers, ``+ - * / ( )``, and ``;`` between the rows of an F c
 
 import math
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,7 +26,64 @@ _WEIGHT_LIST = re.compile(r"[\s\d.,;/eE+-]+")
 LONGEST = 10_000
 # Parentheses and signs within one another.
 _DEEPEST = 50
-_SHOWN = 200
+_SHOWN, _SHOWN_NAMES = 200, 20
+_PARENTHESIS = re.compile(r"`[^`]*`|\[[^\]]*\]|[()]")
+
+
+def shortened(text: str, most: int = _SHOWN) -> str:
+    """Return a text as messages show it: its beginning, where it is long.
+
+    Examples
+    --------
+    >>> shortened("age"), shortened("age + iq", 5)
+    ('age', 'age +...')
+    """
+    return text if len(text) <= most else f"{text[:most]}..."
+
+
+def named(formula: str) -> str:
+    """Return how messages name a formula.
+
+    Examples
+    --------
+    >>> named("age + iq")
+    "formula 'age + iq'"
+    """
+    return f"formula {shortened(formula)!r}"
+
+
+def some(names: Iterable[str], most: int = _SHOWN_NAMES) -> str:
+    """Return names as messages list them: the first, where there are many.
+
+    Examples
+    --------
+    >>> some("abc"), some("abc", 2)
+    ('a, b, c', 'a, b and 1 more')
+    """
+    listed = [shortened(name) for name in names]
+    more = f" and {len(listed) - most} more" * (len(listed) > most)
+    return ", ".join(listed[:most]) + more
+
+
+def unbalanced(text: str) -> str | None:
+    """Say which parenthesis has no partner; None where all have one.
+
+    What stands in backticks or square brackets is a name.
+
+    Examples
+    --------
+    >>> unbalanced("F(a"), unbalanced("(a - b))"), unbalanced("(a - `b)`) / g[(]")
+    ('the ( at sign 2 is not closed', 'the ) at sign 8 closes nothing', None)
+    """
+    opened: list[int] = []
+    for found in _PARENTHESIS.finditer(text):
+        if found.group() == "(":
+            opened.append(found.start() + 1)
+        elif found.group() == ")":
+            if not opened:
+                return f"the ) at sign {found.start() + 1} closes nothing"
+            opened.pop()
+    return f"the ( at sign {opened[-1]} is not closed" if opened else None
 
 
 @dataclass(frozen=True)
@@ -60,10 +118,8 @@ class _Parser:
         self.at = self.depth = 0
 
     def error(self, what):
-        text = self.text.strip()
-        shown = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
         return ValueError(
-            f"expression {shown!r}: {what}. It takes column names (in "
+            f"expression {shortened(self.text.strip())!r}: {what}. It takes column names (in "
             "backticks where they hold other signs), numbers, + - * / and parentheses"
         )
 
@@ -81,6 +137,8 @@ class _Parser:
     def parse(self):
         if not self.tokens:
             raise self.error("it is empty")
+        if odd := unbalanced(self.text.strip()):
+            raise self.error(odd)
         value = self.sum()
         if self.at < len(self.tokens):
             raise self.error(f"{self.peek()!r} was not expected")
@@ -124,7 +182,7 @@ class _Parser:
         if self.take_operator("("):
             value = self.sum()
             if not self.take_operator(")"):
-                raise self.error("a parenthesis is not closed")
+                raise self.error(f"{self.peek()!r} was not expected before the )")
             return value
         if self.at == len(self.tokens) or self.tokens[self.at][0] == "operator":
             raise self.error(f"a name or number was expected before {self.peek() or 'the end'!r}")
@@ -199,11 +257,13 @@ def parse_weight_list(text: str, n_columns: int) -> np.ndarray | None:
             try:
                 values.append(float(number) / float(divisor or 1))
             except (ValueError, ZeroDivisionError) as error:
-                raise ValueError(f"weight list {text!r}: {item!r} is no number") from error
+                raise ValueError(
+                    f"weight list {shortened(text)!r}: {shortened(item)!r} is no number"
+                ) from error
         if len(values) != n_columns:
             raise ValueError(
-                f"weight list {text!r} has {len(values)} weights, the design has {n_columns} "
-                "columns"
+                f"weight list {shortened(text)!r} has {len(values)} weights, the design "
+                f"has {n_columns} columns"
             )
         weights.append(values)
     return np.array(weights)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from nipype_group.design.clusters import with_clusters
 from nipype_group.design.extent import table_of_participants
 from nipype_group.design.factorial import Factorial
 from nipype_group.design.first_level import listed_volumes
@@ -60,6 +61,7 @@ def foreseen_design(
     model: Factorial | str | None = None,
     design_table: Any = None,
     error: str = "pooled",
+    cluster: str | None = None,
 ) -> tuple[Design, Any]:
     """Return the design of the maps that are in, and their table.
 
@@ -71,6 +73,8 @@ def foreseen_design(
     design_table : path, optional
     error : {"pooled", "partitioned"}
         Of a formula.
+    cluster : str, optional
+        Column of clusters, where the estimator takes them.
 
     Returns
     -------
@@ -81,11 +85,12 @@ def foreseen_design(
     Raises
     ------
     ValueError
-        As `design_of_model` and `design_from_table`.
+        As `design_of_model`, `design_from_table` and `with_clusters`.
     """
     table = parse_tsv(tsv_text(found.table), "observations.tsv")
     if model is not None:
-        return design_of_model(model, table, found.condition_columns, error), table
-    excluded = parse_tsv(tsv_text(found.excluded), "excluded.tsv")
-    design = design_from_table(design_table, table, found.condition_columns, excluded)
-    return design, table
+        design = design_of_model(model, table, found.condition_columns, error)
+    else:
+        excluded = parse_tsv(tsv_text(found.excluded), "excluded.tsv")
+        design = design_from_table(design_table, table, found.condition_columns, excluded)
+    return design if cluster is None else with_clusters(design, table, cluster), table

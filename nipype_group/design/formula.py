@@ -17,6 +17,7 @@ from formulaic.parser.types import Factor, Term
 from formulaic.transforms.contrasts import C as categorical
 from formulaic.transforms.contrasts import SumContrasts, TreatmentContrasts
 
+from nipype_group.design.expressions import named, shortened, some
 from nipype_group.design.folders import natural_key
 from nipype_group.design.reference_grid import (
     PARTICIPANTS,
@@ -116,12 +117,14 @@ def _parse(formula):
     try:
         parsed = Formula(text)
     except _ERRORS as error:
-        raise ValueError(f"formula {formula!r} is not understood: {_first_line(error)}") from error
+        raise ValueError(
+            f"{named(formula)} is not understood: {shortened(_first_line(error))}"
+        ) from error
     try:
         factors = [list(term.factors) for term in parsed]
     except (AttributeError, TypeError) as error:
         raise ValueError(
-            f"formula {formula!r}: name the right-hand side alone; the maps are the left-hand side"
+            f"{named(formula)}: name the right-hand side alone; the maps are the left-hand side"
         ) from error
     return parsed, factors
 
@@ -160,7 +163,7 @@ def _check_size(text, formula):
     large = power > 1 and (power > _MOST_POWER or n_names**power > _MOST_PRODUCTS)
     if large or 2**products > _MOST_TERMS:
         raise ValueError(
-            f"formula {formula[:80]!r} stands for too many terms; name the interactions that "
+            f"{named(formula)} stands for too many terms; name the interactions that "
             "matter, as a:b"
         )
 
@@ -178,7 +181,7 @@ def _read(factors, formula):
             try:
                 used[factor.expr], given = read_factor(factor.expr)
             except ValueError as error:
-                raise ValueError(f"formula {formula!r}: {error}") from error
+                raise ValueError(f"{named(formula)}: {error}") from error
             if given is not None:
                 levels.setdefault(used[factor.expr][0], []).append(given)
     return used, levels
@@ -212,8 +215,8 @@ def _prepare(table, names, categorical, given, formula):
     unknown = [n for n in names if n not in table]
     if unknown:
         raise ValueError(
-            f"formula {formula!r}: no column {', '.join(unknown)}; there are "
-            f"{', '.join(map(str, table.columns))}"
+            f"{named(formula)}: no column {some(unknown)}; there are "
+            f"{some(map(str, table.columns))}"
         )
     data = table[names].copy()
     for name in names:
@@ -252,7 +255,7 @@ def _prepare(table, names, categorical, given, formula):
     n_levels = sum(len(data[n].cat.categories) for n in names if _is_factor(data[n]))
     if n_levels * len(data) > _MOST_CELLS:
         raise ValueError(
-            f"formula {formula!r}: its factors have {n_levels} levels in {len(data)} maps; name "
+            f"{named(formula)}: its factors have {n_levels} levels in {len(data)} maps; name "
             "factors of fewer levels"
         )
     return data
@@ -390,7 +393,7 @@ def code_formula(formula: str, table: pd.DataFrame) -> Coding:
     try:
         grid, without = make_grid(variables, spec, matrix, _builder(spec, matrix)), ""
     except GridError as error:
-        grid, without = None, f"formula {formula!r} has no grid of cells: {error}"
+        grid, without = None, f"{named(formula)} has no grid of cells: {error}"
     return Coding(matrix, columns, coded, sources, notes, grid, without)
 
 
@@ -449,7 +452,7 @@ def _check_sum_levels(
             own = levels.get(names[0], [])
             if same := [level for level in own if f"S.{level}" in own]:
                 raise ValueError(
-                    f"formula {formula!r}: {names[0]} has the levels {same[0]} and S.{same[0]}, "
+                    f"{named(formula)}: {names[0]} has the levels {same[0]} and S.{same[0]}, "
                     "which columns that sum to zero cannot be called by; rename one"
                 )
 
@@ -463,12 +466,14 @@ def _build(parsed: Formula, data: pd.DataFrame, formula: str) -> tuple[ModelSpec
             built = parsed.get_model_matrix(data, context=_CONTEXT, na_action="raise")
         matrix = np.array(built, dtype=float)
     except _ERRORS as error:
-        raise ValueError(f"formula {formula!r} cannot be built: {_first_line(error)}") from error
+        raise ValueError(
+            f"{named(formula)} cannot be built: {shortened(_first_line(error))}"
+        ) from error
     if not matrix.shape[1]:
-        raise ValueError(f"formula {formula!r} leaves no column; a one-sample model is 1")
+        raise ValueError(f"{named(formula)} leaves no column; a one-sample model is 1")
     if not np.isfinite(matrix).all():
         bad = [c for c, f in zip(built.columns, np.isfinite(matrix).all(axis=0)) if not f]
-        raise ValueError(f"formula {formula!r}: column {', '.join(bad)} is not finite in some row")
+        raise ValueError(f"{named(formula)}: column {', '.join(bad)} is not finite in some row")
     return built.model_spec, _rounded(matrix, matrix, built.columns)
 
 
@@ -519,7 +524,7 @@ def without_participants(formula: str, table: pd.DataFrame) -> str:
     columns = [c for c in code_formula(formula, table).columns if not _of_participants(c)]
     if columns != code_formula(alone, table).columns:
         raise ValueError(
-            f"formula {formula!r}: without its columns of participants others mean something "
+            f"{named(formula)}: without its columns of participants others mean something "
             "else, so it has no partitioned error; write Error(participant_id/(a*b)) in their "
             "place, with the factors within participants for a and b"
         )

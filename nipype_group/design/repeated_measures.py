@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from nipype_group.design.error_terms import cells_of
+from nipype_group.design.expressions import named, some
 from nipype_group.design.factorial import Factorial
 from nipype_group.design.formula import (
     code_formula,
@@ -52,19 +53,19 @@ def split_error(formula: str) -> tuple[str, tuple[str, ...]]:
             stop = place
             break
     if stop is None or "Error(" in formula[stop:]:
-        raise ValueError(f"formula {formula!r}: write {_WRITTEN}, once")
+        raise ValueError(f"{named(formula)}: write {_WRITTEN}, once")
     unit, slash, factors = formula[start + len("Error(") : stop].partition("/")
     factors = factors.strip()
     if factors.startswith("(") and factors.endswith(")"):
         factors = factors[1:-1]
     names = [_NAME.fullmatch(part) for part in factors.split("*")]
     if unit.strip() != "participant_id" or not slash or not all(names):
-        raise ValueError(f"formula {formula!r}: the error is written {_WRITTEN}")
+        raise ValueError(f"{named(formula)}: the error is written {_WRITTEN}")
     before, after = formula[:start].rstrip(), formula[stop + 1 :].strip()
     if before.endswith("+"):
         before = before[:-1].rstrip()
     elif before.removeprefix("~").strip() or (after and not after.startswith("+")):
-        raise ValueError(f"formula {formula!r}: join {_WRITTEN}, by + to the effects")
+        raise ValueError(f"{named(formula)}: join {_WRITTEN}, by + to the effects")
     effects = f"{before} {after}".strip().removeprefix("~").strip()
     effects = effects.removeprefix("+").strip() if not before else effects
     return effects or "1", tuple(m.group(1).strip("`") for m in names if m)
@@ -205,8 +206,8 @@ def _check_known(names: Sequence[str], table: pd.DataFrame) -> None:
     unknown = [name for name in names if name not in table]
     if unknown:
         raise ValueError(
-            f"no column {', '.join(unknown)} in the tables; there are "
-            f"{', '.join(c for c in table if c not in RESERVED)}"
+            f"no column {some(unknown)} in the tables; there are "
+            f"{some(c for c in table if c not in RESERVED)}"
         )
 
 

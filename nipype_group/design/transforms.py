@@ -7,6 +7,7 @@ arithmetic on columns and numbers; the others are constants.
 import ast
 import re
 
+from nipype_group.design.expressions import shortened
 from nipype_group.design.tables import level_text
 
 # What each transform takes beside its column, in this order.
@@ -95,10 +96,10 @@ def read_factor(expression: str) -> tuple[list[str], list[str] | None]:
         else:
             names, levels = list(_operand(tree)), None
     except _NotAllowedError as error:
-        raise ValueError(f"{_shortened(expression)} is not allowed. {error}") from error
+        raise ValueError(f"{shortened(expression, _SHOWN)!r} is not allowed. {error}") from error
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         # Python's own reader gives up on nesting and on numbers of any length.
-        raise ValueError(f"{_shortened(expression)} is not allowed. {_TAKEN}") from error
+        raise ValueError(f"{shortened(expression, _SHOWN)!r} is not allowed. {_TAKEN}") from error
     return [quoted.get(name, name) for name in names], levels
 
 
@@ -155,10 +156,6 @@ def _power(node: ast.AST, column: str, quoted: dict[str, str]) -> int | None:
         inner = _power(node.args[0], column, quoted)
         return inner if inner == 0 or node.func.id in _LINEAR else None
     return 0
-
-
-def _shortened(text):
-    return repr(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}...")
 
 
 def _operand(node):

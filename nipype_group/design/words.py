@@ -5,11 +5,12 @@ whatever the coding of the formula (Searle, Speed, Milliken 1980).
 """
 
 import re
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from nipype_group.design.expressions import shortened, some, unbalanced
 from nipype_group.design.formula import parts_of
 from nipype_group.stats.matrix_products import multiply
 
@@ -18,17 +19,20 @@ if TYPE_CHECKING:
     from nipype_group.design.reference_grid import ReferenceGrid
 
 _WORD = re.compile(r"(F|simple|pairs)\s*\((.*)\)\s*", re.DOTALL)
+_BEGUN = re.compile(r"(?:F|simple|pairs)\s*\([^)]*$")
 _CONDITION = re.compile(r"\s*(`[^`]+`|[^=`]+?)\s*=\s*(`[^`]+`|[^`]+?)\s*")
 _PAIR = re.compile(r"\s*(`[^`]+`|[^`]+?)\s+-\s+(`[^`]+`|[^`]+?)\s*")
 _EFFECT = re.compile(r"\s*(?:`[^`]+`|[^\W\d]\w*)(?:\s*:\s*(?:`[^`]+`|[^\W\d]\w*))*\s*")
 _NAME = re.compile(r"`[^`]+`|[^:`]+")
+_SHOWN_LEVELS = 6
 # Share of the largest number of the grid that rounding leaves of 0.
 _ROUNDING = 1e-12
 
 
 def is_word(expression: str) -> bool:
-    """Tell whether an expression is F(...), simple(...) or pairs(...)."""
-    return bool(_WORD.fullmatch(expression.strip()))
+    """Tell whether an expression is F(...), simple(...) or pairs(...), be it without its end."""
+    text = expression.strip()
+    return bool(_WORD.fullmatch(text) or _BEGUN.match(text))
 
 
 def is_test(expression: str) -> bool:
@@ -45,41 +49,65 @@ def check_word(expression: str) -> None:
     ValueError
         Saying how they are written.
     """
-    word, effect, conditions = _parsed(expression)
+    word, effect, conditions = parse_word(expression)
     if word == "simple" and not conditions:
         raise ValueError("a simple effect is written simple(factor @ other=level)")
     if word == "pairs" and len(effect) > 1:
         raise ValueError("pairs takes one factor, as pairs(group)")
 
 
-def _parsed(expression: str) -> tuple[str, list[str], dict[str, str]]:
-    """Return the word, the names of the effect, and the levels at which it is tested."""
-    found = _WORD.fullmatch(expression.strip())
+class Words(NamedTuple):
+    """A contrast in words: the word, the names of its effect, and levels that it names.
+
+    Levels are by factor; those of `pairs` by sign, ``+`` and ``-``.
+    """
+
+    word: str
+    effect: list[str]
+    levels: dict[str, str]
+
+
+def parse_word(expression: str) -> Words:
+    """Take an expression in words apart.
+
+    Raises
+    ------
+    ValueError
+        Saying how they are written.
+
+    Examples
+    --------
+    >>> parse_word("simple(a:c @ b=x)")
+    Words(word='simple', effect=['a', 'c'], levels={'b': 'x'})
+    """
+    text, found = shortened(expression.strip()), _WORD.fullmatch(expression.strip())
+    if odd := unbalanced(expression.strip()):
+        raise ValueError(f"in {text} {odd}")
     if not found:
-        raise ValueError(f"{expression!r} is none of F(...), simple(...), pairs(...)")
+        raise ValueError(f"{text} is none of F(...), simple(...), pairs(...)")
     word, inner = found.groups()
     effect, at, given = inner.partition("@")
     if not _EFFECT.fullmatch(effect) or (at and word == "F"):
         raise ValueError(
-            f"{expression.strip()} is not understood: write F(stimulus), F(stimulus:group), "
+            f"{text} is not understood: write F(stimulus), F(stimulus:group), "
             "simple(stimulus @ group=a), pairs(group) or pairs(group @ b - a)"
         )
     conditions = {}
     if at and word == "pairs":
         pair = _PAIR.fullmatch(given)
         if not pair:
-            raise ValueError(f"{given.strip()!r} is not of the form b - a, two levels")
+            raise ValueError(f"{shortened(given.strip())!r} is not of the form b - a, two levels")
         conditions = dict(zip("+-", (level.strip("`") for level in pair.groups()), strict=True))
     for item in given.split(",") if at and word == "simple" else ():
         condition = _CONDITION.fullmatch(item)
         if not condition:
-            raise ValueError(f"{item.strip()!r} is not of the form factor=level")
+            raise ValueError(f"{shortened(item.strip())!r} is not of the form factor=level")
         name, level = (part.strip("`") for part in condition.groups())
         conditions[name] = level
     names = [name.strip().strip("`") for name in _NAME.findall(effect)]
     if len(set(names)) < len(names):
-        raise ValueError(f"{expression.strip()} names a factor twice")
-    return word, names, conditions
+        raise ValueError(f"{text} names a factor twice")
+    return Words(word, names, conditions)
 
 
 def word_rows(expression: str, design: "Design") -> np.ndarray:
@@ -96,7 +124,7 @@ def word_rows(expression: str, design: "Design") -> np.ndarray:
     ValueError
         Where the design has no such factor, level or effect, or no reference grid.
     """
-    word, effect, conditions = _parsed(expression)
+    word, effect, conditions = parse_word(expression)
     grid = _grid(design)
     if word == "pairs":
         return _pair_row(effect[0], conditions, grid)
@@ -105,13 +133,13 @@ def word_rows(expression: str, design: "Design") -> np.ndarray:
         _check_known(name, grid, factor=name in conditions)
     if len(covariates) > 1:
         raise ValueError(
-            f"{expression.strip()} is of {' and '.join(covariates)} together; name the column of "
-            "their product"
+            f"{shortened(expression.strip())} is of {' and '.join(covariates)} together; name "
+            "the column of their product"
         )
     for name, level in conditions.items():
         if level not in grid.factors[name]:
             raise ValueError(
-                f"{name} has no level {level}; it has {', '.join(grid.factors[name])}"
+                f"{name} has no level {shortened(level)}; it has {some(grid.factors[name])}"
             )
         if name in effect:
             raise ValueError(f"{name} is tested and held at {level}: leave one out")
@@ -120,7 +148,7 @@ def word_rows(expression: str, design: "Design") -> np.ndarray:
     rows = _mean_rows(grid, chosen, covariates[0] if covariates else None)
     if not rows.any(axis=1).all():
         raise ValueError(
-            f"the model has no effect {':'.join(effect)}"
+            f"the model has no effect {shortened(':'.join(effect))}"
             + f" at {', '.join(f'{k}={v}' for k, v in conditions.items())}" * bool(conditions)
         )
     return rows
@@ -137,7 +165,7 @@ def _pair_row(factor: str, pair: dict[str, str], grid: "ReferenceGrid") -> np.nd
         )
     for level in pair.values():
         if level not in levels:
-            raise ValueError(f"{factor} has no level {level}; it has {', '.join(levels)}")
+            raise ValueError(f"{factor} has no level {shortened(level)}; it has {some(levels)}")
     difference = _at(levels, pair["+"]) - _at(levels, pair["-"])
     return _mean_rows(grid, {factor: difference})
 
@@ -177,8 +205,8 @@ def _check_known(name: str, grid: "ReferenceGrid", factor: bool) -> None:
     if name in grid.curved:
         raise ValueError(f"{name} is no line in {grid.curved[name]}; name columns")
     if name not in grid.factors and (factor or name not in grid.slopes):
-        known = ", ".join([*grid.factors, *grid.slopes])
-        raise ValueError(f"the model has no factor {name}; it has {known or 'none'}")
+        known = some([*grid.factors, *grid.slopes])
+        raise ValueError(f"the model has no factor {shortened(name)}; it has {known or 'none'}")
 
 
 def mean_of_levels(name: str, design: "Design") -> np.ndarray | None:
@@ -200,15 +228,32 @@ def mean_of_levels(name: str, design: "Design") -> np.ndarray | None:
     ValueError
         Where the name is a level of several factors.
     """
-    levels = _levels(name, design)
+    levels = levels_meant(name, design)
     if not levels:
         return None
     grid = _grid(design)
     return _mean_rows(grid, {f: _at(grid.factors[f], level) for f, level in levels.items()})[0]
 
 
-def _levels(name: str, design: "Design") -> dict[str, str]:
-    """Return the factors coded to sum to zero, and their levels, that a name means."""
+def levels_meant(name: str, design: "Design") -> dict[str, str]:
+    """Return the factors coded to sum to zero, and their levels, that a name means.
+
+    Parameters
+    ----------
+    name : str
+        As for `mean_of_levels`.
+    design : Design
+
+    Returns
+    -------
+    dict of str to str
+        Empty where the name is none of these.
+
+    Raises
+    ------
+    ValueError
+        Where the name is a level of several factors.
+    """
     summed = {f: about["levels"] for f, about in design.factors.items() if "coding" in about}
     summed.pop("participant_id", None)
     known = {f"{f}[{level}]": (f, level) for f, own in summed.items() for level in own}
@@ -249,11 +294,13 @@ def canonical(
     for definition in definitions:
         name, _, expression = (part.strip() for part in definition.partition("="))
         names = [n.strip().strip("`") for n in _NAME.findall(expression)]
-        word, effect, given = _parsed(expression) if is_word(expression) else ("", [], {})
+        word, effect, given = parse_word(expression) if is_word(expression) else ("", [], {})
         if word == "pairs" and not given:
             factor = effect[0]
             if factor not in factors:
-                raise ValueError(f"contrast {name!r}: {factor} is no factor of the model")
+                raise ValueError(
+                    f"contrast {name!r}: {shortened(factor)} is no factor of the model"
+                )
             written += _pairs(name, factor, list(factors[factor]))
         elif _EFFECT.fullmatch(expression) and any(n in factors for n in names):
             written.append(f"{name}=F({expression})")
@@ -275,3 +322,98 @@ def _pairs(name: str, factor: str, levels: list[str]) -> list[str]:
         for i, later in enumerate(levels)
         for first in levels[:i]
     ]
+
+
+def description(expression: str, design: "Design") -> str | None:
+    """Name what a contrast in words is about.
+
+    Parameters
+    ----------
+    expression : str
+        Of the contrast.
+    design : Design
+
+    Returns
+    -------
+    str or None
+        As ``the main effect of a (x, y), averaged over b``; None where the expression is one of
+        columns, or the design has no reference grid.
+    """
+    grid = design.grid
+    if grid is None or not is_word(expression):
+        return None
+    word, effect, conditions = parse_word(expression)
+    if word == "pairs":
+        of = f"the difference of {conditions['+']} from {conditions['-']} in {effect[0]}"
+        return of + averaged(grid, effect)
+    of, with_ = _effect(effect, grid, main=word == "F")
+    return f"the {of}{with_}{_where(grid, effect, conditions)}"
+
+
+def question(expression: str, design: "Design", verb: str) -> str | None:
+    """Ask for what a contrast in words is about; None as `description`.
+
+    Parameters
+    ----------
+    expression : str
+        Of the contrast.
+    design : Design
+    verb : str
+        What is asked of a difference: ``different from``, ``larger than``, ``smaller than``.
+    """
+    grid = design.grid
+    if grid is None or not is_word(expression):
+        return None
+    word, effect, conditions = parse_word(expression)
+    if word == "pairs":
+        pair = f"{conditions['+']} {verb} {conditions['-']}"
+        return f"Is {pair}{averaged(grid, effect)}?"
+    where = _where(grid, effect, conditions)
+    factors = [name for name in effect if name in grid.factors]
+    slopes = [name for name in effect if name not in grid.factors]
+    if slopes and factors:
+        return f"Does the slope of {slopes[0]} depend on {_and(factors)}{where}?"
+    if slopes:
+        return f"Does the effect change with {slopes[0]}{where}?"
+    of, with_ = _effect(effect, grid, main=word == "F")
+    return f"Is there {'a' if of.startswith('main') else 'an'} {of}{with_}{where}?"
+
+
+def _where(grid: "ReferenceGrid", effect: list[str], conditions: dict[str, str]) -> str:
+    """Say at which levels an effect is tested, and what else it is averaged over."""
+    at = " and ".join(f"{name} = {level}" for name, level in conditions.items())
+    return (f" at {at}" if at else "") + averaged(grid, (*effect, *conditions))
+
+
+def _effect(names: list[str], grid: "ReferenceGrid", main: bool) -> tuple[str, str]:
+    """Name an effect of factors, or of a covariate by factors; then what is said of it."""
+    factors = [name for name in names if name in grid.factors]
+    covariates = [name for name in names if name not in grid.factors]
+    if covariates and factors:
+        return f"dependence of the slope of {covariates[0]} on {_and(factors)}", ""
+    if covariates:
+        return f"slope of {covariates[0]}", ""
+    if len(factors) > 1:
+        return f"interaction of {_and(factors)}", ""
+    levels = grid.factors[factors[0]]
+    shown = ", ".join(levels) if len(levels) <= _SHOWN_LEVELS else f"{len(levels)} levels"
+    return f"{'main ' * (main and len(grid.factors) > 1)}effect of {factors[0]}", f" ({shown})"
+
+
+def averaged(grid: "ReferenceGrid", named: Collection[str]) -> str:
+    """Say what a marginal mean is taken over, behind a comma: other factors and covariates.
+
+    Parameters
+    ----------
+    grid : ReferenceGrid
+    named : collection of str
+        Factors and covariates that the contrast names.
+    """
+    factors = [name for name in grid.factors if name not in named]
+    covariates = [name for name in grid.covariates if name not in named]
+    over = f", averaged over {_and(factors)}" if factors else ""
+    return over + (f", adjusted for {_and(covariates)}" if covariates else "")
+
+
+def _and(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

@@ -10,6 +10,7 @@ import numpy as np
 from nipype.interfaces.base import Str, traits
 
 from nipype_group.choices import EDGES
+from nipype_group.design.clusters import needs_of
 from nipype_group.design.contrasts import Contrast
 from nipype_group.design.matrix import Design, read_design
 from nipype_group.images import Space, write_volume
@@ -201,7 +202,7 @@ class FitContrasts(EstimateByContrast):
         stack, design = self._read()
         with self._one_blas_thread():
             self._fit = fit_by_contrast(
-                self.inputs.estimator, design.model, stack.read, stack.n_voxels, _given(design)
+                self.inputs.estimator, design.model, stack.read, stack.n_voxels, needs_of(design)
             )
         for note in self._fit.notes:
             LOGGER.info("%s", note)
@@ -219,8 +220,3 @@ class FitContrasts(EstimateByContrast):
             for name, values in components.items()
         ]
         return runtime
-
-
-def _given(design: Design) -> dict[str, Any]:
-    """Return what estimators may need of a design."""
-    return {} if design.cluster_column is None else {"clusters": design.cluster_numbers}

@@ -24,7 +24,7 @@ def _files(desc):
 
 
 class _GroupDerivativesInputSpec(GroupInputSpec):
-    revision = 8
+    revision = 9
     output_dir = Str(mandatory=True, desc="top folder of the derivatives, made if needed")
     task = Str(desc="task of the file names; default: that of the maps, where they share one")
     space = Str(desc="space of the file names; default: that of the maps, where they share one")

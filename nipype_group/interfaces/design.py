@@ -117,7 +117,7 @@ class DesignMatrix(GroupInterface):
 
 
 class _ContrastSetInputSpec(GroupInputSpec):
-    revision = 4
+    revision = 5
     design_file = File(exists=True, mandatory=True, desc="design TSV")
     design_json = File(exists=True, mandatory=True, desc="JSON of design_file")
     contrasts = InputMultiObject(

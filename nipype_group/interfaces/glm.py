@@ -14,12 +14,10 @@ from nipype_group.images.stacks import MaskedStack, write_volumes
 from nipype_group.interfaces.base import LOGGER, File, GroupInputSpec, GroupInterface
 from nipype_group.registry import loaded
 from nipype_group.stats.estimators import ESTIMATORS
-from nipype_group.stats.linear.error_terms import epsilon_of, huynh_feldt
+from nipype_group.stats.linear.error_terms import SPHERICAL, median_epsilons
 
 # Voxels, evenly spread, by which sphericity is judged.
 _SAMPLED_VOXELS, _SAMPLED_VALUES = 2000, 2**22
-# Below this epsilon a correction is advised (Girden 1992).
-_SPHERICAL = 0.75
 
 
 class _GroupGLMInputSpec(GroupInputSpec):
@@ -134,19 +132,17 @@ def _sphericity(design, stack):
     if term is None:
         return {}
     sample = stack.read_some(min(_SAMPLED_VOXELS, max(_SAMPLED_VALUES // stack.n_maps, 1)))
-    found = epsilon_of(term, sample[:, np.isfinite(sample).all(axis=0)])
-    if not found.size:
+    found = median_epsilons(term, sample)
+    if found is None:
         return {}
-    k = term.n_directions
-    middle = float(np.median(found))
-    unbiased = float(np.minimum(huynh_feldt(np.array([middle]), k, term.dof_between), 1.0)[0])
+    (middle, unbiased), k = found, term.n_directions
     about = {"GreenhouseGeisser": round(middle, 4), "HuynhFeldt": round(unbiased, 4)}
     note = (
         f"effects within participants share one error; the epsilon of its {k} differences between "
         f"maps is {middle:.2f} (Greenhouse and Geisser), {unbiased:.2f} (Huynh and Feldt), median "
         "over voxels, where 1 means that all vary alike"
     )
-    if unbiased < _SPHERICAL:
+    if unbiased < SPHERICAL:
         note += (
             "; they do not, so that some effects pass too often and others too seldom: --error "
             "partitioned gives each effect its own error"

@@ -16,6 +16,7 @@ from nipype_group.choices import (
     SHUFFLINGS,
     STATISTICS,
     TFCE_STEPS,
+    WITHIN_SHUFFLINGS,
 )
 from nipype_group.controls import TAILS
 from nipype_group.design.contrasts import Contrast, read_contrasts
@@ -52,6 +53,7 @@ from nipype_group.permutation.plan import (
 )
 from nipype_group.permutation.shards import merge_shards, read_stopped_shards, write_shard
 from nipype_group.permutation.units import units_of
+from nipype_group.stats.linear.error_terms import SPHERICAL, median_epsilons
 from nipype_group.stats.multiple_testing import check_alpha
 from nipype_group.stats.permutation.choice import assumption_warnings
 from nipype_group.stats.permutation.early_stopping import run_until_stopped
@@ -67,7 +69,7 @@ _SAMPLED_VOXELS, _SAMPLED_VALUES = 2000, 2**22
 
 
 class _PlanPermutationsInputSpec(GroupInputSpec):
-    revision = 4
+    revision = 5
     design_file = File(exists=True, mandatory=True, desc="design TSV")
     design_json = File(exists=True, mandatory=True, desc="JSON of design_file")
     contrasts_file = File(exists=True, mandatory=True, desc="JSON from ContrastSet")
@@ -81,6 +83,12 @@ class _PlanPermutationsInputSpec(GroupInputSpec):
     tail = traits.Enum(*TAILS, usedefault=True, desc="side tested; F on its upper side")
     shuffling = traits.Enum(
         *SHUFFLINGS, usedefault=True, desc="permutation, sign flips, or what the contrast demands"
+    )
+    within_shuffling = traits.Enum(
+        *WITHIN_SHUFFLINGS,
+        usedefault=True,
+        desc="of effects within participants on errors of their own: signs of contrast maps, "
+        "levels as wholes, or levels where all of the only factor are tested",
     )
     method = traits.Enum(*METHODS, usedefault=True, desc="what a shuffle does to the nuisance")
     statistics = InputMultiObject(
@@ -315,6 +323,7 @@ def contrast_test_of(
         variance_fwhm_mm=inputs.variance_fwhm_mm,
         early_stop=inputs.early_stop,
         varying_dof=inputs.varying_dof or (stack is not None and stack.has_missing),
+        within_shuffling=inputs.within_shuffling,
     )
 
 
@@ -322,7 +331,8 @@ def _check_comparable(plan, test, design):
     """Refuse families whose statistics can't be compared, before they are shuffled."""
     for family in plan.families.values():
         shuffled = [
-            test.shuffled_units(units_of(design, c), family.scheme) for c in family.contrasts
+            test.shuffled_units(units_of(design, c, test.within_shuffling), family.scheme)
+            for c in family.contrasts
         ]
         if len({contrast.stat_type for contrast in shuffled}) > 1:
             test.statistics.check_common_scale()
@@ -338,9 +348,23 @@ def _doubts(stack):
         rows = sample if units.combine is None else units.combine(sample)
         complete = rows[:, np.isfinite(rows).all(axis=0)]
         name = units.contrast.name
-        return assumption_warnings(complete, units.model, split, kind, name, own_variances)
+        doubts = assumption_warnings(complete, units.model, split, kind, name, own_variances)
+        return [*doubts, *_doubt_of_levels(units, sample, kind)]
 
     return warn
+
+
+def _doubt_of_levels(units, sample, kind):
+    """Say where a sample of the maps puts in doubt that levels are exchangeable."""
+    found = median_epsilons(units.error, sample) if units.levels and kind != "flip" else None
+    if found is None or found[1] >= SPHERICAL:
+        return []
+    return [
+        f"{units.contrast.name}: levels of {units.levels} that change places are taken to vary "
+        f"alike, and epsilon is {found[0]:.2f} (Greenhouse and Geisser), {found[1]:.2f} (Huynh "
+        "and Feldt), median over voxels, so that errors are more frequent than alpha; signs of "
+        "contrast maps (--within-shuffling signs) do not take it"
+    ]
 
 
 def _read_shuffles(path, n_maps):
@@ -516,7 +540,8 @@ def _read_family(inputs, name=None):
         smooth = variance_smoother(inputs.mask_file, test.variance_fwhm_mm)
     family = families[name]
     contrasts = [
-        test.shuffled_units(units_of(design, c), family.scheme, smooth) for c in family.contrasts
+        test.shuffled_units(units_of(design, c, test.within_shuffling), family.scheme, smooth)
+        for c in family.contrasts
     ]
     return test, family, contrasts
 

@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 from nipype.interfaces.base import InputMultiObject, Str, TraitedSpec, traits
 
-from nipype_group.choices import BLOCK_EXCHANGES, SHUFFLINGS, SPHERICITY
+from nipype_group.choices import BLOCK_EXCHANGES, SHUFFLINGS, SPHERICITY, WITHIN_SHUFFLINGS
 from nipype_group.controls import TAILS, side_of_contrast, side_tested
+from nipype_group.design.clusters import needs_of
 from nipype_group.design.contrasts import Contrast, contrast_label, read_contrasts
 from nipype_group.design.error_terms import error_term
 from nipype_group.design.matrix import Design, read_design
@@ -35,24 +36,24 @@ from nipype_group.reporting.tables.region_models import (
     write_regions,
     write_values,
 )
+from nipype_group.stats.estimators import ESTIMATORS
 from nipype_group.stats.linear.least_squares import independent_rows
 from nipype_group.stats.multiple_testing import check_alpha
 from nipype_group.stats.permutation.statistics import ShuffleStatistics
 from nipype_group.stats.region_means import (
     ADJUSTED,
     MIN_SHARE,
+    fit_estimator,
     fit_own_error,
     fit_regions,
     region_means,
 )
 
 _SHOWN_REGIONS = 8
-# Why there is no familywise p of regions by permutation.
-NOT_PERMUTED = "contrasts have errors of their own, and shuffles are those of maps"
 
 
 class _RegionModelsInputSpec(AtlasInputSpec):
-    revision = 6
+    revision = 7
     stack_file = File(exists=True, mandatory=True, desc="4D maps from StackMaps")
     mask_file = File(exists=True, mandatory=True, desc="voxels tested, which make up the regions")
     observations = File(exists=True, mandatory=True, desc="TSV, a row a map, from CollectMaps")
@@ -81,6 +82,11 @@ class _RegionModelsInputSpec(AtlasInputSpec):
     shuffling = traits.Enum(
         *SHUFFLINGS, usedefault=True, desc="permutation, sign flips, or what the contrast demands"
     )
+    within_shuffling = traits.Enum(
+        *WITHIN_SHUFFLINGS,
+        usedefault=True,
+        desc="of effects within participants on errors of their own, as PlanPermutations takes it",
+    )
     blocks = InputMultiObject(
         Str, desc="columns of the observations, outermost first, or a table as PALM's -eb"
     )
@@ -95,6 +101,9 @@ class _RegionModelsInputSpec(AtlasInputSpec):
         0.05, usedefault=True, desc="with z_files: probability that any bound of a map fails"
     )
     notes = InputMultiObject(Str, desc="what else the dictionaries tell, in sentences")
+    estimator = traits.Enum(
+        *ESTIMATORS, usedefault=True, desc="what estimates the contrasts, as of the voxels"
+    )
     sphericity = traits.Enum(
         *SPHERICITY,
         usedefault=True,
@@ -174,13 +183,18 @@ class RegionModels(GroupInterface):
         self, design: Design, contrasts: list[Contrast], means: list[np.ndarray]
     ) -> dict[str, list]:
         """Return the fits of all atlases by the name of the contrast: one of all, or its own."""
+        estimator = self.inputs.estimator
+        if ESTIMATORS[estimator].by_contrast:
+            needed = needs_of(design)
+            own = [fit_estimator(estimator, design.model, values, needed) for values in means]
+            return dict.fromkeys((contrast.name for contrast in contrasts), own)
         if not design.own_errors:
             fits = [fit_regions(design.model, values) for values in means]
             return dict.fromkeys((contrast.name for contrast in contrasts), fits)
-        own = {c.name: error_term(design, c.weights, c.test, c.name) for c in contrasts}
+        terms = {c.name: error_term(design, c.weights, c.test, c.name) for c in contrasts}
         return {
             name: [fit_own_error(term, values, self.inputs.sphericity) for values in means]
-            for name, term in own.items()
+            for name, term in terms.items()
         }
 
     def _check_z_files(self, contrasts):
@@ -191,15 +205,16 @@ class RegionModels(GroupInterface):
     def _permute(self, design, contrasts, fits):
         """Return the `RegionPermutation` of every contrast by name; none without permutations."""
         inputs = self.inputs
-        if not inputs.n_permutations or not any(fits.values()) or design.own_errors:
+        if not inputs.n_permutations or not any(fits.values()):
             return {}
-        # All contrasts share the error of the model.
-        fits, blocks = fits[contrasts[0].name], ()
+        blocks = ()
         if isdefined(inputs.blocks):
             blocks = read_blocks(inputs.observations, inputs.blocks, inputs.block_exchange)
         tail = inputs.permutation_tail if isdefined(inputs.permutation_tail) else inputs.tail
         test = ContrastTest(
-            ShuffleStatistics(tail=tail), varying_dof=any(fit.has_missing for fit in fits)
+            ShuffleStatistics(tail=tail),
+            varying_dof=any(fit.has_missing for own in fits.values() for fit in own),
+            within_shuffling=inputs.within_shuffling,
         )
         plan = make_plan(
             design,
@@ -230,8 +245,6 @@ class RegionModels(GroupInterface):
     def _notes(self, contrast, regions, fits):
         """Say which regions of every atlas have no statistic of a contrast, and why."""
         notes = list(value_or(self.inputs.notes, []))
-        if contrast.error and self.inputs.n_permutations:
-            notes.append(f"Regions have no p by permutation: {NOT_PERMUTED}")
         for own, fit in zip(regions, fits, strict=True):
             lost, without_noise = fit.not_tested(contrast.weights, contrast.test)
             if not lost.any():
@@ -268,10 +281,9 @@ class RegionModels(GroupInterface):
         for contrast, results, told in zip(contrasts, tables, notes, strict=True):
             table = region_table(regions, results)
             settings = {
-                "Contrast": contrast.name,
-                "ContrastExpression": contrast.expression,
+                **contrast.sidecar_entries,
                 "StatisticType": contrast.test,
-                **_degrees_of_freedom(contrast, design),
+                **_degrees_of_freedom(contrast, design, inputs.estimator),
                 **entries_of_error(contrast, inputs.sphericity),
                 "Tail": _tail(contrast, inputs),
                 **self._about_values(regions, design),
@@ -315,9 +327,16 @@ class RegionModels(GroupInterface):
         }
 
 
-def _degrees_of_freedom(contrast: Contrast, design: Design) -> dict[str, int | None]:
-    """Return those of the model, or of the contrast's own error before any correction."""
+def _degrees_of_freedom(
+    contrast: Contrast, design: Design, estimator: str
+) -> dict[str, int | None]:
+    """Return those of the model, or of the contrast's own error before any correction.
+
+    Where the estimator gives them, the table has them alone.
+    """
     numerator = len(independent_rows(contrast.weights)) if contrast.test == "F" else None
+    if ESTIMATORS[estimator].by_contrast:
+        return {"NumeratorDegreesOfFreedom": numerator, "DegreesOfFreedom": None}
     error = contrast.error.dof[-1] if contrast.error else design.model.dof
     return {"NumeratorDegreesOfFreedom": numerator, "DegreesOfFreedom": error}
 

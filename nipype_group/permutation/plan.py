@@ -1,6 +1,7 @@
 """The plan of a permutation test: what is shuffled how, how often, and in which shards."""
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
@@ -9,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from nipype_group.choices import METHODS, MOST_PERMUTATIONS
+from nipype_group.choices import METHODS, MOST_PERMUTATIONS, WITHIN_SHUFFLINGS
 from nipype_group.design.contrasts import Contrast
 from nipype_group.design.matrix import Design
 from nipype_group.design.meaning import is_between_participants
@@ -40,6 +41,15 @@ _TAKEN_APART = (
     "contrast {} is between participants, who have several maps, and the shuffles asked for take "
     "maps of a participant apart, so that noise passes far more often than alpha; name "
     "participant_id last in --blocks, with --block-exchange whole"
+)
+# As docs/error_terms_null.json has it.
+LIBERAL_LEVELS = (
+    "without it errors are more frequent than alpha: 9.8 % at 5 % for four levels of 8 "
+    "participants with an epsilon of .48"
+)
+NOT_WITHIN = (
+    "within_shuffling is of effects that have errors of their own: take within, "
+    "Error(participant_id/...) in the formula, or error partitioned with it"
 )
 _WORDS = {"permute": "permutations", "flip": "sign flips", "both": "permutations with sign flips"}
 _METHOD_WORDS = {
@@ -86,6 +96,8 @@ class ContrastTest:
         Shuffles at least as extreme after which a voxel stops; 0 for never.
     varying_dof : bool
         Whether maps lack voxels of the mask.
+    within_shuffling : str
+        What is shuffled of effects within participants, as `units_of` takes it.
     """
 
     statistics: ShuffleStatistics = field(default_factory=ShuffleStatistics)
@@ -94,6 +106,7 @@ class ContrastTest:
     variance_fwhm_mm: float = 0.0
     early_stop: int = 0
     varying_dof: bool = False
+    within_shuffling: str = WITHIN_SHUFFLINGS[0]
 
     @property
     def needs_maps(self) -> bool:
@@ -261,17 +274,16 @@ class Plan:
             "counter": f"{total - 1:,} are drawn; the chance that any two are equal is below "
             f"{max(scheme.chance_of_repeat(total - 1), 1e-12):.1g}",
         }[scheme.sampling]
-        place, between = _describe_blocks(name, scheme)
-        assumes = {
-            "flip": "errors symmetric around 0",
-            "permute": f"errors exchangeable {between}",
-            "both": f"errors exchangeable {between} and symmetric around 0",
-        }[scheme.kind]
+        place = _describe_blocks(name, scheme)
         return (
             f"{names}: tested by {words}{place} of the {_METHOD_WORDS[self.test.method]}, which "
-            f"takes {assumes}. There are {distinct} distinct {words}; {how}. "
+            f"takes {self.assumption(name)}. There are {distinct} distinct {words}; {how}. "
             f"{_describe_smallest(self.smallest_p(name))}."
         )
+
+    def assumption(self, name: str) -> str:
+        """Return what the shuffles of a family take for given."""
+        return _assumption(name, self.families[name].scheme)
 
     @property
     def tail(self) -> str:
@@ -295,17 +307,39 @@ def _describe_smallest(smallest):
 
 
 def _describe_blocks(name, scheme):
-    """Return where maps are shuffled, and between what their errors are exchangeable."""
+    """Return where maps are shuffled."""
     if "-contrast-maps" in name:
-        return " of the contrast maps of participants", "between participants"
+        return " of the contrast maps of participants"
     if "-within-participants" in name:
         n_participants = len({row[1] for row in scheme.blocks})
-        return f" within each of {n_participants} participants", "within a participant"
+        return f" within each of {n_participants} participants"
     if "-participants" in name:
-        return " of whole participants", "between participants"
-    if scheme.blocks:
-        return " that the exchangeability blocks allow", "as the blocks say"
-    return "", "between maps"
+        return " of whole participants"
+    return " that the exchangeability blocks allow" if scheme.blocks else ""
+
+
+def _assumption(name, scheme):
+    """Return what the shuffles of a family take for given."""
+    if "-within-participants" in name:
+        between = "within a participant"
+    elif "-contrast-maps" in name or "-participants" in name:
+        between = "between participants"
+    else:
+        between = "as the blocks say" if scheme.blocks else "between maps"
+    exchangeable, symmetric = f"exchangeable {between}", "symmetric around 0"
+    if "-within-participants" in name and _several_levels(scheme):
+        exchangeable += f", so all of one variance and one correlation ({LIBERAL_LEVELS})"
+    errors = "errors of contrast maps" if "-contrast-maps" in name else "errors"
+    return {
+        "flip": f"{errors} {symmetric}",
+        "permute": f"{errors} {exchangeable}",
+        "both": f"{errors} {exchangeable} and {symmetric}",
+    }[scheme.kind]
+
+
+def _several_levels(scheme):
+    """Tell whether more than two maps of a participant exchange."""
+    return max(Counter(row[1] for row in scheme.blocks).values()) > 2
 
 
 def _describe_statistics(test, tests):
@@ -394,15 +428,17 @@ def make_plan(
     """
     test = ContrastTest() if test is None else test
     _check_request(test, contrasts, n_permutations, n_shards)
+    if test.within_shuffling != WITHIN_SHUFFLINGS[0] and not design.own_errors:
+        raise ValueError(NOT_WITHIN)
     if test.method == "huh-jhun" and (blocks or given):
         raise ValueError("huh-jhun shuffles combinations of maps, which have no blocks")
     families: dict[str, Family] = {}
     warnings: list[str] = []
     shuffled: dict[str, ShuffledContrast] = {}
     for contrast in contrasts:
-        units = units_of(design, contrast)
+        units = units_of(design, contrast, test.within_shuffling)
         split = partition(units.model, independent_rows(units.contrast.weights))
-        chosen = _chosen(units, split, shuffling, blocks, given)
+        chosen = _chosen(units, split, shuffling, test.within_shuffling, blocks, given)
         if warn is not None:
             own_variances = bool(test.variance_groups)
             warnings += warn(units, split, chosen.kind, own_variances=own_variances)
@@ -431,7 +467,7 @@ def make_plan(
     return plan if alpha is None else replace(plan, warnings=(*warnings, *plan.hopeless(alpha)))
 
 
-def _chosen(units, split, shuffling, blocks, given):
+def _chosen(units, split, shuffling, within_shuffling, blocks, given):
     """Return how the rows of a contrast are shuffled."""
     if given is not None:
         if units.combine is not None:
@@ -440,6 +476,11 @@ def _chosen(units, split, shuffling, blocks, given):
                 "leave the shuffles out, or take a formula with plain columns of participants"
             )
         return Shuffling(given[0], given[0])
+    if units.levels and within_shuffling == "levels" and shuffling in ("flip", "both"):
+        raise ValueError(
+            f"contrast {units.contrast.name!r}: levels change places, and shuffling {shuffling} "
+            "flips signs: leave within_shuffling levels or the shuffling out"
+        )
     chosen = choose_shuffling(
         units.model,
         split,
@@ -544,6 +585,7 @@ def write_plan(directory: AnyPath, plan: Plan) -> tuple[str, ...]:
         "VarianceSmoothingFWHM": plan.test.variance_fwhm_mm,
         "EarlyStop": plan.test.early_stop,
         "VaryingDegreesOfFreedom": plan.test.varying_dof,
+        "WithinShuffling": plan.test.within_shuffling,
         "Families": {
             name: {
                 "Kind": family.scheme.kind,
@@ -579,6 +621,7 @@ def write_plan(directory: AnyPath, plan: Plan) -> tuple[str, ...]:
             name: {
                 "Contrasts": [c.name for c in family.contrasts],
                 "Shuffling": _WORDS[family.scheme.kind],
+                "Assumption": plan.assumption(name),
                 "DistinctShufflings": _number(family.scheme.n_distinct),
                 "Sampling": family.scheme.sampling,
                 "ChanceOfRepeat": family.scheme.chance_of_repeat(plan.n_shuffles(name) - 1),
@@ -630,6 +673,7 @@ def read_scheme(
             variance_fwhm_mm=content["VarianceSmoothingFWHM"],
             early_stop=content["EarlyStop"],
             varying_dof=content["VaryingDegreesOfFreedom"],
+            within_shuffling=content["WithinShuffling"],
         )
         families = {
             name: Family(_read_family(f, given), [_read_contrast(c) for c in f["Contrasts"]])

@@ -8,11 +8,11 @@ from nipype_group.controls import side_tested
 from nipype_group.permutation.units import units_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from nipype_group.design.matrix import Design
     from nipype_group.permutation.plan import ContrastTest, Plan
-    from nipype_group.stats.region_means import RegionFit
+    from nipype_group.stats.region_means import OwnErrorFit, RegionFit
 
 
 class RegionPermutation(NamedTuple):
@@ -34,7 +34,7 @@ def permute_regions(
     plan: Plan,
     test: ContrastTest,
     design: Design,
-    fits: Sequence[RegionFit],
+    fits: Mapping[str, Sequence[RegionFit | OwnErrorFit]],
     n_threads: int = 1,
 ) -> dict[str, RegionPermutation]:
     """Compute familywise p of the regions of every atlas, for all contrasts of a plan.
@@ -45,8 +45,8 @@ def permute_regions(
     test : ContrastTest
         The test that was planned.
     design : Design
-    fits : list of RegionFit
-        A fit of every atlas.
+    fits : dict of list
+        By the name of the contrast, a fit of every atlas: to all maps, or on its own error.
     n_threads : int
         Threads over shuffles; the result does not depend on it.
 
@@ -59,7 +59,9 @@ def permute_regions(
     for name, family in plan.families.items():
         n_shuffles = plan.n_shuffles(name)
         for contrast in family.contrasts:
-            shuffled = test.shuffled_units(units_of(design, contrast), family.scheme)
+            shuffled = test.shuffled_units(
+                units_of(design, contrast, test.within_shuffling), family.scheme
+            )
             p = [
                 fit.permutation_p(
                     contrast.weights,
@@ -68,7 +70,7 @@ def permute_regions(
                     test.statistics.tail,
                     n_threads=n_threads,
                 )
-                for fit in fits
+                for fit in fits[contrast.name]
             ]
             settings = {
                 "Shuffles": n_shuffles,

@@ -5,8 +5,16 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from nipype_group.choices import WITHIN_SHUFFLINGS
 from nipype_group.design.contrasts import Contrast
-from nipype_group.design.error_terms import cells_of, error_term, within_names
+from nipype_group.design.error_terms import (
+    MovedLevels,
+    cells_of,
+    error_term,
+    moved_levels,
+    stratum,
+    within_names,
+)
 from nipype_group.design.matrix import Design
 from nipype_group.stats.linear.error_terms import ErrorTerm
 from nipype_group.stats.linear.least_squares import LinearModel, independent_rows
@@ -34,6 +42,11 @@ class ShuffledUnits:
         Makes the rows from those of all maps, shapes (n, v) and (m, v); by default they are these.
     maps_of_participants : tuple of int array
         All maps that are combined to rows of each participant.
+    levels : str
+        Factor whose levels the rows are, which change places within participants; empty where
+        they are no levels.
+    error : ErrorTerm, optional
+        Error of the contrast, where it has its own.
     """
 
     model: LinearModel
@@ -43,6 +56,8 @@ class ShuffledUnits:
     whole: bool = False
     combine: Callable | None = None
     maps_of_participants: tuple = ()
+    levels: str = ""
+    error: ErrorTerm | None = None
 
     def blocks(self, of_maps: tuple) -> tuple:
         """Return the exchangeability blocks of the rows.
@@ -59,10 +74,14 @@ class ShuffledUnits:
         """
         if self.combine is None:
             return of_maps
+        if of_maps:
+            self._check_alike(np.array(of_maps), "exchangeability blocks")
+        # Levels stay within participants, whose own blocks bound nothing then.
+        if self.levels:
+            return ()
         if not of_maps:
             return nested_blocks([self.participants], "whole", self.places) if self.whole else ()
         rows = np.array(of_maps)[self._first_maps]
-        self._check_alike(np.array(of_maps), "exchangeability blocks")
         if self.whole:
             rows = np.column_stack([rows, -(self.participants + 1), self.places + 1])
         return tuple(map(tuple, rows.tolist()))
@@ -94,60 +113,82 @@ class ShuffledUnits:
                 )
 
 
-def units_of(design: Design, contrast: Contrast) -> ShuffledUnits:
+def units_of(
+    design: Design, contrast: Contrast, within_shuffling: str = WITHIN_SHUFFLINGS[0]
+) -> ShuffledUnits:
     """Return what is shuffled for a contrast of a design.
 
     The maps, where all effects share one error. Where each has its own, the contrast maps of
-    participants, those of one kept together. An F of all levels of the only factor within
-    participants is about the maps as they are, which exchange within participants.
+    participants, those of one kept together, whose signs flip. The levels of a factor are alike
+    where an F of all of them is 0, and exchange within participants, each with all its cells:
+    by default those of the only factor within participants.
 
     Parameters
     ----------
     design : Design
     contrast : Contrast
+    within_shuffling : {"auto", "signs", "levels"}
+        Whether means within participants are shuffled by signs of contrast maps, or by levels.
 
     Returns
     -------
     ShuffledUnits
+
+    Raises
+    ------
+    ValueError
+        Where levels are asked for and do not exchange under the null of the contrast; says why.
     """
     if not design.own_errors:
         participants = design.participant_numbers.ravel()
         return ShuffledUnits(design.model, contrast, participants, _places(design))
     term = error_term(design, contrast.weights, contrast.test, contrast.name)
-    weights = term.weights(contrast.weights)
-    if _exchanges_levels(design, term, weights, contrast.test):
-        term, weights = _of_levels(term, contrast.weights)
-        together = False
-    else:
-        together = term.n_directions > 1
+    weights, rows = term.weights(contrast.weights), term
+    levels = _levels(design, term, weights, contrast, within_shuffling)
+    if levels is not None:
+        rows, weights = _of_levels(term, levels.means, contrast.weights)
     return ShuffledUnits(
-        model=term.model,
+        model=rows.model,
         contrast=replace(contrast, weights=weights),
-        participants=term.participants,
-        places=np.tile(np.arange(term.n_directions), term.n_participants),
-        whole=together,
-        combine=term.combine,
-        maps_of_participants=tuple(term.maps),
+        participants=rows.participants,
+        places=np.tile(np.arange(rows.n_directions), rows.n_participants),
+        whole=levels is None and rows.n_directions > 1,
+        combine=rows.combine,
+        maps_of_participants=tuple(rows.maps),
+        levels="" if levels is None else levels.factor,
+        error=term,
     )
 
 
-def _exchanges_levels(design: Design, term: ErrorTerm, weights: np.ndarray, test: str) -> bool:
-    """Tell whether an F is of all levels of the only factor within participants."""
-    n_cells = len(cells_of(design).names)
-    if test != "F" or len(within_names(design)) != 1 or term.n_directions != n_cells - 1:
-        return False
-    return n_cells > 2 and tests_mean(term.model, partition(term.model, independent_rows(weights)))
+def _levels(
+    design: Design, term: ErrorTerm, weights: np.ndarray, contrast: Contrast, how: str
+) -> MovedLevels | None:
+    """Return the levels that exchange, None where signs flip or participants change places."""
+    within = stratum(design, term) == "within"
+    split = partition(term.model, independent_rows(weights))
+    if how == "signs" or not within or not tests_mean(term.model, split):
+        return None
+    of_all = term.n_directions == len(cells_of(design).names) - 1
+    if how == "auto" and not (contrast.test == "F" and of_all and len(within_names(design)) == 1):
+        return None
+    levels, why_not = moved_levels(design, term)
+    if levels is None and how == "levels":
+        raise ValueError(
+            f"contrast {contrast.name!r} {why_not}: no permutation of levels tests it; flip signs "
+            "(--within-shuffling signs), or give the others alone by --contrast"
+        )
+    # Two levels that exchange flip the sign of their difference.
+    return levels if levels is not None and len(levels.means) > 2 else None
 
 
-def _of_levels(term: ErrorTerm, weights: np.ndarray) -> tuple[ErrorTerm, np.ndarray]:
-    """Return the maps as they are, with columns of participants, and the weights of the model."""
-    n_cells = term.maps.shape[1]
+def _of_levels(
+    term: ErrorTerm, means: np.ndarray, weights: np.ndarray
+) -> tuple[ErrorTerm, np.ndarray]:
+    """Return the levels of participants, with columns of these, and the weights of the model."""
     people = np.zeros((len(term.matrix), term.n_participants))
     people[term.maps, np.arange(term.n_participants)[:, None]] = 1.0
     columns = tuple(f"participant {i + 1}" for i in range(term.n_participants))
-    whole = ErrorTerm(
-        np.hstack([term.matrix, people]), term.columns + columns, term.maps, np.eye(n_cells)
-    )
+    whole = ErrorTerm(np.hstack([term.matrix, people]), term.columns + columns, term.maps, means)
     padded = np.hstack([weights, np.zeros((len(weights), len(columns)))])
     return whole, whole.weights(padded)
 

@@ -26,6 +26,7 @@ CONTRASTS = {
             "Weights": [[NUMBER]],
             "Rank?": int,
             "Expression": str,
+            "Description?": str,
             "Error?": {
                 "Stratum": frozenset(STRATA),
                 "DegreesOfFreedom": [NUMBER],

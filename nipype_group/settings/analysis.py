@@ -4,6 +4,7 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
+from nipype_group.choices import WITHIN_SHUFFLINGS
 from nipype_group.controls import side_tested
 from nipype_group.registry import Registry
 from nipype_group.settings.inference import InferenceSettings
@@ -105,6 +106,10 @@ class AnalysisSettings(
                 "nidm: a NIDM-Results pack tells one model and one error of all contrasts, and "
                 "every contrast here has an error of its own; leave nidm out"
             )
+        if self.within_shuffling != WITHIN_SHUFFLINGS[0] and not self.own_errors:
+            from nipype_group.permutation.plan import NOT_WITHIN
+
+            raise ValueError(NOT_WITHIN)
         if not 0 <= self.early_stop <= self.n_permutations or (
             self.early_stop
             and (

@@ -198,12 +198,13 @@ class ModelSettings(Record):
 
     def _check(self):
         from nipype_group.design.contrasts import check_definitions
+        from nipype_group.design.expressions import shortened
 
         super()._check()
         if self.in_words and self.formula is not None:
             raise ValueError(
-                f"within, between and covariates are a model beside the formula {self.formula}; "
-                "give one of them"
+                f"within, between and covariates are a model beside the formula "
+                f"{shortened(self.formula)}; give one of them"
             )
         # Raises where formula or factors cannot be.
         _ = self.model_variables

@@ -11,6 +11,7 @@ from nipype_group.choices import (
     STATISTICS,
     TDP_TEMPLATES,
     TFCE_STEPS,
+    WITHIN_SHUFFLINGS,
 )
 from nipype_group.controls import TAILS, check_alpha
 from nipype_group.settings.records import Record, default_of, record, setting
@@ -119,6 +120,15 @@ class PermutationSettings(Record):
     )
     shuffling: str = setting(
         "auto", "default auto", option="--shuffling", choices=SHUFFLINGS, **_GROUP
+    )
+    within_shuffling: str = setting(
+        WITHIN_SHUFFLINGS[0],
+        "of effects within participants that have errors of their own: signs of a participant's "
+        "contrast maps, or levels of the factor tested, each with all its cells; default: levels "
+        "where all of the only factor are tested, else signs",
+        option="--within-shuffling",
+        choices=WITHIN_SHUFFLINGS,
+        **_GROUP,
     )
     method: str = setting(
         METHODS[0], "for the nuisance", option="--method", choices=METHODS, **_GROUP

@@ -4,12 +4,15 @@ A region is fitted and tested as a voxel is, by the same functions; the regions 
 family of tests.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from nipype_group.stats.elementary import exp, log
+from nipype_group.stats.estimators import fit_by_contrast
+from nipype_group.stats.estimators.contrast_estimates import OwnErrorsFit
 from nipype_group.stats.linear.error_terms import ErrorTerm, estimate, maps_of
 from nipype_group.stats.linear.least_squares import (
     LinearModel,
@@ -222,22 +225,30 @@ class RegionFit:
             NaN where a region has no statistic.
         """
         tested = self._tested(weights)
-        if not tested.any():
-            return _in_places([], self.fitted, tested)
-        data, statistics = self.data[:, tested], ShuffleStatistics(tail=tail)
-        (result,) = run_shuffles(
-            lambda start, stop: data[:, start:stop],
-            np.ones(data.shape[1], dtype=bool),
-            [contrast],
-            statistics,
-            0,
-            n_shuffles,
-            n_threads=n_threads,
-        )
-        heights = statistics.heights(result.observed["voxel"], contrast.signed)
-        null = null_of_maxima(result.nulls, "voxel", statistics.signs(contrast.signed))
-        ties = statistics.ties(contrast, result.observed)["voxel"]
-        return _in_places(fwe_p(heights, null, ties), self.fitted, tested)
+        p = _familywise_p(self.data[:, tested], contrast, n_shuffles, tail, n_threads)
+        return _in_places(p, self.fitted, tested)
+
+
+def _familywise_p(
+    data: np.ndarray, contrast: ShuffledContrast, n_shuffles: int, tail: str, n_threads: int
+) -> np.ndarray:
+    """Return p of columns of data by the largest statistic of every shuffle over all of them."""
+    if not data.shape[1]:
+        return np.empty(0)
+    statistics = ShuffleStatistics(tail=tail)
+    (result,) = run_shuffles(
+        lambda start, stop: data[:, start:stop],
+        np.ones(data.shape[1], dtype=bool),
+        [contrast],
+        statistics,
+        0,
+        n_shuffles,
+        n_threads=n_threads,
+    )
+    heights = statistics.heights(result.observed["voxel"], contrast.signed)
+    null = null_of_maxima(result.nulls, "voxel", statistics.signs(contrast.signed))
+    ties = statistics.ties(contrast, result.observed)["voxel"]
+    return fwe_p(heights, null, ties)
 
 
 def _in_places(
@@ -262,8 +273,80 @@ def _family(maps: dict[str, np.ndarray], tested: np.ndarray) -> dict[str, np.nda
     return maps | dict.fromkeys(ADJUSTED, p)
 
 
+class _ByContrast:
+    """Regions of one atlas whose contrasts have variances and degrees of freedom of their own."""
+
+    data: np.ndarray
+    fitted: np.ndarray
+
+    def _maps(self, weights: np.ndarray, test: str, tail: str) -> dict[str, np.ndarray]:
+        raise NotImplementedError
+
+    def not_tested(self, weights: np.ndarray, test: str) -> tuple[np.ndarray, np.ndarray]:
+        """Tell which regions have no statistic, as `RegionFit.not_tested` does."""
+        maps = self._maps(weights, test, "two-sided")
+        lost, without_noise = np.zeros((2, len(self.fitted)), dtype=bool)
+        lost[self.fitted] = maps["dof"] == 0
+        without_noise[self.fitted] = effect_without_noise(
+            maps["effect"], maps["variance"], maps["effect"][None]
+        )
+        return lost, without_noise
+
+    def contrast(self, weights: np.ndarray, test: str, tail: str) -> dict[str, np.ndarray]:
+        """Estimate and test the contrast at every region.
+
+        Parameters
+        ----------
+        weights, test, tail
+            As for `RegionFit.contrast`.
+
+        Returns
+        -------
+        dict of array, shape (k,)
+            What `RegionFit.contrast` gives, and of an F dof_numerator, and epsilon on its own
+            error: z and p are at the corrected degrees of freedom, which dof and dof_numerator
+            are.
+        """
+        maps = self._maps(weights, test, tail)
+        tested = maps["dof"] > 0
+        del maps["complete"]
+        for name in ("dof_numerator", "epsilon") if test == "t" else ():
+            maps.pop(name, None)
+        return {
+            name: _in_places(values, self.fitted, tested)
+            for name, values in _family(maps, tested).items()
+        }
+
+
 @dataclass(frozen=True)
-class OwnErrorFit:
+class EstimatorFit(_ByContrast):
+    """The regions of one atlas, as an estimator with contrasts of its own takes them.
+
+    Parameters
+    ----------
+    fit : OwnErrorsFit
+        Of the means of the regions that some map has.
+    data : array, shape (n, m)
+        These means.
+    fitted : bool array, shape (k,)
+        Which of all k regions the m are.
+    """
+
+    fit: OwnErrorsFit
+    data: np.ndarray
+    fitted: np.ndarray
+
+    @property
+    def has_missing(self) -> bool:
+        """Whether some map lacks a region that others have."""
+        return not np.isfinite(self.data).all()
+
+    def _maps(self, weights: np.ndarray, test: str, tail: str) -> dict[str, np.ndarray]:
+        return self.fit.contrast(weights, test).maps(test, tail)
+
+
+@dataclass(frozen=True)
+class OwnErrorFit(_ByContrast):
     """The regions of one atlas, as a contrast on its own error takes them.
 
     Parameters
@@ -295,39 +378,23 @@ class OwnErrorFit:
         )
         return maps_of(found, self.term, weights, test, tail, self.sphericity)
 
-    def not_tested(self, weights: np.ndarray, test: str) -> tuple[np.ndarray, np.ndarray]:
-        """Tell which regions have no statistic, as `RegionFit.not_tested` does."""
-        maps = self._maps(weights, test, "two-sided")
-        lost, without_noise = np.zeros((2, len(self.fitted)), dtype=bool)
-        lost[self.fitted] = maps["dof"] == 0
-        without_noise[self.fitted] = effect_without_noise(
-            maps["effect"], maps["variance"], maps["effect"][None]
-        )
-        return lost, without_noise
+    def permutation_p(
+        self,
+        weights: np.ndarray,
+        contrast: ShuffledContrast,
+        n_shuffles: int,
+        tail: str,
+        *,
+        n_threads: int = 1,
+    ) -> np.ndarray:
+        """Return familywise p by the largest statistic of every shuffle; as `RegionFit` does.
 
-    def contrast(self, weights: np.ndarray, test: str, tail: str) -> dict[str, np.ndarray]:
-        """Estimate and test the contrast at every region.
-
-        Parameters
-        ----------
-        weights, test, tail
-            As for `RegionFit.contrast`.
-
-        Returns
-        -------
-        dict of array, shape (k,)
-            What `RegionFit.contrast` gives, and of an F dof_numerator and epsilon: z and p are at
-            the corrected degrees of freedom, which dof and dof_numerator are.
+        `contrast` combines the maps as voxels are shuffled.
         """
-        maps = self._maps(weights, test, tail)
-        tested = maps["dof"] > 0
-        del maps["complete"]
-        for name in ("dof_numerator", "epsilon") if test == "t" else ():
-            del maps[name]
-        return {
-            name: _in_places(values, self.fitted, tested)
-            for name, values in _family(maps, tested).items()
-        }
+        # Any test tells which regions have a statistic.
+        tested = self._maps(weights, "F", tail)["dof"] > 0
+        p = _familywise_p(self.data[:, tested], contrast, n_shuffles, tail, n_threads)
+        return _in_places(p, self.fitted, tested)
 
 
 def fit_regions(model: LinearModel, means: np.ndarray) -> RegionFit:
@@ -363,6 +430,35 @@ def fit_regions(model: LinearModel, means: np.ndarray) -> RegionFit:
         model, lambda start, stop: data[:, start:stop], data.shape[1]
     )
     return RegionFit(data, betas, residual_variance, patterns, model.covariance, model.dof, fitted)
+
+
+def fit_estimator(
+    name: str, model: LinearModel, means: np.ndarray, given: Mapping[str, Any]
+) -> EstimatorFit:
+    """Fit an estimator with contrasts of its own to the means of the regions of one atlas.
+
+    Parameters
+    ----------
+    name : str
+        Of `ESTIMATORS`.
+    model : LinearModel
+        Design of n maps.
+    means : array, shape (n, k)
+        From `region_means`.
+    given : dict
+        What the estimator needs, by name.
+
+    Returns
+    -------
+    EstimatorFit
+    """
+    fitted = np.isfinite(means).any(axis=0)
+    data = means[:, fitted]
+
+    def read(start: int, stop: int) -> np.ndarray:
+        return data[:, start:stop]
+
+    return EstimatorFit(fit_by_contrast(name, model, read, data.shape[1], given), data, fitted)
 
 
 def fit_own_error(term: ErrorTerm, means: np.ndarray, sphericity: str) -> OwnErrorFit:

@@ -354,6 +354,7 @@ def _region_inputs(settings):
         "notes": [f"Regions have no p by permutation: {why_none}"] if why_none else None,
         "seed": settings.seed,
         "shuffling": settings.shuffling,
+        "within_shuffling": settings.within_shuffling,
         "blocks": list(settings.blocks) or None,
         "block_exchange": settings.block_exchange,
     }

@@ -59,8 +59,10 @@ ERROR_OUTPUTS = ("dof_files", "dof_numerator_files", "smoothness_files", "rpv_fi
 # Of errors of contrast maps alone, and of estimators alone.
 TERM_OUTPUTS = ("epsilon_files",)
 FIT_OUTPUTS = ("component_names", "component_files")
-OUTPUTS = (*DESIGN_OUTPUTS, *SET_OUTPUTS, *GLM_OUTPUTS, *CONTRAST_OUTPUTS)
-OUTPUTS += (*ERROR_OUTPUTS, *TERM_OUTPUTS, *FIT_OUTPUTS)
+OUTPUTS = (
+    *(*DESIGN_OUTPUTS, *SET_OUTPUTS, *GLM_OUTPUTS, *CONTRAST_OUTPUTS),
+    *(*ERROR_OUTPUTS, *TERM_OUTPUTS, *FIT_OUTPUTS),
+)
 
 
 def init_model_wf(

@@ -178,6 +178,7 @@ _PLANNED = (
     "tfce_connectivity",
     "variance_fwhm_mm",
     "shuffling",
+    "within_shuffling",
     "method",
     "block_exchange",
     "early_stop",

@@ -5,8 +5,9 @@
 17 participants in 3 x 3 cells: F, z, p and epsilon of all three effects. Ours reads float32 maps
 of 76,000 voxels a tile at a time, as a stack is read; the others get a table of each of a few of
 these voxels, made before. Times are CPU time of one thread; the ratio is theirs over ours. F and p
-of both are compared. Memory is that of one effect, the peak of anonymous memory of a process of
-its own: pages of the file of maps are the system's to take back.
+of both are compared. Shuffles are those that the plan of each effect chooses, on two threads, by
+the clock and in CPU time. Memory is that of one effect, the peak of anonymous memory of a process
+of its own: pages of the file of maps are the system's to take back.
 """
 
 import argparse
@@ -35,11 +36,18 @@ from nipype_group.design.contrasts import build_contrasts
 from nipype_group.design.error_terms import error_term
 from nipype_group.design.factorial import Factorial
 from nipype_group.design.repeated_measures import factorial_design
+from nipype_group.permutation.plan import ContrastTest, make_plan
+from nipype_group.permutation.units import units_of
 from nipype_group.stats.linear.error_terms import estimate, maps_of
+from nipype_group.stats.permutation.run import run_shuffles
+from nipype_group.stats.permutation.statistics import ShuffleStatistics
 
 FACTORS = ("a", "b")
 N_PARTICIPANTS, N_VOXELS, N_PEERS, REPEATS = 17, 76_000, 200, 5
 MEMORY = ((1000, 235_000), (250, 235_000))
+# Axes of a box of N_VOXELS, and what is taken of every shuffle.
+BOX, N_SHUFFLES, N_THREADS = (76, 40, 25), 1000, 2
+STATISTICS = (("voxel",), ("voxel", "extent", "mass"), ("voxel", "tfce"))
 
 
 def study(n_participants, levels=(3, 3)):
@@ -137,6 +145,37 @@ def check(ours, theirs, has_p):
             np.testing.assert_allclose(theirs[:, 1, effect], maps["p"][:n_peers], rtol=1e-5)
 
 
+def shuffled(box, n_shuffles):
+    """Return a row a choice of statistics: seconds of so many shuffles of every effect."""
+    table, design, contrasts = study(N_PARTICIPANTS)
+    rng, mask = np.random.default_rng(0), np.ones(box, dtype=bool)
+    read = reading(rng.standard_normal((len(table), mask.size), dtype=np.float32))
+    rows = []
+    for names in STATISTICS:
+        test = ContrastTest(ShuffleStatistics(names, "positive"))
+        plan, taken = make_plan(design, contrasts, n_shuffles, 1, test), np.zeros(2)
+        for family in plan.families.values():
+            for contrast in family.contrasts:
+                units = units_of(design, contrast)
+                own = [test.shuffled_units(units, family.scheme, None)]
+                given = read, mask, own, test.statistics, 0
+                # What is compiled at the first call is not counted.
+                run_shuffles(*given, 2, n_threads=N_THREADS)
+                start = time.perf_counter(), time.process_time()
+                run_shuffles(*given, n_shuffles + 1, n_threads=N_THREADS)
+                taken += np.array([time.perf_counter(), time.process_time()]) - start
+        rows.append(
+            {
+                "statistics": ", ".join(names),
+                "shuffles": n_shuffles,
+                "effects": len(contrasts),
+                "wall_s": _short(float(taken[0])),
+                "cpu_s": _short(float(taken[1])),
+            }
+        )
+    return rows
+
+
 def memory(folder, n_maps, n_voxels):
     """Return the peak of memory of the effect with most directions, beside its data and maps."""
     n_cells = 10
@@ -178,13 +217,14 @@ def main(argv=None):
     parser.add_argument("--output", type=Path, default=Path("docs/error_terms.json"))
     arguments = parser.parse_args(argv)
     warnings.simplefilter("ignore")
-    sizes, places = (N_VOXELS, N_PEERS, REPEATS), MEMORY
+    sizes, places, work = (N_VOXELS, N_PEERS, REPEATS), MEMORY, (BOX, N_SHUFFLES)
     if arguments.small:
-        sizes, places = (500, 3, 1), ((100, 5000),)
+        sizes, places, work = (500, 3, 1), ((100, 5000),), ((5, 10, 10), 20)
     with threadpool_limits(1), tempfile.TemporaryDirectory() as folder:
         # Before there is freed memory that would be taken again.
         peaks = [memory(folder, *size) for size in places]
         rows = compare(*sizes)
+        shuffles = shuffled(*work)
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
     ).stdout.strip()
@@ -194,6 +234,8 @@ def main(argv=None):
         "voxels": sizes[0],
         "peer_voxels": sizes[1],
         "rows": rows,
+        "threads": N_THREADS,
+        "shuffles": shuffles,
         "memory": peaks,
     }
     arguments.output.write_text(json.dumps(content, indent=2) + "\n")

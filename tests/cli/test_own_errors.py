@@ -199,6 +199,83 @@ def test_regions_of_an_f_are_corrected(group):
     assert {"dof_numerator", "epsilon"} <= about.keys()
 
 
+@pytest.mark.parametrize("gaps", [False, True])
+def test_regions_are_shuffled_as_voxels_are(study, tmp_path, no_figures, gaps):
+    """Where a region's voxels are equal, its p is theirs."""
+    table = pd.read_csv(study, sep="\t")
+    for number, name in enumerate(table["map"]):
+        image = nib.load(study.parent / name)
+        values = image.get_fdata()
+        for half in (values[:3], values[3:]):
+            half[:] = np.float32(half.mean())
+        if gaps and number == 3:
+            values[3:] = np.nan
+        nib.save(nib.Nifti1Image(values.astype(np.float32), image.affine), tmp_path / name)
+    table.to_csv(tmp_path / "maps.tsv", sep="\t", index=False)
+    for name in ("halves.nii.gz", "halves.csv"):
+        (tmp_path / name).write_bytes((study.parent / name).read_bytes())
+    more = ("--permutations", "60", "--seed", "3", "--min-coverage", "0.9")
+    assert run_study(tmp_path / "maps.tsv", tmp_path / "out", *more) == 0
+    group = tmp_path / "out" / "group"
+    for contrast, side in (("step", "Both"), ("any", ""), ("people", "Both")):
+        regions, about = read_regions(group, contrast)
+        name = f"contrast-{contrast}_stat-logp_desc-permVoxelFWE{side}_statmap.nii.gz"
+        logp = nib.load(group / name).get_fdata()
+        np.testing.assert_allclose(
+            regions["p_fwe_perm"], 10.0 ** -logp[[0, 3], 0, 0], rtol=1e-5, err_msg=contrast
+        )
+        assert about["TableSettings"]["Permutation"]["Shuffles"] == 61
+        assert about["TableSettings"]["Permutation"]["RandomSeed"] == 3
+        assert not [n for n in about["TableSettings"]["Notes"] if "permutation" in n]
+
+
+def test_a_plan_names_what_levels_or_signs_assume(study, tmp_path, command, no_figures):
+    words = ("--maps", study, "--within", "a", "--permutations", "60", "--atlas", "none")
+    found = {}
+    for how in ("auto", "signs", "levels"):
+        asked = () if how == "auto" else ("--within-shuffling", how)
+        code, output, errors = command("plan", tmp_path / "out", *words, *asked)
+        assert code == 0, errors
+        found[how] = " ".join(output.split())
+    assert found["auto"] == found["levels"]
+    assert "exchangeable within a participant, so all of one variance" in found["levels"]
+    assert (
+        "9.8 % at 5 % for four levels of 8 participants with an epsilon of .48" in found["levels"]
+    )
+    assert "errors of contrast maps symmetric around 0" in found["signs"]
+
+
+def test_levels_that_vary_unevenly_are_warned_of(tmp_path, command, no_figures):
+    table = write_study(tmp_path)
+    for path in tmp_path.glob("*_a3.nii.gz"):
+        image = nib.load(path)
+        nib.save(nib.Nifti1Image(4 * image.get_fdata(dtype=np.float32), image.affine), path)
+    words = ("--maps", table, "--within", "a", "--permutations", "60", "--atlas", "none")
+    code, _, errors = command("run", tmp_path / "out", *words, "--plugin", "Linear")
+    assert code == 0, errors
+    about = json.loads((tmp_path / "out" / "group" / "permutations.json").read_text())
+    (family,) = about["Families"].values()
+    assert family["Assumption"] in about["Description"]
+    (warning,) = about["Warnings"]
+    assert re.search(r"a: levels of a that change places .* epsilon is 0\.\d\d", warning)
+    # The median over voxels, as the map of epsilon has it, before its correction.
+    epsilon = nib.load(tmp_path / "out" / "group" / "contrast-a_stat-epsilon_statmap.nii.gz")
+    assert f"epsilon is {np.median(epsilon.get_fdata()):.2f}" in warning
+
+
+def test_a_wish_of_shuffles_that_no_effect_has_is_refused(study, tmp_path, command):
+    words = ("--maps", study, "--permutations", "60", "--within-shuffling", "levels")
+    formula = ("--formula", "C(a) + C(participant_id)", "--contrast", "a=F(a)")
+    for more, told in (
+        (formula, "within_shuffling is of effects that have errors of their own"),
+        (("--within", "a", "--shuffling", "flip"), "levels change places, and shuffling flip"),
+    ):
+        code, _, errors = command("plan", tmp_path / "out", *words, *more)
+        assert code == 2
+        assert told in errors
+        assert errors.count("\n") == 1
+
+
 def page_of(group):
     """Return the text of the page, without what its links and pictures hold."""
     text = (group / "report.html").read_text()

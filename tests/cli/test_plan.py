@@ -246,6 +246,24 @@ def test_contrasts_tell_between_what_they_compare(plan, maps_table):
     assert "only its results by permutation hold" in between["Contrasts"][0]["Notes"][0]
 
 
+def test_a_t_and_an_f_on_errors_of_their_own_are_planned(plan, maps_table):
+    table, write = maps_table
+    table["participant_id"] = [f"sub-{i // 2:02d}" for i in range(12)]
+    table["condition"] = ["one", "two"] * 6
+    path = write(table.drop(columns=["score", "group", "age"]))
+    given = {
+        "formula": None,
+        "source": ("--maps", path),
+        "contrasts": ("d=two - one", "c=condition"),
+    }
+    t, f = told(plan("--json", "--within", "condition", **given))["Contrasts"]
+    assert (t["DetectableEffect"]["Measure"], t["Test"]) == ("Cohen's d_z", "t")
+    assert f["Question"] == "Is there an effect of condition (one, two)?"
+    code, out, errors = plan("--within", "condition", **given)
+    assert (code, errors) == (0, "")
+    assert "detects d_z " in out and "detects f " in out
+
+
 def test_volumes_of_a_4d_image_are_planned(plan, small_study, tmp_path):
     maps = [nib.load(p).get_fdata() for p in sorted(small_study.rglob("*.nii.gz"))]
     stack = tmp_path / "stack.nii.gz"

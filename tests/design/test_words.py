@@ -58,9 +58,9 @@ def test_marginal_means_and_type_3_tests_are_those_of_r(ancova, coding, centring
         own = pairs.loc[pair.replace(" ", "")].loc[data.columns]
         maps, dof = results(design, f"p=pairs(group @ {pair})", data)
         assert dof == (own["df"].iloc[0],)
-        np.testing.assert_allclose(maps["effect"], own["estimate"], rtol=1e-8, atol=1e-9)
-        np.testing.assert_allclose(maps["stat"], own["t"], rtol=1e-8, atol=1e-9)
-        np.testing.assert_allclose(maps["p"], own["p"], rtol=1e-8)
+        np.testing.assert_allclose(maps["effect"], own["estimate"], rtol=1e-10, atol=1e-12)
+        np.testing.assert_allclose(maps["stat"], own["t"], rtol=1e-10, atol=1e-12)
+        np.testing.assert_allclose(maps["p"], own["p"], rtol=1e-10)
     anova = pd.read_csv(folder / "result_anova.csv").query("model == @name and type == 3")
     # Here covariates stand at their mean; R's type III tests of raw ones stand at 0.
     alike = "grand" if centring == "raw" else centring
@@ -70,8 +70,8 @@ def test_marginal_means_and_type_3_tests_are_those_of_r(ancova, coding, centring
         words = effect.replace("x", f"c_{centring}")
         maps, dof = results(design, f"f=F({words})", data)
         assert dof == (own["ndf"].iloc[0], own["ddf"].iloc[0])
-        np.testing.assert_allclose(maps["stat"], own["F"], rtol=1e-8)
-        np.testing.assert_allclose(maps["p"], own["p"], rtol=1e-8)
+        np.testing.assert_allclose(maps["stat"], own["F"], rtol=1e-10)
+        np.testing.assert_allclose(maps["p"], own["p"], rtol=1e-10)
 
 
 @settings(max_examples=25, deadline=None)
@@ -138,7 +138,10 @@ BAD = {
     "simple(group @ group=A)": "tested and held at A",
     "simple(group @ group=Z)": "group has no level Z; it has A, B, C",
     "F(group:group)": "names a factor twice",
-    "F(group": "expression",
+    "F(group": "in F\\(group the \\( at sign 2 is not closed",
+    "simple(group @ age=1": "the \\( at sign 7 is not closed",
+    "F(group))": "the \\) at sign 9 closes nothing",
+    "(age - group": "the \\( at sign 1 is not closed",
     "F()": "is not understood",
     "F(group @ group=A)": "is not understood",
     "pairs(group)": "stands for a contrast for each two levels",
@@ -186,3 +189,41 @@ def test_what_is_tested_is_known_from_the_text():
         canonical(["p=pairs(a)"], {"a": ["x=1", "y"]})
     with pytest.raises(ValueError, match="age is no factor"):
         canonical(["p=pairs(age)"], factors)
+
+
+LONG = "x" * 9000
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        f"F({LONG})",
+        f"F({LONG}",
+        f"F({LONG}:{LONG} - 1)",
+        f"F(group:{LONG})",
+        f"simple(group @ {LONG})",
+        f"simple(group @ group={LONG})",
+        f"simple({LONG} @ group=A)",
+        f"pairs(group @ {LONG} - A)",
+        f"pairs({LONG} @ B - A)",
+        LONG,
+        f"{LONG} - group[A]",
+        f"({LONG}",
+        f"[1, {'1' * 400}x]",
+        f"[{'1, ' * 2000}1]",
+    ],
+)
+def test_what_is_long_is_shown_by_its_beginning(ancova, expression):
+    design = design_from_formula("C(group) + age", ancova[1].rename(columns={"c_raw": "age"}))
+    with pytest.raises(ValueError) as caught:
+        build_contrasts([f"x={expression}"], design)
+    assert len(str(caught.value)) < 900
+
+
+@pytest.mark.parametrize(
+    "formula", [LONG, f"C({LONG})", f"age + {LONG}(age)", f"(age + {LONG}", f"age ~ {LONG}"]
+)
+def test_a_long_formula_is_shown_by_its_beginning(ancova, formula):
+    with pytest.raises(ValueError) as caught:
+        design_from_formula(formula, ancova[1].rename(columns={"c_raw": "age"}))
+    assert len(str(caught.value)) < 900

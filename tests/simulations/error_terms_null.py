@@ -52,7 +52,9 @@ STUDIES_PER_DRAW = 10_000
 STUDIES_PER_BATCH = 50
 SHUFFLES = 999
 PARAMETRIC = (*SPHERICITY, "pillai")
-TESTS = (*PARAMETRIC, "permutation", "pooled")
+# Permutation as plans have it, and what was asked for where that is another way.
+PERMUTED = {"permutation": "auto", "signs": "signs", "levels": "levels"}
+TESTS = (*PARAMETRIC, *PERMUTED, "pooled")
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ class Scenario:
     spherical : bool
         Whether the differences within every effect have one variance.
     inexact : tuple of str
-        Effects whose permutation is not exact.
+        Effects whose permutation is not exact, whatever is shuffled.
     """
 
     levels: dict
@@ -118,6 +120,18 @@ class Scenario:
         noise = rng.standard_normal((n, k, n_studies))
         return np.einsum("ck,nkv->ncv", root, noise).reshape(n * k, n_studies)
 
+    def permuted(self, contrast):
+        """Return the ways in which an effect is permuted: the plan's, and the other one."""
+        usual, found = units_of(self.design, contrast), ["permutation"]
+        if usual.levels:
+            return [*found, "signs"]
+        try:
+            moved = units_of(self.design, contrast, "levels")
+        except ValueError:
+            # Interactions have none.
+            return found
+        return [*found, "levels"] if moved.levels else found
+
     def epsilon(self, contrast):
         """Return Box's epsilon of an effect."""
         directions = self.term(contrast).directions
@@ -128,8 +142,9 @@ class Scenario:
         """Tell whether a test errs at its level, and no other."""
         if test in ("greenhouse-geisser", "huynh-feldt"):
             return self.term(contrast).n_directions == 1
-        if test == "permutation":
-            return contrast.name not in self.inexact
+        if test in PERMUTED:
+            levels = units_of(self.design, contrast, PERMUTED[test]).levels
+            return contrast.name not in self.inexact and (self.spherical or not levels)
         return {"none": self.spherical, "pillai": True, "pooled": False}[test]
 
 
@@ -178,7 +193,7 @@ def scenarios():
     uneven = np.diag(np.square(deviations)) + 1.0
     for n in (8, 12):
         found[f"4 levels without sphericity, n = {n}"] = Scenario(
-            {"a": 4}, uneven, (n,), spherical=False, inexact=("a",)
+            {"a": 4}, uneven, (n,), spherical=False
         )
     return found
 
@@ -218,17 +233,18 @@ def pooled_p(scenario, contrast, data):
     return contrast_maps(weights, "F", *fitted, "two-sided")[0]["p"]
 
 
-def plan_study(scenario, contrast, seed, n_shuffles):
+def plan_study(scenario, contrast, test, seed, n_shuffles):
     """Return the plan of an effect, and the name of the shuffling."""
-    plan = make_plan(scenario.design, [contrast], n_shuffles, seed, ContrastTest())
+    how = ContrastTest(within_shuffling=PERMUTED[test])
+    plan = make_plan(scenario.design, [contrast], n_shuffles, seed, how)
     (name,) = plan.families
     return plan, name
 
 
-def permutation_p(scenario, contrast, data, seed, n_shuffles):
+def permutation_p(scenario, contrast, test, data, seed, n_shuffles):
     """Return the uncorrected p of an effect, all studies by the same shuffles."""
-    plan, name = plan_study(scenario, contrast, seed, n_shuffles)
-    units = units_of(scenario.design, contrast)
+    plan, name = plan_study(scenario, contrast, test, seed, n_shuffles)
+    units = units_of(scenario.design, contrast, PERMUTED[test])
     (result,) = run_shuffles(
         lambda start, stop: data[:, start:stop],
         np.ones(data.shape[1], dtype=bool),
@@ -240,13 +256,13 @@ def permutation_p(scenario, contrast, data, seed, n_shuffles):
     return result.counts["voxel"] / plan.n_shuffles(name)
 
 
-def levels_reached(scenario, contrast, n_shuffles):
+def levels_reached(scenario, contrast, test, n_shuffles):
     """Return the lowest and the highest rates that permutation can have at every alpha.
 
     All shuffles give p in steps. Some of them may hold, or not, the one that is to an F what the
     data are, and it then counts twice.
     """
-    plan, name = plan_study(scenario, contrast, 0, n_shuffles)
+    plan, name = plan_study(scenario, contrast, test, 0, n_shuffles)
     total = plan.n_shuffles(name)
     if not plan.families[name].scheme.exhaustive:
         return [max(alpha - 1 / total, 0.0) for alpha in ALPHAS], list(ALPHAS)
@@ -279,8 +295,9 @@ def permutation_errors(name, number, n_studies, n_shuffles):
     rng = np.random.default_rng([len(scenarios()) + list(scenarios()).index(name), number])
     data = scenario.data(n_studies, rng)
     return {
-        (c.name, "permutation"): errors(permutation_p(scenario, c, data, number, n_shuffles))
+        (c.name, test): errors(permutation_p(scenario, c, test, data, number, n_shuffles))
         for c in scenario.contrasts
+        for test in scenario.permuted(c)
     }
 
 
@@ -314,8 +331,8 @@ def simulate(n_studies, n_batches, n_shuffles=SHUFFLES, processes=1, names=None)
         own = np.array(counts.get((name, contrast.name, test), ()))
         if own.size:
             rows.append(_row(name, contrast, test, own, n_studies))
-        if own.size and test == "permutation":
-            rows[-1] |= _of_permutation(name, contrast, own, n_shuffles)
+        if own.size and test in PERMUTED:
+            rows[-1] |= _of_permutation(name, contrast, test, own, n_shuffles)
     return rows
 
 
@@ -344,20 +361,20 @@ def _row(name, contrast, test, counts, n_studies):
     }
 
 
-def _of_permutation(name, contrast, counts, n_shuffles):
+def _of_permutation(name, contrast, test, counts, n_shuffles):
     """Return what a row of permutation has of its own.
 
     That studies share their shuffles would let counts of batches vary more than by chance: their
     variance over that of the binomial is told, at the first alpha.
     """
     scenario = scenarios()[name]
-    plan, shuffling = plan_study(scenario, contrast, 0, n_shuffles)
+    plan, shuffling = plan_study(scenario, contrast, test, 0, n_shuffles)
     n_studies = len(counts) * STUDIES_PER_BATCH
     rate = counts[:, 0].sum() / n_studies
     chance = STUDIES_PER_BATCH * rate * (1 - rate)
     return {
         "studies": n_studies,
-        "levels": levels_reached(scenario, contrast, n_shuffles),
+        "levels": levels_reached(scenario, contrast, test, n_shuffles),
         "shuffling": shuffling,
         "shuffles": plan.n_shuffles(shuffling),
         "variance_ratio": float(f"{counts[:, 0].var() / max(chance, 1e-9):.3g}"),

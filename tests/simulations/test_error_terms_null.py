@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from nipype_group.permutation.plan import LIBERAL_LEVELS
+
 ROOT = Path(__file__).parents[2]
 SCRIPT = Path(__file__).with_name("error_terms_null.py")
 STORED = ROOT / "docs" / "error_terms_null.json"
@@ -45,7 +47,12 @@ def expected_rows(script):
         for contrast in scenario.contrasts:
             k = scenario.term(contrast).n_directions
             own = script.PARAMETRIC if k > 1 else ("none",)
-            found += [(name, contrast.name, test) for test in (*own, "permutation", "pooled")]
+            permuted = ["permutation"]
+            if contrast.name == "a" and len(scenario.levels) == 1 and scenario.within:
+                permuted.append("signs")
+            elif contrast.name in ("a", "b") and k > 1:
+                permuted.append("levels")
+            found += [(name, contrast.name, test) for test in (*own, *permuted, "pooled")]
     return found
 
 
@@ -60,11 +67,12 @@ def check_claims(script, rows):
         assert rate(rows, three, "a", "pooled") > 0.2
         assert rate(rows, three, "a:b", "greenhouse-geisser") < 0.04
         uneven = f"4 levels without sphericity, n = {n}"
-        found = {test: rate(rows, uneven, "a", test) for test in script.TESTS}
+        found = {t: rate(rows, uneven, "a", t) for t in (*script.PARAMETRIC, "pooled")}
         assert found["none"] > found["huynh-feldt"] > found["greenhouse-geisser"]
         assert found["none"] > 0.07
         assert found["pooled"] == found["none"]
-        assert found["permutation"] > 0.07
+        assert rate(rows, uneven, "a", "permutation") > 0.07
+        assert rate(rows, uneven, "a", "signs") < 0.06
     for sizes in ("3 and 5", "4 and 8"):
         between = f"2 groups of {sizes}"
         assert rate(rows, f"{between}, 3 levels", "group", "pooled") > 0.1
@@ -127,11 +135,19 @@ def test_stored_rates_are_within_their_bounds(script, stored):
         scenario = script.scenarios()[row["scenario"]]
         (contrast,) = (c for c in scenario.contrasts if c.name == row["effect"])
         assert row["exact"] == scenario.exact(contrast, row["test"])
-        if row["test"] == "permutation":
-            assert row["levels"] == list(script.levels_reached(scenario, contrast, 999))
+        if row["test"] in script.PERMUTED:
+            reached = script.levels_reached(scenario, contrast, row["test"], 999)
+            assert row["levels"] == list(reached)
             # That studies share shuffles is not seen in their counts.
             assert row["variance_ratio"] < 1.5
     check_claims(script, stored["rows"])
+
+
+def test_the_plan_tells_the_stored_rate_of_uneven_levels(stored):
+    uneven = "4 levels without sphericity, n = 8"
+    share, epsilon = rate(stored["rows"], uneven, "a", "permutation"), stored["epsilon"][uneven]
+    assert f"{100 * share:.1f} % at 5 % for four levels of 8 participants" in LIBERAL_LEVELS
+    assert f"epsilon of {epsilon['a']:.2f}".replace("0.", ".") in LIBERAL_LEVELS
 
 
 @pytest.mark.slow

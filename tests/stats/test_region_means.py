@@ -1,6 +1,6 @@
 """Means of regions and their models: statsmodels, scipy, all sign flips, single voxels."""
 
-from itertools import product
+from itertools import permutations, product
 
 import numpy as np
 import pandas as pd
@@ -9,11 +9,13 @@ import statsmodels.api as sm
 from scipy import stats
 
 from nipype_group.design.contrasts import Contrast
+from nipype_group.design.error_terms import error_term
 from nipype_group.design.matrix import Design
 from nipype_group.permutation.plan import ContrastTest, make_plan
+from nipype_group.permutation.regions import permute_regions
 from nipype_group.stats.linear.least_squares import LinearModel, contrast_maps, fit_by_pattern
 from nipype_group.stats.permutation.statistics import ShuffleStatistics
-from nipype_group.stats.region_means import fit_regions, region_means
+from nipype_group.stats.region_means import fit_own_error, fit_regions, region_means
 
 N, V, K = 12, 400, 23
 TAILS = ("two-sided", "positive", "negative")
@@ -197,6 +199,46 @@ def test_permutation_p_is_that_of_all_sign_flips(tail):
     expected = (maxima[:, None] >= observed - 1e-9).mean(axis=0)
     np.testing.assert_allclose(np.delete(p, 2), expected, rtol=1e-12)
     assert np.isnan(p[2])
+
+
+def f_within(values):
+    """Return F of three levels, shape (n, 3, k), on the error of levels by participants."""
+    about = values - values.mean(axis=1, keepdims=True)
+    levels = about.mean(axis=0)
+    error = np.square(about - levels).sum(axis=(0, 1)) / (2 * (len(values) - 1))
+    return len(values) * np.square(levels).sum(axis=0) / 2 / error
+
+
+@pytest.mark.parametrize("how", ["signs", "levels"])
+def test_permutation_p_on_an_own_error_is_that_of_all_shuffles(how):
+    n = 7 if how == "signs" else 4
+    rng = np.random.default_rng(9)
+    values = rng.standard_normal((n, 3, 5)) + np.array([[0.0], [0.6], [1.2]]) * [1, 0, 0.4, 0, 2]
+    rows = [(f"sub-{i}", level) for i in range(n) for level in "abc"]
+    keys = pd.DataFrame(rows, columns=["participant_id", "a"])
+    coded = np.tile([[1, 1, 0], [1, 0, 1], [1, -1, -1.0]], (n, 1))
+    design = Design(keys, coded, ("intercept", "a[a]", "a[b]"), within=("a",))
+    contrast = Contrast("a", "F", np.eye(3)[1:], "a")
+    test = ContrastTest(within_shuffling=how)
+    plan = make_plan(design, [contrast], 5000, 0, test)
+    means = np.insert(values.reshape(3 * n, -1), 2, np.nan, axis=1)
+    fit = fit_own_error(error_term(design, contrast.weights, "F", "a"), means, "none")
+    found = permute_regions(plan, test, design, {"a": [fit]})["a"]
+    about = values - values.mean(axis=1, keepdims=True)
+    if how == "signs":
+        shuffled = [about * np.reshape(s, (n, 1, 1)) for s in product((1, -1), repeat=n)]
+    else:
+        orders = list(map(list, permutations(range(3))))
+        shuffled = [
+            np.stack([about[i, order] for i, order in enumerate(chosen)])
+            for chosen in product(orders, repeat=n)
+        ]
+    maxima = np.array([f_within(own).max() for own in shuffled])
+    expected = (maxima[:, None] >= f_within(values) * (1 - 1e-9)).mean(axis=0)
+    np.testing.assert_allclose(np.delete(found.p[0], 2), expected, rtol=1e-12)
+    assert np.isnan(found.p[0][2])
+    assert len(set(expected)) > 3
+    assert found.settings["Shuffles"] == plan.n_shuffles(*plan.families)
 
 
 def test_an_atlas_outside_the_mask_has_no_tests(matrix, maps):

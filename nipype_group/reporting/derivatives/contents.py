@@ -237,8 +237,7 @@ def _facts_of(contrast, stat_type, dof, common, fwhm_mm, absent=()):
     """Return the `ContrastFacts` with the entries that its sidecars share."""
     sidecar = {
         **common,
-        "Contrast": contrast.name,
-        "ContrastExpression": contrast.expression,
+        **contrast.sidecar_entries,
         "StatisticType": stat_type,
         # A t has one number, an F a list of two.
         "DegreesOfFreedom": (dof[0] if len(dof) == 1 else list(dof)) if dof else None,
@@ -275,8 +274,9 @@ def _facts_by_estimator(contrasts, entities, common, given):
         values = read_volume(path)[0]
         # One number for headers and sentences, where they vary.
         typical = float(f"{np.median(values[values > 0]):.10g}")
-        dof = [typical] if contrast.test == "t" else [len(independent_rows(contrast.weights)), typical]
+        numerator = [] if contrast.test == "t" else [len(independent_rows(contrast.weights))]
         sidecar = common | {"DegreesOfFreedomMap": _place_of(entities, contrast, "dof")}
+        dof = [*numerator, typical]
         fact = _facts_of(contrast, contrast.test, dof, sidecar, _fwhm_mm(file))
         facts.append(replace(fact, by_estimator=True))
     return facts

@@ -15,6 +15,7 @@ from nipype_group.reporting.nidm.document import Document
 from nipype_group.reporting.nidm.inference import describe_inference
 from nipype_group.reporting.nidm.model import describe_contrast, describe_model
 from nipype_group.reporting.nidm.terms import NIDM_VERSION
+from nipype_group.stats.estimators import estimator_of
 
 SIDECAR = "nipype_group.json"
 # What all maps share. The settings of a run stay out: they hold paths of its machine.
@@ -81,7 +82,8 @@ def write_nidm_pack(
             f"{folder.path} holds results of another package: a NIDM-Results pack describes a "
             "model that was fitted here"
         )
-    if any(each.error for each in folder.contrasts):
+    own_dof = estimator_of(folder.about).by_contrast
+    if own_dof or any(each.error for each in folder.contrasts):
         raise ValueError(
             f"{folder.path} holds contrasts that have errors of their own: a NIDM-Results pack "
             "tells one model and one error of all contrasts"

@@ -111,7 +111,7 @@ def error_sentences(folder: GroupFolder) -> list[tuple[Any, ...]]:
         )
     ]
     tests = listing(
-        f"{c.name} ({c.test}: {c.expression}; {STRATA[c.error.stratum]}, {dof_text(c)} degrees of "
+        f"{c.name} ({c.test}: {c.words}; {STRATA[c.error.stratum]}, {dof_text(c)} degrees of "
         "freedom)"
         for c in folder.contrasts
         if c.error

@@ -137,7 +137,7 @@ def _model(text, folder, about):
             "may vary together in any way, and with any variance"
         )
     tests = listing(
-        f"{c.name} ({c.test}: {c.expression}{_dof_of(folder, c) if own_dof else ''})"
+        f"{c.name} ({c.test}: {c.words}{_dof_of(folder, c) if own_dof else ''})"
         for c in folder.contrasts
     )
     text.add(f"Contrasts were {tests}")

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nipype_group.design.expressions import is_weight_list, parse_row
+from nipype_group.design.expressions import is_weight_list, parse_row, shortened
+from nipype_group.design.formula import parts_of
+from nipype_group.design.words import averaged, levels_meant, question
 from nipype_group.reporting.tables.columns import peak_region
 from nipype_group.reporting.wording import count, listing, number_text, p_value
 
@@ -21,6 +23,7 @@ _SIDES = {
     "positive": "the positive side",
     "negative": "the negative side",
 }
+_VERBS = {"two-sided": "different from", "positive": "larger than", "negative": "smaller than"}
 
 
 def contrast_question(contrast: Contrast, design: Design | None, tail: str) -> str:
@@ -43,30 +46,52 @@ def contrast_question(contrast: Contrast, design: Design | None, tail: str) -> s
     >>> contrast_question(contrast, None, "two-sided")
     'Is patient different from control?'
     """
+    if contrast.description is not None:
+        asked = None if design is None else question(contrast.expression, design, _VERBS[tail])
+        return asked or f"Is {contrast.description} different from 0?"
     if contrast.test == "F":
         rows = [row.strip() for row in contrast.expression.split(";")]
-        return f"Does any of these differ from 0: {'; '.join(rows)}?"
-    verb = {"two-sided": "different from", "positive": "larger than", "negative": "smaller than"}
+        return f"Does any of these differ from 0: {shortened('; '.join(rows))}?"
     terms = _terms(contrast, design)
     if len(terms) == 1:
         ((name, weight),) = terms.items()
         if weight < 0:
             tail = {"positive": "negative", "negative": "positive"}.get(tail, tail)
-        others = _others(design, name)
-        if design is not None and name in _covariates(design):
-            change = {"positive": "grow", "negative": "fall"}.get(tail, "change")
-            return f"Does the effect {change} with {name}{others}?"
-        is_mean = name == "intercept" or (design is not None and name in _means(design))
-        what = "the mean effect" if is_mean else f"the effect of {name}"
-        return f"Is {what} {verb[tail]} 0{others}?"
+        return _question_of_one(name, design, tail)
     up = [name for name, weight in terms.items() if weight > 0]
     down = [name for name, weight in terms.items() if weight < 0]
     if up and down and abs(sum(terms.values())) < 1e-9 * max(map(abs, terms.values())):
         subject = listing(up) if len(up) == 1 else f"the mean of {listing(up)}"
         other = listing(down) if len(down) == 1 else f"the mean of {listing(down)}"
         if len({terms[n] for n in up}) == 1 and len({terms[n] for n in down}) == 1:
-            return f"Is {subject} {verb[tail]} {other}?"
-    return f"Is {contrast.expression.strip()} {verb[tail]} 0?"
+            return f"Is {subject} {_VERBS[tail]} {other}{_over(terms, design)}?"
+    return f"Is {shortened(contrast.expression.strip())} {_VERBS[tail]} 0{_over(terms, design)}?"
+
+
+def _question_of_one(name, design, tail):
+    """Ask for the effect of one column, or of one marginal mean."""
+    if over := _over([name], design):
+        return f"Is the mean effect at {name} {_VERBS[tail]} 0{over}?"
+    others = _others(design, name)
+    if design is not None and name in _covariates(design):
+        change = {"positive": "grow", "negative": "fall"}.get(tail, "change")
+        first, *more = parts_of(name)
+        if more:
+            return f"Does the slope of {first} {change} with {' x '.join(more)}{others}?"
+        return f"Does the effect {change} with {name}{others}?"
+    is_mean = name == "intercept" or (design is not None and name in _means(design))
+    what = "the mean effect" if is_mean else f"the effect of {name}"
+    return f"Is {what} {_VERBS[tail]} 0{others}?"
+
+
+def _over(names, design):
+    """Say what means of levels are taken over; nothing where a name is none."""
+    if design is None or design.grid is None:
+        return ""
+    meant = [levels_meant(name, design) for name in names]
+    if not all(meant):
+        return ""
+    return averaged(design.grid, {factor for levels in meant for factor in levels})
 
 
 def _terms(contrast, design):
@@ -107,11 +132,17 @@ def _others(design, name):
     covariates = [
         design.sources.get(c, c)
         for c in design.columns
-        if c in _covariates(design) and c not in own
+        if c in _covariates(design) and c not in own and not _is_product(c, design)
     ]
     factors = [f for f in design.factors if not any(o.startswith(f"{f}[") for o in own)]
     adjusted = list(dict.fromkeys([*covariates, *factors]))
     return f", adjusted for {listing(adjusted)}" if adjusted else ""
+
+
+def _is_product(column, design):
+    """Tell whether a column is a product of other columns."""
+    parts = parts_of(column)
+    return len(parts) > 1 and all(part in design.columns for part in parts)
 
 
 def result_sentence(result: ThresholdedResult) -> str:

@@ -307,6 +307,33 @@ def epsilon_of(term: ErrorTerm, data: np.ndarray) -> np.ndarray:
     return _box_epsilon(residuals.reshape(term.n_participants, term.n_directions, -1))
 
 
+# Huynh and Feldt's epsilon below which a correction is advised (Girden 1992).
+SPHERICAL = 0.75
+
+
+def median_epsilons(term: ErrorTerm, data: np.ndarray) -> tuple[float, float] | None:
+    """Return the median over voxels of Greenhouse and Geisser's epsilon, and Huynh and Feldt's.
+
+    Parameters
+    ----------
+    term : ErrorTerm
+        Of several contrast maps a participant.
+    data : array, shape (n, v)
+        Some voxels; those with gaps are left out.
+
+    Returns
+    -------
+    tuple of float or None
+        The second is at most 1 and that of the first; None where all voxels have gaps.
+    """
+    found = epsilon_of(term, data[:, np.isfinite(data).all(axis=0)])
+    if not found.size:
+        return None
+    middle = np.array([np.median(found)])
+    unbiased = np.minimum(huynh_feldt(middle, term.n_directions, term.dof_between), 1.0)
+    return float(middle[0]), float(unbiased[0])
+
+
 def corrected_epsilon(
     epsilon: np.ndarray, n_directions: int, dof_between: np.ndarray | float, sphericity: str
 ) -> np.ndarray:

@@ -46,10 +46,13 @@ def within(n, levels=3, groups=None, second=()):
 def shuffled(design, rows, test, data, n_permutations=10_000, **options):
     """Return the plan, the observed statistics and how many shuffles reach them."""
     contrast = Contrast("x", test, np.eye(design.matrix.shape[1])[rows], "x")
-    how = ContrastTest(ShuffleStatistics(tail=options.pop("tail", "two-sided")))
+    within_shuffling = options.pop("within_shuffling", "auto")
+    how = ContrastTest(
+        ShuffleStatistics(tail=options.pop("tail", "two-sided")), within_shuffling=within_shuffling
+    )
     plan = make_plan(design, [contrast], n_permutations, 3, how, **options)
     ((name, family),) = plan.families.items()
-    own = how.shuffled_units(units_of(design, contrast), family.scheme)
+    own = how.shuffled_units(units_of(design, contrast, within_shuffling), family.scheme)
     (result,) = run_shuffles(
         lambda start, stop: data[:, start:stop],
         np.ones(data.shape[1], dtype=bool),
@@ -112,6 +115,104 @@ def test_levels_of_the_only_factor_exchange_within_participants(rng):
     np.testing.assert_allclose(observed, by_hand[0], rtol=1e-9)
     expected = (by_hand >= by_hand[0] * (1 - 1e-10)).mean(axis=0)
     np.testing.assert_allclose(counts / total, expected, rtol=1e-12)
+
+
+def moved_wholes(values, n):
+    """Yield maps (n, levels, cells of a level, v) for each order of the levels of each of n."""
+    orders = list(permutations(range(values.shape[1])))
+    for chosen in product(orders, repeat=n):
+        yield np.stack([values[i, list(order)] for i, order in enumerate(chosen)])
+
+
+@pytest.mark.parametrize("groups", [None, np.array([1.0, 1, -1, -1])])
+def test_levels_move_with_all_their_cells_on_request(rng, groups):
+    n = 3 if groups is None else 4
+    design, columns = within(n, second=(0, 1), groups=groups)
+    data = rng.standard_normal((len(design.matrix), 20))
+    plan, observed, counts, total = shuffled(
+        design, columns["a"], "F", data, within_shuffling="levels"
+    )
+    ((name, _),) = plan.families.items()
+    assert name == "permute-within-participants"
+    assert "one variance and one correlation" in plan.assumption(name)
+    assert f"within each of {n} participants" in plan.describe()
+    values = data.reshape(n, 3, 2, -1)
+    between = np.ones((n, 1)) if groups is None else np.column_stack([np.ones(n), groups])
+    if groups is not None:
+        # What the interaction with groups explains stays where it is.
+        maps = np.einsum("kc,ncv->nkv", HELMERT, values.mean(axis=2))
+        slope = np.einsum("n,nkv->kv", groups / n, maps)
+        of_group = np.einsum("n,kc,kv->ncv", groups, HELMERT, slope)[:, :, None]
+        values = values - of_group
+    by_hand = []
+    for moved in moved_wholes(values, n):
+        maps = np.einsum("kc,ncv->nkv", HELMERT, moved.mean(axis=2))
+        by_hand.append(traces(maps, between))
+    by_hand = np.array(by_hand)
+    np.testing.assert_allclose(observed, by_hand[0], rtol=1e-9)
+    expected = (by_hand >= by_hand[0] * (1 - 1e-10)).mean(axis=0)
+    assert total in (6**n, 6 ** (n - 1))
+    np.testing.assert_allclose(counts / total, expected, rtol=1e-12)
+
+
+def test_signs_of_all_levels_of_the_only_factor_flip_on_request(rng):
+    n = 7
+    design, columns = within(n)
+    data = rng.standard_normal((len(design.matrix), 30))
+    plan, observed, counts, total = shuffled(
+        design, columns["a"], "F", data, within_shuffling="signs"
+    )
+    assert list(plan.families) == ["flip-contrast-maps"]
+    assert "contrast maps symmetric around 0" in plan.assumption("flip-contrast-maps")
+    maps = np.einsum("kc,ncv->nkv", HELMERT, data.reshape(n, 3, -1))
+    flips = np.array(list(product([1, -1], repeat=n)))
+    by_hand = np.array([traces(maps * s[:, None, None], np.ones((n, 1))) for s in flips])
+    np.testing.assert_allclose(observed, by_hand[0], rtol=1e-9)
+    assert total == 2**n
+    np.testing.assert_array_equal(counts, (by_hand >= by_hand[0] * (1 - 1e-10)).sum(axis=0))
+
+
+def test_two_levels_that_exchange_are_signs_of_their_difference(rng):
+    design, columns = within(6, second=(0, 1))
+    data = rng.standard_normal((len(design.matrix), 20))
+    found = [
+        shuffled(design, columns["b"], "t", data, within_shuffling=how)[2]
+        for how in ("auto", "signs", "levels")
+    ]
+    np.testing.assert_array_equal(found[0], found[1])
+    np.testing.assert_array_equal(found[0], found[2])
+
+
+def test_levels_stay_within_participants_whatever_the_blocks(rng):
+    design, columns = within(4)
+    data = rng.standard_normal((len(design.matrix), 20))
+    _, observed, counts, total = shuffled(design, columns["a"], "F", data)
+    blocks = tuple((-1, int(site)) for site in np.repeat([1, 1, 2, 2], 3))
+    plan, again, bounded, total_of_blocks = shuffled(
+        design, columns["a"], "F", data, blocks=blocks
+    )
+    assert list(plan.families) == ["permute-within-participants"]
+    assert total == total_of_blocks
+    np.testing.assert_array_equal(observed, again)
+    np.testing.assert_array_equal(counts, bounded)
+
+
+def test_what_has_no_exact_permutation_of_levels_is_refused_by_name(rng):
+    design, columns = within(6, second=(0, 1))
+    data = rng.standard_normal((len(design.matrix), 3))
+    asked = {"within_shuffling": "levels"}
+    with pytest.raises(ValueError, match="'x' is an interaction of factors within participants"):
+        shuffled(design, columns["a:b"], "F", data, **asked)
+    with pytest.raises(ValueError, match="'x' weights levels of a unequally"):
+        # The first column of a is the first level against the last, and the other's mean.
+        shuffled(design, columns["a"][:1], "t", data, **asked)
+    with pytest.raises(ValueError, match="levels change places, and shuffling flip flips signs"):
+        shuffled(design, columns["a"], "F", data, shuffling="flip", **asked)
+    pooled = Design(design.keys, design.matrix, design.columns)
+    contrast = Contrast("x", "F", np.eye(design.matrix.shape[1])[columns["a"]], "x")
+    for how in ("levels", "signs"):
+        with pytest.raises(ValueError, match="within_shuffling is of effects that have errors"):
+            make_plan(pooled, [contrast], 10, 0, ContrastTest(within_shuffling=how))
 
 
 def test_contrast_maps_exchange_among_participants_for_group_by_condition(rng):

@@ -6,7 +6,9 @@ import pytest
 
 from nipype_group.controls import CONTROLS
 from nipype_group.design.contrasts import Contrast, build_contrasts
+from nipype_group.design.factorial import Factorial
 from nipype_group.design.matrix import design_from_formula
+from nipype_group.design.repeated_measures import factorial_design
 from nipype_group.reporting.page.sentences import (
     contrast_question,
     critical_value_text,
@@ -185,3 +187,76 @@ def test_small_pieces():
     assert p_value(1.0) == "1.000"
     assert largest(NOTHING | {"Tail": "negative"}) == "the smallest z is -3.25"
     assert critical_value_text({"ThresholdZ": 3.0}) == "3.00 z"
+
+
+MAPS = pd.DataFrame(
+    [
+        {"participant_id": f"sub-{i}", "a": a, "b": b, "group": "ps"[i % 2], "age": 20 + i * i % 7}
+        for i in range(8)
+        for a in ("x", "y", "z")
+        for b in ("u", "v")
+    ]
+).assign(map="x", visit=[1, 2, 4] * 16)
+WORDS = [
+    (
+        "a=F(a)",
+        "Is there a main effect of a (x, y, z), averaged over group and b, adjusted for age?",
+    ),
+    ("i=F(a:group)", "Is there an interaction of a and group, averaged over b, adjusted for age?"),
+    ("i=F(group:a:b)", "Is there an interaction of group, a and b, adjusted for age?"),
+    ("c=F(age)", "Does the effect change with age, averaged over group, a and b?"),
+    ("c=age", "Does the effect change with age, adjusted for group, a and b?"),
+    ("c=F(age:a)", "Does the slope of age depend on a, averaged over group and b?"),
+    (
+        "s=simple(a @ b=u, group=p)",
+        "Is there an effect of a (x, y, z) at b = u and group = p, adjusted for age?",
+    ),
+    (
+        "s=simple(age @ b=u)",
+        "Does the effect change with age at b = u, averaged over group and a?",
+    ),
+    ("p=pairs(a @ z - x)", "Is z larger than x, averaged over group and b, adjusted for age?"),
+    ("d=z - x", "Is z larger than x, averaged over group and b, adjusted for age?"),
+    (
+        "m=a[x]",
+        "Is the mean effect at a[x] larger than 0, averaged over group and b, adjusted for age?",
+    ),
+    (
+        "m=a[x]:b[v]",
+        "Is the mean effect at a[x]:b[v] larger than 0, averaged over group, adjusted for age?",
+    ),
+    (
+        "w=2*x - y - z",
+        "Is x larger than the mean of y and z, averaged over group and b, adjusted for age?",
+    ),
+]
+
+
+@pytest.mark.parametrize(("definition", "expected"), WORDS)
+def test_questions_in_words(definition, expected):
+    model = Factorial(within=("a", "b"), between=("group",), covariates=("age",))
+    design = factorial_design(model, MAPS.astype({"age": str}), ("a", "b"))
+    (contrast,) = build_contrasts([definition], design)
+    asked = contrast_question(contrast, design, "positive")
+    if definition.startswith("c=age"):
+        expected = expected.replace("change", "grow")
+    assert asked == expected
+
+
+def test_contrasts_in_words_are_described():
+    model = Factorial(within=("a", "b"), between=("group",))
+    design = factorial_design(model, MAPS, ("a", "b"))
+    definitions = ["a=F(a)", "i=F(a:b)", "p=pairs(group @ s - p)", "s=simple(a @ b=u)", "d=x - y"]
+    found = [c.description for c in build_contrasts(definitions, design)]
+    assert found == [
+        "the main effect of a (x, y, z), averaged over group and b",
+        "the interaction of a and b, averaged over group",
+        "the difference of s from p in group, averaged over a and b",
+        "the effect of a (x, y, z) at b = u, averaged over group",
+        None,
+    ]
+    one_way = design_from_formula("C(group)", TABLE)
+    (contrast,) = build_contrasts(["g=F(group)"], one_way)
+    assert contrast.description == "the effect of group (control, patient, sibling)"
+    alone = contrast_question(contrast, None, "two-sided")
+    assert alone == "Is the effect of group (control, patient, sibling) different from 0?"

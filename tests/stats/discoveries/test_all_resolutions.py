@@ -306,7 +306,8 @@ def test_regions_by_label_by_mask_and_by_name(volume):
         (c.name, c.n_discoveries, c.peak) for c in clusters
     ]
     (alone,) = ari_regions(z, labels == 1, mask=mask)
-    assert alone == rows[0]
+    # Its height is nan, which equals nothing.
+    assert repr(alone) == repr(rows[0])
     named = ari_regions(z, {"b": labels == 1, "a": labels > 0, "none": labels < 0}, mask=mask)
     assert [r.name for r in named] == ["b", "a", "none"]
     assert named[0].n_discoveries == rows[0].n_discoveries

@@ -39,6 +39,15 @@ def test_stored_figures_hold_what_is_promised(stored):
     assert rows["statsmodels"]["ratio"] > 1000
 
 
+def test_stored_shuffles_are_as_fast_as_promised(stored):
+    assert stored["threads"] == 2
+    rows = {row["statistics"]: row for row in stored["shuffles"]}
+    assert list(rows) == ["voxel", "voxel, extent, mass", "voxel, tfce"]
+    for row in rows.values():
+        assert (row["shuffles"], row["effects"]) == (1000, 3)
+        assert row["cpu_s"] / stored["threads"] < 30
+
+
 def test_stored_memory_is_that_of_a_tile(stored):
     many, few = stored["memory"]
     assert (many["maps"], many["voxels"]) == (1000, 235_000)
@@ -54,6 +63,7 @@ def test_the_benchmark_runs(tmp_path):
     subprocess.run(command, check=True, cwd=ROOT, capture_output=True)
     found = json.loads(output.read_text())
     assert [row["work"] for row in found["rows"]] == WORK
+    assert [row["effects"] for row in found["shuffles"]] == [3, 3, 3]
 
 
 @pytest.mark.parametrize("n_maps", [1000, 4000])
