@@ -1,5 +1,8 @@
 """What a setting may be, where it is one of a few: every list of names once."""
 
+import difflib
+from collections.abc import Iterable
+
 # The ready-to-run analyses, and what they ask.
 QUESTIONS = {
     "association": "Where does activation grow with a reading score?",
@@ -56,3 +59,15 @@ MAP_TYPES = {
 }
 # Sides that a p looks at.
 P_SIDES = ("one", "two")
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """Return ", did you mean X?" of the most similar name, nothing where none is similar.
+
+    Examples
+    --------
+    >>> nearest("smoothng", ["smoothing", "alpha"]), nearest("x", ["alpha"])
+    (', did you mean smoothing?', '')
+    """
+    found = difflib.get_close_matches(name, list(names), n=1)
+    return f", did you mean {found[0]}?" if found else ""

@@ -20,6 +20,7 @@ from nipype_group.design.sources import listed_once
 from nipype_group.images import read_mask
 from nipype_group.interfaces.permutation import plan_of
 from nipype_group.permutation.plan import Plan
+from nipype_group.reporting.conjunctions import CONJUNCTION_NULL
 from nipype_group.reporting.page.sentences import contrast_question
 from nipype_group.settings.analysis import AnalysisSettings
 from nipype_group.stats.estimators import ESTIMATORS
@@ -74,7 +75,10 @@ def analysis_plan(
         found, settings.model, files.get("design_table"), settings.error
     )
     contrasts = build_contrasts(
-        settings.contrasts, design, by_permutation=settings.permutes_blocks
+        settings.contrasts,
+        design,
+        by_permutation=settings.permutes_blocks,
+        not_of_conjunctions=settings.not_of_conjunctions,
     )
     n_voxels = _voxels_searched(settings, files, foreseen)
     level = LevelOfTests(settings.alpha, settings.tail, settings.contrast_tails, n_voxels)
@@ -132,6 +136,17 @@ def _about_model(settings: AnalysisSettings, design: Design) -> dict[str, Any]:
 
 
 def _about_contrast(contrast: Contrast, design: Design, level: LevelOfTests) -> dict[str, Any]:
+    if contrast.conjunction:
+        return {
+            "Name": contrast.name,
+            "Test": contrast.stat_type,
+            "Tail": level.side(contrast),
+            "Question": contrast_question(contrast, design, level.side(contrast)),
+            "Expression": contrast.expression,
+            "Conjunction": list(contrast.conjunction),
+            "NullHypothesis": CONJUNCTION_NULL,
+            "Notes": list(contrast.notes),
+        }
     # What the design does not determine was refused before.
     return {
         "Name": contrast.name,

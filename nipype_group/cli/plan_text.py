@@ -87,6 +87,16 @@ def _model(about: dict[str, Any]) -> list[str]:
 
 
 def _contrast(about: dict[str, Any]) -> list[str]:
+    if "Conjunction" in about:
+        head = f"{about['Name']} (conjunction of {listing(about['Conjunction'])})"
+        texts = [
+            f"null hypothesis: {about['NullHypothesis'].lower()}; p is the largest of theirs",
+            *(f"Warning: {note}" for note in about["Notes"]),
+        ]
+        return [
+            _line("Contrast", f"{head}: {about['Question']}"),
+            *(_line("", text) for text in texts),
+        ]
     effect = about["DetectableEffect"]
     rows = "; ".join(_weights(row) for row in about["Weights"])
     side = "" if about["Test"] == "F" else f", {about['Tail']}"

@@ -25,6 +25,8 @@ _PAIR = re.compile(r"\s*(`[^`]+`|[^`]+?)\s+-\s+(`[^`]+`|[^`]+?)\s*")
 _EFFECT = re.compile(r"\s*(?:`[^`]+`|[^\W\d]\w*)(?:\s*:\s*(?:`[^`]+`|[^\W\d]\w*))*\s*")
 _NAME = re.compile(r"`[^`]+`|[^:`]+")
 _SHOWN_LEVELS = 6
+_CONJUNCTION = re.compile(r"conjunction\s*\((.*)\)", re.DOTALL)
+_CONJOINED = re.compile(r"\s*(?:`([^`]+)`|([^,`]+?))\s*(?:,|$)")
 # Share of the largest number of the grid that rounding leaves of 0.
 _ROUNDING = 1e-12
 
@@ -39,6 +41,64 @@ def is_test(expression: str) -> bool:
     """Tell whether an expression in words is an F test."""
     found = _WORD.fullmatch(expression.strip())
     return found is not None and found.group(1) != "pairs"
+
+
+def is_open_pairs(expression: str) -> bool:
+    """Tell whether an expression stands for a contrast of each two levels of a factor.
+
+    Examples
+    --------
+    >>> is_open_pairs("pairs(group)"), is_open_pairs("pairs(group @ b - a)")
+    (True, False)
+    """
+    found = _WORD.fullmatch(expression.strip())
+    return found is not None and found.group(1) == "pairs" and "@" not in found.group(2)
+
+
+def is_conjunction(expression: str) -> bool:
+    """Tell whether an expression is conjunction(...) of other contrasts.
+
+    Examples
+    --------
+    >>> is_conjunction("conjunction(a, b)"), is_conjunction("F(a)")
+    (True, False)
+    """
+    return bool(_CONJUNCTION.fullmatch(expression.strip()))
+
+
+def conjoined_names(expression: str) -> tuple[str, ...]:
+    """Return the names of the contrasts of a conjunction; backticks hold names with commas.
+
+    Raises
+    ------
+    ValueError
+        Where it is not written so, names fewer than two contrasts, or one twice.
+
+    Examples
+    --------
+    >>> conjoined_names("conjunction(faces - houses, `age, men`)")
+    ('faces - houses', 'age, men')
+    """
+    found = _CONJUNCTION.fullmatch(expression.strip())
+    assert found is not None, "an expression that is_conjunction knows"
+    inner, names, position = found.group(1).strip(), [], 0
+    while position < len(inner):
+        part = _CONJOINED.match(inner, position)
+        if part is None:
+            raise ValueError(
+                f"{expression.strip()} is not understood: write conjunction(a, b), the names of "
+                "other contrasts"
+            )
+        names.append(part.group(1) or part.group(2))
+        position = part.end()
+    if len(names) < 2:
+        raise ValueError(
+            f"{expression.strip()} names {len(names) or 'no'} contrast; a conjunction is of two "
+            "or more, as conjunction(a, b)"
+        )
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise ValueError(f"{expression.strip()} names {twice[0]} twice: leave one out")
+    return tuple(names)
 
 
 def check_word(expression: str) -> None:

@@ -4,6 +4,7 @@ from nipype_group.interfaces.across import CorrectAcrossMaps
 from nipype_group.interfaces.all_resolutions import AllResolutionsInference
 from nipype_group.interfaces.cluster import ClusterInference
 from nipype_group.interfaces.collect import CollectMaps
+from nipype_group.interfaces.conjunction import ThresholdConjunction
 from nipype_group.interfaces.contrast import EstimateContrasts
 from nipype_group.interfaces.derivatives import GroupDerivatives
 from nipype_group.interfaces.design import ContrastSet, DesignMatrix
@@ -49,6 +50,7 @@ __all__ = [
     "RunPermutations",
     "SmoothMaps",
     "StackMaps",
+    "ThresholdConjunction",
     "ThresholdCorrected",
     "ThresholdMap",
 ]

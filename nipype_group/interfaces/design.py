@@ -114,12 +114,16 @@ class _ContrastSetInputSpec(GroupInputSpec):
     contrasts = InputMultiObject(
         Str,
         mandatory=True,
-        desc="NAME=EXPRESSION over columns, or NAME=[weights]; rows joined by ; make an F",
+        desc="NAME=EXPRESSION over columns, or NAME=[weights]; rows joined by ; make an F; "
+        "NAME=conjunction(a, b) of other contrasts",
     )
     by_permutation = traits.Bool(
         False,
         usedefault=True,
         desc="contrasts between participants with several maps are permuted in given blocks",
+    )
+    not_of_conjunctions = traits.List(
+        Str, desc="what is made of other contrasts alone, told with every conjunction"
     )
 
 
@@ -136,7 +140,8 @@ class ContrastSet(GroupInterface):
     signs stand in backticks; a bare level stands for ``factor[level]`` where it is unique. A
     contrast that the design does not determine is an error that names the columns (Searle 1971).
     So is one about what several maps of a participant have in common, where all effects share the
-    error of maps, unless it is permuted in blocks.
+    error of maps, unless it is permuted in blocks. conjunction(a, b) names other contrasts of
+    the set; conjunctions stand last.
 
     Examples
     --------
@@ -151,7 +156,10 @@ class ContrastSet(GroupInterface):
     def _run_interface(self, runtime):
         design = read_design(self.inputs.design_file, self.inputs.design_json)
         contrasts = build_contrasts(
-            self.inputs.contrasts, design, by_permutation=self.inputs.by_permutation
+            self.inputs.contrasts,
+            design,
+            by_permutation=self.inputs.by_permutation,
+            not_of_conjunctions=value_or(self.inputs.not_of_conjunctions, ()),
         )
         for contrast in contrasts:
             for note in contrast.notes:

@@ -35,6 +35,7 @@ CONTRASTS = {
                 "LeftOut": [str],
             },
             "Notes?": [str],
+            "Conjunction?": [str],
             "Efficiency?": _NUMBER,
             "RelativeEfficiency?": _NUMBER,
             "DetectableEffect?": {
@@ -66,6 +67,8 @@ SIDECAR = {
     "Sphericity?": frozenset(SPHERICITY),
     "MedianEpsilon?": _NUMBER,
     "ConvertedFrom?": _TEXT,
+    "Conjunction?": [str],
+    "NullHypothesis?": _TEXT,
     "NumberOfSubjects?": int,
     "NumberOfInputs?": (int, type(None)),
     "Formula?": _TEXT,
@@ -106,6 +109,7 @@ THRESHOLDED = {
         "SetLevelP?": (*_NUMBER, [_NUMBER]),
         "NearAlpha?": [{"Advice": str}],
         "AtlasWarnings?": [str],
+        "LargestPOfContrasts?": bool,
         "ClustersBeforeCorrection?": (int, type(None)),
         "ClusterExtentVoxels?": _NUMBER,
         **{
@@ -157,6 +161,7 @@ _FORMS = {
         "Description": str,
         "Warnings": [str],
         "Contrasts": [str],
+        "Conjunctions?": {str: [str]},
         "RandomSeed": int,
         "Method": str,
         "EarlyStop": (int, bool),

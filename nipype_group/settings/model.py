@@ -2,9 +2,9 @@
 
 from typing import TYPE_CHECKING
 
-from nipype_group.choices import CENTRES, EDGES, ERRORS, ON_BAD_MAP, SPHERICITY
+from nipype_group.choices import CENTRES, EDGES, ERRORS, ON_BAD_MAP, SPHERICITY, nearest
 from nipype_group.controls import TAILS
-from nipype_group.settings.records import Record, nearest, record, setting
+from nipype_group.settings.records import Record, record, setting
 from nipype_group.stats.estimators import DEFAULT, ESTIMATORS
 
 if TYPE_CHECKING:
@@ -183,9 +183,12 @@ class ModelSettings(Record):
     )
 
     def _complete(self):
+        from nipype_group.design.contrasts import conjunctions_last
+
         super()._complete()
         if self.in_words and not self.contrasts:
             self._set(contrasts=self.factorial.definitions)
+        self._set(contrasts=tuple(conjunctions_last(self.contrasts)))
 
     def _check(self):
         from nipype_group.design.contrasts import check_definitions
@@ -208,6 +211,11 @@ class ModelSettings(Record):
             if tail not in TAILS:
                 raise ValueError(
                     f"contrast_tails[{name}] is one of {', '.join(TAILS)}, got {tail!r}"
+                )
+            if name in self.conjunctions:
+                raise ValueError(
+                    f"contrast_tails names {name}, and a conjunction has the side of its "
+                    f"contrasts: give {', '.join(self.conjunctions[name])} the side"
                 )
 
     @property
@@ -259,8 +267,24 @@ class ModelSettings(Record):
         return [contrast_label(name) for name in self.contrast_names]
 
     @property
-    def tests(self) -> list[str]:
-        """Test of every contrast, t or F."""
-        from nipype_group.design.contrasts import contrast_test
+    def conjunctions(self) -> dict[str, tuple[str, ...]]:
+        """Names of conjunctions, which stand last, and of the contrasts that each is of."""
+        from nipype_group.design.contrasts import conjunctions_of
 
-        return [contrast_test(text) for text in self.contrasts]
+        return conjunctions_of(self.contrasts)
+
+    @property
+    def tests(self) -> list[str]:
+        """Test of every contrast, t or F; of a conjunction F where it has no sign."""
+        from nipype_group.design.contrasts import contrast_tests
+
+        return contrast_tests(self.contrasts)
+
+    @property
+    def stat_types(self) -> list[str]:
+        """Statistic of the maps of every contrast: t or F, z of conjunctions."""
+        names, conjunctions = self.contrast_names, self.conjunctions
+        return [
+            "z" if name in conjunctions else test
+            for name, test in zip(names, self.tests, strict=True)
+        ]

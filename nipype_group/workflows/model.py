@@ -68,6 +68,7 @@ def init_model_wf(
     settings: ModelSettings,
     tail: str = "two-sided",
     by_permutation: bool = False,
+    not_of_conjunctions: tuple[str, ...] = (),
     name: str = "model_wf",
 ) -> pe.Workflow:
     """Build the workflow that makes the design, fits it and estimates the contrasts.
@@ -87,6 +88,8 @@ def init_model_wf(
         Side of the p values of contrasts that have none of their own.
     by_permutation : bool
         Whether contrasts are permuted in blocks that the user gives.
+    not_of_conjunctions : tuple of str
+        What is made of other contrasts alone, told with every conjunction.
     name : str
         Name of the workflow.
 
@@ -144,7 +147,7 @@ def init_model_wf(
     contrast_names
         Names of the contrasts.
     stat_types
-        t or F.
+        t or F; z of conjunctions.
     dofs
         Degrees of freedom of every statistic.
     effect_files
@@ -181,7 +184,11 @@ def init_model_wf(
     keys = ["observations", "excluded", "condition_columns"]
     keys += ["design_table"] if settings.model is None else []
     contrast_set = pe.Node(
-        ContrastSet(contrasts=list(settings.contrasts), by_permutation=by_permutation),
+        ContrastSet(
+            contrasts=list(settings.contrasts),
+            by_permutation=by_permutation,
+            not_of_conjunctions=list(not_of_conjunctions),
+        ),
         name="contrast_set",
         mem_gb=0.1,
     )

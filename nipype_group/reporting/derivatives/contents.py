@@ -19,6 +19,7 @@ from nipype_group.design.diagnostics import LevelOfTests, contrast_diagnostics
 from nipype_group.design.matrix import read_design
 from nipype_group.images import read_mask, read_volume
 from nipype_group.json_files import read_json
+from nipype_group.reporting.conjunctions import CONJUNCTION_MAPS, CONJUNCTION_NULL
 from nipype_group.reporting.derivatives.folder import (
     GENERATOR,
     DerivativeFolder,
@@ -160,7 +161,9 @@ class RunFacts:
         listed = read_json(given["contrasts_file"])["Contrasts"]
         fwhm_mm = _fwhm_mm(given.get("smoothness_file"))
         facts = [
-            _facts_of(
+            _facts_of_conjunction(contrast, common)
+            if contrast.conjunction
+            else _facts_of(
                 contrast,
                 contrast.test,
                 [dof] if contrast.test == "t" else [c["Rank"], dof],
@@ -226,11 +229,22 @@ def _facts_of(contrast, stat_type, dof, common, fwhm_mm, absent=()):
     return ContrastFacts(contrast, stat_type, tuple(dof), sidecar, fwhm_mm, tuple(absent))
 
 
+def _facts_of_conjunction(contrast, common):
+    """Return the `ContrastFacts` of a conjunction: z and p of the least significant contrast."""
+    own = {
+        "Conjunction": list(contrast.conjunction),
+        "NullHypothesis": CONJUNCTION_NULL,
+    }
+    absent = ("effect", "variance", "cohensD", "rSquare")
+    return _facts_of(contrast, "z", [], common | own, None, absent)
+
+
 def _facts_of_own_errors(contrasts, entities, common, given):
     """Return the `ContrastFacts` of contrasts that have errors of their own."""
     sphericity, facts = sphericity_of(common), []
-    smoothness = given.get("smoothness_files", [None] * len(contrasts))
-    for index, (contrast, file) in enumerate(zip(contrasts, smoothness, strict=True)):
+    tested = [contrast for contrast in contrasts if not contrast.conjunction]
+    smoothness = given.get("smoothness_files", [None] * len(tested))
+    for index, (contrast, file) in enumerate(zip(tested, smoothness, strict=True)):
         own = entries_of_error(contrast, sphericity)
         for stat, key in _OWN_DOF.items():
             if _own_map(given, index, contrast, stat):
@@ -241,7 +255,7 @@ def _facts_of_own_errors(contrasts, entities, common, given):
                 )
         dof = contrast.error.dof
         facts.append(_facts_of(contrast, contrast.test, dof, common | own, _fwhm_mm(file)))
-    return facts
+    return facts + [_facts_of_conjunction(c, common) for c in contrasts if c.conjunction]
 
 
 def _own_map(given, index, contrast, stat):
@@ -349,7 +363,8 @@ def _add_contrasts_file(
     content = read_json(given["contrasts_file"])
     design = read_design(given["design_file"], given["design_json"])
     for each, entry in zip(facts.contrasts, content["Contrasts"], strict=True):
-        entry |= contrast_diagnostics(each.contrast, design, level)
+        if not each.contrast.conjunction:
+            entry |= contrast_diagnostics(each.contrast, design, level)
     folder.add_text(json.dumps(content, indent=2) + "\n", "contrasts.json")
 
 
@@ -368,7 +383,8 @@ def _add_smoothness(folder, facts, files, tells_none):
     if known and len(set(texts)) == 1:
         folder.add_text(known[0], "smoothness.json")
     elif known:
-        for each, text in zip(facts.contrasts, texts, strict=True):
+        # Conjunctions, which stand last, have no error of their own.
+        for each, text in zip(facts.contrasts, texts, strict=False):
             if text in known:
                 folder.add_text(text, "smoothness.json", contrast=each.label)
 
@@ -418,7 +434,9 @@ def _median_epsilon(path, given, index):
 
 def _described(each, stat):
     """Return the Description of a map where it is another than that of any map of its kind."""
-    if each.contrast.error:
+    if each.contrast.conjunction:
+        text = CONJUNCTION_MAPS.get(stat)
+    elif each.contrast.error:
         text = map_description(stat, each.contrast, sphericity_of(each.sidecar))
     else:
         text = _F_MAPS.get(stat) if each.contrast.test == "F" else None
@@ -430,7 +448,7 @@ def _side(each):
     parameters = each.sidecar["Parameters"]
     if "tail" not in parameters:
         return {}
-    tail = parameters.get("contrast_tails", {}).get(each.contrast.name, parameters["tail"])
+    tail = parameters.get("contrast_tails", {}).get(each.contrast.named_side, parameters["tail"])
     return {"Tail": side_tested(tail, each.contrast.test)}
 
 
@@ -499,6 +517,7 @@ def _threshold(summary):
         "Connectivity": summary["Connectivity"],
         "Correction": CONTROLS[control].words,
         "SurvivingVoxels": summary["SurvivingVoxels"],
+        "LargestPOfContrasts": summary.get("LargestPOfContrasts"),
     }
     if "CorrectedBy" in summary:
         entries |= {k: summary[k] for k in ("CorrectedBy", "SmallestCorrectedP")}
@@ -562,7 +581,7 @@ def add_permutations(folder: DerivativeFolder, facts: RunFacts, given: Mapping[s
         each = facts.of_label(label)
         tail = plan["Tail"] if each.contrast.test == "t" else "positive"
         sidecar = _uncorrected(each.sidecar) | {"Tail": tail}
-        if "nulldist_files" in given:
+        if "nulldist_files" in given and not each.contrast.conjunction:
             path = given["nulldist_files"][index]
             columns = file_dictionaries.of_null_distributions(_header(path))
             folder.add_table(path, "nulldist", columns, contrast=label)

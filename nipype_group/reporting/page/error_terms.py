@@ -29,7 +29,7 @@ def error_table(folder: GroupFolder) -> Table | None:
     """Make the table of the errors of all contrasts, None where they share that of the model."""
     if not has_own_errors(folder):
         return None
-    rows = [_row(folder, contrast) for contrast in folder.contrasts]
+    rows = [_row(folder, contrast) for contrast in folder.contrasts if contrast.error]
     values = {name: [row[i] for row in rows] for i, (name, _) in enumerate(_COLUMNS)}
     return Table(
         name="errors.tsv",
@@ -56,7 +56,8 @@ def _row(folder, contrast):
 
 def has_own_errors(folder: GroupFolder) -> bool:
     """Tell whether every contrast of a folder has an error of its own."""
-    errors = [contrast.error for contrast in folder.contrasts]
+    # Conjunctions have the errors of their contrasts.
+    errors = [contrast.error for contrast in folder.contrasts if not contrast.conjunction]
     return bool(errors) and None not in errors
 
 

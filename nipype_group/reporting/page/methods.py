@@ -126,9 +126,28 @@ def _model(text, folder, about):
     if own_errors:
         for sentence in error_sentences(folder):
             text.add(*sentence)
+    else:
+        tests = listing(
+            f"{c.name} ({c.test}: {c.words})" for c in folder.contrasts if not c.conjunction
+        )
+        text.add(f"Contrasts were {tests}")
+    _conjunctions(text, folder)
+
+
+def _conjunctions(text, folder):
+    """Say what conjunctions are tested against, and what of their p is whose."""
+    own = [c for c in folder.contrasts if c.conjunction]
+    if not own:
         return
-    tests = listing(f"{c.name} ({c.test}: {c.words})" for c in folder.contrasts)
-    text.add(f"Contrasts were {tests}")
+    named = listing(f"{c.name} (of {listing(c.conjunction)})" for c in own)
+    signs = "; two-sided ones had to agree in sign" if any(c.test == "t" for c in own) else ""
+    text.add(
+        f"Conjunctions were {named}: each was tested against the null hypothesis that at least "
+        "one of its contrasts has no effect, so its p, uncorrected or of the familywise error by "
+        f"random fields or permutation, is the largest of theirs{signs}; other corrections, and "
+        "false discovery rates, are of its uncorrected p",
+        "nichols2005",
+    )
 
 
 def _peer(text, folder, about):
