@@ -196,7 +196,11 @@ def _rows(expression, name):
 
 
 def build_contrasts(
-    definitions: Sequence[str], design: Design, *, by_permutation: bool = False
+    definitions: Sequence[str],
+    design: Design,
+    *,
+    by_permutation: bool = False,
+    multivariate: Sequence[str] = (),
 ) -> list[Contrast]:
     """Build and check contrasts.
 
@@ -208,6 +212,8 @@ def build_contrasts(
         Where the columns are.
     by_permutation : bool
         Whether they are tested by permutation in blocks that the user gives.
+    multivariate : sequence of str
+        Multivariate tests of those that have them.
 
     Returns
     -------
@@ -216,8 +222,9 @@ def build_contrasts(
     Raises
     ------
     ValueError
-        Where a name is no column, the design cannot estimate the contrast, or its error is not
-        that of the contrast and it is not tested by permutation.
+        Where a name is no column, the design cannot estimate the contrast, its error is not that
+        of the contrast and it is not tested by permutation, or no contrast has a multivariate
+        test that is asked for.
     """
     check_definitions(definitions)
     contrasts, model, own_errors = [], design.model, design.own_errors
@@ -234,7 +241,8 @@ def build_contrasts(
         notes += meaning(weights, design, name, named)
         test = contrast_test(definition)
         if own_errors:
-            error, invalid = described_error(design, weights, test, name), None
+            error = described_error(design, weights, test, name, multivariate)
+            invalid = None
             notes += error.notes
         else:
             error, invalid = None, invalid_error(weights, design, name, by_permutation)
@@ -242,7 +250,27 @@ def build_contrasts(
         contrasts.append(
             Contrast(name, test, weights, expression, notes=notes, error=error, invalid=invalid)
         )
+    if multivariate:
+        _check_multivariate(contrasts)
     return contrasts
+
+
+def _check_multivariate(contrasts):
+    """Refuse contrasts none of which has a multivariate test."""
+    errors = [contrast.error for contrast in contrasts if contrast.error]
+    if any(error.multivariate for error in errors):
+        return
+    notes = [note for error in errors for note in error.notes if "multivariate" in note]
+    raise ValueError(
+        "; ".join(
+            [
+                "multivariate tests are of F contrasts within participants, on errors of their "
+                "own, with several contrast maps a participant, and none of these has one",
+                *notes,
+                "leave multivariate out",
+            ]
+        )
+    )
 
 
 def _weights_of(expression: str, design: Design, name: str) -> tuple[np.ndarray, set[str], bool]:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from nipype.interfaces.base import InputMultiObject, Str, TraitedSpec, traits
 
-from nipype_group.choices import CENTRES, ERRORS
+from nipype_group.choices import CENTRES, ERRORS, MULTIVARIATE
 from nipype_group.design.contrasts import build_contrasts, write_contrasts
 from nipype_group.design.factorial import Factorial
 from nipype_group.design.fsl import write_fsl_contrasts, write_fsl_matrix
@@ -121,6 +121,10 @@ class _ContrastSetInputSpec(GroupInputSpec):
         usedefault=True,
         desc="contrasts between participants with several maps are permuted in given blocks",
     )
+    multivariate = InputMultiObject(
+        traits.Enum(*MULTIVARIATE),
+        desc="multivariate tests of F contrasts within participants, on errors of their own",
+    )
 
 
 class _ContrastSetOutputSpec(TraitedSpec):
@@ -136,7 +140,8 @@ class ContrastSet(GroupInterface):
     signs stand in backticks; a bare level stands for ``factor[level]`` where it is unique. A
     contrast that the design does not determine is an error that names the columns (Searle 1971).
     So is one about what several maps of a participant have in common, where all effects share the
-    error of maps, unless it is permuted in blocks.
+    error of maps, unless it is permuted in blocks. F contrasts within participants on their own
+    error may have multivariate tests too: which have none is told, and all without is an error.
 
     Examples
     --------
@@ -150,15 +155,23 @@ class ContrastSet(GroupInterface):
 
     def _run_interface(self, runtime):
         design = read_design(self.inputs.design_file, self.inputs.design_json)
-        contrasts = build_contrasts(
-            self.inputs.contrasts, design, by_permutation=self.inputs.by_permutation
-        )
-        for contrast in contrasts:
-            for note in contrast.notes:
-                LOGGER.warning("%s", note)
+        contrasts = self._contrasts(design)
         path = Path(runtime.cwd, "contrasts.json")
         self._results["contrasts_file"] = write_contrasts(path, contrasts, design.columns)
         fsl_contrasts, fsl_f_tests = write_fsl_contrasts(runtime.cwd, contrasts)
         self._results["fsl_contrasts_file"] = fsl_contrasts
         self._results["fsl_f_tests_file"] = fsl_f_tests
         return runtime
+
+    def _contrasts(self, design):
+        """Return the contrasts, and say what is odd about them."""
+        contrasts = build_contrasts(
+            self.inputs.contrasts,
+            design,
+            by_permutation=self.inputs.by_permutation,
+            multivariate=value_or(self.inputs.multivariate, ()),
+        )
+        for contrast in contrasts:
+            for note in contrast.notes:
+                LOGGER.warning("%s", note)
+        return contrasts

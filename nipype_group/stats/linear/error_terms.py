@@ -227,12 +227,12 @@ def estimate(
     values[4] = 1.0
     for span in tiles(n_voxels, len(term.matrix)):
         data = term.combine(read(span.start, span.stop))
-        for members, missing in _patterns(data):
+        for members, missing in patterns(data):
             own = term.model.without(missing) if len(missing) else term.model
             if own is None or not own.row_space.holds(weights):
                 continue
             voxels = span.start + members
-            found = _fit(own, weights, test, _present(data, members, missing), term.n_directions)
+            found = _fit(own, weights, test, present(data, members, missing), term.n_directions)
             values[:, voxels], dof[voxels] = found, own.dof
     effect, variance, stat, residual_variance, epsilon = values
     dof[residual_variance <= 0] = 0
@@ -240,8 +240,21 @@ def estimate(
     return Estimates(effect, variance, stat, residual_variance, dof, rank, epsilon)
 
 
-def _patterns(data: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield the voxels that lack the same contrast maps, and these."""
+def patterns(data: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield the voxels that lack the same contrast maps, and these.
+
+    Parameters
+    ----------
+    data : array, shape (N k, v)
+        Contrast maps, NaN where a participant lacks a voxel.
+
+    Yields
+    ------
+    members : int array, shape (m,)
+        Voxels.
+    missing : int array
+        Contrast maps that they lack.
+    """
     lacks = ~np.isfinite(data)
     gaps = lacks.any(axis=0)
     if not gaps.all():
@@ -251,8 +264,19 @@ def _patterns(data: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         yield places[members], missing_rows(packed, len(data))
 
 
-def _present(data: np.ndarray, members: np.ndarray, missing: np.ndarray) -> np.ndarray:
-    """Return some voxels of the contrast maps that have them; no copy of a tile without gaps."""
+def present(data: np.ndarray, members: np.ndarray, missing: np.ndarray) -> np.ndarray:
+    """Return some voxels of the contrast maps that have them; no copy of a tile without gaps.
+
+    Parameters
+    ----------
+    data : array, shape (N k, v)
+    members, missing : int arrays
+        As `patterns` yields them.
+
+    Returns
+    -------
+    array, shape (N k - len(missing), m)
+    """
     if len(members) < data.shape[1]:
         # Unlike an index, this keeps voxels side by side.
         data = np.take(data, members, axis=1)
