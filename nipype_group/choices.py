@@ -21,6 +21,8 @@ CENTRES = ("mean", "within-group", "none")
 ERRORS = ("pooled", "partitioned")
 # Corrections of degrees of freedom for errors that are not spherical.
 SPHERICITY = ("greenhouse-geisser", "huynh-feldt", "none")
+# Tests of several contrast maps a participant that need no sphericity.
+MULTIVARIATE = ("pillai", "wilks", "hotelling-lawley", "roy")
 # Differences that the smoothness of residuals takes: inside the mask, or beyond it as SPM.
 EDGES = ("valid", "spm")
 # Programs as which TFCE sums steps; without one it is exact.

@@ -21,6 +21,7 @@ from nipype_group.images import read_mask
 from nipype_group.interfaces.permutation import plan_of
 from nipype_group.permutation.plan import Plan
 from nipype_group.reporting.conjunctions import CONJUNCTION_NULL
+from nipype_group.reporting.own_errors import multivariate_entries
 from nipype_group.reporting.page.sentences import contrast_question
 from nipype_group.settings.analysis import AnalysisSettings
 from nipype_group.stats.estimators import ESTIMATORS
@@ -79,6 +80,7 @@ def analysis_plan(
         design,
         by_permutation=settings.permutes_blocks,
         not_of_conjunctions=settings.not_of_conjunctions,
+        multivariate=settings.multivariate,
     )
     n_voxels = _voxels_searched(settings, files, foreseen)
     level = LevelOfTests(settings.alpha, settings.tail, settings.contrast_tails, n_voxels)
@@ -160,6 +162,7 @@ def _about_contrast(contrast: Contrast, design: Design, level: LevelOfTests) -> 
         ],
         "Estimable": True,
         "ErrorTerm": _error_of(contrast, design),
+        "MultivariateTests": _multivariate_of(contrast),
         **contrast_diagnostics(contrast, design, level),
         "Notes": list(contrast.notes),
     }
@@ -176,6 +179,13 @@ def _error_of(contrast: Contrast, design: Design) -> str:
         return "between participants, of one map each"
     between = is_between_participants(contrast.weights, design)
     return "between participants, of several maps" if between else "within participants"
+
+
+def _multivariate_of(contrast: Contrast) -> list[dict[str, Any]]:
+    error = contrast.error
+    if error is None:
+        return []
+    return [multivariate_entries(error, test) for test in error.multivariate]
 
 
 def _about_thresholds(settings: AnalysisSettings) -> list[dict[str, Any]]:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from nipype_group.design.diagnostics import diagnostics_in_words
+from nipype_group.reporting.own_errors import multivariate_words
 from nipype_group.reporting.wording import count, listing
 
 _WIDTH = 13
@@ -116,10 +117,22 @@ def _contrast(about: dict[str, Any]) -> list[str]:
         f"efficiency {_number(about['Efficiency'])}, {_number(about['RelativeEfficiency'])} of "
         "that with uncorrelated columns",
         detects,
+        *(_multivariate(each) for each in about["MultivariateTests"]),
         *(f"Warning: {note}" for note in about["Notes"]),
     ]
     head = f"{about['Name']} ({about['Test']}{side}): {about['Question']}"
     return [_line("Contrast", head), *(_line("", text) for text in texts)]
+
+
+def _multivariate(about: dict[str, Any]) -> str:
+    """Return a multivariate test as a line."""
+    numerator, denominator = map(_number, about["DegreesOfFreedom"])
+    test = about["MultivariateTest"]
+    kind = "exact"
+    if not about["IsExact"]:
+        kind = "an upper bound: its p are too small" if test == "roy" else "an approximation"
+    words = multivariate_words(test)
+    return f"{words} too, F with {numerator} and {denominator} degrees of freedom, {kind}"
 
 
 def _weights(row: dict[str, float]) -> str:

@@ -334,6 +334,7 @@ def build_contrasts(
     *,
     by_permutation: bool = False,
     not_of_conjunctions: Sequence[str] = (),
+    multivariate: Sequence[str] = (),
 ) -> list[Contrast]:
     """Build and check contrasts.
 
@@ -347,6 +348,8 @@ def build_contrasts(
         Whether they are tested by permutation in blocks that the user gives.
     not_of_conjunctions : sequence of str
         What the analysis makes of other contrasts alone, told with every conjunction.
+    multivariate : sequence of str
+        Multivariate tests of those that have them.
 
     Returns
     -------
@@ -356,8 +359,9 @@ def build_contrasts(
     Raises
     ------
     ValueError
-        Where a name is no column, the design cannot estimate the contrast, or its error is not
-        that of the contrast and it is not tested by permutation.
+        Where a name is no column, the design cannot estimate the contrast, its error is not that
+        of the contrast and it is not tested by permutation, or no contrast has a multivariate
+        test that is asked for.
     """
     check_definitions(definitions)
     definitions = conjunctions_last(definitions)
@@ -381,7 +385,8 @@ def build_contrasts(
         _check_directions(weights, model, name)
         notes += meaning(weights, design, name, named)
         if own_errors:
-            error, invalid = described_error(design, weights, test, name), None
+            error = described_error(design, weights, test, name, multivariate)
+            invalid = None
             notes += error.notes
         else:
             error, invalid = None, invalid_error(weights, design, name, by_permutation)
@@ -398,6 +403,8 @@ def build_contrasts(
                 description=description(expression, design),
             )
         )
+    if multivariate:
+        _check_multivariate(contrasts)
     return contrasts
 
 
@@ -428,6 +435,24 @@ def _conjoined(
         notes=notes,
         invalid=invalid,
         conjunction=tuple(contrast.name for contrast in parts),
+    )
+
+
+def _check_multivariate(contrasts):
+    """Refuse contrasts none of which has a multivariate test."""
+    errors = [contrast.error for contrast in contrasts if contrast.error]
+    if any(error.multivariate for error in errors):
+        return
+    notes = [note for error in errors for note in error.notes if "multivariate" in note]
+    raise ValueError(
+        "; ".join(
+            [
+                "multivariate tests are of F contrasts within participants, on errors of their "
+                "own, with several contrast maps a participant, and none of these has one",
+                *notes,
+                "leave multivariate out",
+            ]
+        )
     )
 
 

@@ -57,6 +57,10 @@ class _GroupDerivativesInputSpec(GroupInputSpec):
     dof_files = _files("degrees of freedom of every contrast's own error; kept where they vary")
     dof_numerator_files = _files("those of its numerator; kept where they vary")
     epsilon_files = _files("epsilon of every contrast's own error; kept of several contrast maps")
+    multivariate_files = _files("maps of multivariate tests; dof are kept where they vary")
+    multivariate_maps = traits.List(
+        Str, desc="contrast-<label>_stat-<what>[_desc-<test>] of each of multivariate_files"
+    )
     effect_files = _files("effect of every contrast")
     variance_files = _files("variance of every effect")
     stat_files = _files("t or F")

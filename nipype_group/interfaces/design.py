@@ -4,7 +4,7 @@ from pathlib import Path
 
 from nipype.interfaces.base import InputMultiObject, Str, TraitedSpec, traits
 
-from nipype_group.choices import CENTRES, ERRORS
+from nipype_group.choices import CENTRES, ERRORS, MULTIVARIATE
 from nipype_group.design.contrasts import build_contrasts, write_contrasts
 from nipype_group.design.factorial import Factorial
 from nipype_group.design.fsl import write_fsl_contrasts, write_fsl_matrix
@@ -125,6 +125,10 @@ class _ContrastSetInputSpec(GroupInputSpec):
     not_of_conjunctions = traits.List(
         Str, desc="what is made of other contrasts alone, told with every conjunction"
     )
+    multivariate = InputMultiObject(
+        traits.Enum(*MULTIVARIATE),
+        desc="multivariate tests of F contrasts within participants, on errors of their own",
+    )
 
 
 class _ContrastSetOutputSpec(TraitedSpec):
@@ -155,18 +159,24 @@ class ContrastSet(GroupInterface):
 
     def _run_interface(self, runtime):
         design = read_design(self.inputs.design_file, self.inputs.design_json)
-        contrasts = build_contrasts(
-            self.inputs.contrasts,
-            design,
-            by_permutation=self.inputs.by_permutation,
-            not_of_conjunctions=value_or(self.inputs.not_of_conjunctions, ()),
-        )
-        for contrast in contrasts:
-            for note in contrast.notes:
-                LOGGER.warning("%s", note)
+        contrasts = self._contrasts(design)
         path = Path(runtime.cwd, "contrasts.json")
         self._results["contrasts_file"] = write_contrasts(path, contrasts, design.columns)
         fsl_contrasts, fsl_f_tests = write_fsl_contrasts(runtime.cwd, contrasts)
         self._results["fsl_contrasts_file"] = fsl_contrasts
         self._results["fsl_f_tests_file"] = fsl_f_tests
         return runtime
+
+    def _contrasts(self, design):
+        """Return the contrasts, and say what is odd about them."""
+        contrasts = build_contrasts(
+            self.inputs.contrasts,
+            design,
+            by_permutation=self.inputs.by_permutation,
+            not_of_conjunctions=value_or(self.inputs.not_of_conjunctions, ()),
+            multivariate=value_or(self.inputs.multivariate, ()),
+        )
+        for contrast in contrasts:
+            for note in contrast.notes:
+                LOGGER.warning("%s", note)
+        return contrasts

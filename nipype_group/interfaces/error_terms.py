@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from nipype.interfaces.base import traits
+from nipype.interfaces.base import Str, traits
 
 from nipype_group.choices import EDGES, SPHERICITY
 from nipype_group.design.contrasts import Contrast
@@ -22,7 +22,9 @@ from nipype_group.interfaces.contrast import (
     EstimateContrasts,
 )
 from nipype_group.json_files import write_json
+from nipype_group.reporting.own_errors import multivariate_name
 from nipype_group.stats.linear.error_terms import ErrorTerm, estimate, maps_of
+from nipype_group.stats.linear.multivariate import multivariate_tests
 from nipype_group.stats.matrix_products import multiply
 
 # Maps of a contrast beside those of any contrast.
@@ -52,6 +54,14 @@ class _EstimateErrorTermsOutputSpec(ContrastOutputSpec):
         File(), desc="JSON of every error: FWHM in voxels and mm, resels; null if not estimable"
     )
     rpv_files = traits.List(File(), desc="resels per voxel of every error")
+    multivariate_files = traits.List(
+        File(),
+        desc="maps of the multivariate tests that contrasts have: criterion, F, z, p, and degrees "
+        "of freedom of the denominator, 0 without a statistic",
+    )
+    multivariate_maps = traits.List(
+        Str, desc="contrast, statistic and test of each of multivariate_files, as names have them"
+    )
 
 
 @dataclass(frozen=True)
@@ -92,6 +102,15 @@ class _Errors:
         dof = term.model.dof
         return maps, (dof,) if test == "t" else (found.rank, dof)
 
+    def multivariate_maps(self, contrast: Contrast) -> dict[tuple[str, str], np.ndarray]:
+        """Compute the maps of the multivariate tests of a contrast, by test and map."""
+        tests = () if contrast.error is None else contrast.error.multivariate
+        if not tests:
+            return {}
+        stack, term = self.stack, self.term(contrast)
+        found = multivariate_tests(term, contrast.weights, stack.read, stack.n_voxels, tests)
+        return {(test, name): m for test in tests for name, m in found[test].maps().items()}
+
 
 def _residuals(stack: MaskedStack, term: ErrorTerm) -> Iterator[np.ndarray]:
     """Yield the residual volume of every contrast map, those of one participant in memory."""
@@ -122,7 +141,8 @@ class EstimateErrorTerms(EstimateContrasts):
     contrasts that need it. Cohen's d is the effect over the standard deviation of the contrast
     maps (d_z), eta squared that of the contrast and its own error. Smoothness is that of each
     error's residuals; where degrees of freedom vary by voxel, random field theory takes z as
-    Gaussian.
+    Gaussian. Multivariate tests that the contrasts name (Pillai, Wilks, Hotelling and Lawley, Roy)
+    have maps of their own.
 
     Examples
     --------
@@ -135,7 +155,8 @@ class EstimateErrorTerms(EstimateContrasts):
     output_spec = _EstimateErrorTermsOutputSpec
     listed_outputs = (
         *EstimateContrasts.listed_outputs,
-        *(f"{name}_files" for name in (*OWN_MAPS, "smoothness", "rpv")),
+        *(f"{name}_files" for name in (*OWN_MAPS, "smoothness", "rpv", "multivariate")),
+        "multivariate_maps",
     )
 
     def _model_notes(self) -> list[str]:
@@ -182,4 +203,16 @@ class EstimateErrorTerms(EstimateContrasts):
         self._results["smoothness_files"].append(write_json(path, about))
         path = cwd / fit.space.file_name(f"{contrast.label}_rpv")
         self._results["rpv_files"].append(write_volume(path, rpv, fit.space))
+        self._write_multivariate(cwd, fit, contrast)
         return maps
+
+    def _write_multivariate(self, cwd: Path, fit: _Errors, contrast: Contrast) -> None:
+        with self._one_blas_thread():
+            maps = fit.multivariate_maps(contrast)
+        for (test, name), values in maps.items():
+            path = cwd / fit.space.file_name(f"{contrast.label}_{test}_{name}")
+            file = write_volume(path, fit.unmask(values), fit.space)
+            self._results["multivariate_files"].append(file)
+            self._results["multivariate_maps"].append(
+                multivariate_name(contrast.label, test, name)
+            )

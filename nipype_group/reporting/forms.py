@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from nipype_group.choices import CONNECTIVITIES, SPHERICITY
+from nipype_group.choices import CONNECTIVITIES, MULTIVARIATE, SPHERICITY
 from nipype_group.controls import TAILS
 from nipype_group.design.error_terms import STRATA
 from nipype_group.json_files import NUMBER
@@ -33,6 +33,7 @@ CONTRASTS = {
                 "ContrastMapsPerParticipant": int,
                 "NumberOfParticipants": int,
                 "LeftOut": [str],
+                "MultivariateTests?": [frozenset(MULTIVARIATE)],
             },
             "Notes?": [str],
             "Conjunction?": [str],
@@ -65,6 +66,8 @@ SIDECAR = {
         "LeftOut?": [str],
     },
     "Sphericity?": frozenset(SPHERICITY),
+    "MultivariateTest?": frozenset(MULTIVARIATE),
+    "IsExact?": bool,
     "MedianEpsilon?": _NUMBER,
     "ConvertedFrom?": _TEXT,
     "Conjunction?": [str],

@@ -2,7 +2,15 @@
 
 from typing import TYPE_CHECKING
 
-from nipype_group.choices import CENTRES, EDGES, ERRORS, ON_BAD_MAP, SPHERICITY, nearest
+from nipype_group.choices import (
+    CENTRES,
+    EDGES,
+    ERRORS,
+    MULTIVARIATE,
+    ON_BAD_MAP,
+    SPHERICITY,
+    nearest,
+)
 from nipype_group.controls import TAILS
 from nipype_group.settings.records import Record, record, setting
 from nipype_group.stats.estimators import DEFAULT, ESTIMATORS
@@ -155,6 +163,17 @@ class ModelSettings(Record):
         choices=SPHERICITY,
         **_MODEL,
     )
+    multivariate: tuple[str, ...] = setting(
+        (),
+        f"multivariate tests beside F on errors of their own, of {', '.join(MULTIVARIATE)}: maps "
+        "of every effect within participants of three levels and more; they need no sphericity",
+        option="--multivariate",
+        metavar="TEST,...",
+        many="listed",
+        parse=listed_names,
+        choices=MULTIVARIATE,
+        **_MODEL,
+    )
     estimator: str = setting(
         DEFAULT,
         f"what estimates the parameters, default {DEFAULT}",
@@ -188,7 +207,10 @@ class ModelSettings(Record):
         super()._complete()
         if self.in_words and not self.contrasts:
             self._set(contrasts=self.factorial.definitions)
-        self._set(contrasts=tuple(conjunctions_last(self.contrasts)))
+        self._set(
+            contrasts=tuple(conjunctions_last(self.contrasts)),
+            multivariate=tuple(dict.fromkeys(self.multivariate)),
+        )
 
     def _check(self):
         from nipype_group.design.contrasts import check_definitions
@@ -202,6 +224,16 @@ class ModelSettings(Record):
             )
         # Raises where formula or factors cannot be.
         _ = self.model_variables
+        if self.multivariate and not self.own_errors:
+            raise ValueError(
+                "multivariate tests are of effects on errors of their own, and here all share "
+                "one: name the factors in within, write Error(participant_id/(a*b)) in the "
+                "formula, or take the error partitioned"
+            )
+        if self.multivariate and self.in_words and not self.within:
+            raise ValueError(
+                "multivariate tests are of effects within participants; name the factors in within"
+            )
         names = check_definitions(self.contrasts)
         for name, tail in self.contrast_tails.items():
             if name not in names:

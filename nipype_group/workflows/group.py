@@ -297,6 +297,10 @@ def _of_each_contrast(settings):
     return ("mask_file",) if settings.lacks_voxels else ()
 
 
+def _multivariate_fields(settings):
+    return model_stage.MULTIVARIATE_OUTPUTS if settings.multivariate else ()
+
+
 def _fields_of_errors(settings):
     """Connect smoothness and degrees of freedom: of the model, or of each contrast's error."""
     ending = "s" if settings.own_errors else ""
@@ -401,6 +405,7 @@ def _connect_report(workflow, settings, collect_wf, model_wf, parametric_wf, rep
             (collect_wf, keep, _out(*of_maps)),
             (model_wf, keep, _out(*report_stage.DESIGN, *_OF_MODEL, *model_stage.MAP_OUTPUTS)),
             (model_wf, keep, _out(*of_errors)),
+            (model_wf, keep, _out(*_multivariate_fields(settings))),
             (model_wf, keep, [("outputnode.notes", "statistic_notes")]),
             (report_wf, keep, _out(*fields)),
             (report_wf, outputnode, _out(*(f for f in fields if f in OUTPUTS))),

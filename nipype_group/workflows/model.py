@@ -60,7 +60,16 @@ ERROR_OUTPUTS = (
     "smoothness_files",
     "rpv_files",
 )
-OUTPUTS = (*DESIGN_OUTPUTS, *SET_OUTPUTS, *GLM_OUTPUTS, *CONTRAST_OUTPUTS, *ERROR_OUTPUTS)
+# Where multivariate tests are asked for, of all contrasts that have them.
+MULTIVARIATE_OUTPUTS = ("multivariate_files", "multivariate_maps")
+OUTPUTS = (
+    *DESIGN_OUTPUTS,
+    *SET_OUTPUTS,
+    *GLM_OUTPUTS,
+    *CONTRAST_OUTPUTS,
+    *ERROR_OUTPUTS,
+    *MULTIVARIATE_OUTPUTS,
+)
 
 
 def init_model_wf(
@@ -92,6 +101,11 @@ def init_model_wf(
         What is made of other contrasts alone, told with every conjunction.
     name : str
         Name of the workflow.
+
+    Raises
+    ------
+    ValueError
+        Where multivariate tests are asked for and no contrast is an F.
 
     Inputs
     ------
@@ -176,7 +190,16 @@ def init_model_wf(
         FWHM and resels of every error's residuals.
     rpv_files
         Resels per voxel.
+    multivariate_files
+        Maps of multivariate tests; undefined without, as the next.
+    multivariate_maps
+        Contrast and map that each of them is.
     """
+    if settings.multivariate and "F" not in settings.tests:
+        raise ValueError(
+            "multivariate tests are of F contrasts, and these are t: name an effect, as "
+            "stimulus=F(stimulus), or leave multivariate out"
+        )
     workflow = pe.Workflow(name=name)
     inputnode = pe.Node(IdentityInterface(fields=list(INPUTS)), name="inputnode")
     outputnode = pe.Node(IdentityInterface(fields=list(OUTPUTS)), name="outputnode")
@@ -192,6 +215,8 @@ def init_model_wf(
         name="contrast_set",
         mem_gb=0.1,
     )
+    if settings.multivariate:
+        contrast_set.inputs.multivariate = list(settings.multivariate)
     glm = pe.Node(
         GroupGLM(estimator=settings.estimator, edges=settings.smoothness_edges),
         name="glm",
@@ -218,13 +243,17 @@ def init_model_wf(
             [
                 (design, estimate, [(f, f) for f in files]),
                 (inputnode, estimate, [("stack_file", "stack_file")]),
-                (estimate, outputnode, [(f, f) for f in ERROR_OUTPUTS]),
+                (estimate, outputnode, [(f, f) for f in _error_outputs(settings)]),
             ]
         )
     else:
         fit = ("model_file", "betas_file", "residual_variance_file", "pattern_file")
         workflow.connect([(glm, estimate, [(f, f) for f in fit])])
     return workflow
+
+
+def _error_outputs(settings):
+    return (*ERROR_OUTPUTS, *(MULTIVARIATE_OUTPUTS if settings.multivariate else ()))
 
 
 def _design(settings):

@@ -30,7 +30,7 @@ from nipype_group.workflows import (
     init_report_wf,
 )
 from nipype_group.workflows.analyses import ANALYSES
-from nipype_group.workflows.model import ERROR_OUTPUTS
+from nipype_group.workflows.model import ERROR_OUTPUTS, MULTIVARIATE_OUTPUTS
 from nipype_group.workflows.parametric import ARI_OUTPUTS
 from nipype_group.workflows.report import PER_CONTRAST, REGION_TABLES, REGIONS
 
@@ -91,6 +91,11 @@ GRID = {
     "model, formula": lambda: model(formula="age", tail="negative"),
     "model, sides": lambda: model(formula="age", contrast_tails={"age": "positive"}),
     "model, own errors": lambda: model(formula="age * a + Error(participant_id/a)"),
+    "model, multivariate": lambda: model(
+        contrasts=("both=a1; a2",),
+        formula="age * a + Error(participant_id/a)",
+        multivariate=("roy", "pillai", "roy"),
+    ),
     "model, table": lambda: model(contrasts=CONTRASTS[:1]),
     "parametric": parametric,
     "parametric, all controls": lambda: parametric(
@@ -231,7 +236,7 @@ OPTIONAL = {
         *REGION_TABLES,
         "figure_files",
     },
-    "model_wf": set(ERROR_OUTPUTS),
+    "model_wf": {*ERROR_OUTPUTS, *MULTIVARIATE_OUTPUTS},
     "parametric_wf": set(ARI_OUTPUTS),
     "peer_wf": {*ARI_OUTPUTS, "figure_files"},
     "report_wf": {*REGIONS, "peak_values_files", "figure_files", "figure_indexes"},
@@ -347,7 +352,7 @@ def test_documented_outputs_are_connected_and_inputs_are_used(case):
         "group, everything",
         "report, everything",
         "group, no figures",
-        "model, own errors",
+        "model, multivariate",
     ],
 )
 def test_optional_outputs_are_connected_where_the_option_is_on(case):
@@ -355,6 +360,17 @@ def test_optional_outputs_are_connected_where_the_option_is_on(case):
     off = set() if "everything" in case or workflow.name != "group_wf" else set(ARI_OUTPUTS)
     off |= {"figure_files"} if case == "group, no figures" else set()
     assert fields(workflow, "outputnode") - off == fed(workflow, "outputnode")
+
+
+def test_multivariate_tests_are_asked_of_the_contrasts_once():
+    workflow = GRID["model, multivariate"]()
+    assert workflow.get_node("contrast_set").inputs.multivariate == ["roy", "pillai"]
+    with pytest.raises(ValueError, match="of F contrasts, and these are t"):
+        model(
+            contrasts=("one=a1",),
+            formula="a + Error(participant_id/a)",
+            multivariate=("roy",),
+        )
 
 
 @pytest.mark.parametrize("case", ["group, everything", "collect, smooth", "model, table"])

@@ -30,7 +30,14 @@ from nipype_group.reporting.derivatives.folder import (
     number_of_rows,
 )
 from nipype_group.reporting.derivatives.neurovault import image_fields
-from nipype_group.reporting.own_errors import entries_of_error, map_description, sphericity_of
+from nipype_group.reporting.own_errors import (
+    entries_of_error,
+    map_description,
+    multivariate_description,
+    multivariate_entries,
+    multivariate_of,
+    sphericity_of,
+)
 from nipype_group.reporting.tables import dictionaries as file_dictionaries
 from nipype_group.reporting.tables.views import describe_view
 from nipype_group.stats.estimators import estimator_of
@@ -423,6 +430,44 @@ def add_contrasts(folder: DerivativeFolder, facts: RunFacts, given: Mapping[str,
                 if stat == "epsilon":
                     about["MedianEpsilon"] = _median_epsilon(path, given, index)
                 folder.add_map(path, about, contrast=each.label, stat=stat)
+    _add_multivariate(folder, facts, given)
+
+
+def _add_multivariate(folder, facts, given):
+    """Add the maps of multivariate tests."""
+    paths = dict(
+        zip(given.get("multivariate_maps", ()), given.get("multivariate_files", ()), strict=True)
+    )
+    for name, path in paths.items():
+        entities = _entities_in(name)
+        each, stat, test = (
+            facts.of_label(entities["contrast"]),
+            entities["stat"],
+            multivariate_of(entities),
+        )
+        error = each.contrast.error
+        entries = multivariate_entries(error, test)
+        numerator, denominator = entries["DegreesOfFreedom"]
+        desc = contrast_label(test)
+        dof_name = f"contrast-{each.label}_stat-dof_desc-{desc}"
+        vary = _differ(paths[dof_name], denominator, given)
+        if stat == "dof" and not vary:
+            continue
+        about = _uncorrected(each.sidecar) | {"StatisticType": "F"} | entries
+        about["Description"] = multivariate_description(stat, error, test)
+        if vary:
+            about["DegreesOfFreedomMap"] = "bids::group/" + file_name(
+                entities_of_file(facts.entities, each.label)
+                | {"contrast": each.label, "stat": "dof", "desc": desc},
+                "statmap.nii.gz",
+            )
+        folder.add_map(path, about, dof=(numerator, denominator), **entities)
+
+
+def _differ(path, number, given):
+    """Tell whether a map has other values than a number in the mask."""
+    values, space = read_volume(path)
+    return bool((values[read_mask(given["mask_file"], space)[0]] != np.float32(number)).any())
 
 
 def _median_epsilon(path, given, index):
