@@ -62,9 +62,10 @@ def model(tail="two-sided", contrasts=CONTRASTS, **settings):
     return init_model_wf(settings=ModelSettings(contrasts=contrasts, **settings), tail=tail)
 
 
-def parametric(given=None, **settings):
+def parametric(given=None, conjoined=(), **settings):
+    contrasts = (*CONTRASTS, *conjoined)
     return init_parametric_wf(
-        settings=InferenceSettings(**settings), contrasts=CONTRASTS, **given or {}
+        settings=InferenceSettings(**settings), contrasts=contrasts, **given or {}
     )
 
 
@@ -114,6 +115,12 @@ GRID = {
         height_controls=("fdr", "fdr:.01:positive", "none:3.1", "none:2.3:negative"),
     ),
     "parametric, templates": lambda: parametric({"templates": True}, ari_thresholds_z=(3.0,)),
+    "parametric, conjunctions": lambda: parametric(
+        conjoined=("both=conjunction(age, diff)", "mixed=conjunction(main, age)"),
+        height_controls=("fdr", "rft", "rft:.01"),
+        cluster_control="rft",
+        ari_thresholds_z=(3.0,),
+    ),
     "permutation": permutation,
     "permutation, options": lambda: permutation(
         seed=3, tail="negative", shuffling="flip", n_shards=4, n_procs=2
@@ -169,6 +176,22 @@ GRID = {
         tdp_template="simes",
         across_contrasts=True,
         p_approximation="gamma",
+    ),
+    "group, conjunctions": lambda: group(
+        formula="age * a + Error(participant_id/a)",
+        contrasts=("both=conjunction(age, diff)", *CONTRASTS),
+        height_controls=("fdr", "rft", "holm"),
+        cluster_control="rft",
+        n_permutations=10,
+        statistics=("extent", "tfce"),
+    ),
+    "group, conjunctions where maps lack voxels": lambda: group(
+        formula="age",
+        contrasts=(*CONTRASTS, "mixed=conjunction(age, main)"),
+        height_controls=("rft",),
+        min_coverage=0.7,
+        n_permutations=10,
+        statistics=("mass",),
     ),
     "group, variance groups": lambda: group(
         formula="age", n_permutations=10, variance_groups="group"
