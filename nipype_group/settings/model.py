@@ -2,7 +2,15 @@
 
 from typing import TYPE_CHECKING
 
-from nipype_group.choices import CENTRES, EDGES, ERRORS, ON_BAD_MAP, SPHERICITY, nearest
+from nipype_group.choices import (
+    CENTRES,
+    EDGES,
+    ERRORS,
+    MISSING_COVARIATES,
+    ON_BAD_MAP,
+    SPHERICITY,
+    nearest,
+)
 from nipype_group.controls import TAILS
 from nipype_group.settings.records import Record, record, setting
 from nipype_group.stats.estimators import DEFAULT, ESTIMATORS
@@ -139,6 +147,14 @@ class ModelSettings(Record):
         choices=CENTRES,
         **_MODEL,
     )
+    missing_covariates: str = setting(
+        MISSING_COVARIATES[0],
+        "maps of which a covariate is n/a are left out and listed (default), or get its mean over "
+        "participants, of their group with --centre within-group; factors are no covariates",
+        option="--missing-covariates",
+        choices=MISSING_COVARIATES,
+        **_MODEL,
+    )
     error: str = setting(
         ERRORS[0],
         "error of effects within participants of a formula: one that all share (default), or "
@@ -202,6 +218,11 @@ class ModelSettings(Record):
             )
         # Raises where formula or factors cannot be.
         _ = self.model_variables
+        if self.missing_covariates != "exclude" and self.model is None:
+            raise ValueError(
+                "missing_covariates goes with a formula or covariates: a design table holds "
+                "numbers of its own"
+            )
         names = check_definitions(self.contrasts)
         for name, tail in self.contrast_tails.items():
             if name not in names:
