@@ -174,9 +174,11 @@ class PeopleTables:
                 "give the table of maps a column session_id, write {session} in the pattern, or "
                 "give one row a participant"
             )
+        other = f"; where its column {self.session_column} tells something else, rename it"
         return (
             f"the participants table has no row of session {session} of the participant; it has "
-            f"{self._sessions_of(self._rows, entry)}"
+            + self._sessions_of(self._rows, entry)
+            + other * (not self.participants.index.has_duplicates)
         )
 
     def lacks_session(self, entry: MapEntry, columns: Collection[str]) -> str:
