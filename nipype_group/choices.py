@@ -17,6 +17,8 @@ ON_BAD_MAP = ("error", "exclude")
 CONNECTIVITIES = (6, 18, 26)
 # What is taken from covariates of a study in the words of its table.
 CENTRES = ("mean", "within-group", "none")
+# What happens to maps whose covariates are missing.
+MISSING_COVARIATES = ("exclude", "mean")
 # Whether effects within participants share one error, or each has its own.
 ERRORS = ("pooled", "partitioned")
 # Corrections of degrees of freedom for errors that are not spherical.

@@ -71,9 +71,14 @@ def analysis_plan(
         settings.variables,
         on_bad_map=settings.on_bad_map,
         ids_as_numbers=settings.ids_as_numbers,
+        mean_for=settings.mean_for,
     )
     design, observations = foreseen_design(
-        found, settings.model, files.get("design_table"), settings.error
+        found,
+        settings.model,
+        files.get("design_table"),
+        settings.error,
+        settings.missing_covariates,
     )
     contrasts = build_contrasts(
         settings.contrasts,

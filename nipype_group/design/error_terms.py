@@ -348,7 +348,8 @@ def pooled_term(design: "Design") -> ErrorTerm | None:
         of them have all.
     """
     of_participants = np.array([name.startswith("participant_id[") for name in design.columns])
-    if not of_participants.any() or design.formula is None:
+    # Maps that their files alone tell apart are of no cells.
+    if not of_participants.any() or design.formula is None or "map" in design.keys:
         return None
     conditions = tuple(design.keys.columns.drop("participant_id"))
     try:

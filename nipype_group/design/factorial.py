@@ -147,7 +147,7 @@ class Factorial:
                 "name it in within, or mend the table"
             )
 
-    def _groups(self, people: pd.DataFrame) -> pd.Series:
+    def groups(self, people: pd.DataFrame) -> pd.Series:
         """Return the group of every participant, by all factors between them."""
         names = [_column_of(name) for name in self.between]
         if not names:
@@ -157,7 +157,7 @@ class Factorial:
     def _check_cells(self, people: pd.DataFrame) -> None:
         """Refuse groups without participants, or with one."""
         names = [_column_of(name) for name in self.between]
-        sizes = self._groups(people).value_counts()
+        sizes = self.groups(people).value_counts()
         if len(sizes) < np.prod([people[n].astype(str).nunique() for n in names], dtype=int):
             levels = [list(dict.fromkeys(people[n].astype(str))) for n in names]
             cells = [", ".join(cell) for cell in _crossed(levels)]
@@ -176,7 +176,7 @@ class Factorial:
         self, name: str, table: pd.DataFrame, people: pd.DataFrame
     ) -> tuple[pd.Series, str]:
         """Return a covariate less its centre, and what is said of it."""
-        groups = self._groups(people)
+        groups = self.groups(people)
         spread = people[name].groupby(groups).agg(lambda values: np.ptp(values.to_numpy()))
         constant = list(spread.index[spread == 0])
         if len(constant) == len(spread):

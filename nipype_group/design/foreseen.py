@@ -9,6 +9,7 @@ from nipype_group.design.first_level import listed_volumes
 from nipype_group.design.listed_maps import listed_maps
 from nipype_group.design.matrix import Design, design_from_table
 from nipype_group.design.observations import Observations, collect
+from nipype_group.design.people import read_sessions, session_files
 from nipype_group.design.repeated_measures import design_of_model
 from nipype_group.images import open_image
 from nipype_group.images.volumes import space_of_map
@@ -27,7 +28,7 @@ def foreseen_observations(
     variables : sequence of str, optional
         Columns that the model uses, where they are known.
     **settings
-        on_bad_map and ids_as_numbers, as `collect` takes them.
+        on_bad_map, ids_as_numbers and mean_for, as `collect` takes them.
 
     Returns
     -------
@@ -48,11 +49,16 @@ def foreseen_observations(
     return collect(
         entries,
         None if stacked else table_of_participants(files),
-        variables or (),
+        sessions=None if stacked else read_sessions(_session_files(entries, files)),
+        variables=variables or (),
         listed=stacked or "maps_table" in files,
         header_of=(lambda path: open_image(path).space) if stacked else space_of_map,
         **settings,
     )
+
+
+def _session_files(entries, files):
+    return session_files(files, [entry.participant for entry in entries])
 
 
 def foreseen_design(
@@ -60,6 +66,7 @@ def foreseen_design(
     model: Factorial | str | None = None,
     design_table: Any = None,
     error: str = "pooled",
+    missing_covariates: str = "exclude",
 ) -> tuple[Design, Any]:
     """Return the design of the maps that are in, and their table.
 
@@ -71,6 +78,8 @@ def foreseen_design(
     design_table : path, optional
     error : {"pooled", "partitioned"}
         Of a formula.
+    missing_covariates : {"exclude", "mean"}
+        As `design_of_model` takes it.
 
     Returns
     -------
@@ -85,7 +94,8 @@ def foreseen_design(
     """
     table = parse_tsv(tsv_text(found.table), "observations.tsv")
     if model is not None:
-        return design_of_model(model, table, found.condition_columns, error), table
+        conditions = found.condition_columns
+        return design_of_model(model, table, conditions, error, missing_covariates), table
     excluded = parse_tsv(tsv_text(found.excluded), "excluded.tsv")
     design = design_from_table(design_table, table, found.condition_columns, excluded)
     return design, table

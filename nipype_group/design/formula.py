@@ -210,6 +210,25 @@ def formula_variables(formula: str) -> list[str]:
     return _names(used)
 
 
+def called_factors(formula: str) -> set[str]:
+    """Return the columns that C makes factors of in a formula."""
+    _, factors = _parse(formula)
+    return _called_factors(_read(factors, formula)[0])
+
+
+def numbers_of_formula(formula: str) -> list[str]:
+    """Return the columns that a formula takes as numbers: those in transforms other than C.
+
+    Examples
+    --------
+    >>> numbers_of_formula("center(visit) + C(run) + age")
+    ['visit']
+    """
+    _, factors = _parse(formula)
+    used, _ = _read(factors, formula)
+    return _names({e: n for e, n in used.items() if "(" in e and not re.match(r"[CQ]\(|`", e)})
+
+
 def _prepare(table, names, categorical, given, formula):
     """Return the used columns, text as categories; refuse missing, constant or unknown ones."""
     unknown = [n for n in names if n not in table]

@@ -343,7 +343,7 @@ def canonical(
     factors : mapping of str to sequence of str
         Factors of the model and their levels.
     numeric : sequence of str
-        Columns of numbers, ``NAME=F(NAME)`` of which is ``NAME=NAME``.
+        Columns of numbers, ``NAME=F(NAME)`` of which is ``NAME=NAME``, and so their products.
 
     Examples
     --------
@@ -364,8 +364,9 @@ def canonical(
             written += _pairs(name, factor, list(factors[factor]))
         elif _EFFECT.fullmatch(expression) and any(n in factors for n in names):
             written.append(f"{name}=F({expression})")
-        elif expression in (f"F({n})" for n in numeric):
-            written.append(f"{name}={expression[2:-1]}")
+        elif word == "F" and effect and all(n in numeric for n in effect):
+            column = expression[2:-1]
+            written.append(f"{name}={f'`{column}`' if len(effect) > 1 else column}")
         else:
             written.append(definition)
     return tuple(written)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from nipype.interfaces.base import InputMultiObject, Str, TraitedSpec, traits
 
-from nipype_group.choices import CENTRES, ERRORS, MULTIVARIATE
+from nipype_group.choices import CENTRES, ERRORS, MISSING_COVARIATES, MULTIVARIATE
 from nipype_group.design.contrasts import build_contrasts, write_contrasts
 from nipype_group.design.factorial import Factorial
 from nipype_group.design.fsl import write_fsl_contrasts, write_fsl_matrix
@@ -41,6 +41,12 @@ class _DesignMatrixInputSpec(GroupInputSpec):
     centre = traits.Enum(*CENTRES, usedefault=True, desc="what is taken from covariates")
     error = traits.Enum(
         *ERRORS, usedefault=True, desc="whether effects of a formula have errors of their own"
+    )
+    missing_covariates = traits.Enum(
+        *MISSING_COVARIATES,
+        usedefault=True,
+        desc="whether maps with missing covariates are left out already, or get means: over "
+        "participants, with centre within-group over those of their group",
     )
     condition_columns = traits.List(Str, desc="columns that tell a participant's maps apart")
     excluded = File(exists=True, desc="TSV of excluded rows, from CollectMaps")
@@ -102,7 +108,9 @@ class DesignMatrix(GroupInterface):
         conditions = value_or(inputs.condition_columns, [])
         if not isdefined(inputs.design_table):
             model = Factorial(*words, inputs.centre) if any(words) else inputs.formula
-            return design_of_model(model, observations, conditions, inputs.error)
+            return design_of_model(
+                model, observations, conditions, inputs.error, inputs.missing_covariates
+            )
         excluded = read_tsv(inputs.excluded) if isdefined(inputs.excluded) else None
         return design_from_table(inputs.design_table, observations, conditions, excluded)
 

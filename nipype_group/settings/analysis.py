@@ -216,6 +216,16 @@ class AnalysisSettings(
             return None
         return tuple(name for name in dict.fromkeys(names) if name != "participant_id")
 
+    @property
+    def mean_for(self) -> tuple[str, ...]:
+        """Covariates of which a mean stands for a missing number; blocks and groups are none."""
+        from nipype_group.design.repeated_measures import covariates_of_model
+
+        if self.missing_covariates == "exclude" or self.model is None:
+            return ()
+        others = {*self.blocks, self.variance_groups}
+        return tuple(name for name in covariates_of_model(self.model) if name not in others)
+
     def as_parameters(self) -> dict[str, Any]:
         """Return what decides the results, for sidecars."""
         parameters = self.as_values(results=True)

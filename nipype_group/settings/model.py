@@ -6,6 +6,7 @@ from nipype_group.choices import (
     CENTRES,
     EDGES,
     ERRORS,
+    MISSING_COVARIATES,
     MULTIVARIATE,
     ON_BAD_MAP,
     SPHERICITY,
@@ -147,6 +148,14 @@ class ModelSettings(Record):
         choices=CENTRES,
         **_MODEL,
     )
+    missing_covariates: str = setting(
+        MISSING_COVARIATES[0],
+        "maps of which a covariate is n/a are left out and listed (default), or get its mean over "
+        "participants, of their group with --centre within-group; factors are no covariates",
+        option="--missing-covariates",
+        choices=MISSING_COVARIATES,
+        **_MODEL,
+    )
     error: str = setting(
         ERRORS[0],
         "error of effects within participants of a formula: one that all share (default), or "
@@ -233,6 +242,11 @@ class ModelSettings(Record):
         if self.multivariate and self.in_words and not self.within:
             raise ValueError(
                 "multivariate tests are of effects within participants; name the factors in within"
+            )
+        if self.missing_covariates != "exclude" and self.model is None:
+            raise ValueError(
+                "missing_covariates goes with a formula or covariates: a design table holds "
+                "numbers of its own"
             )
         names = check_definitions(self.contrasts)
         for name, tail in self.contrast_tails.items():

@@ -232,7 +232,10 @@ def init_group_wf(*, settings: AnalysisSettings, name: str = "group_wf") -> pe.W
     inferred = _inferred_maps(settings)
     maps, places = named_maps(inferred, settings.contrast_labels)
     collect_wf = collect_stage.init_collect_wf(
-        settings=settings, variables=settings.variables, n_procs=settings.n_procs
+        settings=settings,
+        variables=settings.variables,
+        mean_for=settings.mean_for,
+        n_procs=settings.n_procs,
     )
     model_wf = model_stage.init_model_wf(
         settings=settings,

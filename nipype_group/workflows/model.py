@@ -260,10 +260,13 @@ def _design(settings):
     """Return the interface that makes the design."""
     if settings.in_words:
         given = {n: list(getattr(settings, n)) for n in ("within", "between", "covariates")}
-        return DesignMatrix(centre=settings.centre, **{n: v for n, v in given.items() if v})
-    if settings.formula is not None:
-        return DesignMatrix(formula=settings.formula, error=settings.error)
-    return DesignMatrix()
+        made = DesignMatrix(centre=settings.centre, **{n: v for n, v in given.items() if v})
+    elif settings.formula is not None:
+        made = DesignMatrix(formula=settings.formula, error=settings.error)
+    else:
+        return DesignMatrix()
+    made.inputs.missing_covariates = settings.missing_covariates
+    return made
 
 
 def _estimator(settings, tail):

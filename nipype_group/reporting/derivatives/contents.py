@@ -16,7 +16,7 @@ from nipype_group._version import __version__
 from nipype_group.controls import CONTROLS, SIDES, side_tested
 from nipype_group.design.contrasts import Contrast, contrast_label, read_contrasts
 from nipype_group.design.diagnostics import LevelOfTests, contrast_diagnostics
-from nipype_group.design.matrix import read_design
+from nipype_group.design.matrix import key_headers, read_design
 from nipype_group.images import read_mask, read_volume
 from nipype_group.json_files import read_json
 from nipype_group.reporting.conjunctions import CONJUNCTION_MAPS, CONJUNCTION_NULL
@@ -324,7 +324,8 @@ def add_model(folder: DerivativeFolder, facts: RunFacts, given: Mapping[str, Any
         if facts.contrasts[0].contrast.error:
             # Nothing is tested on the error of all maps.
             del about["DegreesOfFreedom"]
-        columns = file_dictionaries.of_design(about["Keys"], about["Columns"])
+        keys = key_headers(about["Keys"], about["Columns"])
+        columns = file_dictionaries.of_design(keys, about["Columns"])
         # A column with the name of what the file says of the whole design is left without.
         text = json.dumps(columns | about, indent=2, ensure_ascii=False)
         folder.add_text(text + "\n", "design.json")

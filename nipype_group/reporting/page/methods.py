@@ -115,6 +115,7 @@ def _model(text, folder, about):
     formula, estimator = about.get("Formula"), estimator_of(about)
     columns = folder.design.columns
     shown = listing(columns) if len(columns) <= 8 else f"{len(columns)} columns"
+    _means(text, folder.design.means)
     own_errors = has_own_errors(folder)
     dof = f", with {folder.design.model.dof} residual degrees of freedom"
     text.add(
@@ -148,6 +149,15 @@ def _conjunctions(text, folder):
         "false discovery rates, are of its uncorrected p",
         "nichols2005",
     )
+
+
+def _means(text, means):
+    """Say which covariates were missing, and what stands for them."""
+    for column in dict.fromkeys(mean["Column"] for mean in means):
+        own = [mean for mean in means if mean["Column"] == column]
+        n_people = len({mean["participant_id"] for mean in own})
+        of = listing(dict.fromkeys(f"the {mean['Of']}" for mean in own))
+        text.add(f"Missing values of {column} of {count(n_people, 'participant')} became {of}")
 
 
 def _peer(text, folder, about):
