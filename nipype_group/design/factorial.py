@@ -13,10 +13,10 @@ import numpy as np
 import pandas as pd
 
 from nipype_group.choices import CENTRES
+from nipype_group.design.expressions import quoted
 from nipype_group.design.transforms import read_factor
 
 _FACTOR = re.compile(r"C\(.+\)$", re.DOTALL)
-_PLAIN = re.compile(r"[^\W\d]\w*$")
 _SHOWN = 6
 
 
@@ -51,6 +51,10 @@ class Factorial:
             column = _column_of(name)
             if column in self._columns:
                 raise ValueError(f"{column} is named twice among within, between and covariates")
+            if odd := [sign for sign in "`=\\" if sign in column]:
+                raise ValueError(
+                    f"column {column}: rename it, as {odd[0]} is a sign of formulas and contrasts"
+                )
             self._columns[column] = name
         for name in self.covariates:
             if _FACTOR.match(name):
@@ -71,16 +75,22 @@ class Factorial:
     @property
     def effects(self) -> tuple[str, ...]:
         """Every main effect and interaction, as ``group``, ``group:stimulus``."""
+        return tuple(map(":".join, self._effects))
+
+    @property
+    def _effects(self) -> list[tuple[str, ...]]:
         between = _products(map(_column_of, self.between))
         within = _products(map(_column_of, self.within))
         whole = [*between, *((name,) for name in map(_column_of, self.covariates))]
         crossed = [(*one, *other) for other in within for one in whole]
-        return tuple(":".join(effect) for effect in (*whole, *within, *crossed))
+        return [*whole, *within, *crossed]
 
     @property
     def definitions(self) -> tuple[str, ...]:
         """A contrast, NAME=F(EFFECT), of every effect."""
-        return tuple(f"{effect}=F({effect})" for effect in self.effects)
+        return tuple(
+            f"{':'.join(names)}=F({':'.join(map(quoted, names))})" for names in self._effects
+        )
 
     def formula(self, table: pd.DataFrame) -> str:
         """Return the formula of the model, factors coded to sum to zero.
@@ -98,7 +108,7 @@ class Factorial:
         """
         between = " * ".join(_coded(name, table) for name in self.between)
         within = " * ".join(_coded(name, table) for name in self.within)
-        whole = " + ".join([*([between] if between else []), *map(_quoted, self.covariates)])
+        whole = " + ".join([*([between] if between else []), *map(quoted, self.covariates)])
         return " * ".join(f"({part})" for part in (whole, within) if part)
 
     def prepared(self, table: pd.DataFrame) -> tuple[pd.DataFrame, tuple[str, ...]]:
@@ -211,16 +221,14 @@ def _column_of(name: str) -> str:
     return columns[0]
 
 
-def _quoted(column: str) -> str:
-    return column if _PLAIN.match(column) else f"`{column}`"
-
-
 def _coded(name: str, table: pd.DataFrame) -> str:
     """Return a factor coded to sum to zero; the column itself where it holds numbers."""
     column = _column_of(name)
     if name == column and pd.api.types.is_numeric_dtype(table[column]):
-        return _quoted(column)
-    return f"C({_quoted(column)}, Sum)"
+        return quoted(column)
+    levels = read_factor(name)[1] if name != column else None
+    given = "" if levels is None else f", levels={levels}"
+    return f"C({quoted(column)}, Sum{given})"
 
 
 def _products(names: Iterable[str]) -> list[tuple[str, ...]]:

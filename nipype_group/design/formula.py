@@ -7,6 +7,7 @@ import re
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from keyword import iskeyword
 from types import SimpleNamespace
 
 import numpy as np
@@ -310,11 +311,12 @@ _CONTEXT = {
 
 
 def _without_clashes(formula, names):
-    """Give columns that are called as a transform another name within the formula.
+    """Give columns that are called as a transform, or a word of Python, another name there.
 
     Returns the formula, and the other names by those of the columns.
     """
-    back = {n: f"column_{n}_" for n in names if n in (*TRANSFORMS, "Treatment", "Sum", "contr")}
+    taken = (*TRANSFORMS, "Treatment", "Sum", "contr")
+    back = {n: f"column_{n}_" for n in names if n in taken or iskeyword(n)}
     spans = [(m.group(), m.start(), m.end()) for m in _TOKENS.finditer(formula)]
     parts, done = [], 0
     for i, (token, start, end) in enumerate(spans):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from nipype_group.design.expressions import shortened, some, unbalanced
+from nipype_group.design.expressions import quoted, shortened, some, split_outside, unbalanced
 from nipype_group.design.formula import parts_of
 from nipype_group.stats.matrix_products import multiply
 
@@ -86,7 +86,8 @@ def parse_word(expression: str) -> Words:
     if not found:
         raise ValueError(f"{text} is none of F(...), simple(...), pairs(...)")
     word, inner = found.groups()
-    effect, at, given = inner.partition("@")
+    effect, *rest = split_outside(inner, "@")
+    at, given = bool(rest), "@".join(rest)
     if not _EFFECT.fullmatch(effect) or (at and word == "F"):
         raise ValueError(
             f"{text} is not understood: write F(stimulus), F(stimulus:group), "
@@ -98,7 +99,7 @@ def parse_word(expression: str) -> Words:
         if not pair:
             raise ValueError(f"{shortened(given.strip())!r} is not of the form b - a, two levels")
         conditions = dict(zip("+-", (level.strip("`") for level in pair.groups()), strict=True))
-    for item in given.split(",") if at and word == "simple" else ():
+    for item in split_outside(given, ",") if at and word == "simple" else ():
         condition = _CONDITION.fullmatch(item)
         if not condition:
             raise ValueError(f"{shortened(item.strip())!r} is not of the form factor=level")
@@ -304,7 +305,7 @@ def canonical(
             written += _pairs(name, factor, list(factors[factor]))
         elif _EFFECT.fullmatch(expression) and any(n in factors for n in names):
             written.append(f"{name}=F({expression})")
-        elif expression in (f"F({n})" for n in numeric):
+        elif expression in (f"F({quoted(n)})" for n in numeric):
             written.append(f"{name}={expression[2:-1]}")
         else:
             written.append(definition)
@@ -316,9 +317,8 @@ def _pairs(name: str, factor: str, levels: list[str]) -> list[str]:
         raise ValueError(
             f"pairs({factor}): rename the level {odd[0]}, as ` and = are of contrasts"
         )
-    quoted = factor if factor.isidentifier() else f"`{factor}`"
     return [
-        f"{name} {later} - {first}=pairs({quoted} @ `{later}` - `{first}`)"
+        f"{name} {later} - {first}=pairs({quoted(factor)} @ `{later}` - `{first}`)"
         for i, later in enumerate(levels)
         for first in levels[:i]
     ]
