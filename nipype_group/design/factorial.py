@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from nipype_group.choices import CENTRES
-from nipype_group.design.expressions import quoted
+from nipype_group.design.expressions import quoted, some
 from nipype_group.design.transforms import read_factor
 
 _FACTOR = re.compile(r"C\(.+\)$", re.DOTALL)
@@ -131,14 +131,15 @@ class Factorial:
         for name in self.within:
             _check_within(_column_of(name), table)
         self._check_cells(people)
+        self._check_within_cells(table, people)
+        self._check_number(people)
         notes, centred = [], table.copy()
         for name in self.covariates:
             _check_covariate(name, table)
             centred[name], note = self._centred(name, table, people)
             notes.append(note)
         for name in map(_column_of, self.within):
-            numeric = pd.api.types.is_numeric_dtype(table[name]) and name in self.within
-            if numeric and self.centre != "none":
+            if self._is_trend(name, table) and self.centre != "none":
                 middle = float(np.mean(table[name].unique()))
                 centred[name] = table[name] - middle
                 notes.append(f"{name} is a trend, centred at {middle:.6g}")
@@ -181,6 +182,42 @@ class Factorial:
                 f"one participant is in {_some(list(sizes.index[sizes < 2]))} of "
                 f"{' x '.join(names)}, who tells no variance: leave the level or the factor out"
             )
+
+    def _check_within_cells(self, table: pd.DataFrame, people: pd.DataFrame) -> None:
+        """Refuse cells within participants without maps, and groups of whom nobody has all."""
+        names = [n for n in map(_column_of, self.within) if not self._is_trend(n, table)]
+        if not names:
+            return
+        of_maps = table[names].astype(str).agg(", ".join, axis=1)
+        levels = [list(dict.fromkeys(table[n].astype(str))) for n in names]
+        cells = [", ".join(cell) for cell in _crossed(levels)]
+        way = "leave the level or a factor out, or give a formula with Error()"
+        if empty := [cell for cell in cells if cell not in set(of_maps)]:
+            raise ValueError(f"no map is in {_some(empty)} of {' x '.join(names)}: {way}")
+        n_cells = of_maps.groupby(table["participant_id"].to_numpy()).nunique()
+        full = people["participant_id"].map(n_cells).to_numpy() == len(cells)
+        groups = self._groups(people)
+        lacking = [group for group in dict.fromkeys(groups) if not full[groups == group].any()]
+        if lacking and self.between:
+            raise ValueError(
+                f"no participant of {_some(lacking)} has all {len(cells)} cells of "
+                f"{' x '.join(names)}: {way}"
+            )
+
+    def _check_number(self, people: pd.DataFrame) -> None:
+        """Refuse as many columns between participants as there are participants."""
+        n_columns = self._groups(people).nunique() + len(self.covariates)
+        if n_columns >= len(people):
+            raise ValueError(
+                f"the maps are of {len(people)} participants, and "
+                f"{some(map(_column_of, (*self.between, *self.covariates)))} make "
+                f"{n_columns} columns between them, which leaves nothing to estimate their error: "
+                "leave factors or covariates out"
+            )
+
+    def _is_trend(self, column: str, table: pd.DataFrame) -> bool:
+        """Tell whether a factor within participants is one of numbers."""
+        return pd.api.types.is_numeric_dtype(table[column]) and column in self.within
 
     def _centred(
         self, name: str, table: pd.DataFrame, people: pd.DataFrame

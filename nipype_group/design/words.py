@@ -412,7 +412,9 @@ def averaged(grid: "ReferenceGrid", named: Collection[str]) -> str:
     factors = [name for name in grid.factors if name not in named]
     covariates = [name for name in grid.covariates if name not in named]
     over = f", averaged over {_and(factors)}" if factors else ""
-    return over + (f", adjusted for {_and(covariates)}" if covariates else "")
+    return over + (
+        f", with covariate{'s' * (len(covariates) > 1)} {_and(covariates)}" if covariates else ""
+    )
 
 
 def _and(names: list[str]) -> str:

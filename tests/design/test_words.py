@@ -325,3 +325,55 @@ def test_levels_given_to_a_factor_are_its_levels():
     model = Factorial(("C(a, levels=['z', '-', 'y'])", "b"))
     design = factorial_design(model, table, ("a", "b"))
     assert design.grid.factors["a"] == ["z", "-", "y"]
+
+
+@pytest.mark.parametrize(("centre", "at"), [("mean", 17.5), ("none", 0.0), ("within-group", None)])
+def test_tests_hold_where_covariates_are_centred(centre, at):
+    """The mean of a level, at a value of the covariate, is that of regressions of each cell."""
+    rng = np.random.default_rng(6)
+    table = cells_of_study()
+    table["age"] = np.repeat([10.0, 12, 31, 15, 20, 17], 6)
+    data = rng.standard_normal(len(table))
+    ages = table["age"][::6].to_numpy()
+    groups = table["group"][::6].to_numpy()
+    centred = ages - (
+        at if at is not None else np.array([ages[groups == g].mean() for g in groups])
+    )
+    # One regression of the mean over b of each level of a, on group (sum) and the covariate.
+    own = np.column_stack([np.ones(6), np.where(groups == "p", 1, -1), centred])
+    of_level = {a: data[table["a"] == a].reshape(6, 2).mean(axis=1) for a in "xyz"}
+    expected = {a: np.linalg.lstsq(own, y, rcond=None)[0] for a, y in of_level.items()}
+    model = Factorial(("a", "b"), ("group",), ("age",), centre)
+    design = factorial_design(model, table.astype({"age": str}), ("a", "b"))
+    betas = np.linalg.lstsq(design.matrix, data, rcond=None)[0]
+    definitions = ["m=a[x]", "d=pairs(a @ y - x)", "f=F(a)", "g=pairs(group @ q - p)"]
+    mean, difference, effect, groups = build_contrasts(definitions, design)
+    np.testing.assert_allclose(mean.weights @ betas, expected["x"][0])
+    np.testing.assert_allclose(difference.weights @ betas, expected["y"][0] - expected["x"][0])
+    rows = [expected["y"][0] - expected["x"][0], expected["z"][0] - expected["x"][0]]
+    np.testing.assert_allclose(effect.weights @ betas, rows)
+    all_levels = np.mean([e[1] for e in expected.values()])
+    np.testing.assert_allclose(groups.weights @ betas, -2 * all_levels)
+
+
+def test_cells_and_columns_that_cannot_be_are_refused_with_names():
+    table = cells_of_study()
+    two = Factorial(("a", "b"), ("group",))
+    empty = table[(table["a"] != "z") | (table["b"] != "v")]
+    with pytest.raises(ValueError, match="no map is in z, v of a x b: leave the level"):
+        factorial_design(two, empty, ("a", "b"))
+    of_p = table[(table["a"] != "z") | (table["b"] != "v") | (table["group"] != "p")]
+    with pytest.raises(ValueError, match="no participant of p has all 6 cells of a x b"):
+        factorial_design(two, of_p, ("a", "b"))
+    covariates = tuple(f"c{i}" for i in range(4))
+    for i, name in enumerate(covariates):
+        table[name] = np.repeat([str(j ** (i + 1)) for j in range(6)], 6)
+    many = Factorial(("a", "b"), ("group",), covariates)
+    with pytest.raises(ValueError, match="6 participants, and group, c0, c1, c2, c3 make 6"):
+        factorial_design(many, table, ("a", "b"))
+    one_lacks = table.drop(index=3)
+    design = factorial_design(two, one_lacks, ("a", "b"))
+    (contrast,) = build_contrasts(["a=F(a)"], design)
+    assert contrast.error.notes[0] == (
+        "contrast a: 0 lacks a cell that it compares and is left out; 5 participants are in"
+    )
