@@ -21,6 +21,7 @@ from nipype_group.design.expressions import (
     parse_weight_list,
     shortened,
     some,
+    split_outside,
 )
 from nipype_group.design.formula import puts_terms_in_order
 from nipype_group.design.meaning import dependence, invalid_error, meaning
@@ -32,6 +33,7 @@ from nipype_group.design.words import (
     is_open_pairs,
     is_test,
     is_word,
+    levels_meant,
     mean_of_levels,
     word_rows,
 )
@@ -180,7 +182,7 @@ def contrast_test(text: str) -> str:
     ('F', 't')
     """
     expression = split_definition(text)[1]
-    return "F" if ";" in expression or is_test(expression) else "t"
+    return "F" if len(split_outside(expression, ";")) > 1 or is_test(expression) else "t"
 
 
 def contrast_tests(definitions: Iterable[str]) -> list[str]:
@@ -323,7 +325,7 @@ def _check_word(expression: str, name: str) -> None:
 def _rows(expression, name):
     """Parse the rows of an expression into weights of names."""
     try:
-        return [parse_row(row) for row in expression.split(";") if row.strip()]
+        return [parse_row(row) for row in split_outside(expression, ";") if row.strip()]
     except ValueError as error:
         raise ValueError(f"contrast {name!r}: {error}") from error
 
@@ -518,7 +520,13 @@ def _weights(terms, design, contrast):
     weights = dict.fromkeys(design.columns, 0.0)
     by_factor = {}
     for name, weight in terms.items():
-        mean = None if name in design.columns else _mean_of_levels(name, design, contrast)
+        mean = _mean_of_levels(name, design, contrast)
+        if mean is not None and name in design.columns:
+            (factor,) = levels_meant(name, design)
+            raise ValueError(
+                f"contrast {contrast!r}: {name} is a column of the design and a level of "
+                f"{factor}; write {factor}[{name}] for the level, or rename it"
+            )
         if mean is not None:
             for column, own in zip(design.columns, mean, strict=True):
                 weights[column] += weight * own

@@ -304,9 +304,10 @@ def described_error(
     notes: tuple[str, ...] = ()
     if absent:
         more = f" and {len(absent) - _SHOWN} more" * (len(absent) > _SHOWN)
+        verbs = ("lacks", "is") if len(absent) == 1 else ("lack", "are")
         notes = (
-            f"contrast {name}: {', '.join(absent[:_SHOWN])}{more} lack a cell that it compares "
-            f"and are left out; {term.n_participants} participants are in",
+            f"contrast {name}: {', '.join(absent[:_SHOWN])}{more} {verbs[0]} a cell that it "
+            f"compares and {verbs[1]} left out; {term.n_participants} participants are in",
         )
     kind = stratum(design, term)
     described = DescribedError(

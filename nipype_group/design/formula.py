@@ -5,9 +5,10 @@ Nothing of a formula runs as Python beyond calls of the listed transforms on col
 
 import re
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from types import SimpleNamespace
+from keyword import iskeyword
+from types import MappingProxyType, SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -329,11 +330,12 @@ _CONTEXT = {
 
 
 def _without_clashes(formula, names):
-    """Give columns that are called as a transform another name within the formula.
+    """Give columns that are called as a transform, or a word of Python, another name there.
 
     Returns the formula, and the other names by those of the columns.
     """
-    back = {n: f"column_{n}_" for n in names if n in (*TRANSFORMS, "Treatment", "Sum", "contr")}
+    taken = (*TRANSFORMS, "Treatment", "Sum", "contr")
+    back = {n: f"column_{n}_" for n in names if n in taken or iskeyword(n)}
     spans = [(m.group(), m.start(), m.end()) for m in _TOKENS.finditer(formula)]
     parts, done = [], 0
     for i, (token, start, end) in enumerate(spans):
@@ -353,7 +355,9 @@ def _without_clashes(formula, names):
     return "".join([*parts, formula[done:]]), back
 
 
-def code_formula(formula: str, table: pd.DataFrame) -> Coding:
+def code_formula(
+    formula: str, table: pd.DataFrame, at: Mapping[str, float] = MappingProxyType({})
+) -> Coding:
     """Build the design of a formula.
 
     Parameters
@@ -362,6 +366,8 @@ def code_formula(formula: str, table: pd.DataFrame) -> Coding:
         Right-hand side, as ``fluency + C(group)``; ``0 +`` leaves the intercept out.
     table : DataFrame
         A row a map; text columns are factors.
+    at : mapping of str to float, optional
+        Covariates whose value in the reference grid is not their mean.
 
     Returns
     -------
@@ -410,7 +416,7 @@ def code_formula(formula: str, table: pd.DataFrame) -> Coding:
     real_names = {alias: name for name, alias in aliases.items()}
     variables = Variables(data, used, who, real_names)
     try:
-        grid, without = make_grid(variables, spec, matrix, _builder(spec, matrix)), ""
+        grid, without = make_grid(variables, spec, matrix, _builder(spec, matrix), at), ""
     except GridError as error:
         grid, without = None, f"{named(formula)} has no grid of cells: {error}"
     return Coding(matrix, columns, coded, sources, notes, grid, without)

@@ -10,6 +10,7 @@ from nipype_group.design.error_terms import cells_of
 from nipype_group.design.expressions import named, some
 from nipype_group.design.factorial import Factorial
 from nipype_group.design.formula import (
+    Coding,
     called_factors,
     code_formula,
     formula_variables,
@@ -227,7 +228,11 @@ def factorial_design(
     )
     # Without a factor within them, participants are told by the mean of their maps.
     within = within or tuple(condition_columns)
-    return _design(factorial.formula(table), table, observations, condition_columns, within, notes)
+    formula = factorial.formula(table)
+    # Numbers are centred at what a test holds at, unless they are asked to stay as they are.
+    numbers = table.select_dtypes("number").columns.intersection(list(factorial.columns))
+    coding = code_formula(formula, _without_reserved(table), dict.fromkeys(numbers, 0.0))
+    return _design(coding, formula, table, observations, condition_columns, within, notes)
 
 
 def partitioned_design(
@@ -258,10 +263,16 @@ def partitioned_design(
         used = [n for n in formula_variables(effects) if n in table]
         varying = [n for n in used if _differs(n, table)]
         within = tuple(dict.fromkeys([*condition_columns, *varying]))
-    return _design(effects, table, observations, condition_columns, within, ())
+    coding = code_formula(effects, _without_reserved(table))
+    return _design(coding, effects, table, observations, condition_columns, within, ())
+
+
+def _without_reserved(table: pd.DataFrame) -> pd.DataFrame:
+    return table.drop(columns=list(RESERVED), errors="ignore")
 
 
 def _design(
+    coding: Coding,
     formula: str,
     table: pd.DataFrame,
     observations: pd.DataFrame,
@@ -271,7 +282,7 @@ def _design(
 ) -> Design:
     keys, of_keys = keys_of(observations, condition_columns, within)
     design = checked_design(
-        code_formula(formula, table.drop(columns=list(RESERVED), errors="ignore")),
+        coding,
         keys,
         formula,
         observations,

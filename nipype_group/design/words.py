@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from nipype_group.design.expressions import shortened, some, unbalanced
+from nipype_group.design.expressions import quoted, shortened, some, split_outside, unbalanced
 from nipype_group.design.formula import parts_of
 from nipype_group.stats.matrix_products import multiply
 
@@ -146,7 +146,8 @@ def parse_word(expression: str) -> Words:
     if not found:
         raise ValueError(f"{text} is none of F(...), simple(...), pairs(...)")
     word, inner = found.groups()
-    effect, at, given = inner.partition("@")
+    effect, *rest = split_outside(inner, "@")
+    at, given = bool(rest), "@".join(rest)
     if not _EFFECT.fullmatch(effect) or (at and word == "F"):
         raise ValueError(
             f"{text} is not understood: write F(stimulus), F(stimulus:group), "
@@ -158,7 +159,7 @@ def parse_word(expression: str) -> Words:
         if not pair:
             raise ValueError(f"{shortened(given.strip())!r} is not of the form b - a, two levels")
         conditions = dict(zip("+-", (level.strip("`") for level in pair.groups()), strict=True))
-    for item in given.split(",") if at and word == "simple" else ():
+    for item in split_outside(given, ",") if at and word == "simple" else ():
         condition = _CONDITION.fullmatch(item)
         if not condition:
             raise ValueError(f"{shortened(item.strip())!r} is not of the form factor=level")
@@ -365,8 +366,8 @@ def canonical(
         elif _EFFECT.fullmatch(expression) and any(n in factors for n in names):
             written.append(f"{name}=F({expression})")
         elif word == "F" and effect and all(n in numeric for n in effect):
-            column = expression[2:-1]
-            written.append(f"{name}={f'`{column}`' if len(effect) > 1 else column}")
+            column = f"`{':'.join(effect)}`" if len(effect) > 1 else expression[2:-1]
+            written.append(f"{name}={column}")
         else:
             written.append(definition)
     return tuple(written)
@@ -377,9 +378,8 @@ def _pairs(name: str, factor: str, levels: list[str]) -> list[str]:
         raise ValueError(
             f"pairs({factor}): rename the level {odd[0]}, as ` and = are of contrasts"
         )
-    quoted = factor if factor.isidentifier() else f"`{factor}`"
     return [
-        f"{name} {later} - {first}=pairs({quoted} @ `{later}` - `{first}`)"
+        f"{name} {later} - {first}=pairs({quoted(factor)} @ `{later}` - `{first}`)"
         for i, later in enumerate(levels)
         for first in levels[:i]
     ]
@@ -473,7 +473,9 @@ def averaged(grid: "ReferenceGrid", named: Collection[str]) -> str:
     factors = [name for name in grid.factors if name not in named]
     covariates = [name for name in grid.covariates if name not in named]
     over = f", averaged over {_and(factors)}" if factors else ""
-    return over + (f", adjusted for {_and(covariates)}" if covariates else "")
+    return over + (
+        f", with covariate{'s' * (len(covariates) > 1)} {_and(covariates)}" if covariates else ""
+    )
 
 
 def _and(names: list[str]) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nipype_group.design.expressions import is_weight_list, parse_row, shortened
+from nipype_group.design.expressions import is_weight_list, parse_row, shortened, split_outside
 from nipype_group.design.formula import parts_of
 from nipype_group.design.words import averaged, levels_meant, question
 from nipype_group.reporting.tables.columns import peak_region
@@ -54,7 +54,7 @@ def contrast_question(contrast: Contrast, design: Design | None, tail: str) -> s
         asked = None if design is None else question(contrast.expression, design, _VERBS[tail])
         return asked or f"Is {contrast.description} different from 0?"
     if contrast.test == "F":
-        rows = [row.strip() for row in contrast.expression.split(";")]
+        rows = [row.strip() for row in split_outside(contrast.expression, ";")]
         return f"Does any of these differ from 0: {shortened('; '.join(rows))}?"
     terms = _terms(contrast, design)
     if len(terms) == 1:
