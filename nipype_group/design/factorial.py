@@ -196,7 +196,7 @@ class Factorial:
             raise ValueError(f"no map is in {_some(empty)} of {' x '.join(names)}: {way}")
         n_cells = of_maps.groupby(table["participant_id"].to_numpy()).nunique()
         full = people["participant_id"].map(n_cells).to_numpy() == len(cells)
-        groups = self._groups(people)
+        groups = self.groups(people)
         lacking = [group for group in dict.fromkeys(groups) if not full[groups == group].any()]
         if lacking and self.between:
             raise ValueError(
@@ -206,7 +206,7 @@ class Factorial:
 
     def _check_number(self, people: pd.DataFrame) -> None:
         """Refuse as many columns between participants as there are participants."""
-        n_columns = self._groups(people).nunique() + len(self.covariates)
+        n_columns = self.groups(people).nunique() + len(self.covariates)
         if n_columns >= len(people):
             raise ValueError(
                 f"the maps are of {len(people)} participants, and "

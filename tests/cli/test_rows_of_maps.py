@@ -193,7 +193,10 @@ def test_means_stand_for_missing_covariates(run, study):
     assert "9 maps of 9 participants are in, 0 rows are out" in output
     iq = lacking["iq"].astype(float).to_numpy().copy()
     mean = np.nanmean(iq)
-    note = f"covariate iq is missing for sub-03, sub-06: the mean over participants, {mean:.6g}, is put in"
+    note = (
+        "covariate iq is missing for sub-03, sub-06: the mean over participants, "
+        f"{mean:.6g}, is put in"
+    )
     assert note in output
     iq[np.isnan(iq)] = mean
     slopes = [stats.linregress(iq, y).slope for y in data[::3].T]
