@@ -1,5 +1,8 @@
 """What a setting may be, where it is one of a few: every list of names once."""
 
+import difflib
+from collections.abc import Iterable
+
 # The ready-to-run analyses, and what they ask.
 QUESTIONS = {
     "association": "Where does activation grow with a reading score?",
@@ -14,10 +17,14 @@ ON_BAD_MAP = ("error", "exclude")
 CONNECTIVITIES = (6, 18, 26)
 # What is taken from covariates of a study in the words of its table.
 CENTRES = ("mean", "within-group", "none")
+# What happens to maps whose covariates are missing.
+MISSING_COVARIATES = ("exclude", "mean")
 # Whether effects within participants share one error, or each has its own.
 ERRORS = ("pooled", "partitioned")
 # Corrections of degrees of freedom for errors that are not spherical.
 SPHERICITY = ("greenhouse-geisser", "huynh-feldt", "none")
+# Tests of several contrast maps a participant that need no sphericity.
+MULTIVARIATE = ("pillai", "wilks", "hotelling-lawley", "roy")
 # Differences that the smoothness of residuals takes: inside the mask, or beyond it as SPM.
 EDGES = ("valid", "spm")
 # Programs as which TFCE sums steps; without one it is exact.
@@ -56,3 +63,15 @@ MAP_TYPES = {
 }
 # Sides that a p looks at.
 P_SIDES = ("one", "two")
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """Return ", did you mean X?" of the most similar name, nothing where none is similar.
+
+    Examples
+    --------
+    >>> nearest("smoothng", ["smoothing", "alpha"]), nearest("x", ["alpha"])
+    (', did you mean smoothing?', '')
+    """
+    found = difflib.get_close_matches(name, list(names), n=1)
+    return f", did you mean {found[0]}?" if found else ""

@@ -116,6 +116,30 @@ def side_of_contrast(name: str, tail: str, contrast_tails: Iterable[str]) -> str
     return own.get(name, tail)
 
 
+def check_one_side(name: str, sides: Iterable[str]) -> None:
+    """Refuse a conjunction of t contrasts that are tested on different sides.
+
+    Parameters
+    ----------
+    name : str
+        Name of the conjunction.
+    sides : sequence of {"two-sided", "positive", "negative"}
+        Sides of its t contrasts; F has none.
+
+    Raises
+    ------
+    ValueError
+        Saying how another side is asked for.
+    """
+    found = sorted(set(sides))
+    if len(found) > 1:
+        raise ValueError(
+            f"contrast {name!r}: its t contrasts are tested on different sides "
+            f"({', '.join(found)}); give them one side, and where an effect is to be below 0 name "
+            "the opposite contrast, as less=-age"
+        )
+
+
 @dataclass(frozen=True)
 class Control:
     """A correction, or a threshold without one.

@@ -145,7 +145,26 @@ def test_rates_of_own_errors_are_drawn_from_their_file(stored_table):
     cells = ["n = 8", "a", "0.48", "5.1 / 0.9 / 0", "", "", "", "51 / 9 / 0", ""]
     assert "\n     - ".join(cells) in text
     text = stored_table("PermutedErrorTermsTable", rows, **known)
-    assert "\n     - ".join(["n = 8", "a", "flip", "1,256", "5 / 0.78 / 0"]) in text
+    assert "\n     - ".join(["n = 8", "a", "flip", "1,256", "5 / 0.78 / 0", "51 / 9 / 0"]) in text
+
+
+def test_pooled_and_own_errors_are_drawn_from_their_file(stored_table):
+    row = {"contrast": "a", "test": "F", "voxels": 69765, "dof": [120, 15], "in_both": 46}
+    row |= {"largest_z": [8.68, 5.35], "survivors": [96, 47], "far_from_truth": [1, 0]}
+    row |= {"variance_ratio": [0.5, 0.965, 1.6], "r_of_z": 0.984}
+    text = stored_table("PooledPartitionedTable", [row])
+    cells = [
+        "a (F)",
+        "120, 15",
+        "8.68, 5.35",
+        "96, 47",
+        "1, 0",
+        "46",
+        "0.965 (0.5 to 1.6)",
+        "0.984",
+    ]
+    assert "\n     - ".join(cells) in text
+    assert "69,765 voxels" in text
 
 
 def test_speed_of_own_errors_is_drawn_from_its_file(stored_table):

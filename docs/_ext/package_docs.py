@@ -553,6 +553,42 @@ class PermutedErrorTermsTable(_Stored):
         return list_table(header, rows, (30, 10, 25, 10, 15, 15))
 
 
+class PooledPartitionedTable(_Stored):
+    """Both errors of the 3 x 3 demonstration, of docs/pooled_partitioned.json."""
+
+    file = "pooled_partitioned.json"
+
+    def table(self, stored):
+        """Return a row a contrast; pairs are of the pooled error and the own one."""
+        pairs = ("dof", "largest_z", "survivors", "far_from_truth")
+        rows = [
+            [
+                f"{row['contrast']} ({row['test']})",
+                *(", ".join(f"{value:g}" for value in row[key]) for key in pairs),
+                str(row["in_both"]),
+                "{1:g} ({0:g} to {2:g})".format(*row["variance_ratio"]),
+                f"{row['r_of_z']:g}",
+            ]
+            for row in stored["rows"]
+        ]
+        header = [
+            "Contrast",
+            "Degrees of freedom",
+            "Largest z",
+            "Survivors",
+            "False",
+            "In both",
+            "Own over pooled error variance",
+            "r of z",
+        ]
+        voxels = stored["rows"][0]["voxels"]
+        return [
+            f"{voxels:,} voxels. Pairs are of the pooled error, and of the own one:",
+            "",
+            *list_table(header, rows, (20, 12, 12, 10, 8, 8, 20, 8)),
+        ]
+
+
 def _rates_table(rows):
     """Return a row a scenario and side, a column a test."""
     cells = {}
@@ -618,6 +654,7 @@ def setup(app):
     app.add_directive("permutation-null-table", PermutationNullTable)
     app.add_directive("error-terms-null-table", ErrorTermsNullTable)
     app.add_directive("permuted-error-terms-table", PermutedErrorTermsTable)
+    app.add_directive("pooled-partitioned-table", PooledPartitionedTable)
     app.add_directive("faults-table", FaultsTable)
     app.add_directive("reruns-table", RerunsTable)
     app.add_directive("workflow", WorkflowGraph)

@@ -42,6 +42,22 @@ examples:
   Factors within and between participants, every effect on its own error:
     nipype-group run results --maps maps.tsv --within "stimulus,C(visit)" --between group
 
+models, by a formula or in words (without --contrast every effect of the words is tested):
+  one sample            --formula 1 --contrast mean=intercept
+  two samples           --formula "C(group)" --contrast "difference=b - a"
+                        --between group
+  paired                --formula "C(condition) + C(participant_id)" --contrast "d=b - a"
+                        --within condition
+  regression            --formula "age + iq" --contrast age=age --contrast iq=iq
+    in every group      --between group --covariates age,iq
+  groups x conditions   --between group --within condition --covariates age
+  trend over visits     --within visit, where visit is a number; "C(visit)" makes a factor of it
+  age at each scan      --formula "age + C(participant_id)" --contrast age=age
+
+Maps of one participant are rows of --maps, or sessions: covariates of sessions stand in the table
+of maps, in --participants with a column session_id, or in sub-01/sub-01_sessions.tsv beside
+participants.tsv.
+
 The same options behind nipype-group plan print what the run would do, and compute nothing.
 A contrast is NAME=EXPRESSION over the columns of the design: intercept, a covariate's name,
 factor[level] or, where it is unique, the level alone. It takes + - * / ( ) and fractions; names

@@ -104,4 +104,23 @@ def _analyse(name, data, arguments):
     analysis = ANALYSES[name]
     settings = analysis.settings.changed(figures=run.can_draw(), n_procs=run.processors(arguments))
     files = {"bids_dir": str(data), "select": list(analysis.select)}
-    return run.analyse(settings, files, arguments)
+    code = run.analyse(settings, files, arguments)
+    for folder, changes in analysis.beside.items():
+        if code:
+            break
+        own = _beside(arguments, folder)
+        print("\nBeside it", ", ".join(f"{name} {value}" for name, value in changes.items()))
+        code = run.analyse(settings.changed(**changes), files, own)
+        print(f"Compare   nipype-group diff {arguments.output_dir} {own.output_dir}")
+    return code
+
+
+def _beside(arguments, folder):
+    """Return the arguments of an analysis beside that of the output folder."""
+    output_dir = Path(arguments.output_dir).absolute()
+    work_dir = Path(arguments.work_dir or output_dir.with_name(f"{output_dir.name}-work"))
+    changed = {
+        "output_dir": str(output_dir / folder),
+        "work_dir": str(work_dir.with_name(f"{work_dir.name}-{folder}")),
+    }
+    return argparse.Namespace(**{**vars(arguments), **changed})

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from nipype_group.design.extent import table_of_participants
+from nipype_group.design.extent import people_of
 from nipype_group.design.fsl import read_fsl_matrix
 from nipype_group.design.listed_maps import listed_maps
 from nipype_group.design.observations import check_variables
@@ -42,11 +42,11 @@ def check_inputs(files: Mapping[str, Any], variables: Sequence[str] | None = Non
             for _, conditions, covariates in read_volumes_table(files["participants"], variables):
                 known |= {*conditions, *covariates}
     else:
-        for entry in listed_maps(files, variables):
+        entries = listed_maps(files, variables)
+        for entry in entries:
             known |= {*entry.conditions, *entry.covariates}
             names.append(entry.name)
-        participants = table_of_participants(files)
-        known |= set() if participants is None else set(participants.columns)
+        known |= set(people_of(entries, files).columns)
     check_variables(variables or (), known)
     for name in ("mask_file", "search_volume"):
         if name in files:

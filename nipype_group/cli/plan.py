@@ -20,6 +20,8 @@ from nipype_group.design.sources import listed_once
 from nipype_group.images import read_mask
 from nipype_group.interfaces.permutation import plan_of
 from nipype_group.permutation.plan import Plan
+from nipype_group.reporting.conjunctions import CONJUNCTION_NULL
+from nipype_group.reporting.own_errors import multivariate_entries
 from nipype_group.reporting.page.sentences import contrast_question
 from nipype_group.settings.analysis import AnalysisSettings
 from nipype_group.stats.estimators import ESTIMATORS
@@ -69,16 +71,22 @@ def analysis_plan(
         settings.variables,
         on_bad_map=settings.on_bad_map,
         ids_as_numbers=settings.ids_as_numbers,
+        mean_for=settings.mean_for,
     )
     design, observations = foreseen_design(
         found,
         settings.model,
         files.get("design_table"),
         settings.error,
+        settings.missing_covariates,
         settings.cluster if settings.clustered else None,
     )
     contrasts = build_contrasts(
-        settings.contrasts, design, by_permutation=settings.permutes_blocks
+        settings.contrasts,
+        design,
+        by_permutation=settings.permutes_blocks,
+        not_of_conjunctions=settings.not_of_conjunctions,
+        multivariate=settings.multivariate,
     )
     n_voxels = _voxels_searched(settings, files, foreseen)
     level = LevelOfTests(settings.alpha, settings.tail, settings.contrast_tails, n_voxels)
@@ -137,6 +145,17 @@ def _about_model(settings: AnalysisSettings, design: Design) -> dict[str, Any]:
 
 
 def _about_contrast(contrast: Contrast, design: Design, level: LevelOfTests) -> dict[str, Any]:
+    if contrast.conjunction:
+        return {
+            "Name": contrast.name,
+            "Test": contrast.stat_type,
+            "Tail": level.side(contrast),
+            "Question": contrast_question(contrast, design, level.side(contrast)),
+            "Expression": contrast.expression,
+            "Conjunction": list(contrast.conjunction),
+            "NullHypothesis": CONJUNCTION_NULL,
+            "Notes": list(contrast.notes),
+        }
     # What the design does not determine was refused before.
     return {
         "Name": contrast.name,
@@ -150,6 +169,7 @@ def _about_contrast(contrast: Contrast, design: Design, level: LevelOfTests) -> 
         ],
         "Estimable": True,
         "ErrorTerm": _error_of(contrast, design),
+        "MultivariateTests": _multivariate_of(contrast),
         **contrast_diagnostics(contrast, design, level),
         "Notes": list(contrast.notes),
     }
@@ -166,6 +186,13 @@ def _error_of(contrast: Contrast, design: Design) -> str:
         return "between participants, of one map each"
     between = is_between_participants(contrast.weights, design)
     return "between participants, of several maps" if between else "within participants"
+
+
+def _multivariate_of(contrast: Contrast) -> list[dict[str, Any]]:
+    error = contrast.error
+    if error is None:
+        return []
+    return [multivariate_entries(error, test) for test in error.multivariate]
 
 
 def _about_thresholds(settings: AnalysisSettings) -> list[dict[str, Any]]:

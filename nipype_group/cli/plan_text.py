@@ -3,6 +3,7 @@
 from typing import Any
 
 from nipype_group.design.diagnostics import diagnostics_in_words
+from nipype_group.reporting.own_errors import multivariate_words
 from nipype_group.reporting.wording import count, listing
 
 _WIDTH = 13
@@ -92,6 +93,16 @@ def _model(about: dict[str, Any]) -> list[str]:
 
 
 def _contrast(about: dict[str, Any]) -> list[str]:
+    if "Conjunction" in about:
+        head = f"{about['Name']} (conjunction of {listing(about['Conjunction'])})"
+        texts = [
+            f"null hypothesis: {about['NullHypothesis'].lower()}; p is the largest of theirs",
+            *(f"Warning: {note}" for note in about["Notes"]),
+        ]
+        return [
+            _line("Contrast", f"{head}: {about['Question']}"),
+            *(_line("", text) for text in texts),
+        ]
     rows = "; ".join(_weights(row) for row in about["Weights"])
     side = "" if about["Test"] == "F" else f", {about['Tail']}"
     texts = [
@@ -100,6 +111,7 @@ def _contrast(about: dict[str, Any]) -> list[str]:
         f"efficiency {_number(about['Efficiency'])}, {_number(about['RelativeEfficiency'])} of "
         "that with uncorrelated columns",
         *([_detects(about["DetectableEffect"])] if "DetectableEffect" in about else []),
+        *(_multivariate(each) for each in about["MultivariateTests"]),
         *(f"Warning: {note}" for note in about["Notes"]),
     ]
     head = f"{about['Name']} ({about['Test']}{side}): {about['Question']}"
@@ -118,6 +130,17 @@ def _detects(effect: dict[str, Any]) -> str:
             f"{effect['NumberOfVoxels']:,} voxels"
         )
     return detects
+
+
+def _multivariate(about: dict[str, Any]) -> str:
+    """Return a multivariate test as a line."""
+    numerator, denominator = map(_number, about["DegreesOfFreedom"])
+    test = about["MultivariateTest"]
+    kind = "exact"
+    if not about["IsExact"]:
+        kind = "an upper bound: its p are too small" if test == "roy" else "an approximation"
+    words = multivariate_words(test)
+    return f"{words} too, F with {numerator} and {denominator} degrees of freedom, {kind}"
 
 
 def _weights(row: dict[str, float]) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from nipype_group.choices import nearest
 from nipype_group.design.error_terms import DescribedError, described_error
 from nipype_group.design.expressions import (
     LONGEST,
@@ -20,14 +21,19 @@ from nipype_group.design.expressions import (
     parse_weight_list,
     shortened,
     some,
+    split_outside,
 )
 from nipype_group.design.formula import puts_terms_in_order
 from nipype_group.design.meaning import dependence, invalid_error, meaning
 from nipype_group.design.words import (
     check_word,
+    conjoined_names,
     description,
+    is_conjunction,
+    is_open_pairs,
     is_test,
     is_word,
+    levels_meant,
     mean_of_levels,
     word_rows,
 )
@@ -62,7 +68,7 @@ class Contrast:
     test : {"t", "F"}
         One row with a sign, or several rows together.
     weights : array, shape (r, p)
-        Rows over the columns; empty where another package's are unknown.
+        Rows over the columns; empty of a conjunction, and where another package's are unknown.
     expression : str
         Text it came from.
     given_label : str, optional
@@ -75,6 +81,9 @@ class Contrast:
         Why only its results by permutation hold.
     description : str, optional
         What a contrast in words is about.
+    conjunction : tuple of str
+        Names of the contrasts that it is the conjunction of; empty of any other contrast. A
+        conjunction has no weights, and its test is F where it has no sign.
     """
 
     name: str
@@ -86,6 +95,17 @@ class Contrast:
     error: DescribedError | None = None
     invalid: str | None = None
     description: str | None = None
+    conjunction: tuple[str, ...] = ()
+
+    @property
+    def stat_type(self) -> str:
+        """Statistic of its maps: that of the test, z of a conjunction."""
+        return "z" if self.conjunction else self.test
+
+    @property
+    def named_side(self) -> str:
+        """Name under which settings tell its side: of a conjunction that of its contrasts."""
+        return self.conjunction[0] if self.conjunction else self.name
 
     @property
     def label(self) -> str:
@@ -162,7 +182,93 @@ def contrast_test(text: str) -> str:
     ('F', 't')
     """
     expression = split_definition(text)[1]
-    return "F" if ";" in expression or is_test(expression) else "t"
+    return "F" if len(split_outside(expression, ";")) > 1 or is_test(expression) else "t"
+
+
+def contrast_tests(definitions: Iterable[str]) -> list[str]:
+    """Tell of every definition whether it has a sign, as t, or none, as F.
+
+    A conjunction has none where one of its contrasts has none.
+
+    Examples
+    --------
+    >>> contrast_tests(["a=x", "b=y", "f=F(g)", "ab=conjunction(a, b)", "af=conjunction(a, f)"])
+    ['t', 't', 'F', 't', 'F']
+    """
+    definitions = list(definitions)
+    conjunctions = conjunctions_of(definitions)
+    tests = {
+        name: contrast_test(text)
+        for text in definitions
+        if (name := split_definition(text)[0]) not in conjunctions
+    }
+    for name, parts in conjunctions.items():
+        tests[name] = "F" if "F" in [tests.get(part) for part in parts] else "t"
+    return [tests[split_definition(text)[0]] for text in definitions]
+
+
+def conjunctions_of(definitions: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """Return the names of conjunctions, and the contrasts that each is of.
+
+    Raises
+    ------
+    ValueError
+        Naming the conjunction, where it is of a contrast that is none of the definitions, of
+        itself or of another conjunction, of fewer than two, or of one twice.
+
+    Examples
+    --------
+    >>> conjunctions_of(["a=x", "b=y", "both=conjunction(a, b)"])
+    {'both': ('a', 'b')}
+    """
+    parts = [split_definition(text) for text in definitions]
+    found: dict[str, tuple[str, ...]] = {}
+    for name, expression in parts:
+        if is_conjunction(expression):
+            try:
+                found[name] = conjoined_names(expression)
+            except ValueError as error:
+                raise ValueError(f"contrast {name!r}: {error}") from error
+    known = [name for name, _ in parts if name not in found]
+    # Contrasts of all pairs have names once the levels are known.
+    open_pairs = tuple(f"{name} " for name, expression in parts if is_open_pairs(expression))
+    for name, own in found.items():
+        for part in own:
+            if part in found:
+                raise ValueError(
+                    f"contrast {name!r}: {part} is a conjunction itself; name the contrasts that "
+                    f"all of it is of, as conjunction({', '.join(_flat(name, found))})"
+                )
+            if part not in known and not part.startswith(open_pairs):
+                raise ValueError(
+                    f"contrast {name!r}: no contrast {part}{nearest(part, known)}; a conjunction "
+                    "is of contrasts that are asked for too, here "
+                    f"{', '.join(known) or 'none'}"
+                )
+    return found
+
+
+def _flat(name, conjunctions, seen=()):
+    """Return the contrasts of a conjunction, those of conjunctions in it in their place."""
+    names = []
+    for part in conjunctions[name]:
+        if part in conjunctions:
+            inside = (*seen, name)
+            names += [] if part in inside else _flat(part, conjunctions, inside)
+        else:
+            names.append(part)
+    return list(dict.fromkeys(names))
+
+
+def conjunctions_last(definitions: Iterable[str]) -> list[str]:
+    """Return definitions with conjunctions behind all else, of which they are made.
+
+    Examples
+    --------
+    >>> conjunctions_last(["both=conjunction(a, b)", "a=x", "b=y"])
+    ['a=x', 'b=y', 'both=conjunction(a, b)']
+    """
+    return sorted(definitions, key=lambda text: is_conjunction(split_definition(text)[1]))
 
 
 def check_definitions(definitions: Iterable[str]) -> list[str]:
@@ -181,6 +287,8 @@ def check_definitions(definitions: Iterable[str]) -> list[str]:
     parts = [split_definition(text) for text in definitions]
     names = [name for name, _ in parts]
     for name, expression in parts:
+        if is_conjunction(expression):
+            continue
         if is_word(expression):
             _check_word(expression, name)
         elif not is_weight_list(expression):
@@ -203,6 +311,7 @@ def check_definitions(definitions: Iterable[str]) -> list[str]:
                 f"{label!r}; rename one"
             )
         labels[label] = name
+    conjunctions_of(definitions)
     return names
 
 
@@ -216,13 +325,18 @@ def _check_word(expression: str, name: str) -> None:
 def _rows(expression, name):
     """Parse the rows of an expression into weights of names."""
     try:
-        return [parse_row(row) for row in expression.split(";") if row.strip()]
+        return [parse_row(row) for row in split_outside(expression, ";") if row.strip()]
     except ValueError as error:
         raise ValueError(f"contrast {name!r}: {error}") from error
 
 
 def build_contrasts(
-    definitions: Sequence[str], design: Design, *, by_permutation: bool = False
+    definitions: Sequence[str],
+    design: Design,
+    *,
+    by_permutation: bool = False,
+    not_of_conjunctions: Sequence[str] = (),
+    multivariate: Sequence[str] = (),
 ) -> list[Contrast]:
     """Build and check contrasts.
 
@@ -234,21 +348,35 @@ def build_contrasts(
         Where the columns are.
     by_permutation : bool
         Whether they are tested by permutation in blocks that the user gives.
+    not_of_conjunctions : sequence of str
+        What the analysis makes of other contrasts alone, told with every conjunction.
+    multivariate : sequence of str
+        Multivariate tests of those that have them.
 
     Returns
     -------
     list of Contrast
+        Conjunctions behind all else.
 
     Raises
     ------
     ValueError
-        Where a name is no column, the design cannot estimate the contrast, or its error is not
-        that of the contrast and it is not tested by permutation.
+        Where a name is no column, the design cannot estimate the contrast, its error is not that
+        of the contrast and it is not tested by permutation, or no contrast has a multivariate
+        test that is asked for.
     """
     check_definitions(definitions)
-    contrasts, model, own_errors = [], design.model, design.own_errors
-    for definition in definitions:
+    definitions = conjunctions_last(definitions)
+    contrasts: list[Contrast] = []
+    model, own_errors = design.model, design.own_errors
+    conjunctions = conjunctions_of(definitions)
+    for definition, test in zip(definitions, contrast_tests(definitions), strict=True):
         name, expression = split_definition(definition)
+        if name in conjunctions:
+            built = {contrast.name: contrast for contrast in contrasts}
+            parts = [built[part] for part in conjunctions[name]]
+            contrasts.append(_conjoined(name, expression, test, parts, not_of_conjunctions))
+            continue
         weights, named, listed = _weights_of(expression, design, name)
         if not weights.any():
             raise ValueError(f"contrast {name!r}: every weight is 0")
@@ -258,9 +386,9 @@ def build_contrasts(
         model.check_estimable(weights, name)
         _check_directions(weights, model, name)
         notes += meaning(weights, design, name, named)
-        test = contrast_test(definition)
         if own_errors:
-            error, invalid = described_error(design, weights, test, name), None
+            error = described_error(design, weights, test, name, multivariate)
+            invalid = None
             notes += error.notes
         else:
             error, invalid = None, invalid_error(weights, design, name, by_permutation)
@@ -277,7 +405,57 @@ def build_contrasts(
                 description=description(expression, design),
             )
         )
+    if multivariate:
+        _check_multivariate(contrasts)
     return contrasts
+
+
+def _conjoined(
+    name: str, expression: str, test: str, parts: Sequence[Contrast], not_made: Sequence[str]
+) -> Contrast:
+    """Return the conjunction of contrasts that are built."""
+    notes: tuple[str, ...] = ()
+    if not_made:
+        notes = (
+            f"contrast {name}: a conjunction has p of voxels, and is left out of "
+            f"{', '.join(not_made)}; look at those of {', '.join(c.name for c in parts)}",
+        )
+    # Only results by permutation hold of what has a part of which only these hold.
+    wrong = [contrast.name for contrast in parts if contrast.invalid]
+    invalid = None
+    if wrong:
+        invalid = (
+            f"contrast {name}: of {', '.join(wrong)} only the results by permutation hold, and so "
+            "of the conjunction"
+        )
+        notes += (invalid,)
+    return Contrast(
+        name,
+        test,
+        np.zeros((0, parts[0].weights.shape[1])),
+        expression,
+        notes=notes,
+        invalid=invalid,
+        conjunction=tuple(contrast.name for contrast in parts),
+    )
+
+
+def _check_multivariate(contrasts):
+    """Refuse contrasts none of which has a multivariate test."""
+    errors = [contrast.error for contrast in contrasts if contrast.error]
+    if any(error.multivariate for error in errors):
+        return
+    notes = [note for error in errors for note in error.notes if "multivariate" in note]
+    raise ValueError(
+        "; ".join(
+            [
+                "multivariate tests are of F contrasts within participants, on errors of their "
+                "own, with several contrast maps a participant, and none of these has one",
+                *notes,
+                "leave multivariate out",
+            ]
+        )
+    )
 
 
 def _weights_of(expression: str, design: Design, name: str) -> tuple[np.ndarray, set[str], bool]:
@@ -342,7 +520,13 @@ def _weights(terms, design, contrast):
     weights = dict.fromkeys(design.columns, 0.0)
     by_factor = {}
     for name, weight in terms.items():
-        mean = None if name in design.columns else _mean_of_levels(name, design, contrast)
+        mean = _mean_of_levels(name, design, contrast)
+        if mean is not None and name in design.columns:
+            (factor,) = levels_meant(name, design)
+            raise ValueError(
+                f"contrast {contrast!r}: {name} is a column of the design and a level of "
+                f"{factor}; write {factor}[{name}] for the level, or rename it"
+            )
         if mean is not None:
             for column, own in zip(design.columns, mean, strict=True):
                 weights[column] += weight * own
@@ -439,11 +623,16 @@ def write_contrasts(path: AnyPath, contrasts: Iterable[Contrast], columns: Itera
                 "Label": c.label,
                 "Test": c.test,
                 "Weights": c.weights.tolist(),
-                "Rank": len(independent_rows(c.weights)),
+                "Rank": len(independent_rows(c.weights)) if c.weights.size else 0,
                 "Expression": c.expression,
                 **({"Description": c.description} if c.description else {}),
                 **({"Error": c.error.as_dict()} if c.error else {}),
                 **({"Invalid": c.invalid} if c.invalid else {}),
+                **(
+                    {"StatisticType": "z", "Conjunction": list(c.conjunction)}
+                    if c.conjunction
+                    else {}
+                ),
                 **({"Notes": list(c.notes)} if c.notes else {}),
             }
             for c in contrasts
@@ -475,6 +664,7 @@ def read_contrasts(path: AnyPath) -> list[Contrast]:
                 error=DescribedError.of(c["Error"]) if "Error" in c else None,
                 invalid=c.get("Invalid"),
                 description=c.get("Description"),
+                conjunction=tuple(c.get("Conjunction", ())),
             )
             for c in content["Contrasts"]
         ]

@@ -54,7 +54,7 @@ class LevelOfTests:
 
     def side(self, contrast: "Contrast") -> str:
         """Return the side that a contrast is tested on."""
-        own = (self.contrast_tails or {}).get(contrast.name, self.tail)
+        own = (self.contrast_tails or {}).get(contrast.named_side, self.tail)
         return side_tested(own, contrast.test)
 
 

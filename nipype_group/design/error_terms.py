@@ -5,6 +5,7 @@ makes of the cells of a participant are its directions: those that are alike in 
 between participants, those that sum to zero are within.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ import numpy as np
 from nipype_group.stats.decompositions import complement, decompose
 from nipype_group.stats.linear.error_terms import ErrorTerm
 from nipype_group.stats.linear.least_squares import LinearModel, independent_rows
+from nipype_group.stats.linear.multivariate import check_multivariate, multivariate_dof
 from nipype_group.stats.matrix_products import multiply
 
 if TYPE_CHECKING:
@@ -231,6 +233,8 @@ class DescribedError:
         Participants who lack a cell of the contrast.
     notes : tuple of str
         What a user is told.
+    multivariate : tuple of str
+        Multivariate tests that it has beside F.
     """
 
     stratum: str
@@ -239,15 +243,28 @@ class DescribedError:
     n_participants: int
     left_out: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    multivariate: tuple[str, ...] = ()
+
+    @property
+    def n_hypotheses(self) -> int:
+        """Rows of an F for each contrast map, as its multivariate tests count them."""
+        return self.dof[0] // self.n_directions
+
+    def multivariate_dof(self, test: str) -> tuple[float, float]:
+        """Degrees of freedom of the F of a multivariate test, with all maps."""
+        dof_error = self.dof[-1] / self.n_directions
+        return multivariate_dof(self.n_directions, self.n_hypotheses, dof_error, test)
 
     def as_dict(self) -> dict:
         """Return it as JSON has it."""
+        more = {"MultivariateTests": list(self.multivariate)} if self.multivariate else {}
         return {
             "Stratum": self.stratum,
             "DegreesOfFreedom": list(self.dof),
             "ContrastMapsPerParticipant": self.n_directions,
             "NumberOfParticipants": self.n_participants,
             "LeftOut": list(self.left_out),
+            **more,
         }
 
     @classmethod
@@ -259,11 +276,27 @@ class DescribedError:
             content["ContrastMapsPerParticipant"],
             content["NumberOfParticipants"],
             tuple(content["LeftOut"]),
+            multivariate=tuple(content.get("MultivariateTests", ())),
         )
 
 
-def described_error(design: "Design", weights: np.ndarray, test: str, name: str) -> DescribedError:
-    """Describe the error that a contrast is tested on; parameters and errors of `error_term`."""
+def described_error(
+    design: "Design", weights: np.ndarray, test: str, name: str, multivariate: Sequence[str] = ()
+) -> DescribedError:
+    """Describe the error that a contrast is tested on.
+
+    Parameters
+    ----------
+    design, weights, test, name
+        As for `error_term`, with its errors.
+    multivariate : sequence of str
+        Multivariate tests that are asked for; notes say which of them an F within participants
+        does not have, and why.
+
+    Returns
+    -------
+    DescribedError
+    """
     term = error_term(design, weights, test, name)
     rank = len(independent_rows(term.weights(weights)))
     dof = (term.model.dof,) if test == "t" else (rank, term.model.dof)
@@ -271,12 +304,39 @@ def described_error(design: "Design", weights: np.ndarray, test: str, name: str)
     notes: tuple[str, ...] = ()
     if absent:
         more = f" and {len(absent) - _SHOWN} more" * (len(absent) > _SHOWN)
+        verbs = ("lacks", "is") if len(absent) == 1 else ("lack", "are")
         notes = (
-            f"contrast {name}: {', '.join(absent[:_SHOWN])}{more} lack a cell that it compares "
-            f"and are left out; {term.n_participants} participants are in",
+            f"contrast {name}: {', '.join(absent[:_SHOWN])}{more} {verbs[0]} a cell that it "
+            f"compares and {verbs[1]} left out; {term.n_participants} participants are in",
         )
     kind = stratum(design, term)
-    return DescribedError(kind, dof, term.n_directions, term.n_participants, tuple(absent), notes)
+    described = DescribedError(
+        kind, dof, term.n_directions, term.n_participants, tuple(absent), notes
+    )
+    if not multivariate or test == "t" or kind == "between":
+        return described
+    tests, why_not = _multivariate(term, weights, described, multivariate)
+    notes += tuple(f"contrast {name}: {text}" for text in why_not)
+    return replace(described, multivariate=tests, notes=notes)
+
+
+def _multivariate(
+    term: ErrorTerm, weights: np.ndarray, described: DescribedError, asked: Sequence[str]
+) -> tuple[tuple[str, ...], list[str]]:
+    """Return the multivariate tests that an F has, and why it has no others."""
+    if term.n_directions == 1:
+        return (), ["it has one contrast map a participant, so F is all of its multivariate tests"]
+    try:
+        check_multivariate(term, weights)
+    except ValueError as error:
+        return (), [f"it has no multivariate test: {error}"]
+    tests = tuple(test for test in asked if described.multivariate_dof(test)[1] > 0)
+    few = [test for test in asked if test not in tests]
+    return tests, [
+        f"{described.n_participants} participants are too few for the F of the multivariate test "
+        f"{test}"
+        for test in few
+    ]
 
 
 def pooled_term(design: "Design") -> ErrorTerm | None:
@@ -289,7 +349,8 @@ def pooled_term(design: "Design") -> ErrorTerm | None:
         of them have all.
     """
     of_participants = np.array([name.startswith("participant_id[") for name in design.columns])
-    if not of_participants.any() or design.formula is None:
+    # Maps that their files alone tell apart are of no cells.
+    if not of_participants.any() or design.formula is None or "map" in design.keys:
         return None
     conditions = tuple(design.keys.columns.drop("participant_id"))
     try:

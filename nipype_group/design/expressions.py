@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from keyword import iskeyword
 
 import numpy as np
 
@@ -39,6 +40,35 @@ def shortened(text: str, most: int = _SHOWN) -> str:
     ('age', 'age +...')
     """
     return text if len(text) <= most else f"{text[:most]}..."
+
+
+def quoted(name: str) -> str:
+    """Return the name of a column as formulas and contrasts take it.
+
+    Examples
+    --------
+    >>> quoted("age"), quoted("reaction time"), quoted("lambda")
+    ('age', '`reaction time`', '`lambda`')
+    """
+    return name if name.isidentifier() and not iskeyword(name) else f"`{name}`"
+
+
+def split_outside(text: str, sign: str) -> list[str]:
+    """Split a text at a sign, wherever that stands in no backticks.
+
+    Examples
+    --------
+    >>> split_outside("a; `b;c`", ";")
+    ['a', ' `b;c`']
+    """
+    parts, inside = [""], False
+    for each in text:
+        inside ^= each == "`"
+        if each == sign and not inside:
+            parts.append("")
+        else:
+            parts[-1] += each
+    return parts
 
 
 def named(formula: str) -> str:

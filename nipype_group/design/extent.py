@@ -1,7 +1,7 @@
 """How large a study is: from tables, the headers of images and a few of them, before it runs."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,19 @@ from nipype_group.design.factorial import Factorial
 from nipype_group.design.formula import code_formula, factor_levels
 from nipype_group.design.fsl import read_fsl_matrix
 from nipype_group.design.listed_maps import listed_maps
-from nipype_group.design.repeated_measures import formula_of_model, variables_of_model
-from nipype_group.design.sources import read_participants
-from nipype_group.design.tables import variables_of
+from nipype_group.design.observations import joined_rows
+from nipype_group.design.people import (
+    PeopleTables,
+    participants_path,
+    read_sessions,
+    session_files,
+)
+from nipype_group.design.repeated_measures import (
+    formula_of_model,
+    model_table,
+    variables_of_model,
+)
+from nipype_group.design.sources import MapEntry, read_participants
 from nipype_group.images import MapError, open_image
 from nipype_group.tsv import read_tsv
 
@@ -139,29 +149,29 @@ def factors_of_model(
 
 def _variables(files, model, entries):
     """Return the variables of a model, a row a map; rows that lack one are left out."""
-    table = _rows(entries, table_of_participants(files))
+    table = _rows(entries, files, variables_of_model(model))
     conditions = sorted({c for e in entries for c in e.conditions})
-    return variables_of(table.dropna(subset=variables_of_model(model)), conditions)
+    return model_table(model, table.dropna(subset=variables_of_model(model)), conditions)
 
 
-def _rows(entries, participants):
+def _rows(entries, files, variables):
     """Return what the model may use, a row a map, or a row a participant without entries."""
-    own = [
-        {"participant_id": f"sub-{e.participant}", **e.conditions, **e.covariates} for e in entries
-    ]
-    table = pd.DataFrame(own, index=[e.participant for e in entries])
-    if participants is None:
-        return table.reset_index(drop=True)
-    if not own:
-        return participants.reset_index(drop=True)
-    others = participants.drop(columns=[c for c in table if c in participants])
-    return table.join(others, how="inner").reset_index(drop=True)
+    if not entries:
+        participants = table_of_participants(files)
+        return pd.DataFrame() if participants is None else participants.reset_index(drop=True)
+    people = people_of(entries, files)
+    known = [entry for entry in entries if not people.lacks(entry)]
+    return pd.DataFrame(joined_rows(known, people, variables))
 
 
 def table_of_participants(files: Mapping[str, Any]) -> pd.DataFrame | None:
     """Return the table of participants that is given or lies in the data set, else None."""
-    path = files.get("participants")
-    if path is None and "bids_dir" in files:
-        path = Path(files["bids_dir"], "participants.tsv")
-        path = path if path.is_file() else None
+    path = participants_path(files)
     return None if path is None else read_participants(path)
+
+
+def people_of(entries: Sequence[MapEntry], files: Mapping[str, Any]) -> PeopleTables:
+    """Return the tables of participants and of sessions that maps belong to."""
+    labels = [entry.participant for entry in entries]
+    sessions = read_sessions(session_files(files, labels))
+    return PeopleTables.of(entries, table_of_participants(files), sessions)

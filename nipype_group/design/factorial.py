@@ -13,10 +13,10 @@ import numpy as np
 import pandas as pd
 
 from nipype_group.choices import CENTRES
+from nipype_group.design.expressions import quoted, some
 from nipype_group.design.transforms import read_factor
 
 _FACTOR = re.compile(r"C\(.+\)$", re.DOTALL)
-_PLAIN = re.compile(r"[^\W\d]\w*$")
 _SHOWN = 6
 
 
@@ -51,6 +51,10 @@ class Factorial:
             column = _column_of(name)
             if column in self._columns:
                 raise ValueError(f"{column} is named twice among within, between and covariates")
+            if odd := [sign for sign in "`=\\" if sign in column]:
+                raise ValueError(
+                    f"column {column}: rename it, as {odd[0]} is a sign of formulas and contrasts"
+                )
             self._columns[column] = name
         for name in self.covariates:
             if _FACTOR.match(name):
@@ -71,16 +75,22 @@ class Factorial:
     @property
     def effects(self) -> tuple[str, ...]:
         """Every main effect and interaction, as ``group``, ``group:stimulus``."""
+        return tuple(map(":".join, self._effects))
+
+    @property
+    def _effects(self) -> list[tuple[str, ...]]:
         between = _products(map(_column_of, self.between))
         within = _products(map(_column_of, self.within))
         whole = [*between, *((name,) for name in map(_column_of, self.covariates))]
         crossed = [(*one, *other) for other in within for one in whole]
-        return tuple(":".join(effect) for effect in (*whole, *within, *crossed))
+        return [*whole, *within, *crossed]
 
     @property
     def definitions(self) -> tuple[str, ...]:
         """A contrast, NAME=F(EFFECT), of every effect."""
-        return tuple(f"{effect}=F({effect})" for effect in self.effects)
+        return tuple(
+            f"{':'.join(names)}=F({':'.join(map(quoted, names))})" for names in self._effects
+        )
 
     def formula(self, table: pd.DataFrame) -> str:
         """Return the formula of the model, factors coded to sum to zero.
@@ -98,7 +108,7 @@ class Factorial:
         """
         between = " * ".join(_coded(name, table) for name in self.between)
         within = " * ".join(_coded(name, table) for name in self.within)
-        whole = " + ".join([*([between] if between else []), *map(_quoted, self.covariates)])
+        whole = " + ".join([*([between] if between else []), *map(quoted, self.covariates)])
         return " * ".join(f"({part})" for part in (whole, within) if part)
 
     def prepared(self, table: pd.DataFrame) -> tuple[pd.DataFrame, tuple[str, ...]]:
@@ -121,14 +131,15 @@ class Factorial:
         for name in self.within:
             _check_within(_column_of(name), table)
         self._check_cells(people)
+        self._check_within_cells(table, people)
+        self._check_number(people)
         notes, centred = [], table.copy()
         for name in self.covariates:
             _check_covariate(name, table)
             centred[name], note = self._centred(name, table, people)
             notes.append(note)
         for name in map(_column_of, self.within):
-            numeric = pd.api.types.is_numeric_dtype(table[name]) and name in self.within
-            if numeric and self.centre != "none":
+            if self._is_trend(name, table) and self.centre != "none":
                 middle = float(np.mean(table[name].unique()))
                 centred[name] = table[name] - middle
                 notes.append(f"{name} is a trend, centred at {middle:.6g}")
@@ -147,7 +158,7 @@ class Factorial:
                 "name it in within, or mend the table"
             )
 
-    def _groups(self, people: pd.DataFrame) -> pd.Series:
+    def groups(self, people: pd.DataFrame) -> pd.Series:
         """Return the group of every participant, by all factors between them."""
         names = [_column_of(name) for name in self.between]
         if not names:
@@ -157,7 +168,7 @@ class Factorial:
     def _check_cells(self, people: pd.DataFrame) -> None:
         """Refuse groups without participants, or with one."""
         names = [_column_of(name) for name in self.between]
-        sizes = self._groups(people).value_counts()
+        sizes = self.groups(people).value_counts()
         if len(sizes) < np.prod([people[n].astype(str).nunique() for n in names], dtype=int):
             levels = [list(dict.fromkeys(people[n].astype(str))) for n in names]
             cells = [", ".join(cell) for cell in _crossed(levels)]
@@ -172,11 +183,47 @@ class Factorial:
                 f"{' x '.join(names)}, who tells no variance: leave the level or the factor out"
             )
 
+    def _check_within_cells(self, table: pd.DataFrame, people: pd.DataFrame) -> None:
+        """Refuse cells within participants without maps, and groups of whom nobody has all."""
+        names = [n for n in map(_column_of, self.within) if not self._is_trend(n, table)]
+        if not names:
+            return
+        of_maps = table[names].astype(str).agg(", ".join, axis=1)
+        levels = [list(dict.fromkeys(table[n].astype(str))) for n in names]
+        cells = [", ".join(cell) for cell in _crossed(levels)]
+        way = "leave the level or a factor out, or give a formula with Error()"
+        if empty := [cell for cell in cells if cell not in set(of_maps)]:
+            raise ValueError(f"no map is in {_some(empty)} of {' x '.join(names)}: {way}")
+        n_cells = of_maps.groupby(table["participant_id"].to_numpy()).nunique()
+        full = people["participant_id"].map(n_cells).to_numpy() == len(cells)
+        groups = self.groups(people)
+        lacking = [group for group in dict.fromkeys(groups) if not full[groups == group].any()]
+        if lacking and self.between:
+            raise ValueError(
+                f"no participant of {_some(lacking)} has all {len(cells)} cells of "
+                f"{' x '.join(names)}: {way}"
+            )
+
+    def _check_number(self, people: pd.DataFrame) -> None:
+        """Refuse as many columns between participants as there are participants."""
+        n_columns = self.groups(people).nunique() + len(self.covariates)
+        if n_columns >= len(people):
+            raise ValueError(
+                f"the maps are of {len(people)} participants, and "
+                f"{some(map(_column_of, (*self.between, *self.covariates)))} make "
+                f"{n_columns} columns between them, which leaves nothing to estimate their error: "
+                "leave factors or covariates out"
+            )
+
+    def _is_trend(self, column: str, table: pd.DataFrame) -> bool:
+        """Tell whether a factor within participants is one of numbers."""
+        return pd.api.types.is_numeric_dtype(table[column]) and column in self.within
+
     def _centred(
         self, name: str, table: pd.DataFrame, people: pd.DataFrame
     ) -> tuple[pd.Series, str]:
         """Return a covariate less its centre, and what is said of it."""
-        groups = self._groups(people)
+        groups = self.groups(people)
         spread = people[name].groupby(groups).agg(lambda values: np.ptp(values.to_numpy()))
         constant = list(spread.index[spread == 0])
         if len(constant) == len(spread):
@@ -211,16 +258,14 @@ def _column_of(name: str) -> str:
     return columns[0]
 
 
-def _quoted(column: str) -> str:
-    return column if _PLAIN.match(column) else f"`{column}`"
-
-
 def _coded(name: str, table: pd.DataFrame) -> str:
     """Return a factor coded to sum to zero; the column itself where it holds numbers."""
     column = _column_of(name)
     if name == column and pd.api.types.is_numeric_dtype(table[column]):
-        return _quoted(column)
-    return f"C({_quoted(column)}, Sum)"
+        return quoted(column)
+    levels = read_factor(name)[1] if name != column else None
+    given = "" if levels is None else f", levels={levels}"
+    return f"C({quoted(column)}, Sum{given})"
 
 
 def _products(names: Iterable[str]) -> list[tuple[str, ...]]:

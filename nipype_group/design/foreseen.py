@@ -10,6 +10,7 @@ from nipype_group.design.first_level import listed_volumes
 from nipype_group.design.listed_maps import listed_maps
 from nipype_group.design.matrix import Design, design_from_table
 from nipype_group.design.observations import Observations, collect
+from nipype_group.design.people import read_sessions, session_files
 from nipype_group.design.repeated_measures import design_of_model
 from nipype_group.images import open_image
 from nipype_group.images.volumes import space_of_map
@@ -28,7 +29,7 @@ def foreseen_observations(
     variables : sequence of str, optional
         Columns that the model uses, where they are known.
     **settings
-        on_bad_map and ids_as_numbers, as `collect` takes them.
+        on_bad_map, ids_as_numbers and mean_for, as `collect` takes them.
 
     Returns
     -------
@@ -49,11 +50,16 @@ def foreseen_observations(
     return collect(
         entries,
         None if stacked else table_of_participants(files),
-        variables or (),
+        sessions=None if stacked else read_sessions(_session_files(entries, files)),
+        variables=variables or (),
         listed=stacked or "maps_table" in files,
         header_of=(lambda path: open_image(path).space) if stacked else space_of_map,
         **settings,
     )
+
+
+def _session_files(entries, files):
+    return session_files(files, [entry.participant for entry in entries])
 
 
 def foreseen_design(
@@ -61,6 +67,7 @@ def foreseen_design(
     model: Factorial | str | None = None,
     design_table: Any = None,
     error: str = "pooled",
+    missing_covariates: str = "exclude",
     cluster: str | None = None,
 ) -> tuple[Design, Any]:
     """Return the design of the maps that are in, and their table.
@@ -73,6 +80,8 @@ def foreseen_design(
     design_table : path, optional
     error : {"pooled", "partitioned"}
         Of a formula.
+    missing_covariates : {"exclude", "mean"}
+        As `design_of_model` takes it.
     cluster : str, optional
         Column of clusters, where the estimator takes them.
 
@@ -89,7 +98,8 @@ def foreseen_design(
     """
     table = parse_tsv(tsv_text(found.table), "observations.tsv")
     if model is not None:
-        design = design_of_model(model, table, found.condition_columns, error)
+        conditions = found.condition_columns
+        design = design_of_model(model, table, conditions, error, missing_covariates)
     else:
         excluded = parse_tsv(tsv_text(found.excluded), "excluded.tsv")
         design = design_from_table(design_table, table, found.condition_columns, excluded)

@@ -5,9 +5,10 @@ Nothing of a formula runs as Python beyond calls of the listed transforms on col
 
 import re
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from types import SimpleNamespace
+from keyword import iskeyword
+from types import MappingProxyType, SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -210,6 +211,25 @@ def formula_variables(formula: str) -> list[str]:
     return _names(used)
 
 
+def called_factors(formula: str) -> set[str]:
+    """Return the columns that C makes factors of in a formula."""
+    _, factors = _parse(formula)
+    return _called_factors(_read(factors, formula)[0])
+
+
+def numbers_of_formula(formula: str) -> list[str]:
+    """Return the columns that a formula takes as numbers: those in transforms other than C.
+
+    Examples
+    --------
+    >>> numbers_of_formula("center(visit) + C(run) + age")
+    ['visit']
+    """
+    _, factors = _parse(formula)
+    used, _ = _read(factors, formula)
+    return _names({e: n for e, n in used.items() if "(" in e and not re.match(r"[CQ]\(|`", e)})
+
+
 def _prepare(table, names, categorical, given, formula):
     """Return the used columns, text as categories; refuse missing, constant or unknown ones."""
     unknown = [n for n in names if n not in table]
@@ -310,11 +330,12 @@ _CONTEXT = {
 
 
 def _without_clashes(formula, names):
-    """Give columns that are called as a transform another name within the formula.
+    """Give columns that are called as a transform, or a word of Python, another name there.
 
     Returns the formula, and the other names by those of the columns.
     """
-    back = {n: f"column_{n}_" for n in names if n in (*TRANSFORMS, "Treatment", "Sum", "contr")}
+    taken = (*TRANSFORMS, "Treatment", "Sum", "contr")
+    back = {n: f"column_{n}_" for n in names if n in taken or iskeyword(n)}
     spans = [(m.group(), m.start(), m.end()) for m in _TOKENS.finditer(formula)]
     parts, done = [], 0
     for i, (token, start, end) in enumerate(spans):
@@ -334,7 +355,9 @@ def _without_clashes(formula, names):
     return "".join([*parts, formula[done:]]), back
 
 
-def code_formula(formula: str, table: pd.DataFrame) -> Coding:
+def code_formula(
+    formula: str, table: pd.DataFrame, at: Mapping[str, float] = MappingProxyType({})
+) -> Coding:
     """Build the design of a formula.
 
     Parameters
@@ -343,6 +366,8 @@ def code_formula(formula: str, table: pd.DataFrame) -> Coding:
         Right-hand side, as ``fluency + C(group)``; ``0 +`` leaves the intercept out.
     table : DataFrame
         A row a map; text columns are factors.
+    at : mapping of str to float, optional
+        Covariates whose value in the reference grid is not their mean.
 
     Returns
     -------
@@ -391,7 +416,7 @@ def code_formula(formula: str, table: pd.DataFrame) -> Coding:
     real_names = {alias: name for name, alias in aliases.items()}
     variables = Variables(data, used, who, real_names)
     try:
-        grid, without = make_grid(variables, spec, matrix, _builder(spec, matrix)), ""
+        grid, without = make_grid(variables, spec, matrix, _builder(spec, matrix), at), ""
     except GridError as error:
         grid, without = None, f"{named(formula)} has no grid of cells: {error}"
     return Coding(matrix, columns, coded, sources, notes, grid, without)

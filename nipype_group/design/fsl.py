@@ -141,6 +141,8 @@ def write_fsl_contrasts(directory: AnyPath, contrasts: Sequence[Contrast]) -> tu
     tuple of str
         Both paths.
     """
+    # FSL's files have no conjunctions; easythresh_conj makes them of z maps.
+    contrasts = [c for c in contrasts if not c.conjunction]
     rows = np.vstack([c.weights for c in contrasts])
     names = [
         c.name if c.test == "t" else f"{c.name} row {i + 1}"

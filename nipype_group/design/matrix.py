@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,12 @@ import numpy as np
 import pandas as pd
 
 from nipype_group.design.diagnostics import column_diagnostics
-from nipype_group.design.formula import Coding, code_formula, formula_variables
+from nipype_group.design.formula import (
+    Coding,
+    code_formula,
+    formula_variables,
+    numbers_of_formula,
+)
 from nipype_group.design.fsl import read_fsl_matrix
 from nipype_group.design.reference_grid import GRID_FORM, ReferenceGrid, grid_of_record
 from nipype_group.design.sources import RESERVED, participant_label
@@ -27,6 +32,7 @@ _FORM = {
     "Factors": {str: {"levels": list, "reference": object, "coding?": str}},
     "ColumnSources": {str: str},
     "Notes?": [str],
+    "MeansPutIn?": [{"participant_id": str, "Column": str, "Value": float, "Of": str}],
     "Within?": [str],
     "Clusters?": {"Column": str, "OfMaps": [str]},
     "Formula": (str, type(None)),
@@ -68,6 +74,8 @@ class Design:
         Rows of the design for every cell of the factors.
     without_grid : str
         Why there is no grid.
+    means : tuple of dict
+        Means that stand for missing covariates, as `put_means_in` gives them.
     cluster_column : str, optional
         Column whose values maps share that may vary together; None where least squares take all
         for independent but for what the model says.
@@ -85,6 +93,7 @@ class Design:
     within: tuple | None = None
     grid: ReferenceGrid | None = None
     without_grid: str = _NO_FORMULA
+    means: tuple = ()
     cluster_column: str | None = None
     clusters: tuple = ()
 
@@ -136,6 +145,7 @@ class Design:
             "Factors": self.factors,
             "ColumnSources": self.sources,
             "Notes": list(self.notes),
+            **({"MeansPutIn": list(self.means)} if self.means else {}),
             **({} if self.within is None else {"Within": list(self.within)}),
             **self._described_clusters(),
             "NumberOfMaps": len(self.matrix),
@@ -155,10 +165,10 @@ class Design:
     def write(self, directory: AnyPath) -> tuple[str, str]:
         """Write design.tsv and design.json; returns both paths."""
         directory = Path(directory)
-        table = pd.concat(
-            [self.keys.reset_index(drop=True), pd.DataFrame(self.matrix, columns=self.columns)],
-            axis=1,
+        keys = self.keys.reset_index(drop=True).set_axis(
+            key_headers(self.keys.columns, self.columns), axis="columns"
         )
+        table = pd.concat([keys, pd.DataFrame(self.matrix, columns=self.columns)], axis=1)
         table_file, sidecar = directory / "design.tsv", directory / "design.json"
         write_tsv(table_file, table, digits=17)
         sidecar.write_text(json.dumps(self.describe(), indent=2) + "\n")
@@ -179,13 +189,14 @@ def read_design(design_file: AnyPath, design_json: AnyPath) -> Design:
     except OSError as error:
         raise ValueError(f"{design_json}: no design description ({error!r})") from error
     keys, columns = about["Keys"], about["Columns"]
-    if list(table.columns) != [*keys, *columns]:
+    headers = key_headers(keys, columns)
+    if list(table.columns) != [*headers, *columns]:
         raise ValueError(
             f"{design_file} has the columns {', '.join(table.columns)}, {design_json} names "
-            f"{', '.join([*keys, *columns])}"
+            f"{', '.join([*headers, *columns])}"
         )
     return Design(
-        keys=table[keys],
+        keys=table[headers].set_axis(keys, axis="columns"),
         matrix=_numbers(table[columns], design_file),
         columns=tuple(columns),
         factors=about["Factors"],
@@ -193,10 +204,68 @@ def read_design(design_file: AnyPath, design_json: AnyPath) -> Design:
         formula=about["Formula"],
         notes=tuple(about.get("Notes", ())),
         within=tuple(about["Within"]) if "Within" in about else None,
+        means=tuple(about.get("MeansPutIn", ())),
         grid=_grid(about, design_json),
         without_grid=about.get("WithoutReferenceGrid", _NO_FORMULA),
         cluster_column=about.get("Clusters", {}).get("Column"),
         clusters=tuple(about.get("Clusters", {}).get("OfMaps", ())),
+    )
+
+
+def key_headers(keys: Iterable[str], columns: Collection[str]) -> list[str]:
+    """Return what design.tsv calls the keys of its rows, which a trend shares its name with.
+
+    Examples
+    --------
+    >>> key_headers(["participant_id", "visit"], ["intercept", "visit"])
+    ['participant_id', 'visit_of_map']
+    """
+    headers = []
+    for key in keys:
+        while key in columns:
+            key += "_of_map"
+        headers.append(key)
+    return headers
+
+
+def keys_of(
+    observations: pd.DataFrame, condition_columns: Sequence[str] = (), within: Sequence[str] = ()
+) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """Return the columns that tell maps apart, and what is said of that.
+
+    Maps of a participant that have all conditions in common are told apart by their names.
+
+    Parameters
+    ----------
+    observations : DataFrame
+        Text, a row a map.
+    condition_columns : sequence of str
+        Columns that tell a participant's maps apart.
+    within : sequence of str
+        Factors within participants.
+
+    Returns
+    -------
+    keys : DataFrame
+    notes : tuple of str
+
+    Examples
+    --------
+    >>> rows = {"participant_id": ["01", "01"], "map": ["a.nii", "b.nii"]}
+    >>> keys_of(pd.DataFrame(rows))[0].columns.tolist()
+    ['participant_id', 'map']
+    """
+    keys = observations[list(dict.fromkeys(["participant_id", *condition_columns, *within]))]
+    alike_rows = keys.duplicated(keep=False)
+    if not alike_rows.any() or "map" not in observations:
+        return keys, ()
+    who = list(dict.fromkeys(map(participant_label, keys.loc[alike_rows, "participant_id"])))
+    more = f" and {len(who) - _SHOWN_ROWS} more" * (len(who) > _SHOWN_ROWS)
+    conditions = " and ".join(keys.columns[1:])
+    return keys.assign(map=observations["map"]), (
+        f"{', '.join(who[:_SHOWN_ROWS])}{more} {'has' if len(who) == 1 else 'have'} several maps "
+        + (f"of one {conditions}" if conditions else "and no column of conditions")
+        + ": they are told apart by the names of their files, and each counts as a map of its own",
     )
 
 
@@ -227,10 +296,11 @@ def design_from_formula(
     formula: str, observations: pd.DataFrame, condition_columns: Sequence[str] = ()
 ) -> Design:
     """Build the design of a formula on an observations table (text, a row a map)."""
-    table = variables_of(observations, condition_columns)
+    numbers = numbers_of_formula(formula)
+    table = variables_of(observations, [c for c in condition_columns if c not in numbers])
     coding = code_formula(formula, table.drop(columns=list(RESERVED), errors="ignore"))
-    keys = observations[["participant_id", *condition_columns]]
-    return checked_design(coding, keys, formula, observations)
+    keys, notes = keys_of(observations, condition_columns)
+    return checked_design(coding, keys, formula, observations, notes)
 
 
 def checked_design(
@@ -335,7 +405,7 @@ def design_from_table(
     ValueError
         Naming rows without a map, maps without a row, and columns that are no numbers.
     """
-    keys = observations[["participant_id", *condition_columns]]
+    keys, notes = keys_of(observations, condition_columns)
     if Path(path).suffix == ".mat":
         matrix = read_fsl_matrix(path)
         if len(matrix) != len(keys):
@@ -343,7 +413,7 @@ def design_from_table(
             left = f"; {', '.join(out)} is out (see excluded.tsv)" if out else ""
             raise ValueError(f"{path} has {len(matrix)} rows for {len(keys)} maps{left}")
         names = tuple(f"ev{i + 1}" for i in range(matrix.shape[1]))
-        return _checked(Design(keys, matrix, names, notes=(_rows_met(path, keys),)))
+        return _checked(Design(keys, matrix, names, notes=(*notes, _rows_met(path, keys))))
     table = read_tsv(path)
     absent = [c for c in keys if c not in table]
     if absent:
@@ -367,7 +437,8 @@ def design_from_table(
             "give the map"
         )
     table = table.iloc[[place[k] for k in wanted]].reset_index(drop=True)
-    reserved = [c for c in RESERVED if c in table and numbers_of(table[c]).notna().any()]
+    others = [c for c in RESERVED if c in table and c not in keys]
+    reserved = [c for c in others if numbers_of(table[c]).notna().any()]
     if reserved:
         raise ValueError(
             f"{path}: column {', '.join(reserved)} has a name that tables of maps have for their "
@@ -380,7 +451,7 @@ def design_from_table(
     empty = [c for c, column in zip(regressors, matrix.T, strict=True) if not column.any()]
     if empty:
         raise ValueError(f"{path}: column {', '.join(empty)} is 0 in every row; drop it")
-    return _checked(Design(keys, matrix, tuple(regressors)))
+    return _checked(Design(keys, matrix, tuple(regressors), notes=notes))
 
 
 def _rows_met(path, keys):

@@ -1,5 +1,6 @@
 """Joining maps to participants: who is in, who is not, and why."""
 
+import os
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -10,7 +11,9 @@ import pandas as pd
 
 from nipype_group.choices import ON_BAD_MAP
 from nipype_group.design.first_level import of_other_contrasts, registered_elsewhere
-from nipype_group.design.sources import RESERVED, MapEntry
+from nipype_group.design.missing import numbers_among
+from nipype_group.design.people import PeopleTables, session_of
+from nipype_group.design.sources import RESERVED, SESSION_COLUMNS, MapEntry
 from nipype_group.images import (
     MapError,
     array_sha256,
@@ -55,6 +58,8 @@ def collect(
     zero_is_value: bool = False,
     ids_as_numbers: bool = False,
     header_of: Any = None,
+    mean_for: Sequence[str] = (),
+    sessions: pd.DataFrame | None = None,
 ) -> Observations:
     """Join maps to participants and check every map.
 
@@ -64,6 +69,8 @@ def collect(
         Maps found.
     participants : DataFrame, optional
         Result of `read_participants`; without it every participant with a map is in.
+    sessions : DataFrame, optional
+        Result of `read_sessions`.
     variables : sequence of str
         Columns that the model uses; a row with a missing value in one is left out.
     on_bad_map : {"error", "exclude"}
@@ -79,6 +86,9 @@ def collect(
     header_of : callable, optional
         Gives the Space of a map from its header. With it no values are read: empty maps and
         copies are not found, and there are no checksums.
+    mean_for : sequence of str
+        Those of the variables in which a missing number leaves no row out, as a mean is put in
+        later. Columns of names, and conditions, have none.
 
     Returns
     -------
@@ -92,25 +102,31 @@ def collect(
     if on_bad_map not in ON_BAD_MAP:
         raise ValueError(f"on_bad_map is error or exclude, got {on_bad_map!r}")
     if ids_as_numbers:
-        entries = _renamed(entries, None if participants is None else list(participants.index))
+        known = None if participants is None else list(dict.fromkeys(participants.index))
+        entries = _renamed(entries, known)
     conditions = list(entries[0].conditions) if entries else []
-    rows = [_row(entry, participants, conditions) for entry in entries]
-    check_variables(variables, {c for row in rows for c in row} | set(_columns(participants)))
-
+    people = PeopleTables.of(entries, participants, sessions)
+    rows = joined_rows(entries, people, variables)
+    check_variables(variables, {c for row in rows for c in row} | set(people.columns))
+    with_mean = numbers_among(pd.DataFrame(rows), [v for v in mean_for if v not in conditions])
     excluded, problems, candidates = [], [], []
     for entry, row in zip(entries, rows, strict=True):
-        if participants is not None and entry.participant not in participants.index:
-            same = _same_numbers(entry.participant, participants.index) * (not ids_as_numbers)
-            hint = f"; it has {', '.join(same)}: --ids-as-numbers takes both for one" * bool(same)
-            problems.append((entry, f"no such participant in the participants table{hint}"))
+        if reason := people.lacks(entry):
+            same = [] if ids_as_numbers else _same_numbers(entry.participant, people.labels)
+            other = bool(same) and entry.participant not in people.labels
+            hint = f"; it has {', '.join(same)}: --ids-as-numbers takes both for one" * other
+            problems.append((entry, f"{reason}{hint}"))
             continue
-        missing = [v for v in variables if pd.isna(row.get(v))]
+        missing = [v for v in variables if v not in with_mean and pd.isna(row.get(v))]
         if missing:
-            excluded.append((entry, f"n/a in {', '.join(missing)}"))
+            names = [v for v in missing if v in mean_for]
+            why = f" ({', '.join(names)} holds names, which have no mean)" if names else ""
+            why += people.lacks_session(entry, missing)
+            excluded.append((entry, f"n/a in {', '.join(missing)}{why}"))
             continue
         candidates.append((entry, row))
 
-    twice = Counter((e.participant, *e.conditions.values()) for e, _ in candidates)
+    repeated = _repeated(candidates, listed)
     others = [] if listed else of_other_contrasts([e for e, _ in candidates])
     problems += others
     strange = {id(e) for e, _ in others}
@@ -118,8 +134,8 @@ def collect(
     for entry, row in candidates:
         if id(entry) in strange:
             continue
-        if twice[(entry.participant, *entry.conditions.values())] > 1:
-            problems.append((entry, _not_told_apart(entry)))
+        if id(entry) in repeated:
+            problems.append((entry, repeated[id(entry)]))
         else:
             checked.append((entry, row))
     good, bad = _check_maps(checked, zero_is_value, header_of)
@@ -134,9 +150,9 @@ def collect(
     if not good:
         raise ValueError(f"No map is left for the analysis: {_why_none(excluded)}")
     if participants is not None:
-        rank = {label: i for i, label in enumerate(participants.index)}
+        rank = {label: i for i, label in enumerate(people.labels)}
         good.sort(key=lambda item: rank[item[0].participant])
-    return _assemble(good, excluded, participants, conditions, listed)
+    return _assemble(good, excluded, people, conditions, listed)
 
 
 def _why_none(excluded: list) -> str:
@@ -173,24 +189,36 @@ def _renamed(entries, known):
     return renamed
 
 
-def _columns(participants):
-    return [] if participants is None else participants.columns
-
-
 def _shown(entry):
     """Return what a user knows the map by: its path, and the volume of a 4D image it was."""
     own = entry.path.as_posix().endswith(entry.name)
     return str(entry.path) if own else f"{entry.name} ({entry.path})"
 
 
-def _row(entry, participants, conditions):
-    """Merge what the map's table, its name and the participants table say."""
+def joined_rows(
+    entries: Sequence[MapEntry], people: PeopleTables, variables: Sequence[str] = ()
+) -> list[dict]:
+    """Return of every map what its table, its name, and the tables of people say.
+
+    Raises
+    ------
+    ValueError
+        Where two of them have different values of one column, of sessions' tables one of
+        `variables`.
+    """
+    conditions = list(entries[0].conditions) if entries else []
+    return [_row(entry, people, conditions, variables) for entry in entries]
+
+
+def _row(entry, people, conditions, variables):
+    """Merge what the map's table, its name and the tables of people say."""
     row = {"participant_id": f"sub-{entry.participant}", **entry.conditions, **entry.covariates}
-    if participants is None or entry.participant not in participants.index:
-        return row
-    for column, value in participants.loc[entry.participant].items():
+    for column, value in people.of_participant(entry).items():
         if column == "participant_id":
             row[column] = value
+        elif column == people.session_column and column in row:
+            # As the map's own table writes it.
+            continue
         elif column in conditions:
             raise ValueError(
                 f"column {column} of the participants table has the name of a condition of the "
@@ -203,7 +231,44 @@ def _row(entry, participants, conditions):
             )
         else:
             row[column] = value
+    named = any(column in row for column in SESSION_COLUMNS)
+    for column, value in people.of_session(entry).items():
+        if column not in row and not (named and column == "session_id"):
+            row[column] = value
+        elif column in variables and column not in conditions and str(row[column]) != str(value):
+            raise ValueError(
+                f"column {column} says {value} in sub-{entry.participant}_sessions.tsv for "
+                f"session {session_of(entry)} and {row[column]} in another table for participant "
+                f"{entry.participant}; rename one"
+            )
     return row
+
+
+def _repeated(candidates, listed):
+    """Return why maps of one participant cannot be told apart, by the identity of their entries.
+
+    Maps that are listed a row each are told apart by their names, whatever their conditions.
+    """
+    files, cells = {}, {}
+    for entry, _ in candidates:
+        own = entry.path.as_posix().endswith(entry.name)
+        # The volumes of a 4D image may be told by its name and their numbers.
+        file = os.path.realpath(entry.path) if own else f"{entry.path} {entry.name}"
+        files.setdefault((entry.participant, file), []).append(entry)
+        cells.setdefault((entry.participant, *entry.conditions.values()), []).append(entry)
+    reasons = {}
+    for group in cells.values():
+        names = {entry.name for entry in group}
+        if len(group) > 1 and not (listed and len(names) == len(group)):
+            reasons |= {id(entry): _not_told_apart(entry) for entry in group}
+    for group in files.values():
+        if listed and len(group) > 1:
+            reasons |= {
+                id(entry): f"the file is listed {len(group)} times for the participant; drop the "
+                "other rows"
+                for entry in group
+            }
+    return reasons
 
 
 def _not_told_apart(entry):
@@ -287,7 +352,7 @@ def _most_common_space(spaces):
     return first[max(votes, key=votes.get)] if votes else None
 
 
-def _assemble(good, excluded, participants, conditions, listed):
+def _assemble(good, excluded, people, conditions, listed):
     table = pd.DataFrame([row for _, row in good])
     front = ["participant_id", *conditions]
     back = ["map", "sha256"]
@@ -301,7 +366,7 @@ def _assemble(good, excluded, participants, conditions, listed):
         }
         for e, reason in excluded
     ]
-    left_out += _without_map(good, excluded, participants, conditions, listed)
+    left_out += _without_map(good, excluded, people, conditions, listed)
     variances = [e.variance for e, _ in good]
     if any(variances) and not all(variances):
         lacking = ", ".join(e.name for e, _ in good if e.variance is None)
@@ -315,7 +380,7 @@ def _assemble(good, excluded, participants, conditions, listed):
     )
 
 
-def _without_map(good, excluded, participants, conditions, listed):
+def _without_map(good, excluded, people, conditions, listed):
     """List participants without a map, and conditions that a participant lacks.
 
     Of maps that are listed one by one the conditions that most participants have are expected.
@@ -325,12 +390,18 @@ def _without_map(good, excluded, participants, conditions, listed):
     labels = {e.participant for e in entries}
     n_have = Counter(cell for _, cell in have if None not in cell)
     cells = sorted(cell for cell, n in n_have.items() if not listed or 2 * n > len(labels))
-    lacking = []
-    if participants is not None:
+    table, lacking = people.participants, []
+    if table is not None:
+        first = table[~table.index.duplicated()]
         lacking += [
             {"participant_id": row["participant_id"], "reason": "no map was found"}
-            for label, row in participants.iterrows()
+            for label, row in first.iterrows()
             if label not in labels
+        ]
+    if not {"session_id", "session", "ses"} & set(conditions):
+        lacking += [
+            {"participant_id": f"sub-{label}", "reason": f"no map of session {session} was found"}
+            for label, session in people.without_map(entries)
         ]
     lacking += [
         {

@@ -1,11 +1,12 @@
 """The reference grid of a formula: a row of the design for every combination of levels.
 
-Covariates stand at their mean over participants and columns of participants at theirs, so that
-means of rows are estimated marginal means (Searle, Speed, Milliken 1980).
+Covariates stand at their mean over participants, where no other value is given, and columns of
+participants at theirs, so that means of rows are estimated marginal means (Searle, Speed, Milliken
+1980).
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import product
 
@@ -134,6 +135,7 @@ def make_grid(
     spec: ModelSpec,
     matrix: np.ndarray,
     build: Callable[[pd.DataFrame], np.ndarray],
+    at: Mapping[str, float],
 ) -> ReferenceGrid:
     """Make the reference grid of a formula.
 
@@ -146,6 +148,8 @@ def make_grid(
         Design of the maps.
     build : callable
         Gives the rows of the design for a table.
+    at : mapping of str to float
+        Covariates that stand elsewhere than at their mean.
 
     Raises
     ------
@@ -166,7 +170,7 @@ def make_grid(
             f"its factors have {n_cells} combinations of levels in {matrix.shape[1]} columns, too "
             "many for means of levels"
         )
-    cells, means = _cells(variables, factors, covariates)
+    cells, means = _cells(variables, factors, covariates, at)
     # Lines are the same at any value, and 0 and a power of two leave no rounding.
     steps = {n: 2.0 ** math.ceil(math.log2(variables.data[n].abs().max())) for n in straight}
     tables = [cells]
@@ -216,12 +220,16 @@ def _curve(variables: Variables, spec: ModelSpec, name: str) -> str:
 
 
 def _cells(
-    variables: Variables, factors: dict[str, list[str]], covariates: list[str]
+    variables: Variables,
+    factors: dict[str, list[str]],
+    covariates: list[str],
+    at: Mapping[str, float],
 ) -> tuple[pd.DataFrame, dict[str, float]]:
-    """Return the table of the cells, and the mean of every covariate."""
+    """Return the table of the cells, and the value of every covariate there."""
     levels = list(zip(*product(*factors.values()), strict=True)) if factors else []
     n_cells = len(levels[0]) if levels else 1
     means = {n: _mean(variables.data[n], variables.participants) for n in covariates}
+    means |= {n: at[real] for n in means if (real := variables.real_names.get(n, n)) in at}
     columns: dict[str, object] = {
         n: pd.Categorical(of_cells, categories=factors[n])
         for n, of_cells in zip(factors, levels, strict=True)

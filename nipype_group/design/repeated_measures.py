@@ -1,7 +1,8 @@
 """Designs in which every effect is tested on its own error."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import pandas as pd
 
@@ -9,11 +10,20 @@ from nipype_group.design.error_terms import cells_of
 from nipype_group.design.expressions import named, some
 from nipype_group.design.factorial import Factorial
 from nipype_group.design.formula import (
+    Coding,
+    called_factors,
     code_formula,
     formula_variables,
+    numbers_of_formula,
     without_participants,
 )
-from nipype_group.design.matrix import Design, checked_design, design_from_formula
+from nipype_group.design.matrix import (
+    Design,
+    checked_design,
+    design_from_formula,
+    keys_of,
+)
+from nipype_group.design.missing import put_means_in
 from nipype_group.design.sources import RESERVED
 from nipype_group.design.tables import variables_of
 
@@ -87,9 +97,72 @@ def variables_of_model(model: Factorial | str | None) -> list[str] | None:
     return list(dict.fromkeys([*formula_variables(effects), *within]))
 
 
+def covariates_of_model(model: Factorial | str) -> list[str]:
+    """Return the columns of a model that are no factors, if they hold numbers.
+
+    Examples
+    --------
+    >>> covariates_of_model("age * C(site) + log(iq) + C(participant_id)")
+    ['age', 'iq']
+    """
+    if isinstance(model, Factorial):
+        return list(model.covariates)
+    effects, within = split_error(model)
+    factors = {*called_factors(effects), *within, "participant_id"}
+    return [name for name in formula_variables(effects) if name not in factors]
+
+
 def formula_of_model(model: Factorial | str, table: pd.DataFrame) -> str:
     """Return the formula of a model's effects for a table of variables."""
     return model.formula(table) if isinstance(model, Factorial) else split_error(model)[0]
+
+
+def model_table(
+    model: Factorial | str, observations: pd.DataFrame, condition_columns: Sequence[str] = ()
+) -> pd.DataFrame:
+    """Return the variables of a model: numbers, and categories, which conditions are.
+
+    A condition of numbers is one of them where it stands in ``within`` without C(), or in a
+    transform of a formula.
+
+    Parameters
+    ----------
+    model : Factorial or str
+    observations : DataFrame
+        Text, a row a map.
+    condition_columns : sequence of str
+        Columns that tell a participant's maps apart.
+
+    Examples
+    --------
+    >>> t = pd.DataFrame({"participant_id": ["01", "01"], "run": ["1", "2"]}, dtype=object)
+    >>> [model_table(m, t, ["run"])["run"].dtype.kind for m in ("run", "center(run)")]
+    ['O', 'i']
+    """
+    if isinstance(model, Factorial):
+        numbers = [
+            n for n in model.within if n in observations and not _is_padded(observations[n])
+        ]
+    else:
+        numbers = numbers_of_formula(split_error(model)[0])
+    return variables_of(observations, [c for c in condition_columns if c not in numbers])
+
+
+def _is_padded(column: pd.Series) -> bool:
+    """Tell whether values are names that look like numbers, as 01."""
+    return bool(column.dropna().astype(str).str.fullmatch(r"0\d+").any())
+
+
+def _padded(factorial: Factorial, observations: pd.DataFrame) -> Iterator[str]:
+    """Say of numbers within participants that they are taken for names."""
+    for name in factorial.within:
+        if name in observations and _is_padded(observations[name]):
+            values = pd.to_numeric(observations[name], errors="coerce")
+            if values.notna().all():
+                yield (
+                    f"{name} is a factor, as values like {observations[name].iloc[0]} are names; "
+                    "write numbers without zeros in front for a trend"
+                )
 
 
 def design_of_model(
@@ -97,6 +170,7 @@ def design_of_model(
     observations: pd.DataFrame,
     condition_columns: Sequence[str] = (),
     error: str = "pooled",
+    missing_covariates: str = "exclude",
 ) -> Design:
     """Build the design of factors, or of a formula.
 
@@ -107,12 +181,19 @@ def design_of_model(
         As for `factorial_design`.
     error : {"pooled", "partitioned"}
         Of the effects within participants of a formula without ``Error()``.
+    missing_covariates : {"exclude", "mean"}
+        Whether maps without a covariate are not among the observations, or get its mean.
 
     Raises
     ------
     ValueError
         As `factorial_design`, `partitioned_design` and `design_from_formula`.
     """
+    if missing_covariates == "mean":
+        names = [n for n in covariates_of_model(model) if n not in condition_columns]
+        table, means, notes = put_means_in(observations, names, model)
+        design = design_of_model(model, table, condition_columns, error)
+        return replace(design, notes=(*notes, *design.notes), means=tuple(means))
     if isinstance(model, Factorial):
         return factorial_design(model, observations, condition_columns)
     if error == "partitioned" or split_error(model)[1]:
@@ -138,15 +219,20 @@ def factorial_design(
     ValueError
         As of `Factorial.prepared`, or where a participant has two maps of a cell.
     """
-    table = variables_of(observations, condition_columns)
+    table = model_table(factorial, observations, condition_columns)
     _check_known(factorial.columns, table)
     table, notes = factorial.prepared(table)
+    notes += tuple(_padded(factorial, observations))
     within = tuple(
         name for name, given in factorial.by_column.items() if given in factorial.within
     )
     # Without a factor within them, participants are told by the mean of their maps.
     within = within or tuple(condition_columns)
-    return _design(factorial.formula(table), table, observations, condition_columns, within, notes)
+    formula = factorial.formula(table)
+    # Numbers are centred at what a test holds at, unless they are asked to stay as they are.
+    numbers = table.select_dtypes("number").columns.intersection(list(factorial.columns))
+    coding = code_formula(formula, _without_reserved(table), dict.fromkeys(numbers, 0.0))
+    return _design(coding, formula, table, observations, condition_columns, within, notes)
 
 
 def partitioned_design(
@@ -169,7 +255,7 @@ def partitioned_design(
         maps of a cell.
     """
     effects, within = split_error(formula)
-    table = variables_of(observations, condition_columns)
+    table = model_table(formula, observations, condition_columns)
     if within:
         _check_known(within, table)
     else:
@@ -177,10 +263,16 @@ def partitioned_design(
         used = [n for n in formula_variables(effects) if n in table]
         varying = [n for n in used if _differs(n, table)]
         within = tuple(dict.fromkeys([*condition_columns, *varying]))
-    return _design(effects, table, observations, condition_columns, within, ())
+    coding = code_formula(effects, _without_reserved(table))
+    return _design(coding, effects, table, observations, condition_columns, within, ())
+
+
+def _without_reserved(table: pd.DataFrame) -> pd.DataFrame:
+    return table.drop(columns=list(RESERVED), errors="ignore")
 
 
 def _design(
+    coding: Coding,
     formula: str,
     table: pd.DataFrame,
     observations: pd.DataFrame,
@@ -188,13 +280,13 @@ def _design(
     within: tuple[str, ...],
     notes: tuple[str, ...],
 ) -> Design:
-    keys = observations[list(dict.fromkeys(["participant_id", *condition_columns, *within]))]
+    keys, of_keys = keys_of(observations, condition_columns, within)
     design = checked_design(
-        code_formula(formula, table.drop(columns=list(RESERVED), errors="ignore")),
+        coding,
         keys,
         formula,
         observations,
-        notes,
+        (*notes, *of_keys),
         within,
     )
     cells_of(design)

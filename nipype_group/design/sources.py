@@ -33,6 +33,8 @@ ENTITY_ALIASES = {
 _INDEXES = ("run", "echo", "flip", "inv", "split", "chunk")
 _SHOWN_PARTICIPANTS = 10
 RESERVED = ("map", "variance", "sha256")
+# Columns of a table of participants that tell the session of a row.
+SESSION_COLUMNS = ("session_id", "session")
 _WILDCARDS = re.compile(r"([*?\[{])")
 _NO_WILDCARD = re.compile(r"(?:[^*?\[{]|\[[*?\[{]\])*")
 # In what a pattern took for the label of a participant; other names are parts of labels.
@@ -96,22 +98,83 @@ def participant_label(text: str) -> str:
     return text[4:] if text.startswith("sub-") else text
 
 
+def session_label(text: object) -> str:
+    """Strip ``ses-`` from an identifier.
+
+    Examples
+    --------
+    >>> session_label("ses-01"), session_label("01")
+    ('01', '01')
+    """
+    return str(text).strip().removeprefix("ses-")
+
+
 def read_participants(path: AnyPath) -> pd.DataFrame:
     """Read participants.tsv, indexed by label.
+
+    A participant has one row, or one a session where a column ``session_id`` or ``session`` tells
+    which.
 
     Raises
     ------
     ValueError
-        Without a participant_id column, or with a participant in two rows.
+        Without a participant_id in every row, or with a participant, or one of its sessions, in
+        two rows.
     """
     table = read_tsv(path)
     if "participant_id" not in table:
         raise ValueError(f"{path}: no column participant_id ({columns_found(table, path)})")
     labels = [participant_label(v) for v in table["participant_id"]]
     if twice := repeated(labels):
-        raise ValueError(f"{path}: participant {', '.join(twice)} stands in more than one row")
+        column = next((c for c in SESSION_COLUMNS if c in table), None)
+        if column is None:
+            raise ValueError(
+                f"{path}: participant {', '.join(twice)} stands in more than one row; where these "
+                "are of sessions tell them in a column session_id"
+            )
+        lines_by_session(path, table, labels, column)
     table = table.drop(columns=[c for c in RESERVED if c in table])
     return table.set_index(pd.Index(labels, name="label"))
+
+
+def lines_by_session(
+    path: AnyPath, table: pd.DataFrame, labels: Sequence[str], column: str
+) -> None:
+    """Refuse a table of sessions without one in a row, or with one twice.
+
+    Parameters
+    ----------
+    path : path
+    table : DataFrame
+        As `read_tsv` gives it.
+    labels : sequence of str
+        Participant of every row.
+    column : str
+        That of the sessions.
+
+    Raises
+    ------
+    ValueError
+        Naming lines, participants and sessions.
+    """
+    if empty := _lines(table, table[column].isna()):
+        raise ValueError(f"{path}: no {column} in line {', '.join(empty)}")
+    lines: dict[tuple[str, str], list[str]] = {}
+    for line, label, value in zip(table.attrs["lines"], labels, table[column], strict=True):
+        lines.setdefault((label, session_label(value)), []).append(str(line))
+    twice = [
+        f"{label} session {session} (lines {', '.join(own)})"
+        for (label, session), own in lines.items()
+        if len(own) > 1
+    ]
+    if twice:
+        more = f" and {len(twice) - _SHOWN_PARTICIPANTS} more"
+        raise ValueError(
+            f"{path}: more than one row of participant "
+            + ", ".join(twice[:_SHOWN_PARTICIPANTS])
+            + more * (len(twice) > _SHOWN_PARTICIPANTS)
+            + "; keep one of each"
+        )
 
 
 def parse_selection(items: Iterable[str]) -> dict[str, list[str]]:

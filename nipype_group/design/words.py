@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from nipype_group.design.expressions import shortened, some, unbalanced
+from nipype_group.design.expressions import quoted, shortened, some, split_outside, unbalanced
 from nipype_group.design.formula import parts_of
 from nipype_group.stats.matrix_products import multiply
 
@@ -25,6 +25,8 @@ _PAIR = re.compile(r"\s*(`[^`]+`|[^`]+?)\s+-\s+(`[^`]+`|[^`]+?)\s*")
 _EFFECT = re.compile(r"\s*(?:`[^`]+`|[^\W\d]\w*)(?:\s*:\s*(?:`[^`]+`|[^\W\d]\w*))*\s*")
 _NAME = re.compile(r"`[^`]+`|[^:`]+")
 _SHOWN_LEVELS = 6
+_CONJUNCTION = re.compile(r"conjunction\s*\((.*)\)", re.DOTALL)
+_CONJOINED = re.compile(r"\s*(?:`([^`]+)`|([^,`]+?))\s*(?:,|$)")
 # Share of the largest number of the grid that rounding leaves of 0.
 _ROUNDING = 1e-12
 
@@ -39,6 +41,64 @@ def is_test(expression: str) -> bool:
     """Tell whether an expression in words is an F test."""
     found = _WORD.fullmatch(expression.strip())
     return found is not None and found.group(1) != "pairs"
+
+
+def is_open_pairs(expression: str) -> bool:
+    """Tell whether an expression stands for a contrast of each two levels of a factor.
+
+    Examples
+    --------
+    >>> is_open_pairs("pairs(group)"), is_open_pairs("pairs(group @ b - a)")
+    (True, False)
+    """
+    found = _WORD.fullmatch(expression.strip())
+    return found is not None and found.group(1) == "pairs" and "@" not in found.group(2)
+
+
+def is_conjunction(expression: str) -> bool:
+    """Tell whether an expression is conjunction(...) of other contrasts.
+
+    Examples
+    --------
+    >>> is_conjunction("conjunction(a, b)"), is_conjunction("F(a)")
+    (True, False)
+    """
+    return bool(_CONJUNCTION.fullmatch(expression.strip()))
+
+
+def conjoined_names(expression: str) -> tuple[str, ...]:
+    """Return the names of the contrasts of a conjunction; backticks hold names with commas.
+
+    Raises
+    ------
+    ValueError
+        Where it is not written so, names fewer than two contrasts, or one twice.
+
+    Examples
+    --------
+    >>> conjoined_names("conjunction(faces - houses, `age, men`)")
+    ('faces - houses', 'age, men')
+    """
+    found = _CONJUNCTION.fullmatch(expression.strip())
+    assert found is not None, "an expression that is_conjunction knows"
+    inner, names, position = found.group(1).strip(), [], 0
+    while position < len(inner):
+        part = _CONJOINED.match(inner, position)
+        if part is None:
+            raise ValueError(
+                f"{expression.strip()} is not understood: write conjunction(a, b), the names of "
+                "other contrasts"
+            )
+        names.append(part.group(1) or part.group(2))
+        position = part.end()
+    if len(names) < 2:
+        raise ValueError(
+            f"{expression.strip()} names {len(names) or 'no'} contrast; a conjunction is of two "
+            "or more, as conjunction(a, b)"
+        )
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise ValueError(f"{expression.strip()} names {twice[0]} twice: leave one out")
+    return tuple(names)
 
 
 def check_word(expression: str) -> None:
@@ -86,7 +146,8 @@ def parse_word(expression: str) -> Words:
     if not found:
         raise ValueError(f"{text} is none of F(...), simple(...), pairs(...)")
     word, inner = found.groups()
-    effect, at, given = inner.partition("@")
+    effect, *rest = split_outside(inner, "@")
+    at, given = bool(rest), "@".join(rest)
     if not _EFFECT.fullmatch(effect) or (at and word == "F"):
         raise ValueError(
             f"{text} is not understood: write F(stimulus), F(stimulus:group), "
@@ -98,7 +159,7 @@ def parse_word(expression: str) -> Words:
         if not pair:
             raise ValueError(f"{shortened(given.strip())!r} is not of the form b - a, two levels")
         conditions = dict(zip("+-", (level.strip("`") for level in pair.groups()), strict=True))
-    for item in given.split(",") if at and word == "simple" else ():
+    for item in split_outside(given, ",") if at and word == "simple" else ():
         condition = _CONDITION.fullmatch(item)
         if not condition:
             raise ValueError(f"{shortened(item.strip())!r} is not of the form factor=level")
@@ -283,7 +344,7 @@ def canonical(
     factors : mapping of str to sequence of str
         Factors of the model and their levels.
     numeric : sequence of str
-        Columns of numbers, ``NAME=F(NAME)`` of which is ``NAME=NAME``.
+        Columns of numbers, ``NAME=F(NAME)`` of which is ``NAME=NAME``, and so their products.
 
     Examples
     --------
@@ -304,8 +365,9 @@ def canonical(
             written += _pairs(name, factor, list(factors[factor]))
         elif _EFFECT.fullmatch(expression) and any(n in factors for n in names):
             written.append(f"{name}=F({expression})")
-        elif expression in (f"F({n})" for n in numeric):
-            written.append(f"{name}={expression[2:-1]}")
+        elif word == "F" and effect and all(n in numeric for n in effect):
+            column = f"`{':'.join(effect)}`" if len(effect) > 1 else expression[2:-1]
+            written.append(f"{name}={column}")
         else:
             written.append(definition)
     return tuple(written)
@@ -316,9 +378,8 @@ def _pairs(name: str, factor: str, levels: list[str]) -> list[str]:
         raise ValueError(
             f"pairs({factor}): rename the level {odd[0]}, as ` and = are of contrasts"
         )
-    quoted = factor if factor.isidentifier() else f"`{factor}`"
     return [
-        f"{name} {later} - {first}=pairs({quoted} @ `{later}` - `{first}`)"
+        f"{name} {later} - {first}=pairs({quoted(factor)} @ `{later}` - `{first}`)"
         for i, later in enumerate(levels)
         for first in levels[:i]
     ]
@@ -412,7 +473,9 @@ def averaged(grid: "ReferenceGrid", named: Collection[str]) -> str:
     factors = [name for name in grid.factors if name not in named]
     covariates = [name for name in grid.covariates if name not in named]
     over = f", averaged over {_and(factors)}" if factors else ""
-    return over + (f", adjusted for {_and(covariates)}" if covariates else "")
+    return over + (
+        f", with covariate{'s' * (len(covariates) > 1)} {_and(covariates)}" if covariates else ""
+    )
 
 
 def _and(names: list[str]) -> str:

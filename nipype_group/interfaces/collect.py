@@ -8,6 +8,7 @@ from nipype_group.choices import ON_BAD_MAP
 from nipype_group.design.first_level import find_merged_maps, of_other_contrasts
 from nipype_group.design.listed_maps import listed_maps
 from nipype_group.design.observations import collect
+from nipype_group.design.people import participants_path, read_sessions, session_files
 from nipype_group.design.sources import (
     MapEntry,
     participant_label,
@@ -126,6 +127,11 @@ class _CollectMapsInputSpec(GroupInputSpec):
         desc="columns that the model uses: rows with n/a in one are left out; another of a table "
         "of maps is a condition only where it has to tell a participant's maps apart",
     )
+    mean_for = traits.List(
+        Str,
+        desc="those of the variables in which a missing number leaves no row out, as DesignMatrix "
+        "puts its mean in",
+    )
     zero_is_value = traits.Bool(
         False, usedefault=True, desc="a voxel of 0 has that value: NaN alone is missing"
     )
@@ -148,22 +154,28 @@ class _CollectMapsInputSpec(GroupInputSpec):
             found = [(e.participant, *file_identity(e.path)) for e in entries]
             variances = [file_identity(e.variance) for e in entries if e.variance is not None]
             table = _participants_file(self)
-            return [
+            sessions = session_files(_people_files(self), [e.participant for e in entries])
+            hidden: list[object] = [
                 ("found", found),
                 ("variances", variances),
                 ("table", table and file_identity(table)),
             ]
+            own = [file_identity(path) for path in sessions.values()]
+            return [*hidden, ("sessions", own)] if own else hidden
         except (ValueError, OSError) as error:
             # The node runs and raises this error itself.
             return [("found", str(error))]
 
 
+def _people_files(inputs):
+    """Return what tells where tables of participants and sessions lie."""
+    given = {name: getattr(inputs, name) for name in ("bids_dir", "participants")}
+    return {name: path for name, path in given.items() if isdefined(path)}
+
+
 def _participants_file(inputs):
-    if isdefined(inputs.participants):
-        return inputs.participants
-    if isdefined(inputs.bids_dir) and Path(inputs.bids_dir, "participants.tsv").is_file():
-        return str(Path(inputs.bids_dir, "participants.tsv"))
-    return None
+    path = participants_path(_people_files(inputs))
+    return None if path is None else str(path)
 
 
 class _CollectMapsOutputSpec(TraitedSpec):
@@ -208,13 +220,20 @@ class CollectMaps(GroupInterface):
         return runtime
 
     def _collect(self, entries, source):
-        inputs, table = self.inputs, _participants_file(self.inputs)
+        inputs, participants, sessions = self.inputs, None, None
+        if source != "stack_file":
+            table = _participants_file(inputs)
+            participants = read_participants(table) if table else None
+            labels = [entry.participant for entry in entries]
+            sessions = read_sessions(session_files(_people_files(inputs), labels))
         return collect(
             entries,
-            read_participants(table) if table and source != "stack_file" else None,
+            participants,
             value_or(inputs.variables, ()),
             inputs.on_bad_map,
             listed=source in _LISTED,
             zero_is_value=inputs.zero_is_value,
             ids_as_numbers=inputs.ids_as_numbers,
+            mean_for=value_or(inputs.mean_for, ()),
+            sessions=sessions,
         )

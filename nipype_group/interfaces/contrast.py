@@ -5,15 +5,18 @@ from pathlib import Path
 import numpy as np
 from nipype.interfaces.base import InputMultiObject, Str, TraitedSpec, traits
 
-from nipype_group.controls import TAILS, side_of_contrast
-from nipype_group.design.contrasts import read_contrasts
-from nipype_group.images import read_mask, write_volume
+from nipype_group.controls import TAILS, check_one_side, side_of_contrast
+from nipype_group.design.contrasts import Contrast, read_contrasts
+from nipype_group.images import Space, read_mask, read_volume, write_volume
 from nipype_group.images.fits import read_fit
 from nipype_group.interfaces.base import File, GroupInputSpec, GroupInterface, isdefined, value_or
 from nipype_group.json_files import read_json
+from nipype_group.stats.conjunctions import conjoined_p, conjoined_z
 from nipype_group.stats.linear.least_squares import effect_without_noise
 
 MAPS = ("effect", "variance", "stat", "z", "p", "effect_size")
+# Maps of one contrast, of which a conjunction has none: its files hold NaN.
+_OF_ONE = ("effect", "variance", "effect_size")
 
 
 class ContrastInputSpec(GroupInputSpec):
@@ -42,18 +45,21 @@ class ContrastOutputSpec(TraitedSpec):
     """Outputs of what estimates contrasts."""
 
     contrast_names = traits.List(Str, desc="names, in the order of the files")
-    stat_types = traits.List(Str, desc="t or F of every contrast")
+    stat_types = traits.List(Str, desc="t or F of every contrast, z of a conjunction")
     dofs = traits.List(
         traits.List(traits.Float),
-        desc="degrees of freedom with all maps: [residual] of t, [rank, residual] of F",
+        desc="degrees of freedom with all maps: [residual] of t, [rank, residual] of F; [] of a "
+        "conjunction",
     )
     effect_files = traits.List(
-        File(), desc="effect; of an F contrast the square root of the numerator's mean square"
+        File(),
+        desc="effect; of an F contrast the square root of the numerator's mean square; NaN of a "
+        "conjunction, as variance and effect size",
     )
     variance_files = traits.List(
         File(), desc="variance of the effect; of an F contrast the residual variance"
     )
-    stat_files = traits.List(File(), desc="t or F")
+    stat_files = traits.List(File(), desc="t or F; of a conjunction the least significant z")
     z_files = traits.List(File(), desc="z with the same upper tail as the statistic")
     p_files = traits.List(File(), desc="uncorrected p; of an F contrast the upper tail")
     effect_size_files = traits.List(File(), desc="Cohen's d of t, partial R2 of F")
@@ -78,6 +84,11 @@ class EstimateContrasts(GroupInterface):
     Where these maps do not determine a contrast (a site without a map, a participant without
     one), this contrast alone has no statistic, and its inference does not search the voxel.
 
+    A conjunction asks for the effects of all of its contrasts: its p is the largest of theirs,
+    and its z that of the least significant, 0 where two-sided t disagree in sign (Nichols et al.
+    2005, NeuroImage 25:653). With an F among them it has no sign, and its z has its p as upper
+    tail. t of one conjunction that are tested on different sides are an error.
+
     Examples
     --------
     >>> from nipype_group.interfaces import EstimateContrasts
@@ -96,10 +107,11 @@ class EstimateContrasts(GroupInterface):
         for output in self.listed_outputs:
             self._results[output] = []
         for contrast in contrasts:
-            self._estimate(Path(runtime.cwd), fit, contrast)
+            estimate = self._conjoin if contrast.conjunction else self._estimate
+            estimate(Path(runtime.cwd), fit, contrast)
         self._results["notes"] += self._model_notes()
         self._results["contrast_names"] = [c.name for c in contrasts]
-        self._results["stat_types"] = [c.test for c in contrasts]
+        self._results["stat_types"] = [c.stat_type for c in contrasts]
         return runtime
 
     def _model_notes(self):
@@ -139,6 +151,44 @@ class EstimateContrasts(GroupInterface):
         self._results["notes"] += notes
         return maps
 
+    def _conjoin(self, cwd, fit, contrast):
+        """Write the maps of a conjunction, from those of its contrasts."""
+        contrasts = read_contrasts(self.inputs.contrasts_file)
+        names = [each.name for each in contrasts]
+        numbers = [names.index(part) for part in contrast.conjunction]
+        parts = [contrasts[i] for i in numbers]
+        sides = {
+            side_of_contrast(part.name, self.inputs.tail, value_or(self.inputs.contrast_tails, []))
+            for part in parts
+            if part.test == "t"
+        }
+        check_one_side(contrast.name, sides)
+        read = {
+            name: np.array([read_volume(self._results[f"{name}_files"][i])[0] for i in numbers])
+            for name in ("z", "p", "search_mask")
+        }
+        mask = (read["search_mask"] > 0).all(axis=0)
+        if not mask.any():
+            raise ValueError(
+                f"no voxel has a statistic of all contrasts of the conjunction {contrast.name} "
+                f"({', '.join(contrast.conjunction)}): leave it out"
+            )
+        maps = _conjoined(read["z"], read["p"], parts, sides.pop() if sides else "positive")
+        self._write_conjunction(cwd, fit.space, contrast, mask, maps)
+
+    def _write_conjunction(
+        self, cwd: Path, space: Space, contrast: Contrast, mask: np.ndarray, maps: dict
+    ) -> None:
+        for name in MAPS:
+            values = np.nan if name in _OF_ONE else np.where(mask, maps[name], 0.0)
+            path = cwd / space.file_name(f"{contrast.label}_{name}")
+            volume = np.broadcast_to(values, mask.shape)
+            intent = ("z score", ()) if name in ("stat", "z") else None
+            self._results[f"{name}_files"].append(write_volume(path, volume, space, intent=intent))
+        path = cwd / space.file_name(f"{contrast.label}_mask")
+        self._results["search_mask_files"].append(write_volume(path, mask, space, np.uint8))
+        self._results["dofs"].append([])
+
     def _searched(self, name, fit, maps):
         """Return where a contrast is searched, and what is said of where it has no statistic."""
         mask = fit.mask
@@ -165,6 +215,15 @@ class EstimateContrasts(GroupInterface):
             n_exact=n_exact,
         )
         return searched, [note]
+
+
+def _conjoined(
+    z: np.ndarray, p: np.ndarray, parts: list[Contrast], tail: str
+) -> dict[str, np.ndarray]:
+    """Return statistic, z and p of the conjunction of contrasts, each an array of the Space."""
+    signed = np.array([part.test == "t" for part in parts])
+    least = conjoined_z(z, signed, tail)
+    return {"stat": least, "z": least, "p": conjoined_p(p, z, signed, tail)}
 
 
 def _why_none(gaps):

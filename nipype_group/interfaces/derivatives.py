@@ -59,6 +59,10 @@ class _GroupDerivativesInputSpec(GroupInputSpec):
     epsilon_files = _files("epsilon of every contrast's own error; kept of several contrast maps")
     component_names = traits.List(Str, desc="what component_files hold")
     component_files = _files("maps of the model beside its parameters, of some estimators")
+    multivariate_files = _files("maps of multivariate tests; dof are kept where they vary")
+    multivariate_maps = traits.List(
+        Str, desc="contrast-<label>_stat-<what>[_desc-<test>] of each of multivariate_files"
+    )
     effect_files = _files("effect of every contrast")
     variance_files = _files("variance of every effect")
     stat_files = _files("t or F")

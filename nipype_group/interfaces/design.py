@@ -4,7 +4,7 @@ from pathlib import Path
 
 from nipype.interfaces.base import InputMultiObject, Str, TraitedSpec, traits
 
-from nipype_group.choices import CENTRES, ERRORS
+from nipype_group.choices import CENTRES, ERRORS, MISSING_COVARIATES, MULTIVARIATE
 from nipype_group.design.clusters import with_clusters
 from nipype_group.design.contrasts import build_contrasts, write_contrasts
 from nipype_group.design.factorial import Factorial
@@ -42,6 +42,12 @@ class _DesignMatrixInputSpec(GroupInputSpec):
     centre = traits.Enum(*CENTRES, usedefault=True, desc="what is taken from covariates")
     error = traits.Enum(
         *ERRORS, usedefault=True, desc="whether effects of a formula have errors of their own"
+    )
+    missing_covariates = traits.Enum(
+        *MISSING_COVARIATES,
+        usedefault=True,
+        desc="whether maps with missing covariates are left out already, or get means: over "
+        "participants, with centre within-group over those of their group",
     )
     cluster = Str(
         desc="column whose values are shared by maps that may vary together, for estimators that "
@@ -107,7 +113,9 @@ class DesignMatrix(GroupInterface):
         conditions = value_or(inputs.condition_columns, [])
         if not isdefined(inputs.design_table):
             model = Factorial(*words, inputs.centre) if any(words) else inputs.formula
-            design = design_of_model(model, observations, conditions, inputs.error)
+            design = design_of_model(
+                model, observations, conditions, inputs.error, inputs.missing_covariates
+            )
         else:
             excluded = read_tsv(inputs.excluded) if isdefined(inputs.excluded) else None
             design = design_from_table(inputs.design_table, observations, conditions, excluded)
@@ -123,12 +131,20 @@ class _ContrastSetInputSpec(GroupInputSpec):
     contrasts = InputMultiObject(
         Str,
         mandatory=True,
-        desc="NAME=EXPRESSION over columns, or NAME=[weights]; rows joined by ; make an F",
+        desc="NAME=EXPRESSION over columns, or NAME=[weights]; rows joined by ; make an F; "
+        "NAME=conjunction(a, b) of other contrasts",
     )
     by_permutation = traits.Bool(
         False,
         usedefault=True,
         desc="contrasts between participants with several maps are permuted in given blocks",
+    )
+    not_of_conjunctions = traits.List(
+        Str, desc="what is made of other contrasts alone, told with every conjunction"
+    )
+    multivariate = InputMultiObject(
+        traits.Enum(*MULTIVARIATE),
+        desc="multivariate tests of F contrasts within participants, on errors of their own",
     )
 
 
@@ -145,7 +161,8 @@ class ContrastSet(GroupInterface):
     signs stand in backticks; a bare level stands for ``factor[level]`` where it is unique. A
     contrast that the design does not determine is an error that names the columns (Searle 1971).
     So is one about what several maps of a participant have in common, where all effects share the
-    error of maps, unless it is permuted in blocks.
+    error of maps, unless it is permuted in blocks. conjunction(a, b) names other contrasts of
+    the set; conjunctions stand last.
 
     Examples
     --------
@@ -159,15 +176,24 @@ class ContrastSet(GroupInterface):
 
     def _run_interface(self, runtime):
         design = read_design(self.inputs.design_file, self.inputs.design_json)
-        contrasts = build_contrasts(
-            self.inputs.contrasts, design, by_permutation=self.inputs.by_permutation
-        )
-        for contrast in contrasts:
-            for note in contrast.notes:
-                LOGGER.warning("%s", note)
+        contrasts = self._contrasts(design)
         path = Path(runtime.cwd, "contrasts.json")
         self._results["contrasts_file"] = write_contrasts(path, contrasts, design.columns)
         fsl_contrasts, fsl_f_tests = write_fsl_contrasts(runtime.cwd, contrasts)
         self._results["fsl_contrasts_file"] = fsl_contrasts
         self._results["fsl_f_tests_file"] = fsl_f_tests
         return runtime
+
+    def _contrasts(self, design):
+        """Return the contrasts, and say what is odd about them."""
+        contrasts = build_contrasts(
+            self.inputs.contrasts,
+            design,
+            by_permutation=self.inputs.by_permutation,
+            not_of_conjunctions=value_or(self.inputs.not_of_conjunctions, ()),
+            multivariate=value_or(self.inputs.multivariate, ()),
+        )
+        for contrast in contrasts:
+            for note in contrast.notes:
+                LOGGER.warning("%s", note)
+        return contrasts

@@ -2,13 +2,15 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
-from nipype.interfaces.base import traits
+from nipype.interfaces.base import Str, traits
 
 from nipype_group.choices import SPHERICITY
 from nipype_group.design.contrasts import Contrast
 from nipype_group.design.error_terms import error_term
+from nipype_group.images import write_volume
 from nipype_group.images.residuals import described_smoothness
 from nipype_group.images.stacks import MaskedStack
 from nipype_group.interfaces.base import File
@@ -18,7 +20,9 @@ from nipype_group.interfaces.by_contrast import (
     EstimateByContrast,
     MapsAndDesign,
 )
+from nipype_group.reporting.own_errors import multivariate_name
 from nipype_group.stats.linear.error_terms import ErrorTerm, estimate, maps_of
+from nipype_group.stats.linear.multivariate import multivariate_tests
 from nipype_group.stats.matrix_products import multiply
 
 
@@ -32,6 +36,14 @@ class _EstimateErrorTermsInputSpec(ByContrastInputSpec):
 class _EstimateErrorTermsOutputSpec(ByContrastOutputSpec):
     epsilon_files = traits.List(
         File(), desc="Greenhouse and Geisser's epsilon of every contrast; 1 of one contrast map"
+    )
+    multivariate_files = traits.List(
+        File(),
+        desc="maps of the multivariate tests that contrasts have: criterion, F, z, p, and degrees "
+        "of freedom of the denominator, 0 without a statistic",
+    )
+    multivariate_maps = traits.List(
+        Str, desc="contrast, statistic and test of each of multivariate_files, as names have them"
     )
 
 
@@ -66,6 +78,15 @@ class _Errors(MapsAndDesign):
             about["Field"] = "Z"
         return about, rpv
 
+    def multivariate_maps(self, contrast: Contrast) -> dict[tuple[str, str], np.ndarray]:
+        """Compute the maps of the multivariate tests of a contrast, by test and map."""
+        tests = () if contrast.error is None else contrast.error.multivariate
+        if not tests:
+            return {}
+        stack, term = self.stack, self.term(contrast)
+        found = multivariate_tests(term, contrast.weights, stack.read, stack.n_voxels, tests)
+        return {(test, name): m for test in tests for name, m in found[test].maps().items()}
+
 
 def _residuals(stack: MaskedStack, term: ErrorTerm) -> Iterator[np.ndarray]:
     """Yield the residual volume of every contrast map, those of one participant in memory."""
@@ -96,7 +117,8 @@ class EstimateErrorTerms(EstimateByContrast):
     contrasts that need it. Cohen's d is the effect over the standard deviation of the contrast
     maps (d_z), eta squared that of the contrast and its own error. Smoothness is that of each
     error's residuals; where degrees of freedom vary by voxel, random field theory takes z as
-    Gaussian.
+    Gaussian. Multivariate tests that the contrasts name (Pillai, Wilks, Hotelling and Lawley, Roy)
+    have maps of their own.
 
     Examples
     --------
@@ -108,7 +130,10 @@ class EstimateErrorTerms(EstimateByContrast):
     input_spec = _EstimateErrorTermsInputSpec
     output_spec = _EstimateErrorTermsOutputSpec
     own_maps = (*EstimateByContrast.own_maps, "epsilon")
-    listed_outputs = (*EstimateByContrast.listed_outputs, "epsilon_files")
+    listed_outputs = (
+        *EstimateByContrast.listed_outputs,
+        *("epsilon_files", "multivariate_files", "multivariate_maps"),
+    )
 
     def _model_notes(self) -> list[str]:
         # Each contrast has an error of its own.
@@ -116,3 +141,20 @@ class EstimateErrorTerms(EstimateByContrast):
 
     def _read_fit(self) -> _Errors:
         return _Errors(*self._read(), self.inputs.sphericity)
+
+    def _estimate(self, cwd: Path, fit: _Errors, contrast: Contrast) -> dict[str, np.ndarray]:
+        """Write the maps of a contrast, and append them to the outputs."""
+        maps = super()._estimate(cwd, fit, contrast)
+        self._write_multivariate(cwd, fit, contrast)
+        return maps
+
+    def _write_multivariate(self, cwd: Path, fit: _Errors, contrast: Contrast) -> None:
+        with self._one_blas_thread():
+            maps = fit.multivariate_maps(contrast)
+        for (test, name), values in maps.items():
+            path = cwd / fit.space.file_name(f"{contrast.label}_{test}_{name}")
+            file = write_volume(path, fit.unmask(values), fit.space)
+            self._results["multivariate_files"].append(file)
+            self._results["multivariate_maps"].append(
+                multivariate_name(contrast.label, test, name)
+            )

@@ -97,7 +97,7 @@ class PlotResults(GroupInterface):
         _check_numbers(inputs)
         design = _read(inputs.design_file, lambda path: read_design(path, inputs.design_json))
         contrasts = _read(inputs.contrasts_file, read_contrasts) or []
-        _check_contrasts(inputs, len(contrasts))
+        _check_contrasts(inputs, contrasts)
         background = _background(inputs)
         pictures, tables = _draw_results(cwd, inputs, design, contrasts, background)
         pictures += _draw_contrasts(cwd, inputs, contrasts, background)
@@ -162,7 +162,9 @@ def _draw_contrasts(cwd, inputs, contrasts, background):
             z=_read_item(inputs.z_files, i, Volume.read),
             effect=_read_item(inputs.effect_files, i, Volume.read),
             mask=mask,
-            maxima=_read_item(inputs.nulldist_files, i, read_nulldist),
+            maxima=None
+            if contrast.conjunction
+            else _read_item(inputs.nulldist_files, i, read_nulldist),
             tail=inputs.tail,
             alpha=inputs.alpha,
         )
@@ -206,9 +208,12 @@ def _survives(path):
     return bool(np.any(Volume.read(path).values))
 
 
-def _check_contrasts(inputs, n_contrasts):
+def _check_contrasts(inputs, contrasts):
     """Refuse lists of maps that do not have one item a contrast."""
     for name in _PER_CONTRAST:
+        # Conjunctions, which stand last, have no null distribution.
+        permuted = [c for c in contrasts if not c.conjunction]
+        n_contrasts = len(permuted if name == "nulldist_files" else contrasts)
         files = getattr(inputs, name)
         if isdefined(files) and len(files) != n_contrasts:
             raise ValueError(
@@ -220,7 +225,9 @@ def _subjects(inputs, design, contrasts):
     """Return the source of values at peaks, None where an input for it lacks."""
     if design is None or not contrasts or not isdefined(inputs.stack_file):
         return None
-    subjects = Subjects(inputs.stack_file, design, {c.label: c for c in contrasts})
+    # A conjunction has no effect of its own that values at a peak would show.
+    shown = {c.label: c for c in contrasts if not c.conjunction}
+    subjects = Subjects(inputs.stack_file, design, shown)
     if isdefined(inputs.observations):
         subjects.check_order(inputs.observations)
     return subjects

@@ -19,7 +19,7 @@ from nipype_group.choices import (
     WITHIN_SHUFFLINGS,
 )
 from nipype_group.controls import TAILS
-from nipype_group.design.contrasts import Contrast, read_contrasts
+from nipype_group.design.contrasts import Contrast, contrast_label, read_contrasts
 from nipype_group.design.matrix import Design, read_design
 from nipype_group.images import file_sha256, read_mask
 from nipype_group.images.smoothing import variance_smoother
@@ -34,6 +34,11 @@ from nipype_group.interfaces.base import (
 )
 from nipype_group.json_files import read_json
 from nipype_group.permutation.blocks import blocks_of, variance_groups_of
+from nipype_group.permutation.conjunctions import (
+    Conjunction,
+    PermutedContrast,
+    write_conjunction,
+)
 from nipype_group.permutation.given import read_shuffles
 from nipype_group.permutation.maps import (
     TEMPLATES,
@@ -557,7 +562,8 @@ class _MergePermutationsInputSpec(GroupInputSpec):
     mask_file = File(exists=True, mandatory=True, desc="voxels tested")
     search_mask_files = InputMultiObject(
         File(exists=True),
-        desc="voxels with a statistic, a file a contrast of the plan; default: all voxels",
+        desc="voxels with a statistic, a file a contrast of the plan, conjunctions last; default: "
+        "all voxels",
     )
     alpha = traits.Float(0.05, usedefault=True, desc="familywise error rate of the masked maps")
     p_approximation = traits.Enum(
@@ -596,7 +602,8 @@ class _MergePermutationsOutputSpec(TraitedSpec):
     tfce_logp_unc_files = traits.List(File(), desc="-log10 of its uncorrected p")
     tfce_logp_fdr_files = traits.List(File(), desc="-log10 of its false discovery rate")
     nulldist_files = traits.List(
-        File(), desc="TSV: a row a shuffle in order, a column a statistic and side"
+        File(),
+        desc="TSV: a row a shuffle in order, a column a statistic and side; none of conjunctions",
     )
     template_files = traits.List(
         File(), desc="JSON of every contrast, for AllResolutionsInference"
@@ -608,7 +615,9 @@ class MergePermutations(GroupInterface):
 
     p = share of shuffles, the unshuffled one included, that reach the observed value; for the
     corrected p with their maximum over voxels or clusters (Westfall and Young 1993; Nichols and
-    Holmes 2002, HBM 15:1). Missing, repeated or foreign shards are errors.
+    Holmes 2002, HBM 15:1). A conjunction has the largest p of its contrasts, of voxels and TFCE,
+    uncorrected and corrected, and the false discovery rate of its own p (Nichols et al. 2005,
+    NeuroImage 25:653); clusters of it have no p. Missing, repeated or foreign shards are errors.
 
     Examples
     --------
@@ -624,17 +633,21 @@ class MergePermutations(GroupInterface):
         inputs, cwd = self.inputs, Path(runtime.cwd)
         check_alpha(inputs.alpha)
         plan = read_plan(inputs.plan_file)
-        of_contrasts, results = {}, {}
+        written, permuted = {}, {}
         for name in plan["Families"]:
             write = self._write_stopped if plan["EarlyStop"] else self._write_family
-            for contrast, written in write(cwd, name, plan).items():
-                of_contrasts[contrast], results[contrast] = written
-                LOGGER.info("%s: %s", contrast, _found(results[contrast]))
-        self._list_outputs_by_contrast(plan["Contrasts"], of_contrasts, results)
+            written |= write(cwd, name, plan, permuted)
+        written |= self._write_conjunctions(cwd, plan, permuted)
+        for contrast, (_, results) in written.items():
+            LOGGER.info("%s: %s", contrast, _found(results))
+        self._list_outputs_by_contrast(_names_of(plan), written)
         return runtime
 
-    def _write_family(self, cwd, name, plan):
-        """Write all of a family's contrasts, corrected for their families of tests."""
+    def _write_family(self, cwd, name, plan, permuted):
+        """Write all of a family's contrasts, corrected for their families of tests.
+
+        What conjunctions take of them is put into `permuted`.
+        """
         inputs, written = self.inputs, {}
         merged = _merged(inputs, name, plan["Families"][name]["Shuffles"], merge_shards)
         corrected, contrast_p = correct_contrasts(
@@ -642,6 +655,8 @@ class MergePermutations(GroupInterface):
         )
         for one, own, p in zip(merged, corrected, contrast_p, strict=True):
             about = {"ContrastP": p, **_about(plan, name, one.name)}
+            if one.name in _conjoined(plan):
+                permuted[one.name] = PermutedContrast.of_all_shuffles(one, own, about)
             of_contrast, results = write_contrast(cwd, one, own, about)
             if inputs.template != "none":
                 path = cwd / f"{one.label}_template.json"
@@ -651,8 +666,8 @@ class MergePermutations(GroupInterface):
             written[one.name] = of_contrast, results
         return written
 
-    def _write_stopped(self, cwd, name, plan):
-        """Write all of a family's contrasts, whose voxels stopped early."""
+    def _write_stopped(self, cwd, name, plan, permuted):
+        """Write all of a family's contrasts, whose voxels stopped early; else as above."""
         inputs, stop = self.inputs, plan["EarlyStop"]
         unused = [n for n in ("p_approximation", "template") if getattr(inputs, n) != "none"]
         if unused or inputs.across_contrasts:
@@ -660,21 +675,51 @@ class MergePermutations(GroupInterface):
                 f"{', '.join(unused or ['across_contrasts'])} needs the maximum of every "
                 "shuffle, which early stopping does not know"
             )
-        n_shuffles = plan["Families"][name]["Shuffles"]
-        return {
-            one.name: write_stopped_contrast(
-                cwd, one, stop, inputs.alpha, _about(plan, name, one.name)
-            )
-            for one in _merged(inputs, name, n_shuffles, read_stopped_shards)
-        }
+        n_shuffles, written = plan["Families"][name]["Shuffles"], {}
+        for one in _merged(inputs, name, n_shuffles, read_stopped_shards):
+            about = _about(plan, name, one.name)
+            if one.name in _conjoined(plan):
+                permuted[one.name] = PermutedContrast.of_stopped(one, stop, about)
+            written[one.name] = write_stopped_contrast(cwd, one, stop, inputs.alpha, about)
+        return written
 
-    def _list_outputs_by_contrast(self, contrasts, of_contrasts, results):
-        """Put outputs in order: results statistic by statistic, the rest contrast by contrast."""
-        in_order = [row for rows in zip(*(results[c] for c in contrasts)) for row in rows]
+    def _write_conjunctions(self, cwd, plan, permuted):
+        """Write the conjunctions of contrasts that are written."""
+        if plan.get("Conjunctions") and self.inputs.template != "none":
+            raise ValueError(
+                "a template is calibrated under no effect at all, and the null of a conjunction "
+                f"({', '.join(plan['Conjunctions'])}) is that one of its effects is absent: leave "
+                "the template or the conjunction out"
+            )
+        written = {}
+        for name, parts in plan.get("Conjunctions", {}).items():
+            one = Conjunction(name, contrast_label(name), [permuted[part] for part in parts])
+            written[name] = write_conjunction(cwd, one, self.inputs.alpha)
+        return written
+
+    def _list_outputs_by_contrast(self, contrasts, written):
+        """Put outputs in order: results statistic by statistic, the rest contrast by contrast.
+
+        Conjunctions, which stand last, have no null distribution and no p of clusters.
+        """
+        of_contrasts = [written[contrast][0] for contrast in contrasts]
+        results = [row for contrast in contrasts for row in written[contrast][1]]
+        statistics = [row["statistics"] for row in written[contrasts[0]][1]]
+        in_order = [row for s in statistics for row in results if row["statistics"] == s]
         for name in in_order[0]:
             self._results[name] = [row[name] for row in in_order]
-        for name in of_contrasts[contrasts[0]]:
-            self._results[name] = [of_contrasts[contrast][name] for contrast in contrasts]
+        for name in of_contrasts[0]:
+            self._results[name] = [own[name] for own in of_contrasts if name in own]
+
+
+def _names_of(plan):
+    """Return the names of all contrasts that have results, conjunctions last."""
+    return [*plan["Contrasts"], *plan.get("Conjunctions", {})]
+
+
+def _conjoined(plan):
+    """Return the names of the contrasts that conjunctions are of."""
+    return {part for parts in plan.get("Conjunctions", {}).values() for part in parts}
 
 
 def _about(plan, family, contrast):
@@ -724,7 +769,7 @@ def _searched(inputs, name, mask, space):
     """Return which voxels of the mask have a statistic of a contrast; None for all."""
     if not isdefined(inputs.search_mask_files):
         return None
-    names = read_plan(inputs.plan_file)["Contrasts"]
+    names = _names_of(read_plan(inputs.plan_file))
     if len(inputs.search_mask_files) != len(names):
         raise ValueError(
             f"{len(inputs.search_mask_files)} search_mask_files for {len(names)} contrasts; give "

@@ -215,7 +215,7 @@ def _table(design, observations, coverage, quality):
     """Return the table of all figures, a row a map."""
     # A condition may have the name of a figure.
     table = design.keys.reset_index(drop=True).rename(
-        columns={c: f"condition_{c}" for c in set(COLUMNS) - {"participant_id"}}
+        columns={c: f"condition_{c}" for c in set(COLUMNS) - {"participant_id", "map"}}
     )
     if "map" in observations:
         table = table.assign(map=observations["map"])

@@ -113,7 +113,9 @@ class _RegionModelsInputSpec(AtlasInputSpec):
 
 
 class _RegionModelsOutputSpec(TraitedSpec):
-    contrast_names = traits.List(Str, desc="names, in the order of the tables of regions")
+    contrast_names = traits.List(
+        Str, desc="names without conjunctions, in the order of the tables of regions"
+    )
     regions_files = traits.List(File(), desc="TSV of every contrast, a row a region of an atlas")
     regions_jsons = traits.List(File(), desc="columns, units and settings of regions_files")
     atlas_names = traits.List(Str, desc="atlases, in the order of the tables of values")
@@ -124,7 +126,7 @@ class _RegionModelsOutputSpec(TraitedSpec):
 
 
 class RegionModels(GroupInterface):
-    """Fit the design to the mean of every atlas region, and test all contrasts.
+    """Fit the design to the mean of every atlas region, and test all contrasts but conjunctions.
 
     A region is the set of voxels of the mask that lie in it, in a probabilistic atlas those whose
     most probable label it is, with at least 5 %; its value in a map is the unweighted mean over
@@ -168,7 +170,8 @@ class RegionModels(GroupInterface):
         matching_rows(self.inputs.observations, design, n_maps)
         contrasts = read_contrasts(self.inputs.contrasts_file)
         self._check_z_files(contrasts)
-        return design, contrasts
+        # Conjunctions are of voxels, and stand last.
+        return design, [contrast for contrast in contrasts if not contrast.conjunction]
 
     def _regions(self, stack):
         """Return the regions of every atlas, and their means in every map."""
@@ -269,7 +272,8 @@ class RegionModels(GroupInterface):
         inputs = self.inputs
         if not isdefined(inputs.z_files):
             return
-        for path, contrast, results in zip(inputs.z_files, contrasts, tables, strict=True):
+        z_files = inputs.z_files[: len(contrasts)]
+        for path, contrast, results in zip(z_files, contrasts, tables, strict=True):
             z, tail = read_on(path, stack.space), _tail(contrast, inputs)
             for own, result in zip(regions, results, strict=True):
                 result.update(

@@ -88,6 +88,27 @@ class MergedContrast:
         return self.statistics.tail if self.contrast.signed else "positive"
 
     @property
+    def stat_type(self) -> str:
+        """Statistic of the contrast."""
+        return self.contrast.stat_type
+
+    @property
+    def voxel_unit(self) -> str:
+        """Unit in which voxels are compared."""
+        return "z" if self.as_z else self.stat_type
+
+    @property
+    def forming(self) -> dict[str, float]:
+        """The cluster-forming threshold as summaries have it; none without clusters."""
+        if not self.statistics.forms_clusters:
+            return {}
+        height = self.statistics.forming_statistic(self.contrast)
+        entries = {"ClusterFormingStatistic": height}
+        if self.contrast.smooth_variance is None:
+            entries["ClusterFormingZ"] = float(self.contrast.z(np.array([height]))[0])
+        return entries
+
+    @property
     def family(self) -> np.ndarray | slice:
         """Index of the voxels whose tests are corrected for one another."""
         return slice(None) if self.searched is None else self.searched
@@ -209,7 +230,7 @@ def write_contrast(
         A statistic each: output name to path or number.
     """
     directory, result = Path(directory), merged.whole
-    write = partial(_write_map, directory, merged)
+    write = partial(write_map, directory, merged)
     of_contrast = {
         "nulldist_files": write_nulldist(directory / f"{merged.label}_nulldist.tsv", result.nulls),
         "stat_files": write("stat", result.observed["voxel"]),
@@ -224,7 +245,7 @@ def write_contrast(
         of_contrast[f"{prefix}logp_fdr_files"] = write(f"{prefix}logp_fdr", minus_log10(log_q))
     results = [
         {
-            **_write_result(directory, merged, result.observed["voxel"], name, corrected, about),
+            **write_result(directory, merged, result.observed["voxel"], name, corrected, about),
             "logp_fwe_files": write(f"{name}_logp_fwe", minus_log10(own.log_p)),
             "peak_logp_files": write(
                 f"{name}_peak_logp",
@@ -260,7 +281,7 @@ def write_stopped_contrast(
     shards = merged.result
     assert isinstance(shards, list)
     directory, observed = Path(directory), shards[0].observed
-    write = partial(_write_map, directory, merged)
+    write = partial(write_map, directory, merged)
     p, taken = stopped_p(shards, n_required, about["Shuffles"] - 1)
     log_p, log_q = uncorrected(p, 1, merged.family)
     heights = merged.statistics.heights(observed, merged.contrast.signed)
@@ -275,17 +296,52 @@ def write_stopped_contrast(
         "logp_unc_files": write("logp_unc", minus_log10(log_p)),
         "logp_fdr_files": write("logp_fdr", minus_log10(log_q)),
     }
-    results = [_write_result(directory, merged, observed, "voxel", {"voxel": own}, about)]
+    results = [write_result(directory, merged, observed, "voxel", {"voxel": own}, about)]
     return of_contrast, results
 
 
-def _write_map(directory, merged, name, values, **how):
+def write_map(directory: AnyPath, merged: Any, name: str, values: np.ndarray, **how: Any) -> str:
+    """Write values of the voxels of a contrast, or of a conjunction, as a map; returns the path.
+
+    Parameters
+    ----------
+    directory : path
+    merged : MergedContrast or Conjunction
+    name : str
+        What the map holds, in the name of its file.
+    values : array, shape (v,)
+    **how
+        As `write_volume` takes it.
+    """
+    directory = Path(directory)
     path = directory / merged.space.file_name(f"{merged.label}_{name}")
     return write_volume(path, unmask(values, merged.mask), merged.space, **how)
 
 
-def _write_result(directory, merged, observed, name, corrected, about):
-    """Write thresholded map, clusters and summary of one statistic."""
+def write_result(
+    directory: AnyPath,
+    merged: Any,
+    observed: np.ndarray,
+    name: str,
+    corrected: Mapping[str, Corrected],
+    about: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Write thresholded map, clusters and summary of one statistic; returns paths by output.
+
+    Parameters
+    ----------
+    directory : path
+    merged : MergedContrast or Conjunction
+    observed : array, shape (v,)
+        Statistic of the voxels.
+    name : str
+        Which of `corrected` decides.
+    corrected : dict
+        Name of the statistic to `Corrected`.
+    about : dict
+        Entries of the summary.
+    """
+    directory = Path(directory)
     own = corrected[name]
     labels = merged.space.label_clusters(
         unmask(observed, merged.mask),
@@ -297,7 +353,7 @@ def _write_result(directory, merged, observed, name, corrected, about):
     kept = np.where(flat > 0, observed, 0.0)
     summary = {
         "Contrast": merged.name,
-        "StatisticType": merged.contrast.stat_type,
+        "StatisticType": merged.stat_type,
         "HeightControl": permutation_control(name).name,
         "Alpha": own.alpha,
         "Threshold": own.threshold if np.isfinite(own.threshold) else None,
@@ -306,7 +362,7 @@ def _write_result(directory, merged, observed, name, corrected, about):
         "Tail": merged.tail,
         "ClusterExtentVoxels": merged.min_extent,
         "Connectivity": merged.statistics.connectivity,
-        **_forming(merged),
+        **merged.forming,
         "SearchVolumeVoxels": len(observed[merged.family]),
         "SurvivingVoxels": int((flat > 0).sum()),
         "Clusters": int(flat.max(initial=0)),
@@ -332,28 +388,17 @@ def _write_result(directory, merged, observed, name, corrected, about):
     return {
         "contrast_names": merged.name,
         "statistics": name,
-        "thresholded_files": _write_map(directory, merged, f"{name}_thresholded", kept),
-        "label_files": _write_map(directory, merged, f"{name}_labels", flat, dtype="int32"),
+        "thresholded_files": write_map(directory, merged, f"{name}_thresholded", kept),
+        "label_files": write_map(directory, merged, f"{name}_labels", flat, dtype="int32"),
         "threshold_stats": own.threshold,
         "summary_files": str(path),
     }
 
 
 def _unit(name, merged):
-    as_z = merged.as_z if name == "voxel" else merged.statistics.statistic_scale == "z"
-    scale = "z" if as_z else merged.contrast.stat_type
-    return {"voxel": scale, "extent": "voxels", "mass": f"sum of {scale}", "tfce": "TFCE"}[name]
-
-
-def _forming(merged):
-    """Return the cluster-forming threshold as summaries have it."""
-    if not merged.statistics.forms_clusters:
-        return {}
-    height = merged.statistics.forming_statistic(merged.contrast)
-    entries = {"ClusterFormingStatistic": height}
-    if merged.contrast.smooth_variance is None:
-        entries["ClusterFormingZ"] = float(merged.contrast.z(np.float64(height)))
-    return entries
+    scale = "z" if merged.statistics.statistic_scale == "z" else merged.stat_type
+    units = {"extent": "voxels", "mass": f"sum of {scale}", "tfce": "TFCE"}
+    return merged.voxel_unit if name == "voxel" else units[name]
 
 
 def _cluster_table(labels, corrected, own):

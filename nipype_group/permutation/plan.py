@@ -207,6 +207,8 @@ class Plan:
         have unshuffled: 1 or more, see `shuffles_reached`.
     warnings : tuple of str
         Where the data put the assumption of the test in doubt.
+    conjunctions : dict
+        Name of a conjunction to the contrasts that it is of; nothing is shuffled for it.
     """
 
     families: dict
@@ -216,6 +218,7 @@ class Plan:
     contrast_names: tuple = ()
     n_reached: dict = field(default_factory=dict)
     warnings: tuple = ()
+    conjunctions: dict = field(default_factory=dict)
 
     def n_shuffles(self, name: str) -> int:
         """Return the number of shuffles of a family, the unshuffled one included."""
@@ -257,6 +260,11 @@ class Plan:
         tests = {c.test for family in self.families.values() for c in family.contrasts}
         sentences.append(_describe_statistics(self.test, tests))
         sentences.append(f"The seed is {self.seed}.")
+        sentences += [
+            f"{name} is the conjunction of {', '.join(parts)}: its p are the largest of theirs, "
+            "its false discovery rates are of these."
+            for name, parts in self.conjunctions.items()
+        ]
         return " ".join([*sentences, *(f"{warning}." for warning in self.warnings)])
 
     def _describe_family(self, name):
@@ -398,6 +406,7 @@ def make_plan(
     design : Design
         Rows keyed by participant.
     contrasts : list of Contrast
+        Conjunctions are made of what is tested, and not shuffled.
     n_permutations : int
         Shuffles beside the unshuffled one.
     seed : int
@@ -427,6 +436,8 @@ def make_plan(
         Where a number is out of range, no contrast is given, or a contrast cannot be tested.
     """
     test = ContrastTest() if test is None else test
+    conjunctions = {c.name: c.conjunction for c in contrasts if c.conjunction}
+    contrasts = [c for c in contrasts if not c.conjunction]
     _check_request(test, contrasts, n_permutations, n_shards)
     if test.within_shuffling != WITHIN_SHUFFLINGS[0] and not design.own_errors:
         raise ValueError(NOT_WITHIN)
@@ -457,7 +468,7 @@ def make_plan(
         name = _own_name(families, name, scheme, design.own_errors)
         families.setdefault(name, Family(scheme, [])).contrasts.append(contrast)
     names = tuple(c.name for c in contrasts)
-    plan = Plan(families, test, n_permutations, n_shards, names, {}, tuple(warnings))
+    plan = Plan(families, test, n_permutations, n_shards, names, {}, tuple(warnings), conjunctions)
     n_reached = {
         c.name: shuffles_reached(shuffled[c.name], test.statistics, plan.n_shuffles(name))
         for name, family in families.items()
@@ -611,6 +622,7 @@ def write_plan(directory: AnyPath, plan: Plan) -> tuple[str, ...]:
         "Description": plan.describe(),
         "Warnings": plan.warnings,
         "Contrasts": plan.contrast_names,
+        **({"Conjunctions": plan.conjunctions} if plan.conjunctions else {}),
         "NumberOfPermutations": plan.n_permutations,
         "RandomSeed": plan.seed,
         "Tail": plan.tail,

@@ -195,8 +195,9 @@ def _of_levels(
 
 def _places(design: Design) -> np.ndarray:
     """Return the place of every map among its participant's; equal conditions have one place."""
-    conditions = design.keys.drop(columns="participant_id").astype(str)
-    if conditions.shape[1] == 0:
-        return design.keys.groupby("participant_id").cumcount().to_numpy()
-    names = conditions.to_numpy(dtype=str)
+    conditions = design.keys.drop(columns=["participant_id", "map"], errors="ignore").astype(str)
+    # Maps of equal conditions follow each other as they are listed.
+    alike = [design.keys["participant_id"], *(conditions[name] for name in conditions)]
+    repeats = design.keys.groupby(alike).cumcount().astype(str)
+    names = conditions.assign(map=repeats).to_numpy(dtype=str)
     return np.unique(names, axis=0, return_inverse=True)[1].ravel()

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from nipype_group.choices import CONNECTIVITIES, SPHERICITY
+from nipype_group.choices import CONNECTIVITIES, MULTIVARIATE, SPHERICITY
 from nipype_group.controls import TAILS
 from nipype_group.design.error_terms import STRATA
 from nipype_group.json_files import NUMBER
@@ -33,8 +33,10 @@ CONTRASTS = {
                 "ContrastMapsPerParticipant": int,
                 "NumberOfParticipants": int,
                 "LeftOut": [str],
+                "MultivariateTests?": [frozenset(MULTIVARIATE)],
             },
             "Notes?": [str],
+            "Conjunction?": [str],
             "Efficiency?": _NUMBER,
             "RelativeEfficiency?": _NUMBER,
             "DetectableEffect?": {
@@ -64,8 +66,12 @@ SIDECAR = {
         "LeftOut?": [str],
     },
     "Sphericity?": frozenset(SPHERICITY),
+    "MultivariateTest?": frozenset(MULTIVARIATE),
+    "IsExact?": bool,
     "MedianEpsilon?": _NUMBER,
     "ConvertedFrom?": _TEXT,
+    "Conjunction?": [str],
+    "NullHypothesis?": _TEXT,
     "NumberOfSubjects?": int,
     "NumberOfInputs?": (int, type(None)),
     "Formula?": _TEXT,
@@ -106,6 +112,7 @@ THRESHOLDED = {
         "SetLevelP?": (*_NUMBER, [_NUMBER]),
         "NearAlpha?": [{"Advice": str}],
         "AtlasWarnings?": [str],
+        "LargestPOfContrasts?": bool,
         "ClustersBeforeCorrection?": (int, type(None)),
         "ClusterExtentVoxels?": _NUMBER,
         **{
@@ -157,6 +164,7 @@ _FORMS = {
         "Description": str,
         "Warnings": [str],
         "Contrasts": [str],
+        "Conjunctions?": {str: [str]},
         "RandomSeed": int,
         "Method": str,
         "EarlyStop": (int, bool),

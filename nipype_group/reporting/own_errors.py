@@ -3,8 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-from nipype_group.design.contrasts import Contrast
-from nipype_group.design.error_terms import STRATA
+from nipype_group.choices import MULTIVARIATE
+from nipype_group.design.contrasts import Contrast, contrast_label
+from nipype_group.design.error_terms import STRATA, DescribedError
+from nipype_group.stats.linear.multivariate import is_exact
 
 # Corrections of the degrees of freedom of F: in words, and their references.
 CORRECTIONS: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -14,6 +16,21 @@ CORRECTIONS: dict[str, tuple[str, tuple[str, ...]]] = {
         ("huynh1976", "lecoutre1991"),
     ),
 }
+# Multivariate tests: in words, and what they are of the eigenvalues of hypothesis in error.
+_CRITERIA: dict[str, tuple[str, str]] = {
+    "pillai": ("Pillai's trace", "sum of r / (1 + r) over the eigenvalues r of the hypothesis in"),
+    "wilks": (
+        "Wilks's lambda",
+        "product of 1 / (1 + r) over the eigenvalues r of the hypothesis in",
+    ),
+    "hotelling-lawley": (
+        "the trace of Hotelling and Lawley",
+        "sum of the eigenvalues of the hypothesis in",
+    ),
+    "roy": ("Roy's largest root", "largest eigenvalue of the hypothesis in"),
+}
+# Maps of a multivariate test; the criterion has the name of the test.
+_MULTIVARIATE_STATS = {"criterion": None, "f": "F", "z": "z", "p": "p", "dof": "dof"}
 # Maps of a contrast that one on the error of the model does not have.
 _OWN_MAPS = {
     "dof": "Degrees of freedom of the error{corrected}; 0 without a statistic",
@@ -106,3 +123,79 @@ def map_description(stat: str, contrast: Contrast, sphericity: str | None) -> st
 def sphericity_of(about: Mapping[str, Any]) -> str | None:
     """Return the correction that a sidecar's settings name, None where they name none."""
     return about.get("Parameters", {}).get("sphericity")
+
+
+def multivariate_words(test: str) -> str:
+    """Return the name of a multivariate test in words."""
+    return _CRITERIA[test][0]
+
+
+def multivariate_name(label: str, test: str, name: str) -> str:
+    """Return the entities of a map of a multivariate test.
+
+    Parameters
+    ----------
+    label : str
+        Label of the contrast.
+    test : str
+    name : {"criterion", "f", "z", "p", "dof"}
+
+    Examples
+    --------
+    >>> multivariate_name("A", "hotelling-lawley", "criterion"), multivariate_name("A", "roy", "f")
+    ('contrast-A_stat-hotellingLawley', 'contrast-A_stat-F_desc-roy')
+    """
+    stat = _MULTIVARIATE_STATS[name]
+    of_test = contrast_label(test)
+    return f"contrast-{label}_stat-" + (of_test if stat is None else f"{stat}_desc-{of_test}")
+
+
+def multivariate_of(entities: Mapping[str, str]) -> str:
+    """Return the multivariate test that a map with these entities is of.
+
+    Examples
+    --------
+    >>> multivariate_of({"contrast": "A", "stat": "F", "desc": "hotellingLawley"})
+    'hotelling-lawley'
+    """
+    label = entities.get("desc", entities["stat"])
+    return next(test for test in MULTIVARIATE if contrast_label(test) == label)
+
+
+def multivariate_entries(error: DescribedError, test: str) -> dict[str, Any]:
+    """Return what sidecars and the plan say of a multivariate test of a contrast.
+
+    Returns
+    -------
+    dict
+        MultivariateTest, DegreesOfFreedom of its F with all maps, IsExact.
+    """
+    return {
+        "MultivariateTest": test,
+        "DegreesOfFreedom": [float(f"{v:.10g}") for v in error.multivariate_dof(test)],
+        "IsExact": is_exact(error.n_directions, error.n_hypotheses, test),
+    }
+
+
+def multivariate_description(stat: str, error: DescribedError, test: str) -> str:
+    """Say what a map of a multivariate test holds; `stat` is as its name has it.
+
+    Examples
+    --------
+    >>> error = DescribedError("within", (4, 20), 2, 13)
+    >>> multivariate_description("F", error, "wilks")
+    "F of Wilks's lambda, exact for normal data; 0 without a statistic"
+    """
+    words, criterion = _CRITERIA[test]
+    kind = ", exact for normal data"
+    if not is_exact(error.n_directions, error.n_hypotheses, test):
+        kind = ", an upper bound" if test == "roy" else ", an approximation"
+    without = 1 if test == "wilks" else 0
+    known = {
+        "F": f"F of {words}{kind}; 0 without a statistic",
+        "z": f"z with the same upper tail as the F of {words}{kind}",
+        "p": f"Uncorrected p value of the F of {words}{kind.replace('an upper', 'and p a lower')}",
+        "dof": f"Degrees of freedom of the denominator of the F of {words}; 0 without a statistic",
+    }
+    text = f"{words[0].upper()}{words[1:]}: {criterion} the error; {without} without a statistic"
+    return known.get(stat, text)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from nipype_group.choices import WITHIN_SHUFFLINGS
-from nipype_group.controls import side_tested
+from nipype_group.controls import check_one_side, side_tested
 from nipype_group.registry import Registry
 from nipype_group.settings.inference import InferenceSettings
 from nipype_group.settings.model import PARTICIPANT, MapsSettings, ModelSettings
@@ -127,6 +127,43 @@ class AnalysisSettings(
             )
         if self.n_voxel_shards > 1:
             self._check_voxel_shards()
+        if self.conjunctions:
+            self._check_conjunctions()
+
+    def _check_conjunctions(self):
+        """Refuse what has no meaning of a conjunction."""
+        names = ", ".join(self.conjunctions)
+        whys = {
+            "nidm": "a NIDM-Results pack tells a model, its weights and a statistic of each "
+            "contrast, and a conjunction has a statistic of several"
+            if self.nidm
+            else None,
+            "tdp_template": "shuffles calibrate a template under no effect at all, and the null "
+            "of a conjunction is that one of its effects is absent"
+            if self.tdp_template != "none"
+            else None,
+            "variance_fwhm_mm": "a pseudo-t has no z, which tells the least significant contrast"
+            if self.variance_fwhm_mm
+            else None,
+        }
+        for name, why in whys.items():
+            if why is not None:
+                raise ValueError(f"{name}: {why}; leave {name} or the conjunction {names} out")
+        tests = dict(zip(self.contrast_names, self.tests, strict=True))
+        for name, parts in self.conjunctions.items():
+            of_t = [self._side_of(part) for part in parts if tests[part] == "t"]
+            check_one_side(name, of_t)
+            asked = {(t.control, t.tail) for t in self.thresholds if t.tail not in (None, *of_t)}
+            if of_t and asked:
+                control, side = min(asked)
+                raise ValueError(
+                    f"height_controls: {control} is {side}, and the conjunction {name} has the "
+                    f"side of its contrasts, {of_t[0]}; leave the side or the conjunction out"
+                )
+
+    def _side_of(self, name):
+        """Return the side of a t contrast."""
+        return self.contrast_tails.get(name, self.tail)
 
     def _check_voxel_shards(self):
         from nipype_group.permutation.plan import ContrastTest
@@ -158,10 +195,23 @@ class AnalysisSettings(
     @property
     def tails(self) -> tuple[str, ...]:
         """Side that each contrast is tested on where a threshold has none of its own."""
+        # A conjunction with a sign is of t contrasts, which share their side.
+        parts = self.conjunctions
         return tuple(
-            side_tested(self.contrast_tails.get(name, self.tail), test)
+            side_tested(self._side_of(parts[name][0] if name in parts else name), test)
             for name, test in zip(self.contrast_names, self.tests, strict=True)
         )
+
+    @property
+    def not_of_conjunctions(self) -> tuple[str, ...]:
+        """What is asked of all contrasts, and is not made of conjunctions."""
+        asked = {
+            "clusters by random field theory of extent": self.cluster_control is not None,
+            "cluster extents by permutation": "extent" in self.statistics,
+            "cluster masses by permutation": "mass" in self.statistics,
+            "models of atlas regions": self.regions and self.labels_regions,
+        }
+        return tuple(name for name, is_asked in asked.items() if is_asked)
 
     @property
     def variables(self) -> tuple[str, ...] | None:
@@ -174,6 +224,16 @@ class AnalysisSettings(
         if self.model_variables is None and not names:
             return None
         return tuple(names)
+
+    @property
+    def mean_for(self) -> tuple[str, ...]:
+        """Covariates of which a mean stands for a missing number; blocks and groups are none."""
+        from nipype_group.design.repeated_measures import covariates_of_model
+
+        if self.missing_covariates == "exclude" or self.model is None:
+            return ()
+        others = {*self.blocks, self.variance_groups}
+        return tuple(name for name in covariates_of_model(self.model) if name not in others)
 
     def as_parameters(self) -> dict[str, Any]:
         """Return what decides the results, for sidecars."""

@@ -7,9 +7,10 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
+from nipype_group.choices import nearest
 from nipype_group.json_files import read_json
 from nipype_group.settings.analysis import AnalysisSettings
-from nipype_group.settings.records import VERSION, VERSION_NAME, about_of, default_of, nearest
+from nipype_group.settings.records import VERSION, VERSION_NAME, about_of, default_of
 from nipype_group.whole_files import replace_text
 
 # Settings that may name files.

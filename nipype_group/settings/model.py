@@ -2,9 +2,18 @@
 
 from typing import TYPE_CHECKING
 
-from nipype_group.choices import CENTRES, EDGES, ERRORS, ON_BAD_MAP, SPHERICITY
+from nipype_group.choices import (
+    CENTRES,
+    EDGES,
+    ERRORS,
+    MISSING_COVARIATES,
+    MULTIVARIATE,
+    ON_BAD_MAP,
+    SPHERICITY,
+    nearest,
+)
 from nipype_group.controls import TAILS
-from nipype_group.settings.records import Record, nearest, record, setting
+from nipype_group.settings.records import Record, record, setting
 from nipype_group.stats.estimators import DEFAULT, ESTIMATORS
 
 if TYPE_CHECKING:
@@ -140,6 +149,14 @@ class ModelSettings(Record):
         choices=CENTRES,
         **_MODEL,
     )
+    missing_covariates: str = setting(
+        MISSING_COVARIATES[0],
+        "maps of which a covariate is n/a are left out and listed (default), or get its mean over "
+        "participants, of their group with --centre within-group; factors are no covariates",
+        option="--missing-covariates",
+        choices=MISSING_COVARIATES,
+        **_MODEL,
+    )
     error: str = setting(
         ERRORS[0],
         "error of effects within participants of a formula: one that all share (default), or "
@@ -154,6 +171,17 @@ class ModelSettings(Record):
         f"unequally, default {SPHERICITY[0]}",
         option="--sphericity",
         choices=SPHERICITY,
+        **_MODEL,
+    )
+    multivariate: tuple[str, ...] = setting(
+        (),
+        f"multivariate tests beside F on errors of their own, of {', '.join(MULTIVARIATE)}: maps "
+        "of every effect within participants of three levels and more; they need no sphericity",
+        option="--multivariate",
+        metavar="TEST,...",
+        many="listed",
+        parse=listed_names,
+        choices=MULTIVARIATE,
         **_MODEL,
     )
     estimator: str = setting(
@@ -192,9 +220,15 @@ class ModelSettings(Record):
     )
 
     def _complete(self):
+        from nipype_group.design.contrasts import conjunctions_last
+
         super()._complete()
         if self.in_words and not self.contrasts:
             self._set(contrasts=self.factorial.definitions)
+        self._set(
+            contrasts=tuple(conjunctions_last(self.contrasts)),
+            multivariate=tuple(dict.fromkeys(self.multivariate)),
+        )
 
     def _check(self):
         from nipype_group.design.contrasts import check_definitions
@@ -209,6 +243,21 @@ class ModelSettings(Record):
         # Raises where formula or factors cannot be.
         _ = self.model_variables
         self._check_estimator()
+        if self.multivariate and not self.own_errors:
+            raise ValueError(
+                "multivariate tests are of effects on errors of their own, and here all share "
+                "one: name the factors in within, write Error(participant_id/(a*b)) in the "
+                "formula, or take the error partitioned"
+            )
+        if self.multivariate and self.in_words and not self.within:
+            raise ValueError(
+                "multivariate tests are of effects within participants; name the factors in within"
+            )
+        if self.missing_covariates != "exclude" and self.model is None:
+            raise ValueError(
+                "missing_covariates goes with a formula or covariates: a design table holds "
+                "numbers of its own"
+            )
         names = check_definitions(self.contrasts)
         for name, tail in self.contrast_tails.items():
             if name not in names:
@@ -218,6 +267,11 @@ class ModelSettings(Record):
             if tail not in TAILS:
                 raise ValueError(
                     f"contrast_tails[{name}] is one of {', '.join(TAILS)}, got {tail!r}"
+                )
+            if name in self.conjunctions:
+                raise ValueError(
+                    f"contrast_tails names {name}, and a conjunction has the side of its "
+                    f"contrasts: give {', '.join(self.conjunctions[name])} the side"
                 )
 
     def _check_estimator(self):
@@ -294,8 +348,24 @@ class ModelSettings(Record):
         return [contrast_label(name) for name in self.contrast_names]
 
     @property
-    def tests(self) -> list[str]:
-        """Test of every contrast, t or F."""
-        from nipype_group.design.contrasts import contrast_test
+    def conjunctions(self) -> dict[str, tuple[str, ...]]:
+        """Names of conjunctions, which stand last, and of the contrasts that each is of."""
+        from nipype_group.design.contrasts import conjunctions_of
 
-        return [contrast_test(text) for text in self.contrasts]
+        return conjunctions_of(self.contrasts)
+
+    @property
+    def tests(self) -> list[str]:
+        """Test of every contrast, t or F; of a conjunction F where it has no sign."""
+        from nipype_group.design.contrasts import contrast_tests
+
+        return contrast_tests(self.contrasts)
+
+    @property
+    def stat_types(self) -> list[str]:
+        """Statistic of the maps of every contrast: t or F, z of conjunctions."""
+        names, conjunctions = self.contrast_names, self.conjunctions
+        return [
+            "z" if name in conjunctions else test
+            for name, test in zip(names, self.tests, strict=True)
+        ]

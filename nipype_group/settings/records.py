@@ -1,12 +1,13 @@
 """What a record of settings is: frozen, checked, and described field by field."""
 
-import difflib
 import functools
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import MISSING, Field, asdict, dataclass, field, fields, replace
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+from nipype_group.choices import nearest
 
 # Raised where names or meanings of settings change; `files.current_settings` reads older ones.
 VERSION = 1
@@ -88,18 +89,6 @@ def about_of(item: Field[Any]) -> About:
 def default_of(item: Field[Any]) -> Any:
     """Return the default of a field; MISSING where it has to be given."""
     return item.default if item.default_factory is MISSING else item.default_factory()
-
-
-def nearest(name: str, names: Iterable[str]) -> str:
-    """Return ", did you mean X?" of the most similar name, nothing where none is similar.
-
-    Examples
-    --------
-    >>> nearest("smoothng", ["smoothing", "alpha"]), nearest("x", ["alpha"])
-    (', did you mean smoothing?', '')
-    """
-    found = difflib.get_close_matches(name, names, n=1)
-    return f", did you mean {found[0]}?" if found else ""
 
 
 def record(cls: type[_R]) -> type[_R]:

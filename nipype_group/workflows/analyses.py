@@ -5,7 +5,7 @@ What they ask stands in `nipype_group.choices.QUESTIONS`.
 The scripts of the folder ``workflows`` and the demonstrations of the command line both run these.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from nipype_group.settings.analysis import AnalysisSettings
 
@@ -20,10 +20,14 @@ class Analysis:
         Entities of its maps.
     settings : AnalysisSettings
         Model and inference.
+    beside : dict of dict
+        Folder of the results to the settings that are other ones, of analyses of the same maps
+        to compare with.
     """
 
     select: tuple
     settings: AnalysisSettings
+    beside: dict = field(default_factory=dict)
 
 
 def _mean(*cells):
@@ -90,5 +94,6 @@ ANALYSES = {
             n_permutations=2000,
             seed=1,
         ),
+        beside={"partitioned": {"error": "partitioned"}},
     ),
 }

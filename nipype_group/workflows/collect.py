@@ -47,6 +47,7 @@ def init_collect_wf(
     *,
     settings: MapsSettings,
     variables: tuple | None = None,
+    mean_for: tuple = (),
     n_procs: int = 1,
     name: str = "collect_wf",
 ) -> pe.Workflow:
@@ -66,6 +67,8 @@ def init_collect_wf(
     variables : tuple of str, optional
         Columns that the model uses; rows with n/a in one are left out. Without it it may use all
         conditions of a table of maps.
+    mean_for : tuple of str
+        Those of them whose missing numbers become means in the design: they leave no row out.
     n_procs : int
         Threads of the smoothing.
     name : str
@@ -146,6 +149,8 @@ def init_collect_wf(
     )
     if variables is not None:
         collect.inputs.variables = list(variables)
+    if mean_for:
+        collect.inputs.mean_for = list(mean_for)
     mask = pe.Node(GroupMask(min_coverage=settings.min_coverage, **zeros), name="mask", mem_gb=0.5)
     if settings.mask_threshold is not None:
         mask.inputs.mask_threshold = settings.mask_threshold

@@ -5,7 +5,7 @@ import json
 import nipype.pipeline.engine as pe
 from nipype.interfaces.utility import IdentityInterface
 
-from nipype_group.controls import Threshold, permutation_control, side_tested
+from nipype_group.controls import CONTROLS, Threshold, permutation_control, side_tested
 from nipype_group.interfaces import GroupDerivatives
 from nipype_group.interfaces.atlas_inputs import INSTALLED
 from nipype_group.settings.analysis import AnalysisSettings
@@ -62,12 +62,15 @@ _SEARCHED = ("outputnode.search_mask_file", "inputnode.mask_file")
 
 def _inferred_maps(settings):
     """Return all thresholded maps by inference and contrast, as the stages make them."""
-    tests, tails = settings.tests, settings.tails
+    tests, kinds, tails = settings.tests, settings.stat_types, settings.tails
+    n_contrasts = len(tests) - len(settings.conjunctions)
     sided = sided_thresholds(settings, tests, tails)
     maps = [
-        ThresholdedMap(i, threshold, tests[i])
+        ThresholdedMap(i, threshold, kinds[i])
         for thresholds in sided
         for i, threshold in enumerate(thresholds)
+        # Conjunctions, which stand last, have no p of clusters.
+        if i < n_contrasts or not CONTROLS[threshold.control].of_clusters
     ]
     if not settings.n_permutations:
         return maps
@@ -82,11 +85,12 @@ def _inferred_maps(settings):
         ThresholdedMap(
             i,
             Threshold(control, alpha, side_tested(tail, test)),
-            symbol if own else test,
+            symbol if own else kinds[i],
             own_statistic=own,
         )
         for control in controls
         for i, test in enumerate(tests)
+        if i < n_contrasts or not CONTROLS[control].of_clusters
     ]
 
 
@@ -228,10 +232,16 @@ def init_group_wf(*, settings: AnalysisSettings, name: str = "group_wf") -> pe.W
     inferred = _inferred_maps(settings)
     maps, places = named_maps(inferred, settings.contrast_labels)
     collect_wf = collect_stage.init_collect_wf(
-        settings=settings, variables=settings.variables, n_procs=settings.n_procs
+        settings=settings,
+        variables=settings.variables,
+        mean_for=settings.mean_for,
+        n_procs=settings.n_procs,
     )
     model_wf = model_stage.init_model_wf(
-        settings=settings, tail=settings.tail, by_permutation=settings.permutes_blocks
+        settings=settings,
+        tail=settings.tail,
+        by_permutation=settings.permutes_blocks,
+        not_of_conjunctions=settings.not_of_conjunctions,
     )
     parametric_wf = parametric_stage.init_parametric_wf(
         settings=settings,
@@ -288,6 +298,10 @@ def _of_each_contrast(settings):
         resels = () if settings.nonstationary else ("rpv_file",)
         return ("mask_file", *(f for f in _ERROR_FIELDS if f not in resels))
     return ("mask_file",) if settings.lacks_voxels else ()
+
+
+def _multivariate_fields(settings):
+    return model_stage.MULTIVARIATE_OUTPUTS if settings.multivariate else ()
 
 
 def _fields_of_errors(settings):
@@ -398,6 +412,7 @@ def _connect_report(workflow, settings, collect_wf, model_wf, parametric_wf, rep
             (collect_wf, keep, _out(*of_maps)),
             (model_wf, keep, _out(*report_stage.DESIGN, *_OF_MODEL, *model_stage.MAP_OUTPUTS)),
             (model_wf, keep, _out(*of_errors)),
+            (model_wf, keep, _out(*_multivariate_fields(settings))),
             (model_wf, keep, [("outputnode.notes", "statistic_notes")]),
             (report_wf, keep, _out(*fields)),
             (report_wf, outputnode, _out(*(f for f in fields if f in OUTPUTS))),

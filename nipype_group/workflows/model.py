@@ -59,9 +59,11 @@ ERROR_OUTPUTS = ("dof_files", "dof_numerator_files", "smoothness_files", "rpv_fi
 # Of errors of contrast maps alone, and of estimators alone.
 TERM_OUTPUTS = ("epsilon_files",)
 FIT_OUTPUTS = ("component_names", "component_files")
+# Where multivariate tests are asked for, of all contrasts that have them.
+MULTIVARIATE_OUTPUTS = ("multivariate_files", "multivariate_maps")
 OUTPUTS = (
     *(*DESIGN_OUTPUTS, *SET_OUTPUTS, *GLM_OUTPUTS, *CONTRAST_OUTPUTS),
-    *(*ERROR_OUTPUTS, *TERM_OUTPUTS, *FIT_OUTPUTS),
+    *(*ERROR_OUTPUTS, *TERM_OUTPUTS, *FIT_OUTPUTS, *MULTIVARIATE_OUTPUTS),
 )
 
 
@@ -70,6 +72,7 @@ def init_model_wf(
     settings: ModelSettings,
     tail: str = "two-sided",
     by_permutation: bool = False,
+    not_of_conjunctions: tuple[str, ...] = (),
     name: str = "model_wf",
 ) -> pe.Workflow:
     """Build the workflow that makes the design, fits it and estimates the contrasts.
@@ -89,8 +92,15 @@ def init_model_wf(
         Side of the p values of contrasts that have none of their own.
     by_permutation : bool
         Whether contrasts are permuted in blocks that the user gives.
+    not_of_conjunctions : tuple of str
+        What is made of other contrasts alone, told with every conjunction.
     name : str
         Name of the workflow.
+
+    Raises
+    ------
+    ValueError
+        Where multivariate tests are asked for and no contrast is an F.
 
     Inputs
     ------
@@ -146,7 +156,7 @@ def init_model_wf(
     contrast_names
         Names of the contrasts.
     stat_types
-        t or F.
+        t or F; z of conjunctions.
     dofs
         Degrees of freedom of every statistic.
     effect_files
@@ -180,7 +190,16 @@ def init_model_wf(
         next.
     component_files
         These maps.
+    multivariate_files
+        Maps of multivariate tests; undefined without, as the next.
+    multivariate_maps
+        Contrast and map that each of them is.
     """
+    if settings.multivariate and "F" not in settings.tests:
+        raise ValueError(
+            "multivariate tests are of F contrasts, and these are t: name an effect, as "
+            "stimulus=F(stimulus), or leave multivariate out"
+        )
     workflow = pe.Workflow(name=name)
     inputnode = pe.Node(IdentityInterface(fields=list(INPUTS)), name="inputnode")
     outputnode = pe.Node(IdentityInterface(fields=list(OUTPUTS)), name="outputnode")
@@ -188,10 +207,16 @@ def init_model_wf(
     keys = ["observations", "excluded", "condition_columns"]
     keys += ["design_table"] if settings.model is None else []
     contrast_set = pe.Node(
-        ContrastSet(contrasts=list(settings.contrasts), by_permutation=by_permutation),
+        ContrastSet(
+            contrasts=list(settings.contrasts),
+            by_permutation=by_permutation,
+            not_of_conjunctions=list(not_of_conjunctions),
+        ),
         name="contrast_set",
         mem_gb=0.1,
     )
+    if settings.multivariate:
+        contrast_set.inputs.multivariate = list(settings.multivariate)
     glm = pe.Node(
         GroupGLM(estimator=_of_all_maps(settings), edges=settings.smoothness_edges),
         name="glm",
@@ -214,18 +239,23 @@ def init_model_wf(
         ]
     )
     if settings.by_contrast:
-        made = ERROR_OUTPUTS + (TERM_OUTPUTS if settings.own_errors else FIT_OUTPUTS)
         workflow.connect(
             [
                 (design, estimate, [(f, f) for f in files]),
                 (inputnode, estimate, [("stack_file", "stack_file")]),
-                (estimate, outputnode, [(f, f) for f in made]),
+                (estimate, outputnode, [(f, f) for f in _error_outputs(settings)]),
             ]
         )
     else:
         fit = ("model_file", "betas_file", "residual_variance_file", "pattern_file")
         workflow.connect([(glm, estimate, [(f, f) for f in fit])])
     return workflow
+
+
+def _error_outputs(settings):
+    """Return what every contrast has of its own, as the estimator gives it."""
+    made = TERM_OUTPUTS if settings.own_errors else FIT_OUTPUTS
+    return (*ERROR_OUTPUTS, *made, *(MULTIVARIATE_OUTPUTS if settings.multivariate else ()))
 
 
 def _design(settings):
@@ -236,6 +266,8 @@ def _design(settings):
         made.inputs.trait_set(centre=settings.centre, **{n: v for n, v in given.items() if v})
     elif settings.formula is not None:
         made.inputs.trait_set(formula=settings.formula, error=settings.error)
+    if settings.model is not None:
+        made.inputs.missing_covariates = settings.missing_covariates
     if settings.clustered:
         made.inputs.cluster = settings.cluster
     return made

@@ -5,9 +5,14 @@ from collections import Counter
 import nipype.pipeline.engine as pe
 from nipype.interfaces.utility import IdentityInterface
 
-from nipype_group.controls import side_tested
-from nipype_group.design.contrasts import contrast_test, split_definition
-from nipype_group.interfaces import AllResolutionsInference, ClusterInference, ThresholdMap
+from nipype_group.controls import CONTROLS, side_tested
+from nipype_group.design.contrasts import conjunctions_of, contrast_tests, split_definition
+from nipype_group.interfaces import (
+    AllResolutionsInference,
+    ClusterInference,
+    ThresholdConjunction,
+    ThresholdMap,
+)
 from nipype_group.interfaces.routing import GatherResults
 from nipype_group.settings.inference import InferenceSettings
 from nipype_group.workflows.thresholded import sided_thresholds
@@ -67,7 +72,9 @@ def init_parametric_wf(
     settings : InferenceSettings
         Thresholds, clusters and true discoveries; an `AnalysisSettings` or `PeerSettings` too.
     contrasts : tuple of str
-        ``NAME=EXPRESSION``, in the order of the maps; names alone with ``stat_types``.
+        ``NAME=EXPRESSION``, in the order of the maps, conjunctions last; names alone with
+        ``stat_types``. Clusters by random field theory are not made of conjunctions, and heights
+        of it are those of their contrasts.
     stat_types : tuple of {"t", "F", "z"}, optional
         Statistic of every contrast, where its expression does not tell.
     tails : tuple of {"two-sided", "positive", "negative"}, optional
@@ -131,29 +138,23 @@ def init_parametric_wf(
     workflow = pe.Workflow(name=name)
     inputnode = pe.Node(IdentityInterface(fields=list(INPUTS)), name="inputnode")
     outputnode = pe.Node(IdentityInterface(fields=list(OUTPUTS)), name="outputnode")
+    workflow.add_nodes([inputnode, outputnode])
     names = [text if stat_types else split_definition(text)[0] for text in contrasts]
-    tests = list(stat_types or map(contrast_test, contrasts))
+    tests = list(stat_types or contrast_tests(contrasts))
     sides = list(tails or [settings.tail] * len(contrasts))
     sided = sided_thresholds(settings, tests, sides)
-    nodes = _inference_nodes(settings, sided, each)
-    made = [field.removesuffix("s") for field in THRESHOLD_OUTPUTS]
+    conjunctions = {} if stat_types else conjunctions_of(contrasts)
+    kinds = ["z" if name in conjunctions else test for name, test in zip(names, tests)]
+    nodes = _inference_nodes(settings, sided, each, names, kinds, len(conjunctions))
+    nodes = _connect_inference(workflow, settings, nodes, each, conjunctions)
     gather = pe.Node(
         GatherResults(dict.fromkeys(THRESHOLD_OUTPUTS, len(nodes))),
         name="gather",
         run_without_submitting=True,
     )
-    maps = [("z_files", "z_file"), ("stat_files", "stat_file")]
-    whole = [(f, f) for f in ("mask_file", "smoothness_file", "dof_file")]
     for place, node in enumerate(nodes, start=1):
-        node.inputs.trait_set(stat_type=tests, contrast_name=names)
-        workflow.connect(
-            [
-                (inputnode, node, maps + whole),
-                (node, gather, [(field, f"{field}s_{place}") for field in made]),
-            ]
-        )
-    if settings.nonstationary:
-        workflow.connect(inputnode, "rpv_file", nodes[-1], "rpv_file")
+        made = [(field.removesuffix("s"), f"{field}_{place}") for field in THRESHOLD_OUTPUTS]
+        workflow.connect([(node, gather, made)])
     workflow.connect([(gather, outputnode, [(field, field) for field in THRESHOLD_OUTPUTS])])
     if settings.ari_thresholds_z:
         resolutions = _resolutions(settings, each, templates)
@@ -176,15 +177,24 @@ def init_parametric_wf(
 
 
 _ITEMS = ("z_file", "stat_file", "stat_type", "contrast_name", "tail")
+# What random field theory takes beside the statistic.
+_OF_FIELDS = ("smoothness_file", "rpv_file", "dof_file")
 
 
-def _inference_nodes(settings, sided, each):
+def _is_by_fields(interface):
+    """Tell whether random field theory corrects: of each contrast, and of no conjunction."""
+    if isinstance(interface, ClusterInference):
+        return True
+    return CONTROLS[interface.inputs.height_control].adjust is None
+
+
+def _inference_nodes(settings, sided, each, names, kinds, n_conjunctions):
     """Return a node a threshold, that of the cluster control last."""
     extent = {
         "cluster_extent": settings.cluster_extent,
         "connectivity": settings.connectivity,
     }
-    nodes, names = [], Counter()
+    nodes, used = [], Counter()
     for thresholds in sided:
         threshold = thresholds[0]
         if threshold.control == "rft-cluster":
@@ -198,20 +208,101 @@ def _inference_nodes(settings, sided, each):
             # A height needs no alpha; that of the analysis stands in its inputs all the same.
             interface.inputs.alpha = threshold.alpha or settings.alpha
             name = f"threshold_{threshold.control.replace('-', '_')}"
-        names[name] += 1
-        number = f"_{names[name]}" if names[name] > 1 else ""
+        used[name] += 1
+        number = f"_{used[name]}" if used[name] > 1 else ""
+        by_fields = _is_by_fields(interface)
+        own = (*(_OF_FIELDS if by_fields else ()), "mask_file")
         node = pe.MapNode(
             interface,
             iterfield=[
                 *_ITEMS,
-                *(f for f in each if f in interface.inputs.copyable_trait_names()),
+                *(f for f in each if f in own and f in interface.inputs.copyable_trait_names()),
             ],
             name=f"{name}{number}",
             mem_gb=0.5,
         )
-        node.inputs.tail = [one.tail for one in thresholds]
-        nodes.append(node)
+        n_tested = len(names) - (n_conjunctions if by_fields else 0)
+        node.inputs.trait_set(
+            tail=[one.tail for one in thresholds[:n_tested]],
+            stat_type=kinds[:n_tested],
+            contrast_name=names[:n_tested],
+        )
+        nodes.append((node, thresholds[n_tested:]))
     return nodes
+
+
+def _connect_inference(workflow, settings, nodes, each, conjunctions):
+    """Connect the nodes of thresholds; returns those whose results make the lists, in order."""
+    inputnode, listed = workflow.get_node("inputnode"), []
+    maps = [("z_files", "z_file"), ("stat_files", "stat_file"), ("mask_file", "mask_file")]
+    picked = None
+    if conjunctions and any(left for _, left in nodes):
+        n_all = len(nodes[0][0].inputs.tail) + len(nodes[0][1])
+        picked = _parted(workflow, each, n_all, n_all - len(conjunctions))
+    for node, left in nodes:
+        source = picked["contrasts"] if left else {}
+        for field, into in maps:
+            workflow.connect(source.get(field, inputnode), field, node, into)
+        listed.append(node)
+        if not _is_by_fields(node.interface):
+            continue
+        workflow.connect([(inputnode, node, [(f, f) for f in ("smoothness_file", "dof_file")])])
+        if left and isinstance(node.interface, ThresholdMap):
+            listed.append(_of_conjunctions(workflow, node, left, each, picked, conjunctions))
+    if settings.nonstationary:
+        workflow.connect(inputnode, "rpv_file", nodes[-1][0], "rpv_file")
+    return listed
+
+
+def _parted(workflow, each, n_all, n_contrasts):
+    """Add nodes that part lists of all contrasts into those of conjunctions and of the others.
+
+    Returns the node that has each list, by the list's name.
+    """
+    fields = ["z_files", "stat_files", *(f for f in each if f == "mask_file")]
+    places = {"contrasts": range(n_contrasts), "conjunctions": range(n_contrasts, n_all)}
+    parted = {}
+    for name, own in places.items():
+        node = pe.Node(
+            GatherResults(dict.fromkeys(fields, 1), picks={field: list(own) for field in fields}),
+            name=f"of_{name}",
+            run_without_submitting=True,
+        )
+        workflow.connect([(workflow.get_node("inputnode"), node, [(f, f"{f}_1") for f in fields])])
+        parted[name] = dict.fromkeys(fields, node)
+    return parted
+
+
+def _of_conjunctions(workflow, of_contrasts, thresholds, each, picked, conjunctions):
+    """Add the node that thresholds conjunctions by the corrected p of their contrasts."""
+    inputnode, names = workflow.get_node("inputnode"), of_contrasts.inputs.contrast_name
+    given = of_contrasts.interface.inputs
+    node = pe.MapNode(
+        ThresholdConjunction(
+            **{
+                f: getattr(given, f)
+                for f in ("height_control", "alpha", "cluster_extent", "connectivity")
+            }
+        ),
+        iterfield=[
+            "z_file",
+            "contrast_name",
+            "places",
+            "tail",
+            *(f for f in each if f == "mask_file"),
+        ],
+        name=f"conjoined_{of_contrasts.name}",
+        mem_gb=0.5,
+    )
+    node.inputs.trait_set(
+        contrast_name=list(conjunctions),
+        places=[[names.index(part) for part in own] for own in conjunctions.values()],
+        tail=[one.tail for one in thresholds],
+    )
+    workflow.connect(of_contrasts, "logp_file", node, "logp_files")
+    for field, into in (("z_files", "z_file"), ("mask_file", "mask_file")):
+        workflow.connect(picked["conjunctions"].get(field, inputnode), field, node, into)
+    return node
 
 
 def _resolutions(settings, each, templates):

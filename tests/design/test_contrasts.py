@@ -9,6 +9,8 @@ import pytest
 from nipype_group.design.contrasts import (
     build_contrasts,
     check_definitions,
+    conjunctions_last,
+    conjunctions_of,
     contrast_label,
     contrast_test,
     read_contrasts,
@@ -445,3 +447,36 @@ def test_a_visit_of_all_participants_is_a_difference_within(visits):
     design = design_from_formula("C(visit)", visits[:-1].reset_index(drop=True), ["visit"])
     (note,) = build_contrasts(["x=two - one"], design)[0].notes
     assert "is within participants" in note
+
+
+def test_conjunctions_name_other_contrasts():
+    definitions = ["both=conjunction(age, `up, down`)", "age=age", "up, down=a - b"]
+    assert conjunctions_of(definitions) == {"both": ("age", "up, down")}
+    assert conjunctions_last(definitions) == [*definitions[1:], definitions[0]]
+    assert check_definitions(definitions) == ["both", "age", "up, down"]
+
+
+@pytest.mark.parametrize(
+    ("expression", "message"),
+    [
+        ("conjunction(a)", r"'c': conjunction\(a\) names 1 contrast; .* two or more"),
+        ("conjunction()", r"'c': conjunction\(\) names no contrast"),
+        ("conjunction(a, a)", r"'c': .* names a twice: leave one out"),
+        ("conjunction(a,, b)", r"'c': .* is not understood: write conjunction\(a, b\)"),
+        ("conjunction(a, bb)", r"'c': no contrast bb, did you mean b\?; .* here a, b"),
+        ("conjunction(a, c)", r"'c': c is a conjunction itself"),
+        ("conjunction(a, d)", r"'c': d is a conjunction itself; .* conjunction\(a, b\)"),
+    ],
+)
+def test_conjunctions_that_cannot_be(expression, message):
+    definitions = ["a=x", "b=y", f"c={expression}"]
+    definitions += ["d=conjunction(a, b)"] * expression.endswith("d)")
+    with pytest.raises(ValueError, match=message):
+        check_definitions(definitions)
+
+
+def test_conjunction_of_all_pairs_waits_for_the_levels():
+    names = ["pairs=pairs(group)", "both=conjunction(pairs b - a, pairs c - a)"]
+    assert check_definitions(names) == ["pairs", "both"]
+    with pytest.raises(ValueError, match="no contrast other"):
+        check_definitions(["pairs=pairs(group)", "both=conjunction(pairs b - a, other)"])

@@ -6,8 +6,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nipype_group.design.contrasts import build_contrasts, contrast_label, contrast_test
+from nipype_group.design.contrasts import (
+    build_contrasts,
+    check_definitions,
+    contrast_label,
+    contrast_test,
+)
+from nipype_group.design.factorial import Factorial
 from nipype_group.design.matrix import design_from_formula
+from nipype_group.design.repeated_measures import factorial_design
 from nipype_group.design.words import canonical
 from nipype_group.stats.linear.least_squares import contrast_maps
 
@@ -227,3 +234,146 @@ def test_a_long_formula_is_shown_by_its_beginning(ancova, formula):
     with pytest.raises(ValueError) as caught:
         design_from_formula(formula, ancova[1].rename(columns={"c_raw": "age"}))
     assert len(str(caught.value)) < 900
+
+
+def cells_of_study(**renamed):
+    """Return a table of 6 participants in two groups, 3 x 2 maps each; columns may be renamed."""
+    rows = [
+        {
+            "participant_id": f"sub-{i}",
+            "a": a,
+            "b": b,
+            "group": "pq"[i % 2],
+            "age": str(20 + i * i),
+        }
+        for i in range(6)
+        for a in ("x", "y", "z")
+        for b in ("u", "v")
+    ]
+    table = pd.DataFrame(rows).rename(columns=renamed)
+    return table.assign(map=[f"{i}.nii" for i in range(len(table))])
+
+
+ODD_COLUMNS = ("reaction time", "a.b", "1st", "a-b", "é", "F", "C", "Error", "Sum", "None", "True")
+
+
+@pytest.mark.parametrize("column", [*ODD_COLUMNS, "<i>", "$(x)", "{x}", "w:x", "w@x", "w(", "w;x"])
+@pytest.mark.parametrize("role", ["a", "group", "age"])
+def test_factors_and_covariates_may_have_any_name(role, column):
+    def found(name):
+        named = {"a": "a", "group": "group", "age": "age"} | {role: name}
+        model = Factorial((named["a"], "b"), (named["group"],), (named["age"],))
+        design = factorial_design(model, cells_of_study(**{role: name}), (named["a"], "b"))
+        grid = design.grid
+        definitions = canonical(model.definitions, grid.factors, list(grid.covariates))
+        check_definitions(definitions)
+        return [(c.test, c.error.dof, c.weights) for c in build_contrasts(definitions, design)]
+
+    for one, other in zip(found(column), found(role), strict=True):
+        assert one[:2] == other[:2]
+        np.testing.assert_array_equal(one[2], other[2])
+
+
+@pytest.mark.parametrize("column", ["a`b", "a=b", "a\\b"])
+def test_columns_whose_signs_are_those_of_contrasts_are_refused(column):
+    with pytest.raises(ValueError, match="rename it"):
+        Factorial((column,))
+
+
+@pytest.mark.parametrize("level", ["a:b", "F(", "a,b", "a;b", "w@b", "w]", "[w]", ")", "é", "<b>"])
+def test_levels_may_have_any_name_in_backticks(level):
+    table = cells_of_study()
+    table["a"] = table["a"].replace({"x": level})
+    design = factorial_design(Factorial(("a", "b"), ("group",)), table, ("a", "b"))
+    at = np.array([level in cell for cell in design.grid.cells])
+    of_y = np.array(["y" in cell for cell in design.grid.cells])
+    at_v = np.array(["v" in cell for cell in design.grid.cells])
+    rows = design.grid.rows
+    expected = {
+        f"`{level}` - y": rows[at].mean(axis=0) - rows[of_y].mean(axis=0),
+        f"`a[{level}]` - y": rows[at].mean(axis=0) - rows[of_y].mean(axis=0),
+        f"simple(b @ group=p, a=`{level}`)": None,
+        f"pairs(a @ `{level}` - y)": rows[at].mean(axis=0) - rows[of_y].mean(axis=0),
+        f"simple(b @ a=`{level}`)": rows[at & at_v].mean(axis=0) - rows[at & ~at_v].mean(axis=0),
+    }
+    for expression, weights in expected.items():
+        assert contrast_test(f"c={expression}") == ("F" if "simple" in expression else "t")
+        (contrast,) = build_contrasts([f"c={expression}"], design)
+        if weights is not None:
+            np.testing.assert_allclose(contrast.weights, [weights], atol=1e-12)
+
+
+@pytest.mark.parametrize("level", ["intercept", "age"])
+def test_a_level_called_as_a_column_is_told_from_it(level):
+    table = cells_of_study()
+    table["a"] = table["a"].replace({"x": level})
+    model = Factorial(("a", "b"), ("group",), ("age",))
+    design = factorial_design(model, table, ("a", "b"))
+    with pytest.raises(ValueError, match=rf"write a\[{level}\] for the level"):
+        build_contrasts([f"c={level} - y"], design)
+    by_factor, in_words = build_contrasts(
+        [f"c=a[{level}] - y", f"p=pairs(a @ {level} - y)"], design
+    )
+    np.testing.assert_allclose(by_factor.weights, in_words.weights, atol=1e-12)
+
+
+def test_levels_given_to_a_factor_are_its_levels():
+    table = cells_of_study()
+    table["a"] = table["a"].replace({"x": "-"})
+    with pytest.raises(ValueError, match="C\\(a, levels="):
+        factorial_design(Factorial(("a", "b")), table, ("a", "b"))
+    model = Factorial(("C(a, levels=['z', '-', 'y'])", "b"))
+    design = factorial_design(model, table, ("a", "b"))
+    assert design.grid.factors["a"] == ["z", "-", "y"]
+
+
+@pytest.mark.parametrize(("centre", "at"), [("mean", 17.5), ("none", 0.0), ("within-group", None)])
+def test_tests_hold_where_covariates_are_centred(centre, at):
+    """The mean of a level, at a value of the covariate, is that of regressions of each cell."""
+    rng = np.random.default_rng(6)
+    table = cells_of_study()
+    table["age"] = np.repeat([10.0, 12, 31, 15, 20, 17], 6)
+    data = rng.standard_normal(len(table))
+    ages = table["age"][::6].to_numpy()
+    groups = table["group"][::6].to_numpy()
+    centred = ages - (
+        at if at is not None else np.array([ages[groups == g].mean() for g in groups])
+    )
+    # One regression of the mean over b of each level of a, on group (sum) and the covariate.
+    own = np.column_stack([np.ones(6), np.where(groups == "p", 1, -1), centred])
+    of_level = {a: data[table["a"] == a].reshape(6, 2).mean(axis=1) for a in "xyz"}
+    expected = {a: np.linalg.lstsq(own, y, rcond=None)[0] for a, y in of_level.items()}
+    model = Factorial(("a", "b"), ("group",), ("age",), centre)
+    design = factorial_design(model, table.astype({"age": str}), ("a", "b"))
+    betas = np.linalg.lstsq(design.matrix, data, rcond=None)[0]
+    definitions = ["m=a[x]", "d=pairs(a @ y - x)", "f=F(a)", "g=pairs(group @ q - p)"]
+    mean, difference, effect, groups = build_contrasts(definitions, design)
+    np.testing.assert_allclose(mean.weights @ betas, expected["x"][0])
+    np.testing.assert_allclose(difference.weights @ betas, expected["y"][0] - expected["x"][0])
+    rows = [expected["y"][0] - expected["x"][0], expected["z"][0] - expected["x"][0]]
+    np.testing.assert_allclose(effect.weights @ betas, rows)
+    all_levels = np.mean([e[1] for e in expected.values()])
+    np.testing.assert_allclose(groups.weights @ betas, -2 * all_levels)
+
+
+def test_cells_and_columns_that_cannot_be_are_refused_with_names():
+    table = cells_of_study()
+    two = Factorial(("a", "b"), ("group",))
+    empty = table[(table["a"] != "z") | (table["b"] != "v")]
+    with pytest.raises(ValueError, match="no map is in z, v of a x b: leave the level"):
+        factorial_design(two, empty, ("a", "b"))
+    of_p = table[(table["a"] != "z") | (table["b"] != "v") | (table["group"] != "p")]
+    with pytest.raises(ValueError, match="no participant of p has all 6 cells of a x b"):
+        factorial_design(two, of_p, ("a", "b"))
+    covariates = tuple(f"c{i}" for i in range(4))
+    for i, name in enumerate(covariates):
+        table[name] = np.repeat([str(j ** (i + 1)) for j in range(6)], 6)
+    many = Factorial(("a", "b"), ("group",), covariates)
+    with pytest.raises(ValueError, match="6 participants, and group, c0, c1, c2, c3 make 6"):
+        factorial_design(many, table, ("a", "b"))
+    one_lacks = table.drop(index=3)
+    design = factorial_design(two, one_lacks, ("a", "b"))
+    (contrast,) = build_contrasts(["a=F(a)"], design)
+    assert contrast.error.notes[0] == (
+        "contrast a: 0 lacks a cell that it compares and is left out; 5 participants are in"
+    )

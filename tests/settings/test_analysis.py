@@ -92,3 +92,52 @@ def test_default_atlases_are_not_looked_for(monkeypatch):
     settings(atlases=("none",))
     with pytest.raises(TypeError):
         settings(atlases=("aal",))
+
+
+CONJOINED = {"formula": "a + b", "contrasts": ("both=conjunction(x, y)", "x=a", "y=b", "f=a; b")}
+
+
+def test_conjunctions_stand_last_and_have_the_side_of_their_contrasts():
+    settings = AnalysisSettings(**CONJOINED, contrast_tails={"x": "negative", "y": "negative"})
+    assert settings.contrast_names == ["x", "y", "f", "both"]
+    assert settings.tails == ("negative", "negative", "positive", "negative")
+    assert (settings.tests, settings.stat_types) == (["t", "t", "F", "t"], ["t", "t", "F", "z"])
+    again = settings.changed(alpha=0.01)
+    assert again.contrasts == settings.contrasts
+    mixed = ("mixed=conjunction(x, f)", *CONJOINED["contrasts"][1:])
+    settings = AnalysisSettings(formula="a + b", contrasts=mixed, tail="negative")
+    assert settings.tails == ("negative", "negative", "positive", "positive")
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"nidm": True}, "nidm: .* leave nidm or the conjunction both out"),
+        (
+            {"tdp_template": "simes", "n_permutations": 9, "ari_thresholds_z": (3.0,)},
+            "tdp_template: .* null of a conjunction",
+        ),
+        ({"variance_fwhm_mm": 4.0, "n_permutations": 9}, "variance_fwhm_mm: a pseudo-t has no z"),
+        ({"contrast_tails": {"x": "positive"}}, "'both': .* different sides"),
+        ({"contrast_tails": {"both": "positive"}}, "both, .* give x, y the side"),
+        (
+            {"height_controls": ("fdr", "fpr:.001:positive")},
+            "fpr is positive, and the conjunction both .* two-sided",
+        ),
+    ],
+)
+def test_what_has_no_meaning_of_a_conjunction_is_refused(given, message):
+    with pytest.raises(ValueError, match=message):
+        AnalysisSettings(**CONJOINED, **given)
+
+
+def test_what_is_left_out_of_conjunctions():
+    settings = AnalysisSettings(**CONJOINED, cluster_control="rft", atlases=())
+    assert settings.not_of_conjunctions == ("clusters by random field theory of extent",)
+    settings = AnalysisSettings(
+        **CONJOINED, n_permutations=99, statistics=("extent", "mass", "tfce"), regions=False
+    )
+    assert settings.not_of_conjunctions == (
+        "cluster extents by permutation",
+        "cluster masses by permutation",
+    )

@@ -30,7 +30,7 @@ from nipype_group.workflows import (
     init_report_wf,
 )
 from nipype_group.workflows.analyses import ANALYSES
-from nipype_group.workflows.model import ERROR_OUTPUTS
+from nipype_group.workflows.model import ERROR_OUTPUTS, MULTIVARIATE_OUTPUTS
 from nipype_group.workflows.parametric import ARI_OUTPUTS
 from nipype_group.workflows.report import PER_CONTRAST, REGION_TABLES, REGIONS
 
@@ -62,9 +62,10 @@ def model(tail="two-sided", contrasts=CONTRASTS, **settings):
     return init_model_wf(settings=ModelSettings(contrasts=contrasts, **settings), tail=tail)
 
 
-def parametric(given=None, **settings):
+def parametric(given=None, conjoined=(), **settings):
+    contrasts = (*CONTRASTS, *conjoined)
     return init_parametric_wf(
-        settings=InferenceSettings(**settings), contrasts=CONTRASTS, **given or {}
+        settings=InferenceSettings(**settings), contrasts=contrasts, **given or {}
     )
 
 
@@ -91,6 +92,11 @@ GRID = {
     "model, formula": lambda: model(formula="age", tail="negative"),
     "model, sides": lambda: model(formula="age", contrast_tails={"age": "positive"}),
     "model, own errors": lambda: model(formula="age * a + Error(participant_id/a)"),
+    "model, multivariate": lambda: model(
+        contrasts=("both=a1; a2",),
+        formula="age * a + Error(participant_id/a)",
+        multivariate=("roy", "pillai", "roy"),
+    ),
     "model, table": lambda: model(contrasts=CONTRASTS[:1]),
     "parametric": parametric,
     "parametric, all controls": lambda: parametric(
@@ -109,6 +115,12 @@ GRID = {
         height_controls=("fdr", "fdr:.01:positive", "none:3.1", "none:2.3:negative"),
     ),
     "parametric, templates": lambda: parametric({"templates": True}, ari_thresholds_z=(3.0,)),
+    "parametric, conjunctions": lambda: parametric(
+        conjoined=("both=conjunction(age, diff)", "mixed=conjunction(main, age)"),
+        height_controls=("fdr", "rft", "rft:.01"),
+        cluster_control="rft",
+        ari_thresholds_z=(3.0,),
+    ),
     "permutation": permutation,
     "permutation, options": lambda: permutation(
         seed=3, tail="negative", shuffling="flip", n_shards=4, n_procs=2
@@ -164,6 +176,22 @@ GRID = {
         tdp_template="simes",
         across_contrasts=True,
         p_approximation="gamma",
+    ),
+    "group, conjunctions": lambda: group(
+        formula="age * a + Error(participant_id/a)",
+        contrasts=("both=conjunction(age, diff)", *CONTRASTS),
+        height_controls=("fdr", "rft", "holm"),
+        cluster_control="rft",
+        n_permutations=10,
+        statistics=("extent", "tfce"),
+    ),
+    "group, conjunctions where maps lack voxels": lambda: group(
+        formula="age",
+        contrasts=(*CONTRASTS, "mixed=conjunction(age, main)"),
+        height_controls=("rft",),
+        min_coverage=0.7,
+        n_permutations=10,
+        statistics=("mass",),
     ),
     "group, variance groups": lambda: group(
         formula="age", n_permutations=10, variance_groups="group"
@@ -231,7 +259,7 @@ OPTIONAL = {
         *REGION_TABLES,
         "figure_files",
     },
-    "model_wf": set(ERROR_OUTPUTS),
+    "model_wf": {*ERROR_OUTPUTS, *MULTIVARIATE_OUTPUTS},
     "parametric_wf": set(ARI_OUTPUTS),
     "peer_wf": {*ARI_OUTPUTS, "figure_files"},
     "report_wf": {*REGIONS, "peak_values_files", "figure_files", "figure_indexes"},
@@ -347,7 +375,7 @@ def test_documented_outputs_are_connected_and_inputs_are_used(case):
         "group, everything",
         "report, everything",
         "group, no figures",
-        "model, own errors",
+        "model, multivariate",
     ],
 )
 def test_optional_outputs_are_connected_where_the_option_is_on(case):
@@ -355,6 +383,17 @@ def test_optional_outputs_are_connected_where_the_option_is_on(case):
     off = set() if "everything" in case or workflow.name != "group_wf" else set(ARI_OUTPUTS)
     off |= {"figure_files"} if case == "group, no figures" else set()
     assert fields(workflow, "outputnode") - off == fed(workflow, "outputnode")
+
+
+def test_multivariate_tests_are_asked_of_the_contrasts_once():
+    workflow = GRID["model, multivariate"]()
+    assert workflow.get_node("contrast_set").inputs.multivariate == ["roy", "pillai"]
+    with pytest.raises(ValueError, match="of F contrasts, and these are t"):
+        model(
+            contrasts=("one=a1",),
+            formula="a + Error(participant_id/a)",
+            multivariate=("roy",),
+        )
 
 
 @pytest.mark.parametrize("case", ["group, everything", "collect, smooth", "model, table"])

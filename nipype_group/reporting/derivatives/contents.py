@@ -16,9 +16,10 @@ from nipype_group._version import __version__
 from nipype_group.controls import CONTROLS, SIDES, side_tested
 from nipype_group.design.contrasts import Contrast, contrast_label, read_contrasts
 from nipype_group.design.diagnostics import LevelOfTests, contrast_diagnostics
-from nipype_group.design.matrix import read_design
+from nipype_group.design.matrix import key_headers, read_design
 from nipype_group.images import read_mask, read_volume
 from nipype_group.json_files import read_json
+from nipype_group.reporting.conjunctions import CONJUNCTION_MAPS, CONJUNCTION_NULL
 from nipype_group.reporting.derivatives.folder import (
     GENERATOR,
     DerivativeFolder,
@@ -29,7 +30,14 @@ from nipype_group.reporting.derivatives.folder import (
     number_of_rows,
 )
 from nipype_group.reporting.derivatives.neurovault import image_fields
-from nipype_group.reporting.own_errors import entries_of_error, map_description, sphericity_of
+from nipype_group.reporting.own_errors import (
+    entries_of_error,
+    map_description,
+    multivariate_description,
+    multivariate_entries,
+    multivariate_of,
+    sphericity_of,
+)
 from nipype_group.reporting.tables import dictionaries as file_dictionaries
 from nipype_group.reporting.tables.views import describe_view
 from nipype_group.stats.estimators import estimator_of
@@ -179,7 +187,9 @@ class RunFacts:
         listed = read_json(given["contrasts_file"])["Contrasts"]
         fwhm_mm = _fwhm_mm(given.get("smoothness_file"))
         facts = [
-            _facts_of(
+            _facts_of_conjunction(contrast, common)
+            if contrast.conjunction
+            else _facts_of(
                 contrast,
                 contrast.test,
                 [dof] if contrast.test == "t" else [c["Rank"], dof],
@@ -245,18 +255,29 @@ def _facts_of(contrast, stat_type, dof, common, fwhm_mm, absent=()):
     return ContrastFacts(contrast, stat_type, tuple(dof), sidecar, fwhm_mm, tuple(absent))
 
 
+def _facts_of_conjunction(contrast, common):
+    """Return the `ContrastFacts` of a conjunction: z and p of the least significant contrast."""
+    own = {
+        "Conjunction": list(contrast.conjunction),
+        "NullHypothesis": CONJUNCTION_NULL,
+    }
+    absent = ("effect", "variance", "cohensD", "rSquare")
+    return _facts_of(contrast, "z", [], common | own, None, absent)
+
+
 def _facts_of_own_errors(contrasts, entities, common, given):
     """Return the `ContrastFacts` of contrasts that have errors of their own."""
     sphericity, facts = sphericity_of(common), []
-    smoothness = given.get("smoothness_files", [None] * len(contrasts))
-    for index, (contrast, file) in enumerate(zip(contrasts, smoothness, strict=True)):
+    tested = [contrast for contrast in contrasts if not contrast.conjunction]
+    smoothness = given.get("smoothness_files", [None] * len(tested))
+    for index, (contrast, file) in enumerate(zip(tested, smoothness, strict=True)):
         own = entries_of_error(contrast, sphericity)
         for stat, key in _OWN_DOF.items():
             if _own_map(given, index, contrast, stat):
                 own[key] = _place_of(entities, contrast, stat)
         dof = contrast.error.dof
         facts.append(_facts_of(contrast, contrast.test, dof, common | own, _fwhm_mm(file)))
-    return facts
+    return facts + [_facts_of_conjunction(c, common) for c in contrasts if c.conjunction]
 
 
 def _place_of(entities, contrast, stat):
@@ -267,9 +288,9 @@ def _place_of(entities, contrast, stat):
 
 def _facts_by_estimator(contrasts, entities, common, given):
     """Return the `ContrastFacts` of contrasts whose variance and dof the estimator gives."""
-    facts = []
+    facts, alone = [], [c for c in contrasts if not c.conjunction]
     for contrast, path, file in zip(
-        contrasts, given["dof_files"], given["smoothness_files"], strict=True
+        alone, given["dof_files"], given["smoothness_files"], strict=True
     ):
         values = read_volume(path)[0]
         # One number for headers and sentences, where they vary.
@@ -279,7 +300,7 @@ def _facts_by_estimator(contrasts, entities, common, given):
         dof = [*numerator, typical]
         fact = _facts_of(contrast, contrast.test, dof, sidecar, _fwhm_mm(file))
         facts.append(replace(fact, by_estimator=True))
-    return facts
+    return facts + [_facts_of_conjunction(c, common) for c in contrasts if c.conjunction]
 
 
 def _own_map(given, index, contrast, stat):
@@ -341,7 +362,8 @@ def add_model(folder: DerivativeFolder, facts: RunFacts, given: Mapping[str, Any
         if facts.common["DegreesOfFreedom"] is None:
             # Nothing is tested on the error of all maps.
             del about["DegreesOfFreedom"]
-        columns = file_dictionaries.of_design(about["Keys"], about["Columns"])
+        keys = key_headers(about["Keys"], about["Columns"])
+        columns = file_dictionaries.of_design(keys, about["Columns"])
         # A column with the name of what the file says of the whole design is left without.
         text = json.dumps(columns | about, indent=2, ensure_ascii=False)
         folder.add_text(text + "\n", "design.json")
@@ -387,7 +409,8 @@ def _add_contrasts_file(
     content = read_json(given["contrasts_file"])
     design = read_design(given["design_file"], given["design_json"])
     for each, entry in zip(facts.contrasts, content["Contrasts"], strict=True):
-        entry |= contrast_diagnostics(each.contrast, design, level)
+        if not each.contrast.conjunction:
+            entry |= contrast_diagnostics(each.contrast, design, level)
     folder.add_text(json.dumps(content, indent=2) + "\n", "contrasts.json")
 
 
@@ -406,7 +429,8 @@ def _add_smoothness(folder, facts, files, tells_none):
     if known and len(set(texts)) == 1:
         folder.add_text(known[0], "smoothness.json")
     elif known:
-        for each, text in zip(facts.contrasts, texts, strict=True):
+        # Conjunctions, which stand last, have no error of their own.
+        for each, text in zip(facts.contrasts, texts, strict=False):
             if text in known:
                 folder.add_text(text, "smoothness.json", contrast=each.label)
 
@@ -449,6 +473,44 @@ def add_contrasts(folder: DerivativeFolder, facts: RunFacts, given: Mapping[str,
                 if stat == "epsilon":
                     about["MedianEpsilon"] = _median_epsilon(path, given, index)
                 folder.add_map(path, about, contrast=each.label, stat=stat)
+    _add_multivariate(folder, facts, given)
+
+
+def _add_multivariate(folder, facts, given):
+    """Add the maps of multivariate tests."""
+    paths = dict(
+        zip(given.get("multivariate_maps", ()), given.get("multivariate_files", ()), strict=True)
+    )
+    for name, path in paths.items():
+        entities = _entities_in(name)
+        each, stat, test = (
+            facts.of_label(entities["contrast"]),
+            entities["stat"],
+            multivariate_of(entities),
+        )
+        error = each.contrast.error
+        entries = multivariate_entries(error, test)
+        numerator, denominator = entries["DegreesOfFreedom"]
+        desc = contrast_label(test)
+        dof_name = f"contrast-{each.label}_stat-dof_desc-{desc}"
+        vary = _differ(paths[dof_name], denominator, given)
+        if stat == "dof" and not vary:
+            continue
+        about = _uncorrected(each.sidecar) | {"StatisticType": "F"} | entries
+        about["Description"] = multivariate_description(stat, error, test)
+        if vary:
+            about["DegreesOfFreedomMap"] = "bids::group/" + file_name(
+                entities_of_file(facts.entities, each.label)
+                | {"contrast": each.label, "stat": "dof", "desc": desc},
+                "statmap.nii.gz",
+            )
+        folder.add_map(path, about, dof=(numerator, denominator), **entities)
+
+
+def _differ(path, number, given):
+    """Tell whether a map has other values than a number in the mask."""
+    values, space = read_volume(path)
+    return bool((values[read_mask(given["mask_file"], space)[0]] != np.float32(number)).any())
 
 
 def _median_epsilon(path, given, index):
@@ -460,7 +522,9 @@ def _median_epsilon(path, given, index):
 
 def _described(each, stat):
     """Return the Description of a map where it is another than that of any map of its kind."""
-    if each.by_estimator:
+    if each.contrast.conjunction:
+        text = CONJUNCTION_MAPS.get(stat)
+    elif each.by_estimator:
         known = _F_BY_ESTIMATOR if each.contrast.test == "F" else _T_BY_ESTIMATOR
         text = known.get(stat)
     elif each.contrast.error:
@@ -475,7 +539,7 @@ def _side(each):
     parameters = each.sidecar["Parameters"]
     if "tail" not in parameters:
         return {}
-    tail = parameters.get("contrast_tails", {}).get(each.contrast.name, parameters["tail"])
+    tail = parameters.get("contrast_tails", {}).get(each.contrast.named_side, parameters["tail"])
     return {"Tail": side_tested(tail, each.contrast.test)}
 
 
@@ -544,6 +608,7 @@ def _threshold(summary):
         "Connectivity": summary["Connectivity"],
         "Correction": CONTROLS[control].words,
         "SurvivingVoxels": summary["SurvivingVoxels"],
+        "LargestPOfContrasts": summary.get("LargestPOfContrasts"),
     }
     if "CorrectedBy" in summary:
         entries |= {k: summary[k] for k in ("CorrectedBy", "SmallestCorrectedP")}
@@ -607,7 +672,7 @@ def add_permutations(folder: DerivativeFolder, facts: RunFacts, given: Mapping[s
         each = facts.of_label(label)
         tail = plan["Tail"] if each.contrast.test == "t" else "positive"
         sidecar = _uncorrected(each.sidecar) | {"Tail": tail}
-        if "nulldist_files" in given:
+        if "nulldist_files" in given and not each.contrast.conjunction:
             path = given["nulldist_files"][index]
             columns = file_dictionaries.of_null_distributions(_header(path))
             folder.add_table(path, "nulldist", columns, contrast=label)

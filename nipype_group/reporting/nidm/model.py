@@ -242,7 +242,8 @@ def _describe_residual(doc, folder, prefix):
     The variance of c'b is the residual mean square times c'(X'X)^-1 c; that of an F contrast is
     the residual mean square itself.
     """
-    contrast = next((c for c in folder.contrasts if c.test == "F"), folder.contrasts[0])
+    tested = [c for c in folder.contrasts if not c.conjunction]
+    contrast = next((c for c in tested if c.test == "F"), tested[0])
     factor = 1.0
     if contrast.test == "t":
         if folder.about.get("DegreesOfFreedomMap"):

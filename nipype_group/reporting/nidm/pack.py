@@ -73,8 +73,8 @@ def write_nidm_pack(
     FileNotFoundError
         Where the folder or a map that the pack needs does not exist.
     ValueError
-        Where no contrast or threshold has that name, the results are another package's, or
-        contrasts have errors of their own.
+        Where no contrast or threshold has that name, the results are another package's,
+        contrasts have errors of their own, or one is a conjunction.
     """
     folder = GroupFolder(group_dir)
     if folder.package is not None:
@@ -93,6 +93,12 @@ def write_nidm_pack(
     assert contrasts is not None
     prefix = contrasts.name.removesuffix("contrasts.json")
     chosen = _contrasts(folder, contrast)
+    if own := [each.name for each in chosen if each.conjunction]:
+        raise ValueError(
+            f"{folder.path} holds the conjunction {', '.join(own)}: a NIDM-Results pack tells the "
+            "weights and the statistic of a contrast, and a conjunction has those of several; "
+            "name another contrast, and export it alone"
+        )
     results = _results(folder, chosen, desc)
     doc = Document()
     model = describe_model(doc, folder, prefix)

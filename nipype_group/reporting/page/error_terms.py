@@ -5,7 +5,12 @@ from typing import Any
 from nipype_group.design.contrasts import Contrast
 from nipype_group.design.error_terms import STRATA
 from nipype_group.reporting.derivatives.read import GroupFolder
-from nipype_group.reporting.own_errors import CORRECTIONS, is_corrected
+from nipype_group.reporting.own_errors import (
+    CORRECTIONS,
+    is_corrected,
+    multivariate_entries,
+    multivariate_words,
+)
 from nipype_group.reporting.page.tables import Cell, Table, embedded
 from nipype_group.reporting.wording import count, listing
 from nipype_group.tsv import MISSING, tsv_text
@@ -29,7 +34,7 @@ def error_table(folder: GroupFolder) -> Table | None:
     """Make the table of the errors of all contrasts, None where they share that of the model."""
     if not has_own_errors(folder):
         return None
-    rows = [_row(folder, contrast) for contrast in folder.contrasts]
+    rows = [_row(folder, contrast) for contrast in folder.contrasts if contrast.error]
     values = {name: [row[i] for row in rows] for i, (name, _) in enumerate(_COLUMNS)}
     return Table(
         name="errors.tsv",
@@ -56,7 +61,8 @@ def _row(folder, contrast):
 
 def has_own_errors(folder: GroupFolder) -> bool:
     """Tell whether every contrast of a folder has an error of its own."""
-    errors = [contrast.error for contrast in folder.contrasts]
+    # Conjunctions have the errors of their contrasts.
+    errors = [contrast.error for contrast in folder.contrasts if not contrast.conjunction]
     return bool(errors) and None not in errors
 
 
@@ -96,7 +102,18 @@ def error_facts(folder: GroupFolder, contrast: Contrast) -> list[tuple[str, str]
     epsilon = median_epsilon(folder, contrast)
     if epsilon is not None:
         facts.append(("Median of Greenhouse and Geisser's epsilon", f"{epsilon:.2f}"))
+    if error.multivariate:
+        tests = listing(_multivariate_text(error, test) for test in error.multivariate)
+        facts.append(("Multivariate tests (maps alone)", tests))
     return facts
+
+
+def _multivariate_text(error, test):
+    """Name a multivariate test, the degrees of freedom of its F, and what F is."""
+    about = multivariate_entries(error, test)
+    numerator, denominator = about["DegreesOfFreedom"]
+    kind = "exact" if about["IsExact"] else "an upper bound" if test == "roy" else "approximate"
+    return f"{multivariate_words(test)} (F with {numerator:g}, {denominator:.4g}, {kind})"
 
 
 def error_sentences(folder: GroupFolder) -> list[tuple[Any, ...]]:
@@ -127,6 +144,7 @@ def error_sentences(folder: GroupFolder) -> list[tuple[Any, ...]]:
             sentences.append((text, *references))
         else:
             sentences.append((f"{which} were not corrected for departures from sphericity",))
+    sentences += _multivariate_sentences(folder)
     lacking = [
         f"{len(c.error.left_out)} from {c.name}"
         for c in folder.contrasts
@@ -140,3 +158,25 @@ def error_sentences(folder: GroupFolder) -> list[tuple[Any, ...]]:
             )
         )
     return sentences
+
+
+def _multivariate_sentences(folder):
+    """Return the sentences on multivariate tests, where there are any."""
+    having = [c for c in folder.contrasts if c.error and c.error.multivariate]
+    if not having:
+        return []
+    tests = dict.fromkeys(test for c in having for test in c.error.multivariate)
+    text = (
+        f"{listing(c.name for c in having)} {'was' if len(having) == 1 else 'were'} also tested "
+        f"by {listing(map(multivariate_words, tests))}, of the contrast maps of a participant as "
+        "several variables, which assumes no sphericity"
+    )
+    if any(
+        test == "roy" and not multivariate_entries(c.error, test)["IsExact"]
+        for c in having
+        for test in c.error.multivariate
+    ):
+        text += (
+            "; F of Roy's largest root is an upper bound where it is not exact, and p too small"
+        )
+    return [(text, "obrien1985")]

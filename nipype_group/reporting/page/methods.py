@@ -117,6 +117,7 @@ def _model(text, folder, about):
     formula, estimator = about.get("Formula"), estimator_of(about)
     columns = folder.design.columns
     shown = listing(columns) if len(columns) <= 8 else f"{len(columns)} columns"
+    _means(text, folder.design.means)
     own_errors = has_own_errors(folder)
     own_dof = own_errors or estimator.by_contrast
     dof = f", with {folder.design.model.dof} residual degrees of freedom"
@@ -129,18 +130,45 @@ def _model(text, folder, about):
     if own_errors:
         for sentence in error_sentences(folder):
             text.add(*sentence)
-        return
-    if folder.design.cluster_column is not None:
-        n_clusters = len(set(folder.design.clusters))
-        text.add(
-            f"Maps of one cluster (equal {folder.design.cluster_column}, {n_clusters} clusters) "
-            "may vary together in any way, and with any variance"
+    else:
+        if folder.design.cluster_column is not None:
+            n_clusters = len(set(folder.design.clusters))
+            text.add(
+                f"Maps of one cluster (equal {folder.design.cluster_column}, {n_clusters} "
+                "clusters) may vary together in any way, and with any variance"
+            )
+        tests = listing(
+            f"{c.name} ({c.test}: {c.words}{_dof_of(folder, c) if own_dof else ''})"
+            for c in folder.contrasts
+            if not c.conjunction
         )
-    tests = listing(
-        f"{c.name} ({c.test}: {c.words}{_dof_of(folder, c) if own_dof else ''})"
-        for c in folder.contrasts
+        text.add(f"Contrasts were {tests}")
+    _conjunctions(text, folder)
+
+
+def _conjunctions(text, folder):
+    """Say what conjunctions are tested against, and what of their p is whose."""
+    own = [c for c in folder.contrasts if c.conjunction]
+    if not own:
+        return
+    named = listing(f"{c.name} (of {listing(c.conjunction)})" for c in own)
+    signs = "; two-sided ones had to agree in sign" if any(c.test == "t" for c in own) else ""
+    text.add(
+        f"Conjunctions were {named}: each was tested against the null hypothesis that at least "
+        "one of its contrasts has no effect, so its p, uncorrected or of the familywise error by "
+        f"random fields or permutation, is the largest of theirs{signs}; other corrections, and "
+        "false discovery rates, are of its uncorrected p",
+        "nichols2005",
     )
-    text.add(f"Contrasts were {tests}")
+
+
+def _means(text, means):
+    """Say which covariates were missing, and what stands for them."""
+    for column in dict.fromkeys(mean["Column"] for mean in means):
+        own = [mean for mean in means if mean["Column"] == column]
+        n_people = len({mean["participant_id"] for mean in own})
+        of = listing(dict.fromkeys(f"the {mean['Of']}" for mean in own))
+        text.add(f"Missing values of {column} of {count(n_people, 'participant')} became {of}")
 
 
 def _dof_of(folder, contrast):

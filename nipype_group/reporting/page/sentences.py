@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nipype_group.design.expressions import is_weight_list, parse_row, shortened
+from nipype_group.design.expressions import is_weight_list, parse_row, shortened, split_outside
 from nipype_group.design.formula import parts_of
 from nipype_group.design.words import averaged, levels_meant, question
 from nipype_group.reporting.tables.columns import peak_region
@@ -46,11 +46,15 @@ def contrast_question(contrast: Contrast, design: Design | None, tail: str) -> s
     >>> contrast_question(contrast, None, "two-sided")
     'Is patient different from control?'
     """
+    if contrast.conjunction:
+        sides = {"positive": " above 0", "negative": " below 0", "two-sided": " of the same sign"}
+        side = sides[tail] if contrast.test == "t" else ""
+        return f"Does each of {listing(contrast.conjunction)} have an effect{side}?"
     if contrast.description is not None:
         asked = None if design is None else question(contrast.expression, design, _VERBS[tail])
         return asked or f"Is {contrast.description} different from 0?"
     if contrast.test == "F":
-        rows = [row.strip() for row in contrast.expression.split(";")]
+        rows = [row.strip() for row in split_outside(contrast.expression, ";")]
         return f"Does any of these differ from 0: {shortened('; '.join(rows))}?"
     terms = _terms(contrast, design)
     if len(terms) == 1:
@@ -235,7 +239,7 @@ def critical_value_text(settings: Mapping[str, Any]) -> str | None:
 
 def _critical(settings):
     value = critical_value_text(settings)
-    if "CorrectedBy" in settings:
+    if "CorrectedBy" in settings or settings.get("LargestPOfContrasts"):
         return f"; the smallest corrected p is {p_value(settings['SmallestCorrectedP'])}"
     if value is None:
         if settings["HeightControl"] == "rft-cluster":

@@ -10,6 +10,7 @@ from typing import Any
 
 from nipype_group.design.first_level import files_beside
 from nipype_group.design.listed_maps import listed_maps
+from nipype_group.design.people import participants_path, session_files
 from nipype_group.design.sources import split_pattern
 from nipype_group.images import content_sha256, file_sha256, file_state
 from nipype_group.peers.files import SINGLE_INPUTS, look_up
@@ -55,9 +56,10 @@ class InputFile:
     Parameters
     ----------
     role : str
-        map, variance, participants, maps_table, one of `SINGLE_FILES`, blocks, ``atlas N`` for
-        the files of the N-th atlas, from 1, or installed atlas; of another package's results
-        statistic, effect_file, variance_file, design_table, or model for what lies beside them.
+        map, variance, participants, sessions, maps_table, one of `SINGLE_FILES`, blocks,
+        ``atlas N`` for the files of the N-th atlas, from 1, or installed atlas; of another
+        package's results statistic, effect_file, variance_file, design_table, or model for what
+        lies beside them.
     name : str
         Path relative to the data set, table or atlas it belongs to; else the file's name.
     path : Path
@@ -244,11 +246,15 @@ def _with_companions(role, name, path):
 def _tables(files):
     if "maps_table" in files:
         yield "maps_table", Path(files["maps_table"]).name, files["maps_table"]
-    table = files.get("participants")
-    if table is None and "bids_dir" in files:
-        table = Path(files["bids_dir"], "participants.tsv")
-    if table is not None and Path(table).is_file():
-        yield "participants", Path(table).name, table
+    table = participants_path(files)
+    if table is not None and table.is_file():
+        yield "participants", table.name, table
+    if "stack_file" in files:
+        return
+    labels = [entry.participant for entry in listed_maps(files)]
+    for path in session_files(files, labels).values():
+        # Below the table of participants, or the data set.
+        yield "sessions", f"{path.parent.name}/{path.name}", path
 
 
 def atlas_files(path: str | os.PathLike[str]) -> list[Path]:

@@ -21,6 +21,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
 from nipype_group._version import __version__
+from nipype_group.design.people import PARTICIPANTS_NAME
 from nipype_group.design.sources import escape_pattern, split_pattern
 from nipype_group.images import file_sha256
 from nipype_group.json_files import read_json
@@ -350,6 +351,11 @@ def stage_inputs(
     # The first is the one that was named, the others are read beside it.
     files = {role: places[0] for role, places in links.items()}
     files |= _stage_maps(source, by_role, folder, link)
+    # Tables of sessions lie beside participants.tsv, or in the data set without one.
+    beside = Path(files.get("participants", ""))
+    for item in by_role.get("sessions", []):
+        named = beside.name == PARTICIPANTS_NAME
+        link(item, beside.parent if named else Path(files["bids_dir"]))
     if "blocks" in by_role:
         settings["blocks"] = (link(by_role["blocks"][0], folder / "blocks"),)
     atlases = list(settings["atlases"] or ())

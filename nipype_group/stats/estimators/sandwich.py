@@ -25,6 +25,7 @@ import numpy as np
 
 from nipype_group.stats.decompositions import symmetric_eigen
 from nipype_group.stats.estimators.contrast_estimates import ContrastEstimates
+from nipype_group.stats.estimators.small_matrices import factorise, solve_forward
 from nipype_group.stats.linear.least_squares import (
     LinearModel,
     ReadVoxels,
@@ -225,7 +226,7 @@ def _meat(weights, starts, residuals, found):
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
-def quadratic_forms(effects: np.ndarray, covariance: np.ndarray, found: np.ndarray) -> None:
+def _quadratic_forms(effects, covariance, found):
     """Write b' V^-1 b of every voxel; -1 where V is not positive definite.
 
     Parameters
@@ -235,27 +236,18 @@ def quadratic_forms(effects: np.ndarray, covariance: np.ndarray, found: np.ndarr
     found : array, shape (v,)
     """
     q, n_voxels = effects.shape
-    lower, solved = np.empty((q, q)), np.empty(q)
+    matrix, lower, solved = np.empty((q, q)), np.empty((q, q)), np.empty(q)
     for v in range(n_voxels):
+        found[v] = -1.0
+        for i in range(q):
+            solved[i] = effects[i, v]
+            for j in range(q):
+                matrix[i, j] = covariance[i, j, v]
+        if not factorise(matrix, lower):
+            continue
+        solve_forward(lower, solved)
         total = 0.0
         for i in range(q):
-            for j in range(i + 1):
-                value = covariance[i, j, v]
-                for k in range(j):
-                    value -= lower[i, k] * lower[j, k]
-                if i == j:
-                    if not value > 1e-14 * covariance[i, i, v]:
-                        total = -1.0
-                        break
-                    lower[i, i] = np.sqrt(value)
-                else:
-                    lower[i, j] = value / lower[j, j]
-            if total < 0.0:
-                break
-            value = effects[i, v]
-            for k in range(i):
-                value -= lower[i, k] * solved[k]
-            solved[i] = value / lower[i, i]
             total += solved[i] * solved[i]
         found[v] = total
 
@@ -385,7 +377,7 @@ def _fit(own: ContrastSandwich, data: np.ndarray, test: str) -> tuple[np.ndarray
         effect, stat = effects[0], np.where(alive, effects[0] / error, 0.0)
     else:
         square = np.empty(data.shape[1])
-        quadratic_forms(effects, covariance, square)
+        _quadratic_forms(effects, covariance, square)
         alive &= square >= 0
         variance = np.where(alive, mean_square, 0.0)
         stat = np.where(alive, own.delta * square / q, 0.0)

@@ -23,6 +23,8 @@ _NO_EFFECT = 1e-6
 _NO_PART = 1e-8
 # Length that rounding leaves of a row of length 1 which is a combination of others.
 _SAME_ROW = 1e-14
+# Columns that a message lists.
+_SHOWN = 12
 
 
 def is_rounding(residual_ss: np.ndarray, data: np.ndarray) -> np.ndarray:
@@ -48,6 +50,12 @@ def is_rounding(residual_ss: np.ndarray, data: np.ndarray) -> np.ndarray:
     [True]
     """
     return residual_ss <= np.square(_LAST_PLACE) * sum_of_squares(data)
+
+
+def _first(columns):
+    """Return names of columns as messages list them."""
+    more = f" and {len(columns) - _SHOWN} more" * (len(columns) > _SHOWN)
+    return ", ".join(columns[:_SHOWN]) + more
 
 
 @dataclass(frozen=True)
@@ -77,7 +85,7 @@ class LinearModel:
         if self.dof < 1:
             raise ValueError(
                 f"The design has {n} maps and {self.rank} independent columns "
-                f"({', '.join(self.columns)}): nothing is left to estimate the residual "
+                f"({_first(self.columns)}): nothing is left to estimate the residual "
                 "variance. Add maps or drop columns."
             )
 
@@ -141,7 +149,7 @@ class LinearModel:
             names = [c for c, u in zip(self.columns, undetermined, strict=True) if u]
             raise ValueError(
                 f"Contrast {name!r} cannot be estimated: the design does not determine "
-                f"{', '.join(names)} (rank {self.rank} of {len(self.columns)} columns). "
+                f"{_first(names)} (rank {self.rank} of {len(self.columns)} columns). "
                 "Test a difference that the design does determine, or drop a redundant column."
             )
 

@@ -200,34 +200,37 @@ MAPS = pd.DataFrame(
 WORDS = [
     (
         "a=F(a)",
-        "Is there a main effect of a (x, y, z), averaged over group and b, adjusted for age?",
+        "Is there a main effect of a (x, y, z), averaged over group and b, with covariate age?",
     ),
-    ("i=F(a:group)", "Is there an interaction of a and group, averaged over b, adjusted for age?"),
-    ("i=F(group:a:b)", "Is there an interaction of group, a and b, adjusted for age?"),
+    (
+        "i=F(a:group)",
+        "Is there an interaction of a and group, averaged over b, with covariate age?",
+    ),
+    ("i=F(group:a:b)", "Is there an interaction of group, a and b, with covariate age?"),
     ("c=F(age)", "Does the effect change with age, averaged over group, a and b?"),
     ("c=age", "Does the effect change with age, adjusted for group, a and b?"),
     ("c=F(age:a)", "Does the slope of age depend on a, averaged over group and b?"),
     (
         "s=simple(a @ b=u, group=p)",
-        "Is there an effect of a (x, y, z) at b = u and group = p, adjusted for age?",
+        "Is there an effect of a (x, y, z) at b = u and group = p, with covariate age?",
     ),
     (
         "s=simple(age @ b=u)",
         "Does the effect change with age at b = u, averaged over group and a?",
     ),
-    ("p=pairs(a @ z - x)", "Is z larger than x, averaged over group and b, adjusted for age?"),
-    ("d=z - x", "Is z larger than x, averaged over group and b, adjusted for age?"),
+    ("p=pairs(a @ z - x)", "Is z larger than x, averaged over group and b, with covariate age?"),
+    ("d=z - x", "Is z larger than x, averaged over group and b, with covariate age?"),
     (
         "m=a[x]",
-        "Is the mean effect at a[x] larger than 0, averaged over group and b, adjusted for age?",
+        "Is the mean effect at a[x] larger than 0, averaged over group and b, with covariate age?",
     ),
     (
         "m=a[x]:b[v]",
-        "Is the mean effect at a[x]:b[v] larger than 0, averaged over group, adjusted for age?",
+        "Is the mean effect at a[x]:b[v] larger than 0, averaged over group, with covariate age?",
     ),
     (
         "w=2*x - y - z",
-        "Is x larger than the mean of y and z, averaged over group and b, adjusted for age?",
+        "Is x larger than the mean of y and z, averaged over group and b, with covariate age?",
     ),
 ]
 

@@ -1,0 +1,570 @@
+"""Effects of maps that come with their variances: fixed and mixed effects at every voxel.
+
+The variance of a map within its participant is known, that between participants, tau2, is
+estimated: y ~ N(X b, diag(s + tau2)). By restricted likelihood this is stage 1 of FLAME
+(Beckmann et al. 2003; Woolrich et al. 2004), with the highest maximum instead of the nearest.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numba
+import numpy as np
+from scipy import special
+
+from nipype_group.stats.decompositions import decompose
+from nipype_group.stats.estimators.between_variance import (
+    LANES,
+    add_by_group,
+    evaluate,
+    invert,
+    likelihood_by_group,
+    load,
+    new_sums,
+    where_q_is,
+)
+from nipype_group.stats.estimators.contrast_estimates import ContrastEstimates
+from nipype_group.stats.linear.least_squares import (
+    LinearModel,
+    ReadVoxels,
+    VoxelPatterns,
+    by_missing,
+    independent_rows,
+    missing_rows,
+    tiles,
+)
+from nipype_group.stats.matrix_products import multiply
+
+# How the variance between participants is found.
+FIXED, MOMENTS, PAULE_MANDEL, LIKELIHOOD = range(4)
+METHODS = {
+    "fixed-effects": FIXED,
+    "dersimonian-laird": MOMENTS,
+    "paule-mandel": PAULE_MANDEL,
+    "mixed-effects": LIKELIHOOD,
+}
+KNAPP_HARTUNG = ("none", "plain", "adhoc")
+# Degrees of freedom of a statistic whose variance is known, whose t is normal to six digits.
+NORMAL_DOF = 1e9
+
+
+@dataclass(frozen=True)
+class BetweenVariance:
+    """What is between participants at every voxel.
+
+    Parameters
+    ----------
+    tau2 : array, shape (g, v)
+        Variance between participants of every variance group, at least 0.
+    lower, upper : arrays, shape (v,)
+        Interval of tau2 by the profile of Q (Viechtbauer 2007); NaN where none is asked for, or
+        where there are more groups.
+    q : array, shape (v,)
+        Cochran's Q: weighted residual sum of squares at tau2 = 0.
+    q_p : array, shape (v,)
+        Its p without any variance between participants, by chi squared.
+    i2 : array, shape (v,)
+        Percent of variance that is between participants (Higgins and Thompson 2002), of the mean
+        tau2 of all maps; of fixed effects by Q.
+    h2 : array, shape (v,)
+        Variance over that within participants; of fixed effects Q over its degrees of freedom.
+    scale : array, shape (v,)
+        Knapp and Hartung's (2003) factor: weighted residual mean square at tau2.
+    spread : array, shape (v,)
+        Standard deviation of a map of typical variance about the model.
+    patterns : VoxelPatterns
+        Maps that voxels lack, and degrees of freedom n - rank.
+
+    All are 0 (p is 1) where the maps that have a voxel leave no residual degree of freedom.
+    """
+
+    tau2: np.ndarray
+    lower: np.ndarray
+    upper: np.ndarray
+    q: np.ndarray
+    q_p: np.ndarray
+    i2: np.ndarray
+    h2: np.ndarray
+    scale: np.ndarray
+    spread: np.ndarray
+    patterns: VoxelPatterns
+
+
+@dataclass(frozen=True)
+class EffectVarianceFit:
+    """Effects with variances whose variance between participants is estimated.
+
+    Parameters
+    ----------
+    model : LinearModel
+    read, read_variances : callables
+        As of `fit_effect_variance`.
+    between : BetweenVariance
+    method : str
+    groups : int array, shape (n,)
+        Number of every map's variance group.
+    group_names : tuple of str
+    knapp_hartung : str
+    """
+
+    model: LinearModel
+    read: ReadVoxels
+    read_variances: ReadVoxels
+    between: BetweenVariance
+    method: str
+    groups: np.ndarray
+    group_names: tuple[str, ...]
+    knapp_hartung: str
+
+    @property
+    def components(self) -> dict[str, np.ndarray]:
+        """Maps of what is between participants, by name."""
+        between = self.between
+        found = {"q": between.q, "qP": between.q_p, "i2": between.i2, "h2": between.h2}
+        if self.method == "fixed-effects":
+            return found
+        if len(self.group_names) > 1:
+            names = zip(self.group_names, between.tau2, strict=True)
+            return found | {f"tau2_{name}": own for name, own in names}
+        found["tau2"] = between.tau2[0]
+        if np.isfinite(between.upper).all():
+            found |= {"tau2Lower": between.lower, "tau2Upper": between.upper}
+        return found
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is assumed of variances, and where tau2 is 0."""
+        found = ["Variances of the maps are taken for known."]
+        if self.method == "fixed-effects":
+            found.append("Effects are of these participants alone: none varies between them.")
+        else:
+            alive = self.between.patterns.voxel_dof > 0
+            zero = (self.between.tau2 == 0).all(axis=0) & alive
+            found.append(
+                f"The variance between participants is 0 at {zero.sum()} of {alive.sum()} voxels."
+            )
+        return tuple(found)
+
+    def contrast(self, weights: np.ndarray, test: str) -> ContrastEstimates:
+        """Return a contrast at every voxel, maps weighted by the inverse of all their variance.
+
+        Parameters
+        ----------
+        weights : array, shape (r, p)
+            Contrast rows over the columns of the design.
+        test : {"t", "F"}
+            One row with a sign, or all rows together (Wald's statistic over their number).
+
+        Returns
+        -------
+        ContrastEstimates
+            Of F the variance is Knapp and Hartung's factor, or 1. Degrees of freedom are
+            n - rank; of fixed effects without that factor `NORMAL_DOF`.
+        """
+        weights = np.atleast_2d(np.asarray(weights, dtype=float))
+        rows = weights[:1] if test == "t" else independent_rows(weights)
+        patterns, n_voxels = self.between.patterns, len(self.between.q)
+        determined = patterns.determine(rows)
+        effect, variance = np.zeros(n_voxels), np.zeros(n_voxels)
+        for part in _parts(self.model, patterns, self.read, self.read_variances):
+            if not determined[part.pattern]:
+                continue
+            basis = part.model.basis
+            own = multiply(multiply(rows, part.model.inverse), basis)
+            found = np.empty((2, len(part.voxels)))
+            _find_contrast(
+                part.effects,
+                part.variances,
+                basis,
+                self.groups[part.rows],
+                self.between.tau2[:, part.voxels],
+                own,
+                test == "F",
+                found,
+            )
+            effect[part.voxels], variance[part.voxels] = found
+        return self._estimates(effect, variance, determined, len(rows), test)
+
+    def _estimates(self, effect, variance, determined, rank, test):
+        """Return the estimates, their variance multiplied by Knapp and Hartung's factor."""
+        patterns = self.between.patterns
+        dof = np.where(determined, patterns.dof, 0)[patterns.number].astype(float)
+        if self.knapp_hartung != "none":
+            least = 0.0 if self.knapp_hartung == "plain" else 1.0
+            variance = variance * np.maximum(self.between.scale, least)
+        dof[~(variance > 0)] = 0.0
+        alive = dof > 0
+        effect, variance = np.where(alive, effect, 0.0), np.where(alive, variance, 0.0)
+        stat = np.divide(effect, np.sqrt(variance), out=np.zeros(len(effect)), where=alive)
+        if self.method == "fixed-effects" and self.knapp_hartung == "none":
+            dof[alive] = NORMAL_DOF
+        return ContrastEstimates(
+            effect,
+            variance,
+            stat * stat if test == "F" else stat,
+            dof,
+            rank,
+            self.between.spread,
+            patterns.complete,
+        )
+
+
+def fit_effect_variance(
+    model: LinearModel,
+    read: ReadVoxels,
+    read_variances: ReadVoxels,
+    n_voxels: int,
+    method: str = "mixed-effects",
+    *,
+    groups: Sequence[object] | None = None,
+    level: float | None = None,
+    knapp_hartung: str = "none",
+) -> EffectVarianceFit:
+    """Estimate the variance between participants at all voxels, a tile at a time.
+
+    A map whose value is not finite, or whose variance is not a positive number, lacks the voxel.
+
+    Parameters
+    ----------
+    model : LinearModel
+    read, read_variances : callables
+        ``read(start, stop)`` gives the float64 values, or variances, of voxels start to
+        stop - 1, shape (n, v).
+    n_voxels : int
+        Voxels in the mask.
+    method : {"mixed-effects", "fixed-effects", "dersimonian-laird", "paule-mandel"}
+        Mixed effects are those of the restricted likelihood.
+    groups : sequence, shape (n,), optional
+        Variance group of every map, each with a tau2 of its own; restricted likelihood only.
+    level : float, optional
+        Level of the interval of tau2, as .95; none is computed by default.
+    knapp_hartung : {"none", "plain", "adhoc"}
+        Multiply the variance of contrasts by the weighted residual mean square at tau2
+        (Knapp and Hartung 2003), or by that where it is above 1.
+
+    Returns
+    -------
+    EffectVarianceFit
+
+    Raises
+    ------
+    ValueError
+        Where a choice is none of these, groups go with another method, or a group has too few
+        maps for a variance of its own.
+
+    Examples
+    --------
+    >>> effects = np.array([[0.0], [4.0], [8.0], [4.0]])
+    >>> fit = fit_effect_variance(
+    ...     LinearModel(np.ones((4, 1)), ("mean",)),
+    ...     lambda a, b: effects[:, a:b],
+    ...     lambda a, b: np.full((4, b - a), 2.0),
+    ...     1,
+    ... )
+    >>> fit.between.tau2.round(6).tolist(), fit.between.i2.round(3).tolist()
+    ([[8.666667]], [81.25])
+    >>> found = fit.contrast(np.array([1.0]), "t")
+    >>> found.effect.round(6).tolist(), found.variance.round(6).tolist(), found.dof.tolist()
+    ([4.0], [2.666667], [3.0])
+    """
+    for name, value, known in (
+        ("method", method, METHODS),
+        ("knapp_hartung", knapp_hartung, KNAPP_HARTUNG),
+    ):
+        if value not in known:
+            raise ValueError(f"{name} is one of {', '.join(known)}, got {value!r}")
+    if level is not None and not 0 < level < 1:
+        raise ValueError(f"the level of the interval of tau2 lies between 0 and 1, got {level}")
+    numbers, names = _group_numbers(model, method, groups)
+    patterns = _patterns(model, read, read_variances, n_voxels, numbers)
+    values = np.zeros((5 + len(names), n_voxels))
+    ends = 0 if level is None or len(names) > 1 else 2
+    for part in _parts(model, patterns, read, read_variances):
+        dof = patterns.voxel_dof[part.voxels]
+        found = np.zeros((len(values), len(dof)))
+        _find_between(
+            part.effects,
+            part.variances,
+            part.model.basis,
+            numbers[part.rows],
+            METHODS[method],
+            dof.astype(float),
+            _targets(dof, level) if ends else np.empty((0, len(dof))),
+            found,
+        )
+        values[:, part.voxels] = found
+    if not ends:
+        values[3:5] = np.nan
+    between = _described(values, patterns, numbers, method)
+    return EffectVarianceFit(
+        model, read, read_variances, between, method, numbers, names, knapp_hartung
+    )
+
+
+def _group_numbers(model, method, groups):
+    """Return the number of every map's variance group, from 0 on, and the groups' names."""
+    n_maps = len(model.matrix)
+    if groups is None:
+        return np.zeros(n_maps, dtype=np.int64), ("all",)
+    names, numbers = np.unique(np.asarray(groups), return_inverse=True)
+    if len(numbers) != n_maps:
+        raise ValueError(f"{len(numbers)} variance groups for {n_maps} maps")
+    if len(names) > 1 and method != "mixed-effects":
+        raise ValueError(
+            f"variance groups go with mixed-effects, whose likelihood they share, not {method}"
+        )
+    few = _without_variance(model, numbers, len(names)) if len(names) > 1 else []
+    if few:
+        raise ValueError(
+            f"variance group {names[few[0]]} has no more maps than the columns that it alone "
+            "determines: nothing is left for a variance of its own. Join it to another group"
+        )
+    return numbers.astype(np.int64), tuple(map(str, names))
+
+
+def _without_variance(model, numbers, n_groups):
+    """Return the groups whose maps the design fits whatever their variance is."""
+    few = []
+    for g in range(n_groups):
+        inside = np.flatnonzero(numbers == g)
+        others = np.delete(model.matrix, inside, axis=0)
+        rank = decompose(others).rank if len(others) else 0
+        if len(inside) <= model.rank - rank:
+            few.append(g)
+    return few
+
+
+def _lacking(effects, variances):
+    """Tell which maps have no value, or no variance, at which voxels."""
+    return ~(np.isfinite(effects) & np.isfinite(variances) & (variances > 0))
+
+
+def _patterns(model, read, read_variances, n_voxels, groups):
+    """Find the maps that voxels lack, and what the design is without them."""
+    n_maps, number = len(model.matrix), np.zeros(n_voxels, dtype=np.int32)
+    numbers = {bytes(-(-n_maps // 8)): 0}
+    for span in tiles(n_voxels, n_maps):
+        lacks = _lacking(read(span.start, span.stop), read_variances(span.start, span.stop))
+        incomplete = np.flatnonzero(lacks.any(axis=0))
+        for packed, members in by_missing(lacks[:, incomplete]).items():
+            number[span.start + incomplete[members]] = numbers.setdefault(packed, len(numbers))
+    patterns = VoxelPatterns.of(model, number, tuple(numbers))
+    n_groups = int(groups.max()) + 1
+    if n_groups == 1:
+        return patterns
+    dof = patterns.dof.copy()
+    for index in np.flatnonzero(dof):
+        missing = missing_rows(patterns.missing[index], n_maps)
+        own = model.without(missing)
+        if own is None or _without_variance(own, np.delete(groups, missing), n_groups):
+            dof[index] = 0
+    return replace(patterns, dof=dof)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Voxels of a tile whose maps tell the same columns apart.
+
+    Parameters
+    ----------
+    model : LinearModel
+        That of the rows.
+    rows : int array, shape (n',)
+    voxels : int array, shape (v',)
+    effects, variances : arrays, shape (n', v')
+        A map that a voxel lacks has the effect 0 and the variance infinity.
+    pattern : int
+        Pattern of the voxels whose maps tell fewer columns apart than all do, or 0.
+    """
+
+    model: LinearModel
+    rows: np.ndarray
+    voxels: np.ndarray
+    effects: np.ndarray
+    variances: np.ndarray
+    pattern: int
+
+
+def _parts(
+    model: LinearModel,
+    patterns: VoxelPatterns,
+    read: ReadVoxels,
+    read_variances: ReadVoxels,
+) -> Iterator[_Part]:
+    """Yield the voxels that have degrees of freedom, a tile and a model at a time."""
+    n_maps = len(model.matrix)
+    all_rows = np.arange(n_maps)
+    # Voxels that all columns are told apart at are fitted together, each with its own maps.
+    kind = np.zeros(len(patterns.dof), dtype=int)
+    kind[list(patterns.row_spaces)] = list(patterns.row_spaces)
+    kind[patterns.dof == 0] = -1
+    for span in tiles(len(patterns.number), n_maps):
+        effects, variances = read(span.start, span.stop), read_variances(span.start, span.stop)
+        lacks = _lacking(effects, variances)
+        effects, variances = np.where(lacks, 0.0, effects), np.where(lacks, np.inf, variances)
+        own = kind[patterns.number[span]]
+        for k in np.unique(own[own >= 0]):
+            members = np.flatnonzero(own == k)
+            rows, fitted = all_rows, model
+            if k:
+                missing = missing_rows(patterns.missing[k], n_maps)
+                rows, own_model = np.delete(all_rows, missing), model.without(missing)
+                assert own_model is not None
+                fitted = own_model
+            at = np.ix_(rows, members)
+            everything = len(members) == len(own) and not k
+            yield _Part(
+                fitted,
+                rows,
+                span.start + members,
+                effects if everything else effects[at],
+                variances if everything else variances[at],
+                int(k),
+            )
+
+
+def _targets(dof, level):
+    """Return the Q of the lower and the upper end of the interval of tau2, shape (2, v)."""
+    tail = (1.0 - level) / 2.0
+    return np.stack([special.chdtri(dof, tail), special.chdtri(dof, 1.0 - tail)])
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def _find_between(effects, variances, basis, groups, method, dof, targets, found):
+    """Estimate tau2 of voxels side by side.
+
+    Parameters
+    ----------
+    effects, variances : arrays, shape (n, v)
+        As `_Part` has them.
+    basis : array, shape (n, r)
+    groups : int array, shape (n,)
+    method : int
+        Of `METHODS`.
+    dof : array, shape (v,)
+    targets : array, shape (2, v) or (0, v)
+        Q of the ends of the interval of tau2.
+    found : array, shape (5 + g, v)
+        Gets Q and tr(P) at tau2 = 0, y'Py at tau2, the interval, and tau2 of the groups.
+    """
+    n_maps, n_voxels = effects.shape
+    sums = new_sums(n_maps, basis.shape[1])
+    scalars = sums[7]
+    blocks = np.empty((3, n_maps, LANES))
+    y, s, total = blocks[0], blocks[1], blocks[2]
+    tau2, nothing, moves = np.zeros((len(found) - 5, LANES)), np.zeros(LANES), np.ones(n_maps)
+    free, ends = np.empty((1, LANES)), np.empty((len(targets), LANES))
+    for start in range(0, n_voxels, LANES):
+        n_here = load(effects, start, 0.0, y)
+        load(variances, start, 1.0, s)
+        load(dof.reshape(1, n_voxels), start, 1.0, free)
+        load(targets, start, 1.0, ends)
+        evaluate(nothing, s, y, moves, basis, sums)
+        for v in range(n_here):
+            found[0, start + v], found[1, start + v] = scalars[1, v], scalars[0, v]
+        tau2[:] = 0.0
+        if method == MOMENTS:
+            for v in range(LANES):
+                tau2[0, v] = max(0.0, (scalars[1, v] - free[0, v]) / scalars[0, v])
+        elif method == PAULE_MANDEL:
+            tau2[0] = where_q_is(free[0], s, y, moves, basis, sums)
+        elif method == LIKELIHOOD:
+            likelihood_by_group(s, y, groups, basis, sums, tau2)
+        add_by_group(s, tau2, groups, -1, total)
+        evaluate(nothing, total, y, moves, basis, sums)
+        for v in range(n_here):
+            found[2, start + v] = scalars[1, v]
+            for g in range(len(tau2)):
+                found[5 + g, start + v] = tau2[g, v]
+        for e in range(len(targets)):
+            end = where_q_is(ends[e], s, y, moves, basis, sums)
+            for v in range(n_here):
+                found[3 + e, start + v] = end[v]
+
+
+def _described(values, patterns, groups, method):
+    """Turn what `_find_between` found of all voxels into what is between participants."""
+    q, trace, residual, lower, upper, *tau2 = values
+    dof = patterns.voxel_dof
+    alive = dof > 0
+    free = np.where(alive, dof, 1)
+    within = np.divide(free, trace, out=np.zeros_like(q), where=alive)
+    mean = multiply(np.bincount(groups) / len(groups), np.array(tau2))
+    whole = mean + within
+    if method == "fixed-effects":
+        h2 = q / free
+        i2 = 100.0 * np.divide(q - free, q, out=np.zeros_like(q), where=q > free)
+    else:
+        h2 = np.divide(whole, within, out=np.zeros_like(q), where=alive)
+        i2 = 100.0 * np.divide(mean, whole, out=np.zeros_like(q), where=alive)
+    return BetweenVariance(
+        np.array(tau2),
+        lower,
+        upper,
+        q,
+        np.where(alive, special.chdtrc(free, q), 1.0),
+        i2,
+        h2,
+        residual / free,
+        np.sqrt(whole),
+        patterns,
+    )
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def _find_contrast(effects, variances, basis, groups, tau2, rows, is_f, found):
+    """Write effect and variance of a contrast, rows over the basis, shape (k, r).
+
+    Of several rows the effect is the root of the mean square in units of its own covariance,
+    and the variance 1.
+    """
+    n_maps, n_voxels = effects.shape
+    n_columns, n_rows = basis.shape[1], len(rows)
+    sums = new_sums(n_maps, n_columns)
+    coordinates, inverse = sums[1], sums[3]
+    blocks = np.empty((3, n_maps, LANES))
+    y, s, total = blocks[0], blocks[1], blocks[2]
+    own, nothing, moves = np.empty((len(tau2), LANES)), np.zeros(LANES), np.ones(n_maps)
+    estimates = np.empty((n_rows, LANES))
+    covariance = np.empty((n_rows * (n_rows + 1) // 2, LANES))
+    for start in range(0, n_voxels, LANES):
+        n_here = load(effects, start, 0.0, y)
+        load(variances, start, 1.0, s)
+        load(tau2, start, 0.0, own)
+        add_by_group(s, own, groups, -1, total)
+        evaluate(nothing, total, y, moves, basis, sums)
+        _combine(rows, coordinates, inverse, estimates, covariance)
+        if not is_f:
+            for v in range(n_here):
+                found[0, start + v], found[1, start + v] = estimates[0, v], covariance[0, v]
+            continue
+        invert(covariance, n_rows)
+        for v in range(n_here):
+            square, at = 0.0, 0
+            for j in range(n_rows):
+                for k in range(j + 1):
+                    twice = 1.0 if j == k else 2.0
+                    square += twice * estimates[j, v] * covariance[at, v] * estimates[k, v]
+                    at += 1
+            found[0, start + v], found[1, start + v] = np.sqrt(max(square, 0.0) / n_rows), 1.0
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def _combine(rows, coordinates, inverse, estimates, covariance):
+    """Write rows x coordinates and the lower triangle of rows x inverse x rows'."""
+    n_rows, n_columns = rows.shape
+    estimates[:] = 0.0
+    covariance[:] = 0.0
+    at = 0
+    for j in range(n_rows):
+        for a in range(n_columns):
+            for v in range(LANES):
+                estimates[j, v] += rows[j, a] * coordinates[a, v]
+        for k in range(j + 1):
+            for a in range(n_columns):
+                for b in range(n_columns):
+                    ab = max(a, b) * (max(a, b) + 1) // 2 + min(a, b)
+                    product = rows[j, a] * rows[k, b]
+                    for v in range(LANES):
+                        covariance[at, v] += product * inverse[ab, v]
+            at += 1

@@ -1,0 +1,98 @@
+"""Compiled operations on matrices of the size of a design or a contrast, a voxel at a time."""
+
+import numba
+import numpy as np
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def factorise(matrix: np.ndarray, lower: np.ndarray) -> bool:
+    """Write Cholesky's lower triangle of a symmetric matrix; False where it is not positive."""
+    n = len(matrix)
+    for i in range(n):
+        for j in range(i + 1):
+            value = matrix[i, j]
+            for k in range(j):
+                value -= lower[i, k] * lower[j, k]
+            if i == j:
+                if not value > 1e-14 * matrix[i, i]:
+                    return False
+                lower[i, i] = np.sqrt(value)
+            else:
+                lower[i, j] = value / lower[j, j]
+    return True
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def solve_forward(lower: np.ndarray, vector: np.ndarray) -> None:
+    """Replace a vector by the solution x of lower x = vector."""
+    for i in range(len(vector)):
+        value = vector[i]
+        for k in range(i):
+            value -= lower[i, k] * vector[k]
+        vector[i] = value / lower[i, i]
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def solve_backward(lower: np.ndarray, vector: np.ndarray) -> None:
+    """Replace a vector by the solution x of lower' x = vector."""
+    for i in range(len(vector) - 1, -1, -1):
+        value = vector[i]
+        for k in range(i + 1, len(vector)):
+            value -= lower[k, i] * vector[k]
+        vector[i] = value / lower[i, i]
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def invert_factorised(lower: np.ndarray, inverse: np.ndarray) -> None:
+    """Write the inverse of lower lower'; the upper half of `lower` is not read."""
+    n = len(lower)
+    # Columns of the inverse triangle first, in the lower half.
+    for j in range(n):
+        inverse[j, j] = 1.0 / lower[j, j]
+        for i in range(j + 1, n):
+            value = 0.0
+            for k in range(j, i):
+                value -= lower[i, k] * inverse[k, j]
+            inverse[i, j] = value / lower[i, i]
+    for i in range(n):
+        for j in range(i, n):
+            value = 0.0
+            for k in range(j, n):
+                value += inverse[k, i] * inverse[k, j]
+            inverse[i, j] = value
+        for j in range(i + 1, n):
+            # The lower half of column i has been read by all that need it.
+            inverse[j, i] = inverse[i, j]
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def product_trace(left: np.ndarray, right: np.ndarray) -> float:
+    """Return the trace of the product of two symmetric matrices."""
+    total = 0.0
+    for i in range(len(left)):
+        for j in range(len(left)):
+            total += left[i, j] * right[i, j]
+    return total
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def bilinear(left: np.ndarray, matrix: np.ndarray, right: np.ndarray) -> float:
+    """Return left' matrix right of vectors."""
+    total = 0.0
+    for i in range(len(left)):
+        inner = 0.0
+        for j in range(len(right)):
+            inner += matrix[i, j] * right[j]
+        total += left[i] * inner
+    return total
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def multiply_small(left: np.ndarray, right: np.ndarray, result: np.ndarray) -> None:
+    """Write the product of two small matrices."""
+    for i in range(left.shape[0]):
+        for j in range(right.shape[1]):
+            total = 0.0
+            for k in range(left.shape[1]):
+                total += left[i, k] * right[k, j]
+            result[i, j] = total
