@@ -141,6 +141,10 @@ def _estimate(size, node):
     return size.rows + size.estimates + 30 * size.volume + size.patterns
 
 
+def _by_contrast(size, node):
+    return size.rows + 2 * size.tile + size.estimates + 60 * size.volume
+
+
 def _threshold(size, node):
     return 25 * size.volume
 
@@ -205,6 +209,8 @@ _WORK = {
     "ContrastSet": _design,
     "GroupGLM": _glm,
     "EstimateContrasts": _estimate,
+    "EstimateErrorTerms": _by_contrast,
+    "FitContrasts": _by_contrast,
     "ThresholdMap": _threshold,
     "ClusterInference": _threshold,
     "AllResolutionsInference": _resolutions,
