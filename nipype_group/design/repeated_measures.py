@@ -23,7 +23,7 @@ from nipype_group.design.matrix import (
     design_from_formula,
     keys_of,
 )
-from nipype_group.design.missing import put_means_in
+from nipype_group.design.participants.means import put_means_in
 from nipype_group.design.sources import RESERVED
 from nipype_group.design.tables import variables_of
 

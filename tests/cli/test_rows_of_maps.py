@@ -223,19 +223,16 @@ def test_names_have_no_mean_and_blocks_need_their_values(command, study, tmp_pat
     path = folder / "one.tsv"
     one.to_csv(path, sep="\t", index=False, na_rep="n/a")
     mean = ("--missing-covariates", "mean")
-    code, output, errors = command(
-        *("plan", "--maps", path, "--formula", "hand + site", "--contrast", "s=r - l", *mean),
-        *("--permutations", "20", "--blocks", "site"),
-    )
+    model = ("--formula", "hand + site", "--contrast", "s=r - l", *mean)
+    shuffles = ("--permutations", "20", "--blocks", "site")
+    code, output, errors = command("plan", "--maps", path, *model, *shuffles)
     assert code == 0, errors
     assert "n/a in hand (hand holds names, which have no mean)" in output
     assert "n/a in hand, site" in output
     table = one.assign(x=range(9))[["participant_id", "x"]]
     table.to_csv(folder / "design.tsv", sep="\t", index=False)
-    code, _, errors = command(
-        *("run", tmp_path / "out", "--maps", path, "--design", folder / "design.tsv"),
-        *("--contrast", "x=x", *mean, *QUICK),
-    )
+    model = ("--design", folder / "design.tsv", "--contrast", "x=x", *mean)
+    code, _, errors = command("run", tmp_path / "out", "--maps", path, *model, *QUICK)
     assert code == 2
     assert "missing_covariates goes with a formula or covariates" in errors
 
