@@ -178,6 +178,8 @@ class MapQuality(GroupInterface):
             return quality, design.columns
         path = self.inputs.contrasts_file
         contrasts = read_contrasts(path) if isdefined(path) else []
+        # What moves a conjunction is what moves its contrasts.
+        contrasts = [contrast for contrast in contrasts if not contrast.conjunction]
         terms = [
             (error_term(design, c.weights, c.test, c.name), np.atleast_2d(c.weights))
             for c in contrasts
