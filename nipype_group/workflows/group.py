@@ -336,6 +336,8 @@ def _what_there_is(settings):
     there = ["maps", "design", "effects"]
     if settings.lacks_voxels:
         there.append("masks")
+    if settings.own_errors:
+        there.append("errors")
     if settings.n_permutations and not settings.early_stop:
         there.append("nulls")
     if settings.tdp_template != "none":
