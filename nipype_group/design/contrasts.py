@@ -603,6 +603,10 @@ def _resolve(name, design, contrast):
             f"contrast {contrast!r}: {name} is a factor; its test of all levels is written "
             f"{contrast}=F({name})"
         )
+    if is_word(name):
+        raise ValueError(
+            f"contrast {contrast!r}: {shortened(name)} stands alone, in no sum or row of others"
+        )
     known = list(design.columns) + [
         f"{factor}[{about['reference']}] (reference)"
         for factor, about in _with_columns(design).items()

@@ -164,6 +164,8 @@ def parse_word(expression: str) -> Words:
         if not condition:
             raise ValueError(f"{shortened(item.strip())!r} is not of the form factor=level")
         name, level = (part.strip("`") for part in condition.groups())
+        if name in conditions:
+            raise ValueError(f"{text} names {name} twice behind the @: it is held at one level")
         conditions[name] = level
     names = [name.strip().strip("`") for name in _NAME.findall(effect)]
     if len(set(names)) < len(names):
