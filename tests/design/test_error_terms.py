@@ -101,3 +101,12 @@ def test_words_that_say_two_things_are_refused(expression, message):
     design = factorial_design(Factorial(("a", "b")), table_of(ages()), ("a", "b"))
     with pytest.raises(ValueError, match=message):
         build_contrasts([f"c={expression}"], design)
+
+
+def test_what_columns_of_participants_take_up_is_told_with_the_ways_out():
+    formula = "C(a)*C(group) + C(participant_id)"
+    design = design_of_model(formula, table_of(ages()), ("a", "b"))
+    with pytest.raises(ValueError, match=r"does not determine group\[q\].*--between"):
+        build_contrasts(["g=F(group)"], design)
+    with pytest.raises(ValueError, match="drop a redundant column\\.$"):
+        build_contrasts(["p=`participant_id[S.sub-0]`"], design)
