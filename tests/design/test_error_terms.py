@@ -8,6 +8,7 @@ from nipype_group.design.contrasts import build_contrasts
 from nipype_group.design.error_terms import error_term
 from nipype_group.design.factorial import Factorial
 from nipype_group.design.repeated_measures import design_of_model, factorial_design
+from nipype_group.design.words import canonical
 
 N = 10
 
@@ -110,3 +111,35 @@ def test_what_columns_of_participants_take_up_is_told_with_the_ways_out():
         build_contrasts(["g=F(group)"], design)
     with pytest.raises(ValueError, match="drop a redundant column\\.$"):
         build_contrasts(["p=`participant_id[S.sub-0]`"], design)
+
+
+@pytest.mark.parametrize("covariate", ["age", "reaction time"])
+def test_a_trend_by_a_covariate_by_a_factor_is_a_regression_of_slopes(covariate):
+    """The slope over visits, its difference between levels, regressed on the covariate."""
+    age = ages()
+    table = table_of(age).rename(columns={"age": covariate, "a": "visit"})
+    table["visit"] = table["visit"].map({"x": "1", "y": "2", "z": "5"})
+    model = Factorial(("visit", "b"), ("group",), (covariate,))
+    design = factorial_design(model, table, ("visit", "b"))
+    grid = design.grid
+    definitions = canonical(model.definitions, grid.factors, list(grid.covariates))
+    contrasts = {c.name: c for c in build_contrasts(definitions, design)}
+    assert list(contrasts) == list(model.effects)
+    data = np.random.default_rng(4).standard_normal((6 * N, 5))
+    visits = np.array([1.0, 2, 5]) - 8 / 3
+    slopes = np.einsum("a,nabv->nbv", visits, data.reshape(N, 3, 2, 5))
+    group = np.where(np.arange(N) % 2, -1.0, 1.0)
+    own = np.column_stack([np.ones(N), group, np.array(age) - np.mean(age)])
+    for name, maps in {
+        f"{covariate}:visit:b": slopes[:, 0] - slopes[:, 1],
+        f"{covariate}:visit": slopes.sum(axis=1),
+    }.items():
+        contrast = contrasts[name]
+        betas, residual_ss, *_ = np.linalg.lstsq(own, maps, rcond=None)
+        expected = betas[2] / np.sqrt(residual_ss / (N - 3) * np.linalg.inv(own.T @ own)[2, 2])
+        term = error_term(design, contrast.weights, contrast.test, name)
+        row = term.weights(contrast.weights)[0]
+        fitted, left = term.model.fit(term.combine(data))
+        t = row @ fitted / np.sqrt(left / term.model.dof * (row @ term.model.covariance @ row))
+        np.testing.assert_allclose(np.abs(t), np.abs(expected), rtol=1e-9)
+        assert contrast.error.dof[-1] == N - 3
