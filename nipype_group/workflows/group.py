@@ -237,12 +237,7 @@ def init_group_wf(*, settings: AnalysisSettings, name: str = "group_wf") -> pe.W
         mean_for=settings.mean_for,
         n_procs=settings.n_procs,
     )
-    model_wf = model_stage.init_model_wf(
-        settings=settings,
-        tail=settings.tail,
-        by_permutation=settings.permutes_blocks,
-        not_of_conjunctions=settings.not_of_conjunctions,
-    )
+    model_wf = _model(settings)
     parametric_wf = parametric_stage.init_parametric_wf(
         settings=settings,
         contrasts=settings.contrasts,
@@ -290,6 +285,16 @@ def init_group_wf(*, settings: AnalysisSettings, name: str = "group_wf") -> pe.W
     _connect_report(workflow, settings, *stages[:4])
     _gather(workflow, settings, maps, places, *stages[1:])
     return workflow
+
+
+def _model(settings):
+    """Return the workflow of the model."""
+    return model_stage.init_model_wf(
+        settings=settings,
+        tail=settings.tail,
+        by_permutation=settings.permutes_blocks,
+        not_of_conjunctions=settings.not_of_conjunctions,
+    )
 
 
 def _of_each_contrast(settings):
