@@ -9,8 +9,8 @@ where c comes to 0 the fit is refined with Psi = v v' alone, and the likeliest o
 
 ``fit_random_slope(model, groups, times, read, n_voxels, correlated, dof)`` gives a `RandomFit`,
 whose ``components`` are varResidual, varIntercept, covInterceptSlope, varSlope (of the times as
-they are given) and boundary, where Psi is singular. Degrees of freedom are as of random intercepts;
-those of Satterthwaite are of the elements of L that are not 0.
+they are given) and boundary, where Psi is singular. Degrees of freedom are as of random
+intercepts; those of Satterthwaite are of the elements of L that are not 0.
 """
 
 import math
