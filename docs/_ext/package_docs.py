@@ -386,6 +386,26 @@ class ErrorTermsTable(_Stored):
         ]
 
 
+class EffectVarianceTable(_Stored):
+    """Speed of effects with variances, of docs/effect_variance.json."""
+
+    file = "effect_variance.json"
+
+    def table(self, stored):
+        """Return a row a method, and one a way of shuffling."""
+        rows = [
+            [row["work"], *map(_number, (row["us_a_voxel"], row.get("ratio")))]
+            for row in stored["rows"]
+        ]
+        shuffled = [[row["work"], _number(row["cpu_minutes"])] for row in stored["shuffles"]]
+        return [
+            f"{stored['maps']} maps, {stored['voxels']:,} voxels:",
+            "",
+            *list_table(["Work", "CPU us a voxel", "Ratio"], rows, (50, 25, 25)),
+            *list_table(["Work", "CPU minutes"], shuffled, (70, 30)),
+        ]
+
+
 class ProcessorsTable(_Stored):
     """How many files replays as other processors give again, of docs/any_processor.json."""
 
@@ -649,6 +669,7 @@ def setup(app):
     app.add_directive("costs-table", CostsTable)
     app.add_directive("fixed-order-table", FixedOrderTable)
     app.add_directive("error-terms-table", ErrorTermsTable)
+    app.add_directive("effect-variance-table", EffectVarianceTable)
     app.add_directive("processors-table", ProcessorsTable)
     app.add_directive("null-table", NullTable)
     app.add_directive("permutation-null-table", PermutationNullTable)

@@ -24,7 +24,12 @@ from nipype_group.design.expressions import (
     split_outside,
 )
 from nipype_group.design.formula import puts_terms_in_order
-from nipype_group.design.meaning import dependence, invalid_error, meaning
+from nipype_group.design.meaning import (
+    dependence,
+    invalid_error,
+    meaning,
+    taken_up_by_participants,
+)
 from nipype_group.design.words import (
     check_word,
     conjoined_names,
@@ -383,7 +388,10 @@ def build_contrasts(
         weights, notes = _within_reach(weights, name)
         if listed and design.formula and puts_terms_in_order(design.formula):
             notes += (_columns_meant(weights, design, name),)
-        model.check_estimable(weights, name)
+        try:
+            model.check_estimable(weights, name)
+        except ValueError as reason:
+            raise ValueError(f"{reason}{taken_up_by_participants(weights, design)}") from None
         _check_directions(weights, model, name)
         notes += meaning(weights, design, name, named)
         if own_errors:
@@ -602,6 +610,10 @@ def _resolve(name, design, contrast):
         raise ValueError(
             f"contrast {contrast!r}: {name} is a factor; its test of all levels is written "
             f"{contrast}=F({name})"
+        )
+    if is_word(name):
+        raise ValueError(
+            f"contrast {contrast!r}: {shortened(name)} stands alone, in no sum or row of others"
         )
     known = list(design.columns) + [
         f"{factor}[{about['reference']}] (reference)"

@@ -13,6 +13,7 @@ import numpy as np
 
 from nipype_group.stats.decompositions import complement, decompose
 from nipype_group.stats.linear.error_terms import ErrorTerm
+from nipype_group.stats.linear.influence import condition_numbers
 from nipype_group.stats.linear.least_squares import LinearModel, independent_rows
 from nipype_group.stats.linear.multivariate import check_multivariate, multivariate_dof
 from nipype_group.stats.matrix_products import multiply
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
 _SHOWN = 6
 # Share of the largest weight that rounding leaves of 0.
 _NEGLIGIBLE = 1e-8
+# Rounding of the cells' weights is that of numbers times the condition of the design.
+_WORST_CONDITION = 3e7
+# Share of the mean of the cells in a comparison of them that rounded weights, as .333, make.
+_ROUNDED = 0.05
 STRATA = {
     "between": "between participants",
     "within": "within participants",
@@ -147,6 +152,13 @@ def _directions(design: "Design", cells: Cells, weights: np.ndarray, name: str) 
             f"{factors}, too few for the {rows.shape[1]} columns of the design"
         ) from None
     model.check_estimable(weights, name)
+    condition = condition_numbers(model)[0]
+    if condition > _WORST_CONDITION:
+        raise ValueError(
+            f"contrast {name!r}: the columns of the design are nearly confounded (condition "
+            f"number {condition:.1e}), which leaves its error too few digits; center the "
+            "covariates, as center(age) in a formula or --centre mean, or drop a column"
+        )
     profiles = multiply(weights, model.inverse).reshape(-1, len(cells.names))
     longest = np.sqrt(np.square(profiles).sum(axis=1).max())
     return decompose(profiles / longest, _NEGLIGIBLE).rows
@@ -310,6 +322,11 @@ def described_error(
             f"compares and {verbs[1]} left out; {term.n_participants} participants are in",
         )
     kind = stratum(design, term)
+    if kind == "both" and (rounded := _of_rounded_weights(term)) is not None:
+        notes += (
+            f"contrast {name} compares cells by weights that sum to {rounded:.2g} of their sizes, "
+            "so that a part of the mean is in it: are they rounded? Thirds are written 1/3",
+        )
     described = DescribedError(
         kind, dof, term.n_directions, term.n_participants, tuple(absent), notes
     )
@@ -337,6 +354,14 @@ def _multivariate(
         f"{test}"
         for test in few
     ]
+
+
+def _of_rounded_weights(term: ErrorTerm) -> float | None:
+    """Return what weights of cells that nearly sum to 0 sum to, as a share of their sizes."""
+    sums = term.directions.sum(axis=1)
+    shares = sums / np.abs(term.directions).sum(axis=1)
+    largest = shares[np.abs(shares).argmax()]
+    return float(largest) if _NEGLIGIBLE < abs(largest) < _ROUNDED else None
 
 
 def pooled_term(design: "Design") -> ErrorTerm | None:

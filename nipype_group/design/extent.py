@@ -13,7 +13,7 @@ from nipype_group.design.formula import code_formula, factor_levels
 from nipype_group.design.fsl import read_fsl_matrix
 from nipype_group.design.listed_maps import listed_maps
 from nipype_group.design.observations import joined_rows
-from nipype_group.design.people import (
+from nipype_group.design.participants.tables import (
     PeopleTables,
     participants_path,
     read_sessions,

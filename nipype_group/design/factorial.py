@@ -129,7 +129,7 @@ class Factorial:
         for name in self.between:
             self._check_between(name, table)
         for name in self.within:
-            _check_within(_column_of(name), table)
+            check_within(_column_of(name), table)
         self._check_cells(people)
         self._check_within_cells(table, people)
         self._check_number(people)
@@ -294,11 +294,17 @@ def _varying(column: str, table: pd.DataFrame) -> str:
     return shown + f" and {len(differing) - _SHOWN} more" * (len(differing) > _SHOWN)
 
 
-def _check_within(column: str, table: pd.DataFrame) -> None:
+def check_within(column: str, table: pd.DataFrame) -> None:
+    """Refuse a factor within participants that differs within none.
+
+    Raises
+    ------
+    ValueError
+    """
     if not _varying(column, table):
         raise ValueError(
             f"factor {column} differs within no participant, so it has no effect within "
-            "participants; name it in between"
+            "participants; name it among those between them"
         )
 
 

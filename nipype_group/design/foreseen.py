@@ -10,7 +10,7 @@ from nipype_group.design.first_level import listed_volumes
 from nipype_group.design.listed_maps import listed_maps
 from nipype_group.design.matrix import Design, design_from_table
 from nipype_group.design.observations import Observations, collect
-from nipype_group.design.people import read_sessions, session_files
+from nipype_group.design.participants.tables import read_sessions, session_files
 from nipype_group.design.repeated_measures import design_of_model
 from nipype_group.images import open_image
 from nipype_group.images.volumes import space_of_map

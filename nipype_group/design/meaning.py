@@ -15,7 +15,7 @@ import numpy as np
 
 from nipype_group.design.formula import parts_of
 from nipype_group.stats.decompositions import decompose
-from nipype_group.stats.linear.least_squares import independent_rows
+from nipype_group.stats.linear.least_squares import LinearModel, independent_rows
 from nipype_group.stats.matrix_products import multiply, residuals_of
 
 if TYPE_CHECKING:
@@ -150,6 +150,28 @@ def invalid_error(
         "test it on the error of participants; take a variance that is robust to what maps of a "
         "participant share (--estimator sandwich); or permute whole participants (--permutations "
         "with --blocks participant_id --block-exchange whole)"
+    )
+
+
+def taken_up_by_participants(weights: np.ndarray, design: Design) -> str:
+    """Say that a contrast is not determined for columns of participants alone, if that is so.
+
+    Parameters
+    ----------
+    weights : array, shape (r, p)
+    design : Design
+    """
+    own = np.array([name.startswith("participant_id[") for name in design.columns])
+    if not own.any() or weights[:, own].any():
+        return ""
+    if not LinearModel(
+        design.matrix[:, ~own], tuple(np.array(design.columns)[~own])
+    ).row_space.holds(weights[:, ~own]):
+        return ""
+    return (
+        " Columns of participants take up what differs between them: name the factors (--within, "
+        "--between) or write Error(participant_id/(a*b)) in their place, which test it on the "
+        "error of participants"
     )
 
 

@@ -11,8 +11,8 @@ import pandas as pd
 
 from nipype_group.choices import ON_BAD_MAP
 from nipype_group.design.first_level import of_other_contrasts, registered_elsewhere
-from nipype_group.design.missing import numbers_among
-from nipype_group.design.people import PeopleTables, session_of
+from nipype_group.design.participants.means import numbers_among
+from nipype_group.design.participants.tables import PeopleTables, session_of
 from nipype_group.design.sources import RESERVED, SESSION_COLUMNS, MapEntry
 from nipype_group.images import (
     MapError,
@@ -109,22 +109,15 @@ def collect(
     rows = joined_rows(entries, people, variables)
     check_variables(variables, {c for row in rows for c in row} | set(people.columns))
     with_mean = numbers_among(pd.DataFrame(rows), [v for v in mean_for if v not in conditions])
+    needed = [v for v in variables if v not in with_mean]
     excluded, problems, candidates = [], [], []
     for entry, row in zip(entries, rows, strict=True):
         if reason := people.lacks(entry):
-            same = [] if ids_as_numbers else _same_numbers(entry.participant, people.labels)
-            other = bool(same) and entry.participant not in people.labels
-            hint = f"; it has {', '.join(same)}: --ids-as-numbers takes both for one" * other
-            problems.append((entry, f"{reason}{hint}"))
-            continue
-        missing = [v for v in variables if v not in with_mean and pd.isna(row.get(v))]
-        if missing:
-            names = [v for v in missing if v in mean_for]
-            why = f" ({', '.join(names)} holds names, which have no mean)" if names else ""
-            why += people.lacks_session(entry, missing)
-            excluded.append((entry, f"n/a in {', '.join(missing)}{why}"))
-            continue
-        candidates.append((entry, row))
+            problems.append((entry, reason + _hint(entry, people) * (not ids_as_numbers)))
+        elif missing := [v for v in needed if pd.isna(row.get(v))]:
+            excluded.append((entry, _why_missing(entry, missing, mean_for, people)))
+        else:
+            candidates.append((entry, row))
 
     repeated = _repeated(candidates, listed)
     others = [] if listed else of_other_contrasts([e for e, _ in candidates])
@@ -153,6 +146,21 @@ def collect(
         rank = {label: i for i, label in enumerate(people.labels)}
         good.sort(key=lambda item: rank[item[0].participant])
     return _assemble(good, excluded, people, conditions, listed)
+
+
+def _hint(entry, people):
+    """Say which participants of the table may be that of a map."""
+    same = _same_numbers(entry.participant, people.labels)
+    if not same or entry.participant in people.labels:
+        return ""
+    return f"; it has {', '.join(same)}: --ids-as-numbers takes both for one"
+
+
+def _why_missing(entry, missing, mean_for, people):
+    """Say which values a map lacks, and why they are not there."""
+    names = [v for v in missing if v in mean_for]
+    no_mean = f" ({', '.join(names)} holds names, which have no mean)" if names else ""
+    return f"n/a in {', '.join(missing)}{no_mean}{people.lacks_session(entry, missing)}"
 
 
 def _why_none(excluded: list) -> str:

@@ -8,7 +8,7 @@ import pandas as pd
 
 from nipype_group.design.error_terms import cells_of
 from nipype_group.design.expressions import named, some
-from nipype_group.design.factorial import Factorial
+from nipype_group.design.factorial import Factorial, check_within
 from nipype_group.design.formula import (
     Coding,
     called_factors,
@@ -23,7 +23,7 @@ from nipype_group.design.matrix import (
     design_from_formula,
     keys_of,
 )
-from nipype_group.design.missing import put_means_in
+from nipype_group.design.participants.means import put_means_in
 from nipype_group.design.sources import RESERVED
 from nipype_group.design.tables import variables_of
 
@@ -258,6 +258,8 @@ def partitioned_design(
     table = model_table(formula, observations, condition_columns)
     if within:
         _check_known(within, table)
+        for name in within:
+            check_within(name, table)
     else:
         effects = without_participants(effects, table)
         used = [n for n in formula_variables(effects) if n in table]

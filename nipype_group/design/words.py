@@ -164,6 +164,8 @@ def parse_word(expression: str) -> Words:
         if not condition:
             raise ValueError(f"{shortened(item.strip())!r} is not of the form factor=level")
         name, level = (part.strip("`") for part in condition.groups())
+        if name in conditions:
+            raise ValueError(f"{text} names {name} twice behind the @: it is held at one level")
         conditions[name] = level
     names = [name.strip().strip("`") for name in _NAME.findall(effect)]
     if len(set(names)) < len(names):
@@ -193,6 +195,9 @@ def word_rows(expression: str, design: "Design") -> np.ndarray:
     for name in (*covariates, *conditions):
         _check_known(name, grid, factor=name in conditions)
     if len(covariates) > 1:
+        own = _columns_of_product(effect, design)
+        if word == "F" and len(own):
+            return np.eye(len(design.columns))[own]
         raise ValueError(
             f"{shortened(expression.strip())} is of {' and '.join(covariates)} together; name "
             "the column of their product"
@@ -213,6 +218,24 @@ def word_rows(expression: str, design: "Design") -> np.ndarray:
             + f" at {', '.join(f'{k}={v}' for k, v in conditions.items())}" * bool(conditions)
         )
     return rows
+
+
+def _columns_of_product(effect: list[str], design: "Design") -> list[int]:
+    """Return the columns of a product of covariates, by factors that are coded to sum to zero.
+
+    All of them are its type III test where every factor of the design is coded so; else empty.
+    """
+    factors = {f: about for f, about in design.factors.items() if f != "participant_id"}
+    if any(about.get("coding") != "sum" for about in factors.values()):
+        return []
+    coded = {f"{f}[S.{level}]": f for f, about in factors.items() for level in about["levels"]}
+    found = []
+    for i, column in enumerate(design.columns):
+        named = [coded.get(part, part) for part in parts_of(column)]
+        if sorted(named) == sorted(effect):
+            found.append(i)
+    expected = [len(factors[name]["levels"]) - 1 for name in effect if name in factors]
+    return found if len(found) == np.prod(expected, dtype=int) else []
 
 
 def _pair_row(factor: str, pair: dict[str, str], grid: "ReferenceGrid") -> np.ndarray:
@@ -433,9 +456,9 @@ def question(expression: str, design: "Design", verb: str) -> str | None:
     factors = [name for name in effect if name in grid.factors]
     slopes = [name for name in effect if name not in grid.factors]
     if slopes and factors:
-        return f"Does the slope of {slopes[0]} depend on {_and(factors)}{where}?"
+        return f"Does the slope of {' x '.join(slopes)} depend on {_and(factors)}{where}?"
     if slopes:
-        return f"Does the effect change with {slopes[0]}{where}?"
+        return f"Does the effect change with {' x '.join(slopes)}{where}?"
     of, with_ = _effect(effect, grid, main=word == "F")
     return f"Is there {'a' if of.startswith('main') else 'an'} {of}{with_}{where}?"
 
@@ -451,9 +474,9 @@ def _effect(names: list[str], grid: "ReferenceGrid", main: bool) -> tuple[str, s
     factors = [name for name in names if name in grid.factors]
     covariates = [name for name in names if name not in grid.factors]
     if covariates and factors:
-        return f"dependence of the slope of {covariates[0]} on {_and(factors)}", ""
+        return f"dependence of the slope of {' x '.join(covariates)} on {_and(factors)}", ""
     if covariates:
-        return f"slope of {covariates[0]}", ""
+        return f"slope of {' x '.join(covariates)}", ""
     if len(factors) > 1:
         return f"interaction of {_and(factors)}", ""
     levels = grid.factors[factors[0]]

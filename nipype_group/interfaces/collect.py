@@ -8,7 +8,7 @@ from nipype_group.choices import ON_BAD_MAP
 from nipype_group.design.first_level import find_merged_maps, of_other_contrasts
 from nipype_group.design.listed_maps import listed_maps
 from nipype_group.design.observations import collect
-from nipype_group.design.people import participants_path, read_sessions, session_files
+from nipype_group.design.participants.tables import participants_path, read_sessions, session_files
 from nipype_group.design.sources import (
     MapEntry,
     participant_label,

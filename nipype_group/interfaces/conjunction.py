@@ -69,12 +69,7 @@ class ThresholdConjunction(GroupInterface):
         mask, _ = read_mask(inputs.mask_file, space)
         logp = self._corrected(z, mask, space)
         labels, _ = self._threshold(z, logp, mask, space)
-        maps = {
-            "thresholded": (np.where(labels > 0, z, 0), np.float32),
-            "label": (labels, np.int32),
-            "logp": (logp, np.float32),
-        }
-        self._write_maps(runtime, space, maps)
+        self._write_maps(runtime, space, _maps(z, logp, labels))
         self._write_json(runtime, "summary", _summary(inputs, z, logp, mask, labels))
         self._results["peak_logp_file"] = self._results["logp_file"]
         self._results["threshold_z"] = float(np.abs(z[labels > 0]).min(initial=np.inf))
@@ -105,6 +100,15 @@ class ThresholdConjunction(GroupInterface):
             min_extent=inputs.cluster_extent,
             label=space.label_clusters,
         )
+
+
+def _maps(z, logp, labels):
+    """Return the maps of what survives, each with the type it is stored as."""
+    return {
+        "thresholded": (np.where(labels > 0, z, 0), np.float32),
+        "label": (labels, np.int32),
+        "logp": (logp, np.float32),
+    }
 
 
 def _summary(inputs, z, logp, mask, labels):

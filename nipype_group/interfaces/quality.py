@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +12,9 @@ import numpy as np
 import pandas as pd
 from nipype.interfaces.base import TraitedSpec, traits
 
+from nipype_group.design.contrasts import read_contrasts
 from nipype_group.design.diagnostics import six_digits
+from nipype_group.design.error_terms import error_term
 from nipype_group.design.matrix import Design, read_design
 from nipype_group.images import read_on
 from nipype_group.images.stacks import MaskedStack
@@ -31,16 +35,23 @@ from nipype_group.stats.linear.map_quality import (
     QualityOfMaps,
     map_quality,
 )
+from nipype_group.stats.linear.participant_influence import influence_of_participants
 from nipype_group.tsv import MISSING, read_tsv
 
 if TYPE_CHECKING:
     from nipype_group.design.matrix import Design
 
 _UNIT = "unit of the maps"
-# What residuals are where contrasts have errors of their own.
+# Figures of influence.
+_INFLUENCE = ("cook_median", "cook_largest", "large_cook", "dfbetas")
+# What residuals and influence are of where contrasts have errors of their own.
 OF_ALL_MAPS = (
     "of all maps about what the design fits, which differ by participant; no contrast is tested "
     "on them"
+)
+OF_PARTICIPANTS = (
+    "of leaving out the participant of the map, from contrasts that use the map, each on its own "
+    "error; the largest of all contrasts"
 )
 COLUMNS = {
     "participant_id": "participant",
@@ -76,15 +87,37 @@ COLUMNS = {
     "dfbetas_column": "column of the design that dfbetas is of",
     "flags": "low_correlation, high_leverage, both, or n/a",
 }
+# What columns mean there.
+OWN_ERROR_COLUMNS = COLUMNS | {
+    "residual_rms": f"{COLUMNS['residual_rms']}; {OF_ALL_MAPS}",
+    "large_residuals": f"{COLUMNS['large_residuals']}; {OF_ALL_MAPS}",
+    "cook_median": f"{COLUMNS['cook_median']}; {OF_PARTICIPANTS}",
+    "cook_largest": f"{COLUMNS['cook_largest']}; {OF_PARTICIPANTS}",
+    "large_cook": (
+        "share of the mask's voxels with a Cook's distance above 4 / N of N participants; "
+        + OF_PARTICIPANTS
+    ),
+    "dfbetas": (
+        "largest of the contrasts of the root mean square over the mask of the change of the "
+        "contrast without the participant, in standard errors of its own error (Belsley, Kuh and "
+        "Welsch 1980); of an F the root of Cook's distance with that error"
+    ),
+    "dfbetas_column": "contrast that dfbetas is of",
+}
 
 
 class _MapQualityInputSpec(GroupInputSpec):
-    revision = 3
+    revision = 4
     stack_file = File(exists=True, mandatory=True, desc="4D maps from StackMaps")
     mask_file = File(exists=True, mandatory=True, desc="voxels that are looked at")
     observations = File(exists=True, mandatory=True, desc="TSV, a row a map, from CollectMaps")
     design_file = File(exists=True, mandatory=True, desc="design TSV, a row a map")
     design_json = File(exists=True, mandatory=True, desc="JSON of design_file")
+    contrasts_file = File(
+        exists=True,
+        desc="JSON from ContrastSet, whose contrasts influence is of where each has an error of "
+        "its own; without it there is none then",
+    )
     map_coverage_file = File(exists=True, desc="TSV of what each map has, from GroupMask")
     coverage_file = File(
         exists=True, desc="maps with a value, a voxel, from GroupMask; default: those of the stack"
@@ -108,8 +141,9 @@ class MapQuality(GroupInterface):
     median - 3 x 1.4826 MAD of all correlations (Leys et al. 2013, J Exp Soc Psychol 49:764); a
     leverage is flagged as high above 3 rank / n, three times its mean. Studentised residuals
     (Luo and Nichols 2003, NeuroImage 19:1014), Cook's distances (Cook 1977) and DFBETAS (Belsley,
-    Kuh and Welsch 1980) are summed up over the mask. A flag asks to look at a map, it leaves none
-    out.
+    Kuh and Welsch 1980) are summed up over the mask. Where every contrast has an error of its own,
+    the last two are of leaving a participant out of each contrast, since without a map its
+    participant leaves. A flag asks to look at a map, it leaves none out.
 
     Examples
     --------
@@ -128,14 +162,30 @@ class MapQuality(GroupInterface):
         observations = matching_rows(inputs.observations, design, stack.n_maps)
         with self._one_blas_thread():
             quality, counts = map_quality(design.model, stack.read, stack.maps(), stack.n_voxels)
-        table = _table(design, observations, self._map_coverage(stack), quality)
-        path, columns = cwd / "quality.tsv", _columns(table)
-        written = write_described_table(path, table, columns, _settings(quality, design))
+            quality, names = self._influence(quality, design, stack)
+        table = _table(design, observations, self._map_coverage(stack), quality, names)
+        path, columns = cwd / "quality.tsv", _columns(table, design)
+        written = write_described_table(path, table, columns, _settings(quality, design, names))
         self._results["quality_file"], self._results["quality_json"] = written
         LOGGER.info("%d of %d maps are flagged", quality.flagged.sum(), len(quality.flagged))
         if not inputs.no_figures:
             self._draw(cwd, stack, quality, counts, design.map_labels)
         return runtime
+
+    def _influence(self, quality, design, stack):
+        """Return the quality with the influence there is, and the names that DFBETAS are of."""
+        if not design.own_errors:
+            return quality, design.columns
+        path = self.inputs.contrasts_file
+        contrasts = read_contrasts(path) if isdefined(path) else []
+        # What moves a conjunction is what moves its contrasts.
+        contrasts = [contrast for contrast in contrasts if not contrast.conjunction]
+        terms = [
+            (error_term(design, c.weights, c.test, c.name), np.atleast_2d(c.weights))
+            for c in contrasts
+        ]
+        found = influence_of_participants(terms, stack.read, stack.n_voxels)
+        return _of_participants(quality, design, terms, found), [c.name for c in contrasts]
 
     def _draw(self, cwd, stack, quality, counts, labels):
         figures = {
@@ -211,7 +261,26 @@ def _texts(keys):
     return keys.fillna(MISSING).astype(str).to_numpy()
 
 
-def _table(design, observations, coverage, quality):
+def _of_participants(quality, design, terms, found):
+    """Return the quality with the influence of participants on contrasts in place of maps'."""
+    shape = len(design.matrix), len(terms)
+    by_contrast = {name: np.full(shape, np.nan) for name in _INFLUENCE}
+    for number, ((term, _), own) in enumerate(zip(terms, found, strict=True)):
+        for name, values in by_contrast.items():
+            values[term.maps, number] = getattr(own, name)[:, None]
+    largest = {
+        # No map has a value where there are no contrasts.
+        name: np.fmax.reduce(values, axis=1, initial=np.nan)
+        for name, values in by_contrast.items()
+        if name != "dfbetas"
+    }
+    n_participants = len(set(design.participants))
+    return replace(
+        quality, **largest, dfbetas=by_contrast["dfbetas"], n_participants=n_participants
+    )
+
+
+def _table(design, observations, coverage, quality, of_dfbetas):
     """Return the table of all figures, a row a map."""
     # A condition may have the name of a figure.
     table = design.keys.reset_index(drop=True).rename(
@@ -222,7 +291,7 @@ def _table(design, observations, coverage, quality):
     names = [c for c in COLUMNS if c in QualityOfMaps.__dataclass_fields__]
     figures = {name: getattr(quality, name) for name in names}
     largest, column = quality.largest_dfbetas
-    columns = [*design.columns, MISSING]
+    columns = [*of_dfbetas, MISSING]
     figures |= {"dfbetas": largest, "dfbetas_column": [columns[i] for i in column]}
     flags = [
         ", ".join(n for n, on in zip(("low_correlation", "high_leverage"), row) if on)
@@ -231,11 +300,12 @@ def _table(design, observations, coverage, quality):
     return pd.concat([table, pd.DataFrame(coverage | figures | {"flags": flags})], axis=1)
 
 
-def _columns(table):
-    return {column: COLUMNS.get(column, "condition of the map") for column in table}
+def _columns(table, design):
+    known = OWN_ERROR_COLUMNS if design.own_errors else COLUMNS
+    return {column: known.get(column, "condition of the map") for column in table}
 
 
-def _settings(quality, design):
+def _settings(quality, design, names):
     """Return rules and thresholds."""
     return {
         "NumberOfMaps": len(quality.leverage),
@@ -247,22 +317,25 @@ def _settings(quality, design):
         "HighLeverageThreshold": quality.leverage_limit,
         "LargeResidualThreshold": LARGE_RESIDUAL,
         "LargeResidualsExpected": quality.expected_large,
-        "LargeCookRule": "above 4 / n, n the maps that have the voxel (Bollen and Jackman 1990)",
-        "LargeCookThreshold": 4 / len(quality.leverage),
+        "LargeCookRule": f"above 4 / n, n the {'participants' if design.own_errors else 'maps'} "
+        "that have the voxel (Bollen and Jackman 1990)",
+        "LargeCookThreshold": 4 / quality.n_left_out,
         "DfbetasReference": quality.dfbetas_limit,
-        "MostInfluential": _most_influential(quality, design),
+        "MostInfluential": _most_influential(quality, design, names),
         "Rank": quality.rank,
         "DegreesOfFreedom": quality.dof,
         "FlaggedMaps": int(quality.flagged.sum()),
-        **({"Residuals": OF_ALL_MAPS} if design.own_errors else {}),
+        **({"Residuals": OF_ALL_MAPS, "Influence": OF_PARTICIPANTS} if design.own_errors else {}),
     }
 
 
-def _most_influential(quality: QualityOfMaps, design: Design) -> dict:
-    """Return of every column the map whose absence changes its estimate most."""
-    labels, found = design.map_labels, {}
-    for column, values in zip(design.columns, quality.dfbetas.T, strict=True):
+def _most_influential(quality: QualityOfMaps, design: Design, names: Sequence[str]) -> dict:
+    """Return what moves every column most by its absence: a map, or of contrasts a participant."""
+    what = "Participant" if design.own_errors else "Map"
+    labels = design.participants if design.own_errors else design.map_labels
+    found = {}
+    for name, values in zip(names, quality.dfbetas.T, strict=True):
         if np.isfinite(values).any():
             place = int(np.nanargmax(values))
-            found[column] = {"Map": labels[place], "Dfbetas": six_digits(values[place])}
+            found[name] = {what: labels[place], "Dfbetas": six_digits(values[place])}
     return found

@@ -586,6 +586,22 @@ def _number(value):
     return float(value) if value < 10**300 else f"10^{len(str(value)) - 1}"
 
 
+def _written_contrast(contrast):
+    """Return a contrast as `_read_contrast` reads it."""
+    return {
+        "Name": contrast.name,
+        "Test": contrast.test,
+        "Weights": contrast.weights.tolist(),
+        "Expression": contrast.expression,
+    }
+
+
+def _listed_contrasts(plan):
+    """Return the names of contrasts that are tested, and of what conjunctions are."""
+    listed = {"Contrasts": plan.contrast_names, "Conjunctions": plan.conjunctions}
+    return {name: value for name, value in listed.items() if value}
+
+
 def write_plan(directory: AnyPath, plan: Plan) -> tuple[str, ...]:
     """Write plan.json, scheme.json (all that decides shuffle k and no more) and plan.txt."""
     directory = Path(directory).absolute()
@@ -605,15 +621,7 @@ def write_plan(directory: AnyPath, plan: Plan) -> tuple[str, ...]:
                 "Seed": family.scheme.seed,
                 "Exhaustive": family.scheme.exhaustive,
                 "Given": family.scheme.given is not None,
-                "Contrasts": [
-                    {
-                        "Name": c.name,
-                        "Test": c.test,
-                        "Weights": c.weights.tolist(),
-                        "Expression": c.expression,
-                    }
-                    for c in family.contrasts
-                ],
+                "Contrasts": [_written_contrast(c) for c in family.contrasts],
             }
             for name, family in plan.families.items()
         },
@@ -621,8 +629,7 @@ def write_plan(directory: AnyPath, plan: Plan) -> tuple[str, ...]:
     about = {
         "Description": plan.describe(),
         "Warnings": plan.warnings,
-        "Contrasts": plan.contrast_names,
-        **({"Conjunctions": plan.conjunctions} if plan.conjunctions else {}),
+        **_listed_contrasts(plan),
         "NumberOfPermutations": plan.n_permutations,
         "RandomSeed": plan.seed,
         "Tail": plan.tail,

@@ -209,7 +209,8 @@ class ModelSettings(Record):
     )
     contrasts: tuple[str, ...] = setting(
         (),
-        "repeatable; an FSL .con stands for its contrasts, a .fts after it for its F tests",
+        "repeatable; conjunction(a, b) is of other contrasts; an FSL .con stands for its "
+        "contrasts, a .fts after it for its F tests",
         option="--contrast",
         metavar="NAME=EXPR|FILE",
         many="repeated",

@@ -237,12 +237,7 @@ def init_group_wf(*, settings: AnalysisSettings, name: str = "group_wf") -> pe.W
         mean_for=settings.mean_for,
         n_procs=settings.n_procs,
     )
-    model_wf = model_stage.init_model_wf(
-        settings=settings,
-        tail=settings.tail,
-        by_permutation=settings.permutes_blocks,
-        not_of_conjunctions=settings.not_of_conjunctions,
-    )
+    model_wf = _model(settings)
     parametric_wf = parametric_stage.init_parametric_wf(
         settings=settings,
         contrasts=settings.contrasts,
@@ -292,6 +287,16 @@ def init_group_wf(*, settings: AnalysisSettings, name: str = "group_wf") -> pe.W
     return workflow
 
 
+def _model(settings):
+    """Return the workflow of the model."""
+    return model_stage.init_model_wf(
+        settings=settings,
+        tail=settings.tail,
+        by_permutation=settings.permutes_blocks,
+        not_of_conjunctions=settings.not_of_conjunctions,
+    )
+
+
 def _of_each_contrast(settings):
     """Return what each contrast has of its own: where it is searched, and its error."""
     if settings.by_contrast:
@@ -336,6 +341,8 @@ def _what_there_is(settings):
     there = ["maps", "design", "effects"]
     if settings.lacks_voxels:
         there.append("masks")
+    if settings.own_errors:
+        there.append("errors")
     if settings.n_permutations and not settings.early_stop:
         there.append("nulls")
     if settings.tdp_template != "none":

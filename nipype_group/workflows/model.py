@@ -195,28 +195,14 @@ def init_model_wf(
     multivariate_maps
         Contrast and map that each of them is.
     """
-    if settings.multivariate and "F" not in settings.tests:
-        raise ValueError(
-            "multivariate tests are of F contrasts, and these are t: name an effect, as "
-            "stimulus=F(stimulus), or leave multivariate out"
-        )
     workflow = pe.Workflow(name=name)
     inputnode = pe.Node(IdentityInterface(fields=list(INPUTS)), name="inputnode")
     outputnode = pe.Node(IdentityInterface(fields=list(OUTPUTS)), name="outputnode")
     design = pe.Node(_design(settings), name="design", mem_gb=0.1)
     keys = ["observations", "excluded", "condition_columns"]
     keys += ["design_table"] if settings.model is None else []
-    contrast_set = pe.Node(
-        ContrastSet(
-            contrasts=list(settings.contrasts),
-            by_permutation=by_permutation,
-            not_of_conjunctions=list(not_of_conjunctions),
-        ),
-        name="contrast_set",
-        mem_gb=0.1,
-    )
-    if settings.multivariate:
-        contrast_set.inputs.multivariate = list(settings.multivariate)
+    checked = _contrast_set(settings, by_permutation, not_of_conjunctions)
+    contrast_set = pe.Node(checked, name="contrast_set", mem_gb=0.1)
     glm = pe.Node(
         GroupGLM(estimator=_of_all_maps(settings), edges=settings.smoothness_edges),
         name="glm",
@@ -250,6 +236,23 @@ def init_model_wf(
         fit = ("model_file", "betas_file", "residual_variance_file", "pattern_file")
         workflow.connect([(glm, estimate, [(f, f) for f in fit])])
     return workflow
+
+
+def _contrast_set(settings, by_permutation, not_of_conjunctions):
+    """Return the interface that checks the contrasts."""
+    if settings.multivariate and "F" not in settings.tests:
+        raise ValueError(
+            "multivariate tests are of F contrasts, and these are t: name an effect, as "
+            "stimulus=F(stimulus), or leave multivariate out"
+        )
+    made = ContrastSet(
+        contrasts=list(settings.contrasts),
+        by_permutation=by_permutation,
+        not_of_conjunctions=list(not_of_conjunctions),
+    )
+    if settings.multivariate:
+        made.inputs.multivariate = list(settings.multivariate)
+    return made
 
 
 def _error_outputs(settings):

@@ -178,7 +178,7 @@ def init_parametric_wf(
 
 _ITEMS = ("z_file", "stat_file", "stat_type", "contrast_name", "tail")
 # What random field theory takes beside the statistic.
-_OF_FIELDS = ("smoothness_file", "rpv_file", "dof_file")
+_OF_FIELDS = ("smoothness_file", "dof_file", "rpv_file")
 
 
 def _is_by_fields(interface):
@@ -211,12 +211,17 @@ def _inference_nodes(settings, sided, each, names, kinds, n_conjunctions):
         used[name] += 1
         number = f"_{used[name]}" if used[name] > 1 else ""
         by_fields = _is_by_fields(interface)
-        own = (*(_OF_FIELDS if by_fields else ()), "mask_file")
+        # Conjunctions have no error of their own, of which these would be.
+        without = () if by_fields or not n_conjunctions else _OF_FIELDS
         node = pe.MapNode(
             interface,
             iterfield=[
                 *_ITEMS,
-                *(f for f in each if f in own and f in interface.inputs.copyable_trait_names()),
+                *(
+                    f
+                    for f in each
+                    if f in interface.inputs.copyable_trait_names() and f not in without
+                ),
             ],
             name=f"{name}{number}",
             mem_gb=0.5,
@@ -244,9 +249,9 @@ def _connect_inference(workflow, settings, nodes, each, conjunctions):
         for field, into in maps:
             workflow.connect(source.get(field, inputnode), field, node, into)
         listed.append(node)
-        if not _is_by_fields(node.interface):
-            continue
-        workflow.connect([(inputnode, node, [(f, f) for f in ("smoothness_file", "dof_file")])])
+        for field in _OF_FIELDS[:2]:
+            if field not in each or field in node.iterfield:
+                workflow.connect(inputnode, field, node, field)
         if left and isinstance(node.interface, ThresholdMap):
             listed.append(_of_conjunctions(workflow, node, left, each, picked, conjunctions))
     if settings.nonstationary:

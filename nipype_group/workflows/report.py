@@ -94,7 +94,7 @@ def init_report_wf(
         What there is: "maps" of the subjects, whose quality and values at peaks are told; a
         "design" with the weights of all contrasts, and the "effects" of all contrasts, to be
         drawn; "masks", one of every thresholded map; "nulls", null distributions; "templates" of
-        true discovery proportions.
+        true discovery proportions; "errors", one of every contrast.
     regions : dict, optional
         Inputs of RegionModels, by name; None for no models of regions.
     name : str
@@ -196,7 +196,7 @@ def init_report_wf(
     workflow.add_nodes([inputnode, outputnode])
     _add_tables(workflow, settings, maps, tails, there)
     if "maps" in there:
-        _add_quality(workflow, settings.figures)
+        _add_quality(workflow, settings.figures, there)
     if regions is not None:
         _add_regions(workflow, settings, regions)
     if settings.figures:
@@ -251,13 +251,15 @@ def _add_tables(workflow, settings, maps, tails, there):
     )
 
 
-def _add_quality(workflow, figures):
+def _add_quality(workflow, figures, there):
     """Add the quality of the subjects' maps."""
     inputnode, outputnode = workflow.get_node("inputnode"), workflow.get_node("outputnode")
     quality = pe.Node(MapQuality(no_figures=not figures), name="quality", mem_gb=0.8)
+    # Influence is that on contrasts where each has an error of its own.
+    of_design = DESIGN if "errors" in there else DESIGN[:2]
     workflow.connect(
         [
-            (inputnode, quality, [(f, f) for f in (*MAPS, *COVERAGE, *DESIGN[:2])]),
+            (inputnode, quality, [(f, f) for f in (*MAPS, *COVERAGE, *of_design)]),
             (inputnode, quality, [("model_mask_file", "mask_file")]),
             (quality, outputnode, [(f, f) for f in QUALITY]),
         ]

@@ -1,13 +1,15 @@
 """Measure every stage of a group analysis: time and peak memory, from a BIDS tree to group maps.
 
     python tests/benchmarks/stages.py [--small] [--study MAPS MM] [--folder DIR] [--output FILE]
+    python tests/benchmarks/stages.py --again INTERFACE [--folder DIR] [--output FILE]
 
 Each study is generated, then analysed by one ``nipype-group run``: formula, smoothing, false
 discovery rate and permutation. A plugin runs the nodes one after the other, each in a process
 forked once all is imported, and takes what the kernel says of it, so that stages share no peak.
 Memory is the peak of anonymous memory of that process: pages of files that it maps or that are
 cached are the system's to take back. The same command again then tells what an unchanged analysis
-costs. The small form, without figures, is what the tests run.
+costs. The small form, without figures, is what the tests run. ``--again`` measures one stage anew
+in the studies of the file, where it alone has changed; what the file has of the others stays.
 """
 
 import argparse
@@ -102,6 +104,7 @@ class MeasuredPlugin(LinearPlugin):
     """Run every node in a forked process and keep what it took in `rows`."""
 
     rows = ()
+    until = None
 
     def run(self, graph, config, updatehash=False):
         """Run the nodes of a graph in order."""
@@ -116,6 +119,8 @@ class MeasuredPlugin(LinearPlugin):
                 interface = type(node.interface).__name__
                 declared = {"declared_gib": node.mem_gb}
                 rows.append({"stage": name, "interface": interface, **found, **declared})
+                if interface == self.until:
+                    raise RuntimeError(f"{interface} is measured")
 
 
 def run_apart(work):
@@ -280,6 +285,39 @@ def cost_model(studies):
     return rows
 
 
+def measure_again(content, interface, folder=None):
+    """Measure one stage of stored studies anew.
+
+    Parameters
+    ----------
+    content : dict
+        Of the file; its rows of the stage, and the costs, change.
+    interface : str
+        Name of the stage's interface.
+    folder : path, optional
+        Where studies are made and deleted.
+    """
+    for study in content["studies"]:
+        with tempfile.TemporaryDirectory(dir=folder) as made:
+            # The command ends there, as one that fails.
+            MeasuredPlugin.until = interface
+            with contextlib.suppress(RuntimeError):
+                measure_study(Path(made), study["maps"], study["voxel_mm"])
+            MeasuredPlugin.until = None
+        (found,) = (row for row in MeasuredPlugin.rows if row["interface"] == interface)
+        places = [i for i, row in enumerate(study["stages"]) if row["interface"] == interface]
+        study["stages"][places[0]] = found
+    content["again"] = content.get("again", {}) | {interface: _commit()}
+    if "costs" in content:
+        content["costs"] = cost_model(content["studies"])
+
+
+def _commit():
+    return subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
+    ).stdout.strip()
+
+
 def main(argv=None):
     """Measure the studies and write the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -287,7 +325,13 @@ def main(argv=None):
     parser.add_argument("--study", type=int, nargs=2, action="append", metavar=("MAPS", "MM"))
     parser.add_argument("--folder", type=Path, help="where studies are made and deleted")
     parser.add_argument("--output", type=Path, default=Path("docs/stages.json"))
+    parser.add_argument("--again", metavar="INTERFACE", help="measure one stage anew")
     arguments = parser.parse_args(argv)
+    if arguments.again:
+        content = json.loads(arguments.output.read_text())
+        measure_again(content, arguments.again, arguments.folder)
+        arguments.output.write_text(json.dumps(content, indent=2) + "\n")
+        return
     if not arguments.small:
         # Compiled functions and the atlases are there then, as on any machine in use.
         with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
@@ -297,11 +341,8 @@ def main(argv=None):
         with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
             how = plain if arguments.small else {}
             studies.append(measure_study(Path(folder), n_maps, voxel_mm, **how))
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    ).stdout.strip()
     content = {
-        "commit": commit,
+        "commit": _commit(),
         "machine": machine("numpy", "scipy", "numba", "nipype", "nibabel"),
         "studies": studies,
     }

@@ -199,6 +199,47 @@ def test_regions_of_an_f_are_corrected(group):
     assert {"dof_numerator", "epsilon"} <= about.keys()
 
 
+def test_influence_is_that_of_participants_on_contrasts(study, group):
+    """Against fits without each; the last one has no a3, which `step` does not need."""
+    maps = pd.read_csv(study, sep="\t")
+    data = {
+        row.map: nib.load(study.parent / row.map).get_fdata().ravel() for row in maps.itertuples()
+    }
+    step = np.array(
+        [data[f"sub-{i}_a2.nii.gz"] - data[f"sub-{i}_a1.nii.gz"] for i in range(N)], dtype=float
+    )
+    between, distances, squares = np.column_stack([np.ones(N), np.arange(N) % 2]), [], []
+    betas, rss = np.linalg.lstsq(between, step, rcond=None)[:2]
+    unscaled = np.linalg.inv(between.T @ between)[0, 0]
+    for i in range(N):
+        stays = np.arange(N) != i
+        fewer, its_rss = np.linalg.lstsq(between[stays], step[stays], rcond=None)[:2]
+        moved = np.square(betas[0] - fewer[0]) / unscaled
+        distances.append(moved / (rss / (N - 2)))
+        squares.append(moved / (its_rss / (N - 3)))
+    dfbetas = np.sqrt(np.mean(squares, axis=1))
+    table = pd.read_csv(group / "quality.tsv", sep="\t", na_values="n/a")
+    about = json.loads((group / "quality.json").read_text())
+    most = about["TableSettings"]["MostInfluential"]
+    assert list(most) == list(CONTRASTS)
+    assert most["step"]["Participant"] == f"{dfbetas.argmax()}"
+    assert most["step"]["Dfbetas"] == pytest.approx(dfbetas.max(), rel=1e-3)
+    assert about["TableSettings"]["LargeCookThreshold"] == pytest.approx(4 / N)
+    # The last participant is in `step` alone.
+    last = table[table["participant_id"] == f"sub-{N - 1}"]
+    assert last["dfbetas_column"].tolist() == ["step", "step"]
+    np.testing.assert_allclose(last["dfbetas"], dfbetas[-1], rtol=1e-3)
+    np.testing.assert_allclose(last["cook_largest"], distances[-1].max(), rtol=1e-3)
+    np.testing.assert_allclose(last["cook_median"], np.median(distances[-1]), rtol=0.03)
+    share = (distances[-1] > 4 / N).mean()
+    np.testing.assert_allclose(last["large_cook"], share, atol=0.006)
+    assert "each on its own error" in about["cook_largest"]["Description"]
+    assert "contrast that dfbetas is of" in about["dfbetas_column"]["Description"]
+    # A map that no contrast but those of all levels uses has theirs.
+    of_a3 = table[table["a"] == "a3"]
+    assert set(of_a3["dfbetas_column"]) <= {"any", "people"}
+
+
 @pytest.mark.parametrize("gaps", [False, True])
 def test_regions_are_shuffled_as_voxels_are(study, tmp_path, no_figures, gaps):
     """Where a region's voxels are equal, its p is theirs."""

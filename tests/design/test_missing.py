@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from nipype_group.design.factorial import Factorial
 from nipype_group.design.matrix import read_design
-from nipype_group.design.missing import put_means_in
+from nipype_group.design.participants.means import put_means_in
 from nipype_group.design.repeated_measures import covariates_of_model, design_of_model
 
 

@@ -11,7 +11,7 @@ import pytest
 from nipype_group.cli.inputs import check_inputs
 from nipype_group.design.extent import study_extent
 from nipype_group.design.foreseen import foreseen_observations
-from nipype_group.design.people import read_sessions, session_files, session_of
+from nipype_group.design.participants.tables import read_sessions, session_files, session_of
 from nipype_group.design.sources import MapEntry, read_participants
 
 LABELS, SESSIONS = ("01", "002", "a3"), ("1", "02", "post")

@@ -13,7 +13,15 @@ from dataclasses import dataclass
 
 import nibabel as nib
 import numpy as np
-from studies import EXPRESSIONS, FORMULAS, MOST_PARTICIPANTS, N_PARTICIPANTS, NAMES, save
+from studies import (
+    EXPRESSIONS,
+    FORMULAS,
+    MODELS,
+    MOST_PARTICIPANTS,
+    N_PARTICIPANTS,
+    NAMES,
+    save,
+)
 
 RUNS = ("bids", "table", "pattern")
 EDITS = {}
@@ -105,7 +113,7 @@ def settings_of_another_time(world, analysis, draws):
     return ["# the settings of an earlier run"]
 
 
-@edit(*RUNS)
+@edit(*RUNS, "repeated")
 def permutations(world, analysis, draws):
     options = analysis.settings["options"]
     choices = [c for c in world.study.options["permutations"] if c != options["permutations"]]
@@ -176,6 +184,22 @@ def other_formula(world, analysis, draws):
     settings = analysis.settings
     settings["formula"] = draws.of([f for f in FORMULAS if f != settings["formula"]])
     return [f"# formula {settings['formula']}"]
+
+
+@edit("repeated")
+def other_model(world, analysis, draws):
+    settings = analysis.settings
+    settings["model"] = draws.of([m for m in MODELS if m != settings["model"]])
+    return [f"# model {shlex.join(settings['model'])}"]
+
+
+@edit("repeated")
+def other_shuffles_within(world, analysis, draws):
+    options, lines = analysis.settings["options"], []
+    for name in ("within shuffling", "sphericity", "permutations"):
+        options[name] = draws.of(world.study.options[name])
+        lines.append(f"# {name}: {shlex.join(options[name]) or 'as by default'}")
+    return lines
 
 
 @edit("bids", "pattern")
@@ -334,7 +358,7 @@ def participant_added(world, analysis, draws):
     return [f"# {row['participant_id']} comes to the participants, as row {position + 1}"]
 
 
-@edit(*RUNS)
+@edit(*RUNS, "repeated")
 def rows_reordered(world, analysis, draws):
     table = world.study.read_table(analysis.data)
     order = list(range(len(table)))
@@ -347,10 +371,11 @@ def rows_reordered(world, analysis, draws):
     return [f"# row {order[0] + 1} of {world.study.table} becomes the first{kept}"]
 
 
-@edit(*RUNS)
+@edit(*RUNS, "repeated")
 def covariate_edited(world, analysis, draws):
     table = world.study.read_table(analysis.data)
-    column, row = draws.of(["age", "iq"]), draws.below(len(table))
+    columns = [column for column in ("age", "iq") if column in table]
+    column, row = draws.of(columns), draws.below(len(table))
     if draws.chance():
         other = (row + 1) % len(table)
         before = table[column].copy()

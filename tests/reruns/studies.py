@@ -53,6 +53,36 @@ RUN_OPTIONS = OPTIONS | {
     "smoothness": ((), ("--smoothness-edges", "spm")),
     "settings": ((), ("--settings", "{data}/settings.json")),
 }
+# Models of several maps a participant; the first is the one that their study begins with.
+MODELS = (
+    ("--within", "a,b"),
+    ("--within", "a,b", "--between", "group"),
+    ("--within", "a,b", "--covariates", "age"),
+    ("--within", "a,b", "--between", "group", "--covariates", "age", "--centre", "within-group"),
+    ("--within", "a,b", "--contrast", "a=a", "--contrast", "step=a2 - a1"),
+    ("--within", "a,b", "--contrast", "a=a"),
+    (
+        "--formula",
+        "C(a)*C(b) + C(participant_id)",
+        "--contrast",
+        "a=F(a)",
+        "--contrast",
+        "s=a2 - a1",
+    ),
+    (
+        *("--formula", "C(a)*C(b) + C(participant_id)", "--error", "partitioned"),
+        *("--contrast", "a=F(a)", "--contrast", "s=a2 - a1"),
+    ),
+    ("--formula", "C(a)*C(b) + Error(participant_id/(a*b))", "--contrast", "a=a"),
+    # Two maps of a cell.
+    ("--within", "a"),
+)
+REPEATED_OPTIONS = RUN_OPTIONS | {
+    "sphericity": ((), ("--sphericity", "huynh-feldt"), ("--sphericity", "none")),
+    "within shuffling": ((), ("--within-shuffling", "signs"), ("--within-shuffling", "levels")),
+    "blocks": ((), ("--blocks", "group")),
+    "coverage": ((), ("--min-coverage", "0.9")),
+}
 FORMULAS = ("age + iq", "iq + age", "age + iq + C(group)", "age")
 # The fourth needs a column that the last formula lacks; the last has two rows.
 EXPRESSIONS = ("age", "iq", "intercept", "age - iq", "-age", "age; iq")
@@ -181,6 +211,60 @@ class RunStudy:
         contrasts = [f"--contrast={name}={weights}" for name, weights in settings["contrasts"]]
         model = ["--formula", settings["formula"], *contrasts]
         return [str(output), *self.selection(settings, data), *model]
+
+
+class RepeatedStudy(RunStudy):
+    """Six maps of every participant, of two factors, for ``nipype-group run``."""
+
+    name = "repeated"
+    options = REPEATED_OPTIONS
+    n_participants = 6
+    cells = tuple((a, b) for a in ("a1", "a2", "a3") for b in ("b1", "b2"))
+
+    def __init__(self, **start):
+        super().__init__("repeated", **start)
+
+    def first_settings(self):
+        """Return the settings that analyses begin with."""
+        chosen = {name: choices[0] for name, choices in self.options.items()} | self.start
+        return {"model": MODELS[0], "options": chosen}
+
+    @property
+    def table(self):
+        """Name of the table of maps."""
+        return "maps.tsv"
+
+    def map_files(self, data):
+        """Return the maps of a folder."""
+        return sorted(data.glob("*/*_*.nii"))
+
+    def write(self, data):
+        """Write the study; the first participant lacks a voxel in a map."""
+        rows = []
+        for number in range(self.n_participants):
+            rng = np.random.default_rng(number)
+            own, along = rng.standard_normal((2, *SHAPE))
+            about = {"age": f"{20 + 7 * number % 11}", "group": "gh"[number % 2]}
+            for a, b in self.cells:
+                values = own + rng.standard_normal(SHAPE) + along * (a == "a2")
+                values[2:5, 2:6, 2:5] += 2 * (a == "a3")
+                values[6:9, 6:10, 5:9] -= 3 * (a == "a2") * (b == "b2")
+                if (number, a, b) == (0, "a1", "b1"):
+                    values[5, 5, 5] = np.nan
+                place = f"{number + 1:02d}/{a}_{b}.nii"
+                save(data / place, values.astype(np.float32))
+                key = {"participant_id": f"{number + 1:02d}", "a": a, "b": b}
+                rows.append(key | about | {"map": place})
+        self.write_table(data, pd.DataFrame(rows))
+        write_masks_and_atlas(data)
+
+    def selection(self, settings, data):
+        """Return the words of the command that say which maps are taken."""
+        return ["--maps", f"{data}/maps.tsv"]
+
+    def words(self, settings, output, data):
+        """Return the words of the command behind its name."""
+        return [str(output), *self.selection(settings, data), *settings["model"]]
 
 
 class PeerStudy:
@@ -332,6 +416,7 @@ STUDIES = {
         RunStudy("bids"),
         RunStudy("table", permutations=RUN_OPTIONS["permutations"][1], atlas=OPTIONS["atlas"][1]),
         RunStudy("pattern", smoothing=("--smooth", "6"), mask=("--mask", "{data}/mask.nii")),
+        RepeatedStudy(permutations=RUN_OPTIONS["permutations"][1], atlas=OPTIONS["atlas"][1]),
         PeerStudy("feat"),
         PeerStudy("spm"),
         PeerStudy("palm"),

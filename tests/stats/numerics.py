@@ -20,6 +20,14 @@ from nipype_group.choices import METHODS
 from nipype_group.design.formula import code_formula
 from nipype_group.reporting.figures.model import column_correlations
 from nipype_group.stats.discoveries.all_resolutions import ari_clusters
+from nipype_group.stats.elementary import exp
+from nipype_group.stats.estimators.effect_variance import METHODS as MIXED_METHODS
+from nipype_group.stats.estimators.effect_variance import fit_effect_variance
+from nipype_group.stats.estimators.outliers import find_outliers
+from nipype_group.stats.estimators.shuffled_effect_variance import (
+    null_fitted,
+    statistic_of_shuffles,
+)
 from nipype_group.stats.linear import least_squares as glm
 from nipype_group.stats.linear.aspin_welch import AspinWelch
 from nipype_group.stats.linear.map_quality import map_quality
@@ -213,6 +221,35 @@ def inferred():
     yield "ari", [np.array([c.tdp for clusters in found.clusters for c in clusters])]
 
 
+def with_variances(data, gaps):
+    """Yield effects with variances, their shuffles, and outliers among them."""
+    model, weights = model_of("F")
+    variances = exp(RNG.standard_normal(data.shape)) * data.var()
+    for label, one in (("whole", data), ("gaps", gaps)):
+        for method in MIXED_METHODS:
+            fit = fit_effect_variance(
+                model,
+                lambda a, b, one=one: one[:, a:b],
+                lambda a, b: variances[:, a:b],
+                data.shape[1],
+                method,
+                level=0.95,
+                knapp_hartung="adhoc",
+            )
+            contrasts = [fit.contrast(weights, "F"), fit.contrast(weights[0], "t")]
+            parts = [array for c in contrasts for array in (c.effect, c.variance, c.stat)]
+            yield f"{method} {label}", [*fit.components.values(), fit.between.tau2, *parts]
+    orders = np.array([RNG.permutation(N) for _ in range(6)])
+    fitted_values = null_fitted(model, weights, data, variances)
+    found = statistic_of_shuffles(
+        model, weights, "F", gaps, variances, orders, np.ones((6, N)), fitted=fitted_values
+    )
+    yield "shuffles of effects with variances", [found]
+    skewed = gaps[:, :300] * gaps[:, :300] * gaps[:, :300]
+    outliers = find_outliers(model, skewed, variances[:, :300])
+    yield "outliers", [outliers.probability, outliers.variances, outliers.tau2]
+
+
 def designed():
     """Yield designs of formulas and what is said of them."""
     table = pd.DataFrame({"age": AGE, "iq": IQ, "group": np.where(GROUP > 0, "a", "b")})
@@ -241,6 +278,7 @@ def results():
     yield from shuffled(data, gaps)
     yield from inferred()
     yield from designed()
+    yield from with_variances(data, gaps)
 
 
 def checksum(arrays):

@@ -63,6 +63,20 @@ def test_one_run_goes_from_the_tree_to_group_maps(small):
     assert small["again_s"] < small["wall_s"]
 
 
+def test_one_stage_is_measured_anew(small, tmp_path):
+    marked = [row | {"cpu_s": -1.0} for row in small["stages"]]
+    path = tmp_path / "stages.json"
+    path.write_text(json.dumps({"commit": "a", "studies": [small | {"stages": marked}]}))
+    command = [sys.executable, str(SCRIPT), "--again", "MapQuality", "--output", str(path)]
+    subprocess.run([*command, "--folder", str(tmp_path)], check=True, capture_output=True)
+    found = json.loads(path.read_text())
+    rows = {row["interface"]: row for row in found["studies"][0]["stages"]}
+    assert [row["stage"] for row in found["studies"][0]["stages"]] == [r["stage"] for r in marked]
+    assert {name for name, row in rows.items() if row["cpu_s"] > 0} == {"MapQuality"}
+    assert list(found["again"]) == ["MapQuality"]
+    assert [entry.name for entry in tmp_path.iterdir()] == ["stages.json"]
+
+
 def test_no_stage_takes_more_memory_than_it_declares(small):
     for row in small["stages"]:
         assert 0.02 < row["memory_gib"] <= row["declared_gib"], row

@@ -252,7 +252,8 @@ def draw_contrast(
         pictures.append(
             draw_unthresholded(file, kind, volume, inside, signed, unit, title, about, background)
         )
-        if kind == "unthresholded" and inside.values.any():
+        # The z of a conjunction is the least of several, which no normal curve describes.
+        if kind == "unthresholded" and inside.values.any() and not contrast.conjunction:
             tested = volume.values[inside.values > 0].astype(float)
             pictures.append(draw_z_distribution(path("zdistribution.png"), tested, contrast))
     if maxima is not None:

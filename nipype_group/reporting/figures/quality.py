@@ -335,11 +335,19 @@ def draw_outliers(
     )
     caption += f": {names}." if named else "."
     if most:
+        left_out, moves = _left_out(quality)
         caption += (
-            " Bars: share of voxels where leaving the map out moves the fit more than Cook's "
-            f"distance 4 / n. {most}"
+            f" Bars: share of voxels where leaving the {left_out} out moves {moves} more than "
+            f"Cook's distance 4 / n. {most}"
         )
     return Picture(save(made, path), "outliers", alt, caption)
+
+
+def _left_out(quality: QualityOfMaps) -> tuple[str, str]:
+    """Return what Cook's distance leaves out, and of what it tells the change."""
+    if quality.n_participants:
+        return "map's participant", "a contrast"
+    return "map", "the fit"
 
 
 def _draw_influence(axes: Any, quality: QualityOfMaps) -> None:

@@ -74,8 +74,8 @@ def contrast_question(contrast: Contrast, design: Design | None, tail: str) -> s
 
 def _question_of_one(name, design, tail):
     """Ask for the effect of one column, or of one marginal mean."""
-    if over := _over([name], design):
-        return f"Is the mean effect at {name} {_VERBS[tail]} 0{over}?"
+    if design is not None and design.grid is not None and levels_meant(name, design):
+        return f"Is the mean effect at {name} {_VERBS[tail]} 0{_over([name], design)}?"
     others = _others(design, name)
     if design is not None and name in _covariates(design):
         change = {"positive": "grow", "negative": "fall"}.get(tail, "change")

@@ -10,7 +10,7 @@ from typing import Any
 
 from nipype_group.design.first_level import files_beside
 from nipype_group.design.listed_maps import listed_maps
-from nipype_group.design.people import participants_path, session_files
+from nipype_group.design.participants.tables import participants_path, session_files
 from nipype_group.design.sources import split_pattern
 from nipype_group.images import content_sha256, file_sha256, file_state
 from nipype_group.peers.files import SINGLE_INPUTS, look_up

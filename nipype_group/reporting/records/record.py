@@ -21,7 +21,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
 from nipype_group._version import __version__
-from nipype_group.design.people import PARTICIPANTS_NAME
+from nipype_group.design.participants.tables import PARTICIPANTS_NAME
 from nipype_group.design.sources import escape_pattern, split_pattern
 from nipype_group.images import file_sha256
 from nipype_group.json_files import read_json

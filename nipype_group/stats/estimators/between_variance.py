@@ -15,6 +15,8 @@ import math
 import numba
 import numpy as np
 
+# How the variance is found.
+FIXED, MOMENTS, PAULE_MANDEL, LIKELIHOOD = range(4)
 # Voxels side by side: a power of the width of a vector, few enough to stay in a first-level cache.
 LANES = 32
 # Factor between two points of the grid over tau2 plus the smallest variance: weights are
@@ -451,6 +453,39 @@ def where_q_is(
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
+def tau2_by(
+    method: int,
+    dof: np.ndarray,
+    s: np.ndarray,
+    y: np.ndarray,
+    moves: np.ndarray,
+    basis: np.ndarray,
+    sums: tuple[np.ndarray, ...],
+) -> np.ndarray:
+    """Return the tau2 of a block of voxels by a method, from `FIXED` to `LIKELIHOOD`.
+
+    Parameters
+    ----------
+    method : int
+    dof : array, shape (LANES,)
+        Residual degrees of freedom.
+    s, y, moves, basis, sums
+        As of `evaluate`.
+    """
+    if method == PAULE_MANDEL:
+        return where_q_is(dof, s, y, moves, basis, sums)
+    if method == LIKELIHOOD:
+        return restricted_likelihood(s, y, moves, basis, sums)
+    tau2 = np.zeros(LANES)
+    if method == MOMENTS:
+        evaluate(tau2, s, y, moves, basis, sums)
+        scalars = sums[7]
+        for v in range(LANES):
+            tau2[v] = max(0.0, (scalars[1, v] - dof[v]) / scalars[0, v])
+    return tau2
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
 def load(values: np.ndarray, first: int, fill: float, block: np.ndarray) -> int:
     """Copy voxels from `first` on, shape (n, v), to the lanes of a block; others get `fill`."""
     n_here = min(LANES, values.shape[1] - first)
@@ -508,3 +543,54 @@ def likelihood_by_group(
             settled[v] = settled[v] or not change[v] > _SETTLED * size[v]
         if n_groups == 1 or settled.all():
             break
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def combine_rows(
+    rows: np.ndarray,
+    coordinates: np.ndarray,
+    inverse: np.ndarray,
+    estimates: np.ndarray,
+    covariance: np.ndarray,
+) -> None:
+    """Write rows x estimates, and the lower triangle of rows x inverse of A x rows'."""
+    n_rows, n_columns = rows.shape
+    estimates[:] = 0.0
+    covariance[:] = 0.0
+    at = 0
+    for j in range(n_rows):
+        for a in range(n_columns):
+            for v in range(LANES):
+                estimates[j, v] += rows[j, a] * coordinates[a, v]
+        for k in range(j + 1):
+            for a in range(n_columns):
+                for b in range(n_columns):
+                    ab = max(a, b) * (max(a, b) + 1) // 2 + min(a, b)
+                    product = rows[j, a] * rows[k, b]
+                    for v in range(LANES):
+                        covariance[at, v] += product * inverse[ab, v]
+            at += 1
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def mean_square_length(estimates: np.ndarray, covariance: np.ndarray) -> None:
+    """Replace estimates of rows by the root of their mean square in units of their covariance.
+
+    It takes the place of the first row, and 1 that of its variance.
+
+    Parameters
+    ----------
+    estimates : array, shape (k, LANES)
+    covariance : array, shape (k (k + 1) / 2, LANES)
+        Lower triangles; overwritten.
+    """
+    n_rows = len(estimates)
+    invert(covariance, n_rows)
+    for v in range(LANES):
+        square, at = 0.0, 0
+        for j in range(n_rows):
+            for k in range(j + 1):
+                twice = 1.0 if j == k else 2.0
+                square += twice * estimates[j, v] * covariance[at, v] * estimates[k, v]
+                at += 1
+        estimates[0, v], covariance[0, v] = np.sqrt(max(square, 0.0) / n_rows), 1.0

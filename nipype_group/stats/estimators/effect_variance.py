@@ -14,13 +14,19 @@ from scipy import special
 
 from nipype_group.stats.decompositions import decompose
 from nipype_group.stats.estimators.between_variance import (
+    FIXED,
     LANES,
+    LIKELIHOOD,
+    MOMENTS,
+    PAULE_MANDEL,
     add_by_group,
+    combine_rows,
     evaluate,
-    invert,
     likelihood_by_group,
     load,
+    mean_square_length,
     new_sums,
+    tau2_by,
     where_q_is,
 )
 from nipype_group.stats.estimators.contrast_estimates import ContrastEstimates
@@ -35,8 +41,7 @@ from nipype_group.stats.linear.least_squares import (
 )
 from nipype_group.stats.matrix_products import multiply
 
-# How the variance between participants is found.
-FIXED, MOMENTS, PAULE_MANDEL, LIKELIHOOD = range(4)
+# How the variance between participants is found, by name.
 METHODS = {
     "fixed-effects": FIXED,
     "dersimonian-laird": MOMENTS,
@@ -334,7 +339,7 @@ def _without_variance(model, numbers, n_groups):
     return few
 
 
-def _lacking(effects, variances):
+def lacking(effects: np.ndarray, variances: np.ndarray) -> np.ndarray:
     """Tell which maps have no value, or no variance, at which voxels."""
     return ~(np.isfinite(effects) & np.isfinite(variances) & (variances > 0))
 
@@ -344,7 +349,7 @@ def _patterns(model, read, read_variances, n_voxels, groups):
     n_maps, number = len(model.matrix), np.zeros(n_voxels, dtype=np.int32)
     numbers = {bytes(-(-n_maps // 8)): 0}
     for span in tiles(n_voxels, n_maps):
-        lacks = _lacking(read(span.start, span.stop), read_variances(span.start, span.stop))
+        lacks = lacking(read(span.start, span.stop), read_variances(span.start, span.stop))
         incomplete = np.flatnonzero(lacks.any(axis=0))
         for packed, members in by_missing(lacks[:, incomplete]).items():
             number[span.start + incomplete[members]] = numbers.setdefault(packed, len(numbers))
@@ -400,7 +405,7 @@ def _parts(
     kind[patterns.dof == 0] = -1
     for span in tiles(len(patterns.number), n_maps):
         effects, variances = read(span.start, span.stop), read_variances(span.start, span.stop)
-        lacks = _lacking(effects, variances)
+        lacks = lacking(effects, variances)
         effects, variances = np.where(lacks, 0.0, effects), np.where(lacks, np.inf, variances)
         own = kind[patterns.number[span]]
         for k in np.unique(own[own >= 0]):
@@ -463,13 +468,10 @@ def _find_between(effects, variances, basis, groups, method, dof, targets, found
         for v in range(n_here):
             found[0, start + v], found[1, start + v] = scalars[1, v], scalars[0, v]
         tau2[:] = 0.0
-        if method == MOMENTS:
-            for v in range(LANES):
-                tau2[0, v] = max(0.0, (scalars[1, v] - free[0, v]) / scalars[0, v])
-        elif method == PAULE_MANDEL:
-            tau2[0] = where_q_is(free[0], s, y, moves, basis, sums)
-        elif method == LIKELIHOOD:
+        if len(tau2) > 1:
             likelihood_by_group(s, y, groups, basis, sums, tau2)
+        else:
+            tau2[0] = tau2_by(method, free[0], s, y, moves, basis, sums)
         add_by_group(s, tau2, groups, -1, total)
         evaluate(nothing, total, y, moves, basis, sums)
         for v in range(n_here):
@@ -533,38 +535,8 @@ def _find_contrast(effects, variances, basis, groups, tau2, rows, is_f, found):
         load(tau2, start, 0.0, own)
         add_by_group(s, own, groups, -1, total)
         evaluate(nothing, total, y, moves, basis, sums)
-        _combine(rows, coordinates, inverse, estimates, covariance)
-        if not is_f:
-            for v in range(n_here):
-                found[0, start + v], found[1, start + v] = estimates[0, v], covariance[0, v]
-            continue
-        invert(covariance, n_rows)
+        combine_rows(rows, coordinates, inverse, estimates, covariance)
+        if is_f:
+            mean_square_length(estimates, covariance)
         for v in range(n_here):
-            square, at = 0.0, 0
-            for j in range(n_rows):
-                for k in range(j + 1):
-                    twice = 1.0 if j == k else 2.0
-                    square += twice * estimates[j, v] * covariance[at, v] * estimates[k, v]
-                    at += 1
-            found[0, start + v], found[1, start + v] = np.sqrt(max(square, 0.0) / n_rows), 1.0
-
-
-@numba.njit(nogil=True, cache=True, error_model="numpy")
-def _combine(rows, coordinates, inverse, estimates, covariance):
-    """Write rows x coordinates and the lower triangle of rows x inverse x rows'."""
-    n_rows, n_columns = rows.shape
-    estimates[:] = 0.0
-    covariance[:] = 0.0
-    at = 0
-    for j in range(n_rows):
-        for a in range(n_columns):
-            for v in range(LANES):
-                estimates[j, v] += rows[j, a] * coordinates[a, v]
-        for k in range(j + 1):
-            for a in range(n_columns):
-                for b in range(n_columns):
-                    ab = max(a, b) * (max(a, b) + 1) // 2 + min(a, b)
-                    product = rows[j, a] * rows[k, b]
-                    for v in range(LANES):
-                        covariance[at, v] += product * inverse[ab, v]
-            at += 1
+            found[0, start + v], found[1, start + v] = estimates[0, v], covariance[0, v]

@@ -127,9 +127,9 @@ class RandomBlocks:
         within : array, shape (v,)
             Sum of squares beside U.
         squares : array, shape (v, K, c (c + 1) / 2)
-            Sums of products of t = U'e of a kind, e the residuals: 11, 12, 22.
-        products : array, shape (v, K, c, c, r)
-            Sums of cross[a] t[b].
+            Sums of products of t = U'e of a kind, e the residuals: 11, 12 + 21, 22.
+        products : array, shape (v, K, c (c + 1) / 2, r)
+            Sums of products of rows of `cross` and t in the same order.
         """
         start = multiply(self.model.basis.T, data)
         residuals = residuals_of(self.model.basis, data)
@@ -138,12 +138,12 @@ class RandomBlocks:
         n_voxels, (n_kinds, c), r = data.shape[1], self.scale.shape[:2], len(start)
         within = np.zeros(n_voxels)
         squares = np.zeros((n_kinds, c * (c + 1) // 2, n_voxels))
-        products = np.zeros((n_kinds, c, c, r, n_voxels))
+        products = np.zeros((n_kinds, c * (c + 1) // 2, r, n_voxels))
         _add_sums(
             self.starts, self.span, self.kind, self.cross, residuals, within, squares, products
         )
         squares = np.ascontiguousarray(squares.transpose(2, 0, 1))
-        products = np.ascontiguousarray(products.transpose(4, 0, 1, 2, 3))
+        products = np.ascontiguousarray(products.transpose(3, 0, 1, 2))
         return start, within, squares, products
 
 
@@ -202,11 +202,15 @@ def _add_sums(starts, span, kind, cross, residuals, within, squares, products):
         for a in range(c):
             for b in range(a, c):
                 one, other, total = along[a], along[b], squares[k, pair]
+                factor = 1.0 if a == b else 2.0
                 for v in range(n_voxels):
-                    total[v] += one[v] * other[v]
-                pair += 1
-            for b in range(c):
+                    total[v] += factor * one[v] * other[v]
                 for j in range(r):
-                    weight, part, total = cross[s, a, j], along[b], products[k, a, b, j]
+                    weight, total = cross[s, a, j], products[k, pair, j]
                     for v in range(n_voxels):
-                        total[v] += weight * part[v]
+                        total[v] += weight * other[v]
+                    if a != b:
+                        weight = cross[s, b, j]
+                        for v in range(n_voxels):
+                            total[v] += weight * one[v]
+                pair += 1

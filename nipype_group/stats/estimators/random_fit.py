@@ -112,8 +112,8 @@ class RandomFit:
     model : LinearModel
     groups : int array, shape (n,)
     times : array, shape (n,), or None
-        In units of ``unit``.
-    unit : float
+        Less ``origin``, in units of ``unit``.
+    origin, unit : float
     structure : RandomStructure
     dof : {"kenward-roger", "satterthwaite"}
     fits : VoxelFits
@@ -126,6 +126,7 @@ class RandomFit:
     model: LinearModel
     groups: np.ndarray
     times: np.ndarray | None
+    origin: float
     unit: float
     structure: RandomStructure
     dof: str
@@ -151,13 +152,15 @@ class RandomFit:
         ValueError
             Where the maps do not tell the components apart, or a kind of dof is unknown.
         """
-        groups, unit = np.asarray(groups), 1.0
+        groups, origin, unit = np.asarray(groups), 0.0, 1.0
         if dof not in DOF_KINDS:
             raise ValueError(f"degrees of freedom are {' or '.join(DOF_KINDS)}, got {dof!r}")
         if times is not None:
             times = np.asarray(times, dtype=float)
-            unit = float(np.sqrt(np.square(times).mean())) or 1.0
-            times = times / unit
+            # Effects that are correlated anyway may be those at the mean of the times.
+            origin = float(times.mean()) if len(structure.directions) == 3 else 0.0
+            unit = float(np.sqrt(np.square(times - origin).mean())) or 1.0
+            times = (times - origin) / unit
         _check(model, groups, times, structure)
         rank, c = model.rank, len(structure.directions[0])
         fits = VoxelFits(
@@ -169,7 +172,7 @@ class RandomFit:
             np.zeros(n_voxels, dtype=bool),
         )
         number = np.zeros(n_voxels, dtype=np.int32)
-        found = cls(model, groups, times, unit, structure, dof, fits, number, [_NO_MAPS])
+        found = cls(model, groups, times, origin, unit, structure, dof, fits, number, [_NO_MAPS])
         known = {_NO_MAPS.tobytes(): 0}
         blocks_of = lru_cache(_KEPT_BLOCKS)(found.blocks)
         for span in tiles(n_voxels, len(groups), _VOXELS_PER_TILE):
@@ -199,13 +202,18 @@ class RandomFit:
     def components(self) -> dict[str, np.ndarray]:
         """Variance components, shape (v,), by name; boundary is 1 where they are singular."""
         s, psi = self.fits.variance, self.fits.psi
-        between = s * psi[:, 0, 0]
+        # At time 0.
+        at = self.origin / self.unit
+        between = psi[:, 0, 0]
+        if self.times is not None:
+            between = between - 2 * at * psi[:, 0, 1] + at * at * psi[:, 1, 1]
+        between = s * np.maximum(between, 0.0)
         maps = {"varResidual": s, "varIntercept": between}
         if self.times is None:
             whole = np.where(s > 0, s + between, 1.0)
             maps["intraclassCorrelation"] = between / whole
         else:
-            maps["covInterceptSlope"] = s * psi[:, 0, 1] / self.unit
+            maps["covInterceptSlope"] = s * (psi[:, 0, 1] - at * psi[:, 1, 1]) / self.unit
             maps["varSlope"] = s * psi[:, 1, 1] / self.unit**2
         return maps | {"boundary": (self.fits.boundary & (s > 0)).astype(float)}
 

@@ -73,7 +73,7 @@ def _quadratic_forms(grid, size, lower, within, squares, products, found):
                 # I - K^-1, as the residuals of least squares are orthogonal to the design.
                 less = weight - 1.0
                 for i in range(r):
-                    vector[i] += less * products[v, k, 0, 0, i]
+                    vector[i] += less * products[v, k, 0, i]
             solve_forward(lower[j], vector)
             for i in range(r):
                 total -= vector[i] * vector[i]
@@ -100,7 +100,7 @@ def _weigh(g, size, count, sums, squares, products, matrices, vectors):
                 matrix[i, j] += w * value
                 first[i, j] += w1 * value
                 second[i, j] += w2 * value
-            value = products[k, 0, 0, i]
+            value = products[k, 0, i]
             # The residuals of least squares are orthogonal to the design.
             vector[i] += (w - 1.0) * value
             by_g[i] += w1 * value

@@ -84,6 +84,20 @@ def _adjusted(scores: np.ndarray, basis: np.ndarray, kind: str) -> tuple[np.ndar
     return scores + multiply(through, basis.T), lost
 
 
+def adjusted_weights(scores: np.ndarray, basis: np.ndarray, kind: str) -> np.ndarray:
+    """Return rows, shape (q, k), times the adjustment of a cluster of k maps.
+
+    Parameters
+    ----------
+    scores : array, shape (q, k)
+    basis : array, shape (k, r)
+        Rows of the cluster of an orthonormal basis of the design.
+    kind : {"CR0", "CR1", "CR2", "CR3"}
+        The root of G / (G - 1) of CR1 is left out.
+    """
+    return _adjusted(scores, basis, kind)[0]
+
+
 @dataclass(frozen=True)
 class ContrastSandwich:
     """The sandwich of contrast rows: what the design alone tells of their variance.

@@ -14,6 +14,7 @@ import numba
 import numpy as np
 
 from nipype_group.choices import SPHERICITY
+from nipype_group.stats.decompositions import decompose
 from nipype_group.stats.distributions import f_to_z_and_log_p, log_sf_t, t_to_z
 from nipype_group.stats.elementary import exp
 from nipype_group.stats.linear.least_squares import (
@@ -33,8 +34,9 @@ from nipype_group.stats.matrix_products import (
     sum_of_squares,
 )
 
-# Share of a column of the design that rounding leaves of one that the directions take out.
-_TAKEN_OUT = 1e-10
+# Share of a column of the design that rounding leaves of one that the directions take out, which
+# hold as many digits as the design's columns tell apart.
+_TAKEN_OUT = 1e-7
 # Share of a sum of squares that rounding leaves of a weighed sum of 0, squared.
 _CANCELLED = 1e-28
 # Columns whose contrast maps stay in a first-level cache.
@@ -88,7 +90,10 @@ class ErrorTerm:
     def model(self) -> LinearModel:
         """Model of the contrast maps: participant by participant, direction by direction."""
         columns = tuple(self.columns[i] for i in self.kept)
-        return LinearModel(self.combine(self.matrix)[:, self.kept], columns)
+        combined = self.combine(self.matrix)[:, self.kept]
+        whole = sum_of_squares(self.matrix[self.maps.ravel()][:, self.kept])
+        shares = np.sqrt(sum_of_squares(combined) / whole)
+        return LinearModel(_without_rounding(combined, shares.min(initial=1.0)), columns)
 
     @property
     def dof_between(self) -> float:
@@ -128,6 +133,25 @@ class ErrorTerm:
             combined,
         )
         return combined
+
+
+def _without_rounding(columns: np.ndarray, share: float) -> np.ndarray:
+    """Take out what rounding leaves of sums that nearly cancel, which looks like columns.
+
+    Parameters
+    ----------
+    columns : array, shape (m, p)
+        Combined columns of a design.
+    share : float
+        Smallest share that they are of the columns.
+    """
+    lengths = np.sqrt(sum_of_squares(columns))
+    unit = columns / lengths
+    rounding = max(unit.shape) * np.sqrt(unit.shape[1]) * np.finfo(float).eps
+    found = decompose(unit, rounding / share)
+    if found.rank == decompose(unit, rounding).rank:
+        return columns
+    return multiply(found.basis, multiply(found.basis.T, unit)) * lengths
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")

@@ -71,6 +71,10 @@ class QualityOfMaps:
         Root mean square, over the voxels, of DFBETAS (Belsley, Kuh and Welsch 1980): what leaving
         the map out changes of the estimate of a column, in standard errors. NaN as
         `residual_rms`, and for columns that others determine.
+    n_participants : int, optional
+        Where every contrast has an error of its own: `cook_median` to `large_cook` are then of
+        leaving a map's participant out, the largest of all contrasts, and `dfbetas`, shape
+        (n, c), of c contrasts.
     """
 
     mean: np.ndarray
@@ -86,6 +90,7 @@ class QualityOfMaps:
     cook_largest: np.ndarray
     large_cook: np.ndarray
     dfbetas: np.ndarray
+    n_participants: int | None = None
 
     @property
     def largest_dfbetas(self) -> tuple[np.ndarray, np.ndarray]:
@@ -99,7 +104,12 @@ class QualityOfMaps:
     @property
     def dfbetas_limit(self) -> float:
         """Size-adjusted cut of single DFBETAS, 2 / sqrt(n) (Belsley, Kuh and Welsch 1980)."""
-        return float(2 / np.sqrt(len(self.leverage)))
+        return float(2 / np.sqrt(self.n_left_out))
+
+    @property
+    def n_left_out(self) -> int:
+        """How many maps, or participants, influence leaves out one of."""
+        return self.n_participants or len(self.leverage)
 
     @property
     def correlation_limit(self) -> float:
@@ -204,8 +214,8 @@ def map_quality(
         large_residuals=_share(sums.n_large, n_used),
         rank=model.rank,
         dof=model.dof,
-        cook_median=sums.median_of_cook(),
-        cook_largest=np.where(n_used > 0, sums.largest_cook, np.nan),
+        cook_median=sums.cook.medians(),
+        cook_largest=np.where(n_used > 0, sums.cook.largest, np.nan),
         large_cook=_share(sums.n_large_cook, n_used),
         dfbetas=sums.rms_of_dfbetas(),
     )
@@ -236,6 +246,48 @@ def correlation(a: np.ndarray, b: np.ndarray) -> float:
     return (a * b).sum() / np.sqrt(np.square(a).sum() * np.square(b).sum())
 
 
+class CookSteps:
+    """Cook's distances of many voxels, counted in steps.
+
+    Parameters
+    ----------
+    n : int
+        Maps, or participants, that have such distances.
+
+    Attributes
+    ----------
+    largest : array, shape (n,)
+        0 where there is none.
+    """
+
+    def __init__(self, n: int) -> None:
+        self.largest = np.zeros(n)
+        self._counts = np.zeros((n, (_MOST_POWER - _LEAST_POWER) * _PARTS), dtype=np.int32)
+
+    def count(self, cook: np.ndarray) -> None:
+        """Count the distances of a tile, shape (n, v); NaN are none."""
+        known = np.isfinite(cook)
+        self.largest = np.maximum(self.largest, np.where(known, cook, 0.0).max(axis=1))
+        n_maps, n_steps = self._counts.shape
+        rows = np.nonzero(known)[0]
+        flat = np.bincount(rows * n_steps + _steps_of(cook[known]), minlength=n_maps * n_steps)
+        self._counts += flat.reshape(n_maps, n_steps).astype(np.int32)
+
+    def medians(self) -> np.ndarray:
+        """Return the medians, from the step they lie in; NaN where there is no distance."""
+        medians = np.full(len(self._counts), np.nan)
+        for i, counts in enumerate(self._counts):
+            below = np.cumsum(counts)
+            if not below[-1]:
+                continue
+            step = int(np.searchsorted(below, below[-1] / 2))
+            inside = (below[-1] / 2 - (below[step] - counts[step])) / counts[step]
+            power, part = divmod(step, _PARTS)
+            # What is in the first step is nothing.
+            medians[i] = np.ldexp(1 + (part + inside) / _PARTS, power + _LEAST_POWER) * (step > 0)
+        return medians
+
+
 class _Sums:
     """What is summed up over the voxels of every map, shape (n,) if not said.
 
@@ -245,9 +297,8 @@ class _Sums:
         Sum of the squared internally studentised residuals, and number of large external ones.
     n_used : array
         Voxels that have a residual.
-    largest_cook, n_large_cook : arrays
-    cook_steps : int array, shape (n, steps)
-        Number of Cook's distances in each step.
+    n_large_cook : array
+    cook : CookSteps
     dfbetas : array, shape (n, p)
         Sum of squares.
     n_determined : int array, shape (n, p)
@@ -256,9 +307,7 @@ class _Sums:
 
     def __init__(self, n_maps: int, n_columns: int) -> None:
         self.squares, self.n_large, self.n_used = np.zeros((3, n_maps))
-        self.largest_cook, self.n_large_cook = np.zeros((2, n_maps))
-        n_steps = (_MOST_POWER - _LEAST_POWER) * _PARTS
-        self.cook_steps = np.zeros((n_maps, n_steps), dtype=np.int32)
+        self.n_large_cook, self.cook = np.zeros(n_maps), CookSteps(n_maps)
         self.dfbetas = np.zeros((n_maps, n_columns))
         self.n_determined = np.zeros((n_maps, n_columns), dtype=np.int32)
 
@@ -284,29 +333,6 @@ class _Sums:
         self.dfbetas[places] += factors * squares.sum(1)[:, None]
         self.n_determined[places] += determined_columns(model) * np.int32(alive.sum())
         return cook
-
-    def count_cook(self, cook: np.ndarray) -> None:
-        """Count Cook's distances of a tile, shape (n, v), in steps."""
-        known = np.isfinite(cook)
-        self.largest_cook = np.maximum(self.largest_cook, np.where(known, cook, 0.0).max(axis=1))
-        n_maps, n_steps = self.cook_steps.shape
-        rows = np.nonzero(known)[0]
-        flat = np.bincount(rows * n_steps + _steps_of(cook[known]), minlength=n_maps * n_steps)
-        self.cook_steps += flat.reshape(n_maps, n_steps).astype(np.int32)
-
-    def median_of_cook(self) -> np.ndarray:
-        """Return the median of Cook's distances, from the step it lies in."""
-        medians = np.full(len(self.cook_steps), np.nan)
-        for i, counts in enumerate(self.cook_steps):
-            below = np.cumsum(counts)
-            if not below[-1]:
-                continue
-            step = int(np.searchsorted(below, below[-1] / 2))
-            inside = (below[-1] / 2 - (below[step] - counts[step])) / counts[step]
-            power, part = divmod(step, _PARTS)
-            # What is in the first step is nothing.
-            medians[i] = np.ldexp(1 + (part + inside) / _PARTS, power + _LEAST_POWER) * (step > 0)
-        return medians
 
     def rms_of_dfbetas(self) -> np.ndarray:
         """Return the root mean square of DFBETAS, NaN where a column never has an estimate."""
@@ -351,7 +377,7 @@ def _over_tiles(
             if own is not None and own.dof > 1:
                 part = data if rows.all() and columns.all() else data[np.ix_(rows, columns)]
                 cook[np.ix_(rows, columns)] = sums.add(rows, own, part)
-        sums.count_cook(cook)
+        sums.cook.count(cook)
     return total, counts, sums
 
 

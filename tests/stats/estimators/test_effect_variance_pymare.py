@@ -6,11 +6,15 @@ Those of closed form are equal; metafor's search for the restricted likelihood e
 
 import importlib.util
 import json
+from itertools import permutations, product
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+
+from nipype_group.stats.estimators.shuffled_effect_variance import statistic_of_shuffles
+from nipype_group.stats.linear.least_squares import LinearModel
 
 METHODS = {"FE": "fixed-effects", "DL": "dersimonian-laird", "REML": "mixed-effects"}
 FACTORS = {"z": "none", "knha": "plain", "adhoc": "adhoc"}
@@ -57,3 +61,35 @@ def test_all_cases_equal_the_references(method, test, folder, fit_maps, restrict
             ours = restricted_likelihood(between.tau2[0], y, s, matrix)
             theirs = restricted_likelihood(np.array([case["tau2"]]), y, s, matrix)
             assert ours >= theirs - 1e-12
+
+
+def test_exact_p_of_all_shuffles_are_those_of_permutest(folder):
+    cases = json.loads((folder / "metafor_permutest_reference.json").read_text())["cases"]
+    table = pd.read_csv(folder / "metafor_small_sample.csv")
+    for case in cases:
+        rows = table[table["case"] == case["design"]]
+        n = len(rows)
+        columns = [rows[name].to_numpy() for name in COLUMNS[case["model"]]]
+        model = LinearModel(
+            np.column_stack([np.ones(n), *columns]), ("intercept", *COLUMNS[case["model"]])
+        )
+        if columns:
+            orders, signs = np.array(list(permutations(range(n)))), np.ones((1, n))
+        else:
+            orders, signs = np.arange(n)[None], np.array(list(product([1.0, -1], repeat=n)))
+        orders, signs = np.broadcast_arrays(orders, signs)
+        assert len(orders) == case["n_perm"]
+        for j in range(1 + len(columns)):
+            found = statistic_of_shuffles(
+                model,
+                np.eye(1 + len(columns))[j],
+                "t",
+                rows[["y"]].to_numpy(),
+                rows[["v"]].to_numpy(),
+                orders,
+                signs,
+                method=METHODS[case["method"]],
+            )[:, 0]
+            np.testing.assert_allclose(found[0], case["zval"][j], rtol=1e-10)
+            p = (np.abs(found) >= np.abs(found[0]) * (1 - 1e-9)).mean()
+            np.testing.assert_allclose(p, case["pval"][j], rtol=1e-12)

@@ -13,6 +13,7 @@ from scipy import stats
 
 from nipype_group.design.error_terms import error_term, stratum
 from nipype_group.design.matrix import Design
+from nipype_group.stats.effect_sizes import generalised_eta_squared
 from nipype_group.stats.linear.error_terms import (
     corrected_epsilon,
     estimate,
@@ -101,6 +102,30 @@ def test_partitioned_error_is_that_of_afex(shared, name):
             np.testing.assert_allclose(maps["p"], own[column], rtol=1e-9)
             np.testing.assert_allclose(maps["effect_size"], own["pes"], rtol=1e-10)
     assert len(seen) == expected.index.get_level_values(0).nunique()
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_generalised_eta_squared_is_that_of_afex(shared, name):
+    folder = shared / "oracles" / "models" / "rmanova" / name
+    within, between = STUDIES[name]
+    data, voxels, design, effects = study(folder, within, between)
+    expected = pd.read_csv(folder / "result.csv").set_index(["effect", "voxel"])
+    ss, error_ss = {}, {}
+    # The mean has the error of what is between participants.
+    for effect, columns in {"": [0], **effects}.items():
+        weights = np.eye(len(design.columns))[list(columns)]
+        term = error_term(design, weights, "F", effect)
+        found = estimate(term, weights, "F", reading(data), data.shape[1])
+        ss[effect] = found.stat * found.residual_variance * found.rank
+        stratum_of = frozenset(effect.split(":")) & set(within)
+        error_ss[stratum_of] = found.residual_variance * found.dof
+    assert len(error_ss) == 2 ** len(within)
+    for effect in effects:
+        key = effect if effect in expected.index else ":".join(reversed(effect.split(":")))
+        own = expected.loc[key].loc[voxels]
+        np.testing.assert_allclose(ss[effect], own["SS"], rtol=1e-10)
+        found = generalised_eta_squared(ss[effect], list(error_ss.values()))
+        np.testing.assert_allclose(found, own["ges"], rtol=1e-10)
 
 
 @pytest.mark.parametrize("name", STUDIES)

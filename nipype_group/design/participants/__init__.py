@@ -1,0 +1,1 @@
+"""Participants: their rows in tables, and means of what these lack."""

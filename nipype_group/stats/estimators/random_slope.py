@@ -1,0 +1,691 @@
+"""Random intercepts and slopes of participants by restricted likelihood at every voxel.
+
+y = X b + Z u + e, Z the ones and the times of each participant, Var(u) = s Psi, Var(e) = s. Psi is
+L L', L the lower triangle of Cholesky with elements a, b, c; b is 0 where intercept and slope are
+uncorrelated. The restricted likelihood, s at its best, is looked at on a grid of Psi; from each
+of its hollows Newton's steps in a, b and c follow its exact derivatives, damped where it is not
+convex (Levenberg 1944, Marquardt 1963). It is even in c, so a singular Psi is no edge to steps;
+where c comes to 0 the fit is refined with Psi = v v' alone, and the likeliest of all is kept.
+
+``fit_random_slope(model, groups, times, read, n_voxels, correlated, dof)`` gives a `RandomFit`,
+whose ``components`` are varResidual, varIntercept, covInterceptSlope, varSlope (of the times as
+they are given) and boundary, where Psi is singular. Degrees of freedom are as of random
+intercepts; those of Satterthwaite are of the elements of L that are not 0.
+"""
+
+import math
+
+import numba
+import numpy as np
+
+from nipype_group.stats.elementary import log
+from nipype_group.stats.estimators.kenward_roger import block_inverse
+from nipype_group.stats.estimators.random_blocks import RandomBlocks
+from nipype_group.stats.estimators.random_fit import RandomFit, RandomStructure, VoxelFits
+from nipype_group.stats.estimators.satterthwaite import rows_stat_dof
+from nipype_group.stats.estimators.small_matrices import (
+    factorise,
+    invert_factorised,
+    multiply_small,
+    solve_backward,
+    solve_forward,
+)
+from nipype_group.stats.linear.least_squares import LinearModel, ReadVoxels, is_rounding
+
+# Psi of an average participant's effects that the restricted likelihood is looked at: variances
+# and correlations.
+_VARIANCES = (0.02, 0.2, 1.0, 5.0, 25.0, 250.0)
+_CORRELATIONS = (-0.9, 0.0, 0.9)
+_MOST_STEPS = 200
+# Change of -2 log likelihood that rounding makes, over its dof, and that steps end at.
+_ROUNDING, _ENOUGH = 1e-14, 1e-15
+# Elements of L, of an average participant, that are 0.
+_NOTHING = 1e-4
+_CORRELATED = np.array([[[1.0, 0], [0, 0]], [[0, 1], [1, 0]], [[0, 0], [0, 1]]])
+_UNCORRELATED = _CORRELATED[[0, 2]]
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def _tabulate(grid, scale, count, sums, within, inverses, lower, fixed):
+    """Write (I + T Psi T')^-1 of kinds, the triangle of X'V^-1X and determinants, by grid."""
+    r = len(within)
+    matrix, inverse = np.empty((r, r)), np.empty((2, 2))
+    for j in range(len(grid)):
+        matrix[:] = within
+        fixed[j] = 0.0
+        for k in range(len(count)):
+            fixed[j] += count[k] * math.log(block_inverse(scale[k], grid[j], inverse))
+            inverses[j, k, 0], inverses[j, k, 1] = inverse[0, 0], inverse[0, 1]
+            inverses[j, k, 2] = inverse[1, 1]
+            for pair in range(3):
+                matrix += inverses[j, k, pair] * sums[k, pair]
+        if not factorise(matrix, lower[j]):
+            fixed[j] = np.inf
+            continue
+        for i in range(r):
+            fixed[j] += 2.0 * math.log(lower[j, i, i])
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def _quadratic_forms(inverses, lower, within, squares, products, found):
+    """Write y'Py of every Psi of the grid, shape (v, J)."""
+    r = lower.shape[1]
+    vector = np.empty(r)
+    for v in range(len(found)):
+        for j in range(len(inverses)):
+            total = within[v]
+            vector[:] = 0.0
+            for k in range(inverses.shape[1]):
+                for pair in range(3):
+                    weight = inverses[j, k, pair]
+                    total += weight * squares[v, k, pair]
+                    less = weight if pair == 1 else weight - 1.0
+                    for i in range(r):
+                        vector[i] += less * products[v, k, pair, i]
+            solve_forward(lower[j], vector)
+            for i in range(r):
+                total -= vector[i] * vector[i]
+            found[v, j] = total
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def _pairs(matrix, pairs):
+    """Write the elements 11, 12 and 22 of the symmetric part of a 2 x 2 matrix."""
+    pairs[0], pairs[1] = matrix[0, 0], 0.5 * (matrix[0, 1] + matrix[1, 0])
+    pairs[2] = matrix[1, 1]
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def _turn_kinds(psi, scale, count, directions, firsts, seconds, zeroth, traces, trace_pairs):
+    """Write what the kinds of blocks are at Psi, and return log |V|.
+
+    zeroth, firsts and seconds, shapes (K, 3), (K, d, 3) and (K, d, d, 3), get R, R J_a R and
+    R J_a R J_b R, where R = (I + T Psi T')^-1 and J_a = T B_a T'; traces and trace_pairs get the
+    derivatives of log |V|.
+    """
+    d = len(directions)
+    inverse, one, other = np.empty((3, 2, 2))
+    inner = np.empty((d, 2, 2))
+    traces[:], trace_pairs[:] = 0.0, 0.0
+    total = 0.0
+    for k in range(len(count)):
+        total += count[k] * math.log(block_inverse(scale[k], psi, inverse))
+        _pairs(inverse, zeroth[k])
+        for a in range(d):
+            multiply_small(scale[k], directions[a], one)
+            multiply_small(one, scale[k].T, other)
+            multiply_small(other, inverse, inner[a])
+            multiply_small(inverse, inner[a], one)
+            _pairs(one, firsts[k, a])
+            traces[a] += count[k] * (inner[a, 0, 0] + inner[a, 1, 1])
+            for b in range(a + 1):
+                multiply_small(one, inner[b], other)
+                _pairs(other, seconds[k, a, b])
+                for i in range(2):
+                    for j in range(2):
+                        trace_pairs[a, b] -= count[k] * inner[a, i, j] * inner[b, j, i]
+    return total
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def _add_kinds(design, data, d, zeroth, firsts, matrices, vectors):
+    """Write X'V^-1X and X'V^-1e, and what their derivatives are less; return e'V^-1e."""
+    sums, within = design
+    own_within, squares, products = data
+    r = len(within)
+    matrices[0] = within
+    matrices[1 : d + 1], vectors[: d + 1] = 0.0, 0.0
+    total = own_within
+    for k in range(len(squares)):
+        for pair in range(3):
+            weight = zeroth[k, pair]
+            total += weight * squares[k, pair]
+            # The residuals of least squares are orthogonal to the design.
+            less = weight if pair == 1 else weight - 1.0
+            for i in range(r):
+                vectors[0, i] += less * products[k, pair, i]
+                for j in range(i + 1):
+                    matrices[0, i, j] += weight * sums[k, pair, i, j]
+            for a in range(d):
+                weight = firsts[k, a, pair]
+                for i in range(r):
+                    vectors[a + 1, i] += weight * products[k, pair, i]
+                    for j in range(i + 1):
+                        matrices[a + 1, i, j] += weight * sums[k, pair, i, j]
+    for a in range(d):
+        for i in range(r):
+            for j in range(i):
+                matrices[a + 1, j, i] = matrices[a + 1, i, j]
+    return total
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def _contract(design, data, beta, phi, firsts, seconds, by, by_pairs, logs, log_pairs):
+    """Add the derivatives of y'Py with the betas held, and of log |X'V^-1X| of the first kind."""
+    sums, _ = design
+    _, squares, products = data
+    d, r = len(by), len(beta)
+    by[:], by_pairs[:] = 0.0, 0.0
+    for k in range(len(squares)):
+        for pair in range(3):
+            left, trace = squares[k, pair], 0.0
+            for i in range(r):
+                inner = -2.0 * products[k, pair, i]
+                for j in range(r):
+                    inner += sums[k, pair, i, j] * beta[j]
+                    trace += sums[k, pair, i, j] * phi[i, j]
+                left += beta[i] * inner
+            for a in range(d):
+                by[a] -= firsts[k, a, pair] * left
+                logs[a] -= firsts[k, a, pair] * trace
+                for b in range(a + 1):
+                    by_pairs[a, b] += 2.0 * seconds[k, a, b, pair] * left
+                    log_pairs[a, b] += 2.0 * seconds[k, a, b, pair] * trace
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def _evaluate(psi, dof, blocks, design, data, directions, work, found):
+    """Return -2 log restricted likelihood but for a constant, s at its best; inf where it is none.
+
+    ``found``, three arrays, get: y'Py and its derivatives over it, shape (1 + d,); the score,
+    shape (d,); the second derivatives with s held, shape (d, d). work[4][0] gets the betas.
+    """
+    scale, count = blocks
+    zeroth, firsts, seconds, matrices, vectors, log_pairs, by_pairs, turned = work
+    shares, score, curvature = found
+    d, beta, slope = len(directions), vectors[0], vectors[-1]
+    lower, phi = matrices[-2], matrices[-1]
+    logs, by = score, shares[1:]
+    value = _turn_kinds(psi, scale, count, directions, firsts, seconds, zeroth, logs, log_pairs)
+    form = _add_kinds(design, data, d, zeroth, firsts, matrices, vectors)
+    if not factorise(matrices[0], lower):
+        return np.inf
+    invert_factorised(lower, phi)
+    solve_forward(lower, beta)
+    for i in range(len(beta)):
+        form -= beta[i] * beta[i]
+        value += 2.0 * math.log(lower[i, i])
+    if not form > 0.0:
+        return np.inf
+    solve_backward(lower, beta)
+    _contract(design, data, beta, phi, firsts, seconds, by, by_pairs, logs, log_pairs)
+    for a in range(d):
+        # Derivatives of X'V^-1X are -matrices, those of X'V^-1e -vectors.
+        multiply_small(phi, matrices[a + 1], turned[a])
+        for i in range(len(beta)):
+            for j in range(len(beta)):
+                vectors[a + 1, i] -= matrices[a + 1, i, j] * beta[j]
+    shares[0] = form
+    for a in range(d):
+        for i in range(len(slope)):
+            slope[i] = 0.0
+            for j in range(len(slope)):
+                slope[i] += phi[i, j] * vectors[a + 1, j]
+        for b in range(a + 1):
+            across, trace = 0.0, 0.0
+            for i in range(len(slope)):
+                across += slope[i] * vectors[b + 1, i]
+                for j in range(len(slope)):
+                    trace += turned[a, i, j] * turned[b, j, i]
+            second = (by_pairs[a, b] - 2.0 * across) / form
+            curvature[a, b] = curvature[b, a] = dof * second + log_pairs[a, b] - trace
+    for a in range(d):
+        by[a] /= form
+        score[a] = dof * by[a] + logs[a]
+    return value + dof * math.log(form)
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def _psi_of(triangle, psi):
+    """Write L L' of a, b and c."""
+    a, b, c = triangle
+    psi[0, 0], psi[1, 1] = a * a, b * b + c * c
+    psi[0, 1] = psi[1, 0] = a * b
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def _by_triangle(triangle, correlated, jacobian):
+    """Write the derivatives of the components of Psi by a, b and c, shape (d, 3)."""
+    a, b, c = triangle
+    jacobian[:] = 0.0
+    last = len(jacobian) - 1
+    jacobian[0, 0], jacobian[last, 2] = 2.0 * a, 2.0 * c
+    if correlated:
+        jacobian[1, 0], jacobian[1, 1], jacobian[2, 1] = b, a, 2.0 * b
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def _turn_derivatives(triangle, dof, found, jacobian, gradient, profile, held):
+    """Write gradient and second derivatives by a, b and c, with s at its best and held."""
+    shares, score, curvature = found
+    d = len(score)
+    _by_triangle(triangle, d == 3, jacobian)
+    for i in range(3):
+        gradient[i] = 0.0
+        for a in range(d):
+            gradient[i] += jacobian[a, i] * score[a]
+        for j in range(3):
+            profile[i, j] = held[i, j] = 0.0
+            for a in range(d):
+                for b in range(d):
+                    share = dof * shares[a + 1] * shares[b + 1]
+                    weight = jacobian[a, i] * jacobian[b, j]
+                    held[i, j] += weight * curvature[a, b]
+                    profile[i, j] += weight * (curvature[a, b] - share)
+    # Psi is quadratic in a, b and c.
+    for matrix in (held, profile):
+        matrix[0, 0] += 2.0 * score[0]
+        matrix[2, 2] += 2.0 * score[d - 1]
+        if d == 3:
+            matrix[0, 1] += score[1]
+            matrix[1, 0] += score[1]
+            matrix[1, 1] += 2.0 * score[2]
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def _damped_step(free, gradient, matrix, damping, small, lower, step):
+    """Write -(matrix + damping)^-1 gradient of the free elements; return the expected change.
+
+    The change is positive where the damped matrix is not positive definite.
+    """
+    n = 0
+    for i in range(3):
+        if free[i]:
+            step[n] = -gradient[i]
+            at = 0
+            for j in range(3):
+                if free[j]:
+                    small[n, at] = matrix[i, j]
+                    at += 1
+            small[n, n] += damping
+            n += 1
+    if not factorise(small[:n, :n], lower):
+        return 1.0
+    solve_forward(lower, step[:n])
+    solve_backward(lower, step[:n])
+    change, at = 0.0, n
+    for i in range(2, -1, -1):
+        if free[i]:
+            at -= 1
+            step[i] = step[at]
+            change += 0.5 * gradient[i] * step[i]
+        else:
+            step[i] = 0.0
+    return change
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def _descend(triangle, free, dof, blocks, design, data, directions, work, found, turning):
+    """Bring -2 log restricted likelihood to a minimum, from a triangle on; return it."""
+    jacobian, gradient, profile, held, psi, small, lower, step, other = turning
+    _psi_of(triangle, psi)
+    value = _evaluate(psi, dof, blocks, design, data, directions, work, found)
+    damping, ready = 0.0, False
+    for _ in range(_MOST_STEPS):
+        if not ready:
+            _turn_derivatives(triangle, dof, found, jacobian, gradient, profile, held)
+            ready = True
+        largest = 0.0
+        for i in range(3):
+            largest = max(largest, abs(profile[i, i]))
+        change = _damped_step(free, gradient, profile, damping, small, lower, step)
+        if change > 0.0:
+            damping = max(4.0 * damping, 1e-3 * largest)
+            continue
+        for i in range(3):
+            other[i] = triangle[i] + step[i]
+        _psi_of(other, psi)
+        there = _evaluate(psi, dof, blocks, design, data, directions, work, found)
+        if there <= value + _ROUNDING * dof:
+            done = -change <= _ENOUGH * dof and damping == 0.0
+            triangle[:], value, ready = other, min(there, value), False
+            damping = 0.25 * damping if damping > 1e-6 * largest else 0.0
+            if done:
+                break
+        else:
+            if -change <= _ROUNDING * dof:
+                break
+            damping = max(4.0 * damping, 1e-3 * largest)
+    _psi_of(triangle, psi)
+    return _evaluate(psi, dof, blocks, design, data, directions, work, found)
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def _is_hollow(criteria, shape, j):
+    """Tell whether a point of the grid is no higher than those beside it."""
+    stride = 1
+    for axis in range(len(shape) - 1, -1, -1):
+        at = (j // stride) % shape[axis]
+        if at > 0 and criteria[j - stride] < criteria[j]:
+            return False
+        if at < shape[axis] - 1 and criteria[j + stride] < criteria[j]:
+            return False
+        stride *= shape[axis]
+    return criteria[j] < np.inf
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def _settle(triangle, value, least, dof, blocks, design, data, directions, work, found, turning):
+    """Refine a fit whose Psi is all but singular with what is 0 of it held there."""
+    correlated = len(directions) == 3
+    a, b, c = triangle
+    free = np.ones(3, dtype=np.bool_)
+    free[1] = correlated
+    if correlated:
+        if abs(c) > least and abs(a) > least:
+            return value
+        triangle[2], free[2] = 0.0, False
+        if abs(a) <= least:
+            triangle[1] = np.sqrt(b * b + c * c)
+            if triangle[1] <= least:
+                triangle[:], free[:] = 0.0, False
+    else:
+        for i in (0, 2):
+            if abs(triangle[i]) <= least:
+                triangle[i], free[i] = 0.0, False
+        if free[0] and free[2]:
+            return value
+    return _descend(triangle, free, dof, blocks, design, data, directions, work, found, turning)
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def _estimate(starts, shape, criteria, least, dof, blocks, design, owns, directions, results):
+    """Write Psi, y'Py, curvatures, criterion and betas of every voxel; see `_fit`."""
+    triangles, form, curvatures, criterion, betas = results
+    scale, _ = blocks
+    d, n_kinds, r = len(directions), len(scale), betas.shape[1]
+    work = (
+        np.empty((n_kinds, 3)),
+        np.empty((n_kinds, d, 3)),
+        np.empty((n_kinds, d, d, 3)),
+        np.empty((d + 3, r, r)),
+        np.empty((d + 2, r)),
+        np.empty((d, d)),
+        np.empty((d, d)),
+        np.empty((d, r, r)),
+    )
+    found = np.empty(d + 1), np.empty(d), np.empty((d, d))
+    turning = (
+        np.empty((d, 3)),
+        np.empty(3),
+        np.empty((3, 3)),
+        np.empty((3, 3)),
+        np.empty((2, 2)),
+        np.empty((3, 3)),
+        np.empty((3, 3)),
+        np.empty(3),
+        np.empty(3),
+    )
+    free, triangle = np.ones(3, dtype=np.bool_), np.empty(3)
+    free[1] = d == 3
+    for v in range(len(form)):
+        data = owns[0][v], owns[1][v], owns[2][v]
+        best = np.inf
+        for j in range(len(starts)):
+            if not _is_hollow(criteria[v], shape, j):
+                continue
+            triangle[:] = starts[j]
+            value = _descend(
+                triangle, free, dof, blocks, design, data, directions, work, found, turning
+            )
+            value = _settle(
+                triangle,
+                value,
+                least,
+                dof,
+                blocks,
+                design,
+                data,
+                directions,
+                work,
+                found,
+                turning,
+            )
+            if value < best - _ROUNDING * dof:
+                best, criterion[v], form[v] = value, value, found[0][0]
+                triangles[v], betas[v] = triangle, work[4][0]
+                _turn_derivatives(
+                    triangle, dof, found, turning[0], turning[1], turning[2], turning[3]
+                )
+                _keep(found[0], turning[0], turning[3], curvatures[v])
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def _keep(shares, jacobian, held, curvatures):
+    """Write derivatives of y'Py over it, and second ones with s held, by a, b and c."""
+    for i in range(3):
+        curvatures[i] = 0.0
+        for a in range(len(jacobian)):
+            curvatures[i] += jacobian[a, i] * shares[a + 1]
+        for k in range(3):
+            curvatures[3 + 3 * i + k] = held[i, k]
+
+
+def _grid(unit: float, correlated: bool) -> tuple[np.ndarray, tuple[int, ...]]:
+    """Return the triangles that are looked at, and the shape of their grid."""
+    correlations = _CORRELATIONS if correlated else (0.0,)
+    roots = np.sqrt(np.array(_VARIANCES) / unit)
+    triangles = [
+        (one, other * c, other * np.sqrt(1 - c * c))
+        for one in roots
+        for other in roots
+        for c in correlations
+    ]
+    return np.array(triangles), (len(roots), len(roots), len(correlations))
+
+
+def _fit(blocks: RandomBlocks, data: np.ndarray, directions: np.ndarray) -> VoxelFits:
+    """Fit voxels without gaps."""
+    start, within, squares, products = blocks.data_sums(data)
+    total = within + squares[:, :, 0].sum(axis=1) + squares[:, :, 2].sum(axis=1)
+    alive = (total > 0) & ~is_rounding(total, data)
+    within = np.where(alive, within, 1.0)
+    (n_voxels, n_kinds), r = squares.shape[:2], len(blocks.within)
+    # Maps of an average participant.
+    unit = len(blocks.order) / blocks.count.sum()
+    triangles, shape = _grid(unit, len(directions) == 3)
+    psi = np.empty((len(triangles), 2, 2))
+    for own, triangle in zip(psi, triangles, strict=True):
+        _psi_of(triangle, own)
+    inverses, fixed = np.empty((len(psi), n_kinds, 3)), np.empty(len(psi))
+    lower = np.empty((len(psi), r, r))
+    design = blocks.sums, blocks.within
+    _tabulate(psi, blocks.scale, blocks.count, *design, inverses, lower, fixed)
+    forms = np.empty((n_voxels, len(psi)))
+    _quadratic_forms(inverses, lower, within, squares, products, forms)
+    dof = float(blocks.model.dof)
+    criteria = dof * log(np.maximum(forms, 0.0)) + fixed
+    found = (
+        np.zeros((n_voxels, 3)),
+        np.zeros(n_voxels),
+        np.zeros((n_voxels, 12)),
+        np.zeros(n_voxels),
+    )
+    betas = np.zeros((n_voxels, r))
+    _estimate(
+        triangles,
+        shape,
+        criteria,
+        _NOTHING / np.sqrt(unit),
+        dof,
+        (blocks.scale, blocks.count),
+        design,
+        (within, squares, products),
+        directions,
+        (*found, betas),
+    )
+    triangles, form, curvatures, criterion = found
+    psi = np.empty((n_voxels, 2, 2))
+    psi[:, 0, 0] = np.square(triangles[:, 0])
+    psi[:, 0, 1] = psi[:, 1, 0] = triangles[:, 0] * triangles[:, 1]
+    psi[:, 1, 1] = np.square(triangles[:, 1]) + np.square(triangles[:, 2])
+    return VoxelFits(
+        np.where(alive, betas.T + start, 0.0),
+        np.where(alive, form / dof, 0.0),
+        np.where(alive[:, None, None], psi, 0.0),
+        np.where(alive, np.vstack([triangles.T, curvatures.T]), 0.0),
+        np.where(alive, criterion + dof * (1 + log(2 * np.pi / dof)), 0.0),
+        (triangles[:, [0, 2]] == 0).any(axis=1),
+    )
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def _covary(triangle, variance, dof, shares, held, vcov):
+    """Write the covariance of s, a, b and c, 0 of those that are 0; False where it is none."""
+    info, lower, inverse = np.zeros((3, 4, 4))
+    at = np.zeros(4, dtype=np.int64)
+    n = 1
+    for i in range(3):
+        if triangle[i] != 0.0:
+            at[n] = i + 1
+            n += 1
+    for i in range(n):
+        for j in range(n):
+            if at[i] == 0 and at[j] == 0:
+                info[i, j] = dof / (variance * variance)
+            elif at[i] == 0 or at[j] == 0:
+                info[i, j] = -dof * shares[max(at[i], at[j]) - 1] / variance
+            else:
+                info[i, j] = held[3 * (at[i] - 1) + at[j] - 1]
+    if not factorise(info[:n, :n], lower):
+        return False
+    invert_factorised(lower[:n, :n], inverse[:n, :n])
+    vcov[:] = 0.0
+    for i in range(n):
+        for j in range(n):
+            vcov[at[i], at[j]] = 2.0 * inverse[i, j]
+    return True
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def _satterthwaite(
+    rows, betas, variance, curvatures, dof, blocks, directions, covariance, stat, out
+):
+    """Write covariance, t or F, and dof of every voxel."""
+    scale, sums, within = blocks
+    d, r = len(directions), len(within)
+    matrix, lower, phi = np.empty((3, r, r))
+    components, derivatives = np.empty((d, r, r)), np.empty((3, r, r))
+    jacobian, vcov, psi = np.empty((d, 3)), np.empty((4, 4)), np.empty((2, 2))
+    inverse, one, other = np.empty((3, 2, 2))
+    for v in range(len(variance)):
+        stat[v] = out[v] = 0.0
+        if not variance[v] > 0.0:
+            continue
+        triangle = curvatures[v, :3]
+        _psi_of(triangle, psi)
+        matrix[:] = within
+        components[:] = 0.0
+        for k in range(len(scale)):
+            block_inverse(scale[k], psi, inverse)
+            _add_pairs(inverse, 1.0, sums[k], matrix)
+            for a in range(d):
+                multiply_small(inverse, scale[k], one)
+                multiply_small(one, directions[a], other)
+                multiply_small(other, scale[k].T, one)
+                multiply_small(one, inverse, other)
+                _add_pairs(other, -1.0, sums[k], components[a])
+        _by_triangle(triangle, d == 3, jacobian)
+        derivatives[:] = 0.0
+        for i in range(3):
+            for a in range(d):
+                derivatives[i] += jacobian[a, i] * components[a]
+        if not factorise(matrix, lower):
+            continue
+        invert_factorised(lower, phi)
+        if _covary(triangle, variance[v], dof, curvatures[v, 3:6], curvatures[v, 6:], vcov):
+            stat[v], out[v] = rows_stat_dof(
+                rows, betas[v], phi, derivatives, variance[v], vcov, dof, covariance[v]
+            )
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def _add_pairs(weight, sign, sums, total):
+    total += sign * weight[0, 0] * sums[0]
+    total += sign * 0.5 * (weight[0, 1] + weight[1, 0]) * sums[1]
+    total += sign * weight[1, 1] * sums[2]
+
+
+def _own_dof(
+    blocks: RandomBlocks, rows: np.ndarray, fits: VoxelFits, directions: np.ndarray
+) -> tuple[np.ndarray, ...]:
+    """Return covariance, t or F, and Satterthwaite's dof of rows over the basis."""
+    n_voxels, q = len(fits.variance), len(rows)
+    covariance = np.zeros((n_voxels, q, q))
+    stat, dof = np.empty((2, n_voxels))
+    _satterthwaite(
+        np.ascontiguousarray(rows),
+        np.ascontiguousarray(fits.betas.T),
+        fits.variance,
+        np.ascontiguousarray(fits.curvatures.T),
+        float(blocks.model.dof),
+        (blocks.scale, blocks.sums, blocks.within),
+        directions,
+        covariance,
+        stat,
+        dof,
+    )
+    return covariance, stat, dof
+
+
+def fit_random_slope(
+    model: LinearModel,
+    groups: np.ndarray,
+    times: np.ndarray,
+    read: ReadVoxels,
+    n_voxels: int,
+    correlated: bool = True,
+    dof: str = "kenward-roger",
+) -> RandomFit:
+    """Fit random intercepts and slopes at every voxel.
+
+    Parameters
+    ----------
+    model : LinearModel
+        Design of n maps.
+    groups : int array, shape (n,)
+        Participant (family, site) of every map.
+    times : array, shape (n,)
+        What slopes are random along; the intercept is that at 0.
+    read : callable
+        ``read(start, stop)`` gives the float64 data of voxels start to stop - 1, shape (n, v).
+    n_voxels : int
+        Voxels in the mask.
+    correlated : bool
+        Whether intercept and slope may be correlated.
+    dof : {"kenward-roger", "satterthwaite"}
+
+    Returns
+    -------
+    RandomFit
+
+    Raises
+    ------
+    ValueError
+        Where the maps do not tell the variance components apart.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(1)
+    >>> times, groups = np.tile([0.0, 1, 2], 8), np.repeat(np.arange(8), 3)
+    >>> own = rng.standard_normal((2, 8))[:, groups]
+    >>> data = (own[0] + own[1] * times + 0.1 * rng.standard_normal(24))[:, None]
+    >>> model = LinearModel(np.column_stack([np.ones(24), times]), ("intercept", "time"))
+    >>> fit = fit_random_slope(model, groups, times, lambda a, b: data[:, a:b], 1)
+    >>> slopes = np.array([np.polyfit(times[:3], y, 1)[0] for y in data.reshape(8, 3)])
+    >>> found = fit.contrast(np.array([[0.0, 1]]), "t")
+    >>> bool(np.isclose(found.stat[0], slopes.mean() / (slopes.std(ddof=1) / np.sqrt(8))))
+    True
+    >>> found.dof.round(4).tolist()
+    [7.0]
+    """
+    directions = _CORRELATED if correlated else _UNCORRELATED
+
+    def fit(blocks: RandomBlocks, data: np.ndarray) -> VoxelFits:
+        return _fit(blocks, data, directions)
+
+    def own_dof(blocks: RandomBlocks, rows: np.ndarray, fits: VoxelFits) -> tuple:
+        return _own_dof(blocks, rows, fits, directions)
+
+    structure = RandomStructure(fit, own_dof, directions, 15)
+    return RandomFit.of(model, groups, times, structure, read, n_voxels, dof)

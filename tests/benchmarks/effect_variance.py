@@ -1,0 +1,134 @@
+"""Measure effects with variances against PyMARE in one run.
+
+    pip install ".[tests,benchmarks]" && python tests/benchmarks/effect_variance.py [--small]
+
+The mean of 30 maps of 76,000 voxels with their variances. Times are CPU time of one thread, the
+best of some repeats; the ratio is PyMARE's over ours. What
+both find is compared. Shuffles are sign flips, tau2 estimated again in each or
+held, in CPU time of both threads.
+"""
+
+import argparse
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+os.environ.setdefault("NO_ET", "1")
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import numpy as np
+from measured_on import machine
+from pymare import Dataset
+from pymare.estimators import DerSimonianLaird, VarianceBasedLikelihoodEstimator
+from threadpoolctl import threadpool_limits
+
+from nipype_group.stats.estimators.effect_variance import METHODS, fit_effect_variance
+from nipype_group.stats.estimators.shuffled_effect_variance import statistic_of_shuffles
+from nipype_group.stats.linear.least_squares import LinearModel
+
+N_MAPS, N_VOXELS, N_SHUFFLES, REPEATS = 30, 76_000, 1000, 3
+MEAN = LinearModel(np.ones((N_MAPS, 1)), ("mean",))
+
+
+def cpu_time(repeats, work, *arguments, **options):
+    """Return the least CPU time of some repeats, in seconds, and what the last one gives."""
+    times = []
+    for _ in range(repeats):
+        start = time.process_time()
+        found = work(*arguments, **options)
+        times.append(time.process_time() - start)
+    return min(times), found
+
+
+def draw(n_voxels):
+    """Return effects and variances of one voxel in three without a variance between them."""
+    rng = np.random.default_rng(3)
+    variances = np.exp(0.7 * rng.standard_normal((N_MAPS, n_voxels)))
+    between = rng.choice([0.0, 0.5, 3.0], n_voxels)
+    effects = 0.3 + np.sqrt(variances + between) * rng.standard_normal((N_MAPS, n_voxels))
+    return effects, variances
+
+
+def ours(effects, variances, method, level=None):
+    """Fit all voxels and estimate the mean."""
+    fit = fit_effect_variance(
+        MEAN,
+        lambda a, b: effects[:, a:b],
+        lambda a, b: variances[:, a:b],
+        effects.shape[1],
+        method,
+        level=level,
+    )
+    return fit, fit.contrast(np.ones(1), "t")
+
+
+def theirs(effects, variances, estimator):
+    """Fit voxels with PyMARE."""
+    dataset = Dataset(effects, variances, np.ones((N_MAPS, 1)), add_intercept=False)
+    return estimator.fit_dataset(dataset).summary()
+
+
+def fits(effects, variances, repeats):
+    """Return the rows of fits."""
+    n_voxels, rows = effects.shape[1], []
+    peers = {
+        "dersimonian-laird": DerSimonianLaird(),
+        "mixed-effects": VarianceBasedLikelihoodEstimator(method="REML"),
+    }
+    for method, level in [*((m, None) for m in METHODS), ("mixed-effects", 0.95)]:
+        seconds, (_, mean) = cpu_time(repeats, ours, effects, variances, method, level)
+        row = {"work": method + (" with the interval of tau2" if level else "")}
+        row["us_a_voxel"] = round(seconds / n_voxels * 1e6, 2)
+        if method in peers and not level:
+            peer, summary = cpu_time(repeats, theirs, effects, variances, peers[method])
+            row["ratio"] = round(peer / seconds, 1)
+            off = np.abs(np.ravel(summary.fe_params) - mean.effect)
+            row["largest_difference"] = float(f"{(off / np.sqrt(mean.variance)).max():.2g}")
+        rows.append(row)
+    return rows
+
+
+def shuffles(effects, variances, n_shuffles):
+    """Return the rows of shuffles, scaled to `N_SHUFFLES`."""
+    signs = np.random.default_rng(4).choice([-1.0, 1.0], (n_shuffles, N_MAPS))
+    orders = np.tile(np.arange(N_MAPS), (n_shuffles, 1))
+    fit, _ = ours(effects, variances, "mixed-effects")
+    rows = []
+    for name, tau2 in (("again", None), ("held", fit.between.tau2[0])):
+        shuffled = (effects, variances, orders, signs)
+        seconds, _ = cpu_time(
+            1, statistic_of_shuffles, MEAN, np.ones(1), "t", *shuffled, tau2=tau2, n_threads=2
+        )
+        minutes = seconds * N_SHUFFLES / n_shuffles / 60
+        work = f"{N_SHUFFLES:,} shuffles, tau2 {name}"
+        rows.append({"work": work, "cpu_minutes": round(minutes, 2)})
+    return rows
+
+
+def main():
+    """Measure, and write the figures."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--small", action="store_true", help="few voxels and shuffles")
+    parser.add_argument("--output", type=Path, default=Path("docs/effect_variance.json"))
+    options = parser.parse_args()
+    n_voxels = 2000 if options.small else N_VOXELS
+    effects, variances = draw(n_voxels)
+    with threadpool_limits(1):
+        ours(*draw(100), "mixed-effects", 0.95)
+        rows = fits(effects, variances, REPEATS)
+        shuffled = shuffles(effects, variances, 2 if options.small else 40)
+    found = {
+        "maps": N_MAPS,
+        "voxels": n_voxels,
+        "machine": machine("numpy", "scipy", "numba", "pymare"),
+        "rows": rows,
+        "shuffles": shuffled,
+    }
+    options.output.write_text(json.dumps(found, indent=2) + "\n")
+    print(json.dumps([*rows, *shuffled], indent=1))
+
+
+if __name__ == "__main__":
+    main()

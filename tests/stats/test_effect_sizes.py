@@ -1,0 +1,223 @@
+"""Effect sizes, their intervals and equivalence against R, and what their definitions say."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import special, stats
+
+from nipype_group.stats.effect_sizes import (
+    d_interval,
+    effect_interval,
+    epsilon_squared,
+    equivalence,
+    generalised_eta_squared,
+    hedges_correction,
+    omega_squared,
+    paired_sizes,
+    partial_eta_squared,
+    partial_r,
+    partial_r_interval,
+    share_interval,
+)
+
+LEVELS = {90: 0.9, 95: 0.95}
+CLOSE = {"rtol": 1e-8, "atol": 1e-9}
+
+
+def maps_of(folder):
+    """Return the design and the data of a folder, shape (n, v), by voxel."""
+    rows = pd.read_csv(folder / "design.csv")
+    data = pd.read_csv(folder / "data.csv").pivot_table(index="row", columns="voxel", values="y")
+    return rows, data.loc[rows["row"]]
+
+
+def pairs_of(rows, data):
+    """Return the maps of conditions a and b of every pair, in its order."""
+    return [
+        data[(rows["cond"] == c).to_numpy()].to_numpy()[
+            np.argsort(rows["pair"][rows["cond"] == c], kind="stable")
+        ]
+        for c in "ab"
+    ]
+
+
+def t_of(values):
+    """Return t of the mean of rows, its standard deviation and degrees of freedom."""
+    sd = values.std(axis=0, ddof=1)
+    return values.mean(axis=0) / (sd / np.sqrt(len(values))), sd, len(values) - 1
+
+
+def test_d_and_g_with_intervals_are_those_of_r(shared):
+    folder = shared / "oracles" / "models" / "effects"
+    rows, data = maps_of(folder)
+    expected = pd.read_csv(folder / "result_d.csv")
+    in_a = (rows["group2"] == "A").to_numpy()
+    a, b = data.to_numpy()[in_a], data.to_numpy()[~in_a]
+    pooled = stats.ttest_ind(a, b).statistic
+    first, second = pairs_of(rows, data)
+    one, _, n_less_1 = t_of(data.to_numpy())
+    paired, _, pairs_less_1 = t_of(first - second)
+    found = {
+        "one": (one, n_less_1, np.sqrt(1 / len(data))),
+        "two_pooled": (pooled, len(data) - 2, np.sqrt(1 / len(a) + 1 / len(b))),
+        "paired": (paired, pairs_less_1, np.sqrt(1 / len(first))),
+    }
+    for effect, (t, dof, size_per_t) in found.items():
+        own = expected[expected["effect"] == effect].set_index("voxel").loc[data.columns]
+        j = hedges_correction(dof)
+        np.testing.assert_allclose(j, own["J"], rtol=1e-13)
+        np.testing.assert_allclose(t * size_per_t, own["d"], rtol=1e-10)
+        np.testing.assert_allclose(j * t * size_per_t, own["g"], rtol=1e-10)
+        for name, level in LEVELS.items():
+            lower, upper = d_interval(t, dof, size_per_t, level)
+            np.testing.assert_allclose(lower, own[f"d_lb{name}"], **CLOSE)
+            np.testing.assert_allclose(upper, own[f"d_ub{name}"], **CLOSE)
+            np.testing.assert_allclose(j * lower, own[f"g_lb{name}"], **CLOSE)
+            np.testing.assert_allclose(j * upper, own[f"g_ub{name}"], **CLOSE)
+
+
+def test_partial_r_eta_and_r_squared_are_those_of_r(shared):
+    expected = pd.read_csv(shared / "oracles" / "models" / "effects" / "result_regression.csv")
+    for (_, df1, df2), own in expected.groupby(["term", "df1", "df2"]):
+        share = partial_eta_squared(own["F"], df1, df2)
+        np.testing.assert_allclose(share, own["value"], rtol=1e-10)
+        is_t = own["t"].notna().all()
+        for name, level in LEVELS.items():
+            lower, upper = share_interval(share, df1, df2, level)
+            np.testing.assert_allclose(lower, own[f"eta2_lb{name}"], **CLOSE)
+            np.testing.assert_allclose(upper, own[f"eta2_ub{name}"], **CLOSE)
+            if is_t:
+                low, high = partial_r_interval(own["t"], df2, level)
+                np.testing.assert_allclose(low, own[f"r_lb{name}"], **CLOSE)
+                np.testing.assert_allclose(high, own[f"r_ub{name}"], **CLOSE)
+        if is_t:
+            np.testing.assert_allclose(partial_r(own["t"], df2), own["partial_r"], rtol=1e-10)
+
+
+def test_shares_and_their_intervals_are_those_of_the_grid(shared):
+    grid = pd.read_csv(shared / "oracles" / "models" / "effects" / "grid_F.csv")
+    shares = {"eta2": partial_eta_squared, "omega2": omega_squared, "epsilon2": epsilon_squared}
+    n_seen = 0
+    for (df1, df2, level), own in grid.groupby(["df1", "df2", "level"]):
+        for name, size in shares.items():
+            share = size(own["F"], df1, df2)
+            np.testing.assert_allclose(share, own[name], rtol=1e-12, atol=1e-15)
+            lower, upper = share_interval(share, df1, df2, level)
+            np.testing.assert_allclose(lower, own[f"{name}_lb"], **CLOSE)
+            np.testing.assert_allclose(upper, own[f"{name}_ub"], **CLOSE)
+        n_seen += len(own)
+    assert n_seen == len(grid) > 400
+
+
+def test_paired_sizes_are_those_of_r(shared):
+    folder = shared / "oracles" / "models" / "rmanova" / "paired"
+    rows, data = maps_of(folder)
+    first, second = (
+        data[(rows["A"] == level).to_numpy()].to_numpy()[
+            np.argsort(rows["subject"][rows["A"] == level], kind="stable")
+        ]
+        for level in ("a1", "a2")
+    )
+    expected = pd.read_csv(folder / "result.csv").set_index("voxel").loc[data.columns]
+    t, _, dof = t_of(first - second)
+    np.testing.assert_allclose(t, expected["t"], rtol=1e-10)
+    assert (expected["df"] == dof).all()
+    found = paired_sizes(first, second)
+    for name in ("d_z", "d_av", "d_av_mean_sd", "d_rm"):
+        np.testing.assert_allclose(getattr(found, name), expected[name], rtol=1e-10, err_msg=name)
+    lower, upper = effect_interval(
+        (first - second).mean(axis=0), np.square(expected["se"].to_numpy()), dof
+    )
+    np.testing.assert_allclose(lower, expected["ci_lb"], rtol=1e-9)
+    np.testing.assert_allclose(upper, expected["ci_ub"], rtol=1e-9)
+
+
+def test_paired_sizes_of_what_does_not_vary_are_none():
+    first = np.array([[1.0, 1], [1, 2], [1, 4]])
+    found = paired_sizes(first, np.array([[0.0, 0], [0, 1], [0, 3]]))
+    assert np.isnan(found.d_z).all()
+    assert np.isnan(found.d_av[0])
+    assert found.d_av[1] == pytest.approx(1 / np.sqrt(7 / 3))
+
+
+def test_equivalence_is_that_of_r(shared):
+    folder = shared / "oracles" / "models" / "tost"
+    rows, data = maps_of(folder)
+    expected = pd.read_csv(folder / "result.csv")
+    values, in_a = data.to_numpy(), (rows["group2"] == "A").to_numpy()
+    a, b = values[in_a], values[~in_a]
+    first, second = pairs_of(rows, data)
+    of_one = values.mean(axis=0), values.var(axis=0, ddof=1) / len(values), len(values) - 1
+    differences = first - second
+    of_pairs = (
+        differences.mean(axis=0),
+        differences.var(axis=0, ddof=1) / len(first),
+        len(first) - 1,
+    )
+    difference = a.mean(axis=0) - b.mean(axis=0)
+    parts = a.var(axis=0, ddof=1) / len(a), b.var(axis=0, ddof=1) / len(b)
+    welch = sum(parts)
+    dof = welch**2 / (parts[0] ** 2 / (len(a) - 1) + parts[1] ** 2 / (len(b) - 1))
+    ss = a.var(axis=0) * len(a) + b.var(axis=0) * len(b)
+    pooled = ss / (len(values) - 2) * (1 / len(a) + 1 / len(b))
+    found = {
+        "one": of_one,
+        "paired": of_pairs,
+        "two_welch": (difference, welch, dof),
+        "two_pooled": (difference, pooled, len(values) - 2),
+    }
+    assert set(expected["test"]) == set(found)
+    for (test, _), own in expected.groupby(["test", "bound_unit"]):
+        own = own.set_index("voxel").loc[data.columns]
+        effect, variance, degrees = found[test]
+        np.testing.assert_allclose(effect, own["estimate"], rtol=1e-9)
+        np.testing.assert_allclose(np.broadcast_to(degrees, len(own)), own["df"], rtol=1e-9)
+        tests = equivalence(effect, variance, degrees, own["low"], own["high"])
+        for name in ("t_low", "t_high", "p_low", "p_high"):
+            np.testing.assert_allclose(getattr(tests, name), own[name], rtol=1e-9, err_msg=name)
+        np.testing.assert_allclose(tests.p, own["p_tost"], rtol=1e-9)
+        lower, upper = effect_interval(effect, variance, degrees, 0.9)
+        np.testing.assert_allclose(lower, own["ci90_lb"], rtol=1e-9)
+        np.testing.assert_allclose(upper, own["ci90_ub"], rtol=1e-9)
+        # The interval lies between the bounds where both tests reject.
+        inside = (lower > own["low"]) & (upper < own["high"])
+        np.testing.assert_array_equal(tests.p < 0.05, inside)
+
+
+def test_bounds_that_are_no_interval_are_refused():
+    with pytest.raises(ValueError, match="lower bound of equivalence is not below"):
+        equivalence([0.1], [1.0], 9, 0.5, -0.5)
+
+
+def test_the_correction_of_hedges_is_the_ratio_of_gamma_functions():
+    dof = np.array([2.0, 9, 9.5, 30])
+    expected = special.gamma(dof / 2) / np.sqrt(dof / 2) / special.gamma((dof - 1) / 2)
+    np.testing.assert_allclose(hedges_correction(dof), expected, rtol=1e-13)
+    many = 1e7
+    assert hedges_correction(many) == pytest.approx(1 - 3 / (4 * many - 1), rel=1e-12)
+
+
+def test_intervals_of_maps_of_dof_are_those_of_each_number():
+    t, dof = np.array([2.0, -1.0, 2.0, 5.0]), np.array([9, 12, 12, 9])
+    found = np.array(d_interval(t, dof, 0.5))
+    for i in range(len(t)):
+        np.testing.assert_array_equal(found[:, i], np.ravel(d_interval(t[i : i + 1], dof[i], 0.5)))
+    share = np.array([0.3, 0.3])
+    lower, upper = share_interval(share, 2, np.array([20, 40]))
+    assert lower[0] < lower[1] < share[1] < upper[1] < upper[0]
+
+
+def test_intervals_hold_d_as_often_as_they_say():
+    rng, n, n_studies, d = np.random.default_rng(5), 12, 20000, 0.7
+    t, _, dof = t_of(rng.standard_normal((n, n_studies)) + d)
+    lower, upper = d_interval(t, dof, np.sqrt(1 / n), 0.9)
+    lowest, highest = stats.binom.ppf([0.0005, 0.9995], n_studies, 0.05)
+    assert lowest <= (lower > d).sum() <= highest
+    assert lowest <= (upper < d).sum() <= highest
+    g = hedges_correction(dof) * t / np.sqrt(n)
+    assert abs(g.mean() - d) < 4 * g.std() / np.sqrt(n_studies)
+
+
+def test_generalised_eta_squared_takes_all_errors():
+    found = generalised_eta_squared(np.array([2.0, 0.0]), [np.array([5.0, 1]), np.array([1.0, 1])])
+    np.testing.assert_array_equal(found, [0.25, 0])
