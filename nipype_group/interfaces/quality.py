@@ -164,13 +164,16 @@ class MapQuality(GroupInterface):
             quality, counts = map_quality(design.model, stack.read, stack.maps(), stack.n_voxels)
             quality, names = self._influence(quality, design, stack)
         table = _table(design, observations, self._map_coverage(stack), quality, names)
-        path, columns = cwd / "quality.tsv", _columns(table, design)
-        written = write_described_table(path, table, columns, _settings(quality, design, names))
-        self._results["quality_file"], self._results["quality_json"] = written
+        about = _settings(quality, design, names)
+        self._write(cwd / "quality.tsv", table, _columns(table, design), about)
         LOGGER.info("%d of %d maps are flagged", quality.flagged.sum(), len(quality.flagged))
         if not inputs.no_figures:
             self._draw(cwd, stack, quality, counts, design.map_labels)
         return runtime
+
+    def _write(self, path, table, columns, about):
+        written = write_described_table(path, table, columns, about)
+        self._results["quality_file"], self._results["quality_json"] = written
 
     def _influence(self, quality, design, stack):
         """Return the quality with the influence there is, and the names that DFBETAS are of."""

@@ -70,8 +70,14 @@ MODELS = (
         "s=a2 - a1",
     ),
     (
-        *("--formula", "C(a)*C(b) + C(participant_id)", "--error", "partitioned"),
-        *("--contrast", "a=F(a)", "--contrast", "s=a2 - a1"),
+        "--formula",
+        "C(a)*C(b) + C(participant_id)",
+        "--error",
+        "partitioned",
+        "--contrast",
+        "a=F(a)",
+        "--contrast",
+        "s=a2 - a1",
     ),
     ("--formula", "C(a)*C(b) + Error(participant_id/(a*b))", "--contrast", "a=a"),
     # Two maps of a cell.
