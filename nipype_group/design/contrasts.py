@@ -104,12 +104,12 @@ class Contrast:
 
     @property
     def stat_type(self) -> str:
-        """Statistic of its maps: that of the test, z of a conjunction."""
+        """Statistic of its maps, that of the test or the z of a conjunction."""
         return "z" if self.conjunction else self.test
 
     @property
     def named_side(self) -> str:
-        """Name under which settings tell its side: of a conjunction that of its contrasts."""
+        """Name under which settings tell its side, of a conjunction one of its contrasts'."""
         return self.conjunction[0] if self.conjunction else self.name
 
     @property

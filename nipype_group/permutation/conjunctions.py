@@ -131,12 +131,12 @@ class Conjunction:
 
     @property
     def signed(self) -> np.ndarray:
-        """Which of the contrasts have a sign: bool, shape (k,)."""
+        """Which of the contrasts have a sign, a bool array of shape (k,)."""
         return np.array([part.merged.contrast.signed for part in self.parts])
 
     @property
     def tail(self) -> str:
-        """Side of its z: that of the contrasts, the upper one where some have no sign."""
+        """Side of its z, that of the contrasts or the upper one where some have no sign."""
         return self.statistics.tail if self.signed.all() else "positive"
 
     @property

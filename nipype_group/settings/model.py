@@ -364,7 +364,7 @@ class ModelSettings(Record):
 
     @property
     def stat_types(self) -> list[str]:
-        """Statistic of the maps of every contrast: t or F, z of conjunctions."""
+        """Statistic of the maps of every contrast, t or F, or z of conjunctions."""
         names, conjunctions = self.contrast_names, self.conjunctions
         return [
             "z" if name in conjunctions else test

@@ -186,7 +186,7 @@ def test_the_plan_tells_of_it(table, capsys):
 @pytest.mark.parametrize(
     ("contrasts", "more", "message"),
     [
-        ({"x": "conjunction(first, secon)"}, [], "no contrast secon, did you mean second?"),
+        ({"x": "conjunction(first, seconds)"}, [], "no contrast seconds, did you mean second?"),
         ({"x": "conjunction(first, first)"}, [], "names first twice"),
         ({"x": "conjunction(first, both)"}, [], "both is a conjunction itself; name"),
         ({}, ["--nidm"], "nidm: a NIDM-Results pack tells"),
