@@ -11,6 +11,7 @@ held, in CPU time of both threads.
 import argparse
 import json
 import os
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -119,7 +120,11 @@ def main():
         ours(*draw(100), "mixed-effects", 0.95)
         rows = fits(effects, variances, REPEATS)
         shuffled = shuffles(effects, variances, 2 if options.small else 40)
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
+    ).stdout.strip()
     found = {
+        "commit": commit,
         "maps": N_MAPS,
         "voxels": n_voxels,
         "machine": machine("numpy", "scipy", "numba", "pymare"),
