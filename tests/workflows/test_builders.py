@@ -30,7 +30,12 @@ from nipype_group.workflows import (
     init_report_wf,
 )
 from nipype_group.workflows.analyses import ANALYSES
-from nipype_group.workflows.model import ERROR_OUTPUTS, MULTIVARIATE_OUTPUTS
+from nipype_group.workflows.model import (
+    ERROR_OUTPUTS,
+    FIT_OUTPUTS,
+    MULTIVARIATE_OUTPUTS,
+    TERM_OUTPUTS,
+)
 from nipype_group.workflows.parametric import ARI_OUTPUTS
 from nipype_group.workflows.report import PER_CONTRAST, REGION_TABLES, REGIONS
 
@@ -259,7 +264,7 @@ OPTIONAL = {
         *REGION_TABLES,
         "figure_files",
     },
-    "model_wf": {*ERROR_OUTPUTS, *MULTIVARIATE_OUTPUTS},
+    "model_wf": {*ERROR_OUTPUTS, *TERM_OUTPUTS, *FIT_OUTPUTS, *MULTIVARIATE_OUTPUTS},
     "parametric_wf": set(ARI_OUTPUTS),
     "peer_wf": {*ARI_OUTPUTS, "figure_files"},
     "report_wf": {*REGIONS, "peak_values_files", "figure_files", "figure_indexes"},
@@ -382,6 +387,8 @@ def test_optional_outputs_are_connected_where_the_option_is_on(case):
     workflow = GRID[case]()
     off = set() if "everything" in case or workflow.name != "group_wf" else set(ARI_OUTPUTS)
     off |= {"figure_files"} if case == "group, no figures" else set()
+    # An estimator of the whole model has its own maps, and errors of contrasts theirs.
+    off |= set(FIT_OUTPUTS) if workflow.name == "model_wf" else set()
     assert fields(workflow, "outputnode") - off == fed(workflow, "outputnode")
 
 
