@@ -171,10 +171,14 @@ def test_speed_of_own_errors_is_drawn_from_its_file(stored_table):
     rows = [{"work": "all", "us_a_voxel": 3.14}]
     rows.append({"work": "other", "us_a_voxel": 15000.0, "ratio": 4780.0})
     peak = {"maps": 1000, "voxels": 235000, "cpu_s": 2.5, "base_gib": 0.2, "memory_gib": 0.35}
-    text = stored_table("ErrorTermsTable", rows, voxels=76000, peer_voxels=200, memory=[peak])
+    shuffled = {"statistics": "voxel", "shuffles": 1000, "effects": 3, "wall_s": 21, "cpu_s": 40}
+    known = {"voxels": 76000, "peer_voxels": 200, "memory": [peak], "threads": 2}
+    text = stored_table("ErrorTermsTable", rows, **known, shuffles=[shuffled])
     assert "76,000 voxels; 200 of them by the others:" in text
     assert "- all\n     - 3.14\n     - \n" in text
     assert "- other\n     - 15,000\n     - 4,780" in text
+    assert "2 threads:" in text
+    assert "- voxel\n     - 1,000 of 3 effects\n     - 21\n     - 40" in text
     assert "- 1,000\n     - 235,000\n     - 2.5\n     - 0.2\n     - 0.35" in text
 
 

@@ -280,14 +280,14 @@ class StagesTable(_Stored):
         cells = {}
         for number, study in enumerate(studies):
             for row in study["stages"]:
-                cell = f"{_number(row['wall_s'])} s; {row['memory_gib']:.2f} of "
+                cell = f"{_number(row['cpu_s'])} s; {row['memory_gib']:.2f} of "
                 cells.setdefault(row["stage"], [""] * len(studies))[number] = (
                     f"{cell}{row['declared_gib']:.2f} GiB"
                 )
         stages = [[stage, *found] for stage, found in cells.items()]
         return [
             *list_table(header, totals, (10, 24, *[11] * 6)),
-            "Seconds of every stage, and its peak of memory beside what is declared for it:",
+            "CPU seconds of every stage, and its peak of memory beside what is declared for it:",
             "",
             *list_table(["Stage", *names], stages, (24, *[19] * len(names))),
         ]
@@ -326,7 +326,11 @@ class CostsTable(_Stored):
             sum(t) for t in zip(*(r["foreseen_cpu_s"] for r in stored["costs"]), strict=True)
         ]
         rows.append(["All", *[""] * 5, *map(_number, totals)])
-        return list_table(header, rows, (24, *[10] * 4, 14, *[14] * len(further)))
+        again = [
+            f"{name} was measured anew at commit ``{commit}``."
+            for name, commit in stored.get("again", {}).items()
+        ]
+        return [*again, "", *list_table(header, rows, (24, *[10] * 4, 14, *[14] * len(further)))]
 
 
 class FixedOrderTable(_Stored):

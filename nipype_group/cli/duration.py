@@ -28,7 +28,7 @@ COSTS = {
     "StackMaps": StageCosts(0.0242, 0.000989, 0.0, 1.75e-08),
     "ContrastSet": StageCosts(0.0371, 0.0, 7.52e-09, 0.0),
     "GroupGLM": StageCosts(0.0351, 3.66e-05, 8.62e-07, 3.33e-08),
-    "MapQuality": StageCosts(1.38, 0.00111, 0.0, 1.73e-08),
+    "MapQuality": StageCosts(1.06, 0.00167, 5.09e-08, 2.27e-08),
     "PlanPermutations": StageCosts(0.0766, 0.000522, 0.0, 4.34e-09),
     "RegionModels": StageCosts(2.98, 0.000879, 3.64e-07, 9.55e-09),
     "EstimateContrasts": StageCosts(0.213, 9.25e-06, 7e-07, 0.0),
