@@ -18,16 +18,22 @@ class Estimator:
     words : str
         In sentences, as "ordinary least squares".
     fit : str or callable
-        The function that fits all voxels, or where it stands, ``module:function``; it takes and
-        gives what `nipype_group.stats.linear.least_squares.fit_by_pattern` does.
+        The function that fits all voxels, or where it stands, ``module:function``. It takes the
+        model, what `needs` names in that order, ``read`` and ``n_voxels``, and options by name. It
+        gives what `nipype_group.stats.linear.least_squares.fit_by_pattern` does, or, where
+        contrasts are their own, an `OwnErrorsFit` of `stats.estimators.contrast_estimates`.
     references : tuple of str
         Keys of the references that the methods section cites.
     nidm_term : str
         Term of the ontology of NIDM-Results.
-    needs : tuple of {"variances", "participants"}
-        What it takes beside the effects: their variances, or which maps are of one participant.
+    needs : tuple of {"variances", "participants", "times", "visits", "groups"}
+        What it takes beside the effects: their variances, or of every map the participant, the
+        time, the visit, or the group whose covariance is its own.
     dof : {"number", "map"}
         Whether the residual degrees of freedom of voxels that all maps have are one number.
+    contrasts : {"shared", "own"}
+        Whether all contrasts are of the same betas and residual variance, or each has a variance
+        and degrees of freedom of its own.
     """
 
     name: str
@@ -37,6 +43,7 @@ class Estimator:
     nidm_term: str = "ordinaryleastsquaresestimation"
     needs: tuple = ()
     dof: str = "number"
+    contrasts: str = "shared"
 
 
 _OWN = (
