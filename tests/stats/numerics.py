@@ -24,6 +24,14 @@ from nipype_group.stats.elementary import exp
 from nipype_group.stats.estimators.effect_variance import METHODS as MIXED_METHODS
 from nipype_group.stats.estimators.effect_variance import fit_effect_variance
 from nipype_group.stats.estimators.outliers import find_outliers
+from nipype_group.stats.estimators.pooled_covariance import (
+    covariance_components,
+    fit_pooled_covariance,
+)
+from nipype_group.stats.estimators.random_intercept import fit_random_intercept
+from nipype_group.stats.estimators.random_slope import fit_random_slope
+from nipype_group.stats.estimators.sandwich import fit_sandwich
+from nipype_group.stats.estimators.sandwich_swe import fit_sandwich_swe
 from nipype_group.stats.estimators.shuffled_effect_variance import (
     null_fitted,
     statistic_of_shuffles,
@@ -250,6 +258,28 @@ def with_variances(data, gaps):
     yield "outliers", [outliers.probability, outliers.variances, outliers.tau2]
 
 
+def of_participants(data, gaps):
+    """Yield random effects, sandwiches and one covariance of participants with several maps."""
+    who, times = np.arange(N) // 3, np.arange(N) % 3 + 0.1 * (np.arange(N) // 3 % 2)
+    matrix = np.column_stack([np.ones(N), AGE, times, who % 2])
+    model, weights = glm.LinearModel(matrix, tuple("abcd")), np.eye(4)[1:3]
+    for label, one in (("whole", data), ("gaps", gaps)):
+        read, n = (lambda a, b, one=one: one[:, a:b]), one.shape[1]
+        visits, groups = np.arange(N) % 3, who % 2
+        components = covariance_components(who, visits)
+        fits = {
+            "intercept": fit_random_intercept(model, who, read, n),
+            "slope": fit_random_slope(model, who, times, read, n, dof="satterthwaite"),
+            "slope apart": fit_random_slope(model, who, times, read, n, False),
+            "sandwich": fit_sandwich(model, who, read, n),
+            "swe": fit_sandwich_swe(model, who, visits, groups, read, n),
+            "pooled": fit_pooled_covariance(model, components, weights[:1], read, n),
+        }
+        for name, fit in fits.items():
+            found = fit.contrast(weights, "F").maps("F", "two-sided")
+            yield f"{name} {label}", [*found.values(), *fit.components.values()]
+
+
 def designed():
     """Yield designs of formulas and what is said of them."""
     table = pd.DataFrame({"age": AGE, "iq": IQ, "group": np.where(GROUP > 0, "a", "b")})
@@ -275,6 +305,7 @@ def results():
     yield from smoothed()
     yield from fitted(data, gaps)
     yield from of_regions(data, gaps)
+    yield from of_participants(data, gaps)
     yield from shuffled(data, gaps)
     yield from inferred()
     yield from designed()

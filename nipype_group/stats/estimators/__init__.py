@@ -31,8 +31,9 @@ class Estimator:
         Keys of the references that the methods section cites.
     nidm_term : str
         Term of the ontology of NIDM-Results.
-    needs : tuple of {"variances", "clusters"}
-        What it takes beside the effects: their variances, or which maps vary together.
+    needs : tuple of {"variances", "clusters", "times", "visits", "groups"}
+        What it takes beside the effects: their variances, or of every map the cluster of maps that
+        vary together, the time, the visit, or the group whose covariance is its own.
     dof : {"number", "map", "contrast"}
         Whether the residual degrees of freedom of voxels that all maps have are one number, vary
         by voxel, or are of each contrast, whose variance is then its own too.

@@ -152,7 +152,7 @@ def _inverse_and_log_determinant(matrix: np.ndarray) -> tuple[np.ndarray, float]
     return found, float(2 * log(np.diagonal(lower)).sum())
 
 
-def restricted_likelihood(
+def component_sizes(
     products: np.ndarray, basis: np.ndarray, components: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the sizes of the components of a covariance by restricted likelihood.
@@ -393,7 +393,7 @@ def fit_pooled_covariance(
             f"No voxel passes p < {P_OF_VOXELS:g} of the F of all effects of interest, so there "
             "is nothing to estimate one covariance of. Take another error."
         )
-    sizes, free = restricted_likelihood(products, model.basis, components)
+    sizes, free = component_sizes(products, model.basis, components)
     covariance = sum(s * q for s, q in zip(sizes, components, strict=True))
     covariance = covariance * (len(covariance) / np.trace(covariance))
     untold = np.array([sum(s * q for s, q in zip(own, components, strict=True)) for own in free])

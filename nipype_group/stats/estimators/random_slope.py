@@ -89,41 +89,47 @@ def _quadratic_forms(inverses, lower, within, squares, products, found):
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
-def _pairs(matrix, pairs):
-    """Write the elements 11, 12 and 22 of the symmetric part of a 2 x 2 matrix."""
-    pairs[0], pairs[1] = matrix[0, 0], 0.5 * (matrix[0, 1] + matrix[1, 0])
-    pairs[2] = matrix[1, 1]
-
-
-@numba.njit(nogil=True, cache=True, error_model="numpy")
-def _turn_kinds(psi, scale, count, directions, firsts, seconds, zeroth, traces, trace_pairs):
+def _turn_kinds(psi, scale, count, firsts, seconds, zeroth, traces, trace_pairs):
     """Write what the kinds of blocks are at Psi, and return log |V|.
 
-    zeroth, firsts and seconds, shapes (K, 3), (K, d, 3) and (K, d, d, 3), get R, R J_a R and
-    R J_a R J_b R, where R = (I + T Psi T')^-1 and J_a = T B_a T'; traces and trace_pairs get the
-    derivatives of log |V|.
+    zeroth, firsts and seconds, shapes (K, 3), (K, d, 3) and (K, d, d, 3), get the elements 11, 12
+    and 22 of the symmetric parts of R, R J_a R and R J_a R J_b R, where R = (I + T Psi T')^-1 and
+    J_a = T B_a T'; traces and trace_pairs get the derivatives of log |V|.
     """
-    d = len(directions)
-    inverse, one, other = np.empty((3, 2, 2))
-    inner = np.empty((d, 2, 2))
+    d, inverse, total = firsts.shape[1], np.empty((2, 2)), 0.0
+    last = d - 1
     traces[:], trace_pairs[:] = 0.0, 0.0
-    total = 0.0
     for k in range(len(count)):
-        total += count[k] * math.log(block_inverse(scale[k], psi, inverse))
-        _pairs(inverse, zeroth[k])
-        for a in range(d):
-            multiply_small(scale[k], directions[a], one)
-            multiply_small(one, scale[k].T, other)
-            multiply_small(other, inverse, inner[a])
-            multiply_small(inverse, inner[a], one)
-            _pairs(one, firsts[k, a])
-            traces[a] += count[k] * (inner[a, 0, 0] + inner[a, 1, 1])
-            for b in range(a + 1):
-                multiply_small(one, inner[b], other)
-                _pairs(other, seconds[k, a, b])
-                for i in range(2):
-                    for j in range(2):
-                        trace_pairs[a, b] -= count[k] * inner[a, i, j] * inner[b, j, i]
+        n = count[k]
+        total += n * math.log(block_inverse(scale[k], psi, inverse))
+        one, off, two = inverse[0, 0], inverse[0, 1], inverse[1, 1]
+        zeroth[k, 0], zeroth[k, 1], zeroth[k, 2] = one, off, two
+        # T has the columns (a, 0) and (b, c), and R T the columns u and w.
+        a, b, c = scale[k, 0, 0], scale[k, 0, 1], scale[k, 1, 1]
+        u0, u1, w0, w1 = one * a, off * a, one * b + off * c, off * b + two * c
+        # T'R T.
+        g11, g12, g22 = a * u0, a * w0, b * w0 + c * w1
+        uu, ww = (u0 * u0, u0 * u1, u1 * u1), (w0 * w0, w0 * w1, w1 * w1)
+        uw = (u0 * w0, 0.5 * (u0 * w1 + u1 * w0), u1 * w1)
+        traces[0] += n * g11
+        traces[last] += n * g22
+        trace_pairs[0, 0] -= n * g11 * g11
+        trace_pairs[last, 0] -= n * g12 * g12
+        trace_pairs[last, last] -= n * g22 * g22
+        for i in range(3):
+            firsts[k, 0, i], firsts[k, last, i] = uu[i], ww[i]
+            seconds[k, 0, 0, i], seconds[k, last, last, i] = g11 * uu[i], g22 * ww[i]
+            seconds[k, last, 0, i] = g12 * uw[i]
+            if d == 3:
+                firsts[k, 1, i] = 2.0 * uw[i]
+                seconds[k, 1, 0, i] = g11 * uw[i] + g12 * uu[i]
+                seconds[k, 1, 1, i] = 2.0 * g12 * uw[i] + g22 * uu[i] + g11 * ww[i]
+                seconds[k, 2, 1, i] = g22 * uw[i] + g12 * ww[i]
+        if d == 3:
+            traces[1] += 2.0 * n * g12
+            trace_pairs[1, 0] -= 2.0 * n * g11 * g12
+            trace_pairs[1, 1] -= 2.0 * n * (g12 * g12 + g11 * g22)
+            trace_pairs[2, 1] -= 2.0 * n * g12 * g22
     return total
 
 
@@ -196,7 +202,7 @@ def _evaluate(psi, dof, blocks, design, data, directions, work, found):
     d, beta, slope = len(directions), vectors[0], vectors[-1]
     lower, phi = matrices[-2], matrices[-1]
     logs, by = score, shares[1:]
-    value = _turn_kinds(psi, scale, count, directions, firsts, seconds, zeroth, logs, log_pairs)
+    value = _turn_kinds(psi, scale, count, firsts, seconds, zeroth, logs, log_pairs)
     form = _add_kinds(design, data, d, zeroth, firsts, matrices, vectors)
     if not factorise(matrices[0], lower):
         return np.inf

@@ -57,8 +57,8 @@ def null_fitted(
 
     Returns
     -------
-    array, shape (n, v), or None
-        None where nothing is left of the model without the contrast.
+    array or None
+        Of shape (n, v); None where nothing is left of the model without the contrast.
     """
     nuisance = partition(model, independent_rows(np.atleast_2d(weights))).nuisance
     n_columns = nuisance.shape[1]

@@ -8,10 +8,10 @@ from scipy import optimize
 
 from nipype_group.stats.estimators.pooled_covariance import (
     PooledCovarianceFit,
+    component_sizes,
     covariance_components,
     fit_pooled_covariance,
     pooled_products,
-    restricted_likelihood,
 )
 from nipype_group.stats.linear.least_squares import LinearModel
 
@@ -99,7 +99,7 @@ def test_sizes_maximise_the_restricted_likelihood(small):
     interest = np.eye(4)[1:3]
     products, n_passed = pooled_products(model, interest, reading(data), 400)
     assert 60 < n_passed < 200
-    sizes, untold = restricted_likelihood(products, model.basis, components)
+    sizes, untold = component_sizes(products, model.basis, components)
     assert len(untold) == 0
 
     def deviance(h):
