@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from typing import Any
 
-from nipype_group.design.clusters import with_clusters
 from nipype_group.design.extent import table_of_participants
 from nipype_group.design.factorial import Factorial
 from nipype_group.design.first_level import listed_volumes
 from nipype_group.design.listed_maps import listed_maps
 from nipype_group.design.matrix import Design, design_from_table
 from nipype_group.design.observations import Observations, collect
+from nipype_group.design.participants.clusters import with_clusters
 from nipype_group.design.participants.tables import read_sessions, session_files
 from nipype_group.design.repeated_measures import design_of_model
 from nipype_group.images import open_image

@@ -10,9 +10,9 @@ import numpy as np
 from nipype.interfaces.base import Str, traits
 
 from nipype_group.choices import EDGES
-from nipype_group.design.clusters import needs_of
 from nipype_group.design.contrasts import Contrast
 from nipype_group.design.matrix import Design, read_design
+from nipype_group.design.participants.clusters import needs_of
 from nipype_group.images import Space, write_volume
 from nipype_group.images.residuals import described_smoothness
 from nipype_group.images.stacks import MaskedStack

@@ -5,7 +5,6 @@ from pathlib import Path
 from nipype.interfaces.base import InputMultiObject, Str, TraitedSpec, traits
 
 from nipype_group.choices import CENTRES, ERRORS, MISSING_COVARIATES, MULTIVARIATE
-from nipype_group.design.clusters import with_clusters
 from nipype_group.design.contrasts import build_contrasts, write_contrasts
 from nipype_group.design.factorial import Factorial
 from nipype_group.design.fsl import write_fsl_contrasts, write_fsl_matrix
@@ -13,6 +12,7 @@ from nipype_group.design.matrix import (
     design_from_table,
     read_design,
 )
+from nipype_group.design.participants.clusters import with_clusters
 from nipype_group.design.repeated_measures import design_of_model
 from nipype_group.interfaces.base import (
     LOGGER,

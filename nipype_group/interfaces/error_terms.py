@@ -132,7 +132,9 @@ class EstimateErrorTerms(EstimateByContrast):
     own_maps = (*EstimateByContrast.own_maps, "epsilon")
     listed_outputs = (
         *EstimateByContrast.listed_outputs,
-        *("epsilon_files", "multivariate_files", "multivariate_maps"),
+        "epsilon_files",
+        "multivariate_files",
+        "multivariate_maps",
     )
 
     def _model_notes(self) -> list[str]:

@@ -7,10 +7,10 @@ from nipype.interfaces.base import InputMultiObject, Str, TraitedSpec, traits
 
 from nipype_group.choices import BLOCK_EXCHANGES, SHUFFLINGS, SPHERICITY, WITHIN_SHUFFLINGS
 from nipype_group.controls import TAILS, side_of_contrast, side_tested
-from nipype_group.design.clusters import needs_of
 from nipype_group.design.contrasts import Contrast, contrast_label, read_contrasts
 from nipype_group.design.error_terms import error_term
 from nipype_group.design.matrix import Design, read_design
+from nipype_group.design.participants.clusters import needs_of
 from nipype_group.images import read_on
 from nipype_group.images.stacks import MaskedStack
 from nipype_group.interfaces.atlas_inputs import AtlasInputSpec

@@ -62,8 +62,14 @@ FIT_OUTPUTS = ("component_names", "component_files")
 # Where multivariate tests are asked for, of all contrasts that have them.
 MULTIVARIATE_OUTPUTS = ("multivariate_files", "multivariate_maps")
 OUTPUTS = (
-    *(*DESIGN_OUTPUTS, *SET_OUTPUTS, *GLM_OUTPUTS, *CONTRAST_OUTPUTS),
-    *(*ERROR_OUTPUTS, *TERM_OUTPUTS, *FIT_OUTPUTS, *MULTIVARIATE_OUTPUTS),
+    *DESIGN_OUTPUTS,
+    *SET_OUTPUTS,
+    *GLM_OUTPUTS,
+    *CONTRAST_OUTPUTS,
+    *ERROR_OUTPUTS,
+    *TERM_OUTPUTS,
+    *FIT_OUTPUTS,
+    *MULTIVARIATE_OUTPUTS,
 )
 
 

@@ -1,1 +1,1 @@
-"""Participants: their rows in tables, and means of what these lack."""
+"""Participants: their rows in tables, means of what these lack, and what their maps share."""

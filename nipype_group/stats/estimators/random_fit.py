@@ -111,7 +111,7 @@ class RandomFit:
     ----------
     model : LinearModel
     groups : int array, shape (n,)
-    times : array, shape (n,), or None
+    times : array, shape (n,), optional
         Less ``origin``, in units of ``unit``.
     origin, unit : float
     structure : RandomStructure

@@ -249,15 +249,12 @@ def correlation(a: np.ndarray, b: np.ndarray) -> float:
 class CookSteps:
     """Cook's distances of many voxels, counted in steps.
 
+    ``largest``, shape (n,), holds the largest distance of each; 0 where there is none.
+
     Parameters
     ----------
     n : int
         Maps, or participants, that have such distances.
-
-    Attributes
-    ----------
-    largest : array, shape (n,)
-        0 where there is none.
     """
 
     def __init__(self, n: int) -> None:
