@@ -21,6 +21,8 @@ CENTRES = ("mean", "within-group", "none")
 MISSING_COVARIATES = ("exclude", "mean")
 # Whether effects within participants share one error, or each has its own.
 ERRORS = ("pooled", "partitioned")
+# Degrees of freedom of contrasts with random effects.
+DOF_METHODS = ("kenward-roger", "satterthwaite")
 # Corrections of degrees of freedom for errors that are not spherical.
 SPHERICITY = ("greenhouse-geisser", "huynh-feldt", "none")
 # Tests of several contrast maps a participant that need no sphericity.

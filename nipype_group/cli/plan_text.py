@@ -3,6 +3,7 @@
 from typing import Any
 
 from nipype_group.design.diagnostics import diagnostics_in_words
+from nipype_group.design.participants.random_effects import RandomEffects
 from nipype_group.reporting.own_errors import multivariate_words
 from nipype_group.reporting.wording import count, listing
 
@@ -79,7 +80,12 @@ def _model(about: dict[str, Any]) -> list[str]:
     texts = [rank, f"columns {_cut(named)}"]
     texts += [f"generalized variance inflation of terms: {_cut(several)}"] if several else []
     texts += [leverage]
-    if clusters := about.get("Clusters"):
+    if random := about.get("RandomEffects"):
+        texts.append(
+            f"random effects {RandomEffects.of(random)}, of {about['NumberOfClusters']} values of "
+            f"{random['Column']}"
+        )
+    elif clusters := about.get("Clusters"):
         texts.append(
             f"{about['NumberOfClusters']} clusters, maps with equal {clusters['Column']}, which "
             "may vary together in any way"

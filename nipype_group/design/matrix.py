@@ -18,10 +18,11 @@ from nipype_group.design.formula import (
     numbers_of_formula,
 )
 from nipype_group.design.fsl import read_fsl_matrix
+from nipype_group.design.participants.random_effects import RandomEffects
 from nipype_group.design.reference_grid import GRID_FORM, ReferenceGrid, grid_of_record
 from nipype_group.design.sources import RESERVED, participant_label
 from nipype_group.design.tables import alike, check_magnitudes, variables_of
-from nipype_group.json_files import read_json
+from nipype_group.json_files import NUMBER, read_json
 from nipype_group.stats.linear.least_squares import LinearModel
 from nipype_group.tsv import MISSING, columns_found, numbers_of, read_tsv, repeated, write_tsv
 from nipype_group.whole_files import AnyPath, UnusableFileError
@@ -35,6 +36,12 @@ _FORM = {
     "MeansPutIn?": [{"participant_id": str, "Column": str, "Value": float, "Of": str}],
     "Within?": [str],
     "Clusters?": {"Column": str, "OfMaps": [str]},
+    "RandomEffects?": {
+        "Column": str,
+        "Slope": (str, type(None)),
+        "Correlated": bool,
+        "SlopeOfMaps": [NUMBER],
+    },
     "Formula": (str, type(None)),
     "ReferenceGrid?": (GRID_FORM, type(None)),
     "WithoutReferenceGrid?": str,
@@ -81,6 +88,10 @@ class Design:
         for independent but for what the model says.
     clusters : tuple of str
         Value of every row in this column.
+    random : RandomEffects, optional
+        Random effects of the clusters.
+    slopes : tuple of float
+        Where every row stands along the random slope.
     """
 
     keys: pd.DataFrame
@@ -96,6 +107,8 @@ class Design:
     means: tuple = ()
     cluster_column: str | None = None
     clusters: tuple = ()
+    random: RandomEffects | None = None
+    slopes: tuple = ()
 
     @property
     def model(self) -> LinearModel:
@@ -160,7 +173,12 @@ class Design:
     def _described_clusters(self):
         if self.cluster_column is None:
             return {}
-        return {"Clusters": {"Column": self.cluster_column, "OfMaps": list(self.clusters)}}
+        about: dict[str, Any] = {
+            "Clusters": {"Column": self.cluster_column, "OfMaps": list(self.clusters)}
+        }
+        if self.random is not None:
+            about["RandomEffects"] = {**self.random.as_dict(), "SlopeOfMaps": list(self.slopes)}
+        return about
 
     def write(self, directory: AnyPath) -> tuple[str, str]:
         """Write design.tsv and design.json; returns both paths."""
@@ -209,6 +227,8 @@ def read_design(design_file: AnyPath, design_json: AnyPath) -> Design:
         without_grid=about.get("WithoutReferenceGrid", _NO_FORMULA),
         cluster_column=about.get("Clusters", {}).get("Column"),
         clusters=tuple(about.get("Clusters", {}).get("OfMaps", ())),
+        random=_random(about),
+        slopes=tuple(about.get("RandomEffects", {}).get("SlopeOfMaps", ())),
     )
 
 
@@ -267,6 +287,12 @@ def keys_of(
         + (f"of one {conditions}" if conditions else "and no column of conditions")
         + ": they are told apart by the names of their files, and each counts as a map of its own",
     )
+
+
+def _random(about: dict) -> RandomEffects | None:
+    """Return the random effects of a design description, where it has some."""
+    record = about.get("RandomEffects")
+    return None if record is None else RandomEffects.of(record)
 
 
 def _grid(about: dict, path: AnyPath) -> ReferenceGrid | None:

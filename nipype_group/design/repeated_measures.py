@@ -23,7 +23,9 @@ from nipype_group.design.matrix import (
     design_from_formula,
     keys_of,
 )
+from nipype_group.design.participants.clusters import with_random_effects
 from nipype_group.design.participants.means import put_means_in
+from nipype_group.design.participants.random_effects import RandomEffects, split_random
 from nipype_group.design.sources import RESERVED
 from nipype_group.design.tables import variables_of
 
@@ -81,6 +83,29 @@ def split_error(formula: str) -> tuple[str, tuple[str, ...]]:
     return effects or "1", tuple(m.group(1).strip("`") for m in names if m)
 
 
+def split_formula(formula: str) -> tuple[str, tuple[str, ...], RandomEffects | None]:
+    """Split a formula into fixed effects, the factors of ``Error()``, and random effects.
+
+    Raises
+    ------
+    ValueError
+        As `split_error` and `split_random`, and where it has both.
+
+    Examples
+    --------
+    >>> split_formula("age + (1 | site)")[::2]
+    ('age', RandomEffects(column='site', slope=None, correlated=True))
+    """
+    effects, random = split_random(formula)
+    effects, within = split_error(effects)
+    if within and random is not None:
+        raise ValueError(
+            f"{named(formula)}: Error() and random effects are two ways to say what differs "
+            "between participants; write one of them"
+        )
+    return effects, within, random
+
+
 def variables_of_model(model: Factorial | str | None) -> list[str] | None:
     """Return the columns that a model uses; None of none.
 
@@ -93,8 +118,10 @@ def variables_of_model(model: Factorial | str | None) -> list[str] | None:
         return None
     if isinstance(model, Factorial):
         return list(model.columns)
-    effects, within = split_error(model)
-    return list(dict.fromkeys([*formula_variables(effects), *within]))
+    effects, within, random = split_formula(model)
+    of_random = [] if random is None else [random.column, random.slope]
+    names = dict.fromkeys([*formula_variables(effects), *within, *of_random])
+    return [name for name in names if name is not None]
 
 
 def covariates_of_model(model: Factorial | str) -> list[str]:
@@ -107,14 +134,14 @@ def covariates_of_model(model: Factorial | str) -> list[str]:
     """
     if isinstance(model, Factorial):
         return list(model.covariates)
-    effects, within = split_error(model)
+    effects, within, _ = split_formula(model)
     factors = {*called_factors(effects), *within, "participant_id"}
     return [name for name in formula_variables(effects) if name not in factors]
 
 
 def formula_of_model(model: Factorial | str, table: pd.DataFrame) -> str:
     """Return the formula of a model's effects for a table of variables."""
-    return model.formula(table) if isinstance(model, Factorial) else split_error(model)[0]
+    return model.formula(table) if isinstance(model, Factorial) else split_formula(model)[0]
 
 
 def model_table(
@@ -122,8 +149,8 @@ def model_table(
 ) -> pd.DataFrame:
     """Return the variables of a model: numbers, and categories, which conditions are.
 
-    A condition of numbers is one of them where it stands in ``within`` without C(), or in a
-    transform of a formula.
+    A condition of numbers is one of them where it stands in ``within`` without C(), in a
+    transform of a formula, or in a formula with random effects.
 
     Parameters
     ----------
@@ -144,8 +171,17 @@ def model_table(
             n for n in model.within if n in observations and not _is_padded(observations[n])
         ]
     else:
-        numbers = numbers_of_formula(split_error(model)[0])
+        effects, _, random = split_formula(model)
+        numbers = list(numbers_of_formula(effects))
+        if random is not None:
+            numbers += [c for c in condition_columns if _holds_numbers(observations[c])]
     return variables_of(observations, [c for c in condition_columns if c not in numbers])
+
+
+def _holds_numbers(column: pd.Series) -> bool:
+    """Tell whether all values are numbers, and none a name that looks like one."""
+    values = pd.to_numeric(column.dropna(), errors="coerce")
+    return bool(len(values) and values.notna().all()) and not _is_padded(column)
 
 
 def _is_padded(column: pd.Series) -> bool:
@@ -196,9 +232,26 @@ def design_of_model(
         return replace(design, notes=(*notes, *design.notes), means=tuple(means))
     if isinstance(model, Factorial):
         return factorial_design(model, observations, condition_columns)
-    if error == "partitioned" or split_error(model)[1]:
+    effects, within, random = split_formula(model)
+    if random is not None:
+        return _mixed_design(effects, random, observations, condition_columns)
+    if error == "partitioned" or within:
         return partitioned_design(model, observations, condition_columns)
     return design_from_formula(model, observations, condition_columns)
+
+
+def _mixed_design(
+    effects: str,
+    random: RandomEffects,
+    observations: pd.DataFrame,
+    condition_columns: Sequence[str],
+) -> Design:
+    """Build the design of fixed effects beside random ones."""
+    table = model_table(f"{effects} + {random}", observations, condition_columns)
+    keys, notes = keys_of(observations, condition_columns)
+    coding = code_formula(effects, table.drop(columns=list(RESERVED), errors="ignore"))
+    design = checked_design(coding, keys, effects, observations, notes)
+    return with_random_effects(design, observations, random)
 
 
 def factorial_design(

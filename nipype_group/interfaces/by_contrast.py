@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 from nipype.interfaces.base import Str, traits
 
-from nipype_group.choices import EDGES
+from nipype_group.choices import DOF_METHODS, EDGES
 from nipype_group.design.contrasts import Contrast
 from nipype_group.design.matrix import Design, read_design
 from nipype_group.design.participants.clusters import needs_of
@@ -125,6 +125,9 @@ class _FitContrastsInputSpec(ByContrastInputSpec):
         usedefault=True,
         desc="what estimates the contrasts; see the documentation",
     )
+    dof_method = traits.Enum(
+        *DOF_METHODS, usedefault=True, desc="degrees of freedom beside random effects"
+    )
 
 
 class _FitContrastsOutputSpec(ByContrastOutputSpec):
@@ -178,17 +181,20 @@ class _Fitted(MapsAndDesign):
 class FitContrasts(EstimateByContrast):
     """Estimate all contrasts by an estimator that gives each its variance and its dof.
 
-    Least squares with cluster-robust variances (Liang and Zeger 1986): CR2 with the degrees of
+    Random effects of the design's clusters by restricted likelihood, exact at every voxel (Laird
+    and Ware 1982), with the adjusted variance and degrees of freedom of Kenward and Roger (1997)
+    or those of Satterthwaite; components are maps. Or least squares with cluster-robust variances
+    (Liang and Zeger 1986): CR2 with the degrees of
     freedom of Bell and McCaffrey (2002), HTZ for several rows (Pustejovsky and Tipton 2018). The
     clusters are those of the design. Cohen's d is the effect over the standard deviation of a map
-    about the model. Smoothness is that of the residuals; as degrees of freedom are of contrasts,
-    random field theory takes z as Gaussian.
+    about the model. Smoothness is that of the whitened residuals; as degrees of freedom are of
+    contrasts, random field theory takes z as Gaussian.
 
     Examples
     --------
     >>> from nipype_group.interfaces import FitContrasts
     >>> FitContrasts().inputs.estimator
-    'sandwich'
+    'random-effects'
     """
 
     input_spec = _FitContrastsInputSpec
@@ -200,9 +206,10 @@ class FitContrasts(EstimateByContrast):
 
     def _read_fit(self) -> _Fitted:
         stack, design = self._read()
+        given = needs_of(design) | {"dof": self.inputs.dof_method}
         with self._one_blas_thread():
             self._fit = fit_by_contrast(
-                self.inputs.estimator, design.model, stack.read, stack.n_voxels, needs_of(design)
+                self.inputs.estimator, design.model, stack.read, stack.n_voxels, given
             )
         for note in self._fit.notes:
             LOGGER.info("%s", note)

@@ -5,7 +5,13 @@ from pathlib import Path
 import numpy as np
 from nipype.interfaces.base import InputMultiObject, Str, TraitedSpec, traits
 
-from nipype_group.choices import BLOCK_EXCHANGES, SHUFFLINGS, SPHERICITY, WITHIN_SHUFFLINGS
+from nipype_group.choices import (
+    BLOCK_EXCHANGES,
+    DOF_METHODS,
+    SHUFFLINGS,
+    SPHERICITY,
+    WITHIN_SHUFFLINGS,
+)
 from nipype_group.controls import TAILS, side_of_contrast, side_tested
 from nipype_group.design.contrasts import Contrast, contrast_label, read_contrasts
 from nipype_group.design.error_terms import error_term
@@ -104,6 +110,9 @@ class _RegionModelsInputSpec(AtlasInputSpec):
     estimator = traits.Enum(
         *ESTIMATORS, usedefault=True, desc="what estimates the contrasts, as of the voxels"
     )
+    dof_method = traits.Enum(
+        *DOF_METHODS, usedefault=True, desc="degrees of freedom beside random effects"
+    )
     sphericity = traits.Enum(
         *SPHERICITY,
         usedefault=True,
@@ -188,7 +197,7 @@ class RegionModels(GroupInterface):
         """Return the fits of all atlases by the name of the contrast: one of all, or its own."""
         estimator = self.inputs.estimator
         if ESTIMATORS[estimator].by_contrast:
-            needed = needs_of(design)
+            needed = needs_of(design) | {"dof": self.inputs.dof_method}
             own = [fit_estimator(estimator, design.model, values, needed) for values in means]
             return dict.fromkeys((contrast.name for contrast in contrasts), own)
         if not design.own_errors:

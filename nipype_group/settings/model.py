@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from nipype_group.choices import (
     CENTRES,
+    DOF_METHODS,
     EDGES,
     ERRORS,
     MISSING_COVARIATES,
@@ -14,10 +15,11 @@ from nipype_group.choices import (
 )
 from nipype_group.controls import TAILS
 from nipype_group.settings.records import Record, record, setting
-from nipype_group.stats.estimators import DEFAULT, ESTIMATORS
+from nipype_group.stats.estimators import DEFAULT, ESTIMATORS, RANDOM_EFFECTS
 
 if TYPE_CHECKING:
     from nipype_group.design.factorial import Factorial
+    from nipype_group.design.participants.random_effects import RandomEffects
 
 _MAPS = {"group": "maps (one of the four)"}
 _MODEL = {"group": "model"}
@@ -199,6 +201,14 @@ class ModelSettings(Record):
         metavar="COLUMN",
         **_MODEL,
     )
+    dof_method: str = setting(
+        DOF_METHODS[0],
+        "degrees of freedom of contrasts with random effects, as (1 | participant_id) in a "
+        f"formula, default {DOF_METHODS[0]}, whose variances are adjusted too",
+        option="--dof",
+        choices=DOF_METHODS,
+        **_MODEL,
+    )
     smoothness_edges: str = setting(
         "valid",
         "differences that the smoothness of the residuals takes: between voxels of the mask "
@@ -226,6 +236,8 @@ class ModelSettings(Record):
         super()._complete()
         if self.in_words and not self.contrasts:
             self._set(contrasts=self.factorial.definitions)
+        if self.random_effects is not None and self.estimator == DEFAULT:
+            self._set(estimator=RANDOM_EFFECTS)
         self._set(
             contrasts=tuple(conjunctions_last(self.contrasts)),
             multivariate=tuple(dict.fromkeys(self.multivariate)),
@@ -277,6 +289,26 @@ class ModelSettings(Record):
 
     def _check_estimator(self):
         estimator = ESTIMATORS[self.estimator]
+        random = self.random_effects
+        if random is not None and estimator.name != RANDOM_EFFECTS:
+            raise ValueError(
+                f"the formula has random effects, {random}, which the estimator {estimator.name} "
+                "does not take; leave the one or the other out"
+            )
+        if random is None and estimator.name == RANDOM_EFFECTS:
+            raise ValueError(
+                f"the estimator {RANDOM_EFFECTS} is of a formula with random effects; add "
+                "(1 | participant_id) or (1 + time | participant_id) to it"
+            )
+        if random is None and self.dof_method != DOF_METHODS[0]:
+            raise ValueError(
+                "dof_method is of contrasts with random effects; add (1 | participant_id) to the "
+                "formula, or leave it out"
+            )
+        if random is not None and self.cluster != PARTICIPANT:
+            raise ValueError(
+                f"cluster goes with the sandwich; the formula itself names {random.column}"
+            )
         if self.cluster != PARTICIPANT and "clusters" not in estimator.needs:
             robust = [name for name, own in ESTIMATORS.items() if "clusters" in own.needs]
             raise ValueError(
@@ -317,22 +349,34 @@ class ModelSettings(Record):
     @property
     def own_errors(self) -> bool:
         """Whether every contrast has an error of its own."""
-        from nipype_group.design.repeated_measures import split_error
+        from nipype_group.design.repeated_measures import split_formula
 
         by_formula = self.formula is not None and (
-            self.error == "partitioned" or bool(split_error(self.formula)[1])
+            self.error == "partitioned" or bool(split_formula(self.formula)[1])
         )
         return self.in_words or by_formula
 
     @property
+    def random_effects(self) -> "RandomEffects | None":
+        """Random effects of the formula, where it has some."""
+        from nipype_group.design.repeated_measures import split_formula
+
+        return None if self.formula is None else split_formula(self.formula)[2]
+
+    @property
     def clustered(self) -> bool:
-        """Whether the estimator takes maps of a cluster to vary together."""
-        return "clusters" in ESTIMATORS[self.estimator].needs
+        """Whether the estimator takes clusters that the formula does not name."""
+        return "clusters" in ESTIMATORS[self.estimator].needs and self.random_effects is None
 
     @property
     def by_contrast(self) -> bool:
         """Whether every contrast has a variance and degrees of freedom of its own."""
-        return self.own_errors or ESTIMATORS[self.estimator].by_contrast
+        return self.own_errors or self.by_estimator
+
+    @property
+    def by_estimator(self) -> bool:
+        """Whether the estimator gives every contrast a variance and degrees of freedom."""
+        return ESTIMATORS[self.estimator].by_contrast
 
     @property
     def contrast_names(self) -> list[str]:

@@ -370,6 +370,7 @@ def _region_inputs(settings):
         "contrast_tails": model_stage.listed_sides(settings.contrast_tails) or None,
         "sphericity": settings.sphericity if settings.own_errors else None,
         "estimator": settings.estimator,
+        "dof_method": settings.dof_method,
         "permutation_tail": settings.permutation_tail,
         "n_permutations": 0 if why_none else settings.n_permutations,
         "notes": [f"Regions have no p by permutation: {why_none}"] if why_none else None,
@@ -401,6 +402,8 @@ def _connect_report(workflow, settings, collect_wf, model_wf, parametric_wf, rep
     fields += report_stage.QUALITY
     if _region_inputs(settings) is not None:
         fields += report_stage.REGIONS
+    # The explained share is that of least squares.
+    of_model = () if settings.by_estimator else _OF_MODEL
     of_errors = _OF_CONTRASTS if settings.by_contrast else _OF_ERROR
     if settings.by_contrast:
         own = settings.own_errors
@@ -417,7 +420,8 @@ def _connect_report(workflow, settings, collect_wf, model_wf, parametric_wf, rep
             (model_wf, report_wf, _through(*report_stage.DESIGN)),
             (model_wf, report_wf, _CONTRAST_MAPS),
             (collect_wf, keep, _out(*of_maps)),
-            (model_wf, keep, _out(*report_stage.DESIGN, *_OF_MODEL, *model_stage.MAP_OUTPUTS)),
+            (model_wf, keep, _out(*report_stage.DESIGN, *model_stage.MAP_OUTPUTS)),
+            (model_wf, keep, _out(*of_model)),
             (model_wf, keep, _out(*of_errors)),
             (model_wf, keep, _out(*_multivariate_fields(settings))),
             (model_wf, keep, [("outputnode.notes", "statistic_notes")]),

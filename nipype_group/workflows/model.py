@@ -295,7 +295,10 @@ def _estimator(settings, tail):
         )
     elif settings.by_contrast:
         made = FitContrasts(
-            tail=tail, estimator=settings.estimator, edges=settings.smoothness_edges
+            tail=tail,
+            estimator=settings.estimator,
+            dof_method=settings.dof_method,
+            edges=settings.smoothness_edges,
         )
     else:
         made = EstimateContrasts(tail=tail)

@@ -23,7 +23,7 @@ def test_an_estimator_has_a_function_words_and_a_term(name):
 
 
 def test_an_unknown_estimator_is_refused_with_those_there_are():
-    with pytest.raises(ValueError, match="estimator is one of OLS, sandwich.*, got 'WLS'"):
+    with pytest.raises(ValueError, match="estimator is one of OLS, random-effects, .*, got 'WLS'"):
         estimator_of({"Estimator": "WLS"})
 
 

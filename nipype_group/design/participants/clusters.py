@@ -3,9 +3,13 @@
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
+from nipype_group.design.expressions import some
 from nipype_group.design.matrix import Design
+from nipype_group.design.participants.random_effects import RandomEffects
+from nipype_group.tsv import numbers_of
 
 PARTICIPANT = "participant_id"
 _SHOWN = 6
@@ -34,7 +38,6 @@ def with_clusters(design: Design, observations: pd.DataFrame, column: str = PART
 
     Examples
     --------
-    >>> import numpy as np
     >>> keys = pd.DataFrame({"participant_id": ["01", "01", "02"]})
     >>> design = Design(keys, np.ones((3, 1)), ("intercept",))
     >>> with_clusters(design, keys).cluster_numbers.tolist()
@@ -66,6 +69,69 @@ def with_clusters(design: Design, observations: pd.DataFrame, column: str = PART
     return replace(design, cluster_column=column, clusters=tuple(labels))
 
 
+def with_random_effects(
+    design: Design, observations: pd.DataFrame, random: RandomEffects
+) -> Design:
+    """Return a design whose maps have random effects.
+
+    Parameters
+    ----------
+    design : Design
+        Of the fixed effects.
+    observations : DataFrame
+        Text, a row a map, in the order of the design.
+    random : RandomEffects
+
+    Returns
+    -------
+    Design
+
+    Raises
+    ------
+    ValueError
+        As `with_clusters`, where every map is of another cluster, or slopes are along what is no
+        number, or the same in all maps of each.
+    """
+    made = with_clusters(design, observations, random.column)
+    n_clusters = len(set(made.clusters))
+    if n_clusters == len(made.clusters):
+        raise ValueError(
+            f"random effects {random}: each of the {n_clusters} maps has another "
+            f"{random.column}, which does not tell variances between from those within; leave "
+            "the random effects out, or name another column"
+        )
+    slopes: tuple[float, ...] = ()
+    if random.slope is not None:
+        slopes = tuple(_numbers(observations, random))
+        along = pd.Series(slopes).groupby(list(made.clusters))
+        if (along.min() == along.max()).all():
+            raise ValueError(
+                f"random effects {random}: {random.slope} is the same in all maps of each "
+                f"{random.column}, so none has a slope; write (1 | {random.column})"
+            )
+    return replace(made, random=random, slopes=slopes)
+
+
+def _numbers(observations: pd.DataFrame, random: RandomEffects) -> np.ndarray:
+    if random.slope not in observations:
+        known = some(observations.columns)
+        raise ValueError(f"random effects {random}: no column {random.slope}; there are {known}")
+    given = observations[random.slope]
+    values = numbers_of(given)
+    wrong = given[~np.isfinite(values.to_numpy(dtype=float))]
+    if len(wrong):
+        raise ValueError(
+            f"random effects {random}: {random.slope} holds {some(dict.fromkeys(wrong))}, and "
+            "slopes are along numbers; give a column of numbers, as years since the first visit"
+        )
+    return values.to_numpy(dtype=float)
+
+
 def needs_of(design: Design) -> dict[str, Any]:
     """Return what estimators may need of a design, by the names that they give it."""
-    return {} if design.cluster_column is None else {"clusters": design.cluster_numbers}
+    if design.cluster_column is None:
+        return {}
+    needs: dict[str, Any] = {"clusters": design.cluster_numbers, "slopes": None}
+    if design.random is not None and design.slopes:
+        needs["slopes"] = np.array(design.slopes), design.random.correlated
+    return needs

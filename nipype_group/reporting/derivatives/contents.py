@@ -20,6 +20,7 @@ from nipype_group.design.matrix import key_headers, read_design
 from nipype_group.images import read_mask, read_volume
 from nipype_group.json_files import read_json
 from nipype_group.reporting.conjunctions import CONJUNCTION_MAPS, CONJUNCTION_NULL
+from nipype_group.reporting.derivatives.components import COMPONENTS
 from nipype_group.reporting.derivatives.folder import (
     GENERATOR,
     DerivativeFolder,
@@ -384,6 +385,11 @@ def add_model(folder: DerivativeFolder, facts: RunFacts, given: Mapping[str, Any
     if "coverage_file" in given:
         about = {"Description": "Number of maps with a value, before masking"}
         folder.add_image(given["coverage_file"], "statmap", about | coverage, desc="coverage")
+    for name, path in zip(
+        given.get("component_names", ()), given.get("component_files", ()), strict=True
+    ):
+        about = facts.common | {"Description": COMPONENTS[name]}
+        folder.add_map(path, about, stat=name, desc="model")
     if "r2_file" in given:
         folder.add_map(given["r2_file"], facts.common, stat="rSquare", desc="model")
     if facts.common.get("DegreesOfFreedomMap"):

@@ -131,7 +131,9 @@ def _model(text, folder, about):
         for sentence in error_sentences(folder):
             text.add(*sentence)
     else:
-        if folder.design.cluster_column is not None:
+        if folder.design.random is not None:
+            _random_effects(text, folder.design, about)
+        elif folder.design.cluster_column is not None:
             n_clusters = len(set(folder.design.clusters))
             text.add(
                 f"Maps of one cluster (equal {folder.design.cluster_column}, {n_clusters} "
@@ -144,6 +146,23 @@ def _model(text, folder, about):
         )
         text.add(f"Contrasts were {tests}")
     _conjunctions(text, folder)
+
+
+def _random_effects(text, design, about):
+    """Say what is random, and how degrees of freedom are counted."""
+    random = design.random
+    what = "intercepts"
+    if random.slope is not None:
+        how = "correlated" if random.correlated else "uncorrelated"
+        what = f"{how} intercepts and slopes along {random.slope}"
+    text.add(
+        f"Random effects were {what} of {count(len(set(design.clusters)), 'value')} of "
+        f"{random.column}, {random}"
+    )
+    if about.get("Parameters", {}).get("dof_method") == "satterthwaite":
+        text.add("Degrees of freedom were Satterthwaite's", "kuznetsova2017")
+    else:
+        text.add("Variances of effects and degrees of freedom were Kenward and Roger's")
 
 
 def _conjunctions(text, folder):

@@ -31,9 +31,9 @@ class Estimator:
         Keys of the references that the methods section cites.
     nidm_term : str
         Term of the ontology of NIDM-Results.
-    needs : tuple of {"variances", "clusters", "times", "visits", "groups"}
-        What it takes beside the effects: their variances, or of every map the cluster of maps that
-        vary together, the time, the visit, or the group whose covariance is its own.
+    needs : tuple of {"variances", "clusters", "slopes", "dof"}
+        What it takes beside the effects: their variances, the cluster of every map, where maps
+        stand along a random slope, or how degrees of freedom are counted.
     dof : {"number", "map", "contrast"}
         Whether the residual degrees of freedom of voxels that all maps have are one number, vary
         by voxel, or are of each contrast, whose variance is then its own too.
@@ -56,11 +56,21 @@ class Estimator:
         return self.dof == "contrast"
 
 
+# What formulas with random effects are fitted by.
+RANDOM_EFFECTS = "random-effects"
 _OWN = (
     Estimator(
         "OLS",
         "ordinary least squares",
         "nipype_group.stats.linear.least_squares:fit_by_pattern",
+    ),
+    Estimator(
+        RANDOM_EFFECTS,
+        "restricted likelihood with random effects",
+        "nipype_group.stats.estimators.random_effects:fit_random_effects",
+        references=("laird1982", "kenward1997"),
+        needs=("clusters", "slopes", "dof"),
+        dof="contrast",
     ),
     *(
         Estimator(

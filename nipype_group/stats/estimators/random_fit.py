@@ -5,7 +5,7 @@ betas over the basis of those maps' design, variance components and what dof nee
 made of these, and no map is read again.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -232,6 +232,29 @@ class RandomFit:
             notes += (f"{without} voxels have no fit: too few maps, or the same value in all.",)
         return notes
 
+    def residuals(
+        self, maps: Callable[[Sequence[int]], Iterator[np.ndarray]]
+    ) -> Iterator[np.ndarray]:
+        """Yield the whitened residuals of every map; see `OwnErrorsFit`.
+
+        Of voxels that every map has, block by block: residuals times the symmetric inverse root of
+        I + Z psi Z'. Others are NaN.
+        """
+        blocks = self.blocks(0)
+        whole = self.number == 0
+        if blocks is None:
+            return
+        whiten = [_inverse_root(scale, self.fits.psi) for scale in blocks.scale]
+        betas = self.fits.betas[: blocks.model.rank]
+        for block, (a, b) in enumerate(pairwise(blocks.starts)):
+            rows, span = blocks.order[a:b], blocks.span[a:b]
+            residuals = np.array(list(maps(rows.tolist()))) - multiply(
+                blocks.model.basis[rows], betas
+            )
+            along = multiply(span.T, np.where(whole, residuals, 0.0))
+            turned = (whiten[blocks.kind[block]] * along).sum(axis=1) - along
+            yield from np.where(whole, residuals + multiply(span, turned), np.nan)
+
     @property
     def _spread(self) -> np.ndarray:
         # Of a map at the average of the times.
@@ -293,6 +316,34 @@ class RandomFit:
             found = kenward_roger(blocks, rows, betas, fits.variance, fits.psi, directions)
         covariance, stat, dof = found
         return covariance[:, 0, 0], stat, dof
+
+
+def _inverse_root(scale: np.ndarray, psi: np.ndarray) -> np.ndarray:
+    """Return (I + T psi T')^(-1/2) of every voxel, shape (c, c, v).
+
+    Parameters
+    ----------
+    scale : array, shape (c, c)
+        T, of one or two random effects.
+    psi : array, shape (v, c, c)
+    """
+    c = len(scale)
+    matrix = np.zeros((c, c, len(psi)))
+    for i in range(c):
+        matrix[i, i] = 1.0
+        for j in range(c):
+            for k in range(c):
+                for m in range(c):
+                    matrix[i, j] += scale[i, k] * psi[:, k, m] * scale[j, m]
+    if c == 1:
+        return 1 / np.sqrt(matrix)
+    # The root of a positive 2 x 2 matrix A is (A + d I) / t: d^2 = det A, t^2 = tr A + 2 d.
+    determinant = np.sqrt(matrix[0, 0] * matrix[1, 1] - matrix[0, 1] * matrix[1, 0])
+    length = np.sqrt(matrix[0, 0] + matrix[1, 1] + 2 * determinant)
+    inverse = np.array([[matrix[1, 1], -matrix[0, 1]], [-matrix[1, 0], matrix[0, 0]]])
+    inverse[0, 0] += determinant
+    inverse[1, 1] += determinant
+    return inverse / (determinant * length)
 
 
 def _check(
