@@ -24,7 +24,7 @@ import numpy as np
 
 from nipype_group.stats.decompositions import symmetric_eigen
 from nipype_group.stats.estimators.contrast_estimates import ContrastEstimates
-from nipype_group.stats.estimators.small_matrices import factorise, solve_forward
+from nipype_group.stats.estimators.small_matrices import quadratic_forms
 from nipype_group.stats.linear.least_squares import (
     LinearModel,
     ReadVoxels,
@@ -238,33 +238,6 @@ def _meat(weights, starts, residuals, found):
             found[t, s] = found[s, t]
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy")
-def _quadratic_forms(effects, covariance, found):
-    """Write b' V^-1 b of every voxel; -1 where V is not positive definite.
-
-    Parameters
-    ----------
-    effects : array, shape (q, v)
-    covariance : array, shape (q, q, v)
-    found : array, shape (v,)
-    """
-    q, n_voxels = effects.shape
-    matrix, lower, solved = np.empty((q, q)), np.empty((q, q)), np.empty(q)
-    for v in range(n_voxels):
-        found[v] = -1.0
-        for i in range(q):
-            solved[i] = effects[i, v]
-            for j in range(q):
-                matrix[i, j] = covariance[i, j, v]
-        if not factorise(matrix, lower):
-            continue
-        solve_forward(lower, solved)
-        total = 0.0
-        for i in range(q):
-            total += solved[i] * solved[i]
-        found[v] = total
-
-
 @dataclass(frozen=True)
 class SandwichFit:
     """Least squares whose contrasts have cluster-robust variances.
@@ -379,7 +352,7 @@ def _fit(own: ContrastSandwich, data: np.ndarray, test: str) -> tuple[np.ndarray
         effect, stat = effects[0], np.where(alive, effects[0] / error, 0.0)
     else:
         square = np.empty(data.shape[1])
-        _quadratic_forms(effects, covariance, square)
+        quadratic_forms(effects, covariance, square)
         alive &= square >= 0
         variance = np.where(alive, mean_square, 0.0)
         stat = np.where(alive, own.delta * square / q, 0.0)
