@@ -23,6 +23,7 @@ import numpy as np
 
 from nipype_group.stats.distributions import f_to_z_and_log_p, log_sf_t, t_to_z
 from nipype_group.stats.elementary import exp
+from nipype_group.stats.estimators.small_matrices import quadratic_forms
 
 
 @dataclass(frozen=True)
@@ -126,3 +127,55 @@ class OwnErrorsFit(Protocol):
 
     def contrast(self, weights: np.ndarray, test: str) -> ContrastEstimates:
         """Return a contrast, rows of shape (r, p), at every voxel."""
+
+
+def wald_estimates(
+    effects: np.ndarray,
+    covariance: np.ndarray,
+    variance: np.ndarray,
+    spread: np.ndarray,
+    dof: np.ndarray,
+    complete: np.ndarray,
+    test: str,
+) -> ContrastEstimates:
+    """Return t, or Wald's statistic over the number of rows, of effects with a covariance.
+
+    Parameters
+    ----------
+    effects : array, shape (q, v)
+        Estimates of independent contrast rows.
+    covariance : array, shape (q, q, v)
+    variance : array, shape (v,)
+        Residual variance, which tells the scale of F's numerator.
+    spread, dof, complete : arrays, shape (v,)
+        As of `ContrastEstimates`.
+    test : {"t", "F"}
+
+    Returns
+    -------
+    ContrastEstimates
+        Voxels whose covariance is not positive have no degrees of freedom.
+
+    Examples
+    --------
+    >>> one = np.ones(1)
+    >>> found = wald_estimates(
+    ...     np.array([[2.0], [3.0]]), np.eye(2)[:, :, None], one, one, 9 * one, one > 0, "F"
+    ... )
+    >>> found.stat.tolist(), found.rank
+    ([6.5], 2)
+    """
+    q, n_voxels = effects.shape
+    if test == "t":
+        alive = (dof > 0) & (covariance[0, 0] > 0)
+        effect, variance = effects[0], np.where(alive, covariance[0, 0], 0.0)
+        stat = np.divide(effect, np.sqrt(variance), out=np.zeros(n_voxels), where=alive)
+    else:
+        square = np.empty(n_voxels)
+        quadratic_forms(effects, covariance, square)
+        alive = (dof > 0) & (square >= 0)
+        variance = np.where(alive, variance, 0.0)
+        stat = np.where(alive, square / q, 0.0)
+        effect = np.sqrt(stat * variance)
+    dof = np.where(alive, dof, 0.0)
+    return ContrastEstimates(effect, variance, stat, dof, q, spread, complete)

@@ -5,7 +5,8 @@ of each cluster (participant, family, site), whatever their variances and correl
 (Liang and Zeger 1986). As residuals vary less than errors do, those of a cluster are multiplied
 by a matrix of the design: (I - H_gg)^(-1/2) in CR2, which makes the variance unbiased where errors
 are independent and of one variance (Bell and McCaffrey 2002), (I - H_gg)^-1 in CR3, nothing in
-CR0, sqrt(G / (G - 1)) in CR1. Clusters of one map each give HC0, HC2 and HC3 of independent rows.
+CR0, sqrt(G / (G - 1)) in CR1. Clusters of one map each give HC0, HC2 and HC3 of independent rows,
+for which there are HC1, sqrt(n / (n - rank)), and HC4, (1 - h)^(-min(4, h n / rank) / 2), too.
 
 Degrees of freedom are Satterthwaite's under the same working model, a number of the design; those
 of several rows are of the approximate Hotelling T2 (HTZ) of Pustejovsky and Tipton (2018),
@@ -24,8 +25,9 @@ import numba
 import numpy as np
 
 from nipype_group.stats.decompositions import symmetric_eigen
+from nipype_group.stats.elementary import power
 from nipype_group.stats.estimators.contrast_estimates import ContrastEstimates
-from nipype_group.stats.estimators.small_matrices import factorise, solve_forward
+from nipype_group.stats.estimators.small_matrices import quadratic_forms
 from nipype_group.stats.linear.least_squares import (
     LinearModel,
     ReadVoxels,
@@ -72,13 +74,13 @@ def _adjusted(scores: np.ndarray, basis: np.ndarray, kind: str) -> tuple[np.ndar
     left = np.where(there, 1 - values, 1.0)
     along = multiply(scores, multiply(basis, vectors) if thin else vectors)
     lost = np.square(along[:, ~there]).sum(axis=1)
-    if kind in ("CR0", "CR1"):
+    if kind not in ("CR2", "CR3"):
         return scores, lost
     root = np.sqrt(left)
     if not thin:
-        power = np.where(there, 1 / root if kind == "CR2" else 1 / left, 0.0)
-        return multiply(along * power, vectors.T), lost
-    # (power - 1) / value, without its cancellation.
+        factors = np.where(there, 1 / root if kind == "CR2" else 1 / left, 0.0)
+        return multiply(along * factors, vectors.T), lost
+    # (factor - 1) / value, without its cancellation.
     gained = 1 / (root * (1 + root)) if kind == "CR2" else 1 / left
     through = multiply(along * np.where(there, gained, -1.0), vectors.T)
     return scores + multiply(through, basis.T), lost
@@ -110,7 +112,8 @@ class ContrastSandwich:
         Cluster of every map.
     rows : array, shape (q, p)
         Independent contrast rows.
-    kind : {"CR0", "CR1", "CR2", "CR3"}
+    kind : {"CR0", "CR1", "CR2", "CR3", "HC1", "HC4"}
+        The last two where each cluster has one map.
     """
 
     model: LinearModel
@@ -130,10 +133,17 @@ class ContrastSandwich:
         weights, lost = np.empty_like(scores), np.zeros(len(scores))
         for at in self.members:
             weights[:, at], own = _adjusted(scores[:, at], self.model.basis[at], self.kind)
+            if self.kind == "HC4":
+                leverage = np.square(self.model.basis[at]).sum()
+                exponent = min(4.0, leverage * len(scores[0]) / self.model.rank) / 2
+                # Maps without a residual stay as they are.
+                weights[:, at] /= power(max(1 - leverage, _NO_RESIDUAL), exponent)
             lost += own
-        n = len(self.members)
+        n, rank = len(self.members), self.model.rank
         if self.kind == "CR1" and n > 1:
             weights *= np.sqrt(n / (n - 1))
+        elif self.kind == "HC1":
+            weights *= np.sqrt(n / (n - rank))
         return weights, lost / np.square(scores).sum(axis=1)
 
     @property
@@ -237,33 +247,6 @@ def _meat(weights, starts, residuals, found):
     for s in range(q):
         for t in range(s):
             found[t, s] = found[s, t]
-
-
-@numba.njit(nogil=True, cache=True, error_model="numpy")
-def _quadratic_forms(effects, covariance, found):
-    """Write b' V^-1 b of every voxel; -1 where V is not positive definite.
-
-    Parameters
-    ----------
-    effects : array, shape (q, v)
-    covariance : array, shape (q, q, v)
-    found : array, shape (v,)
-    """
-    q, n_voxels = effects.shape
-    matrix, lower, solved = np.empty((q, q)), np.empty((q, q)), np.empty(q)
-    for v in range(n_voxels):
-        found[v] = -1.0
-        for i in range(q):
-            solved[i] = effects[i, v]
-            for j in range(q):
-                matrix[i, j] = covariance[i, j, v]
-        if not factorise(matrix, lower):
-            continue
-        solve_forward(lower, solved)
-        total = 0.0
-        for i in range(q):
-            total += solved[i] * solved[i]
-        found[v] = total
 
 
 @dataclass(frozen=True)
@@ -391,7 +374,7 @@ def _fit(own: ContrastSandwich, data: np.ndarray, test: str) -> tuple[np.ndarray
         effect, stat = effects[0], np.where(alive, effects[0] / error, 0.0)
     else:
         square = np.empty(data.shape[1])
-        _quadratic_forms(effects, covariance, square)
+        quadratic_forms(effects, covariance, square)
         alive &= square >= 0
         variance = np.where(alive, mean_square, 0.0)
         stat = np.where(alive, own.delta * square / q, 0.0)

@@ -96,3 +96,30 @@ def multiply_small(left: np.ndarray, right: np.ndarray, result: np.ndarray) -> N
             for k in range(left.shape[1]):
                 total += left[i, k] * right[k, j]
             result[i, j] = total
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def quadratic_forms(effects: np.ndarray, covariance: np.ndarray, found: np.ndarray) -> None:
+    """Write b' V^-1 b of every voxel; -1 where V is not positive definite.
+
+    Parameters
+    ----------
+    effects : array, shape (q, v)
+    covariance : array, shape (q, q, v)
+    found : array, shape (v,)
+    """
+    q, n_voxels = effects.shape
+    matrix, lower, solved = np.empty((q, q)), np.empty((q, q)), np.empty(q)
+    for v in range(n_voxels):
+        found[v] = -1.0
+        for i in range(q):
+            solved[i] = effects[i, v]
+            for j in range(q):
+                matrix[i, j] = covariance[i, j, v]
+        if not factorise(matrix, lower):
+            continue
+        solve_forward(lower, solved)
+        total = 0.0
+        for i in range(q):
+            total += solved[i] * solved[i]
+        found[v] = total
