@@ -15,7 +15,7 @@ from nipype_group.design.matrix import Design, read_design
 from nipype_group.design.participants.clusters import needs_of
 from nipype_group.images import Space, write_volume
 from nipype_group.images.residuals import described_smoothness
-from nipype_group.images.stacks import MaskedStack
+from nipype_group.images.stacks import MaskedStack, write_volumes
 from nipype_group.interfaces.base import LOGGER, File
 from nipype_group.interfaces.contrast import (
     ContrastInputSpec,
@@ -184,11 +184,11 @@ class FitContrasts(EstimateByContrast):
     Random effects of the design's clusters by restricted likelihood, exact at every voxel (Laird
     and Ware 1982), with the adjusted variance and degrees of freedom of Kenward and Roger (1997)
     or those of Satterthwaite; components are maps. Or least squares with cluster-robust variances
-    (Liang and Zeger 1986): CR2 with the degrees of
-    freedom of Bell and McCaffrey (2002), HTZ for several rows (Pustejovsky and Tipton 2018). The
-    clusters are those of the design. Cohen's d is the effect over the standard deviation of a map
-    about the model. Smoothness is that of the whitened residuals; as degrees of freedom are of
-    contrasts, random field theory takes z as Gaussian.
+    (Liang and Zeger 1986): CR2 with the degrees of freedom of Bell and McCaffrey (2002), HTZ for
+    several rows (Pustejovsky and Tipton 2018). Or robust fits, whose weights are a volume a map.
+    The clusters are those of the design. Cohen's d is the effect over the standard deviation of a
+    map about the model. Smoothness is that of the whitened residuals; as degrees of freedom are
+    of contrasts, random field theory takes z as Gaussian.
 
     Examples
     --------
@@ -218,12 +218,19 @@ class FitContrasts(EstimateByContrast):
     def _run_interface(self, runtime):
         runtime = super()._run_interface(runtime)
         stack = MaskedStack(self.inputs.stack_file, self.inputs.mask_file)
-        components = self._fit.components
-        self._results["component_names"] = list(components)
-        self._results["component_files"] = [
-            write_volume(
-                Path(runtime.cwd, stack.space.file_name(name)), stack.unmask(values), stack.space
-            )
-            for name, values in components.items()
-        ]
+        self._write_components(Path(runtime.cwd), stack)
         return runtime
+
+    def _write_components(self, cwd: Path, stack: MaskedStack) -> None:
+        """Write the maps of the model, and of fits that weigh maps a volume of weights a map."""
+        fit, space = self._fit, stack.space
+        written = {
+            name: write_volume(cwd / space.file_name(name), stack.unmask(values), space)
+            for name, values in fit.components.items()
+        }
+        if hasattr(fit, "weights"):
+            volumes = map(stack.unmask, fit.weights(stack.maps))
+            path = cwd / space.file_name("weight")
+            written["weight"] = write_volumes(path, volumes, stack.n_maps, space)
+        self._results["component_names"] = list(written)
+        self._results["component_files"] = list(written.values())

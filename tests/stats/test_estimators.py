@@ -29,7 +29,10 @@ def test_an_unknown_estimator_is_refused_with_those_there_are():
 
 @pytest.mark.parametrize("name", ESTIMATORS)
 def test_no_other_module_names_it(name):
-    said = re.compile(rf"""["']{name}["']|{ESTIMATORS[name].words}""", re.IGNORECASE)
+    words = re.escape(ESTIMATORS[name].words)
+    # One has the name of a unit.
+    quoted = "" if name == "mm" else rf"""["']{name}["']|"""
+    said = re.compile(quoted + words, re.IGNORECASE)
     for path in PACKAGE.rglob("*.py"):
         module = path.relative_to(PACKAGE).as_posix()
         # Those of the estimator itself say what they are.

@@ -89,6 +89,29 @@ _OWN = (
             ("sandwich-cr3", "CR3", ("liang1986", "bell2002", "pustejovsky2018")),
         )
     ),
+    *(
+        Estimator(
+            name,
+            f"robust regression ({words})",
+            "nipype_group.stats.estimators.robust:fit_robust",
+            references=references,
+            dof="contrast",
+            options={"method": name},
+        )
+        for name, words, references in (
+            ("huber", "Huber's weights", ("huber1973",)),
+            ("bisquare", "Tukey's bisquare from Huber's fit", ("huber1973", "beaton1974")),
+            ("mm", "MM, the bisquare about an S-estimate", ("yohai1987",)),
+        )
+    ),
+    Estimator(
+        "hc3",
+        "least squares with variances of contrasts that are robust to unequal variances (HC3)",
+        "nipype_group.stats.estimators.welch:fit_hc",
+        references=("mackinnon1985", "bell2002"),
+        dof="contrast",
+        options={"kind": "HC3"},
+    ),
 )
 ESTIMATORS = Registry("nipype_group.estimators", "estimator", _OWN)
 # What fits where nothing else is asked for. Those of other packages are not looked for here, as

@@ -1,0 +1,143 @@
+"""Robust fits and unequal variances of a run, against R: `--estimator huber|bisquare|mm|hc3`."""
+
+import json
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+
+SHAPE = (5, 5, 3)
+# Maps hold float32, R's figures are of more digits.
+RTOL = 1e-4
+OF_R = {"huber": "huber", "bisquare": "bisquare_huber", "mm": "lmrob_MM"}
+
+
+@pytest.fixture
+def study(shared, tmp_path):
+    """Return what writes a study of R as maps and a table; gives the voxels in their order."""
+
+    def write(name):
+        folder = shared / "oracles" / "models" / name
+        rows = pd.read_csv(folder / "design.csv", dtype=str)
+        data = pd.read_csv(folder / "data.csv", dtype={"row": str})
+        wide = data.pivot_table(index="row", columns="voxel", values="y").loc[rows["row"]]
+        maps = []
+        for row, values in zip(rows["row"], wide.to_numpy(), strict=True):
+            image = np.zeros(np.prod(SHAPE), dtype=np.float32)
+            image[: len(values)] = values
+            image = nib.Nifti1Image(image.reshape(SHAPE, order="F"), np.eye(4))
+            nib.save(image, tmp_path / f"{row}.nii")
+            maps.append(f"{row}.nii")
+        table = rows.assign(participant_id=[f"p{row}" for row in rows["row"]], map=maps)
+        table.drop(columns="row").to_csv(tmp_path / "maps.tsv", sep="\t", index=False)
+        return list(wide.columns), pd.read_csv(folder / "result.csv")
+
+    return write
+
+
+@pytest.fixture
+def run(command, tmp_path, no_figures):
+    def start(*arguments, out="out"):
+        options = ("--maps", tmp_path / "maps.tsv", "--no-regions", "--plugin", "Linear")
+        return command("run", tmp_path / out, *options, *arguments)
+
+    return start
+
+
+def values(tmp_path, name, n_voxels, out="out"):
+    """Return the voxels of a map of the derivatives."""
+    image = nib.load(tmp_path / out / "group" / f"{name}_statmap.nii.gz")
+    found = np.asarray(image.dataobj)
+    return found.reshape(-1, *found.shape[3:], order="F")[:n_voxels].astype(float)
+
+
+MODEL = ("--formula", "C(group2) + cov1_c")
+NAMED = ("--contrast", "cov=cov1_c", "--contrast", "both=group2[B]; cov1_c")
+
+
+@pytest.mark.parametrize("name", OF_R)
+def test_a_covariate_is_that_of_rlm_and_lmrob(study, run, shared, tmp_path, name):
+    voxels, result = study("robust")
+    code, _, errors = run("--formula", "cov1_c", "--contrast", "cov=cov1_c", "--estimator", name)
+    assert code == 0, errors
+    own = result[(result["design"] == "cov") & (result["method"] == OF_R[name])]
+    own = own[own["term"] != "intercept"].set_index("voxel")
+    at = [voxels.index(voxel) for voxel in own.index]
+    assert len(at) > 20
+    effect = values(tmp_path, "contrast-cov_stat-effect", len(voxels))[at]
+    error = np.sqrt(values(tmp_path, "contrast-cov_stat-variance", len(voxels))[at])
+    scale = own["se"].to_numpy()
+    np.testing.assert_allclose(effect / scale, own["b"] / scale, atol=1e-3)
+    np.testing.assert_allclose(error, scale, rtol=1e-3)
+    np.testing.assert_allclose(
+        values(tmp_path, "stat-scale_desc-model", len(voxels))[at], own["scale"], rtol=1e-3
+    )
+    kept = pd.read_csv(shared / "oracles" / "models" / "robust" / "result_weights.csv")
+    kept = kept[(kept["design"] == "cov") & (kept["method"] == OF_R[name])]
+    weights = values(tmp_path, "stat-weight_desc-model", len(voxels))
+    assert weights.shape == (len(voxels), 30)
+    for row in kept.itertuples():
+        found = weights[voxels.index(row.voxel), int(row.row) - 1]
+        assert found == pytest.approx(row.weight, abs=2e-3)
+    about = tmp_path / "out" / "group" / "stat-weight_desc-model_statmap.json"
+    assert json.loads(about.read_text())["Estimator"] == name
+
+
+def test_hc3_is_that_of_the_package_sandwich(study, run, tmp_path):
+    study_of = "cr/hc"
+    voxels, result = study(study_of)
+    code, _, errors = run(*MODEL, *NAMED, "--estimator", "hc3")
+    assert code == 0, errors
+    own = result[result["term"] == "cov1_c"].set_index("voxel").loc[voxels]
+    error = np.sqrt(values(tmp_path, "contrast-cov_stat-variance", len(voxels)))
+    np.testing.assert_allclose(error, own["HC3"], rtol=RTOL)
+    dof = values(tmp_path, "contrast-cov_stat-dof", len(voxels))
+    assert (dof > 5).all() and (dof < 27).all()
+
+
+def test_an_outlier_counts_for_nothing_where_least_squares_take_it(study, run, tmp_path):
+    voxels, _ = study("robust")
+    maps = tmp_path / "1.nii"
+    image = nib.load(maps)
+    wild = np.asarray(image.dataobj) + np.float32(500)
+    nib.save(nib.Nifti1Image(wild, image.affine), maps)
+    options = (*MODEL, "--contrast", "cov=cov1_c", "--contrast", "b=group2[B]")
+    for out, more in (("least", ()), ("mm", ("--estimator", "mm"))):
+        code, _, errors = run(*options, *more, out=out)
+        assert code == 0, errors
+    weights = values(tmp_path, "stat-weight_desc-model", len(voxels), out="mm")
+    assert (weights[:, 0] == 0).mean() > 0.9
+    error = [
+        values(tmp_path, "contrast-b_stat-variance", len(voxels), out=o) for o in ("least", "mm")
+    ]
+    assert np.median(error[0] / error[1]) > 100
+
+
+def test_several_maps_a_participant_have_the_rules_of_least_squares(study, run, tmp_path):
+    study("robust")
+    table = tmp_path / "maps.tsv"
+    rows = pd.read_csv(table, sep="\t", dtype=str)
+    rows["participant_id"] = [f"p{place // 2}" for place in range(len(rows))]
+    rows["visit"] = [f"v{place % 2}" for place in range(len(rows))]
+    rows["old"] = [str(place // 2 % 2) for place in range(len(rows))]
+    rows.to_csv(table, sep="\t", index=False)
+    code, _, errors = run("--formula", "old", "--contrast", "old=old", "--estimator", "huber")
+    assert code != 0
+    assert "contrast old is about what participants have in common" in errors
+
+
+REFUSED = {
+    ("--estimator", "huber", "--permutations", "20"): "is not permuted",
+    ("--estimator", "mm", "--nidm"): "leave nidm out",
+    ("--estimator", "hc3", "--cluster", "cov3"): "cluster goes with the estimators",
+    ("--estimator", "bisquare", "--dof", "satterthwaite"): "of contrasts with random effects",
+}
+
+
+@pytest.mark.parametrize("options", REFUSED)
+def test_what_cannot_be_is_refused_in_one_line(study, run, options):
+    study("robust")
+    code, _, errors = run(*MODEL, "--contrast", "cov=cov1_c", *options)
+    assert code != 0
+    assert REFUSED[options] in errors and "Traceback" not in errors
