@@ -554,6 +554,26 @@ class ErrorTermsNullTable(_Stored):
         ]
 
 
+class EstimatorsNullTable(_Stored):
+    """The error rates of docs/estimators_null.json."""
+
+    file = "estimators_null.json"
+
+    def table(self, stored):
+        """Return a row a scenario, contrast and estimator."""
+        rows = [
+            [row["scenario"], row["contrast"], row["estimator"]]
+            + [" / ".join(f"{100 * n / row['studies']:.2g}" for n in row["errors"])]
+            for row in stored["rows"]
+        ]
+        alphas = ", ".join(f"{100 * alpha:g}" for alpha in stored["alphas"])
+        return [
+            f"Percent of {stored['studies']:,} studies with a p of at most {alphas} %:",
+            "",
+            *list_table(["Studies", "Contrast", "Estimator", "Errors"], rows, (40, 20, 20, 20)),
+        ]
+
+
 class PermutedErrorTermsTable(_Stored):
     """How effects are shuffled in docs/error_terms_null.json, and what p they can have."""
 
@@ -678,6 +698,7 @@ def setup(app):
     app.add_directive("null-table", NullTable)
     app.add_directive("permutation-null-table", PermutationNullTable)
     app.add_directive("error-terms-null-table", ErrorTermsNullTable)
+    app.add_directive("estimators-null-table", EstimatorsNullTable)
     app.add_directive("permuted-error-terms-table", PermutedErrorTermsTable)
     app.add_directive("pooled-partitioned-table", PooledPartitionedTable)
     app.add_directive("faults-table", FaultsTable)
