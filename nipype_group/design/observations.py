@@ -13,6 +13,7 @@ from nipype_group.choices import ON_BAD_MAP
 from nipype_group.design.first_level import of_other_contrasts, registered_elsewhere
 from nipype_group.design.participants.means import numbers_among
 from nipype_group.design.participants.tables import PeopleTables, session_of
+from nipype_group.design.participants.variances import check_variances
 from nipype_group.design.sources import RESERVED, SESSION_COLUMNS, MapEntry
 from nipype_group.images import (
     MapError,
@@ -60,6 +61,7 @@ def collect(
     header_of: Any = None,
     mean_for: Sequence[str] = (),
     sessions: pd.DataFrame | None = None,
+    needs_variances: bool = False,
 ) -> Observations:
     """Join maps to participants and check every map.
 
@@ -89,6 +91,9 @@ def collect(
     mean_for : sequence of str
         Those of the variables in which a missing number leaves no row out, as a mean is put in
         later. Columns of names, and conditions, have none.
+    needs_variances : bool
+        Whether the estimator takes variances: a map without, whose variance is another's, or has
+        no value above 0, cannot be used.
 
     Returns
     -------
@@ -133,6 +138,9 @@ def collect(
             checked.append((entry, row))
     good, bad = _check_maps(checked, zero_is_value, header_of)
     problems += bad
+    if needs_variances:
+        good, bad = check_variances(good, header_of)
+        problems += bad
     if problems and on_bad_map == "error":
         listing = "\n".join(f"  {_shown(e)}: {reason}" for e, reason in problems)
         raise ValueError(

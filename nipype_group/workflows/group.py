@@ -235,6 +235,7 @@ def init_group_wf(*, settings: AnalysisSettings, name: str = "group_wf") -> pe.W
         settings=settings,
         variables=settings.variables,
         mean_for=settings.mean_for,
+        with_variances=settings.takes_variances,
         n_procs=settings.n_procs,
     )
     model_wf = _model(settings)
@@ -363,6 +364,9 @@ def _out(*fields):
 def _region_inputs(settings):
     """Return the inputs of RegionModels, None where no models of regions are made."""
     if not settings.regions or not settings.labels_regions:
+        return None
+    if settings.takes_variances:
+        # Those of the means of regions depend on how noise varies together between voxels.
         return None
     why_none = _why_regions_are_not_permuted(settings)
     chosen = {

@@ -113,6 +113,47 @@ _OWN = (
         options={"kind": "HC3"},
     ),
 )
+_OWN = (
+    *_OWN,
+    *(
+        Estimator(
+            name,
+            words,
+            "nipype_group.stats.estimators.effect_variance:fit_known_variances",
+            references=references,
+            needs=("variances",),
+            dof="contrast",
+            options={"method": name},
+        )
+        for name, words, references in (
+            (
+                "fixed-effects",
+                "least squares weighted by the variances of the maps (fixed effects)",
+                (),
+            ),
+            (
+                "mixed-effects",
+                "weighted least squares with a variance between participants by restricted "
+                "likelihood (mixed effects)",
+                ("beckmann2003", "woolrich2004", "viechtbauer2007"),
+            ),
+            (
+                "dersimonian-laird",
+                "weighted least squares with a variance between participants by the moments of "
+                "DerSimonian and Laird (mixed effects)",
+                ("dersimonian1986", "viechtbauer2007"),
+            ),
+            (
+                "paule-mandel",
+                "weighted least squares with a variance between participants by the moments of "
+                "Paule and Mandel (mixed effects)",
+                ("paule1982", "viechtbauer2007"),
+            ),
+        )
+    ),
+)
+# Factors of the variances of contrasts of weighted maps (Knapp and Hartung 2003).
+KNAPP_HARTUNG = ("none", "plain", "adhoc")
 ESTIMATORS = Registry("nipype_group.estimators", "estimator", _OWN)
 # What fits where nothing else is asked for. Those of other packages are not looked for here, as
 # they may be on their way to import this.
@@ -136,6 +177,7 @@ def fit_by_contrast(
     read: "ReadVoxels",
     n_voxels: int,
     given: Mapping[str, Any],
+    options: Mapping[str, Any] | None = None,
 ) -> "OwnErrorsFit":
     """Fit an estimator whose contrasts have variances and degrees of freedom of their own.
 
@@ -150,6 +192,8 @@ def fit_by_contrast(
     n_voxels : int
     given : dict
         What estimators may need, by name.
+    options : dict, optional
+        What the function is told beside the options of the estimator.
 
     Returns
     -------
@@ -166,4 +210,5 @@ def fit_by_contrast(
         raise ValueError(f"the estimator {name} needs {', '.join(lacking)}, and none are given")
     needed = {need: given[need] for need in estimator.needs}
     fit = loaded(estimator.fit)
-    return fit(model=model, read=read, n_voxels=n_voxels, **needed, **estimator.options)
+    told = {**estimator.options, **(options or {})}
+    return fit(model=model, read=read, n_voxels=n_voxels, **needed, **told)
