@@ -93,7 +93,6 @@ def request_of(arguments: Namespace) -> tuple[AnalysisSettings, dict[str, Any]]:
         "maps_table": arguments.maps,
         "bids_dir": arguments.bids,
         "stack_file": arguments.stack,
-        "variance_stack_file": arguments.variance_stack,
         "participants": arguments.participants,
         "mask_file": arguments.mask,
         "search_volume": arguments.search_volume,
@@ -106,22 +105,29 @@ def request_of(arguments: Namespace) -> tuple[AnalysisSettings, dict[str, Any]]:
         # What the run writes there is no map that it reads.
         if arguments.output_dir is not None:
             files["left_out_folders"] = [str(Path(arguments.output_dir).absolute() / "group")]
-    if arguments.variance_pattern:
-        pattern = str(Path(escape_pattern(Path.cwd()), arguments.variance_pattern))
-        files["variance_pattern"] = pattern
     if arguments.shuffles and not settings.n_permutations:
         raise UsageError("--shuffles goes with --permutations, how many of them to use")
     if arguments.select:
         if not arguments.bids:
             raise UsageError("--select goes with --bids")
         files["select"] = arguments.select
+    _add_variances(files, arguments)
+    return settings, files
+
+
+def _add_variances(files, arguments):
+    """Add what names the variances of the maps to the inputs."""
     if arguments.variance_select:
         files["variance_select"] = arguments.variance_select
+    if arguments.variance_pattern:
+        pattern = str(Path(escape_pattern(Path.cwd()), arguments.variance_pattern))
+        files["variance_pattern"] = pattern
+    if arguments.variance_stack:
+        files["variance_stack_file"] = str(Path(arguments.variance_stack).absolute())
     for name, source in _VARIANCES_OF.items():
         if name in files and source not in files:
             option = name.removesuffix("_file").replace("_", "-")
             raise UsageError(f"--{option} goes with --{_SOURCE_OPTIONS[source]}")
-    return settings, files
 
 
 def notes_of_variances(settings: AnalysisSettings, files: dict[str, Any]) -> Iterator[str]:

@@ -136,11 +136,8 @@ def collect(
             problems.append((entry, repeated[id(entry)]))
         else:
             checked.append((entry, row))
-    good, bad = _check_maps(checked, zero_is_value, header_of)
+    good, bad = _check_maps(checked, zero_is_value, header_of, needs_variances)
     problems += bad
-    if needs_variances:
-        good, bad = check_variances(good, header_of)
-        problems += bad
     if problems and on_bad_map == "error":
         listing = "\n".join(f"  {_shown(e)}: {reason}" for e, reason in problems)
         raise ValueError(
@@ -315,7 +312,7 @@ def check_variables(variables: Iterable[str], known: Collection[str]) -> None:
         )
 
 
-def _check_maps(candidates, zero_is_value, header_of=None):
+def _check_maps(candidates, zero_is_value, header_of, needs_variances):
     """Read every map; return the good ones with their checksum, and the bad with a reason."""
     read, bad, spaces, contents = [], [], [], {}
     for entry, row in candidates:
@@ -325,7 +322,8 @@ def _check_maps(candidates, zero_is_value, header_of=None):
                 own = _values_and_space(entry.variance, header_of)[1]
                 check_same_space(entry.variance, own, space, "its map")
         except MapError as error:
-            bad.append((entry, error.reason))
+            which = "" if error.path == str(entry.path) else f"its variance {error.path}: "
+            bad.append((entry, which + error.reason))
             continue
         if values is not None and np.isnan(values).all():
             zero = "" if zero_is_value else "0 or "
@@ -348,6 +346,9 @@ def _check_maps(candidates, zero_is_value, header_of=None):
         else:
             checksum = None if header_of else content_sha256(entry.path)
             good.append((entry, {**row, "map": entry.name, "sha256": checksum}))
+    if needs_variances:
+        good, without = check_variances(good, header_of)
+        bad += without
     return good, bad
 
 

@@ -146,17 +146,7 @@ def init_collect_wf(
     inputnode = pe.Node(IdentityInterface(fields=list(INPUTS)), name="inputnode")
     outputnode = pe.Node(IdentityInterface(fields=list(OUTPUTS)), name="outputnode")
     zeros = {"zero_is_value": settings.zero_is_value}
-    collect = pe.Node(
-        CollectMaps(
-            on_bad_map=settings.on_bad_map, ids_as_numbers=settings.ids_as_numbers, **zeros
-        ),
-        name="collect",
-        mem_gb=0.5,
-    )
-    if variables is not None:
-        collect.inputs.variables = list(variables)
-    if mean_for:
-        collect.inputs.mean_for = list(mean_for)
+    collect = pe.Node(_collect(settings, variables, mean_for), name="collect", mem_gb=0.5)
     mask = pe.Node(GroupMask(min_coverage=settings.min_coverage, **zeros), name="mask", mem_gb=0.5)
     if settings.mask_threshold is not None:
         mask.inputs.mask_threshold = settings.mask_threshold
@@ -197,21 +187,35 @@ def init_collect_wf(
     return workflow
 
 
+def _collect(settings, variables, mean_for):
+    """Return the interface that finds the maps."""
+    made = CollectMaps(
+        on_bad_map=settings.on_bad_map,
+        ids_as_numbers=settings.ids_as_numbers,
+        zero_is_value=settings.zero_is_value,
+    )
+    if variables is not None:
+        made.inputs.variables = list(variables)
+    if mean_for:
+        made.inputs.mean_for = list(mean_for)
+    return made
+
+
 def _stack_variances(workflow, settings):
     """Stack the variances of the maps, and let maps lack voxels where they have none."""
     collect, mask, stack, outputnode = map(
         workflow.get_node, ("collect", "mask", "stack", "outputnode")
     )
     collect.inputs.needs_variances = True
-    variances = pe.Node(
+    variance_stack = pe.Node(
         StackMaps(allow_missing=settings.lacks_voxels), name="variance_stack", mem_gb=0.5
     )
     workflow.connect(
         [
             (collect, mask, [("variance_files", "variance_files")]),
             (collect, stack, [("variance_files", "variance_files")]),
-            (collect, variances, [("variance_files", "map_files")]),
-            (mask, variances, [("mask_file", "mask_file")]),
-            (variances, outputnode, [("stack_file", "variance_stack_file")]),
+            (collect, variance_stack, [("variance_files", "map_files")]),
+            (mask, variance_stack, [("mask_file", "mask_file")]),
+            (variance_stack, outputnode, [("stack_file", "variance_stack_file")]),
         ]
     )

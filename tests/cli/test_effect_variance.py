@@ -251,15 +251,20 @@ def test_patterns_bids_and_stacks_give_the_maps_of_the_table(study, run, tmp_pat
         stacks[kind] = tmp_path / f"{kind}s.nii"
         nib.save(nib.concat_images(images), stacks[kind])
     sources = {
-        "pattern": (
-            *("--pattern", tmp_path / "maps" / "{subject}.nii"),
-            *("--variance-pattern", tmp_path / "variances" / "{subject}.nii"),
-        ),
-        "bids": (
-            *("--bids", tmp_path / "bids", "--select", "stat=effect"),
-            *("--variance-select", "stat=variance"),
-        ),
-        "stack": ("--stack", stacks["effect"], "--variance-stack", stacks["variance"]),
+        "pattern": {
+            "--pattern": tmp_path / "maps" / "{subject}.nii",
+            "--variance-pattern": tmp_path / "variances" / "{subject}.nii",
+        },
+        "bids": {
+            "--bids": tmp_path / "bids",
+            "--select": "stat=effect",
+            "--variance-select": "stat=variance",
+        },
+        "stack": {"--stack": stacks["effect"], "--variance-stack": stacks["variance"]},
+    }
+    sources = {
+        name: [text for option in source.items() for text in option]
+        for name, source in sources.items()
     }
     for out, source in sources.items():
         code, _, errors = run(*MEAN, *MIXED, out=out, source=source)
@@ -366,7 +371,7 @@ def _several_maps(tmp_path, rows):
 BAD = {
     _without: "a column variance in the table of maps",
     _one_lacks: "maps/1.nii: it has no variance",
-    _other_grid: "2.nii",
+    _other_grid: "variances/2.nii: ",
     _negative: "2.nii is 0, negative or not finite at every voxel",
     _same_twice: "2.nii is that of another map too",
     _the_map: "its variance is the map itself",
@@ -386,6 +391,17 @@ def test_bad_variances_are_named(study, run, tmp_path, spoil):
     assert not (tmp_path / "out" / "group").exists()
 
 
+def test_maps_whose_variances_cannot_be_used_are_left_out_on_request(study, run, tmp_path):
+    _negative(tmp_path, None)
+    rows = pd.read_csv(tmp_path / "maps.tsv", sep="\t", dtype=str)
+    _one_lacks(tmp_path, rows).to_csv(tmp_path / "maps.tsv", sep="\t", index=False)
+    code, _, errors = run(*MEAN, *MIXED, "--on-bad-map", "exclude")
+    assert code == 0, errors
+    excluded = pd.read_csv(tmp_path / "out" / "group" / "excluded.tsv", sep="\t")
+    assert sorted(excluded["map"]) == ["maps/1.nii", "maps/2.nii"]
+    assert set(values(tmp_path, "contrast-mean_stat-dof", len(study))) == {27}
+
+
 def test_a_stack_of_too_few_variances_is_named(study, run, tmp_path):
     images = [nib.load(tmp_path / "maps" / f"{row}.nii") for row in range(1, 31)]
     nib.save(nib.concat_images(images), tmp_path / "maps.nii")
@@ -403,3 +419,9 @@ def test_the_plan_tells_the_estimator(study, command, tmp_path):
     code, said, errors = command("plan", *options)
     assert code == 0, errors
     assert "by restricted likelihood" in " ".join(said.split())
+    table = tmp_path / "maps.tsv"
+    rows = pd.read_csv(table, sep="\t", dtype=str)
+    for spoil in (_without, _one_lacks, _same_twice):
+        spoil(tmp_path, rows).to_csv(table, sep="\t", index=False)
+        code, _, errors = command("plan", *options)
+        assert code != 0 and BAD[spoil] in errors and "Traceback" not in errors

@@ -82,20 +82,6 @@ _OWN_FILES = {
     "dofNumerator": "dof_numerator_files",
     "epsilon": "epsilon_files",
 }
-# Maps of the model beside its parameters, by their names.
-_COMPONENTS = {
-    "tau2": "Variance between participants, in the squared unit of the maps",
-    "tau2Lower": "Lower end of the 95 % interval of the variance between participants, by the "
-    "profile of Q",
-    "tau2Upper": "Upper end of the 95 % interval of the variance between participants, by the "
-    "profile of Q",
-    "i2": "I2: percent of the variance of the maps that is between participants; with fixed "
-    "effects that of Q above its degrees of freedom",
-    "h2": "H2: variance of the maps over that within participants; with fixed effects Q over its "
-    "degrees of freedom",
-    "q": "Cochran's Q: sum of squares of the residuals, weighted by the variances of the maps",
-    "qP": "p of Q by chi squared: that of no variance between participants",
-}
 _R2_UNWEIGHTED = "Share of the sum of squares that is explained by least squares without variances"
 _DOF_BY_ESTIMATOR = "Degrees of freedom of the contrast's variance; 0 without a statistic"
 _OWN_DOF = {"dof": "DegreesOfFreedomMap", "dofNumerator": "NumeratorDegreesOfFreedomMap"}
@@ -409,12 +395,6 @@ def add_model(folder: DerivativeFolder, facts: RunFacts, given: Mapping[str, Any
         weighted = "variances" in estimator_of(facts.common).needs
         about = {"Description": _R2_UNWEIGHTED} if weighted else {}
         folder.add_map(given["r2_file"], facts.common | about, stat="rSquare", desc="model")
-    components = zip(
-        given.get("component_names", ()), given.get("component_files", ()), strict=True
-    )
-    for name, path in components:
-        about = {"Description": _COMPONENTS[name]} if name in _COMPONENTS else {}
-        folder.add_map(path, facts.common | about, stat=name, desc="model")
     if facts.common.get("DegreesOfFreedomMap"):
         about = {"Description": "Residual degrees of freedom; 0 where no contrast has a statistic"}
         folder.add_map(given["dof_file"], facts.common | about, stat="dof", desc="model")

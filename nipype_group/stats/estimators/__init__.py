@@ -31,9 +31,10 @@ class Estimator:
         Keys of the references that the methods section cites.
     nidm_term : str
         Term of the ontology of NIDM-Results.
-    needs : tuple of {"variances", "clusters", "slopes", "dof"}
-        What it takes beside the effects: their variances, the cluster of every map, where maps
-        stand along a random slope, or how degrees of freedom are counted.
+    needs : tuple of {"variances", "knapp_hartung", "clusters", "slopes", "dof"}
+        What it takes beside the effects: their variances, and the factor of those of contrasts;
+        the cluster of every map, where maps stand along a random slope, or how degrees of freedom
+        are counted.
     dof : {"number", "map", "contrast"}
         Whether the residual degrees of freedom of voxels that all maps have are one number, vary
         by voxel, or are of each contrast, whose variance is then its own too.
@@ -112,16 +113,13 @@ _OWN = (
         dof="contrast",
         options={"kind": "HC3"},
     ),
-)
-_OWN = (
-    *_OWN,
     *(
         Estimator(
             name,
             words,
             "nipype_group.stats.estimators.effect_variance:fit_known_variances",
             references=references,
-            needs=("variances",),
+            needs=("variances", "knapp_hartung"),
             dof="contrast",
             options={"method": name},
         )
@@ -177,7 +175,6 @@ def fit_by_contrast(
     read: "ReadVoxels",
     n_voxels: int,
     given: Mapping[str, Any],
-    options: Mapping[str, Any] | None = None,
 ) -> "OwnErrorsFit":
     """Fit an estimator whose contrasts have variances and degrees of freedom of their own.
 
@@ -192,8 +189,6 @@ def fit_by_contrast(
     n_voxels : int
     given : dict
         What estimators may need, by name.
-    options : dict, optional
-        What the function is told beside the options of the estimator.
 
     Returns
     -------
@@ -210,5 +205,4 @@ def fit_by_contrast(
         raise ValueError(f"the estimator {name} needs {', '.join(lacking)}, and none are given")
     needed = {need: given[need] for need in estimator.needs}
     fit = loaded(estimator.fit)
-    told = {**estimator.options, **(options or {})}
-    return fit(model=model, read=read, n_voxels=n_voxels, **needed, **told)
+    return fit(model=model, read=read, n_voxels=n_voxels, **needed, **estimator.options)

@@ -244,11 +244,11 @@ class Rows:
         yield from self.values[list(rows)]
 
 
-def fit_known(matrix, effects, variances, method="mixed-effects", **options):
+def fit_known(matrix, effects, variances, method="mixed-effects"):
     """Fit as `FitContrasts` does, from stacks."""
     model = LinearModel(matrix, tuple(f"x{i}" for i in range(matrix.shape[1])))
-    given = {"variances": Rows(variances)}
-    return fit_by_contrast(method, model, Rows(effects).read, effects.shape[1], given, options)
+    given = {"variances": Rows(variances), "knapp_hartung": "none"}
+    return fit_by_contrast(method, model, Rows(effects).read, effects.shape[1], given)
 
 
 @pytest.mark.parametrize("method", METHODS)
