@@ -307,7 +307,7 @@ REFUSED = {
     "nidm": ((*MIXED, "--nidm"), "leave nidm out"),
     "partitioned": ((*MIXED, "--error", "partitioned"), "write a formula with the estimator"),
     "factor": (("--knapp-hartung", "plain"), "knapp_hartung goes with the estimators fixed-"),
-    "cluster": ((*MIXED, "--cluster", "group"), "cluster goes with the estimators sandwich"),
+    "cluster": ((*MIXED, "--cluster", "group"), "mixed-effects takes maps for independent"),
     "select": (("--variance-select", "stat=variance"), "--variance-select goes with --bids"),
     "pattern": (("--variance-pattern", "{subject}.nii"), "--variance-pattern goes with --pattern"),
     "stack": (("--variance-stack", "maps/1.nii"), "--variance-stack goes with --stack"),
