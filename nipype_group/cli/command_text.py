@@ -25,6 +25,8 @@ _PLACES = (
     "bids",
     "pattern",
     "stack",
+    "variance_pattern",
+    "variance_stack",
     "participants",
     "mask",
     "search_volume",

@@ -160,6 +160,23 @@ def _add_maps(parser):
     maps.add_argument(
         "--participants", metavar="TSV", help="table of participants; with --stack a row a volume"
     )
+    maps.add_argument(
+        "--variance-select",
+        metavar="KEY=VALUE",
+        nargs="+",
+        action="extend",
+        default=[],
+        help="what tells the variances of the maps in --bids, beside --select, as stat=variance; "
+        "for estimators that take them. In --maps they are a column variance",
+    )
+    maps.add_argument(
+        "--variance-pattern",
+        metavar="GLOB",
+        help="with --pattern: glob of the variances, with the same names in braces",
+    )
+    maps.add_argument(
+        "--variance-stack", metavar="4D", help="with --stack: 4D image of the variances"
+    )
     maps.add_argument("--mask", metavar="NII", help="mask; default: voxels present in every map")
     maps.add_argument(
         "--search-volume", metavar="MASK", help="mask of the voxels that inference searches"

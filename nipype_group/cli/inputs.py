@@ -8,13 +8,18 @@ from nipype_group.design.extent import people_of
 from nipype_group.design.fsl import read_fsl_matrix
 from nipype_group.design.listed_maps import listed_maps
 from nipype_group.design.observations import check_variables
+from nipype_group.design.participants.variances import GIVEN_BY, no_variances
 from nipype_group.design.sources import read_volumes_table
-from nipype_group.images import open_image
+from nipype_group.images import MapError, check_same_space, open_image
 from nipype_group.permutation.given import read_shuffles
 from nipype_group.tsv import read_tsv
 
 
-def check_inputs(files: Mapping[str, Any], variables: Sequence[str] | None = None) -> list[str]:
+def check_inputs(
+    files: Mapping[str, Any],
+    variables: Sequence[str] | None = None,
+    needs_variances: bool = False,
+) -> list[str]:
     """Refuse inputs of which names, tables and headers tell that the analysis cannot use them.
 
     Parameters
@@ -23,6 +28,8 @@ def check_inputs(files: Mapping[str, Any], variables: Sequence[str] | None = Non
         Inputs of `init_group_wf`.
     variables : sequence of str, optional
         Columns of the tables that the model uses, where they are known.
+    needs_variances : bool
+        Whether the estimator takes the variances of the maps.
 
     Returns
     -------
@@ -37,12 +44,14 @@ def check_inputs(files: Mapping[str, Any], variables: Sequence[str] | None = Non
     """
     known, names = {"participant_id"}, []
     if "stack_file" in files:
-        open_image(files["stack_file"])
+        _check_stacks(files, needs_variances)
         if "participants" in files:
             for _, conditions, covariates in read_volumes_table(files["participants"], variables):
                 known |= {*conditions, *covariates}
     else:
         entries = listed_maps(files, variables)
+        if needs_variances and entries and not any(entry.variance for entry in entries):
+            raise ValueError(no_variances(next(n for n in GIVEN_BY if n in files)))
         for entry in entries:
             known |= {*entry.conditions, *entry.covariates}
             names.append(entry.name)
@@ -57,3 +66,19 @@ def check_inputs(files: Mapping[str, Any], variables: Sequence[str] | None = Non
     if "shuffles_file" in files:
         read_shuffles(files["shuffles_file"])
     return names
+
+
+def _check_stacks(files, needs_variances):
+    """See that a 4D image, and that of its variances, can be what they are asked for."""
+    stack = open_image(files["stack_file"])
+    if "variance_stack_file" not in files:
+        if needs_variances:
+            raise ValueError(no_variances("stack_file"))
+        return
+    path = files["variance_stack_file"]
+    variances = open_image(path)
+    if variances.n_maps != stack.n_maps:
+        raise MapError(
+            path, f"{variances.n_maps} variances for {stack.n_maps} maps of {files['stack_file']}"
+        )
+    check_same_space(path, variances.space, stack.space, files["stack_file"])

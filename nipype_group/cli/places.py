@@ -10,6 +10,7 @@ FILE, FOLDER = "a file", "a folder"
 # Options by what they name, whatever the command.
 EXISTING = {
     **dict.fromkeys(("maps", "stack", "participants", "mask", "search_volume", "design"), FILE),
+    "variance_stack": FILE,
     **dict.fromkeys(
         ("settings", "shuffles", "stat_map", "sign_map", "effect_map", "variance_map"), FILE
     ),
@@ -55,8 +56,9 @@ def check_places(arguments: argparse.Namespace) -> None:
         if name in given:
             _check_made(given[name], kind, _option(name))
     _check_apart(given)
-    if given.get("pattern") == "":
-        raise PlaceError("--pattern is empty; give a glob with {subject}")
+    for name in ("pattern", "variance_pattern"):
+        if given.get(name) == "":
+            raise PlaceError(f"{_option(name)} is empty; give a glob with {{subject}}")
     blocks = given.get("blocks", ())
     # Else it is a column of that name.
     looks_so = len(blocks) == 1 and (os.sep in blocks[0] or Path(blocks[0]).suffix)

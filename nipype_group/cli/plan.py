@@ -72,6 +72,8 @@ def analysis_plan(
         on_bad_map=settings.on_bad_map,
         ids_as_numbers=settings.ids_as_numbers,
         mean_for=settings.mean_for,
+        # Volumes of a 4D image are maps in the run alone.
+        needs_variances=settings.takes_variances and "stack_file" not in files,
     )
     design, observations = foreseen_design(
         found,

@@ -16,6 +16,7 @@ from nipype_group.cli.options import given_settings, say_settings, without_repla
 from nipype_group.cli.origin import Origin
 from nipype_group.design.extent import factors_of_model, study_extent
 from nipype_group.design.fsl import fsl_contrast_definitions, fsl_f_definitions
+from nipype_group.design.listed_maps import listed_maps
 from nipype_group.design.sources import (
     escape_pattern,
     find_bids_maps,
@@ -46,6 +47,13 @@ if TYPE_CHECKING:
 
     from nipype_group.settings.analysis import PeerSettings
 
+# Variances of the maps, and the source that each goes with.
+_VARIANCES_OF = {
+    "variance_select": "bids_dir",
+    "variance_pattern": "pattern",
+    "variance_stack_file": "stack_file",
+}
+_SOURCE_OPTIONS = {"bids_dir": "bids", "pattern": "pattern", "stack_file": "stack"}
 # Of the participants that are named in a line.
 _SHOWN = 10
 NO_FIGURES = 'No figures: matplotlib is not installed (pip install "nipype_group[report]")'
@@ -103,7 +111,47 @@ def request_of(arguments: Namespace) -> tuple[AnalysisSettings, dict[str, Any]]:
         if not arguments.bids:
             raise UsageError("--select goes with --bids")
         files["select"] = arguments.select
+    _add_variances(files, arguments)
     return settings, files
+
+
+def _add_variances(files, arguments):
+    """Add what names the variances of the maps to the inputs."""
+    if arguments.variance_select:
+        files["variance_select"] = arguments.variance_select
+    if arguments.variance_pattern:
+        pattern = str(Path(escape_pattern(Path.cwd()), arguments.variance_pattern))
+        files["variance_pattern"] = pattern
+    if arguments.variance_stack:
+        files["variance_stack_file"] = str(Path(arguments.variance_stack).absolute())
+    for name, source in _VARIANCES_OF.items():
+        if name in files and source not in files:
+            option = name.removesuffix("_file").replace("_", "-")
+            raise UsageError(f"--{option} goes with --{_SOURCE_OPTIONS[source]}")
+
+
+def notes_of_variances(settings: AnalysisSettings, files: dict[str, Any]) -> Iterator[str]:
+    """Yield what is not made of variances, or not of them where the estimator takes them."""
+    if settings.takes_variances:
+        if settings.regions and settings.labels_regions:
+            yield (
+                "No models of regions: the variance of the mean of a region depends on how noise "
+                "varies together between voxels, which variances of voxels do not tell"
+            )
+        return
+    try:
+        given = bool(_VARIANCES_OF.keys() & files.keys()) or (
+            "maps_table" in files
+            and any(entry.variance for entry in listed_maps(files, settings.variables))
+        )
+    except (ValueError, OSError):
+        # The run says what is wrong.
+        return
+    if given:
+        yield (
+            f"Variances of the maps are given, and the estimator {settings.estimator} takes none: "
+            "they have no part in the results (--estimator names those that take them)"
+        )
 
 
 def not_taken_lines(files: dict[str, Any]) -> Iterator[str]:
@@ -237,7 +285,7 @@ def of_known_tests(settings: AnalysisSettings, files: dict[str, Any]) -> Analysi
 
 def _prepare(settings, files, arguments):
     """Check all that can be known; return the workflow and the origin of its results."""
-    for line in not_taken_lines(files):
+    for line in (*not_taken_lines(files), *notes_of_variances(settings, files)):
         print(line)
     workflow, _ = checked_workflow(settings, files, arguments)
     origin = origin_of(settings, files, arguments)
@@ -272,7 +320,7 @@ def checked_workflow(
     """
     if arguments.output_dir is not None:
         check_output_dir(arguments.output_dir)
-    names = check_inputs(files, settings.variables)
+    names = check_inputs(files, settings.variables, settings.takes_variances)
     own = {key: value for key in ("task", "space") if (value := getattr(settings, key))}
     check_name_lengths(common_entities(names) | own, settings.contrast_labels)
     settings.read_atlases()

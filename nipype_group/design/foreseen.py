@@ -29,7 +29,7 @@ def foreseen_observations(
     variables : sequence of str, optional
         Columns that the model uses, where they are known.
     **settings
-        on_bad_map, ids_as_numbers and mean_for, as `collect` takes them.
+        on_bad_map, ids_as_numbers, mean_for and needs_variances, as `collect` takes them.
 
     Returns
     -------

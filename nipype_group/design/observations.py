@@ -13,6 +13,7 @@ from nipype_group.choices import ON_BAD_MAP
 from nipype_group.design.first_level import of_other_contrasts, registered_elsewhere
 from nipype_group.design.participants.means import numbers_among
 from nipype_group.design.participants.tables import PeopleTables, session_of
+from nipype_group.design.participants.variances import check_variances
 from nipype_group.design.sources import RESERVED, SESSION_COLUMNS, MapEntry
 from nipype_group.images import (
     MapError,
@@ -60,6 +61,7 @@ def collect(
     header_of: Any = None,
     mean_for: Sequence[str] = (),
     sessions: pd.DataFrame | None = None,
+    needs_variances: bool = False,
 ) -> Observations:
     """Join maps to participants and check every map.
 
@@ -89,6 +91,9 @@ def collect(
     mean_for : sequence of str
         Those of the variables in which a missing number leaves no row out, as a mean is put in
         later. Columns of names, and conditions, have none.
+    needs_variances : bool
+        Whether the estimator takes variances: a map without, whose variance is another's, or has
+        no value above 0, cannot be used.
 
     Returns
     -------
@@ -131,7 +136,7 @@ def collect(
             problems.append((entry, repeated[id(entry)]))
         else:
             checked.append((entry, row))
-    good, bad = _check_maps(checked, zero_is_value, header_of)
+    good, bad = _check_maps(checked, zero_is_value, header_of, needs_variances)
     problems += bad
     if problems and on_bad_map == "error":
         listing = "\n".join(f"  {_shown(e)}: {reason}" for e, reason in problems)
@@ -307,7 +312,7 @@ def check_variables(variables: Iterable[str], known: Collection[str]) -> None:
         )
 
 
-def _check_maps(candidates, zero_is_value, header_of=None):
+def _check_maps(candidates, zero_is_value, header_of, needs_variances):
     """Read every map; return the good ones with their checksum, and the bad with a reason."""
     read, bad, spaces, contents = [], [], [], {}
     for entry, row in candidates:
@@ -317,7 +322,8 @@ def _check_maps(candidates, zero_is_value, header_of=None):
                 own = _values_and_space(entry.variance, header_of)[1]
                 check_same_space(entry.variance, own, space, "its map")
         except MapError as error:
-            bad.append((entry, error.reason))
+            which = "" if error.path == str(entry.path) else f"its variance {error.path}: "
+            bad.append((entry, which + error.reason))
             continue
         if values is not None and np.isnan(values).all():
             zero = "" if zero_is_value else "0 or "
@@ -340,6 +346,9 @@ def _check_maps(candidates, zero_is_value, header_of=None):
         else:
             checksum = None if header_of else content_sha256(entry.path)
             good.append((entry, {**row, "map": entry.name, "sha256": checksum}))
+    if needs_variances:
+        good, without = check_variances(good, header_of)
+        bad += without
     return good, bad
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from nipype.interfaces.base import isdefined
 
 from nipype_group.execution.run import _memory_gb
+from nipype_group.stats.estimators import ESTIMATORS
 
 if TYPE_CHECKING:
     from nipype.pipeline.engine import Workflow
@@ -65,7 +66,9 @@ class StudySize:
         Voxels that are analysed at most; default: all of the grid.
     gaps, whole_maps : bool
         Whether maps may lack voxels that are analysed, and whether shuffles give whole maps (TFCE,
-        statistics of their own). `declare_memory` sees both in the workflow.
+        statistics of their own). `declare_memory` sees both in the workflow, and the next.
+    variances : bool
+        Whether the variances of maps are read with them.
     """
 
     n_maps: int
@@ -75,6 +78,7 @@ class StudySize:
     n_voxels: int | None = None
     gaps: bool = False
     whole_maps: bool = False
+    variances: bool = False
 
     @property
     def values(self) -> int:
@@ -97,7 +101,7 @@ class StudySize:
     @property
     def reading(self) -> float:
         """Bytes while a map is read, or an image written."""
-        return _READING / _FLOAT * self.volume
+        return (_READING / _FLOAT + 2 * self.variances) * self.volume
 
     @property
     def rows(self) -> int:
@@ -142,7 +146,8 @@ def _estimate(size, node):
 
 
 def _by_contrast(size, node):
-    return size.rows + 2 * size.tile + size.estimates + 60 * size.volume
+    tiles = 4 if size.variances else 2
+    return size.rows + tiles * size.tile + size.estimates + 60 * size.volume
 
 
 def _threshold(size, node):
@@ -256,6 +261,10 @@ def declare_memory(workflow: Workflow, size: StudySize) -> dict[str, float]:
             size = replace(size, gaps=True)
         elif name == "PlanPermutations" and _takes_whole_maps(interface.inputs):
             size = replace(size, whole_maps=True)
+        elif (
+            name == "FitContrasts" and "variances" in ESTIMATORS[interface.inputs.estimator].needs
+        ):
+            size = replace(size, variances=True)
     for name, node in nodes.items():
         work = _WORK.get(type(node.interface).__name__)
         if work is not None:

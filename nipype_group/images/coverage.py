@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from nipype_group.images.space import MapError, Space, check_same_space
-from nipype_group.images.volumes import read_map, read_mask
+from nipype_group.images.volumes import read_effect, read_map, read_mask
 from nipype_group.tsv import write_tsv
 from nipype_group.whole_files import AnyPath
 
@@ -31,6 +31,8 @@ class Coverage:
         number.
     within : bool array of the shape of the Space, or None
         Explicit mask.
+    without_variance : int array, shape (n,), or None
+        Voxels, of `within` where it is given, of which each map has a value and no variance.
     """
 
     counts: np.ndarray
@@ -38,6 +40,7 @@ class Coverage:
     own: np.ndarray
     lacking: np.ndarray
     within: np.ndarray | None = None
+    without_variance: np.ndarray | None = None
 
     @property
     def allowed(self) -> np.ndarray:
@@ -69,6 +72,7 @@ def count_coverage(
     mask_file: AnyPath | None = None,
     mask_threshold: float | None = None,
     zero_is_value: bool = False,
+    variance_files: Sequence[AnyPath] | None = None,
 ) -> Coverage:
     """Count, for every voxel, the maps that have a value there; a map in memory at a time.
 
@@ -82,6 +86,8 @@ def count_coverage(
         The least value inside it, see `nipype_group.images.read_mask`.
     zero_is_value : bool, optional
         Whether a voxel of 0 has a value.
+    variance_files : sequence of path, optional
+        Variances of the maps: a map has no value where its variance is 0, negative or missing.
 
     Returns
     -------
@@ -93,8 +99,10 @@ def count_coverage(
         Naming the map that is on another Space than the first, or the mask that is.
     """
     counts, space, own, within = None, None, [], None
+    without: list[int] = []
     for number, path in enumerate(paths):
-        values, its_space = read_map(path, zero_is_value)
+        variance = None if variance_files is None else variance_files[number]
+        values, its_space = read_effect(path, variance, zero_is_value)
         present = np.isfinite(values)
         if space is None:
             counts, space = np.zeros(values.shape, dtype=np.int32), its_space
@@ -106,8 +114,12 @@ def count_coverage(
         counts += present
         np.add(lacking, number, out=lacking, where=~present)
         own.append(np.count_nonzero(present if within is None else present & within))
+        if variance is not None:
+            alone = np.isfinite(read_map(path, zero_is_value)[0]) & ~present
+            without.append(int(np.count_nonzero(alone if within is None else alone & within)))
     assert counts is not None and space is not None
-    return Coverage(counts, space, np.array(own), lacking, within)
+    lost = None if variance_files is None else np.array(without)
+    return Coverage(counts, space, np.array(own), lacking, within, lost)
 
 
 def write_map_coverage(
@@ -165,6 +177,7 @@ def group_mask(
     min_coverage: float = 1.0,
     mask_threshold: float | None = None,
     zero_is_value: bool = False,
+    variance_files: Sequence[AnyPath] | None = None,
 ) -> tuple[np.ndarray, Coverage]:
     """Return the voxels that enough maps have, inside an explicit mask where one is given.
 
@@ -180,6 +193,8 @@ def group_mask(
         The least value inside the explicit mask, see `nipype_group.images.read_mask`.
     zero_is_value : bool, optional
         Whether a voxel of 0 has a value.
+    variance_files : sequence of path, optional
+        Variances of the maps, as `count_coverage` takes them.
 
     Returns
     -------
@@ -195,7 +210,7 @@ def group_mask(
         Where no voxel is left, naming the map with the smallest coverage.
     """
     needed = maps_needed(len(paths), min_coverage)
-    coverage = count_coverage(paths, mask_file, mask_threshold, zero_is_value)
+    coverage = count_coverage(paths, mask_file, mask_threshold, zero_is_value, variance_files)
     mask = coverage.allowed & (coverage.counts >= needed)
     if not mask.any():
         worst = int(np.argmin(coverage.own))
@@ -229,6 +244,14 @@ def mask_notes(
     list of str
     """
     notes = []
+    lost = coverage.without_variance
+    if lost is not None and lost.any():
+        worst = int(np.argmax(lost))
+        notes.append(
+            f"{(lost > 0).sum()} of {len(paths)} maps have voxels with a value whose variance is "
+            f"0, negative or not finite: {lost.sum()} in all, the most, {lost.max()}, in "
+            f"{Path(paths[worst]).name}; maps count as missing there"
+        )
     if mask.all():
         notes.append(
             f"the mask fills the whole image, {mask.size} voxels: the maps have a value outside "

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 
 from nipype_group.images.opening import open_image
 from nipype_group.images.space import MapError, Space, check_same_space
-from nipype_group.images.volumes import read_map, read_mask
+from nipype_group.images.volumes import read_effect, read_mask
 from nipype_group.stats.matrix_products import multiply
 from nipype_group.whole_files import AnyPath
 
@@ -20,6 +20,7 @@ def write_stack(
     space: Space,
     allow_missing: bool = False,
     zero_is_value: bool = False,
+    variance_files: Sequence[AnyPath] | None = None,
 ) -> str:
     """Write maps as one float32 file that can be mapped into memory; 0 outside the mask.
 
@@ -37,6 +38,8 @@ def write_stack(
         Whether maps may lack voxels of the mask, where the stack is NaN.
     zero_is_value : bool
         Whether a voxel of 0 has a value.
+    variance_files : sequence of path, optional
+        Variances of the maps, which have no value where theirs is 0, negative or missing.
 
     Returns
     -------
@@ -50,8 +53,8 @@ def write_stack(
         or with `allow_missing` at all of them.
     """
 
-    def read(map_file):
-        values, own = read_map(map_file, zero_is_value)
+    def read(map_file, variance_file):
+        values, own = read_effect(map_file, variance_file, zero_is_value)
         check_same_space(map_file, own, space, "the mask")
         lacks = np.isnan(values[mask])
         if lacks.any() and (lacks.all() or not allow_missing):
@@ -59,7 +62,8 @@ def write_stack(
             raise MapError(map_file, f"no value at {lacks.sum()} voxels of the mask{all_of_them}")
         return np.where(mask, values, np.float32(0))
 
-    return space.write_maps(path, map(read, map_files), len(map_files))
+    variances = [None] * len(map_files) if variance_files is None else variance_files
+    return space.write_maps(path, map(read, map_files, variances), len(map_files))
 
 
 def write_volumes(

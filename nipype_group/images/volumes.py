@@ -38,6 +38,38 @@ def read_map(path: AnyPath, zero_is_value: bool = False) -> tuple[np.ndarray, Sp
     return np.where(present, values, np.float32(np.nan)), space
 
 
+def read_effect(
+    path: AnyPath, variance_path: AnyPath | None = None, zero_is_value: bool = False
+) -> tuple[np.ndarray, Space]:
+    """Read one map, which lacks a place where its variance is 0, negative or not finite.
+
+    Parameters
+    ----------
+    path : path
+    variance_path : path, optional
+        Map of its variances; without it the map is as `read_map` gives it.
+    zero_is_value : bool, optional
+        Whether a place of 0 of the map has that value.
+
+    Returns
+    -------
+    values : float32 array of the shape of the Space
+        Missing places are NaN.
+    space : Space
+
+    Raises
+    ------
+    MapError
+        Where one is not one map, or both are on other Spaces.
+    """
+    values, space = read_map(path, zero_is_value)
+    if variance_path is None:
+        return values, space
+    variances, own = read_map(variance_path)
+    check_same_space(variance_path, own, space, "its map")
+    return np.where(variances > 0, values, np.float32(np.nan)), space
+
+
 def read_volume(path: AnyPath, kind: type[Space] | None = None) -> tuple[np.ndarray, Space]:
     """Read one map as float64, values as they are; returns the array and its `Space`.
 

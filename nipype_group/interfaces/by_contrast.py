@@ -16,14 +16,14 @@ from nipype_group.design.participants.clusters import needs_of
 from nipype_group.images import Space, write_volume
 from nipype_group.images.residuals import described_smoothness
 from nipype_group.images.stacks import MaskedStack, write_volumes
-from nipype_group.interfaces.base import LOGGER, File
+from nipype_group.interfaces.base import LOGGER, File, isdefined
 from nipype_group.interfaces.contrast import (
     ContrastInputSpec,
     ContrastOutputSpec,
     EstimateContrasts,
 )
 from nipype_group.json_files import write_json
-from nipype_group.stats.estimators import ESTIMATORS, fit_by_contrast
+from nipype_group.stats.estimators import ESTIMATORS, KNAPP_HARTUNG, fit_by_contrast
 from nipype_group.stats.estimators.contrast_estimates import OwnErrorsFit
 
 
@@ -128,6 +128,15 @@ class _FitContrastsInputSpec(ByContrastInputSpec):
     dof_method = traits.Enum(
         *DOF_METHODS, usedefault=True, desc="degrees of freedom beside random effects"
     )
+    variance_stack_file = File(
+        exists=True, desc="4D variances of the maps, for estimators that take them"
+    )
+    knapp_hartung = traits.Enum(
+        *KNAPP_HARTUNG,
+        usedefault=True,
+        desc="of these estimators: variances of contrasts times the weighted residual mean "
+        "square, or that where it is above 1",
+    )
 
 
 class _FitContrastsOutputSpec(ByContrastOutputSpec):
@@ -186,9 +195,17 @@ class FitContrasts(EstimateByContrast):
     or those of Satterthwaite; components are maps. Or least squares with cluster-robust variances
     (Liang and Zeger 1986): CR2 with the degrees of freedom of Bell and McCaffrey (2002), HTZ for
     several rows (Pustejovsky and Tipton 2018). Or robust fits, whose weights are a volume a map.
-    The clusters are those of the design. Cohen's d is the effect over the standard deviation of a
-    map about the model. Smoothness is that of the whitened residuals; as degrees of freedom are
-    of contrasts, random field theory takes z as Gaussian.
+    The clusters are those of the design.
+
+    Or maps weighted by the inverse of their variances (`variance_stack_file`) and of that between
+    participants, which is estimated: by restricted likelihood as FLAME 1, by the moments of
+    DerSimonian and Laird or of Paule and Mandel, or none (fixed effects). t has n - p degrees of
+    freedom; of fixed effects it is normal. A map lacks a voxel where its variance is 0, negative
+    or not finite.
+
+    Cohen's d is the effect over the standard deviation of a map about the model. Smoothness is
+    that of the whitened residuals; as degrees of freedom are of contrasts, random field theory
+    takes z as Gaussian.
 
     Examples
     --------
@@ -206,7 +223,7 @@ class FitContrasts(EstimateByContrast):
 
     def _read_fit(self) -> _Fitted:
         stack, design = self._read()
-        given = needs_of(design) | {"dof": self.inputs.dof_method}
+        given = needs_of(design) | {"dof": self.inputs.dof_method} | self._of_weighted(stack)
         with self._one_blas_thread():
             self._fit = fit_by_contrast(
                 self.inputs.estimator, design.model, stack.read, stack.n_voxels, given
@@ -214,6 +231,22 @@ class FitContrasts(EstimateByContrast):
         for note in self._fit.notes:
             LOGGER.info("%s", note)
         return _Fitted(stack, design, self._fit)
+
+    def _of_weighted(self, stack: MaskedStack) -> dict[str, Any]:
+        """Return what estimators need that take the variances of the maps."""
+        path, factor = self.inputs.variance_stack_file, self.inputs.knapp_hartung
+        takes = "variances" in ESTIMATORS[self.inputs.estimator].needs
+        if factor != KNAPP_HARTUNG[0] and not takes:
+            raise ValueError(
+                "knapp_hartung goes with estimators that take the variances of the maps, not with "
+                f"{self.inputs.estimator}"
+            )
+        if not isdefined(path) or not takes:
+            return {}
+        variances = MaskedStack(path, self.inputs.mask_file)
+        if variances.n_maps != stack.n_maps:
+            raise ValueError(f"{path} has {variances.n_maps} variances for {stack.n_maps} maps")
+        return {"variances": variances, "knapp_hartung": factor}
 
     def _run_interface(self, runtime):
         runtime = super()._run_interface(runtime)

@@ -122,6 +122,9 @@ class _CollectMapsInputSpec(GroupInputSpec):
     variance_stack_file = File(
         exists=True, desc="with stack_file: 4D image of the effects' variances"
     )
+    needs_variances = traits.Bool(
+        desc="maps without a variance, or whose variances are all 0, negative or missing, are bad"
+    )
     variables = traits.List(
         Str,
         desc="columns that the model uses: rows with n/a in one are left out; another of a table "
@@ -236,4 +239,5 @@ class CollectMaps(GroupInterface):
             ids_as_numbers=inputs.ids_as_numbers,
             mean_for=value_or(inputs.mean_for, ()),
             sessions=sessions,
+            needs_variances=value_or(inputs.needs_variances, False),
         )

@@ -21,6 +21,10 @@ from nipype_group.interfaces.base import (
 class _GroupMaskInputSpec(GroupInputSpec):
     revision = 4
     map_files = InputMultiObject(File(exists=True), mandatory=True, desc="maps of one grid")
+    variance_files = InputMultiObject(
+        File(exists=True),
+        desc="variances of the maps, which have no value where theirs is 0, negative or missing",
+    )
     mask_file = File(exists=True, desc="explicit mask on the grid of the maps")
     search_volume = File(exists=True, desc="mask of the voxels that inference searches")
     mask_threshold = traits.Float(
@@ -87,6 +91,7 @@ class GroupMask(GroupInterface):
             self.inputs.min_coverage,
             value_or(self.inputs.mask_threshold),
             self.inputs.zero_is_value,
+            value_or(self.inputs.variance_files),
         )
 
     def _searched(self, mask, space):
@@ -111,6 +116,10 @@ def _log(mask, coverage, n_maps):
 
 class _StackMapsInputSpec(GroupInputSpec):
     map_files = InputMultiObject(File(exists=True), mandatory=True, desc="maps, in row order")
+    variance_files = InputMultiObject(
+        File(exists=True),
+        desc="variances of the maps, which have no value where theirs is 0, negative or missing",
+    )
     mask_file = File(exists=True, mandatory=True, desc="voxels that are kept")
     allow_missing = traits.Bool(
         False, usedefault=True, desc="maps may lack voxels of the mask; the stack is NaN there"
@@ -149,5 +158,6 @@ class StackMaps(GroupInterface):
             space,
             self.inputs.allow_missing,
             self.inputs.zero_is_value,
+            value_or(self.inputs.variance_files),
         )
         return runtime

@@ -101,6 +101,12 @@ class AnalysisSettings(
                 "permuted; leave n_permutations out, or test by least squares (--within and "
                 "--between, or --blocks)"
             )
+        if self.takes_variances and self.smooths:
+            raise ValueError(
+                f"smoothing_fwhm_mm: the estimator {self.estimator} takes the variances of the "
+                "maps as they are, and smoothing changes them by an amount that maps do not tell; "
+                "smooth before the first level, or leave --smooth out"
+            )
         if self.nidm and self.by_contrast:
             raise ValueError(
                 "nidm: a NIDM-Results pack tells one model and one error of all contrasts, and "
@@ -209,7 +215,9 @@ class AnalysisSettings(
             "clusters by random field theory of extent": self.cluster_control is not None,
             "cluster extents by permutation": "extent" in self.statistics,
             "cluster masses by permutation": "mass" in self.statistics,
-            "models of atlas regions": self.regions and self.labels_regions,
+            "models of atlas regions": self.regions
+            and self.labels_regions
+            and not self.takes_variances,
         }
         return tuple(name for name, is_asked in asked.items() if is_asked)
 

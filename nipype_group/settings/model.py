@@ -15,7 +15,7 @@ from nipype_group.choices import (
 )
 from nipype_group.controls import TAILS
 from nipype_group.settings.records import Record, record, setting
-from nipype_group.stats.estimators import DEFAULT, ESTIMATORS, RANDOM_EFFECTS
+from nipype_group.stats.estimators import DEFAULT, ESTIMATORS, KNAPP_HARTUNG, RANDOM_EFFECTS
 
 if TYPE_CHECKING:
     from nipype_group.design.factorial import Factorial
@@ -188,7 +188,8 @@ class ModelSettings(Record):
     )
     estimator: str = setting(
         DEFAULT,
-        f"what estimates the parameters, default {DEFAULT}",
+        f"what estimates the parameters, default {DEFAULT}; those of fixed or mixed effects take "
+        "the variances of the maps",
         option="--estimator",
         choices=ESTIMATORS.keys,
         **_MODEL,
@@ -207,6 +208,15 @@ class ModelSettings(Record):
         f"formula, default {DOF_METHODS[0]}, whose variances are adjusted too",
         option="--dof",
         choices=DOF_METHODS,
+        **_MODEL,
+    )
+    knapp_hartung: str = setting(
+        KNAPP_HARTUNG[0],
+        "factor of the variances of contrasts, of estimators that take the variances of the maps: "
+        f"default {KNAPP_HARTUNG[0]}; the weighted residual mean square of Knapp and Hartung "
+        "(plain), or that where it is above 1 (adhoc)",
+        option="--knapp-hartung",
+        choices=KNAPP_HARTUNG,
         **_MODEL,
     )
     smoothness_edges: str = setting(
@@ -315,6 +325,12 @@ class ModelSettings(Record):
                 f"cluster goes with the estimators {', '.join(robust)}; {estimator.name} takes "
                 "maps for independent"
             )
+        if self.knapp_hartung != KNAPP_HARTUNG[0] and not self.takes_variances:
+            weighted = [name for name, own in ESTIMATORS.items() if "variances" in own.needs]
+            raise ValueError(
+                f"knapp_hartung goes with the estimators {', '.join(weighted)}; {estimator.name} "
+                "takes no variances of the maps"
+            )
         if estimator.by_contrast and self.own_errors:
             raise ValueError(
                 f"the estimator {estimator.name} gives each contrast a variance, and so do "
@@ -367,6 +383,11 @@ class ModelSettings(Record):
     def clustered(self) -> bool:
         """Whether the estimator takes clusters that the formula does not name."""
         return "clusters" in ESTIMATORS[self.estimator].needs and self.random_effects is None
+
+    @property
+    def takes_variances(self) -> bool:
+        """Whether the estimator takes the variances of the maps."""
+        return "variances" in ESTIMATORS[self.estimator].needs
 
     @property
     def by_contrast(self) -> bool:

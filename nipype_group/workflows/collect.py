@@ -40,6 +40,7 @@ OUTPUTS = (
     "n_voxels",
     "mask_notes",
     "stack_file",
+    "variance_stack_file",
 )
 
 
@@ -48,6 +49,7 @@ def init_collect_wf(
     settings: MapsSettings,
     variables: tuple | None = None,
     mean_for: tuple = (),
+    with_variances: bool = False,
     n_procs: int = 1,
     name: str = "collect_wf",
 ) -> pe.Workflow:
@@ -69,6 +71,8 @@ def init_collect_wf(
         conditions of a table of maps.
     mean_for : tuple of str
         Those of them whose missing numbers become means in the design: they leave no row out.
+    with_variances : bool
+        Whether the estimator takes variances: maps lack voxels where they have none.
     n_procs : int
         Threads of the smoothing.
     name : str
@@ -135,22 +139,14 @@ def init_collect_wf(
         What is odd about the mask, in sentences.
     stack_file
         4D maps inside the mask; NaN where a map lacks a voxel.
+    variance_stack_file
+        Their variances, where the estimator takes them.
     """
     workflow = pe.Workflow(name=name)
     inputnode = pe.Node(IdentityInterface(fields=list(INPUTS)), name="inputnode")
     outputnode = pe.Node(IdentityInterface(fields=list(OUTPUTS)), name="outputnode")
     zeros = {"zero_is_value": settings.zero_is_value}
-    collect = pe.Node(
-        CollectMaps(
-            on_bad_map=settings.on_bad_map, ids_as_numbers=settings.ids_as_numbers, **zeros
-        ),
-        name="collect",
-        mem_gb=0.5,
-    )
-    if variables is not None:
-        collect.inputs.variables = list(variables)
-    if mean_for:
-        collect.inputs.mean_for = list(mean_for)
+    collect = pe.Node(_collect(settings, variables, mean_for), name="collect", mem_gb=0.5)
     mask = pe.Node(GroupMask(min_coverage=settings.min_coverage, **zeros), name="mask", mem_gb=0.5)
     if settings.mask_threshold is not None:
         mask.inputs.mask_threshold = settings.mask_threshold
@@ -186,4 +182,40 @@ def init_collect_wf(
             (source, outputnode, [(field, "smoothed_files")]),
         ]
     )
+    if with_variances:
+        _stack_variances(workflow, settings)
     return workflow
+
+
+def _collect(settings, variables, mean_for):
+    """Return the interface that finds the maps."""
+    made = CollectMaps(
+        on_bad_map=settings.on_bad_map,
+        ids_as_numbers=settings.ids_as_numbers,
+        zero_is_value=settings.zero_is_value,
+    )
+    if variables is not None:
+        made.inputs.variables = list(variables)
+    if mean_for:
+        made.inputs.mean_for = list(mean_for)
+    return made
+
+
+def _stack_variances(workflow, settings):
+    """Stack the variances of the maps, and let maps lack voxels where they have none."""
+    collect, mask, stack, outputnode = map(
+        workflow.get_node, ("collect", "mask", "stack", "outputnode")
+    )
+    collect.inputs.needs_variances = True
+    variance_stack = pe.Node(
+        StackMaps(allow_missing=settings.lacks_voxels), name="variance_stack", mem_gb=0.5
+    )
+    workflow.connect(
+        [
+            (collect, mask, [("variance_files", "variance_files")]),
+            (collect, stack, [("variance_files", "variance_files")]),
+            (collect, variance_stack, [("variance_files", "map_files")]),
+            (mask, variance_stack, [("mask_file", "mask_file")]),
+            (variance_stack, outputnode, [("stack_file", "variance_stack_file")]),
+        ]
+    )

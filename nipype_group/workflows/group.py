@@ -231,13 +231,7 @@ def init_group_wf(*, settings: AnalysisSettings, name: str = "group_wf") -> pe.W
     outputnode = pe.Node(IdentityInterface(fields=list(OUTPUTS)), name="outputnode")
     inferred = _inferred_maps(settings)
     maps, places = named_maps(inferred, settings.contrast_labels)
-    collect_wf = collect_stage.init_collect_wf(
-        settings=settings,
-        variables=settings.variables,
-        mean_for=settings.mean_for,
-        n_procs=settings.n_procs,
-    )
-    model_wf = _model(settings)
+    collect_wf, model_wf = _collect(settings), _model(settings)
     parametric_wf = parametric_stage.init_parametric_wf(
         settings=settings,
         contrasts=settings.contrasts,
@@ -285,6 +279,17 @@ def init_group_wf(*, settings: AnalysisSettings, name: str = "group_wf") -> pe.W
     _connect_report(workflow, settings, *stages[:4])
     _gather(workflow, settings, maps, places, *stages[1:])
     return workflow
+
+
+def _collect(settings):
+    """Return the workflow of the maps."""
+    return collect_stage.init_collect_wf(
+        settings=settings,
+        variables=settings.variables,
+        mean_for=settings.mean_for,
+        with_variances=settings.takes_variances,
+        n_procs=settings.n_procs,
+    )
 
 
 def _model(settings):
@@ -363,6 +368,9 @@ def _out(*fields):
 def _region_inputs(settings):
     """Return the inputs of RegionModels, None where no models of regions are made."""
     if not settings.regions or not settings.labels_regions:
+        return None
+    if settings.takes_variances:
+        # Those of the means of regions depend on how noise varies together between voxels.
         return None
     why_none = _why_regions_are_not_permuted(settings)
     chosen = {

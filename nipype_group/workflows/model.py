@@ -22,6 +22,7 @@ INPUTS = (
     "condition_columns",
     "design_table",
     "stack_file",
+    "variance_stack_file",
     "mask_file",
     "search_mask_file",
 )
@@ -120,6 +121,8 @@ def init_model_wf(
         TSV or FSL .mat with the regressors, where there is no formula.
     stack_file
         4D maps.
+    variance_stack_file
+        Their variances, where the estimator takes them.
     mask_file
         Voxels fitted.
     search_mask_file
@@ -234,7 +237,7 @@ def init_model_wf(
         workflow.connect(
             [
                 (design, estimate, [(f, f) for f in files]),
-                (inputnode, estimate, [("stack_file", "stack_file")]),
+                (inputnode, estimate, [(f, f) for f in _stacks(settings)]),
                 (estimate, outputnode, [(f, f) for f in _error_outputs(settings)]),
             ]
         )
@@ -242,6 +245,11 @@ def init_model_wf(
         fit = ("model_file", "betas_file", "residual_variance_file", "pattern_file")
         workflow.connect([(glm, estimate, [(f, f) for f in fit])])
     return workflow
+
+
+def _stacks(settings):
+    """Return the stacks that contrasts are estimated from."""
+    return ("stack_file", *(("variance_stack_file",) if settings.takes_variances else ()))
 
 
 def _contrast_set(settings, by_permutation, not_of_conjunctions):
@@ -300,6 +308,8 @@ def _estimator(settings, tail):
             dof_method=settings.dof_method,
             edges=settings.smoothness_edges,
         )
+        if settings.takes_variances:
+            made.inputs.knapp_hartung = settings.knapp_hartung
     else:
         made = EstimateContrasts(tail=tail)
     if settings.contrast_tails:

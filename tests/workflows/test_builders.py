@@ -57,9 +57,13 @@ def group(**settings):
     return init_group_wf(settings=AnalysisSettings(**{"contrasts": CONTRASTS} | settings))
 
 
-def collect(name="collect_wf", variables=None, n_procs=1, **settings):
+def collect(name="collect_wf", variables=None, n_procs=1, with_variances=False, **settings):
     return init_collect_wf(
-        settings=MapsSettings(**settings), variables=variables, n_procs=n_procs, name=name
+        settings=MapsSettings(**settings),
+        variables=variables,
+        n_procs=n_procs,
+        with_variances=with_variances,
+        name=name,
     )
 
 
@@ -94,6 +98,8 @@ GRID = {
     "collect, smooth": lambda: collect(smoothing_fwhm_mm=(5.0,), n_procs=2),
     "collect, smooth by axis": lambda: collect(smoothing_fwhm_mm=(5.0, 6.0, 0.0)),
     "collect, coverage": lambda: collect(min_coverage=0.7),
+    "collect, variances": lambda: collect(with_variances=True),
+    "model, variances": lambda: model(formula="age", estimator="mixed-effects"),
     "model, formula": lambda: model(formula="age", tail="negative"),
     "model, sides": lambda: model(formula="age", contrast_tails={"age": "positive"}),
     "model, own errors": lambda: model(formula="age * a + Error(participant_id/a)"),
@@ -256,6 +262,7 @@ GRID = {
 TABLED = ("parametric_wf", "report_wf")
 # Outputs that need an option; their docstrings say so.
 OPTIONAL = {
+    "collect_wf": {"variance_stack_file"},
     "group_wf": {
         "plan_file",
         "logp_fwe_files",
@@ -357,6 +364,8 @@ def test_documented_outputs_are_connected_and_inputs_are_used(case):
     assert missing <= OPTIONAL.get(workflow.name, set())
     unused = fields(workflow, "inputnode") - used(workflow, "inputnode")
     without_formula = {"design_table"} if workflow.name in ("group_wf", "model_wf") else set()
+    if workflow.name == "model_wf" and "variances" not in case:
+        without_formula |= {"variance_stack_file"}
     if case != "parametric, all controls" and workflow.name == "parametric_wf":
         without_formula |= {"rpv_file"}
     if "templates" not in case:
@@ -381,6 +390,7 @@ def test_documented_outputs_are_connected_and_inputs_are_used(case):
         "report, everything",
         "group, no figures",
         "model, multivariate",
+        "collect, variances",
     ],
 )
 def test_optional_outputs_are_connected_where_the_option_is_on(case):

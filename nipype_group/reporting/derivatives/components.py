@@ -11,4 +11,15 @@ COMPONENTS = {
     "weight": "How much every map counts at a voxel, between 0 and 1, a volume a map in the order "
     "of the observations; 0 where it counts for nothing, or the voxel has no statistic",
     "boundary": "1 where variance components are at the boundary: one of them, or more, is 0",
+    "tau2": "Variance between participants, in the squared unit of the maps",
+    "tau2Lower": "Lower end of the 95 % interval of the variance between participants, by the "
+    "profile of Q",
+    "tau2Upper": "Upper end of the 95 % interval of the variance between participants, by the "
+    "profile of Q",
+    "i2": "I2: percent of the variance of the maps that is between participants; with fixed "
+    "effects that of Q above its degrees of freedom",
+    "h2": "H2: variance of the maps over that within participants; with fixed effects Q over its "
+    "degrees of freedom",
+    "q": "Cochran's Q: sum of squares of the residuals, weighted by the variances of the maps",
+    "qP": "p of Q by chi squared: that of no variance between participants",
 }

@@ -82,6 +82,7 @@ _OWN_FILES = {
     "dofNumerator": "dof_numerator_files",
     "epsilon": "epsilon_files",
 }
+_R2_UNWEIGHTED = "Share of the sum of squares that is explained by least squares without variances"
 _DOF_BY_ESTIMATOR = "Degrees of freedom of the contrast's variance; 0 without a statistic"
 _OWN_DOF = {"dof": "DegreesOfFreedomMap", "dofNumerator": "NumeratorDegreesOfFreedomMap"}
 
@@ -391,7 +392,9 @@ def add_model(folder: DerivativeFolder, facts: RunFacts, given: Mapping[str, Any
         about = facts.common | {"Description": COMPONENTS[name]}
         folder.add_map(path, about, stat=name, desc="model")
     if "r2_file" in given:
-        folder.add_map(given["r2_file"], facts.common, stat="rSquare", desc="model")
+        weighted = "variances" in estimator_of(facts.common).needs
+        about = {"Description": _R2_UNWEIGHTED} if weighted else {}
+        folder.add_map(given["r2_file"], facts.common | about, stat="rSquare", desc="model")
     if facts.common.get("DegreesOfFreedomMap"):
         about = {"Description": "Residual degrees of freedom; 0 where no contrast has a statistic"}
         folder.add_map(given["dof_file"], facts.common | about, stat="dof", desc="model")

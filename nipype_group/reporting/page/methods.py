@@ -14,11 +14,17 @@ from nipype_group.reporting.forms import form_of
 from nipype_group.reporting.page.error_terms import error_sentences, has_own_errors
 from nipype_group.reporting.wording import count, listing
 from nipype_group.stats.estimators import estimator_of
+from nipype_group.stats.estimators.contrast_estimates import NORMAL_DOF
 
 if TYPE_CHECKING:
     from nipype_group.reporting.derivatives.read import GroupFolder
 
 # What maps held of which t or z was made.
+# What variances of contrasts are multiplied by, as the settings name it.
+_KNAPP_HARTUNG = {
+    "plain": "the weighted residual mean square",
+    "adhoc": "the weighted residual mean square where that is above 1",
+}
 _CONVERTED = {
     "r": "the correlation",
     "d": "Cohen's d",
@@ -127,6 +133,10 @@ def _model(text, folder, about):
         + f"was fitted by {estimator.words}{'' if own_dof else dof}",
         *estimator.references,
     )
+    if "variances" in estimator.needs:
+        text.add("The variance of every map within its participant was taken for known")
+    if factor := _KNAPP_HARTUNG.get(about.get("Parameters", {}).get("knapp_hartung")):
+        text.add(f"Variances of contrasts were multiplied by {factor}", "knapp2003")
     if own_errors:
         for sentence in error_sentences(folder):
             text.add(*sentence)
@@ -196,7 +206,8 @@ def _dof_of(folder, contrast):
     dof = about.get("DegreesOfFreedom")
     if dof is None:
         return ""
-    return f"; {', '.join(f'{v:.4g}' for v in np.atleast_1d(dof))} degrees of freedom"
+    words = ("infinite" if v >= NORMAL_DOF else f"{v:.4g}" for v in np.atleast_1d(dof))
+    return f"; {', '.join(words)} degrees of freedom"
 
 
 def _peer(text, folder, about):

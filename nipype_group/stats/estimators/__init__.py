@@ -31,9 +31,10 @@ class Estimator:
         Keys of the references that the methods section cites.
     nidm_term : str
         Term of the ontology of NIDM-Results.
-    needs : tuple of {"variances", "clusters", "slopes", "dof"}
-        What it takes beside the effects: their variances, the cluster of every map, where maps
-        stand along a random slope, or how degrees of freedom are counted.
+    needs : tuple of {"variances", "knapp_hartung", "clusters", "slopes", "dof"}
+        What it takes beside the effects: their variances, and the factor of those of contrasts;
+        the cluster of every map, where maps stand along a random slope, or how degrees of freedom
+        are counted.
     dof : {"number", "map", "contrast"}
         Whether the residual degrees of freedom of voxels that all maps have are one number, vary
         by voxel, or are of each contrast, whose variance is then its own too.
@@ -112,7 +113,45 @@ _OWN = (
         dof="contrast",
         options={"kind": "HC3"},
     ),
+    *(
+        Estimator(
+            name,
+            words,
+            "nipype_group.stats.estimators.effect_variance:fit_known_variances",
+            references=references,
+            needs=("variances", "knapp_hartung"),
+            dof="contrast",
+            options={"method": name},
+        )
+        for name, words, references in (
+            (
+                "fixed-effects",
+                "least squares weighted by the variances of the maps (fixed effects)",
+                (),
+            ),
+            (
+                "mixed-effects",
+                "weighted least squares with a variance between participants by restricted "
+                "likelihood (mixed effects)",
+                ("beckmann2003", "woolrich2004", "viechtbauer2007"),
+            ),
+            (
+                "dersimonian-laird",
+                "weighted least squares with a variance between participants by the moments of "
+                "DerSimonian and Laird (mixed effects)",
+                ("dersimonian1986", "viechtbauer2007"),
+            ),
+            (
+                "paule-mandel",
+                "weighted least squares with a variance between participants by the moments of "
+                "Paule and Mandel (mixed effects)",
+                ("paule1982", "viechtbauer2007"),
+            ),
+        )
+    ),
 )
+# Factors of the variances of contrasts of weighted maps (Knapp and Hartung 2003).
+KNAPP_HARTUNG = ("none", "plain", "adhoc")
 ESTIMATORS = Registry("nipype_group.estimators", "estimator", _OWN)
 # What fits where nothing else is asked for. Those of other packages are not looked for here, as
 # they may be on their way to import this.

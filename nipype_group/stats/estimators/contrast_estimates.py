@@ -25,6 +25,9 @@ from nipype_group.stats.distributions import f_to_z_and_log_p, log_sf_t, t_to_z
 from nipype_group.stats.elementary import exp
 from nipype_group.stats.estimators.small_matrices import quadratic_forms
 
+# Degrees of freedom of a statistic whose variance is known, whose t is normal to six digits.
+NORMAL_DOF = 1e9
+
 
 @dataclass(frozen=True)
 class ContrastEstimates:

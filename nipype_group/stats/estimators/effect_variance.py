@@ -5,14 +5,16 @@ estimated: y ~ N(X b, diag(s + tau2)). By restricted likelihood this is stage 1 
 (Beckmann et al. 2003; Woolrich et al. 2004), with the highest maximum instead of the nearest.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numba
 import numpy as np
 from scipy import special
 
 from nipype_group.stats.decompositions import decompose
+from nipype_group.stats.estimators import KNAPP_HARTUNG
 from nipype_group.stats.estimators.between_variance import (
     FIXED,
     LANES,
@@ -29,7 +31,7 @@ from nipype_group.stats.estimators.between_variance import (
     tau2_by,
     where_q_is,
 )
-from nipype_group.stats.estimators.contrast_estimates import ContrastEstimates
+from nipype_group.stats.estimators.contrast_estimates import NORMAL_DOF, ContrastEstimates
 from nipype_group.stats.linear.least_squares import (
     LinearModel,
     ReadVoxels,
@@ -48,9 +50,11 @@ METHODS = {
     "paule-mandel": PAULE_MANDEL,
     "mixed-effects": LIKELIHOOD,
 }
-KNAPP_HARTUNG = ("none", "plain", "adhoc")
-# Degrees of freedom of a statistic whose variance is known, whose t is normal to six digits.
-NORMAL_DOF = 1e9
+# Level of the interval of tau2 that maps show.
+INTERVAL = 0.95
+# A median of Q over voxels that low has no chance to be chance: by Markov's inequality, at most
+# twice this level of data sets have one.
+_TOO_EVEN = 1e-3
 
 
 @dataclass(frozen=True)
@@ -95,6 +99,16 @@ class BetweenVariance:
     patterns: VoxelPatterns
 
 
+class VarianceMaps(Protocol):
+    """Variances of the maps, as `nipype_group.images.stacks.MaskedStack` has them."""
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        """Return voxels start to stop - 1 of all maps, shape (n, v)."""
+
+    def maps(self, rows: Sequence[int]) -> Iterator[np.ndarray]:
+        """Yield the variances of the maps of these rows, shape (v,) each."""
+
+
 @dataclass(frozen=True)
 class EffectVarianceFit:
     """Effects with variances whose variance between participants is estimated.
@@ -110,6 +124,8 @@ class EffectVarianceFit:
         Number of every map's variance group.
     group_names : tuple of str
     knapp_hartung : str
+    variance_maps : callable, optional
+        Yields the variances of the maps of some rows, shape (v,) each, which `residuals` needs.
     """
 
     model: LinearModel
@@ -120,6 +136,7 @@ class EffectVarianceFit:
     groups: np.ndarray
     group_names: tuple[str, ...]
     knapp_hartung: str
+    variance_maps: Callable[[Sequence[int]], Iterator[np.ndarray]] | None = None
 
     @property
     def components(self) -> dict[str, np.ndarray]:
@@ -148,7 +165,73 @@ class EffectVarianceFit:
             found.append(
                 f"The variance between participants is 0 at {zero.sum()} of {alive.sum()} voxels."
             )
+        if ratio := self._too_even:
+            found.append(
+                "Maps scatter about the model with less than their variances alone make: "
+                f"{ratio:.2g} of it at the median voxel. Where standard errors, or variances in "
+                "other units, were given for variances, statistics are wrong."
+            )
         return tuple(found)
+
+    @property
+    def _too_even(self):
+        """Return the median of Q over its degrees of freedom, where it is too low for chance."""
+        alive = self.between.patterns.voxel_dof > 0
+        if not alive.any():
+            return None
+        q, dof = self.between.q[alive], self.between.patterns.voxel_dof[alive]
+        # Q is chi squared of these degrees of freedom, and larger with any variance between.
+        below = special.chdtr(dof, q) < _TOO_EVEN
+        return float(np.median(q / dof)) if 2 * below.sum() > len(q) else None
+
+    def residuals(
+        self, maps: Callable[[Sequence[int]], Iterator[np.ndarray]]
+    ) -> Iterator[np.ndarray]:
+        """Yield the residuals of every map over the root of all its variance, shape (v,).
+
+        Where maps that lack a voxel leave fewer columns, and where a map lacks it, they are NaN.
+
+        Parameters
+        ----------
+        maps : callable
+            Yields the values of the maps of these rows, shape (v,) each.
+        """
+        assert self.variance_maps is not None, "a fit of variances that are read by voxels alone"
+        model, rows = self.model, range(len(self.model.matrix))
+        coordinates = self._coordinates()
+        pairs = zip(maps(rows), self.variance_maps(rows), strict=True)
+        for row, (values, variances) in zip(rows, pairs, strict=True):
+            left = values - multiply(model.basis[row], coordinates)
+            total = variances + self.between.tau2[self.groups[row]]
+            lacks = lacking(values, variances)
+            yield np.where(lacks, np.nan, left) / np.sqrt(np.where(lacks, 1.0, total))
+
+    def _coordinates(self):
+        """Return the weighted estimates over the basis, shape (r, v); NaN where there are none."""
+        basis = self.model.basis
+        coordinates = np.full((basis.shape[1], len(self.between.q)), np.nan)
+        for part in _parts(self.model, self.between.patterns, self.read, self.read_variances):
+            if part.pattern:
+                continue
+            for column, row in enumerate(np.eye(basis.shape[1])):
+                found = self._found(part, row[None, :], is_f=False)
+                coordinates[column, part.voxels] = found[0]
+        return coordinates
+
+    def _found(self, part, own, is_f):
+        """Return effect and variance of rows over the basis, shape (2, v')."""
+        found = np.empty((2, len(part.voxels)))
+        _find_contrast(
+            part.effects,
+            part.variances,
+            part.model.basis,
+            self.groups[part.rows],
+            self.between.tau2[:, part.voxels],
+            own,
+            is_f,
+            found,
+        )
+        return found
 
     def contrast(self, weights: np.ndarray, test: str) -> ContrastEstimates:
         """Return a contrast at every voxel, maps weighted by the inverse of all their variance.
@@ -174,19 +257,8 @@ class EffectVarianceFit:
         for part in _parts(self.model, patterns, self.read, self.read_variances):
             if not determined[part.pattern]:
                 continue
-            basis = part.model.basis
-            own = multiply(multiply(rows, part.model.inverse), basis)
-            found = np.empty((2, len(part.voxels)))
-            _find_contrast(
-                part.effects,
-                part.variances,
-                basis,
-                self.groups[part.rows],
-                self.between.tau2[:, part.voxels],
-                own,
-                test == "F",
-                found,
-            )
+            own = multiply(multiply(rows, part.model.inverse), part.model.basis)
+            found = self._found(part, own, is_f=test == "F")
             effect[part.voxels], variance[part.voxels] = found
         return self._estimates(effect, variance, determined, len(rows), test)
 
@@ -304,6 +376,40 @@ def fit_effect_variance(
     return EffectVarianceFit(
         model, read, read_variances, between, method, numbers, names, knapp_hartung
     )
+
+
+def fit_known_variances(
+    model: LinearModel,
+    read: ReadVoxels,
+    n_voxels: int,
+    variances: VarianceMaps,
+    method: str,
+    knapp_hartung: str = "none",
+) -> EffectVarianceFit:
+    """Fit maps with their variances as an estimator of the group model.
+
+    Parameters
+    ----------
+    model, read, n_voxels, method, knapp_hartung
+        As `fit_effect_variance` takes them.
+    variances : VarianceMaps
+
+    Returns
+    -------
+    EffectVarianceFit
+        With the 95 % interval of tau2, but of fixed effects.
+    """
+    level = None if method == "fixed-effects" else INTERVAL
+    fit = fit_effect_variance(
+        model,
+        read,
+        variances.read,
+        n_voxels,
+        method,
+        level=level,
+        knapp_hartung=knapp_hartung,
+    )
+    return replace(fit, variance_maps=variances.maps)
 
 
 def _group_numbers(model, method, groups):

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 from scipy import optimize
 
+from nipype_group.stats.estimators import fit_by_contrast
 from nipype_group.stats.estimators.effect_variance import METHODS, NORMAL_DOF
+from nipype_group.stats.linear.least_squares import LinearModel
 
 GROUPS = np.repeat([0, 1], [7, 9])
 SHARED = np.column_stack([np.ones(16), np.linspace(-1, 1, 16)])
@@ -227,3 +229,67 @@ def test_what_is_wrong_is_named(fit_maps):
         fit_maps(single, effects, variances, groups=["controls"] * 15 + ["patients"])
     with pytest.raises(ValueError, match="knapp_hartung is one of none, plain, adhoc"):
         fit_maps(SHARED, effects, variances, knapp_hartung="yes")
+
+
+class Rows:
+    """Variances in memory, as a stack of maps gives them."""
+
+    def __init__(self, values):
+        self.values = values
+
+    def read(self, start, stop):
+        return self.values[:, start:stop]
+
+    def maps(self, rows):
+        yield from self.values[list(rows)]
+
+
+def fit_known(matrix, effects, variances, method="mixed-effects"):
+    """Fit as `FitContrasts` does, from stacks."""
+    model = LinearModel(matrix, tuple(f"x{i}" for i in range(matrix.shape[1])))
+    given = {"variances": Rows(variances), "knapp_hartung": "none"}
+    return fit_by_contrast(method, model, Rows(effects).read, effects.shape[1], given)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_residuals_are_those_of_dense_weighted_least_squares(method):
+    effects, variances = draw(16, 40)
+    effects[3, 5], variances[4, 6], variances[4, 7], effects[:15, 8] = np.nan, 0.0, -1.0, np.nan
+    # A column twice, and one that voxel 9 lacks.
+    matrix = np.column_stack([SHARED, SHARED[:, 1], np.eye(16)[:, 2]])
+    effects[2, 9] = np.nan
+    fit = fit_known(matrix, effects, variances, method)
+    found = np.array(list(fit.residuals(Rows(effects).maps)))
+    for v in range(40):
+        total = variances[:, v] + fit.between.tau2[0, v]
+        here = np.isfinite(effects[:, v]) & (variances[:, v] > 0)
+        if v in (8, 9):
+            assert np.isnan(found[:, v]).all()
+            continue
+        root = np.sqrt(total[here])
+        x, y = matrix[here] / root[:, None], effects[here, v] / root
+        expected = y - x @ np.linalg.lstsq(x, y, rcond=None)[0]
+        np.testing.assert_allclose(found[here, v], expected, atol=1e-10)
+        assert np.isnan(found[~here, v]).all()
+        if method == "fixed-effects":
+            np.testing.assert_allclose(fit.between.q[v], (expected**2).sum(), rtol=1e-10)
+
+
+def test_variances_that_are_too_large_are_told_and_right_ones_are_not():
+    told = 0
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        variances = rng.uniform(0.5, 2.0, (8, 5))
+        effects = rng.standard_normal((8, 5)) * np.sqrt(variances)
+        fit = fit_known(np.ones((8, 1)), effects, variances, "fixed-effects")
+        told += "standard errors" in " ".join(fit.notes)
+    # By Markov's inequality at most .002 of them.
+    assert told <= 3
+    fit = fit_known(np.ones((8, 1)), effects * 0.01, variances, "mixed-effects")
+    assert "standard errors" in " ".join(fit.notes)
+
+
+def test_what_an_estimator_needs_is_named():
+    model = LinearModel(np.ones((4, 1)), ("mean",))
+    with pytest.raises(ValueError, match="mixed-effects needs variances"):
+        fit_by_contrast("mixed-effects", model, Rows(np.ones((4, 2))).read, 2, {})
