@@ -19,6 +19,7 @@ from scipy import ndimage
 from nipype_group.choices import METHODS
 from nipype_group.design.formula import code_formula
 from nipype_group.reporting.figures.model import column_correlations
+from nipype_group.stats.confidence_sets import confidence_sets
 from nipype_group.stats.discoveries.all_resolutions import ari_clusters
 from nipype_group.stats.elementary import exp
 from nipype_group.stats.estimators.effect_variance import METHODS as MIXED_METHODS
@@ -31,10 +32,10 @@ from nipype_group.stats.estimators.pooled_covariance import (
 )
 from nipype_group.stats.estimators.random_intercept import fit_random_intercept
 from nipype_group.stats.estimators.random_slope import fit_random_slope
-from nipype_group.stats.estimators.sandwich import fit_sandwich
-from nipype_group.stats.estimators.sandwich_swe import fit_sandwich_swe
 from nipype_group.stats.estimators.robust import METHODS as ROBUST_METHODS
 from nipype_group.stats.estimators.robust import fit_robust
+from nipype_group.stats.estimators.sandwich import fit_sandwich
+from nipype_group.stats.estimators.sandwich_swe import fit_sandwich_swe
 from nipype_group.stats.estimators.shuffled_effect_variance import (
     null_fitted,
     statistic_of_shuffles,
@@ -46,6 +47,7 @@ from nipype_group.stats.linear.aspin_welch import AspinWelch
 from nipype_group.stats.linear.map_quality import map_quality
 from nipype_group.stats.linear.partial_residuals import studentised_residuals
 from nipype_group.stats.linear.partition import partition
+from nipype_group.stats.neighbours import neighbour_list
 from nipype_group.stats.permutation.choice import assumption_warnings, row_labels
 from nipype_group.stats.permutation.early_stopping import run_until_stopped
 from nipype_group.stats.permutation.methods import ShuffledContrast, shuffled_rows
@@ -311,6 +313,19 @@ def of_unequal_maps(data, gaps):
     for which in ("t", "F"):
         own = ShuffledCovariates.of(model, wider, which, data, grey)
         yield f"shuffles of map covariates {which}", [own.statistic(orders, np.ones((6, N)))]
+    for unit in ("effect", "d"):
+        sets = confidence_sets(
+            model,
+            weights[0],
+            lambda a, b: gaps[:, a:b],
+            gaps.shape[1],
+            neighbour_list(MASK, 6),
+            0.001,
+            unit=unit,
+            n_draws=60,
+        )
+        arrays = [sets.inner, sets.outer, sets.estimate, sets.error, sets.largest]
+        yield f"confidence sets {unit}", arrays
 
 
 def designed():
