@@ -19,10 +19,12 @@ from scipy import ndimage
 from nipype_group.choices import METHODS
 from nipype_group.design.formula import code_formula
 from nipype_group.reporting.figures.model import column_correlations
+from nipype_group.stats.confidence_sets import confidence_sets
 from nipype_group.stats.discoveries.all_resolutions import ari_clusters
 from nipype_group.stats.elementary import exp
 from nipype_group.stats.estimators.effect_variance import METHODS as MIXED_METHODS
 from nipype_group.stats.estimators.effect_variance import fit_effect_variance
+from nipype_group.stats.estimators.map_covariates import MapCovariates, fit_map_covariates
 from nipype_group.stats.estimators.outliers import find_outliers
 from nipype_group.stats.estimators.pooled_covariance import (
     covariance_components,
@@ -30,17 +32,22 @@ from nipype_group.stats.estimators.pooled_covariance import (
 )
 from nipype_group.stats.estimators.random_intercept import fit_random_intercept
 from nipype_group.stats.estimators.random_slope import fit_random_slope
+from nipype_group.stats.estimators.robust import METHODS as ROBUST_METHODS
+from nipype_group.stats.estimators.robust import fit_robust
 from nipype_group.stats.estimators.sandwich import fit_sandwich
 from nipype_group.stats.estimators.sandwich_swe import fit_sandwich_swe
 from nipype_group.stats.estimators.shuffled_effect_variance import (
     null_fitted,
     statistic_of_shuffles,
 )
+from nipype_group.stats.estimators.shuffled_map_covariates import ShuffledCovariates
+from nipype_group.stats.estimators.welch import HC_KINDS, fit_hc, fit_welch
 from nipype_group.stats.linear import least_squares as glm
 from nipype_group.stats.linear.aspin_welch import AspinWelch
 from nipype_group.stats.linear.map_quality import map_quality
 from nipype_group.stats.linear.partial_residuals import studentised_residuals
 from nipype_group.stats.linear.partition import partition
+from nipype_group.stats.neighbours import neighbour_list
 from nipype_group.stats.permutation.choice import assumption_warnings, row_labels
 from nipype_group.stats.permutation.early_stopping import run_until_stopped
 from nipype_group.stats.permutation.methods import ShuffledContrast, shuffled_rows
@@ -280,6 +287,47 @@ def of_participants(data, gaps):
             yield f"{name} {label}", [*found.values(), *fit.components.values()]
 
 
+def of_unequal_maps(data, gaps):
+    """Yield robust fits, unequal variances and covariates that are maps."""
+    model, weights = model_of("F")
+    grey = RNG.standard_normal((1, *data.shape)) + 0.1 * data + 3
+    covariates = MapCovariates(("grey",), lambda a, b: grey[:, :, a:b], lambda rows: iter(()))
+    wider = np.hstack([weights, [[0.5], [1.0]]])
+    for label, one in (("whole", data[:, :400]), ("gaps", gaps[:, :400])):
+        read, n = lambda a, b, one=one: one[:, a:b], one.shape[1]
+        fits = {
+            "Welch": (fit_welch(model, GROUP.astype(int), read, n), weights),
+            "map covariates": (fit_map_covariates(model, covariates, read, n), wider),
+        }
+        for kind in HC_KINDS:
+            fits[kind] = fit_hc(model, read, n, kind), weights
+        for method in ROBUST_METHODS:
+            fits[method] = fit_robust(model, read, n, method), weights
+            own = fit_robust(model, read, n, method, covariates)
+            fits[f"{method}, map covariates"] = own, wider
+        for name, (fit, rows) in fits.items():
+            contrasts = [fit.contrast(rows, "F"), fit.contrast(rows[0], "t")]
+            parts = [array for c in contrasts for array in (c.effect, c.variance, c.stat, c.dof)]
+            yield f"{name} {label}", [*fit.components.values(), *parts]
+    orders = np.array([RNG.permutation(N) for _ in range(6)])
+    for which in ("t", "F"):
+        own = ShuffledCovariates.of(model, wider, which, data, grey)
+        yield f"shuffles of map covariates {which}", [own.statistic(orders, np.ones((6, N)))]
+    for unit in ("effect", "d"):
+        sets = confidence_sets(
+            model,
+            weights[0],
+            lambda a, b: gaps[:, a:b],
+            gaps.shape[1],
+            neighbour_list(MASK, 6),
+            0.001,
+            unit=unit,
+            n_draws=60,
+        )
+        arrays = [sets.inner, sets.outer, sets.estimate, sets.error, sets.largest]
+        yield f"confidence sets {unit}", arrays
+
+
 def designed():
     """Yield designs of formulas and what is said of them."""
     table = pd.DataFrame({"age": AGE, "iq": IQ, "group": np.where(GROUP > 0, "a", "b")})
@@ -310,6 +358,7 @@ def results():
     yield from inferred()
     yield from designed()
     yield from with_variances(data, gaps)
+    yield from of_unequal_maps(data, gaps)
 
 
 def checksum(arrays):
