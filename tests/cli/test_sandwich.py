@@ -138,7 +138,7 @@ def test_participants_between_are_refused_by_least_squares_and_the_message_names
 
 SANDWICH = ("--estimator", "sandwich")
 REFUSED = {
-    ("--cluster", "site"): "cluster goes with the estimators sandwich",
+    ("--cluster", "site"): "cluster goes with the estimators random-effects, sandwich, ",
     (*SANDWICH, "--cluster", "nowhere"): "no column nowhere",
     (*SANDWICH, "--cluster", "everyone"): "all maps are in one (x)",
     (*SANDWICH, "--cluster", "visit"): "are in several, and maps of one participant vary together",

@@ -361,7 +361,7 @@ def add_model(folder: DerivativeFolder, facts: RunFacts, given: Mapping[str, Any
             folder.add_table(given[kind], kind, columns)
     if "design_json" in given:
         about = read_json(given["design_json"])
-        if facts.common["DegreesOfFreedom"] is None:
+        if facts.common.get("DegreesOfFreedom", 0) is None:
             # Nothing is tested on the error of all maps.
             del about["DegreesOfFreedom"]
         keys = key_headers(about["Keys"], about["Columns"])
