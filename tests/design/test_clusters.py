@@ -7,7 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nipype_group.design.matrix import Design, read_design
-from nipype_group.design.participants.clusters import needs_of, with_clusters
+from nipype_group.design.participants.clusters import (
+    needs_of,
+    with_clusters,
+    with_random_effects,
+)
+from nipype_group.design.participants.random_effects import RandomEffects, split_random
 
 
 def design_of(participants):
@@ -47,3 +52,58 @@ def test_clusters_that_cannot_be_are_refused(values, told):
     table = design.keys if values is None else design.keys.assign(family=values)
     with pytest.raises(ValueError, match=told):
         with_clusters(design, table, "family")
+
+
+def test_random_effects_of_sites_tell_what_they_take_for_independent():
+    design = design_of(["a", "a", "b", "c"])
+    table = design.keys.assign(site=["x", "x", "x", "y"])
+    (note,) = with_random_effects(design, table, RandomEffects("site")).notes
+    assert "maps of a participant are taken for independent" in note
+    made = with_random_effects(design, table, RandomEffects("participant_id"))
+    assert made.notes == () and made.clusters == ("a", "a", "b", "c")
+    alone = design_of(["a", "b", "c", "d"])
+    assert with_random_effects(alone, table, RandomEffects("site")).notes == ()
+
+
+@pytest.mark.parametrize(
+    ("written", "fixed", "random"),
+    [
+        ("a*b + (1|p)", "a*b", "(1 | p)"),
+        ("(1 | p) + a", "a", "(1 | p)"),
+        ("a + (1 + t | p) + b", "a + b", "(1 + t | p)"),
+        ("~ a + (t | p)", "a", "(1 + t | p)"),
+        ("a + (1 + t || p)", "a", "(1 | p) + (0 + t | p)"),
+        ("(0 + t | p) + (1 | p)", "1", "(1 | p) + (0 + t | p)"),
+        ("a + (t - 1 | p) + (1 | p)", "a", "(1 | p) + (0 + t | p)"),
+        ("center(a) + (1 + `t 2` | `p 1`)", "center(a)", "(1 + `t 2` | `p 1`)"),
+        ("a + (`u|+-v` | p)", "a", "(1 + `u|+-v` | p)"),
+        ("a + (-1 + t | p) + (1 | p)", "a", "(1 | p) + (0 + t | p)"),
+    ],
+)
+def test_random_effects_are_read_as_lme4_writes_them(written, fixed, random):
+    effects, found = split_random(written)
+    assert (effects, str(found)) == (fixed, random)
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "a + (1 | p/q)",
+        "a + (1 | p:q)",
+        "a + (1 | p) + (1 | q)",
+        "a + (1 + t + u | p)",
+        "a + (0 + t | p)",
+        "a + (0 | p)",
+        "a + (1 + t*u | p)",
+        "a : (1 | p)",
+        "a + C(1 | p)",
+        "a | p",
+        "a + (1 | p) + (1 | p)",
+        "a + (1 + I(t) | p)",
+        "a (1 | p)",
+    ],
+)
+def test_other_structures_are_refused_in_one_line(written):
+    with pytest.raises(ValueError, match="random effect|a random effect of nothing") as refused:
+        split_random(written)
+    assert "\n" not in str(refused.value)

@@ -109,7 +109,16 @@ def with_random_effects(
                 f"random effects {random}: {random.slope} is the same in all maps of each "
                 f"{random.column}, so none has a slope; write (1 | {random.column})"
             )
-    return replace(made, random=random, slopes=slopes)
+    notes = made.notes
+    n_participants = len(set(made.participants))
+    if random.column != PARTICIPANT and n_participants < len(made.participants):
+        notes += (
+            f"random effects {random}: beside what differs between values of {random.column}, "
+            "maps of a participant are taken for independent; where these are alike, give one "
+            "map a participant, or take --estimator sandwich with --cluster "
+            f"{random.column}",
+        )
+    return replace(made, random=random, slopes=slopes, notes=notes)
 
 
 def _numbers(observations: pd.DataFrame, random: RandomEffects) -> np.ndarray:

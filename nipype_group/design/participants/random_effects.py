@@ -40,11 +40,13 @@ class RandomEffects:
         >>> str(RandomEffects("site", "time")), str(RandomEffects("site", "time", False))
         ('(1 + time | site)', '(1 | site) + (0 + time | site)')
         """
+        column = _quoted(self.column)
         if self.slope is None:
-            return f"(1 | {self.column})"
+            return f"(1 | {column})"
+        slope = _quoted(self.slope)
         if self.correlated:
-            return f"(1 + {self.slope} | {self.column})"
-        return f"(1 | {self.column}) + (0 + {self.slope} | {self.column})"
+            return f"(1 + {slope} | {column})"
+        return f"(1 | {column}) + (0 + {slope} | {column})"
 
     def as_dict(self) -> dict:
         """Return them as JSON has them."""
@@ -54,6 +56,16 @@ class RandomEffects:
     def of(cls, content: dict) -> "RandomEffects":
         """Return what `as_dict` gave."""
         return cls(content["Column"], content["Slope"], content["Correlated"])
+
+
+def _quoted(name: str) -> str:
+    """Return a name as formulas have it."""
+    return name if name.isidentifier() else f"`{name}`"
+
+
+def _plain(text: str) -> str:
+    """Return text of the same length without the signs that stand in quotes, as in names."""
+    return re.sub(r"`[^`]*`|'[^']*'|\"[^\"]*\"", lambda m: "_" * len(m.group()), text)
 
 
 def split_random(formula: str) -> tuple[str, RandomEffects | None]:
@@ -93,8 +105,7 @@ def split_random(formula: str) -> tuple[str, RandomEffects | None]:
 
 def _spans(formula: str) -> list[tuple[int, int]]:
     """Return where parentheses that hold a bar open and close."""
-    # What stands in quotes is a name.
-    plain = re.sub(r"`[^`]*`|'[^']*'|\"[^\"]*\"", lambda m: "_" * len(m.group()), formula)
+    plain = _plain(formula)
     opened: list[int] = []
     spans: list[tuple[int, int]] = []
     for place, sign in enumerate(plain):
@@ -150,16 +161,29 @@ def _joined(terms: Sequence[str], formula: str) -> RandomEffects:
     return RandomEffects(columns[0], slopes[0] if slopes else None, correlated or not slopes)
 
 
+def _summands(text: str) -> list[str]:
+    """Return what + joins, and what - takes away with its sign."""
+    plain, words, last = _plain(text), [], 0
+    for place, sign in enumerate(plain):
+        if sign in "+-":
+            words.append(text[last:place])
+            last = place + (sign == "+")
+    words.append(text[last:])
+    # A sign at the start has nothing before it.
+    words = words[1:] if plain.lstrip().startswith("-") else words
+    return [re.sub(r"^-\s*", "-", word.strip()) for word in words]
+
+
 def _term(text: str, formula: str) -> tuple[str, bool, str | None, bool]:
     """Return the column of a term, whether it has an intercept, its slope, and | but not ||."""
-    effects, bar, column = text.partition("|")
+    bar = _plain(text).find("|")
+    effects, column = text[:bar], text[bar + 1 :]
     correlated, column = not column.startswith("|"), column.removeprefix("|").strip()
-    words = [word.strip() for word in re.split(r"\+", effects.replace("-", "+ -"))]
-    words = [word.replace(" ", "") for word in words]
+    words = _summands(effects)
     without = [word for word in words if word in ("0", "-1")]
     slopes = [word for word in words if word not in ("1", "0", "-1")]
     good = _NAME.fullmatch(column) and all(_NAME.fullmatch(word) for word in slopes)
-    if not bar or not good or "" in words or len(words) != len(set(words)) or len(slopes) > 1:
+    if not good or "" in words or len(words) != len(set(words)) or len(slopes) > 1:
         raise ValueError(
             f"{named(formula)}: random effects are written {_WRITTEN}, which ({text.strip()}) is "
             f"not; {_OTHERWISE}"
