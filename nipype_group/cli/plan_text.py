@@ -77,14 +77,13 @@ def _model(about: dict[str, Any]) -> list[str]:
         + (f": {_cut(above)}" if above else "")
     )
     model = about["Formula"] or "design table"
+    random = about.get("RandomEffects")
+    model += f" + {RandomEffects.of(random)}" if random else ""
     texts = [rank, f"columns {_cut(named)}"]
     texts += [f"generalized variance inflation of terms: {_cut(several)}"] if several else []
     texts += [leverage]
-    if random := about.get("RandomEffects"):
-        texts.append(
-            f"random effects {RandomEffects.of(random)}, of {about['NumberOfClusters']} values of "
-            f"{random['Column']}"
-        )
+    if random:
+        texts.append(f"random effects of {about['NumberOfClusters']} values of {random['Column']}")
     elif clusters := about.get("Clusters"):
         texts.append(
             f"{about['NumberOfClusters']} clusters, maps with equal {clusters['Column']}, which "

@@ -128,8 +128,10 @@ def test_satterthwaite_is_that_of_lmertest(study, run, folder, tmp_path):
     about = json.loads(about.read_text())
     assert about["Parameters"]["dof_method"] == "satterthwaite"
     assert about["Estimator"] == "random-effects"
+    assert about["Formula"] == formula
     text = (tmp_path / "out" / "group" / "report.html").read_text()
     assert "Satterthwaite" in text and "Random effects were intercepts of" in text
+    assert formula in text
 
 
 def test_an_edited_time_gives_the_bits_of_a_fresh_run(study, run, tmp_path):

@@ -17,6 +17,7 @@ from nipype_group.controls import CONTROLS, SIDES, side_tested
 from nipype_group.design.contrasts import Contrast, contrast_label, read_contrasts
 from nipype_group.design.diagnostics import LevelOfTests, contrast_diagnostics
 from nipype_group.design.matrix import key_headers, read_design
+from nipype_group.design.participants.random_effects import RandomEffects
 from nipype_group.images import read_mask, read_volume
 from nipype_group.json_files import read_json
 from nipype_group.reporting.conjunctions import CONJUNCTION_MAPS, CONJUNCTION_NULL
@@ -177,7 +178,7 @@ class RunFacts:
             "DegreesOfFreedomMap": dof_map if _dof_vary(given, dof) else None,
             "NumberOfSubjects": n_participants,
             "NumberOfInputs": n_maps,
-            "Formula": about["Formula"],
+            "Formula": _whole_formula(about),
             "Parameters": parameters,
             "SmoothingFWHM": parameters.get("smoothing_fwhm_mm"),
             "SoftwareVersions": _software_versions(),
@@ -320,6 +321,13 @@ def _own_map(given, index, contrast, stat):
     # 0 marks a voxel without a statistic, which one of both maps tells.
     values = values if stat == "dof" else values[values > 0]
     return path if (values != error.dof[0 if stat == "dofNumerator" else -1]).any() else None
+
+
+def _whole_formula(about):
+    """Return the formula of a design with its random effects."""
+    if "RandomEffects" not in about:
+        return about["Formula"]
+    return f"{about['Formula']} + {RandomEffects.of(about['RandomEffects'])}"
 
 
 def _given_entities(given):

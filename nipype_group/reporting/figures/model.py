@@ -69,7 +69,7 @@ def draw_design(path: str | os.PathLike[str], design: Design) -> Picture:
     _name_columns(axes, design.columns, inflation=inflation)
     axes.set_ylabel("map")
     title = f"{plural(n_maps, 'map')}, {plural(model.dof, 'degree')} of freedom"
-    if design.own_errors:
+    if design.own_errors or design.cluster_column is not None:
         # Each contrast has its own.
         n_participants = len(set(design.participants))
         title = f"{plural(n_maps, 'map')} of {plural(n_participants, 'participant')}"

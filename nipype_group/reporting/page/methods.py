@@ -167,7 +167,7 @@ def _random_effects(text, design, about):
         what = f"{how} intercepts and slopes along {random.slope}"
     text.add(
         f"Random effects were {what} of {count(len(set(design.clusters)), 'value')} of "
-        f"{random.column}, {random}"
+        f"{random.column}"
     )
     if about.get("Parameters", {}).get("dof_method") == "satterthwaite":
         text.add("Degrees of freedom were Satterthwaite's", "kuznetsova2017")
