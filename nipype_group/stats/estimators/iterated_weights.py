@@ -319,8 +319,10 @@ def _candidates(design, y, subsets, scales, kept, room):
         if not _through(design, y, subsets[c], matrices[2], own):
             continue
         _residuals(design, y, own, residuals)
-        _sort_first(residuals, order)
-        scale = _median_size(residuals, order, sizes) / _NORMAL_MEDIAN
+        if len(y) > _FEW:
+            scale = np.median(np.abs(residuals)) / _NORMAL_MEDIAN
+        else:
+            scale = _median_size(residuals, order, sizes) / _NORMAL_MEDIAN
         if scale > 0.0:
             weigh(BISQUARE, TUNING_S * scale, residuals, weights)
             if _refit(design, residuals, weights, own, room) < 0.0:
