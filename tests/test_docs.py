@@ -100,6 +100,19 @@ def test_benchmarks_are_drawn_from_their_file(stored_table):
     assert "- fit\n     - 0.5\n     - 2,000\n     - 4\n     - 1\n     - n" in text
 
 
+def test_rates_of_unequal_maps_have_a_column_a_way(stored_table, monkeypatch):
+    row = {"part": "robust", "maps": 15, "data": "normal", "of": "errors", "rates": [0.05, 0.01]}
+    rows = [row | {"by": "huber"}, row | {"by": "mm", "rates": [0.094, 0.035]}]
+    rows.append(row | {"part": "confidence sets", "by": "voxels"})
+    stored_table("UnequalMapsTable")
+    import package_docs
+
+    monkeypatch.setattr(package_docs.UnequalMapsTable, "arguments", ["robust"], raising=False)
+    text = stored_table("UnequalMapsTable", rows)
+    assert "- huber\n     - mm\n" in text and "voxels" not in text
+    assert "- 15\n     - normal\n     - errors\n     - 5 / 1\n     - 9.4 / 3.5" in text
+
+
 def test_the_cost_model_is_drawn_from_its_file(stored_table):
     row = {"maps": 89, "voxels": 70000, "moved_nuisance": 3, "memory_gb": 1.0, "shuffles": 10000}
     rows = [{**row, "foreseen_cpu_s": 4, "measured_cpu_s": 5, "measured_over_foreseen": 1.25}]

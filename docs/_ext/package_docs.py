@@ -597,6 +597,24 @@ class PermutedErrorTermsTable(_Stored):
         return list_table(header, rows, (30, 10, 25, 10, 15, 15))
 
 
+class UnequalMapsTable(_Stored):
+    """The rates of docs/unequal_maps.json of one part."""
+
+    file = "unequal_maps.json"
+    final_argument_whitespace = True
+    required_arguments = 1
+
+    def table(self, stored):
+        """Return a row a size, kind of data and what is told, a column a way to test."""
+        own = [row for row in stored["rows"] if row["part"] == self.arguments[0]]
+        ways, cells = list(dict.fromkeys(row["by"] for row in own)), {}
+        for row in own:
+            rates = cells.setdefault((row["maps"], row["data"], row["of"]), {})
+            rates[row["by"]] = " / ".join(f"{100 * rate:.2g}" for rate in row["rates"])
+        rows = [[*map(str, key), *(rates[way] for way in ways)] for key, rates in cells.items()]
+        return list_table(["Maps", "Data", "Percent", *ways], rows, (7, 25, 12, *[14] * len(ways)))
+
+
 class PooledPartitionedTable(_Stored):
     """Both errors of the 3 x 3 demonstration, of docs/pooled_partitioned.json."""
 
@@ -700,6 +718,7 @@ def setup(app):
     app.add_directive("error-terms-null-table", ErrorTermsNullTable)
     app.add_directive("estimators-null-table", EstimatorsNullTable)
     app.add_directive("permuted-error-terms-table", PermutedErrorTermsTable)
+    app.add_directive("unequal-maps-table", UnequalMapsTable)
     app.add_directive("pooled-partitioned-table", PooledPartitionedTable)
     app.add_directive("faults-table", FaultsTable)
     app.add_directive("reruns-table", RerunsTable)

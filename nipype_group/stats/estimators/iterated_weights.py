@@ -30,8 +30,8 @@ TUNING_S = 1.54764
 _NORMAL_MEDIAN = 0.6745
 # Length of a step, in scales, at which a fit has settled; its error is a few times that.
 _SETTLED = 1e-10
-# After so many steps those that turn back go half of their way, as the median takes a few voxels
-# to and fro; where each is a little shorter than the last, all to come are taken at once, and
+# After so many steps those that turn back go half of their way, as the median swings a few voxels
+# back and forth; where each is a little shorter than the last, all to come are taken at once, and
 # again after twice as many.
 _PATIENCE = 50
 _MOST_STEPS = 2000
@@ -319,8 +319,10 @@ def _candidates(design, y, subsets, scales, kept, room):
         if not _through(design, y, subsets[c], matrices[2], own):
             continue
         _residuals(design, y, own, residuals)
-        _sort_first(residuals, order)
-        scale = _median_size(residuals, order, sizes) / _NORMAL_MEDIAN
+        if len(y) > _FEW:
+            scale = np.median(np.abs(residuals)) / _NORMAL_MEDIAN
+        else:
+            scale = _median_size(residuals, order, sizes) / _NORMAL_MEDIAN
         if scale > 0.0:
             weigh(BISQUARE, TUNING_S * scale, residuals, weights)
             if _refit(design, residuals, weights, own, room) < 0.0:

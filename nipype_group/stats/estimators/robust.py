@@ -55,8 +55,11 @@ from nipype_group.stats.linear.least_squares import (
 from nipype_group.stats.matrix_products import multiply, residuals_of, sum_of_squares
 
 METHODS = ("huber", "bisquare", "mm")
-# Fits through as many maps as there are columns that the S-estimate starts from.
+# Fits through as many maps as there are columns that the S-estimate starts from. Few maps have
+# many minima; with many it takes no more than that some subsets hold no map that is wrong.
 _MOST_SUBSETS = 500
+_FEWEST_SUBSETS = 50
+_VALUES_OF_SUBSETS = 20_000
 _SEED = 1987
 # Squared length that a map's row must add to those before.
 _SAME_PLACE = 1e-10
@@ -113,6 +116,11 @@ class RobustFit:
         reach = TUNING[HUBER] if self.method == "huber" else TUNING[BISQUARE]
         done = "weighed down" if self.method == "huber" else "left out"
         found = [f"Maps beyond {reach:g} scales of the fit are {done} at each voxel."]
+        if self.method == "mm":
+            found.append(
+                "The errors of MM are too small where maps are few: with 30 of normal errors 7 % "
+                "of voxels without an effect have p < .05, with 15 about 9 %."
+            )
         alive = (self.patterns.voxel_dof > 0) & (self.parts.status == FINE)
         none = (alive & ~(self.variance > 0)).sum()
         if none:
@@ -236,9 +244,12 @@ def _subsets(basis: np.ndarray, n_own: int = 0) -> np.ndarray:
     k = rank + n_own
     if comb(n_maps, k) <= _MOST_SUBSETS:
         return np.array(list(combinations(range(n_maps), k)))
-    words = np.random.Philox(key=_SEED).random_raw(_MOST_SUBSETS * n_maps)
-    orders = words.reshape(_MOST_SUBSETS, n_maps).argsort(axis=1, kind="stable")
-    found = np.empty((_MOST_SUBSETS, k), dtype=np.int64)
+    # Where half of the maps are wrong, one subset in 2^k is right: ten of these are drawn.
+    least = max(_FEWEST_SUBSETS, 10 * 2 ** min(k, 9), _VALUES_OF_SUBSETS // n_maps)
+    n_subsets = min(_MOST_SUBSETS, least)
+    words = np.random.Philox(key=_SEED).random_raw(n_subsets * n_maps)
+    orders = words.reshape(n_subsets, n_maps).argsort(axis=1, kind="stable")
+    found = np.empty((n_subsets, k), dtype=np.int64)
     for own, order in zip(found, orders, strict=True):
         left = basis.copy()
         taken: list[int] = []

@@ -115,6 +115,18 @@ def test_several_rows_together_are_walds_statistic(made):
     np.testing.assert_allclose(found.effect**2, found.stat * found.variance, rtol=1e-12)
 
 
+@pytest.mark.parametrize("n_maps", [99, 100])
+def test_many_maps_are_fitted_as_few_are(n_maps):
+    rng = np.random.default_rng(n_maps)
+    matrix = np.column_stack([np.ones(n_maps), rng.standard_normal(n_maps)])
+    data = rng.standard_t(2, (n_maps, 8))
+    found = fit_robust(model_of(matrix), reading(data), 8).contrast(np.array([[0.0, 1]]), "t")
+    for v in range(8):
+        b, covariance = huber_by_hand(matrix, data[:, v])
+        np.testing.assert_allclose(found.effect[v], b[1], rtol=1e-7, atol=1e-9)
+        np.testing.assert_allclose(found.variance[v], covariance[1, 1], rtol=1e-7)
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_an_f_of_one_row_is_t_squared(made, method):
     matrix, data = made
@@ -189,6 +201,7 @@ def test_mm_bears_what_huber_does_not():
     weights = np.array(list(mm.weights(mapping(data))))
     assert (weights[:14] == 0).all() and (weights[14:].mean(axis=0) > 0.7).all()
     assert (fit_robust(model, reading(data), 30).contrast(row, "t").effect > 3).all()
+    assert any("too small where maps are few" in note for note in mm.notes)
 
 
 def test_drawn_subsets_find_what_all_do(made, monkeypatch):
@@ -200,6 +213,20 @@ def test_drawn_subsets_find_what_all_do(made, monkeypatch):
     every = fit_robust(model_of(matrix), reading(data), 60, "mm")
     np.testing.assert_allclose(drawn.scale, every.scale, rtol=1e-9)
     np.testing.assert_allclose(drawn.betas, every.betas, rtol=1e-6, atol=1e-7)
+
+
+def test_many_maps_take_fewer_subsets_to_the_same_fit(monkeypatch):
+    rng = np.random.default_rng(11)
+    matrix = np.column_stack([np.ones(400), rng.standard_normal(400)])
+    data = rng.standard_t(3, (400, 20))
+    data[:150] += 30 * matrix[:150, 1:] + 50
+    few = fit_robust(model_of(matrix), reading(data), 20, "mm")
+    assert len(robust._subsets(model_of(matrix).basis)) == 50
+    monkeypatch.setattr(robust, "_FEWEST_SUBSETS", 500)
+    assert len(robust._subsets(model_of(matrix).basis)) == 500
+    many = fit_robust(model_of(matrix), reading(data), 20, "mm")
+    np.testing.assert_allclose(few.scale, many.scale, rtol=1e-9)
+    assert (np.abs(few.betas) < 1).all()
 
 
 def test_drawn_subsets_meet_groups_of_few_maps():
