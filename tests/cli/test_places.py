@@ -28,6 +28,8 @@ OTHER = {
     "no_regions",
     "select",
     "pattern",
+    "variance_select",
+    "variance_pattern",
     "formula",
     "estimator",
     "contrast",
