@@ -36,10 +36,9 @@ from nipype_group.design.factorial import Factorial
 from nipype_group.design.repeated_measures import factorial_design
 from nipype_group.permutation.plan import ContrastTest, make_plan
 from nipype_group.permutation.units import units_of
-from nipype_group.stats.distributions import log_sf_f
 from nipype_group.stats.linear.error_terms import estimate, maps_of
 from nipype_group.stats.linear.least_squares import LinearModel, contrast_maps, fit_tiles
-from nipype_group.stats.linear.multivariate import multivariate_test
+from nipype_group.stats.linear.multivariate import multivariate_tests
 from nipype_group.stats.permutation.run import run_shuffles
 from nipype_group.stats.permutation.statistics import ShuffleStatistics
 
@@ -211,8 +210,8 @@ def own_p(scenario, contrast, data):
         for test in (SPHERICITY if term.n_directions > 1 else ("none",))
     }
     if term.n_directions > 1:
-        several = multivariate_test(term, contrast.weights, read, n_studies)
-        p["pillai"] = np.exp(log_sf_f(several.f, *several.dof))
+        several = multivariate_tests(term, contrast.weights, read, n_studies, ("pillai",))
+        p["pillai"] = several["pillai"].maps()["p"]
     return p
 
 
