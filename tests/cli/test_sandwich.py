@@ -145,7 +145,7 @@ REFUSED = {
     (*SANDWICH, "--permutations", "20"): "is not permuted",
     (*SANDWICH, "--nidm"): "leave nidm out",
     (*SANDWICH, "--error", "partitioned"): "write a formula with the estimator",
-    ("--estimator", "sandwitch"): "sandwich",
+    ("--estimator", "sandwiches"): "sandwich",
 }
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from nipype_group.interfaces import DesignMatrix, GroupGLM, GroupMask, StackMaps
-from nipype_group.interfaces.glm import _SPHERICAL
+from nipype_group.stats.linear.error_terms import SPHERICAL
 
 
 @pytest.fixture
@@ -43,13 +43,13 @@ def fitted(tmp_path, monkeypatch, write_map):
 def test_equal_variances_are_spherical(fitted):
     about = fitted((1, 1, 1, 1))["Sphericity"]
     assert 1 / 3 < about["GreenhouseGeisser"] < about["HuynhFeldt"] <= 1
-    assert about["HuynhFeldt"] > _SPHERICAL
+    assert about["HuynhFeldt"] > SPHERICAL
     assert "--error partitioned" not in about["Note"]
 
 
 def test_one_condition_that_varies_more_is_told_with_the_way_out(fitted):
     about = fitted((1, 1, 1, 6))["Sphericity"]
-    assert about["HuynhFeldt"] < _SPHERICAL
+    assert about["HuynhFeldt"] < SPHERICAL
     assert "its 3 differences between maps" in about["Note"]
     assert "--error partitioned gives each effect its own error" in about["Note"]
 
