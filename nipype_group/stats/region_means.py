@@ -4,6 +4,7 @@ A region is fitted and tested as a voxel is, by the same functions; the regions 
 family of tests.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -273,14 +274,15 @@ def _family(maps: dict[str, np.ndarray], tested: np.ndarray) -> dict[str, np.nda
     return maps | dict.fromkeys(ADJUSTED, p)
 
 
-class _ByContrast:
+class _ByContrast(ABC):
     """Regions of one atlas whose contrasts have variances and degrees of freedom of their own."""
 
     data: np.ndarray
     fitted: np.ndarray
 
+    @abstractmethod
     def _maps(self, weights: np.ndarray, test: str, tail: str) -> dict[str, np.ndarray]:
-        raise NotImplementedError
+        """Return the maps of a contrast at the regions that are fitted."""
 
     def not_tested(self, weights: np.ndarray, test: str) -> tuple[np.ndarray, np.ndarray]:
         """Tell which regions have no statistic, as `RegionFit.not_tested` does."""

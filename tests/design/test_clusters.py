@@ -44,6 +44,7 @@ def test_clusters_stand_in_the_files_of_the_design(tmp_path):
     [
         (["x", "y", "x", "y"], "maps of a are in several"),
         (["x"] * 4, "all maps are in one \\(x\\)"),
+        (["x", "x", None, np.nan], "maps of b, c have no value"),
         (None, "no column family to take clusters from; there are participant_id"),
     ],
 )

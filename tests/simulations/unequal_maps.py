@@ -69,6 +69,11 @@ def model_of(*columns):
     return LinearModel(np.column_stack(columns), tuple(f"c{i}" for i in range(len(columns))))
 
 
+def reading(data):
+    """Return what reads studies as fits do."""
+    return lambda start, stop: data[:, start:stop]
+
+
 def robust_rows(n_maps, kind, n_studies):
     """Count a slope's errors, and its power, by least squares and robust fits."""
     rng = np.random.default_rng([1, n_maps, ERRORS.index(kind)])
@@ -78,7 +83,7 @@ def robust_rows(n_maps, kind, n_studies):
     slope = EFFECT / np.sqrt(np.square(x - x.mean()).sum())
     for effect in (0.0, slope):
         data = noise + effect * x[:, None]
-        read = lambda a, b, data=data: data[:, a:b]  # noqa: E731
+        read = reading(data)
         fits = {"least squares": ols(model, data, [0.0, 1])}
         fits |= {m: p_of(fit_robust(model, read, n_studies, m), [0.0, 1]) for m in METHODS}
         what = "power" if effect else "errors"
@@ -93,7 +98,7 @@ def robust_rows(n_maps, kind, n_studies):
 def ols(model, data, row):
     """Return p of least squares."""
     nothing = MapCovariates((), lambda a, b: np.empty((0, len(data), b - a)), iter)
-    fit = fit_map_covariates(model, nothing, lambda a, b: data[:, a:b], data.shape[1])
+    fit = fit_map_covariates(model, nothing, reading(data), data.shape[1])
     return p_of(fit, row)
 
 
@@ -104,7 +109,7 @@ def welch_rows(sizes, ratio, n_studies):
     data = rng.standard_normal((len(group), n_studies)) * np.where(group == 0, ratio, 1)[:, None]
     model, row = model_of(group == 0, group == 1), [1.0, -1]
     model = LinearModel(model.matrix.astype(float), model.columns)
-    read = lambda a, b: data[:, a:b]  # noqa: E731
+    read = reading(data)
     fits = {
         "pooled": ols(model, data, row),
         "Welch": p_of(fit_welch(model, group, read, n_studies), row),
@@ -173,7 +178,7 @@ def set_rows(n_maps, unit, n_fields):
         noise = rng.standard_normal((n_maps, SIDE + 20, SIDE + 20))
         noise = ndimage.gaussian_filter(noise, (0, SMOOTHNESS, SMOOTHNESS))[:, 10:-10, 10:-10]
         data = flat(noise * 2 * SMOOTHNESS * np.sqrt(np.pi) + truth)
-        read = lambda a, b, data=data: data[:, a:b]  # noqa: E731
+        read = reading(data)
         how = {"unit": unit, "n_draws": 1000, "seed": field}
         found = confidence_sets(model, np.ones(1), read, len(true), neighbours, level, **how)
         held += holds(found, true, level, boundary)

@@ -33,8 +33,8 @@ def with_clusters(design: Design, observations: pd.DataFrame, column: str = PART
     Raises
     ------
     ValueError
-        Where there is no such column, all maps are one cluster, or a participant's maps are in
-        several.
+        Where there is no such column, it lacks values, all maps are one cluster, or a
+        participant's maps are in several.
 
     Examples
     --------
@@ -49,7 +49,16 @@ def with_clusters(design: Design, observations: pd.DataFrame, column: str = PART
         if column not in observations:
             known = ", ".join(observations.columns)
             raise ValueError(f"no column {column} to take clusters from; there are {known}")
-        labels = [str(value) for value in observations[column]]
+        given = observations[column]
+        if given.isna().any():
+            lacking = [
+                p for p, none in zip(design.participants, given.isna(), strict=True) if none
+            ]
+            raise ValueError(
+                f"clusters of {column}: maps of {some(dict.fromkeys(lacking))} have no value, "
+                "which would make one cluster of them; fill it in, or leave these maps out"
+            )
+        labels = [str(value) for value in given]
     clusters_of: dict[str, set[str]] = {}
     for participant, label in zip(design.participants, labels, strict=True):
         clusters_of.setdefault(participant, set()).add(label)
