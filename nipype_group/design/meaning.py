@@ -147,9 +147,10 @@ def invalid_error(
     raise ValueError(
         f"{what}, {why}. Give one map a participant (a mean or a difference of theirs); name the "
         "factors (--within, --between) or write Error(participant_id/(a*b)) in the formula, which "
-        "test it on the error of participants; take a variance that is robust to what maps of a "
-        "participant share (--estimator sandwich); or permute whole participants (--permutations "
-        "with --blocks participant_id --block-exchange whole)"
+        "test it on the error of participants; write random effects, as (1 | participant_id), in "
+        "it; take a variance that is robust to what maps of a participant share (--estimator "
+        "sandwich); or permute whole participants (--permutations with --blocks participant_id "
+        "--block-exchange whole)"
     )
 
 
