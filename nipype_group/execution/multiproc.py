@@ -9,7 +9,7 @@ import signal
 import threading
 import time
 import warnings
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from multiprocessing import connection, get_context, parent_process
 from traceback import format_exception
 
@@ -22,6 +22,21 @@ from nipype_group.execution.requests import thread_limits
 
 _SECONDS_TO_END = 5.0
 _END, _NODE = "end", "node"
+_ENDINGS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
+
+
+@contextmanager
+def _endings_wait():
+    """Hold back the signals that end a run.
+
+    A worker told to end at once after its fork still has the handlers of the run, and would
+    leave the run in its stead: locks freed, records closed.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDINGS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _die_with_parent():
@@ -49,8 +64,9 @@ def _run(pipe):
 def _serve(pipe, folder):
     """Run nodes that come through a pipe."""
     # What the run does when it is asked to stop is not for its workers.
-    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+    for number in _ENDINGS:
         signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDINGS)
     _die_with_parent()
     os.chdir(folder)
     os.environ["NIPYPE_NO_ET"] = "1"
@@ -67,7 +83,7 @@ class _Worker:
     def __init__(self, context, folder):
         self.pipe, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs, folder))
-        with warnings.catch_warnings():
+        with _endings_wait(), warnings.catch_warnings():
             # Python warns of forking beside threads; those of BLAS rest here.
             warnings.filterwarnings("ignore", ".*fork.*", DeprecationWarning)
             self._process.start()

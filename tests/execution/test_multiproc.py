@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,8 @@ from nipype.pipeline.engine import MapNode, Node, Workflow
 from nipype.pipeline.plugins.multiproc import MultiProcPlugin as StockMultiProc
 
 from nipype_group.execution import WorkflowError, run_workflow
-from nipype_group.execution.multiproc import MultiProcPlugin
+from nipype_group.execution.multiproc import MultiProcPlugin, _Worker
+from nipype_group.execution.run import _termination_unwinds
 
 # The handler of pytest would write much of a crash that is meant.
 QUIETLY = "import faulthandler; faulthandler.disable(); "
@@ -99,6 +101,30 @@ def test_node_that_cannot_travel_is_told(control, tmp_path):
     workflow.get_node("work").interface.cannot_travel = lambda: None
     with pytest.raises(WorkflowError, match="pickle"):
         run_workflow(workflow, work_dir=tmp_path / "work", n_procs=2)
+
+
+def test_worker_that_ends_at_its_birth_is_not_the_run(tmp_path, monkeypatch):
+    usual = os.fork
+
+    def fork():
+        pid = usual()
+        if pid == 0:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return pid
+
+    monkeypatch.setattr(os, "fork", fork)
+    left = tmp_path / "left"
+    run = os.getpid()
+    with _termination_unwinds():
+        try:
+            worker = _Worker(get_context("fork"), str(tmp_path))
+        finally:
+            if os.getpid() != run:
+                left.touch()
+                os._exit(0)
+        assert worker.end() == -signal.SIGTERM
+    assert not left.exists()
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == set()
 
 
 def test_threads_of_libraries_are_those_of_the_node(tmp_path, monkeypatch):
