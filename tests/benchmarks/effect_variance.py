@@ -26,7 +26,7 @@ from pymare.estimators import DerSimonianLaird, VarianceBasedLikelihoodEstimator
 from threadpoolctl import threadpool_limits
 
 from nipype_group.stats.estimators.effect_variance import METHODS, fit_effect_variance
-from nipype_group.stats.estimators.shuffled_effect_variance import statistic_of_shuffles
+from nipype_group.stats.estimators.shuffled.effect_variance import statistic_of_shuffles
 from nipype_group.stats.linear.least_squares import LinearModel
 
 N_MAPS, N_VOXELS, N_SHUFFLES, REPEATS = 30, 76_000, 1000, 3

@@ -27,7 +27,7 @@ from scipy import ndimage
 from nipype_group.stats.confidence_sets import boundary_of, confidence_sets
 from nipype_group.stats.estimators.map_covariates import MapCovariates, fit_map_covariates
 from nipype_group.stats.estimators.robust import METHODS, fit_robust
-from nipype_group.stats.estimators.shuffled_map_covariates import ShuffledCovariates
+from nipype_group.stats.estimators.shuffled.map_covariates import ShuffledCovariates
 from nipype_group.stats.estimators.welch import fit_hc, fit_welch
 from nipype_group.stats.linear.least_squares import LinearModel
 from nipype_group.stats.neighbours import neighbour_list

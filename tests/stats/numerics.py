@@ -36,11 +36,11 @@ from nipype_group.stats.estimators.robust import METHODS as ROBUST_METHODS
 from nipype_group.stats.estimators.robust import fit_robust
 from nipype_group.stats.estimators.sandwich import fit_sandwich
 from nipype_group.stats.estimators.sandwich_swe import fit_sandwich_swe
-from nipype_group.stats.estimators.shuffled_effect_variance import (
+from nipype_group.stats.estimators.shuffled.effect_variance import (
     null_fitted,
     statistic_of_shuffles,
 )
-from nipype_group.stats.estimators.shuffled_map_covariates import ShuffledCovariates
+from nipype_group.stats.estimators.shuffled.map_covariates import ShuffledCovariates
 from nipype_group.stats.estimators.welch import HC_KINDS, fit_hc, fit_welch
 from nipype_group.stats.linear import least_squares as glm
 from nipype_group.stats.linear.aspin_welch import AspinWelch

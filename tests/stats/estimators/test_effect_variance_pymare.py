@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from nipype_group.stats.estimators.shuffled_effect_variance import statistic_of_shuffles
+from nipype_group.stats.estimators.shuffled.effect_variance import statistic_of_shuffles
 from nipype_group.stats.linear.least_squares import LinearModel
 
 METHODS = {"FE": "fixed-effects", "DL": "dersimonian-laird", "REML": "mixed-effects"}

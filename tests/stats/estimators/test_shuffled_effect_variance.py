@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from nipype_group.stats.estimators.effect_variance import METHODS
-from nipype_group.stats.estimators.shuffled_effect_variance import (
+from nipype_group.stats.estimators.shuffled.effect_variance import (
     null_fitted,
     statistic_of_shuffles,
 )

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from nipype_group.stats.estimators.map_covariates import MapCovariates, fit_map_covariates
-from nipype_group.stats.estimators.shuffled_map_covariates import ShuffledCovariates
+from nipype_group.stats.estimators.shuffled.map_covariates import ShuffledCovariates
 from nipype_group.stats.linear.least_squares import LinearModel
 from nipype_group.stats.permutation.scheme import ShufflingScheme
 

@@ -1,0 +1,1 @@
+"""Statistics of estimators under shuffles, a module an estimator."""
