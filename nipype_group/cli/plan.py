@@ -82,6 +82,7 @@ def analysis_plan(
         settings.error,
         settings.missing_covariates,
         settings.cluster if settings.clustered else None,
+        settings.groups_of_estimator,
     )
     contrasts = build_contrasts(
         settings.contrasts,

@@ -1,5 +1,6 @@
 """The plan of an analysis as text for a screen."""
 
+from collections import Counter
 from typing import Any
 
 from nipype_group.design.diagnostics import diagnostics_in_words
@@ -89,6 +90,9 @@ def _model(about: dict[str, Any]) -> list[str]:
             f"{about['NumberOfClusters']} clusters, maps with equal {clusters['Column']}, which "
             "may vary together in any way"
         )
+    if groups := about.get("VarianceGroups"):
+        sizes = [f"{name} ({n} maps)" for name, n in sorted(Counter(groups["OfMaps"]).items())]
+        texts.append(f"an error variance of each {groups['Column']}: {_cut(sizes)}")
     odd = [*diagnostics_in_words(about), *about["Notes"]]
     return [
         _line("Model", f"{model}, by {about['Estimator']['Description']}"),

@@ -11,6 +11,7 @@ from nipype_group.design.matrix import Design, design_from_table
 from nipype_group.design.observations import Observations, collect
 from nipype_group.design.participants.clusters import with_clusters
 from nipype_group.design.participants.tables import read_sessions, session_files
+from nipype_group.design.participants.variance_groups import with_variance_groups
 from nipype_group.design.repeated_measures import design_of_model
 from nipype_group.images import open_image
 from nipype_group.images.volumes import space_of_map
@@ -69,6 +70,7 @@ def foreseen_design(
     error: str = "pooled",
     missing_covariates: str = "exclude",
     cluster: str | None = None,
+    variance_groups: str | None = None,
 ) -> tuple[Design, Any]:
     """Return the design of the maps that are in, and their table.
 
@@ -84,6 +86,8 @@ def foreseen_design(
         As `design_of_model` takes it.
     cluster : str, optional
         Column of clusters, where the estimator takes them.
+    variance_groups : str, optional
+        The same of groups with a variance of their own, as `with_variance_groups` takes it.
 
     Returns
     -------
@@ -94,7 +98,7 @@ def foreseen_design(
     Raises
     ------
     ValueError
-        As `design_of_model`, `design_from_table` and `with_clusters`.
+        As `design_of_model`, `design_from_table`, `with_clusters` and `with_variance_groups`.
     """
     table = parse_tsv(tsv_text(found.table), "observations.tsv")
     if model is not None:
@@ -103,4 +107,8 @@ def foreseen_design(
     else:
         excluded = parse_tsv(tsv_text(found.excluded), "excluded.tsv")
         design = design_from_table(design_table, table, found.condition_columns, excluded)
-    return design if cluster is None else with_clusters(design, table, cluster), table
+    if cluster is not None:
+        design = with_clusters(design, table, cluster)
+    if variance_groups is not None:
+        design = with_variance_groups(design, table, variance_groups)
+    return design, table

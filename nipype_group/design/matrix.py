@@ -36,6 +36,7 @@ _FORM = {
     "MeansPutIn?": [{"participant_id": str, "Column": str, "Value": float, "Of": str}],
     "Within?": [str],
     "Clusters?": {"Column": str, "OfMaps": [str]},
+    "VarianceGroups?": {"Column": str, "OfMaps": [str]},
     "RandomEffects?": {
         "Column": str,
         "Slope": (str, type(None)),
@@ -92,6 +93,11 @@ class Design:
         Random effects of the clusters.
     slopes : tuple of float
         Where every row stands along the random slope.
+    variance_column : str, optional
+        Column whose values maps share that have an error variance in common, where the estimator
+        takes them.
+    variance_groups : tuple of str
+        Value of every row in this column.
     """
 
     keys: pd.DataFrame
@@ -109,6 +115,8 @@ class Design:
     clusters: tuple = ()
     random: RandomEffects | None = None
     slopes: tuple = ()
+    variance_column: str | None = None
+    variance_groups: tuple = ()
 
     @property
     def model(self) -> LinearModel:
@@ -161,6 +169,7 @@ class Design:
             **({"MeansPutIn": list(self.means)} if self.means else {}),
             **({} if self.within is None else {"Within": list(self.within)}),
             **self._described_clusters(),
+            **self._described_variance_groups(),
             "NumberOfMaps": len(self.matrix),
             "NumberOfParticipants": None if no_keys else len(set(self.participants)),
             "Rank": model.rank,
@@ -179,6 +188,12 @@ class Design:
         if self.random is not None:
             about["RandomEffects"] = {**self.random.as_dict(), "SlopeOfMaps": list(self.slopes)}
         return about
+
+    def _described_variance_groups(self):
+        if self.variance_column is None:
+            return {}
+        own = {"Column": self.variance_column, "OfMaps": list(self.variance_groups)}
+        return {"VarianceGroups": own}
 
     def write(self, directory: AnyPath) -> tuple[str, str]:
         """Write design.tsv and design.json; returns both paths."""
@@ -229,6 +244,8 @@ def read_design(design_file: AnyPath, design_json: AnyPath) -> Design:
         clusters=tuple(about.get("Clusters", {}).get("OfMaps", ())),
         random=_random(about),
         slopes=tuple(about.get("RandomEffects", {}).get("SlopeOfMaps", ())),
+        variance_column=about.get("VarianceGroups", {}).get("Column"),
+        variance_groups=tuple(about.get("VarianceGroups", {}).get("OfMaps", ())),
     )
 
 

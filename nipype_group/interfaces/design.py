@@ -13,6 +13,7 @@ from nipype_group.design.matrix import (
     read_design,
 )
 from nipype_group.design.participants.clusters import with_clusters
+from nipype_group.design.participants.variance_groups import with_variance_groups
 from nipype_group.design.repeated_measures import design_of_model
 from nipype_group.interfaces.base import (
     LOGGER,
@@ -52,6 +53,10 @@ class _DesignMatrixInputSpec(GroupInputSpec):
     cluster = Str(
         desc="column whose values are shared by maps that may vary together, for estimators that "
         "ask for it"
+    )
+    variance_groups = Str(
+        desc="column of groups with a variance of their own, for estimators that take them; "
+        "empty: the one factor of the formula"
     )
     condition_columns = traits.List(Str, desc="columns that tell a participant's maps apart")
     excluded = File(exists=True, desc="TSV of excluded rows, from CollectMaps")
@@ -120,7 +125,9 @@ class DesignMatrix(GroupInterface):
             excluded = read_tsv(inputs.excluded) if isdefined(inputs.excluded) else None
             design = design_from_table(inputs.design_table, observations, conditions, excluded)
         if isdefined(inputs.cluster):
-            return with_clusters(design, observations, inputs.cluster)
+            design = with_clusters(design, observations, inputs.cluster)
+        if isdefined(inputs.variance_groups):
+            design = with_variance_groups(design, observations, inputs.variance_groups)
         return design
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from nipype_group.design.tables import levels_of_nothing
+from nipype_group.design.participants.variance_groups import labels_of_column
 from nipype_group.stats.permutation.blocks import block_tree
 from nipype_group.stats.permutation.choice import nested_blocks
 from nipype_group.tsv import read_tsv
@@ -54,7 +54,7 @@ def blocks_of(table: pd.DataFrame, names: Sequence[str], exchange: str, where: A
         levels = _read_table(names[0], len(table))
         source, signed = names[0], len(levels) > 1
     else:
-        levels = [_column(table, name, where).tolist() for name in names]
+        levels = [labels_of_column(table, name, where).tolist() for name in names]
         source = f"blocks {', '.join(names)}"
         signed = len(names) > 1 and len(set(levels[0])) == 1 and _as_integers(levels) is not None
     if signed:
@@ -83,7 +83,7 @@ def read_variance_groups(observations: AnyPath, name: str) -> tuple[int, ...]:
 
 def variance_groups_of(table: pd.DataFrame, name: str, where: Any) -> tuple:
     """Return the number of the variance group of every map, as `read_variance_groups`."""
-    column = _column(table, name, where)
+    column = labels_of_column(table, name, where)
     groups, numbers, sizes = np.unique(column, return_inverse=True, return_counts=True)
     if sizes.min() < 2:
         raise ValueError(
@@ -91,26 +91,6 @@ def variance_groups_of(table: pd.DataFrame, name: str, where: Any) -> tuple:
             "tells no variance; is it a column of groups?"
         )
     return tuple((numbers + 1).tolist())
-
-
-def _column(table, name, where):
-    if name not in table:
-        file = ", and there is no such file" if "." in name else ""
-        raise ValueError(
-            f"{where} has no column {name!r}{file}; it has {', '.join(map(str, table.columns))}"
-        )
-    if table[name].isna().any():
-        row = int(np.flatnonzero(table[name].isna())[0])
-        raise ValueError(f"{where}: {name} is missing in row {row + 1}")
-    values = table[name].astype(str).to_numpy()
-    nothing = set() if name == "participant_id" else levels_of_nothing(values)
-    if nothing:
-        row = next(i for i, value in enumerate(values) if value in nothing)
-        raise ValueError(
-            f"{where}: {name} is {str(values[row])!r} in row {row + 1}, which is the name of no "
-            "group: write n/a, and leave the map out, or give it a name"
-        )
-    return values
 
 
 def _read_table(path, n_maps):

@@ -95,6 +95,12 @@ class AnalysisSettings(
                 "contrast_tails: permutation tests all contrasts on one side; leave "
                 "contrast_tails or n_permutations out"
             )
+        if self.n_permutations and self.takes_groups:
+            raise ValueError(
+                f"n_permutations: shuffles take the statistic of {self.estimator} where "
+                "variance_groups are given beside least squares: leave the estimator out, and "
+                "name the groups (--variance-groups COLUMN)"
+            )
         if self.n_permutations and ESTIMATORS[self.estimator].by_contrast:
             raise ValueError(
                 f"n_permutations: the statistic of the estimator {self.estimator} is not "
@@ -182,6 +188,11 @@ class AnalysisSettings(
             early_stop=self.early_stop,
             varying_dof=self.lacks_voxels,
         ).check_voxel_shards()
+
+    @property
+    def _without_shuffles(self):
+        own = ("variance_groups",) if self.takes_groups else ()
+        return (*super()._without_shuffles, *own)
 
     @property
     def permutes_blocks(self) -> bool:

@@ -108,7 +108,21 @@ class MapsSettings(Record):
 
 
 @record
-class ModelSettings(Record):
+class VarianceGroupSettings(Record):
+    """Maps that have a variance in common, of an estimator or of permutation."""
+
+    variance_groups: str | None = setting(
+        None,
+        "groups with a variance of their own, of the estimator welch or of permutation; default "
+        "of welch: the factor of a formula with one",
+        option="--variance-groups",
+        metavar="COLUMN",
+        **_MODEL,
+    )
+
+
+@record
+class ModelSettings(VarianceGroupSettings):
     """The model, and what is asked of it."""
 
     formula: str | None = setting(
@@ -383,6 +397,16 @@ class ModelSettings(Record):
     def clustered(self) -> bool:
         """Whether the estimator takes clusters that the formula does not name."""
         return "clusters" in ESTIMATORS[self.estimator].needs and self.random_effects is None
+
+    @property
+    def takes_groups(self) -> bool:
+        """Whether the estimator takes groups with a variance of their own."""
+        return "groups" in ESTIMATORS[self.estimator].needs
+
+    @property
+    def groups_of_estimator(self) -> str | None:
+        """Column of these groups, empty for the one factor; None where it takes none."""
+        return (self.variance_groups or "") if self.takes_groups else None
 
     @property
     def takes_variances(self) -> bool:

@@ -14,14 +14,15 @@ from nipype_group.choices import (
     WITHIN_SHUFFLINGS,
 )
 from nipype_group.controls import TAILS, check_alpha
+from nipype_group.settings.model import VarianceGroupSettings
 from nipype_group.settings.records import Record, default_of, record, setting
 
 _GROUP = {"group": "permutation"}
 _MOST_SHARDS = 100_000
 # Of TFCE; larger ones overflow.
 _LARGEST_POWER = 100
-# What they choose is nothing without shuffles.
-_WITHOUT_SHUFFLES = ("n_permutations", "seed")
+# What they choose is nothing without shuffles, or is refused elsewhere.
+_WITHOUT_SHUFFLES = ("n_permutations", "seed", "cluster_forming_statistic")
 
 
 def names_of(text: str) -> tuple[str, ...]:
@@ -30,7 +31,7 @@ def names_of(text: str) -> tuple[str, ...]:
 
 
 @record
-class PermutationSettings(Record):
+class PermutationSettings(VarianceGroupSettings):
     """How shuffles are made, and what is taken of them."""
 
     cluster_forming_statistic: float | None = setting(
@@ -148,13 +149,6 @@ class PermutationSettings(Record):
         choices=BLOCK_EXCHANGES,
         **_GROUP,
     )
-    variance_groups: str | None = setting(
-        None,
-        "groups with a variance of their own",
-        option="--variance-groups",
-        metavar="COLUMN",
-        **_GROUP,
-    )
     variance_fwhm_mm: float = setting(
         0.0,
         "smooth variances: pseudo-t, for few maps",
@@ -217,17 +211,23 @@ class PermutationSettings(Record):
             changed = [
                 item.name
                 for item in own
-                if item.name not in (*_WITHOUT_SHUFFLES, "cluster_forming_statistic")
+                if item.name not in self._without_shuffles
                 and getattr(self, item.name) != default_of(item)
             ]
+            also = " or the estimator welch" if changed == ["variance_groups"] else ""
             if changed:
-                raise ValueError(f"{', '.join(changed)}: goes with a number of permutations")
+                raise ValueError(f"{', '.join(changed)}: goes with a number of permutations{also}")
         if self.permutation_alpha is not None:
             check_alpha(self.permutation_alpha)
         if self.tdp_template != "none" and self.own_variance:
             raise ValueError(
                 "tdp_template takes t and F: no variance groups or smoothed variances"
             )
+
+    @property
+    def _without_shuffles(self):
+        """Settings that may be given without permutations."""
+        return _WITHOUT_SHUFFLES
 
     @property
     def own_variance(self) -> bool:

@@ -287,6 +287,8 @@ def _design(settings):
         made.inputs.missing_covariates = settings.missing_covariates
     if settings.clustered:
         made.inputs.cluster = settings.cluster
+    if settings.groups_of_estimator is not None:
+        made.inputs.variance_groups = settings.groups_of_estimator
     return made
 
 

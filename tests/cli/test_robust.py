@@ -1,4 +1,4 @@
-"""Robust fits and unequal variances of a run, against R: `--estimator huber|bisquare|mm|hc3`."""
+"""Robust fits and unequal variances of a run, against R: `--estimator huber|...|welch|hc3`."""
 
 import json
 
@@ -141,3 +141,88 @@ def test_what_cannot_be_is_refused_in_one_line(study, run, options):
     code, _, errors = run(*MODEL, "--contrast", "cov=cov1_c", *options)
     assert code != 0
     assert REFUSED[options] in errors and "Traceback" not in errors
+
+
+THREE = ("--formula", "C(group3)", "--contrast", "any=F(group3)", "--estimator", "welch")
+
+
+def test_two_groups_are_t_test_of_r(study, run, tmp_path):
+    voxels, expected = study("welch")
+    options = ("--formula", "C(group2)", "--contrast", "d=-group2[B]", "--estimator", "welch")
+    code, _, errors = run(*options)
+    assert code == 0, errors
+    expected = expected.set_index("voxel").loc[voxels]
+    for stat, column in (("t", "t_welch"), ("dof", "df_welch"), ("effect", "diff_A_minus_B")):
+        found = values(tmp_path, f"contrast-d_stat-{stat}", len(voxels))
+        np.testing.assert_allclose(found, expected[column], rtol=2e-5, atol=1e-5)
+
+
+def test_three_groups_are_oneway_test_of_r_from_command_to_page(study, run, tmp_path):
+    voxels, expected = study("welch")
+    code, _, errors = run(*THREE)
+    assert code == 0, errors
+    expected = expected.set_index("voxel").loc[voxels]
+    for stat, column in (("F", "F_welch"), ("dof", "ddf"), ("p", "p_welch")):
+        found = values(tmp_path, f"contrast-any_stat-{stat}", len(voxels))
+        np.testing.assert_allclose(found, expected[column], rtol=5e-5)
+    group = tmp_path / "out" / "group"
+    table = pd.read_csv(tmp_path / "maps.tsv", sep="\t")
+    variance = values(tmp_path, "stat-varResidualGroup3_desc-model", len(voxels))
+    maps = [nib.load(tmp_path / n).get_fdata() for n in table["map"][table["group3"] == "C"]]
+    own = np.array([m.ravel(order="F")[: len(voxels)] for m in maps]).var(axis=0, ddof=1)
+    np.testing.assert_allclose(variance, own, rtol=1e-5)
+    about = json.loads((group / "stat-varResidualGroup3_desc-model_statmap.json").read_text())
+    assert "of the group C" in about["Description"]
+    page = (group / "report.html").read_text()
+    assert "Maps of each group3 had an error variance of their own" in page
+    assert "Each group has an error variance of its own" in page
+
+
+NO_GROUPS = {
+    ("--formula", "cov1_c"): "the model has no factor: name their column",
+    ("--formula", "C(group2) + C(group3)"): "has the factors group2, group3: name their column",
+    ("--formula", "cov1_c", "--variance-groups", "nowhere"): "no column nowhere",
+    ("--formula", "cov1_c", "--variance-groups", "all"): "all maps are in one (x)",
+    ("--formula", "C(alone) + cov1_c"): "Variance group yes (1 map) has no residual",
+    ("--formula", "C(group2) + cov1_c", "--permutations", "20"): "leave the estimator out",
+}
+
+
+@pytest.mark.parametrize("options", NO_GROUPS)
+def test_groups_that_tell_no_variance_are_refused_in_one_line(study, command, tmp_path, options):
+    study("robust")
+    table = tmp_path / "maps.tsv"
+    rows = pd.read_csv(table, sep="\t", dtype=str)
+    rows["all"], rows["alone"] = "x", ["yes"] + ["no"] * (len(rows) - 1)
+    rows.to_csv(table, sep="\t", index=False)
+    code, _, errors = command(
+        "plan", "--maps", table, "--contrast", "c=cov1_c", "--estimator", "welch", *options
+    )
+    assert code != 0
+    assert NO_GROUPS[options] in errors and "Traceback" not in errors
+
+
+def test_the_plan_tells_the_groups(study, command, tmp_path):
+    study("robust")
+    code, text, errors = command(
+        "plan",
+        "--maps",
+        tmp_path / "maps.tsv",
+        *("--formula", "cov1_c", "--contrast", "c=cov1_c", "--estimator", "welch"),
+        *("--variance-groups", "group3"),
+    )
+    assert code == 0, errors
+    assert "an error variance of each group3: A (" in " ".join(text.split())
+    code, _, errors = command(
+        *(
+            "plan",
+            "--maps",
+            tmp_path / "maps.tsv",
+            "--formula",
+            "cov1_c",
+            "--contrast",
+            "c=cov1_c",
+        ),
+        *("--variance-groups", "group3"),
+    )
+    assert code != 0 and "goes with a number of permutations or the estimator welch" in errors

@@ -147,9 +147,12 @@ def _numbers(observations: pd.DataFrame, random: RandomEffects) -> np.ndarray:
 
 def needs_of(design: Design) -> dict[str, Any]:
     """Return what estimators may need of a design, by the names that they give it."""
+    groups: dict[str, Any] = {}
+    if design.variance_column is not None:
+        groups = {"groups": design.variance_groups}
     if design.cluster_column is None:
-        return {}
-    needs: dict[str, Any] = {"clusters": design.cluster_numbers, "slopes": None}
+        return groups
+    needs: dict[str, Any] = groups | {"clusters": design.cluster_numbers, "slopes": None}
     if design.random is not None and design.slopes:
         needs["slopes"] = np.array(design.slopes), design.random.correlated
     return needs

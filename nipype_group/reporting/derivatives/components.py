@@ -1,5 +1,7 @@
 """Maps of a model beside its parameters: what each holds."""
 
+from collections.abc import Sequence
+
 COMPONENTS = {
     "varResidual": "Residual variance, in squared units of the input maps",
     "varIntercept": "Variance of the random intercepts where slopes start, in squared units of "
@@ -23,3 +25,28 @@ COMPONENTS = {
     "q": "Cochran's Q: sum of squares of the residuals, weighted by the variances of the maps",
     "qP": "p of Q by chi squared: that of no variance between participants",
 }
+# Of every group with a variance of its own, from 1.
+_OF_GROUP = "varResidualGroup"
+
+
+def describe_component(name: str, groups: Sequence[str] = ()) -> str:
+    """Say what a map of the model holds.
+
+    Parameters
+    ----------
+    name : str
+    groups : sequence of str
+        Variance group of every map of the design, where there are some.
+
+    Examples
+    --------
+    >>> describe_component("varResidualGroup2", ["b", "a", "b"])
+    'Residual variance of the group b, in squared units of the input maps; 0 where its maps ...'
+    """
+    if not name.startswith(_OF_GROUP):
+        return COMPONENTS[name]
+    group = sorted(set(groups))[int(name.removeprefix(_OF_GROUP)) - 1]
+    return (
+        f"Residual variance of the group {group}, in squared units of the input maps; 0 where its "
+        "maps leave none"
+    )

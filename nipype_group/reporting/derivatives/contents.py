@@ -21,7 +21,7 @@ from nipype_group.design.participants.random_effects import RandomEffects
 from nipype_group.images import read_mask, read_volume
 from nipype_group.json_files import read_json
 from nipype_group.reporting.conjunctions import CONJUNCTION_MAPS, CONJUNCTION_NULL
-from nipype_group.reporting.derivatives.components import COMPONENTS
+from nipype_group.reporting.derivatives.components import describe_component
 from nipype_group.reporting.derivatives.folder import (
     GENERATOR,
     DerivativeFolder,
@@ -394,10 +394,11 @@ def add_model(folder: DerivativeFolder, facts: RunFacts, given: Mapping[str, Any
     if "coverage_file" in given:
         about = {"Description": "Number of maps with a value, before masking"}
         folder.add_image(given["coverage_file"], "statmap", about | coverage, desc="coverage")
+    groups = _variance_groups(given)
     for name, path in zip(
         given.get("component_names", ()), given.get("component_files", ()), strict=True
     ):
-        about = facts.common | {"Description": COMPONENTS[name]}
+        about = facts.common | {"Description": describe_component(name, groups)}
         folder.add_map(path, about, stat=name, desc="model")
     if "r2_file" in given:
         weighted = "variances" in estimator_of(facts.common).needs
@@ -406,6 +407,12 @@ def add_model(folder: DerivativeFolder, facts: RunFacts, given: Mapping[str, Any
     if facts.common.get("DegreesOfFreedomMap"):
         about = {"Description": "Residual degrees of freedom; 0 where no contrast has a statistic"}
         folder.add_map(given["dof_file"], facts.common | about, stat="dof", desc="model")
+
+
+def _variance_groups(given):
+    """Return the variance group of every map, where the estimator takes them."""
+    about = read_json(given["design_json"]) if "design_json" in given else {}
+    return about.get("VarianceGroups", {}).get("OfMaps", ())
 
 
 def _add_contrasts_file(

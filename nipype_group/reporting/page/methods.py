@@ -149,6 +149,10 @@ def _model(text, folder, about):
                 f"Maps of one cluster (equal {folder.design.cluster_column}, {n_clusters} "
                 "clusters) may vary together in any way, and with any variance"
             )
+        elif folder.design.variance_column is not None:
+            text.add(
+                f"Maps of each {folder.design.variance_column} had an error variance of their own"
+            )
         tests = listing(
             f"{c.name} ({c.test}: {c.words}{_dof_of(folder, c) if own_dof else ''})"
             for c in folder.contrasts

@@ -31,10 +31,10 @@ class Estimator:
         Keys of the references that the methods section cites.
     nidm_term : str
         Term of the ontology of NIDM-Results.
-    needs : tuple of {"variances", "knapp_hartung", "clusters", "slopes", "dof"}
+    needs : tuple of {"variances", "knapp_hartung", "clusters", "slopes", "dof", "groups"}
         What it takes beside the effects: their variances, and the factor of those of contrasts;
-        the cluster of every map, where maps stand along a random slope, or how degrees of freedom
-        are counted.
+        the cluster of every map, where maps stand along a random slope, how degrees of freedom
+        are counted, or the group of every map that has a variance of its own.
     dof : {"number", "map", "contrast"}
         Whether the residual degrees of freedom of voxels that all maps have are one number, vary
         by voxel, or are of each contrast, whose variance is then its own too.
@@ -104,6 +104,14 @@ _OWN = (
             ("bisquare", "Tukey's bisquare from Huber's fit", ("huber1973", "beaton1974")),
             ("mm", "MM, the bisquare about an S-estimate", ("yohai1987",)),
         )
+    ),
+    Estimator(
+        "welch",
+        "least squares whose contrasts take the error variance of each group (Welch's t and F)",
+        "nipype_group.stats.estimators.welch:fit_welch",
+        references=("welch1947", "welch1951"),
+        needs=("groups",),
+        dof="contrast",
     ),
     Estimator(
         "hc3",

@@ -104,12 +104,12 @@ class WelchFit:
 
     @property
     def components(self) -> dict[str, np.ndarray]:
-        """The error variance of every group; 0 where its maps leave no residual."""
+        """The error variance of every group, from 1; 0 where its maps leave no residual."""
         found = np.zeros((len(self.names), self.n_voxels))
         for own, voxels, data in self._parts():
             residuals = residuals_of(own.model.basis, data)
             found[np.ix_(np.unique(own.numbers), voxels)] = own.variances(residuals, data)
-        return {f"varResidual_{n}": own for n, own in zip(self.names, found, strict=True)}
+        return {f"varResidualGroup{number}": own for number, own in enumerate(found, start=1)}
 
     @property
     def notes(self) -> tuple[str, ...]:
