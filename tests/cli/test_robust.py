@@ -204,25 +204,10 @@ def test_groups_that_tell_no_variance_are_refused_in_one_line(study, command, tm
 
 def test_the_plan_tells_the_groups(study, command, tmp_path):
     study("robust")
-    code, text, errors = command(
-        "plan",
-        "--maps",
-        tmp_path / "maps.tsv",
-        *("--formula", "cov1_c", "--contrast", "c=cov1_c", "--estimator", "welch"),
-        *("--variance-groups", "group3"),
-    )
+    options = ["--maps", tmp_path / "maps.tsv", "--formula", "cov1_c", "--contrast", "c=cov1_c"]
+    options += ["--variance-groups", "group3"]
+    code, text, errors = command("plan", *options, "--estimator", "welch")
     assert code == 0, errors
     assert "an error variance of each group3: A (" in " ".join(text.split())
-    code, _, errors = command(
-        *(
-            "plan",
-            "--maps",
-            tmp_path / "maps.tsv",
-            "--formula",
-            "cov1_c",
-            "--contrast",
-            "c=cov1_c",
-        ),
-        *("--variance-groups", "group3"),
-    )
+    code, _, errors = command("plan", *options)
     assert code != 0 and "goes with a number of permutations or the estimator welch" in errors
