@@ -66,9 +66,10 @@ def analysis_plan(
     """
     settings = run.of_known_tests(settings, files)
     workflow, foreseen = run.checked_workflow(settings, files, arguments)
-    found = foreseen_observations(
+    found, combined = foreseen_observations(
         files,
         settings.variables,
+        settings.combine,
         on_bad_map=settings.on_bad_map,
         ids_as_numbers=settings.ids_as_numbers,
         mean_for=settings.mean_for,
@@ -95,7 +96,7 @@ def analysis_plan(
     level = LevelOfTests(settings.alpha, settings.tail, settings.contrast_tails, n_voxels)
     shuffles = _plan_of_shuffles(settings, files, workflow, design, contrasts, observations)
     return {
-        "Maps": _about_maps(found, design, list(run.not_taken_lines(files))),
+        "Maps": _about_maps(found, design, list(run.not_taken_lines(files)), combined),
         "Model": _about_model(settings, design),
         "Contrasts": [_about_contrast(each, design, level) for each in contrasts],
         "Thresholds": _about_thresholds(settings),
@@ -117,7 +118,9 @@ def _voxels_searched(
     return min((n for n in known if n), default=None)
 
 
-def _about_maps(found: Observations, design: Design, not_taken: list[str]) -> dict[str, Any]:
+def _about_maps(
+    found: Observations, design: Design, not_taken: list[str], combined: list[str]
+) -> dict[str, Any]:
     excluded = found.excluded.astype(object).where(found.excluded.notna(), None)
     return {
         "NumberOfMaps": len(found.table),
@@ -126,6 +129,7 @@ def _about_maps(found: Observations, design: Design, not_taken: list[str]) -> di
         "Maps": found.table["map"].tolist(),
         "Excluded": excluded.to_dict("records"),
         "NotTaken": not_taken,
+        "Combined": combined,
     }
 
 

@@ -54,7 +54,7 @@ def _maps(about: dict[str, Any]) -> list[str]:
         lines.append(_line("", f"out: {' '.join(own)}: {row['reason']}"))
     if len(excluded) > _SHOWN:
         lines.append(_line("", f"and {len(excluded) - _SHOWN} more rows"))
-    return lines + [_line("", text) for text in about["NotTaken"]]
+    return lines + [_line("", text) for text in (*about["NotTaken"], *about["Combined"])]
 
 
 def _model(about: dict[str, Any]) -> list[str]:

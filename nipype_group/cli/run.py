@@ -18,6 +18,7 @@ from nipype_group.design.extent import factors_of_model, study_extent
 from nipype_group.design.fsl import fsl_contrast_definitions, fsl_f_definitions
 from nipype_group.design.listed_maps import listed_maps
 from nipype_group.design.sources import (
+    ENTITY_ALIASES,
     escape_pattern,
     find_bids_maps,
     listed_once,
@@ -87,6 +88,10 @@ def request_of(arguments: Namespace) -> tuple[AnalysisSettings, dict[str, Any]]:
     """
     try:
         settings = _settings(arguments)
+        if arguments.bids and settings.combine:
+            # Columns of maps of a data set are called as entities are in names of files.
+            over = (ENTITY_ALIASES.get(name, name) for name in settings.combine)
+            settings = settings.changed(combine=tuple(dict.fromkeys(over)))
     except (ValueError, OSError) as error:
         raise UsageError(error) from error
     files = {
@@ -147,7 +152,13 @@ def notes_of_variances(settings: AnalysisSettings, files: dict[str, Any]) -> Ite
     except (ValueError, OSError):
         # The run says what is wrong.
         return
-    if given:
+    if given and settings.combine:
+        yield (
+            f"Variances of the maps weight those that are combined, and the estimator "
+            f"{settings.estimator} takes none: they have no further part (--estimator names those "
+            "that take them)"
+        )
+    elif given:
         yield (
             f"Variances of the maps are given, and the estimator {settings.estimator} takes none: "
             "they have no part in the results (--estimator names those that take them)"

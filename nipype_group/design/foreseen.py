@@ -1,6 +1,7 @@
 """Who is in, and the model of it, before any map is read."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from nipype_group.design.extent import table_of_participants
@@ -10,6 +11,7 @@ from nipype_group.design.listed_maps import listed_maps
 from nipype_group.design.matrix import Design, design_from_table
 from nipype_group.design.observations import Observations, collect
 from nipype_group.design.participants.clusters import with_clusters
+from nipype_group.design.participants.runs import group_runs
 from nipype_group.design.participants.tables import read_sessions, session_files
 from nipype_group.design.participants.variance_groups import with_variance_groups
 from nipype_group.design.repeated_measures import design_of_model
@@ -19,9 +21,12 @@ from nipype_group.tsv import parse_tsv, tsv_text
 
 
 def foreseen_observations(
-    files: dict[str, Any], variables: Sequence[str] | None = None, **settings: Any
-) -> Observations:
-    """Join maps to participants by names, tables and headers.
+    files: dict[str, Any],
+    variables: Sequence[str] | None = None,
+    combine: Sequence[str] = (),
+    **settings: Any,
+) -> tuple[Observations, list[str]]:
+    """Join maps to participants by names, tables and headers, and combine those of runs.
 
     Parameters
     ----------
@@ -29,26 +34,30 @@ def foreseen_observations(
         Inputs of `init_group_wf`: one source of maps, and the tables.
     variables : sequence of str, optional
         Columns that the model uses, where they are known.
+    combine : sequence of str
+        Columns in which maps differ that are combined, as `group_runs` takes them.
     **settings
         on_bad_map, ids_as_numbers, mean_for and needs_variances, as `collect` takes them.
 
     Returns
     -------
-    Observations
+    observations : Observations
         Its tables are what reading them from their files gives. Maps that are empty or copies of
         others are in.
+    notes : list of str
+        What is combined.
 
     Raises
     ------
     ValueError
-        As `collect`, of what names, tables and headers tell.
+        As `collect` and `group_runs`, of what names, tables and headers tell.
     """
     stacked = "stack_file" in files
     if stacked:
         entries = listed_volumes(files["stack_file"], files.get("participants"), variables)
     else:
         entries = listed_maps(files, variables)
-    return collect(
+    found = collect(
         entries,
         None if stacked else table_of_participants(files),
         sessions=None if stacked else read_sessions(_session_files(entries, files)),
@@ -57,6 +66,12 @@ def foreseen_observations(
         header_of=(lambda path: open_image(path).space) if stacked else space_of_map,
         **settings,
     )
+    if not combine:
+        return found, []
+    table = parse_tsv(tsv_text(found.table), "observations.tsv")
+    combined = group_runs(table, found.condition_columns, combine, variables or ())
+    columns = combined.condition_columns
+    return replace(found, table=combined.table, condition_columns=columns), combined.notes
 
 
 def _session_files(entries, files):

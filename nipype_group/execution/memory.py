@@ -124,6 +124,11 @@ def _collect(size, node):
     return size.rows + size.reading
 
 
+def _combine(size, node):
+    # Sums of a participant, and the map and the variance that are added to them.
+    return 2 * size.rows + 2 * size.reading + 10 * size.volume
+
+
 def _mask(size, node):
     return size.rows + size.reading + 4 * size.volume
 
@@ -207,6 +212,7 @@ def _keep(size, node):
 # By the name of the interface; what is not named works on tables alone.
 _WORK = {
     "CollectMaps": _collect,
+    "CombineRuns": _combine,
     "GroupMask": _mask,
     "SmoothMaps": _smooth,
     "StackMaps": _collect,

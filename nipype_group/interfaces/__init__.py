@@ -23,6 +23,7 @@ from nipype_group.interfaces.permutation import (
 from nipype_group.interfaces.quality import MapQuality
 from nipype_group.interfaces.regions import RegionModels
 from nipype_group.interfaces.report import GroupReport
+from nipype_group.interfaces.runs import CombineRuns
 from nipype_group.interfaces.smooth import SmoothMaps
 from nipype_group.interfaces.tables import AtlasReport
 from nipype_group.interfaces.threshold import ThresholdMap
@@ -32,6 +33,7 @@ __all__ = [
     "AtlasReport",
     "ClusterInference",
     "CollectMaps",
+    "CombineRuns",
     "ContrastSet",
     "CorrectAcrossMaps",
     "DesignMatrix",

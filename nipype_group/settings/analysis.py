@@ -90,6 +90,12 @@ class AnalysisSettings(
 
     def _check(self):
         super()._check()
+        modelled = [name for name in self.combine if name in (self.model_variables or ())]
+        if modelled:
+            raise ValueError(
+                f"combine: the model uses {', '.join(modelled)}, and combined maps have none of "
+                "it any more; leave it out of the one or the other"
+            )
         if self.contrast_tails and self.n_permutations:
             raise ValueError(
                 "contrast_tails: permutation tests all contrasts on one side; leave "
@@ -239,6 +245,7 @@ class AnalysisSettings(
         names += [name for name in self.blocks if not Path(name).is_absolute()]
         names += [self.cluster]
         names += [] if self.variance_groups is None else [self.variance_groups]
+        names += self.combine
         names = [name for name in dict.fromkeys(names) if name != PARTICIPANT]
         if self.model_variables is None and not names:
             return None

@@ -61,6 +61,17 @@ class MapsSettings(Record):
         metavar="VALUE",
         **_MAPS,
     )
+    combine: tuple[str, ...] = setting(
+        (),
+        "maps of a participant that differ in these columns are combined into one before the "
+        "group, as run,session: weighted by the inverse of their variances, or their mean where "
+        "none are given",
+        option="--combine",
+        metavar="COLUMN,...",
+        many="listed",
+        parse=listed_names,
+        **_MAPS,
+    )
     zero_is_value: bool = setting(
         False,
         "voxels of 0 have that value, as in maps of lesions or of accuracy above chance, and "

@@ -1,9 +1,9 @@
 """From maps on disk to a checked, smoothed, masked stack."""
 
 import nipype.pipeline.engine as pe
-from nipype.interfaces.utility import IdentityInterface
+from nipype.interfaces.utility import IdentityInterface, Merge
 
-from nipype_group.interfaces import CollectMaps, GroupMask, SmoothMaps, StackMaps
+from nipype_group.interfaces import CollectMaps, CombineRuns, GroupMask, SmoothMaps, StackMaps
 from nipype_group.settings.model import MapsSettings
 
 INPUTS = (
@@ -24,7 +24,9 @@ INPUTS = (
     "search_volume",
 )
 MASKS = ("mask_file", "search_mask_file", "coverage_file")
-_OF_MASK = ("map_coverage_file", "n_voxels", "mask_notes")
+_OF_MASK = ("map_coverage_file", "n_voxels")
+# What collecting gives, and combining gives anew.
+_OF_MAPS = ("observations", "condition_columns", "map_files", "variance_files")
 _TO_MASK = ("mask_file", "search_volume")
 OUTPUTS = (
     "observations",
@@ -114,13 +116,13 @@ def init_collect_wf(
     Outputs
     -------
     observations
-        TSV, a row a map.
+        TSV, a row a map, or a row a combined map.
     excluded
         TSV, what was left out and why.
     condition_columns
         Columns that tell a participant's maps apart.
     map_files
-        Maps that are in, as they are on disk.
+        Maps that are in, as they are on disk; combined maps where maps are combined.
     variance_files
         Their variances, where they are given.
     smoothed_files
@@ -136,7 +138,7 @@ def init_collect_wf(
     n_voxels
         Voxels in the mask.
     mask_notes
-        What is odd about the mask, in sentences.
+        What is odd about the mask, and what was combined, in sentences.
     stack_file
         4D maps inside the mask; NaN where a map lacks a voxel.
     variance_stack_file
@@ -157,14 +159,14 @@ def init_collect_wf(
         [
             (inputnode, collect, [(f, f) for f in INPUTS if f not in _TO_MASK]),
             (inputnode, mask, [(f, f) for f in _TO_MASK]),
-            (collect, mask, [("map_files", "map_files")]),
             (mask, stack, [("mask_file", "mask_file")]),
-            (collect, outputnode, [(f, f) for f in OUTPUTS[:5]]),
+            (collect, outputnode, [("excluded", "excluded")]),
             (mask, outputnode, [(f, f) for f in (*MASKS, *_OF_MASK)]),
             (stack, outputnode, [("stack_file", "stack_file")]),
         ]
     )
-    source, field = collect, "map_files"
+    maps = _maps_of_participants(workflow, settings, variables)
+    source, field = maps, "map_files"
     if settings.smooths:
         source, field = (
             pe.Node(
@@ -175,7 +177,7 @@ def init_collect_wf(
             ),
             "smoothed_files",
         )
-        workflow.connect(collect, "map_files", source, "in_files")
+        workflow.connect(maps, "map_files", source, "in_files")
     workflow.connect(
         [
             (source, stack, [(field, "map_files")]),
@@ -183,7 +185,8 @@ def init_collect_wf(
         ]
     )
     if with_variances:
-        _stack_variances(workflow, settings)
+        collect.inputs.needs_variances = True
+        _stack_variances(workflow, settings, maps)
     return workflow
 
 
@@ -201,20 +204,50 @@ def _collect(settings, variables, mean_for):
     return made
 
 
-def _stack_variances(workflow, settings):
-    """Stack the variances of the maps, and let maps lack voxels where they have none."""
-    collect, mask, stack, outputnode = map(
-        workflow.get_node, ("collect", "mask", "stack", "outputnode")
+def _maps_of_participants(workflow, settings, variables):
+    """Connect the node that gives the maps: as they are found, or runs and sessions combined."""
+    collect, mask, outputnode = map(workflow.get_node, ("collect", "mask", "outputnode"))
+    maps = collect
+    if settings.combine:
+        combine = pe.Node(
+            CombineRuns(over=list(settings.combine), zero_is_value=settings.zero_is_value),
+            name="combine",
+            mem_gb=0.5,
+        )
+        if variables is not None:
+            combine.inputs.variables = list(variables)
+        notes = pe.Node(Merge(2), name="notes", run_without_submitting=True)
+        workflow.connect(
+            [
+                (collect, combine, [(f, f) for f in _OF_MAPS]),
+                (combine, notes, [("notes", "in1")]),
+                (mask, notes, [("mask_notes", "in2")]),
+                (notes, outputnode, [("out", "mask_notes")]),
+            ]
+        )
+        maps = combine
+    else:
+        workflow.connect(mask, "mask_notes", outputnode, "mask_notes")
+    workflow.connect(
+        [
+            (maps, mask, [("map_files", "map_files")]),
+            (maps, outputnode, [(f, f) for f in _OF_MAPS]),
+        ]
     )
-    collect.inputs.needs_variances = True
+    return maps
+
+
+def _stack_variances(workflow, settings, maps):
+    """Stack the variances of the maps, and let maps lack voxels where they have none."""
+    mask, stack, outputnode = map(workflow.get_node, ("mask", "stack", "outputnode"))
     variance_stack = pe.Node(
         StackMaps(allow_missing=settings.lacks_voxels), name="variance_stack", mem_gb=0.5
     )
     workflow.connect(
         [
-            (collect, mask, [("variance_files", "variance_files")]),
-            (collect, stack, [("variance_files", "variance_files")]),
-            (collect, variance_stack, [("variance_files", "map_files")]),
+            (maps, mask, [("variance_files", "variance_files")]),
+            (maps, stack, [("variance_files", "variance_files")]),
+            (maps, variance_stack, [("variance_files", "map_files")]),
             (mask, variance_stack, [("mask_file", "mask_file")]),
             (variance_stack, outputnode, [("stack_file", "variance_stack_file")]),
         ]

@@ -97,6 +97,7 @@ def _maps(text, folder, about):
     who = count(n_participants, "participant")
     one_each = n_maps == n_participants
     maps = f"One effect map of each of {who}" if one_each else f"{n_maps:,} effect maps of {who}"
+    _combined(text, about)
     fwhm = [v for v in about.get("SmoothingFWHM") or [] if v]
     smooth = f"smoothed with a Gaussian kernel of {' x '.join(f'{v:g}' for v in fwhm)} mm FWHM"
     text.add(
@@ -107,6 +108,17 @@ def _maps(text, folder, about):
     excluded = folder.read_rows("excluded")
     if excluded is not None and len(excluded):
         text.add(f"{count(len(excluded), 'map was', 'maps were')} left out beforehand")
+
+
+def _combined(text, about):
+    """Say what was combined into the maps of the analysis."""
+    over = about.get("Parameters", {}).get("combine")
+    if over:
+        text.add(
+            f"Maps of a participant that differed in {listing(over)} were combined into one "
+            "beforehand: weighted by the inverse of their variances where these were given (fixed "
+            "effects), or as their mean"
+        )
 
 
 def _voxels(folder, about):

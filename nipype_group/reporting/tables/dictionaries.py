@@ -19,7 +19,9 @@ _MOST_LEVELS = 12
 _OF_MAPS = {
     "participant_id": "participant",
     "map": "map that was read",
-    "sha256": "SHA-256 of the map's voxels and header",
+    "sha256": "SHA-256 of the map's voxels and header, of combined maps those of all",
+    "combined_maps": "maps that were read and combined into one",
+    "n_combined": "number of maps that were combined into one",
     "reason": "why the map is out",
 }
 _VARIABLE = "variable of the participants, or condition of the maps"

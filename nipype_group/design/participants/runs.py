@@ -1,0 +1,222 @@
+"""Maps of one participant that are combined into one, as of runs and sessions: the table."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from nipype_group.design.sources import parse_bids_name
+
+# Columns of the observations that tell what was combined; between names and checksums.
+COMBINED, N_COMBINED = "combined_maps", "n_combined"
+BETWEEN = "; "
+_SHOWN = 10
+
+
+@dataclass(frozen=True)
+class CombinedRows:
+    """Which maps are combined, and the table of what they make.
+
+    Parameters
+    ----------
+    table : DataFrame
+        A row a combined map: as the observations, without the columns that are combined over,
+        with the names of the maps in `combined_maps` and their number in `n_combined`. A column
+        that differs between them is n/a, but ``sha256``, which has all.
+    condition_columns : list of str
+        Columns that tell a participant's maps apart still.
+    rows : list of list of int
+        Rows of the observations that each is made of, in their order.
+    notes : list of str
+        What was combined, and what is odd about it, in sentences.
+    """
+
+    table: pd.DataFrame
+    condition_columns: list[str]
+    rows: list[list[int]]
+    notes: list[str]
+
+
+def group_runs(
+    observations: pd.DataFrame,
+    condition_columns: Sequence[str],
+    over: Sequence[str],
+    variables: Sequence[str] = (),
+) -> CombinedRows:
+    """Group the maps of a participant that differ in some columns alone.
+
+    Parameters
+    ----------
+    observations : DataFrame
+        A row a map, as `nipype_group.design.observations.collect` gives it.
+    condition_columns : sequence of str
+        Columns that tell a participant's maps apart.
+    over : sequence of str
+        Those that are combined over, as run and session.
+    variables : sequence of str
+        Columns that the model uses, which have one value in the maps of a combination.
+
+    Returns
+    -------
+    CombinedRows
+
+    Raises
+    ------
+    ValueError
+        Where a column is not there, no participant has several maps to combine, or a variable of
+        the model differs between them; names participants and values.
+
+    Examples
+    --------
+    >>> table = pd.DataFrame(
+    ...     {
+    ...         "participant_id": ["sub-1", "sub-1", "sub-2"],
+    ...         "run": [1, 2, 1],
+    ...         "map": ["1a.nii", "1b.nii", "2a.nii"],
+    ...         "sha256": ["a", "b", "c"],
+    ...     }
+    ... )
+    >>> found = group_runs(table, ["run"], ["run"])
+    >>> found.rows, found.table["combined_maps"].tolist()
+    ([[0, 1], [2]], ['1a.nii; 1b.nii', '2a.nii'])
+    >>> found.table["map"].tolist()
+    ['sub-1_combined', '2a.nii']
+    """
+    _check_columns(observations, over)
+    kept = [c for c in condition_columns if c not in over]
+    keys = observations[["participant_id", *kept]].astype(str).apply(tuple, axis=1)
+    groups: dict[tuple, list[int]] = {}
+    for row, key in enumerate(keys):
+        groups.setdefault(key, []).append(row)
+    if all(len(rows) == 1 for rows in groups.values()):
+        raise ValueError(
+            f"no participant has several maps that differ in {', '.join(over)} alone: nothing is "
+            "to be combined; select several (--select run=1,2), or leave --combine out"
+        )
+    used = [v for v in variables if v in observations and v not in over]
+    _check_variables(observations, groups, used)
+    differing: dict[str, str] = {}
+    names = _names(observations, groups, kept)
+    made = [
+        _combined_row(observations.iloc[rows], name, over, differing)
+        for rows, name in zip(groups.values(), names, strict=True)
+    ]
+    notes = [*_what_is_combined(groups, over), *_unlike(differing)]
+    return CombinedRows(_ordered(made), kept, list(groups.values()), notes)
+
+
+def _check_columns(observations, over):
+    """See that columns that are combined over are there, and those that are made are not."""
+    known = [c for c in observations if c not in ("participant_id", "map", "sha256")]
+    for column in over:
+        if column not in known:
+            raise ValueError(
+                f"no column {column}, which maps are to be combined over; there are "
+                f"{', '.join(known) or 'none'} (of --bids those that --select names several "
+                "values of)"
+            )
+    for column in (COMBINED, N_COMBINED):
+        if column in observations:
+            raise ValueError(
+                f"a column of the tables is called {column}, as that which tells what was "
+                "combined; rename it"
+            )
+
+
+def _check_variables(observations, groups, variables):
+    """Refuse variables of the model that differ between the maps of a combination."""
+    told = []
+    for (label, *_), rows in groups.items():
+        part = observations.iloc[rows]
+        for column in variables:
+            values = list(dict.fromkeys(part[column].astype(str)))
+            if len(values) > 1:
+                told.append(f"{label} in {column} ({', '.join(values)})")
+    if told:
+        more = f" and {len(told) - _SHOWN} more" * (len(told) > _SHOWN)
+        raise ValueError(
+            f"maps that are combined differ in what the model uses: {', '.join(told[:_SHOWN])}"
+            f"{more}; give each participant one value, or leave the column out of the model"
+        )
+
+
+def _combined_row(part, name, over, differing):
+    """Return the row of a combination; columns that differ in it are added to `differing`."""
+    row: dict[str, Any] = {}
+    for column in part:
+        values = part[column].tolist()
+        texts = [str(value) for value in values]
+        if column == "sha256":
+            known = [text for value, text in zip(values, texts, strict=True) if not _none(value)]
+            row[column] = BETWEEN.join(known) if known else None
+        elif column == "map":
+            row[column], row[COMBINED], row[N_COMBINED] = name, BETWEEN.join(texts), len(texts)
+        elif column not in over:
+            alike = len(set(texts)) == 1
+            row[column] = values[0] if alike else None
+            if not alike:
+                differing.setdefault(column, part["participant_id"].iloc[0])
+    return row
+
+
+def _none(value):
+    return value is None or value != value
+
+
+def _names(observations, groups, kept):
+    """Return how combinations are called: a map alone as itself, others by what they share."""
+    names: list[str] = []
+    for rows in groups.values():
+        part = observations.iloc[rows]
+        name = part["map"].iloc[0] if len(part) == 1 else _shared_name(part, kept)
+        names.append(name if name not in names else f"{name}{len(names) + 1}")
+    return names
+
+
+def _shared_name(part, kept):
+    """Return the entities that the maps share, or participant and conditions."""
+    found = [parse_bids_name(name.rpartition("/")[2]) for name in part["map"]]
+    first = found[0]
+    if all(found):
+        pairs = {k: v for k, v in first.items() if all(own.get(k) == v for own in found)}
+        suffix = pairs.pop("suffix", "combined")
+        pairs.pop("extension", None)
+        if pairs:
+            return "_".join([*(f"{k}-{v}" for k, v in pairs.items()), suffix])
+    row = part.iloc[0]
+    cells = [str(row["participant_id"]), *(f"{c}-{row[c]}" for c in kept), "combined"]
+    return "".join(s if s.isalnum() or s in "-_." else "-" for s in "_".join(cells))
+
+
+def _what_is_combined(groups, over):
+    """Say how many maps were combined, and who has fewer than others."""
+    sizes = {label: len(rows) for (label, *_), rows in reversed(groups.items())}
+    counts = [len(rows) for rows in groups.values()]
+    most = max(counts)
+    each = f"{most}" if min(counts) == most else f"{min(counts)} to {most}"
+    yield (
+        f"Maps of a participant that differ in {' and '.join(over)} were combined into one: "
+        f"{sum(counts)} into {len(counts)}, of {each} each."
+    )
+    fewer = [f"{label} ({n})" for label, n in sorted(sizes.items()) if n < most]
+    if fewer:
+        more = f" and {len(fewer) - _SHOWN} more" * (len(fewer) > _SHOWN)
+        yield f"Of fewer maps than others are {', '.join(fewer[:_SHOWN])}{more}."
+
+
+def _unlike(differing):
+    """Say which columns differ between maps that were combined."""
+    if differing:
+        listed = ", ".join(f"{column} (as in {label})" for column, label in differing.items())
+        yield (
+            "Columns that differ between maps which were combined have no value, and the model "
+            f"uses none of them: {listed}."
+        )
+
+
+def _ordered(rows):
+    """Return the table, its columns as those of observations."""
+    table = pd.DataFrame(rows)
+    back = [c for c in ("map", COMBINED, N_COMBINED, "sha256") if c in table]
+    return table[[c for c in table if c not in back] + back]

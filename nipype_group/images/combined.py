@@ -1,0 +1,74 @@
+"""Map files of one participant combined into one."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from nipype_group.images.space import check_same_space
+from nipype_group.images.volumes import read_effect, read_map, write_volume
+from nipype_group.stats.combined_maps import combine_maps
+from nipype_group.whole_files import AnyPath
+
+# Stands for a mean of exactly 0, as 0 is read as missing. It is lost in any sum.
+_LEAST = np.finfo(np.float32).tiny
+
+
+def combine_files(
+    directory: AnyPath,
+    stem: str,
+    map_files: Sequence[AnyPath],
+    variance_files: Sequence[AnyPath] | None = None,
+    zero_is_value: bool = False,
+) -> tuple[str, str | None, int]:
+    """Combine maps, and their variances, as `nipype_group.stats.combined_maps` does.
+
+    Parameters
+    ----------
+    directory : path
+        Where the files are written.
+    stem : str
+        How they are called.
+    map_files : sequence of path
+    variance_files : sequence of path, optional
+        Variances of the maps; without them the mean is taken.
+    zero_is_value : bool
+        Whether a voxel of 0 of a map has that value.
+
+    Returns
+    -------
+    map_file : str
+    variance_file : str or None
+        Both NaN where no map has the voxel.
+    n_fewer : int
+        Voxels that some map has and others lack.
+
+    Raises
+    ------
+    MapError
+        Where a file cannot be read, or lies on another Space than the first.
+    """
+    space = None
+    variances = [None] * len(map_files) if variance_files is None else variance_files
+
+    def read():
+        nonlocal space
+        for path, variance in zip(map_files, variances, strict=True):
+            values, own = read_effect(path, variance, zero_is_value)
+            if space is None:
+                space = own
+            check_same_space(path, own, space, str(map_files[0]))
+            yield values, None if variance is None else read_map(variance)[0]
+
+    combined = combine_maps(read())
+    assert space is not None
+    effect = combined.effect
+    if not zero_is_value:
+        effect = np.where(effect == 0, _LEAST, effect)
+    path = write_volume(Path(directory, space.file_name(stem)), effect, space)
+    own = None
+    if combined.variance is not None:
+        variance_path = Path(directory, space.file_name(f"{stem}_variance"))
+        own = write_volume(variance_path, combined.variance, space)
+    n_fewer = (combined.count > 0) & (combined.count < len(map_files))
+    return path, own, int(n_fewer.sum())

@@ -1,0 +1,132 @@
+"""Combine: maps of a participant, as of runs and sessions, into one before the group."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from nipype.interfaces.base import InputMultiObject, Str, TraitedSpec, traits
+
+from nipype_group.design.participants.runs import CombinedRows, group_runs
+from nipype_group.images.combined import combine_files
+from nipype_group.interfaces.base import LOGGER, File, GroupInputSpec, GroupInterface, value_or
+from nipype_group.reporting.wording import count
+from nipype_group.tsv import read_tsv, write_tsv
+
+
+class _CombineRunsInputSpec(GroupInputSpec):
+    observations = File(exists=True, mandatory=True, desc="TSV from CollectMaps, a row a map")
+    map_files = InputMultiObject(File(exists=True), mandatory=True, desc="maps, in row order")
+    variance_files = InputMultiObject(
+        File(exists=True),
+        desc="variances of the maps, which weight them; without, or with none, the mean is taken",
+    )
+    condition_columns = traits.List(Str, desc="columns that tell a participant's maps apart")
+    over = traits.List(
+        Str, mandatory=True, desc="columns in which maps differ that are combined, as run, session"
+    )
+    variables = traits.List(
+        Str, desc="columns that the model uses: maps that are combined have one value of each"
+    )
+    zero_is_value = traits.Bool(
+        False, usedefault=True, desc="a voxel of 0 has that value: NaN alone is missing"
+    )
+
+
+class _CombineRunsOutputSpec(TraitedSpec):
+    observations = File(desc="TSV, a row a combined map; combined_maps names what it is of")
+    map_files = traits.List(File(), desc="combined maps; a map that is alone as it is")
+    variance_files = traits.List(File(), desc="their variances, where maps have some")
+    condition_columns = traits.List(Str, desc="columns that tell a participant's maps apart still")
+    notes = traits.List(Str, desc="what was combined, and what is odd about it, in sentences")
+
+
+class CombineRuns(GroupInterface):
+    r"""Combine maps of a participant that differ in run or session into one.
+
+    With variances :math:`s_i` of the maps it is their weighted mean, weights :math:`1 / s_i`,
+    whose variance :math:`1 / \sum 1 / s_i` goes on as that of the participant: the fixed effects
+    of a second level (Beckmann, Jenkinson and Smith 2003, NeuroImage 20:1052). Without variances
+    it is the mean. A voxel that some of the maps lack is of the others, and is counted.
+
+    Variables of the model that differ between maps that are combined are an error that names
+    them, as is a column that is not there; other columns that differ have no value any more.
+
+    Examples
+    --------
+    >>> from nipype_group.interfaces import CombineRuns
+    >>> CombineRuns(over=["run", "session"]).inputs.over
+    ['run', 'session']
+    """
+
+    input_spec = _CombineRunsInputSpec
+    output_spec = _CombineRunsOutputSpec
+
+    def _run_interface(self, runtime):
+        variances = value_or(self.inputs.variance_files) or None
+        found = self._rows(variances)
+        maps, own_variances, fewer = self._combine(runtime.cwd, found, variances)
+        notes = [*found.notes, _how(variances), *_of_fewer(found, fewer)]
+        for note in notes:
+            LOGGER.info("%s", note)
+        path = write_tsv(Path(runtime.cwd, "observations.tsv"), found.table)
+        self._results |= {"observations": str(path), "map_files": maps, "notes": notes}
+        self._results["variance_files"] = own_variances
+        self._results["condition_columns"] = found.condition_columns
+        return runtime
+
+    def _rows(self, variances):
+        """Return which maps are combined; a row is a map, and a variance."""
+        inputs = self.inputs
+        found = group_runs(
+            read_tsv(inputs.observations),
+            value_or(inputs.condition_columns, []),
+            inputs.over,
+            value_or(inputs.variables, ()),
+        )
+        n_maps = sum(map(len, found.rows))
+        for name, files in (("map_files", inputs.map_files), ("variance_files", variances)):
+            if files is not None and len(files) != n_maps:
+                raise ValueError(f"{len(files)} {name} for {n_maps} rows of {inputs.observations}")
+        return found
+
+    def _combine(
+        self, cwd: str, found: CombinedRows, variances: Sequence[str] | None
+    ) -> tuple[list[str], list[str], list[int]]:
+        """Write the combined maps; returns them, their variances, and voxels of fewer maps."""
+        maps, own_variances, fewer = [], [], []
+        progress = self._progress("combining")
+        for done, (rows, name) in enumerate(zip(found.rows, found.table["map"], strict=True), 1):
+            files = [self.inputs.map_files[row] for row in rows]
+            own = None if variances is None else [variances[row] for row in rows]
+            if len(rows) == 1:
+                path, variance, n = files[0], None if own is None else own[0], 0
+            else:
+                zero = self.inputs.zero_is_value
+                path, variance, n = combine_files(cwd, name, files, own, zero)
+            maps.append(str(path))
+            fewer.append(n)
+            if variance is not None:
+                own_variances.append(str(variance))
+            progress(done / len(found.rows))
+        return maps, own_variances, fewer
+
+
+def _how(variances):
+    """Say how maps were combined."""
+    if variances is None:
+        return "Combined maps are means: no variances were given."
+    return (
+        "Combined maps are means weighted by the inverse of the variances of the maps, whose "
+        "variance is that of the participant."
+    )
+
+
+def _of_fewer(found, fewer):
+    """Say at how many voxels a map lacks what others of the participant have."""
+    if any(fewer):
+        most, n_such = max(fewer), sum(n > 0 for n in fewer)
+        where = found.table["map"].iloc[fewer.index(most)]
+        yield (
+            f"{count(n_such, 'combined map is', 'combined maps are')} of fewer maps at some "
+            f"voxels, the most, {most}, in {where}: voxels that some of the maps lack are of the "
+            "others."
+        )
