@@ -43,6 +43,8 @@ SCALES = ("statistic", "z")
 SHUFFLINGS = ("auto", "permute", "flip", "both")
 # What is shuffled of effects within participants that have errors of their own.
 WITHIN_SHUFFLINGS = ("auto", "signs", "levels")
+# Whether what an estimator weighs maps by is estimated in every shuffle, or once.
+SHUFFLED_ESTIMATES = ("again", "held")
 BLOCK_EXCHANGES = ("within", "whole", "both")
 # What a shuffle does to the nuisance (Winkler et al. 2014, NeuroImage 92:381, table 2).
 METHODS = (

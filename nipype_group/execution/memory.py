@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from nipype.interfaces.base import isdefined
 
 from nipype_group.execution.run import _memory_gb
-from nipype_group.stats.estimators import ESTIMATORS
+from nipype_group.stats.estimators import DEFAULT, ESTIMATORS
 
 if TYPE_CHECKING:
     from nipype.pipeline.engine import Workflow
@@ -288,6 +288,7 @@ def _takes_whole_maps(inputs):
         or inputs.variance_fwhm_mm > 0
         or inputs.n_top > 0
         or isdefined(inputs.variance_groups)
+        or inputs.estimator != DEFAULT
     )
 
 

@@ -13,6 +13,7 @@ from nipype_group.choices import (
     BLOCK_EXCHANGES,
     METHODS,
     SCALES,
+    SHUFFLED_ESTIMATES,
     SHUFFLINGS,
     STATISTICS,
     TFCE_STEPS,
@@ -58,6 +59,7 @@ from nipype_group.permutation.plan import (
 )
 from nipype_group.permutation.shards import merge_shards, read_stopped_shards, write_shard
 from nipype_group.permutation.units import units_of
+from nipype_group.stats.estimators import DEFAULT, ESTIMATORS, KNAPP_HARTUNG
 from nipype_group.stats.linear.error_terms import SPHERICAL, median_epsilons
 from nipype_group.stats.multiple_testing import check_alpha
 from nipype_group.stats.permutation.choice import assumption_warnings
@@ -96,6 +98,20 @@ class _PlanPermutationsInputSpec(GroupInputSpec):
         "levels as wholes, or levels where all of the only factor are tested",
     )
     method = traits.Enum(*METHODS, usedefault=True, desc="what a shuffle does to the nuisance")
+    estimator = traits.Enum(
+        DEFAULT,
+        *(name for name, own in ESTIMATORS.items() if own.shuffled is not None),
+        usedefault=True,
+        desc="whose statistic is taken",
+    )
+    shuffled_estimates = traits.Enum(
+        *SHUFFLED_ESTIMATES,
+        usedefault=True,
+        desc="whether what it weighs maps by is estimated in every shuffle, or once",
+    )
+    knapp_hartung = traits.Enum(
+        *KNAPP_HARTUNG, usedefault=True, desc="factor of variances, as FitContrasts takes it"
+    )
     statistics = InputMultiObject(
         traits.Enum(*STATISTICS), desc="taken of every shuffle, voxel among them; default voxel"
     )
@@ -329,6 +345,9 @@ def contrast_test_of(
         early_stop=inputs.early_stop,
         varying_dof=inputs.varying_dof or (stack is not None and stack.has_missing),
         within_shuffling=inputs.within_shuffling,
+        estimator=inputs.estimator,
+        shuffled_estimates=inputs.shuffled_estimates,
+        knapp_hartung=inputs.knapp_hartung,
     )
 
 
@@ -414,6 +433,9 @@ class _RunPermutationsInputSpec(GroupInputSpec):
     design_file = File(exists=True, mandatory=True, desc="design TSV")
     design_json = File(exists=True, mandatory=True, desc="JSON of design_file")
     stack_file = File(exists=True, mandatory=True, desc="4D maps from StackMaps")
+    variance_stack_file = File(
+        exists=True, desc="4D variances of the maps, where the plan's estimator takes them"
+    )
     mask_file = File(exists=True, mandatory=True, desc="voxels tested")
     family = Str(mandatory=True, desc="family of contrasts, from PlanPermutations")
     first = traits.Int(mandatory=True, desc="first shuffle of the shard")
@@ -433,11 +455,12 @@ class _RunPermutationsOutputSpec(TraitedSpec):
 
 
 class _ShardVoxels(NamedTuple):
-    """Reader, mask and neighbours of the voxels of a shard, and their range, None for all."""
+    """Readers, mask and neighbours of the voxels of a shard, and their range, None for all."""
 
     read: Callable
     mask: np.ndarray
     neighbours: Callable
+    beside: dict[str, Callable]
     span: tuple | None = None
 
 
@@ -445,9 +468,9 @@ class RunPermutations(GroupInterface):
     """Compute shuffles first to last - 1 of a plan.
 
     Residuals under the null hypothesis are shuffled (Freedman and Lane 1983, or another method
-    of the plan) and the statistic is taken at every voxel; kept are the extremes of every shuffle
-    and, for every voxel, how many shuffles reach its statistic. Both are the same for any shard,
-    thread or memory.
+    of the plan), with the variances of the maps where the estimator takes them, and the statistic
+    is taken at every voxel; kept are the extremes of every shuffle and, for every voxel, how many
+    shuffles reach its statistic. Both are the same for any shard, thread or memory.
 
     Examples
     --------
@@ -462,7 +485,8 @@ class RunPermutations(GroupInterface):
     def _run_interface(self, runtime):
         inputs = self.inputs
         test, family, contrasts = _read_family(inputs)
-        voxels = self._voxels(self._stack(), test)
+        stack = self._stack(inputs.stack_file)
+        voxels = self._voxels(stack, test, self._beside(test))
         names = ", ".join(c.name for c in family.contrasts)
         with self._one_blas_thread():
             results = self._shuffle(test, contrasts, voxels, names)
@@ -474,21 +498,26 @@ class RunPermutations(GroupInterface):
         self._results["shard_file"] = str(path)
         return runtime
 
-    def _stack(self):
+    def _stack(self, path):
         inputs = self.inputs
-        stack = MaskedStack(inputs.stack_file, inputs.mask_file)
+        stack = MaskedStack(path, inputs.mask_file)
         n_maps = len(read_design(inputs.design_file, inputs.design_json).matrix)
         if stack.n_maps != n_maps:
-            raise ValueError(
-                f"{inputs.stack_file} has {stack.n_maps} maps, the plan is for {n_maps}"
-            )
+            raise ValueError(f"{path} has {stack.n_maps} maps, the plan is for {n_maps}")
         return stack
 
-    def _voxels(self, stack, test):
+    def _beside(self, test):
+        """Return the readers of what the estimator takes beside the maps."""
+        if "variances" not in ESTIMATORS[test.estimator].needs:
+            return {}
+        _need(self.inputs, "variance_stack_file", f"the estimator {test.estimator}")
+        return {"variances": self._stack(self.inputs.variance_stack_file).read}
+
+    def _voxels(self, stack, test, beside):
         """Return the voxels of the shard."""
         first, last = self.inputs.first_voxel, self.inputs.last_voxel
         if not first and not last:
-            return _ShardVoxels(stack.read, stack.mask, stack.space.neighbours)
+            return _ShardVoxels(stack.read, stack.mask, stack.space.neighbours, beside)
         test.check_voxel_shards()
         if first % VOXELS_PER_TILE or not first < last <= stack.n_voxels:
             raise ValueError(
@@ -496,12 +525,14 @@ class RunPermutations(GroupInterface):
                 f"starts with a multiple of {VOXELS_PER_TILE}"
             )
 
-        def read(start, stop):
-            return stack.read(first + start, first + stop)
+        def of_range(read):
+            return lambda start, stop: read(first + start, first + stop)
 
         # Where the voxels lie matters to clusters alone.
         mask = np.ones(last - first, dtype=bool)
-        return _ShardVoxels(read, mask, stack.space.neighbours, (first, last))
+        others = {name: of_range(read) for name, read in beside.items()}
+        read = of_range(stack.read)
+        return _ShardVoxels(read, mask, stack.space.neighbours, others, (first, last))
 
     def _shuffle(self, test, contrasts, voxels, names):
         """Return the results of the shuffles of the shard, one a contrast."""
@@ -519,7 +550,7 @@ class RunPermutations(GroupInterface):
         }
         if test.early_stop:
             return run_until_stopped(n_required=test.early_stop, **shard)
-        return run_shuffles(neighbours=voxels.neighbours, **shard)
+        return run_shuffles(neighbours=voxels.neighbours, beside=voxels.beside, **shard)
 
 
 def _scheme_identity(inputs):

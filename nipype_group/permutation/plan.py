@@ -10,12 +10,19 @@ from typing import Any
 
 import numpy as np
 
-from nipype_group.choices import METHODS, MOST_PERMUTATIONS, WITHIN_SHUFFLINGS
+from nipype_group.choices import (
+    METHODS,
+    MOST_PERMUTATIONS,
+    SHUFFLED_ESTIMATES,
+    WITHIN_SHUFFLINGS,
+)
 from nipype_group.design.contrasts import Contrast
 from nipype_group.design.matrix import Design
 from nipype_group.design.meaning import is_between_participants
 from nipype_group.json_files import read_json, write_json
 from nipype_group.permutation.units import ShuffledUnits, units_of
+from nipype_group.registry import loaded
+from nipype_group.stats.estimators import DEFAULT, ESTIMATORS, KNAPP_HARTUNG
 from nipype_group.stats.linear.aspin_welch import AspinWelch
 from nipype_group.stats.linear.least_squares import LinearModel, independent_rows
 from nipype_group.stats.linear.partition import holds, partition
@@ -26,6 +33,7 @@ from nipype_group.stats.permutation.choice import (
     shuffles_reached,
     takes_apart,
 )
+from nipype_group.stats.permutation.estimates import ShuffledEstimate
 from nipype_group.stats.permutation.methods import ShuffledContrast, shuffled_rows
 from nipype_group.stats.permutation.scheme import ShufflingScheme
 from nipype_group.stats.permutation.statistics import ShuffleStatistics
@@ -98,6 +106,12 @@ class ContrastTest:
         Whether maps lack voxels of the mask.
     within_shuffling : str
         What is shuffled of effects within participants, as `units_of` takes it.
+    estimator : str
+        Whose statistic is taken, from `ESTIMATORS`.
+    shuffled_estimates : {"again", "held"}
+        Whether what it weighs maps by is estimated in every shuffle, or once.
+    knapp_hartung : str
+        Factor of the variances of contrasts, of estimators that take it.
     """
 
     statistics: ShuffleStatistics = field(default_factory=ShuffleStatistics)
@@ -107,6 +121,14 @@ class ContrastTest:
     early_stop: int = 0
     varying_dof: bool = False
     within_shuffling: str = WITHIN_SHUFFLINGS[0]
+    estimator: str = DEFAULT
+    shuffled_estimates: str = SHUFFLED_ESTIMATES[0]
+    knapp_hartung: str = KNAPP_HARTUNG[0]
+
+    @property
+    def takes_estimator(self) -> bool:
+        """Whether the statistic is of an estimator beyond least squares."""
+        return self.estimator != DEFAULT
 
     @property
     def needs_maps(self) -> bool:
@@ -117,6 +139,7 @@ class ContrastTest:
             or self.variance_groups
             or self.variance_fwhm_mm
             or self.varying_dof
+            or self.takes_estimator
         )
 
     def check_voxel_shards(self) -> None:
@@ -172,7 +195,25 @@ class ContrastTest:
             smooth_variance=smooth_variance if self.variance_fwhm_mm else None,
             varying_dof=self.varying_dof,
             unsigned=contrast.test == "F",
+            own=self._estimate(model, weights, contrast.test) if self.takes_estimator else None,
         )
+
+    def _estimate(self, model: LinearModel, weights: np.ndarray, test: str) -> ShuffledEstimate:
+        """Return a contrast of the estimator under shuffles."""
+        estimator = ESTIMATORS.of(self.estimator)
+        if estimator.shuffled is None:
+            raise ValueError(f"the statistic of the estimator {self.estimator} is not permuted")
+        known = {"knapp_hartung": self.knapp_hartung}
+        needed = {name: known[name] for name in estimator.needs if name in known}
+        made: ShuffledEstimate = loaded(estimator.shuffled)(
+            model=model,
+            weights=weights,
+            test=test,
+            held=self.shuffled_estimates == "held",
+            **needed,
+            **estimator.options,
+        )
+        return made
 
     def shuffled_units(
         self,
@@ -209,6 +250,8 @@ class Plan:
         Where the data put the assumption of the test in doubt.
     conjunctions : dict
         Name of a conjunction to the contrasts that it is of; nothing is shuffled for it.
+    words : str
+        What is estimated again in every shuffle and what is held; empty with least squares.
     """
 
     families: dict
@@ -219,6 +262,7 @@ class Plan:
     n_reached: dict = field(default_factory=dict)
     warnings: tuple = ()
     conjunctions: dict = field(default_factory=dict)
+    words: str = ""
 
     def n_shuffles(self, name: str) -> int:
         """Return the number of shuffles of a family, the unshuffled one included."""
@@ -259,6 +303,8 @@ class Plan:
         sentences = [self._describe_family(name) for name in self.families]
         tests = {c.test for family in self.families.values() for c in family.contrasts}
         sentences.append(_describe_statistics(self.test, tests))
+        if self.estimates:
+            sentences.append(f"{self.estimates}.")
         sentences.append(f"The seed is {self.seed}.")
         sentences += [
             f"{name} is the conjunction of {', '.join(parts)}: its p are the largest of theirs, "
@@ -292,6 +338,13 @@ class Plan:
     def assumption(self, name: str) -> str:
         """Return what the shuffles of a family take for given."""
         return _assumption(name, self.families[name].scheme)
+
+    @property
+    def estimates(self) -> str:
+        """What shuffles take of the estimator, as a sentence; empty with least squares."""
+        if not self.test.takes_estimator:
+            return ""
+        return f"The statistic is that of {ESTIMATORS[self.test.estimator].words}: {self.words}"
 
     @property
     def tail(self) -> str:
@@ -469,6 +522,8 @@ def make_plan(
         families.setdefault(name, Family(scheme, [])).contrasts.append(contrast)
     names = tuple(c.name for c in contrasts)
     plan = Plan(families, test, n_permutations, n_shards, names, {}, tuple(warnings), conjunctions)
+    own = shuffled[names[0]].own
+    plan = replace(plan, words="" if own is None else own.words)
     n_reached = {
         c.name: shuffles_reached(shuffled[c.name], test.statistics, plan.n_shuffles(name))
         for name, family in families.items()
@@ -529,6 +584,11 @@ def _check_request(test, contrasts, n_permutations, n_shards):
         raise ValueError(f"shards is a number >= 1, got {n_shards}")
     if test.method not in METHODS:
         raise ValueError(f"method is one of {', '.join(METHODS)}, got {test.method!r}")
+    if test.shuffled_estimates not in SHUFFLED_ESTIMATES:
+        raise ValueError(
+            f"shuffled_estimates is one of {', '.join(SHUFFLED_ESTIMATES)}, got "
+            f"{test.shuffled_estimates!r}"
+        )
     if not contrasts:
         raise ValueError("permutation tests contrasts, and there is none")
 
@@ -542,8 +602,8 @@ def _check_early_stop(test, n_permutations):
     if test.early_stop and (not alone or test.needs_maps):
         raise ValueError(
             "early_stop gives uncorrected p of voxels and their false discovery rate: take it "
-            "without clusters, TFCE, templates, variance groups, smoothed variances and voxels "
-            "that maps lack"
+            "without clusters, TFCE, templates, variance groups, smoothed variances, voxels that "
+            "maps lack, and estimators beyond least squares"
         )
 
 
@@ -596,6 +656,17 @@ def _written_contrast(contrast):
     }
 
 
+def _written_estimator(test):
+    """Return what `read_scheme` reads of an estimator; nothing with least squares."""
+    if not test.takes_estimator:
+        return {}
+    return {
+        "Estimator": test.estimator,
+        "ShuffledEstimates": test.shuffled_estimates,
+        "KnappHartung": test.knapp_hartung,
+    }
+
+
 def _listed_contrasts(plan):
     """Return the names of contrasts that are tested, and of what conjunctions are."""
     listed = {"Contrasts": plan.contrast_names, "Conjunctions": plan.conjunctions}
@@ -613,6 +684,7 @@ def write_plan(directory: AnyPath, plan: Plan) -> tuple[str, ...]:
         "EarlyStop": plan.test.early_stop,
         "VaryingDegreesOfFreedom": plan.test.varying_dof,
         "WithinShuffling": plan.test.within_shuffling,
+        **_written_estimator(plan.test),
         "Families": {
             name: {
                 "Kind": family.scheme.kind,
@@ -636,6 +708,7 @@ def write_plan(directory: AnyPath, plan: Plan) -> tuple[str, ...]:
         "Method": plan.test.method,
         "Statistics": plan.test.statistics.names,
         "EarlyStop": plan.test.early_stop,
+        **_written_estimator(plan.test),
         "Families": {
             name: {
                 "Contrasts": [c.name for c in family.contrasts],
@@ -693,6 +766,9 @@ def read_scheme(
             early_stop=content["EarlyStop"],
             varying_dof=content["VaryingDegreesOfFreedom"],
             within_shuffling=content["WithinShuffling"],
+            estimator=content.get("Estimator", DEFAULT),
+            shuffled_estimates=content.get("ShuffledEstimates", SHUFFLED_ESTIMATES[0]),
+            knapp_hartung=content.get("KnappHartung", KNAPP_HARTUNG[0]),
         )
         families = {
             name: Family(_read_family(f, given), [_read_contrast(c) for c in f["Contrasts"]])

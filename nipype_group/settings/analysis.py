@@ -4,7 +4,7 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from nipype_group.choices import WITHIN_SHUFFLINGS
+from nipype_group.choices import METHODS, SHUFFLED_ESTIMATES, WITHIN_SHUFFLINGS
 from nipype_group.controls import check_one_side, side_tested
 from nipype_group.registry import Registry
 from nipype_group.settings.inference import InferenceSettings
@@ -101,18 +101,8 @@ class AnalysisSettings(
                 "contrast_tails: permutation tests all contrasts on one side; leave "
                 "contrast_tails or n_permutations out"
             )
-        if self.n_permutations and self.takes_groups:
-            raise ValueError(
-                f"n_permutations: shuffles take the statistic of {self.estimator} where "
-                "variance_groups are given beside least squares: leave the estimator out, and "
-                "name the groups (--variance-groups COLUMN)"
-            )
-        if self.n_permutations and ESTIMATORS[self.estimator].by_contrast:
-            raise ValueError(
-                f"n_permutations: the statistic of the estimator {self.estimator} is not "
-                "permuted; leave n_permutations out, or test by least squares (--within and "
-                "--between, or --blocks)"
-            )
+        if self.n_permutations:
+            self._check_shuffled_estimator()
         if self.takes_variances and self.smooths:
             raise ValueError(
                 f"smoothing_fwhm_mm: the estimator {self.estimator} takes the variances of the "
@@ -147,6 +137,46 @@ class AnalysisSettings(
             self._check_voxel_shards()
         if self.conjunctions:
             self._check_conjunctions()
+
+    def _check_shuffled_estimator(self):
+        """Refuse shuffles of estimators, and ways to shuffle them, that there are not."""
+        if self.takes_groups:
+            raise ValueError(
+                f"n_permutations: shuffles take the statistic of {self.estimator} where "
+                "variance_groups are given beside least squares: leave the estimator out, and "
+                "name the groups (--variance-groups COLUMN)"
+            )
+        estimator = ESTIMATORS[self.estimator]
+        if estimator.by_contrast and estimator.shuffled is None:
+            raise ValueError(
+                f"n_permutations: the statistic of the estimator {self.estimator} is not "
+                "permuted; leave n_permutations out, or test by least squares (--within and "
+                "--between, or --blocks)"
+            )
+        if estimator.shuffled is None:
+            if self.holds_estimates:
+                known = [name for name, own in ESTIMATORS.items() if own.shuffled is not None]
+                raise ValueError(
+                    f"shuffled_estimates goes with the estimators {', '.join(known)}; "
+                    f"{self.estimator} estimates nothing that maps are weighed by"
+                )
+            return
+        unlike = {
+            "method": self.method != METHODS[0],
+            "variance_groups": self.variance_groups is not None,
+            "variance_fwhm_mm": self.variance_fwhm_mm > 0,
+            "early_stop": self.early_stop > 0,
+        }
+        for name in (name for name, asked in unlike.items() if asked):
+            raise ValueError(
+                f"{name} is of shuffles of least squares, not of the estimator {self.estimator}; "
+                f"leave {name} out"
+            )
+
+    @property
+    def holds_estimates(self) -> bool:
+        """Whether shuffles hold what the estimator weighs maps by."""
+        return self.shuffled_estimates != SHUFFLED_ESTIMATES[0]
 
     def _check_conjunctions(self):
         """Refuse what has no meaning of a conjunction."""
@@ -213,7 +243,7 @@ class AnalysisSettings(
     @property
     def own_statistic(self) -> bool:
         """Whether permutation has another statistic than the model's t and F."""
-        return self.own_variance or self.lacks_voxels
+        return self.own_variance or self.lacks_voxels or self.holds_estimates
 
     @property
     def tails(self) -> tuple[str, ...]:

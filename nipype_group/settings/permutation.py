@@ -7,6 +7,7 @@ from nipype_group.choices import (
     METHODS,
     MOST_PERMUTATIONS,
     SCALES,
+    SHUFFLED_ESTIMATES,
     SHUFFLINGS,
     STATISTICS,
     TDP_TEMPLATES,
@@ -133,6 +134,14 @@ class PermutationSettings(VarianceGroupSettings):
     )
     method: str = setting(
         METHODS[0], "for the nuisance", option="--method", choices=METHODS, **_GROUP
+    )
+    shuffled_estimates: str = setting(
+        SHUFFLED_ESTIMATES[0],
+        "what an estimator weighs maps by is estimated again in every shuffle (default), or held "
+        "at that of the data without the effect tested, which is faster",
+        option="--shuffled-estimates",
+        choices=SHUFFLED_ESTIMATES,
+        **_GROUP,
     )
     blocks: tuple[str, ...] = setting(
         (),

@@ -80,12 +80,14 @@ def _inferred_maps(settings):
     # Smoothed variances or variance groups make another statistic than the model's.
     own = settings.own_statistic
     symbol = "t" if settings.variance_fwhm_mm else "z"
+    # Held weights give t or F as the model's.
+    changed = settings.own_variance or settings.lacks_voxels
     tail, alpha = settings.tail_of_shuffles, settings.alpha_of_shuffles
     return maps + [
         ThresholdedMap(
             i,
             Threshold(control, alpha, side_tested(tail, test)),
-            symbol if own else kinds[i],
+            symbol if changed else kinds[i],
             own_statistic=own,
         )
         for control in controls
@@ -272,7 +274,10 @@ def init_group_wf(*, settings: AnalysisSettings, name: str = "group_wf") -> pe.W
     if settings.n_permutations:
         stages.append(
             permutation_stage.init_permutation_wf(
-                settings=settings, varying_dof=settings.lacks_voxels
+                settings=settings,
+                varying_dof=settings.lacks_voxels,
+                estimator=settings.estimator,
+                knapp_hartung=settings.knapp_hartung,
             )
         )
         _connect_permutation(workflow, settings, *stages)
@@ -397,6 +402,8 @@ def _why_regions_are_not_permuted(settings):
         return None
     if settings.early_stop:
         return "voxels that stop early leave no largest statistic of a shuffle"
+    if settings.by_estimator:
+        return f"shuffles of the estimator {settings.estimator} are of voxels"
     if settings.own_variance:
         return "variance groups and smoothed variances are those of voxels"
     return None
@@ -460,8 +467,10 @@ def _connect_permutation(
         workflow.connect([(permutation_wf, parametric_wf, _through("template_files"))])
     if settings.own_statistic:
         workflow.connect(permutation_wf, "outputnode.stat_files", keep, "permuted_stat_files")
-    if settings.lacks_voxels:
+    if settings.lacks_voxels or settings.by_estimator:
         workflow.connect([(model_wf, permutation_wf, _through("search_mask_files"))])
+    if settings.takes_variances:
+        workflow.connect([(collect_wf, permutation_wf, _through("variance_stack_file"))])
     workflow.connect(
         [
             (inputnode, permutation_wf, [_SHUFFLES]),

@@ -5,12 +5,14 @@ from nipype.interfaces.utility import IdentityInterface
 
 from nipype_group.interfaces import MergePermutations, PlanPermutations, RunPermutations
 from nipype_group.settings.analysis import ShuffledSettings
+from nipype_group.stats.estimators import DEFAULT, KNAPP_HARTUNG
 
 INPUTS = (
     "design_file",
     "design_json",
     "contrasts_file",
     "stack_file",
+    "variance_stack_file",
     "mask_file",
     "observations",
     "shuffles_file",
@@ -43,6 +45,8 @@ def init_permutation_wf(
     *,
     settings: ShuffledSettings,
     varying_dof: bool = False,
+    estimator: str = DEFAULT,
+    knapp_hartung: str = KNAPP_HARTUNG[0],
     name: str = "permutation_wf",
 ) -> pe.Workflow:
     """Build the workflow of permutation inference on voxels, clusters and TFCE.
@@ -61,6 +65,10 @@ def init_permutation_wf(
         How shuffles are made, split and tested; an `AnalysisSettings` too.
     varying_dof : bool
         Whether maps lack voxels of the mask: everything is tested on z.
+    estimator : str
+        Whose statistic is permuted.
+    knapp_hartung : str
+        Factor of the variances of contrasts that it takes.
     name : str
         Name of the workflow.
 
@@ -74,6 +82,8 @@ def init_permutation_wf(
         Contrasts.
     stack_file
         4D maps.
+    variance_stack_file
+        Their variances, where the estimator takes them.
     mask_file
         Voxels tested.
     observations
@@ -128,6 +138,7 @@ def init_permutation_wf(
     inputnode = pe.Node(IdentityInterface(fields=list(INPUTS)), name="inputnode")
     outputnode = pe.Node(IdentityInterface(fields=list(OUTPUTS)), name="outputnode")
     plan = _plan(settings, varying_dof)
+    plan.inputs.trait_set(estimator=estimator, knapp_hartung=knapp_hartung)
     run = pe.MapNode(
         RunPermutations(memory_gb=settings.memory_gb),
         iterfield=["family", "first", "last", "first_voxel", "last_voxel"],
@@ -154,7 +165,7 @@ def init_permutation_wf(
     workflow.connect(
         [
             (inputnode, plan, [(f, f) for f in of_plan]),
-            (inputnode, run, [(f, f) for f in (*files, "stack_file")]),
+            (inputnode, run, [(f, f) for f in (*files, "stack_file", "variance_stack_file")]),
             (inputnode, merge, [(f, f) for f in (*files, "search_mask_files")]),
             (plan, run, [("scheme_file", "scheme_file"), *shard]),
             (plan, merge, [(f, f) for f in plans]),
@@ -180,6 +191,7 @@ _PLANNED = (
     "shuffling",
     "within_shuffling",
     "method",
+    "shuffled_estimates",
     "block_exchange",
     "early_stop",
     "across_contrasts",

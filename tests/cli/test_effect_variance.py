@@ -301,9 +301,45 @@ def test_standard_errors_in_the_place_of_variances_are_told(study, run, tmp_path
     assert "standard errors" not in mask.read_text()
 
 
+SHUFFLED = ("--permutations", "40", "--seed", "2")
+
+
+def test_permutation_estimates_again_or_holds_and_says_so(study, run, tmp_path):
+    options = (*MEAN, "--contrast", "slope=cov", *MIXED, *SHUFFLED, "--statistics", "tfce")
+    options = (options[0], "cov", *options[2:])
+    code, _, errors = run(*options, "--shards", "2")
+    assert code == 0, errors
+    folder = tmp_path / "out" / "group"
+    plan = json.loads((folder / "permutations.json").read_text())
+    assert plan["Estimator"] == "mixed-effects" and plan["ShuffledEstimates"] == "again"
+    said = "variance between participants is estimated again in every one"
+    page = (folder / "report.html").read_text()
+    assert said in plan["Description"] and said in page
+    assert not list(folder.glob("*_desc-perm_statmap.nii.gz"))
+    again = pd.read_csv(folder / "contrast-slope_nulldist.tsv", sep="\t")
+    t = values(tmp_path, "contrast-slope_stat-t", len(study))
+    highest = again["voxel_positive"][0]
+    np.testing.assert_allclose(highest, t.max(), rtol=1e-6)
+    surviving = values(tmp_path, "contrast-slope_stat-t_desc-permTfceFWEBoth", len(study))
+    assert set(surviving[surviving != 0]) <= set(t)
+    p = 10 ** -values(tmp_path, "contrast-slope_stat-logp_desc-permVoxelUncBoth", len(study))
+    np.testing.assert_allclose(p * 41, np.round(p * 41), atol=1e-4)
+    code, said, errors = run(*options, "--shuffled-estimates", "held")
+    assert code == 0, errors
+    plan = json.loads((folder / "permutations.json").read_text())
+    assert "all shuffles take the variance between participants" in plan["Description"]
+    held = pd.read_csv(folder / "contrast-slope_nulldist.tsv", sep="\t")
+    assert (held["voxel_positive"] != again["voxel_positive"]).mean() > 0.9
+    own = values(tmp_path, "contrast-slope_stat-t_desc-perm", len(study))
+    np.testing.assert_allclose(own.max(), held["voxel_positive"][0], rtol=1e-6)
+    assert 0 < abs(own - t).max() < 0.5 * abs(t).max()
+
+
 REFUSED = {
     "smooth": ((*MIXED, "--smooth", "4"), "leave --smooth out"),
-    "permutations": ((*MIXED, "--permutations", "20"), "is not permuted"),
+    "early stop": ((*MIXED, *SHUFFLED, "--early-stop", "5"), "early_stop is of shuffles of least"),
+    "method": ((*MIXED, *SHUFFLED, "--method", "manly"), "method is of shuffles of least squares"),
+    "held": ((*SHUFFLED, "--shuffled-estimates", "held"), "goes with the estimators fixed-"),
     "nidm": ((*MIXED, "--nidm"), "leave nidm out"),
     "partitioned": ((*MIXED, "--error", "partitioned"), "write a formula with the estimator"),
     "factor": (("--knapp-hartung", "plain"), "knapp_hartung goes with the estimators fixed-"),

@@ -703,8 +703,7 @@ def add_permutations(folder: DerivativeFolder, facts: RunFacts, given: Mapping[s
         if "template_files" in given:
             folder.add_file(given["template_files"][index], "template.json", contrast=label)
         if "permuted_stat_files" in given:
-            # The results of permutation come last, all of one statistic.
-            stat = read_json(given["summary_files"][-1])["StatisticType"]
+            stat = _permuted_statistic(given, label)
             about = sidecar | {"StatisticType": stat}
             stat = stat.replace("pseudo-t", "pseudoT")
             source = given["permuted_stat_files"][index]
@@ -717,6 +716,16 @@ def add_permutations(folder: DerivativeFolder, facts: RunFacts, given: Mapping[s
             if name in given:
                 source, desc = given[name][index], desc + SIDES[tail]
                 _add_unthresholded(folder, each, source, sidecar, stat=stat, desc=desc)
+
+
+def _permuted_statistic(given: Mapping[str, Any], label: str) -> str:
+    """Return the statistic of a contrast's permutation, whose results come last."""
+    of_contrast = [
+        path
+        for name, path in zip(given["results"], given["summary_files"], strict=True)
+        if _entities_in(name)["contrast"] == label
+    ]
+    return str(read_json(of_contrast[-1])["StatisticType"])
 
 
 def _entities_in(name: str) -> dict[str, Any]:

@@ -40,6 +40,12 @@ class Estimator:
         by voxel, or are of each contrast, whose variance is then its own too.
     options : dict
         What else the function is told.
+    shuffled : str or callable, optional
+        What makes the `nipype_group.stats.permutation.estimates.ShuffledEstimate` of a contrast,
+        as ``fit`` is given: it takes ``model``, ``weights``, ``test``, ``held`` (whether weights
+        are estimated once, of the data as they are without the contrast), of what the estimator
+        needs what is no data of voxels, and the options. None where the statistic is not
+        permuted; that of the first estimator is by products of the design and the maps.
     """
 
     name: str
@@ -50,6 +56,7 @@ class Estimator:
     needs: tuple = ()
     dof: str = "number"
     options: Mapping[str, Any] = field(default_factory=dict)
+    shuffled: Any = None
 
     @property
     def by_contrast(self) -> bool:
@@ -130,6 +137,8 @@ _OWN = (
             needs=("variances", "knapp_hartung"),
             dof="contrast",
             options={"method": name},
+            shuffled="nipype_group.stats.estimators.shuffled.effect_variance:"
+            "ShuffledEffectVariance",
         )
         for name, words, references in (
             (

@@ -81,7 +81,8 @@ def run_until_stopped(
     if any(contrast.needs_maps for contrast in contrasts):
         raise ValueError(
             "early stopping goes with neither variance groups nor smoothed variance, nor with "
-            "voxels that some maps lack; leave early_stop out"
+            "voxels that some maps lack, nor with estimators beyond least squares; leave "
+            "early_stop out"
         )
     n_voxels = int(np.count_nonzero(mask))
     memory_bytes = memory_gb * 1e9 / len(contrasts)

@@ -21,14 +21,20 @@ def statistic_maps(
     first, last : int
         Range of shuffles.
     observed : float64 array, shape (v,), optional
-        Statistic of the data as they are; with variance groups, a voxel without one (0) has none
-        in any shuffle.
+        Statistic of the data as they are; with variance groups and estimators beyond least
+        squares, a voxel without one (0) has none in any shuffle.
 
     Returns
     -------
     float64 array, shape (last - first, v)
     """
     contrast = tiles.contrast
+    if contrast.own is not None:
+        orders, signs = contrast.scheme.draw(first, last)
+        maps = np.hstack([contrast.own_maps(tile.prepared, orders, signs) for tile in tiles])
+        if observed is not None:
+            maps[:, observed == 0] = 0.0
+        return maps
     if contrast.welch is not None:
         orders, signs = contrast.scheme.draw(first, last)
         maps = np.hstack([contrast.welch_maps(tile.real, orders, signs) for tile in tiles])

@@ -9,6 +9,7 @@ contrast is a t, and t or F follow from R and the residual degrees of freedom.
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -22,6 +23,7 @@ from nipype_group.stats.linear.aspin_welch import AspinWelch
 from nipype_group.stats.linear.least_squares import is_rounding
 from nipype_group.stats.linear.partition import Partition
 from nipype_group.stats.matrix_products import multiply, residuals_of, sum_of_squares
+from nipype_group.stats.permutation.estimates import ShuffledEstimate
 from nipype_group.stats.permutation.scheme import ShufflingScheme
 
 # Equal shufflings reach equal statistics up to this relative error once nuisance is fitted: sums
@@ -63,12 +65,14 @@ class ShuffledContrast:
     combine : callable, optional
         Makes the n rows that are shuffled from those of the maps, shape (maps, v), where they are
         not these.
+    own : ShuffledEstimate, optional
+        The contrast by an estimator beyond least squares, whose statistic this is.
 
     Raises
     ------
     ValueError
-        For an unknown method, a scheme of another number of rows, or variance groups or
-        smoothing where the method, the contrast or the other rules them out.
+        For an unknown method, a scheme of another number of rows, or variance groups, smoothing
+        or an estimator where the method, the contrast or another of them rules them out.
     """
 
     partition: Partition
@@ -79,6 +83,7 @@ class ShuffledContrast:
     varying_dof: bool = False
     unsigned: bool = False
     combine: Callable[[np.ndarray], np.ndarray] | None = None
+    own: ShuffledEstimate | None = None
 
     def __post_init__(self):
         if self.method not in METHODS:
@@ -96,7 +101,14 @@ class ShuffledContrast:
             raise ValueError(
                 "smoothed variance goes with t contrasts, freedman-lane and no variance groups"
             )
-        if self.varying_dof and (self.needs_own_maps or self.method != "freedman-lane"):
+        if self.own is not None and (
+            self.has_own_variance or self.combine is not None or self.method != "freedman-lane"
+        ):
+            raise ValueError(
+                "estimators beyond least squares go with freedman-lane, and with neither variance "
+                "groups nor smoothed variances nor contrast maps"
+            )
+        if self.varying_dof and (self.has_own_variance or self.method != "freedman-lane"):
             raise ValueError(
                 "voxels that some maps lack go with freedman-lane, and with neither variance "
                 "groups nor smoothed variance; take full coverage"
@@ -108,9 +120,9 @@ class ShuffledContrast:
         return self.partition.rank
 
     @property
-    def dof(self) -> int:
+    def dof(self) -> float:
         """Residual degrees of freedom."""
-        return self.partition.dof
+        return self.partition.dof if self.own is None else self.own.dof
 
     @property
     def signed(self) -> bool:
@@ -123,9 +135,14 @@ class ShuffledContrast:
         return self.rank if self.signed else max(self.rank, 2)
 
     @property
+    def has_own_variance(self) -> bool:
+        """Whether variances are those of groups, or smoothed."""
+        return self.welch is not None or self.smooth_variance is not None
+
+    @property
     def needs_own_maps(self) -> bool:
         """Whether the statistic is no function of the partial correlation of a voxel."""
-        return self.welch is not None or self.smooth_variance is not None
+        return self.has_own_variance or self.own is not None
 
     @property
     def needs_maps(self) -> bool:
@@ -161,7 +178,7 @@ class ShuffledContrast:
         return correlation - np.maximum(self.tie * np.abs(correlation), self._rounding)
 
     def tie_tolerance(
-        self, statistic: ArrayLike, as_z: bool = False, dof: int | np.ndarray | None = None
+        self, statistic: ArrayLike, as_z: bool = False, dof: float | np.ndarray | None = None
     ) -> np.ndarray:
         """Return the relative difference below which statistics as large as these are equal.
 
@@ -185,6 +202,8 @@ class ShuffledContrast:
         >>> [f"{tie:.0e}" for tie in contrast.tie_tolerance(np.array([3.0, -5000]))]
         ['1e-11', '1e-08']
         """
+        if self.own is not None:
+            return np.full(np.shape(statistic), self.own.tie)
         statistic, dof = np.abs(statistic), self.dof if dof is None else np.maximum(dof, 1)
         with np.errstate(over="ignore"):
             if as_z or self._is_z:
@@ -370,6 +389,19 @@ class ShuffledContrast:
         f = np.square(statistic) if self.rank == 1 else statistic
         # A voxel without a statistic has 0.
         return np.where(f > 0, f_to_z(f, self.rank, dof), 0.0)
+
+    def own_maps(self, prepared: Any, orders: np.ndarray, signs: np.ndarray) -> np.ndarray:
+        """Return the statistic of an estimator's shuffles, shape (m, v), z where dof vary."""
+        assert self.own is not None
+        statistic = self.own.statistic(prepared, orders, signs)
+        if not self.varying_dof:
+            return statistic
+        dof = np.broadcast_to(self.own.voxel_dof(prepared), statistic.shape)
+        there = (dof > 0) & (statistic != 0)
+        dof = np.where(there, dof, 1.0)
+        if self.signed:
+            return np.where(there, interpolated_t_to_z(statistic, dof), 0.0)
+        return np.where(there, f_to_z(statistic, self.rank, dof), 0.0)
 
 
 def shuffled_rows(partition: Partition, method: str) -> int:

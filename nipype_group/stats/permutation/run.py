@@ -2,11 +2,11 @@
 
 Shuffle 0 is the data as they are. Voxels, extents and masses of t and F come from float32
 products with a second look in float64 (`shuffle_scan`); TFCE, the most extreme voxels and
-statistics of their own (variance groups, smoothed variance, varying dof) take whole maps in
-float64 (`shuffle_maps`).
+statistics of their own (variance groups, smoothed variance, varying dof, estimators beyond least
+squares) take whole maps in float64 (`shuffle_maps`).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -24,7 +24,7 @@ from nipype_group.stats.permutation.statistics import (
     largest_of_maps,
     side_maxima,
 )
-from nipype_group.stats.permutation.tiles import Tiles, shuffles_per_pass
+from nipype_group.stats.permutation.tiles import Tiles, bytes_per_value, shuffles_per_pass
 
 _NO_TOPS = np.empty((0, 0), np.float32)
 
@@ -59,9 +59,9 @@ class ShuffleResult:
 class _ContrastRun:
     """Shuffles of one contrast: its tiles, its observed values, what every range gives."""
 
-    def __init__(self, contrast, statistics, read, n_voxels, neighbours, memory_bytes):
+    def __init__(self, contrast, statistics, read, n_voxels, neighbours, memory_bytes, beside):
         self.contrast, self._statistics, self._neighbours = contrast, statistics, neighbours
-        self._tiles = Tiles(contrast, read, n_voxels, memory_bytes)
+        self._tiles = Tiles(contrast, read, n_voxels, memory_bytes, beside)
         self._memory_bytes = memory_bytes
         self._parts = []
         self._counts = {}
@@ -71,10 +71,26 @@ class _ContrastRun:
         """Shuffles that go over the tiles together."""
         n_rows = self.contrast.plain_rows.shape[0]
         n_maps, n_voxels = self.contrast.scheme.n_maps, self._tiles.n_voxels
-        return shuffles_per_pass(n_maps, n_rows, n_voxels, self._memory_bytes)
+        per_value = bytes_per_value(self.contrast)
+        return shuffles_per_pass(n_maps, n_rows, n_voxels, self._memory_bytes, per_value)
 
     def observe(self, pool):
         """Compute the statistics of the data as they are."""
+        if self.contrast.own is not None:
+            # Tiles are made by all threads, and looked at in order.
+            list(pool.map(self._tiles.__getitem__, range(len(self._tiles) * self._tiles.kept)))
+            whole = statistic_maps(self._tiles, 0, 1)[0]
+            self.observed = {"voxel": whole}
+        else:
+            whole = self._observe_correlations(pool)
+        if "tfce" in self._statistics.names:
+            scaled = self._statistics.scaled(self.contrast, whole)
+            self._highest = {1: scaled.max(), -1: -scaled.min()}
+            self.observed["tfce"] = self._enhanced(whole[None])[0]
+        self._ties = self._statistics.ties(self.contrast, self.observed)
+
+    def _observe_correlations(self, pool):
+        """Compute statistics of least squares; returns them as maps of shuffles have them."""
         tiles = pool.map(lambda index: self._of_tile(self._tiles[index]), range(len(self._tiles)))
         correlation, dof = map(np.concatenate, zip(*tiles, strict=True))
         statistic = self.contrast.statistic(correlation)
@@ -86,11 +102,7 @@ class _ContrastRun:
         self.observed = {"voxel": whole if self.contrast.needs_maps else statistic}
         if self.contrast.varying_dof:
             self.observed["dof"] = dof
-        if "tfce" in self._statistics.names:
-            scaled = self._statistics.scaled(self.contrast, whole)
-            self._highest = {1: scaled.max(), -1: -scaled.min()}
-            self.observed["tfce"] = self._enhanced(whole[None])[0]
-        self._ties = self._statistics.ties(self.contrast, self.observed)
+        return whole
 
     def _of_tile(self, tile):
         return tile.observed, tile.dof(self.contrast)
@@ -222,6 +234,7 @@ def run_shuffles(
     memory_gb: float = 1.0,
     report: Callable[[float], object] | None = None,
     neighbours: Callable[[np.ndarray, int], np.ndarray] = neighbour_list,
+    beside: Mapping[str, ReadVoxels] | None = None,
 ) -> list[ShuffleResult]:
     """Compute shuffles first to last - 1 of contrasts that share a scheme.
 
@@ -247,6 +260,8 @@ def run_shuffles(
         Called with the fraction done.
     neighbours : callable, optional
         Lists the neighbours of the voxels of a mask, as `neighbour_list` does those of volumes.
+    beside : dict, optional
+        Name to reader of what estimators take beside the effects, as "variances".
 
     Returns
     -------
@@ -265,7 +280,7 @@ def run_shuffles(
         used.add(statistics.tfce.connectivity)
     listed = {c: neighbours(mask, c) for c in sorted(used)}
     share = memory_gb * 1e9 / len(contrasts)
-    runs = [_ContrastRun(c, statistics, read, n_voxels, listed, share) for c in contrasts]
+    runs = [_ContrastRun(c, statistics, read, n_voxels, listed, share, beside) for c in contrasts]
     size = min(run.shuffles_per_pass for run in runs)
     spans = _edges(max(first, 1), last, size) if last > 1 else []
     with ThreadPoolExecutor(n_threads) as pool:

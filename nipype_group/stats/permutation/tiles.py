@@ -1,9 +1,12 @@
 """Voxels of a contrast in tiles of one shape, kept between shuffles where memory suffices."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from nipype_group.stats.linear.least_squares import ReadVoxels
 from nipype_group.stats.permutation.kernels import exact_correlations
 from nipype_group.stats.permutation.methods import ShuffledContrast
 from nipype_group.stats.permutation.missing_voxels import IncompleteVoxels
@@ -63,6 +66,19 @@ class Tile:
         return dof
 
 
+@dataclass(frozen=True)
+class PreparedTile:
+    """Voxels of an estimator's contrast.
+
+    Parameters
+    ----------
+    prepared
+        As its `ShuffledEstimate` makes it of their data.
+    """
+
+    prepared: Any
+
+
 class Tiles:
     """Tiles of a contrast, by number; made from the maps again where memory does not suffice.
 
@@ -75,14 +91,24 @@ class Tiles:
         Voxels tested.
     memory_bytes : float
         What may be kept.
+    beside : dict, optional
+        Name to reader of what the contrast's estimator takes beside the effects.
     """
 
-    def __init__(self, contrast, read, n_voxels, memory_bytes):
+    def __init__(
+        self,
+        contrast: ShuffledContrast,
+        read: ReadVoxels,
+        n_voxels: int,
+        memory_bytes: float,
+        beside: Mapping[str, ReadVoxels] | None = None,
+    ) -> None:
         self.contrast, self.n_voxels = contrast, n_voxels
-        self._read = read
+        self._read, self._beside = read, dict(beside or {})
         self._starts = range(0, n_voxels, VOXELS_PER_TILE)
-        self.kept = keeps_series(contrast.scheme.n_maps, n_voxels, memory_bytes)
-        self._tiles = {}
+        n_maps, per_value = contrast.scheme.n_maps, bytes_per_value(contrast)
+        self.kept = keeps_series(n_maps, n_voxels, memory_bytes, per_value)
+        self._tiles: dict[int, Any] = {}
 
     def __len__(self):
         return len(self._starts)
@@ -99,7 +125,10 @@ class Tiles:
         return (self[index] for index in range(len(self)))
 
     def _make(self, start):
-        data = self._read(start, min(start + VOXELS_PER_TILE, self.n_voxels))
+        stop = min(start + VOXELS_PER_TILE, self.n_voxels)
+        data = self._read(start, stop)
+        if self.contrast.own is not None:
+            return self._prepared(data, start, stop)
         if self.contrast.combine is not None:
             data = self.contrast.combine(data)
         incomplete, missing = None, np.isnan(data).any(axis=0)
@@ -120,6 +149,22 @@ class Tiles:
         series32 = padded.T.astype(np.float32)
         return Tile(start, len(series), padded, series32, observed, length, incomplete)
 
+    def _prepared(self, data, start, stop):
+        contrast = self.contrast
+        lacking = [name for name in contrast.own.takes if name not in self._beside]
+        if lacking:
+            raise ValueError(f"the estimator needs {', '.join(lacking)}, and none are given")
+        others = {name: self._beside[name](start, stop) for name in contrast.own.takes}
+        prepared = contrast.own.prepare({"effects": data, **others})
+        if not contrast.varying_dof and (contrast.own.voxel_dof(prepared) < contrast.dof).any():
+            raise ValueError("some maps lack voxels of the mask, and the plan does not expect it")
+        return PreparedTile(prepared)
+
+
+def bytes_per_value(contrast: ShuffledContrast) -> int:
+    """Return the bytes that a tile keeps of a map at a voxel."""
+    return _BYTES if contrast.own is None else contrast.own.bytes_per_value
+
 
 def voxel_shards(n_voxels: int, n_shards: int) -> list[tuple[int, int]]:
     """Return (first, last) of ranges of voxels, whole tiles but for the last.
@@ -137,18 +182,20 @@ def voxel_shards(n_voxels: int, n_shards: int) -> list[tuple[int, int]]:
     return [(first, min(first + size, n_voxels)) for first in range(0, n_voxels, size)]
 
 
-def keeps_series(n_maps: int, n_voxels: int, memory_bytes: float) -> bool:
-    """Tell whether the series of all voxels fit in memory."""
-    return n_voxels * n_maps * _BYTES <= memory_bytes
+def keeps_series(n_maps: int, n_voxels: int, memory_bytes: float, per_value: int = _BYTES) -> bool:
+    """Tell whether the series of all voxels fit in memory, of some bytes a value."""
+    return n_voxels * n_maps * per_value <= memory_bytes
 
 
-def shuffles_per_pass(n_maps: int, n_rows: int, n_voxels: int, memory_bytes: float) -> int:
+def shuffles_per_pass(
+    n_maps: int, n_rows: int, n_voxels: int, memory_bytes: float, per_value: int = _BYTES
+) -> int:
     """Return how many shuffles go over the tiles together, a multiple of a batch.
 
     Where the series are kept, a batch is enough; else every pass makes them from the maps again,
     and takes as many shuffles as their design rows find room.
     """
-    if keeps_series(n_maps, n_voxels, memory_bytes):
+    if keeps_series(n_maps, n_voxels, memory_bytes, per_value):
         return SHUFFLES_PER_BATCH
     room = int(min(memory_bytes / (n_maps * n_rows * _BYTES), _MOST_SHUFFLES))
     return max(room // SHUFFLES_PER_BATCH, 1) * SHUFFLES_PER_BATCH

@@ -7,8 +7,11 @@ participants that it has itself, stay with the rows of the design, and the resid
 variances (Freedman and Lane 1983).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar
 
 import numba
 import numpy as np
@@ -22,9 +25,11 @@ from nipype_group.stats.estimators.between_variance import (
     new_sums,
     tau2_by,
 )
+from nipype_group.stats.estimators.contrast_estimates import NORMAL_DOF
 from nipype_group.stats.estimators.effect_variance import (
     KNAPP_HARTUNG,
     METHODS,
+    EffectVarianceFit,
     fit_effect_variance,
     lacking,
 )
@@ -60,19 +65,152 @@ def null_fitted(
     array or None
         Of shape (n, v); None where nothing is left of the model without the contrast.
     """
-    nuisance = partition(model, independent_rows(np.atleast_2d(weights))).nuisance
-    n_columns = nuisance.shape[1]
-    if not n_columns:
+    nuisance = _nuisance(model, weights)
+    if not nuisance.shape[1]:
         return None
-    fit = fit_effect_variance(
-        LinearModel(nuisance, tuple(f"nuisance {i}" for i in range(n_columns))),
+    return _fitted(_null_fit(nuisance, effects, variances, method))
+
+
+def _nuisance(model, weights):
+    """Return orthonormal columns of the model without a contrast, shape (n, q)."""
+    return partition(model, independent_rows(np.atleast_2d(weights))).nuisance
+
+
+def _null_fit(nuisance, effects, variances, method):
+    """Fit the model without a contrast, which may have no column."""
+    return fit_effect_variance(
+        LinearModel(nuisance, tuple(f"nuisance {i}" for i in range(nuisance.shape[1]))),
         lambda start, stop: effects[:, start:stop],
         lambda start, stop: variances[:, start:stop],
         effects.shape[1],
         method,
     )
-    rows = np.eye(n_columns)
-    return multiply(nuisance, np.stack([fit.contrast(row, "t").effect for row in rows]))
+
+
+def _fitted(fit: EffectVarianceFit) -> np.ndarray:
+    """Return fitted values, shape (n, v)."""
+    rows = np.eye(fit.model.matrix.shape[1])
+    effects = np.stack([fit.contrast(row, "t").effect for row in rows])
+    return multiply(fit.model.matrix, effects)
+
+
+@dataclass(frozen=True)
+class _Tile:
+    """Voxels of a tile.
+
+    Parameters
+    ----------
+    effects, variances : arrays, shape (n, v)
+    fitted : array, shape (n, v), optional
+    tau2 : array, shape (v,), optional
+        As `statistic_of_shuffles` takes them.
+    """
+
+    effects: np.ndarray
+    variances: np.ndarray
+    fitted: np.ndarray | None
+    tau2: np.ndarray | None
+
+
+@dataclass(frozen=True)
+class ShuffledEffectVariance:
+    """A contrast of effects with variances under shuffles, as the engine takes it.
+
+    See `nipype_group.stats.permutation.estimates.ShuffledEstimate`.
+
+    Parameters
+    ----------
+    model : LinearModel
+    weights : array, shape (r, p)
+    test : {"t", "F"}
+    held : bool
+        Whether all shuffles take the variance between participants that the data have as they
+        are, in the model without the contrast, which no flip of signs changes without nuisance.
+    method, knapp_hartung : str
+        As of `statistic_of_shuffles`.
+
+    Examples
+    --------
+    >>> mean = LinearModel(np.ones((3, 1)), ("mean",))
+    >>> own = ShuffledEffectVariance(mean, np.array([[1.0]]), "t")
+    >>> effects, variances = np.array([[1.0], [2], [4]]), np.array([[1.0], [1], [2]])
+    >>> prepared = own.prepare({"effects": effects, "variances": variances})
+    >>> found = own.statistic(prepared, np.array([[0, 1, 2]]), np.ones((1, 3)))
+    >>> found.round(4).tolist(), own.voxel_dof(prepared).tolist()
+    ([[2.7607]], [2.0])
+    """
+
+    model: LinearModel
+    weights: np.ndarray
+    test: str
+    held: bool = False
+    method: str = "mixed-effects"
+    knapp_hartung: str = "none"
+
+    takes: ClassVar[tuple[str, ...]] = ("variances",)
+    # Effects, variances and fitted values.
+    bytes_per_value: ClassVar[int] = 24
+    # The search of the variance ends at a relative step of 1e-9, whose square is left.
+    tie: ClassVar[float] = 1e-9
+
+    @property
+    def words(self) -> str:
+        """What is estimated again in every shuffle and what is held."""
+        travel = "effects move with their variances"
+        if self.method == "fixed-effects":
+            return f"{travel}, by which alone maps are weighted"
+        if self.held:
+            return (
+                f"{travel}, and all shuffles take the variance between participants of the data "
+                "as they are, in the model without the effect tested"
+            )
+        return f"{travel}, and the variance between participants is estimated again in every one"
+
+    @property
+    def dof(self) -> float:
+        """Degrees of freedom of voxels that all maps have, as of the contrast's fit."""
+        return NORMAL_DOF if self._is_normal else float(self.model.dof)
+
+    @property
+    def _is_normal(self):
+        return self.method == "fixed-effects" and self.knapp_hartung == "none"
+
+    @cached_property
+    def _nuisance(self):
+        return _nuisance(self.model, self.weights)
+
+    def prepare(self, data: Mapping[str, np.ndarray]) -> _Tile:
+        """Return the tile of data, arrays of shape (n, v): effects and variances."""
+        effects, variances = data["effects"], data["variances"]
+        fitted = tau2 = None
+        holds = self.held and self.method != "fixed-effects"
+        if self._nuisance.shape[1] or holds:
+            fit = _null_fit(self._nuisance, effects, variances, self.method)
+            fitted = _fitted(fit) if self._nuisance.shape[1] else None
+            tau2 = fit.between.tau2[0] if holds else None
+        return _Tile(effects, variances, fitted, tau2)
+
+    def voxel_dof(self, prepared: _Tile) -> np.ndarray:
+        """Return the degrees of freedom that voxels' maps leave, shape (v,)."""
+        n_present = (~lacking(prepared.effects, prepared.variances)).sum(axis=0)
+        dof = np.maximum(n_present - float(self.model.rank), 0.0)
+        return np.where(dof > 0, NORMAL_DOF, 0.0) if self._is_normal else dof
+
+    def statistic(self, prepared: _Tile, orders: np.ndarray, signs: np.ndarray) -> np.ndarray:
+        """Return t or F of shuffles, shape (m, v)."""
+        return statistic_of_shuffles(
+            self.model,
+            self.weights,
+            self.test,
+            prepared.effects,
+            prepared.variances,
+            orders,
+            signs,
+            method=self.method,
+            knapp_hartung=self.knapp_hartung,
+            tau2=prepared.tau2,
+            fitted=prepared.fitted,
+        )
 
 
 def statistic_of_shuffles(
