@@ -23,7 +23,7 @@ from studies import (
     save,
 )
 
-RUNS = ("bids", "table", "pattern")
+RUNS = ("bids", "table", "pattern", "variances")
 EDITS = {}
 
 
@@ -315,14 +315,15 @@ def participant_renamed(world, analysis, draws):
     old = table["participant_id"].iloc[draws.below(len(table))]
     number = int(old[-2:])
     new = f"{old[:-2]}{number + 20 if number < 20 else number - 20:02d}"
-    for contrast in ("c", "other"):
+    for contrast in study.contrasts:
         before, after = (analysis.data / study.map_name(p, contrast) for p in (old, new))
         after.parent.mkdir(exist_ok=True)
         before.rename(after)
     before.parent.rmdir()
     table = table.replace({"participant_id": {old: new}})
-    if "map" in table:
-        table.loc[table["participant_id"] == new, "map"] = study.map_name(new)
+    for column, contrast in {"map": "c", "variance": "variance"}.items():
+        if column in table:
+            table.loc[table["participant_id"] == new, column] = study.map_name(new, contrast)
     study.write_table(analysis.data, table)
     return [f"# {old} is called {new} in {study.table}, and so are its maps"]
 
@@ -335,7 +336,7 @@ def participant_left_out(world, analysis, draws):
     row = draws.below(len(table))
     who = table["participant_id"].iloc[row]
     study.write_table(analysis.data, table.drop(index=row))
-    if study.name != "table":
+    if study.name not in ("table", "variances"):
         shutil.rmtree((analysis.data / study.map_name(who)).parent)
     return [f"# {who} is left out of {study.table}"]
 

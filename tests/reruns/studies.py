@@ -82,12 +82,32 @@ MODELS = (
     ("--formula", "C(a)*C(b) + Error(participant_id/(a*b))", "--contrast", "a=a"),
     # Two maps of a cell.
     ("--within", "a"),
+    *(
+        ("--formula", formula, *more, "--contrast", "a=F(a)", "--contrast", "s=a2 - a1")
+        for formula, *more in (
+            ("C(a)*C(b) + (1 | participant_id)",),
+            ("C(a)*C(b) + age + (1 | participant_id)", "--dof", "satterthwaite"),
+            ("C(a)*C(b)", "--estimator", "sandwich"),
+            ("C(a)*C(b)", "--estimator", "sandwich-cr1", "--cluster", "group"),
+        )
+    ),
 )
 REPEATED_OPTIONS = RUN_OPTIONS | {
     "sphericity": ((), ("--sphericity", "huynh-feldt"), ("--sphericity", "none")),
     "within shuffling": ((), ("--within-shuffling", "signs"), ("--within-shuffling", "levels")),
     "blocks": ((), ("--blocks", "group")),
     "coverage": ((), ("--min-coverage", "0.9")),
+}
+VARIANCE_OPTIONS = RUN_OPTIONS | {
+    "estimator": (
+        ("--estimator", "mixed-effects"),
+        (),
+        ("--estimator", "fixed-effects"),
+        ("--estimator", "paule-mandel", "--knapp-hartung", "plain"),
+        ("--estimator", "dersimonian-laird"),
+        ("--estimator", "huber"),
+        ("--estimator", "hc3"),
+    ),
 }
 FORMULAS = ("age + iq", "iq + age", "age + iq + C(group)", "age")
 # The fourth needs a column that the last formula lacks; the last has two rows.
@@ -131,6 +151,8 @@ class RunStudy:
 
     command = "run"
     options = RUN_OPTIONS
+    # What a participant has a map of.
+    contrasts = ("c", "other")
 
     def __init__(self, name, **start):
         self.name = name
@@ -189,7 +211,7 @@ class RunStudy:
     def write_maps(self, data, number, participant):
         """Write a participant's maps of two first-level contrasts."""
         row, rng = self.row(number), np.random.default_rng(number)
-        for contrast in ("c", "other"):
+        for contrast in self.contrasts:
             values = rng.standard_normal(SHAPE)
             values[2:5, 2:6, 2:5] += 0.6 * (float(row["age"]) - 32)
             values[6:9, 6:10, 5:9] -= 0.8 * (float(row["iq"]) - 94)
@@ -217,6 +239,42 @@ class RunStudy:
         contrasts = [f"--contrast={name}={weights}" for name, weights in settings["contrasts"]]
         model = ["--formula", settings["formula"], *contrasts]
         return [str(output), *self.selection(settings, data), *model]
+
+
+class VarianceStudy(RunStudy):
+    """Maps of participants with their variances, in a table, for ``nipype-group run``."""
+
+    options = VARIANCE_OPTIONS
+    contrasts = ("c", "variance")
+
+    def __init__(self, **start):
+        super().__init__("variances", **start)
+
+    @property
+    def table(self):
+        """Name of the table of participants."""
+        return "maps.tsv"
+
+    def map_files(self, data):
+        """Return the maps of a folder, effects and variances."""
+        return sorted(data.glob("*/con_*.nii"))
+
+    def row(self, number):
+        """Return the row of a participant, from 0."""
+        row = super().row(number)
+        who = row["participant_id"]
+        return row | {"map": self.map_name(who), "variance": self.map_name(who, "variance")}
+
+    def write_maps(self, data, number, participant):
+        """Write the map of a participant, and its variance."""
+        super().write_maps(data, number, participant)
+        rng = np.random.default_rng(100 + number)
+        values = (0.5 + number % 3) * rng.chisquare(20, SHAPE) / 20
+        save(data / self.map_name(participant, "variance"), values.astype(np.float32))
+
+    def selection(self, settings, data):
+        """Return the words of the command that say which maps are taken."""
+        return ["--maps", f"{data}/maps.tsv"]
 
 
 class RepeatedStudy(RunStudy):
@@ -422,6 +480,7 @@ STUDIES = {
         RunStudy("bids"),
         RunStudy("table", permutations=RUN_OPTIONS["permutations"][1], atlas=OPTIONS["atlas"][1]),
         RunStudy("pattern", smoothing=("--smooth", "6"), mask=("--mask", "{data}/mask.nii")),
+        VarianceStudy(),
         RepeatedStudy(permutations=RUN_OPTIONS["permutations"][1], atlas=OPTIONS["atlas"][1]),
         PeerStudy("feat"),
         PeerStudy("spm"),
