@@ -104,13 +104,13 @@ def _analyse(name, data, arguments):
     analysis = ANALYSES[name]
     settings = analysis.settings.changed(figures=run.can_draw(), n_procs=run.processors(arguments))
     files = {"bids_dir": str(data), "select": list(analysis.select)}
-    code = run.analyse(settings, files, arguments)
+    code = run.run_analysis(settings, files, arguments)
     for folder, changes in analysis.beside.items():
         if code:
             break
         own = _beside(arguments, folder)
         print("\nBeside it", ", ".join(f"{name} {value}" for name, value in changes.items()))
-        code = run.analyse(settings.changed(**changes), files, own)
+        code = run.run_analysis(settings.changed(**changes), files, own)
         print(f"Compare   nipype-group diff {arguments.output_dir} {own.output_dir}")
     return code
 

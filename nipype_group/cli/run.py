@@ -75,11 +75,19 @@ def execute(arguments: argparse.Namespace) -> int:
             write_settings(arguments.save_settings, settings)
         except ValueError as error:
             raise UsageError(f"--save-settings: {error}") from error
-    return analyse(settings, files, arguments)
+    return run_analysis(settings, files, arguments)
 
 
-def request_of(arguments: Namespace) -> tuple[AnalysisSettings, dict[str, Any]]:
+def request_of(
+    arguments: Namespace, given: Mapping[str, Any] | None = None
+) -> tuple[AnalysisSettings, dict[str, Any]]:
     """Return the settings that the arguments ask for, and the inputs of `init_group_wf`.
+
+    Parameters
+    ----------
+    arguments : Namespace
+    given : dict, optional
+        Settings by name, in the place of those of options, which they are told as.
 
     Raises
     ------
@@ -87,7 +95,7 @@ def request_of(arguments: Namespace) -> tuple[AnalysisSettings, dict[str, Any]]:
         Where arguments contradict each other or are out of range.
     """
     try:
-        settings = _settings(arguments)
+        settings = _settings(arguments, given)
         if arguments.bids and settings.combine:
             # Columns of maps of a data set are called as entities are in names of files.
             over = (ENTITY_ALIASES.get(name, name) for name in settings.combine)
@@ -202,10 +210,11 @@ def _contrast_definitions(items):
     return tuple(definitions)
 
 
-def _settings(arguments):
-    """Return the settings that the arguments and their file give."""
+def _settings(arguments, named=None):
+    """Return the settings that the arguments, or those that are named, and their file give."""
     values = {} if arguments.settings is None else read_settings(arguments.settings)
-    given = with_places(given_settings(arguments, AnalysisSettings), Path.cwd())
+    given = given_settings(arguments, AnalysisSettings) if named is None else dict(named)
+    given = with_places(given, Path.cwd())
     if "contrasts" in given:
         given["contrasts"] = _contrast_definitions(given["contrasts"])
         # Sidecars tell what was asked, not the file that asked it.
@@ -226,14 +235,19 @@ def _settings(arguments):
         raise ValueError("one model is needed: --formula, --within and --between, or --design")
     if not values.get("contrasts") and not words:
         raise ValueError("at least one --contrast NAME=EXPR is needed")
-    machine = {"figures": can_draw(), "n_procs": processors(arguments)}
+    machine = {
+        "figures": can_draw() and values.get("figures", True),
+        "n_procs": processors(arguments),
+    }
     if arguments.settings is None:
-        return AnalysisSettings(**values | machine)
-    try:
         settings = AnalysisSettings(**values | machine)
-    except ValueError as error:
-        raise ValueError(f"{error} ({arguments.settings} and options together)") from error
-    say_settings(arguments, settings)
+    else:
+        try:
+            settings = AnalysisSettings(**values | machine)
+        except ValueError as error:
+            raise ValueError(f"{error} ({arguments.settings} and options together)") from error
+    if arguments.settings is not None or named is not None:
+        say_settings(arguments, settings)
     return settings
 
 
@@ -249,7 +263,7 @@ def processors(arguments: argparse.Namespace) -> int:
     return arguments.n_procs or allowed_processors()
 
 
-def analyse(
+def run_analysis(
     settings: AnalysisSettings, files: dict[str, Any], arguments: argparse.Namespace
 ) -> int:
     """Run a group analysis and print where its results are.
@@ -274,7 +288,7 @@ def analyse(
         settings = of_known_tests(settings, files)
         workflow, origin = _prepare(settings, files, arguments)
     code = carry_out(workflow, files, arguments, settings.n_procs, origin)
-    if code == 0 and not settings.figures:
+    if code == 0 and not can_draw():
         print(NO_FIGURES)
     return code
 
@@ -439,7 +453,7 @@ def carry_out(
             plugin=arguments.plugin,
             plugin_args=plugin_args,
             n_procs=n_procs,
-            progress=not arguments.verbose,
+            progress=getattr(arguments, "progress", not arguments.verbose),
             inputs=origin.input_paths,
         )
         written = result.outputs.get("out_files", [])

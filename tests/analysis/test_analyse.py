@@ -1,0 +1,200 @@
+"""One call of Python gives what the command gives, and its results as images and tables."""
+
+import gc
+import re
+import sys
+import textwrap
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+
+import nipype_group
+from nipype_group.analysis.call import AnalysisWarning
+from nipype_group.cli.main import main
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "reruns"))
+
+from studies import PeerStudy, RunStudy
+
+MODEL = {"formula": "age + iq", "contrasts": {"age": "age", "both": "age; iq"}}
+SETTINGS = {"n_permutations": 24, "atlases": ("none",), "plugin": "Linear", "progress": False}
+OPTIONS = ["--formula", "age + iq", "--contrast", "age=age", "--contrast", "both=age; iq"]
+OPTIONS += ["--permutations", "24", "--atlas", "none", "--plugin", "Linear"]
+pytestmark = pytest.mark.filterwarnings("ignore:.*whole image:UserWarning")
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    """Return a folder with maps of participants, and their table."""
+    data = tmp_path_factory.mktemp("study")
+    RunStudy("table").write(data)
+    return data, pd.read_csv(data / "maps.tsv", sep="\t", dtype={"participant_id": str})
+
+
+@pytest.fixture(scope="module")
+def in_memory(study):
+    """Return the table with images in the place of the names of maps."""
+    data, table = study
+    files = [nib.load(data / name) for name in table["map"]]
+    images = [nib.Nifti1Image(np.asarray(f.dataobj), f.affine) for f in files]
+    return table.assign(map=pd.Series(images, dtype=object))
+
+
+@pytest.fixture(scope="module")
+def result(study, in_memory, tmp_path_factory):
+    """Return the results of a call whose maps are images, in a folder."""
+    folder = tmp_path_factory.mktemp("call")
+    with pytest.warns(AnalysisWarning, match="mask fills the whole image"):
+        return nipype_group.analyse(in_memory, **MODEL, output_dir=folder / "out", **SETTINGS)
+
+
+@pytest.fixture(scope="module")
+def commanded(study, tmp_path_factory):
+    """Return the folder group of the same analysis by the command, from files."""
+    data, _ = study
+    folder = tmp_path_factory.mktemp("command")
+    out = folder / "out"
+    assert main(["run", str(out), "--maps", str(data / "maps.tsv"), *OPTIONS]) == 0
+    return out / "group"
+
+
+def of_results(folder):
+    """Return the bytes of maps and tables by name, without those that name the input files."""
+    kept = [p for p in folder.iterdir() if p.name.endswith((".nii.gz", ".tsv"))]
+    own = [p for p in kept if not p.name.endswith(("observations.tsv", "quality.tsv"))]
+    return {p.name: p.read_bytes() for p in own}
+
+
+def test_call_gives_the_bits_of_the_command(result, commanded):
+    ours, theirs = of_results(result.folder / "group"), of_results(commanded)
+    assert len(ours) > 20
+    assert ours == theirs
+
+
+def test_maps_are_those_of_the_files(result, commanded):
+    maps = result.contrasts["age"]
+    z = nib.load(next(commanded.glob("*contrast-age_stat-z_statmap.nii.gz")))
+    assert np.array_equal(maps.z.get_fdata(), z.get_fdata())
+    assert np.array_equal(maps.z.affine, z.affine)
+    assert {"z", "t", "effect", "variance"} <= set(dir(maps))
+    assert set(result.contrasts["both"].image("F", "permVoxelFWE").shape) == set(z.shape)
+    assert list(result.contrasts) == ["age", "both"]
+
+
+def test_tables_and_pictures(result):
+    assert "fdrBHBoth" in result.thresholds("age")
+    peaks = result.table("age", "fdrBHBoth", "peaks")
+    assert len(peaks) >= len(result.table("age", "fdrBHBoth")) > 0
+    assert peaks["zscore"].dtype == float
+    plot = result.plot("age", "fdrBHBoth")
+    assert plot._repr_png_().startswith(b"\x89PNG")
+    assert "fdrBHBoth for age" in plot.alt
+    assert "<td>age</td>" in result._repr_html_()
+    assert "whole image" in result._repr_html_()
+    assert result.report.name == "report.html"
+    assert result.settings.n_permutations == 24
+
+
+@pytest.mark.parametrize(
+    ("ask", "message"),
+    [
+        (lambda r: r.contrasts["aeg"], "no contrast aeg.*age"),
+        (lambda r: r.contrasts["age"].image("q"), "age has no map q; there are .*z"),
+        (lambda r: r.table("age", "none"), "age has no threshold none; there are .*fdrBHBoth"),
+        (lambda r: r.table("age", kind="rows"), "no table rows; there are clusters"),
+        (lambda r: r.plot("age", kind="film"), "no picture film of age; there are .*slices"),
+    ],
+)
+def test_what_is_not_there_is_told_with_what_is(result, ask, message):
+    with pytest.raises(KeyError, match=message):
+        ask(result)
+
+
+def test_attributes_that_are_no_map(result):
+    with pytest.raises(AttributeError, match="age has no map sd; there are"):
+        _ = result.contrasts["age"].sd
+    with pytest.raises(AttributeError, match="no attribute 'analyze'"):
+        _ = nipype_group.analyze
+
+
+def test_page_of_the_documentation_reads_results_so(result):
+    page = (Path(__file__).parents[2] / "docs" / "python.rst").read_text(encoding="utf-8")
+    blocks = [
+        textwrap.dedent(b) for b in re.findall(r"code-block:: python\n\n((?: .*\n|\n)+)", page)
+    ]
+    assert [block.count("result.") for block in blocks] == [0, 9]
+    exec(compile(blocks[1], "docs/python.rst", "exec"), {"result": result})
+
+
+def test_results_load_again(result):
+    again = nipype_group.GroupResult.load(result.folder / "group")
+    assert again.table("age", "fdrBHBoth").equals(result.table("age", "fdrBHBoth"))
+    with pytest.raises(ValueError, match="results of a run.*leave alpha out"):
+        nipype_group.GroupResult.load(result.folder, alpha=0.01)
+
+
+def test_nothing_is_left_where_no_folder_is_given(study, tmp_path, monkeypatch, capsys):
+    data, table = study
+    monkeypatch.chdir(tmp_path)
+    maps = [data / name for name in table["map"]]
+    people = table.drop(columns="map").set_index("participant_id")
+    few = {**SETTINGS, "n_permutations": 0, "figures": False}
+    found = nipype_group.analyse(maps, people, formula="age", contrasts=["age=age"], **few)
+    z, folder = found.contrasts["age"].z, found.folder
+    assert folder.is_dir()
+    assert not list(folder.rglob("*.png"))
+    assert not any("figures" in line for line in found.messages)
+    assert not capsys.readouterr().out
+    del found
+    gc.collect()
+    assert not folder.parent.exists()
+    assert not list(tmp_path.iterdir())
+    assert np.isfinite(z.get_fdata()).all()
+
+
+def test_errors_are_those_of_the_command(study, tmp_path, capsys):
+    data, _ = study
+    words = ["run", str(tmp_path / "out"), "--maps", str(data / "maps.tsv"), "--plugin", "Linear"]
+    assert main([*words, "--formula", "aeg", "--contrast", "age=aeg"]) == 1
+    said = capsys.readouterr().err.removeprefix("nipype-group run: ").strip()
+    with pytest.raises(ValueError, match="aeg") as error:
+        nipype_group.analyse(data / "maps.tsv", formula="aeg", contrasts={"age": "aeg"})
+    assert str(error.value) == said
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"smoothing": 6}, TypeError, "smoothing is no setting"),
+        ({"contrasts": "age=age"}, TypeError, "contrasts is a dict or a list"),
+        ({"contrasts": {}}, ValueError, "at least one"),
+        ({"formula": None}, ValueError, "one model is needed"),
+        ({"alpha": 2.0}, ValueError, "alpha is a probability"),
+        ({"mask": "absent.nii"}, ValueError, "absent.nii does not exist"),
+        ({"maps": 5}, TypeError, "maps is of type int; give a table"),
+        ({"maps": pd.DataFrame({"id": ["a"]})}, ValueError, "maps has no column participant_id"),
+        ({"maps": ["a.nii"], "participants": "p.tsv"}, TypeError, "participants is of type str"),
+        (
+            {"maps": ["a.nii"], "participants": pd.DataFrame({"participant_id": ["a", "b"]})},
+            ValueError,
+            "1 maps for 2 rows",
+        ),
+    ],
+)
+def test_bad_calls_are_refused_before_anything_runs(study, change, error, message):
+    data, _ = study
+    given = {"maps": data / "maps.tsv", **MODEL, "progress": False} | change
+    with pytest.raises(error, match=message):
+        nipype_group.analyse(**given)
+
+
+def test_results_of_another_package_load(tmp_path):
+    study = PeerStudy("feat")
+    study.write(tmp_path / "feat")
+    found = nipype_group.GroupResult.load(tmp_path / "feat", alpha=0.01, atlases=["none"])
+    assert found.settings.alpha == 0.01
+    assert found.contrasts["iq"].t.shape == (10, 12, 10)
+    assert found.thresholds("iq")
