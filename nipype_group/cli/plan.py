@@ -84,6 +84,7 @@ def analysis_plan(
         settings.missing_covariates,
         settings.cluster if settings.clustered else None,
         settings.groups_of_estimator,
+        (settings.visit, settings.variance_groups) if settings.takes_visits else None,
     )
     contrasts = build_contrasts(
         settings.contrasts,
@@ -141,6 +142,7 @@ def _about_model(settings: AnalysisSettings, design: Design) -> dict[str, Any]:
     return about | {
         "Estimator": {"Name": estimator.name, "Description": estimator.words},
         "NumberOfClusters": len(set(design.clusters)) or None,
+        "Covariance": _about_covariance(settings, design),
         "LeverageExtremes": {
             "Smallest": min(about["Leverage"]),
             "Largest": max(about["Leverage"]),
@@ -148,6 +150,21 @@ def _about_model(settings: AnalysisSettings, design: Design) -> dict[str, Any]:
             "Limit": limit,
             "AboveLimit": [labels[i] for i in np.flatnonzero(h > limit + 1e-12)],
         },
+    }
+
+
+def _about_covariance(settings: AnalysisSettings, design: Design) -> dict[str, Any] | None:
+    """Return what covariance of visits is estimated; None of other estimators."""
+    shared = design.shared
+    if shared is None:
+        return None
+    return {
+        "Description": shared.in_words(design.participants),
+        "NumberOfParameters": shared.parameters(design.participants),
+        "Visits": shared.visit_names,
+        "Groups": shared.group_names,
+        "OverVoxels": settings.pools_covariance,
+        "DegreesOfFreedom": design.model.dof if settings.pools_covariance else None,
     }
 
 

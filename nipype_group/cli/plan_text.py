@@ -85,6 +85,8 @@ def _model(about: dict[str, Any]) -> list[str]:
     texts += [leverage]
     if random:
         texts.append(f"random effects of {about['NumberOfClusters']} values of {random['Column']}")
+    elif covariance := about["Covariance"]:
+        texts.append(_covariance(covariance))
     elif clusters := about.get("Clusters"):
         texts.append(
             f"{about['NumberOfClusters']} clusters, maps with equal {clusters['Column']}, which "
@@ -99,6 +101,16 @@ def _model(about: dict[str, Any]) -> list[str]:
         *(_line("", text) for text in texts),
         *(_line("", f"Warning: {text}") for text in odd),
     ]
+
+
+def _covariance(about: dict[str, Any]) -> str:
+    if not about["OverVoxels"]:
+        return f"at every voxel participants share {about['Description']}"
+    return (
+        "over voxels, of those that pass the F of all effects, participants share "
+        f"{about['Description']}; contrasts have {about['DegreesOfFreedom']} degrees of freedom "
+        "where no map lacks the voxel, which do not tell that these are estimated"
+    )
 
 
 def _contrast(about: dict[str, Any]) -> list[str]:

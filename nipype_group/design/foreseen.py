@@ -10,7 +10,7 @@ from nipype_group.design.first_level import listed_volumes
 from nipype_group.design.listed_maps import listed_maps
 from nipype_group.design.matrix import Design, design_from_table
 from nipype_group.design.observations import Observations, collect
-from nipype_group.design.participants.clusters import with_clusters
+from nipype_group.design.participants.clusters import with_clusters, with_shared_covariance
 from nipype_group.design.participants.runs import group_runs
 from nipype_group.design.participants.tables import read_sessions, session_files
 from nipype_group.design.participants.variance_groups import with_variance_groups
@@ -86,6 +86,7 @@ def foreseen_design(
     missing_covariates: str = "exclude",
     cluster: str | None = None,
     variance_groups: str | None = None,
+    shared: tuple[str | None, str | None] | None = None,
 ) -> tuple[Design, Any]:
     """Return the design of the maps that are in, and their table.
 
@@ -103,6 +104,8 @@ def foreseen_design(
         Column of clusters, where the estimator takes them.
     variance_groups : str, optional
         The same of groups with a variance of their own, as `with_variance_groups` takes it.
+    shared : (str or None, str or None), optional
+        Columns of visits and variance groups, where the estimator takes a covariance of visits.
 
     Returns
     -------
@@ -113,7 +116,8 @@ def foreseen_design(
     Raises
     ------
     ValueError
-        As `design_of_model`, `design_from_table`, `with_clusters` and `with_variance_groups`.
+        As `design_of_model`, `design_from_table`, `with_clusters`, `with_variance_groups` and
+        `with_shared_covariance`.
     """
     table = parse_tsv(tsv_text(found.table), "observations.tsv")
     if model is not None:
@@ -126,4 +130,6 @@ def foreseen_design(
         design = with_clusters(design, table, cluster)
     if variance_groups is not None:
         design = with_variance_groups(design, table, variance_groups)
+    if shared is not None:
+        design = with_shared_covariance(design, table, *shared)
     return design, table

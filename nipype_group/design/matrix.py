@@ -19,6 +19,7 @@ from nipype_group.design.formula import (
 )
 from nipype_group.design.fsl import read_fsl_matrix
 from nipype_group.design.participants.random_effects import RandomEffects
+from nipype_group.design.participants.shared_covariance import SharedCovariance
 from nipype_group.design.reference_grid import GRID_FORM, ReferenceGrid, grid_of_record
 from nipype_group.design.sources import RESERVED, participant_label
 from nipype_group.design.tables import alike, check_magnitudes, variables_of
@@ -42,6 +43,12 @@ _FORM = {
         "Slope": (str, type(None)),
         "Correlated": bool,
         "SlopeOfMaps": [NUMBER],
+    },
+    "SharedCovariance?": {
+        "VisitColumns": [str],
+        "VisitOfMaps": [str],
+        "GroupColumn": (str, type(None)),
+        "GroupOfMaps": [str],
     },
     "Formula": (str, type(None)),
     "ReferenceGrid?": (GRID_FORM, type(None)),
@@ -98,6 +105,8 @@ class Design:
         takes them.
     variance_groups : tuple of str
         Value of every row in this column.
+    shared : SharedCovariance, optional
+        Visits whose covariance the participants share, where the estimator takes them.
     """
 
     keys: pd.DataFrame
@@ -117,6 +126,7 @@ class Design:
     slopes: tuple = ()
     variance_column: str | None = None
     variance_groups: tuple = ()
+    shared: SharedCovariance | None = None
 
     @property
     def model(self) -> LinearModel:
@@ -187,6 +197,8 @@ class Design:
         }
         if self.random is not None:
             about["RandomEffects"] = {**self.random.as_dict(), "SlopeOfMaps": list(self.slopes)}
+        if self.shared is not None:
+            about["SharedCovariance"] = self.shared.as_dict()
         return about
 
     def _described_variance_groups(self):
@@ -246,6 +258,7 @@ def read_design(design_file: AnyPath, design_json: AnyPath) -> Design:
         slopes=tuple(about.get("RandomEffects", {}).get("SlopeOfMaps", ())),
         variance_column=about.get("VarianceGroups", {}).get("Column"),
         variance_groups=tuple(about.get("VarianceGroups", {}).get("OfMaps", ())),
+        shared=_shared(about),
     )
 
 
@@ -310,6 +323,12 @@ def _random(about: dict) -> RandomEffects | None:
     """Return the random effects of a design description, where it has some."""
     record = about.get("RandomEffects")
     return None if record is None else RandomEffects.of(record)
+
+
+def _shared(about: dict) -> SharedCovariance | None:
+    """Return the visits and groups of a design description, where it has some."""
+    record = about.get("SharedCovariance")
+    return None if record is None else SharedCovariance.of(record)
 
 
 def _grid(about: dict, path: AnyPath) -> ReferenceGrid | None:

@@ -25,6 +25,7 @@ from nipype_group.interfaces.contrast import (
 from nipype_group.json_files import write_json
 from nipype_group.stats.estimators import ESTIMATORS, KNAPP_HARTUNG, fit_by_contrast
 from nipype_group.stats.estimators.contrast_estimates import OwnErrorsFit
+from nipype_group.stats.estimators.pooled_covariance import P_OF_VOXELS, PooledCovarianceFit
 
 
 class ByContrastInputSpec(ContrastInputSpec):
@@ -142,6 +143,15 @@ class _FitContrastsInputSpec(ByContrastInputSpec):
 class _FitContrastsOutputSpec(ByContrastOutputSpec):
     component_names = traits.List(Str, desc="what the maps of the model hold")
     component_files = traits.List(File(), desc="maps of the model beside its parameters")
+    covariance_file = File(
+        desc="JSON of the covariance of visits, where one over voxels is estimated"
+    )
+
+
+_UNTOLD = (
+    "Columns of the design take what participants have in common, so that variances of "
+    "differences between visits alone are determined: other tables tell the same"
+)
 
 
 @dataclass(frozen=True)
@@ -149,6 +159,7 @@ class _Fitted(MapsAndDesign):
     """Maps, a design and the fit of an estimator that has contrasts of its own."""
 
     fitted: OwnErrorsFit
+    one_dof: bool
     # Smoothness is that of the model, whichever the contrast.
     known: dict[str, Any] = field(default_factory=dict)
 
@@ -174,8 +185,9 @@ class _Fitted(MapsAndDesign):
             self.known["found"] = described_smoothness(
                 self.stack, residuals, complete, self.design.model.dof, edges
             )
-            # Degrees of freedom are of contrasts, and no field of t or F has several.
-            self.known["found"][0]["Field"] = "Z"
+            if not self.one_dof:
+                # Degrees of freedom are of contrasts, and no field of t or F has several.
+                self.known["found"][0]["Field"] = "Z"
         return self.known["found"]
 
     def _values(self, rows: Sequence[int]) -> Iterator[np.ndarray]:
@@ -187,6 +199,39 @@ class _Fitted(MapsAndDesign):
             yield self.stack.unmask(np.nan_to_num(own, nan=0.0))
 
 
+def described_covariance(fit: PooledCovarianceFit, design: Design) -> dict[str, Any]:
+    """Return what JSON says of one covariance over voxels.
+
+    Parameters
+    ----------
+    fit : PooledCovarianceFit
+    design : Design
+        Of the same maps, with visits.
+
+    Returns
+    -------
+    dict
+        Covariances of visits stand in Groups.
+    """
+    assert design.shared is not None, "what is pooled is the covariance of visits"
+    return {
+        "Description": "Covariance of the maps of a participant, the same at all voxels but for "
+        "its size; the mean variance of all maps is 1",
+        "Method": "restricted likelihood of the mean products of maps over voxels, each in units "
+        "of its residual variance",
+        "NumberOfVoxels": fit.n_passed,
+        "VoxelsPass": f"p < {P_OF_VOXELS:g}, uncorrected, of F of all effects beside columns of "
+        "participants before whitening",
+        "DegreesOfFreedom": design.model.dof,
+        "DegreesOfFreedomNote": "maps less the rank of the design; that the covariance is "
+        "estimated takes none",
+        "VisitColumns": list(design.shared.visit_columns),
+        "GroupColumn": design.shared.group_column,
+        "Groups": design.shared.tables(fit.covariance, design.participants),
+        **({"Note": _UNTOLD} if len(fit.untold) else {}),
+    }
+
+
 class FitContrasts(EstimateByContrast):
     """Estimate all contrasts by an estimator that gives each its variance and its dof.
 
@@ -194,8 +239,11 @@ class FitContrasts(EstimateByContrast):
     and Ware 1982), with the adjusted variance and degrees of freedom of Kenward and Roger (1997)
     or those of Satterthwaite; components are maps. Or least squares with cluster-robust variances
     (Liang and Zeger 1986): CR2 with the degrees of freedom of Bell and McCaffrey (2002), HTZ for
-    several rows (Pustejovsky and Tipton 2018). Or robust fits, whose weights are a volume a map.
-    The clusters are those of the design.
+    several rows (Pustejovsky and Tipton 2018), or SwE's, of a covariance of visits that the
+    participants of a group share at every voxel (Guillaume et al. 2014). Or least squares whitened
+    by one such covariance over voxels (Friston et al. 2002), which `covariance_file` has. Or
+    robust fits, whose weights are a volume a map. Clusters, visits and groups are those of the
+    design.
 
     Or maps weighted by the inverse of their variances (`variance_stack_file`) and of that between
     participants, which is estimated: by restricted likelihood as FLAME 1, by the moments of
@@ -205,7 +253,7 @@ class FitContrasts(EstimateByContrast):
 
     Cohen's d is the effect over the standard deviation of a map about the model. Smoothness is
     that of the whitened residuals; as degrees of freedom are of contrasts, random field theory
-    takes z as Gaussian.
+    takes z as Gaussian, but with one covariance over voxels.
 
     Examples
     --------
@@ -217,6 +265,7 @@ class FitContrasts(EstimateByContrast):
     input_spec = _FitContrastsInputSpec
     output_spec = _FitContrastsOutputSpec
     _fit: OwnErrorsFit
+    _design: Design
 
     def _model_notes(self) -> list[str]:
         return list(self._fit.notes)
@@ -230,7 +279,8 @@ class FitContrasts(EstimateByContrast):
             )
         for note in self._fit.notes:
             LOGGER.info("%s", note)
-        return _Fitted(stack, design, self._fit)
+        self._design = design
+        return _Fitted(stack, design, self._fit, ESTIMATORS[self.inputs.estimator].one_dof)
 
     def _of_weighted(self, stack: MaskedStack) -> dict[str, Any]:
         """Return what estimators need that take the variances of the maps."""
@@ -252,6 +302,9 @@ class FitContrasts(EstimateByContrast):
         runtime = super()._run_interface(runtime)
         stack = MaskedStack(self.inputs.stack_file, self.inputs.mask_file)
         self._write_components(Path(runtime.cwd), stack)
+        if isinstance(self._fit, PooledCovarianceFit):
+            about = described_covariance(self._fit, self._design)
+            self._write_json(runtime, "covariance", about)
         return runtime
 
     def _write_components(self, cwd: Path, stack: MaskedStack) -> None:

@@ -12,7 +12,7 @@ from nipype_group.design.matrix import (
     design_from_table,
     read_design,
 )
-from nipype_group.design.participants.clusters import with_clusters
+from nipype_group.design.participants.clusters import with_clusters, with_shared_covariance
 from nipype_group.design.participants.variance_groups import with_variance_groups
 from nipype_group.design.repeated_measures import design_of_model
 from nipype_group.interfaces.base import (
@@ -56,7 +56,15 @@ class _DesignMatrixInputSpec(GroupInputSpec):
     )
     variance_groups = Str(
         desc="column of groups with a variance of their own, for estimators that take them; "
-        "empty: the one factor of the formula"
+        "empty: the one factor of the formula; with shared_covariance of groups that have one each"
+    )
+    shared_covariance = traits.Bool(
+        False,
+        usedefault=True,
+        desc="participants share a covariance of visits, for estimators that ask for it",
+    )
+    visit = Str(
+        desc="with shared_covariance: column of the visits; default: all that tells maps apart"
     )
     condition_columns = traits.List(Str, desc="columns that tell a participant's maps apart")
     excluded = File(exists=True, desc="TSV of excluded rows, from CollectMaps")
@@ -124,6 +132,9 @@ class DesignMatrix(GroupInterface):
         else:
             excluded = read_tsv(inputs.excluded) if isdefined(inputs.excluded) else None
             design = design_from_table(inputs.design_table, observations, conditions, excluded)
+        if inputs.shared_covariance:
+            columns = value_or(inputs.visit), value_or(inputs.variance_groups)
+            return with_shared_covariance(design, observations, *columns)
         if isdefined(inputs.cluster):
             design = with_clusters(design, observations, inputs.cluster)
         if isdefined(inputs.variance_groups):

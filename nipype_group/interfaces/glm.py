@@ -128,7 +128,8 @@ def _sphericity(design, stack):
 
     Nothing where participants have up to two maps, or no columns.
     """
-    term = pooled_term(design)
+    # A covariance of visits is none of one variance.
+    term = None if design.shared is not None else pooled_term(design)
     if term is None:
         return {}
     sample = stack.read_some(min(_SAMPLED_VOXELS, max(_SAMPLED_VALUES // stack.n_maps, 1)))

@@ -29,10 +29,12 @@ from nipype_group.interfaces.base import (
 )
 from nipype_group.interfaces.contrast import without_statistic_note
 from nipype_group.interfaces.quality import matching_rows
+from nipype_group.json_files import read_json
 from nipype_group.permutation.blocks import read_blocks
 from nipype_group.permutation.given import read_shuffles
 from nipype_group.permutation.plan import ContrastTest, make_plan
 from nipype_group.permutation.regions import permute_regions
+from nipype_group.reporting.forms import form_of
 from nipype_group.reporting.own_errors import entries_of_error
 from nipype_group.reporting.tables.region_models import (
     COLUMNS,
@@ -113,6 +115,9 @@ class _RegionModelsInputSpec(AtlasInputSpec):
     dof_method = traits.Enum(
         *DOF_METHODS, usedefault=True, desc="degrees of freedom beside random effects"
     )
+    covariance_file = File(
+        exists=True, desc="JSON from FitContrasts, where one covariance over voxels is estimated"
+    )
     sphericity = traits.Enum(
         *SPHERICITY,
         usedefault=True,
@@ -141,7 +146,8 @@ class RegionModels(GroupInterface):
     most probable label it is, with at least 5 %; its value in a map is the unweighted mean over
     them. Regions with fewer than `min_voxels` voxels are not tested; a map counts where it has
     that many and half of the region. Fit and contrasts are those of voxels (GroupGLM,
-    EstimateContrasts; EstimateErrorTerms, where every contrast has an error of its own). The
+    EstimateContrasts; EstimateErrorTerms, where every contrast has an error of its own;
+    FitContrasts, whose one covariance over voxels, `covariance_file`, is that of regions too). The
     regions of an atlas with a statistic are one family of tests: p of the false discovery rate,
     of Bonferroni and Holm and, with `n_permutations`, of the largest statistic of every shuffle
     (Westfall and Young 1993). With `z_files` regions get their voxelwise peak and the proportion
@@ -198,6 +204,7 @@ class RegionModels(GroupInterface):
         estimator = self.inputs.estimator
         if ESTIMATORS[estimator].by_contrast:
             needed = needs_of(design) | {"dof": self.inputs.dof_method}
+            needed |= self._covariance_of_maps(design)
             own = [fit_estimator(estimator, design.model, values, needed) for values in means]
             return dict.fromkeys((contrast.name for contrast in contrasts), own)
         if not design.own_errors:
@@ -208,6 +215,14 @@ class RegionModels(GroupInterface):
             name: [fit_own_error(term, values, self.inputs.sphericity) for values in means]
             for name, term in terms.items()
         }
+
+    def _covariance_of_maps(self, design: Design) -> dict[str, np.ndarray]:
+        """Return the covariance of voxels, which the means of regions have too."""
+        path = self.inputs.covariance_file
+        if not isdefined(path) or design.shared is None:
+            return {}
+        tables = read_json(path, form_of("covariance"))["Groups"]
+        return {"covariance": design.shared.of_maps(tables, design.participants)}
 
     def _check_z_files(self, contrasts):
         files = self.inputs.z_files

@@ -178,6 +178,14 @@ _FORMS = {
             }
         },
     },
+    "covariance": {
+        "NumberOfVoxels": int,
+        "DegreesOfFreedom": int,
+        "VisitColumns": [str],
+        "GroupColumn": (str, type(None)),
+        "Note?": str,
+        "Groups": [{"Group": str, "Visits": [str], "Covariance": [[_NUMBER]]}],
+    },
     "statmap": SIDECAR,
     "mask": {"Description": str, "Notes?": [str], str: object},
     "clusters": THRESHOLDED,

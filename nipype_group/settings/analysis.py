@@ -227,7 +227,7 @@ class AnalysisSettings(
 
     @property
     def _without_shuffles(self):
-        own = ("variance_groups",) if self.takes_groups else ()
+        own = ("variance_groups",) if self.takes_groups or self.takes_visits else ()
         return (*super()._without_shuffles, *own)
 
     @property
@@ -273,7 +273,7 @@ class AnalysisSettings(
         """Columns of the tables that model, blocks and variance groups use; None if unknown."""
         names = [] if self.model_variables is None else list(self.model_variables)
         names += [name for name in self.blocks if not Path(name).is_absolute()]
-        names += [self.cluster]
+        names += [self.cluster] + ([] if self.visit is None else [self.visit])
         names += [] if self.variance_groups is None else [self.variance_groups]
         names += self.combine
         names = [name for name in dict.fromkeys(names) if name != PARTICIPANT]
@@ -288,7 +288,7 @@ class AnalysisSettings(
 
         if self.missing_covariates == "exclude" or self.model is None:
             return ()
-        others = {*self.blocks, self.variance_groups}
+        others = {*self.blocks, self.variance_groups, self.visit}
         return tuple(name for name in covariates_of_model(self.model) if name not in others)
 
     def as_parameters(self) -> dict[str, Any]:

@@ -15,7 +15,13 @@ from nipype_group.choices import (
 )
 from nipype_group.controls import TAILS
 from nipype_group.settings.records import Record, record, setting
-from nipype_group.stats.estimators import DEFAULT, ESTIMATORS, KNAPP_HARTUNG, RANDOM_EFFECTS
+from nipype_group.stats.estimators import (
+    DEFAULT,
+    ESTIMATORS,
+    KNAPP_HARTUNG,
+    POOLED_REML,
+    RANDOM_EFFECTS,
+)
 
 if TYPE_CHECKING:
     from nipype_group.design.factorial import Factorial
@@ -124,8 +130,9 @@ class VarianceGroupSettings(Record):
 
     variance_groups: str | None = setting(
         None,
-        "groups with a variance of their own, of the estimator welch or of permutation; default "
-        "of welch: the factor of a formula with one",
+        "groups with a variance of their own, of the estimator welch or of permutation, or with a "
+        "covariance of visits, of sandwich-swe and --error pooled-reml; default of welch: the "
+        "factor of a formula with one",
         option="--variance-groups",
         metavar="COLUMN",
         **_MODEL,
@@ -187,9 +194,10 @@ class ModelSettings(VarianceGroupSettings):
     error: str = setting(
         ERRORS[0],
         "error of effects within participants of a formula: one that all share (default), or "
-        "each its own; --within and Error(participant_id/(a*b)) have each its own",
+        "each its own; --within and Error(participant_id/(a*b)) have each its own; pooled-reml "
+        "is one covariance of visits, estimated over voxels, of any design",
         option="--error",
-        choices=ERRORS,
+        choices=(*ERRORS, POOLED_REML),
         **_MODEL,
     )
     sphericity: str = setting(
@@ -224,6 +232,14 @@ class ModelSettings(VarianceGroupSettings):
         "column whose values are shared by maps that may vary together, for estimators that are "
         f"robust to it, default {PARTICIPANT}; as family or site",
         option="--cluster",
+        metavar="COLUMN",
+        **_MODEL,
+    )
+    visit: str | None = setting(
+        None,
+        "column of the visits, or conditions, that have a covariance, for --estimator "
+        "sandwich-swe and --error pooled-reml; default: all that tells a participant's maps apart",
+        option="--visit",
         metavar="COLUMN",
         **_MODEL,
     )
@@ -273,6 +289,8 @@ class ModelSettings(VarianceGroupSettings):
             self._set(contrasts=self.factorial.definitions)
         if self.random_effects is not None and self.estimator == DEFAULT:
             self._set(estimator=RANDOM_EFFECTS)
+        if self.error == POOLED_REML and self.estimator == DEFAULT and self.random_effects is None:
+            self._set(estimator=POOLED_REML)
         self._set(
             contrasts=tuple(conjunctions_last(self.contrasts)),
             multivariate=tuple(dict.fromkeys(self.multivariate)),
@@ -322,9 +340,38 @@ class ModelSettings(VarianceGroupSettings):
                     f"contrasts: give {', '.join(self.conjunctions[name])} the side"
                 )
 
+    def _check_pooled_reml(self):
+        """See that one covariance over voxels is the error, and asked for as such."""
+        if self.error != POOLED_REML:
+            if self.estimator == POOLED_REML:
+                raise ValueError(
+                    f"the estimator {POOLED_REML} is that of an error: ask for it by --error "
+                    f"{POOLED_REML}, and leave the estimator out"
+                )
+            return
+        why = None
+        if self.random_effects is not None:
+            why = f"random effects, {self.random_effects}, tell another; leave them out"
+        elif self.own_errors:
+            why = (
+                "within, between and Error() give each contrast an error of its own; write a "
+                "formula, as C(visit)*C(group)"
+            )
+        elif self.estimator != POOLED_REML:
+            why = f"the estimator {self.estimator} has another; leave it out"
+        if why is not None:
+            raise ValueError(f"error {POOLED_REML} is one covariance of all maps, and {why}")
+
     def _check_estimator(self):
+        self._check_pooled_reml()
         estimator = ESTIMATORS[self.estimator]
         random = self.random_effects
+        if self.visit is not None and not self.takes_visits:
+            taking = ", ".join(n for n, own in ESTIMATORS.items() if "visits" in own.needs)
+            raise ValueError(
+                f"visit goes with estimators of a covariance of visits ({taking}); "
+                f"{estimator.name} takes none"
+            )
         if random is not None and estimator.name != RANDOM_EFFECTS:
             raise ValueError(
                 f"the formula has random effects, {random}, which the estimator {estimator.name} "
@@ -418,6 +465,16 @@ class ModelSettings(VarianceGroupSettings):
     def groups_of_estimator(self) -> str | None:
         """Column of these groups, empty for the one factor; None where it takes none."""
         return (self.variance_groups or "") if self.takes_groups else None
+
+    @property
+    def takes_visits(self) -> bool:
+        """Whether the estimator takes visits whose covariance participants share."""
+        return "visits" in ESTIMATORS[self.estimator].needs
+
+    @property
+    def pools_covariance(self) -> bool:
+        """Whether one covariance over voxels is estimated."""
+        return self.error == POOLED_REML
 
     @property
     def takes_variances(self) -> bool:

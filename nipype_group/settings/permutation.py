@@ -223,7 +223,8 @@ class PermutationSettings(VarianceGroupSettings):
                 if item.name not in self._without_shuffles
                 and getattr(self, item.name) != default_of(item)
             ]
-            also = " or the estimator welch" if changed == ["variance_groups"] else ""
+            takers = "the estimator welch, sandwich-swe or the error pooled-reml"
+            also = f" or {takers}" if changed == ["variance_groups"] else ""
             if changed:
                 raise ValueError(f"{', '.join(changed)}: goes with a number of permutations{also}")
         if self.permutation_alpha is not None:

@@ -423,6 +423,10 @@ def _connect_report(workflow, settings, collect_wf, model_wf, parametric_wf, rep
     if settings.by_contrast:
         own = settings.own_errors
         of_errors += model_stage.TERM_OUTPUTS if own else model_stage.FIT_OUTPUTS
+    if settings.pools_covariance:
+        of_errors += model_stage.COVARIANCE_OUTPUTS
+        if _region_inputs(settings) is not None:
+            workflow.connect([(model_wf, report_wf, _through(*model_stage.COVARIANCE_OUTPUTS))])
     if settings.table_views:
         fields.append("view_files")
     if settings.figures:

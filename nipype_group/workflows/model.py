@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import nipype.pipeline.engine as pe
 from nipype.interfaces.utility import IdentityInterface
 
+from nipype_group.choices import ERRORS
 from nipype_group.interfaces import (
     ContrastSet,
     DesignMatrix,
@@ -60,6 +61,8 @@ ERROR_OUTPUTS = ("dof_files", "dof_numerator_files", "smoothness_files", "rpv_fi
 # Of errors of contrast maps alone, and of estimators alone.
 TERM_OUTPUTS = ("epsilon_files",)
 FIT_OUTPUTS = ("component_names", "component_files")
+# Where one covariance over voxels is estimated.
+COVARIANCE_OUTPUTS = ("covariance_file",)
 # Where multivariate tests are asked for, of all contrasts that have them.
 MULTIVARIATE_OUTPUTS = ("multivariate_files", "multivariate_maps")
 OUTPUTS = (
@@ -70,6 +73,7 @@ OUTPUTS = (
     *ERROR_OUTPUTS,
     *TERM_OUTPUTS,
     *FIT_OUTPUTS,
+    *COVARIANCE_OUTPUTS,
     *MULTIVARIATE_OUTPUTS,
 )
 
@@ -199,6 +203,8 @@ def init_model_wf(
         next.
     component_files
         These maps.
+    covariance_file
+        JSON of the covariance of visits over voxels; undefined of other errors.
     multivariate_files
         Maps of multivariate tests; undefined without, as the next.
     multivariate_maps
@@ -272,6 +278,7 @@ def _contrast_set(settings, by_permutation, not_of_conjunctions):
 def _error_outputs(settings):
     """Return what every contrast has of its own, as the estimator gives it."""
     made = TERM_OUTPUTS if settings.own_errors else FIT_OUTPUTS
+    made += COVARIANCE_OUTPUTS if settings.pools_covariance else ()
     return (*ERROR_OUTPUTS, *made, *(MULTIVARIATE_OUTPUTS if settings.multivariate else ()))
 
 
@@ -282,13 +289,19 @@ def _design(settings):
         given = {n: list(getattr(settings, n)) for n in ("within", "between", "covariates")}
         made.inputs.trait_set(centre=settings.centre, **{n: v for n, v in given.items() if v})
     elif settings.formula is not None:
-        made.inputs.trait_set(formula=settings.formula, error=settings.error)
+        # One covariance over voxels is a matter of the fit.
+        error = ERRORS[0] if settings.pools_covariance else settings.error
+        made.inputs.trait_set(formula=settings.formula, error=error)
     if settings.model is not None:
         made.inputs.missing_covariates = settings.missing_covariates
     if settings.clustered:
         made.inputs.cluster = settings.cluster
     if settings.groups_of_estimator is not None:
         made.inputs.variance_groups = settings.groups_of_estimator
+    if settings.takes_visits:
+        made.inputs.shared_covariance = True
+        columns = {"visit": settings.visit, "variance_groups": settings.variance_groups}
+        made.inputs.trait_set(**{n: v for n, v in columns.items() if v is not None})
     return made
 
 

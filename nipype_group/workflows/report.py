@@ -42,6 +42,7 @@ INPUTS = (
     *COVERAGE,
     *DESIGN,
     "shuffles_file",
+    "covariance_file",
 )
 TABLES = ("clusters_file", "peaks_file", "labels_file")
 DICTIONARIES = ("clusters_json", "peaks_json", "labels_json")
@@ -152,6 +153,8 @@ def init_report_wf(
         Contrasts.
     shuffles_file
         Shuffles that permutation of regions uses, a row each.
+    covariance_file
+        Covariance of visits over voxels, which regions take where it is the error.
 
     Outputs
     -------
@@ -277,7 +280,8 @@ def _add_regions(workflow, settings, chosen):
     if settings.ari_thresholds_z:
         regions.inputs.ari_alpha = settings.alpha_of_discoveries
         workflow.connect(inputnode, "contrast_z_files", regions, "z_files")
-    given = [(f, f) for f in ("mask_file", "shuffles_file", *MAPS, *DESIGN)]
+    own = ("mask_file", "shuffles_file", "covariance_file")
+    given = [(f, f) for f in (*own, *MAPS, *DESIGN)]
     workflow.connect(
         [(inputnode, regions, given), (regions, outputnode, [(f, f) for f in REGIONS])]
     )

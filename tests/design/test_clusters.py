@@ -11,8 +11,10 @@ from nipype_group.design.participants.clusters import (
     needs_of,
     with_clusters,
     with_random_effects,
+    with_shared_covariance,
 )
 from nipype_group.design.participants.random_effects import RandomEffects, split_random
+from nipype_group.design.participants.shared_covariance import SharedCovariance
 
 
 def design_of(participants):
@@ -53,6 +55,74 @@ def test_clusters_that_cannot_be_are_refused(values, told):
     table = design.keys if values is None else design.keys.assign(family=values)
     with pytest.raises(ValueError, match=told):
         with_clusters(design, table, "family")
+
+
+TWICE = pd.DataFrame({"participant_id": [*"aabbcc"], "visit": [*"121213"]})
+
+
+def test_visits_and_groups_stand_in_the_files_of_the_design(tmp_path):
+    table = TWICE.assign(sex=[*"ffmmff"], visit=["2", "10", "2", "10", "2", "3"])
+    keys = table[["participant_id", "visit"]]
+    design = Design(keys, np.ones((6, 1)), ("i",))
+    with pytest.raises(ValueError, match="variance groups of sex: m has one participant"):
+        with_shared_covariance(design, table, variance_groups="sex")
+    made = with_shared_covariance(design, table)
+    assert made.shared.visit_names == ["2", "3", "10"]
+    never, *_ = [note for note in made.notes if "no participant has both" in note]
+    assert "3 and 10" in never and "taken for 0" in never
+    again = read_design(*made.write(tmp_path))
+    assert again.shared == made.shared and again.cluster_column == "participant_id"
+    needs = needs_of(again)
+    assert needs["visits"].tolist() == [0, 2, 0, 2, 0, 1] and not needs["covariance_groups"].any()
+
+
+@given(st.integers(1, 4), st.integers(2, 4), st.integers(0, 2**32))
+def test_a_covariance_of_visits_is_told_by_its_tables(n_visits, n_groups, seed):
+    rng = np.random.default_rng(seed)
+    who = np.repeat(np.arange(3 * n_groups), n_visits)
+    visits, groups = np.tile(np.arange(n_visits), 3 * n_groups), who % n_groups
+    kept = np.sort(rng.permutation(len(who))[: max(len(who) - 2, 1)])
+    who, visits, groups = who[kept], visits[kept], groups[kept]
+    roots = rng.standard_normal((n_groups, n_visits, n_visits))
+    own = roots @ roots.transpose(0, 2, 1)
+    shared = SharedCovariance(("v",), tuple(map(str, visits)), "g", tuple(map(str, groups)))
+    people = [f"p{i}" for i in who]
+    covariance = own[groups[:, None], visits[:, None], visits]
+    covariance = np.where(who[:, None] == who, covariance, 0.0)
+    tables = shared.tables(covariance, people)
+    np.testing.assert_array_equal(shared.of_maps(tables, people), covariance)
+    values = [v for t in tables for i, row in enumerate(t["Covariance"]) for v in row[: i + 1]]
+    assert shared.parameters(people) == sum(v is not None for v in values)
+
+
+@pytest.mark.parametrize(
+    ("visits", "options", "told"),
+    [
+        ("121113", {}, "there are several maps of b at 1"),
+        ("123456", {}, "no two participants of a group have the same, as 1, 2, 3"),
+        ("12121n", {}, "maps of c have no value, which would make one visit of them"),
+        ("121213", {"visit": "age"}, "no column age to take visits from"),
+        ("121213", {"variance_groups": "age"}, "no column age to take variance groups from"),
+        ("121213", {"variance_groups": "visit"}, "maps of a, b, c are in several"),
+    ],
+)
+def test_visits_that_cannot_be_are_refused(visits, options, told):
+    table = TWICE.assign(visit=[None if v == "n" else v for v in visits])
+    design = Design(table, np.ones((6, 1)), ("i",))
+    with pytest.raises(ValueError, match=told):
+        with_shared_covariance(design, table, **options)
+
+
+def test_maps_that_nothing_tells_apart_and_one_variance_of_all_are_refused():
+    design = design_of(["a", "a", "b", "c"])
+    with pytest.raises(ValueError, match="nothing tells the maps of a apart"):
+        with_shared_covariance(design, design.keys)
+    design = design_of(["a", "b", "c", "d"])
+    with pytest.raises(ValueError, match="each participant has one map"):
+        with_shared_covariance(design, design.keys)
+    table = design.keys.assign(sex=[*"ffmm"])
+    made = with_shared_covariance(design, table, variance_groups="sex")
+    assert made.shared.parameters(made.participants) == 2
 
 
 def test_random_effects_of_sites_tell_what_they_take_for_independent():

@@ -31,6 +31,7 @@ from nipype_group.workflows import (
 )
 from nipype_group.workflows.analyses import ANALYSES
 from nipype_group.workflows.model import (
+    COVARIANCE_OUTPUTS,
     ERROR_OUTPUTS,
     FIT_OUTPUTS,
     MULTIVARIATE_OUTPUTS,
@@ -100,6 +101,8 @@ GRID = {
     "collect, coverage": lambda: collect(min_coverage=0.7),
     "collect, variances": lambda: collect(with_variances=True),
     "model, variances": lambda: model(formula="age", estimator="mixed-effects"),
+    "model, one covariance": lambda: model(formula="age", error="pooled-reml"),
+    "group, one covariance": lambda: group(formula="age", error="pooled-reml"),
     "model, formula": lambda: model(formula="age", tail="negative"),
     "model, sides": lambda: model(formula="age", contrast_tails={"age": "positive"}),
     "model, own errors": lambda: model(formula="age * a + Error(participant_id/a)"),
@@ -271,7 +274,13 @@ OPTIONAL = {
         *REGION_TABLES,
         "figure_files",
     },
-    "model_wf": {*ERROR_OUTPUTS, *TERM_OUTPUTS, *FIT_OUTPUTS, *MULTIVARIATE_OUTPUTS},
+    "model_wf": {
+        *ERROR_OUTPUTS,
+        *TERM_OUTPUTS,
+        *FIT_OUTPUTS,
+        *COVARIANCE_OUTPUTS,
+        *MULTIVARIATE_OUTPUTS,
+    },
     "parametric_wf": set(ARI_OUTPUTS),
     "peer_wf": {*ARI_OUTPUTS, "figure_files"},
     "report_wf": {*REGIONS, "peak_values_files", "figure_files", "figure_indexes"},
@@ -373,7 +382,7 @@ def test_documented_outputs_are_connected_and_inputs_are_used(case):
     if workflow.name == "group_wf" and "plan_file" not in fed(workflow, "outputnode"):
         without_formula |= {"shuffles_file"}
     if workflow.name == "report_wf" and case != "report, everything":
-        without_formula |= {"shuffles_file", "nulldist_files"}
+        without_formula |= {"shuffles_file", "nulldist_files", "covariance_file"}
     if workflow.name == "report_wf":
         # With each_mask alone, as in workflows that are tried whole.
         without_formula |= {"mask_files"}
@@ -398,7 +407,8 @@ def test_optional_outputs_are_connected_where_the_option_is_on(case):
     off = set() if "everything" in case or workflow.name != "group_wf" else set(ARI_OUTPUTS)
     off |= {"figure_files"} if case == "group, no figures" else set()
     # An estimator of the whole model has its own maps, and errors of contrasts theirs.
-    off |= set(FIT_OUTPUTS) if workflow.name == "model_wf" else set()
+    own = {*FIT_OUTPUTS, *COVARIANCE_OUTPUTS}
+    off |= own if workflow.name == "model_wf" else set()
     assert fields(workflow, "outputnode") - off == fed(workflow, "outputnode")
 
 

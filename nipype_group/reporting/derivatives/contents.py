@@ -391,6 +391,8 @@ def add_model(folder: DerivativeFolder, facts: RunFacts, given: Mapping[str, Any
         folder.add_image(given["search_mask_file"], "mask", about, desc="search")
     if "smoothness_file" in given:
         folder.add_file(given["smoothness_file"], "smoothness.json")
+    if "covariance_file" in given:
+        folder.add_file(given["covariance_file"], "covariance.json")
     if "coverage_file" in given:
         about = {"Description": "Number of maps with a value, before masking"}
         folder.add_image(given["coverage_file"], "statmap", about | coverage, desc="coverage")

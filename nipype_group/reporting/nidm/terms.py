@@ -153,6 +153,7 @@ TERMS = MappingProxyType(
         "normaldistribution": OBO["STATO_0000227"],
         "contrastweightmatrix": OBO["STATO_0000323"],
         "ordinaryleastsquaresestimation": OBO["STATO_0000370"],
+        "generalizedleastsquaresestimation": OBO["STATO_0000372"],
         "Imaginginstrument": NLX["birnlex_2094"],
         "Magneticresonanceimagingscanner": NLX["birnlex_2100"],
         "FunctionalMRIprotocol": NLX["birnlex_2250"],

@@ -155,6 +155,8 @@ def _model(text, folder, about):
     else:
         if folder.design.random is not None:
             _random_effects(text, folder.design, about)
+        elif folder.design.shared is not None:
+            _shared_covariance(text, folder)
         elif folder.design.cluster_column is not None:
             n_clusters = len(set(folder.design.clusters))
             text.add(
@@ -189,6 +191,25 @@ def _random_effects(text, design, about):
         text.add("Degrees of freedom were Satterthwaite's", "kuznetsova2017")
     else:
         text.add("Variances of effects and degrees of freedom were Kenward and Roger's")
+
+
+def _shared_covariance(text, folder):
+    """Say what covariance of visits participants share, and how degrees of freedom are counted."""
+    design, about = folder.design, folder.read_json("covariance")
+    shared = design.shared.in_words(design.participants)
+    if not about:
+        text.add(
+            f"Participants shared {shared}, at every voxel; it was estimated from residuals "
+            "multiplied by (I - H)^(-1/2) of their participant, negative eigenvalues set to 0. "
+            "Degrees of freedom were those of SwE's approximation III"
+        )
+        return
+    text.add(
+        f"Participants shared {shared}, the same at all voxels but for its size; it was estimated "
+        f"from {count(about['NumberOfVoxels'], 'voxel')} with p < .001, uncorrected, of the F of "
+        "all effects beside columns of participants. Degrees of freedom are the number of maps "
+        "less the rank of the design, and do not tell that it was estimated"
+    )
 
 
 def _conjunctions(text, folder):

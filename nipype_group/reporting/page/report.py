@@ -31,6 +31,7 @@ from nipype_group.reporting.page.sentences import (
 from nipype_group.reporting.page.tables import (
     column_titles,
     corrections_table,
+    covariance_tables,
     detectable_table,
     embedded,
     file_table,
@@ -271,6 +272,7 @@ def _design(folder):
         "warnings": [f"{text[0].upper()}{text[1:]}." for text in diagnostics_in_words(about)],
         "figures": figures,
         "errors": error_table(folder),
+        "covariances": covariance_tables(folder.read_json("covariance")),
         "detectable": detectable_table(contrasts),
         "inflation": inflation_table(about),
     }

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+from nipype_group.design.matrix import key_headers
 from nipype_group.reporting import wording
 from nipype_group.reporting.page.sentences import critical_value_text
 from nipype_group.reporting.tables.columns import COLUMNS
@@ -159,6 +160,38 @@ def detectable_table(entries: list) -> Table | None:
         for entry, effect in known
     ]
     return _made_table("detectable.tsv", "Efficiency and detectable effects", columns, values)
+
+
+def covariance_tables(about: Mapping[str, Any]) -> list[Table]:
+    """Make the table of the covariance of visits over voxels, of every group.
+
+    Parameters
+    ----------
+    about : dict
+        Content of covariance.json; empty of other errors.
+
+    Returns
+    -------
+    list of Table
+    """
+    tables, groups = [], about.get("Groups", ())
+    for number, group in enumerate(groups, start=1):
+        of = f" of {about['GroupColumn']} {group['Group']}" if about["GroupColumn"] else ""
+        visits, by = group["Visits"], ", ".join(about["VisitColumns"]) or "visit"
+        (head,) = key_headers([by], visits)
+        made = _made_table(
+            f"covariance{number if len(groups) > 1 else ''}.tsv",
+            f"Covariance of visits over {about['NumberOfVoxels']:,} voxels{of}",
+            [(head, "of the row"), *((name, f"{by} of the column") for name in visits)],
+            [
+                [name, *map(_number_or_missing, row)]
+                for name, row in zip(visits, group["Covariance"], strict=True)
+            ],
+        )
+        note = "The mean variance of all maps is 1; n/a where no participant has both."
+        note += f" {about['Note']}." if "Note" in about else ""
+        tables.append(replace(made, note=note))
+    return tables
 
 
 def inflation_table(about: dict) -> Table | None:

@@ -22,6 +22,7 @@ _SUFFIXES = (
     "design",
     "contrasts",
     "smoothness",
+    "covariance",
     "clusters",
     "peaks",
     "labels",

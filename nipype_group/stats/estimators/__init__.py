@@ -31,13 +31,18 @@ class Estimator:
         Keys of the references that the methods section cites.
     nidm_term : str
         Term of the ontology of NIDM-Results.
-    needs : tuple of {"variances", "knapp_hartung", "clusters", "slopes", "dof", "groups"}
-        What it takes beside the effects: their variances, and the factor of those of contrasts;
-        the cluster of every map, where maps stand along a random slope, how degrees of freedom
-        are counted, or the group of every map that has a variance of its own.
+    needs : tuple of str
+        What it takes beside the effects: their "variances", and "knapp_hartung", the factor of
+        those of contrasts; "clusters" of maps, "slopes", where maps stand along a random slope,
+        or "dof", how degrees of freedom are counted; "groups" of maps that have a variance of
+        their own; "participants", "visits" and "covariance_groups" of maps, which share a
+        covariance, and "covariance", one that is known already, or None.
     dof : {"number", "map", "contrast"}
         Whether the residual degrees of freedom of voxels that all maps have are one number, vary
         by voxel, or are of each contrast, whose variance is then its own too.
+    one_dof : bool
+        Whether those of a contrast are one number all the same, so that random field theory takes
+        t and F as they are.
     options : dict
         What else the function is told.
     shuffled : str or callable, optional
@@ -55,6 +60,7 @@ class Estimator:
     nidm_term: str = "ordinaryleastsquaresestimation"
     needs: tuple = ()
     dof: str = "number"
+    one_dof: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
     shuffled: Any = None
 
@@ -66,6 +72,8 @@ class Estimator:
 
 # What formulas with random effects are fitted by.
 RANDOM_EFFECTS = "random-effects"
+# The error of all effects that is one covariance over voxels, and what it is fitted by.
+POOLED_REML = "pooled-reml"
 _OWN = (
     Estimator(
         "OLS",
@@ -96,6 +104,26 @@ _OWN = (
             ("sandwich-cr1", "CR1", ("liang1986", "bell2002", "pustejovsky2018")),
             ("sandwich-cr3", "CR3", ("liang1986", "bell2002", "pustejovsky2018")),
         )
+    ),
+    Estimator(
+        "sandwich-swe",
+        "least squares with variances of contrasts from a covariance of visits at every voxel "
+        "(the modified sandwich of SwE)",
+        "nipype_group.stats.estimators.sandwich_swe:fit_sandwich_swe",
+        references=("guillaume2014",),
+        needs=("participants", "visits", "covariance_groups"),
+        dof="contrast",
+    ),
+    Estimator(
+        POOLED_REML,
+        "least squares whitened by one covariance of the maps over voxels, by restricted "
+        "likelihood",
+        "nipype_group.stats.estimators.pooled_covariance:fit_pooled_reml",
+        references=("friston2002",),
+        nidm_term="generalizedleastsquaresestimation",
+        needs=("participants", "visits", "covariance_groups", "covariance"),
+        dof="contrast",
+        one_dof=True,
     ),
     *(
         Estimator(

@@ -7,16 +7,20 @@ likelihood of the products of maps, averaged over voxels that pass an F test, ea
 own residual variance. What columns of participants take out of the maps is not told, and a
 contrast whose variance depends on it is refused.
 
-``fit_pooled_covariance(model, components, interest, read, n_voxels)`` gives a
-`PooledCovarianceFit`; see `contrast_estimates` beside this module. Its dof, unlike those
-of other estimators, do not tell that the covariance is estimated.
+``fit_pooled_reml(model, participants, visits, covariance_groups, read, n_voxels)`` takes the
+variances and covariances of visits for components, and what is beyond participants for the F
+test, and gives a `PooledCovarianceFit`; see `contrast_estimates` beside this module. Its dof,
+unlike those of other estimators, do not tell that the covariance is estimated.
 """
 
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numba
 import numpy as np
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import connected_components
 
 from nipype_group.stats.decompositions import complement, symmetric_eigen
 from nipype_group.stats.distributions import log_sf_f
@@ -33,7 +37,7 @@ from nipype_group.stats.linear.least_squares import (
     t_contrast,
     tiles,
 )
-from nipype_group.stats.matrix_products import multiply
+from nipype_group.stats.matrix_products import multiply, residuals_of
 
 # p of the F test that voxels pass which the covariance is estimated of, as SPM's UFp.
 P_OF_VOXELS = 0.001
@@ -43,6 +47,8 @@ _ENOUGH = 1e-12
 _UNTOLD = 1e-9
 # Share of the variance of a contrast that rounding leaves of what is untold.
 _UNTOLD_SHARE = 1e-6
+# What the design leaves of columns of participants that it holds, and of its own that are theirs.
+_HELD = 1e-9
 
 
 def covariance_components(
@@ -201,7 +207,7 @@ def component_sizes(
             return sizes, untold
     raise ValueError(
         "The covariance of the maps over voxels has no restricted likelihood estimate: its "
-        "components are not told apart. Take fewer levels, or leave correlations out."
+        "components are not told apart. Take fewer visits or groups, or another error."
     )
 
 
@@ -247,7 +253,7 @@ class PooledCovarianceFit:
         ``read(start, stop)`` gives the float64 data of voxels start to stop - 1, shape (n, v).
     n_voxels : int
     n_passed : int
-        Voxels that the covariance is estimated of.
+        Voxels that the covariance is estimated of; 0 where it is known already.
     """
 
     model: LinearModel
@@ -264,16 +270,36 @@ class PooledCovarianceFit:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """How many voxels the covariance is of."""
+        """How many voxels the covariance is of, and how degrees of freedom are counted."""
+        n, rank = self.model.matrix.shape[0], self.model.rank
         return (
             f"One covariance of the maps, estimated of {self.n_passed} voxels, is taken at all "
-            "voxels; the degrees of freedom do not tell that it is estimated.",
+            f"voxels; degrees of freedom are {n} maps less {rank} columns, and do not tell that "
+            "it is estimated.",
         )
 
     @cached_property
     def whitening(self) -> np.ndarray:
         """Symmetric inverse root of the covariance, shape (n, n)."""
         return _inverse_root(self.covariance)
+
+    def residuals(
+        self, maps: Callable[[Sequence[int]], Iterator[np.ndarray]]
+    ) -> Iterator[np.ndarray]:
+        """Yield the whitened residuals of every map, those of a participant together."""
+        whitened = self._whitened(np.zeros(0, dtype=int))
+        assert whitened is not None
+        model, inverse = whitened[0], multiply(whitened[0].inverse, self.whitening)
+        betas = np.empty((model.matrix.shape[1], self.n_voxels))
+        for span in tiles(self.n_voxels, len(model.matrix)):
+            betas[:, span] = multiply(inverse, self.read(span.start, span.stop))
+        # Maps that nothing connects whiten each other by nothing.
+        n_blocks, block = connected_components(csr_array(self.covariance != 0), directed=False)
+        for number in range(n_blocks):
+            rows = np.flatnonzero(block == number)
+            own = np.array(list(maps(rows.tolist())))
+            left = own - multiply(self.model.matrix[rows], betas)
+            yield from multiply(_inverse_root(self.covariance[np.ix_(rows, rows)]), left)
 
     def _whitened(self, missing: np.ndarray) -> tuple[LinearModel, np.ndarray] | None:
         """Return the whitened model and the whitening of the maps that are not missing."""
@@ -400,6 +426,82 @@ def fit_pooled_covariance(
     if not symmetric_eigen(covariance)[0][0] > 1e-10:
         raise ValueError(
             f"The covariance of the maps, estimated of {n_passed} voxels, is not positive "
-            "definite. Take fewer levels, or leave correlations out."
+            "definite. Take fewer visits or groups, or another error."
         )
     return PooledCovarianceFit(model, covariance, untold, read, n_voxels, n_passed)
+
+
+def effects_beyond_participants(model: LinearModel, participants: np.ndarray) -> np.ndarray:
+    """Return the contrast rows of all that a design says beside columns of participants.
+
+    Parameters
+    ----------
+    model : LinearModel
+        Design of n maps.
+    participants : array, shape (n,)
+
+    Returns
+    -------
+    array, shape (r, p)
+        All columns together where the design does not hold those of participants.
+
+    Examples
+    --------
+    >>> matrix = np.array([[1.0, 0, 0], [1, 1, 0], [1, 0, 1], [1, 1, 1]])
+    >>> rows = effects_beyond_participants(LinearModel(matrix, "abc"), np.array([0, 0, 1, 1]))
+    >>> np.abs(rows).round(12).tolist()
+    [[0.0, 1.0, 0.0]]
+    """
+    number = np.unique(participants, return_inverse=True)[1]
+    count = np.bincount(number)
+    columns = (number[:, None] == np.arange(len(count))) / np.sqrt(count)
+    largest = np.abs(model.matrix).max(axis=0, initial=1e-300)
+    if (np.abs(residuals_of(model.basis, columns)) > _HELD).any():
+        return independent_rows(model.matrix)
+    left = residuals_of(columns, model.matrix / largest)
+    left[np.abs(left) < _HELD] = 0.0
+    return independent_rows(left) * largest
+
+
+def fit_pooled_reml(
+    model: LinearModel,
+    participants: np.ndarray,
+    visits: np.ndarray,
+    covariance_groups: np.ndarray,
+    read: ReadVoxels,
+    n_voxels: int,
+    covariance: np.ndarray | None = None,
+) -> PooledCovarianceFit:
+    """Whiten maps by one covariance of visits, which those of a group share.
+
+    Parameters
+    ----------
+    model : LinearModel
+        Design of n maps.
+    participants, visits, covariance_groups : int arrays, shape (n,)
+        Of every map; groups are those whose variances and covariances of visits differ.
+    read : callable
+        ``read(start, stop)`` gives the float64 data of voxels start to stop - 1, shape (n, v).
+    n_voxels : int
+        Voxels in the mask.
+    covariance : array, shape (n, n), optional
+        Of the maps, where it is known; without it the data tell.
+
+    Returns
+    -------
+    PooledCovarianceFit
+
+    Raises
+    ------
+    ValueError
+        Where a participant has two maps of a visit, or as `fit_pooled_covariance`.
+    """
+    if covariance is not None:
+        nothing = np.zeros((0, *covariance.shape))
+        return PooledCovarianceFit(model, covariance, nothing, read, n_voxels, 0)
+    pairs = np.column_stack([covariance_groups, visits])
+    levels = np.unique(pairs, axis=0, return_inverse=True)[1].ravel()
+    several = len(np.unique(participants)) < len(participants)
+    components = covariance_components(participants, levels, several)
+    interest = effects_beyond_participants(model, participants)
+    return fit_pooled_covariance(model, components, interest, read, n_voxels)

@@ -249,6 +249,29 @@ def _meat(weights, starts, residuals, found):
             found[t, s] = found[s, t]
 
 
+def residuals_of_maps(
+    model: LinearModel,
+    read: ReadVoxels,
+    n_voxels: int,
+    maps: Callable[[Sequence[int]], Iterator[np.ndarray]],
+) -> Iterator[np.ndarray]:
+    """Yield the residuals of every map under least squares, shape (v,).
+
+    Parameters
+    ----------
+    model, read, n_voxels
+        As of `SandwichFit`.
+    maps : callable
+        As `OwnErrorsFit.residuals` takes it.
+    """
+    rows = model.matrix
+    betas = np.empty((rows.shape[1], n_voxels))
+    for span in tiles(n_voxels, len(rows)):
+        betas[:, span] = multiply(model.inverse, read(span.start, span.stop))
+    for row, values in zip(rows, maps(range(len(rows))), strict=True):
+        yield values - multiply(row, betas)
+
+
 @dataclass(frozen=True)
 class SandwichFit:
     """Least squares whose contrasts have cluster-robust variances.
@@ -286,12 +309,7 @@ class SandwichFit:
         self, maps: Callable[[Sequence[int]], Iterator[np.ndarray]]
     ) -> Iterator[np.ndarray]:
         """Yield the residuals of every map; see `OwnErrorsFit`."""
-        betas = np.empty((self.model.matrix.shape[1], self.n_voxels))
-        for span in tiles(self.n_voxels, len(self.model.matrix)):
-            betas[:, span] = multiply(self.model.inverse, self.read(span.start, span.stop))
-        rows = self.model.matrix
-        for row, values in zip(rows, maps(range(len(rows))), strict=True):
-            yield values - multiply(row, betas)
+        yield from residuals_of_maps(self.model, self.read, self.n_voxels, maps)
 
     def sandwich(self, rows: np.ndarray, missing: np.ndarray) -> ContrastSandwich | None:
         """Return the sandwich of rows, shape (q, p), without some maps, or None."""

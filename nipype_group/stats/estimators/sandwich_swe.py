@@ -9,10 +9,11 @@ the toolbox), or taken as they are. Degrees of freedom are those of approximatio
 visits that participants lack, and the columns between participants allowed for; or their number
 less those columns (naive).
 
-``fit_sandwich_swe(model, participants, visits, groups, read, n_voxels, kind, dof)`` gives a
-`SweFit`; see `nipype_group.stats.estimators.contrast_estimates`.
+``fit_sandwich_swe(model, participants, visits, covariance_groups, read, n_voxels, kind, dof)``
+gives a `SweFit`; see `nipype_group.stats.estimators.contrast_estimates`.
 """
 
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -21,7 +22,7 @@ import numpy as np
 
 from nipype_group.stats.decompositions import decompose, diagonalise
 from nipype_group.stats.estimators.contrast_estimates import ContrastEstimates
-from nipype_group.stats.estimators.sandwich import adjusted_weights
+from nipype_group.stats.estimators.sandwich import adjusted_weights, residuals_of_maps
 from nipype_group.stats.estimators.small_matrices import factorise, solve_forward
 from nipype_group.stats.linear.least_squares import (
     LinearModel,
@@ -303,6 +304,12 @@ class SweFit:
             f"Participants of each of {n_groups} groups share a covariance of {n_visits} visits.",
         )
 
+    def residuals(
+        self, maps: Callable[[Sequence[int]], Iterator[np.ndarray]]
+    ) -> Iterator[np.ndarray]:
+        """Yield the residuals of every map; see `OwnErrorsFit`."""
+        yield from residuals_of_maps(self.model, self.read, self.n_voxels, maps)
+
     def _of(self, missing: np.ndarray) -> _Visits | None:
         model = self.model.without(missing) if len(missing) else self.model
         if model is None:
@@ -327,12 +334,26 @@ class SweFit:
         -------
         ContrastEstimates
             F is (dof - q + 1) / (dof q) times Wald's statistic, and so are its dof dof - q + 1.
+
+        Raises
+        ------
+        ValueError
+            Where participants leave the contrast no degree of freedom.
         """
         weights = np.atleast_2d(np.asarray(weights, dtype=float))
         rows = weights[:1] if test == "t" else independent_rows(weights)
+        whole = self._of(np.zeros(0, dtype=int))
+        assert whole is not None
+        if not whole.dof >= len(rows):
+            raise ValueError(
+                f"The {len(whole.maps)} participants, less the columns between them, leave "
+                f"{whole.dof:g} degrees of freedom for {len(rows)} rows. Test fewer rows, or "
+                "leave columns out that are the same in all maps of a participant, as those of "
+                "participants."
+            )
         values = np.zeros((5, self.n_voxels))
         complete = np.zeros(self.n_voxels, dtype=bool)
-        known: dict[bytes, _Visits | None] = {}
+        known: dict[bytes, _Visits | None] = {b"": whole}
         for span in tiles(self.n_voxels, len(self.model.matrix)):
             data = self.read(span.start, span.stop)
             for members, missing in missing_patterns(data):
@@ -385,7 +406,7 @@ def fit_sandwich_swe(
     model: LinearModel,
     participants: np.ndarray,
     visits: np.ndarray,
-    groups: np.ndarray,
+    covariance_groups: np.ndarray,
     read: ReadVoxels,
     n_voxels: int,
     kind: str = "CR2",
@@ -397,7 +418,7 @@ def fit_sandwich_swe(
     ----------
     model : LinearModel
         Design of n maps.
-    participants, visits, groups : arrays, shape (n,)
+    participants, visits, covariance_groups : arrays, shape (n,)
         Of every map; groups are those whose covariances differ.
     read : callable
         ``read(start, stop)`` gives the float64 data of voxels start to stop - 1, shape (n, v).
@@ -427,7 +448,8 @@ def fit_sandwich_swe(
     >>> found.effect.round(4).tolist(), found.dof.tolist()
     ([3.8333], [2.0])
     """
-    participants, visits, groups = (np.asarray(v) for v in (participants, visits, groups))
+    given = participants, visits, covariance_groups
+    participants, visits, groups = (np.asarray(values) for values in given)
     if kind not in ("CR2", "CR0") or dof not in SWE_DOF:
         raise ValueError(
             f"SwE's sandwich is CR2 or CR0, its dof {' or '.join(SWE_DOF)}, got {kind!r}, {dof!r}"

@@ -2,6 +2,7 @@
 
 import json
 
+import nibabel as nib
 import numpy as np
 import pytest
 from scipy import optimize
@@ -10,10 +11,12 @@ from nipype_group.stats.estimators.pooled_covariance import (
     PooledCovarianceFit,
     component_sizes,
     covariance_components,
+    effects_beyond_participants,
     fit_pooled_covariance,
     pooled_products,
 )
 from nipype_group.stats.linear.least_squares import LinearModel
+from nipype_group.stats.random_field.smoothness import residual_smoothness
 
 FOLDER = "oracles/spm/rmanova"
 CONDITIONS = np.array([[1.0, -1, 0, *[0] * 10], [0, 1, -1, *[0] * 10]])
@@ -74,6 +77,35 @@ def test_statistics_of_the_covariance_of_spm_are_those_of_spm(study, inside):
     mean = given.contrast(np.array([[*[1 / 3] * 3, *[0.1] * 10]]), "t")
     expected = inside(f"{FOLDER}/spmT_0003.nii.gz")
     np.testing.assert_allclose(mean.stat, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_residuals_are_whitened_and_as_smooth_as_those_of_spm(study, fit, shared):
+    model, data, about = study
+    mask = nib.load(shared / "data/wager2008/mask.nii.gz").get_fdata() > 0
+    w, x = fit.whitening, fit.whitening @ model.matrix
+    expected = w @ data[:, :50] - x @ np.linalg.lstsq(x, w @ data[:, :50], rcond=None)[0]
+    found = list(fit.residuals(lambda rows: (data[row] for row in rows)))
+    np.testing.assert_allclose([own[:50] for own in found], expected, atol=1e-9)
+
+    def volumes():
+        for own in found:
+            volume = np.zeros(mask.shape)
+            volume[mask] = own
+            yield volume
+
+    smooth = residual_smoothness(volumes(), mask, model.dof, edges="spm")
+    np.testing.assert_allclose(smooth.fwhm_voxels, about["FWHM"], rtol=1e-6)
+
+
+def test_effects_beyond_participants_pick_the_voxels_of_the_conditions(study):
+    model, data, _ = study
+    rows = effects_beyond_participants(model, GROUPS)
+    assert len(rows) == 2
+    products, n_passed = pooled_products(model, rows, reading(data), data.shape[1])
+    assert n_passed == 36
+    cells = LinearModel(model.matrix[:, :3], ("a", "b", "c"))
+    # Without columns of participants nothing is theirs.
+    assert len(effects_beyond_participants(cells, GROUPS)) == 3
 
 
 def test_a_contrast_between_participants_is_refused_beside_their_columns(fit):
