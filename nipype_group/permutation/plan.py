@@ -131,6 +131,11 @@ class ContrastTest:
         return self.estimator != DEFAULT
 
     @property
+    def takes_unequal(self) -> bool:
+        """Whether the estimator's statistic is of errors whose variances differ between maps."""
+        return ESTIMATORS.of(self.estimator).unequal_variances
+
+    @property
     def needs_maps(self) -> bool:
         """Whether a shuffle takes a whole map, and not only products."""
         return bool(
@@ -203,6 +208,12 @@ class ContrastTest:
         estimator = ESTIMATORS.of(self.estimator)
         if estimator.shuffled is None:
             raise ValueError(f"the statistic of the estimator {self.estimator} is not permuted")
+        asked = {self.shuffled_estimates, *(["gaps"] if self.varying_dof else [])}
+        if refused := asked.intersection(estimator.not_shuffled):
+            raise ValueError(
+                f"shuffles of the estimator {self.estimator} do not go with "
+                f"{', '.join(sorted(refused))}: see shuffled_estimates, and voxels that maps lack"
+            )
         known = {"knapp_hartung": self.knapp_hartung}
         needed = {name: known[name] for name in estimator.needs if name in known}
         made: ShuffledEstimate = loaded(estimator.shuffled)(
@@ -504,7 +515,7 @@ def make_plan(
         split = partition(units.model, independent_rows(units.contrast.weights))
         chosen = _chosen(units, split, shuffling, test.within_shuffling, blocks, given)
         if warn is not None:
-            own_variances = bool(test.variance_groups)
+            own_variances = bool(test.variance_groups) or test.takes_unequal
             warnings += warn(units, split, chosen.kind, own_variances=own_variances)
         scheme = _scheme(units, split, test.method, chosen, seed, given)
         if not scheme.exhaustive and given is None and scheme.n_distinct <= n_permutations + 1:

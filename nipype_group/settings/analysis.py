@@ -155,12 +155,25 @@ class AnalysisSettings(
             )
         if estimator.shuffled is None:
             if self.holds_estimates:
-                known = [name for name, own in ESTIMATORS.items() if own.shuffled is not None]
+                known = [
+                    name
+                    for name, own in ESTIMATORS.items()
+                    if own.shuffled is not None and "held" not in own.not_shuffled
+                ]
                 raise ValueError(
                     f"shuffled_estimates goes with the estimators {', '.join(known)}; "
                     f"{self.estimator} estimates nothing that maps are weighed by"
                 )
             return
+        why = {
+            "again": "would be fitted again in every shuffle, which takes far too long: hold its "
+            "weights (--shuffled-estimates held)",
+            "held": "estimates no weights that shuffles could hold: leave shuffled_estimates out",
+            "gaps": "is shuffled at voxels that all maps have: leave min_coverage out",
+        }
+        asked = (self.shuffled_estimates, *(["gaps"] if self.lacks_voxels else []))
+        for name in (name for name in asked if name in estimator.not_shuffled):
+            raise ValueError(f"n_permutations: the estimator {self.estimator} {why[name]}")
         unlike = {
             "method": self.method != METHODS[0],
             "variance_groups": self.variance_groups is not None,

@@ -127,8 +127,35 @@ def test_several_maps_a_participant_have_the_rules_of_least_squares(study, run, 
     assert "contrast old is about what participants have in common" in errors
 
 
+HELD = ("--permutations", "20", "--shuffled-estimates", "held")
+
+
+def test_weights_are_estimated_again_in_every_shuffle_or_held(study, run, tmp_path):
+    voxels, _ = study("robust")
+    options = (*MODEL, *NAMED, "--permutations", "30", "--statistics", "extent")
+    code, _, errors = run(*options, "--estimator", "huber")
+    assert code == 0, errors
+    folder = tmp_path / "out" / "group"
+    said = "weights and scale are estimated again in every shuffle"
+    assert said in json.loads((folder / "permutations.json").read_text())["Description"]
+    assert said in (folder / "report.html").read_text()
+    for stat, name in (("t", "cov"), ("F", "both")):
+        null = pd.read_csv(folder / f"contrast-{name}_nulldist.tsv", sep="\t")
+        own = values(tmp_path, f"contrast-{name}_stat-{stat}", len(voxels))
+        np.testing.assert_allclose(null["voxel_positive"][0], own.max(), rtol=1e-6)
+        assert null["voxel_positive"].nunique() == 31
+    code, _, errors = run(*options, "--estimator", "mm", *HELD[2:], "--shards", "3")
+    assert code == 0, errors
+    plan = json.loads((folder / "permutations.json").read_text())
+    assert "all shuffles take the weights of the data as they are" in plan["Description"]
+    for name in ("contrast-cov_stat-t_desc-perm", "contrast-both_stat-F_desc-perm"):
+        assert values(tmp_path, name, len(voxels)).any()
+
+
 REFUSED = {
-    ("--estimator", "huber", "--permutations", "20"): "is not permuted",
+    ("--estimator", "mm", "--permutations", "20"): "hold its weights (--shuffled-estimates held)",
+    ("--estimator", "hc3", *HELD): "estimates no weights that shuffles could hold",
+    ("--estimator", "huber", *HELD, "--min-coverage", ".9"): "leave min_coverage out",
     ("--estimator", "mm", "--nidm"): "leave nidm out",
     ("--estimator", "hc3", "--cluster", "cov3"): "cluster goes with the estimators",
     ("--estimator", "bisquare", "--dof", "satterthwaite"): "of contrasts with random effects",

@@ -45,6 +45,11 @@ class Estimator:
         t and F as they are.
     options : dict
         What else the function is told.
+    unequal_variances : bool
+        Whether statistics hold where errors of independent maps have different variances.
+    not_shuffled : tuple of {"again", "held", "gaps"}
+        What its shuffles do not go with: weights that are estimated in every one, or held, and
+        voxels that maps lack.
     shuffled : str or callable, optional
         What makes the `nipype_group.stats.permutation.estimates.ShuffledEstimate` of a contrast,
         as ``fit`` is given: it takes ``model``, ``weights``, ``test``, ``held`` (whether weights
@@ -62,6 +67,8 @@ class Estimator:
     dof: str = "number"
     one_dof: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
+    unequal_variances: bool = False
+    not_shuffled: tuple = ()
     shuffled: Any = None
 
     @property
@@ -133,6 +140,9 @@ _OWN = (
             references=references,
             dof="contrast",
             options={"method": name},
+            # A fit by MM takes a hundred times as long as one by Huber's weights.
+            not_shuffled=("again", "gaps") if name == "mm" else ("gaps",),
+            shuffled="nipype_group.stats.estimators.shuffled.robust:ShuffledRobust",
         )
         for name, words, references in (
             ("huber", "Huber's weights", ("huber1973",)),
@@ -155,6 +165,9 @@ _OWN = (
         references=("mackinnon1985", "bell2002"),
         dof="contrast",
         options={"kind": "HC3"},
+        unequal_variances=True,
+        not_shuffled=("held", "gaps"),
+        shuffled="nipype_group.stats.estimators.shuffled.robust:ShuffledHC3",
     ),
     *(
         Estimator(
@@ -165,6 +178,7 @@ _OWN = (
             needs=("variances", "knapp_hartung"),
             dof="contrast",
             options={"method": name},
+            not_shuffled=("held",) if name == "fixed-effects" else (),
             shuffled="nipype_group.stats.estimators.shuffled.effect_variance:"
             "ShuffledEffectVariance",
         )

@@ -488,6 +488,31 @@ def fit_by_median(
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
+def scales_about_zero(data: np.ndarray, of_mm: bool) -> np.ndarray:
+    """Return the scale of voxels whose model has no column, by the median of |y| or as MM.
+
+    Parameters
+    ----------
+    data : array, shape (n, v)
+    of_mm : bool
+
+    Returns
+    -------
+    array, shape (v,)
+        0 where most maps are 0.
+    """
+    n_maps, n_voxels = data.shape
+    room, y, found = new_room(0, n_maps), np.empty(n_maps), np.zeros(n_voxels)
+    for v in range(n_voxels):
+        y[:] = data[:, v]
+        _sort_first(y, room[3])
+        scale = _median_size(y, room[3], room[0][2]) / _NORMAL_MEDIAN
+        if scale > _LAST_PLACE * np.sqrt(dot(y, y) / n_maps):
+            found[v] = _s_scale(y, scale, 0) if of_mm else scale
+    return found
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
 def fit_mm(
     data: np.ndarray,
     basis: np.ndarray,

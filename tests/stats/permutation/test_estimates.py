@@ -4,9 +4,11 @@ from itertools import permutations, product
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from nipype_group.design.contrasts import Contrast
 from nipype_group.permutation.plan import ContrastTest
+from nipype_group.stats.estimators import fit_by_contrast
 from nipype_group.stats.linear.least_squares import LinearModel
 from nipype_group.stats.permutation.run import run_shuffles
 from nipype_group.stats.permutation.scheme import ShufflingScheme
@@ -19,6 +21,7 @@ DESIGNS = {
     "mean": (MEAN, [1.0], "flip", 128),
     "slope beside nuisance": (SLOPE, [0, 1.0, 0], "permute", 120),
 }
+HOW = ("again", "held")
 ALL = ("voxel", "extent", "mass", "tfce")
 
 
@@ -72,6 +75,48 @@ def refit(matrix, row, effects, variances, tau2=None):
     betas = covariance @ (matrix.T * weight) @ effects
     scale = weight @ (effects - matrix @ betas) ** 2 / (len(effects) - matrix.shape[1])
     return row @ betas / np.sqrt(max(scale, 1) * (row @ covariance @ row))
+
+
+def huber(matrix, effects):
+    """Return betas, scale, and weights of Huber's fit, by iteration until nothing changes."""
+    betas = np.linalg.lstsq(matrix, effects, rcond=None)[0]
+    for _ in range(1000):
+        left = effects - matrix @ betas
+        scale = np.median(abs(left)) / 0.6745
+        weight = np.minimum(1, 1.345 * scale / np.maximum(abs(left), 1e-300))
+        before, cross = betas, (matrix.T * weight) @ matrix
+        betas = np.linalg.solve(cross, (matrix.T * weight) @ effects)
+        if abs(matrix @ (betas - before)).max() <= 1e-13 * scale:
+            break
+    return betas, scale, weight
+
+
+def huber_t(matrix, row, effects):
+    """Return t of Huber's fit, with the variance of his first form."""
+    n, k = matrix.shape
+    betas, scale, weight = huber(matrix, effects)
+    left = effects - matrix @ betas
+    slope = (abs(left) <= 1.345 * scale).astype(float)
+    kappa = 1 + k * slope.var(ddof=1) / (n * slope.mean() ** 2)
+    variance = ((weight * left) ** 2).sum() / (n - k) * (kappa / slope.mean()) ** 2
+    return row @ betas / np.sqrt(variance * (row @ np.linalg.inv(matrix.T @ matrix) @ row))
+
+
+def weighted_t(matrix, row, effects, weight):
+    """Return t of weighted least squares."""
+    covariance = np.linalg.inv((matrix.T * weight) @ matrix)
+    betas = covariance @ (matrix.T * weight) @ effects
+    square = weight @ (effects - matrix @ betas) ** 2 / (len(effects) - matrix.shape[1])
+    return row @ betas / np.sqrt(square * (row @ covariance @ row))
+
+
+def hc3_t(matrix, row, effects):
+    """Return t of least squares with the variance HC3."""
+    inverse = np.linalg.inv(matrix.T @ matrix)
+    betas = inverse @ matrix.T @ effects
+    leverage = np.einsum("ij,jk,ik->i", matrix, inverse, matrix)
+    share = (effects - matrix @ betas) / (1 - leverage) * (matrix @ inverse @ row)
+    return row @ betas / np.sqrt((share**2).sum())
 
 
 def every_shuffle(kind, n):
@@ -182,3 +227,88 @@ def test_what_does_not_go_with_an_estimator_is_refused():
     test, contrast = shuffled(MEAN, [1.0], "flip", estimator="mixed-effects")
     with pytest.raises(ValueError, match="needs variances, and none are given"):
         run_shuffles(lambda a, b: MEAN, np.ones((1, 1, 1)), [contrast], test.statistics, 0, 1)
+
+
+@pytest.mark.parametrize("how", ["again", "held", "hc3"])
+@pytest.mark.parametrize("name", DESIGNS)
+def test_p_of_robust_fits_are_those_of_refits_by_hand(name, how):
+    matrix, row, kind, n_shuffles = DESIGNS[name]
+    # Three columns fit half of five maps exactly.
+    matrix, row = matrix[:, :2], np.array(row[:2])
+    n, v = len(matrix), 3
+    effects, nuisance, found = made(n, (v,))[0], matrix[:, row == 0], []
+    for y in effects.T:
+        if nuisance.shape[1]:
+            betas, _, weight = huber(nuisance, y)
+            if how == "hc3":
+                betas = np.linalg.lstsq(nuisance, y, rcond=None)[0]
+            fitted = nuisance @ betas
+        else:
+            fitted = np.zeros(n)
+            weight = np.minimum(1, 1.345 * np.median(abs(y)) / 0.6745 / abs(y))
+        of_all = []
+        for order, sign in every_shuffle(kind, n):
+            moved, own = np.empty(n), np.empty(n)
+            moved[order], own[order] = sign * (y - fitted), weight
+            moved += fitted
+            of_all.append(
+                weighted_t(matrix, row, moved, own)
+                if how == "held"
+                else {"again": huber_t, "hc3": hc3_t}[how](matrix, row, moved)
+            )
+        of_all = np.array(of_all)
+        found.append((of_all[0], (abs(of_all) >= abs(of_all[0]) * (1 - 1e-7)).sum()))
+    test, contrast = shuffled(
+        matrix,
+        row,
+        kind,
+        estimator="hc3" if how == "hc3" else "huber",
+        shuffled_estimates="held" if how == "held" else "again",
+    )
+    result = run(test, contrast, 0, n_shuffles, effects, effects, (v, 1, 1))
+    np.testing.assert_allclose(result.observed["voxel"], [t for t, _ in found], rtol=1e-7)
+    assert result.counts["voxel"].tolist() == [count for _, count in found]
+
+
+@pytest.mark.parametrize("name", ["huber", "bisquare", "mm", "hc3"])
+def test_robust_bits_depend_on_no_shard_thread_or_tile(name):
+    shape, matrix = (11, 10, 10), SLOPE[np.arange(12) % 5] + np.linspace(0, 0.3, 12)[:, None] ** 2
+    effects = made(12, shape)[0]
+    test, contrast = shuffled(
+        matrix,
+        np.eye(3)[1:],
+        "permute",
+        False,
+        estimator=name,
+        shuffled_estimates="held" if name == "mm" else "again",
+    )
+    whole = run(test, contrast, 0, 12, effects, effects, shape)
+    others = [
+        run(test, contrast, a, b, effects, effects, shape, n_threads=2, memory_gb=1e-6)
+        for a, b in ((0, 5), (5, 12))
+    ]
+    for one, null in whole.nulls.items():
+        assert np.concatenate([own.nulls[one] for own in others]).tobytes() == null.tobytes()
+    part = effects[:, 1024:]
+    end = run(test, contrast, 0, 12, part, part, (76, 1, 1))
+    assert (end.counts["voxel"] == whole.counts["voxel"][1024:]).all()
+    if name != "mm":
+        model, rows = contrast.own.model, np.eye(3)[1:]
+        fit = fit_by_contrast(name, model, lambda a, b: effects[:, a:b], effects.shape[1], {})
+        np.testing.assert_allclose(
+            whole.observed["voxel"], fit.contrast(rows, "F").stat, rtol=1e-7
+        )
+
+
+@pytest.mark.parametrize("how", [*product(["huber", "bisquare"], HOW), ("mm", "held")])
+def test_flips_of_heavy_tails_err_as_often_as_alpha(how):
+    rng, v = np.random.default_rng(8), 600
+    effects = rng.standard_t(2, (9, v)) * np.linspace(1, 3, 9)[:, None]
+    test, contrast = shuffled(
+        MEAN[np.zeros(9, int)], [1.0], "flip", estimator=how[0], shuffled_estimates=how[1]
+    )
+    test = ContrastTest(**{**vars(test), "statistics": ShuffleStatistics(tail="positive")})
+    counts = run(test, contrast, 0, 512, effects, effects, (v, 1, 1)).counts["voxel"]
+    # Flips of symmetric errors are exact: p at most .05 in 25 of 512 shuffles.
+    low, high = stats.binom.ppf([1e-4, 1 - 1e-4], v, 25 / 512)
+    assert low <= (counts <= 25).sum() <= high
