@@ -93,7 +93,7 @@ class ShuffledRobust:
     >>> prepared = own.prepare({"effects": np.array([[1.0], [2], [4], [3], [90], [6]])})
     >>> signs = np.array([[1.0] * 6, [-1.0] * 6])
     >>> own.statistic(prepared, np.array([range(6)] * 2), signs).round(3).tolist()
-    [[4.066], [-4.066]]
+    [[3.014], [-3.014]]
     """
 
     model: LinearModel
@@ -258,7 +258,7 @@ class ShuffledHC3:
     >>> own = ShuffledHC3(mean, np.array([[1.0]]), "t")
     >>> prepared = own.prepare({"effects": np.array([[1.0], [2], [4], [3], [7], [6]])})
     >>> own.statistic(prepared, np.array([range(6)]), np.ones((1, 6))).round(4).tolist()
-    [[3.7003]]
+    [[3.7001]]
     """
 
     model: LinearModel
