@@ -11,7 +11,8 @@ from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, get_args, get_origin
 
 # Sets how Nipype starts, and so comes before what imports it.
 from nipype_group.cli.main import build_parser  # isort: skip
@@ -20,6 +21,7 @@ from nipype_group.analysis.result import GroupResult
 from nipype_group.cli import run
 from nipype_group.cli.command_text import command_text
 from nipype_group.cli.places import check_places
+from nipype_group.settings.analysis import AnalysisSettings
 from nipype_group.whole_files import AnyPath
 
 
@@ -123,7 +125,7 @@ def analyse(
         arguments = build_parser().parse_args(words)
         arguments.n_procs, arguments.replace, arguments.progress = n_procs, replace, progress
         named = {"formula": formula, "contrasts": _definitions(contrasts)} | settings
-        named = {name: value for name, value in named.items() if value not in (None, ())}
+        named = {n: _several(n, value) for n, value in named.items() if value not in (None, ())}
         said = _told(lambda: _run(arguments, words, named))
         return GroupResult(folder, messages=said, temporary=temporary)
 
@@ -149,6 +151,14 @@ def _definitions(contrasts):
     if isinstance(contrasts, Mapping):
         return tuple(f"{name}={expression}" for name, expression in contrasts.items())
     return tuple(contrasts)
+
+
+def _several(name, value):
+    """Return a value as the list that its setting is, where it is one."""
+    kind = getattr(AnalysisSettings.__dataclass_fields__.get(name), "type", None)
+    kinds = (kind, *get_args(kind)) if isinstance(kind, UnionType) else (kind,)
+    is_list = any(get_origin(each) is tuple for each in kinds)
+    return (value,) if is_list and not isinstance(value, (list, tuple)) else value
 
 
 def _run(arguments, words, named):

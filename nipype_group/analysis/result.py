@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nipype_group.choices import nearest
+from nipype_group.reporting.agreement.compare import Compared, compare
 from nipype_group.reporting.derivatives.read import GroupFolder
 from nipype_group.reporting.records.record import ProvenanceRecord
 from nipype_group.settings.analysis import AnalysisSettings, PeerSettings
@@ -295,6 +296,33 @@ class GroupResult:
             known = f"there are {', '.join(sorted(there))}" if there else "the run drew none"
             raise KeyError(f"no picture {kind} of {contrast}; {known}")
         return Plot(content, own[0]["Alt"], own[0]["Caption"])
+
+    def compare(
+        self, other: GroupResult | AnyPath, output: AnyPath | None = None, **how: Any
+    ) -> list[Compared]:
+        """Compare these results with others, as ``nipype-group compare`` does.
+
+        Parameters
+        ----------
+        other : GroupResult or path
+            Other results, or a map.
+        output : path, optional
+            Page to write.
+        **how
+            As `nipype_group.reporting.agreement.compare.compare` takes it.
+
+        Returns
+        -------
+        list of Compared
+            A contrast each: agreement of the maps, overlap of survivors, peaks.
+        """
+        from nipype_group.reporting.agreement.page import write_page
+
+        second = other.folder if isinstance(other, GroupResult) else Path(other)
+        found = compare(self.folder, second, **how)
+        if output is not None:
+            write_page(output, found, self.folder.name, second.name)
+        return found
 
     def _results(self, contrast):
         return self._group.results(self.contrasts[contrast].label)

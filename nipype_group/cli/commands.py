@@ -397,3 +397,47 @@ def add_diff(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     parser.add_argument("second", metavar="B", help="the same of another run")
     parser.add_argument("--json", metavar="FILE", help="write all differences as JSON too")
     parser.set_defaults(execute="nipype_group.cli.diff:execute")
+
+
+def add_compare(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command that compares the maps of two analyses."""
+    parser = commands.add_parser(
+        "compare",
+        help="compare the maps of two analyses",
+        description="Compare the maps of two analyses: correlation, differences (Bland and "
+        "Altman), survivors in both and in one alone (Dice), peaks matched by distance, on one "
+        "page. Each is a folder of results, or one map of any package on the same grid.",
+    )
+    parser.add_argument("first", metavar="A", help="folder of results, or a map")
+    parser.add_argument("second", metavar="B", help="the same of another analysis")
+    parser.add_argument(
+        "--contrast",
+        metavar="NAME[=NAME]",
+        action="append",
+        default=[],
+        help="contrast of A, and that of B where it is called otherwise; default: all of one name",
+    )
+    parser.add_argument(
+        "--map", metavar="STAT", default="z", help="which map: z (default), t, F, effect, ..."
+    )
+    parser.add_argument(
+        "--desc", metavar="D", help="one threshold, as file names have it; default: all that match"
+    )
+    parser.add_argument(
+        "--threshold",
+        metavar="HEIGHT",
+        type=finite,
+        help="survivors are what exceeds it in magnitude, in place of those of the results",
+    )
+    parser.add_argument(
+        "--peak-distance-mm",
+        metavar="MM",
+        type=finite,
+        default=8.0,
+        help="peaks farther apart are no pair, default 8",
+    )
+    parser.add_argument(
+        "--output", metavar="FILE", default="comparison.html", help="page, default comparison.html"
+    )
+    parser.add_argument("--json", metavar="FILE", help="write the numbers as JSON too")
+    parser.set_defaults(execute="nipype_group.cli.compare:execute")

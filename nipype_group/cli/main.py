@@ -34,6 +34,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands.add_nidm(subcommands)
     commands.add_replay(subcommands)
     commands.add_diff(subcommands)
+    commands.add_compare(subcommands)
     return parser
 
 

@@ -1,6 +1,7 @@
 """One call of Python gives what the command gives, and its results as images and tables."""
 
 import gc
+import json
 import re
 import sys
 import textwrap
@@ -189,6 +190,64 @@ def test_bad_calls_are_refused_before_anything_runs(study, change, error, messag
     given = {"maps": data / "maps.tsv", **MODEL, "progress": False} | change
     with pytest.raises(error, match=message):
         nipype_group.analyse(**given)
+
+
+def test_the_same_analysis_agrees_wholly(result, commanded, tmp_path):
+    both = result.compare(commanded, tmp_path / "page.html")
+    assert [one.name for one in both] == ["age", "both"]
+    assert both[0].agreement.correlation == pytest.approx(1)
+    assert both[0].agreement.largest_difference == 0
+    assert both[0].overlaps["fdrBHBoth"].dice == 1
+    assert set(both[0].peaks["fdrBHBoth"]["distance_mm"]) == {0.0}
+    assert (tmp_path / "page.html").read_text().count("<img") == 2 + sum(
+        len(one.overlaps) for one in both
+    )
+
+
+def test_compare_with_a_map_of_a_file(result, tmp_path, capsys):
+    z = result.contrasts["age"].z
+    values = z.get_fdata() + np.random.default_rng(1).normal(0, 0.5, z.shape)
+    nib.save(nib.Nifti1Image(values, z.affine), tmp_path / "other.nii.gz")
+    words = ["compare", str(result.folder), str(tmp_path / "other.nii.gz"), "--contrast", "age"]
+    words += ["--output", str(tmp_path / "page.html")]
+    assert main([*words, "--threshold", "2", "--json", str(tmp_path / "numbers.json")]) == 0
+    assert "age and other: z of 1,200 voxels" in capsys.readouterr().out
+    numbers = json.loads((tmp_path / "numbers.json").read_text())[0]
+    ours, theirs = np.abs(z.get_fdata()) >= 2, np.abs(values) >= 2
+    dice = 2 * (ours & theirs).sum() / (ours.sum() + theirs.sum())
+    assert numbers["Overlaps"]["above 2"]["dice"] == pytest.approx(dice)
+    expected = np.corrcoef(z.get_fdata().ravel(), values.ravel())[0, 1]
+    assert numbers["Agreement"]["correlation"] == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ([], "smaller.nii is one map, and .* has age, both: name the contrast"),
+        (["--contrast", "aeg"], "has no contrast aeg, did you mean age"),
+        (["--contrast", "age", "--map", "q"], "has no map q of age; it has .*z"),
+        (["--contrast", "age"], "smaller.nii: its grid is .*, that of .*stat-z"),
+        (["--contrast", "=x"], "is NAME, or NAME=NAME"),
+        (["--contrast", "age", "--threshold", "0"], "--threshold is above 0"),
+        (["--contrast", "age", "--peak-distance-mm=-1"], "--peak-distance-mm is 0 or more"),
+    ],
+)
+def test_comparisons_that_cannot_be_are_refused(result, tmp_path, capsys, more, message):
+    z = result.contrasts["age"].z
+    path = tmp_path / "smaller.nii"
+    nib.save(nib.Nifti1Image(z.get_fdata()[:-1], z.affine), path)
+    page = str(tmp_path / "page.html")
+    assert main(["compare", str(result.folder), str(path), "--output", page, *more]) == 2
+    assert re.search(message, capsys.readouterr().err)
+    assert not Path(page).exists()
+
+
+def test_a_file_of_something_else_is_no_page(result, commanded, tmp_path, capsys):
+    page = tmp_path / "notes.html"
+    page.write_text("mine")
+    assert main(["compare", str(result.folder), str(commanded), "--output", str(page)]) == 2
+    assert "is a file of something else" in capsys.readouterr().err
+    assert page.read_text() == "mine"
 
 
 def test_results_of_another_package_load(tmp_path):

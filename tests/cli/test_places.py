@@ -49,6 +49,9 @@ OTHER = {
     "group_sizes",
     "corrected_scale",
     "desc",
+    "map",
+    "threshold",
+    "peak_distance_mm",
 }
 PLACES = {*places.EXISTING, *places.RESULTS, *places.MADE}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -78,8 +79,38 @@ def draw_glass_brain(path: str | os.PathLike[str], result: PlottedMap) -> Pictur
     return Picture(sheet.save(path), "glassbrain", alt, caption, result.about)
 
 
-def _axial_sheet(background, overlay, scale, unit, cuts_mm, per_row, title, inside=None):
-    """Return a sheet of axial planes, row by row."""
+def axial_sheet(
+    background: Background,
+    overlay: Volume,
+    scale: Scale,
+    unit: str,
+    cuts_mm: Sequence[float],
+    per_row: int,
+    title: str,
+    inside: Volume | None = None,
+) -> Sheet:
+    """Return a sheet of axial planes, row by row.
+
+    Parameters
+    ----------
+    background : Background
+    overlay : Volume
+        Map that is drawn where it is not 0, or in the whole of `inside`.
+    scale : Scale
+        Its colours.
+    unit, title : str
+        What the colours show, and of what.
+    cuts_mm : sequence of float
+        z of the planes.
+    per_row : int
+        Planes side by side.
+    inside : Volume, optional
+        Voxels of an unthresholded map.
+
+    Returns
+    -------
+    Sheet
+    """
     mm_per_px = np.ptp(background.box[0]) * per_row / (WIDTH_PX - BAR_PX)
     rows, columns = background.shape(2, mm_per_px)
     n_rows = -(-len(cuts_mm) // per_row)
@@ -105,7 +136,7 @@ def draw_slices(
 ) -> Picture:
     """Draw a thresholded map on axial slices, at the same z for every map; a `Picture`."""
     cuts = background.cuts_mm
-    sheet = _axial_sheet(
+    sheet = axial_sheet(
         background, result.volume, result.scale, result.unit, cuts, len(cuts), result.title(80)
     )
     caption = f"Axial slices at the same z for every map, {SIDES}. {_on(background)}"
@@ -118,7 +149,7 @@ def draw_mosaic(
 ) -> Picture:
     """Draw a thresholded map on axial slices of the whole brain; a `Picture`."""
     cuts = background.mosaic_mm
-    sheet = _axial_sheet(
+    sheet = axial_sheet(
         background, result.volume, result.scale, result.unit, cuts, 7, result.title(80)
     )
     step = rounded(cuts[1] - cuts[0])
@@ -162,7 +193,7 @@ def draw_unthresholded(
     values = volume.values[inside.values > 0]  # noqa: PD011
     scale = Scale.of_everything(values, signed)
     cuts = background.cuts_mm
-    sheet = _axial_sheet(background, volume, scale, unit, cuts, len(cuts), title, inside)
+    sheet = axial_sheet(background, volume, scale, unit, cuts, len(cuts), title, inside)
     lowest, highest = (rounded(v) for v in (values.min(initial=0), values.max(initial=0)))
     caption = (
         f"All {values.size:,} voxels tested; colours end at {rounded(scale.high)}, "

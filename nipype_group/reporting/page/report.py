@@ -10,6 +10,7 @@ import re
 import warnings
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from markupsafe import Markup
@@ -116,11 +117,12 @@ def write_report(
         stem = "_".join([*(f"{k}-{v}" for k, v in folder.entities.items()), "report.html"])
         path = folder.path / stem
     path = Path(path).absolute()
-    page = _environment().get_template("report.html.jinja").render(**_context(folder, viewer))
+    page = environment().get_template("report.html.jinja").render(**_context(folder, viewer))
     return str(replace_text(path, page))
 
 
-def _environment():
+def environment() -> Any:
+    """Return the environment of the templates of pages."""
     import jinja2  # here, as a run that changes nothing writes no page
 
     data = files("nipype_group.data")

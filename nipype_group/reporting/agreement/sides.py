@@ -1,0 +1,160 @@
+"""What is compared: the map of a contrast of results, or one map of any package."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from nipype_group.choices import nearest
+from nipype_group.images import Grid, MapError, check_same_space, open_image
+from nipype_group.reporting.derivatives.read import GroupFolder
+from nipype_group.reporting.tables.clusters import cluster_tables
+from nipype_group.whole_files import AnyPath
+
+_THRESHOLDED = ("z", "t", "F")
+_PEAKS = ("x", "y", "z", "stat", "zscore", "sign")
+
+
+@dataclass(frozen=True)
+class Side:
+    """A map, where it was tested, and what survives in it.
+
+    Parameters
+    ----------
+    path : Path
+        The map.
+    name : str
+        Name of the contrast, or of the file.
+    values : array, shape (x, y, z)
+    tested : bool array, shape (x, y, z)
+    space : Grid
+    survivors : dict
+        Name of a threshold to a bool array, shape (x, y, z).
+    peaks : dict
+        Name of a threshold to the table of its peaks.
+    """
+
+    path: Path
+    name: str
+    values: np.ndarray
+    tested: np.ndarray
+    space: Grid
+    survivors: dict[str, np.ndarray] = field(default_factory=dict)
+    peaks: dict[str, pd.DataFrame] = field(default_factory=dict)
+
+    def thresholded(self, height: float) -> Side:
+        """Return the side with what exceeds a height in magnitude as its survivors."""
+        above = (np.abs(self.values) >= height) & self.tested
+        values = np.where(above, self.values, 0.0)
+        labels = self.space.label_clusters(values, above, 26, 0)
+        signed = bool((values < 0).any())
+        _, peaks, _ = cluster_tables(
+            values, labels, self.space, zscore=None, stat_type="z" if signed else "F"
+        )
+        name = f"above {height:g}"
+        return replace(self, survivors={name: above}, peaks={name: peaks})
+
+    def values_in(self, voxels: np.ndarray) -> np.ndarray:
+        """Return the values of voxels, shape (v,), which a mask of the volume tells."""
+        return self.values[voxels]
+
+
+class Source:
+    """Results of a folder, or the map of a file.
+
+    Parameters
+    ----------
+    path : path
+
+    Raises
+    ------
+    OSError, ValueError
+        Where there are neither.
+    """
+
+    def __init__(self, path: AnyPath):
+        self.path = Path(path).absolute()
+        self.folder = GroupFolder(self.path) if self.path.is_dir() else None
+
+    @property
+    def contrasts(self) -> list[str]:
+        """Names of the contrasts; of a file that of the file."""
+        if self.folder is None:
+            return [self.path.name.partition(".")[0]]
+        return [contrast.name for contrast in self.folder.contrasts]
+
+    def side(self, contrast: str, stat: str) -> Side:
+        """Read a contrast.
+
+        Parameters
+        ----------
+        contrast : str
+            Name, or label in names of files.
+        stat : str
+            Which of its maps.
+
+        Raises
+        ------
+        ValueError
+            Where there is no such contrast or map; lists those that there are.
+        """
+        if self.folder is None:
+            values, space = _read(self.path)
+            return Side(self.path, self.contrasts[0], values, values != 0, space)
+        found = [c for c in self.folder.contrasts if contrast in (c.name, c.label)]
+        if not found:
+            names = self.contrasts
+            raise ValueError(
+                f"{self.folder.path} has no contrast {contrast}{nearest(contrast, names)}; it has "
+                f"{', '.join(names)}"
+            )
+        maps = self._maps(found[0].label)
+        if (stat, None) not in maps:
+            known = ", ".join(sorted(s for s, desc in maps if desc is None))
+            raise ValueError(f"{self.folder.path} has no map {stat} of {contrast}; it has {known}")
+        path = maps[stat, None]
+        values, space = _read(path)
+        results = self.folder.results(found[0].label)
+        survivors, peaks = {}, {}
+        for result in results:
+            own = [maps[s, result.desc] for s in _THRESHOLDED if (s, result.desc) in maps]
+            if own:
+                kept, where = _read(own[0])
+                check_same_space(own[0], where, space, str(path))
+                survivors[result.desc] = kept != 0
+                peaks[result.desc] = result.table("peaks")
+        tested = self._tested(values, space)
+        return Side(path, found[0].name, values, tested, space, survivors, peaks)
+
+    def _maps(self, label):
+        assert self.folder is not None
+        return {
+            (f.entities.get("stat"), f.entities.get("desc")): f.path
+            for f in self.folder.files
+            if f.suffix == "statmap"
+            and f.entities.get("contrast") == label
+            and not f.path.name.endswith(".json")
+        }
+
+    def _tested(self, values, space):
+        """Return the voxels that were tested: those of the mask, where there is one."""
+        assert self.folder is not None
+        for extension in (".nii.gz", ".nii"):
+            path = self.folder.find("mask", extension, desc="group")
+            if path is not None:
+                inside, where = _read(path)
+                check_same_space(path, where, space, "the maps")
+                return inside > 0
+        return values != 0
+
+
+def _read(path):
+    """Return the values of one volume, 0 where they are not finite, and where they lie."""
+    image = open_image(path, kind=Grid)
+    if image.n_maps != 1:
+        raise MapError(path, f"it holds {image.n_maps} volumes; give one map")
+    values = image.values(dtype=np.float64).reshape(image.shape[:3])
+    return np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0), image.space
