@@ -120,7 +120,7 @@ class EstimateByContrast(EstimateContrasts):
 
 
 class _FitContrastsInputSpec(ByContrastInputSpec):
-    revision = 1
+    revision = 2
     estimator = traits.Enum(
         *(name for name, own in ESTIMATORS.items() if own.by_contrast),
         usedefault=True,

@@ -19,6 +19,8 @@ import numpy as np
 from nipype_group.stats.linear.least_squares import LinearModel
 from nipype_group.stats.matrix_products import multiply, residuals_of
 
+# Rows of tables of as many columns are added in whole vectors of processors.
+COLUMNS_OF_VECTORS = 16
 # Share of the length of times that rounding leaves of none about their mean.
 _NO_SPREAD = 1e-10
 
@@ -113,6 +115,31 @@ class RandomBlocks:
             multiply(left.T, left),
         )
 
+    def packed(self, room: int = 0) -> tuple[np.ndarray, np.ndarray]:
+        """Return the lower triangles of the sums of the design, a row each.
+
+        Parameters
+        ----------
+        room : int
+            Columns for what is summed beside.
+
+        Returns
+        -------
+        table : array, shape (K c (c + 1) / 2, w)
+            Triangles row by row, then room and what is missing to whole vectors, all 0.
+        within : array, shape (r (r + 1) / 2 + room,)
+            The triangle of `within`, then room.
+        """
+        r = len(self.within)
+        rows, columns = np.tril_indices(r)
+        used = len(rows) + room
+        width = -(-used // COLUMNS_OF_VECTORS) * COLUMNS_OF_VECTORS
+        table = np.zeros((self.sums.shape[0] * self.sums.shape[1], width))
+        table[:, : len(rows)] = self.sums.reshape(-1, r, r)[:, rows, columns]
+        within = np.zeros(used)
+        within[: len(rows)] = self.within[rows, columns]
+        return table, within
+
     def data_sums(self, data: np.ndarray) -> tuple[np.ndarray, ...]:
         """Return the sums over blocks that a fit needs of maps without gaps.
 
@@ -126,9 +153,9 @@ class RandomBlocks:
             Least squares in the basis, what everything else is about.
         within : array, shape (v,)
             Sum of squares beside U.
-        squares : array, shape (v, K, c (c + 1) / 2)
+        squares : array, shape (K, c (c + 1) / 2, v)
             Sums of products of t = U'e of a kind, e the residuals: 11, 12 + 21, 22.
-        products : array, shape (v, K, c (c + 1) / 2, r)
+        products : array, shape (K, c (c + 1) / 2, r, v)
             Sums of products of rows of `cross` and t in the same order.
         """
         start = multiply(self.model.basis.T, data)
@@ -142,8 +169,6 @@ class RandomBlocks:
         _add_sums(
             self.starts, self.span, self.kind, self.cross, residuals, within, squares, products
         )
-        squares = np.ascontiguousarray(squares.transpose(2, 0, 1))
-        products = np.ascontiguousarray(products.transpose(3, 0, 1, 2))
         return start, within, squares, products
 
 

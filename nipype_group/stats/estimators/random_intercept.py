@@ -250,6 +250,8 @@ def _estimate(grid, criteria, dof, size, count, sums, within, owns, squares, pro
 def _fit(blocks: RandomBlocks, data: np.ndarray) -> VoxelFits:
     """Fit voxels without gaps."""
     start, within, squares, products = blocks.data_sums(data)
+    squares = np.ascontiguousarray(squares.transpose(2, 0, 1))
+    products = np.ascontiguousarray(products.transpose(3, 0, 1, 2))
     total = within + squares[:, :, 0].sum(axis=1)
     alive = (total > 0) & ~is_rounding(total, data)
     within = np.where(alive, within, 1.0)

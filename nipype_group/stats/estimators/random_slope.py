@@ -20,7 +20,7 @@ import numpy as np
 
 from nipype_group.stats.elementary import log
 from nipype_group.stats.estimators.kenward_roger import block_inverse
-from nipype_group.stats.estimators.random_blocks import RandomBlocks
+from nipype_group.stats.estimators.random_blocks import COLUMNS_OF_VECTORS, RandomBlocks
 from nipype_group.stats.estimators.random_fit import RandomFit, RandomStructure, VoxelFits
 from nipype_group.stats.estimators.satterthwaite import rows_stat_dof
 from nipype_group.stats.estimators.small_matrices import (
@@ -31,14 +31,16 @@ from nipype_group.stats.estimators.small_matrices import (
     solve_forward,
 )
 from nipype_group.stats.linear.least_squares import LinearModel, ReadVoxels, is_rounding
+from nipype_group.stats.matrix_products import add_product, multiply
 
 # Psi of an average participant's effects that the restricted likelihood is looked at: variances
 # and correlations.
 _VARIANCES = (0.02, 0.2, 1.0, 5.0, 25.0, 250.0)
 _CORRELATIONS = (-0.9, 0.0, 0.9)
-_MOST_STEPS = 200
-# Change of -2 log likelihood that rounding makes, over its dof, and that steps end at.
-_ROUNDING, _ENOUGH = 1e-14, 1e-15
+_MOST_STEPS = 1000
+# Change of -2 log likelihood that rounding makes, over its dof, that no step is made for, and
+# that makes a step of Newton's the last one: what it leaves is as the square of it.
+_ROUNDING, _NONE, _LAST = 1e-14, 1e-19, 1e-14
 # Elements of L, of an average participant, that are 0.
 _NOTHING = 1e-4
 _CORRELATED = np.array([[[1.0, 0], [0, 0]], [[0, 1], [1, 0]], [[0, 0], [0, 1]]])
@@ -67,48 +69,56 @@ def _tabulate(grid, scale, count, sums, within, inverses, lower, fixed):
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
-def _quadratic_forms(inverses, lower, within, squares, products, found):
-    """Write y'Py of every Psi of the grid, shape (v, J)."""
+def _less_fitted(lower, vectors, forms):
+    """Take what the design explains from e'V^-1e of every Psi of the grid, shape (J, v)."""
     r = lower.shape[1]
     vector = np.empty(r)
-    for v in range(len(found)):
-        for j in range(len(inverses)):
-            total = within[v]
-            vector[:] = 0.0
-            for k in range(inverses.shape[1]):
-                for pair in range(3):
-                    weight = inverses[j, k, pair]
-                    total += weight * squares[v, k, pair]
-                    less = weight if pair == 1 else weight - 1.0
-                    for i in range(r):
-                        vector[i] += less * products[v, k, pair, i]
+    for j in range(len(forms)):
+        for v in range(forms.shape[1]):
+            for i in range(r):
+                vector[i] = vectors[j, i, v]
             solve_forward(lower[j], vector)
             for i in range(r):
-                total -= vector[i] * vector[i]
-            found[v, j] = total
+                forms[j, v] -= vector[i] * vector[i]
+
+
+def _quadratic_forms(inverses, lower, within, squares, products):
+    """Return y'Py of every Psi of the grid, shape (J, v).
+
+    squares, shape (3 K, v), and products, shape (3 K, r, v), are those of the data.
+    """
+    n_rows, r, n_voxels = products.shape
+    weights = inverses.reshape(len(inverses), n_rows)
+    forms = within + multiply(weights, squares)
+    less = (inverses - [1.0, 0.0, 1.0]).reshape(len(inverses), n_rows)
+    vectors = multiply(less, products.reshape(n_rows, r * n_voxels))
+    _less_fitted(lower, vectors.reshape(-1, r, n_voxels), forms)
+    return forms
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
-def _turn_kinds(psi, scale, count, firsts, seconds, zeroth, traces, trace_pairs):
+def _turn_kinds(psi, scale, count, weights, traces, trace_pairs):
     """Write what the kinds of blocks are at Psi, and return log |V|.
 
-    zeroth, firsts and seconds, shapes (K, 3), (K, d, 3) and (K, d, d, 3), get the elements 11, 12
-    and 22 of the symmetric parts of R, R J_a R and R J_a R J_b R, where R = (I + T Psi T')^-1 and
-    J_a = T B_a T'; traces and trace_pairs get the derivatives of log |V|.
+    weights, shape (3 K, 16), gets a row for each of the elements 11, 12 and 22 of every kind, in
+    2 + d + d (d + 1) / 2 columns: those of R = (I + T Psi T')^-1; of R - I; of the symmetric parts
+    of R J_a R and, b <= a, of R J_a R J_b R, where J_a = T B_a T'. traces and trace_pairs get the
+    derivatives of log |V|.
     """
-    d, inverse, total = firsts.shape[1], np.empty((2, 2)), 0.0
-    last = d - 1
+    d, inverse, total = len(traces), np.empty((2, 2)), 0.0
+    last, pairs = d - 1, 2 + d
+    slopes = pairs + last * (last + 1) // 2
     traces[:], trace_pairs[:] = 0.0, 0.0
     for k in range(len(count)):
         n = count[k]
         total += n * math.log(block_inverse(scale[k], psi, inverse))
         one, off, two = inverse[0, 0], inverse[0, 1], inverse[1, 1]
-        zeroth[k, 0], zeroth[k, 1], zeroth[k, 2] = one, off, two
         # T has the columns (a, 0) and (b, c), and R T the columns u and w.
         a, b, c = scale[k, 0, 0], scale[k, 0, 1], scale[k, 1, 1]
         u0, u1, w0, w1 = one * a, off * a, one * b + off * c, off * b + two * c
         # T'R T.
         g11, g12, g22 = a * u0, a * w0, b * w0 + c * w1
+        zeroth = (one, off, two)
         uu, ww = (u0 * u0, u0 * u1, u1 * u1), (w0 * w0, w0 * w1, w1 * w1)
         uw = (u0 * w0, 0.5 * (u0 * w1 + u1 * w0), u1 * w1)
         traces[0] += n * g11
@@ -117,14 +127,17 @@ def _turn_kinds(psi, scale, count, firsts, seconds, zeroth, traces, trace_pairs)
         trace_pairs[last, 0] -= n * g12 * g12
         trace_pairs[last, last] -= n * g22 * g22
         for i in range(3):
-            firsts[k, 0, i], firsts[k, last, i] = uu[i], ww[i]
-            seconds[k, 0, 0, i], seconds[k, last, last, i] = g11 * uu[i], g22 * ww[i]
-            seconds[k, last, 0, i] = g12 * uw[i]
+            own = weights[3 * k + i]
+            own[0] = zeroth[i]
+            own[1] = zeroth[i] if i == 1 else zeroth[i] - 1.0
+            own[2], own[2 + last] = uu[i], ww[i]
+            own[pairs], own[slopes] = g11 * uu[i], g12 * uw[i]
+            own[slopes + last] = g22 * ww[i]
             if d == 3:
-                firsts[k, 1, i] = 2.0 * uw[i]
-                seconds[k, 1, 0, i] = g11 * uw[i] + g12 * uu[i]
-                seconds[k, 1, 1, i] = 2.0 * g12 * uw[i] + g22 * uu[i] + g11 * ww[i]
-                seconds[k, 2, 1, i] = g22 * uw[i] + g12 * ww[i]
+                own[3] = 2.0 * uw[i]
+                own[pairs + 1] = g11 * uw[i] + g12 * uu[i]
+                own[pairs + 2] = 2.0 * g12 * uw[i] + g22 * uu[i] + g11 * ww[i]
+                own[slopes + 1] = g22 * uw[i] + g12 * ww[i]
         if d == 3:
             traces[1] += 2.0 * n * g12
             trace_pairs[1, 0] -= 2.0 * n * g11 * g12
@@ -134,76 +147,78 @@ def _turn_kinds(psi, scale, count, firsts, seconds, zeroth, traces, trace_pairs)
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
-def _add_kinds(design, data, d, zeroth, firsts, matrices, vectors):
+def _add_kinds(table, beside, d, weights, totals, matrices, vectors):
     """Write X'V^-1X and X'V^-1e, and what their derivatives are less; return e'V^-1e."""
-    sums, within = design
-    own_within, squares, products = data
-    r = len(within)
-    matrices[0] = within
-    matrices[1 : d + 1], vectors[: d + 1] = 0.0, 0.0
-    total = own_within
-    for k in range(len(squares)):
-        for pair in range(3):
-            weight = zeroth[k, pair]
-            total += weight * squares[k, pair]
-            # The residuals of least squares are orthogonal to the design.
-            less = weight if pair == 1 else weight - 1.0
-            for i in range(r):
-                vectors[0, i] += less * products[k, pair, i]
-                for j in range(i + 1):
-                    matrices[0, i, j] += weight * sums[k, pair, i, j]
-            for a in range(d):
-                weight = firsts[k, a, pair]
-                for i in range(r):
-                    vectors[a + 1, i] += weight * products[k, pair, i]
-                    for j in range(i + 1):
-                        matrices[a + 1, i, j] += weight * sums[k, pair, i, j]
-    for a in range(d):
+    totals[:] = 0.0
+    for i in range(len(beside)):
+        totals[0, i] = beside[i]
+    for row in range(len(table)):
+        for a in range(2 + d):
+            weight = weights[row, a]
+            for i in range(table.shape[1]):
+                totals[a, i] += weight * table[row, i]
+    r = matrices.shape[1]
+    first = r * (r + 1) // 2
+    for a in range(d + 1):
+        # The residuals of least squares are orthogonal to the design, so that R - I does for R.
+        at, own = 0, totals[a + 1]
         for i in range(r):
-            for j in range(i):
-                matrices[a + 1, j, i] = matrices[a + 1, i, j]
-    return total
+            vectors[a, i] = own[first + i]
+        own = totals[0] if a == 0 else own
+        for i in range(r):
+            for j in range(i + 1):
+                matrices[a, i, j] = matrices[a, j, i] = own[at]
+                at += 1
+    return totals[0, first + r]
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
-def _contract(design, data, beta, phi, firsts, seconds, by, by_pairs, logs, log_pairs):
+def _contract(columns, beta, phi, weights, work, by, by_pairs, logs, log_pairs):
     """Add the derivatives of y'Py with the betas held, and of log |X'V^-1X| of the first kind."""
-    sums, _ = design
-    _, squares, products = data
+    each, totals = work
     d, r = len(by), len(beta)
-    by[:], by_pairs[:] = 0.0, 0.0
-    for k in range(len(squares)):
-        for pair in range(3):
-            left, trace = squares[k, pair], 0.0
-            for i in range(r):
-                inner = -2.0 * products[k, pair, i]
-                for j in range(r):
-                    inner += sums[k, pair, i, j] * beta[j]
-                    trace += sums[k, pair, i, j] * phi[i, j]
-                left += beta[i] * inner
-            for a in range(d):
-                by[a] -= firsts[k, a, pair] * left
-                logs[a] -= firsts[k, a, pair] * trace
-                for b in range(a + 1):
-                    by_pairs[a, b] += 2.0 * seconds[k, a, b, pair] * left
-                    log_pairs[a, b] += 2.0 * seconds[k, a, b, pair] * trace
+    each[:], at = 0.0, 0
+    for i in range(r):
+        for j in range(i + 1):
+            times = 1.0 if i == j else 2.0
+            add_product(times * beta[i] * beta[j], columns[at], each[0])
+            add_product(times * phi[i, j], columns[at], each[1])
+            at += 1
+    for i in range(r):
+        add_product(-2.0 * beta[i], columns[at + i], each[0])
+    add_product(1.0, columns[at + r], each[0])
+    totals[:] = 0.0
+    for row in range(len(weights)):
+        for part in range(2):
+            left = each[part, row]
+            for i in range(weights.shape[1]):
+                totals[part, i] += left * weights[row, i]
+    at = 2 + d
+    for a in range(d):
+        by[a] = -totals[0, 2 + a]
+        logs[a] -= totals[1, 2 + a]
+        for b in range(a + 1):
+            by_pairs[a, b] = 2.0 * totals[0, at]
+            log_pairs[a, b] += 2.0 * totals[1, at]
+            at += 1
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
-def _evaluate(psi, dof, blocks, design, data, directions, work, found):
+def _evaluate(psi, dof, blocks, data, work, found):
     """Return -2 log restricted likelihood but for a constant, s at its best; inf where it is none.
 
     ``found``, three arrays, get: y'Py and its derivatives over it, shape (1 + d,); the score,
-    shape (d,); the second derivatives with s held, shape (d, d). work[4][0] gets the betas.
+    shape (d,); the second derivatives with s held, shape (d, d). work[2][0] gets the betas.
     """
     scale, count = blocks
-    zeroth, firsts, seconds, matrices, vectors, log_pairs, by_pairs, turned = work
+    table, columns, beside = data
+    weights, matrices, vectors, log_pairs, by_pairs, turned, totals, contracted = work
     shares, score, curvature = found
-    d, beta, slope = len(directions), vectors[0], vectors[-1]
+    d, beta, slope = len(score), vectors[0], vectors[-1]
     lower, phi = matrices[-2], matrices[-1]
     logs, by = score, shares[1:]
-    value = _turn_kinds(psi, scale, count, firsts, seconds, zeroth, logs, log_pairs)
-    form = _add_kinds(design, data, d, zeroth, firsts, matrices, vectors)
+    value = _turn_kinds(psi, scale, count, weights, logs, log_pairs)
+    form = _add_kinds(table, beside, d, weights, totals, matrices, vectors)
     if not factorise(matrices[0], lower):
         return np.inf
     invert_factorised(lower, phi)
@@ -214,7 +229,7 @@ def _evaluate(psi, dof, blocks, design, data, directions, work, found):
     if not form > 0.0:
         return np.inf
     solve_backward(lower, beta)
-    _contract(design, data, beta, phi, firsts, seconds, by, by_pairs, logs, log_pairs)
+    _contract(columns, beta, phi, weights, contracted, by, by_pairs, logs, log_pairs)
     for a in range(d):
         # Derivatives of X'V^-1X are -matrices, those of X'V^-1e -vectors.
         multiply_small(phi, matrices[a + 1], turned[a])
@@ -321,12 +336,13 @@ def _damped_step(free, gradient, matrix, damping, small, lower, step):
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
-def _descend(triangle, free, dof, blocks, design, data, directions, work, found, turning):
+def _descend(triangle, free, dof, blocks, data, work, found, turning):
     """Bring -2 log restricted likelihood to a minimum, from a triangle on; return it."""
     jacobian, gradient, profile, held, psi, small, lower, step, other = turning
     _psi_of(triangle, psi)
-    value = _evaluate(psi, dof, blocks, design, data, directions, work, found)
-    damping, ready = 0.0, False
+    value = _evaluate(psi, dof, blocks, data, work, found)
+    # Whether Newton's own step is tried before the damping has gone.
+    damping, ready, foreseen, tries = 0.0, False, False, True
     for _ in range(_MOST_STEPS):
         if not ready:
             _turn_derivatives(triangle, dof, found, jacobian, gradient, profile, held)
@@ -334,26 +350,36 @@ def _descend(triangle, free, dof, blocks, design, data, directions, work, found,
         largest = 0.0
         for i in range(3):
             largest = max(largest, abs(profile[i, i]))
+        kept = damping
+        if foreseen and tries:
+            damping = 0.0
         change = _damped_step(free, gradient, profile, damping, small, lower, step)
+        if change > 0.0 and damping < kept:
+            damping = kept
+            change = _damped_step(free, gradient, profile, damping, small, lower, step)
         if change > 0.0:
             damping = max(4.0 * damping, 1e-3 * largest)
             continue
+        if damping == 0.0 and -change <= _NONE * dof:
+            return value
         for i in range(3):
             other[i] = triangle[i] + step[i]
         _psi_of(other, psi)
-        there = _evaluate(psi, dof, blocks, design, data, directions, work, found)
+        there = _evaluate(psi, dof, blocks, data, work, found)
         if there <= value + _ROUNDING * dof:
-            done = -change <= _ENOUGH * dof and damping == 0.0
-            triangle[:], value, ready = other, min(there, value), False
+            foreseen = value - there >= -0.5 * change
+            triangle[:], value, ready = other, there, False
+            if damping == 0.0 and -change <= _LAST * dof:
+                return value
             damping = 0.25 * damping if damping > 1e-6 * largest else 0.0
-            if done:
-                break
         else:
             if -change <= _ROUNDING * dof:
                 break
-            damping = max(4.0 * damping, 1e-3 * largest)
+            # Along a valley that bends they would be rejected again and again.
+            tries, foreseen = tries and damping == kept, False
+            damping = max(4.0 * kept, 1e-3 * largest)
     _psi_of(triangle, psi)
-    return _evaluate(psi, dof, blocks, design, data, directions, work, found)
+    return _evaluate(psi, dof, blocks, data, work, found)
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
@@ -371,9 +397,9 @@ def _is_hollow(criteria, shape, j):
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
-def _settle(triangle, value, least, dof, blocks, design, data, directions, work, found, turning):
+def _settle(triangle, value, least, dof, blocks, data, work, found, turning):
     """Refine a fit whose Psi is all but singular with what is 0 of it held there."""
-    correlated = len(directions) == 3
+    correlated = len(found[1]) == 3
     a, b, c = triangle
     free = np.ones(3, dtype=np.bool_)
     free[1] = correlated
@@ -391,24 +417,22 @@ def _settle(triangle, value, least, dof, blocks, design, data, directions, work,
                 triangle[i], free[i] = 0.0, False
         if free[0] and free[2]:
             return value
-    return _descend(triangle, free, dof, blocks, design, data, directions, work, found, turning)
+    return _descend(triangle, free, dof, blocks, data, work, found, turning)
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
-def _estimate(starts, shape, criteria, least, dof, blocks, design, owns, directions, results):
-    """Write Psi, y'Py, curvatures, criterion and betas of every voxel; see `_fit`."""
-    triangles, form, curvatures, criterion, betas = results
-    scale, _ = blocks
-    d, n_kinds, r = len(directions), len(scale), betas.shape[1]
+def _workspace(d, r, n_rows, width):
+    """Return the arrays that `_evaluate` and `_descend` work in."""
+    n_weights = COLUMNS_OF_VECTORS
     work = (
-        np.empty((n_kinds, 3)),
-        np.empty((n_kinds, d, 3)),
-        np.empty((n_kinds, d, d, 3)),
+        np.zeros((n_rows, n_weights)),
         np.empty((d + 3, r, r)),
         np.empty((d + 2, r)),
         np.empty((d, d)),
         np.empty((d, d)),
         np.empty((d, r, r)),
+        np.empty((2 + d, width)),
+        (np.empty((2, n_rows)), np.empty((2, n_weights))),
     )
     found = np.empty(d + 1), np.empty(d), np.empty((d, d))
     turning = (
@@ -422,34 +446,38 @@ def _estimate(starts, shape, criteria, least, dof, blocks, design, owns, directi
         np.empty(3),
         np.empty(3),
     )
+    return work, found, turning
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def _estimate(starts, shape, criteria, least, dof, blocks, packed, owns, results):
+    """Write Psi, y'Py, curvatures, criterion and betas of every voxel; see `_fit`."""
+    triangles, form, curvatures, criterion, betas = results
+    within, squares, products = owns
+    table, beside = packed
+    r, d = betas.shape[1], 2 if shape[2] == 1 else 3
+    first = len(beside) - r - 1
+    columns = np.ascontiguousarray(table.T)
+    work, found, turning = _workspace(d, r, len(table), table.shape[1])
+    data = table, columns, beside
     free, triangle = np.ones(3, dtype=np.bool_), np.empty(3)
     free[1] = d == 3
     for v in range(len(form)):
-        data = owns[0][v], owns[1][v], owns[2][v]
+        beside[first + r] = within[v]
+        for row in range(len(table)):
+            for i in range(r):
+                table[row, first + i] = columns[first + i, row] = products[row, i, v]
+            table[row, first + r] = columns[first + r, row] = squares[row, v]
         best = np.inf
         for j in range(len(starts)):
-            if not _is_hollow(criteria[v], shape, j):
+            if not _is_hollow(criteria[:, v], shape, j):
                 continue
             triangle[:] = starts[j]
-            value = _descend(
-                triangle, free, dof, blocks, design, data, directions, work, found, turning
-            )
-            value = _settle(
-                triangle,
-                value,
-                least,
-                dof,
-                blocks,
-                design,
-                data,
-                directions,
-                work,
-                found,
-                turning,
-            )
+            value = _descend(triangle, free, dof, blocks, data, work, found, turning)
+            value = _settle(triangle, value, least, dof, blocks, data, work, found, turning)
             if value < best - _ROUNDING * dof:
                 best, criterion[v], form[v] = value, value, found[0][0]
-                triangles[v], betas[v] = triangle, work[4][0]
+                triangles[v], betas[v] = triangle, work[2][0]
                 _turn_derivatives(
                     triangle, dof, found, turning[0], turning[1], turning[2], turning[3]
                 )
@@ -483,10 +511,12 @@ def _grid(unit: float, correlated: bool) -> tuple[np.ndarray, tuple[int, ...]]:
 def _fit(blocks: RandomBlocks, data: np.ndarray, directions: np.ndarray) -> VoxelFits:
     """Fit voxels without gaps."""
     start, within, squares, products = blocks.data_sums(data)
-    total = within + squares[:, :, 0].sum(axis=1) + squares[:, :, 2].sum(axis=1)
+    total = within + squares[:, 0].sum(axis=0) + squares[:, 2].sum(axis=0)
     alive = (total > 0) & ~is_rounding(total, data)
     within = np.where(alive, within, 1.0)
-    (n_voxels, n_kinds), r = squares.shape[:2], len(blocks.within)
+    n_kinds, n_voxels, r = len(squares), len(within), len(blocks.within)
+    squares = squares.reshape(-1, n_voxels)
+    products = products.reshape(-1, r, n_voxels)
     # Maps of an average participant.
     unit = len(blocks.order) / blocks.count.sum()
     triangles, shape = _grid(unit, len(directions) == 3)
@@ -497,10 +527,9 @@ def _fit(blocks: RandomBlocks, data: np.ndarray, directions: np.ndarray) -> Voxe
     lower = np.empty((len(psi), r, r))
     design = blocks.sums, blocks.within
     _tabulate(psi, blocks.scale, blocks.count, *design, inverses, lower, fixed)
-    forms = np.empty((n_voxels, len(psi)))
-    _quadratic_forms(inverses, lower, within, squares, products, forms)
+    forms = _quadratic_forms(inverses, lower, within, squares, products)
     dof = float(blocks.model.dof)
-    criteria = dof * log(np.maximum(forms, 0.0)) + fixed
+    criteria = dof * log(np.maximum(forms, 0.0)) + fixed[:, None]
     found = (
         np.zeros((n_voxels, 3)),
         np.zeros(n_voxels),
@@ -515,9 +544,8 @@ def _fit(blocks: RandomBlocks, data: np.ndarray, directions: np.ndarray) -> Voxe
         _NOTHING / np.sqrt(unit),
         dof,
         (blocks.scale, blocks.count),
-        design,
+        blocks.packed(1 + r),
         (within, squares, products),
-        directions,
         (*found, betas),
     )
     triangles, form, curvatures, criterion = found
@@ -607,9 +635,13 @@ def _satterthwaite(
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
 def _add_pairs(weight, sign, sums, total):
-    total += sign * weight[0, 0] * sums[0]
-    total += sign * 0.5 * (weight[0, 1] + weight[1, 0]) * sums[1]
-    total += sign * weight[1, 1] * sums[2]
+    one, two = sign * weight[0, 0], sign * weight[1, 1]
+    off = sign * 0.5 * (weight[0, 1] + weight[1, 0])
+    for i in range(len(total)):
+        for j in range(len(total)):
+            total[i, j] += one * sums[0, i, j]
+            total[i, j] += off * sums[1, i, j]
+            total[i, j] += two * sums[2, i, j]
 
 
 def _own_dof(
