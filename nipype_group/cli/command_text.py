@@ -93,6 +93,9 @@ def _listed(action, value):
 def _item(action, value):
     if action.dest in _PLACES:
         return str(action.metavar)
+    if action.dest == "map_covariate":
+        name, equals, _ = value.partition("=")
+        return f"{name}{equals}{'PLACE' if equals else ''}"
     if isinstance(value, dict):
         # Several settings of one option stand behind colons.
         given = (each for each in value.values() if each is not None)

@@ -177,6 +177,14 @@ def _add_maps(parser):
     maps.add_argument(
         "--variance-stack", metavar="4D", help="with --stack: 4D image of the variances"
     )
+    maps.add_argument(
+        "--map-covariate",
+        metavar="NAME=GLOB|NAME=4D|NAME",
+        action="append",
+        default=[],
+        help="repeatable: a covariate that is a map, as NAME=GLOB with {subject}, with --stack "
+        "NAME=4D, with --maps NAME of a column; contrasts name it",
+    )
     maps.add_argument("--mask", metavar="NII", help="mask; default: voxels present in every map")
     maps.add_argument(
         "--search-volume", metavar="MASK", help="mask of the voxels that inference searches"

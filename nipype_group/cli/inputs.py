@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from nipype_group.design.extent import people_of
+from nipype_group.design.first_level import check_merged_covariate
 from nipype_group.design.fsl import read_fsl_matrix
 from nipype_group.design.listed_maps import listed_maps
 from nipype_group.design.observations import check_variables
+from nipype_group.design.participants.map_covariates import split_covariate
 from nipype_group.design.participants.variances import GIVEN_BY, no_variances
 from nipype_group.design.sources import read_volumes_table
 from nipype_group.images import MapError, check_same_space, open_image
@@ -45,6 +47,9 @@ def check_inputs(
     known, names = {"participant_id"}, []
     if "stack_file" in files:
         _check_stacks(files, needs_variances)
+        n_maps = open_image(files["stack_file"]).n_maps
+        for item in files.get("map_covariates", ()):
+            check_merged_covariate(*split_covariate(item), n_maps, files["stack_file"])
         if "participants" in files:
             for _, conditions, covariates in read_volumes_table(files["participants"], variables):
                 known |= {*conditions, *covariates}

@@ -75,6 +75,7 @@ def analysis_plan(
         mean_for=settings.mean_for,
         # Volumes of a 4D image are maps in the run alone.
         needs_variances=settings.takes_variances and "stack_file" not in files,
+        map_covariates=() if "stack_file" in files else settings.map_covariates,
     )
     design, observations = foreseen_design(
         found,
@@ -85,6 +86,7 @@ def analysis_plan(
         settings.cluster if settings.clustered else None,
         settings.groups_of_estimator,
         (settings.visit, settings.variance_groups) if settings.takes_visits else None,
+        settings.map_covariates,
     )
     contrasts = build_contrasts(
         settings.contrasts,
@@ -188,7 +190,7 @@ def _about_contrast(contrast: Contrast, design: Design, level: LevelOfTests) -> 
         "Question": contrast_question(contrast, design, level.side(contrast)),
         "Expression": contrast.expression,
         "Weights": [
-            {c: w for c, w in zip(design.columns, row, strict=True) if w}
+            {c: w for c, w in zip(design.contrast_columns, row, strict=True) if w}
             for row in contrast.weights.tolist()
         ],
         "Estimable": True,
@@ -208,7 +210,8 @@ def _error_of(contrast: Contrast, design: Design) -> str:
         return f"{STRATA[of.stratum]}: {n} participants, {maps}, {dof} degrees of freedom"
     if len(set(design.participants)) == len(design.participants):
         return "between participants, of one map each"
-    between = is_between_participants(contrast.weights, design)
+    shared = contrast.weights[:, : len(design.columns)]
+    between = is_between_participants(shared, design)
     return "between participants, of several maps" if between else "within participants"
 
 

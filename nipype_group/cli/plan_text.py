@@ -92,6 +92,11 @@ def _model(about: dict[str, Any]) -> list[str]:
             f"{about['NumberOfClusters']} clusters, maps with equal {clusters['Column']}, which "
             "may vary together in any way"
         )
+    if covariates := about.get("MapCovariates"):
+        texts.append(
+            f"covariates that are maps, {_cut(covariates)}: a column each that differs by voxel, "
+            "and a degree of freedom"
+        )
     if groups := about.get("VarianceGroups"):
         sizes = [f"{name} ({n} maps)" for name, n in sorted(Counter(groups["OfMaps"]).items())]
         texts.append(f"an error variance of each {groups['Column']}: {_cut(sizes)}")
@@ -129,14 +134,20 @@ def _contrast(about: dict[str, Any]) -> list[str]:
     texts = [
         f"weights {rows}",
         f"can be estimated; {about['ErrorTerm']}",
-        f"efficiency {_number(about['Efficiency'])}, {_number(about['RelativeEfficiency'])} of "
-        "that with uncorrelated columns",
+        *([_efficiency(about)] if "Efficiency" in about else []),
         *([_detects(about["DetectableEffect"])] if "DetectableEffect" in about else []),
         *(_multivariate(each) for each in about["MultivariateTests"]),
         *(f"Warning: {note}" for note in about["Notes"]),
     ]
     head = f"{about['Name']} ({about['Test']}{side}): {about['Question']}"
     return [_line("Contrast", head), *(_line("", text) for text in texts)]
+
+
+def _efficiency(about: dict[str, Any]) -> str:
+    return (
+        f"efficiency {_number(about['Efficiency'])}, {_number(about['RelativeEfficiency'])} of "
+        "that with uncorrelated columns"
+    )
 
 
 def _detects(effect: dict[str, Any]) -> str:

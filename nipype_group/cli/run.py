@@ -17,6 +17,7 @@ from nipype_group.cli.origin import Origin
 from nipype_group.design.extent import factors_of_model, study_extent
 from nipype_group.design.fsl import fsl_contrast_definitions, fsl_f_definitions
 from nipype_group.design.listed_maps import listed_maps
+from nipype_group.design.participants.map_covariates import covariate_names, split_covariate
 from nipype_group.design.sources import (
     ENTITY_ALIASES,
     escape_pattern,
@@ -125,6 +126,7 @@ def request_of(
             raise UsageError("--select goes with --bids")
         files["select"] = arguments.select
     _add_variances(files, arguments)
+    _add_map_covariates(files, arguments, settings)
     return settings, files
 
 
@@ -141,6 +143,44 @@ def _add_variances(files, arguments):
         if name in files and source not in files:
             option = name.removesuffix("_file").replace("_", "-")
             raise UsageError(f"--{option} goes with --{_SOURCE_OPTIONS[source]}")
+
+
+def _add_map_covariates(files, arguments, settings):
+    """Add where covariates that are maps lie to the inputs."""
+    # Those that a file of settings names alone are columns of the table of maps.
+    items = arguments.map_covariate or settings.map_covariates
+    found = []
+    for item in items:
+        name, place = split_covariate(item)
+        if place is None:
+            if "maps_table" not in files:
+                raise UsageError(
+                    f"--map-covariate {name} is a column of --maps, which is not given; write "
+                    f"{name}=GLOB with {{subject}}, or with --stack {name}=4D"
+                )
+            found.append(name)
+        elif "stack_file" in files:
+            found.append(f"{name}={Path(place).absolute()}")
+        else:
+            found.append(f"{name}={Path(escape_pattern(Path.cwd()), place)}")
+    if found:
+        files["map_covariates"] = found
+
+
+def notes_of_covariates(settings: AnalysisSettings) -> Iterator[str]:
+    """Yield what is done with covariates that are maps."""
+    if not settings.map_covariates:
+        return
+    names = ", ".join(settings.map_covariates)
+    fwhm = [f"{v:g}" for v in settings.fwhm_mm_of_covariates if v]
+    smoothed = f"smoothed with {' x '.join(fwhm)} mm FWHM" if fwhm else "not smoothed"
+    whose = "" if settings.map_covariate_fwhm_mm or not fwhm else ", as the maps"
+    yield (
+        f"Covariates that are maps: {names}, {smoothed}{whose}, and centred at each voxel on "
+        "their mean over maps; a voxel that one lacks counts as missing in its map"
+    )
+    if settings.regions and settings.labels_regions:
+        yield "No models of regions: covariates that are maps are those of voxels"
 
 
 def notes_of_variances(settings: AnalysisSettings, files: dict[str, Any]) -> Iterator[str]:
@@ -215,6 +255,8 @@ def _settings(arguments, named=None):
     values = {} if arguments.settings is None else read_settings(arguments.settings)
     given = given_settings(arguments, AnalysisSettings) if named is None else dict(named)
     given = with_places(given, Path.cwd())
+    if getattr(arguments, "map_covariate", None):
+        given["map_covariates"] = covariate_names(arguments.map_covariate)
     if "contrasts" in given:
         given["contrasts"] = _contrast_definitions(given["contrasts"])
         # Sidecars tell what was asked, not the file that asked it.
@@ -310,7 +352,8 @@ def of_known_tests(settings: AnalysisSettings, files: dict[str, Any]) -> Analysi
 
 def _prepare(settings, files, arguments):
     """Check all that can be known; return the workflow and the origin of its results."""
-    for line in (*not_taken_lines(files), *notes_of_variances(settings, files)):
+    notes = (*notes_of_covariates(settings), *notes_of_variances(settings, files))
+    for line in (*not_taken_lines(files), *notes):
         print(line)
     workflow, _ = checked_workflow(settings, files, arguments)
     origin = origin_of(settings, files, arguments)

@@ -386,13 +386,15 @@ def build_contrasts(
         if not weights.any():
             raise ValueError(f"contrast {name!r}: every weight is 0")
         weights, notes = _within_reach(weights, name)
+        # Covariates that are maps add to what the columns that voxels share determine.
+        whole, weights = weights, weights[:, : len(design.columns)]
         if listed and design.formula and puts_terms_in_order(design.formula):
             notes += (_columns_meant(weights, design, name),)
         try:
             model.check_estimable(weights, name)
         except ValueError as reason:
             raise ValueError(f"{reason}{taken_up_by_participants(weights, design)}") from None
-        _check_directions(weights, model, name)
+        _check_directions(whole, model, name)
         notes += meaning(weights, design, name, named)
         if own_errors:
             error = described_error(design, weights, test, name, multivariate)
@@ -405,7 +407,7 @@ def build_contrasts(
             Contrast(
                 name,
                 test,
-                weights,
+                whole,
                 expression,
                 notes=notes,
                 error=error,
@@ -468,16 +470,18 @@ def _check_multivariate(contrasts):
 
 def _weights_of(expression: str, design: Design, name: str) -> tuple[np.ndarray, set[str], bool]:
     """Return the rows of an expression, the factors it names, and whether it lists weights."""
-    weights = parse_weight_list(expression, len(design.columns))
+    weights = parse_weight_list(expression, len(design.contrast_columns))
     if weights is not None:
         return weights, set(), True
     if is_word(expression):
         try:
-            return word_rows(expression, design), set(design.factors), False
+            rows = word_rows(expression, design)
+            none = np.zeros((len(rows), len(design.map_covariates)))
+            return np.hstack([rows, none]), set(design.factors), False
         except ValueError as error:
             raise ValueError(f"contrast {name!r}: {error}") from error
-    rows = [_weights(row, design, name) for row in _rows(expression, name)]
-    return np.array([row for row, _ in rows]), set().union(*(named for _, named in rows)), False
+    found = [_weights(row, design, name) for row in _rows(expression, name)]
+    return np.array([row for row, _ in found]), set().union(*(named for _, named in found)), False
 
 
 def _within_reach(weights, contrast):
@@ -501,7 +505,11 @@ def _within_reach(weights, contrast):
 def _check_directions(weights, model, contrast):
     """Refuse rows that the design takes almost for one: F squares what tells them apart."""
     # The rows as they are given: orthonormal ones look apart, whatever they were made of.
-    if rows_apart(multiply(weights, model.inverse), _LEAST_APART) < len(independent_rows(weights)):
+    n_columns = model.matrix.shape[1]
+    over = multiply(weights[:, :n_columns], model.inverse)
+    if rows_apart(np.hstack([over, weights[:, n_columns:]]), _LEAST_APART) < len(
+        independent_rows(weights)
+    ):
         raise ValueError(
             f"contrast {contrast!r}: in this design its rows differ by less than "
             f"{_LEAST_APART:.0e} of their length, which leaves F too few digits; center the "
@@ -525,9 +533,12 @@ def _weights(terms, design, contrast):
 
     Returns these, and the factors whose reference level is named.
     """
-    weights = dict.fromkeys(design.columns, 0.0)
+    weights = dict.fromkeys(design.contrast_columns, 0.0)
     by_factor = {}
     for name, weight in terms.items():
+        if name in design.map_covariates:
+            weights[name] += weight
+            continue
         mean = _mean_of_levels(name, design, contrast)
         if mean is not None and name in design.columns:
             (factor,) = levels_meant(name, design)
@@ -557,7 +568,7 @@ def _weights(terms, design, contrast):
                 "formula with 0 + to give every level a column"
             )
     named = {f for f, levels in by_factor.items() if design.factors[f]["reference"] in levels}
-    return [weights[c] for c in design.columns], named
+    return [weights[c] for c in design.contrast_columns], named
 
 
 def _mean_of_levels(name: str, design: Design, contrast: str) -> np.ndarray | None:
@@ -615,7 +626,7 @@ def _resolve(name, design, contrast):
         raise ValueError(
             f"contrast {contrast!r}: {shortened(name)} stands alone, in no sum or row of others"
         )
-    known = list(design.columns) + [
+    known = list(design.contrast_columns) + [
         f"{factor}[{about['reference']}] (reference)"
         for factor, about in _with_columns(design).items()
         if about["reference"]

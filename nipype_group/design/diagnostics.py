@@ -160,9 +160,12 @@ def contrast_diagnostics(
         the smallest effect that the test of one voxel detects without correction (Size), and at
         the Bonferroni level of all voxels where their number is known (SizeBonferroni). None
         where a number is infinite. There is no DetectableEffect where maps may vary together, as
-        the design does not tell how. Of a contrast on its own error they are of the model of its
+        the design does not tell how, and nothing where covariates are maps, as all of it differs
+        from voxel to voxel. Of a contrast on its own error they are of the model of its
         contrast maps: t in d_z, F as of a spherical error.
     """
+    if design.map_covariates:
+        return {}
     model, weights, unit = design.model, contrast.weights, 1.0
     if design.own_errors:
         term = error_term(design, weights, contrast.test, contrast.name)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from nipype_group.design.fsl import read_contrast_names
+from nipype_group.design.participants.map_covariates import split_covariate
 from nipype_group.design.sources import MapEntry, read_volumes_table
 from nipype_group.images import Grid, MapError, open_image, write_volume
 from nipype_group.whole_files import AnyPath, UnusableFileError, read_text
@@ -76,6 +77,7 @@ def find_merged_maps(
     table: AnyPath | None = None,
     variance_file: AnyPath | None = None,
     variables: Sequence[str] | None = None,
+    map_covariates: Sequence[str] = (),
 ) -> list[MapEntry]:
     """Take the volumes of a 4D image for maps.
 
@@ -91,6 +93,8 @@ def find_merged_maps(
         4D image of the effects' variances.
     variables : sequence of str, optional
         Columns of the table that the model uses; without it it may use all.
+    map_covariates : sequence of str
+        NAME=4D of every covariate that is a map, in the order of the maps.
 
     Returns
     -------
@@ -110,7 +114,40 @@ def find_merged_maps(
                 variance_file, f"{len(variances)} volumes of variances for {len(maps)} of {path}"
             )
     entries = _entries_of_volumes(path, maps, table, variables)
-    return [replace(entry, variance=own) for entry, own in zip(entries, variances, strict=True)]
+    entries = [replace(e, variance=own) for e, own in zip(entries, variances, strict=True)]
+    for number, item in enumerate(map_covariates):
+        name, place = split_covariate(item)
+        check_merged_covariate(name, place, len(maps), path)
+        own = split_merged(str(place), directory, f"covariate{number}_")
+        entries = [
+            replace(e, map_covariates={**e.map_covariates, name: Path(p)})
+            for e, p in zip(entries, own, strict=True)
+        ]
+    return entries
+
+
+def check_merged_covariate(name: str, place: AnyPath | None, n_maps: int, path: AnyPath) -> None:
+    """Refuse a 4D image of a covariate that has not as many volumes as there are maps.
+
+    Parameters
+    ----------
+    name : str
+        Of the covariate.
+    place : path or None
+        The image, where one is given.
+    n_maps : int
+    path : path
+        4D image of the maps.
+
+    Raises
+    ------
+    ValueError
+    """
+    if place is None:
+        raise ValueError(f"covariate {name}: write {name}=4D, a volume a map of {path}")
+    n_own = _open_merged(place).n_maps
+    if n_own != n_maps:
+        raise MapError(place, f"{n_own} volumes of the covariate {name} for {n_maps} of {path}")
 
 
 def _entries_of_volumes(path, maps, table, variables):

@@ -11,6 +11,7 @@ from nipype_group.design.listed_maps import listed_maps
 from nipype_group.design.matrix import Design, design_from_table
 from nipype_group.design.observations import Observations, collect
 from nipype_group.design.participants.clusters import with_clusters, with_shared_covariance
+from nipype_group.design.participants.map_columns import with_map_columns
 from nipype_group.design.participants.runs import group_runs
 from nipype_group.design.participants.tables import read_sessions, session_files
 from nipype_group.design.participants.variance_groups import with_variance_groups
@@ -37,7 +38,8 @@ def foreseen_observations(
     combine : sequence of str
         Columns in which maps differ that are combined, as `group_runs` takes them.
     **settings
-        on_bad_map, ids_as_numbers, mean_for and needs_variances, as `collect` takes them.
+        on_bad_map, ids_as_numbers, mean_for, needs_variances and map_covariates, as `collect`
+        takes them.
 
     Returns
     -------
@@ -87,6 +89,7 @@ def foreseen_design(
     cluster: str | None = None,
     variance_groups: str | None = None,
     shared: tuple[str | None, str | None] | None = None,
+    map_covariates: Sequence[str] = (),
 ) -> tuple[Design, Any]:
     """Return the design of the maps that are in, and their table.
 
@@ -106,6 +109,8 @@ def foreseen_design(
         The same of groups with a variance of their own, as `with_variance_groups` takes it.
     shared : (str or None, str or None), optional
         Columns of visits and variance groups, where the estimator takes a covariance of visits.
+    map_covariates : sequence of str
+        Names of covariates that are maps.
 
     Returns
     -------
@@ -128,6 +133,8 @@ def foreseen_design(
         design = design_from_table(design_table, table, found.condition_columns, excluded)
     if cluster is not None:
         design = with_clusters(design, table, cluster)
+    if map_covariates:
+        design = with_map_columns(design, map_covariates)
     if variance_groups is not None:
         design = with_variance_groups(design, table, variance_groups)
     if shared is not None:

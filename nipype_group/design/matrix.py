@@ -37,6 +37,7 @@ _FORM = {
     "MeansPutIn?": [{"participant_id": str, "Column": str, "Value": float, "Of": str}],
     "Within?": [str],
     "Clusters?": {"Column": str, "OfMaps": [str]},
+    "MapCovariates?": [str],
     "VarianceGroups?": {"Column": str, "OfMaps": [str]},
     "RandomEffects?": {
         "Column": str,
@@ -107,6 +108,9 @@ class Design:
         Value of every row in this column.
     shared : SharedCovariance, optional
         Visits whose covariance the participants share, where the estimator takes them.
+    map_covariates : tuple of str
+        Covariates that are maps, whose columns differ from voxel to voxel: contrasts weigh them
+        after `columns`.
     """
 
     keys: pd.DataFrame
@@ -127,6 +131,25 @@ class Design:
     variance_column: str | None = None
     variance_groups: tuple = ()
     shared: SharedCovariance | None = None
+    map_covariates: tuple = ()
+
+    @property
+    def contrast_columns(self) -> tuple[str, ...]:
+        """What contrasts weigh, which is columns of the matrix, then covariates that are maps."""
+        return (*self.columns, *self.map_covariates)
+
+    def at_voxel(self, covariates: np.ndarray) -> "Design":
+        """Return the design of a voxel, in which covariates that are maps are columns.
+
+        Parameters
+        ----------
+        covariates : array, shape (k, n)
+            Their values; where the design holds a constant their mean is taken out.
+        """
+        if self.model.holds_constant:
+            covariates = covariates - np.nanmean(covariates, axis=1, keepdims=True)
+        matrix = np.hstack([self.matrix, np.nan_to_num(covariates).T])
+        return replace(self, matrix=matrix, columns=self.contrast_columns, map_covariates=())
 
     @property
     def model(self) -> LinearModel:
@@ -180,6 +203,7 @@ class Design:
             **({} if self.within is None else {"Within": list(self.within)}),
             **self._described_clusters(),
             **self._described_variance_groups(),
+            **({"MapCovariates": list(self.map_covariates)} if self.map_covariates else {}),
             "NumberOfMaps": len(self.matrix),
             "NumberOfParticipants": None if no_keys else len(set(self.participants)),
             "Rank": model.rank,
@@ -259,6 +283,7 @@ def read_design(design_file: AnyPath, design_json: AnyPath) -> Design:
         variance_column=about.get("VarianceGroups", {}).get("Column"),
         variance_groups=tuple(about.get("VarianceGroups", {}).get("OfMaps", ())),
         shared=_shared(about),
+        map_covariates=tuple(about.get("MapCovariates", ())),
     )
 
 

@@ -89,7 +89,7 @@ def dependence(weights: np.ndarray, design: Design, contrast: str) -> tuple[str,
     -------
     tuple of str
     """
-    if design.cluster_column is not None or _takes_out_participants(design):
+    if design.cluster_column is not None or takes_out_participants(design):
         return ()
     if several := _exceptions(weights, design):
         return (
@@ -188,7 +188,7 @@ def _exceptions(weights, design):
     return f"{', '.join(names[:_SHOWN_PARTICIPANTS])}{more}"
 
 
-def _takes_out_participants(design):
+def takes_out_participants(design: Design) -> bool:
     """Tell whether what the maps of each participant share is modelled, if some have several."""
     if design.keys.columns.empty:
         return True

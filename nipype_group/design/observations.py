@@ -11,6 +11,7 @@ import pandas as pd
 
 from nipype_group.choices import ON_BAD_MAP
 from nipype_group.design.first_level import of_other_contrasts, registered_elsewhere
+from nipype_group.design.participants.map_covariates import check_map_covariates
 from nipype_group.design.participants.means import numbers_among
 from nipype_group.design.participants.tables import PeopleTables, session_of
 from nipype_group.design.participants.variances import check_variances
@@ -37,6 +38,8 @@ class Observations:
         Absolute paths in the order of the rows.
     variance_files : list of str
         The same for variances; empty where there are none.
+    map_covariate_files : list of str
+        The same for covariates that are maps, all of one after the other.
     excluded : DataFrame
         participant_id, condition columns, map, reason.
     condition_columns : list of str
@@ -46,6 +49,7 @@ class Observations:
     table: pd.DataFrame
     map_files: list
     variance_files: list
+    map_covariate_files: list
     excluded: pd.DataFrame
     condition_columns: list
 
@@ -62,6 +66,7 @@ def collect(
     mean_for: Sequence[str] = (),
     sessions: pd.DataFrame | None = None,
     needs_variances: bool = False,
+    map_covariates: Sequence[str] = (),
 ) -> Observations:
     """Join maps to participants and check every map.
 
@@ -94,6 +99,8 @@ def collect(
     needs_variances : bool
         Whether the estimator takes variances: a map without, whose variance is another's, or has
         no value above 0, cannot be used.
+    map_covariates : sequence of str
+        Names of covariates that are maps: a map without one cannot be used.
 
     Returns
     -------
@@ -127,8 +134,7 @@ def collect(
     repeated = _repeated(candidates, listed)
     others = [] if listed else of_other_contrasts([e for e, _ in candidates])
     problems += others
-    strange = {id(e) for e, _ in others}
-    checked = []
+    strange, checked = {id(e) for e, _ in others}, []
     for entry, row in candidates:
         if id(entry) in strange:
             continue
@@ -136,7 +142,7 @@ def collect(
             problems.append((entry, repeated[id(entry)]))
         else:
             checked.append((entry, row))
-    good, bad = _check_maps(checked, zero_is_value, header_of, needs_variances)
+    good, bad = _check_maps(checked, zero_is_value, header_of, needs_variances, map_covariates)
     problems += bad
     if problems and on_bad_map == "error":
         listing = "\n".join(f"  {_shown(e)}: {reason}" for e, reason in problems)
@@ -150,7 +156,7 @@ def collect(
     if participants is not None:
         rank = {label: i for i, label in enumerate(people.labels)}
         good.sort(key=lambda item: rank[item[0].participant])
-    return _assemble(good, excluded, people, conditions, listed)
+    return _assemble(good, excluded, people, conditions, listed, map_covariates)
 
 
 def _hint(entry, people):
@@ -312,7 +318,7 @@ def check_variables(variables: Iterable[str], known: Collection[str]) -> None:
         )
 
 
-def _check_maps(candidates, zero_is_value, header_of, needs_variances):
+def _check_maps(candidates, zero_is_value, header_of, needs_variances, map_covariates):
     """Read every map; return the good ones with their checksum, and the bad with a reason."""
     read, bad, spaces, contents = [], [], [], {}
     for entry, row in candidates:
@@ -349,6 +355,9 @@ def _check_maps(candidates, zero_is_value, header_of, needs_variances):
     if needs_variances:
         good, without = check_variances(good, header_of)
         bad += without
+    if map_covariates:
+        good, without = check_map_covariates(good, map_covariates, header_of, zero_is_value)
+        bad += without
     return good, bad
 
 
@@ -369,8 +378,10 @@ def _most_common_space(spaces):
     return first[max(votes, key=votes.get)] if votes else None
 
 
-def _assemble(good, excluded, people, conditions, listed):
+def _assemble(good, excluded, people, conditions, listed, map_covariates):
     table = pd.DataFrame([row for _, row in good])
+    for name in map_covariates:
+        table[name] = [e.map_covariates[name].name for e, _ in good]
     front = ["participant_id", *conditions]
     back = ["map", "sha256"]
     table = table[front + [c for c in table if c not in front + back] + back]
@@ -392,6 +403,9 @@ def _assemble(good, excluded, people, conditions, listed):
         table=table,
         map_files=[str(e.path.absolute()) for e, _ in good],
         variance_files=[str(v.absolute()) for v in variances if v is not None],
+        map_covariate_files=[
+            str(e.map_covariates[name].absolute()) for name in map_covariates for e, _ in good
+        ],
         excluded=pd.DataFrame(left_out, columns=["participant_id", *conditions, "map", "reason"]),
         condition_columns=conditions,
     )

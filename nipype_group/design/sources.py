@@ -60,6 +60,8 @@ class MapEntry:
         Map of the effect's variance.
     covariates : dict
         Further columns of the table that lists the map.
+    map_covariates : dict
+        Path of the map of each covariate that is one, by its name.
     """
 
     participant: str
@@ -68,6 +70,7 @@ class MapEntry:
     conditions: dict = field(default_factory=dict)
     variance: Path | None = None
     covariates: dict = field(default_factory=dict)
+    map_covariates: dict = field(default_factory=dict)
 
     def __post_init__(self):
         # Names stand in tables of lines, in UTF-8.
@@ -587,7 +590,9 @@ def _key(entry):
     return entry.participant, frozenset(entry.conditions.items())
 
 
-def read_maps_table(path: AnyPath, variables: Sequence[str] | None = None) -> list[MapEntry]:
+def read_maps_table(
+    path: AnyPath, variables: Sequence[str] | None = None, map_columns: Sequence[str] = ()
+) -> list[MapEntry]:
     """Read a table with the columns participant_id, map and, optionally, variance.
 
     Paths are relative to the table's folder. Other columns are covariates, or conditions where a
@@ -600,6 +605,8 @@ def read_maps_table(path: AnyPath, variables: Sequence[str] | None = None) -> li
     path : path
     variables : sequence of str, optional
         Columns that the model uses; without it it may use all.
+    map_columns : sequence of str
+        Columns of paths of covariates that are maps; an empty cell names none.
 
     Returns
     -------
@@ -612,10 +619,10 @@ def read_maps_table(path: AnyPath, variables: Sequence[str] | None = None) -> li
         within a few participants alone, whose maps others tell apart.
     """
     table = read_tsv(path)
-    for column in ("participant_id", "map"):
+    for column in ("participant_id", "map", *map_columns):
         if column not in table:
             raise ValueError(f"{path}: no column {column} ({columns_found(table, path)})")
-        empty = _lines(table, table[column].isna())
+        empty = [] if column in map_columns else _lines(table, table[column].isna())
         if empty:
             raise ValueError(
                 f"{path}: no {column} in line {', '.join(empty)} (empty, n/a, NA, nan, None and "
@@ -624,7 +631,9 @@ def read_maps_table(path: AnyPath, variables: Sequence[str] | None = None) -> li
     folder = Path(path).parent
     entries = []
     for row, (label, conditions, covariates) in zip(
-        table.to_dict("records"), _described(table, variables), strict=True
+        table.to_dict("records"),
+        _described(table.drop(columns=list(map_columns)), variables),
+        strict=True,
     ):
         variance = row.get("variance")
         entries.append(
@@ -635,6 +644,9 @@ def read_maps_table(path: AnyPath, variables: Sequence[str] | None = None) -> li
                 conditions=conditions,
                 variance=folder / variance if isinstance(variance, str) else None,
                 covariates=covariates,
+                map_covariates={
+                    name: folder / row[name] for name in map_columns if isinstance(row[name], str)
+                },
             )
         )
     return entries

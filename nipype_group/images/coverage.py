@@ -32,7 +32,10 @@ class Coverage:
     within : bool array of the shape of the Space, or None
         Explicit mask.
     without_variance : int array, shape (n,), or None
-        Voxels, of `within` where it is given, of which each map has a value and no variance.
+        Voxels, of `within` where it is given, of which each map has a value and no variance, or
+        no covariate.
+    lost_as : str
+        What it lacks there.
     """
 
     counts: np.ndarray
@@ -41,6 +44,7 @@ class Coverage:
     lacking: np.ndarray
     within: np.ndarray | None = None
     without_variance: np.ndarray | None = None
+    lost_as: str = ""
 
     @property
     def allowed(self) -> np.ndarray:
@@ -73,6 +77,7 @@ def count_coverage(
     mask_threshold: float | None = None,
     zero_is_value: bool = False,
     variance_files: Sequence[AnyPath] | None = None,
+    covariate_files: Sequence[AnyPath] = (),
 ) -> Coverage:
     """Count, for every voxel, the maps that have a value there; a map in memory at a time.
 
@@ -88,6 +93,8 @@ def count_coverage(
         Whether a voxel of 0 has a value.
     variance_files : sequence of path, optional
         Variances of the maps: a map has no value where its variance is 0, negative or missing.
+    covariate_files : sequence of path
+        Covariates that are maps, one after the other: a map has no value where one is missing.
 
     Returns
     -------
@@ -102,7 +109,8 @@ def count_coverage(
     without: list[int] = []
     for number, path in enumerate(paths):
         variance = None if variance_files is None else variance_files[number]
-        values, its_space = read_effect(path, variance, zero_is_value)
+        covariates = covariate_files[number :: len(paths)]
+        values, its_space = read_effect(path, variance, zero_is_value, covariates)
         present = np.isfinite(values)
         if space is None:
             counts, space = np.zeros(values.shape, dtype=np.int32), its_space
@@ -114,12 +122,15 @@ def count_coverage(
         counts += present
         np.add(lacking, number, out=lacking, where=~present)
         own.append(np.count_nonzero(present if within is None else present & within))
-        if variance is not None:
+        if variance is not None or covariates:
             alone = np.isfinite(read_map(path, zero_is_value)[0]) & ~present
             without.append(int(np.count_nonzero(alone if within is None else alone & within)))
     assert counts is not None and space is not None
-    lost = None if variance_files is None else np.array(without)
-    return Coverage(counts, space, np.array(own), lacking, within, lost)
+    lost = np.array(without) if without else None
+    of = (
+        "covariate is missing" if len(covariate_files) else "variance is 0, negative or not finite"
+    )
+    return Coverage(counts, space, np.array(own), lacking, within, lost, of)
 
 
 def write_map_coverage(
@@ -178,6 +189,7 @@ def group_mask(
     mask_threshold: float | None = None,
     zero_is_value: bool = False,
     variance_files: Sequence[AnyPath] | None = None,
+    covariate_files: Sequence[AnyPath] = (),
 ) -> tuple[np.ndarray, Coverage]:
     """Return the voxels that enough maps have, inside an explicit mask where one is given.
 
@@ -195,6 +207,8 @@ def group_mask(
         Whether a voxel of 0 has a value.
     variance_files : sequence of path, optional
         Variances of the maps, as `count_coverage` takes them.
+    covariate_files : sequence of path
+        Covariates that are maps, as it takes them too.
 
     Returns
     -------
@@ -210,7 +224,9 @@ def group_mask(
         Where no voxel is left, naming the map with the smallest coverage.
     """
     needed = maps_needed(len(paths), min_coverage)
-    coverage = count_coverage(paths, mask_file, mask_threshold, zero_is_value, variance_files)
+    coverage = count_coverage(
+        paths, mask_file, mask_threshold, zero_is_value, variance_files, covariate_files
+    )
     mask = coverage.allowed & (coverage.counts >= needed)
     if not mask.any():
         worst = int(np.argmin(coverage.own))
@@ -248,8 +264,8 @@ def mask_notes(
     if lost is not None and lost.any():
         worst = int(np.argmax(lost))
         notes.append(
-            f"{(lost > 0).sum()} of {len(paths)} maps have voxels with a value whose variance is "
-            f"0, negative or not finite: {lost.sum()} in all, the most, {lost.max()}, in "
+            f"{(lost > 0).sum()} of {len(paths)} maps have voxels with a value whose "
+            f"{coverage.lost_as}: {lost.sum()} in all, the most, {lost.max()}, in "
             f"{Path(paths[worst]).name}; maps count as missing there"
         )
     if mask.all():

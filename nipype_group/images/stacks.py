@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
+from itertools import count
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -21,6 +22,7 @@ def write_stack(
     allow_missing: bool = False,
     zero_is_value: bool = False,
     variance_files: Sequence[AnyPath] | None = None,
+    covariate_files: Sequence[AnyPath] = (),
 ) -> str:
     """Write maps as one float32 file that can be mapped into memory; 0 outside the mask.
 
@@ -40,6 +42,9 @@ def write_stack(
         Whether a voxel of 0 has a value.
     variance_files : sequence of path, optional
         Variances of the maps, which have no value where theirs is 0, negative or missing.
+    covariate_files : sequence of path
+        Covariates that are maps, one after the other, each in the order of the maps, which have
+        no value where one is missing.
 
     Returns
     -------
@@ -53,8 +58,9 @@ def write_stack(
         or with `allow_missing` at all of them.
     """
 
-    def read(map_file, variance_file):
-        values, own = read_effect(map_file, variance_file, zero_is_value)
+    def read(map_file, variance_file, number):
+        covariates = covariate_files[number :: len(map_files)]
+        values, own = read_effect(map_file, variance_file, zero_is_value, covariates)
         check_same_space(map_file, own, space, "the mask")
         lacks = np.isnan(values[mask])
         if lacks.any() and (lacks.all() or not allow_missing):
@@ -63,7 +69,7 @@ def write_stack(
         return np.where(mask, values, np.float32(0))
 
     variances = [None] * len(map_files) if variance_files is None else variance_files
-    return space.write_maps(path, map(read, map_files, variances), len(map_files))
+    return space.write_maps(path, map(read, map_files, variances, count()), len(map_files))
 
 
 def write_volumes(

@@ -1,5 +1,6 @@
 """Maps and masks on disk as arrays, on a Space of any kind."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import nibabel as nib
@@ -39,9 +40,14 @@ def read_map(path: AnyPath, zero_is_value: bool = False) -> tuple[np.ndarray, Sp
 
 
 def read_effect(
-    path: AnyPath, variance_path: AnyPath | None = None, zero_is_value: bool = False
+    path: AnyPath,
+    variance_path: AnyPath | None = None,
+    zero_is_value: bool = False,
+    covariate_paths: Sequence[AnyPath] = (),
 ) -> tuple[np.ndarray, Space]:
     """Read one map, which lacks a place where its variance is 0, negative or not finite.
+
+    It lacks one where a covariate that is a map does, too.
 
     Parameters
     ----------
@@ -49,7 +55,9 @@ def read_effect(
     variance_path : path, optional
         Map of its variances; without it the map is as `read_map` gives it.
     zero_is_value : bool, optional
-        Whether a place of 0 of the map has that value.
+        Whether a place of 0 of the map, or of a covariate, has that value.
+    covariate_paths : sequence of path
+        Its maps of covariates.
 
     Returns
     -------
@@ -63,6 +71,10 @@ def read_effect(
         Where one is not one map, or both are on other Spaces.
     """
     values, space = read_map(path, zero_is_value)
+    for covariate in covariate_paths:
+        present, own = read_map(covariate, zero_is_value)
+        check_same_space(covariate, own, space, "its map")
+        values = np.where(np.isfinite(present), values, np.float32(np.nan))
     if variance_path is None:
         return values, space
     variances, own = read_map(variance_path)

@@ -25,6 +25,7 @@ from nipype_group.interfaces.contrast import (
 from nipype_group.json_files import write_json
 from nipype_group.stats.estimators import ESTIMATORS, KNAPP_HARTUNG, fit_by_contrast
 from nipype_group.stats.estimators.contrast_estimates import OwnErrorsFit
+from nipype_group.stats.estimators.map_covariates import MapCovariates
 from nipype_group.stats.estimators.pooled_covariance import P_OF_VOXELS, PooledCovarianceFit
 
 
@@ -132,6 +133,11 @@ class _FitContrastsInputSpec(ByContrastInputSpec):
     variance_stack_file = File(
         exists=True, desc="4D variances of the maps, for estimators that take them"
     )
+    covariate_stack_file = File(
+        exists=True,
+        desc="4D covariates that are maps, all maps of one after the other, in the order of the "
+        "design's",
+    )
     knapp_hartung = traits.Enum(
         *KNAPP_HARTUNG,
         usedefault=True,
@@ -232,6 +238,30 @@ def described_covariance(fit: PooledCovarianceFit, design: Design) -> dict[str, 
     }
 
 
+def stacked_covariates(names: Sequence[str], stack: MaskedStack, n_maps: int) -> MapCovariates:
+    """Return covariates that are maps, which a stack holds one after the other.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Of the k covariates.
+    stack : MaskedStack
+        k times as many maps as the design has rows.
+    n_maps : int
+        Rows of the design.
+    """
+    k = len(names)
+
+    def read(start: int, stop: int) -> np.ndarray:
+        return stack.read(start, stop).reshape(k, n_maps, stop - start)
+
+    def maps(rows: Sequence[int]) -> Iterator[np.ndarray]:
+        for row in rows:
+            yield np.array(list(stack.maps(range(row, k * n_maps, n_maps))))
+
+    return MapCovariates(tuple(names), read, maps, centred=True)
+
+
 class FitContrasts(EstimateByContrast):
     """Estimate all contrasts by an estimator that gives each its variance and its dof.
 
@@ -273,6 +303,7 @@ class FitContrasts(EstimateByContrast):
     def _read_fit(self) -> _Fitted:
         stack, design = self._read()
         given = needs_of(design) | {"dof": self.inputs.dof_method} | self._of_weighted(stack)
+        given |= self._of_covariates(stack, design)
         with self._one_blas_thread():
             self._fit = fit_by_contrast(
                 self.inputs.estimator, design.model, stack.read, stack.n_voxels, given
@@ -297,6 +328,23 @@ class FitContrasts(EstimateByContrast):
         if variances.n_maps != stack.n_maps:
             raise ValueError(f"{path} has {variances.n_maps} variances for {stack.n_maps} maps")
         return {"variances": variances, "knapp_hartung": factor}
+
+    def _of_covariates(self, stack: MaskedStack, design: Design) -> dict[str, Any]:
+        """Return the covariates that are maps."""
+        path, names = self.inputs.covariate_stack_file, design.map_covariates
+        if not names and not isdefined(path):
+            return {}
+        if not names or not isdefined(path):
+            raise ValueError(
+                "covariate_stack_file holds the covariates that the design names: give both"
+            )
+        covariates = MaskedStack(path, self.inputs.mask_file)
+        if covariates.n_maps != len(names) * stack.n_maps:
+            raise ValueError(
+                f"{path} has {covariates.n_maps} volumes, of {len(names)} covariates of "
+                f"{stack.n_maps} maps {len(names) * stack.n_maps} are expected"
+            )
+        return {"covariates": stacked_covariates(names, covariates, stack.n_maps)}
 
     def _run_interface(self, runtime):
         runtime = super()._run_interface(runtime)

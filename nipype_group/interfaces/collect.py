@@ -8,9 +8,15 @@ from nipype_group.choices import ON_BAD_MAP
 from nipype_group.design.first_level import find_merged_maps, of_other_contrasts
 from nipype_group.design.listed_maps import listed_maps
 from nipype_group.design.observations import collect
+from nipype_group.design.participants.map_covariates import (
+    covariate_names,
+    split_covariate,
+    with_map_covariate,
+)
 from nipype_group.design.participants.tables import participants_path, read_sessions, session_files
 from nipype_group.design.sources import (
     MapEntry,
+    find_pattern_maps,
     participant_label,
     read_participants,
 )
@@ -64,12 +70,23 @@ def _entries(inputs, directory):
             _participants_file(inputs),
             value_or(inputs.variance_stack_file),
             variables,
+            value_or(inputs.map_covariates, ()),
         )
     if source == "map_files":
-        return _given_entries(inputs)
-    names = (source, *_SOURCES[source])
+        return _with_patterns(inputs, _given_entries(inputs))
+    names = (source, *_SOURCES[source], "map_covariates")
     files = {name: getattr(inputs, name) for name in names if isdefined(getattr(inputs, name))}
     return listed_maps(files, variables)
+
+
+def _with_patterns(inputs, entries):
+    """Return given maps with the covariates that patterns find."""
+    for item in value_or(inputs.map_covariates, ()):
+        name, place = split_covariate(item)
+        if place is None:
+            raise ValueError(f"covariate {name}: write {name}=GLOB with {{subject}}")
+        entries = with_map_covariate(entries, name, find_pattern_maps(place))
+    return entries
 
 
 def _given_entries(inputs):
@@ -122,6 +139,11 @@ class _CollectMapsInputSpec(GroupInputSpec):
     variance_stack_file = File(
         exists=True, desc="with stack_file: 4D image of the effects' variances"
     )
+    map_covariates = InputMultiObject(
+        Str,
+        desc="covariates that are maps: NAME=GLOB with {subject}, NAME of a column of maps_table, "
+        "NAME=4D with stack_file; maps without one are bad",
+    )
     needs_variances = traits.Bool(
         desc="maps without a variance, or whose variances are all 0, negative or missing, are bad"
     )
@@ -156,6 +178,13 @@ class _CollectMapsInputSpec(GroupInputSpec):
             entries = [] if _source(self) == "stack_file" else _entries(self, None)
             found = [(e.participant, *file_identity(e.path)) for e in entries]
             variances = [file_identity(e.variance) for e in entries if e.variance is not None]
+            covariates = [
+                (name, *file_identity(path))
+                for e in entries
+                for name, path in e.map_covariates.items()
+            ]
+            if _source(self) == "stack_file":
+                covariates = _identities_of_stacks(self)
             table = _participants_file(self)
             sessions = session_files(_people_files(self), [e.participant for e in entries])
             hidden: list[object] = [
@@ -164,10 +193,17 @@ class _CollectMapsInputSpec(GroupInputSpec):
                 ("table", table and file_identity(table)),
             ]
             own = [file_identity(path) for path in sessions.values()]
-            return [*hidden, ("sessions", own)] if own else hidden
+            hidden += [("sessions", own)] * bool(own)
+            return [*hidden, ("map covariates", covariates)] if covariates else hidden
         except (ValueError, OSError) as error:
             # The node runs and raises this error itself.
             return [("found", str(error))]
+
+
+def _identities_of_stacks(inputs):
+    """Return what tells the 4D images of covariates, whose names alone are inputs."""
+    items = [split_covariate(item) for item in value_or(inputs.map_covariates, ())]
+    return [(name, *file_identity(Path(place))) for name, place in items if place is not None]
 
 
 def _people_files(inputs):
@@ -185,6 +221,9 @@ class _CollectMapsOutputSpec(TraitedSpec):
     observations = File(desc="TSV, a row a map, in the order of map_files")
     map_files = traits.List(File(), desc="effect maps that are in")
     variance_files = traits.List(File(), desc="variance maps of map_files, where they are given")
+    map_covariate_files = traits.List(
+        File(), desc="maps of covariates in the order of map_files, one covariate after the other"
+    )
     excluded = File(desc="TSV of what was left out, with a reason a row")
     condition_columns = traits.List(Str, desc="columns that tell a participant's maps apart")
 
@@ -218,7 +257,7 @@ class CollectMaps(GroupInterface):
         for name, rows in (("observations", result.table), ("excluded", result.excluded)):
             self._results[name] = str(write_tsv(Path(runtime.cwd, f"{name}.tsv"), rows))
         LOGGER.info("%d maps are in, %d rows are out", len(result.table), len(result.excluded))
-        for name in ("map_files", "variance_files", "condition_columns"):
+        for name in ("map_files", "variance_files", "map_covariate_files", "condition_columns"):
             self._results[name] = getattr(result, name)
         return runtime
 
@@ -240,4 +279,5 @@ class CollectMaps(GroupInterface):
             mean_for=value_or(inputs.mean_for, ()),
             sessions=sessions,
             needs_variances=value_or(inputs.needs_variances, False),
+            map_covariates=covariate_names(value_or(inputs.map_covariates, ())),
         )

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 from nipype.interfaces.base import InputMultiObject, Str, TraitedSpec, traits
 
 from nipype_group.choices import CENTRES, ERRORS, MISSING_COVARIATES, MULTIVARIATE
@@ -13,6 +14,7 @@ from nipype_group.design.matrix import (
     read_design,
 )
 from nipype_group.design.participants.clusters import with_clusters, with_shared_covariance
+from nipype_group.design.participants.map_columns import with_map_columns
 from nipype_group.design.participants.variance_groups import with_variance_groups
 from nipype_group.design.repeated_measures import design_of_model
 from nipype_group.interfaces.base import (
@@ -66,6 +68,9 @@ class _DesignMatrixInputSpec(GroupInputSpec):
     visit = Str(
         desc="with shared_covariance: column of the visits; default: all that tells maps apart"
     )
+    map_covariates = InputMultiObject(
+        Str, desc="covariates that are maps, beside the columns: contrasts weigh them after these"
+    )
     condition_columns = traits.List(Str, desc="columns that tell a participant's maps apart")
     excluded = File(exists=True, desc="TSV of excluded rows, from CollectMaps")
 
@@ -107,7 +112,10 @@ class DesignMatrix(GroupInterface):
         model = design.model
         LOGGER.info("design: %d maps, rank %d, %d dof", len(design.matrix), model.rank, model.dof)
         self._results["design_file"], self._results["design_json"] = design.write(cwd)
-        self._results["fsl_design_file"] = write_fsl_matrix(cwd / "design.mat", design.matrix)
+        # As FSL and PALM have them: a column of 0 holds the place of one that differs by voxel.
+        places = np.zeros((len(design.matrix), len(design.map_covariates)))
+        matrix = np.hstack([design.matrix, places])
+        self._results["fsl_design_file"] = write_fsl_matrix(cwd / "design.mat", matrix)
         self._results["fsl_groups_file"] = write_fsl_matrix(
             cwd / "design.grp", design.participant_numbers
         )
@@ -137,6 +145,8 @@ class DesignMatrix(GroupInterface):
             return with_shared_covariance(design, observations, *columns)
         if isdefined(inputs.cluster):
             design = with_clusters(design, observations, inputs.cluster)
+        if isdefined(inputs.map_covariates):
+            design = with_map_columns(design, inputs.map_covariates)
         if isdefined(inputs.variance_groups):
             design = with_variance_groups(design, observations, inputs.variance_groups)
         return design
@@ -196,7 +206,7 @@ class ContrastSet(GroupInterface):
         design = read_design(self.inputs.design_file, self.inputs.design_json)
         contrasts = self._contrasts(design)
         path = Path(runtime.cwd, "contrasts.json")
-        self._results["contrasts_file"] = write_contrasts(path, contrasts, design.columns)
+        self._results["contrasts_file"] = write_contrasts(path, contrasts, design.contrast_columns)
         fsl_contrasts, fsl_f_tests = write_fsl_contrasts(runtime.cwd, contrasts)
         self._results["fsl_contrasts_file"] = fsl_contrasts
         self._results["fsl_f_tests_file"] = fsl_f_tests

@@ -59,6 +59,9 @@ class _PlotResultsInputSpec(GroupInputSpec):
     tail = traits.Enum(*TAILS, usedefault=True, desc="side of t that the shuffles are counted on")
     alpha = traits.Float(0.05, usedefault=True, desc="error rate of the nulls' critical values")
     stack_file = File(exists=True, desc="4D maps: values at peaks, with the design")
+    covariate_stack_file = File(
+        exists=True, desc="4D covariates that are maps, with stack_file: one after the other"
+    )
     observations = File(exists=True, desc="TSV, a row a map; checked against the design")
     mask_file = File(exists=True, desc="voxels tested")
     space = Str(desc="space of the maps; without one they are taken for MNI")
@@ -227,7 +230,7 @@ def _subjects(inputs, design, contrasts):
         return None
     # A conjunction has no effect of its own that values at a peak would show.
     shown = {c.label: c for c in contrasts if not c.conjunction}
-    subjects = Subjects(inputs.stack_file, design, shown)
+    subjects = Subjects(inputs.stack_file, design, shown, value_or(inputs.covariate_stack_file))
     if isdefined(inputs.observations):
         subjects.check_order(inputs.observations)
     return subjects

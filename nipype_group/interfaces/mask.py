@@ -25,6 +25,11 @@ class _GroupMaskInputSpec(GroupInputSpec):
         File(exists=True),
         desc="variances of the maps, which have no value where theirs is 0, negative or missing",
     )
+    covariate_files = InputMultiObject(
+        File(exists=True),
+        desc="covariates that are maps, one after the other, each in the order of the maps, which "
+        "have no value where one is missing",
+    )
     mask_file = File(exists=True, desc="explicit mask on the grid of the maps")
     search_volume = File(exists=True, desc="mask of the voxels that inference searches")
     mask_threshold = traits.Float(
@@ -92,6 +97,7 @@ class GroupMask(GroupInterface):
             value_or(self.inputs.mask_threshold),
             self.inputs.zero_is_value,
             value_or(self.inputs.variance_files),
+            value_or(self.inputs.covariate_files, ()),
         )
 
     def _searched(self, mask, space):
@@ -119,6 +125,11 @@ class _StackMapsInputSpec(GroupInputSpec):
     variance_files = InputMultiObject(
         File(exists=True),
         desc="variances of the maps, which have no value where theirs is 0, negative or missing",
+    )
+    covariate_files = InputMultiObject(
+        File(exists=True),
+        desc="covariates that are maps, one after the other, each in the order of the maps, which "
+        "have no value where one is missing",
     )
     mask_file = File(exists=True, mandatory=True, desc="voxels that are kept")
     allow_missing = traits.Bool(
@@ -159,5 +170,6 @@ class StackMaps(GroupInterface):
             self.inputs.allow_missing,
             self.inputs.zero_is_value,
             value_or(self.inputs.variance_files),
+            value_or(self.inputs.covariate_files, ()),
         )
         return runtime

@@ -213,6 +213,7 @@ PROVENANCE = {
         **dict.fromkeys(("bids_dir?", "pattern?", "variance_pattern?", "maps_table?"), str),
         "select?": [str],
         "variance_select?": [str],
+        "map_covariates?": {str: (str, type(None))},
         "participants?": bool,
         # Entries of a report on results of another package.
         **dict.fromkeys(("results?", "stat_map?", "package?"), str),

@@ -7,8 +7,18 @@ from typing import Any
 from nipype_group.choices import METHODS, SHUFFLED_ESTIMATES, WITHIN_SHUFFLINGS
 from nipype_group.controls import check_one_side, side_tested
 from nipype_group.registry import Registry
-from nipype_group.settings.inference import InferenceSettings
-from nipype_group.settings.model import PARTICIPANT, MapsSettings, ModelSettings
+from nipype_group.settings.inference import (
+    ClusterSettings,
+    DiscoverySettings,
+    InferenceSettings,
+    ThresholdSettings,
+)
+from nipype_group.settings.model import (
+    PARTICIPANT,
+    MapsSettings,
+    ModelSettings,
+    VarianceGroupSettings,
+)
 from nipype_group.settings.permutation import PermutationSettings, SplitSettings
 from nipype_group.settings.records import Record, about_of, record
 from nipype_group.settings.report import ExecutionSettings, ReportedSettings, ReportSettings
@@ -36,7 +46,17 @@ OTHERS: Registry[Any] = Registry(
 
 
 @record
-class ShuffledSettings(ExecutionSettings, SplitSettings, PermutationSettings, InferenceSettings):
+class ShuffledSettings(
+    ExecutionSettings,
+    SplitSettings,
+    PermutationSettings,
+    InferenceSettings,
+    # Named, so that groups stand behind them: options have the order of an analysis.
+    DiscoverySettings,
+    ClusterSettings,
+    ThresholdSettings,
+    VarianceGroupSettings,
+):
     """What permutation needs: its own settings, and those of clusters and sides."""
 
     def _check(self):
@@ -103,6 +123,15 @@ class AnalysisSettings(
             )
         if self.n_permutations:
             self._check_shuffled_estimator()
+        if self.map_covariates and self.combine:
+            raise ValueError(
+                f"combine: maps of {', '.join(self.combine)} are made one, and those of the "
+                "covariates are not; combine them before, or leave combine out"
+            )
+        if self.map_covariate_fwhm_mm and not self.map_covariates:
+            raise ValueError(
+                "map_covariate_fwhm_mm: goes with covariates that are maps (--map-covariate)"
+            )
         if self.takes_variances and self.smooths:
             raise ValueError(
                 f"smoothing_fwhm_mm: the estimator {self.estimator} takes the variances of the "
@@ -147,6 +176,11 @@ class AnalysisSettings(
                 "name the groups (--variance-groups COLUMN)"
             )
         estimator = ESTIMATORS[self.estimator]
+        if self.map_covariates and "covariates" not in estimator.needs:
+            raise ValueError(
+                f"n_permutations: shuffles of the estimator {self.estimator} have no covariates "
+                f"that are maps ({', '.join(self.map_covariates)}); leave the one or the other out"
+            )
         if estimator.by_contrast and estimator.shuffled is None:
             raise ValueError(
                 f"n_permutations: the statistic of the estimator {self.estimator} is not "
@@ -277,7 +311,8 @@ class AnalysisSettings(
             "cluster masses by permutation": "mass" in self.statistics,
             "models of atlas regions": self.regions
             and self.labels_regions
-            and not self.takes_variances,
+            and not self.takes_variances
+            and not self.map_covariates,
         }
         return tuple(name for name, is_asked in asked.items() if is_asked)
 

@@ -19,6 +19,7 @@ from nipype_group.stats.estimators import (
     DEFAULT,
     ESTIMATORS,
     KNAPP_HARTUNG,
+    MAP_COVARIATES,
     POOLED_REML,
     RANDOM_EFFECTS,
 )
@@ -98,6 +99,16 @@ class MapsSettings(Record):
     smoothing_fwhm_mm: tuple[float, ...] = setting(
         (), "FWHM, mm", option="--smooth", metavar="MM", many="words", least=0, most=100, **_MAPS
     )
+    map_covariate_fwhm_mm: tuple[float, ...] = setting(
+        (),
+        "FWHM of covariates that are maps, mm; default: as the maps, 0 for none",
+        option="--map-covariate-smooth",
+        metavar="MM",
+        many="words",
+        least=0,
+        most=100,
+        **_MAPS,
+    )
     on_bad_map: str = setting(
         "error",
         "unusable maps are an error (default), or are left out and listed",
@@ -108,15 +119,20 @@ class MapsSettings(Record):
 
     def _check(self):
         super()._check()
-        if len(self.smoothing_fwhm_mm) not in (0, 1, 3):
-            raise ValueError(
-                f"smoothing_fwhm_mm is one or three numbers of mm, got {self.smoothing_fwhm_mm}"
-            )
+        for name in ("smoothing_fwhm_mm", "map_covariate_fwhm_mm"):
+            fwhm = getattr(self, name)
+            if len(fwhm) not in (0, 1, 3):
+                raise ValueError(f"{name} is one or three numbers of mm, got {fwhm}")
 
     @property
     def smooths(self) -> bool:
         """Whether any smoothing is asked for."""
         return any(v > 0 for v in self.smoothing_fwhm_mm)
+
+    @property
+    def fwhm_mm_of_covariates(self) -> tuple[float, ...]:
+        """FWHM of covariates that are maps."""
+        return self.map_covariate_fwhm_mm or self.smoothing_fwhm_mm
 
     @property
     def lacks_voxels(self) -> bool:
@@ -260,6 +276,9 @@ class ModelSettings(VarianceGroupSettings):
         choices=KNAPP_HARTUNG,
         **_MODEL,
     )
+    map_covariates: tuple[str, ...] = setting(
+        (), "covariates that are maps, by name; they stand beside the formula", **_MODEL
+    )
     smoothness_edges: str = setting(
         "valid",
         "differences that the smoothness of the residuals takes: between voxels of the mask "
@@ -287,6 +306,8 @@ class ModelSettings(VarianceGroupSettings):
         super()._complete()
         if self.in_words and not self.contrasts:
             self._set(contrasts=self.factorial.definitions)
+        if self.map_covariates:
+            self._complete_map_covariates()
         if self.random_effects is not None and self.estimator == DEFAULT:
             self._set(estimator=RANDOM_EFFECTS)
         if self.error == POOLED_REML and self.estimator == DEFAULT and self.random_effects is None:
@@ -295,6 +316,15 @@ class ModelSettings(VarianceGroupSettings):
             contrasts=tuple(conjunctions_last(self.contrasts)),
             multivariate=tuple(dict.fromkeys(self.multivariate)),
         )
+
+    def _complete_map_covariates(self):
+        """Take covariates that are maps out of the formula, and the estimator that has them."""
+        from nipype_group.design.participants.map_columns import without_map_terms
+
+        if self.formula is not None:
+            self._set(formula=without_map_terms(self.formula, self.map_covariates))
+        if self.random_effects is None and self.estimator == DEFAULT:
+            self._set(estimator=MAP_COVARIATES)
 
     def _check(self):
         from nipype_group.design.contrasts import check_definitions
@@ -372,6 +402,7 @@ class ModelSettings(VarianceGroupSettings):
                 f"visit goes with estimators of a covariance of visits ({taking}); "
                 f"{estimator.name} takes none"
             )
+        self._check_map_covariates(estimator)
         if random is not None and estimator.name != RANDOM_EFFECTS:
             raise ValueError(
                 f"the formula has random effects, {random}, which the estimator {estimator.name} "
@@ -408,6 +439,30 @@ class ModelSettings(VarianceGroupSettings):
                 f"the estimator {estimator.name} gives each contrast a variance, and so do "
                 "within, between, Error() and error partitioned; write a formula with the "
                 f"estimator, or leave {estimator.name} out"
+            )
+
+    def _check_map_covariates(self, estimator):
+        from nipype_group.design.participants.map_covariates import covariate_names
+
+        names = covariate_names(self.map_covariates)
+        if names != self.map_covariates:
+            raise ValueError("map_covariates are names; where their maps lie is an input")
+        if names and not estimator.takes_map_covariates:
+            takes = [name for name, own in ESTIMATORS.items() if own.takes_map_covariates]
+            raise ValueError(
+                f"map_covariates: the estimator {estimator.name} takes no covariates that are "
+                f"maps; {', '.join(takes)} do"
+            )
+        if not names and estimator.name == MAP_COVARIATES:
+            raise ValueError(
+                f"the estimator {MAP_COVARIATES} is least squares with covariates that are maps; "
+                "name one (--map-covariate NAME=GLOB), or leave the estimator out"
+            )
+        if names and self.own_errors:
+            raise ValueError(
+                "map_covariates: within, between, Error() and error partitioned give each "
+                "contrast an error of its own, which no covariate that is a map is part of; give "
+                "one map a participant, and write a formula"
             )
 
     @property

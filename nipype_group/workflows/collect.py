@@ -20,6 +20,7 @@ INPUTS = (
     "left_out_folders",
     "variance_files",
     "variance_stack_file",
+    "map_covariates",
     "mask_file",
     "search_volume",
 )
@@ -43,6 +44,7 @@ OUTPUTS = (
     "mask_notes",
     "stack_file",
     "variance_stack_file",
+    "covariate_stack_file",
 )
 
 
@@ -52,6 +54,7 @@ def init_collect_wf(
     variables: tuple | None = None,
     mean_for: tuple = (),
     with_variances: bool = False,
+    map_covariates: tuple = (),
     n_procs: int = 1,
     name: str = "collect_wf",
 ) -> pe.Workflow:
@@ -75,6 +78,8 @@ def init_collect_wf(
         Those of them whose missing numbers become means in the design: they leave no row out.
     with_variances : bool
         Whether the estimator takes variances: maps lack voxels where they have none.
+    map_covariates : tuple of str
+        Names of covariates that are maps, whose voxels maps lack too.
     n_procs : int
         Threads of the smoothing.
     name : str
@@ -108,6 +113,8 @@ def init_collect_wf(
         With ``map_files``: variance of each effect.
     variance_stack_file
         With ``stack_file``: 4D image of the effects' variances.
+    map_covariates
+        Covariates that are maps, as CollectMaps takes them.
     mask_file
         Explicit mask.
     search_volume
@@ -143,6 +150,9 @@ def init_collect_wf(
         4D maps inside the mask; NaN where a map lacks a voxel.
     variance_stack_file
         Their variances, where the estimator takes them.
+    covariate_stack_file
+        4D covariates that are maps, smoothed and masked, all maps of one after the other;
+        undefined without.
     """
     workflow = pe.Workflow(name=name)
     inputnode = pe.Node(IdentityInterface(fields=list(INPUTS)), name="inputnode")
@@ -187,6 +197,8 @@ def init_collect_wf(
     if with_variances:
         collect.inputs.needs_variances = True
         _stack_variances(workflow, settings, maps)
+    if map_covariates:
+        _stack_covariates(workflow, settings, n_procs)
     return workflow
 
 
@@ -250,5 +262,37 @@ def _stack_variances(workflow, settings, maps):
             (maps, variance_stack, [("variance_files", "map_files")]),
             (mask, variance_stack, [("mask_file", "mask_file")]),
             (variance_stack, outputnode, [("stack_file", "variance_stack_file")]),
+        ]
+    )
+
+
+def _stack_covariates(workflow, settings, n_procs):
+    """Smooth and stack covariates that are maps, and let maps lack voxels where one is missing."""
+    collect, mask, stack, outputnode = map(
+        workflow.get_node, ("collect", "mask", "stack", "outputnode")
+    )
+    zeros = {"zero_is_value": settings.zero_is_value}
+    covariate_stack = pe.Node(
+        StackMaps(allow_missing=settings.lacks_voxels, **zeros), name="covariate_stack", mem_gb=0.5
+    )
+    source, field = collect, "map_covariate_files"
+    if any(settings.fwhm_mm_of_covariates):
+        source, field = (
+            pe.Node(
+                SmoothMaps(fwhm_mm=list(settings.fwhm_mm_of_covariates), **zeros),
+                name="covariate_smooth",
+                n_procs=n_procs,
+                mem_gb=0.5,
+            ),
+            "smoothed_files",
+        )
+        workflow.connect(collect, "map_covariate_files", source, "in_files")
+    workflow.connect(
+        [
+            (collect, mask, [("map_covariate_files", "covariate_files")]),
+            (collect, stack, [("map_covariate_files", "covariate_files")]),
+            (source, covariate_stack, [(field, "map_files")]),
+            (mask, covariate_stack, [("mask_file", "mask_file")]),
+            (covariate_stack, outputnode, [("stack_file", "covariate_stack_file")]),
         ]
     )

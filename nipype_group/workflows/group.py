@@ -148,6 +148,8 @@ def init_group_wf(*, settings: AnalysisSettings, name: str = "group_wf") -> pe.W
         With ``map_files``: variance of each effect.
     variance_stack_file
         With ``stack_file``: 4D image of the effects' variances.
+    map_covariates
+        Covariates that are maps, as CollectMaps takes them.
     mask_file
         Explicit mask.
     search_volume
@@ -293,6 +295,7 @@ def _collect(settings):
         variables=settings.variables,
         mean_for=settings.mean_for,
         with_variances=settings.takes_variances,
+        map_covariates=settings.map_covariates,
         n_procs=settings.n_procs,
     )
 
@@ -353,6 +356,8 @@ def _what_there_is(settings):
         there.append("masks")
     if settings.own_errors:
         there.append("errors")
+    if settings.map_covariates:
+        there.append("covariates")
     if settings.n_permutations and not settings.early_stop:
         there.append("nulls")
     if settings.tdp_template != "none":
@@ -374,7 +379,7 @@ def _region_inputs(settings):
     """Return the inputs of RegionModels, None where no models of regions are made."""
     if not settings.regions or not settings.labels_regions:
         return None
-    if settings.takes_variances:
+    if settings.takes_variances or settings.map_covariates:
         # Those of the means of regions depend on how noise varies together between voxels.
         return None
     why_none = _why_regions_are_not_permuted(settings)
@@ -445,12 +450,17 @@ def _connect_report(workflow, settings, collect_wf, model_wf, parametric_wf, rep
             (model_wf, keep, _out(*_multivariate_fields(settings))),
             (model_wf, keep, [("outputnode.notes", "statistic_notes")]),
             (report_wf, keep, _out(*fields)),
+            (collect_wf, report_wf, _through(*_covariate_stack(settings))),
             (report_wf, outputnode, _out(*(f for f in fields if f in OUTPUTS))),
         ]
     )
     if settings.ari_thresholds_z:
         outputs = _out(*parametric_stage.ARI_OUTPUTS)
         workflow.connect([(parametric_wf, keep, outputs), (parametric_wf, outputnode, outputs)])
+
+
+def _covariate_stack(settings):
+    return ("covariate_stack_file",) if settings.map_covariates else ()
 
 
 def _connect_permutation(

@@ -24,6 +24,7 @@ INPUTS = (
     "design_table",
     "stack_file",
     "variance_stack_file",
+    "covariate_stack_file",
     "mask_file",
     "search_mask_file",
 )
@@ -127,6 +128,8 @@ def init_model_wf(
         4D maps.
     variance_stack_file
         Their variances, where the estimator takes them.
+    covariate_stack_file
+        Covariates that are maps, all maps of one after the other, where there are some.
     mask_file
         Voxels fitted.
     search_mask_file
@@ -255,7 +258,9 @@ def init_model_wf(
 
 def _stacks(settings):
     """Return the stacks that contrasts are estimated from."""
-    return ("stack_file", *(("variance_stack_file",) if settings.takes_variances else ()))
+    stacks = ["stack_file"]
+    stacks += ["variance_stack_file"] if settings.takes_variances else []
+    return [*stacks, *(["covariate_stack_file"] if settings.map_covariates else [])]
 
 
 def _contrast_set(settings, by_permutation, not_of_conjunctions):
@@ -296,6 +301,8 @@ def _design(settings):
         made.inputs.missing_covariates = settings.missing_covariates
     if settings.clustered:
         made.inputs.cluster = settings.cluster
+    if settings.map_covariates:
+        made.inputs.map_covariates = list(settings.map_covariates)
     if settings.groups_of_estimator is not None:
         made.inputs.variance_groups = settings.groups_of_estimator
     if settings.takes_visits:

@@ -43,6 +43,7 @@ INPUTS = (
     *DESIGN,
     "shuffles_file",
     "covariance_file",
+    "covariate_stack_file",
 )
 TABLES = ("clusters_file", "peaks_file", "labels_file")
 DICTIONARIES = ("clusters_json", "peaks_json", "labels_json")
@@ -95,7 +96,7 @@ def init_report_wf(
         What there is: "maps" of the subjects, whose quality and values at peaks are told; a
         "design" with the weights of all contrasts, and the "effects" of all contrasts, to be
         drawn; "masks", one of every thresholded map; "nulls", null distributions; "templates" of
-        true discovery proportions; "errors", one of every contrast.
+        true discovery proportions; "errors", one of every contrast; "covariates" that are maps.
     regions : dict, optional
         Inputs of RegionModels, by name; None for no models of regions.
     name : str
@@ -151,6 +152,8 @@ def init_report_wf(
         Its description.
     contrasts_file
         Contrasts.
+    covariate_stack_file
+        4D covariates that are maps, where there are some.
     shuffles_file
         Shuffles that permutation of regions uses, a row each.
     covariance_file
@@ -307,6 +310,7 @@ def _add_figures(workflow, settings, maps, there):
     absent = set() if "nulls" in there else {"nulldist_files"}
     absent |= set() if "effects" in there else {"contrast_effect_files"}
     shown = ["thresholded_files", "mask_file", *(MAPS if "maps" in there else ())]
+    shown += ["covariate_stack_file"] if "covariates" in there else []
     shown += DESIGN if "design" in there else DESIGN[2:]
     drawn = [
         *((f, f) for f in shown),

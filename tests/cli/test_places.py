@@ -30,6 +30,7 @@ OTHER = {
     "pattern",
     "variance_select",
     "variance_pattern",
+    "map_covariate",
     "formula",
     "estimator",
     "contrast",

@@ -58,12 +58,20 @@ def group(**settings):
     return init_group_wf(settings=AnalysisSettings(**{"contrasts": CONTRASTS} | settings))
 
 
-def collect(name="collect_wf", variables=None, n_procs=1, with_variances=False, **settings):
+def collect(
+    name="collect_wf",
+    variables=None,
+    n_procs=1,
+    with_variances=False,
+    map_covariates=(),
+    **settings,
+):
     return init_collect_wf(
         settings=MapsSettings(**settings),
         variables=variables,
         n_procs=n_procs,
         with_variances=with_variances,
+        map_covariates=map_covariates,
         name=name,
     )
 
@@ -100,6 +108,9 @@ GRID = {
     "collect, smooth by axis": lambda: collect(smoothing_fwhm_mm=(5.0, 6.0, 0.0)),
     "collect, coverage": lambda: collect(min_coverage=0.7),
     "collect, variances": lambda: collect(with_variances=True),
+    "collect, variances and covariates": lambda: collect(
+        with_variances=True, map_covariates=("grey",), smoothing_fwhm_mm=(5.0,)
+    ),
     "model, variances": lambda: model(formula="age", estimator="mixed-effects"),
     "model, one covariance": lambda: model(formula="age", error="pooled-reml"),
     "group, one covariance": lambda: group(formula="age", error="pooled-reml"),
@@ -265,7 +276,7 @@ GRID = {
 TABLED = ("parametric_wf", "report_wf")
 # Outputs that need an option; their docstrings say so.
 OPTIONAL = {
-    "collect_wf": {"variance_stack_file"},
+    "collect_wf": {"variance_stack_file", "covariate_stack_file"},
     "group_wf": {
         "plan_file",
         "logp_fwe_files",
@@ -375,6 +386,8 @@ def test_documented_outputs_are_connected_and_inputs_are_used(case):
     without_formula = {"design_table"} if workflow.name in ("group_wf", "model_wf") else set()
     if workflow.name == "model_wf" and "variances" not in case:
         without_formula |= {"variance_stack_file"}
+    if workflow.name in ("model_wf", "report_wf") and "covariates" not in case:
+        without_formula |= {"covariate_stack_file"}
     if case != "parametric, all controls" and workflow.name == "parametric_wf":
         without_formula |= {"rpv_file"}
     if "templates" not in case:
@@ -399,7 +412,7 @@ def test_documented_outputs_are_connected_and_inputs_are_used(case):
         "report, everything",
         "group, no figures",
         "model, multivariate",
-        "collect, variances",
+        "collect, variances and covariates",
     ],
 )
 def test_optional_outputs_are_connected_where_the_option_is_on(case):

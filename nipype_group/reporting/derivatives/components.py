@@ -9,6 +9,10 @@ COMPONENTS = {
     "varSlope": "Variance of the random slopes, in squared units of the input maps for a unit",
     "covInterceptSlope": "Covariance of random intercepts and slopes",
     "intraclassCorrelation": "Share of the variance that is between clusters",
+    "constantCovariate": "1 where a covariate that is a map has one value in all maps, and no "
+    "contrast a statistic",
+    "collinearCovariate": "1 where a covariate that is a map is a combination of other columns, "
+    "and no contrast a statistic",
     "scale": "Scale of a robust fit: standard deviation of a map about it, if errors are normal",
     "weight": "How much every map counts at a voxel, between 0 and 1, a volume a map in the order "
     "of the observations; 0 where it counts for nothing, or the voxel has no statistic",
@@ -27,9 +31,13 @@ COMPONENTS = {
 }
 # Of every group with a variance of its own, from 1.
 _OF_GROUP = "varResidualGroup"
+# Of every covariate that is a map, from 1.
+_OF_COVARIATE = "partialCorrelation"
 
 
-def describe_component(name: str, groups: Sequence[str] = ()) -> str:
+def describe_component(
+    name: str, groups: Sequence[str] = (), covariates: Sequence[str] = ()
+) -> str:
     """Say what a map of the model holds.
 
     Parameters
@@ -37,12 +45,17 @@ def describe_component(name: str, groups: Sequence[str] = ()) -> str:
     name : str
     groups : sequence of str
         Variance group of every map of the design, where there are some.
+    covariates : sequence of str
+        Covariates that are maps.
 
     Examples
     --------
     >>> describe_component("varResidualGroup2", ["b", "a", "b"])
     'Residual variance of the group b, in squared units of the input maps; 0 where its maps ...'
     """
+    if name.startswith(_OF_COVARIATE):
+        own = covariates[int(name.removeprefix(_OF_COVARIATE)) - 1]
+        return f"Partial correlation of the maps with the covariate {own}, given all other columns"
     if not name.startswith(_OF_GROUP):
         return COMPONENTS[name]
     group = sorted(set(groups))[int(name.removeprefix(_OF_GROUP)) - 1]

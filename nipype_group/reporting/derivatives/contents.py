@@ -325,9 +325,12 @@ def _own_map(given, index, contrast, stat):
 
 def _whole_formula(about):
     """Return the formula of a design with its random effects."""
+    formula = about["Formula"]
+    if formula is not None and "MapCovariates" in about:
+        formula = " + ".join([formula, *about["MapCovariates"]])
     if "RandomEffects" not in about:
-        return about["Formula"]
-    return f"{about['Formula']} + {RandomEffects.of(about['RandomEffects'])}"
+        return formula
+    return f"{formula} + {RandomEffects.of(about['RandomEffects'])}"
 
 
 def _given_entities(given):
@@ -396,11 +399,13 @@ def add_model(folder: DerivativeFolder, facts: RunFacts, given: Mapping[str, Any
     if "coverage_file" in given:
         about = {"Description": "Number of maps with a value, before masking"}
         folder.add_image(given["coverage_file"], "statmap", about | coverage, desc="coverage")
-    groups = _variance_groups(given)
+    design = read_json(given["design_json"]) if "design_json" in given else {}
+    groups = design.get("VarianceGroups", {}).get("OfMaps", ())
+    covariates = design.get("MapCovariates", ())
     for name, path in zip(
         given.get("component_names", ()), given.get("component_files", ()), strict=True
     ):
-        about = facts.common | {"Description": describe_component(name, groups)}
+        about = facts.common | {"Description": describe_component(name, groups, covariates)}
         folder.add_map(path, about, stat=name, desc="model")
     if "r2_file" in given:
         weighted = "variances" in estimator_of(facts.common).needs
@@ -409,12 +414,6 @@ def add_model(folder: DerivativeFolder, facts: RunFacts, given: Mapping[str, Any
     if facts.common.get("DegreesOfFreedomMap"):
         about = {"Description": "Residual degrees of freedom; 0 where no contrast has a statistic"}
         folder.add_map(given["dof_file"], facts.common | about, stat="dof", desc="model")
-
-
-def _variance_groups(given):
-    """Return the variance group of every map, where the estimator takes them."""
-    about = read_json(given["design_json"]) if "design_json" in given else {}
-    return about.get("VarianceGroups", {}).get("OfMaps", ())
 
 
 def _add_contrasts_file(

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -66,6 +66,19 @@ class Subjects:
     stack_file: str
     design: Design
     contrasts: dict
+    covariate_stack_file: str | None = None
+
+    def covariates_at(self, peaks: Any) -> np.ndarray | None:
+        """Return covariates that are maps at the peaks of a table; None without any.
+
+        Returns
+        -------
+        array, shape (k, n, peaks), or None
+        """
+        if self.covariate_stack_file is None:
+            return None
+        values = values_at(self.covariate_stack_file, peaks)
+        return values.reshape(-1, len(self.design.matrix), len(peaks))
 
     def __post_init__(self):
         n_maps = open_image(self.stack_file, kind=Grid).n_maps
@@ -187,8 +200,9 @@ def draw_result(
         if subjects is not None and contrast:
             design, values = subjects.design, values_at(subjects.stack_file, peaks)
             table = write_peak_values(path("values.tsv"), design.keys, peaks, values)
+            own = subjects.covariates_at(peaks)
             pictures.append(
-                draw_values(path("values.png"), result, design, contrast, peaks, values)
+                draw_values(path("values.png"), result, design, contrast, peaks, values, own)
             )
     return _there(pictures), table
 
@@ -278,5 +292,5 @@ def draw_model(
     # Another package may not tell the weights.
     for contrast in (c for c in contrasts if c.weights.size):
         path = Path(directory, f"contrast-{contrast.label}_weights.png")
-        pictures.append(draw_weights(path, contrast, design.columns))
+        pictures.append(draw_weights(path, contrast, design.contrast_columns))
     return [picture for picture in pictures if picture is not None]

@@ -78,6 +78,7 @@ def draw_values(
     contrast: Contrast,
     peaks: pd.DataFrame,
     values: np.ndarray,
+    covariates: np.ndarray | None = None,
 ) -> Picture:
     """Draw the values of all maps at peaks.
 
@@ -92,6 +93,8 @@ def draw_values(
         Rows of the peaks table, at least one.
     values : array, shape (n, peaks)
         NaN where a map has none.
+    covariates : array, shape (k, n, peaks), optional
+        Covariates that are maps at the peaks.
 
     Returns
     -------
@@ -111,8 +114,13 @@ def draw_values(
     views_of = contrast_map_views if design.own_errors else _map_views
     shown, view_of = views_of(design, contrast)
     views, listed = [], []
-    for axes, (_, peak), own in zip(panels, peaks.iterrows(), values.T, strict=False):
-        view = view_of(own)
+    for i, (axes, (_, peak), own) in enumerate(
+        zip(panels, peaks.iterrows(), values.T, strict=False)
+    ):
+        if covariates is not None:
+            view = _with_covariates(design, contrast, own, covariates[:, :, i])
+        else:
+            view = view_of(own)
         found = f"{result.unit} {rounded(result.height(peak))}"
         place = ", ".join(rounded(float(peak[axis])) for axis in "xyz")
         axes.set_title(f"{peak_name(peak)}\n({place}) mm, {found}", fontsize=9.5)
@@ -130,6 +138,15 @@ def draw_values(
     alt += f"of {result.shown_name}: " + "; ".join(listed or ["too few maps have a value"])
     caption = _caption(views, shown, own_error=design.own_errors)
     return Picture(save(made, path), "values", alt, caption, result.about)
+
+
+def _with_covariates(design, contrast, values, covariates):
+    """Return what to show of a voxel in whose design covariates that are maps are columns."""
+    values = np.where(np.isfinite(covariates).all(axis=0), values, np.nan)
+    covariates = np.where(np.isfinite(values), covariates, np.nan)
+    if not np.isfinite(values).any():
+        return None
+    return view_peak(design.at_voxel(covariates), contrast, values)
 
 
 def _map_views(

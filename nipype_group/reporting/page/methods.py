@@ -145,6 +145,8 @@ def _model(text, folder, about):
         + f"was fitted by {estimator.words}{'' if own_dof else dof}",
         *estimator.references,
     )
+    if folder.design.map_covariates:
+        _map_covariates(text, folder.design, about)
     if "variances" in estimator.needs:
         text.add("The variance of every map within its participant was taken for known")
     if factor := _KNAPP_HARTUNG.get(about.get("Parameters", {}).get("knapp_hartung")):
@@ -174,6 +176,22 @@ def _model(text, folder, about):
         )
         text.add(f"Contrasts were {tests}")
     _conjunctions(text, folder)
+
+
+def _map_covariates(text, design, about):
+    """Say which covariates are maps, and what was done with them."""
+    parameters = about.get("Parameters", {})
+    fwhm = [
+        v for v in parameters.get("map_covariate_fwhm_mm") or about.get("SmoothingFWHM") or [] if v
+    ]
+    smoothed = f"smoothed with {' x '.join(f'{v:g}' for v in fwhm)} mm FWHM" if fwhm else ""
+    names = listing(design.map_covariates)
+    centred = "centred at each voxel on the mean over maps" if design.model.holds_constant else ""
+    done = " and ".join(part for part in (smoothed, centred) if part)
+    text.add(
+        f"Covariates that are maps, {names}, had a column of the model at every voxel, of the "
+        f"values of the maps there{f', {done}' if done else ''}"
+    )
 
 
 def _random_effects(text, design, about):

@@ -101,7 +101,7 @@ def _over(names, design):
 def _terms(contrast, design):
     """Return the names and weights a contrast was written in."""
     if contrast.weights.size and is_weight_list(contrast.expression) and design is not None:
-        weights = zip(design.columns, contrast.weights[0].tolist(), strict=True)
+        weights = zip(design.contrast_columns, contrast.weights[0].tolist(), strict=True)
         return {name: weight for name, weight in weights if weight}
     try:
         terms = parse_row(contrast.expression)
@@ -119,7 +119,7 @@ def _covariates(design):
         for sign in ("", "S." * (about.get("coding") == "sum"))
     }
     sources = set(design.sources.values())
-    return (set(design.columns) | sources) - levels - _means(design)
+    return (set(design.contrast_columns) | sources) - levels - _means(design)
 
 
 def _means(design):

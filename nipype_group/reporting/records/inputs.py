@@ -10,6 +10,7 @@ from typing import Any
 
 from nipype_group.design.first_level import files_beside
 from nipype_group.design.listed_maps import listed_maps
+from nipype_group.design.participants.map_covariates import split_covariate
 from nipype_group.design.participants.tables import participants_path, session_files
 from nipype_group.design.sources import split_pattern
 from nipype_group.images import content_sha256, file_sha256, file_state
@@ -56,7 +57,8 @@ class InputFile:
     Parameters
     ----------
     role : str
-        map, variance, participants, sessions, maps_table, one of `SINGLE_FILES`, blocks,
+        map, variance, ``map_covariate NAME``, participants, sessions, maps_table, one of
+        `SINGLE_FILES`, blocks,
         ``atlas N`` for the files of the N-th atlas, from 1, or installed atlas; of another
         package's results statistic, effect_file, variance_file, design_table, or model for what
         lies beside them.
@@ -215,8 +217,12 @@ def _peer_files(files):
 
 
 def _maps(files):
+    covariates = dict(split_covariate(item) for item in files.get("map_covariates", ()))
     if "stack_file" in files:
         # The volumes of a stack are maps that only the work folder holds.
+        for name, place in covariates.items():
+            path = Path(str(place))
+            yield from _with_companions(covariate_role(name), path.name, path)
         return
     variance_root = _variance_root(files)
     for entry in listed_maps(files):
@@ -224,6 +230,16 @@ def _maps(files):
         if entry.variance is not None:
             name = Path(os.path.relpath(entry.variance, variance_root)).as_posix()
             yield from _with_companions("variance", name, Path(entry.variance))
+        for covariate, path in entry.map_covariates.items():
+            place = covariates[covariate]
+            root = Path(files["maps_table"]).parent if place is None else split_pattern(place)[0]
+            name = Path(os.path.relpath(path, root or ".")).as_posix()
+            yield from _with_companions(covariate_role(covariate), name, Path(path))
+
+
+def covariate_role(name: str) -> str:
+    """Return the role of the maps of a covariate."""
+    return f"map_covariate {name}"
 
 
 def _variance_root(files):

@@ -21,6 +21,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
 from nipype_group._version import __version__
+from nipype_group.design.participants.map_covariates import split_covariate
 from nipype_group.design.participants.tables import PARTICIPANTS_NAME
 from nipype_group.design.sources import escape_pattern, split_pattern
 from nipype_group.images import file_sha256
@@ -33,6 +34,7 @@ from nipype_group.reporting.records.inputs import (
     SINGLE_FILES,
     InputFile,
     InputsError,
+    covariate_role,
     digest,
 )
 from nipype_group.whole_files import UnusableFileError, inside, replace_text
@@ -144,6 +146,8 @@ def write_provenance(
         installed = {name: file_sha256(path) for name, path in found.items()}
     source = {name: _relative(files[name], top) for name in _SOURCES if name in files}
     source |= {name: _relative_pattern(files[name], top) for name in _PATTERNS if name in files}
+    if "map_covariates" in files:
+        source["map_covariates"] = _relative_covariates(files, top)
     if "path" in files:
         source["stat_map" if files["single"] else "results"] = _relative(files["path"], top)
         source |= {name: files[name] for name in ("package", "dof") if name in files}
@@ -181,6 +185,13 @@ def _without_place(item):
 def _relative_pattern(pattern, top):
     folder, below = split_pattern(pattern)
     return f"{escape_pattern(_relative(folder or '.', top))}/{below}"
+
+
+def _relative_covariates(files, top):
+    """Return where covariates that are maps lie: a pattern, a 4D image, or None of a column."""
+    covariates = dict(split_covariate(item) for item in files["map_covariates"])
+    relative = _relative if "stack_file" in files else _relative_pattern
+    return {n: None if place is None else relative(place, top) for n, place in covariates.items()}
 
 
 def _relative(path, top):
@@ -351,6 +362,11 @@ def stage_inputs(
     # The first is the one that was named, the others are read beside it.
     files = {role: places[0] for role, places in links.items()}
     files |= _stage_maps(source, by_role, folder, link)
+    if covariates := source.get("map_covariates"):
+        files["map_covariates"] = [
+            _stage_covariate(number, name, place, by_role, folder, link)
+            for number, (name, place) in enumerate(covariates.items())
+        ]
     # Tables of sessions lie beside participants.tsv, or in the data set without one.
     beside = Path(files.get("participants", ""))
     for item in by_role.get("sessions", []):
@@ -372,6 +388,9 @@ def stage_inputs(
 def _stage_maps(source, by_role, folder, link):
     """Link maps, variances and the tables beside them; returns the inputs that name them."""
     maps, variances = by_role.get("map", []), by_role.get("variance", [])
+    # Covariates that the table names lie where it says, as maps do.
+    columns = [n for n, where in source.get("map_covariates", {}).items() if where is None]
+    maps = [*maps, *(item for n in columns for item in by_role.get(covariate_role(n), []))]
     # A table may name maps above its folder, and what belongs to a map may lie above it.
     above = (PurePosixPath(m.name).parts.count("..") for m in (*maps, *variances))
     place = folder.joinpath("maps", *["below"] * max(above, default=0))
@@ -396,6 +415,18 @@ def _stage_maps(source, by_role, folder, link):
     return files
 
 
+def _stage_covariate(number, name, place, by_role, folder, link):
+    """Link the maps of a covariate; returns the item of the inputs that names them."""
+    items = by_role.get(covariate_role(name), [])
+    if place is None:
+        return name
+    own = folder / "map_covariates" / f"{number}"
+    links = [link(item, own) for item in items]
+    if "stack_file" in by_role:
+        return f"{name}={links[0]}"
+    return f"{name}={escape_pattern(own)}/{split_pattern(place)[1]}"
+
+
 def _check_named(record):
     """See that a record has the inputs that its source needs, and names no place beside them."""
     path, source = record.top / PROVENANCE_NAME, record.content["Source"]
@@ -403,9 +434,12 @@ def _check_named(record):
     lacking = [role for role in ("participants", "maps_table") if role in source.keys() - roles]
     if lacking:
         raise UnusableFileError(path, f"has no {' and no '.join(lacking)} among its Inputs")
-    for name in _PATTERNS:
-        if ".." in PurePosixPath(split_pattern(source.get(name, ""))[1]).parts:
-            raise UnusableFileError(path, f"has the {name} {source[name]}, which leads upwards")
+    patterns = {name: source.get(name, "") for name in _PATTERNS}
+    covariates = source.get("map_covariates", {})
+    patterns |= {covariate_role(n): where or "" for n, where in covariates.items()}
+    for name, pattern in patterns.items():
+        if ".." in PurePosixPath(split_pattern(pattern)[1]).parts:
+            raise UnusableFileError(path, f"has the {name} {pattern}, which leads upwards")
     settings = record.content["Settings"]
     named = [
         *(() if "blocks" in roles else settings["blocks"]),

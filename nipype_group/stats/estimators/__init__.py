@@ -36,13 +36,16 @@ class Estimator:
         those of contrasts; "clusters" of maps, "slopes", where maps stand along a random slope,
         or "dof", how degrees of freedom are counted; "groups" of maps that have a variance of
         their own; "participants", "visits" and "covariance_groups" of maps, which share a
-        covariance, and "covariance", one that is known already, or None.
+        covariance, and "covariance", one that is known already, or None; "covariates" that are
+        maps.
     dof : {"number", "map", "contrast"}
         Whether the residual degrees of freedom of voxels that all maps have are one number, vary
         by voxel, or are of each contrast, whose variance is then its own too.
     one_dof : bool
         Whether those of a contrast are one number all the same, so that random field theory takes
         t and F as they are.
+    takes : tuple of {"covariates"}
+        What it takes where it is given: covariates that are maps.
     options : dict
         What else the function is told.
     unequal_variances : bool
@@ -66,6 +69,7 @@ class Estimator:
     needs: tuple = ()
     dof: str = "number"
     one_dof: bool = False
+    takes: tuple = ()
     options: Mapping[str, Any] = field(default_factory=dict)
     unequal_variances: bool = False
     not_shuffled: tuple = ()
@@ -76,11 +80,18 @@ class Estimator:
         """Whether every contrast has a variance and degrees of freedom of its own."""
         return self.dof == "contrast"
 
+    @property
+    def takes_map_covariates(self) -> bool:
+        """Whether covariates may be maps."""
+        return "covariates" in (*self.needs, *self.takes)
+
 
 # What formulas with random effects are fitted by.
 RANDOM_EFFECTS = "random-effects"
 # The error of all effects that is one covariance over voxels, and what it is fitted by.
 POOLED_REML = "pooled-reml"
+# Least squares whose design differs from voxel to voxel.
+MAP_COVARIATES = "map-covariates"
 _OWN = (
     Estimator(
         "OLS",
@@ -139,6 +150,7 @@ _OWN = (
             "nipype_group.stats.estimators.robust:fit_robust",
             references=references,
             dof="contrast",
+            takes=("covariates",),
             options={"method": name},
             # A fit by MM takes a hundred times as long as one by Huber's weights.
             not_shuffled=("again", "gaps") if name == "mm" else ("gaps",),
@@ -149,6 +161,14 @@ _OWN = (
             ("bisquare", "Tukey's bisquare from Huber's fit", ("huber1973", "beaton1974")),
             ("mm", "MM, the bisquare about an S-estimate", ("yohai1987",)),
         )
+    ),
+    Estimator(
+        MAP_COVARIATES,
+        "ordinary least squares with covariates that are maps",
+        "nipype_group.stats.estimators.map_covariates:fit_map_covariates",
+        references=("frisch1933",),
+        needs=("covariates",),
+        dof="contrast",
     ),
     Estimator(
         "welch",
@@ -262,6 +282,7 @@ def fit_by_contrast(
     lacking = [need for need in estimator.needs if need not in given]
     if lacking:
         raise ValueError(f"the estimator {name} needs {', '.join(lacking)}, and none are given")
-    needed = {need: given[need] for need in estimator.needs}
+    takes = (*estimator.needs, *(name for name in estimator.takes if name in given))
+    needed = {name: given[name] for name in takes}
     fit = loaded(estimator.fit)
     return fit(model=model, read=read, n_voxels=n_voxels, **needed, **estimator.options)

@@ -48,6 +48,10 @@ class MapCovariates:
     ----------
     names : tuple of str
         Of the k covariates; they are columns after those of the design.
+    centred : bool
+        Whether columns of the design mean what they do at a voxel's mean of each covariate over
+        the maps that have it, where the design holds a constant; else at 0. Statistics of
+        covariates are the same.
     read : callable
         ``read(start, stop)`` gives the float64 covariates of voxels start to stop - 1, shape
         (k, n, v); NaN where a covariate lacks the voxel.
@@ -58,6 +62,7 @@ class MapCovariates:
     names: tuple[str, ...]
     read: Callable[[int, int], np.ndarray]
     maps: Callable[[Sequence[int]], Iterator[np.ndarray]]
+    centred: bool = False
 
 
 def no_covariates(n_maps: int) -> MapCovariates:
@@ -145,11 +150,14 @@ class CovariateParts:
         Own columns x inverse^-1 is what they leave of the covariates.
     status : int8 array, shape (v,)
         `FINE`, or why a voxel has no statistic: `CONSTANT` or `COLLINEAR`.
+    centre : array, shape (k, v)
+        What is taken from the covariates.
     """
 
     shared: np.ndarray
     inverse: np.ndarray
     status: np.ndarray
+    centre: np.ndarray
 
     @classmethod
     def empty(cls, n_columns: int, n_covariates: int, n_voxels: int) -> "CovariateParts":
@@ -158,6 +166,7 @@ class CovariateParts:
             np.zeros((n_columns, n_covariates, n_voxels)),
             np.zeros((n_covariates, n_covariates, n_voxels)),
             np.zeros(n_voxels, dtype=np.int8),
+            np.zeros((n_covariates, n_voxels)),
         )
 
     def take(self, voxels: np.ndarray, part: "CovariateParts") -> None:
@@ -165,6 +174,7 @@ class CovariateParts:
         self.shared[:, :, voxels] = part.shared
         self.inverse[:, :, voxels] = part.inverse
         self.status[voxels] = part.status
+        self.centre[:, voxels] = part.centre
 
     def rows(self, weights: np.ndarray, voxels: np.ndarray | slice) -> np.ndarray:
         """Return contrast rows, shape (q, p + k), over the own columns, shape (q, k, v')."""
@@ -223,7 +233,9 @@ class CovariateParts:
         return {name: own for name, own in found.items() if own.any()}
 
 
-def own_columns(model: LinearModel, covariates: np.ndarray) -> tuple[np.ndarray, CovariateParts]:
+def own_columns(
+    model: LinearModel, covariates: np.ndarray, centred: bool = False
+) -> tuple[np.ndarray, CovariateParts]:
     """Return what covariates add to a design at every voxel, as orthonormal columns.
 
     Parameters
@@ -232,6 +244,8 @@ def own_columns(model: LinearModel, covariates: np.ndarray) -> tuple[np.ndarray,
         Columns that voxels share.
     covariates : array, shape (k, n, v)
         Finite.
+    centred : bool
+        As of `MapCovariates`.
 
     Returns
     -------
@@ -257,7 +271,10 @@ def own_columns(model: LinearModel, covariates: np.ndarray) -> tuple[np.ndarray,
         square = np.empty(n_voxels)
         column_products(left, left, square)
         constant |= square <= _NO_PART * least[j]
-        parts.shared[:, j] = multiply(model.inverse, values)
+        if centred and model.holds_constant:
+            column_products(values, np.ones(values.shape), parts.centre[j])
+            parts.centre[j] /= len(values)
+        parts.shared[:, j] = multiply(model.inverse, values - parts.centre[j])
         columns[j] = residuals_of(model.basis, residuals_of(model.basis, values))
     least *= _NO_PART
     root, alive = np.zeros((k, k, n_voxels)), np.ones(n_voxels, dtype=bool)
@@ -318,8 +335,20 @@ class MapCovariateFit:
 
     @property
     def components(self) -> dict[str, np.ndarray]:
-        """The residual variance, and where covariates add nothing."""
-        return {"varResidual": self.residual_variance} | self.parts.components
+        """The residual variance, partial correlations, and where covariates add nothing.
+
+        The partial correlation of covariate j, from 1, with the maps is t / sqrt(t^2 + dof); 0
+        where there is none.
+        """
+        found = {"varResidual": self.residual_variance}
+        n_columns, k = self.model.matrix.shape[1], len(self.covariates.names)
+        for j, row in enumerate(np.eye(n_columns + k)[n_columns:], start=1):
+            of = self.contrast(row[None], "t")
+            length = np.sqrt(np.square(of.stat) + of.dof)
+            found[f"partialCorrelation{j}"] = np.divide(
+                of.stat, length, out=np.zeros(len(length)), where=length > 0
+            )
+        return found | self.parts.components
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -330,7 +359,7 @@ class MapCovariateFit:
         self, maps: Callable[[Sequence[int]], Iterator[np.ndarray]]
     ) -> Iterator[np.ndarray]:
         """Yield the residuals of every map; see `OwnErrorsFit`."""
-        return residual_maps(self.model, self.betas, self.covariates, maps)
+        return residual_maps(self.model, self.betas, self.covariates, maps, self.parts.centre)
 
     def contrast(self, weights: np.ndarray, test: str) -> ContrastEstimates:
         """Return a contrast at every voxel.
@@ -378,6 +407,7 @@ def residual_maps(
     betas: np.ndarray,
     covariates: MapCovariates,
     maps: Callable[[Sequence[int]], Iterator[np.ndarray]],
+    centre: np.ndarray,
 ) -> Iterator[np.ndarray]:
     """Yield maps less what their row of the design, and their covariates, fit.
 
@@ -388,13 +418,15 @@ def residual_maps(
     covariates : MapCovariates
     maps : callable
         Yields the values of the maps of these rows, shape (v,) each.
+    centre : array, shape (k, v)
+        What is taken from the covariates.
     """
     rows, n_columns = model.matrix, model.matrix.shape[1]
     every = range(len(rows))
     for row, values, own in zip(rows, maps(every), covariates.maps(every), strict=True):
         left = values - multiply(row, betas[:n_columns])
-        for beta, covariate in zip(betas[n_columns:], own, strict=True):
-            left -= beta * covariate
+        for beta, covariate, middle in zip(betas[n_columns:], own, centre, strict=True):
+            left -= beta * (covariate - middle)
         yield left
 
 
@@ -449,7 +481,7 @@ def fit_map_covariates(
         fitted = model.without(missing) if len(missing) else model
         if fitted is None or fitted.dof <= k:
             continue
-        columns, part = own_columns(fitted, own)
+        columns, part = own_columns(fitted, own, covariates.centred)
         parts.take(voxels, part)
         left, estimates = residuals_of(fitted.basis, data), np.empty((k, data.shape[1]))
         for j in range(k):

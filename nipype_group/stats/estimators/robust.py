@@ -147,15 +147,18 @@ class RobustFit:
         array, shape (v,)
             0 where the map lacks the voxel, or the voxel has no statistic.
         """
-        for residuals in residual_maps(self.model, self.betas, self.covariates, maps):
+        for residuals in self._residual_maps(maps):
             yield self._weights_of(residuals)
 
     def residuals(
         self, maps: Callable[[Sequence[int]], Iterator[np.ndarray]]
     ) -> Iterator[np.ndarray]:
         """Yield the residuals of every map times the root of its weight; see `OwnErrorsFit`."""
-        for residuals in residual_maps(self.model, self.betas, self.covariates, maps):
+        for residuals in self._residual_maps(maps):
             yield np.sqrt(self._weights_of(residuals)) * residuals
+
+    def _residual_maps(self, maps):
+        return residual_maps(self.model, self.betas, self.covariates, maps, self.parts.centre)
 
     def _weights_of(self, residuals):
         kind = HUBER if self.method == "huber" else BISQUARE
@@ -343,7 +346,7 @@ def fit_robust(
         fitted = model.without(missing) if len(missing) else model
         if fitted is None or fitted.dof <= k:
             continue
-        columns, part = own_columns(fitted, own)
+        columns, part = own_columns(fitted, own, covariates.centred)
         parts.take(voxels, part)
         values, told, shared = _fit_tile(fitted, method, data, columns)
         fine = (part.status == FINE) & (told[0] > 0)

@@ -1,0 +1,194 @@
+"""Covariates that are maps: `--map-covariate`, against a refit of every voxel by statsmodels."""
+
+import json
+import shutil
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+import statsmodels.api as sm
+
+SHAPE, N = (4, 5, 3), 16
+RNG = np.random.Generator(np.random.Philox(key=19))
+AGE = np.round(RNG.normal(40, 8, N), 2)
+GROUP = np.array(["control", "patient"])[np.arange(N) % 2]
+GREY = RNG.normal(0.5, 0.1, (N, *SHAPE)).astype(np.float32)
+MAPS = 2 * GREY + RNG.normal(0, 0.3, (N, *SHAPE)) + 0.2 * (GROUP == "patient")[:, None, None, None]
+# A voxel where grey is constant, and one where it is a combination of the groups.
+GREY[:, 0, 0, 0] = 0.5
+GREY[:, 1, 0, 0] = 0.25 + 0.5 * (GROUP == "patient")
+
+
+def write(path, values):
+    path.parent.mkdir(exist_ok=True)
+    nib.save(nib.Nifti1Image(np.asarray(values, dtype=np.float32), np.diag([2, 2, 2, 1.0])), path)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Maps, covariates and tables of one study."""
+    top = tmp_path_factory.mktemp("study")
+    names = [f"s{i:02d}" for i in range(N)]
+    for name, values, grey in zip(names, MAPS, GREY, strict=True):
+        write(top / "maps" / f"{name}.nii", values)
+        write(top / "grey" / f"{name}_gm.nii", grey)
+    people = pd.DataFrame({"participant_id": names, "group": GROUP, "age": AGE})
+    people.to_csv(top / "people.tsv", sep="\t", index=False)
+    table = people.assign(map=[f"maps/{n}.nii" for n in names])
+    table["grey"] = [f"grey/{n}_gm.nii" for n in names]
+    table.to_csv(top / "maps.tsv", sep="\t", index=False)
+    return top
+
+
+MODEL = ("--contrast", "grey=grey", "--contrast", "d=patient - control")
+MODEL += ("--contrast", "both=grey; age", "--contrast", "mean=intercept")
+FORMULA = ("--formula", "C(group) + age + grey")
+
+
+@pytest.fixture
+def run(command, data, tmp_path, no_figures):
+    def start(*arguments, out="out", how="run", source=None):
+        source = source or ("--maps", data / "maps.tsv", "--map-covariate", "grey")
+        where = () if how == "plan" else (tmp_path / out,)
+        plugin = () if how == "plan" else ("--plugin", "Linear")
+        return command(how, *where, *source, *plugin, *arguments)
+
+    return start
+
+
+def values(folder, name):
+    image = nib.load(folder / "group" / f"{name}_statmap.nii.gz")
+    return np.asarray(image.dataobj).astype(float)
+
+
+def refits(weights, covariate=GREY):
+    """Return effect, variance and statistic of contrasts at every voxel by statsmodels."""
+    found = np.zeros((3, *SHAPE))
+    for voxel in np.ndindex(SHAPE):
+        x = covariate[(slice(None), *voxel)].astype(float)
+        matrix = np.column_stack([np.ones(N), GROUP == "patient", AGE, x - x.mean()])
+        if np.linalg.matrix_rank(matrix) < 4:
+            continue
+        fit = sm.OLS(np.float32(MAPS[(slice(None), *voxel)]).astype(float), matrix).fit()
+        if len(weights) == 1:
+            test = fit.t_test(weights)
+            found[(slice(None), *voxel)] = test.effect[0], test.sd[0, 0] ** 2, test.tvalue[0, 0]
+        else:
+            found[(2, *voxel)] = fit.f_test(weights).fvalue
+    return found
+
+
+def test_every_voxel_is_a_refit_and_the_page_tells_the_covariate(run, tmp_path):
+    code, text, errors = run(*FORMULA, *MODEL)
+    assert code == 0, errors
+    out = tmp_path / "out"
+    for name, weights in (
+        ("grey", [[0.0, 0, 0, 1]]),
+        ("d", [[0.0, 1, 0, 0]]),
+        ("mean", [[1.0, 0, 0, 0]]),
+    ):
+        effect, variance, t = refits(np.array(weights))
+        for stat, expected in (("effect", effect), ("variance", variance), ("t", t)):
+            found = values(out, f"contrast-{name}_stat-{stat}")
+            np.testing.assert_allclose(found, expected, rtol=2e-4, atol=1e-5)
+    f = refits(np.array([[0.0, 0, 0, 1], [0, 0, 1, 0]]))[2]
+    np.testing.assert_allclose(values(out, "contrast-both_stat-F"), f, rtol=2e-4, atol=1e-5)
+    t = refits(np.array([[0.0, 0, 0, 1]]))[2]
+    r = values(out, "stat-partialCorrelation1_desc-model")
+    np.testing.assert_allclose(r, t / np.sqrt(t**2 + N - 4), rtol=2e-4, atol=1e-6)
+    dof = values(out, "contrast-grey_stat-dof")
+    constant = values(out, "stat-constantCovariate_desc-model")
+    collinear = values(out, "stat-collinearCovariate_desc-model")
+    assert np.argwhere(constant).tolist() == [[0, 0, 0]]
+    assert np.argwhere(collinear).tolist() == [[1, 0, 0]]
+    assert (dof[(constant + collinear) == 0] == N - 4).all() and dof[0, 0, 0] == dof[1, 0, 0] == 0
+    page = (out / "group" / "report.html").read_text()
+    assert "grey has one value in all maps" in page and "a combination of other columns" in page
+    assert "Covariates that are maps, grey, had a column of the model at every voxel" in page
+    assert "centred at each voxel on their mean" in text
+    about = json.loads((out / "group" / "design.json").read_text())
+    assert about["MapCovariates"] == ["grey"] and about["Formula"] == "C(group) + age"
+    record = json.loads((out / "provenance.json").read_text())
+    roles = [i["Name"] for i in record["Inputs"] if i["Role"] == "map_covariate grey"]
+    assert roles[0] == "grey/s00_gm.nii" and len(roles) == N
+
+
+def test_patterns_stacks_and_replays_have_the_bits_of_the_table(run, command, data, tmp_path):
+    options = ("--formula", "C(group) + age", "--contrast", "grey=grey")
+    people = ("--participants", data / "people.tsv")
+    pattern = f"grey={data}/grey/{{subject}}_gm.nii"
+    sources = {
+        "table": ("--maps", data / "maps.tsv", "--map-covariate", "grey"),
+        "pattern": (
+            "--pattern",
+            f"{data}/maps/{{subject}}.nii",
+            *people,
+            "--map-covariate",
+            pattern,
+        ),
+    }
+    for own, stacked in (("maps", MAPS), ("grey4d", GREY)):
+        write(tmp_path / f"{own}.nii", np.moveaxis(stacked, 0, -1))
+    stack = ("--stack", tmp_path / "maps.nii", "--map-covariate", f"grey={tmp_path}/grey4d.nii")
+    sources["stack"] = (*stack, *people)
+    found = {}
+    for name, source in sources.items():
+        code, _, errors = run(*options, "--estimator", "huber", out=name, source=source)
+        assert code == 0, errors
+        found[name] = values(tmp_path / name, "contrast-grey_stat-t").tobytes()
+    assert found["table"] == found["pattern"] == found["stack"]
+    for name in sources:
+        code, text, errors = command("replay", tmp_path / name, "--plugin", "Linear")
+        assert code == 0, text + errors
+
+
+BAD = {
+    "missing": ("it has no map of the covariate grey", {}),
+    "grid": ("its covariate grey ", {"s03": np.ones((4, 5, 4))}),
+    "nan": ("is empty: every voxel is 0 or not finite", {"s03": np.full(SHAPE, np.nan)}),
+    "copy": ("has the values of ", {"s03": GREY[4]}),
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_covariates_that_cannot_be_used_are_named(run, data, tmp_path, kind):
+    shutil.copytree(data, tmp_path / "data")
+    told, changed = BAD[kind]
+    for name, own in changed.items():
+        write(tmp_path / "data" / "grey" / f"{name}_gm.nii", own)
+    if kind == "missing":
+        (tmp_path / "data" / "grey" / "s03_gm.nii").unlink()
+    source = ("--pattern", f"{tmp_path}/data/maps/{{subject}}.nii")
+    source += ("--map-covariate", f"grey={tmp_path}/data/grey/{{subject}}_gm.nii")
+    code, _, errors = run("--formula", "1", "--contrast", "grey=grey", source=source)
+    assert code != 0 and "Traceback" not in errors
+    assert told in errors and "s03" in errors
+
+
+REFUSED = {
+    ("--formula", "age * grey"): "age * grey takes it for a column",
+    ("--formula", "age + log(grey)"): "takes it for a column",
+    ("--formula", "age", "--estimator", "sandwich"): "sandwich takes no covariates that are maps",
+    ("--formula", "age + (1 | participant_id)"): "takes no covariates that are maps",
+    ("--between", "group"): "give each contrast an error of its own",
+    ("--formula", "age", "--permutations", "9"): "is not permuted",
+    ("--formula", "age", "--permutations", "9", "--estimator", "huber"): "have no covariates that",
+    ("--formula", "age", "--map-covariate", "group"): "control does not exist",
+    ("--formula", "age", "--map-covariate", "nowhere"): "no column nowhere",
+    ("--formula", "age", "--map-covariate", "age=x/{subject}.nii"): "no file matches",
+    ("--formula", "1", "--estimator", "mixed-effects"): "takes no covariates that are maps",
+}
+
+
+@pytest.mark.parametrize("options", REFUSED)
+def test_what_cannot_be_is_refused_in_one_line(run, options):
+    code, _, errors = run(*options, "--contrast", "grey=grey", how="plan")
+    assert code != 0 and "Traceback" not in errors
+    assert REFUSED[options] in errors
+
+
+def test_the_plan_tells_the_covariate(run):
+    code, text, errors = run(*FORMULA, *MODEL, how="plan")
+    assert code == 0, errors
+    assert "covariates that are maps, grey: a column each" in " ".join(text.split())
