@@ -12,7 +12,7 @@ import nibabel as nib
 import pytest
 
 from nipype_group.cli import run
-from nipype_group.cli.main import build_parser
+from nipype_group.cli.main import build_parser, main
 from nipype_group.reporting.atlases import find
 
 ROOT = Path(__file__).parents[1]
@@ -223,6 +223,26 @@ def test_python_blocks_are_python(page):
     text = page.read_text(encoding="utf-8")
     for block in re.findall(r"^\.\. code-block:: python\n\n((?: +.*\n|\n)+)", text, re.MULTILINE):
         compile(re.sub(r"^ {3,4}", "", block, flags=re.MULTILINE), str(page), "exec")
+
+
+def test_commands_of_other_longitudinal_programs_run(tmp_path, monkeypatch):
+    text = (DOCS / "coming_from_longitudinal.rst").read_text(encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(run, "can_draw", lambda: False)
+    (block,) = re.findall(r"^\.\. code-block:: python\n\n((?: +.*\n|\n)+)", text, re.MULTILINE)
+    exec(compile(re.sub(r"^ {3}", "", block, flags=re.MULTILINE), "page", "exec"), {})
+    found = {}
+    for words in commands(text):
+        assert main([*words[1:], "--plugin", "Linear", "--atlas", "none"]) == 0
+        group = Path(words[2], "group")
+        for stat in ("effect", "dof"):
+            path = group / f"contrast-slope_stat-{stat}_statmap.nii.gz"
+            found[words[2], stat] = nib.load(path).get_fdata()
+        # What the block makes: patients change by 0.4 a year.
+        assert abs(found[words[2], "effect"].mean() - 0.4) < 0.05
+    assert {name for name, _ in found} == {"lme", "swe", "fema"}
+    assert (found["fema", "dof"] > found["swe", "dof"]).all()
+    assert (found["fema", "effect"] == found["lme", "effect"]).all()
 
 
 def test_files_that_pages_name_exist():
