@@ -8,6 +8,7 @@ Another machine may be twice as fast or slow.
 from typing import Any, NamedTuple
 
 from nipype_group.execution.memory import StudySize
+from nipype_group.stats.estimators import ESTIMATORS
 
 
 class StageCosts(NamedTuple):
@@ -98,13 +99,22 @@ def foreseen_seconds(
         of_contrasts = size.n_contrasts / _CONTRASTS_MEASURED if name in _OF_CONTRASTS else 1
         seconds[name] = one * of_contrasts * names.count(name)
     if "RunPermutations" in names:
-        seconds["RunPermutations"] = _of_shuffles(size, n_shuffles, tfce_sides)
+        plan = nodes[names.index("PlanPermutations")].inputs
+        own = ESTIMATORS[plan.estimator].shuffle_ns.get(plan.shuffled_estimates)
+        seconds["RunPermutations"] = _of_shuffles(size, n_shuffles, tfce_sides, own)
     return seconds
 
 
-def _of_shuffles(size: StudySize, n_shuffles: int, tfce_sides: int) -> float:
-    """Return seconds of shuffles, whose design rows are at most the columns."""
+def _of_shuffles(
+    size: StudySize, n_shuffles: int, tfce_sides: int, own_ns: float | None = None
+) -> float:
+    """Return seconds of shuffles, whose design rows are at most the columns.
+
+    An estimator that is fitted in every shuffle takes nanoseconds of its own for a value.
+    """
     n_voxels = size.values / 8
     rows = size.n_columns * (size.n_maps / RATE + SCAN)
+    if own_ns is not None:
+        rows = size.n_maps * own_ns * 1e-9
     passes = size.n_contrasts * size.n_maps * SERIES
     return n_voxels * (n_shuffles * (rows + tfce_sides * TFCE) + passes)

@@ -171,7 +171,8 @@ def _plan(size, node):
 
 def _permutations(size, node):
     threads = node.n_procs or 1
-    series = _SERIES * size.n_maps * size.volume / _FLOAT * size.n_contrasts
+    # Variances and fitted values of maps are kept beside these.
+    series = _SERIES * size.n_maps * size.volume / _FLOAT * size.n_contrasts * (1 + size.variances)
     kept = min(node.interface.inputs.memory_gb * 1e9, series)
     tile = _SHUFFLED_COPIES * _FLOAT * _SHUFFLED_VOXELS * size.n_maps
     rows = 3 * _FLOAT * _BATCH * size.n_maps * (1 + size.n_columns)

@@ -9,6 +9,7 @@ import pytest
 from nipype_group.cli import duration
 from nipype_group.cli.duration import COSTS, foreseen_seconds
 from nipype_group.execution.memory import StudySize
+from nipype_group.stats.estimators import ESTIMATORS
 from nipype_group.workflows import AnalysisSettings, init_group_wf
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -36,6 +37,21 @@ def test_rates_are_those_of_the_documentation():
     rates = json.loads((DOCS / "scaling.json").read_text(encoding="utf-8"))["rates"]
     ours = [duration.RATE, duration.SCAN, duration.SERIES, duration.TFCE]
     assert ours == list(rates.values())
+
+
+def test_shuffles_of_estimators_take_the_time_that_was_measured():
+    stored = json.loads((DOCS / "effect_variance.json").read_text(encoding="utf-8"))
+    values = stored["maps"] * stored["voxels"] * 1000
+    measured = {}
+    for row in stored["shuffles"]:
+        own = measured.setdefault(row["estimator"], {})
+        own[row["estimates"]] = row["cpu_minutes"] * 60e9 / values
+    for name, estimator in ESTIMATORS.items():
+        assert estimator.shuffle_ns == pytest.approx(measured.get(name, {}), abs=0.5)
+    huber = replace(SETTINGS, estimator="huber")
+    seconds = foreseen_seconds(init_group_wf(settings=huber), SIZE, n_shuffles=1000)
+    took = measured["huber"]["again"] * 1e-9 * 1000 * 200 * 230_000
+    assert seconds["RunPermutations"] == pytest.approx(took, rel=0.2)
 
 
 def test_the_documented_study_is_foreseen():

@@ -48,6 +48,9 @@ class Estimator:
         What it takes where it is given: covariates that are maps.
     options : dict
         What else the function is told.
+    shuffle_ns : dict
+        Nanoseconds of a shuffle at a map's voxel, "again" or "held", as
+        docs/effect_variance.json has them.
     unequal_variances : bool
         Whether statistics hold where errors of independent maps have different variances.
     not_shuffled : tuple of {"again", "held", "gaps"}
@@ -71,6 +74,7 @@ class Estimator:
     one_dof: bool = False
     takes: tuple = ()
     options: Mapping[str, Any] = field(default_factory=dict)
+    shuffle_ns: Mapping[str, float] = field(default_factory=dict)
     unequal_variances: bool = False
     not_shuffled: tuple = ()
     shuffled: Any = None
@@ -153,13 +157,19 @@ _OWN = (
             takes=("covariates",),
             options={"method": name},
             # A fit by MM takes a hundred times as long as one by Huber's weights.
+            shuffle_ns=shuffle_ns,
             not_shuffled=("again", "gaps") if name == "mm" else ("gaps",),
             shuffled="nipype_group.stats.estimators.shuffled.robust:ShuffledRobust",
         )
-        for name, words, references in (
-            ("huber", "Huber's weights", ("huber1973",)),
-            ("bisquare", "Tukey's bisquare from Huber's fit", ("huber1973", "beaton1974")),
-            ("mm", "MM, the bisquare about an S-estimate", ("yohai1987",)),
+        for name, words, references, shuffle_ns in (
+            ("huber", "Huber's weights", ("huber1973",), {"again": 122, "held": 8}),
+            (
+                "bisquare",
+                "Tukey's bisquare from Huber's fit",
+                ("huber1973", "beaton1974"),
+                {"again": 226, "held": 7},
+            ),
+            ("mm", "MM, the bisquare about an S-estimate", ("yohai1987",), {"held": 7}),
         )
     ),
     Estimator(
@@ -185,6 +195,7 @@ _OWN = (
         references=("mackinnon1985", "bell2002"),
         dof="contrast",
         options={"kind": "HC3"},
+        shuffle_ns={"again": 1},
         unequal_variances=True,
         not_shuffled=("held", "gaps"),
         shuffled="nipype_group.stats.estimators.shuffled.robust:ShuffledHC3",
@@ -198,33 +209,38 @@ _OWN = (
             needs=("variances", "knapp_hartung"),
             dof="contrast",
             options={"method": name},
+            shuffle_ns=shuffle_ns,
             not_shuffled=("held",) if name == "fixed-effects" else (),
             shuffled="nipype_group.stats.estimators.shuffled.effect_variance:"
             "ShuffledEffectVariance",
         )
-        for name, words, references in (
+        for name, words, references, shuffle_ns in (
             (
                 "fixed-effects",
                 "least squares weighted by the variances of the maps (fixed effects)",
                 (),
+                {"again": 7},
             ),
             (
                 "mixed-effects",
                 "weighted least squares with a variance between participants by restricted "
                 "likelihood (mixed effects)",
                 ("beckmann2003", "woolrich2004", "viechtbauer2007"),
+                {"again": 91, "held": 6},
             ),
             (
                 "dersimonian-laird",
                 "weighted least squares with a variance between participants by the moments of "
                 "DerSimonian and Laird (mixed effects)",
                 ("dersimonian1986", "viechtbauer2007"),
+                {"again": 12, "held": 7},
             ),
             (
                 "paule-mandel",
                 "weighted least squares with a variance between participants by the moments of "
                 "Paule and Mandel (mixed effects)",
                 ("paule1982", "viechtbauer2007"),
+                {"again": 28, "held": 6},
             ),
         )
     ),

@@ -300,15 +300,24 @@ def test_robust_bits_depend_on_no_shard_thread_or_tile(name):
         )
 
 
-@pytest.mark.parametrize("how", [*product(["huber", "bisquare"], HOW), ("mm", "held")])
+EXACT = [
+    *product(["huber", "mixed-effects"], HOW),
+    ("bisquare", "again"),
+    ("mm", "held"),
+    ("hc3", "again"),
+]
+
+
+@pytest.mark.parametrize("how", EXACT)
 def test_flips_of_heavy_tails_err_as_often_as_alpha(how):
     rng, v = np.random.default_rng(8), 600
     effects = rng.standard_t(2, (9, v)) * np.linspace(1, 3, 9)[:, None]
+    variances = np.exp(rng.standard_normal((9, v)))
     test, contrast = shuffled(
         MEAN[np.zeros(9, int)], [1.0], "flip", estimator=how[0], shuffled_estimates=how[1]
     )
     test = ContrastTest(**{**vars(test), "statistics": ShuffleStatistics(tail="positive")})
-    counts = run(test, contrast, 0, 512, effects, effects, (v, 1, 1)).counts["voxel"]
+    counts = run(test, contrast, 0, 512, effects, variances, (v, 1, 1)).counts["voxel"]
     # Flips of symmetric errors are exact: p at most .05 in 25 of 512 shuffles.
     low, high = stats.binom.ppf([1e-4, 1 - 1e-4], v, 25 / 512)
     assert low <= (counts <= 25).sum() <= high
