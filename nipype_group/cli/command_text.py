@@ -31,6 +31,7 @@ _PLACES = (
     "mask",
     "search_volume",
     "design",
+    "model",
     "shuffles",
     "settings",
     "results",

@@ -39,6 +39,9 @@ examples:
     nipype-group run results --maps maps.tsv --formula "C(condition) + C(participant_id)" \\
         --contrast "difference=words - pictures" --height-control none --threshold-z 3.1
 
+  What a BIDS Stats Model says, from BIDS derivatives:
+    nipype-group run results --bids derivatives --model model-groups_smdl.json
+
   Factors within and between participants, every effect on its own error:
     nipype-group run results --maps maps.tsv --within "stimulus,C(visit)" --between group
 
@@ -130,6 +133,38 @@ def add_plan(commands: Any) -> None:
     parser.set_defaults(execute="nipype_group.cli.plan:execute", parser=parser)
 
 
+def add_validate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command that tells what a model means."""
+    parser = commands.add_parser(
+        "validate",
+        help="check a BIDS Stats Model, and print its designs",
+        description="Check a BIDS Stats Model and print its nodes and contrasts; with --bids the "
+        "maps, designs and contrasts of every analysis as nipype-group run --model would run it. "
+        "What is wrong is one line that names the place in the file. Nothing is computed.",
+    )
+    parser.add_argument("model", metavar="MODEL", help="BIDS Stats Model, JSON")
+    parser.add_argument("--bids", metavar="DIR", help="BIDS derivatives whose maps it is of")
+    parser.add_argument(
+        "--select",
+        metavar="KEY=VALUE[,VALUE]",
+        nargs="+",
+        action="extend",
+        default=[],
+        help="entities of the maps in --bids, default stat=effect suffix=statmap",
+    )
+    parser.add_argument(
+        "--variance-select",
+        metavar="KEY=VALUE",
+        nargs="+",
+        action="extend",
+        default=[],
+        help="what tells the variances of the maps, beside --select; default stat=variance",
+    )
+    parser.add_argument("--participants", metavar="TSV", help="table of participants")
+    parser.add_argument("--mask", metavar="NII", help="mask")
+    parser.set_defaults(execute="nipype_group.cli.model:execute_validate")
+
+
 def _add_options_of_run(parser: argparse.ArgumentParser) -> None:
     """Add all options of an analysis, which `run` and `plan` share."""
     add_settings_files(parser)
@@ -200,6 +235,12 @@ def _add_analysis(parser):
     add_setting(design, AnalysisSettings.__dataclass_fields__["formula"])
     design.add_argument(
         "--design", metavar="TABLE", help="TSV with a column a regressor, FSL .mat"
+    )
+    design.add_argument(
+        "--model",
+        metavar="JSON",
+        help="BIDS Stats Model of the maps in --bids; it has the contrasts, and settings in its "
+        "Software.nipype_group. Without --select: stat=effect suffix=statmap",
     )
     add_settings(parser, AnalysisSettings, without=("formula",))
     option_group(parser, "permutation").add_argument(

@@ -10,7 +10,7 @@ FILE, FOLDER = "a file", "a folder"
 # Options by what they name, whatever the command.
 EXISTING = {
     **dict.fromkeys(("maps", "stack", "participants", "mask", "search_volume", "design"), FILE),
-    "variance_stack": FILE,
+    **dict.fromkeys(("variance_stack", "model"), FILE),
     **dict.fromkeys(
         ("settings", "shuffles", "stat_map", "sign_map", "effect_map", "variance_map"), FILE
     ),

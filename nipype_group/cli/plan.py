@@ -32,6 +32,10 @@ from nipype_group.workflows.group import thresholded_maps
 
 def execute(arguments: Namespace) -> int:
     """Print what a run with these arguments would do; returns the exit code."""
+    if arguments.model is not None:
+        from nipype_group.cli.model import execute_plan
+
+        return execute_plan(arguments)
     settings, files = run.request_of(arguments)
     run.plugin_arguments(arguments)
     with listed_once():

@@ -70,6 +70,10 @@ class Foreseen(NamedTuple):
 
 def execute(arguments: argparse.Namespace) -> int:
     """Run the analysis that the arguments ask for; returns the exit code."""
+    if arguments.model is not None:
+        from nipype_group.cli.model import execute_run
+
+        return execute_run(arguments)
     settings, files = request_of(arguments)
     if arguments.save_settings is not None:
         try:
@@ -274,7 +278,9 @@ def _settings(arguments, named=None):
     values = without_replaced(values, given) | given
     words = [name for name in ("within", "between", "covariates") if values.get(name)]
     if arguments.design is None and values.get("formula") is None and not words:
-        raise ValueError("one model is needed: --formula, --within and --between, or --design")
+        raise ValueError(
+            "one model is needed: --formula, --within and --between, --design, or --model"
+        )
     if not values.get("contrasts") and not words:
         raise ValueError("at least one --contrast NAME=EXPR is needed")
     machine = {

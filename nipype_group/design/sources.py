@@ -254,8 +254,9 @@ def find_bids_maps(bids_dir: AnyPath, selection: Mapping[str, Sequence[str]]) ->
     for path, entities in bids_images(bids_dir):
         for key, value in entities.items():
             seen.setdefault(key, set()).add(value)
-        chosen = {key: _chosen(key, entities, values) for key, values in selection.items()}
-        if None in chosen.values():
+        found = {key: value_chosen(key, entities, values) for key, values in selection.items()}
+        chosen = {key: value for key, value in found.items() if value is not None}
+        if len(chosen) < len(selection):
             continue
         for key, value in chosen.items():
             taken[key].add(value)
@@ -340,7 +341,7 @@ def not_taken(
         label = entities["sub"]
         if label in inside or ("sub" in selection and label not in selection["sub"]):
             continue
-        wrong = [k for k, values in selection.items() if _chosen(k, entities, values) is None]
+        wrong = [k for k, values in selection.items() if value_chosen(k, entities, values) is None]
         # The image that comes closest tells best what is amiss.
         best = min(lacking.get(label, wrong), wrong, key=len)
         lacking[label] = best
@@ -351,8 +352,16 @@ def not_taken(
     }
 
 
-def _chosen(key, entities, values):
-    """Return the selected value that an image has, None where it has none of them."""
+def value_chosen(key: str, entities: Mapping[str, str], values: Sequence[str]) -> str | None:
+    """Return the selected value that an image has, None where it has none of them.
+
+    Indexes, as run, are compared as numbers.
+
+    Examples
+    --------
+    >>> value_chosen("run", {"run": "1"}, ["01", "02"])
+    '01'
+    """
     value = entities.get(key)
     if value in values or value is None:
         return value

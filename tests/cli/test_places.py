@@ -127,7 +127,7 @@ def arguments_of(command, action, path, tmp_path):
     line = [command]
     options = list(action.option_strings[-1:])
     if command in ("run", "plan"):
-        line += ["--formula", "1"] if action.dest != "design" else []
+        line += ["--formula", "1"] if action.dest not in ("design", "model") else []
         line += ["--atlas", "none", "--contrast", "m=intercept"]
         sources = ("maps", "bids", "stack")
         line += [] if action.dest in sources else ["--pattern", tmp_path / "{subject}.nii"]
@@ -138,6 +138,9 @@ def arguments_of(command, action, path, tmp_path):
     if command == "report" and action.dest not in ("results", "stat_map", "output_dir"):
         (tmp_path / "map.nii").touch()
         line += ["--stat-map", tmp_path / "map.nii"]
+    if command == "validate":
+        (tmp_path / "model.json").touch()
+        free["model"] = tmp_path / "model.json"
     positional = [a.dest for c, a in actions() if c == command and not a.option_strings]
     for dest in positional:
         if dest == action.dest and dest != "name":

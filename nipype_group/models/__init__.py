@@ -1,0 +1,1 @@
+"""BIDS Stats Models: read, checked, and turned into designs, contrasts and settings."""

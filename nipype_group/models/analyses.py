@@ -1,0 +1,296 @@
+"""Analyses of a model: tables, settings and contrasts of every node of a data set."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from nipype_group.design.contrasts import Contrast, build_contrasts, check_definitions
+from nipype_group.design.matrix import Design, design_from_table
+from nipype_group.design.observations import joined_rows
+from nipype_group.design.participants.clusters import with_clusters
+from nipype_group.design.participants.tables import PeopleTables
+from nipype_group.design.repeated_measures import design_of_model
+from nipype_group.design.sources import read_maps_table
+from nipype_group.models.designs import (
+    NodeDesign,
+    check_as_meant,
+    definitions_of_node,
+    design_of_node,
+)
+from nipype_group.models.graph import NodeMaps, maps_of_nodes
+from nipype_group.models.places import ModelFileError, known_name
+from nipype_group.models.records import SOFTWARE, Node, StatsModel
+from nipype_group.models.tree import TreeMaps, find_mask, find_tree_maps
+from nipype_group.settings.analysis import AnalysisSettings
+from nipype_group.settings.files import current_settings, with_places
+from nipype_group.stats.estimators import DEFAULT, ESTIMATORS
+from nipype_group.tsv import parse_tsv, tsv_text
+from nipype_group.whole_files import AnyPath, UnusableFileError, read_text, replace_text
+
+# What combines maps by their variances where a model says meta and no more.
+META_ESTIMATOR = "mixed-effects"
+MAPS_NAME, DESIGN_NAME = "maps.tsv", "design.tsv"
+
+
+@dataclass(frozen=True)
+class ModelAnalysis:
+    """What a node of a data set is as an analysis.
+
+    Parameters
+    ----------
+    maps : NodeMaps
+        Whose maps it is of.
+    settings : AnalysisSettings
+    files : dict
+        Inputs of `init_group_wf`.
+    design : Design
+    contrasts : list of Contrast
+    notes : tuple of str
+        What a user is told beside the notes of design and contrasts.
+    """
+
+    maps: NodeMaps
+    settings: AnalysisSettings
+    files: dict[str, Any]
+    design: Design
+    contrasts: list[Contrast]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ModelOfTree:
+    """A model, the maps of a tree that it is of, and what options say beside it.
+
+    Parameters
+    ----------
+    model : StatsModel
+    path : path
+        Its file.
+    files : dict
+        ``bids_dir``, and where they are given ``select``, ``variance_select``, ``participants``
+        and ``mask_file``, as `init_group_wf` takes them.
+    given : dict
+        Settings by name, that go before those of the model.
+    """
+
+    model: StatsModel
+    path: Path
+    files: Mapping[str, Any]
+    given: Mapping[str, Any]
+
+    def nodes(self) -> tuple[TreeMaps, list[NodeMaps]]:
+        """Find the maps of the tree, and which of them every node of a data set analyses.
+
+        Raises
+        ------
+        ModelFileError, ValueError
+            As `find_tree_maps` and `maps_of_nodes`.
+        """
+        groups = [node for node in self.model.nodes if isinstance(node, Node) and node.is_group]
+        needs = any(_weighs(self._values(node, [])) for node in groups)
+        maps = find_tree_maps(self.files, self.model.input or {}, self.path, needs)
+        return maps, maps_of_nodes(self.model, maps, self.path)
+
+    def analysis(self, tree: TreeMaps, maps: NodeMaps, place: AnyPath) -> ModelAnalysis:
+        """Make the analysis of some maps of a node.
+
+        Parameters
+        ----------
+        tree : TreeMaps
+        maps : NodeMaps
+        place : path
+            Folder in which the tables of maps and of the design are written.
+
+        Returns
+        -------
+        ModelAnalysis
+
+        Raises
+        ------
+        ModelFileError
+            Where the node cannot be fitted to the maps; names the place in the file.
+        """
+        notes: list[str] = list(tree.notes)
+        values = self._values(maps.node, notes)
+        found = design_of_node(maps, self.path)
+        notes += found.notes
+        if found.left_out:
+            names = ", ".join(tree.entries[i].name for i in found.left_out)
+            notes.append(f"Transformations leave out {len(found.left_out)} maps: {names}")
+        files = _written(found, tree, _columns_of(values), self.path, Path(place))
+        mask = self._mask(maps)
+        files |= {} if mask is None else {"mask_file": str(mask)}
+        files |= {n: self.files[n] for n in ("search_volume", "shuffles_file") if n in self.files}
+        design = self._design(found, values, files)
+        settings = self._settings(found, values, design)
+        contrasts = self._contrasts(maps, settings, design)
+        return ModelAnalysis(found.maps, settings, files, design, contrasts, tuple(notes))
+
+    def _values(self, node, notes):
+        """Return the settings of a node by name."""
+        values = current_settings(node.model.own_settings, self.path)
+        values = with_places(values, self.path.parent) | dict(self.given)
+        if node.model.type == "meta" and "estimator" not in values:
+            values["estimator"] = META_ESTIMATOR
+            notes.append(
+                f"Type meta: maps are combined by the estimator {META_ESTIMATOR}, which takes "
+                "their variances and that between participants; fixed effects are "
+                f'Software.{SOFTWARE}.estimator "fixed-effects"'
+            )
+        others = [n for n in node.model.software or {} if n != SOFTWARE]
+        if others:
+            notes.append(f"Software of {', '.join(others)} has no part here")
+        return values
+
+    def _mask(self, maps):
+        if "mask_file" in self.files:
+            return self.files["mask_file"]
+        options = maps.node.model.options
+        if options is None or options.mask is None:
+            return None
+        try:
+            return find_mask(self.files["bids_dir"], options.mask)
+        except ValueError as error:
+            raise ModelFileError(
+                self.path, f"{maps.place}.Model.Options.Mask", str(error)
+            ) from error
+
+    def _design(self, found, values, files):
+        """Return the design as the run makes it of the tables."""
+        place = f"{found.maps.place}.Model"
+        used = [*found.used, *_columns_of(values)]
+        entries = read_maps_table(files["maps_table"], used)
+        conditions = list(entries[0].conditions)
+        rows = pd.DataFrame(joined_rows(entries, PeopleTables.of(entries)), dtype=object)
+        rows["map"] = [entry.name for entry in entries]
+        table = parse_tsv(tsv_text(rows), MAPS_NAME)
+        try:
+            if found.columns is None:
+                design = design_of_model(
+                    found.formula, table, conditions, values.get("error", "pooled")
+                )
+            else:
+                design = design_from_table(files["design_table"], table, conditions)
+            estimator = ESTIMATORS[values.get("estimator", DEFAULT)]
+            if "clusters" in estimator.needs and design.random is None:
+                design = with_clusters(design, table, values.get("cluster", "participant_id"))
+        except UnusableFileError:
+            raise
+        except ValueError as error:
+            key = "X" if found.columns is not None else "Formula"
+            raise ModelFileError(self.path, f"{place}.{key}", _without(error, files)) from error
+        if found.columns is None:
+            check_as_meant(found, design.matrix, self.path)
+        return design
+
+    def _settings(self, found, values, design):
+        maps, definitions = found.maps, []
+        for place, name, expression in definitions_of_node(maps, design.columns, self.path):
+            definitions.append(f"{name}={expression}")
+            try:
+                check_definitions(definitions)
+            except ValueError as error:
+                raise ModelFileError(self.path, place, str(error)) from error
+        try:
+            return AnalysisSettings(**values, formula=found.formula, contrasts=tuple(definitions))
+        except (ValueError, TypeError) as error:
+            place = f"{maps.place}.Model.Software.{SOFTWARE}"
+            raise ModelFileError(self.path, place, str(error)) from error
+
+    def _contrasts(self, maps, settings, design):
+        try:
+            return build_contrasts(
+                settings.contrasts,
+                design,
+                by_permutation=settings.permutes_blocks,
+                not_of_conjunctions=settings.not_of_conjunctions,
+                multivariate=settings.multivariate,
+            )
+        except ValueError as error:
+            raise ModelFileError(self.path, f"{maps.place}.Contrasts", str(error)) from error
+
+
+def _without(error, files):
+    """Return the message of an error without the table that the model has made."""
+    text = str(error)
+    for name in ("design_table", "maps_table"):
+        text = text.replace(f"{files.get(name)}: ", "")
+    return text
+
+
+def _weighs(values):
+    return "variances" in ESTIMATORS[values["estimator"]].needs if "estimator" in values else False
+
+
+def _columns_of(values):
+    """Return the columns of the tables that settings name."""
+    names = [*values.get("blocks", ()), values.get("cluster"), values.get("variance_groups")]
+    return [
+        name
+        for name in dict.fromkeys(names)
+        if isinstance(name, str) and name != "participant_id" and not Path(name).is_absolute()
+    ]
+
+
+def _written(found: NodeDesign, tree, others, path, place):
+    """Write the table of maps, and of an X the design; return them as inputs."""
+    base = found.maps.table
+    apart = _telling_apart(base, tree.entities)
+    table = pd.DataFrame({"participant_id": base["participant_id"]}, dtype=object)
+    for name in apart:
+        table[name] = base[name]
+    for name in found.used:
+        table[name] = found.variables[name]
+    for name in others:
+        if name not in base:
+            raise ModelFileError(
+                path,
+                f"{found.maps.place}.Model.Software.{SOFTWARE}",
+                f"{name} is no variable{known_name(name, map(str, base))}",
+            )
+        if name not in table:
+            table[name] = base[name]
+    entries = [tree.entries[i] for i in base.index]
+    table["map"] = [os.path.relpath(entry.path, place) for entry in entries]
+    if any(entry.variance is not None for entry in entries):
+        table["variance"] = [
+            None if e.variance is None else os.path.relpath(e.variance, place) for e in entries
+        ]
+    place.mkdir(parents=True, exist_ok=True)
+    files = {"maps_table": _kept(place / MAPS_NAME, table)}
+    if found.columns is not None:
+        files["design_table"] = _written_design(found, table, others, path, place, files)
+    return files
+
+
+def _written_design(found, table, others, path, place, files):
+    entries = read_maps_table(files["maps_table"], others)
+    keys = ["participant_id", *entries[0].conditions]
+    if clash := [name for name in found.columns if name in keys]:
+        raise ModelFileError(
+            path,
+            f"{found.maps.place}.Model.X",
+            f"{clash[0]} tells maps of a participant apart; give its numbers another name by Copy",
+        )
+    design = pd.concat([table[keys], found.columns], axis=1)
+    return _kept(place / DESIGN_NAME, design)
+
+
+def _kept(path, table):
+    """Write a table where another stands, so that a rerun finds its inputs as they were."""
+    text = tsv_text(table, digits=17)
+    if not path.is_file() or read_text(path) != text:
+        replace_text(path, text)
+    return str(path.absolute())
+
+
+def _telling_apart(table, entities):
+    """Return the entities that differ between the maps of a participant."""
+    names = [e for e in entities if e not in ("subject", "node") and e in table]
+    # Values as text, so that a missing one counts.
+    texts = table[names].astype(str).groupby(table["participant_id"], sort=False).nunique()
+    return [name for name in names if texts[name].max() > 1]

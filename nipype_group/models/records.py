@@ -1,0 +1,491 @@
+"""A BIDS Stats Model as records: read from JSON, with every error at its place.
+
+The vocabulary is that of the specification 0.1.1 (https://bids-standard.github.io/stats-models).
+A node of Level run is the first level: its package has made the maps, and what it says of time
+series is not read here. All other nodes are of maps.
+"""
+
+import fnmatch
+import itertools
+import json
+import re
+from collections.abc import Iterator
+from fractions import Fraction
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import (
+    BeforeValidator,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
+
+from nipype_group.design.formula import formula_variables
+from nipype_group.design.repeated_measures import split_formula
+from nipype_group.json_files import read_json
+from nipype_group.models.instructions import AnyInstruction, ModelRecord, Name
+from nipype_group.models.places import first_error, known_name, wrong
+from nipype_group.settings.analysis import AnalysisSettings
+from nipype_group.settings.files import current_settings
+from nipype_group.settings.records import about_of
+from nipype_group.whole_files import AnyPath
+
+# What 1 in X is called.
+INTERCEPT = "intercept"
+SOFTWARE = "nipype_group"
+LEVELS = ("run", "session", "subject", "dataset")
+# Settings that the model itself tells.
+_TOLD = {
+    "formula": "Model.Formula or Model.X",
+    "within": "Model.Formula, as Error(participant_id/(a*b))",
+    "between": "Model.Formula",
+    "covariates": "Model.Formula or Model.X",
+    "contrasts": "Contrasts",
+}
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?(/\d+)?")
+_GLOB = re.compile(r"[*?\[\]]")
+# A term of a formula that says whether there is an intercept.
+_STATED = re.compile(r"(^|[+-])[01](?=$|[+-])")
+
+
+def _lower(value: Any) -> Any:
+    return value.casefold() if isinstance(value, str) else value
+
+
+def _test(value: Any) -> Any:
+    words = {"t": "t", "f": "F", "pass": "pass"}
+    return words.get(value.casefold(), value) if isinstance(value, str) else value
+
+
+def _variable(value: Any) -> Any:
+    """Return a variable of X; 1 is the intercept."""
+    is_one = (type(value) in (int, float) and value == 1) or value == "1"
+    return INTERCEPT if is_one else value
+
+
+def _variables(value: Any) -> Any:
+    items = value if isinstance(value, list) else [value]
+    return [_variable(item) for item in items]
+
+
+def _values(value: Any) -> Any:
+    """Return the values of a filter as text, as names of files have them."""
+    items = value if isinstance(value, list) else [value]
+    plain = all(isinstance(v, (str, int, float)) and not isinstance(v, bool) for v in items)
+    return [str(v) for v in items] if plain else value
+
+
+def _rows(value: Any) -> Any:
+    """Return weights as rows of numbers; a fraction may be text."""
+    if not isinstance(value, list):
+        value = [value]
+    rows = value if value and all(isinstance(row, list) for row in value) else [value]
+    return [[_weight(item) for item in row] for row in rows]
+
+
+def _weight(value):
+    if isinstance(value, str):
+        text = value.replace(" ", "")
+        if _NUMBER.fullmatch(text):
+            number, _, divisor = text.partition("/")
+            if not divisor or int(divisor):
+                return float(Fraction(number) / int(divisor or 1))
+    return float(value) if type(value) is int else value
+
+
+_WEIGHT_SCHEMA = {"anyOf": [{"type": "number"}, {"type": "string"}]}
+_LISTS = {"type": "array", "items": _WEIGHT_SCHEMA}
+Weights = Annotated[
+    list[list[float]],
+    BeforeValidator(_rows),
+    WithJsonSchema({"anyOf": [_LISTS, {"type": "array", "items": _LISTS}]}),
+    Field(min_length=1),
+]
+_VARIABLE_SCHEMA = {"anyOf": [{"const": 1}, {"type": "string"}]}
+VariableNames = Annotated[
+    list[Name],
+    BeforeValidator(_variables),
+    WithJsonSchema({"anyOf": [{"type": "array", "items": _VARIABLE_SCHEMA}, _VARIABLE_SCHEMA]}),
+    Field(min_length=1),
+]
+Values = Annotated[
+    list[str],
+    BeforeValidator(_values),
+    WithJsonSchema({"anyOf": [{"type": "array"}, {"type": ["string", "number"]}]}),
+    Field(min_length=1),
+]
+Entities = dict[str, Values]
+Test = Annotated[Literal["pass", "t", "F"], BeforeValidator(_test)]
+_ANY_CASE = BeforeValidator(_lower)
+_OF_FIRST_LEVEL = (
+    "is of time series: it belongs to the first level, whose package has made the maps; remove it "
+    "here"
+)
+
+
+class ModelContrast(ModelRecord):
+    """A weighted sum of the columns of a node's design."""
+
+    refused_keys: ClassVar[dict[str, str]] = {"Type": "is no key here, did you mean Test?"}
+
+    name: Name
+    condition_list: VariableNames
+    weights: Weights
+    test: Test
+
+    @model_validator(mode="after")
+    def _fit(self):
+        if re.search(r"[=\n\t]", self.name):
+            raise wrong("Name", "has a = or a line break, which no name of a contrast has")
+        if len(set(self.condition_list)) < len(self.condition_list):
+            raise wrong("ConditionList", "names a condition twice; add its weights")
+        for number, row in enumerate(self.weights):
+            if len(row) != len(self.condition_list):
+                which = f"row {number + 1} " if len(self.weights) > 1 else ""
+                raise wrong(
+                    "Weights",
+                    f"{which}has {len(row)} numbers for {len(self.condition_list)} conditions; "
+                    "give one of each",
+                )
+            if not any(row):
+                raise wrong("Weights", "are all 0, which tests nothing; give one that is not")
+        if len(self.weights) > 1 and self.test != "F":
+            raise wrong(
+                "Weights",
+                f"has {len(self.weights)} rows, which the Test {self.test} has not; write F, or a "
+                "contrast for each row",
+            )
+        return self
+
+
+class DummyContrasts(ModelRecord):
+    """A contrast of every column that is named, or of all."""
+
+    refused_keys: ClassVar[dict[str, str]] = {"Type": "is no key here, did you mean Test?"}
+
+    contrasts: VariableNames | None = None
+    test: Test
+
+
+class Transformations(ModelRecord):
+    """Steps that change the variables before the design is made of them."""
+
+    transformer: Literal["pybids-transforms-v1"]
+    instructions: list[AnyInstruction]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _are_an_object(cls, value: Any) -> Any:
+        if isinstance(value, list):
+            raise wrong(
+                "",
+                'is a list; write {"Transformer": "pybids-transforms-v1", "Instructions": [...]}',
+            )
+        return value
+
+
+class ModelOptions(ModelRecord):
+    """Options of the estimation."""
+
+    refused_keys: ClassVar[dict[str, str]] = dict.fromkeys(
+        ("HighPassFilterCutoffHz", "LowPassFilterCutoffHz", "ReplaceVariables", "Aggregate"),
+        _OF_FIRST_LEVEL,
+    )
+
+    mask: Entities | None = Field(None, description="entities of the mask among the derivatives")
+
+
+class NodeModel(ModelRecord):
+    """The model of a node."""
+
+    refused_keys: ClassVar[dict[str, str]] = {
+        "HRF": _OF_FIRST_LEVEL,
+        "VarianceComponents": "is no part of the specification; write random effects in Formula, "
+        "as (1 | participant_id), or name an estimator in Software.nipype_group",
+        "ErrorDistribution": "is no part of the specification, and errors are normal here; remove "
+        "it, or name a robust estimator in Software.nipype_group",
+    }
+
+    type: Annotated[Literal["glm", "meta"], _ANY_CASE]
+    x: VariableNames
+    formula: Name | None = None
+    options: ModelOptions | None = None
+    software: dict[str, dict[str, Any]] | None = None
+
+    @field_validator("x")
+    @classmethod
+    def _are_apart(cls, names: list[str]) -> list[str]:
+        for number, name in enumerate(names):
+            if name in names[:number]:
+                one = " (1 is the intercept)" if name == INTERCEPT else ""
+                raise wrong(f"[{number}]", f"{name} stands twice{one}; keep one")
+        return names
+
+    @model_validator(mode="after")
+    def _hold(self):
+        if self.formula is not None:
+            _check_formula(self.formula, self.x)
+        if self.software is not None:
+            _check_software(self.software.get(SOFTWARE, {}))
+        return self
+
+    @property
+    def own_settings(self) -> dict[str, Any]:
+        """Settings of this package, by name."""
+        return dict((self.software or {}).get(SOFTWARE, {}))
+
+
+def _check_formula(formula, names):
+    """See that a formula is one, states its intercept, and is of the variables of X."""
+    try:
+        fixed, _, _ = split_formula(formula)
+        used = formula_variables(fixed)
+    except ValueError as error:
+        raise wrong("Formula", str(error)) from error
+    bare = re.sub(r"`[^`]*`|\s", "", fixed.strip().removeprefix("~"))
+    while bare != (inner := re.sub(r"\w*\([^()]*\)|\[[^\[\]]*\]", "x", bare)):
+        bare = inner
+    if not _STATED.search(bare):
+        raise wrong(
+            "Formula", "does not say whether there is an intercept; begin it with 1 + or 0 +"
+        )
+    for name in used:
+        if not covered(name, names) and name != "participant_id":
+            raise wrong(
+                "Formula", f"uses {name}, which X does not list{known_name(name, names)}; add it"
+            )
+
+
+def covered(name: str, patterns: list[str]) -> bool:
+    """Tell whether names or globs mean a variable.
+
+    Examples
+    --------
+    >>> covered("group.b", ["group.*"]), covered("age", ["iq"])
+    (True, False)
+    """
+    return any(name == p or (is_glob(p) and fnmatch.fnmatchcase(name, p)) for p in patterns)
+
+
+def is_glob(name: str) -> bool:
+    """Tell whether a name stands for several.
+
+    Examples
+    --------
+    >>> is_glob("group.*"), is_glob("group")
+    (True, False)
+    """
+    return bool(_GLOB.search(name))
+
+
+def _check_software(values):
+    try:
+        values = current_settings(values, f"Software.{SOFTWARE}")
+    except ValueError as error:
+        raise wrong(f"Software.{SOFTWARE}", str(error)) from error
+    fields = AnalysisSettings.__dataclass_fields__
+    known = [n for n, item in fields.items() if not about_of(item).of_machine and n not in _TOLD]
+    for name in values:
+        place = f"Software.{SOFTWARE}.{name}"
+        if name in _TOLD:
+            raise wrong(place, f"is what {_TOLD[name]} tells; remove it")
+        if name not in known:
+            raise wrong(place, f"is no setting{known_name(name, known)}")
+
+
+class _AnyNode(ModelRecord):
+    name: Name
+    group_by: Annotated[list[str], BeforeValidator(lambda v: [v] if isinstance(v, str) else v)]
+    contrasts: list[ModelContrast] | None = None
+    dummy_contrasts: DummyContrasts | None = None
+
+    @field_validator("name")
+    @classmethod
+    def _names_a_folder(cls, name: str) -> str:
+        if not re.search("[A-Za-z0-9]", name):
+            raise wrong("", "has no letter or digit, as names of files need; rename it")
+        return name
+
+
+class FirstLevelModel(ModelRecord):
+    """A model of time series, which another package has fitted."""
+
+    type: Any = None
+    x: Any = None
+    formula: Any = None
+    hrf: Any = Field(None, alias="HRF")
+    options: Any = None
+    software: Any = None
+    variance_components: Any = None
+    error_distribution: Any = None
+
+
+class FirstLevelNode(_AnyNode):
+    """The first level: its maps are those of the derivatives."""
+
+    level: Annotated[Literal["run"], _ANY_CASE]
+    model: FirstLevelModel
+    transformations: Any = None
+
+
+class Node(_AnyNode):
+    """A level of maps: session, subject or dataset."""
+
+    level: Annotated[Literal["session", "subject", "dataset"], _ANY_CASE]
+    model: NodeModel
+    transformations: Transformations | None = None
+
+    @property
+    def is_group(self) -> bool:
+        """Whether it is a node of the data set."""
+        return self.level == "dataset"
+
+    @model_validator(mode="after")
+    def _has_contrasts(self):
+        contrasts = self.contrasts or []
+        if not contrasts and self.dummy_contrasts is None:
+            raise wrong("", "has neither Contrasts nor DummyContrasts; add one of them")
+        names = [contrast.name for contrast in contrasts]
+        for number, name in enumerate(names):
+            if name in names[:number]:
+                raise wrong(f"Contrasts[{number}].Name", f"{name} is another's too; rename one")
+        if self.model.formula is None:
+            for place, name in self._conditions():
+                if not covered(name, self.model.x):
+                    raise wrong(
+                        place,
+                        f"{name} is no variable of X{known_name(name, self.model.x)}"
+                        f" (X has {', '.join(self.model.x)})",
+                    )
+        return self
+
+    def _conditions(self) -> Iterator[tuple[str, str]]:
+        for number, contrast in enumerate(self.contrasts or []):
+            for at, name in enumerate(contrast.condition_list):
+                yield f"Contrasts[{number}].ConditionList[{at}]", name
+        if self.dummy_contrasts is not None:
+            for at, name in enumerate(self.dummy_contrasts.contrasts or []):
+                yield f"DummyContrasts.Contrasts[{at}]", name
+
+
+class Edge(ModelRecord):
+    """Contrasts of a node that are maps of another."""
+
+    source: Name
+    destination: Name
+    filter: Entities | None = None
+
+
+def _kind_of_node(value: Any) -> str:
+    level = value.get("Level") if isinstance(value, dict) else None
+    return "first" if isinstance(level, str) and level.casefold() == "run" else "maps"
+
+
+AnyNode = Annotated[
+    Annotated[FirstLevelNode, Tag("first")] | Annotated[Node, Tag("maps")],
+    Discriminator(_kind_of_node),
+]
+
+
+class StatsModel(ModelRecord):
+    """A BIDS Stats Model."""
+
+    name: Name
+    bids_model_version: Name = Field(alias="BIDSModelVersion")
+    input: Entities | None = None
+    nodes: list[AnyNode] = Field(min_length=1)
+    edges: list[Edge] | None = None
+    schema_place: str | None = Field(None, alias="$schema", description="for editors")
+
+    @model_validator(mode="after")
+    def _is_a_graph(self):
+        names = [node.name for node in self.nodes]
+        for number, name in enumerate(names):
+            if name in names[:number]:
+                raise wrong(f"Nodes[{number}].Name", f"{name} is another's too; rename one")
+        for number, edge in enumerate(self.edges or []):
+            for key, name in (("Source", edge.source), ("Destination", edge.destination)):
+                if name not in names:
+                    raise wrong(
+                        f"Edges[{number}].{key}",
+                        f"{name} is no node{known_name(name, names)} (there are "
+                        f"{', '.join(names)})",
+                    )
+        by_name = {node.name: node for node in self.nodes}
+        for number, edge in enumerate(self.links):
+            source, destination = by_name[edge.source], by_name[edge.destination]
+            place = f"Edges[{number}]" if self.edges else f"Nodes[{number + 1}].Level"
+            rise = LEVELS.index(destination.level) - LEVELS.index(source.level)
+            if rise < 0 or edge.source == edge.destination:
+                raise wrong(
+                    place,
+                    f"leads from {edge.source} ({source.level}) to {edge.destination} "
+                    f"({destination.level}): maps go upwards from run to dataset",
+                )
+            if destination.level == "run":
+                raise wrong(place, f"leads to {edge.destination}, and a node of runs has no input")
+            if source.level == "dataset":
+                raise wrong(
+                    place,
+                    f"leads from {edge.source}, and results of a group are no maps of a node",
+                )
+        self._check_rounds()
+        if not any(node.level == "dataset" for node in self.nodes):
+            raise wrong("Nodes", "has no node of Level dataset, so there is no group; add one")
+        return self
+
+    def _check_rounds(self):
+        reached: dict[str, set[str]] = {edge.source: set() for edge in self.links}
+        for edge in self.links:
+            reached[edge.source].add(edge.destination)
+        for name, next_ones in reached.items():
+            seen, ahead = set[str](), set(next_ones)
+            while ahead:
+                at = ahead.pop()
+                if at == name:
+                    raise wrong("Edges", f"lead from {name} back to it; remove one")
+                if at not in seen:
+                    seen.add(at)
+                    ahead |= reached.get(at, set())
+
+    @property
+    def links(self) -> list[Edge]:
+        """The edges; without any, nodes are a chain."""
+        if self.edges:
+            return self.edges
+        pairs = itertools.pairwise(node.name for node in self.nodes)
+        return [Edge.model_validate({"Source": a, "Destination": b}) for a, b in pairs]
+
+    def place(self, node: str) -> str:
+        """Return where a node stands in the file."""
+        return f"Nodes[{[n.name for n in self.nodes].index(node)}]"
+
+
+def read_model(path: AnyPath) -> StatsModel:
+    """Read a BIDS Stats Model.
+
+    Parameters
+    ----------
+    path : path
+        JSON.
+
+    Returns
+    -------
+    StatsModel
+
+    Raises
+    ------
+    ModelFileError
+        Naming the place in the file of the first thing that is wrong, and what to do.
+    UnusableFileError
+        Where the file is no JSON object.
+    """
+    content = json.loads(json.dumps(read_json(path, dict)))
+    try:
+        return StatsModel.model_validate(content)
+    except ValidationError as error:
+        raise first_error(error, content, path) from error
