@@ -31,7 +31,15 @@ from nipype_group.whole_files import read_text, replace_text
 # Folder of a data set that holds what made it.
 CODE, MODEL_NAME = "code", "model.json"
 # Settings that a model tells, and options of maps that it does not go with.
-_TOLD = ("formula", "within", "between", "covariates", "contrasts", "missing_covariates")
+_TOLD = (
+    "formula",
+    "within",
+    "between",
+    "covariates",
+    "contrasts",
+    "missing_covariates",
+    "combine",
+)
 _NOT_WITH = ("maps", "pattern", "stack", "settings", "save_settings", "design")
 # Rows of a design that are printed where it has many.
 _ROWS = 15

@@ -7,12 +7,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
-from pydantic_core import PydanticCustomError
 
 from nipype_group.design.formula import code_formula, parts_of
 from nipype_group.design.repeated_measures import split_formula, variables_of_model
 from nipype_group.models.graph import NodeMaps
-from nipype_group.models.places import ModelFileError, known_name
+from nipype_group.models.places import MisplacedError, ModelFileError, known_name
 from nipype_group.models.records import INTERCEPT, is_glob
 from nipype_group.models.transformations import transformed
 from nipype_group.models.tree import same_label
@@ -84,11 +83,9 @@ def design_of_node(maps: NodeMaps, path: AnyPath) -> NodeDesign:
     if node.transformations is not None:
         try:
             done = transformed(node.transformations.instructions, table)
-        except PydanticCustomError as error:
-            below = (error.context or {}).get("place", "")
-            raise ModelFileError(
-                path, f"{maps.place}.Transformations.Instructions{below}", error.message()
-            ) from error
+        except MisplacedError as error:
+            place = f"{maps.place}.Transformations.Instructions{error.place}"
+            raise ModelFileError(path, place, error.reason) from error
         groups, notes = done.groups, [*notes, *done.notes]
         variables = done.table
     else:

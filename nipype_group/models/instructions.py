@@ -12,7 +12,7 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_pascal
 
-from nipype_group.models.places import known_name, wrong
+from nipype_group.models.places import MisplacedError, known_name
 
 # Names of keys that older models and other programs use.
 _OLD_KEYS = {
@@ -46,9 +46,9 @@ class ModelRecord(BaseModel):
                 if key in known:
                     continue
                 if key in cls.refused_keys:
-                    raise wrong(key, cls.refused_keys[key])
+                    raise MisplacedError(key, cls.refused_keys[key])
                 old = f", did you mean {_OLD_KEYS[key]}?" if _OLD_KEYS.get(key) in known else ""
-                raise wrong(
+                raise MisplacedError(
                     key,
                     f"is no key here{old or known_name(key, known)}"
                     + ("" if old or known_name(key, known) else f"; there are {', '.join(known)}"),

@@ -5,7 +5,6 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from pydantic import ValidationError
-from pydantic_core import PydanticCustomError
 
 from nipype_group.choices import nearest
 from nipype_group.whole_files import AnyPath
@@ -46,15 +45,23 @@ class ModelFileError(ValueError):
         return type(self), (self.path, self.place, self.reason)
 
 
-def wrong(place: str, reason: str) -> PydanticCustomError:
-    """Return the error of a check of a record, at a place below the record.
+class MisplacedError(ValueError):
+    """What is wrong in a part of a model.
 
-    Examples
-    --------
-    >>> wrong("Weights", "there are 2 for 3 conditions").context["place"]
-    'Weights'
+    Parameters
+    ----------
+    place : str
+        Path below that part.
+    reason : str
+        What is wrong, and what to do.
     """
-    return PydanticCustomError("wrong", "{reason}", {"place": place, "reason": reason})
+
+    def __init__(self, place, reason):
+        super().__init__(reason)
+        self.place, self.reason = place, reason
+
+    def __reduce__(self):
+        return type(self), (self.place, self.reason)
 
 
 def known_name(name: str, names: Iterable[str]) -> str:
@@ -104,12 +111,13 @@ def first_error(error: ValidationError, content: Any, path: AnyPath) -> ModelFil
     """
     first = error.errors()[0]
     steps, kind, context = _steps(first, content), first["type"], first.get("ctx", {})
-    if kind == "wrong":
-        below = context["place"]
+    raised = context.get("error")
+    if isinstance(raised, MisplacedError):
+        below = raised.place
         place = place_of(steps)
         if below:
             place += below if below.startswith("[") or not place else f".{below}"
-        return ModelFileError(path, place, context["reason"])
+        return ModelFileError(path, place, raised.reason)
     return ModelFileError(path, place_of(steps), _reason(first, kind, context))
 
 

@@ -28,7 +28,7 @@ from nipype_group.design.formula import formula_variables
 from nipype_group.design.repeated_measures import split_formula
 from nipype_group.json_files import read_json
 from nipype_group.models.instructions import AnyInstruction, ModelRecord, Name
-from nipype_group.models.places import first_error, known_name, wrong
+from nipype_group.models.places import MisplacedError, first_error, known_name
 from nipype_group.settings.analysis import AnalysisSettings
 from nipype_group.settings.files import current_settings
 from nipype_group.settings.records import about_of
@@ -45,6 +45,8 @@ _TOLD = {
     "between": "Model.Formula",
     "covariates": "Model.Formula or Model.X",
     "contrasts": "Contrasts",
+    "missing_covariates": "Transformations",
+    "combine": "a node of Level subject",
 }
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?(/\d+)?")
 _GLOB = re.compile(r"[*?\[\]]")
@@ -140,21 +142,25 @@ class ModelContrast(ModelRecord):
     @model_validator(mode="after")
     def _fit(self):
         if re.search(r"[=\n\t]", self.name):
-            raise wrong("Name", "has a = or a line break, which no name of a contrast has")
+            raise MisplacedError(
+                "Name", "has a = or a line break, which no name of a contrast has"
+            )
         if len(set(self.condition_list)) < len(self.condition_list):
-            raise wrong("ConditionList", "names a condition twice; add its weights")
+            raise MisplacedError("ConditionList", "names a condition twice; add its weights")
         for number, row in enumerate(self.weights):
             if len(row) != len(self.condition_list):
                 which = f"row {number + 1} " if len(self.weights) > 1 else ""
-                raise wrong(
+                raise MisplacedError(
                     "Weights",
                     f"{which}has {len(row)} numbers for {len(self.condition_list)} conditions; "
                     "give one of each",
                 )
             if not any(row):
-                raise wrong("Weights", "are all 0, which tests nothing; give one that is not")
+                raise MisplacedError(
+                    "Weights", "are all 0, which tests nothing; give one that is not"
+                )
         if len(self.weights) > 1 and self.test != "F":
-            raise wrong(
+            raise MisplacedError(
                 "Weights",
                 f"has {len(self.weights)} rows, which the Test {self.test} has not; write F, or a "
                 "contrast for each row",
@@ -181,7 +187,7 @@ class Transformations(ModelRecord):
     @classmethod
     def _are_an_object(cls, value: Any) -> Any:
         if isinstance(value, list):
-            raise wrong(
+            raise MisplacedError(
                 "",
                 'is a list; write {"Transformer": "pybids-transforms-v1", "Instructions": [...]}',
             )
@@ -222,7 +228,7 @@ class NodeModel(ModelRecord):
         for number, name in enumerate(names):
             if name in names[:number]:
                 one = " (1 is the intercept)" if name == INTERCEPT else ""
-                raise wrong(f"[{number}]", f"{name} stands twice{one}; keep one")
+                raise MisplacedError(f"[{number}]", f"{name} stands twice{one}; keep one")
         return names
 
     @model_validator(mode="after")
@@ -245,17 +251,17 @@ def _check_formula(formula, names):
         fixed, _, _ = split_formula(formula)
         used = formula_variables(fixed)
     except ValueError as error:
-        raise wrong("Formula", str(error)) from error
+        raise MisplacedError("Formula", str(error)) from error
     bare = re.sub(r"`[^`]*`|\s", "", fixed.strip().removeprefix("~"))
     while bare != (inner := re.sub(r"\w*\([^()]*\)|\[[^\[\]]*\]", "x", bare)):
         bare = inner
     if not _STATED.search(bare):
-        raise wrong(
+        raise MisplacedError(
             "Formula", "does not say whether there is an intercept; begin it with 1 + or 0 +"
         )
     for name in used:
         if not covered(name, names) and name != "participant_id":
-            raise wrong(
+            raise MisplacedError(
                 "Formula", f"uses {name}, which X does not list{known_name(name, names)}; add it"
             )
 
@@ -286,15 +292,15 @@ def _check_software(values):
     try:
         values = current_settings(values, f"Software.{SOFTWARE}")
     except ValueError as error:
-        raise wrong(f"Software.{SOFTWARE}", str(error)) from error
+        raise MisplacedError(f"Software.{SOFTWARE}", str(error)) from error
     fields = AnalysisSettings.__dataclass_fields__
     known = [n for n, item in fields.items() if not about_of(item).of_machine and n not in _TOLD]
     for name in values:
         place = f"Software.{SOFTWARE}.{name}"
         if name in _TOLD:
-            raise wrong(place, f"is what {_TOLD[name]} tells; remove it")
+            raise MisplacedError(place, f"is what {_TOLD[name]} tells; remove it")
         if name not in known:
-            raise wrong(place, f"is no setting{known_name(name, known)}")
+            raise MisplacedError(place, f"is no setting{known_name(name, known)}")
 
 
 class _AnyNode(ModelRecord):
@@ -307,7 +313,7 @@ class _AnyNode(ModelRecord):
     @classmethod
     def _names_a_folder(cls, name: str) -> str:
         if not re.search("[A-Za-z0-9]", name):
-            raise wrong("", "has no letter or digit, as names of files need; rename it")
+            raise MisplacedError("", "has no letter or digit, as names of files need; rename it")
         return name
 
 
@@ -348,15 +354,17 @@ class Node(_AnyNode):
     def _has_contrasts(self):
         contrasts = self.contrasts or []
         if not contrasts and self.dummy_contrasts is None:
-            raise wrong("", "has neither Contrasts nor DummyContrasts; add one of them")
+            raise MisplacedError("", "has neither Contrasts nor DummyContrasts; add one of them")
         names = [contrast.name for contrast in contrasts]
         for number, name in enumerate(names):
             if name in names[:number]:
-                raise wrong(f"Contrasts[{number}].Name", f"{name} is another's too; rename one")
+                raise MisplacedError(
+                    f"Contrasts[{number}].Name", f"{name} is another's too; rename one"
+                )
         if self.model.formula is None:
             for place, name in self._conditions():
                 if not covered(name, self.model.x):
-                    raise wrong(
+                    raise MisplacedError(
                         place,
                         f"{name} is no variable of X{known_name(name, self.model.x)}"
                         f" (X has {', '.join(self.model.x)})",
@@ -406,11 +414,13 @@ class StatsModel(ModelRecord):
         names = [node.name for node in self.nodes]
         for number, name in enumerate(names):
             if name in names[:number]:
-                raise wrong(f"Nodes[{number}].Name", f"{name} is another's too; rename one")
+                raise MisplacedError(
+                    f"Nodes[{number}].Name", f"{name} is another's too; rename one"
+                )
         for number, edge in enumerate(self.edges or []):
             for key, name in (("Source", edge.source), ("Destination", edge.destination)):
                 if name not in names:
-                    raise wrong(
+                    raise MisplacedError(
                         f"Edges[{number}].{key}",
                         f"{name} is no node{known_name(name, names)} (there are "
                         f"{', '.join(names)})",
@@ -421,21 +431,25 @@ class StatsModel(ModelRecord):
             place = f"Edges[{number}]" if self.edges else f"Nodes[{number + 1}].Level"
             rise = LEVELS.index(destination.level) - LEVELS.index(source.level)
             if rise < 0 or edge.source == edge.destination:
-                raise wrong(
+                raise MisplacedError(
                     place,
                     f"leads from {edge.source} ({source.level}) to {edge.destination} "
                     f"({destination.level}): maps go upwards from run to dataset",
                 )
             if destination.level == "run":
-                raise wrong(place, f"leads to {edge.destination}, and a node of runs has no input")
+                raise MisplacedError(
+                    place, f"leads to {edge.destination}, and a node of runs has no input"
+                )
             if source.level == "dataset":
-                raise wrong(
+                raise MisplacedError(
                     place,
                     f"leads from {edge.source}, and results of a group are no maps of a node",
                 )
         self._check_rounds()
         if not any(node.level == "dataset" for node in self.nodes):
-            raise wrong("Nodes", "has no node of Level dataset, so there is no group; add one")
+            raise MisplacedError(
+                "Nodes", "has no node of Level dataset, so there is no group; add one"
+            )
         return self
 
     def _check_rounds(self):
@@ -447,7 +461,7 @@ class StatsModel(ModelRecord):
             while ahead:
                 at = ahead.pop()
                 if at == name:
-                    raise wrong("Edges", f"lead from {name} back to it; remove one")
+                    raise MisplacedError("Edges", f"lead from {name} back to it; remove one")
                 if at not in seen:
                     seen.add(at)
                     ahead |= reached.get(at, set())

@@ -11,12 +11,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from pydantic_core import PydanticCustomError
 
 from nipype_group.design.folders import natural_key
 from nipype_group.design.tables import level_text
 from nipype_group.models import instructions as steps
-from nipype_group.models.places import known_name, wrong
+from nipype_group.models.places import MisplacedError, known_name
 from nipype_group.models.queries import rows_of_query
 from nipype_group.models.records import is_glob
 from nipype_group.stats.decompositions import decompose
@@ -26,7 +25,7 @@ _SHOWN = 5
 
 
 @dataclass
-class Variables:
+class TransformedVariables:
     """Variables of maps while they are transformed.
 
     Parameters
@@ -48,7 +47,7 @@ class Variables:
 
         Raises
         ------
-        PydanticCustomError
+        MisplacedError
             Naming the one that stands for none.
         """
         found: list[str] = []
@@ -62,7 +61,7 @@ class Variables:
                 own = fnmatch.filter(known, name) if is_glob(name) else []
             if not own:
                 what = "matches no variable" if is_glob(name) else "is no variable"
-                raise wrong(
+                raise MisplacedError(
                     f"{place}[{number}]",
                     f"{name} {what}{known_name(name, known)}; there are {', '.join(known[:40])}",
                 )
@@ -74,7 +73,7 @@ class Variables:
 
         Raises
         ------
-        PydanticCustomError
+        MisplacedError
             Where it is text.
         """
         column = self.table[name]
@@ -83,13 +82,15 @@ class Variables:
         if column.isna().all():
             return pd.Series(np.nan, index=column.index, name=name)
         texts = list(dict.fromkeys(map(str, column.dropna())))[:_SHOWN]
-        raise wrong(
+        raise MisplacedError(
             "Input",
             f"{name} is text ({', '.join(texts)}); make numbers of it by Factor or Replace",
         )
 
 
-def transformed(instructions: Sequence[steps.Instruction], table: pd.DataFrame) -> Variables:
+def transformed(
+    instructions: Sequence[steps.Instruction], table: pd.DataFrame
+) -> TransformedVariables:
     """Carry out instructions, one after the other.
 
     Parameters
@@ -100,14 +101,14 @@ def transformed(instructions: Sequence[steps.Instruction], table: pd.DataFrame) 
 
     Returns
     -------
-    Variables
+    TransformedVariables
 
     Raises
     ------
-    PydanticCustomError
+    MisplacedError
         Whose ``place`` begins with the number of the instruction.
     """
-    variables = Variables(table.copy())
+    variables = TransformedVariables(table.copy())
     for number, instruction in enumerate(instructions):
         _carry_out(number, instruction, variables)
     return variables
@@ -116,9 +117,8 @@ def transformed(instructions: Sequence[steps.Instruction], table: pd.DataFrame) 
 def _carry_out(number, instruction, variables):
     try:
         _CARRIED_OUT[type(instruction)](instruction, variables)
-    except PydanticCustomError as error:
-        below = error.context["place"] if error.context else ""
-        raise wrong(f"[{number}].{below}", error.message()) from error
+    except MisplacedError as error:
+        raise MisplacedError(f"[{number}].{error.place}", error.reason) from error
 
 
 def _each(step, variables, compute: Callable[[pd.Series], pd.Series]):
@@ -132,7 +132,7 @@ def _outputs(step, names):
     if step.output is None:
         return names
     if len(step.output) != len(names):
-        raise wrong(
+        raise MisplacedError(
             "Output",
             f"has {len(step.output)} names for {len(names)} inputs ({', '.join(names)}); give one "
             "of each",
@@ -154,7 +154,7 @@ def _factor(step, variables):
         if step.ref_level is not None:
             reference = level_text(step.ref_level)
             if reference not in levels:
-                raise wrong(
+                raise MisplacedError(
                     "RefLevel",
                     f"{reference} is no level of {name}{known_name(reference, levels)} (there are "
                     f"{', '.join(levels)})",
@@ -205,7 +205,9 @@ def _demean(step, variables):
 
 def _check_varies(column):
     if column.nunique() < 2:
-        raise wrong("Input", f"{column.name} is constant, which has no standard deviation")
+        raise MisplacedError(
+            "Input", f"{column.name} is constant, which has no standard deviation"
+        )
     return column
 
 
@@ -256,7 +258,7 @@ def _sum(step, variables):
     values = _joined(step, variables)
     weights = [1.0] * values.shape[1] if step.weights is None else step.weights
     if len(weights) != values.shape[1]:
-        raise wrong("Weights", f"has {len(weights)} numbers for {values.shape[1]} inputs")
+        raise MisplacedError("Weights", f"has {len(weights)} numbers for {values.shape[1]} inputs")
     _put(variables, step.output, (values * weights).sum(axis=1, skipna=False))
 
 
@@ -272,7 +274,7 @@ def _rename(step, variables):
     others = [str(column) for column in variables.table if column not in new]
     for name in new.values():
         if name in others or list(new.values()).count(name) > 1:
-            raise wrong("Output", f"{name} is another variable's name; choose a new one")
+            raise MisplacedError("Output", f"{name} is another variable's name; choose a new one")
     variables.table = variables.table.rename(columns=new)
 
 
@@ -287,7 +289,7 @@ def _replace(step, variables):
             plain = plain.astype(float)
         elif any(isinstance(v, (int, float, np.number)) for v in present):
             left = [str(v) for v in dict.fromkeys(present) if isinstance(v, str)]
-            raise wrong(
+            raise MisplacedError(
                 "Replace",
                 f"leaves text beside numbers in {name} ({', '.join(left[:_SHOWN])}); name it too",
             )
@@ -335,7 +337,7 @@ def _filter(step, variables):
     try:
         kept = rows_of_query(step.query, variables.table[names])
     except ValueError as error:
-        raise wrong("Query", str(error)) from error
+        raise MisplacedError("Query", str(error)) from error
     variables.table = variables.table[kept]
 
 
@@ -346,7 +348,7 @@ def _drop_na(step, variables):
 
 def _group(step, variables):
     if step.output in variables.table:
-        raise wrong("Output", f"{step.output} is the name of a variable; choose another")
+        raise MisplacedError("Output", f"{step.output} is the name of a variable; choose another")
     variables.groups[step.output] = variables.meant(step.input, "Input")
 
 
@@ -356,7 +358,7 @@ def _assign(step, variables):
         variables.meant([step.target], "Target"),
     )
     if more:
-        raise wrong("Input", f"stands for {len(more) + 1} variables, one is expected")
+        raise MisplacedError("Input", f"stands for {len(more) + 1} variables, one is expected")
     _put(variables, target if step.output is None else step.output, variables.table[name])
 
 
@@ -365,7 +367,7 @@ def _orthogonalize(step, variables):
     x = pd.concat([variables.numbers(name) for name in others], axis=1)
     for name in variables.meant(step.input, "Input"):
         if name in others:
-            raise wrong("Other", f"names {name}, which is an input; leave it out")
+            raise MisplacedError("Other", f"names {name}, which is an input; leave it out")
 
     def left(column):
         present = column.notna() & x.notna().all(axis=1)
