@@ -70,7 +70,7 @@ def execute_run(arguments: Namespace) -> int:
         _keep_model(asked.path, place / MODEL_NAME)
         for note in analysis.notes:
             print(f"Note: {note}")
-        code = max(code, run.analyse(analysis.settings, analysis.files, own))
+        code = max(code, run.run_analysis(analysis.settings, analysis.files, own))
     return code
 
 
@@ -146,7 +146,9 @@ def model_asked(arguments: Namespace) -> ModelOfTree:
         if name in given:
             option = option_of(AnalysisSettings, name)
             raise UsageError(f"{option} says what --model tells; leave one of them out")
-    given |= {"figures": run.can_draw(), "n_procs": run.processors(arguments)}
+    given |= {"n_procs": run.processors(arguments)}
+    if not run.can_draw():
+        given["figures"] = False
     files: dict[str, Any] = {"bids_dir": str(Path(arguments.bids).absolute())}
     named = {
         "participants": arguments.participants,

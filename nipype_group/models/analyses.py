@@ -9,11 +9,10 @@ from typing import Any
 import pandas as pd
 
 from nipype_group.design.contrasts import Contrast, build_contrasts, check_definitions
-from nipype_group.design.matrix import Design, design_from_table
-from nipype_group.design.observations import joined_rows
-from nipype_group.design.participants.clusters import with_clusters
+from nipype_group.design.foreseen import foreseen_design
+from nipype_group.design.matrix import Design
+from nipype_group.design.observations import Observations, joined_rows
 from nipype_group.design.participants.tables import PeopleTables
-from nipype_group.design.repeated_measures import design_of_model
 from nipype_group.design.sources import read_maps_table
 from nipype_group.models.designs import (
     NodeDesign,
@@ -27,13 +26,15 @@ from nipype_group.models.records import SOFTWARE, Node, StatsModel
 from nipype_group.models.tree import TreeMaps, find_mask, find_tree_maps
 from nipype_group.settings.analysis import AnalysisSettings
 from nipype_group.settings.files import current_settings, with_places
-from nipype_group.stats.estimators import DEFAULT, ESTIMATORS
-from nipype_group.tsv import parse_tsv, tsv_text
-from nipype_group.whole_files import AnyPath, UnusableFileError, read_text, replace_text
+from nipype_group.stats.estimators import ESTIMATORS
+from nipype_group.tsv import tsv_text
+from nipype_group.whole_files import AnyPath, read_text, replace_text
 
 # What combines maps by their variances where a model says meta and no more.
 META_ESTIMATOR = "mixed-effects"
 MAPS_NAME, DESIGN_NAME = "maps.tsv", "design.tsv"
+# In the place of contrasts until the columns of the design are known.
+_UNKNOWN = ("unknown=[1]",)
 
 
 @dataclass(frozen=True)
@@ -121,12 +122,16 @@ class ModelOfTree:
         if found.left_out:
             names = ", ".join(tree.entries[i].name for i in found.left_out)
             notes.append(f"Transformations leave out {len(found.left_out)} maps: {names}")
-        files = _written(found, tree, _columns_of(values), self.path, Path(place))
+        # They name contrasts, which come last.
+        tails = values.pop("contrast_tails", {})
+        settings = self._settings(found, values)
+        others = [n for n in settings.variables or () if n not in found.used]
+        files = _written(found, tree, others, self.path, Path(place))
         mask = self._mask(maps)
         files |= {} if mask is None else {"mask_file": str(mask)}
         files |= {n: self.files[n] for n in ("search_volume", "shuffles_file") if n in self.files}
-        design = self._design(found, values, files)
-        settings = self._settings(found, values, design)
+        design = self._design(found, settings, files)
+        settings = self._with_contrasts(maps, settings, design, tails)
         contrasts = self._contrasts(maps, settings, design)
         return ModelAnalysis(found.maps, settings, files, design, contrasts, tuple(notes))
 
@@ -159,36 +164,42 @@ class ModelOfTree:
                 self.path, f"{maps.place}.Model.Options.Mask", str(error)
             ) from error
 
-    def _design(self, found, values, files):
+    def _settings(self, found, values):
+        """Return the settings before contrasts are known."""
+        try:
+            return AnalysisSettings(**values, formula=found.formula, contrasts=_UNKNOWN)
+        except (ValueError, TypeError) as error:
+            place = f"{found.maps.place}.Model.Software.{SOFTWARE}"
+            raise ModelFileError(self.path, place, str(error)) from error
+
+    def _design(self, found, settings, files):
         """Return the design as the run makes it of the tables."""
-        place = f"{found.maps.place}.Model"
-        used = [*found.used, *_columns_of(values)]
-        entries = read_maps_table(files["maps_table"], used)
-        conditions = list(entries[0].conditions)
+        entries = read_maps_table(files["maps_table"], settings.variables)
         rows = pd.DataFrame(joined_rows(entries, PeopleTables.of(entries)), dtype=object)
         rows["map"] = [entry.name for entry in entries]
-        table = parse_tsv(tsv_text(rows), MAPS_NAME)
+        observations = Observations(rows, [], [], rows.iloc[:0], list(entries[0].conditions))
         try:
-            if found.columns is None:
-                design = design_of_model(
-                    found.formula, table, conditions, values.get("error", "pooled")
-                )
-            else:
-                design = design_from_table(files["design_table"], table, conditions)
-            estimator = ESTIMATORS[values.get("estimator", DEFAULT)]
-            if "clusters" in estimator.needs and design.random is None:
-                design = with_clusters(design, table, values.get("cluster", "participant_id"))
-        except UnusableFileError:
-            raise
+            design, _ = foreseen_design(
+                observations,
+                settings.model,
+                files.get("design_table"),
+                settings.error,
+                cluster=settings.cluster if settings.clustered else None,
+                variance_groups=settings.groups_of_estimator,
+                shared=(settings.visit, settings.variance_groups)
+                if settings.takes_visits
+                else None,
+            )
         except ValueError as error:
             key = "X" if found.columns is not None else "Formula"
-            raise ModelFileError(self.path, f"{place}.{key}", _without(error, files)) from error
+            place = f"{found.maps.place}.Model.{key}"
+            raise ModelFileError(self.path, place, _without(error, files)) from error
         if found.columns is None:
             check_as_meant(found, design.matrix, self.path)
         return design
 
-    def _settings(self, found, values, design):
-        maps, definitions = found.maps, []
+    def _with_contrasts(self, maps, settings, design, tails):
+        definitions = []
         for place, name, expression in definitions_of_node(maps, design.columns, self.path):
             definitions.append(f"{name}={expression}")
             try:
@@ -196,10 +207,9 @@ class ModelOfTree:
             except ValueError as error:
                 raise ModelFileError(self.path, place, str(error)) from error
         try:
-            return AnalysisSettings(**values, formula=found.formula, contrasts=tuple(definitions))
-        except (ValueError, TypeError) as error:
-            place = f"{maps.place}.Model.Software.{SOFTWARE}"
-            raise ModelFileError(self.path, place, str(error)) from error
+            return settings.changed(contrasts=tuple(definitions), contrast_tails=tails)
+        except ValueError as error:
+            raise ModelFileError(self.path, f"{maps.place}.Contrasts", str(error)) from error
 
     def _contrasts(self, maps, settings, design):
         try:
@@ -224,16 +234,6 @@ def _without(error, files):
 
 def _weighs(values):
     return "variances" in ESTIMATORS[values["estimator"]].needs if "estimator" in values else False
-
-
-def _columns_of(values):
-    """Return the columns of the tables that settings name."""
-    names = [*values.get("blocks", ()), values.get("cluster"), values.get("variance_groups")]
-    return [
-        name
-        for name in dict.fromkeys(names)
-        if isinstance(name, str) and name != "participant_id" and not Path(name).is_absolute()
-    ]
 
 
 def _written(found: NodeDesign, tree, others, path, place):

@@ -304,12 +304,15 @@ def test_filters_transformations_and_settings(write_model, tree, analyses):
     top = tree({"age": [*AGE[:7], None], "site": list("xyxyxyxy")}, **each)
     first = {"Level": "run", "Name": "r", "GroupBy": ["subject"], "Model": {}}
     given = node([1, "age"], {"slope": {"age": 1}}, [step("DropNA", "age")])
-    own = {"alpha": 0.01, "blocks": ["site"], "n_permutations": 10}
+    own = {"alpha": 0.01, "cluster": "site", "estimator": "sandwich"}
+    own["contrast_tails"] = {"slope": "negative"}
     given["Model"]["Software"] = {"nipype_group": own, "SPM": {}}
     edges = [{"Source": "r", "Destination": "d", "Filter": {"contrast": ["two"]}}]
     (found,) = analyses(write_model(first, given, Edges=edges), top, {"tail": "positive"})
     assert len(found.design.matrix) == 7
     assert (found.settings.alpha, found.settings.tail) == (0.01, "positive")
+    assert found.settings.tails == ("negative",)
+    assert found.design.clusters == ("x", "y", "x", "y", "x", "y", "x")
     assert {"Software of SPM has no part here"} <= set(found.notes)
     assert any("leave out 1 maps: sub-08" in note for note in found.notes)
     assert found.settings.contrasts == ("slope=[0.0, 1.0]",)
