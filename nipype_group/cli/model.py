@@ -39,6 +39,7 @@ _TOLD = (
     "contrasts",
     "missing_covariates",
     "combine",
+    "map_covariates",
 )
 _NOT_WITH = ("maps", "pattern", "stack", "settings", "save_settings", "design")
 # Rows of a design that are printed where it has many.

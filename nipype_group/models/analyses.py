@@ -177,7 +177,14 @@ class ModelOfTree:
         entries = read_maps_table(files["maps_table"], settings.variables)
         rows = pd.DataFrame(joined_rows(entries, PeopleTables.of(entries)), dtype=object)
         rows["map"] = [entry.name for entry in entries]
-        observations = Observations(rows, [], [], rows.iloc[:0], list(entries[0].conditions))
+        observations = Observations(
+            table=rows,
+            map_files=[],
+            variance_files=[],
+            map_covariate_files=[],
+            excluded=rows.iloc[:0],
+            condition_columns=list(entries[0].conditions),
+        )
         try:
             design, _ = foreseen_design(
                 observations,

@@ -47,6 +47,7 @@ _TOLD = {
     "contrasts": "Contrasts",
     "missing_covariates": "Transformations",
     "combine": "a node of Level subject",
+    "map_covariates": "an option beside those of maps, which models have not yet,",
 }
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?(/\d+)?")
 _GLOB = re.compile(r"[*?\[\]]")
