@@ -175,6 +175,8 @@ def covariance_tables(about: Mapping[str, Any]) -> list[Table]:
     list of Table
     """
     tables, groups = [], about.get("Groups", ())
+    if groups and not about["VisitColumns"]:
+        return [_variance_table(about)]
     for number, group in enumerate(groups, start=1):
         of = f" of {about['GroupColumn']} {group['Group']}" if about["GroupColumn"] else ""
         visits, by = group["Visits"], ", ".join(about["VisitColumns"]) or "visit"
@@ -192,6 +194,20 @@ def covariance_tables(about: Mapping[str, Any]) -> list[Table]:
         note += f" {about['Note']}." if "Note" in about else ""
         tables.append(replace(made, note=note))
     return tables
+
+
+def _variance_table(about: Mapping[str, Any]) -> Table:
+    """Make the table of the variance over voxels of groups of participants with a map each."""
+    made = _made_table(
+        "variances.tsv",
+        f"Variance of maps over {about['NumberOfVoxels']:,} voxels",
+        [("group", about["GroupColumn"]), ("variance", "over all maps its mean is 1")],
+        [
+            [group["Group"], _number_or_missing(group["Covariance"][0][0])]
+            for group in about["Groups"]
+        ],
+    )
+    return replace(made, note="The mean variance of all maps is 1.")
 
 
 def inflation_table(about: dict) -> Table | None:

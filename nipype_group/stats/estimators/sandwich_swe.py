@@ -300,9 +300,9 @@ class SweFit:
     def notes(self) -> tuple[str, ...]:
         """What participants share."""
         n_groups, n_visits = len(np.unique(self.groups)), len(np.unique(self.visits))
-        return (
-            f"Participants of each of {n_groups} groups share a covariance of {n_visits} visits.",
-        )
+        of = "all participants" if n_groups == 1 else f"participants of each of {n_groups} groups"
+        what = "a variance" if n_visits == 1 else f"a covariance of {n_visits} visits"
+        return (f"At every voxel {of} share {what}.",)
 
     def residuals(
         self, maps: Callable[[Sequence[int]], Iterator[np.ndarray]]

@@ -13,6 +13,7 @@ from nipype_group.stats.estimators.pooled_covariance import (
     covariance_components,
     effects_beyond_participants,
     fit_pooled_covariance,
+    fit_pooled_reml,
     pooled_products,
 )
 from nipype_group.stats.linear.least_squares import LinearModel
@@ -152,6 +153,24 @@ def test_sizes_maximise_the_restricted_likelihood(small):
     )
     assert deviance(sizes) <= other.fun + 1e-9
     np.testing.assert_allclose(sizes, other.x, rtol=1e-3)
+
+
+def test_groups_have_a_covariance_of_visits_each(small):
+    model, groups, levels, data = small
+    sex = groups % 2
+    data[sex == 1] *= 3
+    fit = fit_pooled_reml(model, groups, levels, sex, reading(data), 400)
+    # The two components of each are those of one of the groups alone.
+    components = covariance_components(groups, levels)
+    whose = [np.equal.outer(sex, sex) * (sex == g) for g in (0, 1)]
+    apart = np.array([part * of for of in whose for part in components])
+    theirs = fit_pooled_covariance(model, apart, np.eye(4), reading(data), 400)
+    np.testing.assert_allclose(fit.covariance, theirs.covariance, atol=1e-9)
+    of_visit = fit.covariance.diagonal()[levels == 0]
+    assert (of_visit[1::2] > 4 * of_visit[::2]).all()
+    again = fit_pooled_reml(model, groups, levels, sex, reading(data), 400, fit.covariance)
+    weights = np.eye(4)[1:3]
+    assert (again.contrast(weights, "F").stat == fit.contrast(weights, "F").stat).all()
 
 
 def test_equal_variances_give_least_squares(small):

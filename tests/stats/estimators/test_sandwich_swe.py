@@ -4,6 +4,7 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from nipype_group.stats.estimators.sandwich_swe import fit_sandwich_swe
 from nipype_group.stats.linear.least_squares import LinearModel
@@ -109,6 +110,29 @@ def test_all_bits_are_the_same_whatever_the_tiles(study):
         own = fit_sandwich_swe(model, *labels, part, stop - start).contrast(ROWS, "F")
         for name in ("effect", "variance", "stat", "dof"):
             assert (getattr(own, name) == getattr(whole, name)[start:stop]).all()
+
+
+def test_one_visit_of_two_groups_has_the_t_of_welch():
+    rng = np.random.default_rng(5)
+    group = np.repeat([0.0, 1], [16, 8])
+    data = rng.standard_normal((24, 40)) * (1 + 2 * group[:, None])
+    model = LinearModel(np.column_stack([np.ones(24), group]), ("mean", "difference"))
+    fit = fit_sandwich_swe(model, np.arange(24), np.zeros(24), group, reading(data), 40)
+    found = fit.contrast(np.array([[0.0, 1]]), "t")
+    theirs = stats.ttest_ind(data[16:], data[:16], equal_var=False)
+    np.testing.assert_allclose(found.stat, theirs.statistic, rtol=1e-9)
+    assert fit.notes == ("At every voxel participants of each of 2 groups share a variance.",)
+
+
+def test_columns_of_participants_leave_no_degree_of_freedom():
+    data = np.random.default_rng(6).standard_normal((24, 5))
+    who, visit = np.arange(24) // 2, np.arange(24) % 2
+    model = LinearModel(np.column_stack([np.eye(12)[who], visit]), (*range(12), "visit"))
+    fit = fit_sandwich_swe(model, who, visit, np.zeros(24), reading(data), 5)
+    with pytest.raises(
+        ValueError, match="12 participants, less the columns between them, leave 0"
+    ):
+        fit.contrast(np.eye(13)[12:], "t")
 
 
 def test_bad_labels_are_refused(study):
