@@ -2,10 +2,15 @@
 
 import numpy as np
 
-from nipype_group.stats.estimators.random_fit import RandomFit
-from nipype_group.stats.estimators.random_intercept import fit_random_intercept
-from nipype_group.stats.estimators.random_slope import fit_random_slope
+from nipype_group.stats.estimators.random_fit import RandomFit, RandomStructure
+from nipype_group.stats.estimators.random_intercept import RANDOM_INTERCEPT, fit_random_intercept
+from nipype_group.stats.estimators.random_slope import fit_random_slope, random_slope
 from nipype_group.stats.linear.least_squares import LinearModel, ReadVoxels
+
+
+def structure_of(slopes: tuple[np.ndarray, bool] | None) -> RandomStructure:
+    """Return what random effects are fitted by; `slopes` as of `fit_random_effects`."""
+    return RANDOM_INTERCEPT if slopes is None else random_slope(slopes[1])
 
 
 def fit_random_effects(

@@ -156,11 +156,7 @@ class RandomFit:
         if dof not in DOF_KINDS:
             raise ValueError(f"degrees of freedom are {' or '.join(DOF_KINDS)}, got {dof!r}")
         if times is not None:
-            times = np.asarray(times, dtype=float)
-            # Effects that are correlated anyway may be those at the mean of the times.
-            origin = float(times.mean()) if len(structure.directions) == 3 else 0.0
-            unit = float(np.sqrt(np.square(times - origin).mean())) or 1.0
-            times = (times - origin) / unit
+            times, origin, unit = scaled_times(times, structure.directions)
         _check(model, groups, times, structure)
         rank, c = model.rank, len(structure.directions[0])
         fits = VoxelFits(
@@ -316,6 +312,22 @@ class RandomFit:
             found = kenward_roger(blocks, rows, betas, fits.variance, fits.psi, directions)
         covariance, stat, dof = found
         return covariance[:, 0, 0], stat, dof
+
+
+def scaled_times(times: np.ndarray, directions: np.ndarray) -> tuple[np.ndarray, float, float]:
+    """Return times less an origin, in a unit, and these: what a fit of random slopes takes.
+
+    Parameters
+    ----------
+    times : array, shape (n,)
+    directions : array, shape (m - 1, 2, 2)
+        Of a `RandomStructure`.
+    """
+    times = np.asarray(times, dtype=float)
+    # Effects that are correlated anyway may be those at the mean of the times.
+    origin = float(times.mean()) if len(directions) == 3 else 0.0
+    unit = float(np.sqrt(np.square(times - origin).mean())) or 1.0
+    return (times - origin) / unit, origin, unit
 
 
 def _inverse_root(scale: np.ndarray, psi: np.ndarray) -> np.ndarray:

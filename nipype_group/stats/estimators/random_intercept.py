@@ -346,6 +346,10 @@ def _own_dof(blocks: RandomBlocks, rows: np.ndarray, fits: VoxelFits) -> tuple[n
     return covariance, stat, dof
 
 
+# What random intercepts are fitted by.
+RANDOM_INTERCEPT = RandomStructure(_fit, _own_dof, np.ones((1, 1, 1)), 2)
+
+
 def fit_random_intercept(
     model: LinearModel,
     groups: np.ndarray,
@@ -390,5 +394,4 @@ def fit_random_intercept(
     >>> found.variance.round(4).tolist(), found.dof.round(4).tolist()
     ([2.1111], [2.0])
     """
-    structure = RandomStructure(_fit, _own_dof, np.ones((1, 1, 1)), 2)
-    return RandomFit.of(model, groups, None, structure, read, n_voxels, dof)
+    return RandomFit.of(model, groups, None, RANDOM_INTERCEPT, read, n_voxels, dof)

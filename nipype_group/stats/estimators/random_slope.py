@@ -666,6 +666,19 @@ def _own_dof(
     return covariance, stat, dof
 
 
+def random_slope(correlated: bool) -> RandomStructure:
+    """Return what random intercepts and slopes are fitted by, correlated or not."""
+    directions = _CORRELATED if correlated else _UNCORRELATED
+
+    def fit(blocks: RandomBlocks, data: np.ndarray) -> VoxelFits:
+        return _fit(blocks, data, directions)
+
+    def own_dof(blocks: RandomBlocks, rows: np.ndarray, fits: VoxelFits) -> tuple:
+        return _own_dof(blocks, rows, fits, directions)
+
+    return RandomStructure(fit, own_dof, directions, 15)
+
+
 def fit_random_slope(
     model: LinearModel,
     groups: np.ndarray,
@@ -717,13 +730,5 @@ def fit_random_slope(
     >>> found.dof.round(4).tolist()
     [7.0]
     """
-    directions = _CORRELATED if correlated else _UNCORRELATED
-
-    def fit(blocks: RandomBlocks, data: np.ndarray) -> VoxelFits:
-        return _fit(blocks, data, directions)
-
-    def own_dof(blocks: RandomBlocks, rows: np.ndarray, fits: VoxelFits) -> tuple:
-        return _own_dof(blocks, rows, fits, directions)
-
-    structure = RandomStructure(fit, own_dof, directions, 15)
+    structure = random_slope(correlated)
     return RandomFit.of(model, groups, times, structure, read, n_voxels, dof)

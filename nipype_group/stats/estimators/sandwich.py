@@ -365,14 +365,28 @@ def _estimates(
             own = known[key]
             complete[span.start + members] = not len(missing)
             if own is not None and own.dof > 0:
-                found = _fit(own, present_values(data, members, missing), test)
+                found = sandwich_statistics(own, present_values(data, members, missing), test)
                 values[:, span.start + members] = found
     effect, variance, stat, dof, spread = values
     return ContrastEstimates(effect, variance, stat, dof, len(rows), spread, complete)
 
 
-def _fit(own: ContrastSandwich, data: np.ndarray, test: str) -> tuple[np.ndarray, ...]:
-    """Return effect, variance, statistic, dof and standard deviation of voxels without gaps."""
+def sandwich_statistics(
+    own: ContrastSandwich, data: np.ndarray, test: str
+) -> tuple[np.ndarray, ...]:
+    """Return effect, variance, statistic, dof and standard deviation of voxels without gaps.
+
+    Parameters
+    ----------
+    own : ContrastSandwich
+    data : array, shape (n, v)
+    test : {"t", "F"}
+
+    Returns
+    -------
+    tuple of five arrays, shape (v,)
+        As of `ContrastEstimates`.
+    """
     model, q = own.model, len(own.rows)
     effects = multiply(multiply(own.rows, model.inverse), data)
     residuals = residuals_of(model.basis, data)
