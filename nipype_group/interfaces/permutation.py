@@ -372,7 +372,10 @@ def _doubts(stack):
         rows = sample if units.combine is None else units.combine(sample)
         complete = rows[:, np.isfinite(rows).all(axis=0)]
         name = units.contrast.name
-        doubts = assumption_warnings(complete, units.model, split, kind, name, own_variances)
+        how = {"advice": "Signs (--shuffling flip) do not take that"} if units.needs else {}
+        doubts = assumption_warnings(
+            complete, units.model, split, kind, name, own_variances, **how
+        )
         return [*doubts, *_doubt_of_levels(units, sample, kind)]
 
     return warn

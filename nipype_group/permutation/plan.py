@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
@@ -28,6 +28,7 @@ from nipype_group.stats.linear.least_squares import LinearModel, independent_row
 from nipype_group.stats.linear.partition import holds, partition
 from nipype_group.stats.permutation.choice import (
     Shuffling,
+    choose_of_clusters,
     choose_shuffling,
     row_labels,
     shuffles_reached,
@@ -50,6 +51,20 @@ _TAKEN_APART = (
     "maps of a participant apart, so that noise passes far more often than alpha; name "
     "participant_id last in --blocks, with --block-exchange whole"
 )
+_CLUSTERS_APART = (
+    "contrast {}: the estimator {} takes maps of a cluster together, and the shuffles asked for "
+    "take them apart, to other clusters or signs; leave --blocks and --shuffles out, or name the "
+    "column of the clusters last in --blocks, with --block-exchange whole"
+)
+_GAPS = (
+    "contrast {}: some maps lack voxels, whose clusters can't change places as the estimator {} "
+    "takes them; take --shuffling flip, or full coverage"
+)
+_FEW_CLUSTERS = (
+    "contrast {} has signs of {} clusters, and a wild cluster bootstrap of fewer than {} errs "
+    "more or less often than alpha where they are unlike"
+)
+_LEAST_CLUSTERS = 10
 # As docs/error_terms_null.json has it.
 LIBERAL_LEVELS = (
     "without it errors are more frequent than alpha: 9.8 % at 5 % for four levels of 8 "
@@ -176,6 +191,7 @@ class ContrastTest:
         contrast: Contrast,
         scheme: ShufflingScheme,
         smooth_variance: Callable[[np.ndarray], np.ndarray] | None = None,
+        needs: Mapping[str, Any] | None = None,
     ) -> ShuffledContrast:
         """Return the `ShuffledContrast` of a contrast.
 
@@ -186,6 +202,8 @@ class ContrastTest:
         scheme : ShufflingScheme
         smooth_variance : callable, optional
             Smooths variance maps, needed where `variance_fwhm_mm` is not 0.
+        needs : dict, optional
+            What estimators may need of the design, as `needs_of` gives it.
         """
         weights, welch = independent_rows(contrast.weights), None
         if contrast.test == "t":
@@ -200,10 +218,12 @@ class ContrastTest:
             smooth_variance=smooth_variance if self.variance_fwhm_mm else None,
             varying_dof=self.varying_dof,
             unsigned=contrast.test == "F",
-            own=self._estimate(model, weights, contrast.test) if self.takes_estimator else None,
+            own=self._estimate(model, contrast, needs or {}) if self.takes_estimator else None,
         )
 
-    def _estimate(self, model: LinearModel, weights: np.ndarray, test: str) -> ShuffledEstimate:
+    def _estimate(
+        self, model: LinearModel, contrast: Contrast, needs: Mapping[str, Any]
+    ) -> ShuffledEstimate:
         """Return a contrast of the estimator under shuffles."""
         estimator = ESTIMATORS.of(self.estimator)
         if estimator.shuffled is None:
@@ -214,16 +234,23 @@ class ContrastTest:
                 f"shuffles of the estimator {self.estimator} do not go with "
                 f"{', '.join(sorted(refused))}: see shuffled_estimates, and voxels that maps lack"
             )
-        known = {"knapp_hartung": self.knapp_hartung}
+        known = {"knapp_hartung": self.knapp_hartung, **needs}
         needed = {name: known[name] for name in estimator.needs if name in known}
-        made: ShuffledEstimate = loaded(estimator.shuffled)(
-            model=model,
-            weights=weights,
-            test=test,
-            held=self.shuffled_estimates == "held",
-            **needed,
-            **estimator.options,
-        )
+        if "clusters" in estimator.needs and "clusters" not in needed:
+            raise ValueError(
+                f"the estimator {self.estimator} needs clusters, and the design has none"
+            )
+        try:
+            made: ShuffledEstimate = loaded(estimator.shuffled)(
+                model=model,
+                weights=contrast.weights,
+                test=contrast.test,
+                held=self.shuffled_estimates == "held",
+                **needed,
+                **estimator.options,
+            )
+        except ValueError as error:
+            raise ValueError(f"contrast {contrast.name!r}: {error}") from error
         return made
 
     def shuffled_units(
@@ -234,7 +261,7 @@ class ContrastTest:
     ) -> ShuffledContrast:
         """Return the `ShuffledContrast` of the rows that shuffles move; see `shuffled`."""
         own = replace(self, variance_groups=units.variance_groups(self.variance_groups))
-        made = own.shuffled(units.model, units.contrast, scheme, smooth_variance)
+        made = own.shuffled(units.model, units.contrast, scheme, smooth_variance, units.needs)
         return replace(made, combine=units.combine)
 
 
@@ -387,6 +414,10 @@ def _describe_blocks(name, scheme):
         return f" within each of {n_participants} participants"
     if "-participants" in name:
         return " of whole participants"
+    if name.endswith("-clusters"):
+        return " of whole clusters" + " that the exchangeability blocks allow" * (
+            "-blocks" in name
+        )
     return " that the exchangeability blocks allow" if scheme.blocks else ""
 
 
@@ -396,17 +427,26 @@ def _assumption(name, scheme):
         between = "within a participant"
     elif "-contrast-maps" in name or "-participants" in name:
         between = "between participants"
+    elif name.endswith("-clusters"):
+        between = "between clusters"
     else:
         between = "as the blocks say" if scheme.blocks else "between maps"
     exchangeable, symmetric = f"exchangeable {between}", "symmetric around 0"
     if "-within-participants" in name and _several_levels(scheme):
         exchangeable += f", so all of one variance and one correlation ({LIBERAL_LEVELS})"
     errors = "errors of contrast maps" if "-contrast-maps" in name else "errors"
+    if name.endswith("-clusters"):
+        symmetric = f"of whole clusters {symmetric}, and is approximate (wild cluster bootstrap)"
     return {
         "flip": f"{errors} {symmetric}",
         "permute": f"{errors} {exchangeable}",
         "both": f"{errors} {exchangeable} and {symmetric}",
     }[scheme.kind]
+
+
+def _is_approximate(name, scheme):
+    """Tell whether signs of whole clusters make shuffles a bootstrap."""
+    return name.endswith("-clusters") and scheme.kind != "permute"
 
 
 def _several_levels(scheme):
@@ -513,13 +553,15 @@ def make_plan(
     for contrast in contrasts:
         units = units_of(design, contrast, test.within_shuffling)
         split = partition(units.model, independent_rows(units.contrast.weights))
-        chosen = _chosen(units, split, shuffling, test.within_shuffling, blocks, given)
+        chosen = _chosen(units, split, shuffling, test, blocks, given)
         if warn is not None:
             own_variances = bool(test.variance_groups) or test.takes_unequal
             warnings += warn(units, split, chosen.kind, own_variances=own_variances)
         scheme = _scheme(units, split, test.method, chosen, seed, given)
         if not scheme.exhaustive and given is None and scheme.n_distinct <= n_permutations + 1:
             scheme = replace(scheme, exhaustive=True)
+        if units.needs:
+            warnings += _check_clusters(units, test, scheme)
         asked = (bool(blocks) or given is not None) and not design.own_errors
         between = asked and is_between_participants(contrast.weights, design)
         if between and takes_apart(scheme, units.participants):
@@ -544,15 +586,34 @@ def make_plan(
     return plan if alpha is None else replace(plan, warnings=(*warnings, *plan.hopeless(alpha)))
 
 
-def _chosen(units, split, shuffling, within_shuffling, blocks, given):
+def _check_clusters(units, test, scheme):
+    """Refuse shuffles that take apart what an estimator takes together; return warnings."""
+    clusters, name = units.needs["clusters"], units.contrast.name
+    if takes_apart(scheme, clusters):
+        raise ValueError(_CLUSTERS_APART.format(repr(name), test.estimator))
+    if test.varying_dof and scheme.kind != "flip":
+        raise ValueError(_GAPS.format(repr(name), test.estimator))
+    n_clusters = len(np.unique(clusters))
+    if scheme.kind == "flip" and n_clusters < _LEAST_CLUSTERS:
+        return [_FEW_CLUSTERS.format(name, n_clusters, _LEAST_CLUSTERS)]
+    return []
+
+
+def _chosen(units, split, shuffling, test, blocks, given):
     """Return how the rows of a contrast are shuffled."""
+    within_shuffling = test.within_shuffling
     if given is not None:
         if units.combine is not None:
             raise ValueError(
                 "given shuffles are of maps, and every contrast has contrast maps of its own: "
                 "leave the shuffles out, or take a formula with plain columns of participants"
             )
-        return Shuffling(given[0], given[0])
+        return Shuffling(given[0] + "-clusters" * bool(units.needs), given[0])
+    if units.needs and not blocks:
+        # The gaps of a voxel stay with its clusters.
+        places = units.places if units.exchange and not test.varying_dof else None
+        clusters, name = units.needs["clusters"], units.contrast.name
+        return choose_of_clusters(units.model, split, shuffling, name, clusters, places)
     if units.levels and within_shuffling == "levels" and shuffling in ("flip", "both"):
         raise ValueError(
             f"contrast {units.contrast.name!r}: levels change places, and shuffling {shuffling} "
@@ -569,6 +630,8 @@ def _chosen(units, split, shuffling, within_shuffling, blocks, given):
     )
     if units.combine is not None and not chosen.name.endswith("participants"):
         return replace(chosen, name=f"{chosen.kind}-contrast-maps")
+    if units.needs:
+        return replace(chosen, name=f"{chosen.kind}-blocks-of-clusters")
     return chosen
 
 
@@ -725,6 +788,7 @@ def write_plan(directory: AnyPath, plan: Plan) -> tuple[str, ...]:
                 "Contrasts": [c.name for c in family.contrasts],
                 "Shuffling": _WORDS[family.scheme.kind],
                 "Assumption": plan.assumption(name),
+                "Approximate": _is_approximate(name, family.scheme),
                 "DistinctShufflings": _number(family.scheme.n_distinct),
                 "Sampling": family.scheme.sampling,
                 "ChanceOfRepeat": family.scheme.chance_of_repeat(plan.n_shuffles(name) - 1),

@@ -1,7 +1,8 @@
 """What is shuffled for a contrast: maps, or the contrast maps that its own error is of."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from nipype_group.design.error_terms import (
     within_names,
 )
 from nipype_group.design.matrix import Design
+from nipype_group.design.participants.clusters import needs_of
 from nipype_group.stats.linear.error_terms import ErrorTerm
 from nipype_group.stats.linear.least_squares import LinearModel, independent_rows
 from nipype_group.stats.linear.partition import partition
@@ -47,6 +49,10 @@ class ShuffledUnits:
         they are no levels.
     error : ErrorTerm, optional
         Error of the contrast, where it has its own.
+    needs : dict
+        What estimators may need of the design, as `needs_of` gives it.
+    exchange : bool
+        Whether clusters of maps may change places where their maps correspond.
     """
 
     model: LinearModel
@@ -58,6 +64,8 @@ class ShuffledUnits:
     maps_of_participants: tuple = ()
     levels: str = ""
     error: ErrorTerm | None = None
+    needs: Mapping[str, Any] = field(default_factory=dict)
+    exchange: bool = False
 
     def blocks(self, of_maps: tuple) -> tuple:
         """Return the exchangeability blocks of the rows.
@@ -118,10 +126,10 @@ def units_of(
 ) -> ShuffledUnits:
     """Return what is shuffled for a contrast of a design.
 
-    The maps, where all effects share one error. Where each has its own, the contrast maps of
-    participants, those of one kept together, whose signs flip. The levels of a factor are alike
-    where an F of all of them is 0, and exchange within participants, each with all its cells:
-    by default those of the only factor within participants.
+    The maps, where all effects share one error, or what varies together is clusters of maps. Where
+    each has its own, the contrast maps of participants, those of one kept together, whose signs
+    flip. The levels of a factor are alike where an F of all of them is 0, and exchange within
+    participants, each with all its cells: by default those of the only factor within participants.
 
     Parameters
     ----------
@@ -140,8 +148,16 @@ def units_of(
         Where levels are asked for and do not exchange under the null of the contrast; says why.
     """
     if not design.own_errors:
-        participants = design.participant_numbers.ravel()
-        return ShuffledUnits(design.model, contrast, participants, _places(design))
+        participants, places = design.participant_numbers.ravel(), _places(design)
+        needs = needs_of(design)
+        return ShuffledUnits(
+            design.model,
+            contrast,
+            participants,
+            places,
+            needs=needs,
+            exchange=bool(needs) and _clusters_exchange(needs, participants, places),
+        )
     term = error_term(design, contrast.weights, contrast.test, contrast.name)
     weights, rows = term.weights(contrast.weights), term
     levels = _levels(design, term, weights, contrast, within_shuffling)
@@ -191,6 +207,20 @@ def _of_levels(
     whole = ErrorTerm(np.hstack([term.matrix, people]), term.columns + columns, term.maps, means)
     padded = np.hstack([weights, np.zeros((len(weights), len(columns)))])
     return whole, whole.weights(padded)
+
+
+def _clusters_exchange(
+    needs: Mapping[str, Any], participants: np.ndarray, places: np.ndarray
+) -> bool:
+    """Tell whether clusters are participants whose random slopes are along the same values."""
+    clusters = needs["clusters"]
+    pairs = set(zip(clusters.tolist(), participants.tolist(), strict=True))
+    if len(pairs) > len(set(clusters.tolist())):
+        return False
+    if needs["slopes"] is None:
+        return True
+    along = needs["slopes"][0]
+    return all(np.ptp(along[places == place]) == 0 for place in np.unique(places))
 
 
 def _places(design: Design) -> np.ndarray:

@@ -290,7 +290,8 @@ class AnalysisSettings(
     @property
     def own_statistic(self) -> bool:
         """Whether permutation has another statistic than the model's t and F."""
-        return self.own_variance or self.lacks_voxels or self.holds_estimates
+        alike = ESTIMATORS[self.estimator].shuffled_alike
+        return self.own_variance or self.lacks_voxels or self.holds_estimates or not alike
 
     @property
     def tails(self) -> tuple[str, ...]:

@@ -339,7 +339,7 @@ REFUSED = {
     "smooth": ((*MIXED, "--smooth", "4"), "leave --smooth out"),
     "early stop": ((*MIXED, *SHUFFLED, "--early-stop", "5"), "early_stop is of shuffles of least"),
     "method": ((*MIXED, *SHUFFLED, "--method", "manly"), "method is of shuffles of least squares"),
-    "held": ((*SHUFFLED, "--shuffled-estimates", "held"), "goes with the estimators huber, bis"),
+    "held": ((*SHUFFLED, "--shuffled-estimates", "held"), "goes with the estimators random-eff"),
     "nidm": ((*MIXED, "--nidm"), "leave nidm out"),
     "partitioned": ((*MIXED, "--error", "partitioned"), "write a formula with the estimator"),
     "factor": (("--knapp-hartung", "plain"), "knapp_hartung goes with the estimators fixed-"),

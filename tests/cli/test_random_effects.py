@@ -163,7 +163,8 @@ REFUSED = {
     ("(1 + family | participant_id)",): "family holds f0",
     ("C(participant_id) + (1 | participant_id)",): "do not tell the variance components apart",
     ("(1 | participant_id)", "--estimator", "sandwich"): "leave the one or the other out",
-    ("(1 | participant_id)", "--permutations", "20"): "is not permuted",
+    ("(1 | participant_id)", "--permutations", "20", "--early-stop", "3"): "leave early_stop out",
+    ("(1 | participant_id)", "--permutations", "20", "--blocks", "family"): "takes maps of a clu",
     ("(1 | participant_id)", "--error", "partitioned"): "write a formula with the estimator",
     ("(1 | participant_id)", "--cluster", "family"): "the formula itself names participant_id",
     ("cov:g", "--estimator", "random-effects"): "add (1 | participant_id)",
@@ -192,3 +193,32 @@ def test_one_visit_for_everybody_is_refused(study, run, tmp_path):
     assert "each of the 11 maps has another participant_id" in errors or (
         "each of the 12 maps has another participant_id" in errors
     )
+
+
+def test_permutation_flips_participants_and_says_so(study, run, tmp_path):
+    n = len(study("y_int"))
+    options = ("--formula", f"{FIXED} + (1 | participant_id)", "--dof", "satterthwaite")
+    options += ("--contrast", "gt=gt", "--contrast", "time=tc; gt", "--permutations", "40")
+    code, _, errors = run(*options, "--statistics", "extent,tfce", "--shards", "3")
+    assert code == 0, errors
+    group = tmp_path / "out" / "group"
+    plan = json.loads((group / "permutations.json").read_text())
+    assert plan["Families"]["flip-clusters"]["Approximate"]
+    page = (group / "report.html").read_text()
+    for said in ("is approximate (wild cluster bootstrap)", "components are estimated again in"):
+        assert said in plan["Description"] and said in page
+    assert "Cameron" in page
+    # Satterthwaite's t has the variance of the model, as shuffles have.
+    t, own = (values(tmp_path, f"contrast-gt_stat-t{desc}", n) for desc in ("", "_desc-perm"))
+    np.testing.assert_allclose(own, t, rtol=1e-6)
+    null = pd.read_csv(group / "contrast-gt_nulldist.tsv", sep="\t")
+    np.testing.assert_allclose(null["voxel_positive"][0], t.max(), rtol=1e-6)
+    p = 10 ** -values(tmp_path, "contrast-gt_stat-logp_desc-permVoxelUncBoth", n)
+    np.testing.assert_allclose(p * 41, np.round(p * 41), atol=1e-4)
+    assert len(np.unique(p)) > 5
+    code, _, errors = run(*options, "--shuffled-estimates", "held", out="held")
+    assert code == 0, errors
+    plan = json.loads((tmp_path / "held" / "group" / "permutations.json").read_text())
+    assert "are held at those of the unshuffled maps" in plan["Description"]
+    held = pd.read_csv(tmp_path / "held" / "group" / "contrast-gt_nulldist.tsv", sep="\t")
+    assert (held["voxel_positive"] != null["voxel_positive"]).mean() > 0.5

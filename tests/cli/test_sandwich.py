@@ -142,7 +142,8 @@ REFUSED = {
     (*SANDWICH, "--cluster", "nowhere"): "no column nowhere",
     (*SANDWICH, "--cluster", "everyone"): "all maps are in one (x)",
     (*SANDWICH, "--cluster", "visit"): "are in several, and maps of one participant vary together",
-    (*SANDWICH, "--permutations", "20"): "is not permuted",
+    (*SANDWICH, "--permutations", "20", "--shuffled-estimates", "held"): "no weights that",
+    (*SANDWICH, "--permutations", "20", "--method", "manly"): "method is of shuffles of least",
     (*SANDWICH, "--nidm"): "leave nidm out",
     (*SANDWICH, "--error", "partitioned"): "write a formula with the estimator",
     ("--estimator", "sandwiches"): "sandwich",
@@ -201,3 +202,22 @@ def test_regions_and_page_tell_the_same_estimator(study, command, tmp_path, no_f
         assert 5 < row.dof < 11
     text = (tmp_path / "out" / "group" / "report.html").read_text()
     assert "cluster-robust variances" in text and "(equal participant_id, " in text
+
+
+def test_permutation_takes_the_t_of_the_maps_and_whole_clusters(study, run, tmp_path):
+    options = (*MODEL, *SANDWICH, "--permutations", "40", "--statistics", "mass")
+    code, _, errors = run(*options, "--cluster", "site")
+    assert code == 0, errors
+    group = tmp_path / "out" / "group"
+    plan = json.loads((group / "permutations.json").read_text())
+    table = pd.read_csv(tmp_path / "maps.tsv", sep="\t", dtype=str)
+    n_clusters = table["site"].nunique()
+    assert plan["Families"]["flip-clusters"]["DistinctShufflings"] == 2**n_clusters
+    assert "is approximate (wild cluster bootstrap)" in plan["Description"]
+    assert f"signs of {n_clusters} clusters, and a wild" in plan["Warnings"][0]
+    for name, stat in (("g", "t"), ("joint", "F")):
+        null = pd.read_csv(group / f"contrast-{name}_nulldist.tsv", sep="\t")
+        largest = values(tmp_path, f"contrast-{name}_stat-{stat}", len(study)).max()
+        np.testing.assert_allclose(null["voxel_positive"][0], largest, rtol=1e-6)
+        assert null["voxel_positive"].nunique() > 20
+    assert not list(group.glob("*_desc-perm_statmap.nii.gz"))

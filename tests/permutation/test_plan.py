@@ -9,6 +9,8 @@ import pytest
 
 from nipype_group.design.contrasts import build_contrasts
 from nipype_group.design.matrix import design_from_formula
+from nipype_group.design.participants.clusters import with_random_effects
+from nipype_group.design.participants.random_effects import RandomEffects
 from nipype_group.permutation.plan import (
     SHARD_SIZE,
     ContrastTest,
@@ -497,3 +499,89 @@ def test_voxel_shards_are_refused_where_a_shuffle_needs_all_voxels(options, reas
     ContrastTest(variance_groups=(0, 0, 1, 1)).check_voxel_shards()
     with pytest.raises(ValueError, match=f"{reason} look at all voxels together"):
         ContrastTest(**options).check_voxel_shards()
+
+
+def of_clusters(sizes, slopes=False, **kwargs):
+    """Plan a mean, a difference of groups and a trend of participants with several visits."""
+    rng = np.random.default_rng(0)
+    people = np.repeat(np.arange(len(sizes)), sizes)
+    visit = np.concatenate([np.arange(size) for size in sizes])
+    table = pd.DataFrame(
+        {
+            "participant_id": [f"{i:02d}" for i in people],
+            "visit": visit,
+            "years": (visit + slopes * rng.random(len(visit))).round(3),
+            "group": ["x" if i % 2 else "y" for i in people],
+        }
+    ).astype(str)
+    design = design_from_formula("group * years", table, ("visit",))
+    random = RandomEffects("participant_id", "years" if slopes else None, True)
+    design = with_random_effects(design, table, random)
+    named = ["mean=intercept", "groups=x - y", "trend=years", "f=group[y]; group[y]:years"]
+    contrasts = build_contrasts(named, design)
+    names = {field.name for field in fields(ContrastTest)} & set(kwargs)
+    test = ContrastTest(estimator="random-effects", **{name: kwargs.pop(name) for name in names})
+    return make_plan(design, contrasts, 60, 7, test, **kwargs)
+
+
+def families_of(plan):
+    return {k: [c.name for c in f.contrasts] for k, f in plan.families.items()}
+
+
+def test_clusters_change_places_where_they_are_alike_and_else_their_signs():
+    plan = of_clusters([3] * 12)
+    moved = families_of(plan)
+    assert moved == {"flip-clusters": ["mean", "trend"], "permute-clusters": ["groups", "f"]}
+    orders, signs = plan.families["permute-clusters"].scheme.draw(0, 20)
+    assert (signs == 1).all() and (orders[1:] % 3 == np.tile([0, 1, 2], 12)).all()
+    assert "errors exchangeable between clusters" in plan.describe()
+    for unlike in (
+        of_clusters([3] * 11 + [2]),
+        of_clusters([3] * 12, slopes=True),
+        of_clusters([3] * 12, varying_dof=True),
+        of_clusters([3] * 12, shuffling="flip"),
+    ):
+        assert list(unlike.families) == ["flip-clusters"]
+        _, signs = unlike.families["flip-clusters"].scheme.draw(0, 61)
+        assert all((signs[:, i : i + 3] == signs[:, i : i + 1]).all() for i in range(0, 33, 3))
+        assert "is approximate (wild cluster bootstrap)" in unlike.describe()
+        assert "variance components are estimated again" in unlike.describe()
+
+
+def test_what_takes_clusters_apart_is_refused():
+    blocks = tuple((1,) for _ in range(36))
+    with pytest.raises(ValueError, match="takes maps of a cluster together, and the shuffles"):
+        of_clusters([3] * 12, blocks=blocks)
+    signs = np.ones((9, 36), dtype=int)
+    signs[1:, 0] = -1
+    with pytest.raises(ValueError, match="leave --blocks and --shuffles out"):
+        of_clusters([3] * 12, given=("flip", signs))
+    with pytest.raises(ValueError, match="whole clusters that change places: these differ"):
+        of_clusters([3] * 11 + [2], shuffling="permute")
+    wholes = nested_blocks(
+        [np.repeat(np.arange(12) // 4, 12 * [3]), np.repeat(np.arange(12), 3)], "whole"
+    )
+    with pytest.raises(ValueError, match="lack voxels, whose clusters can't change places"):
+        of_clusters([3] * 12, blocks=wholes, shuffling="both", varying_dof=True)
+    plan = of_clusters([3] * 12, blocks=wholes, shuffling="flip")
+    assert list(plan.families) == ["flip-blocks-of-clusters"]
+    # Signs are of what changes places: clusters.
+    assert plan.families["flip-blocks-of-clusters"].scheme.n_distinct == 2**12
+    assert "of whole clusters that the exchangeability blocks allow" in plan.describe()
+
+
+def test_few_clusters_are_warned_of():
+    (first, *_) = of_clusters([2] * 8, shuffling="flip").warnings
+    assert first.startswith("contrast mean has signs of 8 clusters, and a wild cluster bootstrap")
+
+
+def test_the_plan_says_what_is_held(tmp_path):
+    plan = of_clusters([3] * 11 + [2], shuffled_estimates="held")
+    assert (
+        "held at those of the unshuffled maps in the model without the effect" in plan.describe()
+    )
+    write_plan(tmp_path, plan)
+    family = read_plan(tmp_path / "plan.json")["Families"]["flip-clusters"]
+    assert family["Approximate"] and "approximate" in family["Assumption"]
+    test, _ = read_scheme(tmp_path / "scheme.json")
+    assert test == plan.test

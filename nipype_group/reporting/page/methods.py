@@ -329,6 +329,8 @@ def _permutation(text, plan):
         keys.insert(0, "freedman1983")
     if "block" in plan["Description"]:
         keys.append("winkler2015")
+    if "wild cluster bootstrap" in plan["Description"]:
+        keys.append("cameron2008")
     if plan["EarlyStop"]:
         keys.append("besag1991")
     text.add(plan["Description"].rstrip("."), *keys)

@@ -56,6 +56,8 @@ class Estimator:
     not_shuffled : tuple of {"again", "held", "gaps"}
         What its shuffles do not go with: weights that are estimated in every one, or held, and
         voxels that maps lack.
+    shuffled_alike : bool
+        Whether the statistic of the data as they are is that of its maps, where nothing is held.
     shuffled : str or callable, optional
         What makes the `nipype_group.stats.permutation.estimates.ShuffledEstimate` of a contrast,
         as ``fit`` is given: it takes ``model``, ``weights``, ``test``, ``held`` (whether weights
@@ -78,6 +80,7 @@ class Estimator:
     unequal_variances: bool = False
     not_shuffled: tuple = ()
     shuffled: Any = None
+    shuffled_alike: bool = True
 
     @property
     def by_contrast(self) -> bool:
@@ -109,6 +112,8 @@ _OWN = (
         references=("laird1982", "kenward1997"),
         needs=("clusters", "slopes", "dof"),
         dof="contrast",
+        shuffled="nipype_group.stats.estimators.shuffled.random_effects:shuffled_random_effects",
+        shuffled_alike=False,
     ),
     *(
         Estimator(
@@ -119,6 +124,9 @@ _OWN = (
             needs=("clusters",),
             dof="contrast",
             options={"kind": kind},
+            unequal_variances=True,
+            not_shuffled=("held",),
+            shuffled="nipype_group.stats.estimators.shuffled.sandwich:shuffled_sandwich",
         )
         for name, kind, references in (
             ("sandwich", "CR2", ("liang1986", "bell2002", "pustejovsky2018")),

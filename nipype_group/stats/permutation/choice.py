@@ -240,6 +240,79 @@ def choose_shuffling(
     raise ValueError(_refusal(name, requested, of_mean, repeated, bool(blocks), bool(wholes)))
 
 
+def choose_of_clusters(
+    model: LinearModel,
+    split: Partition,
+    requested: str,
+    name: str,
+    clusters: np.ndarray,
+    places: np.ndarray | None,
+) -> Shuffling:
+    """Choose how a contrast of maps in clusters is shuffled that an estimator takes together.
+
+    Clusters keep together, whatever their maps have in common. Where all are alike and the
+    contrast tests no mean, they change places as wholes; else each has one sign for the residuals
+    of its maps.
+
+    Parameters
+    ----------
+    model : LinearModel
+        Design of n maps.
+    split : Partition
+        Split of the model by the contrast.
+    requested : {"auto", "permute", "flip", "both"}
+        What the user asks for.
+    name : str
+        Name of the contrast, for messages.
+    clusters : array of int, shape (n,)
+        Cluster of every map.
+    places : array of int, shape (n,), optional
+        Place of every map in its cluster, equal where maps of clusters correspond; None where
+        clusters do not exchange whatever these are.
+
+    Returns
+    -------
+    Shuffling
+
+    Raises
+    ------
+    ValueError
+        Where permutation is asked for and clusters do not exchange, or leave the contrast as it
+        is.
+
+    Examples
+    --------
+    >>> from nipype_group.stats.linear.partition import partition
+    >>> clusters = np.array([0, 0, 1, 2, 2])
+    >>> mean = LinearModel(np.ones((5, 1)), ("mean",))
+    >>> found = choose_of_clusters(
+    ...     mean, partition(mean, np.ones((1, 1))), "auto", "mean", clusters, clusters
+    ... )
+    >>> found.name, found.blocks
+    ('flip-clusters', ((-1, 2, -1), (-1, 2, -1), (-1, 1, -2), (-1, 2, -3), (-1, 2, -3)))
+    """
+    if requested not in SHUFFLINGS:
+        raise ValueError(f"shuffling is one of {', '.join(SHUFFLINGS)}, got {requested!r}")
+    numbers = np.unique(clusters, return_inverse=True)[1]
+    wholes = () if places is None else _whole_participants(numbers, places)
+    of_mean = tests_mean(model, split)
+    least = _SOMETHING if requested == "permute" else _MOSTLY
+    moves = bool(wholes) and not of_mean and _moved_share(split, wholes) >= least
+    if requested in ("auto", "permute") and moves:
+        return Shuffling("permute-clusters", "permute", wholes)
+    if requested == "both" and wholes:
+        return Shuffling("both-clusters", "both", wholes)
+    if requested in ("permute", "both"):
+        why = "differ in their maps" if not wholes else "leave it as it is, or nearly"
+        raise ValueError(
+            f"contrast {name!r} is not tested by whole clusters that change places: these {why}; "
+            "take auto or flip, which flips the signs of the residuals of clusters"
+        )
+    sizes = np.bincount(numbers)[numbers]
+    rows = np.column_stack([np.full(len(numbers), -1), sizes, -(numbers + 1)])
+    return Shuffling("flip-clusters", "flip", tuple(map(tuple, rows.tolist())))
+
+
 def _whole_participants(participants, places):
     """Return the blocks that exchange participants as wholes; none where their maps differ."""
     sets = [sorted(places[participants == p].tolist()) for p in np.unique(participants)]
@@ -281,6 +354,7 @@ def assumption_warnings(
     kind: str,
     name: str,
     own_variances: bool = False,
+    advice: str = "Variance groups help",
 ) -> list[str]:
     """Say where a sample of the data puts the assumption of a test in doubt.
 
@@ -299,6 +373,8 @@ def assumption_warnings(
         Name of the contrast.
     own_variances : bool
         Whether groups have a variance of their own in the test.
+    advice : str
+        What helps where they have none.
 
     Returns
     -------
@@ -341,6 +417,6 @@ def assumption_warnings(
                 f"{name}: the groups have {sizes[0]} and {sizes[1]} maps and residual variances "
                 f"in the ratio {ratio:.2g}; permutation then errs "
                 + ("more" if smaller_varies_more else "less")
-                + " often than alpha. Variance groups help"
+                + f" often than alpha. {advice}"
             )
     return warnings

@@ -156,7 +156,7 @@ class Tiles:
             raise ValueError(f"the estimator needs {', '.join(lacking)}, and none are given")
         others = {name: self._beside[name](start, stop) for name in contrast.own.takes}
         prepared = contrast.own.prepare({"effects": data, **others})
-        if not contrast.varying_dof and (contrast.own.voxel_dof(prepared) < contrast.dof).any():
+        if not contrast.varying_dof and (contrast.own.voxel_dof(prepared) != contrast.dof).any():
             raise ValueError("some maps lack voxels of the mask, and the plan does not expect it")
         return PreparedTile(prepared)
 

@@ -222,7 +222,9 @@ def test_maps_that_lack_voxels_give_z_of_their_own_dof():
 def test_what_does_not_go_with_an_estimator_is_refused():
     with pytest.raises(ValueError, match="go with freedman-lane"):
         shuffled(MEAN, [1.0], "flip", estimator="mixed-effects", method="manly")
-    with pytest.raises(ValueError, match="sandwich is not permuted"):
+    with pytest.raises(ValueError, match="welch is not permuted"):
+        shuffled(MEAN, [1.0], "flip", estimator="welch")
+    with pytest.raises(ValueError, match="sandwich needs clusters, and the design has none"):
         shuffled(MEAN, [1.0], "flip", estimator="sandwich")
     test, contrast = shuffled(MEAN, [1.0], "flip", estimator="mixed-effects")
     with pytest.raises(ValueError, match="needs variances, and none are given"):
