@@ -10,6 +10,7 @@ QUESTIONS = {
     "all_resolutions": "Where is there activation on average?",
     "repeated_measures_anova": "Which main effects and interaction has a 3 x 3 design within "
     "subjects?",
+    "longitudinal": "Where do patients change otherwise than controls, over visits with dropouts?",
 }
 # What happens to a map that cannot be used.
 ON_BAD_MAP = ("error", "exclude")

@@ -1,4 +1,4 @@
-"""The command of a run as text without places: the same wherever inputs and results lie."""
+"""The command of a run as text: without places it is the same wherever inputs and results lie."""
 
 import argparse
 import shlex
@@ -41,7 +41,9 @@ _PLACES = (
 )
 
 
-def command_text(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> str:
+def command_text(
+    parser: argparse.ArgumentParser, arguments: argparse.Namespace, places: bool = False
+) -> str:
     """Return the command that parsed arguments stand for.
 
     Files and folders stand by the name of their option's value, as in the help; options at their
@@ -52,6 +54,8 @@ def command_text(parser: argparse.ArgumentParser, arguments: argparse.Namespace)
     parser : ArgumentParser
     arguments : Namespace
         What it parsed.
+    places : bool
+        Whether files and folders stand by their own names, so that the command can be typed.
 
     Returns
     -------
@@ -70,7 +74,7 @@ def command_text(parser: argparse.ArgumentParser, arguments: argparse.Namespace)
         value = getattr(arguments, action.dest, None)
         if action.dest in _EXECUTION or value is None or _is_default(action, value):
             continue
-        items = [_item(action, each) for each in _listed(action, value)]
+        items = [_item(action, each, places) for each in _listed(action, value)]
         if not action.option_strings:
             positional += items
         elif action.nargs == 0:
@@ -91,10 +95,10 @@ def _listed(action, value):
     return value if isinstance(value, list) else [value]
 
 
-def _item(action, value):
+def _item(action, value, places=False):
     if action.dest in _PLACES:
-        return str(action.metavar)
-    if action.dest == "map_covariate":
+        return str(value if places else action.metavar)
+    if action.dest == "map_covariate" and not places:
         name, equals, _ = value.partition("=")
         return f"{name}{equals}{'PLACE' if equals else ''}"
     if isinstance(value, dict):

@@ -1,12 +1,14 @@
-"""``nipype-group demo``: the four analyses on demonstration data."""
+"""``nipype-group demo``: the analyses on demonstration data."""
 
 import argparse
 import sys
 from pathlib import Path
 
 from nipype_group.cli import run
+from nipype_group.cli.command_text import command_text
+from nipype_group.cli.commands import add_run
 from nipype_group.cli.guard import UsageError, guarded
-from nipype_group.cli.options import add_execution, add_provenance, add_replace
+from nipype_group.cli.options import add_execution, add_provenance, add_replace, say_settings
 from nipype_group.cli.screen import plain_output
 from nipype_group.data.generate import generate
 from nipype_group.data.localizer import fetch_localizer
@@ -104,15 +106,27 @@ def _analyse(name, data, arguments):
     analysis = ANALYSES[name]
     settings = analysis.settings.changed(figures=run.can_draw(), n_procs=run.processors(arguments))
     files = {"bids_dir": str(data), "select": list(analysis.select)}
+    print("Runs     ", _command(settings, files, arguments))
     code = run.run_analysis(settings, files, arguments)
     for folder, changes in analysis.beside.items():
         if code:
             break
-        own = _beside(arguments, folder)
-        print("\nBeside it", ", ".join(f"{name} {value}" for name, value in changes.items()))
-        code = run.run_analysis(settings.changed(**changes), files, own)
+        own, other = _beside(arguments, folder), settings.changed(**changes)
+        print("\nBeside it", _command(other, files, own))
+        code = run.run_analysis(other, files, own)
         print(f"Compare   nipype-group diff {arguments.output_dir} {own.output_dir}")
     return code
+
+
+def _command(settings, files, arguments):
+    """Return the command that makes the same analysis of the data."""
+    subcommands = argparse.ArgumentParser(prog="nipype-group").add_subparsers()
+    add_run(subcommands)
+    parser = subcommands.choices["run"]
+    words = [arguments.output_dir, "--bids", files["bids_dir"], "--select", *files["select"]]
+    same = parser.parse_args(words)
+    say_settings(same, settings)
+    return command_text(parser, same, places=True)
 
 
 def _beside(arguments, folder):

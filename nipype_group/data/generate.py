@@ -39,6 +39,8 @@ _FWHM_PER_SIGMA = np.sqrt(8 * log(2))
 _GAIN_SD = 0.25
 # Values are multiples of this: a third of the bytes, and equal bits whatever the last rounding.
 _STEP = 2.0**-10
+# Visits are as far from the day of the year as this.
+_OFF_YEARS = 0.25
 # Voxels between the ends of the box, which the noise filter joins.
 _PAD = 4
 
@@ -106,6 +108,25 @@ def _participants(name, n_subjects, rng):
     return table, score
 
 
+def _visits(study, participants, rng):
+    """Draw the years of every participant's visits since the first, and put groups in the table.
+
+    A study without visits has one of every participant, without years.
+    """
+    if not study.dropout:
+        return [(None,)] * len(participants)
+    groups = list(study.dropout)
+    participants["group"] = [groups[number % len(groups)] for number in range(len(participants))]
+    visits = []
+    for group in participants["group"]:
+        stays = rng.random(study.most_visits - 1) >= study.dropout[group]
+        n_visits = 1 + int(np.cumprod(stays).sum())
+        off = rng.uniform(-_OFF_YEARS, _OFF_YEARS, n_visits)
+        off[0] = 0
+        visits.append(tuple(float(years) for years in (np.arange(n_visits) + off).round(2)))
+    return visits
+
+
 def _write_tables(folder, study, participants, truth, parameters):
     description = {
         "Name": f"{study.title} (generated demonstration data)",
@@ -119,9 +140,15 @@ def _write_tables(folder, study, participants, truth, parameters):
         "age": {"Description": "Age of the participant", "Units": "year"},
         "sex": {"Description": "Sex", "Levels": {"F": "female", "M": "male"}},
         "pseudo": {"Description": "Pseudo-words read aloud in a minute", "Units": "1/min"},
+        "group": {"Description": "Group", "Levels": {name: name for name in study.dropout}},
     }
     columns = {name: text for name, text in columns.items() if name in participants}
-    for file, content in (("dataset_description", description), ("participants", columns)):
+    files = {"dataset_description": description, "participants": columns}
+    if study.dropout:
+        files["sessions"] = {
+            "years": {"Description": "Time since the first visit", "Units": "year"}
+        }
+    for file, content in files.items():
         text = json.dumps(content, indent=2) + "\n"
         (folder / f"{file}.json").write_text(text, encoding="utf-8")
     (folder / ".bidsignore").write_text("*_statmap.*\n/truth.tsv\n", encoding="utf-8")
@@ -131,12 +158,35 @@ def _write_tables(folder, study, participants, truth, parameters):
     write_tsv(folder / "truth.tsv", table)
 
 
-def _map_path(folder, subject, study, condition):
+def _write_sessions(folder, participants, visits):
+    """Write when every participant was there."""
+    for subject, years in zip(participants["participant_id"], visits, strict=True):
+        table = pd.DataFrame(
+            {
+                "session_id": [f"ses-{place}" for place in range(1, len(years) + 1)],
+                "years": [f"{value:.2f}" for value in years],
+            }
+        )
+        (folder / subject).mkdir()
+        write_tsv(folder / subject / f"{subject}_sessions.tsv", table)
+
+
+def _map_path(folder, subject, study, condition, visit):
+    """Return the path of a map; visits count from 1, 0 stands for a study without."""
+    session = (f"ses-{visit}",) if visit else ()
     entities = study.entities.format(space=SPACE) + (f"_desc-{condition}" if condition else "")
-    return folder / subject / "func" / f"{subject}_{entities}_statmap.nii.gz"
+    name = "_".join([subject, *session, entities, "statmap.nii.gz"])
+    return folder.joinpath(subject, *session, "func", name)
 
 
-def _write_maps(folder, study, participants, score, truth, seeds):
+def _cells(study, years):
+    """Yield the condition, visit and years of every map of a participant."""
+    for visit, time in enumerate(years, start=1):
+        for condition in study.conditions:
+            yield condition, visit if study.dropout else 0, time or 0.0
+
+
+def _write_maps(folder, study, participants, score, visits, truth, seeds):
     brain = _Brain()
     blobs = [brain.blob(plant) for plant in truth]
     for number, subject in enumerate(participants["participant_id"]):
@@ -144,19 +194,23 @@ def _write_maps(folder, study, participants, score, truth, seeds):
         rng = np.random.Generator(np.random.Philox([*seeds, 1 + number]))
         gain = rng.normal(1, _GAIN_SD)
         factor = {"mean": gain, "pseudo": score[number] - MEAN_SCORE}
+        faster = study.dropout and participants["group"][number] == "patient"
         base = study.noise_between * brain.noise(rng)
-        (folder / subject / "func").mkdir(parents=True)
-        for condition in study.conditions:
-            values = base.copy()
+        slope = study.noise_slope * brain.noise(rng) if study.noise_slope else 0
+        for condition, visit, years in _cells(study, visits[number]):
+            factor |= {"years": years, "groupByYears": years if faster else 0.0}
+            values = base + np.float32(years) * slope
             if study.noise_within:
                 values += study.noise_within * brain.noise(rng)
             for plant, blob in zip(truth, blobs, strict=True):
                 size = plant.effect * factor.get(plant.contrast, 1.0)
                 values += np.float32(size * plant.weights.get(condition, 0.0)) * blob
-            brain.write(_map_path(folder, subject, study, condition), values)
+            path = _map_path(folder, subject, study, condition, visit)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            brain.write(path, values)
 
 
-def _existing(directory, study, participants, parameters):
+def _existing(directory, study, participants, visits, parameters):
     """Tell whether the directory already is this dataset; refuse anything else but nothing."""
     if is_free(directory):
         return False
@@ -171,9 +225,9 @@ def _existing(directory, study, participants, parameters):
             f"{parameters} (found {found or 'no such data'}); {advice}"
         )
     paths = [
-        _map_path(directory, subject, study, condition)
-        for subject in participants["participant_id"]
-        for condition in study.conditions
+        _map_path(directory, subject, study, condition, visit)
+        for subject, years in zip(participants["participant_id"], visits, strict=True)
+        for condition, visit, _ in _cells(study, years)
     ]
     lost = [path for path in paths if not path.is_file()]
     if lost:
@@ -198,8 +252,9 @@ def generate(
 
     Parameters
     ----------
-    name : {"association", "paired_two_sample", "all_resolutions", "repeated_measures_anova"}
-        Study to generate.
+    name : str
+        Study to generate, of `STUDIES`: "association", "paired_two_sample", "all_resolutions",
+        "repeated_measures_anova" or "longitudinal".
     directory : path
         Folder of the dataset; absent, empty, or an earlier result of the same call.
     null : bool
@@ -213,9 +268,11 @@ def generate(
     -------
     pathlib.Path
         The directory, absolute. Beside the maps it holds participants.tsv (age in years; in
-        "association" the score `pseudo` in words per minute, n/a for 5 of 94) and truth.tsv: name,
-        x, y, z in mm, contrast and effect in percent signal change (per word per minute where
-        the contrast is `pseudo`; before smoothing).
+        "association" the score `pseudo` in words per minute, n/a for 5 of 94; in "longitudinal"
+        the group, and sub-XX/sub-XX_sessions.tsv with the years of visits since the first) and
+        truth.tsv: name, x, y, z in mm, contrast and effect in percent signal change (per word per
+        minute where the contrast is `pseudo`, per year where it is `years` or `groupByYears`;
+        before smoothing).
 
     Raises
     ------
@@ -249,16 +306,19 @@ def generate(
     seeds = (int(seed), list(STUDIES).index(name))
     rng = np.random.Generator(np.random.Philox([*seeds, 0]))
     participants, score = _participants(name, n_subjects, rng)
+    visits = _visits(study, participants, rng)
     truth = () if null else study.plants
     directory = Path(directory).absolute()
-    if _existing(directory, study, participants, parameters):
+    if _existing(directory, study, participants, visits, parameters):
         return directory
     try:
         with whole_folder(directory) as folder:
             _write_tables(folder, study, participants, truth, parameters)
-            _write_maps(folder, study, participants, score, truth, seeds)
+            if study.dropout:
+                _write_sessions(folder, participants, visits)
+            _write_maps(folder, study, participants, score, visits, truth, seeds)
     except OSError:
         # Another run may have put the same dataset there meanwhile.
-        if not _existing(directory, study, participants, parameters):
+        if not _existing(directory, study, participants, visits, parameters):
             raise
     return directory

@@ -3,7 +3,7 @@
 Coordinates are MNI in mm, on voxel centres of the 3 mm grid; sizes in percent signal change.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 # Slopes act on scores centred here, so that they do not shift the mean.
 MEAN_SCORE, SD_SCORE = 60, 12
@@ -21,9 +21,10 @@ class Plant:
         Centre.
     effect : float
         Value of the contrast at the centre, before smoothing; per word per minute where the
-        contrast is "pseudo".
+        contrast is "pseudo", per year where it is "years" or "groupByYears".
     contrast : str
-        What the effect shows in: "mean", "pseudo" or a comparison of conditions.
+        What the effect shows in: "mean", "pseudo", a comparison of conditions, "years" (change of
+        everybody) or "groupByYears" (what patients change more).
     weights : dict
         Share of the effect in the maps of each condition; 0 where a condition is absent.
     fwhm_mm : float
@@ -56,6 +57,12 @@ class Study:
         Labels of `desc`, one map each; a single empty label where a subject has one map.
     noise_between, noise_within : float
         Standard deviation of the noise a subject's maps share, and of each map's own.
+    noise_slope : float
+        Standard deviation of a subject's own change, a year.
+    dropout : dict
+        Share of a group that comes to no further visit, after each; empty without visits.
+    most_visits : int
+        Visits, about a year apart, of who never drops out.
     """
 
     title: str
@@ -65,6 +72,9 @@ class Study:
     conditions: tuple = ("",)
     noise_between: float = 0.5
     noise_within: float = 0.0
+    noise_slope: float = 0.0
+    dropout: dict = field(default_factory=dict)
+    most_visits: int = 1
 
 
 def _plants(contrast, weights, places, fwhm_mm=11.0):
@@ -186,9 +196,41 @@ _OBJECTS = Study(
     noise_within=0.4,
 )
 
+_AGEING = Study(
+    title="Remembering over one to four yearly visits, 30 patients and 30 controls",
+    entities="task-memory_space-{space}_contrast-rememberVsRest_stat-effect",
+    n_subjects=60,
+    plants=_plants(
+        "groupByYears",
+        _everywhere(),
+        (
+            ("left hippocampus", (-26, -20, -15), -0.7),
+            ("right hippocampus", (28, -20, -15), -0.7),
+            ("left middle frontal gyrus", (-38, 31, 33), 0.7),
+        ),
+        fwhm_mm=13.0,
+    )
+    + _plants(
+        "years",
+        _everywhere(),
+        (("precuneus", (-2, -59, 39), -0.6), ("right superior frontal gyrus", (22, 25, 51), 0.6)),
+        fwhm_mm=13.0,
+    )
+    + _plants(
+        "mean",
+        _everywhere(),
+        (("left occipital", (-29, -89, 0), 1.0), ("right occipital", (31, -86, 0), 1.0)),
+    ),
+    noise_within=0.4,
+    noise_slope=0.15,
+    dropout={"control": 0.25, "patient": 0.35},
+    most_visits=4,
+)
+
 STUDIES = {
     "association": _READING,
     "paired_two_sample": _MERIDIANS,
     "all_resolutions": _HANDS,
     "repeated_measures_anova": _OBJECTS,
+    "longitudinal": _AGEING,
 }

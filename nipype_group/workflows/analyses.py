@@ -1,4 +1,4 @@
-"""The four group analyses that the field teaches: their settings, in one place.
+"""The group analyses that the field teaches: their settings, in one place.
 
 What they ask stands in `nipype_group.choices.QUESTIONS`.
 
@@ -95,5 +95,19 @@ ANALYSES = {
             seed=1,
         ),
         beside={"partitioned": {"error": "partitioned"}},
+    ),
+    "longitudinal": Analysis(
+        (*_EFFECTS, "ses=1,2,3,4"),
+        AnalysisSettings(
+            formula="C(group) * years + (1 + years | participant_id)",
+            contrasts=(
+                "groupByYears=group[patient]:years",
+                "years=years",
+                "group=group[patient]; group[patient]:years",
+            ),
+            smoothing_fwhm_mm=(5.0,),
+            height_controls=("fdr",),
+        ),
+        beside={"sandwich": {"formula": "C(group) * years", "estimator": "sandwich"}},
     ),
 }

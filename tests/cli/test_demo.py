@@ -1,7 +1,9 @@
 """``nipype-group demo``: what was planted is found, and nothing where nothing was."""
 
+import argparse
 import importlib.util
 import re
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +12,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from nipype_group.cli import demo, run
+from nipype_group.cli.main import build_parser
+from nipype_group.data import generate
 from nipype_group.interfaces import atlas_inputs
 from nipype_group.reporting.tables.clusters import read_table
 from nipype_group.workflows.analyses import ANALYSES
@@ -22,7 +27,8 @@ NEAR_MM = 6
 def test_association_finds_every_planted_place(command, tmp_path):
     code, out, err = command("demo", "association", tmp_path, "--n-procs", "2")
     assert code == 0, err
-    assert out.startswith("89 maps of 89 participants are in, 5 rows are out")
+    assert out.startswith(f"Runs      nipype-group run {tmp_path} --bids {tmp_path / 'data'} ")
+    assert "\n89 maps of 89 participants are in, 5 rows are out" in out
     truth = pd.read_csv(tmp_path / "data" / "truth.tsv", sep="\t")
     places = truth[truth["contrast"] == "pseudo"]
     assert len(places) == 6
@@ -49,6 +55,51 @@ def test_association_without_effect_finds_nothing(command, tmp_path):
     assert read_table(clusters).empty
     (thresholded,) = (tmp_path / "group").glob("*_stat-t_desc-permVoxelFWE_statmap.nii.gz")
     assert not np.asarray(nib.load(thresholded).dataobj).any()
+
+
+@pytest.mark.parametrize("name", ANALYSES)
+def test_the_commands_that_are_told_ask_for_the_same(name):
+    analysis = ANALYSES[name]
+    asked = [
+        analysis.settings,
+        *(analysis.settings.changed(**c) for c in analysis.beside.values()),
+    ]
+    for settings in asked:
+        files = {"bids_dir": "/a b/data", "select": list(analysis.select)}
+        told = demo._command(settings, files, argparse.Namespace(output_dir="/a b"))
+        found, found_files = run.request_of(build_parser().parse_args(shlex.split(told)[1:]))
+        assert found_files == files
+        machine = {"figures": found.figures, "n_procs": found.n_procs}
+        assert found == settings.changed(**machine)
+
+
+def test_longitudinal_finds_who_changes_otherwise(command, tmp_path, monkeypatch, no_figures):
+    # An eighth of the voxels; the picture of the guide is of all.
+    monkeypatch.setattr(generate, "VOXEL_SIZE_MM", 6)
+    analysis = ANALYSES["longitudinal"]
+    plain = replace(analysis.settings, atlases=(), regions=False)
+    monkeypatch.setitem(ANALYSES, "longitudinal", replace(analysis, settings=plain))
+    code, out, err = command("demo", "longitudinal", tmp_path, "--plugin", "Linear")
+    assert code == 0, err
+    assert "maps of 60 participants (told apart by ses) are in" in out
+    truth = pd.read_csv(tmp_path / "data" / "truth.tsv", sep="\t")
+    for folder in ("group", "sandwich/group"):
+        for contrast in ("groupByYears", "years"):
+            (path,) = (tmp_path / folder).glob(f"*_contrast-{contrast}_stat-z_statmap.nii.gz")
+            image = nib.load(path)
+            z = np.asarray(image.dataobj)
+            mm = nib.affines.apply_affine(image.affine, np.argwhere(z))
+            for row in truth[truth["contrast"] == contrast].itertuples():
+                near = np.linalg.norm(mm - [row.x, row.y, row.z], axis=1) <= NEAR_MM
+                assert (np.sign(row.effect) * z[z != 0][near]).max() > 3.5, row
+            (peaks,) = (tmp_path / folder).glob(f"*_contrast-{contrast}_desc-fdrBHBoth_peaks.tsv")
+            places = truth.loc[truth["contrast"] == contrast, ["x", "y", "z"]].to_numpy(float)
+            found = read_table(peaks)[["x", "y", "z"]].to_numpy(float)[0]
+            assert np.linalg.norm(places - found, axis=1).min() <= 2 * NEAR_MM
+    (model,) = (tmp_path / "group").glob("*_stat-varSlope_desc-model_statmap.nii.gz")
+    values = np.asarray(nib.load(model).dataobj)
+    # Smoothed by 5 mm noise of 7 mm has less of its variance.
+    assert 0 < np.median(values[values != 0]) < 0.15**2
 
 
 def load_script(name):

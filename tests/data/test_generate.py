@@ -14,7 +14,7 @@ from nipype_group.data.studies import STUDIES
 
 N_VOXELS = 69_765
 NAME = re.compile(
-    r"sub-\d+_task-[a-z]+_space-MNI152NLin2009aSym(_contrast-[A-Za-z]+)?_stat-effect"
+    r"sub-\d+(_ses-\d)?_task-[a-z]+_space-MNI152NLin2009aSym(_contrast-[A-Za-z]+)?_stat-effect"
     r"(_desc-[A-Za-z]+)?_statmap\.nii\.gz"
 )
 
@@ -25,7 +25,7 @@ def contents(folder):
 
 
 def maps(folder):
-    return sorted(folder.glob("sub-*/func/*_statmap.nii.gz"))
+    return sorted(folder.glob("sub-*/**/func/*_statmap.nii.gz"))
 
 
 def participants(folder):
@@ -46,18 +46,25 @@ def test_equal_seeds_give_equal_bytes(name, tmp_path):
     first, second = (generate(name, tmp_path / x, n_subjects=2) for x in "ab")
     other = generate(name, tmp_path / "c", n_subjects=2, seed=DEFAULT_SEED + 1)
     assert contents(first) == contents(second)
-    for one, two in zip(maps(first), maps(other), strict=True):
-        assert one.name == two.name
-        assert one.read_bytes() != two.read_bytes()
+    # Who drops out when depends on the seed too.
+    others = {path.name: path.read_bytes() for path in maps(other)}
+    shared = [path for path in maps(first) if path.name in others]
+    assert len(shared) == len(others) or STUDIES[name].dropout
+    assert shared and all(path.read_bytes() != others[path.name] for path in shared)
 
 
 @pytest.mark.parametrize("name", STUDIES)
 def test_layout(name, tmp_path):
     folder = generate(name, tmp_path / name, n_subjects=2)
     files = maps(folder)
-    assert len(files) == 2 * len(STUDIES[name].conditions)
+    sessions = [pd.read_csv(path, sep="\t") for path in folder.glob("sub-*/*_sessions.tsv")]
+    assert len(sessions) == (2 if STUDIES[name].dropout else 0)
+    visits = sum(map(len, sessions)) or 2
+    assert len(files) == visits * len(STUDIES[name].conditions)
     assert all(NAME.fullmatch(path.name) for path in files)
-    assert all(path.name.startswith(path.parts[-3] + "_") for path in files)
+    assert all(
+        path.name.startswith("_".join(path.relative_to(folder).parts[:-2]) + "_") for path in files
+    )
     description = json.loads((folder / "dataset_description.json").read_text())
     assert description["DatasetType"] == "derivative"
     assert description["GeneratedBy"][0]["Name"] == "nipype_group"
@@ -108,7 +115,12 @@ def test_association_has_94_subjects_and_5_scores_missing(association):
 
 @pytest.mark.parametrize(
     ("name", "subjects"),
-    [("paired_two_sample", 16), ("all_resolutions", 20), ("repeated_measures_anova", 16)],
+    [
+        ("paired_two_sample", 16),
+        ("all_resolutions", 20),
+        ("repeated_measures_anova", 16),
+        ("longitudinal", 60),
+    ],
 )
 def test_number_of_subjects(name, subjects):
     assert STUDIES[name].n_subjects == subjects
@@ -132,7 +144,7 @@ def test_effect_in_truth_is_that_of_the_maps(name, tmp_path):
         image = nib.load(one)
         signals.append(image.get_fdata() - nib.load(two).get_fdata())
     for plant in study.plants:
-        if plant.contrast in ("mean", "pseudo"):
+        if plant.contrast in ("mean", "pseudo", "years", "groupByYears"):
             continue
         weights = np.array([plant.weights.get(c, 0.0) for c in sorted(study.conditions)])
         # The contrast that weights stand for has positive weights summing to 1 per comparison.
@@ -140,6 +152,35 @@ def test_effect_in_truth_is_that_of_the_maps(name, tmp_path):
         voxel = np.linalg.inv(image.affine) @ [*plant.xyz_mm, 1]
         found = sum(w * s[tuple(voxel[:3].round().astype(int))] for w, s in zip(contrast, signals))
         assert found == pytest.approx(plant.effect, abs=0.01)
+
+
+def test_change_over_years_is_that_of_the_truth(tmp_path):
+    with_effects, without = (
+        generate("longitudinal", tmp_path / str(null), n_subjects=2, null=null)
+        for null in (False, True)
+    )
+    groups = participants(with_effects).set_index("participant_id")["group"]
+    assert groups.tolist() == ["control", "patient"]
+    looked_at = 0
+    for subject, group in groups.items():
+        sessions = pd.read_csv(with_effects / subject / f"{subject}_sessions.tsv", sep="\t")
+        assert 1 <= len(sessions) <= 4 and sessions["years"][0] == 0
+        assert (np.abs(sessions["years"] - np.arange(len(sessions))) <= 0.25).all()
+        for session, years in sessions.itertuples(index=False):
+            one, other = (
+                nib.load(next((folder / subject / session / "func").iterdir()))
+                for folder in (with_effects, without)
+            )
+            signal = one.get_fdata() - other.get_fdata()
+            for plant in STUDIES["longitudinal"].plants:
+                if plant.contrast == "mean":
+                    continue
+                share = 1.0 if plant.contrast == "years" or group == "patient" else 0.0
+                voxel = np.linalg.inv(one.affine) @ [*plant.xyz_mm, 1]
+                found = signal[tuple(voxel[:3].round().astype(int))]
+                assert found == pytest.approx(share * years * plant.effect, abs=0.01)
+                looked_at += years > 0
+    assert looked_at
 
 
 def test_null_plants_nothing(tmp_path):
