@@ -23,6 +23,7 @@ from nipype_group.interfaces.contrast import (
     EstimateContrasts,
 )
 from nipype_group.json_files import write_json
+from nipype_group.reporting.tables.described import write_described_table
 from nipype_group.stats.estimators import ESTIMATORS, KNAPP_HARTUNG, fit_by_contrast
 from nipype_group.stats.estimators.contrast_estimates import OwnErrorsFit
 from nipype_group.stats.estimators.map_covariates import MapCovariates
@@ -121,7 +122,7 @@ class EstimateByContrast(EstimateContrasts):
 
 
 class _FitContrastsInputSpec(ByContrastInputSpec):
-    revision = 2
+    revision = 3
     estimator = traits.Enum(
         *(name for name, own in ESTIMATORS.items() if own.by_contrast),
         usedefault=True,
@@ -149,6 +150,10 @@ class _FitContrastsInputSpec(ByContrastInputSpec):
 class _FitContrastsOutputSpec(ByContrastOutputSpec):
     component_names = traits.List(Str, desc="what the maps of the model hold")
     component_files = traits.List(File(), desc="maps of the model beside its parameters")
+    weights_file = File(
+        desc="TSV of estimators that weigh maps by voxel: how much each counts, the least first"
+    )
+    weights_json = File(desc="dictionary of weights_file")
     covariance_file = File(
         desc="JSON of the covariance of visits, where one over voxels is estimated"
     )
@@ -238,6 +243,13 @@ def described_covariance(fit: PooledCovarianceFit, design: Design) -> dict[str, 
     }
 
 
+WEIGHT_COLUMNS = {
+    "mean_weight": "mean over voxels with a statistic of how much the map counts; between 0 and 1",
+    "share_below_half": "share of these voxels where it counts for less than half",
+    "share_left_out": "share of these voxels where it counts for nothing, or lacks the voxel",
+}
+
+
 def stacked_covariates(names: Sequence[str], stack: MaskedStack, n_maps: int) -> MapCovariates:
     """Return covariates that are maps, which a stack holds one after the other.
 
@@ -260,6 +272,43 @@ def stacked_covariates(names: Sequence[str], stack: MaskedStack, n_maps: int) ->
             yield np.array(list(stack.maps(range(row, k * n_maps, n_maps))))
 
     return MapCovariates(tuple(names), read, maps, centred=True)
+
+
+@dataclass
+class WeightsTold:
+    """How much every map counts, gathered as its weights pass by.
+
+    Parameters
+    ----------
+    total : array, shape (v,)
+        Zeros; gets the sum of the weights of all maps.
+    """
+
+    total: np.ndarray
+    rows: list[tuple[float, float, float]] = field(default_factory=list)
+
+    def watched(self, weights: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+        """Yield the weights of every map, shape (v,), and note what is told of them."""
+        alive = np.zeros(len(self.total), dtype=bool)
+        kept = []
+        for own in weights:
+            self.total += own
+            alive |= own > 0
+            kept.append((float(own.sum()), int((own < 0.5).sum()), int((own == 0).sum())))
+            yield own
+        # At a voxel without a statistic no map counts.
+        n_voxels, n_dead = max(int(alive.sum()), 1), int((~alive).sum())
+        self.rows = [
+            (total / n_voxels, (half - n_dead) / n_voxels, (none - n_dead) / n_voxels)
+            for total, half, none in kept
+        ]
+
+    def write(self, path: Path, design: Design, estimator: str) -> tuple[str, str]:
+        """Write the table of maps, those that count least first; returns it and its dictionary."""
+        table = design.keys.reset_index(drop=True)
+        table = table.assign(**dict(zip(WEIGHT_COLUMNS, np.array(self.rows).T, strict=True)))
+        table = table.sort_values("mean_weight", kind="stable")
+        return write_described_table(path, table, WEIGHT_COLUMNS, {"Estimator": estimator})
 
 
 class FitContrasts(EstimateByContrast):
@@ -363,8 +412,13 @@ class FitContrasts(EstimateByContrast):
             for name, values in fit.components.items()
         }
         if hasattr(fit, "weights"):
-            volumes = map(stack.unmask, fit.weights(stack.maps))
+            told = WeightsTold(np.zeros(stack.n_voxels))
+            volumes = map(stack.unmask, told.watched(fit.weights(stack.maps)))
             path = cwd / space.file_name("weight")
             written["weight"] = write_volumes(path, volumes, stack.n_maps, space)
+            mean = stack.unmask(told.total / stack.n_maps)
+            written["meanWeight"] = write_volume(cwd / space.file_name("meanWeight"), mean, space)
+            table, about = told.write(cwd / "weights.tsv", self._design, self.inputs.estimator)
+            self._results.update(weights_file=table, weights_json=about)
         self._results["component_names"] = list(written)
         self._results["component_files"] = list(written.values())

@@ -59,6 +59,8 @@ class _GroupDerivativesInputSpec(GroupInputSpec):
     epsilon_files = _files("epsilon of every contrast's own error; kept of several contrast maps")
     component_names = traits.List(Str, desc="what component_files hold")
     component_files = _files("maps of the model beside its parameters, of some estimators")
+    weights_file = File(exists=True, desc="how much every map counts, of its estimators")
+    weights_json = File(exists=True, desc="dictionary of weights_file")
     covariance_file = File(exists=True, desc="covariance of visits over voxels, of its estimator")
     multivariate_files = _files("maps of multivariate tests; dof are kept where they vary")
     multivariate_maps = traits.List(

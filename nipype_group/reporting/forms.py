@@ -190,6 +190,7 @@ _FORMS = {
     "mask": {"Description": str, "Notes?": [str], str: object},
     "clusters": THRESHOLDED,
     "quality": DICTIONARY,
+    "weights": DICTIONARY,
     "regions": {
         "TableSettings": {
             "Notes?": [str],

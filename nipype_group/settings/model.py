@@ -532,6 +532,11 @@ class ModelSettings(VarianceGroupSettings):
         return self.error == POOLED_REML
 
     @property
+    def weighs_maps(self) -> bool:
+        """Whether the estimator weighs maps by voxel, and tells how."""
+        return ESTIMATORS[self.estimator].weighs
+
+    @property
     def takes_variances(self) -> bool:
         """Whether the estimator takes the variances of the maps."""
         return "variances" in ESTIMATORS[self.estimator].needs

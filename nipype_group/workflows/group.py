@@ -428,6 +428,8 @@ def _connect_report(workflow, settings, collect_wf, model_wf, parametric_wf, rep
     if settings.by_contrast:
         own = settings.own_errors
         of_errors += model_stage.TERM_OUTPUTS if own else model_stage.FIT_OUTPUTS
+    if settings.weighs_maps:
+        of_errors += model_stage.WEIGHT_OUTPUTS
     if settings.pools_covariance:
         of_errors += model_stage.COVARIANCE_OUTPUTS
         if _region_inputs(settings) is not None:

@@ -64,6 +64,8 @@ TERM_OUTPUTS = ("epsilon_files",)
 FIT_OUTPUTS = ("component_names", "component_files")
 # Where one covariance over voxels is estimated.
 COVARIANCE_OUTPUTS = ("covariance_file",)
+# Of estimators that weigh maps by voxel.
+WEIGHT_OUTPUTS = ("weights_file", "weights_json")
 # Where multivariate tests are asked for, of all contrasts that have them.
 MULTIVARIATE_OUTPUTS = ("multivariate_files", "multivariate_maps")
 OUTPUTS = (
@@ -75,6 +77,7 @@ OUTPUTS = (
     *TERM_OUTPUTS,
     *FIT_OUTPUTS,
     *COVARIANCE_OUTPUTS,
+    *WEIGHT_OUTPUTS,
     *MULTIVARIATE_OUTPUTS,
 )
 
@@ -208,6 +211,10 @@ def init_model_wf(
         These maps.
     covariance_file
         JSON of the covariance of visits over voxels; undefined of other errors.
+    weights_file
+        How much every map counts; undefined of other estimators, as the next.
+    weights_json
+        Its dictionary.
     multivariate_files
         Maps of multivariate tests; undefined without, as the next.
     multivariate_maps
@@ -284,6 +291,7 @@ def _error_outputs(settings):
     """Return what every contrast has of its own, as the estimator gives it."""
     made = TERM_OUTPUTS if settings.own_errors else FIT_OUTPUTS
     made += COVARIANCE_OUTPUTS if settings.pools_covariance else ()
+    made += WEIGHT_OUTPUTS if settings.weighs_maps else ()
     return (*ERROR_OUTPUTS, *made, *(MULTIVARIATE_OUTPUTS if settings.multivariate else ()))
 
 

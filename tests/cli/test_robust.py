@@ -108,6 +108,17 @@ def test_an_outlier_counts_for_nothing_where_least_squares_take_it(study, run, t
         assert code == 0, errors
     weights = values(tmp_path, "stat-weight_desc-model", len(voxels), out="mm")
     assert (weights[:, 0] == 0).mean() > 0.9
+    group = tmp_path / "mm" / "group"
+    told = pd.read_csv(group / "weights.tsv", sep="\t")
+    assert told["participant_id"].iloc[0] == "sub-p1" and told["mean_weight"].is_monotonic_increasing
+    ids = pd.read_csv(group / "observations.tsv", sep="\t")["participant_id"].tolist()
+    own = weights[:, [ids.index(name) for name in told["participant_id"]]]
+    np.testing.assert_allclose(told["mean_weight"], own.mean(axis=0), atol=1e-5)
+    np.testing.assert_allclose(told["share_left_out"], (own == 0).mean(axis=0), atol=1e-5)
+    np.testing.assert_allclose(told["share_below_half"], (own < 0.5).mean(axis=0), atol=1e-5)
+    mean = values(tmp_path, "stat-meanWeight_desc-model", len(voxels), out="mm")
+    np.testing.assert_allclose(mean, weights.mean(axis=1), atol=1e-6)
+    assert "How much every map counts, the least first" in (group / "report.html").read_text()
     error = [
         values(tmp_path, "contrast-b_stat-variance", len(voxels), out=o) for o in ("least", "mm")
     ]

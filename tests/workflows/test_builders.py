@@ -36,6 +36,7 @@ from nipype_group.workflows.model import (
     FIT_OUTPUTS,
     MULTIVARIATE_OUTPUTS,
     TERM_OUTPUTS,
+    WEIGHT_OUTPUTS,
 )
 from nipype_group.workflows.parametric import ARI_OUTPUTS
 from nipype_group.workflows.report import PER_CONTRAST, REGION_TABLES, REGIONS
@@ -290,6 +291,7 @@ OPTIONAL = {
         *TERM_OUTPUTS,
         *FIT_OUTPUTS,
         *COVARIANCE_OUTPUTS,
+        *WEIGHT_OUTPUTS,
         *MULTIVARIATE_OUTPUTS,
     },
     "parametric_wf": set(ARI_OUTPUTS),
@@ -420,7 +422,7 @@ def test_optional_outputs_are_connected_where_the_option_is_on(case):
     off = set() if "everything" in case or workflow.name != "group_wf" else set(ARI_OUTPUTS)
     off |= {"figure_files"} if case == "group, no figures" else set()
     # An estimator of the whole model has its own maps, and errors of contrasts theirs.
-    own = {*FIT_OUTPUTS, *COVARIANCE_OUTPUTS}
+    own = {*FIT_OUTPUTS, *COVARIANCE_OUTPUTS, *WEIGHT_OUTPUTS}
     off |= own if workflow.name == "model_wf" else set()
     assert fields(workflow, "outputnode") - off == fed(workflow, "outputnode")
 

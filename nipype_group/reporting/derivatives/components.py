@@ -16,6 +16,7 @@ COMPONENTS = {
     "scale": "Scale of a robust fit: standard deviation of a map about it, if errors are normal",
     "weight": "How much every map counts at a voxel, between 0 and 1, a volume a map in the order "
     "of the observations; 0 where it counts for nothing, or the voxel has no statistic",
+    "meanWeight": "Mean over maps of how much each counts, between 0 and 1; 0 without a statistic",
     "boundary": "1 where variance components are at the boundary: one of them, or more, is 0",
     "tau2": "Variance between participants, in the squared unit of the maps",
     "tau2Lower": "Lower end of the 95 % interval of the variance between participants, by the "

@@ -735,9 +735,10 @@ def _entities_in(name: str) -> dict[str, Any]:
 
 def add_descriptions(folder: DerivativeFolder, given: Mapping[str, Any]) -> None:
     """Add quality, region models, views of the tables, values at peaks and figures."""
-    for name, suffix in (("quality_file", "quality.tsv"), ("quality_json", "quality.json")):
-        if name in given:
-            folder.add_file(given[name], suffix)
+    for kind in ("quality", "weights"):
+        for name, suffix in ((f"{kind}_file", f"{kind}.tsv"), (f"{kind}_json", f"{kind}.json")):
+            if name in given:
+                folder.add_file(given[name], suffix)
     contrasts = read_contrasts(given["contrasts_file"])
     for kind, suffix in (("files", "regions.tsv"), ("jsons", "regions.json")):
         for contrast, path in zip(contrasts, given.get(f"regions_{kind}", [])):

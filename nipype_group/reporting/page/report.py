@@ -237,7 +237,17 @@ def _quality(folder):
         path = folder.find("quality", ".tsv")
         rows = with_numbers(rows.drop(columns=["map"], errors="ignore"))
         table = file_table(path, "Quality of every map", rows, titles)
-    return {"figures": figures, "table": table}
+    return {"figures": figures, "table": table, "weights": _weights(folder)}
+
+
+def _weights(folder):
+    """Return the table of how much maps count, where the estimator weighs them by voxel."""
+    rows = folder.read_rows("weights")
+    if rows is None:
+        return None
+    titles = column_titles(folder.read_json("weights"))
+    caption = "How much every map counts, the least first"
+    return file_table(folder.find("weights", ".tsv"), caption, with_numbers(rows), titles)
 
 
 def _design(folder):

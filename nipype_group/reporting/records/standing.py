@@ -32,6 +32,7 @@ _SUFFIXES = (
     "nulldist",
     "template",
     "quality",
+    "weights",
     "regionvalues",
     "peakvalues",
     "report",

@@ -44,6 +44,8 @@ class Estimator:
     one_dof : bool
         Whether those of a contrast are one number all the same, so that random field theory takes
         t and F as they are.
+    weighs : bool
+        Whether maps count differently from voxel to voxel, so that it is told how much.
     takes : tuple of {"covariates"}
         What it takes where it is given: covariates that are maps.
     options : dict
@@ -74,6 +76,7 @@ class Estimator:
     needs: tuple = ()
     dof: str = "number"
     one_dof: bool = False
+    weighs: bool = False
     takes: tuple = ()
     options: Mapping[str, Any] = field(default_factory=dict)
     shuffle_ns: Mapping[str, float] = field(default_factory=dict)
@@ -162,6 +165,7 @@ _OWN = (
             "nipype_group.stats.estimators.robust:fit_robust",
             references=references,
             dof="contrast",
+            weighs=True,
             takes=("covariates",),
             options={"method": name},
             # A fit by MM takes a hundred times as long as one by Huber's weights.

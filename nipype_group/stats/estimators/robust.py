@@ -118,6 +118,10 @@ class RobustFit:
         found = [f"Maps beyond {reach:g} scales of the fit are {done} at each voxel."]
         if self.method == "mm":
             found.append(
+                "F of MM has no statistic where the covariance of its estimates is not positive "
+                "definite."
+            )
+            found.append(
                 "The errors of MM are too small where maps are few: with 30 of normal errors 7 % "
                 "of voxels without an effect have p < .05, with 15 about 9 %."
             )
