@@ -110,7 +110,8 @@ def test_an_outlier_counts_for_nothing_where_least_squares_take_it(study, run, t
     assert (weights[:, 0] == 0).mean() > 0.9
     group = tmp_path / "mm" / "group"
     told = pd.read_csv(group / "weights.tsv", sep="\t")
-    assert told["participant_id"].iloc[0] == "sub-p1" and told["mean_weight"].is_monotonic_increasing
+    assert told["participant_id"].iloc[0] == "sub-p1"
+    assert told["mean_weight"].is_monotonic_increasing
     ids = pd.read_csv(group / "observations.tsv", sep="\t")["participant_id"].tolist()
     own = weights[:, [ids.index(name) for name in told["participant_id"]]]
     np.testing.assert_allclose(told["mean_weight"], own.mean(axis=0), atol=1e-5)
