@@ -181,7 +181,8 @@ def notes_of_covariates(settings: AnalysisSettings) -> Iterator[str]:
     whose = "" if settings.map_covariate_fwhm_mm or not fwhm else ", as the maps"
     yield (
         f"Covariates that are maps: {names}, {smoothed}{whose}, and centred at each voxel on "
-        "their mean over maps; a voxel that one lacks counts as missing in its map"
+        "their mean over maps where the model holds a constant; a voxel that one lacks counts as "
+        "missing in its map"
     )
     if settings.regions and settings.labels_regions:
         yield "No models of regions: covariates that are maps are those of voxels"
