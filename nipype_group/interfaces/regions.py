@@ -8,6 +8,7 @@ from nipype.interfaces.base import InputMultiObject, Str, TraitedSpec, traits
 from nipype_group.choices import (
     BLOCK_EXCHANGES,
     DOF_METHODS,
+    SHUFFLED_ESTIMATES,
     SHUFFLINGS,
     SPHERICITY,
     WITHIN_SHUFFLINGS,
@@ -102,6 +103,9 @@ class _RegionModelsInputSpec(AtlasInputSpec):
         *BLOCK_EXCHANGES, usedefault=True, desc="exchange maps within blocks, whole blocks, both"
     )
     shuffles_file = File(exists=True, desc="shuffles to use, a row each, as FSL's -P writes them")
+    shuffled_estimates = traits.Enum(
+        *SHUFFLED_ESTIMATES, usedefault=True, desc="of the estimator, as PlanPermutations takes it"
+    )
     z_files = InputMultiObject(
         File(exists=True), desc="voxelwise z of every contrast: peaks and true discoveries"
     )
@@ -242,6 +246,8 @@ class RegionModels(GroupInterface):
             ShuffleStatistics(tail=tail),
             varying_dof=any(fit.has_missing for own in fits.values() for fit in own),
             within_shuffling=inputs.within_shuffling,
+            estimator=inputs.estimator,
+            shuffled_estimates=inputs.shuffled_estimates,
         )
         plan = make_plan(
             design,

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from nipype_group.design.matrix import Design
     from nipype_group.permutation.plan import ContrastTest, Plan
-    from nipype_group.stats.region_means import OwnErrorFit, RegionFit
+    from nipype_group.stats.region_means import EstimatorFit, OwnErrorFit, RegionFit
 
 
 class RegionPermutation(NamedTuple):
@@ -34,7 +34,7 @@ def permute_regions(
     plan: Plan,
     test: ContrastTest,
     design: Design,
-    fits: Mapping[str, Sequence[RegionFit | OwnErrorFit]],
+    fits: Mapping[str, Sequence[RegionFit | OwnErrorFit | EstimatorFit]],
     n_threads: int = 1,
 ) -> dict[str, RegionPermutation]:
     """Compute familywise p of the regions of every atlas, for all contrasts of a plan.
@@ -46,7 +46,8 @@ def permute_regions(
         The test that was planned.
     design : Design
     fits : dict of list
-        By the name of the contrast, a fit of every atlas: to all maps, or on its own error.
+        By the name of the contrast, a fit of every atlas: to all maps, on its own error, or by
+        an estimator.
     n_threads : int
         Threads over shuffles; the result does not depend on it.
 

@@ -319,6 +319,24 @@ class _ByContrast(ABC):
             for name, values in _family(maps, tested).items()
         }
 
+    def permutation_p(
+        self,
+        weights: np.ndarray,
+        contrast: ShuffledContrast,
+        n_shuffles: int,
+        tail: str,
+        *,
+        n_threads: int = 1,
+    ) -> np.ndarray:
+        """Return familywise p by the largest statistic of every shuffle; as `RegionFit` does.
+
+        `contrast` is shuffled as that of voxels.
+        """
+        # Any test tells which regions have a statistic.
+        tested = self._maps(weights, "F", tail)["dof"] > 0
+        p = _familywise_p(self.data[:, tested], contrast, n_shuffles, tail, n_threads)
+        return _in_places(p, self.fitted, tested)
+
 
 @dataclass(frozen=True)
 class EstimatorFit(_ByContrast):
@@ -379,24 +397,6 @@ class OwnErrorFit(_ByContrast):
             self.term, weights, test, lambda start, stop: data[:, start:stop], data.shape[1]
         )
         return maps_of(found, self.term, weights, test, tail, self.sphericity)
-
-    def permutation_p(
-        self,
-        weights: np.ndarray,
-        contrast: ShuffledContrast,
-        n_shuffles: int,
-        tail: str,
-        *,
-        n_threads: int = 1,
-    ) -> np.ndarray:
-        """Return familywise p by the largest statistic of every shuffle; as `RegionFit` does.
-
-        `contrast` combines the maps as voxels are shuffled.
-        """
-        # Any test tells which regions have a statistic.
-        tested = self._maps(weights, "F", tail)["dof"] > 0
-        p = _familywise_p(self.data[:, tested], contrast, n_shuffles, tail, n_threads)
-        return _in_places(p, self.fitted, tested)
 
 
 def fit_regions(model: LinearModel, means: np.ndarray) -> RegionFit:

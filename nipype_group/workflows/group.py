@@ -395,6 +395,7 @@ def _region_inputs(settings):
         "seed": settings.seed,
         "shuffling": settings.shuffling,
         "within_shuffling": settings.within_shuffling,
+        "shuffled_estimates": settings.shuffled_estimates,
         "blocks": list(settings.blocks) or None,
         "block_exchange": settings.block_exchange,
     }
@@ -407,8 +408,6 @@ def _why_regions_are_not_permuted(settings):
         return None
     if settings.early_stop:
         return "voxels that stop early leave no largest statistic of a shuffle"
-    if settings.by_estimator:
-        return f"shuffles of the estimator {settings.estimator} are of voxels"
     if settings.own_variance:
         return "variance groups and smoothed variances are those of voxels"
     return None

@@ -15,7 +15,7 @@ from nipype_group.permutation.plan import ContrastTest, make_plan
 from nipype_group.permutation.regions import permute_regions
 from nipype_group.stats.linear.least_squares import LinearModel, contrast_maps, fit_by_pattern
 from nipype_group.stats.permutation.statistics import ShuffleStatistics
-from nipype_group.stats.region_means import fit_own_error, fit_regions, region_means
+from nipype_group.stats.region_means import fit_estimator, fit_own_error, fit_regions, region_means
 
 N, V, K = 12, 400, 23
 TAILS = ("two-sided", "positive", "negative")
@@ -239,6 +239,33 @@ def test_permutation_p_on_an_own_error_is_that_of_all_shuffles(how):
     assert np.isnan(found.p[0][2])
     assert len(set(expected)) > 3
     assert found.settings["Shuffles"] == plan.n_shuffles(*plan.families)
+
+
+def test_permutation_p_of_a_robust_fit_is_that_of_all_sign_flips():
+    rng = np.random.default_rng(2)
+    means = rng.standard_t(2, (7, 4)) + [0, 1.5, 3, 0]
+    design = Design(
+        pd.DataFrame({"participant_id": [f"sub-{i}" for i in range(7)]}),
+        np.ones((7, 1)),
+        ("intercept",),
+    )
+    contrast = Contrast("mean", "t", np.ones((1, 1)), "intercept")
+    test = ContrastTest(estimator="huber")
+    plan = make_plan(design, [contrast], 5000, 0, test)
+    fit = fit_estimator("huber", design.model, np.insert(means, 1, np.nan, axis=1), {})
+    (p,) = permute_regions(plan, test, design, {"mean": [fit]})["mean"].p
+    of_all = np.array(
+        [
+            fit_estimator("huber", design.model, means * np.reshape(signs, (7, 1)), {}).contrast(
+                np.ones((1, 1)), "t", "two-sided"
+            )["stat"]
+            for signs in product((1, -1), repeat=7)
+        ]
+    )
+    maxima = np.abs(of_all).max(axis=1)[:, None]
+    expected = (maxima >= np.abs(of_all[0]) * (1 - 1e-7)).mean(axis=0)
+    np.testing.assert_allclose(np.delete(p, 1), expected, rtol=1e-12)
+    assert np.isnan(p[1]) and len(set(expected)) > 2
 
 
 def test_an_atlas_outside_the_mask_has_no_tests(matrix, maps):
