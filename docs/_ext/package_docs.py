@@ -574,6 +574,30 @@ class EstimatorsNullTable(_Stored):
         ]
 
 
+class EstimatorsShuffledTable(_Stored):
+    """The error rates of docs/estimators_null.json by signs of whole participants."""
+
+    file = "estimators_null.json"
+
+    def table(self, stored):
+        """Return a row a scenario, contrast and estimator."""
+        about = stored["shuffled"]
+        rows = [
+            [row["scenario"], row["contrast"], row["estimator"]]
+            + [" / ".join(f"{100 * n / row['voxels']:.2g}" for n in row["errors"])]
+            + [" / ".join(f"{100 * n / row['studies']:.2g}" for n in row["largest"])]
+            for row in about["rows"]
+        ]
+        header = ["Studies", "Contrast", "Estimator", "Voxels", "Largest of a study"]
+        return [
+            f"Percent of {about['studies']:,} studies of {about['voxels']} voxels, "
+            f"{about['shuffles']} shuffles, with a p of at most 5, 1 %, uncorrected of voxels and "
+            "corrected of the largest:",
+            "",
+            *list_table(header, rows, (40, 15, 20, 12, 13)),
+        ]
+
+
 class PermutedErrorTermsTable(_Stored):
     """How effects are shuffled in docs/error_terms_null.json, and what p they can have."""
 
@@ -717,6 +741,7 @@ def setup(app):
     app.add_directive("permutation-null-table", PermutationNullTable)
     app.add_directive("error-terms-null-table", ErrorTermsNullTable)
     app.add_directive("estimators-null-table", EstimatorsNullTable)
+    app.add_directive("estimators-shuffled-table", EstimatorsShuffledTable)
     app.add_directive("permuted-error-terms-table", PermutedErrorTermsTable)
     app.add_directive("unequal-maps-table", UnequalMapsTable)
     app.add_directive("pooled-partitioned-table", PooledPartitionedTable)

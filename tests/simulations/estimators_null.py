@@ -1,9 +1,10 @@
 """Count false positives of random effects, the sandwich and robust fits, without effects.
 
-    python tests/simulations/estimators_null.py [--studies 20000] [--output FILE]
+    python tests/simulations/estimators_null.py [--studies 20000] [--shuffled-studies 1000]
+        [--output FILE]
 
 Every voxel is a study of its own: nothing is taken over voxels, and all studies of a row have one
-design.
+design. By shuffles a study has several voxels, whose largest is compared with those of shuffles.
 """
 
 import argparse
@@ -23,12 +24,18 @@ from measured_on import machine
 from threadpoolctl import threadpool_limits
 
 from nipype_group.stats.estimators import fit_by_contrast
+from nipype_group.stats.estimators.shuffled.clusters import TIE_TOLERANCE
+from nipype_group.stats.estimators.shuffled.random_effects import shuffled_random_effects
+from nipype_group.stats.estimators.shuffled.sandwich import shuffled_sandwich
 from nipype_group.stats.linear.least_squares import LinearModel, contrast_maps, fit_tiles
 
 ALPHAS = (0.05, 0.01, 0.001)
 _SEED = 20
 # Visits of participants, in turn: dropouts.
 _VISITS = (4, 3, 2, 4, 1)
+# Voxels of a study by shuffles, studies that share their shuffles, and shuffles.
+_VOXELS, _ALIKE, _SHUFFLES = 10, 50, 199
+_SHUFFLED = ("means", "slopes, unequal groups")
 # What is between and along visits, in units of a map's noise.
 _BETWEEN, _ALONG = 1.0, 0.6
 
@@ -157,14 +164,63 @@ def p_values(studies, estimator, given):
         yield name, maps["p"]
 
 
+def shuffled_rows(n_studies):
+    """Return a row a scenario, contrast and estimator of signs of whole participants.
+
+    ``errors`` are of voxels, ``largest`` of the largest of each study.
+    """
+    rows = []
+    with threadpool_limits(1):
+        for number, (name, (make, *of)) in enumerate(scenarios().items()):
+            if make is not longitudinal or of[-1] not in _SHUFFLED:
+                continue
+            rng = np.random.default_rng([_SEED, number, _SHUFFLES])
+            studies = make(*of, n_studies * _VOXELS, rng)
+            model = LinearModel(studies.matrix, tuple("abcd"))
+            for contrast in ("group", "group x time"):
+                weights = np.array(studies.contrasts[contrast], dtype=float)
+                given = model, weights, "t", studies.given["clusters"]
+                for estimator, own in {
+                    "Random intercepts": shuffled_random_effects(*given, None),
+                    "held": shuffled_random_effects(*given, None, True),
+                    "CR2": shuffled_sandwich(*given),
+                }.items():
+                    p, largest = p_by_signs(own, studies, rng)
+                    row = {"scenario": name, "contrast": contrast, "estimator": estimator}
+                    row |= {"studies": n_studies, "voxels": len(p)}
+                    row["errors"] = [int((p <= alpha).sum()) for alpha in ALPHAS[:2]]
+                    row["largest"] = [int((largest <= alpha).sum()) for alpha in ALPHAS[:2]]
+                    rows.append(row)
+    return rows
+
+
+def p_by_signs(own, studies, rng):
+    """Return the p of every voxel, and of the largest of every study."""
+    clusters, n = studies.given["clusters"], len(studies.data)
+    orders = np.tile(np.arange(n), (_SHUFFLES + 1, 1))
+    p, largest = [], []
+    size = _VOXELS * _ALIKE
+    for start in range(0, studies.data.shape[1], size):
+        signs = rng.choice([-1.0, 1], (_SHUFFLES + 1, clusters.max() + 1))
+        signs[0] = 1
+        prepared = own.prepare({"effects": studies.data[:, start : start + size]})
+        heights = np.abs(own.statistic(prepared, orders, signs[:, clusters]))
+        maxima = heights.reshape(_SHUFFLES + 1, -1, _VOXELS).max(axis=2)
+        for found, values in ((p, heights), (largest, maxima)):
+            found.append((values >= values[0] * (1 - TIE_TOLERANCE)).mean(axis=0))
+    return np.concatenate(p), np.concatenate(largest)
+
+
 def main(argv=None):
     """Run the simulation and write its rates."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--studies", type=int, default=20_000)
+    parser.add_argument("--shuffled-studies", type=int, default=1000)
     parser.add_argument("--output", type=Path, default=Path("docs/estimators_null.json"))
     arguments = parser.parse_args(argv)
     start = time.monotonic()
     rows = simulate(arguments.studies)
+    shuffled = shuffled_rows(arguments.shuffled_studies)
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
     ).stdout.strip()
@@ -175,6 +231,12 @@ def main(argv=None):
         "alphas": ALPHAS,
         "studies": arguments.studies,
         "rows": rows,
+        "shuffled": {
+            "studies": arguments.shuffled_studies,
+            "voxels": _VOXELS,
+            "shuffles": _SHUFFLES,
+            "rows": shuffled,
+        },
     }
     arguments.output.write_text(json.dumps(content, indent=1) + "\n")
 

@@ -5,7 +5,10 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from nipype_group.stats.linear.least_squares import LinearModel
 
 SCRIPT = Path(__file__).with_name("estimators_null.py")
 STORED = Path(__file__).parents[2] / "docs" / "estimators_null.json"
@@ -55,6 +58,25 @@ def check_claims(rows, slack):
     group = {e: found["8 against 20, unequal", "group", e] for e in ("Least squares", "HC3")}
     assert group["Least squares"] > 0.15 - slack
     assert abs(group["HC3"] - 0.05) < 0.005 + slack
+
+
+def test_signs_of_participants_err_as_the_guide_says(script):
+    stored = json.loads(STORED.read_text())["shuffled"]
+    assert stored["studies"] >= 1000 and len(stored["rows"]) == 24
+    for row in stored["rows"]:
+        few = row["scenario"].startswith("12") and row["contrast"] == "group x time"
+        for errors, n in ((row["errors"], row["voxels"]), (row["largest"], row["studies"])):
+            assert 0.0445 < errors[0] / n < (0.0865 if few else 0.0615)
+    rng = np.random.default_rng(3)
+    studies = script.longitudinal(40, "means", 4000, rng)
+    model = LinearModel(studies.matrix, tuple("abcd"))
+    for weights in studies.contrasts.values():
+        own = script.shuffled_sandwich(
+            model, weights, "F" if len(weights) > 1 else "t", studies.given["clusters"]
+        )
+        for p in script.p_by_signs(own, studies, rng):
+            # Four standard errors, also of the 8 sets of shuffles that studies share.
+            assert abs((p <= 0.05).mean() - 0.05) < 4 * np.sqrt(0.0475 / len(p) + 0.0475 / 199 / 8)
 
 
 def test_the_stored_rates_are_what_the_guide_says(script):
