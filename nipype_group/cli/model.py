@@ -41,7 +41,16 @@ _TOLD = (
     "combine",
     "map_covariates",
 )
-_NOT_WITH = ("maps", "pattern", "stack", "settings", "save_settings", "design")
+_NOT_WITH = (
+    "maps",
+    "pattern",
+    "stack",
+    "variance_pattern",
+    "variance_stack",
+    "map_covariate",
+    "settings",
+    "save_settings",
+)
 # Rows of a design that are printed where it has many.
 _ROWS = 15
 
@@ -135,7 +144,7 @@ def model_asked(arguments: Namespace) -> ModelOfTree:
         As `read_model`.
     """
     for name in _NOT_WITH:
-        if getattr(arguments, name, None) is not None:
+        if getattr(arguments, name, None):
             raise UsageError(
                 f"--{name.replace('_', '-')} does not go with --model, which is of the maps in "
                 "--bids and holds its own settings"

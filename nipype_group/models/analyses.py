@@ -12,6 +12,7 @@ from nipype_group.design.contrasts import Contrast, build_contrasts, check_defin
 from nipype_group.design.foreseen import foreseen_design
 from nipype_group.design.matrix import Design
 from nipype_group.design.observations import Observations, joined_rows
+from nipype_group.design.participants.runs import group_runs
 from nipype_group.design.participants.tables import PeopleTables
 from nipype_group.design.sources import read_maps_table
 from nipype_group.models.designs import (
@@ -22,7 +23,7 @@ from nipype_group.models.designs import (
 )
 from nipype_group.models.graph import NodeMaps, maps_of_nodes
 from nipype_group.models.places import ModelFileError, known_name
-from nipype_group.models.records import SOFTWARE, Node, StatsModel
+from nipype_group.models.records import SOFTWARE, StatsModel
 from nipype_group.models.tree import TreeMaps, find_mask, find_tree_maps
 from nipype_group.settings.analysis import AnalysisSettings
 from nipype_group.settings.files import current_settings, with_places
@@ -91,10 +92,12 @@ class ModelOfTree:
         ModelFileError, ValueError
             As `find_tree_maps` and `maps_of_nodes`.
         """
-        groups = [node for node in self.model.nodes if isinstance(node, Node) and node.is_group]
-        needs = any(_weighs(self._values(node, [])) for node in groups)
-        maps = find_tree_maps(self.files, self.model.input or {}, self.path, needs)
-        return maps, maps_of_nodes(self.model, maps, self.path)
+        given = self.model.input or {}
+        tree = find_tree_maps(self.files, given, self.path)
+        nodes = maps_of_nodes(self.model, tree, self.path)
+        if any(each.weighted or _weighs(self._values(each.node, [])) for each in nodes):
+            tree = find_tree_maps(self.files, given, self.path, variances=True)
+        return tree, nodes
 
     def analysis(self, tree: TreeMaps, maps: NodeMaps, place: AnyPath) -> ModelAnalysis:
         """Make the analysis of some maps of a node.
@@ -124,8 +127,18 @@ class ModelOfTree:
             notes.append(f"Transformations leave out {len(found.left_out)} maps: {names}")
         # They name contrasts, which come last.
         tails = values.pop("contrast_tails", {})
+        if maps.combine:
+            values["combine"] = maps.combine
+            if _weighs(values) and not maps.weighted:
+                raise ModelFileError(
+                    self.path,
+                    f"{maps.place}.Model",
+                    "maps are weighted by their variances, and those of participants are means of "
+                    "glm nodes, which have none; write the Type meta there",
+                )
         settings = self._settings(found, values)
-        others = [n for n in settings.variables or () if n not in found.used]
+        known = [*found.used, *maps.combine]
+        others = [n for n in settings.variables or () if n not in known]
         files = _written(found, tree, others, self.path, Path(place))
         mask = self._mask(maps)
         files |= {} if mask is None else {"mask_file": str(mask)}
@@ -177,13 +190,17 @@ class ModelOfTree:
         entries = read_maps_table(files["maps_table"], settings.variables)
         rows = pd.DataFrame(joined_rows(entries, PeopleTables.of(entries)), dtype=object)
         rows["map"] = [entry.name for entry in entries]
+        conditions = list(entries[0].conditions)
+        if settings.combine:
+            found_runs = group_runs(rows, conditions, settings.combine, settings.variables or ())
+            rows, conditions = found_runs.table, found_runs.condition_columns
         observations = Observations(
             table=rows,
             map_files=[],
             variance_files=[],
             map_covariate_files=[],
             excluded=rows.iloc[:0],
-            condition_columns=list(entries[0].conditions),
+            condition_columns=conditions,
         )
         try:
             design, _ = foreseen_design(
@@ -245,8 +262,8 @@ def _weighs(values):
 
 def _written(found: NodeDesign, tree, others, path, place):
     """Write the table of maps, and of an X the design; return them as inputs."""
-    base = found.maps.table
-    apart = _telling_apart(base, tree.entities)
+    base, combine = found.maps.table, list(found.maps.combine)
+    apart = [name for name in _telling_apart(base, tree.entities) if name not in combine]
     table = pd.DataFrame({"participant_id": base["participant_id"]}, dtype=object)
     for name in apart:
         table[name] = base[name]
@@ -261,22 +278,29 @@ def _written(found: NodeDesign, tree, others, path, place):
             )
         if name not in table:
             table[name] = base[name]
-    entries = [tree.entries[i] for i in base.index]
-    table["map"] = [os.path.relpath(entry.path, place) for entry in entries]
+    of_rows = [(row, i) for row in base.index for i in found.maps.entries_of(row)]
+    listed = table.loc[[row for row, _ in of_rows]].reset_index(drop=True)
+    entries = [tree.entries[i] for _, i in of_rows]
+    for name in combine:
+        listed[name] = [entry.conditions[name] for entry in entries]
+    listed["map"] = [os.path.relpath(entry.path, place) for entry in entries]
     if any(entry.variance is not None for entry in entries):
-        table["variance"] = [
+        listed["variance"] = [
             None if e.variance is None else os.path.relpath(e.variance, place) for e in entries
         ]
     place.mkdir(parents=True, exist_ok=True)
-    files = {"maps_table": _kept(place / MAPS_NAME, table)}
+    files = {"maps_table": _kept(place / MAPS_NAME, listed)}
     if found.columns is not None:
-        files["design_table"] = _written_design(found, table, others, path, place, files)
+        files["design_table"] = _written_design(
+            found, table, [*others, *combine], path, place, files
+        )
     return files
 
 
 def _written_design(found, table, others, path, place, files):
     entries = read_maps_table(files["maps_table"], others)
-    keys = ["participant_id", *entries[0].conditions]
+    conditions = [name for name in entries[0].conditions if name not in found.maps.combine]
+    keys = ["participant_id", *conditions]
     if clash := [name for name in found.columns if name in keys]:
         raise ModelFileError(
             path,

@@ -1,7 +1,7 @@
 """From the maps of a tree through the nodes of a model: which maps each analysis is of."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pandas as pd
@@ -37,6 +37,12 @@ class NodeMaps:
         Variables of the maps, a row a map; the index tells the entry of the tree.
     notes : tuple of str
         What a user is told.
+    members : dict of int to list of int
+        Entries of the tree that are combined into a row, by its index.
+    combine : tuple of str
+        Entities in which these differ.
+    weighted : bool
+        Whether they are weighted by their variances; else a row is their mean.
     """
 
     node: Node
@@ -44,6 +50,13 @@ class NodeMaps:
     entities: dict[str, str]
     table: pd.DataFrame
     notes: tuple[str, ...] = ()
+    members: dict[int, list[int]] = field(default_factory=dict)
+    combine: tuple[str, ...] = ()
+    weighted: bool = False
+
+    def entries_of(self, row: int) -> list[int]:
+        """Return the entries of the tree that a row is of."""
+        return self.members.get(row, [row])
 
     @property
     def label(self) -> str:
@@ -105,6 +118,16 @@ def maps_of_nodes(model: StatsModel, maps: TreeMaps, path: AnyPath) -> list[Node
     return found
 
 
+@dataclass(frozen=True)
+class _Way:
+    """What nodes before have made of maps: what is told, and what is combined."""
+
+    notes: tuple[str, ...] = ()
+    members: dict[int, list[int]] = field(default_factory=dict)
+    combine: tuple[str, ...] = ()
+    kinds: tuple[str, ...] = ()
+
+
 @dataclass
 class _Walk:
     model: StatsModel
@@ -115,15 +138,15 @@ class _Walk:
         """Yield what comes of the maps where they enter the model."""
         table, node = self._entrance()
         if node is not None:
-            yield self._beyond(node.name, table, ())
+            yield self._beyond(node.name, table, _Way())
             return
         fed = {edge.destination for edge in self.model.links}
         for each in self.model.nodes:
             if each.name not in fed:
                 if isinstance(each, FirstLevelNode):
-                    yield self._beyond(each.name, table, ())
+                    yield self._beyond(each.name, table, _Way())
                 else:
-                    yield self._through(each, table, ())
+                    yield self._through(each, table, _Way())
 
     def _entrance(self):
         """Return the maps, and the node that has made them where a folder tells."""
@@ -146,7 +169,7 @@ class _Walk:
             )
         return table, None
 
-    def _beyond(self, name, table, notes):
+    def _beyond(self, name, table, way):
         """Yield what comes of maps that a node has made."""
         for number, edge in enumerate(self.model.links):
             if edge.source != name:
@@ -155,7 +178,7 @@ class _Walk:
             for key, values in (edge.filter or {}).items():
                 kept = self._filtered(kept, key, values, f"Edges[{number}].Filter.{key}")
             node = next(n for n in self.model.nodes if n.name == edge.destination)
-            yield from self._through(node, kept, notes)
+            yield from self._through(node, kept, way)
 
     def _filtered(self, table, key, values, place):
         try:
@@ -163,7 +186,7 @@ class _Walk:
         except ValueError as error:
             raise ModelFileError(self.path, place, str(error)) from error
 
-    def _through(self, node, table, notes):
+    def _through(self, node, table, way):
         """Yield the groups of a node of a data set, or what comes of another."""
         if node.level == "dataset":
             for entities, own in self._groups(node, table):
@@ -173,23 +196,66 @@ class _Walk:
                         f"{self.model.place(node.name)}.GroupBy",
                         "a map comes twice, under the names of two contrasts; add contrast",
                     )
-                yield NodeMaps(node, self.model.place(node.name), entities, own, notes)
+                yield NodeMaps(
+                    node,
+                    self.model.place(node.name),
+                    entities,
+                    own,
+                    way.notes,
+                    way.members,
+                    way.combine,
+                    "meta" in way.kinds,
+                )
             return
         place = self.model.place(node.name)
         _check_passes(node, self.path, place)
-        for entities, own in self._groups(node, table):
-            if len(own) > 1:
-                who = ", ".join(f"{key} {value}" for key, value in entities.items()) or "all"
-                raise ModelFileError(
-                    self.path,
-                    place,
-                    f"{node.name} has to combine {len(own)} maps ({who}), and maps are combined "
-                    "before: give those of its level, in a folder "
-                    f"node-{contrast_label(node.name)} or by --select",
-                )
-        passed = pd.concat(list(_passed(node, table)))
-        told = f"node {node.name} has one map of each group and passes it on as it is"
-        yield from self._beyond(node.name, passed, (*notes, told))
+        groups = list(self._groups(node, table))
+        if all(len(own) == 1 for _, own in groups):
+            told = f"node {node.name} has one map of each group and passes it on as it is"
+            way = replace(way, notes=(*way.notes, told))
+        else:
+            table, way = self._combined(node, table, groups, way, place)
+        yield from self._beyond(node.name, pd.concat(list(_passed(node, table))), way)
+
+    def _combined(self, node, table, groups, way, place):
+        """Return a row of every group; what differs between its maps has no value."""
+        kind, sizes = node.model.type, {len(own) for _, own in groups}
+        if way.kinds and (kind not in way.kinds or (kind == "glm" and len(sizes) > 1)):
+            raise ModelFileError(
+                self.path,
+                f"{place}.Model.Type",
+                f"{node.name} combines what another node has combined, and a mean of other means "
+                "is no mean of the maps; let one node combine all, or write meta in both",
+            )
+        members, over = {}, dict.fromkeys(way.combine)
+        unlike: dict[str, list[int]] = {}
+        for entities, own in groups:
+            first, texts = own.index[0], own.astype(str).nunique()
+            for name in (name for name in own if texts[name] > 1):
+                unlike.setdefault(name, []).append(first)
+                self._check_combines(name, node, entities, place)
+                if name in self.maps.entities and name != "node":
+                    over[name] = None
+            members[first] = [i for row in own.index for i in way.members.get(row, [row])]
+        rows = table.loc[list(members)].copy()
+        for name, lacking in unlike.items():
+            rows[name] = rows[name].where(~rows.index.isin(lacking))
+        how = "weighted by the inverse of their variances" if kind == "meta" else "as their mean"
+        told = (
+            f"node {node.name} combines {len(table)} maps into {len(rows)}, which differ in "
+            f"{' and '.join(over)}, {how}"
+        )
+        return rows, _Way((*way.notes, told), members, tuple(over), (*way.kinds, kind))
+
+    def _check_combines(self, name, node, entities, place):
+        """Refuse to combine what are no repetitions."""
+        if name in ("subject", "contrast"):
+            who = ", ".join(f"{key} {value}" for key, value in entities.items()) or "all maps"
+            raise ModelFileError(
+                self.path,
+                f"{place}.GroupBy",
+                f"{node.name} would combine maps of several {name}s ({who}); add {name}",
+            )
 
     def _groups(self, node, table):
         """Return the values of GroupBy, and the maps that have them, in natural order."""

@@ -97,12 +97,33 @@ def test_a_plan_of_a_model_is_json_of_every_analysis(command, small_study, writt
     assert plans[0]["Model"]["Columns"] == ["intercept", "age"]
 
 
+def test_runs_are_combined_as_the_node_of_subjects_says(command, small_study, tmp_path):
+    for path in sorted(small_study.rglob("*_statmap.nii.gz")):
+        for run in "12":
+            name = path.name.replace("_space", f"_run-{run}_space")
+            image = nib.load(path)
+            values = image.get_fdata() + (run == "2") * (image.get_fdata() != 0)
+            nib.save(nib.Nifti1Image(values, image.affine), path.with_name(name))
+        path.unlink()
+    below = {**NODE, "Level": "Subject", "Name": "s", "GroupBy": ["subject"], "Contrasts": None}
+    below |= {"Model": {"X": [1], "Type": "glm"}, "DummyContrasts": {"Test": "t"}}
+    model = tmp_path / "model.json"
+    nodes = [below, {**NODE, "GroupBy": []}]
+    model.write_text(json.dumps({"Name": "m", "BIDSModelVersion": "1.0.0", "Nodes": nodes}))
+    code, out, err = command("validate", model, "--bids", small_study)
+    assert (code, err) == (0, "")
+    assert "Note: node s combines 24 maps into 12, which differ in run, as their mean" in out
+    assert "24 into 12, of 2 each" in out
+    assert out.count("\nDesign") == 13
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
         (("--contrast", "a=age"), "--contrast says what --model tells"),
         (("--within", "session"), "--within says what --model tells"),
         (("--settings", "{model}"), "--settings does not go with --model"),
+        (("--map-covariate", "thickness=a*{{subject}}"), "--map-covariate does not go with"),
     ],
 )
 def test_options_that_the_model_tells_are_refused(

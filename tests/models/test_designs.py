@@ -8,6 +8,7 @@ import pytest
 from nipype_group.design.contrasts import build_contrasts
 from nipype_group.design.matrix import design_from_formula
 from nipype_group.models.places import ModelFileError
+from nipype_group.tsv import read_tsv
 
 AGE = [23.0, 31, 44, 52, 38, 27, 61, 35]
 TWO = ["a"] * 4 + ["b"] * 4
@@ -287,8 +288,16 @@ def test_the_first_level_and_nodes_that_pass_on(write_model, tree, analyses):
     assert [c.name for c in found.contrasts] == ["ivC"]
     assert any("passes it on" in note for note in found.notes)
     tree({"age": AGE}, where, [("1",), ("2",)])
-    with pytest.raises(ModelFileError, match=r"Nodes\[1\].*combine 2 maps"):
+    # Without variances they cannot be weighted.
+    with pytest.raises(ValueError, match="no variance map"):
         analyses(model, top)
+    tree({"age": AGE}, where.replace("effect", "variance"), [("1",), ("2",)])
+    (found,) = analyses(model, top)
+    assert found.settings.combine == ("run",)
+    assert len(found.design.matrix) == 8
+    listed = read_tsv(found.files["maps_table"])
+    assert listed["run"].tolist() == ["1", "2"] * 8
+    assert listed["variance"].notna().all()
     # What a package has combined lies in the folder of the node.
     where = "node-subjectLevel/{subject}_task-simon_contrast-ivC_stat-effect_statmap.nii"
     tree({"age": AGE}, where)
@@ -323,3 +332,55 @@ def test_two_thousand_participants_are_planned_at_once(write_model, tree, analys
     given = node([1, "age"], {"slope": {"age": 1}}, [step("Scale", "age")])
     (found,) = analyses(write_model(given), tree({"age": ages}))
     np.testing.assert_allclose(found.design.matrix[:, 1].std(ddof=1), 1)
+
+
+def of_subjects(kind="glm", by=("subject",)):
+    """Return a node that combines the maps of participants."""
+    return {
+        "Level": "Subject",
+        "Name": "s",
+        "GroupBy": list(by),
+        "Model": {"X": [1], "Type": kind},
+        "DummyContrasts": {"Test": "t"},
+    }
+
+
+def test_means_of_sessions_are_rows_of_participants(write_model, tree, analyses):
+    top = tree({"age": AGE, "group": TWO}, **SESSIONS)
+    (top / "sub-03" / "sub-03_ses-2_stat-effect_statmap.nii").unlink()
+    given = node(
+        [1, "age"], {"slope": {"age": 1}}, [step("Filter", "group", Query="group == 'a'")]
+    )
+    (found,) = analyses(write_model(of_subjects(), given), top)
+    assert found.settings.combine == ("session",)
+    np.testing.assert_array_equal(found.design.matrix[:, 1], AGE[:4])
+    assert len(read_tsv(found.files["maps_table"])) == 7
+    assert any("combines 15 maps into 8, which differ in session" in n for n in found.notes)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "place", "said"),
+    [
+        ([of_subjects(by=["session"])], r"Nodes\[0\].GroupBy", "several subjects"),
+        (
+            [{**of_subjects(), "Model": {"X": ["age"], "Type": "glm"}}],
+            r"Nodes\[0\]",
+            "age is no variable|neither|fits a model",
+        ),
+    ],
+)
+def test_what_cannot_be_combined_is_refused(write_model, tree, analyses, nodes, place, said):
+    model = write_model(*nodes, node([1], {"m": {1: 1}}))
+    with pytest.raises(ModelFileError, match=f"{place}.*({said})"):
+        analyses(model, tree({"age": AGE}, **SESSIONS))
+
+
+def test_means_have_no_variances_to_weight(write_model, tree, analyses):
+    given = node([1], {"m": {1: 1}})
+    given["Model"]["Type"] = "meta"
+    top = tree({"age": AGE}, **SESSIONS)
+    tree({"age": AGE}, SESSIONS["names"].replace("effect", "variance"), SESSIONS["each"])
+    with pytest.raises(ModelFileError, match=r"Nodes\[1\].Model: .*write the Type meta"):
+        analyses(write_model(of_subjects(), given), top)
+    (found,) = analyses(write_model(of_subjects("meta"), given), top)
+    assert found.settings.estimator == "mixed-effects"
