@@ -1,6 +1,7 @@
 """What a setting may be, where it is one of a few: every list of names once."""
 
 import difflib
+import math
 from collections.abc import Iterable
 
 # The ready-to-run analyses, and what they ask.
@@ -28,6 +29,10 @@ DOF_METHODS = ("kenward-roger", "satterthwaite")
 SPHERICITY = ("greenhouse-geisser", "huynh-feldt", "none")
 # Tests of several contrast maps a participant that need no sphericity.
 MULTIVARIATE = ("pillai", "wilks", "hotelling-lawley", "roy")
+# Sizes of effects that are maps with an interval.
+EFFECT_SIZES = ("d", "g", "partial-eta2", "omega2", "partial-r", "d-av", "generalised-eta2")
+# Those of them that are of contrasts within participants on errors of their own.
+SIZES_OF_OWN_ERRORS = ("d-av", "generalised-eta2")
 # Differences that the smoothness of residuals takes: inside the mask, or beyond it as SPM.
 EDGES = ("valid", "spm")
 # Programs as which TFCE sums steps; without one it is exact.
@@ -68,6 +73,54 @@ MAP_TYPES = {
 }
 # Sides that a p looks at.
 P_SIDES = ("one", "two")
+
+
+def effect_level(text: str) -> tuple[float, str]:
+    """Return a level of an effect and its unit: "effect" of 0.5, "d" of d=0.3.
+
+    Raises
+    ------
+    ValueError
+        Where it is neither.
+
+    Examples
+    --------
+    >>> effect_level("d=0.3"), effect_level("-1.5")
+    ((0.3, 'd'), (-1.5, 'effect'))
+    """
+    number = text.strip().removeprefix("d=")
+    try:
+        value = float(number)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise ValueError(
+            f"{text!r} is no level of an effect: give it in units of the maps, as 0.5, or in "
+            "Cohen's d, as d=0.3"
+        )
+    return value, "effect" if number == text.strip() else "d"
+
+
+def equivalence_bound(text: str) -> tuple[float, str]:
+    """Return a bound of equivalence and its unit, as `effect_level` does.
+
+    Raises
+    ------
+    ValueError
+        Where it is none, or not above 0.
+
+    Examples
+    --------
+    >>> equivalence_bound("d=0.3")
+    (0.3, 'd')
+    """
+    bound, unit = effect_level(text)
+    if bound <= 0:
+        raise ValueError(
+            f"a bound of equivalence is above 0, got {text!r}: effects lie between its negative "
+            "and itself"
+        )
+    return bound, unit
 
 
 def nearest(name: str, names: Iterable[str]) -> str:

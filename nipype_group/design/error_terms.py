@@ -393,6 +393,17 @@ def pooled_term(design: "Design") -> ErrorTerm | None:
         return None
 
 
+def all_cells(design: "Design", term: ErrorTerm) -> np.ndarray | None:
+    """Return the maps of the participants of an error term in all cells of the design, (N, K).
+
+    None where one of them lacks a cell that the term does not take.
+    """
+    cells = cells_of(design)
+    own = cells.maps[np.isin(cells.maps, term.maps).any(axis=1)]
+    having = own[np.isin(own, term.maps).sum(axis=1) == term.maps.shape[1]]
+    return having if (having >= 0).all() else None
+
+
 def left_out(design: "Design", term: ErrorTerm) -> list[str]:
     """Name the participants of a design who lack a cell of an error term."""
     labels = design.participants

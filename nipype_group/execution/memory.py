@@ -155,6 +155,13 @@ def _by_contrast(size, node):
     return size.rows + tiles * size.tile + size.estimates + 60 * size.volume
 
 
+def _sets(size, node):
+    # Signs of all draws, products of those at once, neighbours of every voxel, and a figure.
+    inputs = node.interface.inputs
+    signs = _FLOAT * inputs.n_draws * size.n_maps
+    return _FIGURES + _estimate(size, node) + signs + (node.n_procs or 1) * size.tile
+
+
 def _threshold(size, node):
     return 25 * size.volume
 
@@ -223,6 +230,7 @@ _WORK = {
     "EstimateContrasts": _estimate,
     "EstimateErrorTerms": _by_contrast,
     "FitContrasts": _by_contrast,
+    "FindConfidenceSets": _sets,
     "ThresholdMap": _threshold,
     "ClusterInference": _threshold,
     "AllResolutionsInference": _resolutions,

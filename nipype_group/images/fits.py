@@ -48,6 +48,13 @@ class Fit:
         """Put values of the mask's voxels back into a volume."""
         return unmask(values, self.mask)
 
+    @property
+    def voxel_dof(self) -> np.ndarray:
+        """Residual degrees of freedom of every voxel, shape (v,)."""
+        if self.patterns is not None:
+            return self.patterns.voxel_dof
+        return np.full(len(self.residual_variance), self.dof)
+
     def contrast_maps(
         self, weights: np.ndarray, test: str, tail: str
     ) -> tuple[dict[str, np.ndarray], tuple[int, ...]]:

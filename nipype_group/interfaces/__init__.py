@@ -5,6 +5,7 @@ from nipype_group.interfaces.all_resolutions import AllResolutionsInference
 from nipype_group.interfaces.by_contrast import FitContrasts
 from nipype_group.interfaces.cluster import ClusterInference
 from nipype_group.interfaces.collect import CollectMaps
+from nipype_group.interfaces.confidence_sets import FindConfidenceSets
 from nipype_group.interfaces.conjunction import ThresholdConjunction
 from nipype_group.interfaces.contrast import EstimateContrasts
 from nipype_group.interfaces.derivatives import GroupDerivatives
@@ -39,6 +40,7 @@ __all__ = [
     "DesignMatrix",
     "EstimateContrasts",
     "EstimateErrorTerms",
+    "FindConfidenceSets",
     "FitContrasts",
     "GroupDerivatives",
     "GroupGLM",

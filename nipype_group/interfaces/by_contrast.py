@@ -23,7 +23,9 @@ from nipype_group.interfaces.contrast import (
     EstimateContrasts,
 )
 from nipype_group.json_files import write_json
+from nipype_group.reporting.effect_sizes import without_size_of_estimator
 from nipype_group.reporting.tables.described import write_described_table
+from nipype_group.stats.effect_sizes import Size
 from nipype_group.stats.estimators import ESTIMATORS, KNAPP_HARTUNG, fit_by_contrast
 from nipype_group.stats.estimators.contrast_estimates import OwnErrorsFit
 from nipype_group.stats.estimators.map_covariates import MapCovariates
@@ -361,6 +363,17 @@ class FitContrasts(EstimateByContrast):
             LOGGER.info("%s", note)
         self._design = design
         return _Fitted(stack, design, self._fit, ESTIMATORS[self.inputs.estimator].one_dof)
+
+    def _sizes(
+        self,
+        fit: _Fitted,
+        contrast: Contrast,
+        maps: dict[str, np.ndarray],
+        asked: Sequence[str],
+    ) -> tuple[dict[str, Size], dict[str, str]]:
+        whys = without_size_of_estimator(self.inputs.estimator)
+        kept = [name for name in asked if name not in whys]
+        return (super()._sizes(fit, contrast, maps, kept)[0] if kept else {}), whys
 
     def _of_weighted(self, stack: MaskedStack) -> dict[str, Any]:
         """Return what estimators need that take the variances of the maps."""

@@ -5,14 +5,24 @@ from pathlib import Path
 import numpy as np
 from nipype.interfaces.base import InputMultiObject, Str, TraitedSpec, traits
 
+from nipype_group.choices import EFFECT_SIZES, equivalence_bound
 from nipype_group.controls import TAILS, check_one_side, side_of_contrast
 from nipype_group.design.contrasts import Contrast, read_contrasts
 from nipype_group.images import Space, read_mask, read_volume, write_volume
 from nipype_group.images.fits import read_fit
-from nipype_group.interfaces.base import File, GroupInputSpec, GroupInterface, isdefined, value_or
+from nipype_group.interfaces.base import (
+    LOGGER,
+    File,
+    GroupInputSpec,
+    GroupInterface,
+    isdefined,
+    value_or,
+)
 from nipype_group.json_files import read_json
+from nipype_group.reporting.effect_sizes import size_map_name, size_notes
 from nipype_group.stats.conjunctions import conjoined_p, conjoined_z
-from nipype_group.stats.linear.least_squares import effect_without_noise
+from nipype_group.stats.effect_sizes import equivalence_maps, sizes_of_maps
+from nipype_group.stats.linear.least_squares import effect_without_noise, independent_rows
 
 MAPS = ("effect", "variance", "stat", "z", "p", "effect_size")
 # Maps of one contrast, of which a conjunction has none: its files hold NaN.
@@ -30,6 +40,16 @@ class ContrastInputSpec(GroupInputSpec):
     tail = traits.Enum(*TAILS, usedefault=True, desc="side of the p values of t contrasts")
     contrast_tails = InputMultiObject(
         Str, desc="NAME=SIDE of contrasts that have a side of their own, as age=positive"
+    )
+    effect_sizes = traits.List(
+        traits.Enum(*EFFECT_SIZES), desc="sizes of effects that are written with their intervals"
+    )
+    effect_size_level = traits.Float(
+        desc="share of the intervals of effect sizes that hold them, default 0.95"
+    )
+    equivalence = Str(
+        desc="test that effects of t contrasts are smaller than a bound: in their units, as 0.5, "
+        "or in Cohen's d, as d=0.3"
     )
 
 
@@ -66,7 +86,19 @@ class ContrastOutputSpec(TraitedSpec):
     search_mask_files = traits.List(
         File(), desc="voxels searched of every contrast: those that have a statistic"
     )
-    notes = traits.List(Str, desc="contrasts that lack a statistic at some voxels, and how many")
+    size_files = traits.List(
+        File(), desc="effect sizes and the ends of their intervals; 0 without a statistic"
+    )
+    size_maps = traits.List(
+        Str, desc="contrast-<label>_stat-<size>[Lower|Upper] of each of size_files"
+    )
+    equivalence_p_files = traits.List(
+        File(), desc="larger p of two one-sided tests of every contrast, with equivalence"
+    )
+    equivalence_z_files = traits.List(File(), desc="z with that p as its upper tail")
+    notes = traits.List(
+        Str, desc="contrasts that lack a statistic at some voxels, or an effect size, and why"
+    )
 
 
 class _EstimateContrastsOutputSpec(ContrastOutputSpec):
@@ -83,6 +115,9 @@ class EstimateContrasts(GroupInterface):
     states are those of voxels that every map has, so z, not the statistic, compares voxels.
     Where these maps do not determine a contrast (a site without a map, a participant without
     one), this contrast alone has no statistic, and its inference does not search the voxel.
+    Effect sizes that are asked for have intervals by noncentral t and F (Steiger 2004);
+    `equivalence` tests by two one-sided t whether an effect is smaller than a bound (Schuirmann
+    1987), that in d being a multiple of each voxel's standard deviation taken as known.
 
     A conjunction asks for the effects of all of its contrasts: its p is the largest of theirs,
     and its z that of the least significant, 0 where two-sided t disagree in sign (Nichols et al.
@@ -99,7 +134,14 @@ class EstimateContrasts(GroupInterface):
     input_spec = _EstimateContrastsInputSpec
     output_spec = _EstimateContrastsOutputSpec
     # An item a contrast, but for the notes.
-    listed_outputs = (*(f"{name}_files" for name in (*MAPS, "search_mask")), "dofs", "notes")
+    listed_outputs = (
+        *(f"{name}_files" for name in (*MAPS, "search_mask", "size")),
+        "size_maps",
+        "equivalence_p_files",
+        "equivalence_z_files",
+        "dofs",
+        "notes",
+    )
 
     def _run_interface(self, runtime):
         fit = self._read_fit()
@@ -149,7 +191,48 @@ class EstimateContrasts(GroupInterface):
         path = cwd / space.file_name(f"{contrast.label}_mask")
         self._results["search_mask_files"].append(write_volume(path, mask, space, np.uint8))
         self._results["notes"] += notes
+        if isdefined(self.inputs.effect_sizes):
+            self._write_sizes(cwd, fit, contrast, maps)
+        if isdefined(self.inputs.equivalence):
+            self._write_equivalence(cwd, fit, contrast, maps)
         return maps
+
+    def _write_sizes(self, cwd, fit, contrast, maps):
+        """Write the effect sizes of a contrast with their intervals, and note what it has not."""
+        with self._one_blas_thread():
+            sizes, whys = self._sizes(fit, contrast, maps, self.inputs.effect_sizes)
+        for name, size in sizes.items():
+            for end, values in size.maps.items():
+                path = cwd / fit.space.file_name(f"{contrast.label}_{name}{end}")
+                written = write_volume(path, fit.unmask(values), fit.space)
+                self._results["size_files"].append(written)
+                self._results["size_maps"].append(size_map_name(contrast.label, name, end))
+        for note in size_notes(contrast, self.inputs.effect_sizes, sizes, whys):
+            LOGGER.warning("%s", note)
+            self._results["notes"].append(note)
+
+    def _sizes(self, fit, contrast, maps, asked):
+        """Return the effect sizes of a contrast, and why it has not those that it lacks."""
+        rank = len(independent_rows(contrast.weights)) if contrast.test == "F" else 1
+        known = {"dof_numerator": np.full(len(maps["stat"]), float(rank))} | _with_dof(fit, maps)
+        level = value_or(self.inputs.effect_size_level, 0.95)
+        return sizes_of_maps(asked, contrast.test, rank, known, level), {}
+
+    def _write_equivalence(self, cwd, fit, contrast, maps):
+        """Write p and z of two one-sided tests of a contrast."""
+        if contrast.test == "F":
+            raise ValueError(
+                f"equivalence is of t contrasts, and {contrast.name} is an F, whose effect has no "
+                "two sides: leave it or equivalence out"
+            )
+        bound, unit = equivalence_bound(self.inputs.equivalence)
+        with self._one_blas_thread():
+            found = equivalence_maps(_with_dof(fit, maps), bound, unit)
+        for name, values in found.items():
+            path = cwd / fit.space.file_name(f"{contrast.label}_equivalence_{name}")
+            intent = ("z score", ()) if name == "z" else None
+            written = write_volume(path, fit.unmask(values), fit.space, intent=intent)
+            self._results[f"equivalence_{name}_files"].append(written)
 
     def _conjoin(self, cwd, fit, contrast):
         """Write the maps of a conjunction, from those of its contrasts."""
@@ -224,6 +307,13 @@ def _conjoined(
     signed = np.array([part.test == "t" for part in parts])
     least = conjoined_z(z, signed, tail)
     return {"stat": least, "z": least, "p": conjoined_p(p, z, signed, tail)}
+
+
+def _with_dof(fit, maps):
+    """Return the maps of a contrast with its degrees of freedom, 0 without a statistic."""
+    if "dof" in maps:
+        return maps
+    return maps | {"dof": np.where(maps["variance"] > 0, fit.voxel_dof, 0)}
 
 
 def _why_none(gaps):

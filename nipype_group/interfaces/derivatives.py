@@ -7,9 +7,11 @@ from nipype.interfaces.base import InputMultiObject, Str, TraitedSpec, traits
 from nipype_group.interfaces.base import File, GroupInputSpec, GroupInterface, isdefined
 from nipype_group.reporting.derivatives.contents import (
     RunFacts,
+    add_confidence_sets,
     add_contrasts,
     add_descriptions,
     add_discoveries,
+    add_equivalence,
     add_model,
     add_permutations,
     add_thresholded,
@@ -66,6 +68,26 @@ class _GroupDerivativesInputSpec(GroupInputSpec):
     multivariate_maps = traits.List(
         Str, desc="contrast-<label>_stat-<what>[_desc-<test>] of each of multivariate_files"
     )
+    size_files = _files("effect sizes and the ends of their intervals")
+    size_maps = traits.List(
+        Str, desc="contrast-<label>_stat-<size>[Lower|Upper] of each of size_files"
+    )
+    set_labels = traits.List(Str, desc="labels of the contrasts that have confidence sets")
+    inner_files = _files("masks of their inner sets")
+    outer_files = _files("masks of their outer sets")
+    set_summary_files = _files("JSON of their level and quantile")
+    set_figure_files = _files("PNG of their contours")
+    set_figure_index = File(exists=True, desc="JSON that describes them")
+    equivalence_p_files = _files("larger p of two one-sided tests of every contrast")
+    equivalence_z_files = _files("z of these p")
+    equivalence_results = traits.List(
+        Str, desc="contrast-<label>_desc-<threshold> of thresholded equivalence, in its order"
+    )
+    equivalence_thresholded_files = _files("z of equivalence where it survives")
+    equivalence_logp_files = _files("-log10 of its adjusted p")
+    equivalence_summary_files = _files("JSON of its thresholds")
+    equivalence_clusters_files = _files("clusters where effects are smaller than the bound")
+    equivalence_clusters_jsons = _files("dictionaries of equivalence_clusters_files")
     effect_files = _files("effect of every contrast")
     variance_files = _files("variance of every effect")
     stat_files = _files("t or F")
@@ -160,6 +182,8 @@ def _add_results(folder, facts, given):
     """Add the files of every stage to the folder of derivatives."""
     add_model(folder, facts, given)
     add_contrasts(folder, facts, given)
+    add_equivalence(folder, facts, given)
+    add_confidence_sets(folder, facts, given)
     add_thresholded(folder, facts, given)
     add_discoveries(folder, facts, given)
     add_permutations(folder, facts, given)

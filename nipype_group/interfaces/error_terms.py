@@ -1,6 +1,6 @@
 """Contrast: every contrast on its own error, where participants have several maps."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from nipype.interfaces.base import Str, traits
 
 from nipype_group.choices import SPHERICITY
 from nipype_group.design.contrasts import Contrast
-from nipype_group.design.error_terms import error_term
+from nipype_group.design.error_terms import all_cells, error_term
 from nipype_group.images import write_volume
 from nipype_group.images.residuals import described_smoothness
 from nipype_group.images.stacks import MaskedStack
@@ -21,8 +21,15 @@ from nipype_group.interfaces.by_contrast import (
     MapsAndDesign,
 )
 from nipype_group.reporting.own_errors import multivariate_name
+from nipype_group.stats.effect_sizes import Size
 from nipype_group.stats.linear.error_terms import ErrorTerm, estimate, maps_of
+from nipype_group.stats.linear.least_squares import independent_rows
 from nipype_group.stats.linear.multivariate import multivariate_tests
+from nipype_group.stats.linear.repeated_sizes import (
+    average_d,
+    compares_two_cells,
+    generalised_share,
+)
 from nipype_group.stats.matrix_products import multiply
 
 
@@ -149,6 +156,34 @@ class EstimateErrorTerms(EstimateByContrast):
         maps = super()._estimate(cwd, fit, contrast)
         self._write_multivariate(cwd, fit, contrast)
         return maps
+
+    def _sizes(
+        self,
+        fit: _Errors,
+        contrast: Contrast,
+        maps: dict[str, np.ndarray],
+        asked: Sequence[str],
+    ) -> tuple[dict[str, Size], dict[str, str]]:
+        sizes, whys = super()._sizes(fit, contrast, maps, asked)
+        term = fit.term(contrast)
+        alive, complete = maps["variance"] > 0, maps["complete"]
+        if "d-av" in asked and contrast.test == "t":
+            if compares_two_cells(term):
+                d_z, read = maps["effect_size"], fit.stack.read
+                sizes["d-av"] = Size(average_d(term, d_z, maps["error_variance"], read))
+            else:
+                whys["d-av"] = "it is no difference of two conditions"
+        if "generalised-eta2" in asked:
+            cells = all_cells(fit.design, term)
+            if cells is None:
+                whys["generalised-eta2"] = "some of its participants lack another condition"
+            else:
+                rank = len(independent_rows(term.weights(contrast.weights)))
+                f = maps["stat"] if contrast.test == "F" else np.square(maps["stat"])
+                explained = rank * f * maps["error_variance"]
+                share = generalised_share(term, cells, explained, fit.stack.read)
+                sizes["generalised-eta2"] = Size(np.where(alive & complete, share, 0.0))
+        return sizes, whys
 
     def _write_multivariate(self, cwd: Path, fit: _Errors, contrast: Contrast) -> None:
         with self._one_blas_thread():

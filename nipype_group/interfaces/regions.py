@@ -8,6 +8,7 @@ from nipype.interfaces.base import InputMultiObject, Str, TraitedSpec, traits
 from nipype_group.choices import (
     BLOCK_EXCHANGES,
     DOF_METHODS,
+    EFFECT_SIZES,
     SHUFFLED_ESTIMATES,
     SHUFFLINGS,
     SPHERICITY,
@@ -35,6 +36,7 @@ from nipype_group.permutation.blocks import read_blocks
 from nipype_group.permutation.given import read_shuffles
 from nipype_group.permutation.plan import ContrastTest, make_plan
 from nipype_group.permutation.regions import permute_regions
+from nipype_group.reporting.effect_sizes import size_column, without_size_of_estimator
 from nipype_group.reporting.forms import form_of
 from nipype_group.reporting.own_errors import entries_of_error
 from nipype_group.reporting.tables.region_models import (
@@ -45,6 +47,7 @@ from nipype_group.reporting.tables.region_models import (
     write_regions,
     write_values,
 )
+from nipype_group.stats.effect_sizes import sizes_of_maps
 from nipype_group.stats.estimators import ESTIMATORS
 from nipype_group.stats.linear.least_squares import independent_rows
 from nipype_group.stats.multiple_testing import check_alpha
@@ -126,6 +129,12 @@ class _RegionModelsInputSpec(AtlasInputSpec):
         *SPHERICITY,
         usedefault=True,
         desc="correction of the degrees of freedom of F, where contrasts have errors of their own",
+    )
+    effect_sizes = traits.List(
+        traits.Enum(*EFFECT_SIZES), desc="sizes of effects that are columns with their intervals"
+    )
+    effect_size_level = traits.Float(
+        desc="share of the intervals of effect sizes that hold them, default 0.95"
     )
     num_threads = traits.Int(1, usedefault=True, nohash=True, desc="threads over shuffles")
 
@@ -267,6 +276,7 @@ class RegionModels(GroupInterface):
         results = []
         for index, fit in enumerate(fits):
             result = fit.contrast(contrast.weights, contrast.test, _tail(contrast, self.inputs))
+            result |= self._sizes(contrast, result)
             variance = result.pop("variance")
             if contrast.test == "t":
                 result["standard_error"] = np.sqrt(variance)
@@ -274,6 +284,24 @@ class RegionModels(GroupInterface):
                 result["p_fwe_perm"] = permuted.p[index]
             results.append(result)
         return results
+
+    def _sizes(self, contrast, result):
+        """Return the columns of the effect sizes that are asked for, of tested regions."""
+        whys = without_size_of_estimator(self.inputs.estimator)
+        asked = [name for name in value_or(self.inputs.effect_sizes, []) if name not in whys]
+        if not asked:
+            return {}
+        rank = len(independent_rows(contrast.weights)) if contrast.test == "F" else 1
+        numerator = np.full(len(result["stat"]), float(rank))
+        maps = {"dof_numerator": numerator} | result
+        level = value_or(self.inputs.effect_size_level, 0.95)
+        sizes = sizes_of_maps(asked, contrast.test, rank, maps, level)
+        tested = np.isfinite(result["stat"])
+        return {
+            size_column(name, end): np.where(tested, values, np.nan)
+            for name, size in sizes.items()
+            for end, values in size.maps.items()
+        }
 
     def _notes(self, contrast, regions, fits):
         """Say which regions of every atlas have no statistic of a contrast, and why."""
@@ -324,6 +352,7 @@ class RegionModels(GroupInterface):
                 "Permutation": permuted[contrast.name].settings if permuted else None,
                 "TrueDiscoveryAlpha": inputs.ari_alpha if isdefined(inputs.z_files) else None,
                 "Alpha": inputs.alpha,
+                **self._about_sizes(),
                 "Families": _families(table, inputs.alpha),
                 "Notes": told,
             }
@@ -340,6 +369,11 @@ class RegionModels(GroupInterface):
         self._results["contrast_names"] = [c.name for c in contrasts]
         self._results["regions_files"] = [table for table, _ in written]
         self._results["regions_jsons"] = [about for _, about in written]
+
+    def _about_sizes(self):
+        if not isdefined(self.inputs.effect_sizes):
+            return {}
+        return {"EffectSizeLevel": value_or(self.inputs.effect_size_level, 0.95)}
 
     def _write_values(self, cwd, regions, means, design):
         settings = self._about_values(regions, design)

@@ -14,7 +14,8 @@ from nipype_group.interfaces.base import LOGGER, File, GroupInterface, isdefined
 from nipype_group.json_files import read_json
 from nipype_group.permutation.maps import read_template
 from nipype_group.reporting.atlases.lookup import missed, space_warning
-from nipype_group.reporting.tables.clusters import inference_positions, label_map
+from nipype_group.reporting.effect_sizes import size_column, size_of_stat
+from nipype_group.reporting.tables.clusters import add_sizes, inference_positions, label_map
 from nipype_group.reporting.tables.columns import write_tables
 from nipype_group.reporting.tables.labelled_map import LabelledMap
 from nipype_group.reporting.tables.views import write_view
@@ -60,6 +61,13 @@ class _AtlasReportInputSpec(AtlasInputSpec):
         desc="COLUMN=POSITION, as p_fwe_voxel=2: the inferences on this contrast, columns of p, "
         "and which of inference_logp_files each is, from 0",
     )
+    size_files = InputMultiObject(
+        File(exists=True), desc="effect sizes of all contrasts and the ends of their intervals"
+    )
+    size_maps = traits.List(
+        Str, desc="contrast-<label>_stat-<size>[Lower|Upper] of each of size_files"
+    )
+    contrast_label = Str(desc="contrast whose effect sizes peaks and clusters get")
     summary_file = File(exists=True, desc="JSON of the threshold, kept in the dictionaries")
     mask_file = File(exists=True, desc="voxels tested, with ari_alpha and for bare maps")
     ari_alpha = traits.Float(
@@ -155,12 +163,14 @@ class AtlasReport(GroupInterface):
 
     def _tables(self, labelled, atlases):
         template = value_or(self.inputs.space)
-        return labelled.tables(
+        clusters, peaks, regions = labelled.tables(
             atlases=atlases,
             min_distance_mm=self.inputs.min_distance_mm,
             max_peaks=self.inputs.max_peaks,
             standard_space=template is None or template.startswith("MNI"),
         )
+        add_sizes(clusters, peaks, self._sizes(labelled.space))
+        return clusters, peaks, regions
 
     def _settings(self, atlases, space):
         return {
@@ -246,6 +256,20 @@ class AtlasReport(GroupInterface):
             logp = read_on(inputs.logp_file, space, "the statistic")
             given[f"p_{inputs.adjustment}"] = special.exp10(-logp)
         return given
+
+    def _sizes(self, space):
+        """Return the effect sizes of the contrast by column."""
+        names, files = value_or(self.inputs.size_maps, []), value_or(self.inputs.size_files, [])
+        if len(names) != len(files):
+            raise ValueError(f"{len(files)} size_files for {len(names)} size_maps; give one each")
+        own = f"contrast-{value_or(self.inputs.contrast_label)}_stat-"
+        return {
+            size_column(*size_of_stat(name.removeprefix(own))): read_on(
+                path, space, "the statistic"
+            )
+            for name, path in zip(names, files, strict=True)
+            if name.startswith(own)
+        }
 
     def _inferences(self, space):
         """Return the maps of -log10 p of the inferences on this contrast by column."""

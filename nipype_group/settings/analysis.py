@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from nipype_group.choices import METHODS, SHUFFLED_ESTIMATES, WITHIN_SHUFFLINGS
-from nipype_group.controls import check_one_side, side_tested
+from nipype_group.controls import CONTROLS, check_one_side, side_tested
 from nipype_group.registry import Registry
 from nipype_group.settings.inference import (
     ClusterSettings,
@@ -166,6 +166,19 @@ class AnalysisSettings(
             self._check_voxel_shards()
         if self.conjunctions:
             self._check_conjunctions()
+        if self.equivalence is not None:
+            self._check_equivalence_controls()
+
+    def _check_equivalence_controls(self):
+        """Refuse height controls that do not hold of the larger p of two tests."""
+        for threshold in self.thresholds:
+            if CONTROLS[threshold.control].adjust is None:
+                raise ValueError(
+                    f"height_controls: equivalence is not thresholded by {threshold.control}, as "
+                    "random fields are those of a statistic under no effect, and the larger p of "
+                    "two tests is of effects at a bound; take bonferroni, or leave the one or the "
+                    "other out"
+                )
 
     def _check_shuffled_estimator(self):
         """Refuse shuffles of estimators, and ways to shuffle them, that there are not."""

@@ -11,9 +11,11 @@ from nipype_group.choices import (
     MULTIVARIATE,
     ON_BAD_MAP,
     SPHERICITY,
+    equivalence_bound,
     nearest,
 )
 from nipype_group.controls import TAILS
+from nipype_group.settings.effects import EffectSettings
 from nipype_group.settings.records import Record, record, setting
 from nipype_group.stats.estimators import (
     DEFAULT,
@@ -156,7 +158,7 @@ class VarianceGroupSettings(Record):
 
 
 @record
-class ModelSettings(VarianceGroupSettings):
+class ModelSettings(EffectSettings, VarianceGroupSettings):
     """The model, and what is asked of it."""
 
     formula: str | None = setting(
@@ -339,6 +341,11 @@ class ModelSettings(VarianceGroupSettings):
         # Raises where formula or factors cannot be.
         _ = self.model_variables
         self._check_estimator()
+        self._check_sizes()
+        if self.confidence_set is not None:
+            self._check_sets()
+        if self.equivalence is not None:
+            self._check_equivalence()
         if self.multivariate and not self.own_errors:
             raise ValueError(
                 "multivariate tests are of effects on errors of their own, and here all share "
@@ -463,6 +470,55 @@ class ModelSettings(VarianceGroupSettings):
                 "map_covariates: within, between, Error() and error partitioned give each "
                 "contrast an error of its own, which no covariate that is a map is part of; give "
                 "one map a participant, and write a formula"
+            )
+
+    def _check_sizes(self):
+        """Refuse sizes of effects that no contrast of the model has."""
+        from nipype_group.reporting.effect_sizes import without_size_of_estimator
+
+        whys = {} if self.own_errors else without_size_of_estimator(self.estimator)
+        for name in self.effect_sizes:
+            if name in whys:
+                raise ValueError(
+                    f"effect_sizes: no contrast has {name}: {whys[name]}; leave it out"
+                )
+
+    def _check_equivalence(self):
+        """Refuse equivalence of what has no t, or no standard deviation that d is in units of."""
+        others = self._without_t()
+        if others:
+            raise ValueError(
+                f"equivalence: two one-sided tests are of t contrasts, and {', '.join(others)} "
+                "has no t; leave it or equivalence out"
+            )
+        if self.takes_variances and equivalence_bound(self.equivalence)[1] == "d":
+            raise ValueError(
+                f"equivalence: the estimator {self.estimator} weights maps, and leaves no one "
+                "standard deviation for d; give the bound in units of the maps"
+            )
+
+    def _without_t(self):
+        """Return the names of the contrasts that are no t."""
+        kinds = zip(self.contrast_names, self.stat_types, strict=True)
+        return [name for name, kind in kinds if kind != "t"]
+
+    def _check_sets(self):
+        """Refuse confidence sets of what is no t contrast of least squares."""
+        why = None
+        if self.own_errors:
+            why = (
+                "contrasts have errors of their own; give a map of the difference of each "
+                "participant"
+            )
+        elif self.by_estimator:
+            why = f"the estimator {self.estimator} is none of these"
+        else:
+            others = self._without_t()
+            why = f"{', '.join(others)} has no t" if others else None
+        if why is not None:
+            raise ValueError(
+                f"confidence_set: sets are of t contrasts of least squares, and {why}; leave it "
+                "or confidence_set out"
             )
 
     @property

@@ -16,7 +16,7 @@ from nipype_group.choices import (
 )
 from nipype_group.controls import TAILS, check_alpha
 from nipype_group.settings.model import VarianceGroupSettings
-from nipype_group.settings.records import Record, default_of, record, setting
+from nipype_group.settings.records import Record, default_of, names_of, record, setting
 
 _GROUP = {"group": "permutation"}
 _MOST_SHARDS = 100_000
@@ -24,11 +24,6 @@ _MOST_SHARDS = 100_000
 _LARGEST_POWER = 100
 # What they choose is nothing without shuffles, or is refused elsewhere.
 _WITHOUT_SHUFFLES = ("n_permutations", "seed", "cluster_forming_statistic")
-
-
-def names_of(text: str) -> tuple[str, ...]:
-    """Return the names of a list with commas."""
-    return tuple(item.strip() for item in text.split(","))
 
 
 @record

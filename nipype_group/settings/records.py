@@ -91,6 +91,11 @@ def default_of(item: Field[Any]) -> Any:
     return item.default if item.default_factory is MISSING else item.default_factory()
 
 
+def names_of(text: str) -> tuple[str, ...]:
+    """Return the names of a list with commas."""
+    return tuple(item.strip() for item in text.split(","))
+
+
 def record(cls: type[_R]) -> type[_R]:
     """Make a class of settings a frozen dataclass that names what it does not know."""
     cls = dataclass(frozen=True, kw_only=True)(cls)

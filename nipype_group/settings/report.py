@@ -1,8 +1,7 @@
 """Settings of tables, figures and report, and of how an analysis runs."""
 
 from nipype_group.choices import CONVENTIONS, NO_ATLAS
-from nipype_group.settings.permutation import names_of
-from nipype_group.settings.records import Record, record, setting
+from nipype_group.settings.records import Record, names_of, record, setting
 
 _GROUP = {"group": "report"}
 _MOST_PROCESSORS = 100_000

@@ -5,21 +5,26 @@ or F with degrees of freedom. Bounds come from tables, one for each number of de
 (`nipype_group.stats.noncentral`).
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import special
 
-from nipype_group.stats.distributions import log_sf_t
+from nipype_group.stats.distributions import log_sf_t, t_to_z
 from nipype_group.stats.elementary import exp
 from nipype_group.stats.matrix_products import sum_of_squares
 from nipype_group.stats.noncentral import (
+    f_noncentrality,
     interpolated_f_noncentrality,
     interpolated_t_noncentrality,
+    t_noncentrality,
 )
 
+# Voxels of the same degrees of freedom from which a table of their bounds is worth its time.
+_TABLE_FROM = 1000
 Interval = tuple[np.ndarray, np.ndarray]
 
 
@@ -69,20 +74,36 @@ def d_interval(
     >>> lower.round(4).tolist(), upper.round(4).tolist()
     ([0.3531], [1.1694])
     """
-    bounds = _by_dof(lambda own, n: interpolated_t_noncentrality(own, n, level), t, dof)
+    bounds = _by_dof(
+        partial(interpolated_t_noncentrality, level=level),
+        partial(t_noncentrality, level=level),
+        t,
+        dof,
+    )
     return bounds[0] * size_per_t, bounds[1] * size_per_t
 
 
-def _by_dof(bounds: Callable[[np.ndarray, float], Interval], statistic: ArrayLike, dof: ArrayLike):
-    """Return bounds of statistics, those of equal degrees of freedom together."""
-    statistic, dof = np.broadcast_arrays(
-        *(np.asarray(values, dtype=float) for values in (statistic, dof))
+def _by_dof(
+    table: Callable[..., Interval],
+    exact: Callable[..., Interval],
+    statistic: ArrayLike,
+    *dofs: ArrayLike,
+) -> Interval:
+    """Return bounds of statistics: from a table where many have the same degrees of freedom."""
+    values, *numbers = np.broadcast_arrays(
+        *(np.asarray(own, dtype=float) for own in (statistic, *dofs))
     )
-    found = np.empty((2, *statistic.shape))
-    for number in np.unique(dof):
-        own = dof == number
-        found[:, own] = bounds(statistic[own], float(number))
-    return found[0], found[1]
+    flat, rows = values.ravel(), np.stack([own.ravel() for own in numbers])
+    found = np.empty((2, flat.size))
+    distinct, places, counts = np.unique(rows, axis=1, return_inverse=True, return_counts=True)
+    owner = np.ravel(places)
+    for place in np.flatnonzero(counts >= _TABLE_FROM):
+        own = owner == place
+        found[:, own] = table(flat[own], *distinct[:, place].tolist())
+    few = counts[owner] < _TABLE_FROM
+    if few.any():
+        found[:, few] = exact(flat[few], *rows[:, few])
+    return found[0].reshape(values.shape), found[1].reshape(values.shape)
 
 
 def partial_r(t: ArrayLike, dof: ArrayLike) -> np.ndarray:
@@ -151,7 +172,7 @@ def epsilon_squared(f: ArrayLike, dof_num: ArrayLike, dof_den: ArrayLike) -> np.
 
 
 def share_interval(
-    share: ArrayLike, dof_num: float, dof_den: ArrayLike, level: float = 0.95
+    share: ArrayLike, dof_num: ArrayLike, dof_den: ArrayLike, level: float = 0.95
 ) -> Interval:
     """Return the interval of a share of the sum of squares: eta, omega, epsilon or R squared.
 
@@ -162,8 +183,7 @@ def share_interval(
     ----------
     share : array, shape (v,)
         From 0 to below 1.
-    dof_num : float
-    dof_den : float or array, shape (v,)
+    dof_num, dof_den : float or array, shape (v,)
         Degrees of freedom of the F.
     level : float
         Share of intervals that hold it, two-sided.
@@ -181,9 +201,183 @@ def share_interval(
     share = np.asarray(share, dtype=float)
     f = (share / dof_num) / ((1 - share) / dof_den)
     lower, upper = _by_dof(
-        lambda own, n: interpolated_f_noncentrality(own, dof_num, n, level), f, dof_den
+        partial(interpolated_f_noncentrality, level=level),
+        partial(f_noncentrality, level=level),
+        f,
+        dof_num,
+        dof_den,
     )
     return lower / (lower + dof_den), upper / (upper + dof_den)
+
+
+@dataclass(frozen=True)
+class SizedContrast:
+    """A contrast at voxels that have a statistic, as its sizes take it.
+
+    Parameters
+    ----------
+    test : {"t", "F"}
+    stat : array, shape (v,)
+    rank, error_dof : int, and float or array, shape (v,)
+        Degrees of freedom of numerator and error before any correction.
+    dof_num, dof : float or arrays, shape (v,)
+        Those that the statistic is tested at.
+    size_per_t : float or array, shape (v,), optional
+        d of a t of 1, of t.
+    """
+
+    test: str
+    stat: np.ndarray
+    rank: int
+    error_dof: np.ndarray | float
+    dof_num: np.ndarray | float
+    dof: np.ndarray | float
+    size_per_t: np.ndarray | float = 0.0
+
+    @property
+    def f(self) -> np.ndarray:
+        """F, of t its square."""
+        return np.square(self.stat) if self.test == "t" else self.stat
+
+
+@dataclass(frozen=True)
+class Size:
+    """A size of an effect and its interval.
+
+    Parameters
+    ----------
+    estimate : array, shape (v,)
+    lower, upper : arrays, shape (v,), optional
+        None where no distribution tells them.
+    """
+
+    estimate: np.ndarray
+    lower: np.ndarray | None = None
+    upper: np.ndarray | None = None
+
+    @property
+    def maps(self) -> dict[str, np.ndarray]:
+        """Maps that there are of it by the ends of their names, which are "", Lower and Upper."""
+        own = {"": self.estimate, "Lower": self.lower, "Upper": self.upper}
+        return {end: values for end, values in own.items() if values is not None}
+
+
+def _d(tested: SizedContrast, level: float) -> Size:
+    bounds = d_interval(tested.stat, tested.dof, tested.size_per_t, level)
+    return Size(tested.stat * tested.size_per_t, *bounds)
+
+
+def _g(tested: SizedContrast, level: float) -> Size:
+    d, j = _d(tested, level), hedges_correction(tested.dof)
+    return Size(*(j * values for values in d.maps.values()))
+
+
+def _share(share: Callable[..., np.ndarray], tested: SizedContrast, level: float) -> Size:
+    own = share(tested.f, tested.rank, tested.error_dof)
+    return Size(own, *share_interval(own, tested.dof_num, tested.dof, level))
+
+
+def _partial_r(tested: SizedContrast, level: float) -> Size:
+    return Size(
+        partial_r(tested.stat, tested.dof), *partial_r_interval(tested.stat, tested.dof, level)
+    )
+
+
+_SIZES: dict[str, Callable[[SizedContrast, float], Size]] = {
+    "d": _d,
+    "g": _g,
+    "partial-eta2": partial(_share, partial_eta_squared),
+    "omega2": partial(_share, omega_squared),
+    "partial-r": _partial_r,
+}
+# Sizes that have a sign, and so are of t.
+SIGNED = ("d", "g", "partial-r", "d-av")
+
+
+def size_of(name: str, tested: SizedContrast, level: float = 0.95) -> Size:
+    """Return a size of an effect with its interval by noncentral t or F.
+
+    Parameters
+    ----------
+    name : {"d", "g", "partial-eta2", "omega2", "partial-r"}
+        "d", "g" and "partial-r" have a sign, and are of t.
+    tested : SizedContrast
+        Shares of an F that is corrected for sphericity have the interval of the corrected degrees
+        of freedom.
+    level : float
+
+    Returns
+    -------
+    Size
+
+    Raises
+    ------
+    ValueError
+        Where an F is asked for a size that has a sign.
+
+    Examples
+    --------
+    >>> tested = SizedContrast("t", np.array([4.1973]), 1, 29, 1, 29, np.sqrt(1 / 30))
+    >>> found = size_of("d", tested)
+    >>> [own.round(4).tolist() for own in (found.estimate, found.lower, found.upper)]
+    [[0.7663], [0.3531], [1.1694]]
+    """
+    if tested.test == "F" and name in SIGNED:
+        raise ValueError(f"{name} has a sign, and an F has none")
+    return _SIZES[name](tested, level)
+
+
+def sizes_of_maps(
+    names: Sequence[str],
+    test: str,
+    rank: int,
+    maps: Mapping[str, np.ndarray],
+    level: float = 0.95,
+) -> dict[str, Size]:
+    """Return the sizes that the maps of a contrast tell, 0 at voxels without a statistic.
+
+    Parameters
+    ----------
+    names : sequence of str
+        As for `size_of`; those that an F does not have are left out, as are those that take more
+        than the maps of the contrast.
+    test : {"t", "F"}
+    rank : int
+        Degrees of freedom of the numerator before any correction.
+    maps : dict of arrays, shape (v,)
+        stat, variance (0 without a statistic), spread (the standard deviation that d is in units
+        of), dof and dof_numerator, at which the statistic is tested.
+    level : float
+
+    Returns
+    -------
+    dict of str to Size
+
+    Examples
+    --------
+    >>> one = np.ones(2)
+    >>> maps = {"stat": 2 * one, "variance": np.array([0.04, 0]), "spread": one}
+    >>> found = sizes_of_maps(["d"], "t", 1, maps | {"dof": 24 * one, "dof_numerator": one})
+    >>> found["d"].estimate.round(4).tolist(), found["d"].lower.round(4).tolist()
+    ([0.4, 0.0], [-0.0117, 0.0])
+    """
+    alive = np.flatnonzero((maps["variance"] > 0) & (maps["dof"] > 0))
+    own = {name: maps[name][alive] for name in ("stat", "variance", "spread", "dof")}
+    dof_num = maps["dof_numerator"][alive]
+    tested = SizedContrast(
+        test, own["stat"], rank, own["dof"] * rank / dof_num, dof_num, own["dof"]
+    )
+    if test == "t":
+        tested = replace(tested, size_per_t=np.sqrt(own["variance"]) / own["spread"])
+    found = {}
+    for name in names:
+        if name not in _SIZES or (test == "F" and name in SIGNED):
+            continue
+        volumes = np.zeros((3, len(maps["stat"])))
+        size = size_of(name, tested, level)
+        volumes[:, alive] = size.estimate, size.lower, size.upper
+        found[name] = Size(*volumes)
+    return found
 
 
 def generalised_eta_squared(ss: ArrayLike, error_ss: Sequence[ArrayLike]) -> np.ndarray:
@@ -332,6 +526,46 @@ def equivalence(
     t_high = (np.asarray(effect, dtype=float) - high) / error
     dof = np.broadcast_to(np.asarray(dof, dtype=float), t_low.shape)
     return Equivalence(t_low, t_high, exp(log_sf_t(t_low, dof)), exp(log_sf_t(-t_high, dof)))
+
+
+def equivalence_maps(
+    maps: Mapping[str, np.ndarray], bound: float, unit: str
+) -> dict[str, np.ndarray]:
+    """Return p and z of equivalence from the maps of a t contrast.
+
+    Parameters
+    ----------
+    maps : dict of arrays, shape (v,)
+        effect, variance (0 without a statistic), spread (the standard deviation that d is in units
+        of) and dof.
+    bound : float
+        Above 0; the effect lies between its negative and itself.
+    unit : {"effect", "d"}
+        In units of the effect, or of the standard deviation of each voxel, taken as if it were
+        known.
+
+    Returns
+    -------
+    dict of arrays, shape (v,)
+        p, the larger of both; z, with p as its upper tail. 1 and 0 without a statistic.
+
+    Examples
+    --------
+    >>> one = np.ones(2)
+    >>> maps = {"effect": 0.1 * one, "variance": np.array([0.04, 0]), "spread": one}
+    >>> found = equivalence_maps(maps | {"dof": 20 * one}, 0.5, "d")
+    >>> found["p"].round(4).tolist(), found["z"].round(4).tolist()
+    ([0.0296, 1.0], [1.8864, 0.0])
+    """
+    alive = np.flatnonzero((maps["variance"] > 0) & (maps["dof"] > 0))
+    effect, variance, dof = (maps[name][alive] for name in ("effect", "variance", "dof"))
+    high = bound * (maps["spread"][alive] if unit == "d" else np.ones(len(alive)))
+    p, z = np.ones(len(maps["effect"])), np.zeros(len(maps["effect"]))
+    if len(alive):
+        found = equivalence(effect, variance, dof, -high, high)
+        p[alive] = found.p
+        z[alive] = t_to_z(np.minimum(found.t_low, -found.t_high), dof)
+    return {"p": p, "z": z}
 
 
 def effect_interval(

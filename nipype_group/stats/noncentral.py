@@ -9,7 +9,7 @@ on the scale of z between numbers that enclose it: scipy's inverses keep four to
 """
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numba
 import numpy as np
@@ -36,7 +36,7 @@ _SQRT_2PI = np.sqrt(2 * np.pi)
 def _sum_terms(first, last, shift, b, x, rate, beta, step, weight, total, slope):
     """Sum weights and incomplete beta functions upwards, and what the next of them lack."""
     for i in range(len(first)):
-        k, a = first[i], first[i] + shift
+        k, a = first[i], first[i] + shift[i]
         value, down, share = beta[i], step[i], weight[i]
         whole, change, sum_of_weights = 0.0, 0.0, 0.0
         while k <= last[i]:
@@ -44,7 +44,7 @@ def _sum_terms(first, last, shift, b, x, rate, beta, step, weight, total, slope)
             whole += share * value
             change -= share * down
             value -= down
-            down *= x[i] * (a + b) / (a + 1.0)
+            down *= x[i] * (a + b[i]) / (a + 1.0)
             k += 1.0
             a += 1.0
             share *= rate[i] / k
@@ -55,13 +55,19 @@ def _sum_terms(first, last, shift, b, x, rate, beta, step, weight, total, slope)
 
 
 def _mixture(
-    start: float, shift: float, b: float, x: np.ndarray, y: np.ndarray, rate: np.ndarray
+    start: float,
+    shift: float | np.ndarray,
+    b: float | np.ndarray,
+    x: np.ndarray,
+    y: np.ndarray,
+    rate: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return sum w_k I_x(k + shift, b) over k = start, start + 1, ..., and the same of steps.
 
     w_k = e^-rate rate^k / Gamma(k + 1); a step is I_x(k + 1 + shift, b) - I_x(k + shift, b).
     y is 1 - x, which has the digits that count where x is near 1.
     """
+    shift, b = (np.ascontiguousarray(np.broadcast_to(v, x.shape), float) for v in (shift, b))
     spread = _REACH * np.sqrt(rate)
     first = start + np.floor(np.maximum(rate - spread - _BESIDE, 0.0))
     last = first + np.ceil(2 * spread + 2 * _BESIDE)
@@ -79,7 +85,9 @@ def _mixture(
     return total, slope
 
 
-def _t_from_above(t: np.ndarray, dof: float, ncp: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _t_from_above(
+    t: np.ndarray, dof: float | np.ndarray, ncp: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Return P(T <= t) of t at least 0, and its slope over the noncentrality."""
     length, rate = dof + np.square(t), np.square(ncp) / 2
     x, y = np.square(t) / length, dof / length
@@ -115,7 +123,7 @@ def noncentral_t_cdf(t: ArrayLike, dof: float, ncp: ArrayLike) -> np.ndarray:
 
 
 def _f(
-    f: np.ndarray, dof_num: float, dof_den: float, ncp: np.ndarray
+    f: np.ndarray, dof_num: float | np.ndarray, dof_den: float | np.ndarray, ncp: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return P(F <= f), and its slope over the noncentrality."""
     length = dof_num * f + dof_den
@@ -227,14 +235,14 @@ def _check_level(level: float) -> float:
 
 
 def t_noncentrality(
-    t: ArrayLike, dof: float, level: float = 0.95
+    t: ArrayLike, dof: ArrayLike, level: float = 0.95
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the two-sided interval of the noncentrality of t.
 
     Parameters
     ----------
     t : array
-    dof : float
+    dof : float or array of the shape of t
         Degrees of freedom, > 0.
     level : float
         Share of intervals that hold the noncentrality.
@@ -257,39 +265,54 @@ def t_noncentrality(
     ([-0.0448, -4.0115], [4.0115, 0.0448])
     """
     tail, t = _check_level(level), _finite(t)
-    size = np.abs(t).ravel()
-    lower, upper = (
-        _t_bound(size, float(dof), target).reshape(t.shape) for target in (1 - tail, tail)
-    )
+    size, dofs = np.abs(t).ravel(), _of_shape(dof, t)
+    lower, upper = (_t_bound(size, dofs, target).reshape(t.shape) for target in (1 - tail, tail))
     positive = t >= 0
     return np.where(positive, lower, -upper), np.where(positive, upper, -lower)
 
 
-def _t_bound(t: np.ndarray, dof: float, target: float) -> np.ndarray:
+def _of_shape(dof: ArrayLike, statistic: np.ndarray) -> np.ndarray:
+    """Return degrees of freedom of every value of a statistic, in one row."""
+    return np.broadcast_to(np.asarray(dof, dtype=float), statistic.shape).ravel()
+
+
+def _of_one_dof(
+    bound: Callable[..., np.ndarray], dofs: tuple[float, ...], target: float, ends: np.ndarray
+) -> np.ndarray:
+    """Return bounds of statistics that share their degrees of freedom."""
+    return bound(ends, *(np.full(len(ends), dof) for dof in dofs), target)
+
+
+def _t_bound(t: np.ndarray, dof: np.ndarray, target: float) -> np.ndarray:
     """Return the noncentrality with P(T <= t) = target, of t at least 0."""
     # What the bound over t tends to: a quantile of the scale.
-    ratio = float(np.sqrt(2 * special.gammainccinv(dof / 2, target) / dof))
-    least = max(_FAR / ratio, _FAR_SPREADS * np.sqrt(2 * dof))
+    ratio = np.sqrt(2 * special.gammainccinv(dof / 2, target) / dof)
+    least = np.maximum(_FAR / ratio, _FAR_SPREADS * np.sqrt(2 * dof))
     bound, near = np.empty(len(t)), t <= least
-    bound[near] = _near_t_bound(t[near], dof, target)
-    if not near.all():
-        bound[~near] = _as_series(
-            lambda ends: _near_t_bound(ends, dof, target), t[~near], least, ratio, odd=True
+    bound[near] = _near_t_bound(t[near], dof[near], target)
+    for number in np.unique(dof[~near]):
+        own = np.flatnonzero(~near & (dof == number))
+        bound[own] = _as_series(
+            partial(_of_one_dof, _near_t_bound, (number,), target),
+            t[own],
+            least[own[0]],
+            ratio[own[0]],
+            odd=True,
         )
     return bound
 
 
-def _near_t_bound(t: np.ndarray, dof: float, target: float) -> np.ndarray:
+def _near_t_bound(t: np.ndarray, dof: np.ndarray, target: float) -> np.ndarray:
     z = -float(special.ndtri(target))
     # At t = 0 the bound is z, and it rises with t.
     low = np.full(len(t), z - 1e-6)
     spread = np.sqrt(1 + np.square(t) / (2 * dof))
     start = np.maximum(t * (1 - 1 / (4 * dof)) + z * spread, z)
-    return _enclosed(lambda which, x: _t_from_above(t[which], dof, x), target, low, start)
+    return _enclosed(lambda which, x: _t_from_above(t[which], dof[which], x), target, low, start)
 
 
 def f_noncentrality(
-    f: ArrayLike, dof_num: float, dof_den: float, level: float = 0.95
+    f: ArrayLike, dof_num: ArrayLike, dof_den: ArrayLike, level: float = 0.95
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the two-sided interval of the noncentrality of F.
 
@@ -297,7 +320,7 @@ def f_noncentrality(
     ----------
     f : array
         At least 0.
-    dof_num, dof_den : float
+    dof_num, dof_den : float or array of the shape of f
         Degrees of freedom.
     level : float
         Share of intervals that hold the noncentrality.
@@ -319,39 +342,43 @@ def f_noncentrality(
     ([0.0, 3.6167], [7.9547, 32.9297])
     """
     tail, f = _check_level(level), _finite(f)
-    dofs = float(dof_num), float(dof_den)
+    dofs = _of_shape(dof_num, f), _of_shape(dof_den, f)
     lower, upper = (
         _f_bound(f.ravel(), *dofs, target).reshape(f.shape) for target in (1 - tail, tail)
     )
     return lower, upper
 
 
-def _f_bound(f: np.ndarray, dof_num: float, dof_den: float, target: float) -> np.ndarray:
+def _f_bound(f: np.ndarray, dof_num: np.ndarray, dof_den: np.ndarray, target: float) -> np.ndarray:
     """Return the noncentrality with P(F <= f) = target, 0 where it is less without any."""
-    ratio = float(2 * special.gammainccinv(dof_den / 2, target) / dof_den)
-    least = max(_FAR**2 / ratio, _FAR_SPREADS**2 * 2 * dof_den) / dof_num
+    ratio = 2 * special.gammainccinv(dof_den / 2, target) / dof_den
+    least = np.maximum(_FAR**2 / ratio, _FAR_SPREADS**2 * 2 * dof_den) / dof_num
     bound, near = np.empty(len(f)), f <= least
-    bound[near] = _near_f_bound(f[near], dof_num, dof_den, target)
-    if not near.all():
-        bound[~near] = _as_series(
-            lambda ends: _near_f_bound(ends, dof_num, dof_den, target),
-            f[~near],
-            least,
-            ratio * dof_num,
+    bound[near] = _near_f_bound(f[near], dof_num[near], dof_den[near], target)
+    for dofs in np.unique(np.stack([dof_num, dof_den])[:, ~near], axis=1).T:
+        own = np.flatnonzero(~near & (dof_num == dofs[0]) & (dof_den == dofs[1]))
+        bound[own] = _as_series(
+            partial(_of_one_dof, _near_f_bound, tuple(dofs), target),
+            f[own],
+            least[own[0]],
+            ratio[own[0]] * dofs[0],
             odd=False,
         )
     return bound
 
 
-def _near_f_bound(f: np.ndarray, dof_num: float, dof_den: float, target: float) -> np.ndarray:
+def _near_f_bound(
+    f: np.ndarray, dof_num: np.ndarray, dof_den: np.ndarray, target: float
+) -> np.ndarray:
     bound = np.zeros(len(f))
     above = np.flatnonzero(_f(f, dof_num, dof_den, bound)[0] > target)
-    own, z = f[above], -float(special.ndtri(target))
-    mean = dof_num * own
-    spread = np.sqrt(2 * mean + 2 * np.square(mean) / dof_den)
-    start = np.maximum(mean - dof_num + z * spread + max(z, 0.0) ** 2, 0.1)
+    own, num, den = f[above], dof_num[above], dof_den[above]
+    z = -float(special.ndtri(target))
+    mean = num * own
+    spread = np.sqrt(2 * mean + 2 * np.square(mean) / den)
+    start = np.maximum(mean - num + z * spread + max(z, 0.0) ** 2, 0.1)
     bound[above] = _enclosed(
-        lambda which, ncp: _f(own[which], dof_num, dof_den, ncp),
+        lambda which, ncp: _f(own[which], num[which], den[which], ncp),
         target,
         np.zeros(len(own)),
         start,
@@ -431,7 +458,8 @@ def interpolated_t_noncentrality(
 def _f_table(dof_num: float, dof_den: float, target: float, quantile: float, n_nodes: int):
     """Return bounds of F = quantile e^u over 1 + F, shape (1, nodes)."""
     f = quantile * exp(np.arange(n_nodes) / _NODES_A_UNIT)
-    return (_f_bound(f, dof_num, dof_den, target) / (1 + f))[None]
+    dofs = np.full(len(f), dof_num), np.full(len(f), dof_den)
+    return (_f_bound(f, *dofs, target) / (1 + f))[None]
 
 
 def interpolated_f_noncentrality(

@@ -2,6 +2,7 @@
 
 from nipype_group.settings.analysis import AnalysisSettings
 from nipype_group.workflows.collect import init_collect_wf
+from nipype_group.workflows.equivalence import init_equivalence_wf
 from nipype_group.workflows.group import init_group_wf
 from nipype_group.workflows.model import init_model_wf
 from nipype_group.workflows.parametric import init_parametric_wf
@@ -14,6 +15,7 @@ __all__ = [
     "AnalysisSettings",
     "ThresholdedMap",
     "init_collect_wf",
+    "init_equivalence_wf",
     "init_group_wf",
     "init_model_wf",
     "init_parametric_wf",

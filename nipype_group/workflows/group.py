@@ -6,10 +6,11 @@ import nipype.pipeline.engine as pe
 from nipype.interfaces.utility import IdentityInterface
 
 from nipype_group.controls import CONTROLS, Threshold, permutation_control, side_tested
-from nipype_group.interfaces import GroupDerivatives
+from nipype_group.interfaces import FindConfidenceSets, GroupDerivatives
 from nipype_group.interfaces.atlas_inputs import INSTALLED
 from nipype_group.settings.analysis import AnalysisSettings
 from nipype_group.workflows import collect as collect_stage
+from nipype_group.workflows import equivalence as equivalence_stage
 from nipype_group.workflows import model as model_stage
 from nipype_group.workflows import parametric as parametric_stage
 from nipype_group.workflows import permutation as permutation_stage
@@ -284,6 +285,7 @@ def init_group_wf(*, settings: AnalysisSettings, name: str = "group_wf") -> pe.W
         )
         _connect_permutation(workflow, settings, *stages)
     _connect_report(workflow, settings, *stages[:4])
+    _connect_sizes(workflow, settings, collect_wf, model_wf)
     _gather(workflow, settings, maps, places, *stages[1:])
     return workflow
 
@@ -320,6 +322,10 @@ def _of_each_contrast(settings):
 
 def _multivariate_fields(settings):
     return model_stage.MULTIVARIATE_OUTPUTS if settings.multivariate else ()
+
+
+def _size_fields(settings):
+    return model_stage.SIZE_OUTPUTS if settings.effect_sizes else ()
 
 
 def _fields_of_errors(settings):
@@ -362,6 +368,8 @@ def _what_there_is(settings):
         there.append("nulls")
     if settings.tdp_template != "none":
         there.append("templates")
+    if settings.effect_sizes:
+        there.append("sizes")
     return tuple(there)
 
 
@@ -389,6 +397,8 @@ def _region_inputs(settings):
         "sphericity": settings.sphericity if settings.own_errors else None,
         "estimator": settings.estimator,
         "dof_method": settings.dof_method,
+        "effect_sizes": list(settings.effect_sizes) or None,
+        "effect_size_level": settings.effect_size_level if settings.effect_sizes else None,
         "permutation_tail": settings.permutation_tail,
         "n_permutations": 0 if why_none else settings.n_permutations,
         "notes": [f"Regions have no p by permutation: {why_none}"] if why_none else None,
@@ -449,6 +459,8 @@ def _connect_report(workflow, settings, collect_wf, model_wf, parametric_wf, rep
             (model_wf, keep, _out(*of_model)),
             (model_wf, keep, _out(*of_errors)),
             (model_wf, keep, _out(*_multivariate_fields(settings))),
+            (model_wf, keep, _out(*_size_fields(settings))),
+            (model_wf, report_wf, _through(*_size_fields(settings))),
             (model_wf, keep, [("outputnode.notes", "statistic_notes")]),
             (report_wf, keep, _out(*fields)),
             (collect_wf, report_wf, _through(*_covariate_stack(settings))),
@@ -462,6 +474,65 @@ def _connect_report(workflow, settings, collect_wf, model_wf, parametric_wf, rep
 
 def _covariate_stack(settings):
     return ("covariate_stack_file",) if settings.map_covariates else ()
+
+
+def _connect_sizes(workflow, settings, collect_wf, model_wf):
+    """Add what tells how large effects are, where it is asked for."""
+    if settings.confidence_set is not None:
+        _connect_sets(workflow, settings, collect_wf, model_wf)
+    if settings.equivalence is not None:
+        _connect_equivalence(workflow, settings, model_wf)
+
+
+def _connect_equivalence(workflow, settings, model_wf):
+    """Add the workflow of equivalence, and give the derivatives what it makes."""
+    keep = workflow.get_node("keep")
+    equivalence_wf = equivalence_stage.init_equivalence_wf(
+        settings=settings, contrasts=settings.contrast_names
+    )
+    keep.inputs.equivalence_results = equivalence_stage.result_names(
+        settings, settings.contrast_labels
+    )
+    kept = [(f"outputnode.{f}", f"equivalence_{f}") for f in equivalence_stage.OUTPUTS]
+    of_model = ("equivalence_p_files", "equivalence_z_files", "effect_files", "variance_files")
+    workflow.connect(
+        [
+            (model_wf, equivalence_wf, _through(*of_model, "search_mask_files")),
+            (model_wf, keep, _out(*model_stage.EQUIVALENCE_OUTPUTS)),
+            (equivalence_wf, keep, kept),
+        ]
+    )
+
+
+def _connect_sets(workflow, settings, collect_wf, model_wf):
+    """Add the node of confidence sets, and give the derivatives what it makes."""
+    keep = workflow.get_node("keep")
+    confidence_sets = pe.Node(
+        FindConfidenceSets(
+            level=settings.confidence_set,
+            confidence=settings.set_confidence,
+            n_draws=settings.set_draws,
+            seed=settings.seed,
+            no_figures=not settings.figures,
+        ),
+        name="confidence_sets",
+        n_procs=settings.n_procs,
+        mem_gb=1.0,
+    )
+    if settings.space is not None:
+        confidence_sets.inputs.space = settings.space
+    made = [("contrast_labels", "set_labels"), ("summary_files", "set_summary_files")]
+    made += [(name, name) for name in ("inner_files", "outer_files")]
+    if settings.figures:
+        made += [("figure_files", "set_figure_files"), ("index_file", "set_figure_index")]
+    of_maps = ("stack_file", "mask_file", "search_mask_file")
+    workflow.connect(
+        [
+            (collect_wf, confidence_sets, _out(*of_maps)),
+            (model_wf, confidence_sets, _out(*report_stage.DESIGN)),
+            (confidence_sets, keep, made),
+        ]
+    )
 
 
 def _connect_permutation(

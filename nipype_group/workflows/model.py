@@ -49,12 +49,18 @@ MAP_OUTPUTS = (
     "p_files",
     "effect_size_files",
 )
+# Effect sizes of all contrasts that are asked for.
+SIZE_OUTPUTS = ("size_files", "size_maps")
+# p and z of equivalence of all contrasts, where it is tested.
+EQUIVALENCE_OUTPUTS = ("equivalence_p_files", "equivalence_z_files")
 CONTRAST_OUTPUTS = (
     "contrast_names",
     "stat_types",
     "dofs",
     *MAP_OUTPUTS,
     "search_mask_files",
+    *SIZE_OUTPUTS,
+    *EQUIVALENCE_OUTPUTS,
     "notes",
 )
 # Where every contrast has an error of its own, a file of each a contrast.
@@ -219,6 +225,14 @@ def init_model_wf(
         Maps of multivariate tests; undefined without, as the next.
     multivariate_maps
         Contrast and map that each of them is.
+    size_files
+        Effect sizes and the ends of their intervals; none without.
+    size_maps
+        Contrast and map that each of them is.
+    equivalence_p_files
+        Larger p of two one-sided tests of every contrast; none without, as the next.
+    equivalence_z_files
+        z with that p as its upper tail.
     """
     workflow = pe.Workflow(name=name)
     inputnode = pe.Node(IdentityInterface(fields=list(INPUTS)), name="inputnode")
@@ -342,6 +356,11 @@ def _estimator(settings, tail):
             made.inputs.knapp_hartung = settings.knapp_hartung
     else:
         made = EstimateContrasts(tail=tail)
+    if settings.equivalence is not None:
+        made.inputs.equivalence = settings.equivalence
+    if settings.effect_sizes:
+        made.inputs.effect_sizes = list(settings.effect_sizes)
+        made.inputs.effect_size_level = settings.effect_size_level
     if settings.contrast_tails:
         made.inputs.contrast_tails = listed_sides(settings.contrast_tails)
     return made

@@ -29,6 +29,7 @@ PER_CONTRAST = {
 }
 MAPS = ("stack_file", "observations")
 COVERAGE = ("coverage_file", "map_coverage_file")
+SIZES = ("size_files", "size_maps")
 INPUTS = (
     *PER_RESULT,
     "inference_logp_files",
@@ -41,6 +42,7 @@ INPUTS = (
     *MAPS,
     *COVERAGE,
     *DESIGN,
+    *SIZES,
     "shuffles_file",
     "covariance_file",
     "covariate_stack_file",
@@ -96,7 +98,8 @@ def init_report_wf(
         What there is: "maps" of the subjects, whose quality and values at peaks are told; a
         "design" with the weights of all contrasts, and the "effects" of all contrasts, to be
         drawn; "masks", one of every thresholded map; "nulls", null distributions; "templates" of
-        true discovery proportions; "errors", one of every contrast; "covariates" that are maps.
+        true discovery proportions; "errors", one of every contrast; "sizes" of effects;
+        "covariates" that are maps.
     regions : dict, optional
         Inputs of RegionModels, by name; None for no models of regions.
     name : str
@@ -154,6 +157,10 @@ def init_report_wf(
         Contrasts.
     covariate_stack_file
         4D covariates that are maps, where there are some.
+    size_files
+        Effect sizes and the ends of their intervals, where ``there`` are sizes.
+    size_maps
+        Contrast and map that each of them is.
     shuffles_file
         Shuffles that permutation of regions uses, a row each.
     covariance_file
@@ -223,6 +230,7 @@ def _add_tables(workflow, settings, maps, tails, there):
             "inferences",
             *(["template_file"] if templates else []),
             *(["mask_file"] if "masks" in there else []),
+            *(["contrast_label"] if "sizes" in there else []),
             "tail",
         ],
         name="tables",
@@ -242,6 +250,9 @@ def _add_tables(workflow, settings, maps, tails, there):
         workflow.connect(inputnode, "template_files", tables, "template_file")
     if settings.ari_thresholds_z:
         tables.inputs.ari_alpha = settings.alpha_of_discoveries
+    if "sizes" in there:
+        tables.inputs.contrast_label = [one.label for one in maps]
+        workflow.connect([(inputnode, tables, [(f, f) for f in SIZES])])
     gather_views = pe.Node(
         GatherResults({"view_files": 1}), name="gather_views", run_without_submitting=True
     )

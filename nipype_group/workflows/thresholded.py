@@ -58,6 +58,11 @@ class ThresholdedMap:
         return CONTROLS[self.threshold.control]
 
     @property
+    def label(self) -> str:
+        """Label of its contrast, once it is named."""
+        return self.name.partition("_")[0].removeprefix("contrast-")
+
+    @property
     def unit(self) -> str:
         """Symbol of the thresholded values, which are the statistic's where shuffles decide."""
         return self.stat_type if self.control.kind == "permutation" else "z"

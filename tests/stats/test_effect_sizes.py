@@ -18,7 +18,9 @@ from nipype_group.stats.effect_sizes import (
     partial_r,
     partial_r_interval,
     share_interval,
+    sizes_of_maps,
 )
+from nipype_group.stats.linear.least_squares import LinearModel, contrast_maps, fit_by_pattern
 
 LEVELS = {90: 0.9, 95: 0.95}
 CLOSE = {"rtol": 1e-8, "atol": 1e-9}
@@ -74,6 +76,36 @@ def test_d_and_g_with_intervals_are_those_of_r(shared):
             np.testing.assert_allclose(upper, own[f"d_ub{name}"], **CLOSE)
             np.testing.assert_allclose(j * lower, own[f"g_lb{name}"], **CLOSE)
             np.testing.assert_allclose(j * upper, own[f"g_ub{name}"], **CLOSE)
+
+
+def test_maps_of_a_contrast_tell_its_sizes(shared):
+    folder = shared / "oracles" / "models" / "effects"
+    rows, data = maps_of(folder)
+    expected = pd.read_csv(folder / "result_regression.csv")
+    centred = rows[["cov1", "cov2"]].to_numpy() - rows[["cov1", "cov2"]].mean().to_numpy()
+    in_b = (rows["group2"] == "B").to_numpy(dtype=float)
+    model = LinearModel(np.column_stack([np.ones(len(rows)), centred, in_b]), tuple("1abg"))
+    n_voxels = data.shape[1]
+    values = data.to_numpy()
+    betas, variance, _, patterns = fit_by_pattern(model, lambda a, b: values[:, a:b], n_voxels)
+    dof = {"dof": patterns.voxel_dof, "dof_numerator": np.ones(n_voxels)}
+    for place, term in ((1, "cov1"), (3, "group2B")):
+        own = expected[expected["term"] == term].set_index("voxel").loc[data.columns]
+        for test in "tF":
+            maps, _ = contrast_maps(
+                np.eye(4)[[place]], test, betas, variance, model.covariance, model.dof, "two-sided"
+            )
+            names = ["d", "partial-eta2", "omega2", "partial-r"]
+            sizes = sizes_of_maps(names, test, 1, maps | dof, 0.9)
+            assert list(sizes) == (names if test == "t" else names[1:3])
+            share = sizes["partial-eta2"]
+            np.testing.assert_allclose(share.estimate, own["value"], rtol=1e-9)
+            np.testing.assert_allclose(share.lower, own["eta2_lb90"], **CLOSE)
+            np.testing.assert_allclose(share.upper, own["eta2_ub90"], **CLOSE)
+            if test == "t":
+                np.testing.assert_allclose(sizes["d"].estimate, maps["effect_size"], rtol=1e-12)
+                np.testing.assert_allclose(sizes["partial-r"].lower, own["r_lb90"], **CLOSE)
+                np.testing.assert_allclose(sizes["partial-r"].upper, own["r_ub90"], **CLOSE)
 
 
 def test_partial_r_eta_and_r_squared_are_those_of_r(shared):

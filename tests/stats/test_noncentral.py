@@ -50,6 +50,20 @@ def test_bounds_of_f_are_those_of_the_grid(shared, bounds):
             np.testing.assert_allclose(found, rows[name], rtol=1e-9, atol=1e-9)
 
 
+def test_bounds_at_the_dof_of_every_voxel_are_those_of_each():
+    rng = np.random.default_rng(4)
+    t, dof, num = rng.standard_t(3, 40) * 3, rng.uniform(2.5, 60, 40), rng.uniform(0.7, 4, 40)
+    t[:4] = 0, -900, 4e4, 2e3
+    for found, alone in (
+        (t_noncentrality(t, dof), [t_noncentrality(a, b) for a, b in zip(t, dof)]),
+        (
+            f_noncentrality(t * t, num, dof),
+            [f_noncentrality(a * a, b, c) for a, b, c in zip(t, num, dof)],
+        ),
+    ):
+        np.testing.assert_array_equal(np.array(found), np.array(alone).reshape(-1, 2).T)
+
+
 # The integral needs a density that is smooth at 0.
 @given(st.floats(-60, 60), st.one_of(st.integers(1, 4), st.floats(4, 2000)), st.floats(-40, 40))
 def test_noncentral_t_is_its_integral(t, dof, noncentrality):

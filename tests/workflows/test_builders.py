@@ -39,7 +39,7 @@ from nipype_group.workflows.model import (
     WEIGHT_OUTPUTS,
 )
 from nipype_group.workflows.parametric import ARI_OUTPUTS
-from nipype_group.workflows.report import PER_CONTRAST, REGION_TABLES, REGIONS
+from nipype_group.workflows.report import PER_CONTRAST, REGION_TABLES, REGIONS, SIZES
 
 BUILDERS = [getattr(workflows, n) for n in workflows.__all__ if n.startswith("init_")]
 CONTRASTS = ("age=age", "diff=a - b", "main=a - b; b - c")
@@ -122,6 +122,15 @@ GRID = {
         contrasts=("both=a1; a2",),
         formula="age * a + Error(participant_id/a)",
         multivariate=("roy", "pillai", "roy"),
+    ),
+    "group, sizes": lambda: group(
+        contrasts=("age=age",), formula="age", effect_sizes=("d", "g"), confidence_set="d=0.3"
+    ),
+    "group, equivalence": lambda: group(
+        contrasts=("age=age",),
+        formula="age",
+        equivalence="d=0.3",
+        height_controls=("fdr", "fdr:.01", "none:3.1"),
     ),
     "model, table": lambda: model(contrasts=CONTRASTS[:1]),
     "parametric": parametric,
@@ -400,7 +409,7 @@ def test_documented_outputs_are_connected_and_inputs_are_used(case):
         without_formula |= {"shuffles_file", "nulldist_files", "covariance_file"}
     if workflow.name == "report_wf":
         # With each_mask alone, as in workflows that are tried whole.
-        without_formula |= {"mask_files"}
+        without_formula |= {"mask_files", *SIZES}
     # A table of the design is an input where there is no formula; figures alone use these.
     of_figures = {"thresholded_files", "contrasts_file", *PER_CONTRAST}
     assert unused <= without_formula | (of_figures if case == "report, options" else set())

@@ -20,6 +20,7 @@ from nipype_group.design.matrix import key_headers, read_design
 from nipype_group.design.participants.random_effects import RandomEffects
 from nipype_group.images import read_mask, read_volume
 from nipype_group.json_files import read_json
+from nipype_group.reporting.confidence_sets import SETS
 from nipype_group.reporting.conjunctions import CONJUNCTION_MAPS, CONJUNCTION_NULL
 from nipype_group.reporting.derivatives.components import describe_component
 from nipype_group.reporting.derivatives.folder import (
@@ -32,6 +33,12 @@ from nipype_group.reporting.derivatives.folder import (
     number_of_rows,
 )
 from nipype_group.reporting.derivatives.neurovault import image_fields
+from nipype_group.reporting.effect_sizes import size_entries
+from nipype_group.reporting.equivalence import (
+    EQUIVALENCE_MAPS,
+    bound_entries,
+    equivalence_desc,
+)
 from nipype_group.reporting.own_errors import (
     entries_of_error,
     map_description,
@@ -499,6 +506,7 @@ def add_contrasts(folder: DerivativeFolder, facts: RunFacts, given: Mapping[str,
                     about["MedianEpsilon"] = _median_epsilon(path, given, index)
                 folder.add_map(path, about, contrast=each.label, stat=stat)
     _add_multivariate(folder, facts, given)
+    _add_sizes(folder, facts, given)
 
 
 def _add_multivariate(folder, facts, given):
@@ -530,6 +538,54 @@ def _add_multivariate(folder, facts, given):
                 "statmap.nii.gz",
             )
         folder.add_map(path, about, dof=(numerator, denominator), **entities)
+
+
+def _add_sizes(folder, facts, given):
+    """Add the maps of effect sizes and their intervals."""
+    level = facts.common["Parameters"].get("effect_size_level", 0.95)
+    for name, path in zip(given.get("size_maps", ()), given.get("size_files", ()), strict=True):
+        entities = _entities_in(name)
+        each, stat = facts.of_label(entities["contrast"]), entities["stat"]
+        if stat == "cohensD":
+            # A map of every contrast, whether its interval is asked for or not.
+            continue
+        own, by_estimator = each.contrast.error is not None, each.by_estimator
+        about = size_entries(stat, level, own_error=own, by_estimator=by_estimator)
+        folder.add_map(path, each.sidecar | about, **entities)
+
+
+def add_equivalence(folder: DerivativeFolder, facts: RunFacts, given: Mapping[str, Any]) -> None:
+    """Add the maps and tables of equivalence."""
+    if "equivalence_p_files" not in given:
+        return
+    bound = bound_entries(facts.common["Parameters"]["equivalence"])
+    for stat, words in EQUIVALENCE_MAPS.items():
+        paths = given[f"equivalence_{stat}_files"]
+        for each, path in zip(facts.contrasts, paths, strict=True):
+            about = each.sidecar | bound | {"Description": words}
+            where = {"contrast": each.label, "desc": equivalence_desc()}
+            folder.add_map(path, about, stat=stat, **where)
+    for index, result in enumerate(given["equivalence_results"]):
+        where = _entities_in(result)
+        summary = read_json(given["equivalence_summary_files"][index])
+        sidecar = facts.of_label(where["contrast"]).sidecar | bound | _threshold(summary)
+        sidecar |= {"StatisticType": "z"}
+        for stat, name in (("z", "thresholded"), ("logp", "logp")):
+            folder.add_map(given[f"equivalence_{name}_files"][index], sidecar, stat=stat, **where)
+        for name, suffix in (("files", "equivalence.tsv"), ("jsons", "equivalence.json")):
+            folder.add_file(given[f"equivalence_clusters_{name}"][index], suffix, **where)
+
+
+def add_confidence_sets(
+    folder: DerivativeFolder, facts: RunFacts, given: Mapping[str, Any]
+) -> None:
+    """Add the masks of confidence sets."""
+    for index, label in enumerate(given.get("set_labels", ())):
+        common, about = facts.of_label(label).sidecar, read_json(given["set_summary_files"][index])
+        for name, words in SETS.items():
+            sidecar = common | about | {"Description": words, "Type": "ROI"}
+            path = given[f"{name}_files"][index]
+            folder.add_image(path, "mask", sidecar, contrast=label, desc=name)
 
 
 def _differ(path, number, given):
@@ -757,4 +813,8 @@ def add_descriptions(folder: DerivativeFolder, given: Mapping[str, Any]) -> None
         columns = file_dictionaries.of_peak_values(header[:n_keys], header[n_keys:])
         folder.add_table(path, "peakvalues", columns, **where)
     if "figure_indexes" in given:
-        folder.add_figures(given["figure_files"], given["figure_indexes"])
+        figures, indexes = list(given["figure_files"]), list(given["figure_indexes"])
+        if "set_figure_index" in given:
+            figures += given.get("set_figure_files", [])
+            indexes.append(given["set_figure_index"])
+        folder.add_figures(figures, indexes)

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 _LABEL_PX = 16
 _CLUSTER_MM_PER_PX = 1.3
 _GAP_PX = 8
+# One on the other, so that sets that are the same show the surest.
+_SET_COLOURS = {"outer": "#1f4fd8", "above": "#000000", "inner": "#0a8f2c"}
 SIDES = "left hemisphere on the left"
 
 
@@ -88,6 +90,7 @@ def axial_sheet(
     per_row: int,
     title: str,
     inside: Volume | None = None,
+    contours: Sequence[tuple[Volume, str]] = (),
 ) -> Sheet:
     """Return a sheet of axial planes, row by row.
 
@@ -106,6 +109,8 @@ def axial_sheet(
         Planes side by side.
     inside : Volume, optional
         Voxels of an unthresholded map.
+    contours : sequence of (Volume, str)
+        Sets of voxels whose rims are drawn, see `draw_plane`.
 
     Returns
     -------
@@ -118,7 +123,7 @@ def axial_sheet(
     sheet = Sheet(WIDTH_PX, TITLE_PX + n_rows * cell + 4, title)
     for i, z in enumerate(cuts_mm):
         top, left = TITLE_PX + i // per_row * cell, i % per_row * columns
-        plane = draw_plane(background, overlay, scale, 2, z, mm_per_px, inside)
+        plane = draw_plane(background, overlay, scale, 2, z, mm_per_px, inside, contours=contours)
         sheet.paste(plane, left, top + _LABEL_PX)
         label = f"z = {rounded(z)}" + (" mm" if i == 0 else "")
         sheet.write(left + columns / 2, top, label, ha="center")
@@ -202,6 +207,47 @@ def draw_unthresholded(
     alt = f"Axial slices of {title}, not thresholded: {values.size:,} voxels, {unit} from "
     alt += f"{lowest} to {highest}; {SIDES}"
     return Picture(sheet.save(path), kind, alt, caption, about)
+
+
+def draw_sets(
+    path: str | os.PathLike[str],
+    estimate: Volume,
+    inside: Volume,
+    sets: dict[str, Volume],
+    unit: str,
+    title: str,
+    about: dict[str, str],
+    background: Background,
+) -> Picture:
+    """Draw confidence sets as contours on the estimate, on axial slices; a `Picture`.
+
+    Parameters
+    ----------
+    path : path
+        PNG to write.
+    estimate, inside : Volume
+        The map, and where it is one.
+    sets : dict of str to Volume
+        "outer", "above" (where the estimate is above the level) and "inner".
+    unit, title : str
+        What the colours show, and of what.
+    about : dict
+        Contrast.
+    background : Background
+    """
+    # Not those of a table.
+    values = estimate.values[inside.values > 0]  # noqa: PD011
+    scale, cuts = Scale.of_everything(values), background.cuts_mm
+    contours = [(sets[name], colour) for name, colour in _SET_COLOURS.items()]
+    per_row = len(cuts)
+    sheet = axial_sheet(background, estimate, scale, unit, cuts, per_row, title, inside, contours)
+    caption = (
+        "Contours: blue, the outer set, outside of which the effect is surely below the level; "
+        "black, where the estimate reaches it; green, the inner set, where the effect surely "
+        f"does. {SIDES.capitalize()}."
+    )
+    alt = f"Axial slices of {title} with the contours of its confidence sets; {SIDES}"
+    return Picture(sheet.save(path), "confidencesets", alt, caption, about)
 
 
 def _on(background):

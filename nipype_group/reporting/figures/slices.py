@@ -175,6 +175,7 @@ def draw_plane(
     mm_per_px: float,
     inside: Volume | None = None,
     cross: Sequence[float] | None = None,
+    contours: Sequence[tuple[Volume, str]] = (),
 ) -> np.ndarray:
     """Draw a plane across a world axis.
 
@@ -193,6 +194,8 @@ def draw_plane(
         Voxels of an unthresholded map.
     cross : sequence of float, optional
         mm that a cross-hair points at.
+    contours : sequence of (Volume, str)
+        Sets of voxels, whose rims are drawn in colours as #rrggbb, one on the other.
 
     Returns
     -------
@@ -217,6 +220,11 @@ def draw_plane(
     if inside is not None:
         # Values near 0 are as white as the page.
         pixels[drawn & ~binary_erosion(drawn)] = _RIM
+    for volume, colour in contours:
+        held = volume.at(points) > 0
+        pixels[held & ~binary_erosion(held)] = np.frombuffer(
+            bytes.fromhex(colour.removeprefix("#")), np.uint8
+        )
     return pixels
 
 

@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nipype_group.json_files import read_json
+from nipype_group.reporting.confidence_sets import sets_sentences
+from nipype_group.reporting.effect_sizes import size_sentences
+from nipype_group.reporting.equivalence import equivalence_sentences
 from nipype_group.reporting.forms import form_of
 from nipype_group.reporting.page.error_terms import error_sentences, has_own_errors
 from nipype_group.reporting.wording import count, listing
@@ -66,6 +69,15 @@ def methods_text(folder: GroupFolder) -> tuple[list[str], list[str]]:
         _model(text, folder, about)
     else:
         _peer(text, folder, about)
+    for sentence in size_sentences(about.get("Parameters", {})):
+        text.add(*sentence)
+    for sentence in equivalence_sentences(about.get("Parameters", {})):
+        text.add(*sentence)
+    for contrast in folder.contrasts[:1]:
+        for sentence in sets_sentences(
+            folder.read_json("mask", contrast=contrast.label, desc="inner")
+        ):
+            text.add(*sentence)
     results = [result for c in folder.contrasts for result in folder.results(c.label)]
     _inference(text, results, folder.package)
     _permutation(text, folder.read_json("permutations"))

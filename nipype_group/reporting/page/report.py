@@ -16,11 +16,16 @@ import numpy as np
 from markupsafe import Markup
 
 from nipype_group._version import __version__
+from nipype_group.controls import CONTROLS
 from nipype_group.design.diagnostics import diagnostics_in_words
 from nipype_group.json_files import read_json
 from nipype_group.reporting import wording
+from nipype_group.reporting.confidence_sets import sets_sentence
 from nipype_group.reporting.derivatives.read import GroupFolder
+from nipype_group.reporting.effect_sizes import size_columns
+from nipype_group.reporting.equivalence import equivalence_sentence
 from nipype_group.reporting.forms import DICTIONARY
+from nipype_group.reporting.page.effect_sizes import sizes_table
 from nipype_group.reporting.page.error_terms import error_facts, error_table
 from nipype_group.reporting.page.methods import bibtex, cite, methods_text, references
 from nipype_group.reporting.page.sentences import (
@@ -56,6 +61,7 @@ _CLUSTER_COLUMNS = (
     "peak_y",
     "peak_z",
     "effect_at_peak",
+    *(f"{column}_at_peak" for column in size_columns()),
     "p_unc",
     "p_fwe",
     "p_fdr",
@@ -77,6 +83,7 @@ _REGION_COLUMNS = (
     "standard_error",
     "stat",
     "zscore",
+    *size_columns(),
     "p_unc",
     "p_fdr",
     "p_holm",
@@ -308,6 +315,9 @@ def _contrast(folder, contrast, viewer):
         "answer": result_sentence(lead) if lead else "No threshold was applied.",
         "images": images,
         "corrections": corrections_table(results),
+        "sizes": sizes_table(folder, label),
+        "equivalence": _equivalence(folder, label),
+        "sets": _sets(folder, label),
         "results": [_result(folder, result, result is lead) for result in results],
         "discoveries": _discoveries(folder, label),
         "regions": _regions(folder, label),
@@ -315,6 +325,38 @@ def _contrast(folder, contrast, viewer):
         "footer": _footer(folder, contrast, results),
         "viewer": _viewer(folder, lead) if viewer and lead else None,
     }
+
+
+def _equivalence(folder, label):
+    """Return what is shown of the equivalence of a contrast: a sentence and a table each."""
+    shown = []
+    for file in folder.files:
+        own = file.entities
+        if file.suffix != "equivalence" or own.get("contrast") != label:
+            continue
+        if file.path.suffix != ".tsv":
+            continue
+        about = folder.read_json("equivalence", contrast=label, desc=own["desc"])
+        settings = about["TableSettings"]
+        words = CONTROLS[settings["HeightControl"]].words
+        bound = folder.about["Parameters"]["equivalence"]
+        frame = with_numbers(folder.read_rows("equivalence", contrast=label, desc=own["desc"]))
+        table = None
+        if len(frame):
+            frame = frame[[c for c in _CLUSTER_COLUMNS if c in frame and not is_empty(frame[c])]]
+            title = "Clusters where the effect is smaller than the bound; statistics are z"
+            table = file_table(file.path, title, frame, column_titles(about))
+        shown.append({"sentence": equivalence_sentence(bound, settings, words), "table": table})
+    return shown
+
+
+def _sets(folder, label):
+    """Return what is shown of the confidence sets of a contrast, None without."""
+    about = folder.read_json("mask", contrast=label, desc="inner")
+    if not about:
+        return None
+    figures = _images(folder, folder.figures_of("confidencesets", Contrast=label))
+    return {"sentence": sets_sentence(about), "notes": about["Notes"], "figures": figures}
 
 
 def _result(folder, result, leads):

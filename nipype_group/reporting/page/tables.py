@@ -159,7 +159,7 @@ def detectable_table(entries: list) -> Table | None:
         ]
         for entry, effect in known
     ]
-    return _made_table("detectable.tsv", "Efficiency and detectable effects", columns, values)
+    return made_table("detectable.tsv", "Efficiency and detectable effects", columns, values)
 
 
 def covariance_tables(about: Mapping[str, Any]) -> list[Table]:
@@ -181,7 +181,7 @@ def covariance_tables(about: Mapping[str, Any]) -> list[Table]:
         of = f" of {about['GroupColumn']} {group['Group']}" if about["GroupColumn"] else ""
         visits, by = group["Visits"], ", ".join(about["VisitColumns"]) or "visit"
         (head,) = key_headers([by], visits)
-        made = _made_table(
+        made = made_table(
             f"covariance{number if len(groups) > 1 else ''}.tsv",
             f"Covariance of visits over {about['NumberOfVoxels']:,} voxels{of}",
             [(head, "of the row"), *((name, f"{by} of the column") for name in visits)],
@@ -239,18 +239,30 @@ def inflation_table(about: dict) -> Table | None:
         ("inflation", "variance inflation (VIF), generalised for several columns; n/a: infinite"),
         ("a column", "its power of one over the number of columns, comparable with a VIF"),
     ]
-    return _made_table("inflation.tsv", "Variance inflation", columns, values) if values else None
+    return made_table("inflation.tsv", "Variance inflation", columns, values) if values else None
 
 
 def _number_or_missing(value: float | None) -> str:
     return MISSING if value is None else f"{value:.6g}"
 
 
-def _made_table(name: str, caption: str, columns: list, values: list) -> Table:
-    """Make a table of texts that no file holds."""
+def made_table(
+    name: str, caption: str, columns: Sequence[tuple[str, str]], values: Sequence[Sequence[str]]
+) -> Table:
+    """Make a table of texts that no file holds.
+
+    Parameters
+    ----------
+    name : str
+        File name of its download.
+    caption : str
+    columns : list of (name, title)
+    values : list of list of str
+        A row each.
+    """
     rows = [[Cell(_short(text), text) for text in row] for row in values]
     content = {title: [row[i] for row in values] for i, (title, _) in enumerate(columns)}
-    return Table(name, caption, columns, rows, embedded(tsv_text(content), _TSV))
+    return Table(name, caption, list(columns), rows, embedded(tsv_text(content), _TSV))
 
 
 def _short(text: str) -> str:

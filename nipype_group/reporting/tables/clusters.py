@@ -32,6 +32,7 @@ __all__ = [
     "add_cluster_p",
     "add_inference_p",
     "add_peak_q",
+    "add_sizes",
     "cluster_tables",
     "inference_positions",
     "label_map",
@@ -329,6 +330,31 @@ def add_inference_p(
         largest = ndimage.maximum(volume, labels, ids) if len(ids) else np.empty(0)
         _set_p(clusters, name, special.exp10(-np.asarray(largest)))
         _set_p(peaks, name, special.exp10(-volume[at]))
+
+
+def add_sizes(
+    clusters: pd.DataFrame, peaks: pd.DataFrame, sizes: Mapping[str, np.ndarray]
+) -> None:
+    """Add effect sizes and the ends of their intervals at the peaks, in place.
+
+    Parameters
+    ----------
+    clusters, peaks : DataFrame
+        From `cluster_tables`; a cluster has those of its main peak.
+    sizes : dict of str to array of the shape of the Space
+        By column, see `nipype_group.reporting.effect_sizes.size_columns`.
+    """
+    main = peaks["peak_id"].to_numpy() == 1
+    places = tuple(peaks[axis].to_numpy() for axis in _AXES if axis in peaks)
+    before, of_cluster = "standard_error", "effect_at_peak"
+    for column, values in sizes.items():
+        at = np.asarray(values[places], dtype=float)
+        peaks.insert(peaks.columns.get_loc(before) + 1, column, at)
+        known = dict(zip(peaks["cluster_id"].to_numpy()[main].tolist(), at[main].tolist()))
+        own = [known[cluster_id] for cluster_id in clusters["cluster_id"].tolist()]
+        place = clusters.columns.get_loc(of_cluster) + 1
+        clusters.insert(place, f"{column}_at_peak", np.array(own, dtype=float))
+        before, of_cluster = column, f"{column}_at_peak"
 
 
 def add_cluster_p(

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from nipype_group.reporting.atlases.find import NO_LABEL
+from nipype_group.reporting.effect_sizes import size_columns
 from nipype_group.tsv import MISSING, one_line, read_tsv, repeated, write_tsv
 from nipype_group.whole_files import replace_text
 
@@ -48,6 +49,11 @@ COLUMNS = {
     "zscore": ("f", "z", "z score; at the peak"),
     "effect": ("f", _EFFECT, "effect of the contrast; at the peak"),
     "standard_error": ("f", _EFFECT, "standard error of the effect; at the peak"),
+    **{column: ("f", "", f"{words}; at the peak") for column, words in size_columns().items()},
+    **{
+        f"{column}_at_peak": ("f", "", f"{words}; at the main peak")
+        for column, words in size_columns().items()
+    },
     "p_unc": ("f", "", "uncorrected p value"),
     "p_fwe": ("f", "", "p value corrected for the familywise error rate, as this table says"),
     "p_fdr": ("f", "", "p value corrected for the false discovery rate"),

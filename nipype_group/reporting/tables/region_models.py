@@ -13,6 +13,7 @@ import pandas as pd
 
 from nipype_group.images.stacks import unmask
 from nipype_group.reporting.atlases.lookup import MIN_PERCENT, Atlas, region_shares, sample
+from nipype_group.reporting.effect_sizes import size_columns
 from nipype_group.reporting.tables.described import write_described_table
 from nipype_group.stats.discoveries.all_resolutions import ari_regions
 from nipype_group.tsv import repeated
@@ -57,14 +58,16 @@ COLUMNS = {
     **{f"peak_{a}": (f"{a} coordinate of that voxel, RAS+", "mm") for a in "xyz"},
     "tdp": "lower bound of the proportion of truly active voxels; by Rosenblatt et al. 2018",
 }
-# What columns mean where a contrast has an error of its own, and those of an F alone.
+# What further columns mean, of tables that have them: effect sizes with their intervals, and where
+# a contrast has an error of its own.
+SIZE_COLUMNS = size_columns()
 OWN_ERROR_COLUMNS = COLUMNS | {
     "dof": f"{COLUMNS['dof']}; of the contrast's own error, corrected for sphericity",
     "effect_size": "Cohen's d of t, partial R2 of F; on its own error d_z, partial eta squared",
     "dof_numerator": "degrees of freedom of the numerator; corrected for sphericity",
     "epsilon": "Greenhouse and Geisser's epsilon of the contrast maps",
 }
-_FLOATS = list(OWN_ERROR_COLUMNS)[5:]
+_FLOATS = [*list(OWN_ERROR_COLUMNS)[5:], *SIZE_COLUMNS]
 
 
 @dataclass(frozen=True)
@@ -200,9 +203,11 @@ def region_table(
     Returns
     -------
     DataFrame
-        With the columns of `COLUMNS`, and those of `OWN_ERROR_COLUMNS` that results have.
+        With the columns of `COLUMNS`, and those of `OWN_ERROR_COLUMNS` and `SIZE_COLUMNS` that
+        results have.
     """
-    more = [c for c in OWN_ERROR_COLUMNS if c not in COLUMNS and any(c in r for r in results)]
+    known = [c for c in OWN_ERROR_COLUMNS if c not in COLUMNS] + list(SIZE_COLUMNS)
+    more = [c for c in known if any(c in r for r in results)]
     columns = [*COLUMNS, *more]
     types = {name: float for name in _FLOATS if name in columns}
     # Each with its types: a column of NaN alone would decide that of all.
@@ -234,7 +239,8 @@ def write_regions(
     columns : dict
         What the columns mean: `COLUMNS`, or `OWN_ERROR_COLUMNS`.
     """
-    return write_described_table(Path(path), table, columns, settings)
+    about = {**columns, **size_columns(settings.get("EffectSizeLevel"))}
+    return write_described_table(Path(path), table, about, settings)
 
 
 def write_values(

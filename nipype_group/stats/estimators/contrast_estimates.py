@@ -70,8 +70,9 @@ class ContrastEstimates:
         -------
         dict of arrays, shape (v,)
             effect, variance, stat, z, p, effect_size (effect over the standard deviation of a map
-            of t; q F / (q F + dof) of F), dof, dof_numerator and complete. Voxels without a
-            statistic have effect, variance and statistic as they are here, z 0 and p 1.
+            of t; q F / (q F + dof) of F), spread, dof, dof_numerator and complete. Voxels
+            without a statistic have effect, variance and statistic as they are here, z 0 and p
+            1.
 
         Examples
         --------
@@ -100,6 +101,7 @@ class ContrastEstimates:
             "z": z,
             "p": p,
             "effect_size": size,
+            "spread": self.spread,
             "dof": self.dof,
             "dof_numerator": np.where(alive, float(self.rank), 0.0),
             "complete": self.complete,

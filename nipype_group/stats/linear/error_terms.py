@@ -434,8 +434,10 @@ def maps_of(
     -------
     dict of arrays, shape (v,)
         effect, variance, stat, z, p, effect_size (d_z of t: the effect over the standard
-        deviation of the contrast maps; partial eta squared of F), dof, dof_numerator, epsilon,
-        and complete: where all participants of the error have a statistic.
+        deviation of the contrast maps; partial eta squared of F), spread (that standard deviation
+        in units of the effect; of F the root of the mean square of the error), error_variance,
+        dof, dof_numerator, epsilon, and complete: where all participants of the error have a
+        statistic.
         z and p are those of the corrected degrees of freedom. Voxels without a statistic have
         variance 0, statistic 0, z 0 and p 1.
     """
@@ -448,16 +450,20 @@ def maps_of(
         z = t_to_z(found.stat, dof)
         side = {"two-sided": np.abs(found.stat), "positive": found.stat, "negative": -found.stat}
         p = exp(log_sf_t(side[tail], dof)) * (2 if tail == "two-sided" else 1)
-        size = found.stat * term.size_per_t(weights)
+        per_t = term.size_per_t(weights)
+        size, spread = found.stat * per_t, np.sqrt(found.variance) / per_t
     else:
         freedom = (found.rank * epsilon, dof * epsilon)
         z, log_p = f_to_z_and_log_p(found.stat, *freedom)
         p = exp(log_p)
         size = found.rank * found.stat / (found.rank * found.stat + dof)
+        spread = np.sqrt(found.variance)
     z[~alive], p[~alive] = 0.0, 1.0
     maps = {"effect": found.effect, "variance": found.variance, "stat": found.stat, "z": z, "p": p}
     return maps | {
         "effect_size": size,
+        "spread": spread,
+        "error_variance": found.residual_variance,
         "dof": np.where(alive, dof * epsilon, 0.0),
         "dof_numerator": np.where(alive, found.rank * epsilon, 0.0),
         "epsilon": found.epsilon,

@@ -754,9 +754,10 @@ def contrast_maps(
     Returns
     -------
     maps : dict of arrays, shape (v,)
-        effect, variance, stat, z, p, effect_size (Cohen's d of t, partial R2 of F). Voxels
-        without residual variance have variance 0, statistic 0, z 0 and p 1, as have those whose
-        maps do not determine the contrast, whose effect is 0 too.
+        effect, variance, stat, z, p, effect_size (Cohen's d of t, partial R2 of F) and spread, the
+        residual standard deviation. Voxels without residual variance have variance 0, statistic
+        0, z 0 and p 1, as have those whose maps do not determine the contrast, whose effect is 0
+        too.
     dof : tuple of int
         (dof,) of t, (rank, dof) of F; with `pattern` that of the first, which lacks no map.
     """
@@ -788,4 +789,5 @@ def contrast_maps(
         dofs = (rank, stated)
     z[dead], p[dead] = 0.0, 1.0
     maps = {"effect": effect, "variance": variance, "stat": stat, "z": z, "p": p}
-    return maps | {"effect_size": size}, dofs
+    spread = np.sqrt(np.where(dead, 0.0, residual_variance))
+    return maps | {"effect_size": size, "spread": spread}, dofs

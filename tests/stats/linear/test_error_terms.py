@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import stats
 
-from nipype_group.design.error_terms import error_term, stratum
+from nipype_group.design.error_terms import all_cells, error_term, stratum
 from nipype_group.design.matrix import Design
 from nipype_group.stats.effect_sizes import generalised_eta_squared
 from nipype_group.stats.linear.error_terms import (
@@ -22,6 +22,11 @@ from nipype_group.stats.linear.error_terms import (
 )
 from nipype_group.stats.linear.least_squares import LinearModel, f_contrast
 from nipype_group.stats.linear.multivariate import multivariate_tests
+from nipype_group.stats.linear.repeated_sizes import (
+    average_d,
+    compares_two_cells,
+    generalised_share,
+)
 
 STUDIES = {
     "w33": (("A", "B"), ()),
@@ -104,19 +109,36 @@ def test_partitioned_error_is_that_of_afex(shared, name):
     assert len(seen) == expected.index.get_level_values(0).nunique()
 
 
+def test_average_d_is_that_of_r(shared):
+    folder = shared / "oracles" / "models" / "rmanova" / "paired"
+    data, voxels, design, effects = study(folder, ("A",), ())
+    weights = 2 * np.eye(len(design.columns))[list(effects["A"])]
+    expected = pd.read_csv(folder / "result.csv").set_index("voxel").loc[voxels]
+    term = error_term(design, weights, "t", "A")
+    assert compares_two_cells(term)
+    found = estimate(term, weights, "t", reading(data), data.shape[1])
+    maps = maps_of(found, term, weights, "t", "two-sided", "none")
+    np.testing.assert_allclose(maps["effect_size"], expected["d_z"], rtol=1e-10)
+    np.testing.assert_allclose(maps["effect"] / maps["spread"], expected["d_z"], rtol=1e-10)
+    own = average_d(term, maps["effect_size"], maps["error_variance"], reading(data))
+    np.testing.assert_allclose(own, expected["d_av"], rtol=1e-10)
+
+
 @pytest.mark.parametrize("name", STUDIES)
 def test_generalised_eta_squared_is_that_of_afex(shared, name):
     folder = shared / "oracles" / "models" / "rmanova" / name
     within, between = STUDIES[name]
     data, voxels, design, effects = study(folder, within, between)
     expected = pd.read_csv(folder / "result.csv").set_index(["effect", "voxel"])
-    ss, error_ss = {}, {}
+    ss, error_ss, shares = {}, {}, {}
     # The mean has the error of what is between participants.
     for effect, columns in {"": [0], **effects}.items():
         weights = np.eye(len(design.columns))[list(columns)]
         term = error_term(design, weights, "F", effect)
         found = estimate(term, weights, "F", reading(data), data.shape[1])
         ss[effect] = found.stat * found.residual_variance * found.rank
+        cells = all_cells(design, term)
+        shares[effect] = generalised_share(term, cells, ss[effect], reading(data))
         stratum_of = frozenset(effect.split(":")) & set(within)
         error_ss[stratum_of] = found.residual_variance * found.dof
     assert len(error_ss) == 2 ** len(within)
@@ -126,6 +148,7 @@ def test_generalised_eta_squared_is_that_of_afex(shared, name):
         np.testing.assert_allclose(ss[effect], own["SS"], rtol=1e-10)
         found = generalised_eta_squared(ss[effect], list(error_ss.values()))
         np.testing.assert_allclose(found, own["ges"], rtol=1e-10)
+        np.testing.assert_allclose(shares[effect], own["ges"], rtol=1e-10)
 
 
 @pytest.mark.parametrize("name", STUDIES)
