@@ -108,6 +108,24 @@ def test_maps_of_a_contrast_tell_its_sizes(shared):
                 np.testing.assert_allclose(sizes["partial-r"].upper, own["r_ub90"], **CLOSE)
 
 
+@pytest.mark.parametrize("level", [0.8, 0.95])
+def test_intervals_hold_as_often_as_they_say(level):
+    n, n_studies, true = 15, 4000, 0.6
+    rng = np.random.default_rng(8)
+    data = rng.standard_normal((n, n_studies)) + true
+    spread = data.std(axis=0, ddof=1)
+    maps = {"stat": data.mean(axis=0) / spread * np.sqrt(n), "variance": spread**2 / n}
+    maps |= {"spread": spread, "dof": np.full(n_studies, n - 1.0)}
+    maps |= {"dof_numerator": np.ones(n_studies)}
+    sizes = sizes_of_maps(["d", "partial-r"], "t", 1, maps, level)
+    # As the interval is of a noncentrality, which both sizes are functions of.
+    ncp = true * np.sqrt(n)
+    bounds = stats.binom.ppf([5e-5, 1 - 5e-5], n_studies, level)
+    for name, own in (("d", true), ("partial-r", ncp / np.sqrt(ncp**2 + n - 1))):
+        held = (sizes[name].lower <= own) & (own <= sizes[name].upper)
+        assert bounds[0] <= held.sum() <= bounds[1], name
+
+
 def test_partial_r_eta_and_r_squared_are_those_of_r(shared):
     expected = pd.read_csv(shared / "oracles" / "models" / "effects" / "result_regression.csv")
     for (_, df1, df2), own in expected.groupby(["term", "df1", "df2"]):
