@@ -26,7 +26,7 @@ from nipype_group.reporting.figures.slices import Volume
 from nipype_group.stats.confidence_sets import confidence_sets
 
 
-class _ConfidenceSetsInputSpec(GroupInputSpec):
+class _FindConfidenceSetsInputSpec(GroupInputSpec):
     stack_file = File(exists=True, mandatory=True, desc="4D maps from StackMaps")
     mask_file = File(exists=True, mandatory=True, desc="voxels that were fitted")
     search_mask_file = File(exists=True, desc="voxels that are looked at; default: all fitted")
@@ -46,7 +46,7 @@ class _ConfidenceSetsInputSpec(GroupInputSpec):
     num_threads = traits.Int(1, usedefault=True, nohash=True, desc="threads over draws")
 
 
-class _ConfidenceSetsOutputSpec(TraitedSpec):
+class _FindConfidenceSetsOutputSpec(TraitedSpec):
     contrast_labels = traits.List(Str, desc="labels of the contrasts, in the order of the files")
     inner_files = traits.List(File(), desc="masks of voxels that are surely above the level")
     outer_files = traits.List(File(), desc="masks of voxels that may be above the level")
@@ -73,8 +73,8 @@ class FindConfidenceSets(GroupInterface):
     0.95
     """
 
-    input_spec = _ConfidenceSetsInputSpec
-    output_spec = _ConfidenceSetsOutputSpec
+    input_spec = _FindConfidenceSetsInputSpec
+    output_spec = _FindConfidenceSetsOutputSpec
 
     def _run_interface(self, runtime):
         inputs, cwd = self.inputs, Path(runtime.cwd)
