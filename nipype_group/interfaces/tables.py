@@ -67,6 +67,7 @@ class _AtlasReportInputSpec(AtlasInputSpec):
     size_maps = traits.List(
         Str, desc="contrast-<label>_stat-<size>[Lower|Upper] of each of size_files"
     )
+    effect_size_level = traits.Float(desc="share of their intervals that hold them")
     contrast_label = Str(desc="contrast whose effect sizes peaks and clusters get")
     summary_file = File(exists=True, desc="JSON of the threshold, kept in the dictionaries")
     mask_file = File(exists=True, desc="voxels tested, with ari_alpha and for bare maps")
@@ -173,7 +174,9 @@ class AtlasReport(GroupInterface):
         return clusters, peaks, regions
 
     def _settings(self, atlases, space):
+        level = value_or(self.inputs.effect_size_level)
         return {
+            **({} if level is None else {"EffectSizeLevel": level}),
             "MinimumPeakDistanceMillimetres": self.inputs.min_distance_mm,
             "MaximumPeaksPerCluster": self.inputs.max_peaks,
             "Atlases": [atlas.describe() for atlas in atlases],

@@ -160,13 +160,15 @@ def size_columns(level: float | None = None) -> dict[str, str]:
     level : float, optional
         Of the intervals, where it is known.
     """
-    share = "" if level is None else f"{level * 100:g} % "
+    share = "" if level is None else f"; that holds it in {level * 100:g} % of studies"
     columns = {}
     for named in NAMED_SIZES.values():
         columns[named.column] = named.words
         if named.interval:
             for end in ("lower", "upper"):
-                columns[f"{named.column}_{end}"] = f"{end} end of the {share}interval of it"
+                columns[f"{named.column}_{end}"] = (
+                    f"{end} end of the interval of {named.words}{share}"
+                )
     return columns
 
 

@@ -252,6 +252,7 @@ def _add_tables(workflow, settings, maps, tails, there):
         tables.inputs.ari_alpha = settings.alpha_of_discoveries
     if "sizes" in there:
         tables.inputs.contrast_label = [one.label for one in maps]
+        tables.inputs.effect_size_level = settings.effect_size_level
         workflow.connect([(inputnode, tables, [(f, f) for f in SIZES])])
     gather_views = pe.Node(
         GatherResults({"view_files": 1}), name="gather_views", run_without_submitting=True

@@ -107,6 +107,9 @@ def test_sidecars_tables_and_page_tell_them(said):
     peaks = pd.read_csv(next(said.glob("contrast-step_desc-fdr*_peaks.tsv")), sep="\t")
     clusters = pd.read_csv(next(said.glob("contrast-step_desc-fdr*_clusters.tsv")), sep="\t")
     assert len(peaks) > 0
+    about = json.loads(next(said.glob("contrast-step_desc-fdr*_peaks.json")).read_text())
+    assert about["TableSettings"]["EffectSizeLevel"] == 0.9
+    assert about["hedges_g_lower"]["Description"].startswith("lower end of the interval of Hedges")
     for row in peaks.itertuples():
         for column, stat in (("cohens_d", "cohensD"), ("hedges_g_lower", "hedgesGLower")):
             own = read(said, "step", stat)[row.i, row.j, row.k]

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from nipype_group.cli.main import main
+from nipype_group.reporting.effect_sizes import size_columns
 from nipype_group.reporting.tables.columns import COLUMNS, LEVELS
 
 SHAPE = (9, 10, 8)
@@ -158,8 +159,9 @@ def test_a_name_means_one_thing_in_all_tables(group):
                 meaning = entry["Description"].partition(";")[0], entry.get("Units")
                 meanings.setdefault(column, {}).setdefault(meaning, name)
     assert {column: found for column, found in meanings.items() if len(found) > 1} == {}
-    # No height is by random field theory here.
-    assert set(COLUMNS) - set(meanings) == {"p_fwe_rft"}
+    # No height is by random field theory here, and no effect size is asked for.
+    sizes = {f"{column}{place}" for column in size_columns() for place in ("", "_at_peak")}
+    assert set(COLUMNS) - set(meanings) == {"p_fwe_rft"} | sizes
 
 
 def test_true_discoveries_name_the_regions_of_their_peaks(group):
