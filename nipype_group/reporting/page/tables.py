@@ -198,7 +198,7 @@ def covariance_tables(about: Mapping[str, Any]) -> list[Table]:
 
 def _variance_table(about: Mapping[str, Any]) -> Table:
     """Make the table of the variance over voxels of groups of participants with a map each."""
-    made = _made_table(
+    made = made_table(
         "variances.tsv",
         f"Variance of maps over {about['NumberOfVoxels']:,} voxels",
         [("group", about["GroupColumn"]), ("variance", "over all maps its mean is 1")],
