@@ -27,12 +27,12 @@ from nipype_group.models.records import SOFTWARE, StatsModel
 from nipype_group.models.tree import TreeMaps, find_mask, find_tree_maps
 from nipype_group.settings.analysis import AnalysisSettings
 from nipype_group.settings.files import current_settings, with_places
-from nipype_group.stats.estimators import ESTIMATORS
+from nipype_group.stats.estimators import ESTIMATORS, FIXED_EFFECTS, META_ANALYSIS
 from nipype_group.tsv import tsv_text
 from nipype_group.whole_files import AnyPath, read_text, replace_text
 
 # What combines maps by their variances where a model says meta and no more.
-META_ESTIMATOR = "mixed-effects"
+META_ESTIMATOR = META_ANALYSIS
 MAPS_NAME, DESIGN_NAME = "maps.tsv", "design.tsv"
 # In the place of contrasts until the columns of the design are known.
 _UNKNOWN = ("unknown=[1]",)
@@ -157,7 +157,7 @@ class ModelOfTree:
             notes.append(
                 f"Type meta: maps are combined by the estimator {META_ESTIMATOR}, which takes "
                 "their variances and that between participants; fixed effects are "
-                f'Software.{SOFTWARE}.estimator "fixed-effects"'
+                f'Software.{SOFTWARE}.estimator "{FIXED_EFFECTS}"'
             )
         others = [n for n in node.model.software or {} if n != SOFTWARE]
         if others:

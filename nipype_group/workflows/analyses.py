@@ -8,6 +8,7 @@ The scripts of the folder ``workflows`` and the demonstrations of the command li
 from dataclasses import dataclass, field
 
 from nipype_group.settings.analysis import AnalysisSettings
+from nipype_group.stats.estimators import SANDWICH
 
 
 @dataclass(frozen=True)
@@ -108,6 +109,6 @@ ANALYSES = {
             smoothing_fwhm_mm=(5.0,),
             height_controls=("fdr",),
         ),
-        beside={"sandwich": {"formula": "C(group) * years", "estimator": "sandwich"}},
+        beside={SANDWICH: {"formula": "C(group) * years", "estimator": SANDWICH}},
     ),
 }

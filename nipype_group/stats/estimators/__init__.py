@@ -96,6 +96,10 @@ class Estimator:
         return "covariates" in (*self.needs, *self.takes)
 
 
+# What combines maps by their variances, with and without a variance between participants.
+META_ANALYSIS, FIXED_EFFECTS = "mixed-effects", "fixed-effects"
+# Least squares of clusters of maps, whatever these share.
+SANDWICH = "sandwich"
 # What formulas with random effects are fitted by.
 RANDOM_EFFECTS = "random-effects"
 # The error of all effects that is one covariance over voxels, and what it is fitted by.
