@@ -187,11 +187,16 @@ def test_regions_and_page_tell_the_same_estimator(study, command, tmp_path, no_f
         "--atlas",
         tmp_path / "two.nii.gz",
         "--zero-is-value",
+        "--permutations",
+        "20",
     )
     assert code == 0, errors
     regions = pd.read_csv(
         tmp_path / "out" / "group" / "contrast-g_desc-model_regions.tsv", sep="\t"
     )
+    # Means of regions are shuffled as voxels are.
+    shares = 21 * regions["p_fwe_perm"]
+    np.testing.assert_allclose(shares, np.round(shares), atol=1e-3)
     table = pd.read_csv(tmp_path / "maps.tsv", sep="\t")
     design = sm.add_constant(table[["g", "tc", "gt", "cov"]])
     for number, row in enumerate(regions.itertuples(), start=1):
