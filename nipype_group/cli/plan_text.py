@@ -99,7 +99,9 @@ def _model(about: dict[str, Any]) -> list[str]:
         )
     if groups := about.get("VarianceGroups"):
         sizes = [f"{name} ({n} maps)" for name, n in sorted(Counter(groups["OfMaps"]).items())]
-        texts.append(f"an error variance of each {groups['Column']}: {_cut(sizes)}")
+        least_squares = about["Estimator"]["Name"] == "welch"
+        which = "an error variance" if least_squares else "a variance between participants"
+        texts.append(f"{which} of each {groups['Column']}: {_cut(sizes)}")
     odd = [*diagnostics_in_words(about), *about["Notes"]]
     return [
         _line("Model", f"{model}, by {about['Estimator']['Description']}"),

@@ -14,6 +14,7 @@ from nipype_group.design.contrasts import Contrast
 from nipype_group.design.matrix import Design, read_design
 from nipype_group.design.participants.clusters import needs_of
 from nipype_group.images import Space, write_volume
+from nipype_group.images.outlier_stacks import LIKELY, StackOutliers, find_stack_outliers
 from nipype_group.images.residuals import described_smoothness
 from nipype_group.images.stacks import MaskedStack, write_volumes
 from nipype_group.interfaces.base import LOGGER, File, isdefined
@@ -30,6 +31,9 @@ from nipype_group.stats.estimators import ESTIMATORS, KNAPP_HARTUNG, fit_by_cont
 from nipype_group.stats.estimators.contrast_estimates import OwnErrorsFit
 from nipype_group.stats.estimators.map_covariates import MapCovariates
 from nipype_group.stats.estimators.pooled_covariance import P_OF_VOXELS, PooledCovarianceFit
+
+# Participants that are named as outliers at most voxels.
+_SHOWN_OUTLIERS = 5
 
 
 class ByContrastInputSpec(ContrastInputSpec):
@@ -146,6 +150,12 @@ class _FitContrastsInputSpec(ByContrastInputSpec):
         usedefault=True,
         desc="of these estimators: variances of contrasts times the weighted residual mean "
         "square, or that where it is above 1",
+    )
+    outliers = traits.Bool(
+        False,
+        usedefault=True,
+        desc="of mixed effects by restricted likelihood: variances of maps that a mixture takes "
+        "for outliers are enlarged",
     )
 
 
@@ -330,7 +340,10 @@ class FitContrasts(EstimateByContrast):
     participants, which is estimated: by restricted likelihood as FLAME 1, by the moments of
     DerSimonian and Laird or of Paule and Mandel, or none (fixed effects). t has n - p degrees of
     freedom; of fixed effects it is normal. A map lacks a voxel where its variance is 0, negative
-    or not finite.
+    or not finite. Where the design has variance groups, mixed effects by restricted likelihood
+    have a variance between participants of each. With `outliers` maps are outliers with the
+    probability of a mixture of two normal distributions (Woolrich 2008), which is a volume a map,
+    and count the less.
 
     Cohen's d is the effect over the standard deviation of a map about the model. Smoothness is
     that of the whitened residuals; as degrees of freedom are of contrasts, random field theory
@@ -347,15 +360,20 @@ class FitContrasts(EstimateByContrast):
     output_spec = _FitContrastsOutputSpec
     _fit: OwnErrorsFit
     _design: Design
+    _folder: Path
+    _outliers: StackOutliers | None = None
+    _notes_of_outliers: tuple[str, ...] = ()
 
     def _model_notes(self) -> list[str]:
-        return list(self._fit.notes)
+        return [*self._fit.notes, *self._notes_of_outliers]
 
     def _read_fit(self) -> _Fitted:
         stack, design = self._read()
         given = needs_of(design) | {"dof": self.inputs.dof_method} | self._of_weighted(stack)
         given |= self._of_covariates(stack, design)
         with self._one_blas_thread():
+            if self.inputs.outliers:
+                given["outliers"] = self._find_outliers(stack, design, given)
             self._fit = fit_by_contrast(
                 self.inputs.estimator, design.model, stack.read, stack.n_voxels, given
             )
@@ -408,7 +426,32 @@ class FitContrasts(EstimateByContrast):
             )
         return {"covariates": stacked_covariates(names, covariates, stack.n_maps)}
 
+    def _find_outliers(self, stack, design, given):
+        """Return the variances of the maps, those of outliers enlarged."""
+        if "outliers" not in ESTIMATORS[self.inputs.estimator].takes or "groups" in given:
+            raise ValueError(
+                "outliers goes with the estimator mixed-effects, and one variance between "
+                "participants: leave outliers or the variance groups out"
+            )
+        if "variances" not in given:
+            raise ValueError("outliers are told by the variances of the maps: give their stack")
+        self._outliers = find_stack_outliers(
+            design.model, stack, given["variances"], self._folder, self._progress("outliers")
+        )
+        found = self._outliers
+        labels = design.map_labels
+        rows = sorted(np.flatnonzero(found.n_likely), key=lambda row: -found.n_likely[row])
+        shown = [f"{labels[row]} ({found.n_likely[row]})" for row in rows[:_SHOWN_OUTLIERS]]
+        more = f" and {len(rows) - len(shown)} more" * (len(rows) > len(shown))
+        who = f"; by the number of voxels {', '.join(shown)}{more}" if shown else ""
+        self._notes_of_outliers = (
+            f"Outliers count less: at {found.n_with} of {found.n_voxels} voxels some map is one "
+            f"with a probability above {LIKELY}{who}.",
+        )
+        return found.variances
+
     def _run_interface(self, runtime):
+        self._folder = Path(runtime.cwd)
         runtime = super()._run_interface(runtime)
         stack = MaskedStack(self.inputs.stack_file, self.inputs.mask_file)
         self._write_components(Path(runtime.cwd), stack)
@@ -433,5 +476,9 @@ class FitContrasts(EstimateByContrast):
             written["meanWeight"] = write_volume(cwd / space.file_name("meanWeight"), mean, space)
             table, about = told.write(cwd / "weights.tsv", self._design, self.inputs.estimator)
             self._results.update(weights_file=table, weights_json=about)
+        if self._outliers is not None:
+            volumes = map(stack.unmask, self._outliers.probability.maps())
+            path = cwd / space.file_name("outlier")
+            written["outlier"] = write_volumes(path, volumes, stack.n_maps, space)
         self._results["component_names"] = list(written)
         self._results["component_files"] = list(written.values())

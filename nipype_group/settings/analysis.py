@@ -182,6 +182,11 @@ class AnalysisSettings(
 
     def _check_shuffled_estimator(self):
         """Refuse shuffles of estimators, and ways to shuffle them, that there are not."""
+        if self.takes_variances and (self.outliers or self.takes_groups):
+            raise ValueError(
+                "n_permutations: shuffles take one variance between participants and no outliers; "
+                f"leave {'outliers' if self.outliers else 'variance_groups'} or n_permutations out"
+            )
         if self.takes_groups:
             raise ValueError(
                 f"n_permutations: shuffles take the statistic of {self.estimator} where "

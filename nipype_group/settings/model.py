@@ -148,9 +148,10 @@ class VarianceGroupSettings(Record):
 
     variance_groups: str | None = setting(
         None,
-        "groups with a variance of their own, of the estimator welch or of permutation, or with a "
-        "covariance of visits, of sandwich-swe and --error pooled-reml; default of welch: the "
-        "factor of a formula with one",
+        "groups with a variance of their own, of the estimators welch and mixed-effects or of "
+        "permutation, or with a covariance of visits, of sandwich-swe and --error pooled-reml; "
+        "default of welch: the factor of a formula with one; of mixed-effects one variance between "
+        "participants",
         option="--variance-groups",
         metavar="COLUMN",
         **_MODEL,
@@ -280,6 +281,13 @@ class ModelSettings(EffectSettings, VarianceGroupSettings):
     )
     map_covariates: tuple[str, ...] = setting(
         (), "covariates that are maps, by name; they stand beside the formula", **_MODEL
+    )
+    outliers: bool = setting(
+        False,
+        "of mixed-effects: maps are outliers with the probability of a mixture, which is a map, "
+        "and count the less",
+        option="--outliers",
+        **_MODEL,
     )
     smoothness_edges: str = setting(
         "valid",
@@ -441,6 +449,17 @@ class ModelSettings(EffectSettings, VarianceGroupSettings):
                 f"knapp_hartung goes with the estimators {', '.join(weighted)}; {estimator.name} "
                 "takes no variances of the maps"
             )
+        if self.outliers and "outliers" not in estimator.takes:
+            able = [name for name, own in ESTIMATORS.items() if "outliers" in own.takes]
+            raise ValueError(
+                f"outliers goes with the estimator {', '.join(able)}, and not with "
+                f"{estimator.name}; huber, bisquare and mm weigh maps without variances"
+            )
+        if self.outliers and self.variance_groups is not None:
+            raise ValueError(
+                "outliers: the mixture has one variance between participants, and variance_groups "
+                "asks for one of each group; leave the one or the other out"
+            )
         if estimator.by_contrast and self.own_errors:
             raise ValueError(
                 f"the estimator {estimator.name} gives each contrast a variance, and so do "
@@ -570,7 +589,9 @@ class ModelSettings(EffectSettings, VarianceGroupSettings):
     @property
     def takes_groups(self) -> bool:
         """Whether the estimator takes groups with a variance of their own."""
-        return "groups" in ESTIMATORS[self.estimator].needs
+        estimator = ESTIMATORS[self.estimator]
+        asked = self.variance_groups is not None and "groups" in estimator.takes
+        return asked or "groups" in estimator.needs
 
     @property
     def groups_of_estimator(self) -> str | None:

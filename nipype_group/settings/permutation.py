@@ -218,7 +218,7 @@ class PermutationSettings(VarianceGroupSettings):
                 if item.name not in self._without_shuffles
                 and getattr(self, item.name) != default_of(item)
             ]
-            takers = "the estimator welch, sandwich-swe or the error pooled-reml"
+            takers = "the estimator welch, mixed-effects, sandwich-swe or the error pooled-reml"
             also = f" or {takers}" if changed == ["variance_groups"] else ""
             if changed:
                 raise ValueError(f"{', '.join(changed)}: goes with a number of permutations{also}")

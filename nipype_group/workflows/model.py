@@ -353,7 +353,7 @@ def _estimator(settings, tail):
             edges=settings.smoothness_edges,
         )
         if settings.takes_variances:
-            made.inputs.knapp_hartung = settings.knapp_hartung
+            made.inputs.trait_set(knapp_hartung=settings.knapp_hartung, outliers=settings.outliers)
     else:
         made = EstimateContrasts(tail=tail)
     if settings.equivalence is not None:

@@ -73,8 +73,9 @@ def with_variance_groups(design: Design, observations: pd.DataFrame, column: str
     Raises
     ------
     ValueError
-        Where there is no such column, it lacks values or has one alone, or the design fits all
-        maps of a group exactly; without a column where the formula has not one factor.
+        Where there is no such column, it lacks values or has one alone, a group has one map, or
+        the design fits all maps of a group exactly; without a column where the formula has not
+        one factor.
 
     Examples
     --------
@@ -97,8 +98,14 @@ def with_variance_groups(design: Design, observations: pd.DataFrame, column: str
     names = sorted(set(labels.tolist()))
     if len(names) < 2:
         raise ValueError(
-            f"variance groups of {column}: all maps are in one ({names[0]}), which is least "
-            "squares; give a column of groups, or leave the estimator out"
+            f"variance groups of {column}: all maps are in one ({names[0]}), and have one "
+            "variance; give a column of several groups, or leave it out"
+        )
+    alone = [name for name in names if (labels == name).sum() < 2]
+    if alone:
+        raise ValueError(
+            f"variance groups of {column}: {alone[0]} has one map alone, which tells no variance; "
+            "join it to another group"
         )
     try:
         check_variance_groups(labels, design.model)

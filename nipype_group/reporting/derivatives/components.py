@@ -19,6 +19,8 @@ COMPONENTS = {
     "meanWeight": "Mean over maps of how much each counts, between 0 and 1; 0 without a statistic",
     "boundary": "1 where variance components are at the boundary: one of them, or more, is 0",
     "tau2": "Variance between participants, in the squared unit of the maps",
+    "outlier": "Probability that every map is an outlier at a voxel, a volume a map in the order "
+    "of the observations; 0 where a mixture is not called for",
     "tau2Lower": "Lower end of the 95 % interval of the variance between participants, by the "
     "profile of Q",
     "tau2Upper": "Upper end of the 95 % interval of the variance between participants, by the "
@@ -30,10 +32,14 @@ COMPONENTS = {
     "q": "Cochran's Q: sum of squares of the residuals, weighted by the variances of the maps",
     "qP": "p of Q by chi squared: that of no variance between participants",
 }
-# Of every group with a variance of its own, from 1.
-_OF_GROUP = "varResidualGroup"
 # Of every covariate that is a map, from 1.
 _OF_COVARIATE = "partialCorrelation"
+# Of every group with a variance of its own, from 1.
+_OF_GROUPS = {
+    "varResidualGroup": "Residual variance of the group {}, in squared units of the input maps; 0 "
+    "where its maps leave none",
+    "tau2Group": "Variance between participants of the group {}, in the squared unit of the maps",
+}
 
 
 def describe_component(
@@ -57,10 +63,7 @@ def describe_component(
     if name.startswith(_OF_COVARIATE):
         own = covariates[int(name.removeprefix(_OF_COVARIATE)) - 1]
         return f"Partial correlation of the maps with the covariate {own}, given all other columns"
-    if not name.startswith(_OF_GROUP):
-        return COMPONENTS[name]
-    group = sorted(set(groups))[int(name.removeprefix(_OF_GROUP)) - 1]
-    return (
-        f"Residual variance of the group {group}, in squared units of the input maps; 0 where its "
-        "maps leave none"
-    )
+    for start, words in _OF_GROUPS.items():
+        if name.startswith(start):
+            return words.format(sorted(set(groups))[int(name.removeprefix(start)) - 1])
+    return COMPONENTS[name]

@@ -161,6 +161,12 @@ def _model(text, folder, about):
         _map_covariates(text, folder.design, about)
     if "variances" in estimator.needs:
         text.add("The variance of every map within its participant was taken for known")
+    if about.get("Parameters", {}).get("outliers"):
+        text.add(
+            "Maps that a mixture of two normal distributions takes for outliers counted less, by "
+            "the probability that they are",
+            "woolrich2008",
+        )
     if factor := _KNAPP_HARTUNG.get(about.get("Parameters", {}).get("knapp_hartung")):
         text.add(f"Variances of contrasts were multiplied by {factor}", "knapp2003")
     if own_errors:
@@ -178,9 +184,9 @@ def _model(text, folder, about):
                 "clusters) may vary together in any way, and with any variance"
             )
         elif folder.design.variance_column is not None:
-            text.add(
-                f"Maps of each {folder.design.variance_column} had an error variance of their own"
-            )
+            between = "groups" in estimator.takes
+            which = "a variance between participants" if between else "an error variance"
+            text.add(f"Maps of each {folder.design.variance_column} had {which} of their own")
         tests = listing(
             f"{c.name} ({c.test}: {c.words}{_dof_of(folder, c) if own_dof else ''})"
             for c in folder.contrasts

@@ -46,8 +46,9 @@ class Estimator:
         t and F as they are.
     weighs : bool
         Whether maps count differently from voxel to voxel, so that it is told how much.
-    takes : tuple of {"covariates"}
-        What it takes where it is given: covariates that are maps.
+    takes : tuple of {"covariates", "groups", "outliers"}
+        What it takes where it is given: covariates that are maps, groups of maps that have a
+        variance of their own, variances that are enlarged of outliers.
     options : dict
         What else the function is told.
     shuffle_ns : dict
@@ -223,6 +224,7 @@ _OWN = (
             "nipype_group.stats.estimators.effect_variance:fit_known_variances",
             references=references,
             needs=("variances", "knapp_hartung"),
+            takes=("groups", "outliers") if name == "mixed-effects" else (),
             dof="contrast",
             options={"method": name},
             shuffle_ns=shuffle_ns,

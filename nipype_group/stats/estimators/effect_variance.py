@@ -146,8 +146,8 @@ class EffectVarianceFit:
         if self.method == "fixed-effects":
             return found
         if len(self.group_names) > 1:
-            names = zip(self.group_names, between.tau2, strict=True)
-            return found | {f"tau2_{name}": own for name, own in names}
+            # Groups go by their numbers, as their names may be no part of a file's.
+            return found | {f"tau2Group{i}": own for i, own in enumerate(between.tau2, start=1)}
         found["tau2"] = between.tau2[0]
         if np.isfinite(between.upper).all():
             found |= {"tau2Lower": between.lower, "tau2Upper": between.upper}
@@ -160,11 +160,7 @@ class EffectVarianceFit:
         if self.method == "fixed-effects":
             found.append("Effects are of these participants alone: none varies between them.")
         else:
-            alive = self.between.patterns.voxel_dof > 0
-            zero = (self.between.tau2 == 0).all(axis=0) & alive
-            found.append(
-                f"The variance between participants is 0 at {zero.sum()} of {alive.sum()} voxels."
-            )
+            found += self._where_none()
         if ratio := self._too_even:
             found.append(
                 "Maps scatter about the model with less than their variances alone make: "
@@ -172,6 +168,18 @@ class EffectVarianceFit:
                 "other units, were given for variances, statistics are wrong."
             )
         return tuple(found)
+
+    def _where_none(self):
+        """Say at how many voxels nothing varies between participants, of every group."""
+        alive = self.between.patterns.voxel_dof > 0
+        several = len(self.group_names) > 1
+        for name, tau2 in zip(self.group_names, self.between.tau2, strict=True):
+            whose = f" of the group {name}" if several else ""
+            n_zero = ((tau2 == 0) & alive).sum()
+            yield (
+                f"The variance between participants{whose} is 0 at {n_zero} of {alive.sum()} "
+                "voxels."
+            )
 
     @property
     def _too_even(self):
@@ -385,20 +393,26 @@ def fit_known_variances(
     variances: VarianceMaps,
     method: str,
     knapp_hartung: str = "none",
+    groups: Sequence[object] | None = None,
+    outliers: VarianceMaps | None = None,
 ) -> EffectVarianceFit:
     """Fit maps with their variances as an estimator of the group model.
 
     Parameters
     ----------
-    model, read, n_voxels, method, knapp_hartung
+    model, read, n_voxels, method, knapp_hartung, groups
         As `fit_effect_variance` takes them.
     variances : VarianceMaps
+    outliers : VarianceMaps, optional
+        The variances as `nipype_group.stats.estimators.outliers` enlarges those of outliers, which
+        take the place of `variances`.
 
     Returns
     -------
     EffectVarianceFit
-        With the 95 % interval of tau2, but of fixed effects.
+        With the 95 % interval of tau2, but of fixed effects and of several groups.
     """
+    variances = variances if outliers is None else outliers
     level = None if method == "fixed-effects" else INTERVAL
     fit = fit_effect_variance(
         model,
@@ -406,6 +420,7 @@ def fit_known_variances(
         variances.read,
         n_voxels,
         method,
+        groups=groups,
         level=level,
         knapp_hartung=knapp_hartung,
     )
