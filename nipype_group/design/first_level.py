@@ -173,7 +173,7 @@ _PACKED = (".gz", ".bz2")
 
 
 def files_beside(path: AnyPath) -> list[Path]:
-    """Return what is read beside a map: the other half of its image, the contrasts of FEAT.
+    """Return what is read beside a map: the other half of its image, what FEAT or SPM tell.
 
     Parameters
     ----------
@@ -190,6 +190,8 @@ def files_beside(path: AnyPath) -> list[Path]:
     if path.name.startswith("cope"):
         folders = (path.parent.parent, path.parent.parent.parent)
         beside += [folder / f"design.{end}" for folder in folders for end in ("con", "lev")]
+    if path.name.startswith("ResMS."):
+        beside.append(path.with_name("SPM.mat"))
     return [file for file in beside if file.is_file()]
 
 

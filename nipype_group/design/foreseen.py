@@ -12,6 +12,7 @@ from nipype_group.design.matrix import Design, design_from_table
 from nipype_group.design.observations import Observations, collect
 from nipype_group.design.participants.clusters import with_clusters, with_shared_covariance
 from nipype_group.design.participants.map_columns import with_map_columns
+from nipype_group.design.participants.parts import with_parts
 from nipype_group.design.participants.runs import group_runs
 from nipype_group.design.participants.tables import read_sessions, session_files
 from nipype_group.design.participants.variance_groups import with_variance_groups
@@ -58,7 +59,7 @@ def foreseen_observations(
     if stacked:
         entries = listed_volumes(files["stack_file"], files.get("participants"), variables)
     else:
-        entries = listed_maps(files, variables)
+        entries = with_parts(listed_maps(files, variables))
     found = collect(
         entries,
         None if stacked else table_of_participants(files),

@@ -21,6 +21,7 @@ from nipype_group.images import (
     array_sha256,
     check_same_space,
     content_sha256,
+    open_image,
     read_map,
 )
 from nipype_group.tsv import one_line
@@ -124,7 +125,9 @@ def collect(
     needed = [v for v in variables if v not in with_mean]
     excluded, problems, candidates = [], [], []
     for entry, row in zip(entries, rows, strict=True):
-        if reason := people.lacks(entry):
+        if entry.problem is not None:
+            problems.append((entry, entry.problem))
+        elif reason := people.lacks(entry):
             problems.append((entry, reason + _hint(entry, people) * (not ids_as_numbers)))
         elif missing := [v for v in needed if pd.isna(row.get(v))]:
             excluded.append((entry, _why_missing(entry, missing, mean_for, people)))
@@ -323,9 +326,10 @@ def _check_maps(candidates, zero_is_value, header_of, needs_variances, map_covar
     read, bad, spaces, contents = [], [], [], {}
     for entry, row in candidates:
         try:
-            values, space = _values_and_space(entry.path, header_of, zero_is_value)
+            values, space = _values_and_space(entry.path, header_of, zero_is_value, entry.part)
             if entry.variance is not None:
-                own = _values_and_space(entry.variance, header_of)[1]
+                part = entry.variance_part
+                own = _values_and_space(entry.variance, header_of, part=part)[1]
                 check_same_space(entry.variance, own, space, "its map")
         except MapError as error:
             which = "" if error.path == str(entry.path) else f"its variance {error.path}: "
@@ -350,7 +354,7 @@ def _check_maps(candidates, zero_is_value, header_of, needs_variances, map_covar
             others = ", ".join(e.name for e in copies[id(entry)] if e is not entry)
             bad.append((entry, f"the same values as {others}"))
         else:
-            checksum = None if header_of else content_sha256(entry.path)
+            checksum = None if header_of else content_sha256(entry.source or entry.path)
             good.append((entry, {**row, "map": entry.name, "sha256": checksum}))
     if needs_variances:
         good, without = check_variances(good, header_of)
@@ -361,8 +365,10 @@ def _check_maps(candidates, zero_is_value, header_of, needs_variances, map_covar
     return good, bad
 
 
-def _values_and_space(path, header_of, zero_is_value=False):
+def _values_and_space(path, header_of, zero_is_value=False, part=None):
     """Return values and Space of a map; no values where its header alone is read."""
+    if header_of is not None and part is not None:
+        return None, open_image(path).space
     return read_map(path, zero_is_value) if header_of is None else (None, header_of(path))
 
 

@@ -15,6 +15,7 @@ import pandas as pd
 
 from nipype_group.design.folders import natural_key, walk
 from nipype_group.images import image_suffixes
+from nipype_group.images.sub_bricks import split_part
 from nipype_group.tsv import columns_found, numbers_of, read_tsv, repeated
 from nipype_group.whole_files import AnyPath, beyond_locale, why_undecoded
 
@@ -51,7 +52,7 @@ class MapEntry:
     participant : str
         Label without ``sub-``.
     path : Path
-        The effect map.
+        The effect map, or the file that it is a volume of.
     name : str
         Path as it is recorded: relative to the data set or table.
     conditions : dict
@@ -62,6 +63,12 @@ class MapEntry:
         Further columns of the table that lists the map.
     map_covariates : dict
         Path of the map of each covariate that is one, by its name.
+    part, variance_part : str, optional
+        Volume of the file that is the map, or tells its variance: a label or number of AFNI.
+    source, variance_source : Path, optional
+        File that the map, or its variance, was taken out of.
+    problem : str, optional
+        Why it could not be.
     """
 
     participant: str
@@ -71,6 +78,11 @@ class MapEntry:
     variance: Path | None = None
     covariates: dict = field(default_factory=dict)
     map_covariates: dict = field(default_factory=dict)
+    part: str | None = None
+    variance_part: str | None = None
+    source: Path | None = None
+    variance_source: Path | None = None
+    problem: str | None = None
 
     def __post_init__(self):
         # Names stand in tables of lines, in UTF-8.
@@ -465,9 +477,11 @@ def find_pattern_maps(pattern: str, left_out_folders: Iterable[AnyPath] = ()) ->
     ...
     ValueError: pattern 'con_*.nii' has no {subject} to read the participant from
     """
+    whole = pattern
+    pattern, part = split_part(pattern)
     folder, relative = split_pattern(pattern)
     if "subject" not in re.findall(r"\{(\w+)\}", relative):
-        raise ValueError(f"pattern {pattern!r} has no {{subject}} to read the participant from")
+        raise ValueError(f"pattern {whole!r} has no {{subject}} to read the participant from")
     root = Path(folder or ".")
     expression, used = "", set()
     tokens = r"\{\w+\}|\*\*/|\*|\?|\[!?\]?[^\]]*\]|[^{*?\[]+|."
@@ -501,7 +515,8 @@ def find_pattern_maps(pattern: str, left_out_folders: Iterable[AnyPath] = ()) ->
             continue
         groups = match.groupdict()
         label = participant_label(groups.pop("subject"))
-        entries.append(MapEntry(label, path, path.relative_to(root).as_posix(), groups))
+        name = path.relative_to(root).as_posix() + ("" if part is None else f"[{part}]")
+        entries.append(MapEntry(label, path, name, groups, part=part))
     if not entries:
         raise ValueError(f"no file matches {pattern!r}")
     _check_people(entries, pattern)
@@ -586,7 +601,12 @@ def with_variances(entries: Sequence[MapEntry], variances: Sequence[MapEntry]) -
                 f"participant {entry.participant} has two variance maps, {first.path} and "
                 f"{entry.path}"
             )
-    joined = [replace(e, variance=found[_key(e)].path) if _key(e) in found else e for e in entries]
+    joined = [
+        replace(e, variance=found[_key(e)].path, variance_part=found[_key(e)].part)
+        if _key(e) in found
+        else e
+        for e in entries
+    ]
     if entries and not any(e.variance for e in joined):
         raise ValueError(
             "no variance map is of the participant and conditions of a map: "
@@ -644,11 +664,14 @@ def read_maps_table(
         _described(table.drop(columns=list(map_columns)), variables),
         strict=True,
     ):
-        variance = row.get("variance")
+        path, part = split_part(row["map"])
+        variance, variance_part = row.get("variance"), None
+        if isinstance(variance, str):
+            variance, variance_part = split_part(variance)
         entries.append(
             MapEntry(
                 participant=label,
-                path=folder / row["map"],
+                path=folder / path,
                 name=row["map"],
                 conditions=conditions,
                 variance=folder / variance if isinstance(variance, str) else None,
@@ -656,6 +679,8 @@ def read_maps_table(
                 map_covariates={
                     name: folder / row[name] for name in map_columns if isinstance(row[name], str)
                 },
+                part=part,
+                variance_part=variance_part,
             )
         )
     return entries

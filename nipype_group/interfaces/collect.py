@@ -13,6 +13,7 @@ from nipype_group.design.participants.map_covariates import (
     split_covariate,
     with_map_covariate,
 )
+from nipype_group.design.participants.parts import with_parts
 from nipype_group.design.participants.tables import participants_path, read_sessions, session_files
 from nipype_group.design.sources import (
     MapEntry,
@@ -235,7 +236,9 @@ class CollectMaps(GroupInterface):
     most, of another contrast than most by what SPM's header or FEAT's design.con says (a warning
     where the maps are listed one by one), and maps without a participant are errors that name all
     of them, or are listed as excluded (`on_bad_map`). Rows with ``n/a`` in a used variable are
-    left out and listed. Volumes of a 4D image are written as maps into the node's folder.
+    left out and listed. Volumes of a 4D image are written as maps into the node's folder, and so
+    are sub-bricks of AFNI that a pattern or table names (``stats.nii.gz[faces#0_Coef]``) and
+    variances that their t, or SPM's ResMS, tell.
 
     Examples
     --------
@@ -249,7 +252,8 @@ class CollectMaps(GroupInterface):
     output_spec = _CollectMapsOutputSpec
 
     def _run_interface(self, runtime):
-        source, entries = _source(self.inputs), _entries(self.inputs, runtime.cwd)
+        source = _source(self.inputs)
+        entries = with_parts(_entries(self.inputs, runtime.cwd), runtime.cwd)
         result = self._collect(entries, source)
         if source in _LISTED:
             for entry, reason in of_other_contrasts(entries):

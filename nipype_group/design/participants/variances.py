@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from nipype_group.design.participants.spm import is_residual_variance
 from nipype_group.design.sources import MapEntry, parse_bids_name
 from nipype_group.images import MapError, read_map
 
@@ -42,7 +43,7 @@ def check_variances(
     """
     if rows and not any(entry.variance for entry, _ in rows):
         raise ValueError(no_variances())
-    shared = Counter(e.variance.resolve() for e, _ in rows if e.variance)
+    shared = Counter(_identity(e) for e, _ in rows if e.variance)
     good, bad = [], []
     for entry, row in rows:
         reason = _why_unusable(entry, shared, header_of)
@@ -68,16 +69,23 @@ def no_variances(source: str | None = None) -> str:
     )
 
 
+def _identity(entry):
+    """Return what two maps cannot share: the file of a variance, and which part of it."""
+    part = entry.path if is_residual_variance(entry.variance) else entry.variance_part
+    return entry.variance.resolve(), part
+
+
 def _why_unusable(entry, shared, header_of):
     """Return why the variance of a map cannot be used, None where it can."""
     variance = entry.variance
     if variance is None:
         return "it has no variance, which the estimator takes"
-    if variance.resolve() == entry.path.resolve():
+    if _identity(entry) == (entry.path.resolve(), entry.part):
         return "its variance is the map itself"
-    if shared[variance.resolve()] > 1:
+    if shared[_identity(entry)] > 1:
         return f"its variance {variance} is that of another map too"
-    own, named = (parse_bids_name(path.name) for path in (entry.path, variance))
+    files = (entry.source or entry.path, entry.variance_source or variance)
+    own, named = (parse_bids_name(path.name) for path in files)
     if own and named and own["sub"] == entry.participant != named["sub"]:
         return f"its variance {variance} is of another participant, {named['sub']}"
     if header_of is not None:

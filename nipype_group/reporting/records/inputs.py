@@ -14,6 +14,7 @@ from nipype_group.design.participants.map_covariates import split_covariate
 from nipype_group.design.participants.tables import participants_path, session_files
 from nipype_group.design.sources import split_pattern
 from nipype_group.images import content_sha256, file_sha256, file_state
+from nipype_group.images.sub_bricks import split_part
 from nipype_group.peers.files import SINGLE_INPUTS, look_up
 from nipype_group.reporting.atlases.companions import images_of, labels_beside, xml_beside
 from nipype_group.reporting.atlases.labels import read_xml
@@ -226,7 +227,7 @@ def _maps(files):
         return
     variance_root = _variance_root(files)
     for entry in listed_maps(files):
-        yield from _with_companions("map", entry.name, Path(entry.path))
+        yield from _with_companions("map", split_part(entry.name)[0], Path(entry.path))
         if entry.variance is not None:
             name = Path(os.path.relpath(entry.variance, variance_root)).as_posix()
             yield from _with_companions("variance", name, Path(entry.variance))
