@@ -150,8 +150,7 @@ class VarianceGroupSettings(Record):
         None,
         "groups with a variance of their own, of the estimators welch and mixed-effects or of "
         "permutation, or with a covariance of visits, of sandwich-swe and --error pooled-reml; "
-        "default of welch: the factor of a formula with one; of mixed-effects one variance between "
-        "participants",
+        "default of welch: the factor of a formula with one; of mixed-effects one variance of all",
         option="--variance-groups",
         metavar="COLUMN",
         **_MODEL,
