@@ -125,10 +125,8 @@ def collect(
     needed = [v for v in variables if v not in with_mean]
     excluded, problems, candidates = [], [], []
     for entry, row in zip(entries, rows, strict=True):
-        if entry.problem is not None:
-            problems.append((entry, entry.problem))
-        elif reason := people.lacks(entry):
-            problems.append((entry, reason + _hint(entry, people) * (not ids_as_numbers)))
+        if reason := entry.problem or _why_no_row(entry, people, ids_as_numbers):
+            problems.append((entry, reason))
         elif missing := [v for v in needed if pd.isna(row.get(v))]:
             excluded.append((entry, _why_missing(entry, missing, mean_for, people)))
         else:
@@ -160,6 +158,12 @@ def collect(
         rank = {label: i for i, label in enumerate(people.labels)}
         good.sort(key=lambda item: rank[item[0].participant])
     return _assemble(good, excluded, people, conditions, listed, map_covariates)
+
+
+def _why_no_row(entry, people, ids_as_numbers):
+    """Say why a map belongs to no participant; nothing where it does."""
+    reason = people.lacks(entry)
+    return reason and reason + _hint(entry, people) * (not ids_as_numbers)
 
 
 def _hint(entry, people):

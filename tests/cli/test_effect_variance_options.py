@@ -120,7 +120,7 @@ def test_outliers_count_less_and_are_a_volume_a_map(study, run, tmp_path):
     page = (tmp_path / "out" / "group" / "report.html").read_text()
     told = notes(tmp_path)
     for text in (told, said, page):
-        assert "by the number of voxels sub-03 (" in text
+        assert "by the number of voxels 03 (" in text
     assert "Woolrich" in page and "takes for outliers" in page
 
 

@@ -101,14 +101,14 @@ def with_variance_groups(design: Design, observations: pd.DataFrame, column: str
             f"variance groups of {column}: all maps are in one ({names[0]}), and have one "
             "variance; give a column of several groups, or leave it out"
         )
+    try:
+        check_variance_groups(labels, design.model)
+    except ValueError as error:
+        raise ValueError(f"variance groups of {column}: {error}") from error
     alone = [name for name in names if (labels == name).sum() < 2]
     if alone:
         raise ValueError(
             f"variance groups of {column}: {alone[0]} has one map alone, which tells no variance; "
             "join it to another group"
         )
-    try:
-        check_variance_groups(labels, design.model)
-    except ValueError as error:
-        raise ValueError(f"variance groups of {column}: {error}") from error
     return replace(design, variance_column=column, variance_groups=tuple(labels.tolist()))
