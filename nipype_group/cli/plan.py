@@ -70,7 +70,7 @@ def analysis_plan(
     """
     settings = run.of_known_tests(settings, files)
     workflow, foreseen = run.checked_workflow(settings, files, arguments)
-    found, combined = foreseen_observations(
+    found = foreseen_observations(
         files,
         settings.variables,
         settings.combine,
@@ -103,7 +103,7 @@ def analysis_plan(
     level = LevelOfTests(settings.alpha, settings.tail, settings.contrast_tails, n_voxels)
     shuffles = _plan_of_shuffles(settings, files, workflow, design, contrasts, observations)
     return {
-        "Maps": _about_maps(found, design, list(run.not_taken_lines(files)), combined),
+        "Maps": _about_maps(found, design, list(run.not_taken_lines(files))),
         "Model": _about_model(settings, design),
         "Contrasts": [_about_contrast(each, design, level) for each in contrasts],
         "Thresholds": _about_thresholds(settings),
@@ -125,9 +125,7 @@ def _voxels_searched(
     return min((n for n in known if n), default=None)
 
 
-def _about_maps(
-    found: Observations, design: Design, not_taken: list[str], combined: list[str]
-) -> dict[str, Any]:
+def _about_maps(found: Observations, design: Design, not_taken: list[str]) -> dict[str, Any]:
     excluded = found.excluded.astype(object).where(found.excluded.notna(), None)
     return {
         "NumberOfMaps": len(found.table),
@@ -136,7 +134,7 @@ def _about_maps(
         "Maps": found.table["map"].tolist(),
         "Excluded": excluded.to_dict("records"),
         "NotTaken": not_taken,
-        "Combined": combined,
+        "Combined": found.notes,
     }
 
 

@@ -27,7 +27,7 @@ def foreseen_observations(
     variables: Sequence[str] | None = None,
     combine: Sequence[str] = (),
     **settings: Any,
-) -> tuple[Observations, list[str]]:
+) -> Observations:
     """Join maps to participants by names, tables and headers, and combine those of runs.
 
     Parameters
@@ -44,11 +44,9 @@ def foreseen_observations(
 
     Returns
     -------
-    observations : Observations
+    Observations
         Its tables are what reading them from their files gives. Maps that are empty or copies of
         others are in.
-    notes : list of str
-        What is combined.
 
     Raises
     ------
@@ -70,11 +68,15 @@ def foreseen_observations(
         **settings,
     )
     if not combine:
-        return found, []
+        return found
     table = parse_tsv(tsv_text(found.table), "observations.tsv")
     combined = group_runs(table, found.condition_columns, combine, variables or ())
-    columns = combined.condition_columns
-    return replace(found, table=combined.table, condition_columns=columns), combined.notes
+    return replace(
+        found,
+        table=combined.table,
+        condition_columns=combined.condition_columns,
+        notes=combined.notes,
+    )
 
 
 def _session_files(entries, files):

@@ -3,7 +3,7 @@
 import os
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -45,6 +45,8 @@ class Observations:
         participant_id, condition columns, map, reason.
     condition_columns : list of str
         Columns that tell a participant's maps apart.
+    notes : list of str
+        What was combined into them.
     """
 
     table: pd.DataFrame
@@ -53,6 +55,7 @@ class Observations:
     map_covariate_files: list
     excluded: pd.DataFrame
     condition_columns: list
+    notes: list = field(default_factory=list)
 
 
 def collect(
