@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nipype_group.choices import nearest
+from nipype_group.images import Grid, open_image
 from nipype_group.reporting.agreement.compare import Compared, compare
 from nipype_group.reporting.derivatives.read import GroupFolder
 from nipype_group.reporting.records.record import ProvenanceRecord
@@ -107,9 +108,9 @@ class ContrastMaps:
             known = ", ".join(f"{s} ({d})" if d else s for s, d in sorted(self.files, key=str))
             asked = f"{stat} ({desc})" if desc else stat
             raise KeyError(f"contrast {self.name} has no map {asked}; there are {known}")
-        image: Any = nib.load(path)
+        opened = open_image(path, kind=Grid)
         # The file may go before the image does.
-        return type(image)(np.asarray(image.dataobj), image.affine, image.header)
+        return nib.Nifti1Image(np.asarray(opened.data), opened.affine, opened.header)
 
     def __getattr__(self, stat: str) -> SpatialImage:
         if stat.startswith("_"):
