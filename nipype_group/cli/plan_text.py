@@ -7,6 +7,7 @@ from nipype_group.design.diagnostics import diagnostics_in_words
 from nipype_group.design.participants.random_effects import RandomEffects
 from nipype_group.reporting.own_errors import multivariate_words
 from nipype_group.reporting.wording import count, listing
+from nipype_group.stats.estimators import ESTIMATORS
 
 _WIDTH = 13
 # Of what is listed in a line; the JSON has all.
@@ -99,8 +100,9 @@ def _model(about: dict[str, Any]) -> list[str]:
         )
     if groups := about.get("VarianceGroups"):
         sizes = [f"{name} ({n} maps)" for name, n in sorted(Counter(groups["OfMaps"]).items())]
-        least_squares = about["Estimator"]["Name"] == "welch"
-        which = "an error variance" if least_squares else "a variance between participants"
+        # Else they are those of what weighs maps by their variances.
+        own = "groups" in ESTIMATORS.of(about["Estimator"]["Name"]).needs
+        which = "an error variance" if own else "a variance between participants"
         texts.append(f"{which} of each {groups['Column']}: {_cut(sizes)}")
     odd = [*diagnostics_in_words(about), *about["Notes"]]
     return [
