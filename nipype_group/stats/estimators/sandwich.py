@@ -27,8 +27,14 @@ import numpy as np
 from nipype_group.stats.decompositions import symmetric_eigen
 from nipype_group.stats.elementary import power
 from nipype_group.stats.estimators.contrast_estimates import ContrastEstimates
-from nipype_group.stats.estimators.small_matrices import quadratic_forms
+from nipype_group.stats.estimators.small_matrices import (
+    ROUNDING,
+    exceeds_rounding,
+    factorise,
+    quadratic_forms,
+)
 from nipype_group.stats.linear.least_squares import (
+    LAST_PLACE,
     LinearModel,
     ReadVoxels,
     independent_rows,
@@ -249,6 +255,29 @@ def _meat(weights, starts, residuals, found):
             found[t, s] = found[s, t]
 
 
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def _told(covariance, shares, data, squares, found):
+    """Write where no combination of rows has a sandwich of rounding alone, shape (v,).
+
+    Parameters
+    ----------
+    covariance : array, shape (q, q, v)
+    shares : array, shape (q, q, n)
+    data : array, shape (n, v)
+    squares : array, shape (v,)
+        Sum of squares of the data.
+    """
+    q = len(covariance)
+    all_shares, room = np.zeros((q, q)), np.empty((2, q, q))
+    for i in range(len(data)):
+        all_shares += shares[:, :, i]
+    for v in range(len(found)):
+        own = covariance[:, :, v]
+        # No rounding is more than this, and most voxels are far beyond.
+        room[0] = own - (LAST_PLACE * LAST_PLACE + ROUNDING) * squares[v] * all_shares
+        found[v] = factorise(room[0], room[1]) or exceeds_rounding(own, shares, data[:, v], room)
+
+
 def residuals_of_maps(
     model: LinearModel,
     read: ReadVoxels,
@@ -399,7 +428,10 @@ def sandwich_statistics(
     covariance = np.empty((q, q, data.shape[1]))
     _meat(np.ascontiguousarray(own.weights[:, order]), starts, residuals, covariance)
     mean_square = residual_ss / model.dof
-    alive = (residual_ss > 0) & (covariance[np.arange(q), np.arange(q)] > 0).all(axis=0)
+    told = np.empty(data.shape[1], dtype=bool)
+    shares = own.weights[:, None] * own.weights[None]
+    _told(covariance, shares, data, sum_of_squares(data), told)
+    alive = (residual_ss > 0) & told
     if test == "t":
         variance = np.where(alive, covariance[0, 0], 0.0)
         error = np.sqrt(np.where(alive, variance, 1.0))

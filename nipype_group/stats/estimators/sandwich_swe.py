@@ -23,7 +23,11 @@ import numpy as np
 from nipype_group.stats.decompositions import decompose, diagonalise
 from nipype_group.stats.estimators.contrast_estimates import ContrastEstimates
 from nipype_group.stats.estimators.sandwich import adjusted_weights, residuals_of_maps
-from nipype_group.stats.estimators.small_matrices import factorise, solve_forward
+from nipype_group.stats.estimators.small_matrices import (
+    exceeds_rounding,
+    factorise,
+    solve_forward,
+)
 from nipype_group.stats.linear.least_squares import (
     LinearModel,
     ReadVoxels,
@@ -109,6 +113,17 @@ class _Visits:
             share = np.divide(both, whole, out=np.zeros_like(both), where=whole > 0)
             found[g] = share.reshape([n_visits] * 4) / effective
         return found
+
+    def shares(self, weights: np.ndarray) -> np.ndarray:
+        """Return what the squared residual of every map adds to the sandwich, (q, q, n)."""
+        _, group = np.unique(self.participants, return_inverse=True)
+        group = self.group_of[group]
+        count = np.zeros((self.group.max() + 1, self.maps.shape[1]))
+        np.add.at(count, (group, self.visit), 1.0)
+        own = weights[group, :, :, self.visit, self.visit]
+        return np.ascontiguousarray(
+            np.moveaxis(own / count[group, self.visit][:, None, None], 0, 2)
+        )
 
     def weights(self, rows: np.ndarray) -> np.ndarray:
         """Return the weights of covariances of visits in those of rows, (G, q, q, K, K)."""
@@ -230,10 +245,14 @@ def _dof_of(covariance, shared, weights, rows):
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
-def _estimate(visits, weights, shared, naive, effects, residuals, alive, sandwich, stat, dof):
+def _estimate(
+    visits, weights, shared, naive, effects, residuals, rounding, alive, sandwich, stat, dof
+):
     """Write sandwich, t or F, and dof of every voxel; all 0 where there is no statistic."""
     maps, group_of, adjustment = visits
     (n, n_visits), q = maps.shape, len(effects)
+    shares, data = rounding
+    room = np.empty((2, q, q))
     covariance = np.empty((len(weights), n_visits, n_visits))
     work = np.empty((n, n_visits)), np.empty((n_visits, n_visits)), np.empty((n_visits, n_visits))
     rows, lower, effect = np.empty((q, q)), np.empty((q, q)), np.empty(q)
@@ -251,6 +270,8 @@ def _estimate(visits, weights, shared, naive, effects, residuals, alive, sandwic
                     for a in range(n_visits):
                         for b in range(n_visits):
                             rows[s, t] += weights[g, s, t, a, b] * covariance[g, a, b]
+        if not exceeds_rounding(rows, shares, data[:, v], room):
+            continue
         freedom = naive if naive > 0.0 else _dof_of(covariance, shared, weights, rows)
         if not factorise(rows, lower) or not freedom - q + 1 > 0.0:
             continue
@@ -381,13 +402,15 @@ class SweFit:
         visits = own.maps, own.group_of, own.adjustment
         naive = own.dof if self.dof == "naive" else 0.0
         alive = residual_ss > 0
+        weights = own.weights(rows)
         _estimate(
             visits,
-            own.weights(rows),
+            weights,
             own.shared(),
             naive,
             effects,
             residuals,
+            (own.shares(weights), data),
             alive,
             sandwich,
             stat,

@@ -3,6 +3,11 @@
 import numba
 import numpy as np
 
+from nipype_group.stats.linear.least_squares import LAST_PLACE
+
+# Squared share of the length of all values of a voxel that rounding leaves in a residual.
+ROUNDING = 1e-26
+
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
 def factorise(matrix: np.ndarray, lower: np.ndarray) -> bool:
@@ -123,3 +128,41 @@ def quadratic_forms(effects: np.ndarray, covariance: np.ndarray, found: np.ndarr
         for i in range(q):
             total += solved[i] * solved[i]
         found[v] = total
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def exceeds_rounding(
+    covariance: np.ndarray, shares: np.ndarray, values: np.ndarray, room: np.ndarray
+) -> bool:
+    """Tell whether the covariance of contrast rows is more than the rounding of the maps.
+
+    A sandwich is made of the residuals of those maps that tell of a contrast: where the design
+    fits these exactly, as a group of maps that are all alike, they are rounding, whatever
+    residuals the other maps have.
+
+    Parameters
+    ----------
+    covariance : array, shape (q, q)
+    shares : array, shape (q, q, n)
+        What the squared residual of every map adds to it.
+    values : array, shape (n,)
+        Of the maps, and so float32, at one voxel.
+    room : array, shape (2, q, q)
+
+    Returns
+    -------
+    bool
+        False where the covariance of any combination of rows is rounding.
+    """
+    left, lower = room[0], room[1]
+    q, n = len(covariance), len(values)
+    total = 0.0
+    for i in range(n):
+        total += values[i] * values[i]
+    for s in range(q):
+        for t in range(q):
+            left[s, t] = covariance[s, t]
+            for i in range(n):
+                own = LAST_PLACE * LAST_PLACE * (values[i] * values[i]) + ROUNDING * total
+                left[s, t] -= shares[s, t, i] * own
+    return factorise(left, lower)

@@ -16,7 +16,7 @@ from nipype_group.stats.matrix_products import multiply, residuals_of, sum_of_sq
 ReadVoxels = Callable[[int, int], np.ndarray]
 
 # Values of maps are float32: what is less than a unit in their last place is none of theirs.
-_LAST_PLACE = 2.0**-23
+LAST_PLACE = 2.0**-23
 # Part of the betas that rounding leaves of an effect of 0.
 _NO_EFFECT = 1e-6
 # Share of a direction, or of a sum of weights along it, that rounding may leave of 0.
@@ -49,7 +49,7 @@ def is_rounding(residual_ss: np.ndarray, data: np.ndarray) -> np.ndarray:
     >>> is_rounding(np.square(steps - steps.mean()).sum(keepdims=True), data).tolist()
     [True]
     """
-    return residual_ss <= np.square(_LAST_PLACE) * sum_of_squares(data)
+    return residual_ss <= np.square(LAST_PLACE) * sum_of_squares(data)
 
 
 def _first(columns):

@@ -5,6 +5,10 @@ import pandas as pd
 import pytest
 
 from nipype_group.stats.estimators.sandwich import ContrastSandwich, fit_sandwich
+from nipype_group.stats.estimators.sandwich_swe import fit_sandwich_swe
+from nipype_group.stats.estimators.shuffled.robust import ShuffledHC3
+from nipype_group.stats.estimators.shuffled.sandwich import shuffled_sandwich
+from nipype_group.stats.estimators.welch import fit_hc
 from nipype_group.stats.linear.least_squares import LinearModel
 
 TERMS = ("intercept", "g", "tc", "gt", "cov")
@@ -207,3 +211,54 @@ def test_bad_clusters_and_kinds_are_refused(random_study):
         fit_sandwich(model, clusters, reading(data), 300, "CR9")
     with pytest.raises(ValueError, match="3 clusters are named for 40 maps"):
         fit_sandwich(model, clusters[:3], reading(data), 300)
+
+
+GROUPS_OF_TWO = np.repeat([0, 1], 6)
+
+
+@pytest.mark.parametrize("level", [0.0, 0.1, 1.1, 7000.0])
+@pytest.mark.parametrize("which", ["HC3", "CR2", "SwE"])
+def test_a_group_of_equal_maps_tells_no_variance_of_its_mean(which, level):
+    """Beside it the other group's mean, and the difference, have theirs: b'b / n of residuals."""
+    rng = np.random.default_rng(4)
+    data = rng.standard_normal((12, 3))
+    data[:6, 0] = np.float32(level)
+    matrix = np.column_stack([np.ones(12), GROUPS_OF_TWO])
+    model, read = LinearModel(matrix, ("mean", "more")), lambda a, b: data[:, a:b]
+    clusters, visits = np.repeat(np.arange(6), 2), np.tile([0, 1], 6)
+    fit = {
+        "HC3": lambda: fit_hc(model, read, 3),
+        "CR2": lambda: fit_sandwich(model, clusters, read, 3),
+        "SwE": lambda: fit_sandwich_swe(model, clusters, visits, GROUPS_OF_TWO, read, 3),
+    }[which]()
+    for rows, test in (([[1.0, 0.0]], "t"), ([[1.0, 0.0], [0.0, 1.0]], "F")):
+        found = fit.contrast(np.array(rows), test)
+        assert found.stat[0] == found.dof[0] == found.variance[0] == 0
+        assert (found.dof[1:] > 0).all()
+    own = data[6:, 0] - data[6:, 0].mean()
+    if which != "HC3":
+        own = own.reshape(3, 2).mean(axis=1)
+    variance = np.square(own).sum() / len(own) / (len(own) - 1)
+    if which == "HC3":
+        variance *= 6 / 5
+    for row in ([1.0, 1.0], [0.0, 1.0]):
+        found = fit.contrast(np.array([row]), "t")
+        np.testing.assert_allclose(found.variance[0], variance, rtol=1e-12)
+
+
+@pytest.mark.parametrize("rows", [[[1.0, 0.0]], np.eye(2)])
+def test_shuffles_that_leave_a_group_as_it_is_have_no_statistic_of_its_mean(rows):
+    data = np.random.default_rng(4).standard_normal((12, 2))
+    data[:6, 0] = 1.1
+    model = LinearModel(np.column_stack([np.ones(12), GROUPS_OF_TWO]), ("mean", "more"))
+    test = "t" if len(rows) == 1 else "F"
+    # Maps as they are, and one with another sign.
+    orders, signs = np.tile(np.arange(12), (2, 1)), np.ones((2, 12))
+    signs[1, :2] = -1
+    for own in (
+        ShuffledHC3(model, rows, test),
+        shuffled_sandwich(model, rows, test, np.repeat(np.arange(6), 2)),
+    ):
+        found = own.statistic(own.prepare({"effects": data}), orders, signs)
+        assert found[0, 0] == 0
+        assert (np.abs(found[[0, 1, 1], [1, 0, 1]]) > 0).all()

@@ -29,7 +29,7 @@ from nipype_group.stats.estimators.iterated_weights import (
 from nipype_group.stats.estimators.robust import fit_robust
 from nipype_group.stats.estimators.sandwich import ContrastSandwich
 from nipype_group.stats.estimators.shuffled.effect_variance import statistic_of_shuffles
-from nipype_group.stats.estimators.small_matrices import factorise, solve_forward
+from nipype_group.stats.estimators.small_matrices import ROUNDING, factorise, solve_forward
 from nipype_group.stats.linear.least_squares import LinearModel, independent_rows, is_rounding
 from nipype_group.stats.linear.partition import partition
 from nipype_group.stats.matrix_products import multiply, residuals_of, sum_of_squares
@@ -319,12 +319,21 @@ def _shuffle_hc3(values, basis, scores, weights, orders, signs, is_f, delta, fou
     rank, q, block = basis.shape[1], len(scores), 64
     y, left = np.zeros((n_maps, block)), np.zeros(block)
     coordinates, effects = np.empty((rank, block)), np.empty((q, block))
-    meat = np.empty((q, q, block))
+    meat, squares = np.empty((q, q, block)), np.empty(block)
     matrix, lower, column = np.empty((q, q)), np.zeros((q, q)), np.empty(q)
+    left_over, shares = np.empty((q, q)), np.zeros((q, q))
+    for i in range(n_maps):
+        for s in range(q):
+            for t in range(q):
+                shares[s, t] += ROUNDING * weights[s, i] * weights[t, i]
     for start in range(0, n_voxels, block):
         n_here = min(block, n_voxels - start)
         y[:, :n_here] = values[:, start : start + n_here]
         y[:, n_here:] = 0.0
+        squares[:] = 0.0
+        for i in range(n_maps):
+            for v in range(block):
+                squares[v] += y[i, v] * y[i, v]
         for m in range(len(orders)):
             order, sign = orders[m], signs[m]
             coordinates[:] = 0.0
@@ -356,9 +365,12 @@ def _shuffle_hc3(values, basis, scores, weights, orders, signs, is_f, delta, fou
                     column[s] = effects[s, v]
                     for t in range(s + 1):
                         matrix[s, t] = meat[s, t, v]
+                        left_over[s, t] = meat[s, t, v] - shares[s, t] * squares[v]
+                # Where the maps that tell of the contrast have no residuals but rounding.
+                if not factorise(left_over, lower):
+                    continue
                 if not is_f:
-                    if matrix[0, 0] > 0.0:
-                        found[m, start + v] = column[0] / np.sqrt(matrix[0, 0])
+                    found[m, start + v] = column[0] / np.sqrt(matrix[0, 0])
                 elif factorise(matrix, lower):
                     solve_forward(lower, column)
                     total = 0.0
