@@ -136,6 +136,18 @@ def test_random_effects_of_sites_tell_what_they_take_for_independent():
     assert with_random_effects(alone, table, RandomEffects("site")).notes == ()
 
 
+def test_uncorrelated_slopes_far_from_0_are_told_to_depend_on_it():
+    design = design_of([*"aabb"])
+    table = design.keys.assign(year=[*["2020", "2021"] * 2], since=[*"0101"])
+    (note,) = with_random_effects(
+        design, table, RandomEffects("participant_id", "year", False)
+    ).notes
+    assert "maps have 2020 to 2021" in note
+    for fine in (("year", True), ("since", False)):
+        made = with_random_effects(design, table, RandomEffects("participant_id", *fine))
+        assert made.notes == ()
+
+
 @pytest.mark.parametrize(
     ("written", "fixed", "random"),
     [

@@ -273,7 +273,20 @@ def with_random_effects(
             "map a participant, or take --estimator sandwich with --cluster "
             f"{random.column}",
         )
+    notes += _far_from_zero(random, slopes)
     return replace(made, random=random, slopes=slopes, notes=notes)
+
+
+def _far_from_zero(random: RandomEffects, slopes: tuple[float, ...]) -> tuple[str, ...]:
+    """Tell where intercepts and slopes are uncorrelated at a place that no map is near."""
+    if random.correlated or random.slope is None or min(slopes) <= 0 <= max(slopes):
+        return ()
+    return (
+        f"random effects {random}: intercepts and slopes are taken for uncorrelated where "
+        f"{random.slope} is 0, and maps have {min(slopes):.4g} to {max(slopes):.4g}; results "
+        f"depend on where 0 is: give a column that is 0 amid the maps, or write (1 + "
+        f"{random.slope} | {random.column}), which is the same wherever it is",
+    )
 
 
 def _numbers(observations: pd.DataFrame, random: RandomEffects) -> np.ndarray:

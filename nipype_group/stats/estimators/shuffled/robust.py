@@ -298,13 +298,15 @@ class ShuffledHC3:
     def statistic(self, prepared: _Tile, orders: np.ndarray, signs: np.ndarray) -> np.ndarray:
         """Return t or F of shuffles, shape (m, v)."""
         found = np.zeros((len(orders), prepared.residuals.shape[1]))
+        weights = np.ascontiguousarray(self._sandwich.weights)
         _shuffle_hc3(
             prepared.residuals,
             np.ascontiguousarray(self.model.basis),
             np.ascontiguousarray(multiply(self._sandwich.rows, self.model.inverse)),
-            np.ascontiguousarray(self._sandwich.weights),
+            weights,
             np.ascontiguousarray(orders, dtype=np.int64),
             np.ascontiguousarray(signs, dtype=float),
+            (ROUNDING * multiply(weights, weights.T), sum_of_squares(prepared.residuals)),
             self.test == "F",
             self._sandwich.delta,
             found,
@@ -313,27 +315,19 @@ class ShuffledHC3:
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
-def _shuffle_hc3(values, basis, scores, weights, orders, signs, is_f, delta, found):
+def _shuffle_hc3(values, basis, scores, weights, orders, signs, rounding, is_f, delta, found):
     """Write the statistics of all shuffles, a block of voxels at a time."""
     n_maps, n_voxels = values.shape
     rank, q, block = basis.shape[1], len(scores), 64
     y, left = np.zeros((n_maps, block)), np.zeros(block)
     coordinates, effects = np.empty((rank, block)), np.empty((q, block))
-    meat, squares = np.empty((q, q, block)), np.empty(block)
+    meat = np.empty((q, q, block))
     matrix, lower, column = np.empty((q, q)), np.zeros((q, q)), np.empty(q)
-    left_over, shares = np.empty((q, q)), np.zeros((q, q))
-    for i in range(n_maps):
-        for s in range(q):
-            for t in range(q):
-                shares[s, t] += ROUNDING * weights[s, i] * weights[t, i]
+    left_over, (shares, squares) = np.empty((q, q)), rounding
     for start in range(0, n_voxels, block):
         n_here = min(block, n_voxels - start)
         y[:, :n_here] = values[:, start : start + n_here]
         y[:, n_here:] = 0.0
-        squares[:] = 0.0
-        for i in range(n_maps):
-            for v in range(block):
-                squares[v] += y[i, v] * y[i, v]
         for m in range(len(orders)):
             order, sign = orders[m], signs[m]
             coordinates[:] = 0.0
@@ -365,7 +359,7 @@ def _shuffle_hc3(values, basis, scores, weights, orders, signs, is_f, delta, fou
                     column[s] = effects[s, v]
                     for t in range(s + 1):
                         matrix[s, t] = meat[s, t, v]
-                        left_over[s, t] = meat[s, t, v] - shares[s, t] * squares[v]
+                        left_over[s, t] = meat[s, t, v] - shares[s, t] * squares[start + v]
                 # Where the maps that tell of the contrast have no residuals but rounding.
                 if not factorise(left_over, lower):
                     continue
