@@ -430,7 +430,7 @@ def _statistics(inputs):
 
 
 class _RunPermutationsInputSpec(GroupInputSpec):
-    revision = 5
+    revision = 6
     scheme_file = File(exists=True, mandatory=True, desc="JSON from PlanPermutations")
     shuffles_file = File(exists=True, desc="given shuffles, where the plan has them")
     design_file = File(exists=True, mandatory=True, desc="design TSV")

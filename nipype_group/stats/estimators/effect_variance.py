@@ -38,6 +38,7 @@ from nipype_group.stats.linear.least_squares import (
     VoxelPatterns,
     by_missing,
     independent_rows,
+    is_rounding,
     missing_rows,
     tiles,
 )
@@ -377,6 +378,9 @@ def fit_effect_variance(
             _targets(dof, level) if ends else np.empty((0, len(dof))),
             found,
         )
+        # Where the design fits maps exactly, rounding is no factor of Knapp and Hartung.
+        whole = part.variances + found[5:][numbers[part.rows]]
+        found[2, is_rounding(found[2], part.effects / np.sqrt(whole))] = 0.0
         values[:, part.voxels] = found
     if not ends:
         values[3:5] = np.nan

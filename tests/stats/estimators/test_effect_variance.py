@@ -8,7 +8,12 @@ import pytest
 from scipy import optimize
 
 from nipype_group.stats.estimators import fit_by_contrast
-from nipype_group.stats.estimators.effect_variance import METHODS, NORMAL_DOF
+from nipype_group.stats.estimators.effect_variance import (
+    METHODS,
+    NORMAL_DOF,
+    fit_effect_variance,
+)
+from nipype_group.stats.estimators.shuffled.effect_variance import statistic_of_shuffles
 from nipype_group.stats.linear.least_squares import LinearModel
 
 GROUPS = np.repeat([0, 1], [7, 9])
@@ -293,3 +298,24 @@ def test_what_an_estimator_needs_is_named():
     model = LinearModel(np.ones((4, 1)), ("mean",))
     with pytest.raises(ValueError, match="mixed-effects needs variances"):
         fit_by_contrast("mixed-effects", model, Rows(np.ones((4, 2))).read, 2, {})
+
+
+@pytest.mark.parametrize("method", ["mixed-effects", "fixed-effects"])
+def test_maps_that_are_all_alike_have_no_factor_of_knapp_and_hartung(method):
+    """Of shuffles neither; without the factor the variances of the maps tell what t is."""
+    data, variances = np.full((8, 2), np.float32(1.1), dtype=float), np.full((8, 2), 0.5)
+    data[:4, 1] = [0, 1, 4, 2]
+    model, weights = LinearModel(np.ones((8, 1)), ("mean",)), np.ones((1, 1))
+    fit = fit_effect_variance(
+        model, lambda a, b: data[:, a:b], lambda a, b: variances[:, a:b], 2, method
+    )
+    found = replace(fit, knapp_hartung="plain").contrast(weights, "t")
+    assert found.stat[0] == found.dof[0] == 0 and found.dof[1] == 7
+    same, signs = np.tile(np.arange(8), (2, 1)), np.ones((2, 8))
+    signs[1, 0] = -1
+    shuffled = statistic_of_shuffles(
+        model, weights, "t", data, variances, same, signs, method=method, knapp_hartung="plain"
+    )
+    assert shuffled[0, 0] == 0 and shuffled[1, 0] > 0
+    np.testing.assert_allclose(shuffled[0, 1], found.stat[1], rtol=1e-10)
+    np.testing.assert_allclose(fit.contrast(weights, "t").stat[0], data[0, 0] * 4, rtol=1e-12)

@@ -33,7 +33,7 @@ from nipype_group.stats.estimators.effect_variance import (
     fit_effect_variance,
     lacking,
 )
-from nipype_group.stats.linear.least_squares import LinearModel, independent_rows
+from nipype_group.stats.linear.least_squares import LAST_PLACE, LinearModel, independent_rows
 from nipype_group.stats.linear.partition import partition
 from nipype_group.stats.matrix_products import multiply
 
@@ -341,11 +341,24 @@ def _shuffle(
                 variance = covariance[0, v]
                 if factor > 0:
                     scale = scalars[1, v] / free[0, v]
+                    if factor == 1 and _is_rounding(
+                        scalars[1, v], values[:, v], s[:, v], tau2[0, v]
+                    ):
+                        scale = 0.0
                     variance *= max(scale, 1.0) if factor == 2 else scale
                 # Also where a variance is no number.
                 if free[0, v] > 0.0 and variance > 0.0:
                     stat = estimates[0, v] / np.sqrt(variance)
                     found[m, start + v] = stat * stat if is_f else stat
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def _is_rounding(residual, values, variances, tau2):
+    """Tell whether a weighted residual sum of squares is no more than rounding of the maps."""
+    total = 0.0
+    for i in range(len(values)):
+        total += values[i] * values[i] / (variances[i] + tau2)
+    return residual <= LAST_PLACE * LAST_PLACE * total
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
