@@ -57,7 +57,8 @@ def values(folder, ending):
 
 def test_the_demonstration_has_both_errors(shown):
     out, lines = shown
-    assert "\nBeside it error partitioned" in lines
+    (beside,) = [line for line in lines if line.startswith("\nBeside it nipype-group run ")]
+    assert "--error partitioned" in beside
     assert lines[-1] == f"Compare   nipype-group diff {out} {out / 'partitioned'}"
     assert (out.parent / "out-work").is_dir()
     assert (out.parent / "out-work-partitioned").is_dir()
