@@ -410,6 +410,44 @@ class EffectVarianceTable(_Stored):
         ]
 
 
+class RandomEffectsTable(_Stored):
+    """Speed and memory of random effects, of docs/random_effects.json."""
+
+    file = "random_effects.json"
+
+    def table(self, stored):
+        """Return a row a model, one a way of shuffling, and one a number of maps."""
+        ratios = ("mixedlm_ratio", "statsmodels_ratio")
+        rows = [
+            [row["work"], _number(row["us_a_voxel"]), *(_number(row.get(name)) for name in ratios)]
+            for row in stored["rows"]
+        ]
+        shuffled = [[row["work"], _number(row["cpu_minutes"])] for row in stored["shuffles"]]
+        keys = ("cpu_s", "base_gib", "memory_gib")
+        peaks = [
+            [row["work"], f"{row['maps']:,}", *(_number(row[key]) for key in keys)]
+            for row in stored["memory"]
+        ]
+        header = ["Work", "CPU us a voxel", "Ratio to mixedlm", "Ratio to statsmodels"]
+        voxels = stored["memory"][0]["voxels"]
+        return [
+            f"{stored['maps']} maps; {stored['voxels']:,} voxels, {stored['peer_voxels']} by the "
+            "others:",
+            "",
+            *list_table(header, rows, (40, 20, 20, 20)),
+            "1,000 shuffles of 76,000 voxels, foreseen from fewer:",
+            "",
+            *list_table(["Statistic", "CPU minutes"], shuffled, (70, 30)),
+            f"Memory of a fit, a contrast and residuals at {voxels:,} voxels:",
+            "",
+            *list_table(
+                ["Work", "Maps", "CPU s", "Modules alone, GiB", "Peak, GiB"],
+                peaks,
+                (36, 16, 16, 16, 16),
+            ),
+        ]
+
+
 class ProcessorsTable(_Stored):
     """How many files replays as other processors give again, of docs/any_processor.json."""
 
@@ -736,6 +774,7 @@ def setup(app):
     app.add_directive("fixed-order-table", FixedOrderTable)
     app.add_directive("error-terms-table", ErrorTermsTable)
     app.add_directive("effect-variance-table", EffectVarianceTable)
+    app.add_directive("random-effects-table", RandomEffectsTable)
     app.add_directive("processors-table", ProcessorsTable)
     app.add_directive("null-table", NullTable)
     app.add_directive("permutation-null-table", PermutationNullTable)
