@@ -199,7 +199,17 @@ HOSTILE = {
 }
 
 
+@pytest.fixture(scope="module")
+def what_exists_is_set_aside():
+    """Let collections of garbage pass over all modules, which takes a second."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.usefixtures("what_exists_is_set_aside")
 @pytest.mark.parametrize("made", HOSTILE.values(), ids=HOSTILE)
 @pytest.mark.parametrize("suffix", FORMATS)
 def test_whatever_is_in_a_file_of_any_format_it_is_named(tmp_path, suffix, made):
