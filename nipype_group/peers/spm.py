@@ -2,13 +2,12 @@
 
 import os
 import re
-import zlib
 from pathlib import Path
 
 import numpy as np
 from scipy.io import loadmat
-from scipy.io.matlab import MatReadError
 
+from nipype_group.design.participants.spm import UNREADABLE_MAT
 from nipype_group.images import Grid, MapError, open_image
 from nipype_group.peers.dof import numbers_text
 from nipype_group.peers.found import FoundResults, FoundStatistic, images_in
@@ -16,19 +15,6 @@ from nipype_group.tsv import repeated
 from nipype_group.whole_files import inside
 
 LOOKED_FOR = "SPM: spmT_0001 or spmF_0001"
-# What reading a damaged or foreign file of MATLAB raises.
-_UNREADABLE = (
-    MatReadError,
-    OSError,
-    EOFError,
-    ValueError,
-    TypeError,
-    LookupError,
-    AttributeError,
-    OverflowError,
-    MemoryError,
-    zlib.error,
-)
 # Headers have one digit after the point.
 _HEADER_ROUNDS = 0.051
 _DESCRIPTION = re.compile(
@@ -141,7 +127,7 @@ def _read_spm_mat(path):
         return _model_of(spm), []
     except NotImplementedError:
         return {}, ["SPM.mat is of MATLAB version 7.3, which is not read; headers are used alone."]
-    except _UNREADABLE as error:
+    except UNREADABLE_MAT as error:
         return {}, [f"SPM.mat cannot be read ({error}); headers are used alone."]
 
 

@@ -16,7 +16,7 @@ from nipype_group.whole_files import AnyPath
 _RESIDUAL = re.compile(r"ResMS\.(?:nii|img)(?:\.gz)?")
 _CONTRAST = re.compile(r"con_(\d+)\.(?:nii|img)(?:\.gz)?")
 # What reading a damaged or foreign file of MATLAB raises.
-_UNREADABLE = (
+UNREADABLE_MAT = (
     MatReadError,
     OSError,
     EOFError,
@@ -95,7 +95,7 @@ def _read(path):
         raise MapError(
             path, "is of MATLAB version 7.3, which is not read; save it with -v7"
         ) from error
-    except _UNREADABLE as error:
+    except UNREADABLE_MAT as error:
         raise MapError(path, f"cannot be read ({error})") from error
 
 
