@@ -18,11 +18,15 @@ from typing import Any, get_args, get_origin
 from nipype_group.cli.main import build_parser  # isort: skip
 from nipype_group.analysis.inputs import image_path, source_words
 from nipype_group.analysis.result import GroupResult
+from nipype_group.choices import nearest
 from nipype_group.cli import run
 from nipype_group.cli.command_text import command_text
 from nipype_group.cli.places import check_places
-from nipype_group.settings.analysis import AnalysisSettings
+from nipype_group.settings.analysis import AnalysisSettings, PeerSettings
 from nipype_group.whole_files import AnyPath
+
+# What a report on another package's results is told beside settings.
+_OF_PEERS = ("dof", "package")
 
 
 class AnalysisWarning(UserWarning):
@@ -125,7 +129,11 @@ def analyse(
         arguments = build_parser().parse_args(words)
         arguments.n_procs, arguments.replace, arguments.progress = n_procs, replace, progress
         named = {"formula": formula, "contrasts": _definitions(contrasts)} | settings
-        named = {n: _several(n, value) for n, value in named.items() if value not in (None, ())}
+        named = {
+            name: _several(AnalysisSettings, name, value)
+            for name, value in named.items()
+            if value not in (None, ())
+        }
         said = _told(lambda: _run(arguments, words, named))
         return GroupResult(folder, messages=said, temporary=temporary)
 
@@ -153,9 +161,9 @@ def _definitions(contrasts):
     return tuple(contrasts)
 
 
-def _several(name, value):
+def _several(record, name, value):
     """Return a value as the list that its setting is, where it is one."""
-    kind = getattr(AnalysisSettings.__dataclass_fields__.get(name), "type", None)
+    kind = getattr(record.__dataclass_fields__.get(name), "type", None)
     kinds = (kind, *get_args(kind)) if isinstance(kind, UnionType) else (kind,)
     is_list = any(get_origin(each) is tuple for each in kinds)
     return (value,) if is_list and not isinstance(value, (list, tuple)) else value
@@ -197,19 +205,34 @@ def report_of(results: AnyPath, output_dir: AnyPath | None = None, **settings: A
     output_dir : path, optional
         Folder of the report. Without one it lasts as long as what is returned.
     **settings
-        Settings of `nipype_group.settings.analysis.PeerSettings` by name.
+        Settings of `nipype_group.settings.analysis.PeerSettings` by name; ``package``, and
+        ``dof``, a number of t or two of F, where files do not state them.
 
     Returns
     -------
     GroupResult
+
+    Raises
+    ------
+    TypeError
+        Where a name is no setting; the nearest is named.
     """
     from nipype_group.cli.report import report_peer
+
+    known = [*PeerSettings.__dataclass_fields__, *_OF_PEERS]
+    for name in settings:
+        if name not in known:
+            raise TypeError(f"{name} is no setting{nearest(name, known)}")
 
     with _folder(output_dir, "report") as (folder, temporary):
         words = ["report", str(Path(results).absolute()), str(folder)]
         arguments = build_parser().parse_args(words)
         for name, value in settings.items():
-            setattr(arguments, name, list(value) if isinstance(value, tuple) else value)
+            given = _several(PeerSettings, name, value)
+            if name == "dof":
+                given = [value if isinstance(value, tuple) else (value,)]
+            # Settings that are dictionaries stand for themselves alone.
+            setattr(arguments, name, {name: given} if isinstance(given, dict) else given)
         arguments.progress, arguments.command_line = True, ["nipype-group", *words]
 
         def execute():

@@ -253,7 +253,11 @@ def test_a_file_of_something_else_is_no_page(result, commanded, tmp_path, capsys
 def test_results_of_another_package_load(tmp_path):
     study = PeerStudy("feat")
     study.write(tmp_path / "feat")
-    found = nipype_group.GroupResult.load(tmp_path / "feat", alpha=0.01, atlases=["none"])
+    with pytest.raises(TypeError, match="alfa is no setting, did you mean alpha"):
+        nipype_group.GroupResult.load(tmp_path / "feat", alfa=0.01)
+    told = {"alpha": 0.01, "atlases": "none", "dof": study.dof}
+    found = nipype_group.GroupResult.load(tmp_path / "feat", **told)
     assert found.settings.alpha == 0.01
+    assert found.settings.atlases == ("none",)
     assert found.contrasts["iq"].t.shape == (10, 12, 10)
     assert found.thresholds("iq")

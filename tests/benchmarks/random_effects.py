@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 import warnings
+from functools import partial
 from pathlib import Path
 
 os.environ.setdefault("NO_ET", "1")
@@ -89,10 +90,10 @@ class Study:
         return pd.DataFrame({"y": self.data[:, voxel], "g": self.clusters.astype(str), **columns})
 
 
-def cpu_time(work):
+def cpu_time(work, *arguments):
     """Return CPU seconds and what the work gives."""
     start = time.process_time()
-    found = work()
+    found = work(*arguments)
     return time.process_time() - start, found
 
 
@@ -125,20 +126,26 @@ def fits(n_voxels, n_peers):
             slopes = "years" in random
             # Compiled before.
             few.fitted("random-effects", slopes)
-            seconds, ours = cpu_time(lambda: study.fitted("random-effects", slopes))  # noqa: B023
+            seconds, ours = cpu_time(study.fitted, "random-effects", slopes)
             row = {"work": f"random {work}, {times}", "us_a_voxel": seconds / n_voxels * 1e6}
-            theirs, effects = cpu_time(lambda: by_mixedlm(study, random, n_peers))  # noqa: B023
+            theirs, effects = cpu_time(by_mixedlm, study, random, n_peers)
             off = np.abs(effects - ours.effect[:n_peers]) / np.sqrt(ours.variance[:n_peers])
             row["mixedlm_ratio"] = theirs / n_peers / (seconds / n_voxels)
             row["median_difference"] = float(np.median(off))
-            other, _ = cpu_time(lambda: by_statsmodels(study, slopes, n_peers))  # noqa: B023
+            other, _ = cpu_time(by_statsmodels, study, slopes, n_peers)
             row["statsmodels_ratio"] = other / n_peers / (seconds / n_voxels)
             rows.append(row)
             print(row, flush=True)
         few.fitted("sandwich")
-        seconds, _ = cpu_time(lambda: study.fitted("sandwich"))  # noqa: B023
+        seconds, _ = cpu_time(study.fitted, "sandwich")
         rows.append({"work": f"CR2, {times}", "us_a_voxel": seconds / n_voxels * 1e6})
     return rows
+
+
+def shuffled(own, tiles, orders, signs):
+    """Take the statistic of all tiles."""
+    for tile in tiles:
+        own.statistic(tile, orders, signs)
 
 
 def shuffles(n_voxels, n_shuffles):
@@ -164,9 +171,7 @@ def shuffles(n_voxels, n_shuffles):
             for at in range(0, n_voxels, VOXELS_PER_TILE)
         ]
         own.statistic(tiles[-1], orders[:1], signs[:1])
-        seconds, _ = cpu_time(
-            lambda: [own.statistic(tile, orders, signs) for tile in tiles]  # noqa: B023
-        )
+        seconds, _ = cpu_time(shuffled, own, tiles, orders, signs)
         minutes = seconds / n_shuffles * N_SHUFFLES / n_voxels * 76_000 / 60
         rows.append({"work": work, "cpu_minutes": minutes})
         print(rows[-1], flush=True)
@@ -227,7 +232,7 @@ def memory(folder, n_maps, n_voxels):
     ):
         work(name, slopes, 100)
         base = run_apart(lambda: time.sleep(0.1))["memory_gib"]
-        found = run_apart(lambda: work(name, slopes, n_voxels))  # noqa: B023
+        found = run_apart(partial(work, name, slopes, n_voxels))
         row = {"work": what, "maps": n_maps, "voxels": n_voxels, "cpu_s": found["cpu_s"]}
         rows.append(row | {"base_gib": base, "memory_gib": found["memory_gib"]})
         print(rows[-1], flush=True)
@@ -253,7 +258,7 @@ def main(argv=None):
         # Before there is freed memory that would be taken again.
         peaks = [row for size in places for row in memory(folder, *size)]
         rows = fits(*sizes)
-        shuffled = shuffles(2 * VOXELS_PER_TILE, n_shuffles)
+        of_shuffles = shuffles(2 * VOXELS_PER_TILE, n_shuffles)
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
     ).stdout.strip()
@@ -264,7 +269,7 @@ def main(argv=None):
         "voxels": sizes[0],
         "peer_voxels": sizes[1],
         "rows": [_rounded(row) for row in rows],
-        "shuffles": [_rounded(row) for row in shuffled],
+        "shuffles": [_rounded(row) for row in of_shuffles],
         "memory": [_rounded(row) for row in peaks],
     }
     arguments.output.write_text(json.dumps(content, indent=2) + "\n")
