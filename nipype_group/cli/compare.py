@@ -39,6 +39,8 @@ def execute(arguments: argparse.Namespace) -> int:
         print(sentence(one))
         for line in overlap_lines(one):
             print(f"  {line}")
+        for note in one.notes:
+            print(f"  Warning: {note}")
     print(f"Page      {Path(page)}")
     return 0
 

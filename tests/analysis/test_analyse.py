@@ -5,6 +5,7 @@ import json
 import re
 import sys
 import textwrap
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -202,6 +203,14 @@ def test_the_same_analysis_agrees_wholly(result, commanded, tmp_path):
     assert (tmp_path / "page.html").read_text().count("<img") == 2 + sum(
         len(one.overlaps) for one in both
     )
+
+
+def test_levels_that_differ_are_told(result, commanded):
+    (one, _) = result.compare(commanded)
+    assert one.notes == []
+    levels = one.second.alphas | {"fdrBHBoth": 0.2}
+    other = replace(one, second=replace(one.second, alphas=levels))
+    assert "fdrBHBoth has the level 0.05 in the first and 0.2 in the second" in other.notes
 
 
 def test_compare_with_a_map_of_a_file(result, tmp_path, capsys):

@@ -52,6 +52,16 @@ class Compared:
         names = dict.fromkeys([self.first.name, self.second.name])
         return " and ".join(names)
 
+    @property
+    def notes(self) -> list[str]:
+        """What tells thresholds of one name apart."""
+        return [
+            f"{name} has the level {self.first.alphas[name]} in the first and "
+            f"{self.second.alphas[name]} in the second"
+            for name in self.overlaps
+            if self.first.alphas.get(name) != self.second.alphas.get(name)
+        ]
+
     def as_record(self) -> dict[str, Any]:
         """Return the numbers as JSON has them."""
         return {
@@ -59,6 +69,7 @@ class Compared:
             "Map": self.stat,
             "First": self.first.path.name,
             "Second": self.second.path.name,
+            "Notes": self.notes,
             "Agreement": _plain(asdict(self.agreement)),
             "Overlaps": {
                 name: _plain({**asdict(own), "dice": own.dice})

@@ -96,6 +96,7 @@ def _context(compared, names, folder):
     return {
         "name": compared.name,
         "sentence": sentence(compared),
+        "notes": compared.notes,
         "images": [_embedded(picture) for picture in _pictures(compared, names, folder)],
         "overlaps": [
             (name, *_counts(own), rounded(own.dice)) for name, own in compared.overlaps.items()

@@ -35,6 +35,8 @@ class Side:
         Name of a threshold to a bool array, shape (x, y, z).
     peaks : dict
         Name of a threshold to the table of its peaks.
+    alphas : dict
+        Name of a threshold to its level, where it has one.
     """
 
     path: Path
@@ -44,6 +46,7 @@ class Side:
     space: Grid
     survivors: dict[str, np.ndarray] = field(default_factory=dict)
     peaks: dict[str, pd.DataFrame] = field(default_factory=dict)
+    alphas: dict[str, float | None] = field(default_factory=dict)
 
     def thresholded(self, height: float) -> Side:
         """Return the side with what exceeds a height in magnitude as its survivors."""
@@ -55,7 +58,7 @@ class Side:
             values, labels, self.space, zscore=None, stat_type="z" if signed else "F"
         )
         name = f"above {height:g}"
-        return replace(self, survivors={name: above}, peaks={name: peaks})
+        return replace(self, survivors={name: above}, peaks={name: peaks}, alphas={})
 
     def values_in(self, voxels: np.ndarray) -> np.ndarray:
         """Return the values of voxels, shape (v,), which a mask of the volume tells."""
@@ -118,7 +121,7 @@ class Source:
         path = maps[stat, None]
         values, space = _read(path)
         results = self.folder.results(found[0].label)
-        survivors, peaks = {}, {}
+        survivors, peaks, alphas = {}, {}, {}
         for result in results:
             own = [maps[s, result.desc] for s in _THRESHOLDED if (s, result.desc) in maps]
             if own:
@@ -126,8 +129,9 @@ class Source:
                 check_same_space(own[0], where, space, str(path))
                 survivors[result.desc] = kept != 0
                 peaks[result.desc] = result.table("peaks")
+                alphas[result.desc] = result.settings.get("Alpha")
         tested = self._tested(values, space)
-        return Side(path, found[0].name, values, tested, space, survivors, peaks)
+        return Side(path, found[0].name, values, tested, space, survivors, peaks, alphas)
 
     def _maps(self, label):
         assert self.folder is not None
