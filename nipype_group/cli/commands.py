@@ -130,7 +130,7 @@ def add_plan(commands: Any) -> None:
         "--json", action="store_true", dest="as_json", help="print one JSON object"
     )
     _add_options_of_run(parser)
-    parser.set_defaults(execute="nipype_group.cli.plan:execute", parser=parser)
+    parser.set_defaults(execute="nipype_group.cli.plan.analysis:execute", parser=parser)
 
 
 def add_validate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -17,8 +17,8 @@ from typing import Any
 from nipype_group.cli import run
 from nipype_group.cli.guard import UsageError
 from nipype_group.cli.options import given_settings, option_of
-from nipype_group.cli.plan import analysis_plan
-from nipype_group.cli.plan_text import plan_text
+from nipype_group.cli.plan.analysis import analysis_plan
+from nipype_group.cli.plan.text import plan_text
 from nipype_group.design.sources import listed_once
 from nipype_group.models.analyses import ModelAnalysis, ModelOfTree
 from nipype_group.models.records import FirstLevelNode, Node, StatsModel, read_model

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from nipype_group.cli import duration
-from nipype_group.cli.duration import COSTS, foreseen_seconds
+from nipype_group.cli.plan import duration
+from nipype_group.cli.plan.duration import COSTS, foreseen_seconds
 from nipype_group.execution.memory import StudySize
 from nipype_group.stats.estimators import ESTIMATORS
 from nipype_group.workflows import AnalysisSettings, init_group_wf

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from nipype_group.cli import run
-from nipype_group.cli.duration import foreseen_seconds
-from nipype_group.cli.plan_text import plan_text
+from nipype_group.cli.plan.duration import foreseen_seconds
+from nipype_group.cli.plan.text import plan_text
 from nipype_group.design.contrasts import Contrast, build_contrasts
 from nipype_group.design.diagnostics import LevelOfTests, contrast_diagnostics
 from nipype_group.design.error_terms import STRATA

@@ -1,0 +1,1 @@
+"""``nipype-group plan``: what a run would do, told without doing it."""
