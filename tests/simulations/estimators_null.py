@@ -34,7 +34,7 @@ _SEED = 20
 # Visits of participants, in turn: dropouts.
 _VISITS = (4, 3, 2, 4, 1)
 # Voxels of a study by shuffles, studies that share their shuffles, and shuffles.
-_VOXELS, _ALIKE, _SHUFFLES = 10, 50, 199
+_VOXELS, _ALIKE, SHUFFLES = 10, 50, 199
 _SHUFFLED = ("means", "slopes, unequal groups")
 # What is between and along visits, in units of a map's noise.
 _BETWEEN, _ALONG = 1.0, 0.6
@@ -65,17 +65,18 @@ class Studies:
     estimators: dict
 
 
-def longitudinal(n, truth, n_studies, rng):
+def longitudinal(n, truth, n_studies, rng, between=_BETWEEN):
     """Return studies of n participants in two groups, with up to four visits.
 
     `truth` says whether participants differ in their means ("means"), in slopes too ("slopes"),
-    or also, in one group, twice as much as in the other ("slopes, unequal groups").
+    or also, in one group, twice as much as in the other ("slopes, unequal groups"); `between`,
+    a number or one a study, by how much in their means.
     """
     cluster = np.repeat(np.arange(n), [_VISITS[i % len(_VISITS)] for i in range(n)])
     visit = np.concatenate([np.arange(m) for m in np.bincount(cluster)]).astype(float)
     group = (cluster % 2).astype(float)
     own = rng.standard_normal((2, n, n_studies))[:, cluster]
-    data = _BETWEEN * own[0] + rng.standard_normal((len(cluster), n_studies))
+    data = between * own[0] + rng.standard_normal((len(cluster), n_studies))
     if truth != "means":
         data += _ALONG * own[1] * visit[:, None]
     if "unequal" in truth:
@@ -174,7 +175,7 @@ def shuffled_rows(n_studies):
         for number, (name, (make, *of)) in enumerate(scenarios().items()):
             if make is not longitudinal or of[-1] not in _SHUFFLED:
                 continue
-            rng = np.random.default_rng([_SEED, number, _SHUFFLES])
+            rng = np.random.default_rng([_SEED, number, SHUFFLES])
             studies = make(*of, n_studies * _VOXELS, rng)
             model = LinearModel(studies.matrix, tuple("abcd"))
             for contrast in ("group", "group x time"):
@@ -194,18 +195,18 @@ def shuffled_rows(n_studies):
     return rows
 
 
-def p_by_signs(own, studies, rng):
-    """Return the p of every voxel, and of the largest of every study."""
+def p_by_signs(own, studies, rng, n_voxels=_VOXELS):
+    """Return the p of every voxel, and of the largest of every study of so many."""
     clusters, n = studies.given["clusters"], len(studies.data)
-    orders = np.tile(np.arange(n), (_SHUFFLES + 1, 1))
+    orders = np.tile(np.arange(n), (SHUFFLES + 1, 1))
     p, largest = [], []
-    size = _VOXELS * _ALIKE
+    size = n_voxels * _ALIKE
     for start in range(0, studies.data.shape[1], size):
-        signs = rng.choice([-1.0, 1], (_SHUFFLES + 1, clusters.max() + 1))
+        signs = rng.choice([-1.0, 1], (SHUFFLES + 1, clusters.max() + 1))
         signs[0] = 1
         prepared = own.prepare({"effects": studies.data[:, start : start + size]})
         heights = np.abs(own.statistic(prepared, orders, signs[:, clusters]))
-        maxima = heights.reshape(_SHUFFLES + 1, -1, _VOXELS).max(axis=2)
+        maxima = heights.reshape(SHUFFLES + 1, -1, n_voxels).max(axis=2)
         for found, values in ((p, heights), (largest, maxima)):
             found.append((values >= values[0] * (1 - TIE_TOLERANCE)).mean(axis=0))
     return np.concatenate(p), np.concatenate(largest)
@@ -234,7 +235,7 @@ def main(argv=None):
         "shuffled": {
             "studies": arguments.shuffled_studies,
             "voxels": _VOXELS,
-            "shuffles": _SHUFFLES,
+            "shuffles": SHUFFLES,
             "rows": shuffled,
         },
     }

@@ -109,9 +109,9 @@ class Scenario:
 
 
 @cache
-def correlation_root():
-    """Return R, shape (8, 8), with R R' the correlation along an axis of smoothed white noise."""
-    distance = np.subtract.outer(np.arange(SIDE), np.arange(SIDE))
+def correlation_root(side=SIDE):
+    """Return R, shape (side, side), with R R' the correlation along an axis of smoothed noise."""
+    distance = np.subtract.outer(np.arange(side), np.arange(side))
     return np.linalg.cholesky(np.exp(-np.square(distance / SIGMA_VOXELS) / 4))
 
 
