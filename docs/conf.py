@@ -18,20 +18,32 @@ version = release = __version__
 extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
-    "sphinx.ext.mathjax",
     "sphinx.ext.graphviz",
+    "sphinx_copybutton",
+    "sphinx_design",
+    "mathml",
     "package_docs",
 ]
 exclude_patterns = ["_build", "_ext", "examples"]
 default_role = "code"
 highlight_language = "none"
 
-html_theme = "alabaster"
+html_math_renderer = "mathml"
+html_theme = "furo"
+html_title = "nipype-group"
 html_static_path = ["_static"]
+html_css_files = ["custom.css"]
 html_theme_options = {
-    "description": "Group-level fMRI statistics on Nipype",
-    "fixed_sidebar": True,
-    "page_width": "1100px",
+    "light_css_variables": {
+        "color-brand-primary": "#0b5d80",
+        "color-brand-content": "#0b5d80",
+        "color-brand-visited": "#0b5d80",
+    },
+    "dark_css_variables": {
+        "color-brand-primary": "#7cc7ea",
+        "color-brand-content": "#7cc7ea",
+        "color-brand-visited": "#7cc7ea",
+    },
 }
 html_show_copyright = False
 graphviz_output_format = "svg"

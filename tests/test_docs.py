@@ -5,8 +5,10 @@ import re
 import shlex
 import subprocess
 import sys
+from html.parser import HTMLParser
 from pathlib import Path
 from unittest import mock
+from urllib.parse import unquote, urlsplit
 
 import nibabel as nib
 import pytest
@@ -56,10 +58,72 @@ CASES = [
 ]
 
 
-def test_build_without_warning(tmp_path):
-    done = build(tmp_path / "html")
+class Page(HTMLParser):
+    """The addresses of a built page: what it loads, where it links to, and its anchors."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.loaded, self.links, self.anchors, self.without_words = [], [], set(), []
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag, attrs):
+        found = dict(attrs)
+        self.anchors |= {found[key] for key in ("id", "name") if key in found}
+        if tag == "a":
+            self.links += [found["href"]] if "href" in found else []
+        elif tag != "link" or "stylesheet" in found["rel"] or "icon" in found["rel"]:
+            self.loaded += [found[key] for key in ("src", "data", "href") if key in found]
+        if tag == "img" and not found.get("alt"):
+            self.without_words.append(found.get("src"))
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("site") / "html"
+    done = build(folder)
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "html" / "index.html").is_file()
+    return {path: Page(path) for path in sorted(folder.rglob("*.html"))}
+
+
+def test_build_without_warning(site):
+    assert {"index.html", "search.html", "report.html"} <= {path.name for path in site}
+
+
+def test_pages_need_no_network(site):
+    remote = {
+        (path.name, address)
+        for path, page in site.items()
+        for address in page.loaded
+        if re.match("(https?:)?//", address)
+    }
+    assert remote == set()
+    folder = next(path.parent for path in site if path.name == "search.html")
+    for sheet in (folder / "_static").rglob("*.css"):
+        text = sheet.read_text(encoding="utf-8")
+        assert not re.search(r"url\([\"']?(https?:)?//|@import", text), sheet
+    # Equations are drawn by the browser itself.
+    text = (folder / "stages" / "glm.html").read_text(encoding="utf-8")
+    assert "<math" in text and "MathJax" not in text
+
+
+def test_links_within_the_site_lead_somewhere(site):
+    broken, followed = set(), 0
+    for path, page in site.items():
+        for address in page.links + page.loaded:
+            parts = urlsplit(address)
+            if parts.scheme or parts.netloc:
+                continue
+            to = (path.parent / unquote(parts.path)).resolve() if parts.path else path
+            followed += 1
+            known = to not in site or not parts.fragment or parts.fragment in site[to].anchors
+            if not (to.is_file() and known):
+                broken.add((path.name, address))
+    assert broken == set()
+    assert followed > 1000
+
+
+def test_pictures_have_words(site):
+    assert {(p.name, src) for p, page in site.items() for src in page.without_words} == set()
 
 
 @pytest.fixture
@@ -227,7 +291,7 @@ def test_python_blocks_are_python(page):
 
 
 def test_commands_of_other_longitudinal_programs_run(tmp_path, monkeypatch):
-    text = (DOCS / "coming_from_longitudinal.rst").read_text(encoding="utf-8")
+    text = (DOCS / "coming_from" / "longitudinal.rst").read_text(encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(run, "can_draw", lambda: False)
     (block,) = re.findall(r"^\.\. code-block:: python\n\n((?: +.*\n|\n)+)", text, re.MULTILINE)
