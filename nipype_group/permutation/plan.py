@@ -26,6 +26,7 @@ from nipype_group.stats.estimators import DEFAULT, ESTIMATORS, KNAPP_HARTUNG
 from nipype_group.stats.linear.aspin_welch import AspinWelch
 from nipype_group.stats.linear.least_squares import LinearModel, independent_rows
 from nipype_group.stats.linear.partition import holds, partition
+from nipype_group.stats.permutation.alternatives import RestrictedScheme, restricted
 from nipype_group.stats.permutation.choice import (
     Shuffling,
     choose_of_clusters,
@@ -720,6 +721,21 @@ def _number(value):
     return float(value) if value < 10**300 else f"10^{len(str(value)) - 1}"
 
 
+def _written_scheme(scheme):
+    """Return all that decides shuffle k, as `_read_scheme` reads it."""
+    written = {
+        "Kind": scheme.kind,
+        "Labels": scheme.labels,
+        "Blocks": scheme.blocks,
+        "Seed": scheme.seed,
+        "Exhaustive": scheme.exhaustive,
+        "Given": scheme.given is not None,
+    }
+    if isinstance(scheme, RestrictedScheme):
+        written |= {"OfAll": _written_scheme(scheme.whole), "Members": scheme.members}
+    return written
+
+
 def _written_contrast(contrast):
     """Return a contrast as `_read_contrast` reads it."""
     return {
@@ -761,12 +777,7 @@ def write_plan(directory: AnyPath, plan: Plan) -> tuple[str, ...]:
         **_written_estimator(plan.test),
         "Families": {
             name: {
-                "Kind": family.scheme.kind,
-                "Labels": family.scheme.labels,
-                "Blocks": family.scheme.blocks,
-                "Seed": family.scheme.seed,
-                "Exhaustive": family.scheme.exhaustive,
-                "Given": family.scheme.given is not None,
+                **_written_scheme(family.scheme),
                 "Contrasts": [_written_contrast(c) for c in family.contrasts],
             }
             for name, family in plan.families.items()
@@ -846,7 +857,7 @@ def read_scheme(
             knapp_hartung=content.get("KnappHartung", KNAPP_HARTUNG[0]),
         )
         families = {
-            name: Family(_read_family(f, given), [_read_contrast(c) for c in f["Contrasts"]])
+            name: Family(_read_scheme(f, given), [_read_contrast(c) for c in f["Contrasts"]])
             for name, f in content["Families"].items()
         }
     except UnusableFileError:
@@ -858,7 +869,9 @@ def read_scheme(
     return test, families
 
 
-def _read_family(content, given):
+def _read_scheme(content, given):
+    if "OfAll" in content:
+        return restricted(_read_scheme(content["OfAll"], given), content["Members"])
     return ShufflingScheme(
         kind=content["Kind"],
         labels=tuple(content["Labels"]),
