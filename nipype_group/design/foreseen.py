@@ -39,8 +39,8 @@ def foreseen_observations(
     combine : sequence of str
         Columns in which maps differ that are combined, as `group_runs` takes them.
     **settings
-        on_bad_map, ids_as_numbers, mean_for, needs_variances and map_covariates, as `collect`
-        takes them.
+        on_bad_map, ids_as_numbers, mean_for, needs_variances, map_covariates and exclude, as
+        `collect` takes them.
 
     Returns
     -------

@@ -11,6 +11,7 @@ import pandas as pd
 
 from nipype_group.choices import ON_BAD_MAP
 from nipype_group.design.first_level import of_other_contrasts, registered_elsewhere
+from nipype_group.design.participants.exclusion import check_rules, read_rule, why_left_out
 from nipype_group.design.participants.map_covariates import check_map_covariates
 from nipype_group.design.participants.means import numbers_among
 from nipype_group.design.participants.tables import PeopleTables, session_of
@@ -71,6 +72,7 @@ def collect(
     sessions: pd.DataFrame | None = None,
     needs_variances: bool = False,
     map_covariates: Sequence[str] = (),
+    exclude: Sequence[str] = (),
 ) -> Observations:
     """Join maps to participants and check every map.
 
@@ -105,6 +107,8 @@ def collect(
         no value above 0, cannot be used.
     map_covariates : sequence of str
         Names of covariates that are maps: a map without one cannot be used.
+    exclude : sequence of str
+        Rules of whom to leave out, as `read_rule` takes them.
 
     Returns
     -------
@@ -123,12 +127,17 @@ def collect(
     conditions = list(entries[0].conditions) if entries else []
     people = PeopleTables.of(entries, participants, sessions)
     rows = joined_rows(entries, people, variables)
-    check_variables(variables, {c for row in rows for c in row} | set(people.columns))
+    columns = {c for row in rows for c in row} | set(people.columns)
+    check_variables(variables, columns)
+    rules = [read_rule(text) for text in exclude]
+    check_rules(rules, columns, {entry.participant for entry in entries})
     with_mean = numbers_among(pd.DataFrame(rows), [v for v in mean_for if v not in conditions])
     needed = [v for v in variables if v not in with_mean]
     excluded, problems, candidates = [], [], []
     for entry, row in zip(entries, rows, strict=True):
-        if reason := entry.problem or _why_no_row(entry, people, ids_as_numbers):
+        if reason := why_left_out(row, rules):
+            excluded.append((entry, reason))
+        elif reason := entry.problem or _why_no_row(entry, people, ids_as_numbers):
             problems.append((entry, reason))
         elif missing := [v for v in needed if pd.isna(row.get(v))]:
             excluded.append((entry, _why_missing(entry, missing, mean_for, people)))

@@ -8,6 +8,7 @@ from nipype_group.choices import ON_BAD_MAP
 from nipype_group.design.first_level import find_merged_maps, of_other_contrasts
 from nipype_group.design.listed_maps import listed_maps
 from nipype_group.design.observations import collect
+from nipype_group.design.participants.exclusion import read_rule, undecided
 from nipype_group.design.participants.map_covariates import (
     covariate_names,
     split_covariate,
@@ -166,6 +167,11 @@ class _CollectMapsInputSpec(GroupInputSpec):
         usedefault=True,
         desc="participants whose labels differ by zeros before a number are the same, as 1 and 01",
     )
+    exclude = InputMultiObject(
+        Str,
+        desc="rules of whom to leave out: COLUMN SIGN VALUE with < <= > >= == or !=, as "
+        "'mean_fd > 0.5', or the label of a participant",
+    )
     on_bad_map = traits.Enum(
         *ON_BAD_MAP,
         usedefault=True,
@@ -236,9 +242,9 @@ class CollectMaps(GroupInterface):
     most, of another contrast than most by what SPM's header or FEAT's design.con says (a warning
     where the maps are listed one by one), and maps without a participant are errors that name all
     of them, or are listed as excluded (`on_bad_map`). Rows with ``n/a`` in a used variable are
-    left out and listed. Volumes of a 4D image are written as maps into the node's folder, and so
-    are sub-bricks of AFNI that a pattern or table names (``stats.nii.gz[faces#0_Coef]``) and
-    variances that their t, or SPM's ResMS, tell.
+    left out and listed, as are those that rules leave out (`exclude`). Volumes of a 4D image are
+    written as maps into the node's folder, and so are sub-bricks of AFNI that a pattern or table
+    names (``stats.nii.gz[faces#0_Coef]``) and variances that their t, or SPM's ResMS, tell.
 
     Examples
     --------
@@ -255,15 +261,21 @@ class CollectMaps(GroupInterface):
         source = _source(self.inputs)
         entries = with_parts(_entries(self.inputs, runtime.cwd), runtime.cwd)
         result = self._collect(entries, source)
-        if source in _LISTED:
-            for entry, reason in of_other_contrasts(entries):
-                LOGGER.warning("%s: %s", entry.path, reason)
+        for line in self._doubts(entries, source, result.table):
+            LOGGER.warning("%s", line)
         for name, rows in (("observations", result.table), ("excluded", result.excluded)):
             self._results[name] = str(write_tsv(Path(runtime.cwd, f"{name}.tsv"), rows))
         LOGGER.info("%d maps are in, %d rows are out", len(result.table), len(result.excluded))
         for name in ("map_files", "variance_files", "map_covariate_files", "condition_columns"):
             self._results[name] = getattr(result, name)
         return runtime
+
+    def _doubts(self, entries, source, table):
+        """Yield what is odd about the maps that are in."""
+        if source in _LISTED:
+            for entry, reason in of_other_contrasts(entries):
+                yield f"{entry.path}: {reason}"
+        yield from undecided(table, map(read_rule, value_or(self.inputs.exclude, ())))
 
     def _collect(self, entries, source):
         inputs, participants, sessions = self.inputs, None, None
@@ -284,4 +296,5 @@ class CollectMaps(GroupInterface):
             sessions=sessions,
             needs_variances=value_or(inputs.needs_variances, False),
             map_covariates=covariate_names(value_or(inputs.map_covariates, ())),
+            exclude=value_or(inputs.exclude, ()),
         )

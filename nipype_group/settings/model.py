@@ -111,6 +111,15 @@ class MapsSettings(Record):
         most=100,
         **_MAPS,
     )
+    exclude: tuple[str, ...] = setting(
+        (),
+        "repeatable: leave out whom a rule tells, listed with it: COLUMN SIGN VALUE with one of "
+        "< <= > >= == !=, as 'mean_fd > 0.5', or the label of a participant, as sub-01",
+        option="--exclude",
+        metavar="RULE",
+        many="repeated",
+        **_MAPS,
+    )
     on_bad_map: str = setting(
         "error",
         "unusable maps are an error (default), or are left out and listed",
@@ -125,6 +134,11 @@ class MapsSettings(Record):
             fwhm = getattr(self, name)
             if len(fwhm) not in (0, 1, 3):
                 raise ValueError(f"{name} is one or three numbers of mm, got {fwhm}")
+        if self.exclude:
+            from nipype_group.design.participants.exclusion import read_rule
+
+            for text in self.exclude:
+                read_rule(text)
 
     @property
     def smooths(self) -> bool:

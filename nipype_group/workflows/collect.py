@@ -211,6 +211,8 @@ def _collect(settings, variables, mean_for):
     )
     if variables is not None:
         made.inputs.variables = list(variables)
+    if settings.exclude:
+        made.inputs.exclude = list(settings.exclude)
     if mean_for:
         made.inputs.mean_for = list(mean_for)
     return made

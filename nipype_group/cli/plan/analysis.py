@@ -80,6 +80,7 @@ def analysis_plan(
         # Volumes of a 4D image are maps in the run alone.
         needs_variances=settings.takes_variances and "stack_file" not in files,
         map_covariates=() if "stack_file" in files else settings.map_covariates,
+        exclude=settings.exclude,
     )
     design, observations = foreseen_design(
         found,
