@@ -47,7 +47,7 @@ SIZES = (12, 40)
 COLUMNS = ("intercept", "group", "visit", "group:visit")
 CONTRASTS = ("group", "group x time", "both (F)")
 # Voxels of a study by signs.
-VOXELS = 5
+VOXELS = 3
 # The volume that clusters form in, and its shuffles.
 SHAPE, CLUSTER_SHUFFLES = (5, 5, 4), 99
 # Studies by SwE's sandwich for one of the others, and voxels that share a covariance.
@@ -188,9 +188,11 @@ def work():
             found += [("shared", by_shared_covariance, n, t, estimator, of) for t, of in truths]
     scenarios = [(n, truth) for n in SIZES for truth in (SLOPES, UNEQUAL)]
     found += [("signs", by_signs, *of, contrast) for of in scenarios for contrast in CONTRASTS]
-    named = [(c, name) for c in CONTRASTS[1:] for name in ("CR2", "slopes, held")]
-    named += [(CONTRASTS[1], "slopes, again")]
-    found += [("clusters", by_clusters, *of, *own) for own in named for of in scenarios]
+    named = [(of, CONTRASTS[1], name) for name in ("CR2", "slopes, held") for of in scenarios]
+    uneven = [of for of in scenarios if of[1] == UNEQUAL]
+    named += [(of, CONTRASTS[2], name) for name in ("CR2", "slopes, held") for of in uneven]
+    named += [(of, CONTRASTS[1], "slopes, again") for of in reversed(uneven)]
+    found += [("clusters", by_clusters, *of, *own) for of, *own in named]
     return [
         (kind, f"{n} participants, {truth}", partial(make, n, truth, *of))
         for kind, make, n, truth, *of in found
