@@ -442,8 +442,8 @@ def plugin_arguments(arguments: argparse.Namespace) -> dict[str, Any]:
 def _foresee_memory(workflow, settings, files, arguments):
     """Declare the memory of all nodes, by the headers of the maps; too little is an error."""
     try:
-        n_maps, shape, n_columns, n_voxels = study_extent(
-            files, settings.model, settings.min_coverage
+        n_maps, shape, n_columns, n_voxels, n_read = study_extent(
+            files, settings.model, settings.min_coverage, settings.combine
         )
     except (ValueError, LookupError, OSError):
         # The run says it better, of all maps.
@@ -454,7 +454,7 @@ def _foresee_memory(workflow, settings, files, arguments):
             f"{' x '.join(map(str, shape))}; take another --height-control, as fdr, or "
             "--permutations"
         )
-    size = StudySize(n_maps, shape, n_columns, len(settings.contrasts), n_voxels)
+    size = StudySize(n_maps, shape, n_columns, len(settings.contrasts), n_voxels, n_read=n_read)
     declared = declare_memory(workflow, size)
     if arguments.plugin == "MultiProc":
         check_memory(declared, plugin_arguments(arguments).get("memory_gb"))

@@ -28,6 +28,8 @@ _FIGURES = 0.3 * _GIB
 # the file, what they unpack to, float64 if scaled, float32 copies.
 _FLOAT = 8
 _READING = 40
+# Tiles of the model whose values the search for outliers holds at once.
+_OUTLIER_TILES = 7
 # Row of a table of maps, with paths and checksums, in several copies.
 _ROW = 8_000
 # Values of a tile of the model and arrays of them at once, see `stats.glm.tiles`.
@@ -66,9 +68,11 @@ class StudySize:
         Voxels that are analysed at most; default: all of the grid.
     gaps, whole_maps : bool
         Whether maps may lack voxels that are analysed, and whether shuffles give whole maps (TFCE,
-        statistics of their own). `declare_memory` sees both in the workflow, and the next.
-    variances : bool
-        Whether the variances of maps are read with them.
+        statistics of their own). `declare_memory` sees both in the workflow, and the next two.
+    variances, outliers : bool
+        Whether the variances of maps are read with them, and outliers told by them.
+    n_read : int, optional
+        Maps that are read, where several are combined into one; default: those of the group.
     """
 
     n_maps: int
@@ -79,6 +83,8 @@ class StudySize:
     gaps: bool = False
     whole_maps: bool = False
     variances: bool = False
+    outliers: bool = False
+    n_read: int | None = None
 
     @property
     def values(self) -> int:
@@ -109,6 +115,11 @@ class StudySize:
         return self.n_maps * (_ROW + 4 * _FLOAT * self.n_columns)
 
     @property
+    def read_rows(self) -> int:
+        """Bytes of a table of the maps that are read."""
+        return self.rows if self.n_read is None else replace(self, n_maps=self.n_read).rows
+
+    @property
     def tile(self) -> int:
         """Bytes of a tile of voxels of all maps in a fit."""
         values = min(_TILE_VOXELS * self.n_maps, max(_TILE_VALUES, 64 * self.n_maps))
@@ -121,12 +132,16 @@ class StudySize:
 
 
 def _collect(size, node):
+    return size.read_rows + size.reading
+
+
+def _stack(size, node):
     return size.rows + size.reading
 
 
 def _combine(size, node):
     # Sums of a participant, and the map and the variance that are added to them.
-    return 2 * size.rows + 2 * size.reading + 10 * size.volume
+    return 2 * size.read_rows + 2 * size.reading + 10 * size.volume
 
 
 def _mask(size, node):
@@ -152,6 +167,9 @@ def _estimate(size, node):
 
 def _by_contrast(size, node):
     tiles = 4 if size.variances else 2
+    if size.outliers:
+        # What a search of the mixture holds of the maps of a tile, from two starts.
+        tiles = _OUTLIER_TILES
     return size.rows + tiles * size.tile + size.estimates + 60 * size.volume
 
 
@@ -223,7 +241,7 @@ _WORK = {
     "CombineRuns": _combine,
     "GroupMask": _mask,
     "SmoothMaps": _smooth,
-    "StackMaps": _collect,
+    "StackMaps": _stack,
     "DesignMatrix": _design,
     "ContrastSet": _design,
     "GroupGLM": _glm,
@@ -279,7 +297,7 @@ def declare_memory(workflow: Workflow, size: StudySize) -> dict[str, float]:
         elif (
             name == "FitContrasts" and "variances" in ESTIMATORS[interface.inputs.estimator].needs
         ):
-            size = replace(size, variances=True)
+            size = replace(size, variances=True, outliers=interface.inputs.outliers)
     for name, node in nodes.items():
         work = _WORK.get(type(node.interface).__name__)
         if work is not None:

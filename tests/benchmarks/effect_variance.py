@@ -1,20 +1,29 @@
 """Measure effects with variances against PyMARE in one run.
 
     pip install ".[tests,benchmarks]" && python tests/benchmarks/effect_variance.py [--small]
+    python tests/benchmarks/effect_variance.py --memory
 
 The mean of 30 maps of 76,000 voxels with their variances. Times are CPU time of one thread, the
 best of some repeats; the ratio is PyMARE's over ours. What both find is compared. Shuffles are
 sign flips of every estimator of one map a participant without covariates that are maps, by one
 thread too; what it weighs maps by is estimated again in each, or held.
+
+Memory, which is measured apart and put into the same file, is the peak of anonymous memory of a
+process that estimates a contrast of 1,000 maps, from their stacks to all files. Of the search for
+outliers it does the first tile of voxels: each takes as much, and all of them hours.
 """
 
 import argparse
 import json
+import math
 import os
 import subprocess
 import sys
+import tempfile
 import time
+from functools import partial
 from pathlib import Path
+from unittest import mock
 
 os.environ.setdefault("NO_ET", "1")
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -23,15 +32,25 @@ import numpy as np
 from measured_on import machine
 from pymare import Dataset
 from pymare.estimators import DerSimonianLaird, VarianceBasedLikelihoodEstimator
+from stages import run_apart
 from threadpoolctl import threadpool_limits
 
+from nipype_group.execution.memory import StudySize, declare_memory
+from nipype_group.images import write_volume
+from nipype_group.images.grid import Grid
+from nipype_group.images.stacks import write_volumes
+from nipype_group.interfaces import ContrastSet, DesignMatrix, FitContrasts
 from nipype_group.registry import loaded
 from nipype_group.stats.estimators import ESTIMATORS
 from nipype_group.stats.estimators.effect_variance import METHODS, fit_effect_variance
+from nipype_group.stats.estimators.outliers import Outliers, find_outliers
 from nipype_group.stats.linear.least_squares import LinearModel
 from nipype_group.stats.permutation.tiles import VOXELS_PER_TILE
+from nipype_group.workflows import AnalysisSettings, init_group_wf
 
 N_MAPS, N_VOXELS, N_SHUFFLES, REPEATS = 30, 76_000, 1000, 3
+# Maps, and the grid, all of whose 235,000 voxels are analysed.
+LARGE = 1000, (50, 47, 100)
 # Estimators of other maps are measured elsewhere.
 _OTHERS = frozenset({"covariates", "clusters"})
 MEAN = LinearModel(np.ones((N_MAPS, 1)), ("mean",))
@@ -123,29 +142,109 @@ def shuffles(effects, variances, n_shuffles):
     return rows
 
 
+def large_fit(folder, n_maps, shape):
+    """Write the stacks of maps and of their variances; return what estimates their slope."""
+    rng, space = np.random.default_rng(5), Grid(shape, np.diag([2.0, 2, 2, 1]))
+
+    def effects():
+        for _ in range(n_maps):
+            yield rng.standard_normal(shape) * (1 + 6 * (rng.random(shape) < 0.02))
+
+    def variances():
+        for _ in range(n_maps):
+            yield np.exp(0.7 * rng.standard_normal(shape))
+
+    inputs = {"estimator": "mixed-effects"}
+    for name, volumes in (("stack_file", effects()), ("variance_stack_file", variances())):
+        path = folder / space.file_name(name)
+        inputs[name] = write_volumes(path, volumes, n_maps, space)
+    inputs["mask_file"] = write_volume(folder / space.file_name("mask"), np.ones(shape), space)
+    table = folder / "observations.tsv"
+    rows = "".join(f"s{i}\t{i % 7}\n" for i in range(n_maps))
+    table.write_text("participant_id\tage\n" + rows)
+    design = DesignMatrix(observations=str(table), formula="age").run(cwd=folder).outputs
+    inputs |= {"design_file": design.design_file, "design_json": design.design_json}
+    of_design = {name: inputs[name] for name in ("design_file", "design_json")}
+    contrasts = ContrastSet(contrasts=["age=age"], **of_design).run(cwd=folder).outputs
+    return FitContrasts(**inputs, contrasts_file=contrasts.contrasts_file)
+
+
+def memory(folder, n_maps, shape):
+    """Return the peaks of a contrast of many maps, with and without outliers."""
+    warm = folder / "warm"
+    warm.mkdir()
+    large_fit(warm, 30, (5, 5, 5)).run(cwd=warm, outliers=True)
+    fit, looked = large_fit(folder, n_maps, shape), []
+
+    def first_tile(model, effects, variances):
+        if not looked:
+            looked.append(True)
+            return find_outliers(model, effects, variances)
+        nothing = np.zeros(effects.shape[1])
+        return Outliers(np.zeros(effects.shape), nothing, nothing, nothing, variances)
+
+    rows = []
+    with mock.patch("nipype_group.images.outlier_stacks.find_outliers", first_tile):
+        for outliers in (False, True):
+            base = run_apart(lambda: time.sleep(0.1))["memory_gib"]
+            found = run_apart(partial(fit.run, cwd=folder, outliers=outliers))
+            row = {"work": "mixed effects" + " with outliers" * outliers, "maps": n_maps}
+            row |= {"voxels": math.prod(shape), "base_gib": base}
+            row |= {"memory_gib": found["memory_gib"]}
+            rows.append(row | {"declared_gib": declared(n_maps, shape, outliers)})
+            print(rows[-1], flush=True)
+    return rows
+
+
+def declared(n_maps, shape, outliers):
+    """Return the memory that the node of the contrasts declares."""
+    how = {"estimator": "mixed-effects", "outliers": outliers, "formula": "age"}
+    workflow = init_group_wf(settings=AnalysisSettings(contrasts=("age=age",), **how))
+    return declare_memory(workflow, StudySize(n_maps, shape, 2))["group_wf.model_wf.estimate"]
+
+
+def commit():
+    """Return the commit of what is measured."""
+    return subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
+    ).stdout.strip()
+
+
+def measure_memory(output):
+    """Put the peaks of memory into the file of figures."""
+    with tempfile.TemporaryDirectory() as folder, threadpool_limits(1):
+        rows = memory(Path(folder), *LARGE)
+    stored = json.loads(output.read_text())
+    stored["memory"] = {"commit": commit(), "rows": rows}
+    output.write_text(json.dumps(stored, indent=2) + "\n")
+
+
 def main():
     """Measure, and write the figures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--small", action="store_true", help="few voxels and shuffles")
+    parser.add_argument("--memory", action="store_true", help="memory alone")
     parser.add_argument("--output", type=Path, default=Path("docs/effect_variance.json"))
     options = parser.parse_args()
+    if options.memory:
+        measure_memory(options.output)
+        return
     n_voxels = 2000 if options.small else N_VOXELS
     effects, variances = draw(n_voxels)
     with threadpool_limits(1):
         ours(*draw(100), "mixed-effects", 0.95)
         rows = fits(effects, variances, REPEATS)
         shuffled = shuffles(effects, variances, 2 if options.small else 10)
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    ).stdout.strip()
     found = {
-        "commit": commit,
+        "commit": commit(),
         "maps": N_MAPS,
         "voxels": n_voxels,
         "machine": machine("numpy", "scipy", "numba", "pymare"),
         "rows": rows,
         "shuffles": shuffled,
     }
+    if options.output.is_file():
+        found["memory"] = json.loads(options.output.read_text()).get("memory")
     options.output.write_text(json.dumps(found, indent=2) + "\n")
     print(json.dumps([*rows, *shuffled], indent=1))
 

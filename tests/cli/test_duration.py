@@ -71,6 +71,16 @@ def test_time_grows_with_maps_voxels_and_shuffles():
     assert extra == pytest.approx(1000 * 230_000 * 2 * duration.TFCE)
 
 
+def test_combined_maps_cost_once_they_are_one():
+    workflow = init_group_wf(settings=replace(SETTINGS, combine=("run",)))
+    whole = foreseen_seconds(workflow, replace(SIZE, n_maps=800, n_read=800), 1000)
+    combined = foreseen_seconds(workflow, replace(SIZE, n_read=800), 1000)
+    for name in ("CollectMaps", "CombineRuns"):
+        assert combined[name] == whole[name] > combined["StackMaps"]
+    for name in ("GroupMask", "SmoothMaps", "StackMaps", "GroupGLM", "RunPermutations"):
+        assert combined[name] < whole[name] / 2
+
+
 def test_stages_that_are_not_there_cost_nothing():
     without = replace(SETTINGS, n_permutations=0, smoothing_fwhm_mm=())
     seconds = foreseen_seconds(init_group_wf(settings=without), SIZE)

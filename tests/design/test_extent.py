@@ -85,7 +85,7 @@ def test_headers_are_looked_at_all_over_the_study(tmp_path):
     for number in range(120):
         write(tmp_path / f"s{number:03d}_con.nii", (2, 2, 3 if number >= 60 else 2))
     found = study_extent({"pattern": str(tmp_path / "s{subject}_con.nii")}, "1")
-    assert found == (120, (2, 2, 3), 1, 12)
+    assert found == (120, (2, 2, 3), 1, 12, 120)
 
 
 def test_voxels_are_those_of_the_largest_of_some_maps(tmp_path):
@@ -114,7 +114,26 @@ def test_voxels_of_a_stack(tmp_path):
     values = np.zeros((3, 3, 3, 9), np.float32)
     values[..., 6].flat[:13] = 1
     nib.Nifti1Image(values, np.diag([3.0, 3, 3, 1])).to_filename(tmp_path / "all.nii.gz")
-    assert study_extent({"stack_file": str(tmp_path / "all.nii.gz")}, "1") == (9, (3, 3, 3), 1, 13)
+    found = study_extent({"stack_file": str(tmp_path / "all.nii.gz")}, "1")
+    assert found == (9, (3, 3, 3), 1, 13, 9)
+
+
+def test_combined_maps_are_one_of_all_their_voxels(tmp_path):
+    values = np.zeros((3, 3, 3, 4), np.float32)
+    for number, voxels in enumerate(((0, 5), (3, 9), (0, 4), (0, 2))):
+        values[..., number].flat[slice(*voxels)] = 1
+        image = nib.Nifti1Image(values[..., number], np.diag([3.0, 3, 3, 1]))
+        image.to_filename(tmp_path / f"s{number // 2}_run-{number % 2}.nii")
+    nib.Nifti1Image(values, np.diag([3.0, 3, 3, 1])).to_filename(tmp_path / "all.nii")
+    rows = "participant_id\trun\n" + "".join(f"s{i // 2}\t{i % 2}\n" for i in range(4))
+    (tmp_path / "volumes.tsv").write_text(rows)
+    stack = {
+        "stack_file": str(tmp_path / "all.nii"),
+        "participants": str(tmp_path / "volumes.tsv"),
+    }
+    for files in ({"pattern": str(tmp_path / "s{subject}_run-{run}.nii")}, stack):
+        assert study_extent(files, "1", combine=["run"]) == (2, (3, 3, 3), 1, 9, 4)
+        assert study_extent(files, "1", combine=["day"])[0] == study_extent(files, "1")[0] == 4
 
 
 @pytest.mark.parametrize(

@@ -205,6 +205,56 @@ def test_permutation_stays_below_what_is_declared(statistics, gaps, tmp_path, mo
         assert gib < bounds[name] - fixed + 0.01, name
 
 
+@pytest.mark.parametrize("outliers", [False, True])
+def test_effects_with_variances_stay_below_what_is_declared(outliers, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    # A round of the search for outliers holds as much as all of them.
+    monkeypatch.setattr("nipype_group.stats.estimators.outliers._MOST_ROUNDS", 2)
+    n_maps, shape = 40, (16, 16, 16)
+    rng, affine = np.random.default_rng(0), np.diag([3.0, 3, 3, 1])
+    variances = np.exp(rng.standard_normal((*shape, n_maps), dtype=np.float32))
+    effects = rng.standard_normal(variances.shape, dtype=np.float32) * np.sqrt(variances)
+    effects[..., 0] *= 9
+    ones = np.ones(shape, np.uint8)
+    for name, values in (("stack", effects), ("variances", variances), ("mask", ones)):
+        nib.Nifti1Image(values, affine).to_filename(f"{name}.nii")
+    table = tmp_path / "table.tsv"
+    table.write_text("participant_id\tage\n" + "".join(f"s{i}\t{i % 7}\n" for i in range(n_maps)))
+    design = interfaces.DesignMatrix(observations=str(table), formula="age").run().outputs
+    files = {"design_file": design.design_file, "design_json": design.design_json}
+    contrasts = interfaces.ContrastSet(contrasts=["age=age"], **files).run().outputs
+    fit = interfaces.FitContrasts(
+        **files,
+        estimator="mixed-effects",
+        outliers=outliers,
+        contrasts_file=contrasts.contrasts_file,
+        **{f"{n}_file": str(tmp_path / f"{n}.nii") for n in ("stack", "mask")},
+        variance_stack_file=str(tmp_path / "variances.nii"),
+    )
+    gib, _ = peak_gib(fit)
+    how = {"estimator": "mixed-effects", "outliers": outliers, "n_permutations": 0}
+    how |= {"smoothing_fwhm_mm": (), "regions": False}
+    size = StudySize(n_maps, shape, n_columns=2)
+    bound = declared(size, **how)["estimate"] - memory._LIBRARIES / 2**30
+    assert gib < bound + 0.005 and bound < 3 * gib + 0.02, (gib, bound)
+    # What the documentation says of large studies.
+    large = declared(StudySize(1000, (91, 109, 91), 2, n_voxels=235_000), **how)
+    assert max(large.values()) < 4
+
+
+def test_maps_of_runs_are_read_and_then_combined():
+    how = {"combine": ("run",)}
+    few, many = (
+        declared(StudySize(n, (20, 20, 20), n_read=n_read), **how)
+        for n, n_read in ((1000, 8000), (8000, 8000))
+    )
+    for name, gib in few.items():
+        early = name in ("collect", "combine")
+        assert gib == pytest.approx(many[name], rel=0.2) if early else gib <= many[name]
+    assert few["quality"] < many["quality"]
+    assert few["combine"] > declared(StudySize(1000, (20, 20, 20)), **how)["combine"]
+
+
 def test_a_column_a_participant_makes_no_copies_of_all_estimates(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     n_maps, shape = 160, (16, 16, 16)

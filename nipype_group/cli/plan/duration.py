@@ -39,6 +39,9 @@ COSTS = {
     "PlotResults": StageCosts(9.65, 0.0, 3.67e-07, 7.84e-09),
     "GroupDerivatives": StageCosts(0.933, 0.0, 1.81e-06, 3.68e-10),
 }
+# Before maps of runs are combined. What combines them reads each once, as what stacks maps does.
+_OF_MAPS_READ = ("CollectMaps", "CombineRuns")
+_LIKE = {"CombineRuns": "StackMaps"}
 _CONTRASTS_MEASURED = 2
 _OF_CONTRASTS = (
     "EstimateContrasts",
@@ -89,12 +92,15 @@ def foreseen_seconds(
     nodes = [workflow.get_node(name) for name in workflow.list_node_names()]
     names = [type(node.interface).__name__ for node in nodes]
     seconds = {}
-    for name in sorted(set(names) & COSTS.keys()):
-        cost = COSTS[name]
+    for name in sorted(set(names) & (COSTS.keys() | _LIKE.keys())):
+        cost = COSTS[_LIKE.get(name, name)]
+        n_maps = size.n_maps
+        if name in _OF_MAPS_READ and size.n_read is not None:
+            n_maps = size.n_read
         one = (
             cost.fixed
-            + cost.per_map * size.n_maps
-            + n_grid * (cost.per_voxel + cost.per_value * size.n_maps)
+            + cost.per_map * n_maps
+            + n_grid * (cost.per_voxel + cost.per_value * n_maps)
         )
         of_contrasts = size.n_contrasts / _CONTRASTS_MEASURED if name in _OF_CONTRASTS else 1
         seconds[name] = one * of_contrasts * names.count(name)
