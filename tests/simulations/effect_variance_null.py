@@ -5,7 +5,8 @@
 
 By p of t every voxel is a study of its own. By shuffles a study has several voxels, whose maps
 have the same true variances, and whose largest is compared with those of shuffles. Studies follow
-from the name of their row, and the file is written anew after every one.
+from the name of their row, and the file is written anew after every one: the same command goes on
+where another one ended.
 """
 
 import argparse
@@ -42,6 +43,7 @@ _FIRST_LEVEL_DOF = 8
 _OUTLIER, _OUTLIERS = 6.0, 0.1
 # Of participants whose groups vary unequally: that of the first over that of the second.
 _RATIO = 3.0
+_TOLD = ("participants", "variances", "between")
 # Voxels of a study by shuffles, studies that share their shuffles, and shuffles.
 _VOXELS, _ALIKE, _SHUFFLES = 10, 10, 199
 # What weighs maps, by the name in the table.
@@ -125,14 +127,21 @@ class Scenario:
 
 def scenarios():
     """Return the studies of every row."""
-    found = [
-        Scenario(sizes, variances, between)
-        for sizes in ((10,), (30,), (5, 5), (15, 15))
-        for between in ("nothing", "alike", "outliers")
-        for variances in _RANGES
+    groups = [
+        Scenario(sizes, "4-fold", "unequal groups")
+        for sizes in ((4, 6), (6, 4), (10, 20), (20, 10))
     ]
-    sizes = (4, 6), (6, 4), (10, 20), (20, 10)
-    return found + [Scenario(own, "4-fold", "unequal groups") for own in sizes]
+    means, differences = (
+        [
+            Scenario(own, variances, between)
+            for own in sizes
+            for between in ("nothing", "alike", "outliers")
+            for variances in list(_RANGES)[first:]
+        ]
+        # Groups whose maps vary alike are the same to all estimators but variance groups.
+        for sizes, first in ((((10,), (30,)), 0), (((5, 5), (15, 15)), 1))
+    )
+    return means + groups + differences
 
 
 def p_values(scenario, effects, variances):
@@ -245,29 +254,39 @@ def main(argv=None):
     parser.add_argument("--shuffled-studies", type=int, default=1000)
     parser.add_argument("--output", type=Path, default=Path("docs/effect_variance_null.json"))
     arguments = parser.parse_args(argv)
-    start, rows, shuffled = time.monotonic(), [], []
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    ).stdout.strip()
+    numbers = {"studies": arguments.studies, "shuffled_studies": arguments.shuffled_studies}
+    content = _begun(arguments.output, numbers)
+    rows, shuffled, before = content["rows"], content["shuffled"], content["seconds"]
+    start, done = time.monotonic(), [{k: r[k] for k in _TOLD} for r in rows]
     for scenario in scenarios():
+        if scenario.told in done:
+            continue
         with threadpool_limits(1):
             rows += parametric_rows(scenario, arguments.studies)
             shuffled += shuffled_rows(scenario, arguments.shuffled_studies)
-        content = {
-            "commit": commit,
-            "machine": machine("numpy", "scipy", "numba"),
-            "seconds": round(time.monotonic() - start),
-            "alphas": ALPHAS,
-            "studies": arguments.studies,
-            "rows": rows,
-            "shuffled": {
-                "studies": arguments.shuffled_studies,
-                "voxels": _VOXELS,
-                "shuffles": _SHUFFLES,
-                "rows": shuffled,
-            },
-        }
+        content["seconds"] = before + round(time.monotonic() - start)
         arguments.output.write_text(json.dumps(content, indent=1) + "\n")
+
+
+def _begun(path, numbers):
+    """Return what the file holds of these numbers of studies, or what it is to hold."""
+    stored = json.loads(path.read_text()) if path.is_file() else {}
+    if {name: stored.get(name) for name in numbers} == numbers:
+        return stored
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
+    ).stdout.strip()
+    return {
+        "commit": commit,
+        "machine": machine("numpy", "scipy", "numba"),
+        "seconds": 0,
+        "alphas": ALPHAS,
+        **numbers,
+        "voxels": _VOXELS,
+        "shuffles": _SHUFFLES,
+        "rows": [],
+        "shuffled": [],
+    }
 
 
 if __name__ == "__main__":
