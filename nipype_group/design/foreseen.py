@@ -76,6 +76,7 @@ def foreseen_observations(
         table=combined.table,
         condition_columns=combined.condition_columns,
         notes=combined.notes,
+        combined=[table["map"].iloc[rows].tolist() for rows in combined.rows],
     )
 
 

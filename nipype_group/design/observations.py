@@ -48,6 +48,8 @@ class Observations:
         Columns that tell a participant's maps apart.
     notes : list of str
         What was combined into them.
+    combined : list of list of str
+        Names of the maps that each is made of; empty where none are combined.
     """
 
     table: pd.DataFrame
@@ -57,6 +59,7 @@ class Observations:
     excluded: pd.DataFrame
     condition_columns: list
     notes: list = field(default_factory=list)
+    combined: list = field(default_factory=list)
 
 
 def collect(

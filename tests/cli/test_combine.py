@@ -7,6 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from nipype_group.execution.memory import declare_memory
+
 SHAPE = (6, 6, 6)
 N = 8
 MODEL = ("--formula", "age", "--contrast", "age=age", "--estimator", "mixed-effects")
@@ -147,7 +149,21 @@ def test_what_cannot_be_combined_is_named(study, run, tmp_path, name):
     assert code != 0 and words in errors and "Traceback" not in errors, errors
 
 
-def test_the_plan_tells_what_is_combined(study, run):
+def test_the_plan_tells_what_is_combined_and_foresees_what_it_makes(study, run, monkeypatch):
+    sizes = []
+
+    def declared(workflow, size):
+        sizes.append(size)
+        return declare_memory(workflow, size)
+
+    monkeypatch.setattr("nipype_group.cli.run.declare_memory", declared)
     code, said, errors = run(*MODEL, "--combine", "run,session", first="plan")
     assert code == 0, errors
     assert "8 maps of 8 participants" in said and "31 into 8" in said
+    assert "as sub-00_combined, of maps/sub-00_ses-1_run-1.nii, maps/sub-00_ses-1_run-2" in said
+    code, said, errors = run(*MODEL, "--combine", "run,session", "--json", first="plan")
+    assert code == 0, errors
+    maps = json.loads(said)["Maps"]
+    assert list(maps["CombinedMaps"]) == maps["Maps"]
+    assert [len(own) for own in maps["CombinedMaps"].values()] == [4] * 6 + [3, 4]
+    assert [(size.n_maps, size.n_read) for size in sizes] == [(N, 31)] * 2

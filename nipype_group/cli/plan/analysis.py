@@ -136,6 +136,7 @@ def _about_maps(found: Observations, design: Design, not_taken: list[str]) -> di
         "Excluded": excluded.to_dict("records"),
         "NotTaken": not_taken,
         "Combined": found.notes,
+        "CombinedMaps": dict(zip(found.table["map"], found.combined, strict=False)),
     }
 
 

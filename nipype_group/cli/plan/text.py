@@ -55,7 +55,12 @@ def _maps(about: dict[str, Any]) -> list[str]:
         lines.append(_line("", f"out: {' '.join(own)}: {row['reason']}"))
     if len(excluded) > _SHOWN:
         lines.append(_line("", f"and {len(excluded) - _SHOWN} more rows"))
-    return lines + [_line("", text) for text in (*about["NotTaken"], *about["Combined"])]
+    texts = [*about["NotTaken"], *about["Combined"]]
+    for name, maps in about["CombinedMaps"].items():
+        if len(maps) > 1:
+            texts.append(f"as {name}, of {_cut(maps)}")
+            break
+    return lines + [_line("", text) for text in texts]
 
 
 def _model(about: dict[str, Any]) -> list[str]:
