@@ -95,6 +95,7 @@ def study_extent(
     names = variables_of_model(model)
     names = None if names is None else [*names, *combine]
     entries = _entries(files, names)
+    maps: list[list[tuple[Any, int | None]]]
     if "stack_file" in files:
         shapes = [open_image(files["stack_file"]).space.shape]
         maps = [[(files["stack_file"], volume)] for volume in range(len(entries))]
