@@ -6,7 +6,6 @@ A function is named, not imported: what it needs is loaded where it is used.
 from __future__ import annotations
 
 import argparse
-from typing import Any
 
 from nipype_group.choices import MAP_TYPES, P_SIDES, QUESTIONS
 from nipype_group.cli.options import (
@@ -20,6 +19,7 @@ from nipype_group.cli.options import (
     finite,
     option_group,
 )
+from nipype_group.cli.parser import CommandParser
 
 _RUN_EXAMPLES = """\
 examples:
@@ -45,6 +45,10 @@ examples:
   Factors within and between participants, every effect on its own error:
     nipype-group run results --maps maps.tsv --within "stimulus,C(visit)" --between group
 
+The same options behind nipype-group plan print what the run would do, and compute nothing.
+The same command again goes on from what is done.
+"""
+_RUN_MODELS = """\
 models, by a formula or in words (without --contrast every effect of the words is tested):
   one sample            --formula 1 --contrast mean=intercept
   two samples           --formula "C(group)" --contrast "difference=b - a"
@@ -61,13 +65,31 @@ Maps of one participant are rows of --maps, or sessions: covariates of sessions 
 of maps, in --participants with a column session_id, or in sub-01/sub-01_sessions.tsv beside
 participants.tsv.
 
-The same options behind nipype-group plan print what the run would do, and compute nothing.
 A contrast is NAME=EXPRESSION over the columns of the design: intercept, a covariate's name,
 factor[level] or, where it is unique, the level alone. It takes + - * / ( ) and fractions; names
 with other signs stand in `backticks`. Rows joined by ; make an F contrast. In words, of means
 that weigh all cells alike: F(a), F(a:b), pairs(a), pairs(a @ y - x), simple(a @ b=x).
-The same command again goes on from what is done.
 """
+_MAPS_AND_MODEL = """\
+(--maps TABLE | --bids DIR | --pattern GLOB | --stack 4D)
+                        --formula F --contrast NAME=EXPR [options]"""
+# What most studies need; the help of all options is long.
+_COMMON = (
+    "--maps",
+    "--bids",
+    "--pattern",
+    "--stack",
+    "--select",
+    "--participants",
+    "--formula",
+    "--contrast",
+    "--smooth",
+    "--height-control",
+    "--permutations",
+    "--seed",
+    "--atlas",
+    "--plugin",
+)
 _PLAN_EXAMPLES = """\
 examples:
   What a run would do; it takes the options of run:
@@ -78,6 +100,16 @@ _REPORT_USAGE = """\
 nipype-group report DIR [--viewer] [--output FILE]
        nipype-group report DIR OUT [options]
        nipype-group report --stat-map NII OUT [options]"""
+_COMMON_OF_REPORT = (
+    "--viewer",
+    "--stat-map",
+    "--stat-type",
+    "--dof",
+    "--height-control",
+    "--cluster-control",
+    "--tail",
+    "--atlas",
+)
 _REPORT_EXAMPLES = """\
 examples:
   The page of a finished run again, with interactive viewers:
@@ -97,21 +129,23 @@ recognised.
 """
 
 
-def add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_run(commands: argparse._SubParsersAction[CommandParser]) -> None:
     """Add the command that analyses."""
     parser = commands.add_parser(
         "run",
         help="run a group analysis",
         description="Run a group analysis: collect maps, fit, threshold, permute, report.",
-        epilog=_RUN_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        usage=f"%(prog)s OUT {_MAPS_AND_MODEL}",
+        common=_COMMON,
+        examples=_RUN_EXAMPLES,
+        epilog=_RUN_MODELS,
     )
     parser.add_argument("output_dir", metavar="OUT", help="folder of the results, made if needed")
     _add_options_of_run(parser)
     parser.set_defaults(execute="nipype_group.cli.run:execute", parser=parser)
 
 
-def add_plan(commands: Any) -> None:
+def add_plan(commands: argparse._SubParsersAction[CommandParser]) -> None:
     """Add the command that tells what a run would do."""
     parser = commands.add_parser(
         "plan",
@@ -120,8 +154,9 @@ def add_plan(commands: Any) -> None:
         "model and what is confounded, every contrast with the smallest effect that it detects, "
         "thresholds, permutations, memory and time. Tables and headers of the maps are read, and "
         "the voxels of three maps are counted; no statistic is computed and no file is written.",
-        epilog=_PLAN_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        usage=f"%(prog)s [OUT] {_MAPS_AND_MODEL}",
+        common=("--json", *_COMMON),
+        examples=_PLAN_EXAMPLES,
     )
     parser.add_argument(
         "output_dir", metavar="OUT", nargs="?", help="that of the run; looked at, not written"
@@ -133,7 +168,7 @@ def add_plan(commands: Any) -> None:
     parser.set_defaults(execute="nipype_group.cli.plan.analysis:execute", parser=parser)
 
 
-def add_validate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_validate(commands: argparse._SubParsersAction[CommandParser]) -> None:
     """Add the command that tells what a model means."""
     parser = commands.add_parser(
         "validate",
@@ -248,14 +283,13 @@ def _add_analysis(parser):
     )
 
 
-def add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_demo(commands: argparse._SubParsersAction[CommandParser]) -> None:
     """Add the command that demonstrates."""
     listing = "\n".join(f"  {name:26}{question}" for name, question in QUESTIONS.items())
     parser = commands.add_parser(
         "demo",
         help="run a demonstration",
         description=f"Make demonstration data and analyse it:\n\n{listing}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("name", metavar="NAME", choices=list(QUESTIONS), help=", ".join(QUESTIONS))
     parser.add_argument("output_dir", metavar="OUT", help="results; the data go to OUT/data")
@@ -271,7 +305,7 @@ def add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     parser.set_defaults(execute="nipype_group.cli.demo:execute", parser=parser)
 
 
-def add_report(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_report(commands: argparse._SubParsersAction[CommandParser]) -> None:
     """Add the command that reports."""
     parser = commands.add_parser(
         "report",
@@ -279,8 +313,8 @@ def add_report(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         description="Write the report of a finished run again; or make thresholds, tables, "
         "figures and the report of results of another package in the folder OUT.",
         usage=_REPORT_USAGE,
-        epilog=_REPORT_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        common=_COMMON_OF_REPORT,
+        examples=_REPORT_EXAMPLES,
     )
     parser.add_argument(
         "results",
@@ -383,7 +417,7 @@ def _whole_numbers(text):
     return tuple(int(item) for item in text.split(","))
 
 
-def add_nidm(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_nidm(commands: argparse._SubParsersAction[CommandParser]) -> None:
     """Add the command that exports NIDM-Results."""
     parser = commands.add_parser(
         "nidm",
@@ -402,7 +436,7 @@ def add_nidm(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     parser.set_defaults(execute="nipype_group.cli.nidm:execute")
 
 
-def add_replay(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_replay(commands: argparse._SubParsersAction[CommandParser]) -> None:
     """Add the command that makes results again."""
     parser = commands.add_parser(
         "replay",
@@ -433,7 +467,7 @@ def add_replay(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.set_defaults(execute="nipype_group.cli.replay:execute")
 
 
-def add_diff(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_diff(commands: argparse._SubParsersAction[CommandParser]) -> None:
     """Add the command that compares two runs."""
     parser = commands.add_parser(
         "diff",
@@ -448,7 +482,7 @@ def add_diff(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     parser.set_defaults(execute="nipype_group.cli.diff:execute")
 
 
-def add_compare(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_compare(commands: argparse._SubParsersAction[CommandParser]) -> None:
     """Add the command that compares the maps of two analyses."""
     parser = commands.add_parser(
         "compare",

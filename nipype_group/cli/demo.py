@@ -9,6 +9,7 @@ from nipype_group.cli.command_text import command_text
 from nipype_group.cli.commands import add_run
 from nipype_group.cli.guard import UsageError, guarded
 from nipype_group.cli.options import add_execution, add_provenance, add_replace, say_settings
+from nipype_group.cli.parser import CommandParser
 from nipype_group.cli.screen import plain_output
 from nipype_group.data.generate import generate
 from nipype_group.data.localizer import fetch_localizer
@@ -55,9 +56,7 @@ def run_script(name: str, description: str, argv: list[str] | None = None) -> in
     int
         Exit code.
     """
-    parser = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = CommandParser(description=description)
     parser.add_argument("output_dir", metavar="OUT", help="folder of the results")
     parser.add_argument("--bids", metavar="DIR", help="BIDS derivatives; default: generated data")
     add_execution(parser)
@@ -120,7 +119,7 @@ def _analyse(name, data, arguments):
 
 def _command(settings, files, arguments):
     """Return the command that makes the same analysis of the data."""
-    subcommands = argparse.ArgumentParser(prog="nipype-group").add_subparsers()
+    subcommands = CommandParser(prog="nipype-group").add_subparsers()
     add_run(subcommands)
     parser = subcommands.choices["run"]
     words = [arguments.output_dir, "--bids", files["bids_dir"], "--select", *files["select"]]

@@ -14,13 +14,14 @@ from nipype_group.cli import ended_by_interrupt
 with ended_by_interrupt():
     from nipype_group.cli import commands
     from nipype_group.cli.guard import guarded
+    from nipype_group.cli.parser import CommandParser
     from nipype_group.cli.screen import plain_output
     from nipype_group.whole_files import why_undecoded
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the command and its subcommands."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="nipype-group",
         description="Group-level fMRI statistics: from one map per subject to a labelled result.",
         epilog="nipype-group demo association results   shows a whole analysis on made-up data",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,10 @@ from nipype_group.execution.loop import node_name
 
 if TYPE_CHECKING:
     from nipype.pipeline.engine import Node
+
+
+# Between lines on items of one node, where no bar can be redrawn.
+SECONDS_BETWEEN_LINES = 60.0
 
 
 class _Nothing:
@@ -49,25 +54,37 @@ def _shuffles(node):
 class NodeProgress(_StaysHere):
     """A bar over nodes, with the items of the MapNodes that run and the shuffles they do.
 
+    Where no terminal is there to redraw it, as in the log of a job, a line tells each node that
+    has ended, and of long MapNodes one a minute how far they are.
+
     Parameters
     ----------
     names : set of str
         Full names of the nodes that count.
     show : bool
-        Whether the bar is drawn.
+        Whether anything is shown.
+    clock : callable, optional
+        Returns seconds; default `time.monotonic`.
     """
 
-    def __init__(self, names, show):
-        self._waiting = set(names)
-        self._items = {}
+    def __init__(self, names, show, clock=time.monotonic):
+        self._waiting, self._total = set(names), len(names)
+        self._items, self._started = {}, {}
+        self._clock, self._told = clock, clock()
         # The command shows what moves the cursor as text, but for this bar, which has to.
         stream = getattr(sys.stderr, "raw_text", sys.stderr)
-        self._bar = _Bar(total=len(names), unit="node", disable=not show, leave=False, file=stream)
+        # Notebooks redraw a line too.
+        redrawn = show and (stream.isatty() or "ipykernel" in sys.modules)
+        self._log = stream if show and not redrawn else None
+        self._bar = _Bar(
+            total=self._total, unit="node", disable=not redrawn, leave=False, file=stream
+        )
 
     def __call__(self, node, status):
         """Take one event of one node."""
         name = node.fullname
         if status == "start":
+            self._started.setdefault(name, self._clock())
             self._tell(self._items[id(node)][0] if id(node) in self._items else node.name)
         elif id(node) in self._items:
             group, shuffles = self._items.pop(id(node))
@@ -77,15 +94,29 @@ class NodeProgress(_StaysHere):
         elif name in self._waiting:
             self._waiting.discard(name)
             self._bar.update()
+            self._say(node.name, self._clock() - self._started.pop(name, self._clock()))
 
     def expanded(self, node: Node, items: Sequence[Node]) -> None:
         """Take the items of a MapNode that begins."""
+        self._started.setdefault(node.fullname, self._clock())
         shuffles = [_shuffles(item) for item in items]
         group = {"name": node.name, "items": [0, len(items)], "shuffles": [0, sum(shuffles)]}
         self._items.update((id(i), (group, n)) for i, n in zip(items, shuffles, strict=True))
 
     def _tell(self, what):
-        self._bar.set_postfix_str(describe_items(what) if isinstance(what, dict) else what)
+        text = describe_items(what) if isinstance(what, dict) else what
+        self._bar.set_postfix_str(text)
+        if isinstance(what, dict) and self._clock() - self._told >= SECONDS_BETWEEN_LINES:
+            self._say(text)
+
+    def _say(self, text, seconds=None):
+        """Write one line to where no bar can be."""
+        if self._log is None:
+            return
+        self._told = self._clock()
+        took = "" if seconds is None else f", {seconds:.0f} s"
+        print(f"[{self._total - len(self._waiting)}/{self._total}] {text}{took}", file=self._log)
+        self._log.flush()
 
     def close(self) -> None:
         """Take the bar away."""

@@ -586,7 +586,7 @@ def _read_family(inputs, name=None):
 
 
 class _MergePermutationsInputSpec(GroupInputSpec):
-    revision = 2
+    revision = 3
     plan_file = File(exists=True, mandatory=True, desc="JSON from PlanPermutations")
     scheme_file = File(exists=True, mandatory=True, desc="JSON from PlanPermutations")
     shuffles_file = File(exists=True, desc="given shuffles, where the plan has them")

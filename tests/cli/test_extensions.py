@@ -118,15 +118,15 @@ def test_a_record_that_is_imported_first_is_found(extended):
 
 
 def test_the_command_line_lists_what_another_package_brings(extended, command):
-    shown = extended("run", "--help").stdout
+    shown = extended("run", "--help-all").stdout
     assert "twice" in shown and "HALF" in shown and "--hue {warm,cold}" in shown
-    _, own, _ = command("run", "--help")
+    _, own, _ = command("run", "--help-all")
     assert "twice" not in own and "HALF" not in own
 
 
 def test_what_cannot_be_loaded_is_one_line(extended, tmp_path):
     (tmp_path / "site" / "made_up.py").write_text("raise OSError('no licence')\n")
-    ran = extended("run", "--help")
+    ran = extended("run", "--help-all")
     assert ran.returncode == 2
     (line,) = ran.stderr.splitlines()
     assert "made_up:" in line and "cannot be loaded (no licence); mend or remove" in line
@@ -162,7 +162,7 @@ SETTING = "@record\nclass Colours(Record):\n    name = 'colours'\n    {} = setti
 )
 def test_what_takes_the_place_of_ours_is_refused(extended, tmp_path, more, said):
     (tmp_path / "site" / "made_up.py").write_text(MODULE + more)
-    ran = extended("run", "--help")
+    ran = extended("run", "--help-all")
     assert ran.returncode == 2
     (line,) = ran.stderr.splitlines()
     assert said in line

@@ -22,7 +22,7 @@ def only(folder, pattern):
 
 
 def test_help_names_all_inferences(command):
-    code, out, _ = command("run", "--help")
+    code, out, _ = command("run", "--help-all")
     assert code == 0
     options = [
         "--cluster-control",
@@ -181,7 +181,7 @@ def test_options_reach_the_results(analyse, tmp_path):
     )
     assert code == 0, err
     assert re.search(r"^age rftClusterFWE: ", out, re.MULTILINE)
-    assert re.search(r"^age rftVoxelFWE: 1 clusters, 1 voxels$", out, re.MULTILINE)
+    assert re.search(r"^age rftVoxelFWE: 1 cluster, 1 voxel, critical value ", out, re.MULTILINE)
     sidecar = only(group_of(tmp_path), "*_stat-z_desc-rftClusterFWE_statmap.json")
     sidecar = json.loads(sidecar.read_text())
     expected = {

@@ -14,7 +14,7 @@ OF_WORK = ("rdflib", "jinja2", "nilearn", "matplotlib", "scipy.optimize", "scipy
 
 @pytest.mark.parametrize(
     "arguments",
-    [("--version",), ("--help",), ("run", "--help"), ("plan", "--help"), ("report", "--help")],
+    [("--version",), ("--help",), ("run", "--help-all"), ("plan", "--help"), ("report", "--help")],
 )
 def test_help_imports_nothing_heavy(arguments):
     code = (

@@ -58,7 +58,7 @@ def content(folder):
 
 
 def test_help_names_all_options(command):
-    code, out, _ = command("run", "--help")
+    code, out, _ = command("run", "--help-all")
     assert code == 0
     options = [
         "--permutations",
@@ -244,7 +244,7 @@ def test_f_contrasts_have_one_side(analyse, tmp_path, group):
     assert set(null) == {f"{name}_positive" for name in DESCS}
     assert next(group.glob("*contrast-both_stat-F_desc-permTfceFWE_statmap.nii.gz"))
     assert next(group.glob("*contrast-both_stat-logp_desc-permVoxelUnc_statmap.nii.gz"))
-    assert "both permVoxelFWE: 1 clusters, 1 voxels" in out
+    assert "both permVoxelFWE: 1 cluster, 1 voxel, critical value" in out
 
 
 @pytest.mark.parametrize("more", [(), ("--variance-groups", "group")])
@@ -465,7 +465,8 @@ def test_repeated_measures(analyse, small_study, write_map, group):
     about = json.loads(next(group.glob("*permutations.json")).read_text())
     assert about["Families"]["permute-within-participants"]["DistinctShufflings"] == 2**12
     assert "within each of 12 participants" in about["Description"]
-    assert re.search(r"^task permVoxelFWEBoth: 1 clusters, 1 voxels$", out, re.MULTILINE)
+    found = re.search(r"^task permVoxelFWEBoth: 1 cluster, 1 voxel, critical value ", out, re.M)
+    assert found
 
 
 def test_voxels_that_stop_early_leave_uncorrected_p_and_their_rate(analyse, tmp_path, monkeypatch):

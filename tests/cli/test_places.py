@@ -18,6 +18,7 @@ from nipype_group.settings import AnalysisSettings
 # contrasts, and files with a kind before them.
 OTHER = {
     "help",
+    "help_all",
     "as_json",
     "verbose",
     "provenance",

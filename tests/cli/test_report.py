@@ -63,7 +63,7 @@ def test_randomise(command, shared, tmp_path, no_figures):
         "report", prefix, output, "--tail", "positive", "--height-control", "bonferroni", *FAST
     )
     assert code == 0, err
-    assert "contrast1 permExtentFWE: 3 clusters, 2999 voxels" in out
+    assert "contrast1 permExtentFWE: 3 clusters, 2,999 voxels" in out
     assert "Note      FSL's corrected p are one-sided" in out
     assert re.search(r"z +5\.44 at +7 +24 +54 mm", out)
     peaks = pd.read_csv(output / "group/contrast-contrast1_desc-bonferroni_peaks.tsv", sep="\t")
@@ -84,7 +84,7 @@ def test_one_map(command, stat_map, write, tmp_path, no_figures):
     arguments = ("--stat-type", "t", "--dof", "28", "--effect-map", effect, "--name", "a > b")
     code, out, err = command("report", "--stat-map", stat_map, tmp_path / "r", *arguments, *FAST)
     assert code == 0, err
-    assert "aB fdrBHBoth: 1 clusters, 1 voxels" in out
+    assert "aB fdrBHBoth: 1 cluster, 1 voxel, critical value" in out
     peaks = pd.read_csv(tmp_path / "r/group/contrast-aB_desc-fdrBHBoth_peaks.tsv", sep="\t")
     assert peaks["stat"].tolist() == [12]
     assert peaks["effect"].tolist() == [2]

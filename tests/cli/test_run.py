@@ -34,7 +34,7 @@ def test_version(command):
     [
         (("--help",), ["run", "demo", "--version"]),
         (
-            ("run", "--help"),
+            ("run", "--help-all"),
             [
                 "--bids",
                 "--pattern",
@@ -142,9 +142,9 @@ def test_three_sources_give_the_same_maps(analyse, small_study, maps_table, tmp_
 def test_summary_says_what_survives_and_where_it_is(analyse, tmp_path):
     code, out, _ = analyse("--permutations", "50", "--contrast", "age=age")
     assert code == 0
-    assert re.search(r"^age fdrBHBoth: 1 clusters, 1 voxels$", out, re.MULTILINE)
+    assert re.search(r"^age fdrBHBoth: 1 cluster, 1 voxel, critical value ", out, re.MULTILINE)
     assert re.search(r"^ +z +\d\.\d\d at +0 +0 +0 mm, brain$", out, re.MULTILINE)
-    assert "age permVoxelFWEBoth: 1 clusters, 1 voxels" in out
+    assert "age permVoxelFWEBoth: 1 cluster, 1 voxel, critical value" in out
     assert f"Results   {tmp_path / 'out' / 'group'}" in out
     assert "No figures: matplotlib is not installed" in out
 

@@ -1,6 +1,5 @@
 """Settings on the command line: thresholds of their own, files, and contrasts' own sides."""
 
-import argparse
 import html
 import json
 import re
@@ -11,6 +10,7 @@ import pandas as pd
 import pytest
 
 from nipype_group.cli import commands
+from nipype_group.cli.parser import CommandParser
 from nipype_group.cli.run import _settings as run_settings
 from nipype_group.controls import TAILS
 from nipype_group.stats.distributions import z_to_log_p
@@ -224,7 +224,7 @@ def test_a_contrast_has_a_side_of_its_own(analyse, command, small_study, tmp_pat
 def test_options_take_the_place_of_what_they_exclude(tmp_path, values, options, kept):
     path = tmp_path / "settings.json"
     path.write_text(json.dumps({"formula": "1", "contrasts": ["mean=intercept"]} | values))
-    parser = argparse.ArgumentParser()
+    parser = CommandParser()
     commands.add_run(parser.add_subparsers())
     arguments = parser.parse_args(["run", "out", "--maps", "m", "--settings", str(path), *options])
     settings = run_settings(arguments)

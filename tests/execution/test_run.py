@@ -5,6 +5,7 @@ import gc
 import json
 import os
 import pickle
+import re
 import signal
 import time
 from pathlib import Path
@@ -338,6 +339,25 @@ def test_progress_over_items_and_shuffles():
     bar.close()
 
 
+def test_progress_is_lines_where_no_terminal_redraws_a_bar(capsys):
+    seconds = iter(range(0, 10_000, 40))
+    bar = NodeProgress({"wf.smooth", "wf.run"}, show=True, clock=lambda: next(seconds))
+    bar(FakeNode("wf.smooth"), "start")
+    bar(FakeNode("wf.smooth"), "end")
+    items = [Item(0, 1000), Item(1000, 5000)]
+    bar.expanded(FakeNode("wf.run"), items)
+    for item in items:
+        bar(item, "start")
+        bar(item, "end")
+    bar(FakeNode("wf.run"), "end")
+    bar.close()
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "[1/2] smooth, 40 s"
+    assert "[1/2] run 1/2, 1,000 of 5,000 shuffles" in lines
+    assert lines[-1].startswith("[2/2] run, ")
+    assert "\r" not in "".join(lines)
+
+
 def test_progress_travels_as_nothing_and_copies_as_itself():
     bar = NodeProgress({"wf.a"}, show=False)
     assert copy.deepcopy(bar) is bar
@@ -365,9 +385,9 @@ def test_progress_reaches_the_end_of_a_run(tmp_path, monkeypatch, plugin):
 
 def test_progress_bar_is_shown_on_request_only(tmp_path, capfd):
     run_workflow(make_workflow(), work_dir=tmp_path, plugin="Linear", progress=True)
-    assert "node" in capfd.readouterr().err
+    assert re.findall(r"^\[(\d)/3\] \w+, \d+ s$", capfd.readouterr().err, re.M) == list("123")
     run_workflow(make_workflow(2), work_dir=tmp_path, plugin="Linear")
-    assert "node/s" not in capfd.readouterr().err
+    assert capfd.readouterr().err == ""
 
 
 def test_quiet_nipype_says_nothing_of_nodes(tmp_path, capfd):

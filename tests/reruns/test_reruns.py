@@ -53,7 +53,7 @@ def test_results_of_other_settings_are_a_difference(bench, monkeypatch):
 
     def idle(words):
         if any(word.endswith("/world/a") for word in words):
-            print("Work      /nowhere (can be deleted)")
+            print("Work      /nowhere, 0 MB: x (can be deleted)")
             return 0
         return command(words)
 

@@ -282,9 +282,10 @@ def run_command(words, folder):
         # Whoever stops these tests does not mean the run alone.
         raise KeyboardInterrupt
     os.chdir(folder)
-    told = re.search(r"^Work      (.*) \(can be deleted\)$", out.getvalue(), re.MULTILINE)
-    # Progress bars write over themselves.
-    said = out.getvalue() if code == 0 else err.getvalue().rpartition("\r")[2]
+    told = re.search(r"^Work      (.*), \d+ MB: .*$", out.getvalue(), re.MULTILINE)
+    # Which nodes ran, and how long, is no part of what a failure is.
+    progress = re.compile(r"^\[\d+/\d+\] .*\n", re.MULTILINE)
+    said = out.getvalue() if code == 0 else progress.sub("", err.getvalue())
     return code, said, Path(told[1]) if told else None
 
 

@@ -6,9 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
+from nipype_group.images import read_mask
 from nipype_group.json_files import read_json
 from nipype_group.reporting.forms import THRESHOLDED, form_of
+from nipype_group.reporting.page.sentences import critical_value_text
 from nipype_group.reporting.tables.columns import peak_region, read_table
+from nipype_group.reporting.wording import count
 from nipype_group.tsv import read_tsv
 
 # Columns of the table of those left out, beside conditions.
@@ -49,6 +52,7 @@ def summarise(output_dir: str | os.PathLike[str], work_dir: str | os.PathLike[st
             + f"are in, {len(excluded)} rows are out"
             + (f" (see excluded.tsv): {_reasons(excluded)}" if len(excluded) else "")
         )
+    lines += _voxels(group)
     lines += [f"Warning: {note}" for note in _notes(group)]
     for path in sorted(group.glob("*_clusters.tsv")):
         lines += _result(path)
@@ -62,9 +66,28 @@ def summarise(output_dir: str | os.PathLike[str], work_dir: str | os.PathLike[st
     lines += [
         f"Results   {group}",
         *([f"Figures   {group / 'figures'}"] if any(group.glob("figures/*.png")) else []),
-        f"Work      {work_dir} (can be deleted)",
+        f"Work      {work_dir}, {_megabytes(work_dir)} MB: the same command goes on from it "
+        "(can be deleted)",
     ]
     return "\n".join(lines)
+
+
+def _megabytes(folder):
+    """Return the size of all files in a folder."""
+    files = (Path(top, name) for top, _, names in os.walk(folder) for name in names)
+    return f"{sum(path.lstat().st_size for path in files) / 1e6:.0f}"
+
+
+def _voxels(group):
+    """Yield how many voxels are analysed, and how smooth the noise is there."""
+    for path in sorted(group.glob("*desc-group_mask.nii.gz")):
+        line = f"{count(np.count_nonzero(read_mask(path)[0]), 'voxel')} analysed"
+        # Contrasts with errors of their own have their own.
+        for other in group.glob("*smoothness.json"):
+            fwhm = read_json(other, form_of("smoothness")).get("FWHMMillimetres")
+            if "contrast-" not in other.name and fwhm:
+                line += f"; FWHM of the noise {' x '.join(f'{v:.1f}' for v in fwhm)} mm"
+        yield line
 
 
 def _notes(group):
@@ -128,6 +151,12 @@ def _place(peak):
     return f"{place} mm" + ("" if region is None else f", {_cut(region, _LONGEST_REGION)}")
 
 
+def _critical(settings):
+    """Return the height or size that had to be reached, behind a comma."""
+    value = critical_value_text(settings)
+    return "" if value is None else f", critical value {value}"
+
+
 def _result(path):
     """Return one line on a thresholded map and one on each of its highest peaks."""
     stem, name = path.name.removesuffix("_clusters.tsv"), _name(path)
@@ -139,9 +168,10 @@ def _result(path):
         largest = settings.get("LargestZ", settings.get("LargestStatistic"))
         smallest = settings.get("SmallestZ", settings.get("SmallestStatistic"))
         symbol = "z" if "LargestZ" in settings else settings["StatisticType"]
-        found = f"{name}: nothing survives ({symbol} between {smallest:.2f} and {largest:.2f})"
-        return [found, *near]
-    lines = [f"{name}: {len(clusters)} clusters, {clusters['n_voxels'].sum()} voxels"]
+        extremes = f"{symbol} between {smallest:.2f} and {largest:.2f}"
+        return [f"{name}: nothing survives ({extremes}{_critical(settings)})", *near]
+    found = f"{count(len(clusters), 'cluster')}, {count(clusters['n_voxels'].sum(), 'voxel')}"
+    lines = [f"{name}: {found}{_critical(settings)}"]
     main = peaks[peaks["peak_id"] == 1]
     heights = main["zscore"].fillna(main["stat"]).abs()
     main = main.iloc[np.argsort(-heights.to_numpy(), kind="stable")]

@@ -6,6 +6,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import special
 
+# More than anyone computes: what they would settle is not settled.
+_MOST_SHUFFLES = 1_000_000
+
 
 def _check_confidence(confidence):
     if not 0 < confidence < 1:
@@ -149,10 +152,8 @@ def advice(
 
     Examples
     --------
-    >>> for part in advice("cluster 2", 0.048, 240, 5000, 0.05).split("; "):
-    ...     print(part)
-    cluster 2: p .048, 95 % interval .0421 to .0541 includes .05
-    about 47,000 shuffles would settle it
+    >>> advice("cluster 2", 0.048, 240, 5000, 0.05)
+    'cluster 2: p = .048 (95 % interval .0421 to .0541), settled at about 47,000 shuffles'
     >>> advice("cluster 1", 0.001, 5, 5000, 0.05) is None
     True
     """
@@ -161,13 +162,13 @@ def advice(
         return None
     needed = shuffles_to_settle(p, alpha, confidence)
     remedy = (
-        f"about {needed:,} shuffles would settle it"
-        if np.isfinite(needed)
-        else "more shuffles are needed to tell on which side it lies"
+        f"settled at about {needed:,} shuffles"
+        if needed <= _MOST_SHUFFLES
+        else f"so near {_decimal(alpha)} that shuffles do not tell on which side it lies"
     )
     return (
-        f"{name}: p {_decimal(p)}, {100 * confidence:g} % interval {_decimal(lower)} to "
-        f"{_decimal(upper)} includes {_decimal(alpha)}; {remedy}"
+        f"{name}: p = {_decimal(p)} ({100 * confidence:g} % interval {_decimal(lower)} to "
+        f"{_decimal(upper)}), {remedy}"
     )
 
 

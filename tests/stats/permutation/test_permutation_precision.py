@@ -74,17 +74,23 @@ def test_more_confidence_takes_more_shuffles():
             48,
             1000,
             0.05,
-            "x: p .048, 95 % interval .0348 to .0621 includes .05; "
-            "about 47,000 shuffles would settle it",
+            "x: p = .048 (95 % interval .0348 to .0621), settled at about 47,000 shuffles",
         ),
         (
             50,
             1000,
             0.05,
-            "x: p .05, 95 % interval .0365 to .0643 includes .05; "
-            "more shuffles are needed to tell on which side it lies",
+            "x: p = .05 (95 % interval .0365 to .0643), "
+            "so near .05 that shuffles do not tell on which side it lies",
         ),
-        (1, 20, 0.001, "x: p .05, 95 % interval 0 to .176 includes .001; about 97 shuffles"),
+        (
+            503,
+            10_000,
+            0.05,
+            "x: p = .0503 (95 % interval .046 to .0547), "
+            "so near .05 that shuffles do not tell on which side it lies",
+        ),
+        (1, 20, 0.001, "x: p = .05 (95 % interval 0 to .176), settled at about 97 shuffles"),
     ],
 )
 def test_advice(count, n_shuffles, alpha, expected):
