@@ -262,19 +262,29 @@ WEIGHT_COLUMNS = {
 }
 
 
-def stacked_covariates(names: Sequence[str], stack: MaskedStack, n_maps: int) -> MapCovariates:
-    """Return covariates that are maps, which a stack holds one after the other.
+def read_stacked_covariates(path: str, mask_file: str, design: Design) -> MapCovariates:
+    """Return the covariates of a design that are maps, as a 4D stack holds them.
 
     Parameters
     ----------
-    names : sequence of str
-        Of the k covariates.
-    stack : MaskedStack
-        k times as many maps as the design has rows.
-    n_maps : int
-        Rows of the design.
+    path : path
+        4D stack, all maps of one covariate after those of the other.
+    mask_file : path
+    design : Design
+        It names the k covariates.
+
+    Raises
+    ------
+    ValueError
+        Where the stack has not k times as many maps as the design has rows.
     """
+    names, n_maps, stack = design.map_covariates, len(design.matrix), MaskedStack(path, mask_file)
     k = len(names)
+    if stack.n_maps != k * n_maps:
+        raise ValueError(
+            f"{path} has {stack.n_maps} volumes, of {k} covariates of {n_maps} maps {k * n_maps} "
+            "are expected"
+        )
 
     def read(start: int, stop: int) -> np.ndarray:
         return stack.read(start, stop).reshape(k, n_maps, stop - start)
@@ -283,7 +293,7 @@ def stacked_covariates(names: Sequence[str], stack: MaskedStack, n_maps: int) ->
         for row in rows:
             yield np.array(list(stack.maps(range(row, k * n_maps, n_maps))))
 
-    return MapCovariates(tuple(names), read, maps, centred=True)
+    return MapCovariates(names, read, maps, centred=True)
 
 
 @dataclass
@@ -370,7 +380,7 @@ class FitContrasts(EstimateByContrast):
     def _read_fit(self) -> _Fitted:
         stack, design = self._read()
         given = needs_of(design) | {"dof": self.inputs.dof_method} | self._of_weighted(stack)
-        given |= self._of_covariates(stack, design)
+        given |= self._of_covariates(design)
         with self._one_blas_thread():
             if self.inputs.outliers:
                 given["outliers"] = self._find_outliers(stack, design, given)
@@ -409,22 +419,16 @@ class FitContrasts(EstimateByContrast):
             raise ValueError(f"{path} has {variances.n_maps} variances for {stack.n_maps} maps")
         return {"variances": variances, "knapp_hartung": factor}
 
-    def _of_covariates(self, stack: MaskedStack, design: Design) -> dict[str, Any]:
+    def _of_covariates(self, design: Design) -> dict[str, Any]:
         """Return the covariates that are maps."""
-        path, names = self.inputs.covariate_stack_file, design.map_covariates
-        if not names and not isdefined(path):
+        path = self.inputs.covariate_stack_file
+        if not design.map_covariates and not isdefined(path):
             return {}
-        if not names or not isdefined(path):
+        if not design.map_covariates or not isdefined(path):
             raise ValueError(
                 "covariate_stack_file holds the covariates that the design names: give both"
             )
-        covariates = MaskedStack(path, self.inputs.mask_file)
-        if covariates.n_maps != len(names) * stack.n_maps:
-            raise ValueError(
-                f"{path} has {covariates.n_maps} volumes, of {len(names)} covariates of "
-                f"{stack.n_maps} maps {len(names) * stack.n_maps} are expected"
-            )
-        return {"covariates": stacked_covariates(names, covariates, stack.n_maps)}
+        return {"covariates": read_stacked_covariates(path, self.inputs.mask_file, design)}
 
     def _find_outliers(self, stack, design, given):
         """Return the variances of the maps, those of outliers enlarged."""

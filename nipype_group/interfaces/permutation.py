@@ -33,6 +33,7 @@ from nipype_group.interfaces.base import (
     isdefined,
     value_or,
 )
+from nipype_group.interfaces.by_contrast import read_stacked_covariates
 from nipype_group.json_files import read_json
 from nipype_group.permutation.blocks import blocks_of, variance_groups_of
 from nipype_group.permutation.conjunctions import (
@@ -439,6 +440,9 @@ class _RunPermutationsInputSpec(GroupInputSpec):
     variance_stack_file = File(
         exists=True, desc="4D variances of the maps, where the plan's estimator takes them"
     )
+    covariate_stack_file = File(
+        exists=True, desc="4D covariates that are maps, as FitContrasts takes them"
+    )
     mask_file = File(exists=True, mandatory=True, desc="voxels tested")
     family = Str(mandatory=True, desc="family of contrasts, from PlanPermutations")
     first = traits.Int(mandatory=True, desc="first shuffle of the shard")
@@ -471,8 +475,8 @@ class RunPermutations(GroupInterface):
     """Compute shuffles first to last - 1 of a plan.
 
     Residuals under the null hypothesis are shuffled (Freedman and Lane 1983, or another method
-    of the plan), with the variances of the maps where the estimator takes them, and the statistic
-    is taken at every voxel; kept are the extremes of every shuffle and, for every voxel, how many
+    of the plan), with the variances of the maps where the estimator takes them, while covariates
+    that are maps stay with the design, and the statistic is taken at every voxel; kept are the extremes of every shuffle and, for every voxel, how many
     shuffles reach its statistic. Both are the same for any shard, thread or memory.
 
     Examples
@@ -511,10 +515,18 @@ class RunPermutations(GroupInterface):
 
     def _beside(self, test):
         """Return the readers of what the estimator takes beside the maps."""
-        if "variances" not in ESTIMATORS[test.estimator].needs:
-            return {}
-        _need(self.inputs, "variance_stack_file", f"the estimator {test.estimator}")
-        return {"variances": self._stack(self.inputs.variance_stack_file).read}
+        needs, inputs = ESTIMATORS[test.estimator].needs, self.inputs
+        if "variances" in needs:
+            _need(inputs, "variance_stack_file", f"the estimator {test.estimator}")
+            return {"variances": self._stack(inputs.variance_stack_file).read}
+        if "covariates" in needs:
+            _need(inputs, "covariate_stack_file", f"the estimator {test.estimator}")
+            design = read_design(inputs.design_file, inputs.design_json)
+            covariates = read_stacked_covariates(
+                inputs.covariate_stack_file, inputs.mask_file, design
+            )
+            return {"covariates": covariates.read}
+        return {}
 
     def _voxels(self, stack, test, beside):
         """Return the voxels of the shard."""

@@ -61,6 +61,10 @@ _GAPS = (
     "contrast {}: some maps lack voxels, whose clusters can't change places as the estimator {} "
     "takes them; take --shuffling flip, or full coverage"
 )
+_COVARIATE_GAPS = (
+    "contrast {}: some maps lack voxels, and residuals that change places meet rows of the design "
+    "without a covariate there; take --shuffling flip, or full coverage"
+)
 _FEW_CLUSTERS = (
     "contrast {} has signs of {} clusters, and a wild cluster bootstrap of fewer than {} errs "
     "more or less often than alpha where they are unlike"
@@ -557,14 +561,18 @@ def make_plan(
         chosen = _chosen(units, split, shuffling, test, blocks, given)
         if warn is not None:
             own_variances = bool(test.variance_groups) or test.takes_unequal
-            warnings += warn(units, split, chosen.kind, own_variances=own_variances)
+            seen = _without_stand_ins(units, split)
+            warnings += warn(*seen, chosen.kind, own_variances=own_variances)
         scheme = _scheme(units, split, test.method, chosen, seed, given)
         if not scheme.exhaustive and given is None and scheme.n_distinct <= n_permutations + 1:
             scheme = replace(scheme, exhaustive=True)
-        if units.needs:
+        if "clusters" in units.needs:
             warnings += _check_clusters(units, test, scheme)
+        if "covariates" in units.needs and test.varying_dof and scheme.kind != "flip":
+            raise ValueError(_COVARIATE_GAPS.format(repr(contrast.name)))
         asked = (bool(blocks) or given is not None) and not design.own_errors
-        between = asked and is_between_participants(contrast.weights, design)
+        shared = contrast.weights[:, : len(design.columns)]
+        between = asked and is_between_participants(shared, design)
         if between and takes_apart(scheme, units.participants):
             warnings.append(_TAKEN_APART.format(contrast.name))
         shuffled[contrast.name] = test.shuffled_units(units, scheme, _unsmoothed)
@@ -585,6 +593,16 @@ def make_plan(
     }
     plan = replace(plan, n_reached=n_reached)
     return plan if alpha is None else replace(plan, warnings=(*warnings, *plan.hopeless(alpha)))
+
+
+def _without_stand_ins(units, split):
+    """Return units and partition of the columns that all voxels share, if they are tested."""
+    n_columns = units.model.matrix.shape[1] - len(units.needs.get("covariates", ()))
+    weights = units.contrast.weights[:, :n_columns]
+    if n_columns == units.model.matrix.shape[1] or not weights.any():
+        return units, split
+    model = LinearModel(units.model.matrix[:, :n_columns], units.model.columns[:n_columns])
+    return replace(units, model=model), partition(model, independent_rows(weights))
 
 
 def _check_clusters(units, test, scheme):
@@ -609,8 +627,8 @@ def _chosen(units, split, shuffling, test, blocks, given):
                 "given shuffles are of maps, and every contrast has contrast maps of its own: "
                 "leave the shuffles out, or take a formula with plain columns of participants"
             )
-        return Shuffling(given[0] + "-clusters" * bool(units.needs), given[0])
-    if units.needs and not blocks:
+        return Shuffling(given[0] + "-clusters" * ("clusters" in units.needs), given[0])
+    if "clusters" in units.needs and not blocks:
         # The gaps of a voxel stay with its clusters.
         places = units.places if units.exchange and not test.varying_dof else None
         clusters, name = units.needs["clusters"], units.contrast.name
@@ -631,7 +649,7 @@ def _chosen(units, split, shuffling, test, blocks, given):
     )
     if units.combine is not None and not chosen.name.endswith("participants"):
         return replace(chosen, name=f"{chosen.kind}-contrast-maps")
-    if units.needs:
+    if "clusters" in units.needs:
         return replace(chosen, name=f"{chosen.kind}-blocks-of-clusters")
     return chosen
 

@@ -23,6 +23,9 @@ from nipype_group.stats.linear.least_squares import LinearModel, independent_row
 from nipype_group.stats.linear.partition import partition
 from nipype_group.stats.permutation.choice import nested_blocks, tests_mean
 
+# Key of the noise that stands in for covariates that are maps.
+_STAND_INS = 1933
+
 
 @dataclass(frozen=True)
 class ShuffledUnits:
@@ -50,7 +53,8 @@ class ShuffledUnits:
     error : ErrorTerm, optional
         Error of the contrast, where it has its own.
     needs : dict
-        What estimators may need of the design, as `needs_of` gives it.
+        What estimators may need of the design, as `needs_of` gives it; "covariates" are the names
+        of those that are maps, for each of which a column of the model stands in.
     exchange : bool
         Whether clusters of maps may change places where their maps correspond.
     """
@@ -150,13 +154,16 @@ def units_of(
     if not design.own_errors:
         participants, places = design.participant_numbers.ravel(), _places(design)
         needs = needs_of(design)
+        if design.map_covariates:
+            needs["covariates"] = design.map_covariates
+            design = _with_stand_ins(design)
         return ShuffledUnits(
             design.model,
             contrast,
             participants,
             places,
             needs=needs,
-            exchange=bool(needs) and _clusters_exchange(needs, participants, places),
+            exchange="clusters" in needs and _clusters_exchange(needs, participants, places),
         )
     term = error_term(design, contrast.weights, contrast.test, contrast.name)
     weights, rows = term.weights(contrast.weights), term
@@ -174,6 +181,17 @@ def units_of(
         levels="" if levels is None else levels.factor,
         error=term,
     )
+
+
+def _with_stand_ins(design: Design) -> Design:
+    """Return a design with a column of noise for every covariate that is a map.
+
+    Which rows are alike, and what shuffles move of a contrast, is that of no voxel in particular:
+    noise depends on no other column, and is alike in no two maps, as covariates are where a voxel
+    has a statistic.
+    """
+    shape = len(design.map_covariates), len(design.matrix)
+    return design.at_voxel(np.random.Generator(np.random.Philox(key=_STAND_INS)).random(shape))
 
 
 def _levels(

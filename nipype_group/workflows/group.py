@@ -557,6 +557,8 @@ def _connect_permutation(
         workflow.connect([(model_wf, permutation_wf, _through("search_mask_files"))])
     if settings.takes_variances:
         workflow.connect([(collect_wf, permutation_wf, _through("variance_stack_file"))])
+    if settings.map_covariates:
+        workflow.connect([(collect_wf, permutation_wf, _through(*_covariate_stack(settings)))])
     workflow.connect(
         [
             (inputnode, permutation_wf, [_SHUFFLES]),

@@ -13,11 +13,13 @@ INPUTS = (
     "contrasts_file",
     "stack_file",
     "variance_stack_file",
+    "covariate_stack_file",
     "mask_file",
     "observations",
     "shuffles_file",
     "search_mask_files",
 )
+_STACKS = ("stack_file", "variance_stack_file", "covariate_stack_file")
 MERGE_OUTPUTS = (
     "contrast_names",
     "statistics",
@@ -84,6 +86,8 @@ def init_permutation_wf(
         4D maps.
     variance_stack_file
         Their variances, where the estimator takes them.
+    covariate_stack_file
+        Their covariates that are maps, where it takes them.
     mask_file
         Voxels tested.
     observations
@@ -165,7 +169,7 @@ def init_permutation_wf(
     workflow.connect(
         [
             (inputnode, plan, [(f, f) for f in of_plan]),
-            (inputnode, run, [(f, f) for f in (*files, "stack_file", "variance_stack_file")]),
+            (inputnode, run, [(f, f) for f in (*files, *_STACKS)]),
             (inputnode, merge, [(f, f) for f in (*files, "search_mask_files")]),
             (plan, run, [("scheme_file", "scheme_file"), *shard]),
             (plan, merge, [(f, f) for f in plans]),

@@ -5,8 +5,9 @@
 
 The mean of 30 maps of 76,000 voxels with their variances. Times are CPU time of one thread, the
 best of some repeats; the ratio is PyMARE's over ours. What both find is compared. Shuffles are
-sign flips of every estimator of one map a participant without covariates that are maps, by one
-thread too; what it weighs maps by is estimated again in each, or held.
+sign flips of every estimator of one map a participant, by one thread too; what it weighs maps by
+is estimated again in each, or held. A covariate that is a map is tested by permutations, beside a
+mean.
 
 Memory, which is measured apart and put into the same file, is the peak of anonymous memory of a
 process that estimates a contrast of 1,000 maps, from their stacks to all files. Of the search for
@@ -41,8 +42,9 @@ from nipype_group.images.grid import Grid
 from nipype_group.images.stacks import write_volumes
 from nipype_group.interfaces import ContrastSet, DesignMatrix, FitContrasts
 from nipype_group.registry import loaded
-from nipype_group.stats.estimators import ESTIMATORS
+from nipype_group.stats.estimators import ESTIMATORS, MAP_COVARIATES
 from nipype_group.stats.estimators.effect_variance import METHODS, fit_effect_variance
+from nipype_group.stats.estimators.map_covariates import MapCovariates, fit_map_covariates
 from nipype_group.stats.estimators.outliers import Outliers, find_outliers
 from nipype_group.stats.linear.least_squares import LinearModel
 from nipype_group.stats.permutation.tiles import VOXELS_PER_TILE
@@ -52,8 +54,10 @@ N_MAPS, N_VOXELS, N_SHUFFLES, REPEATS = 30, 76_000, 1000, 3
 # Maps, and the grid, all of whose 235,000 voxels are analysed.
 LARGE = 1000, (50, 47, 100)
 # Estimators of other maps are measured elsewhere.
-_OTHERS = frozenset({"covariates", "clusters"})
+_OTHERS = frozenset({"clusters"})
 MEAN = LinearModel(np.ones((N_MAPS, 1)), ("mean",))
+# The mean, and a column in the place of a covariate that is a map.
+BESIDE = LinearModel(np.column_stack([np.ones(N_MAPS), np.arange(N_MAPS)]), ("mean", "grey"))
 
 
 def cpu_time(repeats, work, *arguments, **options):
@@ -88,6 +92,13 @@ def ours(effects, variances, method, level=None):
     return fit, fit.contrast(np.ones(1), "t")
 
 
+def beside_a_map(effects, covariates):
+    """Fit all voxels with a covariate that is a map, and test it."""
+    own = MapCovariates(("grey",), lambda a, b: covariates[:, :, a:b], iter, centred=True)
+    fit = fit_map_covariates(MEAN, own, lambda a, b: effects[:, a:b], effects.shape[1])
+    return fit.contrast(np.array([[0.0, 1.0]]), "t")
+
+
 def theirs(effects, variances, estimator):
     """Fit voxels with PyMARE."""
     dataset = Dataset(effects, variances, np.ones((N_MAPS, 1)), add_intercept=False)
@@ -111,7 +122,10 @@ def fits(effects, variances, repeats):
             off = np.abs(np.ravel(summary.fe_params) - mean.effect)
             row["largest_difference"] = float(f"{(off / np.sqrt(mean.variance)).max():.2g}")
         rows.append(row)
-    return rows
+    covariates = variances[None]
+    seconds, _ = cpu_time(repeats, beside_a_map, effects, covariates)
+    us = round(seconds / n_voxels * 1e6, 2)
+    return [*rows, {"work": f"{MAP_COVARIATES}, one covariate", "us_a_voxel": us}]
 
 
 def shuffles(effects, variances, n_shuffles):
@@ -119,16 +133,20 @@ def shuffles(effects, variances, n_shuffles):
     rng, n_voxels, rows = np.random.default_rng(4), effects.shape[1], []
     orders = np.tile(np.arange(N_MAPS), (n_shuffles, 1))
     signs = rng.choice([-1.0, 1.0], orders.shape)
-    data = {"effects": effects, "variances": variances}
+    data = {"effects": effects, "variances": variances, "covariates": variances[None]}
     for name, estimator in ESTIMATORS.items():
         for held in (False, True) if estimator.shuffled is not None else ():
             how = "held" if held else "again"
             if how in estimator.not_shuffled or _OTHERS.intersection(estimator.needs):
                 continue
             made = loaded(estimator.shuffled)
-            own = made(MEAN, np.ones((1, 1)), "t", held, **estimator.options)
+            if "covariates" in estimator.needs:
+                own = made(BESIDE, np.array([[0.0, 1.0]]), "t", covariates=("grey",))
+                orders, signs = rng.permuted(orders, axis=1), np.ones_like(signs)
+            else:
+                own = made(MEAN, np.ones((1, 1)), "t", held, **estimator.options)
             tiles = [
-                own.prepare({n: v[:, at : at + VOXELS_PER_TILE] for n, v in data.items()})
+                own.prepare({n: v[..., at : at + VOXELS_PER_TILE] for n, v in data.items()})
                 for at in range(0, n_voxels, VOXELS_PER_TILE)
             ]
             own.statistic(tiles[-1], orders[:1], signs[:1])
@@ -233,6 +251,7 @@ def main():
     effects, variances = draw(n_voxels)
     with threadpool_limits(1):
         ours(*draw(100), "mixed-effects", 0.95)
+        beside_a_map(*draw(100)[:1], draw(100)[1][None])
         rows = fits(effects, variances, REPEATS)
         shuffled = shuffles(effects, variances, 2 if options.small else 10)
     found = {

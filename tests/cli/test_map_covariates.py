@@ -143,6 +143,41 @@ def test_patterns_stacks_and_replays_have_the_bits_of_the_table(run, command, da
         assert code == 0, text + errors
 
 
+def test_every_shuffle_is_a_refit_of_every_voxel(run, tmp_path):
+    """Permutations that a file lists, the covariate and the groups beside it, all statistics."""
+    orders = np.array([np.arange(N), *(RNG.permutation(N) for _ in range(7))])
+    np.savetxt(tmp_path / "orders.txt", orders + 1, fmt="%d")
+    # Row 0 of the shuffled design is row order[0]: the residual of the first map goes there.
+    asked = ("--shuffles", tmp_path / "orders.txt", "--permutations", "7")
+    asked += ("--statistics", "voxel,extent,mass,tfce", "--contrast", "grey=grey")
+    contrasts = ("--contrast", "both=grey; patient - control")
+    code, text, errors = run(*FORMULA, *asked, *contrasts)
+    assert code == 0, errors
+    out = tmp_path / "out" / "group"
+    rows = {"grey": [[0.0, 0, 0, 1]], "both": [[0.0, 0, 0, 1], [0, 1, 0, 0]]}
+    highest = {name: np.zeros(len(orders)) for name in rows}
+    for voxel in np.ndindex(SHAPE):
+        x, y = (np.float32(v[(slice(None), *voxel)]).astype(float) for v in (GREY, MAPS))
+        matrix = np.column_stack([np.ones(N), GROUP == "patient", AGE, x - x.mean()])
+        if np.linalg.matrix_rank(matrix) < 4:
+            continue
+        for name, weights in rows.items():
+            null = matrix @ np.linalg.svd(np.array(weights))[2][len(weights) :].T
+            left = y - null @ np.linalg.lstsq(null, y, rcond=None)[0]
+            for m, order in enumerate(orders):
+                fit = sm.OLS(left, matrix[order]).fit()
+                test = fit.t_test(weights).tvalue if len(weights) == 1 else fit.f_test(weights)
+                value = np.ravel(getattr(test, "fvalue", test))[0]
+                highest[name][m] = max(highest[name][m], value)
+    for name, own in highest.items():
+        nulls = pd.read_csv(out / f"contrast-{name}_nulldist.tsv", sep="\t")
+        np.testing.assert_allclose(nulls["voxel_positive"], own, rtol=1e-6)
+        assert {"extent_positive", "mass_positive", "tfce_positive"} < set(nulls)
+    about = json.loads((out / "permutations.json").read_text())
+    assert "covariates that are maps stay with the rows of the design" in about["Description"]
+    assert "stay with the rows of the design" in (out / "report.html").read_text()
+
+
 BAD = {
     "missing": ("it has no map of the covariate grey", {}),
     "grid": ("its covariate grey ", {"s03": np.ones((4, 5, 4))}),
@@ -172,7 +207,16 @@ REFUSED = {
     ("--formula", "age", "--estimator", "sandwich"): "sandwich takes no covariates that are maps",
     ("--formula", "age + (1 | participant_id)"): "takes no covariates that are maps",
     ("--between", "group"): "give each contrast an error of its own",
-    ("--formula", "age", "--permutations", "9"): "is not permuted",
+    ("--formula", "age", "--permutations", "9", "--shuffled-estimates", "held"): "estimates no",
+    (
+        "--formula",
+        "age",
+        "--permutations",
+        "9",
+        "--min-coverage",
+        ".5",
+    ): "residuals that change places meet rows of the design without a covariate",
+    ("--formula", "age", "--permutations", "9", "--early-stop", "5"): "is of shuffles of least",
     ("--formula", "age", "--permutations", "9", "--estimator", "huber"): "have no covariates that",
     ("--formula", "age", "--map-covariate", "group"): "control does not exist",
     ("--formula", "age", "--map-covariate", "nowhere"): "no column nowhere",

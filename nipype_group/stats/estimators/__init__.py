@@ -196,6 +196,9 @@ _OWN = (
         references=("frisch1933",),
         needs=("covariates",),
         dof="contrast",
+        shuffle_ns={"again": 3},
+        not_shuffled=("held",),
+        shuffled="nipype_group.stats.estimators.shuffled.map_covariates:ShuffledMapCovariates",
     ),
     Estimator(
         "welch",

@@ -26,7 +26,7 @@ class ShuffledEstimate(Protocol):
 
     @property
     def takes(self) -> tuple[str, ...]:
-        """Names of the data that it needs beside the effects, as "variances"."""
+        """Names of data of voxels that it needs beside the effects: variances, covariates."""
 
     @property
     def bytes_per_value(self) -> int:
@@ -38,7 +38,7 @@ class ShuffledEstimate(Protocol):
         Parameters
         ----------
         data : dict of arrays, shape (n, v)
-            ``effects``, and those of `takes`.
+            ``effects``, and those of `takes`; "covariates" have the shape (k, n, v).
         """
 
     def voxel_dof(self, prepared: Any) -> np.ndarray:

@@ -16,6 +16,7 @@ WORK = [
     "paule-mandel",
     "mixed-effects",
     "mixed-effects with the interval of tau2",
+    "map-covariates, one covariate",
 ]
 
 
@@ -27,10 +28,12 @@ def test_stored_figures_hold_what_is_promised():
     # A 25th of the 161 us of flameo, and a limit of its own.
     assert rows["mixed-effects"]["us_a_voxel"] < 6
     assert rows["mixed-effects"]["ratio"] > 3
+    assert rows["map-covariates, one covariate"]["us_a_voxel"] < 3
     assert max(row.get("largest_difference", 0) for row in stored["rows"]) < 1e-6
     minutes = {
         (row["estimator"], row["estimates"]): row["cpu_minutes"] for row in stored["shuffles"]
     }
+    assert minutes["map-covariates", "again"] < 5
     for (name, how), own in minutes.items():
         assert own < 2 * 8
         assert how == "again" or own < minutes.get((name, "again"), 1)

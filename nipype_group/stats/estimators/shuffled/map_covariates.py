@@ -10,11 +10,16 @@ Freedman and Lane (1983)
 as the whole model is fitted again and takes a squared length |B'P'e|^2 + |u'P'e|^2 of e, which no
 shuffle changes. Every term is a sum over maps, in their order, of products of a voxel: bits depend
 on no other voxel, shuffle or thread.
+
+The covariates of a map stay with its row of the design, and the residuals move. Where maps lack a
+voxel their rows have no covariate for residuals to meet: there are sign flips alone.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar
 
 import numba
 import numpy as np
@@ -80,6 +85,9 @@ class ShuffledCovariates:
     test : {"t", "F"}
     parts : tuple
         Voxels by the maps that they lack.
+    dof : array, shape (v,)
+        Residual degrees of freedom that the maps of voxels leave; 0 where these do not determine
+        the contrast.
     """
 
     n_maps: int
@@ -87,6 +95,7 @@ class ShuffledCovariates:
     rank: int
     test: str
     parts: tuple[_Part, ...]
+    dof: np.ndarray
 
     @classmethod
     def of(
@@ -96,6 +105,7 @@ class ShuffledCovariates:
         test: str,
         data: np.ndarray,
         covariates: np.ndarray,
+        centred: bool = False,
     ) -> "ShuffledCovariates":
         """Prepare a tile.
 
@@ -108,6 +118,8 @@ class ShuffledCovariates:
         test : {"t", "F"}
         data, covariates : arrays, shapes (n, v), (k, n, v)
             A map whose value or covariate is not finite lacks the voxel.
+        centred : bool
+            As of `nipype_group.stats.estimators.map_covariates.MapCovariates`.
 
         Examples
         --------
@@ -124,7 +136,7 @@ class ShuffledCovariates:
         """
         weights = np.atleast_2d(np.asarray(weights, dtype=float))
         rows = weights[:1] if test == "t" else independent_rows(weights)
-        data, parts = lacking_maps(data, covariates), []
+        data, parts, dof = lacking_maps(data, covariates), [], np.zeros(data.shape[1])
         for members, missing in missing_patterns(data):
             fitted = model.without(missing) if len(missing) else model
             k, shared = len(covariates), rows[:, : model.matrix.shape[1]]
@@ -133,8 +145,9 @@ class ShuffledCovariates:
             present = np.delete(np.arange(len(data)), missing)
             values = np.ascontiguousarray(present_values(data, members, missing))
             own = present_covariates(covariates, members, missing)
-            parts.append(_prepared(fitted, rows, values, own, members, present))
-        return cls(len(data), data.shape[1], len(rows), test, tuple(parts))
+            parts.append(_prepared(fitted, rows, values, own, members, present, centred))
+            dof[members] = fitted.dof - k
+        return cls(len(data), data.shape[1], len(rows), test, tuple(parts), dof)
 
     def statistic(
         self,
@@ -154,8 +167,12 @@ class ShuffledCovariates:
         Returns
         -------
         array, shape (m, v)
-            0 where there is no statistic: where a covariate is constant or collinear, and where
-            maps lack the voxel and shuffles reorder, as these bring rows without a covariate.
+            0 where there is no statistic, as where a covariate is constant or collinear.
+
+        Raises
+        ------
+        ValueError
+            Where maps lack voxels, and shuffles are more than sign flips.
         """
         orders = np.ascontiguousarray(orders, dtype=np.int64)
         signs = np.ascontiguousarray(signs, dtype=float)
@@ -164,7 +181,10 @@ class ShuffledCovariates:
         for part in self.parts:
             if len(part.rows) < self.n_maps:
                 if (orders != identity).any():
-                    continue
+                    raise ValueError(
+                        "maps lack voxels, and residuals that change places meet rows without a "
+                        "covariate there: flip signs, or take full coverage"
+                    )
                 own_orders = np.tile(np.arange(len(part.rows)), (len(orders), 1))
             else:
                 own_orders = orders
@@ -194,9 +214,85 @@ class ShuffledCovariates:
             list(pool.map(shuffle, range(0, len(part.voxels), _VOXELS_PER_THREAD)))
 
 
-def _prepared(model, rows, data, covariates, members, present):
+@dataclass(frozen=True)
+class ShuffledMapCovariates:
+    """A contrast of least squares with covariates that are maps, as the engine takes it.
+
+    See `nipype_group.stats.permutation.estimates.ShuffledEstimate`.
+
+    Parameters
+    ----------
+    model : LinearModel
+        Columns that all voxels share, then one that stands in for each covariate.
+    weights : array, shape (r, p + k)
+    test : {"t", "F"}
+    covariates : sequence of str
+        Names of the k covariates. They are centred as fits have them.
+    held : bool
+        False: there is nothing to hold.
+
+    Examples
+    --------
+    >>> model = LinearModel(np.array([[1.0, 3], [1, 1], [1, 4], [1, 2]]), ("mean", "grey"))
+    >>> own = ShuffledMapCovariates(model, np.array([[0.0, 1.0]]), "t", ("grey",))
+    >>> data = {"effects": np.array([[1.0], [3.0], [5.5], [6.5]])}
+    >>> prepared = own.prepare(data | {"covariates": np.array([[[1.0], [2], [3], [4]]])})
+    >>> orders = np.array([[0, 1, 2, 3], [3, 2, 1, 0]])
+    >>> own.statistic(prepared, orders, np.ones((2, 4))).round(3).tolist(), own.dof
+    ([[8.957], [-8.957]], 2.0)
+    """
+
+    model: LinearModel
+    weights: np.ndarray
+    test: str
+    covariates: Sequence[str]
+    held: bool = False
+
+    takes: ClassVar[tuple[str, ...]] = ("covariates",)
+    words: ClassVar[str] = (
+        "covariates that are maps stay with the rows of the design, and all columns of a voxel "
+        "are fitted again in every shuffle"
+    )
+    # Sums over maps of unit vectors; shuffles that are equal differ by their order alone.
+    tie: ClassVar[float] = 1e-10
+
+    @cached_property
+    def _shared(self):
+        n_columns = self.model.matrix.shape[1] - len(self.covariates)
+        return LinearModel(self.model.matrix[:, :n_columns], self.model.columns[:n_columns])
+
+    @property
+    def dof(self) -> float:
+        """Degrees of freedom, n - rank - k."""
+        return float(self._shared.dof - len(self.covariates))
+
+    @property
+    def bytes_per_value(self) -> int:
+        """Bytes of residuals, columns and tested directions."""
+        n_tested = 1 if self.test == "t" else len(independent_rows(np.atleast_2d(self.weights)))
+        return 8 * (1 + len(self.covariates) + n_tested)
+
+    def prepare(self, data: Mapping[str, np.ndarray]) -> ShuffledCovariates:
+        """Return the tile of data: effects, shape (n, v), and covariates, shape (k, n, v)."""
+        effects, covariates = data["effects"], data["covariates"]
+        return ShuffledCovariates.of(
+            self._shared, self.weights, self.test, effects, covariates, centred=True
+        )
+
+    def voxel_dof(self, prepared: ShuffledCovariates) -> np.ndarray:
+        """Return the degrees of freedom that voxels' maps leave, shape (v,)."""
+        return prepared.dof
+
+    def statistic(
+        self, prepared: ShuffledCovariates, orders: np.ndarray, signs: np.ndarray
+    ) -> np.ndarray:
+        """Return t or F of shuffles, shape (m, v)."""
+        return prepared.statistic(orders, signs)
+
+
+def _prepared(model, rows, data, covariates, members, present, centred):
     """Return the part of voxels without gaps."""
-    columns, parts = own_columns(model, covariates)
+    columns, parts = own_columns(model, covariates, centred)
     k, n_voxels, q = len(columns), data.shape[1], len(rows)
     shared = rows[:, : model.matrix.shape[1]]
     over = np.empty((q, model.rank + k, n_voxels))
