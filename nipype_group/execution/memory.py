@@ -68,9 +68,11 @@ class StudySize:
         Voxels that are analysed at most; default: all of the grid.
     gaps, whole_maps : bool
         Whether maps may lack voxels that are analysed, and whether shuffles give whole maps (TFCE,
-        statistics of their own). `declare_memory` sees both in the workflow, and the next two.
+        statistics of their own). `declare_memory` sees both in the workflow, and the next three.
     variances, outliers : bool
         Whether the variances of maps are read with them, and outliers told by them.
+    covariates : int
+        Covariates that are maps.
     n_read : int, optional
         Maps that are read, where several are combined into one; default: those of the group.
     """
@@ -84,6 +86,7 @@ class StudySize:
     whole_maps: bool = False
     variances: bool = False
     outliers: bool = False
+    covariates: int = 0
     n_read: int | None = None
 
     @property
@@ -107,7 +110,7 @@ class StudySize:
     @property
     def reading(self) -> float:
         """Bytes while a map is read, or an image written."""
-        return (_READING / _FLOAT + 2 * self.variances) * self.volume
+        return (_READING / _FLOAT + 2 * self.variances + 2 * self.covariates) * self.volume
 
     @property
     def rows(self) -> int:
@@ -170,7 +173,9 @@ def _by_contrast(size, node):
     if size.outliers:
         # What a search of the mixture holds of the maps of a tile, from two starts.
         tiles = _OUTLIER_TILES
-    return size.rows + tiles * size.tile + size.estimates + 60 * size.volume
+    # What covariates are beside the columns and each other, their parameters, and copies.
+    own = size.covariates * (size.n_columns + size.covariates + 5) * size.volume
+    return size.rows + tiles * size.tile + size.estimates + own + 60 * size.volume
 
 
 def _sets(size, node):
@@ -196,10 +201,11 @@ def _plan(size, node):
 
 def _permutations(size, node):
     threads = node.n_procs or 1
-    # Variances and fitted values of maps are kept beside these.
-    series = _SERIES * size.n_maps * size.volume / _FLOAT * size.n_contrasts * (1 + size.variances)
+    # Variances and fitted values of maps are kept beside these, or columns of a voxel.
+    beside = 1 + size.variances + size.covariates * (2 + size.n_columns)
+    series = _SERIES * size.n_maps * size.volume / _FLOAT * size.n_contrasts * beside
     kept = min(node.interface.inputs.memory_gb * 1e9, series)
-    tile = _SHUFFLED_COPIES * _FLOAT * _SHUFFLED_VOXELS * size.n_maps
+    tile = _SHUFFLED_COPIES * _FLOAT * _SHUFFLED_VOXELS * size.n_maps * (1 + size.covariates)
     rows = 3 * _FLOAT * _BATCH * size.n_maps * (1 + size.n_columns)
     maps = 10 * size.volume * size.n_contrasts + 20 * size.volume
     if size.whole_maps:
@@ -298,6 +304,8 @@ def declare_memory(workflow: Workflow, size: StudySize) -> dict[str, float]:
             name == "FitContrasts" and "variances" in ESTIMATORS[interface.inputs.estimator].needs
         ):
             size = replace(size, variances=True, outliers=interface.inputs.outliers)
+        elif name == "DesignMatrix" and isdefined(interface.inputs.map_covariates):
+            size = replace(size, covariates=len(interface.inputs.map_covariates))
     for name, node in nodes.items():
         work = _WORK.get(type(node.interface).__name__)
         if work is not None:

@@ -476,8 +476,9 @@ class RunPermutations(GroupInterface):
 
     Residuals under the null hypothesis are shuffled (Freedman and Lane 1983, or another method
     of the plan), with the variances of the maps where the estimator takes them, while covariates
-    that are maps stay with the design, and the statistic is taken at every voxel; kept are the extremes of every shuffle and, for every voxel, how many
-    shuffles reach its statistic. Both are the same for any shard, thread or memory.
+    that are maps stay with the design, and the statistic is taken at every voxel; kept are the
+    extremes of every shuffle and, for every voxel, how many shuffles reach its statistic. Both
+    are the same for any shard, thread or memory.
 
     Examples
     --------

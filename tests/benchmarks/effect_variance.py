@@ -128,6 +128,11 @@ def fits(effects, variances, repeats):
     return [*rows, {"work": f"{MAP_COVARIATES}, one covariate", "us_a_voxel": us}]
 
 
+def of_tiles(own, tiles, orders, signs):
+    """Return the statistics of all shuffles, a tile at a time."""
+    return [own.statistic(tile, orders, signs) for tile in tiles]
+
+
 def shuffles(effects, variances, n_shuffles):
     """Return the rows of shuffles of every estimator, as the engine takes tiles of voxels."""
     rng, n_voxels, rows = np.random.default_rng(4), effects.shape[1], []
@@ -140,19 +145,18 @@ def shuffles(effects, variances, n_shuffles):
             if how in estimator.not_shuffled or _OTHERS.intersection(estimator.needs):
                 continue
             made = loaded(estimator.shuffled)
+            moves = orders, signs
             if "covariates" in estimator.needs:
                 own = made(BESIDE, np.array([[0.0, 1.0]]), "t", covariates=("grey",))
-                orders, signs = rng.permuted(orders, axis=1), np.ones_like(signs)
+                moves = rng.permuted(orders, axis=1), np.ones_like(signs)
             else:
                 own = made(MEAN, np.ones((1, 1)), "t", held, **estimator.options)
             tiles = [
                 own.prepare({n: v[..., at : at + VOXELS_PER_TILE] for n, v in data.items()})
                 for at in range(0, n_voxels, VOXELS_PER_TILE)
             ]
-            own.statistic(tiles[-1], orders[:1], signs[:1])
-            seconds, _ = cpu_time(
-                1, lambda own, all_: [own.statistic(t, orders, signs) for t in all_], own, tiles
-            )
+            own.statistic(tiles[-1], *(of_one[:1] for of_one in moves))
+            seconds, _ = cpu_time(1, of_tiles, own, tiles, *moves)
             minutes = seconds * N_SHUFFLES / n_shuffles / 60
             work = f"{N_SHUFFLES:,} shuffles, {name}, estimates {how}"
             row = {"work": work, "cpu_minutes": round(minutes, 2)}
