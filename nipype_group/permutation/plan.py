@@ -210,6 +210,11 @@ class ContrastTest:
         needs : dict, optional
             What estimators may need of the design, as `needs_of` gives it.
         """
+        if "covariates" in (needs or {}) and "covariates" not in ESTIMATORS[self.estimator].needs:
+            raise ValueError(
+                f"shuffles of the estimator {self.estimator} have no covariates that are maps, and "
+                "the design has some"
+            )
         weights, welch = independent_rows(contrast.weights), None
         if contrast.test == "t":
             weights = contrast.weights

@@ -26,7 +26,7 @@ class ShuffledEstimate(Protocol):
 
     @property
     def takes(self) -> tuple[str, ...]:
-        """Names of data of voxels that it needs beside the effects: variances, covariates."""
+        """Names of the data that it needs beside the effects, "variances" or "covariates"."""
 
     @property
     def bytes_per_value(self) -> int:

@@ -139,3 +139,11 @@ def test_maps_that_lack_voxels_go_with_flips_and_with_no_permutation():
     assert found.counts["voxel"][1] == 2 * alone.counts["voxel"][0]
     with pytest.raises(ValueError, match="contrast 'c': some maps lack voxels, and residuals"):
         planned(design, CONTRASTS["covariate"][0], 99, varying_dof=True)
+
+
+@pytest.mark.parametrize("estimator", ["OLS", "huber"])
+def test_no_estimator_takes_what_stands_in_for_a_covariate(estimator):
+    design = study(9, 1)[0]
+    contrast = Contrast("c", "t", np.array([[0.0, 1, 0]]), "")
+    with pytest.raises(ValueError, match=f"{estimator} have no covariates that are maps"):
+        make_plan(design, [contrast], 99, 3, ContrastTest(estimator=estimator))
