@@ -212,8 +212,8 @@ class ContrastTest:
         """
         if "covariates" in (needs or {}) and "covariates" not in ESTIMATORS[self.estimator].needs:
             raise ValueError(
-                f"shuffles of the estimator {self.estimator} have no covariates that are maps, and "
-                "the design has some"
+                f"shuffles of the estimator {self.estimator} have no covariates that are maps, "
+                "and the design has some"
             )
         weights, welch = independent_rows(contrast.weights), None
         if contrast.test == "t":
