@@ -571,10 +571,7 @@ def make_plan(
         scheme = _scheme(units, split, test.method, chosen, seed, given)
         if not scheme.exhaustive and given is None and scheme.n_distinct <= n_permutations + 1:
             scheme = replace(scheme, exhaustive=True)
-        if "clusters" in units.needs:
-            warnings += _check_clusters(units, test, scheme)
-        if "covariates" in units.needs and test.varying_dof and scheme.kind != "flip":
-            raise ValueError(_COVARIATE_GAPS.format(repr(contrast.name)))
+        warnings += _check_together(units, test, scheme)
         asked = (bool(blocks) or given is not None) and not design.own_errors
         shared = contrast.weights[:, : len(design.columns)]
         between = asked and is_between_participants(shared, design)
@@ -610,8 +607,12 @@ def _without_stand_ins(units, split):
     return replace(units, model=model), partition(model, independent_rows(weights))
 
 
-def _check_clusters(units, test, scheme):
+def _check_together(units, test, scheme):
     """Refuse shuffles that take apart what an estimator takes together; return warnings."""
+    if "covariates" in units.needs and test.varying_dof and scheme.kind != "flip":
+        raise ValueError(_COVARIATE_GAPS.format(repr(units.contrast.name)))
+    if "clusters" not in units.needs:
+        return []
     clusters, name = units.needs["clusters"], units.contrast.name
     if takes_apart(scheme, clusters):
         raise ValueError(_CLUSTERS_APART.format(repr(name), test.estimator))
