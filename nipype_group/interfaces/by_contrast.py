@@ -128,7 +128,7 @@ class EstimateByContrast(EstimateContrasts):
 
 
 class _FitContrastsInputSpec(ByContrastInputSpec):
-    revision = 5
+    revision = 6
     estimator = traits.Enum(
         *(name for name, own in ESTIMATORS.items() if own.by_contrast),
         usedefault=True,

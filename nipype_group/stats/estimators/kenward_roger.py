@@ -11,7 +11,7 @@ Everything is in units of the residual variance; `RandomBlocks` tells the sums.
 import numba
 import numpy as np
 
-from nipype_group.stats.estimators.random_blocks import RandomBlocks
+from nipype_group.stats.estimators.random_blocks import COLUMNS_OF_VECTORS, RandomBlocks
 from nipype_group.stats.estimators.small_matrices import (
     bilinear,
     factorise,
@@ -23,28 +23,6 @@ from nipype_group.stats.estimators.small_matrices import (
 
 # Share of the squared length that rounding leaves of a direction that others determine.
 _SAME = 1e-10
-
-
-@numba.njit(nogil=True, cache=True, error_model="numpy")
-def _add_kind(weight, sums, total):
-    """Add cross' weight cross, summed over the blocks of a kind; weight may be unsymmetric."""
-    c, r = len(weight), len(total)
-    pair = 0
-    for a in range(c):
-        for b in range(a, c):
-            factor = weight[a, b] if a == b else 0.5 * (weight[a, b] + weight[b, a])
-            own = sums[pair]
-            for i in range(r):
-                for j in range(i + 1):
-                    total[i, j] += factor * own[i, j]
-            pair += 1
-
-
-@numba.njit(nogil=True, cache=True, error_model="numpy")
-def _fill_upper(matrix):
-    for i in range(len(matrix)):
-        for j in range(i):
-            matrix[j, i] = matrix[i, j]
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
@@ -67,19 +45,143 @@ def block_inverse(scale: np.ndarray, psi: np.ndarray, inverse: np.ndarray) -> fl
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
+def write_pairs(g: tuple, parts: tuple, d: int, own: np.ndarray, at: int) -> None:
+    """Write an element of the symmetric parts of R J_a R J_b R, b <= a, of two random effects.
+
+    Parameters
+    ----------
+    g : tuple of float
+        T'R T, as 11, 12, 22.
+    parts : tuple of float
+        The element of uu', of the symmetric part of uw' and of ww', u and w the columns of R T.
+    d : {2, 3}
+        Components: variances, or the covariance between them too.
+    own : array
+        Gets them from `at` on.
+    """
+    g11, g12, g22 = g
+    uu, uw, ww = parts
+    own[at] = g11 * uu
+    if d == 2:
+        own[at + 1], own[at + 2] = g12 * uw, g22 * ww
+        return
+    own[at + 1] = g11 * uw + g12 * uu
+    own[at + 2] = 2.0 * g12 * uw + g22 * uu + g11 * ww
+    own[at + 3] = g12 * uw
+    own[at + 4] = g22 * uw + g12 * ww
+    own[at + 5] = g22 * ww
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def add_pair_traces(n: float, g: tuple, total: np.ndarray) -> None:
+    """Add n times tr(R J_a R J_b), b <= a, of two random effects.
+
+    Parameters
+    ----------
+    n : float
+    g : tuple of float
+        As of `write_pairs`.
+    total : array, shape (d, d)
+    """
+    g11, g12, g22 = g
+    last = len(total) - 1
+    total[0, 0] += n * g11 * g11
+    total[last, 0] += n * g12 * g12
+    total[last, last] += n * g22 * g22
+    if last == 2:
+        total[1, 0] += 2.0 * n * g11 * g12
+        total[1, 1] += 2.0 * n * (g12 * g12 + g11 * g22)
+        total[2, 1] += 2.0 * n * g12 * g22
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def _weigh_intercepts(psi, scale, count, weights, info):
+    """Write the columns of weights of random intercepts alone, and add to info.
+
+    They are of R, R^2, R^3, then of R J_a R, of R^2 J_a R and of R J_a R J_b R.
+    """
+    for k in range(len(count)):
+        own, square = weights[k], scale[k, 0, 0] * scale[k, 0, 0]
+        inverse = 1.0 / (1.0 + square * psi[0, 0])
+        twice = inverse * inverse
+        own[0], own[1], own[2] = inverse, twice, twice * inverse
+        own[3], own[4] = twice * square, twice * inverse * square
+        own[5] = own[4] * square
+        info[0, 0] += count[k] * twice
+        info[1, 0] += count[k] * twice * square
+        info[1, 1] += count[k] * twice * square * square
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def _between(a0, a1, b0, b1):
+    """Return the elements 11, 12 and 22 of the symmetric part of a b'."""
+    return a0 * b0, 0.5 * (a0 * b1 + a1 * b0), a1 * b1
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def _weigh_slopes(psi, scale, count, weights, info):
+    """Write these columns of random intercepts and slopes, three rows a kind, and add to info."""
+    d, inverse = len(info) - 1, np.empty((2, 2))
+    last = d - 1
+    pairs, of_components = np.zeros((d, d)), info[1:, 0]
+    for k in range(len(count)):
+        block_inverse(scale[k], psi, inverse)
+        n, one, off, two = count[k], inverse[0, 0], inverse[0, 1], inverse[1, 1]
+        # R^2 and R^3.
+        s11, s12, s22 = one * one + off * off, off * (one + two), off * off + two * two
+        cube = s11 * one + s12 * off, s11 * off + s12 * two, s12 * off + s22 * two
+        # T has the columns (a, 0) and (b, c); R T has u and w, and R^2 T has x and y.
+        a, b, c = scale[k, 0, 0], scale[k, 0, 1], scale[k, 1, 1]
+        u0, u1, w0, w1 = one * a, off * a, one * b + off * c, off * b + two * c
+        x0, x1, y0, y1 = s11 * a, s12 * a, s11 * b + s12 * c, s12 * b + s22 * c
+        g = a * u0, a * w0, b * w0 + c * w1
+        first, square = (one, off, two), (s11, s12, s22)
+        uu, uw, ww = _between(u0, u1, u0, u1), _between(u0, u1, w0, w1), _between(w0, w1, w0, w1)
+        xu, xw = _between(x0, x1, u0, u1), _between(x0, x1, w0, w1)
+        yu, yw = _between(y0, y1, u0, u1), _between(y0, y1, w0, w1)
+        info[0, 0] += n * (one * one + 2.0 * off * off + two * two)
+        of_components[0] += n * (uu[0] + uu[2])
+        of_components[last] += n * (ww[0] + ww[2])
+        if d == 3:
+            of_components[1] += 2.0 * n * (uw[0] + uw[2])
+        add_pair_traces(n, g, pairs)
+        for i in range(3):
+            own = weights[3 * k + i]
+            own[0], own[1], own[2] = first[i], square[i], cube[i]
+            own[3], own[3 + last] = uu[i], ww[i]
+            own[3 + d], own[3 + d + last] = xu[i], yw[i]
+            if d == 3:
+                own[4], own[4 + d] = 2.0 * uw[i], xw[i] + yu[i]
+            write_pairs(g, (uu[i], uw[i], ww[i]), d, own, 3 + 2 * d)
+    for a in range(d):
+        for b in range(a + 1):
+            info[a + 1, b + 1] += pairs[a, b]
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def _unpack(column, r, matrix):
+    """Write a symmetric matrix of its lower triangle, row by row."""
+    at = 0
+    for i in range(r):
+        for j in range(i + 1):
+            matrix[i, j] = matrix[j, i] = column[at]
+            at += 1
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
 def information_parts(
     n: int,
     psi: np.ndarray,
-    scale: np.ndarray,
-    count: np.ndarray,
-    sums: np.ndarray,
-    within: np.ndarray,
-    directions: np.ndarray,
+    blocks: tuple,
     derivatives: np.ndarray,
     seconds: np.ndarray,
     info: np.ndarray,
+    work: tuple,
 ) -> None:
     """Write what variance components do to the information of the betas.
+
+    With R = (I + T Psi T')^-1 and J_a = T B_a T' of every kind of blocks these are sums of R, R^2,
+    R^3, R J_a R, R^2 J_a R and R J_a R J_b R, their symmetric parts, between the rows of `cross`.
 
     Parameters
     ----------
@@ -87,65 +189,55 @@ def information_parts(
         Maps.
     psi : array, shape (c, c)
         Covariance of the random effects over the residual variance.
-    scale, count, sums, within : arrays
-        Of `RandomBlocks`.
-    directions : array, shape (m - 1, c, c)
-        B_a of every component but the residual variance, which is the first of m.
+    blocks : tuple of arrays
+        ``scale`` and ``count`` of `RandomBlocks`, and the two that ``packed()`` gives.
     derivatives : array, shape (m + 1, r, r)
-        Gets X'V^-1X, then X'V^-1 G_a V^-1X of every component.
+        Gets X'V^-1X, then X'V^-1 G_a V^-1X of every component, the residual variance first.
     seconds : array, shape (m, m, r, r)
         Gets the symmetric part of X'V^-1 G_a V^-1 G_b V^-1X, b <= a.
     info : array, shape (m, m)
         Gets tr(V^-1 G_a V^-1 G_b).
+    work : tuple of arrays
+        Of `_room`.
     """
-    c, m = len(psi), len(info)
-    inverse, square, weight, other = np.empty((4, c, c))
-    inner = np.empty((m, c, c))
-    derivatives[:] = 0.0
-    seconds[:] = 0.0
+    scale, count, table, within = blocks
+    weights, totals = work
+    m, r = len(info), derivatives.shape[1]
+    d = m - 1
     info[:] = 0.0
-    derivatives[0] = within
-    derivatives[1] = within
-    seconds[0, 0] = within
-    blocks = 0.0
+    if len(psi) == 1:
+        _weigh_intercepts(psi, scale, count, weights, info)
+    else:
+        _weigh_slopes(psi, scale, count, weights, info)
+    totals[:] = 0.0
+    for i in range(len(within)):
+        totals[i, 0] = totals[i, 1] = totals[i, 2] = within[i]
+        for row in range(len(table)):
+            product = table[row, i]
+            for a in range(COLUMNS_OF_VECTORS):
+                totals[i, a] += product * weights[row, a]
+    at, blocks_of_all = 3 + 2 * d, 0.0
     for k in range(len(count)):
-        block_inverse(scale[k], psi, inverse)
-        multiply_small(inverse, inverse, square)
-        _add_kind(inverse, sums[k], derivatives[0])
-        _add_kind(square, sums[k], derivatives[1])
-        multiply_small(square, inverse, weight)
-        _add_kind(weight, sums[k], seconds[0, 0])
-        info[0, 0] += count[k] * product_trace(inverse, inverse)
-        blocks += count[k]
-        for a in range(1, m):
-            # T B T'K^-1.
-            multiply_small(scale[k], directions[a - 1], weight)
-            for i in range(c):
-                for j in range(c):
-                    total = 0.0
-                    for t in range(c):
-                        total += weight[i, t] * scale[k, j, t]
-                    other[i, j] = total
-            info[a, 0] += count[k] * product_trace(square, other)
-            multiply_small(other, inverse, inner[a])
-            multiply_small(inverse, inner[a], weight)
-            _add_kind(weight, sums[k], derivatives[a + 1])
-            multiply_small(square, inner[a], weight)
-            _add_kind(weight, sums[k], seconds[a, 0])
-            for b in range(1, a + 1):
-                multiply_small(inverse, inner[a], other)
-                multiply_small(other, inner[b], weight)
-                _add_kind(weight, sums[k], seconds[a, b])
-                for i in range(c):
-                    for j in range(c):
-                        info[a, b] += count[k] * inner[a, i, j] * inner[b, j, i]
-    info[0, 0] += n - c * blocks
-    for a in range(m):
-        _fill_upper(derivatives[a + 1])
-        for b in range(a + 1):
+        blocks_of_all += count[k]
+    info[0, 0] += n - len(psi) * blocks_of_all
+    _unpack(totals[:, 0], r, derivatives[0])
+    _unpack(totals[:, 1], r, derivatives[1])
+    _unpack(totals[:, 2], r, seconds[0, 0])
+    for a in range(1, m):
+        _unpack(totals[:, 2 + a], r, derivatives[a + 1])
+        _unpack(totals[:, 2 + d + a], r, seconds[a, 0])
+        info[0, a] = info[a, 0]
+        for b in range(1, a + 1):
+            _unpack(totals[:, at], r, seconds[a, b])
             info[b, a] = info[a, b]
-            _fill_upper(seconds[a, b])
-    _fill_upper(derivatives[0])
+            at += 1
+
+
+def _room(blocks: RandomBlocks) -> tuple[tuple, tuple]:
+    """Return what `information_parts` takes of blocks, and what it works in."""
+    table, within = blocks.packed()
+    work = np.zeros((len(table), COLUMNS_OF_VECTORS)), np.empty((len(within), COLUMNS_OF_VECTORS))
+    return (blocks.scale, blocks.count, table, within), work
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
@@ -277,12 +369,9 @@ def _moments(vcov, forms):
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
-def _adjust(
-    n, rows, betas, variance, psi, scale, count, sums, within, directions, covariance, stat, dof
-):
+def _adjust(n, m, rows, betas, variance, psi, blocks, work, covariance, stat, dof):
     """Write covariance, Wald statistic over q (or t) and dof of every voxel."""
     q, r = rows.shape
-    m = len(directions) + 1
     derivatives, seconds = np.empty((m + 1, r, r)), np.empty((m, m, r, r))
     info, lower_info, vcov = np.empty((3, m, m))
     lower, phi = np.empty((2, r, r))
@@ -293,9 +382,7 @@ def _adjust(
         covariance[v] = 0.0
         if not variance[v] > 0.0:
             continue
-        information_parts(
-            n, psi[v], scale, count, sums, within, directions, derivatives, seconds, info
-        )
+        information_parts(n, psi[v], blocks, derivatives, seconds, info, work)
         if not factorise(derivatives[0], lower):
             continue
         invert_factorised(lower, phi)
@@ -362,15 +449,12 @@ def kenward_roger(
     stat, dof = np.empty((2, n_voxels))
     _adjust(
         len(blocks.order),
+        len(directions) + 1,
         np.ascontiguousarray(rows),
         betas,
         variance,
         psi,
-        blocks.scale,
-        blocks.count,
-        blocks.sums,
-        blocks.within,
-        directions,
+        *_room(blocks),
         covariance,
         stat,
         dof,
@@ -379,14 +463,13 @@ def kenward_roger(
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
-def _tells(n, psi, scale, count, sums, within, directions):
+def _tells(n, m, r, psi, blocks, work):
     """Tell whether the expected information of the components is regular at psi."""
-    m, r = len(directions) + 1, len(within)
     derivatives, seconds = np.empty((m + 1, r, r)), np.empty((m, m, r, r))
     info, lower_info, vcov = np.empty((3, m, m))
     lower, phi = np.empty((2, r, r))
     turned = np.empty((m, r, r))
-    information_parts(n, psi, scale, count, sums, within, directions, derivatives, seconds, info)
+    information_parts(n, psi, blocks, derivatives, seconds, info, work)
     if not factorise(derivatives[0], lower):
         return False
     invert_factorised(lower, phi)
@@ -409,14 +492,5 @@ def tells_components(blocks: RandomBlocks, directions: np.ndarray) -> bool:
         As of `kenward_roger`.
     """
     c = directions.shape[1]
-    return bool(
-        _tells(
-            len(blocks.order),
-            np.zeros((c, c)),
-            blocks.scale,
-            blocks.count,
-            blocks.sums,
-            blocks.within,
-            directions,
-        )
-    )
+    n, r = len(blocks.order), len(blocks.within)
+    return bool(_tells(n, len(directions) + 1, r, np.zeros((c, c)), *_room(blocks)))

@@ -19,7 +19,11 @@ import numba
 import numpy as np
 
 from nipype_group.stats.elementary import log
-from nipype_group.stats.estimators.kenward_roger import block_inverse
+from nipype_group.stats.estimators.kenward_roger import (
+    add_pair_traces,
+    block_inverse,
+    write_pairs,
+)
 from nipype_group.stats.estimators.random_blocks import COLUMNS_OF_VECTORS, RandomBlocks
 from nipype_group.stats.estimators.random_fit import RandomFit, RandomStructure, VoxelFits
 from nipype_group.stats.estimators.satterthwaite import rows_stat_dof
@@ -106,8 +110,7 @@ def _turn_kinds(psi, scale, count, weights, traces, trace_pairs):
     derivatives of log |V|.
     """
     d, inverse, total = len(traces), np.empty((2, 2)), 0.0
-    last, pairs = d - 1, 2 + d
-    slopes = pairs + last * (last + 1) // 2
+    last = d - 1
     traces[:], trace_pairs[:] = 0.0, 0.0
     for k in range(len(count)):
         n = count[k]
@@ -117,32 +120,23 @@ def _turn_kinds(psi, scale, count, weights, traces, trace_pairs):
         a, b, c = scale[k, 0, 0], scale[k, 0, 1], scale[k, 1, 1]
         u0, u1, w0, w1 = one * a, off * a, one * b + off * c, off * b + two * c
         # T'R T.
-        g11, g12, g22 = a * u0, a * w0, b * w0 + c * w1
+        g = a * u0, a * w0, b * w0 + c * w1
         zeroth = (one, off, two)
         uu, ww = (u0 * u0, u0 * u1, u1 * u1), (w0 * w0, w0 * w1, w1 * w1)
         uw = (u0 * w0, 0.5 * (u0 * w1 + u1 * w0), u1 * w1)
-        traces[0] += n * g11
-        traces[last] += n * g22
-        trace_pairs[0, 0] -= n * g11 * g11
-        trace_pairs[last, 0] -= n * g12 * g12
-        trace_pairs[last, last] -= n * g22 * g22
+        traces[0] += n * g[0]
+        traces[last] += n * g[2]
+        add_pair_traces(-n, g, trace_pairs)
         for i in range(3):
             own = weights[3 * k + i]
             own[0] = zeroth[i]
             own[1] = zeroth[i] if i == 1 else zeroth[i] - 1.0
             own[2], own[2 + last] = uu[i], ww[i]
-            own[pairs], own[slopes] = g11 * uu[i], g12 * uw[i]
-            own[slopes + last] = g22 * ww[i]
+            write_pairs(g, (uu[i], uw[i], ww[i]), d, own, 2 + d)
             if d == 3:
                 own[3] = 2.0 * uw[i]
-                own[pairs + 1] = g11 * uw[i] + g12 * uu[i]
-                own[pairs + 2] = 2.0 * g12 * uw[i] + g22 * uu[i] + g11 * ww[i]
-                own[slopes + 1] = g22 * uw[i] + g12 * ww[i]
         if d == 3:
-            traces[1] += 2.0 * n * g12
-            trace_pairs[1, 0] -= 2.0 * n * g11 * g12
-            trace_pairs[1, 1] -= 2.0 * n * (g12 * g12 + g11 * g22)
-            trace_pairs[2, 1] -= 2.0 * n * g12 * g22
+            traces[1] += 2.0 * n * g[1]
     return total
 
 
@@ -152,11 +146,14 @@ def _add_kinds(table, beside, d, weights, totals, matrices, vectors):
     totals[:] = 0.0
     for i in range(len(beside)):
         totals[0, i] = beside[i]
-    for row in range(len(table)):
+    # Three rows a kind, one after the other: a third of the traffic of the sum.
+    for row in range(0, len(table), 3):
+        one, two, three = table[row], table[row + 1], table[row + 2]
         for a in range(2 + d):
-            weight = weights[row, a]
+            first, off, last = weights[row, a], weights[row + 1, a], weights[row + 2, a]
+            own = totals[a]
             for i in range(table.shape[1]):
-                totals[a, i] += weight * table[row, i]
+                own[i] = ((own[i] + first * one[i]) + off * two[i]) + last * three[i]
     r = matrices.shape[1]
     first = r * (r + 1) // 2
     for a in range(d + 1):
@@ -188,11 +185,13 @@ def _contract(columns, beta, phi, weights, work, by, by_pairs, logs, log_pairs):
         add_product(-2.0 * beta[i], columns[at + i], each[0])
     add_product(1.0, columns[at + r], each[0])
     totals[:] = 0.0
-    for row in range(len(weights)):
+    for row in range(0, len(weights), 3):
+        one, two, three = weights[row], weights[row + 1], weights[row + 2]
         for part in range(2):
-            left = each[part, row]
+            first, off, last = each[part, row], each[part, row + 1], each[part, row + 2]
+            own = totals[part]
             for i in range(weights.shape[1]):
-                totals[part, i] += left * weights[row, i]
+                own[i] = ((own[i] + first * one[i]) + off * two[i]) + last * three[i]
     at = 2 + d
     for a in range(d):
         by[a] = -totals[0, 2 + a]
