@@ -146,20 +146,9 @@ def collect(
             excluded.append((entry, _why_missing(entry, missing, mean_for, people)))
         else:
             candidates.append((entry, row))
-
-    repeated = _repeated(candidates, listed)
-    others = [] if listed else of_other_contrasts([e for e, _ in candidates])
-    problems += others
-    strange, checked = {id(e) for e, _ in others}, []
-    for entry, row in candidates:
-        if id(entry) in strange:
-            continue
-        if id(entry) in repeated:
-            problems.append((entry, repeated[id(entry)]))
-        else:
-            checked.append((entry, row))
+    checked, odd = _told_apart(candidates, listed)
     good, bad = _check_maps(checked, zero_is_value, header_of, needs_variances, map_covariates)
-    problems += bad
+    problems += odd + bad
     if problems and on_bad_map == "error":
         listing = "\n".join(f"  {_shown(e)}: {reason}" for e, reason in problems)
         raise ValueError(
@@ -173,6 +162,21 @@ def collect(
         rank = {label: i for i, label in enumerate(people.labels)}
         good.sort(key=lambda item: rank[item[0].participant])
     return _assemble(good, excluded, people, conditions, listed, map_covariates)
+
+
+def _told_apart(candidates, listed):
+    """Return maps that are told apart and of one contrast, and the others with a reason."""
+    repeated = _repeated(candidates, listed)
+    problems = [] if listed else list(of_other_contrasts([e for e, _ in candidates]))
+    strange, checked = {id(e) for e, _ in problems}, []
+    for entry, row in candidates:
+        if id(entry) in strange:
+            continue
+        if id(entry) in repeated:
+            problems.append((entry, repeated[id(entry)]))
+        else:
+            checked.append((entry, row))
+    return checked, problems
 
 
 def _why_no_row(entry, people, ids_as_numbers):
