@@ -255,6 +255,12 @@ def replace_text(path: AnyPath, text: str) -> Path:
     return replace_bytes(path, text.encode("utf-8"))
 
 
+def keep_text(path: AnyPath, text: str) -> Path:
+    """Write a text where another one stands, so that a rerun finds what it read as it was."""
+    path = Path(path)
+    return path if path.is_file() and read_text(path) == text else replace_text(path, text)
+
+
 def is_free(directory: Path) -> bool:
     """Tell whether a folder can be put at a place: nothing exists, or an empty folder."""
     directory = Path(directory)

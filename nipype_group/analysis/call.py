@@ -17,11 +17,12 @@ from typing import Any, get_args, get_origin
 # Sets how Nipype starts, and so comes before what imports it.
 from nipype_group.cli.main import build_parser  # isort: skip
 from nipype_group.analysis.inputs import image_path, source_words
-from nipype_group.analysis.result import GroupResult
+from nipype_group.analysis.result import GroupResult, GroupResults
 from nipype_group.choices import nearest
 from nipype_group.cli import run
 from nipype_group.cli.command_text import command_text
 from nipype_group.cli.places import check_places
+from nipype_group.reporting.page.side_by_side import holds_index
 from nipype_group.settings.analysis import AnalysisSettings, PeerSettings
 from nipype_group.whole_files import AnyPath
 
@@ -53,7 +54,7 @@ def analyse(
     n_procs: int | None = None,
     work_dir: AnyPath | None = None,
     **settings: Any,
-) -> GroupResult:
+) -> GroupResult | GroupResults:
     """Analyse maps of participants; the same as ``nipype-group run``, with the same files.
 
     Parameters
@@ -74,6 +75,7 @@ def analyse(
         Folder of the results. Without one they last as long as what is returned.
     select, variance_select : dict, optional
         Entities of the maps, and of their variances, of a BIDS folder: ``{"stat": "effect"}``.
+        Every value of an entity that is ``"*"`` is an analysis of its own, as with `each`.
     variances : image or str, optional
         4D image of the variances of a 4D image, or the pattern of those of a pattern.
     mask, search_volume : path or image, optional
@@ -99,6 +101,8 @@ def analyse(
     Returns
     -------
     GroupResult
+        With ``each`` among the settings, or an entity left open, `GroupResults`: one by the name
+        of every analysis.
 
     Raises
     ------
@@ -135,7 +139,8 @@ def analyse(
             if value not in (None, ())
         }
         said = _told(lambda: _run(arguments, words, named))
-        return GroupResult(folder, messages=said, temporary=temporary)
+        kind = GroupResults if holds_index(folder) else GroupResult
+        return kind(folder, messages=said, temporary=temporary)
 
 
 @contextmanager

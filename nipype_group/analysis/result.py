@@ -18,10 +18,12 @@ from nipype_group.choices import nearest
 from nipype_group.images import Grid, open_image
 from nipype_group.reporting.agreement.compare import Compared, compare
 from nipype_group.reporting.derivatives.read import GroupFolder
+from nipype_group.reporting.page.side_by_side import INDEX_NAME, TABLE_NAME, holds_index
 from nipype_group.reporting.records.record import ProvenanceRecord
 from nipype_group.settings.analysis import AnalysisSettings, PeerSettings
 from nipype_group.settings.files import current_settings
 from nipype_group.settings.records import VERSION_NAME
+from nipype_group.tsv import read_tsv, with_numbers
 from nipype_group.whole_files import AnyPath
 
 if TYPE_CHECKING:
@@ -188,8 +190,8 @@ class GroupResult:
     @classmethod
     def load(
         cls, folder: AnyPath, output_dir: AnyPath | None = None, **settings: Any
-    ) -> GroupResult:
-        """Return results of a finished run, or of another package.
+    ) -> GroupResult | GroupResults:
+        """Return results of a finished run, of analyses side by side, or of another package.
 
         Parameters
         ----------
@@ -210,13 +212,16 @@ class GroupResult:
         from nipype_group.cli.report import own_results
 
         folder = Path(folder).absolute()
-        if not own_results(folder):
+        several = holds_index(folder)
+        if not several and not own_results(folder):
             return report_of(folder, output_dir, **settings)
         if output_dir is not None or settings:
             raise ValueError(
                 f"{folder} holds results of a run, which are as they are: leave "
                 f"{', '.join(['output_dir'] * (output_dir is not None) + [*settings])} out"
             )
+        if several:
+            return GroupResults(folder)
         return cls(folder.parent if folder.name == "group" else folder)
 
     @cached_property
@@ -355,6 +360,67 @@ class GroupResult:
             f"<p>{html.escape(line)}</p>" for line in self.messages if "Warning" in line
         )
         return f"{table}{''.join(pictures)}{said}"
+
+
+class GroupResults(Mapping[str, GroupResult]):
+    """Finished analyses side by side, by the names of their folders.
+
+    Parameters
+    ----------
+    folder : path
+        Folder that holds the index.
+    messages : sequence of str
+        What the command said.
+    temporary : Path, optional
+        Folder that goes when this object does.
+    """
+
+    def __init__(
+        self,
+        folder: AnyPath,
+        messages: tuple[str, ...] = (),
+        temporary: Path | None = None,
+    ):
+        self.folder = Path(folder).absolute()
+        self.messages = messages
+        if temporary is not None:
+            weakref.finalize(self, shutil.rmtree, temporary, ignore_errors=True)
+        names = self.table["analysis"].unique()
+        self._names = [name for name in names if (self.folder / name / "group").is_dir()]
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """Table of what every contrast of every analysis found."""
+        return with_numbers(read_tsv(self.folder / TABLE_NAME, own=True))
+
+    @property
+    def report(self) -> Path:
+        """The page of all."""
+        return self.folder / INDEX_NAME
+
+    def __getitem__(self, name: str) -> GroupResult:
+        if name not in self._names:
+            known = ", ".join(self._names)
+            raise KeyError(
+                f"no analysis {name}{nearest(name, self._names)}; there are {known or 'none'}"
+            )
+        return GroupResult(self.folder / name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __repr__(self):
+        return f"<{len(self)} analyses in {self.folder}>"
+
+    def _repr_html_(self):
+        """Return what notebooks show: the table."""
+        said = "".join(
+            f"<p>{html.escape(line)}</p>" for line in self.messages if "Warning" in line
+        )
+        return self.table.to_html(index=False) + said
 
 
 def _inline(png, alt):

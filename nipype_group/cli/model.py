@@ -6,7 +6,6 @@ analysis of these as any other.
 
 from __future__ import annotations
 
-import copy
 import json
 import tempfile
 from argparse import Namespace
@@ -19,17 +18,18 @@ from nipype_group.cli.guard import UsageError
 from nipype_group.cli.options import given_settings, option_of
 from nipype_group.cli.plan.analysis import analysis_plan
 from nipype_group.cli.plan.text import plan_text
+from nipype_group.cli.side_by_side import CODE, Asked, Made, run_analyses
 from nipype_group.design.sources import listed_once
 from nipype_group.models.analyses import ModelAnalysis, ModelOfTree
 from nipype_group.models.records import FirstLevelNode, Node, StatsModel, read_model
 from nipype_group.reporting.derivatives.folder import check_output_dir
+from nipype_group.reporting.page.side_by_side import Listed
 from nipype_group.reporting.wording import listing
 from nipype_group.settings.analysis import AnalysisSettings
 from nipype_group.settings.files import with_places
-from nipype_group.whole_files import read_text, replace_text
+from nipype_group.whole_files import keep_text, read_text
 
-# Folder of a data set that holds what made it.
-CODE, MODEL_NAME = "code", "model.json"
+MODEL_NAME = "model.json"
 # Settings that a model tells, and options of maps that it does not go with.
 _TOLD = (
     "formula",
@@ -40,6 +40,7 @@ _TOLD = (
     "missing_covariates",
     "combine",
     "map_covariates",
+    "each",
 )
 _NOT_WITH = (
     "maps",
@@ -59,36 +60,32 @@ def execute_run(arguments: Namespace) -> int:
     """Run the analyses of a model; returns the exit code."""
     asked = model_asked(arguments)
     top = Path(arguments.output_dir).absolute()
-    code = 0
     with listed_once():
         tree, nodes = asked.nodes()
-        check_output_dir(top)
-        # What one of them cannot be is known before any runs.
-        with tempfile.TemporaryDirectory() as folder:
-            for maps in nodes:
-                asked.analysis(tree, maps, Path(folder, maps.label))
-    for number, maps in enumerate(nodes, 1):
-        own = copy.copy(arguments)
-        if len(nodes) > 1:
-            own.output_dir = str(top / maps.label)
-            if arguments.work_dir is not None:
-                own.work_dir = str(Path(arguments.work_dir, maps.label))
-            print(f"{number} of {len(nodes)}: {maps.title}")
-        check_output_dir(own.output_dir)
-        place = Path(own.output_dir, CODE)
-        analysis = asked.analysis(tree, maps, place)
-        _keep_model(asked.path, place / MODEL_NAME)
-        for note in analysis.notes:
-            print(f"Note: {note}")
-        code = max(code, run.run_analysis(analysis.settings, analysis.files, own))
-    return code
+    if len(nodes) > 1:
+        return run_analyses([_asked_of(asked, tree, maps) for maps in nodes], arguments)
+    check_output_dir(top)
+    # What it cannot be is known before its tables are written.
+    with tempfile.TemporaryDirectory() as folder:
+        asked.analysis(tree, nodes[0], Path(folder))
+    made = _made(asked, tree, nodes[0], top / CODE)
+    for note in made.notes:
+        print(note)
+    return run.run_analysis(made.settings, made.files, arguments)
 
 
-def _keep_model(path, kept):
-    """Keep the model beside the tables that were made of it."""
-    text = read_text(path)
-    if not kept.is_file() or read_text(kept) != text:
-        replace_text(kept, text)
+def _asked_of(asked, tree, maps):
+    """Return an analysis of several."""
+    named = {"node": maps.node.name, **maps.entities}
+    listed = Listed(maps.label, maps.title, named)
+    return Asked(listed, lambda place: _made(asked, tree, maps, place))
+
+
+def _made(asked, tree, maps, place):
+    """Make an analysis, with its tables and the model in a folder."""
+    analysis = asked.analysis(tree, maps, place)
+    keep_text(place / MODEL_NAME, read_text(asked.path))
+    return Made(analysis.settings, analysis.files, _notes(analysis))
 
 
 def execute_plan(arguments: Namespace) -> int:

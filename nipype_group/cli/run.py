@@ -17,6 +17,7 @@ from nipype_group.cli.origin import Origin
 from nipype_group.design.extent import factors_of_model, study_extent
 from nipype_group.design.fsl import fsl_contrast_definitions, fsl_f_definitions
 from nipype_group.design.listed_maps import listed_maps
+from nipype_group.design.participants.each import open_entities
 from nipype_group.design.participants.map_covariates import covariate_names, split_covariate
 from nipype_group.design.sources import (
     ENTITY_ALIASES,
@@ -40,6 +41,7 @@ from nipype_group.reporting.derivatives.folder import (
     check_output_dir,
     common_entities,
 )
+from nipype_group.reporting.page.side_by_side import holds_index
 from nipype_group.reporting.page.summary import summarise
 from nipype_group.settings.files import read_settings, with_places, write_settings
 from nipype_group.workflows import AnalysisSettings, init_group_wf
@@ -47,6 +49,7 @@ from nipype_group.workflows import AnalysisSettings, init_group_wf
 if TYPE_CHECKING:
     from nipype.pipeline.engine import Workflow
 
+    from nipype_group.execution import RunResult
     from nipype_group.settings.analysis import PeerSettings
 
 # Variances of the maps, and the source that each goes with.
@@ -128,7 +131,8 @@ def request_of(
     if arguments.select:
         if not arguments.bids:
             raise UsageError("--select goes with --bids")
-        files["select"] = arguments.select
+        left_open, files["select"] = open_entities(arguments.select)
+        settings = settings.changed(each=tuple(dict.fromkeys((*settings.each, *left_open))))
     _add_variances(files, arguments)
     _add_map_covariates(files, arguments, settings)
     return settings, files
@@ -331,8 +335,15 @@ def run_analysis(
     int
         0 where all results are there.
     """
+    if settings.each:
+        from nipype_group.cli.side_by_side import run_each
+
+        return run_each(settings, files, arguments)
     # Raises before files are read.
     plugin_arguments(arguments)
+    if holds_index(arguments.output_dir):
+        place = Path(arguments.output_dir).absolute()
+        raise UsageError(f"{place} holds analyses side by side; take another OUT")
     with listed_once():
         settings = of_known_tests(settings, files)
         workflow, origin = _prepare(settings, files, arguments)
@@ -359,8 +370,7 @@ def of_known_tests(settings: AnalysisSettings, files: dict[str, Any]) -> Analysi
 
 def _prepare(settings, files, arguments):
     """Check all that can be known; return the workflow and the origin of its results."""
-    notes = (*notes_of_covariates(settings), *notes_of_variances(settings, files))
-    for line in (*not_taken_lines(files), *notes):
+    for line in told_before(settings, files):
         print(line)
     workflow, _ = checked_workflow(settings, files, arguments)
     origin = origin_of(settings, files, arguments)
@@ -368,8 +378,18 @@ def _prepare(settings, files, arguments):
     return workflow, origin
 
 
+def told_before(settings: AnalysisSettings, files: dict[str, Any]) -> Iterator[str]:
+    """Yield what is told of an analysis before it runs."""
+    yield from not_taken_lines(files)
+    yield from notes_of_covariates(settings)
+    yield from notes_of_variances(settings, files)
+
+
 def checked_workflow(
-    settings: AnalysisSettings, files: dict[str, Any], arguments: Namespace
+    settings: AnalysisSettings,
+    files: dict[str, Any],
+    arguments: Namespace,
+    name: str = "group_wf",
 ) -> tuple[Any, Foreseen | None]:
     """Check what can be known before a run; return its workflow, and what it will take.
 
@@ -380,6 +400,8 @@ def checked_workflow(
         Inputs of `init_group_wf`.
     arguments : Namespace
         output_dir, which may be None, and the options of `add_execution`.
+    name : str
+        Of the workflow.
 
     Returns
     -------
@@ -399,7 +421,7 @@ def checked_workflow(
     own = {key: value for key in ("task", "space") if (value := getattr(settings, key))}
     check_name_lengths(common_entities(names) | own, settings.contrast_labels)
     settings.read_atlases()
-    workflow = init_group_wf(settings=settings)
+    workflow = init_group_wf(settings=settings, name=name)
     return workflow, _foresee_memory(workflow, settings, files, arguments)
 
 
@@ -489,28 +511,38 @@ def carry_out(
         0 where all results are there.
     """
     output_dir = Path(arguments.output_dir).absolute()
-    plugin_args = plugin_arguments(arguments)
     if not arguments.verbose:
         quiet_nipype()
     workflow.inputs.inputnode.trait_set(output_dir=str(output_dir), **files)
-    work_dir = arguments.work_dir or output_dir.with_name(f"{output_dir.name}-work")
     if (output_dir / "work").is_dir():
         print(f"{output_dir / 'work'} is of an older version and not used; it can be deleted")
     with FolderLock(output_dir, "output folder"), origin.watched(workflow):
-        result = run_workflow(
-            workflow,
-            work_dir=work_dir,
-            plugin=arguments.plugin,
-            plugin_args=plugin_args,
-            n_procs=n_procs,
-            progress=getattr(arguments, "progress", not arguments.verbose),
-            inputs=origin.input_paths,
-        )
-        written = result.outputs.get("out_files", [])
-        missing = [path for path in written if not Path(path).exists()]
-        if missing or not written:
-            print(f"results are missing: {', '.join(missing) or output_dir}")
+        how = how_to_run(arguments, n_procs)
+        result = run_workflow(workflow, inputs=origin.input_paths, **how)
+        if missing := missing_results(result, output_dir):
+            print(missing)
             return 1
         origin.record(result)
     print(summarise(output_dir, result.work_dir))
     return 0
+
+
+def how_to_run(arguments: argparse.Namespace, n_procs: int) -> dict[str, Any]:
+    """Return how the arguments ask `run_workflow` to run."""
+    output_dir = Path(arguments.output_dir).absolute()
+    return {
+        "work_dir": arguments.work_dir or output_dir.with_name(f"{output_dir.name}-work"),
+        "plugin": arguments.plugin,
+        "plugin_args": plugin_arguments(arguments),
+        "n_procs": n_procs,
+        "progress": getattr(arguments, "progress", not arguments.verbose),
+    }
+
+
+def missing_results(result: RunResult, output_dir: Path) -> str | None:
+    """Say which results are not where the run wrote them; None where all are."""
+    written = result.outputs.get("out_files", [])
+    missing = [path for path in written if not Path(path).exists()]
+    if missing or not written:
+        return f"results are missing: {', '.join(missing) or output_dir}"
+    return None

@@ -35,7 +35,8 @@ def forget_run(workflow: Workflow) -> None:
     work_dir = Path(workflow.base_dir or "")
     record = read_record(work_dir / RECORD_NAME)
     if isinstance(record, dict) and record.get("pid") == os.getpid():
-        _run_all_again(work_dir / workflow.name)
+        # One of several has its folder in that of all.
+        _run_all_again(work_dir.joinpath(*workflow.fullname.split(".")))
 
 
 def forget_mixed(

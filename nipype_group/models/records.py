@@ -48,6 +48,7 @@ _TOLD = {
     "missing_covariates": "Transformations",
     "combine": "a node of Level subject",
     "map_covariates": "an option beside those of maps, which models have not yet,",
+    "each": "GroupBy",
 }
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?(/\d+)?")
 _GLOB = re.compile(r"[*?\[\]]")

@@ -81,6 +81,18 @@ class MapsSettings(Record):
         parse=listed_names,
         **_MAPS,
     )
+    each: tuple[str, ...] = setting(
+        (),
+        "every value of these is an analysis of its own, in one run, with an index: entities of "
+        "--bids, as contrast or seed (also --select contrast=*), columns of --maps, names in "
+        "braces of --pattern",
+        option="--each",
+        metavar="NAME,...",
+        many="listed",
+        parse=listed_names,
+        changes_results=False,
+        **_MAPS,
+    )
     zero_is_value: bool = setting(
         False,
         "voxels of 0 have that value, as in maps of lesions or of accuracy above chance, and "

@@ -37,6 +37,10 @@ def execute(arguments: Namespace) -> int:
 
         return execute_plan(arguments)
     settings, files = run.request_of(arguments)
+    if settings.each:
+        from nipype_group.cli.plan.side_by_side import execute_each
+
+        return execute_each(settings, files, arguments)
     run.plugin_arguments(arguments)
     with listed_once():
         plan = analysis_plan(settings, files, arguments)

@@ -222,6 +222,25 @@ def _costs(plan: dict[str, Any]) -> list[str]:
     return lines
 
 
+def costs_of_all(plans: list[dict[str, Any]]) -> list[str]:
+    """Return what several analyses cost together, as far as it is known, as lines.
+
+    Parameters
+    ----------
+    plans : list of dict
+        From `analysis_plan`; one without them cannot be made.
+    """
+    times = [p["Time"]["CPUSeconds"] for p in plans if p.get("Time") is not None]
+    memory = [p["Memory"]["LargestGiB"] for p in plans if p.get("Memory") is not None]
+    lines = []
+    if memory:
+        lines.append(_line("All, memory", f"up to {max(memory):g} GiB a node"))
+    if times:
+        seconds = float(f"{sum(times):.2g}")
+        lines.append(_line("All, time", f"{_duration(seconds)} of one core"))
+    return lines
+
+
 def _duration(seconds: float) -> str:
     """Return a time in the unit in which it is read.
 

@@ -29,10 +29,11 @@ _STATISTICS = ("stat", "zscore", "z", "peak_stat", "peak_zscore", "stat_mean")
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell of a table: what is shown, and what it sorts and downloads as."""
+    """A cell of a table: what is shown, what it sorts and downloads as, and where it leads."""
 
     shown: str
     value: str
+    link: str = ""
 
     @property
     def is_number(self) -> bool:
@@ -64,6 +65,15 @@ class Table:
     rows: list
     download: str
     note: str = ""
+
+    def linked(self, column: str, links: Mapping[str, str]) -> Table:
+        """Return a table whose cells of a column lead to the pages of their values."""
+        at = [name for name, _ in self.columns].index(column)
+        rows = [
+            [replace(c, link=links.get(c.value, "")) if i == at else c for i, c in enumerate(row)]
+            for row in self.rows
+        ]
+        return replace(self, rows=rows)
 
 
 def corrections_table(results: Sequence[ThresholdedResult]) -> Table:

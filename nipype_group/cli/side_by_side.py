@@ -1,0 +1,365 @@
+"""Several analyses in one run: every value of an entity or a column, every node of a model.
+
+Each is what a run of its own gives, in a folder of its own; beside them stands an index.
+"""
+
+from __future__ import annotations
+
+import copy
+import shutil
+import tempfile
+from argparse import Namespace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from nipype_group.cli import run
+from nipype_group.cli.guard import UsageError
+from nipype_group.cli.origin import Origin
+from nipype_group.design.participants.each import maps_of_each
+from nipype_group.design.sources import listed_once
+from nipype_group.execution import FolderLock, RunResult, WorkflowError, quiet_nipype
+from nipype_group.execution.side_by_side import run_side_by_side
+from nipype_group.models.places import ModelFileError
+from nipype_group.reporting.derivatives.folder import check_output_dir
+from nipype_group.reporting.page.side_by_side import (
+    INDEX_NAME,
+    Found,
+    Listed,
+    remove_index,
+    write_index_page,
+)
+from nipype_group.reporting.page.summary import summarise
+from nipype_group.reporting.records.record import PROVENANCE_NAME
+from nipype_group.reporting.records.ro_crate import CRATE_NAME
+from nipype_group.reporting.records.standing import remove_own
+from nipype_group.settings.analysis import AnalysisSettings
+
+if TYPE_CHECKING:
+    from nipype.pipeline.engine import Workflow
+
+# Folder of a data set that holds what made it.
+CODE = "code"
+# Analyses in one graph: enough to keep processors busy, and few enough that what Nipype does
+# after every node for all nodes stays a small part.
+_AT_ONCE = 8
+_SHOWN = 5
+_WARNING = "Warning: "
+# Options of maps, and the inputs that they give.
+_MAPS_OF = {
+    "maps": "maps_table",
+    "pattern": "pattern",
+    "variance_pattern": "variance_pattern",
+    "map_covariate": "map_covariates",
+}
+# What a data set has of this package beside results.
+_OF_DATA_SET = (
+    "dataset_description.json",
+    "README",
+    ".bidsignore",
+    PROVENANCE_NAME,
+    CRATE_NAME,
+    "maps.tsv",
+    "design.tsv",
+    "model.json",
+)
+
+
+class Made(NamedTuple):
+    """Settings and inputs of an analysis, and what a user is told of it."""
+
+    settings: AnalysisSettings
+    files: dict[str, Any]
+    notes: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Asked:
+    """An analysis that is asked for beside others.
+
+    Parameters
+    ----------
+    listed : Listed
+        What the index calls it.
+    make : callable
+        Takes the folder of tables that are made for it, and returns its `Made`.
+    """
+
+    listed: Listed
+    make: Callable[[Path], Made]
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """An analysis whose inputs are checked."""
+
+    listed: Listed
+    made: Made
+    arguments: Namespace
+    workflow: Workflow
+    origin: Origin
+
+    @property
+    def top(self) -> Path:
+        return Path(self.arguments.output_dir)
+
+
+def run_each(settings: AnalysisSettings, files: dict[str, Any], arguments: Namespace) -> int:
+    """Run an analysis of every value that the settings tell analyses by; returns the exit code.
+
+    Parameters
+    ----------
+    settings : AnalysisSettings
+        With `each`.
+    files : dict
+        Inputs of `init_group_wf`, of all analyses.
+    arguments : Namespace
+        output_dir and the options of `add_execution`.
+    """
+    with listed_once():
+        asked, notes = asked_by_value(settings, files, arguments)
+    return run_analyses(asked, arguments, notes)
+
+
+def asked_by_value(
+    settings: AnalysisSettings, files: dict[str, Any], arguments: Namespace
+) -> tuple[list[Asked], list[str]]:
+    """Return the analysis of every value, and what is in none of them."""
+    if "left_out_folders" in files:
+        # Where the folders of all analyses are, of which none has a name yet.
+        files = {**files, "left_out_folders": [str(Path(arguments.output_dir).absolute())]}
+    parts, notes = maps_of_each(files, settings.each)
+    own = settings.changed(each=())
+
+    def asked(part):
+        listed = Listed(part.label, part.title, part.named)
+        return Asked(listed, lambda place: Made(own, part.written(place)))
+
+    return [asked(part) for part in parts], notes
+
+
+def run_analyses(asked: Sequence[Asked], arguments: Namespace, notes: Sequence[str] = ()) -> int:
+    """Run analyses in one work folder, and write their index; where one fails the others end well.
+
+    Parameters
+    ----------
+    asked : list of Asked
+    arguments : Namespace
+        output_dir and the options of `add_execution`.
+    notes : list of str
+        What is told of all.
+
+    Returns
+    -------
+    int
+        0 where all results are there, 1 where those of one are not.
+
+    Raises
+    ------
+    UsageError, ValueError
+        Where none can be made, or other results stand where theirs go.
+    """
+    # Raises before files are read.
+    run.plugin_arguments(arguments)
+    top = Path(arguments.output_dir).absolute()
+    check_output_dir(top)
+    going = _standing(top, asked, arguments)
+    if not arguments.verbose:
+        quiet_nipype()
+    with FolderLock(top, "output folder"):
+        remove_index(top)
+        ready, problems = _ready(asked, arguments, notes)
+        for start in range(0, len(ready), _AT_ONCE):
+            some = ready[start : start + _AT_ONCE]
+            print(
+                f"{start + 1} to {start + len(some)} of {len(ready)} analyses"
+                if len(ready) > _AT_ONCE
+                else f"{len(ready)} analyses"
+            )
+            problems |= _carry_out(some, arguments)
+        for folder in going:
+            _remove(folder)
+        listed = [replace(a.listed, problem=problems.get(a.listed.label)) for a in asked]
+        found = write_index_page(top, listed, notes)
+    _tell(top, found, arguments)
+    return 1 if problems else 0
+
+
+def _standing(top, asked, arguments):
+    """Return the folders of earlier analyses that are not asked for any more.
+
+    Raises
+    ------
+    UsageError
+        Where they are not to be replaced.
+    """
+    if any((top / "group").glob("*")):
+        raise UsageError(f"{top} holds the results of one analysis; take another OUT for several")
+    labels = [one.listed.label for one in asked]
+    kinds = {_keys(label) for label in labels}
+    folders = sorted(p.parent for p in top.glob("*/group") if p.is_dir())
+    going = [f for f in folders if f.name not in labels and _keys(f.name) in kinds]
+    if going and not getattr(arguments, "replace", False):
+        names = ", ".join(f.name for f in going[:_SHOWN])
+        more = f" and {len(going) - _SHOWN} more" if len(going) > _SHOWN else ""
+        raise UsageError(
+            f"{top} holds analyses that are not asked for, {names}{more}; take another OUT, or "
+            "give --replace, which removes them"
+        )
+    return going
+
+
+def _keys(label):
+    return tuple(part.partition("-")[0] for part in label.split("_"))
+
+
+def _remove(top):
+    """Remove an earlier analysis; what no run wrote stays."""
+    print(f"{top} is not among the analyses any more; its results are removed")
+    remove_own(top)
+    left = {p.name for p in top.rglob("*") if not p.is_dir()}
+    if left <= set(_OF_DATA_SET):
+        shutil.rmtree(top)
+    else:
+        (top / PROVENANCE_NAME).unlink(missing_ok=True)
+
+
+def _ready(asked, arguments, notes):
+    """Check analyses; return those that can run, and why the others cannot.
+
+    Raises
+    ------
+    UsageError, ValueError
+        Where none can, or where other results stand in the place of some.
+    """
+    told: dict[str, list[str]] = {note: [] for note in notes}
+    ready, errors = [], {}
+    with listed_once(), tempfile.TemporaryDirectory() as folder:
+        for one in asked:
+            try:
+                made = one.make(Path(folder, one.listed.label))
+                found = _checked(one, made, arguments)
+            except ModelFileError:
+                # A model is right as a whole.
+                raise
+            except (ValueError, OSError) as error:
+                errors[one.listed.label] = error
+                continue
+            ready.append((one, found))
+            for note in (
+                *found.made.notes,
+                *run.told_before(found.made.settings, found.made.files),
+            ):
+                told.setdefault(note, []).append(one.listed.title)
+        if not ready:
+            raise next(iter(errors.values()))
+        _refuse_others([found for _, found in ready], arguments)
+        for line in _lines(told, len(asked)):
+            print(line)
+        ready = [_in_place(one, found, arguments) for one, found in ready]
+    for one in ready:
+        one.origin.tell(one.workflow)
+    return ready, {label: str(error) for label, error in errors.items()}
+
+
+def _checked(one, made, arguments):
+    """Check an analysis."""
+    own = copy.copy(arguments)
+    own.output_dir = str(Path(arguments.output_dir).absolute() / one.listed.label)
+    _say_maps(own, made.files)
+    settings = run.of_known_tests(made.settings, made.files)
+    workflow, _ = run.checked_workflow(settings, made.files, own, name=one.listed.label)
+    workflow.inputs.inputnode.trait_set(output_dir=own.output_dir, **made.files)
+    made = made._replace(settings=settings)
+    return _Ready(one.listed, made, own, workflow, Origin(settings, made.files, own))
+
+
+def _say_maps(arguments, files):
+    """Put the maps of an analysis into its arguments, so that its command is of it alone."""
+    arguments.each = None
+    if getattr(arguments, "model", None) is not None:
+        return
+    for name, key in _MAPS_OF.items():
+        if key in files and getattr(arguments, name, None):
+            setattr(arguments, name, files[key])
+    if "bids_dir" in files:
+        arguments.select = files["select"]
+
+
+def _in_place(one, found, arguments):
+    """Return an analysis whose tables are beside its results."""
+    made = one.make(found.top / CODE)
+    if made.files == found.made.files:
+        return found
+    return _checked(one, made, arguments)
+
+
+def _refuse_others(ready, arguments):
+    """Refuse to write where results of other maps stand."""
+    if getattr(arguments, "replace", False):
+        return
+    for one in ready:
+        if reason := one.origin.refusal():
+            raise UsageError(f"{one.top} holds {reason}; take another OUT, or give --replace")
+
+
+def _lines(told: Mapping[str, Sequence[str]], n_asked: int) -> Iterator[str]:
+    """Yield every note once, with the analyses that it is of where it is not of all."""
+    for note, titles in told.items():
+        if not titles or len(titles) == n_asked:
+            yield note
+            continue
+        more = f" and {len(titles) - _SHOWN} more" if len(titles) > _SHOWN else ""
+        yield f"{'; '.join(titles[:_SHOWN])}{more}: {note}"
+
+
+def _carry_out(ready, arguments):
+    """Run some analyses in one graph; return why those that failed did."""
+    with ExitStack() as all_of_them:
+        guards = []
+        for one in ready:
+            guard = all_of_them.enter_context(ExitStack())
+            guard.enter_context(FolderLock(one.top, "output folder"))
+            guard.enter_context(one.origin.watched(one.workflow))
+            guards.append(guard)
+        outcomes = run_side_by_side(
+            {one.listed.label: one.workflow for one in ready},
+            inputs=[path for one in ready for path in one.origin.input_paths],
+            **run.how_to_run(arguments, ready[0].made.settings.n_procs),
+        )
+        problems = {}
+        for one, guard in zip(ready, guards, strict=True):
+            label = one.listed.label
+            try:
+                with guard:
+                    _record(one, outcomes[label])
+            except (ValueError, RuntimeError, OSError) as error:
+                problems[label] = str(error)
+    return problems
+
+
+def _record(one, outcome: RunResult | WorkflowError):
+    """Write the records of an analysis that ended well."""
+    if isinstance(outcome, WorkflowError):
+        raise outcome
+    if missing := run.missing_results(outcome, one.top):
+        raise WorkflowError(missing)
+    one.origin.record(outcome)
+
+
+def _tell(top: Path, found: Sequence[Found], arguments: Namespace) -> None:
+    """Print what every analysis found, what is doubtful about it, and where the index is."""
+    doubts: dict[str, list[str]] = {}
+    for each in found:
+        print(f"{each.of.title}: {each.in_words}")
+    made = {each.of.label: each.of.title for each in found if each.of.problem is None}
+    work_dir = run.how_to_run(arguments, 1)["work_dir"]
+    for label, title in made.items():
+        for line in summarise(top / label, work_dir).splitlines():
+            if line.startswith(_WARNING):
+                doubts.setdefault(line.removeprefix(_WARNING), []).append(title)
+    for line in _lines(doubts, len(made)):
+        print(f"{_WARNING}{line}")
+    print(f"Index     {top / INDEX_NAME}\nWork      {work_dir} (can be deleted)")

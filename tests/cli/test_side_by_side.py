@@ -1,0 +1,218 @@
+"""Every value of an entity or a column is an analysis, as a run of it alone gives it."""
+
+import json
+import re
+import shutil
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+
+import nipype_group
+from nipype_group.cli import run as run_module
+from nipype_group.cli.main import main
+from nipype_group.design.participants.each import maps_of_each
+from nipype_group.tsv import read_tsv
+
+SHAPE = (9, 10, 8)
+AFFINE = np.diag([3.0, 3.0, 3.0, 1.0])
+CONTRASTS = ("faces", "houses", "tools")
+MODEL = ("--formula", "age", "--contrast", "age=age", "--plugin", "Linear", "--atlas", "none")
+
+
+def _study(top):
+    """Write maps of three contrasts of ten participants, of whom one lacks the second."""
+    rng = np.random.default_rng(3)
+    age = np.linspace(20, 60, 10)
+    for i, years in enumerate(age):
+        label = f"sub-{i + 1:02d}"
+        (top / label).mkdir(parents=True)
+        for contrast in CONTRASTS:
+            values = rng.standard_normal(SHAPE).astype(np.float32)
+            values[0] = 0
+            values[2:5, 3:6, 2:5] += (contrast == "faces") * 0.2 * (years - age.mean())
+            if (i, contrast) != (3, "houses"):
+                name = f"{label}_contrast-{contrast}_stat-effect_statmap.nii.gz"
+                nib.save(nib.Nifti1Image(values, AFFINE), top / label / name)
+    labels = [f"sub-{i + 1:02d}" for i in range(len(age))]
+    table = pd.DataFrame({"participant_id": labels, "age": age})
+    table.to_csv(top / "participants.tsv", sep="\t", index=False)
+
+
+def _run(out, study, *select):
+    return main(
+        ["run", str(out), "--bids", str(study), "--select", "stat=effect", *select, *MODEL]
+    )
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """Run all contrasts side by side; return the folder with study and out."""
+    folder = tmp_path_factory.mktemp("each")
+    _study(folder / "study")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run_module, "can_draw", lambda: False)
+        assert _run(folder / "out", folder / "study", "contrast=*") == 0
+    return folder
+
+
+def _contents(group):
+    return {p.relative_to(group).as_posix(): p.read_bytes() for p in group.rglob("*.*")}
+
+
+def test_each_is_what_a_run_of_it_alone_gives(finished, no_figures, tmp_path):
+    assert _run(tmp_path / "own", finished / "study", "contrast=houses") == 0
+    own = _contents(tmp_path / "own" / "group")
+    assert len(own) > 30
+    assert _contents(finished / "out" / "contrast-houses" / "group") == own
+    # Each has a record of its own, from which it alone can be made again.
+    record = json.loads((finished / "out" / "contrast-faces" / "provenance.json").read_text())
+    assert "contrast=faces" in record["Command"]
+
+
+def test_the_index_tells_who_is_in_and_what_survives(finished):
+    table = read_tsv(finished / "out" / "analyses.tsv", own=True)
+    assert table["analysis"].tolist() == [f"contrast-{name}" for name in CONTRASTS]
+    assert table["input_contrast"].tolist() == list(CONTRASTS)
+    assert table["participants"].tolist() == ["10", "9", "10"]
+    for label, row in table.set_index("analysis").iterrows():
+        group = finished / "out" / label / "group"
+        (path,) = group.glob("*stat-z_desc-fdrBHBoth_statmap.nii.gz")
+        assert int(row["voxels_fdrBHBoth"]) == np.count_nonzero(nib.load(path).get_fdata())
+        (path,) = group.glob("*_contrast-age_stat-z_statmap.nii.gz")
+        assert float(row["largest"]) == pytest.approx(nib.load(path).get_fdata().max())
+    assert int(table["voxels_fdrBHBoth"][0]) > 5
+    about = json.loads((finished / "out" / "analyses.json").read_text())
+    assert set(about) == set(table)
+    page = (finished / "out" / "index.html").read_text()
+    links = [x for x in re.findall(r'href="([^"#]+)"', page) if not x.startswith("data:")]
+    assert len(links) == 3
+    assert all((finished / "out" / link).is_file() for link in links)
+
+
+def test_the_plan_tells_every_analysis(finished, command):
+    arguments = ("plan", "--bids", finished / "study", "--select", "stat=effect", *MODEL)
+    code, out, err = command(*arguments, "--each", "contrast")
+    assert (code, err) == (0, "")
+    assert out.startswith("3 analyses\ncontrast-faces:\n")
+    assert "\ncontrast-houses: 9 maps of 9 participants; 1 row is out\n" in out
+    plans = json.loads(command(*arguments, "--each", "contrast", "--json")[1])
+    seconds = sum(plan["Time"]["CPUSeconds"] for plan in plans)
+    assert f"All, time     some {seconds:.2g} s of one core" in out
+
+
+def test_where_one_fails_the_others_stay_and_a_rerun_mends_it(
+    finished, command, no_figures, tmp_path
+):
+    study, out = tmp_path / "study", tmp_path / "out"
+    shutil.copytree(finished / "study", study)
+    (damaged,) = study.glob("sub-05/*contrast-tools*")
+    whole = damaged.read_bytes()
+    damaged.write_bytes(whole[: len(whole) // 2])
+    select = ("--select", "stat=effect", "contrast=faces,tools", "--each", "contrast")
+    arguments = ("run", out, "--bids", study, *select, *MODEL)
+    code, said, _ = command(*arguments)
+    assert code == 1
+    assert "contrast faces: 10 maps of 10 participants, age:" in said
+    assert re.search(r"contrast tools: no results: .*sub-05", said)
+    assert not (out / "contrast-tools" / "group").exists()
+    problem = read_tsv(out / "analyses.tsv", own=True)["problem"]
+    assert problem.isna().tolist() == [True, False]
+    damaged.write_bytes(whole)
+    # From Python, and going on from what is done.
+    results = nipype_group.analyse(
+        study,
+        select={"stat": "effect", "contrast": ["faces", "tools"]},
+        each="contrast",
+        formula="age",
+        contrasts={"age": "age"},
+        output_dir=out,
+        plugin="Linear",
+        atlases=("none",),
+        progress=False,
+    )
+    assert list(results) == ["contrast-faces", "contrast-tools"]
+    assert results["contrast-tools"].contrasts["age"].z.shape == SHAPE
+    assert list(nipype_group.GroupResult.load(out).table["maps"]) == [10, 10]
+    for name in ("faces", "tools"):
+        ours = _contents(out / f"contrast-{name}" / "group")
+        theirs = _contents(finished / "out" / f"contrast-{name}" / "group")
+        assert {n: c for n, c in ours.items() if n.endswith(".nii.gz")} == {
+            n: c for n, c in theirs.items() if n.endswith(".nii.gz")
+        }
+    # Fewer values than stand there.
+    fewer = [a if a != "contrast=faces,tools" else "contrast=faces" for a in arguments]
+    code, _, err = command(*fewer)
+    assert code == 2
+    assert "holds analyses that are not asked for, contrast-tools" in err
+    code, said, _ = command(*fewer, "--replace")
+    assert code == 0
+    assert "contrast-tools is not among the analyses any more" in said
+    assert sorted(p.name for p in out.iterdir() if p.is_dir()) == ["contrast-faces"]
+    code, _, err = command("run", out, "--bids", study, *select[:3], *MODEL)
+    assert code == 2
+    assert "holds analyses side by side; take another OUT" in err
+
+
+def test_every_value_of_a_column_has_its_rows(finished, tmp_path):
+    paths = sorted((finished / "study").rglob("*.nii.gz"))
+    entities = [re.search(r"(sub-\d+)_contrast-(\w+?)_", p.name).groups() for p in paths]
+    table = pd.DataFrame(entities, columns=["participant_id", "contrast"])
+    table["map"] = [str(p.relative_to(finished)) for p in paths]
+    table.loc[4, "contrast"] = "n/a"
+    path = finished / "maps.tsv"
+    table.to_csv(path, sep="\t", index=False)
+    parts, notes = maps_of_each({"maps_table": str(path)}, ("contrast",))
+    assert [part.label for part in parts] == [f"contrast-{name}" for name in CONTRASTS]
+    assert notes == ["1 row without contrast is in no analysis"]
+    files = parts[0].written(tmp_path / "code")
+    own = read_tsv(files["maps_table"])
+    assert list(own) == ["participant_id", "map"]
+    read = [(tmp_path / "code" / name).resolve() for name in own["map"]]
+    wanted = table[table["contrast"] == "faces"]["map"]
+    assert read == [(finished / name).resolve() for name in wanted]
+
+
+def test_every_name_in_a_pattern_is_filled(finished):
+    top = finished / "study"
+    pattern = f"{top}/{{subject}}/*_contrast-{{what}}_stat-effect_statmap.nii.gz"
+    parts, _ = maps_of_each({"pattern": pattern}, ("what",))
+    assert [part.named for part in parts] == [{"what": name} for name in CONTRASTS]
+    assert parts[1].files["pattern"] == pattern.replace("{what}", "houses")
+    with pytest.raises(ValueError, match=r"has no \{wat\}, did you mean what\?; write \{wat\}"):
+        maps_of_each({"pattern": pattern}, ("wat",))
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (("a b", "a-b"), "'what a b' and 'what a-b' would both be called what-aB"),
+        (("Faces", "faces"), "would both be called what-faces"),
+        (("..", "x"), r"the what '\.\.' has no letter or digit"),
+        (("///", "x"), "the what '///' has no letter or digit"),
+        (("x" * 300, "y"), "is too long to name a folder"),
+    ],
+)
+def test_values_that_cannot_name_a_folder_are_refused(tmp_path, names, said):
+    path = tmp_path / "maps.tsv"
+    rows = [f"sub-1\t{name}\t{i}.nii" for i, name in enumerate(names)]
+    path.write_text("\n".join(["participant_id\twhat\tmap", *rows, ""]))
+    with pytest.raises(ValueError, match=said):
+        maps_of_each({"maps_table": str(path)}, ("what",))
+
+
+def test_hostile_values_name_plain_folders(tmp_path, hostile_name):
+    name = " ".join(hostile_name.split())
+    path = tmp_path / "maps.tsv"
+    pd.DataFrame({"participant_id": ["sub-1"], "what": [name], "map": ["a.nii"]}).to_csv(
+        path, sep="\t", index=False
+    )
+    (part,), _ = maps_of_each({"maps_table": str(path)}, ("what",))
+    assert re.fullmatch(r"what-[A-Za-z0-9]+", part.label)
+
+
+@pytest.mark.parametrize("name", ["sub", "subject", "participant_id", "map"])
+def test_participants_are_no_analyses(tmp_path, name):
+    with pytest.raises(ValueError, match=f"each: {name} tells no analyses apart"):
+        maps_of_each({"bids_dir": str(tmp_path)}, (name,))
