@@ -1,9 +1,9 @@
 """Error rates and power of robust fits, unequal variances and covariates that are maps.
 
-    python tests/simulations/unequal_maps.py [--studies 20000] [--fields 1000] [--output FILE]
+    python tests/simulations/unequal_maps.py [--studies 20000] [--output FILE]
 
-Every voxel is a study of its own, but of confidence sets, whose studies are smooth images. Studies
-follow from their number, so the number of processes changes nothing.
+Every voxel is a study of its own. Studies follow from their number, so the number of processes
+changes nothing.
 """
 
 import argparse
@@ -22,15 +22,12 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import numpy as np
 from measured_on import machine
-from scipy import ndimage
 
-from nipype_group.stats.confidence_sets import boundary_of, confidence_sets
 from nipype_group.stats.estimators.map_covariates import MapCovariates, fit_map_covariates
 from nipype_group.stats.estimators.robust import METHODS, fit_robust
 from nipype_group.stats.estimators.shuffled.map_covariates import ShuffledCovariates
 from nipype_group.stats.estimators.welch import fit_hc, fit_welch
 from nipype_group.stats.linear.least_squares import LinearModel
-from nipype_group.stats.neighbours import neighbour_list
 from nipype_group.stats.permutation.scheme import ShufflingScheme
 
 ALPHAS = (0.05, 0.01)
@@ -38,10 +35,6 @@ ERRORS = ("normal", "t of 3 dof", "one in ten of 5 sd", "skewed")
 # Standard errors from 0 of the effect whose power is told.
 EFFECT = 2.5
 SHUFFLES = 399
-SIDE = 40
-SMOOTHNESS = 3.0
-# Maps, unit and level of the sets.
-SETS = tuple(product((30, 80), ("effect", "d")))
 
 
 def errors(kind, shape, rng):
@@ -151,53 +144,9 @@ def covariate_rows(n_maps, n_studies):
     ]
 
 
-def flat(images):
-    """Return images, shape (n, x, y), as maps in the order of neighbour lists."""
-    return images.transpose(0, 2, 1).reshape(len(images), -1)
-
-
-def holds(found, true, level, boundary):
-    """Tell whether sets hold the true one, at voxels and between them (Bowring 2019, 2.4)."""
-    wrong = (found.inner & (true < level)) | (~found.outer & (true >= level))
-    estimate, error = found.estimate[boundary.voxels], found.error[boundary.voxels]
-    high = boundary.interpolate(estimate - found.quantile * error) >= level
-    low = boundary.interpolate(estimate + found.quantile * error) < level
-    return not wrong.any(), not (wrong.any() or high.any() or low.any())
-
-
-def set_rows(n_maps, unit, n_fields):
-    """Count how often 95 % sets around a ramp hold the true one."""
-    rng = np.random.default_rng([5, n_maps, len(unit)])
-    neighbours = neighbour_list(np.ones((SIDE, SIDE, 1), bool), 6)
-    level = 2.0 if unit == "effect" else 1.0
-    truth = np.repeat(np.linspace(0, 2 * level, SIDE)[:, None], SIDE, axis=1)
-    true, model = flat(truth[None])[0], model_of(np.ones(n_maps))
-    boundary = boundary_of(true, level, neighbours, np.ones(len(true), bool))
-    held = np.zeros(2)
-    for field in range(n_fields):
-        noise = rng.standard_normal((n_maps, SIDE + 20, SIDE + 20))
-        noise = ndimage.gaussian_filter(noise, (0, SMOOTHNESS, SMOOTHNESS))[:, 10:-10, 10:-10]
-        data = flat(noise * 2 * SMOOTHNESS * np.sqrt(np.pi) + truth)
-        read = reading(data)
-        how = {"unit": unit, "n_draws": 1000, "seed": field}
-        found = confidence_sets(model, np.ones(1), read, len(true), neighbours, level, **how)
-        held += holds(found, true, level, boundary)
-    told = {
-        "part": "confidence sets",
-        "maps": n_maps,
-        "data": f"level of {unit}",
-        "of": "coverage",
-    }
-    return [
-        told | {"by": where, "studies": n_fields, "rates": [float(share)]}
-        for where, share in zip(("voxels", "between voxels"), held / n_fields, strict=True)
-    ]
-
-
-def work(n_studies, n_fields):
+def work(n_studies):
     """Return what is computed, each in one piece."""
-    parts = [(set_rows, n, unit, n_fields) for n, unit in SETS]
-    parts += [(robust_rows, n, kind, n_studies) for n, kind in product((15, 30), ERRORS)]
+    parts = [(robust_rows, n, kind, n_studies) for n, kind in product((15, 30), ERRORS)]
     parts += [(welch_rows, (8, 20), ratio, n_studies) for ratio in (1.0, 3.0, 1 / 3)]
     return [*parts, *((covariate_rows, n, n_studies) for n in (12, 24))]
 
@@ -207,9 +156,9 @@ def _work(task):
     return function(*given)
 
 
-def simulate(n_studies, n_fields, processes=1):
+def simulate(n_studies, processes=1):
     """Return all rows."""
-    tasks = work(n_studies, n_fields)
+    tasks = work(n_studies)
     if processes == 1:
         return [row for task in tasks for row in _work(task)]
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
@@ -220,12 +169,11 @@ def main(argv=None):
     """Run the simulation and write its rates."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--studies", type=int, default=20_000)
-    parser.add_argument("--fields", type=int, default=1000)
     parser.add_argument("--processes", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--output", type=Path, default=Path("docs/unequal_maps.json"))
     arguments = parser.parse_args(argv)
     start = time.monotonic()
-    rows = simulate(arguments.studies, arguments.fields, arguments.processes)
+    rows = simulate(arguments.studies, arguments.processes)
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
     ).stdout.strip()
@@ -235,7 +183,6 @@ def main(argv=None):
         "seconds": round(time.monotonic() - start),
         "alphas": ALPHAS,
         "studies": arguments.studies,
-        "fields": arguments.fields,
         "rows": rows,
     }
     arguments.output.write_text(json.dumps(content, indent=1) + "\n")
