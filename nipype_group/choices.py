@@ -30,7 +30,18 @@ SPHERICITY = ("greenhouse-geisser", "huynh-feldt", "none")
 # Tests of several contrast maps a participant that need no sphericity.
 MULTIVARIATE = ("pillai", "wilks", "hotelling-lawley", "roy")
 # Sizes of effects that are maps with an interval.
-EFFECT_SIZES = ("d", "g", "partial-eta2", "omega2", "partial-r", "d-av", "generalised-eta2")
+SIZES_OF_CONTRASTS = (
+    "d",
+    "g",
+    "partial-eta2",
+    "omega2",
+    "partial-r",
+    "d-av",
+    "generalised-eta2",
+)
+# Of the model, and of no contrast.
+SIZE_OF_MODEL = "r2"
+EFFECT_SIZES = (*SIZES_OF_CONTRASTS, SIZE_OF_MODEL)
 # Those of them that are of contrasts within participants on errors of their own.
 SIZES_OF_OWN_ERRORS = ("d-av", "generalised-eta2")
 # Differences that the smoothness of residuals takes: inside the mask, or beyond it as SPM.

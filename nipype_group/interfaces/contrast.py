@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from nipype.interfaces.base import InputMultiObject, Str, TraitedSpec, traits
 
-from nipype_group.choices import EFFECT_SIZES, equivalence_bound
+from nipype_group.choices import SIZES_OF_CONTRASTS, equivalence_bound
 from nipype_group.controls import TAILS, check_one_side, side_of_contrast
 from nipype_group.design.contrasts import Contrast, read_contrasts
 from nipype_group.images import Space, read_mask, read_volume, write_volume
@@ -42,7 +42,8 @@ class ContrastInputSpec(GroupInputSpec):
         Str, desc="NAME=SIDE of contrasts that have a side of their own, as age=positive"
     )
     effect_sizes = traits.List(
-        traits.Enum(*EFFECT_SIZES), desc="sizes of effects that are written with their intervals"
+        traits.Enum(*SIZES_OF_CONTRASTS),
+        desc="sizes of effects that are written with their intervals",
     )
     effect_size_level = traits.Float(
         desc="share of the intervals of effect sizes that hold them, default 0.95"
@@ -54,7 +55,7 @@ class ContrastInputSpec(GroupInputSpec):
 
 
 class _EstimateContrastsInputSpec(ContrastInputSpec):
-    revision = 5
+    revision = 6
     model_file = File(exists=True, mandatory=True, desc="JSON from GroupGLM")
     betas_file = File(exists=True, mandatory=True, desc="parameter estimates from GroupGLM")
     residual_variance_file = File(exists=True, mandatory=True, desc="map from GroupGLM")

@@ -26,7 +26,7 @@ def _files(desc):
 
 
 class _GroupDerivativesInputSpec(GroupInputSpec):
-    revision = 9
+    revision = 10
     output_dir = Str(mandatory=True, desc="top folder of the derivatives, made if needed")
     task = Str(desc="task of the file names; default: that of the maps, where they share one")
     space = Str(desc="space of the file names; default: that of the maps, where they share one")
@@ -55,6 +55,8 @@ class _GroupDerivativesInputSpec(GroupInputSpec):
     )
     coverage_file = File(exists=True, desc="maps with a value, a voxel")
     r2_file = File(exists=True, desc="explained share of the sum of squares")
+    r2_lower_file = File(exists=True, desc="lower end of its interval")
+    r2_upper_file = File(exists=True, desc="upper end of its interval")
     dof_file = File(exists=True, desc="degrees of freedom of every voxel; kept where they vary")
     dof_files = _files("degrees of freedom of every contrast's own error; kept where they vary")
     dof_numerator_files = _files("those of its numerator; kept where they vary")

@@ -34,7 +34,7 @@ from nipype_group.stats.matrix_products import multiply
 
 
 class _EstimateErrorTermsInputSpec(ByContrastInputSpec):
-    revision = 1
+    revision = 2
     sphericity = traits.Enum(
         *SPHERICITY, usedefault=True, desc="correction of the degrees of freedom of F"
     )

@@ -11,8 +11,15 @@ from nipype_group.design.matrix import read_design
 from nipype_group.images.fits import describe_patterns
 from nipype_group.images.residuals import described_smoothness
 from nipype_group.images.stacks import MaskedStack, write_volumes
-from nipype_group.interfaces.base import LOGGER, File, GroupInputSpec, GroupInterface
+from nipype_group.interfaces.base import (
+    LOGGER,
+    File,
+    GroupInputSpec,
+    GroupInterface,
+    isdefined,
+)
 from nipype_group.registry import loaded
+from nipype_group.stats.effect_sizes import r_squared_interval
 from nipype_group.stats.estimators import ESTIMATORS
 from nipype_group.stats.linear.error_terms import SPHERICAL, median_epsilons
 
@@ -30,12 +37,17 @@ class _GroupGLMInputSpec(GroupInputSpec):
         *ESTIMATORS, usedefault=True, desc="what estimates the parameters; see the documentation"
     )
     edges = traits.Enum(*EDGES, usedefault=True, desc="differences that smoothness uses")
+    r2_level = traits.Range(
+        0.5, 0.9999, desc="share of the intervals of R squared that hold it; without, none is made"
+    )
 
 
 class _GroupGLMOutputSpec(TraitedSpec):
     betas_file = File(desc="parameter estimates, a volume a column, in units of the maps")
     residual_variance_file = File(desc="residual sum of squares over dof")
     r2_file = File(desc="share of the sum of squares that the model explains")
+    r2_lower_file = File(desc="lower end of the interval of r2_file, with r2_level")
+    r2_upper_file = File(desc="upper end of the interval of r2_file, with r2_level")
     model_file = File(desc="JSON: columns, rank, dof, covariance of the betas for unit variance")
     dof = traits.Int(desc="residual degrees of freedom with all maps, n - rank")
     dof_file = File(desc="residual degrees of freedom of every voxel; 0 without a statistic")
@@ -73,6 +85,8 @@ class GroupGLM(GroupInterface):
             fit = loaded(ESTIMATORS[self.inputs.estimator].fit)
             betas, residual_variance, r2, patterns = fit(model, stack.read, stack.n_voxels)
         self._write_fit(runtime, stack, betas, residual_variance, r2, patterns)
+        if isdefined(self.inputs.r2_level):
+            self._write_r2_interval(runtime, stack, model, residual_variance, r2, patterns)
         _log(patterns)
         self._write_json(runtime, "model", self._about_model(design, model, stack, patterns))
         self._results["dof"] = model.dof
@@ -111,6 +125,21 @@ class GroupGLM(GroupInterface):
             "pattern": (stack.unmask(patterns.number), np.int32),
         }
         self._write_maps(runtime, space, maps)
+
+    def _write_r2_interval(self, runtime, stack, model, residual_variance, r2, patterns):
+        """Write the interval of R squared by the noncentral F of all regressors."""
+        if model.rank == model.holds_constant:
+            raise ValueError(
+                "the model has a constant alone, which explains nothing: leave r2 out of the "
+                "effect sizes"
+            )
+        dof = np.where(residual_variance > 0, patterns.voxel_dof, 0)
+        with self._one_blas_thread():
+            regressors = patterns.regressors(model)[patterns.number]
+            ends = r_squared_interval(r2, regressors, dof, self.inputs.r2_level)
+        maps = dict(zip(("r2_lower", "r2_upper"), map(stack.unmask, ends), strict=True))
+        maps = {name: (values, np.float64) for name, values in maps.items()}
+        self._write_maps(runtime, stack.space, maps)
 
     def _about_model(self, design, model, stack, patterns):
         return {

@@ -8,9 +8,9 @@ from nipype.interfaces.base import InputMultiObject, Str, TraitedSpec, traits
 from nipype_group.choices import (
     BLOCK_EXCHANGES,
     DOF_METHODS,
-    EFFECT_SIZES,
     SHUFFLED_ESTIMATES,
     SHUFFLINGS,
+    SIZES_OF_CONTRASTS,
     SPHERICITY,
     WITHIN_SHUFFLINGS,
 )
@@ -65,7 +65,7 @@ _SHOWN_REGIONS = 8
 
 
 class _RegionModelsInputSpec(AtlasInputSpec):
-    revision = 7
+    revision = 8
     stack_file = File(exists=True, mandatory=True, desc="4D maps from StackMaps")
     mask_file = File(exists=True, mandatory=True, desc="voxels tested, which make up the regions")
     observations = File(exists=True, mandatory=True, desc="TSV, a row a map, from CollectMaps")
@@ -131,7 +131,8 @@ class _RegionModelsInputSpec(AtlasInputSpec):
         desc="correction of the degrees of freedom of F, where contrasts have errors of their own",
     )
     effect_sizes = traits.List(
-        traits.Enum(*EFFECT_SIZES), desc="sizes of effects that are columns with their intervals"
+        traits.Enum(*SIZES_OF_CONTRASTS),
+        desc="sizes of effects that are columns with their intervals",
     )
     effect_size_level = traits.Float(
         desc="share of the intervals of effect sizes that hold them, default 0.95"

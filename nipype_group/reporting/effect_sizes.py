@@ -4,11 +4,11 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from nipype_group.choices import EFFECT_SIZES
+from nipype_group.choices import EFFECT_SIZES, SIZE_OF_MODEL, SIZES_OF_OWN_ERRORS
 from nipype_group.design.contrasts import Contrast
 from nipype_group.reporting.wording import listing
 from nipype_group.stats.effect_sizes import SIGNED
-from nipype_group.stats.estimators import ESTIMATORS
+from nipype_group.stats.estimators import DEFAULT, ESTIMATORS, MAP_COVARIATES
 
 # Ends of the names of the maps of an interval, in words.
 ENDS = {"": "", "Lower": "lower end", "Upper": "upper end"}
@@ -31,6 +31,8 @@ class NamedSize:
         The same of a contrast on its own error.
     interval : str
         What tells its interval; empty where there is none.
+    of_model : bool
+        Whether it is of the model and of no contrast.
     """
 
     stat: str
@@ -39,6 +41,7 @@ class NamedSize:
     description: str
     own_error: str = ""
     interval: str = "noncentral t"
+    of_model: bool = False
 
 
 NAMED_SIZES = {
@@ -93,7 +96,19 @@ NAMED_SIZES = {
         "errors of the participants, no factor measured; 0 where a map lacks the voxel",
         interval="",
     ),
+    "r2": NamedSize(
+        "rSquare",
+        "r2",
+        "R squared of the model",
+        "Share of the sum of squares that is explained",
+        interval="noncentral F",
+        of_model=True,
+    ),
 }
+# What t or F and their degrees of freedom tell, or a standard deviation that an estimator gives.
+_BY_STATISTIC = ("d", "partial-r", "partial-eta2")
+# Estimators whose t and F are exactly those of least squares with one variance.
+_LEAST_SQUARES = (DEFAULT, MAP_COVARIATES)
 _REFERENCES = {"g": "hedges1981", "generalised-eta2": "olejnik2003"}
 _BY_STAT = {f"{own.stat}{end}": (name, end) for name, own in NAMED_SIZES.items() for end in ENDS}
 
@@ -121,7 +136,7 @@ def size_of_stat(stat: str) -> tuple[str, str]:
 
 
 def size_entries(
-    stat: str, level: float, *, own_error: bool, by_estimator: bool
+    stat: str, level: float, *, own_error: bool = False, estimator: str = DEFAULT
 ) -> dict[str, Any]:
     """Return what the sidecar of a map of a size says.
 
@@ -131,12 +146,14 @@ def size_entries(
         As its name has it.
     level : float
         Of its interval.
-    own_error, by_estimator : bool
-        Whether the contrast has an error of its own, or an estimator gives its variance.
+    own_error : bool
+        Whether the contrast has an error of its own.
+    estimator : str
+        What gives its variance and degrees of freedom.
 
     Examples
     --------
-    >>> size_entries("hedgesGLower", 0.9, own_error=False, by_estimator=False)["Description"]
+    >>> size_entries("hedgesGLower", 0.9)["Description"]
     "Lower end of the 90 % interval of: Hedges' g: Cohen's d times the exact factor that makes ..."
     """
     name, end = size_of_stat(stat)
@@ -145,9 +162,11 @@ def size_entries(
     if not end:
         return {"Description": text}
     how = f"noncentral {named.interval[-1]}"
-    if by_estimator:
-        how += ", approximate: the share of the standard error in the standard deviation is taken "
-        how += "for known, and t for that of normal errors"
+    if estimator not in _LEAST_SQUARES:
+        how += f", approximate: {named.interval[-1]} is taken for that of normal errors at its "
+        how += "degrees of freedom"
+        if name == "d":
+            how += ", and the share of the standard error in the standard deviation for known"
     words = f"{ENDS[end].capitalize()} of the {level * 100:g} % interval of: {text}"
     return {"Description": words, "IntervalLevel": level, "IntervalMethod": how}
 
@@ -163,6 +182,8 @@ def size_columns(level: float | None = None) -> dict[str, str]:
     share = "" if level is None else f"; that holds it in {level * 100:g} % of studies"
     columns = {}
     for named in NAMED_SIZES.values():
+        if named.of_model:
+            continue
         columns[named.column] = named.words
         if named.interval:
             for end in ("lower", "upper"):
@@ -189,19 +210,25 @@ def without_size_of_estimator(estimator: str) -> dict[str, str]:
     Examples
     --------
     >>> list(without_size_of_estimator("huber"))
-    ['g', 'partial-eta2', 'omega2', 'partial-r', 'd-av', 'generalised-eta2']
+    ['g', 'omega2', 'd-av', 'generalised-eta2', 'r2']
     >>> without_size_of_estimator("OLS")
     {'d-av': 'participants have no errors of their own', 'generalised-eta2': 'participants ...
     """
-    own = ESTIMATORS[estimator]
-    if not own.by_contrast:
-        why = "participants have no errors of their own"
-        return {name: why for name in EFFECT_SIZES if NAMED_SIZES[name].interval == ""}
-    if "variances" in own.needs:
+    if "variances" in ESTIMATORS[estimator].needs:
         why = f"the estimator {estimator} weights maps, and leaves no one standard deviation"
         return dict.fromkeys(EFFECT_SIZES, why)
-    why = f"of the estimator {estimator} d alone is told"
-    return {name: why for name in EFFECT_SIZES if name != "d"}
+    whys = dict.fromkeys(SIZES_OF_OWN_ERRORS, "participants have no errors of their own")
+    if estimator != DEFAULT:
+        whys[SIZE_OF_MODEL] = "it is of least squares, whose regressors are the same at all voxels"
+    if estimator not in _LEAST_SQUARES:
+        why = (
+            f"it takes the error of least squares, which the estimator {estimator} has not; "
+            f"{', '.join(_BY_STATISTIC)} are told of its statistics"
+        )
+        whys |= {
+            name: why for name in EFFECT_SIZES if name not in _BY_STATISTIC and name not in whys
+        }
+    return {name: whys[name] for name in EFFECT_SIZES if name in whys}
 
 
 def size_sentences(parameters: Mapping[str, Any]) -> list[tuple[str, ...]]:

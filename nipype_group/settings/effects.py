@@ -2,6 +2,7 @@
 
 from nipype_group.choices import (
     EFFECT_SIZES,
+    SIZE_OF_MODEL,
     SIZES_OF_OWN_ERRORS,
     effect_level,
     equivalence_bound,
@@ -17,7 +18,8 @@ class EffectSettings(Record):
         (),
         f"sizes of effects that are maps with their intervals, of {', '.join(EFFECT_SIZES)}; of "
         "contrasts on errors of their own d and g are d_z and g_z, and "
-        f"{' and '.join(SIZES_OF_OWN_ERRORS)} are of these alone",
+        f"{' and '.join(SIZES_OF_OWN_ERRORS)} are of these alone; {SIZE_OF_MODEL} is of the whole "
+        "model of least squares",
         option="--effect-sizes",
         metavar="NAME[,NAME...]",
         choices=EFFECT_SIZES,
@@ -62,6 +64,16 @@ class EffectSettings(Record):
         least=100,
         most=1_000_000,
     )
+
+    @property
+    def sizes_of_contrasts(self) -> tuple[str, ...]:
+        """Sizes of contrasts that are asked for, without that of the model."""
+        return tuple(name for name in self.effect_sizes if name != SIZE_OF_MODEL)
+
+    @property
+    def sizes_model(self) -> bool:
+        """Whether the interval of the size of the model is asked for."""
+        return SIZE_OF_MODEL in self.effect_sizes
 
     def _complete(self):
         super()._complete()

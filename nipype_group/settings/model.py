@@ -520,12 +520,12 @@ class ModelSettings(EffectSettings, VarianceGroupSettings):
         """Refuse sizes of effects that no contrast of the model has."""
         from nipype_group.reporting.effect_sizes import without_size_of_estimator
 
-        whys = {} if self.own_errors else without_size_of_estimator(self.estimator)
+        whys = without_size_of_estimator(self.estimator)
+        if self.own_errors:
+            whys = {"r2": "contrasts have errors of their own, and the model has no one error"}
         for name in self.effect_sizes:
             if name in whys:
-                raise ValueError(
-                    f"effect_sizes: no contrast has {name}: {whys[name]}; leave it out"
-                )
+                raise ValueError(f"effect_sizes: nothing has {name}: {whys[name]}; leave it out")
 
     def _check_equivalence(self):
         """Refuse equivalence of what has no t, or no standard deviation that d is in units of."""

@@ -200,14 +200,99 @@ def share_interval(
     """
     share = np.asarray(share, dtype=float)
     f = (share / dof_num) / ((1 - share) / dof_den)
-    lower, upper = _by_dof(
+    lower, upper = _noncentrality_of_f(f, dof_num, dof_den, level)
+    return lower / (lower + dof_den), upper / (upper + dof_den)
+
+
+def _noncentrality_of_f(
+    f: ArrayLike, dof_num: ArrayLike, dof_den: ArrayLike, level: float
+) -> Interval:
+    """Return the interval of the noncentrality of F."""
+    return _by_dof(
         partial(interpolated_f_noncentrality, level=level),
         partial(f_noncentrality, level=level),
         f,
         dof_num,
         dof_den,
     )
-    return lower / (lower + dof_den), upper / (upper + dof_den)
+
+
+def omega_interval(
+    f: ArrayLike,
+    dof_num: ArrayLike,
+    dof_den: ArrayLike,
+    level: float = 0.95,
+    epsilon: ArrayLike = 1.0,
+) -> Interval:
+    """Return the interval of partial omega squared (Steiger 2004).
+
+    Omega squared is n / (n + dof_num + dof_den + 1) with (F - 1) dof_num for the noncentrality n,
+    and its interval the same of the bounds of n. `share_interval` of omega squared, which takes it
+    for that of an observed F, holds a small effect in but 57 % of studies.
+
+    Parameters
+    ----------
+    f : array, shape (v,)
+    dof_num, dof_den : float or array, shape (v,)
+        Degrees of freedom of the F.
+    level : float
+    epsilon : float or array, shape (v,)
+        What both were multiplied by, where they are corrected for sphericity.
+
+    Returns
+    -------
+    lower, upper : arrays, shape (v,)
+
+    Examples
+    --------
+    >>> lower, upper = omega_interval([4.0, 0.01], 2, 21)
+    >>> lower.round(4).tolist(), upper.round(4).tolist()
+    ([0.0, 0.0], [0.4905, 0.0])
+    """
+    n_maps = np.asarray(dof_num) + dof_den + epsilon
+    lower, upper = _noncentrality_of_f(f, dof_num, dof_den, level)
+    return lower / (lower + n_maps), upper / (upper + n_maps)
+
+
+def r_squared_interval(
+    r_squared: ArrayLike, n_regressors: ArrayLike, dof: ArrayLike, level: float = 0.95
+) -> Interval:
+    """Return the interval of the R squared of a model, whose regressors are fixed.
+
+    By the noncentral F of all regressors beside the constant (Smithson 2001, Educational and
+    Psychological Measurement 61:605). Where regressors are drawn with the maps, as ages of
+    participants are, it is a little too narrow.
+
+    Parameters
+    ----------
+    r_squared : array, shape (v,)
+        From 0 to 1.
+    n_regressors : int or array, shape (v,)
+        Rank of the model less one for its constant, if it holds any.
+    dof : int or array, shape (v,)
+        Residual degrees of freedom.
+    level : float
+
+    Returns
+    -------
+    lower, upper : arrays, shape (v,)
+        0 where there are no residuals, no regressors or no degrees of freedom.
+
+    Examples
+    --------
+    >>> lower, upper = r_squared_interval([0.5, 1.0], 3, [26, 26], 0.9)
+    >>> lower.round(4).tolist(), upper.round(4).tolist()
+    ([0.2264, 0.0], [0.6475, 0.0])
+    """
+    values, n_regressors, dof = np.broadcast_arrays(
+        *(np.asarray(own, dtype=float) for own in (r_squared, n_regressors, dof))
+    )
+    found = np.zeros((2, *values.shape))
+    alive = (values < 1) & (n_regressors > 0) & (dof > 0)
+    if alive.any():
+        own = values[alive], n_regressors[alive], dof[alive]
+        found[:, alive] = share_interval(*own, level)
+    return found[0], found[1]
 
 
 @dataclass(frozen=True)
@@ -277,6 +362,12 @@ def _share(share: Callable[..., np.ndarray], tested: SizedContrast, level: float
     return Size(own, *share_interval(own, tested.dof_num, tested.dof, level))
 
 
+def _omega(tested: SizedContrast, level: float) -> Size:
+    own = omega_squared(tested.f, tested.rank, tested.error_dof)
+    epsilon = np.asarray(tested.dof_num) / tested.rank
+    return Size(own, *omega_interval(tested.f, tested.dof_num, tested.dof, level, epsilon))
+
+
 def _partial_r(tested: SizedContrast, level: float) -> Size:
     return Size(
         partial_r(tested.stat, tested.dof), *partial_r_interval(tested.stat, tested.dof, level)
@@ -287,7 +378,7 @@ _SIZES: dict[str, Callable[[SizedContrast, float], Size]] = {
     "d": _d,
     "g": _g,
     "partial-eta2": partial(_share, partial_eta_squared),
-    "omega2": partial(_share, omega_squared),
+    "omega2": _omega,
     "partial-r": _partial_r,
 }
 # Sizes that have a sign, and so are of t.

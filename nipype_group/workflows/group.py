@@ -325,7 +325,7 @@ def _multivariate_fields(settings):
 
 
 def _size_fields(settings):
-    return model_stage.SIZE_OUTPUTS if settings.effect_sizes else ()
+    return model_stage.SIZE_OUTPUTS if settings.sizes_of_contrasts else ()
 
 
 def _fields_of_errors(settings):
@@ -368,7 +368,7 @@ def _what_there_is(settings):
         there.append("nulls")
     if settings.tdp_template != "none":
         there.append("templates")
-    if settings.effect_sizes:
+    if settings.sizes_of_contrasts:
         there.append("sizes")
     return tuple(there)
 
@@ -397,8 +397,8 @@ def _region_inputs(settings):
         "sphericity": settings.sphericity if settings.own_errors else None,
         "estimator": settings.estimator,
         "dof_method": settings.dof_method,
-        "effect_sizes": list(settings.effect_sizes) or None,
-        "effect_size_level": settings.effect_size_level if settings.effect_sizes else None,
+        "effect_sizes": list(settings.sizes_of_contrasts) or None,
+        "effect_size_level": settings.effect_size_level if settings.sizes_of_contrasts else None,
         "permutation_tail": settings.permutation_tail,
         "n_permutations": 0 if why_none else settings.n_permutations,
         "notes": [f"Regions have no p by permutation: {why_none}"] if why_none else None,
@@ -433,6 +433,7 @@ def _connect_report(workflow, settings, collect_wf, model_wf, parametric_wf, rep
         fields += report_stage.REGIONS
     # The explained share is that of least squares.
     of_model = () if settings.by_estimator else _OF_MODEL
+    of_model += model_stage.R2_OUTPUTS if settings.sizes_model else ()
     of_errors = _OF_CONTRASTS if settings.by_contrast else _OF_ERROR
     if settings.by_contrast:
         own = settings.own_errors

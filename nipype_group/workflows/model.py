@@ -30,10 +30,13 @@ INPUTS = (
 )
 DESIGN_OUTPUTS = ("design_file", "design_json", "fsl_design_file", "fsl_groups_file")
 SET_OUTPUTS = ("contrasts_file", "fsl_contrasts_file", "fsl_f_tests_file")
+# Ends of the interval of the explained share, where it is asked for.
+R2_OUTPUTS = ("r2_lower_file", "r2_upper_file")
 GLM_OUTPUTS = (
     "betas_file",
     "residual_variance_file",
     "r2_file",
+    *R2_OUTPUTS,
     "model_file",
     "dof",
     "dof_file",
@@ -166,6 +169,10 @@ def init_model_wf(
         Residual variance.
     r2_file
         Explained share of the sum of squares.
+    r2_lower_file
+        Lower end of its interval; undefined without, as the next.
+    r2_upper_file
+        Upper end.
     model_file
         Description of the fit.
     dof
@@ -247,6 +254,8 @@ def init_model_wf(
         name="glm",
         mem_gb=1,
     )
+    if settings.sizes_model:
+        glm.inputs.r2_level = settings.effect_size_level
     estimate = pe.Node(_estimator(settings, tail), name="estimate", mem_gb=1)
     files = ("design_file", "design_json")
     workflow.connect(
@@ -358,8 +367,8 @@ def _estimator(settings, tail):
         made = EstimateContrasts(tail=tail)
     if settings.equivalence is not None:
         made.inputs.equivalence = settings.equivalence
-    if settings.effect_sizes:
-        made.inputs.effect_sizes = list(settings.effect_sizes)
+    if settings.sizes_of_contrasts:
+        made.inputs.effect_sizes = list(settings.sizes_of_contrasts)
         made.inputs.effect_size_level = settings.effect_size_level
     if settings.contrast_tails:
         made.inputs.contrast_tails = listed_sides(settings.contrast_tails)

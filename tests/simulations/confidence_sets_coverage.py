@@ -15,7 +15,8 @@ from itertools import product
 from pathlib import Path
 
 os.environ.setdefault("NO_ET", "1")
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
+sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parent))
 
 import numpy as np
 from measured_on import machine

@@ -2,8 +2,8 @@
 
     python tests/simulations/confidence_sets_crtoolbox.py [--fields 250] [--output FILE]
 
-Runs where crtoolbox is (``pip install crtoolbox==0.2.0``, in an environment of its own): needs
-nothing of this package. Its draws are its own, and its standard deviation has n in its denominator.
+Runs where crtoolbox is (``pip install crtoolbox==0.2.0``, in an environment of its own), and needs
+nothing of this package. Its draws are its own, and its standard deviation has n below the sum.
 """
 
 import argparse
@@ -16,7 +16,8 @@ import warnings
 from importlib.metadata import version
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
+sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parent))
 
 import numpy as np
 from crtoolbox.generate import generate_Cohens_d_CRs, generate_CRs
@@ -64,7 +65,8 @@ def holds(estimate, error, level, quantile, unit):
 
 def row_of(n_maps, unit, n_fields):
     """Return what the sets of studies amount to."""
-    np.random.seed(len(unit) * 1000 + n_maps)
+    # What its draws come from.
+    np.random.seed(len(unit) * 1000 + n_maps)  # noqa: NPY002
     held, quantiles = np.zeros(2, dtype=int), []
     with tempfile.TemporaryDirectory() as place, warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -3,8 +3,8 @@
     python tests/simulations/effect_size_coverage.py [--studies 20000] [--output FILE]
 
 Every voxel is a study of its own, with normal errors of variance 1 about effects of a known size.
-What an interval of a share or correlation holds has degrees of freedom in it (ncp / (ncp + dof));
-that of a population of the same design has the number of maps in their place, and both are counted.
+What the interval of a share or correlation is of has degrees of freedom in it, ncp / (ncp + dof),
+where that of a population of the same design has the number of maps: both are counted.
 """
 
 import argparse
@@ -22,7 +22,12 @@ import numpy as np
 from measured_on import machine
 from threadpoolctl import threadpool_limits
 
-from nipype_group.stats.effect_sizes import share_interval, sizes_of_maps
+from nipype_group.stats.effect_sizes import (
+    omega_squared,
+    r_squared_interval,
+    share_interval,
+    sizes_of_maps,
+)
 from nipype_group.stats.linear.least_squares import LinearModel, contrast_maps, fit_by_pattern
 
 LEVEL = 0.95
@@ -68,15 +73,21 @@ def intervals(matrix, rows, data):
     """Return lower and upper ends of every size of a contrast, and of R squared."""
     model = LinearModel(matrix, tuple("abc"[: matrix.shape[1]]))
     n_studies, test = data.shape[1], "t" if len(rows) == 1 else "F"
-    read = lambda start, stop: data[:, start:stop]
+
+    def read(start, stop):
+        return data[:, start:stop]
+
     betas, variance, r_squared, _ = fit_by_pattern(model, read, n_studies)
     maps, _ = contrast_maps(rows, test, betas, variance, model.covariance, model.dof, "two-sided")
     maps |= {"dof": np.full(n_studies, float(model.dof))}
     maps |= {"dof_numerator": np.full(n_studies, float(len(rows)))}
     sizes = sizes_of_maps(SIZES, test, len(rows), maps, LEVEL)
     found = {name: (size.lower, size.upper) for name, size in sizes.items()}
+    f, dofs = np.square(maps["stat"]) if test == "t" else maps["stat"], (len(rows), model.dof)
+    as_an_f = share_interval(omega_squared(f, *dofs), *dofs, LEVEL)
+    found["omega2, taken for the share of an F"] = as_an_f
     if model.rank > 1:
-        found["R2"] = share_interval(r_squared, model.rank - 1, model.dof, LEVEL)
+        found["R2"] = r_squared_interval(r_squared, model.rank - 1, model.dof, LEVEL)
     return found
 
 

@@ -49,7 +49,7 @@ from nipype_group.reporting.own_errors import (
 )
 from nipype_group.reporting.tables import dictionaries as file_dictionaries
 from nipype_group.reporting.tables.views import describe_view
-from nipype_group.stats.estimators import estimator_of
+from nipype_group.stats.estimators import DEFAULT, estimator_of
 from nipype_group.stats.linear.least_squares import independent_rows
 from nipype_group.tsv import read_tsv, tsv_text
 from nipype_group.whole_files import read_text
@@ -418,6 +418,12 @@ def add_model(folder: DerivativeFolder, facts: RunFacts, given: Mapping[str, Any
         weighted = "variances" in estimator_of(facts.common).needs
         about = {"Description": _R2_UNWEIGHTED} if weighted else {}
         folder.add_map(given["r2_file"], facts.common | about, stat="rSquare", desc="model")
+    level = facts.common["Parameters"].get("effect_size_level", 0.95)
+    for end in ("Lower", "Upper"):
+        if path := given.get(f"r2_{end.lower()}_file"):
+            stat = f"rSquare{end}"
+            about = facts.common | size_entries(stat, level)
+            folder.add_map(path, about, stat=stat, desc="model")
     if facts.common.get("DegreesOfFreedomMap"):
         about = {"Description": "Residual degrees of freedom; 0 where no contrast has a statistic"}
         folder.add_map(given["dof_file"], facts.common | about, stat="dof", desc="model")
@@ -549,8 +555,9 @@ def _add_sizes(folder, facts, given):
         if stat == "cohensD":
             # A map of every contrast, whether its interval is asked for or not.
             continue
-        own, by_estimator = each.contrast.error is not None, each.by_estimator
-        about = size_entries(stat, level, own_error=own, by_estimator=by_estimator)
+        estimator = estimator_of(facts.common).name if each.by_estimator else DEFAULT
+        own = each.contrast.error is not None
+        about = size_entries(stat, level, own_error=own, estimator=estimator)
         folder.add_map(path, each.sidecar | about, **entities)
 
 

@@ -48,7 +48,7 @@ def sizes_table(folder: GroupFolder, label: str) -> Table | None:
             end: folder.find("statmap", ".nii.gz", contrast=label, stat=f"{named.stat}{end}")
             for end in ("", "Lower", "Upper")
         }
-        if paths[""] is None or (named.interval and paths["Lower"] is None):
+        if named.of_model or paths[""] is None or (named.interval and paths["Lower"] is None):
             continue
         level = folder.read_json("statmap", contrast=label, stat=f"{named.stat}Lower")
         row = _row(paths[""], paths["Lower"], paths["Upper"], _alive(folder, label))

@@ -575,6 +575,27 @@ class VoxelPatterns:
             found[index] = space.holds(weights)
         return found
 
+    def regressors(self, model: LinearModel) -> np.ndarray:
+        r"""Return how many regressors beside the constant the maps of patterns tell, shape (k,).
+
+        Parameters
+        ----------
+        model : LinearModel
+            Of all maps.
+
+        Examples
+        --------
+        >>> model = LinearModel(np.column_stack([np.ones(5), [0, 0, 0, 0, 1]]), ("one", "last"))
+        >>> VoxelPatterns.of(model, np.zeros(3), (b"\x00", b"\x08")).regressors(model).tolist()
+        [1, 0]
+        """
+        found = np.zeros(len(self.missing), dtype=int)
+        for index, packed in enumerate(self.missing):
+            own = model.without(missing_rows(packed, len(model.matrix)))
+            if own is not None:
+                found[index] = own.rank - own.holds_constant
+        return found
+
     @property
     def voxel_dof(self) -> np.ndarray:
         """Residual degrees of freedom of every voxel, shape (v,)."""
