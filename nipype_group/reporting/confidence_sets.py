@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from nipype_group.choices import effect_level
 from nipype_group.design.contrasts import Contrast
 from nipype_group.stats.confidence_sets import ConfidenceSets
 
@@ -86,6 +87,31 @@ def about_sets(
         },
         "Notes": notes,
     }
+
+
+def sets_plan(parameters: Mapping[str, Any]) -> str | None:
+    """Say what confidence sets a run would find, and what they assume; None where none.
+
+    Parameters
+    ----------
+    parameters : dict
+        Settings of the run.
+
+    Examples
+    --------
+    >>> sets_plan({"confidence_set": "d=0.3", "set_confidence": 0.95, "set_draws": 5000})
+    "inner and outer sets of at least Cohen's d of 0.3, both held in 95 % of studies, by 5,000 ...
+    """
+    text = parameters.get("confidence_set")
+    if text is None:
+        return None
+    words = level_words(*effect_level(text))
+    return (
+        f"inner and outer sets of at least {words}, both held in "
+        f"{parameters['set_confidence'] * 100:g} % of studies, by {parameters['set_draws']:,} "
+        "draws of the signs of residuals: holds of many maps whose errors are symmetric, and of "
+        "smooth effects"
+    )
 
 
 def sets_sentence(about: Mapping[str, Any]) -> str:

@@ -259,6 +259,42 @@ def size_sentences(parameters: Mapping[str, Any]) -> list[tuple[str, ...]]:
     return [(sentence, *keys)]
 
 
+def size_plan(parameters: Mapping[str, Any], tests: Collection[str]) -> str | None:
+    """Say what sizes of effects a run would tell, and what their intervals assume.
+
+    Parameters
+    ----------
+    parameters : dict
+        Settings of the run.
+    tests : collection of {"t", "F", "z"}
+        What its contrasts are.
+
+    Returns
+    -------
+    str or None
+        None where none is asked for.
+
+    Examples
+    --------
+    >>> size_plan({"effect_sizes": ["d"], "effect_size_level": 0.9}, ["t"])
+    "Cohen's d, with 90 % intervals by noncentral t and F, of each voxel alone: errors are ...
+    """
+    asked = parameters.get("effect_sizes") or ()
+    if not asked:
+        return None
+    words = {name: NAMED_SIZES[name].words for name in asked}
+    line = listing(words.values())
+    if any(NAMED_SIZES[name].interval for name in asked):
+        line += f", with {parameters['effect_size_level'] * 100:g} % intervals by noncentral t "
+        line += "and F, of each voxel alone: errors are taken for normal, regressors for fixed"
+        if parameters.get("estimator", DEFAULT) not in _LEAST_SQUARES:
+            line += ", t and F for those of least squares at their degrees of freedom"
+    signed = [words[name] for name in asked if name in SIGNED]
+    if signed and "F" in tests:
+        line += f"; an F has no {', '.join(signed)}"
+    return line
+
+
 def size_notes(
     contrast: Contrast,
     asked: Sequence[str],

@@ -47,6 +47,31 @@ def bound_entries(text: str) -> dict[str, Any]:
     return {"EquivalenceBounds": [-bound, bound], "EquivalenceBoundUnit": words[unit]}
 
 
+def equivalence_plan(parameters: Mapping[str, Any]) -> str | None:
+    """Say how a run would test equivalence, and what that assumes; None where it would not.
+
+    Parameters
+    ----------
+    parameters : dict
+        Settings of the run.
+
+    Examples
+    --------
+    >>> equivalence_plan({"equivalence": "d=0.3"})
+    "effects between -0.3 and 0.3 in Cohen's d, by two one-sided t tests whose larger p the ...
+    """
+    text = parameters.get("equivalence")
+    if text is None:
+        return None
+    line = (
+        f"effects between {bound_words(text)}, by two one-sided t tests whose larger p the height "
+        "controls threshold"
+    )
+    if equivalence_bound(text)[1] == "d":
+        line += "; the standard deviation of each voxel is taken as if it were known"
+    return line
+
+
 def equivalence_sentence(text: str, settings: Mapping[str, Any], correction: str) -> str:
     """Say for the page where an effect is smaller than the bound.
 

@@ -249,7 +249,7 @@ def omega_interval(
     >>> lower.round(4).tolist(), upper.round(4).tolist()
     ([0.0, 0.0], [0.4905, 0.0])
     """
-    n_maps = np.asarray(dof_num) + dof_den + epsilon
+    n_maps = sum(np.asarray(own, dtype=float) for own in (dof_num, dof_den, epsilon))
     lower, upper = _noncentrality_of_f(f, dof_num, dof_den, level)
     return lower / (lower + n_maps), upper / (upper + n_maps)
 

@@ -126,14 +126,80 @@ def test_sidecars_tables_and_page_tell_them(said):
     assert "contrast-step_sizes.tsv" in page
 
 
+@pytest.fixture(scope="module")
+def groups(study):
+    """Write the first condition of participants in two groups, a voxel missing in some."""
+    table = pd.read_csv(study / "maps.tsv", sep="\t")
+    table = table[table["a"] == "a1"].drop(columns="a").assign(group=["p", "q"] * (N // 2))
+    table["age"] = np.random.default_rng(3).standard_normal(N)
+    image = nib.load(study / "sub-0_a1.nii.gz")
+    values = image.get_fdata(dtype=np.float32)
+    values[0, 0, :3] = np.nan
+    nib.save(nib.Nifti1Image(values, image.affine), study / "gaps.nii.gz")
+    table.loc[table.index[0], "map"] = "gaps.nii.gz"
+    table.to_csv(study / "groups.tsv", sep="\t", index=False)
+    return study
+
+
+def run_groups(folder, out, *more):
+    given = ["run", folder / out, "--maps", folder / "groups.tsv", "--plugin", "Linear"]
+    given += ["--formula", "C(group) + age", "--min-coverage", "0.9", "--atlas", "none"]
+    given += ["--no-regions", *more]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run_module, "can_draw", lambda: False)
+        assert main([str(a) for a in given]) == 0
+    return folder / out / "group"
+
+
+def test_r_squared_of_the_model_has_an_interval_at_the_dof_of_every_voxel(groups):
+    sizes = ["--effect-sizes", "r2,omega2", "--effect-size-level", "0.9"]
+    group = run_groups(groups, "r2", "--contrast", "both=q - p; age", *sizes)
+    r2, lower, upper = (
+        nib.load(group / f"stat-rSquare{end}_desc-model_statmap.nii.gz").get_fdata()
+        for end in ("", "Lower", "Upper")
+    )
+    dof = nib.load(group / "stat-dof_desc-model_statmap.nii.gz").get_fdata()
+    assert set(np.unique(dof)) == {N - 4, N - 3}
+    f = r2 / 2 / ((1 - r2) / dof)
+    for bound, tail in ((lower, 0.95), (upper, 0.05)):
+        own = bound > 0
+        p = stats.ncf.cdf(f[own], 2, dof[own], (bound / (1 - bound) * dof)[own])
+        np.testing.assert_allclose(p, tail, rtol=1e-3)
+    about = json.loads((group / "stat-rSquareUpper_desc-model_statmap.json").read_text())
+    assert about["Description"].startswith("Upper end of the 90 % interval of: Share of the sum")
+    assert (about["IntervalLevel"], about["IntervalMethod"]) == (0.9, "noncentral F")
+    page = html.unescape((group / "report.html").read_text())
+    assert "R squared of the model and partial omega squared, with 90 % intervals" in page
+    # The contrast is of all regressors: the shares are those of the model.
+    omega, omega_upper = (read(group, "both", f"partialOmega2{end}") for end in ("", "Upper"))
+    np.testing.assert_allclose(omega, np.maximum((f - 1) * 2 / (f * 2 + dof + 1), 0), atol=1e-6)
+    share = upper * dof / (1 - upper)
+    np.testing.assert_allclose(omega_upper, share / (share + dof + 3), atol=1e-6)
+
+
+def test_robust_fits_have_the_sizes_that_t_and_its_dof_tell(groups):
+    sizes = ["--effect-sizes", "partial-r,partial-eta2", "--estimator", "huber"]
+    group = run_groups(groups, "huber", "--contrast", "slope=age", *sizes)
+    t, dof = read(group, "slope", "t"), read(group, "slope", "dof")
+    r = t / np.sqrt(t * t + dof)
+    np.testing.assert_allclose(read(group, "slope", "partialR"), r, atol=1e-6)
+    np.testing.assert_allclose(read(group, "slope", "partialEta2"), r * r, atol=1e-6)
+    upper = read(group, "slope", "partialRUpper")
+    p = stats.nct.cdf(t, dof, upper * np.sqrt(dof) / np.sqrt(1 - upper * upper))
+    np.testing.assert_allclose(p, 0.025, rtol=1e-3)
+    about = json.loads((group / "contrast-slope_stat-partialRUpper_statmap.json").read_text())
+    assert about["IntervalMethod"].endswith("normal errors at its degrees of freedom")
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--effect-sizes", "d-av"), "no contrast has d-av: participants have no errors"),
+        (("--effect-sizes", "d-av"), "nothing has d-av: participants have no errors"),
         (
             ("--effect-sizes", "g", "--estimator", "huber"),
-            "g: of the estimator huber d alone",
+            "nothing has g: it takes the error of least squares, which the estimator huber has",
         ),
+        (("--effect-sizes", "r2", "--estimator", "hc3"), "nothing has r2: it is of least squares"),
         (("--effect-sizes", "size"), "effect_sizes is one of d, g"),
         (("--effect-sizes", "d", "--effect-size-level", "95"), "effect_size_level is a number"),
     ],

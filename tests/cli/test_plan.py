@@ -321,3 +321,15 @@ def test_many_columns_are_cut(plan, maps_table):
     assert code == 0
     assert "told apart by condition" in out
     assert "generalized variance inflation of terms: participant_id 1" in out
+
+
+def test_a_plan_tells_what_sizes_equivalence_and_sets_assume(plan):
+    asked = ("--effect-sizes", "d,r2", "--equivalence", "d=0.3", "--confidence-set", "0.5")
+    code, out, errors = plan(*asked)
+    assert (code, errors) == (0, "")
+    lines = {line[:13].strip(): line[14:] for line in out.splitlines()}
+    assert lines["Effect sizes"].startswith("Cohen's d and R squared of the model, with 95 %")
+    assert "regressors for fixed" in lines["Effect sizes"]
+    assert "standard deviation of each voxel is taken as if it were known" in lines["Equivalence"]
+    assert lines["Sets"].startswith("inner and outer sets of at least an effect of 0.5, both held")
+    assert set(told(plan("--json"))["Effects"].values()) == {None}

@@ -12,11 +12,13 @@ from nipype_group.stats.effect_sizes import (
     equivalence,
     generalised_eta_squared,
     hedges_correction,
+    omega_interval,
     omega_squared,
     paired_sizes,
     partial_eta_squared,
     partial_r,
     partial_r_interval,
+    r_squared_interval,
     share_interval,
     sizes_of_maps,
 )
@@ -142,6 +144,32 @@ def test_partial_r_eta_and_r_squared_are_those_of_r(shared):
                 np.testing.assert_allclose(high, own[f"r_ub{name}"], **CLOSE)
         if is_t:
             np.testing.assert_allclose(partial_r(own["t"], df2), own["partial_r"], rtol=1e-10)
+
+
+def test_r_squared_has_the_interval_of_r_and_none_without_residuals(shared):
+    expected = pd.read_csv(shared / "oracles" / "models" / "effects" / "result_regression.csv")
+    own = expected[expected["term"] == "R2"]
+    assert len(own) > 20
+    for name, level in LEVELS.items():
+        ends = r_squared_interval(own["value"], own["df1"], own["df2"], level)
+        for end, found in zip(("lb", "ub"), ends, strict=True):
+            np.testing.assert_allclose(found, own[f"eta2_{end}{name}"], **CLOSE)
+    for told in ((1.0, 3, 20), (0.5, 0, 20), (0.5, 3, 0)):
+        assert r_squared_interval(*told)[1] == 0
+
+
+def test_omega_squared_has_the_interval_of_its_noncentrality():
+    f, rank, dof, epsilon = np.array([0.7, 4.0, 30.0]), 3, 40, 0.6
+    estimate = omega_squared(f, rank, dof)
+    lower, upper = omega_interval(f, rank * epsilon, dof * epsilon, 0.9, epsilon)
+    assert (lower <= estimate).all() and (estimate <= upper).all()
+    n_maps = epsilon * (rank + dof + 1)
+    for bound, tail in ((lower[1:], 0.95), (upper, 0.05)):
+        ncp = bound * n_maps / (1 - bound)
+        p = stats.ncf.cdf(f[-len(ncp) :], rank * epsilon, dof * epsilon, ncp)
+        np.testing.assert_allclose(p, tail, rtol=1e-6)
+    # Of the F itself the estimate is the same of the noncentrality (F - 1) rank.
+    np.testing.assert_allclose(estimate[1:], [9 / (9 + 44), 87 / (87 + 44)], rtol=1e-12)
 
 
 def test_shares_and_their_intervals_are_those_of_the_grid(shared):

@@ -20,7 +20,10 @@ from nipype_group.design.sources import listed_once
 from nipype_group.images import read_mask
 from nipype_group.interfaces.permutation import plan_of
 from nipype_group.permutation.plan import Plan
+from nipype_group.reporting.confidence_sets import sets_plan
 from nipype_group.reporting.conjunctions import CONJUNCTION_NULL
+from nipype_group.reporting.effect_sizes import size_plan
+from nipype_group.reporting.equivalence import equivalence_plan
 from nipype_group.reporting.own_errors import multivariate_entries
 from nipype_group.reporting.page.sentences import contrast_question
 from nipype_group.settings.analysis import AnalysisSettings
@@ -64,8 +67,8 @@ def analysis_plan(
     Returns
     -------
     dict
-        Maps, Model, Contrasts, Thresholds, Permutation, Voxels, Memory, Time; None for what there
-        is not, or what is not known.
+        Maps, Model, Contrasts, Thresholds, Effects, Permutation, Voxels, Memory, Time; None for
+        what there is not, or what is not known.
 
     Raises
     ------
@@ -112,6 +115,7 @@ def analysis_plan(
         "Model": _about_model(settings, design),
         "Contrasts": [_about_contrast(each, design, level) for each in contrasts],
         "Thresholds": _about_thresholds(settings),
+        "Effects": _about_effects(settings),
         "Permutation": None if shuffles is None else _about_shuffles(shuffles),
         "Voxels": _about_voxels(files, foreseen, n_voxels),
         "Memory": _about_memory(foreseen),
@@ -257,6 +261,16 @@ def _about_thresholds(settings: AnalysisSettings) -> list[dict[str, Any]]:
             }
         )
     return thresholds
+
+
+def _about_effects(settings: AnalysisSettings) -> dict[str, str | None]:
+    """Return what is told of the size of effects, and what that assumes."""
+    parameters = settings.as_parameters()
+    return {
+        "EffectSizes": size_plan(parameters, settings.stat_types),
+        "Equivalence": equivalence_plan(parameters),
+        "ConfidenceSets": sets_plan(parameters),
+    }
 
 
 def _plan_of_shuffles(

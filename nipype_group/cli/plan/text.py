@@ -28,6 +28,10 @@ def plan_text(plan: dict[str, Any]) -> str:
     lines += [
         _line("Thresholds" * (i == 0), _threshold(one)) for i, one in enumerate(plan["Thresholds"])
     ]
+    titles = {"EffectSizes": "Effect sizes", "ConfidenceSets": "Sets"}
+    lines += [
+        _line(titles.get(what, what), text) for what, text in plan["Effects"].items() if text
+    ]
     if plan["Permutation"] is not None:
         lines.append(_line("Permutation", plan["Permutation"]["Description"]))
     return "\n".join([*lines, *_costs(plan)])
