@@ -677,6 +677,81 @@ class UnequalMapsTable(_Stored):
         return list_table(["Maps", "Data", "Percent", *ways], rows, (7, 25, 12, *[14] * len(ways)))
 
 
+class RobustPermutedTable(_Stored):
+    """The rates of docs/robust_permuted.json of errors or of power."""
+
+    file = "robust_permuted.json"
+    required_arguments = 1
+
+    def table(self, stored):
+        """Return a row a design, size and kind of data, a column a way to test."""
+        own = [row for row in stored["rows"] if row["of"] == self.arguments[0]]
+        ways = list(dict.fromkeys((row["by"], row["how"]) for row in own))
+        cells = {}
+        for row in own:
+            rates = cells.setdefault((row["design"], row["maps"], row["data"]), {})
+            rates[row["by"], row["how"]] = " / ".join(f"{100 * r:.2g}" for r in row["rates"])
+        rows = [[*map(str, key), *(rates[way] for way in ways)] for key, rates in cells.items()]
+        header = ["Effect", "Maps", "Data", *(f"{by}, {how}" for by, how in ways)]
+        widths = (7, 6, 18, *[10] * len(ways))
+        return [
+            f"Percent of {stored['studies']:,} studies, {stored['shuffles']} shuffles:",
+            "",
+            *list_table(header, rows, widths),
+        ]
+
+
+class EffectSizeCoverageTable(_Stored):
+    """How often intervals of docs/effect_size_coverage.json hold the sizes."""
+
+    file = "effect_size_coverage.json"
+
+    def table(self, stored):
+        """Return a row a design and true d, a column a size."""
+        sizes, cells = list(dict.fromkeys(row["size"] for row in stored["rows"])), {}
+        for row in stored["rows"]:
+            found = cells.setdefault((row["design"], row["d"]), {})
+            share = f"{100 * row['held'] / row['studies']:.1f}"
+            found.setdefault(row["size"], []).append(share)
+        rows = [
+            [design, f"{d:g}", *(" / ".join(found.get(size, ())) for size in sizes)]
+            for (design, d), found in cells.items()
+        ]
+        widths = (24, 5, *[11] * len(sizes))
+        return list_table(["Studies", "True d", *sizes], rows, widths)
+
+
+class ConfidenceSetsTable(_Stored):
+    """How often the sets of docs/confidence_sets.json hold the true one, beside crtoolbox."""
+
+    file = "confidence_sets.json"
+
+    def table(self, stored):
+        """Return a row a number of maps and unit."""
+        path = Path(self.env.srcdir, "confidence_sets_crtoolbox.json")
+        self.env.note_dependency(str(path))
+        peers = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.is_file() else []
+        theirs = {(row["maps"], row["unit"]): row for row in peers}
+        rows = []
+        for row in stored["rows"]:
+            cells = [str(row["maps"]), row["unit"], *_held(row)]
+            peer = theirs.get((row["maps"], row["unit"]))
+            for own in (row["first"], peer):
+                cells += (
+                    ["", ""] if own is None else [_held(own)[1], f"{own['mean_quantile']:.2f}"]
+                )
+            rows.append(cells)
+        first = stored["rows"][0]["first"]["studies"]
+        header = ["Maps", "Level of", "Voxels", "Between"]
+        header += [f"Between, first {first}", "Mean k"]
+        return list_table([*header, "crtoolbox, these", "Mean k"], rows, (7, 10, *[14] * 6))
+
+
+def _held(row):
+    """Return the percent of studies whose sets hold the true one, at voxels and between them."""
+    return [f"{100 * n / row['studies']:.1f}" for n in row["held"].values()]
+
+
 class PooledPartitionedTable(_Stored):
     """Both errors of the 3 x 3 demonstration, of docs/pooled_partitioned.json."""
 
@@ -783,6 +858,9 @@ def setup(app):
     app.add_directive("estimators-shuffled-table", EstimatorsShuffledTable)
     app.add_directive("permuted-error-terms-table", PermutedErrorTermsTable)
     app.add_directive("unequal-maps-table", UnequalMapsTable)
+    app.add_directive("robust-permuted-table", RobustPermutedTable)
+    app.add_directive("effect-size-coverage-table", EffectSizeCoverageTable)
+    app.add_directive("confidence-sets-table", ConfidenceSetsTable)
     app.add_directive("pooled-partitioned-table", PooledPartitionedTable)
     app.add_directive("faults-table", FaultsTable)
     app.add_directive("reruns-table", RerunsTable)
