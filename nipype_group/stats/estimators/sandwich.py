@@ -203,10 +203,12 @@ class ContrastSandwich:
     def _eta(self) -> float:
         # Degrees of freedom of the Wishart matrix whose entries vary as much in sum.
         q = len(self.rows)
-        values, vectors = symmetric_eigen(self.expected)
+        # Rows of a like size, whatever the units of columns: powers of two, which round nothing.
+        scale = np.ldexp(1.0, -(np.frexp(np.diag(self.expected))[1] // 2))
+        values, vectors = symmetric_eigen(scale[:, None] * self.expected * scale)
         if values[0] <= _NO_RESIDUAL * values[-1]:
             return 0.0
-        root = multiply(vectors / np.sqrt(values), vectors.T)
+        root = multiply(vectors / np.sqrt(values), vectors.T) * scale
         turned = _turned(root, self.working)
         total = 0.0
         for s in range(q):

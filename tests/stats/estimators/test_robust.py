@@ -272,3 +272,41 @@ def test_all_real_voxels_settle_at_a_fixed_point(wager, success):
         assert (np.abs(score) < 1e-7 * fit.scale).all()
         median = np.median(np.abs(raw), axis=0) / 0.6745
         np.testing.assert_allclose(median, fit.scale, rtol=1e-8)
+
+
+def test_mm_has_no_error_of_a_map_that_has_a_column_of_its_own():
+    rng = np.random.default_rng(4)
+    data = rng.standard_normal((14, 2000))
+    group = np.repeat([0, 1, 2], [7, 6, 1])
+    model = LinearModel(np.eye(3)[group], ("a", "b", "c"))
+    fit = fit_robust(model, lambda start, stop: data[:, start:stop], 2000, "mm")
+    with pytest.raises(ValueError, match="a column that one map alone has"):
+        fit.contrast(np.array([[0.0, 1, -1]]), "t")
+    assert (fit.contrast(np.array([[1.0, -1, 0]]), "t").dof > 0).mean() > 0.99
+    # Where maps lack the voxel, the group has one there.
+    data[11:13, :50] = np.nan
+    pair = LinearModel(np.eye(2)[np.repeat([0, 1], [11, 3])], ("a", "b"))
+    fit = fit_robust(pair, lambda start, stop: data[:, start:stop], 2000, "mm")
+    found = fit.contrast(np.array([[1.0, -1]]), "t")
+    assert not found.dof[:50].any() and (found.dof[50:] == 12).mean() > 0.99
+
+
+@pytest.mark.parametrize(("method", "share"), [("huber", 0.08), ("bisquare", 0.12)])
+def test_few_maps_a_column_are_told_to_err_as_often_as_they_do(method, share):
+    rng, errors, n_studies = np.random.default_rng(5), 0, 500
+    for _ in range(8):
+        model = LinearModel(
+            np.column_stack([np.ones(8), rng.standard_normal((8, 2))]), tuple("abc")
+        )
+        data = rng.standard_normal((8, n_studies))
+        fit = fit_robust(
+            model, lambda start, stop, data=data: data[:, start:stop], n_studies, method
+        )
+        found = fit.contrast(np.array([[0.0, 0, 1]]), "t").maps("t", "two-sided")
+        errors += (found["p"] < 0.05).sum()
+    assert abs(errors / 4000 - share) < 0.02
+    assert f"3 columns {100 * share:.0f} % of voxels" in fit.notes[1]
+    mean = LinearModel(np.ones((12, 1)), ("mean",))
+    assert (
+        len(fit_robust(mean, lambda a, b: rng.standard_normal((12, b - a)), 9, method).notes) == 1
+    )

@@ -166,3 +166,16 @@ def test_rates_hold_where_the_small_group_varies_most():
     assert 0.02 < (hc <= 0.05).mean() < high + 0.003
     pooled = stats.ttest_ind(data[:8], data[8:]).pvalue
     assert (pooled <= 0.05).mean() > 0.15
+
+
+def test_units_of_a_covariate_change_no_f_of_hc3():
+    rng = np.random.default_rng(6)
+    matrix = np.column_stack([np.ones(14), np.arange(14) % 2, rng.standard_normal(14)])
+    data, found = rng.standard_normal((14, 20)), []
+    for unit in (1.0, 1e8, 1e-9):
+        model = LinearModel(matrix * [1, 1, unit], tuple("abc"))
+        fit = fit_hc(model, lambda start, stop: data[:, start:stop], 20, "HC3")
+        own = fit.contrast(np.eye(3)[1:], "F")
+        found.append(np.concatenate([own.stat, own.dof]))
+    np.testing.assert_allclose(found[1], found[0], rtol=1e-7)
+    np.testing.assert_allclose(found[2], found[0], rtol=1e-7)
