@@ -94,20 +94,23 @@ class FindConfidenceSets(GroupInterface):
         """Write the sets of a contrast; returns their picture, None without figures."""
         inputs, (level, unit) = self.inputs, effect_level(self.inputs.level)
         stack = MaskedStack(inputs.stack_file, self._mask_file())
-        with self._one_blas_thread():
-            found = confidence_sets(
-                design.model,
-                contrast.weights,
-                stack.read,
-                stack.n_voxels,
-                stack.space.neighbours(stack.mask, 6),
-                level,
-                unit=unit,
-                confidence=inputs.confidence,
-                n_draws=inputs.n_draws,
-                seed=inputs.seed,
-                n_threads=inputs.num_threads,
-            )
+        try:
+            with self._one_blas_thread():
+                found = confidence_sets(
+                    design.model,
+                    contrast.weights,
+                    stack.read,
+                    stack.n_voxels,
+                    stack.space.neighbours(stack.mask, 6),
+                    level,
+                    unit=unit,
+                    confidence=inputs.confidence,
+                    n_draws=inputs.n_draws,
+                    seed=inputs.seed,
+                    n_threads=inputs.num_threads,
+                )
+        except ValueError as error:
+            raise ValueError(f"confidence sets of {contrast.name}: {error}") from error
         about = about_sets(found, contrast, level, unit, self._settings())
         for name in ("inner", "outer"):
             path = cwd / stack.space.file_name(f"{contrast.label}_{name}")

@@ -31,6 +31,8 @@ UNITS = ("effect", "d")
 _DRAWS_AT_ONCE = 16
 # Share of a sum of squares that rounding leaves of none.
 _NO_DRAW = 1e-15
+# Squared share that rounding leaves of a map that has a column of its own, and of a contrast.
+_ALONE = 1e-10
 
 
 @dataclass(frozen=True)
@@ -256,7 +258,8 @@ def confidence_sets(
     Raises
     ------
     ValueError
-        Where a choice is none of these, or no voxel has all maps.
+        Where a choice is none of these, no voxel has all maps, maps are too few for the
+        confidence, or the contrast is about a map that has a column of its own.
 
     Examples
     --------
@@ -285,6 +288,7 @@ def confidence_sets(
         )
     if not np.isfinite(level):
         raise ValueError(f"the level is a number, got {level}")
+    _check_maps(model, row, confidence)
     estimate, error, alive, usable = _estimated(model, row, read, n_voxels, unit)
     if not usable.any():
         raise ValueError("No voxel has all maps and a residual variance: there is no boundary.")
@@ -315,6 +319,25 @@ def confidence_sets(
         everywhere,
         largest,
     )
+
+
+def _check_maps(model, row, confidence):
+    """Refuse maps whose signs tell nothing of the deviations of a contrast."""
+    n_maps = len(model.matrix)
+    # A pattern of signs and its opposite have one |t|.
+    if n_maps < 63 and 2.0 ** (n_maps - 1) * (1 - confidence) < 1:
+        raise ValueError(
+            f"{n_maps} maps have {2 ** (n_maps - 1)} patterns of signs, which tell no confidence "
+            f"of {confidence:g}: it takes {1 / (1 - confidence):.0f}; give more maps, or ask for "
+            "less"
+        )
+    alone = np.square(model.basis).sum(axis=1) > 1 - _ALONE
+    weights = np.square(multiply(row, model.inverse))
+    if weights[alone].sum() > _ALONE * weights.sum():
+        raise ValueError(
+            "the contrast is about a column that one map alone has: what the design fits exactly "
+            "tells nothing of its deviation; drop the column, or leave the contrast out"
+        )
 
 
 def _beside(boundary, usable, read, n_voxels, n_maps, everywhere):

@@ -1,4 +1,4 @@
-"""What validation says of robust fits, unequal variances, map covariates and confidence sets."""
+"""What validation says of robust fits, unequal variances and map covariates."""
 
 import importlib.util
 import json
@@ -68,11 +68,6 @@ def test_stored_rates_are_what_validation_says(rates):
         told = "covariates that are maps", n, "normal", "errors"
         assert rates[(*told, "group, the covariate left out")] > 0.15
         assert 0.04 < rates[(*told, "the covariate, permutation")] < 0.056
-    for n in (30, 80):
-        for unit in ("effect", "d"):
-            told = "confidence sets", n, f"level of {unit}", "coverage"
-            assert rates[(*told, "between voxels")] > 0.935
-            assert rates[(*told, "voxels")] >= rates[(*told, "between voxels")]
 
 
 def test_a_small_part_again(script):
@@ -81,7 +76,5 @@ def test_a_small_part_again(script):
     rows += script.welch_rows((8, 20), 1.0, 3000)
     rows += script.covariate_rows(12, 3000) + script.covariate_rows(24, 3000)
     check_exact(rows)
-    (voxels, between) = script.set_rows(30, "d", 40)
-    assert voxels["rates"][0] >= between["rates"][0] >= 0.8
     again = script.welch_rows((8, 20), 1.0, 3000)
     assert np.array_equal([r["rates"] for r in again], [r["rates"] for r in rows[16:20]])

@@ -155,6 +155,16 @@ def test_maps_without_a_complete_voxel_are_refused(maps):
         sets_of(gaps)
 
 
+def test_maps_whose_signs_tell_nothing_are_refused(maps):
+    with pytest.raises(ValueError, match="5 maps have 16 patterns of signs"):
+        sets_of(maps[:5], model=LinearModel(np.ones((5, 1)), ("mean",)))
+    # Its map has no residual, and others say nothing of its deviation.
+    alone = LinearModel(np.eye(2)[np.repeat([0, 1], [29, 1])], ("many", "one"))
+    with pytest.raises(ValueError, match="a column that one map alone has"):
+        sets_of(maps, model=alone, weights=(1.0, -1))
+    assert sets_of(maps, model=alone, weights=(1.0, 0), n_draws=100).n_boundary
+
+
 @pytest.mark.parametrize("unit", ["effect", "d"])
 def test_sets_hold_the_true_one_as_often_as_they_say(unit):
     rng, n_studies, held = np.random.default_rng(7), 150, 0
