@@ -96,6 +96,15 @@ examples:
     nipype-group plan --bids derivatives --select stat=effect suffix=statmap \\
         --formula "fluency + C(sex)" --contrast fluency=fluency --permutations 5000
 """
+_INIT_EXAMPLES = """\
+examples:
+  From options, as those of run:
+    nipype-group init model.json --bids derivatives --formula "age + C(group)" \\
+        --contrast "groups=pairs(group)" --alpha 0.01
+
+  From the record of a run:
+    nipype-group init model.json --from results
+"""
 _REPORT_USAGE = """\
 nipype-group report DIR [--viewer] [--output FILE]
        nipype-group report DIR OUT [options]
@@ -200,6 +209,31 @@ def add_validate(commands: argparse._SubParsersAction[CommandParser]) -> None:
     parser.set_defaults(execute="nipype_group.cli.model:execute_validate")
 
 
+def add_init(commands: argparse._SubParsersAction[CommandParser]) -> None:
+    """Add the command that writes a model."""
+    parser = commands.add_parser(
+        "init",
+        help="write a BIDS Stats Model of options, or of a run",
+        description="Write the BIDS Stats Model of what options of nipype-group run ask for, or "
+        "of what the record of a run says. Maps, design and contrasts of the model are compared "
+        "with those of the options before it is written, and the command that runs it is printed. "
+        "What the standard has no word for stands in Software.nipype_group; what a model cannot "
+        "say is refused. Nothing is computed, and no file is replaced.",
+        usage="%(prog)s MODEL --bids DIR --formula F --contrast NAME=EXPR [options]\n"
+        "       %(prog)s MODEL --from RUN",
+        common=("--from", "--bids", "--select", "--participants", "--formula", "--contrast"),
+        examples=_INIT_EXAMPLES,
+    )
+    parser.add_argument("model_file", metavar="MODEL", help="JSON that is made")
+    add_settings_files(parser, saves=False)
+    source = _add_maps(parser)
+    source.add_argument(
+        "--from", metavar="RUN", dest="from_run", help="folder of a run, whose record is taken"
+    )
+    _add_analysis(parser)
+    parser.set_defaults(execute="nipype_group.cli.init:execute", parser=parser)
+
+
 def _add_options_of_run(parser: argparse.ArgumentParser) -> None:
     """Add all options of an analysis, which `run` and `plan` share."""
     add_settings_files(parser)
@@ -212,7 +246,7 @@ def _add_options_of_run(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_maps(parser):
-    """Add the options of where maps come from."""
+    """Add the options of where maps come from; returns the group of sources."""
     maps = option_group(parser, "maps (one of the four)")
     source = maps.add_mutually_exclusive_group(required=True)
     source.add_argument("--maps", metavar="TABLE", help="TSV with participant_id and map")
@@ -259,6 +293,7 @@ def _add_maps(parser):
     maps.add_argument(
         "--search-volume", metavar="MASK", help="mask of the voxels that inference searches"
     )
+    return source
 
 
 def _add_analysis(parser):

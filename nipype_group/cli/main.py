@@ -31,6 +31,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands.add_run(subcommands)
     commands.add_plan(subcommands)
     commands.add_validate(subcommands)
+    commands.add_init(subcommands)
     commands.add_demo(subcommands)
     commands.add_report(subcommands)
     commands.add_nidm(subcommands)

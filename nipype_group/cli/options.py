@@ -191,17 +191,18 @@ def option_of(record: type[Record], name: str) -> str | None:
     return about_of(record.__dataclass_fields__[name]).option
 
 
-def add_settings_files(parser: argparse.ArgumentParser) -> None:
-    """Add the options of files of settings."""
+def add_settings_files(parser: argparse.ArgumentParser, saves: bool = True) -> None:
+    """Add the options of files of settings; `saves` tells whether they are written too."""
     group = option_group(parser, "settings")
     group.add_argument(
         "--settings",
         metavar="FILE",
         help="JSON with settings, as --save-settings writes it; options go before what it says",
     )
-    group.add_argument(
-        "--save-settings", metavar="FILE", help="write the settings of this run as JSON too"
-    )
+    if saves:
+        group.add_argument(
+            "--save-settings", metavar="FILE", help="write the settings of this run as JSON too"
+        )
 
 
 def add_execution(parser: argparse.ArgumentParser, work_dir: str = "default OUT-work") -> None:

@@ -14,7 +14,7 @@ EXISTING = {
     **dict.fromkeys(
         ("settings", "shuffles", "stat_map", "sign_map", "effect_map", "variance_map"), FILE
     ),
-    **dict.fromkeys(("bids", "inputs"), FOLDER),
+    **dict.fromkeys(("bids", "inputs", "from_run"), FOLDER),
 }
 # Results: a folder, one file, or what the names of several files start with.
 RESULTS = ("results", "first", "second")
@@ -25,7 +25,10 @@ MADE = {
     "json": FILE,
     "output": None,
     "save_settings": FILE,
+    "model_file": FILE,
 }
+# How options are called whose values are kept under another name.
+_CALLED = {"output_dir": "OUT", "model_file": "MODEL", "from_run": "--from"}
 
 
 class PlaceError(ValueError):
@@ -151,4 +154,4 @@ def _hint_of_link(path):
 def _option(name):
     if name in RESULTS:
         return "the results"
-    return "OUT" if name == "output_dir" else f"--{name.replace('_', '-')}"
+    return _CALLED.get(name, f"--{name.replace('_', '-')}")

@@ -8,6 +8,7 @@ import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from nipype_group.cli import run
 from nipype_group.cli.guard import UsageError
@@ -122,19 +123,7 @@ def _notes(record):
 
 def _recompute(record, inputs, folder, arguments):
     files, values = stage_inputs(record, inputs, folder / "inputs")
-    path = record.top / PROVENANCE_NAME
-    values = current_settings(values, path)
-    known = {field.name for field in fields(AnalysisSettings)}
-    strange = sorted(set(values) - known)
-    if strange:
-        raise ValueError(
-            f"{path} has settings that this version does not know: {', '.join(strange)}; replay "
-            f"with the version {record.content['SoftwareVersions'].get('nipype_group')}"
-        )
-    try:
-        settings = AnalysisSettings(**values)
-    except (TypeError, ValueError, AttributeError) as error:
-        raise ValueError(f"{path}: its Settings are no analysis ({error})") from error
+    settings = recorded_settings(record, values)
     settings = settings.changed(n_procs=run.processors(arguments))
     if settings.figures and not run.can_draw():
         print(run.NO_FIGURES)
@@ -152,6 +141,35 @@ def _recompute(record, inputs, folder, arguments):
         n_procs=settings.n_procs,
         progress=not arguments.verbose,
     )
+
+
+def recorded_settings(record: ProvenanceRecord, values: dict[str, Any]) -> AnalysisSettings:
+    """Return the settings of a record.
+
+    Parameters
+    ----------
+    record : ProvenanceRecord
+    values : dict
+        Its settings by name, with the places of files.
+
+    Raises
+    ------
+    ValueError
+        Where this version does not know them, or they are no analysis.
+    """
+    path = record.top / PROVENANCE_NAME
+    values = current_settings(values, path)
+    known = {field.name for field in fields(AnalysisSettings)}
+    strange = sorted(set(values) - known)
+    if strange:
+        raise ValueError(
+            f"{path} has settings that this version does not know: {', '.join(strange)}; take "
+            f"the version {record.content['SoftwareVersions'].get('nipype_group')}"
+        )
+    try:
+        return AnalysisSettings(**values)
+    except (TypeError, ValueError, AttributeError) as error:
+        raise ValueError(f"{path}: its Settings are no analysis ({error})") from error
 
 
 def _compare(record, wanted, replayed):

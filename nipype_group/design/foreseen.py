@@ -26,6 +26,7 @@ def foreseen_observations(
     files: dict[str, Any],
     variables: Sequence[str] | None = None,
     combine: Sequence[str] = (),
+    combine_weights: str | None = None,
     **settings: Any,
 ) -> Observations:
     """Join maps to participants by names, tables and headers, and combine those of runs.
@@ -38,6 +39,8 @@ def foreseen_observations(
         Columns that the model uses, where they are known.
     combine : sequence of str
         Columns in which maps differ that are combined, as `group_runs` takes them.
+    combine_weights : str, optional
+        Column of what each counts, as `group_runs` takes it.
     **settings
         on_bad_map, ids_as_numbers, mean_for, needs_variances, map_covariates and exclude, as
         `collect` takes them.
@@ -70,7 +73,9 @@ def foreseen_observations(
     if not combine:
         return found
     table = parse_tsv(tsv_text(found.table), "observations.tsv")
-    combined = group_runs(table, found.condition_columns, combine, variables or ())
+    combined = group_runs(
+        table, found.condition_columns, combine, variables or (), combine_weights
+    )
     return replace(
         found,
         table=combined.table,

@@ -94,7 +94,10 @@ class MapEntry:
             reason = beyond_locale(str(self.path))
         if reason:
             raise ValueError(f"a map cannot be used: {reason}")
-        if any(unicodedata.category(sign) == "Cc" for sign in self.name):
+        # Names of letters alone are passed at once.
+        if not self.name.isprintable() and any(
+            unicodedata.category(sign) == "Cc" for sign in self.name
+        ):
             raise ValueError(
                 f"the name of the map {str(self.path)!r} has a line break or another control "
                 "character; rename the file"

@@ -7,7 +7,7 @@ import numpy as np
 
 from nipype_group.images.space import check_same_space
 from nipype_group.images.volumes import read_effect, read_map, write_volume
-from nipype_group.stats.combined_maps import combine_maps
+from nipype_group.stats.combined_maps import MapWeight, combine_maps, sum_maps
 from nipype_group.whole_files import AnyPath
 
 # Stands for a mean of exactly 0, as 0 is read as missing. It is lost in any sum.
@@ -20,6 +20,7 @@ def combine_files(
     map_files: Sequence[AnyPath],
     variance_files: Sequence[AnyPath] | None = None,
     zero_is_value: bool = False,
+    weights: Sequence[MapWeight] | None = None,
 ) -> tuple[str, str | None, int]:
     """Combine maps, and their variances, as `nipype_group.stats.combined_maps` does.
 
@@ -34,14 +35,16 @@ def combine_files(
         Variances of the maps; without them the mean is taken.
     zero_is_value : bool
         Whether a voxel of 0 of a map has that value.
+    weights : sequence of MapWeight, optional
+        What every map counts in a sum, those of a term and part together; else all are one mean.
 
     Returns
     -------
     map_file : str
     variance_file : str or None
-        Both NaN where no map has the voxel.
+        Both NaN where no map has the voxel, or a map of a sum lacks it.
     n_fewer : int
-        Voxels that some map has and others lack.
+        Voxels that some map of a mean has and others lack.
 
     Raises
     ------
@@ -60,7 +63,11 @@ def combine_files(
             check_same_space(path, own, space, str(map_files[0]))
             yield values, None if variance is None else read_map(variance)[0]
 
-    combined = combine_maps(read())
+    if weights is None:
+        combined = combine_maps(read())
+        fewer = (combined.count > 0) & (combined.count < len(map_files))
+    else:
+        combined, fewer = sum_maps(read(), weights)
     assert space is not None
     effect = combined.effect
     if not zero_is_value:
@@ -70,5 +77,4 @@ def combine_files(
     if combined.variance is not None:
         variance_path = Path(directory, space.file_name(f"{stem}_variance"))
         own = write_volume(variance_path, combined.variance, space)
-    n_fewer = (combined.count > 0) & (combined.count < len(map_files))
-    return path, own, int(n_fewer.sum())
+    return path, own, int(fewer.sum())

@@ -134,11 +134,13 @@ class VoxelImage(OpenImage):
 
 def read_header(path: Path, positioned: bool, grid: Callable[..., Space]) -> VoxelImage:
     """Open an image of voxels; `grid` makes its Space of shape, affine and coordinate system."""
-    _check_length_of_header(path)
-    image = nib.load(path)
+    raw = _check_length_of_header(path)
+    # What nibabel would open a file twice more to find out.
+    known = raw is not None and nib.Nifti1Image.header_class.may_contain_header(raw)
+    image = nib.Nifti1Image.from_filename(str(path)) if known else nib.load(path)
     if not isinstance(image, SpatialImage):
         raise MapError(path, "is not an image of voxels")
-    _check_header(path, image)
+    _check_header(path, image, raw if known else None)
     system, mm = _position(image)
     if system is None and positioned:
         raise MapError(
@@ -157,23 +159,29 @@ def read_header(path: Path, positioned: bool, grid: Callable[..., Space]) -> Vox
 
 
 def _check_length_of_header(path):
-    """Refuse a header that cannot be so long: it is read whole, and packed it may take no room."""
+    """Refuse a header that cannot be so long: it is read whole, and packed it may take no room.
+
+    Returns the first bytes of a NIfTI of one file.
+    """
+    raw = None
     for kind in (nib.Nifti1Image, nib.Nifti1Pair):
         try:
-            files = kind.filespec_to_file_map(path)
+            files = kind.filespec_to_file_map(str(path))
         except ImageFileError:
             continue
         with files.get("header", files["image"]).get_prepare_fileobj(mode="rb") as stream:
             if "header" in files:
                 n_bytes = _length(stream, _LONGEST_HEADER)
             else:
-                n_bytes = _stated_offset(stream.read(nib.Nifti2Header.sizeof_hdr))
+                raw = stream.read(nib.Nifti2Header.sizeof_hdr)
+                n_bytes = _stated_offset(raw)
         if n_bytes > _LONGEST_HEADER:
             raise MapError(
                 path,
                 f"its header has more than the {_LONGEST_HEADER:,} bytes of the longest that is "
                 "read, and may be damaged; write the file again without its extensions",
             )
+    return raw
 
 
 def _length(stream, most):
@@ -192,7 +200,7 @@ def _stated_offset(raw):
     return 0.0
 
 
-def _check_header(path, image):
+def _check_header(path, image, raw):
     """Refuse what a header states that cannot be, or that would be read as something else."""
     shape, data = image.shape, image.dataobj
     if len(shape) < 3 or min(shape) < 1:
@@ -203,16 +211,20 @@ def _check_header(path, image):
     if dtype.kind not in "iufb":
         raise MapError(path, "holds colours, not numbers; write one number a voxel")
     if isinstance(image, nib.AnalyzeImage):
-        _check_analyze(path, image)
+        _check_analyze(path, image, raw)
     declared = math.prod(int(n) for n in shape) * dtype.itemsize
     _check_size(path, image.file_map["image"].filename, getattr(data, "offset", 0), declared)
 
 
-def _check_analyze(path, image):
+def _check_analyze(path, image, first_bytes):
     """Check the fields of a header as they are on the disk: nibabel mends some without a word."""
-    holder = image.file_map.get("header", image.file_map["image"])
-    with holder.get_prepare_fileobj(mode="rb") as stream:
-        raw = type(image).header_class.from_fileobj(stream, check=False)
+    kind = type(image).header_class
+    if first_bytes is None:
+        holder = image.file_map.get("header", image.file_map["image"])
+        with holder.get_prepare_fileobj(mode="rb") as stream:
+            raw = kind.from_fileobj(stream, check=False)
+    else:
+        raw = kind(first_bytes[: kind.sizeof_hdr], check=False)
     if int(raw["sizeof_hdr"]) != type(image).header_class.sizeof_hdr:
         raise MapError(path, f"its header states a length of {int(raw['sizeof_hdr'])} bytes")
     n_axes = int(raw["dim"][0])

@@ -26,6 +26,10 @@ class _CombineRunsInputSpec(GroupInputSpec):
     variables = traits.List(
         Str, desc="columns that the model uses: maps that are combined have one value of each"
     )
+    weights = Str(
+        desc="column of what a map counts in a sum, as -1*a.1*0.5: weight of a mean, mean, sum in "
+        "it, weight of the map; without it all are one mean"
+    )
     zero_is_value = traits.Bool(
         False, usedefault=True, desc="a voxel of 0 has that value: NaN alone is missing"
     )
@@ -47,6 +51,10 @@ class CombineRuns(GroupInterface):
     of a second level (Beckmann, Jenkinson and Smith 2003, NeuroImage 20:1052). Without variances
     it is the mean. A voxel that some of the maps lack is of the others, and is counted.
 
+    With ``weights`` the combined map is a sum of such means, or of sums of maps, each with a
+    weight: a contrast of conditions. Its variance is that of a sum of independent maps, and a
+    voxel that one of its means, or a map of a sum, lacks is missing.
+
     Variables of the model that differ between maps that are combined are an error that names
     them, as is a column that is not there; other columns that differ have no value any more.
 
@@ -64,7 +72,7 @@ class CombineRuns(GroupInterface):
         variances = value_or(self.inputs.variance_files) or None
         found = self._rows(variances)
         maps, own_variances, fewer = self._combine(runtime.cwd, found, variances)
-        notes = [*found.notes, _how(variances), *_of_fewer(found, fewer)]
+        notes = [*found.notes, _how(variances, found.weights), *_of_fewer(found, fewer)]
         for note in notes:
             LOGGER.info("%s", note)
         path = write_tsv(Path(runtime.cwd, "observations.tsv"), found.table)
@@ -81,6 +89,7 @@ class CombineRuns(GroupInterface):
             value_or(inputs.condition_columns, []),
             inputs.over,
             value_or(inputs.variables, ()),
+            value_or(inputs.weights),
         )
         n_maps = sum(map(len, found.rows))
         for name, files in (("map_files", inputs.map_files), ("variance_files", variances)):
@@ -94,14 +103,16 @@ class CombineRuns(GroupInterface):
         """Write the combined maps; returns them, their variances, and voxels of fewer maps."""
         maps, own_variances, fewer = [], [], []
         progress = self._progress("combining")
-        for done, (rows, name) in enumerate(zip(found.rows, found.table["map"], strict=True), 1):
+        sums = [None] * len(found.rows) if found.weights is None else found.weights
+        zero = self.inputs.zero_is_value
+        made = zip(found.rows, found.table["map"], sums, strict=True)
+        for done, (rows, name, weights) in enumerate(made, 1):
             files = [self.inputs.map_files[row] for row in rows]
             own = None if variances is None else [variances[row] for row in rows]
-            if len(rows) == 1:
+            if len(rows) == 1 and weights is None:
                 path, variance, n = files[0], None if own is None else own[0], 0
             else:
-                zero = self.inputs.zero_is_value
-                path, variance, n = combine_files(cwd, name, files, own, zero)
+                path, variance, n = combine_files(cwd, name, files, own, zero, weights)
             maps.append(str(path))
             fewer.append(n)
             if variance is not None:
@@ -110,8 +121,11 @@ class CombineRuns(GroupInterface):
         return maps, own_variances, fewer
 
 
-def _how(variances):
+def _how(variances, weights):
     """Say how maps were combined."""
+    if weights is not None:
+        means = "plain means" if variances is None else "weighted by the inverse of variances"
+        return f"Combined maps are weighted sums; means in them are {means}."
     if variances is None:
         return "Combined maps are means: no variances were given."
     return (

@@ -12,7 +12,7 @@ from nipype_group.design.contrasts import Contrast, build_contrasts, check_defin
 from nipype_group.design.foreseen import foreseen_design
 from nipype_group.design.matrix import Design
 from nipype_group.design.observations import Observations, joined_rows
-from nipype_group.design.participants.runs import group_runs
+from nipype_group.design.participants.runs import group_runs, weight_text
 from nipype_group.design.participants.tables import PeopleTables
 from nipype_group.design.sources import read_maps_table
 from nipype_group.models.designs import (
@@ -21,21 +21,20 @@ from nipype_group.models.designs import (
     definitions_of_node,
     design_of_node,
 )
-from nipype_group.models.graph import NodeMaps, maps_of_nodes
+from nipype_group.models.graph import maps_of_nodes
+from nipype_group.models.node_maps import NodeMaps
 from nipype_group.models.places import ModelFileError, known_name
-from nipype_group.models.records import SOFTWARE, StatsModel
+from nipype_group.models.records import META_ESTIMATOR, SOFTWARE, UNKNOWN, StatsModel
 from nipype_group.models.tree import TreeMaps, find_mask, find_tree_maps
 from nipype_group.settings.analysis import AnalysisSettings
 from nipype_group.settings.files import current_settings, with_places
-from nipype_group.stats.estimators import ESTIMATORS, FIXED_EFFECTS, META_ANALYSIS
+from nipype_group.stats.estimators import ESTIMATORS, FIXED_EFFECTS
 from nipype_group.tsv import tsv_text
 from nipype_group.whole_files import AnyPath, read_text, replace_text
 
-# What combines maps by their variances where a model says meta and no more.
-META_ESTIMATOR = META_ANALYSIS
 MAPS_NAME, DESIGN_NAME = "maps.tsv", "design.tsv"
-# In the place of contrasts until the columns of the design are known.
-_UNKNOWN = ("unknown=[1]",)
+# Columns of the maps of which sums are made: the number of a map in its sum, and its weight.
+INPUT_MAP, INPUT_WEIGHT = "input_map", "input_weight"
 
 
 @dataclass(frozen=True)
@@ -123,23 +122,24 @@ class ModelOfTree:
         found = design_of_node(maps, self.path)
         notes += found.notes
         if found.left_out:
-            names = ", ".join(tree.entries[i].name for i in found.left_out)
+            firsts = [maps.combination(i).entries[0] for i in found.left_out]
+            names = ", ".join(tree.entries[i].name for i in firsts)
             notes.append(f"Transformations leave out {len(found.left_out)} maps: {names}")
         # They name contrasts, which come last.
         tails = values.pop("contrast_tails", {})
-        if maps.combine:
+        if _weighs(values) and maps.without_variance:
+            raise ModelFileError(self.path, f"{maps.place}.Model", maps.without_variance)
+        if maps.summed:
+            values |= {"combine": (INPUT_MAP,), "combine_weights": INPUT_WEIGHT}
+        elif maps.combine:
             values["combine"] = maps.combine
-            if _weighs(values) and not maps.weighted:
-                raise ModelFileError(
-                    self.path,
-                    f"{maps.place}.Model",
-                    "maps are weighted by their variances, and those of participants are means of "
-                    "glm nodes, which have none; write the Type meta there",
-                )
         settings = self._settings(found, values)
-        known = [*found.used, *maps.combine]
+        known = [*found.used, *settings.combine]
         others = [n for n in settings.variables or () if n not in known]
-        files = _written(found, tree, others, self.path, Path(place))
+        variances = maps.weighted or _weighs(values)
+        files = _written(
+            found, tree, (others, settings.combine, variances), self.path, Path(place)
+        )
         mask = self._mask(maps)
         files |= {} if mask is None else {"mask_file": str(mask)}
         files |= {n: self.files[n] for n in ("search_volume", "shuffles_file") if n in self.files}
@@ -179,10 +179,14 @@ class ModelOfTree:
 
     def _settings(self, found, values):
         """Return the settings before contrasts are known."""
+        place = f"{found.maps.place}.Model.Software.{SOFTWARE}"
         try:
-            return AnalysisSettings(**values, formula=found.formula, contrasts=_UNKNOWN)
-        except (ValueError, TypeError) as error:
-            place = f"{found.maps.place}.Model.Software.{SOFTWARE}"
+            settings = AnalysisSettings(**values, formula=found.formula, contrasts=UNKNOWN)
+            if "atlases" in values and "atlases" not in self.given:
+                place += ".atlases"
+                settings.read_atlases()
+            return settings
+        except (ValueError, TypeError, OSError) as error:
             raise ModelFileError(self.path, place, str(error)) from error
 
     def _design(self, found, settings, files):
@@ -192,7 +196,13 @@ class ModelOfTree:
         rows["map"] = [entry.name for entry in entries]
         conditions = list(entries[0].conditions)
         if settings.combine:
-            found_runs = group_runs(rows, conditions, settings.combine, settings.variables or ())
+            found_runs = group_runs(
+                rows,
+                conditions,
+                settings.combine,
+                settings.variables or (),
+                settings.combine_weights,
+            )
             rows, conditions = found_runs.table, found_runs.condition_columns
         observations = Observations(
             table=rows,
@@ -260,9 +270,14 @@ def _weighs(values):
     return "variances" in ESTIMATORS[values["estimator"]].needs if "estimator" in values else False
 
 
-def _written(found: NodeDesign, tree, others, path, place):
-    """Write the table of maps, and of an X the design; return them as inputs."""
-    base, combine = found.maps.table, list(found.maps.combine)
+def _written(found: NodeDesign, tree, asked, path, place):
+    """Write the table of maps, and of an X the design; return them as inputs.
+
+    `asked` are the names of further variables, what is combined over, and whether variances are
+    listed.
+    """
+    others, combine, variances = asked
+    base = found.maps.table
     apart = [name for name in _telling_apart(base, tree.entities) if name not in combine]
     table = pd.DataFrame({"participant_id": base["participant_id"]}, dtype=object)
     for name in apart:
@@ -278,13 +293,9 @@ def _written(found: NodeDesign, tree, others, path, place):
             )
         if name not in table:
             table[name] = base[name]
-    of_rows = [(row, i) for row in base.index for i in found.maps.entries_of(row)]
-    listed = table.loc[[row for row, _ in of_rows]].reset_index(drop=True)
-    entries = [tree.entries[i] for _, i in of_rows]
-    for name in combine:
-        listed[name] = [entry.conditions[name] for entry in entries]
-    listed["map"] = [os.path.relpath(entry.path, place) for entry in entries]
-    if any(entry.variance is not None for entry in entries):
+    listed = _listed(found.maps, table, tree, combine, place)
+    if variances:
+        entries = [tree.entries[i] for _, i in _inputs(found.maps)]
         listed["variance"] = [
             None if e.variance is None else os.path.relpath(e.variance, place) for e in entries
         ]
@@ -292,14 +303,39 @@ def _written(found: NodeDesign, tree, others, path, place):
     files = {"maps_table": _kept(place / MAPS_NAME, listed)}
     if found.columns is not None:
         files["design_table"] = _written_design(
-            found, table, [*others, *combine], path, place, files
+            found, table, (others, combine), path, place, files
         )
     return files
 
 
-def _written_design(found, table, others, path, place, files):
-    entries = read_maps_table(files["maps_table"], others)
-    conditions = [name for name in entries[0].conditions if name not in found.maps.combine]
+def _inputs(maps):
+    """Return the row and the entry of the tree of every map that is read."""
+    return [(row, i) for row in maps.table.index for i in maps.combination(row).entries]
+
+
+def _listed(maps, table, tree, combine, place):
+    """Return the table of all maps that are read, a row a map."""
+    inputs = _inputs(maps)
+    listed = table.loc[[row for row, _ in inputs]].reset_index(drop=True)
+    if maps.summed:
+        cells = [
+            (number, weight_text(weight))
+            for row in maps.table.index
+            for number, (_, weight) in enumerate(maps.combination(row).weights(maps.weighted), 1)
+        ]
+        listed[INPUT_MAP] = [f"{number}" for number, _ in cells]
+        listed[INPUT_WEIGHT] = [text for _, text in cells]
+    else:
+        for name in combine:
+            listed[name] = [tree.entries[i].conditions[name] for _, i in inputs]
+    listed["map"] = [os.path.relpath(tree.entries[i].path, place) for _, i in inputs]
+    return listed
+
+
+def _written_design(found, table, asked, path, place, files):
+    others, combine = asked
+    entries = read_maps_table(files["maps_table"], [*others, *combine])
+    conditions = [name for name in entries[0].conditions if name not in (*combine, INPUT_WEIGHT)]
     keys = ["participant_id", *conditions]
     if clash := [name for name in found.columns if name in keys]:
         raise ModelFileError(
@@ -321,7 +357,9 @@ def _kept(path, table):
 
 def _telling_apart(table, entities):
     """Return the entities that differ between the maps of a participant."""
-    names = [e for e in entities if e not in ("subject", "node") and e in table]
+    # Contrasts of nodes below are told apart too.
+    named = dict.fromkeys([*entities, "contrast"])
+    names = [e for e in named if e not in ("subject", "node") and e in table]
     # Values as text, so that a missing one counts.
     texts = table[names].astype(str).groupby(table["participant_id"], sort=False).nunique()
     return [name for name in names if texts[name].max() > 1]

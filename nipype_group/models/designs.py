@@ -10,8 +10,13 @@ import pandas as pd
 
 from nipype_group.design.formula import code_formula, parts_of
 from nipype_group.design.repeated_measures import split_formula, variables_of_model
-from nipype_group.models.graph import NodeMaps
-from nipype_group.models.places import MisplacedError, ModelFileError, known_name
+from nipype_group.models.node_maps import NodeMaps
+from nipype_group.models.places import (
+    MisplacedError,
+    ModelFileError,
+    NoColumnError,
+    known_name,
+)
 from nipype_group.models.records import INTERCEPT, is_glob
 from nipype_group.models.transformations import transformed
 from nipype_group.models.tree import same_label
@@ -90,7 +95,7 @@ def design_of_node(maps: NodeMaps, path: AnyPath) -> NodeDesign:
         variables = done.table
     else:
         variables = table
-    left_out = [i for i in table.index if i not in set(variables.index)]
+    left_out = table.index.difference(variables.index, sort=False).tolist()
     if variables.index.empty:
         raise ModelFileError(path, f"{maps.place}.Transformations", "leaves no map in")
     kept = replace(maps, table=table.loc[variables.index])
@@ -135,7 +140,7 @@ def _columns(names, variables, groups, maps, path):
             made[name] = indicator
         else:
             what = "matches no variable" if is_glob(name) else "is no variable of the maps"
-            raise ModelFileError(
+            raise NoColumnError(
                 path,
                 place,
                 f"{name} {what}{known_name(name, known)}; there are {', '.join(known[:40])}",
@@ -149,7 +154,8 @@ def _of_contrast(name, maps, variables):
         return None
     own = maps.table["contrast"].loc[variables.index]
     found = own.map(lambda v: isinstance(v, str) and same_label(v, name))
-    return found.astype(float) if found.any() else None
+    elsewhere = any(same_label(each, name) for each in maps.contrasts)
+    return found.astype(float) if found.any() or elsewhere else None
 
 
 def _numbers(columns, people, maps, path):
@@ -219,9 +225,9 @@ def check_as_meant(found: NodeDesign, matrix: np.ndarray, path: AnyPath) -> None
         )
 
 
-def definitions_of_node(
+def weights_of_node(
     maps: NodeMaps, columns: Sequence[str], path: AnyPath
-) -> Iterator[tuple[str, str, str]]:
+) -> Iterator[tuple[str, str, np.ndarray, str]]:
     """Yield the contrasts of a node as weights of the columns of its design.
 
     Parameters
@@ -234,9 +240,11 @@ def definitions_of_node(
 
     Yields
     ------
-    place, name, expression : str
-        Where it stands in the file, what it is called, and its weights, as `build_contrasts` takes
-        them.
+    place, name : str
+        Where it stands in the file, and what it is called.
+    rows : array, shape (r, p)
+        Weights.
+    test : {"t", "F", "pass"}
 
     Raises
     ------
@@ -254,15 +262,38 @@ def definitions_of_node(
         rows = np.zeros((len(contrast.weights), len(columns)))
         for row, weights in zip(rows, contrast.weights, strict=True):
             np.add.at(row, at, weights)
-        yield place, contrast.name, _expression(rows, contrast.test)
+        yield place, contrast.name, rows, contrast.test
     dummy = node.dummy_contrasts
     if dummy is None:
         return
     for i, name in enumerate(dummy.contrasts or columns):
         place = f"{maps.place}.DummyContrasts"
         at = _column(name, columns, known, path, f"{place}.Contrasts[{i}]")
-        row = np.eye(len(columns))[[at]]
-        yield place, _dummy_name(name, maps), _expression(row, dummy.test)
+        yield place, _dummy_name(name, maps), np.eye(len(columns))[[at]], dummy.test
+
+
+def definitions_of_node(
+    maps: NodeMaps, columns: Sequence[str], path: AnyPath
+) -> Iterator[tuple[str, str, str]]:
+    """Yield the contrasts of a node as `build_contrasts` takes them.
+
+    Parameters
+    ----------
+    maps, columns, path
+        As for `weights_of_node`.
+
+    Yields
+    ------
+    place, name, expression : str
+        Where it stands in the file, what it is called, and its weights.
+
+    Raises
+    ------
+    ModelFileError
+        Where a condition is no column.
+    """
+    for place, name, rows, test in weights_of_node(maps, columns, path):
+        yield place, name, _expression(rows, test)
 
 
 def _dummy_name(name, maps):
@@ -286,7 +317,7 @@ def _column(name, columns, known, path, place):
             return list(columns).index(text)
     if _plain(name) in known:
         return known[_plain(name)]
-    raise ModelFileError(
+    raise NoColumnError(
         path,
         place,
         f"{name} is no column of the design{known_name(name, columns)}; there are "

@@ -6,72 +6,18 @@ from typing import Any
 
 import pandas as pd
 
-from nipype_group.design.contrasts import contrast_label
 from nipype_group.design.folders import natural_key
-from nipype_group.models.places import ModelFileError, known_name
-from nipype_group.models.records import (
-    INTERCEPT,
-    LEVELS,
-    FirstLevelNode,
-    Node,
-    StatsModel,
-)
+from nipype_group.models.combinations import Combination, mean_of
+from nipype_group.models.lower import OF_SUMS, PLAIN, LowerLevel, what_differs
+from nipype_group.models.node_maps import NodeMaps
+from nipype_group.models.places import ModelFileError, known_name, shown
+from nipype_group.models.records import INTERCEPT, LEVELS, FirstLevelNode, StatsModel
 from nipype_group.models.tree import TreeMaps, long_name, rows_with, same_label
 from nipype_group.whole_files import AnyPath
 
 _SHOWN = 10
-
-
-@dataclass(frozen=True)
-class NodeMaps:
-    """The maps that a node of a data set analyses together.
-
-    Parameters
-    ----------
-    node : Node
-    place : str
-        Of the node in the file.
-    entities : dict of str to str
-        Values of GroupBy that the maps share.
-    table : DataFrame
-        Variables of the maps, a row a map; the index tells the entry of the tree.
-    notes : tuple of str
-        What a user is told.
-    members : dict of int to list of int
-        Entries of the tree that are combined into a row, by its index.
-    combine : tuple of str
-        Entities in which these differ.
-    weighted : bool
-        Whether they are weighted by their variances; else a row is their mean.
-    """
-
-    node: Node
-    place: str
-    entities: dict[str, str]
-    table: pd.DataFrame
-    notes: tuple[str, ...] = ()
-    members: dict[int, list[int]] = field(default_factory=dict)
-    combine: tuple[str, ...] = ()
-    weighted: bool = False
-
-    def entries_of(self, row: int) -> list[int]:
-        """Return the entries of the tree that a row is of."""
-        return self.members.get(row, [row])
-
-    @property
-    def label(self) -> str:
-        """What names of folders call it, as node-dataset_contrast-faces."""
-        parts = {"node": self.node.name, **self.entities}
-        return "_".join(
-            f"{contrast_label(key)}-{contrast_label(value) or 'none'}"
-            for key, value in parts.items()
-        )
-
-    @property
-    def title(self) -> str:
-        """What a user is told it is of."""
-        of = ", ".join(f"{key} {value}" for key, value in self.entities.items())
-        return f"node {self.node.name}" + (f", {of}" if of else "")
+# Of the name of a folder of results.
+_LONGEST = 200
 
 
 def maps_of_nodes(model: StatsModel, maps: TreeMaps, path: AnyPath) -> list[NodeMaps]:
@@ -107,6 +53,14 @@ def maps_of_nodes(model: StatsModel, maps: TreeMaps, path: AnyPath) -> list[Node
                 path, model.place(node.name), f"no map comes to the node {node.name}"
             )
     labels = [each.label for each in found]
+    for each in found:
+        if len(each.label) > _LONGEST:
+            raise ModelFileError(
+                path,
+                f"{each.place}.Name",
+                f"a folder would be called {shown(each.label)}, of {len(each.label)} signs; names "
+                f"have up to {_LONGEST}: shorten it, or the values of GroupBy",
+            )
     for number, each in enumerate(found):
         if each.label in labels[:number]:
             raise ModelFileError(
@@ -120,12 +74,12 @@ def maps_of_nodes(model: StatsModel, maps: TreeMaps, path: AnyPath) -> list[Node
 
 @dataclass(frozen=True)
 class _Way:
-    """What nodes before have made of maps: what is told, and what is combined."""
+    """What nodes before have made of maps: what is told, and what rows are combinations of."""
 
     notes: tuple[str, ...] = ()
-    members: dict[int, list[int]] = field(default_factory=dict)
+    members: dict[int, Combination] = field(default_factory=dict)
     combine: tuple[str, ...] = ()
-    kinds: tuple[str, ...] = ()
+    without_variance: str = ""
 
 
 @dataclass
@@ -133,6 +87,8 @@ class _Walk:
     model: StatsModel
     path: Any
     maps: TreeMaps
+    # Rows that are made are numbered behind those of the tree.
+    made: int = 0
 
     def start(self) -> Iterator[Iterator[NodeMaps]]:
         """Yield what comes of the maps where they enter the model."""
@@ -188,28 +144,15 @@ class _Walk:
 
     def _through(self, node, table, way):
         """Yield the groups of a node of a data set, or what comes of another."""
-        if node.level == "dataset":
-            for entities, own in self._groups(node, table):
-                if own.index.has_duplicates:
-                    raise ModelFileError(
-                        self.path,
-                        f"{self.model.place(node.name)}.GroupBy",
-                        "a map comes twice, under the names of two contrasts; add contrast",
-                    )
-                yield NodeMaps(
-                    node,
-                    self.model.place(node.name),
-                    entities,
-                    own,
-                    way.notes,
-                    way.members,
-                    way.combine,
-                    "meta" in way.kinds,
-                )
-            return
         place = self.model.place(node.name)
-        _check_passes(node, self.path, place)
+        if node.level == "dataset":
+            yield from self._of_data_set(node, table, way, place)
+            return
         groups = list(self._groups(node, table))
+        if not _hands_on(node):
+            table, way = self._fitted(node, table, groups, way, place)
+            yield from self._beyond(node.name, table, way)
+            return
         if all(len(own) == 1 for _, own in groups):
             told = f"node {node.name} has one map of each group and passes it on as it is"
             way = replace(way, notes=(*way.notes, told))
@@ -217,35 +160,109 @@ class _Walk:
             table, way = self._combined(node, table, groups, way, place)
         yield from self._beyond(node.name, pd.concat(list(_passed(node, table))), way)
 
-    def _combined(self, node, table, groups, way, place):
-        """Return a row of every group; what differs between its maps has no value."""
-        kind, sizes = node.model.type, {len(own) for _, own in groups}
-        if way.kinds and (kind not in way.kinds or (kind == "glm" and len(sizes) > 1)):
+    def _of_data_set(self, node, table, way, place):
+        """Yield the groups of a node of a data set."""
+        for entities, own in self._groups(node, table):
+            self._check_apart(own, place)
+            maps = NodeMaps(
+                node,
+                place,
+                entities,
+                own,
+                way.notes,
+                {row: way.members[row] for row in own.index if row in way.members},
+                way.combine,
+                way.without_variance,
+            )
+            entries = [entry for row in own.index for entry in maps.combination(row).entries]
+            if own.index.has_duplicates or len(set(entries)) < len(entries):
+                raise ModelFileError(
+                    self.path,
+                    f"{place}.GroupBy",
+                    "a map comes twice, under the names of two contrasts; add contrast",
+                )
+            yield maps
+
+    def _check_apart(self, table, place):
+        """See that no two maps of a participant have the same entities and contrast."""
+        keys = [n for n in dict.fromkeys([*self.maps.entities, "contrast"]) if n in table]
+        twice = table[table[keys].astype(str).duplicated() & ~table.index.duplicated()]
+        if len(twice):
+            row = twice.iloc[0]
+            who = ", ".join(f"{key} {row[key]}" for key in keys if isinstance(row[key], str))
             raise ModelFileError(
                 self.path,
-                f"{place}.Model.Type",
-                f"{node.name} combines what another node has combined, and a mean of other means "
-                "is no mean of the maps; let one node combine all, or write meta in both",
+                f"{place}.GroupBy",
+                f"several maps are called {who}: a node before gives several contrasts one name; "
+                "lead one there by Filter of its edge, or take contrast out of its GroupBy",
             )
-        members, over = {}, dict.fromkeys(way.combine)
+
+    def _fitted(self, node, table, groups, way, place):
+        """Return a row of every contrast of every group of a node that fits more than 1."""
+        fit = LowerLevel(
+            node, place, self.path, table, way.members, self.maps.entities, way.without_variance
+        )
+        rows = fit.rows(groups)
+        members, made = dict(way.members), []
+        for row in rows:
+            index = len(self.maps.entries) + self.made
+            self.made += 1
+            members[index] = row.combination
+            made.append(pd.Series(row.values, name=index, dtype=object))
+        frame = pd.DataFrame(made)
+        for name in frame:
+            if name in table and pd.api.types.is_numeric_dtype(table[name]):
+                frame[name] = frame[name].astype(float)
+        return frame, _Way(
+            (*way.notes, *fit.notes),
+            members,
+            tuple(dict.fromkeys([*way.combine, *fit.over])),
+            fit.lacking_variance(way.without_variance),
+        )
+
+    def _combined(self, node, table, groups, way, place):
+        """Return a row of every group; what differs between its maps has no value."""
+        by_variances = node.model.type == "meta"
+        if by_variances and way.without_variance:
+            raise ModelFileError(self.path, f"{place}.Model.Type", way.without_variance)
+        members, over = dict(way.members), dict.fromkeys(way.combine)
+        kept, numbers = [], []
         unlike: dict[str, list[int]] = {}
+        texts = table.astype(str)
         for entities, own in groups:
-            first, texts = own.index[0], own.astype(str).nunique()
-            for name in (name for name in own if texts[name] > 1):
-                unlike.setdefault(name, []).append(first)
+            index = own.index[0]
+            if len(own) > 1:
+                index = len(self.maps.entries) + self.made
+                self.made += 1
+                parts = [way.members.get(i) or Combination.of_map(i) for i in own.index]
+                members[index] = self._mean(parts, node, place)
+            for name in what_differs(texts.loc[own.index]):
+                unlike.setdefault(name, []).append(index)
                 self._check_combines(name, node, entities, place)
                 if name in self.maps.entities and name != "node":
                     over[name] = None
-            members[first] = [i for row in own.index for i in way.members.get(row, [row])]
-        rows = table.loc[list(members)].copy()
+            kept.append(own.index[0])
+            numbers.append(index)
+        rows = table.loc[kept].set_axis(numbers, axis=0)
         for name, lacking in unlike.items():
             rows[name] = rows[name].where(~rows.index.isin(lacking))
-        how = "weighted by the inverse of their variances" if kind == "meta" else "as their mean"
+        how = "weighted by the inverse of their variances" if by_variances else "as their mean"
         told = (
             f"node {node.name} combines {len(table)} maps into {len(rows)}, which differ in "
             f"{' and '.join(over)}, {how}"
         )
-        return rows, _Way((*way.notes, told), members, tuple(over), (*way.kinds, kind))
+        lacking = "" if by_variances else PLAIN.format(node.name)
+        return rows, _Way((*way.notes, told), members, tuple(over), lacking)
+
+    def _mean(self, parts, node, place):
+        made = mean_of(parts, node.model.type == "meta")
+        if made is None:
+            raise ModelFileError(
+                self.path,
+                f"{place}.Model.Type",
+                f"{node.name} {OF_SUMS}",
+            )
+        return made
 
     def _check_combines(self, name, node, entities, place):
         """Refuse to combine what are no repetitions."""
@@ -276,7 +293,7 @@ class _Walk:
                 )
             lacking = table.index[table[name].isna()]
             if len(lacking):
-                who = ", ".join(self.maps.entries[i].name for i in lacking[:_SHOWN])
+                who = ", ".join(self._name(i) for i in lacking[:_SHOWN])
                 raise ModelFileError(
                     self.path, f"{place}[{number}]", f"{given} has no value for {who}"
                 )
@@ -289,35 +306,25 @@ class _Walk:
         ]
         return sorted(groups, key=lambda group: [natural_key(v) for v in group[0].values()])
 
+    def _name(self, row):
+        """Return how the map of a row is called that no member tells of."""
+        return self.maps.entries[row].name if row < len(self.maps.entries) else "a sum of maps"
+
 
 def _text(value):
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _check_passes(node, path, place):
-    """Refuse a node below the data set that does more than to hand maps on."""
+def _hands_on(node):
+    """Tell whether a node hands maps, or their means, on as they are."""
     plain = node.model.formula is None or node.model.formula.replace(" ", "") in ("1", "~1")
-    if node.model.x != [INTERCEPT] or not plain:
-        raise ModelFileError(
-            path,
-            f"{place}.Model.X",
-            f"{node.name} fits a model of Level {node.level}, and maps below the data set are "
-            "fitted before: give its maps, in a folder "
-            f"node-{contrast_label(node.name)} or by --select",
-        )
-    if node.transformations is not None:
-        raise ModelFileError(
-            path,
-            f"{place}.Transformations",
-            f"X of {node.name} is 1, which needs no variables; remove them",
-        )
-    for number, contrast in enumerate(node.contrasts or []):
-        if contrast.test != "F" and contrast.weights != [[1.0]]:
-            raise ModelFileError(
-                path,
-                f"{place}.Contrasts[{number}].Weights",
-                f"{node.name} hands maps on as they are, with the weight 1; write 1",
-            )
+    weights = [c.weights for c in node.contrasts or [] if c.test != "F"]
+    return (
+        plain
+        and node.model.x == [INTERCEPT]
+        and node.transformations is None
+        and all(own == [[1.0]] for own in weights)
+    )
 
 
 def _passed(node, table):

@@ -45,6 +45,10 @@ class ModelFileError(ValueError):
         return type(self), (self.path, self.place, self.reason)
 
 
+class NoColumnError(ModelFileError):
+    """A variable, or a column of a design, that there is not."""
+
+
 class MisplacedError(ValueError):
     """What is wrong in a part of a model.
 

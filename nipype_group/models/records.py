@@ -8,9 +8,10 @@ series is not read here. All other nodes are of maps.
 import fnmatch
 import itertools
 import json
+import math
 import re
+import sys
 from collections.abc import Iterator
-from fractions import Fraction
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
@@ -32,14 +33,19 @@ from nipype_group.models.places import MisplacedError, first_error, known_name
 from nipype_group.settings.analysis import AnalysisSettings
 from nipype_group.settings.files import current_settings
 from nipype_group.settings.records import about_of
+from nipype_group.stats.estimators import META_ANALYSIS
 from nipype_group.whole_files import AnyPath
 
 # What 1 in X is called.
 INTERCEPT = "intercept"
 SOFTWARE = "nipype_group"
+# What combines maps by their variances where a model says meta and no more.
+META_ESTIMATOR = META_ANALYSIS
+# In the place of contrasts until the columns of the design are known.
+UNKNOWN = ("unknown=[1]",)
 LEVELS = ("run", "session", "subject", "dataset")
 # Settings that the model itself tells.
-_TOLD = {
+TOLD = {
     "formula": "Model.Formula or Model.X",
     "within": "Model.Formula, as Error(participant_id/(a*b))",
     "between": "Model.Formula",
@@ -47,10 +53,12 @@ _TOLD = {
     "contrasts": "Contrasts",
     "missing_covariates": "Transformations",
     "combine": "a node of Level subject",
+    "combine_weights": "a node of Level subject",
     "map_covariates": "an option beside those of maps, which models have not yet,",
     "each": "GroupBy",
 }
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?(/\d+)?")
+_LONGEST_NUMBER = 60
 _GLOB = re.compile(r"[*?\[\]]")
 # A term of a formula that says whether there is an intercept.
 _STATED = re.compile(r"(^|[+-])[01](?=$|[+-])")
@@ -92,13 +100,16 @@ def _rows(value: Any) -> Any:
 
 
 def _weight(value):
-    if isinstance(value, str):
+    if isinstance(value, str) and len(value) <= _LONGEST_NUMBER:
         text = value.replace(" ", "")
         if _NUMBER.fullmatch(text):
             number, _, divisor = text.partition("/")
-            if not divisor or int(divisor):
-                return float(Fraction(number) / int(divisor or 1))
-    return float(value) if type(value) is int else value
+            top, bottom = float(number), float(divisor or 1)
+            if bottom and math.isfinite(top) and math.isfinite(bottom):
+                return top / bottom
+    if type(value) is int and abs(value) <= sys.float_info.max:
+        return float(value)
+    return value
 
 
 _WEIGHT_SCHEMA = {"anyOf": [{"type": "number"}, {"type": "string"}]}
@@ -238,7 +249,7 @@ class NodeModel(ModelRecord):
         if self.formula is not None:
             _check_formula(self.formula, self.x)
         if self.software is not None:
-            _check_software(self.software.get(SOFTWARE, {}))
+            _check_software(self.software.get(SOFTWARE, {}), self.type, self.formula)
         return self
 
     @property
@@ -254,10 +265,7 @@ def _check_formula(formula, names):
         used = formula_variables(fixed)
     except ValueError as error:
         raise MisplacedError("Formula", str(error)) from error
-    bare = re.sub(r"`[^`]*`|\s", "", fixed.strip().removeprefix("~"))
-    while bare != (inner := re.sub(r"\w*\([^()]*\)|\[[^\[\]]*\]", "x", bare)):
-        bare = inner
-    if not _STATED.search(bare):
+    if not states_intercept(fixed):
         raise MisplacedError(
             "Formula", "does not say whether there is an intercept; begin it with 1 + or 0 +"
         )
@@ -266,6 +274,20 @@ def _check_formula(formula, names):
             raise MisplacedError(
                 "Formula", f"uses {name}, which X does not list{known_name(name, names)}; add it"
             )
+
+
+def states_intercept(effects: str) -> bool:
+    """Tell whether fixed effects of a formula say whether there is an intercept.
+
+    Examples
+    --------
+    >>> states_intercept("1 + age"), states_intercept("C(a, levels=[0, 1])")
+    (True, False)
+    """
+    bare = re.sub(r"`[^`]*`|\s", "", effects.strip().removeprefix("~"))
+    while bare != (inner := re.sub(r"\w*\([^()]*\)|\[[^\[\]]*\]", "x", bare)):
+        bare = inner
+    return bool(_STATED.search(bare))
 
 
 def covered(name: str, patterns: list[str]) -> bool:
@@ -290,19 +312,27 @@ def is_glob(name: str) -> bool:
     return bool(_GLOB.search(name))
 
 
-def _check_software(values):
+def _check_software(values, kind, formula):
     try:
         values = current_settings(values, f"Software.{SOFTWARE}")
     except ValueError as error:
         raise MisplacedError(f"Software.{SOFTWARE}", str(error)) from error
     fields = AnalysisSettings.__dataclass_fields__
-    known = [n for n, item in fields.items() if not about_of(item).of_machine and n not in _TOLD]
+    known = [n for n, item in fields.items() if not about_of(item).of_machine and n not in TOLD]
     for name in values:
         place = f"Software.{SOFTWARE}.{name}"
-        if name in _TOLD:
-            raise MisplacedError(place, f"is what {_TOLD[name]} tells; remove it")
+        if name in TOLD:
+            raise MisplacedError(place, f"is what {TOLD[name]} tells; remove it")
         if name not in known:
             raise MisplacedError(place, f"is no setting{known_name(name, known)}")
+    # Tails name contrasts, which are looked at with the design.
+    values = {name: value for name, value in values.items() if name != "contrast_tails"}
+    if kind == "meta":
+        values = {"estimator": META_ESTIMATOR, **values}
+    try:
+        AnalysisSettings(**values, formula=formula, contrasts=UNKNOWN)
+    except (ValueError, TypeError) as error:
+        raise MisplacedError(f"Software.{SOFTWARE}", str(error)) from error
 
 
 class _AnyNode(ModelRecord):
@@ -366,11 +396,7 @@ class Node(_AnyNode):
         if self.model.formula is None:
             for place, name in self._conditions():
                 if not covered(name, self.model.x):
-                    raise MisplacedError(
-                        place,
-                        f"{name} is no variable of X{known_name(name, self.model.x)}"
-                        f" (X has {', '.join(self.model.x)})",
-                    )
+                    raise MisplacedError(place, _no_variable(name, self.model.x))
         return self
 
     def _conditions(self) -> Iterator[tuple[str, str]]:
@@ -380,6 +406,18 @@ class Node(_AnyNode):
         if self.dummy_contrasts is not None:
             for at, name in enumerate(self.dummy_contrasts.contrasts or []):
                 yield f"DummyContrasts.Contrasts[{at}]", name
+
+
+def _no_variable(name, known):
+    """Say of a condition that X does not have it."""
+    factor, dot, _ = name.partition(".")
+    for own in known:
+        if dot and own.casefold() == factor.casefold():
+            return (
+                f"{name} is a level of {own}, and X takes no text; write the transformation "
+                f"Factor of {own} before, and {own}.* in X"
+            )
+    return f"{name} is no variable of X{known_name(name, known)} (X has {', '.join(known)})"
 
 
 class Edge(ModelRecord):

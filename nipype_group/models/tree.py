@@ -71,6 +71,17 @@ def long_name(entity: str) -> str:
     return _LONG_NAMES.get(entity, entity)
 
 
+def is_of_input(entity: str) -> bool:
+    """Tell whether a model's Input selects maps by an entity.
+
+    Examples
+    --------
+    >>> is_of_input("task"), is_of_input("suffix")
+    (True, False)
+    """
+    return ENTITY_ALIASES.get(entity, entity) not in (*_OF_TIME_SERIES, *_KINDS, "node")
+
+
 def same_label(first: str, second: str) -> bool:
     """Tell whether two names are one but for case and signs, as names of files leave signs out.
 
@@ -125,7 +136,7 @@ def find_tree_maps(
         more = "" if files.get("select") else " (--select names other maps)"
         raise ValueError(f"{top}: no image has {' '.join(asked)}{more}")
     found, notes = _of_input(found, model_input, path)
-    entries = _entries(top, found, selection)
+    entries = _in_order(_entries(top, found, selection), model_input)
     if variances:
         wanted = selection | parse_selection(files.get("variance_select") or VARIANCES)
         others = _entries(top, _selected(top, wanted), wanted)
@@ -170,6 +181,26 @@ def _of_input(found, model_input, path):
             )
         found = kept
     return found, tuple(notes)
+
+
+def _in_order(entries, model_input):
+    """Return maps as ``--select`` orders them, by Input where it has several values of a key."""
+    order = {long_name(key): values for key, values in model_input.items() if len(values) > 1}
+    order.pop("subject", None)
+    if not order:
+        return entries
+
+    def place(entry):
+        at = []
+        for name, values in order.items():
+            short = ENTITY_ALIASES.get(name, name)
+            own = {short: entry.conditions.get(name)}
+            labels = [value.removeprefix(f"{short}-") for value in values]
+            chosen = value_chosen(short, own, labels)
+            at.append(labels.index(chosen) if chosen in labels else len(labels))
+        return natural_key(entry.participant), at
+
+    return sorted(entries, key=place)
 
 
 def _left(top, selection, entries):

@@ -220,6 +220,8 @@ def _limits(about, kind):
     if about.allowed is not None and kind in ("string", "integer"):
         found["enum"] = list(about.allowed)
     if kind in ("integer", "number"):
+        if about.probability:
+            found |= {"exclusiveMinimum": 0, "exclusiveMaximum": 1}
         if about.least is not None:
             found["exclusiveMinimum" if about.open_least else "minimum"] = about.least
         if about.most is not None:

@@ -42,7 +42,7 @@ class ThresholdSettings(Record):
         metavar="NAME[:ALPHA[:TAIL]]",
         many="repeated",
     )
-    alpha: float = setting(0.05, "default 0.05", option="--alpha", metavar="A")
+    alpha: float = setting(0.05, "default 0.05", option="--alpha", metavar="A", probability=True)
     threshold_z: float | None = setting(
         None, "height with --height-control none", option="--threshold-z", metavar="Z"
     )
@@ -144,7 +144,7 @@ class DiscoverySettings(Record):
         parse=_heights,
     )
     ari_alpha: float | None = setting(
-        None, "error rate of the true discovery proportions; default: alpha"
+        None, "error rate of the true discovery proportions; default: alpha", probability=True
     )
 
     def _check(self):

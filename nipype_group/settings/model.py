@@ -93,6 +93,11 @@ class MapsSettings(Record):
         changes_results=False,
         **_MAPS,
     )
+    combine_weights: str | None = setting(
+        None,
+        "column of the table of maps of what each counts where those that are combined are summed",
+        **_MAPS,
+    )
     zero_is_value: bool = setting(
         False,
         "voxels of 0 have that value, as in maps of lesions or of accuracy above chance, and "
@@ -142,6 +147,8 @@ class MapsSettings(Record):
 
     def _check(self):
         super()._check()
+        if self.combine_weights is not None and not self.combine:
+            raise ValueError("combine_weights: goes with combine, what the maps differ in")
         for name in ("smoothing_fwhm_mm", "map_covariate_fwhm_mm"):
             fwhm = getattr(self, name)
             if len(fwhm) not in (0, 1, 3):

@@ -50,6 +50,7 @@ class PermutationSettings(VarianceGroupSettings):
         None,
         "error rate of permutation, where it is not --alpha",
         option="--permutation-alpha",
+        probability=True,
         metavar="A",
         **_GROUP,
     )

@@ -32,6 +32,8 @@ class About:
         tuple, what its items may be.
     least, most : float, optional
         Bounds, of items too; ``open_least`` tells whether the lower one is left out.
+    probability : bool
+        Whether it lies between 0 and 1, both left out, as the record itself checks.
     metavar : str, optional
         Of the option's value.
     many : {"words", "repeated", "listed"}, optional
@@ -56,6 +58,7 @@ class About:
     least: float | None = None
     most: float | None = None
     open_least: bool = False
+    probability: bool = False
     metavar: str | None = None
     many: str | None = None
     parse: Callable | None = None

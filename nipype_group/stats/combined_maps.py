@@ -3,12 +3,36 @@
 Maps that come with their variances are weighted by the inverse of them, the fixed effects of a
 second level: variance 1 / sum(1 / s). Maps without are averaged. A voxel that some of the maps
 lack is of the others.
+
+A contrast of such means, or of maps themselves, is a weighted sum. A voxel that one of its means,
+or a map of a sum, lacks is missing in it.
 """
 
-from collections.abc import Iterable
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
+
+
+class MapWeight(NamedTuple):
+    """What a map counts in a sum of means of sums.
+
+    Parameters
+    ----------
+    term, part : str
+        The mean that it belongs to, and the sum in that mean.
+    factor : float
+        Weight of the mean.
+    weight : float
+        Weight of the map in its sum.
+    """
+
+    term: str
+    part: str
+    factor: float
+    weight: float
 
 
 @dataclass(frozen=True)
@@ -79,6 +103,68 @@ def combine_maps(maps: Iterable[tuple[np.ndarray, np.ndarray | None]]) -> Combin
     if weighted:
         variance = np.divide(1.0, weights, out=np.full(effects.shape, np.nan), where=here)
     return CombinedMap(effect, variance, count.astype(int))
+
+
+def sum_maps(
+    maps: Iterable[tuple[np.ndarray, np.ndarray | None]], weights: Sequence[MapWeight]
+) -> tuple[CombinedMap, np.ndarray]:
+    r"""Sum means of sums of maps, :math:`\sum_t f_t \, \mathrm{mean}_{p \in t} \sum_i w_i y_i`.
+
+    Means are those of `combine_maps`, of the variances :math:`\sum_i w_i^2 s_i` where maps have
+    some; the variance of the whole is :math:`\sum_t f_t^2 s_t`. Maps are taken for independent.
+
+    Parameters
+    ----------
+    maps : iterable of (array, array or None)
+        As for `combine_maps`; those of a term, and of a part of it, stand together.
+    weights : sequence of MapWeight
+        One of each map.
+
+    Returns
+    -------
+    combined : CombinedMap
+        Its count is 1 where there is a value.
+    fewer : bool array
+        Voxels at which a mean is of fewer maps than it has.
+
+    Examples
+    --------
+    >>> one, two = np.array([1.0, 4.0]), np.array([3.0, np.nan])
+    >>> weights = [MapWeight("a", "1", 1.0, 1.0), MapWeight("b", "1", -0.5, 2.0)]
+    >>> sum_maps([(one, None), (two, None)], weights)[0].effect.tolist()
+    [-2.0, nan]
+    """
+    effect, variance, fewer = np.zeros(()), np.zeros(()), np.zeros((), dtype=bool)
+    with_variances = True
+    pairs = zip(weights, maps, strict=True)
+    for _, own in itertools.groupby(pairs, key=lambda pair: pair[0].term):
+        members = list(own)
+        factor, n_parts = members[0][0].factor, len({w.part for w, _ in members})
+        mean = combine_maps(_sums(members))
+        effect = effect + factor * mean.effect
+        fewer = fewer | ((mean.count > 0) & (mean.count < n_parts))
+        if mean.variance is None:
+            with_variances = False
+        else:
+            variance = variance + factor**2 * mean.variance
+    here = np.isfinite(effect)
+    known = variance if with_variances else None
+    return CombinedMap(effect, known, here.astype(int)), fewer & here
+
+
+def _sums(members) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+    """Yield the sum of the maps of every part, and its variance."""
+    for _, own in itertools.groupby(members, key=lambda pair: pair[0].part):
+        total, spread, with_variances = np.zeros(()), np.zeros(()), True
+        for weight, (values, variances) in own:
+            total = total + weight.weight * np.asarray(values, dtype=float)
+            if variances is None:
+                with_variances = False
+                continue
+            known = np.asarray(variances, dtype=float)
+            known = np.where(np.isfinite(known) & (known > 0), known, np.nan)
+            spread = spread + weight.weight**2 * known
+        yield total, spread if with_variances else None
 
 
 def _weighted(values, variances):

@@ -230,6 +230,8 @@ def _maps_of_participants(workflow, settings, variables):
         )
         if variables is not None:
             combine.inputs.variables = list(variables)
+        if settings.combine_weights is not None:
+            combine.inputs.weights = settings.combine_weights
         notes = pe.Node(Merge(2), name="notes", run_without_submitting=True)
         workflow.connect(
             [

@@ -1,6 +1,8 @@
 """``--model`` and ``validate``: what a BIDS Stats Model says is what the options say."""
 
+import itertools
 import json
+import shlex
 
 import nibabel as nib
 import numpy as np
@@ -158,3 +160,138 @@ def test_what_does_not_fit_the_maps_is_one_line_before_anything_runs(
     assert said in err
     assert len(err.strip().splitlines()) == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_a_model_of_options_gives_their_maps(command, small_study, no_figures, tmp_path):
+    """Options, the model of them, and the model of the record of their run."""
+    common = ("--plugin", "Linear")
+    atlas = ("--atlas", "none")
+    model = ("--formula", "C(group) + age", "--contrast", "groups=pairs(group)")
+    model += ("--contrast", "any=age; group[patient]", "--alpha", "0.01", "--tail", "positive")
+    source = ("--bids", small_study, "--select", "stat=effect", "suffix=statmap", "task=rest")
+    plain = tmp_path / "plain"
+    code, _, err = command("run", plain, *source, *model, *atlas, *common)
+    assert code == 0, err
+    made, of_run = tmp_path / "a_smdl.json", tmp_path / "b_smdl.json"
+    code, out, err = command("init", made, *source, *model, *atlas)
+    assert (code, err) == (0, "")
+    assert command("init", of_run, "--from", plain)[0] == 0
+    texts = [json.loads(path.read_text()) for path in (made, of_run)]
+    assert {**texts[0], "Name": ""} == {**texts[1], "Name": ""}
+    assert texts[0]["Input"] == {"task": ["rest"]}
+    given = shlex.split(out.splitlines()[-1])
+    assert command(*given[1:2], tmp_path / "out", *given[3:], *common)[0] == 0
+    names = sorted(p.name for p in (plain / "group").glob("*.nii.gz"))
+    assert any("contrast-any_stat-z" in name for name in names)
+    assert names == sorted(p.name for p in (tmp_path / "out" / "group").glob("*.nii.gz"))
+    for name in names:
+        first, second = ((top / "group" / name).read_bytes() for top in (plain, tmp_path / "out"))
+        assert first == second, name
+    # What stands there stays.
+    before = made.read_bytes()
+    code, _, err = command("init", made, *source, *model)
+    assert code == 2
+    assert "exists; name a new file" in err
+    assert made.read_bytes() == before
+    code, _, err = command("init", tmp_path / "c.json", "--from", tmp_path / "out")
+    assert code == 2
+    assert "model, which stands there" in err
+
+
+@pytest.fixture
+def repeated_study(write_map, tmp_path):
+    """Write maps of six participants, two sessions and two contrasts, and participants.tsv."""
+    rng = np.random.default_rng(3)
+    rows = ["participant_id\tage\tgroup"]
+    for i in range(6):
+        label = f"sub-{i + 1:02d}"
+        rows.append(f"{label}\t{20 + i * i}\t{'ab'[i % 2]}")
+        for session, contrast in itertools.product("12", ("faces", "houses")):
+            entities = f"{label}_ses-{session}_contrast-{contrast}_stat-effect_statmap"
+            write_map(f"tree/{label}/{entities}.nii", rng.standard_normal((4, 4, 3)))
+    (tmp_path / "tree" / "participants.tsv").write_text("\n".join(rows) + "\n")
+    return tmp_path / "tree"
+
+
+OF_EFFECTS = ("--select", "stat=effect", "suffix=statmap")
+FACES = ("contrast=faces", "ses=1")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("contrast=faces,houses", "ses=1,2", "--within", "contrast,C(ses)", "--between", "group"),
+        ("contrast=faces", "ses=1,2", "--combine", "session", "--formula", "age"),
+        ("contrast=faces", "ses=1,2", "--formula", "C(ses) + C(participant_id)"),
+    ],
+)
+def test_what_options_say_a_model_says(command, repeated_study, tmp_path, options):
+    """The command itself compares maps, design and contrasts of the two."""
+    words = ("--within",) if "--within" in options else ()
+    contrast = () if words else ("--contrast", "d=age" if "age" in options else "d=pairs(ses)")
+    more = ("--covariates", "age") if words else ()
+    given = ("--bids", repeated_study, *OF_EFFECTS, *options, *contrast, *more)
+    code, _, err = command("init", tmp_path / "m.json", *given)
+    assert (code, err) == (0, "")
+    code, out, err = command("validate", tmp_path / "m.json", "--bids", repeated_study)
+    assert (code, err) == (0, "")
+    assert ("Error(participant_id" in out) == bool(words)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--pattern", "{top}/{{subject}}/*.nii", "--formula", "1"), "name it by --bids"),
+        (("--bids", "{top}", "--formula", "1", "--model", "{model}"), "not allowed with"),
+        (("--bids", "{top}", "--model", "{model}"), "init writes one"),
+        (("--from", "{top}"), "provenance.json"),
+        (("--from", "{top}", "--formula", "1"), "--formula does not go with --from"),
+        (
+            ("--bids", "{top}", *OF_EFFECTS, *FACES, "--formula", "age")
+            + ("--missing-covariates", "mean"),
+            "leave --missing-covariates out",
+        ),
+    ],
+)
+def test_what_no_model_says_is_refused(command, repeated_study, tmp_path, options, said):
+    (tmp_path / "other.json").write_text("{}")
+    names = {"top": repeated_study, "model": tmp_path / "other.json"}
+    given = [text.format(**names) for text in options]
+    more = () if "--from" in given else ("--contrast", "m=intercept")
+    code, _, err = command("init", tmp_path / "m.json", *given, *more)
+    assert code in (1, 2)
+    assert said in err
+    assert not (tmp_path / "m.json").exists()
+
+
+def test_a_contrast_of_subjects_is_what_numpy_makes_of_the_maps(
+    command, repeated_study, no_figures, tmp_path
+):
+    """A node of subjects fits two conditions; the group's effect is the mean of its contrast."""
+    below = {"Level": "Subject", "Name": "s", "GroupBy": ["subject"]}
+    below |= {"Model": {"X": ["faces", "houses"], "Type": "glm"}}
+    minus = {"Name": "fVh", "ConditionList": ["faces", "houses"], "Weights": [1, -1], "Test": "t"}
+    group = {"Level": "Dataset", "Name": "g", "GroupBy": ["contrast"]}
+    group |= {"Model": {"X": [1], "Type": "glm"}, "DummyContrasts": {"Test": "t"}}
+    nodes = [below | {"Contrasts": [minus]}, group]
+    model = tmp_path / "model.json"
+    model.write_text(json.dumps({"Name": "m", "BIDSModelVersion": "1.0.0", "Nodes": nodes}))
+    out = tmp_path / "out"
+    options = ("--plugin", "Linear", "--atlas", "none", "--height-control", "fdr")
+    code, said, err = command("run", out, "--bids", repeated_study, "--model", model, *options)
+    assert code == 0, err
+    assert "node s makes sums of 24 maps: fVh (6)" in said
+    each = []
+    for person in sorted(repeated_study.glob("sub-*")):
+        values = {
+            name: np.mean([nib.load(p).get_fdata() for p in person.glob(f"*{name}*")], axis=0)
+            for name in ("faces", "houses")
+        }
+        each.append(values["faces"] - values["houses"])
+    (effect,) = (out / "group").glob("*contrast-fVh_stat-effect_statmap.nii.gz")
+    np.testing.assert_allclose(nib.load(effect).get_fdata(), np.mean(each, axis=0), atol=1e-6)
+    (t_map,) = (out / "group").glob("*contrast-fVh_stat-t_statmap.nii.gz")
+    expected = np.mean(each, axis=0) / (np.std(each, axis=0, ddof=1) / np.sqrt(6))
+    np.testing.assert_allclose(nib.load(t_map).get_fdata(), expected, rtol=1e-4)
+    rows = read_tsv(out / "group" / "observations.tsv")
+    assert rows["n_combined"].tolist() == ["4"] * 6 or rows["n_combined"].tolist() == [4] * 6

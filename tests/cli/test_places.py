@@ -127,7 +127,7 @@ def arguments_of(command, action, path, tmp_path):
     free |= {"first": tmp_path, "second": tmp_path}
     line = [command]
     options = list(action.option_strings[-1:])
-    if command in ("run", "plan"):
+    if command in ("run", "plan", "init") and action.dest != "from_run":
         line += ["--formula", "1"] if action.dest not in ("design", "model") else []
         line += ["--atlas", "none", "--contrast", "m=intercept"]
         sources = ("maps", "bids", "stack")
@@ -139,6 +139,8 @@ def arguments_of(command, action, path, tmp_path):
     if command == "report" and action.dest not in ("results", "stat_map", "output_dir"):
         (tmp_path / "map.nii").touch()
         line += ["--stat-map", tmp_path / "map.nii"]
+    if command == "init":
+        free["model_file"] = tmp_path / "new.json"
     if command == "validate":
         (tmp_path / "model.json").touch()
         free["model"] = tmp_path / "model.json"
@@ -180,7 +182,8 @@ def test_what_is_not_expected_is_named_in_one_line(
     assert code == 2, (code, out, err)
     said = err.strip().splitlines()
     assert len(said) == 1, err
-    named = {"output_dir": "OUT"}.get(action.dest, f"--{action.dest.replace('_', '-')}")
+    called = {"output_dir": "OUT", "model_file": "MODEL", "from_run": "--from"}
+    named = called.get(action.dest, f"--{action.dest.replace('_', '-')}")
     if action.dest in places.RESULTS:
         assert (str(path) or "empty") in said[0]
     else:

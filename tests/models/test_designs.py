@@ -363,9 +363,9 @@ def test_means_of_sessions_are_rows_of_participants(write_model, tree, analyses)
     [
         ([of_subjects(by=["session"])], r"Nodes\[0\].GroupBy", "several subjects"),
         (
-            [{**of_subjects(), "Model": {"X": ["age"], "Type": "glm"}}],
+            [{**of_subjects(), "Model": {"X": ["agee"], "Type": "glm"}}],
             r"Nodes\[0\]",
-            "age is no variable|neither|fits a model",
+            "agee is no variable",
         ),
     ],
 )

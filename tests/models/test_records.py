@@ -108,6 +108,18 @@ BAD = [
         "did you mean alpha",
     ),
     (
+        "Nodes.1.Model.Software.nipype_group.alpha",
+        5,
+        "Nodes[1].Model.Software.nipype_group",
+        "alpha",
+    ),
+    (
+        "Nodes.1.Model.Software.nipype_group.n_permutations",
+        "many",
+        "Nodes[1].Model.Software.nipype_group",
+        "n_permutations is to be a valid integer",
+    ),
+    (
         "Nodes.1.Model.Software.nipype_group.formula",
         "1",
         "Nodes[1].Model.Software.nipype_group.formula",
@@ -210,6 +222,9 @@ def test_the_schema_is_of_the_records():
         assert kept["$defs"][name].get("required") == record.get("required")
     assert list(kept["properties"]) == list(made["properties"])
     assert kept["properties"]["BIDSModelVersion"]["type"] == "string"
+    software = kept["$defs"]["NodeModel"]["properties"]["Software"]["anyOf"][0]
+    alpha = software["properties"]["nipype_group"]["properties"]["alpha"]
+    assert (alpha["exclusiveMinimum"], alpha["exclusiveMaximum"]) == (0, 1)
 
 
 KNOWN = st.sampled_from(["age", "iq", "group", "sex", "contrast", "subject", "session"])

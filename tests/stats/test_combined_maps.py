@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from nipype_group.stats.combined_maps import combine_maps
+from nipype_group.stats.combined_maps import MapWeight, combine_maps, sum_maps
 
 N, V = 5, 40
 
@@ -46,3 +46,22 @@ def test_maps_with_and_without_variances_are_not_mixed(maps):
         combine_maps([(effects[0], variances[0]), (effects[1], None)])
     with pytest.raises(ValueError, match="no map"):
         combine_maps([])
+
+
+def test_a_sum_of_means_by_variances_is_what_weighted_averages_give():
+    rng = np.random.default_rng(5)
+    effects, variances = rng.standard_normal((5, 40)), rng.uniform(0.5, 2, (5, 40))
+    effects[1, 3] = effects[4, 6] = np.nan
+    weights = [MapWeight("a", p, -0.5, 1.0) for p in "12"]
+    weights += [MapWeight("b", "1", 2.0, w) for w in (3.0, -1.0, 0.25)]
+    found, fewer = sum_maps(zip(effects, variances, strict=True), weights)
+    first = np.ma.average(np.ma.masked_invalid(effects[:2]), axis=0, weights=1 / variances[:2])
+    second = np.array([3.0, -1.0, 0.25])
+    here = np.arange(40) != 6
+    expected = -0.5 * first.filled(np.nan) + 2 * second @ effects[2:]
+    np.testing.assert_allclose(found.effect[here], expected[here], rtol=1e-12)
+    spread = 0.25 / (1 / variances[:2]).sum(axis=0) + 4 * second**2 @ variances[2:]
+    here &= np.arange(40) != 3
+    np.testing.assert_allclose(found.variance[here], spread[here], rtol=1e-12)
+    assert np.isnan(found.effect[6])
+    assert np.flatnonzero(fewer).tolist() == [3]

@@ -77,10 +77,53 @@ def analysis_plan(
     """
     settings = run.of_known_tests(settings, files)
     workflow, foreseen = run.checked_workflow(settings, files, arguments)
+    found, design, observations, contrasts = foreseen_model(settings, files)
+    n_voxels = _voxels_searched(settings, files, foreseen)
+    level = LevelOfTests(settings.alpha, settings.tail, settings.contrast_tails, n_voxels)
+    shuffles = _plan_of_shuffles(settings, files, workflow, design, contrasts, observations)
+    return {
+        "Maps": _about_maps(found, design, list(run.not_taken_lines(files))),
+        "Model": _about_model(settings, design),
+        "Contrasts": [_about_contrast(each, design, level) for each in contrasts],
+        "Thresholds": _about_thresholds(settings),
+        "Effects": _about_effects(settings),
+        "Permutation": None if shuffles is None else _about_shuffles(shuffles),
+        "Voxels": _about_voxels(files, foreseen, n_voxels),
+        "Memory": _about_memory(foreseen),
+        "Time": _about_time(settings, workflow, foreseen, shuffles),
+    }
+
+
+def foreseen_model(
+    settings: AnalysisSettings, files: dict[str, Any]
+) -> tuple[Observations, Design, Any, list[Contrast]]:
+    """Return the maps, the design and the contrasts of an analysis before any map is read.
+
+    Parameters
+    ----------
+    settings : AnalysisSettings
+    files : dict
+        Inputs of `init_group_wf`.
+
+    Returns
+    -------
+    found : Observations
+        As `foreseen_observations`.
+    design : Design
+    observations : DataFrame
+        As `foreseen_design` gives them.
+    contrasts : list of Contrast
+
+    Raises
+    ------
+    ValueError
+        As a run, of what names, tables and headers tell.
+    """
     found = foreseen_observations(
         files,
         settings.variables,
         settings.combine,
+        settings.combine_weights,
         on_bad_map=settings.on_bad_map,
         ids_as_numbers=settings.ids_as_numbers,
         mean_for=settings.mean_for,
@@ -107,20 +150,7 @@ def analysis_plan(
         not_of_conjunctions=settings.not_of_conjunctions,
         multivariate=settings.multivariate,
     )
-    n_voxels = _voxels_searched(settings, files, foreseen)
-    level = LevelOfTests(settings.alpha, settings.tail, settings.contrast_tails, n_voxels)
-    shuffles = _plan_of_shuffles(settings, files, workflow, design, contrasts, observations)
-    return {
-        "Maps": _about_maps(found, design, list(run.not_taken_lines(files))),
-        "Model": _about_model(settings, design),
-        "Contrasts": [_about_contrast(each, design, level) for each in contrasts],
-        "Thresholds": _about_thresholds(settings),
-        "Effects": _about_effects(settings),
-        "Permutation": None if shuffles is None else _about_shuffles(shuffles),
-        "Voxels": _about_voxels(files, foreseen, n_voxels),
-        "Memory": _about_memory(foreseen),
-        "Time": _about_time(settings, workflow, foreseen, shuffles),
-    }
+    return found, design, observations, contrasts
 
 
 def _voxels_searched(

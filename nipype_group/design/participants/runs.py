@@ -1,17 +1,51 @@
 """Maps of one participant that are combined into one, as of runs and sessions: the table."""
 
+import math
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
 
 from nipype_group.design.sources import parse_bids_name
+from nipype_group.stats.combined_maps import MapWeight
 
 # Columns of the observations that tell what was combined; between names and checksums.
 COMBINED, N_COMBINED = "combined_maps", "n_combined"
 BETWEEN = "; "
 _SHOWN = 10
+# Weight of a mean, the mean, a sum in it, and weight of the map: -1*a.1*0.5
+_WEIGHT = re.compile(r"([^*\s]+)\*(\w+)\.(\w+)\*([^*\s]+)")
+
+
+def weight_text(weight: MapWeight) -> str:
+    """Return what a map counts in a sum as a cell of a table.
+
+    Examples
+    --------
+    >>> weight_text(MapWeight("a", "1", -1.0, 0.5)), read_weight("-1*a.1*0.5")
+    ('-1.0*a.1*0.5', MapWeight(term='a', part='1', factor=-1.0, weight=0.5))
+    """
+    return f"{float(weight.factor)!r}*{weight.term}.{weight.part}*{float(weight.weight)!r}"
+
+
+def read_weight(text: str) -> MapWeight:
+    """Read what `weight_text` writes.
+
+    Raises
+    ------
+    ValueError
+        Where it is nothing of that form.
+    """
+    found = _WEIGHT.fullmatch(text)
+    try:
+        numbers = [] if found is None else [float(found[1]), float(found[4])]
+    except ValueError:
+        numbers = []
+    if found is None or not numbers or not all(map(math.isfinite, numbers)):
+        raise ValueError(f"weight {text!r} is not of the form -1*a.1*0.5")
+    return MapWeight(found[2], found[3], numbers[0], numbers[1])
 
 
 @dataclass(frozen=True)
@@ -30,12 +64,15 @@ class CombinedRows:
         Rows of the observations that each is made of, in their order.
     notes : list of str
         What was combined, and what is odd about it, in sentences.
+    weights : list of list of MapWeight, optional
+        What each map counts, where combinations are sums; those of a term and part stand together.
     """
 
     table: pd.DataFrame
     condition_columns: list[str]
     rows: list[list[int]]
     notes: list[str]
+    weights: list[list[MapWeight]] | None = None
 
 
 def group_runs(
@@ -43,6 +80,7 @@ def group_runs(
     condition_columns: Sequence[str],
     over: Sequence[str],
     variables: Sequence[str] = (),
+    weights: str | None = None,
 ) -> CombinedRows:
     """Group the maps of a participant that differ in some columns alone.
 
@@ -56,6 +94,8 @@ def group_runs(
         Those that are combined over, as run and session.
     variables : sequence of str
         Columns that the model uses, which have one value in the maps of a combination.
+    weights : str, optional
+        Column of what every map counts in a sum, as `weight_text` writes it; else maps are means.
 
     Returns
     -------
@@ -83,27 +123,36 @@ def group_runs(
     >>> found.table["map"].tolist()
     ['sub-1_combined', '2a.nii']
     """
-    _check_columns(observations, over)
-    kept = [c for c in condition_columns if c not in over]
+    gone = [*over, *([] if weights is None else [weights])]
+    _check_columns(observations, gone)
+    kept = [c for c in condition_columns if c not in gone]
     keys = observations[["participant_id", *kept]].astype(str).apply(tuple, axis=1)
     groups: dict[tuple, list[int]] = {}
     for row, key in enumerate(keys):
         groups.setdefault(key, []).append(row)
-    if all(len(rows) == 1 for rows in groups.values()):
+    if weights is None and all(len(rows) == 1 for rows in groups.values()):
         raise ValueError(
             f"no participant has several maps that differ in {', '.join(over)} alone: nothing is "
             "to be combined; select several (--select run=1,2), or leave --combine out"
         )
-    used = [v for v in variables if v in observations and v not in over]
+    used = [v for v in variables if v in observations and v not in gone]
     _check_variables(observations, groups, used)
+    cells = None if weights is None else [read_weight(str(v)) for v in observations[weights]]
+    if cells is not None:
+        groups = {
+            key: sorted(rows, key=lambda row: cells[row][:2]) for key, rows in groups.items()
+        }
     differing: dict[str, str] = {}
-    names = _names(observations, groups, kept)
+    names = _names(observations, groups, kept, alone=cells is None)
     made = [
-        _combined_row(observations.iloc[rows], name, over, differing)
+        _combined_row(observations.iloc[rows], name, gone, differing)
         for rows, name in zip(groups.values(), names, strict=True)
     ]
-    notes = [*_what_is_combined(groups, over), *_unlike(differing)]
-    return CombinedRows(_ordered(made), kept, list(groups.values()), notes)
+    notes = [*_what_is_combined(groups, over, weights), *_unlike(differing)]
+    found = CombinedRows(_ordered(made), kept, list(groups.values()), notes)
+    if cells is None:
+        return found
+    return replace(found, weights=[[cells[row] for row in rows] for rows in found.rows])
 
 
 def _check_columns(observations, over):
@@ -164,12 +213,12 @@ def _none(value):
     return value is None or value != value
 
 
-def _names(observations, groups, kept):
-    """Return how combinations are called: a map alone as itself, others by what they share."""
+def _names(observations, groups, kept, alone):
+    """Return how combinations are called: by what they share, a map `alone` as itself."""
     names: list[str] = []
     for rows in groups.values():
         part = observations.iloc[rows]
-        name = part["map"].iloc[0] if len(part) == 1 else _shared_name(part, kept)
+        name = part["map"].iloc[0] if alone and len(part) == 1 else _shared_name(part, kept)
         names.append(name if name not in names else f"{name}{len(names) + 1}")
     return names
 
@@ -189,15 +238,17 @@ def _shared_name(part, kept):
     return "".join(s if s.isalnum() or s in "-_." else "-" for s in "_".join(cells))
 
 
-def _what_is_combined(groups, over):
+def _what_is_combined(groups, over, weights):
     """Say how many maps were combined, and who has fewer than others."""
     sizes = {label: len(rows) for (label, *_), rows in reversed(groups.items())}
     counts = [len(rows) for rows in groups.values()]
     most = max(counts)
     each = f"{most}" if min(counts) == most else f"{min(counts)} to {most}"
+    how = f"that differ in {' and '.join(over)} were combined"
+    if weights is not None:
+        how = f"were summed by the weights in {weights}"
     yield (
-        f"Maps of a participant that differ in {' and '.join(over)} were combined into one: "
-        f"{sum(counts)} into {len(counts)}, of {each} each."
+        f"Maps of a participant {how} into one: {sum(counts)} into {len(counts)}, of {each} each."
     )
     fewer = [f"{label} ({n})" for label, n in sorted(sizes.items()) if n < most]
     if fewer:

@@ -125,7 +125,12 @@ def _maps(text, folder, about):
 def _combined(text, about):
     """Say what was combined into the maps of the analysis."""
     over = about.get("Parameters", {}).get("combine")
-    if over:
+    if over and about["Parameters"].get("combine_weights"):
+        text.add(
+            "Maps of a participant were combined into one beforehand, by the weights that the "
+            "nodes of the model below the data set give them"
+        )
+    elif over:
         text.add(
             f"Maps of a participant that differed in {listing(over)} were combined into one "
             "beforehand: weighted by the inverse of their variances where these were given (fixed "
