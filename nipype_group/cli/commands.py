@@ -105,6 +105,33 @@ examples:
   From the record of a run:
     nipype-group init model.json --from results
 """
+_COMMON_OF_MULTIVERSE = (
+    "--settings",
+    "--maps",
+    "--bids",
+    "--select",
+    "--participants",
+    "--mask",
+    "--permutations",
+    "--plugin",
+    "--n-procs",
+)
+_MULTIVERSE_EXAMPLES = """\
+examples:
+  Smoothing, covariates and whom to leave out, in all combinations:
+    nipype-group multiverse results --maps maps.tsv --participants participants.tsv \\
+        --settings multiverse.json --permutations 5000
+
+  where multiverse.json holds settings, as --save-settings writes them, and alternatives of some:
+    {"contrasts": ["age=age"],
+     "alternatives": {"smoothing_fwhm_mm": [4, 6, 8],
+                      "formula": ["age", "age + C(sex)"],
+                      "exclude": [[], ["mean_fd > 0.5"]]}}
+
+The first of every list makes the alternative that the others are set beside. A choice of several
+settings has a name: "model": {"plain": {"formula": "age"}, "robust": {"estimator": "huber"}}. A
+list of objects, each with a name and settings, is taken as it is.
+"""
 _REPORT_USAGE = """\
 nipype-group report DIR [--viewer] [--output FILE]
        nipype-group report DIR OUT [options]
@@ -152,6 +179,35 @@ def add_run(commands: argparse._SubParsersAction[CommandParser]) -> None:
     parser.add_argument("output_dir", metavar="OUT", help="folder of the results, made if needed")
     _add_options_of_run(parser)
     parser.set_defaults(execute="nipype_group.cli.run:execute", parser=parser)
+
+
+def add_multiverse(commands: argparse._SubParsersAction[CommandParser]) -> None:
+    """Add the command that runs the alternatives of an analysis."""
+    parser = commands.add_parser(
+        "multiverse",
+        help="run all alternatives of an analysis, and test them together",
+        description="Run the alternatives of an analysis that a file of settings lists, what they "
+        "have in common once: in how many each voxel survives, and how the effect of each cluster "
+        "of the first depends on the choices (specification curve). With --permutations the "
+        "largest z over all voxels and alternatives, under shuffles that they share, gives p that "
+        "hold whichever alternative is picked.",
+        common=_COMMON_OF_MULTIVERSE,
+        examples=_MULTIVERSE_EXAMPLES,
+    )
+    parser.add_argument("output_dir", metavar="OUT", help="folder of the results, made if needed")
+    option_group(parser, "settings").add_argument(
+        "--settings",
+        metavar="FILE",
+        required=True,
+        help="JSON with settings and alternatives; options go before settings that are not varied",
+    )
+    _add_maps(parser)
+    _add_analysis(parser, alone=False)
+    add_execution(parser)
+    check_places_of_values(parser)
+    parser.set_defaults(
+        execute="nipype_group.cli.multiverse:execute", parser=parser, shuffles=None, model=None
+    )
 
 
 def add_plan(commands: argparse._SubParsersAction[CommandParser]) -> None:
@@ -296,8 +352,11 @@ def _add_maps(parser):
     return source
 
 
-def _add_analysis(parser):
-    """Add the options of the settings of an analysis, and of files beside them."""
+def _add_analysis(parser, alone=True):
+    """Add the options of the settings of an analysis, and of files beside them.
+
+    Alternatives of it have neither a report of their own, nor what a file says of one analysis.
+    """
     from nipype_group.settings.analysis import AnalysisSettings
 
     model = option_group(parser, "model")
@@ -306,6 +365,11 @@ def _add_analysis(parser):
     design.add_argument(
         "--design", metavar="TABLE", help="TSV with a column a regressor, FSL .mat"
     )
+    if not alone:
+        from nipype_group.settings.alternatives import NOT_OF_ALTERNATIVES
+
+        add_settings(parser, AnalysisSettings, without=("formula", *NOT_OF_ALTERNATIVES))
+        return
     design.add_argument(
         "--model",
         metavar="JSON",

@@ -30,6 +30,7 @@ def build_parser() -> argparse.ArgumentParser:
     subcommands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     commands.add_run(subcommands)
     commands.add_plan(subcommands)
+    commands.add_multiverse(subcommands)
     commands.add_validate(subcommands)
     commands.add_init(subcommands)
     commands.add_demo(subcommands)

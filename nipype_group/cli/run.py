@@ -461,8 +461,14 @@ def plugin_arguments(arguments: argparse.Namespace) -> dict[str, Any]:
     return plugin_args
 
 
-def _foresee_memory(workflow, settings, files, arguments):
-    """Declare the memory of all nodes, by the headers of the maps; too little is an error."""
+def foreseen_size(settings: AnalysisSettings, files: dict[str, Any]) -> StudySize | None:
+    """Return the size of a study by tables and the headers of its maps; None where they fail.
+
+    Raises
+    ------
+    UsageError
+        Where random field theory lacks an axis.
+    """
     try:
         n_maps, shape, n_columns, n_voxels, n_read = study_extent(
             files, settings.model, settings.min_coverage, settings.combine
@@ -476,7 +482,14 @@ def _foresee_memory(workflow, settings, files, arguments):
             f"{' x '.join(map(str, shape))}; take another --height-control, as fdr, or "
             "--permutations"
         )
-    size = StudySize(n_maps, shape, n_columns, len(settings.contrasts), n_voxels, n_read=n_read)
+    return StudySize(n_maps, shape, n_columns, len(settings.contrasts), n_voxels, n_read=n_read)
+
+
+def _foresee_memory(workflow, settings, files, arguments):
+    """Declare the memory of all nodes, by the headers of the maps; too little is an error."""
+    size = foreseen_size(settings, files)
+    if size is None:
+        return None
     declared = declare_memory(workflow, size)
     if arguments.plugin == "MultiProc":
         check_memory(declared, plugin_arguments(arguments).get("memory_gb"))

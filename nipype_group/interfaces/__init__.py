@@ -2,6 +2,11 @@
 
 from nipype_group.interfaces.across import CorrectAcrossMaps
 from nipype_group.interfaces.all_resolutions import AllResolutionsInference
+from nipype_group.interfaces.alternatives import (
+    DescribeAlternative,
+    ShareShuffles,
+    SummariseAlternatives,
+)
 from nipype_group.interfaces.by_contrast import FitContrasts
 from nipype_group.interfaces.cluster import ClusterInference
 from nipype_group.interfaces.collect import CollectMaps
@@ -25,7 +30,7 @@ from nipype_group.interfaces.quality import MapQuality
 from nipype_group.interfaces.regions import RegionModels
 from nipype_group.interfaces.report import GroupReport
 from nipype_group.interfaces.runs import CombineRuns
-from nipype_group.interfaces.smooth import SmoothMaps
+from nipype_group.interfaces.smooth import PickMaps, SmoothMaps
 from nipype_group.interfaces.tables import AtlasReport
 from nipype_group.interfaces.threshold import ThresholdMap
 
@@ -37,6 +42,7 @@ __all__ = [
     "CombineRuns",
     "ContrastSet",
     "CorrectAcrossMaps",
+    "DescribeAlternative",
     "DesignMatrix",
     "EstimateContrasts",
     "EstimateErrorTerms",
@@ -50,12 +56,15 @@ __all__ = [
     "MergePermutations",
     "NIDMResults",
     "PeerResults",
+    "PickMaps",
     "PlanPermutations",
     "PlotResults",
     "RegionModels",
     "RunPermutations",
+    "ShareShuffles",
     "SmoothMaps",
     "StackMaps",
+    "SummariseAlternatives",
     "ThresholdConjunction",
     "ThresholdCorrected",
     "ThresholdMap",

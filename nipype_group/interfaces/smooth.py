@@ -4,6 +4,7 @@ from nipype.interfaces.base import InputMultiObject, TraitedSpec, traits
 
 from nipype_group.images.smoothing import smooth_maps
 from nipype_group.interfaces.base import File, GroupInputSpec, GroupInterface, isdefined
+from nipype_group.tsv import read_tsv
 
 
 class _SmoothMapsInputSpec(GroupInputSpec):
@@ -20,6 +21,52 @@ class _SmoothMapsInputSpec(GroupInputSpec):
 
 class _SmoothMapsOutputSpec(TraitedSpec):
     smoothed_files = traits.List(File(), desc="smoothed maps, in the order of in_files")
+
+
+class _PickMapsInputSpec(GroupInputSpec):
+    in_files = InputMultiObject(File(exists=True), mandatory=True, desc="maps to pick from")
+    of_observations = File(
+        exists=True, mandatory=True, desc="TSV from CollectMaps, a row for each of in_files"
+    )
+    observations = File(exists=True, mandatory=True, desc="TSV from CollectMaps of those picked")
+
+
+class _PickMapsOutputSpec(TraitedSpec):
+    out_files = traits.List(File(), desc="those of in_files that are in the observations")
+
+
+class PickMaps(GroupInterface):
+    """Pick the maps of some participants from those of all, by participant, name and checksum.
+
+    Maps that several analyses share are smoothed once, and each analysis takes its own. A map
+    that is not among them is an error that names it.
+
+    Examples
+    --------
+    >>> from nipype_group.interfaces import PickMaps
+    >>> PickMaps().inputs.in_files
+    <undefined>
+    """
+
+    input_spec = _PickMapsInputSpec
+    output_spec = _PickMapsOutputSpec
+
+    def _run_interface(self, runtime):
+        there = dict(zip(_rows(self.inputs.of_observations), self.inputs.in_files, strict=True))
+        wanted = _rows(self.inputs.observations)
+        if lacking := [row for row in wanted if row not in there]:
+            raise ValueError(
+                f"{', '.join(name for _, name, _ in lacking)}: an analysis needs what cannot be "
+                "used where all maps are looked at together, as a copy of another map; mend it"
+            )
+        self._results["out_files"] = [there[row] for row in wanted]
+        return runtime
+
+
+def _rows(path):
+    """Return participant, name and checksum of every map."""
+    table = read_tsv(path, own=True)
+    return list(table[["participant_id", "map", "sha256"]].itertuples(index=False, name=None))
 
 
 class SmoothMaps(GroupInterface):

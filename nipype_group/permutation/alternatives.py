@@ -6,17 +6,24 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from nipype_group.design.matrix import Design
+from nipype_group.images import file_sha256, read_mask
 from nipype_group.permutation.maps import MergedContrast, correct_contrasts
-from nipype_group.permutation.plan import Family, Plan
+from nipype_group.permutation.plan import Family, Plan, read_plan, read_scheme
+from nipype_group.permutation.shards import merge_shards
 from nipype_group.permutation.units import units_of
 from nipype_group.stats.elementary import log
 from nipype_group.stats.linear.least_squares import independent_rows
 from nipype_group.stats.linear.partition import partition
 from nipype_group.stats.matrix_products import residuals_of, sum_of_squares
-from nipype_group.stats.permutation.alternatives import restricted, scheme_of_all
+from nipype_group.stats.permutation.alternatives import (
+    RestrictedScheme,
+    restricted,
+    scheme_of_all,
+)
 from nipype_group.stats.permutation.choice import shuffles_reached
 from nipype_group.stats.permutation.p_values import Corrected, critical_value
 from nipype_group.stats.permutation.scheme import KINDS
+from nipype_group.whole_files import AnyPath
 
 _PARTICIPANT = "participant_id"
 # Of what a contrast tests, the share that shuffles have to move for a test, and for no warning.
@@ -34,7 +41,7 @@ _HARDLY_MOVED = (
 
 
 @dataclass(frozen=True)
-class Alternative:
+class ShuffledAlternative:
     """An analysis among others of the same study.
 
     Parameters
@@ -79,7 +86,9 @@ class SharedPlans:
     groups: dict
 
 
-def share_shuffles(alternatives: Sequence[Alternative]) -> SharedPlans:
+def share_shuffles(
+    alternatives: Sequence[ShuffledAlternative], n_shards: int | None = None
+) -> SharedPlans:
     """Give alternatives common shuffles.
 
     Alternatives of one map a participant that are shuffled in one way, by permutation or by signs,
@@ -89,8 +98,10 @@ def share_shuffles(alternatives: Sequence[Alternative]) -> SharedPlans:
 
     Parameters
     ----------
-    alternatives : sequence of Alternative
+    alternatives : sequence of ShuffledAlternative
         With the same contrasts, seed and number of permutations.
+    n_shards : int, optional
+        As in `Plan`.
 
     Returns
     -------
@@ -110,21 +121,39 @@ def share_shuffles(alternatives: Sequence[Alternative]) -> SharedPlans:
                 f"{one.name} and {first.name} have other contrasts, permutations or seeds, and "
                 "alternatives share theirs"
             )
-    plans = [one.plan for one in alternatives]
-    keys: dict[str, dict[Hashable, list[int]]] = {}
+    plans = [replace(one.plan, n_shards=n_shards) for one in alternatives]
     for kind in KINDS:
         own = [i for i, one in enumerate(alternatives) if _shuffles_by(one, kind)]
         if own:
             schemes = _common(kind, [alternatives[i] for i in own], first.plan)
             for i, scheme in zip(own, schemes, strict=True):
                 plans[i] = _with_scheme(alternatives[i], plans[i], kind, scheme)
+    shared = [replace(one, plan=plan) for one, plan in zip(alternatives, plans, strict=True)]
+    return SharedPlans(plans, groups_of(shared))
+
+
+def groups_of(alternatives: Sequence[ShuffledAlternative]) -> dict[str, list[list[int]]]:
+    """Return which alternatives have common shuffles.
+
+    Parameters
+    ----------
+    alternatives : sequence of ShuffledAlternative
+        With the plans of `share_shuffles`.
+
+    Returns
+    -------
+    dict
+        Name of a contrast to its groups, each a list of numbers of alternatives.
+    """
+    keys: dict[str, dict[Hashable, list[int]]] = {}
     for i, one in enumerate(alternatives):
-        for name, family in one.plan.families.items():
-            key = name if one.by_participant(name) else _own_key(one, i, family.scheme)
+        for family in one.plan.families.values():
+            scheme = family.scheme
+            own = scheme.whole if isinstance(scheme, RestrictedScheme) else None
+            key = _own_key(one, i, scheme) if own is None else own
             for contrast in family.contrasts:
                 keys.setdefault(contrast.name, {}).setdefault(key, []).append(i)
-    groups = {name: list(own.values()) for name, own in keys.items()}
-    return SharedPlans(plans, groups)
+    return {name: list(own.values()) for name, own in keys.items()}
 
 
 def _shuffles_by(alternative, kind):
@@ -177,6 +206,81 @@ def _moved_share(units, scheme):
     effect = partition(units.model, independent_rows(units.contrast.weights)).effect
     left = residuals_of(scheme.fixed_directions(), effect)
     return float(sum_of_squares(left).sum() / sum_of_squares(effect).sum())
+
+
+def read_alternative(
+    name: str, scheme_file: AnyPath, plan_file: AnyPath, design: Design
+) -> ShuffledAlternative:
+    """Return an alternative of the files that `write_plan` wrote.
+
+    Raises
+    ------
+    ValueError
+        As `read_scheme` and `read_plan`.
+    """
+    test, families = read_scheme(scheme_file)
+    about = read_plan(plan_file)
+    plan = Plan(
+        families,
+        test,
+        about["NumberOfPermutations"],
+        contrast_names=tuple(about["Contrasts"]),
+        n_reached={
+            contrast: round(p * own["Shuffles"])
+            for own in about["Families"].values()
+            for contrast, p in own["SmallestP"].items()
+        },
+        warnings=tuple(about["Warnings"]),
+    )
+    return ShuffledAlternative(name, design, plan)
+
+
+def read_merged(
+    alternative: ShuffledAlternative,
+    scheme_file: AnyPath,
+    shard_files: Sequence[AnyPath],
+    mask_file: AnyPath,
+) -> dict[str, MergedContrast]:
+    """Return the contrasts of an alternative with all of their shuffles, on the scale of z.
+
+    Parameters
+    ----------
+    alternative : ShuffledAlternative
+        With the plan of `scheme_file`.
+    scheme_file : path
+    shard_files : sequence of path
+        All of its shards.
+    mask_file : path
+        Voxels tested.
+
+    Returns
+    -------
+    dict
+        Name of a contrast to `MergedContrast`.
+
+    Raises
+    ------
+    ValueError
+        Where shards are missing or of another plan.
+    """
+    plan, found = alternative.plan, {}
+    mask, space = read_mask(mask_file)
+    for family, own in plan.families.items():
+        n_shuffles = plan.n_shuffles(family)
+        results = merge_shards(shard_files, family, n_shuffles, file_sha256(scheme_file))
+        for contrast in own.contrasts:
+            units = units_of(alternative.design, contrast, plan.test.within_shuffling)
+            found[contrast.name] = MergedContrast(
+                name=contrast.name,
+                label=contrast.label,
+                contrast=plan.test.shuffled_units(units, own.scheme),
+                statistics=plan.test.statistics,
+                result=results[contrast.label],
+                mask=mask,
+                space=space,
+                as_z=True,
+            )
+    return found
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,8 @@ from nipype_group.settings.analysis import AnalysisSettings
 from nipype_group.settings.records import VERSION, VERSION_NAME, about_of, default_of
 from nipype_group.whole_files import replace_text
 
+# Name of what a file of settings lists for several analyses at once.
+ALTERNATIVES = "alternatives"
 # Settings that may name files.
 _WITH_FILES = ("atlases", "blocks")
 
@@ -71,7 +73,18 @@ def read_settings(path: str | os.PathLike[str]) -> dict[str, Any]:
         Naming the file, where it is no JSON object or has a name or a version that is not known.
     """
     path = Path(path).absolute()
-    values = current_settings(read_json(path, dict), path)
+    content = read_json(path, dict)
+    if ALTERNATIVES in content:
+        raise ValueError(
+            f"{path} lists {ALTERNATIVES} of an analysis, which nipype-group multiverse runs"
+        )
+    return parse_settings(content, path)
+
+
+def parse_settings(content: Mapping[str, Any], path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return the settings that the content of a file gives; see `read_settings`."""
+    path = Path(path)
+    values = current_settings(content, path)
     # It is for editors.
     values.pop("$schema", None)
     known = [item.name for item in _kept()]
@@ -183,6 +196,11 @@ def settings_schema() -> dict[str, Any]:
             "type": "integer",
             "const": VERSION,
             "description": "version of the names of settings",
+        },
+        ALTERNATIVES: {
+            "type": ["object", "array"],
+            "description": "of nipype-group multiverse: values of settings by name, in all "
+            "products, or objects with a name and settings",
         },
     }
     for item in _kept():

@@ -3,7 +3,14 @@
 import nipype.pipeline.engine as pe
 from nipype.interfaces.utility import IdentityInterface, Merge
 
-from nipype_group.interfaces import CollectMaps, CombineRuns, GroupMask, SmoothMaps, StackMaps
+from nipype_group.interfaces import (
+    CollectMaps,
+    CombineRuns,
+    GroupMask,
+    PickMaps,
+    SmoothMaps,
+    StackMaps,
+)
 from nipype_group.settings.model import MapsSettings
 
 INPUTS = (
@@ -56,6 +63,7 @@ def init_collect_wf(
     with_variances: bool = False,
     map_covariates: tuple = (),
     n_procs: int = 1,
+    smooth_all: bool = False,
     name: str = "collect_wf",
 ) -> pe.Workflow:
     """Build the workflow that collects, smooths, masks and stacks maps.
@@ -82,6 +90,9 @@ def init_collect_wf(
         Names of covariates that are maps, whose voxels maps lack too.
     n_procs : int
         Threads of the smoothing.
+    smooth_all : bool
+        Whether all maps are smoothed, those that are left out too, as several analyses of them
+        share: not where maps are combined.
     name : str
         Name of the workflow.
 
@@ -178,16 +189,17 @@ def init_collect_wf(
     maps = _maps_of_participants(workflow, settings, variables)
     source, field = maps, "map_files"
     if settings.smooths:
-        source, field = (
-            pe.Node(
-                SmoothMaps(fwhm_mm=list(settings.smoothing_fwhm_mm), **zeros),
-                name="smooth",
-                n_procs=n_procs,
-                mem_gb=0.5,
-            ),
-            "smoothed_files",
+        smooth = pe.Node(
+            SmoothMaps(fwhm_mm=list(settings.smoothing_fwhm_mm), **zeros),
+            name="smooth",
+            n_procs=n_procs,
+            mem_gb=0.5,
         )
-        workflow.connect(maps, "map_files", source, "in_files")
+        source, field = smooth, "smoothed_files"
+        if smooth_all and not settings.combine:
+            source, field = _picked(workflow, settings, maps, smooth), "out_files"
+        else:
+            workflow.connect(maps, "map_files", smooth, "in_files")
     workflow.connect(
         [
             (source, stack, [(field, "map_files")]),
@@ -216,6 +228,28 @@ def _collect(settings, variables, mean_for):
     if mean_for:
         made.inputs.mean_for = list(mean_for)
     return made
+
+
+def _picked(workflow, settings, maps, smooth):
+    """Smooth all maps that can be used; return the node that picks those that are in."""
+    everyone = MapsSettings(
+        on_bad_map="exclude",
+        ids_as_numbers=settings.ids_as_numbers,
+        zero_is_value=settings.zero_is_value,
+    )
+    collect_all = pe.Node(_collect(everyone, (), ()), name="collect_all", mem_gb=0.5)
+    pick = pe.Node(PickMaps(), name="pick", mem_gb=0.1)
+    inputnode = workflow.get_node("inputnode")
+    workflow.connect(
+        [
+            (inputnode, collect_all, [(f, f) for f in INPUTS if f not in _TO_MASK]),
+            (collect_all, smooth, [("map_files", "in_files")]),
+            (collect_all, pick, [("observations", "of_observations")]),
+            (smooth, pick, [("smoothed_files", "in_files")]),
+            (maps, pick, [("observations", "observations")]),
+        ]
+    )
+    return pick
 
 
 def _maps_of_participants(workflow, settings, variables):

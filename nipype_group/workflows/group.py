@@ -236,15 +236,7 @@ def init_group_wf(*, settings: AnalysisSettings, name: str = "group_wf") -> pe.W
     outputnode = pe.Node(IdentityInterface(fields=list(OUTPUTS)), name="outputnode")
     inferred = _inferred_maps(settings)
     maps, places = named_maps(inferred, settings.contrast_labels)
-    collect_wf, model_wf = _collect(settings), _model(settings)
-    parametric_wf = parametric_stage.init_parametric_wf(
-        settings=settings,
-        contrasts=settings.contrasts,
-        tails=settings.tails,
-        each=_of_each_contrast(settings),
-        atlases=(INSTALLED,) if settings.atlases is None else settings.atlases,
-        templates=settings.tdp_template != "none",
-    )
+    collect_wf, model_wf, parametric_wf = add_estimates(workflow, inputnode, settings)
     report_wf = report_stage.init_report_wf(
         settings=settings,
         maps=tuple(maps),
@@ -255,24 +247,13 @@ def init_group_wf(*, settings: AnalysisSettings, name: str = "group_wf") -> pe.W
     keep = _keep(settings, maps)
     workflow.connect(
         [
-            (inputnode, collect_wf, [(f, f"inputnode.{f}") for f in collect_stage.INPUTS]),
-            (inputnode, model_wf, [("design_table", "inputnode.design_table")]),
             (inputnode, keep, [("output_dir", "output_dir"), ("bids_dir", "source_dir")]),
-            (collect_wf, model_wf, _through(*model_stage.INPUTS, without=("design_table",))),
-            (model_wf, parametric_wf, _through("z_files", "stat_files")),
-            (model_wf, parametric_wf, _fields_of_errors(settings)),
             (collect_wf, outputnode, _out("observations", "excluded", "mask_file", "stack_file")),
             (model_wf, outputnode, _out("design_file", "contrasts_file", "model_file")),
             (model_wf, outputnode, _out(*model_stage.MAP_OUTPUTS)),
             (keep, outputnode, [(f, f) for f in ("out_files", "group_dir")]),
         ]
     )
-    if "mask_file" in _of_each_contrast(settings):
-        # Maps that lack a voxel may determine one contrast and not another.
-        searched = ("outputnode.search_mask_files", "inputnode.mask_file")
-        workflow.connect([(model_wf, parametric_wf, [searched])])
-    else:
-        workflow.connect([(collect_wf, parametric_wf, [_SEARCHED])])
     stages = [collect_wf, model_wf, parametric_wf, report_wf]
     if settings.n_permutations:
         stages.append(
@@ -290,26 +271,67 @@ def init_group_wf(*, settings: AnalysisSettings, name: str = "group_wf") -> pe.W
     return workflow
 
 
-def _collect(settings):
-    """Return the workflow of the maps."""
-    return collect_stage.init_collect_wf(
+def add_estimates(
+    workflow: pe.Workflow,
+    inputnode: pe.Node,
+    settings: AnalysisSettings,
+    smooth_all: bool = False,
+) -> tuple[pe.Workflow, pe.Workflow, pe.Workflow]:
+    """Add what leads from maps to thresholded maps; returns its three workflows.
+
+    Parameters
+    ----------
+    workflow : Workflow
+    inputnode : Node
+        With the inputs of `init_group_wf`.
+    settings : AnalysisSettings
+    smooth_all : bool
+        As `init_collect_wf` takes it.
+
+    Returns
+    -------
+    collect_wf, model_wf, parametric_wf : Workflow
+        Of the maps, of the model and its contrasts, and of the thresholds.
+    """
+    collect_wf = collect_stage.init_collect_wf(
         settings=settings,
         variables=settings.variables,
         mean_for=settings.mean_for,
         with_variances=settings.takes_variances,
         map_covariates=settings.map_covariates,
         n_procs=settings.n_procs,
+        smooth_all=smooth_all,
     )
-
-
-def _model(settings):
-    """Return the workflow of the model."""
-    return model_stage.init_model_wf(
+    model_wf = model_stage.init_model_wf(
         settings=settings,
         tail=settings.tail,
         by_permutation=settings.permutes_blocks,
         not_of_conjunctions=settings.not_of_conjunctions,
     )
+    parametric_wf = parametric_stage.init_parametric_wf(
+        settings=settings,
+        contrasts=settings.contrasts,
+        tails=settings.tails,
+        each=_of_each_contrast(settings),
+        atlases=(INSTALLED,) if settings.atlases is None else settings.atlases,
+        templates=settings.tdp_template != "none",
+    )
+    workflow.connect(
+        [
+            (inputnode, collect_wf, [(f, f"inputnode.{f}") for f in collect_stage.INPUTS]),
+            (inputnode, model_wf, [("design_table", "inputnode.design_table")]),
+            (collect_wf, model_wf, _through(*model_stage.INPUTS, without=("design_table",))),
+            (model_wf, parametric_wf, _through("z_files", "stat_files")),
+            (model_wf, parametric_wf, _fields_of_errors(settings)),
+        ]
+    )
+    if "mask_file" in _of_each_contrast(settings):
+        # Maps that lack a voxel may determine one contrast and not another.
+        searched = ("outputnode.search_mask_files", "inputnode.mask_file")
+        workflow.connect([(model_wf, parametric_wf, [searched])])
+    else:
+        workflow.connect([(collect_wf, parametric_wf, [_SEARCHED])])
+    return collect_wf, model_wf, parametric_wf
 
 
 def _of_each_contrast(settings):

@@ -141,15 +141,8 @@ def init_permutation_wf(
     workflow = pe.Workflow(name=name)
     inputnode = pe.Node(IdentityInterface(fields=list(INPUTS)), name="inputnode")
     outputnode = pe.Node(IdentityInterface(fields=list(OUTPUTS)), name="outputnode")
-    plan = _plan(settings, varying_dof)
-    plan.inputs.trait_set(estimator=estimator, knapp_hartung=knapp_hartung)
-    run = pe.MapNode(
-        RunPermutations(memory_gb=settings.memory_gb),
-        iterfield=["family", "first", "last", "first_voxel", "last_voxel"],
-        name="run",
-        n_procs=settings.n_procs,
-        mem_gb=0.5 + settings.memory_gb,
-    )
+    plan = plan_node(settings, varying_dof, estimator, knapp_hartung)
+    run = run_node(settings, (*_OF_SHARD, "first_voxel", "last_voxel"))
     merge = pe.Node(
         MergePermutations(
             alpha=settings.alpha_of_shuffles,
@@ -202,14 +195,43 @@ _PLANNED = (
 )
 
 
-def _plan(settings, varying_dof):
-    """Return the node that plans the shuffles."""
+# What tells a shard.
+_OF_SHARD = ("family", "first", "last")
+
+
+def run_node(settings: ShuffledSettings, iterfield: tuple[str, ...] = _OF_SHARD) -> pe.MapNode:
+    """Return the node that runs shards.
+
+    Parameters
+    ----------
+    settings : ShuffledSettings
+    iterfield : tuple of str
+        Inputs of which every shard has its own.
+    """
+    return pe.MapNode(
+        RunPermutations(memory_gb=settings.memory_gb),
+        iterfield=list(iterfield),
+        name="run",
+        n_procs=settings.n_procs,
+        mem_gb=0.5 + settings.memory_gb,
+    )
+
+
+def plan_node(
+    settings: ShuffledSettings,
+    varying_dof: bool = False,
+    estimator: str = DEFAULT,
+    knapp_hartung: str = KNAPP_HARTUNG[0],
+) -> pe.Node:
+    """Return the node that plans the shuffles; parameters are those of `init_permutation_wf`."""
     plan = pe.Node(
         PlanPermutations(
             tail=settings.tail_of_shuffles,
             statistics=list(settings.statistics),
             n_top=_TEMPLATE_RANKS if settings.tdp_template != "none" else 0,
             varying_dof=varying_dof,
+            estimator=estimator,
+            knapp_hartung=knapp_hartung,
             **{name: getattr(settings, name) for name in _PLANNED},
         ),
         name="plan",

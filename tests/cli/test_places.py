@@ -89,6 +89,9 @@ def actions():
             yield name, action
 
 
+ALTERNATIVES = (
+    '{"formula": "1", "contrasts": ["m=intercept"], "alternatives": {"alpha": [0.05, 0.1]}}'
+)
 GRID = [(c, a) for c, a in actions() if a.dest in PLACES]
 
 
@@ -134,6 +137,12 @@ def arguments_of(command, action, path, tmp_path):
         line += [] if action.dest in sources else ["--pattern", tmp_path / "{subject}.nii"]
         if action.dest == "shuffles":
             line += ["--permutations", "5"]
+    if command == "multiverse":
+        sources = ("maps", "bids", "stack")
+        line += [] if action.dest in sources else ["--pattern", tmp_path / "{subject}.nii"]
+        if action.dest != "settings":
+            (tmp_path / "multiverse.json").write_text(ALTERNATIVES)
+            line += ["--settings", tmp_path / "multiverse.json"]
     if command == "demo":
         line += ["association"]
     if command == "report" and action.dest not in ("results", "stat_map", "output_dir"):

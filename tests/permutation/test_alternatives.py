@@ -1,9 +1,7 @@
 """Common shuffles of alternative analyses against all shuffles written out."""
 
-import importlib.util
 from dataclasses import replace
 from itertools import permutations, product
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -14,7 +12,7 @@ from nipype_group.design.contrasts import build_contrasts
 from nipype_group.design.matrix import design_from_formula
 from nipype_group.images import Grid
 from nipype_group.permutation.alternatives import (
-    Alternative,
+    ShuffledAlternative,
     correct_alternatives,
     share_shuffles,
 )
@@ -41,7 +39,9 @@ def alternative(name, members, formula="age", n_permutations=500, seed=3, **how)
     design = design_from_formula(formula, table_of(members), ())
     text = "effect=age" if formula == "age" else "effect=intercept"
     contrasts = build_contrasts([text], design, by_permutation=True)
-    return Alternative(name, design, make_plan(design, contrasts, n_permutations, seed, **how))
+    return ShuffledAlternative(
+        name, design, make_plan(design, contrasts, n_permutations, seed, **how)
+    )
 
 
 def data_of(seed=0):
@@ -181,26 +181,7 @@ def test_what_shuffles_do_not_move_is_refused_by_name():
     table = table_of(np.arange(6), group=np.where(AGE < 2, "young", "old"))
     design = design_from_formula("C(group)", table, ())
     contrasts = build_contrasts(["effect=young - old"], design, by_permutation=True)
-    all_of_them = Alternative("groups", design, make_plan(design, contrasts, 100, 3))
+    all_of_them = ShuffledAlternative("groups", design, make_plan(design, contrasts, 100, 3))
     others = [alternative(n, own, "age", 100) for n, own in (("a", young), ("b", old))]
     with pytest.raises(ValueError, match=r"groups, contrast 'effect': participants change places"):
         share_shuffles([all_of_them, *others])
-
-
-@pytest.fixture(scope="module")
-def script():
-    path = Path(__file__).parents[1] / "simulations" / "multiverse_null.py"
-    spec = importlib.util.spec_from_file_location("multiverse_null", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_few_studies_err_as_often_as_alpha_says(script):
-    """Twelve alternatives, of other participants and smoothing, by one study after the other."""
-    way = script.WAYS[2]
-    p = [script.smallest_p(number, "mean", 39)[way] for number in range(2000, 2016)]
-    assert sum(one <= script.ALPHA for one in p) <= stats.binom.ppf(0.999, len(p), script.ALPHA)
-    # One in two is above the median where p are those of the largest value.
-    low, high = stats.binom.ppf([0.001, 0.999], len(p), 0.5)
-    assert low <= sum(one <= 0.5 for one in p) <= high

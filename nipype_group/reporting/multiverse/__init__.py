@@ -1,0 +1,1 @@
+"""Alternative analyses of one study: what they agree in, tables, maps and the page."""

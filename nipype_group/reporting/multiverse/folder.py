@@ -1,0 +1,188 @@
+"""Tables, maps and page of alternatives, in a folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from nipype_group._version import __version__
+from nipype_group.images import write_volume
+from nipype_group.images.stacks import unmask
+from nipype_group.json_files import write_json
+from nipype_group.reporting.derivatives.folder import GENERATOR
+from nipype_group.reporting.figures.canvas import plural, rounded
+from nipype_group.reporting.multiverse.content import (
+    ContrastOfAll,
+    Described,
+    contrast_of_all,
+)
+from nipype_group.reporting.multiverse.page import write_multiverse_page
+from nipype_group.stats.distributions import minus_log10
+from nipype_group.tsv import write_tsv
+from nipype_group.whole_files import AnyPath
+
+_DIGITS = 10
+# Of the numbers of alternatives that are listed.
+_SHOWN = 8
+_COUNTS = {
+    "own": "alternatives in which a voxel survives by the correction of each",
+    "multiverse": "alternatives in which a voxel survives the familywise error over all voxels "
+    "and alternatives",
+}
+
+
+class Written(NamedTuple):
+    """Files of alternatives, and what is told of them."""
+
+    page_file: str
+    alternatives_file: str
+    curves_file: str
+    count_files: list
+    lines: list
+    warnings: list
+
+
+def write_multiverse(
+    folder: AnyPath, described: Sequence[Described], alpha: float, figures: bool = True
+) -> Written:
+    """Write what alternatives of an analysis say.
+
+    Parameters
+    ----------
+    folder : path
+        Made where it is not there.
+    described : sequence of Described
+        The reference first.
+    alpha : float
+        Familywise error over all voxels and alternatives, with permutations.
+    figures : bool
+        Whether the page has pictures.
+
+    Returns
+    -------
+    Written
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    contrasts = [contrast_of_all(described, i, alpha) for i in range(len(described[0].contrasts))]
+    rows = [{"contrast": c.name, **row} for c in contrasts for row in c.rows]
+    curves = [{"contrast": c.name, **row} for c in contrasts for row in c.curves]
+    tables = {"alternatives": rows, "curves": curves}
+    paths = {
+        name: str(write_tsv(folder / f"{name}.tsv", pd.DataFrame(own), digits=_DIGITS))
+        for name, own in tables.items()
+    }
+    _write_settings(folder, described)
+    count_files = [path for c in contrasts for path in _write_maps(folder, described, c, alpha)]
+    warnings = _warnings(described, contrasts)
+    lines = [line for c in contrasts for line in lines_of(described, c, alpha)]
+    page = write_multiverse_page(
+        folder / "multiverse.html", described, contrasts, alpha, lines, warnings, figures
+    )
+    return Written(page, paths["alternatives"], paths["curves"], count_files, lines, warnings)
+
+
+def _write_settings(folder, described):
+    """Write the settings of every alternative, as one of them alone is run again by them."""
+    content = {
+        "GeneratedBy": f"{GENERATOR} {__version__}",
+        "Alternatives": [
+            {
+                "Number": i,
+                "Name": d.name,
+                "Choices": d.choices,
+                "Settings": d.content["parameters"],
+            }
+            for i, d in enumerate(described, 1)
+        ],
+    }
+    write_json(folder / "alternatives.json", content)
+
+
+def _write_maps(folder, described, contrast, alpha):
+    """Write counts of a contrast, and p over all alternatives; returns the paths of the counts."""
+    space, paths = contrast.space, []
+    for desc, counts in contrast.counts.items():
+        name = space.file_name(f"contrast-{contrast.label}_stat-count_desc-{desc}_statmap", True)
+        paths.append(write_volume(folder / name, counts, space, np.int16))
+        about = {"Description": f"Number of {_COUNTS[desc]}", "Alternatives": len(described)}
+        _write_sidecar(folder, name, about | ({"Alpha": alpha} if desc != "own" else {}))
+    for i, over in contrast.over_all.items():
+        if contrast.rows[i]["statistic_of"] != i + 1:
+            continue
+        stem = f"contrast-{contrast.label}_alternative-{i + 1:03d}_stat-logp_desc-multiverseFWE"
+        name = space.file_name(f"{stem}_statmap", True)
+        values = unmask(minus_log10(over.over_all.log_p), contrast.masks[i])
+        write_volume(folder / name, values, space)
+        _write_sidecar(
+            folder,
+            name,
+            {
+                "Description": "-log10 of the p corrected for all voxels of all alternatives",
+                "Alternative": described[i].name,
+                "Groups": over.n_groups,
+                "Shuffles": len(over.over_all.null),
+                "CriticalZ": over.critical,
+                "Alpha": alpha,
+            },
+        )
+    return paths
+
+
+def _write_sidecar(folder, name, content):
+    write_json(folder / f"{name.partition('.')[0]}.json", content)
+
+
+def _warnings(described, contrasts):
+    """Return what is doubtful: of the shuffles, and groups that are joined by Bonferroni."""
+    found = _notes(described)
+    if described[0].is_shuffled:
+        found += [w for d in described for w in d.shuffled().plan.warnings]
+    for c in contrasts:
+        if len(c.groups) > 1:
+            groups = "; ".join(_numbers([i + 1 for i in group]) for group in c.groups)
+            found.append(
+                f"{c.name}: alternatives that cannot be shuffled together make {len(c.groups)} "
+                f"groups (numbers {groups}), joined by Bonferroni: p are {len(c.groups)} times as "
+                "large"
+            )
+    return list(dict.fromkeys(found))
+
+
+def _notes(described):
+    """Return what is odd about masks and contrasts, with the alternatives where not of all."""
+    of: dict[str, list[int]] = {}
+    for number, one in enumerate(described, 1):
+        for note in dict.fromkeys(one.notes):
+            of.setdefault(note, []).append(number)
+    return [
+        note if len(own) == len(described) else f"{note} (alternatives {_numbers(own)})"
+        for note, own in of.items()
+    ]
+
+
+def _numbers(own):
+    return ", ".join(map(str, own[:_SHOWN])) + (", ..." if len(own) > _SHOWN else "")
+
+
+def lines_of(described: Sequence[Described], contrast: ContrastOfAll, alpha: float) -> list[str]:
+    """Return what is found of a contrast, as sentences."""
+    n_all = len(described)
+    n_own = sum(row["survivors"] > 0 for row in contrast.rows)
+    n_always = int((contrast.counts["own"] == n_all).sum())
+    lines = [
+        f"{contrast.name}: something survives in {n_own} of {plural(n_all, 'alternative')} by the "
+        f"correction of each, {plural(n_always, 'voxel')} in all of them"
+    ]
+    if contrast.over_all:
+        n_over = sum(row["survivors_multiverse"] > 0 for row in contrast.rows)
+        p = contrast.smallest_p
+        lines.append(
+            f"{contrast.name}: p {rounded(np.nan if p is None else p)} over all voxels and "
+            f"alternatives; something survives it in {n_over} of {n_all} at {alpha:g}"
+        )
+    return lines

@@ -1,0 +1,158 @@
+"""Alternatives of an analysis, run together."""
+
+import json
+import re
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+
+from nipype_group.cli import run as run_module
+from nipype_group.cli.main import main
+
+SHAPE = (9, 10, 8)
+AFFINE = np.diag([3.0, 3.0, 3.0, 1.0])
+FIRST = {
+    "smoothing_fwhm_mm": [4, 6],
+    "exclude": [[], ["fd > 0.5"]],
+    "height_controls": ["fdr", "bonferroni"],
+}
+# Fewer smoothings, another rule, and the correction that stays.
+EDITED = {"smoothing_fwhm_mm": [4], "exclude": [[], ["fd > 0.5"], ["sub-01"]]}
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    """Twelve maps of which two move; a table with age and movement."""
+    folder = tmp_path_factory.mktemp("multiverse")
+    rng = np.random.default_rng(4)
+    age, rows = rng.permutation(np.linspace(20, 60, 12)), []
+    for i in range(12):
+        values = rng.standard_normal(SHAPE).astype(np.float32) + 3
+        values[3:6, 4:7, 2:5] += 0.08 * (age[i] - 40)
+        path = folder / f"sub-{i + 1:02d}.nii"
+        nib.save(nib.Nifti1Image(values, AFFINE), path)
+        rows.append((f"sub-{i + 1:02d}", f"{age[i]:.2f}", 0.9 if i in (3, 8) else 0.1, path))
+    table = pd.DataFrame(rows, columns=["participant_id", "age", "fd", "map"])
+    table.to_csv(folder / "maps.tsv", sep="\t", index=False)
+    return folder
+
+
+def settings_file(folder, alternatives):
+    content = {"formula": "age", "contrasts": ["age=age"], "seed": 5, "height_controls": ["fdr"]}
+    content |= {"alternatives": alternatives}
+    path = folder / "multiverse.json"
+    path.write_text(json.dumps(content))
+    return path
+
+
+def run_multiverse(folder, out, alternatives, *more):
+    """Run the command without figures; return the folder of the results."""
+    path = settings_file(folder, alternatives)
+    maps = ("--maps", folder / "maps.tsv", "--settings", path, "--permutations", "99")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run_module, "can_draw", lambda: False)
+        code = main(["multiverse", *map(str, (folder / out, *maps, *more))])
+    assert code == 0
+    return folder / out / "multiverse"
+
+
+@pytest.fixture(scope="module")
+def first(study):
+    return run_multiverse(study, "first", FIRST, "--plugin", "Linear")
+
+
+def test_alternatives_are_those_of_runs_alone(first, study):
+    """Each is as the command run gives it with the settings that are recorded."""
+    rows = pd.read_csv(first / "alternatives.tsv", sep="\t")
+    assert rows["maps"].tolist() == [12, 12, 10, 10] * 2
+    assert rows["statistic_of"].tolist() == [1, 1, 3, 3, 5, 5, 7, 7]
+    number = 6
+    recorded = json.loads((first / "alternatives.json").read_text())["Alternatives"][number]
+    assert recorded["Name"] == rows.iloc[number][["smoothing_fwhm_mm", "exclude"]].pipe(
+        lambda row: f"smoothing_fwhm_mm {row.iloc[0]}, exclude {row.iloc[1]}, height_controls fdr"
+    )
+    path = study / "one.json"
+    path.write_text(json.dumps(recorded["Settings"] | {"n_permutations": 0, "regions": False}))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run_module, "can_draw", lambda: False)
+        maps = ("--maps", str(study / "maps.tsv"), "--settings", str(path))
+        assert main(["run", str(study / "one"), *maps, "--plugin", "Linear"]) == 0
+    group = study / "one" / "group"
+    z = nib.load(group / "contrast-age_stat-z_statmap.nii.gz").get_fdata()
+    effect = nib.load(group / "contrast-age_stat-effect_statmap.nii.gz").get_fdata()
+    survivors = nib.load(next(group.glob("*stat-z_desc-fdrBH*_statmap.nii.gz"))).get_fdata()
+    assert (survivors != 0).sum() == rows["survivors"][number] > 0
+    assert np.abs(z).max() == pytest.approx(abs(rows["peak_zscore"][number]), rel=1e-9)
+    curves = pd.read_csv(first / "curves.tsv", sep="\t")
+    (peak,) = curves.query(
+        "number == @number + 1 and of == 'peak' and place == 'cluster 1'"
+    ).to_dict("records")
+    voxel = tuple(int(v) for v in np.array([peak["x"], peak["y"], peak["z"]]) / 3)
+    assert effect[voxel] == pytest.approx(peak["effect"], rel=1e-9)
+    assert z[voxel] == pytest.approx(peak["zscore"], rel=1e-9)
+    assert peak["lower"] < peak["effect"] < peak["upper"]
+
+
+def test_counts_and_p_over_all_add_up(first):
+    rows = pd.read_csv(first / "alternatives.tsv", sep="\t")
+    counts = {
+        desc: nib.load(first / f"contrast-age_stat-count_desc-{desc}_statmap.nii.gz").get_fdata()
+        for desc in ("own", "multiverse")
+    }
+    assert counts["own"].sum() == rows["survivors"].sum() > 0
+    assert counts["multiverse"].sum() == rows["survivors_multiverse"].sum() > 0
+    assert counts["own"].max() <= len(rows)
+    maps = sorted(first.glob("*stat-logp_desc-multiverseFWE_statmap.nii.gz"))
+    assert len(maps) == 4
+    for path, number in zip(maps, (0, 2, 4, 6), strict=True):
+        p = 10 ** -nib.load(path).get_fdata().max()
+        assert p == pytest.approx(rows["p_multiverse"][number], rel=1e-4)
+        assert p >= rows["p_alone"][number] >= 0.01
+        assert (nib.load(path).get_fdata() >= -np.log10(0.05) - 1e-6).sum() == rows[
+            "survivors_multiverse"
+        ][number]
+
+
+def contents(folder):
+    """Return the bytes of tables and maps."""
+    return {
+        path.name: path.read_bytes()
+        for path in sorted(Path(folder).iterdir())
+        if path.suffix != ".html"
+    }
+
+
+def test_an_edit_is_a_fresh_run_whatever_plugin_and_shards(first, study):
+    again = contents(run_multiverse(study, "first", EDITED, "--plugin", "Linear"))
+    how = ("--plugin", "MultiProc", "--n-procs", "2", "--shards", "3")
+    fresh = contents(run_multiverse(study, "fresh", EDITED, *how))
+    # The number of shards is a setting, and no result.
+    for content in (again, fresh):
+        told = json.loads(content["alternatives.json"])
+        for one in told["Alternatives"]:
+            one["Settings"].pop("n_shards", None)
+        content["alternatives.json"] = told
+    assert again == fresh
+    assert len(pd.read_csv(study / "first" / "multiverse" / "alternatives.tsv", sep="\t")) == 3
+
+
+@pytest.mark.parametrize(
+    ("alternatives", "more", "said"),
+    [
+        ({"formula": ["age", "iq"]}, (), "multiverse.json, formula iq: .*iq"),
+        ({"estimator": ["OLS", "hubber"]}, (), "estimator hubber: .*hubber"),
+        ({"exclude": [[], ["speed > 1"]]}, (), "exclude speed > 1: .*no column speed"),
+        (FIRST, ("--smooth", "8"), "--smooth goes before the file, and .* varies smoothing_fwhm"),
+    ],
+)
+def test_what_cannot_be_is_named_by_its_choices(study, capsys, alternatives, more, said):
+    path = settings_file(study, alternatives)
+    arguments = ("multiverse", study / "bad", "--maps", study / "maps.tsv", "--settings", path)
+    assert main([*map(str, arguments), *more]) == 2
+    error = capsys.readouterr().err
+    assert len(error.splitlines()) == 1
+    assert re.search(said, error), error
+    assert not (study / "bad").exists()
