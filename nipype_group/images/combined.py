@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,6 +15,26 @@ from nipype_group.whole_files import AnyPath
 _LEAST = np.finfo(np.float32).tiny
 
 
+class CombinedFiles(NamedTuple):
+    """Maps combined into one.
+
+    Parameters
+    ----------
+    map_file : str
+    variance_file : str or None
+        Both NaN where no map has the voxel, or a map of a sum lacks it.
+    n_fewer : int
+        Voxels that some map of a mean has and others lack.
+    unlike : float
+        Largest over smallest median of the variances of the maps over their voxels; 1 without.
+    """
+
+    map_file: str
+    variance_file: str | None
+    n_fewer: int
+    unlike: float
+
+
 def combine_files(
     directory: AnyPath,
     stem: str,
@@ -21,7 +42,7 @@ def combine_files(
     variance_files: Sequence[AnyPath] | None = None,
     zero_is_value: bool = False,
     weights: Sequence[MapWeight] | None = None,
-) -> tuple[str, str | None, int]:
+) -> CombinedFiles:
     """Combine maps, and their variances, as `nipype_group.stats.combined_maps` does.
 
     Parameters
@@ -40,18 +61,14 @@ def combine_files(
 
     Returns
     -------
-    map_file : str
-    variance_file : str or None
-        Both NaN where no map has the voxel, or a map of a sum lacks it.
-    n_fewer : int
-        Voxels that some map of a mean has and others lack.
+    CombinedFiles
 
     Raises
     ------
     MapError
         Where a file cannot be read, or lies on another Space than the first.
     """
-    space = None
+    space, typical = None, []
     variances = [None] * len(map_files) if variance_files is None else variance_files
 
     def read():
@@ -61,7 +78,11 @@ def combine_files(
             if space is None:
                 space = own
             check_same_space(path, own, space, str(map_files[0]))
-            yield values, None if variance is None else read_map(variance)[0]
+            of_values = None if variance is None else read_map(variance)[0]
+            if of_values is not None and (here := np.isfinite(values)).any():
+                # Where the map has a value its variance is above 0.
+                typical.append(float(np.median(of_values[here])))
+            yield values, of_values
 
     if weights is None:
         combined = combine_maps(read())
@@ -77,4 +98,7 @@ def combine_files(
     if combined.variance is not None:
         variance_path = Path(directory, space.file_name(f"{stem}_variance"))
         own = write_volume(variance_path, combined.variance, space)
-    return path, own, int(fewer.sum())
+    # Maps of a sum may be of anything.
+    alike = weights is not None or not typical
+    unlike = 1.0 if alike else max(typical) / min(typical)
+    return CombinedFiles(path, own, int(fewer.sum()), unlike)

@@ -6,13 +6,19 @@ from pathlib import Path
 from nipype.interfaces.base import InputMultiObject, Str, TraitedSpec, traits
 
 from nipype_group.design.participants.runs import CombinedRows, group_runs
-from nipype_group.images.combined import combine_files
+from nipype_group.images.combined import CombinedFiles, combine_files
 from nipype_group.interfaces.base import LOGGER, File, GroupInputSpec, GroupInterface, value_or
 from nipype_group.reporting.wording import count
 from nipype_group.tsv import read_tsv, write_tsv
 
+# Variances of a participant's maps that differ by more are told: those of noisy runs do not.
+_MOST_UNLIKE = 25.0
+# Signs of the name of a combined map in that of its file, and participants that are named.
+_NAME, _SHOWN = 40, 5
+
 
 class _CombineRunsInputSpec(GroupInputSpec):
+    revision = 2
     observations = File(exists=True, mandatory=True, desc="TSV from CollectMaps, a row a map")
     map_files = InputMultiObject(File(exists=True), mandatory=True, desc="maps, in row order")
     variance_files = InputMultiObject(
@@ -71,13 +77,15 @@ class CombineRuns(GroupInterface):
     def _run_interface(self, runtime):
         variances = value_or(self.inputs.variance_files) or None
         found = self._rows(variances)
-        maps, own_variances, fewer = self._combine(runtime.cwd, found, variances)
-        notes = [*found.notes, _how(variances, found.weights), *_of_fewer(found, fewer)]
+        made = self._combine(runtime.cwd, found, variances)
+        notes = [*found.notes, _how(variances, found.weights)]
+        notes += [*_of_fewer(found, made), *_unlike(found, made)]
         for note in notes:
             LOGGER.info("%s", note)
         path = write_tsv(Path(runtime.cwd, "observations.tsv"), found.table)
-        self._results |= {"observations": str(path), "map_files": maps, "notes": notes}
-        self._results["variance_files"] = own_variances
+        self._results |= {"observations": str(path), "notes": notes}
+        self._results["map_files"] = [own.map_file for own in made]
+        self._results["variance_files"] = [v for own in made if (v := own.variance_file)]
         self._results["condition_columns"] = found.condition_columns
         return runtime
 
@@ -99,26 +107,25 @@ class CombineRuns(GroupInterface):
 
     def _combine(
         self, cwd: str, found: CombinedRows, variances: Sequence[str] | None
-    ) -> tuple[list[str], list[str], list[int]]:
-        """Write the combined maps; returns them, their variances, and voxels of fewer maps."""
-        maps, own_variances, fewer = [], [], []
+    ) -> list[CombinedFiles]:
+        """Write the combined maps and their variances."""
+        made = []
         progress = self._progress("combining")
         sums = [None] * len(found.rows) if found.weights is None else found.weights
         zero = self.inputs.zero_is_value
-        made = zip(found.rows, found.table["map"], sums, strict=True)
-        for done, (rows, name, weights) in enumerate(made, 1):
+        groups = zip(found.rows, found.table["map"], sums, strict=True)
+        for done, (rows, name, weights) in enumerate(groups, 1):
             files = [self.inputs.map_files[row] for row in rows]
             own = None if variances is None else [variances[row] for row in rows]
             if len(rows) == 1 and weights is None:
-                path, variance, n = files[0], None if own is None else own[0], 0
+                variance = None if own is None else str(own[0])
+                made.append(CombinedFiles(str(files[0]), variance, 0, 1.0))
             else:
-                path, variance, n = combine_files(cwd, name, files, own, zero, weights)
-            maps.append(str(path))
-            fewer.append(n)
-            if variance is not None:
-                own_variances.append(str(variance))
+                # Numbers keep files apart where names differ in capitals alone, or are long.
+                stem = f"{name[:_NAME]}_{done}"
+                made.append(combine_files(cwd, stem, files, own, zero, weights))
             progress(done / len(found.rows))
-        return maps, own_variances, fewer
+        return made
 
 
 def _how(variances, weights):
@@ -134,8 +141,9 @@ def _how(variances, weights):
     )
 
 
-def _of_fewer(found, fewer):
+def _of_fewer(found, made):
     """Say at how many voxels a map lacks what others of the participant have."""
+    fewer = [own.n_fewer for own in made]
     if any(fewer):
         most, n_such = max(fewer), sum(n > 0 for n in fewer)
         where = found.table["map"].iloc[fewer.index(most)]
@@ -143,4 +151,18 @@ def _of_fewer(found, fewer):
             f"{count(n_such, 'combined map is', 'combined maps are')} of fewer maps at some "
             f"voxels, the most, {most}, in {where}: voxels that some of the maps lack are of the "
             "others."
+        )
+
+
+def _unlike(found, made):
+    """Say whose variances differ by so much that some maps count for next to nothing."""
+    unlike = [(own.unlike, row) for row, own in enumerate(made) if own.unlike > _MOST_UNLIKE]
+    if unlike:
+        names = found.table["map"]
+        shown = [f"{names.iloc[row]} ({ratio:.3g} times)" for ratio, row in sorted(unlike)[::-1]]
+        more = f" and {len(shown) - _SHOWN} more" * (len(shown) > _SHOWN)
+        yield (
+            "Variances of maps that were combined differ so much that some count for next to "
+            f"nothing, at the median voxel by {', '.join(shown[:_SHOWN])}{more}. Are all of them "
+            "variances, of effects in one unit?"
         )

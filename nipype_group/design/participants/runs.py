@@ -104,8 +104,9 @@ def group_runs(
     Raises
     ------
     ValueError
-        Where a column is not there, no participant has several maps to combine, or a variable of
-        the model differs between them; names participants and values.
+        Where a column is not there, no participant has several maps to combine, these have one
+        value in all columns that they are combined over, or a variable of the model differs
+        between them; names participants and values.
 
     Examples
     --------
@@ -135,6 +136,8 @@ def group_runs(
             f"no participant has several maps that differ in {', '.join(over)} alone: nothing is "
             "to be combined; select several (--select run=1,2), or leave --combine out"
         )
+    if weights is None:
+        _check_apart(observations, groups, over)
     used = [v for v in variables if v in observations and v not in gone]
     _check_variables(observations, groups, used)
     cells = None if weights is None else [read_weight(str(v)) for v in observations[weights]]
@@ -171,6 +174,23 @@ def _check_columns(observations, over):
                 f"a column of the tables is called {column}, as that which tells what was "
                 "combined; rename it"
             )
+
+
+def _check_apart(observations, groups, over):
+    """Refuse maps that the columns which they are combined over do not tell apart."""
+    for (label, *_), rows in groups.items():
+        seen: dict[tuple, str] = {}
+        part = observations.iloc[rows]
+        for *values, name in part[[*over, "map"]].astype(str).itertuples(index=False, name=None):
+            if tuple(values) in seen:
+                where = ", ".join(map(" ".join, zip(over, values, strict=True)))
+                raise ValueError(
+                    f"{label} has several maps of {where}, {seen[tuple(values)]} and {name}: "
+                    f"maps are combined that differ in {', '.join(over)}; name the column in "
+                    f"which these differ too (--combine {','.join(over)},COLUMN), or leave out "
+                    "those that are not meant"
+                )
+            seen[tuple(values)] = name
 
 
 def _check_variables(observations, groups, variables):
@@ -215,11 +235,20 @@ def _none(value):
 
 def _names(observations, groups, kept, alone):
     """Return how combinations are called: by what they share, a map `alone` as itself."""
+    single = [rows[0] for rows in groups.values() if alone and len(rows) == 1]
+    taken = set(observations["map"].iloc[single])
     names: list[str] = []
     for rows in groups.values():
         part = observations.iloc[rows]
-        name = part["map"].iloc[0] if alone and len(part) == 1 else _shared_name(part, kept)
-        names.append(name if name not in names else f"{name}{len(names) + 1}")
+        if alone and len(part) == 1:
+            names.append(part["map"].iloc[0])
+            continue
+        name = shared = _shared_name(part, kept)
+        number = len(names) + 1
+        while name in taken:
+            name, number = f"{shared}{number}", number + 1
+        taken.add(name)
+        names.append(name)
     return names
 
 
