@@ -177,6 +177,19 @@ def test_rates_of_unequal_maps_have_a_column_a_way(stored_table, monkeypatch):
     assert "- 15\n     - normal\n     - errors\n     - 5 / 1\n     - 9.4 / 3.5" in text
 
 
+def test_rates_of_effects_with_variances_have_a_column_an_estimator(stored_table, monkeypatch):
+    row = {"participants": "10", "variances": "equal", "between": "alike", "studies": 100}
+    row |= {"estimator": "mixed effects", "errors": [5, 1], "largest": [4, 0], "voxels": 1000}
+    stored_table("EffectVarianceNullTable")
+    import package_docs
+
+    table = package_docs.EffectVarianceNullTable
+    monkeypatch.setattr(table, "arguments", ["shuffles"], raising=False)
+    text = stored_table("EffectVarianceNullTable", [], shuffled=[row])
+    assert "- Between\n     - Mixed effects\n" in text
+    assert "- alike\n     - 0.5 / 0.1; 4 / 0\n" in text
+
+
 def test_the_cost_model_is_drawn_from_its_file(stored_table):
     row = {"maps": 89, "voxels": 70000, "moved_nuisance": 3, "memory_gb": 1.0, "shuffles": 10000}
     rows = [{**row, "foreseen_cpu_s": 4, "measured_cpu_s": 5, "measured_over_foreseen": 1.25}]

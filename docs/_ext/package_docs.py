@@ -407,6 +407,23 @@ class EffectVarianceTable(_Stored):
             "",
             *list_table(["Work", "CPU us a voxel", "Ratio"], rows, (50, 25, 25)),
             *list_table(["Work", "CPU minutes"], shuffled, (70, 30)),
+            *self._memory(stored.get("memory")),
+        ]
+
+    def _memory(self, stored):
+        """Return a row an analysis of many maps."""
+        if stored is None:
+            return []
+        header = ["Work", "Maps", "Voxels", "Modules, GiB", "Peak, GiB", "Declared, GiB"]
+        rows = [
+            [row["work"], f"{row['maps']:,}", f"{row['voxels']:,}"]
+            + [f"{row[name]:.2f}" for name in ("base_gib", "memory_gib", "declared_gib")]
+            for row in stored["rows"]
+        ]
+        return [
+            f"Memory of a contrast of many maps (commit ``{stored['commit']}``):",
+            "",
+            *list_table(header, rows, (30, 10, 15, 15, 15, 15)),
         ]
 
 
@@ -636,6 +653,37 @@ class EstimatorsShuffledTable(_Stored):
         ]
 
 
+class EffectVarianceNullTable(_Stored):
+    """The error rates of docs/effect_variance_null.json, by t or by shuffles."""
+
+    file = "effect_variance_null.json"
+    required_arguments = 1
+
+    def table(self, stored):
+        """Return a row a kind of studies, a column an estimator."""
+        shuffled = self.arguments[0] == "shuffles"
+        rows, cells = stored["shuffled" if shuffled else "rows"], {}
+        for row in rows:
+            key = row["participants"], row["variances"], row["between"]
+            rates = [_percent(row["errors"], row["voxels" if shuffled else "studies"])]
+            if shuffled:
+                rates.append(_percent(row["largest"], row["studies"]))
+            cells.setdefault(key, {})[row["estimator"]] = "; ".join(rates)
+        ways = list(dict.fromkeys(row["estimator"] for row in rows))
+        header = [
+            "Participants",
+            "Variances",
+            "Between",
+            *(way[0].upper() + way[1:] for way in ways),
+        ]
+        filled = [[*key, *(own.get(way, "") for way in ways)] for key, own in cells.items()]
+        return list_table(header, filled, (11, 11, 11, *[10] * len(ways)))
+
+
+def _percent(errors, n):
+    return " / ".join(f"{100 * count / n:.2g}" for count in errors)
+
+
 class PermutedErrorTermsTable(_Stored):
     """How effects are shuffled in docs/error_terms_null.json, and what p they can have."""
 
@@ -856,6 +904,7 @@ def setup(app):
     app.add_directive("error-terms-null-table", ErrorTermsNullTable)
     app.add_directive("estimators-null-table", EstimatorsNullTable)
     app.add_directive("estimators-shuffled-table", EstimatorsShuffledTable)
+    app.add_directive("effect-variance-null-table", EffectVarianceNullTable)
     app.add_directive("permuted-error-terms-table", PermutedErrorTermsTable)
     app.add_directive("unequal-maps-table", UnequalMapsTable)
     app.add_directive("robust-permuted-table", RobustPermutedTable)

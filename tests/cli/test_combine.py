@@ -126,6 +126,33 @@ def test_without_variances_it_is_the_mean_and_zero_is_a_mean(study, run, tmp_pat
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
 
+def test_a_rerun_after_edits_of_runs_is_a_fresh_run(study, run, tmp_path):
+    options = (*MODEL, "--combine", "run,session", "--outliers")
+    assert run(*options)[0] == 0
+    table = pd.read_csv(tmp_path / "maps.tsv", sep="\t")
+    effects, _ = study
+    # A run and a variance of others, one more run, and one less.
+    write(tmp_path / "maps" / "sub-01_ses-1_run-2.nii", effects[1, 1] + 3)
+    write(tmp_path / "variances" / "sub-04_ses-2_run-1.nii", np.full(SHAPE, 0.3))
+    write(tmp_path / "maps" / "more.nii", effects[2, 2] - 1)
+    write(tmp_path / "variances" / "more.nii", np.full(SHAPE, 0.7))
+    more = {"participant_id": "sub-02", "session": 2, "run": 3, "age": 24, "motion": 0}
+    more |= {"map": "maps/more.nii", "variance": "variances/more.nii"}
+    table = pd.concat([table.iloc[1:], pd.DataFrame([more])])
+    table.to_csv(tmp_path / "maps.tsv", sep="\t", index=False)
+    for out in ("out", "fresh"):
+        code, _, errors = run(*options, out=out)
+        assert code == 0, errors
+    ours, fresh = (maps_and_tables(tmp_path / out / "group") for out in ("out", "fresh"))
+    assert len(ours) > 20 and ours == fresh
+
+
+def maps_and_tables(folder):
+    """Return the files that have no time and no place of a run, by name."""
+    found = (path for path in folder.iterdir() if path.name.endswith((".nii.gz", ".tsv")))
+    return {path.name: path.read_bytes() for path in found}
+
+
 REFUSED = {
     "model": ("age + run", "run", None, "the model uses run"),
     "column": ("age", "day", None, "no column day in the tables"),
