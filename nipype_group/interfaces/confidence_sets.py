@@ -81,7 +81,7 @@ class FindConfidenceSets(GroupInterface):
         design = read_design(inputs.design_file, inputs.design_json)
         contrasts = read_contrasts(inputs.contrasts_file)
         for contrast in contrasts:
-            check_contrast(contrast)
+            check_contrast(contrast, design.model, inputs.confidence)
         for output in ("contrast_labels", "inner_files", "outer_files", "summary_files", "notes"):
             self._results[output] = []
         pictures = [self._find(cwd, design, contrast) for contrast in contrasts]
@@ -94,23 +94,20 @@ class FindConfidenceSets(GroupInterface):
         """Write the sets of a contrast; returns their picture, None without figures."""
         inputs, (level, unit) = self.inputs, effect_level(self.inputs.level)
         stack = MaskedStack(inputs.stack_file, self._mask_file())
-        try:
-            with self._one_blas_thread():
-                found = confidence_sets(
-                    design.model,
-                    contrast.weights,
-                    stack.read,
-                    stack.n_voxels,
-                    stack.space.neighbours(stack.mask, 6),
-                    level,
-                    unit=unit,
-                    confidence=inputs.confidence,
-                    n_draws=inputs.n_draws,
-                    seed=inputs.seed,
-                    n_threads=inputs.num_threads,
-                )
-        except ValueError as error:
-            raise ValueError(f"confidence sets of {contrast.name}: {error}") from error
+        with self._one_blas_thread():
+            found = confidence_sets(
+                design.model,
+                contrast.weights,
+                stack.read,
+                stack.n_voxels,
+                stack.space.neighbours(stack.mask, 6),
+                level,
+                unit=unit,
+                confidence=inputs.confidence,
+                n_draws=inputs.n_draws,
+                seed=inputs.seed,
+                n_threads=inputs.num_threads,
+            )
         about = about_sets(found, contrast, level, unit, self._settings())
         for name in ("inner", "outer"):
             path = cwd / stack.space.file_name(f"{contrast.label}_{name}")

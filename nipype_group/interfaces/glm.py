@@ -19,6 +19,7 @@ from nipype_group.interfaces.base import (
     isdefined,
 )
 from nipype_group.registry import loaded
+from nipype_group.reporting.effect_sizes import check_model
 from nipype_group.stats.effect_sizes import r_squared_interval
 from nipype_group.stats.estimators import ESTIMATORS
 from nipype_group.stats.linear.error_terms import SPHERICAL, median_epsilons
@@ -128,11 +129,7 @@ class GroupGLM(GroupInterface):
 
     def _write_r2_interval(self, runtime, stack, model, residual_variance, r2, patterns):
         """Write the interval of R squared by the noncentral F of all regressors."""
-        if model.rank == model.holds_constant:
-            raise ValueError(
-                "the model has a constant alone, which explains nothing: leave r2 out of the "
-                "effect sizes"
-            )
+        check_model(model)
         dof = np.where(residual_variance > 0, patterns.voxel_dof, 0)
         with self._one_blas_thread():
             regressors = patterns.regressors(model)[patterns.number]

@@ -7,7 +7,8 @@ import numpy as np
 
 from nipype_group.choices import effect_level
 from nipype_group.design.contrasts import Contrast
-from nipype_group.stats.confidence_sets import ConfidenceSets
+from nipype_group.stats.confidence_sets import ConfidenceSets, check_maps
+from nipype_group.stats.linear.least_squares import LinearModel
 
 # What a mask of a set holds.
 SETS = {
@@ -27,8 +28,15 @@ def level_words(level: float, unit: str) -> str:
     return f"Cohen's d of {level:g}" if unit == "d" else f"an effect of {level:g}"
 
 
-def check_contrast(contrast: Contrast) -> None:
-    """Refuse a contrast that confidence sets are not of.
+def check_contrast(contrast: Contrast, model: LinearModel, confidence: float) -> None:
+    """Refuse a contrast that confidence sets are not of, and maps that tell nothing of it.
+
+    Parameters
+    ----------
+    contrast : Contrast
+    model : LinearModel
+        Design of the maps.
+    confidence : float
 
     Raises
     ------
@@ -47,6 +55,10 @@ def check_contrast(contrast: Contrast) -> None:
             "confidence sets are of t contrasts of least squares; leave "
             f"{contrast.name} out: {why}"
         )
+    try:
+        check_maps(model, contrast.weights[0], confidence)
+    except ValueError as error:
+        raise ValueError(f"confidence sets of {contrast.name}: {error}") from error
 
 
 def about_sets(

@@ -9,6 +9,7 @@ from nipype_group.design.contrasts import Contrast
 from nipype_group.reporting.wording import listing
 from nipype_group.stats.effect_sizes import SIGNED
 from nipype_group.stats.estimators import DEFAULT, ESTIMATORS, MAP_COVARIATES
+from nipype_group.stats.linear.least_squares import LinearModel
 
 # Ends of the names of the maps of an interval, in words.
 ENDS = {"": "", "Lower": "lower end", "Upper": "upper end"}
@@ -229,6 +230,21 @@ def without_size_of_estimator(estimator: str) -> dict[str, str]:
             name: why for name in EFFECT_SIZES if name not in _BY_STATISTIC and name not in whys
         }
     return {name: whys[name] for name in EFFECT_SIZES if name in whys}
+
+
+def check_model(model: LinearModel) -> None:
+    """Refuse the interval of R squared of a model that has none.
+
+    Raises
+    ------
+    ValueError
+        Where it has a constant alone.
+    """
+    if model.rank == model.holds_constant:
+        raise ValueError(
+            "the model has a constant alone, which explains nothing: leave r2 out of the effect "
+            "sizes"
+        )
 
 
 def size_sentences(parameters: Mapping[str, Any]) -> list[tuple[str, ...]]:

@@ -288,7 +288,7 @@ def confidence_sets(
         )
     if not np.isfinite(level):
         raise ValueError(f"the level is a number, got {level}")
-    _check_maps(model, row, confidence)
+    check_maps(model, row, confidence)
     estimate, error, alive, usable = _estimated(model, row, read, n_voxels, unit)
     if not usable.any():
         raise ValueError("No voxel has all maps and a residual variance: there is no boundary.")
@@ -321,8 +321,21 @@ def confidence_sets(
     )
 
 
-def _check_maps(model, row, confidence):
-    """Refuse maps whose signs tell nothing of the deviations of a contrast."""
+def check_maps(model: LinearModel, row: np.ndarray, confidence: float) -> None:
+    """Refuse maps whose signs tell nothing of the deviations of a contrast.
+
+    Parameters
+    ----------
+    model : LinearModel
+    row : array, shape (p,)
+    confidence : float
+
+    Raises
+    ------
+    ValueError
+        Where maps are too few for the confidence, or the contrast is about a map that has a column
+        of its own.
+    """
     n_maps = len(model.matrix)
     # A pattern of signs and its opposite have one |t|.
     if n_maps < 63 and 2.0 ** (n_maps - 1) * (1 - confidence) < 1:

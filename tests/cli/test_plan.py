@@ -333,3 +333,5 @@ def test_a_plan_tells_what_sizes_equivalence_and_sets_assume(plan):
     assert "standard deviation of each voxel is taken as if it were known" in lines["Equivalence"]
     assert lines["Sets"].startswith("inner and outer sets of at least an effect of 0.5, both held")
     assert set(told(plan("--json"))["Effects"].values()) == {None}
+    code, _, errors = plan(*asked, formula="1", contrasts=("mean=intercept",))
+    assert code and "the model has a constant alone" in errors

@@ -20,9 +20,9 @@ from nipype_group.design.sources import listed_once
 from nipype_group.images import read_mask
 from nipype_group.interfaces.permutation import plan_of
 from nipype_group.permutation.plan import Plan
-from nipype_group.reporting.confidence_sets import sets_plan
+from nipype_group.reporting.confidence_sets import check_contrast, sets_plan
 from nipype_group.reporting.conjunctions import CONJUNCTION_NULL
-from nipype_group.reporting.effect_sizes import size_plan
+from nipype_group.reporting.effect_sizes import check_model, size_plan
 from nipype_group.reporting.equivalence import equivalence_plan
 from nipype_group.reporting.own_errors import multivariate_entries
 from nipype_group.reporting.page.sentences import contrast_question
@@ -86,7 +86,7 @@ def analysis_plan(
         "Model": _about_model(settings, design),
         "Contrasts": [_about_contrast(each, design, level) for each in contrasts],
         "Thresholds": _about_thresholds(settings),
-        "Effects": _about_effects(settings),
+        "Effects": _about_effects(settings, design, contrasts),
         "Permutation": None if shuffles is None else _about_shuffles(shuffles),
         "Voxels": _about_voxels(files, foreseen, n_voxels),
         "Memory": _about_memory(foreseen),
@@ -293,8 +293,15 @@ def _about_thresholds(settings: AnalysisSettings) -> list[dict[str, Any]]:
     return thresholds
 
 
-def _about_effects(settings: AnalysisSettings) -> dict[str, str | None]:
-    """Return what is told of the size of effects, and what that assumes."""
+def _about_effects(
+    settings: AnalysisSettings, design: Design, contrasts: list[Contrast]
+) -> dict[str, str | None]:
+    """Return what is told of the size of effects, and what that assumes; refuses what is not."""
+    if settings.sizes_model:
+        check_model(design.model)
+    if settings.confidence_set is not None:
+        for contrast in contrasts:
+            check_contrast(contrast, design.model, settings.set_confidence)
     parameters = settings.as_parameters()
     return {
         "EffectSizes": size_plan(parameters, settings.stat_types),
