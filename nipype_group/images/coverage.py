@@ -127,9 +127,8 @@ def count_coverage(
             without.append(int(np.count_nonzero(alone if within is None else alone & within)))
     assert counts is not None and space is not None
     lost = np.array(without) if without else None
-    of = (
-        "covariate is missing" if len(covariate_files) else "variance is 0, negative or not finite"
-    )
+    whys = ["variance is 0, negative or not finite"] if variance_files is not None else []
+    of = " or ".join([*whys, *(["covariate is missing"] if len(covariate_files) else [])])
     return Coverage(counts, space, np.array(own), lacking, within, lost, of)
 
 

@@ -437,6 +437,11 @@ class FitContrasts(EstimateByContrast):
                 "outliers goes with the estimator mixed-effects, and one variance between "
                 "participants: leave outliers or the variance groups out"
             )
+        if "covariates" in given:
+            raise ValueError(
+                "outliers are told about a design that all voxels share: leave outliers or the "
+                "covariates that are maps out"
+            )
         if "variances" not in given:
             raise ValueError("outliers are told by the variances of the maps: give their stack")
         self._outliers = find_stack_outliers(

@@ -487,6 +487,12 @@ class ModelSettings(EffectSettings, VarianceGroupSettings):
                 f"outliers goes with the estimator {', '.join(able)}, and not with "
                 f"{estimator.name}; huber, bisquare and mm weigh maps without variances"
             )
+        if self.outliers and self.map_covariates:
+            raise ValueError(
+                "outliers: the mixture is about a design that all voxels share, and "
+                f"{', '.join(self.map_covariates)} differs between them; leave outliers or the "
+                "covariates that are maps out"
+            )
         if self.outliers and self.variance_groups is not None:
             raise ValueError(
                 "outliers: the mixture has one variance between participants, and variance_groups "

@@ -221,7 +221,9 @@ REFUSED = {
     ("--formula", "age", "--map-covariate", "group"): "control does not exist",
     ("--formula", "age", "--map-covariate", "nowhere"): "no column nowhere",
     ("--formula", "age", "--map-covariate", "age=x/{subject}.nii"): "no file matches",
-    ("--formula", "1", "--estimator", "mixed-effects"): "takes no covariates that are maps",
+    ("--formula", "1", "--estimator", "mixed-effects"): "the estimator takes the variance",
+    ("--formula", "1", "--estimator", "mixed-effects", "--outliers"): "leave outliers or the",
+    ("--formula", "1", "--estimator", "welch"): "takes no covariates that are maps",
 }
 
 

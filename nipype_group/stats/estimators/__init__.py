@@ -227,7 +227,11 @@ _OWN = (
             "nipype_group.stats.estimators.effect_variance:fit_known_variances",
             references=references,
             needs=("variances", "knapp_hartung"),
-            takes=("groups", "outliers") if name == "mixed-effects" else (),
+            takes=(
+                ("covariates", "groups", "outliers")
+                if name == "mixed-effects"
+                else ("covariates",)
+            ),
             dof="contrast",
             options={"method": name},
             shuffle_ns=shuffle_ns,

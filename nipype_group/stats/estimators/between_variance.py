@@ -8,12 +8,17 @@ y'PDPy - tr(PD), and Q = y'Py falls as tau2 rises (Harville 1977; Viechtbauer 20
 Voxels are taken in lanes: each sum runs over maps in ascending order, a lane a voxel, so that it
 runs in vectors and the bits of a voxel depend on no other. A map that a voxel lacks has the
 variance infinity, and so the weight 0.
+
+The columns X are those of all voxels, an array of shape (n, r), or of each lane, (n, r, LANES), as
+with covariates that are maps; which of the two is settled where a kernel is compiled.
 """
 
 import math
+from typing import Any
 
 import numba
 import numpy as np
+from numba.extending import overload
 
 # How the variance is found.
 FIXED, MOMENTS, PAULE_MANDEL, LIKELIHOOD = range(4)
@@ -31,6 +36,56 @@ _MOST_STEPS = 100
 # Change of the variances of groups, in units of the largest, at which their search ends.
 _SETTLED = 1e-12
 _MOST_ROUNDS = 200
+
+
+def _of_lane(value: Any, lane: int) -> Any:
+    """Return a number that all lanes share, or that of a lane."""
+    return value[lane] if np.ndim(value) else value
+
+
+@overload(_of_lane, inline="always")
+def _compiled_of_lane(value, lane):
+    if isinstance(value, numba.types.Array):
+        return lambda value, lane: value[lane]
+    return lambda value, lane: value
+
+
+def _of_voxel(columns: np.ndarray, lane: int) -> np.ndarray:
+    """Return the columns of a lane, shape (n, r)."""
+    return columns if columns.ndim == 2 else columns[:, :, lane]
+
+
+@overload(_of_voxel, inline="always")
+def _compiled_of_voxel(columns, lane):
+    if columns.ndim == 2:
+        return lambda columns, lane: columns
+    return lambda columns, lane: columns[:, :, lane]
+
+
+def of_lanes(values: np.ndarray, first: int) -> np.ndarray:
+    """Return what all voxels share, shape (n, r), or lanes of values of each, (n, r, v).
+
+    Lanes beyond the last voxel have its values.
+    """
+    if values.ndim == 2:
+        return values
+    return values[:, :, np.minimum(np.arange(first, first + LANES), values.shape[2] - 1)]
+
+
+@overload(of_lanes)
+def _compiled_of_lanes(values, first):
+    if values.ndim == 2:
+        return lambda values, first: values
+
+    def copied(values, first):
+        block = np.empty((values.shape[0], values.shape[1], LANES))
+        for i in range(values.shape[0]):
+            for j in range(values.shape[1]):
+                for v in range(LANES):
+                    block[i, j, v] = values[i, j, min(first + v, values.shape[2] - 1)]
+        return block
+
+    return copied
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
@@ -109,13 +164,13 @@ def _add_weighted(tau2, s, y, moves, basis, sums):
         for j in range(basis.shape[1]):
             x = basis[i, j]
             for v in range(LANES):
-                coordinates[j, v] += wi[v] * yi[v] * x
+                coordinates[j, v] += wi[v] * yi[v] * _of_lane(x, v)
             for k in range(j + 1):
-                product = x * basis[i, k]
-                moved = d * product
+                other = basis[i, k]
                 for v in range(LANES):
+                    product = _of_lane(x, v) * _of_lane(other, v)
                     inverse[at, v] += wi[v] * product
-                    square[at, v] += wi[v] * wi[v] * moved
+                    square[at, v] += wi[v] * wi[v] * (d * product)
                 at += 1
 
 
@@ -144,7 +199,7 @@ def _add_residuals(y, moves, basis, sums):
         for j in range(n_columns):
             x = basis[i, j]
             for v in range(LANES):
-                left[v] -= x * coordinates[j, v]
+                left[v] -= _of_lane(x, v) * coordinates[j, v]
         for v in range(LANES):
             scalars[1, v] += left[v] * (wi[v] * left[v])
             scalars[2, v] += d * (wi[v] * left[v]) * (wi[v] * left[v])
@@ -168,7 +223,7 @@ def evaluate(
         Variances and values; a map that a voxel lacks has the variance infinity and the value 0.
     moves : array, shape (n,)
         d, 0 or 1.
-    basis : array, shape (n, r)
+    basis : array, shape (n, r) or (n, r, LANES)
         Columns of full rank.
     sums : tuple
         Of `new_sums`. Gets the estimates (1), the inverse of A (3), and among the scalars (7)
@@ -194,7 +249,7 @@ def _evaluate_curvature(y, moves, basis, sums):
         for j in range(n_columns):
             x = basis[i, j]
             for v in range(LANES):
-                left[v] -= x * coordinates[j, v]
+                left[v] -= _of_lane(x, v) * coordinates[j, v]
         for v in range(LANES):
             scaled = wi[v] * left[v]
             left[v] = d * (wi[v] * scaled)
@@ -204,10 +259,11 @@ def _evaluate_curvature(y, moves, basis, sums):
         for j in range(n_columns):
             x = basis[i, j]
             for v in range(LANES):
-                other[j, v] += x * left[v]
+                other[j, v] += _of_lane(x, v) * left[v]
             for k in range(j + 1):
-                moved = d * x * basis[i, k]
+                second = basis[i, k]
                 for v in range(LANES):
+                    moved = d * _of_lane(x, v) * _of_lane(second, v)
                     cube[at, v] += wi[v] * wi[v] * wi[v] * moved
                 at += 1
     _take_out_fitted(n_columns, other, inverse, square, cube, product, scalars)
@@ -405,12 +461,14 @@ def restricted_likelihood(
     best = np.empty(LANES)
     for v in range(LANES):
         if count[v] > 1:
-            best[v] = log_likelihood(tau2[v], s[:, v], y[:, v], moves, basis, work)
+            best[v] = log_likelihood(tau2[v], s[:, v], y[:, v], moves, _of_voxel(basis, v), work)
     for c in range(1, most):
         other = _climb(s, y, moves, basis, sums, smallest, low[c], high[c])
         for v in range(LANES):
             if count[v] > c:
-                height = log_likelihood(other[v], s[:, v], y[:, v], moves, basis, work)
+                height = log_likelihood(
+                    other[v], s[:, v], y[:, v], moves, _of_voxel(basis, v), work
+                )
                 if height > best[v]:
                     best[v], tau2[v] = height, other[v]
     return tau2
@@ -553,21 +611,25 @@ def combine_rows(
     estimates: np.ndarray,
     covariance: np.ndarray,
 ) -> None:
-    """Write rows x estimates, and the lower triangle of rows x inverse of A x rows'."""
-    n_rows, n_columns = rows.shape
+    """Write rows x estimates, and the lower triangle of rows x inverse of A x rows'.
+
+    Rows are those of all lanes, shape (q, r), or of each, (q, r, LANES).
+    """
+    n_rows, n_columns = rows.shape[0], rows.shape[1]
     estimates[:] = 0.0
     covariance[:] = 0.0
     at = 0
     for j in range(n_rows):
         for a in range(n_columns):
             for v in range(LANES):
-                estimates[j, v] += rows[j, a] * coordinates[a, v]
+                estimates[j, v] += _of_lane(rows[j, a], v) * coordinates[a, v]
         for k in range(j + 1):
             for a in range(n_columns):
                 for b in range(n_columns):
                     ab = max(a, b) * (max(a, b) + 1) // 2 + min(a, b)
-                    product = rows[j, a] * rows[k, b]
+                    left, right = rows[j, a], rows[k, b]
                     for v in range(LANES):
+                        product = _of_lane(left, v) * _of_lane(right, v)
                         covariance[at, v] += product * inverse[ab, v]
             at += 1
 

@@ -3,6 +3,7 @@
 The variance of a map within its participant is known, that between participants, tau2, is
 estimated: y ~ N(X b, diag(s + tau2)). By restricted likelihood this is stage 1 of FLAME
 (Beckmann et al. 2003; Woolrich et al. 2004), with the highest maximum instead of the nearest.
+Columns of X may be covariates that are maps, and so differ from voxel to voxel.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -28,10 +29,21 @@ from nipype_group.stats.estimators.between_variance import (
     load,
     mean_square_length,
     new_sums,
+    of_lanes,
     tau2_by,
     where_q_is,
 )
 from nipype_group.stats.estimators.contrast_estimates import NORMAL_DOF, ContrastEstimates
+from nipype_group.stats.estimators.map_covariates import (
+    FINE,
+    CovariateParts,
+    MapCovariates,
+    check_dof,
+    no_covariates,
+    own_columns,
+    present_covariates,
+    residual_maps,
+)
 from nipype_group.stats.linear.least_squares import (
     LinearModel,
     ReadVoxels,
@@ -125,6 +137,10 @@ class EffectVarianceFit:
         Number of every map's variance group.
     group_names : tuple of str
     knapp_hartung : str
+    covariates : MapCovariates
+        Those that are maps.
+    parts : CovariateParts
+        What they are beside the columns that voxels share.
     variance_maps : callable, optional
         Yields the variances of the maps of some rows, shape (v,) each, which `residuals` needs.
     """
@@ -137,13 +153,16 @@ class EffectVarianceFit:
     groups: np.ndarray
     group_names: tuple[str, ...]
     knapp_hartung: str
+    covariates: MapCovariates
+    parts: CovariateParts
     variance_maps: Callable[[Sequence[int]], Iterator[np.ndarray]] | None = None
 
     @property
     def components(self) -> dict[str, np.ndarray]:
-        """Maps of what is between participants, by name."""
+        """Maps of what is between participants, by name, and where covariates add nothing."""
         between = self.between
         found = {"q": between.q, "qP": between.q_p, "i2": between.i2, "h2": between.h2}
+        found |= self.parts.components
         if self.method == "fixed-effects":
             return found
         if len(self.group_names) > 1:
@@ -168,7 +187,7 @@ class EffectVarianceFit:
                 f"{ratio:.2g} of it at the median voxel. Where standard errors, or variances in "
                 "other units, were given for variances, statistics are wrong."
             )
-        return tuple(found)
+        return tuple(found) + self.parts.notes(self.covariates.names)
 
     def _where_none(self):
         """Say at how many voxels nothing varies between participants, of every group."""
@@ -206,26 +225,44 @@ class EffectVarianceFit:
             Yields the values of the maps of these rows, shape (v,) each.
         """
         assert self.variance_maps is not None, "a fit of variances that are read by voxels alone"
-        model, rows = self.model, range(len(self.model.matrix))
-        coordinates = self._coordinates()
-        pairs = zip(maps(rows), self.variance_maps(rows), strict=True)
-        for row, (values, variances) in zip(rows, pairs, strict=True):
-            left = values - multiply(model.basis[row], coordinates)
+        rows = range(len(self.model.matrix))
+        pairs = zip(self._left(maps), maps(rows), self.variance_maps(rows), strict=True)
+        for row, (left, values, variances) in zip(rows, pairs, strict=True):
             total = variances + self.between.tau2[self.groups[row]]
             lacks = lacking(values, variances)
             yield np.where(lacks, np.nan, left) / np.sqrt(np.where(lacks, 1.0, total))
 
+    def _left(self, maps):
+        """Yield what the fit leaves of every map, shape (v,); NaN where there is none."""
+        model, coordinates = self.model, self._coordinates()
+        if self.covariates.names:
+            own, shared = coordinates[model.rank :], coordinates[: model.rank]
+            without = multiply(multiply(model.inverse, model.basis), shared)
+            betas = self.parts.betas(without, own)
+            yield from residual_maps(model, betas, self.covariates, maps, self.parts.centre)
+            return
+        for row, values in zip(model.basis, maps(range(len(model.matrix))), strict=True):
+            yield values - multiply(row, coordinates)
+
     def _coordinates(self):
-        """Return the weighted estimates over the basis, shape (r, v); NaN where there are none."""
-        basis = self.model.basis
-        coordinates = np.full((basis.shape[1], len(self.between.q)), np.nan)
-        for part in _parts(self.model, self.between.patterns, self.read, self.read_variances):
+        """Return the weighted estimates over the columns, shape (c, v); NaN where there are none.
+
+        These are the basis of the model, and own columns of the voxels.
+        """
+        n_columns = self.model.rank + len(self.covariates.names)
+        coordinates = np.full((n_columns, len(self.between.q)), np.nan)
+        for part in self._of_model():
             if part.pattern:
                 continue
-            for column, row in enumerate(np.eye(basis.shape[1])):
+            for column, row in enumerate(np.eye(n_columns)):
                 found = self._found(part, row[None, :], is_f=False)
                 coordinates[column, part.voxels] = found[0]
         return coordinates
+
+    def _of_model(self):
+        return _parts(
+            self.model, self.between.patterns, self.read, self.read_variances, self.covariates
+        )
 
     def _found(self, part, own, is_f):
         """Return effect and variance of rows over the basis, shape (2, v')."""
@@ -233,7 +270,7 @@ class EffectVarianceFit:
         _find_contrast(
             part.effects,
             part.variances,
-            part.model.basis,
+            part.design,
             self.groups[part.rows],
             self.between.tau2[:, part.voxels],
             own,
@@ -247,8 +284,8 @@ class EffectVarianceFit:
 
         Parameters
         ----------
-        weights : array, shape (r, p)
-            Contrast rows over the columns of the design.
+        weights : array, shape (r, p + k)
+            Contrast rows over the columns of the design, then covariates that are maps.
         test : {"t", "F"}
             One row with a sign, or all rows together (Wald's statistic over their number).
 
@@ -261,13 +298,16 @@ class EffectVarianceFit:
         weights = np.atleast_2d(np.asarray(weights, dtype=float))
         rows = weights[:1] if test == "t" else independent_rows(weights)
         patterns, n_voxels = self.between.patterns, len(self.between.q)
-        determined = patterns.determine(rows)
+        shared = rows[:, : self.model.matrix.shape[1]]
+        determined = patterns.determine(shared)
         effect, variance = np.zeros(n_voxels), np.zeros(n_voxels)
-        for part in _parts(self.model, patterns, self.read, self.read_variances):
+        for part in self._of_model():
             if not determined[part.pattern]:
                 continue
-            own = multiply(multiply(rows, part.model.inverse), part.model.basis)
-            found = self._found(part, own, is_f=test == "F")
+            over = multiply(multiply(shared, part.model.inverse), part.model.basis)
+            if self.covariates.names:
+                over = _beside(over, self.parts.rows(rows, part.voxels))
+            found = self._found(part, over, is_f=test == "F")
             effect[part.voxels], variance[part.voxels] = found
         return self._estimates(effect, variance, determined, len(rows), test)
 
@@ -305,6 +345,7 @@ def fit_effect_variance(
     groups: Sequence[object] | None = None,
     level: float | None = None,
     knapp_hartung: str = "none",
+    covariates: MapCovariates | None = None,
 ) -> EffectVarianceFit:
     """Estimate the variance between participants at all voxels, a tile at a time.
 
@@ -327,6 +368,8 @@ def fit_effect_variance(
     knapp_hartung : {"none", "plain", "adhoc"}
         Multiply the variance of contrasts by the weighted residual mean square at tau2
         (Knapp and Hartung 2003), or by that where it is above 1.
+    covariates : MapCovariates, optional
+        Columns that differ from voxel to voxel.
 
     Returns
     -------
@@ -335,8 +378,8 @@ def fit_effect_variance(
     Raises
     ------
     ValueError
-        Where a choice is none of these, groups go with another method, or a group has too few
-        maps for a variance of its own.
+        Where a choice is none of these, groups go with another method, a group has too few maps
+        for a variance of its own, or covariates leave no residual degree of freedom.
 
     Examples
     --------
@@ -362,16 +405,19 @@ def fit_effect_variance(
     if level is not None and not 0 < level < 1:
         raise ValueError(f"the level of the interval of tau2 lies between 0 and 1, got {level}")
     numbers, names = _group_numbers(model, method, groups)
-    patterns = _patterns(model, read, read_variances, n_voxels, numbers)
+    covariates = covariates or no_covariates(len(model.matrix))
+    if covariates.names:
+        check_dof(model, covariates)
+    patterns, parts = _patterns(model, read, read_variances, n_voxels, numbers, covariates)
     values = np.zeros((5 + len(names), n_voxels))
     ends = 0 if level is None or len(names) > 1 else 2
-    for part in _parts(model, patterns, read, read_variances):
+    for part in _parts(model, patterns, read, read_variances, covariates):
         dof = patterns.voxel_dof[part.voxels]
         found = np.zeros((len(values), len(dof)))
         _find_between(
             part.effects,
             part.variances,
-            part.model.basis,
+            part.design,
             numbers[part.rows],
             METHODS[method],
             dof.astype(float),
@@ -386,7 +432,16 @@ def fit_effect_variance(
         values[3:5] = np.nan
     between = _described(values, patterns, numbers, method)
     return EffectVarianceFit(
-        model, read, read_variances, between, method, numbers, names, knapp_hartung
+        model,
+        read,
+        read_variances,
+        between,
+        method,
+        numbers,
+        names,
+        knapp_hartung,
+        covariates,
+        parts,
     )
 
 
@@ -399,12 +454,13 @@ def fit_known_variances(
     knapp_hartung: str = "none",
     groups: Sequence[object] | None = None,
     outliers: VarianceMaps | None = None,
+    covariates: MapCovariates | None = None,
 ) -> EffectVarianceFit:
     """Fit maps with their variances as an estimator of the group model.
 
     Parameters
     ----------
-    model, read, n_voxels, method, knapp_hartung, groups
+    model, read, n_voxels, method, knapp_hartung, groups, covariates
         As `fit_effect_variance` takes them.
     variances : VarianceMaps
     outliers : VarianceMaps, optional
@@ -427,6 +483,7 @@ def fit_known_variances(
         groups=groups,
         level=level,
         knapp_hartung=knapp_hartung,
+        covariates=covariates,
     )
     return replace(fit, variance_maps=variances.maps)
 
@@ -452,14 +509,16 @@ def _group_numbers(model, method, groups):
     return numbers.astype(np.int64), tuple(map(str, names))
 
 
-def _without_variance(model, numbers, n_groups):
+def _without_variance(model, numbers, n_groups, n_covariates=0):
     """Return the groups whose maps the design fits whatever their variance is."""
     few = []
     for g in range(n_groups):
         inside = np.flatnonzero(numbers == g)
         others = np.delete(model.matrix, inside, axis=0)
         rank = decompose(others).rank if len(others) else 0
-        if len(inside) <= model.rank - rank:
+        # Covariates of other groups are told apart as far as there are maps.
+        rank += min(n_covariates, len(others) - rank)
+        if len(inside) <= model.rank + n_covariates - rank:
             few.append(g)
     return few
 
@@ -469,26 +528,47 @@ def lacking(effects: np.ndarray, variances: np.ndarray) -> np.ndarray:
     return ~(np.isfinite(effects) & np.isfinite(variances) & (variances > 0))
 
 
-def _patterns(model, read, read_variances, n_voxels, groups):
-    """Find the maps that voxels lack, and what the design is without them."""
+def _patterns(model, read, read_variances, n_voxels, groups, covariates):
+    """Find the maps that voxels lack, what the design is without them, and `CovariateParts`.
+
+    Voxels where covariates add nothing are told as if all maps lacked them.
+    """
     n_maps, number = len(model.matrix), np.zeros(n_voxels, dtype=np.int32)
-    numbers = {bytes(-(-n_maps // 8)): 0}
-    for span in tiles(n_voxels, n_maps):
+    k, numbers = len(covariates.names), {bytes(-(-n_maps // 8)): 0}
+    parts = CovariateParts.empty(model.matrix.shape[1], k, n_voxels)
+    none = np.packbits(np.ones(n_maps, dtype=bool)).tobytes()
+    for span in tiles(n_voxels, n_maps * (1 + k)):
         lacks = lacking(read(span.start, span.stop), read_variances(span.start, span.stop))
+        own = covariates.read(span.start, span.stop)
+        lacks |= ~np.isfinite(own).all(axis=0)
         incomplete = np.flatnonzero(lacks.any(axis=0))
         for packed, members in by_missing(lacks[:, incomplete]).items():
             number[span.start + incomplete[members]] = numbers.setdefault(packed, len(numbers))
+        if k:
+            _take_covariates(model, covariates.centred, own, lacks, span.start, parts)
+            useless = span.start + np.flatnonzero(parts.status[span] != FINE)
+            if len(useless):
+                number[useless] = numbers.setdefault(none, len(numbers))
     patterns = VoxelPatterns.of(model, number, tuple(numbers))
+    dof = np.maximum(patterns.dof - k, 0)
     n_groups = int(groups.max()) + 1
-    if n_groups == 1:
-        return patterns
-    dof = patterns.dof.copy()
-    for index in np.flatnonzero(dof):
+    for index in np.flatnonzero(dof) if n_groups > 1 else ():
         missing = missing_rows(patterns.missing[index], n_maps)
-        own = model.without(missing)
-        if own is None or _without_variance(own, np.delete(groups, missing), n_groups):
+        left = model.without(missing)
+        if left is None or _without_variance(left, np.delete(groups, missing), n_groups, k):
             dof[index] = 0
-    return replace(patterns, dof=dof)
+    return replace(patterns, dof=dof), parts
+
+
+def _take_covariates(model, centred, own, lacks, first, parts):
+    """Put what covariates of voxels from `first` on are beside the columns into the parts."""
+    for packed, members in by_missing(lacks).items():
+        missing = missing_rows(packed, len(lacks))
+        left = model.without(missing) if len(missing) else model
+        if left is not None and left.dof > len(own):
+            members = np.array(members)
+            columns = present_covariates(own, members, missing)
+            parts.take(first + members, own_columns(left, columns, centred)[1])
 
 
 @dataclass(frozen=True)
@@ -503,8 +583,11 @@ class _Part:
     voxels : int array, shape (v',)
     effects, variances : arrays, shape (n', v')
         A map that a voxel lacks has the effect 0 and the variance infinity.
+    design : array, shape (n', r) or (n', r + k, v')
+        Basis of the model, and own columns of the voxels beside it.
     pattern : int
-        Pattern of the voxels whose maps tell fewer columns apart than all do, or 0.
+        Pattern of the voxels whose maps tell fewer columns apart than all do, or 0; where there
+        are own columns that of any voxels that maps lack.
     """
 
     model: LinearModel
@@ -512,6 +595,7 @@ class _Part:
     voxels: np.ndarray
     effects: np.ndarray
     variances: np.ndarray
+    design: np.ndarray
     pattern: int
 
 
@@ -520,37 +604,60 @@ def _parts(
     patterns: VoxelPatterns,
     read: ReadVoxels,
     read_variances: ReadVoxels,
+    covariates: MapCovariates,
 ) -> Iterator[_Part]:
     """Yield the voxels that have degrees of freedom, a tile and a model at a time."""
-    n_maps = len(model.matrix)
+    n_maps, k = len(model.matrix), len(covariates.names)
     all_rows = np.arange(n_maps)
-    # Voxels that all columns are told apart at are fitted together, each with its own maps.
-    kind = np.zeros(len(patterns.dof), dtype=int)
-    kind[list(patterns.row_spaces)] = list(patterns.row_spaces)
-    kind[patterns.dof == 0] = -1
-    for span in tiles(len(patterns.number), n_maps):
+    kind = _kinds(patterns, k)
+    for span in tiles(len(patterns.number), n_maps * (1 + k * (model.rank + 2 * k))):
         effects, variances = read(span.start, span.stop), read_variances(span.start, span.stop)
-        lacks = lacking(effects, variances)
+        columns = covariates.read(span.start, span.stop)
+        lacks = lacking(effects, variances) | ~np.isfinite(columns).all(axis=0)
         effects, variances = np.where(lacks, 0.0, effects), np.where(lacks, np.inf, variances)
         own = kind[patterns.number[span]]
-        for k in np.unique(own[own >= 0]):
-            members = np.flatnonzero(own == k)
+        for which in np.unique(own[own >= 0]):
+            members = np.flatnonzero(own == which)
+            missing = missing_rows(patterns.missing[which], n_maps)
             rows, fitted = all_rows, model
-            if k:
-                missing = missing_rows(patterns.missing[k], n_maps)
-                rows, own_model = np.delete(all_rows, missing), model.without(missing)
+            if which:
+                own_model = model.without(missing)
                 assert own_model is not None
-                fitted = own_model
+                rows, fitted = np.delete(all_rows, missing), own_model
+            design = fitted.basis
+            if k:
+                beside = present_covariates(columns, members, missing)
+                beside = own_columns(fitted, beside, covariates.centred)[0]
+                design = _beside(design, beside.transpose(1, 0, 2))
             at = np.ix_(rows, members)
-            everything = len(members) == len(own) and not k
+            everything = len(members) == len(own) and not which
             yield _Part(
                 fitted,
                 rows,
                 span.start + members,
                 effects if everything else effects[at],
                 variances if everything else variances[at],
-                int(k),
+                design,
+                int(which),
             )
+
+
+def _kinds(patterns, n_covariates):
+    """Return the pattern that those of each pattern are fitted with, -1 for none.
+
+    Voxels that all columns are told apart at are fitted together, each with its own maps; where
+    own columns are beside these, all maps of a part have its voxels.
+    """
+    kind = np.arange(len(patterns.dof)) if n_covariates else np.zeros(len(patterns.dof), dtype=int)
+    kind[list(patterns.row_spaces)] = list(patterns.row_spaces)
+    kind[patterns.dof == 0] = -1
+    return kind
+
+
+def _beside(shared, own):
+    """Return what voxels share, shape (a, r), and their own, (a, k, v), as (a, r + k, v)."""
+    shape = len(shared), shared.shape[1], own.shape[2]
+    return np.concatenate([np.broadcast_to(shared[:, :, None], shape), own], axis=1)
 
 
 def _targets(dof, level):
@@ -567,7 +674,7 @@ def _find_between(effects, variances, basis, groups, method, dof, targets, found
     ----------
     effects, variances : arrays, shape (n, v)
         As `_Part` has them.
-    basis : array, shape (n, r)
+    basis : array, shape (n, r) or (n, r, v)
     groups : int array, shape (n,)
     method : int
         Of `METHODS`.
@@ -589,22 +696,23 @@ def _find_between(effects, variances, basis, groups, method, dof, targets, found
         load(variances, start, 1.0, s)
         load(dof.reshape(1, n_voxels), start, 1.0, free)
         load(targets, start, 1.0, ends)
-        evaluate(nothing, s, y, moves, basis, sums)
+        design = of_lanes(basis, start)
+        evaluate(nothing, s, y, moves, design, sums)
         for v in range(n_here):
             found[0, start + v], found[1, start + v] = scalars[1, v], scalars[0, v]
         tau2[:] = 0.0
         if len(tau2) > 1:
-            likelihood_by_group(s, y, groups, basis, sums, tau2)
+            likelihood_by_group(s, y, groups, design, sums, tau2)
         else:
-            tau2[0] = tau2_by(method, free[0], s, y, moves, basis, sums)
+            tau2[0] = tau2_by(method, free[0], s, y, moves, design, sums)
         add_by_group(s, tau2, groups, -1, total)
-        evaluate(nothing, total, y, moves, basis, sums)
+        evaluate(nothing, total, y, moves, design, sums)
         for v in range(n_here):
             found[2, start + v] = scalars[1, v]
             for g in range(len(tau2)):
                 found[5 + g, start + v] = tau2[g, v]
         for e in range(len(targets)):
-            end = where_q_is(ends[e], s, y, moves, basis, sums)
+            end = where_q_is(ends[e], s, y, moves, design, sums)
             for v in range(n_here):
                 found[3 + e, start + v] = end[v]
 
@@ -640,7 +748,7 @@ def _described(values, patterns, groups, method):
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
 def _find_contrast(effects, variances, basis, groups, tau2, rows, is_f, found):
-    """Write effect and variance of a contrast, rows over the basis, shape (k, r).
+    """Write effect and variance of a contrast, rows over the basis, shape (k, r) or (k, r, v).
 
     Of several rows the effect is the root of the mean square in units of its own covariance,
     and the variance 1.
@@ -659,8 +767,8 @@ def _find_contrast(effects, variances, basis, groups, tau2, rows, is_f, found):
         load(variances, start, 1.0, s)
         load(tau2, start, 0.0, own)
         add_by_group(s, own, groups, -1, total)
-        evaluate(nothing, total, y, moves, basis, sums)
-        combine_rows(rows, coordinates, inverse, estimates, covariance)
+        evaluate(nothing, total, y, moves, of_lanes(basis, start), sums)
+        combine_rows(of_lanes(rows, start), coordinates, inverse, estimates, covariance)
         if is_f:
             mean_square_length(estimates, covariance)
         for v in range(n_here):
