@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+import pandas as pd
 from nipype.interfaces.base import Str, traits
 
 from nipype_group.choices import DOF_METHODS, EDGES
@@ -29,7 +30,7 @@ from nipype_group.reporting.tables.described import write_described_table
 from nipype_group.stats.effect_sizes import Size
 from nipype_group.stats.estimators import ESTIMATORS, KNAPP_HARTUNG, fit_by_contrast
 from nipype_group.stats.estimators.contrast_estimates import OwnErrorsFit
-from nipype_group.stats.estimators.map_covariates import MapCovariates
+from nipype_group.stats.estimators.map_covariates import MapCovariates, covariate_moments
 from nipype_group.stats.estimators.pooled_covariance import P_OF_VOXELS, PooledCovarianceFit
 
 # Participants that are named as outliers at most voxels.
@@ -166,6 +167,8 @@ class _FitContrastsOutputSpec(ByContrastOutputSpec):
         desc="TSV of estimators that weigh maps by voxel: how much each counts, the least first"
     )
     weights_json = File(desc="dictionary of weights_file")
+    covariates_file = File(desc="TSV of covariates that are maps: their values in the mask")
+    covariates_json = File(desc="dictionary of covariates_file, and where they add nothing")
     covariance_file = File(
         desc="JSON of the covariance of visits, where one over voxels is estimated"
     )
@@ -259,6 +262,14 @@ WEIGHT_COLUMNS = {
     "mean_weight": "mean over voxels with a statistic of how much the map counts; between 0 and 1",
     "share_below_half": "share of these voxels where it counts for less than half",
     "share_left_out": "share of these voxels where it counts for nothing, or lacks the voxel",
+}
+
+
+COVARIATE_COLUMNS = {
+    "covariate": "covariate that is a map",
+    "mean": "mean over voxels and maps",
+    "sd_between_maps": "standard deviation between maps, the mean over voxels",
+    "smallest_sd": "smallest standard deviation of a voxel; 0 where all maps have one value",
 }
 
 
@@ -372,6 +383,7 @@ class FitContrasts(EstimateByContrast):
     _design: Design
     _folder: Path
     _outliers: StackOutliers | None = None
+    _covariates: MapCovariates | None = None
     _notes_of_outliers: tuple[str, ...] = ()
 
     def _model_notes(self) -> list[str]:
@@ -428,7 +440,8 @@ class FitContrasts(EstimateByContrast):
             raise ValueError(
                 "covariate_stack_file holds the covariates that the design names: give both"
             )
-        return {"covariates": read_stacked_covariates(path, self.inputs.mask_file, design)}
+        self._covariates = read_stacked_covariates(path, self.inputs.mask_file, design)
+        return {"covariates": self._covariates}
 
     def _find_outliers(self, stack, design, given):
         """Return the variances of the maps, those of outliers enlarged."""
@@ -464,6 +477,8 @@ class FitContrasts(EstimateByContrast):
         runtime = super()._run_interface(runtime)
         stack = MaskedStack(self.inputs.stack_file, self.inputs.mask_file)
         self._write_components(Path(runtime.cwd), stack)
+        if self._covariates is not None:
+            self._write_covariates(Path(runtime.cwd), stack, self._covariates)
         if isinstance(self._fit, PooledCovarianceFit):
             about = described_covariance(self._fit, self._design)
             self._write_json(runtime, "covariance", about)
@@ -491,3 +506,24 @@ class FitContrasts(EstimateByContrast):
             written["outlier"] = write_volumes(path, volumes, stack.n_maps, space)
         self._results["component_names"] = list(written)
         self._results["component_files"] = list(written.values())
+
+    def _write_covariates(self, cwd: Path, stack: MaskedStack, covariates: MapCovariates) -> None:
+        """Write the mean of every covariate as a map, and a table of them."""
+        mean, sd = covariate_moments(covariates, stack.n_maps)
+        for number, own in enumerate(mean, start=1):
+            name = f"meanCovariate{number}"
+            path = cwd / stack.space.file_name(name)
+            self._results["component_names"].append(name)
+            self._results["component_files"].append(
+                write_volume(path, stack.unmask(own), stack.space)
+            )
+        values = covariates.names, mean.mean(axis=1), sd.mean(axis=1), sd.min(axis=1)
+        table = pd.DataFrame(dict(zip(COVARIATE_COLUMNS, values, strict=True)))
+        components = self._fit.components
+        told = {
+            "NumberOfVoxels": stack.n_voxels,
+            "ConstantVoxels": int(components.get("constantCovariate", np.zeros(1)).sum()),
+            "CollinearVoxels": int(components.get("collinearCovariate", np.zeros(1)).sum()),
+        }
+        written = write_described_table(cwd / "covariates.tsv", table, COVARIATE_COLUMNS, told)
+        self._results["covariates_file"], self._results["covariates_json"] = written

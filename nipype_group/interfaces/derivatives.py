@@ -65,6 +65,8 @@ class _GroupDerivativesInputSpec(GroupInputSpec):
     component_files = _files("maps of the model beside its parameters, of some estimators")
     weights_file = File(exists=True, desc="how much every map counts, of its estimators")
     weights_json = File(exists=True, desc="dictionary of weights_file")
+    covariates_file = File(exists=True, desc="covariates that are maps, of a model with some")
+    covariates_json = File(exists=True, desc="dictionary of covariates_file")
     covariance_file = File(exists=True, desc="covariance of visits over voxels, of its estimator")
     multivariate_files = _files("maps of multivariate tests; dof are kept where they vary")
     multivariate_maps = traits.List(

@@ -191,6 +191,15 @@ _FORMS = {
     "clusters": THRESHOLDED,
     "quality": DICTIONARY,
     "weights": DICTIONARY,
+    "covariates": {
+        "TableSettings": {
+            "NumberOfVoxels": int,
+            "ConstantVoxels": int,
+            "CollinearVoxels": int,
+            str: object,
+        },
+        str: _COLUMNS,
+    },
     "regions": {
         "TableSettings": {
             "Notes?": [str],

@@ -462,6 +462,8 @@ def _connect_report(workflow, settings, collect_wf, model_wf, parametric_wf, rep
         of_errors += model_stage.TERM_OUTPUTS if own else model_stage.FIT_OUTPUTS
     if settings.weighs_maps:
         of_errors += model_stage.WEIGHT_OUTPUTS
+    if settings.map_covariates:
+        of_errors += model_stage.COVARIATE_OUTPUTS
     if settings.pools_covariance:
         of_errors += model_stage.COVARIANCE_OUTPUTS
         if _region_inputs(settings) is not None:

@@ -75,6 +75,8 @@ FIT_OUTPUTS = ("component_names", "component_files")
 COVARIANCE_OUTPUTS = ("covariance_file",)
 # Of estimators that weigh maps by voxel.
 WEIGHT_OUTPUTS = ("weights_file", "weights_json")
+# Of covariates that are maps.
+COVARIATE_OUTPUTS = ("covariates_file", "covariates_json")
 # Where multivariate tests are asked for, of all contrasts that have them.
 MULTIVARIATE_OUTPUTS = ("multivariate_files", "multivariate_maps")
 OUTPUTS = (
@@ -87,6 +89,7 @@ OUTPUTS = (
     *FIT_OUTPUTS,
     *COVARIANCE_OUTPUTS,
     *WEIGHT_OUTPUTS,
+    *COVARIATE_OUTPUTS,
     *MULTIVARIATE_OUTPUTS,
 )
 
@@ -228,6 +231,10 @@ def init_model_wf(
         How much every map counts; undefined of other estimators, as the next.
     weights_json
         Its dictionary.
+    covariates_file
+        Covariates that are maps; undefined without, as the next.
+    covariates_json
+        Its dictionary.
     multivariate_files
         Maps of multivariate tests; undefined without, as the next.
     multivariate_maps
@@ -315,6 +322,7 @@ def _error_outputs(settings):
     made = TERM_OUTPUTS if settings.own_errors else FIT_OUTPUTS
     made += COVARIANCE_OUTPUTS if settings.pools_covariance else ()
     made += WEIGHT_OUTPUTS if settings.weighs_maps else ()
+    made += COVARIATE_OUTPUTS if settings.map_covariates else ()
     return (*ERROR_OUTPUTS, *made, *(MULTIVARIATE_OUTPUTS if settings.multivariate else ()))
 
 

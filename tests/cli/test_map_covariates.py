@@ -107,6 +107,15 @@ def test_every_voxel_is_a_refit_and_the_page_tells_the_covariate(run, tmp_path):
     assert "grey has one value in all maps" in page and "a combination of other columns" in page
     assert "Covariates that are maps, grey, had a column of the model at every voxel" in page
     assert "centred at each voxel on their mean" in text
+    counts = "at 1 voxel of 60 one has a single value in all maps (stat-constantCovariate_desc-"
+    assert counts in page and "at 1 voxel of 60 one is a combination of other columns" in page
+    np.testing.assert_allclose(
+        values(out, "stat-meanCovariate1_desc-model"), GREY.mean(axis=0), rtol=1e-5
+    )
+    table = pd.read_csv(out / "group" / "covariates.tsv", sep="\t").iloc[0]
+    assert table["covariate"] == "grey" and table["smallest_sd"] == 0
+    assert table["mean"] == pytest.approx(GREY.mean(), rel=1e-5)
+    assert table["sd_between_maps"] == pytest.approx(GREY.std(axis=0, ddof=1).mean(), rel=1e-5)
     about = json.loads((out / "group" / "design.json").read_text())
     assert about["MapCovariates"] == ["grey"] and about["Formula"] == "C(group) + age"
     record = json.loads((out / "provenance.json").read_text())

@@ -33,7 +33,11 @@ COMPONENTS = {
     "qP": "p of Q by chi squared: that of no variance between participants",
 }
 # Of every covariate that is a map, from 1.
-_OF_COVARIATE = "partialCorrelation"
+_OF_COVARIATES = {
+    "partialCorrelation": "Partial correlation of the maps with the covariate {}, given all other "
+    "columns",
+    "meanCovariate": "Mean of the covariate {} over the maps that have the voxel",
+}
 # Of every group with a variance of its own, from 1.
 _OF_GROUPS = {
     "varResidualGroup": "Residual variance of the group {}, in squared units of the input maps; 0 "
@@ -60,9 +64,9 @@ def describe_component(
     >>> describe_component("varResidualGroup2", ["b", "a", "b"])
     'Residual variance of the group b, in squared units of the input maps; 0 where its maps ...'
     """
-    if name.startswith(_OF_COVARIATE):
-        own = covariates[int(name.removeprefix(_OF_COVARIATE)) - 1]
-        return f"Partial correlation of the maps with the covariate {own}, given all other columns"
+    for start, words in _OF_COVARIATES.items():
+        if name.startswith(start):
+            return words.format(covariates[int(name.removeprefix(start)) - 1])
     for start, words in _OF_GROUPS.items():
         if name.startswith(start):
             return words.format(sorted(set(groups))[int(name.removeprefix(start)) - 1])

@@ -798,7 +798,7 @@ def _entities_in(name: str) -> dict[str, Any]:
 
 def add_descriptions(folder: DerivativeFolder, given: Mapping[str, Any]) -> None:
     """Add quality, region models, views of the tables, values at peaks and figures."""
-    for kind in ("quality", "weights"):
+    for kind in ("quality", "weights", "covariates"):
         for name, suffix in ((f"{kind}_file", f"{kind}.tsv"), (f"{kind}_json", f"{kind}.json")):
             if name in given:
                 folder.add_file(given[name], suffix)

@@ -20,6 +20,7 @@ from nipype_group.stats.estimators import estimator_of
 from nipype_group.stats.estimators.contrast_estimates import NORMAL_DOF
 
 if TYPE_CHECKING:
+    from nipype_group.design.matrix import Design
     from nipype_group.reporting.derivatives.read import GroupFolder
 
 # What maps held of which t or z was made.
@@ -163,7 +164,7 @@ def _model(text, folder, about):
         *estimator.references,
     )
     if folder.design.map_covariates:
-        _map_covariates(text, folder.design, about)
+        text.add(covariates_in_words(folder.design, about))
     if "variances" in estimator.needs:
         text.add("The variance of every map within its participant was taken for known")
     if about.get("Parameters", {}).get("outliers"):
@@ -201,8 +202,15 @@ def _model(text, folder, about):
     _conjunctions(text, folder)
 
 
-def _map_covariates(text, design, about):
-    """Say which covariates are maps, and what was done with them."""
+def covariates_in_words(design: Design, about: Mapping[str, Any]) -> str:
+    """Say which covariates are maps, and what was done with them.
+
+    Parameters
+    ----------
+    design : Design
+    about : dict
+        Sidecar of a run.
+    """
     parameters = about.get("Parameters", {})
     fwhm = [
         v for v in parameters.get("map_covariate_fwhm_mm") or about.get("SmoothingFWHM") or [] if v
@@ -211,7 +219,7 @@ def _map_covariates(text, design, about):
     names = listing(design.map_covariates)
     centred = "centred at each voxel on the mean over maps" if design.model.holds_constant else ""
     done = " and ".join(part for part in (smoothed, centred) if part)
-    text.add(
+    return (
         f"Covariates that are maps, {names}, had a column of the model at every voxel, of the "
         f"values of the maps there{f', {done}' if done else ''}"
     )

@@ -27,7 +27,13 @@ from nipype_group.reporting.equivalence import equivalence_sentence
 from nipype_group.reporting.forms import DICTIONARY
 from nipype_group.reporting.page.effect_sizes import sizes_table
 from nipype_group.reporting.page.error_terms import error_facts, error_table
-from nipype_group.reporting.page.methods import bibtex, cite, methods_text, references
+from nipype_group.reporting.page.methods import (
+    bibtex,
+    cite,
+    covariates_in_words,
+    methods_text,
+    references,
+)
 from nipype_group.reporting.page.sentences import (
     contrast_question,
     critical_value_text,
@@ -294,6 +300,38 @@ def _design(folder):
         "covariances": covariance_tables(folder.read_json("covariance")),
         "detectable": detectable_table(contrasts),
         "inflation": inflation_table(about),
+        "map_covariates": _map_covariates(folder),
+    }
+
+
+def _map_covariates(folder):
+    """Return what is told of covariates that are maps; None without any."""
+    rows = folder.read_rows("covariates")
+    if rows is None:
+        return None
+    about = folder.read_json("covariates")
+    told, n_voxels = about["TableSettings"], about["TableSettings"]["NumberOfVoxels"]
+    counts = [
+        f"at {wording.count(told[key], 'voxel')} of {n_voxels:,} {what} (stat-{name}_desc-model)"
+        for key, what, name in (
+            ("ConstantVoxels", "one has a single value in all maps", "constantCovariate"),
+            ("CollinearVoxels", "one is a combination of other columns", "collinearCovariate"),
+        )
+        if told[key]
+    ]
+    none = f"No contrast has a statistic where they add nothing: {', '.join(counts)}."
+    caption = "Covariates that are maps"
+    table = file_table(
+        folder.find("covariates", ".tsv"), caption, with_numbers(rows), column_titles(about)
+    )
+    means = wording.listing(f"stat-meanCovariate{i + 1}_desc-model" for i in range(len(rows)))
+    return {
+        "table": table,
+        "sentences": [
+            f"{covariates_in_words(folder.design, folder.about)}. Their files stand in the table "
+            f"of maps, and their means over maps are {means}.",
+            none if counts else "They add something to the model at every voxel.",
+        ],
     }
 
 

@@ -65,6 +65,32 @@ class MapCovariates:
     centred: bool = False
 
 
+def covariate_moments(covariates: MapCovariates, n_maps: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and standard deviation of covariates over the maps that have a voxel.
+
+    Returns
+    -------
+    mean, sd : arrays, shape (k, v)
+        0 where no map has the voxel; a standard deviation of one map is 0.
+
+    Examples
+    --------
+    >>> grey = np.array([[[1.0, 5]], [[3.0, 5]]])
+    >>> own = MapCovariates(("grey",), lambda a, b: grey, lambda rows: (grey[i] for i in rows))
+    >>> [found.round(4).tolist() for found in covariate_moments(own, 2)]
+    [[[2.0, 5.0]], [[1.4142, 0.0]]]
+    """
+    mean = square = count = np.zeros(())
+    for values in covariates.maps(range(n_maps)):
+        there = np.isfinite(values)
+        count = count + there
+        step = np.where(there, values - mean, 0.0)
+        mean = mean + step / np.maximum(count, 1)
+        # Welford's sums, which lose no digits to a large mean.
+        square = square + step * np.where(there, values - mean, 0.0)
+    return mean, np.sqrt(square / np.maximum(count - 1, 1))
+
+
 def no_covariates(n_maps: int) -> MapCovariates:
     """Return the covariates of a design that is the same at all voxels."""
     return MapCovariates(
