@@ -481,28 +481,33 @@ class ModelSettings(EffectSettings, VarianceGroupSettings):
                 f"knapp_hartung goes with the estimators {', '.join(weighted)}; {estimator.name} "
                 "takes no variances of the maps"
             )
-        if self.outliers and "outliers" not in estimator.takes:
-            able = [name for name, own in ESTIMATORS.items() if "outliers" in own.takes]
-            raise ValueError(
-                f"outliers goes with the estimator {', '.join(able)}, and not with "
-                f"{estimator.name}; huber, bisquare and mm weigh maps without variances"
-            )
-        if self.outliers and self.map_covariates:
-            raise ValueError(
-                "outliers: the mixture is about a design that all voxels share, and "
-                f"{', '.join(self.map_covariates)} differs between them; leave outliers or the "
-                "covariates that are maps out"
-            )
-        if self.outliers and self.variance_groups is not None:
-            raise ValueError(
-                "outliers: the mixture has one variance between participants, and variance_groups "
-                "asks for one of each group; leave the one or the other out"
-            )
+        if self.outliers:
+            self._check_outliers(estimator)
         if estimator.by_contrast and self.own_errors:
             raise ValueError(
                 f"the estimator {estimator.name} gives each contrast a variance, and so do "
                 "within, between, Error() and error partitioned; write a formula with the "
                 f"estimator, or leave {estimator.name} out"
+            )
+
+    def _check_outliers(self, estimator):
+        """Refuse outliers of models that have no mixture, or another variance beside it."""
+        if "outliers" not in estimator.takes:
+            able = [name for name, own in ESTIMATORS.items() if "outliers" in own.takes]
+            raise ValueError(
+                f"outliers goes with the estimator {', '.join(able)}, and not with "
+                f"{estimator.name}; huber, bisquare and mm weigh maps without variances"
+            )
+        if self.map_covariates:
+            raise ValueError(
+                "outliers: the mixture is about a design that all voxels share, and "
+                f"{', '.join(self.map_covariates)} differs between them; leave outliers or the "
+                "covariates that are maps out"
+            )
+        if self.variance_groups is not None:
+            raise ValueError(
+                "outliers: the mixture has one variance between participants, and variance_groups "
+                "asks for one of each group; leave the one or the other out"
             )
 
     def _check_map_covariates(self, estimator):

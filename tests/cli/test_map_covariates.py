@@ -187,6 +187,14 @@ def test_every_shuffle_is_a_refit_of_every_voxel(run, tmp_path):
     assert "stay with the rows of the design" in (out / "report.html").read_text()
 
 
+def test_covariates_that_are_one_file_are_named(run, data):
+    same = f"grey={data}/grey/{{subject}}_gm.nii"
+    source = ("--pattern", f"{data}/maps/{{subject}}.nii", "--map-covariate", same)
+    source += ("--map-covariate", "w" + same)
+    code, _, errors = run("--formula", "1", "--contrast", "a=grey", how="plan", source=source)
+    assert code != 0 and "its covariates grey and wgrey are one file" in errors
+
+
 BAD = {
     "missing": ("it has no map of the covariate grey", {}),
     "grid": ("its covariate grey ", {"s03": np.ones((4, 5, 4))}),

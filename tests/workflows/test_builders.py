@@ -32,6 +32,7 @@ from nipype_group.workflows import (
 from nipype_group.workflows.analyses import ANALYSES
 from nipype_group.workflows.model import (
     COVARIANCE_OUTPUTS,
+    COVARIATE_OUTPUTS,
     ERROR_OUTPUTS,
     FIT_OUTPUTS,
     MULTIVARIATE_OUTPUTS,
@@ -301,6 +302,7 @@ OPTIONAL = {
         *FIT_OUTPUTS,
         *COVARIANCE_OUTPUTS,
         *WEIGHT_OUTPUTS,
+        *COVARIATE_OUTPUTS,
         *MULTIVARIATE_OUTPUTS,
     },
     "parametric_wf": set(ARI_OUTPUTS),
@@ -431,7 +433,7 @@ def test_optional_outputs_are_connected_where_the_option_is_on(case):
     off = set() if "everything" in case or workflow.name != "group_wf" else set(ARI_OUTPUTS)
     off |= {"figure_files"} if case == "group, no figures" else set()
     # An estimator of the whole model has its own maps, and errors of contrasts theirs.
-    own = {*FIT_OUTPUTS, *COVARIANCE_OUTPUTS, *WEIGHT_OUTPUTS}
+    own = {*FIT_OUTPUTS, *COVARIANCE_OUTPUTS, *WEIGHT_OUTPUTS, *COVARIATE_OUTPUTS}
     off |= own if workflow.name == "model_wf" else set()
     assert fields(workflow, "outputnode") - off == fed(workflow, "outputnode")
 

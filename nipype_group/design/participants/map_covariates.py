@@ -148,11 +148,23 @@ def check_map_covariates(
             reason = reason or _why_unusable(
                 entry, name, users, contents, header_of, zero_is_value
             )
+        reason = reason or _why_alike(entry, names)
         if reason is None:
             good.append((entry, row))
         else:
             bad.append((entry, reason))
     return good, bad
+
+
+def _why_alike(entry, names):
+    """Say which covariates of a map are one file, and so none beside each other."""
+    known: dict[Path, str] = {}
+    for name in names:
+        path = entry.map_covariates[name]
+        first = known.setdefault(path.resolve(), name)
+        if first != name:
+            return f"its covariates {first} and {name} are one file, {path}"
+    return None
 
 
 def _why_unusable(entry, name, users, contents, header_of, zero_is_value):
