@@ -5,6 +5,7 @@ import hashlib
 import networkx
 import nipype.pipeline.engine as pe
 from nipype.interfaces.base import isdefined
+from nipype.interfaces.utility import IdentityInterface
 
 _DIGITS = 10
 
@@ -13,8 +14,8 @@ def share_nodes(workflow: pe.Workflow) -> tuple[pe.Workflow, dict[str, pe.Node]]
     """Return a workflow in which nodes that compute the same of the same are one node.
 
     Two nodes are one where their interfaces, their inputs and what is connected to them are
-    equal. The name of a node has a digest of all that, so that it keeps its place in the work
-    folder, and its results, whatever other analyses the workflow has.
+    equal, whichever nodes pass it on. The name of a node has a digest of all that, so that it
+    keeps its place in the work folder, and its results, whatever other analyses there are.
 
     Parameters
     ----------
@@ -34,29 +35,50 @@ def share_nodes(workflow: pe.Workflow) -> tuple[pe.Workflow, dict[str, pe.Node]]
     digests: dict[pe.Node, str] = {}
     nodes: dict[str, pe.Node] = {}
     for node in networkx.lexicographical_topological_sort(flat, key=lambda one: one.fullname):
-        given = sorted(
-            (target, digests[source], _field(out))
-            for source, _, data in flat.in_edges(node, data=True)
-            for out, target in data["connect"]
-        )
+        sources = [] if _passes_on(node) else _sources(flat, node)
+        given = sorted((target, digests[source], out) for target, source, out in sources)
         digest = hashlib.sha256(repr((_own(node, given), given)).encode()).hexdigest()
         digests[node] = digest
         if digest not in by_digest:
             twin = node.clone(f"{node.name}_{digest[:_DIGITS]}")
             # Its place is that of the workflow which it comes to.
             twin._hierarchy = None
-            shared.add_nodes([twin])
+            by_digest[digest] = twin
+            if not _passes_on(node):
+                shared.add_nodes([twin])
             for target, source_digest, out in given:
                 shared.connect(by_digest[source_digest], out, twin, target)
-            by_digest[digest] = twin
         nodes[node.fullname] = by_digest[digest]
     return shared, nodes
 
 
-def _field(out):
-    """Return the output that a connection takes; builders here connect no functions."""
-    assert isinstance(out, str), out
-    return out
+def _passes_on(node):
+    """Tell whether a node passes on what it is given, as those at the ends of workflows do."""
+    return isinstance(node.interface, IdentityInterface)
+
+
+def _sources(flat, node):
+    """Return input, node and output of all that a node is given, whoever passes it on."""
+    found = []
+    for source, _, data in flat.in_edges(node, data=True):
+        for out, target in data["connect"]:
+            # Builders here connect no functions.
+            assert isinstance(out, str), out
+            origin = _origin(flat, source, out)
+            if origin is not None:
+                found.append((target, *origin))
+    return found
+
+
+def _origin(flat, node, out):
+    """Return the node and the output that something comes from; None where nothing gives it."""
+    if not _passes_on(node):
+        return node, out
+    for source, _, data in flat.in_edges(node, data=True):
+        for own, target in data["connect"]:
+            if target == out:
+                return _origin(flat, source, own)
+    return (node, out) if isdefined(getattr(node.inputs, out)) else None
 
 
 def _own(node, given):
