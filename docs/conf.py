@@ -21,10 +21,23 @@ extensions = [
     "sphinx.ext.graphviz",
     "sphinx_copybutton",
     "sphinx_design",
+    "sphinx_gallery.gen_gallery",
     "mathml",
     "package_docs",
 ]
-exclude_patterns = ["_build", "_ext", "examples"]
+# Pages of the gallery are made of its scripts, which the build runs; -D plot_gallery=0 does not.
+sphinx_gallery_conf = {
+    "examples_dirs": "gallery",
+    "gallery_dirs": "tutorials",
+    "within_subsection_order": "FileNameSortKey",
+    "download_all_examples": False,
+    "remove_config_comments": True,
+    "show_signature": False,
+    "write_computation_times": False,
+    "abort_on_example_error": True,
+    "matplotlib_animations": False,
+}
+exclude_patterns = ["_build", "_ext", "examples", "gallery", "sg_execution_times.rst"]
 default_role = "code"
 highlight_language = "none"
 

@@ -117,7 +117,7 @@ def make_visits(table, folder):
             if visit == 3 and index % 4 == 0:
                 continue
             years = round(1.0 * (visit - 1) + (0 if visit == 1 else rng.uniform(-0.2, 0.2)), 2)
-            change = 0.7 * years * blob("slope") if row.group == "patient" else 0
+            change = 1.0 * years * blob("slope") if row.group == "patient" else 0
             name = f"{row.participant_id}/{row.participant_id}_ses-{visit}_statmap.nii.gz"
             save(folder / "visits" / name, 1 + own + years * own_slope + change + noise(0.3))
             rows.append((row.participant_id, row.group, row.age, visit, years, name))
