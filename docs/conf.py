@@ -2,6 +2,7 @@
 
 import os
 import sys
+import warnings
 from pathlib import Path
 
 os.environ.setdefault("NO_ET", "1")
@@ -25,6 +26,8 @@ extensions = [
     "mathml",
     "package_docs",
 ]
+# Output of the gallery tells what is warned of, and not in which folder the build ran.
+warnings.formatwarning = lambda message, category, *_args: f"{category.__name__}: {message}\n"
 # Pages of the gallery are made of its scripts, which the build runs; -D plot_gallery=0 does not.
 sphinx_gallery_conf = {
     "examples_dirs": "gallery",

@@ -51,7 +51,7 @@ print(anova.messages[0])
 # -------------------
 # A difference map a participant, and their mean. What tools do, and how participants differ in
 # them, is not in these maps. A difference may be exactly 0, which is a value here and not a
-# voxel that is missing: the mask of the first analysis says where the brain is.
+# voxel that is missing; NaN tells what is outside the brain.
 
 
 def mean_of(participant, conditions):
@@ -60,9 +60,11 @@ def mean_of(participant, conditions):
     return mean_img(found, copy_header=True)
 
 
+mask = next((anova.folder / "group").glob("*_desc-group_mask.nii.gz"))
 rows = []
 for participant in sorted(data.glob("sub-*")):
-    difference = math_img("a - b", a=mean_of(participant, faces), b=mean_of(participant, houses))
+    means = {"a": mean_of(participant, faces), "b": mean_of(participant, houses)}
+    difference = math_img("np.where(m, a - b, np.nan)", m=str(mask), **means)
     path = folder / f"{participant.name}_difference.nii.gz"
     nib.save(difference, path)
     rows.append({"participant_id": participant.name, "map": str(path)})
@@ -71,7 +73,6 @@ one_sample = nipype_group.analyse(
     formula="1",
     contrasts={"facesVsHouses": "intercept"},
     zero_is_value=True,
-    mask=next((anova.folder / "group").glob("*_desc-group_mask.nii.gz")),
     output_dir=folder / "one_sample",
     **same,
 )
