@@ -385,8 +385,9 @@ class GroupResults(Mapping[str, GroupResult]):
         self.messages = messages
         if temporary is not None:
             weakref.finalize(self, shutil.rmtree, temporary, ignore_errors=True)
-        names = self.table["analysis"].unique()
-        self._names = [name for name in names if (self.folder / name / "group").is_dir()]
+        # An analysis without results has no contrast.
+        table = self.table.dropna(subset=[n for n in ("contrast",) if n in self.table])
+        self._names = list(dict.fromkeys(table["analysis"])) if "contrast" in table else []
 
     @cached_property
     def table(self) -> pd.DataFrame:

@@ -18,7 +18,7 @@ from nipype_group.cli.guard import UsageError
 from nipype_group.cli.options import given_settings, option_of
 from nipype_group.cli.plan.analysis import analysis_plan
 from nipype_group.cli.plan.text import plan_text
-from nipype_group.cli.side_by_side import CODE, Asked, Made, run_analyses
+from nipype_group.cli.side_by_side import CODE, NOT_ACROSS, Asked, Made, run_analyses
 from nipype_group.design.sources import listed_once
 from nipype_group.models.analyses import ModelAnalysis, ModelOfTree
 from nipype_group.models.records import FirstLevelNode, Node, StatsModel, read_model
@@ -63,7 +63,9 @@ def execute_run(arguments: Namespace) -> int:
     with listed_once():
         tree, nodes = asked.nodes()
     if len(nodes) > 1:
-        return run_analyses([_asked_of(asked, tree, maps) for maps in nodes], arguments)
+        several = [_asked_of(asked, tree, maps) for maps in nodes]
+        across = getattr(arguments, "across_analyses", NOT_ACROSS)
+        return run_analyses(several, arguments, across=across)
     check_output_dir(top)
     # What it cannot be is known before its tables are written.
     with tempfile.TemporaryDirectory() as folder:
@@ -153,6 +155,8 @@ def model_asked(arguments: Namespace) -> ModelOfTree:
         if name in given:
             option = option_of(AnalysisSettings, name)
             raise UsageError(f"{option} says what --model tells; leave one of them out")
+    # It is of all analyses together.
+    given.pop("across_analyses", None)
     given |= {"n_procs": run.processors(arguments)}
     if not run.can_draw():
         given["figures"] = False

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from nipype_group.choices import ACROSS_ANALYSES
 from nipype_group.cli.guard import UsageError
 from nipype_group.cli.inputs import check_inputs
 from nipype_group.cli.options import given_settings, say_settings, without_replaced
@@ -339,6 +340,8 @@ def run_analysis(
         from nipype_group.cli.side_by_side import run_each
 
         return run_each(settings, files, arguments)
+    if settings.across_analyses != ACROSS_ANALYSES[0]:
+        raise UsageError("--across-analyses goes with --each, which makes several analyses")
     # Raises before files are read.
     plugin_arguments(arguments)
     if holds_index(arguments.output_dir):

@@ -15,19 +15,25 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+
+from nipype_group.choices import ACROSS_ANALYSES
 from nipype_group.cli import run
 from nipype_group.cli.guard import UsageError
 from nipype_group.cli.origin import Origin
+from nipype_group.cli.plan.analysis import foreseen_model
 from nipype_group.design.participants.each import maps_of_each
 from nipype_group.design.sources import listed_once
 from nipype_group.execution import FolderLock, RunResult, WorkflowError, quiet_nipype
 from nipype_group.execution.side_by_side import run_side_by_side
 from nipype_group.models.places import ModelFileError
+from nipype_group.reporting.derivatives.across import MAXIMUM, correct_across
 from nipype_group.reporting.derivatives.folder import check_output_dir
 from nipype_group.reporting.page.side_by_side import (
     INDEX_NAME,
     Found,
     Listed,
+    across_lines,
     remove_index,
     write_index_page,
 )
@@ -40,6 +46,7 @@ from nipype_group.settings.analysis import AnalysisSettings
 if TYPE_CHECKING:
     from nipype.pipeline.engine import Workflow
 
+NOT_ACROSS = ACROSS_ANALYSES[0]
 # Folder of a data set that holds what made it.
 CODE = "code"
 # Analyses in one graph: enough to keep processors busy, and few enough that what Nipype does
@@ -120,7 +127,7 @@ def run_each(settings: AnalysisSettings, files: dict[str, Any], arguments: Names
     """
     with listed_once():
         asked, notes = asked_by_value(settings, files, arguments)
-    return run_analyses(asked, arguments, notes)
+    return run_analyses(asked, arguments, notes, settings.across_analyses)
 
 
 def asked_by_value(
@@ -131,7 +138,7 @@ def asked_by_value(
         # Where the folders of all analyses are, of which none has a name yet.
         files = {**files, "left_out_folders": [str(Path(arguments.output_dir).absolute())]}
     parts, notes = maps_of_each(files, settings.each)
-    own = settings.changed(each=())
+    own = settings.changed(each=(), across_analyses=NOT_ACROSS)
 
     def asked(part):
         listed = Listed(part.label, part.title, part.named)
@@ -140,7 +147,12 @@ def asked_by_value(
     return [asked(part) for part in parts], notes
 
 
-def run_analyses(asked: Sequence[Asked], arguments: Namespace, notes: Sequence[str] = ()) -> int:
+def run_analyses(
+    asked: Sequence[Asked],
+    arguments: Namespace,
+    notes: Sequence[str] = (),
+    across: str = NOT_ACROSS,
+) -> int:
     """Run analyses in one work folder, and write their index; where one fails the others end well.
 
     Parameters
@@ -150,6 +162,8 @@ def run_analyses(asked: Sequence[Asked], arguments: Namespace, notes: Sequence[s
         output_dir and the options of `add_execution`.
     notes : list of str
         What is told of all.
+    across : {"none", "bonferroni", "maximum"}
+        How p are corrected over all analyses.
 
     Returns
     -------
@@ -168,9 +182,10 @@ def run_analyses(asked: Sequence[Asked], arguments: Namespace, notes: Sequence[s
     going = _standing(top, asked, arguments)
     if not arguments.verbose:
         quiet_nipype()
+    checked, problems = _all_checked(asked, arguments, notes, across)
     with FolderLock(top, "output folder"):
         remove_index(top)
-        ready, problems = _ready(asked, arguments, notes)
+        ready = _all_in_place(checked, arguments)
         for start in range(0, len(ready), _AT_ONCE):
             some = ready[start : start + _AT_ONCE]
             print(
@@ -182,9 +197,23 @@ def run_analyses(asked: Sequence[Asked], arguments: Namespace, notes: Sequence[s
         for folder in going:
             _remove(folder)
         listed = [replace(a.listed, problem=problems.get(a.listed.label)) for a in asked]
-        found = write_index_page(top, listed, notes)
+        rows, failed = _across(top, listed, across)
+        found = write_index_page(top, listed, [*notes, *failed], rows)
     _tell(top, found, arguments)
-    return 1 if problems else 0
+    for line in (*across_lines(rows), *failed):
+        print(line)
+    return 1 if problems or failed else 0
+
+
+def _across(top, listed, method):
+    """Correct over analyses; return the rows of its table, and why it could not be done."""
+    if method == NOT_ACROSS:
+        return [], []
+    labels = [one.label for one in listed if one.problem is None]
+    try:
+        return correct_across(top, labels, len(listed), method), []
+    except ValueError as error:
+        return [], [f"Not corrected over analyses: {error}"]
 
 
 def _standing(top, asked, arguments):
@@ -226,8 +255,8 @@ def _remove(top):
         (top / PROVENANCE_NAME).unlink(missing_ok=True)
 
 
-def _ready(asked, arguments, notes):
-    """Check analyses; return those that can run, and why the others cannot.
+def _all_checked(asked, arguments, notes, across):
+    """Check analyses; return those that can run with their `_Ready`, and why the others cannot.
 
     Raises
     ------
@@ -256,12 +285,20 @@ def _ready(asked, arguments, notes):
         if not ready:
             raise next(iter(errors.values()))
         _refuse_others([found for _, found in ready], arguments)
+        if across == MAXIMUM:
+            _check_same_people([found for _, found in ready])
         for line in _lines(told, len(asked)):
             print(line)
-        ready = [_in_place(one, found, arguments) for one, found in ready]
+    return ready, {label: str(error) for label, error in errors.items()}
+
+
+def _all_in_place(checked, arguments):
+    """Return analyses whose tables are beside their results, and tell what goes there."""
+    with listed_once():
+        ready = [_in_place(one, found, arguments) for one, found in checked]
     for one in ready:
         one.origin.tell(one.workflow)
-    return ready, {label: str(error) for label, error in errors.items()}
+    return ready
 
 
 def _checked(one, made, arguments):
@@ -303,6 +340,27 @@ def _refuse_others(ready, arguments):
     for one in ready:
         if reason := one.origin.refusal():
             raise UsageError(f"{one.top} holds {reason}; take another OUT, or give --replace")
+
+
+def _check_same_people(ready):
+    """Refuse one null distribution of analyses that are not of the same participants."""
+    first = None
+    for one in ready:
+        found, design, _, _ = foreseen_model(one.made.settings, one.made.files)
+        people = found.table["participant_id"].tolist()
+        first = first or (one, people, design)
+        if people != first[1]:
+            apart = sorted(set(people) ^ set(first[1]))[:_SHOWN] or ["in another order"]
+            why = f"are not of the same participants ({', '.join(apart)})"
+        elif not np.array_equal(design.matrix, first[2].matrix):
+            why = "have other values in their designs"
+        else:
+            continue
+        raise UsageError(
+            f"--across-analyses maximum: {first[0].listed.title} and {one.listed.title} {why}, so "
+            "that shuffles differ; leave who is in some alone out of all (--exclude), or take "
+            "bonferroni"
+        )
 
 
 def _lines(told: Mapping[str, Sequence[str]], n_asked: int) -> Iterator[str]:

@@ -13,11 +13,19 @@ from nipype_group.permutation.shards import read_nulldist
 from nipype_group.stats.clusters import signs_of
 from nipype_group.stats.distributions import minus_log10
 from nipype_group.stats.multiple_testing import check_alpha
-from nipype_group.stats.permutation.p_values import correct, null_of_maxima, stepped_down
+from nipype_group.stats.permutation.p_values import (
+    MAP_ROUNDING,
+    correct,
+    null_of_maxima,
+    stepped_down,
+)
 from nipype_group.stats.permutation.statistics import ShuffleStatistics
 
 
 class _CorrectAcrossMapsInputSpec(GroupInputSpec):
+    # 2: the unshuffled maximum counts, though the map holds it in single precision.
+    revision = 2
+
     stat_files = InputMultiObject(
         File(exists=True), mandatory=True, desc="statistic (or TFCE) of every map"
     )
@@ -102,7 +110,7 @@ class CorrectAcrossMaps(GroupInterface):
         stat, space = read_volume(inputs.stat_files[index])
         mask, _ = read_mask(inputs.mask_files[index], space)
         heights = ShuffleStatistics(tail=inputs.tail).heights(stat[mask], True)
-        own = correct("voxel", heights, null, inputs.alpha)
+        own = correct("voxel", heights, null, inputs.alpha, ties=MAP_ROUNDING)
         found = {"logp_fwe": minus_log10(own.log_p), "thresholded": stat[mask] * own.survives}
         for field, values in found.items():
             volume = np.zeros(mask.shape)

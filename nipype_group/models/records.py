@@ -56,6 +56,7 @@ TOLD = {
     "combine_weights": "a node of Level subject",
     "map_covariates": "an option beside those of maps, which models have not yet,",
     "each": "GroupBy",
+    "across_analyses": "the option --across-analyses",
 }
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?(/\d+)?")
 _LONGEST_NUMBER = 60

@@ -4,7 +4,7 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from nipype_group.choices import METHODS, SHUFFLED_ESTIMATES, WITHIN_SHUFFLINGS
+from nipype_group.choices import ACROSS_ANALYSES, METHODS, SHUFFLED_ESTIMATES, WITHIN_SHUFFLINGS
 from nipype_group.controls import CONTROLS, check_one_side, side_tested
 from nipype_group.registry import Registry
 from nipype_group.settings.inference import (
@@ -123,15 +123,7 @@ class AnalysisSettings(
             )
         if self.n_permutations:
             self._check_shuffled_estimator()
-        if self.map_covariates and self.combine:
-            raise ValueError(
-                f"combine: maps of {', '.join(self.combine)} are made one, and those of the "
-                "covariates are not; combine them before, or leave combine out"
-            )
-        if self.map_covariate_fwhm_mm and not self.map_covariates:
-            raise ValueError(
-                "map_covariate_fwhm_mm: goes with covariates that are maps (--map-covariate)"
-            )
+        self._check_map_covariates()
         if self.takes_variances and self.smooths:
             raise ValueError(
                 f"smoothing_fwhm_mm: the estimator {self.estimator} takes the variances of the "
@@ -162,12 +154,44 @@ class AnalysisSettings(
                 "mass, tfce, tdp_template, variance_groups, variance_fwhm_mm, across_contrasts "
                 "and p_approximation"
             )
+        self._check_across_analyses()
         if self.n_voxel_shards > 1:
             self._check_voxel_shards()
         if self.conjunctions:
             self._check_conjunctions()
         if self.equivalence is not None:
             self._check_equivalence_controls()
+
+    def _check_map_covariates(self):
+        """Refuse what does not go with covariates that are maps, and what goes with them alone."""
+        if self.map_covariates and self.combine:
+            raise ValueError(
+                f"combine: maps of {', '.join(self.combine)} are made one, and those of the "
+                "covariates are not; combine them before, or leave combine out"
+            )
+        if self.map_covariate_fwhm_mm and not self.map_covariates:
+            raise ValueError(
+                "map_covariate_fwhm_mm: goes with covariates that are maps (--map-covariate)"
+            )
+
+    def _check_across_analyses(self):
+        """Refuse a correction over analyses of what none is made of."""
+        if self.across_analyses == ACROSS_ANALYSES[0]:
+            return
+        controls = [threshold.control for threshold in self.thresholds]
+        by_shuffles = bool(self.n_permutations and not self.early_stop)
+        is_fwe = any(CONTROLS[name].adjusts == "fwe" for name in controls)
+        if self.across_analyses == "maximum" and (not by_shuffles or self.own_statistic):
+            raise ValueError(
+                "across_analyses: the largest statistic of all analyses is that of shuffles of t "
+                "and F as the model has them: give n_permutations, without early_stop, "
+                "min_coverage, variance_groups and variance_fwhm_mm, or take bonferroni"
+            )
+        if not (by_shuffles or is_fwe or self.cluster_control is not None):
+            raise ValueError(
+                "across_analyses: no correction of an analysis controls the familywise error; add "
+                "n_permutations or the height control bonferroni"
+            )
 
     def _check_equivalence_controls(self):
         """Refuse height controls that do not hold of the larger p of two tests."""

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from nipype_group.choices import (
+    ACROSS_ANALYSES,
     CENTRES,
     DOF_METHODS,
     EDGES,
@@ -96,6 +97,15 @@ class MapsSettings(Record):
     combine_weights: str | None = setting(
         None,
         "column of the table of maps of what each counts where those that are combined are summed",
+        **_MAPS,
+    )
+    across_analyses: str = setting(
+        ACROSS_ANALYSES[0],
+        "correct the familywise error over all analyses of --each too: by Bonferroni, or, where "
+        "all have the same participants, by the largest statistic of all in every shuffle",
+        option="--across-analyses",
+        choices=ACROSS_ANALYSES,
+        changes_results=False,
         **_MAPS,
     )
     zero_is_value: bool = setting(

@@ -102,6 +102,42 @@ def test_the_plan_tells_every_analysis(finished, command):
     assert f"All, time     some {seconds:.2g} s of one core" in out
 
 
+def _read(top, label, end):
+    (path,) = (top / label).rglob(f"*_contrast-age_{end}_statmap.nii.gz")
+    return nib.load(path).get_fdata()
+
+
+def _check_across(out):
+    """See that p over two analyses are what counting and Bonferroni give."""
+    labels = ["contrast-faces", "contrast-tools"]
+    nulls = [
+        pd.read_csv(next((out / label / "group").glob("*nulldist.tsv")), sep="\t").max(axis=1)
+        for label in labels
+    ]
+    largest = np.max(nulls, axis=0)
+    table = read_tsv(out / "across.tsv", own=True).set_index(["desc", "analysis"])
+    for label in labels:
+        t = np.abs(_read(out, f"{label}/group", "stat-t"))
+        # The map is in single precision, and the unshuffled maximum is one that reaches itself.
+        counts = (largest[:, None] >= t[t != 0] * (1 - 1e-6)).sum(axis=0)
+        found = 10.0 ** -_read(out, f"across/{label}", "stat-logp_desc-permVoxelFWEBothAcross")
+        np.testing.assert_allclose(found[t != 0], counts / len(largest), rtol=1e-5)
+        row = table.loc[("permVoxelFWEBoth", label)]
+        assert float(row["smallest_p"]) == pytest.approx(counts.min() / len(largest))
+        own = 10.0 ** -_read(out, f"{label}/group", "stat-logp_desc-bonferroniBoth")
+        both = 10.0 ** -_read(out, f"across/{label}", "stat-logp_desc-bonferroniBothAcross")
+        np.testing.assert_allclose(both, np.minimum(2 * own, 1), rtol=1e-5)
+        shown = _read(out, f"across/{label}", "stat-z_desc-bonferroniBothAcross") != 0
+        np.testing.assert_array_equal(shown, (both <= 0.05) & (t != 0))
+        assert int(table.loc[("bonferroniBoth", label), "voxels"]) == shown.sum()
+    order = sorted(labels, key=lambda label: -nulls[labels.index(label)][0])
+    ps = table.loc["permVoxelFWEBoth"]["p_fwe"].astype(float)
+    assert ps[order[0]] == (largest >= largest[0]).mean()
+    last = nulls[labels.index(order[1])]
+    assert ps[order[1]] == max(ps[order[0]], (last >= last[0]).mean())
+    assert "Over all analyses" in (out / "index.html").read_text()
+
+
 def test_where_one_fails_the_others_stay_and_a_rerun_mends_it(
     finished, command, no_figures, tmp_path
 ):
@@ -111,9 +147,12 @@ def test_where_one_fails_the_others_stay_and_a_rerun_mends_it(
     whole = damaged.read_bytes()
     damaged.write_bytes(whole[: len(whole) // 2])
     select = ("--select", "stat=effect", "contrast=faces,tools", "--each", "contrast")
-    arguments = ("run", out, "--bids", study, *select, *MODEL)
-    code, said, _ = command(*arguments)
+    shuffled = ("--permutations", "60", "--height-control", "bonferroni")
+    across = ("--across-analyses", "maximum")
+    arguments = ("run", out, "--bids", study, *select, *MODEL, *shuffled)
+    code, said, _ = command(*arguments, *across)
     assert code == 1
+    assert "Not corrected over analyses: 1 of 2 analyses have no results" in said
     assert "contrast faces: 10 maps of 10 participants, age:" in said
     assert re.search(r"contrast tools: no results: .*sub-05", said)
     assert not (out / "contrast-tools" / "group").exists()
@@ -130,16 +169,20 @@ def test_where_one_fails_the_others_stay_and_a_rerun_mends_it(
         output_dir=out,
         plugin="Linear",
         atlases=("none",),
+        n_permutations=60,
+        height_controls=["bonferroni"],
+        across_analyses="maximum",
         progress=False,
     )
+    _check_across(out)
     assert list(results) == ["contrast-faces", "contrast-tools"]
     assert results["contrast-tools"].contrasts["age"].z.shape == SHAPE
     assert list(nipype_group.GroupResult.load(out).table["maps"]) == [10, 10]
     for name in ("faces", "tools"):
         ours = _contents(out / f"contrast-{name}" / "group")
         theirs = _contents(finished / "out" / f"contrast-{name}" / "group")
-        assert {n: c for n, c in ours.items() if n.endswith(".nii.gz")} == {
-            n: c for n, c in theirs.items() if n.endswith(".nii.gz")
+        assert {n: c for n, c in ours.items() if n.endswith("stat-z_statmap.nii.gz")} == {
+            n: c for n, c in theirs.items() if n.endswith("stat-z_statmap.nii.gz")
         }
     # Fewer values than stand there.
     fewer = [a if a != "contrast=faces,tools" else "contrast=faces" for a in arguments]
@@ -210,6 +253,29 @@ def test_hostile_values_name_plain_folders(tmp_path, hostile_name):
     )
     (part,), _ = maps_of_each({"maps_table": str(path)}, ("what",))
     assert re.fullmatch(r"what-[A-Za-z0-9]+", part.label)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--each", "contrast", "--across-analyses", "bonferroni"), "add n_permutations or the"),
+        (("--each", "contrast", "--across-analyses", "maximum"), "take bonferroni"),
+        (
+            ("--each", "contrast", "--across-analyses", "maximum", "--permutations", "9"),
+            "contrast faces and contrast houses are not of the same participants (sub-04)",
+        ),
+        (("--across-analyses", "bonferroni", "--permutations", "9"), "goes with --each"),
+        (("--each", "contrst"), "did you mean contrast?; entities found"),
+    ],
+)
+def test_what_cannot_be_corrected_over_analyses_is_refused(
+    finished, command, tmp_path, options, said
+):
+    arguments = ("--bids", finished / "study", "--select", "stat=effect", *MODEL, *options)
+    code, _, err = command("run", tmp_path / "out", *arguments)
+    assert code in (1, 2)
+    assert said in err
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("name", ["sub", "subject", "participant_id", "map"])

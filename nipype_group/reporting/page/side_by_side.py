@@ -13,6 +13,9 @@ import pandas as pd
 
 from nipype_group._version import __version__
 from nipype_group.json_files import read_json
+from nipype_group.reporting.derivatives.across import COLUMNS as ACROSS_COLUMNS
+from nipype_group.reporting.derivatives.across import FOLDER as ACROSS_FOLDER
+from nipype_group.reporting.derivatives.across import TABLE as ACROSS_TABLE
 from nipype_group.reporting.derivatives.folder import GENERATOR
 from nipype_group.reporting.derivatives.read import GroupFolder
 from nipype_group.reporting.page.report import environment
@@ -32,8 +35,9 @@ _COLUMNS = {
     "maps": "maps in the analysis",
     "left_out": "rows that are not in it; excluded.tsv of the analysis tells why",
     "contrast": "contrast of the group model",
-    "largest": "largest z of all voxels; the statistic where there is no z",
-    "smallest": "smallest z of all voxels; the statistic where there is no z",
+    "statistic": "statistic that largest and smallest are of",
+    "largest": "largest statistic of all voxels",
+    "smallest": "smallest statistic of all voxels",
     "problem": "why there are no results of this run",
 }
 
@@ -95,7 +99,11 @@ class Found:
 
 
 def write_index_page(
-    top: AnyPath, listed: Sequence[Listed], notes: Sequence[str] = (), title: str = TITLE
+    top: AnyPath,
+    listed: Sequence[Listed],
+    notes: Sequence[str] = (),
+    across: Sequence[Mapping[str, Any]] = (),
+    title: str = TITLE,
 ) -> list[Found]:
     """Write the table, its dictionary and the page of analyses below a folder.
 
@@ -107,6 +115,8 @@ def write_index_page(
         In the order of the page.
     notes : list of str
         What is said above the table.
+    across : list of dict
+        What is corrected over analyses, from `correct_across`.
     title : str
         Heading of the page.
 
@@ -146,6 +156,7 @@ def write_index_page(
             facts=_facts(listed),
             notes=list(notes),
             table=table.linked("analysis", pages),
+            across=_across_table(top, across),
             problems=[one for one in listed if one.problem is not None],
             pictures=drawn[:_MOST_PICTURES],
             n_without_picture=len(drawn[_MOST_PICTURES:]),
@@ -153,6 +164,27 @@ def write_index_page(
     )
     replace_text(top / INDEX_NAME, page)
     return found
+
+
+def across_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return what survives over all analyses, a line a contrast and a correction."""
+    families: dict[tuple[str, str, str], list[Mapping[str, Any]]] = {}
+    for row in rows:
+        families.setdefault((row["contrast"], row["desc"], row["method"]), []).append(row)
+    lines = []
+    for (contrast, desc, method), own in families.items():
+        found = [f"{row['analysis']} {row['voxels']:,}" for row in own if row["voxels"]]
+        said = f"voxels survive in {', '.join(found)}" if found else "nothing survives"
+        lines.append(f"Over {own[0]['analyses']} analyses, {contrast} {desc} ({method}): {said}")
+    return lines
+
+
+def _across_table(top, rows):
+    """Return the table of what is corrected over analyses; None where nothing is."""
+    if not rows:
+        return None
+    frame = pd.DataFrame(rows)[list(ACROSS_COLUMNS)]
+    return file_table(top / ACROSS_TABLE, "Over all analyses", frame, ACROSS_COLUMNS)
 
 
 def holds_index(top: AnyPath) -> bool:
@@ -180,8 +212,14 @@ def remove_index(top: AnyPath) -> None:
         raise ValueError(
             f"{there[0]} was not written by a run and has the name of an index: move it away"
         )
-    for path in there:
+    for path in (*there, *Path(top).glob(ACROSS_TABLE)):
         path.unlink()
+    across = Path(top, ACROSS_FOLDER)
+    for path in across.glob("*/*Across_statmap.*"):
+        path.unlink()
+    for folder in (*across.glob("*"), *Path(top).glob(ACROSS_FOLDER)):
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
 
 
 def _facts(listed):
@@ -201,7 +239,7 @@ def _frame(rows, values):
     frame = pd.DataFrame(rows)
     survive = [name for name in frame if name.startswith(_SURVIVE)]
     start = ["analysis", *values, "participants", "maps", "left_out", "contrast"]
-    order = [*start, "largest", "smallest", *survive, "problem"]
+    order = [*start, "statistic", "largest", "smallest", *survive, "problem"]
     empty = [name for name in order if name not in frame or frame[name].isna().all()]
     frame = frame[[name for name in order if name not in empty]]
     counts = [n for n in frame if n in ("participants", "maps", "left_out") or n in survive]
@@ -235,16 +273,20 @@ def _found(top, one):
 
 def _of_contrast(folder, contrast, one, row, page):
     results = folder.results(contrast.label)
-    settings = results[0].settings if results else {}
+    # Of one that tells z, which compare between analyses; shuffles tell the statistic.
+    told = next((r for r in results if "LargestZ" in r.settings), results[0] if results else None)
+    settings = {} if told is None else told.settings
     largest = settings.get("LargestZ", settings.get("LargestStatistic"))
     smallest = settings.get("SmallestZ", settings.get("SmallestStatistic"))
-    row = {**row, "contrast": contrast.name, "largest": largest, "smallest": smallest}
+    symbol = "z" if "LargestZ" in settings else settings.get("StatisticType", "z")
+    row = {**row, "contrast": contrast.name, "statistic": symbol}
+    row |= {"largest": largest, "smallest": smallest}
     row |= {f"{_SURVIVE}{r.desc}": r.settings["SurvivingVoxels"] for r in results}
     said = ""
     if results:
-        voxels = count(settings["SurvivingVoxels"], "voxel")
-        said = f"{voxels} survive{'s' * (voxels == '1 voxel')} at {results[0].desc}"
-    said += f"{'; ' * bool(said)}z from {number_text(smallest)} to {number_text(largest)}"
+        voxels = count(results[0].settings["SurvivingVoxels"], "voxel")
+        said = f"{voxels} survive{'s' * (voxels == '1 voxel')} at {results[0].desc}; "
+    said += f"{symbol} from {number_text(smallest)} to {number_text(largest)}"
     return Found(one, row, said, _picture(folder, contrast.label, results), page)
 
 

@@ -16,6 +16,9 @@ from nipype_group.stats.permutation.precision import advice, p_interval
 from nipype_group.stats.permutation.statistics import SIDE_NAMES, ShuffleStatistics
 from nipype_group.stats.permutation.tails import TailFit, approximate_p
 
+# Relative rounding of statistics that are read from maps, which hold single precision: the
+# unshuffled maximum is to count among those that reach it.
+MAP_ROUNDING = float(np.finfo(np.float32).eps)
 # Rounding of a p that equals alpha.
 _ROUNDING = 1e-12
 
