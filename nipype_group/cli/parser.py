@@ -58,7 +58,9 @@ class CommandParser(argparse.ArgumentParser):
         formatter.add_text(self.examples)
         return formatter.format_help()
 
-    def parse_known_args(self, args=None, namespace=None):  # type: ignore[override]
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: Any = None
+    ) -> tuple[Any, list[str]]:
         """Parse arguments; an option that there is not comes before all else that is wrong."""
         words = list(sys.argv[1:] if args is None else args)
         if self._subparsers is None:

@@ -123,7 +123,7 @@ class AnalysisSettings(
             )
         if self.n_permutations:
             self._check_shuffled_estimator()
-        self._check_map_covariates()
+        self._check_beside_map_covariates()
         if self.takes_variances and self.smooths:
             raise ValueError(
                 f"smoothing_fwhm_mm: the estimator {self.estimator} takes the variances of the "
@@ -162,7 +162,7 @@ class AnalysisSettings(
         if self.equivalence is not None:
             self._check_equivalence_controls()
 
-    def _check_map_covariates(self):
+    def _check_beside_map_covariates(self):
         """Refuse what does not go with covariates that are maps, and what goes with them alone."""
         if self.map_covariates and self.combine:
             raise ValueError(
