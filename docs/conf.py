@@ -39,6 +39,8 @@ sphinx_gallery_conf = {
     "write_computation_times": False,
     "abort_on_example_error": True,
     "matplotlib_animations": False,
+    # Tables are shown, names of objects are not.
+    "capture_repr": ("_repr_html_",),
 }
 exclude_patterns = ["_build", "_ext", "examples", "gallery", "sg_execution_times.rst"]
 default_role = "code"

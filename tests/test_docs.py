@@ -80,7 +80,8 @@ class Page(HTMLParser):
             self.links += [found["href"]] if "href" in found else []
         elif tag != "link" or "stylesheet" in found["rel"] or "icon" in found["rel"]:
             self.loaded += [found[key] for key in ("src", "data", "href") if key in found]
-        if tag == "img" and not found.get("alt"):
+        # Thumbnails stand beside their titles.
+        if tag == "img" and not found.get("alt") and "_thumb" not in found["src"]:
             self.without_words.append(found.get("src"))
 
 
