@@ -3,6 +3,7 @@
 import ast
 import operator
 import re
+import sys
 from collections.abc import Callable
 
 import numpy as np
@@ -149,5 +150,7 @@ def _operand(node, table, names):
         if isinstance(node.value, str) and sign == 1:
             return node.value
         if isinstance(node.value, (int, float)) and not isinstance(node.value, bool):
+            if abs(node.value) > sys.float_info.max:
+                raise _QueryError("a number in it is too large")
             return sign * node.value
     raise _QueryError("it is not understood")

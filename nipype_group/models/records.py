@@ -43,6 +43,8 @@ SOFTWARE = "nipype_group"
 META_ESTIMATOR = META_ANALYSIS
 # In the place of contrasts until the columns of the design are known.
 UNKNOWN = ("unknown=[1]",)
+# Settings that name contrasts or files.
+_LATER = ("contrast_tails", "atlases", "blocks")
 LEVELS = ("run", "session", "subject", "dataset")
 # Settings that the model itself tells.
 TOLD = {
@@ -60,6 +62,7 @@ TOLD = {
 }
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?(/\d+)?")
 _LONGEST_NUMBER = 60
+_SHOWN = 20
 _GLOB = re.compile(r"[*?\[\]]")
 # A term of a formula that says whether there is an intercept.
 _STATED = re.compile(r"(^|[+-])[01](?=$|[+-])")
@@ -326,8 +329,8 @@ def _check_software(values, kind, formula):
             raise MisplacedError(place, f"is what {TOLD[name]} tells; remove it")
         if name not in known:
             raise MisplacedError(place, f"is no setting{known_name(name, known)}")
-    # Tails name contrasts, which are looked at with the design.
-    values = {name: value for name, value in values.items() if name != "contrast_tails"}
+    # Contrasts are looked at with the design, and files where the model lies.
+    values = {name: value for name, value in values.items() if name not in _LATER}
     if kind == "meta":
         values = {"estimator": META_ESTIMATOR, **values}
     try:
@@ -418,7 +421,9 @@ def _no_variable(name, known):
                 f"{name} is a level of {own}, and X takes no text; write the transformation "
                 f"Factor of {own} before, and {own}.* in X"
             )
-    return f"{name} is no variable of X{known_name(name, known)} (X has {', '.join(known)})"
+    more = f" and {len(known) - _SHOWN} more" if len(known) > _SHOWN else ""
+    has = f"{', '.join(known[:_SHOWN])}{more}"
+    return f"{name} is no variable of X{known_name(name, known)} (X has {has})"
 
 
 class Edge(ModelRecord):

@@ -23,6 +23,7 @@ from nipype_group.design.sources import (
 )
 from nipype_group.images import image_suffixes
 from nipype_group.models.places import ModelFileError, known_name
+from nipype_group.models.scans import scan_variables
 from nipype_group.tsv import with_numbers
 from nipype_group.whole_files import AnyPath
 
@@ -47,7 +48,7 @@ class TreeMaps:
         Participant, file and variance of every map.
     table : DataFrame
         A row a map: entities by their long names (text), and the columns of participants.tsv and
-        of tables of sessions.
+        of tables of sessions and scans.
     entities : list of str
         Those of the columns that are entities.
     notes : tuple of str
@@ -144,6 +145,15 @@ def find_tree_maps(
     notes += tuple(_left(top, selection, entries))
     people = people_of(entries, {n: files[n] for n in ("bids_dir", "participants") if n in files})
     table = pd.DataFrame(joined_rows(entries, people), dtype=object)
+    scans, told = scan_variables(files, entries)
+    notes += tuple(told)
+    for name in scans:
+        if name in table:
+            raise ValueError(
+                f"{name} is a column of the tables of scans and of those of participants or "
+                "sessions; rename one"
+            )
+        table[name] = scans[name]
     names = list(dict.fromkeys(name for entry in entries for name in entry.conditions))
     table.insert(0, "subject", [entry.participant for entry in entries])
     entities = ["subject", *names]

@@ -149,6 +149,7 @@ def test_options_that_the_model_tells_are_refused(
         ({"Formula": None, "X": [1, "agee"]}, "Nodes[0].Model.X[1]: agee is no variable of the"),
         ({"Type": "meta"}, "no variance map"),
         ({"Options": {"Mask": {"desc": "brain"}}}, "Model.Options.Mask: no image has desc=brain"),
+        ({"Software": {"nipype_group": {"atlases": ["../x"]}}}, "nipype_group: atlas "),
     ],
 )
 def test_what_does_not_fit_the_maps_is_one_line_before_anything_runs(

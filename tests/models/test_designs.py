@@ -384,3 +384,46 @@ def test_means_have_no_variances_to_weight(write_model, tree, analyses):
         analyses(write_model(of_subjects(), given), top)
     (found,) = analyses(write_model(of_subjects("meta"), given), top)
     assert found.settings.estimator == "mixed-effects"
+
+
+def test_tables_of_scans_and_sessions_are_variables(write_model, tree, analyses):
+    """Joined by participant, session and run; what is missing or text is told."""
+    each = {
+        "names": "{subject}_ses-{0}_task-x_run-{1}_stat-effect_statmap.nii",
+        "each": [("1", "1"), ("1", "2"), ("2", "1"), ("2", "2")],
+    }
+    top = tree({"age": AGE}, **each)
+    for i, person in enumerate(sorted(top.glob("sub-*"))):
+        rows = "session_id\tmood\nses-1\t3\nses-2\t5\n"
+        (person / f"{person.name}_sessions.tsv").write_text(rows)
+        for session in "12":
+            name = f"{person.name}_ses-{session}"
+            scans = ["filename\tmotion\tscanner", f"anat/{name}_T1w.nii.gz\t9\tA"]
+            for run in "12":
+                motion = "n/a" if (i, session, run) == (3, "2", "2") else i + int(session + run)
+                scans.append(f"func/{name}_task-x_run-0{run}_bold.nii.gz\t{motion}\tA")
+            (person / f"ses-{session}").mkdir()
+            (person / f"ses-{session}" / f"{name}_scans.tsv").write_text("\n".join(scans) + "\n")
+    robust = {"Software": {"nipype_group": {"estimator": "sandwich"}}}
+    given = node([1, "motion", "mood"], {"m": {"motion": 1}}, [step("DropNA", "motion")])
+    given["Model"] |= robust
+    (found,) = analyses(write_model(given), top)
+    expected = [i + int(s + r) for i in range(8) for s in "12" for r in "12"]
+    del expected[15]
+    np.testing.assert_array_equal(found.design.matrix[:, 1], expected)
+    np.testing.assert_array_equal(found.design.matrix[:4, 2], [3, 3, 5, 5])
+    given = node([1, "motion"], {"m": {"motion": 1}})
+    with pytest.raises(ModelFileError, match=r"Model.X: motion has no value for sub-04"):
+        analyses(write_model(given), top)
+    with pytest.raises(ModelFileError, match=r"Model.X: scanner is text \(A\)"):
+        analyses(write_model(node([1, "scanner"], {"m": {"scanner": 1}})), top)
+    scans = top / "sub-01" / "ses-1" / "sub-01_ses-1_scans.tsv"
+    scans.write_text("file\tmotion\na\t1\n")
+    with pytest.raises(ValueError, match=r"sub-01_ses-1_scans.tsv: no column filename"):
+        analyses(write_model(given), top)
+
+
+def test_a_name_that_no_folder_has_is_refused(write_model, tree, analyses):
+    given = {**node([1], {"m": {1: 1}}), "Name": "n" * 300}
+    with pytest.raises(ModelFileError, match=r"Nodes\[0\].Name: .* of 305 signs"):
+        analyses(write_model(given), tree({"age": AGE}))

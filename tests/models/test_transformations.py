@@ -181,6 +181,11 @@ def test_what_is_orthogonal_keeps_its_intercept(rng_values=(3.0, 1, 4, 1, 5, 9))
         ({"Name": "Filter", "Input": "iq", "Query": "iq ** 9 > 1"}, "[0].Query", "not understood"),
         ({"Name": "Filter", "Input": "iq", "Query": "f(1)"}, "[0].Query", "no variable f"),
         ({"Name": "Filter", "Input": "iq", "Query": "iq"}, "[0].Query", "not understood"),
+        (
+            {"Name": "Filter", "Input": "iq", "Query": f"iq > {'9' * 900}"},
+            "[0].Query",
+            "number in it is too large",
+        ),
         ({"Name": "Filter", "Input": "iq", "Query": "1 < 2"}, "[0].Query", "no variable"),
     ],
 )
