@@ -618,7 +618,7 @@ class EstimatorsNullTable(_Stored):
         """Return a row a scenario, contrast and estimator."""
         rows = [
             [row["scenario"], row["contrast"], row["estimator"]]
-            + [" / ".join(f"{100 * n / row['studies']:.2g}" for n in row["errors"])]
+            + [_percent(row["errors"], row["studies"])]
             for row in stored["rows"]
         ]
         alphas = ", ".join(f"{100 * alpha:g}" for alpha in stored["alphas"])
@@ -639,8 +639,7 @@ class EstimatorsShuffledTable(_Stored):
         about = stored["shuffled"]
         rows = [
             [row["scenario"], row["contrast"], row["estimator"]]
-            + [" / ".join(f"{100 * n / row['voxels']:.2g}" for n in row["errors"])]
-            + [" / ".join(f"{100 * n / row['studies']:.2g}" for n in row["largest"])]
+            + [_percent(row["errors"], row["voxels"]), _percent(row["largest"], row["studies"])]
             for row in about["rows"]
         ]
         header = ["Studies", "Contrast", "Estimator", "Voxels", "Largest of a study"]
@@ -678,6 +677,64 @@ class EffectVarianceNullTable(_Stored):
         ]
         filled = [[*key, *(own.get(way, "") for way in ways)] for key, own in cells.items()]
         return list_table(header, filled, (11, 11, 11, *[10] * len(ways)))
+
+
+class LongitudinalNullTable(_Stored):
+    """The error rates of docs/longitudinal_null.json of one kind."""
+
+    file = "longitudinal_null.json"
+    required_arguments = 1
+    volume_tests = {"voxel": "Voxel", "extent": "Extent", "mass": "Mass", "tfce": "TFCE"}
+    fits = {"sandwich-swe": "``sandwich-swe``", "pooled-reml": "``pooled-reml``"}
+
+    def table(self, stored):
+        """Return a row a scenario, contrast and estimator."""
+        kind = self.arguments[0]
+        own = [row for row in stored["rows"] if row["kind"] == kind]
+        make = {"shared": self._shared, "signs": self._signs, "clusters": self._clusters}[kind]
+        words, header, rows, widths = make(stored, own)
+        return [words, "", *list_table(header, rows, widths)]
+
+    def _shared(self, stored, own):
+        alphas = ", ".join(f"{100 * alpha:g}" for alpha in stored["alphas"])
+        rows = [
+            [row["scenario"], row["contrast"], self.fits[row["estimator"]], row["covariance"]]
+            + [_percent(row["errors"], row["voxels"])]
+            for row in own
+        ]
+        words = f"Percent of voxels with a p of at most {alphas} %, uncorrected:"
+        header = ["Studies", "Contrast", "Estimator", "One covariance of", "Errors"]
+        return words, header, rows, (35, 15, 18, 14, 18)
+
+    def _signs(self, stored, own):
+        about = stored["signs"]
+        rows = [
+            [row["scenario"], row["contrast"], row["estimator"]]
+            + [_percent(row["errors"], row["voxels"]), _percent(row["largest"], row["studies"])]
+            for row in own
+        ]
+        words = (
+            f"Percent of {stored['studies']:,} studies of {about['voxels']} voxels, "
+            f"{about['shuffles']} shuffles, with a p of at most 5, 1 %, uncorrected of voxels and "
+            "corrected of the largest:"
+        )
+        header = ["Studies", "Contrast", "Estimator", "Voxels", "Largest of a study"]
+        return words, header, rows, (40, 15, 20, 12, 13)
+
+    def _clusters(self, stored, own):
+        about = stored["clusters"]
+        rows = [
+            [row["scenario"], row["contrast"], row["estimator"]]
+            + [f"{100 * row['errors'][test] / row['studies']:.1f}" for test in self.volume_tests]
+            for row in own
+        ]
+        shape = " x ".join(map(str, about["volume"]))
+        words = (
+            f"Percent of {stored['studies']:,} studies with a find in a volume of {shape} voxels, "
+            f"{about['shuffles']} shuffles, familywise at 5 %:"
+        )
+        header = ["Studies", "Contrast", "Estimator", *self.volume_tests.values()]
+        return words, header, rows, (36, 15, 17, 8, 8, 8, 8)
 
 
 def _percent(errors, n):
@@ -905,6 +962,7 @@ def setup(app):
     app.add_directive("estimators-null-table", EstimatorsNullTable)
     app.add_directive("estimators-shuffled-table", EstimatorsShuffledTable)
     app.add_directive("effect-variance-null-table", EffectVarianceNullTable)
+    app.add_directive("longitudinal-null-table", LongitudinalNullTable)
     app.add_directive("permuted-error-terms-table", PermutedErrorTermsTable)
     app.add_directive("unequal-maps-table", UnequalMapsTable)
     app.add_directive("robust-permuted-table", RobustPermutedTable)

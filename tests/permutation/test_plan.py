@@ -573,6 +573,8 @@ def test_what_takes_clusters_apart_is_refused():
 def test_few_clusters_are_warned_of():
     (first, *_) = of_clusters([2] * 8, shuffling="flip").warnings
     assert first.startswith("contrast mean has signs of 8 clusters, and a wild cluster bootstrap")
+    assert of_clusters([2] * 19, shuffling="flip").warnings
+    assert not of_clusters([2] * 20, shuffling="flip").warnings
 
 
 def test_the_plan_says_what_is_held(tmp_path):

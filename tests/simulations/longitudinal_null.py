@@ -191,7 +191,6 @@ def work():
     named = [(of, CONTRASTS[1], name) for name in ("CR2", "slopes, held") for of in scenarios]
     uneven = [of for of in scenarios if of[1] == UNEQUAL]
     named += [(of, CONTRASTS[2], name) for name in ("CR2", "slopes, held") for of in uneven]
-    named += [(of, CONTRASTS[1], "slopes, again") for of in reversed(uneven)]
     found += [("clusters", by_clusters, *of, *own) for of, *own in named]
     return [
         (kind, f"{n} participants, {truth}", partial(make, n, truth, *of))

@@ -201,6 +201,47 @@ def test_bits_depend_on_no_shard_thread_or_memory(estimator):
     assert highest.tobytes() == whole.nulls["voxel_positive"].tobytes()
 
 
+@pytest.mark.parametrize(
+    ("estimator", "sloped", "estimates"),
+    [
+        ("random-effects", False, "again"),
+        ("random-effects", True, "again"),
+        ("random-effects", True, "held"),
+        ("sandwich", False, "again"),
+    ],
+)
+def test_bits_of_clusters_depend_on_no_shard_thread_or_memory(estimator, sloped, estimates):
+    rng, shape = np.random.default_rng(7), (7, 5, 4)
+    clusters = np.repeat(np.arange(8), [1, 2, 3, 4, 3, 2, 4, 3])
+    times = np.concatenate([np.arange(k) for k in np.bincount(clusters)]) + rng.uniform(
+        -0.2, 0.2, 22
+    )
+    maps = rng.standard_normal((2, 8, 140))[:, clusters]
+    maps = maps[0] + maps[1] * times[:, None] + rng.standard_normal((22, 140))
+    signs = rng.choice([-1, 1], (30, 8))
+    signs[0] = 1
+    model = LinearModel(np.column_stack([np.ones(22), clusters % 2, times]), ("a", "b", "c"))
+    scheme = ShufflingScheme("flip", tuple(range(22)), given=signs[:, clusters])
+    test = ContrastTest(
+        ShuffleStatistics(cluster_forming_p=0.1, names=ALL),
+        estimator=estimator,
+        shuffled_estimates=estimates,
+    )
+    needs = {"clusters": clusters, "slopes": (times, True) if sloped else None}
+    contrast = Contrast("c", "F", np.eye(3)[1:], "")
+    contrast = test.shuffled(model, contrast, scheme, needs=needs)
+    data = maps, maps, shape
+    whole = run(test, contrast, 0, 30, *data)
+    ones = run(test, contrast, 0, 30, *data, n_threads=3, memory_gb=1e-6)
+    parts = [run(test, contrast, a, b, *data) for a, b in ((0, 11), (11, 30))]
+    for name, null in whole.nulls.items():
+        assert ones.nulls[name].tobytes() == null.tobytes()
+        assert np.concatenate([part.nulls[name] for part in parts]).tobytes() == null.tobytes()
+    for name, counts in whole.counts.items():
+        assert (ones.counts[name] == counts).all() and len(np.unique(counts)) > 5
+        assert (sum(part.counts[name] for part in parts) == counts).all()
+
+
 def test_maps_that_lack_voxels_give_z_of_their_own_dof():
     effects, variances = made(7, (3,))
     effects[2, 1] = np.nan
