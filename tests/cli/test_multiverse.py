@@ -156,3 +156,12 @@ def test_what_cannot_be_is_named_by_its_choices(study, capsys, alternatives, mor
     assert len(error.splitlines()) == 1
     assert re.search(said, error), error
     assert not (study / "bad").exists()
+
+
+def test_the_stored_cost_is_what_is_said():
+    docs = Path(__file__).parents[2] / "docs"
+    content = json.loads((docs / "multiverse_cost.json").read_text())
+    assert content["times_one_analysis"] < content["promise"] == 8
+    assert (
+        f"{content['times_one_analysis']} times as much" in (docs / "multiverse.rst").read_text()
+    )
