@@ -208,9 +208,8 @@ class _Fitted(MapsAndDesign):
         """Describe the smoothness of the residuals; see `described_smoothness`."""
         if not self.known:
             residuals = self._residuals(self.fitted.residuals(self._values))
-            self.known["found"] = described_smoothness(
-                self.stack, residuals, complete, self.design.model.dof, edges
-            )
+            dof = self.design.model.dof - len(self.design.map_covariates)
+            self.known["found"] = described_smoothness(self.stack, residuals, complete, dof, edges)
             if not self.one_dof:
                 # Degrees of freedom are of contrasts, and no field of t or F has several.
                 self.known["found"][0]["Field"] = "Z"

@@ -56,7 +56,7 @@ TOLD = {
     "missing_covariates": "Transformations",
     "combine": "a node of Level subject",
     "combine_weights": "a node of Level subject",
-    "map_covariates": "an option beside those of maps, which models have not yet,",
+    "map_covariates": "--map-covariate of a run without a model",
     "each": "GroupBy",
     "across_analyses": "the option --across-analyses",
 }

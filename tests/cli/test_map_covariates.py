@@ -107,6 +107,10 @@ def test_every_voxel_is_a_refit_and_the_page_tells_the_covariate(run, tmp_path):
     assert "grey has one value in all maps" in page and "a combination of other columns" in page
     assert "Covariates that are maps, grey, had a column of the model at every voxel" in page
     assert "centred at each voxel on their mean" in text
+    smoothness = json.loads((out / "group" / "smoothness.json").read_text())
+    # Where the covariate adds nothing there are no residuals to tell of smoothness.
+    assert smoothness["NumberOfCompleteVoxels"] == 58
+    assert smoothness["DegreesOfFreedom"] == N - 4
     counts = "at 1 voxel of 60 one has a single value in all maps (stat-constantCovariate_desc-"
     assert counts in page and "at 1 voxel of 60 one is a combination of other columns" in page
     np.testing.assert_allclose(

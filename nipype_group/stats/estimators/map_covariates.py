@@ -423,7 +423,8 @@ class MapCovariateFit:
             self.residual_variance,
             np.sqrt(self.residual_variance),
             np.where(self.residual_variance > 0, dof, 0).astype(float),
-            self.patterns.complete,
+            # Residuals where covariates add nothing are of no fit.
+            self.patterns.complete & (self.parts.status == FINE),
             test,
         )
 

@@ -238,7 +238,8 @@ class RobustFit:
             self.variance,
             self.scale,
             np.where(self.variance > 0, dof, 0.0),
-            self.patterns.complete,
+            # Residuals where covariates add nothing are of no fit.
+            self.patterns.complete & (self.parts.status == FINE),
             test,
         )
 
