@@ -60,7 +60,7 @@ def commands(text):
 CASES = [
     pytest.param(words[1:], id=f"{page.stem}-{number}")
     for page in PAGES
-    if "examples/small_study.py" not in (text := page.read_text(encoding="utf-8"))
+    if "<../examples/small_study.py>`" not in (text := page.read_text(encoding="utf-8"))
     for number, words in enumerate(commands(text))
 ]
 

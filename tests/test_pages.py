@@ -14,7 +14,9 @@ from nipype_group.cli.main import main
 
 DOCS = Path(__file__).parents[1] / "docs"
 STUDY = DOCS / "examples" / "small_study.py"
-PAGES = sorted(p for p in DOCS.rglob("*.rst") if f"examples/{STUDY.name}" in p.read_text("utf-8"))
+# Pages that hand the study out.
+LINK = f"<../examples/{STUDY.name}>`"
+PAGES = sorted(page for page in DOCS.rglob("*.rst") if LINK in page.read_text("utf-8"))
 # Least |z| of a contrast of this name at the place where the study has its effect.
 LEAST_Z = 3.0
 
@@ -90,4 +92,4 @@ def test_page_runs_as_printed(page, study, monkeypatch, capsys):
 
 
 def test_there_are_pages_to_run():
-    assert len(PAGES) > 0
+    assert len(PAGES) > 8
