@@ -94,7 +94,9 @@ class NodeProgress(_StaysHere):
         elif name in self._waiting:
             self._waiting.discard(name)
             self._bar.update()
-            self._say(node.name, self._clock() - self._started.pop(name, self._clock()))
+            now = self._clock()
+            # Some nodes end without a start.
+            self._say(node.name, now - self._started.pop(name, now))
 
     def expanded(self, node: Node, items: Sequence[Node]) -> None:
         """Take the items of a MapNode that begins."""

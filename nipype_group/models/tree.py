@@ -173,7 +173,13 @@ def _of_input(found, model_input, path):
     notes = []
     for key, values in model_input.items():
         short = ENTITY_ALIASES.get(key, key)
-        if short in _OF_TIME_SERIES or not any(short in entities for _, entities in found):
+        if short in _OF_TIME_SERIES:
+            notes.append(
+                f"Input.{key} is of the images of the first level and has no part; maps are "
+                "selected by --select"
+            )
+            continue
+        if not any(short in entities for _, entities in found):
             notes.append(f"Input.{key} is no entity of the maps and has no part")
             continue
         kept = [

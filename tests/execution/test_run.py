@@ -341,7 +341,8 @@ def test_progress_over_items_and_shuffles():
 
 def test_progress_is_lines_where_no_terminal_redraws_a_bar(capsys):
     seconds = iter(range(0, 10_000, 40))
-    bar = NodeProgress({"wf.smooth", "wf.run"}, show=True, clock=lambda: next(seconds))
+    names = {"wf.smooth", "wf.run", "wf.gather"}
+    bar = NodeProgress(names, show=True, clock=lambda: next(seconds))
     bar(FakeNode("wf.smooth"), "start")
     bar(FakeNode("wf.smooth"), "end")
     items = [Item(0, 1000), Item(1000, 5000)]
@@ -352,10 +353,16 @@ def test_progress_is_lines_where_no_terminal_redraws_a_bar(capsys):
     bar(FakeNode("wf.run"), "end")
     bar.close()
     lines = capsys.readouterr().err.splitlines()
-    assert lines[0] == "[1/2] smooth, 40 s"
-    assert "[1/2] run 1/2, 1,000 of 5,000 shuffles" in lines
-    assert lines[-1].startswith("[2/2] run, ")
+    assert lines[0] == "[1/3] smooth, 40 s"
+    assert "[1/3] run 1/2, 1,000 of 5,000 shuffles" in lines
+    assert lines[-1].startswith("[2/3] run, ")
     assert "\r" not in "".join(lines)
+
+
+def test_a_node_that_ends_without_a_start_took_no_time(capsys):
+    bar = NodeProgress({"wf.gather"}, show=True)
+    bar(FakeNode("wf.gather"), "end")
+    assert capsys.readouterr().err == "[1/1] gather, 0 s\n"
 
 
 def test_progress_travels_as_nothing_and_copies_as_itself():
