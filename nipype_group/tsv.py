@@ -30,6 +30,15 @@ _SHOWN = 20
 _SEPARATORS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars", " ": "blanks"}
 
 
+class _LineNumbers(tuple):
+    """Lines of a file that rows stand in; pandas copies them with every part of a table."""
+
+    __slots__ = ()
+
+    def __deepcopy__(self, memo):
+        return self
+
+
 def repeated(names: Iterable[str]) -> list[str]:
     """Return the names that stand more than once, in order of the alphabet.
 
@@ -207,7 +216,7 @@ def _table(path, text, own):
         },
         dtype=object,
     )
-    table.attrs["lines"] = lines
+    table.attrs["lines"] = _LineNumbers(lines)
     return table
 
 

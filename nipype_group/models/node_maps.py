@@ -1,6 +1,7 @@
 """The maps that a node analyses together."""
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import pandas as pd
 
@@ -48,12 +49,12 @@ class NodeMaps:
         """Return what a row is of."""
         return self.members.get(row) or Combination.of_map(row)
 
-    @property
+    @cached_property
     def weighted(self) -> bool:
         """Whether maps of a row are weighted by their variances."""
         return any(self.combination(row).by_variances for row in self.table.index)
 
-    @property
+    @cached_property
     def summed(self) -> bool:
         """Whether a row is another sum of maps than their mean."""
         made = [self.combination(row) for row in self.table.index]

@@ -119,7 +119,7 @@ def test_a_table_that_is_absent_or_a_folder_is_refused(tmp_path):
 def test_lines_are_those_of_the_file(tmp_path):
     table = read(tmp_path, '\n"a"\n\n1\n\n2\n')
     assert table["a"].tolist() == ["1", "2"]
-    assert table.attrs["lines"] == [4, 6]
+    assert table.attrs["lines"] == (4, 6)
 
 
 @pytest.mark.parametrize("odd", ["89+", ".", "#N/A", "21y", "?", "-", "31,5", "1O", ">30", "~40"])
