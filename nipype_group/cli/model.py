@@ -62,10 +62,15 @@ def execute_run(arguments: Namespace) -> int:
     top = Path(arguments.output_dir).absolute()
     with listed_once():
         tree, nodes = asked.nodes()
+    across = getattr(arguments, "across_analyses", NOT_ACROSS)
     if len(nodes) > 1:
         several = [_asked_of(asked, tree, maps) for maps in nodes]
-        across = getattr(arguments, "across_analyses", NOT_ACROSS)
         return run_analyses(several, arguments, across=across)
+    if across != NOT_ACROSS:
+        raise UsageError(
+            f"--across-analyses {across} is of several analyses, and the model has one: "
+            f"{nodes[0].title}; leave the option out"
+        )
     check_output_dir(top)
     # What it cannot be is known before its tables are written.
     with tempfile.TemporaryDirectory() as folder:

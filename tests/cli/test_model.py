@@ -163,6 +163,14 @@ def test_what_does_not_fit_the_maps_is_one_line_before_anything_runs(
     assert not (tmp_path / "out").exists()
 
 
+def test_one_analysis_is_not_corrected_over_several(command, small_study, written, tmp_path):
+    options = ("--model", written({}), "--across-analyses", "bonferroni", "--permutations", "9")
+    code, _, err = command("run", tmp_path / "out", "--bids", small_study, *options)
+    assert code == 2
+    assert "--across-analyses bonferroni is of several analyses, and the model has one" in err
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_model_of_options_gives_their_maps(command, small_study, no_figures, tmp_path):
     """Options, the model of them, and the model of the record of their run."""
     common = ("--plugin", "Linear")
