@@ -83,7 +83,7 @@ class CommandParser(argparse.ArgumentParser):
         """Refuse what is none of the choices of an argument; argparse calls it."""
         if action.choices is not None and value not in action.choices:
             choices = [str(choice) for choice in action.choices]
-            message = f"{value} is none of {', '.join(choices)}{nearest(str(value), choices)}"
+            message = f"{value!r} is none of {', '.join(choices)}{nearest(str(value), choices)}"
             raise argparse.ArgumentError(action, message)
 
     def error(self, message: str) -> NoReturn:

@@ -146,7 +146,7 @@ def test_there_is_a_script_for_every_demonstration():
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (("reading",), "reading is none of association"),
+        (("reading",), "'reading' is none of association"),
         (("all_resolutions", "--dataset", "localizer"), "--dataset localizer is for"),
         (("association", "--dataset", "localizer", "--null"), "--null goes with"),
         (("association", "--plugin", "multiproc"), "Did you mean MultiProc?"),

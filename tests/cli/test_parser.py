@@ -45,7 +45,7 @@ def test_commands_of_many_options_have_a_short_help():
         ),
         (["run", "out", "--permutation=5"], "run: "),
         (["demo", "associaton", "out"], "did you mean association?"),
-        (["plann"], "plann is none of run, plan"),
+        (["plann"], "'plann' is none of run, plan"),
         (["plann"], "did you mean plan?"),
         (["run", "out", "--maps", "a", "--estimator", "hubr"], "did you mean huber?"),
         (["run", "out"], "one of the arguments --maps --bids --pattern --stack is required"),

@@ -137,7 +137,7 @@ STAT = ("--stat-map", "t.nii", "r", "--stat-type", "t", "--dof", "20")
         ((*P, "--p-sides", "one", "--sign-map", "t.nii"), "takes a map of its sign (--sign-map)"),
         ((*P, "--p-sides", "two", "--sign-map", "no.nii"), "no.nii does not exist"),
         ((*P, "--p-sides", "two", "--dof", "20"), "p takes no degrees of freedom, got 20"),
-        ((*P, "--p-sides", "both"), "argument --p-sides: both is none of one, two"),
+        ((*P, "--p-sides", "both"), "argument --p-sides: 'both' is none of one, two"),
         (("--stat-map", "r.nii", "r", "--stat-type", "r"), "r needs degrees of freedom (one"),
         (("--stat-map", "d.nii", "r", "--stat-type", "d"), "got none (--group-sizes)"),
         (
