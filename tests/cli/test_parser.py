@@ -33,7 +33,7 @@ def test_short_help_tells_the_common_options_and_where_all_are(command, name):
 
 def test_commands_of_many_options_have_a_short_help():
     many = [name for name, parser in COMMANDS.items() if len(parser._actions) > 30]
-    assert sorted(many) == sorted(SHORT) == ["init", "plan", "report", "run"]
+    assert sorted(many) == sorted(SHORT) and {"plan", "report", "run"} <= set(many)
 
 
 @pytest.mark.parametrize(
