@@ -197,7 +197,7 @@ def run_analyses(
         for folder in going:
             _remove(folder)
         listed = [replace(a.listed, problem=problems.get(a.listed.label)) for a in asked]
-        rows, failed = _across(top, listed, across)
+        rows, failed = _across(top, listed, across, _columns(checked))
         found = write_index_page(top, listed, [*notes, *failed], rows)
     _tell(top, found, arguments)
     for line in (*across_lines(rows), *failed):
@@ -205,13 +205,19 @@ def run_analyses(
     return 1 if problems or failed else 0
 
 
-def _across(top, listed, method):
+def _columns(checked):
+    """Return the columns of tables that any of the analyses uses; None if unknown."""
+    own = [one.made.settings.variables for _, one in checked]
+    return None if None in own else {name for names in own for name in names}
+
+
+def _across(top, listed, method, columns):
     """Correct over analyses; return the rows of its table, and why it could not be done."""
     if method == NOT_ACROSS:
         return [], []
     labels = [one.label for one in listed if one.problem is None]
     try:
-        return correct_across(top, labels, len(listed), method), []
+        return correct_across(top, labels, len(listed), method, columns), []
     except ValueError as error:
         return [], [f"Not corrected over analyses: {error}"]
 

@@ -138,6 +138,28 @@ def _check_across(out):
     assert "Over all analyses" in (out / "index.html").read_text()
 
 
+@pytest.mark.parametrize("blocks", [(), ("--blocks", "scanner")])
+def test_columns_that_shuffles_do_not_use_may_differ(
+    finished, command, no_figures, tmp_path, blocks
+):
+    """What is told of single maps, as their motion, hinders no correction; other blocks do."""
+    people = pd.read_csv(finished / "study" / "participants.tsv", sep="\t")
+    rows = [
+        {**row, "motion": i + 0.1 * k, "scanner": "ab"[(i + k) % 2], "contrast": name}
+        for k, name in enumerate(("faces", "tools"))
+        for i, row in enumerate(people.to_dict("records"))
+    ]
+    for row in rows:
+        name = f"{row['participant_id']}_contrast-{row['contrast']}_stat-effect_statmap.nii.gz"
+        row["map"] = str(finished / "study" / row["participant_id"] / name)
+    pd.DataFrame(rows).to_csv(tmp_path / "maps.tsv", sep="\t", index=False)
+    shuffled = ("--permutations", "19", "--across-analyses", "maximum", *blocks)
+    maps = ("--maps", tmp_path / "maps.tsv", "--each", "contrast")
+    code, said, _ = command("run", tmp_path / "out", *maps, *MODEL, *shuffled)
+    assert code == (1 if blocks else 0), said
+    assert ("are not shuffled alike" in said) == bool(blocks)
+
+
 def test_where_one_fails_the_others_stay_and_a_rerun_mends_it(
     finished, command, no_figures, tmp_path
 ):

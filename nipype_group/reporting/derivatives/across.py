@@ -10,13 +10,14 @@ Romano and Wolf 2005): voxels are not, as a false one is as likely in an analysi
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from nipype_group.controls import SIDES
+from nipype_group.design.participants.clusters import PARTICIPANT
 from nipype_group.images import read_mask, read_volume, write_volume
 from nipype_group.permutation.shards import read_nulldist
 from nipype_group.reporting.derivatives.read import GroupFolder, ThresholdedResult
@@ -61,7 +62,11 @@ COLUMNS = {
 
 
 def correct_across(
-    top: AnyPath, labels: Sequence[str], n_analyses: int, method: str
+    top: AnyPath,
+    labels: Sequence[str],
+    n_analyses: int,
+    method: str,
+    columns: Collection[str] | None = None,
 ) -> list[dict[str, Any]]:
     """Correct the p of analyses side by side over all of them, and write maps and a table.
 
@@ -75,6 +80,9 @@ def correct_across(
         Analyses that were asked for: those without results count too.
     method : {"bonferroni", "maximum"}
         ``maximum`` takes the shuffles of voxels and TFCE; other corrections are by Bonferroni.
+    columns : list of str, optional
+        Columns of the observations that shuffles may depend on beside the design, as those of
+        blocks, which ``maximum`` needs equal; by default all but those of files.
 
     Returns
     -------
@@ -94,7 +102,7 @@ def correct_across(
                 f"{n_analyses - len(labels)} of {n_analyses} analyses have no results, so that "
                 "the largest statistic of all is not known; run again once they have"
             )
-        _check_shuffled_alike(folders)
+        _check_shuffled_alike(folders, columns)
     families: dict[tuple, dict[str, ThresholdedResult]] = {}
     for label, folder in folders.items():
         for contrast in folder.contrasts:
@@ -126,14 +134,14 @@ def correct_across(
     return rows
 
 
-def _check_shuffled_alike(folders):
+def _check_shuffled_alike(folders, columns):
     """Refuse analyses whose shuffle j is not the same."""
     first = None
     for label, folder in folders.items():
         plan = folder.read_json("permutations")
         design = folder.read_rows("design")
         people = folder.read_rows("observations")
-        people = people[[n for n in people if n not in _OF_MAPS and "sha256" not in n]]
+        people = people[[n for n in people if _is_compared(n, columns)]]
         first = first or (label, plan, design, people)
         same = plan == first[1] and design.equals(first[2]) and people.equals(first[3])
         if not plan or not same:
@@ -141,6 +149,13 @@ def _check_shuffled_alike(folders):
                 f"{label} and {first[0]} are not shuffled alike, as they have other participants "
                 "or another design; take bonferroni, or exclude who lacks a map of one of them"
             )
+
+
+def _is_compared(name, columns):
+    """Whether a column of the observations must be that of the other analyses."""
+    if columns is not None:
+        return name == PARTICIPANT or name in columns
+    return name not in _OF_MAPS and "sha256" not in name
 
 
 def _by_bonferroni(folders, results, n_analyses):
