@@ -85,6 +85,7 @@ MAP_TYPES = {
 }
 # Sides that a p looks at.
 P_SIDES = ("one", "two")
+_HIGHEST_LEVEL = 1e30
 
 
 def effect_level(text: str) -> tuple[float, str]:
@@ -105,10 +106,11 @@ def effect_level(text: str) -> tuple[float, str]:
         value = float(number)
     except ValueError:
         value = math.nan
-    if not math.isfinite(value):
+    # Statistics of effects beyond it do not fit into a double.
+    if not abs(value) <= _HIGHEST_LEVEL:
         raise ValueError(
             f"{text!r} is no level of an effect: give it in units of the maps, as 0.5, or in "
-            "Cohen's d, as d=0.3"
+            f"Cohen's d, as d=0.3, from {-_HIGHEST_LEVEL:g} to {_HIGHEST_LEVEL:g}"
         )
     return value, "effect" if number == text.strip() else "d"
 

@@ -39,6 +39,11 @@ PARTICIPANT = "participant_id"
 def listed_names(text: str) -> tuple[str, ...]:
     """Return names that commas part, outside brackets.
 
+    Raises
+    ------
+    ValueError
+        Where there is none, as of a variable of a script that is not set.
+
     Examples
     --------
     >>> listed_names("stimulus, C(visit, levels=[1, 2])")
@@ -51,7 +56,10 @@ def listed_names(text: str) -> tuple[str, ...]:
             parts.append("")
         else:
             parts[-1] += sign
-    return tuple(name for part in parts if (name := part.strip()))
+    names = tuple(name for part in parts if (name := part.strip()))
+    if not names:
+        raise ValueError("it names nothing; give names, parted by commas, or leave it out")
+    return names
 
 
 @record

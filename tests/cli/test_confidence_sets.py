@@ -159,6 +159,7 @@ def test_sets_depend_on_no_thread_and_on_the_seed(study, tmp_path, group):
         (("--contrast", "x=b", "--estimator", "huber"), "the estimator huber is none of these"),
         (("--contrast", "x=b", "--set-draws", "100", "--set-confidence", "0.999"), "draw 1000"),
         (("--contrast", "x=b", "--confidence-set", "high"), "'high' is no level of an effect"),
+        (("--contrast", "x=b", "--equivalence", "d=1e300"), "'d=1e300' is no level of an effect"),
     ],
 )
 def test_what_has_no_sets_is_refused(study, capsys, options, message):
