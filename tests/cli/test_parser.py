@@ -51,8 +51,8 @@ def test_commands_of_many_options_have_a_short_help():
         (["run", "out"], "one of the arguments --maps --bids --pattern --stack is required"),
         (["run", "out", "--maps", "a", "b"], "unrecognized arguments: b"),
         (["run", "out", "--maps", "a", "--connectivity", "7"], "7 is none of 6, 18, 26"),
-        (["run", "out", "--maps", "a", "--combine", ""], "argument --combine: '': it names nothing"),
-        (["run", "out", "--maps", "a", "--between", " ,"], "argument --between: ' ,': it names no"),
+        (["run", "out", "--maps", "a", "--combine", ""], "--combine: '': it names nothing"),
+        (["run", "out", "--maps", "a", "--between", " ,"], "--between: ' ,': it names nothing"),
         ([], "required: COMMAND"),
     ],
 )
