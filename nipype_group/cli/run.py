@@ -532,8 +532,8 @@ def carry_out(
     workflow.inputs.inputnode.trait_set(output_dir=str(output_dir), **files)
     if (output_dir / "work").is_dir():
         print(f"{output_dir / 'work'} is of an older version and not used; it can be deleted")
+    how = how_to_run(arguments, n_procs)
     with FolderLock(output_dir, "output folder"), origin.watched(workflow):
-        how = how_to_run(arguments, n_procs)
         result = run_workflow(workflow, inputs=origin.input_paths, **how)
         if missing := missing_results(result, output_dir):
             print(missing)

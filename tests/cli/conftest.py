@@ -1,5 +1,7 @@
 """Running the command in this process."""
 
+import re
+
 import nibabel as nib
 import numpy as np
 import pandas as pd
@@ -23,7 +25,8 @@ def command(tmp_path, capsys):
         except SystemExit as stop:
             code = stop.code
         output = capsys.readouterr()
-        return code, output.out, output.err
+        # A line tells each stage that ended.
+        return code, output.out, re.sub(r"^\[\d+/\d+\] .*\n", "", output.err, flags=re.MULTILINE)
 
     return run
 

@@ -189,7 +189,9 @@ def test_names_that_are_no_text_are_refused_in_one_line(place, small_study, tmp_
 
 
 @pytest.mark.parametrize(
-    ("name", "says"), [("line\nbreak", "has a line break"), (None, "is gone"), ("100%d", "usage")]
+    ("name", "says"),
+    [("line\nbreak", "has a line break"), (None, "is gone"), ("100%d", "are required")],
+    [("line\nbreak", "has a line break"), (None, "is gone"), ("100%d", "are required")],
 )
 def test_current_folders_of_the_command(name, says, tmp_path):
     here = tmp_path / (name or "gone")
@@ -198,7 +200,7 @@ def test_current_folders_of_the_command(name, says, tmp_path):
     code += "" if name else f"os.rmdir({str(here)!r})\n"
     code += "from nipype_group.cli.main import main; sys.exit(main(['run']))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.returncode == (2 if says == "usage" else 1)
+    assert done.returncode == (2 if says == "are required" else 1)
     assert says in done.stderr
     assert "Traceback" not in done.stderr
 
