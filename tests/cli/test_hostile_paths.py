@@ -191,7 +191,6 @@ def test_names_that_are_no_text_are_refused_in_one_line(place, small_study, tmp_
 @pytest.mark.parametrize(
     ("name", "says"),
     [("line\nbreak", "has a line break"), (None, "is gone"), ("100%d", "are required")],
-    [("line\nbreak", "has a line break"), (None, "is gone"), ("100%d", "are required")],
 )
 def test_current_folders_of_the_command(name, says, tmp_path):
     here = tmp_path / (name or "gone")
