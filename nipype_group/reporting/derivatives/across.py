@@ -170,9 +170,9 @@ def _by_bonferroni(folders, results, n_analyses):
     wholes = exp(adjust_holm(np.array(smallest)))
     found = {}
     for (label, values), p_map in zip(logs.items(), wholes, strict=False):
-        log_p = np.maximum(values - np.log10(n_analyses), 0.0)
+        log_p = np.maximum(values - log(float(n_analyses)) / log(10.0), 0.0)
         limit = results[label].settings["Alpha"] * (1.0 + _ROUNDING)
-        found[label] = (float(p_map), log_p, log_p >= -np.log10(limit))
+        found[label] = (float(p_map), log_p, log_p >= minus_log10(log(limit)))
     return found
 
 
