@@ -287,7 +287,7 @@ def test_hostile_values_name_plain_folders(tmp_path, hostile_name):
             "contrast faces and contrast houses are not of the same participants (sub-04)",
         ),
         (("--across-analyses", "bonferroni", "--permutations", "9"), "goes with --each"),
-        (("--each", "contrst"), "did you mean contrast?; entities found"),
+        (("--each", "kontrast"), "did you mean contrast?; entities found"),
     ],
 )
 def test_what_cannot_be_corrected_over_analyses_is_refused(
