@@ -6,6 +6,7 @@ import io
 import shlex
 import shutil
 import tempfile
+import threading
 import warnings
 from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
@@ -22,12 +23,15 @@ from nipype_group.choices import nearest
 from nipype_group.cli import run
 from nipype_group.cli.command_text import command_text
 from nipype_group.cli.places import check_places
+from nipype_group.execution import WorkflowError
 from nipype_group.reporting.page.side_by_side import holds_index
 from nipype_group.settings.analysis import AnalysisSettings, PeerSettings
 from nipype_group.whole_files import AnyPath
 
 # What a report on another package's results is told beside settings.
 _OF_PEERS = ("dof", "package")
+# The screen and the working folder are those of the process: calls of several threads take turns.
+_ONE_AT_A_TIME = threading.RLock()
 
 
 class AnalysisWarning(UserWarning):
@@ -133,6 +137,7 @@ def analyse(
         arguments = build_parser().parse_args(words)
         arguments.n_procs, arguments.replace, arguments.progress = n_procs, replace, progress
         named = {"formula": formula, "contrasts": _definitions(contrasts)} | settings
+        named = {name: _of_python(value) for name, value in named.items()}
         named = {
             name: _several(AnalysisSettings, name, value)
             for name, value in named.items()
@@ -146,19 +151,38 @@ def analyse(
 @contextmanager
 def _folder(output_dir, name):
     """Yield the folder of results, and what goes with them where no folder is given."""
-    if output_dir is not None:
-        yield Path(output_dir).absolute(), None
-        return
-    temporary = Path(tempfile.mkdtemp(prefix="nipype-group-"))
-    try:
-        yield temporary / name, temporary
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
+    with _ONE_AT_A_TIME:
+        if output_dir is not None:
+            yield Path(output_dir).absolute(), None
+            return
+        temporary = Path(tempfile.mkdtemp(prefix="nipype-group-"))
+        try:
+            yield temporary / name, temporary
+        except BaseException as error:
+            shutil.rmtree(temporary, ignore_errors=True)
+            if isinstance(error, WorkflowError):
+                raise WorkflowError(_without(str(error), temporary), error.failures) from None
+            raise
+
+
+def _without(message, folder):
+    """Return the message of a failure without the lines on files that go with their folder."""
+    lines = [line for line in message.splitlines() if str(folder) not in line]
+    lines = [line for line in lines if line and "is kept: the same command" not in line]
+    return "\n".join([*lines, "With output_dir the traceback and what is done are kept"])
+
+
+def _of_python(value):
+    """Return the numbers of Python that numbers and arrays of NumPy or pandas hold."""
+    if isinstance(value, (list, tuple)):
+        return tuple(_of_python(each) for each in value)
+    return value.tolist() if hasattr(value, "tolist") else value
 
 
 def _definitions(contrasts):
     """Return contrasts as the settings have them."""
+    if contrasts is None:
+        return ()
     if isinstance(contrasts, str):
         raise TypeError(f"contrasts is a dict or a list of NAME=EXPRESSION, got {contrasts!r}")
     if isinstance(contrasts, Mapping):

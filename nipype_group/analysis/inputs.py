@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import nibabel as nib
+import numpy as np
 import pandas as pd
 from nibabel.arrayproxy import is_proxy
 
@@ -80,9 +81,17 @@ def source_words(
 
 
 def image_path(image: Any, folder: Path, name: str) -> str:
-    """Return the path of an image that a path or an image of nibabel gives."""
+    """Return the path of an image that a path or an image of nibabel gives.
+
+    Raises
+    ------
+    TypeError
+        Where it is neither.
+    """
     if isinstance(image, nib.spatialimages.SpatialImage):
         return _write_image(image, folder, name)
+    if not isinstance(image, (str, os.PathLike)):
+        raise TypeError(f"{name} is {_kind(image)}; give a path, or an image of nibabel")
     return str(Path(image).absolute())
 
 
@@ -91,7 +100,8 @@ def _kind(value):
 
 
 def _values(value):
-    return value if isinstance(value, str) else ",".join(map(str, value))
+    several = isinstance(value, Iterable) and not isinstance(value, str)
+    return ",".join(map(str, value)) if several else str(value)
 
 
 def _named_source(text):
@@ -147,7 +157,7 @@ def _write_table(table, folder, name):
         digits = len(str(len(table)))
         table[column] = [
             cell
-            if cell is None or cell is pd.NA or cell != cell  # NaN alone differs from itself
+            if cell is None or cell is pd.NA or (isinstance(cell, float) and cell != cell)
             else image_path(cell, folder / name, f"{column}-{row:0{digits}d}")
             for row, cell in enumerate(table[column], start=1)
         ]
@@ -160,14 +170,40 @@ def _write_table(table, folder, name):
 
 
 def _write_image(image, folder, name):
-    """Return the path of an image: its own where it is one of a file, else of one written."""
+    """Return the path of an image: its own where it is as in its file, else of one written."""
     own = image.get_filename()
-    if own and is_proxy(image.dataobj) and Path(own).is_file():
+    changed = _changed_values(image)
+    if changed is None and own and is_proxy(image.dataobj) and _is_of_file(image, own):
         return str(Path(own).absolute())
     folder.mkdir(parents=True, exist_ok=True)
-    if not isinstance(image, nib.Nifti1Image):
-        image = nib.Nifti1Image(image.get_fdata(), image.affine)
+    if changed is not None or not isinstance(image, nib.Nifti1Image):
+        image = nib.Nifti1Image(image.get_fdata() if changed is None else changed, image.affine)
+    elif not is_proxy(image.dataobj) and _is_rounded(image):
+        image = nib.Nifti1Image(image.dataobj, image.affine, image.header)
+        image.set_data_dtype(np.promote_types(image.dataobj.dtype, np.float32))
     return str(_keep(folder / f"{name}.nii", image.to_bytes()))
+
+
+def _changed_values(image):
+    """Return the values of `get_fdata` where they were changed in place, which no file has."""
+    if not image.in_memory or image.dataobj.dtype.kind not in "fiub":
+        return None
+    shown = image.get_fdata(caching="unchanged")
+    same = np.array_equal(shown, np.asanyarray(image.dataobj), equal_nan=True)
+    return None if same else shown
+
+
+def _is_rounded(image):
+    """Tell whether a header of whole numbers, as that of a mask, would round fractions."""
+    return image.dataobj.dtype.kind == "f" and image.get_data_dtype().kind != "f"
+
+
+def _is_of_file(image, path):
+    """Tell whether an image lies where its file says."""
+    if not Path(path).is_file():
+        return False
+    stored = nib.load(path)
+    return stored.shape == image.shape and np.array_equal(stored.affine, image.affine)
 
 
 def _keep(path: AnyPath, content: bytes) -> Path:

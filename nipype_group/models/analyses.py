@@ -12,6 +12,7 @@ from nipype_group.design.contrasts import Contrast, build_contrasts, check_defin
 from nipype_group.design.foreseen import foreseen_design
 from nipype_group.design.matrix import Design
 from nipype_group.design.observations import Observations, joined_rows
+from nipype_group.design.participants.exclusion import read_rule
 from nipype_group.design.participants.runs import group_runs, weight_text
 from nipype_group.design.participants.tables import PeopleTables
 from nipype_group.design.sources import read_maps_table
@@ -135,7 +136,8 @@ class ModelOfTree:
             values["combine"] = maps.combine
         settings = self._settings(found, values)
         known = [*found.used, *settings.combine]
-        others = [n for n in settings.variables or () if n not in known]
+        wanted = (*(settings.variables or ()), *self._of_rules(found, settings))
+        others = [n for n in dict.fromkeys(wanted) if n not in known]
         variances = maps.weighted or _weighs(values)
         files = _written(
             found, tree, (others, settings.combine, variances), self.path, Path(place)
@@ -188,6 +190,19 @@ class ModelOfTree:
             return settings
         except (ValueError, TypeError, OSError) as error:
             raise ModelFileError(self.path, place, str(error)) from error
+
+    def _of_rules(self, found, settings):
+        """Return the columns that tell who is left out, which are those of the tables."""
+        rules = [rule for rule in map(read_rule, settings.exclude) if rule.column]
+        for rule in rules:
+            if rule.column in found.used and _is_changed(rule.column, found):
+                raise ModelFileError(
+                    self.path,
+                    f"{found.maps.place}.Model.Software.{SOFTWARE}.exclude",
+                    f"{rule.text}: Transformations have changed {rule.column}; leave maps out by "
+                    "Filter, before them",
+                )
+        return [rule.column for rule in rules]
 
     def _design(self, found, settings, files):
         """Return the design as the run makes it of the tables."""
@@ -256,6 +271,17 @@ class ModelOfTree:
             )
         except ValueError as error:
             raise ModelFileError(self.path, f"{maps.place}.Contrasts", str(error)) from error
+
+
+def _is_changed(name, found):
+    """Tell whether a variable has other values than the tables, or is none of theirs."""
+    base, own = found.maps.table, found.variables[name]
+    if name not in base:
+        return True
+    read = base[name].loc[own.index]
+    numbers = [pd.to_numeric(values, errors="coerce") for values in (own, read)]
+    texts = [values.where(values.notna(), None).astype(str) for values in (own, read)]
+    return not ((numbers[0] == numbers[1]) | (texts[0] == texts[1])).all()
 
 
 def _without(error, files):

@@ -19,6 +19,26 @@ from nipype_group.settings.report import ReportedSettings, ReportSettings
 MOST_ALTERNATIVES = 256
 # What all alternatives share, and why.
 _SHARED = ("n_permutations", "seed", "statistics", "permutation_alpha", "n_shards", "memory_gb")
+# Columns of the tables of alternatives beside those of what is varied.
+COLUMNS = (
+    "contrast",
+    "number",
+    "maps",
+    "participants",
+    "voxels",
+    "statistic_of",
+    "control",
+    "survivors",
+    "clusters",
+    "peak_zscore",
+    "peak_x",
+    "peak_y",
+    "peak_z",
+    "p_alone",
+    "survivors_multiverse",
+    "p_multiverse",
+    "alternative",
+)
 # Settings of what survives, and of what is shown: the statistic does not change with them.
 _OF_STATISTIC = ("tail", "contrast_tails")
 
@@ -110,6 +130,8 @@ def read_alternatives(path: str | os.PathLike[str]) -> list[Alternative]:
 def _products(listed, base, path):
     """Return all products of the choices."""
     axes = {name: _choices(name, given, path) for name, given in listed.items()}
+    for axis, choices in axes.items():
+        _check_names(axis, choices)
     number = 1
     for choices in axes.values():
         number *= len(choices)
@@ -159,7 +181,7 @@ def _choices(axis, given, path):
     _check_some(axis, given)
     choices = {}
     for value in given:
-        values = _settings({axis: _as_field(axis, value)}, path)
+        values = _settings({axis: value}, path)
         words = _in_words(values[axis])
         if words in choices:
             raise ValueError(f"{ALTERNATIVES}: {axis} lists {words} twice")
@@ -181,8 +203,9 @@ def _named(listed, base, path):
         name = own.get("name")
         if not isinstance(name, str) or not name.strip() or name in names:
             raise ValueError(f"{ALTERNATIVES}: number {number} needs a name of its own, as text")
+        _check_names("name", [name])
         names.append(name)
-        values = {key: _as_field(key, value) for key, value in own.items() if key != "name"}
+        values = {key: value for key, value in own.items() if key != "name"}
         found.append(Alternative({"": name}, base | _settings(values, path)))
     return found
 
@@ -190,6 +213,19 @@ def _named(listed, base, path):
 def _check_some(axis, given):
     if not given:
         raise ValueError(f"{ALTERNATIVES}: {axis} lists nothing; give a value, or leave it out")
+
+
+def _check_names(axis, choices):
+    """Refuse names that tables of alternatives cannot have."""
+    if axis.strip().lower() in COLUMNS:
+        raise ValueError(
+            f"{ALTERNATIVES}: {axis} is a column of the tables of alternatives; call it otherwise"
+        )
+    for name in (axis, *choices):
+        if not name.strip() or not name.isprintable():
+            raise ValueError(
+                f"{ALTERNATIVES}: {name!r} is no name; write letters and signs, in one line"
+            )
 
 
 def _check_setting(name):
@@ -206,7 +242,7 @@ def _settings(values, path):
     """Return the settings of a choice, checked by name."""
     for name in values:
         _check_setting(name)
-    return parse_settings(values, path)
+    return parse_settings({name: _as_field(name, v) for name, v in values.items()}, path)
 
 
 def _as_field(name, value):

@@ -5,6 +5,8 @@ import json
 import re
 import sys
 import textwrap
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +17,8 @@ import pytest
 
 import nipype_group
 from nipype_group.analysis.call import AnalysisWarning
+from nipype_group.analysis.call import _folder as results_folder
+from nipype_group.analysis.inputs import image_path, source_words
 from nipype_group.cli.main import main
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "reruns"))
@@ -179,6 +183,11 @@ def test_errors_are_those_of_the_command(study, tmp_path, capsys):
         ({"maps": 5}, TypeError, "maps is of type int; give a table"),
         ({"maps": pd.DataFrame({"id": ["a"]})}, ValueError, "maps has no column participant_id"),
         ({"maps": ["a.nii"], "participants": "p.tsv"}, TypeError, "participants is of type str"),
+        ({"maps": [np.zeros((2, 2, 2))]}, TypeError, "map-1 is of type ndarray; give a path"),
+        ({"mask": np.ones((2, 2, 2))}, TypeError, "mask is of type ndarray; give a path"),
+        ({"contrasts": None}, ValueError, "at least one"),
+        ({"alpha": np.float32(2)}, ValueError, "alpha is a probability"),
+        ({"smoothing_fwhm_mm": np.array([6, -1, 6])}, ValueError, "smoothing_fwhm_mm is a number"),
         (
             {"maps": ["a.nii"], "participants": pd.DataFrame({"participant_id": ["a", "b"]})},
             ValueError,
@@ -191,6 +200,65 @@ def test_bad_calls_are_refused_before_anything_runs(study, change, error, messag
     given = {"maps": data / "maps.tsv", **MODEL, "progress": False} | change
     with pytest.raises(error, match=message):
         nipype_group.analyse(**given)
+
+
+def moved(image):
+    image.set_sform(np.diag([5.0, 5, 5, 1]), 1)
+
+
+def marked(image):
+    image.get_fdata()[0, 0, 0] = 77
+
+
+@pytest.mark.parametrize("change", [moved, marked])
+def test_images_that_were_changed_are_not_read_from_their_file(study, tmp_path, change):
+    data, table = study
+    image = nib.load(data / table["map"][0])
+    assert image_path(image, tmp_path, "map") == str(data / table["map"][0])
+    change(image)
+    written = nib.load(image_path(image, tmp_path, "map"))
+    assert np.array_equal(written.affine, image.affine)
+    assert np.array_equal(written.get_fdata(), image.get_fdata())
+
+
+def test_values_of_an_image_are_not_rounded_by_its_header(tmp_path):
+    header = nib.Nifti1Header()
+    header.set_data_dtype(np.int16)
+    values = np.random.default_rng(0).normal(size=(3, 3, 3))
+    values[0, 0, 0] = np.nan
+    written = image_path(nib.Nifti1Image(values, np.eye(4), header), tmp_path, "map")
+    assert np.array_equal(nib.load(written).get_fdata(), values, equal_nan=True)
+
+
+def test_values_of_selections_are_text_or_several():
+    words = source_words("maps", None, Path(), select={"run": 1, "task": ["a", "b"], "stat": "z"})
+    assert words[-4:] == ["--select", "run=1", "task=a,b", "stat=z"]
+
+
+def test_files_that_go_with_a_failure_are_not_named(in_memory):
+    table = in_memory.assign(age=np.inf)
+    with pytest.raises(RuntimeError, match="age holds a number that is not finite") as error:
+        nipype_group.analyse(table, **MODEL, **SETTINGS)
+    assert "nipype-group-" not in str(error.value)
+    assert str(error.value).endswith("With output_dir the traceback and what is done are kept")
+
+
+def test_calls_of_threads_take_turns(tmp_path):
+    def called(name, inside, ends):
+        with results_folder(tmp_path / name, "results"):
+            inside.set()
+            assert ends.wait(10)
+
+    events = [(threading.Event(), threading.Event()) for _ in range(2)]
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(called, "a", *events[0])
+        assert events[0][0].wait(10)
+        second = pool.submit(called, "b", *events[1])
+        assert not events[1][0].wait(0.1)
+        events[0][1].set()
+        assert events[1][0].wait(10)
+        events[1][1].set()
+        first.result(), second.result()
 
 
 def test_the_same_analysis_agrees_wholly(result, commanded, tmp_path):

@@ -11,6 +11,7 @@ import pytest
 
 from nipype_group.cli import run as run_module
 from nipype_group.cli.main import main
+from nipype_group.settings.alternatives import COLUMNS
 
 SHAPE = (9, 10, 8)
 AFFINE = np.diag([3.0, 3.0, 3.0, 1.0])
@@ -69,6 +70,7 @@ def test_alternatives_are_those_of_runs_alone(first, study):
     rows = pd.read_csv(first / "alternatives.tsv", sep="\t")
     assert rows["maps"].tolist() == [12, 12, 10, 10] * 2
     assert rows["statistic_of"].tolist() == [1, 1, 3, 3, 5, 5, 7, 7]
+    assert set(rows) - set(COLUMNS) == set(FIRST)
     number = 6
     recorded = json.loads((first / "alternatives.json").read_text())["Alternatives"][number]
     assert recorded["Name"] == rows.iloc[number][["smoothing_fwhm_mm", "exclude"]].pipe(

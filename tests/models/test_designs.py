@@ -327,6 +327,23 @@ def test_filters_transformations_and_settings(write_model, tree, analyses):
     assert found.settings.contrasts == ("slope=[0.0, 1.0]",)
 
 
+def test_columns_tell_who_is_left_out_whatever_the_model_takes(write_model, tree, analyses):
+    top = tree({"age": AGE, "moved": [0.1, 0.9, *[0.2] * 6]})
+    given = node([1, "age"], {"slope": {"age": 1}})
+    given["Model"]["Software"] = {"nipype_group": {"exclude": ["moved > 0.5", "age > 60"]}}
+    (found,) = analyses(write_model(given), top)
+    listed = read_tsv(found.files["maps_table"])
+    assert listed["moved"].astype(float).tolist() == [0.1, 0.9, *[0.2] * 6]
+    assert listed["age"].astype(float).tolist() == AGE
+    # A formula has the variable as transformations leave it, which the rule does not mean.
+    given = node(["age"], {"slope": {"age": 1}}, formula="1 + age")
+    given["Model"]["Software"] = {"nipype_group": {"exclude": ["age > 60"]}}
+    assert len(analyses(write_model(given), top)) == 1
+    steps = {"Transformer": "pybids-transforms-v1", "Instructions": [step("Demean", "age")]}
+    with pytest.raises(ModelFileError, match=r"exclude: age > 60: Transformations have changed"):
+        analyses(write_model(given | {"Transformations": steps}), top)
+
+
 def test_two_thousand_participants_are_planned_at_once(write_model, tree, analyses):
     ages = np.linspace(20, 60, 2000).tolist()
     given = node([1, "age"], {"slope": {"age": 1}}, [step("Scale", "age")])

@@ -49,6 +49,13 @@ def test_all_products_are_whole_settings_with_names(read):
     assert (own.estimator, own.formula, own.contrasts) == ("huber", "age + iq", ("age=age",))
 
 
+def test_one_value_in_a_named_choice_is_that_of_a_list(read):
+    first, second = read({"m": {"a": {}, "b": {"smoothing_fwhm_mm": 6, "exclude": "sub-02"}}})
+    assert settings_of(first).smoothing_fwhm_mm == ()
+    assert settings_of(second).changed().smoothing_fwhm_mm == (6.0,)
+    assert settings_of(second).exclude == ("sub-02",)
+
+
 def test_a_list_with_names_is_taken_as_it_is(read):
     found = read([{"name": "ours"}, {"name": "theirs", "smoothing_fwhm_mm": 8, "alpha": 0.01}])
     assert [one.choices for one in found] == [{"": "ours"}, {"": "theirs"}]
@@ -75,6 +82,13 @@ def test_corrections_have_one_statistic(read):
         ({"alpha": [0.1, 0.2], "m": {"a": {"alpha": 0.1}}}, "both vary alpha"),
         ({"alpha": [0.1]}, "makes one analysis alone"),
         ([{"alpha": 0.1}], "number 1 needs a name of its own"),
+        (
+            {"participants": {"a": {"alpha": 0.1}, "b": {}}},
+            "participants is a column of the tables",
+        ),
+        ({"m": {"a\nb": {"alpha": 0.1}, "b": {}}}, r"'a\\nb' is no name"),
+        ({"m": {"a": {"alpha": 0.1}, " ": {}}}, "' ' is no name"),
+        ([{"name": "a\tb"}, {"name": "c", "alpha": 0.1}], r"'a\\tb' is no name"),
         ("all", "an object of lists, or a list of objects with a name"),
     ],
 )
