@@ -149,7 +149,8 @@ def _carry_out(alternatives, output, arguments):
     for line in (*result.outputs["lines"], *(f"Warning: {w}" for w in result.outputs["warnings"])):
         print(line)
     print(f"Page      {output / 'multiverse.html'}")
-    print(f"Tables    {output / 'alternatives.tsv'}, curves.tsv")
+    more = ", regions.tsv" if (output / "regions.tsv").is_file() else ""
+    print(f"Tables    {output / 'alternatives.tsv'}, curves.tsv{more}")
     print(f"Work      {result.work_dir} (can be deleted)")
     if not run.can_draw():
         print(run.NO_FIGURES)

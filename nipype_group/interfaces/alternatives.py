@@ -84,6 +84,7 @@ class _DescribeAlternativeInputSpec(GroupInputSpec):
     choices = Str(mandatory=True, desc="JSON: what is varied, to the choice made in words")
     parameters = Str(mandatory=True, desc="JSON of its settings")
     control = Str(mandatory=True, desc="height control that decides what survives")
+    alpha = traits.Float(0.05, usedefault=True, desc="error rate at which regions survive")
     contrast_names = traits.List(Str, mandatory=True, desc="names of the contrasts")
     stat_types = traits.List(Str, mandatory=True, desc="t or F of every contrast")
     dofs = traits.List(traits.List(traits.Float), mandatory=True, desc="degrees of freedom")
@@ -102,6 +103,10 @@ class _DescribeAlternativeInputSpec(GroupInputSpec):
     excluded = File(exists=True, mandatory=True, desc="TSV of what is left out")
     design_file = File(exists=True, mandatory=True, desc="design TSV")
     design_json = File(exists=True, mandatory=True, desc="JSON of design_file")
+    regions_files = InputMultiObject(
+        File(exists=True), desc="TSV from RegionModels of every contrast, where there are models"
+    )
+    without_regions = Str(desc="why there are no models of regions; none are asked for without")
     mask_notes = traits.List(Str, desc="what is odd about the mask")
     notes = traits.List(Str, desc="what contrasts lack")
     plan_file = File(exists=True, desc="JSON from ShareShuffles, with permutations")
@@ -147,6 +152,7 @@ def _paths(name, value):
 
 
 class _SummariseAlternativesInputSpec(GroupInputSpec):
+    revision = 2
     alternative_files = InputMultiObject(
         File(exists=True),
         mandatory=True,
@@ -161,6 +167,9 @@ class _SummariseAlternativesOutputSpec(TraitedSpec):
     page_file = File(desc="HTML: what survives in how many, specification curves")
     alternatives_file = File(desc="TSV, a row a contrast and alternative")
     curves_file = File(desc="TSV, a row a contrast, place and alternative")
+    regions_file = File(
+        desc="TSV, a row a contrast, region and alternative; undefined without models of regions"
+    )
     count_files = traits.List(File(), desc="alternatives in which a voxel survives, a contrast")
     lines = traits.List(Str, desc="what is found, in sentences")
     warnings = traits.List(Str, desc="what is doubtful, in sentences")
@@ -171,7 +180,8 @@ class SummariseAlternatives(GroupInterface):
 
     Of every contrast: in how many alternatives each voxel survives; the effect and its interval in
     every alternative, sorted, at the peaks of what survives in the first one and over its clusters
-    (the specification curve of Simonsohn, Simmons and Nelson 2020, Nature Human Behaviour 4:1208).
+    (the specification curve of Simonsohn, Simmons and Nelson 2020, Nature Human Behaviour 4:1208),
+    and of the means of atlas regions, where alternatives have models of them.
     With permutations also the p of every voxel of every alternative for the largest z over all
     voxels and alternatives in every common shuffle, and the smallest of them, which tests them
     all. Groups of alternatives that cannot be shuffled together are joined by Bonferroni, told.
@@ -196,5 +206,6 @@ class SummariseAlternatives(GroupInterface):
             )
         for warning in written.warnings:
             LOGGER.warning("%s", warning)
-        self._results |= {"folder": str(folder), **written._asdict()}
+        found = {name: value for name, value in written._asdict().items() if value is not None}
+        self._results |= {"folder": str(folder), **found}
         return runtime

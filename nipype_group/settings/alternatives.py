@@ -45,7 +45,11 @@ _OF_STATISTIC = ("tail", "contrast_tails")
 
 # Settings of what is made of one analysis alone, of its report and of its shuffles.
 NOT_OF_ALTERNATIVES = (
-    *(item.name for item in fields(ReportSettings) if item.name != "figures"),
+    *(
+        item.name
+        for item in fields(ReportSettings)
+        if item.name not in ("figures", "atlases", "regions")
+    ),
     *(item.name for item in fields(DiscoverySettings)),
     *(item.name for item in fields(EffectSettings)),
     "each",

@@ -1,6 +1,7 @@
 """A whole group analysis: collect, model, infer, report, keep."""
 
 import json
+from typing import Any
 
 import nipype.pipeline.engine as pe
 from nipype.interfaces.utility import IdentityInterface
@@ -405,20 +406,39 @@ def _out(*fields):
     return [(f"outputnode.{f}", f) for f in fields]
 
 
-def _region_inputs(settings):
-    """Return the inputs of RegionModels, None where no models of regions are made."""
+def why_no_region_models(settings: AnalysisSettings) -> str | None:
+    """Return why an analysis has no models of regions, in words; None where it has them."""
     if not settings.regions or not settings.labels_regions:
-        return None
-    if settings.takes_variances or settings.map_covariates:
+        return "they are not asked for"
+    if settings.takes_variances:
         # Those of the means of regions depend on how noise varies together between voxels.
-        return None
-    why_none = _why_regions_are_not_permuted(settings)
+        return f"the estimator {settings.estimator} takes variances, which are those of voxels"
+    if settings.map_covariates:
+        return "covariates that are maps are those of voxels"
+    return None
+
+
+def region_model_inputs(settings: AnalysisSettings) -> dict[str, Any]:
+    """Return the inputs of RegionModels that decide its estimates and p without shuffles."""
     chosen = {
+        "tail": settings.tail,
         "atlases": None if settings.atlases is None else list(settings.atlases),
         "contrast_tails": model_stage.listed_sides(settings.contrast_tails) or None,
         "sphericity": settings.sphericity if settings.own_errors else None,
         "estimator": settings.estimator,
         "dof_method": settings.dof_method,
+    }
+    return {name: value for name, value in chosen.items() if value is not None}
+
+
+def _region_inputs(settings):
+    """Return the inputs of RegionModels, None where no models of regions are made."""
+    if why_no_region_models(settings):
+        return None
+    why_none = _why_regions_are_not_permuted(settings)
+    chosen = {
+        **region_model_inputs(settings),
+        "alpha": settings.alpha,
         "effect_sizes": list(settings.sizes_of_contrasts) or None,
         "effect_size_level": settings.effect_size_level if settings.sizes_of_contrasts else None,
         "permutation_tail": settings.permutation_tail,

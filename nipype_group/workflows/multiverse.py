@@ -9,13 +9,21 @@ from nipype.interfaces.utility import IdentityInterface, Merge
 
 from nipype_group.interfaces import (
     DescribeAlternative,
+    RegionModels,
     ShareShuffles,
     SummariseAlternatives,
 )
 from nipype_group.interfaces.routing import GatherResults
+from nipype_group.reporting.multiverse.regions import rate_of_regions
 from nipype_group.settings.alternatives import statistic_of
 from nipype_group.settings.analysis import AnalysisSettings
-from nipype_group.workflows.group import INPUTS, add_estimates
+from nipype_group.workflows.group import (
+    INPUTS,
+    add_estimates,
+    region_model_inputs,
+    why_no_region_models,
+)
+from nipype_group.workflows.model import COVARIANCE_OUTPUTS
 from nipype_group.workflows.permutation import plan_node, run_node
 from nipype_group.workflows.shared_nodes import share_nodes
 
@@ -24,6 +32,7 @@ _OUTPUTS = (
     "page_file",
     "alternatives_file",
     "curves_file",
+    "regions_file",
     "count_files",
     "lines",
     "warnings",
@@ -143,7 +152,28 @@ def _analysis(number, alternative, alternatives):
         run_without_submitting=True,
     )
     whole.connect(parametric_wf, "outputnode.label_files", first, "label_files_1")
+    if why_no_region_models(settings) is None:
+        _add_regions(whole, settings)
     return whole
+
+
+def _add_regions(whole, settings):
+    """Add the models of regions, without shuffles: those of other corrections are the same."""
+    regions = pe.Node(RegionModels(**region_model_inputs(settings)), name="regions", mem_gb=1.2)
+    collect_wf, model_wf = whole.get_node("collect_wf"), whole.get_node("model_wf")
+    of_model = (*_DESIGN, "contrasts_file")
+    of_model += COVARIANCE_OUTPUTS if settings.pools_covariance else ()
+    whole.connect(
+        [
+            (model_wf, regions, [(f"outputnode.{f}", f) for f in of_model]),
+            (
+                collect_wf,
+                regions,
+                [(f"outputnode.{f}", f) for f in ("stack_file", "observations")],
+            ),
+            (collect_wf, regions, [("outputnode.search_mask_file", "mask_file")]),
+        ]
+    )
 
 
 def _told(workflow, whole, alternative):
@@ -156,6 +186,7 @@ def _told(workflow, whole, alternative):
             choices=json.dumps(dict(alternative.choices)),
             parameters=json.dumps(settings.as_parameters()),
             control=settings.thresholds[0].control,
+            alpha=rate_of_regions(settings.thresholds[0], settings.alpha),
         ),
         name="describe",
         mem_gb=0.2,
@@ -168,6 +199,11 @@ def _told(workflow, whole, alternative):
         "collect_wf.outputnode.search_mask_file": "tested_mask_file",
         "first.label_files": "label_files",
     }
+    without = why_no_region_models(settings)
+    if without is None:
+        given["regions.regions_files"] = "regions_files"
+    elif settings.regions and settings.labels_regions:
+        describe.inputs.without_regions = without
     workflow.connect([(whole, told, [(out, f"describe.{f}") for out, f in given.items()])])
     return told
 

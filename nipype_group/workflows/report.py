@@ -288,7 +288,7 @@ def _add_regions(workflow, settings, chosen):
     """Add the models of regions."""
     inputnode, outputnode = workflow.get_node("inputnode"), workflow.get_node("outputnode")
     regions = pe.Node(
-        RegionModels(tail=settings.tail, alpha=settings.alpha, **chosen),
+        RegionModels(**chosen),
         name="regions",
         mem_gb=1.2,
     )

@@ -8,6 +8,7 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from nipype_group.cli import run as run_module
 from nipype_group.cli.main import main
@@ -36,6 +37,11 @@ def study(tmp_path_factory):
         path = folder / f"sub-{i + 1:02d}.nii"
         nib.save(nib.Nifti1Image(values, AFFINE), path)
         rows.append((f"sub-{i + 1:02d}", f"{age[i]:.2f}", 0.9 if i in (3, 8) else 0.1, path))
+    # The middle, where age has an effect, and two regions beside it.
+    labels = np.zeros(SHAPE, np.uint8)
+    labels[:3], labels[3:6, 4:7, 2:5], labels[6:] = 1, 2, 3
+    nib.save(nib.Nifti1Image(labels, AFFINE), folder / "parts.nii.gz")
+    (folder / "parts.csv").write_text("index,name\n1,left\n2,middle\n3,right\n")
     table = pd.DataFrame(rows, columns=["participant_id", "age", "fd", "map"])
     table.to_csv(folder / "maps.tsv", sep="\t", index=False)
     return folder
@@ -53,6 +59,7 @@ def run_multiverse(folder, out, alternatives, *more):
     """Run the command without figures; return the folder of the results."""
     path = settings_file(folder, alternatives)
     maps = ("--maps", folder / "maps.tsv", "--settings", path, "--permutations", "99")
+    maps += ("--atlas", folder / "parts.nii.gz")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(run_module, "can_draw", lambda: False)
         code = main(["multiverse", *map(str, (folder / out, *maps, *more))])
@@ -77,7 +84,7 @@ def test_alternatives_are_those_of_runs_alone(first, study):
         lambda row: f"smoothing_fwhm_mm {row.iloc[0]}, exclude {row.iloc[1]}, height_controls fdr"
     )
     path = study / "one.json"
-    path.write_text(json.dumps(recorded["Settings"] | {"n_permutations": 0, "regions": False}))
+    path.write_text(json.dumps(recorded["Settings"] | {"n_permutations": 0}))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(run_module, "can_draw", lambda: False)
         maps = ("--maps", str(study / "maps.tsv"), "--settings", str(path))
@@ -96,6 +103,45 @@ def test_alternatives_are_those_of_runs_alone(first, study):
     assert effect[voxel] == pytest.approx(peak["effect"], rel=1e-9)
     assert z[voxel] == pytest.approx(peak["zscore"], rel=1e-9)
     assert peak["lower"] < peak["effect"] < peak["upper"]
+    check_regions(first, group, number + 1)
+
+
+def check_regions(folder, group, number):
+    """Regions are as a run alone has them, and as a regression of their means in it."""
+    found = pd.read_csv(folder / "regions.tsv", sep="\t").query("number == @number")
+    own = pd.read_csv(group / "contrast-age_desc-model_regions.tsv", sep="\t")
+    assert found["name"].tolist() == own["name"].tolist() == ["left", "middle", "right"]
+    for name, of_run in (("effect",) * 2, ("stat",) * 2, ("p_unc",) * 2, ("p_corrected", "p_fdr")):
+        assert found[name].tolist() == own[of_run].tolist()
+    assert (found["dof"] == 8).all() and (found["correction"] == "fdr").all()
+    values = pd.read_csv(group / "desc-parts_regionvalues.tsv", sep="\t")
+    age = pd.read_csv(group / "observations.tsv", sep="\t")["age"]
+    for row in found.to_dict("records"):
+        line = stats.linregress(age, values[row["name"]])
+        half = stats.t.ppf(0.975, 8) * line.stderr
+        expected = (line.slope, line.slope - half, line.slope + half, line.pvalue)
+        told = [row[name] for name in ("effect", "lower", "upper", "p_unc")]
+        assert told == pytest.approx(expected, rel=2e-5)
+
+
+def test_regions_are_told_in_all_alternatives(first):
+    table = pd.read_csv(first / "regions.tsv", sep="\t")
+    assert len(table) == 3 * 8
+    assert table["correction"].tolist() == ["fdr", "bonferroni"] * 12
+    middle = table[table["name"] == "middle"]
+    assert middle["number"].tolist() == list(range(1, 9))
+    assert (middle["survives_in"] == 8).all() and (middle["tested_in"] == 8).all()
+    # Corrections share a model, whose means have another p by each.
+    assert (
+        middle["p_unc"][middle.index[::2]].tolist() == middle["p_unc"][middle.index[1::2]].tolist()
+    )
+    # Three regions: Bonferroni's p is three times as large, whatever the others are.
+    bonferroni = table[table["correction"] == "bonferroni"]
+    assert bonferroni["p_corrected"].to_numpy() == pytest.approx(
+        np.minimum(3 * bonferroni["p_unc"], 1), rel=1e-5
+    )
+    page = (first / "multiverse.html").read_text()
+    assert "Of the regions that survive in any alternative" in page and "8 of 8" in page
 
 
 def test_counts_and_p_over_all_add_up(first):

@@ -3,6 +3,7 @@
 from collections import Counter
 
 import pytest
+from nipype.interfaces.base import isdefined
 
 from nipype_group.workflows import AnalysisSettings
 from nipype_group.workflows.multiverse import AlternativeAnalysis, multiverse_graph
@@ -43,6 +44,8 @@ def test_what_alternatives_have_in_common_is_one_node(plain):
     assert found["CollectMaps"] == 3 and found["SmoothMaps"] == 2
     assert found["GroupMask"] == found["DesignMatrix"] == 2
     assert found["StackMaps"] == found["GroupGLM"] == found["EstimateContrasts"] == 4
+    # Regions are modelled once for both corrections.
+    assert found["RegionModels"] == 4
     assert found["ThresholdMap"] == found["DescribeAlternative"] == 8
     assert found["SummariseAlternatives"] == 1 and "RunPermutations" not in found
 
@@ -59,6 +62,18 @@ def test_nodes_keep_their_names_where_others_go(plain):
     assert {n for n in kept if n.startswith(("design", "contrast_set", "collect", "mask"))} <= set(
         plain.workflow.list_node_names()
     )
+
+
+def test_regions_have_no_models_where_the_estimator_takes_variances_or_none_are_asked_for():
+    chosen = [{"estimator": "OLS"}, {"estimator": "mixed-effects"}, {"regions": False}]
+    settings = [AnalysisSettings(formula="age", contrasts=("age=age",), **own) for own in chosen]
+    files = {"maps_table": "maps.tsv"}
+    listed = [AlternativeAnalysis({"all": str(s)}, str(s), s, files) for s in settings]
+    mixed = multiverse_graph(listed).workflow
+    assert kinds(mixed)["RegionModels"] == 1
+    nodes = [mixed.get_node(n) for n in mixed.list_node_names() if n.startswith("describe")]
+    told = [n.inputs.without_regions for n in nodes if isdefined(n.inputs.without_regions)]
+    assert told == ["the estimator mixed-effects takes variances, which are those of voxels"]
 
 
 def test_nodes_know_the_alternatives_that_they_are_of(plain):

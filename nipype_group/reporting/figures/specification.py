@@ -43,8 +43,8 @@ def draw_specification(
     path : path
         PNG to write.
     rows : sequence of dict
-        Of every alternative: effect, lower, upper, survives (a share) and p_multiverse; the
-        reference first.
+        Of every alternative: effect, lower, upper, survives (a share) and p_multiverse, NaN
+        where there is none; the reference first.
     choices : sequence of dict
         What is varied, to the choice made, of every alternative.
     alpha : float
@@ -84,10 +84,12 @@ def draw_specification(
         f"{rounded(np.nanmax(effect, initial=-np.inf))}; it survives in {own.sum()} of them"
         f"{f', over all of them in {over.sum()}' if over.any() else ''}"
     )
+    is_over = any(np.isfinite(row["p_multiverse"]) for row in rows)
     caption = (
         "Each column is an alternative, sorted by the effect; lines are 95 % intervals, dots "
-        "below tell its choices. Blue survives by its own correction, orange over all "
-        "alternatives; the dotted line is the first alternative."
+        "below tell its choices. Blue survives by its own correction"
+        f"{', orange over all alternatives' if is_over else ''}; the dotted line is the first "
+        "alternative."
     )
     return Picture(save(made, path), "specification", alt, caption)
 

@@ -34,7 +34,8 @@ from nipype_group.whole_files import AnyPath
 
 # Clusters of the reference whose specification curves are told, the largest first.
 MOST_PLACES = 6
-_CONFIDENCE = 0.95
+# Share of the intervals of effects that hold them.
+CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,11 @@ class Described:
     def is_shuffled(self) -> bool:
         """Whether there are permutations."""
         return "shard_files" in self.content
+
+    @property
+    def has_regions(self) -> bool:
+        """Whether there are models of regions."""
+        return "regions_files" in self.content
 
     @cached_property
     def participants(self) -> list[str]:
@@ -148,7 +154,7 @@ class ContrastValues:
             return dict.fromkeys(("effect", "lower", "upper", "zscore"), np.nan)
         effect, lower, upper = float(self.effect[voxel]), np.nan, np.nan
         if self.variance is not None:
-            half = special.stdtrit(self.dof[voxel], (1 + _CONFIDENCE) / 2)
+            half = special.stdtrit(self.dof[voxel], (1 + CONFIDENCE) / 2)
             half *= np.sqrt(self.variance[voxel])
             lower, upper = effect - half, effect + half
         return {

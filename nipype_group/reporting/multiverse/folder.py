@@ -21,6 +21,7 @@ from nipype_group.reporting.multiverse.content import (
     contrast_of_all,
 )
 from nipype_group.reporting.multiverse.page import write_multiverse_page
+from nipype_group.reporting.multiverse.regions import RegionsOfAll, regions_of_all
 from nipype_group.stats.distributions import minus_log10
 from nipype_group.tsv import write_tsv
 from nipype_group.whole_files import AnyPath
@@ -28,6 +29,7 @@ from nipype_group.whole_files import AnyPath
 _DIGITS = 10
 # Of the numbers of alternatives that are listed.
 _SHOWN = 8
+_NOT_ASKED = "they are not asked for"
 _COUNTS = {
     "own": "alternatives in which a voxel survives by the correction of each",
     "multiverse": "alternatives in which a voxel survives the familywise error over all voxels "
@@ -41,6 +43,7 @@ class Written(NamedTuple):
     page_file: str
     alternatives_file: str
     curves_file: str
+    regions_file: str | None
     count_files: list
     lines: list
     warnings: list
@@ -71,19 +74,42 @@ def write_multiverse(
     contrasts = [contrast_of_all(described, i, alpha) for i in range(len(described[0].contrasts))]
     rows = [{"contrast": c.name, **row} for c in contrasts for row in c.rows]
     curves = [{"contrast": c.name, **row} for c in contrasts for row in c.curves]
-    tables = {"alternatives": rows, "curves": curves}
+    regions = [regions_of_all(described, i) for i in range(len(contrasts))]
+    tables = {"alternatives": pd.DataFrame(rows), "curves": pd.DataFrame(curves)}
+    names = [c.name for c in contrasts]
+    modelled = {name: own for name, own in zip(names, regions, strict=True) if own is not None}
+    if modelled:
+        tables["regions"] = _region_rows(modelled)
     paths = {
-        name: str(write_tsv(folder / f"{name}.tsv", pd.DataFrame(own), digits=_DIGITS))
+        name: str(write_tsv(folder / f"{name}.tsv", own, digits=_DIGITS))
         for name, own in tables.items()
     }
     _write_settings(folder, described)
     count_files = [path for c in contrasts for path in _write_maps(folder, described, c, alpha)]
-    warnings = _warnings(described, contrasts)
+    warnings = _warnings(described, contrasts, modelled)
     lines = [line for c in contrasts for line in lines_of(described, c, alpha)]
+    lines += [line_of_regions(name, own) for name, own in modelled.items()]
     page = write_multiverse_page(
-        folder / "multiverse.html", described, contrasts, alpha, lines, warnings, figures
+        folder / "multiverse.html", described, contrasts, alpha, lines, warnings, modelled, figures
     )
-    return Written(page, paths["alternatives"], paths["curves"], count_files, lines, warnings)
+    return Written(
+        page,
+        paths["alternatives"],
+        paths["curves"],
+        paths.get("regions"),
+        count_files,
+        lines,
+        warnings,
+    )
+
+
+def _region_rows(modelled):
+    """Return the table of the regions of all contrasts."""
+    parts = [own.table.assign(contrast=name) for name, own in modelled.items()]
+    table = pd.concat(parts, ignore_index=True)
+    # Contrasts of one kind lack columns of the other.
+    columns = max((list(part) for part in parts), key=len)
+    return table[["contrast", *columns[:-1]]]
 
 
 def _write_settings(folder, described):
@@ -137,11 +163,14 @@ def _write_sidecar(folder, name, content):
     write_json(folder / f"{name.partition('.')[0]}.json", content)
 
 
-def _warnings(described, contrasts):
-    """Return what is doubtful: of the shuffles, and groups that are joined by Bonferroni."""
+def _warnings(described, contrasts, modelled):
+    """Return what is doubtful: of shuffles and regions, and groups joined by Bonferroni."""
     found = _notes(described)
     if described[0].is_shuffled:
         found += [w for d in described for w in d.shuffled().plan.warnings]
+    found += _without_regions(described)
+    if not modelled and any(d.has_regions for d in described):
+        found.append("No models of regions: no atlas is installed; name one (atlases)")
     for c in contrasts:
         if len(c.groups) > 1:
             groups = "; ".join(_numbers([i + 1 for i in group]) for group in c.groups)
@@ -162,6 +191,22 @@ def _notes(described):
     return [
         note if len(own) == len(described) else f"{note} (alternatives {_numbers(own)})"
         for note, own in of.items()
+    ]
+
+
+def _without_regions(described):
+    """Return which alternatives have no models of regions, and why."""
+    of: dict[str, list[int]] = {}
+    for number, one in enumerate(described, 1):
+        if not one.has_regions:
+            why = one.content.get("without_regions", _NOT_ASKED)
+            of.setdefault(why, []).append(number)
+    if list(of) == [_NOT_ASKED] and len(of[_NOT_ASKED]) == len(described):
+        # Nobody misses them.
+        return []
+    return [
+        f"No models of regions in the alternatives {_numbers(own)}: {why}"
+        for why, own in of.items()
     ]
 
 
@@ -186,3 +231,15 @@ def lines_of(described: Sequence[Described], contrast: ContrastOfAll, alpha: flo
             f"alternatives; something survives it in {n_over} of {n_all} at {alpha:g}"
         )
     return lines
+
+
+def line_of_regions(name: str, regions: RegionsOfAll) -> str:
+    """Return in how many alternatives the regions of a contrast survive, as a sentence."""
+    found = regions.regions
+    n_tested = int((found["tested_in"] > 0).sum())
+    n_any = int((found["survives_in"] > 0).sum())
+    n_all = int((found["survives_in"] == regions.n_alternatives).sum())
+    return (
+        f"{name}: {n_any} of {plural(n_tested, 'atlas region')} survive in any alternative by the "
+        f"correction of each, {n_all} in all {regions.n_alternatives}"
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from nipype_group.reporting.figures.canvas import rounded
 from nipype_group.reporting.figures.slices import Volume, mni_background, own_background
 from nipype_group.reporting.figures.specification import draw_counts, draw_specification
 from nipype_group.reporting.multiverse.content import ContrastOfAll, Described
+from nipype_group.reporting.multiverse.regions import MOST_REGIONS, RegionsOfAll
 from nipype_group.reporting.page.report import embedded, environment
 from nipype_group.whole_files import AnyPath, read_bytes, replace_text
 
@@ -34,6 +35,15 @@ _WORDS = {
     "survivors_multiverse": "Surviving over all",
     "p_multiverse": "p over all",
 }
+_REGIONS = (
+    "Atlas",
+    "Region",
+    "Survives in",
+    "p, number {number}",
+    "Corrected",
+    "Smallest effect",
+    "Largest effect",
+)
 _CLUSTERS = ("Cluster of the first", "x", "y", "z", "Voxels", "Survives at its peak in")
 
 
@@ -44,6 +54,7 @@ def write_multiverse_page(
     alpha: float,
     lines: Sequence[str],
     warnings: Sequence[str],
+    regions: Mapping[str, RegionsOfAll],
     figures: bool = True,
 ) -> str:
     """Write the page of alternatives; returns its path.
@@ -59,11 +70,17 @@ def write_multiverse_page(
         Familywise error over all of them.
     lines, warnings : sequence of str
         What is found, and what is doubtful.
+    regions : dict
+        Name of a contrast to its regions, of those that have models of them.
     figures : bool
         Whether there are pictures.
     """
     with tempfile.TemporaryDirectory() as place:
-        told = [_context(described, c, alpha, Path(place), figures) for c in contrasts]
+        told = [
+            _context(described, c, alpha, Path(place), figures)
+            | {"regions": _regions(described, c, regions.get(c.name), Path(place), figures)}
+            for c in contrasts
+        ]
     page = (
         environment()
         .get_template("multiverse.html.jinja")
@@ -112,20 +129,65 @@ def _context(described, contrast, alpha, folder, figures):
     names = [n for n in (*contrast.rows[0],) if n in _WORDS or n in axes]
     return {
         "name": contrast.name,
-        "images": [
-            {
-                "source": embedded(read_bytes(Path(one.file)), "image/png"),
-                "alt": one.alt,
-                "caption": one.caption,
-            }
-            for one in pictures
-        ],
+        "images": _images(pictures),
         "clusters": (_CLUSTERS, clusters),
         "table": (
             [_WORDS.get(name, name) for name in names],
             [[_cell(row[name]) for name in names] for row in contrast.rows],
         ),
     }
+
+
+def _images(pictures):
+    return [
+        {
+            "source": embedded(read_bytes(Path(one.file)), "image/png"),
+            "alt": one.alt,
+            "caption": one.caption,
+        }
+        for one in pictures
+    ]
+
+
+def _regions(described, contrast, regions, folder, figures):
+    """Return what the page tells of the regions of a contrast; None without models of them."""
+    if regions is None:
+        return None
+    shown = regions.shown
+    number = regions.reference + 1
+    reference = "the first alternative"
+    if number > 1:
+        reference = f"alternative {number}, the first with models of regions"
+    which = "survive in any alternative" if regions.survive_anywhere else "are tested"
+    none = "" if regions.survive_anywhere else "No region survives in any alternative. "
+    rule = (
+        f"{none}Of the regions that {which} these have the smallest p without a correction in "
+        f"{reference}, {MOST_REGIONS} at most; regions.tsv has all. "
+        "A region survives in an alternative by the correction over the regions of its atlas. "
+        "There is no p of regions over all alternatives."
+    )
+    rows = [
+        (
+            row["atlas"],
+            row["name"],
+            f"{row['survives_in']} of {row['tested_in']}",
+            *(rounded(row[name]) for name in ("p_unc", "p_corrected", "lowest", "highest")),
+        )
+        for row in shown.to_dict("records")
+    ]
+    pictures = _region_pictures(described, contrast, regions, folder) if figures else []
+    names = [name.format(number=number) for name in _REGIONS]
+    return {"rule": rule, "table": (names, rows), "images": _images(pictures)}
+
+
+def _region_pictures(described, contrast, regions, folder):
+    """Draw the curve of every region that is shown."""
+    choices = [one.choices for one in described]
+    for number, row in enumerate(regions.shown.to_dict("records")):
+        rows = regions.curve(row["atlas"], row["index"])
+        title = f"{contrast.name}, {row['name']} ({row['atlas']}), mean over the region"
+        path = folder / f"{contrast.label}-region-{number}.png"
+        yield draw_specification(path, rows, choices, np.nan, "effect", title)
 
 
 def _times(contrast, name):
