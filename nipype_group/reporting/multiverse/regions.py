@@ -88,7 +88,7 @@ class RegionsOfAll:
         ]
 
 
-def correction_of(control: str) -> str:
+def region_correction_of(control: str) -> str:
     """Return the correction of regions that goes with a height control of voxels.
 
     Bonferroni and Holm are their own; other controls of the familywise error are Holm's, and those
@@ -96,7 +96,7 @@ def correction_of(control: str) -> str:
 
     Examples
     --------
-    >>> [correction_of(name) for name in ("bonferroni", "rft", "fdr-by", "none")]
+    >>> [region_correction_of(name) for name in ("bonferroni", "rft", "fdr-by", "none")]
     ['bonferroni', 'holm', 'fdr', 'fdr']
     """
     if control in ADJUSTED.values():
@@ -175,8 +175,8 @@ def _of_alternative(one, contrast):
         )
     made["dof"] = dof
     made["p_unc"] = numbers_of(table["p_unc"])
-    made["correction"] = correction_of(content["control"])
+    made["correction"] = region_correction_of(content["control"])
     columns = {control: column for column, control in ADJUSTED.items()}
-    made["p_corrected"] = numbers_of(table[columns[correction_of(content["control"])]])
+    made["p_corrected"] = numbers_of(table[columns[region_correction_of(content["control"])]])
     made["survives"] = (made["p_corrected"] <= content["alpha"]).astype(int)
     return made
