@@ -20,9 +20,6 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parent))
 
 import numpy as np
-from crtoolbox.generate import generate_Cohens_d_CRs, generate_CRs
-from crtoolbox.lib.cohens import cohens
-from crtoolbox.lib.regression import regression
 from measured_on import machine
 from smooth_fields import SIDE, UNITS, level_of, ramp, studies
 
@@ -34,6 +31,10 @@ KEPT = 20
 
 def sets_of(images, unit, folder):
     """Return estimate, error, level of the estimate and quantile, as crtoolbox has them."""
+    from crtoolbox.generate import generate_Cohens_d_CRs, generate_CRs
+    from crtoolbox.lib.cohens import cohens
+    from crtoolbox.lib.regression import regression
+
     names = []
     for number, image in enumerate(images):
         names.append(str(folder / f"map{number}.npy"))
