@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import shutil
 from argparse import Namespace
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,15 @@ from nipype_group.cli import run
 from nipype_group.cli.guard import UsageError
 from nipype_group.cli.inputs import check_inputs
 from nipype_group.cli.options import given_settings, option_of, without_replaced
+from nipype_group.cli.origin import watch_inputs
 from nipype_group.cli.plan.analysis import foreseen_model
 from nipype_group.design.sources import listed_once
 from nipype_group.execution import FolderLock, WorkflowError, quiet_nipype, run_workflow
+from nipype_group.execution.changed_inputs import forget_run
 from nipype_group.execution.memory import check_memory, declare_memory
-from nipype_group.reporting.figures.canvas import plural
+from nipype_group.reporting.multiverse.folder import SETTINGS, foreign_files
+from nipype_group.reporting.records.watch import InputsChangedError, InputWatch
+from nipype_group.reporting.wording import count
 from nipype_group.settings.alternatives import (
     Alternative,
     check_alternatives,
@@ -39,7 +44,7 @@ def execute(arguments: Namespace) -> int:
         alternatives = asked_alternatives(arguments)
     output = Path(arguments.output_dir).absolute() / FOLDER
     _check_place(output)
-    print(f"{plural(len(alternatives), 'alternative')}, the first {alternatives[0].name}")
+    print(f"{count(len(alternatives), 'alternative')}, the first {alternatives[0].name}")
     return _carry_out(alternatives, output, arguments)
 
 
@@ -120,31 +125,60 @@ def _notes(alternative):
 
 
 def _check_place(output):
-    """Refuse a folder that holds something else."""
-    if not is_free(output) and not (output / "alternatives.json").is_file():
+    """Refuse a folder that holds something else, or is another one."""
+    if output.is_symlink():
+        raise UsageError(f"{output} is a link; results of a run are no links: take another OUT")
+    if not is_free(output) and not (output / SETTINGS).is_file():
         raise UsageError(f"{output} holds something else than alternatives; take another OUT")
+
+
+def _watches(alternatives):
+    """Record the inputs of all alternatives, those that several share once."""
+    found: dict[str, InputWatch] = {}
+    for one in alternatives:
+        settings = one.settings
+        key = repr((sorted(one.files.items()), settings.blocks, settings.atlases))
+        if key not in found:
+            found[key] = watch_inputs(settings, one.files)
+    return list(found.values())
+
+
+@contextmanager
+def _unchanged(watches, workflow):
+    """Refuse what is made of inputs that change meanwhile: nodes may have read either content."""
+    try:
+        yield
+    except BaseException as error:
+        changes = _changes(watches)
+        if changes:
+            forget_run(workflow)
+        if changes and isinstance(error, Exception):
+            raise InputsChangedError(changes) from error
+        raise
+    if changes := _changes(watches):
+        forget_run(workflow)
+        raise InputsChangedError(changes)
+
+
+def _changes(watches):
+    return list(dict.fromkeys(change for watch in watches for change in watch.changes()))
 
 
 def _carry_out(alternatives, output, arguments):
     """Run the workflow, put its folder into place, and print what is found."""
     graph = multiverse_graph(alternatives)
-    settings = alternatives[0].settings
     _foresee_memory(graph.workflow, alternatives, arguments)
     if not arguments.verbose:
         quiet_nipype()
-    work_dir = arguments.work_dir or output.parent.with_name(f"{output.parent.name}-work")
+    how = run.how_to_run(arguments, alternatives[0].settings.n_procs)
+    watches = _watches(alternatives)
+    inputs = [item.path for watch in watches for item in (*watch.inputs, *watch.installed)]
     with FolderLock(output.parent, "output folder"):
-        try:
-            result = run_workflow(
-                graph.workflow,
-                work_dir=work_dir,
-                plugin=arguments.plugin,
-                plugin_args=run.plugin_arguments(arguments),
-                n_procs=settings.n_procs,
-                progress=not arguments.verbose,
-            )
-        except WorkflowError as error:
-            raise WorkflowError(_of_alternatives(error, graph), error.failures) from error
+        with _unchanged(watches, graph.workflow):
+            try:
+                result = run_workflow(graph.workflow, inputs=inputs, **how)
+            except WorkflowError as error:
+                raise WorkflowError(_of_alternatives(error, graph), error.failures) from error
         _publish(Path(result.outputs["folder"]), output)
     for line in (*result.outputs["lines"], *(f"Warning: {w}" for w in result.outputs["warnings"])):
         print(line)
@@ -180,11 +214,22 @@ def _foresee_memory(workflow, alternatives, arguments):
 
 
 def _publish(made, output):
-    """Put a folder into the place of an earlier one, whole."""
+    """Put a folder into the place of an earlier one, whole; files that no run wrote stay."""
     earlier = output.with_name(f".{output.name}-before")
-    shutil.rmtree(earlier, ignore_errors=True)
-    if output.exists():
-        output.replace(earlier)
+    if earlier.is_dir() and is_free(output):
+        # A run was killed while one took the place of the other.
+        earlier.replace(output)
+    foreign = foreign_files(output)
+    if taken := [name for name in foreign if (made / name).exists()]:
+        raise ValueError(
+            f"{output / taken[0]} was not written by a run and has the name of a new result: move "
+            "it away"
+        )
     with whole_folder(output) as folder:
         shutil.copytree(made, folder, dirs_exist_ok=True)
+        for name in foreign:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(output / name, folder / name, follow_symlinks=False)
+        if output.exists():
+            output.replace(earlier)
     shutil.rmtree(earlier, ignore_errors=True)

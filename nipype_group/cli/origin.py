@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nipype_group.cli.command_text import command_text
 from nipype_group.controls import is_threshold_desc
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from nipype.pipeline.engine import Workflow
 
     from nipype_group.execution.run import RunResult
+    from nipype_group.settings.analysis import AnalysisSettings, PeerSettings
 
 # Of the number of the process; one that is killed leaves it.
 _WATCH_NAME, _WATCHES = ".inputs-{}.json", re.compile(r"\.inputs-\d+\.json")
@@ -43,6 +44,35 @@ def tell_origin(workflow: Workflow, command: str, inputs_sha256: str) -> None:
     keep = workflow.get_node("keep")
     keep.inputs.command = command
     keep.inputs.inputs_sha256 = inputs_sha256
+
+
+def watch_inputs(
+    settings: AnalysisSettings | PeerSettings, files: Mapping[str, Any]
+) -> InputWatch:
+    """Record the inputs of an analysis, as they are before it runs.
+
+    Parameters
+    ----------
+    settings : AnalysisSettings or PeerSettings
+    files : dict
+        Inputs of `init_group_wf` or `init_peer_wf`.
+
+    Raises
+    ------
+    UnsteadyFileError
+        Where an input is written to while it is read.
+    """
+    try:
+        images = installed_images(settings.atlases)
+    except (ValueError, OSError):
+        # The run will say what is wrong with them.
+        images = {}
+    return InputWatch.start(
+        files,
+        blocks=getattr(settings, "blocks", ()),
+        atlases=settings.atlases,
+        installed=images,
+    )
 
 
 class Origin:
@@ -66,17 +96,7 @@ class Origin:
         self._settings, self._files, self._arguments = settings, files, arguments
         self._top = Path(arguments.output_dir).absolute()
         self._command = command_text(arguments.parser, arguments)
-        try:
-            images = installed_images(settings.atlases)
-        except (ValueError, OSError):
-            # The run will say what is wrong with them.
-            images = {}
-        self._watch = InputWatch.start(
-            files,
-            blocks=getattr(settings, "blocks", ()),
-            atlases=settings.atlases,
-            installed=images,
-        )
+        self._watch = watch_inputs(settings, files)
         self._own, self._going = standing_files(self._top)[0], []
 
     @property

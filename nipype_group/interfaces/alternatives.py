@@ -152,7 +152,7 @@ def _paths(name, value):
 
 
 class _SummariseAlternativesInputSpec(GroupInputSpec):
-    revision = 2
+    revision = 3
     alternative_files = InputMultiObject(
         File(exists=True),
         mandatory=True,

@@ -12,6 +12,7 @@ from scipy import stats
 
 from nipype_group.cli import run as run_module
 from nipype_group.cli.main import main
+from nipype_group.interfaces import StackMaps
 from nipype_group.settings.alternatives import COLUMNS
 
 SHAPE = (9, 10, 8)
@@ -204,6 +205,64 @@ def test_what_cannot_be_is_named_by_its_choices(study, capsys, alternatives, mor
     assert len(error.splitlines()) == 1
     assert re.search(said, error), error
     assert not (study / "bad").exists()
+
+
+FEW = {"smoothing_fwhm_mm": [4, 6]}
+FAST = ("--plugin", "Linear", "--no-regions", "--permutations", "9")
+
+
+def test_a_map_that_changes_while_they_run_leaves_what_was_there(study, monkeypatch, capsys):
+    """Nodes may have read either content, which no node that is done may tell later."""
+    before = contents(run_multiverse(study, "changed", FEW, *FAST))
+    path = study / "sub-05.nii"
+    kept, collect = path.read_bytes(), StackMaps._run_interface
+    other = nib.Nifti1Image(nib.load(path).get_fdata(dtype=np.float32) + 1, AFFINE).to_bytes()
+    times = iter(range(100))
+
+    def change(self, runtime):
+        if next(times) == 0:
+            path.write_bytes(other)
+        return collect(self, runtime)
+
+    # A smoothing that no node has made yet.
+    edited = {"smoothing_fwhm_mm": [4, 5]}
+    with monkeypatch.context() as patch:
+        patch.setattr(StackMaps, "_run_interface", change)
+        with pytest.raises(AssertionError):
+            run_multiverse(study, "changed", edited, *FAST)
+    err = capsys.readouterr().err
+    assert "inputs changed while the run lasted" in err and "sub-05.nii" in err
+    assert contents(study / "changed" / "multiverse") == before
+    path.write_bytes(kept)
+    again = contents(run_multiverse(study, "changed", edited, *FAST))
+    assert again == contents(run_multiverse(study, "unchanged", edited, *FAST))
+
+
+def test_files_of_others_stay_and_are_not_followed(study, capsys):
+    folder = run_multiverse(study, "own", FEW, *FAST)
+    (folder / "notes.txt").write_text("mine")
+    (folder / "p.tsv").symlink_to(study / "maps.tsv")
+    # What an earlier run wrote, and this one does not, goes.
+    assert any("alternative-001" in name for name in contents(folder))
+    run_multiverse(study, "own", FEW, "--plugin", "Linear", "--no-regions", "--permutations", "0")
+    assert (folder / "notes.txt").read_text() == "mine" and (folder / "p.tsv").is_symlink()
+    assert not any("alternative-001" in name for name in contents(folder))
+    assert not list(folder.parent.glob(".multiverse*"))
+    (study / "link").mkdir()
+    (study / "link" / "multiverse").symlink_to(folder)
+    with pytest.raises(AssertionError):
+        run_multiverse(study, "link", FEW, *FAST)
+    assert "is a link" in capsys.readouterr().err
+
+
+def test_a_file_with_the_name_of_a_result_is_not_written_over(study, capsys):
+    folder = run_multiverse(study, "clash", FEW, "--plugin", "Linear", "--no-regions")
+    recorded = json.loads((folder / "alternatives.json").read_text())
+    recorded["Files"].remove("curves.tsv")
+    (folder / "alternatives.json").write_text(json.dumps(recorded))
+    with pytest.raises(AssertionError):
+        run_multiverse(study, "clash", FEW, "--plugin", "Linear", "--no-regions")
+    assert "curves.tsv was not written by a run" in capsys.readouterr().err
 
 
 def test_the_stored_cost_is_what_is_said():

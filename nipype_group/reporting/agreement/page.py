@@ -15,9 +15,10 @@ from nipype_group.images import to_mm
 from nipype_group.reporting.agreement.compare import Compared
 from nipype_group.reporting.derivatives.folder import GENERATOR
 from nipype_group.reporting.figures.agreement import draw_agreement, draw_overlap
-from nipype_group.reporting.figures.canvas import plural, rounded
+from nipype_group.reporting.figures.canvas import rounded
 from nipype_group.reporting.figures.slices import Volume, mni_background, own_background
 from nipype_group.reporting.page.report import embedded, environment
+from nipype_group.reporting.wording import count
 from nipype_group.whole_files import AnyPath, read_bytes, replace_text
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def sentence(compared: Compared) -> str:
     """Return how far the maps of a contrast agree, in words."""
     found = compared.agreement
     return (
-        f"{compared.name}: {compared.stat} of {plural(found.n_voxels, 'voxel')} that both tested, "
+        f"{compared.name}: {compared.stat} of {count(found.n_voxels, 'voxel')} that both tested, "
         f"correlation {rounded(found.correlation)}, mean difference "
         f"{rounded(found.mean_difference)} (limits of agreement {rounded(found.lower_limit)} to "
         f"{rounded(found.upper_limit)}), largest difference {rounded(found.largest_difference)}."
@@ -45,7 +46,7 @@ def sentence(compared: Compared) -> str:
 def overlap_lines(compared: Compared) -> list[str]:
     """Return what survives in both and in one alone, a line a threshold."""
     return [
-        f"{name}: Dice {rounded(own.dice)}, {plural(own.n_both, 'voxel')} in both, "
+        f"{name}: Dice {rounded(own.dice)}, {count(own.n_both, 'voxel')} in both, "
         f"{own.n_first_alone:,} in the first alone, {own.n_second_alone:,} in the second alone"
         for name, own in compared.overlaps.items()
     ]

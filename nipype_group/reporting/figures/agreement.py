@@ -17,12 +17,12 @@ from nipype_group.reporting.figures.canvas import (
     Picture,
     Scale,
     figure,
-    plural,
     rounded,
     save,
     shorten,
 )
 from nipype_group.reporting.figures.slices import Volume
+from nipype_group.reporting.wording import count
 
 if TYPE_CHECKING:
     from nipype_group.reporting.figures.slices import Background
@@ -89,7 +89,7 @@ def draw_agreement(
         axes.spines[["top", "right"]].set_visible(False)
     limits = f"{rounded(found.lower_limit)} to {rounded(found.upper_limit)}"
     alt = (
-        f"{title}: {unit} of {plural(found.n_voxels, 'voxel')} in both, correlation "
+        f"{title}: {unit} of {count(found.n_voxels, 'voxel')} in both, correlation "
         f"{rounded(found.correlation)}, mean difference {rounded(found.mean_difference)}, limits "
         f"of agreement {limits}"
     )
@@ -141,7 +141,7 @@ def draw_overlap(
         sheet.paste(np.full((10, 10, 3), _COLOURS[kind], np.uint8), left, top)
         sheet.write(left + 14, top - 1, name, size=9)
     alt = (
-        f"Axial slices of {title}: {plural(found.n_both, 'voxel')} survive in both, "
+        f"Axial slices of {title}: {count(found.n_both, 'voxel')} survive in both, "
         f"{found.n_first_alone:,} in {names[0]} alone, {found.n_second_alone:,} in {names[1]} "
         f"alone; {SIDES}"
     )

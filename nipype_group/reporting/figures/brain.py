@@ -15,11 +15,11 @@ from nipype_group.reporting.figures.canvas import (
     Picture,
     Scale,
     Sheet,
-    plural,
     rounded,
 )
 from nipype_group.reporting.figures.glass_brain import glass_brain
 from nipype_group.reporting.figures.slices import draw_plane
+from nipype_group.reporting.wording import count
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,8 +48,8 @@ def survivors_text(values: np.ndarray, unit: str, n_clusters: int | None = None)
     present = values[values != 0]
     if not present.size:
         return "nothing survives"
-    clusters = "" if n_clusters is None else plural(n_clusters, "cluster") + ", "
-    size = plural(present.size, "voxel")
+    clusters = "" if n_clusters is None else count(n_clusters, "cluster") + ", "
+    size = count(present.size, "voxel")
     if present.size == 1:
         return f"{clusters}{size}, {unit} {rounded(present[0])}"
     return f"{clusters}{size}, {unit} from {rounded(present.min())} to {rounded(present.max())}"
@@ -285,7 +285,7 @@ def draw_cluster(
             sheet.write(left + columns - 2, 1, "R", ha="right", weight="bold")
         left += columns + _GAP_PX
     number_of, peak = int(cluster["cluster_id"]), result.peak_text(cluster, "peak_")
-    size = plural(int(cluster["n_voxels"]), "voxel")
+    size = count(int(cluster["n_voxels"]), "voxel")
     alt = f"Cluster {number_of} of {result.shown_name}: {size}, {peak}; "
     alt += "sagittal, coronal and axial cut"
     caption = f"Cluster {number_of}: {size}, {peak}. All survivors of the map are shown."
@@ -331,7 +331,7 @@ def draw_peaks(
             top += rows + 4
     sheet.colour_bar(result.scale, result.unit, header + 14, 160)
     listed = "; ".join(result.peak_text(peak) for _, peak in peaks.iterrows())
-    alt = f"Cuts through the {plural(len(peaks), 'highest peak')} of {result.shown_name}: {listed}"
+    alt = f"Cuts through the {count(len(peaks), 'highest peak')} of {result.shown_name}: {listed}"
     caption = f"Sagittal, coronal and axial cuts through the highest peaks, {SIDES}."
     return Picture(sheet.save(path), "peaks", alt, caption, result.about)
 

@@ -312,14 +312,3 @@ def rounded(value: float) -> str:
         return "n/a"
     text = f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}"
     return text.replace("-", MINUS)
-
-
-def plural(count: int, noun: str) -> str:
-    """Write a count and its noun.
-
-    Examples
-    --------
-    >>> plural(1, "cluster"), plural(1200, "voxel")
-    ('1 cluster', '1,200 voxels')
-    """
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"

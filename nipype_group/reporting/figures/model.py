@@ -17,11 +17,11 @@ from nipype_group.reporting.figures.canvas import (
     WIDTH_PX,
     Picture,
     figure,
-    plural,
     rounded,
     save,
     shorten,
 )
+from nipype_group.reporting.wording import count
 from nipype_group.stats.linear.influence import (
     condition_numbers,
     confounded_columns,
@@ -68,18 +68,18 @@ def draw_design(path: str | os.PathLike[str], design: Design) -> Picture:
     inflation = variance_inflation(model)
     _name_columns(axes, design.columns, inflation=inflation)
     axes.set_ylabel("map")
-    title = f"{plural(n_maps, 'map')}, {plural(model.dof, 'degree')} of freedom"
+    title = f"{count(n_maps, 'map')}, {count(model.dof, 'degree')} of freedom"
     if design.own_errors or design.cluster_column is not None:
         # Each contrast has its own.
         n_participants = len(set(design.participants))
-        title = f"{plural(n_maps, 'map')} of {plural(n_participants, 'participant')}"
+        title = f"{count(n_maps, 'map')} of {count(n_participants, 'participant')}"
     condition = rounded(condition_numbers(model)[0])
     made.suptitle(f"{title}, condition number {condition}", fontsize=10.5)
     made.colorbar(shown, ax=axes).set_label("value / largest magnitude of the column", fontsize=9)
     _draw_leverage(beside, h, TIMES_MEAN_LEVERAGE * model.rank / n_maps)
     names = ", ".join(shorten(c) for c in design.columns[:8]) + (", …" if n_columns > 8 else "")
     alt = (
-        f"Design matrix of {title}, {plural(n_columns, 'column')}: {names}; the condition number "
+        f"Design matrix of {title}, {count(n_columns, 'column')}: {names}; the condition number "
         f"is {condition}, the largest leverage {rounded(h.max())}"
     )
     caption = "A row a map, in the order of the observations; a column a regressor."
@@ -113,7 +113,7 @@ def _name_columns(axes, columns, kept=None, inflation=None):
     shown = range(len(columns))
     if len(columns) > _NAMED_COLUMNS:
         shown = [] if kept is None else np.flatnonzero(kept)[:_NAMED_COLUMNS].tolist()
-        axes.set_xlabel(plural(len(columns), "column"))
+        axes.set_xlabel(count(len(columns), "column"))
     names = [shorten(columns[i]) for i in shown]
     if inflation is not None and len(columns) <= _NUMBERED_COLUMNS:
         names = [

@@ -21,12 +21,12 @@ from nipype_group.reporting.figures.canvas import (
     Picture,
     Scale,
     figure,
-    plural,
     rounded,
     save,
     shorten,
 )
 from nipype_group.reporting.figures.slices import Volume, own_background
+from nipype_group.reporting.wording import count
 from nipype_group.stats.linear.map_quality import QualityOfMaps
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def draw_strip(
             weight="bold" if bad else "normal",
         )
     _signed_bar(axes, picture.pixels.shape, scale)
-    which = plural(n_maps, "map")
+    which = count(n_maps, "map")
     if of is not None:
         which = f"the {n_maps} maps of {of} that correlate least with the mean of the others"
     alt = f"One axial slice, at z = {rounded(z_mm)} mm, of {which}, side by side."
@@ -253,11 +253,11 @@ def draw_coverage(
     n_complete = int((counts[mask] == n_maps).sum())
     alt = (
         f"Number of maps with a value, {least} to {n_maps}, on "
-        f"{plural(len(pictures), 'axial slice')} with the outline of the mask."
+        f"{count(len(pictures), 'axial slice')} with the outline of the mask."
     )
     caption = (
-        f"How many of {plural(n_maps, 'map')} have a value in each voxel; where none has one it "
-        f"is white. The orange line bounds the mask of {plural(int(mask.sum()), 'voxel')}, "
+        f"How many of {count(n_maps, 'map')} have a value in each voxel; where none has one it "
+        f"is white. The orange line bounds the mask of {count(int(mask.sum()), 'voxel')}, "
         f"{n_complete:,} of which all maps have. Left is left."
     )
     return Picture(save(made, path), "coverage", alt, caption)
@@ -323,7 +323,7 @@ def draw_outliers(
     names = ", ".join(labels[i] for i in named[:_MOST_NAMES])
     if len(named) > _MOST_NAMES:
         names += f" and {len(named) - _MOST_NAMES} more"
-    found = f"{len(named)} of {plural(len(labels), 'map')} flagged"
+    found = f"{len(named)} of {count(len(labels), 'map')} flagged"
     alt = f"Correlation of each map with the others against its leverage; {found}."
     most = _most_influential(quality, labels)
     alt += f" {most}" * bool(most)

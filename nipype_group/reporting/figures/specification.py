@@ -17,12 +17,12 @@ from nipype_group.reporting.figures.canvas import (
     Picture,
     Scale,
     figure,
-    plural,
     rounded,
     save,
     shorten,
 )
 from nipype_group.reporting.figures.slices import Background, Volume
+from nipype_group.reporting.wording import count
 
 _GREY = "#999999"
 _CURVE_PX, _CHOICE_PX, _MOST_CHOICES = 240, 17, 40
@@ -79,7 +79,7 @@ def draw_specification(
             axes.axvline(where[0], color=_GREY, linewidth=0.8, linestyle=":", zorder=0)
     own, over = _survivors(rows, alpha)
     alt = (
-        f"Specification curve of {title}: {unit} in {plural(len(order), 'alternative')}, from "
+        f"Specification curve of {title}: {unit} in {count(len(order), 'alternative')}, from "
         f"{rounded(np.nanmin(effect, initial=np.inf))} to "
         f"{rounded(np.nanmax(effect, initial=-np.inf))}; it survives in {own.sum()} of them"
         f"{f', over all of them in {over.sum()}' if over.any() else ''}"
@@ -144,7 +144,7 @@ def draw_counts(
     sheet = axial_sheet(background, counts, scale, "count", cuts, len(cuts), shorten(title, 90))
     values = np.asarray(counts.values)
     alt = (
-        f"Axial slices of {title}: {plural(int((values > 0).sum()), 'voxel')} survive in one of "
+        f"Axial slices of {title}: {count(int((values > 0).sum()), 'voxel')} survive in one of "
         f"{n_alternatives} alternatives or more, {int((values == n_alternatives).sum()):,} in "
         f"all; {SIDES}"
     )

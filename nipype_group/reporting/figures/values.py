@@ -18,13 +18,13 @@ from nipype_group.reporting.figures.canvas import (
     WIDTH_PX,
     Picture,
     figure,
-    plural,
     rounded,
     save,
     shorten,
 )
 from nipype_group.reporting.figures.contrast_maps import contrast_map_views
 from nipype_group.reporting.figures.peak_values import view_peak
+from nipype_group.reporting.wording import count
 from nipype_group.stats.linear.map_quality import correlation
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ def draw_values(
         axes.spines[["top", "right"]].set_visible(False)
         views.append(view)
         listed.append(_in_words(peak, view, shown))
-    alt = f"Values of {plural(len(values), 'map')} at the {plural(len(peaks), 'highest peak')} "
+    alt = f"Values of {count(len(values), 'map')} at the {count(len(peaks), 'highest peak')} "
     alt += f"of {result.shown_name}: " + "; ".join(listed or ["too few maps have a value"])
     caption = _caption(views, shown, own_error=design.own_errors)
     return Picture(save(made, path), "values", alt, caption, result.about)
@@ -186,7 +186,7 @@ def _in_words(peak, view, design):
         explained = np.nan_to_num(correlation(view.x, view.y))
         text += f"correlation of fitted and observed {rounded(explained)}"
     missing = len(design.participants) - len(view.rows)
-    text += f", {plural(missing, 'map')} without a value" if missing else ""
+    text += f", {count(missing, 'map')} without a value" if missing else ""
     names = [str(design.keys["participant_id"].iloc[row]) for row in view.outliers]
     return text + (f", outlying {', '.join(dict.fromkeys(names))}" if names else "")
 

@@ -12,9 +12,9 @@ import pandas as pd
 from nipype_group._version import __version__
 from nipype_group.images import write_volume
 from nipype_group.images.stacks import unmask
-from nipype_group.json_files import write_json
+from nipype_group.json_files import read_json, write_json
 from nipype_group.reporting.derivatives.folder import GENERATOR
-from nipype_group.reporting.figures.canvas import plural, rounded
+from nipype_group.reporting.figures.canvas import rounded
 from nipype_group.reporting.multiverse.content import (
     ContrastOfAll,
     Described,
@@ -22,10 +22,13 @@ from nipype_group.reporting.multiverse.content import (
 )
 from nipype_group.reporting.multiverse.page import write_multiverse_page
 from nipype_group.reporting.multiverse.regions import RegionsOfAll, regions_of_all
+from nipype_group.reporting.wording import count
 from nipype_group.stats.distributions import minus_log10
 from nipype_group.tsv import write_tsv
 from nipype_group.whole_files import AnyPath
 
+# Settings of every alternative, and the files of a run.
+SETTINGS = "alternatives.json"
 _DIGITS = 10
 # Of the numbers of alternatives that are listed.
 _SHOWN = 8
@@ -84,7 +87,6 @@ def write_multiverse(
         name: str(write_tsv(folder / f"{name}.tsv", own, digits=_DIGITS))
         for name, own in tables.items()
     }
-    _write_settings(folder, described)
     count_files = [path for c in contrasts for path in _write_maps(folder, described, c, alpha)]
     warnings = _warnings(described, contrasts, modelled)
     lines = [line for c in contrasts for line in lines_of(described, c, alpha)]
@@ -92,6 +94,8 @@ def write_multiverse(
     page = write_multiverse_page(
         folder / "multiverse.html", described, contrasts, alpha, lines, warnings, modelled, figures
     )
+    # Last, as it lists what lies beside it.
+    _write_settings(folder, described)
     return Written(
         page,
         paths["alternatives"],
@@ -125,8 +129,29 @@ def _write_settings(folder, described):
             }
             for i, d in enumerate(described, 1)
         ],
+        "Files": [*_names(folder), SETTINGS],
     }
-    write_json(folder / "alternatives.json", content)
+    write_json(folder / SETTINGS, content)
+
+
+def _names(folder):
+    paths = (p for p in sorted(folder.rglob("*")) if p.is_symlink() or not p.is_dir())
+    return [path.relative_to(folder).as_posix() for path in paths]
+
+
+def foreign_files(folder: AnyPath) -> list[str]:
+    """Return the files beside alternatives that no run wrote, relative to their folder.
+
+    Raises
+    ------
+    UnusableFileError
+        Where the list of what a run wrote cannot be read.
+    """
+    folder = Path(folder)
+    if not (folder / SETTINGS).is_file():
+        return []
+    own = set(read_json(folder / SETTINGS, {"Files": [str]}, folder)["Files"])
+    return [name for name in _names(folder) if name not in own]
 
 
 def _write_maps(folder, described, contrast, alpha):
@@ -220,8 +245,8 @@ def lines_of(described: Sequence[Described], contrast: ContrastOfAll, alpha: flo
     n_own = sum(row["survivors"] > 0 for row in contrast.rows)
     n_always = int((contrast.counts["own"] == n_all).sum())
     lines = [
-        f"{contrast.name}: something survives in {n_own} of {plural(n_all, 'alternative')} by the "
-        f"correction of each, {plural(n_always, 'voxel')} in all of them"
+        f"{contrast.name}: something survives in {n_own} of {count(n_all, 'alternative')} by the "
+        f"correction of each, {count(n_always, 'voxel')} in all of them"
     ]
     if contrast.over_all:
         n_over = sum(row["survivors_multiverse"] > 0 for row in contrast.rows)
@@ -240,6 +265,6 @@ def line_of_regions(name: str, regions: RegionsOfAll) -> str:
     n_any = int((found["survives_in"] > 0).sum())
     n_all = int((found["survives_in"] == regions.n_alternatives).sum())
     return (
-        f"{name}: {n_any} of {plural(n_tested, 'atlas region')} survive in any alternative by the "
+        f"{name}: {n_any} of {count(n_tested, 'atlas region')} survive in any alternative by the "
         f"correction of each, {n_all} in all {regions.n_alternatives}"
     )
