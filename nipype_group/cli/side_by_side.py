@@ -68,9 +68,7 @@ _OF_DATA_SET = (
     ".bidsignore",
     PROVENANCE_NAME,
     CRATE_NAME,
-    "maps.tsv",
-    "design.tsv",
-    "model.json",
+    *(f"{CODE}/{name}" for name in ("maps.tsv", "design.tsv", "model.json")),
 )
 
 
@@ -234,7 +232,10 @@ def _standing(top, asked, arguments):
         raise UsageError(f"{top} holds the results of one analysis; take another OUT for several")
     labels = [one.listed.label for one in asked]
     kinds = {_keys(label) for label in labels}
-    folders = sorted(p.parent for p in top.glob("*/group") if p.is_dir())
+    # What is behind a link is of another folder.
+    folders = sorted(
+        p.parent for p in top.glob("*/group") if p.is_dir() and not p.parent.is_symlink()
+    )
     going = [f for f in folders if f.name not in labels and _keys(f.name) in kinds]
     if going and not getattr(arguments, "replace", False):
         names = ", ".join(f.name for f in going[:_SHOWN])
@@ -254,8 +255,8 @@ def _remove(top):
     """Remove an earlier analysis; what no run wrote stays."""
     print(f"{top} is not among the analyses any more; its results are removed")
     remove_own(top)
-    left = {p.name for p in top.rglob("*") if not p.is_dir()}
-    if left <= set(_OF_DATA_SET):
+    files = (p for p in top.rglob("*") if p.is_symlink() or not p.is_dir())
+    if {path.relative_to(top).as_posix() for path in files} <= set(_OF_DATA_SET):
         shutil.rmtree(top)
     else:
         (top / PROVENANCE_NAME).unlink(missing_ok=True)

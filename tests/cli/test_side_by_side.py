@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from types import SimpleNamespace
 
 import nibabel as nib
 import numpy as np
@@ -11,8 +12,11 @@ import pytest
 
 import nipype_group
 from nipype_group.cli import run as run_module
+from nipype_group.cli import side_by_side
+from nipype_group.cli.guard import UsageError
 from nipype_group.cli.main import main
 from nipype_group.design.participants.each import maps_of_each
+from nipype_group.reporting.page.side_by_side import remove_index
 from nipype_group.tsv import read_tsv
 
 SHAPE = (9, 10, 8)
@@ -218,6 +222,30 @@ def test_where_one_fails_the_others_stay_and_a_rerun_mends_it(
     code, _, err = command("run", out, "--bids", study, *select[:3], *MODEL)
     assert code == 2
     assert "holds analyses side by side; take another OUT" in err
+
+
+def test_what_replace_removes_is_what_runs_wrote(finished, tmp_path):
+    """Files of others that are called as ours stay, and nothing behind a link is touched."""
+    out, elsewhere = tmp_path / "out", tmp_path / "elsewhere"
+    shutil.copytree(finished / "out" / "contrast-tools", out / "contrast-tools")
+    shutil.copytree(out / "contrast-tools", elsewhere)
+    (out / "contrast-houses").symlink_to(elsewhere)
+    mine = out / "contrast-tools" / "mine" / "README"
+    mine.parent.mkdir()
+    mine.write_text("mine")
+    asked = [SimpleNamespace(listed=SimpleNamespace(label="contrast-faces"))]
+    with pytest.raises(UsageError, match="not asked for, contrast-tools; take"):
+        side_by_side._standing(out, asked, SimpleNamespace(replace=False))
+    (going,) = side_by_side._standing(out, asked, SimpleNamespace(replace=True))
+    side_by_side._remove(going)
+    assert mine.read_text() == "mine" and not (going / "group").exists()
+    mine.unlink()
+    side_by_side._remove(going)
+    assert not going.exists()
+    assert _contents(elsewhere / "group") == _contents(finished / "out/contrast-tools/group")
+    (out / "across").symlink_to(elsewhere)
+    with pytest.raises(ValueError, match="across is a link where maps over analyses go"):
+        remove_index(out)
 
 
 def test_every_value_of_a_column_has_its_rows(finished, tmp_path):

@@ -212,9 +212,12 @@ def remove_index(top: AnyPath) -> None:
         raise ValueError(
             f"{there[0]} was not written by a run and has the name of an index: move it away"
         )
+    across = Path(top, ACROSS_FOLDER)
+    for folder in (across, *across.glob("*")):
+        if folder.is_symlink():
+            raise ValueError(f"{folder} is a link where maps over analyses go: move it away")
     for path in (*there, *Path(top).glob(ACROSS_TABLE)):
         path.unlink()
-    across = Path(top, ACROSS_FOLDER)
     for path in across.glob("*/*Across_statmap.*"):
         path.unlink()
     for folder in (*across.glob("*"), *Path(top).glob(ACROSS_FOLDER)):
