@@ -2,6 +2,7 @@
 
 import os
 import platform
+import subprocess
 from importlib.metadata import version
 from pathlib import Path
 
@@ -27,3 +28,11 @@ def machine(*packages, **more):
         **{name: version(name) for name in packages},
         **more,
     }
+
+
+def current_commit():
+    """Return the commit that is checked out; empty outside of a clone."""
+    found = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
+    )
+    return found.stdout.strip()

@@ -60,6 +60,13 @@ class Plot:
         return path
 
 
+class _Temporary:
+    """A folder that goes with the last result that refers to it."""
+
+    def __init__(self, path):
+        weakref.finalize(self, shutil.rmtree, path, ignore_errors=True)
+
+
 class ContrastMaps:
     """The maps of a contrast, each loaded when it is asked for.
 
@@ -166,7 +173,7 @@ class GroupResult:
     messages : sequence of str
         What the command said.
     temporary : Path, optional
-        Folder that goes when this object does.
+        Folder that goes when nothing refers to its results any more.
 
     Raises
     ------
@@ -182,9 +189,8 @@ class GroupResult:
     ):
         self.folder = Path(folder).absolute()
         self.messages = messages
-        if temporary is not None:
-            weakref.finalize(self, shutil.rmtree, temporary, ignore_errors=True)
         self._group = GroupFolder(self.folder)
+        self._group.kept_by = None if temporary is None else _Temporary(temporary)
         self.contrasts = Contrasts(self._group)
 
     @classmethod
@@ -372,7 +378,7 @@ class GroupResults(Mapping[str, GroupResult]):
     messages : sequence of str
         What the command said.
     temporary : Path, optional
-        Folder that goes when this object does.
+        Folder that goes when nothing refers to its results any more.
     """
 
     def __init__(
@@ -383,8 +389,7 @@ class GroupResults(Mapping[str, GroupResult]):
     ):
         self.folder = Path(folder).absolute()
         self.messages = messages
-        if temporary is not None:
-            weakref.finalize(self, shutil.rmtree, temporary, ignore_errors=True)
+        self._kept = None if temporary is None else _Temporary(temporary)
         # An analysis without results has no contrast.
         table = self.table.dropna(subset=[n for n in ("contrast",) if n in self.table])
         self._names = list(dict.fromkeys(table["analysis"])) if "contrast" in table else []
@@ -405,7 +410,9 @@ class GroupResults(Mapping[str, GroupResult]):
             raise KeyError(
                 f"no analysis {name}{nearest(name, self._names)}; there are {known or 'none'}"
             )
-        return GroupResult(self.folder / name)
+        found = GroupResult(self.folder / name)
+        found._group.kept_by = self._kept
+        return found
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._names)

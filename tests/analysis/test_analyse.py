@@ -149,12 +149,16 @@ def test_nothing_is_left_where_no_folder_is_given(study, tmp_path, monkeypatch, 
     people = table.drop(columns="map").set_index("participant_id")
     few = {**SETTINGS, "n_permutations": 0, "figures": False}
     found = nipype_group.analyse(maps, people, formula="age", contrasts=["age=age"], **few)
-    z, folder = found.contrasts["age"].z, found.folder
+    z, contrast, folder = found.contrasts["age"].z, found.contrasts["age"], found.folder
     assert folder.is_dir()
     assert not list(folder.rglob("*.png"))
     assert not any("figures" in line for line in found.messages)
     assert not capsys.readouterr().out
     del found
+    gc.collect()
+    # A contrast may still be asked for a map.
+    assert contrast.effect.shape == z.shape
+    del contrast
     gc.collect()
     assert not folder.parent.exists()
     assert not list(tmp_path.iterdir())

@@ -10,7 +10,6 @@ same again with smooth noise of 235,000 voxels.
 import argparse
 import json
 import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -23,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import nibabel as nib
 import numpy as np
 import pandas as pd
-from measured_on import machine
+from measured_on import current_commit, machine
 from nilearn.glm import threshold_stats_img
 from nilearn.glm.second_level import SecondLevelModel, non_parametric_inference
 from scipy.ndimage import gaussian_filter
@@ -233,9 +232,7 @@ def main(argv=None):
     with tempfile.TemporaryDirectory() as folder:
         data = large(Path(folder))
         compare(data, f"{data[0].n_voxels:,} voxels", add, scale=0.3)
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    ).stdout.strip()
+    commit = current_commit()
     rate = {"float32 multiply-adds a second": float(f"{rate:.3g}")}
     about = machine("numpy", "scipy", "numba", "nilearn", **rate)
     content = {"commit": commit, "machine": about, "rows": rows}

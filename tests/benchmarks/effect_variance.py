@@ -18,7 +18,6 @@ import argparse
 import json
 import math
 import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -30,7 +29,7 @@ os.environ.setdefault("NO_ET", "1")
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import numpy as np
-from measured_on import machine
+from measured_on import current_commit, machine
 from pymare import Dataset
 from pymare.estimators import DerSimonianLaird, VarianceBasedLikelihoodEstimator
 from stages import run_apart
@@ -225,19 +224,12 @@ def declared(n_maps, shape, outliers):
     return declare_memory(workflow, StudySize(n_maps, shape, 2))["group_wf.model_wf.estimate"]
 
 
-def commit():
-    """Return the commit of what is measured."""
-    return subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    ).stdout.strip()
-
-
 def measure_memory(output):
     """Put the peaks of memory into the file of figures."""
     with tempfile.TemporaryDirectory() as folder, threadpool_limits(1):
         rows = memory(Path(folder), *LARGE)
     stored = json.loads(output.read_text())
-    stored["memory"] = {"commit": commit(), "rows": rows}
+    stored["memory"] = {"commit": current_commit(), "rows": rows}
     output.write_text(json.dumps(stored, indent=2) + "\n")
 
 
@@ -259,7 +251,7 @@ def main():
         rows = fits(effects, variances, REPEATS)
         shuffled = shuffles(effects, variances, 2 if options.small else 10)
     found = {
-        "commit": commit(),
+        "commit": current_commit(),
         "maps": N_MAPS,
         "voxels": n_voxels,
         "machine": machine("numpy", "scipy", "numba", "pymare"),

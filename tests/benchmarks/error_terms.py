@@ -13,7 +13,6 @@ of its own: pages of the file of maps are the system's to take back.
 import argparse
 import json
 import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -27,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import numpy as np
 import pandas as pd
 import pingouin
-from measured_on import machine
+from measured_on import current_commit, machine
 from stages import run_apart
 from statsmodels.stats.anova import AnovaRM
 from threadpoolctl import threadpool_limits
@@ -225,9 +224,7 @@ def main(argv=None):
         peaks = [memory(folder, *size) for size in places]
         rows = compare(*sizes)
         shuffles = shuffled(*work)
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    ).stdout.strip()
+    commit = current_commit()
     content = {
         "commit": commit,
         "machine": machine("numpy", "scipy", "numba", "pingouin", "statsmodels"),

@@ -11,7 +11,6 @@ one thread, the smallest of some repetitions; the ratio is ours over the other's
 import argparse
 import contextlib
 import json
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -20,7 +19,7 @@ from unittest import mock
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import numpy as np
-from measured_on import machine
+from measured_on import current_commit, machine
 from processors import loaded_kernel
 from scipy.ndimage import gaussian_filter
 from threadpoolctl import threadpool_limits
@@ -208,9 +207,7 @@ def main(argv=None):
         rows = measure(stages((16, 15, 14), 20, 5, few), 1)
     else:
         rows = measure(stages(SHAPE, N_MAPS, N_REGIONS, PERMUTATIONS), REPEATS)
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    ).stdout.strip()
+    commit = current_commit()
     about = machine("numpy", "scipy", "numba", kernel=loaded_kernel({}))
     content = {"commit": commit, "machine": about, "rows": rows}
     arguments.output.write_text(json.dumps(content, indent=2) + "\n")

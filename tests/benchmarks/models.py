@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import nibabel as nib
 import numpy as np
 import pandas as pd
-from measured_on import machine
+from measured_on import current_commit, machine
 
 N_PARTICIPANTS, REPEATS = 2000, 3
 STEPS = {
@@ -94,9 +94,7 @@ def main(argv=None):
             model.write_text(json.dumps(content))
             command = ("-m", "nipype_group.cli.main", "validate", model, "--bids", top)
             seconds[name] = [cpu_seconds(*command) for _ in range(repeats)]
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    ).stdout.strip()
+    commit = current_commit()
     found = {
         "commit": commit,
         "machine": machine("numpy", "pandas", "nibabel"),

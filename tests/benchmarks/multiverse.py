@@ -18,7 +18,7 @@ from pathlib import Path
 os.environ.setdefault("NO_ET", "1")
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from measured_on import machine
+from measured_on import current_commit, machine
 
 from nipype_group.data.generate import generate
 
@@ -78,9 +78,7 @@ def main(argv=None):
     with tempfile.TemporaryDirectory() as folder:
         seconds = measure(Path(folder))
     one, many = seconds.values()
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    ).stdout.strip()
+    commit = current_commit()
     content = {
         "commit": commit,
         "machine": machine("numpy", "scipy", "nipype", processes=1),

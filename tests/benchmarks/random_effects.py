@@ -15,7 +15,6 @@ the file of maps are the system's to take back.
 import argparse
 import json
 import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -29,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import mixedlm
 import numpy as np
 import pandas as pd
-from measured_on import machine
+from measured_on import current_commit, machine
 from stages import run_apart
 from statsmodels.regression.mixed_linear_model import MixedLM
 from threadpoolctl import threadpool_limits
@@ -259,9 +258,7 @@ def main(argv=None):
         peaks = [row for size in places for row in memory(folder, *size)]
         rows = fits(*sizes)
         of_shuffles = shuffles(2 * VOXELS_PER_TILE, n_shuffles)
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    ).stdout.strip()
+    commit = current_commit()
     content = {
         "commit": commit,
         "machine": machine("numpy", "scipy", "numba", "mixedlm", "statsmodels"),

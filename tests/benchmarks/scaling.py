@@ -11,13 +11,12 @@ model then has to foresee the other sizes.
 
 import argparse
 import json
-import subprocess
 import tempfile
 from pathlib import Path
 
 import numpy as np
 from association import matrix_rate, measure
-from measured_on import machine
+from measured_on import current_commit, machine
 from scipy.ndimage import gaussian_filter
 from threadpoolctl import threadpool_limits
 
@@ -125,9 +124,7 @@ def main(argv=None):
         rows.append(_row(size, n_shuffles, foreseen, measured))
         print(rows[-1], flush=True)
     rows += [_row(size, 10000, model.seconds(*size, 10000)) for size in FORESEEN]
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    ).stdout.strip()
+    commit = current_commit()
     rates = {
         "float32 multiply-adds a second": model.rate,
         "scan, seconds a voxel": model.scan,

@@ -19,7 +19,6 @@ import io
 import json
 import os
 import resource
-import subprocess
 import sys
 import tempfile
 import time
@@ -33,7 +32,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import nibabel as nib
 import numpy as np
 import pandas as pd
-from measured_on import machine
+from measured_on import current_commit, machine
 from nipype.pipeline import plugins
 from nipype.pipeline.engine.utils import topological_sort
 from nipype.pipeline.plugins.linear import LinearPlugin
@@ -307,15 +306,9 @@ def measure_again(content, interface, folder=None):
         (found,) = (row for row in MeasuredPlugin.rows if row["interface"] == interface)
         places = [i for i, row in enumerate(study["stages"]) if row["interface"] == interface]
         study["stages"][places[0]] = found
-    content["again"] = content.get("again", {}) | {interface: _commit()}
+    content["again"] = content.get("again", {}) | {interface: current_commit()}
     if "costs" in content:
         content["costs"] = cost_model(content["studies"])
-
-
-def _commit():
-    return subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    ).stdout.strip()
 
 
 def main(argv=None):
@@ -342,7 +335,7 @@ def main(argv=None):
             how = plain if arguments.small else {}
             studies.append(measure_study(Path(folder), n_maps, voxel_mm, **how))
     content = {
-        "commit": _commit(),
+        "commit": current_commit(),
         "machine": machine("numpy", "scipy", "numba", "nipype", "nibabel"),
         "studies": studies,
     }

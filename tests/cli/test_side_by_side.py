@@ -1,8 +1,10 @@
 """Every value of an entity or a column is an analysis, as a run of it alone gives it."""
 
+import gc
 import json
 import re
 import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
 import nibabel as nib
@@ -11,6 +13,7 @@ import pandas as pd
 import pytest
 
 import nipype_group
+from nipype_group.analysis.result import GroupResults
 from nipype_group.cli import run as run_module
 from nipype_group.cli import side_by_side
 from nipype_group.cli.guard import UsageError
@@ -222,6 +225,17 @@ def test_where_one_fails_the_others_stay_and_a_rerun_mends_it(
     code, _, err = command("run", out, "--bids", study, *select[:3], *MODEL)
     assert code == 2
     assert "holds analyses side by side; take another OUT" in err
+
+
+def test_an_analysis_outlives_the_others(finished, tmp_path):
+    """A temporary folder stays as long as results of one of them are there."""
+    folder = Path(shutil.copytree(finished / "out", tmp_path / "out"))
+    one = GroupResults(folder, temporary=folder)["contrast-faces"]
+    gc.collect()
+    assert one.contrasts["age"].z.shape == SHAPE
+    del one
+    gc.collect()
+    assert not folder.exists()
 
 
 def test_what_replace_removes_is_what_runs_wrote(finished, tmp_path):

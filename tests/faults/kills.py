@@ -30,7 +30,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import nibabel as nib
 import numpy as np
 import pandas as pd
-from measured_on import machine
+from measured_on import current_commit, machine
 
 SHAPE = (9, 10, 8)
 N_MAPS = 12
@@ -555,9 +555,7 @@ def main(argv=None):
     arguments = parser.parse_args(argv)
     if unknown := set(arguments.faults) - set(FAULTS):
         parser.error(f"unknown: {', '.join(sorted(unknown))}")
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    ).stdout.strip()
+    commit = current_commit()
     rows = {}
     if arguments.output.is_file():
         rows = {row["fault"]: row for row in json.loads(arguments.output.read_text())["rows"]}

@@ -16,7 +16,6 @@ import os
 import random
 import shlex
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -32,7 +31,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parent))
 
 from edits import EDITS, Draws, edits_of
-from measured_on import machine
+from measured_on import current_commit, machine
 from studies import STUDIES
 from world import Difference, World
 
@@ -299,9 +298,7 @@ def main(argv=None):
             difference, log = Bench(folder).attempt(sequence)
         print(failure_text(sequence, difference or "no difference", log))
         return int(difference is not None)
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    ).stdout.strip()
+    commit = current_commit()
     began, kinds, totals, differences = time.monotonic(), Counter(), Counter(), []
     earlier = json.loads(arguments.output.read_text()) if arguments.output.is_file() else None
     numbers = count(arguments.first)

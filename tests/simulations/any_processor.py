@@ -22,7 +22,7 @@ from pathlib import Path
 os.environ.setdefault("NO_ET", "1")
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from measured_on import machine
+from measured_on import current_commit, machine
 from processors import KERNELS, environment, environments, kernels, loaded_kernel
 
 COMMAND = Path(sys.executable).with_name("nipype-group")
@@ -132,9 +132,7 @@ def main(argv=None):
 
 def write(path, found, rows):
     """Write what the replays gave so far."""
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    ).stdout.strip()
+    commit = current_commit()
     packages = ("numpy", "scipy", "numba", "nilearn", "matplotlib")
     running = {name: loaded_kernel({"OPENBLAS_CORETYPE": name}) for name in kernels()}
     content = {

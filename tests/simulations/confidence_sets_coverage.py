@@ -8,7 +8,6 @@ Images are those of ``smooth_fields``, of which confidence_sets_crtoolbox.py tak
 import argparse
 import json
 import os
-import subprocess
 import sys
 import time
 from itertools import product
@@ -19,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parent))
 
 import numpy as np
-from measured_on import machine
+from measured_on import current_commit, machine
 from smooth_fields import SIDE, UNITS, level_of, ramp, studies
 from threadpoolctl import threadpool_limits
 
@@ -97,9 +96,7 @@ def main(argv=None):
     parser.add_argument("--output", type=Path, default=default)
     arguments = parser.parse_args(argv)
     start, rows = time.monotonic(), []
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    ).stdout.strip()
+    commit = current_commit()
     about = {"commit": commit, "machine": machine("numpy", "scipy", "numba"), "draws": DRAWS}
     with threadpool_limits(1):
         for n_maps, unit in product(MAPS, UNITS):

@@ -8,7 +8,6 @@ nothing of this package. Its draws are its own, and its standard deviation has n
 
 import argparse
 import json
-import subprocess
 import sys
 import tempfile
 import time
@@ -20,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parent))
 
 import numpy as np
-from measured_on import machine
+from measured_on import current_commit, machine
 from smooth_fields import SIDE, UNITS, level_of, ramp, studies
 
 MAPS = (12, 30, 80)
@@ -93,9 +92,7 @@ def main(argv=None):
     parser.add_argument("--output", type=Path, default=default)
     arguments = parser.parse_args(argv)
     start, rows = time.monotonic(), []
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    ).stdout.strip()
+    commit = current_commit()
     about = {"commit": commit, "crtoolbox": version("crtoolbox")}
     about |= {"machine": machine("numpy", "scipy"), "draws": DRAWS}
     for n_maps in MAPS:

@@ -10,7 +10,6 @@ where that of a population of the same design has the number of maps: both are c
 import argparse
 import json
 import os
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -19,7 +18,7 @@ os.environ.setdefault("NO_ET", "1")
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import numpy as np
-from measured_on import machine
+from measured_on import current_commit, machine
 from threadpoolctl import threadpool_limits
 
 from nipype_group.stats.effect_sizes import (
@@ -124,9 +123,7 @@ def main(argv=None):
     parser.add_argument("--output", type=Path, default=default)
     arguments = parser.parse_args(argv)
     start, rows = time.monotonic(), []
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    ).stdout.strip()
+    commit = current_commit()
     about = {"commit": commit, "machine": machine("numpy", "scipy", "numba"), "level": LEVEL}
     for own in simulate(arguments.studies):
         rows += own

@@ -12,7 +12,6 @@ where another one ended.
 import argparse
 import json
 import os
-import subprocess
 import sys
 import time
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ os.environ.setdefault("NO_ET", "1")
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import numpy as np
-from measured_on import machine
+from measured_on import current_commit, machine
 from threadpoolctl import threadpool_limits
 
 from nipype_group.stats.estimators import fit_by_contrast
@@ -275,9 +274,7 @@ def _begun(path, numbers):
     stored = json.loads(path.read_text()) if path.is_file() else {}
     if {name: stored.get(name) for name in numbers} == numbers:
         return stored
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    ).stdout.strip()
+    commit = current_commit()
     return {
         "commit": commit,
         "machine": machine("numpy", "scipy", "numba"),

@@ -10,7 +10,6 @@ design. By shuffles a study has several voxels, whose largest is compared with t
 import argparse
 import json
 import os
-import subprocess
 import sys
 import time
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ os.environ.setdefault("NO_ET", "1")
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import numpy as np
-from measured_on import machine
+from measured_on import current_commit, machine
 from threadpoolctl import threadpool_limits
 
 from nipype_group.stats.estimators import fit_by_contrast
@@ -222,9 +221,7 @@ def main(argv=None):
     start = time.monotonic()
     rows = simulate(arguments.studies)
     shuffled = shuffled_rows(arguments.shuffled_studies)
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    ).stdout.strip()
+    commit = current_commit()
     content = {
         "commit": commit,
         "machine": machine("numpy", "scipy", "numba"),

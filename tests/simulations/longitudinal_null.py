@@ -10,7 +10,6 @@ from a run that was interrupted are kept.
 import argparse
 import json
 import os
-import subprocess
 import sys
 import time
 from dataclasses import replace
@@ -24,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import numpy as np
 import pandas as pd
 from estimators_null import ALPHAS, SHUFFLES, longitudinal, p_by_signs, p_values
-from measured_on import machine
+from measured_on import current_commit, machine
 from permutation_null import FORMING_P, SIGMA_VOXELS, SIGNS, STATISTICS, correlation_root
 from threadpoolctl import threadpool_limits
 
@@ -221,9 +220,7 @@ def main(argv=None):
     parser.add_argument("--studies", type=int, default=1000)
     parser.add_argument("--output", type=Path, default=Path("docs/longitudinal_null.json"))
     arguments = parser.parse_args(argv)
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    ).stdout.strip()
+    commit = current_commit()
     content = {
         "commit": commit,
         "machine": machine("numpy", "scipy", "numba"),

@@ -12,7 +12,6 @@ Bonferroni. Studies follow from their number.
 import argparse
 import json
 import os
-import subprocess
 import sys
 import time
 from itertools import product
@@ -22,7 +21,7 @@ os.environ.setdefault("NO_ET", "1")
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import numpy as np
-from measured_on import machine
+from measured_on import current_commit, machine
 from scipy import ndimage
 from threadpoolctl import threadpool_limits
 
@@ -132,9 +131,7 @@ def main(argv=None):
     start = time.monotonic()
     with threadpool_limits(1):
         rows = simulate(arguments.studies)
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    ).stdout.strip()
+    commit = current_commit()
     content = {
         "commit": commit,
         "machine": machine("numpy", "scipy", "numba", processes=1),

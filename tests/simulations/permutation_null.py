@@ -9,7 +9,6 @@ follow from the number of the study, so the number of processes changes nothing.
 import argparse
 import json
 import os
-import subprocess
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -23,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import numpy as np
 import pandas as pd
-from measured_on import machine
+from measured_on import current_commit, machine
 from scipy import stats
 from threadpoolctl import threadpool_limits
 
@@ -359,9 +358,7 @@ def main(argv=None):
     start = time.monotonic()
     rows = simulate(arguments.studies, arguments.shuffles, arguments.processes)
     seconds = round(time.monotonic() - start)
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    ).stdout.strip()
+    commit = current_commit()
     fewest, most = bounds(arguments.studies)
     content = {
         "commit": commit,

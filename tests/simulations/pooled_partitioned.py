@@ -9,7 +9,6 @@ where the demonstration stands is read as it is.
 import argparse
 import json
 import os
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -20,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import nibabel as nib
 import numpy as np
 import pandas as pd
-from measured_on import machine
+from measured_on import current_commit, machine
 
 from nipype_group.cli.main import main as command
 
@@ -119,9 +118,7 @@ def main(argv=None):
         if not (out / "partitioned" / "group").is_dir():
             assert command(["demo", NAME, str(out)]) == 0
         rows = compare(out)
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    ).stdout.strip()
+    commit = current_commit()
     about = {"commit": commit, "machine": machine("numpy", "scipy", "numba"), "rows": rows}
     arguments.output.write_text(json.dumps(about, indent=1) + "\n")
 

@@ -10,7 +10,6 @@ changes nothing.
 import argparse
 import json
 import os
-import subprocess
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -22,7 +21,7 @@ os.environ.setdefault("NO_ET", "1")
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import numpy as np
-from measured_on import machine
+from measured_on import current_commit, machine
 from scipy import stats
 from threadpoolctl import threadpool_limits
 
@@ -238,9 +237,7 @@ def main(argv=None):
     start = time.monotonic()
     rows, averages = simulate(arguments.fields, arguments.processes)
     seconds = round(time.monotonic() - start)
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    ).stdout.strip()
+    commit = current_commit()
     content = {
         "commit": commit,
         "machine": machine("numpy", "scipy", processes=arguments.processes),

@@ -8,7 +8,6 @@ Every voxel is a study of its own. A hundred studies share a design and its shuf
 import argparse
 import json
 import os
-import subprocess
 import sys
 import time
 from itertools import product
@@ -19,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parent))
 
 import numpy as np
-from measured_on import machine
+from measured_on import current_commit, machine
 from threadpoolctl import threadpool_limits
 from unequal_maps import ALPHAS, EFFECT, SHUFFLES, errors, model_of, ols, p_of, rates, reading
 
@@ -100,9 +99,7 @@ def main(argv=None):
     parser.add_argument("--output", type=Path, default=Path("docs/robust_permuted.json"))
     arguments = parser.parse_args(argv)
     start, rows = time.monotonic(), []
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    ).stdout.strip()
+    commit = current_commit()
     about = {"commit": commit, "machine": machine("numpy", "scipy", "numba")}
     about |= {"alphas": ALPHAS, "studies": arguments.studies, "shuffles": SHUFFLES}
     with threadpool_limits(1):

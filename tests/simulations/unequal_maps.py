@@ -9,7 +9,6 @@ changes nothing.
 import argparse
 import json
 import os
-import subprocess
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -21,7 +20,7 @@ os.environ.setdefault("NO_ET", "1")
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import numpy as np
-from measured_on import machine
+from measured_on import current_commit, machine
 
 from nipype_group.stats.estimators.map_covariates import MapCovariates, fit_map_covariates
 from nipype_group.stats.estimators.robust import METHODS, fit_robust
@@ -174,9 +173,7 @@ def main(argv=None):
     arguments = parser.parse_args(argv)
     start = time.monotonic()
     rows = simulate(arguments.studies, arguments.processes)
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    ).stdout.strip()
+    commit = current_commit()
     content = {
         "commit": commit,
         "machine": machine("numpy", "scipy", "numba", processes=arguments.processes),

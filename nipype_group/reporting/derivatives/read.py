@@ -138,6 +138,8 @@ class GroupFolder:
             raise FileNotFoundError(f"{path} does not exist; give the folder of results")
         check_results(path, given)
         self.path, self._results = path, {}
+        # What its files stay for: a temporary folder goes with it.
+        self.kept_by: object = None
         self.files = [Named.of(p) for p in sorted(path.iterdir()) if p.is_file()]
         for file in self.files:
             file.check_labels()
