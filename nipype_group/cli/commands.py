@@ -609,7 +609,7 @@ def add_compare(commands: argparse._SubParsersAction[CommandParser]) -> None:
         "--threshold",
         metavar="HEIGHT",
         type=finite,
-        help="survivors are what exceeds it in magnitude, in place of those of the results",
+        help="survivors are what reaches it in magnitude, in place of those of the results",
     )
     parser.add_argument(
         "--peak-distance-mm",

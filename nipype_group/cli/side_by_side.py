@@ -355,12 +355,16 @@ def _check_same_people(ready):
     for one in ready:
         found, design, _, _ = foreseen_model(one.made.settings, one.made.files)
         people = found.table["participant_id"].tolist()
-        first = first or (one, people, design)
+        columns = [name for name in one.made.settings.blocks if name in found.table]
+        blocks = found.table[columns].astype(str).to_numpy().tolist()
+        first = first or (one, people, design, blocks)
         if people != first[1]:
             apart = sorted(set(people) ^ set(first[1]))[:_SHOWN] or ["in another order"]
             why = f"are not of the same participants ({', '.join(apart)})"
         elif not np.array_equal(design.matrix, first[2].matrix):
             why = "have other values in their designs"
+        elif blocks != first[3]:
+            why = f"have other exchangeability blocks ({', '.join(columns)})"
         else:
             continue
         raise UsageError(

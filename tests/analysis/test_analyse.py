@@ -3,6 +3,7 @@
 import gc
 import json
 import re
+import shutil
 import sys
 import textwrap
 import threading
@@ -299,6 +300,24 @@ def test_compare_with_a_map_of_a_file(result, tmp_path, capsys):
     assert numbers["Overlaps"]["above 2"]["dice"] == pytest.approx(dice)
     expected = np.corrcoef(z.get_fdata().ravel(), values.ravel())[0, 1]
     assert numbers["Agreement"]["correlation"] == pytest.approx(expected, rel=1e-6)
+
+
+def test_voxels_without_a_finite_value_are_left_out_and_told(result, commanded, tmp_path, capsys):
+    """Of a map of a mask they are no zeros, which would agree with nothing."""
+    z = result.contrasts["age"].z
+    ours = z.get_fdata()
+    theirs = ours + np.random.default_rng(2).normal(0, 0.5, z.shape)
+    theirs[2, 3, 4], theirs[2, 3, 5], theirs[3, 3, 3] = np.inf, -np.inf, np.nan
+    nib.save(nib.Nifti1Image(theirs, z.affine), tmp_path / "other.nii.gz")
+    copied = shutil.copytree(commanded, tmp_path / "copied")
+    (own,) = copied.rglob("*contrast-age_stat-z_statmap.nii*")
+    nib.save(nib.Nifti1Image(theirs.astype(np.float32), z.affine), own)
+    there = np.isfinite(theirs)
+    expected = np.corrcoef(ours[there], theirs[there])[0, 1]
+    for other, n_told in ((tmp_path / "other.nii.gz", 2), (copied, 3)):
+        (one,) = result.compare(other, contrasts=[("age", "age" if n_told == 3 else "other")])
+        assert one.agreement.correlation == pytest.approx(expected, rel=1e-6)
+        assert f"{n_told} voxels without a finite value left out" in one.notes[0]
 
 
 @pytest.mark.parametrize(

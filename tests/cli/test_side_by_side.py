@@ -162,9 +162,10 @@ def test_columns_that_shuffles_do_not_use_may_differ(
     pd.DataFrame(rows).to_csv(tmp_path / "maps.tsv", sep="\t", index=False)
     shuffled = ("--permutations", "19", "--across-analyses", "maximum", *blocks)
     maps = ("--maps", tmp_path / "maps.tsv", "--each", "contrast")
-    code, said, _ = command("run", tmp_path / "out", *maps, *MODEL, *shuffled)
-    assert code == (1 if blocks else 0), said
-    assert ("are not shuffled alike" in said) == bool(blocks)
+    code, said, err = command("run", tmp_path / "out", *maps, *MODEL, *shuffled)
+    assert code == (2 if blocks else 0), said
+    assert ("have other exchangeability blocks (scanner)" in err) == bool(blocks)
+    assert (tmp_path / "out").exists() != bool(blocks)
 
 
 def test_where_one_fails_the_others_stay_and_a_rerun_mends_it(

@@ -11,6 +11,7 @@ import pandas as pd
 
 from nipype_group.images import check_same_space
 from nipype_group.reporting.agreement.sides import Side, Source
+from nipype_group.reporting.wording import count
 from nipype_group.stats.agreement import Agreement, Overlap, agreement, matched_peaks, overlap
 from nipype_group.whole_files import AnyPath
 
@@ -54,8 +55,13 @@ class Compared:
 
     @property
     def notes(self) -> list[str]:
-        """What tells thresholds of one name apart."""
-        return [
+        """What is left out, and what tells thresholds of one name apart."""
+        left_out = [
+            f"{side.path}: {count(side.n_left_out, 'voxel')} without a finite value left out"
+            for side in (self.first, self.second)
+            if side.n_left_out
+        ]
+        return left_out + [
             f"{name} has the level {self.first.alphas[name]} in the first and "
             f"{self.second.alphas[name]} in the second"
             for name in self.overlaps
@@ -113,7 +119,7 @@ def compare(
     contrasts : sequence of (str, str)
         Contrast of the first and of the second; default: those of one name.
     height : float, optional
-        Survivors are what exceeds it in magnitude, in place of those of the results.
+        Survivors are what reaches it in magnitude, in place of those of the results.
     peak_distance_mm : float
         Peaks farther apart are no pair.
 

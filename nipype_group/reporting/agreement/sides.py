@@ -37,6 +37,8 @@ class Side:
         Name of a threshold to the table of its peaks.
     alphas : dict
         Name of a threshold to its level, where it has one.
+    n_left_out : int
+        Voxels of the mask without a finite value, which count as not tested.
     """
 
     path: Path
@@ -47,9 +49,10 @@ class Side:
     survivors: dict[str, np.ndarray] = field(default_factory=dict)
     peaks: dict[str, pd.DataFrame] = field(default_factory=dict)
     alphas: dict[str, float | None] = field(default_factory=dict)
+    n_left_out: int = 0
 
     def thresholded(self, height: float) -> Side:
-        """Return the side with what exceeds a height in magnitude as its survivors."""
+        """Return the side with what reaches a height in magnitude as its survivors."""
         above = (np.abs(self.values) >= height) & self.tested
         values = np.where(above, self.values, 0.0)
         labels = self.space.label_clusters(values, above, 26, 0)
@@ -105,8 +108,13 @@ class Source:
             Where there is no such contrast or map; lists those that there are.
         """
         if self.folder is None:
-            values, space = _read(self.path)
-            return Side(self.path, self.contrasts[0], values, values != 0, space)
+            read, space = _read(self.path)
+            values = _finite(read)
+            # Of one map nothing tells which voxels without a value were tested.
+            n_left_out = int(np.isinf(read).sum())
+            return Side(
+                self.path, self.contrasts[0], values, values != 0, space, n_left_out=n_left_out
+            )
         found = [c for c in self.folder.contrasts if contrast in (c.name, c.label)]
         if not found:
             names = self.contrasts
@@ -119,7 +127,7 @@ class Source:
             known = ", ".join(sorted(s for s, desc in maps if desc is None))
             raise ValueError(f"{self.folder.path} has no map {stat} of {contrast}; it has {known}")
         path = maps[stat, None]
-        values, space = _read(path)
+        read, space = _read(path)
         results = self.folder.results(found[0].label)
         survivors, peaks, alphas = {}, {}, {}
         for result in results:
@@ -127,11 +135,22 @@ class Source:
             if own:
                 kept, where = _read(own[0])
                 check_same_space(own[0], where, space, str(path))
-                survivors[result.desc] = kept != 0
+                survivors[result.desc] = np.nan_to_num(kept) != 0
                 peaks[result.desc] = result.table("peaks")
                 alphas[result.desc] = result.settings.get("Alpha")
-        tested = self._tested(values, space)
-        return Side(path, found[0].name, values, tested, space, survivors, peaks, alphas)
+        values, mask = _finite(read), self._tested(read, space)
+        tested = mask & np.isfinite(read)
+        return Side(
+            path,
+            found[0].name,
+            values,
+            tested,
+            space,
+            survivors,
+            peaks,
+            alphas,
+            n_left_out=int(mask.sum() - tested.sum()),
+        )
 
     def _maps(self, label):
         assert self.folder is not None
@@ -152,13 +171,17 @@ class Source:
                 inside, where = _read(path)
                 check_same_space(path, where, space, "the maps")
                 return inside > 0
-        return values != 0
+        return np.isinf(values) | (_finite(values) != 0)
+
+
+def _finite(values):
+    """Return values with 0 for what is no number, and for infinities."""
+    return np.where(np.isfinite(values), values, 0.0)
 
 
 def _read(path):
-    """Return the values of one volume, 0 where they are not finite, and where they lie."""
+    """Return the values of one volume, and where they lie."""
     image = open_image(path, kind=Grid)
     if image.n_maps != 1:
         raise MapError(path, f"it holds {image.n_maps} volumes; give one map")
-    values = image.values(dtype=np.float64).reshape(image.shape[:3])
-    return np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0), image.space
+    return image.values(dtype=np.float64).reshape(image.shape[:3]), image.space
