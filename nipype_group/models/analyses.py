@@ -33,6 +33,8 @@ from nipype_group.stats.estimators import ESTIMATORS, FIXED_EFFECTS
 from nipype_group.tsv import tsv_text
 from nipype_group.whole_files import AnyPath, read_text, replace_text
 
+# Transformations whose results depend on all maps: as on their mean.
+_OF_ALL_MAPS = ("Scale", "Demean", "Center", "Orthogonalize")
 MAPS_NAME, DESIGN_NAME = "maps.tsv", "design.tsv"
 # Columns of the maps of which sums are made: the number of a map in its sum, and its weight.
 INPUT_MAP, INPUT_WEIGHT = "input_map", "input_weight"
@@ -135,6 +137,7 @@ class ModelOfTree:
         elif maps.combine:
             values["combine"] = maps.combine
         settings = self._settings(found, values)
+        notes += _of_all_maps(maps.node, settings)
         known = [*found.used, *settings.combine]
         wanted = (*(settings.variables or ()), *self._of_rules(found, settings))
         others = [n for n in dict.fromkeys(wanted) if n not in known]
@@ -290,6 +293,18 @@ def _without(error, files):
     for name in ("design_table", "maps_table"):
         text = text.replace(f"{files.get(name)}: ", "")
     return text
+
+
+def _of_all_maps(node, settings):
+    """Yield which transformations see maps that rules leave out after them."""
+    if settings.exclude and node.transformations is not None:
+        made = dict.fromkeys(step.name for step in node.transformations.instructions)
+        names = [name for name in made if name in _OF_ALL_MAPS]
+        if names:
+            yield (
+                f"{', '.join(names)} of the Transformations took in the maps that exclude leaves "
+                "out after them; Filter before them leaves maps out of both"
+            )
 
 
 def _weighs(values):

@@ -342,6 +342,12 @@ def test_columns_tell_who_is_left_out_whatever_the_model_takes(write_model, tree
     steps = {"Transformer": "pybids-transforms-v1", "Instructions": [step("Demean", "age")]}
     with pytest.raises(ModelFileError, match=r"exclude: age > 60: Transformations have changed"):
         analyses(write_model(given | {"Transformations": steps}), top)
+    # What depends on all maps depends on those that are left out after it, which is told.
+    given["Model"]["Software"] = {"nipype_group": {"exclude": ["moved > 0.5"]}}
+    (found,) = analyses(write_model(given | {"Transformations": steps}), top)
+    assert any(n.startswith("Demean of the Transformations took in the maps") for n in found.notes)
+    (found,) = analyses(write_model(given), top)
+    assert not any("took in the maps" in note for note in found.notes)
 
 
 def test_two_thousand_participants_are_planned_at_once(write_model, tree, analyses):
