@@ -58,6 +58,7 @@ class CommandParser(argparse.ArgumentParser):
         formatter.add_text(self.examples)
         return formatter.format_help()
 
+    # The annotations of argparse have one signature for each kind of namespace.
     def parse_known_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: Any = None
     ) -> tuple[Any, list[str]]:

@@ -65,7 +65,7 @@ def holds(estimate, error, level, quantile, unit):
 
 def row_of(n_maps, unit, n_fields):
     """Return what the sets of studies amount to."""
-    # What its draws come from.
+    # Its draws come from NumPy's generator of the process.
     np.random.seed(len(unit) * 1000 + n_maps)  # noqa: NPY002
     held, quantiles = np.zeros(2, dtype=int), []
     with tempfile.TemporaryDirectory() as place, warnings.catch_warnings():
