@@ -1,5 +1,6 @@
-"""The processor that numbers are computed on, and the BLAS kernels that are taken for it."""
+"""The processors that numbers are computed on, and the BLAS kernels that are taken for them."""
 
+import os
 import platform
 from collections.abc import Mapping
 from functools import lru_cache
@@ -10,6 +11,14 @@ import llvmlite.binding
 import numba
 import scipy.linalg  # noqa: F401  its BLAS, beside numpy's, is to be loaded before one asks for it
 from threadpoolctl import threadpool_info
+
+
+def allowed_processors() -> int:
+    """Return the number of processors that this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:
+        return os.cpu_count() or 1
 
 
 @lru_cache

@@ -15,8 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 from nipype_group.cli.command_text import command_text
 from nipype_group.controls import is_threshold_desc
-from nipype_group.execution.changed_inputs import forget_run
-from nipype_group.execution.provenance import write_prov
 from nipype_group.reporting.derivatives.contents import written_beside
 from nipype_group.reporting.records.inputs import digest
 from nipype_group.reporting.records.record import (
@@ -132,6 +130,8 @@ class Origin:
         InputsChangedError
             Where one changed. Nothing that was made of it stays.
         """
+        from nipype_group.execution.changed_inputs import forget_run
+
         path, before = self._top / _WATCH_NAME.format(os.getpid()), _identity(self._top)
         for left in self._top.glob(".inputs-*"):
             if _WATCHES.fullmatch(left.name):
@@ -182,6 +182,8 @@ class Origin:
             installed={i.name: i.sha256 for i in self._watch.installed},
         )
         if getattr(arguments, "provenance", False) and result.graph is not None:
+            from nipype_group.execution.provenance import write_prov
+
             places = {"work": result.work_dir, "results": top}
             places |= {i: self._files[i] for i in ("bids_dir",) if i in self._files}
             write_prov(result.graph, top / PROV_FOLDER, places)

@@ -13,8 +13,6 @@ from typing import Any
 from nipype_group.cli import run
 from nipype_group.cli.guard import UsageError
 from nipype_group.cli.origin import tell_origin
-from nipype_group.execution import WorkflowError, quiet_nipype, run_workflow
-from nipype_group.execution.failures import tell
 from nipype_group.reporting.comparison.files import (
     compare_files,
     difference_text,
@@ -29,7 +27,6 @@ from nipype_group.reporting.records.record import (
 )
 from nipype_group.settings.analysis import AnalysisSettings
 from nipype_group.settings.files import current_settings, settings_lacking
-from nipype_group.workflows import init_group_wf
 
 # A result lies in group or in its folder figures.
 _LEVELS = 3
@@ -67,6 +64,8 @@ def execute(arguments: argparse.Namespace) -> int:
 @contextmanager
 def _temporary_folder(parent):
     """Give a folder that goes afterwards, but for one whose crash files an error names."""
+    from nipype_group.execution.failures import WorkflowError, tell
+
     folder = Path(tempfile.mkdtemp(prefix="nipype-group-replay-", dir=parent)).absolute()
     kept = False
     try:
@@ -122,6 +121,9 @@ def _notes(record):
 
 
 def _recompute(record, inputs, folder, arguments):
+    from nipype_group.execution import quiet_nipype, run_workflow
+    from nipype_group.workflows import init_group_wf
+
     files, values = stage_inputs(record, inputs, folder / "inputs")
     settings = recorded_settings(record, values)
     settings = settings.changed(n_procs=run.processors(arguments))

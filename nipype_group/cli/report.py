@@ -28,7 +28,6 @@ from nipype_group.reporting.page.report import write_report
 from nipype_group.settings.analysis import PeerSettings
 from nipype_group.settings.files import with_places
 from nipype_group.whole_files import UnusableFileError
-from nipype_group.workflows import init_peer_wf
 
 # Options of one map, and the inputs of the workflow that they are.
 _OF_SINGLE = {
@@ -165,6 +164,8 @@ def report_peer(arguments: argparse.Namespace) -> int:
     _check_smoothness(settings, contrasts, found)
     settings.read_atlases()
     check_name_lengths({"space": settings.space}, [c.label for c in contrasts])
+    from nipype_group.workflows import init_peer_wf
+
     workflow = init_peer_wf(
         settings=settings,
         contrasts=contrasts,

@@ -29,14 +29,7 @@ from nipype_group.design.sources import (
     parse_selection,
 )
 from nipype_group.design.words import canonical
-from nipype_group.execution import (
-    FolderLock,
-    allowed_processors,
-    quiet_nipype,
-    run_workflow,
-)
-from nipype_group.execution.memory import StudySize, check_memory, declare_memory
-from nipype_group.execution.plugin_arguments import check_plugin
+from nipype_group.processor import allowed_processors
 from nipype_group.reporting.derivatives.folder import (
     check_name_lengths,
     check_output_dir,
@@ -44,13 +37,14 @@ from nipype_group.reporting.derivatives.folder import (
 )
 from nipype_group.reporting.page.side_by_side import holds_index
 from nipype_group.reporting.page.summary import summarise
+from nipype_group.settings.analysis import AnalysisSettings
 from nipype_group.settings.files import read_settings, with_places, write_settings
-from nipype_group.workflows import AnalysisSettings, init_group_wf
 
 if TYPE_CHECKING:
     from nipype.pipeline.engine import Workflow
 
     from nipype_group.execution import RunResult
+    from nipype_group.execution.memory import StudySize
     from nipype_group.settings.analysis import PeerSettings
 
 # Variances of the maps, and the source that each goes with.
@@ -424,6 +418,8 @@ def checked_workflow(
     own = {key: value for key in ("task", "space") if (value := getattr(settings, key))}
     check_name_lengths(common_entities(names) | own, settings.contrast_labels)
     settings.read_atlases()
+    from nipype_group.workflows import init_group_wf
+
     workflow = init_group_wf(settings=settings, name=name)
     return workflow, _foresee_memory(workflow, settings, files, arguments)
 
@@ -451,6 +447,8 @@ def origin_of(
 
 def plugin_arguments(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return the arguments of the plugin, read from JSON and checked."""
+    from nipype_group.execution.plugin_arguments import check_plugin
+
     try:
         plugin_args = json.loads(arguments.plugin_args or "{}")
     except (ValueError, RecursionError) as error:
@@ -485,6 +483,8 @@ def foreseen_size(settings: AnalysisSettings, files: dict[str, Any]) -> StudySiz
             f"{' x '.join(map(str, shape))}; take another --height-control, as fdr, or "
             "--permutations"
         )
+    from nipype_group.execution.memory import StudySize
+
     return StudySize(n_maps, shape, n_columns, len(settings.contrasts), n_voxels, n_read=n_read)
 
 
@@ -493,6 +493,8 @@ def _foresee_memory(workflow, settings, files, arguments):
     size = foreseen_size(settings, files)
     if size is None:
         return None
+    from nipype_group.execution.memory import check_memory, declare_memory
+
     declared = declare_memory(workflow, size)
     if arguments.plugin == "MultiProc":
         check_memory(declared, plugin_arguments(arguments).get("memory_gb"))
@@ -526,6 +528,8 @@ def carry_out(
     int
         0 where all results are there.
     """
+    from nipype_group.execution import FolderLock, quiet_nipype, run_workflow
+
     output_dir = Path(arguments.output_dir).absolute()
     if not arguments.verbose:
         quiet_nipype()

@@ -24,8 +24,6 @@ from nipype_group.cli.origin import Origin
 from nipype_group.cli.plan.analysis import foreseen_model
 from nipype_group.design.participants.each import maps_of_each
 from nipype_group.design.sources import listed_once
-from nipype_group.execution import FolderLock, RunResult, WorkflowError, quiet_nipype
-from nipype_group.execution.side_by_side import run_side_by_side
 from nipype_group.models.places import ModelFileError
 from nipype_group.reporting.derivatives.across import MAXIMUM, correct_across
 from nipype_group.reporting.derivatives.folder import check_output_dir
@@ -45,6 +43,8 @@ from nipype_group.settings.analysis import AnalysisSettings
 
 if TYPE_CHECKING:
     from nipype.pipeline.engine import Workflow
+
+    from nipype_group.execution import RunResult, WorkflowError
 
 NOT_ACROSS = ACROSS_ANALYSES[0]
 # Folder of a data set that holds what made it.
@@ -173,6 +173,8 @@ def run_analyses(
     UsageError, ValueError
         Where none can be made, or other results stand where theirs go.
     """
+    from nipype_group.execution import FolderLock, quiet_nipype
+
     # Raises before files are read.
     run.plugin_arguments(arguments)
     top = Path(arguments.output_dir).absolute()
@@ -386,6 +388,9 @@ def _lines(told: Mapping[str, Sequence[str]], n_asked: int) -> Iterator[str]:
 
 def _carry_out(ready, arguments):
     """Run some analyses in one graph; return why those that failed did."""
+    from nipype_group.execution import FolderLock
+    from nipype_group.execution.side_by_side import run_side_by_side
+
     with ExitStack() as all_of_them:
         guards = []
         for one in ready:
@@ -411,6 +416,8 @@ def _carry_out(ready, arguments):
 
 def _record(one, outcome: RunResult | WorkflowError):
     """Write the records of an analysis that ended well."""
+    from nipype_group.execution import WorkflowError
+
     if isinstance(outcome, WorkflowError):
         raise outcome
     if missing := run.missing_results(outcome, one.top):

@@ -5,10 +5,10 @@ from nipype_group.execution.outputs import collect_outputs
 from nipype_group.execution.run import (
     RunResult,
     WorkflowError,
-    allowed_processors,
     quiet_nipype,
     run_workflow,
 )
+from nipype_group.processor import allowed_processors
 
 __all__ = [
     "FolderInUseError",

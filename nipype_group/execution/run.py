@@ -43,6 +43,7 @@ from nipype_group.execution.progress import NodeProgress, RunEvents
 from nipype_group.execution.record import RECORD_NAME, RunRecord, read_record
 from nipype_group.execution.script_paths import check_script_paths
 from nipype_group.execution.work_folder import claim_work_folder, keep_to_version
+from nipype_group.processor import allowed_processors
 
 if TYPE_CHECKING:
     from nipype.pipeline.engine import Workflow
@@ -84,14 +85,6 @@ class RunResult:
     graph: object
     work_dir: Path
     record: Path
-
-
-def allowed_processors() -> int:
-    """Return the number of processors that this process may use."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:
-        return os.cpu_count() or 1
 
 
 def _memory_gb():
@@ -310,7 +303,6 @@ __all__ = [
     "FolderInUseError",
     "RunResult",
     "WorkflowError",
-    "allowed_processors",
     "quiet_nipype",
     "run_workflow",
 ]

@@ -3,11 +3,12 @@
 import gzip
 import io
 import math
+from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import nibabel as nib
 import numpy as np
@@ -36,6 +37,9 @@ _LONGEST_HEADER = 2**26
 _HELD_BYTES = 2**28
 _CHUNK_BYTES = 1 << 20
 _VERIFIED_FILES = 2**16
+# NIfTI-1: bytes of the header and of the four behind it, the first of which tells of extensions.
+_HEADER_BYTES, _PLAIN_BYTES, _NO_EXTENSIONS = 348, 352, b"\0\0\0\0"
+_KNOWN_HEADERS = 64
 # RFC 1952: the tenth byte of a gzip file names the operating system; 255 is unknown.
 _GZIP_SYSTEM, _UNKNOWN_SYSTEM = 9, 255
 
@@ -59,7 +63,7 @@ class VoxelImage(OpenImage):
     has_unit : bool
         Whether the file states its unit of length; mm is taken where it does not.
     image
-        The image, as nibabel opens it.
+        The image, as nibabel opens it; opened when values are read where it is not given.
     """
 
     path: Path
@@ -68,7 +72,7 @@ class VoxelImage(OpenImage):
     affine: np.ndarray
     space: Space
     has_unit: bool
-    image: object
+    image: SpatialImage | None = None
 
     @cached_property
     def data(self) -> ArrayProxy:
@@ -80,7 +84,8 @@ class VoxelImage(OpenImage):
             Where a compressed file is damaged: its checksum stands at its end.
         """
         try:
-            return _unpacked(self.image, self.path).dataobj
+            image = self.image or nib.Nifti1Image.from_filename(str(self.path))
+            return _unpacked(image, self.path).dataobj
         except Exception as error:
             raise MapError(self.path, unreadable(error)) from error
 
@@ -135,12 +140,16 @@ class VoxelImage(OpenImage):
 def read_header(path: Path, positioned: bool, grid: Callable[..., Space]) -> VoxelImage:
     """Open an image of voxels; `grid` makes its Space of shape, affine and coordinate system."""
     raw = _check_length_of_header(path)
+    plain = _plain_header(raw)
+    if plain is not None and (alike := _known_headers.get((plain, positioned, grid))):
+        _check_size(path, path, alike.offset, alike.declared)
+        return replace(alike.image, path=path)
     # What nibabel would open a file twice more to find out.
     known = raw is not None and nib.Nifti1Image.header_class.may_contain_header(raw)
     image = nib.Nifti1Image.from_filename(str(path)) if known else nib.load(path)
     if not isinstance(image, SpatialImage):
         raise MapError(path, "is not an image of voxels")
-    _check_header(path, image, raw if known else None)
+    size = _check_header(path, image, raw if known else None)
     system, mm = _position(image)
     if system is None and positioned:
         raise MapError(
@@ -155,7 +164,33 @@ def read_header(path: Path, positioned: bool, grid: Callable[..., Space]) -> Vox
         raise MapError(path, "its affine cannot be inverted; write the file again")
     shape = tuple(int(n) for n in image.shape)
     space = grid(shape[:3], affine, system or DEFAULT_SYSTEM)
-    return VoxelImage(path, image.header, shape, affine, space, mm is not None, image)
+    opened = VoxelImage(path, image.header, shape, affine, space, mm is not None, image)
+    if plain is not None:
+        # Without the image: it keeps voxels that it unpacked.
+        _known_headers[plain, positioned, grid] = _Known(replace(opened, image=None), *size)
+        while len(_known_headers) > _KNOWN_HEADERS:
+            _known_headers.popitem(last=False)
+    return opened
+
+
+class _Known(NamedTuple):
+    """An image, where its voxels start and how many bytes of them it declares."""
+
+    image: VoxelImage
+    offset: int
+    declared: int
+
+
+# The maps of a study have headers that are alike to the last bit: one of them is looked into.
+_known_headers: OrderedDict[tuple, _Known] = OrderedDict()
+
+
+def _plain_header(raw):
+    """Return the header of a NIfTI-1 of one file without extensions, None of others."""
+    if raw is None or raw[_HEADER_BYTES:_PLAIN_BYTES] != _NO_EXTENSIONS:
+        return None
+    known = nib.Nifti1Header.may_contain_header(raw)
+    return raw[:_PLAIN_BYTES] if known else None
 
 
 def _check_length_of_header(path):
@@ -181,6 +216,9 @@ def _check_length_of_header(path):
                 f"its header has more than the {_LONGEST_HEADER:,} bytes of the longest that is "
                 "read, and may be damaged; write the file again without its extensions",
             )
+        if raw is not None and path.suffix == ".nii":
+            # No pair has such a name.
+            break
     return raw
 
 
@@ -201,7 +239,10 @@ def _stated_offset(raw):
 
 
 def _check_header(path, image, raw):
-    """Refuse what a header states that cannot be, or that would be read as something else."""
+    """Refuse what a header states that cannot be, or that would be read as something else.
+
+    Returns where the voxels start and how many bytes of them there are.
+    """
     shape, data = image.shape, image.dataobj
     if len(shape) < 3 or min(shape) < 1:
         raise MapError(path, f"holds an array of shape {tuple(shape)}, a volume is expected")
@@ -213,7 +254,9 @@ def _check_header(path, image, raw):
     if isinstance(image, nib.AnalyzeImage):
         _check_analyze(path, image, raw)
     declared = math.prod(int(n) for n in shape) * dtype.itemsize
-    _check_size(path, image.file_map["image"].filename, getattr(data, "offset", 0), declared)
+    offset = getattr(data, "offset", 0)
+    _check_size(path, image.file_map["image"].filename, offset, declared)
+    return offset, declared
 
 
 def _check_analyze(path, image, first_bytes):

@@ -183,7 +183,7 @@ def test_the_plan_tells_what_is_combined_and_foresees_what_it_makes(study, run, 
         sizes.append(size)
         return declare_memory(workflow, size)
 
-    monkeypatch.setattr("nipype_group.cli.run.declare_memory", declared)
+    monkeypatch.setattr("nipype_group.execution.memory.declare_memory", declared)
     code, said, errors = run(*MODEL, "--combine", "run,session", first="plan")
     assert code == 0, errors
     assert "8 maps of 8 participants" in said and "31 into 8" in said

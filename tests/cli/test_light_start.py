@@ -56,3 +56,18 @@ def test_what_imports_hold_is_frozen_once(command, tmp_path):
     frozen = gc.get_freeze_count()
     command("diff", tmp_path / "one", tmp_path / "two")
     assert gc.get_freeze_count() <= frozen and gc.isenabled()
+
+
+def test_what_reads_tables_and_headers_alone_imports_nothing_that_runs(small_study, tmp_path):
+    asked = ["--bids", str(small_study), "--select", "stat=effect", "--formula", "age"]
+    model = str(tmp_path / "model.json")
+    code = (
+        "import sys\nfrom nipype_group.cli.main import main\n"
+        f"codes = main({['init', model, *asked, '--contrast', 'age=age']}), "
+        f"main(['validate', {model!r}])\n"
+        "import nipype_group.cli.diff, nipype_group.cli.replay\n"
+        "import nipype_group.cli.report, nipype_group.cli.plan.analysis\n"
+        f"print(*codes, [m for m in ('nipype', 'prov', *{OF_WORK}) if m in sys.modules])\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.splitlines()[-1] == "0 0 []"

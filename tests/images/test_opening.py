@@ -14,7 +14,14 @@ import numpy as np
 import pytest
 from nibabel.openers import Opener
 
-from nipype_group.images import MapError, open_image, read_map, read_volume, write_volume
+from nipype_group.images import (
+    MapError,
+    open_image,
+    read_map,
+    read_volume,
+    voxel_files,
+    write_volume,
+)
 
 SHAPE = (6, 7, 8)
 AFFINE = np.array([[-3.0, 0, 0, 9], [0, 3, 0, -12], [0, 0, 3, -6], [0, 0, 0, 1]])
@@ -342,3 +349,24 @@ def test_one_function_opens_image_files():
     # The surfaces of the figures are those of the template that nilearn carries; of an image that
     # a user has loaded the header is held against that of its file.
     assert found == {"voxel_files.py", "cortex.py", "inputs.py"}
+
+
+def test_a_header_like_that_of_another_file_is_looked_into_once(tmp_path, monkeypatch):
+    places = [tmp_path / name for name in ("a.nii", "b.nii", "c.nii.gz", "short.nii")]
+    for number, path in enumerate(places):
+        nib.Nifti1Image(np.full((2, 3, 4), number, np.float32), np.diag([2, 2, 2, 1])).to_filename(
+            path
+        )
+    places[3].write_bytes(places[3].read_bytes()[:-4])
+    first = open_image(places[0])
+    monkeypatch.setattr(voxel_files, "_check_header", None)
+    for number, path in enumerate(places[:3]):
+        again = open_image(path)
+        assert (again.path, again.space.matches(first.space)) == (path, True)
+        assert (again.values() == number).all()
+    # What is of the file itself is looked at in each, and another header is another.
+    with pytest.raises(MapError, match=r"short\.nii.*declares 96 bytes"):
+        open_image(places[3])
+    nib.Nifti1Image(np.zeros((2, 3, 5), np.float32), np.eye(4)).to_filename(places[0])
+    with pytest.raises(MapError, match=r"a\.nii"):
+        open_image(places[0])

@@ -18,7 +18,6 @@ from nipype_group.design.meaning import is_between_participants
 from nipype_group.design.observations import Observations
 from nipype_group.design.sources import listed_once
 from nipype_group.images import read_mask
-from nipype_group.interfaces.permutation import plan_of
 from nipype_group.permutation.plan import Plan
 from nipype_group.reporting.confidence_sets import check_contrast, sets_plan
 from nipype_group.reporting.conjunctions import CONJUNCTION_NULL
@@ -30,7 +29,6 @@ from nipype_group.settings.analysis import AnalysisSettings
 from nipype_group.stats.estimators import ESTIMATORS
 from nipype_group.stats.linear.influence import leverage
 from nipype_group.stats.linear.map_quality import TIMES_MEAN_LEVERAGE
-from nipype_group.workflows.group import thresholded_maps
 
 
 def execute(arguments: Namespace) -> int:
@@ -265,6 +263,8 @@ def _multivariate_of(contrast: Contrast) -> list[dict[str, Any]]:
 
 
 def _about_thresholds(settings: AnalysisSettings) -> list[dict[str, Any]]:
+    from nipype_group.workflows.group import thresholded_maps
+
     thresholds = [
         {
             "Name": one.name,
@@ -321,6 +321,8 @@ def _plan_of_shuffles(
     """Return the plan that the node of the workflow would make without the maps."""
     if not settings.n_permutations:
         return None
+    from nipype_group.interfaces.permutation import plan_of
+
     inputs = workflow.get_node("permutation_wf.plan").inputs
     if "shuffles_file" in files:
         inputs.shuffles_file = files["shuffles_file"]

@@ -5,10 +5,14 @@ voxels), fitted to studies of 20 to 2000 maps; shuffles cost a product of design
 Another machine may be twice as fast or slow.
 """
 
-from typing import Any, NamedTuple
+from __future__ import annotations
 
-from nipype_group.execution.memory import StudySize
+from typing import TYPE_CHECKING, Any, NamedTuple
+
 from nipype_group.stats.estimators import ESTIMATORS
+
+if TYPE_CHECKING:
+    from nipype_group.execution.memory import StudySize
 
 
 class StageCosts(NamedTuple):
