@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 
 from nipype_group.design.folders import natural_key, walk
-from nipype_group.images import image_suffixes
+from nipype_group.images import file_state, image_suffixes
 from nipype_group.images.sub_bricks import split_part
 from nipype_group.tsv import columns_found, numbers_of, read_tsv, repeated
 from nipype_group.whole_files import AnyPath, beyond_locale, why_undecoded
@@ -299,14 +299,13 @@ def find_bids_maps(bids_dir: AnyPath, selection: Mapping[str, Sequence[str]]) ->
     return entries
 
 
-# What was found below a folder, while `listed_once` holds.
-_Images = list[tuple[Path, dict[str, str]]]
-_LISTINGS: ContextVar[dict[Path, _Images] | None] = ContextVar("listings", default=None)
+# What was found below a folder or in a table, while `listed_once` holds.
+_LISTINGS: ContextVar[dict[tuple, list] | None] = ContextVar("listings", default=None)
 
 
 @contextmanager
 def listed_once() -> Iterator[None]:
-    """Let the images below a folder be listed once, while several look for theirs among them."""
+    """Let images below a folder, or in a table, be listed once while several look for theirs."""
     token = _LISTINGS.set({})
     try:
         yield
@@ -316,12 +315,16 @@ def listed_once() -> Iterator[None]:
 
 def bids_images(bids_dir: Path) -> list[tuple[Path, dict[str, str]]]:
     """Return path and entities of the images below a folder that have a name of BIDS."""
+    return _once((bids_dir,), lambda: _walk_images(bids_dir))
+
+
+def _once(key, listed):
     listings = _LISTINGS.get()
     if listings is None:
-        return _walk_images(bids_dir)
-    if bids_dir not in listings:
-        listings[bids_dir] = _walk_images(bids_dir)
-    return listings[bids_dir]
+        return listed()
+    if key not in listings:
+        listings[key] = listed()
+    return listings[key]
 
 
 def _walk_images(bids_dir):
@@ -650,6 +653,15 @@ def read_maps_table(
         Where a column or a path is missing, or a column of names that the model uses differs
         within a few participants alone, whose maps others tell apart.
     """
+    used = None if variables is None else tuple(variables)
+    place = Path(path).absolute()
+    # Tables of a model are written while its analyses are looked at.
+    state = tuple(file_state(place)) if place.is_file() else None
+    key = (place, state, used, tuple(map_columns))
+    return list(_once(key, lambda: _table_of_maps(path, used, map_columns)))
+
+
+def _table_of_maps(path, variables, map_columns):
     table = read_tsv(path)
     for column in ("participant_id", "map", *map_columns):
         if column not in table:

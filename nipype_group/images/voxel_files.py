@@ -4,7 +4,7 @@ import gzip
 import io
 import math
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -115,6 +115,28 @@ class VoxelImage(OpenImage):
                     self.path, f"holds {largest:.3g}, more than {result.dtype} can; scale the file"
                 )
         return result
+
+    def each_map(self, dtype: DTypeLike | None = float) -> Iterator[np.ndarray]:
+        """Yield what `values` gives of every map in turn; a packed file is unpacked once.
+
+        Raises
+        ------
+        MapError
+            As `values`; where the checksum is wrong, after the last map.
+        """
+        image = self.image or nib.Nifti1Image.from_filename(str(self.path))
+        if list(_packed(image)) != ["image"] or len(image.file_map) > 1 or not _is_long(image):
+            yield from (self.values(index, dtype) for index in range(self.n_maps))
+            return
+        with gzip.open(image.file_map["image"].filename, "rb") as stream:
+            streamed = type(image).from_file_map(image.make_file_map({"image": stream}))
+            # A stream that has no name is read as it is, forward.
+            opened = replace(self, image=streamed)
+            yield from (opened.values(index, dtype) for index in range(self.n_maps))
+            try:
+                _read_to_end(stream)
+            except Exception as error:
+                raise MapError(self.path, unreadable(error)) from error
 
     def memory_map(self) -> np.ndarray:
         """Return the voxels of an uncompressed file without reading them."""
@@ -296,33 +318,49 @@ def _check_size(path, file, offset, declared_bytes):
 
 def _unpacked(image, path):
     """Return an image whose compressed files are read to the end, where the checksum stands."""
-    holders = {name: h for name, h in image.file_map.items() if h.filename is not None}
-    packed = {n: h for n, h in holders.items() if Path(h.filename).suffix in _COMPRESSED}
+    packed = _packed(image)
     if not packed:
         return image
-    n_bytes = math.prod(image.shape) * np.dtype(image.dataobj.dtype).itemsize
-    needed = int(getattr(image.dataobj, "offset", 0)) + n_bytes
-    if needed > _HELD_BYTES:
+    if _is_long(image):
         for holder in packed.values():
             _verify(str(holder.filename), *file_state(holder.filename))
         # One handle moves forward through the file: it is not read from its start every time.
         return nib.load(path, keep_file_open=True)
     file_map = image.make_file_map()
-    for name, holder in holders.items():
+    for name, holder in image.file_map.items():
         file_map[name].filename = holder.filename
     for name, holder in packed.items():
-        most = needed if name == "image" else _LONGEST_HEADER
+        most = _n_unpacked(image) if name == "image" else _LONGEST_HEADER
         file_map[name].fileobj = io.BytesIO(_first_bytes(holder.filename, most))
     return type(image).from_file_map(file_map)
+
+
+def _packed(image):
+    """Return the compressed files of an image, by what they are of it."""
+    named = {name: h for name, h in image.file_map.items() if h.filename is not None}
+    return {n: h for n, h in named.items() if Path(h.filename).suffix in _COMPRESSED}
+
+
+def _n_unpacked(image):
+    n_bytes = math.prod(image.shape) * np.dtype(image.dataobj.dtype).itemsize
+    return int(getattr(image.dataobj, "offset", 0)) + n_bytes
+
+
+def _is_long(image):
+    return _n_unpacked(image) > _HELD_BYTES
 
 
 def _first_bytes(file, n_bytes):
     """Return the first bytes of a compressed file, all of which is read."""
     with gzip.open(file, "rb") as stream:
         content = stream.read(n_bytes)
-        while stream.read(_CHUNK_BYTES):
-            pass
+        _read_to_end(stream)
     return content
+
+
+def _read_to_end(stream):
+    while stream.read(_CHUNK_BYTES):
+        pass
 
 
 @lru_cache(maxsize=_VERIFIED_FILES)

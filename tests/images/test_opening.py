@@ -110,6 +110,23 @@ def test_a_large_compressed_file_is_checked_too(tmp_path, monkeypatch):
     np.testing.assert_array_equal(read_map(path)[0], values)
 
 
+def test_all_maps_of_a_large_compressed_file_are_unpacked_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(voxel_files, "_HELD_BYTES", 1000)
+    monkeypatch.setattr(voxel_files, "_verify", None)
+    path, maps = tmp_path / "maps.nii.gz", np.arange(6 * 7 * 8 * 3, dtype=np.int16)
+    maps = maps.reshape(6, 7, 8, 3)
+    image = nib.Nifti1Image(maps, AFFINE)
+    image.header.set_slope_inter(2, 0)
+    image.to_filename(path)
+    found = list(open_image(path).each_map())
+    np.testing.assert_array_equal(np.stack(found, axis=-1), nib.load(path).get_fdata())
+    packed = path.read_bytes()
+    for damaged in (packed[:-8] + bytes(4) + packed[-4:], packed[:-400], packed + b"more"):
+        path.write_bytes(damaged)
+        with pytest.raises(MapError, match=r"maps\.nii\.gz.*damaged"):
+            list(open_image(path).each_map())
+
+
 def test_a_pair_of_compressed_files_is_checked(tmp_path):
     image = nib.Nifti1Pair(np.ones(SHAPE, np.float32), AFFINE)
     nib.save(image, tmp_path / "map.img.gz")

@@ -5,6 +5,7 @@ from argparse import Namespace
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from nipype_group.cli import run
 from nipype_group.cli.plan.duration import foreseen_seconds
@@ -79,10 +80,13 @@ def analysis_plan(
     n_voxels = _voxels_searched(settings, files, foreseen)
     level = LevelOfTests(settings.alpha, settings.tail, settings.contrast_tails, n_voxels)
     shuffles = _plan_of_shuffles(settings, files, workflow, design, contrasts, observations)
+    # As in the run; more threads wait for each other for longer than small matrices take.
+    with threadpool_limits(1, user_api="blas"):
+        about_contrasts = [_about_contrast(each, design, level) for each in contrasts]
     return {
         "Maps": _about_maps(found, design, list(run.not_taken_lines(files))),
         "Model": _about_model(settings, design),
-        "Contrasts": [_about_contrast(each, design, level) for each in contrasts],
+        "Contrasts": about_contrasts,
         "Thresholds": _about_thresholds(settings),
         "Effects": _about_effects(settings, design, contrasts),
         "Permutation": None if shuffles is None else _about_shuffles(shuffles),

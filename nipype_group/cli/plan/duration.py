@@ -86,6 +86,7 @@ def foreseen_seconds(
     Examples
     --------
     >>> from nipype_group.settings import ModelSettings
+    >>> from nipype_group.execution.memory import StudySize
     >>> from nipype_group.workflows import init_model_wf
     >>> wf = init_model_wf(settings=ModelSettings(formula="age", contrasts=("age=age",)))
     >>> seconds = foreseen_seconds(wf, StudySize(200, (97, 115, 97), n_columns=2))

@@ -81,7 +81,7 @@ def read_label_image(path: Path) -> tuple[np.ndarray, dict[int, int]]:
     key = _identity(path)
     held = _recall(key)
     if held is None:
-        values = _whole_numbers(_read(image), path)
+        values = _whole_numbers(image.values(dtype=None).ravel(order="F"), path)
         held = values, _count(values)
         _remember(key, held, values.nbytes)
     return held
@@ -119,9 +119,9 @@ def read_percent(path: Path, flat: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return _scaled(stored[flat].toarray(), scale), totals
     at_points, columns, sums = [], [], []
     lowest = highest = n_bytes = 0
-    for volume in range(image.shape[3]):
+    for volume in image.each_map(dtype=None):
         # One volume in memory at a time.
-        values = _read(image, volume)
+        values = volume.ravel(order="F")
         if values.dtype.kind == "f":
             values = np.nan_to_num(values)
         if values.dtype.kind != "u":
@@ -141,11 +141,6 @@ def read_percent(path: Path, flat: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         stored = _by_voxel(columns, int(np.prod(image.shape[:3])))
         _remember(key, (stored, scale, totals), n_bytes + stored.indptr.nbytes)
     return _scaled(np.stack(at_points, axis=1), scale), totals
-
-
-def _read(image, volume=None):
-    """Read the voxels of a 3D image or of one volume, first axis fastest, in their own type."""
-    return image.values(volume, dtype=None).ravel(order="F")
 
 
 def _whole_numbers(values, path):
