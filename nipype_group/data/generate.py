@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ from nipype_group import __version__
 from nipype_group.data.studies import MEAN_SCORE, SD_SCORE, STUDIES
 from nipype_group.images import compressed
 from nipype_group.json_files import read_json
+from nipype_group.processor import allowed_processors
 from nipype_group.stats.elementary import exp, log
 from nipype_group.tsv import write_tsv
 from nipype_group.whole_files import is_free, whole_folder
@@ -189,8 +191,10 @@ def _cells(study, years):
 def _write_maps(folder, study, participants, score, visits, truth, seeds):
     brain = _Brain()
     blobs = [brain.blob(plant) for plant in truth]
-    for number, subject in enumerate(participants["participant_id"]):
+
+    def write_of(number):
         # Every subject has a stream of its own: its noise does not depend on how many there are.
+        subject = participants["participant_id"][number]
         rng = np.random.Generator(np.random.Philox([*seeds, 1 + number]))
         gain = rng.normal(1, _GAIN_SD)
         factor = {"mean": gain, "pseudo": score[number] - MEAN_SCORE}
@@ -208,6 +212,10 @@ def _write_maps(folder, study, participants, score, visits, truth, seeds):
             path = _map_path(folder, subject, study, condition, visit)
             path.parent.mkdir(parents=True, exist_ok=True)
             brain.write(path, values)
+
+    with ThreadPoolExecutor(allowed_processors()) as pool:
+        # A list raises what a thread has raised.
+        list(pool.map(write_of, range(len(participants))))
 
 
 def _existing(directory, study, participants, visits, parameters):

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nipype_group.images.voxel_files import VoxelImage
 from nipype_group.reporting.atlases import images as atlas_images
 from nipype_group.reporting.atlases import lookup as at
 
@@ -106,7 +107,8 @@ def test_a_second_lookup_reads_nothing(tmp_path, monkeypatch):
     labels = make(tmp_path, np.full((4, 4, 4), 1, dtype=np.uint16), np.eye(4), "l")
     at.sample(probable, [[0, 0, 0]])
     at.sample(labels, [[0, 0, 0]])
-    monkeypatch.setattr(atlas_images, "_read", None)
+    monkeypatch.setattr(VoxelImage, "values", None)
+    monkeypatch.setattr(VoxelImage, "each_map", None)
     found, volumes = at.sample(probable, [[6, 6, 6], [0, 0, 0], [8, 5, 5], [99, 0, 0]])
     assert found.tolist() == [[10, 50, 30], [0, 0, 0], [10, 50, 30], [0, 0, 0]]
     assert volumes == pytest.approx({0: 6.4, 1: 32, 2: 19.2})
