@@ -4,6 +4,7 @@ Nipype's own MultiProc never learns that a worker was killed and waits for ever;
 the result of a node cannot travel. Here each worker has a pipe of its own, whose end is noticed.
 """
 
+import importlib
 import os
 import signal
 import threading
@@ -21,6 +22,8 @@ from nipype_group.execution.loop import NodeLoop
 from nipype_group.execution.requests import thread_limits
 
 _SECONDS_TO_END = 5.0
+# A process that waits for longer has nothing to do for a while.
+_SECONDS_OF_REST = 0.3
 _END, _NODE = "end", "node"
 _ENDINGS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 
@@ -61,8 +64,16 @@ def _run(pipe):
     return None
 
 
-def _serve(pipe, folder):
-    """Run nodes that come through a pipe."""
+def _load_while_idle(pipe, modules):
+    """Load modules, which are taken from the list, one after the other until a node comes."""
+    while modules and not pipe.poll(_SECONDS_OF_REST):
+        # What cannot be loaded is told by the node that needs it.
+        with suppress(Exception):
+            importlib.import_module(modules.pop(0))
+
+
+def _serve(pipe, folder, modules):
+    """Run nodes that come through a pipe; load modules of later ones while there are none."""
     # What the run does when it is asked to stop is not for its workers.
     for number in _ENDINGS:
         signal.signal(number, signal.SIG_DFL)
@@ -71,24 +82,43 @@ def _serve(pipe, folder):
     os.chdir(folder)
     os.environ["NIPYPE_NO_ET"] = "1"
     while True:
+        _load_while_idle(pipe, modules)
         # A word of its own comes first: a node may fail to arrive.
         if pipe.recv() == _END:
             return
         pipe.send(_run(pipe))
 
 
+def _loads(node):
+    return getattr(node.interface, "loads", ())
+
+
 class _Worker:
     """A process that runs one node at a time."""
 
-    def __init__(self, context, folder):
+    def __init__(self, context, folder, modules=()):
         self.pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, folder))
+        self._process = context.Process(target=_serve, args=(theirs, folder, list(modules)))
         with _endings_wait(), warnings.catch_warnings():
             # Python warns of forking beside threads; those of BLAS rest here.
             warnings.filterwarnings("ignore", ".*fork.*", DeprecationWarning)
             self._process.start()
         theirs.close()
         self.taskid = None
+        self._rested, self._idle_since = 0.0, time.monotonic()
+
+    @property
+    def rested(self) -> float:
+        """Seconds for which it has had nothing to do until now."""
+        return self._rested + time.monotonic() - self._idle_since
+
+    def give(self, taskid):
+        """Take it for a task."""
+        self._rested, self.taskid = self.rested, taskid
+
+    def take(self):
+        """Have it ready for another task."""
+        self._idle_since, self.taskid = time.monotonic(), None
 
     def is_alive(self) -> bool:
         return self._process.is_alive()
@@ -131,11 +161,12 @@ class MultiProcPlugin(NodeLoop, NipypeMultiProcPlugin):
         if getattr(node.interface, "terminal_output", "") == "stream":
             node.interface.terminal_output = "allatonce"
         self._taskid += 1
-        worker = next((w for w in self._workers if w.taskid is None and w.is_alive()), None)
-        if worker is None:
-            worker = _Worker(self._context, self._cwd)
-            self._workers.append(worker)
-        worker.taskid = self._taskid
+        idle = [w for w in self._workers if w.taskid is None and w.is_alive()] or [self._hire()]
+        # One that has rested has loaded what it needs.
+        worker = max(idle, key=lambda w: w.rested) if _loads(node) else idle[0]
+        worker.give(self._taskid)
+        if len(self._workers) < self.processors and len(idle) == 1:
+            self._hire()
         try:
             worker.pipe.send(_NODE)
             worker.pipe.send((node, updatehash))
@@ -149,6 +180,14 @@ class MultiProcPlugin(NodeLoop, NipypeMultiProcPlugin):
             self._results[self._taskid] = format_exception(error)
         return self._taskid
 
+    def _hire(self):
+        """Start a worker, which loads what nodes to come need until it gets one."""
+        nodes = [node for node, done in zip(self.procs, self.proc_done, strict=True) if not done]
+        modules = dict.fromkeys(module for node in nodes for module in _loads(node))
+        worker = _Worker(self._context, self._cwd, modules)
+        self._workers.append(worker)
+        return worker
+
     def _look(self):
         for worker in [w for w in self._workers if w.taskid is not None]:
             # Looked at in this order: what a worker sent before its death counts.
@@ -156,7 +195,7 @@ class MultiProcPlugin(NodeLoop, NipypeMultiProcPlugin):
             try:
                 if worker.pipe.poll():
                     self._results[worker.taskid] = worker.pipe.recv()
-                    worker.taskid = None
+                    worker.take()
                     continue
             except (EOFError, OSError):
                 alive = False

@@ -11,7 +11,7 @@ import math
 import os
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from nipype import logging
@@ -149,6 +149,10 @@ class GroupInterface(SimpleInterface):
     _version = __version__
 
     _own_folder = None
+
+    # Modules that take long to load and that it imports when it runs: a process of a run that has
+    # nothing to do may load them before.
+    loads: ClassVar[tuple[str, ...]] = ()
 
     def run(
         self,

@@ -94,6 +94,7 @@ class PlotResults(GroupInterface):
 
     input_spec = _PlotResultsInputSpec
     output_spec = _PlotResultsOutputSpec
+    loads = ("nilearn.datasets", "matplotlib.figure", "matplotlib.pyplot", "nilearn.plotting")
 
     def _run_interface(self, runtime):
         inputs, cwd = self.inputs, Path(runtime.cwd)

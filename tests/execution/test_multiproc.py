@@ -44,6 +44,18 @@ def threads():
     return [*blas, int(os.environ["OMP_NUM_THREADS"])]
 
 
+def wait_for_file(path):
+    """Wait until a file is there."""
+    import time
+    from pathlib import Path
+
+    end = time.monotonic() + 60
+    while not Path(path).exists():
+        assert time.monotonic() < end, f"{path} is not there"
+        time.sleep(0.01)
+    return 1
+
+
 def make_workflow(control, xs=(1, 2, 3)):
     workflow = Workflow("wf")
     node = MapNode(Function(function=work, output_names=["y"]), iterfield=["x"], name="work")
@@ -195,3 +207,21 @@ def test_workers_end_with_a_killed_run_and_the_next_one_can_start(control, tmp_p
     (control / "2").unlink()
     result = run_workflow(make_workflow(control), work_dir=tmp_path / "work", n_procs=2)
     assert result.outputs == {"y": [2, 4, 6]}
+
+
+def test_a_worker_that_rests_loads_what_a_later_node_needs(control, tmp_path, monkeypatch):
+    monkeypatch.setattr("nipype_group.execution.multiproc._SECONDS_OF_REST", 0)
+    monkeypatch.syspath_prepend(tmp_path)
+    loaded = tmp_path / "loaded"
+    (tmp_path / "late_module.py").write_text(f"open({str(loaded)!r}, 'x').close()\n")
+    first = Node(Function(function=wait_for_file, output_names=["y"]), name="first")
+    first.inputs.path = str(loaded)
+    later = Node(Function(function=work, output_names=["y"]), name="later")
+    later.inputs.control = str(control)
+    later.interface.loads = ("no_module_of_this_name", "late_module")
+    outputnode = Node(IdentityInterface(fields=["y"]), name="outputnode")
+    workflow = Workflow("wf")
+    workflow.connect([(first, later, [("y", "x")]), (later, outputnode, [("y", "y")])])
+    # The first node ends once another process has loaded what the later one needs.
+    result = run_workflow(workflow, work_dir=tmp_path / "work", n_procs=2)
+    assert result.outputs == {"y": 2}
