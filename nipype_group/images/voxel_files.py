@@ -128,7 +128,7 @@ class VoxelImage(OpenImage):
         if list(_packed(image)) != ["image"] or len(image.file_map) > 1 or not _is_long(image):
             yield from (self.values(index, dtype) for index in range(self.n_maps))
             return
-        with gzip.open(image.file_map["image"].filename, "rb") as stream:
+        with gzip.open(str(image.file_map["image"].filename), "rb") as stream:
             streamed = type(image).from_file_map(image.make_file_map({"image": stream}))
             # A stream that has no name is read as it is, forward.
             opened = replace(self, image=streamed)
