@@ -301,7 +301,8 @@ def test_an_interrupted_run_leaves_nothing(error, tmp_path, monkeypatch):
     monkeypatch.setattr(module._Brain, "write", fail_on_the_second)
     with pytest.raises(type(error)):
         generate("association", tmp_path / "data", n_subjects=3)
-    assert len(calls) == 2
+    # Others may be at work when one fails.
+    assert len(calls) in (2, 3)
     assert list(tmp_path.iterdir()) == []
 
 
