@@ -516,18 +516,18 @@ class RunPermutations(GroupInterface):
 
     def _beside(self, test):
         """Return the readers of what the estimator takes beside the maps."""
-        needs, inputs = ESTIMATORS[test.estimator].needs, self.inputs
-        if "variances" in needs:
+        estimator, inputs, found = ESTIMATORS[test.estimator], self.inputs, {}
+        if "variances" in estimator.needs:
             _need(inputs, "variance_stack_file", f"the estimator {test.estimator}")
-            return {"variances": self._stack(inputs.variance_stack_file).read}
-        if "covariates" in needs:
-            _need(inputs, "covariate_stack_file", f"the estimator {test.estimator}")
-            design = read_design(inputs.design_file, inputs.design_json)
+            found["variances"] = self._stack(inputs.variance_stack_file).read
+        design = read_design(inputs.design_file, inputs.design_json)
+        if design.map_covariates and estimator.takes_map_covariates:
+            _need(inputs, "covariate_stack_file", f"a design with {design.map_covariates[0]}")
             covariates = read_stacked_covariates(
                 inputs.covariate_stack_file, inputs.mask_file, design
             )
-            return {"covariates": covariates.read}
-        return {}
+            found["covariates"] = covariates.read
+        return found
 
     def _voxels(self, stack, test, beside):
         """Return the voxels of the shard."""

@@ -212,7 +212,7 @@ class ContrastTest:
         needs : dict, optional
             What estimators may need of the design, as `needs_of` gives it.
         """
-        if "covariates" in (needs or {}) and "covariates" not in ESTIMATORS[self.estimator].needs:
+        if "covariates" in (needs or {}) and not ESTIMATORS[self.estimator].takes_map_covariates:
             raise ValueError(
                 f"shuffles of the estimator {self.estimator} have no covariates that are maps, "
                 "and the design has some"
@@ -247,7 +247,13 @@ class ContrastTest:
                 f"{', '.join(sorted(refused))}: see shuffled_estimates, and voxels that maps lack"
             )
         known = {"knapp_hartung": self.knapp_hartung, **needs}
-        needed = {name: known[name] for name in estimator.needs if name in known}
+        if "groups" in estimator.takes and "groups" in needs:
+            raise ValueError(
+                f"shuffles of the estimator {self.estimator} take one variance between "
+                "participants, and the design has groups with one each"
+            )
+        takes = (*estimator.needs, "covariates")
+        needed = {name: known[name] for name in takes if name in known}
         if "clusters" in estimator.needs and "clusters" not in needed:
             raise ValueError(
                 f"the estimator {self.estimator} needs clusters, and the design has none"

@@ -218,11 +218,6 @@ class AnalysisSettings(
                 "name the groups (--variance-groups COLUMN)"
             )
         estimator = ESTIMATORS[self.estimator]
-        if self.map_covariates and "covariates" not in estimator.needs:
-            raise ValueError(
-                f"n_permutations: shuffles of the estimator {self.estimator} have no covariates "
-                f"that are maps ({', '.join(self.map_covariates)}); leave the one or the other out"
-            )
         if estimator.by_contrast and estimator.shuffled is None:
             raise ValueError(
                 f"n_permutations: the statistic of the estimator {self.estimator} is not "

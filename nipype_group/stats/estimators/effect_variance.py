@@ -38,6 +38,7 @@ from nipype_group.stats.estimators.map_covariates import (
     FINE,
     CovariateParts,
     MapCovariates,
+    beside,
     check_dof,
     no_covariates,
     own_columns,
@@ -306,7 +307,7 @@ class EffectVarianceFit:
                 continue
             over = multiply(multiply(shared, part.model.inverse), part.model.basis)
             if self.covariates.names:
-                over = _beside(over, self.parts.rows(rows, part.voxels))
+                over = beside(over, self.parts.rows(rows, part.voxels).transpose(1, 0, 2))
             found = self._found(part, over, is_f=test == "F")
             effect[part.voxels], variance[part.voxels] = found
         return self._estimates(effect, variance, determined, len(rows), test)
@@ -626,9 +627,9 @@ def _parts(
                 rows, fitted = np.delete(all_rows, missing), own_model
             design = fitted.basis
             if k:
-                beside = present_covariates(columns, members, missing)
-                beside = own_columns(fitted, beside, covariates.centred)[0]
-                design = _beside(design, beside.transpose(1, 0, 2))
+                own_values = present_covariates(columns, members, missing)
+                columns_beside = own_columns(fitted, own_values, covariates.centred)[0]
+                design = beside(design, columns_beside)
             at = np.ix_(rows, members)
             everything = len(members) == len(own) and not which
             yield _Part(
@@ -652,12 +653,6 @@ def _kinds(patterns, n_covariates):
     kind[list(patterns.row_spaces)] = list(patterns.row_spaces)
     kind[patterns.dof == 0] = -1
     return kind
-
-
-def _beside(shared, own):
-    """Return what voxels share, shape (a, r), and their own, (a, k, v), as (a, r + k, v)."""
-    shape = len(shared), shared.shape[1], own.shape[2]
-    return np.concatenate([np.broadcast_to(shared[:, :, None], shape), own], axis=1)
 
 
 def _targets(dof, level):

@@ -327,6 +327,12 @@ def present_covariates(
     return found
 
 
+def beside(shared: np.ndarray, own: np.ndarray) -> np.ndarray:
+    """Return shared columns, shape (n, r), and own ones, (k, n, v), as (n, r + k, v)."""
+    wide = np.broadcast_to(shared[:, :, None], (*shared.shape, own.shape[2]))
+    return np.concatenate([wide, own.transpose(1, 0, 2)], axis=1)
+
+
 def patterns_of(
     model: LinearModel, number: np.ndarray, missing: Sequence[bytes], n_covariates: int
 ) -> VoxelPatterns:

@@ -1,4 +1,8 @@
-"""Covariates that are maps in the engine: all shuffles of small studies against plain refits."""
+"""Covariates that are maps in the engine: all shuffles of small studies against plain refits.
+
+Those of least squares are by numpy. Those of other estimators are fits of the unshuffled estimator,
+which tests of its own compare with R, to the maps of every shuffle at one voxel's columns.
+"""
 
 from itertools import permutations, product
 
@@ -10,6 +14,9 @@ from nipype_group.design.contrasts import Contrast
 from nipype_group.design.matrix import Design
 from nipype_group.permutation.plan import ContrastTest, make_plan
 from nipype_group.permutation.units import units_of
+from nipype_group.stats.estimators.effect_variance import fit_effect_variance
+from nipype_group.stats.estimators.robust import fit_robust
+from nipype_group.stats.linear.least_squares import LinearModel
 from nipype_group.stats.permutation.run import run_shuffles
 from nipype_group.stats.permutation.statistics import ShuffleStatistics
 
@@ -36,12 +43,12 @@ def study(n_maps, n_voxels):
 
 def planned(design, rows, n_permutations, names=("voxel",), **how):
     contrast = Contrast("c", "t" if len(rows) == 1 else "F", np.array(rows), "")
-    test = ContrastTest(ShuffleStatistics(names), estimator="map-covariates", **how)
+    test = ContrastTest(ShuffleStatistics(names), **{"estimator": "map-covariates", **how})
     (family,) = make_plan(design, [contrast], n_permutations, 3, test).families.values()
     return test, test.shuffled_units(units_of(design, contrast), family.scheme)
 
 
-def run(test, contrast, first, last, data, grey, shape, **how):
+def run(test, contrast, first, last, data, grey, shape, variances=None, **how):
     (result,) = run_shuffles(
         lambda start, stop: data[:, start:stop],
         np.ones(shape, dtype=bool),
@@ -49,7 +56,10 @@ def run(test, contrast, first, last, data, grey, shape, **how):
         test.statistics,
         first,
         last,
-        beside={"covariates": lambda start, stop: grey[None, :, start:stop]},
+        beside={
+            "covariates": lambda start, stop: grey[None, :, start:stop],
+            "variances": lambda start, stop: variances[:, start:stop],
+        },
         **how,
     )
     return result
@@ -141,7 +151,104 @@ def test_maps_that_lack_voxels_go_with_flips_and_with_no_permutation():
         planned(design, CONTRASTS["covariate"][0], 99, varying_dof=True)
 
 
-@pytest.mark.parametrize("estimator", ["OLS", "huber"])
+# Estimators and what their shuffles hold.
+ESTIMATES = [
+    *product(("huber", "bisquare", "mixed-effects", "paule-mandel"), ("again", "held")),
+    ("mm", "held"),
+    ("fixed-effects", "again"),
+    ("dersimonian-laird", "again"),
+]
+ROBUST = ("huber", "bisquare", "mm")
+
+
+def fit(name, matrix, y, s, knapp_hartung="none"):
+    """Fit maps, shape (n, m), whose columns are the same."""
+    model = LinearModel(matrix, tuple(f"x{i}" for i in range(matrix.shape[1])))
+
+    def read(start, stop):
+        return y[:, start:stop]
+
+    if name in ROBUST:
+        return fit_robust(model, read, y.shape[1], name)
+    return fit_effect_variance(
+        model, read, lambda a, b: s[:, a:b], y.shape[1], name, knapp_hartung=knapp_hartung
+    )
+
+
+def weighted(matrix, rows, y, weights):
+    """Return t or F of weighted least squares, the variance of its own residuals."""
+    found = []
+    for maps, weight in zip(y.T, weights.T, strict=True):
+        inverse = np.linalg.inv((matrix.T * weight) @ matrix)
+        betas = inverse @ (matrix.T * weight) @ maps
+        square = weight @ (maps - matrix @ betas) ** 2 / (len(maps) - matrix.shape[1])
+        effect = rows @ betas
+        f = effect @ np.linalg.solve(rows @ inverse @ rows.T, effect) / square / len(rows)
+        found.append(np.sign(effect[0]) * np.sqrt(f) if len(rows) == 1 else f)
+    return np.array(found)
+
+
+def refits_of(estimator, hold, design, rows, kind, y, s, grey):
+    """Return t or F of all shuffles at one voxel, fitted as the unshuffled estimator does."""
+    matrix, rows, n = np.column_stack([design.matrix, grey - grey.mean()]), np.array(rows), len(y)
+    null = matrix @ np.linalg.svd(rows)[2][len(rows) :].T
+    before = fit(estimator, null, y[:, None], s[:, None])
+    fitted = null @ (
+        before.betas[:, 0]
+        if estimator in ROBUST
+        else [before.contrast(row, "t").effect[0] for row in np.eye(null.shape[1])]
+    )
+    if kind == "flip":
+        signs = np.array(list(product([1.0, -1], repeat=n)))
+        orders = np.tile(np.arange(n), (len(signs), 1))
+    else:
+        orders = np.array(list(permutations(range(n))))
+        signs = np.ones(orders.shape)
+
+    def moved(values, sign):
+        found = np.empty(orders.shape)
+        np.put_along_axis(found, orders, sign * values, axis=1)
+        return found.T
+
+    maps = fitted[:, None] + moved(y - fitted, signs)
+    test = "t" if len(rows) == 1 else "F"
+    if hold == "held" and estimator in ROBUST:
+        weights = np.ravel(list(before.weights(lambda rows: (y[[i]] for i in rows))))
+        return weighted(matrix, rows, maps, moved(weights, 1.0))
+    variances = moved(s, 1.0)
+    if hold == "held":
+        estimator, variances = "fixed-effects", variances + before.between.tau2[0]
+    return fit(estimator, matrix, maps, variances).contrast(rows, test).stat
+
+
+@pytest.mark.parametrize("name", CONTRASTS)
+@pytest.mark.parametrize(("estimator", "hold"), ESTIMATES)
+def test_p_of_all_shuffles_of_estimators_are_those_of_their_fits(estimator, hold, name):
+    rows, kind = CONTRASTS[name]
+    design, data, grey = study(7 if kind == "permute" else 9, 3)
+    variances = np.exp(np.random.default_rng(6).standard_normal(data.shape))
+    data = data + np.sqrt(variances) * np.random.default_rng(7).standard_normal(data.shape)
+    by_hand = np.array(
+        [
+            refits_of(estimator, hold, design, rows, kind, *of_voxel)
+            for of_voxel in zip(data.T, variances.T, grey.T, strict=True)
+        ]
+    )
+    test, contrast = planned(design, rows, 6000, estimator=estimator, shuffled_estimates=hold)
+    assert contrast.scheme.kind == kind and contrast.scheme.exhaustive
+    n_shuffles = by_hand.shape[1]
+    assert contrast.scheme.n_distinct == n_shuffles
+    result = run(test, contrast, 0, n_shuffles, data, grey, (3, 1, 1), variances)
+    tolerance = 1e-7 if estimator in ROBUST else 1e-9
+    np.testing.assert_allclose(result.observed["voxel"], by_hand[:, 0], rtol=tolerance)
+    highest = np.sort(result.nulls["voxel_positive"])
+    np.testing.assert_allclose(highest, np.sort(by_hand.max(axis=0)), rtol=tolerance, atol=1e-9)
+    reached = abs(by_hand) >= abs(by_hand[:, :1]) * (1 - tolerance)
+    assert result.counts["voxel"].tolist() == reached.sum(axis=1).tolist()
+    assert 1 < max(result.counts["voxel"]) < n_shuffles
+
+
+@pytest.mark.parametrize("estimator", ["OLS", "sandwich"])
 def test_no_estimator_takes_what_stands_in_for_a_covariate(estimator):
     design = study(9, 1)[0]
     contrast = Contrast("c", "t", np.array([[0.0, 1, 0]]), "")

@@ -5,6 +5,9 @@ stay where they are with their variances, which is the same as moving both of th
 With nuisance the fitted values of the model without the effect, at the variance between
 participants that it has itself, stay with the rows of the design, and the residuals with their
 variances (Freedman and Lane 1983).
+
+Covariates that are maps stay with the rows of the design, and the model without the effect is
+that of each voxel; see `nipype_group.stats.estimators.shuffled.voxel_designs`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,6 +26,7 @@ from nipype_group.stats.estimators.between_variance import (
     load,
     mean_square_length,
     new_sums,
+    of_lanes,
     tau2_by,
 )
 from nipype_group.stats.estimators.contrast_estimates import NORMAL_DOF
@@ -32,6 +36,17 @@ from nipype_group.stats.estimators.effect_variance import (
     EffectVarianceFit,
     fit_effect_variance,
     lacking,
+)
+from nipype_group.stats.estimators.map_covariates import beside
+from nipype_group.stats.estimators.shuffled.voxel_designs import (
+    COVARIATES_STAY,
+    VoxelDesigns,
+    contrast_rows,
+    fitted_values,
+    null_model,
+    shared_columns,
+    shuffles_of_part,
+    voxel_designs,
 )
 from nipype_group.stats.linear.least_squares import LAST_PLACE, LinearModel, independent_rows
 from nipype_group.stats.linear.partition import partition
@@ -68,7 +83,8 @@ def null_fitted(
     nuisance = _nuisance(model, weights)
     if not nuisance.shape[1]:
         return None
-    return _fitted(_null_fit(nuisance, effects, variances, method))
+    own = np.empty((0, *effects.shape))
+    return _fitted(nuisance, own, _null_fit(nuisance, own, effects, variances, method))
 
 
 def _nuisance(model, weights):
@@ -76,22 +92,24 @@ def _nuisance(model, weights):
     return partition(model, independent_rows(np.atleast_2d(weights))).nuisance
 
 
-def _null_fit(nuisance, effects, variances, method):
+def _null_fit(shared, own, effects, variances, method):
     """Fit the model without a contrast, which may have no column."""
+    model, covariates = null_model(shared, own)
     return fit_effect_variance(
-        LinearModel(nuisance, tuple(f"nuisance {i}" for i in range(nuisance.shape[1]))),
+        model,
         lambda start, stop: effects[:, start:stop],
         lambda start, stop: variances[:, start:stop],
         effects.shape[1],
         method,
+        covariates=covariates,
     )
 
 
-def _fitted(fit: EffectVarianceFit) -> np.ndarray:
+def _fitted(shared: np.ndarray, own: np.ndarray, fit: EffectVarianceFit) -> np.ndarray:
     """Return fitted values, shape (n, v)."""
-    rows = np.eye(fit.model.matrix.shape[1])
-    effects = np.stack([fit.contrast(row, "t").effect for row in rows])
-    return multiply(fit.model.matrix, effects)
+    rows = np.eye(shared.shape[1] + len(own))
+    betas = np.stack([fit.contrast(row, "t").effect for row in rows])
+    return fitted_values(shared, own, betas)
 
 
 @dataclass(frozen=True)
@@ -113,6 +131,29 @@ class _Tile:
 
 
 @dataclass(frozen=True)
+class _Part:
+    """Voxels that lack the same maps, and whose designs are their own.
+
+    Parameters
+    ----------
+    tile : _Tile
+        Their own maps.
+    designs : VoxelDesigns
+    """
+
+    tile: _Tile
+    designs: VoxelDesigns
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """Voxels of a tile by the maps that they lack, and their degrees of freedom, shape (v,)."""
+
+    parts: tuple[_Part, ...]
+    dof: np.ndarray
+
+
+@dataclass(frozen=True)
 class ShuffledEffectVariance:
     """A contrast of effects with variances under shuffles, as the engine takes it.
 
@@ -128,6 +169,9 @@ class ShuffledEffectVariance:
         are, in the model without the contrast, which no flip of signs changes without nuisance.
     method, knapp_hartung : str
         As of `statistic_of_shuffles`.
+    covariates : sequence of str
+        Names of covariates that are maps, for each of which the last columns of the model stand
+        in. They are centred as fits have them.
 
     Examples
     --------
@@ -146,16 +190,29 @@ class ShuffledEffectVariance:
     held: bool = False
     method: str = "mixed-effects"
     knapp_hartung: str = "none"
+    covariates: Sequence[str] = ()
 
-    takes: ClassVar[tuple[str, ...]] = ("variances",)
-    # Effects, variances and fitted values.
-    bytes_per_value: ClassVar[int] = 24
     # The search of the variance ends at a relative step of 1e-9, whose square is left.
     tie: ClassVar[float] = 1e-9
 
     @property
+    def takes(self) -> tuple[str, ...]:
+        """Names of the data that it needs beside the effects."""
+        return ("variances", "covariates") if self.covariates else ("variances",)
+
+    @property
+    def bytes_per_value(self) -> int:
+        """Bytes of effects, variances, fitted values, and of own columns."""
+        return 8 * (3 + len(self.covariates))
+
+    @property
     def words(self) -> str:
         """What is estimated again in every shuffle and what is held."""
+        stay = f"{COVARIATES_STAY}, " if self.covariates else ""
+        return stay + self._words
+
+    @property
+    def _words(self):
         travel = "effects move with their variances"
         if self.method == "fixed-effects":
             return f"{travel}, by which alone maps are weighted"
@@ -169,35 +226,66 @@ class ShuffledEffectVariance:
     @property
     def dof(self) -> float:
         """Degrees of freedom of voxels that all maps have, as of the contrast's fit."""
-        return NORMAL_DOF if self._is_normal else float(self.model.dof)
+        dof = self._shared.dof - len(self.covariates)
+        return NORMAL_DOF if self._is_normal else float(dof)
 
     @property
     def _is_normal(self):
         return self.method == "fixed-effects" and self.knapp_hartung == "none"
 
     @cached_property
+    def _shared(self):
+        return shared_columns(self.model, len(self.covariates))
+
+    @cached_property
     def _nuisance(self):
         return _nuisance(self.model, self.weights)
 
-    def prepare(self, data: Mapping[str, np.ndarray]) -> _Tile:
-        """Return the tile of data, arrays of shape (n, v): effects and variances."""
+    def prepare(self, data: Mapping[str, np.ndarray]) -> _Tile | _Parts:
+        """Return the tile of data: effects and variances, (n, v), and covariates, (k, n, v)."""
         effects, variances = data["effects"], data["variances"]
+        if not self.covariates:
+            none = np.empty((0, *effects.shape))
+            return self._tile(self._nuisance, none, effects, variances)
+        parts, dof = [], np.zeros(effects.shape[1])
+        there = np.where(lacking(effects, variances), np.nan, effects)
+        for designs in voxel_designs(
+            self._shared, self.weights, self.test, there, data["covariates"], centred=True
+        ):
+            own = np.ascontiguousarray(variances[np.ix_(designs.rows, designs.voxels)])
+            tile = self._tile(*designs.null(), designs.data, own)
+            parts.append(_Part(tile, designs))
+            dof[designs.voxels] = designs.dof
+        return _Parts(tuple(parts), dof)
+
+    def _tile(self, shared, own, effects, variances):
         fitted = tau2 = None
         holds = self.held and self.method != "fixed-effects"
-        if self._nuisance.shape[1] or holds:
-            fit = _null_fit(self._nuisance, effects, variances, self.method)
-            fitted = _fitted(fit) if self._nuisance.shape[1] else None
+        has_nuisance = bool(shared.shape[1] + len(own))
+        if has_nuisance or holds:
+            fit = _null_fit(shared, own, effects, variances, self.method)
+            fitted = _fitted(shared, own, fit) if has_nuisance else None
             tau2 = fit.between.tau2[0] if holds else None
         return _Tile(effects, variances, fitted, tau2)
 
-    def voxel_dof(self, prepared: _Tile) -> np.ndarray:
+    def voxel_dof(self, prepared: _Tile | _Parts) -> np.ndarray:
         """Return the degrees of freedom that voxels' maps leave, shape (v,)."""
-        n_present = (~lacking(prepared.effects, prepared.variances)).sum(axis=0)
-        dof = np.maximum(n_present - float(self.model.rank), 0.0)
+        if isinstance(prepared, _Parts):
+            dof = prepared.dof
+        else:
+            n_present = (~lacking(prepared.effects, prepared.variances)).sum(axis=0)
+            dof = np.maximum(n_present - float(self.model.rank), 0.0)
         return np.where(dof > 0, NORMAL_DOF, 0.0) if self._is_normal else dof
 
-    def statistic(self, prepared: _Tile, orders: np.ndarray, signs: np.ndarray) -> np.ndarray:
+    def statistic(
+        self, prepared: _Tile | _Parts, orders: np.ndarray, signs: np.ndarray
+    ) -> np.ndarray:
         """Return t or F of shuffles, shape (m, v)."""
+        if isinstance(prepared, _Parts):
+            found = np.zeros((len(orders), len(prepared.dof)))
+            for part in prepared.parts:
+                found[:, part.designs.voxels] = self._of_part(part, orders, signs)
+            return found
         return statistic_of_shuffles(
             self.model,
             self.weights,
@@ -210,6 +298,23 @@ class ShuffledEffectVariance:
             knapp_hartung=self.knapp_hartung,
             tau2=prepared.tau2,
             fitted=prepared.fitted,
+        )
+
+    def _of_part(self, part, orders, signs):
+        """Return the statistics of voxels that lack the same maps."""
+        tile, designs = part.tile, part.designs
+        return statistic_of_designs(
+            beside(designs.model.basis, designs.columns),
+            designs.over,
+            self.test,
+            tile.effects,
+            tile.variances,
+            np.where(designs.alive, float(designs.dof), 0.0),
+            *shuffles_of_part(orders, signs, designs.rows),
+            method=self.method,
+            knapp_hartung=self.knapp_hartung,
+            tau2=tile.tau2,
+            fitted=tile.fitted,
         )
 
 
@@ -270,13 +375,61 @@ def statistic_of_shuffles(
     """
     if method not in METHODS or knapp_hartung not in KNAPP_HARTUNG:
         raise ValueError(f"{method!r} and {knapp_hartung!r} are no method and factor")
-    weights = np.atleast_2d(np.asarray(weights, dtype=float))
-    rows = weights[:1] if test == "t" else independent_rows(weights)
     basis = np.ascontiguousarray(model.basis)
-    own = multiply(multiply(rows, model.inverse), basis)
+    own = multiply(multiply(contrast_rows(weights, test), model.inverse), basis)
+    n_present = (~lacking(effects, variances)).sum(axis=0)
+    return statistic_of_designs(
+        basis,
+        own,
+        test,
+        effects,
+        variances,
+        np.maximum(n_present - float(model.rank), 0.0),
+        orders,
+        signs,
+        method=method,
+        knapp_hartung=knapp_hartung,
+        tau2=tau2,
+        fitted=fitted,
+        n_threads=n_threads,
+    )
+
+
+def statistic_of_designs(
+    design: np.ndarray,
+    over: np.ndarray,
+    test: str,
+    effects: np.ndarray,
+    variances: np.ndarray,
+    dof: np.ndarray,
+    orders: Sequence[Sequence[int]] | np.ndarray,
+    signs: Sequence[Sequence[float]] | np.ndarray,
+    *,
+    method: str = "mixed-effects",
+    knapp_hartung: str = "none",
+    tau2: np.ndarray | None = None,
+    fitted: np.ndarray | None = None,
+    n_threads: int = 1,
+) -> np.ndarray:
+    """Return t or F of every shuffle at every voxel, which may have a design of its own.
+
+    Parameters
+    ----------
+    design : array, shape (n, c) or (n, c, v)
+        Independent columns, of all voxels or of each.
+    over : array, shape (q, c) or (q, c, v)
+        Contrast rows over these.
+    dof : array, shape (v,)
+        Residual degrees of freedom; 0 where there is no statistic.
+    test, effects, variances, orders, signs, method, knapp_hartung, tau2, fitted, n_threads
+        As of `statistic_of_shuffles`.
+
+    Returns
+    -------
+    array, shape (m, v)
+    """
     lacks = lacking(effects, variances)
     y, s = np.where(lacks, 0.0, effects), np.where(lacks, np.inf, variances)
-    dof = np.maximum((~lacks).sum(axis=0) - float(model.rank), 0.0)
     held = np.zeros((1, y.shape[1])) if tau2 is None else np.asarray(tau2, dtype=float)[None]
     null = np.empty((0, y.shape[1])) if fitted is None else np.asarray(fitted, dtype=float)
     orders = np.ascontiguousarray(orders, dtype=np.int64)
@@ -291,8 +444,8 @@ def statistic_of_shuffles(
             null[:, span],
             held[:, span],
             dof[None, span],
-            basis,
-            own,
+            design if design.ndim == 2 else design[:, :, span],
+            over if over.ndim == 2 else over[:, :, span],
             orders,
             signs,
             METHODS[method] if tau2 is None else _HELD,
@@ -312,7 +465,7 @@ def _shuffle(
 ):
     """Write the statistics of all shuffles at voxels side by side."""
     n_maps, n_voxels = effects.shape
-    n_rows = len(rows)
+    n_rows = rows.shape[0]
     sums = new_sums(n_maps, basis.shape[1])
     scalars, moves = sums[7], np.ones(n_maps)
     blocks = np.zeros((4, n_maps, LANES))
@@ -320,8 +473,9 @@ def _shuffle(
     free, tau2 = np.empty((1, LANES)), np.empty((1, LANES))
     estimates = np.empty((n_rows, LANES))
     covariance = np.empty((n_rows * (n_rows + 1) // 2, LANES))
-    shuffled = np.empty(basis.shape)
     for start in range(0, n_voxels, LANES):
+        design, over = of_lanes(basis, start), of_lanes(rows, start)
+        shuffled = np.empty(design.shape)
         n_here = load(effects, start, 0.0, y)
         load(variances, start, 1.0, s)
         load(fitted, start, 0.0, null)
@@ -329,12 +483,12 @@ def _shuffle(
         load(held, start, 0.0, tau2)
         for m in range(len(orders)):
             _move(
-                orders[m], signs[m], basis, y, null if len(fitted) else null[:0], shuffled, values
+                orders[m], signs[m], design, y, null if len(fitted) else null[:0], shuffled, values
             )
             if method >= 0:
                 tau2[0] = tau2_by(method, free[0], s, values, moves, shuffled, sums)
             evaluate(tau2[0], s, values, moves, shuffled, sums)
-            combine_rows(rows, sums[1], sums[3], estimates, covariance)
+            combine_rows(over, sums[1], sums[3], estimates, covariance)
             if is_f:
                 mean_square_length(estimates, covariance)
             for v in range(n_here):
@@ -362,11 +516,13 @@ def _is_rounding(residual, values, variances, tau2):
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
-def _move(order, sign, basis, y, null, shuffled, values):
+def _move(order, sign, design, y, null, shuffled, values):
     """Write the shuffled design, and maps whose fitted values go with its rows."""
+    # Rows of numbers, whether all lanes share them or each has its own.
+    columns, moved = design.reshape(len(y), -1), shuffled.reshape(len(y), -1)
     for i in range(len(y)):
-        for j in range(basis.shape[1]):
-            shuffled[i, j] = sign[i] * basis[order[i], j]
+        for j in range(columns.shape[1]):
+            moved[i, j] = sign[i] * columns[order[i], j]
         for v in range(LANES):
             values[i, v] = y[i, v]
         if len(null):

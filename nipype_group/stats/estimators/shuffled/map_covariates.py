@@ -9,10 +9,7 @@ Freedman and Lane (1983)
 
 as the whole model is fitted again and takes a squared length |B'P'e|^2 + |u'P'e|^2 of e, which no
 shuffle changes. Every term is a sum over maps, in their order, of products of a voxel: bits depend
-on no other voxel, shuffle or thread.
-
-The covariates of a map stay with its row of the design, and the residuals move. Where maps lack a
-voxel their rows have no covariate for residuals to meet: there are sign flips alone.
+on no other voxel, shuffle or thread. See `nipype_group.stats.estimators.shuffled.voxel_designs`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,22 +21,17 @@ from typing import ClassVar
 import numba
 import numpy as np
 
-from nipype_group.stats.estimators.map_covariates import (
-    FINE,
-    column_products,
-    lacking_maps,
-    own_columns,
-    present_covariates,
+from nipype_group.stats.estimators.map_covariates import column_products
+from nipype_group.stats.estimators.shuffled.voxel_designs import (
+    COVARIATES_STAY,
+    VoxelDesigns,
+    contrast_rows,
+    shared_columns,
+    shuffles_of_part,
+    voxel_designs,
 )
-from nipype_group.stats.estimators.small_matrices import factorise, solve_forward
-from nipype_group.stats.linear.least_squares import (
-    LinearModel,
-    independent_rows,
-    is_rounding,
-    missing_patterns,
-    present_values,
-)
-from nipype_group.stats.matrix_products import multiply, residuals_of, sum_of_squares
+from nipype_group.stats.linear.least_squares import LinearModel, is_rounding
+from nipype_group.stats.matrix_products import residuals_of, sum_of_squares
 
 # Voxels whose columns stay in a first-level cache, and those that a thread takes at once.
 _VOXELS_PER_BLOCK = 64
@@ -134,20 +126,12 @@ class ShuffledCovariates:
         >>> own.statistic([[0, 1, 2, 3], [3, 2, 1, 0]], np.ones((2, 4))).round(3).tolist()
         [[8.957], [-8.957]]
         """
-        weights = np.atleast_2d(np.asarray(weights, dtype=float))
-        rows = weights[:1] if test == "t" else independent_rows(weights)
-        data, parts, dof = lacking_maps(data, covariates), [], np.zeros(data.shape[1])
-        for members, missing in missing_patterns(data):
-            fitted = model.without(missing) if len(missing) else model
-            k, shared = len(covariates), rows[:, : model.matrix.shape[1]]
-            if fitted is None or fitted.dof <= k or not fitted.row_space.holds(shared):
-                continue
-            present = np.delete(np.arange(len(data)), missing)
-            values = np.ascontiguousarray(present_values(data, members, missing))
-            own = present_covariates(covariates, members, missing)
-            parts.append(_prepared(fitted, rows, values, own, members, present, centred))
-            dof[members] = fitted.dof - k
-        return cls(len(data), data.shape[1], len(rows), test, tuple(parts), dof)
+        parts, dof = [], np.zeros(data.shape[1])
+        for designs in voxel_designs(model, weights, test, data, covariates, centred):
+            parts.append(_prepared(designs))
+            dof[designs.voxels] = designs.dof
+        rank = len(contrast_rows(weights, test))
+        return cls(len(data), data.shape[1], rank, test, tuple(parts), dof)
 
     def statistic(
         self,
@@ -174,22 +158,11 @@ class ShuffledCovariates:
         ValueError
             Where maps lack voxels, and shuffles are more than sign flips.
         """
-        orders = np.ascontiguousarray(orders, dtype=np.int64)
-        signs = np.ascontiguousarray(signs, dtype=float)
         found = np.zeros((len(orders), self.n_voxels))
-        identity = np.arange(self.n_maps)
         for part in self.parts:
-            if len(part.rows) < self.n_maps:
-                if (orders != identity).any():
-                    raise ValueError(
-                        "maps lack voxels, and residuals that change places meet rows without a "
-                        "covariate there: flip signs, or take full coverage"
-                    )
-                own_orders = np.tile(np.arange(len(part.rows)), (len(orders), 1))
-            else:
-                own_orders = orders
+            moved, flipped = shuffles_of_part(np.asarray(orders), np.asarray(signs), part.rows)
             own = np.zeros((len(orders), len(part.voxels)))
-            self._run(part, own_orders, np.ascontiguousarray(signs[:, part.rows]), own, n_threads)
+            self._run(part, moved, flipped, own, n_threads)
             found[:, part.voxels] = own
         return found
 
@@ -250,16 +223,14 @@ class ShuffledMapCovariates:
 
     takes: ClassVar[tuple[str, ...]] = ("covariates",)
     words: ClassVar[str] = (
-        "covariates that are maps stay with the rows of the design, and all columns of a voxel "
-        "are fitted again in every shuffle"
+        f"{COVARIATES_STAY}, and all columns of a voxel are fitted again in every shuffle"
     )
     # Sums over maps of unit vectors; shuffles that are equal differ by their order alone.
     tie: ClassVar[float] = 1e-10
 
     @cached_property
     def _shared(self):
-        n_columns = self.model.matrix.shape[1] - len(self.covariates)
-        return LinearModel(self.model.matrix[:, :n_columns], self.model.columns[:n_columns])
+        return shared_columns(self.model, len(self.covariates))
 
     @property
     def dof(self) -> float:
@@ -269,8 +240,7 @@ class ShuffledMapCovariates:
     @property
     def bytes_per_value(self) -> int:
         """Bytes of residuals, columns and tested directions."""
-        n_tested = 1 if self.test == "t" else len(independent_rows(np.atleast_2d(self.weights)))
-        return 8 * (1 + len(self.covariates) + n_tested)
+        return 8 * (1 + len(self.covariates) + len(contrast_rows(self.weights, self.test)))
 
     def prepare(self, data: Mapping[str, np.ndarray]) -> ShuffledCovariates:
         """Return the tile of data: effects, shape (n, v), and covariates, shape (k, n, v)."""
@@ -290,76 +260,29 @@ class ShuffledMapCovariates:
         return prepared.statistic(orders, signs)
 
 
-def _prepared(model, rows, data, covariates, members, present, centred):
+def _prepared(designs: VoxelDesigns) -> _Part:
     """Return the part of voxels without gaps."""
-    columns, parts = own_columns(model, covariates, centred)
-    k, n_voxels, q = len(columns), data.shape[1], len(rows)
-    shared = rows[:, : model.matrix.shape[1]]
-    over = np.empty((q, model.rank + k, n_voxels))
-    over[:, : model.rank] = multiply(multiply(shared, model.inverse), model.basis)[:, :, None]
-    over[:, model.rank :] = parts.rows(rows, slice(None))
-    _orthonormal_rows(over)
-    tested = np.zeros((q, *data.shape))
-    _combine(over, np.ascontiguousarray(model.basis), columns, tested)
-    left, products = residuals_of(model.basis, data), np.empty(n_voxels)
+    model, columns, data = designs.model, designs.columns, designs.data
+    tested, products = designs.tested(), np.empty(data.shape[1])
+    left = residuals_of(model.basis, data)
     for column in columns:
         column_products(column, left, products)
         left -= products * column
-    dead = is_rounding(sum_of_squares(left), data) | (parts.status != FINE)
+    dead = is_rounding(sum_of_squares(left), data) | ~designs.alive
     for direction in tested:
         column_products(direction, data, products)
         left += products * direction
     length = np.sqrt(sum_of_squares(left))
     left = np.where(dead, 0.0, left / np.where(dead, 1.0, length))
-    alone = not shared.any() and q == k
     return _Part(
-        members,
-        present,
+        designs.voxels,
+        designs.rows,
         model.basis,
-        columns[:0] if alone else columns,
+        columns[:0] if designs.tests_all_own else columns,
         tested,
         left,
-        model.dof - k,
+        designs.dof,
     )
-
-
-@numba.njit(nogil=True, cache=True, error_model="numpy")
-def _orthonormal_rows(over):
-    """Replace rows, shape (q, c, v), by orthonormal ones of the same span; one keeps its sign."""
-    q, c, n_voxels = over.shape
-    matrix, lower, column = np.empty((q, q)), np.zeros((q, q)), np.empty(q)
-    for v in range(n_voxels):
-        for s in range(q):
-            for t in range(s + 1):
-                total = 0.0
-                for a in range(c):
-                    total += over[s, a, v] * over[t, a, v]
-                matrix[s, t] = total
-        if not factorise(matrix, lower):
-            continue
-        for a in range(c):
-            for s in range(q):
-                column[s] = over[s, a, v]
-            solve_forward(lower, column)
-            for s in range(q):
-                over[s, a, v] = column[s]
-
-
-@numba.njit(nogil=True, cache=True, error_model="numpy")
-def _combine(over, basis, columns, tested):
-    """Add up what rows over basis and own columns, shape (q, c, v), are over maps."""
-    n_shared = basis.shape[1]
-    for s in range(len(over)):
-        for i in range(len(basis)):
-            total = tested[s, i]
-            for a in range(n_shared):
-                factor, row = basis[i, a], over[s, a]
-                for v in range(len(total)):
-                    total[v] += factor * row[v]
-            for a in range(len(columns)):
-                own, row = columns[a, i], over[s, n_shared + a]
-                for v in range(len(total)):
-                    total[v] += own[v] * row[v]
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")

@@ -6,9 +6,12 @@ fit here depends on what is added along columns that it has: they are left out.
 
 Where weights are held they are those of the residuals that move, and move with them: weighted
 least squares, whose variance is the weighted mean square of the residuals.
+
+Covariates that are maps stay with the rows of the design, and the model without the effect is
+that of each voxel; see `nipype_group.stats.estimators.shuffled.voxel_designs`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
@@ -26,9 +29,18 @@ from nipype_group.stats.estimators.iterated_weights import (
     scales_about_zero,
     weigh,
 )
+from nipype_group.stats.estimators.map_covariates import beside, column_products
 from nipype_group.stats.estimators.robust import fit_robust
 from nipype_group.stats.estimators.sandwich import ContrastSandwich
-from nipype_group.stats.estimators.shuffled.effect_variance import statistic_of_shuffles
+from nipype_group.stats.estimators.shuffled.effect_variance import statistic_of_designs
+from nipype_group.stats.estimators.shuffled.voxel_designs import (
+    COVARIATES_STAY,
+    contrast_rows,
+    fitted_values,
+    null_model,
+    shared_columns,
+    voxel_designs,
+)
 from nipype_group.stats.estimators.small_matrices import ROUNDING, factorise, solve_forward
 from nipype_group.stats.linear.least_squares import LinearModel, independent_rows, is_rounding
 from nipype_group.stats.linear.partition import partition
@@ -38,16 +50,15 @@ from nipype_group.stats.matrix_products import multiply, residuals_of, sum_of_sq
 _NO_WEIGHT = 1e-30
 
 
-def _contrast_rows(model, weights, test):
-    """Return independent contrast rows, shape (q, p)."""
-    weights = np.atleast_2d(np.asarray(weights, dtype=float))
-    return weights[:1] if test == "t" else independent_rows(weights)
-
-
-def _without_rounding(model: LinearModel, data: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Return values, 0 at voxels that the model fits but for rounding."""
-    left = sum_of_squares(residuals_of(model.basis, data))
-    return np.where(is_rounding(left, data), 0.0, values)
+def _without_rounding(
+    basis: np.ndarray, own: np.ndarray, data: np.ndarray, values: np.ndarray
+) -> np.ndarray:
+    """Return values, 0 at voxels that shared and own columns fit but for rounding."""
+    left, products = residuals_of(basis, data), np.empty(data.shape[1])
+    for column in own:
+        column_products(column, left, products)
+        left = left - products * column
+    return np.where(is_rounding(sum_of_squares(left), data), 0.0, values)
 
 
 def _dof_of(model: LinearModel, effects: np.ndarray) -> np.ndarray:
@@ -62,6 +73,14 @@ class _Tile:
     residuals: np.ndarray
     weights: np.ndarray | None
     dof: np.ndarray
+
+
+@dataclass(frozen=True)
+class _RobustTile(_Tile):
+    """With columns of the voxels' own, (k, n, v), and rows over all, (q, c, v) or (q, c, 1)."""
+
+    columns: np.ndarray
+    over: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -80,6 +99,9 @@ class ShuffledRobust:
         contrast.
     method : {"huber", "bisquare", "mm"}
         The last with weights held alone.
+    covariates : sequence of str
+        Names of covariates that are maps, for each of which the last columns of the model stand
+        in. They are centred as fits have them.
 
     Raises
     ------
@@ -101,10 +123,8 @@ class ShuffledRobust:
     test: str
     held: bool = False
     method: str = "huber"
+    covariates: Sequence[str] = ()
 
-    takes: ClassVar[tuple[str, ...]] = ()
-    # Residuals and weights.
-    bytes_per_value: ClassVar[int] = 16
     # A fit has settled at a step of 1e-10 scales, and is a few times that off.
     tie: ClassVar[float] = 1e-7
 
@@ -116,24 +136,39 @@ class ShuffledRobust:
             )
 
     @property
+    def takes(self) -> tuple[str, ...]:
+        """Names of the data that it needs beside the effects."""
+        return ("covariates",) if self.covariates else ()
+
+    @property
+    def bytes_per_value(self) -> int:
+        """Bytes of residuals, weights and own columns."""
+        return 8 * (2 + len(self.covariates))
+
+    @property
     def words(self) -> str:
         """What is estimated again in every shuffle and what is held."""
+        stay = f"{COVARIATES_STAY}, and " if self.covariates else ""
         if self.held:
             return (
-                "all shuffles take the weights of the data as they are, in the model without the "
-                "effect tested, which move with the maps"
+                f"{stay}all shuffles take the weights of the data as they are, in the model "
+                "without the effect tested, which move with the maps"
             )
-        return "weights and scale are estimated again in every shuffle"
+        return f"{stay}weights and scale are estimated again in every shuffle"
 
     @property
     def dof(self) -> float:
         """Degrees of freedom, n - rank."""
-        return float(self.model.dof)
+        return float(self._shared.dof - len(self.covariates))
+
+    @cached_property
+    def _shared(self):
+        return shared_columns(self.model, len(self.covariates))
 
     @cached_property
     def _over(self):
         """Orthonormal rows over the basis of the model, shape (q, rank), of the contrast."""
-        rows = _contrast_rows(self.model, self.weights, self.test)
+        rows = contrast_rows(self.weights, self.test)
         over = multiply(multiply(rows, self.model.inverse), self.model.basis)
         if self.test == "t":
             return over / np.sqrt(np.square(over).sum())
@@ -143,30 +178,59 @@ class ShuffledRobust:
     def _nuisance(self):
         return partition(self.model, independent_rows(np.atleast_2d(self.weights))).nuisance
 
-    def prepare(self, data: Mapping[str, np.ndarray]) -> _Tile:
-        """Return the tile of data, an array of shape (n, v): effects."""
+    def prepare(self, data: Mapping[str, np.ndarray]) -> _RobustTile:
+        """Return the tile of data: effects, shape (n, v), and covariates, shape (k, n, v)."""
         effects = np.asarray(data["effects"], dtype=float)
-        dof = _dof_of(self.model, effects)
+        if self.covariates:
+            return self._with_covariates(effects, data["covariates"])
+        none, dof = np.empty((0, *effects.shape)), _dof_of(self.model, effects)
         if (dof < self.dof).any():
             effects = np.where(dof < self.dof, 0.0, effects)
-        n_columns, weights = self._nuisance.shape[1], None
-        if not n_columns:
-            residuals = effects
-            if self.held:
-                weights = self._weights_about_zero(effects)
-        else:
-            names = tuple(f"nuisance {i}" for i in range(n_columns))
-            fit = fit_robust(
-                LinearModel(self._nuisance, names),
-                lambda start, stop: effects[:, start:stop],
-                effects.shape[1],
-                self.method,
+        residuals, weights = self._without_effect(effects, self._nuisance, none)
+        residuals = _without_rounding(self.model.basis, none, effects, residuals)
+        residuals = np.ascontiguousarray(residuals)
+        return _RobustTile(residuals, weights, dof, none, self._over[:, :, None])
+
+    def _with_covariates(self, effects, covariates):
+        """Return the tile of voxels whose designs are their own; those with gaps are 0."""
+        n_maps, n_voxels = effects.shape
+        n_columns = self._shared.rank + len(self.covariates)
+        over = np.zeros((len(contrast_rows(self.weights, self.test)), n_columns, n_voxels))
+        columns, dof = np.zeros((len(self.covariates), n_maps, n_voxels)), np.zeros(n_voxels)
+        moving, weights = np.zeros(effects.shape), np.zeros(effects.shape) if self.held else None
+        for designs in voxel_designs(
+            self._shared, self.weights, self.test, effects, covariates, centred=True
+        ):
+            voxels = designs.voxels
+            dof[voxels] = designs.dof
+            if len(designs.rows) < n_maps:
+                continue
+            residuals, own = self._without_effect(designs.data, *designs.null())
+            residuals = _without_rounding(
+                designs.model.basis, designs.columns, designs.data, residuals
             )
-            residuals = effects - multiply(self._nuisance, fit.betas)
-            if self.held:
-                weights = np.stack(list(fit.weights(lambda rows: iter(effects[list(rows)]))))
-        residuals = _without_rounding(self.model, effects, residuals)
-        return _Tile(np.ascontiguousarray(residuals), weights, dof)
+            moving[:, voxels] = np.where(designs.alive, residuals, 0.0)
+            columns[:, :, voxels], over[:, :, voxels] = designs.columns, designs.over
+            if weights is not None:
+                weights[:, voxels] = own
+        return _RobustTile(moving, weights, dof, columns, over)
+
+    def _without_effect(self, effects, shared, own):
+        """Return the residuals of the model without the contrast, and weights if held, (n, v)."""
+        if not shared.shape[1] + len(own):
+            return effects, self._weights_about_zero(effects) if self.held else None
+        model, covariates = null_model(shared, own)
+        fit = fit_robust(
+            model,
+            lambda start, stop: effects[:, start:stop],
+            effects.shape[1],
+            self.method,
+            covariates,
+        )
+        residuals = effects - fitted_values(shared, own, fit.betas)
+        if not self.held:
+            return residuals, None
+        return residuals, np.stack(list(fit.weights(lambda rows: iter(effects[list(rows)]))))
 
     def _weights_about_zero(self, effects):
         """Return the weights of maps about 0, shape (n, v)."""
@@ -181,22 +245,27 @@ class ShuffledRobust:
             own[there] = weights
         return found
 
-    def voxel_dof(self, prepared: _Tile) -> np.ndarray:
+    def voxel_dof(self, prepared: _RobustTile) -> np.ndarray:
         """Return the degrees of freedom that voxels' maps leave, shape (v,)."""
         return prepared.dof
 
-    def statistic(self, prepared: _Tile, orders: np.ndarray, signs: np.ndarray) -> np.ndarray:
+    def statistic(
+        self, prepared: _RobustTile, orders: np.ndarray, signs: np.ndarray
+    ) -> np.ndarray:
         """Return t or F of shuffles, shape (m, v)."""
         orders = np.ascontiguousarray(orders, dtype=np.int64)
         signs = np.ascontiguousarray(signs, dtype=float)
+        basis = np.ascontiguousarray(self._shared.basis)
         if prepared.weights is not None:
             dead = ~prepared.residuals.any(axis=0) | ~prepared.weights.any(axis=0)
-            found = statistic_of_shuffles(
-                self.model,
-                self.weights,
+            has_own = bool(self.covariates)
+            found = statistic_of_designs(
+                beside(basis, prepared.columns) if has_own else basis,
+                prepared.over if has_own else self._over_plain,
                 self.test,
                 prepared.residuals,
                 1 / np.maximum(prepared.weights, _NO_WEIGHT),
+                np.where(dead, 0.0, prepared.dof),
                 orders,
                 signs,
                 method="fixed-effects",
@@ -205,25 +274,43 @@ class ShuffledRobust:
             found[:, dead] = 0.0
             return found
         found = np.zeros((len(orders), prepared.residuals.shape[1]))
-        basis = np.ascontiguousarray(self.model.basis)
         is_f, bisquare = self.test == "F", self.method == "bisquare"
         _shuffle_robust(
-            prepared.residuals, basis, self._over, orders, signs, bisquare, is_f, found
+            prepared.residuals,
+            basis,
+            prepared.columns,
+            prepared.over,
+            orders,
+            signs,
+            bisquare,
+            is_f,
+            found,
         )
         return found
 
+    @cached_property
+    def _over_plain(self):
+        """Contrast rows over the basis of the model, shape (q, rank)."""
+        rows = contrast_rows(self.weights, self.test)
+        return multiply(multiply(rows, self.model.inverse), self.model.basis)
+
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
-def _shuffle_robust(values, basis, over, orders, signs, bisquare, is_f, found):
+def _shuffle_robust(values, basis, columns, over, orders, signs, bisquare, is_f, found):
     """Write the statistics of all shuffles, refitted."""
     n_maps, n_voxels = values.shape
-    rank, q = basis.shape[1], len(over)
-    shuffled, own = np.empty((rank, n_maps)), np.empty((0, n_maps, n_voxels))
-    coordinates, told = np.empty((rank, n_voxels)), np.empty((3, n_voxels))
+    rank, q, last = basis.shape[1], len(over), over.shape[2] - 1
+    n_columns = rank + len(columns)
+    shuffled, own = np.empty((rank, n_maps)), np.empty(columns.shape)
+    coordinates, told = np.empty((n_columns, n_voxels)), np.empty((3, n_voxels))
     for m in range(len(orders)):
         for i in range(n_maps):
+            at, sign = orders[m, i], signs[m, i]
             for j in range(rank):
-                shuffled[j, i] = signs[m, i] * basis[orders[m, i], j]
+                shuffled[j, i] = sign * basis[at, j]
+            for j in range(len(columns)):
+                for v in range(n_voxels):
+                    own[j, i, v] = sign * columns[j, at, v]
         fit_by_median(values, shuffled, own, bisquare, coordinates, told)
         for v in range(n_voxels):
             if not told[1, v] > 0.0:
@@ -231,8 +318,8 @@ def _shuffle_robust(values, basis, over, orders, signs, bisquare, is_f, found):
             square, along = 0.0, 0.0
             for s in range(q):
                 along = 0.0
-                for j in range(rank):
-                    along += over[s, j] * coordinates[j, v]
+                for j in range(n_columns):
+                    along += over[s, j, min(v, last)] * coordinates[j, v]
                 square += along * along
             found[m, v] = square / (q * told[1, v]) if is_f else along / np.sqrt(told[1, v])
 
@@ -274,7 +361,7 @@ class ShuffledHC3:
 
     @cached_property
     def _sandwich(self):
-        rows = _contrast_rows(self.model, self.weights, self.test)
+        rows = contrast_rows(self.model, self.weights, self.test)
         return ContrastSandwich(self.model, np.arange(len(self.model.matrix)), rows, "CR3")
 
     @property
@@ -288,7 +375,12 @@ class ShuffledHC3:
         dof = np.where(np.isfinite(effects).all(axis=0), self.dof, 0.0)
         effects = np.where(dof > 0, effects, 0.0)
         nuisance = partition(self.model, independent_rows(np.atleast_2d(self.weights))).nuisance
-        residuals = _without_rounding(self.model, effects, residuals_of(nuisance, effects))
+        residuals = _without_rounding(
+            self.model.basis,
+            np.empty((0, *effects.shape)),
+            effects,
+            residuals_of(nuisance, effects),
+        )
         return _Tile(np.ascontiguousarray(residuals), None, dof)
 
     def voxel_dof(self, prepared: _Tile) -> np.ndarray:
