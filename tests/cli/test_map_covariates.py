@@ -9,6 +9,10 @@ import pandas as pd
 import pytest
 import statsmodels.api as sm
 
+from nipype_group.stats.estimators.effect_variance import fit_effect_variance
+from nipype_group.stats.estimators.robust import fit_robust
+from nipype_group.stats.linear.least_squares import LinearModel
+
 SHAPE, N = (4, 5, 3), 16
 RNG = np.random.Generator(np.random.Philox(key=19))
 AGE = np.round(RNG.normal(40, 8, N), 2)
@@ -191,6 +195,72 @@ def test_every_shuffle_is_a_refit_of_every_voxel(run, tmp_path):
     assert "stay with the rows of the design" in (out / "report.html").read_text()
 
 
+@pytest.mark.parametrize("estimator", ["huber", "mixed-effects"])
+def test_shuffles_of_estimators_are_fits_of_moved_maps(run, data, tmp_path, estimator):
+    """With the variances of maps where the estimator takes them, and weights that are held."""
+    orders = np.array([np.arange(N), *(RNG.permutation(N) for _ in range(5))])
+    np.savetxt(tmp_path / "orders.txt", orders + 1, fmt="%d")
+    variances = RNG.uniform(0.05, 0.5, (N, *SHAPE)).astype(np.float32)
+    table = pd.read_csv(data / "maps.tsv", sep="\t")
+    for column in ("map", "grey"):
+        table[column] = [str(data / name) for name in table[column]]
+    if estimator == "mixed-effects":
+        for i, own in enumerate(variances):
+            write(tmp_path / "variances" / f"{i}.nii", own)
+        table["variance"] = [f"variances/{i}.nii" for i in range(N)]
+    table.to_csv(tmp_path / "maps.tsv", sep="\t", index=False)
+    asked = ("--shuffles", tmp_path / "orders.txt", "--permutations", "5")
+    asked += ("--estimator", estimator, "--contrast", "d=patient - control", "--statistics")
+    asked += ("voxel,tfce",) if estimator == "huber" else ("voxel", "--shuffled-estimates", "held")
+    source = ("--maps", tmp_path / "maps.tsv", "--map-covariate", "grey")
+    code, text, errors = run(*FORMULA, *asked, source=source)
+    assert code == 0, errors
+    out = tmp_path / "out" / "group"
+    highest = np.zeros(len(orders))
+    for voxel in np.ndindex(SHAPE):
+        at = (slice(None), *voxel)
+        x, y, s = (np.float32(v[at]).astype(float) for v in (GREY, MAPS, variances))
+        matrix = np.column_stack([np.ones(N), GROUP == "patient", AGE, x - x.mean()])
+        if np.linalg.matrix_rank(matrix) < 4:
+            continue
+        t = moved_fits(estimator, matrix, orders, y, s)
+        highest = np.maximum(highest, t)
+        assert values(out.parent, "contrast-d_stat-t")[voxel] == pytest.approx(
+            moved_fits(estimator, matrix, orders[:1], y, s, alone=True)[0], rel=1e-5
+        )
+    nulls = pd.read_csv(out / "contrast-d_nulldist.tsv", sep="\t")
+    np.testing.assert_allclose(nulls["voxel_positive"], highest, rtol=1e-6)
+    about = json.loads((out / "permutations.json").read_text())
+    assert "covariates that are maps stay with the rows of the design" in about["Description"]
+    how = "all shuffles take" if estimator != "huber" else "are estimated again in every shuffle"
+    assert how in about["Description"]
+
+
+def moved_fits(estimator, matrix, orders, y, s, alone=False):
+    """Return t of the groups of one voxel, the residuals without them moved by every order."""
+    rows, fit, null = np.array([[0.0, 1, 0, 0]]), fit_robust, np.delete(matrix, 1, axis=1)
+
+    def model(columns):
+        return LinearModel(columns, tuple(f"x{i}" for i in range(columns.shape[1])))
+
+    if estimator == "huber":
+        betas = fit(model(null), lambda a, b: y[:, None], 1).betas[:, 0]
+    else:
+        fit = fit_effect_variance
+        before = fit(model(null), lambda a, b: y[:, None], lambda a, b: s[:, None], 1)
+        betas = np.array([before.contrast(row, "t").effect[0] for row in np.eye(3)])
+    left, moved, own = y - null @ betas, np.empty((N, len(orders))), np.empty((N, len(orders)))
+    for m, order in enumerate(orders):
+        moved[order, m], own[order, m] = left, s
+    moved += (null @ betas)[:, None]
+    if estimator == "huber":
+        return fit(model(matrix), lambda a, b: moved, len(orders)).contrast(rows, "t").stat
+    how = "mixed-effects" if alone else "fixed-effects"
+    own += 0.0 if alone else before.between.tau2[0]
+    found = fit(model(matrix), lambda a, b: moved, lambda a, b: own, len(orders), how)
+    return found.contrast(rows, "t").stat
+
+
 def test_covariates_that_are_one_file_are_named(run, data):
     same = f"grey={data}/grey/{{subject}}_gm.nii"
     source = ("--pattern", f"{data}/maps/{{subject}}.nii", "--map-covariate", same)
@@ -238,7 +308,24 @@ REFUSED = {
         ".5",
     ): "residuals that change places meet rows of the design without a covariate",
     ("--formula", "age", "--permutations", "9", "--early-stop", "5"): "is of shuffles of least",
-    ("--formula", "age", "--permutations", "9", "--estimator", "huber"): "have no covariates that",
+    (
+        "--formula",
+        "age",
+        "--permutations",
+        "9",
+        "--estimator",
+        "mm",
+    ): "hold its weights",
+    (
+        "--formula",
+        "age",
+        "--permutations",
+        "9",
+        "--estimator",
+        "huber",
+        "--min-coverage",
+        ".5",
+    ): "is shuffled at voxels that all maps have",
     ("--formula", "age", "--map-covariate", "group"): "control does not exist",
     ("--formula", "age", "--map-covariate", "nowhere"): "no column nowhere",
     ("--formula", "age", "--map-covariate", "age=x/{subject}.nii"): "no file matches",

@@ -1,7 +1,7 @@
 """Covariates that are maps in the engine: all shuffles of small studies against plain refits.
 
-Those of least squares are by numpy. Those of other estimators are fits of the unshuffled estimator,
-which tests of its own compare with R, to the maps of every shuffle at one voxel's columns.
+Those of least squares are by numpy. Those of other estimators are fits of the unshuffled
+estimator, which tests of its own compare with R, to the maps of every shuffle at one voxel.
 """
 
 from itertools import permutations, product
@@ -14,6 +14,9 @@ from nipype_group.design.contrasts import Contrast
 from nipype_group.design.matrix import Design
 from nipype_group.permutation.plan import ContrastTest, make_plan
 from nipype_group.permutation.units import units_of
+from nipype_group.registry import loaded
+from nipype_group.stats.estimators import ESTIMATORS
+from nipype_group.stats.estimators.contrast_estimates import NORMAL_DOF
 from nipype_group.stats.estimators.effect_variance import fit_effect_variance
 from nipype_group.stats.estimators.robust import fit_robust
 from nipype_group.stats.linear.least_squares import LinearModel
@@ -151,14 +154,19 @@ def test_maps_that_lack_voxels_go_with_flips_and_with_no_permutation():
         planned(design, CONTRASTS["covariate"][0], 99, varying_dof=True)
 
 
-# Estimators and what their shuffles hold.
-ESTIMATES = [
-    *product(("huber", "bisquare", "mixed-effects", "paule-mandel"), ("again", "held")),
-    ("mm", "held"),
-    ("fixed-effects", "again"),
-    ("dersimonian-laird", "again"),
-]
 ROBUST = ("huber", "bisquare", "mm")
+# Estimators, what their shuffles hold, and contrasts.
+ESTIMATES = [
+    *product(("huber", "mixed-effects"), ("again", "held"), ("group beside it",)),
+    ("huber", "again", "both"),
+    ("mixed-effects", "again", "both"),
+    ("paule-mandel", "held", "covariate"),
+    ("dersimonian-laird", "again", "group beside it"),
+    ("fixed-effects", "again", "mean at the mean covariate"),
+    ("mixed-effects", "again", "mean at the mean covariate"),
+    ("bisquare", "held", "mean at the mean covariate"),
+    ("mm", "held", "mean at the mean covariate"),
+]
 
 
 def fit(name, matrix, y, s, knapp_hartung="none"):
@@ -188,9 +196,12 @@ def weighted(matrix, rows, y, weights):
     return np.array(found)
 
 
-def refits_of(estimator, hold, design, rows, kind, y, s, grey):
-    """Return t or F of all shuffles at one voxel, fitted as the unshuffled estimator does."""
-    matrix, rows, n = np.column_stack([design.matrix, grey - grey.mean()]), np.array(rows), len(y)
+def refits_of(how, matrix, rows, shuffles, y, s):
+    """Return t or F of shuffles at one voxel, fitted as the unshuffled estimator does.
+
+    `how` is the estimator, what is held, and the factor of Knapp and Hartung.
+    """
+    (estimator, hold, factor), (orders, signs) = how, shuffles
     null = matrix @ np.linalg.svd(rows)[2][len(rows) :].T
     before = fit(estimator, null, y[:, None], s[:, None])
     fitted = null @ (
@@ -198,12 +209,6 @@ def refits_of(estimator, hold, design, rows, kind, y, s, grey):
         if estimator in ROBUST
         else [before.contrast(row, "t").effect[0] for row in np.eye(null.shape[1])]
     )
-    if kind == "flip":
-        signs = np.array(list(product([1.0, -1], repeat=n)))
-        orders = np.tile(np.arange(n), (len(signs), 1))
-    else:
-        orders = np.array(list(permutations(range(n))))
-        signs = np.ones(orders.shape)
 
     def moved(values, sign):
         found = np.empty(orders.shape)
@@ -211,34 +216,47 @@ def refits_of(estimator, hold, design, rows, kind, y, s, grey):
         return found.T
 
     maps = fitted[:, None] + moved(y - fitted, signs)
-    test = "t" if len(rows) == 1 else "F"
     if hold == "held" and estimator in ROBUST:
         weights = np.ravel(list(before.weights(lambda rows: (y[[i]] for i in rows))))
         return weighted(matrix, rows, maps, moved(weights, 1.0))
     variances = moved(s, 1.0)
     if hold == "held":
         estimator, variances = "fixed-effects", variances + before.between.tau2[0]
-    return fit(estimator, matrix, maps, variances).contrast(rows, test).stat
+    test = "t" if len(rows) == 1 else "F"
+    return fit(estimator, matrix, maps, variances, factor).contrast(rows, test).stat
 
 
-@pytest.mark.parametrize("name", CONTRASTS)
-@pytest.mark.parametrize(("estimator", "hold"), ESTIMATES)
+def every_shuffle(kind, n):
+    if kind == "flip":
+        signs = np.array(list(product([1.0, -1], repeat=n)))
+        return np.tile(np.arange(n), (len(signs), 1)), signs
+    orders = np.array(list(permutations(range(n))))
+    return orders, np.ones(orders.shape)
+
+
+def with_variances(data):
+    variances = np.exp(np.random.default_rng(6).standard_normal(data.shape))
+    errors = np.random.default_rng(7).standard_normal(data.shape)
+    return data + np.sqrt(variances) * errors, variances
+
+
+@pytest.mark.parametrize(("estimator", "hold", "name"), ESTIMATES)
 def test_p_of_all_shuffles_of_estimators_are_those_of_their_fits(estimator, hold, name):
     rows, kind = CONTRASTS[name]
-    design, data, grey = study(7 if kind == "permute" else 9, 3)
-    variances = np.exp(np.random.default_rng(6).standard_normal(data.shape))
-    data = data + np.sqrt(variances) * np.random.default_rng(7).standard_normal(data.shape)
-    by_hand = np.array(
-        [
-            refits_of(estimator, hold, design, rows, kind, *of_voxel)
-            for of_voxel in zip(data.T, variances.T, grey.T, strict=True)
-        ]
-    )
+    design, data, grey = study(7 if kind == "permute" else 9, 2)
+    data, variances = with_variances(data)
+    shuffles = every_shuffle(kind, len(data))
+    by_hand = []
+    for y, s, g in zip(data.T, variances.T, grey.T, strict=True):
+        matrix = np.column_stack([design.matrix, g - g.mean()])
+        how = estimator, hold, "none"
+        by_hand.append(refits_of(how, matrix, np.array(rows), shuffles, y, s))
+    by_hand = np.array(by_hand)
     test, contrast = planned(design, rows, 6000, estimator=estimator, shuffled_estimates=hold)
     assert contrast.scheme.kind == kind and contrast.scheme.exhaustive
     n_shuffles = by_hand.shape[1]
     assert contrast.scheme.n_distinct == n_shuffles
-    result = run(test, contrast, 0, n_shuffles, data, grey, (3, 1, 1), variances)
+    result = run(test, contrast, 0, n_shuffles, data, grey, (2, 1, 1), variances)
     tolerance = 1e-7 if estimator in ROBUST else 1e-9
     np.testing.assert_allclose(result.observed["voxel"], by_hand[:, 0], rtol=tolerance)
     highest = np.sort(result.nulls["voxel_positive"])
@@ -246,6 +264,101 @@ def test_p_of_all_shuffles_of_estimators_are_those_of_their_fits(estimator, hold
     reached = abs(by_hand) >= abs(by_hand[:, :1]) * (1 - tolerance)
     assert result.counts["voxel"].tolist() == reached.sum(axis=1).tolist()
     assert 1 < max(result.counts["voxel"]) < n_shuffles
+
+
+@pytest.fixture(scope="module")
+def two():
+    """Return a shared design, maps and two covariates of 1,100 voxels, and shuffles."""
+    rng, n, v = np.random.default_rng(9), 16, 1100
+    age = rng.standard_normal(n)
+    model = LinearModel(
+        np.column_stack([np.ones(n), age, rng.random((2, n)).T]), ("one", "age", "a", "b")
+    )
+    grey = rng.standard_normal((2, n, v)) + 0.5 * age[:, None] + 3
+    grey[1] += 0.8 * grey[0]
+    data, variances = with_variances(rng.standard_normal((n, v)) + 0.4 * grey[0])
+    grey[0, :, 7], grey[1, :, 8] = 1.0, 2 * age - grey[0, :, 8]
+    orders = np.array([np.arange(n), *(rng.permutation(n) for _ in range(5))])
+    signs = rng.choice([-1.0, 1.0], orders.shape)
+    signs[0] = 1
+    return model, data, variances, grey, (orders, signs)
+
+
+# Contrast rows of the constant, the age and both covariates.
+OF_TWO = {
+    "one": [[0.0, 0, 1, 0]],
+    "mixed": [[0.0, 1, 0.5, -1]],
+    "several": [[0.0, 1, 0, 0], [0, 0, 1, 1]],
+}
+HOWS = [
+    ("huber", "again", "none"),
+    ("huber", "held", "none"),
+    ("bisquare", "again", "none"),
+    ("mm", "held", "none"),
+    ("mixed-effects", "again", "plain"),
+    ("mixed-effects", "held", "adhoc"),
+    ("dersimonian-laird", "held", "none"),
+]
+
+
+def of_two(how, model, rows):
+    (estimator, hold, factor), kind = how, "t" if len(rows) == 1 else "F"
+    own = loaded(ESTIMATORS[estimator].shuffled)
+    more = {} if estimator in ROBUST else {"knapp_hartung": factor}
+    names = ("grey", "white")
+    return own(model, rows, kind, hold == "held", estimator, covariates=names, **more)
+
+
+@pytest.mark.parametrize("name", OF_TWO)
+@pytest.mark.parametrize("how", HOWS)
+def test_two_covariates_are_fitted_with_the_maps_of_every_shuffle(two, how, name):
+    model, data, variances, grey, shuffles = two
+    own = of_two(how, model, np.array(OF_TWO[name]))
+    prepared = own.prepare({"effects": data, "variances": variances, "covariates": grey})
+    found = own.statistic(prepared, *shuffles)
+    assert np.flatnonzero(~found.any(axis=0)).tolist() == [7, 8]
+    assert own.dof == (NORMAL_DOF if how[0] == "fixed-effects" else 12)
+    assert (own.voxel_dof(prepared) == own.dof).all()
+    for v in range(0, 1100, 99):
+        matrix = np.column_stack(
+            [model.matrix[:, :2], (grey[:, :, v] - grey[:, :, v].mean(1, keepdims=True)).T]
+        )
+        by_hand = refits_of(
+            how, matrix, np.array(OF_TWO[name]), shuffles, data[:, v], variances[:, v]
+        )
+        np.testing.assert_allclose(found[:, v], by_hand, rtol=1e-7 if how[0] in ROBUST else 1e-8)
+    # Bits depend on no other voxel and no other shuffle.
+    part = {
+        "effects": data[:, 9:50],
+        "variances": variances[:, 9:50],
+        "covariates": grey[:, :, 9:50],
+    }
+    of_part = own.statistic(own.prepare(part), *(of[2:4] for of in shuffles))
+    assert of_part.tobytes() == found[2:4, 9:50].tobytes()
+
+
+def test_variances_and_covariates_that_lack_voxels_go_with_flips_alone(two):
+    model, data, variances, grey, (orders, signs) = two
+    data, variances, grey = (values.copy()[..., :40] for values in (data, variances, grey))
+    data[3, 10:20], variances[5, 10:20], grey[1, 6, 15:20] = np.nan, 0, np.nan
+    rows, how = np.array(OF_TWO["mixed"]), ("mixed-effects", "again", "plain")
+    own = of_two(how, model, rows)
+    prepared = own.prepare({"effects": data, "variances": variances, "covariates": grey})
+    identity = np.tile(np.arange(16), (len(orders), 1))
+    found = own.statistic(prepared, identity, signs)
+    there = np.delete(np.arange(16), [3, 5, 6])
+    alone = of_two(how, LinearModel(model.matrix[there], model.columns), rows)
+    of_rest = {"effects": data[there, 15:20], "variances": variances[there, 15:20]}
+    part = alone.prepare(of_rest | {"covariates": grey[:, there, 15:20]})
+    expected = alone.statistic(part, identity[:, :13], signs[:, there])
+    np.testing.assert_allclose(found[:, 15:20], expected, rtol=1e-10)
+    assert own.voxel_dof(prepared)[[0, 10, 15]].tolist() == [12, 10, 9]
+    with pytest.raises(ValueError, match="rows without a covariate"):
+        own.statistic(prepared, orders, signs)
+    # Robust fits say which voxels have fewer maps, which their plans refuse.
+    robust = of_two(("huber", "again", "none"), model, rows)
+    prepared = robust.prepare({"effects": data, "covariates": grey})
+    assert robust.voxel_dof(prepared)[[0, 10, 15]].tolist() == [12, 11, 10]
 
 
 @pytest.mark.parametrize("estimator", ["OLS", "sandwich"])
