@@ -37,10 +37,12 @@ from nipype_group.stats.estimators.robust import fit_robust
 from nipype_group.stats.estimators.sandwich import fit_sandwich
 from nipype_group.stats.estimators.sandwich_swe import fit_sandwich_swe
 from nipype_group.stats.estimators.shuffled.effect_variance import (
+    ShuffledEffectVariance,
     null_fitted,
     statistic_of_shuffles,
 )
 from nipype_group.stats.estimators.shuffled.map_covariates import ShuffledCovariates
+from nipype_group.stats.estimators.shuffled.robust import ShuffledRobust
 from nipype_group.stats.estimators.welch import HC_KINDS, fit_hc, fit_welch
 from nipype_group.stats.linear import least_squares as glm
 from nipype_group.stats.linear.aspin_welch import AspinWelch
@@ -313,6 +315,15 @@ def of_unequal_maps(data, gaps):
     for which in ("t", "F"):
         own = ShuffledCovariates.of(model, wider, which, data, grey)
         yield f"shuffles of map covariates {which}", [own.statistic(orders, np.ones((6, N)))]
+    names = tuple(f"grey{i}" for i in range(len(grey)))
+    stand_ins = np.column_stack([model.matrix, RNG.random((N, len(names)))])
+    standing = glm.LinearModel(stand_ins, model.columns + names)
+    tile = {"effects": data, "variances": 0.05 * data * data + 0.01 * data.var(), "covariates": grey}
+    for held in (False, True):
+        for kind in (ShuffledRobust, ShuffledEffectVariance):
+            own = kind(standing, wider, "F", held, covariates=names)
+            found = own.statistic(own.prepare(tile), orders, np.ones((6, N)))
+            yield f"{kind.__name__} with map covariates, held {held}", [found]
     for unit in ("effect", "d"):
         sets = confidence_sets(
             model,
