@@ -318,7 +318,11 @@ def of_unequal_maps(data, gaps):
     names = tuple(f"grey{i}" for i in range(len(grey)))
     stand_ins = np.column_stack([model.matrix, RNG.random((N, len(names)))])
     standing = glm.LinearModel(stand_ins, model.columns + names)
-    tile = {"effects": data, "variances": 0.05 * data * data + 0.01 * data.var(), "covariates": grey}
+    tile = {
+        "effects": data,
+        "variances": 0.05 * data * data + 0.01 * data.var(),
+        "covariates": grey,
+    }
     for held in (False, True):
         for kind in (ShuffledRobust, ShuffledEffectVariance):
             own = kind(standing, wider, "F", held, covariates=names)
