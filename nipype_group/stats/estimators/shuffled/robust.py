@@ -361,7 +361,7 @@ class ShuffledHC3:
 
     @cached_property
     def _sandwich(self):
-        rows = contrast_rows(self.model, self.weights, self.test)
+        rows = contrast_rows(self.weights, self.test)
         return ContrastSandwich(self.model, np.arange(len(self.model.matrix)), rows, "CR3")
 
     @property
