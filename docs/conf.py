@@ -25,6 +25,7 @@ extensions = [
     "sphinx_gallery.gen_gallery",
     "mathml",
     "package_docs",
+    "validation_tables",
 ]
 # Output of the gallery tells what is warned of, and not in which folder the build ran.
 warnings.formatwarning = lambda message, category, *_args: f"{category.__name__}: {message}\n"

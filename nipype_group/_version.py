@@ -1,3 +1,5 @@
-"""The version, in one place."""
+"""The version of the package that is installed, which the tag of its commit gives."""
 
-__version__ = "0.1.0"
+from importlib.metadata import version
+
+__version__ = version("nipype-group")

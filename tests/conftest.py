@@ -8,7 +8,6 @@ import datetime
 import gzip
 import json
 import logging
-import subprocess
 import sys
 import zlib
 from pathlib import Path
@@ -21,7 +20,8 @@ from hypothesis import settings
 from nipype import config
 
 sys.path.insert(0, str(Path(__file__).parent))
-from measured_on import machine
+from agreement import PROPERTY, gathered, relative_difference
+from measured_on import current_commit, machine
 
 # How long one example takes says more about the machine than about the package.
 settings.register_profile("nipype_group", deadline=None)
@@ -46,6 +46,9 @@ def pytest_configure(config):
 def pytest_addoption(parser):
     """Add the option that records a run of tests."""
     parser.addoption("--record", metavar="FILE", help="write counts, commit and machine as JSON")
+    parser.addoption(
+        "--record-agreement", metavar="FILE", help="write how near results come to other packages'"
+    )
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -60,31 +63,52 @@ def pytest_collection_modifyitems(items):
         # The same cases wherever and in whatever order tests are collected.
         if grid is not None and zlib.crc32(item.nodeid.encode()) % grid.args[0]:
             item.add_marker("slow")
+        if "agree" in item.fixturenames:
+            item.add_marker("agreement")
 
 
 def pytest_terminal_summary(terminalreporter, config):
-    """Write the record of a run of tests."""
-    path = config.getoption("--record")
-    if path is None:
-        return
-    commit = subprocess.run(
-        ["git", "rev-parse", "HEAD"],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=config.rootpath,
-    )
-    counts = {kind: len(terminalreporter.stats.get(kind, ())) for kind in ("passed", "skipped")}
-    failed = [r.nodeid for k in ("failed", "error") for r in terminalreporter.stats.get(k, ())]
-    record = {
-        "commit": commit.stdout.strip(),
+    """Write the records of a run of tests."""
+    stats = terminalreporter.stats
+    counts = {kind: len(stats.get(kind, ())) for kind in ("passed", "skipped")}
+    failed = [r.nodeid for k in ("failed", "error") for r in stats.get(k, ())]
+    ran = {
+        "commit": current_commit(),
         "date": datetime.date.today().isoformat(),
         "selected": config.getoption("-m"),
         **counts,
         "failed": failed,
         "machine": machine("numpy", "scipy", "pandas", "nipype"),
     }
-    Path(path).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    agreement = {"rows": gathered(stats.get("passed", ()))}
+    for option, content in (("--record", ran), ("--record-agreement", ran | agreement)):
+        if path := config.getoption(option):
+            Path(path).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+@pytest.fixture
+def agree(request):
+    """Return a function that asserts agreement with another package, and records how near it is.
+
+    Differences may be `rtol` of the other's value and, beyond, `atol` or `of_sd` of the standard
+    deviation of its values.
+    """
+
+    def assert_agree(peer, quantity, ours, theirs, rtol=0.0, atol=0.0, of_sd=0.0):
+        atol = max(atol, of_sd * np.std(theirs))
+        np.testing.assert_allclose(
+            ours, theirs, rtol=rtol, atol=atol, err_msg=f"{quantity} of {peer}"
+        )
+        found = {
+            "peer": peer,
+            "quantity": quantity,
+            "values": int(np.size(theirs)),
+            "difference": relative_difference(ours, theirs, rtol, atol),
+            "allowed": rtol or atol,
+        }
+        request.node.user_properties.append((PROPERTY, found))
+
+    return assert_agree
 
 
 @pytest.fixture(autouse=True)

@@ -245,7 +245,19 @@ class ScalingTable(_Stored):
             "Measured, CPU s",
             "Ratio",
         ]
-        return [f"Rates of the machine: {rates}.", "", *list_table(header, rows, (10,) * 8)]
+        lines = [f"Rates of the machine: {rates}.", "", *list_table(header, rows, (10,) * 8)]
+        threads = stored["threads"]
+        measured = [
+            [str(row["threads"]), *(_number(row[key]) for key in ("wall_s", "cpu_s"))]
+            for row in threads["rows"]
+        ]
+        size = f"{threads['maps']} maps, {threads['voxels']:,} voxels"
+        return [
+            *lines,
+            f"{threads['shuffles']:,} shuffles of {size} by threads of one process:",
+            "",
+            *list_table(["Threads", "Seconds", "CPU s"], measured, (30, 35, 35)),
+        ]
 
 
 class StagesTable(_Stored):

@@ -6,12 +6,15 @@ A shuffle of n maps and v voxels with r + q design rows costs ``v (n (r + q) / r
 seconds, and a pass over the maps, once a shard where they fit in memory and once a batch where
 they do not, ``n v series``. TFCE adds ``v tfce`` for each side and float64 products. The rate is
 that of float32 matrix products; scan, series and tfce are measured at one size each, and the
-model then has to foresee the other sizes.
+model then has to foresee the other sizes, and numbers of shuffles. Threads are measured by the
+clock too, so the machine has to be idle.
 """
 
 import argparse
 import json
+import os
 import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +44,8 @@ MEASURED = (
     (8000, 20000, 0, 1.0),
 )
 REFERENCE = (89, 70000, 0, 1.0)
+# Shuffles of the reference, beside the 2,560 that the model is made of.
+SHUFFLES = (512, 8192, 32768)
 FORESEEN = ((1000, 235000, 3, 4.0), (5000, 235000, 3, 4.0), (40000, 70000, 3, 4.0))
 
 
@@ -66,7 +71,7 @@ def contrast_of(n_maps, n_nuisance):
     return ShuffledContrast(partition(model, weights), scheme)
 
 
-def run(read, mask, contrast, n_shuffles, memory_gb, names=("voxel",)):
+def run(read, mask, contrast, n_shuffles, memory_gb, names=("voxel",), n_threads=1):
     """Return CPU seconds of shuffles 1 to n_shuffles."""
     with threadpool_limits(1, "blas"):
         return measure(
@@ -77,9 +82,25 @@ def run(read, mask, contrast, n_shuffles, memory_gb, names=("voxel",)):
                 ShuffleStatistics(names, "positive"),
                 1,
                 1 + n_shuffles,
+                n_threads=n_threads,
                 memory_gb=memory_gb,
             )
         )[0]
+
+
+def by_threads(n_shuffles=8192):
+    """Return a row a number of threads: seconds by the clock, and of all processors."""
+    n_maps, n_voxels, _, memory_gb = REFERENCE
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        read, mask = study(n_maps, n_voxels, Path(folder))
+        contrast = contrast_of(n_maps, 0)
+        for n_threads in range(1, len(os.sched_getaffinity(0)) + 1):
+            start = time.perf_counter()
+            cpu = run(read, mask, contrast, n_shuffles, memory_gb, n_threads=n_threads)
+            seconds = time.perf_counter() - start
+            rows.append({"threads": n_threads, "wall_s": _short(seconds), "cpu_s": _short(cpu)})
+    return {"shuffles": n_shuffles, "maps": n_maps, "voxels": n_voxels, "rows": rows}
 
 
 class CostModel:
@@ -113,8 +134,9 @@ def main(argv=None):
     parser.add_argument("--output", type=Path, default=Path("docs/scaling.json"))
     arguments = parser.parse_args(argv)
     model, rows = CostModel(), []
-    for n_maps, n_voxels, n_nuisance, memory_gb in MEASURED:
-        n_shuffles = 512 if n_maps * n_voxels > 3e7 else 2048
+    sizes = [(*size, 512 if size[0] * size[1] > 3e7 else 2048) for size in MEASURED]
+    sizes += [(*REFERENCE, n_shuffles) for n_shuffles in SHUFFLES]
+    for n_maps, n_voxels, n_nuisance, memory_gb, n_shuffles in sizes:
         with tempfile.TemporaryDirectory() as folder:
             read, mask = study(n_maps, n_voxels, Path(folder))
             contrast = contrast_of(n_maps, n_nuisance)
@@ -131,12 +153,13 @@ def main(argv=None):
         "series, seconds a value": model.series,
         "TFCE, seconds a voxel and side": model.tfce,
     }
-    rates = {name: float(f"{value:.3g}") for name, value in rates.items()}
+    rates = {name: _short(value) for name, value in rates.items()}
     content = {
         "commit": commit,
         "machine": machine("numpy", "numba"),
         "rates": rates,
         "rows": rows,
+        "threads": by_threads(),
     }
     arguments.output.write_text(json.dumps(content, indent=2) + "\n")
 
@@ -144,11 +167,15 @@ def main(argv=None):
 def _row(size, n_shuffles, foreseen, measured=None):
     names = ("maps", "voxels", "moved_nuisance", "memory_gb")
     row = dict(zip(names, size, strict=True)) | {"shuffles": n_shuffles}
-    row["foreseen_cpu_s"] = float(f"{foreseen:.3g}")
+    row["foreseen_cpu_s"] = _short(foreseen)
     if measured is not None:
-        row["measured_cpu_s"] = float(f"{measured:.3g}")
-        row["measured_over_foreseen"] = float(f"{measured / foreseen:.3g}")
+        row["measured_cpu_s"] = _short(measured)
+        row["measured_over_foreseen"] = _short(measured / foreseen)
     return row
+
+
+def _short(value):
+    return float(f"{value:.3g}")
 
 
 if __name__ == "__main__":

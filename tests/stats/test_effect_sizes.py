@@ -51,7 +51,7 @@ def t_of(values):
     return values.mean(axis=0) / (sd / np.sqrt(len(values))), sd, len(values) - 1
 
 
-def test_d_and_g_with_intervals_are_those_of_r(shared):
+def test_d_and_g_with_intervals_are_those_of_r(shared, agree):
     folder = shared / "oracles" / "models" / "effects"
     rows, data = maps_of(folder)
     expected = pd.read_csv(folder / "result_d.csv")
@@ -70,12 +70,16 @@ def test_d_and_g_with_intervals_are_those_of_r(shared):
         own = expected[expected["effect"] == effect].set_index("voxel").loc[data.columns]
         j = hedges_correction(dof)
         np.testing.assert_allclose(j, own["J"], rtol=1e-13)
-        np.testing.assert_allclose(t * size_per_t, own["d"], rtol=1e-10)
-        np.testing.assert_allclose(j * t * size_per_t, own["g"], rtol=1e-10)
+        agree("R stats (noncentral t, F)", "d", t * size_per_t, own["d"], rtol=1e-10)
+        agree("R stats (noncentral t, F)", "g", j * t * size_per_t, own["g"], rtol=1e-10)
         for name, level in LEVELS.items():
             lower, upper = d_interval(t, dof, size_per_t, level)
-            np.testing.assert_allclose(lower, own[f"d_lb{name}"], **CLOSE)
-            np.testing.assert_allclose(upper, own[f"d_ub{name}"], **CLOSE)
+            agree(
+                "R stats (noncentral t, F)", "d: lower bound", lower, own[f"d_lb{name}"], **CLOSE
+            )
+            agree(
+                "R stats (noncentral t, F)", "d: upper bound", upper, own[f"d_ub{name}"], **CLOSE
+            )
             np.testing.assert_allclose(j * lower, own[f"g_lb{name}"], **CLOSE)
             np.testing.assert_allclose(j * upper, own[f"g_ub{name}"], **CLOSE)
 
@@ -128,7 +132,7 @@ def test_intervals_hold_as_often_as_they_say(level):
         assert bounds[0] <= held.sum() <= bounds[1], name
 
 
-def test_partial_r_eta_and_r_squared_are_those_of_r(shared):
+def test_partial_r_eta_and_r_squared_are_those_of_r(shared, agree):
     expected = pd.read_csv(shared / "oracles" / "models" / "effects" / "result_regression.csv")
     for (_, df1, df2), own in expected.groupby(["term", "df1", "df2"]):
         share = partial_eta_squared(own["F"], df1, df2)
@@ -136,12 +140,36 @@ def test_partial_r_eta_and_r_squared_are_those_of_r(shared):
         is_t = own["t"].notna().all()
         for name, level in LEVELS.items():
             lower, upper = share_interval(share, df1, df2, level)
-            np.testing.assert_allclose(lower, own[f"eta2_lb{name}"], **CLOSE)
-            np.testing.assert_allclose(upper, own[f"eta2_ub{name}"], **CLOSE)
+            agree(
+                "R stats (noncentral t, F)",
+                "partial eta2 and R2: lower bound",
+                lower,
+                own[f"eta2_lb{name}"],
+                **CLOSE,
+            )
+            agree(
+                "R stats (noncentral t, F)",
+                "partial eta2 and R2: upper bound",
+                upper,
+                own[f"eta2_ub{name}"],
+                **CLOSE,
+            )
             if is_t:
                 low, high = partial_r_interval(own["t"], df2, level)
-                np.testing.assert_allclose(low, own[f"r_lb{name}"], **CLOSE)
-                np.testing.assert_allclose(high, own[f"r_ub{name}"], **CLOSE)
+                agree(
+                    "R stats (noncentral t, F)",
+                    "partial r: lower bound",
+                    low,
+                    own[f"r_lb{name}"],
+                    **CLOSE,
+                )
+                agree(
+                    "R stats (noncentral t, F)",
+                    "partial r: upper bound",
+                    high,
+                    own[f"r_ub{name}"],
+                    **CLOSE,
+                )
         if is_t:
             np.testing.assert_allclose(partial_r(own["t"], df2), own["partial_r"], rtol=1e-10)
 
@@ -172,7 +200,7 @@ def test_omega_squared_has_the_interval_of_its_noncentrality():
     np.testing.assert_allclose(estimate[1:], [9 / (9 + 44), 87 / (87 + 44)], rtol=1e-12)
 
 
-def test_shares_and_their_intervals_are_those_of_the_grid(shared):
+def test_shares_and_their_intervals_are_those_of_the_grid(shared, agree):
     grid = pd.read_csv(shared / "oracles" / "models" / "effects" / "grid_F.csv")
     shares = {"eta2": partial_eta_squared, "omega2": omega_squared, "epsilon2": epsilon_squared}
     n_seen = 0
@@ -181,8 +209,20 @@ def test_shares_and_their_intervals_are_those_of_the_grid(shared):
             share = size(own["F"], df1, df2)
             np.testing.assert_allclose(share, own[name], rtol=1e-12, atol=1e-15)
             lower, upper = share_interval(share, df1, df2, level)
-            np.testing.assert_allclose(lower, own[f"{name}_lb"], **CLOSE)
-            np.testing.assert_allclose(upper, own[f"{name}_ub"], **CLOSE)
+            agree(
+                "R stats (noncentral t, F)",
+                f"{name} of a grid: lower bound",
+                lower,
+                own[f"{name}_lb"],
+                **CLOSE,
+            )
+            agree(
+                "R stats (noncentral t, F)",
+                f"{name} of a grid: upper bound",
+                upper,
+                own[f"{name}_ub"],
+                **CLOSE,
+            )
         n_seen += len(own)
     assert n_seen == len(grid) > 400
 

@@ -60,7 +60,7 @@ def rows_of(table, voxels, **chosen):
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("design", DESIGNS)
-def test_tau2_and_what_follows_from_it_equal_metafor(design, method, metafor, data, fits):
+def test_tau2_and_what_follows_from_it_equal_metafor(design, method, metafor, data, fits, agree):
     _, variances, voxels, _ = data
     theirs, at = rows_of(metafor("result_fit"), voxels, design=design, method=method)
     assert len(theirs) == (48 if method == "REML" else 24)
@@ -69,15 +69,17 @@ def test_tau2_and_what_follows_from_it_equal_metafor(design, method, metafor, da
     scale = np.median(variances[:, at], axis=0)
     np.testing.assert_array_less(np.abs(ours.tau2[0, at] - theirs["tau2"]), 1e-10 * scale + 1e-300)
     inside = theirs["boundary"].to_numpy() == 0
-    np.testing.assert_allclose(ours.tau2[0, at][inside], theirs["tau2"][inside], **CLOSE)
+    agree(
+        "R metafor", f"{method}: tau2", ours.tau2[0, at][inside], theirs["tau2"][inside], **CLOSE
+    )
     np.testing.assert_allclose(ours.i2[at], theirs["I2"], rtol=1e-8, atol=1e-7)
-    np.testing.assert_allclose(ours.h2[at], theirs["H2"], **CLOSE)
+    agree("R metafor", f"{method}: H2", ours.h2[at], theirs["H2"], **CLOSE)
     np.testing.assert_allclose(ours.scale[at], theirs["s2w"], **CLOSE)
 
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("design", DESIGNS)
-def test_effects_and_their_errors_equal_metafor(design, method, metafor, data, fits):
+def test_effects_and_their_errors_equal_metafor(design, method, metafor, data, fits, agree):
     _, _, voxels, _ = data
     for index, term in enumerate(("intercept", "x") if design != "onesamp" else ("intercept",)):
         theirs, at = rows_of(
@@ -87,8 +89,14 @@ def test_effects_and_their_errors_equal_metafor(design, method, metafor, data, f
         weights = np.eye(1 if design == "onesamp" else 2)[index]
         for rule, factor in (("z", "none"), ("knha", "plain"), ("adhoc", "adhoc")):
             found = replace(fits[design, method], knapp_hartung=factor).contrast(weights, "t")
-            np.testing.assert_allclose(found.effect[at], theirs["b"], **CLOSE)
-            np.testing.assert_allclose(np.sqrt(found.variance[at]), theirs[f"se_{rule}"], **CLOSE)
+            agree("R metafor", f"{method}: effect", found.effect[at], theirs["b"], **CLOSE)
+            agree(
+                "R metafor",
+                f"{method}: error",
+                np.sqrt(found.variance[at]),
+                theirs[f"se_{rule}"],
+                **CLOSE,
+            )
             if rule == "z" and method == "FE":
                 p = found.maps("t", "two-sided")["p"][at]
                 np.testing.assert_allclose(p, theirs["p_z"], rtol=1e-4)
@@ -98,15 +106,15 @@ def test_effects_and_their_errors_equal_metafor(design, method, metafor, data, f
 
 
 @pytest.mark.parametrize("design", DESIGNS)
-def test_heterogeneity_equals_metafor(design, metafor, data, fits):
+def test_heterogeneity_equals_metafor(design, metafor, data, fits, agree):
     _, variances, voxels, _ = data
     theirs, at = rows_of(metafor("result_hetero"), voxels, design=design)
     assert len(theirs) == 48
     ours = fits[design, "REML"].between
-    np.testing.assert_allclose(ours.q[at], theirs["QE"], **CLOSE)
+    agree("R metafor", "heterogeneity: Q", ours.q[at], theirs["QE"], **CLOSE)
     np.testing.assert_allclose(ours.q_p[at], theirs["QEp"], **CLOSE)
-    np.testing.assert_allclose(ours.lower[at], theirs["tau2_lb"], **CLOSE)
-    np.testing.assert_allclose(ours.upper[at], theirs["tau2_ub"], **CLOSE)
+    agree("R metafor", "interval of tau2: lower", ours.lower[at], theirs["tau2_lb"], **CLOSE)
+    agree("R metafor", "interval of tau2: upper", ours.upper[at], theirs["tau2_ub"], **CLOSE)
     assert ours.patterns.voxel_dof[at].tolist() == (theirs["k"] - theirs["p"]).tolist()
     assert (theirs["tau2_lb"] > 0).any() and (theirs["tau2_lb"] == 0).any()
 

@@ -59,14 +59,14 @@ def test_f_of_the_covariance_estimated_is_that_of_spm(fit, inside):
     assert off.max() < 1e-4
 
 
-def test_t_within_is_that_of_spm(fit, inside):
+def test_t_within_is_that_of_spm(fit, inside, agree):
     found = fit.contrast(np.array([[1.0, 0, -1, *[0] * 10]]), "t")
     expected = inside(f"{FOLDER}/spmT_0002.nii.gz")
-    np.testing.assert_allclose(found.stat, expected, rtol=1e-5, atol=1e-5)
+    agree("SPM", "one covariance over voxels: t", found.stat, expected, rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(found.effect, inside(f"{FOLDER}/con_0002.nii.gz"), atol=1e-5)
 
 
-def test_statistics_of_the_covariance_of_spm_are_those_of_spm(study, inside):
+def test_statistics_of_the_covariance_of_spm_are_those_of_spm(study, inside, agree):
     model, data, about = study
     covariance = np.array(about["xViV"])
     nothing = np.zeros((0, 30, 30))
@@ -74,13 +74,20 @@ def test_statistics_of_the_covariance_of_spm_are_those_of_spm(study, inside):
     np.testing.assert_allclose(given.whitening, about["W"], atol=1e-12)
     found = given.contrast(CONDITIONS, "F")
     expected = inside(f"{FOLDER}/spmF_0001.nii.gz")
-    np.testing.assert_allclose(found.stat, expected, rtol=1e-5, atol=1e-6)
+    agree(
+        "SPM",
+        "one covariance over voxels, as SPM estimates it: F",
+        found.stat,
+        expected,
+        rtol=1e-5,
+        atol=1e-6,
+    )
     mean = given.contrast(np.array([[*[1 / 3] * 3, *[0.1] * 10]]), "t")
     expected = inside(f"{FOLDER}/spmT_0003.nii.gz")
     np.testing.assert_allclose(mean.stat, expected, rtol=1e-5, atol=1e-5)
 
 
-def test_residuals_are_whitened_and_as_smooth_as_those_of_spm(study, fit, shared):
+def test_residuals_are_whitened_and_as_smooth_as_those_of_spm(study, fit, shared, agree):
     model, data, about = study
     mask = nib.load(shared / "data/wager2008/mask.nii.gz").get_fdata() > 0
     w, x = fit.whitening, fit.whitening @ model.matrix
@@ -95,7 +102,13 @@ def test_residuals_are_whitened_and_as_smooth_as_those_of_spm(study, fit, shared
             yield volume
 
     smooth = residual_smoothness(volumes(), mask, model.dof, edges="spm")
-    np.testing.assert_allclose(smooth.fwhm_voxels, about["FWHM"], rtol=1e-6)
+    agree(
+        "SPM",
+        "one covariance over voxels: FWHM of whitened residuals",
+        smooth.fwhm_voxels,
+        about["FWHM"],
+        rtol=1e-6,
+    )
 
 
 def test_effects_beyond_participants_pick_the_voxels_of_the_conditions(study):

@@ -52,7 +52,7 @@ def of_model(table, name, **where):
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_components_are_those_of_lme4(study, fits, name):
+def test_components_are_those_of_lme4(study, fits, name, agree):
     _, model, _, tables = study
     voxels, fit = fits[name, "kenward-roger"]
     own = of_model(tables["fit"], name).loc[voxels]
@@ -60,7 +60,13 @@ def test_components_are_those_of_lme4(study, fits, name):
     # The design turned to its orthonormal basis differs by the determinant.
     constant = np.linalg.slogdet(model.matrix.T @ model.matrix)[1]
     assert (fit.fits.criterion + constant - own["reml_crit"]).max() < 1e-8
-    np.testing.assert_allclose(maps["varResidual"], own["sigma2"], rtol=1e-5)
+    agree(
+        "R lme4, lmerTest, pbkrtest",
+        "random intercept: residual variance",
+        maps["varResidual"],
+        own["sigma2"],
+        rtol=1e-5,
+    )
     np.testing.assert_allclose(
         maps["varIntercept"], own["var_int"], rtol=1e-5, atol=1e-7 * own["sigma2"].min()
     )
@@ -72,37 +78,73 @@ def test_components_are_those_of_lme4(study, fits, name):
 
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("index", range(5))
-def test_one_row_is_that_of_lmertest_and_pbkrtest(study, fits, name, index):
+def test_one_row_is_that_of_lmertest_and_pbkrtest(study, fits, name, index, agree):
     tables, weights = study[3], np.eye(5)[index : index + 1]
     voxels, fit = fits[name, "kenward-roger"]
     own = of_model(tables["coef"], name, term=TERMS[index]).loc[voxels]
     found = fit.contrast(weights, "t")
     scale = own["se"]
     np.testing.assert_allclose(found.effect / scale, own["b"] / scale, rtol=1e-6, atol=1e-6)
-    np.testing.assert_allclose(np.sqrt(found.variance), own["se_kr"], rtol=1e-6)
-    np.testing.assert_allclose(found.dof, own["df_kr"], rtol=1e-5)
+    agree(
+        "R lme4, lmerTest, pbkrtest",
+        "random intercept: error (Kenward, Roger)",
+        np.sqrt(found.variance),
+        own["se_kr"],
+        rtol=1e-6,
+    )
+    agree(
+        "R lme4, lmerTest, pbkrtest",
+        "random intercept: dof (Kenward, Roger)",
+        found.dof,
+        own["df_kr"],
+        rtol=1e-5,
+    )
     p = found.maps("t", "two-sided")["p"]
     np.testing.assert_allclose(p, own["p_kr"], rtol=1e-4)
     plain = fits[name, "satterthwaite"][1].contrast(weights, "t")
-    np.testing.assert_allclose(np.sqrt(plain.variance), own["se"], rtol=1e-6)
+    agree(
+        "R lme4, lmerTest, pbkrtest",
+        "random intercept: error",
+        np.sqrt(plain.variance),
+        own["se"],
+        rtol=1e-6,
+    )
     singular = of_model(tables["fit"], name).loc[voxels, "singular"] == 1
-    np.testing.assert_allclose(plain.dof[~singular], own["df_satt"][~singular], rtol=1e-5)
+    agree(
+        "R lme4, lmerTest, pbkrtest",
+        "random intercept: dof (Satterthwaite)",
+        plain.dof[~singular],
+        own["df_satt"][~singular],
+        rtol=1e-5,
+    )
     assert (plain.dof[singular] == 25).all()
 
 
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("contrast", CONTRASTS)
-def test_several_rows_are_those_of_lmertest_and_pbkrtest(study, fits, name, contrast):
+def test_several_rows_are_those_of_lmertest_and_pbkrtest(study, fits, name, contrast, agree):
     tables, weights = study[3], np.array(CONTRASTS[contrast])
     voxels, fit = fits[name, "kenward-roger"]
     own = of_model(tables["contrast"], name, contrast=contrast)
     at = voxels.get_indexer(own.index)
     found = fit.contrast(weights, "F")
     assert len(own) > 20 and (own["ndf"] == found.rank).all()
-    np.testing.assert_allclose(found.stat[at], own["F_kr"], rtol=1e-5)
+    agree(
+        "R lme4, lmerTest, pbkrtest",
+        "random intercept: F (Kenward, Roger)",
+        found.stat[at],
+        own["F_kr"],
+        rtol=1e-5,
+    )
     np.testing.assert_allclose(found.dof[at], own["ddf_kr"], rtol=1e-5)
     plain = fits[name, "satterthwaite"][1].contrast(weights, "F")
-    np.testing.assert_allclose(plain.stat[at], own["F_satt"], rtol=1e-5)
+    agree(
+        "R lme4, lmerTest, pbkrtest",
+        "random intercept: F (Satterthwaite)",
+        plain.stat[at],
+        own["F_satt"],
+        rtol=1e-5,
+    )
     singular = of_model(tables["fit"], name).loc[own.index, "singular"] == 1
     expected = own["ddf_satt"][~singular]
     np.testing.assert_allclose(plain.dof[at][~singular], expected, rtol=1e-5)

@@ -52,7 +52,7 @@ def of_model(table, name, **where):
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_components_are_those_of_lme4(study, fits, name):
+def test_components_are_those_of_lme4(study, fits, name, agree):
     _, model, data, tables = study
     own = of_model(tables["fit"], name).loc[data.columns]
     maps = fits[name, "kenward-roger"].components
@@ -61,7 +61,14 @@ def test_components_are_those_of_lme4(study, fits, name):
     assert (criterion - own["reml_crit"]).max() < 1e-8
     names = {"varResidual": "sigma2", "varIntercept": "var_int", "varSlope": "var_slope"}
     for ours, theirs in names.items():
-        np.testing.assert_allclose(maps[ours], own[theirs], rtol=1e-5, atol=1e-12)
+        agree(
+            "R lme4, lmerTest, pbkrtest",
+            "random slope: variance components",
+            maps[ours],
+            own[theirs],
+            rtol=1e-5,
+            atol=1e-12,
+        )
     if MODELS[name]:
         np.testing.assert_allclose(maps["covInterceptSlope"], own["cov"], rtol=1e-5, atol=1e-12)
     else:
@@ -71,33 +78,69 @@ def test_components_are_those_of_lme4(study, fits, name):
 
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("index", range(5))
-def test_one_row_is_that_of_lmertest_and_pbkrtest(study, fits, name, index):
+def test_one_row_is_that_of_lmertest_and_pbkrtest(study, fits, name, index, agree):
     data, tables = study[2:]
     weights = np.eye(5)[index : index + 1]
     own = of_model(tables["coef"], name, term=TERMS[index]).loc[data.columns]
     found = fits[name, "kenward-roger"].contrast(weights, "t")
     np.testing.assert_allclose(found.effect / own["se"], own["b"] / own["se"], atol=1e-6)
-    np.testing.assert_allclose(np.sqrt(found.variance), own["se_kr"], rtol=1e-6)
-    np.testing.assert_allclose(found.dof, own["df_kr"], rtol=1e-5)
+    agree(
+        "R lme4, lmerTest, pbkrtest",
+        "random slope: error (Kenward, Roger)",
+        np.sqrt(found.variance),
+        own["se_kr"],
+        rtol=1e-6,
+    )
+    agree(
+        "R lme4, lmerTest, pbkrtest",
+        "random slope: dof (Kenward, Roger)",
+        found.dof,
+        own["df_kr"],
+        rtol=1e-5,
+    )
     plain = fits[name, "satterthwaite"].contrast(weights, "t")
-    np.testing.assert_allclose(np.sqrt(plain.variance), own["se"], rtol=1e-6)
+    agree(
+        "R lme4, lmerTest, pbkrtest",
+        "random slope: error",
+        np.sqrt(plain.variance),
+        own["se"],
+        rtol=1e-6,
+    )
     # Those of singular fits too, as what is 0 of Psi does not vary.
-    np.testing.assert_allclose(plain.dof, own["df_satt"], rtol=1e-5)
+    agree(
+        "R lme4, lmerTest, pbkrtest",
+        "random slope: dof (Satterthwaite)",
+        plain.dof,
+        own["df_satt"],
+        rtol=1e-5,
+    )
 
 
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("contrast", CONTRASTS)
-def test_several_rows_are_those_of_lmertest_and_pbkrtest(study, fits, name, contrast):
+def test_several_rows_are_those_of_lmertest_and_pbkrtest(study, fits, name, contrast, agree):
     data, tables = study[2:]
     own = of_model(tables["contrast"], name, contrast=contrast)
     at = data.columns.get_indexer(own.index)
     weights = np.array(CONTRASTS[contrast])
     found = fits[name, "kenward-roger"].contrast(weights, "F")
     assert len(own) > 20 and (own["ndf"] == found.rank).all()
-    np.testing.assert_allclose(found.stat[at], own["F_kr"], rtol=1e-5)
+    agree(
+        "R lme4, lmerTest, pbkrtest",
+        "random slope: F (Kenward, Roger)",
+        found.stat[at],
+        own["F_kr"],
+        rtol=1e-5,
+    )
     np.testing.assert_allclose(found.dof[at], own["ddf_kr"], rtol=1e-5)
     plain = fits[name, "satterthwaite"].contrast(weights, "F")
-    np.testing.assert_allclose(plain.stat[at], own["F_satt"], rtol=1e-5)
+    agree(
+        "R lme4, lmerTest, pbkrtest",
+        "random slope: F (Satterthwaite)",
+        plain.stat[at],
+        own["F_satt"],
+        rtol=1e-5,
+    )
     np.testing.assert_allclose(plain.dof[at], own["ddf_satt"], rtol=1e-5)
 
 

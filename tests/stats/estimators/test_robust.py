@@ -49,7 +49,7 @@ def made():
 
 @pytest.mark.parametrize("design", ["onesamp", "cov", "group"])
 @pytest.mark.parametrize("method", METHODS)
-def test_estimates_and_errors_are_those_of_r(study, method, design):
+def test_estimates_and_errors_are_those_of_r(study, method, design, agree):
     folder, data, models = study
     expected = pd.read_csv(folder / "result.csv")
     expected = expected[(expected["method"] == IN_R[method]) & (expected["design"] == design)]
@@ -61,15 +61,21 @@ def test_estimates_and_errors_are_those_of_r(study, method, design):
         found = fit.contrast(np.eye(len(terms))[i : i + 1], "t")
         near = RELATIVE[method]
         assert (np.abs(found.effect - own["b"]) < near * own["se"]).all()
-        np.testing.assert_allclose(np.sqrt(found.variance), own["se"], rtol=near)
-        np.testing.assert_allclose(fit.scale, own["scale"], rtol=near)
+        agree(
+            "R MASS and robustbase",
+            f"{method}: error",
+            np.sqrt(found.variance),
+            own["se"],
+            rtol=near,
+        )
+        agree("R MASS and robustbase", f"{method}: scale", fit.scale, own["scale"], rtol=near)
         assert (found.dof == 30 - len(terms)).all()
     assert fit.settled.all()
 
 
 @pytest.mark.parametrize("design", ["onesamp", "group"])
 @pytest.mark.parametrize("method", METHODS)
-def test_weights_are_those_of_r(study, method, design):
+def test_weights_are_those_of_r(study, method, design, agree):
     folder, data, models = study
     expected = pd.read_csv(folder / "result_weights.csv")
     expected = expected[(expected["method"] == IN_R[method]) & (expected["design"] == design)]
@@ -80,7 +86,9 @@ def test_weights_are_those_of_r(study, method, design):
     own = weights[
         data.index.get_indexer(expected["row"]), data.columns.get_indexer(expected["voxel"])
     ]
-    np.testing.assert_allclose(own, expected["weight"], atol=1e-9)
+    agree(
+        "R MASS and robustbase", f"{method}: weights of maps", own, expected["weight"], atol=1e-9
+    )
     residuals = np.array(list(fit.residuals(mapping(values))))
     raw = values - models[design].matrix @ fit.betas
     np.testing.assert_allclose(residuals, np.sqrt(weights) * raw, atol=1e-12)

@@ -38,7 +38,7 @@ def study(shared):
 
 
 @pytest.mark.parametrize("kind", ["CR0", "CR1", "CR2", "CR3"])
-def test_one_row_is_that_of_clubsandwich(study, kind):
+def test_one_row_is_that_of_clubsandwich(study, kind, agree):
     folder, design, model = study
     data = wide(folder, "y_int", design["row"])
     expected = pd.read_csv(folder / "result_coef.csv")
@@ -49,15 +49,17 @@ def test_one_row_is_that_of_clubsandwich(study, kind):
         at = data.columns.get_indexer(own.index)
         found = fit.contrast(np.eye(5)[i : i + 1], "t")
         np.testing.assert_allclose(found.effect[at], own["b"], rtol=1e-10, atol=1e-12)
-        np.testing.assert_allclose(np.sqrt(found.variance[at]), own["se"], rtol=1e-10)
-        np.testing.assert_allclose(found.dof[at], own["df"], rtol=1e-10)
+        agree(
+            "R clubSandwich", f"{kind}: error", np.sqrt(found.variance[at]), own["se"], rtol=1e-10
+        )
+        agree("R clubSandwich", f"{kind}: dof", found.dof[at], own["df"], rtol=1e-10)
         p = found.maps("t", "two-sided")["p"]
         np.testing.assert_allclose(p[at], own["p"], rtol=1e-8)
 
 
 @pytest.mark.parametrize("kind", ["CR0", "CR1", "CR2", "CR3"])
 @pytest.mark.parametrize("name", CONTRASTS)
-def test_several_rows_are_those_of_clubsandwich(study, kind, name):
+def test_several_rows_are_those_of_clubsandwich(study, kind, name, agree):
     folder, design, model = study
     data = wide(folder, "y_int", design["row"])
     expected = pd.read_csv(folder / "result_joint.csv")
@@ -66,8 +68,8 @@ def test_several_rows_are_those_of_clubsandwich(study, kind, name):
     found = fit.contrast(np.array(CONTRASTS[name]), "F")
     at = data.columns.get_indexer(own.index)
     assert len(own) > 0 and (own["ndf"] == found.rank).all()
-    np.testing.assert_allclose(found.stat[at], own["F"], rtol=1e-10)
-    np.testing.assert_allclose(found.dof[at], own["ddf"], rtol=1e-10)
+    agree("R clubSandwich", f"{kind}: F (HTZ)", found.stat[at], own["F"], rtol=1e-10)
+    agree("R clubSandwich", f"{kind}: dof of F (HTZ)", found.dof[at], own["ddf"], rtol=1e-10)
     p = found.maps("F", "two-sided")["p"]
     np.testing.assert_allclose(p[at], own["p"], rtol=1e-8)
     np.testing.assert_allclose(found.effect**2, found.stat * found.variance, rtol=1e-12)
@@ -96,7 +98,7 @@ def test_columns_of_participants_leave_a_singular_leverage(study):
     assert seen >= 100
 
 
-def test_clusters_of_one_map_are_hc(study):
+def test_clusters_of_one_map_are_hc(study, agree):
     folder = study[0] / "hc"
     design = pd.read_csv(folder / "design.csv")
     data = wide(folder, "y", design["row"])
@@ -108,7 +110,7 @@ def test_clusters_of_one_map_are_hc(study):
         for i, term in enumerate(model.columns):
             found = fit.contrast(np.eye(3)[i : i + 1], "t")
             own = expected.loc[term].loc[list(data.columns)]
-            np.testing.assert_allclose(np.sqrt(found.variance), own[name], rtol=1e-10)
+            agree("R sandwich", f"{name}: error", np.sqrt(found.variance), own[name], rtol=1e-10)
 
 
 @pytest.fixture

@@ -76,7 +76,7 @@ def study(folder, within, between):
 
 
 @pytest.mark.parametrize("name", STUDIES)
-def test_partitioned_error_is_that_of_afex(shared, name):
+def test_partitioned_error_is_that_of_afex(shared, name, agree):
     folder = shared / "oracles" / "models" / "rmanova" / name
     data, voxels, design, effects = study(folder, *STUDIES[name])
     expected = pd.read_csv(folder / "result.csv").set_index(["effect", "voxel"])
@@ -94,17 +94,23 @@ def test_partitioned_error_is_that_of_afex(shared, name):
         assert stratum(design, term) == ("between" if between else "within")
         assert found.rank == own["ndf"].iloc[0]
         assert (found.dof == own["ddf"]).all()
-        np.testing.assert_allclose(found.stat, own["F"], rtol=1e-10)
+        agree("R afex", "own error of an effect: F", found.stat, own["F"], rtol=1e-10)
         np.testing.assert_allclose(found.residual_variance * found.dof, own["SSe"], rtol=1e-10)
         corrected = {"none": "p"}
         if not between and term.n_directions > 1:
-            np.testing.assert_allclose(found.epsilon, own["eps_gg"], rtol=1e-10)
+            agree(
+                "R afex",
+                "own error of an effect: epsilon (Greenhouse, Geisser)",
+                found.epsilon,
+                own["eps_gg"],
+                rtol=1e-10,
+            )
             hf = huynh_feldt(found.epsilon, term.n_directions, term.dof_between)
             np.testing.assert_allclose(hf, own["eps_hf"], rtol=1e-10)
             corrected |= {"greenhouse-geisser": "p_gg", "huynh-feldt": "p_hf"}
         for sphericity, column in corrected.items():
             maps = maps_of(found, term, weights, "F", "two-sided", sphericity)
-            np.testing.assert_allclose(maps["p"], own[column], rtol=1e-9)
+            agree("R afex", "own error of an effect: p", maps["p"], own[column], rtol=1e-9)
             np.testing.assert_allclose(maps["effect_size"], own["pes"], rtol=1e-10)
     assert len(seen) == expected.index.get_level_values(0).nunique()
 
@@ -152,7 +158,7 @@ def test_generalised_eta_squared_is_that_of_afex(shared, name):
 
 
 @pytest.mark.parametrize("name", STUDIES)
-def test_multivariate_tests_are_those_of_car(shared, name):
+def test_multivariate_tests_are_those_of_car(shared, name, agree):
     folder = shared / "oracles" / "models" / "rmanova" / name
     data, voxels, design, effects = study(folder, *STUDIES[name])
     expected = pd.read_csv(folder / "result_multivariate.csv")
@@ -166,8 +172,8 @@ def test_multivariate_tests_are_those_of_car(shared, name):
         own = rows.set_index("voxel")
         some = data[:, [voxels.index(v) for v in own.index]]
         found = multivariate_tests(term, weights, reading(some), some.shape[1], (kind,))[kind]
-        np.testing.assert_allclose(found.criterion, own["stat"], rtol=1e-10)
-        np.testing.assert_allclose(found.f, own["F"], rtol=1e-10)
+        agree("R car", "multivariate test: criterion", found.criterion, own["stat"], rtol=1e-10)
+        agree("R car", "multivariate test: F", found.f, own["F"], rtol=1e-10)
         assert (own["ndf"] == found.dof_numerator).all()
         np.testing.assert_allclose(found.dof, own["ddf"], rtol=1e-12)
         np.testing.assert_allclose(found.maps()["p"], own["p"], rtol=1e-9)

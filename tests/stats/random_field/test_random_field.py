@@ -69,7 +69,7 @@ def spm(shared):
     return shared / "oracles/spm"
 
 
-def test_expectations_and_p_are_those_of_spm(spm):
+def test_expectations_and_p_are_those_of_spm(spm, agree):
     grid = pd.read_csv(spm / "spm_P_RF_grid.csv")
     compared = 0
     for (stat, df1, df2, n, resels, c), rows in grid.groupby(
@@ -80,17 +80,31 @@ def test_expectations_and_p_are_those_of_spm(spm):
             continue  # SPM12's chi2 densities of dimension 2 and 3 are wrong.
         compared += len(rows)
         u, k = rows.Z.to_numpy(), rows.k_resels.to_numpy()
-        np.testing.assert_allclose(expected_ec(u, field, volume), rows.Ec, rtol=1e-6, atol=1e-12)
+        agree(
+            "SPM",
+            "expected Euler characteristic",
+            expected_ec(u, field, volume),
+            rows.Ec,
+            rtol=1e-6,
+            atol=1e-12,
+        )
         extent = expected_extent(u, field, volume)
         # SPM takes tails as 1 - cdf, which leaves few digits of a small one.
         sharp = np.exp(log_ec_densities(u, field)[0] / n) >= 1e-8
         np.testing.assert_allclose(extent[sharp], rows.Ek[sharp], rtol=1e-6)
         np.testing.assert_allclose(extent, rows.Ek, rtol=2e-5)
         uncorrected = np.exp(log_p_extent(k, u, field, volume))
-        np.testing.assert_allclose(uncorrected, rows.p_unc, rtol=1e-6, atol=1e-7)
+        agree("SPM", "p of extents, uncorrected", uncorrected, rows.p_unc, rtol=1e-6, atol=1e-7)
         corrected = np.exp(log_p_set(c, k, u, field, volume))
         known = rows.P_corr.notna().to_numpy()
-        np.testing.assert_allclose(corrected[known], rows.P_corr[known], rtol=1e-6, atol=1e-12)
+        agree(
+            "SPM",
+            "p of sets of clusters",
+            corrected[known],
+            rows.P_corr[known],
+            rtol=1e-6,
+            atol=1e-12,
+        )
     assert compared > 3300
 
 

@@ -89,17 +89,17 @@ def volumes(mask, rows):
 
 
 @pytest.mark.parametrize("name", ["onesamp", "regr"])
-def test_real_maps_equal_spm(shared, studies, name):
+def test_real_maps_equal_spm(shared, studies, name, agree):
     mask, residuals, dof = studies[name]
     ours = residual_smoothness(volumes(mask, residuals), mask, dof, edges="spm")
     folder = shared / "oracles/spm" / name
     about = json.loads((folder / "design.json").read_text())
-    np.testing.assert_allclose(ours.fwhm_voxels, about["FWHM"], rtol=1e-12)
-    np.testing.assert_allclose(lattice_resels(mask, ours.fwhm_voxels), about["R"], rtol=1e-12)
+    agree("SPM", "FWHM", ours.fwhm_voxels, about["FWHM"], rtol=1e-12)
+    agree("SPM", "resels", lattice_resels(mask, ours.fwhm_voxels), about["R"], rtol=1e-12)
     theirs = nib.load(folder / "RPV.nii.gz").get_fdata()
     np.testing.assert_array_equal(np.isnan(ours.resels_per_voxel), np.isnan(theirs))
     np.testing.assert_array_equal(ours.resels_per_voxel == 0, theirs == 0)
-    np.testing.assert_allclose(ours.resels_per_voxel, theirs, rtol=1e-7)
+    agree("SPM", "resels per voxel", ours.resels_per_voxel, theirs, rtol=1e-7)
     np.testing.assert_allclose(1 / ours.voxels_per_resel, np.nanmean(theirs), rtol=1e-7)
     assert (ours.n_images, ours.n_voxels, ours.dof) == (30, 73067, dof)
 
