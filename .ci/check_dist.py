@@ -19,7 +19,14 @@ modules = [p.as_posix() for p in Path("nipype_group").rglob("*.py")]
 data = [p.as_posix() for p in Path("nipype_group/data").iterdir() if p.is_file()]
 missing = [m for m in [*modules, *data, "nipype_group/py.typed"] if m not in in_wheel]
 foreign = [n for n in in_wheel if not n.startswith("nipype_group")]
-wanted = ["setup.cfg", "README.rst", "CHANGES.rst", "LICENSE", "CITATION.cff", "workflows/association.py"]
+wanted = [
+    "setup.cfg",
+    "README.rst",
+    "CHANGES.rst",
+    "LICENSE",
+    "CITATION.cff",
+    "workflows/association.py",
+]
 wanted += ["docs/conf.py", "tests/conftest.py", *modules]
 absent = [name for name in wanted if name not in in_source]
 if missing or foreign or absent:

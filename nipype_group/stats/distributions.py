@@ -15,6 +15,8 @@ from nipype_group.stats.elementary import exp, log
 
 # Below this the direct incomplete beta function loses digits to denormal numbers.
 _DIRECT_FLOOR = 1e-280
+# Log p of both tails above which the middle may hold less than one half.
+_NEARLY_HALF = -0.7134
 # Of p a little below one half.
 _LOG_HALF = -0.6932
 # Nodes of the table of z.
@@ -100,12 +102,19 @@ def log_sf_t(t: ArrayLike, dof: float | np.ndarray) -> np.ndarray:
     t = np.asarray(t, dtype=float)
     # hypot keeps the logarithm where t^2 overflows; near 0 the complement keeps a tiny t^2.
     length = np.hypot(np.sqrt(dof), t)
-    both = _log_betainc(dof / 2, 0.5, np.square(np.sqrt(dof) / length))
+    both = np.array(_log_betainc(dof / 2, 0.5, np.square(np.sqrt(dof) / length)))
     # The share of an infinite t, whose length is infinite too, is 1.
     share = np.divide(t, length, out=np.ones_like(length), where=np.isfinite(length))
-    inner = special.betainc(0.5, dof / 2, np.square(share))
-    both = np.where(inner < 0.5, special.log1p(-np.minimum(inner, 0.5)), both)
-    upper = both - log(2)
+    near = both > _NEARLY_HALF
+    if near.any():
+        of_near = np.broadcast_to(np.divide(dof, 2), both.shape)[near]
+        inner = special.betainc(0.5, of_near, np.square(share[near]))
+        both[near] = np.where(inner < 0.5, special.log1p(-np.minimum(inner, 0.5)), both[near])
+    return _of_side(t, both - log(2))
+
+
+def _of_side(t, upper):
+    """Return log P(T >= t) from that of its absolute value."""
     return np.where(t >= 0, upper, special.log1p(-exp(upper)))
 
 
@@ -125,8 +134,38 @@ def t_to_z(t: ArrayLike, dof: float | np.ndarray) -> np.ndarray:
     [-5.4354, 0.0, 5.4354]
     """
     t = np.asarray(t, dtype=float)
-    upper = np.minimum(log_sf_t(np.abs(t), dof), log(0.5))
-    return np.sign(t) * np.abs(special.ndtri_exp(upper))
+    return _z_of_tail(t, log_sf_t(np.abs(t), dof))
+
+
+def _z_of_tail(t, upper):
+    return np.sign(t) * np.abs(special.ndtri_exp(np.minimum(upper, log(0.5))))
+
+
+def z_and_p_of_t(
+    t: ArrayLike, dof: float | np.ndarray, tail: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return `t_to_z`, and p of a tail, from one tail probability.
+
+    Parameters
+    ----------
+    t : array
+        t statistic.
+    dof : float or array
+        Degrees of freedom.
+    tail : {"two-sided", "positive", "negative"}
+
+    Examples
+    --------
+    >>> z, p = z_and_p_of_t([-2.0, 2.0], 10, "positive")
+    >>> z.round(4).tolist(), p.round(4).tolist()
+    ([-1.7904, 1.7904], [0.9633, 0.0367])
+    """
+    t = np.asarray(t, dtype=float)
+    upper = log_sf_t(np.abs(t), dof)
+    z = _z_of_tail(t, upper)
+    if tail == "two-sided":
+        return z, 2 * exp(upper)
+    return z, exp(_of_side({"positive": t, "negative": -t}[tail], upper))
 
 
 @lru_cache(maxsize=1)

@@ -21,7 +21,7 @@ from typing import Protocol
 
 import numpy as np
 
-from nipype_group.stats.distributions import f_to_z_and_log_p, log_sf_t, t_to_z
+from nipype_group.stats.distributions import f_to_z_and_log_p, z_and_p_of_t
 from nipype_group.stats.elementary import exp
 from nipype_group.stats.estimators.small_matrices import quadratic_forms
 
@@ -84,9 +84,7 @@ class ContrastEstimates:
         alive = self.dof > 0
         dof = np.where(alive, self.dof, 1.0)
         if test == "t":
-            z = t_to_z(self.stat, dof)
-            side = {"two-sided": np.abs(self.stat), "positive": self.stat, "negative": -self.stat}
-            p = exp(log_sf_t(side[tail], dof)) * (2 if tail == "two-sided" else 1)
+            z, p = z_and_p_of_t(self.stat, dof, tail)
             spread = np.where(self.spread > 0, self.spread, 1.0)
             size = np.where(alive & (self.spread > 0), self.effect / spread, 0.0)
         else:

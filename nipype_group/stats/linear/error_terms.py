@@ -15,7 +15,7 @@ import numpy as np
 
 from nipype_group.choices import SPHERICITY
 from nipype_group.stats.decompositions import decompose
-from nipype_group.stats.distributions import f_to_z_and_log_p, log_sf_t, t_to_z
+from nipype_group.stats.distributions import f_to_z_and_log_p, z_and_p_of_t
 from nipype_group.stats.elementary import exp
 from nipype_group.stats.linear.least_squares import (
     LinearModel,
@@ -447,9 +447,7 @@ def maps_of(
         found.epsilon, term.n_directions, dof / term.n_directions, sphericity
     )
     if test == "t":
-        z = t_to_z(found.stat, dof)
-        side = {"two-sided": np.abs(found.stat), "positive": found.stat, "negative": -found.stat}
-        p = exp(log_sf_t(side[tail], dof)) * (2 if tail == "two-sided" else 1)
+        z, p = z_and_p_of_t(found.stat, dof, tail)
         per_t = term.size_per_t(weights)
         size, spread = found.stat * per_t, np.sqrt(found.variance) / per_t
     else:

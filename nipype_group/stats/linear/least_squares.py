@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from nipype_group.stats.decompositions import complement, decompose, inverse
-from nipype_group.stats.distributions import f_to_z, log_sf_f, log_sf_t, t_to_z
+from nipype_group.stats.distributions import f_to_z, log_sf_f, z_and_p_of_t
 from nipype_group.stats.elementary import exp
 from nipype_group.stats.matrix_products import multiply, residuals_of, sum_of_squares
 
@@ -795,9 +795,7 @@ def contrast_maps(
         effect, variance, stat = t_contrast(
             weights[0], betas, residual_variance, covariance, pattern
         )
-        z = t_to_z(stat, dof)
-        side = {"two-sided": np.abs(stat), "positive": stat, "negative": -stat}[tail]
-        p = exp(log_sf_t(side, dof)) * (2 if tail == "two-sided" else 1)
+        z, p = z_and_p_of_t(stat, dof, tail)
         size = _ratio(effect, np.sqrt(residual_variance))
         dofs: tuple[int, ...] = (stated,)
     else:
