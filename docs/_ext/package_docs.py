@@ -246,7 +246,9 @@ class ScalingTable(_Stored):
             "Ratio",
         ]
         lines = [f"Rates of the machine: {rates}.", "", *list_table(header, rows, (10,) * 8)]
-        threads = stored["threads"]
+        threads = stored.get("threads")
+        if threads is None:
+            return lines
         measured = [
             [str(row["threads"]), *(_number(row[key]) for key in ("wall_s", "cpu_s"))]
             for row in threads["rows"]
