@@ -22,9 +22,8 @@ from nipype_group.execution.loop import NodeLoop
 from nipype_group.execution.requests import thread_limits
 
 _SECONDS_TO_END = 5.0
-# A process that waits for longer has nothing to do for a while.
-_SECONDS_OF_REST = 0.3
-_END, _NODE = "end", "node"
+_SECONDS_TO_LEAVE = 0.3
+_END, _NODE, _READY = "end", "node", "ready"
 _ENDINGS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 
 
@@ -64,16 +63,18 @@ def _run(pipe):
     return None
 
 
-def _load_while_idle(pipe, modules):
-    """Load modules, which are taken from the list, one after the other until a node comes."""
-    while modules and not pipe.poll(_SECONDS_OF_REST):
-        # What cannot be loaded is told by the node that needs it.
-        with suppress(Exception):
-            importlib.import_module(modules.pop(0))
+def _load(what):
+    """Import a module, and call its function where one stands behind a colon."""
+    module, _, function = what.partition(":")
+    # What cannot be loaded is told by the node that needs it.
+    with suppress(Exception):
+        loaded = importlib.import_module(module)
+        if function:
+            getattr(loaded, function)()
 
 
-def _serve(pipe, folder, modules):
-    """Run nodes that come through a pipe; load modules of later ones while there are none."""
+def _serve(pipe, folder, loads):
+    """Load what later nodes need, where that is told; then run nodes that come through a pipe."""
     # What the run does when it is asked to stop is not for its workers.
     for number in _ENDINGS:
         signal.signal(number, signal.SIG_DFL)
@@ -81,8 +82,13 @@ def _serve(pipe, folder, modules):
     _die_with_parent()
     os.chdir(folder)
     os.environ["NIPYPE_NO_ET"] = "1"
+    if loads:
+        for what in loads:
+            _load(what)
+        # The run may be over.
+        with suppress(OSError):
+            pipe.send(_READY)
     while True:
-        _load_while_idle(pipe, modules)
         # A word of its own comes first: a node may fail to arrive.
         if pipe.recv() == _END:
             return
@@ -96,29 +102,26 @@ def _loads(node):
 class _Worker:
     """A process that runs one node at a time."""
 
-    def __init__(self, context, folder, modules=()):
+    def __init__(self, context, folder, loads=()):
         self.pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, folder, list(modules)))
+        self._process = context.Process(target=_serve, args=(theirs, folder, list(loads)))
         with _endings_wait(), warnings.catch_warnings():
             # Python warns of forking beside threads; those of BLAS rest here.
             warnings.filterwarnings("ignore", ".*fork.*", DeprecationWarning)
             self._process.start()
         theirs.close()
         self.taskid = None
-        self._rested, self._idle_since = 0.0, time.monotonic()
+        self.loads, self.is_ready = bool(loads), not loads
 
-    @property
-    def rested(self) -> float:
-        """Seconds for which it has had nothing to do until now."""
-        return self._rested + time.monotonic() - self._idle_since
-
-    def give(self, taskid):
-        """Take it for a task."""
-        self._rested, self.taskid = self.rested, taskid
-
-    def take(self):
-        """Have it ready for another task."""
-        self._idle_since, self.taskid = time.monotonic(), None
+    def has_ended_loading(self) -> bool:
+        """Tell whether it is ready or dead."""
+        try:
+            if not self.pipe.poll():
+                return False
+            self.is_ready = self.pipe.recv() == _READY
+        except (EOFError, OSError):
+            pass
+        return True
 
     def is_alive(self) -> bool:
         return self._process.is_alive()
@@ -127,14 +130,14 @@ class _Worker:
     def sentinel(self) -> int:
         return self._process.sentinel
 
-    def end(self) -> int | None:
-        """End the process, whatever it does; return how it ended."""
+    def end(self, patience: float = _SECONDS_TO_END) -> int | None:
+        """End the process, whatever it does, within some seconds; return how it ended."""
         if self.taskid is not None:
             self._process.terminate()
         with suppress(OSError):
             self.pipe.send(_END)
         self.pipe.close()
-        self._process.join(_SECONDS_TO_END)
+        self._process.join(patience)
         if self._process.is_alive():
             self._process.kill()
             self._process.join()
@@ -154,19 +157,18 @@ class MultiProcPlugin(NodeLoop, NipypeMultiProcPlugin):
         super().__init__(plugin_args=plugin_args)
         self.pool.shutdown()
         self._context = get_context(self.plugin_args.get("mp_context"))
-        self._workers, self._results = [], {}
+        self._workers, self._results, self._loaded_ahead = [], {}, False
 
     def _submit_job(self, node, updatehash=False):
         # Output that streams would mix with that of other nodes.
         if getattr(node.interface, "terminal_output", "") == "stream":
             node.interface.terminal_output = "allatonce"
         self._taskid += 1
-        idle = [w for w in self._workers if w.taskid is None and w.is_alive()] or [self._hire()]
-        # One that has rested has loaded what it needs.
-        worker = max(idle, key=lambda w: w.rested) if _loads(node) else idle[0]
-        worker.give(self._taskid)
-        if len(self._workers) < self.processors and len(idle) == 1:
-            self._hire()
+        self._load_ahead()
+        idle = [w for w in self._workers if w.taskid is None and w.is_ready and w.is_alive()]
+        idle = idle or [self._hire()]
+        worker = max(idle, key=lambda w: w.loads) if _loads(node) else idle[0]
+        worker.taskid = self._taskid
         try:
             worker.pipe.send(_NODE)
             worker.pipe.send((node, updatehash))
@@ -180,22 +182,33 @@ class MultiProcPlugin(NodeLoop, NipypeMultiProcPlugin):
             self._results[self._taskid] = format_exception(error)
         return self._taskid
 
-    def _hire(self):
-        """Start a worker, which loads what nodes to come need until it gets one."""
-        nodes = [node for node, done in zip(self.procs, self.proc_done, strict=True) if not done]
-        modules = dict.fromkeys(module for node in nodes for module in _loads(node))
-        worker = _Worker(self._context, self._cwd, modules)
+    def _hire(self, loads=()):
+        worker = _Worker(self._context, self._cwd, loads)
         self._workers.append(worker)
         return worker
 
+    def _load_ahead(self):
+        """Start a worker that first loads what nodes to come need, once, beside the others."""
+        if self._loaded_ahead or self.processors == 1:
+            return
+        self._loaded_ahead = True
+        nodes = [node for node, done in zip(self.procs, self.proc_done, strict=True) if not done]
+        if loads := dict.fromkeys(what for node in nodes for what in _loads(node)):
+            self._hire(loads)
+
     def _look(self):
+        for worker in [w for w in self._workers if not w.is_ready and w.has_ended_loading()]:
+            if not worker.is_ready:
+                # It died before it had anything to do.
+                self._workers.remove(worker)
+                worker.end()
         for worker in [w for w in self._workers if w.taskid is not None]:
             # Looked at in this order: what a worker sent before its death counts.
             alive = worker.is_alive()
             try:
                 if worker.pipe.poll():
                     self._results[worker.taskid] = worker.pipe.recv()
-                    worker.take()
+                    worker.taskid = None
                     continue
             except (EOFError, OSError):
                 alive = False
@@ -232,5 +245,6 @@ class MultiProcPlugin(NodeLoop, NipypeMultiProcPlugin):
 
     def _close(self):
         for worker in self._workers:
-            worker.end()
+            # One that is loading still has nothing to finish.
+            worker.end(_SECONDS_TO_END if worker.is_ready else _SECONDS_TO_LEAVE)
         self._workers = []

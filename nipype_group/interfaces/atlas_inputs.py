@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 # Stands for the default atlases, as far as they are installed.
 INSTALLED = "default"
+READ_DEFAULT_ATLASES = "nipype_group.reporting.atlases.lookup:read_default_atlases"
 
 
 class AtlasInputSpec(GroupInputSpec):
@@ -53,4 +54,4 @@ class AtlasInputSpec(GroupInputSpec):
         return find_atlases(names) if names else []
 
 
-__all__ = ["INSTALLED", "NO_ATLAS", "AtlasInputSpec"]
+__all__ = ["INSTALLED", "NO_ATLAS", "READ_DEFAULT_ATLASES", "AtlasInputSpec"]

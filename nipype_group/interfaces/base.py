@@ -11,7 +11,7 @@ import math
 import os
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from nipype import logging
@@ -150,10 +150,6 @@ class GroupInterface(SimpleInterface):
 
     _own_folder = None
 
-    # Modules that take long to load and that it imports when it runs: a process of a run that has
-    # nothing to do may load them before.
-    loads: ClassVar[tuple[str, ...]] = ()
-
     def run(
         self,
         cwd: str | os.PathLike[str] | None = None,
@@ -185,6 +181,14 @@ class GroupInterface(SimpleInterface):
             self._own_folder = place
         runtime.cwd = str(place)
         return runtime
+
+    @property
+    def loads(self) -> tuple[str, ...]:
+        """What takes long and that it needs when it runs: ``module``, or ``module:function``.
+
+        A process of a run that has nothing to do imports, and calls, it before.
+        """
+        return ()
 
     @property
     def version(self) -> str:

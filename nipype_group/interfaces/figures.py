@@ -94,7 +94,11 @@ class PlotResults(GroupInterface):
 
     input_spec = _PlotResultsInputSpec
     output_spec = _PlotResultsOutputSpec
-    loads = ("nilearn.datasets", "matplotlib.figure", "matplotlib.pyplot", "nilearn.plotting")
+
+    @property
+    def loads(self) -> tuple[str, ...]:
+        """Modules that draw."""
+        return "nilearn.datasets", "matplotlib.figure", "matplotlib.pyplot", "nilearn.plotting"
 
     def _run_interface(self, runtime):
         inputs, cwd = self.inputs, Path(runtime.cwd)

@@ -209,16 +209,17 @@ def test_workers_end_with_a_killed_run_and_the_next_one_can_start(control, tmp_p
     assert result.outputs == {"y": [2, 4, 6]}
 
 
-def test_a_worker_that_rests_loads_what_a_later_node_needs(control, tmp_path, monkeypatch):
-    monkeypatch.setattr("nipype_group.execution.multiproc._SECONDS_OF_REST", 0)
+def test_a_worker_loads_what_a_later_node_needs(control, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     loaded = tmp_path / "loaded"
-    (tmp_path / "late_module.py").write_text(f"open({str(loaded)!r}, 'x').close()\n")
+    (tmp_path / "late_module.py").write_text(
+        f"def load():\n    open({str(loaded)!r}, 'x').close()\n"
+    )
     first = Node(Function(function=wait_for_file, output_names=["y"]), name="first")
     first.inputs.path = str(loaded)
     later = Node(Function(function=work, output_names=["y"]), name="later")
     later.inputs.control = str(control)
-    later.interface.loads = ("no_module_of_this_name", "late_module")
+    later.interface.loads = ("no_module_of_this_name", "late_module:load")
     outputnode = Node(IdentityInterface(fields=["y"]), name="outputnode")
     workflow = Workflow("wf")
     workflow.connect([(first, later, [("y", "x")]), (later, outputnode, [("y", "y")])])

@@ -189,6 +189,12 @@ def sample(atlas: Atlas, xyz_mm: ArrayLike) -> tuple[np.ndarray, dict[int, float
     return values, {index: n * voxel_mm3 for index, n in counts.items()}
 
 
+def read_default_atlases() -> None:
+    """Read the images of the default atlases, which `sample` then finds read in this process."""
+    for atlas in find_atlases():
+        sample(atlas, np.empty((0, 3)))
+
+
 def peak_text(atlas: Atlas, value: np.ndarray | np.integer) -> str:
     """Name one point from its row of `sample`; see `label_peak`."""
     if not atlas.probabilistic:
