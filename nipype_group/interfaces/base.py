@@ -184,9 +184,9 @@ class GroupInterface(SimpleInterface):
 
     @property
     def loads(self) -> tuple[str, ...]:
-        """What takes long and that it needs when it runs: ``module``, or ``module:function``.
+        """Modules that take long to load, and functions to call, that it needs when it runs.
 
-        A process of a run that has nothing to do imports, and calls, it before.
+        Each is ``module`` or ``module:function``; a process of the run may load it before.
         """
         return ()
 
