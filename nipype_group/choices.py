@@ -62,7 +62,7 @@ SHUFFLINGS = ("auto", "permute", "flip", "both")
 WITHIN_SHUFFLINGS = ("auto", "signs", "levels")
 # Whether what an estimator weighs maps by is estimated in every shuffle, or once.
 SHUFFLED_ESTIMATES = ("again", "held")
-ACROSS_ANALYSES = ("none", "bonferroni", "maximum")
+ACROSS_ANALYSES = ("none", "bonferroni", "maximum", "fdr")
 BLOCK_EXCHANGES = ("within", "whole", "both")
 # What a shuffle does to the nuisance (Winkler et al. 2014, NeuroImage 92:381, table 2).
 METHODS = (

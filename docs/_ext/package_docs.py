@@ -585,6 +585,53 @@ class PermutationNullTable(_Stored):
         ]
 
 
+class AcrossNullTable(_Stored):
+    """The error rates of docs/across_analyses_null.json."""
+
+    file = "across_analyses_null.json"
+    ways = {
+        "fwe of each analysis": "Own error of each, any errs",
+        "bonferroni": "``bonferroni``",
+        "maximum": "``maximum``",
+        "fdr": "``fdr``",
+    }
+
+    def table(self, stored):
+        """Return a row a contrast, a column a way."""
+        rates = {}
+        for row in stored["rows"]:
+            own = rates.setdefault(row["test"], {})
+            own[row["by"]] = f"{100 * row['errors'] / row['studies']:.1f}"
+        named = {"slope": "slope, permutations", "mean": "mean, sign flips"}
+        rows = [[named[test], *(own[way] for way in self.ways)] for test, own in rates.items()]
+        n = stored["rows"][0]["studies"]
+        return [
+            f"Percent of {n:,} studies without effects in which anything survives at "
+            f"{100 * stored['alpha']:g} %:",
+            "",
+            *list_table(["Contrast", *self.ways.values()], rows, (28, 18, 18, 18, 18)),
+        ]
+
+
+class AcrossEffectsTable(_Stored):
+    """What false discovery rates tell where one analysis has effects."""
+
+    file = "across_analyses_null.json"
+
+    def table(self, stored):
+        """Return a row a family."""
+        rows = [
+            [
+                row["family"],
+                f"{100 * row['false_share']:.1f}",
+                f"{100 * row['others_told'] / row['studies']:.1f}",
+            ]
+            for row in stored["with_effects"]
+        ]
+        head = ["Family", "Mean share of false voxels", "Studies with a voxel in the other three"]
+        return ["In percent:", "", *list_table(head, rows, (30, 35, 35))]
+
+
 class ErrorTermsNullTable(_Stored):
     """The error rates of docs/error_terms_null.json."""
 
@@ -972,6 +1019,8 @@ def setup(app):
     app.add_directive("processors-table", ProcessorsTable)
     app.add_directive("null-table", NullTable)
     app.add_directive("permutation-null-table", PermutationNullTable)
+    app.add_directive("across-null-table", AcrossNullTable)
+    app.add_directive("across-effects-table", AcrossEffectsTable)
     app.add_directive("error-terms-null-table", ErrorTermsNullTable)
     app.add_directive("estimators-null-table", EstimatorsNullTable)
     app.add_directive("estimators-shuffled-table", EstimatorsShuffledTable)

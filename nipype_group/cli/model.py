@@ -18,7 +18,15 @@ from nipype_group.cli.guard import UsageError
 from nipype_group.cli.options import given_settings, option_of
 from nipype_group.cli.plan.analysis import analysis_plan
 from nipype_group.cli.plan.text import plan_text
-from nipype_group.cli.side_by_side import CODE, NOT_ACROSS, Asked, Made, run_analyses
+from nipype_group.cli.side_by_side import (
+    ACROSS_WORDS,
+    CODE,
+    NOT_ACROSS,
+    Asked,
+    Made,
+    check_across,
+    run_analyses,
+)
 from nipype_group.design.sources import listed_once
 from nipype_group.models.analyses import ModelAnalysis, ModelOfTree
 from nipype_group.models.records import FirstLevelNode, Node, StatsModel, read_model
@@ -63,14 +71,10 @@ def execute_run(arguments: Namespace) -> int:
     with listed_once():
         tree, nodes = asked.nodes()
     across = getattr(arguments, "across_analyses", NOT_ACROSS)
+    _check_several(across, [maps.title for maps in nodes])
     if len(nodes) > 1:
         several = [_asked_of(asked, tree, maps) for maps in nodes]
         return run_analyses(several, arguments, across=across)
-    if across != NOT_ACROSS:
-        raise UsageError(
-            f"--across-analyses {across} is of several analyses, and the model has one: "
-            f"{nodes[0].title}; leave the option out"
-        )
     check_output_dir(top)
     # What it cannot be is known before its tables are written.
     with tempfile.TemporaryDirectory() as folder:
@@ -79,6 +83,15 @@ def execute_run(arguments: Namespace) -> int:
     for note in made.notes:
         print(note)
     return run.run_analysis(made.settings, made.files, arguments)
+
+
+def _check_several(across, titles):
+    """Refuse to correct one analysis over several."""
+    if across != NOT_ACROSS and len(titles) == 1:
+        raise UsageError(
+            f"--across-analyses {across} is of several analyses, and the model has one: "
+            f"{titles[0]}; leave the option out"
+        )
 
 
 def _asked_of(asked, tree, maps):
@@ -98,15 +111,22 @@ def _made(asked, tree, maps, place):
 def execute_plan(arguments: Namespace) -> int:
     """Print what a run of a model would do; returns the exit code."""
     asked = model_asked(arguments)
-    plans = []
+    across = getattr(arguments, "across_analyses", NOT_ACROSS)
+    plans, settings, titles, texts = [], [], [], []
     for analysis in _planned(asked):
         plan = analysis_plan(analysis.settings, analysis.files, arguments)
-        if arguments.as_json:
-            plans.append({"Node": analysis.maps.node.name, **analysis.maps.entities, **plan})
-        else:
-            print("\n".join([f"\n{analysis.maps.title}", *_notes(analysis), plan_text(plan)]))
+        settings.append(analysis.settings)
+        titles.append(analysis.maps.title)
+        plans.append({"Node": analysis.maps.node.name, **analysis.maps.entities, **plan})
+        texts += [f"\n{analysis.maps.title}", *_notes(analysis), plan_text(plan)]
+    _check_several(across, titles)
+    check_across(settings, across)
+    if across != NOT_ACROSS:
+        texts.append(f"\nAll {len(titles)}: p are corrected over them {ACROSS_WORDS[across]}")
     if arguments.as_json:
         print(json.dumps(plans, indent=2, ensure_ascii=False))
+    else:
+        print("\n".join(texts))
     return 0
 
 

@@ -25,7 +25,7 @@ from nipype_group.cli.plan.analysis import foreseen_model
 from nipype_group.design.participants.each import maps_of_each
 from nipype_group.design.sources import listed_once
 from nipype_group.models.places import ModelFileError
-from nipype_group.reporting.derivatives.across import MAXIMUM, correct_across
+from nipype_group.reporting.derivatives.across import BONFERRONI, FDR, MAXIMUM, correct_across
 from nipype_group.reporting.derivatives.folder import check_output_dir
 from nipype_group.reporting.page.side_by_side import (
     INDEX_NAME,
@@ -160,7 +160,7 @@ def run_analyses(
         output_dir and the options of `add_execution`.
     notes : list of str
         What is told of all.
-    across : {"none", "bonferroni", "maximum"}
+    across : {"none", "bonferroni", "maximum", "fdr"}
         How p are corrected over all analyses.
 
     Returns
@@ -217,7 +217,8 @@ def _across(top, listed, method, columns):
         return [], []
     labels = [one.label for one in listed if one.problem is None]
     try:
-        return correct_across(top, labels, len(listed), method, columns), []
+        own_names = {one.label: one.named["contrast"] for one in listed if "contrast" in one.named}
+        return correct_across(top, labels, len(listed), method, columns, own_names), []
     except ValueError as error:
         return [], [f"Not corrected over analyses: {error}"]
 
@@ -294,11 +295,48 @@ def _all_checked(asked, arguments, notes, across):
         if not ready:
             raise next(iter(errors.values()))
         _refuse_others([found for _, found in ready], arguments)
+        check_across([found.made.settings for _, found in ready], across)
         if across == MAXIMUM:
             _check_same_people([found for _, found in ready])
         for line in _lines(told, len(asked)):
             print(line)
     return ready, {label: str(error) for label, error in errors.items()}
+
+
+# How p are corrected over analyses, as plans say it.
+ACROSS_WORDS = {
+    BONFERRONI: "by their number (Bonferroni)",
+    MAXIMUM: "by the largest statistic of all in every shuffle",
+    FDR: "for the false discovery rate of the voxels of all",
+}
+
+
+def check_across(settings: Sequence[AnalysisSettings], method: str) -> None:
+    """Refuse a correction over analyses that none of them has, or that all need.
+
+    Parameters
+    ----------
+    settings : list of AnalysisSettings
+        Of every analysis.
+    method : {"none", "bonferroni", "maximum", "fdr"}
+
+    Raises
+    ------
+    UsageError
+        Where nothing would be corrected, or an analysis has no shuffles for ``maximum``.
+    """
+    errors = [error for own in settings if (error := _not_across(own, method)) is not None]
+    if errors and (method == MAXIMUM or len(errors) == len(settings)):
+        raise UsageError(str(errors[0])) from errors[0]
+
+
+def _not_across(settings, method):
+    """Return why an analysis is not corrected over analyses; None where it is."""
+    try:
+        settings.changed(across_analyses=method)
+    except ValueError as error:
+        return error
+    return None
 
 
 def _all_in_place(checked, arguments):

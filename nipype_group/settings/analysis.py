@@ -180,7 +180,15 @@ class AnalysisSettings(
             return
         controls = [threshold.control for threshold in self.thresholds]
         by_shuffles = bool(self.n_permutations and not self.early_stop)
-        is_fwe = any(CONTROLS[name].adjusts == "fwe" for name in controls)
+        adjusts = {CONTROLS[name].adjusts for name in controls}
+        if self.across_analyses == "fdr":
+            if "fdr" not in adjusts and not self.early_stop:
+                raise ValueError(
+                    "across_analyses: no correction of an analysis controls the false discovery "
+                    "rate; add the height control fdr"
+                )
+            return
+        is_fwe = "fwe" in adjusts
         if self.across_analyses == "maximum" and (not by_shuffles or self.own_statistic):
             raise ValueError(
                 "across_analyses: the largest statistic of all analyses is that of shuffles of t "

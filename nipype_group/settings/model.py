@@ -109,8 +109,9 @@ class MapsSettings(Record):
     )
     across_analyses: str = setting(
         ACROSS_ANALYSES[0],
-        "correct the familywise error over all analyses of --each too: by Bonferroni, or, where "
-        "all have the same participants, by the largest statistic of all in every shuffle",
+        "correct over all analyses of --each too: the familywise error by Bonferroni, or, where "
+        "all have the same participants, by the largest statistic of all in every shuffle; or "
+        "false discovery rates, of the voxels of all analyses together (fdr)",
         option="--across-analyses",
         choices=ACROSS_ANALYSES,
         changes_results=False,

@@ -5,6 +5,8 @@ p <= alpha and z >= threshold everywhere. The p of one family come without NaN: 
 caller's.
 """
 
+from collections.abc import Sequence
+
 import numba
 import numpy as np
 from numpy.typing import ArrayLike
@@ -287,6 +289,31 @@ def adjust(log_p: ArrayLike, control: str) -> np.ndarray:
         Where the control is unknown, or p are no logarithms or NaN.
     """
     return loaded(height_control(control).adjust)(log_p)
+
+
+def adjust_together(log_ps: Sequence[np.ndarray], control: str) -> list[np.ndarray]:
+    """Return log adjusted p of several maps as one family.
+
+    Parameters
+    ----------
+    log_ps : sequence of array, shape (m_i,)
+        Natural logarithm of the p values of each map.
+    control : str
+        As of `adjust`.
+
+    Returns
+    -------
+    list of array, shape (m_i,)
+
+    Examples
+    --------
+    >>> p = [np.log([0.01, 0.5]), np.log([0.02, 0.03])]
+    >>> [np.exp(each).round(4).tolist() for each in adjust_together(p, "fdr")]
+    [[0.04, 0.5], [0.04, 0.04]]
+    """
+    ends = np.cumsum([len(each) for each in log_ps])
+    adjusted = adjust(np.concatenate(log_ps), control)
+    return np.split(adjusted, ends[:-1])
 
 
 def uncorrected_level(alpha: float, n_tests: int) -> float:

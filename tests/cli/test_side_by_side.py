@@ -11,6 +11,7 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 import nipype_group
 from nipype_group.analysis.result import GroupResults
@@ -19,7 +20,8 @@ from nipype_group.cli import side_by_side
 from nipype_group.cli.guard import UsageError
 from nipype_group.cli.main import main
 from nipype_group.design.participants.each import maps_of_each
-from nipype_group.reporting.page.side_by_side import remove_index
+from nipype_group.reporting.derivatives.across import correct_across
+from nipype_group.reporting.page.side_by_side import Listed, remove_index, write_index_page
 from nipype_group.tsv import read_tsv
 
 SHAPE = (9, 10, 8)
@@ -143,6 +145,71 @@ def _check_across(out):
     last = nulls[labels.index(order[1])]
     assert ps[order[1]] == max(ps[order[0]], (last >= last[0]).mean())
     assert "Over all analyses" in (out / "index.html").read_text()
+
+
+def test_a_false_discovery_rate_over_analyses_is_of_all_their_voxels(finished, tmp_path):
+    """One family of the p of all voxels, as SciPy adjusts it."""
+    out = Path(shutil.copytree(finished / "out", tmp_path / "out"))
+    labels = [f"contrast-{name}" for name in CONTRASTS]
+    rows = correct_across(out, labels, 3, "fdr")
+    z = [_read(out, f"{label}/group", "stat-z") for label in labels]
+    p = [2 * stats.norm.sf(np.abs(values[values != 0])) for values in z]
+    pooled = stats.false_discovery_control(np.concatenate(p))
+    ends = np.cumsum([len(own) for own in p])
+    for label, values, q, row in zip(labels, z, np.split(pooled, ends[:-1]), rows, strict=True):
+        found = _read(out, f"across/{label}", "stat-logp_desc-fdrBHBothAcross")
+        np.testing.assert_allclose(10.0 ** -found[values != 0], q, rtol=1e-5)
+        shown = _read(out, f"across/{label}", "stat-z_desc-fdrBHBothAcross")
+        np.testing.assert_array_equal(
+            shown[values != 0], np.where(q <= 0.05, values[values != 0], 0)
+        )
+        assert (row["voxels"], row["analyses"]) == ((q <= 0.05).sum(), 3)
+        assert row["p_fwe"] is None and row["smallest_p"] == pytest.approx(q.min())
+    own = [stats.false_discovery_control(each) <= 0.05 for each in p]
+    # The effects of one analysis let more of another pass, and less of it itself.
+    assert rows[0]["voxels"] < own[0].sum() and rows[0]["voxels"] > 0
+    write_index_page(out, [Listed(label, label) for label in labels], (), rows)
+    page = (out / "index.html").read_text()
+    assert "of the voxels of all analyses as one family (Benjamini and Hochberg" in page
+    about = json.loads((out / "across.json").read_text())
+    assert list(about) == list(read_tsv(out / "across.tsv", own=True))
+    (sidecar,) = (out / "across" / labels[0]).glob("*logp*.json")
+    assert json.loads(sidecar.read_text())["Adjusts"] == "fdr"
+    with pytest.raises(ValueError, match="1 of 3 analyses have no results"):
+        correct_across(out, labels[:2], 3, "fdr")
+    remove_index(out)
+    assert not list(out.glob("across*"))
+
+
+def test_contrasts_that_are_called_as_their_analyses_are_corrected_together(
+    finished, command, no_figures, tmp_path
+):
+    """In a model the mean of every contrast has its name."""
+    group = {"Level": "Dataset", "Name": "g", "GroupBy": ["contrast"]}
+    group |= {"Model": {"X": [1, "age"], "Type": "glm"}, "DummyContrasts": {"Test": "t"}}
+    content = {"Name": "m", "BIDSModelVersion": "1.0.0", "Nodes": [group]}
+    content["Input"] = {"subject": ["01", "02", "03", "05", "06", "07", "08"]}
+    model, out = tmp_path / "model.json", tmp_path / "out"
+    model.write_text(json.dumps(content))
+    given = ("--bids", finished / "study", "--model", model, *MODEL[4:])
+    code, _, err = command("plan", *given, "--across-analyses", "maximum")
+    assert code == 2
+    assert "give n_permutations" in err
+    options = ("--across-analyses", "maximum", "--permutations", "39")
+    assert "by the largest statistic of all" in command("plan", *given, *options)[1]
+    code, said, err = command("run", out, *given, *options)
+    assert code == 0, err
+    assert said.count("Over 3 analyses, the contrast of each analysis permVoxelFWEBoth") == 1
+    table = read_tsv(out / "across.tsv", own=True)
+    means = table[table["contrast"] != "age"]
+    assert means["contrast"].tolist() == list(CONTRASTS)
+    nulls = []
+    for name in CONTRASTS:
+        (path,) = (out / f"node-g_contrast-{name}").rglob(f"*contrast-{name}_nulldist.tsv")
+        nulls.append(pd.read_csv(path, sep="\t").max(axis=1))
+    largest = np.max(nulls, axis=0)
+    expected = [(largest >= null[0]).mean() for null in nulls]
+    np.testing.assert_allclose(means["smallest_p"].astype(float), expected)
 
 
 @pytest.mark.parametrize("blocks", [(), ("--blocks", "scanner")])
@@ -328,6 +395,10 @@ def test_hostile_values_name_plain_folders(tmp_path, hostile_name):
         (
             ("--each", "contrast", "--across-analyses", "maximum", "--permutations", "9"),
             "contrast faces and contrast houses are not of the same participants (sub-04)",
+        ),
+        (
+            ("--each", "contrast", "--across-analyses", "fdr", "--height-control", "holm"),
+            "add the height control fdr",
         ),
         (("--across-analyses", "bonferroni", "--permutations", "9"), "goes with --each"),
         (("--each", "kontrast"), "did you mean contrast?; entities found"),

@@ -1,16 +1,20 @@
-"""One familywise error over analyses side by side.
+"""One familywise error, or one false discovery rate, over analyses side by side.
 
 Each analysis has p that are corrected for its own voxels. Over k analyses k p is valid whatever
 depends on what (Bonferroni); where shuffle j moves the same participants in all of them, the
 largest statistic of all analyses corrects for them together and loses less (Westfall and Young
 1993). The p that an analysis has an effect anywhere is corrected by stepping down (Holm 1979;
 Romano and Wolf 2005): voxels are not, as a false one is as likely in an analysis with true ones.
+
+A false discovery rate over analyses is that of all their voxels as one family (Benjamini and
+Hochberg 1995): of all voxels that are told, whichever analysis they are in, that share is false on
+average. It is no rate of any of the analyses.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +26,9 @@ from nipype_group.images import read_mask, read_volume, write_volume
 from nipype_group.permutation.shards import read_nulldist
 from nipype_group.reporting.derivatives.read import GroupFolder, ThresholdedResult
 from nipype_group.stats.clusters import signs_of
-from nipype_group.stats.distributions import minus_log10
+from nipype_group.stats.distributions import minus_log10, z_to_log_p
 from nipype_group.stats.elementary import exp, log
-from nipype_group.stats.multiple_testing import adjust_holm
+from nipype_group.stats.multiple_testing import adjust_holm, adjust_together
 from nipype_group.stats.permutation.p_values import (
     MAP_ROUNDING,
     correct,
@@ -36,26 +40,49 @@ from nipype_group.tsv import tsv_text
 from nipype_group.whole_files import AnyPath, replace_text
 
 FOLDER, TABLE = "across", "across.tsv"
-BONFERRONI, MAXIMUM = "bonferroni", "maximum"
+DICTIONARY = "across.json"
+BONFERRONI, MAXIMUM, FDR = "bonferroni", "maximum", "fdr"
 _METHODS = {
     BONFERRONI: "Bonferroni over analyses",
     MAXIMUM: "largest statistic of all analyses, under the same shuffles",
+    FDR: "voxels of all analyses as one family",
+}
+# How a page and a dictionary say it.
+SENTENCES = {
+    BONFERRONI: "The familywise error is over voxels and analyses: p times the number of analyses "
+    "that were asked for (Dunn, J Am Stat Assoc 1961, 56, 52-64).",
+    MAXIMUM: "The familywise error is over voxels and analyses, by the largest statistic of all "
+    "analyses in every shuffle, which moves the same participants in all of them (Westfall and "
+    "Young, Resampling-based multiple testing, Wiley 1993).",
+    FDR: "The false discovery rate is of the voxels of all analyses as one family (Benjamini and "
+    "Hochberg, J R Stat Soc B 1995, 57, 289-300): of all voxels told, in whichever analysis, the "
+    "expected share of false ones is at most alpha. It does not hold within an analysis, of "
+    "which all voxels told may be false where others have many true ones.",
+}
+_OF_WHOLES = {
+    BONFERRONI: "That an analysis has an effect anywhere is corrected by the procedure of Holm "
+    "(Scand J Stat 1979, 6, 65-70).",
+    MAXIMUM: "That an analysis has an effect anywhere is corrected by stepping down (Romano and "
+    "Wolf, J Am Stat Assoc 2005, 100, 94-108).",
 }
 # Statistics of which shuffles tell the largest, and maps the values.
 _OF_MAXIMUM = ("voxel", "tfce")
 # Columns of observations that name files.
 _OF_MAPS = ("map", "variance")
+# What contrasts that are called as their analyses are called together.
+OWN = "the contrast of each analysis"
 # Maps hold -log10 p in single precision, which may lie that much above a p that is alpha.
 _ROUNDING = 1e-6
 COLUMNS = {
     "analysis": "name of the analysis",
     "contrast": "contrast of the group model",
     "desc": "correction within the analysis, as names of files have it",
+    "adjusts": "what is corrected: fwe, the familywise error, or fdr, the false discovery rate",
     "voxels": "voxels that survive over all analyses",
     "p_fwe": "p that the contrast has an effect anywhere in this analysis, corrected over "
-    "analyses by stepping down",
+    "analyses by stepping down; n/a of a false discovery rate",
     "smallest_p": "smallest p of a voxel, corrected over voxels and analyses",
-    "alpha": "familywise error over voxels and analyses",
+    "alpha": "familywise error, or false discovery rate, over voxels and analyses",
     "analyses": "number of analyses that are corrected for",
     "method": "how the p are corrected over analyses",
 }
@@ -67,6 +94,7 @@ def correct_across(
     n_analyses: int,
     method: str,
     columns: Collection[str] | None = None,
+    own_names: Mapping[str, str] | None = None,
 ) -> list[dict[str, Any]]:
     """Correct the p of analyses side by side over all of them, and write maps and a table.
 
@@ -78,16 +106,22 @@ def correct_across(
         Analyses that have results.
     n_analyses : int
         Analyses that were asked for: those without results count too.
-    method : {"bonferroni", "maximum"}
+    method : {"bonferroni", "maximum", "fdr"}
         ``maximum`` takes the shuffles of voxels and TFCE; other corrections are by Bonferroni.
+        ``fdr`` corrects false discovery rates, each by its own procedure, and no familywise
+        error.
     columns : list of str, optional
         Columns of the observations that shuffles may depend on beside the design, as those of
         blocks, which ``maximum`` needs equal; by default all but those of files.
+    own_names : dict of str to str, optional
+        Input contrast of an analysis by its label: contrasts of the group model that are called
+        as it, as the mean of each, are one over analyses.
 
     Returns
     -------
     list of dict
-        A row an analysis and a correction that controls the familywise error, see `COLUMNS`.
+        A row an analysis and a correction of the kind, see `COLUMNS`; ``family`` beside these
+        is shared by the rows that are corrected together.
 
     Raises
     ------
@@ -96,49 +130,93 @@ def correct_across(
     """
     top = Path(top)
     folders = {label: GroupFolder(top / label) for label in labels}
+    families = _families(folders, own_names or {})
+    if method != BONFERRONI and len(labels) < n_analyses:
+        what = "largest statistic of all is" if method == MAXIMUM else "p of all voxels are"
+        raise ValueError(
+            f"{n_analyses - len(labels)} of {n_analyses} analyses have no results, so that the "
+            f"{what} not known; run again once they have"
+        )
     if method == MAXIMUM:
-        if len(labels) < n_analyses:
-            raise ValueError(
-                f"{n_analyses - len(labels)} of {n_analyses} analyses have no results, so that "
-                "the largest statistic of all is not known; run again once they have"
-            )
-        _check_shuffled_alike(folders, columns)
-    families: dict[tuple, dict[str, ThresholdedResult]] = {}
-    for label, folder in folders.items():
-        for contrast in folder.contrasts:
-            for result in folder.results(contrast.label):
-                if result.control.adjusts == "fwe":
-                    key = (contrast.name, result.desc)
-                    families.setdefault(key, {})[label] = result
+        _check_shuffled_alike(folders, columns, families)
     rows = []
-    for (contrast, desc), results in families.items():
+    for (family, desc), results in _corrected(folders, families, method).items():
         of = next(iter(results.values())).control
         by_maximum = method == MAXIMUM and of.kind == "permutation" and of.of in _OF_MAXIMUM
-        found = (_by_maximum if by_maximum else _by_bonferroni)(folders, results, n_analyses)
-        for label, (p_map, log_p, survives) in found.items():
-            alpha = results[label].settings["Alpha"]
+        way = MAXIMUM if by_maximum else BONFERRONI if method == MAXIMUM else method
+        for label, (p_map, log_p, survives) in _BY[way](folders, results, n_analyses).items():
             row = {
                 "analysis": label,
-                "contrast": contrast,
+                "contrast": _name_of(folders[label], results[label]),
                 "desc": desc,
-                "method": _METHODS[MAXIMUM if by_maximum else BONFERRONI],
-                "analyses": len(results) if by_maximum else n_analyses,
+                "adjusts": of.adjusts,
+                "method": _METHODS[way],
+                "analyses": n_analyses if way == BONFERRONI else len(results),
                 "p_fwe": p_map,
                 "smallest_p": float(10.0 ** -np.max(log_p, initial=0.0)),
-                "alpha": alpha,
+                "alpha": results[label].settings["Alpha"],
                 "voxels": int(survives.sum()),
             }
             _write(top, folders[label], results[label], log_p, survives, row)
-            rows.append(row)
+            rows.append(row | {"family": family})
     replace_text(top / TABLE, tsv_text({name: [row[name] for row in rows] for name in COLUMNS}))
+    about: dict[str, Any] = {name: {"Description": text} for name, text in COLUMNS.items()}
+    about["method"]["Levels"] = {row["method"]: methods_of([row]) for row in rows}
+    replace_text(top / DICTIONARY, json.dumps(about, indent=2) + "\n")
     return rows
 
 
-def _check_shuffled_alike(folders, columns):
+def methods_of(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return how rows are corrected over analyses, in sentences with their references.
+
+    Parameters
+    ----------
+    rows : list of dict
+        From `correct_across`.
+    """
+    used = [way for way, text in _METHODS.items() if any(row["method"] == text for row in rows)]
+    said = [text for way in used for text in (SENTENCES[way], _OF_WHOLES.get(way, ""))]
+    return " ".join(text for text in said if text)
+
+
+def _families(folders, own_names):
+    """Return what a contrast is called over analyses, by label and name.
+
+    A contrast that is called as the analysis it is of, and in no other analysis otherwise, is one
+    with those of the others that are.
+    """
+    names = {label: [c.name for c in folder.contrasts] for label, folder in folders.items()}
+
+    def family(label, name):
+        own = own_names.get(label)
+        elsewhere = [o for o in names if name in names[o] and own_names.get(o) != name]
+        return OWN if name == own and not elsewhere else name
+
+    return {label: {name: family(label, name) for name in names[label]} for label in names}
+
+
+def _corrected(folders, families, method):
+    """Return the results that are corrected together, by family and desc, by label."""
+    adjusts = "fdr" if method == FDR else "fwe"
+    found: dict[tuple[str, str], dict[str, ThresholdedResult]] = {}
+    for label, folder in folders.items():
+        for contrast in folder.contrasts:
+            for result in folder.results(contrast.label):
+                if result.control.adjusts == adjusts:
+                    key = (families[label][contrast.name], result.desc)
+                    found.setdefault(key, {})[label] = result
+    return found
+
+
+def _name_of(folder, result):
+    return next(c.name for c in folder.contrasts if c.label == result.contrast)
+
+
+def _check_shuffled_alike(folders, columns, families):
     """Refuse analyses whose shuffle j is not the same."""
     first = None
     for label, folder in folders.items():
-        plan = folder.read_json("permutations")
+        plan = _plan_of(folder, families[label])
         design = folder.read_rows("design")
         people = folder.read_rows("observations")
         people = people[[n for n in people if _is_compared(n, columns)]]
@@ -149,6 +227,22 @@ def _check_shuffled_alike(folders, columns):
                 f"{label} and {first[0]} are not shuffled alike, as they have other participants "
                 "or another design; take bonferroni, or exclude who lacks a map of one of them"
             )
+
+
+def _plan_of(folder, families):
+    """Return what decides how contrasts are shuffled, by what they are called over analyses."""
+    plan = folder.read_json("permutations")
+    # Sentences, and lists of names.
+    texts = ("Description", "Warnings", "Contrasts", "Conjunctions")
+    kept = {name: value for name, value in plan.items() if name not in texts}
+    if not kept:
+        return {}
+    of_families = {}
+    for kind, each in kept["Families"].items():
+        smallest = {families[name]: p for name, p in each["SmallestP"].items()}
+        called = [families[name] for name in each["Contrasts"]]
+        of_families[kind] = {**each, "Contrasts": called, "SmallestP": smallest}
+    return kept | {"Families": of_families}
 
 
 def _is_compared(name, columns):
@@ -206,6 +300,32 @@ def _by_maximum(folders, results, _):
     return found
 
 
+def _by_fdr(folders, results, _):
+    """Return the same by the voxels of all analyses as one family; p of wholes are none."""
+    logs = {label: _log_p(folders[label], result) for label, result in results.items()}
+    control = next(iter(results.values())).control
+    by_shuffles = control.kind == "permutation"
+    together = adjust_together(list(logs.values()), "fdr" if by_shuffles else control.name)
+    found = {}
+    for label, log_q in zip(logs, together, strict=True):
+        limit = log(results[label].settings["Alpha"])
+        # p of shuffles are read of a map.
+        survives = log_q <= limit + (_ROUNDING if by_shuffles else 0.0)
+        found[label] = (None, minus_log10(log_q), survives)
+    return found
+
+
+def _log_p(folder, result):
+    """Return the logarithm of p that a false discovery rate adjusts, of every voxel."""
+    tail = result.settings["Tail"]
+    if result.control.kind == "permutation":
+        return -_in_mask(folder, result, "logp", f"permVoxelUnc{SIDES[tail]}") * log(10.0)
+    return z_to_log_p(_in_mask(folder, result, "z", None), tail)
+
+
+_BY = {BONFERRONI: _by_bonferroni, MAXIMUM: _by_maximum, FDR: _by_fdr}
+
+
 def _file(folder, result, stat, desc):
     own = {} if desc is None else {"desc": desc}
     path = folder.find("statmap", ".nii.gz", contrast=result.contrast, stat=stat, **own)
@@ -229,7 +349,9 @@ def _write(top, folder, result, log_p, survives, row):
     own = {"contrast": result.contrast, "desc": result.desc}
     has_z = folder.find("statmap", ".nii.gz", stat="z", **own) is not None
     stat = "z" if has_z else folder.stat_types[result.contrast]
-    shown = _in_mask(folder, result, stat, result.desc) * survives
+    # What a false discovery rate over all analyses tells, that of one may not.
+    of = None if row["adjusts"] == "fdr" else result.desc
+    shown = _in_mask(folder, result, stat, of) * survives
     place = top / FOLDER / row["analysis"]
     place.mkdir(parents=True, exist_ok=True)
     for name, values in (("logp", log_p), (stat, shown)):
@@ -241,6 +363,7 @@ def _write(top, folder, result, log_p, survives, row):
         about = {
             "Sources": [source.relative_to(top.absolute()).as_posix()],
             "CorrectedAcross": row["method"],
+            "Adjusts": row["adjusts"],
             "NumberOfAnalyses": row["analyses"],
             "Alpha": row["alpha"],
             "SurvivingVoxels": row["voxels"],

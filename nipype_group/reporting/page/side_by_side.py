@@ -14,8 +14,10 @@ import pandas as pd
 from nipype_group._version import __version__
 from nipype_group.json_files import read_json
 from nipype_group.reporting.derivatives.across import COLUMNS as ACROSS_COLUMNS
+from nipype_group.reporting.derivatives.across import DICTIONARY as ACROSS_DICTIONARY
 from nipype_group.reporting.derivatives.across import FOLDER as ACROSS_FOLDER
 from nipype_group.reporting.derivatives.across import TABLE as ACROSS_TABLE
+from nipype_group.reporting.derivatives.across import methods_of
 from nipype_group.reporting.derivatives.folder import GENERATOR
 from nipype_group.reporting.derivatives.read import GroupFolder
 from nipype_group.reporting.page.report import environment
@@ -157,6 +159,7 @@ def write_index_page(
             notes=list(notes),
             table=table.linked("analysis", pages),
             across=_across_table(top, across),
+            methods_across=methods_of(across),
             problems=[one for one in listed if one.problem is not None],
             pictures=drawn[:_MOST_PICTURES],
             n_without_picture=len(drawn[_MOST_PICTURES:]),
@@ -170,7 +173,7 @@ def across_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return what survives over all analyses, a line a contrast and a correction."""
     families: dict[tuple[str, str, str], list[Mapping[str, Any]]] = {}
     for row in rows:
-        families.setdefault((row["contrast"], row["desc"], row["method"]), []).append(row)
+        families.setdefault((row["family"], row["desc"], row["method"]), []).append(row)
     lines = []
     for (contrast, desc, method), own in families.items():
         found = [f"{row['analysis']} {row['voxels']:,}" for row in own if row["voxels"]]
@@ -216,7 +219,8 @@ def remove_index(top: AnyPath) -> None:
     for folder in (across, *across.glob("*")):
         if folder.is_symlink():
             raise ValueError(f"{folder} is a link where maps over analyses go: move it away")
-    for path in (*there, *Path(top).glob(ACROSS_TABLE)):
+    ours = (path for name in (ACROSS_TABLE, ACROSS_DICTIONARY) for path in Path(top).glob(name))
+    for path in (*there, *ours):
         path.unlink()
     for path in across.glob("*/*Across_statmap.*"):
         path.unlink()
