@@ -6,6 +6,7 @@ Each is what a run of its own gives, in a folder of its own; beside them stands 
 from __future__ import annotations
 
 import copy
+import gc
 import shutil
 import tempfile
 from argparse import Namespace
@@ -98,12 +99,15 @@ class Asked:
 
 @dataclass(frozen=True)
 class _Ready:
-    """An analysis whose inputs are checked."""
+    """An analysis whose inputs are checked.
+
+    Its workflow is None where it is made again before it runs: those of many analyses take memory.
+    """
 
     listed: Listed
     made: Made
     arguments: Namespace
-    workflow: Workflow
+    workflow: Workflow | None
     origin: Origin
 
     @property
@@ -185,19 +189,19 @@ def run_analyses(
     checked, problems = _all_checked(asked, arguments, notes, across)
     with FolderLock(top, "output folder"):
         remove_index(top)
-        ready = _all_in_place(checked, arguments)
-        for start in range(0, len(ready), _AT_ONCE):
-            some = ready[start : start + _AT_ONCE]
+        columns, n_ready = _columns(checked), len(checked)
+        for start in range(0, n_ready, _AT_ONCE):
+            some = [checked.pop(0) for _ in range(min(_AT_ONCE, len(checked)))]
             print(
-                f"{start + 1} to {start + len(some)} of {len(ready)} analyses"
-                if len(ready) > _AT_ONCE
-                else f"{len(ready)} analyses"
+                f"{start + 1} to {start + len(some)} of {n_ready} analyses"
+                if n_ready > _AT_ONCE
+                else f"{n_ready} analyses"
             )
-            problems |= _carry_out(some, arguments)
+            problems |= _carried_out(some, arguments)
         for folder in going:
             _remove(folder)
         listed = [replace(a.listed, problem=problems.get(a.listed.label)) for a in asked]
-        rows, failed = _across(top, listed, across, _columns(checked))
+        rows, failed = _across(top, listed, across, columns)
         found = write_index_page(top, listed, [*notes, *failed], rows)
     _tell(top, found, arguments)
     for line in (*across_lines(rows), *failed):
@@ -286,7 +290,8 @@ def _all_checked(asked, arguments, notes, across):
             except (ValueError, OSError) as error:
                 errors[one.listed.label] = error
                 continue
-            ready.append((one, found))
+            kept = found if len(ready) < _AT_ONCE else replace(found, workflow=None)
+            ready.append((one, kept))
             for note in (
                 *found.made.notes,
                 *run.told_before(found.made.settings, found.made.files),
@@ -339,13 +344,19 @@ def _not_across(settings, method):
     return None
 
 
-def _all_in_place(checked, arguments):
-    """Return analyses whose tables are beside their results, and tell what goes there."""
+def _carried_out(checked, arguments):
+    """Put the tables of analyses beside their results, and run them; return why some failed."""
     with listed_once():
-        ready = [_in_place(one, found, arguments) for one, found in checked]
+        placed = [_in_place(one, found, arguments) for one, found in checked]
+    pairs = zip(checked, placed, strict=True)
+    problems = {one.listed.label: own for (one, _), own in pairs if isinstance(own, str)}
+    ready = [own for own in placed if not isinstance(own, str)]
     for one in ready:
         one.origin.tell(one.workflow)
-    return ready
+    problems |= _carry_out(ready, arguments) if ready else {}
+    # Graphs of Nipype hold each other.
+    gc.collect()
+    return problems
 
 
 def _checked(one, made, arguments):
@@ -373,11 +384,17 @@ def _say_maps(arguments, files):
 
 
 def _in_place(one, found, arguments):
-    """Return an analysis whose tables are beside its results."""
-    made = one.make(found.top / CODE)
-    if made.files == found.made.files:
-        return found
-    return _checked(one, made, arguments)
+    """Return an analysis whose tables are beside its results; or why it cannot be made any more.
+
+    Inputs were right before the first analyses ran.
+    """
+    try:
+        made = one.make(found.top / CODE)
+        if made.files == found.made.files and found.workflow is not None:
+            return found
+        return _checked(one, made, arguments)
+    except (ValueError, OSError) as error:
+        return str(error)
 
 
 def _refuse_others(ready, arguments):

@@ -317,8 +317,11 @@ def rows_with(table: pd.DataFrame, name: str, values: Iterable[str]) -> pd.Serie
         label = value.removeprefix(f"{ENTITY_ALIASES.get(name, name)}-")
         has = pd.Series([_is(name, own, label) for own in table[name]], index=table.index)
         if not has.any():
-            seen = sorted({str(v) for v in table[name].dropna()}, key=natural_key)
-            raise ValueError(f"no map has {name} {value}; there are {', '.join(seen[:_SHOWN])}")
+            own = table[name].dropna()
+            texts = {f"{v:g}" if isinstance(v, float) else str(v) for v in own}
+            seen = sorted(texts, key=natural_key)
+            there = f"there are {', '.join(seen[:_SHOWN])}" if seen else f"none has a {name}"
+            raise ValueError(f"no map has {name} {value}; {there}")
         kept |= has
     return kept
 

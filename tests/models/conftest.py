@@ -1,12 +1,16 @@
 """Models as files, and trees of maps of which no value is read."""
 
 import json
+import sys
+from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from nipype_group.models.analyses import ModelOfTree
 from nipype_group.models.records import read_model
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 
 @pytest.fixture

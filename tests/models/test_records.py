@@ -2,12 +2,9 @@
 
 import copy
 import json
-import string
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from nipype_group.models.places import ModelFileError
 from nipype_group.models.records import read_model
@@ -234,100 +231,3 @@ def test_the_schema_is_of_the_records():
     software = kept["$defs"]["NodeModel"]["properties"]["Software"]["anyOf"][0]
     alpha = software["properties"]["nipype_group"]["properties"]["alpha"]
     assert (alpha["exclusiveMinimum"], alpha["exclusiveMaximum"]) == (0, 1)
-
-
-KNOWN = st.sampled_from(["age", "iq", "group", "sex", "contrast", "subject", "session"])
-NAMES = st.one_of(KNOWN, KNOWN, st.sampled_from(["g*", "nothing", "one", "group.a", "iq"]))
-LISTS = st.lists(NAMES, min_size=1, max_size=2, unique=True)
-OF_NAMES = ["Factor", "Scale", "Demean", "Not", "DropNA", "Select", "Delete"]
-STEPS = st.one_of(
-    st.fixed_dictionaries({"Name": st.sampled_from(OF_NAMES), "Input": LISTS}),
-    st.fixed_dictionaries(
-        {
-            "Name": st.just("Replace"),
-            "Input": LISTS,
-            "Replace": st.dictionaries(
-                st.sampled_from(["a", "b", "F", "M", "1", "2"]),
-                st.one_of(st.none(), st.integers(-2, 2)),
-            ),
-        }
-    ),
-    st.fixed_dictionaries({"Name": st.just("And"), "Input": LISTS, "Output": NAMES}),
-)
-FORMULAS = ["1 + age", "1 + iq", "0 + C(group)", "1 + group * iq", "1 + iq + C(subject)"]
-
-
-@st.composite
-def nodes(draw):
-    """Draw nodes of which most are read, and some fit the tree."""
-    x = draw(st.lists(st.one_of(st.just(1), NAMES), min_size=1, max_size=3, unique=True))
-    model = {"X": x, "Type": draw(st.sampled_from(["glm", "glm", "glm", "glm", "meta"]))}
-    if draw(st.integers(0, 3)) == 3:
-        model |= {
-            "Formula": draw(st.sampled_from(FORMULAS)),
-            "X": ["age", "iq", "group", "subject"],
-        }
-    if draw(st.integers(0, 4)) == 4:
-        own = draw(st.sampled_from([{"estimator": "hc3"}, {"alpha": 2}, {"cluster": "group"}]))
-        model["Software"] = {"nipype_group": own}
-    conditions = draw(st.lists(st.sampled_from(x), min_size=1, max_size=2, unique=True))
-    width = len(conditions) + (draw(st.integers(0, 9)) == 9)
-    weight = st.one_of(st.integers(-2, 2).filter(bool), st.just("1/3"))
-    rows = draw(st.lists(st.lists(weight, min_size=width, max_size=width), min_size=1, max_size=2))
-    contrast = {
-        "Name": draw(st.text(string.ascii_letters + "- ", min_size=1, max_size=4)),
-        "ConditionList": conditions,
-        "Weights": rows if len(rows) > 1 else rows[0],
-        "Test": "F" if len(rows) > 1 else draw(st.sampled_from(["t", "F", "pass"])),
-    }
-    factors = [n for n in ("group", "sex", "session") if n in x and "Formula" not in model]
-    steps = [{"Name": "DropNA", "Input": "age"}, *draw(st.lists(STEPS, max_size=2))]
-    if factors and draw(st.booleans()):
-        model["X"] = [f"{n}.*" if n in factors else n for n in x]
-        steps.append({"Name": "Factor", "Input": factors})
-    return {
-        "Level": "Dataset",
-        "Name": "d",
-        "GroupBy": draw(
-            st.sampled_from([[], [], ["contrast"], ["session"], ["session"], ["group"], ["no"]])
-        ),
-        "Model": model,
-        **draw(
-            st.sampled_from(
-                [{"Contrasts": [contrast]}, {"DummyContrasts": {"Test": "t"}}]
-                if model["X"] == x
-                else [{"DummyContrasts": {"Test": "t"}}]
-            )
-        ),
-        "Transformations": {"Transformer": "pybids-transforms-v1", "Instructions": steps},
-    }
-
-
-@settings(
-    max_examples=60,
-    deadline=None,
-    derandomize=True,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
-@given(node=nodes())
-def test_what_validates_is_planned_or_refused(node, write_model, tree, analyses):
-    """No model ends in an error that nobody foresaw, and what is planned can be fitted."""
-    top = tree(
-        {
-            "age": [20.0, 31, 44, None, 52, 38],
-            "iq": [4, 1, 3, 8, 2, 7],
-            "group": list("aabbab"),
-            "sex": list("FMFMMF"),
-        },
-        "{subject}_ses-{0}_contrast-{1}_stat-effect_statmap.nii",
-        [("1", "one"), ("2", "one")],
-    )
-    try:
-        found = analyses(write_model(node), top)
-    except ValueError as error:
-        assert "\n" not in str(error)
-        return
-    assert found
-    for analysis in found:
-        assert analysis.contrasts
-        analysis.design.model.check_estimable(analysis.contrasts[0].weights, "c")
