@@ -226,7 +226,10 @@ def check_as_meant(found: NodeDesign, matrix: np.ndarray, path: AnyPath) -> None
 
 
 def weights_of_node(
-    maps: NodeMaps, columns: Sequence[str], path: AnyPath
+    maps: NodeMaps,
+    columns: Sequence[str],
+    path: AnyPath,
+    lacking: list[NoColumnError] | None = None,
 ) -> Iterator[tuple[str, str, np.ndarray, str]]:
     """Yield the contrasts of a node as weights of the columns of its design.
 
@@ -237,6 +240,9 @@ def weights_of_node(
         Names of the columns.
     path : path
         File of the model, for messages.
+    lacking : list, optional
+        Gets why contrasts of conditions that are no columns are left out, as of a group of maps
+        that lacks a level; without it such a one raises.
 
     Yields
     ------
@@ -255,10 +261,9 @@ def weights_of_node(
     known = {_plain(column): number for number, column in enumerate(columns)}
     for number, contrast in enumerate(node.contrasts or []):
         place = f"{maps.place}.Contrasts[{number}]"
-        at = [
-            _column(name, columns, known, path, f"{place}.ConditionList[{i}]")
-            for i, name in enumerate(contrast.condition_list)
-        ]
+        at = _columns_of(contrast, columns, known, path, place, lacking)
+        if at is None:
+            continue
         rows = np.zeros((len(contrast.weights), len(columns)))
         for row, weights in zip(rows, contrast.weights, strict=True):
             np.add.at(row, at, weights)
@@ -270,6 +275,20 @@ def weights_of_node(
         place = f"{maps.place}.DummyContrasts"
         at = _column(name, columns, known, path, f"{place}.Contrasts[{i}]")
         yield place, _dummy_name(name, maps), np.eye(len(columns))[[at]], dummy.test
+
+
+def _columns_of(contrast, columns, known, path, place, lacking):
+    """Return the columns of the conditions of a contrast; None where one is not there."""
+    try:
+        return [
+            _column(name, columns, known, path, f"{place}.ConditionList[{i}]")
+            for i, name in enumerate(contrast.condition_list)
+        ]
+    except NoColumnError as error:
+        if lacking is None:
+            raise
+        lacking.append(error)
+        return None
 
 
 def definitions_of_node(

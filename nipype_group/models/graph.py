@@ -52,7 +52,8 @@ def maps_of_nodes(model: StatsModel, maps: TreeMaps, path: AnyPath) -> list[Node
             raise ModelFileError(
                 path, model.place(node.name), f"no map comes to the node {node.name}"
             )
-    labels = [each.label for each in found]
+    # On some disks names differ in more than capitals.
+    labels = [each.label.casefold() for each in found]
     for each in found:
         if len(each.label) > _LONGEST:
             raise ModelFileError(
@@ -62,7 +63,7 @@ def maps_of_nodes(model: StatsModel, maps: TreeMaps, path: AnyPath) -> list[Node
                 f"have up to {_LONGEST}: shorten it, or the values of GroupBy",
             )
     for number, each in enumerate(found):
-        if each.label in labels[:number]:
+        if labels[number] in labels[:number]:
             raise ModelFileError(
                 path,
                 each.place,
@@ -228,7 +229,8 @@ class _Walk:
         by_variances = node.model.type == "meta"
         if by_variances and way.without_variance:
             raise ModelFileError(self.path, f"{place}.Model.Type", way.without_variance)
-        members, over = dict(way.members), dict.fromkeys(way.combine)
+        members = dict(way.members)
+        over: dict[str, None] = {}
         kept, numbers = [], []
         unlike: dict[str, list[int]] = {}
         texts = table.astype(str)
@@ -255,7 +257,8 @@ class _Walk:
             f"{' and '.join(over)}, {how}"
         )
         lacking = "" if by_variances else PLAIN.format(node.name)
-        return rows, _Way((*way.notes, told), members, tuple(over), lacking)
+        combine = tuple(dict.fromkeys([*way.combine, *over]))
+        return rows, _Way((*way.notes, told), members, combine, lacking)
 
     def _mean(self, parts, node, place):
         made = mean_of(parts, node.model.type == "meta")
@@ -296,7 +299,8 @@ class _Walk:
                 )
             lacking = table.index[table[name].isna()]
             if len(lacking):
-                who = ", ".join(self._name(i, table) for i in lacking[:_SHOWN])
+                called = dict.fromkeys(self._name(i, table) for i in lacking)
+                who = ", ".join(list(called)[:_SHOWN])
                 raise ModelFileError(
                     self.path, f"{place}[{number}]", f"{given} has no value for {who}"
                 )
@@ -313,7 +317,7 @@ class _Walk:
         """Return how the map of a row is called."""
         if row < len(self.maps.entries):
             return self.maps.entries[row].name
-        return f"what a node has made of maps of {table.loc[row, 'participant_id']}"
+        return f"combined maps of {table.loc[row, 'participant_id']}"
 
 
 def _text(value):

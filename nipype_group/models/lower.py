@@ -110,17 +110,19 @@ class LowerLevel:
             Where a design, or a contrast, cannot be of any group.
         """
         known = self.table["contrast"].dropna().unique() if "contrast" in self.table else ()
-        made, first = [], None
+        made, lacking = [], []
         for entities, own in groups:
             maps = NodeMaps(self.node, self.place, entities, own, contrasts=tuple(map(str, known)))
             try:
-                made += self._of_group(maps)
+                rows, absent = self._of_group(maps)
+                made += rows
+                lacking += absent
             except NoColumnError as error:
-                first = first or error
+                lacking.append(error)
                 self._lack(maps, error.reason)
         if not made:
-            if first is not None:
-                raise first
+            if lacking:
+                raise lacking[0]
             why = next(iter(self._lacking), "its contrasts are F tests, which hand no map on")
             raise self._error("", f"{self.node.name} makes no map: {why}")
         return made
@@ -163,10 +165,11 @@ class LowerLevel:
         self._lacking.setdefault(reason, []).append(who)
 
     def _of_group(self, maps):
-        """Yield the rows of a group."""
+        """Return the rows of a group, and why it has not some contrasts."""
         kept, matrix, columns = self._design(maps)
-        made = []
-        for place, name, rows, test in weights_of_node(maps, columns, self.path):
+        made: list[LowerRow] = []
+        lacking: list[NoColumnError] = []
+        for place, name, rows, test in weights_of_node(maps, columns, self.path, lacking):
             if test == "F":
                 continue
             found = self._combination(rows[0], matrix, kept, place)
@@ -175,7 +178,9 @@ class LowerLevel:
                 continue
             made.append(self._row(name, *found, maps))
             self._names[name] = self._names.get(name, 0) + 1
-        return made
+        for error in lacking:
+            self._lack(maps, error.reason)
+        return made, lacking
 
     def _design(self, maps):
         """Return the index of the maps, the design and the names of its columns."""

@@ -34,12 +34,14 @@ _TAKES = (
 def rows_of_query(query: str, table: pd.DataFrame) -> pd.Series:
     """Tell of which rows a query holds.
 
+    What is compared with a missing value is not known: neither it nor its opposite holds.
+
     Parameters
     ----------
     query : str
         As ``age > 30 and sex == 'F'``; names with other signs stand in backticks.
     table : DataFrame
-        Variables; a comparison of a missing value holds of no row.
+        Variables.
 
     Returns
     -------
@@ -54,6 +56,8 @@ def rows_of_query(query: str, table: pd.DataFrame) -> pd.Series:
     --------
     >>> table = pd.DataFrame({"age": [20, 40, 60], "sex": ["F", "M", "F"]})
     >>> rows_of_query("age > 30 and not sex == 'M'", table).tolist()
+    [False, False, True]
+    >>> rows_of_query("not age == 20", pd.DataFrame({"age": [20, None, 60]})).tolist()
     [False, False, True]
     """
     named = f"query {shortened(query)!r}"
@@ -76,7 +80,7 @@ def rows_of_query(query: str, table: pd.DataFrame) -> pd.Series:
     text = re.sub(r"\band\s+and\b", "and", re.sub(r"\bor\s+or\b", "or", text))
     try:
         tree = ast.parse(text.strip(), mode="eval").body
-        return _truth(tree, table, names)
+        return _truth(tree, table, names)[0]
     except (SyntaxError, RecursionError, MemoryError, _QueryError) as error:
         said = str(error) if isinstance(error, _QueryError) else "it is not understood"
         raise ValueError(f"{named}: {said}; {_TAKES}") from error
@@ -87,19 +91,29 @@ class _QueryError(ValueError):
 
 
 def _truth(node, table, names):
+    """Return where a part of a query holds, and where it does not; neither where values lack."""
     if isinstance(node, ast.BoolOp):
         parts = [_truth(part, table, names) for part in vars(node)["values"]]
-        join = np.logical_and if isinstance(node.op, ast.And) else np.logical_or
-        return pd.Series(join.reduce([p.to_numpy() for p in parts]), index=table.index)
+        return _joined(parts, isinstance(node.op, ast.And), table)
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
-        return ~_truth(node.operand, table, names)
+        holds, fails = _truth(node.operand, table, names)
+        return fails, holds
     if isinstance(node, ast.Compare):
-        holds = pd.Series(True, index=table.index)
         sides = [node.left, *node.comparators]
-        for left, kind, right in zip(sides, node.ops, sides[1:], strict=False):
-            holds &= _compared(left, kind, right, table, names)
-        return holds
+        parts = [
+            _compared(left, kind, right, table, names)
+            for left, kind, right in zip(sides, node.ops, sides[1:], strict=False)
+        ]
+        return _joined(parts, True, table)
     raise _QueryError("it is not understood")
+
+
+def _joined(parts, by_and, table):
+    joins = (np.logical_and, np.logical_or) if by_and else (np.logical_or, np.logical_and)
+    return tuple(
+        pd.Series(join.reduce([part[side].to_numpy() for part in parts]), index=table.index)
+        for side, join in enumerate(joins)
+    )
 
 
 def _compared(left, kind, right, table, names):
@@ -107,10 +121,10 @@ def _compared(left, kind, right, table, names):
     if isinstance(kind, (ast.In, ast.NotIn)):
         if not isinstance(right, (ast.List, ast.Tuple)) or not isinstance(column, pd.Series):
             raise _QueryError("in goes between a variable and a list in square brackets")
-        found = pd.Series(False, index=table.index)
-        for item in right.elts:
-            found |= _pair(column, _operand(item, table, names), operator.eq)
-        return column.notna() & (found if isinstance(kind, ast.In) else ~found)
+        pairs = [_pair(column, _operand(item, table, names), operator.eq) for item in right.elts]
+        nothing = pd.Series(False, index=table.index), column.notna()
+        holds, fails = _joined([nothing, *pairs], False, table)
+        return (holds, fails) if isinstance(kind, ast.In) else (fails, holds)
     if type(kind) not in _COMPARED:
         raise _QueryError("it is not understood")
     other = _operand(right, table, names)
@@ -132,9 +146,8 @@ def _pair(left, right, compare):
         raise _QueryError("it compares text with a number")
     if not kinds[0] and compare not in (operator.eq, operator.ne):
         raise _QueryError("text is compared by == and != alone")
-    return present & pd.Series(compare(left, right), index=present.index).fillna(False).astype(
-        bool
-    )
+    holds = pd.Series(compare(left, right), index=present.index).fillna(False).astype(bool)
+    return present & holds, present & ~holds
 
 
 def _operand(node, table, names):

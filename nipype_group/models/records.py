@@ -79,7 +79,7 @@ def _test(value: Any) -> Any:
 
 def _variable(value: Any) -> Any:
     """Return a variable of X; 1 is the intercept."""
-    is_one = (type(value) in (int, float) and value == 1) or value == "1"
+    is_one = (type(value) in (int, float) and value == 1) or value in ("1", "Intercept")
     return INTERCEPT if is_one else value
 
 

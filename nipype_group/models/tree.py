@@ -136,13 +136,14 @@ def find_tree_maps(
     if not found:
         more = "" if files.get("select") else " (--select names other maps)"
         raise ValueError(f"{top}: no image has {' '.join(asked)}{more}")
+    selected = {entities["sub"] for _, entities in found}
     found, notes = _of_input(found, model_input, path)
     entries = _in_order(_entries(top, found, selection), model_input)
     if variances:
         wanted = selection | parse_selection(files.get("variance_select") or VARIANCES)
         others = _entries(top, _selected(top, wanted), wanted)
         entries = with_variances(entries, others)
-    notes += tuple(_left(top, selection, entries))
+    notes += tuple(_left(top, selection, entries, selected))
     people = people_of(entries, {n: files[n] for n in ("bids_dir", "participants") if n in files})
     table = pd.DataFrame(joined_rows(entries, people), dtype=object)
     scans, told = scan_variables(files, entries)
@@ -182,12 +183,11 @@ def _of_input(found, model_input, path):
         if not any(short in entities for _, entities in found):
             notes.append(f"Input.{key} is no entity of the maps and has no part")
             continue
-        kept = [
-            (path, entities)
-            for path, entities in found
-            if value_chosen(short, entities, [v.removeprefix(f"{short}-") for v in values])
-            is not None
-        ]
+        labels = [v.removeprefix(f"{short}-") for v in values]
+        chosen = [value_chosen(short, entities, labels) for _, entities in found]
+        kept = [each for each, value in zip(found, chosen, strict=True) if value is not None]
+        if kept and (absent := [label for label in labels if label not in chosen]):
+            notes.append(f"Input.{key}: no map has {', '.join(absent)}")
         if not kept:
             seen = sorted({e[short] for _, e in found if short in e}, key=natural_key)
             raise ModelFileError(
@@ -219,11 +219,12 @@ def _in_order(entries, model_input):
     return sorted(entries, key=place)
 
 
-def _left(top, selection, entries):
+def _left(top, selection, entries, selected):
     """Yield who lies in the tree and has no map, and why."""
     by_reason: dict[str, list[str]] = {}
     for label, reason in not_taken(top, selection, entries).items():
-        by_reason.setdefault(reason, []).append(label)
+        why = "Input of the model takes others" if label in selected else reason
+        by_reason.setdefault(why, []).append(label)
     for reason, labels in by_reason.items():
         more = f" and {len(labels) - _SHOWN} more" if len(labels) > _SHOWN else ""
         yield f"no map of {', '.join(labels[:_SHOWN])}{more}: {reason}"

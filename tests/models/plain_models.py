@@ -48,7 +48,7 @@ def results(model, rows):
                 at = [row for row in at if any(_is(key, row[0].get(key), v) for v in values)]
         if node["Level"] == "Run":
             continue
-        fitted = [(key, *_fit(node, own, at)) for key, own in _groups(node, at)]
+        fitted = [(key, *_fit_or_leave(node, own, at)) for key, own in _groups(node, at)]
         if node["Level"] == "Dataset":
             return {key: (maps, found) for key, maps, found in fitted}
         at = [
@@ -90,6 +90,16 @@ def _absent(key, rows):
     return all(row[0].get(key) is None for row in rows)
 
 
+def _fit_or_leave(node, rows, known):
+    """Return what a group makes; nothing where a lower node has not its columns there."""
+    try:
+        return _fit(node, rows, known)
+    except RefusableError:
+        if node["Level"] == "Dataset":
+            raise
+        return None, {}
+
+
 def _fit(node, rows, known):
     """Return the maps of a group, and every contrast: its variables, estimate and variance."""
     tables = [dict(values) for values, _, _ in rows]
@@ -113,6 +123,9 @@ def _fit(node, rows, known):
     found = {}
     for name, weights, test in _contrasts(node, list(columns), rows):
         if test == "F":
+            continue
+        if np.isnan(weights).any():
+            found[name] = (None, None, None)
             continue
         by_variances = model["Type"].casefold() == "meta" and node["Level"] != "Dataset"
         found[name] = _estimate(x, weights, maps, variances, rows, name, by_variances)
@@ -156,7 +169,10 @@ def _contrasts(node, columns, rows):
             for name, w in zip(
                 contrast["ConditionList"], given[0] if several else given, strict=True
             ):
-                weights[columns.index(str(name))] += float(Fraction(str(w)))
+                if str(name) in columns:
+                    weights[columns.index(str(name))] += float(Fraction(str(w)))
+                else:
+                    weights[:] = np.nan
         yield contrast["Name"], weights, contrast["Test"]
     dummies = node.get("DummyContrasts")
     if dummies:

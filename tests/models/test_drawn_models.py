@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from drawn_models import CONTRASTS, RUNS, SESSIONS, models
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from plain_models import NotFollowedError, results
 
 from nipype_group.design.observations import joined_rows
@@ -131,6 +131,8 @@ def _of(n):
         max_examples=n,
         deadline=None,
         derandomize=True,
+        # What fails is small as it is.
+        phases=(Phase.explicit, Phase.generate),
         suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
     )
 

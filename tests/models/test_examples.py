@@ -225,3 +225,19 @@ def test_examples_that_cannot_run_are_refused_at_their_place(name, write_model, 
     assert f"model.json: {place}: " in text
     assert said in text
     assert "\n" not in text
+
+
+def test_what_input_names_and_no_map_has_is_told(write_model, analyses, study):
+    given = {"subject": ["01", "sub-02", "3", "04", "05"]}
+    found = analyses(write_model(RUN, SUBJECT, DATASET, Input=given), study)
+    assert [len(a.design.matrix) for a in found] == [4, 4]
+    notes = "; ".join(found[0].notes)
+    assert "Input.subject: no map has 3; no map of 03, 06, 07, 08: Input of the model" in notes
+
+
+def test_names_that_differ_in_capitals_alone_are_refused(write_model, analyses, study):
+    """Folders called so are one on some disks."""
+    links = edges(("run", "subject"), ("subject", "dataset"), ("subject", "Dataset"))
+    nodes = [RUN, SUBJECT, DATASET, {**DATASET, "Name": "Dataset"}]
+    with pytest.raises(ValueError, match="would share the name node-Dataset_contrast-gain"):
+        analyses(write_model(*nodes, Edges=links), study)

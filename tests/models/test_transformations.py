@@ -99,6 +99,7 @@ NAN = float("nan")
         ({"Name": "Split", "Input": "iq", "By": ["sex"]}, "iq.sex[M]", [4, 0, NAN, 0]),
         ({"Name": "Assign", "Input": "iq", "Target": "age"}, "age", [4, 0, -2, 1]),
         ({"Name": "Filter", "Input": "iq", "Query": "iq >= 0 and iq != 1"}, "iq", [4, 0]),
+        ({"Name": "Filter", "Input": "iq", "Query": "not (iq < 0 or iq in [1])"}, "iq", [4, 0]),
         (
             {"Name": "Filter", "Input": "iq", "By": "group", "Query": "group in ['a', 'c']"},
             "iq",
