@@ -40,6 +40,7 @@ from nipype_group.reporting.page.summary import summarise
 from nipype_group.reporting.records.record import PROVENANCE_NAME
 from nipype_group.reporting.records.ro_crate import CRATE_NAME
 from nipype_group.reporting.records.standing import remove_own
+from nipype_group.reporting.wording import count
 from nipype_group.settings.analysis import AnalysisSettings
 
 if TYPE_CHECKING:
@@ -195,7 +196,7 @@ def run_analyses(
             print(
                 f"{start + 1} to {start + len(some)} of {n_ready} analyses"
                 if n_ready > _AT_ONCE
-                else f"{n_ready} analyses"
+                else count(n_ready, "analysis", "analyses")
             )
             problems |= _carried_out(some, arguments)
         for folder in going:

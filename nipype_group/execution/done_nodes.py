@@ -9,6 +9,7 @@ from __future__ import annotations
 import glob
 import logging
 import os
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,7 +31,9 @@ def finished_markers(folder: str | os.PathLike[str]) -> list[Path]:
     return [m for m in markers if not m.name.endswith("_unfinished.json")]
 
 
-def forget_spoiled(folder: str | os.PathLike[str]) -> list[Path]:
+def forget_spoiled(
+    folder: str | os.PathLike[str], parts: Collection[str] | None = None
+) -> list[Path]:
     """Let nodes run again whose files are no longer what they wrote.
 
     Looked at are the files that `nodes.write_states` records: those in the node's folder and the
@@ -41,6 +44,9 @@ def forget_spoiled(folder: str | os.PathLike[str]) -> list[Path]:
     ----------
     folder : path
         The workflow's folder in the work folder.
+    parts : collection of str, optional
+        Names of the nodes and workflows that the workflow has now, of which a user is told: the
+        folder may hold others, as analyses of earlier runs. By default of all.
 
     Returns
     -------
@@ -48,8 +54,9 @@ def forget_spoiled(folder: str | os.PathLike[str]) -> list[Path]:
         Folders of these nodes.
     """
     spoiled = _forget(folder, _has_changed_files)
-    if spoiled:
-        names = ", ".join(str(place.relative_to(folder)) for place in spoiled)
+    places = [place.relative_to(folder) for place in spoiled]
+    names = ", ".join(str(p) for p in places if parts is None or p.parts[0] in parts)
+    if names:
         LOGGER.warning("files of these nodes are gone or were changed; they run again: %s", names)
     return spoiled
 

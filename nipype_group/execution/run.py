@@ -178,7 +178,8 @@ def run_workflow(
         earlier = read_record(work_dir / RECORD_NAME)
         cancel_left_jobs(earlier, work_dir)
         keep_to_version(work_dir / workflow.name)
-        forget_spoiled(work_dir / workflow.name)
+        parts = {node.name for node in workflow._graph.nodes}
+        forget_spoiled(work_dir / workflow.name, parts)
         forget_mixed(work_dir / workflow.name, earlier, inputs)
         record = RunRecord(work_dir / RECORD_NAME, workflow.name, plugin, arguments, earlier)
         state = "interrupted"

@@ -290,6 +290,10 @@ def test_where_one_fails_the_others_stay_and_a_rerun_mends_it(
     assert code == 0
     assert "contrast-tools is not among the analyses any more" in said
     assert sorted(p.name for p in out.iterdir() if p.is_dir()) == ["contrast-faces"]
+    code, again, err = command(*fewer)
+    assert (code, "1 analysis\n" in again) == (0, True)
+    # What was removed is no node of this run.
+    assert "run again" not in again + err
     code, _, err = command("run", out, "--bids", study, *select[:3], *MODEL)
     assert code == 2
     assert "holds analyses side by side; take another OUT" in err
