@@ -207,13 +207,11 @@ class _Walk:
             node, place, self.path, table, way.members, self.maps.entities, way.without_variance
         )
         rows = fit.rows(groups)
-        members, made = dict(way.members), []
-        for row in rows:
-            index = len(self.maps.entries) + self.made
-            self.made += 1
-            members[index] = row.combination
-            made.append(pd.Series(row.values, name=index, dtype=object))
-        frame = pd.DataFrame(made)
+        numbers = [len(self.maps.entries) + self.made + i for i in range(len(rows))]
+        self.made += len(rows)
+        made = zip(numbers, (row.combination for row in rows), strict=True)
+        members = dict(way.members) | dict(made)
+        frame = pd.DataFrame([row.variables for row in rows], index=numbers, dtype=object)
         for name in frame:
             if name in table and pd.api.types.is_numeric_dtype(table[name]):
                 frame[name] = frame[name].astype(float)

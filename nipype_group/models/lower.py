@@ -6,6 +6,7 @@ a design are indicators they are means, and a contrast is a sum of these.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,7 +18,7 @@ from nipype_group.models.combinations import Combination, Mean, mean_of, sum_of
 from nipype_group.models.designs import design_of_node, weights_of_node
 from nipype_group.models.node_maps import NodeMaps
 from nipype_group.models.places import ModelFileError, NoColumnError
-from nipype_group.models.records import Node
+from nipype_group.models.records import Node, covered
 from nipype_group.models.tree import same_label
 from nipype_group.stats.decompositions import decompose
 from nipype_group.stats.matrix_products import multiply
@@ -43,12 +44,20 @@ class LowerRow(NamedTuple):
     Parameters
     ----------
     combination : Combination
-    values : dict
-        Its variables; what differs between the maps that it is of has no value.
+    variables : dict
+        What tells of it; what differs between the maps that it is of has no value.
     """
 
     combination: Combination
-    values: dict[str, Any]
+    variables: dict[str, Any]
+
+
+class _Fitted(NamedTuple):
+    """A design, its contrasts with their weights, and why it has not others."""
+
+    matrix: np.ndarray
+    contrasts: list[tuple[str, np.ndarray]]
+    lacking: list[NoColumnError]
 
 
 def what_differs(texts: pd.DataFrame) -> list[str]:
@@ -89,8 +98,11 @@ class LowerLevel:
     def __post_init__(self) -> None:
         if self.node.model.type == "meta" and self.without_variance:
             raise self._error("Model.Type", self.without_variance)
-        # Compared a group at a time.
-        self._texts = self.table.astype(str)
+        # Read a group at a time, which tables are slow at.
+        self._texts = self.table.astype(str).to_numpy()
+        self._values = {str(name): self.table[name].tolist() for name in self.table}
+        self._at = {row: number for number, row in enumerate(self.table.index)}
+        self._designs: dict[tuple, _Fitted] = {}
         self._lacking: dict[str, list[str]] = {}
         self._over: dict[str, None] = {}
         self._names: dict[str, int] = {}
@@ -166,21 +178,52 @@ class LowerLevel:
 
     def _of_group(self, maps):
         """Return the rows of a group, and why it has not some contrasts."""
-        kept, matrix, columns = self._design(maps)
+        kept, fitted = self._fit(maps)
         made: list[LowerRow] = []
-        lacking: list[NoColumnError] = []
-        for place, name, rows, test in weights_of_node(maps, columns, self.path, lacking):
-            if test == "F":
-                continue
-            found = self._combination(rows[0], matrix, kept, place)
+        for name, weights in fitted.contrasts:
+            found = self._combination(weights, fitted.matrix, kept)
             if found is None:
                 self._lack(maps, f"the maps do not determine {name}")
                 continue
             made.append(self._row(name, *found, maps))
             self._names[name] = self._names.get(name, 0) + 1
-        for error in lacking:
+        for error in fitted.lacking:
             self._lack(maps, error.reason)
-        return made, lacking
+        return made, fitted.lacking
+
+    def _fit(self, maps):
+        """Return the index of the maps of a group, and its design with contrasts.
+
+        Without transformations and formula it follows from the variables of X and the contrasts
+        of the maps, and groups that have the same share it.
+        """
+        node = self.node
+        shared = node.transformations is None and node.model.formula is None
+        rows = [self._at[row] for row in maps.table.index] if shared else []
+        key = tuple(self._signature(row) for row in rows)
+        if shared and key in self._designs:
+            return list(maps.table.index), self._designs[key]
+        kept, matrix, columns = self._design(maps)
+        lacking: list[NoColumnError] = []
+        contrasts = [
+            (name, own[0])
+            for _, name, own, test in weights_of_node(maps, columns, self.path, lacking)
+            if test != "F"
+        ]
+        fitted = _Fitted(matrix, contrasts, lacking)
+        if shared:
+            self._designs[key] = fitted
+        return kept, fitted
+
+    def _signature(self, row):
+        """Return the values of a map that X may be of."""
+        return tuple(self._texts[row, self._of_x])
+
+    @cached_property
+    def _of_x(self):
+        names = [str(name) for name in self.table]
+        own = [n for n in names if covered(n, self.node.model.x) or n == "contrast"]
+        return [names.index(name) for name in own]
 
     def _design(self, maps):
         """Return the index of the maps, the design and the names of its columns."""
@@ -203,7 +246,7 @@ class LowerLevel:
             raise self._error("Model.Formula", str(error)) from error
         return kept, coding.matrix, list(coding.columns)
 
-    def _combination(self, weights, matrix, kept, place):
+    def _combination(self, weights, matrix, kept):
         """Return a contrast as a sum of maps, and the maps; None where they do not tell it."""
         parts = [self.members.get(i) or Combination.of_map(i) for i in kept]
         by_variances = self.node.model.type == "meta"
@@ -235,7 +278,10 @@ class LowerLevel:
 
     def _row(self, name, combination, rows, maps):
         """Return the row of a contrast, whose variables are those that its maps share."""
-        differing = what_differs(self._texts.loc[rows])
+        at = [self._at[row] for row in rows]
+        texts = self._texts[at]
+        own = zip(self._values, (texts != texts[0]).any(axis=0), strict=True)
+        differing = [column for column, differs in own if differs]
         if "subject" in differing:
             raise self._error("GroupBy", f"{self.node.name} combines subjects; add subject")
         if "contrast" in differing and not _tells_contrasts(self.node, maps):
@@ -247,7 +293,7 @@ class LowerLevel:
         for each in differing:
             if each in self.entities and each != "node":
                 self._over[each] = None
-        values = dict(self.table.loc[rows[0]])
+        values = {column: whole[at[0]] for column, whole in self._values.items()}
         values |= dict.fromkeys(differing, np.nan)
         return LowerRow(combination, {**values, "contrast": name})
 
