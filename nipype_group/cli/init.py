@@ -17,7 +17,7 @@ from nipype_group.cli import run
 from nipype_group.cli.guard import UsageError
 from nipype_group.cli.plan.analysis import foreseen_model
 from nipype_group.cli.replay import recorded_settings
-from nipype_group.design.sources import listed_once
+from nipype_group.design.sources import escape_pattern, listed_once
 from nipype_group.models.analyses import ModelOfTree
 from nipype_group.models.records import TOLD, read_model
 from nipype_group.models.written import check_says, model_of_settings, split_selection
@@ -90,6 +90,11 @@ def _of_record(arguments):
     named = [*SINGLE_FILES, *(["participants"] if "participants" in source else [])]
     files |= {role: by_role[role] for role in named if role in by_role}
     values = dict(record.content["Settings"])
+    if "map_covariates" in source:
+        files["map_covariates"] = [
+            name if place is None else f"{name}={Path(escape_pattern(record.top), place)}"
+            for name, place in source["map_covariates"].items()
+        ]
     if "blocks" in by_role:
         values["blocks"] = (by_role["blocks"],)
     if values.get("atlases") is not None:
@@ -143,8 +148,10 @@ def _differences(first, second) -> Iterator[str]:
     """Yield in what two analyses differ."""
     (settings, (found, design, _, contrasts)), (others, theirs) = first, second
     resolved = [
-        [Path(p).resolve() for p in each.map_files]
-        + [Path(p).resolve() for p in each.variance_files]
+        [
+            Path(p).resolve()
+            for p in (*each.map_files, *each.variance_files, *each.map_covariate_files)
+        ]
         for each in (found, theirs[0])
     ]
     if resolved[0] != resolved[1]:

@@ -47,7 +47,6 @@ _TOLD = (
     "contrasts",
     "missing_covariates",
     "combine",
-    "map_covariates",
     "each",
 )
 _NOT_WITH = (
@@ -56,7 +55,6 @@ _NOT_WITH = (
     "stack",
     "variance_pattern",
     "variance_stack",
-    "map_covariate",
     "settings",
     "save_settings",
 )
@@ -153,6 +151,7 @@ _DEFAULTS_OF_RUN: dict[str, Any] = {
     "plugin_args": None,
     "n_procs": None,
     "search_volume": None,
+    "map_covariate": None,
     **dict.fromkeys(_NOT_WITH),
 }
 
@@ -193,6 +192,8 @@ def model_asked(arguments: Namespace) -> ModelOfTree:
         "shuffles_file": arguments.shuffles,
     }
     files |= {n: str(Path(path).absolute()) for n, path in named.items() if path is not None}
+    if arguments.map_covariate:
+        run.add_map_covariates(files, arguments.map_covariate)
     if arguments.select:
         files["select"] = arguments.select
     if arguments.variance_select:

@@ -6,7 +6,7 @@ import argparse
 import importlib.util
 import json
 from argparse import Namespace
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -129,7 +129,8 @@ def request_of(
         left_open, files["select"] = open_entities(arguments.select)
         settings = settings.changed(each=tuple(dict.fromkeys((*settings.each, *left_open))))
     _add_variances(files, arguments)
-    _add_map_covariates(files, arguments, settings)
+    # Those that a file of settings names alone are columns of the table of maps.
+    add_map_covariates(files, arguments.map_covariate or settings.map_covariates)
     return settings, files
 
 
@@ -148,10 +149,21 @@ def _add_variances(files, arguments):
             raise UsageError(f"--{option} goes with --{_SOURCE_OPTIONS[source]}")
 
 
-def _add_map_covariates(files, arguments, settings):
-    """Add where covariates that are maps lie to the inputs."""
-    # Those that a file of settings names alone are columns of the table of maps.
-    items = arguments.map_covariate or settings.map_covariates
+def add_map_covariates(files: dict[str, Any], items: Iterable[str]) -> None:
+    """Add where covariates that are maps lie to the inputs.
+
+    Parameters
+    ----------
+    files : dict
+        Inputs of `init_group_wf`.
+    items : iterable of str
+        Names, with their places where they are no columns of the table of maps.
+
+    Raises
+    ------
+    UsageError
+        Where a place is lacking, and the maps are none of a table.
+    """
     found = []
     for item in items:
         name, place = split_covariate(item)

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,10 @@ from nipype_group.design.foreseen import foreseen_design
 from nipype_group.design.matrix import Design
 from nipype_group.design.observations import Observations, joined_rows
 from nipype_group.design.participants.exclusion import read_rule
+from nipype_group.design.participants.map_covariates import split_covariate, with_map_covariate
 from nipype_group.design.participants.runs import group_runs, weight_text
 from nipype_group.design.participants.tables import PeopleTables
-from nipype_group.design.sources import read_maps_table
+from nipype_group.design.sources import escape_pattern, find_pattern_maps, read_maps_table
 from nipype_group.models.designs import (
     NodeDesign,
     check_as_meant,
@@ -75,8 +76,8 @@ class ModelOfTree:
     path : path
         Its file.
     files : dict
-        ``bids_dir``, and where they are given ``select``, ``variance_select``, ``participants``
-        and ``mask_file``, as `init_group_wf` takes them.
+        ``bids_dir``, and where they are given ``select``, ``variance_select``, ``participants``,
+        ``mask_file`` and ``map_covariates``, as `init_group_wf` takes them.
     given : dict
         Settings by name, that go before those of the model.
     """
@@ -122,7 +123,9 @@ class ModelOfTree:
         """
         notes: list[str] = list(tree.notes)
         values = self._values(maps.node, notes)
-        found = design_of_node(maps, self.path)
+        tree = self._with_covariates(tree, maps)
+        covariates = values.get("map_covariates", ())
+        found = design_of_node(maps, self.path, covariates)
         notes += found.notes
         if found.left_out:
             firsts = [maps.combination(i).entries[0] for i in found.left_out]
@@ -142,9 +145,8 @@ class ModelOfTree:
         wanted = (*(settings.variables or ()), *self._of_rules(found, settings))
         others = [n for n in dict.fromkeys(wanted) if n not in known]
         variances = maps.weighted or _weighs(values)
-        files = _written(
-            found, tree, (others, settings.combine, variances), self.path, Path(place)
-        )
+        asked = others, settings.combine, variances, covariates
+        files = _written(found, tree, asked, self.path, Path(place))
         mask = self._mask(maps)
         files |= {} if mask is None else {"mask_file": str(mask)}
         files |= {n: self.files[n] for n in ("search_volume", "shuffles_file") if n in self.files}
@@ -157,6 +159,8 @@ class ModelOfTree:
         """Return the settings of a node by name."""
         values = current_settings(node.model.own_settings, self.path)
         values = with_places(values, self.path.parent) | dict(self.given)
+        if covariates := self._places_of_covariates(node):
+            values["map_covariates"] = tuple(covariates)
         if node.model.type == "meta" and "estimator" not in values:
             values["estimator"] = META_ESTIMATOR
             notes.append(
@@ -168,6 +172,35 @@ class ModelOfTree:
         if others:
             notes.append(f"Software of {', '.join(others)} has no part here")
         return values
+
+    def _places_of_covariates(self, node):
+        """Return the patterns of covariates that are maps, by name; None where none is given.
+
+        Those of the model start in its folder, and options go before them.
+        """
+        found: dict[str, str | None] = {}
+        for item in node.model.own_settings.get("map_covariates", ()):
+            name, place = split_covariate(item)
+            folder = escape_pattern(self.path.parent)
+            found[name] = None if place is None else str(Path(folder, place))
+        return found | dict(split_covariate(i) for i in self.files.get("map_covariates", ()))
+
+    def _with_covariates(self, tree, maps):
+        """Return the tree with the covariates of its maps."""
+        entries = tree.entries
+        places = self._places_of_covariates(maps.node)
+        try:
+            for name, place in places.items():
+                if place is None:
+                    raise ValueError(
+                        f"covariate {name}: no place of its maps is given; write {name}=GLOB with "
+                        f"{{subject}}, or give --map-covariate {name}=GLOB"
+                    )
+                entries = with_map_covariate(entries, name, find_pattern_maps(place))
+        except (ValueError, OSError) as error:
+            where = f"{maps.place}.Model.Software.{SOFTWARE}.map_covariates"
+            raise ModelFileError(self.path, where, str(error)) from error
+        return replace(tree, entries=list(entries))
 
     def _mask(self, maps):
         if "mask_file" in self.files:
@@ -209,7 +242,7 @@ class ModelOfTree:
 
     def _design(self, found, settings, files):
         """Return the design as the run makes it of the tables."""
-        entries = read_maps_table(files["maps_table"], settings.variables)
+        entries = read_maps_table(files["maps_table"], settings.variables, settings.map_covariates)
         rows = pd.DataFrame(joined_rows(entries, PeopleTables.of(entries)), dtype=object)
         rows["map"] = [entry.name for entry in entries]
         conditions = list(entries[0].conditions)
@@ -241,6 +274,7 @@ class ModelOfTree:
                 shared=(settings.visit, settings.variance_groups)
                 if settings.takes_visits
                 else None,
+                map_covariates=settings.map_covariates,
             )
         except ValueError as error:
             key = "X" if found.columns is not None else "Formula"
@@ -252,7 +286,8 @@ class ModelOfTree:
 
     def _with_contrasts(self, maps, settings, design, tails):
         definitions = []
-        for place, name, expression in definitions_of_node(maps, design.columns, self.path):
+        columns = design.contrast_columns
+        for place, name, expression in definitions_of_node(maps, columns, self.path):
             definitions.append(f"{name}={expression}")
             try:
                 check_definitions(definitions)
@@ -314,10 +349,10 @@ def _weighs(values):
 def _written(found: NodeDesign, tree, asked, path, place):
     """Write the table of maps, and of an X the design; return them as inputs.
 
-    `asked` are the names of further variables, what is combined over, and whether variances are
-    listed.
+    `asked` are the names of further variables, what is combined over, whether variances are
+    listed, and the names of covariates that are maps.
     """
-    others, combine, variances = asked
+    others, combine, variances, covariates = asked
     base = found.maps.table
     apart = [name for name in _telling_apart(base, tree.entities) if name not in combine]
     table = pd.DataFrame({"participant_id": base["participant_id"]}, dtype=object)
@@ -335,18 +370,22 @@ def _written(found: NodeDesign, tree, asked, path, place):
         if name not in table:
             table[name] = base[name]
     listed = _listed(found.maps, table, tree, combine, place)
+    entries = [tree.entries[i] for _, i in _inputs(found.maps)]
     if variances:
-        entries = [tree.entries[i] for _, i in _inputs(found.maps)]
-        listed["variance"] = [
-            None if e.variance is None else os.path.relpath(e.variance, place) for e in entries
-        ]
+        listed["variance"] = [_relative(entry.variance, place) for entry in entries]
+    for name in covariates:
+        listed[name] = [_relative(entry.map_covariates.get(name), place) for entry in entries]
     place.mkdir(parents=True, exist_ok=True)
-    files = {"maps_table": _kept(place / MAPS_NAME, listed)}
+    files: dict[str, Any] = {"maps_table": _kept(place / MAPS_NAME, listed)}
+    if covariates:
+        files["map_covariates"] = list(covariates)
     if found.columns is not None:
-        files["design_table"] = _written_design(
-            found, table, (others, combine), path, place, files
-        )
+        files["design_table"] = _written_design(found, table, asked, path, place, files)
     return files
+
+
+def _relative(path, place):
+    return None if path is None else os.path.relpath(path, place)
 
 
 def _inputs(maps):
@@ -374,8 +413,8 @@ def _listed(maps, table, tree, combine, place):
 
 
 def _written_design(found, table, asked, path, place, files):
-    others, combine = asked
-    entries = read_maps_table(files["maps_table"], [*others, *combine])
+    others, combine, _, covariates = asked
+    entries = read_maps_table(files["maps_table"], [*others, *combine], covariates)
     conditions = [name for name in entries[0].conditions if name not in (*combine, INPUT_WEIGHT)]
     keys = ["participant_id", *conditions]
     if clash := [name for name in found.columns if name in keys]:

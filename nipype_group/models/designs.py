@@ -2,13 +2,14 @@
 
 import fnmatch
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
 from nipype_group.design.formula import code_formula, parts_of
+from nipype_group.design.participants.map_columns import without_map_terms
 from nipype_group.design.repeated_measures import split_formula, variables_of_model
 from nipype_group.models.node_maps import NodeMaps
 from nipype_group.models.places import (
@@ -17,7 +18,7 @@ from nipype_group.models.places import (
     NoColumnError,
     known_name,
 )
-from nipype_group.models.records import INTERCEPT, is_glob
+from nipype_group.models.records import INTERCEPT, SOFTWARE, is_glob
 from nipype_group.models.transformations import transformed
 from nipype_group.models.tree import same_label
 from nipype_group.whole_files import AnyPath
@@ -64,7 +65,7 @@ class NodeDesign:
         return [name for name in names or () if name != "participant_id"]
 
 
-def design_of_node(maps: NodeMaps, path: AnyPath) -> NodeDesign:
+def design_of_node(maps: NodeMaps, path: AnyPath, covariates: Collection[str] = ()) -> NodeDesign:
     """Transform the variables of a node and choose the columns of its design.
 
     Parameters
@@ -72,6 +73,9 @@ def design_of_node(maps: NodeMaps, path: AnyPath) -> NodeDesign:
     maps : NodeMaps
     path : path
         File of the model, for messages.
+    covariates : collection of str
+        Names of covariates that are maps, which stand beside the columns of X and the terms of
+        Formula that have them.
 
     Returns
     -------
@@ -80,7 +84,8 @@ def design_of_node(maps: NodeMaps, path: AnyPath) -> NodeDesign:
     Raises
     ------
     ModelFileError
-        Where an instruction, a variable of X or a missing value cannot be; names the place.
+        Where an instruction, a variable of X or a missing value cannot be, or a covariate that is
+        a map is called as a variable; names the place.
     """
     node, table = maps.node, maps.table
     groups: dict[str, list[str]] = {}
@@ -99,14 +104,16 @@ def design_of_node(maps: NodeMaps, path: AnyPath) -> NodeDesign:
     if variables.index.empty:
         raise ModelFileError(path, f"{maps.place}.Transformations", "leaves no map in")
     kept = replace(maps, table=table.loc[variables.index])
-    columns = _columns(node.model.x, variables, groups, maps, path)
+    _check_covariates(covariates, (*table, *variables), maps, path)
+    columns = _columns(node.model.x, variables, groups, maps, path, covariates)
     # The participants of the tables, whatever Select has left.
     people = kept.table["participant_id"]
     if node.model.formula is None:
         design = _numbers(columns, people, maps, path)
         return NodeDesign(kept, variables, design, None, left_out, tuple(notes))
     variables = variables.assign(**{n: columns[n] for n in columns if n not in variables})
-    found = NodeDesign(kept, variables, None, node.model.formula, left_out, tuple(notes))
+    formula = _without_covariates(node.model.formula, covariates, maps, path)
+    found = NodeDesign(kept, variables, None, formula, left_out, tuple(notes))
     for name in found.used:
         if name not in variables:
             raise ModelFileError(
@@ -122,10 +129,45 @@ def design_of_node(maps: NodeMaps, path: AnyPath) -> NodeDesign:
     return found
 
 
-def _columns(names, variables, groups, maps, path):
+def _check_covariates(covariates, known, maps, path):
+    """Refuse covariates that are maps of which nobody could tell them from variables."""
+    place = f"{maps.place}.Model"
+    if clash := [name for name in covariates if name in known]:
+        raise ModelFileError(
+            path,
+            f"{place}.Software.{SOFTWARE}.map_covariates",
+            f"{clash[0]} is a variable of the maps too; give the covariate another name",
+        )
+    names = maps.node.model.x
+    if lacking := [name for name in covariates if name not in names]:
+        raise ModelFileError(
+            path,
+            f"{place}.X",
+            f"does not list {lacking[0]}, a covariate that is a map; add it",
+        )
+    if maps.node.model.formula is None and all(name in covariates for name in names):
+        raise ModelFileError(
+            path,
+            f"{place}.X",
+            f"lists {', '.join(names)}, covariates that are maps, and no other column; add 1",
+        )
+
+
+def _without_covariates(formula, covariates, maps, path):
+    if not covariates:
+        return formula
+    try:
+        return without_map_terms(formula, tuple(covariates))
+    except ValueError as error:
+        raise ModelFileError(path, f"{maps.place}.Model.Formula", str(error)) from error
+
+
+def _columns(names, variables, groups, maps, path, covariates):
     """Return the variables that X means, in its order, as a table."""
     made: dict[str, pd.Series] = {}
     for number, name in enumerate(names):
+        if name in covariates:
+            continue
         place = f"{maps.place}.Model.X[{number}]"
         known = [str(column) for column in variables]
         if name == INTERCEPT and name not in known:

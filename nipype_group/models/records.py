@@ -26,6 +26,7 @@ from pydantic import (
 )
 
 from nipype_group.design.formula import formula_variables
+from nipype_group.design.participants.map_covariates import covariate_names
 from nipype_group.design.repeated_measures import split_formula
 from nipype_group.json_files import read_json
 from nipype_group.models.instructions import AnyInstruction, ModelRecord, Name
@@ -56,7 +57,6 @@ TOLD = {
     "missing_covariates": "Transformations",
     "combine": "a node of Level subject",
     "combine_weights": "a node of Level subject",
-    "map_covariates": "--map-covariate of a run without a model",
     "each": "GroupBy",
     "across_analyses": "the option --across-analyses",
 }
@@ -331,12 +331,25 @@ def _check_software(values, kind, formula):
             raise MisplacedError(place, f"is no setting{known_name(name, known)}")
     # Contrasts are looked at with the design, and files where the model lies.
     values = {name: value for name, value in values.items() if name not in _LATER}
+    if "map_covariates" in values:
+        values["map_covariates"] = _names_of_covariates(values["map_covariates"])
     if kind == "meta":
         values = {"estimator": META_ESTIMATOR, **values}
     try:
         AnalysisSettings(**values, formula=formula, contrasts=UNKNOWN)
     except (ValueError, TypeError) as error:
         raise MisplacedError(f"Software.{SOFTWARE}", str(error)) from error
+
+
+def _names_of_covariates(items):
+    """Return the names of covariates that are maps, NAME=GLOB or NAME each."""
+    place = f"Software.{SOFTWARE}.map_covariates"
+    if not isinstance(items, (list, tuple)) or not all(isinstance(i, str) for i in items):
+        raise MisplacedError(place, 'is a list of texts, as ["grey=anat/{subject}_gm.nii.gz"]')
+    try:
+        return covariate_names(items)
+    except ValueError as error:
+        raise MisplacedError(place, str(error)) from error
 
 
 class _AnyNode(ModelRecord):

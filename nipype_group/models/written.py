@@ -14,8 +14,9 @@ from nipype_group.design.expressions import quoted
 from nipype_group.design.factorial import Factorial
 from nipype_group.design.matrix import Design
 from nipype_group.design.observations import Observations
+from nipype_group.design.participants.map_covariates import split_covariate
 from nipype_group.design.repeated_measures import model_table, split_formula, variables_of_model
-from nipype_group.design.sources import parse_selection
+from nipype_group.design.sources import escape_pattern, parse_selection
 from nipype_group.models.records import SOFTWARE, TOLD, states_intercept
 from nipype_group.models.tree import EFFECTS, is_of_input, long_name
 from nipype_group.settings.analysis import AnalysisSettings
@@ -64,10 +65,15 @@ def model_of_settings(
     copies = [{"Name": "Copy", "Input": long_name(n), "Output": n} for n in renamed]
     dropped = [{"Name": "DropNA", "Input": used}] if used else []
     software = _software(settings, formula, folder)
+    if covariates := settings.map_covariates:
+        software["map_covariates"] = [
+            f"{name}={_relative_pattern(place, folder)}" if place else name
+            for name, place in map(split_covariate, files["map_covariates"])
+        ]
     model: dict[str, Any] = {
         "Type": "meta" if settings.takes_variances else "glm",
-        "X": [1, *used],
-        "Formula": formula,
+        "X": [1, *used, *covariates],
+        "Formula": " + ".join([formula, *map(quoted, covariates)]),
     }
     if software:
         model["Software"] = {SOFTWARE: software}
@@ -140,8 +146,6 @@ def check_says(settings: AnalysisSettings, files: Mapping[str, Any]) -> None:
             "a design table is no variables of the maps; put its columns into participants.tsv, "
             "and write a formula of them"
         )
-    if settings.map_covariates:
-        raise ValueError("models have no covariates that are maps; leave --map-covariate out")
     if settings.missing_covariates != "exclude":
         raise ValueError(
             "a model has no mean in the place of missing covariates; leave --missing-covariates "
@@ -193,7 +197,7 @@ def _software(settings, formula, folder):
     values = {}
     for item in fields(AnalysisSettings):
         value = getattr(settings, item.name)
-        if about_of(item).of_machine or item.name in (*TOLD, "centre"):
+        if about_of(item).of_machine or item.name in (*TOLD, "centre", "map_covariates"):
             continue
         if value == default_of(item):
             continue
@@ -213,13 +217,18 @@ def _beside(item, folder):
     return Path(os.path.relpath(item, folder)).as_posix()
 
 
+def _relative_pattern(pattern, folder):
+    """Return a pattern from a folder on."""
+    return Path(os.path.relpath(pattern, escape_pattern(folder))).as_posix()
+
+
 def _contrast(contrast, design):
     """Return a contrast as weights of the columns that it weighs."""
     at = np.flatnonzero((contrast.weights != 0).any(axis=0))
     rows = [[_number(w) for w in row[at]] for row in contrast.weights]
     return {
         "Name": contrast.name,
-        "ConditionList": [design.columns[i] for i in at],
+        "ConditionList": [design.contrast_columns[i] for i in at],
         "Weights": rows[0] if contrast.test == "t" else rows,
         "Test": contrast.test,
     }

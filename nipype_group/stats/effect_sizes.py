@@ -94,6 +94,10 @@ def _by_dof(
         *(np.asarray(own, dtype=float) for own in (statistic, *dofs))
     )
     flat, rows = values.ravel(), np.stack([own.ravel() for own in numbers])
+    # One number for all of them needs no sorting.
+    if flat.size and (rows == rows[:, :1]).all():
+        one = table if flat.size >= _TABLE_FROM else exact
+        return one(values, *rows[:, 0].tolist())
     found = np.empty((2, flat.size))
     distinct, places, counts = np.unique(rows, axis=1, return_inverse=True, return_counts=True)
     owner = np.ravel(places)

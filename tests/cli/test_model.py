@@ -119,13 +119,98 @@ def test_runs_are_combined_as_the_node_of_subjects_says(command, small_study, tm
     assert out.count("\nDesign") == 13
 
 
+@pytest.fixture
+def grey(write_map, tmp_path):
+    """Write a map of grey matter of everybody beside the study; return their pattern."""
+    rng = np.random.default_rng(8)
+    for i in range(12):
+        values = rng.standard_normal((9, 10, 8)).astype(np.float32) + 2
+        write_map(f"grey/sub-{i + 1:02d}_gm.nii.gz", values)
+    return "grey/sub-{subject}_gm.nii.gz"
+
+
+def test_covariates_that_are_maps_are_those_of_options(
+    command, small_study, written, grey, no_figures, tmp_path
+):
+    """Options, the model that init writes of them, and an X whose covariate an option places."""
+    covariate = f"grey={tmp_path / grey}"
+    source = ("--bids", small_study, "--select", "stat=effect", "suffix=statmap")
+    model = ("--formula", "age + grey", "--contrast", "both=grey; age", "--contrast", "grey=grey")
+    common = ("--map-covariate", covariate, "--atlas", "none")
+    plain, made = tmp_path / "plain", tmp_path / "a_smdl.json"
+    code, _, err = command("run", plain, *source, *model, *common, "--plugin", "Linear")
+    assert code == 0, err
+    of_run = tmp_path / "b_smdl.json"
+    code, out, err = command("init", made, *source, *model, *common)
+    assert (code, err) == (0, "")
+    assert command("init", of_run, "--from", plain)[0] == 0
+    (node,) = json.loads(made.read_text())["Nodes"]
+    assert node["Model"]["Software"]["nipype_group"]["map_covariates"] == [f"grey={grey}"]
+    assert node["Model"]["X"] == [1, "age", "grey"]
+    assert node["Model"]["Formula"] == "1 + age + grey"
+    assert json.loads(of_run.read_text())["Nodes"] == [node]
+    given = shlex.split(out.splitlines()[-1])
+    again = tmp_path / "out"
+    assert command(*given[1:2], again, *given[3:], "--plugin", "Linear")[0] == 0
+    names = sorted(p.name for p in (plain / "group").glob("*.nii.gz"))
+    assert any("contrast-both_stat-F" in name for name in names)
+    assert names == sorted(p.name for p in (again / "group").glob("*.nii.gz"))
+    for name in names:
+        first, second = ((top / "group" / name).read_bytes() for top in (plain, again))
+        assert first == second, name
+    x = {"X": [1, "age", "grey"], "Formula": None, "Software": None}
+    contrasts = [{**NODE["Contrasts"][0], "ConditionList": ["grey", "age"], "Weights": [1, -2]}]
+    path = written(x, Contrasts=contrasts)
+    options = ("--bids", small_study, "--model", path, "--map-covariate", covariate)
+    code, out, err = command("plan", *options, "--atlas", "none", "--json")
+    assert code == 0, err
+    (plan,) = json.loads(out)
+    (contrast,) = plan["Contrasts"]
+    assert contrast["Weights"] == [{"age": -2.0, "grey": 1.0}]
+    assert plan["Model"]["MapCovariates"] == ["grey"]
+
+
+MAPS = "grey/sub-{subject}_gm.nii.gz"
+BESIDE = {"X": [1, "age", "grey"]}
+REFUSED = {
+    "no place": ({"map_covariates": ["grey"]}, BESIDE, "give --map-covariate grey=GLOB"),
+    "no file": ({"map_covariates": ["grey=no/{subject}.nii"]}, BESIDE, "no file matches"),
+    "a variable": ({"map_covariates": [f"age={MAPS}"]}, {}, "age is a variable of the maps too"),
+    "not in X": ({"map_covariates": [f"grey={MAPS}"]}, {}, "X: does not list grey"),
+    "alone": ({"map_covariates": [f"grey={MAPS}"]}, {"X": ["grey"]}, "and no other column; add 1"),
+    "interaction": (
+        {"map_covariates": [f"grey={MAPS}"]},
+        {"X": [1, "age", "grey"], "Formula": "1 + age * grey"},
+        "takes it for a column",
+    ),
+    "no list": ({"map_covariates": "grey"}, {}, "is a list of texts"),
+    "twice": ({"map_covariates": ["grey", "grey"]}, {}, "two covariates of maps are called grey"),
+    "unknown": ({}, BESIDE, "grey is no variable of the maps"),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_covariates_that_cannot_be_are_named_in_the_file(
+    command, small_study, written, grey, kind
+):
+    settings, model, said = REFUSED[kind]
+    software = {"nipype_group": {**settings, "estimator": "huber"}}
+    model = {"X": [1, "age"], "Formula": None, "Software": software, **model}
+    contrast = {"Name": "c", "ConditionList": model["X"][-1:], "Weights": [1], "Test": "t"}
+    path = written(model, Contrasts=[contrast])
+    code, _, err = command("plan", "--bids", small_study, "--model", path, "--atlas", "none")
+    assert code != 0
+    assert said in err
+    assert "Traceback" not in err
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
         (("--contrast", "a=age"), "--contrast says what --model tells"),
         (("--within", "session"), "--within says what --model tells"),
         (("--settings", "{model}"), "--settings does not go with --model"),
-        (("--map-covariate", "thickness=a*{{subject}}"), "--map-covariate does not go with"),
+        (("--map-covariate", "thickness"), "--map-covariate thickness is a column of --maps"),
     ],
 )
 def test_options_that_the_model_tells_are_refused(
