@@ -14,7 +14,7 @@ from nipype_group.cli.guard import UsageError
 from nipype_group.cli.inputs import check_inputs
 from nipype_group.cli.options import given_settings, option_of, without_replaced
 from nipype_group.cli.origin import watch_inputs
-from nipype_group.cli.plan.analysis import foreseen_model
+from nipype_group.cli.plan.analysis import check_estimator, foreseen_model
 from nipype_group.design.sources import listed_once
 from nipype_group.execution import FolderLock, WorkflowError, quiet_nipype, run_workflow
 from nipype_group.execution.changed_inputs import forget_run
@@ -107,7 +107,8 @@ def _check_models(alternatives, arguments):
             continue
         seen.add(model)
         try:
-            foreseen_model(one.settings, one.files)
+            _, design, _, contrasts = foreseen_model(one.settings, one.files)
+            check_estimator(one.settings, design, contrasts)
         except (ValueError, OSError) as error:
             raise UsageError(f"{arguments.settings}, {one.name}: {error}") from error
 

@@ -432,8 +432,22 @@ def checked_workflow(
     settings.read_atlases()
     from nipype_group.workflows import init_group_wf
 
+    if settings.by_estimator:
+        _check_estimator(settings, files)
     workflow = init_group_wf(settings=settings, name=name)
     return workflow, _foresee_memory(workflow, settings, files, arguments)
+
+
+def _check_estimator(settings, files):
+    """Refuse what the estimator would refuse of the design once all maps are read."""
+    from nipype_group.cli.plan.analysis import check_estimator, foreseen_model
+
+    try:
+        _, design, _, contrasts = foreseen_model(settings, files)
+    except (ValueError, LookupError, OSError):
+        # The run says it better.
+        return
+    check_estimator(settings, design, contrasts)
 
 
 def origin_of(

@@ -1,16 +1,24 @@
 """Who is in, and the model of it, before any map is read."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
+from nipype_group.choices import DOF_METHODS
+from nipype_group.design.contrasts import Contrast
 from nipype_group.design.extent import table_of_participants
 from nipype_group.design.factorial import Factorial
 from nipype_group.design.first_level import listed_volumes
 from nipype_group.design.listed_maps import listed_maps
 from nipype_group.design.matrix import Design, design_from_table
 from nipype_group.design.observations import Observations, collect
-from nipype_group.design.participants.clusters import with_clusters, with_shared_covariance
+from nipype_group.design.participants.clusters import (
+    needs_of,
+    with_clusters,
+    with_shared_covariance,
+)
 from nipype_group.design.participants.map_columns import with_map_columns
 from nipype_group.design.participants.parts import with_parts
 from nipype_group.design.participants.runs import group_runs
@@ -19,6 +27,8 @@ from nipype_group.design.participants.variance_groups import with_variance_group
 from nipype_group.design.repeated_measures import design_of_model
 from nipype_group.images import open_image
 from nipype_group.images.volumes import space_of_map
+from nipype_group.stats.estimators import DEFAULT, ESTIMATORS, KNAPP_HARTUNG, fit_by_contrast
+from nipype_group.stats.estimators.map_covariates import MapCovariates
 from nipype_group.tsv import parse_tsv, tsv_text
 
 
@@ -149,3 +159,82 @@ def foreseen_design(
     if shared is not None:
         design = with_shared_covariance(design, table, *shared)
     return design, table
+
+
+class _NoVoxels:
+    """Variances of maps of no voxel."""
+
+    def __init__(self, n_maps: int) -> None:
+        self.n_maps = n_maps
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        """Return voxels of all maps, shape (n, v)."""
+        return np.ones((self.n_maps, stop - start))
+
+    def maps(self, rows: Sequence[int]) -> Iterator[np.ndarray]:
+        """Yield the maps of these rows, shape (0,) each."""
+        return (np.ones(0) for _ in rows)
+
+
+def check_estimable(
+    design: Design,
+    contrasts: Sequence[Contrast],
+    estimator: str = DEFAULT,
+    dof: str = DOF_METHODS[0],
+    knapp_hartung: str = KNAPP_HARTUNG[0],
+) -> None:
+    """Refuse a design and contrasts that an estimator refuses whatever the maps are.
+
+    The estimator is fitted to no voxel: what it says then is of the design alone.
+
+    Parameters
+    ----------
+    design : Design
+    contrasts : sequence of Contrast
+        Conjunctions are of others.
+    estimator : str
+        Of `ESTIMATORS`.
+    dof, knapp_hartung : str
+        As `fit_by_contrast` takes them.
+
+    Raises
+    ------
+    ValueError
+        Of a contrast with its name.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> keys = pd.DataFrame({"participant_id": list("abcd")})
+    >>> columns = np.array([[1.0, 0], [1, 0], [1, 0], [1, 1]])
+    >>> design = Design(keys, columns, ("one", "d"))
+    >>> check_estimable(design, [Contrast("x", "t", np.array([[0.0, 1]]), "d")], "mm")
+    Traceback (most recent call last):
+    ...
+    ValueError: contrast 'x': it is about a column that one map alone has, whose variance ...
+    """
+    if not ESTIMATORS.of(estimator).by_contrast:
+        return
+    n_maps = len(design.matrix)
+    given = needs_of(design) | {
+        "dof": dof,
+        "knapp_hartung": knapp_hartung,
+        "variances": _NoVoxels(n_maps),
+    }
+    if "covariance" in given:
+        # Any, as maps alone tell it.
+        given["covariance"] = np.eye(n_maps)
+    if names := design.map_covariates:
+        given["covariates"] = MapCovariates(
+            tuple(names),
+            lambda start, stop: np.ones((len(names), n_maps, stop - start)),
+            lambda rows: (np.ones((len(names), 0)) for _ in rows),
+        )
+    fit = fit_by_contrast(estimator, design.model, lambda a, b: np.ones((n_maps, b - a)), 0, given)
+    for contrast in contrasts:
+        if contrast.conjunction:
+            continue
+        try:
+            fit.contrast(contrast.weights, contrast.test)
+        except ValueError as error:
+            raise ValueError(f"contrast {contrast.name!r}: {error}") from error

@@ -2,6 +2,7 @@
 
 import json
 from argparse import Namespace
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,11 @@ from nipype_group.cli.plan.text import plan_text
 from nipype_group.design.contrasts import Contrast, build_contrasts
 from nipype_group.design.diagnostics import LevelOfTests, contrast_diagnostics
 from nipype_group.design.error_terms import STRATA
-from nipype_group.design.foreseen import foreseen_design, foreseen_observations
+from nipype_group.design.foreseen import (
+    check_estimable,
+    foreseen_design,
+    foreseen_observations,
+)
 from nipype_group.design.matrix import Design
 from nipype_group.design.meaning import is_between_participants
 from nipype_group.design.observations import Observations
@@ -153,6 +158,21 @@ def foreseen_model(
         multivariate=settings.multivariate,
     )
     return found, design, observations, contrasts
+
+
+def check_estimator(
+    settings: AnalysisSettings, design: Design, contrasts: Sequence[Contrast]
+) -> None:
+    """Refuse a design and contrasts that the estimator of settings refuses, whatever the maps.
+
+    Raises
+    ------
+    ValueError
+        As `check_estimable`.
+    """
+    check_estimable(
+        design, contrasts, settings.estimator, settings.dof_method, settings.knapp_hartung
+    )
 
 
 def _voxels_searched(
