@@ -441,6 +441,27 @@ class EffectVarianceTable(_Stored):
         ]
 
 
+class RobustTable(_Stored):
+    """Speed of robust fits, covariates that are maps and bounds of d, of docs/robust.json."""
+
+    file = "robust.json"
+
+    def table(self, stored):
+        """Return a row a fit, and one a way of shuffling."""
+        rows = [
+            [row["work"], *map(_number, (row["us_a_voxel"], row.get("ratio")))]
+            for row in stored["rows"]
+        ]
+        shuffled = [[row["work"], _number(row["cpu_minutes"])] for row in stored["shuffles"]]
+        return [
+            f"{stored['maps']} maps, {stored['voxels']:,} voxels, {stored['peer_voxels']:,} of "
+            "them by RLM:",
+            "",
+            *list_table(["Work", "CPU us a voxel", "Ratio"], rows, (50, 25, 25)),
+            *list_table(["Work", "CPU minutes"], shuffled, (70, 30)),
+        ]
+
+
 class RandomEffectsTable(_Stored):
     """Speed and memory of random effects, of docs/random_effects.json."""
 
@@ -1015,6 +1036,7 @@ def setup(app):
     app.add_directive("fixed-order-table", FixedOrderTable)
     app.add_directive("error-terms-table", ErrorTermsTable)
     app.add_directive("effect-variance-table", EffectVarianceTable)
+    app.add_directive("robust-table", RobustTable)
     app.add_directive("random-effects-table", RandomEffectsTable)
     app.add_directive("processors-table", ProcessorsTable)
     app.add_directive("null-table", NullTable)

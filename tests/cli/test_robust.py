@@ -250,3 +250,23 @@ def test_the_plan_tells_the_groups(study, command, tmp_path):
     assert "an error variance of each group3: A (" in " ".join(text.split())
     code, _, errors = command("plan", *options)
     assert code != 0 and "goes with a number of permutations or the estimator welch" in errors
+
+
+@pytest.mark.parametrize("how", ["plan", "run"])
+def test_mm_of_a_group_of_one_is_refused_before_anything_is_computed(
+    command, small_study, tmp_path, how
+):
+    table = pd.read_csv(small_study / "participants.tsv", sep="\t")
+    table["site"] = ["b"] + ["a"] * (len(table) - 1)
+    table.to_csv(small_study / "participants.tsv", sep="\t", index=False)
+    where = [tmp_path / "out"] if how == "run" else []
+    code, _, errors = command(
+        how,
+        *where,
+        *("--bids", small_study, "--select", "stat=effect", "--estimator", "mm"),
+        *("--formula", "C(site)", "--contrast", "site=site[b]", "--atlas", "none"),
+    )
+    assert code != 0
+    assert "contrast 'site': it is about a column that one map alone has" in errors
+    assert "Traceback" not in errors
+    assert not list(tmp_path.glob("out/*"))
