@@ -152,7 +152,7 @@ def _paths(name, value):
 
 
 class _SummariseAlternativesInputSpec(GroupInputSpec):
-    revision = 3
+    revision = 4
     alternative_files = InputMultiObject(
         File(exists=True),
         mandatory=True,

@@ -27,6 +27,7 @@ from nipype_group.stats.confidence_sets import confidence_sets
 
 
 class _FindConfidenceSetsInputSpec(GroupInputSpec):
+    revision = 2
     stack_file = File(exists=True, mandatory=True, desc="4D maps from StackMaps")
     mask_file = File(exists=True, mandatory=True, desc="voxels that were fitted")
     search_mask_file = File(exists=True, desc="voxels that are looked at; default: all fitted")

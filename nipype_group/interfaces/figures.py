@@ -27,7 +27,7 @@ _PER_CONTRAST = ("z_files", "effect_files", "nulldist_files")
 
 
 class _PlotResultsInputSpec(GroupInputSpec):
-    revision = 3
+    revision = 4
     thresholded_files = InputMultiObject(
         File(exists=True), mandatory=True, desc="thresholded maps, 0 where nothing survives"
     )

@@ -77,7 +77,7 @@ _SAMPLED_VOXELS, _SAMPLED_VALUES = 2000, 2**22
 
 
 class _PlanPermutationsInputSpec(GroupInputSpec):
-    revision = 6
+    revision = 7
     design_file = File(exists=True, mandatory=True, desc="design TSV")
     design_json = File(exists=True, mandatory=True, desc="JSON of design_file")
     contrasts_file = File(exists=True, mandatory=True, desc="JSON from ContrastSet")

@@ -22,9 +22,11 @@ from nipype_group.interfaces.base import LOGGER, File, GroupInputSpec, GroupInte
 from nipype_group.reporting.figures.canvas import write_index
 from nipype_group.reporting.figures.quality import (
     MOST_SLICES,
+    VARYING_MAPS,
     draw_coverage,
     draw_outliers,
     draw_strip,
+    varying_slice,
 )
 from nipype_group.reporting.tables.described import write_described_table
 from nipype_group.stats.linear.map_quality import (
@@ -107,7 +109,7 @@ OWN_ERROR_COLUMNS = COLUMNS | {
 
 
 class _MapQualityInputSpec(GroupInputSpec):
-    revision = 4
+    revision = 5
     stack_file = File(exists=True, mandatory=True, desc="4D maps from StackMaps")
     mask_file = File(exists=True, mandatory=True, desc="voxels that are looked at")
     observations = File(exists=True, mandatory=True, desc="TSV, a row a map, from CollectMaps")
@@ -228,12 +230,15 @@ class MapQuality(GroupInterface):
 def _draw_strip(path, stack, quality, labels):
     """Draw one slice of the maps that deviate most."""
     rows = quality.most_deviating(MOST_SLICES)
+    some = np.unique(np.linspace(0, len(rows) - 1, VARYING_MAPS).astype(int))
+    varying = list(stack.maps([rows[i] for i in some]))
     return draw_strip(
         path,
         stack.maps(rows),
         [labels[i] for i in rows],
         stack.mask,
         stack.space.affine,
+        z_mm=varying_slice(varying, stack.mask, stack.space.affine),
         flagged=quality.flagged[rows],
         of=len(labels) if len(rows) < len(labels) else None,
     )

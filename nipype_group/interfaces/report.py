@@ -16,7 +16,7 @@ from nipype_group.reporting.page.report import write_report
 
 
 class _GroupReportInputSpec(GroupInputSpec):
-    revision = 4
+    revision = 5
     group_dir = Directory(
         exists=True, mandatory=True, desc="folder of group results, or the data set that holds it"
     )

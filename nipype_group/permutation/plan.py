@@ -82,6 +82,11 @@ NOT_WITHIN = (
     "Error(participant_id/...) in the formula, or error partitioned with it"
 )
 _WORDS = {"permute": "permutations", "flip": "sign flips", "both": "permutations with sign flips"}
+_SIDED = {
+    "two-sided": "two-sided",
+    "positive": "one-sided (positive)",
+    "negative": "one-sided (negative)",
+}
 _METHOD_WORDS = {
     "freedman-lane": "residuals under the null hypothesis (Freedman-Lane)",
     "ter-braak": "residuals of the whole model (ter Braak)",
@@ -373,6 +378,7 @@ class Plan:
         family, total = self.families[name], self.n_shuffles(name)
         scheme = family.scheme
         names = ", ".join(c.name for c in family.contrasts)
+        verb = "is" if len(family.contrasts) == 1 else "are"
         words = _WORDS[scheme.kind]
         distinct = f"{scheme.n_distinct:,}"
         if scheme.n_distinct >= 10**9:
@@ -386,8 +392,8 @@ class Plan:
         }[scheme.sampling]
         place = _describe_blocks(name, scheme)
         return (
-            f"{names}: tested by {words}{place} of the {_METHOD_WORDS[self.test.method]}, which "
-            f"takes {self.assumption(name)}. There are {distinct} distinct {words}; {how}. "
+            f"{names} {verb} tested by {words}{place} of the {_METHOD_WORDS[self.test.method]}, "
+            f"which takes {self.assumption(name)}. There are {distinct} distinct {words}; {how}. "
             f"{_describe_smallest(self.smallest_p(name))}."
         )
 
@@ -475,9 +481,9 @@ def _several_levels(scheme):
 def _describe_statistics(test, tests):
     settings = test.statistics
     start = {
-        ("t",): f"The test is {settings.tail}, of ",
+        ("t",): f"The test is {_SIDED[settings.tail]}, of ",
         ("F",): "F has no side; the test is of ",
-    }.get(tuple(tests), f"The test of t is {settings.tail}, F has no side; both are of ")
+    }.get(tuple(tests), f"The test of t is {_SIDED[settings.tail]}, F has no side; both are of ")
     names = {
         "voxel": "voxels",
         "extent": "cluster extents",

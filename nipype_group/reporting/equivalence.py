@@ -82,13 +82,11 @@ def equivalence_sentence(text: str, settings: Mapping[str, Any], correction: str
     settings : dict
         How the map was thresholded, and what was found.
     correction : str
-        What was controlled, in words.
+        What was controlled and at which level, in words.
     """
-    level = "" if settings.get("Alpha") is None else f" at {settings['Alpha']:g}"
-    how = "uncorrected" if correction == "none" else correction
     return (
         f"The effect lies between {bound_words(text)} in {settings['SurvivingVoxels']:,} of "
-        f"{settings['SearchVolumeVoxels']:,} voxels ({how}{level})."
+        f"{settings['SearchVolumeVoxels']:,} voxels ({correction})."
     )
 
 

@@ -1,10 +1,18 @@
 """Numbers and lists as sentences have them."""
 
+import re
 from collections.abc import Iterable
 
 import numpy as np
 
+from nipype_group.controls import CONTROLS, SIDES, Control
 from nipype_group.tsv import MISSING
+
+SIDE_WORDS = {
+    "two-sided": "both sides",
+    "positive": "the positive side",
+    "negative": "the negative side",
+}
 
 
 def number_text(value: float | None, digits: int = 2) -> str:
@@ -36,6 +44,18 @@ def p_value(value: float) -> str:
     return "< .001" if value < 0.001 else f"{value:.3f}".lstrip("0")
 
 
+def p_text(value: float) -> str:
+    """Write a p value with its sign of relation.
+
+    Examples
+    --------
+    >>> p_text(0.0432), p_text(0.0001)
+    ('p = .043', 'p < .001')
+    """
+    shown = p_value(value)
+    return f"p {shown}" if shown.startswith("<") else f"p = {shown}"
+
+
 def count(n: int, noun: str, plural: str | None = None) -> str:
     """Write a number of things.
 
@@ -57,3 +77,95 @@ def listing(items: Iterable[str]) -> str:
     """
     items = list(items)
     return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"
+
+
+def level_text(alpha: float) -> str:
+    """Write an error rate as papers do.
+
+    Examples
+    --------
+    >>> level_text(0.05), level_text(0.001), level_text(1e-6)
+    ('.05', '.001', '1e-06')
+    """
+    return f"{alpha:g}".removeprefix("0")
+
+
+def correction_words(
+    control: Control,
+    *,
+    alpha: float | None = None,
+    height: float | None = None,
+    tail: str | None = None,
+) -> str:
+    """Say by what a map is thresholded, as headings and titles do.
+
+    Parameters
+    ----------
+    control : Control
+    alpha, height : float, optional
+        Error rate, or height of the control none; left out where they are unknown.
+    tail : {"two-sided", "positive", "negative"}, optional
+        Sides tested; None where a statistic has none.
+
+    Examples
+    --------
+    >>> correction_words(CONTROLS["permutation"], alpha=0.05, tail="two-sided")
+    'familywise error .05, permutation of the largest voxel, both sides'
+    >>> correction_words(CONTROLS["none"], height=3.1), correction_words(CONTROLS["fpr"])
+    ('z beyond 3.1, uncorrected', 'uncorrected p')
+    """
+    if control.name == "none":
+        words = "a fixed height" if height is None else f"z beyond {height:g}"
+        words += ", uncorrected"
+    elif control.finding is not None and None not in (alpha, height):
+        words = control.finding.format(alpha=alpha, height=f"{height:g}")
+    elif not control.corrects:
+        words = "uncorrected p" if alpha is None else f"p at most {level_text(alpha)}, uncorrected"
+    else:
+        what, comma, how = control.words.partition(", ")
+        rate = "" if alpha is None else f" {level_text(alpha)}"
+        words = f"{what}{rate}{comma}{how}"
+    return words if tail is None else f"{words}, {SIDE_WORDS[tail]}"
+
+
+def desc_words(desc: str, *, has_sides: bool = True) -> str:
+    """Say in words what the ``desc`` of a thresholded map stands for; others stay as they are.
+
+    Parameters
+    ----------
+    desc : str
+    has_sides : bool
+        Whether the statistic has sides; F has none.
+
+    Examples
+    --------
+    >>> desc_words("fdrBHAlpha01Both")
+    'false discovery rate .01, Benjamini-Hochberg, both sides'
+    >>> desc_words("z3p1", has_sides=False), desc_words("own")
+    ('z beyond 3.1, uncorrected', 'own')
+    """
+    for tail, side in sorted(SIDES.items(), key=lambda item: -len(item[1])):
+        name = desc.removesuffix(side)
+        if not desc.endswith(side):
+            continue
+        shown = tail if has_sides else None
+        if height := re.fullmatch(r"z(\d+(?:p\d+)?)", name):
+            number = float(height[1].replace("p", "."))
+            return correction_words(CONTROLS["none"], height=number, tail=shown)
+        for control in CONTROLS.values():
+            rate = re.fullmatch(rf"{re.escape(control.desc)}(?:Alpha(\d+))?", name)
+            if control.desc and rate:
+                alpha = None if rate[1] is None else float(f"0.{rate[1]}")
+                return correction_words(control, alpha=alpha, tail=shown)
+    return desc
+
+
+def sentence_case(text: str) -> str:
+    """Write the first letter large, and leave those of names.
+
+    Examples
+    --------
+    >>> sentence_case("p at most .05, Bonferroni")
+    'P at most .05, Bonferroni'
+    """
+    return text[:1].upper() + text[1:]

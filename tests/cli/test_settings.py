@@ -391,13 +391,12 @@ def test_the_page_tells_every_threshold_with_its_side(analyse, tmp_path):
     text = html.unescape(page.read_text())
     for height in heights:
         z, side = height.split(":")
-        methods = side if side == "two-sided" else f"{side} side"
-        assert f"at a fixed height of z {z}, uncorrected ({methods})" in text
-        assert f"height of z {z}, uncorrected (F has no side)" in text
         words = "both sides" if side == "two-sided" else f"the {side} side"
-        assert f"(z beyond {float(z):.2f}, no correction, {words})" in text
-        assert f"(z beyond {float(z):.2f}, no correction)" in text
-    assert "chance of 0.1 that any bound fails (positive side, F has no side)" in text
+        assert f"of t ({words}) and F were thresholded at a fixed height of z {z}, unc" in text
+        assert f"(z beyond {float(z):g}, uncorrected, {words})" in text
+        assert f"(z beyond {float(z):g}, uncorrected)" in text
+    assert "of maps of t (the positive side) and F, were bounded" in text
+    assert "chance of .1 that any bound fails" in text
     for kind in ("clusters", "regions"):
-        assert f"True discovery proportions of {kind}, at 0.1, the positive side" in text
+        assert f"True discovery proportions of {kind}, at .1, the positive side" in text
     assert "smallest p first; p_fwe_perm, the negative side" in text

@@ -177,8 +177,8 @@ def test_contrasts_between_and_over_repeated_maps_shuffle_whole_participants():
     }
     assert [plan.n_shuffles(name) for name in plan.families] == [32, 120, 32]
     text = plan.describe()
-    assert "slope: tested by permutations of whole participants of the residuals" in text
-    assert "m: tested by sign flips of whole participants" in text
+    assert "slope is tested by permutations of whole participants of the residuals" in text
+    assert "m is tested by sign flips of whole participants" in text
     assert "errors symmetric around 0. There" in text
 
 
@@ -319,10 +319,10 @@ def test_no_contrasts_are_no_plan():
 def test_the_sentences_say_numbers_assumptions_tail_and_seed():
     text = plan_of("age", ["m=intercept", "s=age"], 2000, n=20).describe()
     for part in (
-        "m: tested by sign flips of the residuals under the null hypothesis (Freedman-Lane)",
+        "m is tested by sign flips of the residuals under the null hypothesis (Freedman-Lane)",
         "errors symmetric around 0. There are 1,048,576 distinct sign flips",
         "2,000 are drawn without repeats",
-        "s: tested by permutations",
+        "s is tested by permutations",
         "errors exchangeable between maps. There are about 10^18",
         "The smallest p is 0.0005",
         "The test is two-sided, of voxels. The seed is 7.",
@@ -342,7 +342,7 @@ def test_the_sentences_say_what_is_taken_from_every_shuffle():
         ("voxel", "extent", "mass", "tfce"), "negative", cluster_forming_z=2.3
     )
     text = plan_of("1", ["m=intercept"], 50, statistics=statistics, method="manly").describe()
-    assert "The test is negative, of voxels, cluster extents, cluster masses, threshold-" in text
+    assert "The test is one-sided (negative), of voxels, cluster extents, cluster masses" in text
     assert "clusters form at z 2.3." in text
     assert "sign flips of the maps (Manly)" in text
     for kwargs, words in (

@@ -19,7 +19,6 @@ from nipype_group.reporting.figures.canvas import (
     figure,
     rounded,
     save,
-    shorten,
 )
 from nipype_group.reporting.figures.slices import Volume
 from nipype_group.reporting.wording import count
@@ -132,12 +131,10 @@ def draw_overlap(
     kinds = FIRST * (first.values != 0) + SECOND * (second.values != 0)
     cuts = background.cuts_mm
     volume = Volume(kinds.astype(np.float32), first.affine)
-    sheet = axial_sheet(
-        background, volume, _Kinds(0.0, 1.0, sides=()), "", cuts, len(cuts), shorten(title, 90)
-    )
-    left = sheet.pixels.shape[1] - 62
+    sheet = axial_sheet(background, volume, _Kinds(0.0, 1.0, sides=()), "", cuts, len(cuts), title)
+    left = sheet.width - 62
     for row, (kind, name) in enumerate(((FIRST, "first"), (SECOND, "second"), (BOTH, "both"))):
-        top = 60 + 20 * row
+        top = 34 + 20 * row
         sheet.paste(np.full((10, 10, 3), _COLOURS[kind], np.uint8), left, top)
         sheet.write(left + 14, top - 1, name, size=9)
     alt = (

@@ -10,14 +10,13 @@ import numpy as np
 
 from nipype_group.reporting.figures.canvas import (
     BAR_PX,
-    TITLE_PX,
     WIDTH_PX,
     Picture,
     Scale,
     Sheet,
     rounded,
 )
-from nipype_group.reporting.figures.glass_brain import glass_brain
+from nipype_group.reporting.figures.glass_brain import GLASS_BRAIN_PX, glass_brain
 from nipype_group.reporting.figures.slices import draw_plane
 from nipype_group.reporting.wording import count
 
@@ -69,10 +68,9 @@ def draw_glass_brain(path: str | os.PathLike[str], result: PlottedMap) -> Pictur
     -------
     Picture
     """
-    brain = glass_brain(result.volume, result.scale)
-    sheet = Sheet(WIDTH_PX, TITLE_PX + len(brain), result.title(80))
-    sheet.paste(brain, 0, TITLE_PX)
-    sheet.colour_bar(result.scale, result.unit, TITLE_PX + 24, 160)
+    sheet = Sheet(WIDTH_PX, GLASS_BRAIN_PX, result.title)
+    sheet.paste(glass_brain(result.volume, result.scale), 0, 0)
+    sheet.colour_bar(result.scale, result.unit, 24, 160)
     caption = (
         f"Largest {result.unit} along the line of sight, from the left, behind, the right and "
         f"above; {SIDES} from behind and above."
@@ -120,9 +118,9 @@ def axial_sheet(
     rows, columns = background.shape(2, mm_per_px)
     n_rows = -(-len(cuts_mm) // per_row)
     cell = rows + _LABEL_PX
-    sheet = Sheet(WIDTH_PX, TITLE_PX + n_rows * cell + 4, title)
+    sheet = Sheet(WIDTH_PX, n_rows * cell + 4, title)
     for i, z in enumerate(cuts_mm):
-        top, left = TITLE_PX + i // per_row * cell, i % per_row * columns
+        top, left = i // per_row * cell, i % per_row * columns
         plane = draw_plane(background, overlay, scale, 2, z, mm_per_px, inside, contours=contours)
         sheet.paste(plane, left, top + _LABEL_PX)
         label = f"z = {rounded(z)}" + (" mm" if i == 0 else "")
@@ -130,8 +128,8 @@ def axial_sheet(
         if i % per_row == 0:
             sheet.write(left + 3, top + _LABEL_PX, "L", size=10, weight="bold")
             sheet.write(left + columns - 3, top + _LABEL_PX, "R", 10, ha="right", weight="bold")
-    bar_top = TITLE_PX + _LABEL_PX + 14
-    height = min(sheet.pixels.shape[0] - bar_top - 14, 160)
+    bar_top = _LABEL_PX + 14
+    height = min(n_rows * cell + 4 - bar_top - 14, 160)
     sheet.colour_bar(scale, unit, bar_top, height)
     return sheet
 
@@ -142,7 +140,7 @@ def draw_slices(
     """Draw a thresholded map on axial slices, at the same z for every map; a `Picture`."""
     cuts = background.cuts_mm
     sheet = axial_sheet(
-        background, result.volume, result.scale, result.unit, cuts, len(cuts), result.title(80)
+        background, result.volume, result.scale, result.unit, cuts, len(cuts), result.title
     )
     caption = f"Axial slices at the same z for every map, {SIDES}. {_on(background)}"
     alt = f"Axial slices of {result.sentence}; {SIDES}"
@@ -155,7 +153,7 @@ def draw_mosaic(
     """Draw a thresholded map on axial slices of the whole brain; a `Picture`."""
     cuts = background.mosaic_mm
     sheet = axial_sheet(
-        background, result.volume, result.scale, result.unit, cuts, 7, result.title(80)
+        background, result.volume, result.scale, result.unit, cuts, 7, result.title
     )
     step = rounded(cuts[1] - cuts[0])
     caption = (

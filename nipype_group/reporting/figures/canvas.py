@@ -1,8 +1,9 @@
 """What all figures share: the canvas, colours, files, and what is said about a picture.
 
-A figure is drawn without a display and keeps no state of matplotlib. Files are PNG of at most 256
-colours, sized for a page 900 pixels wide, and hold nothing but the picture: equal figures have
-equal bytes.
+A figure is drawn without a display and keeps no state of matplotlib. It is laid out in pixels of a
+page 900 of them wide, a hundredth of an inch each, and drawn at the resolution of the `Style`.
+Files are PNG of at most 256 colours and hold nothing but the picture: equal figures have equal
+bytes.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ import io
 import json
 import math
 import os
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -19,22 +21,26 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from nipype_group.reporting.figures.style import LAYOUT_DPI, current_style
 from nipype_group.whole_files import replace_bytes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 WIDTH_PX = 900
-# Room for the colour bar at the right, and for the title.
+# Room for the colour bar at the right.
 BAR_PX = 68
-TITLE_PX = 26
-_DPI = 100
+_TITLE_SIZE = 10.5
+# Rendered letters are up to this wider than measured ones.
+_LETTERS = 1.04
 _GREYS = 40
 _COLOURS = 256
 # Distinguishable with any colour vision (Okabe and Ito 2008), also in grey.
 BLUE, ORANGE, GREEN, DARK = "#0072B2", "#D55E00", "#009E73", "#333333"
 _LEVELS = 32
 MINUS = "\N{MINUS SIGN}"
+# Fonts that journals take, and names inside of SVG that are the same in every file.
+_VECTORS = {"pdf.fonttype": 42, "svg.hashsalt": "nipype_group"}
 
 
 @dataclass(frozen=True)
@@ -94,24 +100,119 @@ def figure(width_px: float, height_px: float) -> Figure:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise ImportError('figures need matplotlib: pip install "nipype_group[report]"') from error
-    made = Figure(figsize=(inches(width_px), inches(height_px)), dpi=_DPI, facecolor="white")
+    dpi = current_style().dpi
+    size = inches(width_px, dpi), inches(height_px, dpi)
+    made = Figure(figsize=size, dpi=dpi, facecolor="white")
     FigureCanvasAgg(made)
     return made
 
 
-def inches(pixels: float) -> float:
-    """Return the length that matplotlib draws as so many pixels.
+def inches(pixels: float, dpi: float = LAYOUT_DPI) -> float:
+    """Return the length that matplotlib draws as so many pixels of the layout.
 
     Its releases before 3.11 drop what a product of inches and resolution has beyond a whole
     pixel, and the product may lie just below the number that is meant.
 
     Examples
     --------
-    >>> all(int(inches(n) * _DPI) == n for n in range(1, 5000))
+    >>> all(int(inches(n, d) * d) == n * d // 100 for n in range(1, 2000) for d in (100, 300))
     True
     """
-    length = pixels / _DPI
-    return length if int(length * _DPI) == pixels else math.nextafter(length, math.inf)
+    length = pixels / LAYOUT_DPI
+    meant = round(pixels * dpi / LAYOUT_DPI, 6)
+    return length if length * dpi >= math.floor(meant) else math.nextafter(length, math.inf)
+
+
+@lru_cache(maxsize=4096)
+def text_width(text: str, size: float, weight: str = "normal") -> float:
+    """Return the pixels of the layout that a line of text takes.
+
+    Parameters
+    ----------
+    text : str
+    size : float
+        Of the font, in points.
+    weight : str
+        normal or bold.
+    """
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import text_to_path
+
+    font = FontProperties(size=size, weight=weight)
+    points, _, _ = text_to_path.get_text_width_height_descent(text, font, False)
+    return _LETTERS * points * LAYOUT_DPI / 72
+
+
+def line_height(size: float) -> float:
+    """Return the pixels of the layout from one line of text to the next."""
+    return 1.25 * size * LAYOUT_DPI / 72
+
+
+def wrapped(text: str, width_px: float, size: float, weight: str = "normal") -> str:
+    r"""Break text into lines of a width: after spaces and signs, else where it must be.
+
+    Parameters
+    ----------
+    text : str
+    width_px : float
+        Pixels of the layout.
+    size, weight : float, str
+        Of the font, see `text_width`.
+
+    Returns
+    -------
+    str
+        Lines; nothing but spaces at their ends is left out.
+
+    Examples
+    --------
+    >>> wrapped("condition[a very long one]", 100, 9)
+    'condition[a\nvery long one]'
+    """
+    found = []
+    for line in text.splitlines():
+        lines = [""]
+        for piece in re.split(r"(?<=[\s_:,;/*\]-])", line):
+            if text_width((lines[-1] + piece).rstrip(), size, weight) <= width_px:
+                lines[-1] += piece
+                continue
+            lines.append("")
+            for letter in piece:
+                if lines[-1] and text_width(lines[-1] + letter, size, weight) > width_px:
+                    lines.append("")
+                lines[-1] += letter
+        found += [line.strip() for line in lines if line.strip()]
+    return "\n".join(found)
+
+
+def upright(
+    names: Sequence[str], step_px: float, size: float, height_px: float = 130
+) -> tuple[list[str], float]:
+    """Break names that stand upright side by side; returns them and the pixels they take.
+
+    Parameters
+    ----------
+    names : sequence of str
+    step_px : float
+        From one name to the next.
+    size : float
+        Of the font, in points.
+    height_px : float
+        What they may take; more where the lines of one would reach the next.
+    """
+    most = max(int(step_px / line_height(size)), 1)
+    shown = [wrapped(name, height_px, size) for name in names]
+    longest = max((block_size(name, size)[0] for name in names), default=0)
+    while height_px < longest and any(name.count("\n") >= most for name in shown):
+        height_px *= 1.25
+        shown = [wrapped(name, height_px, size) for name in names]
+    return shown, max((block_size(name, size)[0] for name in shown), default=0)
+
+
+def block_size(text: str, size: float, weight: str = "normal") -> tuple[float, float]:
+    """Return width and height of lines of text in pixels of the layout."""
+    lines = text.split("\n")
+    return max(text_width(line, size, weight) for line in lines), len(lines) * line_height(size)
 
 
 def drawn(made: Figure) -> np.ndarray:
@@ -124,15 +225,28 @@ def drawn(made: Figure) -> np.ndarray:
 
 
 def save(made: Figure, path: str | os.PathLike[str]) -> str:
-    """Write a figure as PNG of at most 256 colours; returns the path, absolute."""
+    """Write a figure as PNG of at most 256 colours, and in the other formats of the style.
+
+    Returns
+    -------
+    str
+        Absolute path of the PNG; the others stand beside it.
+    """
     from matplotlib import rc_context
     from matplotlib.text import Text
 
     # A name with two dollar signs is no formula; what is no formula either would be an error.
-    with rc_context({"text.parse_math": False}):
+    with rc_context({"text.parse_math": False} | _VECTORS):
         for text in made.findobj(Text):
             text.set_parse_math(False)
         pixels = drawn(made)
+        for name in current_style().formats:
+            if name != "png":
+                stream = io.BytesIO()
+                # Without a date equal figures have equal bytes.
+                date = "Date" if name == "svg" else "CreationDate"
+                made.savefig(stream, format=name, metadata={date: None}, facecolor="auto")
+                replace_bytes(Path(path).absolute().with_suffix(f".{name}"), stream.getvalue())
     # Figure and canvas hold each other; without their artists they take no memory.
     made.clear()
     return save_pixels(pixels, path)
@@ -173,7 +287,7 @@ def _palette_image(pixels):
 
 
 @lru_cache
-def _ramps(signed, whole):
+def _ramps(signed, whole, name):
     """Return the colours of the lowest to the highest values: positive ones, negative ones."""
     from matplotlib import colormaps
 
@@ -181,10 +295,11 @@ def _ramps(signed, whole):
     if not signed:
         ramp = colormaps["viridis"](steps if whole else 0.2 + 0.8 * steps)[:, :3]
         return ramp, ramp
-    if whole:
-        both = colormaps["RdBu_r"](0.5 + 0.5 * steps), colormaps["RdBu_r"](0.5 - 0.5 * steps)
+    if whole or name is not None:
+        # The pale ends would be lost on the grey of the brain.
+        share = 0.5 * steps if whole else 0.2 + 0.3 * steps
+        both = colormaps[name or "RdBu_r"](0.5 + share), colormaps[name or "RdBu_r"](0.5 - share)
         return both[0][:, :3], both[1][:, :3]
-    # The pale ends would be lost on the grey of the brain.
     warm = colormaps["YlOrRd"](0.25 + 0.65 * steps)[:, :3]
     return warm, colormaps["Blues"](0.4 + 0.6 * steps)[:, :3]
 
@@ -231,44 +346,62 @@ class Scale:
         share = (size - self.low) / span if span > 0 else np.ones(np.shape(values))
         step = np.round(np.clip(share, 0, 1) * (_LEVELS - 1)).astype(int)
         # Colours of a whole map meet at 0.
-        warm, cold = _ramps(self.signed, self.low == 0)
+        warm, cold = _ramps(self.signed, self.low == 0, current_style().colours)
         rgb = np.where((np.asarray(values) >= 0)[..., None], warm[step], cold[step])
         return np.round(255 * rgb).astype(np.uint8)
 
 
 class Sheet:
-    """A white picture that planes, words and a colour bar are put on, in pixels from the top."""
+    """A picture that planes, words and a colour bar are put on.
+
+    Parameters
+    ----------
+    width, height : int
+        Pixels of the layout, without the title.
+    title : str, optional
+        Stands above, in as many lines as it needs. Places count from below it.
+    """
 
     def __init__(self, width, height, title=None):
-        self.pixels = np.full((height, width, 3), 255, dtype=np.uint8)
-        self.made = figure(width, height)
-        if title:
-            self.write(width / 2, 4, title, size=10.5, ha="center")
+        lines = wrapped(title, width - 12, _TITLE_SIZE) if title else ""
+        self.top = int(block_size(lines, _TITLE_SIZE)[1]) + 8 if lines else 0
+        self.width, self.height = width, height + self.top
+        style = current_style()
+        self.ground, self.ink = style.ground, "white" if style.is_black else "black"
+        shape = [round(n * style.magnification) for n in (self.height, width)]
+        self.pixels = np.full((*shape, 3), self.ground, dtype=np.uint8)
+        self.made = figure(width, self.height)
+        self.made.set_facecolor("black" if style.is_black else "white")
+        if lines:
+            self.write(width / 2, 4 - self.top, lines, size=_TITLE_SIZE, ha="center")
 
-    def paste(self, pixels: np.ndarray, left: int, top: int) -> None:
-        """Put pixels in place."""
-        rows, columns = pixels.shape[:2]
-        self.pixels[top : top + rows, left : left + columns] = pixels
+    def paste(self, pixels: np.ndarray, left: float, top: float) -> None:
+        """Put pixels in place, those beyond the sheet left out; they have its resolution."""
+        scale = current_style().magnification
+        left, top = round(left * scale), round((self.top + top) * scale)
+        place = self.pixels[top : top + pixels.shape[0], left : left + pixels.shape[1]]
+        place[:] = pixels[: place.shape[0], : place.shape[1]]
 
     def write(self, x: float, y: float, text: str, size: float = 9, **how: Any) -> None:
         """Write text whose top is at y."""
-        height, width = self.pixels.shape[:2]
-        how = {"va": "top", "color": "black"} | how
-        self.made.text(x / width, 1 - y / height, text, fontsize=size, **how)
+        how = {"va": "top", "color": self.ink} | how
+        y = 1 - (self.top + y) / self.height
+        self.made.text(x / self.width, y, text, fontsize=size, **how)
 
     def colour_bar(self, scale: Scale, unit: str, top: int, height: int) -> None:
         """Draw the colours that occur at the right, high positive values at the top."""
         if not scale.sides:
             return
-        left = self.pixels.shape[1] - BAR_PX + 3
+        left = self.width - BAR_PX + 3
         ends = [s * scale.high for s in (1, -1) if s in scale.sides]
         both = len(ends) == 2
         upper = ends[0] if ends[0] > 0 else -scale.low
         lower = ends[-1] if ends[-1] < 0 else scale.low
-        values = np.linspace(upper, lower, height)
+        magnification = current_style().magnification
+        values = np.linspace(upper, lower, round(height * magnification))
         bar = scale.colours(values)
-        bar[np.abs(values) < scale.low * (1 - 1e-9)] = 235
-        self.paste(np.repeat(bar[:, None], 10, axis=1), left, top)
+        bar[np.abs(values) < scale.low * (1 - 1e-9)] = 60 if self.ground == 0 else 235
+        self.paste(np.repeat(bar[:, None], round(10 * magnification), axis=1), left, top)
         ticks: list[tuple[float, float | None]] = [(0, upper), (height, lower)]
         if both:
             span = 2 * scale.high
@@ -281,8 +414,11 @@ class Sheet:
         self.write(left, top - 8, unit, size=9, va="bottom")
 
     def save(self, path: str | os.PathLike[str]) -> str:
-        """Write the PNG; returns its path."""
-        self.made.figimage(self.pixels, 0, 0, origin="upper", zorder=-1)
+        """Write it as `save` does; returns the path of the PNG."""
+        axes = self.made.add_axes((0, 0, 1, 1), zorder=-1)
+        axes.set_axis_off()
+        # Pixel by pixel, in formats whose pixels have another size too.
+        axes.imshow(self.pixels, interpolation="nearest", aspect="auto")
         return save(self.made, path)
 
 

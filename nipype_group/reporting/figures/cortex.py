@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import nibabel as nib
 import numpy as np
 
-from nipype_group.reporting.figures.canvas import TITLE_PX, WIDTH_PX, Picture, Sheet, drawn, figure
+from nipype_group.reporting.figures.canvas import WIDTH_PX, Picture, Sheet, drawn, figure
+from nipype_group.reporting.figures.style import Style, current_style, drawn_in
 
 if TYPE_CHECKING:
     from nipype_group.reporting.figures.plotted_map import PlottedMap
@@ -86,8 +87,14 @@ def vertex_values(volume: Volume, points: np.ndarray) -> np.ndarray:
     return values[deepest, np.arange(values.shape[1])]
 
 
+def _view_px():
+    """Return width and height of a view as drawn."""
+    width, height = (round(n * current_style().magnification) for n in _VIEW_PX)
+    return width, height
+
+
 @lru_cache(maxsize=len(VIEWS))
-def _rendered(hemisphere, side):
+def _rendered(hemisphere, side, width, height):
     """Render a view once: the triangle of every pixel, -1 for none, and the shade of triangles.
 
     A triangle is drawn in a colour that is its number, so one drawing serves all maps.
@@ -106,7 +113,8 @@ def _rendered(hemisphere, side):
     seen = seen[np.argsort(depth[seen], kind="stable")]
     code = seen + 1
     colours = np.stack([code >> 16, (code >> 8) & 255, code & 255], axis=1) / 255
-    made = figure(_OVERSAMPLED * _VIEW_PX[0], _OVERSAMPLED * _VIEW_PX[1])
+    with drawn_in(Style()):
+        made = figure(_OVERSAMPLED * width, _OVERSAMPLED * height)
     made.patch.set_facecolor("black")
     axes = made.add_axes((0, 0, 1, 1))
     axes.add_collection(
@@ -123,7 +131,8 @@ def _rendered(hemisphere, side):
 
 def _view(hemisphere, side, values, scale):
     """Return the pixels of a view, of values of vertices."""
-    numbers, shade = _rendered(hemisphere, side)
+    width, height = _view_px()
+    numbers, shade = _rendered(hemisphere, side, width, height)
     triangles = cortex()[hemisphere][1]
     # A triangle has a colour where two of its corners have.
     of_triangle = np.median(values[triangles], axis=1)
@@ -131,8 +140,7 @@ def _view(hemisphere, side, values, scale):
     active = of_triangle != 0
     colours[active] = scale.colours(of_triangle[active])
     # The last row is for pixels without a triangle.
-    pixels = np.vstack([colours, np.full((1, 3), 255.0)])[numbers]
-    width, height = _VIEW_PX
+    pixels = np.vstack([colours, np.full((1, 3), float(current_style().ground))])[numbers]
     blocks = pixels.reshape(height, _OVERSAMPLED, width, _OVERSAMPLED, 3)
     return np.round(blocks.mean(axis=(1, 3))).astype(np.uint8)
 
@@ -155,12 +163,12 @@ def draw_surface(path: str | os.PathLike[str], result: PlottedMap) -> Picture | 
     meshes = cortex()
     if meshes is None:
         return None
-    top = TITLE_PX + 18
-    sheet, scale = Sheet(WIDTH_PX, top + _VIEW_PX[1], result.title(80)), result.scale
+    top = 18
+    sheet, scale = Sheet(WIDTH_PX, top + _VIEW_PX[1], result.title), result.scale
     shown = {s: vertex_values(result.volume, m[3]) for s, m in meshes.items()}
     for i, (hemisphere, side, label) in enumerate(VIEWS):
         sheet.paste(_view(hemisphere, side, shown[hemisphere], scale), i * _VIEW_PX[0], top)
-        sheet.write((i + 0.5) * _VIEW_PX[0], TITLE_PX, label, ha="center")
+        sheet.write((i + 0.5) * _VIEW_PX[0], 0, label, ha="center")
     sheet.colour_bar(scale, result.unit, top + 10, 120)
     on_cortex = sum(int((v != 0).sum()) for v in shown.values())
     caption = (

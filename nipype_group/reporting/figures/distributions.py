@@ -16,11 +16,13 @@ from nipype_group.reporting.figures.canvas import (
     ORANGE,
     WIDTH_PX,
     Picture,
+    block_size,
     figure,
     rounded,
     save,
-    shorten,
+    wrapped,
 )
+from nipype_group.reporting.wording import SIDE_WORDS, level_text, p_text
 from nipype_group.stats.permutation.p_values import critical_value, fwe_p
 
 if TYPE_CHECKING:
@@ -70,8 +72,12 @@ def draw_z_distribution(
     -------
     Picture
     """
-    made = figure(WIDTH_PX, 310)
-    margins = {"left": 0.065, "right": 0.99, "bottom": 0.16, "top": 0.91, "wspace": 0.16}
+    title = wrapped(f"{contrast.name}: {z.size:,} voxels", 0.42 * WIDTH_PX, 10)
+    height = int(292 + block_size(title, 10)[1])
+    made = figure(WIDTH_PX, height)
+    # The last number of an axis reaches beyond it.
+    margins = {"left": 0.065, "right": 1 - 24 / WIDTH_PX, "wspace": 0.16}
+    margins |= {"bottom": 50 / height, "top": 1 - (12 + block_size(title, 10)[1]) / height}
     left, right = made.subplots(1, 2, gridspec_kw=margins)
     low, high = min(z.min(), -4.0), max(z.max(), 4.0)
     bins = np.linspace(low, high, 80)
@@ -100,7 +106,7 @@ def draw_z_distribution(
     right.plot(expected, ordered[picked], ".", markersize=4, color=BLUE)
     right.set(xlabel="expected z under the null hypothesis", ylabel="observed z")
     right.set_title(f"lambda {rounded(lambda_)}", fontsize=10)
-    left.set_title(f"{shorten(contrast.name, 40)}: {z.size:,} voxels", fontsize=10)
+    left.set_title(title, fontsize=10)
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)
     alt = (
@@ -146,10 +152,14 @@ class MaximumNull:
         """Height that survivors exceed; None where no p can be so small."""
         return critical_value(self.maxima, self.alpha)
 
-    @property
-    def sentence(self) -> str:
-        """Observed maximum, critical value and p in words."""
-        text = f"{self.statistic}, {self.side}: observed {rounded(self.maxima[0])}"
+    def sentence(self, has_sides: bool = True) -> str:
+        """Say observed maximum, critical value and p."""
+        text = (
+            f"{_MAXIMA.get(self.statistic, self.statistic)}, {SIDE_WORDS[self.side]}: "
+            if has_sides
+            else ": "
+        )
+        text += f"observed {rounded(self.maxima[0])}"
         if self.critical is not None:
             text += f", critical value {rounded(self.critical)}"
         return f"{text}, p {self.p:.3g}"
@@ -184,6 +194,12 @@ def nulls_of_sides(
     return [MaximumNull(n, s, np.asarray(v, dtype=float), alpha) for n, s, v in nulls]
 
 
+def _title(contrast, null, width_px):
+    """Return the title of a panel: the contrast, the sides, and the p of its maximum."""
+    side = "" if contrast.test == "F" else f", {SIDE_WORDS[null.side]}"
+    return wrapped(f"{contrast.name}{side}: {p_text(null.p)}", width_px, 10)
+
+
 def draw_nulldist(
     path: str | os.PathLike[str], nulls: Sequence[MaximumNull], contrast: Contrast
 ) -> Picture:
@@ -199,14 +215,20 @@ def draw_nulldist(
     """
     per_row = min(len(nulls), 2)
     n_rows = -(-len(nulls) // per_row)
-    width, height = WIDTH_PX if per_row > 1 else 600, 290 * n_rows
+    width = WIDTH_PX if per_row > 1 else 600
+    titles = [_title(contrast, null, width / per_row - 120) for null in nulls]
+    above = max(block_size(title, 10)[1] for title in titles) + 12
+    each = 242 + above
+    height = int(each * n_rows)
     made = figure(width, height)
-    margins = {"left": 70 / width, "right": 1 - 12 / width, "wspace": 0.2}
-    margins |= {"bottom": 48 / height, "top": 1 - 28 / height, "hspace": 0.36}
+    # The last number of an axis reaches beyond it.
+    margins = {"left": 70 / width, "right": 1 - 28 / width, "wspace": 0.24}
+    room = (48 + above) / (each - 48 - above)
+    margins |= {"bottom": 48 / height, "top": 1 - above / height, "hspace": room}
     panels = made.subplots(n_rows, per_row, squeeze=False, gridspec_kw=margins).ravel()
     for axes in panels[len(nulls) :]:
         axes.set_axis_off()
-    for axes, null in zip(panels, nulls, strict=False):
+    for axes, null, title in zip(panels, nulls, titles, strict=False):
         axes.hist(null.maxima[np.isfinite(null.maxima)], bins=60, color="#bdbdbd")
         axes.axvline(
             null.maxima[0],
@@ -215,17 +237,16 @@ def draw_nulldist(
             label=f"observed {rounded(null.maxima[0])}",
         )
         if null.critical is not None:
-            label = f"{null.alpha:g} critical value {rounded(null.critical)}"
+            label = f"critical value at {level_text(null.alpha)}: {rounded(null.critical)}"
             axes.axvline(null.critical, ymax=0.8, color=BLUE, linestyle="--", label=label)
         axes.set(xlabel=f"{_MAXIMA.get(null.statistic, null.statistic)}", ylabel="shuffles")
-        title = f"{shorten(contrast.name, 30)}, {null.statistic} {null.side}: p = {null.p:.3g}"
         axes.set_title(title, fontsize=10)
         axes.set_ylim(0, axes.get_ylim()[1] * 1.25)
         axes.legend(fontsize=9, ncols=2, loc="upper center", frameon=False)
         axes.spines[["top", "right"]].set_visible(False)
     n_shuffles = len(nulls[0].maxima)
     alt = f"Null distributions of {contrast.name} over {n_shuffles:,} shuffles: "
-    alt += "; ".join(null.sentence for null in nulls)
+    alt += "; ".join(null.sentence(contrast.test != "F") for null in nulls)
     caption = (
         "Largest value over all voxels or clusters in every shuffle, the unshuffled data "
         "included. p is the share of shuffles that reach the observed value; survivors exceed "

@@ -15,12 +15,13 @@ import numpy as np
 
 from nipype_group.images import to_mm
 from nipype_group.reporting.figures.canvas import BAR_PX, WIDTH_PX, drawn, figure
+from nipype_group.reporting.figures.style import Style, current_style
 
 if TYPE_CHECKING:
     from nipype_group.reporting.figures.canvas import Scale
     from nipype_group.reporting.figures.slices import Volume
 
-_HEIGHT_PX = 225
+GLASS_BRAIN_PX = 225
 # World axes along the width and the height of every view.
 _VIEWS = {"l": (1, 2), "y": (0, 2), "r": (1, 2), "z": (0, 1)}
 
@@ -42,12 +43,12 @@ class Outlines:
     places: dict
 
 
-@lru_cache(maxsize=1)
-def outlines() -> Outlines:
-    """Return the outlines seen from the left, behind, the right and above."""
+@lru_cache(maxsize=2)
+def outlines(style: Style) -> Outlines:
+    """Return the outlines seen from the left, behind, the right and above, in a style."""
     from nilearn.plotting import plot_glass_brain
 
-    made = figure(WIDTH_PX - BAR_PX, _HEIGHT_PX)
+    made = figure(WIDTH_PX - BAR_PX, GLASS_BRAIN_PX)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         display = plot_glass_brain(None, figure=made, display_mode="lyrz", axes=(0, 0, 1, 1))
@@ -56,7 +57,7 @@ def outlines() -> Outlines:
     for view in _VIEWS:
         axes = display.axes[view].ax
         (u0, v0), (u1, v1) = axes.transData.transform([(0, 0), (100, 100)])
-        places[view] = ((u1 - u0) / 100, u0, -(v1 - v0) / 100, _HEIGHT_PX - v0)
+        places[view] = ((u1 - u0) / 100, u0, -(v1 - v0) / 100, len(pixels) - v0)
     made.clear()
     return Outlines(pixels, places)
 
@@ -75,7 +76,8 @@ def glass_brain(volume: Volume, scale: Scale) -> np.ndarray:
     -------
     uint8 array, shape (rows, columns, 3)
     """
-    frame = outlines()
+    style = current_style()
+    frame = outlines(style)
     shown = np.zeros(frame.pixels.shape[:2], dtype=np.float32)
     voxels = np.argwhere(volume.values)
     values = volume.values[tuple(voxels.T)]
@@ -93,6 +95,9 @@ def glass_brain(volume: Volume, scale: Scale) -> np.ndarray:
     drawn = shown != 0
     pixels = np.full(frame.pixels.shape, 255, dtype=np.uint8)
     pixels[drawn] = scale.colours(shown[drawn])
+    if style.is_black:
+        pixels[~drawn] = 0
+        return np.maximum(pixels, 255 - frame.pixels)
     # Ink over colour.
     return (pixels.astype(np.uint16) * frame.pixels // 255).astype(np.uint8)
 

@@ -16,10 +16,12 @@ from nipype_group.reporting.figures.canvas import (
     ORANGE,
     WIDTH_PX,
     Picture,
+    block_size,
     figure,
     rounded,
     save,
-    shorten,
+    upright,
+    wrapped,
 )
 from nipype_group.reporting.wording import count
 from nipype_group.stats.linear.influence import (
@@ -39,6 +41,9 @@ if TYPE_CHECKING:
 # More columns than these have no room for names, or for numbers in the cells.
 _NAMED_COLUMNS = 45
 _NUMBERED_COLUMNS = 12
+_NAME_SIZE = 8.5
+# What names may take of a figure before it grows.
+_NAME_PX = 150
 
 
 def draw_design(path: str | os.PathLike[str], design: Design) -> Picture:
@@ -59,14 +64,18 @@ def draw_design(path: str | os.PathLike[str], design: Design) -> Picture:
     model, h = design.model, leverage(design.model)
     matrix = design.matrix / np.maximum(np.abs(design.matrix).max(axis=0), 1e-300)
     n_maps, n_columns = matrix.shape
-    made = figure(int(min(450 + 40 * n_columns, WIDTH_PX)), int(min(350 + 3 * n_maps, 720)))
+    inflation = variance_inflation(model)
+    named = _named(design.columns, inflation=inflation)
+    width = int(min(450 + 40 * n_columns, WIDTH_PX))
+    # A colour bar and the leverage take the rest.
+    texts, tall = upright(list(named.values()), 0.55 * width / n_columns, _NAME_SIZE)
+    made = figure(width, int(min(350 + 3 * n_maps, 720) + max(tall - _NAME_PX, 0)))
     made.set_layout_engine("constrained")
     axes, beside = made.subplots(1, 2, sharey=True, width_ratios=(min(max(n_columns, 4), 9), 2.5))
     shown = axes.imshow(
         matrix, aspect="auto", cmap="RdBu_r", vmin=-1, vmax=1, interpolation="nearest"
     )
-    inflation = variance_inflation(model)
-    _name_columns(axes, design.columns, inflation=inflation)
+    _name_columns(axes, n_columns, named, texts)
     axes.set_ylabel("map")
     title = f"{count(n_maps, 'map')}, {count(model.dof, 'degree')} of freedom"
     if design.own_errors or design.cluster_column is not None:
@@ -77,7 +86,7 @@ def draw_design(path: str | os.PathLike[str], design: Design) -> Picture:
     made.suptitle(f"{title}, condition number {condition}", fontsize=10.5)
     made.colorbar(shown, ax=axes).set_label("value / largest magnitude of the column", fontsize=9)
     _draw_leverage(beside, h, TIMES_MEAN_LEVERAGE * model.rank / n_maps)
-    names = ", ".join(shorten(c) for c in design.columns[:8]) + (", …" if n_columns > 8 else "")
+    names = ", ".join(design.columns[:8]) + (", …" if n_columns > 8 else "")
     alt = (
         f"Design matrix of {title}, {count(n_columns, 'column')}: {names}; the condition number "
         f"is {condition}, the largest leverage {rounded(h.max())}"
@@ -105,22 +114,26 @@ def _confounded(model: LinearModel) -> list[str]:
     return list(diagnostics_in_words({"Confounded": confounded_columns(model)}))
 
 
-def _name_columns(axes, columns, kept=None, inflation=None):
-    """Write the names of columns under an axis, of many columns only those kept.
+def _named(columns, kept=None, inflation=None):
+    """Return the names of columns by their numbers, of many columns only those kept.
 
     Those of few columns may be followed by the inflation of their variances.
     """
     shown = range(len(columns))
     if len(columns) > _NAMED_COLUMNS:
         shown = [] if kept is None else np.flatnonzero(kept)[:_NAMED_COLUMNS].tolist()
-        axes.set_xlabel(count(len(columns), "column"))
-    names = [shorten(columns[i]) for i in shown]
+    names = {i: columns[i] for i in shown}
     if inflation is not None and len(columns) <= _NUMBERED_COLUMNS:
-        names = [
-            name if np.isnan(v) else f"{name}\nVIF {_inflation(v)}"
-            for name, v in zip(names, inflation, strict=True)
-        ]
-    axes.set_xticks(list(shown), names, rotation=90, fontsize=8.5)
+        for i, v in enumerate(inflation):
+            names[i] += "" if np.isnan(v) else f"\nVIF {_inflation(v)}"
+    return names
+
+
+def _name_columns(axes, n_columns, named, texts):
+    """Write the names of columns under an axis."""
+    if n_columns > _NAMED_COLUMNS:
+        axes.set_xlabel(count(n_columns, "column"))
+    axes.set_xticks(list(named), texts, rotation=90, fontsize=_NAME_SIZE)
 
 
 def column_correlations(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -167,16 +180,19 @@ def draw_correlation(path: str | os.PathLike[str], design: Design) -> Picture | 
         return None
     names = [design.columns[i] for i in varying]
     size = int(np.clip(300 + 46 * n_columns, 360, 780))
-    made = figure(min(size + 120, WIDTH_PX), size)
+    named = _named(names)
+    texts, tall = upright(list(named.values()), 0.6 * size / n_columns, _NAME_SIZE)
+    more = int(max(tall - _NAME_PX, 0))
+    made = figure(min(size + 120, WIDTH_PX) + more, size + more)
     made.set_layout_engine("constrained")
     axes = made.subplots()
     shown = axes.imshow(correlations, cmap="RdBu_r", vmin=-1, vmax=1, interpolation="nearest")
-    _name_columns(axes, names)
+    _name_columns(axes, n_columns, named, texts)
     numbered = n_columns <= _NUMBERED_COLUMNS
     if n_columns <= _NAMED_COLUMNS:
         texts = [
-            shorten(n) + (f"\nVIF {_inflation(v)}" if numbered else "")
-            for n, v in zip(names, inflation, strict=True)
+            f"{text}\nVIF {_inflation(v)}" if numbered else text
+            for text, v in zip(texts, inflation, strict=True)
         ]
         axes.set_yticks(range(n_columns), texts, fontsize=8.5)
     else:
@@ -210,7 +226,12 @@ def draw_weights(
 ) -> Picture:
     """Draw the weights of a contrast over the columns, bars for each of its rows; a `Picture`."""
     n_rows, n_columns = contrast.weights.shape
-    made = figure(int(min(320 + 40 * n_columns, WIDTH_PX)), min(190 + 90 * n_rows, 1200))
+    width = int(min(320 + 40 * n_columns, WIDTH_PX))
+    named = _named(columns, (contrast.weights != 0).any(axis=0))
+    texts, tall = upright(list(named.values()), 0.8 * width / n_columns, _NAME_SIZE)
+    title = wrapped(f"{contrast.test} contrast {contrast.name}", 0.8 * width, 10.5)
+    more = max(tall - _NAME_PX, 0) + block_size(title, 10.5)[1]
+    made = figure(width, int(min(175 + 90 * n_rows, 1200) + more))
     made.set_layout_engine("constrained")
     rows = made.subplots(n_rows, 1, sharex=True, sharey=True, squeeze=False)[:, 0]
     for axes, weights in zip(rows, contrast.weights, strict=True):
@@ -218,8 +239,8 @@ def draw_weights(
         axes.axhline(0, color="black", linewidth=0.6)
         axes.set_ylabel("weight", fontsize=9)
         axes.spines[["top", "right"]].set_visible(False)
-    _name_columns(rows[-1], columns, (contrast.weights != 0).any(axis=0))
-    rows[0].set_title(f"{contrast.test} contrast {shorten(contrast.name, 40)}", fontsize=10.5)
+    _name_columns(rows[-1], n_columns, named, texts)
+    rows[0].set_title(title, fontsize=10.5)
     listed = [
         " ".join(f"{rounded(w)} {columns[i]}" for i, w in enumerate(row) if w)
         for row in contrast.weights

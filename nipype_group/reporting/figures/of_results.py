@@ -21,7 +21,6 @@ from nipype_group.reporting.figures.brain import (
     draw_slices,
     draw_unthresholded,
 )
-from nipype_group.reporting.figures.canvas import shorten
 from nipype_group.reporting.figures.cortex import draw_surface
 from nipype_group.reporting.figures.distributions import (
     draw_nulldist,
@@ -260,7 +259,7 @@ def draw_contrast(
             continue
         inside = Volume(volume.values != 0, volume.affine) if mask is None else mask
         inside = Volume((inside.values > 0).astype(np.uint8), inside.affine)
-        title = f"{what} of {shorten(contrast.name, 60)}"
+        title = f"{what} of {contrast.name}"
         about = {"Contrast": contrast.label}
         file = path(f"{kind}.png")
         pictures.append(

@@ -7,9 +7,10 @@ import numpy as np
 import pandas as pd
 
 from nipype_group.reporting.figures.brain import survivors_text
-from nipype_group.reporting.figures.canvas import Scale, rounded, shorten
+from nipype_group.reporting.figures.canvas import Scale, rounded
 from nipype_group.reporting.figures.slices import Volume
 from nipype_group.reporting.tables.columns import peak_region
+from nipype_group.reporting.wording import desc_words
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,8 @@ class PlottedMap:
         Whether it has two sides; F has not.
     clusters, peaks : DataFrame, optional
         Tables of the map.
+    contrast_name : str, optional
+        As titles have it; default: the label in `name`.
     """
 
     name: str
@@ -36,6 +39,7 @@ class PlottedMap:
     signed: bool = True
     clusters: pd.DataFrame | None = None
     peaks: pd.DataFrame | None = None
+    contrast_name: str | None = None
 
     @cached_property
     def about(self) -> dict[str, str]:
@@ -45,10 +49,12 @@ class PlottedMap:
 
     @property
     def shown_name(self) -> str:
-        """The name in words: fdrBH for reading."""
-        if set(self.about) == {"Contrast", "Desc"}:
-            return f"{self.about['Desc']} for {self.about['Contrast']}"
-        return next(iter(self.about.values()), self.name)
+        """Contrast and correction in words."""
+        contrast = self.contrast_name or self.about.get("Contrast")
+        if "Desc" not in self.about:
+            return contrast or self.name
+        words = desc_words(self.about["Desc"], has_sides=self.signed)
+        return words if contrast is None else f"{contrast} ({words})"
 
     @cached_property
     def scale(self) -> Scale:
@@ -66,9 +72,10 @@ class PlottedMap:
         """Name and what survives."""
         return f"{self.shown_name}: {self.found}"
 
-    def title(self, length: int) -> str:
-        """Return the sentence with a name of limited length."""
-        return f"{shorten(self.shown_name, length - len(self.found))}: {self.found}"
+    @property
+    def title(self) -> str:
+        """Above a picture: the name, and what survives on a line of its own."""
+        return f"{self.shown_name}\n{self.found}"
 
     def height(self, row: pd.Series, prefix: str = "") -> float:
         """Return the statistic that the map shows, at a peak of one of its tables."""
@@ -85,7 +92,7 @@ class PlottedMap:
         if "peak_id" not in row.index:
             peak = self._main_peak(row["cluster_id"])
         region = None if peak is None else peak_region(peak)
-        where = "" if region is None else f", {shorten(region, 40)}"
+        where = "" if region is None else f", {region.replace('_', ' ')}"
         return f"{self.unit} {rounded(self.height(row, prefix))} at ({place}) mm{where}"
 
     def _main_peak(self, cluster_id):

@@ -20,12 +20,15 @@ from nipype_group.reporting.figures.canvas import (
     WIDTH_PX,
     Picture,
     Scale,
+    block_size,
     figure,
     rounded,
     save,
-    shorten,
+    text_width,
+    wrapped,
 )
 from nipype_group.reporting.figures.slices import Volume, own_background
+from nipype_group.reporting.figures.style import current_style
 from nipype_group.reporting.wording import count
 from nipype_group.stats.linear.map_quality import QualityOfMaps
 
@@ -42,12 +45,18 @@ _CELL_PX = (26, 150)
 _GAP_PX = 4
 _LABEL_PX = 12
 _BAR_PX = 34
-_LETTER_PX = 4.6
+# Names in a strip, in points, and the lines that they take where a wider brain can help.
+_STRIP_SIZE = 5.5
+_STRIP_LINES = 2
+_LEAST_PX = 420
+# Maps that tell where maps vary.
+VARYING_MAPS = 24
 # Few colours make small files: steps from 0 to the end of the scale on each side.
 _STEPS = 8
 _LACKING = np.array([190, 190, 190], dtype=np.uint8)
 # Names beside points; more would lie on each other.
 _MOST_NAMES = 15
+_NAME_PX = 200
 _COVERAGE_MM_PER_PX = 1.5
 
 
@@ -58,6 +67,7 @@ def draw_strip(
     mask: np.ndarray,
     affine: np.ndarray,
     *,
+    z_mm: float | None = None,
     flagged: Sequence[bool] | np.ndarray = (),
     of: int | None = None,
 ) -> Picture:
@@ -75,6 +85,8 @@ def draw_strip(
     mask : bool array, shape (x, y, z)
     affine : array, shape (4, 4)
         Voxel indices to mm.
+    z_mm : float, optional
+        Slice that is drawn; default: `varying_slice` of all maps.
     flagged : sequence of bool, optional
         Maps whose name stands out.
     of : int, optional
@@ -86,37 +98,42 @@ def draw_strip(
     """
     n_maps = len(labels)
     background = own_background(Volume(mask.astype(np.float32), affine))
-    width = _cell_width(n_maps, background)
-    z_mm, points = _largest_slice(background, mask, affine, width)
+    width = _cell_width(labels, background)
+    names = [wrapped(label, width + _GAP_PX - 2, _STRIP_SIZE, "bold") for label in labels]
+    above = max(block_size(name, _STRIP_SIZE)[1] for name in names) + 3
+    if z_mm is None:
+        maps = list(maps)
+        z_mm = varying_slice(maps, mask, affine)
+    mm_per_px = np.ptp(background.box[0]) / (width * current_style().magnification)
+    points = background.points(2, z_mm, mm_per_px)
     voxels = unmask(np.arange(1, mask.sum() + 1), mask)
     at = Volume(voxels, affine).at(points).astype(int) - 1
     inside = at >= 0
     slices = np.array([values[at[inside]] for values in maps])
     known = np.abs(slices[np.isfinite(slices)])
     scale = Scale(0.0, float(np.percentile(known, 99)) if known.any() else 1.0)
-    picture = _tile(
-        [_pixels(inside, values, scale) for values in slices], _GAP_PX, _LABEL_PX, _BAR_PX
-    )
-    made, axes = _pixel_axes(picture.pixels)
+    picture = _tile([_pixels(inside, values, scale) for values in slices], _GAP_PX, above, _BAR_PX)
+    made, axes = _pixel_axes(picture)
     flagged = [False] * n_maps if not len(flagged) else flagged
-    for label, bad, (row, column) in zip(labels, flagged, picture.corners, strict=True):
+    for label, bad, (row, column) in zip(names, flagged, picture.corners, strict=True):
         axes.text(
             column + width / 2,
             row - 1,
-            shorten(label, max(int(width / _LETTER_PX), 3)),
+            label,
             ha="center",
             va="bottom",
-            fontsize=5.5,
+            fontsize=_STRIP_SIZE,
+            linespacing=1,
             color=ORANGE if bad else DARK,
             weight="bold" if bad else "normal",
         )
-    _signed_bar(axes, picture.pixels.shape, scale)
+    _signed_bar(axes, picture, scale)
     which = count(n_maps, "map")
     if of is not None:
         which = f"the {n_maps} maps of {of} that correlate least with the mean of the others"
     alt = f"One axial slice, at z = {rounded(z_mm)} mm, of {which}, side by side."
     caption = (
-        f"The slice at z = {rounded(z_mm)} mm, where the mask is largest, of {which}, in the "
+        f"The slice at z = {rounded(z_mm)} mm, where maps vary most, of {which}, in the "
         f"order of the observations. Colours have one scale, ±{rounded(scale.high)} (the 99th "
         "percentile of the magnitudes shown); grey voxels have no value in that map. Left is left."
     )
@@ -125,22 +142,54 @@ def draw_strip(
     return Picture(save(made, path), "strip", alt, caption)
 
 
-def _cell_width(n_maps, background):
-    """Return the width in pixels of a brain, so that all together have the room there is."""
+def _cell_width(labels, background):
+    """Return the width in pixels of a brain, so that all together have the room there is.
+
+    Long names take few lines: a wider brain has room for them.
+    """
+    n_maps = len(labels)
     (left, right), (back, front), _ = background.box
     aspect = (front - back) / (right - left)
     low, high = _CELL_PX
     room = _BRAIN_PX / (1 + n_maps / _MAPS_OF_HALF)
-    return int(np.clip(np.sqrt(room / n_maps / aspect), low, high))
+    longest = max(text_width(label, _STRIP_SIZE, "bold") for label in labels)
+    least = max(np.sqrt(room / n_maps / aspect), longest / _STRIP_LINES)
+    return int(np.clip(least, low, high))
 
 
-def _largest_slice(background, mask, affine, width_px):
-    """Return z of the slice with most voxels, and the mm of its pixels."""
-    height = np.round(to_mm(np.argwhere(mask), affine)[:, 2], 1)
-    levels, counts = np.unique(height, return_counts=True)
-    z_mm = float(levels[counts.argmax()])
-    mm_per_px = np.ptp(background.box[0]) / width_px
-    return z_mm, background.points(2, z_mm, mm_per_px)
+def varying_slice(maps: Sequence[np.ndarray], mask: np.ndarray, affine: np.ndarray) -> float:
+    """Return z of the slice where maps vary most, over all of its voxels.
+
+    The spread of a voxel is the median distance of maps to their median. What is above the 95th
+    percentile counts as that, so that a few voxels of large values do not decide; of slices that
+    come within 2 % of the most, the one nearest to the middle is taken. A mask larger than the
+    brain, whose largest slice may lie below it, does not matter.
+
+    Parameters
+    ----------
+    maps : sequence of array, shape (v,)
+        Values of the mask's voxels, the first axis fastest; `VARYING_MAPS` of them are enough.
+    mask : bool array, shape (x, y, z)
+    affine : array, shape (4, 4)
+        Voxel indices to mm.
+
+    Returns
+    -------
+    float
+        mm.
+    """
+    values = np.array([np.nan_to_num(own) for own in maps])
+    # The spread of a single map is its values.
+    middle = np.median(values, axis=0) if len(values) > 1 else 0.0
+    spread = np.median(np.abs(values - middle), axis=0)
+    spread = np.minimum(spread, np.percentile(spread, 95))
+    # In the order of the values.
+    places = np.argwhere(mask.transpose())[:, ::-1]
+    height = np.round(to_mm(places, affine)[:, 2], 1)
+    levels, which = np.unique(height, return_inverse=True)
+    weight = np.bincount(which.ravel(), weights=spread + 1e-12)
+    near = np.flatnonzero(weight >= 0.98 * weight.max())
+    return float(levels[near[np.abs(levels[near] - levels.mean()).argmin()]])
 
 
 def _pixels(inside, values, scale):
@@ -158,36 +207,40 @@ class _tile:
     """Pictures of one size in rows that fill the page, with room for a name above each."""
 
     def __init__(self, pictures, gap, label, foot):
-        rows, columns, _ = pictures[0].shape
-        across = max(min((WIDTH_PX - gap) // (columns + gap), len(pictures)), 1)
+        scale = current_style().magnification
+        rows, columns = (n / scale for n in pictures[0].shape[:2])
+        across = max(min(int((WIDTH_PX - gap) // (columns + gap)), len(pictures)), 1)
         down = -(-len(pictures) // across)
         height, width = rows + label + gap, columns + gap
-        self.pixels = np.full((down * height + foot, across * width + gap, 3), 255, np.uint8)
+        # Pixels of the layout, as those of the corners.
+        self.shape = round(down * height + foot), round(across * width + gap)
+        shape = [round(n * scale) for n in self.shape]
+        self.pixels = np.full((*shape, 3), 255, np.uint8)
         self.corners = []
         for place, picture in enumerate(pictures):
             top = place // across * height + label
             left = place % across * width + gap
-            self.pixels[top : top + rows, left : left + columns] = picture
+            y, x = round(top * scale), round(left * scale)
+            place = self.pixels[y : y + picture.shape[0], x : x + picture.shape[1]]
+            place[:] = picture[: place.shape[0], : place.shape[1]]
             self.corners.append((top, left))
 
 
-def _pixel_axes(pixels, least_px=420):
-    """Return a figure of these pixels, one to one, and axes in units of them."""
-    height, width, _ = pixels.shape
-    if width < least_px:
-        wide = np.full((height, least_px, 3), 255, np.uint8)
-        wide[:, :width] = pixels
-        pixels, width = wide, least_px
-    made = figure(width, height)
+def _pixel_axes(tiles):
+    """Return a figure of pictures side by side, and axes in pixels of the layout."""
+    height, width = tiles.shape
+    made = figure(max(width, _LEAST_PX), height)
     axes = made.add_axes((0, 0, 1, 1))
-    axes.imshow(pixels, extent=(0, width, height, 0), interpolation="nearest", aspect="auto")
+    extent = (0, width, height, 0)
+    axes.imshow(tiles.pixels, extent=extent, interpolation="nearest", aspect="auto")
+    axes.set(xlim=(0, max(width, _LEAST_PX)), ylim=(height, 0))
     axes.set_axis_off()
     return made, axes
 
 
-def _signed_bar(axes, shape, scale):
+def _signed_bar(axes, tiles, scale):
     steps = np.arange(-_STEPS, _STEPS + 1) / _STEPS * scale.high
-    _bar(axes, shape, scale.colours(steps), (-scale.high, 0.0, scale.high))
+    _bar(axes, tiles.shape, scale.colours(steps), (-scale.high, 0.0, scale.high))
 
 
 def _bar(axes, shape, colours, ticks):
@@ -202,7 +255,7 @@ def _bar(axes, shape, colours, ticks):
     for tick, at in zip(ticks, np.linspace(left, left + width, len(ticks)), strict=True):
         axes.text(at, bottom + 2, rounded(tick), ha="center", va="top", fontsize=7, color=DARK)
     # A second picture would cut the axes to its own extent.
-    axes.set(xlim=(0, max(shape[1], 420)), ylim=(shape[0], 0))
+    axes.set(xlim=(0, max(shape[1], _LEAST_PX)), ylim=(shape[0], 0))
 
 
 def draw_coverage(
@@ -238,18 +291,18 @@ def draw_coverage(
     mm_per_px = max(_COVERAGE_MM_PER_PX, np.ptp(background.box[0]) / 210)
     pictures = []
     for z_mm in background.cuts_mm:
-        points = background.points(2, z_mm, mm_per_px)
+        points = background.points(2, z_mm, mm_per_px / current_style().magnification)
         found, inside = count_volume.at(points), mask_volume.at(points) > 0
         pixels = np.full((*found.shape, 3), 255, dtype=np.uint8)
         pixels[found > 0] = scale.colours(found[found > 0])
         pixels[_edge(inside)] = 213, 94, 0
         pictures.append(pixels)
     picture = _tile(pictures, _GAP_PX, _LABEL_PX, _BAR_PX)
-    made, axes = _pixel_axes(picture.pixels)
+    made, axes = _pixel_axes(picture)
     for z_mm, (row, column) in zip(background.cuts_mm, picture.corners, strict=True):
         axes.text(column + 2, row - 1, f"z = {rounded(z_mm)} mm", fontsize=6, color=DARK)
     colours = scale.colours(np.linspace(scale.low, scale.high, 24))
-    _bar(axes, picture.pixels.shape, colours, (scale.low, scale.high))
+    _bar(axes, picture.shape, colours, (scale.low, scale.high))
     n_complete = int((counts[mask] == n_maps).sum())
     alt = (
         f"Number of maps with a value, {least} to {n_maps}, on "
@@ -306,17 +359,20 @@ def draw_outliers(
         axes.axvline(limit, color=DARK, linewidth=0.8, linestyle="--")
     named = [i for i in quality.most_deviating(len(labels)).tolist() if flagged[i]]
     named.sort(key=lambda i: (correlation[i] - quality.high_leverage[i], i))
+    low, high = min(0.0, float(quality.leverage.min())), 1.15 * max(highest, 1e-6)
+    axes.set_xlim(low, high)
     for i in named[:_MOST_NAMES]:
+        # Towards the wider side.
+        right = quality.leverage[i] <= (low + high) / 2
         axes.annotate(
-            shorten(labels[i]),
+            wrapped(labels[i], _NAME_PX, 7.5),
             (quality.leverage[i], correlation[i]),
-            (5, 3),
+            (5 if right else -5, 3),
             textcoords="offset points",
             fontsize=7.5,
             color=DARK,
+            ha="left" if right else "right",
         )
-    low, high = min(0.0, float(quality.leverage.min())), max(highest, 1e-6)
-    axes.set_xlim(low, high * 1.15)
     axes.set_xlabel("leverage: how far the map's design row lies from the others", fontsize=9)
     axes.set_ylabel("correlation with the mean of the others", fontsize=9)
     axes.tick_params(labelsize=8)

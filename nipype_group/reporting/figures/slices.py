@@ -17,6 +17,7 @@ import numpy as np
 from scipy.ndimage import binary_erosion, map_coordinates
 
 from nipype_group.images import Grid, open_image, to_mm, to_voxels
+from nipype_group.reporting.figures.style import current_style
 
 if TYPE_CHECKING:
     from nipype_group.reporting.figures.canvas import Scale
@@ -189,7 +190,7 @@ def draw_plane(
     axis : {0, 1, 2}
         World axis across the plane.
     at_mm, mm_per_px : float
-        Place and size of a pixel.
+        Place, and size of a pixel of the layout.
     inside : Volume, optional
         Voxels of an unthresholded map.
     cross : sequence of float, optional
@@ -201,7 +202,8 @@ def draw_plane(
     -------
     uint8 array, shape (rows, columns, 3)
     """
-    points = background.points(axis, at_mm, mm_per_px)
+    style = current_style()
+    points = background.points(axis, at_mm, mm_per_px / style.magnification)
     brain = background.brain.at(points, order=1)
     # The mean of the voxels around that are brain: no dark rim.
     grey = background.volume.at(points, order=1) / np.maximum(brain, 1e-3)
@@ -210,7 +212,9 @@ def draw_plane(
         grey = 0.75 + 0.2 * grey
     # Few greys make small files.
     shown = np.round(np.round(grey * _GREYS) / _GREYS * 235 + 10).clip(0, 255)
-    pixels = np.where(brain > 0.5, shown, 255)[..., None].repeat(3, axis=-1).astype(np.uint8)
+    pixels = (
+        np.where(brain > 0.5, shown, style.ground)[..., None].repeat(3, axis=-1).astype(np.uint8)
+    )
     if cross is not None:
         _draw_cross(pixels, points, axis, cross)
     # Thresholded voxels stay voxels; between those of a whole map values are interpolated.

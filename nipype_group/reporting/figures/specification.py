@@ -17,9 +17,10 @@ from nipype_group.reporting.figures.canvas import (
     Picture,
     Scale,
     figure,
+    line_height,
     rounded,
     save,
-    shorten,
+    wrapped,
 )
 from nipype_group.reporting.figures.slices import Background, Volume
 from nipype_group.reporting.wording import count
@@ -61,15 +62,20 @@ def draw_specification(
     order = order[np.isfinite(effect[order])]
     lines = list(dict.fromkeys((axis, one[axis]) for axis in choices[0] for one in choices))
     lines = lines[:_MOST_CHOICES]
-    below = _CHOICE_PX * len(lines)
-    made = figure(WIDTH_PX, _CURVE_PX + below + 60)
-    height = _CURVE_PX + below + 60
+    labels = [wrapped(f"{a} {c}".strip(), 0.28 * WIDTH_PX, 8) for a, c in lines]
+    # Room for the longest label in every row.
+    n_lines = max(label.count("\n") for label in labels) + 1
+    below = (_CHOICE_PX + (n_lines - 1) * line_height(8)) * len(lines)
+    shown_title = wrapped(title, 0.66 * WIDTH_PX, 10)
+    above = (shown_title.count("\n")) * line_height(10)
+    height = int(_CURVE_PX + below + 60 + above)
+    made = figure(WIDTH_PX, height)
     upper = made.add_axes((0.3, (below + 40) / height, 0.67, _CURVE_PX / height * 0.86))
     lower = made.add_axes((0.3, 20 / height, 0.67, below / height))
     _draw_curve(upper, [rows[i] for i in order], alpha)
     upper.set_ylabel(unit)
-    upper.set_title(shorten(title, 80), fontsize=10)
-    _draw_choices(lower, lines, [choices[i] for i in order])
+    upper.set_title(shown_title, fontsize=10)
+    _draw_choices(lower, lines, labels, [choices[i] for i in order])
     where = np.flatnonzero(order == 0)
     for axes in (upper, lower):
         axes.set_xlim(-0.8, len(order) - 0.2)
@@ -110,12 +116,12 @@ def _draw_curve(axes, rows, alpha):
         axes.plot(place, row["effect"], "o", color=colour, markersize=4)
 
 
-def _draw_choices(axes, lines, choices):
+def _draw_choices(axes, lines, labels, choices):
     for place, (axis, choice) in enumerate(lines):
         chosen = [i for i, own in enumerate(choices) if own.get(axis) == choice]
         axes.plot(chosen, [place] * len(chosen), "s", color=DARK, markersize=3)
     axes.set_yticks(range(len(lines)))
-    axes.set_yticklabels([shorten(f"{a} {c}".strip(), 42) for a, c in lines], fontsize=8)
+    axes.set_yticklabels(labels, fontsize=8)
     axes.set_ylim(len(lines) - 0.4, -0.6)
     axes.tick_params(length=0)
 
@@ -141,7 +147,7 @@ def draw_counts(
     """
     scale = Scale(1.0, float(max(n_alternatives, 2)), signed=False, sides=(1,))
     cuts = background.cuts_mm
-    sheet = axial_sheet(background, counts, scale, "count", cuts, len(cuts), shorten(title, 90))
+    sheet = axial_sheet(background, counts, scale, "count", cuts, len(cuts), title)
     values = np.asarray(counts.values)
     alt = (
         f"Axial slices of {title}: {count(int((values > 0).sum()), 'voxel')} survive in one of "

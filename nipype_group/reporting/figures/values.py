@@ -17,10 +17,12 @@ from nipype_group.reporting.figures.canvas import (
     ORANGE,
     WIDTH_PX,
     Picture,
+    block_size,
     figure,
     rounded,
     save,
-    shorten,
+    upright,
+    wrapped,
 )
 from nipype_group.reporting.figures.contrast_maps import contrast_map_views
 from nipype_group.reporting.figures.peak_values import view_peak
@@ -37,6 +39,10 @@ if TYPE_CHECKING:
 
 _PER_ROW = 3
 _PANEL_PX = 300
+# Width of the axes of a panel of three; names below it, of more lines than this, stand upright.
+_PLOT_PX = 220
+_NAME_SIZE = 8.5
+_MOST_LINES = 3
 _JITTER = 0.32
 # Steps of this share of 1 fill an interval evenly, however many there are.
 _GOLDEN = 0.6180339887498949
@@ -100,27 +106,17 @@ def draw_values(
     -------
     Picture
     """
-    per_row = min(len(peaks), _PER_ROW)
-    n_rows = -(-len(peaks) // per_row)
-    width = max(WIDTH_PX // _PER_ROW * per_row, 420)
-    made = figure(width, _PANEL_PX * n_rows)
-    # Margins in pixels; a layout engine takes half of the time.
-    margins = {"left": 62 / width, "right": 1 - 10 / width, "wspace": 0.32}
-    height = _PANEL_PX * n_rows
-    margins |= {"bottom": 62 / height, "top": 1 - 56 / height, "hspace": 0.52}
-    panels = made.subplots(n_rows, per_row, squeeze=False, gridspec_kw=margins).ravel()
-    for axes in panels[len(peaks) :]:
-        axes.set_axis_off()
     views_of = contrast_map_views if design.own_errors else _map_views
     shown, view_of = views_of(design, contrast)
+    of_peaks = [
+        view_of(own)
+        if covariates is None
+        else _with_covariates(design, contrast, own, covariates[:, :, i])
+        for i, own in enumerate(values.T)
+    ]
+    made, panels = _panels(of_peaks)
     views, listed = [], []
-    for i, (axes, (_, peak), own) in enumerate(
-        zip(panels, peaks.iterrows(), values.T, strict=False)
-    ):
-        if covariates is not None:
-            view = _with_covariates(design, contrast, own, covariates[:, :, i])
-        else:
-            view = view_of(own)
+    for axes, (_, peak), view in zip(panels, peaks.iterrows(), of_peaks, strict=False):
         found = f"{result.unit} {rounded(result.height(peak))}"
         place = ", ".join(rounded(float(peak[axis])) for axis in "xyz")
         axes.set_title(f"{peak_name(peak)}\n({place}) mm, {found}", fontsize=9.5)
@@ -130,7 +126,7 @@ def draw_values(
             continue
         _DRAW[view.kind](axes, view, shown)
         axes.set_ylabel(view.y_label, fontsize=9)
-        axes.tick_params(labelsize=8.5)
+        axes.tick_params(labelsize=_NAME_SIZE)
         axes.spines[["top", "right"]].set_visible(False)
         views.append(view)
         listed.append(_in_words(peak, view, shown))
@@ -138,6 +134,40 @@ def draw_values(
     alt += f"of {result.shown_name}: " + "; ".join(listed or ["too few maps have a value"])
     caption = _caption(views, shown, own_error=design.own_errors)
     return Picture(save(made, path), "values", alt, caption, result.about)
+
+
+def _panels(views):
+    """Return a figure and the axes of its panels, with room for the names below them."""
+    per_row = min(len(views), _PER_ROW)
+    n_rows = -(-len(views) // per_row)
+    width = max(WIDTH_PX // _PER_ROW * per_row, 420)
+    foot = max((_names(view)[1] for view in views if view is not None), default=0.0) + 30
+    height = int(n_rows * (_PANEL_PX + max(foot - 62, 0)))
+    made = figure(width, height)
+    # Margins in pixels; a layout engine takes half of the time.
+    margins = {"left": 62 / width, "right": 1 - 10 / width, "wspace": 0.32}
+    # Titles take two or three lines.
+    each = (height - n_rows * (foot + 56)) / n_rows
+    margins |= {"bottom": foot / height, "top": 1 - 56 / height, "hspace": (foot + 56) / each}
+    panels = made.subplots(n_rows, per_row, squeeze=False, gridspec_kw=margins).ravel()
+    for axes in panels[len(views) :]:
+        axes.set_axis_off()
+    return made, panels
+
+
+def _names(view):
+    """Return the names below a panel, the pixels they take, and whether they stand upright."""
+    if view.kind in ("covariate", "fitted"):
+        text = wrapped(view.x_label, _PLOT_PX, 9)
+        return [text], block_size(text, 9)[1] + 14, False
+    names = view.groups or ("all maps",)
+    step = _PLOT_PX / len(names)
+    counted = [f"{name}\nn = {int((view.x == i).sum())}" for i, name in enumerate(names)]
+    level = [wrapped(text, step - 6, _NAME_SIZE) for text in counted]
+    if len(names) <= 4 and all(text.count("\n") <= _MOST_LINES for text in level):
+        return level, max(block_size(text, _NAME_SIZE)[1] for text in level), False
+    standing, tall = upright(names if len(names) > 4 else counted, step, _NAME_SIZE)
+    return standing, tall, True
 
 
 def _with_covariates(design, contrast, values, covariates):
@@ -197,7 +227,7 @@ def _name_outliers(axes, view, design, x):
         at = int(np.flatnonzero(view.rows == row)[0])
         left = x[at] <= middle
         axes.annotate(
-            shorten(str(design.keys["participant_id"].iloc[row]), 14),
+            wrapped(str(design.keys["participant_id"].iloc[row]), 0.45 * _PLOT_PX, 8),
             (x[at], view.y[at]),
             xytext=(5 if left else -5, 0),
             textcoords="offset points",
@@ -227,12 +257,8 @@ def _draw_groups(axes, view, design):
             mean, half = mean_interval(own)
             axes.plot([i - 0.28, i + 0.28], [mean, mean], color=ORANGE, linewidth=2.2, zorder=4)
             axes.errorbar(i + 0.28, mean, half, color=ORANGE, capsize=4, linewidth=1.8, zorder=3)
-    labels = [
-        f"{shorten(name, 16)}\nn = {int((view.x == i).sum())}" for i, name in enumerate(names)
-    ]
-    axes.set_xticks(range(len(names)), labels)
-    if len(names) > 4:
-        axes.set_xticks(range(len(names)), [shorten(n, 16) for n in names], rotation=90)
+    labels, _, stand = _names(view)
+    axes.set_xticks(range(len(names)), labels, rotation=90 if stand else 0, fontsize=_NAME_SIZE)
     axes.set_xlim(-0.6, len(names) - 0.4)
     if view.kind == "strip" or view.y.min() < 0 < view.y.max():
         axes.axhline(0, color=DARK, linewidth=0.8, linestyle=":", zorder=0)
@@ -244,7 +270,7 @@ def _draw_points(axes, view, design):
     axes.plot(view.x, view.y, "o", markersize=3.5, color=BLUE, alpha=0.65, markeredgewidth=0)
     ends = np.array([view.x.min(), view.x.max()])
     axes.plot(ends, view.line[0] + view.line[1] * ends, color=ORANGE, linewidth=2)
-    axes.set_xlabel(shorten(view.x_label, 36), fontsize=9)
+    axes.set_xlabel(_names(view)[0][0], fontsize=9)
     if view.kind == "covariate":
         axes.set_title(f"{axes.get_title()}\nslope {rounded(view.line[1])}", fontsize=9.5)
     _name_outliers(axes, view, design, view.x)

@@ -15,7 +15,7 @@ from nipype_group.reporting.effect_sizes import size_sentences
 from nipype_group.reporting.equivalence import equivalence_sentences
 from nipype_group.reporting.forms import form_of
 from nipype_group.reporting.page.error_terms import error_sentences, has_own_errors
-from nipype_group.reporting.wording import count, listing
+from nipype_group.reporting.wording import SIDE_WORDS, count, level_text, listing
 from nipype_group.stats.estimators import estimator_of
 from nipype_group.stats.estimators.contrast_estimates import NORMAL_DOF
 
@@ -46,9 +46,13 @@ class _Text:
 
     def add(self, sentence: str, *keys: str) -> None:
         """Add a sentence; its references follow its last word."""
+        self.sentences.append(f"{self.cited(sentence, *keys)}.")
+
+    def cited(self, words: str, *keys: str) -> str:
+        """Return words that the numbers of their references follow."""
         self.keys += [key for key in keys if key not in self.keys]
         marks = ", ".join(str(self.keys.index(key) + 1) for key in keys)
-        self.sentences.append(f"{sentence}{f' [{marks}]' if marks else ''}.")
+        return f"{words} [{marks}]" if marks else words
 
 
 def methods_text(folder: GroupFolder) -> tuple[list[str], list[str]]:
@@ -152,14 +156,15 @@ def _model(text, folder, about):
         return
     formula, estimator = about.get("Formula"), estimator_of(about)
     columns = folder.design.columns
-    shown = listing(columns) if len(columns) <= 8 else f"{len(columns)} columns"
+    named = f"{'column' if len(columns) == 1 else 'columns'} {listing(columns)}"
+    shown = named if len(columns) <= 8 else f"{len(columns)} columns"
     _means(text, folder.design.means)
     own_errors = has_own_errors(folder)
     own_dof = own_errors or estimator.by_contrast
     dof = f", with {folder.design.model.dof} residual degrees of freedom"
     text.add(
         "At every voxel a linear model "
-        + (f"({formula}; columns {shown}) " if formula else f"with the columns {shown} ")
+        + (f"({formula}; {shown}) " if formula else f"with {shown} ")
         + f"was fitted by {estimator.words}{'' if own_dof else dof}",
         *estimator.references,
     )
@@ -193,13 +198,19 @@ def _model(text, folder, about):
             between = "groups" in estimator.takes
             which = "a variance between participants" if between else "an error variance"
             text.add(f"Maps of each {folder.design.variance_column} had {which} of their own")
-        tests = listing(
-            f"{c.name} ({c.test}: {c.words}{_dof_of(folder, c) if own_dof else ''})"
+        tests = [
+            f"{c.name} ({c.test} of {c.words}{_dof_of(folder, c) if own_dof else ''})"
             for c in folder.contrasts
             if not c.conjunction
-        )
-        text.add(f"Contrasts were {tests}")
+        ]
+        text.add(_tested(tests))
     _conjunctions(text, folder)
+
+
+def _tested(tests):
+    """Say which contrasts there were."""
+    start = "The contrast was" if len(tests) == 1 else "Contrasts were"
+    return f"{start} {listing(tests)}"
 
 
 def covariates_in_words(design: Design, about: Mapping[str, Any]) -> str:
@@ -315,41 +326,57 @@ def _peer(text, folder, about):
     text.add(
         f"The model{of_maps} was fitted by {package}, whose {taken}; nothing was estimated anew"
     )
-    text.add(f"Contrasts were {listing(tests)}")
+    text.add(_tested(tests))
     text.add("Where the package stores no z, it was computed from the tail of the statistic")
 
 
 def _inference(text, results, package=None):
+    """Say how maps were thresholded: corrections of one level and of the same maps together."""
     told = {}
     for result in results:
         settings = result.settings
-        forming = settings.get("ClusterFormingZ")
-        sentence, keys = result.control.method, result.control.references
-        if "CorrectedBy" in settings:
-            # How clusters formed is not in the package's files.
-            sentence = sentence.partition(", with clusters")[0]
-        sentence = sentence.format(
-            alpha=settings.get("Alpha") or 0.0,
-            height=f"{settings.get('ThresholdZ') or 0:.3g}",
-            forming="n/a" if forming is None else f"{forming:.3g}",
-        )
-        if "CorrectedBy" in settings:
-            # As it is: what a file says is no format.
-            sentence += f" in {settings['CorrectedBy'] or package}"
-        level = f" at {settings['Alpha']:g}" if result.control.corrects else ""
-        verb = "was corrected" if result.control.corrects else "was thresholded"
-        if settings.get("ExtentsInLocalResels"):
-            keys = (*keys, "hayasaka2004")
+        corrects = result.control.corrects
+        level = settings.get("Alpha") if corrects else None
+        of = told.setdefault((corrects, level), {})
         # What is said of one contrast may hold for the next.
-        told.setdefault(f"The statistic {verb} {sentence}{level} ({_sides(settings)})", keys)
-    for sentence, keys in told.items():
-        text.add(sentence, *keys)
+        of.setdefault(_corrected(result, package), []).append(_maps_of(settings))
+    for (corrects, level), phrases in told.items():
+        done = "corrected" if corrects else "thresholded"
+        by_maps = {}
+        for (phrase, keys), maps in phrases.items():
+            by_maps.setdefault(tuple(dict.fromkeys(maps)), []).append((phrase, keys))
+        for maps, own in by_maps.items():
+            cited = [text.cited(phrase, *keys) for phrase, keys in own]
+            at = "" if level is None else f" at {level_text(level)}"
+            at = f", each{at}" if at and len(own) > 1 else at
+            text.add(f"Maps of {listing(maps)} were {done} {listing(cited)}{at}")
 
 
-def _sides(settings):
-    if settings.get("StatisticType") == "F":
-        return "F has no side"
-    return "two-sided" if settings["Tail"] == "two-sided" else f"{settings['Tail']} side"
+def _corrected(result, package):
+    """Return what a map is corrected for, and the references."""
+    settings = result.settings
+    forming = settings.get("ClusterFormingZ")
+    phrase, keys = result.control.method, result.control.references
+    if "CorrectedBy" in settings:
+        # How clusters formed is not in the package's files.
+        phrase = phrase.partition(", with clusters")[0]
+    phrase = phrase.format(
+        alpha=settings.get("Alpha") or 0.0,
+        height=f"{settings.get('ThresholdZ') or 0:.3g}",
+        forming="n/a" if forming is None else f"{forming:.3g}",
+    )
+    if "CorrectedBy" in settings:
+        # As it is: what a file says is no format.
+        phrase += f" in {settings['CorrectedBy'] or package}"
+    if settings.get("ExtentsInLocalResels"):
+        keys = (*keys, "hayasaka2004")
+    return phrase, tuple(keys)
+
+
+def _maps_of(settings):
+    """Return the statistic of a map and its sides."""
+    statistic = settings.get("StatisticType", "the statistic")
+    return statistic if statistic == "F" else f"{statistic} ({SIDE_WORDS[settings['Tail']]})"
 
 
 def _permutation(text, plan):
@@ -375,15 +402,16 @@ def _discoveries(text, folder):
     ]
     if found:
         heights = listing(f"{z:g}" for z in found[0]["ThresholdsZ"])
-        sides = ", ".join(dict.fromkeys(_sides(own) for own in found))
+        maps = listing(dict.fromkeys(_maps_of(own) for own in found))
         keys = ["rosenblatt2018"]
         if "Template" in found[0]:
             keys.append(
                 "blain2022" if found[0]["Template"]["Kind"] == "learned" else "blanchard2020"
             )
         text.add(
-            f"Proportions of true discoveries of clusters at z {heights} were bounded for all of "
-            f"them at once, with a chance of {found[0]['Alpha']:g} that any bound fails ({sides})",
+            f"Proportions of true discoveries of clusters at z {heights}, of maps of {maps}, were "
+            f"bounded for all of them at once, with a chance of {level_text(found[0]['Alpha'])} "
+            "that any bound fails",
             *keys,
         )
 

@@ -16,7 +16,6 @@ import numpy as np
 from markupsafe import Markup
 
 from nipype_group._version import __version__
-from nipype_group.controls import CONTROLS
 from nipype_group.design.diagnostics import diagnostics_in_words
 from nipype_group.json_files import read_json
 from nipype_group.reporting import wording
@@ -38,6 +37,7 @@ from nipype_group.reporting.page.sentences import (
     contrast_question,
     critical_value_text,
     result_sentence,
+    settings_words,
     side_text,
 )
 from nipype_group.reporting.page.tables import (
@@ -49,12 +49,15 @@ from nipype_group.reporting.page.tables import (
     file_table,
     inflation_table,
     is_empty,
+    region_first,
 )
 from nipype_group.tsv import with_numbers
 from nipype_group.whole_files import replace_text
 
 _REGION_ROWS = 40
 _THUMBNAILS = 10
+# Contrasts that the title names.
+_TITLED_CONTRASTS = 4
 # Columns of the tables that the page shows, where they hold anything; downloads have all.
 _CLUSTER_COLUMNS = (
     "cluster_id",
@@ -157,7 +160,7 @@ def _context(folder, viewer):
     sentences, keys = methods_text(folder)
     known = references()
     return {
-        "title": "Group analysis: " + ", ".join(c.name for c in folder.contrasts),
+        "title": _page_title(folder.contrasts),
         "facts": _facts(folder),
         "participants": _participants(folder),
         "quality": _quality(folder),
@@ -168,15 +171,27 @@ def _context(folder, viewer):
         "bibtex": embedded(bibtex(keys), "application/x-bibtex"),
         "parameters": _parameters(folder),
         "versions": _pairs(folder.about.get("SoftwareVersions", {})),
-        "notes": [
+        "notes": _sentences(
             *folder.about.get("Notes", []),
             *folder.read_json("design").get("Notes", []),
             *folder.read_json("mask", desc="group").get("Notes", []),
             *(note for contrast in folder.contrasts for note in contrast.notes),
             *_notes_of_regions(folder),
-        ],
+        ),
         "generator": f"nipype_group {__version__}",
     }
+
+
+def _page_title(contrasts):
+    """Return the title of the page; many contrasts are counted, and listed below."""
+    if len(contrasts) <= _TITLED_CONTRASTS:
+        return f"Group analysis: {', '.join(c.name for c in contrasts)}"
+    return f"Group analysis of {wording.count(len(contrasts), 'contrast')}"
+
+
+def _sentences(*notes):
+    """Return notes with a large letter at the start and a point at the end."""
+    return [wording.sentence_case(note.rstrip(".")) + "." for note in notes]
 
 
 def _facts(folder):
@@ -376,7 +391,7 @@ def _equivalence(folder, label):
             continue
         about = folder.read_json("equivalence", contrast=label, desc=own["desc"])
         settings = about["TableSettings"]
-        words = CONTROLS[settings["HeightControl"]].words
+        words = settings_words(settings | {"StatisticType": "F"})
         bound = folder.about["Parameters"]["equivalence"]
         frame = with_numbers(folder.read_rows("equivalence", contrast=label, desc=own["desc"]))
         table = None
@@ -408,6 +423,7 @@ def _result(folder, result, leads):
             frame = frame.drop(columns=list(_HIDDEN_PEAK_COLUMNS), errors="ignore")
         if len(frame):
             frame = frame.drop(columns=[c for c in frame if is_empty(frame[c])])
+            frame = frame if name == "labels" else region_first(frame)
             titles = column_titles(read_json(path.with_suffix(".json"), DICTIONARY))
             tables.append(file_table(path, name.capitalize(), frame, titles))
     # The page is small enough to be mailed: other results show one picture.
@@ -420,12 +436,7 @@ def _result(folder, result, leads):
     settings = result.settings
     return {
         "desc": result.desc,
-        # No capitalize(): it would take the capitals of names away.
-        "title": (
-            "Fixed height"
-            if result.control.name == "none"
-            else result.correction[:1].upper() + result.correction[1:]
-        ),
+        "title": wording.sentence_case(settings_words(settings)),
         "leads": leads,
         "sentence": result_sentence(result),
         "images": [i for k in kinds for i in _images(folder, folder.figures_of(k, **about))],
@@ -463,7 +474,7 @@ def _rate_text(about, stat_type):
     if not about:
         return ""
     settings = about["TableSettings"]
-    return f", at {settings['Alpha']:g}{side_text(settings['Tail'], stat_type)}"
+    return f", at {wording.level_text(settings['Alpha'])}{side_text(settings['Tail'], stat_type)}"
 
 
 def _regions(folder, label):
@@ -545,7 +556,8 @@ def _footer(folder, contrast, results):
     for result in results:
         value = critical_value_text(result.settings)
         if value:
-            items.append((f"Critical value, {result.desc}", value))
+            words = settings_words(result.settings)
+            items.append((f"Critical value, {words}", value))
     return items
 
 

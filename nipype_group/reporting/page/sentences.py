@@ -7,22 +7,25 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from nipype_group.controls import CONTROLS
 from nipype_group.design.expressions import is_weight_list, parse_row, shortened, split_outside
 from nipype_group.design.formula import parts_of
 from nipype_group.design.words import averaged, levels_meant, question
 from nipype_group.reporting.tables.columns import peak_region
-from nipype_group.reporting.wording import count, listing, number_text, p_value
+from nipype_group.reporting.wording import (
+    SIDE_WORDS,
+    correction_words,
+    count,
+    listing,
+    number_text,
+    p_value,
+)
 
 if TYPE_CHECKING:
     from nipype_group.design.contrasts import Contrast
     from nipype_group.design.matrix import Design
     from nipype_group.reporting.derivatives.read import ThresholdedResult
 
-_SIDES = {
-    "two-sided": "both sides",
-    "positive": "the positive side",
-    "negative": "the negative side",
-}
 _VERBS = {"two-sided": "different from", "positive": "larger than", "negative": "smaller than"}
 
 
@@ -161,13 +164,7 @@ def result_sentence(result: ThresholdedResult) -> str:
     str
     """
     settings = result.settings
-    if result.control.finding is not None:
-        how = result.control.finding.format(
-            height=number_text(settings.get("ThresholdZ")), alpha=settings.get("Alpha") or 0.0
-        )
-    else:
-        how = f"{result.correction}, at {settings['Alpha']:g}"
-    how += side_text(settings["Tail"], settings.get("StatisticType", ""))
+    how = settings_words(settings)
     if not result.survives:
         return f"Nothing survives ({how}): {largest(settings)}{_critical(settings)}."
     clusters = result.table("clusters", ("cluster_id", "volume_mm3"))
@@ -186,6 +183,24 @@ def result_sentence(result: ThresholdedResult) -> str:
     )
 
 
+def settings_words(settings: Mapping[str, Any]) -> str:
+    """Say by what a map was thresholded, of the settings of its tables.
+
+    Examples
+    --------
+    >>> settings_words({"HeightControl": "fdr", "Alpha": 0.05, "Tail": "positive"})
+    'false discovery rate .05, Benjamini-Hochberg, the positive side'
+    """
+    is_f = settings.get("StatisticType") == "F"
+    height = settings.get("ThresholdZ")
+    return correction_words(
+        CONTROLS[settings["HeightControl"]],
+        alpha=settings.get("Alpha"),
+        height=None if height is None else round(float(height), 4),
+        tail=None if is_f else settings["Tail"],
+    )
+
+
 def side_text(tail: str, stat_type: str) -> str:
     """Return the side that was tested, after a comma; an F has none.
 
@@ -194,7 +209,7 @@ def side_text(tail: str, stat_type: str) -> str:
     >>> side_text("negative", "t"), side_text("positive", "F")
     (', the negative side', '')
     """
-    return "" if stat_type == "F" else f", {_SIDES[tail]}"
+    return "" if stat_type == "F" else f", {SIDE_WORDS[tail]}"
 
 
 def symbol(settings: Mapping[str, Any]) -> str:

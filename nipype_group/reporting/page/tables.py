@@ -27,6 +27,62 @@ _TSV = "text/tab-separated-values"
 _STATISTICS = ("stat", "zscore", "z", "peak_stat", "peak_zscore", "stat_mean")
 
 
+# Headings in words, where the names of columns in files are codes.
+_HEADINGS = {
+    "participant_id": "participant",
+    "cluster_id": "cluster",
+    "peak_id": "peak",
+    "n_voxels": "voxels",
+    "volume_mm3": "volume, mm³",
+    "peak_stat": "statistic",
+    "peak_zscore": "z score",
+    "stat": "statistic",
+    "zscore": "z score",
+    "peak_x": "x",
+    "peak_y": "y",
+    "peak_z": "z",
+    "label": "region",
+    "name": "region",
+    "label_percent": "% of cluster",
+    "p_unc": "p uncorrected",
+    "p_fwe": "p FWE",
+    "p_fdr": "p FDR",
+    "tdp": "true discoveries",
+}
+
+
+def heading(column: str) -> str:
+    """Return what stands above a column of the page; names of the user's stay as they are.
+
+    Examples
+    --------
+    >>> heading("n_voxels"), heading("p_fwe_voxel"), heading("a_column_of_the_study")
+    ('voxels', 'p FWE voxel', 'a_column_of_the_study')
+    """
+    if column not in COLUMNS:
+        return _HEADINGS.get(column, column)
+    words = _HEADINGS.get(column, column.replace("_", " "))
+    return words.replace("p fwe", "p FWE")
+
+
+def region_first(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return a table of clusters or peaks whose places and regions stand before its numbers.
+
+    Further atlases stay at the end; the file keeps its order.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        Columns of a table of clusters or of peaks.
+    """
+    first = [c for c in ("cluster_id", "peak_id") if c in frame]
+    first += [c for c in ("peak_x", "peak_y", "peak_z", "x", "y", "z") if c in frame]
+    regions = [c for c in frame if c == "label" or c not in COLUMNS]
+    frame = frame.assign(**{c: frame[c].astype(str).str.replace("_", " ") for c in regions})
+    first += [*regions[:1], *(c for c in ("label_percent", "hemisphere") if c in frame)]
+    return frame[[*first, *(c for c in frame if c not in first)]]
+
+
 @dataclass(frozen=True)
 class Cell:
     """A cell of a table: what is shown, what it sorts and downloads as, and where it leads."""
@@ -94,29 +150,29 @@ def corrections_table(results: Sequence[ThresholdedResult]) -> Table:
         alpha = settings.get("Alpha")
         smallest = settings.get("SmallestCorrectedP")
         texts = (
-            result.desc,
-            result.correction if result.control.corrects else "uncorrected",
+            wording.sentence_case(wording.correction_words(result.control)),
             MISSING if alpha is None else f"{alpha:g}",
-            settings["Tail"],
+            MISSING if settings.get("StatisticType") == "F" else settings["Tail"],
             critical_value_text(settings) or MISSING,
             f"{settings['SurvivingVoxels']}",
             f"{settings['Clusters']}",
             wording.number_text(settings.get("LargestZ", settings.get("LargestStatistic"))),
             wording.number_text(settings.get("SmallestZ", settings.get("SmallestStatistic"))),
             MISSING if smallest is None else f"{smallest:.3g}",
+            result.desc,
         )
         rows.append([Cell(text, text) for text in texts])
     columns = (
-        ("desc", "label of the result in the file names"),
-        ("controls", "error rate that is controlled"),
+        ("correction", "error rate that is controlled, and how"),
         ("alpha", "level of the error rate"),
-        ("tail", "sides tested"),
+        ("tail", "sides tested; an F has none"),
         ("critical value", "what a voxel or cluster has to reach"),
         ("voxels", "voxels that survive"),
         ("clusters", "clusters that survive"),
         ("largest", "largest statistic of all voxels"),
         ("smallest", "smallest statistic of all voxels"),
         ("smallest p", "smallest corrected p"),
+        ("desc", "label of the result in the file names"),
     )
     values = {name: [row[i].value for row in rows] for i, (name, _) in enumerate(columns)}
     return Table(
@@ -334,7 +390,7 @@ def file_table(
     Table
     """
     titles, shown = titles or {}, frame.head(max_rows)
-    columns = [(str(c), titles.get(c, "")) for c in frame.columns]
+    columns = [(heading(str(c)), _title(str(c), titles)) for c in frame.columns]
     cells = [[_cell(value, c) for value in shown[c]] for c in frame.columns]
     note = ""
     text = read_text(path)
@@ -343,6 +399,14 @@ def file_table(
         text = tsv_text(shown)
     link = embedded(text, _TSV)
     return Table(path.name, caption, columns, [list(row) for row in zip(*cells)], link, note)
+
+
+def _title(column, titles):
+    """Return what a column means, after its name in the file where the heading is another."""
+    meaning = titles.get(column, "")
+    if heading(column) == column:
+        return meaning
+    return f"{column}: {meaning}" if meaning else column
 
 
 def _cell(value, column):

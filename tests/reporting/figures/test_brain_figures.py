@@ -205,25 +205,28 @@ def test_surface_shows_the_hemisphere_of_the_cluster(drawn):
         assert ink[:, other].sum() == 0
 
 
+FOUND = "reading (false discovery rate, Benjamini-Hochberg, the positive side)"
+
+
 def test_cluster_is_drawn_without_a_table_of_peaks(background, tmp_path):
     at = (-48.0, -22.0, 0.0)
     clusters = table((at, 5.0)).drop(columns="peak_id")
     result = plotted(Volume(blob(at), BRAIN), clusters=clusters)
     picture = draw_cluster(tmp_path / "cluster.png", result, background, clusters.iloc[0])
     assert picture.alt == (
-        f"Cluster 1 of fdrBH for reading: 33 voxels, z 5 at ({MINUS}48, {MINUS}22, 0) mm; "
+        f"Cluster 1 of {FOUND}: 33 voxels, z 5 at ({MINUS}48, {MINUS}22, 0) mm; "
         "sagittal, coronal and axial cut"
     )
 
 
 def test_alternative_texts_say_what_there_is(drawn):
     left = drawn["left"]
-    found = "fdrBH for reading: 1 cluster, 33 voxels, z from 5 to 5; left hemisphere on the left"
+    found = f"{FOUND}: 1 cluster, 33 voxels, z from 5 to 5; left hemisphere on the left"
     assert left["slices"].alt == f"Axial slices of {found}"
     assert left["mosaic"].alt == f"Mosaic of 28 axial slices of {found}"
     assert left["cluster"].alt == (
-        f"Cluster 1 of fdrBH for reading: 33 voxels, z 5 at ({MINUS}48, {MINUS}22, 0) mm, "
-        "Region_L; sagittal, coronal and axial cut"
+        f"Cluster 1 of {FOUND}: 33 voxels, z 5 at ({MINUS}48, {MINUS}22, 0) mm, "
+        "Region L; sagittal, coronal and axial cut"
     )
     assert "vertices of cortex" in left["surface"].alt
     assert left["cluster"].about == {"Contrast": "reading", "Desc": "fdrBH", "Cluster": 1}

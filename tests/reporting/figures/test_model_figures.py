@@ -151,7 +151,7 @@ def test_nulls_join_the_sides_tested(maxima):
 def test_null_distributions_mark_observed_and_critical(maxima, tmp_path):
     nulls = nulls_of_sides(maxima, "two-sided", 0.05)
     picture = draw_nulldist(tmp_path / "n.png", nulls, contrast())
-    assert "voxel, two-sided: observed 30, critical value" in picture.alt
+    assert "largest statistic, both sides: observed 30, critical value" in picture.alt
     assert "p 0.0025" in picture.alt
     image = pixels(picture)
     assert ((image[..., 0] > 190) & (image[..., 2] < 60)).sum() > 200

@@ -70,7 +70,8 @@ def test_a_voxel_that_a_map_lacks_is_grey(tmp_path, mask):
     whole = draw_strip(
         tmp_path / "w.png", [values(np.nan_to_num(volume), mask)], ["01"], mask, AFFINE
     )
-    assert not where(whole, [190, 190, 190]).size
+    # Rims of letters above the brain are as grey.
+    assert not (where(whole, [190, 190, 190])[0] > 12).any()
 
 
 def test_names_of_flagged_maps_stand_out(tmp_path, mask):

@@ -12,4 +12,5 @@ def test_the_name_of_a_package_is_no_format():
     result = SimpleNamespace(control=CONTROLS["permutation-extent"], settings=settings)
     methods_text._inference(text, [result])
     (sentence,) = text.sentences
-    assert "by permutation in {alpha.__class__} {x} %s at 0.05 (positive side)" in sentence
+    assert "(the positive side) were corrected" in sentence
+    assert "by permutation in {alpha.__class__} {x} %s [1] at .05." in sentence

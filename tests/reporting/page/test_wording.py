@@ -116,8 +116,8 @@ NOTHING = {
 
 def test_nothing_survives_is_said_with_the_largest_and_the_critical_value():
     assert result_sentence(Result(NOTHING)) == (
-        "Nothing survives (familywise error, X, at 0.05, both sides): the largest z is 4.10, the "
-        "smallest -3.25; the critical value is 4.84 z."
+        "Nothing survives (familywise error .05, Bonferroni, both sides): the largest z is 4.10, "
+        "the smallest -3.25; the critical value is 4.84 z."
     )
 
 
