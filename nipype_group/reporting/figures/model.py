@@ -77,6 +77,7 @@ def draw_design(path: str | os.PathLike[str], design: Design) -> Picture:
     )
     _name_columns(axes, n_columns, named, texts)
     axes.set_ylabel("map")
+    axes.yaxis.get_major_locator().set_params(integer=True)
     title = f"{count(n_maps, 'map')}, {count(model.dof, 'degree')} of freedom"
     if design.own_errors or design.cluster_column is not None:
         # Each contrast has its own.
@@ -84,7 +85,7 @@ def draw_design(path: str | os.PathLike[str], design: Design) -> Picture:
         title = f"{count(n_maps, 'map')} of {count(n_participants, 'participant')}"
     condition = rounded(condition_numbers(model)[0])
     made.suptitle(f"{title}, condition number {condition}", fontsize=10.5)
-    made.colorbar(shown, ax=axes).set_label("value / largest magnitude of the column", fontsize=9)
+    made.colorbar(shown, ax=axes).set_label("value / largest magnitude\nof the column", fontsize=9)
     _draw_leverage(beside, h, TIMES_MEAN_LEVERAGE * model.rank / n_maps)
     names = ", ".join(design.columns[:8]) + (", …" if n_columns > 8 else "")
     alt = (
@@ -184,7 +185,7 @@ def draw_correlation(path: str | os.PathLike[str], design: Design) -> Picture | 
     texts, tall = upright(list(named.values()), 0.6 * size / n_columns, _NAME_SIZE)
     more = int(max(tall - _NAME_PX, 0))
     made = figure(min(size + 120, WIDTH_PX) + more, size + more)
-    made.set_layout_engine("constrained")
+    made.set_layout_engine("compressed")
     axes = made.subplots()
     shown = axes.imshow(correlations, cmap="RdBu_r", vmin=-1, vmax=1, interpolation="nearest")
     _name_columns(axes, n_columns, named, texts)

@@ -8,7 +8,12 @@ import pytest
 from matplotlib.image import imread
 
 from nipype_group.reporting.figures.canvas import WIDTH_PX, Scale
-from nipype_group.reporting.figures.quality import draw_coverage, draw_outliers, draw_strip
+from nipype_group.reporting.figures.quality import (
+    draw_coverage,
+    draw_outliers,
+    draw_strip,
+    varying_slice,
+)
 from nipype_group.stats.linear.map_quality import QualityOfMaps
 
 SHAPE = (20, 24, 16)
@@ -168,3 +173,20 @@ def test_influence_that_no_map_has_is_not_told(tmp_path):
     whole = replace(quality([0.5] * 4, [0.5] * 4), large_cook=np.full(4, np.nan))
     picture = draw_outliers(tmp_path / "o.png", whole, list("abcd"))
     assert picture.caption.endswith("0 of 4 maps flagged.")
+
+
+def test_the_slice_is_where_maps_vary_and_not_where_a_box_is_large():
+    """A mask larger than the brain, one voxel larger below it, has little signal there."""
+    rng = np.random.default_rng(0)
+    box = np.ones(SHAPE, dtype=bool)
+    box[0, :, 3:] = False
+    grid = np.stack(np.meshgrid(*(np.arange(n) for n in SHAPE), indexing="ij"), axis=-1)
+    brain = np.square((grid - (9.5, 11.5, 9)) / (8, 10, 6)).sum(axis=-1) < 1
+    maps = []
+    for _ in range(6):
+        volume = rng.normal(size=SHAPE) * np.where(brain, 1.0, 0.05)
+        # A few voxels of large values below the brain.
+        volume[4, 4, 0] = 1000 * rng.normal()
+        maps.append(values(volume, box))
+    assert abs(varying_slice(maps, box, AFFINE) - (-20 + 3 * 9)) <= 3
+    assert varying_slice(maps[:1], box, AFFINE) >= -20 + 3 * 5
