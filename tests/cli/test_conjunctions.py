@@ -153,7 +153,7 @@ def test_sidecars_and_page_say_what_it_is(own_errors, capsys):
     assert "both (of first and second) and mixed (of first and any): each was tested" in page
     assert "Valid conjunction inference with the minimum statistic" in page
     assert "both is the conjunction of first, second: its p are the largest of theirs" in page
-    note = "contrast both: a conjunction has p of voxels, and is left out of clusters by random"
+    note = "Contrast both: a conjunction has p of voxels, and is left out of clusters by random"
     assert note in page
 
 
