@@ -40,7 +40,7 @@ BLUE, ORANGE, GREEN, DARK = "#0072B2", "#D55E00", "#009E73", "#333333"
 _LEVELS = 32
 MINUS = "\N{MINUS SIGN}"
 # Fonts that journals take, and names inside of SVG that are the same in every file.
-_VECTORS = {"pdf.fonttype": 42, "svg.hashsalt": "nipype_group"}
+_VECTORS: dict[Any, Any] = {"pdf.fonttype": 42, "svg.hashsalt": "nipype_group"}
 
 
 @dataclass(frozen=True)

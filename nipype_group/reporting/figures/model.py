@@ -246,8 +246,8 @@ def draw_weights(
         " ".join(f"{rounded(w)} {columns[i]}" for i, w in enumerate(row) if w)
         for row in contrast.weights
     ]
-    more = f"; and {n_rows - 4} more rows" if n_rows > 4 else ""
-    alt = f"Weights of the {contrast.test} contrast {contrast.name}: {'; '.join(listed[:4])}{more}"
+    rest = f"; and {n_rows - 4} more rows" if n_rows > 4 else ""
+    alt = f"Weights of the {contrast.test} contrast {contrast.name}: {'; '.join(listed[:4])}{rest}"
     caption = "Weight of every column; all columns that are not named have the weight 0."
     if n_columns <= _NAMED_COLUMNS:
         caption = "Weight of every column, a row of bars for each row of the contrast."
