@@ -79,12 +79,12 @@ def listing(items: Iterable[str]) -> str:
     return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"
 
 
-def level_text(alpha: float) -> str:
+def rate_text(alpha: float) -> str:
     """Write an error rate as papers do.
 
     Examples
     --------
-    >>> level_text(0.05), level_text(0.001), level_text(1e-6)
+    >>> rate_text(0.05), rate_text(0.001), rate_text(1e-6)
     ('.05', '.001', '1e-06')
     """
     return f"{alpha:g}".removeprefix("0")
@@ -120,10 +120,10 @@ def correction_words(
     elif control.finding is not None and None not in (alpha, height):
         words = control.finding.format(alpha=alpha, height=f"{height:g}")
     elif not control.corrects:
-        words = "uncorrected p" if alpha is None else f"p at most {level_text(alpha)}, uncorrected"
+        words = "uncorrected p" if alpha is None else f"p at most {rate_text(alpha)}, uncorrected"
     else:
         what, comma, how = control.words.partition(", ")
-        rate = "" if alpha is None else f" {level_text(alpha)}"
+        rate = "" if alpha is None else f" {rate_text(alpha)}"
         words = f"{what}{rate}{comma}{how}"
     return words if tail is None else f"{words}, {SIDE_WORDS[tail]}"
 

@@ -22,7 +22,7 @@ from nipype_group.reporting.figures.canvas import (
     save,
     wrapped,
 )
-from nipype_group.reporting.wording import SIDE_WORDS, level_text, p_text
+from nipype_group.reporting.wording import SIDE_WORDS, p_text, rate_text
 from nipype_group.stats.permutation.p_values import critical_value, fwe_p
 
 if TYPE_CHECKING:
@@ -237,7 +237,7 @@ def draw_nulldist(
             label=f"observed {rounded(null.maxima[0])}",
         )
         if null.critical is not None:
-            label = f"critical value at {level_text(null.alpha)}: {rounded(null.critical)}"
+            label = f"critical value at {rate_text(null.alpha)}: {rounded(null.critical)}"
             axes.axvline(null.critical, ymax=0.8, color=BLUE, linestyle="--", label=label)
         axes.set(xlabel=f"{_MAXIMA.get(null.statistic, null.statistic)}", ylabel="shuffles")
         axes.set_title(title, fontsize=10)

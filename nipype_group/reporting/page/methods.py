@@ -15,7 +15,7 @@ from nipype_group.reporting.effect_sizes import size_sentences
 from nipype_group.reporting.equivalence import equivalence_sentences
 from nipype_group.reporting.forms import form_of
 from nipype_group.reporting.page.error_terms import error_sentences, has_own_errors
-from nipype_group.reporting.wording import SIDE_WORDS, count, level_text, listing
+from nipype_group.reporting.wording import SIDE_WORDS, count, listing, rate_text
 from nipype_group.stats.estimators import estimator_of
 from nipype_group.stats.estimators.contrast_estimates import NORMAL_DOF
 
@@ -347,7 +347,7 @@ def _inference(text, results, package=None):
             by_maps.setdefault(tuple(dict.fromkeys(maps)), []).append((phrase, keys))
         for maps, own in by_maps.items():
             cited = [text.cited(phrase, *keys) for phrase, keys in own]
-            at = "" if level is None else f" at {level_text(level)}"
+            at = "" if level is None else f" at {rate_text(level)}"
             at = f", each{at}" if at and len(own) > 1 else at
             text.add(f"Maps of {listing(maps)} were {done} {listing(cited)}{at}")
 
@@ -410,7 +410,7 @@ def _discoveries(text, folder):
             )
         text.add(
             f"Proportions of true discoveries of clusters at z {heights}, of maps of {maps}, were "
-            f"bounded for all of them at once, with a chance of {level_text(found[0]['Alpha'])} "
+            f"bounded for all of them at once, with a chance of {rate_text(found[0]['Alpha'])} "
             "that any bound fails",
             *keys,
         )

@@ -474,7 +474,7 @@ def _rate_text(about, stat_type):
     if not about:
         return ""
     settings = about["TableSettings"]
-    return f", at {wording.level_text(settings['Alpha'])}{side_text(settings['Tail'], stat_type)}"
+    return f", at {wording.rate_text(settings['Alpha'])}{side_text(settings['Tail'], stat_type)}"
 
 
 def _regions(folder, label):
