@@ -52,6 +52,10 @@ TFCE_STEPS = ("fsl", "palm", "nilearn")
 MOST_PERMUTATIONS = 10**8
 # Templates of true discovery proportions that shuffles calibrate.
 TDP_TEMPLATES = ("none", "simes", "learned")
+# Files of a figure; colours of maps with two sides, which any colour vision tells apart; papers.
+FIGURE_FORMATS = ("png", "svg", "pdf")
+FIGURE_COLOURS = ("RdBu_r", "PuOr_r", "coolwarm")
+FIGURE_BACKGROUNDS = ("white", "black")
 # Stands for an empty list of atlases, which Nipype takes for one that was not given.
 NO_ATLAS = "none"
 # What is taken of every shuffle; clusters and TFCE take the statistic or its z.

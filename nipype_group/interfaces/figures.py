@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 from nipype.interfaces.base import InputMultiObject, Str, TraitedSpec, traits
 
+from nipype_group.choices import FIGURE_BACKGROUNDS, FIGURE_COLOURS, FIGURE_FORMATS
 from nipype_group.controls import TAILS
 from nipype_group.design.contrasts import read_contrasts
 from nipype_group.design.matrix import read_design
@@ -20,13 +21,41 @@ from nipype_group.reporting.figures.of_results import (
 )
 from nipype_group.reporting.figures.plotted_map import PlottedMap
 from nipype_group.reporting.figures.slices import Volume
+from nipype_group.reporting.figures.style import Style, drawn_in, parse_cuts
 from nipype_group.reporting.tables.columns import read_table
 
 _PER_RESULT = ("names", "units", "clusters_files", "peaks_files")
 _PER_CONTRAST = ("z_files", "effect_files", "nulldist_files")
 
 
-class _PlotResultsInputSpec(GroupInputSpec):
+class StyleInputSpec(GroupInputSpec):
+    """How an interface draws its figures."""
+
+    dpi = traits.Range(
+        low=50, high=600, value=100, usedefault=True, desc="resolution of figures 9 inches wide"
+    )
+    formats = traits.List(
+        traits.Enum(*FIGURE_FORMATS), desc="files of every figure; PNG are always written"
+    )
+    colours = traits.Enum(
+        "default", *FIGURE_COLOURS, usedefault=True, desc="colour map of maps with two sides"
+    )
+    background = traits.Enum(
+        *FIGURE_BACKGROUNDS, usedefault=True, desc="paper of pictures of brains"
+    )
+
+    def style(self, **more: object) -> Style:
+        """Return the style that the inputs name."""
+        return Style(
+            dpi=self.dpi,
+            formats=tuple(f for f in value_or(self.formats, ()) if f != "png"),
+            colours=None if self.colours == "default" else self.colours,
+            background=self.background,
+            **more,
+        )
+
+
+class _PlotResultsInputSpec(StyleInputSpec):
     revision = 4
     thresholded_files = InputMultiObject(
         File(exists=True), mandatory=True, desc="thresholded maps, 0 where nothing survives"
@@ -65,6 +94,12 @@ class _PlotResultsInputSpec(GroupInputSpec):
     observations = File(exists=True, desc="TSV, a row a map; checked against the design")
     mask_file = File(exists=True, desc="voxels tested")
     space = Str(desc="space of the maps; without one they are taken for MNI")
+    cuts = traits.List(
+        Str, desc="planes of slices: z:-20,0,20 in mm, x:5 for five, x:peaks; default seven axial"
+    )
+    threshold_z = traits.Range(
+        low=0.0, value=0.0, usedefault=True, desc="z up to which whole maps show the brain alone"
+    )
 
 
 class _PlotResultsOutputSpec(TraitedSpec):
@@ -72,7 +107,7 @@ class _PlotResultsOutputSpec(TraitedSpec):
     slice_files = traits.List(File(), desc="PNG of every map on axial slices")
     design_figure = File(desc="PNG of the design matrix")
     contrast_figures = traits.List(File(), desc="PNG of every contrast's weights")
-    figure_files = traits.List(File(), desc="all PNG files, in the order of index_file")
+    figure_files = traits.List(File(), desc="all files, in the order of index_file")
     peak_values_files = traits.List(File(), desc="TSV: values of all maps at the peaks of a map")
     index_file = File(desc="JSON: kind, contrast, alternative text and caption of every figure")
 
@@ -101,7 +136,13 @@ class PlotResults(GroupInterface):
         return "nilearn.datasets", "matplotlib.figure", "matplotlib.pyplot", "nilearn.plotting"
 
     def _run_interface(self, runtime):
-        inputs, cwd = self.inputs, Path(runtime.cwd)
+        inputs, cuts = self.inputs, parse_cuts(value_or(self.inputs.cuts, ()))
+        with drawn_in(inputs.style(cuts=cuts, threshold_z=inputs.threshold_z)):
+            self._draw(Path(runtime.cwd))
+        return runtime
+
+    def _draw(self, cwd):
+        inputs = self.inputs
         _check_numbers(inputs)
         design = _read(inputs.design_file, lambda path: read_design(path, inputs.design_json))
         contrasts = _read(inputs.contrasts_file, read_contrasts) or []
@@ -113,7 +154,6 @@ class PlotResults(GroupInterface):
         self._list_outputs_by_kind(pictures)
         self._results["peak_values_files"] = tables
         self._results["index_file"] = write_index(cwd / "figures.json", pictures)
-        return runtime
 
     def _list_outputs_by_kind(self, pictures):
         """Fill the outputs that hold files of one kind, and the list of all."""
@@ -127,7 +167,7 @@ class PlotResults(GroupInterface):
         for picture in pictures:
             if picture.kind == "design":
                 self._results["design_figure"] = picture.file
-        self._results["figure_files"] = [p.file for p in pictures]
+        self._results["figure_files"] = [file for p in pictures for file in p.files]
 
 
 def _background(inputs):

@@ -18,7 +18,8 @@ from nipype_group.design.error_terms import error_term
 from nipype_group.design.matrix import Design, read_design
 from nipype_group.images import read_on
 from nipype_group.images.stacks import MaskedStack
-from nipype_group.interfaces.base import LOGGER, File, GroupInputSpec, GroupInterface, isdefined
+from nipype_group.interfaces.base import LOGGER, File, GroupInterface, isdefined
+from nipype_group.interfaces.figures import StyleInputSpec
 from nipype_group.reporting.figures.canvas import write_index
 from nipype_group.reporting.figures.quality import (
     MOST_SLICES,
@@ -28,6 +29,7 @@ from nipype_group.reporting.figures.quality import (
     draw_strip,
     varying_slice,
 )
+from nipype_group.reporting.figures.style import drawn_in
 from nipype_group.reporting.tables.described import write_described_table
 from nipype_group.stats.linear.map_quality import (
     LARGE_RESIDUAL,
@@ -108,7 +110,7 @@ OWN_ERROR_COLUMNS = COLUMNS | {
 }
 
 
-class _MapQualityInputSpec(GroupInputSpec):
+class _MapQualityInputSpec(StyleInputSpec):
     revision = 5
     stack_file = File(exists=True, mandatory=True, desc="4D maps from StackMaps")
     mask_file = File(exists=True, mandatory=True, desc="voxels that are looked at")
@@ -133,6 +135,7 @@ class _MapQualityOutputSpec(TraitedSpec):
     strip_figure = File(desc="PNG of one slice of every map, or of the most deviating ones")
     coverage_figure = File(desc="PNG of the number of maps with a value, on slices")
     outlier_figure = File(desc="PNG of correlation against leverage, flagged maps named")
+    other_figure_files = traits.List(File(), desc="the same in formats beside PNG")
     index_file = File(desc="JSON: File, Kind, Alt and Caption of every figure")
 
 
@@ -170,7 +173,8 @@ class MapQuality(GroupInterface):
         self._write(cwd / "quality.tsv", table, _columns(table, design), about)
         LOGGER.info("%d of %d maps are flagged", quality.flagged.sum(), len(quality.flagged))
         if not inputs.no_figures:
-            self._draw(cwd, stack, quality, counts, design.map_labels)
+            with drawn_in(inputs.style()):
+                self._draw(cwd, stack, quality, counts, design.map_labels)
         return runtime
 
     def _write(self, path, table, columns, about):
@@ -206,6 +210,7 @@ class MapQuality(GroupInterface):
         }
         for output, figure in figures.items():
             self._results[output] = figure.file
+        self._results["other_figure_files"] = [f for p in figures.values() for f in p.files[1:]]
         index = write_index(cwd / "quality_figures.json", list(figures.values()))
         self._results["index_file"] = index
 

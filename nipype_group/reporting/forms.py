@@ -51,7 +51,17 @@ CONTRASTS = {
         }
     ],
 }
-FIGURES = [{"File": str, "Kind": str, "Alt": str, "Caption?": str, "Contrast?": str, "Desc?": str}]
+FIGURES = [
+    {
+        "File": str,
+        "Kind": str,
+        "Alt": str,
+        "Caption?": str,
+        "Contrast?": str,
+        "Desc?": str,
+        "Formats?": [str],
+    }
+]
 # Sidecar of every map; what an export needs beside is checked there.
 SIDECAR = {
     "AnalysisLevel?": str,

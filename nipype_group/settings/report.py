@@ -1,6 +1,7 @@
 """Settings of tables, figures and report, and of how an analysis runs."""
 
 from nipype_group.choices import CONVENTIONS, NO_ATLAS
+from nipype_group.settings.figures import FigureSettings
 from nipype_group.settings.records import Record, names_of, record, setting
 
 _GROUP = {"group": "report"}
@@ -8,7 +9,7 @@ _MOST_PROCESSORS = 100_000
 
 
 @record
-class ReportedSettings(Record):
+class ReportedSettings(FigureSettings):
     """What is told of any results."""
 
     atlases: tuple[str, ...] | None = setting(

@@ -52,7 +52,7 @@ DICTIONARIES = ("clusters_json", "peaks_json", "labels_json")
 QUALITY = ("quality_file", "quality_json")
 REGIONS = ("regions_files", "regions_jsons", "atlas_names", "values_files", "values_jsons")
 REGION_TABLES = ("regions_files", "values_files")
-_QUALITY_FIGURES = ("strip_figure", "coverage_figure", "outlier_figure")
+_QUALITY_FIGURES = ("strip_figure", "coverage_figure", "outlier_figure", "other_figure_files")
 OUTPUTS = (
     *(f"{f}s" for f in (*TABLES, *DICTIONARIES)),
     "view_files",
@@ -209,7 +209,7 @@ def init_report_wf(
     workflow.add_nodes([inputnode, outputnode])
     _add_tables(workflow, settings, maps, tails, there)
     if "maps" in there:
-        _add_quality(workflow, settings.figures, there)
+        _add_quality(workflow, settings, there)
     if regions is not None:
         _add_regions(workflow, settings, regions)
     if settings.figures:
@@ -269,10 +269,11 @@ def _add_tables(workflow, settings, maps, tails, there):
     )
 
 
-def _add_quality(workflow, figures, there):
+def _add_quality(workflow, settings, there):
     """Add the quality of the subjects' maps."""
     inputnode, outputnode = workflow.get_node("inputnode"), workflow.get_node("outputnode")
-    quality = pe.Node(MapQuality(no_figures=not figures), name="quality", mem_gb=0.8)
+    drawn = MapQuality(no_figures=not settings.figures, **settings.style_inputs())
+    quality = pe.Node(drawn, name="quality", mem_gb=0.8)
     # Influence is that on contrasts where each has an error of its own.
     of_design = DESIGN if "errors" in there else DESIGN[:2]
     workflow.connect(
@@ -313,6 +314,9 @@ def _add_figures(workflow, settings, maps, there):
             detail_first=True,
             tail=settings.tail_of_shuffles,
             alpha=settings.alpha_of_shuffles,
+            cuts=list(settings.figure_cuts),
+            threshold_z=settings.figure_threshold_z,
+            **settings.style_inputs(),
         ),
         name="plot",
         mem_gb=1.0,

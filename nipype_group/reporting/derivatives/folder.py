@@ -355,8 +355,11 @@ class DerivativeFolder:
             source = by_name[entry["File"]]
             contrast = entry["File"].partition("_")[0].removeprefix("contrast-")
             entry["File"] = file_name(entities_of_file(self.entities, contrast), entry["File"])
-            self._names.append(f"figures/{entry['File']}")
-            shutil.copyfile(source, self._staging / "figures" / entry["File"])
+            for extension in (".png", *(f".{name}" for name in entry.get("Formats", ()))):
+                name = Path(entry["File"]).with_suffix(extension).name
+                self._names.append(f"figures/{name}")
+                own = Path(source).with_suffix(extension)
+                shutil.copyfile(own, self._staging / "figures" / name)
         self._names.append(f"figures/{FIGURE_INDEX}")
         text = json.dumps(entries, indent=2, ensure_ascii=False) + "\n"
         (self._staging / "figures" / FIGURE_INDEX).write_text(text, encoding="utf-8")

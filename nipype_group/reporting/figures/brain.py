@@ -17,16 +17,19 @@ from nipype_group.reporting.figures.canvas import (
     rounded,
 )
 from nipype_group.reporting.figures.glass_brain import GLASS_BRAIN_PX, glass_brain
-from nipype_group.reporting.figures.slices import draw_plane
+from nipype_group.reporting.figures.slices import ACROSS, Volume, draw_plane
+from nipype_group.reporting.figures.style import current_style
 from nipype_group.reporting.wording import count
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from nipype_group.reporting.figures.plotted_map import PlottedMap
-    from nipype_group.reporting.figures.slices import Background, Volume
+    from nipype_group.reporting.figures.slices import Background
 
 _LABEL_PX = 16
+_LEAST_PER_ROW, _MOST_PER_ROW = 5, 8
+_PLANES = ("sagittal", "coronal", "axial")
 _CLUSTER_MM_PER_PX = 1.3
 _GAP_PX = 8
 # One on the other, so that sets that are the same show the surest.
@@ -89,8 +92,9 @@ def axial_sheet(
     title: str,
     inside: Volume | None = None,
     contours: Sequence[tuple[Volume, str]] = (),
+    axis: int = 2,
 ) -> Sheet:
-    """Return a sheet of axial planes, row by row.
+    """Return a sheet of axial planes, or of those across another axis, row by row.
 
     Parameters
     ----------
@@ -102,30 +106,36 @@ def axial_sheet(
     unit, title : str
         What the colours show, and of what.
     cuts_mm : sequence of float
-        z of the planes.
+        Places of the planes.
     per_row : int
         Planes side by side.
     inside : Volume, optional
         Voxels of an unthresholded map.
     contours : sequence of (Volume, str)
         Sets of voxels whose rims are drawn, see `draw_plane`.
+    axis : {0, 1, 2}
+        World axis across the planes.
 
     Returns
     -------
     Sheet
     """
-    mm_per_px = np.ptp(background.box[0]) * per_row / (WIDTH_PX - BAR_PX)
-    rows, columns = background.shape(2, mm_per_px)
+    wide = background.box[ACROSS[axis][0]]
+    # A few planes are no larger than those of a picture of five.
+    mm_per_px = np.ptp(wide) * max(per_row, _LEAST_PER_ROW) / (WIDTH_PX - BAR_PX)
+    rows, columns = background.shape(axis, mm_per_px)
     n_rows = -(-len(cuts_mm) // per_row)
     cell = rows + _LABEL_PX
     sheet = Sheet(WIDTH_PX, n_rows * cell + 4, title)
     for i, z in enumerate(cuts_mm):
         top, left = i // per_row * cell, i % per_row * columns
-        plane = draw_plane(background, overlay, scale, 2, z, mm_per_px, inside, contours=contours)
+        plane = draw_plane(
+            background, overlay, scale, axis, z, mm_per_px, inside, contours=contours
+        )
         sheet.paste(plane, left, top + _LABEL_PX)
-        label = f"z = {rounded(z)}" + (" mm" if i == 0 else "")
+        label = f"{'xyz'[axis]} = {rounded(z)}" + (" mm" if i == 0 else "")
         sheet.write(left + columns / 2, top, label, ha="center")
-        if i % per_row == 0:
+        if axis and i % per_row == 0:
             sheet.write(left + 3, top + _LABEL_PX, "L", size=10, weight="bold")
             sheet.write(left + columns - 3, top + _LABEL_PX, "R", 10, ha="right", weight="bold")
     bar_top = _LABEL_PX + 14
@@ -135,16 +145,48 @@ def axial_sheet(
 
 
 def draw_slices(
-    path: str | os.PathLike[str], result: PlottedMap, background: Background
+    path: str | os.PathLike[str],
+    result: PlottedMap,
+    background: Background,
+    axis: int = 2,
+    cuts_mm: Sequence[float] | None = None,
 ) -> Picture:
-    """Draw a thresholded map on axial slices, at the same z for every map; a `Picture`."""
-    cuts = background.cuts_mm
+    """Draw a thresholded map on slices, by default axial ones at the same z for every map.
+
+    Parameters
+    ----------
+    path : path
+        PNG to write.
+    result : PlottedMap
+    background : Background
+    axis : {0, 1, 2}
+        World axis across the slices.
+    cuts_mm : sequence of float, optional
+        Where they lie; default: those of the background.
+
+    Returns
+    -------
+    Picture
+    """
+    cuts = background.cuts_mm if cuts_mm is None else cuts_mm
+    per_row = min(len(cuts), _MOST_PER_ROW)
     sheet = axial_sheet(
-        background, result.volume, result.scale, result.unit, cuts, len(cuts), result.title
+        background,
+        result.volume,
+        result.scale,
+        result.unit,
+        cuts,
+        per_row,
+        result.title,
+        axis=axis,
     )
-    caption = f"Axial slices at the same z for every map, {SIDES}. {_on(background)}"
-    alt = f"Axial slices of {result.sentence}; {SIDES}"
-    return Picture(sheet.save(path), "slices", alt, caption, result.about)
+    name = _PLANES[axis]
+    same = " at the same z for every map" if cuts_mm is None else ""
+    side = SIDES if axis else "front on the right"
+    caption = f"{name.capitalize()} slices{same}, {side}. {_on(background)}"
+    alt = f"{name.capitalize()} slices of {result.sentence}; {side}"
+    kind = "slices" if axis == 2 else f"slices{'xyz'[axis]}"
+    return Picture(sheet.save(path), kind, alt, caption, result.about)
 
 
 def draw_mosaic(
@@ -196,11 +238,18 @@ def draw_unthresholded(
     values = volume.values[inside.values > 0]  # noqa: PD011
     scale = Scale.of_everything(values, signed)
     cuts = background.cuts_mm
-    sheet = axial_sheet(background, volume, scale, unit, cuts, len(cuts), title, inside)
+    shown, beyond = inside, ""
+    least = current_style().threshold_z if unit == "z" else 0.0
+    if least:
+        beyond_least = np.abs(volume.values) > least
+        shown = Volume(np.where(beyond_least, inside.values, 0), inside.affine)
+        beyond = f" Magnitudes up to {rounded(least)} are not drawn."
+    per_row = min(len(cuts), _MOST_PER_ROW)
+    sheet = axial_sheet(background, volume, scale, unit, cuts, per_row, title, shown)
     lowest, highest = (rounded(v) for v in (values.min(initial=0), values.max(initial=0)))
     caption = (
         f"All {values.size:,} voxels tested; colours end at {rounded(scale.high)}, "
-        f"which 0.5 % of the voxels exceed. {SIDES.capitalize()}."
+        f"which 0.5 % of the voxels exceed.{beyond} {SIDES.capitalize()}."
     )
     alt = f"Axial slices of {title}, not thresholded: {values.size:,} voxels, {unit} from "
     alt += f"{lowest} to {highest}; {SIDES}"
@@ -237,7 +286,7 @@ def draw_sets(
     values = estimate.values[inside.values > 0]  # noqa: PD011
     scale, cuts = Scale.of_everything(values), background.cuts_mm
     contours = [(sets[name], colour) for name, colour in _SET_COLOURS.items()]
-    per_row = len(cuts)
+    per_row = min(len(cuts), _MOST_PER_ROW)
     sheet = axial_sheet(background, estimate, scale, unit, cuts, per_row, title, inside, contours)
     caption = (
         "Contours: blue, the outer set, outside of which the effect is surely below the level; "

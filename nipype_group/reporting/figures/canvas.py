@@ -52,14 +52,16 @@ class Picture:
     file : str
         Absolute path.
     kind : str
-        glassbrain, slices, mosaic, surface, cluster, peaks, values, unthresholded, effectsize,
-        zdistribution, weights, design, correlation or nulldist.
+        glassbrain, slices, slicesx, slicesy, mosaic, surface, cluster, peaks, values,
+        unthresholded, effectsize, zdistribution, weights, design, correlation or nulldist.
     alt : str
         One sentence that says what there is to see.
     caption : str
         How it is drawn and how to read it.
     about : dict
         Contrast, Desc, Cluster, where they apply.
+    formats : tuple of str
+        Formats beside PNG that it is written in, under the same name.
     """
 
     file: str
@@ -67,6 +69,13 @@ class Picture:
     alt: str
     caption: str
     about: dict = field(default_factory=dict)
+    formats: tuple = field(default_factory=lambda: current_style().formats)
+
+    @property
+    def files(self) -> list[str]:
+        """Paths of all its files, the PNG first."""
+        others = [str(Path(self.file).with_suffix(f".{name}")) for name in self.formats]
+        return [self.file, *others]
 
     def entry(self) -> dict[str, Any]:
         """Return what the index says, with the file's name alone."""
@@ -76,6 +85,7 @@ class Picture:
             **self.about,
             "Alt": self.alt,
             "Caption": self.caption,
+            **({"Formats": list(self.formats)} if self.formats else {}),
         }
 
 
@@ -241,12 +251,11 @@ def save(made: Figure, path: str | os.PathLike[str]) -> str:
             text.set_parse_math(False)
         pixels = drawn(made)
         for name in current_style().formats:
-            if name != "png":
-                stream = io.BytesIO()
-                # Without a date equal figures have equal bytes.
-                date = "Date" if name == "svg" else "CreationDate"
-                made.savefig(stream, format=name, metadata={date: None}, facecolor="auto")
-                replace_bytes(Path(path).absolute().with_suffix(f".{name}"), stream.getvalue())
+            stream = io.BytesIO()
+            # Without a date equal figures have equal bytes.
+            date = "Date" if name == "svg" else "CreationDate"
+            made.savefig(stream, format=name, metadata={date: None}, facecolor="auto")
+            replace_bytes(Path(path).absolute().with_suffix(f".{name}"), stream.getvalue())
     # Figure and canvas hold each other; without their artists they take no memory.
     made.clear()
     return save_pixels(pixels, path)
@@ -255,9 +264,30 @@ def save(made: Figure, path: str | os.PathLike[str]) -> str:
 def save_pixels(pixels: np.ndarray, path: str | os.PathLike[str]) -> str:
     """Write RGB pixels, uint8 of shape (rows, columns, 3), as `save` does."""
     path = Path(path).absolute()
+    dpi = current_style().dpi
+    # What is larger than on the page says so, for programs that place it.
+    told = {} if dpi == LAYOUT_DPI else {"dpi": (dpi, dpi)}
+    return str(replace_bytes(path, _png(pixels, **told)))
+
+
+def page_sized(content: bytes) -> bytes:
+    """Return a PNG of another resolution in that of the page; others as they are."""
+    from PIL import Image
+
+    with Image.open(io.BytesIO(content)) as image:
+        dpi = round(image.info.get("dpi", (LAYOUT_DPI,))[0])
+        if dpi == LAYOUT_DPI:
+            return content
+        size = (max(round(n * LAYOUT_DPI / dpi), 1) for n in image.size)
+        shown = image.convert("RGB").resize(tuple(size), Image.Resampling.LANCZOS)
+    return _png(np.asarray(shown))
+
+
+def _png(pixels, **told):
+    """Return the bytes of a PNG of at most 256 colours."""
     stream = io.BytesIO()
-    _palette_image(pixels).save(stream, format="PNG", optimize=True)
-    return str(replace_bytes(path, stream.getvalue()))
+    _palette_image(pixels).save(stream, format="PNG", optimize=True, **told)
+    return stream.getvalue()
 
 
 def _palette_image(pixels):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +29,13 @@ from nipype_group.reporting.figures.distributions import (
 )
 from nipype_group.reporting.figures.model import draw_correlation, draw_design, draw_weights
 from nipype_group.reporting.figures.peak_values import values_at, write_peak_values
-from nipype_group.reporting.figures.slices import Volume, mni_background, own_background
+from nipype_group.reporting.figures.slices import (
+    Volume,
+    mni_background,
+    own_background,
+    places_of,
+)
+from nipype_group.reporting.figures.style import current_style
 from nipype_group.reporting.figures.values import draw_values
 from nipype_group.tsv import read_tsv
 
@@ -127,6 +133,19 @@ def choose_background(
     ValueError
         Where neither is given and the space is another.
     """
+    return _with_cuts(_background(space, stack_file, mask_file))
+
+
+def _with_cuts(background):
+    """Return a background with the axial planes of the style."""
+    how = dict(current_style().cuts).get("z", "peaks")
+    if how == "peaks":
+        return background
+    return replace(background, cuts_mm=places_of(how, background, 2))
+
+
+def _background(space, stack_file, mask_file):
+    """Return the template, or what the maps themselves have."""
     if space is None or space.startswith("MNI"):
         return mni_background()
     mask = None if mask_file is None else Volume.read(mask_file)
@@ -182,7 +201,7 @@ def draw_result(
     table = None
     if background.is_mni:
         pictures.append(draw_glass_brain(path("glassbrain.png"), result))
-    pictures.append(draw_slices(path("slices.png"), result, background))
+    pictures += _slices(path, result, background, n_peaks)
     if not detailed or not result.scale.sides:
         return _there(pictures), table
     pictures.append(draw_mosaic(path("mosaic.png"), result, background))
@@ -204,6 +223,23 @@ def draw_result(
                 draw_values(path("values.png"), result, design, contrast, peaks, values, own)
             )
     return _there(pictures), table
+
+
+def _slices(path, result, background, n_peaks):
+    """Return slices of a thresholded map across all axes of the style, axial ones in any case."""
+    asked = {"z": background.cuts_mm} | dict(current_style().cuts)
+    pictures = []
+    for axis, how in sorted(asked.items(), reverse=True):
+        number, cuts = "xyz".index(axis), None
+        if how == "peaks":
+            if result.peaks is None or not len(result.peaks):
+                continue
+            cuts = sorted({float(v) for v in result.highest_peaks(max(n_peaks, 1))[axis]})
+        elif axis != "z":
+            cuts = places_of(how, background, number)
+        suffix = "slices" if axis == "z" else f"slices{axis}"
+        pictures.append(draw_slices(path(f"{suffix}.png"), result, background, number, cuts))
+    return pictures
 
 
 def _there(pictures: list[Picture | None]) -> list[Picture]:

@@ -124,6 +124,25 @@ class Background:
         return points
 
 
+def places_of(
+    how: int | str | Sequence[float], background: Background, axis: int
+) -> tuple[float, ...]:
+    """Return where planes across an axis lie: given ones, or so many spread over the brain.
+
+    Parameters
+    ----------
+    how : int or sequence of float
+        As `parse_cuts` of the style reads it, but for peaks.
+    background : Background
+    axis : {0, 1, 2}
+    """
+    if isinstance(how, int):
+        places = np.linspace(*background.box[axis], how + 2)[1:-1].round(1)
+        return tuple(places.tolist())
+    assert not isinstance(how, str)
+    return tuple(how)
+
+
 @lru_cache(maxsize=1)
 def mni_background() -> Background:
     """Return the ICBM 2009 template that nilearn holds, 1 mm."""

@@ -23,6 +23,7 @@ from nipype_group.reporting.confidence_sets import sets_sentence
 from nipype_group.reporting.derivatives.read import GroupFolder
 from nipype_group.reporting.effect_sizes import size_columns
 from nipype_group.reporting.equivalence import equivalence_sentence
+from nipype_group.reporting.figures.canvas import page_sized
 from nipype_group.reporting.forms import DICTIONARY
 from nipype_group.reporting.page.effect_sizes import sizes_table
 from nipype_group.reporting.page.error_terms import error_facts, error_table
@@ -428,7 +429,16 @@ def _result(folder, result, leads):
             tables.append(file_table(path, name.capitalize(), frame, titles))
     # The page is small enough to be mailed: other results show one picture.
     if leads:
-        kinds = ("glassbrain", "slices", "mosaic", "surface", "peaks", "values")
+        kinds = (
+            "glassbrain",
+            "slices",
+            "slicesx",
+            "slicesy",
+            "mosaic",
+            "surface",
+            "peaks",
+            "values",
+        )
     elif folder.figures_of("glassbrain", **about):
         kinds = ("glassbrain",)
     else:
@@ -614,7 +624,7 @@ def _images(folder, entries):
         if content is not None:
             images.append(
                 {
-                    "source": embedded(content, "image/png"),
+                    "source": embedded(page_sized(content), "image/png"),
                     "alt": entry["Alt"],
                     "caption": entry.get("Caption", ""),
                     "kind": entry["Kind"],

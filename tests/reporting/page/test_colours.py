@@ -7,7 +7,9 @@ from importlib.resources import files
 import numpy as np
 import pytest
 
+from nipype_group.choices import FIGURE_COLOURS
 from nipype_group.reporting.figures.canvas import BLUE, DARK, GREEN, ORANGE, Scale
+from nipype_group.reporting.figures.style import Style, drawn_in
 
 CSS = files("nipype_group.data").joinpath("report.css").read_text("utf-8")
 # Machado, Oliveira and Fernandes 2009, severity 1, of linear RGB.
@@ -77,10 +79,12 @@ def test_marks_of_figures_are_told_apart(deficiency):
 
 @pytest.mark.parametrize("deficiency", DEFICIENCIES)
 @pytest.mark.parametrize("low", [0.0, 2.0])
-def test_signs_of_maps_are_told_apart(deficiency, low):
+@pytest.mark.parametrize("colours", [None, *FIGURE_COLOURS])
+def test_signs_of_maps_are_told_apart(deficiency, low, colours):
     scale = Scale(low, 6.0)
     sizes = np.linspace(low or 2.0, 6, 12)
-    up, down = (lab(scale.colours(s * sizes), deficiency) for s in (1, -1))
+    with drawn_in(Style(colours=colours)):
+        up, down = (lab(scale.colours(s * sizes), deficiency) for s in (1, -1))
     # In hue, not in lightness alone: no height of one sign looks as any of the other.
     apart = np.linalg.norm(up[:, None] - down[None], axis=-1)
     assert apart.min() > 20
