@@ -1,6 +1,7 @@
 """The report of a whole analysis, opened in a browser."""
 
 import base64
+import io
 import json
 import re
 import shutil
@@ -12,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from nipype_group.execution import run_workflow
 from nipype_group.interfaces import GroupReport
@@ -213,6 +215,15 @@ def test_report_with_viewer(analyse, tmp_path):
     )
     group = analyse(settings)
     source = report_of(group).read_text()
+    # Of figures for print the page holds its own size, and the folder all.
+    drawn = [Image.open(path) for path in sorted(group.glob("figures/*_slicesx.png"))]
+    assert drawn
+    assert {image.width for image in drawn} == {1350}
+    assert all(Path(image.filename).with_suffix(".svg").exists() for image in drawn)
+    assert len(list(group.glob("figures/*.svg"))) == len(list(group.glob("figures/*.png")))
+    embedded = [image["src"].partition(",")[2] for image in Page(report_of(group)).images]
+    sizes = [Image.open(io.BytesIO(base64.b64decode(content))).width for content in embedded]
+    assert max(sizes) == 900
     assert "Interactive viewer of age" in source
     assert "brainsprite" in source
     # Nothing in it is random.
