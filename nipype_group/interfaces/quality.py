@@ -173,8 +173,7 @@ class MapQuality(GroupInterface):
         self._write(cwd / "quality.tsv", table, _columns(table, design), about)
         LOGGER.info("%d of %d maps are flagged", quality.flagged.sum(), len(quality.flagged))
         if not inputs.no_figures:
-            with drawn_in(inputs.style()):
-                self._draw(cwd, stack, quality, counts, design.map_labels)
+            self._draw(cwd, stack, quality, counts, design.map_labels)
         return runtime
 
     def _write(self, path, table, columns, about):
@@ -197,17 +196,18 @@ class MapQuality(GroupInterface):
         return _of_participants(quality, design, terms, found), [c.name for c in contrasts]
 
     def _draw(self, cwd, stack, quality, counts, labels):
-        figures = {
-            "strip_figure": _draw_strip(cwd / "strip.png", stack, quality, labels),
-            "coverage_figure": draw_coverage(
-                cwd / "coverage.png",
-                self._counts(stack, counts),
-                stack.mask,
-                stack.space.affine,
-                n_maps=len(labels),
-            ),
-            "outlier_figure": draw_outliers(cwd / "outliers.png", quality, labels),
-        }
+        with drawn_in(self.inputs.style()):
+            figures = {
+                "strip_figure": _draw_strip(cwd / "strip.png", stack, quality, labels),
+                "coverage_figure": draw_coverage(
+                    cwd / "coverage.png",
+                    self._counts(stack, counts),
+                    stack.mask,
+                    stack.space.affine,
+                    n_maps=len(labels),
+                ),
+                "outlier_figure": draw_outliers(cwd / "outliers.png", quality, labels),
+            }
         for output, figure in figures.items():
             self._results[output] = figure.file
         self._results["other_figure_files"] = [f for p in figures.values() for f in p.files[1:]]

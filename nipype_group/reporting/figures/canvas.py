@@ -196,7 +196,7 @@ def wrapped(text: str, width_px: float, size: float, weight: str = "normal") -> 
 
 
 def upright(
-    names: Sequence[str], step_px: float, size: float, height_px: float = 130
+    names: Sequence[str], step_px: float, size: float, height_px: float = 170
 ) -> tuple[list[str], float]:
     """Break names that stand upright side by side; returns them and the pixels they take.
 

@@ -33,7 +33,7 @@ from nipype_group.reporting.figures.slices import (
     Volume,
     mni_background,
     own_background,
-    places_of,
+    planes_at,
 )
 from nipype_group.reporting.figures.style import current_style
 from nipype_group.reporting.figures.values import draw_values
@@ -141,7 +141,7 @@ def _with_cuts(background):
     how = dict(current_style().cuts).get("z", "peaks")
     if how == "peaks":
         return background
-    return replace(background, cuts_mm=places_of(how, background, 2))
+    return replace(background, cuts_mm=planes_at(how, background, 2))
 
 
 def _background(space, stack_file, mask_file):
@@ -236,7 +236,7 @@ def _slices(path, result, background, n_peaks):
                 continue
             cuts = sorted({float(v) for v in result.highest_peaks(max(n_peaks, 1))[axis]})
         elif axis != "z":
-            cuts = places_of(how, background, number)
+            cuts = planes_at(how, background, number)
         suffix = "slices" if axis == "z" else f"slices{axis}"
         pictures.append(draw_slices(path(f"{suffix}.png"), result, background, number, cuts))
     return pictures

@@ -124,7 +124,7 @@ class Background:
         return points
 
 
-def places_of(
+def planes_at(
     how: int | str | Sequence[float], background: Background, axis: int
 ) -> tuple[float, ...]:
     """Return where planes across an axis lie: given ones, or so many spread over the brain.
