@@ -1,6 +1,7 @@
 """Figures of results."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from nipype.interfaces.base import InputMultiObject, Str, TraitedSpec, traits
@@ -44,7 +45,7 @@ class StyleInputSpec(GroupInputSpec):
         *FIGURE_BACKGROUNDS, usedefault=True, desc="paper of pictures of brains"
     )
 
-    def style(self, **more: object) -> Style:
+    def style(self, **more: Any) -> Style:
         """Return the style that the inputs name."""
         return Style(
             dpi=self.dpi,

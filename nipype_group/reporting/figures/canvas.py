@@ -33,6 +33,8 @@ BAR_PX = 68
 _TITLE_SIZE = 10.5
 # Rendered letters are up to this wider than measured ones.
 _LETTERS = 1.04
+# Bytes of a PNG before its pixels: a palette and what is told of the picture.
+_PNG_HEAD = 1200
 _GREYS = 40
 _COLOURS = 256
 # Distinguishable with any colour vision (Okabe and Ito 2008), also in grey.
@@ -272,14 +274,20 @@ def save_pixels(pixels: np.ndarray, path: str | os.PathLike[str]) -> str:
 
 def page_sized(content: bytes) -> bytes:
     """Return a PNG of another resolution in that of the page; others as they are."""
+    # Only those tell their resolution.
+    if b"pHYs" not in content[:_PNG_HEAD]:
+        return content
     from PIL import Image
+    from PIL.PngImagePlugin import PngImageFile
 
-    with Image.open(io.BytesIO(content)) as image:
-        dpi = round(image.info.get("dpi", (LAYOUT_DPI,))[0])
-        if dpi == LAYOUT_DPI:
-            return content
-        size = (max(round(n * LAYOUT_DPI / dpi), 1) for n in image.size)
-        shown = image.convert("RGB").resize(tuple(size), Image.Resampling.LANCZOS)
+    try:
+        image = PngImageFile(io.BytesIO(content))
+        share = LAYOUT_DPI / float(image.info["dpi"][0])
+        width, height = (max(round(n * share), 1) for n in image.size)
+        shown = image.convert("RGB").resize((width, height), Image.Resampling.LANCZOS)
+    except (OSError, SyntaxError, ValueError, LookupError, ZeroDivisionError):
+        # Damaged: browsers show what there is.
+        return content
     return _png(np.asarray(shown))
 
 

@@ -137,7 +137,8 @@ def planes_at(
     axis : {0, 1, 2}
     """
     if isinstance(how, int):
-        places = np.linspace(*background.box[axis], how + 2)[1:-1].round(1)
+        low, high = background.box[axis]
+        places = np.linspace(low, high, how + 2)[1:-1].round(1)
         return tuple(places.tolist())
     assert not isinstance(how, str)
     return tuple(how)
