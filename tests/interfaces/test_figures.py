@@ -259,8 +259,8 @@ def test_everything_is_drawn_indexed_and_equal_the_next_time(complete, tmp_path)
     assert "slope" in by_file["contrast-age_desc-fdrBH_values.png"]["Alt"]
     assert "1 map without a value" in by_file["contrast-age_desc-fdrBH_values.png"]["Alt"]
     assert "fitted" in by_file["contrast-all_desc-fdrBH_values.png"]["Alt"]
-    assert "voxel, positive" in by_file["contrast-all_nulldist.png"]["Alt"]
-    assert "voxel, two-sided" in by_file["contrast-age_nulldist.png"]["Alt"]
+    assert "largest statistic: observed" in by_file["contrast-all_nulldist.png"]["Alt"]
+    assert "largest statistic, both sides" in by_file["contrast-age_nulldist.png"]["Alt"]
     assert "nothing survives" in by_file["contrast-age_desc-holm_slices.png"]["Alt"]
     first = {Path(p).name: Path(p) for p in outputs.figure_files}
     assert len(again.figure_files) == 2 + len(detail) - 1 + 2 * 4
