@@ -154,11 +154,8 @@ class MaximumNull:
 
     def sentence(self, has_sides: bool = True) -> str:
         """Say observed maximum, critical value and p."""
-        text = (
-            f"{_MAXIMA.get(self.statistic, self.statistic)}, {SIDE_WORDS[self.side]}: "
-            if has_sides
-            else ": "
-        )
+        side = f", {SIDE_WORDS[self.side]}" if has_sides else ""
+        text = f"{_MAXIMA.get(self.statistic, self.statistic)}{side}: "
         text += f"observed {rounded(self.maxima[0])}"
         if self.critical is not None:
             text += f", critical value {rounded(self.critical)}"
