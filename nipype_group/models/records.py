@@ -404,6 +404,12 @@ class Node(_AnyNode):
         contrasts = self.contrasts or []
         if not contrasts and self.dummy_contrasts is None:
             raise MisplacedError("", "has neither Contrasts nor DummyContrasts; add one of them")
+        if self.model.own_settings and not self.is_group:
+            raise MisplacedError(
+                f"Model.Software.{SOFTWARE}",
+                "is of nodes of the data set, as what is below them are weighted sums of maps; "
+                "move it there",
+            )
         names = [contrast.name for contrast in contrasts]
         for number, name in enumerate(names):
             if name in names[:number]:

@@ -63,7 +63,12 @@ BAD = [
     ("Nodes", [], "Nodes", "at least 1"),
     ("Input.task", {"a": 1}, "Input.task", "a list is expected"),
     ("Nodes.1.Level", "Voxel", "Nodes[1].Level", "session, subject or dataset"),
-    ("Nodes.1.Level", "Subject", "Nodes", "no node of Level dataset"),
+    (
+        "Nodes.1.Level",
+        "Subject",
+        "Nodes[1].Model.Software.nipype_group",
+        "of nodes of the data set",
+    ),
     ("Nodes.1.Level", "Run", "Edges[0]", "has no input"),
     ("Nodes.1.Name", "run", "Nodes[1].Name", "another's too"),
     ("Nodes.1.Name", "--", "Nodes[1].Name", "no letter or digit"),
