@@ -198,15 +198,15 @@ def add_multiverse(commands: argparse._SubParsersAction[CommandParser]) -> None:
     option_group(parser, "settings").add_argument(
         "--settings",
         metavar="FILE",
-        required=True,
         help="JSON with settings and alternatives; options go before settings that are not varied",
     )
     _add_maps(parser)
     _add_analysis(parser, alone=False)
     add_execution(parser)
+    add_replace(parser)
     check_places_of_values(parser)
     parser.set_defaults(
-        execute="nipype_group.cli.multiverse:execute", parser=parser, shuffles=None, model=None
+        execute="nipype_group.cli.multiverse.command:execute", parser=parser, shuffles=None
     )
 
 
@@ -368,6 +368,13 @@ def _add_analysis(parser, alone=True):
     if not alone:
         from nipype_group.settings.alternatives import NOT_OF_ALTERNATIVES
 
+        design.add_argument(
+            "--model",
+            metavar="JSON",
+            action="append",
+            help="BIDS Stats Model of the maps in --bids, whose Software.nipype_group lists "
+            "alternatives; repeatable: every model is a choice",
+        )
         add_settings(parser, AnalysisSettings, without=("formula", *NOT_OF_ALTERNATIVES))
         return
     design.add_argument(

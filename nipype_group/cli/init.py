@@ -80,6 +80,11 @@ def _of_record(arguments):
     record = ProvenanceRecord.read(Path(arguments.from_run).absolute())
     if record.is_report:
         raise UsageError(f"{record.top} is a report on another package's results, and no analysis")
+    if record.is_of_alternatives:
+        raise UsageError(
+            f"{record.top} holds alternatives of an analysis; give nipype-group init the settings "
+            "of one of them, which alternatives.json lists"
+        )
     if (kept := record.top / "code" / "model.json").is_file():
         raise UsageError(f"{record.top} is of a model, which stands there: {kept}")
     source = record.content["Source"]

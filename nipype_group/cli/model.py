@@ -33,8 +33,9 @@ from nipype_group.models.records import FirstLevelNode, Node, StatsModel, read_m
 from nipype_group.reporting.derivatives.folder import check_output_dir
 from nipype_group.reporting.page.side_by_side import Listed
 from nipype_group.reporting.wording import listing
+from nipype_group.settings.alternatives import alternatives_of
 from nipype_group.settings.analysis import AnalysisSettings
-from nipype_group.settings.files import with_places
+from nipype_group.settings.files import ALTERNATIVES, with_places
 from nipype_group.whole_files import keep_text, read_text
 
 MODEL_NAME = "model.json"
@@ -64,7 +65,7 @@ _ROWS = 15
 
 def execute_run(arguments: Namespace) -> int:
     """Run the analyses of a model; returns the exit code."""
-    asked = model_asked(arguments)
+    asked = _of_one(arguments)
     top = Path(arguments.output_dir).absolute()
     with listed_once():
         tree, nodes = asked.nodes()
@@ -108,7 +109,7 @@ def _made(asked, tree, maps, place):
 
 def execute_plan(arguments: Namespace) -> int:
     """Print what a run of a model would do; returns the exit code."""
-    asked = model_asked(arguments)
+    asked = _of_one(arguments)
     across = getattr(arguments, "across_analyses", NOT_ACROSS)
     plans, settings, titles, texts = [], [], [], []
     for analysis in _planned(asked):
@@ -154,6 +155,17 @@ _DEFAULTS_OF_RUN: dict[str, Any] = {
     "map_covariate": None,
     **dict.fromkeys(_NOT_WITH),
 }
+
+
+def _of_one(arguments):
+    """Return the model of the arguments, which lists no alternatives."""
+    asked = model_asked(arguments)
+    nodes = [node for node in asked.model.nodes if isinstance(node, Node)]
+    if any(node.model.alternatives is not None for node in nodes):
+        raise UsageError(
+            f"{asked.path} lists {ALTERNATIVES} of an analysis, which nipype-group multiverse runs"
+        )
+    return asked
 
 
 def model_asked(arguments: Namespace) -> ModelOfTree:
@@ -249,6 +261,9 @@ def _node_lines(node: FirstLevelNode | Node) -> list[str]:
             for row in contrast.weights
         )
         lines.append(f"  Contrast {contrast.name} ({contrast.test}): {rows}")
+    if model.alternatives is not None:
+        number = len(alternatives_of(model.alternatives, {}, ""))
+        lines.append(f"  {number} {ALTERNATIVES}, which nipype-group multiverse runs")
     if node.dummy_contrasts is not None:
         names = node.dummy_contrasts.contrasts
         of = "every column" if names is None else ", ".join(names)

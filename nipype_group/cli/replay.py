@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 import tempfile
+from argparse import Namespace
+from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nipype_group.cli import run
 from nipype_group.cli.guard import UsageError
@@ -19,14 +22,19 @@ from nipype_group.reporting.comparison.files import (
     new_settings_text,
 )
 from nipype_group.reporting.comparison.rounding import ROUNDING, SETTINGS, VERSIONS
-from nipype_group.reporting.records.inputs import digest, find_inputs
+from nipype_group.reporting.multiverse.folder import FOLDER
+from nipype_group.reporting.records.inputs import InputFile, digest, find_inputs
 from nipype_group.reporting.records.record import (
     PROVENANCE_NAME,
     ProvenanceRecord,
     stage_inputs,
 )
+from nipype_group.reporting.records.ro_crate import CRATE_NAME
 from nipype_group.settings.analysis import AnalysisSettings
 from nipype_group.settings.files import current_settings, settings_lacking
+
+if TYPE_CHECKING:
+    from nipype_group.workflows.multiverse import AlternativeAnalysis
 
 # A result lies in group or in its folder figures.
 _LEVELS = 3
@@ -87,8 +95,12 @@ def _wanted(path):
     if path.name == PROVENANCE_NAME and path.is_file():
         path = path.parent
     if path.is_dir():
-        inside = path.name == "group" and not (path / PROVENANCE_NAME).is_file()
-        return ProvenanceRecord.read(path.parent if inside else path), None
+        own = (path / PROVENANCE_NAME).is_file()
+        if path.name == "group" and not own:
+            path = path.parent
+        elif not own and (path / FOLDER / PROVENANCE_NAME).is_file():
+            path = path / FOLDER
+        return ProvenanceRecord.read(path), None
     tops = [p for p in path.parents[:_LEVELS] if (p / PROVENANCE_NAME).is_file()]
     # One that is lost may still be recorded.
     if not tops and not path.exists():
@@ -121,28 +133,75 @@ def _notes(record):
 
 
 def _recompute(record, inputs, folder, arguments):
+    """Make results again in a folder, from inputs that are linked into it."""
     from nipype_group.execution import quiet_nipype, run_workflow
     from nipype_group.workflows import init_group_wf
+    from nipype_group.workflows.multiverse import multiverse_graph
 
+    if not arguments.verbose:
+        quiet_nipype()
+    how = {
+        "work_dir": folder / "work",
+        "plugin": arguments.plugin,
+        "plugin_args": run.plugin_arguments(arguments),
+        "n_procs": run.processors(arguments),
+        "progress": not arguments.verbose,
+    }
+    if record.is_of_alternatives:
+        alternatives = recorded_alternatives(record, inputs, folder / "inputs", arguments)
+        made = run_workflow(multiverse_graph(alternatives).workflow, **how).outputs["folder"]
+        shutil.copytree(made, folder / "results")
+        return
     files, values = stage_inputs(record, inputs, folder / "inputs")
-    settings = recorded_settings(record, values)
+    settings = _here(recorded_settings(record, values), arguments)
+    workflow = init_group_wf(settings=settings)
+    tell_origin(workflow, record.content["Command"], digest(inputs))
+    workflow.inputs.inputnode.trait_set(output_dir=str(folder / "results"), **files)
+    run_workflow(workflow, **how)
+
+
+def _here(settings, arguments):
+    """Return settings with what this machine can do."""
     settings = settings.changed(n_procs=run.processors(arguments))
     if settings.figures and not run.can_draw():
         print(run.NO_FIGURES)
         settings = settings.changed(figures=False)
-    workflow = init_group_wf(settings=settings)
-    tell_origin(workflow, record.content["Command"], digest(inputs))
-    workflow.inputs.inputnode.trait_set(output_dir=str(folder / "results"), **files)
-    if not arguments.verbose:
-        quiet_nipype()
-    run_workflow(
-        workflow,
-        work_dir=folder / "work",
-        plugin=arguments.plugin,
-        plugin_args=run.plugin_arguments(arguments),
-        n_procs=settings.n_procs,
-        progress=not arguments.verbose,
-    )
+    return settings
+
+
+def recorded_alternatives(
+    record: ProvenanceRecord, inputs: Sequence[InputFile], folder: Path, arguments: Namespace
+) -> list[AlternativeAnalysis]:
+    """Return the alternatives of a record, with their inputs linked into a folder.
+
+    Parameters
+    ----------
+    record : ProvenanceRecord
+    inputs : list of InputFile
+        From `find_inputs`.
+    folder : Path
+    arguments : Namespace
+        With n_procs.
+
+    Raises
+    ------
+    ValueError
+        As `recorded_settings`, and where the record names what it has not.
+    """
+    from nipype_group.workflows.multiverse import AlternativeAnalysis
+
+    # Those that read the same find it in one place, so that what they share is computed once.
+    places: dict[str, Path] = {}
+    found = []
+    for own, read in record.alternatives(inputs):
+        key = json.dumps([own.content["Source"], own.content["Inputs"]])
+        place = places.setdefault(key, folder / f"{len(places) + 1:03d}")
+        files, values = stage_inputs(own, read, place)
+        settings = _here(recorded_settings(own, values), arguments)
+        found.append(
+            AlternativeAnalysis(own.content["Choices"], own.content["Name"], settings, files)
+        )
+    return found
 
 
 def recorded_settings(record: ProvenanceRecord, values: dict[str, Any]) -> AnalysisSettings:
@@ -181,9 +240,10 @@ def _compare(record, wanted, replayed):
     files = {name: _Outcome.of(record, name, replayed) for name in names}
     later = []
     if wanted is None:
-        made = _files(replayed)
+        made = _files(replayed, record)
         files |= {n: _Outcome("only in the replay", MISSING) for n in made if n not in recorded}
-        later = [n for n in _files(record.top) if n not in recorded and n not in files]
+        own = _files(record.top, record)
+        later = [n for n in own if n not in (PROVENANCE_NAME, CRATE_NAME, *recorded, *files)]
     width = max(map(len, files))
     for name, outcome in files.items():
         if wanted is not None or outcome.state not in _SAME:
@@ -197,8 +257,9 @@ def _compare(record, wanted, replayed):
     return n_equal == len(files)
 
 
-def _files(top):
-    files = sorted(path for path in (top / "group").rglob("*") if path.is_file())
+def _files(top, record):
+    results = top / record.results.relative_to(record.top)
+    files = sorted(path for path in results.rglob("*") if path.is_file())
     return [path.relative_to(top).as_posix() for path in files]
 
 

@@ -1,7 +1,7 @@
 """Analyses of a model: tables, settings and contrasts of every node of a data set."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -56,6 +56,8 @@ class ModelAnalysis:
     contrasts : list of Contrast
     notes : tuple of str
         What a user is told beside the notes of design and contrasts.
+    others : tuple of str
+        Columns of the table of maps that settings name, and the model does not.
     """
 
     maps: NodeMaps
@@ -64,6 +66,7 @@ class ModelAnalysis:
     design: Design
     contrasts: list[Contrast]
     notes: tuple[str, ...]
+    others: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -102,7 +105,9 @@ class ModelOfTree:
             tree = find_tree_maps(self.files, given, self.path, variances=True)
         return tree, nodes
 
-    def analysis(self, tree: TreeMaps, maps: NodeMaps, place: AnyPath) -> ModelAnalysis:
+    def analysis(
+        self, tree: TreeMaps, maps: NodeMaps, place: AnyPath, columns: Sequence[str] = ()
+    ) -> ModelAnalysis:
         """Make the analysis of some maps of a node.
 
         Parameters
@@ -111,6 +116,8 @@ class ModelOfTree:
         maps : NodeMaps
         place : path
             Folder in which the tables of maps and of the design are written.
+        columns : sequence of str
+            Further columns of the table of maps, as alternatives of the analysis name them.
 
         Returns
         -------
@@ -142,7 +149,7 @@ class ModelOfTree:
         settings = self._settings(found, values)
         notes += _of_all_maps(maps.node, settings)
         known = [*found.used, *settings.combine]
-        wanted = (*(settings.variables or ()), *self._of_rules(found, settings))
+        wanted = (*(settings.variables or ()), *self._of_rules(found, settings), *columns)
         others = [n for n in dict.fromkeys(wanted) if n not in known]
         variances = maps.weighted or _weighs(values)
         asked = others, settings.combine, variances, covariates
@@ -153,7 +160,9 @@ class ModelOfTree:
         design = self._design(found, settings, files)
         settings = self._with_contrasts(maps, settings, design, tails)
         contrasts = self._contrasts(maps, settings, design)
-        return ModelAnalysis(found.maps, settings, files, design, contrasts, tuple(notes))
+        return ModelAnalysis(
+            found.maps, settings, files, design, contrasts, tuple(notes), tuple(others)
+        )
 
     def _values(self, node, notes):
         """Return the settings of a node by name."""

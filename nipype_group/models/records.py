@@ -31,8 +31,9 @@ from nipype_group.design.repeated_measures import split_formula
 from nipype_group.json_files import read_json
 from nipype_group.models.instructions import AnyInstruction, ModelRecord, Name
 from nipype_group.models.places import MisplacedError, first_error, known_name
+from nipype_group.settings.alternatives import alternatives_of
 from nipype_group.settings.analysis import AnalysisSettings
-from nipype_group.settings.files import current_settings
+from nipype_group.settings.files import ALTERNATIVES, current_settings
 from nipype_group.settings.records import about_of
 from nipype_group.stats.estimators import META_ANALYSIS
 from nipype_group.whole_files import AnyPath
@@ -253,13 +254,22 @@ class NodeModel(ModelRecord):
         if self.formula is not None:
             _check_formula(self.formula, self.x)
         if self.software is not None:
-            _check_software(self.software.get(SOFTWARE, {}), self.type, self.formula)
+            _check_software(self.own_settings, self.type, self.formula)
+            if self.alternatives is not None:
+                _check_alternatives(self.alternatives)
         return self
 
     @property
     def own_settings(self) -> dict[str, Any]:
         """Settings of this package, by name."""
-        return dict((self.software or {}).get(SOFTWARE, {}))
+        values = dict((self.software or {}).get(SOFTWARE, {}))
+        values.pop(ALTERNATIVES, None)
+        return values
+
+    @property
+    def alternatives(self) -> Any:
+        """Alternatives of these settings, as `alternatives_of` takes them; None where none are."""
+        return (self.software or {}).get(SOFTWARE, {}).get(ALTERNATIVES)
 
 
 def _check_formula(formula, names):
@@ -350,6 +360,22 @@ def _names_of_covariates(items):
         return covariate_names(items)
     except ValueError as error:
         raise MisplacedError(place, str(error)) from error
+
+
+def _check_alternatives(listed):
+    """See that alternatives vary settings that a model does not tell itself."""
+    place = f"Software.{SOFTWARE}.{ALTERNATIVES}"
+    try:
+        found = alternatives_of(listed, {}, "")
+    except ValueError as error:
+        raise MisplacedError(place, str(error)) from error
+    for name in dict.fromkeys(name for one in found for name in one.values):
+        if name in TOLD:
+            raise MisplacedError(
+                place,
+                f"varies {name}, which is what {TOLD[name]} tells; write a model for each, and "
+                "give nipype-group multiverse several --model",
+            )
 
 
 class _AnyNode(ModelRecord):

@@ -221,8 +221,7 @@ _FORMS = {
     },
     "tdp": {"TableSettings": {"Alpha": NUMBER, "Tail": _TAIL, str: object}, str: _COLUMNS},
 }
-PROVENANCE = {
-    "Command": str,
+_OF_ANALYSIS = {
     "Settings": {
         "contrasts?": [str],
         "blocks?": [str],
@@ -239,6 +238,11 @@ PROVENANCE = {
         **dict.fromkeys(("results?", "stat_map?", "package?"), str),
         "dof?": [(*NUMBER, [NUMBER])],
     },
+}
+PROVENANCE = {
+    "Command": str,
+    **_OF_ANALYSIS,
+    "Alternatives?": [{"Name": str, "Choices": {str: str}, "Inputs": [int], **_OF_ANALYSIS}],
     "SourcePathSHA256?": str,
     "Inputs": [{"Role": str, "Name": str, "Path": str, "SHA256": str}],
     "Outputs": {str: str},

@@ -82,10 +82,12 @@ class Alternative:
     @property
     def name(self) -> str:
         """Choices in words, as ``smoothing_fwhm_mm 4, estimator OLS``."""
-        return ", ".join(f"{axis} {choice}" for axis, choice in self.choices.items())
+        return ", ".join(f"{axis} {choice}".lstrip() for axis, choice in self.choices.items())
 
 
-def read_alternatives(path: str | os.PathLike[str]) -> list[Alternative]:
+def read_alternatives(
+    path: str | os.PathLike[str], beside_models: bool = False
+) -> list[Alternative]:
     """Read a file of settings with alternatives.
 
     Parameters
@@ -94,6 +96,8 @@ def read_alternatives(path: str | os.PathLike[str]) -> list[Alternative]:
         JSON of settings with ``alternatives``: an object whose products are taken, of lists of
         values of settings, or of objects that give choices a name and several settings each; or
         a list of objects with a name and settings, which are taken as they are.
+    beside_models : bool
+        Whether models may list alternatives beside it, so that it may list none.
 
     Returns
     -------
@@ -108,26 +112,55 @@ def read_alternatives(path: str | os.PathLike[str]) -> list[Alternative]:
     """
     path = Path(path).absolute()
     content = read_json(path, dict)
-    if ALTERNATIVES not in content:
+    if ALTERNATIVES not in content and not beside_models:
         raise ValueError(
             f'{path} has no {ALTERNATIVES}, as "{ALTERNATIVES}": {{"smoothing_fwhm_mm": [4, 8]}}'
         )
-    listed = content.pop(ALTERNATIVES)
+    listed = content.pop(ALTERNATIVES, None)
     base = parse_settings(content, path)
+    if listed is None:
+        return [Alternative({}, base)]
     try:
-        if isinstance(listed, dict):
-            found = _products(listed, base, path)
-        else:
-            found = _named(listed, base, path)
+        found = alternatives_of(listed, base, path)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
+    if len(found) < 2 and not beside_models:
+        raise ValueError(f"{path}: {ALTERNATIVES} makes one analysis alone; give two or more")
+    return found
+
+
+def alternatives_of(
+    listed: Any, base: Mapping[str, Any], path: str | os.PathLike[str]
+) -> list[Alternative]:
+    """Return the alternatives that a file lists.
+
+    Parameters
+    ----------
+    listed : dict or list
+        As `read_alternatives` has them.
+    base : dict
+        Settings that are not varied, by name.
+    path : path
+        The file, beside which atlases and blocks are looked for.
+
+    Returns
+    -------
+    list of Alternative
+
+    Raises
+    ------
+    ValueError
+        As `read_alternatives`.
+    """
+    if isinstance(listed, dict):
+        found = _products(listed, base, path)
+    else:
+        found = _named(listed, base, path)
     equal: dict[str, Alternative] = {}
     for one in found:
         first = equal.setdefault(repr(sorted(one.values.items(), key=lambda i: i[0])), one)
         if first is not one:
-            raise ValueError(f"{path}: the alternatives {first.name} and {one.name} are the same")
-    if len(found) < 2:
-        raise ValueError(f"{path}: {ALTERNATIVES} makes one analysis alone; give two or more")
+            raise ValueError(f"the alternatives {first.name} and {one.name} are the same")
     return found
 
 

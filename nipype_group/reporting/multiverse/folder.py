@@ -22,11 +22,15 @@ from nipype_group.reporting.multiverse.content import (
 )
 from nipype_group.reporting.multiverse.page import write_multiverse_page
 from nipype_group.reporting.multiverse.regions import RegionsOfAll, regions_of_all
+from nipype_group.reporting.records.record import PROVENANCE_NAME
+from nipype_group.reporting.records.ro_crate import CRATE_NAME
 from nipype_group.reporting.wording import count
 from nipype_group.stats.distributions import minus_log10
 from nipype_group.tsv import write_tsv
 from nipype_group.whole_files import AnyPath
 
+# Where alternatives lie in the folder of results.
+FOLDER = "multiverse"
 # Settings of every alternative, and the files of a run.
 SETTINGS = "alternatives.json"
 _DIGITS = 10
@@ -150,7 +154,8 @@ def foreign_files(folder: AnyPath) -> list[str]:
     folder = Path(folder)
     if not (folder / SETTINGS).is_file():
         return []
-    own = set(read_json(folder / SETTINGS, {"Files": [str]}, folder)["Files"])
+    listed = read_json(folder / SETTINGS, {"Files": [str]}, folder)["Files"]
+    own = {*listed, PROVENANCE_NAME, CRATE_NAME}
     return [name for name in _names(folder) if name not in own]
 
 

@@ -136,14 +136,123 @@ def write_provenance(
         The file.
     """
     top = Path(output_dir).absolute()
+    record = {
+        "Description": "What group/ was made from; nipype-group replay makes it again from this",
+        **_how_made(command, command_line, execution, top),
+        "Settings": _settings_values(settings),
+        "Source": _source(files, top),
+        "SourcePathSHA256": source_path_sha256(files),
+        **_read(inputs, top),
+        "InstalledAtlases": installed_sha256(settings) if installed is None else installed,
+        "Outputs": {
+            path.relative_to(top).as_posix(): file_sha256(path)
+            for path in sorted(map(Path, outputs))
+            if path.is_relative_to(top / "group")
+        },
+    }
+    return replace_text(top / PROVENANCE_NAME, json.dumps(record, indent=1) + "\n")
+
+
+@dataclass(frozen=True)
+class RecordedAlternative:
+    """An alternative of an analysis, and what it is made of.
+
+    Parameters
+    ----------
+    name : str
+    choices : dict
+        What is varied, to the choice made, in words.
+    settings : AnalysisSettings
+    files : dict
+        Inputs of `init_group_wf`.
+    inputs : list of InputFile
+        From `record_inputs`.
+    """
+
+    name: str
+    choices: Mapping[str, str]
+    settings: RecordedSettings
+    files: Mapping[str, Any]
+    inputs: Sequence[InputFile]
+
+
+def write_alternatives_provenance(
+    folder: str | os.PathLike[str],
+    alternatives: Sequence[RecordedAlternative],
+    *,
+    top: str | os.PathLike[str],
+    command: str,
+    command_line: Sequence[str],
+    execution: Mapping[str, Any],
+    installed: Mapping[str, str],
+) -> Path:
+    """Write the record of finished alternatives of an analysis.
+
+    Parameters
+    ----------
+    folder : path
+        Holds the results, all of which are recorded.
+    alternatives : sequence of RecordedAlternative
+    top : path
+        Where the folder will stand, as which places are relative.
+    command, command_line, execution, installed
+        As of `write_provenance`.
+
+    Returns
+    -------
+    Path
+        The file.
+    """
+    folder, top = Path(folder), Path(top).absolute()
+    inputs = list(dict.fromkeys(item for one in alternatives for item in one.inputs))
+    places = {item: number for number, item in enumerate(inputs)}
+    first = alternatives[0]
+    paths = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    record = {
+        "Description": "What the alternatives beside this were made from; nipype-group replay "
+        "makes them again from this",
+        **_how_made(command, command_line, execution, top),
+        "Settings": _settings_values(first.settings),
+        "Source": _source(first.files, top),
+        "SourcePathSHA256": source_path_sha256(first.files),
+        "Alternatives": [
+            {
+                "Name": one.name,
+                "Choices": dict(one.choices),
+                "Settings": _settings_values(one.settings),
+                "Source": _source(one.files, top),
+                "Inputs": [places[item] for item in one.inputs],
+            }
+            for one in alternatives
+        ],
+        **_read(inputs, top),
+        "InstalledAtlases": dict(installed),
+        "Outputs": {p.relative_to(folder).as_posix(): file_sha256(p) for p in paths},
+    }
+    return replace_text(folder / PROVENANCE_NAME, json.dumps(record, indent=1) + "\n")
+
+
+def _how_made(command, command_line, execution, top):
+    return {
+        "Command": command,
+        "CommandLine": [_relative_token(token, top) for token in command_line],
+        "Execution": execution,
+        "SoftwareVersions": software_versions(),
+        "Processor": processor(),
+    }
+
+
+def _settings_values(settings):
     values = settings.as_record()
     for name in ("blocks", "atlases"):
         # Where such files lie is told with the other inputs.
         if values.get(name) is not None:
             values[name] = [_without_place(item) for item in values[name]]
-    if installed is None:
-        found = installed_images(settings.atlases)
-        installed = {name: file_sha256(path) for name, path in found.items()}
+    return values
+
+
+def _source(files, top):
+    """Return where the maps come from, and how they are chosen there."""
     source = {name: _relative(files[name], top) for name in _SOURCES if name in files}
     source |= {name: _relative_pattern(files[name], top) for name in _PATTERNS if name in files}
     if "map_covariates" in files:
@@ -152,30 +261,23 @@ def write_provenance(
         source["stat_map" if files["single"] else "results"] = _relative(files["path"], top)
         source |= {name: files[name] for name in ("package", "dof") if name in files}
     source |= {name: list(files[name]) for name in _SELECTIONS if name in files}
-    source |= {"participants": True} if "participants" in files else {}
-    record = {
-        "Description": "What group/ was made from; nipype-group replay makes it again from this",
-        "Command": command,
-        "CommandLine": [_relative_token(token, top) for token in command_line],
-        "Execution": execution,
-        "SoftwareVersions": software_versions(),
-        "Processor": processor(),
-        "Settings": values,
-        "Source": source,
-        "SourcePathSHA256": source_path_sha256(files),
+    return source | ({"participants": True} if "participants" in files else {})
+
+
+def _read(inputs, top):
+    return {
         "InputsSHA256": digest(inputs),
         "Inputs": [
             {"Role": i.role, "Name": i.name, "Path": _relative(i.path, top), "SHA256": i.sha256}
             for i in inputs
         ],
-        "InstalledAtlases": installed,
-        "Outputs": {
-            path.relative_to(top).as_posix(): file_sha256(path)
-            for path in sorted(map(Path, outputs))
-            if path.is_relative_to(top / "group")
-        },
     }
-    return replace_text(top / PROVENANCE_NAME, json.dumps(record, indent=1) + "\n")
+
+
+def installed_sha256(settings: RecordedSettings) -> dict[str, str]:
+    """Return the SHA-256 of the installed atlases that an analysis uses, by name, as they are."""
+    found = installed_images(settings.atlases)
+    return {name: file_sha256(path) for name, path in found.items()}
 
 
 def _without_place(item):
@@ -289,6 +391,44 @@ class ProvenanceRecord:
     def is_report(self) -> bool:
         """Whether it is of a report on another package's results, which no replay makes again."""
         return any(name in self.content["Source"] for name in ("results", "stat_map"))
+
+    @property
+    def is_of_alternatives(self) -> bool:
+        """Whether it is of alternatives of an analysis, whose results lie beside it."""
+        return "Alternatives" in self.content
+
+    @property
+    def results(self) -> Path:
+        """Folder of the results."""
+        return self.top if self.is_of_alternatives else self.top / "group"
+
+    def alternatives(
+        self, inputs: Sequence[InputFile]
+    ) -> list[tuple[ProvenanceRecord, list[InputFile]]]:
+        """Return the record of each alternative as of an analysis, and what it reads.
+
+        Parameters
+        ----------
+        inputs : list of InputFile
+            From `find_inputs`, of all.
+
+        Raises
+        ------
+        UnusableFileError
+            Where one names an input that is not recorded.
+        """
+        found = []
+        for one in self.content["Alternatives"]:
+            if not all(0 <= number < len(inputs) for number in one["Inputs"]):
+                raise UnusableFileError(
+                    self.top / PROVENANCE_NAME,
+                    f"names Inputs of {one['Name'][:_SHOWN]} that it does not have",
+                )
+            named = {name: one[name] for name in ("Name", "Choices", "Settings", "Source")}
+            named["Inputs"] = [self.content["Inputs"][number] for number in one["Inputs"]]
+            own = ProvenanceRecord(self.top, {**self.content, **named})
+            found.append((own, [inputs[number] for number in one["Inputs"]]))
+        return found
 
     @property
     def inputs(self) -> list[InputFile]:

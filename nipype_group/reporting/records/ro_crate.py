@@ -37,6 +37,7 @@ _FORMATS = {
     ".provn": "text/provenance-notation",
     ".trig": "application/trig",
 }
+_NAME_OF_ALTERNATIVES = "Alternatives of a group analysis"
 _NAMES = {"nipype_group": "nipype-group"}
 _PROV_TITLES = ("W3C PROV of every step, as PROV-N", "W3C PROV of every step, as RDF")
 
@@ -109,17 +110,13 @@ def crate_entities(record: ProvenanceRecord, date: str) -> list[dict[str, Any]]:
         JSON-LD entities, flat: metadata descriptor, root data set, files, inputs, software,
         settings, and the action.
     """
-    about = _description(record.top)
+    about, several = _description(record.top), record.is_of_alternatives
     results = [_file(name, sha256) for name, sha256 in record.content["Outputs"].items()]
     # Two inputs of the same content outside the crate are one entity.
     described = (_input(record, recorded) for recorded in record.content["Inputs"])
     inputs = list({entity["@id"]: entity for entity in described}.values())
     software = _software(record.content["SoftwareVersions"])
-    settings = [
-        {"@id": f"#setting-{name}", "@type": "PropertyValue", "name": name, "value": _text(value)}
-        for name, value in record.content["Settings"].items()
-        if value is not None and name not in HOW_SPLIT
-    ]
+    settings = _settings(record)
     beside = [
         {**_file(name, None), "name": title}
         for name, title in (
@@ -134,7 +131,7 @@ def crate_entities(record: ProvenanceRecord, date: str) -> list[dict[str, Any]]:
     root = {
         "@id": "./",
         "@type": "Dataset",
-        "name": about.get("Name", "Group-level results"),
+        "name": about.get("Name", _NAME_OF_ALTERNATIVES if several else "Group-level results"),
         "description": "Group-level fMRI statistics: maps, tables, figures and a report",
         "datePublished": date,
         "license": about.get("License") or _NO_LICENCE,
@@ -144,7 +141,7 @@ def crate_entities(record: ProvenanceRecord, date: str) -> list[dict[str, Any]]:
     action = {
         "@id": "#analysis",
         "@type": "CreateAction",
-        "name": "Group analysis",
+        "name": _NAME_OF_ALTERNATIVES if several else "Group analysis",
         "description": record.content["Command"],
         "instrument": {"@id": "#nipype_group"},
         "object": _references([*inputs, *settings]),
@@ -157,6 +154,28 @@ def crate_entities(record: ProvenanceRecord, date: str) -> list[dict[str, Any]]:
         "conformsTo": {"@id": _CONFORMS_TO},
     }
     return [descriptor, root, *beside, *results, *inputs, *settings, *software, action]
+
+
+def _settings(record):
+    """Return the settings, of alternatives those that they share and the choices of each."""
+    content = record.content
+    everyone = [one["Settings"] for one in content.get("Alternatives", [content])]
+    found = [
+        {"@id": f"#setting-{name}", "@type": "PropertyValue", "name": name, "value": _text(value)}
+        for name, value in content["Settings"].items()
+        if value is not None
+        and name not in HOW_SPLIT
+        and all(own.get(name) == value for own in everyone)
+    ]
+    return found + [
+        {
+            "@id": f"#alternative-{number}",
+            "@type": "PropertyValue",
+            "name": f"alternative {number}",
+            "value": one["Name"],
+        }
+        for number, one in enumerate(content.get("Alternatives", ()), 1)
+    ]
 
 
 def _description(top):

@@ -20,6 +20,7 @@ from nipype_group.reporting.records.record import (
     ProvenanceRecord,
     source_path_sha256,
 )
+from nipype_group.whole_files import is_free
 
 if TYPE_CHECKING:
     from nipype_group.reporting.records.inputs import InputFile
@@ -135,12 +136,37 @@ def other_selection(
     """
     if not any((top / "group").glob("*")):
         return None
+    own = {("Command", command), ("InputsSHA256", inputs_sha256)}
+    return _other(top, files, inputs, lambda: bool(_told_by_sidecars(top) & own))
+
+
+def other_alternatives(
+    top: Path, files: Mapping[str, Any], inputs: Sequence[InputFile]
+) -> str | None:
+    """Return why the alternatives of an analysis in a folder are no earlier ones of these maps.
+
+    Parameters
+    ----------
+    top : Path
+        Their folder.
+    files, inputs
+        As `Selection.of_run` takes them; files of the first alternative, inputs of all.
+
+    Returns
+    -------
+    str or None
+        None where there are none, or they are of the same selection of maps.
+    """
+    return None if is_free(top) else _other(top, files, inputs, lambda: False)
+
+
+def _other(top, files, inputs, is_own):
+    """Return why results are of other maps; `is_own` is asked where they have no record."""
     try:
         record = ProvenanceRecord.read(top)
         standing = Selection.of_record(record)
     except (ValueError, LookupError, TypeError, AttributeError, OSError) as error:
-        told = _told_by_sidecars(top)
-        if told & {("Command", command), ("InputsSHA256", inputs_sha256)}:
+        if is_own():
             return None
         return f"results of unknown maps, as they have no record that can be read ({error})"
     if standing.is_same(Selection.of_run(files, inputs)):

@@ -1,128 +1,50 @@
-"""``nipype-group multiverse``: all analyses that there could have been, together."""
+"""Run the alternatives of an analysis, and put what they say into place with its record."""
 
 from __future__ import annotations
 
-import copy
 import shutil
 from argparse import Namespace
+from collections.abc import Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from nipype_group.cli import run
+from nipype_group.cli.command_text import command_text
 from nipype_group.cli.guard import UsageError
-from nipype_group.cli.inputs import check_inputs
-from nipype_group.cli.options import given_settings, option_of, without_replaced
+from nipype_group.cli.multiverse.asked import asked_alternatives
 from nipype_group.cli.origin import watch_inputs
-from nipype_group.cli.plan.analysis import check_estimator, foreseen_model
 from nipype_group.design.sources import listed_once
 from nipype_group.execution import FolderLock, WorkflowError, quiet_nipype, run_workflow
 from nipype_group.execution.changed_inputs import forget_run
 from nipype_group.execution.memory import check_memory, declare_memory
-from nipype_group.reporting.multiverse.folder import SETTINGS, foreign_files
+from nipype_group.reporting.multiverse.folder import FOLDER, SETTINGS, foreign_files
+from nipype_group.reporting.records.record import (
+    RecordedAlternative,
+    write_alternatives_provenance,
+)
+from nipype_group.reporting.records.ro_crate import CRATE_NAME, write_ro_crate
+from nipype_group.reporting.records.selection import other_alternatives
 from nipype_group.reporting.records.watch import InputsChangedError, InputWatch
 from nipype_group.reporting.wording import count
-from nipype_group.settings.alternatives import (
-    Alternative,
-    check_alternatives,
-    read_alternatives,
-    statistic_of,
-)
-from nipype_group.settings.analysis import AnalysisSettings
 from nipype_group.whole_files import is_free, whole_folder
 from nipype_group.workflows.multiverse import AlternativeAnalysis, multiverse_graph
 
-FOLDER = "multiverse"
 # Of the names of alternatives that are listed in a line.
 _SHOWN = 3
 
 
 def execute(arguments: Namespace) -> int:
-    """Run the alternatives that a file of settings lists; returns the exit code."""
+    """Run the alternatives that a file of settings or a model lists; returns the exit code."""
     run.plugin_arguments(arguments)
-    with listed_once():
-        alternatives = asked_alternatives(arguments)
     output = Path(arguments.output_dir).absolute() / FOLDER
     _check_place(output)
+    with listed_once():
+        alternatives, notes = asked_alternatives(arguments)
+    for note in notes:
+        print(note)
     print(f"{count(len(alternatives), 'alternative')}, the first {alternatives[0].name}")
     return _carry_out(alternatives, output, arguments)
-
-
-def asked_alternatives(arguments: Namespace) -> list[AlternativeAnalysis]:
-    """Return the alternatives that the arguments ask for, each checked.
-
-    Raises
-    ------
-    UsageError
-        Naming the alternative that cannot be, by its choices.
-    """
-    try:
-        listed = read_alternatives(arguments.settings)
-    except (ValueError, OSError) as error:
-        raise UsageError(error) from error
-    given = given_settings(arguments, AnalysisSettings)
-    for name in given:
-        if len({repr(one.values.get(name)) for one in listed}) > 1:
-            option = option_of(AnalysisSettings, name)
-            raise UsageError(
-                f"{option} goes before the file, and {arguments.settings} varies {name}; leave "
-                "one of them out"
-            )
-    found = [_analysis(one, given, arguments) for one in listed]
-    try:
-        check_alternatives({one.name: one.settings for one in found})
-    except ValueError as error:
-        raise UsageError(f"{arguments.settings}: {error}") from error
-    _check_models(found, arguments)
-    for note in dict.fromkeys(note for one in found for note in _notes(one)):
-        print(note)
-    return found
-
-
-def _analysis(
-    alternative: Alternative, given: dict[str, Any], arguments: Namespace
-) -> AlternativeAnalysis:
-    """Return an alternative as an analysis of its own, options before what the file says."""
-    own = copy.copy(arguments)
-    own.settings = None
-    values = without_replaced(alternative.values, given) | given
-    try:
-        settings, files = run.request_of(own, values)
-        settings = run.of_known_tests(settings, files)
-        check_inputs(files, settings.variables, settings.takes_variances)
-        settings.read_atlases()
-    except (UsageError, ValueError, TypeError, OSError) as error:
-        raise UsageError(f"{arguments.settings}, {alternative.name}: {error}") from error
-    if "left_out_folders" in files:
-        files["left_out_folders"] = [str(Path(arguments.output_dir).absolute() / FOLDER)]
-    return AlternativeAnalysis(alternative.choices, alternative.name, settings, files)
-
-
-def _check_models(alternatives, arguments):
-    """Build every model and its contrasts from names, tables and headers, before anything runs."""
-    seen = set()
-    for one in alternatives:
-        model = statistic_of(one.settings.changed(smoothing_fwhm_mm=()))
-        if model in seen:
-            continue
-        seen.add(model)
-        try:
-            _, design, _, contrasts = foreseen_model(one.settings, one.files)
-            check_estimator(one.settings, design, contrasts)
-        except (ValueError, OSError) as error:
-            raise UsageError(f"{arguments.settings}, {one.name}: {error}") from error
-
-
-def _notes(alternative):
-    settings = alternative.settings
-    yield from run.notes_of_covariates(settings)
-    yield from run.notes_of_variances(settings, alternative.files)
-    if len(settings.thresholds) > 1:
-        names = ", ".join(threshold.control for threshold in settings.thresholds)
-        yield (
-            f"Of several height controls ({names}) the first decides what survives in an "
-            "alternative"
-        )
 
 
 def _check_place(output):
@@ -133,15 +55,30 @@ def _check_place(output):
         raise UsageError(f"{output} holds something else than alternatives; take another OUT")
 
 
-def _watches(alternatives):
-    """Record the inputs of all alternatives, those that several share once."""
+def _watches(alternatives: Sequence[AlternativeAnalysis]) -> list[InputWatch]:
+    """Record the inputs of every alternative, those that several share once."""
     found: dict[str, InputWatch] = {}
+    watches = []
     for one in alternatives:
         settings = one.settings
         key = repr((sorted(one.files.items()), settings.blocks, settings.atlases))
         if key not in found:
             found[key] = watch_inputs(settings, one.files)
-    return list(found.values())
+        watches.append(found[key])
+    return watches
+
+
+def _apart(watches):
+    return list({id(watch): watch for watch in watches}.values())
+
+
+def _check_replaced(output, alternatives, watches, arguments):
+    """Refuse to replace alternatives of other maps unasked."""
+    if arguments.replace or any(watch.error for watch in watches):
+        return
+    inputs = list(dict.fromkeys(item for watch in _apart(watches) for item in watch.inputs))
+    if reason := other_alternatives(output, alternatives[0].files, inputs):
+        raise UsageError(f"{output} holds {reason}; take another OUT, or give --replace")
 
 
 @contextmanager
@@ -162,7 +99,8 @@ def _unchanged(watches, workflow):
 
 
 def _changes(watches):
-    return list(dict.fromkeys(change for watch in watches for change in watch.changes()))
+    found = (change for watch in _apart(watches) for change in watch.changes())
+    return list(dict.fromkeys(found))
 
 
 def _carry_out(alternatives, output, arguments):
@@ -173,14 +111,17 @@ def _carry_out(alternatives, output, arguments):
         quiet_nipype()
     how = run.how_to_run(arguments, alternatives[0].settings.n_procs)
     watches = _watches(alternatives)
-    inputs = [item.path for watch in watches for item in (*watch.inputs, *watch.installed)]
+    _check_replaced(output, alternatives, watches, arguments)
+    read = [item for watch in _apart(watches) for item in (*watch.inputs, *watch.installed)]
+    inputs = [item.path for item in read]
     with FolderLock(output.parent, "output folder"):
         with _unchanged(watches, graph.workflow):
             try:
                 result = run_workflow(graph.workflow, inputs=inputs, **how)
             except WorkflowError as error:
                 raise WorkflowError(_of_alternatives(error, graph), error.failures) from error
-        _publish(Path(result.outputs["folder"]), output)
+        record = partial(_record, alternatives, watches, output, arguments)
+        _publish(Path(result.outputs["folder"]), output, record)
     for line in (*result.outputs["lines"], *(f"Warning: {w}" for w in result.outputs["warnings"])):
         print(line)
     print(f"Page      {output / 'multiverse.html'}")
@@ -214,8 +155,36 @@ def _foresee_memory(workflow, alternatives, arguments):
             check_memory(declared, run.plugin_arguments(arguments).get("memory_gb"))
 
 
-def _publish(made, output):
-    """Put a folder into the place of an earlier one, whole; files that no run wrote stay."""
+def _record(alternatives, watches, output, arguments, folder):
+    """Write what the alternatives in a folder were made from, beside them."""
+    recorded = [
+        RecordedAlternative(one.name, one.choices, one.settings, one.files, watch.inputs)
+        for one, watch in zip(alternatives, watches, strict=True)
+    ]
+    write_alternatives_provenance(
+        folder,
+        recorded,
+        top=output,
+        command=command_text(arguments.parser, arguments),
+        command_line=arguments.command_line,
+        execution={
+            "Plugin": arguments.plugin,
+            "PluginArguments": arguments.plugin_args,
+            "Processors": alternatives[0].settings.n_procs,
+        },
+        installed={item.name: item.sha256 for watch in watches for item in watch.installed},
+    )
+    if (output / CRATE_NAME).is_file():
+        # It keeps its date where nothing else changes.
+        shutil.copy2(output / CRATE_NAME, folder / CRATE_NAME, follow_symlinks=False)
+    write_ro_crate(folder)
+
+
+def _publish(made, output, record):
+    """Put a folder into the place of an earlier one, whole; files that no run wrote stay.
+
+    `record` writes what it was made from into it.
+    """
     earlier = output.with_name(f".{output.name}-before")
     if earlier.is_dir() and is_free(output):
         # A run was killed while one took the place of the other.
@@ -228,6 +197,7 @@ def _publish(made, output):
         )
     with whole_folder(output) as folder:
         shutil.copytree(made, folder, dirs_exist_ok=True)
+        record(folder)
         for name in foreign:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(output / name, folder / name, follow_symlinks=False)

@@ -1,0 +1,1 @@
+"""``nipype-group multiverse``: all analyses that there could have been, together."""
