@@ -352,7 +352,9 @@ def _of_all_maps(node, settings):
 
 
 def _weighs(values):
-    return "variances" in ESTIMATORS[values["estimator"]].needs if "estimator" in values else False
+    # One that is not known is refused with the other settings.
+    known = ESTIMATORS.get(values.get("estimator"))
+    return known is not None and "variances" in known.needs
 
 
 def _written(found: NodeDesign, tree, asked, path, place):

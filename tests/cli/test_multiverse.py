@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import nibabel as nib
@@ -274,3 +275,78 @@ def test_the_stored_cost_is_what_is_said():
     assert (
         f"{content['times_one_analysis']} times as much" in (docs / "multiverse.rst").read_text()
     )
+
+
+def test_a_replay_makes_all_again_and_diff_tells_what_differs(first, study, capsys, tmp_path):
+    """Where the results lie, and what of the data set has come since, does not matter."""
+    place = tmp_path / "deep" / "moved"
+    shutil.copytree(first, place / "multiverse")
+    record = json.loads((place / "multiverse" / PROVENANCE_NAME).read_text())
+    assert [one["Inputs"] for one in record["Alternatives"]] == [list(range(15))] * 3
+    capsys.readouterr()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run_module, "can_draw", lambda: False)
+        command = ("replay", str(place), "--inputs", str(study), "--plugin", "Linear")
+        assert main([*command]) == 0
+    said = capsys.readouterr().out
+    assert "15 inputs are what they were" in said
+    assert f"{len(record['Outputs'])} of {len(record['Outputs'])} files are equal" in said
+    crate = json.loads((first / CRATE_NAME).read_text())["@graph"]
+    described = {entity["@id"]: entity for entity in crate}
+    assert described["#alternative-3"]["value"] == "smoothing_fwhm_mm 4, exclude sub-01"
+    assert "#setting-formula" in described and "#setting-exclude" not in described
+    assert main(["diff", str(place), str(first)]) == 0
+    # One voxel more of a count is found.
+    path = place / "multiverse" / "contrast-age_stat-count_desc-own_statmap.nii.gz"
+    image = nib.load(path)
+    values = np.asanyarray(image.dataobj).copy()
+    values[0, 0, 0] += 1
+    nib.save(nib.Nifti1Image(values, image.affine, image.header), path)
+    for name in ("Name", "Choices"):
+        record["Alternatives"][0][name] = json.loads(
+            json.dumps(record["Alternatives"][0][name]).replace("4", "5")
+        )
+    (place / "multiverse" / PROVENANCE_NAME).write_text(json.dumps(record))
+    assert main(["diff", str(place / "multiverse"), str(first)]) == 1
+    said = capsys.readouterr().out
+    assert "only in the first: smoothing_fwhm_mm 5, exclude none" in said
+    assert f"{path.name}: 1 voxel" in said
+    assert main(["diff", str(place), str(study / "one")]) == 2
+    assert "compare alternatives with alternatives" in capsys.readouterr().err
+
+
+def test_a_record_that_leads_astray_is_refused(first, tmp_path, capsys):
+    shutil.copytree(first, tmp_path / "multiverse")
+    path = tmp_path / "multiverse" / PROVENANCE_NAME
+    record = json.loads(path.read_text())
+    record["Alternatives"][1]["Inputs"] = [0, 99]
+    path.write_text(json.dumps(record))
+    command = ("replay", str(tmp_path), "--inputs", str(first.parents[1]), "--plugin", "Linear")
+    assert main([*command]) == 1
+    assert "names Inputs of smoothing_fwhm_mm 4" in capsys.readouterr().err
+    record["Outputs"]["../../secret"] = "0"
+    path.write_text(json.dumps(record))
+    assert main([*command]) == 1
+    assert "secret" in capsys.readouterr().err
+
+
+def test_alternatives_of_other_maps_are_not_replaced_unasked(study, tmp_path, capsys):
+    folder = run_multiverse(study, "replaced", FEW, *FAST)
+    other = tmp_path / "other"
+    other.mkdir()
+    for path in (*study.glob("sub-*.nii"), *study.glob("parts.*")):
+        image = nib.load(path) if path.suffix == ".nii" else None
+        if image is None:
+            shutil.copy(path, other)
+        else:
+            values = np.flip(np.asanyarray(image.dataobj), 1)
+            nib.save(nib.Nifti1Image(values, AFFINE), other / path.name)
+    table = (study / "maps.tsv").read_text().replace(str(study), str(other))
+    (other / "maps.tsv").write_text(table)
+    before = contents(folder)
+    with pytest.raises(AssertionError):
+        run_multiverse(other, str(study / "replaced"), FEW, *FAST)
+    assert "results of another selection of maps" in capsys.readouterr().err
+    assert contents(folder) == before
+    run_multiverse(other, str(study / "replaced"), FEW, *FAST, "--replace")
+    assert contents(folder) != before

@@ -7,7 +7,7 @@ import tempfile
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +103,58 @@ def compare_files(
         return {**sizes, "Unreadable": str(error)} if first.suffix in _TEXTS else sizes
     except _UNREADABLE as error:
         return {**sizes, "Unreadable": str(error)}
+
+
+def compare_all(
+    first: Mapping[str, Path],
+    second: Mapping[str, Path],
+    *,
+    alpha: float | None = None,
+    set_aside: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Compare the files of two results that have one name.
+
+    Parameters
+    ----------
+    first, second : dict of str to Path
+        Files by name.
+    alpha : float, optional
+        As of `compare_files`.
+    set_aside : sequence of str
+        Keys of JSON files in which alone one may differ, as they are told elsewhere.
+
+    Returns
+    -------
+    dict
+        Maps, Tables, Others and Rounding: name to what `compare_files` tells, where files differ
+        in more than versions; OnlyFirst and OnlySecond: files of one alone.
+    """
+    found: dict[str, Any] = {name: {} for name in ("Maps", "Tables", "Others", "Rounding")}
+    for name, path in first.items():
+        if name not in second:
+            continue
+        difference = compare_files(path, second[name], alpha=alpha)
+        if difference is not None and not _repeats(difference, set_aside):
+            found[_section(name, difference)][name] = difference
+    found["OnlyFirst"] = [path for name, path in first.items() if name not in second]
+    found["OnlySecond"] = [path for name, path in second.items() if name not in first]
+    return found
+
+
+def _section(name, difference):
+    if difference.get("State") == ROUNDING:
+        return "Rounding"
+    if name.endswith(image_suffixes()):
+        return "Maps"
+    return "Tables" if name.endswith(".tsv") else "Others"
+
+
+def _repeats(difference, set_aside):
+    """Tell whether a file differs in nothing but versions and what is told elsewhere."""
+    if difference.get("State") == VERSIONS:
+        return True
+    keys = difference.get("Keys")
+    return bool(keys) and all(key.partition(".")[0] in set_aside for key in keys)
 
 
 def _compare_texts(path, texts, alpha, defaults):

@@ -6,18 +6,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from nipype_group.images import image_suffixes
 from nipype_group.processor import other_processor
+from nipype_group.reporting.comparison.alternatives import (
+    alternatives_in,
+    compare_alternatives,
+)
 from nipype_group.reporting.comparison.files import (
     changed_keys,
-    compare_files,
+    compare_all,
     difference_text,
     short,
 )
 from nipype_group.reporting.comparison.rounding import (
     PRINTED_BOUND,
-    ROUNDING,
-    VERSIONS,
     largest_difference,
 )
 from nipype_group.reporting.derivatives.read import GroupFolder
@@ -45,7 +46,8 @@ def compare_runs(first: str | os.PathLike[str], second: str | os.PathLike[str]) 
     Parameters
     ----------
     first, second : path
-        Folders of results, or their folders ``group``.
+        Folders of results, or their folders ``group``; or both of alternatives of an analysis,
+        as `compare_alternatives` takes them.
 
     Returns
     -------
@@ -63,6 +65,9 @@ def compare_runs(first: str | os.PathLike[str], second: str | os.PathLike[str]) 
     ValueError, FileNotFoundError
         Where one of them holds no group results.
     """
+    several = [alternatives_in(place) for place in (first, second)]
+    if any(several):
+        return compare_alternatives(*_both(several, (first, second)))
     folders = GroupFolder(first), GroupFolder(second)
     records = [_record(folder) for folder in folders]
     found = {
@@ -80,6 +85,18 @@ def compare_runs(first: str | os.PathLike[str], second: str | os.PathLike[str]) 
         causes = other_processor(*(record.get("Processor", {}) for record in records))
         found |= _filled(LikelyCause=causes)
     return found
+
+
+def _both(several, places):
+    """Return the folders of alternatives, which both places have."""
+    for own, place, of in zip(several, places, ("first", "second"), strict=True):
+        if own is None:
+            other = next(folder for folder in several if folder is not None)
+            raise ValueError(
+                f"{other} holds alternatives of an analysis, and {Path(place).absolute()}, the "
+                f"{of}, does not; compare alternatives with alternatives"
+            )
+    return several
 
 
 def _record(folder):
@@ -246,16 +263,9 @@ def _files(folders):
         for f in folders
     ]
     alpha = folders[0].about.get("Parameters", {}).get("alpha")
-    found = {section: {} for section in _OF_FILES}
-    for name, path in listed[0].items():
-        if name not in listed[1]:
-            continue
-        difference = compare_files(path, listed[1][name], alpha=alpha)
-        if difference is not None and not _repeats(difference):
-            found[_section(name, difference)][name] = difference
-    for i, section in enumerate(("OnlyFirst", "OnlySecond")):
-        alone = [path for name, path in listed[i].items() if name not in listed[1 - i]]
-        found[section] = [path.relative_to(folders[i].path).as_posix() for path in alone]
+    found = compare_all(*listed, alpha=alpha, set_aside=_OF_THE_RUN)
+    for folder, section in zip(folders, ("OnlyFirst", "OnlySecond"), strict=True):
+        found[section] = [path.relative_to(folder.path).as_posix() for path in found[section]]
     return found
 
 
@@ -264,22 +274,6 @@ def _name_without(entities, path):
     parts = path.name.split("_")
     kept = "_".join(part for part in parts if part.partition("-")[0] not in entities)
     return path.with_name(kept).as_posix()
-
-
-def _section(name, difference):
-    if difference.get("State") == ROUNDING:
-        return "Rounding"
-    if name.endswith(image_suffixes()):
-        return "Maps"
-    return "Tables" if name.endswith(".tsv") else "Others"
-
-
-def _repeats(difference):
-    """Tell whether a file differs in nothing but versions and what is told of the run."""
-    if difference.get("State") == VERSIONS:
-        return True
-    keys = difference.get("Keys")
-    return bool(keys) and all(key.partition(".")[0] in _OF_THE_RUN for key in keys)
 
 
 def comparison_text(found: Mapping[str, Any]) -> str:
@@ -307,6 +301,8 @@ def comparison_text(found: Mapping[str, Any]) -> str:
             lines += [section, *_list_lines(changed), *_contrast_lines(what.get("Changed", {}))]
         elif section == "Entities":
             lines += ["Entities in the names of one run alone", *_changes(what)]
+        elif section == "Alternatives":
+            lines += [section, *_list_lines(what)]
         elif section in ("Parameters", "Versions"):
             lines += [section, *_changes(what)]
         elif section == "LikelyCause":
