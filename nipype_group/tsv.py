@@ -103,6 +103,10 @@ def _cell(value, digits, name):
     """Return the text of a cell, an empty one where the value is missing."""
     if isinstance(value, str):
         return _text(value, name)
+    if not pd.api.types.is_scalar(value) and pd.api.types.is_list_like(value):
+        raise ValueError(
+            f"column {one_line(str(name))}: {one_line(str(value))[:_SHOWN]} is no single value"
+        )
     if pd.isna(value):
         return ""
     if digits is not None and isinstance(value, (float, np.floating)):

@@ -3,29 +3,44 @@
 from __future__ import annotations
 
 import io
+import os
 import shlex
 import shutil
 import tempfile
 import threading
 import warnings
 from argparse import Namespace
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
+from dataclasses import fields
+from numbers import Integral
 from pathlib import Path
 from types import UnionType
 from typing import Any, get_args, get_origin
 
 # Sets how Nipype starts, and so comes before what imports it.
 from nipype_group.cli.main import build_parser  # isort: skip
-from nipype_group.analysis.inputs import image_path, source_words
+from nipype_group.analysis.alternatives import MultiverseResult
+from nipype_group.analysis.inputs import (
+    Unlike,
+    image_path,
+    kind_of,
+    settings_file,
+    source_words,
+    words_of_record,
+)
 from nipype_group.analysis.result import GroupResult, GroupResults
 from nipype_group.choices import nearest
 from nipype_group.cli import run
 from nipype_group.cli.command_text import command_text
 from nipype_group.cli.places import check_places
+from nipype_group.cli.replay import recorded_settings
 from nipype_group.execution import WorkflowError
 from nipype_group.reporting.page.side_by_side import holds_index
+from nipype_group.reporting.records.inputs import find_inputs
+from nipype_group.reporting.records.record import ProvenanceRecord
 from nipype_group.settings.analysis import AnalysisSettings, PeerSettings
+from nipype_group.settings.records import about_of
 from nipype_group.whole_files import AnyPath
 
 # What a report on another package's results is told beside settings.
@@ -123,29 +138,194 @@ def analyse(
         Of what the command tells as a warning.
     """
     with _folder(output_dir, "results") as (folder, temporary):
-        data = folder.parent / "data" if temporary else folder / "data"
-        words = ["run", str(folder), "--plugin", plugin]
-        words += source_words(maps, participants, data, select, variance_select, variances)
-        for name, given in {"mask": mask, "search_volume": search_volume}.items():
-            if given is not None:
-                option = f"--{name.replace('_', '-')}"
-                words += [option, image_path(given, data, name)]
-        places = {"design": design, "shuffles": shuffles, "work-dir": work_dir}
-        for name, place in places.items():
-            if place is not None:
-                words += [f"--{name}", str(Path(place).absolute())]
-        arguments = build_parser().parse_args(words)
-        arguments.n_procs, arguments.replace, arguments.progress = n_procs, replace, progress
+        arguments, words = _request(
+            "run",
+            folder,
+            folder.parent / "data" if temporary else folder / "data",
+            source=(maps, participants, select, variance_select, variances),
+            images={"mask": mask, "search_volume": search_volume},
+            places={"design": design, "shuffles": shuffles, "work_dir": work_dir},
+            how=(plugin, n_procs, replace, progress),
+        )
         named = {"formula": formula, "contrasts": _definitions(contrasts)} | settings
-        named = {name: _of_python(value) for name, value in named.items()}
-        named = {
-            name: _several(AnalysisSettings, name, value)
-            for name, value in named.items()
-            if value not in (None, ())
-        }
-        said = _told(lambda: _run(arguments, words, named))
+        unlike = Unlike.of(maps, participants)
+        said = _told(lambda: _run(arguments, words, named, unlike))
         kind = GroupResults if holds_index(folder) else GroupResult
         return kind(folder, messages=said, temporary=temporary)
+
+
+def multiverse(
+    maps: Any,
+    participants: Any = None,
+    *,
+    alternatives: Mapping[str, Any] | Sequence[Mapping[str, Any]],
+    formula: str | None = None,
+    contrasts: Mapping[str, str] | Sequence[str] = (),
+    output_dir: AnyPath | None = None,
+    select: Mapping[str, Any] | None = None,
+    variance_select: Mapping[str, Any] | None = None,
+    variances: Any = None,
+    mask: Any = None,
+    search_volume: Any = None,
+    design: AnyPath | None = None,
+    replace: bool = False,
+    progress: bool = True,
+    plugin: str = "MultiProc",
+    n_procs: int | None = None,
+    work_dir: AnyPath | None = None,
+    **settings: Any,
+) -> MultiverseResult:
+    """Analyse maps by all alternatives; the same as ``nipype-group multiverse``.
+
+    Parameters
+    ----------
+    maps, participants, formula, contrasts, select, variance_select, variances
+        As of `analyse`.
+    mask, search_volume, design, replace, progress, plugin, n_procs, work_dir
+        As of `analyse`.
+    alternatives : dict, or sequence of dict
+        Settings by name to the list of their values, of which all products are taken, as
+        ``{"smoothing_fwhm_mm": [4, 8], "exclude": [[], ["age > 45"]]}``; names to choices of
+        several settings, as ``{"model": {"plain": {"formula": "age"}}}``; or a list of
+        alternatives, each with its ``name`` and settings.
+    output_dir : path, optional
+        Folder in which ``multiverse`` is made. Without one the results last as long as what is
+        returned.
+    **settings
+        Settings that all alternatives share, as ``n_permutations=5000``.
+
+    Returns
+    -------
+    MultiverseResult
+
+    Raises
+    ------
+    TypeError, ValueError, OSError, RuntimeError
+        As `analyse`; naming the alternative by its choices.
+
+    Warns
+    -----
+    AnalysisWarning
+        Of what the command tells as a warning.
+    """
+    from nipype_group.cli.multiverse.command import execute
+
+    with _folder(output_dir, "results") as (folder, temporary):
+        data = folder.parent / "data" if temporary else folder / "data"
+        named, of_machine = _shared(formula, contrasts, settings)
+        arguments, words = _request(
+            "multiverse",
+            folder,
+            data,
+            source=(maps, participants, select, variance_select, variances),
+            images={"mask": mask, "search_volume": search_volume},
+            places={"design": design, "work_dir": work_dir},
+            how=(plugin, n_procs, replace, progress),
+            further=lambda: ["--settings", settings_file(named, alternatives, data)],
+        )
+        vars(arguments).update(of_machine, command_line=["nipype-group", *words])
+        unlike = Unlike.of(maps, participants)
+
+        def run_them():
+            check_places(arguments)
+            return execute(arguments, unlike.check)
+
+        said = _told(run_them)
+        return MultiverseResult(folder, messages=said, temporary=temporary)
+
+
+def analyse_again(
+    record: ProvenanceRecord,
+    output_dir: AnyPath | None,
+    progress: bool = True,
+    plugin: str = "MultiProc",
+) -> GroupResult:
+    """Analyse alone what a record tells of, from its inputs where they are; see `analyse`.
+
+    Parameters
+    ----------
+    record : ProvenanceRecord
+        Of an analysis, or of one of alternatives.
+    output_dir : path, optional
+    progress : bool
+    plugin : str
+
+    Raises
+    ------
+    InputsError
+        Where inputs are not what they were.
+    """
+    find_inputs(record.inputs)
+    with _folder(output_dir, "results") as (folder, temporary):
+        check_places(Namespace(output_dir=_place(folder, "output_dir")))
+        words, values = words_of_record(record)
+        words = ["run", str(folder), f"--plugin={plugin}", *words]
+        arguments = build_parser().parse_args(words)
+        arguments.progress = progress
+        settings = recorded_settings(record, values)
+        named = {
+            item.name: getattr(settings, item.name)
+            for item in fields(settings)
+            if not about_of(item).of_machine or item.name == "figures"
+        }
+        said = _told(lambda: _run(arguments, words, named))
+        return GroupResult(folder, messages=said, temporary=temporary)
+
+
+def _shared(formula, contrasts, settings):
+    """Return the settings of a file, and those of the machine, which no file holds."""
+    known = AnalysisSettings.__dataclass_fields__
+    for name in settings:
+        if name not in known:
+            raise TypeError(f"{name} is no setting{nearest(name, known)}")
+    named = {"formula": formula, "contrasts": _definitions(contrasts)} | settings
+    named = {n: _several(AnalysisSettings, n, _of_python(value)) for n, value in named.items()}
+    return named, {n: named.pop(n) for n in settings if about_of(known[n]).of_machine}
+
+
+def _request(command, folder, data, *, source, images, places, how, further=None):
+    """Return the arguments of a command and its words; what is in memory is written to `data`."""
+    plugin, n_procs, replace, progress = how
+    places = {name: _place(value, name) for name, value in places.items() if value is not None}
+    _check_kinds(plugin, n_procs, replace=replace, progress=progress)
+    # Before anything is written.
+    check_places(Namespace(output_dir=str(folder), **places))
+    words = [
+        command,
+        str(folder),
+        f"--plugin={plugin}",
+        *source_words(*source[:2], data, *source[2:]),
+    ]
+    for name, given in images.items():
+        if given is not None:
+            words += [f"--{name.replace('_', '-')}", image_path(given, data, name)]
+    for name, value in places.items():
+        words += [f"--{name.replace('_', '-')}", value]
+    words += [] if further is None else further()
+    arguments = build_parser().parse_args(words)
+    arguments.n_procs = None if n_procs is None else int(n_procs)
+    arguments.replace, arguments.progress = replace, progress
+    return arguments, words
+
+
+def _check_kinds(plugin, n_procs, **switches):
+    """Refuse what no option can be, which Python would take for something else."""
+    if not isinstance(plugin, str):
+        raise TypeError(f"plugin is {kind_of(plugin)}; give the name of a plugin of Nipype")
+    if n_procs is not None and (isinstance(n_procs, bool) or not isinstance(n_procs, Integral)):
+        raise TypeError(f"n_procs is {kind_of(n_procs)}; give a whole number")
+    for name, value in switches.items():
+        if not isinstance(value, bool):
+            raise TypeError(f"{name} is {kind_of(value)}; give True or False")
+
+
+def _place(value, name):
+    """Return a place that a call names, as an absolute path."""
+    if not isinstance(value, (str, os.PathLike)):
+        raise TypeError(f"{name} is {kind_of(value)}; give a path")
+    if not os.fspath(value):
+        raise ValueError(f"{name} is empty; name a file or folder")
+    return str(Path(value).absolute())
 
 
 @contextmanager
@@ -153,7 +333,7 @@ def _folder(output_dir, name):
     """Yield the folder of results, and what goes with them where no folder is given."""
     with _ONE_AT_A_TIME:
         if output_dir is not None:
-            yield Path(output_dir).absolute(), None
+            yield Path(_place(output_dir, "output_dir")), None
             return
         temporary = Path(tempfile.mkdtemp(prefix="nipype-group-"))
         try:
@@ -162,6 +342,9 @@ def _folder(output_dir, name):
             shutil.rmtree(temporary, ignore_errors=True)
             if isinstance(error, WorkflowError):
                 raise WorkflowError(_without(str(error), temporary), error.failures) from None
+            if isinstance(error, (ValueError, TypeError)) and len(error.args) == 1:
+                # Tables in it go with it: their names tell enough.
+                error.args = (str(error).replace(f"{temporary / 'data'}{os.sep}", ""),)
             raise
 
 
@@ -187,6 +370,10 @@ def _definitions(contrasts):
         raise TypeError(f"contrasts is a dict or a list of NAME=EXPRESSION, got {contrasts!r}")
     if isinstance(contrasts, Mapping):
         return tuple(f"{name}={expression}" for name, expression in contrasts.items())
+    if not isinstance(contrasts, Iterable):
+        raise TypeError(
+            f"contrasts is {kind_of(contrasts)}; give a dict or a list of NAME=EXPRESSION"
+        )
     return tuple(contrasts)
 
 
@@ -198,11 +385,19 @@ def _several(record, name, value):
     return (value,) if is_list and not isinstance(value, (list, tuple)) else value
 
 
-def _run(arguments, words, named):
+def _run(arguments, words, named, unlike=None):
     """Run what the arguments and the settings ask for."""
+    named = {name: _of_python(value) for name, value in named.items()}
+    named = {
+        name: _several(AnalysisSettings, name, value)
+        for name, value in named.items()
+        if value is not None and not (isinstance(value, tuple) and not value)
+    }
     check_places(arguments)
     places = {name: None for name in vars(arguments)}
     settings, files = run.request_of(arguments, named)
+    if unlike is not None:
+        unlike.check(settings, files)
     # The words name what is read; the settings stand behind them as options.
     of_settings = Namespace(**vars(arguments) | places)
     command = shlex.split(command_text(arguments.parser, of_settings))

@@ -17,6 +17,7 @@ import numpy as np
 from nipype_group.choices import nearest
 from nipype_group.images import Grid, open_image
 from nipype_group.reporting.agreement.compare import Compared, compare
+from nipype_group.reporting.comparison.alternatives import alternatives_in
 from nipype_group.reporting.derivatives.read import GroupFolder
 from nipype_group.reporting.page.side_by_side import INDEX_NAME, TABLE_NAME, holds_index
 from nipype_group.reporting.records.record import ProvenanceRecord
@@ -29,6 +30,8 @@ from nipype_group.whole_files import AnyPath
 if TYPE_CHECKING:
     import pandas as pd
     from nibabel.spatialimages import SpatialImage
+
+    from nipype_group.analysis.alternatives import MultiverseResult
 
 _TABLES = ("clusters", "peaks", "labels")
 
@@ -60,7 +63,7 @@ class Plot:
         return path
 
 
-class _Temporary:
+class Temporary:
     """A folder that goes with the last result that refers to it."""
 
     def __init__(self, path):
@@ -190,19 +193,20 @@ class GroupResult:
         self.folder = Path(folder).absolute()
         self.messages = messages
         self._group = GroupFolder(self.folder)
-        self._group.kept_by = None if temporary is None else _Temporary(temporary)
+        self._group.kept_by = None if temporary is None else Temporary(temporary)
         self.contrasts = Contrasts(self._group)
 
     @classmethod
     def load(
         cls, folder: AnyPath, output_dir: AnyPath | None = None, **settings: Any
-    ) -> GroupResult | GroupResults:
-        """Return results of a finished run, of analyses side by side, or of another package.
+    ) -> GroupResult | GroupResults | MultiverseResult:
+        """Return results of a finished run, of several analyses, or of another package.
 
         Parameters
         ----------
         folder : path
-            Results of a run, or the folder of FSL, SPM, PALM, nilearn, FitLins, HALFpipe or AFNI.
+            Results of a run, of analyses side by side or of alternatives; or the folder of FSL,
+            SPM, PALM, nilearn, FitLins, HALFpipe or AFNI.
         output_dir : path, optional
             Of another package: folder of its report. Without one it lasts as long as what is
             returned.
@@ -218,8 +222,8 @@ class GroupResult:
         from nipype_group.cli.report import own_results
 
         folder = Path(folder).absolute()
-        several = holds_index(folder)
-        if not several and not own_results(folder):
+        several, alternatives = holds_index(folder), alternatives_in(folder)
+        if not several and alternatives is None and not own_results(folder):
             return report_of(folder, output_dir, **settings)
         if output_dir is not None or settings:
             raise ValueError(
@@ -228,6 +232,10 @@ class GroupResult:
             )
         if several:
             return GroupResults(folder)
+        if alternatives is not None:
+            from nipype_group.analysis.alternatives import MultiverseResult
+
+            return MultiverseResult(alternatives)
         return cls(folder.parent if folder.name == "group" else folder)
 
     @cached_property
@@ -389,7 +397,7 @@ class GroupResults(Mapping[str, GroupResult]):
     ):
         self.folder = Path(folder).absolute()
         self.messages = messages
-        self._kept = None if temporary is None else _Temporary(temporary)
+        self._kept = None if temporary is None else Temporary(temporary)
         # An analysis without results has no contrast.
         table = self.table.dropna(subset=[n for n in ("contrast",) if n in self.table])
         self._names = list(dict.fromkeys(table["analysis"])) if "contrast" in table else []

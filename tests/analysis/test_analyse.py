@@ -20,6 +20,7 @@ import nipype_group
 from nipype_group.analysis.call import AnalysisWarning
 from nipype_group.analysis.call import _folder as results_folder
 from nipype_group.analysis.inputs import image_path, source_words
+from nipype_group.cli import run
 from nipype_group.cli.main import main
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "reruns"))
@@ -361,3 +362,89 @@ def test_results_of_another_package_load(tmp_path):
     assert found.settings.atlases == ("none",)
     assert found.contrasts["iq"].t.shape == (10, 12, 10)
     assert found.thresholds("iq")
+
+
+@pytest.fixture
+def stopped(monkeypatch):
+    """Let a call end where a run would begin."""
+
+    def stop(settings, files, arguments):
+        raise InterruptedError("would run")
+
+    monkeypatch.setattr(run, "run_analysis", stop)
+
+
+_PEOPLE = ["sub-1", "sub-2", "sub-3", "sub-4"]
+_TABLE = pd.DataFrame({"participant_id": _PEOPLE, "age": [1.0, 2, 4, 3], "map": ["a.nii"] * 4})
+_PLAIN = _TABLE[["participant_id", "age"]]
+_DAYS = pd.date_range("2020-01-01", periods=4)
+
+
+@pytest.mark.parametrize(
+    ("maps", "more", "error", "said"),
+    [
+        (_TABLE, {"output_dir": "file"}, ValueError, "OUT .*file is a file, a folder is expected"),
+        (_TABLE, {"output_dir": "file/below"}, ValueError, "cannot be made: .*file is a file"),
+        (_TABLE, {"output_dir": ""}, ValueError, "output_dir is empty"),
+        (_TABLE, {"output_dir": 5}, TypeError, "output_dir is of type int; give a path"),
+        (_TABLE, {"work_dir": "file"}, ValueError, "file is a file, a folder is expected"),
+        (_TABLE, {"design": 5}, TypeError, "design is of type int"),
+        (_TABLE, {"replace": "no"}, TypeError, "replace is of type str; give True or False"),
+        (_TABLE, {"n_procs": "2"}, TypeError, "n_procs is of type str"),
+        (_TABLE, {"plugin": 3}, TypeError, "plugin is of type int"),
+        (_TABLE, {"select": ["stat=z"]}, TypeError, "select is of type list; give a dict"),
+        (_TABLE, {"contrasts": 3}, TypeError, "contrasts is of type int"),
+        (_TABLE, {"exclude": _PLAIN}, ValueError, "exclude.*is to be a valid string"),
+        (_TABLE, {"participants": [1]}, TypeError, "participants is of type list"),
+        ("{subject}.nii", {"variances": 5}, TypeError, "variances is of type int"),
+        ([], {}, ValueError, "maps is empty"),
+        (_TABLE.iloc[:0], {}, ValueError, "maps has no row"),
+        (_TABLE.assign(age=_DAYS), {}, ValueError, "column age holds dates or times"),
+        (_TABLE.assign(age=list(_DAYS.date)), {}, ValueError, "column age holds dates or times"),
+        (_TABLE.assign(age=_DAYS - _DAYS[0]), {}, ValueError, "column age holds dates or times"),
+        (
+            _TABLE.assign(age=pd.Categorical([1, 2, 1, 2])),
+            {},
+            ValueError,
+            "write C.age. for levels",
+        ),
+        (_TABLE.assign(age=[[1, 2]] * 4), {}, ValueError, "column age: .1, 2. is no single value"),
+    ],
+)
+def test_errors_are_one_line_of_what_was_given_and_leave_nothing(
+    maps, more, error, said, stopped, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    for name in _TABLE["map"]:
+        nib.save(nib.Nifti1Image(np.ones((3, 4, 5), np.float32), np.eye(4)), tmp_path / name)
+    if isinstance(maps, pd.DataFrame):
+        maps = maps.assign(map=[str(tmp_path / name) for name in maps["map"]])
+    given = {"formula": "age", "contrasts": {"age": "age"}, "progress": False, **more}
+    with pytest.raises(error, match=said) as told:
+        nipype_group.analyse(maps, **given)
+    assert type(told.value).__name__ != "KeyError" and len(str(told.value).splitlines()) <= 5
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.nii", "file"]
+
+
+@pytest.mark.parametrize(
+    ("maps", "more"),
+    [
+        (_TABLE.set_axis([0] * 4), {}),
+        (_TABLE.assign(session="1").set_index(["participant_id", "session"]), {}),
+        (_TABLE.assign(age=pd.array([1, 2, None, 4], dtype="Int64")), {}),
+        (_TABLE.assign(participant_id=pd.Categorical(_PEOPLE)), {}),
+        (_TABLE.assign(day=_DAYS, **{"0": 1}).rename(columns={"0": 0}), {}),
+        (
+            _TABLE.assign(age=pd.Categorical([1, 2, 1, 2])),
+            {"formula": "C(age)", "contrasts": {"age": "age[2]"}},
+        ),
+        (_TABLE, {"n_procs": np.int64(1), "exclude": ()}),
+    ],
+)
+def test_tables_of_many_kinds_reach_the_run(maps, more, stopped, tmp_path):
+    path = tmp_path / "a.nii"
+    nib.save(nib.Nifti1Image(np.ones((3, 4, 5), np.float32), np.eye(4)), path)
+    given = {"formula": "age", "contrasts": {"age": "age"}, "progress": False, **more}
+    with pytest.raises(InterruptedError, match="would run"):
+        nipype_group.analyse(maps.assign(map=str(path)), **given)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import shutil
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from nipype_group.cli import run
 from nipype_group.cli.command_text import command_text
@@ -27,6 +28,7 @@ from nipype_group.reporting.records.ro_crate import CRATE_NAME, write_ro_crate
 from nipype_group.reporting.records.selection import other_alternatives
 from nipype_group.reporting.records.watch import InputsChangedError, InputWatch
 from nipype_group.reporting.wording import count
+from nipype_group.settings.analysis import AnalysisSettings
 from nipype_group.whole_files import is_free, whole_folder
 from nipype_group.workflows.multiverse import AlternativeAnalysis, multiverse_graph
 
@@ -34,13 +36,26 @@ from nipype_group.workflows.multiverse import AlternativeAnalysis, multiverse_gr
 _SHOWN = 3
 
 
-def execute(arguments: Namespace) -> int:
-    """Run the alternatives that a file of settings or a model lists; returns the exit code."""
+def execute(
+    arguments: Namespace,
+    check: Callable[[AnalysisSettings, Mapping[str, Any]], None] | None = None,
+) -> int:
+    """Run the alternatives that a file of settings or a model lists; returns the exit code.
+
+    Parameters
+    ----------
+    arguments : Namespace
+    check : callable, optional
+        Takes settings and inputs of every alternative, and raises where they cannot be.
+    """
     run.plugin_arguments(arguments)
     output = Path(arguments.output_dir).absolute() / FOLDER
     _check_place(output)
     with listed_once():
         alternatives, notes = asked_alternatives(arguments)
+    if check is not None:
+        for one in alternatives:
+            check(one.settings, one.files)
     for note in notes:
         print(note)
     print(f"{count(len(alternatives), 'alternative')}, the first {alternatives[0].name}")
