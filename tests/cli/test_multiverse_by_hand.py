@@ -12,7 +12,7 @@ from scipy import stats
 from nipype_group.cli import run as run_module
 from nipype_group.cli.main import main
 
-SHAPE = (5, 6, 4)
+SHAPE = (2, 3, 2)
 GROUP = np.array([0, 1] * 4)
 PAIR = np.repeat(np.arange(4), 2)
 KEPT = np.arange(8) >= 2
@@ -43,8 +43,8 @@ def study(tmp_path_factory):
     folder = tmp_path_factory.mktemp("hand")
     rng = np.random.default_rng(21)
     values = rng.standard_normal((8, *SHAPE)).astype(np.float32)
-    values[GROUP == 1, 2, 3, 1] += 3
-    values[GROUP == 1, 1, 1, 2] += 1.5
+    values[GROUP == 1, 1, 2, 1] += 4
+    values[GROUP == 1, 0, 1, 0] += 1.5
     rows = []
     for i in range(8):
         path = folder / f"sub-{i + 1}.nii"
@@ -77,7 +77,7 @@ def test_groups_of_alternatives_are_joined_by_bonferroni(study, capsys):
             for six in labelings(GROUP[2:])
         ]
     )
-    swaps = itertools.product(*(labelings(GROUP[PAIR == pair]) for pair in range(4)))
+    swaps = itertools.product(*(labelings(GROUP[pair == PAIR]) for pair in range(4)))
     paired = np.array([[z_of(values, np.concatenate(swap))] for swap in swaps])
     assert (len(together), len(paired)) == (40, 16)
     found = folder / "out" / "multiverse"
@@ -88,7 +88,7 @@ def test_groups_of_alternatives_are_joined_by_bonferroni(study, capsys):
         # Equal up to the last digits counts as reached.
         reached = largest[:, None] >= observed[number] - 1e-9
         expected = np.minimum(2 * reached.mean(0), 1)
-        assert expected.min() < 0.5 and len(np.unique(expected)) > 3
+        assert expected.min() < 0.5 and len(np.unique(expected)) > 2
         name = f"contrast-d_alternative-{number + 1:03d}_stat-logp_desc-multiverseFWE"
         logp = nib.load(found / f"{name}_statmap.nii.gz").get_fdata().ravel()
         np.testing.assert_allclose(10**-logp, expected, rtol=1e-5)
