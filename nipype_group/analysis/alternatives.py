@@ -16,8 +16,7 @@ from nipype_group.design.contrasts import contrast_label
 from nipype_group.images import Grid, open_image
 from nipype_group.json_files import read_json
 from nipype_group.reporting.comparison.alternatives import alternatives_in
-from nipype_group.reporting.multiverse.folder import SETTINGS
-from nipype_group.reporting.records.record import ProvenanceRecord
+from nipype_group.reporting.records.record import ALTERNATIVES_NAME, ProvenanceRecord
 from nipype_group.tsv import read_tsv, with_numbers
 from nipype_group.whole_files import AnyPath, inside
 
@@ -65,7 +64,7 @@ class MultiverseResult:
         self.folder = found
         self.messages = messages
         self._kept = None if temporary is None else Temporary(temporary)
-        listed = read_json(found / SETTINGS, _FORM, found)["Alternatives"]
+        listed = read_json(found / ALTERNATIVES_NAME, _FORM, found)["Alternatives"]
         self._settings = {one["Name"]: one["Settings"] for one in listed}
         self._analyses: dict[int, GroupResult] = {}
 

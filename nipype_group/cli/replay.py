@@ -22,9 +22,9 @@ from nipype_group.reporting.comparison.files import (
     new_settings_text,
 )
 from nipype_group.reporting.comparison.rounding import ROUNDING, SETTINGS, VERSIONS
-from nipype_group.reporting.multiverse.folder import FOLDER
 from nipype_group.reporting.records.inputs import InputFile, digest, find_inputs
 from nipype_group.reporting.records.record import (
+    ALTERNATIVES_FOLDER,
     PROVENANCE_NAME,
     ProvenanceRecord,
     stage_inputs,
@@ -98,8 +98,8 @@ def _wanted(path):
         own = (path / PROVENANCE_NAME).is_file()
         if path.name == "group" and not own:
             path = path.parent
-        elif not own and (path / FOLDER / PROVENANCE_NAME).is_file():
-            path = path / FOLDER
+        elif not own and (path / ALTERNATIVES_FOLDER / PROVENANCE_NAME).is_file():
+            path = path / ALTERNATIVES_FOLDER
         return ProvenanceRecord.read(path), None
     tops = [p for p in path.parents[:_LEVELS] if (p / PROVENANCE_NAME).is_file()]
     # One that is lost may still be recorded.

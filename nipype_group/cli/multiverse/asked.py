@@ -20,7 +20,7 @@ from nipype_group.cli.side_by_side import CODE
 from nipype_group.models.analyses import ModelOfTree
 from nipype_group.models.places import ModelFileError
 from nipype_group.models.records import TOLD
-from nipype_group.reporting.multiverse.folder import FOLDER
+from nipype_group.reporting.records.record import ALTERNATIVES_FOLDER
 from nipype_group.settings.alternatives import (
     Alternative,
     alternatives_of,
@@ -129,7 +129,9 @@ def _analysis(
     except (UsageError, ValueError, TypeError, OSError) as error:
         raise UsageError(f"{_source(arguments)}, {alternative.name}: {error}") from error
     if "left_out_folders" in files:
-        files["left_out_folders"] = [str(Path(arguments.output_dir).absolute() / FOLDER)]
+        files["left_out_folders"] = [
+            str(Path(arguments.output_dir).absolute() / ALTERNATIVES_FOLDER)
+        ]
     return _checked(alternative, settings, files, arguments)
 
 
@@ -221,7 +223,7 @@ def _listed_in(asked, beside, arguments):
 
 def _of_tables(listed, given, arguments, notes):
     """Return the alternatives of models as analyses of the tables that are written for them."""
-    top = Path(arguments.output_dir).absolute() / CODE / FOLDER
+    top = Path(arguments.output_dir).absolute() / CODE / ALTERNATIVES_FOLDER
     with tempfile.TemporaryDirectory() as folder:
         places = [Path(folder, f"{number}") for number in range(len(listed))]
         drafts = [_draft(*own, given) for own in zip(listed, places, strict=True)]

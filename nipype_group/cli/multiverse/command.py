@@ -19,8 +19,10 @@ from nipype_group.design.sources import listed_once
 from nipype_group.execution import FolderLock, WorkflowError, quiet_nipype, run_workflow
 from nipype_group.execution.changed_inputs import forget_run
 from nipype_group.execution.memory import check_memory, declare_memory
-from nipype_group.reporting.multiverse.folder import FOLDER, SETTINGS, foreign_files
+from nipype_group.reporting.multiverse.folder import foreign_files
 from nipype_group.reporting.records.record import (
+    ALTERNATIVES_FOLDER,
+    ALTERNATIVES_NAME,
     RecordedAlternative,
     write_alternatives_provenance,
 )
@@ -49,7 +51,7 @@ def execute(
         Takes settings and inputs of every alternative, and raises where they cannot be.
     """
     run.plugin_arguments(arguments)
-    output = Path(arguments.output_dir).absolute() / FOLDER
+    output = Path(arguments.output_dir).absolute() / ALTERNATIVES_FOLDER
     _check_place(output)
     with listed_once():
         alternatives, notes = asked_alternatives(arguments)
@@ -66,7 +68,7 @@ def _check_place(output):
     """Refuse a folder that holds something else, or is another one."""
     if output.is_symlink():
         raise UsageError(f"{output} is a link; results of a run are no links: take another OUT")
-    if not is_free(output) and not (output / SETTINGS).is_file():
+    if not is_free(output) and not (output / ALTERNATIVES_NAME).is_file():
         raise UsageError(f"{output} holds something else than alternatives; take another OUT")
 
 

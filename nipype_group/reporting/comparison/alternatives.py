@@ -6,8 +6,9 @@ from typing import Any
 
 from nipype_group.processor import other_processor
 from nipype_group.reporting.comparison.files import changed_keys, compare_all
-from nipype_group.reporting.multiverse.folder import FOLDER, SETTINGS
 from nipype_group.reporting.records.record import (
+    ALTERNATIVES_FOLDER,
+    ALTERNATIVES_NAME,
     HOW_SPLIT,
     PROVENANCE_NAME,
     ProvenanceRecord,
@@ -30,10 +31,11 @@ def alternatives_in(place: str | os.PathLike[str]) -> Path | None:
         other results.
     """
     place = Path(place).absolute()
-    if (place / SETTINGS).is_file():
+    if (place / ALTERNATIVES_NAME).is_file():
         return place
     beside = any((place / "group").glob("*"))
-    return place / FOLDER if not beside and (place / FOLDER / SETTINGS).is_file() else None
+    below = place / ALTERNATIVES_FOLDER
+    return below if not beside and (below / ALTERNATIVES_NAME).is_file() else None
 
 
 def compare_alternatives(first: Path, second: Path) -> dict[str, Any]:

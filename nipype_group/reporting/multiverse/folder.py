@@ -22,17 +22,13 @@ from nipype_group.reporting.multiverse.content import (
 )
 from nipype_group.reporting.multiverse.page import write_multiverse_page
 from nipype_group.reporting.multiverse.regions import RegionsOfAll, regions_of_all
-from nipype_group.reporting.records.record import PROVENANCE_NAME
+from nipype_group.reporting.records.record import ALTERNATIVES_NAME, PROVENANCE_NAME
 from nipype_group.reporting.records.ro_crate import CRATE_NAME
 from nipype_group.reporting.wording import count
 from nipype_group.stats.distributions import minus_log10
 from nipype_group.tsv import write_tsv
 from nipype_group.whole_files import AnyPath
 
-# Where alternatives lie in the folder of results.
-FOLDER = "multiverse"
-# Settings of every alternative, and the files of a run.
-SETTINGS = "alternatives.json"
 _DIGITS = 10
 # Of the numbers of alternatives that are listed.
 _SHOWN = 8
@@ -133,9 +129,9 @@ def _write_settings(folder, described):
             }
             for i, d in enumerate(described, 1)
         ],
-        "Files": [*_names(folder), SETTINGS],
+        "Files": [*_names(folder), ALTERNATIVES_NAME],
     }
-    write_json(folder / SETTINGS, content)
+    write_json(folder / ALTERNATIVES_NAME, content)
 
 
 def _names(folder):
@@ -152,9 +148,9 @@ def foreign_files(folder: AnyPath) -> list[str]:
         Where the list of what a run wrote cannot be read.
     """
     folder = Path(folder)
-    if not (folder / SETTINGS).is_file():
+    if not (folder / ALTERNATIVES_NAME).is_file():
         return []
-    listed = read_json(folder / SETTINGS, {"Files": [str]}, folder)["Files"]
+    listed = read_json(folder / ALTERNATIVES_NAME, {"Files": [str]}, folder)["Files"]
     own = {*listed, PROVENANCE_NAME, CRATE_NAME}
     return [name for name in _names(folder) if name not in own]
 

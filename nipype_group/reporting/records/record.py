@@ -40,6 +40,8 @@ from nipype_group.reporting.records.inputs import (
 from nipype_group.whole_files import UnusableFileError, inside, replace_text
 
 PROVENANCE_NAME = "provenance.json"
+# Where alternatives of an analysis lie in the folder of results, and what lists them there.
+ALTERNATIVES_FOLDER, ALTERNATIVES_NAME = "multiverse", "alternatives.json"
 # W3C PROV of every step lies in it.
 PROV_FOLDER = "provenance"
 PROV_FILES = (f"{PROV_FOLDER}/workflow.provn", f"{PROV_FOLDER}/workflow.trig")
