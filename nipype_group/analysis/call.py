@@ -24,9 +24,9 @@ from nipype_group.analysis.alternatives import MultiverseResult
 from nipype_group.analysis.inputs import (
     Unlike,
     image_path,
-    kind_of,
     settings_file,
     source_words,
+    type_of,
     words_of_record,
 )
 from nipype_group.analysis.result import GroupResult, GroupResults
@@ -311,18 +311,18 @@ def _request(command, folder, data, *, source, images, places, how, further=None
 def _check_kinds(plugin, n_procs, **switches):
     """Refuse what no option can be, which Python would take for something else."""
     if not isinstance(plugin, str):
-        raise TypeError(f"plugin is {kind_of(plugin)}; give the name of a plugin of Nipype")
+        raise TypeError(f"plugin is {type_of(plugin)}; give the name of a plugin of Nipype")
     if n_procs is not None and (isinstance(n_procs, bool) or not isinstance(n_procs, Integral)):
-        raise TypeError(f"n_procs is {kind_of(n_procs)}; give a whole number")
+        raise TypeError(f"n_procs is {type_of(n_procs)}; give a whole number")
     for name, value in switches.items():
         if not isinstance(value, bool):
-            raise TypeError(f"{name} is {kind_of(value)}; give True or False")
+            raise TypeError(f"{name} is {type_of(value)}; give True or False")
 
 
 def _place(value, name):
     """Return a place that a call names, as an absolute path."""
     if not isinstance(value, (str, os.PathLike)):
-        raise TypeError(f"{name} is {kind_of(value)}; give a path")
+        raise TypeError(f"{name} is {type_of(value)}; give a path")
     if not os.fspath(value):
         raise ValueError(f"{name} is empty; name a file or folder")
     return str(Path(value).absolute())
@@ -372,7 +372,7 @@ def _definitions(contrasts):
         return tuple(f"{name}={expression}" for name, expression in contrasts.items())
     if not isinstance(contrasts, Iterable):
         raise TypeError(
-            f"contrasts is {kind_of(contrasts)}; give a dict or a list of NAME=EXPRESSION"
+            f"contrasts is {type_of(contrasts)}; give a dict or a list of NAME=EXPRESSION"
         )
     return tuple(contrasts)
 

@@ -84,7 +84,7 @@ def source_words(
         words += _named_source(os.fspath(maps))
     else:
         raise TypeError(
-            f"maps is {kind_of(maps)}; give a table, a BIDS folder, a pattern with {{subject}}, a "
+            f"maps is {type_of(maps)}; give a table, a BIDS folder, a pattern with {{subject}}, a "
             "4D image, or a list of maps"
         )
     if participants is not None:
@@ -92,13 +92,13 @@ def source_words(
             participants = _write_table(participants, folder, "participants")
         elif not isinstance(participants, (str, os.PathLike)):
             raise TypeError(
-                f"participants is {kind_of(participants)}; give a DataFrame, or a table as a file"
+                f"participants is {type_of(participants)}; give a DataFrame, or a table as a file"
             )
         words += ["--participants", str(Path(participants).absolute())]
     for name, chosen in (("select", select), ("variance_select", variance_select)):
         if chosen is not None and not isinstance(chosen, Mapping):
             raise TypeError(
-                f'{name} is {kind_of(chosen)}; give a dict of entities, as {{"stat": "effect"}}'
+                f'{name} is {type_of(chosen)}; give a dict of entities, as {{"stat": "effect"}}'
             )
         if chosen:
             option = f"--{name.replace('_', '-')}"
@@ -108,7 +108,7 @@ def source_words(
         if isinstance(variances, nib.spatialimages.SpatialImage):
             variances = _write_image(variances, folder, "variances")
         elif not isinstance(variances, (str, os.PathLike)):
-            raise TypeError(f"variances is {kind_of(variances)}; give a pattern, or a 4D image")
+            raise TypeError(f"variances is {type_of(variances)}; give a pattern, or a 4D image")
         words.append(f"{option}={os.fspath(variances)}")
     return words
 
@@ -124,11 +124,11 @@ def image_path(image: Any, folder: Path, name: str) -> str:
     if isinstance(image, nib.spatialimages.SpatialImage):
         return _write_image(image, folder, name)
     if not isinstance(image, (str, os.PathLike)):
-        raise TypeError(f"{name} is {kind_of(image)}; give a path, or an image of nibabel")
+        raise TypeError(f"{name} is {type_of(image)}; give a path, or an image of nibabel")
     return str(Path(image).absolute())
 
 
-def kind_of(value: Any) -> str:
+def type_of(value: Any) -> str:
     """Return what a value is, in the words of errors."""
     return f"of type {type(value).__name__}"
 
@@ -158,7 +158,7 @@ def _table_of_maps(maps, participants):
         participants = pd.DataFrame({_KEY: keys})
     elif not isinstance(participants, pd.DataFrame):
         raise TypeError(
-            f"participants is {kind_of(participants)}; with a list of maps give a DataFrame, a "
+            f"participants is {type_of(participants)}; with a list of maps give a DataFrame, a "
             "row a map in the same order"
         )
     participants = _with_key(participants, "participants")
@@ -323,7 +323,7 @@ def settings_file(named: Mapping[str, Any], alternatives: Any, folder: Path) -> 
     """
     if isinstance(alternatives, (str, bytes)) or not isinstance(alternatives, (Mapping, Sequence)):
         raise TypeError(
-            f"alternatives is {kind_of(alternatives)}; give a dict of lists, or a list of dicts"
+            f"alternatives is {type_of(alternatives)}; give a dict of lists, or a list of dicts"
         )
     shared = {n: v for n, v in named.items() if v is not None and not _is_empty(v)}
     content = _plain(with_places(shared, Path.cwd()), "settings")
@@ -374,7 +374,7 @@ def _plain(value, name):
         raise ValueError(f"{name}: {value} is no number that a setting holds")
     if value is None or isinstance(value, (str, bool, int, float)):
         return value
-    raise TypeError(f"{name}: {value!r} is {kind_of(value)}, which no setting holds")
+    raise TypeError(f"{name}: {value!r} is {type_of(value)}, which no setting holds")
 
 
 def words_of_record(record: ProvenanceRecord) -> tuple[list[str], dict[str, Any]]:

@@ -41,7 +41,7 @@ _TABLES = ("maps_table", "design_table")
 _SHOWN = 5
 
 
-class Asked(NamedTuple):
+class AskedAlternatives(NamedTuple):
     """Alternatives, each checked, and what a user is told of them.
 
     Parameters
@@ -61,7 +61,7 @@ class _OfModel(NamedTuple):
     asked: ModelOfTree
 
 
-def asked_alternatives(arguments: Namespace) -> Asked:
+def asked_alternatives(arguments: Namespace) -> AskedAlternatives:
     """Return the alternatives that the arguments ask for.
 
     Parameters
@@ -99,7 +99,7 @@ def asked_alternatives(arguments: Namespace) -> Asked:
         raise UsageError(f"{_source(arguments)}: {error}") from error
     _check_models(found, arguments)
     notes += [note for one in found for note in _notes(one)]
-    return Asked(found, list(dict.fromkeys(notes)))
+    return AskedAlternatives(found, list(dict.fromkeys(notes)))
 
 
 def _source(arguments):
