@@ -69,3 +69,10 @@ plot_glass_brain(
     colorbar=True,
     title="z of all voxels",
 )
+
+# %%
+# Other choices
+# -------------
+# Smoothing, covariates and whom to leave out could have been others. ``nipype_group.multiverse``
+# takes them as ``alternatives={"smoothing_fwhm_mm": [6, 4, 8]}`` beside the arguments of this call,
+# and tells what depends on them; :doc:`/multiverse` has it for these maps.

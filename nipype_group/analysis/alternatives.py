@@ -16,9 +16,13 @@ from nipype_group.design.contrasts import contrast_label
 from nipype_group.images import Grid, open_image
 from nipype_group.json_files import read_json
 from nipype_group.reporting.comparison.alternatives import alternatives_in
-from nipype_group.reporting.records.record import ALTERNATIVES_NAME, ProvenanceRecord
+from nipype_group.reporting.records.record import (
+    ALTERNATIVES_NAME,
+    PROVENANCE_NAME,
+    ProvenanceRecord,
+)
 from nipype_group.tsv import read_tsv, with_numbers
-from nipype_group.whole_files import AnyPath, inside
+from nipype_group.whole_files import AnyPath, UnusableFileError, inside
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -206,9 +210,16 @@ class MultiverseResult:
         return recorded_settings(own, words_of_record(own)[1])
 
     def _record(self, alternative):
-        number = self._number(alternative)
-        record = ProvenanceRecord.read(self.folder)
-        return record.alternatives(record.inputs)[number - 1][0]
+        name, record = (
+            self.names[self._number(alternative) - 1],
+            ProvenanceRecord.read(self.folder),
+        )
+        listed = record.alternatives(record.inputs) if record.is_of_alternatives else []
+        found = [own for own, _ in listed if own.content["Name"] == name]
+        if not found:
+            path = self.folder / PROVENANCE_NAME
+            raise UnusableFileError(path, f"does not tell of {name}; run the command again")
+        return found[0]
 
     def __len__(self) -> int:
         return len(self._settings)

@@ -10,8 +10,15 @@ import pandas as pd
 import pytest
 
 import nipype_group
+from nipype_group.analysis.inputs import words_of_record
 from nipype_group.cli import run as run_module
-from nipype_group.cli.main import main
+from nipype_group.cli.main import build_parser, main
+from nipype_group.reporting.records.inputs import record_inputs
+from nipype_group.reporting.records.record import (
+    ProvenanceRecord,
+    RecordedAlternative,
+    write_alternatives_provenance,
+)
 from nipype_group.whole_files import UnusableFileError
 
 SHAPE, AFFINE = (7, 8, 6), np.diag([3.0, 3.0, 3.0, 1.0])
@@ -161,3 +168,61 @@ def test_a_temporary_folder_goes_with_the_last_that_refers_to_it(table):
     gc.collect()
     assert not folder.exists()
     assert image.get_fdata().shape == SHAPE
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--maps", "study/maps.tsv", "--mask", "study/mask.nii", "--blocks", "study/blocks.csv"],
+        ["--bids", "bids", "--select", "stat=effect"],
+        ["--pattern", "study/[ab]/{subject}.nii", "--participants", "study/people.tsv"],
+        ["--pattern", "study/a/{subject}.nii", "--map-covariate", "gm=study/b/{subject}.nii"],
+        ["--stack", "study/all.nii", "--participants", "study/people.tsv"],
+    ],
+)
+def test_the_words_of_a_record_name_what_was_read(words, tmp_path, monkeypatch):
+    """From a folder of results at another place than the one that the command was typed in."""
+    monkeypatch.chdir(tmp_path)
+    image = nib.Nifti1Image(np.ones((3, 4, 5), np.float32), np.eye(4))
+    people = [f"sub-{n}" for n in range(4)]
+    for name in people:
+        for place in ("a", "b"):
+            path = tmp_path / "study" / place / f"{name}.nii"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            nib.save(image, path)
+        bids = tmp_path / "bids" / name / f"{name}_stat-effect_statmap.nii.gz"
+        bids.parent.mkdir(parents=True)
+        nib.save(image, bids)
+    study = tmp_path / "study"
+    nib.save(image, study / "mask.nii")
+    nib.save(nib.concat_images([image] * 4), study / "all.nii")
+    table = pd.DataFrame({"participant_id": people, "age": range(4)})
+    table.to_csv(study / "people.tsv", sep="\t", index=False)
+    table.assign(map=[f"a/{n}.nii" for n in people]).to_csv(
+        study / "maps.tsv", sep="\t", index=False
+    )
+    table.to_csv(tmp_path / "bids" / "participants.tsv", sep="\t", index=False)
+    (study / "blocks.csv").write_text("1\n1\n2\n2\n")
+    parser = build_parser()
+    named = {"formula": "age", "contrasts": ("age=age",), "n_permutations": 9}
+    arguments = parser.parse_args(["run", "out", *words])
+    if getattr(arguments, "blocks", None):
+        named["blocks"] = (str(study / "blocks.csv"),)
+    settings, files = run_module.request_of(arguments, named)
+    inputs = record_inputs(files, blocks=settings.blocks)
+    top = tmp_path / "elsewhere" / "multiverse"
+    top.mkdir(parents=True)
+    one = RecordedAlternative("a", {"x": "a"}, settings, files, inputs)
+    write_alternatives_provenance(
+        top, [one], top=top, command="", command_line=[], execution={}, installed={}
+    )
+    record = ProvenanceRecord.read(top)
+    ((own, _),) = record.alternatives(record.inputs)
+    again, values = words_of_record(own)
+    monkeypatch.chdir(top)
+    arguments = parser.parse_args(["run", "out", *again])
+    settings_again, files_again = run_module.request_of(
+        arguments, named | {"blocks": values["blocks"]}
+    )
+    assert record_inputs(files_again, blocks=settings_again.blocks) == inputs
+    assert settings_again.changed(blocks=settings.blocks) == settings
