@@ -161,7 +161,7 @@ OTHERS = {
 OF_TABLES = {"to_csv", "read_csv", "read_table", "read_fwf", "genfromtxt", "savetxt", "loadtxt"}
 # Renamed for what a name says, not to take the place of a file that is written.
 RENAMED = {
-    "cli/multiverse.py": "results stay until those of a new run are whole",
+    "cli/multiverse/command.py": "results stay until those of a new run are whole",
     "execution/cluster_plugins.py": "a result that is an exception is put out of the way",
     "execution/lock.py": "a dead lock is taken away by one of several runs alone",
     "execution/work_folder.py": "results of another version are put aside",

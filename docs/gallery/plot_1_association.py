@@ -73,6 +73,7 @@ plot_glass_brain(
 # %%
 # Other choices
 # -------------
-# Smoothing, covariates and whom to leave out could have been others. ``nipype_group.multiverse``
-# takes them as ``alternatives={"smoothing_fwhm_mm": [6, 4, 8]}`` beside the arguments of this call,
-# and tells what depends on them; :doc:`/multiverse` has it for these maps.
+# Smoothing, covariates and whom to leave out could have been others.
+# ``nipype_group.multiverse`` takes them beside the arguments of this call, as
+# ``alternatives={"smoothing_fwhm_mm": [6, 4, 8]}``, and tells what depends on them;
+# :doc:`/multiverse` has it for these maps.
