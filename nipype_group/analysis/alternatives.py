@@ -85,12 +85,12 @@ class MultiverseResult:
 
     @cached_property
     def table(self) -> pd.DataFrame:
-        """Table with a row a contrast and alternative: choices, survivors, peak, p."""
+        """Table with a row a contrast and alternative, of choices, survivors, peak and p."""
         return self._table("alternatives")
 
     @cached_property
     def curves(self) -> pd.DataFrame:
-        """Specification curves: a row a contrast, place and alternative."""
+        """Specification curves, a row a contrast, place and alternative."""
         return self._table("curves")
 
     @cached_property
