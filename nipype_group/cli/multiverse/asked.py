@@ -15,7 +15,7 @@ from nipype_group.cli.guard import UsageError
 from nipype_group.cli.inputs import check_inputs
 from nipype_group.cli.model import MODEL_NAME, model_asked
 from nipype_group.cli.options import given_settings, option_of, without_replaced
-from nipype_group.cli.plan.analysis import foreseen_model
+from nipype_group.cli.plan.analysis import check_estimator, foreseen_model
 from nipype_group.cli.side_by_side import CODE
 from nipype_group.models.analyses import ModelOfTree
 from nipype_group.models.places import ModelFileError
@@ -285,7 +285,8 @@ def _check_models(alternatives, arguments):
             continue
         seen.add((model, repr(one.files)))
         try:
-            foreseen_model(one.settings, one.files)
+            _, design, _, contrasts = foreseen_model(one.settings, one.files)
+            check_estimator(one.settings, design, contrasts)
         except (ValueError, OSError) as error:
             raise UsageError(f"{_source(arguments)}, {one.name}: {error}") from error
 
