@@ -282,7 +282,7 @@ def test_a_replay_makes_all_again_and_diff_tells_what_differs(first, study, caps
     place = tmp_path / "deep" / "moved"
     shutil.copytree(first, place / "multiverse")
     record = json.loads((place / "multiverse" / PROVENANCE_NAME).read_text())
-    assert [one["Inputs"] for one in record["Alternatives"]] == [list(range(15))] * 3
+    assert all(one["Inputs"] == list(range(15)) for one in record["Alternatives"])
     capsys.readouterr()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(run_module, "can_draw", lambda: False)
@@ -293,7 +293,7 @@ def test_a_replay_makes_all_again_and_diff_tells_what_differs(first, study, caps
     assert f"{len(record['Outputs'])} of {len(record['Outputs'])} files are equal" in said
     crate = json.loads((first / CRATE_NAME).read_text())["@graph"]
     described = {entity["@id"]: entity for entity in crate}
-    assert described["#alternative-3"]["value"] == "smoothing_fwhm_mm 4, exclude sub-01"
+    assert described["#alternative-3"]["value"] == record["Alternatives"][2]["Name"]
     assert "#setting-formula" in described and "#setting-exclude" not in described
     assert main(["diff", str(place), str(first)]) == 0
     # One voxel more of a count is found.
