@@ -259,13 +259,9 @@ def test_mm_of_a_group_of_one_is_refused_before_anything_is_computed(
     table = pd.read_csv(small_study / "participants.tsv", sep="\t")
     table["site"] = ["b"] + ["a"] * (len(table) - 1)
     table.to_csv(small_study / "participants.tsv", sep="\t", index=False)
-    where = [tmp_path / "out"] if how == "run" else []
-    code, _, errors = command(
-        how,
-        *where,
-        *("--bids", small_study, "--select", "stat=effect", "--estimator", "mm"),
-        *("--formula", "C(site)", "--contrast", "site=site[b]", "--atlas", "none"),
-    )
+    words = ["--bids", small_study, "--select", "stat=effect", "--estimator", "mm"]
+    words += ["--formula", "C(site)", "--contrast", "site=site[b]", "--atlas", "none"]
+    code, _, errors = command(how, *([tmp_path / "out"] if how == "run" else []), *words)
     assert code != 0
     assert "contrast 'site': it is about a column that one map alone has" in errors
     assert "Traceback" not in errors
