@@ -82,6 +82,20 @@ METHODS = (
 APPROXIMATIONS = ("none", "gpd", "gamma")
 # Packages as whose tables those of clusters and peaks are laid out too.
 CONVENTIONS = ("nilearn", "fsl", "spm", "afni")
+# Files that a run can write beside those that it always does, and what they are.
+ALSO_WRITTEN = {
+    "neurovault": "what NeuroVault asks of each unthresholded map",
+    "effect-sizes": "Cohen's d of each t contrast, R2 of each F contrast and of the model",
+    "coverage": "number of maps with a value, a voxel",
+    "search-mask": "voxels that inference searches, where they are those analysed",
+    "region-values": "means of atlas regions in every map",
+    "permutation-p": "uncorrected p and false discovery rate of permutation, without a threshold",
+    "peak-values": "values of all maps at the highest peaks",
+    "cluster-pictures": "a picture of each cluster",
+    "diagnostic-pictures": "weights, null distribution, distribution of z, coverage, outliers, "
+    "correlation of regressors",
+}
+EVERYTHING = "all"
 # What a map of another program holds, and the statistic that becomes of it.
 MAP_TYPES = {
     **{"t": "t", "F": "F", "z": "z", "r": "t", "d": "t"},

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from nipype_group.cli.command_text import command_text
 from nipype_group.controls import is_threshold_desc
 from nipype_group.reporting.derivatives.contents import written_beside
+from nipype_group.reporting.derivatives.on_request import is_asked_for
 from nipype_group.reporting.records.inputs import digest
 from nipype_group.reporting.records.record import (
     PROV_FOLDER,
@@ -112,8 +113,10 @@ class Origin:
     def tell(self, workflow: Workflow) -> None:
         """Tell the workflow before it runs, and the screen what goes once it has run."""
         tell_origin(workflow, self._command, digest(self._watch.inputs))
-        results = workflow.get_node("keep").inputs.results
-        written = [*results, *written_beside(results)]
+        kept = workflow.get_node("keep").inputs
+        results = kept.results
+        beside = is_asked_for("permutation-p", kept.also_write)
+        written = [*results, *(written_beside(results) if beside else ())]
         self._going = names_that_go(self._own, written, is_threshold_desc)
         if self._going:
             print(

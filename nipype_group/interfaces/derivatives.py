@@ -4,6 +4,7 @@ from functools import partial
 
 from nipype.interfaces.base import InputMultiObject, Str, TraitedSpec, traits
 
+from nipype_group.choices import ALSO_WRITTEN, EVERYTHING
 from nipype_group.interfaces.base import File, GroupInputSpec, GroupInterface, isdefined
 from nipype_group.reporting.derivatives.contents import (
     RunFacts,
@@ -26,7 +27,7 @@ def _files(desc):
 
 
 class _GroupDerivativesInputSpec(GroupInputSpec):
-    revision = 10
+    revision = 11
     output_dir = Str(mandatory=True, desc="top folder of the derivatives, made if needed")
     task = Str(desc="task of the file names; default: that of the maps, where they share one")
     space = Str(desc="space of the file names; default: that of the maps, where they share one")
@@ -139,6 +140,11 @@ class _GroupDerivativesInputSpec(GroupInputSpec):
     peak_values_files = _files("values of all maps at peaks, named after their result")
     figure_files = _files("PNG files")
     figure_indexes = _files("JSON: kind, alternative text and caption of figure_files")
+    also_write = traits.List(
+        traits.Enum(*ALSO_WRITTEN, EVERYTHING),
+        desc="files written beside those that always are; pictures that are not stand in the "
+        "report",
+    )
     nidm = traits.Bool(False, usedefault=True, desc="write a NIDM-Results pack too")
     no_report = traits.Bool(False, usedefault=True, desc="leave out the HTML report")
     viewer = traits.Bool(False, usedefault=True, desc="embed an interactive viewer in the report")
@@ -175,7 +181,8 @@ class GroupDerivatives(GroupInterface):
             if given["nidm"]:
                 _add_pack(folder)
             if not given["no_report"]:
-                folder.add_made(partial(write_report, viewer=given["viewer"]))
+                page = folder.add_made(partial(write_report, viewer=given["viewer"]))
+                folder.leave_pictures_to(page, given.get("also_write", ()))
             _check_inputs(given)
             self._results["out_files"] = folder.publish(facts.source)
             self._results["group_dir"] = str(folder.top / "group")

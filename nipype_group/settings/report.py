@@ -1,6 +1,6 @@
 """Settings of tables, figures and report, and of how an analysis runs."""
 
-from nipype_group.choices import CONVENTIONS, NO_ATLAS
+from nipype_group.choices import ALSO_WRITTEN, CONVENTIONS, EVERYTHING, NO_ATLAS
 from nipype_group.settings.figures import FigureSettings
 from nipype_group.settings.records import Record, names_of, record, setting
 
@@ -33,6 +33,16 @@ class ReportedSettings(FigureSettings):
         changes_results=False,
         **_GROUP,
     )
+    also_write: tuple[str, ...] = setting(
+        (),
+        f"files that are left out otherwise: {', '.join(ALSO_WRITTEN)}, or {EVERYTHING}",
+        option="--also-write",
+        metavar="NAME[,NAME...]",
+        choices=(*ALSO_WRITTEN, EVERYTHING),
+        parse=names_of,
+        changes_results=False,
+        **_GROUP,
+    )
     viewer: bool = setting(
         False,
         "embed an interactive viewer in the report, 0.7 MB a contrast",
@@ -47,6 +57,10 @@ class ReportedSettings(FigureSettings):
         of_machine=True,
         **_GROUP,
     )
+
+    def _complete(self):
+        super()._complete()
+        self._set(also_write=tuple(dict.fromkeys(self.also_write)))
 
     def _check(self):
         from nipype_group.reporting.atlases.find import atlas_file

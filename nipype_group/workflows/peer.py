@@ -239,6 +239,7 @@ def _keep(settings, maps):
         GroupDerivatives(
             results=[one.name for one in maps],
             views=list(settings.table_views),
+            also_write=list(settings.also_write),
             viewer=settings.viewer,
             parameters=json.dumps(settings.as_parameters()),
         ),

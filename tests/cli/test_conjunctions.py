@@ -64,7 +64,8 @@ SHUFFLES = ["--permutations", "60", "--statistics", "voxel,extent,tfce"]
 @pytest.fixture(scope="module")
 def own_errors(table):
     formula = "C(a) + Error(participant_id/a)"
-    return run(table, "own", formula, *CONTROLS, "--cluster-control", "rft", *SHUFFLES)
+    also = ("--also-write", "permutation-p,effect-sizes")
+    return run(table, "own", formula, *CONTROLS, "--cluster-control", "rft", *SHUFFLES, *also)
 
 
 @pytest.fixture(scope="module")

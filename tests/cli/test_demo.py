@@ -45,6 +45,13 @@ def test_association_finds_every_planted_place(command, tmp_path):
     for peak in main:
         assert np.linalg.norm(planted - peak, axis=1).min() <= 15
     assert list((tmp_path / "group" / "figures").glob("*_glassbrain.png"))
+    # Small enough to be mailed, and few enough to be looked through: three corrections here.
+    (page,) = (tmp_path / "group").glob("*_report.html")
+    assert page.stat().st_size < 1.2e6
+    written = [p for place in (tmp_path.glob("*"), (tmp_path / "group").rglob("*")) for p in place]
+    of_others = re.compile(r"desc-(fdrBH|bonferroni)")
+    files = [p.name for p in written if p.is_file() and not of_others.search(p.name)]
+    assert len(files) <= 60, files
 
 
 def test_association_without_effect_finds_nothing(command, tmp_path):

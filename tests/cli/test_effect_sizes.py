@@ -53,6 +53,7 @@ def said(study):
         patch.setattr(run_module, "can_draw", lambda: False)
         options = ["--formula", "C(a) + Error(participant_id/a)", "--contrast", "step=a3 - a1"]
         options += ["--contrast", "any=`a[a2]`; `a[a3]`", "--atlas", study / "halves.nii.gz"]
+        options += ["--also-write", "effect-sizes"]
         assert run(study, *options, "--effect-sizes", SIZES, "--effect-size-level", "0.9") == 0
     return study / "out" / "group"
 

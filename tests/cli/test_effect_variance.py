@@ -307,7 +307,7 @@ SHUFFLED = ("--permutations", "40", "--seed", "2")
 def test_permutation_estimates_again_or_holds_and_says_so(study, run, tmp_path):
     options = (*MEAN, "--contrast", "slope=cov", *MIXED, *SHUFFLED, "--statistics", "tfce")
     options = (options[0], "cov", *options[2:])
-    code, _, errors = run(*options, "--shards", "2")
+    code, _, errors = run(*options, "--shards", "2", "--also-write", "permutation-p")
     assert code == 0, errors
     folder = tmp_path / "out" / "group"
     plan = json.loads((folder / "permutations.json").read_text())

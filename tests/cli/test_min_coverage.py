@@ -44,6 +44,8 @@ def test_voxels_that_most_maps_have_are_analysed(analyse, edges, tmp_path):
         "rft",
         "--ari",
         "2",
+        "--also-write",
+        "coverage,effect-sizes",
         model=("--formula", "1"),
     )
     assert code == 0, err
@@ -72,7 +74,7 @@ def test_voxels_that_most_maps_have_are_analysed(analyse, edges, tmp_path):
 
 
 def test_sidecars_say_the_rule_and_where_the_dof_are(analyse, edges, tmp_path):
-    code, _, err = analyse("--min-coverage", "0.7")
+    code, _, err = analyse("--min-coverage", "0.7", "--also-write", "coverage")
     assert code == 0, err
     group = tmp_path / "out" / "group"
 
@@ -251,6 +253,8 @@ def test_a_participant_without_a_voxel_leaves_the_others_their_difference(
         "change=post - pre",
         "--permutations",
         "64",
+        "--also-write",
+        "permutation-p",
         model=("--formula", "C(when) + C(participant_id)"),
         source=("--maps", tmp_path / "maps.tsv"),
     )

@@ -92,6 +92,7 @@ def test_alternatives_are_those_of_runs_alone(first, study):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(run_module, "can_draw", lambda: False)
         maps = ("--maps", str(study / "maps.tsv"), "--settings", str(path))
+        maps += ("--also-write", "region-values")
         assert main(["run", str(study / "one"), *maps, "--plugin", "Linear"]) == 0
     group = study / "one" / "group"
     z = nib.load(group / "contrast-age_stat-z_statmap.nii.gz").get_fdata()

@@ -64,7 +64,7 @@ def group(study):
     out = study.parent / "out"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(run_module, "can_draw", lambda: False)
-        assert run_study(study, out, "--height-control", "fdr") == 0
+        assert run_study(study, out, "--height-control", "fdr", "--also-write", "all") == 0
     return out / "group"
 
 

@@ -238,6 +238,8 @@ def test_f_contrasts_have_one_side(analyse, tmp_path, group):
         "negative",
         "--contrast",
         "both=age; patient - control",
+        "--also-write",
+        "permutation-p",
         model=("--formula", "age + C(group)"),
     )
     assert code == 0, err
@@ -480,7 +482,9 @@ def test_voxels_that_stop_early_leave_uncorrected_p_and_their_rate(analyse, tmp_
     stopped, whole = tmp_path / "stopped" / "group", tmp_path / "whole" / "group"
     assert content(stopped) == content(whole)
     assert not list(stopped.glob("*nulldist*")) + list(stopped.glob("*permVoxelFWE*"))
-    code, _, err = analyse("--permutations", "300", out=tmp_path / "all")
+    code, _, err = analyse(
+        "--permutations", "300", "--also-write", "permutation-p", out=tmp_path / "all"
+    )
     assert code == 0, err
     logp = [
         read(folder / f"{STEM}_stat-logp_desc-permVoxelUncBoth_statmap.nii.gz")

@@ -199,7 +199,9 @@ def test_permutation_flips_participants_and_says_so(study, run, tmp_path):
     n = len(study("y_int"))
     options = ("--formula", f"{FIXED} + (1 | participant_id)", "--dof", "satterthwaite")
     options += ("--contrast", "gt=gt", "--contrast", "time=tc; gt", "--permutations", "40")
-    code, _, errors = run(*options, "--statistics", "extent,tfce", "--shards", "3")
+    code, _, errors = run(
+        *options, "--statistics", "extent,tfce", "--shards", "3", "--also-write", "permutation-p"
+    )
     assert code == 0, errors
     group = tmp_path / "out" / "group"
     plan = json.loads((group / "permutations.json").read_text())

@@ -214,7 +214,11 @@ def test_tail_is_that_of_all_results(analyse, tmp_path, tail, desc, sign):
 
 def test_f_contrast(analyse, tmp_path):
     code, out, err = analyse(
-        "--contrast", "all=age; patient - control", model=("--formula", "age + C(group)")
+        "--contrast",
+        "all=age; patient - control",
+        "--also-write",
+        "effect-sizes",
+        model=("--formula", "age + C(group)"),
     )
     assert code == 0, err
     assert re.search(r"^all fdrBH: ", out, re.MULTILINE)

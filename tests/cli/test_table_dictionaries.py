@@ -83,6 +83,8 @@ def group(tmp_path_factory):
         "2.5",
         "--table-view",
         "nilearn,fsl,spm,afni",
+        "--also-write",
+        "region-values,peak-values",
     ]
     assert main(list(map(str, command))) == 0
     return folder / "out" / "group"

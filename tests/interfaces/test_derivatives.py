@@ -23,6 +23,7 @@ SETTINGS = AnalysisSettings(
     n_permutations=60,
     seed=4,
     figures=False,
+    also_write=("all",),
 )
 PREFIX = "task-rest_space-MNI"
 STATS = {

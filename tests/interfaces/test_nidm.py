@@ -50,6 +50,7 @@ def group_dir(tmp_path_factory):
         seed=4,
         atlases=(),
         figures=False,
+        also_write=("neurovault", "effect-sizes", "permutation-p"),
     )
     workflow = init_group_wf(settings=settings)
     workflow.inputs.inputnode.trait_set(

@@ -29,6 +29,7 @@ OPTIONS = {
     "cluster extent": ((), ("--cluster-extent", "3"), ("--cluster-extent", "12")),
     "connectivity": ((), ("--connectivity", "6")),
     "table view": ((), ("--table-view", "fsl"), ("--table-view", "spm,afni")),
+    "also write": ((), ("--also-write", "all"), ("--also-write", "coverage,search-mask")),
     "atlas": (("--atlas", "none"), ("--atlas", "{data}/atlas/parts.nii")),
     "all-resolutions inference": ((), ("--ari", "2.5"), ("--ari", "2,3"), ("--ari", "2:.2")),
     "cluster control": ((), ("--cluster-control", "rft", "--cluster-forming-z", "2.3")),

@@ -27,6 +27,7 @@ SETTINGS = AnalysisSettings(
     n_shards=3,
     seed=2,
     figures=False,
+    also_write=("all",),
 )
 
 

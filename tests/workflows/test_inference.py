@@ -37,6 +37,7 @@ SETTINGS = AnalysisSettings(
     n_shards=3,
     seed=5,
     figures=False,
+    also_write=("all",),
 )
 # Descs of the contrast "age", two-sided, and of the F contrast.
 HEIGHT_DESCS = ["z3p1", *(CONTROLS[c].desc for c in height_controls() if c != "none")]

@@ -335,7 +335,9 @@ def _file(folder, result, stat, desc):
 
 
 def _mask(folder):
-    return read_mask(folder.find("mask", ".nii.gz", desc="search"))
+    # All voxels analysed are searched where no search mask stands.
+    path = folder.find("mask", ".nii.gz", desc="search")
+    return read_mask(path or folder.find("mask", ".nii.gz", desc="group"))
 
 
 def _in_mask(folder, result, stat, desc):

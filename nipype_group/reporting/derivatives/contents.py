@@ -33,6 +33,7 @@ from nipype_group.reporting.derivatives.folder import (
     number_of_rows,
 )
 from nipype_group.reporting.derivatives.neurovault import image_fields
+from nipype_group.reporting.derivatives.on_request import is_asked_for
 from nipype_group.reporting.effect_sizes import size_entries
 from nipype_group.reporting.equivalence import (
     EQUIVALENCE_MAPS,
@@ -396,14 +397,14 @@ def add_model(folder: DerivativeFolder, facts: RunFacts, given: Mapping[str, Any
     if notes := [*given.get("mask_notes", []), *given.get("statistic_notes", [])]:
         about |= {"Notes": notes}
     folder.add_image(given["mask_file"], "mask", about | coverage, desc="group")
-    if "search_mask_file" in given:
+    if "search_mask_file" in given and _search_mask_stands(given):
         about = {"Description": "Voxels that inference searches", "Type": "ROI"}
         folder.add_image(given["search_mask_file"], "mask", about, desc="search")
     if "smoothness_file" in given:
         folder.add_file(given["smoothness_file"], "smoothness.json")
     if "covariance_file" in given:
         folder.add_file(given["covariance_file"], "covariance.json")
-    if "coverage_file" in given:
+    if "coverage_file" in given and _asked("coverage", given):
         about = {"Description": "Number of maps with a value, before masking"}
         folder.add_image(given["coverage_file"], "statmap", about | coverage, desc="coverage")
     design = read_json(given["design_json"]) if "design_json" in given else {}
@@ -414,7 +415,7 @@ def add_model(folder: DerivativeFolder, facts: RunFacts, given: Mapping[str, Any
     ):
         about = facts.common | {"Description": describe_component(name, groups, covariates)}
         folder.add_map(path, about, stat=name, desc="model")
-    if "r2_file" in given:
+    if "r2_file" in given and ("r2_lower_file" in given or _asked("effect-sizes", given)):
         weighted = "variances" in estimator_of(facts.common).needs
         about = {"Description": _R2_UNWEIGHTED} if weighted else {}
         folder.add_map(given["r2_file"], facts.common | about, stat="rSquare", desc="model")
@@ -427,6 +428,18 @@ def add_model(folder: DerivativeFolder, facts: RunFacts, given: Mapping[str, Any
     if facts.common.get("DegreesOfFreedomMap"):
         about = {"Description": "Residual degrees of freedom; 0 where no contrast has a statistic"}
         folder.add_map(given["dof_file"], facts.common | about, stat="dof", desc="model")
+
+
+def _asked(name: str, given: Mapping[str, Any]) -> bool:
+    return is_asked_for(name, given.get("also_write", ()))
+
+
+def _search_mask_stands(given: Mapping[str, Any]) -> bool:
+    """Tell whether voxels are searched that are not those analysed, or the mask is asked for."""
+    if _asked("search-mask", given):
+        return True
+    analysed, space = read_mask(given["mask_file"])
+    return not np.array_equal(analysed, read_mask(given["search_mask_file"], space)[0])
 
 
 def _add_contrasts_file(
@@ -473,10 +486,12 @@ def _add_smoothness(folder, facts, files, tells_none):
                 folder.add_text(text, "smoothness.json", contrast=each.label)
 
 
-def _add_unthresholded(folder, each, source, sidecar, *, stat, dof=(), **where):
-    """Add a map, and beside it what NeuroVault asks of it."""
+def _add_unthresholded(folder, each, given, source, sidecar, *, stat, dof=(), **where):
+    """Add a map, and beside it what NeuroVault asks of it where that is asked for."""
     where["contrast"] = each.label
     name = folder.add_map(source, sidecar, stat=stat, dof=dof, **where)
+    if not _asked("neurovault", given):
+        return
     fields = image_fields(sidecar, stat, name, each.fwhm_mm)
     folder.add_text(json.dumps(fields, indent=2) + "\n", "neurovault.json", stat=stat, **where)
 
@@ -494,13 +509,16 @@ def add_contrasts(folder: DerivativeFolder, facts: RunFacts, given: Mapping[str,
             "p": "p_files",
             "rSquare" if is_f else "cohensD": "effect_size_files",
         }
+        if not (_asked("effect-sizes", given) or _size_is_asked(given, each)):
+            del stats["rSquare" if is_f else "cohensD"]
         for stat, name in stats.items():
             if name not in given or stat in each.absent:
                 continue
             about = each.sidecar | _described(each, stat)
             if stat == "p":
                 about |= _side(each)
-            _add_unthresholded(folder, each, given[name][index], about, stat=stat, dof=each.dof)
+            source = given[name][index]
+            _add_unthresholded(folder, each, given, source, about, stat=stat, dof=each.dof)
         if each.by_estimator:
             about = each.sidecar | {"Description": _DOF_BY_ESTIMATOR}
             path = given["dof_files"][index]
@@ -513,6 +531,11 @@ def add_contrasts(folder: DerivativeFolder, facts: RunFacts, given: Mapping[str,
                 folder.add_map(path, about, contrast=each.label, stat=stat)
     _add_multivariate(folder, facts, given)
     _add_sizes(folder, facts, given)
+
+
+def _size_is_asked(given, each):
+    """Tell whether Cohen's d of a contrast is asked for with its interval."""
+    return f"contrast-{each.label}_stat-cohensD" in given.get("size_maps", ())
 
 
 def _add_multivariate(folder, facts, given):
@@ -771,15 +794,18 @@ def add_permutations(folder: DerivativeFolder, facts: RunFacts, given: Mapping[s
             about = sidecar | {"StatisticType": stat}
             stat = stat.replace("pseudo-t", "pseudoT")
             source = given["permuted_stat_files"][index]
-            _add_unthresholded(folder, each, source, about, stat=stat, desc="perm")
+            _add_unthresholded(folder, each, given, source, about, stat=stat, desc="perm")
         maps = dict(_PERMUTATION_MAPS)
-        if "nulldist_files" not in given:
-            # Where voxels stop early, a thresholded map has brought its false discovery rate.
+        stops_early = "nulldist_files" not in given
+        if stops_early:
+            # A thresholded map has brought its false discovery rate.
             del maps["logp_fdr_files"]
+        # Where voxels stop early their own p is what permutation gives.
+        all_p = stops_early or _asked("permutation-p", given)
         for name, (stat, desc) in maps.items():
-            if name in given:
+            if name in given and (stat != "logp" or all_p):
                 source, desc = given[name][index], desc + SIDES[tail]
-                _add_unthresholded(folder, each, source, sidecar, stat=stat, desc=desc)
+                _add_unthresholded(folder, each, given, source, sidecar, stat=stat, desc=desc)
 
 
 def _permuted_statistic(given: Mapping[str, Any], label: str) -> str:
@@ -806,7 +832,8 @@ def add_descriptions(folder: DerivativeFolder, given: Mapping[str, Any]) -> None
     for kind, suffix in (("files", "regions.tsv"), ("jsons", "regions.json")):
         for contrast, path in zip(contrasts, given.get(f"regions_{kind}", [])):
             folder.add_file(path, suffix, contrast=contrast.label, desc="model")
-        for atlas, path in zip(given.get("atlas_names", []), given.get(f"values_{kind}", [])):
+        values = given.get(f"values_{kind}", []) if _asked("region-values", given) else []
+        for atlas, path in zip(given.get("atlas_names", []), values):
             desc = contrast_label(atlas)
             folder.add_file(path, suffix.replace("regions", "regionvalues"), desc=desc)
     n_views = len(given.get("views", []))
@@ -814,7 +841,8 @@ def add_descriptions(folder: DerivativeFolder, given: Mapping[str, Any]) -> None
         where = _entities_in(given["results"][index // n_views])
         view = given["views"][index % n_views]
         folder.add_table(path, view, describe_view(_header(path)), **where)
-    for path in given.get("peak_values_files", []):
+    at_peaks = given.get("peak_values_files", []) if _asked("peak-values", given) else []
+    for path in at_peaks:
         where = _entities_in(Path(path).name.removesuffix("_values.tsv"))
         header, n_keys = _header(path), len(read_json(given["design_json"])["Keys"])
         columns = file_dictionaries.of_peak_values(header[:n_keys], header[n_keys:])

@@ -4,7 +4,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,12 @@ from nipype_group._version import __version__
 from nipype_group.design.sources import parse_bids_name
 from nipype_group.images import Grid, compressed, open_image
 from nipype_group.json_files import read_json
-from nipype_group.reporting.forms import DATA_SET
+from nipype_group.reporting.derivatives.on_request import (
+    PICTURES_ON_REQUEST,
+    embedded_pictures,
+    is_asked_for,
+)
+from nipype_group.reporting.forms import DATA_SET, FIGURES
 from nipype_group.reporting.records.record import PROV_FILES, PROVENANCE_NAME
 from nipype_group.reporting.records.ro_crate import CRATE_NAME
 from nipype_group.reporting.records.standing import FIGURE_INDEX, keep_foreign
@@ -364,9 +369,35 @@ class DerivativeFolder:
         text = json.dumps(entries, indent=2, ensure_ascii=False) + "\n"
         (self._staging / "figures" / FIGURE_INDEX).write_text(text, encoding="utf-8")
 
-    def add_made(self, make: Callable[[Path], str | os.PathLike[str]]) -> None:
-        """Add the file that a function makes of the folder as it is now."""
-        self._names.append(Path(make(self._staging)).name)
+    def add_made(self, make: Callable[[Path], str | os.PathLike[str]]) -> Path:
+        """Add the file that a function makes of the folder as it is now; returns its path."""
+        path = Path(make(self._staging))
+        self._names.append(path.name)
+        return path
+
+    def leave_pictures_to(self, page: Path, also_write: Collection[str]) -> None:
+        """Remove pictures that are not asked for as files; their index keeps those of the page.
+
+        Parameters
+        ----------
+        page : Path
+            Page that embeds pictures.
+        also_write : collection of str
+            Names of `ALSO_WRITTEN` that are asked for.
+        """
+        index = self._staging / "figures" / FIGURE_INDEX
+        if not index.exists():
+            return
+        shown, kept = embedded_pictures(page), []
+        for entry in read_json(index, FIGURES):
+            name = f"figures/{entry['File']}"
+            stays = is_asked_for(PICTURES_ON_REQUEST.get(entry["Kind"]), also_write)
+            if not stays:
+                (self._staging / name).unlink()
+                self._names.remove(name)
+            if stays or entry["File"] in shown:
+                kept.append(entry)
+        index.write_text(json.dumps(kept, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
     def _write_json(self, path, content):
         path = path.with_name(path.name.partition(".")[0] + ".json")

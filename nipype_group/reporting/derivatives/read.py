@@ -18,6 +18,7 @@ from nipype_group.design.matrix import read_design
 from nipype_group.images import image_suffixes
 from nipype_group.json_files import check_shape, read_json
 from nipype_group.reporting.derivatives.folder import FIGURE_INDEX
+from nipype_group.reporting.derivatives.on_request import embedded_pictures
 from nipype_group.reporting.forms import FIGURES, THRESHOLDED, form_of
 from nipype_group.reporting.tables.columns import read_table
 from nipype_group.reporting.wording import count
@@ -234,13 +235,22 @@ class GroupFolder:
             if entry["Kind"] == kind and all(entry.get(k) == v for k, v in about.items())
         ]
 
+    @cached_property
+    def _pictures(self):
+        """Pictures of the page, by the names of their files."""
+        pages = [f.path for f in self.files if f.path.name.endswith("report.html")]
+        return embedded_pictures(pages[0]) if pages else {}
+
     def picture(self, entry: Mapping[str, Any]) -> bytes | None:
-        """Return the bytes of a figure, a PNG image; None where its file is gone."""
+        """Return the bytes of a figure, a PNG image: of its file, or of the page without one.
+
+        None where both are gone.
+        """
         folder = self.path / "figures"
         path = inside(folder / entry["File"], folder, folder / FIGURE_INDEX)
-        if not path.exists():
+        content = read_bytes(path) if path.exists() else self._pictures.get(entry["File"])
+        if content is None:
             return None
-        content = read_bytes(path)
         if not content.startswith(_PNG):
             raise UnusableFileError(path, "is no PNG image, as which figures.json names it")
         return content

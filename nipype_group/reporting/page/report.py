@@ -1,7 +1,7 @@
 """One HTML page of a group folder: nothing outside it is loaded, so it can be mailed.
 
-Figures are embedded, tables sort and download in the page, and its content security policy
-forbids every request.
+Figures are embedded, as many as keep it small; tables sort and download in the page, and its
+content security policy forbids every request.
 """
 
 import json
@@ -23,7 +23,6 @@ from nipype_group.reporting.confidence_sets import sets_sentence
 from nipype_group.reporting.derivatives.read import GroupFolder
 from nipype_group.reporting.effect_sizes import size_columns
 from nipype_group.reporting.equivalence import equivalence_sentence
-from nipype_group.reporting.figures.canvas import page_sized
 from nipype_group.reporting.forms import DICTIONARY
 from nipype_group.reporting.page.effect_sizes import sizes_table
 from nipype_group.reporting.page.error_terms import error_facts, error_table
@@ -34,6 +33,7 @@ from nipype_group.reporting.page.methods import (
     methods_text,
     references,
 )
+from nipype_group.reporting.page.pictures import embedded_images, render_small
 from nipype_group.reporting.page.sentences import (
     contrast_question,
     critical_value_text,
@@ -134,7 +134,7 @@ def write_report(
         stem = "_".join([*(f"{k}-{v}" for k, v in folder.entities.items()), "report.html"])
         path = folder.path / stem
     path = Path(path).absolute()
-    page = environment().get_template("report.html.jinja").render(**_context(folder, viewer))
+    page = render_small(environment().get_template("report.html.jinja"), _context(folder, viewer))
     return str(replace_text(path, page))
 
 
@@ -255,7 +255,7 @@ def _quality(folder):
     figures = [
         image
         for kind in ("strip", "coverage", "outliers")
-        for image in _images(folder, folder.figures_of(kind))
+        for image in embedded_images(folder, folder.figures_of(kind))
     ]
     if rows is None and not figures:
         return None
@@ -304,7 +304,7 @@ def _design(folder):
     figures = [
         image
         for kind in ("design", "correlation")
-        for image in _images(folder, folder.figures_of(kind))
+        for image in embedded_images(folder, folder.figures_of(kind))
     ]
     contrasts = folder.read_json("contrasts")["Contrasts"]
     return {
@@ -357,7 +357,7 @@ def _contrast(folder, contrast, viewer):
     lead = results[0] if results else None
     tail = lead.settings["Tail"] if lead else "two-sided"
     images = {
-        kind: _images(folder, folder.figures_of(kind, Contrast=label))
+        kind: embedded_images(folder, folder.figures_of(kind, Contrast=label))
         for kind in ("weights", "unthresholded", "effectsize", "zdistribution", "nulldist")
     }
     return {
@@ -409,7 +409,7 @@ def _sets(folder, label):
     about = folder.read_json("mask", contrast=label, desc="inner")
     if not about:
         return None
-    figures = _images(folder, folder.figures_of("confidencesets", Contrast=label))
+    figures = embedded_images(folder, folder.figures_of("confidencesets", Contrast=label))
     return {"sentence": sets_sentence(about), "notes": about["Notes"], "figures": figures}
 
 
@@ -449,8 +449,12 @@ def _result(folder, result, leads):
         "title": wording.sentence_case(settings_words(settings)),
         "leads": leads,
         "sentence": result_sentence(result),
-        "images": [i for k in kinds for i in _images(folder, folder.figures_of(k, **about))],
-        "thumbnails": _images(folder, folder.figures_of("cluster", **about))[:_THUMBNAILS],
+        "images": [
+            i for k in kinds for i in embedded_images(folder, folder.figures_of(k, **about), leads)
+        ],
+        "thumbnails": embedded_images(
+            folder, folder.figures_of("cluster", **about)[:_THUMBNAILS], leads
+        ),
         "tables": tables,
         "advice": [row["Advice"] for row in settings.get("NearAlpha", [])[:1]],
         "warnings": settings.get("AtlasWarnings", []),
@@ -614,20 +618,3 @@ def _pairs(content):
         for name, value in content.items()
         if value not in (None, [], {}, "")
     ]
-
-
-def _images(folder, entries):
-    """Embed figures; one whose file is gone is left out."""
-    images = []
-    for entry in entries:
-        content = folder.picture(entry)
-        if content is not None:
-            images.append(
-                {
-                    "source": embedded(page_sized(content), "image/png"),
-                    "alt": entry["Alt"],
-                    "caption": entry.get("Caption", ""),
-                    "kind": entry["Kind"],
-                }
-            )
-    return images

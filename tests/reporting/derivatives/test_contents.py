@@ -34,6 +34,7 @@ def test_columns_are_named_in_the_dictionary_as_their_cells_are_read(tmp_path):
             "contrasts_file": contrasts,
             "design_json": design,
             "peak_values_files": [path],
+            "also_write": ["peak-values"],
         },
     )
     found = folder.columns["peakvalues"]
