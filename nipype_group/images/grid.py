@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from nipype_group.images.geometry import to_mm, voxel_volume_mm3
 from nipype_group.images.space import DEFAULT_SYSTEM, Intent, Smoother, Space
-from nipype_group.images.voxel_files import VoxelImage, compressed, read_header
+from nipype_group.images.voxel_files import VoxelImage, compressed, read_header, write_with_holes
 from nipype_group.registry import loaded
 from nipype_group.whole_files import AnyPath, replace_bytes, replacing
 
@@ -103,8 +103,11 @@ class Grid(Space):
             image.header.set_intent(*intent)
         content = image.to_bytes()
         if path.name.endswith(".gz"):
-            content = compressed(content)
-        return str(replace_bytes(path, content))
+            return str(replace_bytes(path, compressed(content)))
+        with replacing(path) as stream:
+            write_with_holes(stream, content)
+            stream.truncate()
+        return str(path)
 
     def write_maps(
         self, path: AnyPath, maps: Iterable[np.ndarray], n_maps: int, dtype: DTypeLike = np.float32
@@ -121,7 +124,8 @@ class Grid(Space):
             stream.write(header.binaryblock)
             stream.write(b"\0" * (_VOXELS_START - stream.tell()))
             for values in maps:
-                stream.write(np.asarray(values, dtype=dtype).tobytes(order="F"))
+                write_with_holes(stream, np.asarray(values, dtype=dtype).tobytes(order="F"))
+            stream.truncate()
         return str(path)
 
     def _place(self, header):

@@ -1,8 +1,10 @@
 """Smoothing of maps on disk, and of maps inside a mask."""
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -48,6 +50,57 @@ def smooth_maps(
     list of str
     """
     _, space = read_map(paths[0])
+    smooth = _smoother_of_files(paths, space, fwhm_mm, mask_file, zero_is_value)
+
+    def write(index):
+        name = Path(paths[index]).name.partition(".")[0]
+        name = space.file_name(f"{index + 1:04d}_{name}")
+        return write_volume(Path(directory, name), smooth(index), space)
+
+    return list(_in_order(write, len(paths), n_threads, report))
+
+
+def smooth_into_stack(
+    path: AnyPath,
+    paths: Sequence[AnyPath],
+    fwhm_mm: Sequence[float],
+    inside_file: AnyPath,
+    mask_file: AnyPath | None = None,
+    n_threads: int = 1,
+    report: Callable[[float], object] | None = None,
+    zero_is_value: bool = False,
+) -> str:
+    """Smooth maps as `smooth_maps` does, and write them into one file as `write_stack` does.
+
+    Parameters
+    ----------
+    path : path
+        Ending in the `suffix` of the Space.
+    paths : sequence of path
+        Maps.
+    fwhm_mm : sequence of float
+        Full width at half maximum in mm.
+    inside_file : path
+        Voxels that are kept; the file is 0 elsewhere.
+    mask_file, n_threads, report, zero_is_value
+        As of `smooth_maps`.
+
+    Returns
+    -------
+    str
+        The path, absolute.
+    """
+    inside, space = read_mask(inside_file)
+    smooth = _smoother_of_files(paths, space, fwhm_mm, mask_file, zero_is_value)
+
+    def kept(index):
+        return np.where(inside, smooth(index), np.float32(0))
+
+    return space.write_maps(path, _in_order(kept, len(paths), n_threads, report), len(paths))
+
+
+def _smoother_of_files(paths, space, fwhm_mm, mask_file, zero_is_value):
+    """Return a function that gives the smoothed values of the map of an index."""
     mask = None if mask_file is None else read_mask(mask_file, space)[0]
     smoother = space.smoother(fwhm_mm)
     weights_of: dict[str, np.ndarray] = {}
@@ -60,18 +113,28 @@ def smooth_maps(
         key = array_sha256(present)
         if key not in weights_of and len(weights_of) < _KEPT_WEIGHTS:
             weights_of[key] = smoother.weights(present)
-        smoothed = smoother(values, present, weights_of.get(key))
-        name = Path(paths[index]).name.partition(".")[0]
-        name = space.file_name(f"{index + 1:04d}_{name}")
-        return write_volume(Path(directory, name), smoothed, space)
+        return smoother(values, present, weights_of.get(key))
 
-    results = []
+    return smooth
+
+
+def _in_order(
+    work: Callable[[int], Any],
+    n_items: int,
+    n_threads: int,
+    report: Callable[[float], object] | None,
+) -> Iterator[Any]:
+    """Yield what work gives for 0, 1, ..., with no more results in memory than threads and one."""
+    running: deque[Future[Any]] = deque()
     with ThreadPoolExecutor(n_threads) as pool:
-        for result in pool.map(smooth, range(len(paths))):
-            results.append(result)
+        for index in range(n_items):
+            running.append(pool.submit(work, index))
+            if len(running) > n_threads:
+                yield running.popleft().result()
             if report is not None:
-                report(len(results) / len(paths))
-    return results
+                report((index + 1) / n_items)
+        while running:
+            yield running.popleft().result()
 
 
 def variance_smoother(mask_file: AnyPath, fwhm_mm: float) -> Callable[[np.ndarray], np.ndarray]:

@@ -3,13 +3,14 @@
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from itertools import count
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from nipype_group.images.opening import open_image
 from nipype_group.images.space import MapError, Space, check_same_space
-from nipype_group.images.volumes import read_effect, read_mask
+from nipype_group.images.volumes import lack_where, read_effect, read_mask, with_missing
 from nipype_group.stats.matrix_products import multiply
 from nipype_group.whole_files import AnyPath
 
@@ -23,8 +24,11 @@ def write_stack(
     zero_is_value: bool = False,
     variance_files: Sequence[AnyPath] | None = None,
     covariate_files: Sequence[AnyPath] = (),
+    smoothed_file: AnyPath | None = None,
 ) -> str:
     """Write maps as one float32 file that can be mapped into memory; 0 outside the mask.
+
+    Where a file from `smooth_into_stack` holds the very same, it is that file.
 
     Parameters
     ----------
@@ -45,11 +49,13 @@ def write_stack(
     covariate_files : sequence of path
         Covariates that are maps, one after the other, each in the order of the maps, which have
         no value where one is missing.
+    smoothed_file : path, optional
+        From `smooth_into_stack`, of the same maps: their values are taken.
 
     Returns
     -------
     str
-        The path, absolute.
+        The path, or that of `smoothed_file`, absolute.
 
     Raises
     ------
@@ -57,11 +63,16 @@ def write_stack(
         Naming a map on another Space, or without a value inside the mask: at any of its voxels,
         or with `allow_missing` at all of them.
     """
+    smoothed = None if smoothed_file is None else _open_smoothed(smoothed_file, map_files, space)
 
     def read(map_file, variance_file, number):
         covariates = covariate_files[number :: len(map_files)]
-        values, own = read_effect(map_file, variance_file, zero_is_value, covariates)
-        check_same_space(map_file, own, space, "the mask")
+        if smoothed is None:
+            values, own = read_effect(map_file, variance_file, zero_is_value, covariates)
+            check_same_space(map_file, own, space, "the mask")
+        else:
+            values = with_missing(smoothed.values(number, np.float32), zero_is_value)
+            values = lack_where(values, space, variance_file, zero_is_value, covariates)
         lacks = np.isnan(values[mask])
         if lacks.any() and (lacks.all() or not allow_missing):
             all_of_them = ", all it has: leave the map out" if lacks.all() else ""
@@ -69,7 +80,21 @@ def write_stack(
         return np.where(mask, values, np.float32(0))
 
     variances = [None] * len(map_files) if variance_files is None else variance_files
+    if smoothed is not None and all(
+        np.array_equal(kept, smoothed.values(number, np.float32), equal_nan=True)
+        for number, kept in enumerate(map(read, map_files, variances, count()))
+    ):
+        return str(Path(smoothed.path).absolute())
     return space.write_maps(path, map(read, map_files, variances, count()), len(map_files))
+
+
+def _open_smoothed(path, map_files, space):
+    """Open maps in one file, as many as there are others, on the Space of the mask."""
+    image = open_image(path)
+    check_same_space(path, image.space, space, "the mask")
+    if not image.lists_maps or image.n_maps != len(map_files):
+        raise MapError(path, f"holds {image.n_maps} maps, of {len(map_files)} that are smoothed")
+    return image
 
 
 def write_volumes(

@@ -35,8 +35,13 @@ def read_map(path: AnyPath, zero_is_value: bool = False) -> tuple[np.ndarray, Sp
         Where the file cannot be opened (see `open_image`) or is not one map.
     """
     values, space = _one_map(path, np.float32)
+    return with_missing(values, zero_is_value), space
+
+
+def with_missing(values: np.ndarray, zero_is_value: bool = False) -> np.ndarray:
+    """Return values of a map as `read_map` does, NaN where they are missing."""
     present = np.isfinite(values) & (zero_is_value | (values != 0))
-    return np.where(present, values, np.float32(np.nan)), space
+    return np.where(present, values, np.float32(np.nan))
 
 
 def read_effect(
@@ -71,15 +76,29 @@ def read_effect(
         Where one is not one map, or both are on other Spaces.
     """
     values, space = read_map(path, zero_is_value)
+    return lack_where(values, space, variance_path, zero_is_value, covariate_paths), space
+
+
+def lack_where(
+    values: np.ndarray,
+    space: Space,
+    variance_path: AnyPath | None = None,
+    zero_is_value: bool = False,
+    covariate_paths: Sequence[AnyPath] = (),
+) -> np.ndarray:
+    """Return values of a map, NaN where its variance or a covariate has no value.
+
+    See `read_effect`.
+    """
     for covariate in covariate_paths:
         present, own = read_map(covariate, zero_is_value)
         check_same_space(covariate, own, space, "its map")
         values = np.where(np.isfinite(present), values, np.float32(np.nan))
     if variance_path is None:
-        return values, space
+        return values
     variances, own = read_map(variance_path)
     check_same_space(variance_path, own, space, "its map")
-    return np.where(variances > 0, values, np.float32(np.nan)), space
+    return np.where(variances > 0, values, np.float32(np.nan))
 
 
 def read_volume(path: AnyPath, kind: type[Space] | None = None) -> tuple[np.ndarray, Space]:

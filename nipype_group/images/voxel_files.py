@@ -3,12 +3,14 @@
 import gzip
 import io
 import math
+import os
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
+from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import nibabel as nib
 import numpy as np
@@ -36,6 +38,8 @@ _LONGEST_HEADER = 2**26
 # Voxels of a compressed file up to this size are unpacked once and kept while the image is open.
 _HELD_BYTES = 2**28
 _CHUNK_BYTES = 1 << 20
+# What file systems keep together, or not at all.
+_BLOCK_BYTES = 4096
 _VERIFIED_FILES = 2**16
 # NIfTI-1: bytes of the header and of the four behind it, the first of which tells of extensions.
 _HEADER_BYTES, _PLAIN_BYTES, _NO_EXTENSIONS = 348, 352, b"\0\0\0\0"
@@ -399,3 +403,40 @@ def compressed(content: bytes, level: int = 6) -> bytes:
     packed = bytearray(gzip.compress(content, compresslevel=level, mtime=0))
     packed[_GZIP_SYSTEM] = _UNKNOWN_SYSTEM
     return bytes(packed)
+
+
+def write_with_holes(stream: BinaryIO, content: bytes) -> None:
+    """Write bytes; zeros that fill blocks of the disk are left out of it, and read as zeros.
+
+    Most of a map is 0, outside its mask. What is written last needs a ``truncate`` of the stream,
+    which gives the file its size. Where a file system has no holes it fills them.
+
+    Parameters
+    ----------
+    stream : binary file
+        New behind where it stands.
+    content : bytes
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryFile() as stream:
+    ...     write_with_holes(stream, b"a" + bytes(9999))
+    ...     _ = stream.truncate()
+    ...     size, _ = stream.tell(), stream.seek(0)
+    ...     stream.read() == b"a" + bytes(9999), size
+    (True, 10000)
+    """
+    values = np.frombuffer(content, np.uint8)
+    first = min(-stream.tell() % _BLOCK_BYTES, len(values))
+    stream.write(values[:first].data)
+    n_blocks = (len(values) - first) // _BLOCK_BYTES
+    blocks = values[first : first + n_blocks * _BLOCK_BYTES].reshape(n_blocks, _BLOCK_BYTES)
+    filled: np.ndarray = np.any(blocks, axis=1)
+    starts = np.flatnonzero(np.diff(filled, prepend=~filled[:1])) if n_blocks else ()
+    for start, stop in pairwise([*starts, n_blocks]):
+        if filled[start]:
+            stream.write(blocks[start:stop].data)
+        else:
+            stream.seek(int(stop - start) * _BLOCK_BYTES, os.SEEK_CUR)
+    stream.write(values[first + n_blocks * _BLOCK_BYTES :].data)

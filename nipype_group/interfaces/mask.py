@@ -131,6 +131,11 @@ class _StackMapsInputSpec(GroupInputSpec):
         desc="covariates that are maps, one after the other, each in the order of the maps, which "
         "have no value where one is missing",
     )
+    smoothed_file = File(
+        exists=True,
+        desc="stack of the maps from SmoothMaps, whose values are taken; passed on where it holds "
+        "what is to be written",
+    )
     mask_file = File(exists=True, mandatory=True, desc="voxels that are kept")
     allow_missing = traits.Bool(
         False, usedefault=True, desc="maps may lack voxels of the mask; the stack is NaN there"
@@ -171,5 +176,6 @@ class StackMaps(GroupInterface):
             self.inputs.zero_is_value,
             value_or(self.inputs.variance_files),
             value_or(self.inputs.covariate_files, ()),
+            value_or(self.inputs.smoothed_file),
         )
         return runtime

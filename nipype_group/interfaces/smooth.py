@@ -1,9 +1,12 @@
 """Smooth: Gaussian smoothing of maps."""
 
+from pathlib import Path
+
 from nipype.interfaces.base import InputMultiObject, TraitedSpec, traits
 
-from nipype_group.images.smoothing import smooth_maps
-from nipype_group.interfaces.base import File, GroupInputSpec, GroupInterface, isdefined
+from nipype_group.images import read_mask
+from nipype_group.images.smoothing import smooth_into_stack, smooth_maps
+from nipype_group.interfaces.base import File, GroupInputSpec, GroupInterface, isdefined, value_or
 from nipype_group.tsv import read_tsv
 
 
@@ -13,6 +16,9 @@ class _SmoothMapsInputSpec(GroupInputSpec):
         traits.Float, mandatory=True, desc="full width at half maximum in mm, one number or three"
     )
     mask_file = File(exists=True, desc="values outside count as missing")
+    inside_file = File(
+        exists=True, desc="voxels that are kept: write one file of all maps, 0 elsewhere"
+    )
     zero_is_value = traits.Bool(
         False, usedefault=True, desc="a voxel of 0 has that value: NaN alone is missing"
     )
@@ -21,6 +27,7 @@ class _SmoothMapsInputSpec(GroupInputSpec):
 
 class _SmoothMapsOutputSpec(TraitedSpec):
     smoothed_files = traits.List(File(), desc="smoothed maps, in the order of in_files")
+    stack_file = File(desc="them in one file, a volume each, where inside_file is given")
 
 
 class _PickMapsInputSpec(GroupInputSpec):
@@ -88,13 +95,22 @@ class SmoothMaps(GroupInterface):
 
     def _run_interface(self, runtime):
         with self._one_blas_thread():
-            self._results["smoothed_files"] = smooth_maps(
-                self.inputs.in_files,
-                runtime.cwd,
-                self.inputs.fwhm_mm,
-                self.inputs.mask_file if isdefined(self.inputs.mask_file) else None,
-                self.inputs.num_threads,
-                self._progress("smoothing"),
-                self.inputs.zero_is_value,
-            )
+            self._smooth(Path(runtime.cwd))
         return runtime
+
+    def _smooth(self, folder):
+        """Write one file of all maps, or one each."""
+        given = self.inputs
+        how = {
+            "mask_file": value_or(given.mask_file),
+            "n_threads": given.num_threads,
+            "report": self._progress("smoothing"),
+            "zero_is_value": given.zero_is_value,
+        }
+        if isdefined(given.inside_file):
+            path = folder / read_mask(given.inside_file)[1].file_name("stack")
+            of_maps = (given.in_files, given.fwhm_mm, given.inside_file)
+            self._results["stack_file"] = smooth_into_stack(path, *of_maps, **how)
+        else:
+            smoothed = smooth_maps(given.in_files, folder, given.fwhm_mm, **how)
+            self._results["smoothed_files"] = smoothed

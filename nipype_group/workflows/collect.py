@@ -42,7 +42,6 @@ OUTPUTS = (
     "condition_columns",
     "map_files",
     "variance_files",
-    "smoothed_files",
     "mask_file",
     "search_mask_file",
     "coverage_file",
@@ -143,8 +142,6 @@ def init_collect_wf(
         Maps that are in, as they are on disk; combined maps where maps are combined.
     variance_files
         Their variances, where they are given.
-    smoothed_files
-        Smoothed maps; the maps themselves where nothing is smoothed.
     mask_file
         Voxels that enough maps have.
     search_mask_file
@@ -187,31 +184,39 @@ def init_collect_wf(
         ]
     )
     maps = _maps_of_participants(workflow, settings, variables)
-    source, field = maps, "map_files"
-    if settings.smooths:
-        smooth = pe.Node(
-            SmoothMaps(fwhm_mm=list(settings.smoothing_fwhm_mm), **zeros),
-            name="smooth",
-            n_procs=n_procs,
-            mem_gb=0.5,
-        )
-        source, field = smooth, "smoothed_files"
-        if smooth_all and not settings.combine:
-            source, field = _picked(workflow, settings, maps, smooth), "out_files"
-        else:
-            workflow.connect(maps, "map_files", smooth, "in_files")
-    workflow.connect(
-        [
-            (source, stack, [(field, "map_files")]),
-            (source, outputnode, [(field, "smoothed_files")]),
-        ]
-    )
+    if not settings.smooths:
+        workflow.connect(maps, "map_files", stack, "map_files")
+    elif smooth_all and not settings.combine:
+        smooth = _smooth("smooth", settings.smoothing_fwhm_mm, settings, n_procs)
+        pick = _picked(workflow, settings, maps, smooth)
+        workflow.connect(pick, "out_files", stack, "map_files")
+    else:
+        smooth = _smooth("smooth", settings.smoothing_fwhm_mm, settings, n_procs)
+        _connect_smoothed(workflow, maps, "map_files", smooth, stack)
     if with_variances:
         collect.inputs.needs_variances = True
         _stack_variances(workflow, settings, maps)
     if map_covariates:
         _stack_covariates(workflow, settings, n_procs)
     return workflow
+
+
+def _smooth(name, fwhm_mm, settings, n_procs):
+    """Return the node that smooths maps."""
+    made = SmoothMaps(fwhm_mm=list(fwhm_mm), zero_is_value=settings.zero_is_value)
+    return pe.Node(made, name=name, n_procs=n_procs, mem_gb=0.5)
+
+
+def _connect_smoothed(workflow, maps, field, smooth, stack):
+    """Smooth maps into one file, which the stack is where no map lacks a voxel besides."""
+    workflow.connect(
+        [
+            (maps, smooth, [(field, "in_files")]),
+            (maps, stack, [(field, "map_files")]),
+            (workflow.get_node("mask"), smooth, [("mask_file", "inside_file")]),
+            (smooth, stack, [("stack_file", "smoothed_file")]),
+        ]
+    )
 
 
 def _collect(settings, variables, mean_for):
@@ -313,23 +318,16 @@ def _stack_covariates(workflow, settings, n_procs):
     covariate_stack = pe.Node(
         StackMaps(allow_missing=settings.lacks_voxels, **zeros), name="covariate_stack", mem_gb=0.5
     )
-    source, field = collect, "map_covariate_files"
-    if any(settings.fwhm_mm_of_covariates):
-        source, field = (
-            pe.Node(
-                SmoothMaps(fwhm_mm=list(settings.fwhm_mm_of_covariates), **zeros),
-                name="covariate_smooth",
-                n_procs=n_procs,
-                mem_gb=0.5,
-            ),
-            "smoothed_files",
-        )
-        workflow.connect(collect, "map_covariate_files", source, "in_files")
+    fwhm_mm = settings.fwhm_mm_of_covariates
+    if any(fwhm_mm):
+        smooth = _smooth("covariate_smooth", fwhm_mm, settings, n_procs)
+        _connect_smoothed(workflow, collect, "map_covariate_files", smooth, covariate_stack)
+    else:
+        workflow.connect(collect, "map_covariate_files", covariate_stack, "map_files")
     workflow.connect(
         [
             (collect, mask, [("map_covariate_files", "covariate_files")]),
             (collect, stack, [("map_covariate_files", "covariate_files")]),
-            (source, covariate_stack, [(field, "map_files")]),
             (mask, covariate_stack, [("mask_file", "mask_file")]),
             (covariate_stack, outputnode, [("stack_file", "covariate_stack_file")]),
         ]

@@ -52,6 +52,12 @@ def test_association_finds_every_planted_place(command, tmp_path):
     of_others = re.compile(r"desc-(fdrBH|bonferroni)")
     files = [p.name for p in written if p.is_file() and not of_others.search(p.name)]
     assert len(files) <= 60, files
+    work = tmp_path.with_name(f"{tmp_path.name}-work")
+    # Maps are there once, and no zeros around the brain: 89 of 1.4 MB are 121 MB.
+    room = sum(512 * p.lstat().st_blocks for p in work.rglob("*") if p.is_file())
+    assert room < 121e6
+    (told,) = re.findall(r"^Work .*, (\d+) MB: the same command goes on from it", out, re.M)
+    assert abs(int(told) - room / 1e6) < 2
 
 
 def test_association_without_effect_finds_nothing(command, tmp_path):

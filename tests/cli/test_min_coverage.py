@@ -189,6 +189,8 @@ def test_each_contrast_is_searched_where_the_maps_determine_it(
         "fdr",
         "--cluster-control",
         "rft",
+        "--also-write",
+        "permutation-p",
         model=("--formula", "C(site)"),
     )
     assert code == 0, err

@@ -73,9 +73,15 @@ def summarise(output_dir: str | os.PathLike[str], work_dir: str | os.PathLike[st
 
 
 def _megabytes(folder):
-    """Return the size of all files in a folder."""
-    files = (Path(top, name) for top, _, names in os.walk(folder) for name in names)
-    return f"{sum(path.lstat().st_size for path in files) / 1e6:.0f}"
+    """Return the room that all files in a folder take on the disk, without their holes."""
+    files = (Path(top, name).lstat() for top, _, names in os.walk(folder) for name in names)
+    return f"{sum(_room(about) for about in files) / 1e6:.0f}"
+
+
+def _room(about):
+    """Return the bytes on the disk, by blocks of 512; those of the file where none are told."""
+    blocks = getattr(about, "st_blocks", None)
+    return about.st_size if blocks is None else min(about.st_size, 512 * blocks)
 
 
 def _voxels(group):
