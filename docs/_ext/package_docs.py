@@ -246,9 +246,7 @@ class ScalingTable(_Stored):
             "Ratio",
         ]
         lines = [f"Rates of the machine: {rates}.", "", *list_table(header, rows, (10,) * 8)]
-        threads = stored.get("threads")
-        if threads is None:
-            return lines
+        threads = stored["threads"]
         measured = [
             [str(row["threads"]), *(_number(row[key]) for key in ("wall_s", "cpu_s"))]
             for row in threads["rows"]
