@@ -389,3 +389,67 @@ def test_a_contrast_of_subjects_is_what_numpy_makes_of_the_maps(
     np.testing.assert_allclose(nib.load(t_map).get_fdata(), expected, rtol=1e-4)
     rows = read_tsv(out / "group" / "observations.tsv")
     assert rows["n_combined"].tolist() == ["4"] * 6 or rows["n_combined"].tolist() == [4] * 6
+
+
+def _two_levels(path, weights=(1, -1), kind="glm"):
+    """Write a model of a contrast of conditions within subjects, and of its mean and age."""
+    below = {"Level": "Subject", "Name": "s", "GroupBy": ["subject"]}
+    below |= {"Model": {"X": ["faces", "houses"], "Type": "glm"}}
+    of = {"Name": "fVh", "ConditionList": ["faces", "houses"], "Weights": list(weights)}
+    group = {"Level": "Dataset", "Name": "g", "GroupBy": ["contrast"]}
+    group |= {"Model": {"X": [1, "age"], "Type": kind}, "DummyContrasts": {"Test": "t"}}
+    nodes = [below | {"Contrasts": [of | {"Test": "t"}]}, group]
+    path.write_text(json.dumps({"Name": "m", "BIDSModelVersion": "1.0.0", "Nodes": nodes}))
+
+
+def _edit_map(tree, _model, _out):
+    path = next(tree.glob("sub-03/*ses-2_contrast-houses*.nii"))
+    image = nib.load(path)
+    nib.save(nib.Nifti1Image(np.asarray(image.dataobj) + 1, image.affine), path)
+
+
+def _edit_participants(tree, _model, _out):
+    path = tree / "participants.tsv"
+    path.write_text(path.read_text().replace("sub-02\t21", "sub-02\t44"))
+
+
+def _edit_weights(_tree, model, _out):
+    _two_levels(model, weights=(2, -1))
+
+
+def _lose_a_map(tree, _model, _out):
+    next(tree.glob("sub-05/*ses-1_contrast-faces*.nii")).unlink()
+
+
+def _lose_results(_tree, _model, out):
+    next((out / "group").glob("*stat-t_statmap.nii.gz")).unlink()
+    next((out / "group").glob("*design.tsv")).write_text("gone\n")
+
+
+def test_reruns_of_nodes_below_are_fresh_runs_and_replays_have_their_bits(
+    command, repeated_study, no_figures, tmp_path
+):
+    """After edits of a map, the table, the weights, and of results; each on top of the last."""
+    model, out = tmp_path / "model.json", tmp_path / "out"
+    _two_levels(model)
+    options = ("--bids", repeated_study, "--model", model, "--plugin", "Linear")
+    options += ("--atlas", "none", "--height-control", "fdr", "--permutations", "20")
+
+    def results(folder):
+        code, _, err = command("run", folder, *options)
+        assert code == 0, err
+        top = folder / "group"
+        # Pages and records tell the folder.
+        kept = (p for p in top.rglob("*") if p.name.endswith((".nii.gz", ".tsv")))
+        return {str(p.relative_to(top)): p.read_bytes() for p in kept}
+
+    before = results(out)
+    edits = (_edit_map, _edit_participants, _edit_weights, _lose_a_map, _lose_results)
+    for number, edit in enumerate(edits):
+        edit(repeated_study, model, out)
+        fresh, again = results(tmp_path / f"fresh{number}"), results(out)
+        assert again == fresh, edit.__name__
+        assert (again == before) == (edit is _lose_results), edit.__name__
+        before = again
+    code, said, err = command("replay", out, "--plugin", "Linear")
+    assert code == 0, said + err
