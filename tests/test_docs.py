@@ -201,7 +201,12 @@ def test_rates_of_effects_with_variances_have_a_column_an_estimator(stored_table
 def test_the_cost_model_is_drawn_from_its_file(stored_table):
     row = {"maps": 89, "voxels": 70000, "moved_nuisance": 3, "memory_gb": 1.0, "shuffles": 10000}
     rows = [{**row, "foreseen_cpu_s": 4, "measured_cpu_s": 5, "measured_over_foreseen": 1.25}]
-    text = stored_table("ScalingTable", [*rows, row | {"foreseen_cpu_s": 4620}], rates={"a": 1e-9})
+    rows.append(row | {"foreseen_cpu_s": 4620})
+    threads = {"rows": [{"threads": 2, "wall_s": 1, "cpu_s": 1.9}]}
+    threads |= {"shuffles": 8192, "maps": 89, "voxels": 70000}
+    text = stored_table("ScalingTable", rows, rates={"a": 1e-9}, threads=threads)
+    assert "8,192 shuffles of 89 maps, 70,000 voxels" in text
+    assert "2\n     - 1\n     - 1.9" in text
     assert "Rates of the machine: a: 1e-09." in text
     lines = "89\n     - 70,000\n     - 4\n     - 1\n     - 10,000\n"
     assert f"- {lines}     - 4\n     - 5\n     - 1.25" in text

@@ -99,7 +99,7 @@ def test_tables_and_pictures(result):
     assert peaks["zscore"].dtype == float
     plot = result.plot("age", "fdrBHBoth")
     assert plot._repr_png_().startswith(b"\x89PNG")
-    assert "fdrBHBoth for age" in plot.alt
+    assert "age (false discovery rate, Benjamini-Hochberg, both sides)" in plot.alt
     assert "<td>age</td>" in result._repr_html_()
     assert "whole image" in result._repr_html_()
     assert result.report.name == "report.html"

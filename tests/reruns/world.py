@@ -294,6 +294,8 @@ def without_places(said, analysis):
     for name in ("work", "output", "data"):
         if getattr(analysis, name) is not None:
             said = said.replace(str(getattr(analysis, name)), name.upper())
+    # The room that a work folder takes is that of all that ran in it, in blocks of the disk.
+    said = re.sub(r"^(Work .*), \d+ MB:", r"\1:", said, flags=re.MULTILINE)
     lines = [line for line in said.splitlines() if line.strip()]
     return [line for line in lines if not line.startswith("The traceback is in ")]
 
