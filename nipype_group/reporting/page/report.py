@@ -173,6 +173,7 @@ def _context(folder, viewer):
         "parameters": _parameters(folder),
         "versions": _pairs(folder.about.get("SoftwareVersions", {})),
         "notes": _sentences(
+            folder,
             *folder.about.get("Notes", []),
             *folder.read_json("design").get("Notes", []),
             *folder.read_json("mask", desc="group").get("Notes", []),
@@ -190,9 +191,18 @@ def _page_title(contrasts):
     return f"Group analysis of {wording.count(len(contrasts), 'contrast')}"
 
 
-def _sentences(*notes):
-    """Return notes with a large letter at the start and a point at the end."""
-    return [wording.sentence_case(note.rstrip(".")) + "." for note in notes]
+def _sentences(folder, *notes):
+    """Return notes with a point at the end and a large letter at the start, but of names."""
+    names = [contrast.name for contrast in folder.contrasts]
+    if folder.design is not None:
+        names += folder.design.columns
+        names += [name for column in folder.design.columns for name in re.findall(r"\w+", column)]
+
+    def begun(note):
+        is_name = any(re.match(rf"{re.escape(name)}(?!\w)", note) for name in names)
+        return note if is_name else wording.sentence_case(note)
+
+    return [begun(note.rstrip(".")) + "." for note in notes]
 
 
 def _facts(folder):

@@ -27,6 +27,7 @@ def test_links_of_many_contrasts_fold(n_contrasts):
             title="t",
             generator="g",
             bibtex="",
+            elsewhere="",
             participants=None,
             quality=None,
             design=None,
