@@ -59,7 +59,10 @@ class Grid(Space):
         size = " x ".join(f"{v:.4g}" for v in self.voxel_sizes_mm)
         origin = ", ".join(f"{v:.4g}" for v in self.affine[:3, 3])
         shape = " x ".join(str(n) for n in self.shape)
-        return f"{shape} voxels of {size} mm from ({origin})"
+        axes = "".join(nib.aff2axcodes(self.affine))
+        # Where voxels run to the right, the front and up, nobody has to be told.
+        turned = "" if axes == "RAS" else f", axes {axes},"
+        return f"{shape} voxels of {size} mm{turned} from ({origin})"
 
     @property
     def voxel_sizes_mm(self) -> np.ndarray:

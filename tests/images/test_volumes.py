@@ -111,7 +111,9 @@ def test_grids_match_within_a_hundredth_of_a_voxel_at_every_corner():
 
 
 def test_a_grid_says_its_shape_voxels_and_origin():
-    assert str(GRID) == "5 x 6 x 7 voxels of 2 x 2 x 3 mm from (10, -20, 5)"
+    assert str(GRID) == "5 x 6 x 7 voxels of 2 x 2 x 3 mm, axes LAS, from (10, -20, 5)"
+    flipped = Grid((5, 6, 7), GRID.affine @ np.diag([-1, 1, 1, 1]))
+    assert str(flipped) == "5 x 6 x 7 voxels of 2 x 2 x 3 mm from (10, -20, 5)"
     rotated = AFFINE.copy()
     rotated[:2, :2] = [[0, -2], [2, 0]]
     np.testing.assert_allclose(Grid(SHAPE, rotated).voxel_sizes_mm, [2, 2, 3])
