@@ -78,5 +78,6 @@ def test_it_is_said_on_screen_page_and_sidecar(
     assert "Figures " not in out
     group = tmp_path / "out" / "group"
     page = next(group.glob("*report.html")).read_text()
-    assert text.split('"')[0] in page
+    # The page begins it with a large letter.
+    assert text.split('"')[0][1:] in page
     assert sum(said in path.read_text() for path in group.glob("*.json")) >= 1

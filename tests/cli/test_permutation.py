@@ -85,7 +85,8 @@ def test_help_names_all_options(command):
 
 
 def test_files_of_all_statistics(analyse, group):
-    code, out, err = analyse("--permutations", "60", *ALL, "--alpha", "0.9")
+    more = ("--also-write", "permutation-p")
+    code, out, err = analyse("--permutations", "60", *ALL, "--alpha", "0.9", *more)
     assert code == 0, err
     maps = {
         *(f"stat-t_desc-{desc}" for desc in DESCS.values()),
