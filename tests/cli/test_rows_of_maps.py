@@ -209,7 +209,7 @@ def test_means_stand_for_missing_covariates(run, study):
     sidecar = json.loads(next(group.glob("*_stat-effect_statmap.json")).read_text())
     assert sidecar["Parameters"]["missing_covariates"] == "mean"
     page = next(group.glob("*report.html")).read_text()
-    assert f"C{note.removeprefix('c')}." in page
+    assert note[1:] in page
     assert "Missing values of iq of 2 participants became the mean over participants" in page
     # Tables keep what was given.
     observations = pd.read_csv(next(group.glob("*observations.tsv")), sep="\t")
