@@ -104,7 +104,7 @@ def agree(request):
             "quantity": quantity,
             "values": int(np.size(theirs)),
             "difference": relative_difference(ours, theirs, rtol, atol),
-            "allowed": rtol or atol,
+            "allowed": float(rtol or atol),
         }
         request.node.user_properties.append((PROPERTY, found))
 
