@@ -360,10 +360,9 @@ class DerivativeFolder:
             source = by_name[entry["File"]]
             contrast = entry["File"].partition("_")[0].removeprefix("contrast-")
             entry["File"] = file_name(entities_of_file(self.entities, contrast), entry["File"])
-            for extension in (".png", *(f".{name}" for name in entry.get("Formats", ()))):
-                name = Path(entry["File"]).with_suffix(extension).name
+            for name in _files_of(entry):
                 self._names.append(f"figures/{name}")
-                own = Path(source).with_suffix(extension)
+                own = Path(source).with_suffix(Path(name).suffix)
                 shutil.copyfile(own, self._staging / "figures" / name)
         self._names.append(f"figures/{FIGURE_INDEX}")
         text = json.dumps(entries, indent=2, ensure_ascii=False) + "\n"
@@ -390,11 +389,12 @@ class DerivativeFolder:
             return
         shown, kept = embedded_pictures(page), []
         for entry in read_json(index, FIGURES):
-            name = f"figures/{entry['File']}"
             stays = is_asked_for(PICTURES_ON_REQUEST.get(entry["Kind"]), also_write)
             if not stays:
-                (self._staging / name).unlink()
-                self._names.remove(name)
+                for name in _files_of(entry):
+                    (self._staging / "figures" / name).unlink()
+                    self._names.remove(f"figures/{name}")
+                entry.pop("Formats", None)
             if stays or entry["File"] in shown:
                 kept.append(entry)
         index.write_text(json.dumps(kept, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -456,6 +456,12 @@ class DerivativeFolder:
             relative = os.path.relpath(source_maps, self.top)
             description["SourceDatasets"] = [{"URL": Path(relative).as_posix()}]
         return description
+
+
+def _files_of(entry):
+    """Return the names of a picture and of itself in other formats."""
+    extensions = (".png", *(f".{name}" for name in entry.get("Formats", ())))
+    return [Path(entry["File"]).with_suffix(extension).name for extension in extensions]
 
 
 def _with_others(text, path):
