@@ -2,8 +2,8 @@
 
     python tests/validation.py [--folder docs]
 
-writes ``agreement.json``, ``power.json`` and ``error_rates.json`` in the folder, in about 15
-minutes on two cores. Agreement needs the folder of reference results that NIPYPE_GROUP_SHARED
+writes ``agreement.json``, ``power.json`` and ``error_rates.json`` in the folder.
+Agreement needs the folder of reference results that NIPYPE_GROUP_SHARED
 names. Error rates are those of the simulations' small forms, which tests hold to their bounds; the
 large ones have commands of their own.
 """
