@@ -10,6 +10,7 @@ from nipype_group.choices import FIGURE_BACKGROUNDS, FIGURE_COLOURS, FIGURE_FORM
 from nipype_group.controls import TAILS
 from nipype_group.design.contrasts import read_contrasts
 from nipype_group.design.matrix import read_design
+from nipype_group.images.stacks import MaskedStack
 from nipype_group.interfaces.base import File, GroupInputSpec, GroupInterface, isdefined, value_or
 from nipype_group.permutation.shards import read_nulldist
 from nipype_group.reporting.figures.canvas import write_index
@@ -20,13 +21,14 @@ from nipype_group.reporting.figures.of_results import (
     draw_model,
     draw_result,
 )
+from nipype_group.reporting.figures.participants import draw_participants
 from nipype_group.reporting.figures.plotted_map import PlottedMap
 from nipype_group.reporting.figures.slices import Volume
 from nipype_group.reporting.figures.style import Style, drawn_in, parse_cuts
 from nipype_group.reporting.tables.columns import read_table
 
-_PER_RESULT = ("names", "units", "clusters_files", "peaks_files")
-_PER_CONTRAST = ("z_files", "effect_files", "nulldist_files")
+_PER_RESULT = ("names", "units", "clusters_files", "peaks_files", "logp_files")
+_PER_CONTRAST = ("z_files", "effect_files", "p_files", "tdp_files", "nulldist_files")
 
 
 class StyleInputSpec(GroupInputSpec):
@@ -57,7 +59,7 @@ class StyleInputSpec(GroupInputSpec):
 
 
 class _PlotResultsInputSpec(StyleInputSpec):
-    revision = 4
+    revision = 5
     thresholded_files = InputMultiObject(
         File(exists=True), mandatory=True, desc="thresholded maps, 0 where nothing survives"
     )
@@ -83,12 +85,22 @@ class _PlotResultsInputSpec(StyleInputSpec):
         File(exists=True), desc="z of every contrast, in the order of contrasts_file"
     )
     effect_files = InputMultiObject(File(exists=True), desc="effect of every contrast")
+    logp_files = InputMultiObject(File(exists=True), desc="-log10 of the adjusted p of every map")
+    p_files = InputMultiObject(File(exists=True), desc="uncorrected p of every contrast")
+    tdp_files = InputMultiObject(
+        File(exists=True), desc="true discovery proportions of the clusters of every contrast"
+    )
+    tdp_alpha = traits.Float(
+        0.05, usedefault=True, desc="probability that any of their bounds fails"
+    )
     nulldist_files = InputMultiObject(
         File(exists=True), desc="TSV of the maxima of every shuffle, of every contrast"
     )
     tail = traits.Enum(*TAILS, usedefault=True, desc="side of t that the shuffles are counted on")
     alpha = traits.Float(0.05, usedefault=True, desc="error rate of the nulls' critical values")
-    stack_file = File(exists=True, desc="4D maps: values at peaks, with the design")
+    stack_file = File(
+        exists=True, desc="4D maps: glass brains of all, and values at peaks, with the design"
+    )
     covariate_stack_file = File(
         exists=True, desc="4D covariates that are maps, with stack_file: one after the other"
     )
@@ -151,6 +163,7 @@ class PlotResults(GroupInterface):
         background = _background(inputs)
         pictures, tables = _draw_results(cwd, inputs, design, contrasts, background)
         pictures += _draw_contrasts(cwd, inputs, contrasts, background)
+        pictures += _draw_participants(cwd, inputs, design, background)
         pictures += [] if design is None else draw_model(cwd, design, contrasts)
         self._list_outputs_by_kind(pictures)
         self._results["peak_values_files"] = tables
@@ -210,6 +223,9 @@ def _draw_contrasts(cwd, inputs, contrasts, background):
             background,
             z=_read_item(inputs.z_files, i, Volume.read),
             effect=_read_item(inputs.effect_files, i, Volume.read),
+            p=_read_item(inputs.p_files, i, Volume.read),
+            tdp=_read_item(inputs.tdp_files, i, Volume.read),
+            tdp_alpha=inputs.tdp_alpha,
             mask=mask,
             maxima=None
             if contrast.conjunction
@@ -218,6 +234,16 @@ def _draw_contrasts(cwd, inputs, contrasts, background):
             alpha=inputs.alpha,
         )
     return pictures
+
+
+def _draw_participants(cwd, inputs, design, background):
+    """Return the pictures of the glass brains of all maps, none outside of MNI space."""
+    given = isdefined(inputs.stack_file) and isdefined(inputs.mask_file)
+    if design is None or not given or not background.is_mni:
+        return []
+    stack = MaskedStack(inputs.stack_file, inputs.mask_file)
+    path, affine = cwd / "participants.png", stack.space.affine
+    return draw_participants(path, stack.maps, design.map_labels, stack.mask, affine)
 
 
 def _check_numbers(inputs):
@@ -295,4 +321,5 @@ def _results(inputs, contrasts):
             signed=tests.get(label, unit) != "F",
             clusters=_read_item(inputs.clusters_files, i, read_table),
             peaks=_read_item(inputs.peaks_files, i, read_table),
+            logp=_read_item(inputs.logp_files, i, Volume.read),
         )

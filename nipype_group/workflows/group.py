@@ -55,7 +55,8 @@ _OF_ERROR = ("smoothness_file", "dof_file")
 _OF_CONTRASTS = ("smoothness_files", "dof_files", "dof_numerator_files")
 _SHUFFLES = ("shuffles_file", "inputnode.shuffles_file")
 _CONTRAST_MAPS = [
-    (f"outputnode.{field}", f"inputnode.contrast_{field}") for field in ("z_files", "effect_files")
+    (f"outputnode.{field}", f"inputnode.contrast_{field}")
+    for field in ("z_files", "effect_files", "p_files")
 ]
 _ERROR_FIELDS = ("smoothness_file", "rpv_file", "dof_file")
 # Inference looks at the search volume alone.
@@ -516,6 +517,7 @@ def _connect_report(workflow, settings, collect_wf, model_wf, parametric_wf, rep
     if settings.ari_thresholds_z:
         outputs = _out(*parametric_stage.ARI_OUTPUTS)
         workflow.connect([(parametric_wf, keep, outputs), (parametric_wf, outputnode, outputs)])
+        workflow.connect([(parametric_wf, report_wf, _through("tdp_files"))])
 
 
 def _covariate_stack(settings):

@@ -220,6 +220,7 @@ def init_peer_wf(
             (read, report_wf, [("mask_file", "inputnode.mask_file")]),
             (read, report_wf, [("z_files", "inputnode.contrast_z_files")]),
             (read, report_wf, [("effect_files", "inputnode.contrast_effect_files")]),
+            (read, report_wf, [("p_files", "inputnode.contrast_p_files")]),
             (read, keep, [(f, f) for f in (*CONTRAST_OUTPUTS, *described, "mask_file")]),
             (read, keep, [(f, f) for f in ("peer_file", "smoothness_files")]),
             (read, outputnode, [*whole, *((f, f) for f in CONTRAST_OUTPUTS)]),
@@ -296,6 +297,7 @@ def _connect_report(workflow, settings, parametric_wf, report_wf):
     if settings.ari_thresholds_z:
         outputs = _out(*parametric_stage.ARI_OUTPUTS)
         workflow.connect([(parametric_wf, keep, outputs), (parametric_wf, outputnode, outputs)])
+        workflow.connect(parametric_wf, "outputnode.tdp_files", report_wf, "inputnode.tdp_files")
 
 
 def _gather(workflow, maps, places, parametric_wf, report_wf, has_corrected):

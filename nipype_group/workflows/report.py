@@ -25,6 +25,8 @@ DESIGN = ("design_file", "design_json", "contrasts_file")
 PER_CONTRAST = {
     "contrast_z_files": "z_files",
     "contrast_effect_files": "effect_files",
+    "contrast_p_files": "p_files",
+    "tdp_files": "tdp_files",
     "nulldist_files": "nulldist_files",
 }
 MAPS = ("stack_file", "observations")
@@ -139,6 +141,10 @@ def init_report_wf(
         z of every contrast.
     contrast_effect_files
         Its effect.
+    contrast_p_files
+        Its uncorrected p.
+    tdp_files
+        True discovery proportions of its clusters, where the settings ask for them.
     nulldist_files
         Null distributions of every contrast, where ``there`` are nulls.
     stack_file
@@ -314,6 +320,7 @@ def _add_figures(workflow, settings, maps, there):
             detail_first=True,
             tail=settings.tail_of_shuffles,
             alpha=settings.alpha_of_shuffles,
+            tdp_alpha=settings.alpha_of_discoveries,
             cuts=list(settings.figure_cuts),
             threshold_z=settings.figure_threshold_z,
             **settings.style_inputs(),
@@ -325,6 +332,7 @@ def _add_figures(workflow, settings, maps, there):
         plot.inputs.space = settings.space
     absent = set() if "nulls" in there else {"nulldist_files"}
     absent |= set() if "effects" in there else {"contrast_effect_files"}
+    absent |= set() if settings.ari_thresholds_z else {"tdp_files"}
     shown = ["thresholded_files", "mask_file", *(MAPS if "maps" in there else ())]
     shown += ["covariate_stack_file"] if "covariates" in there else []
     shown += DESIGN if "design" in there else DESIGN[2:]
@@ -342,6 +350,7 @@ def _add_figures(workflow, settings, maps, there):
         [
             (inputnode, plot, drawn),
             (tables, plot, [(f, f"{f}s") for f in ("clusters_file", "peaks_file")]),
+            (inputnode, plot, [("inference_logp_files", "logp_files")]),
             (plot, outputnode, [("peak_values_files", "peak_values_files")]),
             (plot, gather_figures, [("figure_files", "figure_files_1")]),
             (plot, gather_figures, [("index_file", "figure_indexes_1")]),

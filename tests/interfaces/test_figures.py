@@ -199,7 +199,16 @@ def complete(stages, tmp_path):
         columns=["voxel_positive", "voxel_negative"],
     )
     maxima.to_csv(folder / "nulldist.tsv", sep="\t", index=False)
+    made = {"logp": np.zeros_like(kept[0]), "tdp": np.zeros_like(kept[0])}
+    made["logp"][2, 2, 2:4], made["logp"][3, 2, 2] = 2, 1.2
+    made["tdp"][2, 2, 2:4], made["tdp"][3, 2, 2] = 0.25, 0.75
+    for name, values in made.items():
+        nib.save(nib.Nifti1Image(values.astype(np.float32), image.affine), folder / f"{name}.nii")
     return {
+        "logp_files": [str(folder / "logp.nii")] * 3,
+        "p_files": ran.estimate.p_files,
+        "tdp_files": [str(folder / "tdp.nii")] * 2,
+        "tdp_alpha": 0.1,
         "thresholded_files": paths,
         "names": names,
         "clusters_files": [pair[0] for pair in found],
@@ -219,7 +228,7 @@ def test_everything_is_drawn_indexed_and_equal_the_next_time(complete, tmp_path)
     (tmp_path / "again").mkdir()
     outputs = PlotResults(**complete).run().outputs
     # The second map has all kinds of pictures that results have.
-    per_map = ("thresholded_files", "names", "clusters_files", "peaks_files")
+    per_map = ("thresholded_files", "names", "clusters_files", "peaks_files", "logp_files")
     again = complete | {name: complete[name][1:2] for name in per_map}
     del again["design_file"], again["design_json"], again["stack_file"], again["observations"]
     again = PlotResults(**again).run(cwd=str(tmp_path / "again")).outputs
@@ -227,14 +236,17 @@ def test_everything_is_drawn_indexed_and_equal_the_next_time(complete, tmp_path)
     assert [entry["File"] for entry in index] == [Path(p).name for p in outputs.figure_files]
     files = {Path(p).name for p in outputs.figure_files}
     detail = ("mosaic", "surface", "cluster-1", "peaks", "values")
-    expected = {"design.png", "correlation.png"}
+    expected = {"design.png", "correlation.png", "participants.png"}
     for label in ("age", "all"):
         stem = f"contrast-{label}"
         kinds = ("unthresholded", "effectsize", "zdistribution", "nulldist", "weights")
+        kinds += ("uncorrectedp", "tdp")
         expected |= {f"{stem}_{kind}.png" for kind in kinds}
-        expected |= {f"{stem}_desc-fdrBH_{k}.png" for k in ("glassbrain", "slices", *detail)}
+        expected |= {
+            f"{stem}_desc-fdrBH_{k}.png" for k in ("glassbrain", "slices", "logp", *detail)
+        }
     # Nothing survives in the third map: no more than that is shown.
-    expected |= {f"contrast-age_desc-holm_{kind}.png" for kind in ("glassbrain", "slices")}
+    expected |= {f"contrast-age_desc-holm_{kind}.png" for kind in ("glassbrain", "slices", "logp")}
     assert files == expected
     assert {entry["Kind"] for entry in index} == {
         "glassbrain",
@@ -251,6 +263,10 @@ def test_everything_is_drawn_indexed_and_equal_the_next_time(complete, tmp_path)
         "weights",
         "correlation",
         "nulldist",
+        "participants",
+        "logp",
+        "uncorrectedp",
+        "tdp",
     }
     assert all(entry["Alt"] and entry["Caption"].endswith(".") for entry in index)
     by_file = {entry["File"]: entry for entry in index}
@@ -262,8 +278,19 @@ def test_everything_is_drawn_indexed_and_equal_the_next_time(complete, tmp_path)
     assert "largest statistic: observed" in by_file["contrast-all_nulldist.png"]["Alt"]
     assert "largest statistic, both sides" in by_file["contrast-age_nulldist.png"]["Alt"]
     assert "nothing survives" in by_file["contrast-age_desc-holm_slices.png"]["Alt"]
+    # In the words of the correction and of the contrast.
+    adjusted = by_file["contrast-age_desc-holm_logp.png"]["Alt"]
+    assert "adjusted p of age (familywise error, Holm" in adjusted
+    assert "2 voxels with p of at most .05, the smallest p is .01" in adjusted
+    p = nib.load(complete["p_files"][0])
+    inside = np.asarray(nib.load(complete["mask_file"]).dataobj) > 0
+    n_below = int((np.asarray(p.dataobj)[inside] <= 0.05).sum())
+    assert f"{n_below} voxels with p of at" in by_file["contrast-age_uncorrectedp.png"]["Alt"]
+    tdp = by_file["contrast-age_tdp.png"]
+    assert "3 voxels in clusters whose share is at least 0.25 to 0.75" in tdp["Alt"]
+    assert "with a probability of 90 %" in tdp["Caption"]
     first = {Path(p).name: Path(p) for p in outputs.figure_files}
-    assert len(again.figure_files) == 2 + len(detail) - 1 + 2 * 4
+    assert len(again.figure_files) == 3 + len(detail) - 1 + 2 * 6
     for path in map(Path, again.figure_files):
         assert path.read_bytes() == first[path.name].read_bytes()
     for path in first.values():
@@ -282,13 +309,14 @@ def test_everything_is_drawn_indexed_and_equal_the_next_time(complete, tmp_path)
 
 def test_other_spaces_have_no_template_and_few_details(complete):
     complete["names"] = complete["names"][:1]
-    for name in ("thresholded_files", "clusters_files", "peaks_files"):
+    for name in ("thresholded_files", "clusters_files", "peaks_files", "logp_files"):
         complete[name] = complete[name][:1]
-    for name in ("nulldist_files", "effect_files", "z_files"):
+    for name in ("nulldist_files", "effect_files", "z_files", "p_files", "tdp_files"):
         del complete[name]
     outputs = PlotResults(space="T1w", n_peaks=0, **complete).run().outputs
     kinds = [e["Kind"] for e in json.loads(Path(outputs.index_file).read_text())]
-    assert kinds == ["slices", "mosaic", "cluster", "design", "correlation", "weights", "weights"]
+    assert kinds[:4] == ["slices", "logp", "mosaic", "cluster"]
+    assert kinds[4:] == ["design", "correlation", "weights", "weights"]
     assert outputs.glass_brain_files == []
     assert all(ink(imread(p)[..., :3]) > 0.02 for p in outputs.figure_files)
 
@@ -344,7 +372,9 @@ def test_detail_is_for_the_maps_asked_for(write_brain):
 def test_files_that_do_not_belong_together_are_refused(complete, tmp_path):
     with pytest.raises(ValueError, match="1 z_files for 2 contrasts"):
         PlotResults(**(complete | {"z_files": complete["z_files"][:1]})).run()
-    with pytest.raises(ValueError, match="3 maps, 3 names, 3 clusters_files, 2 peaks_files; give"):
+    with pytest.raises(
+        ValueError, match="3 maps, 3 names, 3 clusters_files, 2 peaks_files, 3 logp"
+    ):
         PlotResults(**(complete | {"peaks_files": complete["peaks_files"][:2]})).run()
     table = pd.read_csv(complete["observations"], sep="\t", dtype=str)
     table.iloc[[1, 0, *range(2, len(table))]].to_csv(tmp_path / "o.tsv", sep="\t", index=False)

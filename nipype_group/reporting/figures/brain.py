@@ -93,6 +93,7 @@ def axial_sheet(
     inside: Volume | None = None,
     contours: Sequence[tuple[Volume, str]] = (),
     axis: int = 2,
+    marks: Sequence[tuple[float, str]] = (),
 ) -> Sheet:
     """Return a sheet of axial planes, or of those across another axis, row by row.
 
@@ -115,6 +116,8 @@ def axial_sheet(
         Sets of voxels whose rims are drawn, see `draw_plane`.
     axis : {0, 1, 2}
         World axis across the planes.
+    marks : sequence of (float, str)
+        Values that the colour bar names.
 
     Returns
     -------
@@ -140,7 +143,7 @@ def axial_sheet(
             sheet.write(left + columns - 3, top + _LABEL_PX, "R", 10, ha="right", weight="bold")
     bar_top = _LABEL_PX + 14
     height = min(n_rows * cell + 4 - bar_top - 14, 160)
-    sheet.colour_bar(scale, unit, bar_top, height)
+    sheet.colour_bar(scale, unit, bar_top, height, marks)
     return sheet
 
 

@@ -36,10 +36,17 @@ _LETTERS = 1.04
 # Bytes of a PNG before its pixels: a palette and what is told of the picture.
 _PNG_HEAD = 1200
 _GREYS = 40
+# Pixels between words beside a colour bar.
+_LEAST_APART = 14
 _COLOURS = 256
 # Distinguishable with any colour vision (Okabe and Ito 2008), also in grey.
 BLUE, ORANGE, GREEN, DARK = "#0072B2", "#D55E00", "#009E73", "#333333"
 _LEVELS = 32
+# Positive and negative values on black paper, from 0 to the largest.
+_BRIGHT = (
+    ((0.08, 0.08, 0.08), (0.6, 0.04, 0.02), (0.96, 0.45, 0.05), (1.0, 0.8, 0.3), (1.0, 0.98, 0.8)),
+    ((0.08, 0.08, 0.08), (0.05, 0.15, 0.65), (0.1, 0.5, 0.9), (0.45, 0.8, 1.0), (0.85, 0.97, 1.0)),
+)
 MINUS = "\N{MINUS SIGN}"
 # Fonts that journals take, and names inside of SVG that are the same in every file.
 _VECTORS: dict[Any, Any] = {"pdf.fonttype": 42, "svg.hashsalt": "nipype_group"}
@@ -55,7 +62,8 @@ class Picture:
         Absolute path.
     kind : str
         glassbrain, slices, slicesx, slicesy, mosaic, surface, cluster, peaks, values,
-        unthresholded, effectsize, zdistribution, weights, design, correlation or nulldist.
+        unthresholded, effectsize, zdistribution, weights, design, correlation, nulldist, logp,
+        uncorrectedp, tdp, participants, strip, coverage or outliers.
     alt : str
         One sentence that says what there is to see.
     caption : str
@@ -133,6 +141,11 @@ def inches(pixels: float, dpi: float = LAYOUT_DPI) -> float:
     length = pixels / LAYOUT_DPI
     meant = round(pixels * dpi / LAYOUT_DPI, 6)
     return length if length * dpi >= math.floor(meant) else math.nextafter(length, math.inf)
+
+
+def ink() -> str:
+    """Return the colour of words on the paper of pictures of brains."""
+    return "white" if current_style().is_black else DARK
 
 
 @lru_cache(maxsize=4096)
@@ -325,11 +338,20 @@ def _palette_image(pixels):
 
 
 @lru_cache
-def _ramps(signed, whole, name):
+def _ramps(signed, whole, name, is_black):
     """Return the colours of the lowest to the highest values: positive ones, negative ones."""
     from matplotlib import colormaps
 
     steps = np.linspace(0, 1, _LEVELS)
+    if is_black and signed and name is None:
+        # What stands out of black is bright.
+        parts = steps if whole else 0.3 + 0.7 * steps
+        knots = np.linspace(0, 1, len(_BRIGHT[0]))
+        warm, cold = (
+            np.column_stack([np.interp(parts, knots, part) for part in np.transpose(ramp)])
+            for ramp in _BRIGHT
+        )
+        return warm, cold
     if not signed:
         ramp = colormaps["viridis"](steps if whole else 0.2 + 0.8 * steps)[:, :3]
         return ramp, ramp
@@ -384,7 +406,8 @@ class Scale:
         share = (size - self.low) / span if span > 0 else np.ones(np.shape(values))
         step = np.round(np.clip(share, 0, 1) * (_LEVELS - 1)).astype(int)
         # Colours of a whole map meet at 0.
-        warm, cold = _ramps(self.signed, self.low == 0, current_style().colours)
+        style = current_style()
+        warm, cold = _ramps(self.signed, self.low == 0, style.colours, style.is_black)
         rgb = np.where((np.asarray(values) >= 0)[..., None], warm[step], cold[step])
         return np.round(255 * rgb).astype(np.uint8)
 
@@ -426,8 +449,25 @@ class Sheet:
         y = 1 - (self.top + y) / self.height
         self.made.text(x / self.width, y, text, fontsize=size, **how)
 
-    def colour_bar(self, scale: Scale, unit: str, top: int, height: int) -> None:
-        """Draw the colours that occur at the right, high positive values at the top."""
+    def colour_bar(
+        self,
+        scale: Scale,
+        unit: str,
+        top: int,
+        height: int,
+        marks: Sequence[tuple[float, str]] = (),
+    ) -> None:
+        """Draw the colours that occur at the right, high positive values at the top.
+
+        Parameters
+        ----------
+        scale, unit : Scale, str
+            The colours, and what they show.
+        top, height : int
+            Place, in pixels of the layout.
+        marks : sequence of (float, str)
+            Values of one side that are named, where the ends leave room.
+        """
         if not scale.sides:
             return
         left = self.width - BAR_PX + 3
@@ -449,6 +489,10 @@ class Sheet:
         for y, value in ticks:
             text = f"±{rounded(scale.low)}" if value is None else rounded(value)
             self.write(left + 14, top + y, text, size=8.5, va="center")
+        for value, text in marks:
+            y = height * (upper - value) / (upper - lower)
+            if min(y, height - y) >= _LEAST_APART:
+                self.write(left - 1, top + y, f"\N{EN DASH}  {text}", size=8.5, va="center")
         self.write(left, top - 8, unit, size=9, va="bottom")
 
     def save(self, path: str | os.PathLike[str]) -> str:

@@ -21,6 +21,7 @@ from nipype_group.reporting.figures.brain import (
     draw_slices,
     draw_unthresholded,
 )
+from nipype_group.reporting.figures.certainty import draw_discoveries, draw_logp, minus_log10
 from nipype_group.reporting.figures.cortex import draw_surface
 from nipype_group.reporting.figures.distributions import (
     draw_nulldist,
@@ -202,6 +203,8 @@ def draw_result(
     if background.is_mni:
         pictures.append(draw_glass_brain(path("glassbrain.png"), result))
     pictures += _slices(path, result, background, n_peaks)
+    if result.logp is not None:
+        pictures.append(_adjusted_p(path("logp.png"), result, background))
     if not detailed or not result.scale.sides:
         return _there(pictures), table
     pictures.append(draw_mosaic(path("mosaic.png"), result, background))
@@ -223,6 +226,12 @@ def draw_result(
                 draw_values(path("values.png"), result, design, contrast, peaks, values, own)
             )
     return _there(pictures), table
+
+
+def _adjusted_p(path, result, background):
+    """Return the picture of the p that a correction adjusted."""
+    title = f"adjusted p of {result.shown_name}"
+    return draw_logp(path, result.logp, background, kind="logp", title=title, about=result.about)
 
 
 def _slices(path, result, background, n_peaks):
@@ -256,6 +265,9 @@ def draw_contrast(
     maxima: Mapping[str, np.ndarray] | None = None,
     tail: str = "two-sided",
     alpha: float = 0.05,
+    p: Volume | None = None,
+    tdp: Volume | None = None,
+    tdp_alpha: float = 0.05,
 ) -> list[Picture]:
     """Draw what belongs to a contrast as a whole.
 
@@ -275,6 +287,12 @@ def draw_contrast(
         Side tested; F is tested on the positive one.
     alpha : float
         Familywise error rate.
+    p : Volume, optional
+        Uncorrected p.
+    tdp : Volume, optional
+        Proportions of true discoveries of clusters.
+    tdp_alpha : float
+        Probability that any of their bounds fails.
 
     Returns
     -------
@@ -305,9 +323,26 @@ def draw_contrast(
         if kind == "unthresholded" and inside.values.any() and not contrast.conjunction:
             tested = volume.values[inside.values > 0].astype(float)
             pictures.append(draw_z_distribution(path("zdistribution.png"), tested, contrast))
+    pictures += _certainty(path, contrast, background, mask, p, tdp, tdp_alpha)
     if maxima is not None:
         nulls = nulls_of_sides(maxima, tail if signed else "positive", alpha)
         pictures.append(draw_nulldist(path("nulldist.png"), nulls, contrast))
+    return pictures
+
+
+def _certainty(path, contrast, background, mask, p, tdp, tdp_alpha):
+    """Return the pictures of uncorrected p and of true discoveries, where they are given."""
+    pictures, about = [], {"Contrast": contrast.label}
+    if p is not None:
+        logp, title = minus_log10(p, mask), f"uncorrected p of {contrast.name}"
+        file, kind = path("uncorrectedp.png"), "uncorrectedp"
+        pictures.append(draw_logp(file, logp, background, kind=kind, title=title, about=about))
+    if tdp is not None:
+        title = f"proportion of true discoveries in clusters of {contrast.name}"
+        file = path("tdp.png")
+        pictures.append(
+            draw_discoveries(file, tdp, background, title=title, about=about, alpha=tdp_alpha)
+        )
     return pictures
 
 

@@ -31,6 +31,8 @@ class PlottedMap:
         Tables of the map.
     contrast_name : str, optional
         As titles have it; default: the label in `name`.
+    logp : Volume, optional
+        -log10 of its adjusted p.
     """
 
     name: str
@@ -40,6 +42,7 @@ class PlottedMap:
     clusters: pd.DataFrame | None = None
     peaks: pd.DataFrame | None = None
     contrast_name: str | None = None
+    logp: Volume | None = None
 
     @cached_property
     def about(self) -> dict[str, str]:

@@ -22,6 +22,7 @@ from nipype_group.reporting.figures.canvas import (
     Scale,
     block_size,
     figure,
+    ink,
     rounded,
     save,
     text_width,
@@ -43,10 +44,11 @@ _BRAIN_PX = 340_000
 _MAPS_OF_HALF = 300
 _CELL_PX = (26, 150)
 _GAP_PX = 4
-_LABEL_PX = 12
+_LABEL_PX = 14
 _BAR_PX = 34
-# Names in a strip, in points, and the lines that they take where a wider brain can help.
-_STRIP_SIZE = 5.5
+# Names in a strip, in points, the least that is read in print, and the lines that they take where
+# a wider brain can help.
+_STRIP_SIZE = 7.0
 _STRIP_LINES = 2
 _LEAST_PX = 420
 # Maps that tell where maps vary.
@@ -124,7 +126,7 @@ def draw_strip(
             va="bottom",
             fontsize=_STRIP_SIZE,
             linespacing=1,
-            color=ORANGE if bad else DARK,
+            color=ORANGE if bad else ink(),
             weight="bold" if bad else "normal",
         )
     _signed_bar(axes, picture, scale)
@@ -194,7 +196,7 @@ def varying_slice(maps: Sequence[np.ndarray], mask: np.ndarray, affine: np.ndarr
 
 def _pixels(inside, values, scale):
     """Return the pixels of a slice of an unthresholded map."""
-    pixels = np.full((*inside.shape, 3), 255, dtype=np.uint8)
+    pixels = np.full((*inside.shape, 3), current_style().ground, dtype=np.uint8)
     step = np.round(np.clip(values / scale.high, -1, 1) * _STEPS) / _STEPS
     lacks = ~np.isfinite(values)
     colours = scale.colours(np.where(lacks, 0.0, step) * scale.high)
@@ -215,7 +217,7 @@ class _tile:
         # Pixels of the layout, as those of the corners.
         self.shape = round(down * height + foot), round(across * width + gap)
         shape = [round(n * scale) for n in self.shape]
-        self.pixels = np.full((*shape, 3), 255, np.uint8)
+        self.pixels = np.full((*shape, 3), current_style().ground, np.uint8)
         self.corners = []
         for place, picture in enumerate(pictures):
             top = place // across * height + label
@@ -230,6 +232,7 @@ def _pixel_axes(tiles):
     """Return a figure of pictures side by side, and axes in pixels of the layout."""
     height, width = tiles.shape
     made = figure(max(width, _LEAST_PX), height)
+    made.set_facecolor("black" if current_style().is_black else "white")
     axes = made.add_axes((0, 0, 1, 1))
     extent = (0, width, height, 0)
     axes.imshow(tiles.pixels, extent=extent, interpolation="nearest", aspect="auto")
@@ -253,7 +256,7 @@ def _bar(axes, shape, colours, ticks):
         aspect="auto",
     )
     for tick, at in zip(ticks, np.linspace(left, left + width, len(ticks)), strict=True):
-        axes.text(at, bottom + 2, rounded(tick), ha="center", va="top", fontsize=7, color=DARK)
+        axes.text(at, bottom + 2, rounded(tick), ha="center", va="top", fontsize=7, color=ink())
     # A second picture would cut the axes to its own extent.
     axes.set(xlim=(0, max(shape[1], _LEAST_PX)), ylim=(shape[0], 0))
 
@@ -293,14 +296,14 @@ def draw_coverage(
     for z_mm in background.cuts_mm:
         points = background.points(2, z_mm, mm_per_px / current_style().magnification)
         found, inside = count_volume.at(points), mask_volume.at(points) > 0
-        pixels = np.full((*found.shape, 3), 255, dtype=np.uint8)
+        pixels = np.full((*found.shape, 3), current_style().ground, dtype=np.uint8)
         pixels[found > 0] = scale.colours(found[found > 0])
         pixels[_edge(inside)] = 213, 94, 0
         pictures.append(pixels)
     picture = _tile(pictures, _GAP_PX, _LABEL_PX, _BAR_PX)
     made, axes = _pixel_axes(picture)
     for z_mm, (row, column) in zip(background.cuts_mm, picture.corners, strict=True):
-        axes.text(column + 2, row - 1, f"z = {rounded(z_mm)} mm", fontsize=6, color=DARK)
+        axes.text(column + 2, row - 1, f"z = {rounded(z_mm)} mm", fontsize=7, color=ink())
     colours = scale.colours(np.linspace(scale.low, scale.high, 24))
     _bar(axes, picture.shape, colours, (scale.low, scale.high))
     n_complete = int((counts[mask] == n_maps).sum())
@@ -308,9 +311,10 @@ def draw_coverage(
         f"Number of maps with a value, {least} to {n_maps}, on "
         f"{count(len(pictures), 'axial slice')} with the outline of the mask."
     )
+    paper, size = current_style().background, count(int(mask.sum()), "voxel")
     caption = (
         f"How many of {count(n_maps, 'map')} have a value in each voxel; where none has one it "
-        f"is white. The orange line bounds the mask of {count(int(mask.sum()), 'voxel')}, "
+        f"is {paper}. The orange line bounds the mask of {size}, "
         f"{n_complete:,} of which all maps have. Left is left."
     )
     return Picture(save(made, path), "coverage", alt, caption)

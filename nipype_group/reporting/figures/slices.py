@@ -229,7 +229,7 @@ def draw_plane(
     grey = background.volume.at(points, order=1) / np.maximum(brain, 1e-3)
     if inside is not None:
         # What was not tested steps back.
-        grey = 0.75 + 0.2 * grey
+        grey = 0.05 + 0.2 * grey if style.is_black else 0.75 + 0.2 * grey
     # Few greys make small files.
     shown = np.round(np.round(grey * _GREYS) / _GREYS * 235 + 10).clip(0, 255)
     pixels = (

@@ -33,8 +33,12 @@ _KINDS = {
     "unthresholded": "the unthresholded map",
     "surface": "the surface",
     "peaks": "the peaks",
-    "mosaic": "the mosaic",
+    "tdp": "the proportions of true discoveries",
     "cluster": "the clusters",
+    "participants": "the glass brains of all maps",
+    "logp": "the adjusted p",
+    "mosaic": "the mosaic",
+    "uncorrectedp": "the uncorrected p",
 }
 _ORDER = tuple(_KINDS)
 

@@ -264,8 +264,9 @@ def _quality(folder):
     rows = folder.read_rows("quality")
     figures = [
         image
-        for kind in ("strip", "coverage", "outliers")
-        for image in embedded_images(folder, folder.figures_of(kind))
+        for kind in ("strip", "participants", "coverage", "outliers")
+        # Of many maps the first sheet, which tells where the others are.
+        for image in embedded_images(folder, folder.figures_of(kind)[:1])
     ]
     if rows is None and not figures:
         return None
@@ -368,7 +369,15 @@ def _contrast(folder, contrast, viewer):
     tail = lead.settings["Tail"] if lead else "two-sided"
     images = {
         kind: embedded_images(folder, folder.figures_of(kind, Contrast=label))
-        for kind in ("weights", "unthresholded", "effectsize", "zdistribution", "nulldist")
+        for kind in (
+            "weights",
+            "unthresholded",
+            "effectsize",
+            "uncorrectedp",
+            "tdp",
+            "zdistribution",
+            "nulldist",
+        )
     }
     return {
         "name": contrast.name,
@@ -444,6 +453,7 @@ def _result(folder, result, leads):
             "slices",
             "slicesx",
             "slicesy",
+            "logp",
             "mosaic",
             "surface",
             "peaks",

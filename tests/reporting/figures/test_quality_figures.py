@@ -76,7 +76,7 @@ def test_a_voxel_that_a_map_lacks_is_grey(tmp_path, mask):
         tmp_path / "w.png", [values(np.nan_to_num(volume), mask)], ["01"], mask, AFFINE
     )
     # Rims of letters above the brain are as grey.
-    assert not (where(whole, [190, 190, 190])[0] > 12).any()
+    assert not (where(whole, [190, 190, 190])[0] > 16).any()
 
 
 def test_names_of_flagged_maps_stand_out(tmp_path, mask):
@@ -87,7 +87,7 @@ def test_names_of_flagged_maps_stand_out(tmp_path, mask):
     flagged = draw_strip(tmp_path / "f.png", maps, labels, mask, AFFINE, flagged=flags)
     # The ink that differs lies above the second brain.
     rows, columns = np.nonzero((pixels(plain.file) != pixels(flagged.file)).any(axis=-1))
-    assert rows.max() < 12
+    assert rows.max() < 16
     assert 154 < columns.min() < columns.max() < 308
     assert "flag" in flagged.caption
     assert "flag" not in plain.caption
@@ -100,7 +100,8 @@ def test_many_maps_fit_a_page_and_say_how_many_there_are(tmp_path, mask):
     assert Path(picture.file).stat().st_size < 120_000
     height, width, _ = pixels(picture.file).shape
     assert width <= WIDTH_PX
-    assert height < WIDTH_PX
+    # Names of two lines that can be read.
+    assert height < 1000
     assert "200 maps of 350" in picture.caption
     again = draw_strip(tmp_path / "again.png", iter(maps), labels, mask, AFFINE, of=350)
     assert Path(again.file).read_bytes() == Path(picture.file).read_bytes()
