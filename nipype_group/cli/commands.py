@@ -406,6 +406,9 @@ def add_demo(commands: argparse._SubParsersAction[CommandParser]) -> None:
         default="generated",
         help="made-up data (default), or real maps, downloaded (association, paired_two_sample)",
     )
+    from nipype_group.settings.figures import FigureSettings
+
+    add_settings(parser, FigureSettings)
     add_execution(parser)
     add_provenance(parser)
     parser.set_defaults(execute="nipype_group.cli.demo:execute", parser=parser)

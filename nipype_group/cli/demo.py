@@ -8,13 +8,20 @@ from nipype_group.cli import run
 from nipype_group.cli.command_text import command_text
 from nipype_group.cli.commands import add_run
 from nipype_group.cli.guard import UsageError, guarded
-from nipype_group.cli.options import add_execution, add_provenance, add_replace, say_settings
+from nipype_group.cli.options import (
+    add_execution,
+    add_provenance,
+    add_replace,
+    given_settings,
+    say_settings,
+)
 from nipype_group.cli.parser import CommandParser
 from nipype_group.cli.screen import plain_output
 from nipype_group.data.generate import generate
 from nipype_group.data.localizer import fetch_localizer
 from nipype_group.execution.lock import LOCK_NAME
 from nipype_group.reporting.derivatives.folder import check_output_dir
+from nipype_group.settings.figures import FigureSettings
 from nipype_group.whole_files import is_free
 from nipype_group.workflows.analyses import ANALYSES
 
@@ -27,6 +34,7 @@ def execute(arguments: argparse.Namespace) -> int:
     output_dir = Path(arguments.output_dir).absolute()
     # Before data are made.
     run.plugin_arguments(arguments)
+    settings = _settings(arguments.name, arguments)
     _check_place(output_dir)
     if arguments.dataset == "localizer":
         if arguments.name not in _REAL:
@@ -36,7 +44,7 @@ def execute(arguments: argparse.Namespace) -> int:
         data = fetch_localizer(arguments.name, output_dir / "data")
     else:
         data = generate(arguments.name, output_dir / "data", null=arguments.null)
-    return _analyse(arguments.name, data, arguments)
+    return _analyse(arguments.name, settings, data, arguments)
 
 
 def run_script(name: str, description: str, argv: list[str] | None = None) -> int:
@@ -71,7 +79,7 @@ def run_script(name: str, description: str, argv: list[str] | None = None) -> in
         else:
             _check_place(output_dir)
         data = arguments.bids or generate(name, output_dir / "data")
-        return _analyse(name, Path(data).absolute(), arguments)
+        return _analyse(name, _settings(name, arguments), Path(data).absolute(), arguments)
 
     command_line = [parser.prog, *(sys.argv[1:] if argv is None else argv)]
     parser.set_defaults(execute=execute, parser=parser, command_line=command_line)
@@ -101,9 +109,16 @@ def _check_place(output_dir):
         )
 
 
-def _analyse(name, data, arguments):
+def _settings(name, arguments):
+    """Return the settings of an analysis on this machine, its figures as options say."""
+    drawn = given_settings(arguments, FigureSettings)
+    return ANALYSES[name].settings.changed(
+        figures=run.can_draw(), n_procs=run.processors(arguments), **drawn
+    )
+
+
+def _analyse(name, settings, data, arguments):
     analysis = ANALYSES[name]
-    settings = analysis.settings.changed(figures=run.can_draw(), n_procs=run.processors(arguments))
     files = {"bids_dir": str(data), "select": list(analysis.select)}
     print("Runs     ", _command(settings, files, arguments))
     code = run.run_analysis(settings, files, arguments)

@@ -42,6 +42,8 @@ READ = (
 )
 INPUTS = (*READ, "output_dir")
 CONTRAST_OUTPUTS = ("stat_files", "z_files", "p_files", "effect_files", "variance_files")
+# Maps of contrasts that are drawn as a whole.
+_DRAWN = [(f, f"inputnode.contrast_{f}") for f in ("z_files", "effect_files", "p_files")]
 _TABLE_OUTPUTS = ("clusters_files", "peaks_files", "labels_files")
 OUTPUTS = (
     "out_files",
@@ -218,9 +220,7 @@ def init_peer_wf(
             (read, parametric_wf, [("smoothness_files", "inputnode.smoothness_file")]),
             (read, report_wf, [(f, f"inputnode.{f}") for f in described]),
             (read, report_wf, [("mask_file", "inputnode.mask_file")]),
-            (read, report_wf, [("z_files", "inputnode.contrast_z_files")]),
-            (read, report_wf, [("effect_files", "inputnode.contrast_effect_files")]),
-            (read, report_wf, [("p_files", "inputnode.contrast_p_files")]),
+            (read, report_wf, _DRAWN),
             (read, keep, [(f, f) for f in (*CONTRAST_OUTPUTS, *described, "mask_file")]),
             (read, keep, [(f, f) for f in ("peer_file", "smoothness_files")]),
             (read, outputnode, [*whole, *((f, f) for f in CONTRAST_OUTPUTS)]),

@@ -86,6 +86,25 @@ def test_the_commands_that_are_told_ask_for_the_same(name):
         assert found == settings.changed(**machine)
 
 
+def test_figures_are_drawn_as_the_options_say(command, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(demo, "generate", lambda *_, **__: tmp_path / "data")
+    monkeypatch.setattr(run, "run_analysis", lambda settings, *_: asked.append(settings) or 0)
+    how = ("--figure-dpi", "300", "--figure-background", "black", "--figure-format", "pdf,svg")
+    # Also those of the analysis beside it.
+    code, out, err = command("demo", "longitudinal", tmp_path / "out", *how)
+    assert code == 0, err
+    assert len(asked) == 2
+    for settings in asked:
+        assert (settings.figure_dpi, settings.figure_background) == (300, "black")
+        assert settings.figure_format == ("pdf", "svg")
+    assert out.count("--figure-dpi 300 ") == 2
+    code, _, err = command("demo", "association", tmp_path / "out", "--figure-dpi", "1")
+    assert code == 1
+    assert "figure_dpi" in err
+    assert len(asked) == 2
+
+
 def test_longitudinal_finds_who_changes_otherwise(command, tmp_path, monkeypatch, no_figures):
     # An eighth of the voxels; the picture of the guide is of all.
     monkeypatch.setattr(generate, "VOXEL_SIZE_MM", 6)

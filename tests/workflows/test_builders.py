@@ -411,7 +411,7 @@ def test_documented_outputs_are_connected_and_inputs_are_used(case):
         without_formula |= {"shuffles_file", "nulldist_files", "covariance_file"}
     if workflow.name == "report_wf":
         # With each_mask alone, as in workflows that are tried whole.
-        without_formula |= {"mask_files", *SIZES}
+        without_formula |= {"mask_files", "tdp_files", *SIZES}
     # A table of the design is an input where there is no formula; figures alone use these.
     of_figures = {"thresholded_files", "contrasts_file", *PER_CONTRAST}
     assert unused <= without_formula | (of_figures if case == "report, options" else set())

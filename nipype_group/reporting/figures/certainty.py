@@ -22,7 +22,7 @@ _LOW, _LEAST_HIGH, _SMALLEST_P = 1.0, 2.0, 1e-44
 _PER_ROW = 8
 
 
-def minus_log10(p: Volume, mask: Volume | None) -> Volume:
+def logp_of(p: Volume, mask: Volume | None) -> Volume:
     """Return -log10 of a map of p, 0 outside of a mask; without one where p is 0 or 1.
 
     Parameters
@@ -123,7 +123,7 @@ def draw_discoveries(
     """
     scale, cuts = Scale(0.0, 1.0, signed=False, sides=(1,)), background.cuts_mm
     n_per_row = min(len(cuts), _PER_ROW)
-    sheet = axial_sheet(background, proportions, scale, "at least", cuts, n_per_row, title)
+    sheet = axial_sheet(background, proportions, scale, "true share", cuts, n_per_row, title)
     bound = proportions.values[proportions.values > 0]
     found = "no cluster has a bound above 0"
     if bound.size:

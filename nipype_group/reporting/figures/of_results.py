@@ -21,7 +21,7 @@ from nipype_group.reporting.figures.brain import (
     draw_slices,
     draw_unthresholded,
 )
-from nipype_group.reporting.figures.certainty import draw_discoveries, draw_logp, minus_log10
+from nipype_group.reporting.figures.certainty import draw_discoveries, draw_logp, logp_of
 from nipype_group.reporting.figures.cortex import draw_surface
 from nipype_group.reporting.figures.distributions import (
     draw_nulldist,
@@ -334,11 +334,11 @@ def _certainty(path, contrast, background, mask, p, tdp, tdp_alpha):
     """Return the pictures of uncorrected p and of true discoveries, where they are given."""
     pictures, about = [], {"Contrast": contrast.label}
     if p is not None:
-        logp, title = minus_log10(p, mask), f"uncorrected p of {contrast.name}"
+        logp, title = logp_of(p, mask), f"uncorrected p of {contrast.name}"
         file, kind = path("uncorrectedp.png"), "uncorrectedp"
         pictures.append(draw_logp(file, logp, background, kind=kind, title=title, about=about))
     if tdp is not None:
-        title = f"proportion of true discoveries in clusters of {contrast.name}"
+        title = f"lower bound of the proportion of true discoveries in clusters of {contrast.name}"
         file = path("tdp.png")
         pictures.append(
             draw_discoveries(file, tdp, background, title=title, about=about, alpha=tdp_alpha)
