@@ -92,8 +92,8 @@ ALSO_WRITTEN = {
     "permutation-p": "uncorrected p and false discovery rate of permutation, without a threshold",
     "peak-values": "values of all maps at the highest peaks",
     "cluster-pictures": "a picture of each cluster",
-    "diagnostic-pictures": "weights, null distribution, distribution of z, coverage, outliers, "
-    "correlation of regressors",
+    "diagnostic-pictures": "weights, null distribution, distribution of z, uncorrected p, "
+    "coverage, outliers, correlation of regressors",
 }
 EVERYTHING = "all"
 # What a map of another program holds, and the statistic that becomes of it.

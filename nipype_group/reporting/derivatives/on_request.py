@@ -12,7 +12,15 @@ from nipype_group.whole_files import read_text
 PICTURES_ON_REQUEST = {
     "cluster": "cluster-pictures",
     **dict.fromkeys(
-        ("weights", "nulldist", "zdistribution", "coverage", "outliers", "correlation"),
+        (
+            "weights",
+            "nulldist",
+            "zdistribution",
+            "uncorrectedp",
+            "coverage",
+            "outliers",
+            "correlation",
+        ),
         "diagnostic-pictures",
     ),
 }

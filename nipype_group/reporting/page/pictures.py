@@ -37,8 +37,8 @@ _KINDS = {
     "cluster": "the clusters",
     "participants": "the glass brains of all maps",
     "logp": "the adjusted p",
-    "mosaic": "the mosaic",
     "uncorrectedp": "the uncorrected p",
+    "mosaic": "the mosaic",
 }
 _ORDER = tuple(_KINDS)
 
