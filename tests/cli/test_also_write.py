@@ -25,7 +25,8 @@ ADDED = {
     "permutation-p": r"desc-permVoxel(Unc|FDR)",
     "peak-values": r"_peakvalues\.",
     "cluster-pictures": r"figures/.*_cluster-\d+\.png",
-    "diagnostic-pictures": r"figures/(.*_(weights|nulldist|zdistribution)|coverage|outliers)\.png",
+    "diagnostic-pictures": r"figures/(.*_(weights|nulldist|zdistribution|uncorrectedp)|coverage|"
+    r"outliers)\.png",
 }
 
 
