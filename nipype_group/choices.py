@@ -56,6 +56,8 @@ TDP_TEMPLATES = ("none", "simes", "learned")
 FIGURE_FORMATS = ("png", "svg", "pdf")
 FIGURE_COLOURS = ("RdBu_r", "PuOr_r", "coolwarm")
 FIGURE_BACKGROUNDS = ("white", "black")
+# What stands for the anatomy behind slices in the place of a file.
+FIGURE_ANATOMIES = ("template", "none")
 # Stands for an empty list of atlases, which Nipype takes for one that was not given.
 NO_ATLAS = "none"
 # What is taken of every shuffle; clusters and TFCE take the statistic or its z.

@@ -407,6 +407,8 @@ def words_of_record(record: ProvenanceRecord) -> tuple[list[str], dict[str, Any]
     values = dict(record.content["Settings"])
     if "blocks" in by_role:
         values["blocks"] = (by_role["blocks"],)
+    if "figure_anatomy" in by_role:
+        values["figure_anatomy"] = by_role["figure_anatomy"]
     if values.get("atlases") is not None:
         numbered = enumerate(values["atlases"], 1)
         values["atlases"] = tuple(by_role.get(f"atlas {n}", name) for n, name in numbered)

@@ -102,6 +102,8 @@ def _of_record(arguments):
         ]
     if "blocks" in by_role:
         values["blocks"] = (by_role["blocks"],)
+    if "figure_anatomy" in by_role:
+        values["figure_anatomy"] = by_role["figure_anatomy"]
     if values.get("atlases") is not None:
         atlases = enumerate(values["atlases"], 1)
         values["atlases"] = tuple(by_role.get(f"atlas {n}", name) for n, name in atlases)

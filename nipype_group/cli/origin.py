@@ -70,6 +70,7 @@ def watch_inputs(
         files,
         blocks=getattr(settings, "blocks", ()),
         atlases=settings.atlases,
+        anatomy=settings.anatomy_file,
         installed=images,
     )
 

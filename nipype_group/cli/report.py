@@ -163,6 +163,7 @@ def report_peer(arguments: argparse.Namespace) -> int:
     contrasts = peer_contrasts(found)
     _check_smoothness(settings, contrasts, found)
     settings.read_atlases()
+    settings.check_anatomy()
     check_name_lengths({"space": settings.space}, [c.label for c in contrasts])
     from nipype_group.workflows import init_peer_wf
 

@@ -430,12 +430,26 @@ def checked_workflow(
     own = {key: value for key in ("task", "space") if (value := getattr(settings, key))}
     check_name_lengths(common_entities(names) | own, settings.contrast_labels)
     settings.read_atlases()
+    settings.check_anatomy(_first_map(settings, files))
     from nipype_group.workflows import init_group_wf
 
     if settings.by_estimator:
         _check_estimator(settings, files)
     workflow = init_group_wf(settings=settings, name=name)
     return workflow, _foresee_memory(workflow, settings, files, arguments)
+
+
+def _first_map(settings, files):
+    """Return a map of an analysis, None where none is listed."""
+    if settings.anatomy_file is None:
+        return None
+    if "stack_file" in files:
+        return files["stack_file"]
+    try:
+        return next((entry.path for entry in listed_maps(files, settings.variables)), None)
+    except (ValueError, LookupError, OSError):
+        # The run says it better.
+        return None
 
 
 def _check_estimator(settings, files):

@@ -6,7 +6,12 @@ from typing import Any
 import numpy as np
 from nipype.interfaces.base import InputMultiObject, Str, TraitedSpec, traits
 
-from nipype_group.choices import FIGURE_BACKGROUNDS, FIGURE_COLOURS, FIGURE_FORMATS
+from nipype_group.choices import (
+    FIGURE_ANATOMIES,
+    FIGURE_BACKGROUNDS,
+    FIGURE_COLOURS,
+    FIGURE_FORMATS,
+)
 from nipype_group.controls import TAILS
 from nipype_group.design.contrasts import read_contrasts
 from nipype_group.design.matrix import read_design
@@ -106,6 +111,13 @@ class _PlotResultsInputSpec(StyleInputSpec):
     )
     observations = File(exists=True, desc="TSV, a row a map; checked against the design")
     mask_file = File(exists=True, desc="voxels tested")
+    anatomy = traits.Enum(
+        "default",
+        *FIGURE_ANATOMIES,
+        usedefault=True,
+        desc="what is behind slices; default the template in MNI space, else the mean of the maps",
+    )
+    anatomy_file = File(exists=True, desc="image behind slices, in the space of the maps")
     space = Str(desc="space of the maps; without one they are taken for MNI")
     cuts = traits.List(
         Str, desc="planes of slices: z:-20,0,20 in mm, x:5 for five, x:peaks; default seven axial"
@@ -185,8 +197,12 @@ class PlotResults(GroupInterface):
 
 
 def _background(inputs):
+    named = None if inputs.anatomy == "default" else inputs.anatomy
     return choose_background(
-        value_or(inputs.space), value_or(inputs.stack_file), value_or(inputs.mask_file)
+        value_or(inputs.space),
+        value_or(inputs.stack_file),
+        value_or(inputs.mask_file),
+        value_or(inputs.anatomy_file, named),
     )
 
 

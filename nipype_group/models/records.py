@@ -46,7 +46,7 @@ META_ESTIMATOR = META_ANALYSIS
 # In the place of contrasts until the columns of the design are known.
 UNKNOWN = ("unknown=[1]",)
 # Settings that name contrasts or files.
-_LATER = ("contrast_tails", "atlases", "blocks")
+_LATER = ("contrast_tails", "atlases", "blocks", "figure_anatomy")
 LEVELS = ("run", "session", "subject", "dataset")
 # Settings that the model itself tells.
 TOLD = {

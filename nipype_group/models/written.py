@@ -203,6 +203,8 @@ def _software(settings, formula, folder):
             continue
         if item.name in _WITH_FILES and value is not None:
             value = [_beside(each, folder) for each in value]
+        elif item.name == "figure_anatomy":
+            value = _beside(value, folder)
         values[item.name] = list(value) if isinstance(value, tuple) else value
     if settings.in_words and not split_formula(formula)[1]:
         # Words give each effect an error of its own.

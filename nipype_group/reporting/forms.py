@@ -226,6 +226,7 @@ _OF_ANALYSIS = {
         "contrasts?": [str],
         "blocks?": [str],
         "atlases": ([str], type(None)),
+        "figure_anatomy?": (str, type(None)),
         str: object,
     },
     "Source": {

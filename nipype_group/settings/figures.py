@@ -1,6 +1,9 @@
 """Settings of figures: where they cut, and how they are drawn."""
 
+from pathlib import Path
+
 from nipype_group.choices import (
+    FIGURE_ANATOMIES,
     FIGURE_BACKGROUNDS,
     FIGURE_COLOURS,
     FIGURE_FORMATS,
@@ -55,6 +58,14 @@ class FigureSettings(Record):
         choices=FIGURE_BACKGROUNDS,
         **_GROUP,
     )
+    figure_anatomy: str | None = setting(
+        None,
+        "image behind slices, or template (of MNI), or none; default the template in MNI space, "
+        "else the mean of the maps",
+        option="--figure-anatomy",
+        metavar="FILE|template|none",
+        **_GROUP,
+    )
     figure_threshold_z: float = setting(
         0.0,
         "z up to which maps of z without a threshold show the brain alone",
@@ -72,6 +83,34 @@ class FigureSettings(Record):
         if len(set(self.figure_format)) < len(self.figure_format):
             raise ValueError(f"figure_format names one twice: {', '.join(self.figure_format)}")
         parse_cuts(self.figure_cuts)
+        if self.anatomy_file is not None and not Path(self.anatomy_file).is_file():
+            raise ValueError(
+                f"figure_anatomy {self.figure_anatomy} is no file; give an image, or "
+                f"{' or '.join(FIGURE_ANATOMIES)}"
+            )
+
+    @property
+    def anatomy_file(self) -> str | None:
+        """The image behind slices, where one is given."""
+        return None if self.figure_anatomy in FIGURE_ANATOMIES else self.figure_anatomy
+
+    def check_anatomy(self, map_file: str | None = None) -> None:
+        """Look at the image behind slices before anything is computed.
+
+        Parameters
+        ----------
+        map_file : path, optional
+            A map whose volume it has to overlap.
+
+        Raises
+        ------
+        ValueError
+            Where it is no image of one volume, or lies elsewhere.
+        """
+        from nipype_group.reporting.figures.anatomy import check_anatomy
+
+        if self.anatomy_file is not None:
+            check_anatomy(self.anatomy_file, map_file)
 
     def style_inputs(self) -> dict[str, object]:
         """Return the inputs of interfaces that draw."""
@@ -81,3 +120,9 @@ class FigureSettings(Record):
             "colours": self.figure_colours or "default",
             "background": self.figure_background,
         }
+
+    def anatomy_inputs(self) -> dict[str, object]:
+        """Return the inputs of interfaces that draw slices."""
+        if self.anatomy_file is not None:
+            return {"anatomy_file": str(Path(self.anatomy_file).absolute())}
+        return {} if self.figure_anatomy is None else {"anatomy": self.figure_anatomy}

@@ -171,6 +171,8 @@ def with_places(values: Mapping[str, Any], folder: str | os.PathLike[str]) -> di
             placed[name] = tuple(
                 _placed(item, folder, name == "blocks") if looked_for else item for item in items
             )
+    if isinstance(placed.get("figure_anatomy"), str):
+        placed["figure_anatomy"] = _placed(placed["figure_anatomy"], folder, False)
     return placed
 
 

@@ -323,6 +323,7 @@ def _add_figures(workflow, settings, maps, there):
             tdp_alpha=settings.alpha_of_discoveries,
             cuts=list(settings.figure_cuts),
             threshold_z=settings.figure_threshold_z,
+            **settings.anatomy_inputs(),
             **settings.style_inputs(),
         ),
         name="plot",

@@ -301,6 +301,8 @@ def draw_sets(
 
 
 def _on(background):
+    if background.anatomy is not None:
+        return f"Background: {background.anatomy}."
     if background.is_mni:
         return "Background: the ICBM 2009 template."
     return "Background: the maps' own mean or mask."

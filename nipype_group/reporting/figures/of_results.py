@@ -13,6 +13,7 @@ import numpy as np
 from nipype_group.design.matrix import Design
 from nipype_group.design.sources import participant_label
 from nipype_group.images import Grid, open_image
+from nipype_group.reporting.figures.anatomy import check_anatomy
 from nipype_group.reporting.figures.brain import (
     draw_cluster,
     draw_glass_brain,
@@ -119,6 +120,7 @@ def choose_background(
     space: str | None = None,
     stack_file: str | os.PathLike[str] | None = None,
     mask_file: str | os.PathLike[str] | None = None,
+    anatomy: str | os.PathLike[str] | None = None,
 ) -> Background:
     """Return what maps are drawn on: the MNI template, or the maps' own mean or mask.
 
@@ -128,13 +130,30 @@ def choose_background(
         Space of the maps; MNI where it is unknown.
     stack_file, mask_file : path, optional
         4D maps, and the voxels tested; one is needed in other spaces.
+    anatomy : path, optional
+        Image that is drawn on, or template or none; "none" needs the voxels tested.
 
     Raises
     ------
     ValueError
         Where neither is given and the space is another.
     """
-    return _with_cuts(_background(space, stack_file, mask_file))
+    background = _background(space, stack_file, mask_file)
+    if anatomy == "template":
+        background = replace(
+            mni_background(), is_mni=background.is_mni, anatomy="the ICBM 2009 template"
+        )
+    elif anatomy == "none":
+        if mask_file is None:
+            raise ValueError("figures without an anatomy need mask_file")
+        plain = own_background(Volume.read(mask_file)).volume
+        background = replace(background, volume=plain, anatomy="the voxels tested")
+    elif anatomy is not None:
+        check_anatomy(anatomy, mask_file)
+        # Its own greys, and the planes and places of the space of the maps.
+        volume = own_background(Volume.read(anatomy)).volume
+        background = replace(background, volume=volume, anatomy=Path(anatomy).name)
+    return _with_cuts(background)
 
 
 def _with_cuts(background):

@@ -93,7 +93,9 @@ class Background:
     cuts_mm, mosaic_mm : tuple of float
         z of the slices.
     is_mni : bool
-        Whether it is the MNI template.
+        Whether maps are in MNI space.
+    anatomy : str, optional
+        What is drawn, in words; default: the template or the maps' own mean or mask.
     """
 
     volume: Volume
@@ -101,6 +103,7 @@ class Background:
     cuts_mm: tuple
     mosaic_mm: tuple
     is_mni: bool
+    anatomy: str | None = None
 
     @cached_property
     def brain(self) -> Volume:

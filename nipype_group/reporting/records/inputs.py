@@ -102,7 +102,11 @@ def record_file(role: str, name: str, path: Path) -> InputFile:
 
 
 def record_inputs(
-    files: Mapping[str, Any], *, blocks: Sequence[str] = (), atlases: Sequence[str] = ()
+    files: Mapping[str, Any],
+    *,
+    blocks: Sequence[str] = (),
+    atlases: Sequence[str] = (),
+    anatomy: str | None = None,
 ) -> list[InputFile]:
     """List the files that an analysis reads, with their SHA-256.
 
@@ -119,7 +123,7 @@ def record_inputs(
     ValueError, OSError
         As collecting the maps does; where a file changes while it is read.
     """
-    return record_listed(list_inputs(files, blocks=blocks, atlases=atlases))[0]
+    return record_listed(list_inputs(files, blocks=blocks, atlases=atlases, anatomy=anatomy))[0]
 
 
 def record_listed(listed: Mapping[tuple[str, str], Path]) -> tuple[list[InputFile], list[Path]]:
@@ -149,7 +153,11 @@ def _record_readable(role, name, path):
 
 
 def list_inputs(
-    files: Mapping[str, Any], *, blocks: Sequence[str] = (), atlases: Sequence[str] = ()
+    files: Mapping[str, Any],
+    *,
+    blocks: Sequence[str] = (),
+    atlases: Sequence[str] = (),
+    anatomy: str | None = None,
 ) -> dict[tuple[str, str], Path]:
     """Find the files that an analysis reads.
 
@@ -161,6 +169,8 @@ def list_inputs(
         package's results: path, single, and what goes with them.
     blocks, atlases : tuple of str, optional
         Names or files of the settings; those that are files are listed.
+    anatomy : str, optional
+        Image behind slices.
 
     Returns
     -------
@@ -177,6 +187,8 @@ def list_inputs(
         if role in files:
             found += _with_companions(role, Path(files[role]).name, Path(files[role]))
     found += [("blocks", Path(b).name, b) for b in blocks if Path(b).is_file()]
+    if anatomy is not None and Path(anatomy).is_file():
+        found += _with_companions("figure_anatomy", Path(anatomy).name, Path(anatomy).absolute())
     for number, atlas in enumerate(atlases or (), 1):
         if Path(atlas).is_file():
             path = Path(atlas).absolute()

@@ -250,6 +250,8 @@ def _settings_values(settings):
         # Where such files lie is told with the other inputs.
         if values.get(name) is not None:
             values[name] = [_without_place(item) for item in values[name]]
+    if values.get("figure_anatomy") is not None:
+        values["figure_anatomy"] = _without_place(values["figure_anatomy"])
     return values
 
 
@@ -516,6 +518,9 @@ def stage_inputs(
         link(item, beside.parent if named else Path(files["bids_dir"]))
     if "blocks" in by_role:
         settings["blocks"] = (link(by_role["blocks"][0], folder / "blocks"),)
+    if "figure_anatomy" in by_role:
+        own = [link(item, folder / "figure_anatomy") for item in by_role["figure_anatomy"]]
+        settings["figure_anatomy"] = own[0]
     atlases = list(settings["atlases"] or ())
     for number in range(len(atlases)):
         own = [
@@ -587,6 +592,8 @@ def _check_named(record):
         *(() if "blocks" in roles else settings["blocks"]),
         *(a for n, a in enumerate(settings["atlases"] or (), 1) if f"atlas {n}" not in roles),
     ]
+    if settings.get("figure_anatomy") is not None:
+        named += [] if "figure_anatomy" in roles else [settings["figure_anatomy"]]
     for name in named:
         if PurePosixPath(name).name != name:
             raise UnusableFileError(path, f"names {name}, which is none of its Inputs")

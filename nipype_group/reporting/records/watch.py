@@ -82,13 +82,14 @@ class InputWatch:
         *,
         blocks: Sequence[str] = (),
         atlases: Sequence[str] | None = (),
+        anatomy: str | None = None,
         installed: Mapping[str, Path] | None = None,
     ) -> InputWatch:
         """Record the inputs.
 
         Parameters
         ----------
-        files, blocks, atlases
+        files, blocks, atlases, anatomy
             As `list_inputs` takes them.
         installed : dict, optional
             Name to path of the installed atlases that are used.
@@ -103,6 +104,7 @@ class InputWatch:
             "files": files,
             "blocks": list(blocks),
             "atlases": list(atlases or ()),
+            "anatomy": anatomy,
         }
         try:
             inputs, unreadable = record_listed(list_inputs(**request))
