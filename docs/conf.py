@@ -25,6 +25,9 @@ extensions = [
     "sphinx_gallery.gen_gallery",
     "mathml",
     "package_docs",
+    "speed_tables",
+    "error_rate_tables",
+    "rerun_tables",
     "validation_tables",
 ]
 # Output of the gallery tells what is warned of, and not in which folder the build ran.

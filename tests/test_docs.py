@@ -1,5 +1,6 @@
 """The documentation builds without a warning, and what it tells to type works."""
 
+import importlib
 import json
 import re
 import shlex
@@ -135,16 +136,15 @@ def test_pictures_have_words(site):
 
 
 @pytest.fixture
-def stored_table(tmp_path):
+def stored_table(tmp_path, monkeypatch):
     """Return a function that gives the text of a directive for what its file holds."""
-    sys.path.insert(0, str(DOCS / "_ext"))
-    try:
-        import package_docs
-    finally:
-        sys.path.remove(str(DOCS / "_ext"))
+    monkeypatch.syspath_prepend(DOCS / "_ext")
 
-    def text(name, rows=None, **more):
-        class Directive(getattr(package_docs, name)):
+    def text(kind, rows=None, of=(), **more):
+        module, _, name = kind.partition(".")
+
+        class Directive(getattr(importlib.import_module(module), name)):
+            arguments = of
             env = mock.Mock(srcdir=tmp_path)
 
             def __init__(self):
@@ -158,7 +158,7 @@ def stored_table(tmp_path):
     return text
 
 
-@pytest.mark.parametrize("name", ["BenchmarkTable", "NullTable"])
+@pytest.mark.parametrize("name", ["speed_tables.BenchmarkTable", "error_rate_tables.NullTable"])
 def test_tables_of_nothing_say_so(stored_table, name):
     assert "No measurements" in stored_table(name)
     assert "Commit ``abc``. Machine: processor: x." in stored_table(
@@ -168,32 +168,24 @@ def test_tables_of_nothing_say_so(stored_table, name):
 
 def test_benchmarks_are_drawn_from_their_file(stored_table):
     row = {"work": "fit", "ours_cpu_ms": 0.5, "nilearn_cpu_ms": 2000, "ratio": 4.0, "threads": 1}
-    text = stored_table("BenchmarkTable", [{**row, "note": "n"}])
+    text = stored_table("speed_tables.BenchmarkTable", [{**row, "note": "n"}])
     assert "- fit\n     - 0.5\n     - 2,000\n     - 4\n     - 1\n     - n" in text
 
 
-def test_rates_of_unequal_maps_have_a_column_a_way(stored_table, monkeypatch):
+def test_rates_of_unequal_maps_have_a_column_a_way(stored_table):
     row = {"part": "robust", "maps": 15, "data": "normal", "of": "errors", "rates": [0.05, 0.01]}
     rows = [row | {"by": "huber"}, row | {"by": "mm", "rates": [0.094, 0.035]}]
     rows.append(row | {"part": "confidence sets", "by": "voxels"})
-    stored_table("UnequalMapsTable")
-    import package_docs
-
-    monkeypatch.setattr(package_docs.UnequalMapsTable, "arguments", ["robust"], raising=False)
-    text = stored_table("UnequalMapsTable", rows)
+    text = stored_table("error_rate_tables.UnequalMapsTable", rows, of=["robust"])
     assert "- huber\n     - mm\n" in text and "voxels" not in text
     assert "- 15\n     - normal\n     - errors\n     - 5 / 1\n     - 9.4 / 3.5" in text
 
 
-def test_rates_of_effects_with_variances_have_a_column_an_estimator(stored_table, monkeypatch):
+def test_rates_of_effects_with_variances_have_a_column_an_estimator(stored_table):
     row = {"participants": "10", "variances": "equal", "between": "alike", "studies": 100}
     row |= {"estimator": "mixed effects", "errors": [5, 1], "largest": [4, 0], "voxels": 1000}
-    stored_table("EffectVarianceNullTable")
-    import package_docs
-
-    table = package_docs.EffectVarianceNullTable
-    monkeypatch.setattr(table, "arguments", ["shuffles"], raising=False)
-    text = stored_table("EffectVarianceNullTable", [], shuffled=[row])
+    table = "error_rate_tables.EffectVarianceNullTable"
+    text = stored_table(table, [], of=["shuffles"], shuffled=[row])
     assert "- Between\n     - Mixed effects\n" in text
     assert "- alike\n     - 0.5 / 0.1; 4 / 0\n" in text
 
@@ -204,7 +196,7 @@ def test_the_cost_model_is_drawn_from_its_file(stored_table):
     rows.append(row | {"foreseen_cpu_s": 4620})
     threads = {"rows": [{"threads": 2, "wall_s": 1, "cpu_s": 1.9}]}
     threads |= {"shuffles": 8192, "maps": 89, "voxels": 70000}
-    text = stored_table("ScalingTable", rows, rates={"a": 1e-9}, threads=threads)
+    text = stored_table("speed_tables.ScalingTable", rows, rates={"a": 1e-9}, threads=threads)
     assert "8,192 shuffles of 89 maps, 70,000 voxels" in text
     assert "2\n     - 1\n     - 1.9" in text
     assert "Rates of the machine: a: 1e-09." in text
@@ -216,11 +208,11 @@ def test_the_cost_model_is_drawn_from_its_file(stored_table):
 def test_reruns_are_drawn_from_their_file(stored_table):
     stored = {"sequences": 1300, "seconds": 7260, "reruns": 5000, "fresh_runs": 2000}
     stored["edits"] = {"work copied": 1100}
-    text = stored_table("RerunsTable", [], **stored, differences=[])
+    text = stored_table("rerun_tables.RerunsTable", [], **stored, differences=[])
     assert "1,300 sequences in 121 minutes: 5,000 reruns were compared with 2,000 fresh" in text
     assert "Sequences with a difference: none." in text
     assert "- work copied\n     - 1,100" in text
-    text = stored_table("RerunsTable", [], **stored, differences=[{"number": 7}])
+    text = stored_table("rerun_tables.RerunsTable", [], **stored, differences=[{"number": 7}])
     assert "Sequences with a difference: 1." in text
 
 
@@ -228,7 +220,7 @@ def test_null_rates_are_drawn_from_their_file(stored_table):
     row = {"test": "voxel", "statistic": "t", "rate": 0.05, "low": 0.041, "high": 0.0604}
     rows = [{**row, "fwhm_voxels": 3}, {**row, "fwhm_voxels": 8, "rate": 0.045}]
     means = {"estimated_fwhm_voxels": 3.156, "active_tdp_Z": 0.5, "active_tdp_t": 0.25}
-    text = stored_table("NullTable", rows, fields=2000, averages=[means, means])
+    text = stored_table("error_rate_tables.NullTable", rows, fields=2000, averages=[means, means])
     assert "Percent of 2,000 fields" in text
     assert "- Test\n     - FWHM 3 voxels\n     - FWHM 8 voxels" in text
     assert "- Mean FWHM in voxels that the residuals give: 3.16, 3.16." in text
@@ -241,13 +233,13 @@ def test_rates_of_own_errors_are_drawn_from_their_file(stored_table):
     rows = [{**row, "test": "none"}, {**row, **permuted, "test": "permutation", "studies": 100}]
     known = {"studies": 1000, "permuted_studies": 100, "alphas": [0.05, 0.01, 0.001]}
     known["epsilon"] = {"n = 8": {"a": 0.48}}
-    text = stored_table("ErrorTermsNullTable", rows, **known)
+    text = stored_table("error_rate_tables.ErrorTermsNullTable", rows, **known)
     assert (
         "Percent of 1,000 studies, of 100 by permutation, with a p of at most 5, 1, 0.1 %" in text
     )
     cells = ["n = 8", "a", "0.48", "5.1 / 0.9 / 0", "", "", "", "51 / 9 / 0", ""]
     assert "\n     - ".join(cells) in text
-    text = stored_table("PermutedErrorTermsTable", rows, **known)
+    text = stored_table("error_rate_tables.PermutedErrorTermsTable", rows, **known)
     assert "\n     - ".join(["n = 8", "a", "flip", "1,256", "5 / 0.78 / 0", "51 / 9 / 0"]) in text
 
 
@@ -255,7 +247,7 @@ def test_pooled_and_own_errors_are_drawn_from_their_file(stored_table):
     row = {"contrast": "a", "test": "F", "voxels": 69765, "dof": [120, 15], "in_both": 46}
     row |= {"largest_z": [8.68, 5.35], "survivors": [96, 47], "far_from_truth": [1, 0]}
     row |= {"variance_ratio": [0.5, 0.965, 1.6], "r_of_z": 0.984}
-    text = stored_table("PooledPartitionedTable", [row])
+    text = stored_table("validation_tables.PooledPartitionedTable", [row])
     cells = [
         "a (F)",
         "120, 15",
@@ -276,7 +268,7 @@ def test_speed_of_own_errors_is_drawn_from_its_file(stored_table):
     peak = {"maps": 1000, "voxels": 235000, "cpu_s": 2.5, "base_gib": 0.2, "memory_gib": 0.35}
     shuffled = {"statistics": "voxel", "shuffles": 1000, "effects": 3, "wall_s": 21, "cpu_s": 40}
     known = {"voxels": 76000, "peer_voxels": 200, "memory": [peak], "threads": 2}
-    text = stored_table("ErrorTermsTable", rows, **known, shuffles=[shuffled])
+    text = stored_table("speed_tables.ErrorTermsTable", rows, **known, shuffles=[shuffled])
     assert "76,000 voxels; 200 of them by the others:" in text
     assert "- all\n     - 3.14\n     - \n" in text
     assert "- other\n     - 15,000\n     - 4,780" in text
