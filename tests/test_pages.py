@@ -8,12 +8,11 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from page_blocks import DOCS, STUDY, code_blocks
 
 from nipype_group.cli import run
 from nipype_group.cli.main import main
 
-DOCS = Path(__file__).parents[1] / "docs"
-STUDY = DOCS / "examples" / "small_study.py"
 # Pages that hand the study out.
 LINK = f"<../examples/{STUDY.name}>`"
 PAGES = sorted(page for page in DOCS.rglob("*.rst") if LINK in page.read_text("utf-8"))
@@ -33,18 +32,6 @@ def study(tmp_path_factory):
         for name, mm in names["PLACES"].items()
     }
     return folder, voxels
-
-
-def blocks(path):
-    """Return language, options and text of the code blocks of a page, without those of peers."""
-    found = re.findall(
-        r"^\.\. code-block:: (\w+)\n((?: +:.*\n)*)\n((?: +.*\n|\n)+)",
-        path.read_text(encoding="utf-8"),
-        re.MULTILINE,
-    )
-    for language, options, text in found:
-        if language != "text" or "printed" in options:
-            yield language, options, re.sub("^   ", "", text, flags=re.MULTILINE)
 
 
 def run_command(line):
@@ -76,16 +63,18 @@ def test_page_runs_as_printed(page, study, monkeypatch, capsys):
     monkeypatch.chdir(folder)
     monkeypatch.setattr(run, "can_draw", lambda: False)
     names, known, printed = {}, 0, ""
-    for language, options, text in blocks(page):
+    for block in code_blocks(page):
         printed += capsys.readouterr().out
-        if language == "json":
-            Path(re.search(r":caption: (\S+)", options)[1]).write_text(text)
-        elif language == "python":
-            exec(compile(text, str(page), "exec"), names)
-        elif language == "text":
-            assert [line for line in text.strip().splitlines() if line not in printed] == []
+        if not block.runs:
+            continue
+        if block.language == "json":
+            Path(block.caption).write_text(block.text)
+        elif block.language == "python":
+            exec(compile(block.text, str(page), "exec"), names)
+        elif block.is_printed:
+            assert [x for x in block.text.strip().splitlines() if x not in printed] == []
         else:
-            for line in re.sub(r"\\\n\s*", "", text).strip().splitlines():
+            for line in block.commands:
                 results = run_command(line)
                 known += check_places(results, voxels) if results else 0
     assert known or "result" in names

@@ -5,7 +5,7 @@ import json
 import re
 import subprocess
 import sys
-from importlib.metadata import metadata, version
+from importlib.metadata import files, metadata, version
 from pathlib import Path
 
 import docutils.core
@@ -60,13 +60,26 @@ def test_metadata_is_complete_and_its_description_renders(declared):
     told = metadata("nipype-group")
     for name in ("Name", "Version", "Summary", "Author", "Keywords", "Requires-Python"):
         assert told[name], name
-    assert told["License-Expression"] or told["License"] == declared["license"]
     assert any(line.startswith("Programming Language") for line in told.get_all("Classifier"))
     # docutils alone, as an index has it: no directive of Sphinx.
     text = (ROOT / "README.rst").read_text(encoding="utf-8")
     settings = {"halt_level": 2, "report_level": 2, "raw_enabled": False}
     page = docutils.core.publish_string(text, writer="html5", settings_overrides=settings)
     assert b"<h2>" in page or b"<h1" in page
+
+
+def test_the_license_is_the_declared_one_and_its_text_comes_along(declared):
+    told = metadata("nipype-group")
+    # An expression where the build tool writes one, else the older field; never both.
+    fields = [told.get("License-Expression"), told.get("License")]
+    assert [text for text in fields if text is not None] == [declared["license"]]
+    assert not any(line.startswith("License ::") for line in told.get_all("Classifier"))
+    assert told.get_all("License-File") == [declared["license_files"]] == ["LICENSE"]
+    text = (ROOT / "LICENSE").read_text(encoding="utf-8")
+    (installed,) = (path for path in files("nipype-group") if path.name == "LICENSE")
+    assert installed.read_text() == text
+    assert text.split()[:4] == ["Apache", "License", "Version", "2.0,"]
+    assert declared["license"] == "Apache-2.0"
 
 
 def test_a_source_archive_without_a_clone_has_a_version(tmp_path):

@@ -1,6 +1,6 @@
-"""Directives of runs that were repeated, disturbed or replayed."""
+"""Directives of runs that were repeated, disturbed or replayed, and of pages followed."""
 
-from stored_tables import Stored, list_table
+from stored_tables import Stored, list_table, number
 
 
 class ProcessorsTable(Stored):
@@ -54,9 +54,29 @@ class RerunsTable(Stored):
         ]
 
 
+class FollowedPagesTable(Stored):
+    """How long pages took somebody who did all they say, of docs/followed_pages.json."""
+
+    file = "followed_pages.json"
+
+    def table(self, stored):
+        """Return a row a page, after that of the installation."""
+        rows, installed = [], stored["install"]
+        if installed is not None:
+            cells = (number(installed[key]) for key in ("wall_s", "cpu_s"))
+            rows.append(["Installation, in a new environment", "", *cells, ""])
+        for row in stored["rows"]:
+            cells = (number(row[key]) for key in ("wall_s", "cpu_s"))
+            stumbles = "; ".join(row["stumbles"]) or "none"
+            rows.append([f":doc:`/{row['page']}`", str(row["commands"]), *cells, stumbles])
+        header = ["Page", "Commands", "Seconds", "CPU s", "Stumbles"]
+        return list_table(header, rows, (44, 12, 12, 12, 20))
+
+
 def setup(app):
     """Tell Sphinx of the directives."""
     app.add_directive("processors-table", ProcessorsTable)
     app.add_directive("faults-table", FaultsTable)
     app.add_directive("reruns-table", RerunsTable)
+    app.add_directive("followed-pages-table", FollowedPagesTable)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

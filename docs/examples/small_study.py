@@ -9,9 +9,11 @@ out as each package likes them:
 maps       BIDS derivatives: faces, houses and their difference, with the variance of each
 runs       BIDS derivatives: the difference in two runs, with variances
 visits     a map a visit, up to three a participant, with dropouts, and maps.tsv
-spm        con_0001.nii in a folder a participant
-fsl        the differences as one 4D file, design.mat, design.con and design.fts
-afni       the differences, and a table for 3dttest++ and 3dMVM
+spm        con_0001.nii, ResMS.nii and SPM.mat in a folder a participant
+fsl        the differences as one 4D file, their variances as another, design.mat, design.con,
+           design.grp and design.fts
+afni       the differences, a table for 3dttest++ and 3dMVM, and in a folder a participant
+           stats.nii.gz with sub-bricks as 3dDeconvolve names them
 """
 
 import json
@@ -21,6 +23,8 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pandas as pd
+from nibabel.nifti1 import Nifti1Extension
+from scipy.io import savemat
 from scipy.ndimage import gaussian_filter
 
 SHAPE, STEP = (27, 33, 27), 6.0
@@ -50,10 +54,12 @@ def noise(sd):
     return sd * values / values[brain].std()
 
 
-def save(path, values):
+def save(path, values, descrip=b""):
     """Write a map, 0 outside the brain."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    nib.save(nib.Nifti1Image(np.where(brain, values, 0).astype(np.float32), AFFINE), path)
+    image = nib.Nifti1Image(np.where(brain, values, 0).astype(np.float32), AFFINE)
+    image.header["descrip"] = descrip
+    nib.save(image, path)
 
 
 def save_pair(folder, start, effect, variance):
@@ -86,7 +92,7 @@ def write_table(table, folder):
 
 
 def make_maps(table, folder):
-    """Write faces, houses and their difference with variances; return the differences."""
+    """Write faces, houses and their difference with variances; return these two of all."""
     differences = []
     for row in table.itertuples():
         effect = blob("mean") + 0.09 * (row.age - 44) * blob("age")
@@ -102,7 +108,7 @@ def make_maps(table, folder):
         for run in (1, 2):
             values = maps["difference"] + noise(0.3)
             save_pair(folder / "runs", f"{start}_run-{run}", values, variance + run / 20)
-        differences.append(maps["difference"])
+        differences.append((maps["difference"], variance))
     write_table(table, folder / "maps")
     write_table(table, folder / "runs")
     return differences
@@ -133,27 +139,70 @@ def vest(path, matrix, **more):
     path.write_text("\n".join([*head, "/Matrix", *lines]) + "\n")
 
 
-def make_peers(table, differences, folder):
-    """Write the differences as SPM, FSL and AFNI have them."""
+def save_spm(folder, effect, variance):
+    """Write what the first level of SPM leaves: a contrast, residual variance and SPM.mat."""
+    scans = np.arange(40)
+    design = np.column_stack([scans // 5 % 2, scans // 10 % 2, np.ones(40)]).astype(float)
+    covariance, weights = np.linalg.inv(design.T @ design), np.array([1.0, -1.0, 0.0])
+    save(folder / "con_0001.nii", effect, descrip=b"Contrast 1: faces - houses")
+    save(folder / "ResMS.nii", np.full(SHAPE, variance / (weights @ covariance @ weights)))
+    contrast = {"name": "faces - houses", "STAT": "T", "c": weights[:, None]}
+    savemat(
+        folder / "SPM.mat", {"SPM": {"xX": {"X": design, "Bcov": covariance}, "xCon": contrast}}
+    )
+
+
+def save_afni(path, effect, variance):
+    """Write an effect and its t as sub-bricks that are named as 3dDeconvolve does."""
+    labels, codes = "faces-houses#0_Coef~faces-houses#0_Tstat", "1 3 1 37"
+    about = "".join(
+        f'<AFNI_atr ni_type="{kind}" ni_dimen="{n}" atr_name="{name}" >{text}</AFNI_atr>'
+        for kind, n, name, text in (
+            ("String", 1, "BRICK_LABS", f'"{labels}"'),
+            ("float", 4, "BRICK_STATAUX", codes),
+        )
+    )
+    values = np.where(brain[..., None], np.stack([effect, effect / variance**0.5], -1), 0)
+    image = nib.Nifti1Image(values[..., None, :].astype(np.float32), AFFINE)
+    xml = f"<?xml version='1.0' ?><AFNI_attributes ni_form='ni_group' >{about}</AFNI_attributes>"
+    image.header.extensions.append(Nifti1Extension(4, xml.encode()))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nib.save(image, path)
+
+
+def make_spm_and_afni(table, differences, folder):
+    """Write the differences as SPM and AFNI have them."""
     rows = []
-    for row, values in zip(table.itertuples(), differences, strict=True):
-        save(folder / "spm" / row.participant_id[4:] / "con_0001.nii", values)
+    for row, (effect, variance) in zip(table.itertuples(), differences, strict=True):
+        save_spm(folder / "spm" / row.participant_id[4:], effect, variance)
+        save_afni(folder / "afni" / row.participant_id / "stats.nii.gz", effect, variance)
         name = f"{row.participant_id}.nii.gz"
-        save(folder / "afni" / name, values)
+        save(folder / "afni" / name, effect)
         rows.append((row.participant_id, row.group, row.age, name))
     columns = ["Subj", "group", "age", "InputFile"]
     pd.DataFrame(rows, columns=columns).to_csv(folder / "afni/maps.txt", sep="\t", index=False)
-    fsl = folder / "fsl"
-    fsl.mkdir(parents=True, exist_ok=True)
-    stack = np.where(brain[..., None], np.stack(differences, -1), 0).astype(np.float32)
-    nib.save(nib.Nifti1Image(stack, AFFINE), fsl / "copes.nii.gz")
-    nib.save(nib.Nifti1Image(brain.astype(np.uint8), AFFINE), fsl / "mask.nii.gz")
+
+
+def make_fsl(table, differences, folder):
+    """Write the differences and their variances as 4D files, and the files of the design."""
+    folder.mkdir(parents=True, exist_ok=True)
+    effects, variances = zip(*differences, strict=True)
+    volumes = {
+        "copes": np.stack(effects, -1),
+        "varcopes": np.broadcast_to(variances, (*SHAPE, 24)),
+    }
+    for name, values in volumes.items():
+        values = np.where(brain[..., None], values, 0).astype(np.float32)
+        nib.save(nib.Nifti1Image(values, AFFINE), folder / f"{name}.nii.gz")
+    nib.save(nib.Nifti1Image(brain.astype(np.uint8), AFFINE), folder / "mask.nii.gz")
     patients = (table["group"] == "patient").to_numpy(float)
     age = (table["age"] - table["age"].mean()).to_numpy()
-    vest(fsl / "design.mat", np.column_stack([1 - patients, patients, age]), NumPoints=len(table))
+    design = np.column_stack([1 - patients, patients, age])
+    vest(folder / "design.mat", design, NumPoints=len(table))
+    vest(folder / "design.grp", np.ones((len(table), 1)), NumPoints=len(table))
     names = {"ContrastName1": "groups", "ContrastName2": "age"}
-    vest(fsl / "design.con", [[-1, 1, 0], [0, 0, 1]], NumContrasts=2, **names)
-    vest(fsl / "design.fts", [[1, 1]], NumContrasts=1)
+    vest(folder / "design.con", [[-1, 1, 0], [0, 0, 1]], NumContrasts=2, **names)
+    vest(folder / "design.fts", [[1, 1]], NumContrasts=1)
 
 
 def make_study(folder):
@@ -161,7 +210,8 @@ def make_study(folder):
     table = participants()
     differences = make_maps(table, folder)
     make_visits(table, folder)
-    make_peers(table, differences, folder)
+    make_spm_and_afni(table, differences, folder)
+    make_fsl(table, differences, folder / "fsl")
     table.to_csv(folder / "participants.tsv", sep="\t", index=False)
 
 

@@ -17,6 +17,7 @@ from nipype_group.images import Grid, open_image
 from nipype_group.json_files import read_json
 from nipype_group.reporting.comparison.alternatives import alternatives_in
 from nipype_group.reporting.records.record import (
+    ALTERNATIVES_FOLDER,
     ALTERNATIVES_NAME,
     PROVENANCE_NAME,
     ProvenanceRecord,
@@ -60,7 +61,8 @@ class MultiverseResult:
         messages: tuple[str, ...] = (),
         temporary: Path | None = None,
     ):
-        found = alternatives_in(folder)
+        # Asked for by name, they may lie beside results of another kind.
+        found = alternatives_in(folder) or alternatives_in(Path(folder, ALTERNATIVES_FOLDER))
         if found is None:
             raise FileNotFoundError(
                 f"{Path(folder).absolute()} holds no alternatives of an analysis"

@@ -157,6 +157,9 @@ class GroupInterface(SimpleInterface):
         **inputs: Any,
     ) -> InterfaceResult:
         """Run the interface; see `nipype.interfaces.base.BaseInterface.run`."""
+        if cwd is not None:
+            # Nipype goes there, and what is relative would start there once more.
+            cwd = str(Path(cwd).absolute())
         try:
             result = super().run(cwd=cwd, ignore_exception=ignore_exception, **inputs)
         finally:

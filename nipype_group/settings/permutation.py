@@ -156,7 +156,7 @@ class PermutationSettings(VarianceGroupSettings):
     )
     variance_fwhm_mm: float = setting(
         0.0,
-        "smooth variances: pseudo-t, for few maps",
+        "smooth variances, FWHM: pseudo-t, for few maps",
         option="--variance-smooth",
         metavar="MM",
         least=0,
