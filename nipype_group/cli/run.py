@@ -254,6 +254,8 @@ def _contrast_definitions(items):
     definitions, con_file = [], None
     for item in items:
         suffix = "" if "=" in item else Path(item).suffix
+        if suffix in {".con", ".fts"} and not Path(item).is_file():
+            raise UsageError(f"--contrast {item} does not exist")
         if suffix == ".con":
             con_file = item
             definitions += fsl_contrast_definitions(item)

@@ -631,8 +631,10 @@ def _resolve(name, design, contrast):
         for factor, about in _with_columns(design).items()
         if about["reference"]
     ]
+    levels = [level for about in design.factors.values() for level in about["levels"]]
+    meant = nearest(name, [*design.contrast_columns, *design.sources.values(), *levels])
     raise ValueError(
-        f"contrast {contrast!r}: no column {shortened(name)}; there are {some(known)}"
+        f"contrast {contrast!r}: no column {shortened(name)}{meant}; there are {some(known)}"
     )
 
 

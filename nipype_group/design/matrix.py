@@ -502,6 +502,8 @@ def design_from_table(
         names = tuple(f"ev{i + 1}" for i in range(matrix.shape[1]))
         return _checked(Design(keys, matrix, names, notes=(*notes, _rows_met(path, keys))))
     table = read_tsv(path)
+    if str(table.columns[0]).startswith("/Num"):
+        raise ValueError(f"{path}: is a matrix as FSL writes it, and no design: that is a .mat")
     absent = [c for c in keys if c not in table]
     if absent:
         raise ValueError(

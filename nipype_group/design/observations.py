@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from nipype_group.choices import ON_BAD_MAP
+from nipype_group.choices import ON_BAD_MAP, nearest
 from nipype_group.design.first_level import of_other_contrasts, registered_elsewhere
 from nipype_group.design.participants.exclusion import check_rules, read_rule, why_left_out
 from nipype_group.design.participants.map_covariates import check_map_covariates
@@ -340,7 +340,8 @@ def check_variables(variables: Iterable[str], known: Collection[str]) -> None:
     unknown = [v for v in variables if v not in known]
     if unknown:
         raise ValueError(
-            f"no column {', '.join(unknown)} in the tables; there are {', '.join(sorted(known))}"
+            f"no column {', '.join(unknown)} in the tables{nearest(unknown[0], known)}; there are "
+            f"{', '.join(sorted(known))}"
         )
 
 

@@ -3,6 +3,7 @@
 import json
 from argparse import Namespace
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ from nipype_group.design.matrix import Design
 from nipype_group.design.meaning import is_between_participants
 from nipype_group.design.observations import Observations
 from nipype_group.design.sources import listed_once
-from nipype_group.images import read_mask
+from nipype_group.images import open_image, read_mask
 from nipype_group.permutation.plan import Plan
 from nipype_group.reporting.confidence_sets import check_contrast, sets_plan
 from nipype_group.reporting.conjunctions import CONJUNCTION_NULL
@@ -82,6 +83,7 @@ def analysis_plan(
     settings = run.of_known_tests(settings, files)
     workflow, foreseen = run.checked_workflow(settings, files, arguments)
     found, design, observations, contrasts = foreseen_model(settings, files)
+    _check_masks(settings, files, found)
     n_voxels = _voxels_searched(settings, files, foreseen)
     level = LevelOfTests(settings.alpha, settings.tail, settings.contrast_tails, n_voxels)
     shuffles = _plan_of_shuffles(settings, files, workflow, design, contrasts, observations)
@@ -173,6 +175,16 @@ def check_estimator(
     check_estimable(
         design, contrasts, settings.estimator, settings.dof_method, settings.knapp_hartung
     )
+
+
+def _check_masks(settings: AnalysisSettings, files: dict[str, Any], found: Observations) -> None:
+    """Refuse a mask or a search volume that is unusable or on another grid than the maps."""
+    maps = files.get("stack_file", found.map_files[0])
+    # Maps that are combined are made by the run.
+    space = open_image(maps).space if Path(maps).exists() or not found.combined else None
+    for name in ("mask_file", "search_volume"):
+        if name in files:
+            read_mask(files[name], space, settings.mask_threshold)
 
 
 def _voxels_searched(
