@@ -2,8 +2,8 @@
 
     python tests/follow_pages.py [PAGE ...] [--output FILE]
 
-A new virtual environment is made, and the package installed in it as the first page says. Then
-every page is followed from its first block to its last: in an empty folder that has what the page
+The commit is cloned, a new virtual environment made in the clone, and the package installed in
+it as the first page says. Then every page is followed from its first block to its last: in an empty folder that has what the page
 hands out and nothing else, each command as printed, by a shell. Pages are those of the first five
 minutes and of "Coming from", or those that are named, as ``docs/guide/five_minutes.rst``. Told are
 the seconds by the clock and of the processor, children included, and all that fails or is not
@@ -85,11 +85,21 @@ def _cpu_of_children():
 def install(folder):
     """Install as the first page says; returns its programs' folder and what it took."""
     (block,) = (b for b in code_blocks(FIRST) if "pip install" in b.text)
-    lines = block.text.replace(" env", f" {folder}/env").replace(". env", f". {folder}/env")
+    clone = Path(folder, "clone")
+    subprocess.run(["git", "clone", "-q", str(ROOT), str(clone)], check=True)
     wall, cpu = time.perf_counter(), _cpu_of_children()
-    subprocess.run(["bash", "-eu", "-s"], input=lines, cwd=ROOT, text=True, check=True)
+    done = subprocess.run(
+        ["bash", "-eu", "-s"],
+        input=block.text,
+        cwd=clone,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        sys.exit(done.stdout + done.stderr)
     took = {"wall_s": time.perf_counter() - wall, "cpu_s": _cpu_of_children() - cpu}
-    return Path(folder, "env", "bin"), {name: round(s, 1) for name, s in took.items()}
+    return clone / "env" / "bin", {name: round(s, 1) for name, s in took.items()}
 
 
 def main(argv=None):
