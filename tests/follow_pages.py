@@ -3,11 +3,11 @@
     python tests/follow_pages.py [PAGE ...] [--output FILE]
 
 The commit is cloned, a new virtual environment made in the clone, and the package installed in
-it as the first page says. Then every page is followed from its first block to its last: in an empty folder that has what the page
-hands out and nothing else, each command as printed, by a shell. Pages are those of the first five
-minutes and of "Coming from", or those that are named, as ``docs/guide/five_minutes.rst``. Told are
-the seconds by the clock and of the processor, children included, and all that fails or is not
-printed as the page says.
+it as the first page says. Then every page is followed from its first block to its last: in an
+empty folder that has what the page hands out and nothing else, each command as printed, by a
+shell. Pages are those of the first five minutes and of "Coming from", or those that are named, as
+``docs/guide/five_minutes.rst``. Told are the seconds by the clock and of the processor, children
+included, and all that fails or is not printed as the page says.
 """
 
 import argparse

@@ -158,14 +158,16 @@ def test_json_of_the_pages_is_read(tmp_path):
         assert read_model(path)
 
 
-def test_every_page_with_python_is_run():
-    run = set(re.findall(r'run_blocks\("([\w/]+)"', Path(__file__).read_text("utf-8")))
+@pytest.mark.parametrize("language", ["python", "json"])
+def test_every_page_with_code_is_run(language):
+    call = {"python": "run_blocks", "json": "blocks_of"}[language]
+    run = set(re.findall(rf'{call}\("([\w/]+)"', Path(__file__).read_text("utf-8")))
     linked = "<../examples/small_study.py>`"
     pages = {
         path.relative_to(DOCS).with_suffix("").as_posix()
         for path in DOCS.rglob("*.rst")
         if "tutorials" not in path.parts
-        and any(block.language == "python" for block in code_blocks(path))
+        and any(block.language == language for block in code_blocks(path))
         and linked not in path.read_text("utf-8")
     }
     # Its commands run on what its block makes, in tests/test_docs.py.

@@ -10,6 +10,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from page_blocks import DOCS, code_blocks
 
 from nipype_group.cli import replay as replay_module
 
@@ -540,3 +541,38 @@ def test_settings_of_another_version_are_named(finished, replay):
     code, _, err = replay(finished)
     assert code == 1
     assert "settings that this version does not know: of_tomorrow" in err
+
+
+def plain(line):
+    """Return a line without its numbers and names of files, and of processors."""
+    line = re.sub(r"group/\S+", "FILE", " ".join(line.split()))
+    line = re.sub(r"(?<=BLAS ).*", "LIBRARY", line)
+    return re.sub(r"\d[\d.,]*(e-\d+)?", "N", line)
+
+
+def test_the_documentation_shows_what_is_printed(remade, replay):
+    record, group = remade / "provenance.json", remade / "group"
+    content = json.loads(record.read_text())
+    other_versions(remade)
+    (effect,) = group.glob("*contrast-age_stat-effect_statmap.nii.gz")
+    for path, change in ((group / f"{T_MAP}.nii.gz", 0.5), (effect, 3e-7)):
+        image = nib.load(path)
+        values = image.get_fdata(dtype=np.float32).copy()
+        values[4, 5, 3] += change if change == 0.5 else change * values[4, 5, 3]
+        nib.save(nib.Nifti1Image(values, None, image.header), path)
+    made = {f"group/{effect.name}": hashlib.sha256(effect.read_bytes()).hexdigest()}
+    versions = {**content["SoftwareVersions"], "numpy": "1.0"}
+    blas = [{**library, "Architecture": "Katmai"} for library in content["Processor"]["BLAS"]]
+    edit_json(
+        record,
+        Outputs={**content["Outputs"], **made},
+        SoftwareVersions=versions,
+        Processor={**content["Processor"], "BLAS": blas},
+    )
+    printed = {plain(line) for line in replay(remade)[1].splitlines()}
+    (shown,) = (
+        block.text
+        for block in code_blocks(DOCS / "provenance.rst")
+        if "are what they were" in block.text
+    )
+    assert {plain(line) for line in shown.strip().splitlines()} - printed == set(), printed
