@@ -109,7 +109,7 @@ def main(argv=None):
     parser.add_argument("--here", action="store_true", help="with the package that is installed")
     parser.add_argument("--output", type=Path, default=DOCS / "followed_pages.json")
     arguments = parser.parse_args(argv)
-    load, rows = round(os.getloadavg()[0], 1), []
+    commit, load, rows = current_commit(), round(os.getloadavg()[0], 1), []
     about = machine("nipype", "numpy", "nilearn", load_at_start=load)
     with tempfile.TemporaryDirectory() as folder:
         programs, installed = (None, None) if arguments.here else install(folder)
@@ -117,7 +117,7 @@ def main(argv=None):
         for page in arguments.pages or PAGES:
             rows.append(newcomer.follow(page.resolve()))
             print(*rows[-1].values(), flush=True)
-    content = {"commit": current_commit(), "machine": about, "install": installed, "rows": rows}
+    content = {"commit": commit, "machine": about, "install": installed, "rows": rows}
     arguments.output.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     return sum(bool(row["stumbles"]) for row in rows)
 

@@ -631,8 +631,12 @@ def _resolve(name, design, contrast):
         for factor, about in _with_columns(design).items()
         if about["reference"]
     ]
-    levels = [level for about in design.factors.values() for level in about["levels"]]
-    meant = nearest(name, [*design.contrast_columns, *design.sources.values(), *levels])
+    names = {*design.contrast_columns, *design.sources.values()}
+    for factor, about in design.factors.items():
+        # Those that only products have are no names of a contrast.
+        if any(column.startswith(f"{factor}[") and ":" not in column for column in known):
+            names.update(about["levels"])
+    meant = nearest(name, sorted(names))
     raise ValueError(
         f"contrast {contrast!r}: no column {shortened(name)}{meant}; there are {some(known)}"
     )

@@ -114,7 +114,10 @@ def test_a_level_of_two_factors_needs_its_factor(observations):
 
 
 def test_an_unknown_name_lists_the_columns(observations):
-    with pytest.raises(ValueError, match="contrast 'c': no column agee; there are intercept, age"):
+    with pytest.raises(
+        ValueError,
+        match="contrast 'c': no column agee, did you mean age.; there are intercept, age",
+    ):
         weights(observations, "age + group", "agee")
     with pytest.raises(ValueError, match=r"group\[control\] \(reference\)"):
         weights(observations, "age + group", "agee")

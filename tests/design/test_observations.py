@@ -86,7 +86,9 @@ def test_without_a_participants_table_every_map_is_in(entry):
 
 
 def test_an_unknown_variable_lists_the_columns(entry):
-    with pytest.raises(ValueError, match="no column agee in the tables; there are age, partic"):
+    with pytest.raises(
+        ValueError, match="no column agee in the tables, did you mean age.; there are age, partic"
+    ):
         collect([entry("01")], people("01", age=["1"]), variables=["agee"])
 
 
