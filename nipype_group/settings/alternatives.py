@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from nipype_group.choices import nearest
+from nipype_group.choices import ACROSS_ANALYSES, nearest
 from nipype_group.json_files import read_json
 from nipype_group.settings.analysis import AnalysisSettings
 from nipype_group.settings.effects import EffectSettings
@@ -53,6 +53,7 @@ NOT_OF_ALTERNATIVES = (
     *(item.name for item in fields(DiscoverySettings)),
     *(item.name for item in fields(EffectSettings)),
     "each",
+    "across_analyses",
     "tdp_template",
     "p_approximation",
     "early_stop",
@@ -273,6 +274,12 @@ def _check_setting(name):
         raise ValueError(
             f"{ALTERNATIVES}: all alternatives share {name}; give it beside {ALTERNATIVES}"
         )
+    # Several values of it are told by the name of the alternative that makes several analyses.
+    if name in NOT_OF_ALTERNATIVES and name != "each":
+        raise ValueError(
+            f"{ALTERNATIVES}: {name} is no choice, as it changes nothing that alternatives are "
+            "compared by; leave it out"
+        )
 
 
 def _settings(values, path):
@@ -346,6 +353,11 @@ def check_alternatives(settings: Mapping[str, AnalysisSettings]) -> None:
             raise ValueError(
                 f"{name}: {_listed(own.each)} makes an analysis of each of its values, and "
                 "alternatives are of one; name one value"
+            )
+        if own.across_analyses != ACROSS_ANALYSES[0]:
+            raise ValueError(
+                f"{name}: across_analyses {own.across_analyses} corrects over several analyses, "
+                "and alternatives are of one; n_permutations gives p over all alternatives"
             )
         if own.conjunctions:
             raise ValueError(

@@ -77,6 +77,9 @@ def test_corrections_have_one_statistic(read):
         ({"alpha": [i / 1000 for i in range(1, 300)]}, "299 make 299 alternatives, and 256"),
         ({"seed": [1, 2]}, "all alternatives share seed"),
         ({"n_procs": [1, 2]}, "n_procs is no setting"),
+        ({"also_write": [[], "all"]}, "also_write is no choice, as it changes nothing"),
+        ({"across_analyses": ["none", "fdr"]}, "across_analyses is no choice"),
+        ([{"name": "a"}, {"name": "b", "figure_dpi": 200}], "figure_dpi is no choice"),
         ({"m": {"a": {"alpha": 0.1}, "b": {"alpha": 0.1}}}, "m a and m b are the same"),
         ({"m": {"a": {"alpha": 0.1}, "b": 3}}, "m gives choices a name, and b is no object"),
         ({"alpha": [0.1, 0.2], "m": {"a": {"alpha": 0.1}}}, "both vary alpha"),
@@ -110,6 +113,8 @@ def test_alternatives_share_contrasts_and_their_shuffles():
         check_alternatives({"a": one, "b": other})
     with pytest.raises(ValueError, match="b: task makes an analysis of each of its values"):
         check_alternatives({"a": one, "b": one.changed(each=("task",))})
+    with pytest.raises(ValueError, match="b: across_analyses fdr corrects over several analyses"):
+        check_alternatives({"a": one, "b": one.changed(across_analyses="fdr")})
     other = one.changed(statistics=("voxel", "tfce"))
     with pytest.raises(ValueError, match="b: statistics is not of the largest z of voxels"):
         check_alternatives({"a": one, "b": other})
