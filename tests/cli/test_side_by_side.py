@@ -228,11 +228,24 @@ def test_columns_that_shuffles_do_not_use_may_differ(
         row["map"] = str(finished / "study" / row["participant_id"] / name)
     pd.DataFrame(rows).to_csv(tmp_path / "maps.tsv", sep="\t", index=False)
     shuffled = ("--permutations", "19", "--across-analyses", "maximum", *blocks)
+    more = ("--contrast", "twice=2 * age", "--contrast", "both=conjunction(age, twice)")
     maps = ("--maps", tmp_path / "maps.tsv", "--each", "contrast")
-    code, said, err = command("run", tmp_path / "out", *maps, *MODEL, *shuffled)
-    assert code == (2 if blocks else 0), said
+    out = tmp_path / "out"
+    code, said, err = command("run", out, *maps, *MODEL, *more, *shuffled)
+    assert code == (2 if blocks else 0), said + err
     assert ("have other exchangeability blocks (scanner)" in err) == bool(blocks)
-    assert (tmp_path / "out").exists() != bool(blocks)
+    assert out.exists() != bool(blocks)
+    if blocks:
+        return
+    # A conjunction has no largest statistic of its own.
+    table = read_tsv(out / "across.tsv", own=True).set_index(["contrast", "analysis"])
+    for name in ("faces", "tools"):
+        own = out / f"contrast-{name}" / "group"
+        (path,) = own.glob("*_contrast-both_stat-logp_desc-permVoxelFWEBoth_statmap.nii.gz")
+        p = 10.0 ** -nib.load(path).get_fdata().max()
+        row = table.loc[("both", f"contrast-{name}")]
+        assert float(row["smallest_p"]) == pytest.approx(min(2 * p, 1), rel=1e-5)
+        assert row["method"] == "Bonferroni over analyses"
 
 
 def test_where_one_fails_the_others_stay_and_a_rerun_mends_it(

@@ -5,6 +5,8 @@ lines that a person can follow, or nothing where there is nothing to edit. Analy
 ``world.due`` are run again after it, by default the one it is about.
 """
 
+import gzip
+import json
 import os
 import shlex
 import shutil
@@ -23,7 +25,7 @@ from studies import (
     save,
 )
 
-RUNS = ("bids", "table", "pattern", "variances")
+RUNS = ("bids", "table", "pattern", "variances", "covariates", "sides", "alternatives")
 EDITS = {}
 
 
@@ -321,7 +323,7 @@ def participant_renamed(world, analysis, draws):
         before.rename(after)
     before.parent.rmdir()
     table = table.replace({"participant_id": {old: new}})
-    for column, contrast in {"map": "c", "variance": "variance"}.items():
+    for column, contrast in {"map": "c", "variance": "variance", "grey": "grey"}.items():
         if column in table:
             table.loc[table["participant_id"] == new, column] = study.map_name(new, contrast)
     study.write_table(analysis.data, table)
@@ -336,7 +338,7 @@ def participant_left_out(world, analysis, draws):
     row = draws.below(len(table))
     who = table["participant_id"].iloc[row]
     study.write_table(analysis.data, table.drop(index=row))
-    if study.name not in ("table", "variances"):
+    if study.table != "maps.tsv":
         shutil.rmtree((analysis.data / study.map_name(who)).parent)
     return [f"# {who} is left out of {study.table}"]
 
@@ -391,6 +393,103 @@ def covariate_edited(world, analysis, draws):
         draws,
     )
     return [f"# {what}{kept}"]
+
+
+@edit()
+def map_header_edited(world, analysis, draws):
+    path = draws.of(world.study.map_files(analysis.data) or [None])
+    if path is None or path in world.truncated:
+        return None
+    what = draws.of(["slope", "affine", "qform", "description"])
+
+    def change(path):
+        header = nib.load(path).header
+        if what == "slope":
+            values = np.asarray(nib.load(path).dataobj) * (2 if draws.chance() else 1)
+            image = nib.Nifti1Image(values, None, header)
+            image.header.set_slope_inter(0.5, 0)
+            content = image.to_bytes()
+        else:
+            image = nib.load(path)
+            image = nib.Nifti1Image(np.asarray(image.dataobj), image.affine, header)
+            affine = image.affine.copy()
+            affine[0, 3] += 4
+            if what == "affine":
+                image.set_sform(affine, 1)
+            elif what == "qform":
+                image.set_qform(affine, 1)
+            else:
+                image.header["descrip"] = f"{draws.next()}"
+            content = image.to_bytes()
+        if path.name.endswith(".gz"):
+            content = gzip.compress(content, mtime=0)
+        path.write_bytes(content)
+
+    kept = _date_kept(path, change, draws)
+    return [f"# {what} in the header of {path} changes{kept}"]
+
+
+@edit("bids", "model")
+def sidecar_written_or_gone(world, analysis, draws):
+    image = draws.of(world.study.map_files(analysis.data))
+    path = image.with_suffix(".json")
+    if path.is_file():
+        path.unlink()
+        return [_shell("rm", path)]
+    about = draws.of([{"Description": "x"}, {"Smoothing": 4}, {"SpatialReference": "MNI152Lin"}])
+    path.write_text(json.dumps(about))
+    return [f"# {path} is {json.dumps(about)}"]
+
+
+@edit("alternatives")
+def alternatives_edited(world, analysis, draws):
+    path = analysis.data / f"alternatives-{draws.below(4)}.json"
+    content = json.loads(path.read_text())
+    alternatives = content["alternatives"]
+    name = draws.of(sorted(alternatives))
+    how = draws.of(["reversed", "first gone", "last gone", "one more"])
+    if how == "reversed":
+        alternatives[name].reverse()
+    elif how == "one more":
+        alternatives["estimator"] = ["OLS", draws.of(["hc3", "bisquare", "huber"])]
+    elif len(alternatives[name]) > 1:
+        alternatives[name].pop(0 if how == "first gone" else -1)
+    else:
+        return None
+    kept = _date_kept(path, lambda path: path.write_text(json.dumps(content)), draws)
+    return [f"# {name} of {path} {how}: {json.dumps(alternatives)}{kept}"]
+
+
+@edit("model")
+def model_edited(world, analysis, draws):
+    path = analysis.data / f"model-{draws.below(6)}.json"
+    content = json.loads(path.read_text())
+    model = content["Nodes"][-1]["Model"]
+    what = draws.of(["X", "alpha", "GroupBy", "exclude", "Filter"])
+    if what == "X":
+        model["X"] = draws.of([[1], [1, "age"], [1, "iq"], [1, "iq", "age"]])
+    elif what == "alpha":
+        model["Software"]["nipype_group"]["alpha"] = draws.of([0.2, 0.01])
+    elif what == "GroupBy":
+        content["Nodes"][-1]["GroupBy"] = draws.of([["contrast", "group"], ["contrast"]])
+    elif what == "exclude":
+        model["Software"]["nipype_group"]["exclude"] = draws.of([["age > 42"], []])
+    else:
+        query = {"Name": "Filter", "Input": ["age"], "Query": "age < 43"}
+        content["Nodes"][-1]["Transformations"] = {
+            "Transformer": "pybids-transforms-v1",
+            "Instructions": draws.of([[query], []]),
+        }
+    kept = _date_kept(path, lambda path: path.write_text(json.dumps(content)), draws)
+    return [f"# {what} of {path}: {json.dumps(content)}{kept}"]
+
+
+@edit("model")
+def speeds_edited(world, analysis, draws):
+    path = draws.of(sorted(analysis.data.glob("sub-*/*_scans.tsv")))
+    text = path.read_text()
+    kept = _date_kept(path, lambda path: path.write_text(text.replace("3.", "4.")), draws)
+    return [f"# 3 becomes 4 in {path}{kept}"]
 
 
 @edit("feat", "spm", "palm")
@@ -683,7 +782,12 @@ def _files_below(folder):
 
 @edit()
 def result_damaged(world, analysis, draws):
-    files = _files_below(analysis.output / "group")
+    files = [
+        path
+        for path in _files_below(analysis.output)
+        if path.name != ".nipype_group.lock"
+        and (analysis.work is None or not path.is_relative_to(analysis.work))
+    ]
     return [_damage(draws.of(files), draws)] if files else None
 
 

@@ -110,6 +110,58 @@ VARIANCE_OPTIONS = RUN_OPTIONS | {
         ("--estimator", "hc3"),
     ),
 }
+COVARIATE_OPTIONS = RUN_OPTIONS | {
+    "estimator": (
+        (),
+        ("--estimator", "huber"),
+        ("--estimator", "mm"),
+        ("--estimator", "mixed-effects"),
+        ("--estimator", "fixed-effects"),
+    ),
+    "covariate smoothing": ((), ("--map-covariate-smooth", "6")),
+    "shuffled estimates": ((), ("--shuffled-estimates", "held")),
+}
+SIDES_OPTIONS = RUN_OPTIONS | {
+    "across analyses": (
+        (),
+        ("--across-analyses", "bonferroni"),
+        ("--across-analyses", "maximum"),
+        ("--across-analyses", "fdr"),
+    ),
+}
+ALTERNATIVE_OPTIONS = {
+    name: RUN_OPTIONS[name]
+    for name in ("alpha", "tail", "height control", "connectivity", "atlas", "mask", "seed")
+} | {
+    "permutations": ((), ("--permutations", "12"), ("--permutations", "24", "--shards", "2")),
+    "alternatives": tuple(("--settings", f"{{data}}/alternatives-{n}.json") for n in range(4)),
+}
+# Each is an edit of another: values that come, go, and change places.
+ALTERNATIVES = (
+    {"smoothing_fwhm_mm": [[], 6], "exclude": [[], ["age > 42"]]},
+    {"smoothing_fwhm_mm": [6, []], "exclude": [[], ["age > 42"]]},
+    {"smoothing_fwhm_mm": [[], 6, 9], "estimator": ["OLS", "huber"]},
+    {"exclude": [["age > 42"], []], "height_controls": ["fdr", "bonferroni"]},
+)
+# Nodes of BIDS Stats Models: a mean of runs below the data set, in groups, and what estimates.
+LOWER_NODES = (
+    None,
+    {"Model": {"Type": "glm", "X": [1]}, "DummyContrasts": {"Test": "t"}},
+    {
+        "Model": {"Type": "glm", "X": [1, "speed"]},
+        "Contrasts": [
+            {"Name": "c", "ConditionList": [1], "Weights": [1], "Test": "t"},
+            {"Name": "other", "ConditionList": ["speed"], "Weights": [1], "Test": "t"},
+        ],
+    },
+)
+MODEL_OPTIONS = {
+    name: RUN_OPTIONS[name]
+    for name in ("atlas", "mask", "also write", "space", "NIDM-Results")
+} | {
+    "across analyses": SIDES_OPTIONS["across analyses"],
+    "model": tuple(("--model", f"{{data}}/model-{n}.json") for n in range(6)),
+}
 FORMULAS = ("age + iq", "iq + age", "age + iq + C(group)", "age")
 # The fourth needs a column that the last formula lacks; the last has two rows.
 EXPRESSIONS = ("age", "iq", "intercept", "age - iq", "-age", "age; iq")
@@ -276,6 +328,147 @@ class VarianceStudy(RunStudy):
     def selection(self, settings, data):
         """Return the words of the command that say which maps are taken."""
         return ["--maps", f"{data}/maps.tsv"]
+
+
+class CovariateStudy(VarianceStudy):
+    """Maps of participants with variances and a covariate that is a map, in a table."""
+
+    options = COVARIATE_OPTIONS
+    contrasts = ("c", "variance", "grey")
+
+    def __init__(self, **start):
+        super().__init__(**start)
+        self.name = "covariates"
+
+    def row(self, number):
+        """Return the row of a participant, from 0."""
+        row = super().row(number)
+        return row | {"grey": self.map_name(row["participant_id"], "grey")}
+
+    def words(self, settings, output, data):
+        """Return the words of the command behind its name."""
+        formula = {"formula": f"{settings['formula']} + grey"}
+        return [*super().words(settings | formula, output, data), "--contrast=grey=grey"]
+
+    def selection(self, settings, data):
+        """Return the words of the command that say which maps are taken."""
+        return [*super().selection(settings, data), "--map-covariate", "grey"]
+
+
+class SidesStudy(RunStudy):
+    """Maps of two seeds, an analysis of each."""
+
+    options = SIDES_OPTIONS
+
+    def map_files(self, data):
+        """Return the maps of a folder, of both seeds."""
+        return sorted(data.glob("*/con_*.nii"))
+
+    def selection(self, settings, data):
+        """Return the words of the command that say which maps are taken."""
+        maps = ["--pattern", f"{data}/{{subject}}/con_{{seed}}.nii", "--each", "seed"]
+        return [*maps, "--participants", f"{data}/participants.tsv"]
+
+
+class AlternativesStudy(RunStudy):
+    """Maps of participants, for ``nipype-group multiverse``."""
+
+    command = "multiverse"
+    options = ALTERNATIVE_OPTIONS
+
+    @property
+    def table(self):
+        """Name of the table of participants."""
+        return "maps.tsv"
+
+    def row(self, number):
+        """Return the row of a participant, from 0."""
+        row = super().row(number)
+        return row | {"map": self.map_name(row["participant_id"])}
+
+    def write(self, data):
+        """Write the study, and files of alternatives."""
+        super().write(data)
+        for number, alternatives in enumerate(ALTERNATIVES):
+            path = data / f"alternatives-{number}.json"
+            path.write_text(json.dumps({"alternatives": alternatives}))
+
+    def selection(self, settings, data):
+        """Return the words of the command that say which maps are taken."""
+        return ["--maps", f"{data}/maps.tsv"]
+
+
+class ModelStudy(RunStudy):
+    """Maps of two runs of two contrasts, for BIDS Stats Models."""
+
+    options = MODEL_OPTIONS
+
+    def first_settings(self):
+        """Return the settings that analyses begin with."""
+        chosen = {name: choices[0] for name, choices in self.options.items()} | self.start
+        return {"options": chosen}
+
+    def map_files(self, data):
+        """Return the maps of a folder."""
+        return sorted(data.glob("sub-*/*.nii"))
+
+    def write_maps(self, data, number, participant):
+        """Write a participant's maps, of two runs, and the speed of each in a table of scans."""
+        row, rng = self.row(number), np.random.default_rng(number)
+        rows = []
+        for run in (1, 2, 3):
+            for contrast in self.contrasts:
+                values = rng.standard_normal(SHAPE) + (run == 2) * rng.standard_normal()
+                values[2:5, 2:6, 2:5] += 0.6 * (float(row["age"]) - 32)
+                stem = f"{participant}_task-t_run-{run}_contrast-{contrast}_stat-effect_statmap"
+                save(data / participant / f"{stem}.nii", values.astype(np.float32))
+            name = f"{participant}_task-t_run-{run}_bold.nii.gz"
+            rows.append({"filename": name, "speed": f"{run + number % 3 / 10:.1f}"})
+        table = pd.DataFrame(rows)
+        table.to_csv(data / participant / f"{participant}_scans.tsv", sep="\t", index=False)
+
+    def row(self, number):
+        """Return the row of a participant, from 0."""
+        row = super().row(number)
+        return row | {"participant_id": f"sub-{row['participant_id']}"}
+
+    def write(self, data):
+        """Write the study and models of it."""
+        super().write(data)
+        for number in range(len(self.options["model"])):
+            content = self.model(LOWER_NODES[number % 3], number > 2)
+            (data / f"model-{number}.json").write_text(json.dumps(content))
+
+    @staticmethod
+    def model(lower, robust):
+        """Return a model of the data set, with a node of subjects below it or all maps."""
+        model = {"Type": "glm", "X": [1, "age"]}
+        software = {"alpha": 0.1, "n_permutations": 12, "regions": False, "seed": 2}
+        if robust:
+            software["estimator"] = "huber"
+        elif lower is None:
+            software["estimator"], software["n_permutations"] = "sandwich", 0
+        nodes = [
+            {
+                "Level": "Dataset",
+                "Name": "group",
+                "GroupBy": ["contrast"],
+                "Model": model | {"Software": {"nipype_group": software}},
+                "DummyContrasts": {"Test": "t"},
+            }
+        ]
+        if lower is not None:
+            node = {"Level": "Subject", "Name": "subject", "GroupBy": ["subject", "contrast"]}
+            nodes.insert(0, node | lower)
+        return {"Name": "m", "BIDSModelVersion": "1.0.0", "Nodes": nodes}
+
+    def selection(self, settings, data):
+        """Return the words of the command that say which maps are taken."""
+        return ["--bids", f"{data}"]
+
+    def words(self, settings, output, data):
+        """Return the words of the command behind its name."""
+        return [str(output), *self.selection(settings, data)]
 
 
 class RepeatedStudy(RunStudy):
@@ -482,6 +675,10 @@ STUDIES = {
         RunStudy("table", permutations=RUN_OPTIONS["permutations"][1], atlas=OPTIONS["atlas"][1]),
         RunStudy("pattern", smoothing=("--smooth", "6"), mask=("--mask", "{data}/mask.nii")),
         VarianceStudy(),
+        CovariateStudy(),
+        SidesStudy("sides", permutations=RUN_OPTIONS["permutations"][1]),
+        AlternativesStudy("alternatives", permutations=ALTERNATIVE_OPTIONS["permutations"][1]),
+        ModelStudy("model"),
         RepeatedStudy(permutations=RUN_OPTIONS["permutations"][1], atlas=OPTIONS["atlas"][1]),
         PeerStudy("feat"),
         PeerStudy("spm"),

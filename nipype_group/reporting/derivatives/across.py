@@ -141,15 +141,13 @@ def correct_across(
         _check_shuffled_alike(folders, columns, families)
     rows = []
     for (family, desc), results in _corrected(folders, families, method).items():
-        of = next(iter(results.values())).control
-        by_maximum = method == MAXIMUM and of.kind == "permutation" and of.of in _OF_MAXIMUM
-        way = MAXIMUM if by_maximum else BONFERRONI if method == MAXIMUM else method
+        way = _way(folders, results, method)
         for label, (p_map, log_p, survives) in _BY[way](folders, results, n_analyses).items():
             row = {
                 "analysis": label,
                 "contrast": _name_of(folders[label], results[label]),
                 "desc": desc,
-                "adjusts": of.adjusts,
+                "adjusts": results[label].control.adjusts,
                 "method": _METHODS[way],
                 "analyses": n_analyses if way == BONFERRONI else len(results),
                 "p_fwe": p_map,
@@ -206,6 +204,21 @@ def _corrected(folders, families, method):
                     key = (families[label][contrast.name], result.desc)
                     found.setdefault(key, {})[label] = result
     return found
+
+
+def _way(folders, results, method):
+    """Return the method that results of one family are corrected by."""
+    if method != MAXIMUM:
+        return method
+    of = next(iter(results.values())).control
+    by_shuffles = of.kind == "permutation" and of.of in _OF_MAXIMUM
+    # A conjunction takes the larger p of its contrasts, and no largest statistic of its own.
+    has_nulls = all(_nulls_of(folders[label], own) is not None for label, own in results.items())
+    return MAXIMUM if by_shuffles and has_nulls else BONFERRONI
+
+
+def _nulls_of(folder, result):
+    return folder.find("nulldist", ".tsv", contrast=result.contrast)
 
 
 def _name_of(folder, result):
@@ -277,7 +290,7 @@ def _by_maximum(folders, results, _):
     nulls = np.array(
         [
             null_of_maxima(
-                read_nulldist(folders[label].find("nulldist", ".tsv", contrast=result.contrast)),
+                read_nulldist(_nulls_of(folders[label], result)),
                 statistic,
                 signs_of(tail),
             )
