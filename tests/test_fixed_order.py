@@ -98,6 +98,37 @@ def test_elementary_functions_are_found():
     ]
 
 
+# Of what is equal their order is that of the processor's code, unless they are stable.
+SORTS = {"argsort", "argpartition", "sort_values", "sort_index"}
+# Compiled by numba, which has one code of it for all processors.
+SORTED_BY_NUMBA = {"stats/estimators/iterated_weights.py": ["argsort"]}
+
+
+def unstable_sorts(tree):
+    """Return the sorts that tell an order, without the word that they are stable."""
+    return [
+        node.func.attr
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr in SORTS
+        and not any(k.arg == "kind" and ast.unparse(k.value) == "'stable'" for k in node.keywords)
+    ]
+
+
+def test_what_is_equal_keeps_its_order():
+    texts = {module: (PACKAGE / module).read_text(encoding="utf-8") for module in MODULES}
+    found = {m: unstable_sorts(ast.parse(t)) for m, t in texts.items() if "sort" in t}
+    assert {m: sorts for m, sorts in found.items() if sorts} == SORTED_BY_NUMBA, (
+        'give kind="stable"'
+    )
+
+
+def test_unstable_sorts_are_found():
+    text = "np.argsort(a)\na.argsort(kind='stable')\nt.sort_values('p', kind='quicksort')"
+    assert unstable_sorts(ast.parse(text)) == ["argsort", "sort_values"]
+
+
 def library_uses(tree):
     """Return products and decompositions by the matrix library in a module, in order."""
     found = []

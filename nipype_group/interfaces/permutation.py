@@ -599,7 +599,8 @@ def _read_family(inputs, name=None):
 
 
 class _MergePermutationsInputSpec(GroupInputSpec):
-    revision = 3
+    # 4: of heights that share a p near alpha the highest are listed, on every processor.
+    revision = 4
     plan_file = File(exists=True, mandatory=True, desc="JSON from PlanPermutations")
     scheme_file = File(exists=True, mandatory=True, desc="JSON from PlanPermutations")
     shuffles_file = File(exists=True, desc="given shuffles, where the plan has them")

@@ -518,7 +518,7 @@ def _regions(folder, label):
         return None
     about = folder.read_json("regions", contrast=label, desc="model")
     titles = column_titles(about)
-    frame = with_numbers(frame).sort_values("p_unc")
+    frame = with_numbers(frame).sort_values("p_unc", kind="stable")
     frame = frame[[c for c in _REGION_COLUMNS if c in frame and not is_empty(frame[c])]]
     path = folder.find("regions", ".tsv", contrast=label, desc="model")
     title = "Models of atlas regions, those of the smallest p first"

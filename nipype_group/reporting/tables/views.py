@@ -312,7 +312,8 @@ def _peaks_of(cluster, peaks, convention):
 
     SPM's are more than 8 mm from every peak listed; nilearn's from the one listed before only.
     """
-    own = peaks[peaks["cluster_id"] == cluster["cluster_id"]].sort_values("peak_id")
+    own = peaks[peaks["cluster_id"] == cluster["cluster_id"]]
+    own = own.sort_values("peak_id", kind="stable")
     kept = []
     for peak in own.to_dict("records"):
         near = kept[-1:] if convention == "nilearn" else kept

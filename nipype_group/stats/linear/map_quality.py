@@ -385,7 +385,7 @@ def _by_present(present: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         return
     patterns, first, pattern = np.unique(present, axis=1, return_index=True, return_inverse=True)
     pattern = pattern.ravel()
-    for number in np.argsort(first):
+    for number in np.argsort(first, kind="stable"):
         yield patterns[:, number], pattern == number
 
 

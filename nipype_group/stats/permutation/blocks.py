@@ -248,7 +248,7 @@ def _in_row_order(rows, numbers):
     by_row = np.empty_like(numbers)
     by_row[rows] = numbers
     _, first, inverse = np.unique(by_row, return_index=True, return_inverse=True)
-    return np.argsort(np.argsort(first))[inverse]
+    return np.argsort(np.argsort(first, kind="stable"), kind="stable")[inverse]
 
 
 def block_tree(blocks: ArrayLike) -> BlockTree:

@@ -167,8 +167,9 @@ class Corrected:
         counts = fwe_counts(distinct, self.null, ties)
         low, high = p_interval(counts, len(self.null))
         doubtful = np.flatnonzero((low <= self.alpha) & (high >= self.alpha))
-        # The nearest to alpha say most.
-        nearest = doubtful[np.argsort(np.abs(counts[doubtful] / len(self.null) - self.alpha))]
+        # The nearest to alpha say most, of those that share a p the highest.
+        apart = np.abs(counts[doubtful] / len(self.null) - self.alpha)
+        nearest = doubtful[np.argsort(apart, kind="stable")]
         rows = []
         for i in sorted(nearest[:10]):
             p = float(counts[i] / len(self.null))

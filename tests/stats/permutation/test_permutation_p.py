@@ -187,9 +187,11 @@ def test_precision_lists_the_heights_whose_interval_holds_alpha():
 def test_precision_is_of_the_ten_nearest_alpha():
     null = np.arange(1000.0)
     rows = Corrected("voxel", np.arange(935.0, 965), None, None, null, 0.05).precision(False)
-    assert [row["Height"] for row in rows] == [*range(955, 945, -1)] or [
-        row["Height"] for row in rows
-    ] == [*range(954, 944, -1)]
+    assert [row["Height"] for row in rows] == [*range(954, 944, -1)]
+    # Whatever sorts: a processor's own code for it does not keep the order of what is equal.
+    heights = np.random.default_rng(3).permutation(np.linspace(18.1, 19, 1000))
+    rows = Corrected("voxel", heights, None, None, np.arange(20.0), 0.05).precision(False)
+    assert [row["Height"] for row in rows] == sorted(heights)[:-11:-1]
 
 
 def contrast_of(rank):
