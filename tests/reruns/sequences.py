@@ -47,7 +47,7 @@ _FIRST_DATE = 1_700_000_000
 _SEQUENCES_OF_A_PROCESS = 70
 
 
-def sequence_of(number, most_edits=MOST_EDITS):
+def sequence_of(number, most_edits=MOST_EDITS, quick=False):
     """Return a sequence of edits.
 
     Parameters
@@ -55,6 +55,8 @@ def sequence_of(number, most_edits=MOST_EDITS):
     number : int
         Decides it; edits take turns as the first one.
     most_edits : int, optional
+    quick : bool, optional
+        Whether studies whose runs are of several analyses are left to edits of them alone.
 
     Returns
     -------
@@ -63,7 +65,10 @@ def sequence_of(number, most_edits=MOST_EDITS):
     """
     rng = random.Random(f"edits {number}")
     first = list(EDITS)[number % len(EDITS)]
-    study = rng.choice([study for study in STUDIES.values() if first in edits_of(study)])
+    having = [study for study in STUDIES.values() if first in edits_of(study)]
+    if quick:
+        having = [study for study in having if not study.is_long] or having
+    study = rng.choice(having)
     others = rng.choices(edits_of(study), k=rng.randint(FEWEST_EDITS, most_edits) - 1)
     edits = [[name, *rng.choices(range(100), k=N_DRAWS)] for name in (first, *others)]
     return {"study": study.name, "edits": edits}

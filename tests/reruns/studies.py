@@ -156,8 +156,7 @@ LOWER_NODES = (
     },
 )
 MODEL_OPTIONS = {
-    name: RUN_OPTIONS[name]
-    for name in ("atlas", "mask", "also write", "space", "NIDM-Results")
+    name: RUN_OPTIONS[name] for name in ("atlas", "mask", "also write", "space", "NIDM-Results")
 } | {
     "across analyses": SIDES_OPTIONS["across analyses"],
     "model": tuple(("--model", f"{{data}}/model-{n}.json") for n in range(6)),
@@ -204,6 +203,7 @@ class RunStudy:
 
     command = "run"
     options = RUN_OPTIONS
+    is_long = False
     # What a participant has a map of.
     contrasts = ("c", "other")
 
@@ -359,6 +359,7 @@ class SidesStudy(RunStudy):
     """Maps of two seeds, an analysis of each."""
 
     options = SIDES_OPTIONS
+    is_long = True
 
     def map_files(self, data):
         """Return the maps of a folder, of both seeds."""
@@ -375,6 +376,7 @@ class AlternativesStudy(RunStudy):
 
     command = "multiverse"
     options = ALTERNATIVE_OPTIONS
+    is_long = True
 
     @property
     def table(self):
@@ -402,6 +404,7 @@ class ModelStudy(RunStudy):
     """Maps of two runs of two contrasts, for BIDS Stats Models."""
 
     options = MODEL_OPTIONS
+    is_long = True
 
     def first_settings(self):
         """Return the settings that analyses begin with."""
@@ -536,6 +539,7 @@ class PeerStudy:
 
     command = "report"
     options = OPTIONS
+    is_long = False
     dof = 12
 
     def __init__(self, name):

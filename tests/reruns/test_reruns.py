@@ -15,7 +15,7 @@ from edits import EDITS, Draws, edits_of
 from studies import STUDIES
 
 # Every edit is the first one of some sequence.
-N_SEQUENCES, MOST_EDITS = 45, 2
+N_SEQUENCES, MOST_EDITS = 48, 2
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def bench(tmp_path_factory):
 
 @pytest.mark.parametrize("number", range(N_SEQUENCES))
 def test_reruns_equal_fresh_runs(bench, number):
-    sequence = sequences.sequence_of(number, MOST_EDITS)
+    sequence = sequences.sequence_of(number, MOST_EDITS, quick=True)
     difference, _ = bench.attempt(sequence)
     if difference is not None:
         pytest.fail(sequences.failure_text(*bench.shorten(sequence)), pytrace=False)
@@ -39,10 +39,10 @@ def test_reruns_equal_fresh_runs(bench, number):
 
 def test_all_edits_of_all_studies_are_among_them():
     drawn = {
-        (s["study"], e[0]) for s in map(sequences.sequence_of, range(700)) for e in s["edits"]
+        (s["study"], e[0]) for s in map(sequences.sequence_of, range(4000)) for e in s["edits"]
     }
     assert drawn == {(study.name, name) for study in STUDIES.values() for name in edits_of(study)}
-    few = [sequences.sequence_of(number, MOST_EDITS) for number in range(N_SEQUENCES)]
+    few = [sequences.sequence_of(number, MOST_EDITS, quick=True) for number in range(N_SEQUENCES)]
     assert {e[0] for s in few for e in s["edits"]} == set(EDITS)
     assert sequences.sequence_of(3) == sequences.sequence_of(3) != sequences.sequence_of(10)
 

@@ -289,7 +289,8 @@ def run_command(words, folder):
         # Whoever stops these tests does not mean the run alone.
         raise KeyboardInterrupt
     os.chdir(folder)
-    told = re.search(r"^Work      (.*?)(?:, \d+ MB: .*| \(can be deleted\))$", out.getvalue(), re.MULTILINE)
+    room = r"(?:, \d+ MB: .*| \(can be deleted\))"
+    told = re.search(rf"^Work      (.*?){room}$", out.getvalue(), re.MULTILINE)
     # Which nodes ran, and how long, is no part of what a failure is.
     progress = re.compile(r"^\[\d+/\d+\] .*\n", re.MULTILINE)
     said = out.getvalue() if code == 0 else progress.sub("", err.getvalue())
