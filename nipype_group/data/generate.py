@@ -6,9 +6,11 @@ plus Gaussian blobs at named places, in percent signal change, 0 outside the bra
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 from concurrent.futures import ThreadPoolExecutor
+from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,10 +53,10 @@ class _Brain:
     """Voxels of the MNI brain mask at 3 mm, noise and blobs in them."""
 
     def __init__(self):
-        # nilearn takes seconds to import; only a run that generates pays for it.
-        from nilearn.datasets import load_mni152_brain_mask
-
-        image = load_mni152_brain_mask(resolution=VOXEL_SIZE_MM)
+        # Made from the template by nilearn once: its versions round the rim otherwise, and take
+        # seconds to import.
+        content = resources.files("nipype_group.data").joinpath("brain_mask.nii.gz").read_bytes()
+        image = nib.Nifti1Image.from_bytes(gzip.decompress(content))
         self.mask, self.affine = np.asarray(image.dataobj) > 0, image.affine
         voxels = np.nonzero(self.mask)
         self.mm = np.stack(voxels, axis=1) @ self.affine[:3, :3].T + self.affine[:3, 3]

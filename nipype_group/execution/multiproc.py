@@ -5,6 +5,7 @@ the result of a node cannot travel. Here each worker has a pipe of its own, whos
 """
 
 import importlib
+import math
 import os
 import signal
 import threading
@@ -14,6 +15,7 @@ from contextlib import contextmanager, suppress
 from multiprocessing import connection, get_context, parent_process
 from traceback import format_exception
 
+from nipype.pipeline.engine import MapNode
 from nipype.pipeline.plugins.multiproc import MultiProcPlugin as NipypeMultiProcPlugin
 from threadpoolctl import threadpool_limits
 
@@ -112,6 +114,7 @@ class _Worker:
         theirs.close()
         self.taskid = None
         self.loads, self.is_ready = bool(loads), not loads
+        self._hired, self.seconds_to_load = time.monotonic(), math.inf if loads else 0.0
 
     def has_ended_loading(self) -> bool:
         """Tell whether it is ready or dead."""
@@ -119,6 +122,7 @@ class _Worker:
             if not self.pipe.poll():
                 return False
             self.is_ready = self.pipe.recv() == _READY
+            self.seconds_to_load = time.monotonic() - self._hired
         except (EOFError, OSError):
             pass
         return True
@@ -158,6 +162,7 @@ class MultiProcPlugin(NodeLoop, NipypeMultiProcPlugin):
         self.pool.shutdown()
         self._context = get_context(self.plugin_args.get("mp_context"))
         self._workers, self._results, self._loaded_ahead = [], {}, False
+        self._ready_since = {}
 
     def _submit_job(self, node, updatehash=False):
         # Output that streams would mix with that of other nodes.
@@ -167,8 +172,10 @@ class MultiProcPlugin(NodeLoop, NipypeMultiProcPlugin):
         self._load_ahead()
         idle = [w for w in self._workers if w.taskid is None and w.is_ready and w.is_alive()]
         idle = idle or [self._hire()]
-        worker = max(idle, key=lambda w: w.loads) if _loads(node) else idle[0]
+        choose = max if _loads(node) else min
+        worker = choose(idle, key=lambda w: w.loads)
         worker.taskid = self._taskid
+        worker.loads = worker.loads or bool(_loads(node))
         try:
             worker.pipe.send(_NODE)
             worker.pipe.send((node, updatehash))
@@ -195,6 +202,29 @@ class MultiProcPlugin(NodeLoop, NipypeMultiProcPlugin):
         nodes = [node for node, done in zip(self.procs, self.proc_done, strict=True) if not done]
         if loads := dict.fromkeys(what for node in nodes for what in _loads(node)):
             self._hire(loads)
+
+    def _sort_jobs(self, jobids, scheduler="tsort"):
+        """Return the nodes to submit, in order.
+
+        A node that needs what a busy worker has loaded waits for that worker, but no longer than
+        it would take another one to load the same.
+        """
+        loaded = [w for w in self._workers if w.loads and w.is_alive()]
+        n_idle = sum(w.is_ready and w.taskid is None for w in loaded)
+        patience, now = max((w.seconds_to_load for w in loaded), default=0.0), time.monotonic()
+        if not self._loaded_ahead and self.processors > 1:
+            # The first node that runs at all starts the worker that loads.
+            n_idle, patience = 1, math.inf
+        chosen = []
+        for jobid in super()._sort_jobs(jobids, scheduler):
+            node = self.procs[jobid]
+            if _loads(node) and not isinstance(node, MapNode):
+                since = self._ready_since.setdefault(jobid, now)
+                if n_idle <= 0 and now - since < patience:
+                    continue
+                n_idle -= 1
+            chosen.append(jobid)
+        return chosen
 
     def _look(self):
         for worker in [w for w in self._workers if not w.is_ready and w.has_ended_loading()]:
@@ -237,7 +267,7 @@ class MultiProcPlugin(NodeLoop, NipypeMultiProcPlugin):
         del self._results[taskid]
 
     def _wait(self, seconds):
-        busy = [w for w in self._workers if w.taskid is not None]
+        busy = [w for w in self._workers if w.taskid is not None or not w.is_ready]
         if busy:
             connection.wait([end for w in busy for end in (w.pipe, w.sentinel)], seconds)
         else:

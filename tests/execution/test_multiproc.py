@@ -226,3 +226,47 @@ def test_a_worker_loads_what_a_later_node_needs(control, tmp_path, monkeypatch):
     # The first node ends once another process has loaded what the later one needs.
     result = run_workflow(workflow, work_dir=tmp_path / "work", n_procs=2)
     assert result.outputs == {"y": 2}
+
+
+def three():
+    """Return three numbers."""
+    return [1, 2, 3]
+
+
+def use_loaded(x, seconds):
+    """Use what the module loads once in a process."""
+    import time
+
+    import late_module
+
+    late_module.load()
+    time.sleep(seconds)
+    return x
+
+
+@pytest.mark.parametrize(
+    ("to_load", "to_use", "n_loading"), [(2.0, 0.0, 1), (0.05, 1.5, 2)], ids=["waits", "loads"]
+)
+def test_a_node_waits_for_what_is_loaded_but_no_longer_than_loading_takes(
+    to_load, to_use, n_loading, tmp_path, monkeypatch
+):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "late_module.py").write_text(
+        "import functools, os, time\n"
+        "@functools.cache\n"
+        "def load():\n"
+        f"    open({str(tmp_path)!r} + f'/loaded-{{os.getpid()}}', 'x').close()\n"
+        f"    time.sleep({to_load})\n"
+    )
+    users = MapNode(
+        Function(function=use_loaded, output_names=["y"]), iterfield=["x"], name="users"
+    )
+    users.inputs.seconds = to_use
+    users.interface.loads = ("late_module:load",)
+    first = Node(Function(function=three, output_names=["x"]), name="first")
+    outputnode = Node(IdentityInterface(fields=["y"]), name="outputnode")
+    workflow = Workflow("wf")
+    workflow.connect([(first, users, [("x", "x")]), (users, outputnode, [("y", "y")])])
+    result = run_workflow(workflow, work_dir=tmp_path / "work", n_procs=2)
+    assert result.outputs == {"y": [1, 2, 3]}
+    assert len(list(tmp_path.glob("loaded-*"))) == n_loading
