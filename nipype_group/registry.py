@@ -1,6 +1,7 @@
 """Records by name: those of the package, then those that other packages bring."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any, Protocol, TypeVar
@@ -57,7 +58,7 @@ class Registry(Mapping[str, Record]):
     def _records(self) -> dict[str, Record]:
         if self._all is None:
             records = dict(self._own)
-            for point in entry_points(group=self._group):
+            for point in _installed().select(group=self._group):
                 try:
                     record = point.load()
                     name = record.name
@@ -103,6 +104,12 @@ class Registry(Mapping[str, Record]):
         if name not in self:
             raise ValueError(f"{self._kind} is one of {', '.join(self)}, got {name!r}")
         return self[name]
+
+
+@cache
+def _installed():
+    """Return the entry points of all packages, which are looked for once."""
+    return entry_points()
 
 
 def loaded(function: str | Callable[..., Any]) -> Callable[..., Any]:

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -90,7 +91,8 @@ def test_records_of_one_name_are_refused(monkeypatch):
         def load():
             return CONTROLS["fdr"]
 
-    monkeypatch.setattr("nipype_group.registry.entry_points", lambda group: [Point])
+    installed = SimpleNamespace(select=lambda group: [Point])
+    monkeypatch.setattr("nipype_group.registry._installed", lambda: installed)
     registry = Registry("made.up", "height control", [CONTROLS["fdr"]])
     with pytest.raises(ValueError, match="other:record brings the height control fdr"):
         list(registry)
