@@ -26,6 +26,7 @@ extensions = [
     "mathml",
     "package_docs",
     "speed_tables",
+    "promise_table",
     "error_rate_tables",
     "rerun_tables",
     "validation_tables",

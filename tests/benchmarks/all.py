@@ -21,6 +21,8 @@ SCRIPTS = {
     "random_effects": "random_effects",
     "fixed_order": "fixed_order",
     "models": "models",
+    "robust": "robust",
+    "promises": "promises",
 }
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from nilearn.mass_univariate._utils import calculate_tfce
 from scipy import ndimage
+from tfce import tfce
 
 from nipype_group.choices import TFCE_STEPS as STEPS
 from nipype_group.stats.clusters import neighbourhood
@@ -269,3 +270,20 @@ def test_steps_equal_those_of_nilearn(shared, brain, two_sided, sign, connectivi
     if two_sided:
         found -= enhance(-t, neighbours, settings)
     assert_equal_maps(found, values_in(theirs[..., 0], brain))
+
+
+@pytest.mark.agreement
+@pytest.mark.parametrize("connectivity", [6, 18, 26])
+@pytest.mark.parametrize(("extent_power", "height_power"), POWERS)
+def test_the_integral_is_that_of_the_package_tfce(agree, connectivity, extent_power, height_power):
+    shape = (17, 15, 19)
+    axes = (np.indices(shape) + 0.5) / np.array(shape)[:, None, None, None] - 0.5
+    mask = np.square(axes).sum(axis=0) < 0.22
+    noise = ndimage.gaussian_filter(np.random.default_rng(2).standard_normal(shape), 1)
+    volume = np.where(mask, 3 * noise / noise.std(), 0).astype(np.float32)
+    theirs = tfce(volume, connectivity=connectivity, E=extent_power, H=height_power)
+    neighbours = neighbour_list(mask, connectivity)
+    settings = Tfce(extent_power, height_power, connectivity)
+    up, down = (enhance(s * values_in(volume, mask), neighbours, settings) for s in (1, -1))
+    # It sums in float64 and returns float32.
+    agree("tfce (Gaser)", "exact TFCE", up - down, values_in(theirs, mask), rtol=1e-5, atol=1e-5)
