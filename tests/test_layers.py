@@ -17,6 +17,7 @@ MODULES = sorted(p.relative_to(PACKAGE).as_posix() for p in PACKAGE.rglob("*.py"
 READ_OTHERWISE = {
     "whole_files.py": "is the way",
     "processor.py": "what the system says of itself",
+    "data/generate.py": "a file of the package",
     "images/checksums.py": "pieces of a file of any size, after a look at what it is",
     "images/opening.py": "lets a kind of Space open a file, after a look at what it is",
     "images/voxel_files.py": "a packed image of any size, after a look at what it is",

@@ -264,6 +264,7 @@ _WORK = {
     "AtlasReport": _tables,
     "MapQuality": _quality,
     "RegionModels": _regions,
+    "PlotModel": _figures,
     "PlotResults": _figures,
     "GroupDerivatives": _keep,
 }

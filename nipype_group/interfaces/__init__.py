@@ -16,7 +16,7 @@ from nipype_group.interfaces.contrast import EstimateContrasts
 from nipype_group.interfaces.derivatives import GroupDerivatives
 from nipype_group.interfaces.design import ContrastSet, DesignMatrix
 from nipype_group.interfaces.error_terms import EstimateErrorTerms
-from nipype_group.interfaces.figures import PlotResults
+from nipype_group.interfaces.figures import PlotModel, PlotResults
 from nipype_group.interfaces.glm import GroupGLM
 from nipype_group.interfaces.mask import GroupMask, StackMaps
 from nipype_group.interfaces.nidm import NIDMResults
@@ -58,6 +58,7 @@ __all__ = [
     "PeerResults",
     "PickMaps",
     "PlanPermutations",
+    "PlotModel",
     "PlotResults",
     "RegionModels",
     "RunPermutations",

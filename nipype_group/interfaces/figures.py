@@ -63,8 +63,54 @@ class StyleInputSpec(GroupInputSpec):
         )
 
 
-class _PlotResultsInputSpec(StyleInputSpec):
-    revision = 5
+class _FiguresInputSpec(StyleInputSpec):
+    """What pictures of results and of the model are drawn of."""
+
+    design_file = File(exists=True, desc="design TSV, with design_json")
+    design_json = File(exists=True, desc="JSON of design_file")
+    contrasts_file = File(exists=True, desc="JSON from ContrastSet")
+    mask_file = File(exists=True, desc="voxels tested")
+    anatomy = traits.Enum(
+        "default",
+        *FIGURE_ANATOMIES,
+        usedefault=True,
+        desc="what is behind slices; default the template in MNI space, else the mean of the maps",
+    )
+    anatomy_file = File(exists=True, desc="image behind slices, in the space of the maps")
+    space = Str(desc="space of the maps; without one they are taken for MNI")
+    cuts = traits.List(
+        Str, desc="planes of slices: z:-20,0,20 in mm, x:5 for five, x:peaks; default seven axial"
+    )
+
+
+class _FiguresOutputSpec(TraitedSpec):
+    figure_files = traits.List(File(), desc="all files, in the order of index_file")
+    index_file = File(desc="JSON: kind, contrast, alternative text and caption of every figure")
+
+
+class _Figures(GroupInterface):
+    """What draws pictures and lists them."""
+
+    def _style(self, **more):
+        """Return the style of a block that draws."""
+        return drawn_in(self.inputs.style(cuts=parse_cuts(value_or(self.inputs.cuts, ())), **more))
+
+    def _model(self):
+        """Return the design, None where it is not given, and the contrasts."""
+        inputs = self.inputs
+        if isdefined(inputs.design_file) != isdefined(inputs.design_json):
+            raise ValueError("design_file and design_json go together: give both or none")
+        design = _read(inputs.design_file, lambda path: read_design(path, inputs.design_json))
+        return design, _read(inputs.contrasts_file, read_contrasts) or []
+
+    def _list(self, pictures, cwd):
+        """Fill the outputs that list pictures."""
+        self._results["figure_files"] = [file for p in pictures for file in p.files]
+        self._results["index_file"] = write_index(cwd / "figures.json", pictures)
+
+
+class _PlotResultsInputSpec(_FiguresInputSpec):
+    revision = 6
     thresholded_files = InputMultiObject(
         File(exists=True), mandatory=True, desc="thresholded maps, 0 where nothing survives"
     )
@@ -82,63 +128,23 @@ class _PlotResultsInputSpec(StyleInputSpec):
     )
     clusters_files = InputMultiObject(File(exists=True), desc="clusters TSV of every map")
     peaks_files = InputMultiObject(File(exists=True), desc="peaks TSV of every map")
-    n_peaks = traits.Range(low=0, value=5, usedefault=True, desc="highest peaks drawn of a map")
-    design_file = File(exists=True, desc="design TSV, with design_json")
-    design_json = File(exists=True, desc="JSON of design_file")
-    contrasts_file = File(exists=True, desc="JSON from ContrastSet, drawn with the design")
-    z_files = InputMultiObject(
-        File(exists=True), desc="z of every contrast, in the order of contrasts_file"
-    )
-    effect_files = InputMultiObject(File(exists=True), desc="effect of every contrast")
     logp_files = InputMultiObject(File(exists=True), desc="-log10 of the adjusted p of every map")
-    p_files = InputMultiObject(File(exists=True), desc="uncorrected p of every contrast")
-    tdp_files = InputMultiObject(
-        File(exists=True), desc="true discovery proportions of the clusters of every contrast"
-    )
-    tdp_alpha = traits.Float(
-        0.05, usedefault=True, desc="probability that any of their bounds fails"
-    )
-    nulldist_files = InputMultiObject(
-        File(exists=True), desc="TSV of the maxima of every shuffle, of every contrast"
-    )
-    tail = traits.Enum(*TAILS, usedefault=True, desc="side of t that the shuffles are counted on")
-    alpha = traits.Float(0.05, usedefault=True, desc="error rate of the nulls' critical values")
-    stack_file = File(
-        exists=True, desc="4D maps: glass brains of all, and values at peaks, with the design"
-    )
+    n_peaks = traits.Range(low=0, value=5, usedefault=True, desc="highest peaks drawn of a map")
+    stack_file = File(exists=True, desc="4D maps: values at peaks, with the design")
     covariate_stack_file = File(
         exists=True, desc="4D covariates that are maps, with stack_file: one after the other"
     )
     observations = File(exists=True, desc="TSV, a row a map; checked against the design")
-    mask_file = File(exists=True, desc="voxels tested")
-    anatomy = traits.Enum(
-        "default",
-        *FIGURE_ANATOMIES,
-        usedefault=True,
-        desc="what is behind slices; default the template in MNI space, else the mean of the maps",
-    )
-    anatomy_file = File(exists=True, desc="image behind slices, in the space of the maps")
-    space = Str(desc="space of the maps; without one they are taken for MNI")
-    cuts = traits.List(
-        Str, desc="planes of slices: z:-20,0,20 in mm, x:5 for five, x:peaks; default seven axial"
-    )
-    threshold_z = traits.Range(
-        low=0.0, value=0.0, usedefault=True, desc="z up to which whole maps show the brain alone"
-    )
 
 
-class _PlotResultsOutputSpec(TraitedSpec):
+class _PlotResultsOutputSpec(_FiguresOutputSpec):
     glass_brain_files = traits.List(File(), desc="PNG of every map as a glass brain, in MNI space")
     slice_files = traits.List(File(), desc="PNG of every map on axial slices")
-    design_figure = File(desc="PNG of the design matrix")
-    contrast_figures = traits.List(File(), desc="PNG of every contrast's weights")
-    figure_files = traits.List(File(), desc="all files, in the order of index_file")
     peak_values_files = traits.List(File(), desc="TSV: values of all maps at the peaks of a map")
-    index_file = File(desc="JSON: kind, contrast, alternative text and caption of every figure")
 
 
-class PlotResults(GroupInterface):
-    """Draw thresholded maps, contrasts, null distributions, values at peaks and the design.
+class PlotResults(_Figures):
+    """Draw thresholded maps, and the values of all maps at their peaks.
 
     What is given is drawn. The left hemisphere is on the left, and L and R are printed. All maps
     are cut at the same z. Values at peaks follow the contrast: by group, against the covariate
@@ -161,39 +167,79 @@ class PlotResults(GroupInterface):
         return "nilearn.datasets", "matplotlib.figure", "matplotlib.pyplot", "nilearn.plotting"
 
     def _run_interface(self, runtime):
-        inputs, cuts = self.inputs, parse_cuts(value_or(self.inputs.cuts, ()))
-        with drawn_in(inputs.style(cuts=cuts, threshold_z=inputs.threshold_z)):
-            self._draw(Path(runtime.cwd))
+        inputs, cwd = self.inputs, Path(runtime.cwd)
+        with self._style():
+            _check_numbers(inputs)
+            design, contrasts = self._model()
+            pictures, tables = _draw_results(cwd, inputs, design, contrasts, _background(inputs))
+            self._list(pictures, cwd)
+        for output, kind in (("glass_brain_files", "glassbrain"), ("slice_files", "slices")):
+            self._results[output] = [p.file for p in pictures if p.kind == kind]
+        self._results["peak_values_files"] = tables
         return runtime
 
-    def _draw(self, cwd):
-        inputs = self.inputs
-        _check_numbers(inputs)
-        design = _read(inputs.design_file, lambda path: read_design(path, inputs.design_json))
-        contrasts = _read(inputs.contrasts_file, read_contrasts) or []
-        _check_contrasts(inputs, contrasts)
-        background = _background(inputs)
-        pictures, tables = _draw_results(cwd, inputs, design, contrasts, background)
-        pictures += _draw_contrasts(cwd, inputs, contrasts, background)
-        pictures += _draw_participants(cwd, inputs, design, background)
-        pictures += [] if design is None else draw_model(cwd, design, contrasts)
-        self._list_outputs_by_kind(pictures)
-        self._results["peak_values_files"] = tables
-        self._results["index_file"] = write_index(cwd / "figures.json", pictures)
 
-    def _list_outputs_by_kind(self, pictures):
-        """Fill the outputs that hold files of one kind, and the list of all."""
-        kinds = {
-            "glass_brain_files": "glassbrain",
-            "slice_files": "slices",
-            "contrast_figures": "weights",
-        }
-        for output, kind in kinds.items():
-            self._results[output] = [p.file for p in pictures if p.kind == kind]
+class _PlotModelInputSpec(_FiguresInputSpec):
+    contrasts_file = File(exists=True, mandatory=True, desc="JSON from ContrastSet")
+    z_files = InputMultiObject(
+        File(exists=True), desc="z of every contrast, in the order of contrasts_file"
+    )
+    effect_files = InputMultiObject(File(exists=True), desc="effect of every contrast")
+    p_files = InputMultiObject(File(exists=True), desc="uncorrected p of every contrast")
+    tdp_files = InputMultiObject(
+        File(exists=True), desc="true discovery proportions of the clusters of every contrast"
+    )
+    tdp_alpha = traits.Float(
+        0.05, usedefault=True, desc="probability that any of their bounds fails"
+    )
+    nulldist_files = InputMultiObject(
+        File(exists=True), desc="TSV of the maxima of every shuffle, of every contrast"
+    )
+    tail = traits.Enum(*TAILS, usedefault=True, desc="side of t that the shuffles are counted on")
+    alpha = traits.Float(0.05, usedefault=True, desc="error rate of the nulls' critical values")
+    stack_file = File(exists=True, desc="4D maps: glass brains of all, with the design")
+    threshold_z = traits.Range(
+        low=0.0, value=0.0, usedefault=True, desc="z up to which whole maps show the brain alone"
+    )
+
+
+class _PlotModelOutputSpec(_FiguresOutputSpec):
+    design_figure = File(desc="PNG of the design matrix")
+    contrast_figures = traits.List(File(), desc="PNG of every contrast's weights")
+
+
+class PlotModel(_Figures):
+    """Draw the maps that are analysed, the design, and every contrast as a whole.
+
+    What is given is drawn: glass brains of all maps, effect, z, p and true discoveries without a
+    threshold, distributions of z and of the maxima of shuffles, weights, the design and the
+    correlation of its columns. Figures are as those of `PlotResults`.
+
+    Examples
+    --------
+    >>> from nipype_group.interfaces import PlotModel
+    >>> PlotModel(tail="positive").inputs.alpha
+    0.05
+    """
+
+    input_spec = _PlotModelInputSpec
+    output_spec = _PlotModelOutputSpec
+
+    def _run_interface(self, runtime):
+        inputs, cwd = self.inputs, Path(runtime.cwd)
+        with self._style(threshold_z=inputs.threshold_z):
+            design, contrasts = self._model()
+            _check_contrasts(inputs, contrasts)
+            background = _background(inputs)
+            pictures = _draw_contrasts(cwd, inputs, contrasts, background)
+            pictures += _draw_participants(cwd, inputs, design, background)
+            pictures += [] if design is None else draw_model(cwd, design, contrasts)
+            self._list(pictures, cwd)
+        self._results["contrast_figures"] = [p.file for p in pictures if p.kind == "weights"]
         for picture in pictures:
             if picture.kind == "design":
                 self._results["design_figure"] = picture.file
-        self._results["figure_files"] = [file for p in pictures for file in p.files]
+        return runtime
 
 
 def _background(inputs):
@@ -276,8 +322,6 @@ def _check_numbers(inputs):
     unknown = set(value_or(inputs.detailed, ())) - set(inputs.names)
     if unknown:
         raise ValueError(f"detailed has {', '.join(sorted(unknown))}, which is no name of a map")
-    if isdefined(inputs.design_file) != isdefined(inputs.design_json):
-        raise ValueError("design_file and design_json go together: give both or none")
 
 
 def _detailed(inputs):

@@ -4,7 +4,7 @@ import nipype.pipeline.engine as pe
 from nipype.interfaces.utility import IdentityInterface
 
 from nipype_group.choices import NO_ATLAS
-from nipype_group.interfaces import AtlasReport, MapQuality, PlotResults, RegionModels
+from nipype_group.interfaces import AtlasReport, MapQuality, PlotModel, PlotResults, RegionModels
 from nipype_group.interfaces.routing import GatherResults
 from nipype_group.settings.analysis import AnalysisSettings, PeerSettings
 from nipype_group.workflows.thresholded import fwe_inferences, strictest_first
@@ -21,7 +21,7 @@ PER_RESULT = {
     "summary_files": "summary_file",
 }
 DESIGN = ("design_file", "design_json", "contrasts_file")
-# Maps of every contrast, as inputs of the workflow and of PlotResults.
+# Maps of every contrast, as inputs of the workflow and of PlotModel.
 PER_CONTRAST = {
     "contrast_z_files": "z_files",
     "contrast_effect_files": "effect_files",
@@ -312,53 +312,69 @@ def _add_regions(workflow, settings, chosen):
 def _add_figures(workflow, settings, maps, there):
     """Add the figures of results and model, and gather them with those of quality."""
     inputnode, outputnode, tables = map(workflow.get_node, ("inputnode", "outputnode", "tables"))
+    style = {**settings.anatomy_inputs(), **settings.style_inputs()}
+    style["cuts"] = list(settings.figure_cuts)
+    if settings.space is not None:
+        style["space"] = settings.space
     plot = pe.Node(
         PlotResults(
             names=[one.name for one in maps],
             units=[one.unit for one in maps],
             detailed=list(strictest_first(maps)),
             detail_first=True,
-            tail=settings.tail_of_shuffles,
-            alpha=settings.alpha_of_shuffles,
-            tdp_alpha=settings.alpha_of_discoveries,
-            cuts=list(settings.figure_cuts),
-            threshold_z=settings.figure_threshold_z,
-            **settings.anatomy_inputs(),
-            **settings.style_inputs(),
+            **style,
         ),
         name="plot",
         mem_gb=1.0,
     )
-    if settings.space is not None:
-        plot.inputs.space = settings.space
+    shown = ["mask_file", *(DESIGN if "design" in there else DESIGN[2:])]
+    of_maps = ["thresholded_files", *(MAPS if "maps" in there else ())]
+    of_maps += ["covariate_stack_file"] if "covariates" in there else []
+    workflow.connect(
+        [
+            (inputnode, plot, [(f, f) for f in (*shown, *of_maps)]),
+            (inputnode, plot, [("inference_logp_files", "logp_files")]),
+            (tables, plot, [(f, f"{f}s") for f in ("clusters_file", "peaks_file")]),
+            (plot, outputnode, [("peak_values_files", "peak_values_files")]),
+        ]
+    )
+    indexed = [plot, _add_model_figures(workflow, settings, there, style, shown)]
+    drawn = [(node, "figure_files") for node in indexed]
+    if "maps" in there:
+        quality = workflow.get_node("quality")
+        drawn += [(quality, field) for field in _QUALITY_FIGURES]
+        indexed.append(quality)
+    gather_figures = pe.Node(
+        GatherResults({"figure_files": len(drawn), "figure_indexes": len(indexed)}),
+        name="gather_figures",
+        run_without_submitting=True,
+    )
+    for i, (node, field) in enumerate(drawn, start=1):
+        workflow.connect(node, field, gather_figures, f"figure_files_{i}")
+    for i, node in enumerate(indexed, start=1):
+        workflow.connect(node, "index_file", gather_figures, f"figure_indexes_{i}")
+    workflow.connect(
+        [(gather_figures, outputnode, [(f, f) for f in ("figure_files", "figure_indexes")])]
+    )
+
+
+def _add_model_figures(workflow, settings, there, style, shown):
+    """Add the figures of maps, design and contrasts as wholes; returns their node."""
+    plot_model = pe.Node(
+        PlotModel(
+            tail=settings.tail_of_shuffles,
+            alpha=settings.alpha_of_shuffles,
+            tdp_alpha=settings.alpha_of_discoveries,
+            threshold_z=settings.figure_threshold_z,
+            **style,
+        ),
+        name="plot_model",
+        mem_gb=1.0,
+    )
     absent = set() if "nulls" in there else {"nulldist_files"}
     absent |= set() if "effects" in there else {"contrast_effect_files"}
     absent |= set() if settings.ari_thresholds_z else {"tdp_files"}
-    shown = ["thresholded_files", "mask_file", *(MAPS if "maps" in there else ())]
-    shown += ["covariate_stack_file"] if "covariates" in there else []
-    shown += DESIGN if "design" in there else DESIGN[2:]
-    drawn = [
-        *((f, f) for f in shown),
-        *((f, name) for f, name in PER_CONTRAST.items() if f not in absent),
-    ]
-    sources = {"figure_files": 1, "figure_indexes": 1}
-    if "maps" in there:
-        sources = {"figure_files": 1 + len(_QUALITY_FIGURES), "figure_indexes": 2}
-    gather_figures = pe.Node(
-        GatherResults(sources), name="gather_figures", run_without_submitting=True
-    )
-    workflow.connect(
-        [
-            (inputnode, plot, drawn),
-            (tables, plot, [(f, f"{f}s") for f in ("clusters_file", "peaks_file")]),
-            (inputnode, plot, [("inference_logp_files", "logp_files")]),
-            (plot, outputnode, [("peak_values_files", "peak_values_files")]),
-            (plot, gather_figures, [("figure_files", "figure_files_1")]),
-            (plot, gather_figures, [("index_file", "figure_indexes_1")]),
-            (gather_figures, outputnode, [(f, f) for f in sources]),
-        ]
-    )
-    if "maps" in there:
-        of_quality = [(f, f"figure_files_{i}") for i, f in enumerate(_QUALITY_FIGURES, start=2)]
-        of_quality.append(("index_file", "figure_indexes_2"))
-        workflow.connect([(workflow.get_node("quality"), gather_figures, of_quality)])
+    given = [(f, f) for f in (*shown, *(MAPS[:1] if "maps" in there else ()))]
+    given += [(f, name) for f, name in PER_CONTRAST.items() if f not in absent]
+    workflow.connect([(workflow.get_node("inputnode"), plot_model, given)])
+    return plot_model

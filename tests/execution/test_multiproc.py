@@ -235,11 +235,10 @@ def three():
 
 def use_loaded(x, seconds):
     """Use what the module loads once in a process."""
+    import importlib
     import time
 
-    import late_module
-
-    late_module.load()
+    importlib.import_module("late_module").load()
     time.sleep(seconds)
     return x
 

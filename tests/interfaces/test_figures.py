@@ -1,4 +1,4 @@
-"""PlotResults: figures."""
+"""PlotResults and PlotModel: figures."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,7 @@ import pytest
 from matplotlib.image import imread
 from PIL import Image
 
-from nipype_group.interfaces import PlotResults
+from nipype_group.interfaces import PlotModel, PlotResults
 
 # A 6 mm grid around the brain, stored from left to right.
 SHAPE = (27, 32, 27)
@@ -123,15 +123,10 @@ def test_negative_maps_are_blue(drawn):
     assert np.median((up[..., 0] - up[..., 2])[changed]) > 0.2
 
 
-def test_design_and_contrasts_are_drawn_where_given(stages, write_brain):
+def test_design_and_contrasts_are_drawn_where_given(stages):
     ran = stages("age + C(group)", ["age=age", "all=age; patient - control"])
-    outputs = PlotResults(
-        thresholded_files=[write_brain("left.nii", blob(-48))],
-        names=["left"],
-        contrasts_file=ran.contrasts.contrasts_file,
-        **ran.design_files,
-    )
-    outputs = outputs.run().outputs
+    plot = PlotModel(contrasts_file=ran.contrasts.contrasts_file, **ran.design_files)
+    outputs = plot.run().outputs
     files = [outputs.design_figure, *outputs.contrast_figures]
     assert [Path(p).name for p in files] == [
         "design.png",
@@ -224,17 +219,37 @@ def complete(stages, tmp_path):
     }
 
 
+def taken(interface, inputs):
+    """Return those of the inputs that an interface has."""
+    names = interface.input_spec().copyable_trait_names()
+    return {name: value for name, value in inputs.items() if name in names}
+
+
+def draw(interface, inputs, folder):
+    """Draw in a new folder; return the outputs."""
+    folder.mkdir(parents=True)
+    return interface(**taken(interface, inputs)).run(cwd=str(folder)).outputs
+
+
+def index_of(outputs):
+    """Return the index of the figures, an entry a file."""
+    index = json.loads(Path(outputs.index_file).read_text())
+    assert [entry["File"] for entry in index] == [Path(p).name for p in outputs.figure_files]
+    return index
+
+
 def test_everything_is_drawn_indexed_and_equal_the_next_time(complete, tmp_path):
-    (tmp_path / "again").mkdir()
-    outputs = PlotResults(**complete).run().outputs
+    outputs = draw(PlotResults, complete, tmp_path / "results")
+    of_model = draw(PlotModel, complete, tmp_path / "model")
     # The second map has all kinds of pictures that results have.
     per_map = ("thresholded_files", "names", "clusters_files", "peaks_files", "logp_files")
     again = complete | {name: complete[name][1:2] for name in per_map}
     del again["design_file"], again["design_json"], again["stack_file"], again["observations"]
-    again = PlotResults(**again).run(cwd=str(tmp_path / "again")).outputs
-    index = json.loads(Path(outputs.index_file).read_text())
-    assert [entry["File"] for entry in index] == [Path(p).name for p in outputs.figure_files]
-    files = {Path(p).name for p in outputs.figure_files}
+    kinds = (PlotResults, PlotModel)
+    again = [draw(kind, again, tmp_path / f"again{kind.__name__}") for kind in kinds]
+    index = index_of(outputs) + index_of(of_model)
+    figure_files = [*outputs.figure_files, *of_model.figure_files]
+    files = {Path(p).name for p in figure_files}
     detail = ("mosaic", "surface", "cluster-1", "peaks", "values")
     expected = {"design.png", "correlation.png", "participants.png"}
     for label in ("age", "all"):
@@ -289,9 +304,10 @@ def test_everything_is_drawn_indexed_and_equal_the_next_time(complete, tmp_path)
     tdp = by_file["contrast-age_tdp.png"]
     assert "3 voxels in clusters whose share is at least 0.25 to 0.75" in tdp["Alt"]
     assert "with a probability of 90 %" in tdp["Caption"]
-    first = {Path(p).name: Path(p) for p in outputs.figure_files}
-    assert len(again.figure_files) == 3 + len(detail) - 1 + 2 * 6
-    for path in map(Path, again.figure_files):
+    first = {Path(p).name: Path(p) for p in figure_files}
+    drawn_again = [Path(p) for one in again for p in one.figure_files]
+    assert len(drawn_again) == 3 + len(detail) - 1 + 2 * 6
+    for path in drawn_again:
         assert path.read_bytes() == first[path.name].read_bytes()
     for path in first.values():
         with Image.open(path) as image:
@@ -307,18 +323,21 @@ def test_everything_is_drawn_indexed_and_equal_the_next_time(complete, tmp_path)
     np.testing.assert_allclose(values.iloc[:, 1], stack, rtol=1e-6)
 
 
-def test_other_spaces_have_no_template_and_few_details(complete):
+def test_other_spaces_have_no_template_and_few_details(complete, tmp_path):
     complete["names"] = complete["names"][:1]
     for name in ("thresholded_files", "clusters_files", "peaks_files", "logp_files"):
         complete[name] = complete[name][:1]
     for name in ("nulldist_files", "effect_files", "z_files", "p_files", "tdp_files"):
         del complete[name]
-    outputs = PlotResults(space="T1w", n_peaks=0, **complete).run().outputs
-    kinds = [e["Kind"] for e in json.loads(Path(outputs.index_file).read_text())]
-    assert kinds[:4] == ["slices", "logp", "mosaic", "cluster"]
-    assert kinds[4:] == ["design", "correlation", "weights", "weights"]
+    complete |= {"space": "T1w", "n_peaks": 0}
+    outputs = draw(PlotResults, complete, tmp_path / "results")
+    of_model = draw(PlotModel, complete, tmp_path / "model")
+    assert [e["Kind"] for e in index_of(outputs)] == ["slices", "logp", "mosaic", "cluster"]
+    kinds = ["design", "correlation", "weights", "weights"]
+    assert [e["Kind"] for e in index_of(of_model)] == kinds
     assert outputs.glass_brain_files == []
-    assert all(ink(imread(p)[..., :3]) > 0.02 for p in outputs.figure_files)
+    for path in (*outputs.figure_files, *of_model.figure_files):
+        assert ink(imread(path)[..., :3]) > 0.02
 
 
 def test_ten_of_thirty_clusters_are_drawn_the_largest_first(write_brain, tmp_path):
@@ -370,17 +389,20 @@ def test_detail_is_for_the_maps_asked_for(write_brain):
 
 
 def test_files_that_do_not_belong_together_are_refused(complete, tmp_path):
+    def plot(interface, changed):
+        return interface(**taken(interface, complete | changed))
+
     with pytest.raises(ValueError, match="1 z_files for 2 contrasts"):
-        PlotResults(**(complete | {"z_files": complete["z_files"][:1]})).run()
+        plot(PlotModel, {"z_files": complete["z_files"][:1]}).run()
     with pytest.raises(
         ValueError, match="3 maps, 3 names, 3 clusters_files, 2 peaks_files, 3 logp"
     ):
-        PlotResults(**(complete | {"peaks_files": complete["peaks_files"][:2]})).run()
+        plot(PlotResults, {"peaks_files": complete["peaks_files"][:2]}).run()
     table = pd.read_csv(complete["observations"], sep="\t", dtype=str)
     table.iloc[[1, 0, *range(2, len(table))]].to_csv(tmp_path / "o.tsv", sep="\t", index=False)
     with pytest.raises(ValueError, match="row 1 is .* that of the design is"):
-        PlotResults(**(complete | {"observations": str(tmp_path / "o.tsv")})).run()
+        plot(PlotResults, {"observations": str(tmp_path / "o.tsv")}).run()
     short = nib.load(complete["stack_file"]).slicer[..., :4]
     nib.save(short, tmp_path / "short.nii")
     with pytest.raises(ValueError, match="has 4 maps, the design 12 rows"):
-        PlotResults(**(complete | {"stack_file": str(tmp_path / "short.nii")})).run()
+        plot(PlotResults, {"stack_file": str(tmp_path / "short.nii")}).run()
