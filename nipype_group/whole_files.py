@@ -261,6 +261,35 @@ def keep_text(path: AnyPath, text: str) -> Path:
     return path if path.is_file() and read_text(path) == text else replace_text(path, text)
 
 
+def check_replaceable(path: AnyPath, mark: str) -> None:
+    """Refuse to make a file where another one stands that is of something else.
+
+    Parameters
+    ----------
+    path : path
+    mark : str
+        Words that every file of the kind holds.
+
+    Raises
+    ------
+    ValueError
+        Where a folder or another file is there, or no folder to put it in.
+
+    Examples
+    --------
+    >>> check_replaceable(__file__, "Another" + " kind")
+    Traceback (most recent call last):
+    ValueError: ...whole_files.py is a file of something else; choose another one
+    """
+    path = Path(path).absolute()
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder; name a file in it")
+    if not path.parent.is_dir():
+        raise ValueError(f"{path} cannot be made: {path.parent} does not exist")
+    if path.is_file() and path.stat().st_size and mark.encode() not in read_bytes(path):
+        raise ValueError(f"{path} is a file of something else; choose another one")
+
+
 def is_free(directory: Path) -> bool:
     """Tell whether a folder can be put at a place: nothing exists, or an empty folder."""
     directory = Path(directory)

@@ -344,6 +344,28 @@ class GroupResult:
             write_page(output, found, self.folder.name, second.name)
         return found
 
+    def view(
+        self, output: AnyPath, contrast: str | None = None, surface: bool = False, **how: Any
+    ) -> str:
+        """Write an interactive page of a map, as ``nipype-group view`` does; returns its path.
+
+        Parameters
+        ----------
+        output : path
+            Page to write.
+        contrast : str, optional
+            Default: the only one.
+        surface : bool
+            Whether the cortex is on it, beside slices.
+        **how
+            ``stat``, ``desc`` and ``height``, as
+            `nipype_group.reporting.viewer.viewed.read_viewed` takes them.
+        """
+        from nipype_group.reporting.viewer.page import write_viewer
+        from nipype_group.reporting.viewer.viewed import read_viewed
+
+        return write_viewer(output, read_viewed(self.folder, contrast, **how), cortex=surface)
+
     def _results(self, contrast):
         return self._group.results(self.contrasts[contrast].label)
 

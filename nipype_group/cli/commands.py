@@ -164,6 +164,16 @@ Results of FSL (FEAT, flameo, randomise), SPM, PALM, nilearn, FitLins, HALFpipe 
 recognised.
 """
 
+_VIEW_EXAMPLES = """\
+examples:
+  A map of a run, and what survives in it:
+    nipype-group view results --contrast age --output age.html
+    nipype-group view results --contrast age --desc fdrBHBoth --surface --output survivors.html
+
+  Any map:
+    nipype-group view tmap.nii.gz --threshold 3.1
+"""
+
 
 def add_run(commands: argparse._SubParsersAction[CommandParser]) -> None:
     """Add the command that analyses."""
@@ -633,3 +643,38 @@ def add_compare(commands: argparse._SubParsersAction[CommandParser]) -> None:
     )
     parser.add_argument("--json", metavar="FILE", help="write the numbers as JSON too")
     parser.set_defaults(execute="nipype_group.cli.compare:execute")
+
+
+def add_view(commands: argparse._SubParsersAction[CommandParser]) -> None:
+    """Add the command that makes an interactive page of a map."""
+    parser = commands.add_parser(
+        "view",
+        help="look at a map in the browser, on slices and on the cortex",
+        description="Make one page of a map that needs nothing else: slices with a cursor, and "
+        "with --surface the cortex, which can be turned. The map is a file, or one of a folder of "
+        "results.",
+        examples=_VIEW_EXAMPLES,
+    )
+    parser.add_argument("results", metavar="MAP|DIR", help="a map, or a folder of results")
+    parser.add_argument("--contrast", metavar="C", help="of DIR: contrast; default: the only one")
+    parser.add_argument(
+        "--map", metavar="STAT", default="z", help="of DIR: z (default), t, F, effect, ..."
+    )
+    parser.add_argument(
+        "--desc",
+        metavar="D",
+        help="of DIR: what survives a threshold, as file names have it; default: all voxels",
+    )
+    parser.add_argument(
+        "--threshold",
+        metavar="HEIGHT",
+        type=finite,
+        help="show only what reaches it in magnitude",
+    )
+    parser.add_argument(
+        "--surface", action="store_true", help="the cortex too; needs plotly, 6 MB more"
+    )
+    parser.add_argument(
+        "--output", metavar="FILE", default="viewer.html", help="page, default viewer.html"
+    )
+    parser.set_defaults(execute="nipype_group.cli.view:execute")

@@ -39,6 +39,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands.add_replay(subcommands)
     commands.add_diff(subcommands)
     commands.add_compare(subcommands)
+    commands.add_view(subcommands)
     return parser
 
 

@@ -27,7 +27,7 @@ from nipype_group.reporting.forms import DATA_SET
 from nipype_group.reporting.page.report import write_report
 from nipype_group.settings.analysis import PeerSettings
 from nipype_group.settings.files import with_places
-from nipype_group.whole_files import UnusableFileError
+from nipype_group.whole_files import UnusableFileError, check_replaceable
 
 # Options of one map, and the inputs of the workflow that they are.
 _OF_SINGLE = {
@@ -120,8 +120,12 @@ def report_own(arguments: argparse.Namespace) -> int:
             "nipype-group run"
         )
     path = None if arguments.output is None else Path(arguments.output).absolute()
-    if path is not None and not path.parent.is_dir():
-        raise UsageError(f"{path.parent} does not exist")
+    if path is not None:
+        try:
+            # What all pages of this package hold.
+            check_replaceable(path, f'<meta name="generator" content="{GENERATOR} ')
+        except (ValueError, OSError) as error:
+            raise UsageError(error) from error
     print(
         f"Report    {write_report(arguments.results, path, getattr(arguments, 'viewer', False))}"
     )

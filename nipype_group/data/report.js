@@ -22,7 +22,14 @@
   document.querySelectorAll("th button").forEach(function (button) {
     button.addEventListener("click", function () { sort(button.closest("th")); });
   });
+  // Printed are pictures and results; what was folded is folded again afterwards.
+  let opened = [];
   window.addEventListener("beforeprint", function () {
-    document.querySelectorAll("details").forEach(function (details) { details.open = true; });
+    opened = Array.from(document.querySelectorAll("details:not([open])"));
+    opened.forEach(function (details) { details.open = true; });
+  });
+  window.addEventListener("afterprint", function () {
+    opened.forEach(function (details) { details.open = false; });
+    opened = [];
   });
 })();

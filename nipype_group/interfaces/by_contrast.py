@@ -129,7 +129,7 @@ class EstimateByContrast(EstimateContrasts):
 
 
 class _FitContrastsInputSpec(ByContrastInputSpec):
-    revision = 6
+    revision = 7
     estimator = traits.Enum(
         *(name for name, own in ESTIMATORS.items() if own.by_contrast),
         usedefault=True,

@@ -321,6 +321,23 @@ def test_voxels_without_a_finite_value_are_left_out_and_told(result, commanded, 
         assert f"{n_told} voxels without a finite value left out" in one.notes[0]
 
 
+def test_a_map_of_results_is_viewed(result, tmp_path, capsys):
+    path = result.view(tmp_path / "page.html", "age", stat="effect")
+    assert "effect" in Path(path).read_text()
+    words = ["view", str(result.folder), "--output", str(tmp_path / "page.html")]
+    for more, message in (
+        ([], "has 2 contrasts, name one: age, both"),
+        (["--contrast", "aeg"], "has no contrast aeg, did you mean age"),
+        (["--contrast", "age", "--map", "q"], "has no map q of age; it has .*z"),
+        (["--contrast", "age", "--desc", "q"], "has no threshold q of age; there are .*fdrBHBoth"),
+    ):
+        assert main([*words, *more]) == 2
+        assert re.search(message, capsys.readouterr().err)
+    z = result.contrasts["age"].z.get_fdata()
+    assert main([*words, "--contrast", "age", "--threshold", "2"]) == 0
+    assert f"{(np.abs(z) >= 2).sum():,} voxels" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("more", "message"),
     [

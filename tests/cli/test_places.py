@@ -54,6 +54,7 @@ OTHER = {
     "map",
     "threshold",
     "peak_distance_mm",
+    "surface",
 }
 PLACES = {*places.EXISTING, *places.RESULTS, *places.MADE}
 

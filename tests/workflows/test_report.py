@@ -60,6 +60,8 @@ class Page(HTMLParser):
     def __init__(self, path):
         super().__init__()
         self.references, self.images, self.text = [], [], []
+        # What is open around the text: codes have their place in some.
+        self.tags, self.wild, self.read = [], [], []
         self.source = Path(path).read_text(encoding="utf-8")
         self.feed(self.source)
 
@@ -68,9 +70,19 @@ class Page(HTMLParser):
         self.references += [given[name] for name in ("src", "href", "data") if given.get(name)]
         if tag == "img":
             self.images.append(given)
+        if tag == "table" and "scroll" not in self.tags:
+            self.wild.append(given)
+        if tag not in ("meta", "link", "img", "br"):
+            self.tags.append(given.get("class") if tag == "div" else tag)
+
+    def handle_endtag(self, tag):
+        self.tags.pop()
 
     def handle_data(self, data):
         self.text.append(" ".join(data.split()))
+        # Values of the user's tables and of parameters are as they are.
+        if not {"script", "style", "code", "td", "dd"} & set(self.tags):
+            self.read.append(self.text[-1])
 
     @property
     def words(self):
@@ -84,7 +96,14 @@ class Page(HTMLParser):
         return {name: base64.b64decode(content).decode() for name, content in found}
 
 
-def browse(path, tmp_path, script=""):
+# Names in files, which no person reads gladly; those of functions and files stand in code.
+CODES = re.compile(
+    r"\b(?:n_voxels|p_fwe\w*|p_holm|peak_\w+|\w+Both|perm[A-Z]\w+|None|nan|\w+_stat|cook_\w+"
+    r"|n_missing|kenward-roger)\b|\d+e\+\d"
+)
+
+
+def browse(path, tmp_path, script="", window="800,600"):
     """Open a page without a display; returns its title afterwards, console lines and requests."""
     if CHROMIUM is None:
         pytest.skip("no chromium to open the page with")
@@ -105,6 +124,7 @@ def browse(path, tmp_path, script=""):
             "--enable-logging=stderr",
             f"--user-data-dir={tmp_path / 'profile'}",
             "--virtual-time-budget=3000",
+            f"--window-size={window}",
             f"--log-net-log={log}",
             "--dump-dom",
             page.as_uri(),
@@ -135,6 +155,9 @@ def test_report_of_everything(analyse, tmp_path):
     assert all(len(image["alt"]) > 20 for image in page.images)
     assert path.stat().st_size < 1.2e6 * 3
 
+    assert not page.wild
+    assert page.tags == []
+    assert not CODES.findall(re.sub(r"\S+\.tsv", "", " ".join(page.read)))
     assert "12 maps of 12 participants are in; nobody is left out." in page.words
     assert "Does the effect change with age, adjusted for group?" in page.words
     assert "Is patient different from control?" in page.words
@@ -166,6 +189,17 @@ def test_report_of_everything(analyse, tmp_path):
     title, console, requests = browse(path, tmp_path, sort)
     assert console == []
     assert requests == []
+    # On a telephone nothing is wider than the page but what scrolls on its own.
+    wide = """
+    const page = document.documentElement, wide = [...document.querySelectorAll('main *')].filter(
+        one => !one.closest('.scroll, figure') && one.getBoundingClientRect().right > 391);
+    document.title = JSON.stringify([innerWidth, page.scrollWidth, wide.map(w => w.outerHTML)]);
+    """
+    told, _, _ = browse(path, tmp_path, wide, "390,800")
+    width, whole, wider = json.loads(told.replace("&quot;", '"').replace("&lt;", "<"))
+    assert width <= 500
+    assert whole <= width
+    assert width > 391 or not wider
     (before, up, down), direction = json.loads(title.replace("&quot;", '"'))
     values = [float(v) for v in before]
     assert len(values) == 12

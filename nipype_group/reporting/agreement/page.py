@@ -11,19 +11,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nipype_group._version import __version__
-from nipype_group.images import to_mm
 from nipype_group.reporting.agreement.compare import Compared
 from nipype_group.reporting.derivatives.folder import GENERATOR
 from nipype_group.reporting.figures.agreement import draw_agreement, draw_overlap
 from nipype_group.reporting.figures.canvas import rounded
-from nipype_group.reporting.figures.slices import Volume, mni_background, own_background
+from nipype_group.reporting.figures.slices import Volume, background_of
 from nipype_group.reporting.page.report import embedded, environment
 from nipype_group.reporting.wording import count
-from nipype_group.whole_files import AnyPath, read_bytes, replace_text
+from nipype_group.whole_files import AnyPath, check_replaceable, read_bytes, replace_text
 
 if TYPE_CHECKING:
     from nipype_group.reporting.figures.canvas import Picture
-    from nipype_group.reporting.figures.slices import Background
 
 TITLE = "Two analyses compared"
 _PEAK_NAMES = (
@@ -69,8 +67,7 @@ def write_page(path: AnyPath, compared: Sequence[Compared], first: str, second: 
         Where a file that is no such page stands there.
     """
     path = Path(path).absolute()
-    if path.is_file() and path.stat().st_size and TITLE.encode() not in read_bytes(path):
-        raise ValueError(f"{path} is a file of something else; choose another one")
+    check_replaceable(path, TITLE)
     with tempfile.TemporaryDirectory() as folder:
         contrasts = [_context(one, (first, second), Path(folder)) for one in compared]
     page = (
@@ -129,7 +126,8 @@ def _pictures(compared, names, folder):
     title = f"{compared.name}, {names[0]} and {names[1]}"
     path = folder / "agreement.png"
     yield draw_agreement(path, *values, compared.agreement, compared.stat, title)
-    background = _background(compared)
+    tested = Volume(compared.both.astype(np.float32), compared.first.space.affine)
+    background = background_of(tested)
     for number, (name, own) in enumerate(compared.overlaps.items()):
         volumes = [
             Volume(side.survivors[name].astype(np.float32), side.space.affine)
@@ -137,15 +135,6 @@ def _pictures(compared, names, folder):
         ]
         path, title = folder / f"overlap-{number}.png", f"{name} of {compared.name}"
         yield draw_overlap(path, *volumes, own, names, title, background)
-
-
-def _background(compared: Compared) -> Background:
-    """Return what overlaps are drawn on: the template for a head, else the voxels tested."""
-    mask = Volume(compared.both.astype(np.float32), compared.first.space.affine)
-    template = mni_background()
-    points = to_mm(np.argwhere(compared.both), mask.affine)
-    # Maps of another space lie beside the brain of the template.
-    return template if template.brain.at(points).mean() > 0.5 else own_background(mask)
 
 
 def _embedded(picture: Picture) -> dict[str, str]:

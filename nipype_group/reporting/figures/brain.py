@@ -186,7 +186,7 @@ def draw_slices(
     name = _PLANES[axis]
     same = " at the same z for every map" if cuts_mm is None else ""
     side = SIDES if axis else "front on the right"
-    caption = f"{name.capitalize()} slices{same}, {side}. {_on(background)}"
+    caption = f"{name.capitalize()} slices{same}, {side}. {background_words(background)}"
     alt = f"{name.capitalize()} slices of {result.sentence}; {side}"
     kind = "slices" if axis == 2 else f"slices{'xyz'[axis]}"
     return Picture(sheet.save(path), kind, alt, caption, result.about)
@@ -203,7 +203,7 @@ def draw_mosaic(
     step = rounded(cuts[1] - cuts[0])
     caption = (
         f"Axial slices every {step} mm from z = {rounded(cuts[0])} to {rounded(cuts[-1])} mm, "
-        f"{SIDES}. {_on(background)}"
+        f"{SIDES}. {background_words(background)}"
     )
     alt = f"Mosaic of {len(cuts)} axial slices of {result.sentence}; {SIDES}"
     return Picture(sheet.save(path), "mosaic", alt, caption, result.about)
@@ -300,7 +300,8 @@ def draw_sets(
     return Picture(sheet.save(path), "confidencesets", alt, caption, about)
 
 
-def _on(background):
+def background_words(background: Background) -> str:
+    """Say what a map is drawn on."""
     if background.anatomy is not None:
         return f"Background: {background.anatomy}."
     if background.is_mni:

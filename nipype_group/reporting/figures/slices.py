@@ -190,6 +190,25 @@ def own_background(volume: Volume) -> Background:
     return Background(Volume(grey.astype(np.float32), volume.affine), box, cuts, mosaic, False)
 
 
+def background_of(tested: Volume) -> Background:
+    """Return what a map of whose space nothing is known is drawn on.
+
+    Parameters
+    ----------
+    tested : Volume
+        Not 0 where the map has values.
+
+    Returns
+    -------
+    Background
+        The template where most of the map lies in its brain, else the map's own voxels.
+    """
+    template = mni_background()
+    points = to_mm(np.argwhere(tested.values != 0), tested.affine)
+    # Maps of another space lie beside the brain of the template.
+    return template if template.brain.at(points).mean() > 0.5 else own_background(tested)
+
+
 def draw_plane(
     background: Background,
     overlay: Volume,

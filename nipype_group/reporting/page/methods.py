@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
@@ -23,12 +24,12 @@ if TYPE_CHECKING:
     from nipype_group.design.matrix import Design
     from nipype_group.reporting.derivatives.read import GroupFolder
 
-# What maps held of which t or z was made.
 # What variances of contrasts are multiplied by, as the settings name it.
 _KNAPP_HARTUNG = {
     "plain": "the weighted residual mean square",
     "adhoc": "the weighted residual mean square where that is above 1",
 }
+# What maps held of which t or z was made.
 _CONVERTED = {
     "r": "the correlation",
     "d": "Cohen's d",
@@ -36,6 +37,7 @@ _CONVERTED = {
     "1-p": "uncorrected 1-p",
     "logp": "-log10 of uncorrected p",
 }
+_PAST = {"is": "was", "are": "were", "takes": "took", "has": "had"}
 
 
 class _Text:
@@ -391,7 +393,18 @@ def _permutation(text, plan):
         keys.append("cameron2008")
     if plan["EarlyStop"]:
         keys.append("besag1991")
-    text.add(plan["Description"].rstrip("."), *keys)
+    # Plans speak of what will be done, papers of what was.
+    first, *rest = _in_past(plan).rstrip(".").split(". ")
+    text.add(first, *keys)
+    text.sentences += [f"{sentence}." for sentence in rest]
+
+
+def _in_past(plan):
+    """Return the description of a plan in the past, but where a contrast is called so."""
+    verb = re.compile(rf"\b({'|'.join(_PAST)})\b")
+    if any(verb.search(name) for name in plan["Contrasts"]):
+        return plan["Description"]
+    return verb.sub(lambda word: _PAST[word[0]], plan["Description"])
 
 
 def _discoveries(text, folder):

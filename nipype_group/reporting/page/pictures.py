@@ -129,8 +129,17 @@ def _elsewhere(images, names):
     for image in images:
         if image["shown"] or image["kind"] in PICTURES_ON_REQUEST:
             continue
-        of = left_out.setdefault(_KINDS.get(image["kind"], image["kind"]), [])
+        kind = _KINDS.get(image["kind"], image["kind"])
+        # The leading result has its own on the page, where there is room.
+        of = left_out.setdefault(kind if image["leads"] else f"{kind} of further results", [])
         name = names.get(image["contrast"])
         if name is not None and name not in of:
             of.append(name)
-    return "; ".join(f"{what} of {listing(of)}" if of else what for what, of in left_out.items())
+    # Kinds that are left out of the same contrasts are told together.
+    together: dict[tuple, list] = {}
+    for what, of in left_out.items():
+        together.setdefault(tuple(of), []).append(what)
+    return "; ".join(
+        f"{listing(kinds)} of {listing(of)}" if of else listing(kinds)
+        for of, kinds in together.items()
+    )

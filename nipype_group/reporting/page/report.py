@@ -7,7 +7,6 @@ content security policy forbids every request.
 import json
 import os
 import re
-import warnings
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,9 @@ from nipype_group.reporting.confidence_sets import sets_sentence
 from nipype_group.reporting.derivatives.read import GroupFolder
 from nipype_group.reporting.effect_sizes import size_columns
 from nipype_group.reporting.equivalence import equivalence_sentence
+from nipype_group.reporting.figures.canvas import Scale
+from nipype_group.reporting.figures.interactive import slice_viewer
+from nipype_group.reporting.figures.slices import Volume, background_of
 from nipype_group.reporting.forms import DICTIONARY
 from nipype_group.reporting.page.effect_sizes import sizes_table
 from nipype_group.reporting.page.error_terms import error_facts, error_table
@@ -546,7 +548,7 @@ def _permutation(folder, contrast, results):
     family = next(f for f in plan["Families"].values() if contrast.name in f["Contrasts"])
     distinct = family["DistinctShufflings"]
     if not isinstance(distinct, str):  # text beyond what a float holds
-        distinct = f"{distinct:,}" if distinct < 1e6 else f"{distinct:.2g}"
+        distinct = f"{distinct:,}" if distinct < 1e9 else f"about 10^{int(np.log10(distinct))}"
     facts = [
         ("Shuffles", f"{family['Shuffles']:,} with the unshuffled one, {family['Shuffling']}"),
         ("Distinct", distinct),
@@ -572,7 +574,7 @@ def _footer(folder, contrast, results):
     about = folder.read_json("statmap", contrast=label, stat="z") or folder.about
     dof = about.get("DegreesOfFreedom")
     if dof is not None and not items:
-        shown = ", ".join(f"{d:g}" for d in np.atleast_1d(dof))
+        shown = ", ".join(f"{d:.4g}" for d in np.atleast_1d(dof))
         items.append(("Degrees of freedom", shown))
     if smoothness.get("FWHMMillimetres"):
         mm, voxels = smoothness["FWHMMillimetres"], smoothness["FWHMVoxels"]
@@ -601,8 +603,6 @@ def _triple(values):
 
 def _viewer(folder, lead):
     """Return the page of an interactive viewer of the leading result, None without survivors."""
-    from nilearn import plotting  # here, as it takes seconds and is rarely wanted
-
     found = [
         file.path
         for file in folder.files
@@ -614,17 +614,12 @@ def _viewer(folder, lead):
     ]
     if not found or not lead.survives:
         return None
-    with warnings.catch_warnings():
-        # numpy's median of the masked template inside nilearn.
-        warnings.filterwarnings("ignore", message=".*'partition' will ignore the 'mask'")
-        # nilearn writes the title into a script as it is; labels are letters and digits.
-        title = re.sub(r"[^\w ]", "", f"{lead.contrast} {lead.desc}")
-        page = plotting.view_img(str(found[0]), threshold=1e-6, title=title).get_standalone()
-    # A viewer has a frame of its own, where its names need no random part, which would be another
-    # one in every page.
-    page = re.sub(r"-[0-9a-f]{32}\b", "", page)
-    # The icon of the page would be fetched from the network.
-    return re.sub(r"<link[^>]*icon[^>]*>", "", page)
+    shown = Volume.read(found[0])
+    # Not those of a table.
+    scale = Scale.of_survivors(shown.values, bool((shown.values < 0).any()))
+    mask = folder.find("mask", ".nii.gz", desc="group")
+    background = background_of(shown if mask is None else Volume.read(mask))
+    return slice_viewer(shown, scale, background, f"{lead.contrast} {lead.desc}")
 
 
 def _parameters(folder):

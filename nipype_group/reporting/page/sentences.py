@@ -58,7 +58,11 @@ def contrast_question(contrast: Contrast, design: Design | None, tail: str) -> s
         return asked or f"Is {contrast.description} different from 0?"
     if contrast.test == "F":
         rows = [row.strip() for row in split_outside(contrast.expression, ";")]
-        return f"Does any of these differ from 0: {shortened('; '.join(rows))}?"
+        listed = "; ".join(rows)
+        # The expression itself stands below the question.
+        if shortened(listed) != listed:
+            return f"Does any of {len(rows)} combinations differ from 0?"
+        return f"Does any of these differ from 0: {listed}?"
     terms = _terms(contrast, design)
     if len(terms) == 1:
         ((name, weight),) = terms.items()
@@ -82,8 +86,16 @@ def _question_of_one(name, design, tail):
     others = _others(design, name)
     if design is not None and name in _covariates(design):
         change = {"positive": "grow", "negative": "fall"}.get(tail, "change")
-        first, *more = parts_of(name)
-        if more:
+        parts = parts_of(name)
+        levels = [part for part in parts if "[" in part]
+        slopes = [part for part in parts if part not in levels]
+        if levels and slopes:
+            return (
+                f"Is the slope on {' x '.join(slopes)} at {' and '.join(levels)} {_VERBS[tail]} "
+                f"that at the reference{others}?"
+            )
+        if len(parts) > 1:
+            first, *more = parts
             return f"Does the slope of {first} {change} with {' x '.join(more)}{others}?"
         return f"Does the effect {change} with {name}{others}?"
     is_mean = name == "intercept" or (design is not None and name in _means(design))
@@ -135,7 +147,9 @@ def _others(design, name):
     """Say what a single column is adjusted for: the other covariates and factors."""
     if design is None:
         return ""
-    own = {name} | {column for column, source in design.sources.items() if source == name}
+    own = {name, *parts_of(name)} | {
+        column for column, source in design.sources.items() if source == name
+    }
     covariates = [
         design.sources.get(c, c)
         for c in design.columns

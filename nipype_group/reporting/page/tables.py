@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 _MAX_ROWS = 500
 _TSV = "text/tab-separated-values"
 _STATISTICS = ("stat", "zscore", "z", "peak_stat", "peak_zscore", "stat_mean")
-
+# Columns of names that have low lines for spaces.
+_NAMES = ("label", "name", "atlas", "flags")
 
 # Headings in words, where the names of columns in files are codes.
 _HEADINGS = {
@@ -48,6 +49,18 @@ _HEADINGS = {
     "p_fwe": "p FWE",
     "p_fdr": "p FDR",
     "tdp": "true discoveries",
+    "p_holm": "p Holm",
+    "p_fwe_perm": "p FWE permutation",
+    "session_id": "session",
+    "n_missing": "voxels missing",
+    "n_removed_alone": "voxels removed alone",
+    "residual_rms": "RMS of residuals",
+    "large_residuals": "share of large residuals",
+    "cook_median": "median Cook's distance",
+    "cook_largest": "largest Cook's distance",
+    "large_cook": "share of large Cook's distances",
+    "dfbetas": "DFBETAS",
+    "dfbetas_column": "DFBETAS of",
 }
 
 
@@ -79,6 +92,9 @@ def region_first(frame: pd.DataFrame) -> pd.DataFrame:
     first += [c for c in ("peak_x", "peak_y", "peak_z", "x", "y", "z") if c in frame]
     regions = [c for c in frame if c == "label" or c not in COLUMNS]
     frame = frame.assign(**{c: frame[c].astype(str).str.replace("_", " ") for c in regions})
+    # Further ones are names of atlases.
+    named = {c: c.replace("_", " ") for c in regions if c != "label"}
+    frame, regions = frame.rename(columns=named), [named.get(c, c) for c in regions]
     first += [*regions[:1], *(c for c in ("label_percent", "hemisphere") if c in frame)]
     return frame[[*first, *(c for c in frame if c not in first)]]
 
@@ -403,7 +419,7 @@ def file_table(
 
 def _title(column, titles):
     """Return what a column means, after its name in the file where the heading is another."""
-    meaning = titles.get(column, "")
+    meaning = titles.get(column) or titles.get(column.replace(" ", "_"), "")
     if heading(column) == column:
         return meaning
     return f"{column}: {meaning}" if meaning else column
@@ -422,7 +438,7 @@ def _cell(value, column):
             return Cell(f"{value + 0.0:.2f}", exact)
         return Cell(f"{value + 0.0:.3g}", exact)
     text = one_line(str(value))
-    return Cell(text.replace("_", " ") if column in ("label", "name") else text, text)
+    return Cell(text.replace("_", " ") if column in _NAMES else text, text)
 
 
 def is_empty(column: pd.Series) -> bool:

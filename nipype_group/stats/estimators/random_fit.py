@@ -26,6 +26,11 @@ from nipype_group.stats.linear.least_squares import (
 from nipype_group.stats.matrix_products import multiply
 
 DOF_KINDS = ("kenward-roger", "satterthwaite")
+# Their names, and what they do with components at the boundary.
+_DOF_NAMES = {
+    "kenward-roger": ("Kenward-Roger", "count"),
+    "satterthwaite": ("Satterthwaite", "do not count"),
+}
 _NO_MAPS = np.zeros(0, dtype=int)
 # Neighbours mostly lack the same maps.
 _KEPT_BLOCKS = 256
@@ -218,14 +223,14 @@ class RandomFit:
         """Fits at the boundary, and voxels without a fit."""
         fitted = self.fits.variance > 0
         at_edge = int((self.fits.boundary & fitted).sum())
-        counted = "count" if self.dof == "kenward-roger" else "do not count"
+        name, counted = _DOF_NAMES[self.dof]
         notes: tuple[str, ...] = (
-            f"Variance components are at the boundary in {at_edge} of {int(fitted.sum())} voxels; "
-            f"the degrees of freedom ({self.dof}) {counted} them there.",
+            f"Variance components are at the boundary in {at_edge:,} of {int(fitted.sum()):,} "
+            f"voxels; the degrees of freedom ({name}) {counted} them there.",
         )
         without = int((~fitted).sum())
         if without:
-            notes += (f"{without} voxels have no fit: too few maps, or the same value in all.",)
+            notes += (f"{without:,} voxels have no fit: too few maps, or the same value in all.",)
         return notes
 
     def residuals(

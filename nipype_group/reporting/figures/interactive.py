@@ -1,0 +1,137 @@
+"""Interactive maps: slices with a cursor, and the cortex, which can be turned.
+
+nilearn makes both with all that they need, so that a page of them loads nothing. Colours are those
+of the figures.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import warnings
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from nipype_group.images import to_mm
+
+if TYPE_CHECKING:
+    from nipype_group.reporting.figures.canvas import Scale
+    from nipype_group.reporting.figures.slices import Background, Volume
+
+_STEPS = 512
+# What is smaller by rounding alone is shown.
+_BELOW = 1 - 1e-5
+
+
+def slice_viewer(
+    volume: Volume, scale: Scale, background: Background, title: str | None = None
+) -> str:
+    """Return a page with slices of a map and a cursor, which loads nothing.
+
+    Parameters
+    ----------
+    volume : Volume
+        0 where nothing is shown.
+    scale : Scale
+        Colours.
+    background : Background
+        What it is drawn on.
+    title : str, optional
+        Words on the slices; what is neither letter nor digit is left out.
+
+    Returns
+    -------
+    str
+        HTML of about 0.7 MB.
+    """
+    from nilearn import plotting  # here, as it takes seconds and is rarely wanted
+
+    peak = np.unravel_index(np.abs(volume.values).argmax(), volume.values.shape)
+    with warnings.catch_warnings():
+        # numpy's median of the masked template inside nilearn.
+        warnings.filterwarnings("ignore", message=".*'partition' will ignore the 'mask'")
+        page = plotting.view_img(
+            volume.image,
+            bg_img="MNI152" if background.is_mni else background.volume.image,
+            # nilearn writes it into a script as it is.
+            title=None if title is None else re.sub(r"[^\w ]", "", title),
+            # Voxels as they are: what is between survivors and others would be made up.
+            resampling_interpolation="nearest",
+            black_bg=False,
+            cut_coords=to_mm(np.array([peak]), volume.affine)[0].tolist(),
+            **_colours(volume, scale),
+        )
+    # brainsprite tells the value at the cursor, which nilearn does not ask for.
+    return _alone(page).replace('"flagValue": false', '"flagValue": true')
+
+
+def cortex_viewer(volume: Volume, scale: Scale) -> str:
+    """Return a page with a map on the fsaverage5 cortex, which can be turned and loads nothing.
+
+    Parameters
+    ----------
+    volume : Volume
+        In MNI space; 0 where nothing is shown.
+    scale : Scale
+        Colours.
+
+    Returns
+    -------
+    str
+        HTML of about 6 MB.
+
+    Raises
+    ------
+    ValueError
+        Where plotly, by which nilearn draws it, is not installed.
+    """
+    check_drawn(cortex=True)
+    from nilearn import plotting
+
+    page = plotting.view_img_on_surf(
+        volume.image,
+        surf_mesh="fsaverage5",
+        # One voxel each: a mean over depths would mix survivors with others.
+        vol_to_surf_kwargs={
+            "kind": "depth",
+            "depth": [0.5],
+            "interpolation": "nearest_most_frequent",
+        },
+        colorbar_fontsize=14,
+        **_colours(volume, scale),
+    )
+    return _alone(page)
+
+
+def check_drawn(cortex: bool = False) -> None:
+    """Raise a ValueError where what nilearn draws slices by, or the cortex, is not installed."""
+    for package in ("matplotlib", *(["plotly"] if cortex else [])):
+        if importlib.util.find_spec(package) is None:
+            what = "the interactive cortex" if cortex else "the viewer"
+            raise ValueError(
+                f"{what} needs {package}, which is not installed: "
+                "pip install 'nipype_group[viewer]'"
+            )
+
+
+def _colours(volume, scale):
+    """Return what nilearn is told so that its colours are those of the figures."""
+    from matplotlib.colors import ListedColormap
+
+    ends = np.linspace(-scale.high if scale.signed else 0.0, scale.high, _STEPS)
+    present = np.abs(volume.values[volume.values != 0])
+    return {
+        "cmap": ListedColormap(scale.colours(ends) / 255),
+        "vmax": scale.high,
+        "threshold": float(present.min(initial=scale.high)) * _BELOW,
+        "symmetric_cmap": scale.signed,
+    } | ({} if scale.signed else {"vmin": 0.0})
+
+
+def _alone(view):
+    """Return the page of a view of nilearn without its icon, which would be fetched."""
+    # A viewer has a frame of its own, where its names need no random part, which would be another
+    # one in every page.
+    page = re.sub(r"-[0-9a-f]{32}\b", "", view.get_standalone())
+    return re.sub(r"<link[^>]*icon[^>]*>", "", page)
