@@ -51,6 +51,8 @@ def slice_viewer(
     with warnings.catch_warnings():
         # numpy's median of the masked template inside nilearn.
         warnings.filterwarnings("ignore", message=".*'partition' will ignore the 'mask'")
+        # Of a map that fills its image.
+        warnings.filterwarnings("ignore", message="Threshold given was .*has no values below")
         page = plotting.view_img(
             volume.image,
             bg_img="MNI152" if background.is_mni else background.volume.image,

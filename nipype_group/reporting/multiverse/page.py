@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 
 from nipype_group._version import __version__
-from nipype_group.images import to_mm
 from nipype_group.reporting.derivatives.folder import GENERATOR
 from nipype_group.reporting.figures.canvas import rounded
-from nipype_group.reporting.figures.slices import Volume, mni_background, own_background
+from nipype_group.reporting.figures.slices import Volume, background_of
 from nipype_group.reporting.figures.specification import draw_counts, draw_specification
 from nipype_group.reporting.multiverse.content import ContrastOfAll, Described
 from nipype_group.reporting.multiverse.regions import MOST_REGIONS, RegionsOfAll
 from nipype_group.reporting.page.report import embedded, environment
+from nipype_group.reporting.wording import p_value
 from nipype_group.whole_files import AnyPath, read_bytes, replace_text
 
 TITLE = "Alternatives of an analysis"
@@ -104,7 +104,7 @@ def _facts(described, contrasts, alpha):
             varied.setdefault(axis or "alternative", {})[choice] = None
     facts = [
         ("Alternatives", str(len(described))),
-        *((axis, " | ".join(choices)) for axis, choices in varied.items()),
+        *((_spaced(axis), " | ".join(choices)) for axis, choices in varied.items()),
         ("First, which places are of", described[0].name),
     ]
     if described[0].is_shuffled:
@@ -132,7 +132,7 @@ def _context(described, contrast, alpha, folder, figures):
         "images": _images(pictures),
         "clusters": (_CLUSTERS, clusters),
         "table": (
-            [_WORDS.get(name, name) for name in names],
+            [_WORDS.get(name, _spaced(name)) for name in names],
             [[_cell(row[name]) for name in names] for row in contrast.rows],
         ),
     }
@@ -168,10 +168,11 @@ def _regions(described, contrast, regions, folder, figures):
     )
     rows = [
         (
-            row["atlas"],
-            row["name"],
+            _spaced(row["atlas"]),
+            _spaced(row["name"]),
             f"{row['survives_in']} of {row['tested_in']}",
-            *(rounded(row[name]) for name in ("p_unc", "p_corrected", "lowest", "highest")),
+            *(p_value(row[name]) for name in ("p_unc", "p_corrected")),
+            *(rounded(row[name]) for name in ("lowest", "highest")),
         )
         for row in shown.to_dict("records")
     ]
@@ -185,7 +186,8 @@ def _region_pictures(described, contrast, regions, folder):
     choices = [one.choices for one in described]
     for number, row in enumerate(regions.shown.to_dict("records")):
         rows = regions.curve(row["atlas"], row["index"])
-        title = f"{contrast.name}, {row['name']} ({row['atlas']}), mean over the region"
+        region = _spaced(f"{row['name']} ({row['atlas']})")
+        title = f"{contrast.name}, {region}, mean over the region"
         path = folder / f"{contrast.label}-region-{number}.png"
         yield draw_specification(path, rows, choices, np.nan, "effect", title)
 
@@ -196,6 +198,11 @@ def _times(contrast, name):
     return f"{sum(r['survives'] > 0 for r in rows)} of {len(rows)}"
 
 
+def _spaced(name):
+    """Return the name of a setting or region as words."""
+    return name.replace("_", " ")
+
+
 def _cell(value):
     return rounded(value) if isinstance(value, float) else str(value)
 
@@ -203,12 +210,7 @@ def _cell(value):
 def _pictures(described, contrast, alpha, folder):
     """Draw the counts, and the curve of every place."""
     affine = contrast.space.affine
-    mask = Volume(contrast.searched.astype(np.float32), affine)
-    template = mni_background()
-    points = to_mm(np.argwhere(contrast.searched), affine)
-    # Maps of another space lie beside the brain of the template.
-    inside = template.brain.at(points).mean() > 0.5
-    background = template if inside else own_background(mask)
+    background = background_of(Volume(contrast.searched.astype(np.float32), affine))
     words = {"own": "by the correction of each", "multiverse": "over all alternatives"}
     for desc, counts in contrast.counts.items():
         volume = Volume(counts.astype(np.float32), affine)
