@@ -640,6 +640,9 @@ def outputs_swapped(world, analysis, draws):
     if not analysis.output.is_dir():
         return None
     other = _another(world, analysis, draws)
+    # It has none where the study is refused.
+    if not other.output.is_dir():
+        return None
     lines = _swap(world, analysis.output, other.output)
     analysis.holds, other.holds = other.holds, analysis.holds
     works = [
