@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 # Stands for the default atlases, as far as they are installed.
 INSTALLED = "default"
-READ_DEFAULT_ATLASES = "nipype_group.reporting.atlases.lookup:read_default_atlases"
+_READ_DEFAULT_ATLASES = "nipype_group.reporting.atlases.lookup:read_default_atlases"
 
 
 class AtlasInputSpec(GroupInputSpec):
@@ -28,6 +28,10 @@ class AtlasInputSpec(GroupInputSpec):
     def _chosen(self):
         given = self.atlases if isdefined(self.atlases) else self.without
         return None if tuple(given) == (INSTALLED,) else [n for n in given if n != NO_ATLAS]
+
+    def read_ahead(self) -> tuple[str, ...]:
+        """Return what reads the atlases ahead, where they are the default ones."""
+        return (_READ_DEFAULT_ATLASES,) if self._chosen() is None else ()
 
     def hidden_inputs(self) -> list[object]:
         """Return the files of the atlases: images, labels, descriptions."""
@@ -54,4 +58,4 @@ class AtlasInputSpec(GroupInputSpec):
         return find_atlases(names) if names else []
 
 
-__all__ = ["INSTALLED", "NO_ATLAS", "READ_DEFAULT_ATLASES", "AtlasInputSpec"]
+__all__ = ["INSTALLED", "NO_ATLAS", "AtlasInputSpec"]

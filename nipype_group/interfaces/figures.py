@@ -163,8 +163,14 @@ class PlotResults(_Figures):
 
     @property
     def loads(self) -> tuple[str, ...]:
-        """Modules that draw."""
-        return "nilearn.datasets", "matplotlib.figure", "matplotlib.pyplot", "nilearn.plotting"
+        """What draws, and the template and cortex that results are drawn on."""
+        return (
+            "matplotlib.figure",
+            "matplotlib.pyplot",
+            "nilearn.plotting",
+            "nipype_group.reporting.figures.slices:mni_background",
+            "nipype_group.reporting.figures.cortex:cortex",
+        )
 
     def _run_interface(self, runtime):
         inputs, cwd = self.inputs, Path(runtime.cwd)

@@ -178,6 +178,11 @@ class RegionModels(GroupInterface):
     input_spec = _RegionModelsInputSpec
     output_spec = _RegionModelsOutputSpec
 
+    @property
+    def loads(self) -> tuple[str, ...]:
+        """The atlases, where they are the default ones."""
+        return self.inputs.read_ahead()
+
     def _run_interface(self, runtime):
         check_alpha(self.inputs.alpha)
         cwd, stack = Path(runtime.cwd), MaskedStack(self.inputs.stack_file, self.inputs.mask_file)

@@ -9,7 +9,7 @@ from scipy import special
 from nipype_group.choices import CONVENTIONS
 from nipype_group.controls import TAILS, side_tested
 from nipype_group.images import read_mask, read_on, read_volume, write_volume
-from nipype_group.interfaces.atlas_inputs import READ_DEFAULT_ATLASES, AtlasInputSpec
+from nipype_group.interfaces.atlas_inputs import AtlasInputSpec
 from nipype_group.interfaces.base import LOGGER, File, GroupInterface, isdefined, value_or
 from nipype_group.json_files import read_json
 from nipype_group.permutation.maps import read_template
@@ -124,8 +124,8 @@ class AtlasReport(GroupInterface):
 
     @property
     def loads(self) -> tuple[str, ...]:
-        """The atlases, where they are the default ones."""
-        return () if isdefined(self.inputs.atlases) else (READ_DEFAULT_ATLASES,)
+        """The atlases, where they are the default ones, and the tissues."""
+        return *self.inputs.read_ahead(), "nipype_group.reporting.atlases.lookup:read_tissues"
 
     def _run_interface(self, runtime):
         inputs, cwd = self.inputs, Path(runtime.cwd)

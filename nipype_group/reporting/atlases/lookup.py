@@ -195,6 +195,11 @@ def read_default_atlases() -> None:
         sample(atlas, np.empty((0, 3)))
 
 
+def read_tissues() -> None:
+    """Read the templates of tissues, which `tissue` then finds read in this process."""
+    _tissue_template()
+
+
 def peak_text(atlas: Atlas, value: np.ndarray | np.integer) -> str:
     """Name one point from its row of `sample`; see `label_peak`."""
     if not atlas.probabilistic:
