@@ -548,7 +548,8 @@ def _permutation(folder, contrast, results):
     family = next(f for f in plan["Families"].values() if contrast.name in f["Contrasts"])
     distinct = family["DistinctShufflings"]
     if not isinstance(distinct, str):  # text beyond what a float holds
-        distinct = f"{distinct:,}" if distinct < 1e9 else f"about 10^{int(np.log10(distinct))}"
+        order = int(f"{distinct:e}".partition("e")[2])
+        distinct = f"{distinct:,}" if distinct < 1e9 else f"about 10^{order}"
     facts = [
         ("Shuffles", f"{family['Shuffles']:,} with the unshuffled one, {family['Shuffling']}"),
         ("Distinct", distinct),
