@@ -7,13 +7,17 @@ of the figures.
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import re
 import warnings
+from importlib.metadata import version
 from typing import TYPE_CHECKING
 
+import nibabel as nib
 import numpy as np
 
-from nipype_group.images import to_mm
+from nipype_group.images import to_mm, to_voxels
+from nipype_group.reporting.figures.cortex import cortex
 
 if TYPE_CHECKING:
     from nipype_group.reporting.figures.canvas import Scale
@@ -22,6 +26,8 @@ if TYPE_CHECKING:
 _STEPS = 512
 # What is smaller by rounding alone is shown.
 _BELOW = 1 - 1e-5
+# Before it, the cursor told the place one voxel off.
+_NILEARN = (0, 14, 1)
 
 
 def slice_viewer(
@@ -92,7 +98,7 @@ def cortex_viewer(volume: Volume, scale: Scale) -> str:
     from nilearn import plotting
 
     page = plotting.view_img_on_surf(
-        volume.image,
+        _around_cortex(volume),
         surf_mesh="fsaverage5",
         # One voxel each: a mean over depths would mix survivors with others.
         vol_to_surf_kwargs={
@@ -115,6 +121,32 @@ def check_drawn(cortex: bool = False) -> None:
                 f"{what} needs {package}, which is not installed: "
                 "pip install 'nipype_group[viewer]'"
             )
+    found = version("nilearn")
+    if tuple(map(int, re.findall(r"\d+", found)[:3])) < _NILEARN:
+        raise ValueError(
+            f"the viewer needs nilearn {'.'.join(map(str, _NILEARN))} or later, not {found}: "
+            "pip install 'nipype_group[viewer]'"
+        )
+
+
+def _around_cortex(volume):
+    """Return the image of a map with zeros around it, so that all of the cortex lies in it.
+
+    A vertex beside the image has no voxel, which nilearn cannot take.
+    """
+    meshes = cortex()
+    if meshes is None:
+        return volume.image
+    points = np.concatenate([points.reshape(-1, 3) for *_, points in meshes.values()])
+    ends = np.array(list(itertools.product(*zip(points.min(axis=0), points.max(axis=0)))))
+    voxels = to_voxels(ends, volume.affine)
+    before = np.maximum(-np.floor(voxels.min(axis=0)), 0).astype(int) + 1
+    after = np.ceil(voxels.max(axis=0)) - (np.array(volume.values.shape) - 1)
+    after = np.maximum(after, 0).astype(int) + 1
+    values = np.pad(volume.values, list(zip(before.tolist(), after.tolist())))
+    affine = volume.affine.copy()
+    affine[:3, 3] = to_mm(-before[None].astype(float), volume.affine)[0]
+    return nib.Nifti1Image(values, affine)
 
 
 def _colours(volume, scale):
