@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from nipype_group.cli.main import main
-from nipype_group.reporting.figures.interactive import cortex_viewer
+from nipype_group.reporting.figures.interactive import check_drawn, cortex_viewer
 from nipype_group.reporting.viewer.page import write_viewer
 from nipype_group.reporting.viewer.viewed import read_viewed
 
@@ -74,6 +74,31 @@ def test_the_cortex_has_the_values_of_its_hemisphere(tmp_path):
 
     assert coloured("left") > 0.95
     assert coloured("right") < 0.05
+
+
+def test_the_cortex_beyond_a_map_is_as_where_the_map_is_0(tmp_path):
+    pytest.importorskip("plotly")
+    part = (slice(6, 24), slice(9, 30), slice(7, 22))
+    whole = np.zeros(SHAPE, dtype=np.float32)
+    whole[part] = np.random.default_rng(2).uniform(1, 5, whole[part].shape)
+    moved = AFFINE.copy()
+    moved[:3, 3] += AFFINE[:3, :3] @ (6, 9, 7)
+    drawn = []
+    for name, values, affine in (("whole", whole, AFFINE), ("part", whole[part], moved)):
+        nib.save(nib.Nifti1Image(values, affine), tmp_path / f"{name}.nii")
+        viewed = read_viewed(tmp_path / f"{name}.nii")
+        page = cortex_viewer(viewed.volume, viewed.scale)
+        info = json.loads(re.search(r"surfaceMapInfo = (\{.*?\});?\s*\n", page)[1])
+        drawn.append([info[f"vertexcolor_{side}"] for side in ("left", "right")])
+    assert drawn[0] == drawn[1]
+    # Most of the 32 colours of a side.
+    assert len(set(drawn[0][0])) > 20
+
+
+def test_an_older_nilearn_is_refused(monkeypatch):
+    monkeypatch.setattr("nipype_group.reporting.figures.interactive.version", lambda _: "0.13.1")
+    with pytest.raises(ValueError, match=r"needs nilearn 0\.14\.1 or later, not 0\.13\.1: pip"):
+        check_drawn()
 
 
 def test_a_map_beside_the_template_is_shown_on_itself(tmp_path):

@@ -40,7 +40,7 @@ _GREYS = 40
 # Pixels between words beside a colour bar.
 _LEAST_APART = 14
 _COLOURS = 256
-# A twentieth more bytes than the highest level, in a quarter of the time.
+# A fortieth more bytes than the highest level, in a quarter of the time.
 _PNG_LEVEL = 7
 # Distinguishable with any colour vision (Okabe and Ito 2008), also in grey.
 BLUE, ORANGE, GREEN, DARK = "#0072B2", "#D55E00", "#009E73", "#333333"
