@@ -17,8 +17,8 @@ MODULES = sorted(p.relative_to(PACKAGE).as_posix() for p in PACKAGE.rglob("*.py"
 READ_OTHERWISE = {
     "whole_files.py": "is the way",
     "processor.py": "what the system says of itself",
-    "data/generate.py": "a file of the package",
     "images/checksums.py": "pieces of a file of any size, after a look at what it is",
+    "images/template.py": "files of the package",
     "images/opening.py": "lets a kind of Space open a file, after a look at what it is",
     "images/voxel_files.py": "a packed image of any size, after a look at what it is",
     "permutation/given.py": "bytes that are read already",
@@ -26,6 +26,7 @@ READ_OTHERWISE = {
     "reporting/records/watch.py": "opens a regular file, of which nothing is read",
     "reporting/comparison/files.py": "results of any size, after a look at what they are",
     "reporting/comparison/images.py": "bytes that are read already",
+    "reporting/figures/glass_brain.py": "a file of the package",
     "reporting/derivatives/folder.py": "an image of any size that a node of this run wrote",
     "reporting/nidm/document.py": "results that this run wrote, of any size",
     "reporting/nidm/model.py": "results that this run wrote, of any size",

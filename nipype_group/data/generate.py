@@ -6,11 +6,9 @@ plus Gaussian blobs at named places, in percent signal change, 0 outside the bra
 
 from __future__ import annotations
 
-import gzip
 import json
 import os
 from concurrent.futures import ThreadPoolExecutor
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +20,7 @@ from scipy.ndimage import gaussian_filter
 from nipype_group import __version__
 from nipype_group.data.studies import MEAN_SCORE, SD_SCORE, STUDIES
 from nipype_group.images import compressed
+from nipype_group.images.template import brain_mask
 from nipype_group.json_files import read_json
 from nipype_group.processor import allowed_processors
 from nipype_group.stats.elementary import exp, log
@@ -53,11 +52,7 @@ class _Brain:
     """Voxels of the MNI brain mask at 3 mm, noise and blobs in them."""
 
     def __init__(self):
-        # Made from the template by nilearn once: its versions round the rim otherwise, and take
-        # seconds to import.
-        content = resources.files("nipype_group.data").joinpath("brain_mask.nii.gz").read_bytes()
-        image = nib.Nifti1Image.from_bytes(gzip.decompress(content))
-        self.mask, self.affine = np.asarray(image.dataobj) > 0, image.affine
+        self.mask, self.affine = brain_mask()
         voxels = np.nonzero(self.mask)
         self.mm = np.stack(voxels, axis=1) @ self.affine[:3, :3].T + self.affine[:3, 3]
         self._in_box = tuple(axis - axis.min() for axis in voxels)

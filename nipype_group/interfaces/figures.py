@@ -167,7 +167,6 @@ class PlotResults(_Figures):
         return (
             "matplotlib.figure",
             "matplotlib.pyplot",
-            "nilearn.plotting",
             "nipype_group.reporting.figures.slices:mni_background",
             "nipype_group.reporting.figures.cortex:cortex",
         )

@@ -125,7 +125,7 @@ class AtlasReport(GroupInterface):
     @property
     def loads(self) -> tuple[str, ...]:
         """The atlases, where they are the default ones, and the tissues."""
-        return *self.inputs.read_ahead(), "nipype_group.reporting.atlases.lookup:read_tissues"
+        return *self.inputs.read_ahead(), "nipype_group.images.template:tissues"
 
     def _run_interface(self, runtime):
         inputs, cwd = self.inputs, Path(runtime.cwd)

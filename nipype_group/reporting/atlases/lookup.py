@@ -5,13 +5,13 @@ Points are in mm, RAS+, in the space of the atlas. A point takes the voxel whose
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from nipype_group.images import to_voxels, voxel_volume_mm3
+from nipype_group.images.template import tissues
 from nipype_group.reporting.atlases.find import (
     DEFAULT_ATLASES,
     NO_LABEL,
@@ -195,11 +195,6 @@ def read_default_atlases() -> None:
         sample(atlas, np.empty((0, 3)))
 
 
-def read_tissues() -> None:
-    """Read the templates of tissues, which `tissue` then finds read in this process."""
-    _tissue_template()
-
-
 def peak_text(atlas: Atlas, value: np.ndarray | np.integer) -> str:
     """Name one point from its row of `sample`; see `label_peak`."""
     if not atlas.probabilistic:
@@ -301,7 +296,7 @@ def hemisphere(x_mm: float) -> str:
 
 
 def tissue(xyz_mm: ArrayLike) -> np.ndarray | str:
-    """Name the tissue at points of MNI space, from the ICBM 2009 template that nilearn holds.
+    """Name the tissue at points of MNI space, from the ICBM 2009 template.
 
     Inside the brain mask a voxel is what is most probable of grey matter, white matter and the
     rest, which is cerebrospinal fluid.
@@ -317,29 +312,12 @@ def tissue(xyz_mm: ArrayLike) -> np.ndarray | str:
         "grey", "white", "csf" or "outside".
     """
     points = np.asarray(xyz_mm, dtype=float)
-    codes, affine = _tissue_template()
+    codes, affine = tissues()
     flat, inside = _nearest(affine, codes.shape, np.atleast_2d(points))
     found = np.zeros(len(inside), dtype=np.uint8)
     found[inside] = codes.ravel(order="F")[flat]
     names = _TISSUES[found]
     return str(names[0]) if points.ndim == 1 else names
-
-
-@functools.lru_cache(maxsize=1)
-def _tissue_template():
-    """Return codes into _TISSUES (uint8, 1 mm) and the affine."""
-    from nilearn import datasets  # here, as it takes two seconds
-
-    # Other resolutions are resampled, at a second each.
-    grey = datasets.load_mni152_gm_template(resolution=1)
-    white = datasets.load_mni152_wm_template(resolution=1)
-    brain = np.asanyarray(datasets.load_mni152_brain_mask(resolution=1).dataobj) > 0
-    p_grey, p_white = np.asanyarray(grey.dataobj), np.asanyarray(white.dataobj)
-    p_rest = 1 - p_grey - p_white
-    codes = np.where(p_grey >= p_white, 1, 2).astype(np.uint8)
-    codes[p_rest > np.maximum(p_grey, p_white)] = 3
-    codes[~brain] = 0
-    return np.asfortranarray(codes), grey.affine
 
 
 def _nearest(affine, shape, points):

@@ -273,9 +273,18 @@ def save(made: Figure, path: str | os.PathLike[str]) -> str:
             date = "Date" if name == "svg" else "CreationDate"
             made.savefig(stream, format=name, metadata={date: None}, facecolor="auto")
             replace_bytes(Path(path).absolute().with_suffix(f".{name}"), stream.getvalue())
-    # Figure and canvas hold each other; without their artists they take no memory.
-    made.clear()
+    forget(made)
     return save_pixels(pixels, path)
+
+
+def forget(made: Figure) -> None:
+    """Take the axes out of a figure that is done with.
+
+    Figure and canvas hold each other; without axes they take no memory. `Figure.clear` would draw
+    up every axis anew before.
+    """
+    for axes in list(made.axes):
+        made.delaxes(axes)
 
 
 def _texts(artist):

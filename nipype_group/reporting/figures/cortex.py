@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import os
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import nibabel as nib
 import numpy as np
 
-from nipype_group.reporting.figures.canvas import WIDTH_PX, Picture, Sheet, drawn, figure
+from nipype_group.reporting.atlases.installed import package_folder
+from nipype_group.reporting.figures.canvas import WIDTH_PX, Picture, Sheet, drawn, figure, forget
 from nipype_group.reporting.figures.style import Style, current_style, drawn_in
 
 if TYPE_CHECKING:
@@ -47,25 +49,23 @@ def cortex() -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]
         Hemisphere to inflated vertices in mm, triangles, depth of the sulci, and points in mm of
         shape (depths, vertices, 3); None where nilearn brings no surfaces.
     """
-    from nilearn.datasets import fetch_surf_fsaverage
-
-    found = {}
+    # Its import takes most of a second; its files are all that is needed.
+    folder, found = package_folder("nilearn", "datasets/data/fsaverage5"), {}
     try:
-        files = fetch_surf_fsaverage("fsaverage5")
         for side in ("left", "right"):
-            inflated, triangles = _data(files[f"infl_{side}"])
-            white, pial = (_data(files[f"{n}_{side}"])[0] for n in ("white", "pial"))
+            inflated, triangles = _data(folder, "infl", side)
+            white, pial = (_data(folder, name, side)[0] for name in ("white", "pial"))
             points = np.array([(1 - d) * white + d * pial for d in _DEPTHS])
-            sulci = _data(files[f"sulc_{side}"])
+            sulci = _data(folder, "sulc", side)
             found[side] = np.asarray(inflated, dtype=float), triangles, sulci, points
-    except (OSError, KeyError, ValueError):
+    except (OSError, ValueError):
         return None
     return found
 
 
-def _data(file: str) -> Any:
+def _data(folder: Path, name: str, side: str) -> Any:
     """Return the arrays of a GIFTI file, the one alone where it has one."""
-    return nib.GiftiImage.from_filename(file).agg_data()
+    return nib.GiftiImage.from_filename(folder / f"{name}_{side}.gii.gz").agg_data()
 
 
 def vertex_values(volume: Volume, points: np.ndarray) -> np.ndarray:
@@ -123,7 +123,7 @@ def _rendered(hemisphere, side, width, height):
     axes.set(xlim=(-112, 112), ylim=(-112 * _ASPECT, 112 * _ASPECT))
     axes.set_axis_off()
     rgb = drawn(made).astype(np.int32)
-    made.clear()
+    forget(made)
     base = np.where(sulci[triangles].mean(axis=1) > 0, 0.62, 0.82)
     shade = base * (0.55 + 0.45 * np.round(facing * _SHADES) / _SHADES)
     return (rgb @ np.array([65536, 256, 1], dtype=np.int32)) - 1, shade

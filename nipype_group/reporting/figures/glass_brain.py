@@ -1,20 +1,20 @@
 """Glass brain: the largest values along the line of sight, behind the outlines of a brain.
 
-The outlines are nilearn's. They are drawn once and laid over every map, which takes a tenth of the
-time of drawing them for each.
+The outlines are curves of nilearn. They are drawn once and laid over every map.
 """
 
 from __future__ import annotations
 
-import warnings
+import io
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib import resources
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from nipype_group.images import to_mm
-from nipype_group.reporting.figures.canvas import BAR_PX, WIDTH_PX, drawn, figure
+from nipype_group.reporting.figures.canvas import BAR_PX, WIDTH_PX, drawn, figure, forget
 from nipype_group.reporting.figures.style import Style, current_style
 
 if TYPE_CHECKING:
@@ -22,8 +22,20 @@ if TYPE_CHECKING:
     from nipype_group.reporting.figures.slices import Volume
 
 GLASS_BRAIN_PX = 225
-# World axes along the width and the height of every view.
-_VIEWS = {"l": (1, 2), "y": (0, 2), "r": (1, 2), "z": (0, 1)}
+_WIDTH_PX = WIDTH_PX - BAR_PX
+_PX_PER_MM = 1.165
+# The sketch of every view, and the world axes along its width and its height.
+_VIEWS = {
+    "l": ("side", (1, 2)),
+    "y": ("back", (0, 2)),
+    "r": ("side", (1, 2)),
+    "z": ("top", (0, 1)),
+}
+# Ends in mm of what is seen of the world axes, the same in every view.
+_ENDS_MM = ((-76.0, 76.0), (-112.0, 81.0), (-75.0, 86.0))
+# Views whose left is the left of the brain.
+_LETTERED = ("y", "z")
+_INK_ALPHA = 0.7
 
 
 @dataclass(frozen=True)
@@ -44,22 +56,65 @@ class Outlines:
 
 
 @lru_cache(maxsize=2)
-def outlines(style: Style) -> Outlines:
-    """Return the outlines seen from the left, behind, the right and above, in a style."""
-    from nilearn.plotting import plot_glass_brain
+def outlines(style: Style, letters: bool = True) -> Outlines:
+    """Return the outlines seen from the left, behind, the right and above, in a style.
 
-    made = figure(WIDTH_PX - BAR_PX, GLASS_BRAIN_PX)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        display = plot_glass_brain(None, figure=made, display_mode="lyrz", axes=(0, 0, 1, 1))
+    Parameters
+    ----------
+    style : Style
+    letters : bool
+        Write L and R beside the views that show both hemispheres.
+    """
+    from matplotlib.collections import PathCollection
+    from matplotlib.transforms import Affine2D
+
+    made, sketches = figure(_WIDTH_PX, GLASS_BRAIN_PX), _sketches()
+    step, height = _PX_PER_MM * style.magnification, made.bbox.height
+    gap = (made.bbox.width - step * sum(np.ptp(_ENDS_MM[a]) for _, (a, _) in _VIEWS.values())) / 4
+    places, left = {}, gap / 2
+    for view, (sketch, (along, up)) in _VIEWS.items():
+        (first, last), (bottom, top) = _ENDS_MM[along], _ENDS_MM[up]
+        # From the left the front is on the left.
+        step_u, zero = (-step, last) if view == "l" else (step, -first)
+        u0, v0 = left + zero * step, height / 2 + (top + bottom) / 2 * step
+        places[view] = step_u, u0, -step, v0
+        points, widths, greys = sketches[sketch]
+        lines = PathCollection(
+            _curves(points),
+            facecolors="none",
+            edgecolors=[(grey, grey, grey, _INK_ALPHA) for grey in greys],
+            linewidths=widths,
+            capstyle="butt",
+            joinstyle="miter",
+        )
+        lines.set_transform(Affine2D.from_values(step_u, 0, 0, step, u0, height - v0))
+        made.add_artist(lines)
+        right = left + (last - first) * step
+        if letters and view in _LETTERED:
+            for x, letter, side in (
+                (left + 0.03 * height, "L", "left"),
+                (right - 0.03 * height, "R", "right"),
+            ):
+                made.text(x / made.bbox.width, 0.99, letter, fontsize=11, ha=side, va="top")
+        left = right + gap
     pixels = drawn(made)
-    places = {}
-    for view in _VIEWS:
-        axes = display.axes[view].ax
-        (u0, v0), (u1, v1) = axes.transData.transform([(0, 0), (100, 100)])
-        places[view] = ((u1 - u0) / 100, u0, -(v1 - v0) / 100, len(pixels) - v0)
-    made.clear()
+    forget(made)
     return Outlines(pixels, places)
+
+
+def _sketches():
+    """Return of every sketch the points of its curves in mm, their widths and their greys."""
+    content = resources.files("nipype_group.data").joinpath("glass_brain.npz").read_bytes()
+    with np.load(io.BytesIO(content), allow_pickle=False) as file:
+        return {name: (file[name][:, :8], file[name][:, 8], file[name][:, 9]) for name in file}
+
+
+def _curves(points):
+    """Return Bezier curves of matplotlib, of four points each."""
+    from matplotlib.path import Path
+
+    codes = [Path.MOVETO, *[Path.CURVE4] * 3]
+    return [Path(curve, codes) for curve in points.reshape(-1, 4, 2).astype(float)]
 
 
 def glass_brain(volume: Volume, scale: Scale) -> np.ndarray:
@@ -86,7 +141,7 @@ def glass_brain(volume: Volume, scale: Scale) -> np.ndarray:
     points = to_mm(voxels[order], volume.affine)
     # Extent of a voxel along the world axes.
     size = np.abs(volume.affine[:3, :3]).sum(axis=1)
-    for view, (along, up) in _VIEWS.items():
+    for view, (_, (along, up)) in _VIEWS.items():
         side = {"l": points[:, 0] <= 0, "r": points[:, 0] >= 0}.get(view, np.s_[:])
         own, painted = points[side], values[order][side]
         step_u, u0, step_v, v0 = frame.places[view]

@@ -37,8 +37,6 @@ _NAME_SIZE = 7.0
 _VIEWS = {"l": ((1, -110.0, 80.0), (2, -72.0, 86.0)), "z": ((0, -76.0, 76.0), (1, -110.0, 80.0))}
 # Share of the voxels of a map that has colours, before the largest along a line are taken.
 _SHOWN_PERCENT = 2.0
-# Corners of the view from above, where nilearn writes L and R.
-_LETTERS_MM = 26, 22
 # Few colours and greys make small files.
 _STEPS, _INKS = 5, 3
 
@@ -218,7 +216,8 @@ def _outline(style: Style, view: str, step: float) -> np.ndarray:
     """Return the outlines of a view in another size, shares of white in few steps."""
     from PIL import Image
 
-    frame = outlines(style)
+    # Letters beside the front of the brain would be too small to read.
+    frame = outlines(style, letters=False)
     step_u, u0, step_v, v0 = frame.places[view]
     (_, left, right), (_, bottom, top) = _VIEWS[view]
     columns = sorted((u0 + step_u * left, u0 + step_u * right))
@@ -232,10 +231,6 @@ def _outline(style: Style, view: str, step: float) -> np.ndarray:
         min(rows[1], grey.height),
     )
     small = np.asarray(grey.resize(size, Image.Resampling.BOX, box=box)) / 255
-    if view == "z":
-        # Letters beside the front of the brain would be too small to read.
-        aside = round(_LETTERS_MM[0] / step)
-        small[: round(_LETTERS_MM[1] / step), [*range(aside), *range(-aside, 0)]] = 1.0
     return np.round(small * _INKS) / _INKS
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from scipy.ndimage import binary_erosion, map_coordinates
 
 from nipype_group.images import Grid, open_image, to_mm, to_voxels
+from nipype_group.images.template import anatomy
 from nipype_group.reporting.figures.style import current_style
 
 if TYPE_CHECKING:
@@ -149,13 +150,8 @@ def planes_at(
 
 @lru_cache(maxsize=1)
 def mni_background() -> Background:
-    """Return the ICBM 2009 template that nilearn holds, 1 mm."""
-    from nilearn.datasets import load_mni152_template
-
-    image = load_mni152_template(resolution=1)
-    values = np.asarray(image.dataobj, dtype=np.float32)
-    volume = Volume(values / values.max(), image.affine)
-    return Background(volume, _MNI_BOX, CUTS_MM, MOSAIC_MM, is_mni=True)
+    """Return the ICBM 2009 template, 1 mm."""
+    return Background(Volume(*anatomy()), _MNI_BOX, CUTS_MM, MOSAIC_MM, is_mni=True)
 
 
 def own_background(volume: Volume) -> Background:
