@@ -4,6 +4,7 @@ Nipype's own MultiProc never learns that a worker was killed and waits for ever;
 the result of a node cannot travel. Here each worker has a pipe of its own, whose end is noticed.
 """
 
+import gc
 import importlib
 import math
 import os
@@ -82,6 +83,8 @@ def _serve(pipe, folder, loads):
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDINGS)
     _die_with_parent()
+    # What the run has loaded stays; it need not be looked through again and again.
+    gc.freeze()
     os.chdir(folder)
     os.environ["NIPYPE_NO_ET"] = "1"
     if loads:

@@ -168,7 +168,7 @@ class PlotResults(_Figures):
             "matplotlib.figure",
             "matplotlib.pyplot",
             "nipype_group.reporting.figures.slices:mni_background",
-            "nipype_group.reporting.figures.cortex:cortex",
+            "nipype_group.reporting.figures.cortex:render_views",
         )
 
     def _run_interface(self, runtime):

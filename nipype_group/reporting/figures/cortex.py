@@ -68,6 +68,13 @@ def _data(folder: Path, name: str, side: str) -> Any:
     return nib.GiftiImage.from_filename(folder / f"{name}_{side}.gii.gz").agg_data()
 
 
+def render_views() -> None:
+    """Render what all maps share of the views, which `draw_surface` then finds in this process."""
+    if cortex() is not None:
+        for hemisphere, side, _ in VIEWS:
+            _rendered(hemisphere, side, *_view_px())
+
+
 def vertex_values(volume: Volume, points: np.ndarray) -> np.ndarray:
     """Return at every vertex the value of largest magnitude between white matter and pia.
 

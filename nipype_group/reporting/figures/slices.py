@@ -81,7 +81,7 @@ class Volume:
         return map_coordinates(self.values, np.moveaxis(voxels, -1, 0), order=order, cval=0.0)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Background:
     """Anatomy that maps are drawn on.
 
@@ -241,10 +241,9 @@ def draw_plane(
     uint8 array, shape (rows, columns, 3)
     """
     style = current_style()
-    points = background.points(axis, at_mm, mm_per_px / style.magnification)
-    brain = background.brain.at(points, order=1)
-    # The mean of the voxels around that are brain: no dark rim.
-    grey = background.volume.at(points, order=1) / np.maximum(brain, 1e-3)
+    step = mm_per_px / style.magnification
+    points = background.points(axis, at_mm, step)
+    brain, grey = _anatomy_at(background, axis, at_mm, step)
     if inside is not None:
         # What was not tested steps back.
         grey = 0.05 + 0.2 * grey if style.is_black else 0.75 + 0.2 * grey
@@ -268,6 +267,16 @@ def draw_plane(
             bytes.fromhex(colour.removeprefix("#")), np.uint8
         )
     return pixels
+
+
+# The slices of every result lie at the same places.
+@lru_cache(maxsize=16)
+def _anatomy_at(background, axis, at_mm, mm_per_px):
+    """Return the share of brain and the grey of the pixels of a plane."""
+    points = background.points(axis, at_mm, mm_per_px)
+    brain = background.brain.at(points, order=1)
+    # The mean of the voxels around that are brain: no dark rim.
+    return brain, background.volume.at(points, order=1) / np.maximum(brain, 1e-3)
 
 
 def _draw_cross(pixels, points, axis, cross):

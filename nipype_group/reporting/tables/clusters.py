@@ -325,9 +325,10 @@ def add_inference_p(
     for name, volume in logp.items():
         if volume.shape != labels.shape:
             raise ValueError(f"{name} has shape {volume.shape}, the labels {labels.shape}")
-        if not np.all(volume[inside] >= 0):
+        held = volume[inside]
+        if not np.all(held >= 0):
             raise ValueError(f"{name} is no map of -log10 p: it is negative or NaN in clusters")
-        largest = ndimage.maximum(volume, labels, ids) if len(ids) else np.empty(0)
+        largest = ndimage.maximum(held, labels[inside], ids) if len(ids) else np.empty(0)
         _set_p(clusters, name, special.exp10(-np.asarray(largest)))
         _set_p(peaks, name, special.exp10(-volume[at]))
 
