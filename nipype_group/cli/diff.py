@@ -8,11 +8,14 @@ from nipype_group.reporting.comparison.runs import (
     comparison_text,
     write_comparison,
 )
+from nipype_group.reporting.page.side_by_side import check_is_one
 
 
 def execute(arguments: argparse.Namespace) -> int:
     """Compare the runs and print what differs; returns the exit code."""
     try:
+        for folder in (arguments.first, arguments.second):
+            check_is_one(folder)
         found = compare_runs(arguments.first, arguments.second)
         if arguments.json:
             write_comparison(found, arguments.json)

@@ -22,6 +22,7 @@ from nipype_group.reporting.comparison.files import (
     new_settings_text,
 )
 from nipype_group.reporting.comparison.rounding import ROUNDING, SETTINGS, VERSIONS
+from nipype_group.reporting.page.side_by_side import check_is_one
 from nipype_group.reporting.records.inputs import InputFile, digest, find_inputs
 from nipype_group.reporting.records.record import (
     ALTERNATIVES_FOLDER,
@@ -95,6 +96,7 @@ def _wanted(path):
     if path.name == PROVENANCE_NAME and path.is_file():
         path = path.parent
     if path.is_dir():
+        check_is_one(path)
         own = (path / PROVENANCE_NAME).is_file()
         if path.name == "group" and not own:
             path = path.parent

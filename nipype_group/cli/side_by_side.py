@@ -36,7 +36,7 @@ from nipype_group.reporting.page.side_by_side import (
     remove_index,
     write_index_page,
 )
-from nipype_group.reporting.page.summary import summarise
+from nipype_group.reporting.page.summary import summarise, work_line
 from nipype_group.reporting.records.record import PROVENANCE_NAME
 from nipype_group.reporting.records.ro_crate import CRATE_NAME
 from nipype_group.reporting.records.standing import remove_own
@@ -296,6 +296,7 @@ def _all_checked(asked, arguments, notes, across):
             for note in (
                 *found.made.notes,
                 *run.told_before(found.made.settings, found.made.files),
+                *left_by_correction(found.made.settings, across),
             ):
                 told.setdefault(note, []).append(one.listed.title)
         if not ready:
@@ -334,6 +335,12 @@ def check_across(settings: Sequence[AnalysisSettings], method: str) -> None:
     errors = [error for own in settings if (error := _not_across(own, method)) is not None]
     if errors and (method == MAXIMUM or len(errors) == len(settings)):
         raise UsageError(str(errors[0])) from errors[0]
+
+
+def left_by_correction(settings: AnalysisSettings, method: str) -> Iterator[str]:
+    """Yield what a correction over analyses leaves as it is, of settings of an analysis."""
+    if method != NOT_ACROSS and settings.equivalence is not None:
+        yield "p of equivalence are those of each analysis: they are not corrected over analyses"
 
 
 def _not_across(settings, method):
@@ -494,4 +501,4 @@ def _tell(top: Path, found: Sequence[Found], arguments: Namespace) -> None:
                 doubts.setdefault(line.removeprefix(_WARNING), []).append(title)
     for line in _lines(doubts, len(made)):
         print(f"{_WARNING}{line}")
-    print(f"Index     {top / INDEX_NAME}\nWork      {work_dir} (can be deleted)")
+    print(f"Index     {top / INDEX_NAME}\n{work_line(work_dir)}")

@@ -20,6 +20,7 @@ from nipype_group.execution import FolderLock, WorkflowError, quiet_nipype, run_
 from nipype_group.execution.changed_inputs import forget_run
 from nipype_group.execution.memory import check_memory, declare_memory
 from nipype_group.reporting.multiverse.folder import foreign_files
+from nipype_group.reporting.page.summary import work_line
 from nipype_group.reporting.records.record import (
     ALTERNATIVES_FOLDER,
     ALTERNATIVES_NAME,
@@ -144,7 +145,7 @@ def _carry_out(alternatives, output, arguments):
     print(f"Page      {output / 'multiverse.html'}")
     more = ", regions.tsv" if (output / "regions.tsv").is_file() else ""
     print(f"Tables    {output / 'alternatives.tsv'}, curves.tsv{more}")
-    print(f"Work      {result.work_dir} (can be deleted)")
+    print(work_line(result.work_dir))
     if not run.can_draw():
         print(run.NO_FIGURES)
     return 0

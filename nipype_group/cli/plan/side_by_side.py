@@ -9,7 +9,13 @@ from typing import Any
 from nipype_group.cli import run
 from nipype_group.cli.plan.analysis import analysis_plan
 from nipype_group.cli.plan.text import costs_of_all, plan_text
-from nipype_group.cli.side_by_side import ACROSS_WORDS, NOT_ACROSS, Asked, asked_by_value
+from nipype_group.cli.side_by_side import (
+    ACROSS_WORDS,
+    NOT_ACROSS,
+    Asked,
+    asked_by_value,
+    left_by_correction,
+)
 from nipype_group.design.sources import listed_once
 from nipype_group.reporting.wording import count
 from nipype_group.settings.analysis import AnalysisSettings
@@ -42,7 +48,8 @@ def execute_each(settings: AnalysisSettings, files: dict[str, Any], arguments: N
         number = count(len(plans), "analysis", "analyses")
         if settings.across_analyses != NOT_ACROSS:
             number += f", whose p are corrected over all {ACROSS_WORDS[settings.across_analyses]}"
-        print("\n".join([number, *notes, *_lines(plans)]))
+        left = left_by_correction(settings, settings.across_analyses)
+        print("\n".join([number, *notes, *left, *_lines(plans)]))
     return 1 if any("Problem" in plan for plan in plans) else 0
 
 

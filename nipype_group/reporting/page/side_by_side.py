@@ -23,7 +23,7 @@ from nipype_group.reporting.derivatives.read import GroupFolder
 from nipype_group.reporting.page.report import environment
 from nipype_group.reporting.page.tables import embedded, file_table
 from nipype_group.reporting.wording import count, number_text
-from nipype_group.tsv import tsv_text
+from nipype_group.tsv import read_tsv, tsv_text
 from nipype_group.whole_files import AnyPath, replace_text
 
 INDEX_NAME, TABLE_NAME, DICTIONARY_NAME = "index.html", "analyses.tsv", "analyses.json"
@@ -199,6 +199,22 @@ def holds_index(top: AnyPath) -> bool:
         return "analysis" in read_json(path, dict)
     except (OSError, ValueError):
         return False
+
+
+def check_is_one(top: AnyPath) -> None:
+    """Refuse a folder of analyses side by side where one analysis is wanted.
+
+    Raises
+    ------
+    ValueError
+        Names a folder that can be given instead.
+    """
+    if holds_index(top):
+        names = read_tsv(Path(top, TABLE_NAME))["analysis"]
+        raise ValueError(
+            f"{Path(top).absolute()} holds analyses side by side: give the folder of one, as "
+            f"{Path(top).absolute() / names.iloc[0]}"
+        )
 
 
 def remove_index(top: AnyPath) -> None:

@@ -13,6 +13,7 @@ from nipype_group.reporting.page.sentences import critical_value_text
 from nipype_group.reporting.tables.columns import peak_region, read_table
 from nipype_group.reporting.wording import count
 from nipype_group.tsv import read_tsv
+from nipype_group.whole_files import AnyPath
 
 # Columns of the table of those left out, beside conditions.
 _OF_EXCLUDED = ("participant_id", "map", "reason")
@@ -66,10 +67,17 @@ def summarise(output_dir: str | os.PathLike[str], work_dir: str | os.PathLike[st
     lines += [
         f"Results   {group}",
         *([f"Figures   {group / 'figures'}"] if any(group.glob("figures/*.png")) else []),
-        f"Work      {work_dir}, {_megabytes(work_dir)} MB: the same command goes on from it "
-        "(can be deleted)",
+        work_line(work_dir),
     ]
     return "\n".join(lines)
+
+
+def work_line(work_dir: AnyPath) -> str:
+    """Return the line that tells where the work folder is, its size and what it is good for."""
+    return (
+        f"Work      {work_dir}, {_megabytes(work_dir)} MB: the same command goes on from it "
+        "(can be deleted)"
+    )
 
 
 def _megabytes(folder):
