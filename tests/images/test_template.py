@@ -2,6 +2,8 @@
 
 import gzip
 import io
+import subprocess
+import sys
 import warnings
 from importlib import resources
 
@@ -100,3 +102,18 @@ def test_outlines_lie_where_nilearn_draws_them():
         )
         assert inside.sum() > 1000
         assert near.mean() > 0.98
+
+
+def test_brains_are_drawn_and_places_named_without_importing_nilearn():
+    code = (
+        "import sys\n"
+        "from nipype_group.reporting.atlases.lookup import tissue\n"
+        "from nipype_group.reporting.figures.cortex import cortex, render_views\n"
+        "from nipype_group.reporting.figures.glass_brain import outlines\n"
+        "from nipype_group.reporting.figures.slices import mni_background\n"
+        "from nipype_group.reporting.figures.style import Style\n"
+        "mni_background(), outlines(Style()), render_views(), tissue((0, 0, 0))\n"
+        "print(cortex() is not None, 'nilearn' in sys.modules)\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.split() == ["True", "False"]
