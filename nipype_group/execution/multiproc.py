@@ -137,13 +137,18 @@ class _Worker:
     def sentinel(self) -> int:
         return self._process.sentinel
 
-    def end(self, patience: float = _SECONDS_TO_END) -> int | None:
-        """End the process, whatever it does, within some seconds; return how it ended."""
+    def dismiss(self) -> None:
+        """Tell the process to end, whatever it does, and do not wait for it."""
         if self.taskid is not None:
             self._process.terminate()
         with suppress(OSError):
             self.pipe.send(_END)
         self.pipe.close()
+
+    def end(self, patience: float = _SECONDS_TO_END) -> int | None:
+        """End the process, whatever it does, within some seconds; return how it ended."""
+        if not self.pipe.closed:
+            self.dismiss()
         self._process.join(patience)
         if self._process.is_alive():
             self._process.kill()
@@ -277,6 +282,8 @@ class MultiProcPlugin(NodeLoop, NipypeMultiProcPlugin):
             time.sleep(seconds)
 
     def _close(self):
+        for worker in self._workers:
+            worker.dismiss()
         for worker in self._workers:
             # One that is loading still has nothing to finish.
             worker.end(_SECONDS_TO_END if worker.is_ready else _SECONDS_TO_LEAVE)
