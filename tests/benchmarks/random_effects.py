@@ -42,7 +42,7 @@ N_PARTICIPANTS, N_MAPS, N_VOXELS, N_PEERS = 60, 155, 20_000, 40
 COLUMNS = ("intercept", "patient", "years", "patient_years")
 CONTRAST = np.array([[0.0, 0, 0, 1]])
 N_SHUFFLES = 1000
-MEMORY = ((1000, 235_000), (250, 235_000))
+MEMORY = ((1000, 60_000), (250, 235_000))
 MODELS = {"intercept": "(1 | g)", "intercept and slope": "(1 + years | g)"}
 
 
