@@ -159,7 +159,16 @@ def _add_squares(values, total):
             total[v] += row[v] * row[v]
 
 
-def sum_of_squares(values: np.ndarray) -> np.ndarray:
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def _add_squares_around(values, centre, total):
+    for i in range(len(values)):
+        row, middle = values[i], centre[min(i, len(centre) - 1)]
+        for v in range(len(total)):
+            away = row[v] - middle[v]
+            total[v] += away * away
+
+
+def sum_of_squares(values: np.ndarray, around: np.ndarray | None = None) -> np.ndarray:
     """Return the sum of squares of every column, rows in ascending order.
 
     Unlike `numpy.sum`, whose order depends on the number of columns.
@@ -167,11 +176,17 @@ def sum_of_squares(values: np.ndarray) -> np.ndarray:
     Parameters
     ----------
     values : array, shape (n, v)
+    around : array, shape (n, v) or (1, v), optional
+        What is taken off before; the difference is not held.
 
     Returns
     -------
     float64 array, shape (v,)
     """
     total = np.zeros(values.shape[1])
-    _add_squares(np.ascontiguousarray(values, dtype=float), total)
+    values = np.ascontiguousarray(values, dtype=float)
+    if around is None:
+        _add_squares(values, total)
+    else:
+        _add_squares_around(values, np.ascontiguousarray(around, dtype=float), total)
     return total

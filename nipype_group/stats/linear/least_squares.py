@@ -186,10 +186,12 @@ class LinearModel:
         residual_ss : array, shape (v,)
             Residual sum of squares. Set to 0 where it is no more than rounding.
         """
+        # Maps that are read voxel by voxel are laid out in rows once, not for every product.
+        data = np.ascontiguousarray(data, dtype=float)
         betas = multiply(self.inverse, data)
         # The basis keeps its digits where columns are nearly collinear, betas do not.
-        residuals = residuals_of(self.basis, data)
-        residual_ss = sum_of_squares(residuals)
+        fitted = multiply(self.basis, multiply(self.basis.T, data))
+        residual_ss = sum_of_squares(data, around=fitted)
         residual_ss[is_rounding(residual_ss, data)] = 0.0
         return betas, residual_ss
 
@@ -199,14 +201,12 @@ class LinearModel:
         ones = np.ones(len(self.matrix))
         return bool(np.square(residuals_of(self.basis, ones)).sum() < 1e-16 * len(ones))
 
-    def total_ss(self, data: np.ndarray) -> np.ndarray:
-        """Return the sum of squares that R2 refers to.
+    def total_ss(self, data: np.ndarray, mean: np.ndarray) -> np.ndarray:
+        """Return the sum of squares that R2 refers to, of data with this mean of the maps.
 
         Around the mean where the design holds a constant, around 0 where it does not.
         """
-        if self.holds_constant:
-            data = data - data.mean(axis=0)
-        return sum_of_squares(data)
+        return sum_of_squares(data, around=mean[None] if self.holds_constant else None)
 
 
 @dataclass(frozen=True)
@@ -460,9 +460,11 @@ def fit_tiles(
     residual_variance, r_square = np.empty(n_voxels), np.empty(n_voxels)
     for span in tiles(n_voxels, n_maps):
         data = read(span.start, span.stop)
+        # The order of the sum of a mean is that of the layout as it is read.
+        mean, data = data.mean(axis=0), np.ascontiguousarray(data)
         betas[:, span], residual_ss = model.fit(data)
         residual_variance[span] = residual_ss / model.dof
-        total = model.total_ss(data)
+        total = model.total_ss(data, mean)
         r_square[span] = _ratio(np.maximum(total - residual_ss, 0.0), total)
     return betas, residual_variance, r_square
 
