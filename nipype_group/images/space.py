@@ -179,7 +179,8 @@ class Space(ABC):
         -------
         int32 array, shape (v, c)
             Positions of neighbours in the mask, -1 where there is none. The first half of the
-            columns holds those that are smaller, the second half those that are larger.
+            columns holds those that are smaller, the second half those that are larger. Those of
+            a mask with three axes are as `nipype_group.stats.neighbours.neighbour_list` has them.
         """
 
     @abstractmethod

@@ -1,5 +1,7 @@
 """Which voxels of a mask are neighbours, as a table that compiled code walks through."""
 
+from functools import cache
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -45,8 +47,48 @@ def neighbour_list(mask: ArrayLike, connectivity: int) -> np.ndarray:
     index = np.full(padded.size, -1, dtype=np.int32)
     index[voxels] = np.arange(len(voxels), dtype=np.int32)
     n_x, n_y, _ = np.array(mask.shape) + 2
-    offsets = np.sort((np.argwhere(neighbourhood(connectivity)) - 1) @ [1, n_x, n_x * n_y])
     neighbours = np.empty((len(voxels), connectivity), dtype=np.int32)
-    for column, offset in enumerate(offsets[offsets != 0]):
+    for column, offset in enumerate(_offsets(connectivity) @ [1, n_x, n_x * n_y]):
         neighbours[:, column] = index[voxels + offset]
     return neighbours
+
+
+def _offsets(connectivity):
+    """Return the axes' steps to each column of `neighbour_list`, the last axis changing last."""
+    offsets = np.argwhere(neighbourhood(connectivity).T)[:, ::-1] - 1
+    return offsets[offsets.any(axis=1)]
+
+
+@cache
+def adjacent_columns(connectivity: int) -> np.ndarray:
+    """Tell which columns of `neighbour_list` are neighbours of each other.
+
+    Parameters
+    ----------
+    connectivity : {6, 18, 26}
+        Which voxels are neighbours.
+
+    Returns
+    -------
+    uint32 array, shape (connectivity,)
+        By column: bits of the columns whose voxels are neighbours of its own, and its own bit.
+
+    Raises
+    ------
+    ValueError
+        Unknown connectivity.
+
+    Examples
+    --------
+    The neighbours at the faces are none of each other.
+
+    >>> adjacent_columns(6).tolist()
+    [1, 2, 4, 8, 16, 32]
+    """
+    offsets = _offsets(connectivity)
+    apart = offsets[:, None] - offsets
+    near = np.abs(apart).max(axis=2) <= 1
+    # With itself: the middle of a neighbourhood is part of it.
+    near[near] = neighbourhood(connectivity)[tuple(1 + apart[near].T)]
+    bits = np.uint32(1) << np.arange(connectivity, dtype=np.uint32)
+    return np.where(near, bits, np.uint32(0)).sum(axis=1, dtype=np.uint32)

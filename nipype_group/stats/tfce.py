@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numba
 import numpy as np
+from numba.cpython.unsafe.numbers import trailing_zeros
 from numpy.typing import ArrayLike
 
 from nipype_group.choices import CONNECTIVITIES, TFCE_STEPS
@@ -26,6 +27,8 @@ _DIGIT = 11
 _SPAN = 56
 _DROPPED = _SPAN - 2 * _DIGIT
 _ABSENT = np.iinfo(np.int32).max
+# Where neighbours are of any other kind than a volume's.
+NOT_SETTLED = np.empty(0, dtype=np.uint32)
 
 
 @dataclass(frozen=True)
@@ -122,6 +125,7 @@ def enhance_maps(
     step_reference: ArrayLike | None = None,
     sign: int = 1,
     out: np.ndarray | None = None,
+    settled: np.ndarray = NOT_SETTLED,
 ) -> np.ndarray:
     """Enhance one side of many maps, one after the other, without holding Python's lock.
 
@@ -139,6 +143,9 @@ def enhance_maps(
         Side: the maps themselves or minus them.
     out : float64 array, shape (m, v), optional
         Where the result goes; may be `maps` itself.
+    settled : uint32 array, shape (c,), optional
+        Of the neighbours of a volume `nipype_group.stats.neighbours.adjacent_columns`, which saves
+        a third of the time; others have none.
 
     Returns
     -------
@@ -177,6 +184,7 @@ def enhance_maps(
     _enhance_in_place(
         out,
         neighbours,
+        settled,
         float(settings.extent_power),
         float(settings.height_power),
         heights,
@@ -317,6 +325,36 @@ def _settle(heights, keys, n):
 
 
 @numba.njit(nogil=True, cache=True)
+def _join(theirs, link, mine, i, joined, node, parents):
+    """Join the cluster of a neighbour to that of the voxel at place i; return the root of both.
+
+    Parameters
+    ----------
+    theirs, link : uint32, int32
+        The neighbour, and its entry of `joined`.
+    mine : uint32
+        Root of the cluster of the voxel.
+    i, joined, node, parents
+        As in `_grow_tree`.
+    """
+    while link >= 0:
+        above = np.uint32(link)
+        link = joined[above]
+        if link >= 0:
+            joined[theirs] = link
+        theirs = above
+    if theirs == mine:
+        return mine
+    parents[node[theirs]] = i
+    if link <= joined[mine]:
+        mine, theirs = theirs, mine
+    joined[mine] += joined[theirs]
+    joined[theirs] = mine
+    node[mine] = i
+    return mine
+
+
+@numba.njit(nogil=True, cache=True)
 def _grow_tree(order, neighbours, joined, node, parents, sizes):
     """Build the component tree by adding voxels from the highest down.
 
@@ -324,8 +362,8 @@ def _grow_tree(order, neighbours, joined, node, parents, sizes):
     ----------
     order : int64 array, shape (n,)
         Voxels, highest first.
-    neighbours : int32 array, shape (v, connectivity)
-        Neighbours of each voxel.
+    neighbours : int32 array, shape (v, c)
+        Neighbours of each voxel, in any order.
     joined, node : int32 array, shape (v,)
         Scratch: union-find (minus the size at a root) and the position of the voxel last added to
         a root's cluster.
@@ -345,22 +383,49 @@ def _grow_tree(order, neighbours, joined, node, parents, sizes):
             theirs = np.uint32(neighbour)
             link = joined[theirs]
             # Most neighbours hang on the root that was found for the one before.
-            if link == _ABSENT or link == np.int32(mine):
-                continue
-            while link >= 0:
-                above = np.uint32(link)
-                link = joined[above]
-                if link >= 0:
-                    joined[theirs] = link
-                theirs = above
-            if theirs == mine:
-                continue
-            parents[node[theirs]] = i
-            if joined[theirs] <= joined[mine]:
-                mine, theirs = theirs, mine
-            joined[mine] += joined[theirs]
-            joined[theirs] = mine
-            node[mine] = i
+            if link != _ABSENT and link != np.int32(mine):
+                mine = _join(theirs, link, mine, i, joined, node, parents)
+        node[mine] = i
+        parents[i] = i
+        sizes[i] = -joined[mine]
+
+
+@numba.njit(nogil=True, cache=True)
+def _grow_tree_of_volume(order, neighbours, settled, inside, joined, node, parents, sizes):
+    """Build the same tree as `_grow_tree` of the neighbours of a volume, in less time.
+
+    Each voxel tells its neighbours that it is inside by a bit of theirs. A neighbour whose cluster
+    was found settles all inside that are its own neighbours too: they joined it before.
+
+    Parameters
+    ----------
+    order, neighbours, joined, node, parents, sizes
+        As in `_grow_tree`; `neighbours` from `nipype_group.stats.neighbours.neighbour_list`.
+    settled : uint32 array, shape (connectivity,)
+        From `nipype_group.stats.neighbours.adjacent_columns`.
+    inside : uint32 array, shape (1 + v,)
+        Scratch: bits of the neighbours inside; the first takes those of absent neighbours.
+    """
+    inside[:] = 0
+    for i in range(len(order)):
+        voxel = np.uint32(order[i])
+        row = neighbours[voxel]
+        # The last column is the opposite of the first: what this voxel is to its neighbour.
+        flag = np.uint32(1) << np.uint32(len(row))
+        for c in range(len(row)):
+            flag >>= np.uint32(1)
+            inside[np.uint32(row[c] + 1)] |= flag
+        mine = voxel
+        joined[voxel] = -1
+        left = inside[voxel + np.uint32(1)]
+        while left:
+            column = np.uint32(trailing_zeros(left))
+            left &= ~settled[column]
+            theirs = np.uint32(row[column])
+            link = joined[theirs]
+            # Most neighbours hang on the root that was found for the one before.
+            if link != np.int32(mine):
+                mine = _join(theirs, link, mine, i, joined, node, parents)
         node[mine] = i
         parents[i] = i
         sizes[i] = -joined[mine]
@@ -410,8 +475,11 @@ def _fill_levels(heights, order, height_power, step_heights, step_gains, strict,
 
 
 @numba.njit(nogil=True, cache=True)
-def _enhance_in_place(maps, neighbours, extent_power, height_power, heights, gains, strict):
+def _enhance_in_place(
+    maps, neighbours, settled, extent_power, height_power, heights, gains, strict
+):
     """Enhance the positive side of each map in place; `heights` and `gains` as in `_steps`."""
+    inside = np.empty(1 + len(neighbours), dtype=np.uint32)
     n_voxels = maps.shape[1]
     keys = np.empty(n_voxels, dtype=np.int64)
     spare = np.empty(n_voxels, dtype=np.int64)
@@ -425,7 +493,11 @@ def _enhance_in_place(maps, neighbours, extent_power, height_power, heights, gai
     no_steps = np.empty(0)
     for m in range(len(maps)):
         n = _descend(maps[m], keys, spare, counts)
-        _grow_tree(keys[:n], neighbours, joined, node, parents[:n], sizes[:n])
+        order, above, extents = keys[:n], parents[:n], sizes[:n]
+        if len(settled) > 0:
+            _grow_tree_of_volume(order, neighbours, settled, inside, joined, node, above, extents)
+        else:
+            _grow_tree(order, neighbours, joined, node, above, extents)
         steps, sums_to = no_steps, no_steps
         if len(heights) > 0:
             row = min(m, len(heights) - 1)

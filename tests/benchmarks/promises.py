@@ -27,7 +27,7 @@ from scipy.ndimage import gaussian_filter
 
 from nipype_group.data.generate import generate
 from nipype_group.execution import quiet_nipype, run_workflow
-from nipype_group.stats.neighbours import neighbour_list
+from nipype_group.stats.neighbours import adjacent_columns, neighbour_list
 from nipype_group.stats.tfce import Tfce, enhance_maps
 
 COMMAND = str(Path(sys.executable).with_name("nipype-group"))
@@ -55,7 +55,11 @@ def smooth_noise(shape=(65, 79, 67)):
 
 def enhance_both(values, neighbours, settings):
     """Return the enhanced map of both sides."""
-    up, down = (enhance_maps(values[None], neighbours, settings, sign=s)[0] for s in (1, -1))
+    settled = adjacent_columns(settings.connectivity)
+    up, down = (
+        enhance_maps(values[None], neighbours, settings, sign=s, settled=settled)[0]
+        for s in (1, -1)
+    )
     return up - down
 
 

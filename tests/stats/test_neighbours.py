@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from nipype_group.stats.neighbours import neighbour_list
+from nipype_group.stats.neighbours import adjacent_columns, neighbour_list
 
 MOST_STEPS = {6: 1, 18: 2, 26: 3}
 
@@ -42,3 +42,12 @@ def test_a_mask_of_two_dimensions_is_refused():
 
 def test_an_empty_mask_has_no_rows():
     assert neighbour_list(np.zeros((3, 3, 3), dtype=bool), 18).shape == (0, 18)
+
+
+@pytest.mark.parametrize("connectivity", [6, 18, 26])
+def test_adjacent_columns_are_those_that_list_each_other(connectivity):
+    neighbours = neighbour_list(np.ones((5, 5, 5), dtype=bool), connectivity)
+    around = neighbours[62]
+    for settled, voxel in zip(adjacent_columns(connectivity), around, strict=True):
+        expected = np.isin(around, neighbours[voxel]) | (around == voxel)
+        assert [bool(settled >> column & 1) for column in range(connectivity)] == list(expected)

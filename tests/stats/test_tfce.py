@@ -12,7 +12,7 @@ from tfce import tfce
 from nipype_group.choices import TFCE_STEPS as STEPS
 from nipype_group.stats.clusters import neighbourhood
 from nipype_group.stats.distributions import t_to_z
-from nipype_group.stats.neighbours import neighbour_list
+from nipype_group.stats.neighbours import adjacent_columns, neighbour_list
 from nipype_group.stats.tfce import Tfce, enhance, enhance_maps
 
 SHAPE = (8, 7, 6)
@@ -287,3 +287,19 @@ def test_the_integral_is_that_of_the_package_tfce(agree, connectivity, extent_po
     up, down = (enhance(s * values_in(volume, mask), neighbours, settings) for s in (1, -1))
     # It sums in float64 and returns float32.
     agree("tfce (Gaser)", "exact TFCE", up - down, values_in(theirs, mask), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("connectivity", [6, 18, 26])
+@pytest.mark.parametrize("tied", [False, True])
+def test_what_volumes_settle_changes_no_bit(connectivity, tied):
+    rng = np.random.default_rng(connectivity)
+    mask = rng.random((9, 11, 10)) < 0.8
+    maps = ndimage.gaussian_filter(rng.standard_normal((6, *mask.shape)), (0, 1, 1, 1))[:, mask]
+    maps = np.round(20 * maps) / 4 if tied else 5 * maps
+    neighbours, settings = neighbour_list(mask, connectivity), Tfce(connectivity=connectivity)
+    for sign in (1, -1):
+        plain = enhance_maps(maps, neighbours, settings, sign=sign)
+        settled = adjacent_columns(connectivity)
+        found = enhance_maps(maps, neighbours, settings, sign=sign, settled=settled)
+        assert plain.max() > 0
+        np.testing.assert_array_equal(found, plain)

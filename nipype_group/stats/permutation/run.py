@@ -14,7 +14,7 @@ from itertools import pairwise
 import numpy as np
 
 from nipype_group.stats.linear.least_squares import ReadVoxels
-from nipype_group.stats.neighbours import neighbour_list
+from nipype_group.stats.neighbours import adjacent_columns, neighbour_list
 from nipype_group.stats.permutation.maps import SHUFFLES_PER_BLOCK, statistic_maps
 from nipype_group.stats.permutation.methods import ShuffledContrast
 from nipype_group.stats.permutation.scan import scan_shuffles
@@ -25,6 +25,7 @@ from nipype_group.stats.permutation.statistics import (
     side_maxima,
 )
 from nipype_group.stats.permutation.tiles import Tiles, bytes_per_value, shuffles_per_pass
+from nipype_group.stats.tfce import NOT_SETTLED
 
 _NO_TOPS = np.empty((0, 0), np.float32)
 
@@ -59,8 +60,11 @@ class ShuffleResult:
 class _ContrastRun:
     """Shuffles of one contrast: its tiles, its observed values, what every range gives."""
 
-    def __init__(self, contrast, statistics, read, n_voxels, neighbours, memory_bytes, beside):
+    def __init__(
+        self, contrast, statistics, read, n_voxels, neighbours, settled, memory_bytes, beside
+    ):
         self.contrast, self._statistics, self._neighbours = contrast, statistics, neighbours
+        self._settled = settled
         self._tiles = Tiles(contrast, read, n_voxels, memory_bytes, beside)
         self._memory_bytes = memory_bytes
         self._parts = []
@@ -112,8 +116,9 @@ class _ContrastRun:
         return self.contrast.needs_maps or "tfce" in self._statistics.names
 
     def _enhanced(self, maps):
-        neighbours = self._neighbours[self._statistics.tfce.connectivity]
-        return enhanced_maps(maps, self._statistics, self.contrast, neighbours, self._highest)
+        chosen, contrast = self._statistics, self.contrast
+        neighbours = self._neighbours[chosen.tfce.connectivity]
+        return enhanced_maps(maps, chosen, contrast, neighbours, self._highest, self._settled)
 
     def _largest_enhanced(self, enhanced):
         return side_maxima("tfce", enhanced, self._statistics.signs(self.contrast.signed))
@@ -279,8 +284,14 @@ def run_shuffles(
     if "tfce" in statistics.names:
         used.add(statistics.tfce.connectivity)
     listed = {c: neighbours(mask, c) for c in sorted(used)}
+    # A mask with three axes is of a volume.
+    is_volume = mask.ndim == 3 and "tfce" in statistics.names
+    settled = adjacent_columns(statistics.tfce.connectivity) if is_volume else NOT_SETTLED
     share = memory_gb * 1e9 / len(contrasts)
-    runs = [_ContrastRun(c, statistics, read, n_voxels, listed, share, beside) for c in contrasts]
+    runs = [
+        _ContrastRun(c, statistics, read, n_voxels, listed, settled, share, beside)
+        for c in contrasts
+    ]
     size = min(run.shuffles_per_pass for run in runs)
     spans = _edges(max(first, 1), last, size) if last > 1 else []
     with ThreadPoolExecutor(n_threads) as pool:

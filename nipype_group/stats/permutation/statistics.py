@@ -12,7 +12,7 @@ from nipype_group.stats.clusters import signs_of
 from nipype_group.stats.elementary import FloatOrArray
 from nipype_group.stats.permutation.cluster_sizes import largest_clusters
 from nipype_group.stats.permutation.methods import TIE_TOLERANCE, WIDEST_TIE, ShuffledContrast
-from nipype_group.stats.tfce import Tfce, enhance_maps
+from nipype_group.stats.tfce import NOT_SETTLED, Tfce, enhance_maps
 
 # Side of a statistic by its sign, as null distributions are named.
 SIDE_NAMES = {1: "positive", -1: "negative"}
@@ -262,6 +262,7 @@ def enhanced_maps(
     contrast: ShuffledContrast,
     neighbours: np.ndarray,
     highest: Mapping[int, float],
+    settled: np.ndarray = NOT_SETTLED,
 ) -> np.ndarray:
     """Return TFCE of maps, the negative side below 0.
 
@@ -275,6 +276,8 @@ def enhanced_maps(
         Neighbours of every voxel by the connectivity of TFCE.
     highest : dict
         Sign to the largest height of the unshuffled map on that side, scaled.
+    settled : uint32 array, shape (k,), optional
+        As in `nipype_group.stats.tfce.enhance_maps`.
 
     Returns
     -------
@@ -289,7 +292,9 @@ def enhanced_maps(
         elif steps == "nilearn" and len(signs) == 1:
             # The one-sided test of nilearn does not look at the other side.
             reference = (sign * maps).max(axis=1)
-        side = enhance_maps(maps, neighbours, statistics.tfce, reference, sign=sign)
+        side = enhance_maps(
+            maps, neighbours, statistics.tfce, reference, sign=sign, settled=settled
+        )
         # In place: fresh memory costs as much as the sums.
         if sign < 0:
             np.negative(side, out=side)
