@@ -136,3 +136,12 @@ def test_what_cannot_be_viewed_is_refused(a_map, tmp_path, monkeypatch, capsys, 
     assert said.count("\n") == 1
     assert Path("thesis.html").read_text() == "<html>mine</html>"
     assert not Path("viewer.html").exists()
+
+
+@pytest.mark.parametrize("value", [1e-60, 1e39])
+def test_values_that_single_precision_loses_are_refused(tmp_path, value):
+    values = np.zeros((4, 4, 4))
+    values[1, 2, 1] = value
+    nib.save(nib.Nifti1Image(values, np.eye(4)), tmp_path / "map.nii.gz")
+    with pytest.raises(ValueError, match=f"largest magnitude is {value:.3g}".replace("+", "[+]")):
+        read_viewed(tmp_path / "map.nii.gz")

@@ -119,9 +119,10 @@ def read_viewed(
                 f"{largest}"
             )
     if not values.any():
-        raise ValueError(f"{side.path}: nothing to view, {shown} is 0 everywhere")
-    # Figures and viewers hold single precision.
-    values = values.astype(np.float32)
+        raise ValueError(
+            f"{side.path}: nothing to view, no voxel has a finite value but 0 ({shown})"
+        )
+    values = _single(values, side.path)
     # To the largest value, which the cursor can tell then.
     scale = Scale.of_survivors(values, signed)
     if desc is None and height is None:
@@ -137,6 +138,17 @@ def read_viewed(
         shown=shown,
         n_left_out=side.n_left_out,
     )
+
+
+def _single(values, path):
+    """Return values as figures and viewers hold them; refuses those that would be lost."""
+    single, largest = np.finfo(np.float32), np.abs(values).max()
+    if not single.tiny <= largest <= single.max:
+        raise ValueError(
+            f"{path}: its largest magnitude is {largest:.3g}, which pictures in single precision "
+            "cannot hold; scale the map"
+        )
+    return values.astype(np.float32)
 
 
 def _contrast(found, contrast, stat, desc):
