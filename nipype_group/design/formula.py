@@ -407,12 +407,12 @@ def code_formula(
     columns = [_unaliased(column, aliases) for column in columns]
     sources = {_unaliased(k, aliases): _unaliased(v, aliases) for k, v in sources.items()}
     coded = _factors(levels, columns)
+    who = table[PARTICIPANTS].to_numpy(dtype=str) if PARTICIPANTS in table else None
     notes = tuple(
         note
         for name in names
-        for note in doubts(table[name], coded.get(name, {}).get("reference"))
+        for note in doubts(table[name], coded.get(name, {}).get("reference"), who)
     )
-    who = table[PARTICIPANTS].to_numpy(dtype=str) if PARTICIPANTS in table else None
     real_names = {alias: name for name, alias in aliases.items()}
     variables = Variables(data, used, who, real_names)
     try:

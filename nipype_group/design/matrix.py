@@ -22,7 +22,7 @@ from nipype_group.design.participants.random_effects import RandomEffects
 from nipype_group.design.participants.shared_covariance import SharedCovariance
 from nipype_group.design.reference_grid import GRID_FORM, ReferenceGrid, grid_of_record
 from nipype_group.design.sources import RESERVED, participant_label
-from nipype_group.design.tables import alike, check_magnitudes, variables_of
+from nipype_group.design.tables import alike, check_magnitudes, merged_levels, variables_of
 from nipype_group.json_files import NUMBER, read_json
 from nipype_group.stats.linear.least_squares import LinearModel
 from nipype_group.tsv import MISSING, columns_found, numbers_of, read_tsv, repeated, write_tsv
@@ -427,12 +427,29 @@ def checked_design(
             factors=coding.factors,
             sources=coding.sources,
             formula=formula,
-            notes=(*notes, *coding.notes, *_contradictions(observations, used)),
+            notes=(
+                *notes,
+                *coding.notes,
+                *_merged(observations, coding.factors),
+                *_contradictions(observations, used),
+            ),
             within=within,
             grid=coding.grid,
             without_grid=coding.without_grid,
         )
     )
+
+
+def _merged(observations, factors):
+    """Yield the spellings of numbers that a factor has one level of."""
+    for name, about in factors.items():
+        if name not in observations:
+            continue
+        column = observations[name].dropna().astype(str)
+        # Levels of names and of conditions are their text.
+        if set(column) <= set(about["levels"]) or numbers_of(column).isna().any():
+            continue
+        yield from merged_levels(column, observations.loc[column.index, "participant_id"].tolist())
 
 
 def _contradictions(observations, columns):

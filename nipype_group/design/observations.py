@@ -11,7 +11,12 @@ import pandas as pd
 
 from nipype_group.choices import ON_BAD_MAP, nearest
 from nipype_group.design.first_level import of_other_contrasts, registered_elsewhere
-from nipype_group.design.participants.exclusion import check_rules, read_rule, why_left_out
+from nipype_group.design.participants.exclusion import (
+    check_rule_values,
+    check_rules,
+    read_rule,
+    why_left_out,
+)
 from nipype_group.design.participants.map_covariates import check_map_covariates
 from nipype_group.design.participants.means import numbers_among
 from nipype_group.design.participants.tables import PeopleTables, session_of
@@ -134,6 +139,7 @@ def collect(
     check_variables(variables, columns)
     rules = [read_rule(text) for text in exclude]
     check_rules(rules, columns, {entry.participant for entry in entries})
+    check_rule_values(rules, rows)
     with_mean = numbers_among(pd.DataFrame(rows), [v for v in mean_for if v not in conditions])
     needed = [v for v in variables if v not in with_mean]
     excluded, problems, candidates = [], [], []

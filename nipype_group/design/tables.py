@@ -4,11 +4,12 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from decimal import Decimal
 
 import numpy as np
 import pandas as pd
 
-from nipype_group.tsv import with_numbers
+from nipype_group.tsv import numbers_of, with_numbers
 
 # Numbers that stand for a missing value where a program had no n/a.
 _SENTINELS = {9, 99, 999, 9999, 99999, 77, 777, 7777, 88, 888, 8888}
@@ -39,6 +40,7 @@ _NO_VALUE = {
     "n/d",
     "#na",
 }
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]{1,3})?", re.ASCII)
 _DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
 _SHOWN_CELLS = 5
 # Largest absolute values of a column whose fourth powers float64 holds with room to spare.
@@ -242,7 +244,122 @@ def alike(text: str) -> str:
     return " ".join("".join(seen).casefold().split())
 
 
-def doubts(column: pd.Series, reference: str | None = None) -> Iterator[str]:
+def spelled_otherwise(texts: Iterable[str]) -> list[list[str]]:
+    """Return the spellings of names that have several which look alike, or are one number.
+
+    Parameters
+    ----------
+    texts : iterable of str
+
+    Returns
+    -------
+    list of list of str
+        The spellings of each such name, in order of the alphabet.
+
+    Examples
+    --------
+    >>> spelled_otherwise(["1", "01", "2", "1.0", "b", "B", "b"])
+    [['01', '1', '1.0'], ['B', 'b']]
+    """
+    found: dict[str | Decimal, list[str]] = {}
+    for text in sorted(set(texts)):
+        look = alike(text)
+        # Decimals are exact: long codes that one float64 stands for are two.
+        key = Decimal(look) if _NUMBER.fullmatch(look) else look
+        found.setdefault(key, []).append(text)
+    return [spellings for spellings in found.values() if len(spellings) > 1]
+
+
+def told_spellings(
+    spellings: Sequence[str], texts: Sequence[str], rows: Sequence[object] | None = None
+) -> str:
+    """Write the spellings of a name and the rows of each.
+
+    Parameters
+    ----------
+    spellings : sequence of str
+    texts : sequence of str
+        The column, a row a map.
+    rows : sequence of str, optional
+        What each row is told by.
+
+    Examples
+    --------
+    >>> told_spellings(["01", "1"], ["1", "01", "1"], ["a", "b", "c"])
+    "'01' (b) and '1' (a, c)"
+    """
+    # Those that print alike are told by their code points.
+    write = repr if len({unicodedata.normalize("NFKC", s) for s in spellings}) > 1 else ascii
+    parts = []
+    for spelling in spellings:
+        own = (
+            [] if rows is None else [r for t, r in zip(texts, rows, strict=True) if t == spelling]
+        )
+        names = list(dict.fromkeys(map(str, own)))
+        more = f" and {len(names) - _SHOWN_CELLS} more" * (len(names) > _SHOWN_CELLS)
+        where = f" ({', '.join(names[:_SHOWN_CELLS])}{more})" if names else ""
+        parts.append(write(spelling) + where)
+    return " and ".join(parts)
+
+
+def check_spellings(what: str, texts: Sequence[str], rows: Sequence[object]) -> None:
+    """See that a column which tells groups of maps spells none of them in two ways.
+
+    Parameters
+    ----------
+    what : str
+        What an error calls the column.
+    texts : sequence of str
+    rows : sequence of str
+        What each row is told by.
+
+    Raises
+    ------
+    ValueError
+        Naming the spellings and their rows.
+
+    Examples
+    --------
+    >>> check_spellings("clusters of site", ["1", "01", "2"], ["a", "b", "c"])
+    Traceback (most recent call last):
+    ...
+    ValueError: clusters of site: '01' (b) and '1' (a) may be one: write it in one way, or ...
+    """
+    for spellings in spelled_otherwise(texts):
+        raise ValueError(
+            f"{what}: {told_spellings(spellings, texts, rows)} may be one: write it in one way, "
+            "or rename them where they are not"
+        )
+
+
+def merged_levels(column: pd.Series, rows: Sequence[object]) -> Iterator[str]:
+    """Yield which spellings of a column of numbers are one level of a factor.
+
+    Parameters
+    ----------
+    column : Series
+        Text, without missing values, whose values are all numbers.
+    rows : sequence of str
+        What each row is told by.
+
+    Examples
+    --------
+    >>> list(merged_levels(pd.Series(["1", "01", "2"], name="site"), ["a", "b", "c"]))
+    ["column site: '01' (b) and '1' (a) are one number, and are taken for one level"]
+    """
+    texts = [str(value) for value in column]
+    by_level: dict[str, set[str]] = {}
+    for text, level in zip(texts, map(level_text, numbers_of(column)), strict=True):
+        by_level.setdefault(level, set()).add(text)
+    for spellings in by_level.values():
+        if len(spellings) > 1:
+            shown = told_spellings(sorted(spellings), texts, rows)
+            yield (f"column {column.name}: {shown} are one number, and are taken for one level")
+
+
+def doubts(
+    column: pd.Series, reference: str | None = None, rows: Sequence[object] | None = None
+) -> Iterator[str]:
     """Yield what is odd about the values of a column that a model uses.
 
     Levels that look alike, that may stand for a missing value or have a single map; and numbers
@@ -254,11 +371,13 @@ def doubts(column: pd.Series, reference: str | None = None) -> Iterator[str]:
         Values of the maps.
     reference : str, optional
         Level that others are compared with.
+    rows : sequence of str, optional
+        What each row is told by.
 
     Examples
     --------
     >>> list(doubts(pd.Series(["Control", "control"] * 2, name="group")))
-    ["column group: the levels 'Control' and 'control' are alike but for case"]
+    ["column group: the levels 'Control' and 'control' are alike but for case, and count as 2"]
     >>> list(doubts(pd.Series([23.0, 31.0, -999.0], name="age")))
     ['column age: -999 in 1 row may stand for a missing value; if so write n/a']
     """
@@ -268,19 +387,27 @@ def doubts(column: pd.Series, reference: str | None = None) -> Iterator[str]:
     # Labels that look alike are told of all designs.
     is_factor = reference is not None or not pd.api.types.is_numeric_dtype(present)
     if is_factor and column.name != "participant_id":
-        yield from _odd_levels(column.name, Counter(map(level_text, present)), reference)
+        texts = [level_text(value) for value in present]
+        own = None if rows is None else np.asarray(rows)[column.notna().to_numpy()].tolist()
+        for levels in spelled_otherwise(texts):
+            shown, n = told_spellings(levels, texts, own), len(levels)
+            yield (
+                f"column {column.name}: the levels {shown} are alike but for {_but_for(levels)}, "
+                f"and count as {n}"
+            )
+        yield from _odd_levels(column.name, Counter(texts), reference)
+
+
+def _but_for(levels):
+    """Say in what spellings of a name differ."""
+    if len({" ".join(level.casefold().split()) for level in levels}) == 1:
+        return "case"
+    if len({alike(level) for level in levels}) > 1:
+        return "how a number is written"
+    return "case, quotation marks or signs that are not seen"
 
 
 def _odd_levels(name, counts, reference):
-    by_look = {}
-    for level in sorted(counts):
-        by_look.setdefault(alike(level), []).append(level)
-    for levels in by_look.values():
-        if len(levels) > 1:
-            in_case = len({" ".join(level.casefold().split()) for level in levels}) == 1
-            but_for = "case" if in_case else "case, quotation marks or signs that are not seen"
-            names = " and ".join(map(repr, levels))
-            yield f"column {name}: the levels {names} are alike but for {but_for}"
     for level in sorted(level for level in counts if level.casefold() in _NO_VALUE):
         yield (
             f"column {name}: the level {level!r} of {_maps(counts[level])} may stand for a "

@@ -31,7 +31,7 @@ _WORDS = ("within", "between", "covariates")
 
 
 class _DesignMatrixInputSpec(GroupInputSpec):
-    revision = 6
+    revision = 7
     observations = File(exists=True, mandatory=True, desc="TSV, a row a map, from CollectMaps")
     formula = Str(desc="right-hand side of the model, as fluency + C(group)")
     design_table = File(

@@ -11,6 +11,7 @@ from nipype_group.design.expressions import some
 from nipype_group.design.matrix import Design
 from nipype_group.design.participants.random_effects import RandomEffects
 from nipype_group.design.participants.shared_covariance import SharedCovariance
+from nipype_group.design.tables import check_spellings
 from nipype_group.tsv import numbers_of
 
 PARTICIPANT = "participant_id"
@@ -68,7 +69,7 @@ def _labels(design, observations, column, what):
     Raises
     ------
     ValueError
-        Where there is no such column, or it lacks values.
+        Where there is no such column, it lacks values, or spells one in two ways.
     """
     if column == PARTICIPANT:
         return design.participants
@@ -82,7 +83,9 @@ def _labels(design, observations, column, what):
             f"{what} of {column}: maps of {some(dict.fromkeys(lacking))} have no value, "
             f"which would make {_LACKING[what]} of them; fill it in, or leave these maps out"
         )
-    return [str(value) for value in given]
+    labels = [str(value) for value in given]
+    check_spellings(f"{what} of {column}", labels, design.participants)
+    return labels
 
 
 def _in_several(design, labels):

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from nipype_group.choices import nearest
+from nipype_group.design.tables import spelled_otherwise, told_spellings
 
 _RULE = re.compile(r"(.+?)\s*(<=|>=|==|!=|<|>)\s*(.+)", re.DOTALL)
 _SIGNS: dict[str, Callable[[Any, Any], bool]] = {
@@ -142,6 +143,36 @@ def check_rules(
                 f"exclude {rule.text!r}: no map is of participant {label}"
                 f"{nearest(label, participants)}"
             )
+
+
+def check_rule_values(rules: Iterable[Rule], rows: Sequence[Mapping[str, Any]]) -> None:
+    """See that names in rules are written as the columns write them.
+
+    Parameters
+    ----------
+    rules : iterable of Rule
+    rows : sequence of dict
+        Of all maps.
+
+    Raises
+    ------
+    ValueError
+        Where a column holds a value that looks like that of a rule for names and is not met by
+        it; names the spellings and their participants.
+    """
+    for rule in rules:
+        if rule.sign not in ("==", "!=") or _number(rule.value) is not None:
+            continue
+        own = [row for row in rows if not pd.isna(row.get(rule.column))]
+        texts = [str(row[rule.column]) for row in own]
+        for spellings in spelled_otherwise([*texts, rule.value]):
+            others = [text for text in spellings if text != rule.value]
+            if rule.value in spellings:
+                found = told_spellings(others, texts, [row["participant_id"] for row in own])
+                raise ValueError(
+                    f"exclude {rule.text!r}: column {rule.column} has {found} too, which may be "
+                    f"{rule.value!r} and is not: write it in one way"
+                )
 
 
 def undecided(table: pd.DataFrame, rules: Iterable[Rule]) -> list[str]:

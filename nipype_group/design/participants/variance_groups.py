@@ -8,7 +8,7 @@ import pandas as pd
 
 from nipype_group.design.expressions import some
 from nipype_group.design.matrix import Design
-from nipype_group.design.tables import levels_of_nothing
+from nipype_group.design.tables import check_spellings, levels_of_nothing
 from nipype_group.stats.linear.aspin_welch import check_variance_groups
 
 
@@ -29,7 +29,8 @@ def labels_of_column(table: pd.DataFrame, name: str, where: Any) -> np.ndarray:
     Raises
     ------
     ValueError
-        Without the column, or where a value is missing or stands for that.
+        Without the column, or where a value is missing, stands for that, or is spelled in two
+        ways.
 
     Examples
     --------
@@ -52,6 +53,9 @@ def labels_of_column(table: pd.DataFrame, name: str, where: Any) -> np.ndarray:
             f"{where}: {name} is {str(values[row])!r} in row {row + 1}, which is the name of no "
             "group: write n/a, and leave the map out, or give it a name"
         )
+    if name != "participant_id":
+        rows = table["participant_id"] if "participant_id" in table else range(1, len(table) + 1)
+        check_spellings(f"{where}: {name}", values.tolist(), list(rows))
     return values
 
 
