@@ -324,6 +324,17 @@ def test_lines_that_others_added_are_kept(keep, name, add):
         assert others in ("\n", "\n\nMine too.\n")
 
 
+@pytest.mark.parametrize("name", ["README", ".bidsignore"])
+@pytest.mark.parametrize("share", [0, 0.3, 0.5, 0.95])
+def test_a_text_that_was_cut_is_whole_again(keep, name, share):
+    group, _ = keep()
+    path = group.parent / name
+    before = path.read_bytes()
+    path.write_bytes(before[: round(share * len(before))])
+    keep(task="words")
+    assert path.read_bytes() == before
+
+
 def test_a_text_that_cannot_be_kept_is_named_before_anything_is_written(keep):
     group, _ = keep()
     (group.parent / "README").write_bytes(b"M\xfcller")

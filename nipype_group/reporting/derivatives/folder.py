@@ -467,11 +467,10 @@ def _files_of(entry):
 def _with_others(text, path):
     """Return a text of the package, and behind it the lines of others that a file has."""
     own = set(text.splitlines()) - {""}
-    others = [
-        line
-        for line in _text_there(path).splitlines()
-        if line not in own and not line.startswith(_README_STARTS)
-    ]
+    *lines, last = _text_there(path).replace("\r\n", "\n").split("\n")
+    # A file that was cut ends within a line.
+    lines += [] if any(line.startswith(last) for line in own) else [last]
+    others = [line for line in lines if line not in own and not line.startswith(_README_STARTS)]
     others = re.sub(r"\n{3,}", "\n\n", "\n".join(others)).strip("\n")
     return text + (f"\n{others}\n" if others else "")
 
