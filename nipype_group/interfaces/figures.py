@@ -110,7 +110,7 @@ class _Figures(GroupInterface):
 
 
 class _PlotResultsInputSpec(_FiguresInputSpec):
-    revision = 6
+    revision = 7
     thresholded_files = InputMultiObject(
         File(exists=True), mandatory=True, desc="thresholded maps, 0 where nothing survives"
     )
@@ -185,6 +185,7 @@ class PlotResults(_Figures):
 
 
 class _PlotModelInputSpec(_FiguresInputSpec):
+    revision = 2
     contrasts_file = File(exists=True, mandatory=True, desc="JSON from ContrastSet")
     z_files = InputMultiObject(
         File(exists=True), desc="z of every contrast, in the order of contrasts_file"

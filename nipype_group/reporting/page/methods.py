@@ -104,7 +104,7 @@ def methods_text(folder: GroupFolder) -> tuple[list[str], list[str]]:
             f"{versions['nipype']}",
             "gorgolewski2011",
         )
-        text.add("Figures of brains were drawn with nilearn", "abraham2014")
+        text.add("Figures have the outlines of the brain and the cortex of nilearn", "abraham2014")
     return text.sentences, text.keys
 
 
