@@ -357,7 +357,10 @@ def _placeless(value, folder, analysis):
         return os.path.normpath(folder / match.group())
 
     whole = re.sub(r"\.\.(/[^\s'\"]*)?", absolute, value)
-    return whole.replace(str(analysis.data), "DATA").replace(str(analysis.output), "OUT")
+    whole = whole.replace(str(analysis.data), "DATA").replace(str(analysis.output), "OUT")
+    # Paths from a table below the results on lead to a place beside the study, which every process
+    # has of its own.
+    return whole.replace(str(analysis.data.parents[1]), "BENCH")
 
 
 def check(condition, *what):
