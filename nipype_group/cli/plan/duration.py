@@ -26,22 +26,23 @@ class StageCosts(NamedTuple):
 
 # As docs/stages.json has them, of two contrasts.
 COSTS = {
-    "CollectMaps": StageCosts(0.0279, 0.00249, 0.0, 1.79e-08),
-    "GroupMask": StageCosts(0.075, 0.00104, 0.0, 1.9e-08),
-    "SmoothMaps": StageCosts(0.149, 0.00273, 6.72e-08, 5.91e-08),
-    "DesignMatrix": StageCosts(0.0645, 5.89e-05, 0.0, 4.55e-11),
-    "StackMaps": StageCosts(0.0242, 0.000989, 0.0, 1.75e-08),
-    "ContrastSet": StageCosts(0.0371, 0.0, 7.52e-09, 0.0),
-    "GroupGLM": StageCosts(0.0351, 3.66e-05, 8.62e-07, 3.33e-08),
-    "MapQuality": StageCosts(1.06, 0.00167, 5.09e-08, 2.27e-08),
-    "PlanPermutations": StageCosts(0.0766, 0.000522, 0.0, 4.34e-09),
-    "RegionModels": StageCosts(2.98, 0.000879, 3.64e-07, 9.55e-09),
-    "EstimateContrasts": StageCosts(0.213, 9.25e-06, 7e-07, 0.0),
-    "ThresholdMap": StageCosts(0.0697, 0.0, 4.86e-07, 0.0),
-    "MergePermutations": StageCosts(0.106, 0.0, 5.47e-07, 0.0),
-    "AtlasReport": StageCosts(3.79, 0.0, 1.39e-06, 2.81e-10),
-    "PlotResults": StageCosts(9.65, 0.0, 3.67e-07, 7.84e-09),
-    "GroupDerivatives": StageCosts(0.933, 0.0, 1.81e-06, 3.68e-10),
+    "CollectMaps": StageCosts(0.0229, 0.00172, 4.87e-08, 1.17e-08),
+    "GroupMask": StageCosts(0.0236, 0.00104, 7.03e-08, 1.14e-08),
+    "DesignMatrix": StageCosts(0.228, 3.45e-05, 0.0, 5.42e-11),
+    "SmoothMaps": StageCosts(0.318, 0.00114, 9.23e-08, 4.09e-08),
+    "ContrastSet": StageCosts(0.198, 8.97e-06, 0.0, 0.0),
+    "StackMaps": StageCosts(0.00823, 0.00023, 1.13e-07, 1.4e-08),
+    "GroupGLM": StageCosts(0.369, 7.85e-05, 2.09e-07, 1.28e-08),
+    "PlanPermutations": StageCosts(0.228, 0.000235, 4.46e-09, 3.47e-09),
+    "MapQuality": StageCosts(1.0, 0.00106, 2.79e-07, 1.72e-08),
+    "RegionModels": StageCosts(1.87, 0.000964, 7.33e-07, 3.65e-09),
+    "EstimateContrasts": StageCosts(0.378, 3.85e-05, 2.68e-07, 0.0),
+    "ThresholdMap": StageCosts(0.0412, 3.91e-06, 2.89e-07, 0.0),
+    "MergePermutations": StageCosts(0.224, 0.0, 3.02e-07, 0.0),
+    "PlotModel": StageCosts(1.88, 0.00285, 4e-07, 4.72e-09),
+    "AtlasReport": StageCosts(1.62, 6.33e-05, 8.56e-07, 0.0),
+    "PlotResults": StageCosts(3.06, 0.0, 3.23e-08, 3.66e-09),
+    "GroupDerivatives": StageCosts(0.689, 0.000417, 6.7e-07, 0.0),
 }
 # Before maps of runs are combined. What combines them reads each once, as what stacks maps does.
 _OF_MAPS_READ = ("CollectMaps", "CombineRuns")
@@ -52,6 +53,7 @@ _OF_CONTRASTS = (
     "ThresholdMap",
     "MergePermutations",
     "AtlasReport",
+    "PlotModel",
     "PlotResults",
     "GroupDerivatives",
 )
