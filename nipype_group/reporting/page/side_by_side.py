@@ -23,7 +23,7 @@ from nipype_group.reporting.derivatives.read import GroupFolder
 from nipype_group.reporting.page.report import environment
 from nipype_group.reporting.page.tables import embedded, file_table
 from nipype_group.reporting.wording import count, number_text
-from nipype_group.tsv import read_tsv, tsv_text
+from nipype_group.tsv import tsv_text
 from nipype_group.whole_files import AnyPath, replace_text
 
 INDEX_NAME, TABLE_NAME, DICTIONARY_NAME = "index.html", "analyses.tsv", "analyses.json"
@@ -207,13 +207,12 @@ def check_is_one(top: AnyPath) -> None:
     Raises
     ------
     ValueError
-        Names a folder that can be given instead.
+        Says where the analyses are.
     """
     if holds_index(top):
-        names = read_tsv(Path(top, TABLE_NAME))["analysis"]
         raise ValueError(
-            f"{Path(top).absolute()} holds analyses side by side: give the folder of one, as "
-            f"{Path(top).absolute() / names.iloc[0]}"
+            f"{Path(top).absolute()} holds analyses side by side, which {TABLE_NAME} lists: give "
+            "the folder of one"
         )
 
 
