@@ -55,9 +55,9 @@ def library_product(left, right, out=None):
     return np.matmul(left, right) if out is None else np.matmul(left, right, out=out)
 
 
-def library_sum_of_squares(values):
+def library_sum_of_squares(values, around=None):
     """Sum squares by numpy."""
-    return np.square(values).sum(axis=0)
+    return np.square(values if around is None else values - around).sum(axis=0)
 
 
 @contextlib.contextmanager
