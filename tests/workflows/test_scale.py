@@ -85,7 +85,7 @@ def test_no_stage_takes_more_memory_than_it_declares(small):
 def test_stored_studies_are_those_that_are_promised(stored):
     assert {(s["maps"], s["voxel_mm"]) for s in stored["studies"]} >= {(2000, 6), (200, 2)}
     for study in stored["studies"]:
-        regions = {"report: regions", "report: plot"}
+        regions = {"report: regions", "report: plot", "report: plot_model"}
         assert {row["stage"] for row in study["stages"]} == STAGES | regions
 
 

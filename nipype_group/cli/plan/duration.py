@@ -93,7 +93,7 @@ def foreseen_seconds(
     >>> wf = init_model_wf(settings=ModelSettings(formula="age", contrasts=("age=age",)))
     >>> seconds = foreseen_seconds(wf, StudySize(200, (97, 115, 97), n_columns=2))
     >>> {name: round(value, 1) for name, value in seconds.items()}
-    {'ContrastSet': 0.0, 'DesignMatrix': 0.1, 'EstimateContrasts': 0.5, 'GroupGLM': 8.2}
+    {'ContrastSet': 0.2, 'DesignMatrix': 0.2, 'EstimateContrasts': 0.3, 'GroupGLM': 3.4}
     """
     n_grid = size.volume / 8
     nodes = [workflow.get_node(name) for name in workflow.list_node_names()]
