@@ -145,7 +145,7 @@ def enhance_maps(
         Where the result goes; may be `maps` itself.
     settled : uint32 array, shape (c,), optional
         Of the neighbours of a volume `nipype_group.stats.neighbours.adjacent_columns`, which saves
-        a third of the time; others have none.
+        time and changes no bit; others have none.
 
     Returns
     -------
@@ -155,8 +155,8 @@ def enhance_maps(
     Raises
     ------
     ValueError
-        Neighbours or `out` that do not fit the maps, or no `step_reference` for
-        ``"fsl"``.
+        Neighbours or `out` that do not fit the maps, `settled` that does not fit the
+        neighbours, or no `step_reference` for ``"fsl"``.
 
     Examples
     --------
@@ -171,6 +171,11 @@ def enhance_maps(
         raise ValueError(
             f"maps have shape (m, v) and neighbours (v, c), got {maps.shape} and "
             f"{neighbours.shape}"
+        )
+    if len(settled) not in (0, neighbours.shape[1]):
+        raise ValueError(
+            f"settled is of {len(settled)} columns and neighbours have {neighbours.shape[1]}: "
+            "take adjacent_columns of the same connectivity"
         )
     if out is None:
         out = np.empty(maps.shape)

@@ -303,3 +303,9 @@ def test_what_volumes_settle_changes_no_bit(connectivity, tied):
         found = enhance_maps(maps, neighbours, settings, sign=sign, settled=settled)
         assert plain.max() > 0
         np.testing.assert_array_equal(found, plain)
+
+
+def test_what_other_neighbours_settle_is_refused():
+    neighbours = neighbour_list(np.ones((2, 2, 2), dtype=bool), 6)
+    with pytest.raises(ValueError, match="settled is of 26 columns and neighbours have 6"):
+        enhance_maps(np.ones((1, 8)), neighbours, Tfce(), settled=adjacent_columns(26))
