@@ -7,11 +7,11 @@ its versions round the rim of the mask otherwise.
 from __future__ import annotations
 
 import functools
-import gzip
 from importlib import resources
 
 import nibabel as nib
 import numpy as np
+from zlib_ng import gzip_ng
 
 
 def brain_mask() -> tuple[np.ndarray, np.ndarray]:
@@ -42,5 +42,5 @@ def tissues() -> tuple[np.ndarray, np.ndarray]:
 
 def _image(name):
     content = resources.files("nipype_group.data").joinpath(name).read_bytes()
-    image = nib.Nifti1Image.from_bytes(gzip.decompress(content))
+    image = nib.Nifti1Image.from_bytes(gzip_ng.decompress(content))
     return np.asarray(image.dataobj), image.affine

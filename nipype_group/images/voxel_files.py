@@ -20,6 +20,7 @@ from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import SpatialImage
 from nibabel.volumeutils import apply_read_scaling
 from numpy.typing import DTypeLike
+from zlib_ng import gzip_ng
 
 from nipype_group.images.checksums import file_state
 from nipype_group.images.geometry import voxel_volume_mm3
@@ -132,15 +133,18 @@ class VoxelImage(OpenImage):
         if list(_packed(image)) != ["image"] or len(image.file_map) > 1 or not _is_long(image):
             yield from (self.values(index, dtype) for index in range(self.n_maps))
             return
-        with gzip.open(str(image.file_map["image"].filename), "rb") as stream:
-            streamed = type(image).from_file_map(image.make_file_map({"image": stream}))
+        with gzip_ng.open(str(image.file_map["image"].filename), "rb") as stream:
+            holder = image.make_file_map({"image": stream})
             # A stream that has no name is read as it is, forward.
-            opened = replace(self, image=streamed)
+            opened = replace(self, image=self._checked(type(image).from_file_map, holder))
             yield from (opened.values(index, dtype) for index in range(self.n_maps))
-            try:
-                _read_to_end(stream)
-            except Exception as error:
-                raise MapError(self.path, unreadable(error)) from error
+            self._checked(_read_to_end, stream)
+
+    def _checked(self, read, source):
+        try:
+            return read(source)
+        except Exception as error:
+            raise MapError(self.path, unreadable(error)) from error
 
     def memory_map(self) -> np.ndarray:
         """Return the voxels of an uncompressed file without reading them."""
@@ -356,7 +360,7 @@ def _is_long(image):
 
 def _first_bytes(file, n_bytes):
     """Return the first bytes of a compressed file, all of which is read."""
-    with gzip.open(file, "rb") as stream:
+    with gzip_ng.open(file, "rb") as stream:
         content = stream.read(n_bytes)
         _read_to_end(stream)
     return content
