@@ -17,7 +17,7 @@ ANNOTATED = ("nipype_group/**/*.py",)
 # Names of several functions that do the same for different things.
 SHARED_NAMES = {"execute"}
 # Names of distributions that differ from what is imported.
-DISTRIBUTIONS = {"PIL": "pillow", "yaml": "pyyaml"}
+DISTRIBUTIONS = {"PIL": "pillow", "yaml": "pyyaml", "zlib_ng": "zlib-ng"}
 # What each folder may import beside what is always installed.
 EXTRAS = {
     "nipype_group": ("report",),
