@@ -16,7 +16,11 @@ with ended_by_interrupt():
     from nipype_group.cli.guard import guarded
     from nipype_group.cli.parser import CommandParser
     from nipype_group.cli.screen import plain_output
+    from nipype_group.compilation import compile_aside
     from nipype_group.whole_files import why_undecoded
+
+# Commands that compute.
+_ANALYSES = "run", "demo", "multiverse", "replay"
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -70,6 +74,8 @@ def main(argv: list[str] | None = None) -> int:
             if said := why_undecoded(text):
                 print(f"nipype-group {arguments.command}: {said}", file=sys.stderr)
                 return 2
+        if arguments.command in _ANALYSES:
+            compile_aside()
         code = guarded(f"nipype-group {arguments.command}", arguments)
         if argv is None:
             # The process ends, so that nothing of all that it holds need be collected.

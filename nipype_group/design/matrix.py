@@ -376,7 +376,8 @@ def _numbers(table, where):
     ]
     if bad:
         raise ValueError(f"{where}: no finite number in {', '.join(bad[:10])}")
-    return values.to_numpy(dtype=float)
+    # What pandas gives may not be written to, and kernels are compiled for either.
+    return values.to_numpy(dtype=float, copy=True)
 
 
 def design_from_formula(

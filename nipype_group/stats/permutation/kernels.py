@@ -150,12 +150,14 @@ def _range_of(values, signed_bits, unsigned_bits, word, word_as_float):
     """
     high, low = signed_bits[0], unsigned_bits[0]
     for v in range(len(signed_bits)):
-        high = max(high, signed_bits[v])
-        low = max(low, unsigned_bits[v])
+        # Not `max`, each type of which numba would compile.
+        high = signed_bits[v] if signed_bits[v] > high else high
+        low = unsigned_bits[v] if unsigned_bits[v] > low else low
     if high < 0 or low < np.uint32(0x80000000):
         bottom, top = values[0], values[0]
         for v in range(len(values)):
-            bottom, top = min(bottom, values[v]), max(top, values[v])
+            bottom = values[v] if values[v] < bottom else bottom
+            top = values[v] if values[v] > top else top
         return bottom, top
     word[0] = np.uint32(low)
     bottom = word_as_float[0]
@@ -188,10 +190,10 @@ def _count_both_sides(values, reference, bound, counts):
 
 
 @numba.njit(nogil=True, cache=True)
-def _keep(sign, s, correlations, bound, forming, rows, n_effect, series, first_voxel, kept):
+def _keep(side, s, correlations, bound, forming, rows, n_effect, series, first_voxel, kept):
     """Append the voxels of a side that reach the cluster-forming correlation."""
     voxels, values, sizes = kept
-    side = 0 if sign > 0 else 1
+    sign = 1 - 2 * side
     for v in range(len(series)):
         if sign * correlations[v] >= forming - bound:
             exact = sign * exact_correlation(rows, n_effect, series[v])
@@ -285,10 +287,11 @@ def scan_tile(
                 if values[v] <= bottom + 2 * bound:
                     exact = exact_correlation(rows[s], n_effect, series[v])
                     lowest[s] = min(lowest[s], exact)
-        if top + bound >= forming:
-            _keep(1, s, values, bound, forming, rows[s], n_effect, series, first_voxel, kept)
-        if sides == 2 and -bottom + bound >= forming:
-            _keep(-1, s, values, bound, forming, rows[s], n_effect, series, first_voxel, kept)
+        for side in range(sides):
+            if (-bottom if side else top) + bound >= forming:
+                _keep(
+                    side, s, values, bound, forming, rows[s], n_effect, series, first_voxel, kept
+                )
         # Rounding of the reference to float32 moves it by less than 1e-7.
         limit = np.float32(bound + 1e-7)
         if tail_sign == 0:
